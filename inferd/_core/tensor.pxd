@@ -1,0 +1,78 @@
+# tensor: what a tensor is on the wire and in a model. Datatypes, views of bytes that somebody else owns,
+# a model's signature and the check of a request against it. Never in here: protobuf, queues, onnxruntime.
+
+from libc.stdint cimport int64_t, uint64_t
+
+cdef enum:
+    MAX_RANK = 8                # dimensions of one tensor
+    MAX_TENSORS = 256           # inputs (or outputs) of one model or request
+
+cdef enum Datatype:             # the numbers of model_config.proto's DataType
+    INVALID = 0
+    BOOL = 1
+    UINT8 = 2
+    UINT16 = 3
+    UINT32 = 4
+    UINT64 = 5
+    INT8 = 6
+    INT16 = 7
+    INT32 = 8
+    INT64 = 9
+    FP16 = 10
+    FP32 = 11
+    FP64 = 12
+    BYTES = 13
+    BF16 = 14
+
+# Bytes of one element; 0 for BYTES and INVALID.
+cdef Py_ssize_t itemsize(int datatype) noexcept nogil
+
+cdef struct TensorView:         # one tensor of a request as it lies in memory; owns nothing
+    const char *name
+    Py_ssize_t name_nbytes
+    int datatype                # a Datatype; INVALID when the wire's word is unknown
+    int rank
+    int64_t shape[MAX_RANK]
+    const char *data            # little-endian, row-major; BYTES elements each behind a 4-byte length
+    Py_ssize_t nbytes
+
+cdef struct TensorSpec:         # what a model takes or gives under one name
+    const char *name            # owned by the Signature
+    Py_ssize_t name_nbytes
+    int datatype
+    int rank                    # with the batch axis
+    int64_t shape[MAX_RANK]     # -1: any size; shape[0] is -1 where there is a batch axis
+    Py_ssize_t row_nbytes       # bytes of one row (of the whole tensor without a batch axis) where the dims fix it, else -1
+
+cdef class Signature:           # one model version's contract: its name and version, what it takes, what it gives
+    cdef readonly bytes model_name      # UTF-8, as answers carry it
+    cdef readonly bytes model_version
+    cdef TensorSpec *inputs
+    cdef readonly int input_count
+    cdef TensorSpec *outputs
+    cdef readonly int output_count
+    cdef readonly int max_batch_size    # rows of one run at most; 0: no batch axis, a request is a run
+    cdef readonly bint fixed            # every size but the rows is known and nothing is BYTES: buffers can be bound once
+    cdef readonly tuple input_names     # str, in the graph's order
+    cdef readonly tuple output_names
+    cdef object owned                   # bytes objects behind the names
+    # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
+    # Sets rows (1 without a batch axis) and shape_key (equal for requests that fit one batch).
+    # Raises InvalidArgument naming input, expectation, what came and the cure.
+    cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key) except -1
+    cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) except -1
+
+cdef struct ArrayView:          # one array of a run, rows first
+    char *data                  # BYTES: the elements of all rows, each behind a 4-byte little-endian length
+    int datatype
+    int rank
+    int64_t shape[MAX_RANK]     # of the whole array, batch axis included
+    Py_ssize_t row_nbytes       # bytes from one row to the next (of the whole array without a batch axis); BYTES: -1
+    Py_ssize_t *row_offsets     # BYTES only: rows + 1 offsets into data
+
+cdef class Tensors:             # the input or the output arrays of one run; keeps the numpy arrays alive
+    cdef ArrayView *views
+    cdef readonly int count
+    cdef readonly list arrays   # numpy arrays (object arrays for BYTES), C-contiguous
+    cdef readonly bint batched  # axis 0 of every array is rows
+    cdef object owned           # serialized BYTES blobs and offsets

@@ -1,0 +1,125 @@
+"""Every error that a client or an operator can see, each with its gRPC status code. A leaf: imports nothing of inferd.
+
+    InferdError
+      RequestError              an answer to one request; `code` is the gRPC status code
+        Cancelled           1   the caller went away
+        InvalidArgument     3   the request can never be right for this model
+        DeadlineExceeded    4   its deadline passed before an answer was ready
+        NotFound            5   no such model, version or service
+        ResourceExhausted   8   a stated limit is reached; `retry_after_ns` says when to come back
+        FailedPrecondition  9   right in itself, not possible in the present state
+        Unimplemented      12   no such method, or a feature that is not built
+        Internal           13   a fault of ours; the details are in the log, never in the message
+        Unavailable        14   another replica may answer
+      ConfigError               exit code 2: a setting or a model's configuration is wrong
+      StartError                exit code 3: the settings are right, the machine says no (port in use, unreadable file)
+
+A message names the field, says what was expected, what came, and how to mend it. It never holds a path of
+the server, a traceback or the text of a foreign exception.
+"""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+__all__ = [
+    "Cancelled",
+    "ConfigError",
+    "DeadlineExceeded",
+    "FailedPrecondition",
+    "InferdError",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "RequestError",
+    "ResourceExhausted",
+    "StartError",
+    "Unavailable",
+    "Unimplemented",
+]
+
+
+class InferdError(Exception):
+    """The base of all errors that inferd raises on purpose."""
+
+
+class RequestError(InferdError):
+    """One request is answered with a status instead of a result.
+
+    `reason` is one word for the metrics (a label of bounded cardinality), by default the class's own.
+    """
+
+    code: ClassVar[int] = 2
+    status: ClassVar[str] = "UNKNOWN"
+    reason: str = "other"
+
+    def __init__(self, message: str, *, reason: str | None = None) -> None:
+        super().__init__(message)
+        if reason is not None:
+            self.reason = reason
+
+
+class Cancelled(RequestError):
+    code = 1
+    status = "CANCELLED"
+    reason = "cancelled"
+
+
+class InvalidArgument(RequestError):
+    code = 3
+    status = "INVALID_ARGUMENT"
+    reason = "invalid"
+
+
+class DeadlineExceeded(RequestError):
+    code = 4
+    status = "DEADLINE_EXCEEDED"
+    reason = "deadline"
+
+
+class NotFound(RequestError):
+    code = 5
+    status = "NOT_FOUND"
+    reason = "not_found"
+
+
+class ResourceExhausted(RequestError):
+    code = 8
+    status = "RESOURCE_EXHAUSTED"
+    reason = "limit"
+
+    def __init__(self, message: str, *, reason: str | None = None, retry_after_ns: int = 0) -> None:
+        super().__init__(message, reason=reason)
+        self.retry_after_ns = retry_after_ns
+
+
+class FailedPrecondition(RequestError):
+    code = 9
+    status = "FAILED_PRECONDITION"
+    reason = "precondition"
+
+
+class Unimplemented(RequestError):
+    code = 12
+    status = "UNIMPLEMENTED"
+    reason = "unimplemented"
+
+
+class Internal(RequestError):
+    code = 13
+    status = "INTERNAL"
+    reason = "internal"
+
+
+class Unavailable(RequestError):
+    code = 14
+    status = "UNAVAILABLE"
+    reason = "unavailable"
+
+
+class ConfigError(InferdError):
+    """A setting, a flag or a model's configuration is wrong: names the field and the cure. Exit code 2."""
+
+
+class StartError(InferdError):
+    """The server cannot start although its configuration is right. Exit code 3."""
