@@ -1,0 +1,179 @@
+# message: the bytes of one gRPC message, from a bounded pool (see message.pxd).
+
+cimport cython
+from cpython.buffer cimport PyBUF_WRITABLE, PyBuffer_FillInfo, PyBuffer_Release, PyObject_GetBuffer
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from inferd.errors import InvalidArgument, ResourceExhausted
+
+cdef enum:
+    MIN_CLASS = 10              # smallest block: 1 KiB
+    CLASS_COUNT = 32            # largest block: 2 TiB, far beyond any budget
+    KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
+
+cdef struct Block:              # a free block; the link lies in the block's own memory
+    Block *next
+
+cdef Block *free_blocks[CLASS_COUNT]
+cdef Py_ssize_t kept_nbytes = 0
+cdef Py_ssize_t used_nbytes = 0
+cdef Py_ssize_t budget_nbytes = 1 << 30
+cdef uint64_t copied_count_nbytes = 0
+cdef Py_ssize_t live_count = 0
+
+
+cdef inline Py_ssize_t class_nbytes(int size_class) noexcept:
+    return <Py_ssize_t>1 << (MIN_CLASS + size_class)
+
+
+cdef void *acquire_block(Py_ssize_t nbytes, int *size_class) except NULL:
+    """A block for `nbytes` bytes of message; the class it belongs to goes to size_class."""
+    global kept_nbytes, used_nbytes
+    cdef int k = 0
+    cdef Block *block
+    while k < CLASS_COUNT - 1 and class_nbytes(k) < nbytes:
+        k += 1
+    if used_nbytes + class_nbytes(k) > budget_nbytes:
+        raise ResourceExhausted(
+            f"the server holds {used_nbytes} bytes of messages and has no room for one of {nbytes} bytes under its limit of "
+            f"{budget_nbytes} (message_memory_bytes); retry later, or send smaller messages",
+            reason="message_memory", retry_after_ns=100_000_000,
+        )
+    block = free_blocks[k]
+    if block != NULL:
+        free_blocks[k] = block.next
+        kept_nbytes -= class_nbytes(k)
+    else:
+        block = <Block *>malloc(HEADROOM_NBYTES + class_nbytes(k))
+        if block == NULL:
+            raise ResourceExhausted("the server is out of memory; retry later", reason="memory", retry_after_ns=1_000_000_000)
+    used_nbytes += class_nbytes(k)
+    size_class[0] = k
+    return block
+
+
+cdef void release_block(void *memory, int size_class) noexcept:
+    """Gives a block back: to its free list while the pool keeps less than KEPT_NBYTES, else to malloc."""
+    global kept_nbytes, used_nbytes
+    cdef Block *block = <Block *>memory
+    used_nbytes -= class_nbytes(size_class)
+    if kept_nbytes + class_nbytes(size_class) <= KEPT_NBYTES:
+        block.next = free_blocks[size_class]
+        free_blocks[size_class] = block
+        kept_nbytes += class_nbytes(size_class)
+    else:
+        free(block)
+
+
+@cython.freelist(256)
+@cython.no_gc
+cdef class Message:
+    """The bytes of one message; read-only through the buffer protocol.
+
+    Message(source) copies any bytes-like object. Raises ResourceExhausted when the process's budget for
+    message memory (set_budget) is spent.
+    """
+
+    def __cinit__(self, source=None):
+        global live_count
+        live_count += 1
+        self.block = NULL
+        self.data = self.room + HEADROOM_NBYTES
+        self.nbytes = 0
+        self.wrapped = None
+
+    def __init__(self, source=b""):
+        cdef Py_buffer view
+        PyObject_GetBuffer(source, &view, 0)
+        try:
+            reserve(self, view.len)
+            memcpy(self.data, view.buf, view.len)
+        finally:
+            PyBuffer_Release(&view)
+
+    def __dealloc__(self):
+        global live_count
+        live_count -= 1
+        if self.block != NULL:
+            release_block(self.block, self.size_class)
+
+    @staticmethod
+    def wrap(bytes source not None):
+        """A message over the memory of a bytes object, which it keeps alive; nothing is copied."""
+        cdef Message message = Message.__new__(Message)
+        message.wrapped = source
+        message.data = PyBytes_AS_STRING(source)
+        message.nbytes = PyBytes_GET_SIZE(source)
+        return message
+
+    def __len__(self):
+        return self.nbytes
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        if flags & PyBUF_WRITABLE:
+            raise BufferError("a Message is read-only")
+        PyBuffer_FillInfo(view, self, self.data, self.nbytes, 1, flags)
+
+    def __releasebuffer__(self, Py_buffer *view):
+        pass
+
+
+cdef int reserve(Message message, Py_ssize_t nbytes) except -1:
+    if nbytes > INLINE_NBYTES:
+        message.block = acquire_block(nbytes, &message.size_class)
+        message.data = <char *>message.block + HEADROOM_NBYTES
+    message.nbytes = nbytes
+    return 0
+
+
+cdef Message new_message(Py_ssize_t nbytes):
+    cdef Message message = Message.__new__(Message)
+    reserve(message, nbytes)
+    return message
+
+
+cdef char *framed(Message message) noexcept:
+    cdef unsigned char *prefix = <unsigned char *>message.data - PREFIX_NBYTES
+    cdef Py_ssize_t nbytes = message.nbytes
+    prefix[0] = 0               # not compressed
+    prefix[1] = (nbytes >> 24) & 0xFF
+    prefix[2] = (nbytes >> 16) & 0xFF
+    prefix[3] = (nbytes >> 8) & 0xFF
+    prefix[4] = nbytes & 0xFF
+    return <char *>prefix
+
+
+cdef void count_copied(Py_ssize_t nbytes) noexcept:
+    global copied_count_nbytes
+    copied_count_nbytes += <uint64_t>nbytes
+
+
+def set_budget(Py_ssize_t nbytes):
+    """Limits the memory that pooled messages of this process may hold at one time, in bytes."""
+    global budget_nbytes
+    if nbytes <= 0:
+        raise InvalidArgument(f"message memory: expected a positive number of bytes, got {nbytes}")
+    budget_nbytes = nbytes
+
+
+def in_use():
+    """Bytes of pool blocks that live messages hold now."""
+    return used_nbytes
+
+
+def kept():
+    """Bytes of free blocks that the pool keeps for reuse."""
+    return kept_nbytes
+
+
+def live():
+    """Messages that exist now."""
+    return live_count
+
+
+def copied_nbytes():
+    """Payload bytes that inferd itself copied on their way to a model since the process began."""
+    return copied_count_nbytes
