@@ -1,16 +1,35 @@
-# grpc: what gRPC adds to HTTP/2. Length-prefixed messages, metadata, grpc-timeout, statuses, and Call, the life of one RPC.
-# Never in here: frames and streams (http2), protobuf (codec), sockets.
+# grpc: what gRPC adds to HTTP/2. Length-prefixed messages, metadata, grpc-timeout, statuses, and Call: one RPC of one client.
+# Never in here: frames and streams (http2), the messages' meaning (codec), sockets.
 
-from libc.stdint cimport int64_t, int32_t, uint8_t
-from inferd._core.message cimport Message
+from libc.stdint cimport int64_t, uint8_t
+from inferd._core.message cimport PREFIX_NBYTES, Message
 
-cdef class Call:                    # one RPC. A transport makes it; it is answered exactly once
-    cdef readonly str method        # "/inference.GRPCInferenceService/ModelInfer"
-    cdef readonly Message message   # the request of a unary call, complete
-    cdef readonly int64_t deadline_ns       # monotonic; INT64_MAX: none
-    cdef public bint closed         # answered, or the client went away: a late answer is dropped
-    cdef public object request      # the Request that this call waits for: cancelled when the client goes away
-    # Answer a unary call with a message (Message or bytes-like) and OK. On the loop's thread.
+cdef class Call:                # one RPC. A transport makes it; it is answered exactly once
+    cdef readonly str method    # "/inference.GRPCInferenceService/ModelInfer"
+    cdef readonly Message message       # the newest complete request message; the only one of a unary call
+    cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
+    cdef readonly bint closed   # answered, or the client went away: a late answer is dropped
+    cdef public object request  # the Request that waits for this call: cancelled when the client goes away
+    # Where the parsing of the length-prefixed messages stands.
+    cdef uint8_t prefix[PREFIX_NBYTES]
+    cdef int prefix_nbytes      # bytes of the prefix that have come
+    cdef Py_ssize_t missing_nbytes      # bytes of `partial` that have not come
+    cdef Message partial        # the message being filled, or None
+    # Answer a unary call with a message (Message or bytes) and OK. On the loop's thread.
     cpdef reply(self, message)
     # Answer with the status of a RequestError. On the loop's thread.
     cpdef fail(self, error)
+    # Ends the call without an answer: the client went away. Cancels the request that waits for it.
+    cdef void abandon(self) noexcept
+    # Takes bytes of the stream until one message is complete (True; it is in `message`) or none are left (False).
+    # Moves data and nbytes on. Raises RequestError; the call must then be failed and fed no more.
+    cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1
+
+# grpc-timeout's value in nanoseconds, or -1 when it is malformed.
+cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil
+
+# grpc-message's percent encoding of a status message, cut at MAX_STATUS_NBYTES.
+cpdef bytes percent_encode(str text)
+
+# google.rpc.Status with a RetryInfo, for grpc-status-details-bin, in base64 without padding; b"" when there is nothing to tell.
+cpdef bytes status_details(error)
