@@ -1,0 +1,75 @@
+"""inferd: a native gRPC inference server for ONNX models, and the same engine without a network.
+
+    import inferd
+    with inferd.Engine("model.onnx") as engine:
+        outputs = engine.infer("model", {"x": array})
+
+`Engine` and `Server` load on first use (PEP 562): importing this package never imports onnxruntime, grpc, protobuf or
+numpy, so that a program which only looks at errors or settings starts at once.
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING
+
+from inferd.errors import (
+    Cancelled,
+    ConfigError,
+    DeadlineExceeded,
+    FailedPrecondition,
+    InferdError,
+    Internal,
+    InvalidArgument,
+    NotFound,
+    RequestError,
+    ResourceExhausted,
+    StartError,
+    Unavailable,
+    Unimplemented,
+)
+
+if TYPE_CHECKING:
+    from inferd.config import Settings
+    from inferd.engine.embedded import Engine
+    from inferd.serving.server import Server
+
+__version__ = "0.1.0"
+
+__all__ = [
+    "Cancelled",
+    "ConfigError",
+    "DeadlineExceeded",
+    "Engine",
+    "FailedPrecondition",
+    "InferdError",
+    "Internal",
+    "InvalidArgument",
+    "NotFound",
+    "RequestError",
+    "ResourceExhausted",
+    "Server",
+    "Settings",
+    "StartError",
+    "Unavailable",
+    "Unimplemented",
+    "__version__",
+]
+
+_LAZY = {
+    "Engine": "inferd.engine.embedded",
+    "Server": "inferd.serving.server",
+    "Settings": "inferd.config",
+}
+
+
+def __getattr__(name: str) -> object:
+    if name not in _LAZY:
+        raise AttributeError(f"module 'inferd' has no attribute {name!r}")
+    value = getattr(import_module(_LAZY[name]), name)
+    globals()[name] = value  # the next access is an ordinary one
+    return value
+
+
+def __dir__() -> list[str]:
+    return sorted(set(globals()) | set(_LAZY))

@@ -1,0 +1,458 @@
+"""Every setting of the server, in one table: `Settings`. Flags, INFERD_* variables, inferd.toml and the docs derive from it.
+
+Precedence: flag > INFERD_<FIELD> > inferd.toml > default. An unknown key or variable is an error with a suggestion, a wrong
+value an error that names the setting, where it came from, what was expected and what came. Nothing is read from the
+environment or the disk except through the arguments of `load_settings`, and nothing here imports numpy, onnxruntime or grpc.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from functools import cache
+from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args, get_origin, get_type_hints
+
+import msgspec
+
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from pathlib import Path
+
+__all__ = ["PROVIDERS", "Address", "Field", "Settings", "fields", "load_settings", "parse_address", "spell"]
+
+KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
+CONFIG_FILE = "inferd.toml"
+PROVIDERS = ("cpu", "cuda", "tensorrt")
+PREFIX = "INFERD_"
+# Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
+OTHER_VARIABLES = frozenset({"INFERD_CONFIG", "INFERD_DEBUG", "INFERD_SANITIZE", "INFERD_PROFILE", "INFERD_COVERAGE", "INFERD_NATIVE"})
+
+
+def _about(
+    group: str,
+    description: str,
+    *,
+    ge: int | None = None,
+    le: int | None = None,
+    words: Mapping[str, int] | None = None,
+    items: str | None = None,
+) -> msgspec.Meta:
+    """One field's row: its group in help and docs, what it does, its limits, words that stand for a number, what a list holds."""
+    return msgspec.Meta(ge=ge, le=le, description=description, extra={"group": group, "words": dict(words or {}), "items": items})
+
+
+class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """All settings of one server. Every value is checked on construction (ConfigError), also when built by hand.
+
+    Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so.
+    """
+
+    # What to serve
+    models: Annotated[
+        tuple[str, ...],
+        _about("models", "ONNX files, model folders or model repositories to serve; relative to the file that names them.", items="path"),
+    ] = ()
+    max_batch_size: Annotated[
+        int, _about("models", "Rows in one batch, for models that bring no configuration and have a batch axis.", ge=1, le=65536)
+    ] = 64
+    max_queue_requests: Annotated[
+        int, _about("models", "Requests that may wait for one model version; the next one is refused at once.", ge=1, le=10_000_000)
+    ] = 4096
+    providers: Annotated[
+        tuple[str, ...],
+        _about(
+            "models",
+            "Execution providers in order of preference. One that is asked for and not there is an error.",
+            items="cpu, cuda or tensorrt",
+        ),
+    ] = ("cpu",)
+    instances: Annotated[
+        int,
+        _about(
+            "models", "Instances of each model that names no count. auto: by the cores and the quota.", ge=0, le=1024, words={"auto": 0}
+        ),
+    ] = 0
+    intra_op_threads: Annotated[
+        int, _about("models", "Threads of one run. auto: by the cores and the quota.", ge=0, le=1024, words={"auto": 0})
+    ] = 0
+    spinning: Annotated[
+        bool, _about("models", "ONNX Runtime threads spin while they wait: quicker single runs on idle cores, at the cost of the cores.")
+    ] = False
+    inline: Annotated[
+        Literal["auto", "on", "off"],
+        _about("models", "Run tiny models on the event loop instead of an executor thread. auto: by the measured time of a run."),
+    ] = "auto"
+    inline_limit_us: Annotated[
+        int, _about("models", "Longest run that may stay on the event loop when inline is auto.", ge=1, le=100_000)
+    ] = 100
+
+    # Where to listen
+    host: Annotated[str, _about("addresses", "Address of the gRPC and the metrics port: an IPv4 or IPv6 address, or a name.")] = "127.0.0.1"
+    grpc_port: Annotated[int, _about("addresses", "Port of gRPC. 0 picks a free one.", ge=0, le=65535)] = 8001
+    metrics_port: Annotated[
+        int, _about("addresses", "Port of the Prometheus metrics. 0 picks a free one, off serves none.", ge=-1, le=65535, words={"off": -1})
+    ] = 8002
+    listen: Annotated[
+        tuple[str, ...],
+        _about("addresses", "Further gRPC addresses.", items="host:port, [IPv6]:port or unix:/path"),
+    ] = ()
+    reuse_port: Annotated[bool, _about("addresses", "Several processes may listen on one port (SO_REUSEPORT).")] = False
+
+    # Transport and its limits
+    transport: Annotated[
+        Literal["auto", "native", "grpcio"],
+        _about("transport", "gRPC implementation. auto: native where it is built, else grpcio with a notice."),
+    ] = "auto"
+    uvloop: Annotated[bool, _about("transport", "Use uvloop where it is installed.")] = True
+    max_connections: Annotated[int, _about("transport", "Open connections; a further one is closed at once.", ge=1, le=1_000_000)] = 10_000
+    max_concurrent_streams: Annotated[int, _about("transport", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
+    max_header_bytes: Annotated[int, _about("transport", "Headers of one request.", ge=1 * KiB, le=16 * MiB)] = 16 * KiB
+    max_message_bytes: Annotated[int, _about("transport", "One request or response.", ge=1 * KiB, le=2 * GiB - 1)] = 64 * MiB
+    message_memory_bytes: Annotated[
+        int,
+        _about(
+            "transport", "All requests in memory together; further ones are refused until some are answered.", ge=1 * MiB, le=1024 * TiB
+        ),
+    ] = 1 * GiB
+    stream_window_bytes: Annotated[
+        int,
+        _about("transport", "HTTP/2 flow-control window of one request: what may be in flight, unread by us.", ge=65_535, le=1 * GiB),
+    ] = 1 * MiB
+    connection_window_bytes: Annotated[int, _about("transport", "HTTP/2 flow-control window of one connection.", ge=65_535, le=1 * GiB)] = (
+        4 * MiB
+    )
+    max_unread_bytes: Annotated[
+        int,
+        _about(
+            "transport",
+            "Answers that wait for one connection whose client does not read; beyond it the connection is closed.",
+            ge=64 * KiB,
+            le=1 * TiB,
+        ),
+    ] = 64 * MiB
+
+    # Life cycle and log
+    drain_timeout_s: Annotated[
+        int, _about("operation", "Time that running requests get when the server is told to stop.", ge=0, le=86_400)
+    ] = 30
+    log_level: Annotated[Literal["debug", "info", "warning", "error"], _about("operation", "Least level that is logged, on stderr.")] = (
+        "info"
+    )
+    log_format: Annotated[Literal["text", "json"], _about("operation", "Lines for people, or one JSON object a line.")] = "text"
+
+    def __post_init__(self) -> None:
+        values = msgspec.structs.asdict(self)
+        origins = dict.fromkeys(values, "given in Python")
+        for name, field in fields().items():
+            _check(field, values[name], origins[name])
+        _check_together(values, origins)
+
+
+class Field(NamedTuple):
+    """One row of the table, as flags, variables and docs use it."""
+
+    name: str
+    kind: str  # one of: bytes, duration, number, bool, choice, text, list
+    default: Any
+    description: str
+    group: str
+    low: int | None
+    high: int | None
+    words: dict[str, int]  # words that stand for a number: {"off": -1}
+    choices: tuple[str, ...]
+    items: str | None  # what a list holds
+    annotation: Any
+
+    @property
+    def flag(self) -> str:
+        return "--" + self.name.replace("_", "-")
+
+    @property
+    def variable(self) -> str:
+        return PREFIX + self.name.upper()
+
+    @property
+    def unit(self) -> str:
+        return self.name.rpartition("_")[2] if self.kind in ("bytes", "duration") else ""
+
+    @property
+    def expected(self) -> str:
+        """What a right value looks like, for error messages and docs."""
+        if self.kind == "choice":
+            return "one of " + ", ".join(self.choices)
+        if self.kind == "bool":
+            return "true or false"
+        if self.kind == "list":
+            return f"a list of: {self.items}"
+        if self.kind == "text":
+            return "a text that is not empty"
+        what = {"bytes": "a size such as 64MiB", "duration": "a duration such as 30s or 100ms", "number": "a whole number"}[self.kind]
+        words = "".join(f", or {word}" for word in self.words)
+        low = max(self.low or 0, 0)  # below zero there are only words
+        step = f", in steps of 1{self.unit}" if self.kind == "duration" else ""
+        return f"{what} from {low if low in self.words.values() else spell(self, low)} to {spell(self, self.high)}{step}{words}"
+
+
+@cache
+def fields() -> dict[str, Field]:
+    """The table: every setting by name, in the order of declaration."""
+    hints = get_type_hints(Settings, include_extras=True)
+    defaults = {field.name: field.default for field in msgspec.structs.fields(Settings)}
+    return {name: _field(name, hints[name], defaults[name]) for name in Settings.__struct_fields__}
+
+
+def _field(name: str, annotation: Any, default: Any) -> Field:
+    base, about = get_args(annotation)
+    suffix = name.rpartition("_")[2]
+    choices: tuple[str, ...] = ()
+    if get_origin(base) is Literal:
+        kind, choices = "choice", get_args(base)
+    elif get_origin(base) is tuple:
+        kind = "list"
+    elif base is int:
+        kind = "bytes" if suffix == "bytes" else "duration" if suffix in _DURATIONS else "number"
+    else:
+        kind = "bool" if base is bool else "text"
+    group, words, items = about.extra["group"], about.extra["words"], about.extra["items"]
+    return Field(name, kind, default, about.description, group, about.ge, about.le, words, choices, items, annotation)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Text to value and back
+
+_SIZES = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4, "kib": KiB, "mib": MiB, "gib": GiB, "tib": TiB}
+_DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
+_QUANTITY = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([A-Za-zµ]*)", re.ASCII)
+_BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
+
+
+def _parse(field: Field, text: str) -> object:
+    """The value that a flag's, variable's or file's text stands for. ValueError when it stands for none."""
+    text = text.strip()
+    if field.kind == "bool":
+        if text.lower() not in _BOOLS:
+            raise ValueError(text)
+        return _BOOLS[text.lower()]
+    if field.kind == "list":
+        return tuple(part.strip() for part in text.split(",") if part.strip())
+    if field.kind in ("text", "choice"):
+        return text
+    if text.lower() in field.words:
+        return field.words[text.lower()]
+    if field.kind == "number":
+        if not re.fullmatch(r"-?[0-9]{1,20}", text, re.ASCII):
+            raise ValueError(text)
+        return int(text)
+    return _parse_quantity(text, _SIZES if field.kind == "bytes" else _DURATIONS, field.unit)
+
+
+def _parse_quantity(text: str, units: Mapping[str, int], own_unit: str) -> int:
+    """A number with a unit, in `own_unit`; without a unit it is in `own_unit`. Exact: what is no whole number of it is refused."""
+    match = _QUANTITY.fullmatch(text)
+    if match is None or len(text) > 40:
+        raise ValueError(text)
+    whole, fraction, unit = match[1], match[2] or "", match[3].lower().replace("µ", "u")
+    own = units.get(own_unit, 1)
+    scale = units.get(unit, 0) if unit else own
+    value, rest = divmod(int(whole + fraction) * scale, own * int("1" + "0" * len(fraction)))
+    if not scale or rest:
+        raise ValueError(text)
+    return value
+
+
+def spell(field: Field, value: object) -> str:
+    """A value as one would write it: 67108864 -> 64MiB, 30 -> 30s, -1 -> off. `_parse` reads it back."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, tuple | list):
+        return ",".join(map(str, value))
+    for word, number in field.words.items():
+        if value == number and (number < 0 or word == "auto"):
+            return word
+    if isinstance(value, int) and field.kind == "bytes":
+        for unit, size in (("TiB", TiB), ("GiB", GiB), ("MiB", MiB), ("KiB", KiB)):
+            if value and value % size == 0:
+                return f"{value // size}{unit}"
+        return str(value)
+    return f"{value}{field.unit}" if field.kind == "duration" else str(value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Checks
+
+
+def _check(field: Field, value: object, origin: str) -> None:
+    try:
+        msgspec.convert(value, field.annotation, strict=True)
+    except msgspec.ValidationError:
+        raise _wrong(field, origin, value) from None
+    if field.kind == "text" and not value:
+        raise _wrong(field, origin, value)
+    if field.kind == "list" and isinstance(value, tuple) and not all(value):
+        raise _wrong(field, origin, value)
+
+
+def _wrong(field: Field, origin: str, value: object) -> ConfigError:
+    came = f"'{value}'" if isinstance(value, str) else spell(field, value) if isinstance(value, int | tuple) else repr(value)
+    return ConfigError(f"{field.name} ({origin}): expected {field.expected}, got {came}{_near(str(value), field.choices)}")
+
+
+def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """What only shows when two settings are seen together."""
+    table = fields()
+
+    def refuse(name: str, why: str) -> ConfigError:
+        return ConfigError(f"{name} ({origins[name]}): {why}")
+
+    if values["grpc_port"] == values["metrics_port"] > 0:
+        raise refuse("metrics_port", f"expected another port than grpc_port's, 0 (a free one) or off, got {values['metrics_port']}")
+    for small, large in (
+        ("stream_window_bytes", "connection_window_bytes"),
+        ("max_message_bytes", "message_memory_bytes"),
+    ):
+        least, most = values[small], values[large]
+        if least > most:
+            limit = f"{large}, which is {spell(table[large], most)} ({origins[large]})"
+            raise refuse(small, f"expected at most {limit}, got {spell(table[small], least)}")
+    for address in values["listen"]:
+        try:
+            parse_address(address)
+        except ValueError as error:
+            raise refuse("listen", str(error)) from None
+    for provider in values["providers"]:
+        if provider not in PROVIDERS:
+            raise refuse("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{_near(provider, PROVIDERS)}")
+    if not values["providers"]:
+        raise refuse("providers", f"expected one or more of {', '.join(PROVIDERS)}, got none")
+
+
+class Address(NamedTuple):
+    """A place to listen on or to connect to: a Unix socket's `path`, else `host` and `port`."""
+
+    host: str
+    port: int
+    path: str = ""
+
+    def __str__(self) -> str:
+        if self.path:
+            return f"unix:{self.path}"
+        return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
+
+
+def parse_address(text: str) -> Address:
+    """host:port, [IPv6]:port or unix:/path. ValueError with a message that says what was expected."""
+    if text.startswith("unix:"):
+        path = text.removeprefix("unix:").removeprefix("//")  # unix:///run/x.sock is how gRPC spells it, too
+        if not path or "\0" in path:
+            raise ValueError(f"expected unix:/path of a socket, got '{text}'")
+        return Address("", 0, path)
+    host, colon, port = text.rpartition(":")
+    if host.startswith("[") and host.endswith("]"):
+        host = host[1:-1]
+    elif ":" in host:
+        raise ValueError(f"expected an IPv6 address in brackets, such as [::1]:8001, got '{text}'")
+    if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) and int(port) <= 65535):
+        raise ValueError(f"expected host:port with a port from 0 to 65535, [IPv6]:port or unix:/path, got '{text}'")
+    return Address(host, int(port))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Where values come from
+
+
+def load_settings(
+    flags: Mapping[str, object], environ: Mapping[str, str], folder: Path, *, config_file: str | Path | None = None
+) -> tuple[Settings, dict[str, str]]:
+    """The settings, and where each one came from: "default", "inferd.toml", "INFERD_GRPC_PORT", "--grpc-port" or "PATH".
+
+    `flags` maps a field's name to its text or value; None stands for a flag that was not given. `config_file`, else
+    INFERD_CONFIG, names a file that must exist; without them inferd.toml in `folder` is read where it exists.
+    ConfigError at the first thing that is wrong.
+    """
+    table = fields()
+    values: dict[str, Any] = {}
+    origins = dict.fromkeys(table, "default")
+
+    def take(name: str, value: object, origin: str) -> None:
+        values[name], origins[name] = _value(table[name], value, origin), origin
+
+    path, keys = _read_file(environ, folder, config_file)
+    for name, value in keys.items():
+        take(name, value, path.name)
+        if table[name].items == "path" and path.parent != folder:
+            values[name] = tuple(str(path.parent / item) for item in values[name])
+    for name, text in _variables(environ).items():
+        take(name, text, table[name].variable)
+    for name, value in flags.items():
+        if value is not None:
+            take(name, value, "PATH" if name == "models" else table[name].flag)
+    merged = {name: values.get(name, field.default) for name, field in table.items()}
+    _check_together(merged, origins)
+    return Settings(**values), origins
+
+
+def _value(field: Field, value: object, origin: str) -> object:
+    """Any layer's value as the field's own type, checked."""
+    try:
+        if isinstance(value, str):
+            value = _parse(field, value)
+        elif isinstance(value, list):
+            value = tuple(value)
+    except ValueError:
+        raise _wrong(field, origin, value) from None
+    _check(field, value, origin)
+    return value
+
+
+def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path | None) -> tuple[Path, dict[str, object]]:
+    named = config_file or environ.get(PREFIX + "CONFIG")
+    origin = "--config" if config_file else PREFIX + "CONFIG"
+    path = folder / named if named else folder / CONFIG_FILE
+    try:
+        keys = tomllib.loads(path.read_text("utf-8"))
+    except FileNotFoundError:
+        if named:
+            raise ConfigError(f"config ({origin}): expected a TOML file, got '{named}', which does not exist") from None
+        return path, {}
+    except OSError as error:
+        raise ConfigError(f"config: expected a readable TOML file, got '{path}': {error.strerror}") from None
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"config: expected TOML in '{path}': {error}") from None
+    for key in keys:
+        if key not in fields():
+            raise ConfigError(f"{path.name}: unknown key '{key}'{_near(key, tuple(fields()))}; `inferd config` lists every setting")
+    return path, keys
+
+
+def _variables(environ: Mapping[str, str]) -> dict[str, str]:
+    """The INFERD_* variables that are settings, by field; an empty one counts as not set. A misspelt one is an error."""
+    names = {field.variable: name for name, field in fields().items()}
+    found: dict[str, str] = {}
+    for variable, text in environ.items():
+        if not variable.startswith(PREFIX) or variable in OTHER_VARIABLES or _is_service_link(variable, environ):
+            continue
+        if variable not in names:
+            near = _near(variable.upper(), tuple(names))
+            raise ConfigError(f"environment: unknown variable {variable}{near}; `inferd config` lists every setting")
+        if text:
+            found[names[variable]] = text
+    return found
+
+
+_SERVICE_LINK = re.compile(r"(INFERD(?:_[A-Z0-9_]+?)?)_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")
+
+
+def _is_service_link(variable: str, environ: Mapping[str, str]) -> bool:
+    """Whether Kubernetes made the variable: a Service named inferd or inferd-grpc adds INFERD_GRPC_PORT=tcp://... to every pod."""
+    match = _SERVICE_LINK.fullmatch(variable)
+    if match is None or f"{match[1]}_SERVICE_HOST" not in environ:
+        return False
+    return variable != f"{match[1]}_PORT" or "://" in environ[variable]
+
+
+def _near(word: str, known: Sequence[str]) -> str:
+    close = difflib.get_close_matches(word, known, n=1, cutoff=0.6)
+    return f"; did you mean '{close[0]}'?" if close else ""
