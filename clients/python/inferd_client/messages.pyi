@@ -1,0 +1,1925 @@
+"""The messages that the client speaks: inference, health and error details.
+
+Written by `make proto`: change proto/*.proto instead.
+"""
+
+from collections.abc import Iterable, Mapping
+from typing import ClassVar, Literal, NewType, TypeAlias, final
+
+from google.protobuf.descriptor import EnumDescriptor
+from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
+from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
+from google.protobuf.message import Message
+
+@final
+class ModelOptions(Message):
+    class _Inline:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _InlineWrapper(_EnumTypeWrapper[ModelOptions._Inline.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        AUTO: _Inline.ValueType
+        ON: _Inline.ValueType
+        OFF: _Inline.ValueType
+
+    class Inline(_Inline, metaclass=_InlineWrapper):
+        """Where a batch runs."""
+
+    AUTO: ModelOptions.Inline.ValueType
+    ON: ModelOptions.Inline.ValueType
+    OFF: ModelOptions.Inline.ValueType
+
+    inline: ModelOptions.Inline.ValueType
+    """Default AUTO."""
+    inline_limit_us: int
+    """AUTO: the longest run of one batch, in microseconds, that may stay on the event loop. Default 100."""
+    inline_busy_percent: int
+    """AUTO: the largest share of the event loop's time, in percent (1 to 100), that this model's runs may take
+    before it leaves the loop. Default 50.
+    """
+    intra_op_threads: int
+    """Threads inside one operator of one run. Default: the planner's choice from cores, affinity and cgroup quota."""
+    inter_op_threads: int
+    """Threads across operators of one run; more than 1 also turns on ONNX Runtime's parallel execution. Default 1."""
+    spinning: bool
+    """Whether ONNX Runtime's threads spin while they wait for work: shorter runs, but an idle server burns cores.
+    Default false.
+    """
+    max_queue_requests: int
+    """The most requests that wait for this model; one more is refused with RESOURCE_EXHAUSTED. Default: the server's
+    setting.
+    """
+    max_queue_bytes: int
+    """The most input bytes that wait for this model; a request beyond it is refused with RESOURCE_EXHAUSTED.
+    Default: the server's setting.
+    """
+    def __init__(
+        self,
+        *,
+        inline: ModelOptions.Inline.ValueType = ...,
+        inline_limit_us: int = ...,
+        inline_busy_percent: int = ...,
+        intra_op_threads: int = ...,
+        inter_op_threads: int = ...,
+        spinning: bool = ...,
+        max_queue_requests: int = ...,
+        max_queue_bytes: int = ...,
+    ) -> None: ...
+
+class _DataType:
+    ValueType = NewType("ValueType", int)
+    V: TypeAlias = ValueType
+
+class _DataTypeWrapper(_EnumTypeWrapper[_DataType.ValueType], type):
+    DESCRIPTOR: ClassVar[EnumDescriptor]
+    TYPE_INVALID: _DataType.ValueType
+    TYPE_BOOL: _DataType.ValueType
+    TYPE_UINT8: _DataType.ValueType
+    TYPE_UINT16: _DataType.ValueType
+    TYPE_UINT32: _DataType.ValueType
+    TYPE_UINT64: _DataType.ValueType
+    TYPE_INT8: _DataType.ValueType
+    TYPE_INT16: _DataType.ValueType
+    TYPE_INT32: _DataType.ValueType
+    TYPE_INT64: _DataType.ValueType
+    TYPE_FP16: _DataType.ValueType
+    TYPE_FP32: _DataType.ValueType
+    TYPE_FP64: _DataType.ValueType
+    TYPE_STRING: _DataType.ValueType
+    TYPE_BF16: _DataType.ValueType
+
+class DataType(_DataType, metaclass=_DataTypeWrapper):
+    ...
+
+TYPE_INVALID: DataType.ValueType
+TYPE_BOOL: DataType.ValueType
+TYPE_UINT8: DataType.ValueType
+TYPE_UINT16: DataType.ValueType
+TYPE_UINT32: DataType.ValueType
+TYPE_UINT64: DataType.ValueType
+TYPE_INT8: DataType.ValueType
+TYPE_INT16: DataType.ValueType
+TYPE_INT32: DataType.ValueType
+TYPE_INT64: DataType.ValueType
+TYPE_FP16: DataType.ValueType
+TYPE_FP32: DataType.ValueType
+TYPE_FP64: DataType.ValueType
+TYPE_STRING: DataType.ValueType
+TYPE_BF16: DataType.ValueType
+
+@final
+class ModelRateLimiter(Message):
+    @final
+    class Resource(Message):
+        name: str
+        count: int
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            count: int = ...,
+        ) -> None: ...
+
+    @property
+    def resources(self) -> RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]: ...
+    priority: int
+    def __init__(
+        self,
+        *,
+        resources: Iterable[ModelRateLimiter.Resource] | None = ...,
+        priority: int = ...,
+    ) -> None: ...
+
+@final
+class ModelInstanceGroup(Message):
+    class _Kind:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _KindWrapper(_EnumTypeWrapper[ModelInstanceGroup._Kind.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        KIND_AUTO: _Kind.ValueType
+        KIND_GPU: _Kind.ValueType
+        KIND_CPU: _Kind.ValueType
+        KIND_MODEL: _Kind.ValueType
+
+    class Kind(_Kind, metaclass=_KindWrapper):
+        ...
+
+    KIND_AUTO: ModelInstanceGroup.Kind.ValueType
+    KIND_GPU: ModelInstanceGroup.Kind.ValueType
+    KIND_CPU: ModelInstanceGroup.Kind.ValueType
+    KIND_MODEL: ModelInstanceGroup.Kind.ValueType
+
+    @final
+    class SecondaryDevice(Message):
+        class _SecondaryDeviceKind:
+            ValueType = NewType("ValueType", int)
+            V: TypeAlias = ValueType
+
+        class _SecondaryDeviceKindWrapper(_EnumTypeWrapper[ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType], type):
+            DESCRIPTOR: ClassVar[EnumDescriptor]
+            KIND_NVDLA: _SecondaryDeviceKind.ValueType
+
+        class SecondaryDeviceKind(_SecondaryDeviceKind, metaclass=_SecondaryDeviceKindWrapper):
+            ...
+
+        KIND_NVDLA: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
+
+        kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType
+        device_id: int
+        def __init__(
+            self,
+            *,
+            kind: ModelInstanceGroup.SecondaryDevice.SecondaryDeviceKind.ValueType = ...,
+            device_id: int = ...,
+        ) -> None: ...
+
+    name: str
+    kind: ModelInstanceGroup.Kind.ValueType
+    count: int
+    @property
+    def rate_limiter(self) -> ModelRateLimiter: ...
+    @property
+    def gpus(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def secondary_devices(self) -> RepeatedCompositeFieldContainer[ModelInstanceGroup.SecondaryDevice]: ...
+    @property
+    def profile(self) -> RepeatedScalarFieldContainer[str]: ...
+    passive: bool
+    host_policy: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        kind: ModelInstanceGroup.Kind.ValueType = ...,
+        count: int = ...,
+        rate_limiter: ModelRateLimiter | None = ...,
+        gpus: Iterable[int] | None = ...,
+        secondary_devices: Iterable[ModelInstanceGroup.SecondaryDevice] | None = ...,
+        profile: Iterable[str] | None = ...,
+        passive: bool = ...,
+        host_policy: str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["rate_limiter"]) -> bool: ...
+
+@final
+class ModelTensorReshape(Message):
+    @property
+    def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+    def __init__(
+        self,
+        *,
+        shape: Iterable[int] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelInput(Message):
+    class _Format:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _FormatWrapper(_EnumTypeWrapper[ModelInput._Format.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        FORMAT_NONE: _Format.ValueType
+        FORMAT_NHWC: _Format.ValueType
+        FORMAT_NCHW: _Format.ValueType
+
+    class Format(_Format, metaclass=_FormatWrapper):
+        ...
+
+    FORMAT_NONE: ModelInput.Format.ValueType
+    FORMAT_NHWC: ModelInput.Format.ValueType
+    FORMAT_NCHW: ModelInput.Format.ValueType
+
+    name: str
+    data_type: DataType.ValueType
+    format: ModelInput.Format.ValueType
+    @property
+    def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def reshape(self) -> ModelTensorReshape: ...
+    is_shape_tensor: bool
+    allow_ragged_batch: bool
+    optional: bool
+    is_non_linear_format_io: bool
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        data_type: DataType.ValueType = ...,
+        format: ModelInput.Format.ValueType = ...,
+        dims: Iterable[int] | None = ...,
+        reshape: ModelTensorReshape | None = ...,
+        is_shape_tensor: bool = ...,
+        allow_ragged_batch: bool = ...,
+        optional: bool = ...,
+        is_non_linear_format_io: bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["reshape"]) -> bool: ...
+
+@final
+class ModelOutput(Message):
+    name: str
+    data_type: DataType.ValueType
+    @property
+    def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def reshape(self) -> ModelTensorReshape: ...
+    label_filename: str
+    is_shape_tensor: bool
+    is_non_linear_format_io: bool
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        data_type: DataType.ValueType = ...,
+        dims: Iterable[int] | None = ...,
+        reshape: ModelTensorReshape | None = ...,
+        label_filename: str = ...,
+        is_shape_tensor: bool = ...,
+        is_non_linear_format_io: bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["reshape"]) -> bool: ...
+
+@final
+class BatchInput(Message):
+    class _Kind:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _KindWrapper(_EnumTypeWrapper[BatchInput._Kind.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        BATCH_ELEMENT_COUNT: _Kind.ValueType
+        BATCH_ACCUMULATED_ELEMENT_COUNT: _Kind.ValueType
+        BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: _Kind.ValueType
+        BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: _Kind.ValueType
+        BATCH_ITEM_SHAPE: _Kind.ValueType
+        BATCH_ITEM_SHAPE_FLATTEN: _Kind.ValueType
+
+    class Kind(_Kind, metaclass=_KindWrapper):
+        ...
+
+    BATCH_ELEMENT_COUNT: BatchInput.Kind.ValueType
+    BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput.Kind.ValueType
+    BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput.Kind.ValueType
+    BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput.Kind.ValueType
+    BATCH_ITEM_SHAPE: BatchInput.Kind.ValueType
+    BATCH_ITEM_SHAPE_FLATTEN: BatchInput.Kind.ValueType
+
+    kind: BatchInput.Kind.ValueType
+    @property
+    def target_name(self) -> RepeatedScalarFieldContainer[str]: ...
+    data_type: DataType.ValueType
+    @property
+    def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
+    def __init__(
+        self,
+        *,
+        kind: BatchInput.Kind.ValueType = ...,
+        target_name: Iterable[str] | None = ...,
+        data_type: DataType.ValueType = ...,
+        source_input: Iterable[str] | None = ...,
+    ) -> None: ...
+
+@final
+class BatchOutput(Message):
+    class _Kind:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _KindWrapper(_EnumTypeWrapper[BatchOutput._Kind.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        BATCH_SCATTER_WITH_INPUT_SHAPE: _Kind.ValueType
+
+    class Kind(_Kind, metaclass=_KindWrapper):
+        ...
+
+    BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput.Kind.ValueType
+
+    @property
+    def target_name(self) -> RepeatedScalarFieldContainer[str]: ...
+    kind: BatchOutput.Kind.ValueType
+    @property
+    def source_input(self) -> RepeatedScalarFieldContainer[str]: ...
+    def __init__(
+        self,
+        *,
+        target_name: Iterable[str] | None = ...,
+        kind: BatchOutput.Kind.ValueType = ...,
+        source_input: Iterable[str] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelVersionPolicy(Message):
+    @final
+    class Latest(Message):
+        num_versions: int
+        def __init__(
+            self,
+            *,
+            num_versions: int = ...,
+        ) -> None: ...
+
+    @final
+    class All(Message):
+        def __init__(self) -> None: ...
+
+    @final
+    class Specific(Message):
+        @property
+        def versions(self) -> RepeatedScalarFieldContainer[int]: ...
+        def __init__(
+            self,
+            *,
+            versions: Iterable[int] | None = ...,
+        ) -> None: ...
+
+    @property
+    def latest(self) -> ModelVersionPolicy.Latest: ...
+    @property
+    def all(self) -> ModelVersionPolicy.All: ...
+    @property
+    def specific(self) -> ModelVersionPolicy.Specific: ...
+    def __init__(
+        self,
+        *,
+        latest: ModelVersionPolicy.Latest | None = ...,
+        all: ModelVersionPolicy.All | None = ...,
+        specific: ModelVersionPolicy.Specific | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["policy_choice", "latest", "all", "specific"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["policy_choice"]) -> Literal["latest", "all", "specific"] | None: ...
+
+@final
+class ModelOptimizationPolicy(Message):
+    class _ModelPriority:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _ModelPriorityWrapper(_EnumTypeWrapper[ModelOptimizationPolicy._ModelPriority.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        PRIORITY_DEFAULT: _ModelPriority.ValueType
+        PRIORITY_MAX: _ModelPriority.ValueType
+        PRIORITY_MIN: _ModelPriority.ValueType
+
+    class ModelPriority(_ModelPriority, metaclass=_ModelPriorityWrapper):
+        ...
+
+    PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority.ValueType
+    PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority.ValueType
+    PRIORITY_MIN: ModelOptimizationPolicy.ModelPriority.ValueType
+
+    @final
+    class Graph(Message):
+        level: int
+        def __init__(
+            self,
+            *,
+            level: int = ...,
+        ) -> None: ...
+
+    @final
+    class Cuda(Message):
+        @final
+        class GraphSpec(Message):
+            @final
+            class Shape(Message):
+                @property
+                def dim(self) -> RepeatedScalarFieldContainer[int]: ...
+                def __init__(
+                    self,
+                    *,
+                    dim: Iterable[int] | None = ...,
+                ) -> None: ...
+
+            @final
+            class LowerBound(Message):
+                batch_size: int
+                @property
+                def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
+                def __init__(
+                    self,
+                    *,
+                    batch_size: int = ...,
+                    input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
+                ) -> None: ...
+
+            batch_size: int
+            @property
+            def input(self) -> MessageMap[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape]: ...
+            @property
+            def graph_lower_bound(self) -> ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound: ...
+            def __init__(
+                self,
+                *,
+                batch_size: int = ...,
+                input: Mapping[str, ModelOptimizationPolicy.Cuda.GraphSpec.Shape] | None = ...,
+                graph_lower_bound: ModelOptimizationPolicy.Cuda.GraphSpec.LowerBound | None = ...,
+            ) -> None: ...
+            def HasField(self, field_name: Literal["graph_lower_bound"]) -> bool: ...
+
+        graphs: bool
+        busy_wait_events: bool
+        @property
+        def graph_spec(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]: ...
+        output_copy_stream: bool
+        def __init__(
+            self,
+            *,
+            graphs: bool = ...,
+            busy_wait_events: bool = ...,
+            graph_spec: Iterable[ModelOptimizationPolicy.Cuda.GraphSpec] | None = ...,
+            output_copy_stream: bool = ...,
+        ) -> None: ...
+
+    @final
+    class ExecutionAccelerators(Message):
+        @final
+        class Accelerator(Message):
+            name: str
+            @property
+            def parameters(self) -> ScalarMap[str, str]: ...
+            def __init__(
+                self,
+                *,
+                name: str = ...,
+                parameters: Mapping[str, str] | None = ...,
+            ) -> None: ...
+
+        @property
+        def gpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
+        @property
+        def cpu_execution_accelerator(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator]: ...
+        def __init__(
+            self,
+            *,
+            gpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+            cpu_execution_accelerator: Iterable[ModelOptimizationPolicy.ExecutionAccelerators.Accelerator] | None = ...,
+        ) -> None: ...
+
+    @final
+    class PinnedMemoryBuffer(Message):
+        enable: bool
+        def __init__(
+            self,
+            *,
+            enable: bool = ...,
+        ) -> None: ...
+
+    @property
+    def graph(self) -> ModelOptimizationPolicy.Graph: ...
+    priority: ModelOptimizationPolicy.ModelPriority.ValueType
+    @property
+    def cuda(self) -> ModelOptimizationPolicy.Cuda: ...
+    @property
+    def execution_accelerators(self) -> ModelOptimizationPolicy.ExecutionAccelerators: ...
+    @property
+    def input_pinned_memory(self) -> ModelOptimizationPolicy.PinnedMemoryBuffer: ...
+    @property
+    def output_pinned_memory(self) -> ModelOptimizationPolicy.PinnedMemoryBuffer: ...
+    gather_kernel_buffer_threshold: int
+    eager_batching: bool
+    def __init__(
+        self,
+        *,
+        graph: ModelOptimizationPolicy.Graph | None = ...,
+        priority: ModelOptimizationPolicy.ModelPriority.ValueType = ...,
+        cuda: ModelOptimizationPolicy.Cuda | None = ...,
+        execution_accelerators: ModelOptimizationPolicy.ExecutionAccelerators | None = ...,
+        input_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
+        output_pinned_memory: ModelOptimizationPolicy.PinnedMemoryBuffer | None = ...,
+        gather_kernel_buffer_threshold: int = ...,
+        eager_batching: bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["graph", "cuda", "execution_accelerators", "input_pinned_memory", "output_pinned_memory"]) -> bool: ...
+
+@final
+class ModelQueuePolicy(Message):
+    class _TimeoutAction:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _TimeoutActionWrapper(_EnumTypeWrapper[ModelQueuePolicy._TimeoutAction.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        REJECT: _TimeoutAction.ValueType
+        DELAY: _TimeoutAction.ValueType
+
+    class TimeoutAction(_TimeoutAction, metaclass=_TimeoutActionWrapper):
+        ...
+
+    REJECT: ModelQueuePolicy.TimeoutAction.ValueType
+    DELAY: ModelQueuePolicy.TimeoutAction.ValueType
+
+    timeout_action: ModelQueuePolicy.TimeoutAction.ValueType
+    default_timeout_microseconds: int
+    allow_timeout_override: bool
+    max_queue_size: int
+    def __init__(
+        self,
+        *,
+        timeout_action: ModelQueuePolicy.TimeoutAction.ValueType = ...,
+        default_timeout_microseconds: int = ...,
+        allow_timeout_override: bool = ...,
+        max_queue_size: int = ...,
+    ) -> None: ...
+
+@final
+class ModelDynamicBatching(Message):
+    @property
+    def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
+    max_queue_delay_microseconds: int
+    preserve_ordering: bool
+    priority_levels: int
+    default_priority_level: int
+    @property
+    def default_queue_policy(self) -> ModelQueuePolicy: ...
+    @property
+    def priority_queue_policy(self) -> MessageMap[int, ModelQueuePolicy]: ...
+    def __init__(
+        self,
+        *,
+        preferred_batch_size: Iterable[int] | None = ...,
+        max_queue_delay_microseconds: int = ...,
+        preserve_ordering: bool = ...,
+        priority_levels: int = ...,
+        default_priority_level: int = ...,
+        default_queue_policy: ModelQueuePolicy | None = ...,
+        priority_queue_policy: Mapping[int, ModelQueuePolicy] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["default_queue_policy"]) -> bool: ...
+
+@final
+class ModelSequenceBatching(Message):
+    @final
+    class Control(Message):
+        class _Kind:
+            ValueType = NewType("ValueType", int)
+            V: TypeAlias = ValueType
+
+        class _KindWrapper(_EnumTypeWrapper[ModelSequenceBatching.Control._Kind.ValueType], type):
+            DESCRIPTOR: ClassVar[EnumDescriptor]
+            CONTROL_SEQUENCE_START: _Kind.ValueType
+            CONTROL_SEQUENCE_READY: _Kind.ValueType
+            CONTROL_SEQUENCE_END: _Kind.ValueType
+            CONTROL_SEQUENCE_CORRID: _Kind.ValueType
+
+        class Kind(_Kind, metaclass=_KindWrapper):
+            ...
+
+        CONTROL_SEQUENCE_START: ModelSequenceBatching.Control.Kind.ValueType
+        CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control.Kind.ValueType
+        CONTROL_SEQUENCE_END: ModelSequenceBatching.Control.Kind.ValueType
+        CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control.Kind.ValueType
+
+        kind: ModelSequenceBatching.Control.Kind.ValueType
+        @property
+        def int32_false_true(self) -> RepeatedScalarFieldContainer[int]: ...
+        @property
+        def fp32_false_true(self) -> RepeatedScalarFieldContainer[float]: ...
+        @property
+        def bool_false_true(self) -> RepeatedScalarFieldContainer[bool]: ...
+        data_type: DataType.ValueType
+        def __init__(
+            self,
+            *,
+            kind: ModelSequenceBatching.Control.Kind.ValueType = ...,
+            int32_false_true: Iterable[int] | None = ...,
+            fp32_false_true: Iterable[float] | None = ...,
+            bool_false_true: Iterable[bool] | None = ...,
+            data_type: DataType.ValueType = ...,
+        ) -> None: ...
+
+    @final
+    class ControlInput(Message):
+        name: str
+        @property
+        def control(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]: ...
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            control: Iterable[ModelSequenceBatching.Control] | None = ...,
+        ) -> None: ...
+
+    @final
+    class InitialState(Message):
+        data_type: DataType.ValueType
+        @property
+        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+        zero_data: bool
+        data_file: str
+        name: str
+        def __init__(
+            self,
+            *,
+            data_type: DataType.ValueType = ...,
+            dims: Iterable[int] | None = ...,
+            zero_data: bool = ...,
+            data_file: str = ...,
+            name: str = ...,
+        ) -> None: ...
+        def HasField(self, field_name: Literal["state_data", "zero_data", "data_file"]) -> bool: ...
+        def WhichOneof(self, oneof_group: Literal["state_data"]) -> Literal["zero_data", "data_file"] | None: ...
+
+    @final
+    class State(Message):
+        input_name: str
+        output_name: str
+        data_type: DataType.ValueType
+        @property
+        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+        @property
+        def initial_state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]: ...
+        use_same_buffer_for_input_output: bool
+        use_growable_memory: bool
+        def __init__(
+            self,
+            *,
+            input_name: str = ...,
+            output_name: str = ...,
+            data_type: DataType.ValueType = ...,
+            dims: Iterable[int] | None = ...,
+            initial_state: Iterable[ModelSequenceBatching.InitialState] | None = ...,
+            use_same_buffer_for_input_output: bool = ...,
+            use_growable_memory: bool = ...,
+        ) -> None: ...
+
+    @final
+    class StrategyDirect(Message):
+        max_queue_delay_microseconds: int
+        minimum_slot_utilization: float
+        def __init__(
+            self,
+            *,
+            max_queue_delay_microseconds: int = ...,
+            minimum_slot_utilization: float = ...,
+        ) -> None: ...
+
+    @final
+    class StrategyOldest(Message):
+        max_candidate_sequences: int
+        @property
+        def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
+        max_queue_delay_microseconds: int
+        preserve_ordering: bool
+        def __init__(
+            self,
+            *,
+            max_candidate_sequences: int = ...,
+            preferred_batch_size: Iterable[int] | None = ...,
+            max_queue_delay_microseconds: int = ...,
+            preserve_ordering: bool = ...,
+        ) -> None: ...
+
+    @property
+    def direct(self) -> ModelSequenceBatching.StrategyDirect: ...
+    @property
+    def oldest(self) -> ModelSequenceBatching.StrategyOldest: ...
+    max_sequence_idle_microseconds: int
+    @property
+    def control_input(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.ControlInput]: ...
+    @property
+    def state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.State]: ...
+    iterative_sequence: bool
+    def __init__(
+        self,
+        *,
+        direct: ModelSequenceBatching.StrategyDirect | None = ...,
+        oldest: ModelSequenceBatching.StrategyOldest | None = ...,
+        max_sequence_idle_microseconds: int = ...,
+        control_input: Iterable[ModelSequenceBatching.ControlInput] | None = ...,
+        state: Iterable[ModelSequenceBatching.State] | None = ...,
+        iterative_sequence: bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["strategy_choice", "direct", "oldest"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["strategy_choice"]) -> Literal["direct", "oldest"] | None: ...
+
+@final
+class ModelEnsembling(Message):
+    @final
+    class Step(Message):
+        model_name: str
+        model_version: int
+        @property
+        def input_map(self) -> ScalarMap[str, str]: ...
+        @property
+        def output_map(self) -> ScalarMap[str, str]: ...
+        model_namespace: str
+        def __init__(
+            self,
+            *,
+            model_name: str = ...,
+            model_version: int = ...,
+            input_map: Mapping[str, str] | None = ...,
+            output_map: Mapping[str, str] | None = ...,
+            model_namespace: str = ...,
+        ) -> None: ...
+
+    @property
+    def step(self) -> RepeatedCompositeFieldContainer[ModelEnsembling.Step]: ...
+    max_inflight_requests: int
+    def __init__(
+        self,
+        *,
+        step: Iterable[ModelEnsembling.Step] | None = ...,
+        max_inflight_requests: int = ...,
+    ) -> None: ...
+
+@final
+class ModelParameter(Message):
+    string_value: str
+    def __init__(
+        self,
+        *,
+        string_value: str = ...,
+    ) -> None: ...
+
+@final
+class ModelWarmup(Message):
+    @final
+    class Input(Message):
+        data_type: DataType.ValueType
+        @property
+        def dims(self) -> RepeatedScalarFieldContainer[int]: ...
+        zero_data: bool
+        random_data: bool
+        input_data_file: str
+        def __init__(
+            self,
+            *,
+            data_type: DataType.ValueType = ...,
+            dims: Iterable[int] | None = ...,
+            zero_data: bool = ...,
+            random_data: bool = ...,
+            input_data_file: str = ...,
+        ) -> None: ...
+        def HasField(self, field_name: Literal["input_data_type", "zero_data", "random_data", "input_data_file"]) -> bool: ...
+        def WhichOneof(self, oneof_group: Literal["input_data_type"]) -> Literal["zero_data", "random_data", "input_data_file"] | None: ...
+
+    name: str
+    batch_size: int
+    @property
+    def inputs(self) -> MessageMap[str, ModelWarmup.Input]: ...
+    count: int
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        batch_size: int = ...,
+        inputs: Mapping[str, ModelWarmup.Input] | None = ...,
+        count: int = ...,
+    ) -> None: ...
+
+@final
+class ModelOperations(Message):
+    @property
+    def op_library_filename(self) -> RepeatedScalarFieldContainer[str]: ...
+    def __init__(
+        self,
+        *,
+        op_library_filename: Iterable[str] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelTransactionPolicy(Message):
+    decoupled: bool
+    def __init__(
+        self,
+        *,
+        decoupled: bool = ...,
+    ) -> None: ...
+
+@final
+class ModelRepositoryAgents(Message):
+    @final
+    class Agent(Message):
+        name: str
+        @property
+        def parameters(self) -> ScalarMap[str, str]: ...
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            parameters: Mapping[str, str] | None = ...,
+        ) -> None: ...
+
+    @property
+    def agents(self) -> RepeatedCompositeFieldContainer[ModelRepositoryAgents.Agent]: ...
+    def __init__(
+        self,
+        *,
+        agents: Iterable[ModelRepositoryAgents.Agent] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelResponseCache(Message):
+    enable: bool
+    def __init__(
+        self,
+        *,
+        enable: bool = ...,
+    ) -> None: ...
+
+@final
+class ModelMetrics(Message):
+    @final
+    class MetricControl(Message):
+        @final
+        class MetricIdentifier(Message):
+            family: str
+            def __init__(
+                self,
+                *,
+                family: str = ...,
+            ) -> None: ...
+
+        @final
+        class HistogramOptions(Message):
+            @property
+            def buckets(self) -> RepeatedScalarFieldContainer[float]: ...
+            def __init__(
+                self,
+                *,
+                buckets: Iterable[float] | None = ...,
+            ) -> None: ...
+
+        @property
+        def metric_identifier(self) -> ModelMetrics.MetricControl.MetricIdentifier: ...
+        @property
+        def histogram_options(self) -> ModelMetrics.MetricControl.HistogramOptions: ...
+        def __init__(
+            self,
+            *,
+            metric_identifier: ModelMetrics.MetricControl.MetricIdentifier | None = ...,
+            histogram_options: ModelMetrics.MetricControl.HistogramOptions | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: Literal["metric_options", "metric_identifier", "histogram_options"]) -> bool: ...
+        def WhichOneof(self, oneof_group: Literal["metric_options"]) -> Literal["histogram_options"] | None: ...
+
+    @property
+    def metric_control(self) -> RepeatedCompositeFieldContainer[ModelMetrics.MetricControl]: ...
+    def __init__(
+        self,
+        *,
+        metric_control: Iterable[ModelMetrics.MetricControl] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelConfig(Message):
+    name: str
+    platform: str
+    backend: str
+    runtime: str
+    @property
+    def version_policy(self) -> ModelVersionPolicy: ...
+    max_batch_size: int
+    @property
+    def input(self) -> RepeatedCompositeFieldContainer[ModelInput]: ...
+    @property
+    def output(self) -> RepeatedCompositeFieldContainer[ModelOutput]: ...
+    @property
+    def batch_input(self) -> RepeatedCompositeFieldContainer[BatchInput]: ...
+    @property
+    def batch_output(self) -> RepeatedCompositeFieldContainer[BatchOutput]: ...
+    @property
+    def optimization(self) -> ModelOptimizationPolicy: ...
+    @property
+    def dynamic_batching(self) -> ModelDynamicBatching: ...
+    @property
+    def sequence_batching(self) -> ModelSequenceBatching: ...
+    @property
+    def ensemble_scheduling(self) -> ModelEnsembling: ...
+    @property
+    def instance_group(self) -> RepeatedCompositeFieldContainer[ModelInstanceGroup]: ...
+    default_model_filename: str
+    @property
+    def cc_model_filenames(self) -> ScalarMap[str, str]: ...
+    @property
+    def metric_tags(self) -> ScalarMap[str, str]: ...
+    @property
+    def parameters(self) -> MessageMap[str, ModelParameter]: ...
+    @property
+    def model_warmup(self) -> RepeatedCompositeFieldContainer[ModelWarmup]: ...
+    @property
+    def model_operations(self) -> ModelOperations: ...
+    @property
+    def model_transaction_policy(self) -> ModelTransactionPolicy: ...
+    @property
+    def model_repository_agents(self) -> ModelRepositoryAgents: ...
+    @property
+    def response_cache(self) -> ModelResponseCache: ...
+    @property
+    def model_metrics(self) -> ModelMetrics: ...
+    @property
+    def inferd(self) -> ModelOptions: ...
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        platform: str = ...,
+        backend: str = ...,
+        runtime: str = ...,
+        version_policy: ModelVersionPolicy | None = ...,
+        max_batch_size: int = ...,
+        input: Iterable[ModelInput] | None = ...,
+        output: Iterable[ModelOutput] | None = ...,
+        batch_input: Iterable[BatchInput] | None = ...,
+        batch_output: Iterable[BatchOutput] | None = ...,
+        optimization: ModelOptimizationPolicy | None = ...,
+        dynamic_batching: ModelDynamicBatching | None = ...,
+        sequence_batching: ModelSequenceBatching | None = ...,
+        ensemble_scheduling: ModelEnsembling | None = ...,
+        instance_group: Iterable[ModelInstanceGroup] | None = ...,
+        default_model_filename: str = ...,
+        cc_model_filenames: Mapping[str, str] | None = ...,
+        metric_tags: Mapping[str, str] | None = ...,
+        parameters: Mapping[str, ModelParameter] | None = ...,
+        model_warmup: Iterable[ModelWarmup] | None = ...,
+        model_operations: ModelOperations | None = ...,
+        model_transaction_policy: ModelTransactionPolicy | None = ...,
+        model_repository_agents: ModelRepositoryAgents | None = ...,
+        response_cache: ModelResponseCache | None = ...,
+        model_metrics: ModelMetrics | None = ...,
+        inferd: ModelOptions | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["scheduling_choice", "version_policy", "optimization", "dynamic_batching", "sequence_batching", "ensemble_scheduling", "model_operations", "model_transaction_policy", "model_repository_agents", "response_cache", "model_metrics", "inferd"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["scheduling_choice"]) -> Literal["dynamic_batching", "sequence_batching", "ensemble_scheduling"] | None: ...
+
+@final
+class ServerLiveRequest(Message):
+    def __init__(self) -> None: ...
+
+@final
+class ServerLiveResponse(Message):
+    live: bool
+    def __init__(
+        self,
+        *,
+        live: bool = ...,
+    ) -> None: ...
+
+@final
+class ServerReadyRequest(Message):
+    def __init__(self) -> None: ...
+
+@final
+class ServerReadyResponse(Message):
+    ready: bool
+    def __init__(
+        self,
+        *,
+        ready: bool = ...,
+    ) -> None: ...
+
+@final
+class ModelReadyRequest(Message):
+    name: str
+    version: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        version: str = ...,
+    ) -> None: ...
+
+@final
+class ModelReadyResponse(Message):
+    ready: bool
+    def __init__(
+        self,
+        *,
+        ready: bool = ...,
+    ) -> None: ...
+
+@final
+class ServerMetadataRequest(Message):
+    def __init__(self) -> None: ...
+
+@final
+class ServerMetadataResponse(Message):
+    name: str
+    version: str
+    @property
+    def extensions(self) -> RepeatedScalarFieldContainer[str]: ...
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        version: str = ...,
+        extensions: Iterable[str] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelMetadataRequest(Message):
+    name: str
+    version: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        version: str = ...,
+    ) -> None: ...
+
+@final
+class ModelMetadataResponse(Message):
+    @final
+    class TensorMetadata(Message):
+        name: str
+        datatype: str
+        @property
+        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            datatype: str = ...,
+            shape: Iterable[int] | None = ...,
+        ) -> None: ...
+
+    name: str
+    @property
+    def versions(self) -> RepeatedScalarFieldContainer[str]: ...
+    platform: str
+    @property
+    def inputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
+    @property
+    def outputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        versions: Iterable[str] | None = ...,
+        platform: str = ...,
+        inputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
+        outputs: Iterable[ModelMetadataResponse.TensorMetadata] | None = ...,
+    ) -> None: ...
+
+@final
+class InferParameter(Message):
+    bool_param: bool
+    int64_param: int
+    string_param: str
+    double_param: float
+    uint64_param: int
+    def __init__(
+        self,
+        *,
+        bool_param: bool = ...,
+        int64_param: int = ...,
+        string_param: str = ...,
+        double_param: float = ...,
+        uint64_param: int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["parameter_choice", "bool_param", "int64_param", "string_param", "double_param", "uint64_param"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "int64_param", "string_param", "double_param", "uint64_param"] | None: ...
+
+@final
+class InferTensorContents(Message):
+    @property
+    def bool_contents(self) -> RepeatedScalarFieldContainer[bool]: ...
+    @property
+    def int_contents(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def int64_contents(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def uint_contents(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def uint64_contents(self) -> RepeatedScalarFieldContainer[int]: ...
+    @property
+    def fp32_contents(self) -> RepeatedScalarFieldContainer[float]: ...
+    @property
+    def fp64_contents(self) -> RepeatedScalarFieldContainer[float]: ...
+    @property
+    def bytes_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    def __init__(
+        self,
+        *,
+        bool_contents: Iterable[bool] | None = ...,
+        int_contents: Iterable[int] | None = ...,
+        int64_contents: Iterable[int] | None = ...,
+        uint_contents: Iterable[int] | None = ...,
+        uint64_contents: Iterable[int] | None = ...,
+        fp32_contents: Iterable[float] | None = ...,
+        fp64_contents: Iterable[float] | None = ...,
+        bytes_contents: Iterable[bytes] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelInferRequest(Message):
+    @final
+    class InferInputTensor(Message):
+        name: str
+        datatype: str
+        @property
+        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+        @property
+        def parameters(self) -> MessageMap[str, InferParameter]: ...
+        @property
+        def contents(self) -> InferTensorContents: ...
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            datatype: str = ...,
+            shape: Iterable[int] | None = ...,
+            parameters: Mapping[str, InferParameter] | None = ...,
+            contents: InferTensorContents | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: Literal["contents"]) -> bool: ...
+
+    @final
+    class InferRequestedOutputTensor(Message):
+        name: str
+        @property
+        def parameters(self) -> MessageMap[str, InferParameter]: ...
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            parameters: Mapping[str, InferParameter] | None = ...,
+        ) -> None: ...
+
+    model_name: str
+    model_version: str
+    id: str
+    @property
+    def parameters(self) -> MessageMap[str, InferParameter]: ...
+    @property
+    def inputs(self) -> RepeatedCompositeFieldContainer[ModelInferRequest.InferInputTensor]: ...
+    @property
+    def outputs(self) -> RepeatedCompositeFieldContainer[ModelInferRequest.InferRequestedOutputTensor]: ...
+    @property
+    def raw_input_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        model_version: str = ...,
+        id: str = ...,
+        parameters: Mapping[str, InferParameter] | None = ...,
+        inputs: Iterable[ModelInferRequest.InferInputTensor] | None = ...,
+        outputs: Iterable[ModelInferRequest.InferRequestedOutputTensor] | None = ...,
+        raw_input_contents: Iterable[bytes] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelInferResponse(Message):
+    @final
+    class InferOutputTensor(Message):
+        name: str
+        datatype: str
+        @property
+        def shape(self) -> RepeatedScalarFieldContainer[int]: ...
+        @property
+        def parameters(self) -> MessageMap[str, InferParameter]: ...
+        @property
+        def contents(self) -> InferTensorContents: ...
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            datatype: str = ...,
+            shape: Iterable[int] | None = ...,
+            parameters: Mapping[str, InferParameter] | None = ...,
+            contents: InferTensorContents | None = ...,
+        ) -> None: ...
+        def HasField(self, field_name: Literal["contents"]) -> bool: ...
+
+    model_name: str
+    model_version: str
+    id: str
+    @property
+    def parameters(self) -> MessageMap[str, InferParameter]: ...
+    @property
+    def outputs(self) -> RepeatedCompositeFieldContainer[ModelInferResponse.InferOutputTensor]: ...
+    @property
+    def raw_output_contents(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    def __init__(
+        self,
+        *,
+        model_name: str = ...,
+        model_version: str = ...,
+        id: str = ...,
+        parameters: Mapping[str, InferParameter] | None = ...,
+        outputs: Iterable[ModelInferResponse.InferOutputTensor] | None = ...,
+        raw_output_contents: Iterable[bytes] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelStreamInferResponse(Message):
+    error_message: str
+    @property
+    def infer_response(self) -> ModelInferResponse: ...
+    def __init__(
+        self,
+        *,
+        error_message: str = ...,
+        infer_response: ModelInferResponse | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["infer_response"]) -> bool: ...
+
+@final
+class ModelConfigRequest(Message):
+    name: str
+    version: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        version: str = ...,
+    ) -> None: ...
+
+@final
+class ModelConfigResponse(Message):
+    @property
+    def config(self) -> ModelConfig: ...
+    def __init__(
+        self,
+        *,
+        config: ModelConfig | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["config"]) -> bool: ...
+
+@final
+class ModelStatisticsRequest(Message):
+    name: str
+    version: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        version: str = ...,
+    ) -> None: ...
+
+@final
+class StatisticDuration(Message):
+    count: int
+    ns: int
+    def __init__(
+        self,
+        *,
+        count: int = ...,
+        ns: int = ...,
+    ) -> None: ...
+
+@final
+class InferStatistics(Message):
+    @property
+    def success(self) -> StatisticDuration: ...
+    @property
+    def fail(self) -> StatisticDuration: ...
+    @property
+    def queue(self) -> StatisticDuration: ...
+    @property
+    def compute_input(self) -> StatisticDuration: ...
+    @property
+    def compute_infer(self) -> StatisticDuration: ...
+    @property
+    def compute_output(self) -> StatisticDuration: ...
+    @property
+    def cache_hit(self) -> StatisticDuration: ...
+    @property
+    def cache_miss(self) -> StatisticDuration: ...
+    def __init__(
+        self,
+        *,
+        success: StatisticDuration | None = ...,
+        fail: StatisticDuration | None = ...,
+        queue: StatisticDuration | None = ...,
+        compute_input: StatisticDuration | None = ...,
+        compute_infer: StatisticDuration | None = ...,
+        compute_output: StatisticDuration | None = ...,
+        cache_hit: StatisticDuration | None = ...,
+        cache_miss: StatisticDuration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["success", "fail", "queue", "compute_input", "compute_infer", "compute_output", "cache_hit", "cache_miss"]) -> bool: ...
+
+@final
+class InferResponseStatistics(Message):
+    @property
+    def compute_infer(self) -> StatisticDuration: ...
+    @property
+    def compute_output(self) -> StatisticDuration: ...
+    @property
+    def success(self) -> StatisticDuration: ...
+    @property
+    def fail(self) -> StatisticDuration: ...
+    @property
+    def empty_response(self) -> StatisticDuration: ...
+    @property
+    def cancel(self) -> StatisticDuration: ...
+    def __init__(
+        self,
+        *,
+        compute_infer: StatisticDuration | None = ...,
+        compute_output: StatisticDuration | None = ...,
+        success: StatisticDuration | None = ...,
+        fail: StatisticDuration | None = ...,
+        empty_response: StatisticDuration | None = ...,
+        cancel: StatisticDuration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["compute_infer", "compute_output", "success", "fail", "empty_response", "cancel"]) -> bool: ...
+
+@final
+class InferBatchStatistics(Message):
+    batch_size: int
+    @property
+    def compute_input(self) -> StatisticDuration: ...
+    @property
+    def compute_infer(self) -> StatisticDuration: ...
+    @property
+    def compute_output(self) -> StatisticDuration: ...
+    def __init__(
+        self,
+        *,
+        batch_size: int = ...,
+        compute_input: StatisticDuration | None = ...,
+        compute_infer: StatisticDuration | None = ...,
+        compute_output: StatisticDuration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["compute_input", "compute_infer", "compute_output"]) -> bool: ...
+
+@final
+class MemoryUsage(Message):
+    type: str
+    id: int
+    byte_size: int
+    def __init__(
+        self,
+        *,
+        type: str = ...,
+        id: int = ...,
+        byte_size: int = ...,
+    ) -> None: ...
+
+@final
+class ModelStatistics(Message):
+    name: str
+    version: str
+    last_inference: int
+    inference_count: int
+    execution_count: int
+    @property
+    def inference_stats(self) -> InferStatistics: ...
+    @property
+    def batch_stats(self) -> RepeatedCompositeFieldContainer[InferBatchStatistics]: ...
+    @property
+    def memory_usage(self) -> RepeatedCompositeFieldContainer[MemoryUsage]: ...
+    @property
+    def response_stats(self) -> MessageMap[str, InferResponseStatistics]: ...
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        version: str = ...,
+        last_inference: int = ...,
+        inference_count: int = ...,
+        execution_count: int = ...,
+        inference_stats: InferStatistics | None = ...,
+        batch_stats: Iterable[InferBatchStatistics] | None = ...,
+        memory_usage: Iterable[MemoryUsage] | None = ...,
+        response_stats: Mapping[str, InferResponseStatistics] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["inference_stats"]) -> bool: ...
+
+@final
+class ModelStatisticsResponse(Message):
+    @property
+    def model_stats(self) -> RepeatedCompositeFieldContainer[ModelStatistics]: ...
+    def __init__(
+        self,
+        *,
+        model_stats: Iterable[ModelStatistics] | None = ...,
+    ) -> None: ...
+
+@final
+class ModelRepositoryParameter(Message):
+    bool_param: bool
+    int64_param: int
+    string_param: str
+    bytes_param: bytes
+    def __init__(
+        self,
+        *,
+        bool_param: bool = ...,
+        int64_param: int = ...,
+        string_param: str = ...,
+        bytes_param: bytes = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["parameter_choice", "bool_param", "int64_param", "string_param", "bytes_param"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "int64_param", "string_param", "bytes_param"] | None: ...
+
+@final
+class RepositoryIndexRequest(Message):
+    repository_name: str
+    ready: bool
+    def __init__(
+        self,
+        *,
+        repository_name: str = ...,
+        ready: bool = ...,
+    ) -> None: ...
+
+@final
+class RepositoryIndexResponse(Message):
+    @final
+    class ModelIndex(Message):
+        name: str
+        version: str
+        state: str
+        reason: str
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            version: str = ...,
+            state: str = ...,
+            reason: str = ...,
+        ) -> None: ...
+
+    @property
+    def models(self) -> RepeatedCompositeFieldContainer[RepositoryIndexResponse.ModelIndex]: ...
+    def __init__(
+        self,
+        *,
+        models: Iterable[RepositoryIndexResponse.ModelIndex] | None = ...,
+    ) -> None: ...
+
+@final
+class RepositoryModelLoadRequest(Message):
+    repository_name: str
+    model_name: str
+    @property
+    def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
+    def __init__(
+        self,
+        *,
+        repository_name: str = ...,
+        model_name: str = ...,
+        parameters: Mapping[str, ModelRepositoryParameter] | None = ...,
+    ) -> None: ...
+
+@final
+class RepositoryModelLoadResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class RepositoryModelUnloadRequest(Message):
+    repository_name: str
+    model_name: str
+    @property
+    def parameters(self) -> MessageMap[str, ModelRepositoryParameter]: ...
+    def __init__(
+        self,
+        *,
+        repository_name: str = ...,
+        model_name: str = ...,
+        parameters: Mapping[str, ModelRepositoryParameter] | None = ...,
+    ) -> None: ...
+
+@final
+class RepositoryModelUnloadResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class SystemSharedMemoryStatusRequest(Message):
+    name: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+    ) -> None: ...
+
+@final
+class SystemSharedMemoryStatusResponse(Message):
+    @final
+    class RegionStatus(Message):
+        name: str
+        key: str
+        offset: int
+        byte_size: int
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            key: str = ...,
+            offset: int = ...,
+            byte_size: int = ...,
+        ) -> None: ...
+
+    @property
+    def regions(self) -> MessageMap[str, SystemSharedMemoryStatusResponse.RegionStatus]: ...
+    def __init__(
+        self,
+        *,
+        regions: Mapping[str, SystemSharedMemoryStatusResponse.RegionStatus] | None = ...,
+    ) -> None: ...
+
+@final
+class SystemSharedMemoryRegisterRequest(Message):
+    name: str
+    key: str
+    offset: int
+    byte_size: int
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        key: str = ...,
+        offset: int = ...,
+        byte_size: int = ...,
+    ) -> None: ...
+
+@final
+class SystemSharedMemoryRegisterResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class SystemSharedMemoryUnregisterRequest(Message):
+    name: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+    ) -> None: ...
+
+@final
+class SystemSharedMemoryUnregisterResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class CudaSharedMemoryStatusRequest(Message):
+    name: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+    ) -> None: ...
+
+@final
+class CudaSharedMemoryStatusResponse(Message):
+    @final
+    class RegionStatus(Message):
+        name: str
+        device_id: int
+        byte_size: int
+        def __init__(
+            self,
+            *,
+            name: str = ...,
+            device_id: int = ...,
+            byte_size: int = ...,
+        ) -> None: ...
+
+    @property
+    def regions(self) -> MessageMap[str, CudaSharedMemoryStatusResponse.RegionStatus]: ...
+    def __init__(
+        self,
+        *,
+        regions: Mapping[str, CudaSharedMemoryStatusResponse.RegionStatus] | None = ...,
+    ) -> None: ...
+
+@final
+class CudaSharedMemoryRegisterRequest(Message):
+    name: str
+    raw_handle: bytes
+    device_id: int
+    byte_size: int
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        raw_handle: bytes = ...,
+        device_id: int = ...,
+        byte_size: int = ...,
+    ) -> None: ...
+
+@final
+class CudaSharedMemoryRegisterResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class CudaSharedMemoryUnregisterRequest(Message):
+    name: str
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+    ) -> None: ...
+
+@final
+class CudaSharedMemoryUnregisterResponse(Message):
+    def __init__(self) -> None: ...
+
+@final
+class TraceSettingRequest(Message):
+    @final
+    class SettingValue(Message):
+        @property
+        def value(self) -> RepeatedScalarFieldContainer[str]: ...
+        def __init__(
+            self,
+            *,
+            value: Iterable[str] | None = ...,
+        ) -> None: ...
+
+    @property
+    def settings(self) -> MessageMap[str, TraceSettingRequest.SettingValue]: ...
+    model_name: str
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, TraceSettingRequest.SettingValue] | None = ...,
+        model_name: str = ...,
+    ) -> None: ...
+
+@final
+class TraceSettingResponse(Message):
+    @final
+    class SettingValue(Message):
+        @property
+        def value(self) -> RepeatedScalarFieldContainer[str]: ...
+        def __init__(
+            self,
+            *,
+            value: Iterable[str] | None = ...,
+        ) -> None: ...
+
+    @property
+    def settings(self) -> MessageMap[str, TraceSettingResponse.SettingValue]: ...
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, TraceSettingResponse.SettingValue] | None = ...,
+    ) -> None: ...
+
+@final
+class LogSettingsRequest(Message):
+    @final
+    class SettingValue(Message):
+        bool_param: bool
+        uint32_param: int
+        string_param: str
+        def __init__(
+            self,
+            *,
+            bool_param: bool = ...,
+            uint32_param: int = ...,
+            string_param: str = ...,
+        ) -> None: ...
+        def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
+        def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
+
+    @property
+    def settings(self) -> MessageMap[str, LogSettingsRequest.SettingValue]: ...
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, LogSettingsRequest.SettingValue] | None = ...,
+    ) -> None: ...
+
+@final
+class LogSettingsResponse(Message):
+    @final
+    class SettingValue(Message):
+        bool_param: bool
+        uint32_param: int
+        string_param: str
+        def __init__(
+            self,
+            *,
+            bool_param: bool = ...,
+            uint32_param: int = ...,
+            string_param: str = ...,
+        ) -> None: ...
+        def HasField(self, field_name: Literal["parameter_choice", "bool_param", "uint32_param", "string_param"]) -> bool: ...
+        def WhichOneof(self, oneof_group: Literal["parameter_choice"]) -> Literal["bool_param", "uint32_param", "string_param"] | None: ...
+
+    @property
+    def settings(self) -> MessageMap[str, LogSettingsResponse.SettingValue]: ...
+    def __init__(
+        self,
+        *,
+        settings: Mapping[str, LogSettingsResponse.SettingValue] | None = ...,
+    ) -> None: ...
+
+@final
+class HealthCheckRequest(Message):
+    service: str
+    """"" (the server), the full name of a gRPC service, or the name of a model."""
+    def __init__(
+        self,
+        *,
+        service: str = ...,
+    ) -> None: ...
+
+@final
+class HealthCheckResponse(Message):
+    class _ServingStatus:
+        ValueType = NewType("ValueType", int)
+        V: TypeAlias = ValueType
+
+    class _ServingStatusWrapper(_EnumTypeWrapper[HealthCheckResponse._ServingStatus.ValueType], type):
+        DESCRIPTOR: ClassVar[EnumDescriptor]
+        UNKNOWN: _ServingStatus.ValueType
+        SERVING: _ServingStatus.ValueType
+        NOT_SERVING: _ServingStatus.ValueType
+        SERVICE_UNKNOWN: _ServingStatus.ValueType
+
+    class ServingStatus(_ServingStatus, metaclass=_ServingStatusWrapper):
+        ...
+
+    UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
+    SERVING: HealthCheckResponse.ServingStatus.ValueType
+    NOT_SERVING: HealthCheckResponse.ServingStatus.ValueType
+    SERVICE_UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
+
+    status: HealthCheckResponse.ServingStatus.ValueType
+    def __init__(
+        self,
+        *,
+        status: HealthCheckResponse.ServingStatus.ValueType = ...,
+    ) -> None: ...
+
+@final
+class Any(Message):
+    """`Any` contains an arbitrary serialized protocol buffer message along with a URL that describes the type of the
+    serialized message. Protobuf library provides support to pack/unpack Any values in the form of utility
+    functions or additional generated methods of the Any type. Example 1: Pack and unpack a message in C++. Foo
+    foo = ...; Any any; any.PackFrom(foo); ... if (any.UnpackTo(&foo)) { ... } Example 2: Pack and unpack a
+    message in Java. Foo foo = ...; Any any = Any.pack(foo); ... if (any.is(Foo.class)) { foo =
+    any.unpack(Foo.class); } // or ... if (any.isSameTypeAs(Foo.getDefaultInstance())) { foo =
+    any.unpack(Foo.getDefaultInstance()); } Example 3: Pack and unpack a message in Python. foo = Foo(...) any =
+    Any() any.Pack(foo) ... if any.Is(Foo.DESCRIPTOR): any.Unpack(foo) ... Example 4: Pack and unpack a message in
+    Go foo := &pb.Foo{...} any, err := anypb.New(foo) if err != nil { ... } ... foo := &pb.Foo{} if err :=
+    any.UnmarshalTo(foo); err != nil { ... } The pack methods provided by protobuf library will by default use
+    'type.googleapis.com/full.type.name' as the type URL and the unpack methods only use the fully qualified type
+    name after the last '/' in the type URL, for example "foo.bar.com/x/y.z" will yield type name "y.z". JSON ====
+    The JSON representation of an `Any` value uses the regular representation of the deserialized, embedded
+    message, with an additional field `@type` which contains the type URL. Example: package google.profile;
+    message Person { string first_name = 1; string last_name = 2; } { "@type":
+    "type.googleapis.com/google.profile.Person", "firstName": <string>, "lastName": <string> } If the embedded
+    message type is well-known and has a custom JSON representation, that representation will be embedded adding a
+    field `value` which holds the custom JSON in addition to the `@type` field. Example (for message
+    [google.protobuf.Duration][]): { "@type": "type.googleapis.com/google.protobuf.Duration", "value": "1.212s" }
+    """
+
+    type_url: str
+    """A URL/resource name that uniquely identifies the type of the serialized protocol buffer message. This string
+    must contain at least one "/" character. The last segment of the URL's path must represent the fully qualified
+    name of the type (as in `path/google.protobuf.Duration`). The name should be in a canonical form (e.g.,
+    leading "." is not accepted). In practice, teams usually precompile into the binary all types that they expect
+    it to use in the context of Any. However, for URLs which use the scheme `http`, `https`, or no scheme, one can
+    optionally set up a type server that maps type URLs to message definitions as follows: * If no scheme is
+    provided, `https` is assumed. * An HTTP GET on the URL must yield a [google.protobuf.Type][] value in binary
+    format, or produce an error. * Applications are allowed to cache lookup results based on the URL, or have them
+    precompiled into a binary to avoid any lookup. Therefore, binary compatibility needs to be preserved on
+    changes to types. (Use versioned type names to manage breaking changes.) Note: this functionality is not
+    currently available in the official protobuf release, and it is not used for type URLs beginning with
+    type.googleapis.com. As of May 2023, there are no widely used type server implementations and no plans to
+    implement one. Schemes other than `http`, `https` (or the empty scheme) might be used with implementation
+    specific semantics.
+    """
+    value: bytes
+    """Must be a valid serialized protocol buffer of the above specified type."""
+    def __init__(
+        self,
+        *,
+        type_url: str = ...,
+        value: bytes = ...,
+    ) -> None: ...
+
+@final
+class Status(Message):
+    code: int
+    """The gRPC status code; the same as in the trailer grpc-status."""
+    message: str
+    """For people; the same as in the trailer grpc-message."""
+    @property
+    def details(self) -> RepeatedCompositeFieldContainer[Any]: ...
+    def __init__(
+        self,
+        *,
+        code: int = ...,
+        message: str = ...,
+        details: Iterable[Any] | None = ...,
+    ) -> None: ...
+
+@final
+class Duration(Message):
+    """A Duration represents a signed, fixed-length span of time represented as a count of seconds and fractions of
+    seconds at nanosecond resolution. It is independent of any calendar and concepts like "day" or "month". It is
+    related to Timestamp in that the difference between two Timestamp values is a Duration and it can be added or
+    subtracted from a Timestamp. Range is approximately +-10,000 years. # Examples Example 1: Compute Duration
+    from two Timestamps in pseudo code. Timestamp start = ...; Timestamp end = ...; Duration duration = ...;
+    duration.seconds = end.seconds - start.seconds; duration.nanos = end.nanos - start.nanos; if (duration.seconds
+    < 0 && duration.nanos > 0) { duration.seconds += 1; duration.nanos -= 1000000000; } else if (duration.seconds
+    > 0 && duration.nanos < 0) { duration.seconds -= 1; duration.nanos += 1000000000; } Example 2: Compute
+    Timestamp from Timestamp + Duration in pseudo code. Timestamp start = ...; Duration duration = ...; Timestamp
+    end = ...; end.seconds = start.seconds + duration.seconds; end.nanos = start.nanos + duration.nanos; if
+    (end.nanos < 0) { end.seconds -= 1; end.nanos += 1000000000; } else if (end.nanos >= 1000000000) { end.seconds
+    += 1; end.nanos -= 1000000000; } Example 3: Compute Duration from datetime.timedelta in Python. td =
+    datetime.timedelta(days=3, minutes=10) duration = Duration() duration.FromTimedelta(td) # JSON Mapping In JSON
+    format, the Duration type is encoded as a string rather than an object, where the string ends in the suffix
+    "s" (indicating seconds) and is preceded by the number of seconds, with nanoseconds expressed as fractional
+    seconds. For example, 3 seconds with 0 nanoseconds should be encoded in JSON format as "3s", while 3 seconds
+    and 1 nanosecond should be expressed in JSON format as "3.000000001s", and 3 seconds and 1 microsecond should
+    be expressed in JSON format as "3.000001s".
+    """
+
+    seconds: int
+    """Signed seconds of the span of time. Must be from -315,576,000,000 to +315,576,000,000 inclusive. Note: these
+    bounds are computed from: 60 sec/min * 60 min/hr * 24 hr/day * 365.25 days/year * 10000 years
+    """
+    nanos: int
+    """Signed fractions of a second at nanosecond resolution of the span of time. Durations less than one second are
+    represented with a 0 `seconds` field and a positive or negative `nanos` field. For durations of one second or
+    more, a non-zero value for the `nanos` field must be of the same sign as the `seconds` field. Must be from
+    -999,999,999 to +999,999,999 inclusive.
+    """
+    def __init__(
+        self,
+        *,
+        seconds: int = ...,
+        nanos: int = ...,
+    ) -> None: ...
+
+@final
+class RetryInfo(Message):
+    """When to come back: sent with RESOURCE_EXHAUSTED."""
+
+    @property
+    def retry_delay(self) -> Duration: ...
+    def __init__(
+        self,
+        *,
+        retry_delay: Duration | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["retry_delay"]) -> bool: ...
+
+@final
+class BadRequest(Message):
+    """Which fields of a request are wrong: sent with INVALID_ARGUMENT."""
+
+    @final
+    class FieldViolation(Message):
+        field: str
+        """Path of the field in the request, such as "inputs[0].shape"."""
+        description: str
+        """What was expected, what came, and how to mend it."""
+        def __init__(
+            self,
+            *,
+            field: str = ...,
+            description: str = ...,
+        ) -> None: ...
+
+    @property
+    def field_violations(self) -> RepeatedCompositeFieldContainer[BadRequest.FieldViolation]: ...
+    def __init__(
+        self,
+        *,
+        field_violations: Iterable[BadRequest.FieldViolation] | None = ...,
+    ) -> None: ...

@@ -1,0 +1,5 @@
+"""What a ModelConfig can say to inferd alone (package inferd.v1)."""
+
+from inferd.protocol._pool import namespace
+
+__getattr__, __dir__ = namespace(globals(), "inferd.v1")

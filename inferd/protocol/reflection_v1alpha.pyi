@@ -1,0 +1,130 @@
+"""The messages of package grpc.reflection.v1alpha.
+
+Written by `make proto`: change proto/*.proto instead.
+"""
+
+from collections.abc import Iterable
+from typing import Literal, final
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
+from google.protobuf.message import Message
+
+@final
+class ServerReflectionRequest(Message):
+    host: str
+    """Not used by inferd; it comes back in valid_host."""
+    file_by_filename: str
+    """A file by its name in the descriptors, such as "inference/grpc_service.proto"."""
+    file_containing_symbol: str
+    """The file that declares this fully qualified name: "package.Service", "package.Service.Method",
+    "package.Message".
+    """
+    @property
+    def file_containing_extension(self) -> ExtensionRequest: ...
+    all_extension_numbers_of_type: str
+    """All extension numbers of a message. inferd's files declare none."""
+    list_services: str
+    """The names of all services; the value itself has no meaning."""
+    def __init__(
+        self,
+        *,
+        host: str = ...,
+        file_by_filename: str = ...,
+        file_containing_symbol: str = ...,
+        file_containing_extension: ExtensionRequest | None = ...,
+        all_extension_numbers_of_type: str = ...,
+        list_services: str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["message_request", "file_by_filename", "file_containing_symbol", "file_containing_extension", "all_extension_numbers_of_type", "list_services"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["message_request"]) -> Literal["file_by_filename", "file_containing_symbol", "file_containing_extension", "all_extension_numbers_of_type", "list_services"] | None: ...
+
+@final
+class ExtensionRequest(Message):
+    containing_type: str
+    """Fully qualified, without a leading dot."""
+    extension_number: int
+    def __init__(
+        self,
+        *,
+        containing_type: str = ...,
+        extension_number: int = ...,
+    ) -> None: ...
+
+@final
+class ServerReflectionResponse(Message):
+    valid_host: str
+    @property
+    def original_request(self) -> ServerReflectionRequest: ...
+    @property
+    def file_descriptor_response(self) -> FileDescriptorResponse: ...
+    @property
+    def all_extension_numbers_response(self) -> ExtensionNumberResponse: ...
+    @property
+    def list_services_response(self) -> ListServiceResponse: ...
+    @property
+    def error_response(self) -> ErrorResponse: ...
+    def __init__(
+        self,
+        *,
+        valid_host: str = ...,
+        original_request: ServerReflectionRequest | None = ...,
+        file_descriptor_response: FileDescriptorResponse | None = ...,
+        all_extension_numbers_response: ExtensionNumberResponse | None = ...,
+        list_services_response: ListServiceResponse | None = ...,
+        error_response: ErrorResponse | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["message_response", "original_request", "file_descriptor_response", "all_extension_numbers_response", "list_services_response", "error_response"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["message_response"]) -> Literal["file_descriptor_response", "all_extension_numbers_response", "list_services_response", "error_response"] | None: ...
+
+@final
+class FileDescriptorResponse(Message):
+    @property
+    def file_descriptor_proto(self) -> RepeatedScalarFieldContainer[bytes]: ...
+    def __init__(
+        self,
+        *,
+        file_descriptor_proto: Iterable[bytes] | None = ...,
+    ) -> None: ...
+
+@final
+class ExtensionNumberResponse(Message):
+    base_type_name: str
+    @property
+    def extension_number(self) -> RepeatedScalarFieldContainer[int]: ...
+    def __init__(
+        self,
+        *,
+        base_type_name: str = ...,
+        extension_number: Iterable[int] | None = ...,
+    ) -> None: ...
+
+@final
+class ListServiceResponse(Message):
+    @property
+    def service(self) -> RepeatedCompositeFieldContainer[ServiceResponse]: ...
+    def __init__(
+        self,
+        *,
+        service: Iterable[ServiceResponse] | None = ...,
+    ) -> None: ...
+
+@final
+class ServiceResponse(Message):
+    name: str
+    """Full name, such as "inference.GRPCInferenceService"."""
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+    ) -> None: ...
+
+@final
+class ErrorResponse(Message):
+    error_code: int
+    """A gRPC status code: 5 (NOT_FOUND), 3 (INVALID_ARGUMENT), ..."""
+    error_message: str
+    def __init__(
+        self,
+        *,
+        error_code: int = ...,
+        error_message: str = ...,
+    ) -> None: ...

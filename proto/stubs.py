@@ -1,0 +1,211 @@
+"""Writes the typed stub (.pyi) of a module of message classes from its file descriptors. Knows no paths and no protoc."""
+
+from __future__ import annotations
+
+import keyword
+import re
+import textwrap
+from collections.abc import Mapping, Sequence
+
+from google.protobuf.descriptor_pb2 import (
+    DescriptorProto,
+    EnumDescriptorProto,
+    FieldDescriptorProto,
+    FileDescriptorProto,
+)
+
+__all__ = ["module"]
+
+Comments = dict[tuple[int, ...], str]
+Path = tuple[int, ...]                      # a place in a FileDescriptorProto, as SourceCodeInfo counts it
+
+Field = FieldDescriptorProto
+
+_FLOATS = (Field.TYPE_DOUBLE, Field.TYPE_FLOAT)
+_OTHER_SCALARS = {Field.TYPE_BOOL: "bool", Field.TYPE_STRING: "str", Field.TYPE_BYTES: "bytes"}
+
+# What a stub may need, in the order in which it is imported.
+_IMPORTS = (
+    ("collections.abc", ("Iterable", "Mapping")),
+    ("typing", ("ClassVar", "Literal", "NewType", "TypeAlias", "final", "overload")),
+    ("google.protobuf.descriptor", ("EnumDescriptor",)),
+    ("google.protobuf.internal.containers", ("MessageMap", "RepeatedCompositeFieldContainer", "RepeatedScalarFieldContainer", "ScalarMap")),
+    ("google.protobuf.internal.enum_type_wrapper", ("_EnumTypeWrapper",)),
+    ("google.protobuf.message", ("Message",)),
+)
+
+
+class _Names:
+    """How a fully qualified protobuf name is written in this stub, and which other stubs that needs."""
+
+    def __init__(self, here: Sequence[FileDescriptorProto], elsewhere: Mapping[str, str]) -> None:
+        self.packages = {file.package for file in here}
+        self.elsewhere = elsewhere
+        self.imports: set[str] = set()
+
+    def python(self, full_name: str) -> str:
+        """".inference.ModelInput.Format" -> "ModelInput.Format", with its module in front when that is another one."""
+        name = full_name.removeprefix(".")
+        for package in self.packages:
+            if name.startswith(package + "."):
+                return name.removeprefix(package + ".")
+        for package, dotted in self.elsewhere.items():
+            if name.startswith(package + "."):
+                parent, _, stem = dotted.rpartition(".")
+                self.imports.add(f"from {parent} import {stem} as _{stem}")
+                return f"_{stem}.{name.removeprefix(package + '.')}"
+        raise KeyError(f"{full_name}: no stub is declared for its package")
+
+    def type_of(self, field: FieldDescriptorProto) -> str:
+        """The Python type of one element of a field."""
+        if field.type == Field.TYPE_MESSAGE:
+            return self.python(field.type_name)
+        if field.type == Field.TYPE_ENUM:
+            return self.python(field.type_name) + ".ValueType"
+        if field.type in _FLOATS:
+            return "float"
+        return _OTHER_SCALARS.get(field.type, "int")
+
+
+def module(purpose: str, files: Sequence[FileDescriptorProto], elsewhere: Mapping[str, str]) -> str:
+    """The text of the stub that holds the messages and enums of `files`.
+
+    `elsewhere` maps the packages of other stubs to their dotted module names. Raises ValueError when two
+    files declare one name, since a module of message classes is flat.
+    """
+    names = _Names(files, elsewhere)
+    seen: dict[str, str] = {}
+    body: list[str] = []
+    for file in files:
+        for declared in [*file.message_type, *file.enum_type]:
+            if declared.name in seen:
+                raise ValueError(f"{file.package}.{declared.name} and {seen[declared.name]} would share a name in one module")
+            seen[declared.name] = f"{file.package}.{declared.name}"
+        comments = {tuple(location.path): location.leading_comments for location in file.source_code_info.location}
+        for index, enum in enumerate(file.enum_type):
+            body += ["", *_enum(enum, comments, (5, index)), *_constants(enum, enum.name)]
+        for index, message in enumerate(file.message_type):
+            body += ["", *_message(message, message.name, names, comments, (4, index))]
+    return "\n".join([*_head(purpose, body, names), *body]) + "\n"
+
+
+def _head(purpose: str, body: Sequence[str], names: _Names) -> list[str]:
+    used = set(re.findall(r"\w+", "\n".join(body)))
+    lines = [f'"""{purpose}', "", "Written by `make proto`: change proto/*.proto instead.", '"""', ""]
+    for source, candidates in _IMPORTS:
+        wanted = [name for name in candidates if name in used]
+        if source == "google.protobuf.descriptor" and wanted:
+            lines.append("")                # third-party imports begin
+        if wanted:
+            lines.append(f"from {source} import {', '.join(wanted)}")
+    if names.imports:
+        lines += ["", *sorted(names.imports)]
+    return lines
+
+
+def _docstring(comments: Comments, path: Path) -> list[str]:
+    words = " ".join(comments.get(path, "").split()).replace("\\", "\\\\")
+    if not words:
+        return []
+    lines = textwrap.wrap(words, 110)
+    if len(lines) == 1:
+        return [f'"""{lines[0]}"""']
+    return [f'"""{lines[0]}', *lines[1:], '"""']
+
+
+def _indented(lines: Sequence[str]) -> list[str]:
+    return [f"    {line}" if line else line for line in lines]
+
+
+def _enum(enum: EnumDescriptorProto, comments: Comments, path: Path) -> list[str]:
+    """Values are a NewType of int, and the class stands for protobuf's EnumTypeWrapper: Name(number), Value(name), items()."""
+    wrapper = [
+        "DESCRIPTOR: ClassVar[EnumDescriptor]",
+        *(f"{value.name}: _{enum.name}.ValueType" for value in enum.value),
+    ]
+    return [
+        f"class _{enum.name}:",
+        '    ValueType = NewType("ValueType", int)',
+        "    V: TypeAlias = ValueType",
+        "",
+        f"class _{enum.name}Wrapper(_EnumTypeWrapper[_{enum.name}.ValueType], type):",
+        *_indented(wrapper),
+        "",
+        f"class {enum.name}(_{enum.name}, metaclass=_{enum.name}Wrapper):",
+        *_indented(_docstring(comments, path) or ["..."]),
+        "",
+    ]
+
+
+def _constants(enum: EnumDescriptorProto, python_name: str) -> list[str]:
+    """The values once more, as they are also attributes of what encloses the enum."""
+    return [f"{value.name}: {python_name}.ValueType" for value in enum.value]
+
+
+def _message(message: DescriptorProto, python_name: str, names: _Names, comments: Comments, path: Path) -> list[str]:
+    entries = {nested.name: nested for nested in message.nested_type if nested.options.map_entry}
+    lines = [*_docstring(comments, path), ""] if comments.get(path) else []
+    for index, enum in enumerate(message.enum_type):
+        qualified = [line.replace(f"[_{enum.name}.", f"[{python_name}._{enum.name}.") for line in _enum(enum, comments, (*path, 4, index))]
+        lines += [*qualified, *_constants(enum, f"{python_name}.{enum.name}"), ""]
+    for index, nested in enumerate(message.nested_type):
+        if nested.name not in entries:
+            lines += [*_message(nested, f"{python_name}.{nested.name}", names, comments, (*path, 3, index)), ""]
+    arguments: list[str] = []
+    for index, field in enumerate(message.field):
+        # A field named like a keyword ("global") is reached with getattr and setattr only.
+        if keyword.iskeyword(field.name):
+            continue
+        declaration, argument = _field(field, entries, names)
+        arguments.append(f"{field.name}: {argument} = ...,")
+        lines += declaration
+        lines += _docstring(comments, (*path, 2, index)) if not declaration[0].startswith("@") else []
+    if arguments:
+        lines += ["def __init__(", "    self,", "    *,", *_indented(arguments), ") -> None: ..."]
+    else:
+        lines.append("def __init__(self) -> None: ...")
+    lines += _presence(message)
+    return ["@final", f"class {message.name}(Message):", *_indented(lines)]
+
+
+def _field(field: FieldDescriptorProto, entries: Mapping[str, DescriptorProto], names: _Names) -> tuple[list[str], str]:
+    """The attribute's declaration and the type that __init__ takes for it."""
+    entry = entries.get(field.type_name.rpartition(".")[2]) if field.type == Field.TYPE_MESSAGE else None
+    if entry is not None:
+        key, value = names.type_of(entry.field[0]), names.type_of(entry.field[1])
+        container = "MessageMap" if entry.field[1].type == Field.TYPE_MESSAGE else "ScalarMap"
+        return _read_only(field.name, f"{container}[{key}, {value}]"), f"Mapping[{key}, {value}] | None"
+    element = names.type_of(field)
+    if field.label == Field.LABEL_REPEATED:
+        container = "RepeatedCompositeFieldContainer" if field.type == Field.TYPE_MESSAGE else "RepeatedScalarFieldContainer"
+        return _read_only(field.name, f"{container}[{element}]"), f"Iterable[{element}] | None"
+    if field.type == Field.TYPE_MESSAGE:
+        return _read_only(field.name, element), f"{element} | None"
+    return [f"{field.name}: {element}"], element
+
+
+def _read_only(name: str, python_type: str) -> list[str]:
+    return ["@property", f"def {name}(self) -> {python_type}: ..."]
+
+
+def _presence(message: DescriptorProto) -> list[str]:
+    """HasField and WhichOneof, typed by the names that they accept."""
+    real = [oneof.name for oneof in message.oneof_decl if not oneof.name.startswith("_")]
+    present = [
+        field.name
+        for field in message.field
+        if field.HasField("oneof_index") or (field.type == Field.TYPE_MESSAGE and field.label != Field.LABEL_REPEATED)
+    ]
+    lines: list[str] = []
+    if present:
+        lines.append(f"def HasField(self, field_name: {_literal([*real, *present])}) -> bool: ...")
+    for number, oneof in enumerate(message.oneof_decl):
+        if oneof.name in real:
+            members = [field.name for field in message.field if field.HasField("oneof_index") and field.oneof_index == number]
+            lines += ["@overload"] if len(real) > 1 else []
+            lines.append(f"def WhichOneof(self, oneof_group: {_literal([oneof.name])}) -> {_literal(members)} | None: ...")
+    return lines
+
+
+def _literal(words: Sequence[str]) -> str:
+    return "Literal[" + ", ".join(f'"{word}"' for word in words) + "]"
