@@ -1,0 +1,94 @@
+# Every task of a developer, from a bare machine with python3, git and make. `make help` lists them.
+# Each task sets up what it needs and leaves a stamp in .stamps, so that a second run does only what changed.
+# Nothing outside this folder is touched but system packages, and those only where root or sudo allows.
+
+SHELL := /bin/bash
+.SHELLFLAGS := -eu -o pipefail -c
+.DELETE_ON_ERROR:
+.DEFAULT_GOAL := help
+
+PYTHON ?= python3
+VENV   := .venv
+PY     := $(VENV)/bin/python
+PIP    := $(PY) -m pip --disable-pip-version-check --quiet
+
+export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.tools/bin:$(PATH)
+export PIP_NO_INPUT := 1
+
+NATIVE := $(wildcard inferd/_core/*.pyx inferd/_core/*.pxd inferd/_core/*.h) setup.py
+PYTEST := $(PY) -m pytest
+
+.PHONY: help demo test lint types build debug sanitize bench proto examples clean
+
+help:  ## this list
+	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+demo: .stamps/build  ## serve the example models, send real requests, show answers and latency
+	$(PY) -m inferd demo
+
+test: lint types .stamps/node  ## lint, types and the whole suite
+	$(PYTEST)
+
+lint: .stamps/develop  ## ruff and cython-lint
+	$(PY) -m ruff check .
+	$(VENV)/bin/cython-lint inferd
+
+types: .stamps/develop  ## mypy --strict
+	$(PY) -m mypy
+
+build: .stamps/build  ## compile the native modules in place
+
+debug: .stamps/node  ## the suite on a build with assertions and object counters, in a tree of its own
+	INFERD_DEBUG=1 $(PY) setup.py --quiet build --build-lib build/debug/tree
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/debug/tree $(VENV)/bin/pytest
+
+sanitize: .stamps/develop  ## the native modules' tests under the address and undefined-behaviour sanitizers
+	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-sanitize/tree
+	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/debug-sanitize/tree PYTHONMALLOC=malloc \
+	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
+	ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/pytest tests/_core
+
+bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, then the server's cost beside its yardsticks
+	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops
+	$(PY) benchmarks/server_cost.py
+
+proto: .stamps/develop  ## regenerate inferd/protocol/descriptors.binpb from proto/
+	$(PY) proto/generate.py
+
+examples: .stamps/develop  ## train and export the models in examples/models again
+	$(PY) examples/train_digits.py
+	$(PY) examples/make_identity.py
+
+clean:  ## remove everything that was built or installed here
+	rm -rf build dist .stamps .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info clients/python/*.egg-info
+	rm -rf tests/clients/node/node_modules
+	find inferd -name '*.so' -delete
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+.stamps/system-%: scripts/system-packages
+	@mkdir -p $(@D)
+	PYTHON=$(PYTHON) scripts/system-packages $*
+	@touch $@
+
+$(PY): | .stamps/system-build
+	$(PYTHON) -m venv $(VENV)
+
+# What serving needs: enough for `make demo`.
+.stamps/runtime: pyproject.toml clients/python/pyproject.toml | $(PY)
+	@echo "installing Python packages into $(VENV)"
+	$(PIP) install 'setuptools>=77' 'cython>=3.1,<4'
+	$(PIP) install --no-build-isolation -e clients/python -e '.[cpu,client]'
+	@touch $@
+
+.stamps/build: $(NATIVE) .stamps/runtime
+	$(PY) setup.py --quiet build_ext --inplace
+	@touch $@
+
+.stamps/develop: pyproject.toml .stamps/build | .stamps/system-test
+	@echo "installing the tools of development into $(VENV)"
+	$(PIP) install --no-build-isolation -e clients/python -e '.[cpu,client,dev,test]'
+	@touch $@
+
+.stamps/node: tests/clients/node/package-lock.json .stamps/develop
+	cd tests/clients/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@

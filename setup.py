@@ -1,0 +1,190 @@
+"""Compiles the native modules, inferd/_core/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
+
+Four environment variables change a build:
+
+    INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
+    INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded
+    INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
+    INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
+
+The http2 module needs libnghttp2 with its header. Where pkg-config does not find it the build succeeds without that
+module, says so, and `inferd serve` uses the grpcio transport. No build uses -march=native: a wheel runs on any machine
+of its architecture.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+from setuptools import Extension, setup
+from setuptools.command.build_ext import build_ext
+
+CORE = Path("inferd", "_core")
+NGHTTP2_MINIMUM = "1.61.0"          # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
+FLAGS = ["-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
+
+
+def switched_on(name: str) -> bool:
+    return os.environ.get(name, "") not in ("", "0")
+
+
+DEBUG = switched_on("INFERD_DEBUG")
+PROFILE = switched_on("INFERD_PROFILE")
+SANITIZE = os.environ.get("INFERD_SANITIZE", "")
+
+
+def flavour() -> str:
+    """One word for this kind of build: flavours never share intermediate files."""
+    words = [word for word, on in (("debug", DEBUG), ("profile", PROFILE), ("sanitize", bool(SANITIZE))) if on]
+    return "-".join(words) or "release"
+
+
+def compile_flags() -> tuple[list[str], list[str], list[tuple[str, str | None]]]:
+    """The flags of the compiler, those of the linker, and the macros of this flavour."""
+    compiling, linking = list(FLAGS), []
+    macros: list[tuple[str, str | None]] = []
+    if DEBUG:
+        compiling += ["-O0", "-g3", "-UNDEBUG"]
+        macros.append(("INFERD_DEBUG", "1"))
+    else:
+        compiling += ["-O2", "-g1", "-DNDEBUG"]
+    if SANITIZE:
+        compiling += [f"-fsanitize={SANITIZE}", "-fno-omit-frame-pointer", "-fno-sanitize-recover=all", "-g"]
+        linking.append(f"-fsanitize={SANITIZE}")
+    if PROFILE:
+        compiling += ["-fno-omit-frame-pointer", "-g"]
+        macros.append(("CYTHON_TRACE_NOGIL", "1"))
+        macros.append(("CYTHON_USE_SYS_MONITORING", "0"))
+    return compiling, linking, macros
+
+
+def pkg_config(*arguments: str) -> list[str] | None:
+    """The words that pkg-config prints for libnghttp2, or None where it or the library is missing."""
+    program = shutil.which(os.environ.get("PKG_CONFIG", "pkg-config"))
+    if program is None:
+        return None
+    done = subprocess.run([program, *arguments, "libnghttp2"], capture_output=True, text=True, check=False)
+    return done.stdout.split() if done.returncode == 0 else None
+
+
+def nghttp2() -> tuple[dict[str, list[str]], str]:
+    """The Extension arguments that reach libnghttp2, or none and the reason why not."""
+    if os.environ.get("INFERD_HTTP2") == "0":
+        return {}, "INFERD_HTTP2=0"
+    if pkg_config("--exists") is None:
+        return {}, "pkg-config does not find libnghttp2 (Debian: apt install libnghttp2-dev pkg-config)"
+    if pkg_config(f"--atleast-version={NGHTTP2_MINIMUM}") is None:
+        found = " ".join(pkg_config("--modversion") or ["unknown"])
+        return {}, f"libnghttp2 {found} is older than {NGHTTP2_MINIMUM}"
+    found_flags = {
+        "include_dirs": [word[2:] for word in pkg_config("--cflags-only-I") or []],
+        "library_dirs": [word[2:] for word in pkg_config("--libs-only-L") or []],
+        "libraries": [word[2:] for word in pkg_config("--libs-only-l") or []],
+    }
+    return found_flags, ""
+
+
+def notice(*lines: str) -> None:
+    """Says something that must be seen in a long build log."""
+    width = max(len(line) for line in lines)
+    print("\n".join(["*" * (width + 4), *(f"* {line:<{width}} *" for line in lines), "*" * (width + 4)]), file=sys.stderr, flush=True)
+
+
+def extensions() -> list[Extension]:
+    """One Extension for each .pyx that this machine can compile."""
+    compiling, linking, macros = compile_flags()
+    found = []
+    for source in sorted(CORE.glob("*.pyx")):
+        extra: dict[str, list[str]] = {}
+        if source.stem == "http2":
+            extra, missing = nghttp2()
+            if missing:
+                without_http2(missing)
+                continue
+        found.append(
+            Extension(
+                ".".join(source.with_suffix("").parts),
+                [str(source)],
+                include_dirs=[str(CORE), *extra.pop("include_dirs", [])],
+                depends=[str(header) for header in (*CORE.glob("*.pxd"), *CORE.glob("*.h"))],
+                extra_compile_args=compiling,
+                extra_link_args=linking,
+                define_macros=macros,
+                **extra,
+            )
+        )
+    return found
+
+
+def without_http2(reason: str) -> None:
+    notice("inferd is built WITHOUT its native transport:", reason, "`inferd serve` will use the grpcio transport: correct, and many times slower.")
+
+
+class BuildNative(build_ext):
+    """Cythonizes when extensions are really compiled, on all cores; incremental in an editable installation, too."""
+
+    def finalize_options(self) -> None:
+        super().finalize_options()
+        if self.parallel is None and (os.cpu_count() or 1) > 1:
+            self.parallel = os.cpu_count()
+        root = Path(os.environ.get("INFERD_BUILD_DIR", "build"), flavour())
+        self.build_temp = str(root / "temp")
+        if self.inplace or self.editable_mode:
+            self.build_lib = str(root / f"lib-{sys.implementation.cache_tag}")
+
+    def run(self) -> None:
+        self.extensions = self.cythonized(self.header_checked(self.extensions))
+        super().run()
+
+    def header_checked(self, wanted: list[Extension]) -> list[Extension]:
+        """Leaves out http2 where pkg-config knows the library and the compiler does not find its header."""
+        kept = []
+        for extension in wanted:
+            if extension.name.endswith(".http2") and not self.compiles("#include <nghttp2/nghttp2.h>", extension.include_dirs):
+                without_http2("the compiler does not find <nghttp2/nghttp2.h> (Debian: apt install libnghttp2-dev)")
+                continue
+            kept.append(extension)
+        return kept
+
+    def compiles(self, source: str, include_dirs: list[str]) -> bool:
+        from distutils.ccompiler import new_compiler  # setuptools' own, put in place by its import above
+        from distutils.errors import CompileError
+        from distutils.sysconfig import customize_compiler
+
+        compiler = new_compiler(compiler=self.compiler)
+        customize_compiler(compiler)
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "probe.c")
+            path.write_text(source + "\nint main(void) { return 0; }\n")
+            try:
+                compiler.compile([str(path)], output_dir=folder, include_dirs=include_dirs)
+            except CompileError:
+                return False
+        return True
+
+    def cythonized(self, wanted: list[Extension]) -> list[Extension]:
+        from Cython.Build import cythonize
+
+        directives: dict[str, object] = {"language_level": 3, "embedsignature": False}
+        if PROFILE:
+            directives["linetrace"] = True
+        if DEBUG:
+            directives |= {"boundscheck": True, "wraparound": False, "initializedcheck": True}
+        prepared: list[Extension] = cythonize(
+            wanted,
+            build_dir=str(Path(self.build_temp).parent / "c"),
+            compiler_directives=directives,
+            nthreads=0,
+            quiet=True,
+        )
+        for extension in prepared:
+            extension._needs_stub = False
+        return prepared
+
+
+setup(ext_modules=extensions(), cmdclass={"build_ext": BuildNative})
