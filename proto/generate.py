@@ -13,15 +13,18 @@ from __future__ import annotations
 import argparse
 import sys
 import tempfile
-from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor_pb2 import FileDescriptorProto, FileDescriptorSet
 
 sys.path.insert(0, str(Path(__file__).parent))
 
 import stubs
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
 
 ROOT = Path(__file__).resolve().parent.parent
 PROTO = ROOT / "proto"
@@ -90,7 +93,7 @@ TARGETS = (SERVER, CLIENT)
 
 def compile_protos(roots: Sequence[str], *, comments: bool) -> FileDescriptorSet:
     """The roots and everything that they import, each file after its imports; `comments` keeps source locations."""
-    from grpc_tools import protoc
+    from grpc_tools import protoc  # type: ignore[import-untyped]
 
     well_known = str(Path(protoc.__file__).parent / "_proto")
     with tempfile.TemporaryDirectory() as folder:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import builtins
 import keyword
 import re
 import textwrap
-from collections.abc import Mapping, Sequence
+from typing import TYPE_CHECKING
 
 from google.protobuf.descriptor_pb2 import (
     DescriptorProto,
@@ -13,6 +14,9 @@ from google.protobuf.descriptor_pb2 import (
     FieldDescriptorProto,
     FileDescriptorProto,
 )
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["module"]
 
@@ -27,8 +31,7 @@ _OTHER_SCALARS = {Field.TYPE_BOOL: "bool", Field.TYPE_STRING: "str", Field.TYPE_
 # What a stub may need, in the order in which it is imported.
 _IMPORTS = (
     ("collections.abc", ("Iterable", "Mapping")),
-    ("typing", ("ClassVar", "Literal", "NewType", "TypeAlias", "final", "overload")),
-    ("google.protobuf.descriptor", ("EnumDescriptor",)),
+    ("typing", ("Literal", "NewType", "final", "overload")),
     ("google.protobuf.internal.containers", ("MessageMap", "RepeatedCompositeFieldContainer", "RepeatedScalarFieldContainer", "ScalarMap")),
     ("google.protobuf.internal.enum_type_wrapper", ("_EnumTypeWrapper",)),
     ("google.protobuf.message", ("Message",)),
@@ -77,13 +80,13 @@ def module(purpose: str, files: Sequence[FileDescriptorProto], elsewhere: Mappin
     seen: dict[str, str] = {}
     body: list[str] = []
     for file in files:
-        for declared in [*file.message_type, *file.enum_type]:
-            if declared.name in seen:
-                raise ValueError(f"{file.package}.{declared.name} and {seen[declared.name]} would share a name in one module")
-            seen[declared.name] = f"{file.package}.{declared.name}"
-        comments = {tuple(location.path): location.leading_comments for location in file.source_code_info.location}
+        for name in [*(message.name for message in file.message_type), *(enum.name for enum in file.enum_type)]:
+            if name in seen:
+                raise ValueError(f"{file.package}.{name} and {seen[name]} would share a name in one module")
+            seen[name] = f"{file.package}.{name}"
+        comments = _comments(file)
         for index, enum in enumerate(file.enum_type):
-            body += ["", *_enum(enum, comments, (5, index)), *_constants(enum, enum.name)]
+            body += ["", *_enum(enum, "", comments, (5, index)), *_constants(enum, enum.name)]
         for index, message in enumerate(file.message_type):
             body += ["", *_message(message, message.name, names, comments, (4, index))]
     return "\n".join([*_head(purpose, body, names), *body]) + "\n"
@@ -91,16 +94,31 @@ def module(purpose: str, files: Sequence[FileDescriptorProto], elsewhere: Mappin
 
 def _head(purpose: str, body: Sequence[str], names: _Names) -> list[str]:
     used = set(re.findall(r"\w+", "\n".join(body)))
-    lines = [f'"""{purpose}', "", "Written by `make proto`: change proto/*.proto instead.", '"""', ""]
+    lines = [f'"""{purpose} Written by `make proto`: change proto/*.proto instead."""', ""]
+    # The names are protobuf's, not ours, and a list of literals is easier to search than to wrap.
+    excused = {
+        "A002": any(hasattr(builtins, word) for word in re.findall(r"^ +(\w+): .* = \.\.\.,$", "\n".join(body), re.MULTILINE)),
+        "E501": any(len(line) > 140 for line in body),
+        "N802": "HasField" in used,
+    }
+    if any(excused.values()):
+        lines += ["# ruff: noqa: " + ", ".join(code for code, needed in excused.items() if needed), ""]
     for source, candidates in _IMPORTS:
         wanted = [name for name in candidates if name in used]
-        if source == "google.protobuf.descriptor" and wanted:
+        if not wanted:
+            continue
+        if source.startswith("google.") and not any(" google." in line for line in lines):
             lines.append("")                # third-party imports begin
-        if wanted:
-            lines.append(f"from {source} import {', '.join(wanted)}")
+        lines.append(f"from {source} import {', '.join(wanted)}")
     if names.imports:
         lines += ["", *sorted(names.imports)]
     return lines
+
+
+def _comments(file: FileDescriptorProto) -> Comments:
+    if file.package == "google.protobuf":   # well known, and written for readers of C++ and Java
+        return {}
+    return {tuple(location.path): location.leading_comments for location in file.source_code_info.location}
 
 
 def _docstring(comments: Comments, path: Path) -> list[str]:
@@ -108,6 +126,8 @@ def _docstring(comments: Comments, path: Path) -> list[str]:
     if not words:
         return []
     lines = textwrap.wrap(words, 110)
+    if lines[0].startswith('"') or lines[-1].endswith('"'):
+        raise ValueError(f"a comment that begins or ends with a quotation mark cannot be a docstring: {words}")
     if len(lines) == 1:
         return [f'"""{lines[0]}"""']
     return [f'"""{lines[0]}', *lines[1:], '"""']
@@ -117,19 +137,18 @@ def _indented(lines: Sequence[str]) -> list[str]:
     return [f"    {line}" if line else line for line in lines]
 
 
-def _enum(enum: EnumDescriptorProto, comments: Comments, path: Path) -> list[str]:
-    """Values are a NewType of int, and the class stands for protobuf's EnumTypeWrapper: Name(number), Value(name), items()."""
-    wrapper = [
-        "DESCRIPTOR: ClassVar[EnumDescriptor]",
-        *(f"{value.name}: _{enum.name}.ValueType" for value in enum.value),
-    ]
+def _enum(enum: EnumDescriptorProto, scope: str, comments: Comments, path: Path) -> list[str]:
+    """Values are a NewType of int, and the class stands for protobuf's EnumTypeWrapper: Name(number), Value(name), items().
+
+    `scope` is the enclosing message's Python name with a dot behind it, or "".
+    """
+    value_type = f"{scope}_{enum.name}.ValueType"
     return [
         f"class _{enum.name}:",
         '    ValueType = NewType("ValueType", int)',
-        "    V: TypeAlias = ValueType",
         "",
-        f"class _{enum.name}Wrapper(_EnumTypeWrapper[_{enum.name}.ValueType], type):",
-        *_indented(wrapper),
+        f"class _{enum.name}Wrapper(_EnumTypeWrapper[{value_type}], type):",
+        *_indented([f"{value.name}: {value_type}" for value in enum.value]),
         "",
         f"class {enum.name}(_{enum.name}, metaclass=_{enum.name}Wrapper):",
         *_indented(_docstring(comments, path) or ["..."]),
@@ -146,8 +165,7 @@ def _message(message: DescriptorProto, python_name: str, names: _Names, comments
     entries = {nested.name: nested for nested in message.nested_type if nested.options.map_entry}
     lines = [*_docstring(comments, path), ""] if comments.get(path) else []
     for index, enum in enumerate(message.enum_type):
-        qualified = [line.replace(f"[_{enum.name}.", f"[{python_name}._{enum.name}.") for line in _enum(enum, comments, (*path, 4, index))]
-        lines += [*qualified, *_constants(enum, f"{python_name}.{enum.name}"), ""]
+        lines += [*_enum(enum, f"{python_name}.", comments, (*path, 4, index)), *_constants(enum, f"{python_name}.{enum.name}"), ""]
     for index, nested in enumerate(message.nested_type):
         if nested.name not in entries:
             lines += [*_message(nested, f"{python_name}.{nested.name}", names, comments, (*path, 3, index)), ""]

@@ -14,10 +14,13 @@ The reflection service's questions are answered by `SERVICES`, `file_descriptor_
 
 from __future__ import annotations
 
-from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+from typing import TYPE_CHECKING
 
 from inferd.protocol import health, inference, options, reflection_v1, reflection_v1alpha, rpc
 from inferd.protocol._pool import FILES, POOL, services
+
+if TYPE_CHECKING:
+    from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
 
 __all__ = [
     "POOL",

@@ -1,18 +1,14 @@
-"""The messages of package grpc.health.v1.
+"""The messages of package grpc.health.v1. Written by `make proto`: change proto/*.proto instead."""
 
-Written by `make proto`: change proto/*.proto instead.
-"""
+from typing import NewType, final
 
-from typing import ClassVar, NewType, TypeAlias, final
-
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
 
 @final
 class HealthCheckRequest(Message):
     service: str
-    """"" (the server), the full name of a gRPC service, or the name of a model."""
+    """Empty (the server), the full name of a gRPC service, or the name of a model."""
     def __init__(
         self,
         *,
@@ -23,17 +19,15 @@ class HealthCheckRequest(Message):
 class HealthCheckResponse(Message):
     class _ServingStatus:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _ServingStatusWrapper(_EnumTypeWrapper[HealthCheckResponse._ServingStatus.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        UNKNOWN: _ServingStatus.ValueType
-        SERVING: _ServingStatus.ValueType
-        NOT_SERVING: _ServingStatus.ValueType
-        SERVICE_UNKNOWN: _ServingStatus.ValueType
+        UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
+        SERVING: HealthCheckResponse._ServingStatus.ValueType
+        NOT_SERVING: HealthCheckResponse._ServingStatus.ValueType
+        SERVICE_UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
 
     class ServingStatus(_ServingStatus, metaclass=_ServingStatusWrapper):
-        ...
+        """UNKNOWN is never sent by inferd; SERVICE_UNKNOWN only by Watch."""
 
     UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
     SERVING: HealthCheckResponse.ServingStatus.ValueType

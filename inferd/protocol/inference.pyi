@@ -1,12 +1,10 @@
-"""The messages and enums of package inference.
+"""The messages and enums of package inference. Written by `make proto`: change proto/*.proto instead."""
 
-Written by `make proto`: change proto/*.proto instead.
-"""
+# ruff: noqa: A002, E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal, NewType, TypeAlias, final
+from typing import Literal, NewType, final
 
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
@@ -15,10 +13,8 @@ from inferd.protocol import options as _options
 
 class _DataType:
     ValueType = NewType("ValueType", int)
-    V: TypeAlias = ValueType
 
 class _DataTypeWrapper(_EnumTypeWrapper[_DataType.ValueType], type):
-    DESCRIPTOR: ClassVar[EnumDescriptor]
     TYPE_INVALID: _DataType.ValueType
     TYPE_BOOL: _DataType.ValueType
     TYPE_UINT8: _DataType.ValueType
@@ -81,14 +77,12 @@ class ModelRateLimiter(Message):
 class ModelInstanceGroup(Message):
     class _Kind:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _KindWrapper(_EnumTypeWrapper[ModelInstanceGroup._Kind.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        KIND_AUTO: _Kind.ValueType
-        KIND_GPU: _Kind.ValueType
-        KIND_CPU: _Kind.ValueType
-        KIND_MODEL: _Kind.ValueType
+        KIND_AUTO: ModelInstanceGroup._Kind.ValueType
+        KIND_GPU: ModelInstanceGroup._Kind.ValueType
+        KIND_CPU: ModelInstanceGroup._Kind.ValueType
+        KIND_MODEL: ModelInstanceGroup._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
         ...
@@ -102,11 +96,9 @@ class ModelInstanceGroup(Message):
     class SecondaryDevice(Message):
         class _SecondaryDeviceKind:
             ValueType = NewType("ValueType", int)
-            V: TypeAlias = ValueType
 
         class _SecondaryDeviceKindWrapper(_EnumTypeWrapper[ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType], type):
-            DESCRIPTOR: ClassVar[EnumDescriptor]
-            KIND_NVDLA: _SecondaryDeviceKind.ValueType
+            KIND_NVDLA: ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType
 
         class SecondaryDeviceKind(_SecondaryDeviceKind, metaclass=_SecondaryDeviceKindWrapper):
             ...
@@ -164,13 +156,11 @@ class ModelTensorReshape(Message):
 class ModelInput(Message):
     class _Format:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _FormatWrapper(_EnumTypeWrapper[ModelInput._Format.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        FORMAT_NONE: _Format.ValueType
-        FORMAT_NHWC: _Format.ValueType
-        FORMAT_NCHW: _Format.ValueType
+        FORMAT_NONE: ModelInput._Format.ValueType
+        FORMAT_NHWC: ModelInput._Format.ValueType
+        FORMAT_NCHW: ModelInput._Format.ValueType
 
     class Format(_Format, metaclass=_FormatWrapper):
         ...
@@ -233,16 +223,14 @@ class ModelOutput(Message):
 class BatchInput(Message):
     class _Kind:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _KindWrapper(_EnumTypeWrapper[BatchInput._Kind.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        BATCH_ELEMENT_COUNT: _Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT: _Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: _Kind.ValueType
-        BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: _Kind.ValueType
-        BATCH_ITEM_SHAPE: _Kind.ValueType
-        BATCH_ITEM_SHAPE_FLATTEN: _Kind.ValueType
+        BATCH_ELEMENT_COUNT: BatchInput._Kind.ValueType
+        BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput._Kind.ValueType
+        BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput._Kind.ValueType
+        BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput._Kind.ValueType
+        BATCH_ITEM_SHAPE: BatchInput._Kind.ValueType
+        BATCH_ITEM_SHAPE_FLATTEN: BatchInput._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
         ...
@@ -273,11 +261,9 @@ class BatchInput(Message):
 class BatchOutput(Message):
     class _Kind:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _KindWrapper(_EnumTypeWrapper[BatchOutput._Kind.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        BATCH_SCATTER_WITH_INPUT_SHAPE: _Kind.ValueType
+        BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
         ...
@@ -342,13 +328,11 @@ class ModelVersionPolicy(Message):
 class ModelOptimizationPolicy(Message):
     class _ModelPriority:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _ModelPriorityWrapper(_EnumTypeWrapper[ModelOptimizationPolicy._ModelPriority.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        PRIORITY_DEFAULT: _ModelPriority.ValueType
-        PRIORITY_MAX: _ModelPriority.ValueType
-        PRIORITY_MIN: _ModelPriority.ValueType
+        PRIORITY_DEFAULT: ModelOptimizationPolicy._ModelPriority.ValueType
+        PRIORITY_MAX: ModelOptimizationPolicy._ModelPriority.ValueType
+        PRIORITY_MIN: ModelOptimizationPolicy._ModelPriority.ValueType
 
     class ModelPriority(_ModelPriority, metaclass=_ModelPriorityWrapper):
         ...
@@ -485,12 +469,10 @@ class ModelOptimizationPolicy(Message):
 class ModelQueuePolicy(Message):
     class _TimeoutAction:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _TimeoutActionWrapper(_EnumTypeWrapper[ModelQueuePolicy._TimeoutAction.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        REJECT: _TimeoutAction.ValueType
-        DELAY: _TimeoutAction.ValueType
+        REJECT: ModelQueuePolicy._TimeoutAction.ValueType
+        DELAY: ModelQueuePolicy._TimeoutAction.ValueType
 
     class TimeoutAction(_TimeoutAction, metaclass=_TimeoutActionWrapper):
         ...
@@ -542,14 +524,12 @@ class ModelSequenceBatching(Message):
     class Control(Message):
         class _Kind:
             ValueType = NewType("ValueType", int)
-            V: TypeAlias = ValueType
 
         class _KindWrapper(_EnumTypeWrapper[ModelSequenceBatching.Control._Kind.ValueType], type):
-            DESCRIPTOR: ClassVar[EnumDescriptor]
-            CONTROL_SEQUENCE_START: _Kind.ValueType
-            CONTROL_SEQUENCE_READY: _Kind.ValueType
-            CONTROL_SEQUENCE_END: _Kind.ValueType
-            CONTROL_SEQUENCE_CORRID: _Kind.ValueType
+            CONTROL_SEQUENCE_START: ModelSequenceBatching.Control._Kind.ValueType
+            CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control._Kind.ValueType
+            CONTROL_SEQUENCE_END: ModelSequenceBatching.Control._Kind.ValueType
+            CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control._Kind.ValueType
 
         class Kind(_Kind, metaclass=_KindWrapper):
             ...

@@ -1,11 +1,7 @@
-"""ModelOptions: the part of a ModelConfig that is inferd's own.
+"""ModelOptions: the part of a ModelConfig that is inferd's own. Written by `make proto`: change proto/*.proto instead."""
 
-Written by `make proto`: change proto/*.proto instead.
-"""
+from typing import NewType, final
 
-from typing import ClassVar, NewType, TypeAlias, final
-
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
 
@@ -13,13 +9,11 @@ from google.protobuf.message import Message
 class ModelOptions(Message):
     class _Inline:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _InlineWrapper(_EnumTypeWrapper[ModelOptions._Inline.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        AUTO: _Inline.ValueType
-        ON: _Inline.ValueType
-        OFF: _Inline.ValueType
+        AUTO: ModelOptions._Inline.ValueType
+        ON: ModelOptions._Inline.ValueType
+        OFF: ModelOptions._Inline.ValueType
 
     class Inline(_Inline, metaclass=_InlineWrapper):
         """Where a batch runs."""

@@ -1,10 +1,10 @@
-"""The messages of package grpc.reflection.v1.
+"""The messages of package grpc.reflection.v1. Written by `make proto`: change proto/*.proto instead."""
 
-Written by `make proto`: change proto/*.proto instead.
-"""
+# ruff: noqa: E501, N802
 
 from collections.abc import Iterable
 from typing import Literal, final
+
 from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
 from google.protobuf.message import Message
 

@@ -1,12 +1,10 @@
-"""The messages that the client speaks: inference, health and error details.
+"""The messages that the client speaks: inference, health and error details. Written by `make proto`: change proto/*.proto instead."""
 
-Written by `make proto`: change proto/*.proto instead.
-"""
+# ruff: noqa: A002, E501, N802
 
 from collections.abc import Iterable, Mapping
-from typing import ClassVar, Literal, NewType, TypeAlias, final
+from typing import Literal, NewType, final
 
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.internal.containers import MessageMap, RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
@@ -15,13 +13,11 @@ from google.protobuf.message import Message
 class ModelOptions(Message):
     class _Inline:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _InlineWrapper(_EnumTypeWrapper[ModelOptions._Inline.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        AUTO: _Inline.ValueType
-        ON: _Inline.ValueType
-        OFF: _Inline.ValueType
+        AUTO: ModelOptions._Inline.ValueType
+        ON: ModelOptions._Inline.ValueType
+        OFF: ModelOptions._Inline.ValueType
 
     class Inline(_Inline, metaclass=_InlineWrapper):
         """Where a batch runs."""
@@ -69,10 +65,8 @@ class ModelOptions(Message):
 
 class _DataType:
     ValueType = NewType("ValueType", int)
-    V: TypeAlias = ValueType
 
 class _DataTypeWrapper(_EnumTypeWrapper[_DataType.ValueType], type):
-    DESCRIPTOR: ClassVar[EnumDescriptor]
     TYPE_INVALID: _DataType.ValueType
     TYPE_BOOL: _DataType.ValueType
     TYPE_UINT8: _DataType.ValueType
@@ -135,14 +129,12 @@ class ModelRateLimiter(Message):
 class ModelInstanceGroup(Message):
     class _Kind:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _KindWrapper(_EnumTypeWrapper[ModelInstanceGroup._Kind.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        KIND_AUTO: _Kind.ValueType
-        KIND_GPU: _Kind.ValueType
-        KIND_CPU: _Kind.ValueType
-        KIND_MODEL: _Kind.ValueType
+        KIND_AUTO: ModelInstanceGroup._Kind.ValueType
+        KIND_GPU: ModelInstanceGroup._Kind.ValueType
+        KIND_CPU: ModelInstanceGroup._Kind.ValueType
+        KIND_MODEL: ModelInstanceGroup._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
         ...
@@ -156,11 +148,9 @@ class ModelInstanceGroup(Message):
     class SecondaryDevice(Message):
         class _SecondaryDeviceKind:
             ValueType = NewType("ValueType", int)
-            V: TypeAlias = ValueType
 
         class _SecondaryDeviceKindWrapper(_EnumTypeWrapper[ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType], type):
-            DESCRIPTOR: ClassVar[EnumDescriptor]
-            KIND_NVDLA: _SecondaryDeviceKind.ValueType
+            KIND_NVDLA: ModelInstanceGroup.SecondaryDevice._SecondaryDeviceKind.ValueType
 
         class SecondaryDeviceKind(_SecondaryDeviceKind, metaclass=_SecondaryDeviceKindWrapper):
             ...
@@ -218,13 +208,11 @@ class ModelTensorReshape(Message):
 class ModelInput(Message):
     class _Format:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _FormatWrapper(_EnumTypeWrapper[ModelInput._Format.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        FORMAT_NONE: _Format.ValueType
-        FORMAT_NHWC: _Format.ValueType
-        FORMAT_NCHW: _Format.ValueType
+        FORMAT_NONE: ModelInput._Format.ValueType
+        FORMAT_NHWC: ModelInput._Format.ValueType
+        FORMAT_NCHW: ModelInput._Format.ValueType
 
     class Format(_Format, metaclass=_FormatWrapper):
         ...
@@ -287,16 +275,14 @@ class ModelOutput(Message):
 class BatchInput(Message):
     class _Kind:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _KindWrapper(_EnumTypeWrapper[BatchInput._Kind.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        BATCH_ELEMENT_COUNT: _Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT: _Kind.ValueType
-        BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: _Kind.ValueType
-        BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: _Kind.ValueType
-        BATCH_ITEM_SHAPE: _Kind.ValueType
-        BATCH_ITEM_SHAPE_FLATTEN: _Kind.ValueType
+        BATCH_ELEMENT_COUNT: BatchInput._Kind.ValueType
+        BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput._Kind.ValueType
+        BATCH_ACCUMULATED_ELEMENT_COUNT_WITH_ZERO: BatchInput._Kind.ValueType
+        BATCH_MAX_ELEMENT_COUNT_AS_SHAPE: BatchInput._Kind.ValueType
+        BATCH_ITEM_SHAPE: BatchInput._Kind.ValueType
+        BATCH_ITEM_SHAPE_FLATTEN: BatchInput._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
         ...
@@ -327,11 +313,9 @@ class BatchInput(Message):
 class BatchOutput(Message):
     class _Kind:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _KindWrapper(_EnumTypeWrapper[BatchOutput._Kind.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        BATCH_SCATTER_WITH_INPUT_SHAPE: _Kind.ValueType
+        BATCH_SCATTER_WITH_INPUT_SHAPE: BatchOutput._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
         ...
@@ -396,13 +380,11 @@ class ModelVersionPolicy(Message):
 class ModelOptimizationPolicy(Message):
     class _ModelPriority:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _ModelPriorityWrapper(_EnumTypeWrapper[ModelOptimizationPolicy._ModelPriority.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        PRIORITY_DEFAULT: _ModelPriority.ValueType
-        PRIORITY_MAX: _ModelPriority.ValueType
-        PRIORITY_MIN: _ModelPriority.ValueType
+        PRIORITY_DEFAULT: ModelOptimizationPolicy._ModelPriority.ValueType
+        PRIORITY_MAX: ModelOptimizationPolicy._ModelPriority.ValueType
+        PRIORITY_MIN: ModelOptimizationPolicy._ModelPriority.ValueType
 
     class ModelPriority(_ModelPriority, metaclass=_ModelPriorityWrapper):
         ...
@@ -539,12 +521,10 @@ class ModelOptimizationPolicy(Message):
 class ModelQueuePolicy(Message):
     class _TimeoutAction:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _TimeoutActionWrapper(_EnumTypeWrapper[ModelQueuePolicy._TimeoutAction.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        REJECT: _TimeoutAction.ValueType
-        DELAY: _TimeoutAction.ValueType
+        REJECT: ModelQueuePolicy._TimeoutAction.ValueType
+        DELAY: ModelQueuePolicy._TimeoutAction.ValueType
 
     class TimeoutAction(_TimeoutAction, metaclass=_TimeoutActionWrapper):
         ...
@@ -596,14 +576,12 @@ class ModelSequenceBatching(Message):
     class Control(Message):
         class _Kind:
             ValueType = NewType("ValueType", int)
-            V: TypeAlias = ValueType
 
         class _KindWrapper(_EnumTypeWrapper[ModelSequenceBatching.Control._Kind.ValueType], type):
-            DESCRIPTOR: ClassVar[EnumDescriptor]
-            CONTROL_SEQUENCE_START: _Kind.ValueType
-            CONTROL_SEQUENCE_READY: _Kind.ValueType
-            CONTROL_SEQUENCE_END: _Kind.ValueType
-            CONTROL_SEQUENCE_CORRID: _Kind.ValueType
+            CONTROL_SEQUENCE_START: ModelSequenceBatching.Control._Kind.ValueType
+            CONTROL_SEQUENCE_READY: ModelSequenceBatching.Control._Kind.ValueType
+            CONTROL_SEQUENCE_END: ModelSequenceBatching.Control._Kind.ValueType
+            CONTROL_SEQUENCE_CORRID: ModelSequenceBatching.Control._Kind.ValueType
 
         class Kind(_Kind, metaclass=_KindWrapper):
             ...
@@ -1748,7 +1726,7 @@ class LogSettingsResponse(Message):
 @final
 class HealthCheckRequest(Message):
     service: str
-    """"" (the server), the full name of a gRPC service, or the name of a model."""
+    """Empty (the server), the full name of a gRPC service, or the name of a model."""
     def __init__(
         self,
         *,
@@ -1759,17 +1737,15 @@ class HealthCheckRequest(Message):
 class HealthCheckResponse(Message):
     class _ServingStatus:
         ValueType = NewType("ValueType", int)
-        V: TypeAlias = ValueType
 
     class _ServingStatusWrapper(_EnumTypeWrapper[HealthCheckResponse._ServingStatus.ValueType], type):
-        DESCRIPTOR: ClassVar[EnumDescriptor]
-        UNKNOWN: _ServingStatus.ValueType
-        SERVING: _ServingStatus.ValueType
-        NOT_SERVING: _ServingStatus.ValueType
-        SERVICE_UNKNOWN: _ServingStatus.ValueType
+        UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
+        SERVING: HealthCheckResponse._ServingStatus.ValueType
+        NOT_SERVING: HealthCheckResponse._ServingStatus.ValueType
+        SERVICE_UNKNOWN: HealthCheckResponse._ServingStatus.ValueType
 
     class ServingStatus(_ServingStatus, metaclass=_ServingStatusWrapper):
-        ...
+        """UNKNOWN is never sent by inferd; SERVICE_UNKNOWN only by Watch."""
 
     UNKNOWN: HealthCheckResponse.ServingStatus.ValueType
     SERVING: HealthCheckResponse.ServingStatus.ValueType
@@ -1785,45 +1761,8 @@ class HealthCheckResponse(Message):
 
 @final
 class Any(Message):
-    """`Any` contains an arbitrary serialized protocol buffer message along with a URL that describes the type of the
-    serialized message. Protobuf library provides support to pack/unpack Any values in the form of utility
-    functions or additional generated methods of the Any type. Example 1: Pack and unpack a message in C++. Foo
-    foo = ...; Any any; any.PackFrom(foo); ... if (any.UnpackTo(&foo)) { ... } Example 2: Pack and unpack a
-    message in Java. Foo foo = ...; Any any = Any.pack(foo); ... if (any.is(Foo.class)) { foo =
-    any.unpack(Foo.class); } // or ... if (any.isSameTypeAs(Foo.getDefaultInstance())) { foo =
-    any.unpack(Foo.getDefaultInstance()); } Example 3: Pack and unpack a message in Python. foo = Foo(...) any =
-    Any() any.Pack(foo) ... if any.Is(Foo.DESCRIPTOR): any.Unpack(foo) ... Example 4: Pack and unpack a message in
-    Go foo := &pb.Foo{...} any, err := anypb.New(foo) if err != nil { ... } ... foo := &pb.Foo{} if err :=
-    any.UnmarshalTo(foo); err != nil { ... } The pack methods provided by protobuf library will by default use
-    'type.googleapis.com/full.type.name' as the type URL and the unpack methods only use the fully qualified type
-    name after the last '/' in the type URL, for example "foo.bar.com/x/y.z" will yield type name "y.z". JSON ====
-    The JSON representation of an `Any` value uses the regular representation of the deserialized, embedded
-    message, with an additional field `@type` which contains the type URL. Example: package google.profile;
-    message Person { string first_name = 1; string last_name = 2; } { "@type":
-    "type.googleapis.com/google.profile.Person", "firstName": <string>, "lastName": <string> } If the embedded
-    message type is well-known and has a custom JSON representation, that representation will be embedded adding a
-    field `value` which holds the custom JSON in addition to the `@type` field. Example (for message
-    [google.protobuf.Duration][]): { "@type": "type.googleapis.com/google.protobuf.Duration", "value": "1.212s" }
-    """
-
     type_url: str
-    """A URL/resource name that uniquely identifies the type of the serialized protocol buffer message. This string
-    must contain at least one "/" character. The last segment of the URL's path must represent the fully qualified
-    name of the type (as in `path/google.protobuf.Duration`). The name should be in a canonical form (e.g.,
-    leading "." is not accepted). In practice, teams usually precompile into the binary all types that they expect
-    it to use in the context of Any. However, for URLs which use the scheme `http`, `https`, or no scheme, one can
-    optionally set up a type server that maps type URLs to message definitions as follows: * If no scheme is
-    provided, `https` is assumed. * An HTTP GET on the URL must yield a [google.protobuf.Type][] value in binary
-    format, or produce an error. * Applications are allowed to cache lookup results based on the URL, or have them
-    precompiled into a binary to avoid any lookup. Therefore, binary compatibility needs to be preserved on
-    changes to types. (Use versioned type names to manage breaking changes.) Note: this functionality is not
-    currently available in the official protobuf release, and it is not used for type URLs beginning with
-    type.googleapis.com. As of May 2023, there are no widely used type server implementations and no plans to
-    implement one. Schemes other than `http`, `https` (or the empty scheme) might be used with implementation
-    specific semantics.
-    """
     value: bytes
-    """Must be a valid serialized protocol buffer of the above specified type."""
     def __init__(
         self,
         *,
@@ -1849,36 +1788,8 @@ class Status(Message):
 
 @final
 class Duration(Message):
-    """A Duration represents a signed, fixed-length span of time represented as a count of seconds and fractions of
-    seconds at nanosecond resolution. It is independent of any calendar and concepts like "day" or "month". It is
-    related to Timestamp in that the difference between two Timestamp values is a Duration and it can be added or
-    subtracted from a Timestamp. Range is approximately +-10,000 years. # Examples Example 1: Compute Duration
-    from two Timestamps in pseudo code. Timestamp start = ...; Timestamp end = ...; Duration duration = ...;
-    duration.seconds = end.seconds - start.seconds; duration.nanos = end.nanos - start.nanos; if (duration.seconds
-    < 0 && duration.nanos > 0) { duration.seconds += 1; duration.nanos -= 1000000000; } else if (duration.seconds
-    > 0 && duration.nanos < 0) { duration.seconds -= 1; duration.nanos += 1000000000; } Example 2: Compute
-    Timestamp from Timestamp + Duration in pseudo code. Timestamp start = ...; Duration duration = ...; Timestamp
-    end = ...; end.seconds = start.seconds + duration.seconds; end.nanos = start.nanos + duration.nanos; if
-    (end.nanos < 0) { end.seconds -= 1; end.nanos += 1000000000; } else if (end.nanos >= 1000000000) { end.seconds
-    += 1; end.nanos -= 1000000000; } Example 3: Compute Duration from datetime.timedelta in Python. td =
-    datetime.timedelta(days=3, minutes=10) duration = Duration() duration.FromTimedelta(td) # JSON Mapping In JSON
-    format, the Duration type is encoded as a string rather than an object, where the string ends in the suffix
-    "s" (indicating seconds) and is preceded by the number of seconds, with nanoseconds expressed as fractional
-    seconds. For example, 3 seconds with 0 nanoseconds should be encoded in JSON format as "3s", while 3 seconds
-    and 1 nanosecond should be expressed in JSON format as "3.000000001s", and 3 seconds and 1 microsecond should
-    be expressed in JSON format as "3.000001s".
-    """
-
     seconds: int
-    """Signed seconds of the span of time. Must be from -315,576,000,000 to +315,576,000,000 inclusive. Note: these
-    bounds are computed from: 60 sec/min * 60 min/hr * 24 hr/day * 365.25 days/year * 10000 years
-    """
     nanos: int
-    """Signed fractions of a second at nanosecond resolution of the span of time. Durations less than one second are
-    represented with a 0 `seconds` field and a positive or negative `nanos` field. For durations of one second or
-    more, a non-zero value for the `nanos` field must be of the same sign as the `seconds` field. Must be from
-    -999,999,999 to +999,999,999 inclusive.
-    """
     def __init__(
         self,
         *,
