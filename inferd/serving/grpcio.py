@@ -1,0 +1,221 @@
+"""The service table on grpc.aio: the transport where libnghttp2 is missing, and the oracle of the native one.
+
+The one importer of grpc in the server. Clear before fast: one generic entry looks the method up, three short functions
+serve its three kinds. Never in here: what a method does, and protobuf beyond parsing a request and writing a response.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import time
+from contextlib import aclosing
+from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+import grpc
+import grpc.aio
+from google.protobuf.message import DecodeError
+
+from inferd._core.grpc import NO_DEADLINE, Call, status_proto
+from inferd._core.message import Message
+from inferd.errors import Internal, InvalidArgument, RequestError, ResourceExhausted, StartError
+from inferd.serving.unserved import unserved
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+
+    from inferd.config import Address, Settings
+    from inferd.serving.method import Method
+
+    Rpc = grpc.aio.ServicerContext[Any, Any]  # one RPC as grpc.aio knows it
+
+__all__ = ["GrpcioCall", "GrpcioTransport"]
+
+log = logging.getLogger(__name__)
+
+MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
+RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
+STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
+
+
+class GrpcioCall(Call):
+    """One ModelInfer on grpc.aio: completes a future, which the RPC's coroutine awaits."""
+
+    def __init__(self, method: str, message: Message, deadline_ns: int = NO_DEADLINE) -> None:
+        super().__init__(method, message, deadline_ns)
+        self.answer: asyncio.Future[Message | bytes] = asyncio.get_running_loop().create_future()
+
+    # A cancelled RPC cancels the future before its coroutine runs again and closes the call: hence both questions.
+
+    def reply(self, message: Message | bytes) -> None:
+        if self.finish() and not self.answer.done():
+            self.answer.set_result(message)
+
+    def fail(self, error: RequestError) -> None:
+        if self.finish() and not self.answer.done():
+            self.answer.set_exception(error)
+
+
+class GrpcioTransport(grpc.GenericRpcHandler):
+    """A gRPC server over a service table. Made, started and stopped on one event loop.
+
+    methods: full method name -> Method. settings: the limits and socket options. grpc.aio cannot count connections, so
+    max_connections bounds the open RPCs of all clients here; windows and unread answers are left to grpc.
+    """
+
+    def __init__(self, methods: Mapping[str, Method], settings: Settings) -> None:
+        self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
+        self._open = 0
+        self._held_bytes = 0
+        self._max_held_bytes = settings.message_memory_bytes
+        self._server = grpc.aio.server(
+            handlers=(self,),
+            maximum_concurrent_rpcs=settings.max_connections,
+            options=(
+                ("grpc.max_receive_message_length", settings.max_message_bytes),
+                ("grpc.max_send_message_length", settings.max_message_bytes),
+                ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
+                # Above the first a request may be refused, above the second it is. Alike: the limit is the limit.
+                ("grpc.max_metadata_size", settings.max_header_bytes),
+                ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
+                ("grpc.so_reuseport", int(settings.reuse_port)),
+            ),
+        )
+
+    async def start(self, addresses: list[Address]) -> list[Address]:
+        """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
+        bound = [self._bind(address) for address in addresses]
+        await self._server.start()
+        return bound
+
+    async def stop(self, timeout_s: float) -> None:
+        """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
+        await self._server.stop(timeout_s)
+
+    def counters(self) -> dict[str, float]:
+        """What observe.metrics shows of a transport. grpc.aio does not tell its connections."""
+        return {"streams": self._open, "message_bytes": self._held_bytes}
+
+    def _bind(self, address: Address) -> Address:
+        try:
+            port = self._server.add_insecure_port(str(address))
+        except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere
+            raise StartError(
+                f"cannot listen on {address}: expected a free address of this machine; choose another port (0 picks a free one) or host"
+            ) from None
+        return address if address.path else address._replace(port=port)
+
+    def service(self, call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
+        """grpc asks this for the behaviour of every call."""
+        name = call_details.method
+        return self._behaviours.get(name) or grpc.stream_stream_rpc_method_handler(_refusal(unserved(name)))
+
+    def _behaviour(self, name: str, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
+        match method.kind:
+            case "infer":
+                return grpc.unary_unary_rpc_method_handler(self._infer(name, method))
+            case "unary":
+                return grpc.unary_unary_rpc_method_handler(self._unary(name, method))
+            case "stream":
+                return grpc.stream_stream_rpc_method_handler(self._stream(name, method))
+
+    # The three kinds. Each returns the coroutine function that grpc.aio runs for one RPC, bytes in, bytes out.
+
+    def _infer(self, name: str, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def serve(message: bytes, rpc: Rpc) -> bytes:
+            call = GrpcioCall(name, Message.wrap(message), _deadline_ns(rpc))
+            self._open += 1
+            self._held_bytes += len(message)
+            try:
+                self._check_memory()
+                method.handler(call)
+                return bytes(await call.answer)
+            except Exception as error:
+                call.finish()  # the handler raised: nobody else answers
+                await _abort(rpc, name, error)
+            finally:
+                call.cancel()  # does nothing to an answered call: the client went away, or its deadline passed
+                self._open -= 1
+                self._held_bytes -= len(message)
+
+        return serve
+
+    def _check_memory(self) -> None:
+        if self._held_bytes > self._max_held_bytes:
+            raise ResourceExhausted(
+                f"the requests in this server fill message_memory_bytes, {self._max_held_bytes}; come back when some are answered",
+                reason="memory",
+                retry_after_ns=RETRY_AFTER_NS,
+            )
+
+    def _unary(self, name: str, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
+        async def serve(message: bytes, rpc: Rpc) -> bytes:
+            self._open += 1
+            try:
+                response = await method.handler(_parse(name, method, message))
+                return _serialize(response)
+            except Exception as error:
+                await _abort(rpc, name, error)
+            finally:
+                self._open -= 1
+
+        return serve
+
+    def _stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
+        async def requests(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
+            async for message in messages:
+                yield _parse(name, method, message)
+
+        async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
+            self._open += 1
+            try:
+                # Closed at once when the client goes away, not when the garbage collector comes by.
+                async with aclosing(method.handler(requests(messages))) as responses:
+                    async for response in responses:
+                        yield _serialize(response)
+            except Exception as error:
+                await _abort(rpc, name, error)
+            finally:
+                self._open -= 1
+
+        return serve
+
+
+def _refusal(error: RequestError) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
+    """Answers at once, whatever kind the client takes the method for: no message is waited for."""
+
+    async def serve(_messages: AsyncIterator[bytes], rpc: Rpc) -> None:
+        await _abort(rpc, "", error)
+
+    return serve
+
+
+def _deadline_ns(rpc: Rpc) -> int:
+    remaining_s = cast("float | None", rpc.time_remaining())  # its annotation leaves out the call that has no deadline
+    if remaining_s is None or remaining_s > MAX_TIMEOUT_S:
+        return NO_DEADLINE
+    return time.monotonic_ns() + int(remaining_s * 1e9)
+
+
+def _parse(name: str, method: Method, message: bytes) -> Any:
+    try:
+        return method.request_type.FromString(message)
+    except DecodeError:
+        expected = method.request_type.DESCRIPTOR.full_name
+        raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
+
+
+def _serialize(response: Any) -> bytes:
+    content: bytes = response.SerializeToString()
+    return content
+
+
+async def _abort(rpc: Rpc, name: str, error: Exception) -> NoReturn:
+    """Ends the RPC with the status of a RequestError; anything else is our fault, and its text stays in the log."""
+    if not isinstance(error, RequestError):
+        log.error("%s failed", name, exc_info=error)
+        error = Internal("the server failed to answer; its log has the details")
+    details = status_proto(error)
+    trailers = (("grpc-status-details-bin", details),) if details else ()
+    await rpc.abort(STATUS_CODES[error.code], str(error), trailers)
+    raise AssertionError("abort returned")

@@ -1,0 +1,142 @@
+"""grpc.health.v1: whether the server, or one model, takes requests. Check asks once, Watch follows.
+
+Names that can be asked for:
+
+    ""                                  the server as a whole
+    "inference.GRPCInferenceService"    the same, for clients that ask by service
+    "<model>"                           the model's newest ready version
+    "<model>/<version>"                 that version
+
+A name that is none of these is NOT_FOUND for Check and SERVICE_UNKNOWN for Watch, which goes on: the model may come.
+Never in here: deciding when something is ready; this module only tells.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from typing import TYPE_CHECKING, TypeAlias
+
+from inferd.errors import InvalidArgument, NotFound, RequestError, ResourceExhausted
+from inferd.protocol import health
+from inferd.serving.method import Method
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from inferd.engine.repository import Repository
+
+    ServingStatus: TypeAlias = health.HealthCheckResponse.ServingStatus.ValueType
+
+__all__ = ["SERVICE", "Health"]
+
+SERVICE = "grpc.health.v1.Health"
+SERVER_NAMES = frozenset({"", "inference.GRPCInferenceService"})
+
+MAX_WATCHERS = 1000  # open Watch streams of all clients
+MAX_NAME_CHARS = 1024  # a Watch keeps its name for as long as it lasts
+RETRY_AFTER_NS = 5_000_000_000  # a watcher that was refused has no event to wait for
+
+
+class Health:
+    """Check and Watch over a repository. Everything here runs on the event loop.
+
+    `ready` says whether the server as a whole takes requests. Whoever changes that, or a model's state, calls `changed`
+    afterwards: a Watch then looks again, and sends what it finds if it differs from what it sent last. So a watcher
+    that reads slowly gets the newest state, never a backlog, and costs one pending wake-up at most.
+    """
+
+    def __init__(self, repository: Repository, ready: Callable[[], bool], max_watchers: int = MAX_WATCHERS) -> None:
+        self._repository = repository
+        self._ready = ready
+        self._max_watchers = max_watchers
+        self._watchers: set[asyncio.Event] = set()
+        self._closed = False
+
+    @property
+    def watchers(self) -> int:
+        """Open Watch streams."""
+        return len(self._watchers)
+
+    def methods(self) -> dict[str, Method]:
+        """Rows of the service table, by full method name."""
+        return {
+            f"/{SERVICE}/Check": Method("unary", self.check, health.HealthCheckRequest, health.HealthCheckResponse),
+            f"/{SERVICE}/Watch": Method("stream", self.watch, health.HealthCheckRequest, health.HealthCheckResponse),
+        }
+
+    async def check(self, request: health.HealthCheckRequest) -> health.HealthCheckResponse:
+        status = self._status(request.service)
+        if status == health.HealthCheckResponse.SERVICE_UNKNOWN:
+            raise NotFound(
+                f'service "{request.service[:MAX_NAME_CHARS]}" is not served; ask for "" (the server), "<model>" or "<model>/<version>"'
+            )
+        return health.HealthCheckResponse(status=status)
+
+    async def watch(self, requests: AsyncIterator[health.HealthCheckRequest]) -> AsyncIterator[health.HealthCheckResponse]:
+        """The status now, then every change of it, until the client goes away or the server ends."""
+        name = await self._watched_name(requests)
+        changed = self._add_watcher()
+        try:
+            sent: ServingStatus | None = None
+            while True:
+                status = self._status(name)
+                if status != sent:
+                    yield health.HealthCheckResponse(status=status)
+                    sent = status
+                    continue  # it may have changed again while the client was slow to read
+                if self._closed:
+                    return
+                changed.clear()
+                await changed.wait()
+        finally:
+            self._watchers.discard(changed)
+
+    def changed(self) -> None:
+        """The server's readiness or a model's state may have changed: wake every watcher."""
+        for watcher in self._watchers:
+            watcher.set()
+
+    def close(self) -> None:
+        """Everything is NOT_SERVING from now on; each Watch says so and ends, so that it does not hold up the drain."""
+        self._closed = True
+        self.changed()
+
+    async def _watched_name(self, requests: AsyncIterator[health.HealthCheckRequest]) -> str:
+        request = await anext(requests, None)
+        if request is None:
+            raise InvalidArgument("Watch: expected one HealthCheckRequest, got the end of the stream; send one, empty for the server")
+        name = request.service
+        if len(name) > MAX_NAME_CHARS:
+            raise InvalidArgument(f"service: expected a name of at most {MAX_NAME_CHARS} characters, got {len(name)}")
+        return name
+
+    def _add_watcher(self) -> asyncio.Event:
+        if len(self._watchers) >= self._max_watchers:
+            raise ResourceExhausted(
+                f"{self._max_watchers} health watchers are open, which is the limit; use Check, or close a Watch that is not needed",
+                reason="watchers",
+                retry_after_ns=RETRY_AFTER_NS,
+            )
+        changed = asyncio.Event()
+        self._watchers.add(changed)
+        return changed
+
+    def _status(self, name: str) -> ServingStatus:
+        serving = self._ready() and not self._closed
+        if name not in SERVER_NAMES:
+            model_ready = self._model_ready(name)
+            if model_ready is None:
+                return health.HealthCheckResponse.SERVICE_UNKNOWN
+            serving = serving and model_ready
+        return health.HealthCheckResponse.SERVING if serving else health.HealthCheckResponse.NOT_SERVING
+
+    def _model_ready(self, name: str) -> bool | None:
+        """Whether the model can be asked now; None where there is no such model or version."""
+        model_name, slash, version = name.rpartition("/")
+        try:
+            model = self._repository.lookup(model_name, version) if slash else self._repository.lookup(name, "")
+        except (NotFound, InvalidArgument):
+            return None
+        except RequestError:  # known, but no place to run now
+            return False
+        return model.state == "READY"

@@ -1,0 +1,186 @@
+"""What a client may ask about the server and its models: the cold RPCs of inference.GRPCInferenceService.
+
+Each is an `async def` over protobuf messages that reads the repository and answers at once. Never in here: inference
+itself (service.py), transports, and anything that changes a model.
+
+Where a status is not fixed by the protocol, it is the one that Triton gives, so that its clients work unchanged.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from inferd.errors import InvalidArgument, NotFound, Unavailable, Unimplemented
+from inferd.protocol import inference
+from inferd.serving.method import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
+    from inferd.engine.model import Model
+    from inferd.engine.repository import Repository
+
+__all__ = ["EXTENSIONS", "SERVICE", "Inspection"]
+
+SERVICE = "inference.GRPCInferenceService"
+
+# The protocol's words for its optional parts. Only what works is named: perf_analyzer asks for ModelStatistics when it
+# reads "statistics" here, and clients that read a word rely on all of it. "model_repository" would promise load and unload.
+EXTENSIONS = ("model_configuration", "binary_tensor_data", "parameters", "statistics")
+
+PLATFORM = "onnxruntime_onnx"
+
+
+class Inspection:
+    """The cold RPCs over a repository.
+
+    `ready` says whether the server as a whole takes requests: not while it starts, and not while it drains.
+    `version` is inferd's own.
+    """
+
+    def __init__(self, repository: Repository, version: str, ready: Callable[[], bool]) -> None:
+        self._repository = repository
+        self._version = version
+        self._ready = ready
+
+    def methods(self) -> dict[str, Method]:
+        """Rows of the service table, by full method name."""
+        handlers: dict[str, Callable[..., Any]] = {
+            "ServerLive": self.server_live,
+            "ServerReady": self.server_ready,
+            "ServerMetadata": self.server_metadata,
+            "ModelReady": self.model_ready,
+            "ModelMetadata": self.model_metadata,
+            "ModelConfig": self.model_config,
+            "ModelStatistics": self.model_statistics,
+            "RepositoryIndex": self.repository_index,
+        }
+        return {
+            f"/{SERVICE}/{name}": Method("unary", handler, getattr(inference, f"{name}Request"), getattr(inference, f"{name}Response"))
+            for name, handler in handlers.items()
+        }
+
+    async def server_live(self, request: inference.ServerLiveRequest) -> inference.ServerLiveResponse:
+        return inference.ServerLiveResponse(live=True)
+
+    async def server_ready(self, request: inference.ServerReadyRequest) -> inference.ServerReadyResponse:
+        return inference.ServerReadyResponse(ready=self._ready())
+
+    async def server_metadata(self, request: inference.ServerMetadataRequest) -> inference.ServerMetadataResponse:
+        return inference.ServerMetadataResponse(name="inferd", version=self._version, extensions=EXTENSIONS)
+
+    async def model_ready(self, request: inference.ModelReadyRequest) -> inference.ModelReadyResponse:
+        """False, not an error, for a model or version that is unknown or has no place to run now."""
+        try:
+            model = self._repository.lookup(request.name, request.version)
+        except (NotFound, Unavailable):
+            return inference.ModelReadyResponse(ready=False)
+        return inference.ModelReadyResponse(ready=self._ready() and model.state == "READY")
+
+    async def model_metadata(self, request: inference.ModelMetadataRequest) -> inference.ModelMetadataResponse:
+        """Names, datatypes and shapes as a request carries them: with the batch axis, as -1, where the model has one."""
+        model = self._repository.lookup(request.name, request.version)
+        # As Triton: the versions that could be asked for, or just the one that was.
+        versions = [model.version] if request.version else self._ready_versions(model.name) or [model.version]
+        batch_axis = [-1] if model.config.max_batch_size > 0 else []
+        return inference.ModelMetadataResponse(
+            name=model.name,
+            versions=[str(version) for version in versions],
+            platform=model.config.platform or PLATFORM,
+            inputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.input],
+            outputs=[_tensor_metadata(tensor, batch_axis) for tensor in model.config.output],
+        )
+
+    async def model_config(self, request: inference.ModelConfigRequest) -> inference.ModelConfigResponse:
+        """The configuration as it is in force, completed from the graph."""
+        return inference.ModelConfigResponse(config=self._repository.lookup(request.name, request.version).config)
+
+    async def model_statistics(self, request: inference.ModelStatisticsRequest) -> inference.ModelStatisticsResponse:
+        """Counts and durations since the model was loaded. No name: all models; no version: all versions."""
+        models = [model for model in self._repository.models() if model.state in ("READY", "UNLOADING")]
+        if request.name:
+            models = [model for model in models if model.name == request.name]
+        if request.version:
+            models = [model for model in models if model.version == _version_number(request.version)]
+        if request.name and not models:
+            version = f" version {request.version}" if request.version else ""
+            raise InvalidArgument(
+                f'model "{request.name}"{version} has no statistics: it is not loaded; RepositoryIndex lists what is there'
+            )
+        ordered = sorted(models, key=lambda model: (model.name, model.version))
+        return inference.ModelStatisticsResponse(model_stats=[_model_statistics(model) for model in ordered])
+
+    async def repository_index(self, request: inference.RepositoryIndexRequest) -> inference.RepositoryIndexResponse:
+        """Every model version, loaded or not, with its state; with `ready`, only those that can be asked now."""
+        if request.repository_name:
+            raise Unimplemented(
+                "RepositoryIndexRequest.repository_name: naming a repository is not supported; leave it empty to list every model"
+            )
+        models = sorted(self._repository.models(), key=lambda model: (model.name, model.version))
+        return inference.RepositoryIndexResponse(
+            models=[
+                inference.RepositoryIndexResponse.ModelIndex(
+                    name=model.name, version=str(model.version), state=model.state, reason=model.reason
+                )
+                for model in models
+                if model.state == "READY" or not request.ready
+            ]
+        )
+
+    def _ready_versions(self, name: str) -> list[int]:
+        return sorted(model.version for model in self._repository.models() if model.name == name and model.state == "READY")
+
+
+def _version_number(word: str) -> int:
+    if not (word.isascii() and word.isdigit()):
+        raise InvalidArgument(f'version: expected an integer such as "1", or "" for all versions; got "{word[:64]}"')
+    return int(word[:20])
+
+
+def _tensor_metadata(
+    tensor: inference.ModelInput | inference.ModelOutput, batch_axis: list[int]
+) -> inference.ModelMetadataResponse.TensorMetadata:
+    return inference.ModelMetadataResponse.TensorMetadata(
+        name=tensor.name, datatype=_datatype_word(tensor.data_type), shape=[*batch_axis, *tensor.dims]
+    )
+
+
+def _datatype_word(number: inference.DataType.ValueType) -> str:
+    """The word that a request uses for one of ModelConfig's datatypes: "FP32" for TYPE_FP32."""
+    name = inference.DataType.Name(number)
+    return "BYTES" if name == "TYPE_STRING" else name.removeprefix("TYPE_")
+
+
+def _model_statistics(model: Model) -> inference.ModelStatistics:
+    statistics = model.statistics
+    count = statistics.request.count
+    return inference.ModelStatistics(
+        name=model.name,
+        version=str(model.version),
+        last_inference=statistics.last_ns // 1_000_000,  # the protocol's unit here is ms since the epoch
+        inference_count=statistics.rows,
+        execution_count=statistics.runs,
+        inference_stats=inference.InferStatistics(
+            success=_duration(count, statistics.request.sum_ns),
+            fail=_duration(sum(model.failures.values()), 0),  # how long a failed request took is not recorded
+            queue=_duration(statistics.queue.count, statistics.queue.sum_ns),
+            compute_input=_duration(statistics.preprocess.count, statistics.preprocess.sum_ns),
+            compute_infer=_duration(statistics.execute.count, statistics.execute.sum_ns),
+            compute_output=_duration(statistics.encode.count, statistics.encode.sum_ns),
+        ),
+        batch_stats=_batch_statistics(statistics.batch_sizes()),
+    )
+
+
+def _batch_statistics(batch_sizes: dict[int, tuple[int, int, int, int]]) -> Iterable[inference.InferBatchStatistics]:
+    for rows, (runs, preprocess_ns, execute_ns, encode_ns) in sorted(batch_sizes.items()):
+        yield inference.InferBatchStatistics(
+            batch_size=rows,
+            compute_input=_duration(runs, preprocess_ns),
+            compute_infer=_duration(runs, execute_ns),
+            compute_output=_duration(runs, encode_ns),
+        )
+
+
+def _duration(count: int, total_ns: int) -> inference.StatisticDuration:
+    return inference.StatisticDuration(count=count, ns=total_ns)

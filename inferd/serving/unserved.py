@@ -1,0 +1,35 @@
+"""What to answer to a method that is not in the service table, on every transport. Never in here: what is in it."""
+
+from __future__ import annotations
+
+from inferd.errors import Unimplemented
+
+__all__ = ["unserved"]
+
+MAX_NAME_CHARS = 256  # of the method's name that the answer repeats
+
+# Methods of the protocol that clients know and inferd does not have, and what serves instead.
+INSTEAD = {
+    "ModelStreamInfer": "send each request with ModelInfer; many can be open on one connection",
+    "RepositoryModelLoad": "name the models when the server is started",
+    "RepositoryModelUnload": "start the server without the model",
+    "SystemSharedMemoryStatus": "send tensors in raw_input_contents",
+    "SystemSharedMemoryRegister": "send tensors in raw_input_contents",
+    "SystemSharedMemoryUnregister": "send tensors in raw_input_contents",
+    "CudaSharedMemoryStatus": "send tensors in raw_input_contents",
+    "CudaSharedMemoryRegister": "send tensors in raw_input_contents",
+    "CudaSharedMemoryUnregister": "send tensors in raw_input_contents",
+    "TraceSetting": "read the durations of each stage from ModelStatistics or /metrics",
+    "LogSettings": "set log_level when the server is started",
+}
+
+
+def unserved(method: str) -> Unimplemented:
+    """The refusal of a full method name, such as "/inference.GRPCInferenceService/ModelStreamInfer"."""
+    service, _, name = method.rpartition("/")
+    if service == "/inference.GRPCInferenceService" and name in INSTEAD:
+        return Unimplemented(f"{name} is not built into this server: {INSTEAD[name]}")
+    return Unimplemented(
+        f'there is no method "{method[:MAX_NAME_CHARS]}": expected one of inference.GRPCInferenceService, grpc.health.v1.Health '
+        f"or grpc.reflection.v1.ServerReflection; the reflection service lists them"
+    )
