@@ -122,7 +122,11 @@ def extensions() -> list[Extension]:
 
 
 def without_http2(reason: str) -> None:
-    notice("inferd is built WITHOUT its native transport:", reason, "`inferd serve` will use the grpcio transport: correct, and many times slower.")
+    notice(
+        "inferd is built WITHOUT its native transport:",
+        reason,
+        "`inferd serve` will use the grpcio transport: correct, but many times slower.",
+    )
 
 
 class BuildNative(build_ext):

@@ -1,0 +1,146 @@
+"""The walls of the house: which part may import which, and which module is the one door to a foreign library.
+
+The table below is the architecture. A change that needs a new line in it is a change of the architecture.
+"""
+
+from __future__ import annotations
+
+import ast
+import re
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+PACKAGE = ROOT / "inferd"
+
+# Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> _core -> errors.
+# `protocol` (message classes), `config` (server settings) and `log` stand beside the line: they know nothing but errors.
+BESIDE = {"protocol", "config", "log"}
+ALLOWED: dict[str, set[str]] = {
+    "errors": set(),
+    "_core": {"errors"},
+    "protocol": {"errors"},
+    "config": {"errors"},
+    "log": {"errors"},
+    "engine": {"errors", "_core", *BESIDE},
+    "observe": {"errors", "_core", *BESIDE, "engine"},
+    "rollout": {"errors", "_core", *BESIDE, "engine", "observe"},
+    "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
+    "serving": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest"},
+    "cli": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest", "serving", ""},
+    "__main__": {"cli"},
+    "": {"errors", "config", "engine", "serving"},      # inferd/__init__.py: the public names
+}
+
+# Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
+DOORS: dict[str, set[str]] = {
+    "onnxruntime": {"inferd.engine.backend"},
+    "grpc": {"inferd.serving.grpcio"},
+    "prometheus_client": {"inferd.observe.metrics"},
+    "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.serving.grpcio"},
+    "inferd_client": {"inferd.cli"},
+    "click": {"inferd.cli"},
+    "uvloop": {"inferd.serving", "inferd.cli"},
+}
+
+
+def module_name(path: Path) -> str:
+    parts = path.relative_to(ROOT).with_suffix("").parts
+    return ".".join(parts[:-1] if parts[-1] == "__init__" else parts)
+
+
+def is_module(name: str) -> bool:
+    return (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()
+
+
+def python_imports(path: Path) -> Iterator[str]:
+    """Every module that a Python file imports, wherever in it, in full."""
+    package = module_name(path).split(".")
+    if path.name != "__init__.py":
+        package = package[:-1]
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            yield from (alias.name for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            base = node.module or ""
+            if node.level:
+                base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
+            yield base
+            if base == "inferd":        # `from inferd import config` names a module, too
+                yield from (f"inferd.{alias.name}" for alias in node.names if is_module(alias.name))
+
+
+def cython_imports(path: Path) -> Iterator[str]:
+    """The same for a .pyx or .pxd file, which no Python parser reads."""
+    for line in path.read_text(encoding="utf-8").splitlines():
+        if match := re.match(r"\s*from\s+([\w.]+)\s+c?import\b|\s*c?import\s+([\w.]+)", line):
+            yield match[1] or match[2]
+
+
+def imports() -> list[tuple[str, str]]:
+    found = []
+    for path in sorted(PACKAGE.rglob("*.py")):
+        found += [(module_name(path), imported) for imported in python_imports(path)]
+    for path in sorted([*PACKAGE.rglob("*.pyx"), *PACKAGE.rglob("*.pxd")]):
+        found += [(module_name(path), imported) for imported in cython_imports(path)]
+    return found
+
+
+def part(module: str) -> str:
+    """`inferd.engine.model` -> `engine`; the package itself -> ``."""
+    return [*module.split("."), ""][1]
+
+
+def inside(module: str, doors: set[str]) -> bool:
+    return any(module == door or module.startswith(door + ".") for door in doors)
+
+
+def test_every_part_is_in_the_table():
+    parts = {part(module_name(path)) for path in PACKAGE.rglob("*.py")}
+    assert parts <= set(ALLOWED), "a new part needs its line in ALLOWED"
+
+
+def test_imports_point_down():
+    wrong = [
+        f"{module} imports {imported}"
+        for module, imported in imports()
+        if imported.split(".")[0] == "inferd" and part(imported) not in {part(module), *ALLOWED[part(module)]}
+    ]
+    assert not wrong, "\n".join(wrong)
+
+
+def test_the_table_has_no_cycle():
+    done: set[str] = set()
+    left = {name: allowed - {""} for name, allowed in ALLOWED.items()}
+    while left:
+        ready = [name for name, allowed in left.items() if allowed <= done]
+        assert ready, f"these import each other: {sorted(left)}"
+        for name in ready:
+            done.add(name)
+            del left[name]
+
+
+@pytest.mark.parametrize("library", sorted(DOORS))
+def test_one_door_for_each_foreign_library(library):
+    wrong = [module for module, imported in imports() if imported.split(".")[0] == library and not inside(module, DOORS[library])]
+    assert not wrong, f"{library} is imported by {sorted(set(wrong))}; its door is {sorted(DOORS[library])}"
+
+
+@pytest.mark.parametrize("foreign", ["grpc", "onnxruntime", "google.protobuf", "numpy", "prometheus_client", "asyncio"])
+def test_import_inferd_is_light(foreign):
+    program = f"import sys, inferd; sys.exit({foreign!r} in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", program], check=False, timeout=60).returncode == 0, f"`import inferd` imports {foreign}"
+
+
+def test_client_never_imports_the_server():
+    wrong = [
+        f"{path.name} imports {imported}"
+        for path in (ROOT / "clients" / "python" / "inferd_client").rglob("*.py")
+        for imported in python_imports(path)
+        if imported.split(".")[0] == "inferd"
+    ]
+    assert not wrong
