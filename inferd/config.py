@@ -28,7 +28,7 @@ CONFIG_FILE = "inferd.toml"
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 PREFIX = "INFERD_"
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
-OTHER_VARIABLES = frozenset({"INFERD_CONFIG", "INFERD_DEBUG", "INFERD_SANITIZE", "INFERD_PROFILE", "INFERD_COVERAGE", "INFERD_NATIVE"})
+OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "PROFILE", "HTTP2", "BUILD_DIR"))
 
 
 def _about(
@@ -239,7 +239,7 @@ def _parse(field: Field, text: str) -> object:
     if field.kind == "list":
         return tuple(part.strip() for part in text.split(",") if part.strip())
     if field.kind in ("text", "choice"):
-        return text
+        return text.lower() if field.kind == "choice" else text
     if text.lower() in field.words:
         return field.words[text.lower()]
     if field.kind == "number":
@@ -388,7 +388,8 @@ def load_settings(
         take(name, text, table[name].variable)
     for name, value in flags.items():
         if value is not None:
-            take(name, value, "PATH" if name == "models" else table[name].flag)
+            flag = table[name].flag
+            take(name, value, "PATH" if name == "models" else f"--no-{flag[2:]}" if value is False else flag)
     merged = {name: values.get(name, field.default) for name, field in table.items()}
     _check_together(merged, origins)
     return Settings(**values), origins

@@ -1,0 +1,91 @@
+"""The `inferd` command: one module a verb, imported only when it is called, so that `inferd --help` stays quick.
+
+Exit codes: 0 done, 1 a request was refused or something asked for is not there, 2 a wrong setting or usage, 3 could not start.
+An error that inferd raises on purpose is one line on stderr, never a traceback.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from importlib import import_module
+from typing import TYPE_CHECKING, NoReturn, cast
+
+import click
+
+from inferd import __version__
+from inferd.errors import ConfigError, InferdError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = ["main", "program"]
+
+# verb -> what `inferd --help` says; the verb's own module is inferd/cli/<verb>.py and its command has the verb's name
+VERBS = {
+    "serve": "Serve ONNX files or a model repository over gRPC.",
+    "infer": "Send one request to a server, or run a model file once without any server.",
+    "doctor": "Show what this machine and installation can do, and what is missing.",
+    "config": "Show every setting, its value and where it came from.",
+    "demo": "Serve the example models, send real requests, show answers and latency.",
+}
+
+
+class Program(click.Group):
+    """A group that knows its verbs' names without importing them."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        return list(VERBS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        if cmd_name not in VERBS:
+            return None
+        return cast(click.Command, getattr(import_module(f"inferd.cli.{cmd_name}"), cmd_name))
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        with formatter.section("Verbs"):
+            formatter.write_dl(list(VERBS.items()))
+
+
+@click.group(cls=Program, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 120})
+@click.version_option(__version__, prog_name="inferd")
+def program() -> None:
+    """The fastest gRPC endpoint your machine can run for the ONNX file you have.
+
+    \b
+    inferd serve model.onnx
+    inferd infer localhost:8001 model --input image.npy
+    """
+
+
+def main(args: Sequence[str] | None = None) -> NoReturn:
+    """Run the command line and exit with its code."""
+    sys.exit(run(args))
+
+
+def run(args: Sequence[str] | None = None) -> int:
+    """Run the command line; the exit code. Verbs return theirs, None stands for 0."""
+    try:
+        code = program.main(args, prog_name="inferd", standalone_mode=False)
+        sys.stdout.flush()
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except click.Abort:
+        return 130
+    except BrokenPipeError:
+        silence_stdout()  # `inferd config | head -1` is no error
+        return 0
+    except InferdError as error:
+        click.echo(f"inferd: {error}", err=True)
+        return exit_code(error)
+    return int(code or 0)
+
+
+def exit_code(error: InferdError) -> int:
+    return 2 if isinstance(error, ConfigError) else 3 if isinstance(error, StartError) else 1
+
+
+def silence_stdout() -> None:
+    """Point stdout at nothing: its reader has gone, and the interpreter's last flush must not fail."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -1,0 +1,51 @@
+"""`inferd config`: every setting, its value and where it came from. Also the table of docs/configuration.md."""
+
+from __future__ import annotations
+
+import json
+from itertools import groupby
+from typing import TYPE_CHECKING
+
+import click
+import msgspec
+
+from inferd.cli.options import GROUPS, SettingsCommand, takes_settings
+from inferd.config import fields, spell
+
+if TYPE_CHECKING:
+    from inferd.config import Settings
+
+__all__ = ["config", "markdown"]
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--json", "as_json", is_flag=True, help="Print one JSON object: name -> value and origin.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print the table of all settings with defaults and limits.")
+@takes_settings
+def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdown: bool) -> None:
+    """Show every setting, its value and where it came from.
+
+    Takes what `inferd serve` takes, and shows what it would serve with.
+    """
+    if as_markdown:
+        click.echo(markdown())
+    elif as_json:
+        rows = {name: {"value": value, "origin": origins[name]} for name, value in msgspec.structs.asdict(settings).items()}
+        click.echo(json.dumps(rows, indent=2))
+    else:
+        shown = {name: spell(field, getattr(settings, name)) or "-" for name, field in fields().items()}
+        name_width, value_width = max(map(len, shown)), max(map(len, shown.values()))
+        for name, value in shown.items():
+            click.echo(f"{name:<{name_width}}  {value:<{value_width}}  {origins[name]}")
+
+
+def markdown() -> str:
+    """All settings as Markdown tables by group, as docs/configuration.md has them."""
+    lines: list[str] = []
+    for group, members in groupby(fields().values(), key=lambda field: field.group):
+        lines += [f"### {GROUPS[group]}", "", "| setting | default | accepts | what it does |", "|---|---|---|---|"]
+        for field in members:
+            default = f"`{spell(field, field.default)}`" if spell(field, field.default) else "none"
+            lines.append(f"| `{field.name}` | {default} | {field.expected} | {field.description} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()

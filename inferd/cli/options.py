@@ -1,0 +1,72 @@
+"""The server's settings as command line flags, made from the table in inferd.config. Adds no setting of its own."""
+
+from __future__ import annotations
+
+import os
+from functools import wraps
+from itertools import groupby
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferd.config import Field, fields, load_settings, spell
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+__all__ = ["GROUPS", "SettingsCommand", "takes_settings"]
+
+GROUPS = {
+    "models": "Models and scheduling",
+    "addresses": "Addresses",
+    "transport": "Transport and its limits",
+    "operation": "Life cycle and log",
+}
+
+
+class SettingsCommand(click.Command):
+    """A command whose help shows the settings by group."""
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        table = fields()
+        options = [parameter for parameter in self.get_params(ctx) if isinstance(parameter, click.Option)]
+        rows = [(parameter.name, row) for parameter in options if (row := parameter.get_help_record(ctx))]
+        if own := [row for name, row in rows if name not in table]:
+            with formatter.section("Options"):
+                formatter.write_dl(own)
+        settings = [(table[name].group, row) for name, row in rows if name in table]
+        for group, members in groupby(settings, key=lambda pair: pair[0]):
+            with formatter.section(GROUPS[group]):
+                formatter.write_dl([row for _, row in members])
+
+
+def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
+    """Give a command all settings as flags, PATH... and --config; it is called with `settings` and `origins`."""
+
+    @wraps(command)
+    def call(paths: tuple[str, ...] = (), config: str | None = None, **given: Any) -> Any:
+        table = fields()
+        flags = {name: given.pop(name) for name in table if name in given}
+        flags = {name: ",".join(value) or None if isinstance(value, tuple) else value for name, value in flags.items()}
+        settings, origins = load_settings(flags | {"models": paths or None}, os.environ, Path.cwd(), config_file=config)
+        return command(settings=settings, origins=origins, **given)
+
+    decorated: Callable[..., Any] = call
+    for field in reversed(fields().values()):
+        if field.name != "models":
+            decorated = _flag(field)(decorated)
+    decorated = click.option("--config", metavar="FILE", help="TOML file with settings.  [default: inferd.toml, where it exists]")(
+        decorated
+    )
+    return click.argument("paths", nargs=-1, metavar="[PATH]...")(decorated)
+
+
+def _flag(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """The flag of one setting. Its text is parsed by the table, so that a flag, a variable and the file mean the same."""
+    text = f"{field.description}  [default: {spell(field, field.default) or 'none'}]"
+    if field.kind == "bool":
+        return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=text)
+    metavars = {"bytes": "SIZE", "duration": "TIME", "number": "N", "list": "ITEM", "choice": "|".join(field.choices)}
+    metavar = metavars.get(field.kind, "TEXT")
+    return click.option(field.flag, field.name, metavar=metavar, multiple=field.kind == "list", default=None, help=text)

@@ -1,0 +1,56 @@
+"""`inferd serve`: settings, log, then the server until it is told to stop. Serving itself is inferd.serving's."""
+
+from __future__ import annotations
+
+import json
+import logging
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import click
+
+from inferd import log
+from inferd.cli import silence_stdout
+from inferd.cli.options import SettingsCommand, takes_settings
+from inferd.config import fields, spell
+from inferd.errors import ConfigError, StartError
+
+if TYPE_CHECKING:
+    from inferd.config import Settings
+
+__all__ = ["announce", "require_onnxruntime", "serve"]
+
+
+@click.command(cls=SettingsCommand)
+@takes_settings
+def serve(settings: Settings, origins: dict[str, str]) -> int:
+    """Serve ONNX files or a model repository over gRPC.
+
+    PATH is an ONNX file, a model's folder or a repository of such folders. When the models are loaded and warm, the last
+    line on stdout is: ready {"grpc": "127.0.0.1:8001", ...}. SIGTERM or SIGINT answers what is queued and ends.
+    """
+    if not settings.models:
+        raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`")
+    require_onnxruntime()
+    log.set_up(settings.log_level, settings.log_format)
+    given = [name for name, origin in origins.items() if origin != "default"]
+    changed = ", ".join(f"{name}={spell(fields()[name], getattr(settings, name))} ({origins[name]})" for name in given)
+    logging.getLogger("inferd.cli.serve").info("settings: %s", changed)
+
+    from inferd.serving.server import serve as run
+
+    return run(settings, announce)
+
+
+def announce(addresses: dict[str, object]) -> None:
+    """The `ready` line. A reader of stdout that has gone does not stop the server."""
+    try:
+        print("ready " + json.dumps(addresses), flush=True)
+    except (OSError, ValueError):  # a broken pipe, a full disk, a closed stdout
+        silence_stdout()
+
+
+def require_onnxruntime() -> None:
+    """StartError that says what to install when there is no ONNX Runtime; finding it does not import it."""
+    if find_spec("onnxruntime") is None:
+        raise StartError("ONNX Runtime is not installed: pip install 'inferd[cpu]', or 'inferd[gpu]' for NVIDIA GPUs (one, not both)")

@@ -1,0 +1,74 @@
+"""How inferd logs: one line a record on stderr, as text for people or as one JSON object.
+
+Modules log under their own name (`logging.getLogger(__name__)`); the name without "inferd." is the area. The contents of a
+request are never logged, and what a client chose (a model's name, say) cannot forge a line: control characters are escaped.
+"""
+
+from __future__ import annotations
+
+import json
+import logging
+import sys
+import time
+from typing import TYPE_CHECKING, TextIO
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["JsonLines", "TextLines", "set_up"]
+
+ROOT = "inferd"
+# What every record carries by itself; anything else was given as extra={...} and belongs into the line.
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+
+def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
+    """Send inferd's records of at least `level` to `stream` (stderr) as "text" or "json". A second call replaces the first."""
+    output = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    output.setFormatter(JsonLines() if form == "json" else TextLines())
+    logger = logging.getLogger(ROOT)
+    logger.handlers = [output]
+    logger.setLevel(level.upper())
+    logger.propagate = False
+    logging.raiseExceptions = False  # a closed stderr must not end a request
+
+
+class TextLines(logging.Formatter):
+    """`2026-01-31T12:00:00.123Z INFO    serving.server  message  key=value`; a traceback follows, indented."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        message = record.getMessage().translate(_ESCAPES)
+        extras = "".join(f"  {name}={str(value).translate(_ESCAPES)}" for name, value in _extras(record).items())
+        line = f"{_time(record)} {record.levelname:<7} {_area(record)}  {message}{extras}"
+        if record.exc_info:
+            line += "\n" + "\n".join("    " + part.translate(_ESCAPES) for part in self.formatException(record.exc_info).split("\n"))
+        return line
+
+
+class JsonLines(logging.Formatter):
+    """One object a line: time, level, area, message, what the caller added, and error (a traceback) if there is one."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        line: dict[str, object] = {
+            "time": _time(record),
+            "level": record.levelname.lower(),
+            "area": _area(record),
+            "message": record.getMessage(),
+        }
+        line |= {name: value for name, value in _extras(record).items() if name not in line}
+        if record.exc_info:
+            line["error"] = self.formatException(record.exc_info)
+        return json.dumps(line, default=str)
+
+
+def _time(record: logging.LogRecord) -> str:
+    return time.strftime("%Y-%m-%dT%H:%M:%S", time.gmtime(record.created)) + f".{int(record.msecs):03d}Z"
+
+
+def _area(record: logging.LogRecord) -> str:
+    return record.name.removeprefix(ROOT + ".")
+
+
+def _extras(record: logging.LogRecord) -> Mapping[str, object]:
+    return {name: value for name, value in vars(record).items() if name not in _OWN}
