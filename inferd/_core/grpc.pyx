@@ -7,14 +7,17 @@ from libc.string cimport memcpy
 from inferd._core.message cimport Message, count_copied, new_message
 
 from base64 import b64encode
+from urllib.parse import quote
 
 from inferd.errors import Internal, ResourceExhausted, Unimplemented
 
 NO_DEADLINE = INT64_MAX         # deadline_ns of a call that set none
 
+PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
 cdef enum:
     TIMEOUT_DIGITS = 8          # most digits that grpc-timeout may have, by gRPC's specification
-    MAX_STATUS_NBYTES = 4096    # most bytes of an encoded grpc-message
+    MAX_STATUS_CHARACTERS = 2048    # most characters of a status message
 
 
 cdef class Call:
@@ -134,17 +137,9 @@ def parse_timeout(const uint8_t[::1] value not None):
 
 
 cpdef bytes percent_encode(str text):
-    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes."""
-    cdef list parts = []
-    cdef Py_ssize_t room = MAX_STATUS_NBYTES
-    for character in text:
-        part = character.encode() if " " <= character <= "~" and character != "%" else b"".join(
-            b"%%%02X" % byte for byte in character.encode("utf-8", "replace"))
-        room -= len(part)
-        if room < 0:
-            break
-        parts.append(part)
-    return b"".join(parts)
+    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes.
+    Cut at MAX_STATUS_CHARACTERS."""
+    return quote(text[:MAX_STATUS_CHARACTERS], safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
 
 
 cdef bytes varint(int64_t value):
@@ -172,7 +167,7 @@ def status_proto(error):
     if retry_after_ns % 1_000_000_000:
         duration += b"\x10" + varint(retry_after_ns % 1_000_000_000)
     retry_info = field(1, b"type.googleapis.com/google.rpc.RetryInfo") + field(2, field(1, duration))
-    return b"\x08" + varint(error.code) + field(2, str(error).encode()[:MAX_STATUS_NBYTES]) + field(3, retry_info)
+    return b"\x08" + varint(error.code) + field(2, str(error)[:MAX_STATUS_CHARACTERS].encode()) + field(3, retry_info)
 
 
 cpdef bytes status_details(error):
