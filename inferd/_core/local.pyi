@@ -1,0 +1,12 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+from inferd._core.batcher import Request
+from inferd._core.tensor import Signature, Tensors
+
+class LocalRequest(Request):
+    def __init__(self, tensors: Sequence[tuple[str, str, np.ndarray[Any, Any]]], outputs: Sequence[str] = ()) -> None: ...
+    def check(self, signature: Signature) -> None: ...
+    def respond(self, outputs: Tensors, first_row: int) -> None: ...

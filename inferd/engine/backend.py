@@ -1,0 +1,550 @@
+"""ONNX Runtime: from a file to something that runs batches. The one importer of onnxruntime in this project.
+
+`OnnxModel.load` opens a file, `OnnxModel.graph` says what it takes and gives, `OnnxModel.backend` makes one `Backend` per instance.
+Two kinds of backend run a model: where every size but the rows is known, buffers are allocated and bound once
+(binding anew costs several microseconds a run); where sizes vary, inputs share one growing arena and ONNX Runtime
+allocates the outputs. Text goes through `session.run`, which is the only way that onnxruntime's Python has for it.
+
+Never in here: queues, requests, the model's configuration. onnxruntime is imported by the first load, never by importing this module.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import logging
+import os
+import threading
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+
+from inferd._core.batcher import Batch
+from inferd._core.tensor import Signature, Tensors
+from inferd.errors import Cancelled, ConfigError, Internal, StartError
+
+__all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "TensorInfo", "available_providers", "versions"]
+
+log = logging.getLogger("inferd.engine")
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# onnxruntime's type -> the Open Inference Protocol's word, ONNX's element number, the numpy type that holds it here.
+_TYPES: dict[str, tuple[str, int, Any]] = {
+    "tensor(bool)": ("BOOL", 9, np.bool_),
+    "tensor(uint8)": ("UINT8", 2, np.uint8),
+    "tensor(uint16)": ("UINT16", 4, np.uint16),
+    "tensor(uint32)": ("UINT32", 12, np.uint32),
+    "tensor(uint64)": ("UINT64", 13, np.uint64),
+    "tensor(int8)": ("INT8", 3, np.int8),
+    "tensor(int16)": ("INT16", 5, np.int16),
+    "tensor(int32)": ("INT32", 6, np.int32),
+    "tensor(int64)": ("INT64", 7, np.int64),
+    "tensor(float16)": ("FP16", 10, np.float16),
+    "tensor(float)": ("FP32", 1, np.float32),
+    "tensor(double)": ("FP64", 11, np.float64),
+    "tensor(string)": ("BYTES", 8, np.object_),
+    "tensor(bfloat16)": ("BF16", 16, np.uint16),
+}
+_ONNX_NUMBER = {word: number for word, number, _ in _TYPES.values()}
+_NUMPY_TYPE = {word: dtype for word, _, dtype in _TYPES.values()}
+
+_PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
+_GRAPH_LEVELS = {
+    "disable": "ORT_DISABLE_ALL",
+    "basic": "ORT_ENABLE_BASIC",
+    "extended": "ORT_ENABLE_EXTENDED",
+    "all": "ORT_ENABLE_ALL",
+}
+_EXECUTION_MODES = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
+
+_ALIGN_BYTES = 64  # a cache line, and the widest vector that MLAS loads
+_CACHED_SHAPES = 32  # combinations of input shapes for which a varying backend keeps its views and binding
+
+
+@dataclass(frozen=True, slots=True)
+class Provider:
+    """An execution provider and its options, as onnxruntime spells them: ("CUDAExecutionProvider", {"device_id": "0"})."""
+
+    name: str
+    options: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class SessionOptions:
+    """How a model is loaded. Thread counts of 0 leave the choice to onnxruntime (all cores).
+
+    `providers` are tried in order; the CPU provider always comes last. Idle threads do not spin unless `spinning`:
+    a spinning thread gains some microseconds a run and takes a core away from everything else.
+    `graph_optimization` is disable, basic, extended or all; `execution_mode` sequential or parallel.
+    `entries` are onnxruntime's own session configuration entries, passed as they are.
+    """
+
+    providers: tuple[Provider, ...] = ()
+    intra_op_threads: int = 0
+    inter_op_threads: int = 1
+    spinning: bool = False
+    graph_optimization: str = "all"
+    execution_mode: str = "sequential"
+    memory_arena: bool = True
+    memory_pattern: bool = True
+    entries: Mapping[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True, slots=True)
+class TensorInfo:
+    """One input or output of a graph. A size is a number, a symbol's name, or '' where the graph says nothing."""
+
+    name: str
+    datatype: str
+    shape: tuple[int | str, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Graph:
+    """What a model takes and gives, in the graph's order."""
+
+    inputs: tuple[TensorInfo, ...]
+    outputs: tuple[TensorInfo, ...]
+
+
+class Backend(Protocol):
+    """Runs batches of one instance, one at a time. Every method but `terminate` belongs to the instance's thread."""
+
+    def inputs(self, batch: Batch) -> Tensors:
+        """The arrays that `batch` is to be gathered into. Valid until the next call."""
+
+    def run(self, rows: int) -> Tensors:
+        """Runs the model over the first `rows` rows of the arrays that `inputs` gave. The answer is valid until the next run.
+
+        Raises Cancelled when `terminate` ended the run, Internal when an output is not what the signature promises,
+        onnxruntime's own exception when the model fails.
+        """
+
+    def terminate(self) -> None:
+        """Ends the current run, if there is one, from any thread. The next run is not affected."""
+
+    def close(self) -> None:
+        """Gives buffers and bindings back. Nothing runs afterwards."""
+
+
+def _onnxruntime() -> Any:
+    try:
+        import onnxruntime  # type: ignore[import-untyped,unused-ignore]
+    except ImportError:
+        raise StartError(
+            "onnxruntime is not installed, and a model needs it: install inferd[cpu], or inferd[gpu] on a machine with an NVIDIA GPU (never both)"
+        ) from None
+    return onnxruntime
+
+
+def available_providers() -> tuple[str, ...]:
+    """Execution providers that this onnxruntime was built with. One that is built in may still fail for want of a device."""
+    return tuple(_onnxruntime().get_available_providers())
+
+
+def versions() -> dict[str, str]:
+    """What runs models here: onnxruntime's version and its build line."""
+    ort = _onnxruntime()
+    return {"onnxruntime": ort.__version__, "build": ort.get_build_info()}
+
+
+class OnnxModel:
+    """One ONNX file, loaded: its graph, the providers that it really runs on, and the session that its instances share."""
+
+    def __init__(self, name: str, session: Any, graph: Graph) -> None:
+        self.name = name
+        self.graph = graph
+        self._session = session
+        self.providers: tuple[str, ...] = tuple(session.get_providers())
+
+    @classmethod
+    def load(cls, source: str | os.PathLike[str] | bytes, options: SessionOptions | None = None, *, name: str = "") -> OnnxModel:
+        """Loads a file, or the bytes of one. `name` is what errors call the model; the file's stem by default.
+
+        Raises ConfigError (broken or absent file, unsupported type, unknown provider) or StartError (no onnxruntime,
+        a provider that is not there or does not start).
+        """
+        options = options or SessionOptions()
+        if not name:
+            name = "model" if isinstance(source, bytes) else Path(source).stem
+        ort = _onnxruntime()
+        if not isinstance(source, bytes) and not Path(source).is_file():
+            raise ConfigError(f"model {name!r}: there is no file {os.fspath(source)!r}; name a .onnx file, or a folder that holds one")
+        providers = _wanted_providers(name, options, ort.get_available_providers())
+        session = _open_session(ort, name, source, _native_options(ort, options), providers)
+        _refuse_silent_fallback(name, providers, session.get_providers())
+        return cls(name, session, _graph_of(name, session))
+
+    def backend(self, signature: Signature) -> Backend:
+        """A backend for one instance. Instances share this model's session; each has buffers of its own."""
+        words = {word for _, word, _ in (*signature.input_specs, *signature.output_specs)}
+        if "BYTES" in words:
+            if "BF16" in words:
+                raise ConfigError(
+                    f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
+                )
+            return _TextBackend(self._session, signature)
+        if signature.fixed:
+            return _BoundBackend(self._session, signature)
+        return _VaryingBackend(self._session, signature)
+
+
+def _wanted_providers(name: str, options: SessionOptions, available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
+    wanted: list[tuple[str, dict[str, str]]] = []
+    for provider in options.providers:
+        full = _PROVIDERS.get(provider.name.lower(), provider.name)
+        if full in available:
+            wanted.append((full, dict(provider.options)))
+            continue
+        there = ", ".join(available)
+        if full in _GPU_PROVIDERS:
+            raise StartError(
+                f"model {name!r} asks for {full}, but the installed onnxruntime has only {there}: "
+                "install inferd[gpu] instead of inferd[cpu], or ask for the CPU"
+            )
+        raise ConfigError(f"model {name!r} asks for the execution provider {provider.name!r}; this onnxruntime has {there}")
+    if all(full != "CPUExecutionProvider" for full, _ in wanted):
+        wanted.append(("CPUExecutionProvider", {}))
+    return wanted
+
+
+def _native_options(ort: Any, options: SessionOptions) -> Any:
+    native = ort.SessionOptions()
+    native.intra_op_num_threads = options.intra_op_threads
+    native.inter_op_num_threads = options.inter_op_threads
+    native.graph_optimization_level = getattr(
+        ort.GraphOptimizationLevel, _choice("graph_optimization", options.graph_optimization, _GRAPH_LEVELS)
+    )
+    native.execution_mode = getattr(ort.ExecutionMode, _choice("execution_mode", options.execution_mode, _EXECUTION_MODES))
+    native.enable_cpu_mem_arena = options.memory_arena
+    native.enable_mem_pattern = options.memory_pattern
+    native.log_severity_level = 4  # fatal: what fails is raised, and told once, by us
+    spin = "1" if options.spinning else "0"
+    entries = {"session.intra_op.allow_spinning": spin, "session.inter_op.allow_spinning": spin, **options.entries}
+    for key, value in entries.items():
+        native.add_session_config_entry(key, value)
+    return native
+
+
+def _choice(option: str, value: str, choices: Mapping[str, str]) -> str:
+    if value not in choices:
+        raise ConfigError(f"{option} is {value!r}; it must be one of {', '.join(choices)}")
+    return choices[value]
+
+
+def _open_session(
+    ort: Any, name: str, source: str | os.PathLike[str] | bytes, native: Any, providers: list[tuple[str, dict[str, str]]]
+) -> Any:
+    try:
+        # enable_fallback=0: onnxruntime must not print, and retry on the CPU, when a provider fails.
+        return ort.InferenceSession(
+            source if isinstance(source, bytes) else os.fspath(source), native, providers=providers, enable_fallback=0
+        )
+    except Exception as error:
+        text = _plain(error, source)
+        asked = [full for full, _ in providers if full != "CPUExecutionProvider"]
+        if asked and any(full.removesuffix("ExecutionProvider").lower() in text.lower() for full in asked):
+            raise StartError(f"model {name!r}: {', '.join(asked)} did not start: {text}") from None
+        raise ConfigError(f"model {name!r} cannot be loaded: {text}; check that the file is a complete ONNX model") from None
+
+
+def _plain(error: Exception, source: str | os.PathLike[str] | bytes) -> str:
+    """onnxruntime's own words, on one line, without its code in front and without our folders."""
+    text = str(error)
+    if not isinstance(source, bytes):
+        text = text.replace(os.fspath(source), Path(source).name)
+    if text.startswith("[ONNXRuntimeError]"):
+        text = text.split(" : ", 3)[-1]
+    return " ".join(text.split()).rstrip(".") or type(error).__name__
+
+
+def _refuse_silent_fallback(name: str, wanted: list[tuple[str, dict[str, str]]], active: Sequence[str]) -> None:
+    """onnxruntime-gpu lists the CUDA provider on machines without a GPU, and then runs on the CPU without a word."""
+    missing = [full for full, _ in wanted if full not in active]
+    if missing:
+        raise StartError(
+            f"model {name!r} asks for {', '.join(missing)}, but onnxruntime started only {', '.join(active)}: "
+            "check the GPU, its driver and the CUDA and cuDNN libraries (inferd[gpu] brings them), or ask for the CPU"
+        )
+
+
+def _graph_of(name: str, session: Any) -> Graph:
+    return Graph(
+        tuple(_tensor_of(name, "input", node) for node in session.get_inputs()),
+        tuple(_tensor_of(name, "output", node) for node in session.get_outputs()),
+    )
+
+
+def _tensor_of(name: str, side: str, node: Any) -> TensorInfo:
+    if node.type not in _TYPES:
+        cure = "cast or remove it in the graph"
+        if node.type.startswith("seq(map("):
+            cure = "convert the model with zipmap=False (skl2onnx: options={'zipmap': False}), which gives a plain tensor"
+        elif node.type.startswith("seq("):
+            cure = "give each element an output of its own, or join them with ConcatFromSequence"
+        elif node.type.startswith("optional("):
+            cure = "make it an ordinary tensor in the graph"
+        raise ConfigError(f"model {name!r}: {side} {node.name!r} has the type {node.type}, which no request can carry: {cure}")
+    return TensorInfo(node.name, _TYPES[node.type][0], tuple("" if size is None else size for size in node.shape))
+
+
+Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape with the batch axis; -1: any size
+
+
+class _Prepared:
+    """One combination of input shapes: its arrays, bound, and the answer where that is bound, too."""
+
+    __slots__ = ("binding", "inputs", "native", "outputs", "proven")
+
+    def __init__(self, inputs: Tensors, binding: Any, native: Any, outputs: Tensors | None) -> None:
+        self.inputs = inputs
+        self.binding = binding  # onnxruntime.IOBinding
+        self.native = native  # what _execute takes: the object inside `binding`
+        self.outputs = outputs  # bound arrays; None: onnxruntime allocates each run's
+        self.proven = False  # a run has filled `outputs`: the graph keeps its promise
+
+
+class _Session:
+    """What all backends share: the run that `terminate` ends, bindings, and the check of what onnxruntime allocated."""
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        self._session = session
+        self._batched = signature.max_batch_size > 0
+        self._input_specs, self._output_specs = signature.input_specs, signature.output_specs
+        self._input_words = [word for _, word, _ in self._input_specs]
+        self._output_words = [word for _, word, _ in self._output_specs]
+        self._model_name = signature.model_name.decode()
+        ort = _onnxruntime()
+        self._options = ort.RunOptions()
+        self._options.log_severity_level = 4  # fatal: a failed run is raised, and told once, by us
+        self._running = False
+        self._lock = threading.Lock()  # orders terminate against the end of a run; never held while the model runs
+        # The object inside the session skips a Python layer, worth half a microsecond a run.
+        self._inside = getattr(session, "_sess", None) is not None and hasattr(ort.IOBinding(session), "_iobinding")
+        self._execute = session._sess.run_with_iobinding if self._inside else session.run_with_iobinding
+
+    def terminate(self) -> None:
+        with self._lock:
+            if self._running:
+                self._options.terminate = True
+
+    def _end(self) -> bool:
+        """The run is over. True if it was terminated."""
+        with self._lock:
+            self._running = False
+            terminated: bool = self._options.terminate
+            if terminated:
+                self._options.terminate = False
+        return terminated
+
+    def _tensors(self, arrays: list[Array], words: list[str], rows: int) -> Tensors:
+        return Tensors(arrays, words, self._batched, rows if self._batched else None)
+
+    def _prepare(self, inputs: list[Array], outputs: list[Array] | None, rows: int) -> _Prepared:
+        binding = self._session.io_binding()
+        for array, (name, word, _) in zip(inputs, self._input_specs, strict=True):
+            binding.bind_input(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
+        for array, (name, word, _) in zip(outputs or (), self._output_specs if outputs else (), strict=True):
+            binding.bind_output(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
+        return _Prepared(
+            self._tensors(inputs, self._input_words, rows),
+            binding,
+            binding._iobinding if self._inside else binding,
+            None if outputs is None else self._tensors(outputs, self._output_words, rows),
+        )
+
+    def _run_allocating(self, prepared: _Prepared, rows: int) -> Tensors:
+        """A run whose outputs onnxruntime allocates."""
+        for name, _, _ in self._output_specs:
+            prepared.binding.bind_output(name)  # anew each time, or the run would write into the last answer's arrays
+        self._running = True
+        try:
+            self._execute(prepared.native, self._options)
+        except Exception:
+            if self._end():
+                raise _cancelled() from None
+            raise
+        self._end()
+        values = prepared.binding.get_outputs()
+        return self._checked([_array_of(value, word) for value, word in zip(values, self._output_words, strict=True)], rows)
+
+    def _checked(self, arrays: list[Array], rows: int) -> Tensors:
+        """Output arrays that onnxruntime shaped: refuses what the signature does not promise."""
+        for array, (name, _, shape) in zip(arrays, self._output_specs, strict=True):
+            if shape == () and not self._batched:
+                continue  # onnxruntime says () for an output of unknown rank, too
+            fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
+            if not fits or (self._batched and array.shape[0] != rows):
+                raise Internal(
+                    f"model {self._model_name!r} gave output {name!r} of shape {list(array.shape)} for {rows} rows, and its signature "
+                    f"promises {list(shape)}: correct the dims, or set max_batch_size: 0, in the model's configuration"
+                )
+        return self._tensors(arrays, self._output_words, rows)
+
+
+class _BoundBackend(_Session):
+    """Every size but the rows is known: arrays, views and bindings are made once, and a run allocates nothing."""
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        super().__init__(session, signature)
+        self._most_rows = max(signature.max_batch_size, 1)
+        self._input_arrays = [self._whole(spec) for spec in self._input_specs]
+        self._output_arrays = [self._whole(spec) for spec in self._output_specs]
+        self._prepared: list[_Prepared | None] = [None] * (self._most_rows + 1)  # by rows, made at first use
+        self._keeps_promise = True  # False: the outputs' real shapes are not what the graph declares
+
+    def _whole(self, spec: Spec) -> Array:
+        _, word, shape = spec
+        return _aligned((self._most_rows, *shape[1:]) if self._batched else shape, _NUMPY_TYPE[word])
+
+    def inputs(self, batch: Batch) -> Tensors:
+        prepared = self._prepared[batch.rows]
+        if prepared is None:
+            prepared = self._first_use(batch.rows)
+        return prepared.inputs
+
+    def _first_use(self, rows: int) -> _Prepared:
+        inputs, outputs = self._input_arrays, self._output_arrays
+        if self._batched:
+            inputs, outputs = [array[:rows] for array in inputs], [array[:rows] for array in outputs]
+        prepared = self._prepare(inputs, outputs if self._keeps_promise else None, rows)
+        self._prepared[rows] = prepared
+        return prepared
+
+    def run(self, rows: int) -> Tensors:
+        prepared = self._prepared[rows]
+        if prepared is None or prepared.outputs is None:
+            return self._run_allocating(prepared or self._first_use(rows), rows)
+        self._running = True
+        try:
+            self._execute(prepared.native, self._options)
+        except Exception:
+            if self._end():
+                raise _cancelled() from None
+            if prepared.proven:
+                raise
+            return self._run_unproven(rows)
+        self._end()
+        prepared.proven = True
+        return prepared.outputs
+
+    def _run_unproven(self, rows: int) -> Tensors:
+        """The first run of this many rows failed. onnxruntime refuses to fill arrays that do not have an output's
+        real shape: if the run goes well without ours, the graph's declaration was wrong, and ours are given up."""
+        loose = self._prepare([array[:rows] if self._batched else array for array in self._input_arrays], None, rows)
+        outputs = self._run_allocating(loose, rows)
+        log.warning("model %r: outputs differ from the shapes that its graph declares; they are not bound, which costs some microseconds a run",
+                    self._model_name)  # fmt: skip
+        self._keeps_promise = False
+        self._prepared = [None] * (self._most_rows + 1)
+        self._prepared[rows] = loose
+        self._output_arrays = []
+        return outputs
+
+    def close(self) -> None:
+        self._prepared = []
+        self._input_arrays = []
+        self._output_arrays = []
+
+
+class _VaryingBackend(_Session):
+    """Sizes vary: inputs are views of one arena a tensor, which grows to the largest seen; onnxruntime allocates the outputs.
+
+    Views and bindings of the last 32 combinations of shapes are kept.
+    """
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        super().__init__(session, signature)
+        self._arenas: list[Array] = [_aligned((0,), np.uint8) for _ in self._input_specs]
+        self._prepared: dict[tuple[tuple[int, ...], ...], _Prepared] = {}
+        self._current: _Prepared | None = None
+
+    def inputs(self, batch: Batch) -> Tensors:
+        shapes = tuple([batch.input_shape(index) for index in range(len(self._input_specs))])
+        prepared = self._prepared.get(shapes)
+        if prepared is None:
+            arrays = self._views(shapes)
+            if len(self._prepared) >= _CACHED_SHAPES:
+                del self._prepared[next(iter(self._prepared))]
+            prepared = self._prepared[shapes] = self._prepare(arrays, None, batch.rows)
+        self._current = prepared
+        return prepared.inputs
+
+    def _views(self, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:
+        arrays = []
+        for index, (shape, word) in enumerate(zip(shapes, self._input_words, strict=True)):
+            dtype = np.dtype(_NUMPY_TYPE[word])
+            nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
+            if nbytes > self._arenas[index].nbytes:
+                self._arenas[index] = _aligned((max(nbytes, 2 * self._arenas[index].nbytes),), np.uint8)
+                self._prepared.clear()  # bound to the old arena
+            arrays.append(self._arenas[index][:nbytes].view(dtype).reshape(shape))
+        return arrays
+
+    def run(self, rows: int) -> Tensors:
+        if self._current is None:
+            raise RuntimeError("run() without inputs()")
+        return self._run_allocating(self._current, rows)
+
+    def close(self) -> None:
+        self._current = None
+        self._prepared.clear()
+        self._arenas = []
+
+
+class _TextBackend(_Session):
+    """Some tensor holds text: arrays are made for each batch and go through `session.run`."""
+
+    def __init__(self, session: Any, signature: Signature) -> None:
+        super().__init__(session, signature)
+        self._arrays: list[Array] = []
+        self._names = [name for name, _, _ in self._output_specs]
+
+    def inputs(self, batch: Batch) -> Tensors:
+        self._arrays = [np.empty(batch.input_shape(index), dtype=_NUMPY_TYPE[word]) for index, (_, word, _) in enumerate(self._input_specs)]
+        return self._tensors(self._arrays, self._input_words, batch.rows)
+
+    def run(self, rows: int) -> Tensors:
+        feed = {name: array for array, (name, _, _) in zip(self._arrays, self._input_specs, strict=True)}
+        self._running = True
+        try:
+            answers = self._session.run(self._names, feed, self._options)
+        except Exception:
+            if self._end():
+                raise _cancelled() from None
+            raise
+        self._end()
+        return self._checked([np.asarray(answer, order="C") for answer in answers], rows)
+
+    def close(self) -> None:
+        self._arrays = []
+
+
+def _cancelled() -> Cancelled:
+    return Cancelled("the run was ended because nobody waits for its answer any longer")
+
+
+def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
+    """An array whose first byte lies at a multiple of 64. Its pages are touched, and so paid for, only as rows are used."""
+    wanted = np.dtype(dtype)
+    nbytes = int(np.prod(shape, dtype=np.int64)) * wanted.itemsize
+    room = np.empty(nbytes + _ALIGN_BYTES, dtype=np.uint8)
+    start = -room.ctypes.data % _ALIGN_BYTES
+    return room[start : start + nbytes].view(wanted).reshape(shape)
+
+
+def _array_of(value: Any, word: str) -> Array:
+    """The memory of an OrtValue as an array, without a copy; the array keeps the value alive."""
+    if word != "BF16":
+        return value.numpy()  # type: ignore[no-any-return]
+    shape = tuple(value.shape())
+    nbytes = 2 * int(np.prod(shape, dtype=np.int64))
+    if nbytes == 0:
+        return np.empty(shape, dtype=np.uint16)
+    memory = (ctypes.c_char * nbytes).from_address(value.data_ptr())
+    memory.owner = value  # type: ignore[attr-defined]  # ctypes objects take attributes
+    return np.frombuffer(memory, dtype=np.uint16).reshape(shape)

@@ -1,0 +1,151 @@
+"""How many threads and instances a model gets, from what this machine really lets the process use.
+
+A container that sees 64 cores may be allowed 2: a pool of 64 threads is then throttled by the kernel for most of each period,
+and latency falls apart. So affinity and the cgroup's CPU quota (version 1 and 2) count, not the number of cores.
+
+Never in here: onnxruntime, models, clocks. `Host.detect` only reads files below a root folder; `plan` computes from its arguments.
+"""
+
+from __future__ import annotations
+
+import math
+import os
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+__all__ = ["Host", "Plan", "plan"]
+
+_NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near 2**63
+
+
+@dataclass(frozen=True, slots=True)
+class Host:
+    """What the process may use: cores of the machine, cores it may run on, CPU quota in cores, memory limit."""
+
+    cores: int
+    affinity: int
+    quota: float | None = None
+    memory_bytes: int | None = None
+
+    @classmethod
+    def detect(cls, root: Path | str = "/", *, cores: int | None = None, affinity: int | None = None) -> Host:
+        """Reads this process's limits. `root` is where proc/ and sys/ lie; `cores` and `affinity` replace the system's answers."""
+        quota, memory = _limits(Path(root))
+        cores = cores or os.cpu_count() or 1
+        return cls(cores, affinity or _affinity(cores), quota, memory)
+
+    @property
+    def usable(self) -> int:
+        """Threads that can run at once: the affinity, or the quota rounded up where that is less."""
+        return max(1, self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota)))
+
+    def describe(self) -> str:
+        """One line for people: "2 of 8 cores (affinity 8, cgroup quota 1.5)"."""
+        quota = "no cgroup quota" if self.quota is None else f"cgroup quota {self.quota:g}"
+        return f"{self.usable} of {self.cores} cores (affinity {self.affinity}, {quota})"
+
+
+@dataclass(frozen=True, slots=True)
+class Plan:
+    """Threads inside one run, instances of the model, whether idle threads spin; and why, in one sentence."""
+
+    intra_op_threads: int
+    instances: int
+    spinning: bool
+    reason: str
+
+
+def plan(host: Host, models: int = 1, *, instances: int = 0, intra_op_threads: int = 0, spinning: bool = False, gpu: bool = False) -> Plan:
+    """The plan for each of `models` models; 0 means "choose".
+
+    One instance with all usable cores: a batch uses the cores better than several instances with fewer threads do,
+    because weights are read once for all rows, and requests that arrive during a run make the next batch. More instances pay
+    off where a model scales badly over threads: they then share the cores between them (usable / instances, at least 1).
+    Several models each get all cores: a model that is idle leaves them to the others, as threads that wait do not spin.
+    Spinning gains some microseconds a run, and burns the cores that the event loop and the other models need.
+    A GPU model needs few host threads: its operators run elsewhere.
+    """
+    usable = host.usable
+    chosen = instances or 1
+    if intra_op_threads:
+        threads, why = intra_op_threads, "as configured"
+    elif gpu:
+        threads, why = min(2, usable), "few, because the model runs on a GPU"
+    elif chosen > 1:
+        threads, why = max(1, usable // chosen), f"{usable} usable cores shared by {chosen} instances"
+    else:
+        threads, why = usable, f"{'all' if usable > 1 else 'the only'} usable core{'s' if usable > 1 else ''}"
+    parts = [
+        f"{chosen} instance{'s' if chosen > 1 else ''}{' as configured' if instances else ''}",
+        f"{threads} thread{'s' if threads > 1 else ''} a run ({why})",
+        f"idle threads {'spin as configured' if spinning else 'do not spin'}",
+        f"host: {host.describe()}",
+    ]
+    if models > 1:
+        parts.append(f"{models} models share the cores as they are busy")
+    return Plan(threads, chosen, spinning, "; ".join(parts))
+
+
+def _affinity(cores: int) -> int:
+    if hasattr(os, "sched_getaffinity"):  # Linux
+        return len(os.sched_getaffinity(0))
+    return cores
+
+
+def _limits(root: Path) -> tuple[float | None, int | None]:
+    """The tightest CPU quota (cores) and memory limit (bytes) of this process's cgroup and all above it."""
+    quotas: list[float] = []
+    limits: list[int] = []
+    mount = root / "sys/fs/cgroup"
+    for controllers, path in _memberships(root):
+        if not controllers:  # version 2; beside version 1 its tree lies in unified/
+            for base in (mount, mount / "unified"):
+                for folder in _upwards(base, path):
+                    quotas += _quota_v2(_read(folder / "cpu.max"))
+                    limits += _bytes(_read(folder / "memory.max"))
+        if "cpu" in controllers:
+            for base in (mount / "cpu", mount / ",".join(controllers)):
+                for folder in _upwards(base, path):
+                    quotas += _quota_v1(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
+        if "memory" in controllers:
+            for folder in _upwards(mount / "memory", path):
+                limits += _bytes(_read(folder / "memory.limit_in_bytes"))
+    return min(quotas, default=None), min(limits, default=None)
+
+
+def _memberships(root: Path) -> Iterator[tuple[list[str], str]]:
+    """(controllers, path) of each line of /proc/self/cgroup; version 2 has no controllers there."""
+    for line in _read(root / "proc/self/cgroup").splitlines():
+        parts = line.split(":", 2)
+        if len(parts) == 3:
+            yield [word for word in parts[1].split(",") if word], parts[2].strip("/")
+
+
+def _upwards(base: Path, path: str) -> Iterator[Path]:
+    """The group's folder and all above it. In a container the path may be the host's: only `base` exists then, and holds our limits."""
+    parts = [part for part in path.split("/") if part and part != ".."]
+    for depth in range(len(parts), -1, -1):
+        yield base.joinpath(*parts[:depth])
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _quota_v2(text: str) -> list[float]:
+    words = text.split()  # "150000 100000", or "max 100000"
+    return _quota_v1(words[0], words[1]) if len(words) == 2 else []
+
+
+def _quota_v1(quota: str, period: str) -> list[float]:
+    if quota.isdecimal() and period.isdecimal() and int(quota) > 0 and int(period) > 0:  # -1: no quota
+        return [int(quota) / int(period)]
+    return []
+
+
+def _bytes(text: str) -> list[int]:
+    return [int(text)] if text.isdecimal() and 0 < int(text) < _NO_LIMIT_BYTES else []
