@@ -443,15 +443,18 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
     return found
 
 
-_SERVICE_LINK = re.compile(r"(INFERD(?:_[A-Z0-9_]+?)?)_(?:SERVICE_HOST|SERVICE_PORT(?:_\w+)?|PORT(?:_\d+_(?:TCP|UDP|SCTP)(?:_\w+)?)?)")
-
-
 def _is_service_link(variable: str, environ: Mapping[str, str]) -> bool:
     """Whether Kubernetes made the variable: a Service named inferd or inferd-grpc adds INFERD_GRPC_PORT=tcp://... to every pod."""
-    match = _SERVICE_LINK.fullmatch(variable)
-    if match is None or f"{match[1]}_SERVICE_HOST" not in environ:
-        return False
-    return variable != f"{match[1]}_PORT" or "://" in environ[variable]
+    for host in environ:
+        service = host.removesuffix("_SERVICE_HOST")
+        if service == host or not variable.startswith(service):
+            continue
+        rest = variable.removeprefix(service)
+        if rest.startswith(("_SERVICE_HOST", "_SERVICE_PORT")) or re.match(r"_PORT_[0-9]+_", rest):
+            return True
+        if rest == "_PORT" and "://" in environ[variable]:
+            return True
+    return False
 
 
 def _near(word: str, known: Sequence[str]) -> str:

@@ -1,0 +1,84 @@
+"""Log lines: one a record, in both formats, that nobody can forge."""
+
+from __future__ import annotations
+
+import io
+import json
+import logging
+import re
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd import log
+
+
+@pytest.fixture(autouse=True)
+def logger_as_it_was() -> Iterator[None]:
+    logger = logging.getLogger("inferd")
+    before = logger.handlers, logger.level, logger.propagate, logging.raiseExceptions
+    yield
+    logger.handlers, logger.level, logger.propagate, logging.raiseExceptions = before
+
+
+def lines(form: str, *, level: str = "info") -> tuple[logging.Logger, io.StringIO]:
+    stream = io.StringIO()
+    log.set_up(level, form, stream)
+    return logging.getLogger("inferd.serving.server"), stream
+
+
+def test_text_has_time_level_area_and_message() -> None:
+    logger, stream = lines("text")
+    logger.warning("%d requests dropped", 3, extra={"model": "digits"})
+    expected = r"\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d\.\d{3}Z WARNING serving\.server  3 requests dropped  model=digits\n"
+    assert re.fullmatch(expected, stream.getvalue())
+
+
+def test_json_has_one_object_a_line() -> None:
+    logger, stream = lines("json")
+    logger.info("ready", extra={"port": 8001, "time": "never"})
+    try:
+        raise ValueError("broken")
+    except ValueError:
+        logger.exception("failed")
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["level"], first["area"], first["message"], first["port"]) == ("info", "serving.server", "ready", 8001)
+    assert first["time"].endswith("Z")
+    assert "ValueError: broken" in second["error"]
+
+
+def test_level_and_second_set_up() -> None:
+    logger, first = lines("text", level="error")
+    logger.warning("not this")
+    logger.error("this")
+    assert first.getvalue().count("\n") == 1
+    logger, second = lines("text", level="debug")
+    logger.debug("that")
+    assert first.getvalue().count("\n") == second.getvalue().count("\n") == 1
+
+
+@given(st.text(), st.sampled_from(["text", "json"]))
+def test_no_content_makes_a_second_line(content: str, form: str) -> None:
+    logger, stream = lines(form)
+    logger.info("unknown model %s", content, extra={"model": content})
+    assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_a_traceback_is_indented_in_text() -> None:
+    logger, stream = lines("text")
+    try:
+        raise ValueError("one\ntwo")
+    except ValueError:
+        logger.exception("failed")
+    first, *rest = stream.getvalue().splitlines()
+    assert first.endswith("failed")
+    assert rest
+    assert all(line.startswith("    ") for line in rest)
+
+
+def test_a_closed_stream_ends_nothing() -> None:
+    logger, stream = lines("text")
+    stream.close()
+    logger.info("into the void")
