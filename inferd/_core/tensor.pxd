@@ -26,6 +26,10 @@ cdef enum Datatype:             # the numbers of model_config.proto's DataType
 
 # Bytes of one element; 0 for BYTES and INVALID.
 cdef Py_ssize_t itemsize(int datatype) noexcept nogil
+# The datatype that a word of the wire ("FP32") names, or INVALID.
+cdef int datatype_of(const char *word, Py_ssize_t nbytes) noexcept nogil
+# The word of a datatype, its length in nbytes; "INVALID" for anything else.
+cdef const char *word_of(int datatype, Py_ssize_t *nbytes) noexcept nogil
 
 cdef struct TensorView:         # one tensor of a request as it lies in memory; owns nothing
     const char *name
@@ -35,6 +39,10 @@ cdef struct TensorView:         # one tensor of a request as it lies in memory; 
     int64_t shape[MAX_RANK]
     const char *data            # little-endian, row-major; BYTES elements each behind a 4-byte length
     Py_ssize_t nbytes
+
+# Writes the elements of a BYTES view as str into a C-contiguous object array, from row `first_row` of its axis 0 on.
+# The view must have passed Signature.check. Raises ValueError where they do not fit.
+cdef int fill_objects(TensorView *view, object array, Py_ssize_t first_row) except -1
 
 cdef struct TensorSpec:         # what a model takes or gives under one name
     const char *name            # owned by the Signature
@@ -56,23 +64,27 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef readonly tuple input_names     # str, in the graph's order
     cdef readonly tuple output_names
     cdef object owned                   # bytes objects behind the names
+    cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
     # Sets rows (1 without a batch axis) and shape_key (equal for requests that fit one batch).
     # Raises InvalidArgument naming input, expectation, what came and the cure.
     cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key) except -1
-    cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) except -1
+    # The place of the output of that name, or -1.
+    cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) noexcept
 
 cdef struct ArrayView:          # one array of a run, rows first
-    char *data                  # BYTES: the elements of all rows, each behind a 4-byte little-endian length
+    char *data                  # BYTES: the elements of all rows, each behind a 4-byte little-endian length; NULL before serialize
     int datatype
     int rank
     int64_t shape[MAX_RANK]     # of the whole array, batch axis included
     Py_ssize_t row_nbytes       # bytes from one row to the next (of the whole array without a batch axis); BYTES: -1
-    Py_ssize_t *row_offsets     # BYTES only: rows + 1 offsets into data
+    Py_ssize_t *row_offsets     # BYTES only: rows + 1 offsets into data; NULL before serialize
 
 cdef class Tensors:             # the input or the output arrays of one run; keeps the numpy arrays alive
     cdef ArrayView *views
     cdef readonly int count
     cdef readonly list arrays   # numpy arrays (object arrays for BYTES), C-contiguous
     cdef readonly bint batched  # axis 0 of every array is rows
-    cdef object owned           # serialized BYTES blobs and offsets
+    cdef object owned           # serialized BYTES blobs
+    # Serializes the BYTES array `index` into data and row_offsets, unless that was done before.
+    cdef int serialize(self, int index) except -1
