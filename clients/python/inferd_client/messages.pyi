@@ -84,7 +84,7 @@ class _DataTypeWrapper(_EnumTypeWrapper[_DataType.ValueType], type):
     TYPE_BF16: _DataType.ValueType
 
 class DataType(_DataType, metaclass=_DataTypeWrapper):
-    ...
+    """Element types. TYPE_STRING is BYTES on the wire."""
 
 TYPE_INVALID: DataType.ValueType
 TYPE_BOOL: DataType.ValueType
@@ -104,6 +104,8 @@ TYPE_BF16: DataType.ValueType
 
 @final
 class ModelRateLimiter(Message):
+    """Which shared resources one run takes, and who goes first when they are scarce."""
+
     @final
     class Resource(Message):
         name: str
@@ -118,6 +120,7 @@ class ModelRateLimiter(Message):
     @property
     def resources(self) -> RepeatedCompositeFieldContainer[ModelRateLimiter.Resource]: ...
     priority: int
+    """Weight against other models: 2 gets half the runs of 1. 0 means 1."""
     def __init__(
         self,
         *,
@@ -127,6 +130,8 @@ class ModelRateLimiter(Message):
 
 @final
 class ModelInstanceGroup(Message):
+    """How many instances of the model run, and where."""
+
     class _Kind:
         ValueType = NewType("ValueType", int)
 
@@ -137,7 +142,7 @@ class ModelInstanceGroup(Message):
         KIND_MODEL: ModelInstanceGroup._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
-        ...
+        """KIND_AUTO: GPU where the model and the machine have one, else CPU."""
 
     KIND_AUTO: ModelInstanceGroup.Kind.ValueType
     KIND_GPU: ModelInstanceGroup.Kind.ValueType
@@ -146,6 +151,8 @@ class ModelInstanceGroup(Message):
 
     @final
     class SecondaryDevice(Message):
+        """A further device that the model needs."""
+
         class _SecondaryDeviceKind:
             ValueType = NewType("ValueType", int)
 
@@ -169,6 +176,7 @@ class ModelInstanceGroup(Message):
     name: str
     kind: ModelInstanceGroup.Kind.ValueType
     count: int
+    """Instances on each of `gpus`, or in all on the CPU. 0: chosen from the machine."""
     @property
     def rate_limiter(self) -> ModelRateLimiter: ...
     @property
@@ -178,7 +186,9 @@ class ModelInstanceGroup(Message):
     @property
     def profile(self) -> RepeatedScalarFieldContainer[str]: ...
     passive: bool
+    """Loaded, but given no requests by the scheduler."""
     host_policy: str
+    """Name of a server setting that binds instances to cores and memory."""
     def __init__(
         self,
         *,
@@ -196,6 +206,10 @@ class ModelInstanceGroup(Message):
 
 @final
 class ModelTensorReshape(Message):
+    """The shape that the model itself takes or gives when it differs from dims. Same number of elements; without the
+    batch axis.
+    """
+
     @property
     def shape(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(
@@ -206,6 +220,8 @@ class ModelTensorReshape(Message):
 
 @final
 class ModelInput(Message):
+    """One input of the model."""
+
     class _Format:
         ValueType = NewType("ValueType", int)
 
@@ -215,7 +231,7 @@ class ModelInput(Message):
         FORMAT_NCHW: ModelInput._Format.ValueType
 
     class Format(_Format, metaclass=_FormatWrapper):
-        ...
+        """What the axes of an image mean."""
 
     FORMAT_NONE: ModelInput.Format.ValueType
     FORMAT_NHWC: ModelInput.Format.ValueType
@@ -229,9 +245,13 @@ class ModelInput(Message):
     @property
     def reshape(self) -> ModelTensorReshape: ...
     is_shape_tensor: bool
+    """TensorRT shape tensor: its values are a shape, and it has no batch axis of its own."""
     allow_ragged_batch: bool
+    """Rows of unequal length may share a batch, one after the other, without padding."""
     optional: bool
+    """May be left out of a request."""
     is_non_linear_format_io: bool
+    """The engine wants a vectorized memory layout."""
     def __init__(
         self,
         *,
@@ -249,6 +269,8 @@ class ModelInput(Message):
 
 @final
 class ModelOutput(Message):
+    """One output of the model."""
+
     name: str
     data_type: DataType.ValueType
     @property
@@ -256,6 +278,7 @@ class ModelOutput(Message):
     @property
     def reshape(self) -> ModelTensorReshape: ...
     label_filename: str
+    """A file beside the configuration, one label a line, for the classification parameter."""
     is_shape_tensor: bool
     is_non_linear_format_io: bool
     def __init__(
@@ -273,6 +296,8 @@ class ModelOutput(Message):
 
 @final
 class BatchInput(Message):
+    """An input made by the server that describes the batch to a model with ragged inputs."""
+
     class _Kind:
         ValueType = NewType("ValueType", int)
 
@@ -285,7 +310,9 @@ class BatchInput(Message):
         BATCH_ITEM_SHAPE_FLATTEN: BatchInput._Kind.ValueType
 
     class Kind(_Kind, metaclass=_KindWrapper):
-        ...
+        """BATCH_ELEMENT_COUNT: elements of each request. ACCUMULATED: running sums of them, WITH_ZERO with a 0 in front.
+        MAX_ELEMENT_COUNT_AS_SHAPE: the largest, as a shape. ITEM_SHAPE: each request's shape, FLATTEN as one list.
+        """
 
     BATCH_ELEMENT_COUNT: BatchInput.Kind.ValueType
     BATCH_ACCUMULATED_ELEMENT_COUNT: BatchInput.Kind.ValueType
@@ -311,6 +338,8 @@ class BatchInput(Message):
 
 @final
 class BatchOutput(Message):
+    """How an output of a ragged batch is cut up for its requests."""
+
     class _Kind:
         ValueType = NewType("ValueType", int)
 
@@ -337,9 +366,14 @@ class BatchOutput(Message):
 
 @final
 class ModelVersionPolicy(Message):
+    """Which of the numbered version folders are served. Not set: latest, 1."""
+
     @final
     class Latest(Message):
+        """The highest version numbers."""
+
         num_versions: int
+        """Default 1."""
         def __init__(
             self,
             *,
@@ -348,10 +382,14 @@ class ModelVersionPolicy(Message):
 
     @final
     class All(Message):
+        """Every version folder."""
+
         def __init__(self) -> None: ...
 
     @final
     class Specific(Message):
+        """These and no other."""
+
         @property
         def versions(self) -> RepeatedScalarFieldContainer[int]: ...
         def __init__(
@@ -378,6 +416,8 @@ class ModelVersionPolicy(Message):
 
 @final
 class ModelOptimizationPolicy(Message):
+    """How the back end prepares and runs the model."""
+
     class _ModelPriority:
         ValueType = NewType("ValueType", int)
 
@@ -387,7 +427,7 @@ class ModelOptimizationPolicy(Message):
         PRIORITY_MIN: ModelOptimizationPolicy._ModelPriority.ValueType
 
     class ModelPriority(_ModelPriority, metaclass=_ModelPriorityWrapper):
-        ...
+        """Relative to other models."""
 
     PRIORITY_DEFAULT: ModelOptimizationPolicy.ModelPriority.ValueType
     PRIORITY_MAX: ModelOptimizationPolicy.ModelPriority.ValueType
@@ -395,7 +435,10 @@ class ModelOptimizationPolicy(Message):
 
     @final
     class Graph(Message):
+        """Graph rewriting by the back end."""
+
         level: int
+        """-1: basic rewriting only. 1: basic and extended. Not set: all that the back end knows."""
         def __init__(
             self,
             *,
@@ -404,8 +447,12 @@ class ModelOptimizationPolicy(Message):
 
     @final
     class Cuda(Message):
+        """CUDA-specific choices."""
+
         @final
         class GraphSpec(Message):
+            """A batch size and input shapes to record a CUDA graph for."""
+
             @final
             class Shape(Message):
                 @property
@@ -443,7 +490,9 @@ class ModelOptimizationPolicy(Message):
             def HasField(self, field_name: Literal["graph_lower_bound"]) -> bool: ...
 
         graphs: bool
+        """Record runs as CUDA graphs and replay them."""
         busy_wait_events: bool
+        """Poll CUDA events: faster, costs a core."""
         @property
         def graph_spec(self) -> RepeatedCompositeFieldContainer[ModelOptimizationPolicy.Cuda.GraphSpec]: ...
         output_copy_stream: bool
@@ -458,9 +507,14 @@ class ModelOptimizationPolicy(Message):
 
     @final
     class ExecutionAccelerators(Message):
+        """ONNX Runtime execution providers, in order of preference."""
+
         @final
         class Accelerator(Message):
+            """One of them with its options."""
+
             name: str
+            """For a GPU tensorrt or cuda, for the CPU openvino and others."""
             @property
             def parameters(self) -> ScalarMap[str, str]: ...
             def __init__(
@@ -483,6 +537,8 @@ class ModelOptimizationPolicy(Message):
 
     @final
     class PinnedMemoryBuffer(Message):
+        """Whether host buffers are page-locked, for faster copies to a device."""
+
         enable: bool
         def __init__(
             self,
@@ -502,7 +558,9 @@ class ModelOptimizationPolicy(Message):
     @property
     def output_pinned_memory(self) -> ModelOptimizationPolicy.PinnedMemoryBuffer: ...
     gather_kernel_buffer_threshold: int
+    """From this many separate buffers on, inputs are gathered by a kernel. 0: never."""
     eager_batching: bool
+    """Prepare the next batch while the current one runs."""
     def __init__(
         self,
         *,
@@ -519,6 +577,8 @@ class ModelOptimizationPolicy(Message):
 
 @final
 class ModelQueuePolicy(Message):
+    """What a queue does with requests that wait too long or are too many."""
+
     class _TimeoutAction:
         ValueType = NewType("ValueType", int)
 
@@ -527,15 +587,18 @@ class ModelQueuePolicy(Message):
         DELAY: ModelQueuePolicy._TimeoutAction.ValueType
 
     class TimeoutAction(_TimeoutAction, metaclass=_TimeoutActionWrapper):
-        ...
+        """REJECT: an error. DELAY: after all requests that have not timed out."""
 
     REJECT: ModelQueuePolicy.TimeoutAction.ValueType
     DELAY: ModelQueuePolicy.TimeoutAction.ValueType
 
     timeout_action: ModelQueuePolicy.TimeoutAction.ValueType
     default_timeout_microseconds: int
+    """0: requests wait as long as their deadline allows."""
     allow_timeout_override: bool
+    """Whether a request's timeout parameter may be shorter than the default."""
     max_queue_size: int
+    """Requests; one more is refused. 0: the server's limit."""
     def __init__(
         self,
         *,
@@ -547,12 +610,18 @@ class ModelQueuePolicy(Message):
 
 @final
 class ModelDynamicBatching(Message):
+    """Requests that arrive separately run together. Without a delay an idle instance takes at once what is there."""
+
     @property
     def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
     max_queue_delay_microseconds: int
+    """How long the oldest request may wait for more rows. Default 0."""
     preserve_ordering: bool
+    """Answers leave in the order in which requests came."""
     priority_levels: int
+    """1 is the highest, priority_levels the lowest. 0: no priorities."""
     default_priority_level: int
+    """For requests that name none. Must be set when priority_levels is."""
     @property
     def default_queue_policy(self) -> ModelQueuePolicy: ...
     @property
@@ -572,8 +641,12 @@ class ModelDynamicBatching(Message):
 
 @final
 class ModelSequenceBatching(Message):
+    """Requests of one sequence (same sequence_id) go to the same instance, in order: for stateful models."""
+
     @final
     class Control(Message):
+        """What the server tells the model through a control input."""
+
         class _Kind:
             ValueType = NewType("ValueType", int)
 
@@ -599,6 +672,7 @@ class ModelSequenceBatching(Message):
         @property
         def bool_false_true(self) -> RepeatedScalarFieldContainer[bool]: ...
         data_type: DataType.ValueType
+        """Of the correlation id only."""
         def __init__(
             self,
             *,
@@ -611,6 +685,8 @@ class ModelSequenceBatching(Message):
 
     @final
     class ControlInput(Message):
+        """An input that the server fills."""
+
         name: str
         @property
         def control(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.Control]: ...
@@ -623,11 +699,14 @@ class ModelSequenceBatching(Message):
 
     @final
     class InitialState(Message):
+        """What a sequence's state holds before its first request."""
+
         data_type: DataType.ValueType
         @property
         def dims(self) -> RepeatedScalarFieldContainer[int]: ...
         zero_data: bool
         data_file: str
+        """In the model's folder initial_state/."""
         name: str
         def __init__(
             self,
@@ -643,6 +722,8 @@ class ModelSequenceBatching(Message):
 
     @final
     class State(Message):
+        """An input and the output that feeds it."""
+
         input_name: str
         output_name: str
         data_type: DataType.ValueType
@@ -651,7 +732,9 @@ class ModelSequenceBatching(Message):
         @property
         def initial_state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.InitialState]: ...
         use_same_buffer_for_input_output: bool
+        """The model may write its output over its input."""
         use_growable_memory: bool
+        """The state may grow with each request."""
         def __init__(
             self,
             *,
@@ -666,8 +749,11 @@ class ModelSequenceBatching(Message):
 
     @final
     class StrategyDirect(Message):
+        """Each sequence has a fixed slot in the batch: for models that keep state by slot."""
+
         max_queue_delay_microseconds: int
         minimum_slot_utilization: float
+        """Do not delay once this share (0 to 1) of the slots is filled."""
         def __init__(
             self,
             *,
@@ -677,7 +763,10 @@ class ModelSequenceBatching(Message):
 
     @final
     class StrategyOldest(Message):
+        """Slots are filled from the oldest requests: for models whose state travels with the request."""
+
         max_candidate_sequences: int
+        """Sequences that are active at once."""
         @property
         def preferred_batch_size(self) -> RepeatedScalarFieldContainer[int]: ...
         max_queue_delay_microseconds: int
@@ -696,11 +785,13 @@ class ModelSequenceBatching(Message):
     @property
     def oldest(self) -> ModelSequenceBatching.StrategyOldest: ...
     max_sequence_idle_microseconds: int
+    """A sequence without requests for so long is over. Default 1000000."""
     @property
     def control_input(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.ControlInput]: ...
     @property
     def state(self) -> RepeatedCompositeFieldContainer[ModelSequenceBatching.State]: ...
     iterative_sequence: bool
+    """The model asks to be run again on the same request."""
     def __init__(
         self,
         *,
@@ -716,10 +807,15 @@ class ModelSequenceBatching(Message):
 
 @final
 class ModelEnsembling(Message):
+    """A model made of other models."""
+
     @final
     class Step(Message):
+        """One member model."""
+
         model_name: str
         model_version: int
+        """-1: the newest."""
         @property
         def input_map(self) -> ScalarMap[str, str]: ...
         @property
@@ -738,6 +834,7 @@ class ModelEnsembling(Message):
     @property
     def step(self) -> RepeatedCompositeFieldContainer[ModelEnsembling.Step]: ...
     max_inflight_requests: int
+    """Per step. 0: no limit."""
     def __init__(
         self,
         *,
@@ -747,6 +844,8 @@ class ModelEnsembling(Message):
 
 @final
 class ModelParameter(Message):
+    """A value meant for the back end."""
+
     string_value: str
     def __init__(
         self,
@@ -756,14 +855,19 @@ class ModelParameter(Message):
 
 @final
 class ModelWarmup(Message):
+    """Requests that are run before the model is called ready."""
+
     @final
     class Input(Message):
+        """What one warm-up input holds."""
+
         data_type: DataType.ValueType
         @property
         def dims(self) -> RepeatedScalarFieldContainer[int]: ...
         zero_data: bool
         random_data: bool
         input_data_file: str
+        """In the model's folder warmup/."""
         def __init__(
             self,
             *,
@@ -778,9 +882,11 @@ class ModelWarmup(Message):
 
     name: str
     batch_size: int
+    """Rows. 0: a model without batching."""
     @property
     def inputs(self) -> MessageMap[str, ModelWarmup.Input]: ...
     count: int
+    """Times. 0 means 1."""
     def __init__(
         self,
         *,
@@ -792,6 +898,8 @@ class ModelWarmup(Message):
 
 @final
 class ModelOperations(Message):
+    """Libraries with custom operators, loaded before the model."""
+
     @property
     def op_library_filename(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
@@ -802,7 +910,10 @@ class ModelOperations(Message):
 
 @final
 class ModelTransactionPolicy(Message):
+    """How many answers a request has."""
+
     decoupled: bool
+    """Any number, on a stream."""
     def __init__(
         self,
         *,
@@ -811,6 +922,8 @@ class ModelTransactionPolicy(Message):
 
 @final
 class ModelRepositoryAgents(Message):
+    """Steps between the repository and the loaded model, such as decryption or a checksum."""
+
     @final
     class Agent(Message):
         name: str
@@ -833,6 +946,8 @@ class ModelRepositoryAgents(Message):
 
 @final
 class ModelResponseCache(Message):
+    """Whether equal requests are answered from a cache."""
+
     enable: bool
     def __init__(
         self,
@@ -842,11 +957,16 @@ class ModelResponseCache(Message):
 
 @final
 class ModelMetrics(Message):
+    """How metrics of this model are kept."""
+
     @final
     class MetricControl(Message):
+        """Settings of one metric."""
+
         @final
         class MetricIdentifier(Message):
             family: str
+            """The metric's name, such as nv_inference_first_response_histogram_ms."""
             def __init__(
                 self,
                 *,
@@ -886,13 +1006,20 @@ class ModelMetrics(Message):
 
 @final
 class ModelConfig(Message):
+    """The configuration of one model, all its versions."""
+
     name: str
+    """Its folder's name when left out."""
     platform: str
+    """The older way to name the back end: onnxruntime_onnx."""
     backend: str
+    """The back end that runs it: onnxruntime."""
     runtime: str
+    """Which build of the back end to use."""
     @property
     def version_policy(self) -> ModelVersionPolicy: ...
     max_batch_size: int
+    """The most rows in one run. 0: the model has no batch axis, and shapes are used whole."""
     @property
     def input(self) -> RepeatedCompositeFieldContainer[ModelInput]: ...
     @property
@@ -912,6 +1039,7 @@ class ModelConfig(Message):
     @property
     def instance_group(self) -> RepeatedCompositeFieldContainer[ModelInstanceGroup]: ...
     default_model_filename: str
+    """In each version folder. Default model.onnx."""
     @property
     def cc_model_filenames(self) -> ScalarMap[str, str]: ...
     @property
@@ -995,6 +1123,7 @@ class ServerReadyResponse(Message):
 class ModelReadyRequest(Message):
     name: str
     version: str
+    """A positive integer in decimal; empty: any version will do."""
     def __init__(
         self,
         *,
@@ -1033,6 +1162,7 @@ class ServerMetadataResponse(Message):
 class ModelMetadataRequest(Message):
     name: str
     version: str
+    """Empty: the newest that is ready."""
     def __init__(
         self,
         *,
@@ -1042,10 +1172,15 @@ class ModelMetadataRequest(Message):
 
 @final
 class ModelMetadataResponse(Message):
+    """A model's signature."""
+
     @final
     class TensorMetadata(Message):
+        """One input or output."""
+
         name: str
         datatype: str
+        """BOOL, UINT8 to UINT64, INT8 to INT64, FP16, FP32, FP64, BF16 or BYTES."""
         @property
         def shape(self) -> RepeatedScalarFieldContainer[int]: ...
         def __init__(
@@ -1060,6 +1195,7 @@ class ModelMetadataResponse(Message):
     @property
     def versions(self) -> RepeatedScalarFieldContainer[str]: ...
     platform: str
+    """What runs the model, such as "onnxruntime_onnx"."""
     @property
     def inputs(self) -> RepeatedCompositeFieldContainer[ModelMetadataResponse.TensorMetadata]: ...
     @property
@@ -1076,6 +1212,8 @@ class ModelMetadataResponse(Message):
 
 @final
 class InferParameter(Message):
+    """A value of a request, response or tensor parameter."""
+
     bool_param: bool
     int64_param: int
     string_param: str
@@ -1095,6 +1233,10 @@ class InferParameter(Message):
 
 @final
 class InferTensorContents(Message):
+    """A tensor's elements in row-major order, in the one field that suits its datatype. The slow form: raw contents
+    travel without conversion. FP16 and BF16 have no field here.
+    """
+
     @property
     def bool_contents(self) -> RepeatedScalarFieldContainer[bool]: ...
     @property
@@ -1128,8 +1270,11 @@ class InferTensorContents(Message):
 class ModelInferRequest(Message):
     @final
     class InferInputTensor(Message):
+        """One input. Its elements are in `contents`, in raw_input_contents, or in shared memory."""
+
         name: str
         datatype: str
+        """The model's datatype for this input; nothing is converted."""
         @property
         def shape(self) -> RepeatedScalarFieldContainer[int]: ...
         @property
@@ -1149,6 +1294,8 @@ class ModelInferRequest(Message):
 
     @final
     class InferRequestedOutputTensor(Message):
+        """One output that the caller wants."""
+
         name: str
         @property
         def parameters(self) -> MessageMap[str, InferParameter]: ...
@@ -1161,7 +1308,9 @@ class ModelInferRequest(Message):
 
     model_name: str
     model_version: str
+    """Empty: the newest that is ready."""
     id: str
+    """Comes back in the response and in error messages."""
     @property
     def parameters(self) -> MessageMap[str, InferParameter]: ...
     @property
@@ -1186,6 +1335,8 @@ class ModelInferRequest(Message):
 class ModelInferResponse(Message):
     @final
     class InferOutputTensor(Message):
+        """One output."""
+
         name: str
         datatype: str
         @property
@@ -1207,7 +1358,9 @@ class ModelInferResponse(Message):
 
     model_name: str
     model_version: str
+    """The version that ran."""
     id: str
+    """The request's."""
     @property
     def parameters(self) -> MessageMap[str, InferParameter]: ...
     @property
@@ -1228,6 +1381,7 @@ class ModelInferResponse(Message):
 @final
 class ModelStreamInferResponse(Message):
     error_message: str
+    """Empty when the inference succeeded."""
     @property
     def infer_response(self) -> ModelInferResponse: ...
     def __init__(
@@ -1242,6 +1396,7 @@ class ModelStreamInferResponse(Message):
 class ModelConfigRequest(Message):
     name: str
     version: str
+    """Empty: the newest that is ready."""
     def __init__(
         self,
         *,
@@ -1263,7 +1418,9 @@ class ModelConfigResponse(Message):
 @final
 class ModelStatisticsRequest(Message):
     name: str
+    """Empty: every model."""
     version: str
+    """Empty: every version."""
     def __init__(
         self,
         *,
@@ -1273,8 +1430,11 @@ class ModelStatisticsRequest(Message):
 
 @final
 class StatisticDuration(Message):
+    """How often something happened and how long it took in all."""
+
     count: int
     ns: int
+    """Sum over all of them, nanoseconds."""
     def __init__(
         self,
         *,
@@ -1284,6 +1444,8 @@ class StatisticDuration(Message):
 
 @final
 class InferStatistics(Message):
+    """Counted once a request, whatever its rows."""
+
     @property
     def success(self) -> StatisticDuration: ...
     @property
@@ -1316,6 +1478,8 @@ class InferStatistics(Message):
 
 @final
 class InferResponseStatistics(Message):
+    """For decoupled models, by position of the response within its request."""
+
     @property
     def compute_infer(self) -> StatisticDuration: ...
     @property
@@ -1342,7 +1506,10 @@ class InferResponseStatistics(Message):
 
 @final
 class InferBatchStatistics(Message):
+    """Counted once a run, by number of rows."""
+
     batch_size: int
+    """Rows in the run."""
     @property
     def compute_input(self) -> StatisticDuration: ...
     @property
@@ -1362,7 +1529,9 @@ class InferBatchStatistics(Message):
 @final
 class MemoryUsage(Message):
     type: str
+    """CPU, CPU_PINNED or GPU."""
     id: int
+    """Which device of that type."""
     byte_size: int
     def __init__(
         self,
@@ -1377,8 +1546,11 @@ class ModelStatistics(Message):
     name: str
     version: str
     last_inference: int
+    """When the last request arrived, milliseconds since 1970; 0: none yet."""
     inference_count: int
+    """Rows inferred."""
     execution_count: int
+    """Runs of the model: inference_count / execution_count is the mean batch size."""
     @property
     def inference_stats(self) -> InferStatistics: ...
     @property
@@ -1414,6 +1586,8 @@ class ModelStatisticsResponse(Message):
 
 @final
 class ModelRepositoryParameter(Message):
+    """A value of a load or unload parameter."""
+
     bool_param: bool
     int64_param: int
     string_param: str
@@ -1432,7 +1606,9 @@ class ModelRepositoryParameter(Message):
 @final
 class RepositoryIndexRequest(Message):
     repository_name: str
+    """Empty: all repositories."""
     ready: bool
+    """True: only versions that are ready."""
     def __init__(
         self,
         *,
@@ -1447,7 +1623,9 @@ class RepositoryIndexResponse(Message):
         name: str
         version: str
         state: str
+        """UNKNOWN, READY, UNAVAILABLE, LOADING or UNLOADING."""
         reason: str
+        """Why it is in that state, where there is something to say."""
         def __init__(
             self,
             *,
@@ -1504,6 +1682,7 @@ class RepositoryModelUnloadResponse(Message):
 @final
 class SystemSharedMemoryStatusRequest(Message):
     name: str
+    """Empty: all regions."""
     def __init__(
         self,
         *,
@@ -1539,7 +1718,9 @@ class SystemSharedMemoryStatusResponse(Message):
 class SystemSharedMemoryRegisterRequest(Message):
     name: str
     key: str
+    """Name of the shared memory object, as given to shm_open."""
     offset: int
+    """Where the region begins in the object, bytes."""
     byte_size: int
     def __init__(
         self,
@@ -1557,6 +1738,7 @@ class SystemSharedMemoryRegisterResponse(Message):
 @final
 class SystemSharedMemoryUnregisterRequest(Message):
     name: str
+    """Empty: all regions."""
     def __init__(
         self,
         *,
@@ -1570,6 +1752,7 @@ class SystemSharedMemoryUnregisterResponse(Message):
 @final
 class CudaSharedMemoryStatusRequest(Message):
     name: str
+    """Empty: all regions."""
     def __init__(
         self,
         *,
@@ -1603,6 +1786,7 @@ class CudaSharedMemoryStatusResponse(Message):
 class CudaSharedMemoryRegisterRequest(Message):
     name: str
     raw_handle: bytes
+    """A cudaIpcMemHandle_t, as its owner got it."""
     device_id: int
     byte_size: int
     def __init__(
@@ -1621,6 +1805,7 @@ class CudaSharedMemoryRegisterResponse(Message):
 @final
 class CudaSharedMemoryUnregisterRequest(Message):
     name: str
+    """Empty: all regions."""
     def __init__(
         self,
         *,
@@ -1646,6 +1831,7 @@ class TraceSettingRequest(Message):
     @property
     def settings(self) -> MessageMap[str, TraceSettingRequest.SettingValue]: ...
     model_name: str
+    """Empty: the settings of all models."""
     def __init__(
         self,
         *,
