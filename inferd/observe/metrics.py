@@ -1,0 +1,266 @@
+"""Prometheus metrics of the server and its models. The one importer of prometheus_client.
+
+A custom collector reads what the models count anyway, when a scraper asks: a request costs nothing here. Never in here:
+counting, and durations that no Statistics holds.
+
+Two families of names. `inferd_*` are ours and follow Prometheus's conventions. `nv_*` are Triton's, exactly, so that
+dashboards and alerts made for it work. Triton's break the conventions: counters without `_total`, gauges
+ending in `_count`, microseconds as `_us`. They are exposed as untyped (OpenMetrics: unknown), for three reasons: prometheus_client
+would add `_total` to a counter's name; OpenMetrics forbids a counter without it; and `promtool check metrics` objects
+neither to the missing `_total` nor to `_count` of an untyped metric. PromQL does not look at the type. What promtool still says of
+the five `_us` names cannot be helped: the name is the complaint.
+"""
+
+from __future__ import annotations
+
+import logging
+from itertools import accumulate
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, UnknownMetricFamily
+from prometheus_client.registry import Collector
+
+from inferd.observe.scrape import ScrapeServer
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
+
+    from prometheus_client import Metric
+
+    from inferd._core.histogram import Histogram
+    from inferd.engine.model import Model
+    from inferd.engine.repository import Repository
+
+__all__ = ["Metrics"]
+
+log = logging.getLogger(__name__)
+
+STAGES = ("decode", "queue", "preprocess", "execute", "encode", "request")
+
+# Upper bounds of the duration histograms: 5 us, about a tiny model's whole run, to 10 s, in steps of 2 to 2.5.
+STAGE_BOUNDS_NS = (5_000, *(step * 10**zeros for zeros in range(3, 9) for step in (10, 25, 50)), 10**10)
+BATCH_BOUNDS_ROWS = tuple(2**exponent for exponent in range(11))
+
+FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")  # Triton's; each is always there, at 0 before its first
+
+# What a transport and the message pool count, by key of `server_counters`. Others appear under inferd_<key>.
+SERVER_METRICS = {
+    "connections": "Open client connections.",
+    "streams": "Open RPCs.",
+    "message_bytes": "Memory that messages hold, waiting requests and unread answers included.",
+}
+
+
+class Metrics(Collector):
+    """A collector over `repository`'s models and the counts that `server_counters` returns, called once a scrape.
+
+    server_counters: name -> value, on any thread; a name that ends in _total is a counter, any other a gauge.
+    build: labels of inferd_build_info, such as {"version": "0.1.0", "transport": "native"}.
+    """
+
+    def __init__(self, repository: Repository, server_counters: Callable[[], Mapping[str, float]], build: Mapping[str, str]) -> None:
+        self._repository = repository
+        self._server_counters = server_counters
+        self._build = dict(build)
+        self._cpu = _CpuTime()
+        self.registry = CollectorRegistry()
+        self.registry.register(self)
+        ProcessCollector(registry=self.registry)
+
+    def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
+        """Serves /metrics on threads of its own: the real port, and a function that ends it. StartError if the address is taken."""
+        server = ScrapeServer(host, port, self.wsgi_app())
+        server.start()
+        return server.server_port, server.close
+
+    def wsgi_app(self) -> WSGIApplication:
+        """GET /metrics in the format that the scraper prefers, and a line at / for people who look in."""
+        metrics_app = make_wsgi_app(self.registry)
+
+        def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            path = environ.get("PATH_INFO", "")
+            if path == "/metrics":
+                try:
+                    return metrics_app(environ, start_response)  # type: ignore[no-any-return]
+                except Exception:
+                    log.exception("metrics could not be collected")
+                    return _text(
+                        start_response, "500 Internal Server Error", "the metrics could not be collected; the log has the details\n"
+                    )
+            if path == "/":
+                return _text(start_response, "200 OK", "inferd: metrics for Prometheus are at /metrics\n")
+            return _text(start_response, "404 Not Found", "not here; metrics are at /metrics\n")
+
+        return app
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, once."""
+        models = self._models()
+        yield from _triton_families(models)
+        yield from _model_families(models)
+        yield from self._server_families()
+        yield from self._machine_families()
+
+    def _models(self) -> list[Model]:
+        """Each name and version once: while a version is being replaced there are two, and the ready one counts."""
+        unique: dict[tuple[str, int], Model] = {}
+        for model in self._repository.models():
+            key = model.name, model.version
+            if key not in unique or model.state == "READY":
+                unique[key] = model
+        return [unique[key] for key in sorted(unique)]
+
+    def _server_families(self) -> Iterator[Metric]:
+        yield InfoMetricFamily("inferd_build", "What this server is.", self._build)
+        for name, value in sorted(self._server_counters().items()):
+            documentation = SERVER_METRICS.get(name, f"{name.removesuffix('_total').replace('_', ' ').capitalize()}.")
+            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
+            yield family(f"inferd_{name}", documentation, value)
+
+    def _machine_families(self) -> Iterator[Metric]:
+        """Triton's gauges of the machine; where /proc does not say, none."""
+        busy = self._cpu.utilization()
+        if busy is not None:
+            yield GaugeMetricFamily("nv_cpu_utilization", "Share of all cores that was busy since the last scrape, 0 to 1.", busy)
+        total, available = _memory_bytes()
+        if total:
+            yield GaugeMetricFamily("nv_cpu_memory_total_bytes", "Memory of the machine.", total)
+            yield GaugeMetricFamily("nv_cpu_memory_used_bytes", "Memory of the machine that is in use.", total - available)
+
+
+def _text(start_response: StartResponse, status: str, text: str) -> list[bytes]:
+    body = text.encode()
+    start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
+    return [body]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Models
+
+
+def _labels(model: Model) -> list[str]:
+    return [model.name, str(model.version)]
+
+
+def _triton_families(models: Sequence[Model]) -> Iterator[Metric]:
+    values: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
+        ("nv_inference_request_success", "Requests answered.", lambda model: model.statistics.request.count),
+        ("nv_inference_count", "Rows of answered requests.", lambda model: model.statistics.rows),
+        ("nv_inference_exec_count", "Runs of the model, each over one batch.", lambda model: model.statistics.runs),
+        ("nv_inference_request_duration_us", "Time in the server, all answered requests.", lambda model: _us(model.statistics.request)),
+        ("nv_inference_queue_duration_us", "Time spent waiting, all requests.", lambda model: _us(model.statistics.queue)),
+        ("nv_inference_compute_input_duration_us", "Time of preprocess, all requests.", lambda model: _us(model.statistics.preprocess)),
+        ("nv_inference_compute_infer_duration_us", "Time of execute, all requests.", lambda model: _us(model.statistics.execute)),
+        ("nv_inference_compute_output_duration_us", "Time of encode, all requests.", lambda model: _us(model.statistics.encode)),
+        ("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),
+    )
+    for name, documentation, value in values:
+        family = UnknownMetricFamily(name, documentation, labels=["model", "version"])
+        for model in models:
+            family.add_metric(_labels(model), value(model))
+        yield family
+    failures = UnknownMetricFamily("nv_inference_request_failure", "Requests not answered.", labels=["model", "version", "reason"])
+    for model in models:
+        for reason in FAILURE_REASONS:
+            failures.add_metric([*_labels(model), reason], model.failures.get(reason, 0))
+    yield failures
+
+
+def _us(histogram: Histogram) -> int:
+    return histogram.sum_ns // 1000
+
+
+def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
+    gauges: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
+        ("inferd_model_ready", "1 when the version takes requests.", lambda model: model.state == "READY"),
+        ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
+        ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.depth),
+    )
+    for name, documentation, value in gauges:
+        family = GaugeMetricFamily(name, documentation, labels=["model", "version"])
+        for model in models:
+            family.add_metric(_labels(model), float(value(model)))
+        yield family
+    yield _refusals(models)
+    yield _stage_durations(models)
+    yield _batch_rows(models)
+
+
+def _refusals(models: Sequence[Model]) -> Metric:
+    family = CounterMetricFamily("inferd_refusals", "Requests refused or failed, by reason.", labels=["model", "version", "reason"])
+    for model in models:
+        for reason, count in sorted(model.failures.items()):
+            family.add_metric([*_labels(model), reason], count)
+    return family
+
+
+def _stage_durations(models: Sequence[Model]) -> Metric:
+    family = HistogramMetricFamily(
+        "inferd_stage_duration_seconds", "Time that answered requests spent in each stage.", labels=["model", "version", "stage"]
+    )
+    for model in models:
+        for stage in STAGES:
+            histogram: Histogram = getattr(model.statistics, stage)
+            counts = histogram.buckets(STAGE_BOUNDS_NS)
+            buckets = [(_le(bound / 1e9), count) for bound, count in zip(STAGE_BOUNDS_NS, counts, strict=True)]
+            # Read after the buckets: a request that ends in between may be missing from a bucket, never from the sum of all.
+            family.add_metric([*_labels(model), stage], [*buckets, ("+Inf", histogram.count)], histogram.sum_ns / 1e9)
+    return family
+
+
+def _batch_rows(models: Sequence[Model]) -> Metric:
+    family = HistogramMetricFamily("inferd_batch_rows", "Rows of each run of the model.", labels=["model", "version"])
+    for model in models:
+        runs = {rows: entry[0] for rows, entry in model.statistics.batch_sizes().items()}
+        below = [0, *BATCH_BOUNDS_ROWS]
+        in_bucket = [
+            sum(count for rows, count in runs.items() if low < rows <= high) for low, high in zip(below, BATCH_BOUNDS_ROWS, strict=False)
+        ]
+        buckets = [(_le(bound), count) for bound, count in zip(BATCH_BOUNDS_ROWS, accumulate(in_bucket), strict=True)]
+        family.add_metric(_labels(model), [*buckets, ("+Inf", sum(runs.values()))], sum(rows * count for rows, count in runs.items()))
+    return family
+
+
+def _le(bound: float) -> str:
+    """A bucket's label: 5e-06, 0.01, 1.0, as prometheus_client itself writes them."""
+    return repr(float(bound))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The machine
+
+
+class _CpuTime:
+    """Busy share of all cores between two looks at /proc/stat."""
+
+    def __init__(self) -> None:
+        self._seen = self._read()
+
+    def utilization(self) -> float | None:
+        """0 to 1, since the last call; None where /proc does not say or no time has passed."""
+        before, self._seen = self._seen, self._read()
+        if before is None or self._seen is None or self._seen[1] <= before[1]:
+            return None
+        return (self._seen[0] - before[0]) / (self._seen[1] - before[1])
+
+    @staticmethod
+    def _read() -> tuple[int, int] | None:
+        """Busy and total ticks of all cores since boot."""
+        try:
+            ticks = [int(word) for word in Path("/proc/stat").read_text("ascii").split("\n", 1)[0].split()[1:9]]
+        except OSError:
+            return None
+        return sum(ticks) - ticks[3] - ticks[4], sum(ticks)  # less idle and iowait
+
+
+def _memory_bytes() -> tuple[int, int]:
+    """Memory of the machine in all, and available; 0, 0 where /proc does not say."""
+    try:
+        lines = Path("/proc/meminfo").read_text("ascii").splitlines()
+    except OSError:
+        return 0, 0
+    kib = {name: int(words.split()[0]) for name, _, words in (line.partition(":") for line in lines)}
+    return kib.get("MemTotal", 0) * 1024, kib.get("MemAvailable", 0) * 1024

@@ -1,0 +1,140 @@
+"""A small HTTP server for scrapes: a WSGI app on a bounded number of threads. Never in here: what the app answers.
+
+A client can take one thread for `TIMEOUT_S` at most, however slowly it writes or reads; when all threads are taken, the
+next client is told so at once. One request a connection (HTTP/1.0), as a scraper needs it every few seconds.
+"""
+
+from __future__ import annotations
+
+import io
+import logging
+import socket
+import sys
+import threading
+import time
+from contextlib import suppress
+from socketserver import TCPServer
+from typing import TYPE_CHECKING, Any
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
+
+from inferd.errors import StartError
+
+if TYPE_CHECKING:
+    from wsgiref.types import WSGIApplication
+
+__all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer"]
+
+log = logging.getLogger(__name__)
+
+MAX_CONNECTIONS = 8  # answered at the same time, a thread each
+TIMEOUT_S = 10.0  # for one connection from accept to close
+POLL_S = 0.1  # how often the accepting thread looks for connections that are overdue
+BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n\r\ntoo many scrapes at once\n"
+
+
+class _Exchange(WSGIRequestHandler):
+    """One connection: reads a request, writes the app's answer."""
+
+    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
+        log.debug(format, *args)
+
+    def get_stderr(self) -> Any:
+        return io.StringIO()  # wsgiref's tracebacks of clients that went away: nobody's concern
+
+
+class ScrapeServer(WSGIServer):
+    """Serves `app` on host:port once `start` is called. Port 0 picks a free one; `server_port` is the real one.
+
+    StartError when the address is not to be had.
+    """
+
+    allow_reuse_port = False
+    request_queue_size = 16
+
+    def __init__(
+        self, host: str, port: int, app: WSGIApplication, *, max_connections: int = MAX_CONNECTIONS, timeout_s: float = TIMEOUT_S
+    ) -> None:
+        self._max_connections = max_connections
+        self._timeout_s = timeout_s
+        self._lock = threading.Lock()
+        self._open: dict[socket.socket, tuple[threading.Thread, float]] = {}  # connection -> its thread, when it is overdue
+        try:
+            self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
+            super().__init__((str(address[0]), port), _Exchange)
+        except OSError as error:
+            raise StartError(
+                f"metrics: cannot listen on {host} port {port}: {error.strerror}; choose another metrics_port (0 picks a free one, "
+                f"off serves none) or host"
+            ) from None
+        self.set_app(app)
+        self._accepting = threading.Thread(target=self.serve_forever, args=(POLL_S,), name="inferd-metrics", daemon=True)
+
+    def start(self) -> None:
+        self._accepting.start()
+
+    def close(self) -> None:
+        """Stops accepting, breaks off what is being answered, and waits for the threads."""
+        self.shutdown()
+        self._accepting.join()
+        self.server_close()
+        with self._lock:
+            threads = [thread for thread, _ in self._open.values()]
+            self._break_off(list(self._open))
+        for thread in threads:
+            thread.join()
+
+    @property
+    def connections(self) -> int:
+        """Connections that are being answered now."""
+        return len(self._open)
+
+    # What socketserver calls, on the accepting thread.
+
+    def server_bind(self) -> None:
+        TCPServer.server_bind(self)  # HTTPServer's would look our own name up in DNS
+        self.server_name, self.server_port = str(self.server_address[0]), int(self.server_address[1])
+        self.setup_environ()
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        thread = threading.Thread(target=self._exchange, args=(request, client_address), name="inferd-scrape", daemon=True)
+        with self._lock:
+            full = len(self._open) >= self._max_connections
+            if not full:
+                self._open[request] = thread, time.monotonic() + self._timeout_s
+        if full:
+            with suppress(OSError):
+                request.setblocking(False)
+                request.send(BUSY)
+            self.shutdown_request(request)
+            return
+        try:
+            thread.start()
+        except RuntimeError:  # no more threads in this process
+            with self._lock:
+                del self._open[request]
+            self.shutdown_request(request)
+
+    def service_actions(self) -> None:
+        now = time.monotonic()
+        with self._lock:
+            self._break_off([connection for connection, (_, overdue) in self._open.items() if now >= overdue])
+
+    def handle_error(self, request: Any, client_address: Any) -> None:
+        log.debug("a scrape was broken off: %r", sys.exception())
+
+    def _exchange(self, connection: socket.socket, client_address: Any) -> None:
+        try:
+            self.finish_request(connection, client_address)
+        except Exception:
+            self.handle_error(connection, client_address)
+        finally:
+            with self._lock:  # out of the table first: what is closed is never shut down by service_actions
+                del self._open[connection]
+            self.shutdown_request(connection)
+
+    @staticmethod
+    def _break_off(connections: list[socket.socket]) -> None:
+        """Ends the reads and writes that threads wait in."""
+        for connection in connections:
+            with suppress(OSError):
+                connection.shutdown(socket.SHUT_RDWR)
