@@ -1,0 +1,833 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""batcher: which requests run together, and when (see batcher.pxd).
+
+A Request waits in a Batcher, becomes part of a Batch, and is answered by Batch.deliver. Who owns it moves with it: the caller
+until put, the queue until poll or take, the batch until deliver. All of this happens with the GIL held, except that threads
+sleep in take, and large inputs are copied, without it.
+
+Never in here: models, sockets, protobuf; and, under the mutex, Python objects.
+"""
+
+cimport cython
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcpy, memset
+from posix.time cimport CLOCK_MONOTONIC, clockid_t, timespec
+
+from inferd._core.clock cimport monotonic_ns
+from inferd._core.histogram cimport Statistics
+from inferd._core.message cimport count_copied
+from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects
+
+import logging
+
+from inferd.errors import DeadlineExceeded, Internal, RequestError, ResourceExhausted, Unavailable
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef struct pthread_condattr_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
+    int pthread_mutex_destroy(pthread_mutex_t *mutex)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_trylock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
+    int pthread_condattr_init(pthread_condattr_t *attributes)
+    int pthread_condattr_setclock(pthread_condattr_t *attributes, clockid_t clock)
+    int pthread_condattr_destroy(pthread_condattr_t *attributes)
+    int pthread_cond_init(pthread_cond_t *condition, pthread_condattr_t *attributes)
+    int pthread_cond_destroy(pthread_cond_t *condition)
+    int pthread_cond_wait(pthread_cond_t *condition, pthread_mutex_t *mutex)
+    int pthread_cond_timedwait(pthread_cond_t *condition, pthread_mutex_t *mutex, const timespec *until)
+    int pthread_cond_signal(pthread_cond_t *condition)
+    int pthread_cond_broadcast(pthread_cond_t *condition)
+
+cdef enum:
+    COPY_BLOCKS = 128           # row blocks that are verified before any of them is copied
+    COPY_NOGIL_NBYTES = 65536   # at least this much is copied without the GIL: letting go of it costs more than a short copy
+    MIN_RETRY_NS = 1_000_000    # least and most that a refused client is told to wait
+    MAX_RETRY_NS = 1_000_000_000
+
+cdef struct Block:              # one memcpy of the preprocess stage
+    char *to
+    const char *source
+    Py_ssize_t nbytes
+
+log = logging.getLogger("inferd.batcher")
+
+
+# ---- a request ---------------------------------------------------------------------------------------------------
+
+cdef class Request:
+    """One inference on its way. Subclasses bring the inputs and make the answer: codec.InferRequest, local.LocalRequest."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.received_ns = monotonic_ns()
+        self.entry.deadline_ns = INT64_MAX
+
+    def __dealloc__(self):
+        if self.inputs != self.room:
+            free(self.inputs)
+
+    cdef int reserve_inputs(self, int count) except -1:
+        cdef TensorView *views = self.room
+        if count < 0 or count > MAX_TENSORS:
+            raise ValueError(f"expected 0 to {<int>MAX_TENSORS} inputs, got {count}")
+        if count > INLINE_INPUTS:
+            views = <TensorView *>calloc(count, sizeof(TensorView))
+            if views == NULL:
+                raise MemoryError
+        else:
+            memset(views, 0, sizeof(self.room))
+        if self.inputs != self.room:
+            free(self.inputs)
+        self.inputs = views
+        self.input_count = count
+        return 0
+
+    cpdef check(self, Signature signature):
+        cdef int64_t nbytes = 0
+        cdef int i
+        signature.check(self.inputs, self.input_count, &self.entry.rows, &self.entry.shape_key)
+        for i in range(self.input_count):
+            nbytes += self.inputs[i].nbytes
+        self.entry.nbytes = nbytes
+        self.signature = signature
+
+    cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")
+
+    def prefer(self, uint32_t priority=0, int64_t timeout_ns=0):
+        """The caller's wishes about the queue: a priority level (1 is first, 0: the model's default) and how long it may wait
+        (0: as long as the deadline lets it). The model's queue policy decides whether they count. Before Batcher.put."""
+        self.entry.priority = priority
+        self.entry.timeout_ns = max(timeout_ns, 0)
+
+    @property
+    def rows(self):
+        """Rows that it adds to a batch, once checked."""
+        return self.entry.rows
+
+    cpdef cancel(self):
+        """The caller went away: nothing will be answered. On the loop's thread; later calls do nothing."""
+        cdef Batch batch = self.batch
+        if self.entry.cancelled:
+            return
+        self.entry.cancelled = True
+        if self.entry.state == WAITING:
+            (<Batcher>self.entry.batcher).withdraw(self)
+        elif batch is not None:
+            batch.alive -= 1
+            if batch.alive == 0:
+                batch.stop()
+
+
+# ---- a batch -------------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.freelist(8)
+cdef class Batch:
+    """Requests that run together: gather, encode or fail, deliver. Made by a Batcher."""
+
+    cpdef tuple input_shape(self, int index):
+        """Shape of input `index` of the run: (rows, dims...) with a batch axis, else the request's own shape."""
+        cdef Request first = self.requests[0]
+        cdef TensorView *view
+        cdef int axis
+        if index < 0 or index >= first.input_count:
+            raise IndexError(f"input {index} of {first.input_count}")
+        view = &first.inputs[index]
+        shape = [view.shape[axis] for axis in range(view.rank)]
+        if first.signature is not None and first.signature.max_batch_size > 0:
+            shape[0] = self.rows
+        return tuple(shape)
+
+    cpdef gather(self, Tensors inputs):
+        """The preprocess stage: every row is written once, at its place in the run's input arrays.
+
+        Sizes were checked against the signature; they are verified again against the arrays, so that a fault elsewhere is an
+        Internal error and never a write behind an array.
+        """
+        cdef Block blocks[COPY_BLOCKS]
+        cdef int pending = 0
+        cdef int64_t first_row = 0
+        cdef Request request
+        cdef int i
+        for request in self.requests:
+            if request.input_count != inputs.count:
+                raise Internal("the model's input buffers do not fit the request; this is a fault of the server")
+            for i in range(inputs.count):
+                if inputs.views[i].datatype == BYTES:
+                    gather_objects(request, inputs, i, first_row)
+                    continue
+                place_rows(&blocks[pending], &request.inputs[i], inputs, i, first_row, request.entry.rows)
+                pending += 1
+                if pending == COPY_BLOCKS:
+                    copy_blocks(blocks, pending)
+                    pending = 0
+            first_row += request.entry.rows
+        copy_blocks(blocks, pending)
+        self.gathered_ns = monotonic_ns()
+
+    cpdef encode(self, Tensors outputs):
+        """The encode stage: every request that somebody still waits for makes its answer. One that cannot fails alone."""
+        cdef Py_ssize_t first_row = 0
+        cdef Request request
+        self.executed_ns = monotonic_ns()
+        for request in self.requests:
+            if not request.entry.cancelled:
+                try:
+                    request.respond(outputs, first_row)
+                except RequestError as error:
+                    request.error = error
+                except Exception:
+                    log.exception("model %s: encoding an answer failed", self.batcher.name)
+                    request.error = Internal(f"model {self.batcher.name}: the answer could not be encoded; the server's log has the details")
+            first_row += request.entry.rows
+        self.encoded_ns = monotonic_ns()
+
+    cpdef fail(self, error):
+        """The run gave no outputs: each request of this batch is answered with `error`, a RequestError."""
+        cdef Request request
+        self.failed = True
+        for request in self.requests:
+            request.error = error
+            request.answer = None
+        self.encoded_ns = monotonic_ns()
+
+    cpdef bint expire(self, int64_t now_ns):
+        """Ends the run when the deadline of every request that somebody waits for has passed. On the loop's thread."""
+        cdef Request request
+        if self.delivered or self.terminated or self.alive == 0:
+            return False
+        for request in self.requests:
+            if not request.entry.cancelled and request.entry.deadline_ns > now_ns:
+                return False
+        self.stop()
+        return True
+
+    cdef stop(self):
+        terminate, self.terminate = self.terminate, None
+        if terminate is not None:
+            self.terminated = True
+            terminate(self)
+
+    cpdef deliver(self):
+        """Answers every request: on the loop's thread, once; a second time does nothing. The batch holds no request afterwards."""
+        cdef list requests = self.requests
+        cdef list dropped = self.dropped
+        cdef Request request
+        cdef int64_t now_ns = monotonic_ns()
+        if self.delivered:
+            return
+        self.delivered = True
+        self.requests = []
+        self.dropped = []
+        self.terminate = None
+        if self.encoded_ns and not self.failed:
+            self.statistics.record_run(self.rows, self.gathered_ns - self.taken_ns, self.executed_ns - self.gathered_ns,
+                                       self.encoded_ns - self.executed_ns)
+        for request in requests:
+            self.answer(request, now_ns)
+        for request in dropped:
+            self.refuse(request, now_ns)
+
+    cdef answer(self, Request request, int64_t now_ns):
+        """Gives one request of the run its answer or error. What a call raises is logged and stops no other."""
+        call, answer, error = request.call, request.answer, request.error
+        request.call = request.answer = request.batch = None
+        request.entry.state = IDLE
+        if request.entry.cancelled or call is None:
+            self.batcher.cancelled += 1
+            return
+        if error is None and answer is not None:
+            self.statistics.record_request(
+                request.entry.rows, request.entry.queued_ns - request.received_ns, self.taken_ns - request.entry.queued_ns,
+                self.gathered_ns - self.taken_ns, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns,
+                now_ns - request.received_ns)
+        else:
+            self.batcher.failed += 1
+            error = error or Internal(f"model {self.batcher.name}: the request got no answer; this is a fault of the server")
+        try:
+            if error is None:
+                call.reply(answer)
+            else:
+                call.fail(error)
+        except Exception:
+            log.exception("model %s: an answer could not be delivered", self.batcher.name)
+
+    cdef refuse(self, Request request, int64_t now_ns):
+        """Answers one request that never ran: its time ran out, or its caller went away."""
+        call = request.call
+        request.call = request.batch = None
+        request.entry.state = IDLE
+        if request.entry.cancelled or call is None:
+            self.batcher.cancelled += 1
+            return
+        self.batcher.expired += 1
+        waited_ms = (now_ns - request.entry.queued_ns) / 1e6
+        limit = "its deadline" if call.deadline_ns <= request.entry.deadline_ns else "the timeout of the model's queue policy"
+        try:
+            call.fail(DeadlineExceeded(
+                f"model {self.batcher.name}: {limit} passed while the request waited in the queue ({waited_ms:.1f} ms), so it was not "
+                "run; allow more time, or send fewer requests at once", reason="queue_timeout"))
+        except Exception:
+            log.exception("model %s: a refusal could not be delivered", self.batcher.name)
+
+    @property
+    def run_ns(self):
+        """How long gather, run and encode took together; 0 before they are over."""
+        return self.encoded_ns - self.taken_ns if self.encoded_ns else 0
+
+    @property
+    def execute_ns(self):
+        """How long the model itself ran; 0 before that is over, or if it failed."""
+        return self.executed_ns - self.gathered_ns if self.executed_ns else 0
+
+    @property
+    def finished_ns(self):
+        """Monotonic time at which the run was encoded or failed; 0 before."""
+        return self.encoded_ns
+
+
+cdef inline int place_rows(Block *block, TensorView *view, Tensors arrays, int index, int64_t first_row, int64_t rows) except -1:
+    """Where the bytes of one input go. Raises Internal when they do not fit there."""
+    cdef ArrayView *array = &arrays.views[index]
+    cdef Py_ssize_t nbytes = rows * array.row_nbytes if arrays.batched else array.row_nbytes
+    if view.nbytes != nbytes or view.datatype != array.datatype or (
+            first_row + rows > array.shape[0] if arrays.batched else first_row > 0):
+        raise Internal(f"input {index}: {view.nbytes} bytes do not fit the model's buffer for {rows} rows; this is a fault of the server")
+    block.to = array.data + (first_row * array.row_nbytes if arrays.batched else 0)
+    block.source = view.data
+    block.nbytes = nbytes
+    return 0
+
+
+cdef int gather_objects(Request request, Tensors inputs, int index, int64_t first_row) except -1:
+    try:
+        fill_objects(&request.inputs[index], inputs.arrays[index], first_row)
+    except ValueError as error:
+        raise Internal(f"input {index}: {error}; this is a fault of the server") from None
+    count_copied(request.inputs[index].nbytes)
+    return 0
+
+
+cdef int copy_blocks(Block *blocks, int count) except -1:
+    """Copies verified blocks. Their memory belongs to requests of a batch, which holds them until it is delivered."""
+    cdef Py_ssize_t total = 0
+    cdef int i
+    for i in range(count):
+        total += blocks[i].nbytes
+    if total < COPY_NOGIL_NBYTES:
+        for i in range(count):
+            memcpy(blocks[i].to, blocks[i].source, blocks[i].nbytes)
+    else:
+        with nogil:
+            for i in range(count):
+                memcpy(blocks[i].to, blocks[i].source, blocks[i].nbytes)
+    count_copied(total)
+    return 0
+
+
+# ---- the policy ----------------------------------------------------------------------------------------------------
+
+cdef int64_t after(int64_t time_ns, int64_t duration_ns) noexcept nogil:
+    """time + duration, both >= 0; INT64_MAX where that does not fit."""
+    return INT64_MAX if duration_ns > INT64_MAX - time_ns else time_ns + duration_ns
+
+
+@cython.final
+cdef class BatchQueue:
+    """Which of the waiting requests run together, and when. It decides from its arguments alone.
+
+    - Requests wait in priority levels, 1 first, each in order of arrival. A request with no level, or one that is not there,
+      gets the default level.
+    - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
+      shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
+      no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
+      A batch is made of the first SCAN_LIMIT requests that wait.
+    - Without a delay, a batch is due at once. With one it is due when it can grow no further, when it has exactly as many rows
+      as one of preferred_rows (the largest that is there), when it has at least the largest of them, when its oldest
+      request has waited max_delay_ns, or when a request would expire before that. After the delay, preferred_rows don't matter.
+    - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
+      it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
+    - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more.
+
+    Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
+    dropping by the requests that wait, and nothing is looked at before the earliest deadline.
+
+    queue_policies: (max_queue_size or 0, default_timeout_ns or 0, allow_timeout_override) of each level, level 1 first.
+    """
+
+    def __cinit__(self, int64_t max_rows=1, *, int64_t max_delay_ns=0, preferred_rows=(), int64_t max_queue_requests=4096,
+                  int priority_levels=0, uint32_t default_priority=0, queue_policies=()):
+        cdef int64_t rows
+        self.level_count = max(priority_levels, 1)
+        if max_rows < 1 or max_delay_ns < 0 or max_queue_requests < 1 or priority_levels < 0:
+            raise ValueError("expected max_rows and max_queue_requests of 1 or more, max_delay_ns and priority_levels of 0 or more")
+        if default_priority > <uint32_t>self.level_count:
+            raise ValueError(f"default_priority: expected at most {self.level_count} (priority_levels), got {default_priority}")
+        if len(queue_policies) > self.level_count:
+            raise ValueError(f"queue_policies: expected at most {self.level_count}, got {len(queue_policies)}")
+        self.max_rows = max_rows
+        self.max_delay_ns = max_delay_ns
+        self.max_requests = max_queue_requests
+        self.default_level = max(default_priority, 1)
+        self.max_preferred_rows = max(preferred_rows, default=max_rows)
+        self.next_deadline_ns = INT64_MAX
+        self.entries = {}
+        self.levels = <Level *>calloc(self.level_count, sizeof(Level))
+        if self.levels == NULL:
+            raise MemoryError
+        for i, (limit, timeout_ns, override) in enumerate(queue_policies):
+            self.levels[<int>i].max_requests = limit
+            self.levels[<int>i].timeout_ns = timeout_ns
+            self.levels[<int>i].timeout_override = override
+        if preferred_rows:
+            self.preferred = <bint *>calloc(max_rows + 1, sizeof(bint))
+            if self.preferred == NULL:
+                raise MemoryError
+            for rows in preferred_rows:
+                if rows < 1 or rows > max_rows:
+                    raise ValueError(f"preferred_rows: expected 1 to {max_rows} (max_rows), got {rows}")
+                self.preferred[rows] = True
+
+    def __dealloc__(self):
+        for address in self.entries.values():
+            free(<void *><uint64_t>address)
+        free(self.levels)
+        free(self.preferred)
+
+    cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:
+        cdef Level *level
+        cdef int64_t timeout_ns
+        if entry.priority == 0 or entry.priority > <uint32_t>self.level_count:
+            entry.priority = self.default_level
+        level = &self.levels[entry.priority - 1]
+        if self.requests >= self.max_requests:
+            return QUEUE_FULL
+        if level.max_requests > 0 and level.requests >= level.max_requests:
+            return LEVEL_FULL
+        timeout_ns = level.timeout_ns
+        if level.timeout_override and entry.timeout_ns > 0 and (timeout_ns == 0 or entry.timeout_ns < timeout_ns):
+            timeout_ns = entry.timeout_ns
+        if timeout_ns > 0:
+            entry.deadline_ns = min(entry.deadline_ns, after(now_ns, timeout_ns))
+        entry.queued_ns = now_ns
+        entry.state = WAITING
+        entry.next = NULL
+        entry.previous = level.last
+        if level.last != NULL:
+            level.last.next = entry
+        else:
+            level.first = entry
+        level.last = entry
+        level.requests += 1
+        self.requests += 1
+        self.nbytes += entry.nbytes
+        self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+        return ADMITTED
+
+    cdef void remove(self, Entry *entry) noexcept nogil:
+        cdef Level *level = &self.levels[entry.priority - 1]
+        if entry.previous != NULL:
+            entry.previous.next = entry.next
+        else:
+            level.first = entry.next
+        if entry.next != NULL:
+            entry.next.previous = entry.previous
+        else:
+            level.last = entry.previous
+        entry.next = entry.previous = NULL
+        entry.state = TAKEN
+        level.requests -= 1
+        self.requests -= 1
+        self.nbytes -= entry.nbytes
+
+    cdef Entry *first_from(self, int level) noexcept nogil:
+        """The first entry of that level or the next one that has any; level counts from 0."""
+        while level < self.level_count:
+            if self.levels[level].first != NULL:
+                return self.levels[level].first
+            level += 1
+        return NULL
+
+    cdef Entry *following(self, Entry *entry) noexcept nogil:
+        return entry.next if entry.next != NULL else self.first_from(entry.priority)
+
+    cdef int64_t due(self, int64_t now_ns) noexcept nogil:
+        cdef int count = 0
+        if self.requests == 0:
+            return INT64_MAX
+        if self.max_delay_ns == 0:
+            return now_ns
+        return self.decide(now_ns, &count)
+
+    cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
+        """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
+        cdef Entry *head = self.first_from(0)
+        cdef Entry *entry = head
+        cdef int64_t rows = 0
+        cdef int64_t oldest_ns = INT64_MAX
+        cdef int64_t deadline_ns = INT64_MAX
+        cdef int64_t until_ns
+        cdef int preferred_count = 0
+        cdef int looked = 0
+        cdef bint closed = False
+        count[0] = 0
+        while entry != NULL and looked < SCAN_LIMIT and not closed:
+            looked += 1
+            if entry.shape_key == head.shape_key:
+                if rows + entry.rows > self.max_rows and count[0] > 0:
+                    closed = True
+                    break
+                rows += entry.rows
+                count[0] += 1
+                oldest_ns = min(oldest_ns, entry.queued_ns)
+                closed = rows >= self.max_rows
+                if self.preferred != NULL and rows <= self.max_rows and self.preferred[rows]:
+                    preferred_count = count[0]
+            deadline_ns = min(deadline_ns, entry.deadline_ns)
+            entry = self.following(entry)
+        until_ns = after(oldest_ns, self.max_delay_ns)
+        if now_ns >= until_ns or deadline_ns <= until_ns:
+            return now_ns
+        if preferred_count > 0:
+            count[0] = preferred_count
+            return now_ns
+        if closed or rows >= self.max_preferred_rows:
+            return now_ns
+        return until_ns
+
+    cdef Entry *form(self, int64_t now_ns) noexcept nogil:
+        cdef Entry *head = self.first_from(0)
+        cdef Entry *entry = head
+        cdef Entry *following
+        cdef Entry *last = NULL
+        cdef uint64_t shape_key
+        cdef int64_t rows = 0
+        cdef int count = SCAN_LIMIT
+        cdef int looked = 0
+        if head == NULL or (self.max_delay_ns > 0 and self.decide(now_ns, &count) > now_ns):
+            return NULL
+        shape_key = head.shape_key
+        while entry != NULL and looked < SCAN_LIMIT and count > 0:
+            looked += 1
+            following = self.following(entry)
+            if entry.shape_key == shape_key:
+                if last != NULL and rows + entry.rows > self.max_rows:
+                    break
+                rows += entry.rows
+                count -= 1
+                self.remove(entry)
+                if last != NULL:
+                    last.next = entry
+                last = entry
+            entry = following
+        return head
+
+    cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil:
+        cdef Entry *dropped = NULL
+        cdef Entry *entry
+        cdef Entry *following
+        if now_ns < self.next_deadline_ns:
+            return NULL
+        self.next_deadline_ns = INT64_MAX
+        entry = self.first_from(0)
+        while entry != NULL:
+            following = self.following(entry)
+            if entry.deadline_ns <= now_ns:
+                self.remove(entry)
+                entry.next = dropped
+                dropped = entry
+            else:
+                self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+            entry = following
+        return dropped
+
+    # ---- the same with integers, for tests ----
+
+    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0, int64_t nbytes=0):
+        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError when the queue is full."""
+        cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
+        if entry == NULL:
+            raise MemoryError
+        entry.rows = rows
+        entry.shape_key = shape_key
+        entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
+        entry.priority = priority
+        entry.timeout_ns = timeout_ns
+        entry.nbytes = nbytes
+        status = self.admit(entry, now_ns)
+        if status != ADMITTED:
+            free(entry)
+            raise OverflowError("the queue is full" if status == QUEUE_FULL else "the priority level is full")
+        self.last_id += 1
+        entry.owner = <void *>self.last_id
+        self.entries[self.last_id] = <uint64_t>entry
+        return self.last_id
+
+    def take(self, int64_t now_ns):
+        """(ids of the batch that is due, ids of the expired)."""
+        dropped = self.freed(self.drop_expired(now_ns))
+        return self.freed(self.form(now_ns)), dropped
+
+    def expire(self, int64_t now_ns):
+        return self.freed(self.drop_expired(now_ns))
+
+    def cancel(self, int64_t id):
+        cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
+        self.remove(entry)
+        self.freed(entry)
+
+    def due_ns(self, int64_t now_ns):
+        """When a batch is due; None while nothing waits."""
+        cdef int64_t due_ns = self.due(now_ns)
+        return None if due_ns == INT64_MAX else due_ns
+
+    cdef list freed(self, Entry *entry):
+        cdef Entry *following
+        ids = []
+        while entry != NULL:
+            following = entry.next
+            id = <int64_t>entry.owner
+            del self.entries[id]
+            ids.append(id)
+            free(entry)
+            entry = following
+        return ids
+
+
+cdef inline void release(Entry *entry, Request request) noexcept:
+    """Ends the queue's hold on a request that has left it."""
+    entry.next = NULL
+    entry.batcher = NULL
+    entry.owner = NULL
+    Py_DECREF(request)
+
+
+# ---- the mechanism -------------------------------------------------------------------------------------------------
+
+@cython.final
+@cython.no_gc_clear                 # __dealloc__ needs the queue
+cdef class Batcher:
+    """A BatchQueue between the threads that put and those that take; the keywords are BatchQueue's.
+
+    statistics: where delivered batches are recorded. name: the model, for messages.
+
+    Everything that changes the queue holds the GIL and the mutex; a thread that waits in take only reads it, under the mutex
+    alone. One sleeper is woken at a time: it takes what is due, and wakes the next if more is.
+    """
+
+    def __cinit__(self, int64_t max_rows, Statistics statistics not None, *, str name not None="", **policy):
+        cdef pthread_condattr_t attributes
+        self.queue = BatchQueue(max_rows, **policy)
+        self.statistics = statistics
+        self.name = name or "(unnamed)"
+        pthread_condattr_init(&attributes)
+        pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
+        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.ready, &attributes) != 0:
+            raise MemoryError
+        pthread_condattr_destroy(&attributes)
+
+    def __dealloc__(self):
+        cdef Entry *entry = self.queue.first_from(0)
+        cdef Entry *following
+        while entry != NULL:                # nobody will take these
+            following = self.queue.following(entry)
+            self.queue.remove(entry)
+            release(entry, <Request>entry.owner)
+            entry = following
+        pthread_cond_destroy(&self.ready)
+        pthread_mutex_destroy(&self.mutex)
+
+    cdef inline void lock(self) noexcept:
+        """Takes the mutex with the GIL held. Lets go of the GIL only if it has to wait, which is for a sleeper's short look."""
+        if pthread_mutex_trylock(&self.mutex) != 0:
+            with nogil:
+                pthread_mutex_lock(&self.mutex)
+
+    cdef inline bint wakes(self, int64_t now_ns) noexcept nogil:
+        """Under the mutex: whether to signal a sleeper, once the mutex is free again."""
+        if self.waiting == 0 or self.woken or self.queue.due(now_ns) > now_ns:
+            return False
+        self.woken = True
+        return True
+
+    cpdef bint put(self, Request request, call) except? -1:
+        """Lets a checked request wait for its turn, on behalf of `call`. True when nothing else waited: an inline instance must
+        be scheduled. The queue holds the request until it is taken. Raises ResourceExhausted (full) or Unavailable (closed)."""
+        cdef Entry *entry = &request.entry
+        cdef int64_t now_ns = monotonic_ns()
+        cdef int64_t waited
+        cdef int status
+        cdef bint wake
+        if entry.state != IDLE or entry.cancelled or request.call is not None:
+            raise ValueError("a request waits for one call at a time")
+        if self.closed:
+            raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may answer")
+        entry.deadline_ns = call.deadline_ns
+        call.request = request
+        entry.owner = <void *>request
+        entry.batcher = <void *>self
+        self.lock()
+        waited = self.queue.requests
+        status = self.queue.admit(entry, now_ns)
+        wake = status == ADMITTED and self.wakes(now_ns)
+        pthread_mutex_unlock(&self.mutex)
+        if status != ADMITTED:
+            call.request = None
+            raise self.full(status, entry.priority)
+        Py_INCREF(request)                  # the queue's own reference
+        request.call = call
+        if wake:
+            pthread_cond_signal(&self.ready)
+        return waited == 0
+
+    cdef full(self, int status, uint32_t priority):
+        cdef Level *level = &self.queue.levels[priority - 1]
+        if status == LEVEL_FULL:
+            what = f"priority level {priority} of its queue is full: {level.requests} requests wait, the most that max_queue_size of the level's queue policy allows"
+        else:
+            what = f"its queue is full: {self.queue.requests} requests wait, the most that max_queue_requests allows"
+        return ResourceExhausted(f"model {self.name}: {what}; retry later, or have the limit raised", reason="queue_full",
+                                 retry_after_ns=self.retry_ns())
+
+    cdef int64_t retry_ns(self):
+        """When half of what waits now will have run, by the mean of the runs so far."""
+        cdef int64_t runs = self.queue.requests // self.queue.max_rows // 2 + 1
+        cdef int64_t run_ns = <int64_t>(self.statistics.run.sum_ns // max(self.statistics.run.count, 1))
+        return min(max(runs * run_ns, MIN_RETRY_NS), MAX_RETRY_NS)
+
+    def take(self):
+        """Waits, without the GIL, until a batch is due. None: close or dismiss was called, and nothing is left for this thread."""
+        cdef Batch batch
+        while True:
+            # The queue is emptied with the GIL held, not at the moment of waking: what comes while this thread waits for the
+            # GIL still joins the batch.
+            batch = self.poll()
+            if batch is not None:
+                return batch
+            with nogil:
+                more = self.wait()
+            if not more:
+                return None
+
+    cdef bint wait(self) noexcept nogil:
+        """Sleeps until something is due (True), or this thread is to leave (False)."""
+        cdef int64_t now_ns, due_ns
+        cdef timespec until
+        cdef bint more = True
+        pthread_mutex_lock(&self.mutex)
+        while True:
+            if self.queue.requests == 0 and (self.closed or self.leaving > 0):
+                self.leaving -= self.leaving > 0
+                more = False
+                break
+            now_ns = monotonic_ns()
+            due_ns = self.queue.due(now_ns)
+            if due_ns <= now_ns or self.closed:
+                break
+            self.waiting += 1
+            if due_ns == INT64_MAX:
+                pthread_cond_wait(&self.ready, &self.mutex)
+            else:
+                until.tv_sec = due_ns // 1_000_000_000
+                until.tv_nsec = due_ns % 1_000_000_000
+                pthread_cond_timedwait(&self.ready, &self.mutex, &until)
+            self.waiting -= 1
+            self.woken = False
+        pthread_mutex_unlock(&self.mutex)
+        return more
+
+    cpdef Batch poll(self):
+        """The batch that is due now, or expired requests alone, or None. Never waits."""
+        cdef int64_t now_ns
+        cdef Entry *dropped
+        cdef Entry *taken
+        cdef bint wake
+        if self.queue.requests == 0:
+            return None
+        self.lock()
+        now_ns = monotonic_ns()
+        dropped = self.queue.drop_expired(now_ns)
+        taken = self.queue.form(now_ns)
+        wake = self.wakes(now_ns)
+        pthread_mutex_unlock(&self.mutex)
+        if wake:
+            pthread_cond_signal(&self.ready)
+        return self.batch_of(taken, dropped, now_ns)
+
+    cpdef Batch expire(self, int64_t now_ns):
+        """A batch of the requests whose time has run out, to be delivered; or None."""
+        cdef Entry *dropped
+        if now_ns < self.queue.next_deadline_ns:
+            return None
+        self.lock()
+        dropped = self.queue.drop_expired(now_ns)
+        pthread_mutex_unlock(&self.mutex)
+        return self.batch_of(NULL, dropped, now_ns)
+
+    cdef Batch batch_of(self, Entry *taken, Entry *dropped, int64_t now_ns):
+        """Moves entries, and the queue's references to their requests, into a new batch; None if there are none."""
+        cdef Batch batch
+        cdef Entry *entry
+        cdef Request request
+        if taken == NULL and dropped == NULL:
+            return None
+        batch = Batch.__new__(Batch)
+        batch.requests = []
+        batch.dropped = []
+        batch.taken_ns = now_ns
+        batch.statistics = self.statistics
+        batch.batcher = self
+        while taken != NULL:
+            entry, taken = taken, taken.next
+            request = <Request>entry.owner
+            release(entry, request)
+            if entry.cancelled:             # between leaving the queue and now
+                batch.dropped.append(request)
+            else:
+                batch.requests.append(request)
+                batch.rows += entry.rows
+                batch.alive += 1
+                request.batch = batch
+        while dropped != NULL:
+            entry, dropped = dropped, dropped.next
+            request = <Request>entry.owner
+            release(entry, request)
+            batch.dropped.append(request)
+        return batch
+
+    cdef void withdraw(self, Request request) noexcept:
+        self.lock()
+        self.queue.remove(&request.entry)
+        pthread_mutex_unlock(&self.mutex)
+        release(&request.entry, request)
+        request.call = None
+        self.cancelled += 1
+
+    def dismiss(self):
+        """One thread that waits in take, now or later, is to get None as soon as nothing is queued. `leaving` is 0 once it has."""
+        self.lock()
+        self.leaving += 1
+        pthread_mutex_unlock(&self.mutex)
+        pthread_cond_broadcast(&self.ready)
+
+    def close(self):
+        """Puts are refused from now on. What is queued is taken at once, without any delay; then take returns None to everyone."""
+        self.lock()
+        self.closed = True
+        self.queue.max_delay_ns = 0
+        pthread_mutex_unlock(&self.mutex)
+        pthread_cond_broadcast(&self.ready)
+
+    @property
+    def depth(self):
+        """Requests that wait."""
+        return self.queue.requests
+
+    @property
+    def depth_bytes(self):
+        """Bytes of their inputs."""
+        return self.queue.nbytes
