@@ -20,6 +20,7 @@ cdef enum:
     MAX_STATUS_CHARACTERS = 2048    # most characters of a status message
 
 
+@cython.no_gc                           # its one cycle, through request, is broken when it is answered or abandoned
 cdef class Call:
     """One RPC. Subclasses, one a transport, say how it is answered; tests may make it by hand.
 

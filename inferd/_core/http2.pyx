@@ -1,0 +1,812 @@
+# cython: language_level=3
+# http2: the server's side of HTTP/2 for gRPC, over libnghttp2, sans-I/O: bytes come in by `buffer_updated`, calls go out to
+# the service, bytes leave through a `write` callable. libnghttp2 does framing, HPACK, flow control and protocol checks.
+# Never in here: sockets, event loops, protobuf.
+#
+# Ownership: the stream holds one reference to its Http2Call from on_begin_headers to on_stream_close (or to close(), since
+# deleting an nghttp2 session closes no stream). nghttp2 copies what it sends before the callbacks return, so an answer's
+# memory is free as soon as its last byte was read. All callbacks run inside receive() or flush(), with the GIL held; none raises.
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.object cimport PyObject
+from cpython.ref cimport Py_DECREF, Py_INCREF
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy
+
+from inferd._core.clock cimport monotonic_ns
+from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
+from inferd._core.message cimport PREFIX_NBYTES, Message, framed, new_message
+from inferd._core.nghttp2 cimport *
+
+from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
+
+cdef enum:
+    RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
+    SEND_NBYTES = 256 << 10             # bytes gathered for one write
+    MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
+    MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read
+    MAX_SETTINGS = 32                   # entries of one SETTINGS frame
+    MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
+    RESET_BURST = 1000                  # streams that a client may open and reset at once,
+    RESET_RATE = 33                     # and how many more a second
+    MAX_METADATA = 128                  # metadata entries of one call
+
+cdef enum Kind:                         # Method.kind
+    UNKNOWN = 0
+    INFER = 1
+    UNARY = 2
+    STREAM = 3
+
+KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
+
+NOT_HTTP_2 = b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge.\n"
+HTTP_1_ANSWER = (
+    b"HTTP/1.1 505 HTTP Version Not Supported\r\nContent-Type: text/plain; charset=utf-8\r\nConnection: close\r\n"
+    b"Content-Length: %d\r\n\r\n%b" % (len(NOT_HTTP_2), NOT_HTTP_2)
+)
+
+cdef inline nghttp2_nv constant_header(bytes name, bytes value):
+    """A header over bytes objects that live as long as the module: nghttp2 need not copy them."""
+    cdef nghttp2_nv header
+    header.name = <uint8_t *>PyBytes_AS_STRING(name)
+    header.namelen = PyBytes_GET_SIZE(name)
+    header.value = <uint8_t *>PyBytes_AS_STRING(value)
+    header.valuelen = PyBytes_GET_SIZE(value)
+    header.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+    return header
+
+cdef inline nghttp2_nv header(bytes name, bytes value):
+    cdef nghttp2_nv result = constant_header(name, value)
+    result.flags = NGHTTP2_NV_FLAG_NONE
+    return result
+
+# Names and values that every answer uses; kept alive here, since nghttp2 holds only their addresses.
+STATUS, OK_200, CONTENT_TYPE, GRPC, GRPC_STATUS, GRPC_OK = b":status", b"200", b"content-type", b"application/grpc", b"grpc-status", b"0"
+GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, IDENTITY = (
+    b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity")
+
+cdef nghttp2_nv ANSWER_HEADERS[2]
+ANSWER_HEADERS[0] = constant_header(STATUS, OK_200)
+ANSWER_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
+cdef nghttp2_nv OK_TRAILERS[1]
+OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
+
+
+def nghttp2_version_text():
+    """The version of libnghttp2 that is loaded, such as "1.64.0"."""
+    return nghttp2_version(0).version_str.decode()
+
+
+@cython.final
+@cython.no_gc                           # its cycles (request, listener) are broken by hand when the stream closes
+cdef class Http2Call(Call):
+    """One RPC on one HTTP/2 stream."""
+
+    cdef Session session                # None once the stream is closed
+    cdef int32_t stream_id
+    cdef Kind kind
+    cdef readonly object method_row     # the service table's Method, None for an unknown path
+    cdef Http2Call next, previous       # the session's list of live calls, borrowed by hand: see Session.link
+    # What the request's headers said.
+    cdef Py_ssize_t header_nbytes
+    cdef bint is_post, is_grpc, is_compressed, bad_timeout, too_many_headers
+    cdef list metadata_items            # (name, value) as bytes, or None
+    cdef readonly bint half_closed      # the client sends no more
+    cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
+    cdef Py_ssize_t backlog_start       # of them, those already taken; at most a stream window waits
+    # The answer.
+    cdef Message answer                 # whose frame is being sent, or None
+    cdef char *unsent                   # next byte of it
+    cdef Py_ssize_t unsent_nbytes
+    cdef bint headers_sent, deferred
+    cdef bint final                     # no message follows the present one: trailers come next
+    cdef bint plain                     # an HTTP answer without gRPC's trailers
+    cdef object error                   # the RequestError of a streaming call's end, or None
+    cdef public object listener         # called without arguments when a streaming call's state has changed, or None
+
+    def __init__(self):
+        raise TypeError("Http2Call is made by a Session")
+
+    @property
+    def path(self):
+        """":path" as the client sent it, for a method that does not exist."""
+        return self.method
+
+    @property
+    def metadata(self):
+        """The client's own metadata, in order: (name, value) pairs of bytes; reserved headers are left out."""
+        return list(self.metadata_items or ())
+
+    @property
+    def sending(self):
+        """Whether bytes of the last message still wait to be sent."""
+        return self.unsent_nbytes > 0
+
+    cpdef reply(self, message):
+        cdef nghttp2_data_provider2 provider
+        if self.closed:
+            return
+        self.closed = True
+        self.request = None
+        self.final = True
+        self.send(message)
+
+    cpdef fail(self, error):
+        if self.closed:
+            return
+        self.closed = True
+        self.request = None
+        self.final = True
+        if self.session is None:
+            return
+        if self.headers_sent:
+            self.error = error
+            self.resume()
+        else:
+            self.send_status(error)
+
+    def write(self, message):
+        """Sends one message of a streaming answer. The caller waits until `sending` is False before the next."""
+        if not self.closed:
+            self.send(message)
+
+    def end(self):
+        """Ends a streaming answer with OK."""
+        if self.closed:
+            return
+        self.closed = True
+        self.final = True
+        if self.session is None:
+            return
+        if self.headers_sent:
+            self.resume()
+        else:
+            self.submit_headers()
+
+    def take_message(self):
+        """The next message of a streaming request, or None while there is none. Taking one opens the window for more.
+        Raises RequestError when what the client sent is no message."""
+        cdef Message message = self.message
+        cdef const uint8_t *unread
+        cdef Py_ssize_t nbytes, taken
+        self.message = None
+        if message is not None and self.backlog is not None and self.session is not None:
+            unread = <const uint8_t *>PyByteArray_AS_STRING(self.backlog) + self.backlog_start
+            nbytes = taken = PyByteArray_GET_SIZE(self.backlog) - self.backlog_start
+            self.feed(&unread, &nbytes, self.session.endpoint.max_message_nbytes)
+            taken -= nbytes
+            self.backlog_start += taken
+            if nbytes == 0:
+                self.backlog = None
+                self.backlog_start = 0
+            nghttp2_session_consume(self.session.session, self.stream_id, taken)
+            self.session.mark_dirty()
+        return message
+
+    cdef int send(self, message) except -1:
+        cdef Message answer
+        if self.session is None:
+            return 0
+        if type(message) is Message and (<Message>message).wrapped is None:
+            answer = <Message>message
+        else:
+            answer = Message(message)           # a frame needs room in front of the message
+        self.answer = answer
+        self.unsent = framed(answer)
+        self.unsent_nbytes = answer.nbytes + PREFIX_NBYTES
+        self.session.unread_nbytes += self.unsent_nbytes
+        if self.headers_sent:
+            self.resume()
+        else:
+            self.submit_headers()
+        return 0
+
+    cdef void submit_headers(self) noexcept:
+        cdef nghttp2_data_provider2 provider
+        provider.source.ptr = <void *>self
+        provider.read_callback = read_answer
+        self.headers_sent = True
+        nghttp2_submit_response2(self.session.session, self.stream_id, ANSWER_HEADERS, 2, &provider)
+        self.session.mark_dirty()
+
+    cdef void resume(self) noexcept:
+        if self.deferred:
+            self.deferred = False
+            nghttp2_session_resume_data(self.session.session, self.stream_id)
+        self.session.mark_dirty()
+
+    cdef int send_status(self, error) except -1:
+        """Trailers-only: the whole answer is one HEADERS frame. The stream is reset after it when the client still sends."""
+        cdef nghttp2_nv headers[6]
+        cdef size_t count = 4
+        cdef bytes code = b"%d" % error.code
+        cdef bytes text = percent_encode(str(error))
+        cdef bytes details = status_details(error)
+        headers[0] = ANSWER_HEADERS[0]
+        headers[1] = ANSWER_HEADERS[1]
+        headers[2] = header(GRPC_STATUS, code)
+        headers[3] = header(GRPC_MESSAGE, text)
+        if details:
+            headers[count] = header(GRPC_DETAILS, details)
+            count += 1
+        if self.is_compressed:
+            headers[count] = header(ACCEPT_ENCODING, IDENTITY)
+            count += 1
+        self.headers_sent = True
+        nghttp2_submit_response2(self.session.session, self.stream_id, headers, count, NULL)
+        self.stop_upload()
+        self.session.mark_dirty()
+        return 0
+
+    cdef int send_plain(self, int status, bytes text) except -1:
+        """An answer for a client that does not speak gRPC: an HTTP status and one line of text."""
+        cdef nghttp2_nv headers[2]
+        cdef nghttp2_data_provider2 provider
+        cdef bytes code = b"%d" % status
+        self.closed = True
+        self.final = True
+        self.plain = True
+        self.headers_sent = True
+        headers[0] = header(STATUS, code)
+        headers[1] = constant_header(CONTENT_TYPE, TEXT)
+        self.answer = Message(text)
+        self.unsent = self.answer.data
+        self.unsent_nbytes = self.answer.nbytes
+        self.session.unread_nbytes += self.unsent_nbytes
+        provider.source.ptr = <void *>self
+        provider.read_callback = read_answer
+        nghttp2_submit_response2(self.session.session, self.stream_id, headers, 2, &provider)
+        self.session.mark_dirty()
+        return 0
+
+    cdef void submit_trailers(self) noexcept:
+        """After the last message, from inside read_answer."""
+        cdef nghttp2_nv trailers[3]
+        cdef size_t count = 2
+        cdef bytes code, text, details
+        if self.error is None:
+            nghttp2_submit_trailer(self.session.session, self.stream_id, OK_TRAILERS, 1)
+        else:
+            code = b"%d" % self.error.code
+            text = percent_encode(str(self.error))
+            details = status_details(self.error)
+            trailers[0] = header(GRPC_STATUS, code)
+            trailers[1] = header(GRPC_MESSAGE, text)
+            if details:
+                trailers[2] = header(GRPC_DETAILS, details)
+                count = 3
+            nghttp2_submit_trailer(self.session.session, self.stream_id, trailers, count)
+        self.stop_upload()
+
+    cdef void stop_upload(self) noexcept:
+        """The answer is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1)."""
+        if not self.half_closed:
+            nghttp2_submit_rst_stream(self.session.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_NO_ERROR)
+
+    cdef void notify(self) noexcept:
+        if self.listener is not None:
+            try:
+                self.listener()
+            except Exception as error:
+                self.session.endpoint.log(error)
+
+
+cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
+                               uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept:
+    """nghttp2 asks for at most `length` bytes of a call's answer."""
+    cdef Http2Call call = <Http2Call>source.ptr
+    cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, call.unsent_nbytes)
+    memcpy(buffer, call.unsent, nbytes)
+    call.unsent += nbytes
+    call.unsent_nbytes -= nbytes
+    call.session.unread_nbytes -= nbytes
+    if call.unsent_nbytes > 0:
+        return nbytes
+    call.answer = None
+    if call.final:
+        data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
+        if call.plain:
+            call.stop_upload()
+        else:
+            data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+            call.submit_trailers()
+        return nbytes
+    if nbytes > 0:
+        call.notify()                   # the writer may go on
+        return nbytes
+    call.deferred = True
+    return NGHTTP2_ERR_DEFERRED
+
+
+cdef class Endpoint:
+    """What all connections of one server share: the service table, limits, buffers and counters.
+
+    methods: the service table, "/package.Service/Method" -> Method. start(call, method): begins a unary call whose message
+    is there, or a streaming call whose headers are there. unserved(path): the refusal of an unknown method. refuse(call, error):
+    answers any exception that a method raised.
+    schedule(callback): runs callback at the end of the loop's present iteration. Limits are in bytes, or counts.
+    """
+
+    cdef dict methods                   # bytes path -> Method
+    cdef bytes infer_path               # the hot method's path; compared before the table is asked
+    cdef str infer_method               # the same as text
+    cdef object infer_row, infer_handler
+    cdef object start, refuse, schedule, unserved
+    cdef list dirty                     # sessions with output, in the order in which it came
+    cdef bint flush_scheduled
+    cdef uint8_t *receive_buffer
+    cdef uint8_t *send_buffer
+    cdef readonly Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
+    cdef readonly uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
+    cdef readonly int64_t connections, calls        # now
+    cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
+
+    def __cinit__(self):
+        self.receive_buffer = <uint8_t *>malloc(RECEIVE_NBYTES)
+        self.send_buffer = <uint8_t *>malloc(SEND_NBYTES)
+        if self.receive_buffer == NULL or self.send_buffer == NULL:
+            raise MemoryError()
+
+    def __init__(self, methods, *, start, refuse, unserved, schedule, Py_ssize_t max_message_nbytes=64 << 20, Py_ssize_t max_header_nbytes=16 << 10,
+                 Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
+                 uint32_t connection_window_nbytes=4 << 20):
+        self.methods = {path.encode(): row for path, row in methods.items()}
+        self.infer_path = b""
+        for path, row in methods.items():
+            if row.kind == "infer":
+                self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
+        self.start, self.refuse, self.unserved, self.schedule = start, refuse, unserved, schedule
+        self.dirty = []
+        self.max_message_nbytes = max_message_nbytes
+        self.max_header_nbytes = max_header_nbytes
+        self.max_unread_nbytes = max_unread_nbytes
+        self.max_streams = max_streams
+        self.stream_window_nbytes = stream_window_nbytes
+        self.connection_window_nbytes = connection_window_nbytes
+
+    def __dealloc__(self):
+        free(self.receive_buffer)
+        free(self.send_buffer)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        """The receive buffer: a transport reads into it, then calls buffer_updated of the connection at once."""
+        PyBuffer_FillInfo(view, self, self.receive_buffer, RECEIVE_NBYTES, 0, flags)
+
+    def flush(self):
+        """Writes what waits to be sent, one write a connection."""
+        cdef Session session
+        cdef list sessions = self.dirty
+        self.flush_scheduled = False
+        if not sessions:
+            return
+        self.dirty = []
+        for session in sessions:
+            session.dirty = False
+            session.flush()
+
+    cdef void log(self, error) noexcept:
+        try:
+            import logging
+            logging.getLogger("inferd.http2").error("a call failed in an unexpected way", exc_info=error)
+        except Exception:
+            pass                        # logging itself failed: nothing is left to say it with
+
+
+cdef class Session:
+    """One connection's HTTP/2 session: feed it what came, and it writes what must go.
+
+    endpoint: shared by all. write(bytes): hands bytes to the transport. close_transport(): ends the connection
+    after what was written.
+    """
+
+    cdef nghttp2_session *session
+    cdef readonly Endpoint endpoint
+    cdef object write, close_transport
+    cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
+    cdef Http2Call opening              # whose headers are being received
+    cdef readonly int64_t calls
+    cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
+    cdef bint dirty                     # is in the endpoint's list
+    cdef bint receiving                 # inside nghttp2_session_mem_recv2
+    cdef bint paused                    # the transport takes no more for now
+    cdef bint started                   # the client's preface was right
+    cdef bint ended                     # the transport was asked to close
+    cdef readonly bint closed           # the connection is gone
+
+    def __init__(self, Endpoint endpoint not None):
+        self.endpoint = endpoint
+
+    def open(self, write, close_transport):
+        """The connection is made: sends the settings. write(bytes) and close_transport() are the transport's."""
+        cdef nghttp2_settings_entry settings[4]
+        cdef Endpoint endpoint = self.endpoint
+        self.write, self.close_transport = write, close_transport
+        if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, options) != 0:
+            raise MemoryError()
+        settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, endpoint.max_streams
+        settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, endpoint.stream_window_nbytes
+        settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_MAX_FRAME_SIZE, MAX_FRAME_NBYTES
+        settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, endpoint.max_header_nbytes
+        nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 4)
+        nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, endpoint.connection_window_nbytes)
+        endpoint.connections += 1
+        endpoint.connections_total += 1
+        self.mark_dirty()
+
+    def get_buffer(self, Py_ssize_t sizehint):
+        """Where the transport reads into."""
+        return self.endpoint
+
+    def buffer_updated(self, Py_ssize_t nbytes):
+        """`nbytes` bytes have come into the endpoint's buffer."""
+        cdef nghttp2_ssize taken
+        if self.ended or self.closed:
+            return
+        self.endpoint.received_nbytes += nbytes
+        self.receiving = True
+        taken = nghttp2_session_mem_recv2(self.session, self.endpoint.receive_buffer, nbytes)
+        self.receiving = False
+        if taken < 0:
+            self.endpoint.protocol_errors_total += 1
+            if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and not self.started:
+                self.write(HTTP_1_ANSWER)
+            else:
+                self.flush()
+            self.end()
+            return
+        self.started = True
+        if nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
+            self.mark_dirty()
+
+    def receive(self, const uint8_t[::1] source not None):
+        """Feeds bytes from anywhere, in pieces of the receive buffer's size. For tests and other transports."""
+        cdef Py_ssize_t offset = 0, nbytes
+        while offset < source.shape[0]:
+            nbytes = min(source.shape[0] - offset, <Py_ssize_t>RECEIVE_NBYTES)
+            memcpy(self.endpoint.receive_buffer, &source[offset], nbytes)
+            self.buffer_updated(nbytes)
+            offset += nbytes
+
+    cpdef flush(self):
+        """Writes all output that the transport takes now; ends the connection when HTTP/2 is done with it."""
+        cdef const uint8_t *piece
+        cdef nghttp2_ssize nbytes
+        cdef Py_ssize_t filled = 0
+        cdef uint8_t *buffer = self.endpoint.send_buffer
+        if self.ended or self.closed:
+            return
+        while not self.paused:
+            nbytes = nghttp2_session_mem_send2(self.session, &piece)
+            if nbytes <= 0:
+                if nbytes < 0:
+                    self.end()
+                    return
+                break
+            if filled + nbytes > SEND_NBYTES:
+                self.put(buffer, filled)
+                filled = 0
+            if nbytes > SEND_NBYTES:
+                self.put(piece, nbytes)
+            else:
+                memcpy(buffer + filled, piece, nbytes)
+                filled += nbytes
+        if filled > 0:
+            self.put(buffer, filled)
+        if not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
+            self.end()
+
+    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        self.endpoint.sent_nbytes += nbytes
+        self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
+        return 0
+
+    def pause_writing(self):
+        """The transport's buffer is full: nothing is taken from nghttp2 until resume_writing."""
+        self.paused = True
+
+    def resume_writing(self):
+        self.paused = False
+        self.mark_dirty()
+
+    def announce_drain(self):
+        """First phase of leaving: GOAWAY with the highest stream id, so that no request under way is lost."""
+        if not self.closed:
+            nghttp2_submit_shutdown_notice(self.session)
+            self.mark_dirty()
+
+    def drain(self):
+        """Second phase: GOAWAY with the last stream that will be answered; the connection ends after its calls."""
+        if not self.closed:
+            nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
+                                  NGHTTP2_NO_ERROR, NULL, 0)
+            self.mark_dirty()
+
+    cdef void end(self) noexcept:
+        """Asks the transport to close; connection_lost follows."""
+        if not self.ended and not self.closed:
+            self.ended = True
+            try:
+                self.close_transport()
+            except Exception as error:
+                self.endpoint.log(error)
+
+    def close(self):
+        """The connection is gone: its calls are abandoned and all memory is given back. Idempotent."""
+        cdef Http2Call call
+        if self.closed:
+            return
+        self.closed = True
+        if self.session == NULL:
+            return
+        self.endpoint.connections -= 1
+        self.opening = None
+        while self.head != NULL:
+            call = <Http2Call>self.head
+            self.unlink(call)
+        nghttp2_session_del(self.session)
+        self.session = NULL
+        self.write = self.close_transport = None
+
+    def __dealloc__(self):
+        if self.session != NULL:
+            nghttp2_session_del(self.session)
+
+    cdef void mark_dirty(self) noexcept:
+        cdef Endpoint endpoint = self.endpoint
+        if self.dirty or self.receiving or self.ended or self.closed:
+            return                      # after receiving, buffer_updated looks whether there is output
+        self.dirty = True
+        endpoint.dirty.append(self)
+        if not endpoint.flush_scheduled:
+            endpoint.flush_scheduled = True
+            try:
+                endpoint.schedule(endpoint.flush)
+            except Exception as error:
+                endpoint.log(error)
+
+    cdef void link(self, Http2Call call) noexcept:
+        """The stream is open and holds its call."""
+        Py_INCREF(call)
+        call.session = self
+        if self.head != NULL:
+            call.next = <Http2Call>self.head
+            call.next.previous = call
+        self.head = <PyObject *>call
+        self.calls += 1
+        self.endpoint.calls += 1
+        self.endpoint.calls_total += 1
+
+    cdef void unlink(self, Http2Call call) noexcept:
+        """The stream is closed: whoever still works for the call learns it, and the stream's reference goes."""
+        if not call.closed:
+            self.endpoint.abandoned_total += 1
+        call.abandon()
+        if call.previous is not None:
+            call.previous.next = call.next
+        else:
+            self.head = <PyObject *>call.next if call.next is not None else NULL
+        if call.next is not None:
+            call.next.previous = call.previous
+        call.next = call.previous = None
+        self.unread_nbytes -= call.unsent_nbytes
+        call.unsent_nbytes = 0
+        call.answer = None
+        call.partial = None
+        call.notify()
+        call.listener = None
+        call.session = None
+        self.calls -= 1
+        self.endpoint.calls -= 1
+        Py_DECREF(call)
+
+    cdef void fail(self, Http2Call call, error) noexcept:
+        """The one place where an exception becomes an answer; the service says how."""
+        try:
+            self.endpoint.refuse(call, error)
+        except Exception as unexpected:
+            self.endpoint.log(unexpected)
+            nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, call.stream_id, NGHTTP2_INTERNAL_ERROR)
+
+    cdef void headers_complete(self, Http2Call call) noexcept:
+        """All request headers are there: refuses what is not a call that this server knows."""
+        try:
+            if not call.is_post:
+                call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
+            elif not call.is_grpc:
+                call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
+            elif call.too_many_headers:
+                raise ResourceExhausted(
+                    f"metadata: expected at most {self.endpoint.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
+                    f"got more; send less metadata", reason="header_size")
+            elif call.method_row is None:
+                raise self.endpoint.unserved(call.method)
+            elif call.bad_timeout:
+                raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")
+            elif call.is_compressed:
+                raise Unimplemented("grpc-encoding: this server takes identity only; send messages uncompressed", reason="compression")
+            elif self.unread_nbytes > self.endpoint.max_unread_nbytes:
+                raise ResourceExhausted(
+                    f"this connection has {self.unread_nbytes} bytes of answers that were not read, over the limit of "
+                    f"{self.endpoint.max_unread_nbytes} (max_unread_bytes); read them before you send more",
+                    reason="unread", retry_after_ns=100_000_000)
+            elif call.kind == STREAM:
+                self.endpoint.start(call, call.method_row)
+        except Exception as error:
+            self.fail(call, error)
+
+    cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
+        """Bytes of a call's messages. What comes after an answer, or a refusal, is thrown away."""
+        cdef Py_ssize_t taken = nbytes
+        try:
+            if call.kind == STREAM and call.message is None and not call.closed:
+                if call.feed(&chunk, &nbytes, self.endpoint.max_message_nbytes):
+                    call.notify()
+            elif call.kind != STREAM:
+                while nbytes > 0 and not call.closed:
+                    if call.message is not None:
+                        raise Unimplemented(f"{call.method}: expected one request message, got more; it is a unary method",
+                                            reason="cardinality")
+                    call.feed(&chunk, &nbytes, self.endpoint.max_message_nbytes)
+            if call.kind == STREAM and nbytes > 0 and not call.closed:
+                if call.backlog is None:        # back-pressure: these bytes stay unconsumed until the reader takes them
+                    call.backlog = bytearray()
+                call.backlog.extend(<bytes>chunk[:nbytes])
+                taken -= nbytes
+        except Exception as error:
+            self.fail(call, error)
+        nghttp2_session_consume(self.session, call.stream_id, taken)
+
+    cdef void request_complete(self, Http2Call call) noexcept:
+        """The client sends no more: a unary call begins here."""
+        call.half_closed = True
+        if call.closed:
+            return
+        try:
+            if call.partial is not None or call.prefix_nbytes > 0:
+                raise InvalidArgument(
+                    f"request message: the stream ended {call.missing_nbytes} bytes before the message did" if call.partial is not None
+                    else f"request message: expected a {PREFIX_NBYTES}-byte prefix, got {call.prefix_nbytes} bytes", reason="framing")
+            if call.kind == STREAM:
+                call.notify()
+            elif call.message is None:
+                raise Unimplemented(f"{call.method}: expected one request message, got none", reason="cardinality")
+            elif call.kind == INFER:
+                self.endpoint.infer_handler(call)
+            else:
+                self.endpoint.start(call, call.method_row)
+        except Exception as error:
+            self.fail(call, error)
+
+
+cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
+    cdef Session self = <Session>user_data
+    cdef Http2Call call
+    if frame.hd.type != NGHTTP2_HEADERS or frame.headers.cat != NGHTTP2_HCAT_REQUEST:
+        self.opening = None             # trailers: their fields say nothing to a gRPC server
+        return 0
+    call = Http2Call.__new__(Http2Call)
+    call.stream_id = frame.hd.stream_id
+    self.link(call)
+    self.opening = call
+    nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>call)
+    return 0
+
+
+cdef inline bint equals(const uint8_t *value, size_t nbytes, const char *text, size_t text_nbytes) noexcept:
+    return nbytes == text_nbytes and memcmp(value, text, nbytes) == 0
+
+
+cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_nbytes,
+                   const uint8_t *value, size_t value_nbytes, uint8_t flags, void *user_data) noexcept:
+    cdef Session self = <Session>user_data
+    cdef Http2Call call = self.opening
+    cdef Endpoint endpoint = self.endpoint
+    cdef int64_t timeout
+    if call is None:
+        return 0
+    call.header_nbytes += name_nbytes + value_nbytes + 32      # as SETTINGS_MAX_HEADER_LIST_SIZE counts
+    if call.header_nbytes > endpoint.max_header_nbytes:
+        call.too_many_headers = True
+        return 0
+    if name[0] == c':':
+        if equals(name, name_nbytes, ":path", 5):
+            if value_nbytes == <size_t>PyBytes_GET_SIZE(endpoint.infer_path) and \
+                    memcmp(value, PyBytes_AS_STRING(endpoint.infer_path), value_nbytes) == 0:
+                call.kind = INFER
+                call.method = endpoint.infer_method
+                call.method_row = endpoint.infer_row
+            else:
+                find_method(endpoint, call, <bytes>value[:value_nbytes])
+        elif equals(name, name_nbytes, ":method", 7):
+            call.is_post = equals(value, value_nbytes, "POST", 4)
+    elif equals(name, name_nbytes, "content-type", 12):
+        call.is_grpc = value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and \
+            (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
+    elif equals(name, name_nbytes, "grpc-timeout", 12):
+        timeout = timeout_ns(value, value_nbytes)
+        if timeout < 0:
+            call.bad_timeout = True
+        else:
+            call.deadline_ns = monotonic_ns() + timeout
+    elif equals(name, name_nbytes, "grpc-encoding", 13):
+        call.is_compressed = not equals(value, value_nbytes, "identity", 8)
+    elif not (equals(name, name_nbytes, "te", 2) or equals(name, name_nbytes, "user-agent", 10) or
+              equals(name, name_nbytes, "grpc-accept-encoding", 20) or equals(name, name_nbytes, "accept-encoding", 15) or
+              equals(name, name_nbytes, "content-length", 14)):
+        if call.metadata_items is None:
+            call.metadata_items = []
+        if len(call.metadata_items) < MAX_METADATA:
+            call.metadata_items.append((<bytes>name[:name_nbytes], <bytes>value[:value_nbytes]))
+        else:
+            call.too_many_headers = True
+    return 0
+
+
+cdef void find_method(Endpoint endpoint, Http2Call call, bytes path) noexcept:
+    call.method = path.decode("ascii", "replace")
+    call.method_row = endpoint.methods.get(path)
+    if call.method_row is not None:
+        call.kind = KINDS[call.method_row.kind]
+
+
+cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *chunk, size_t nbytes,
+                       void *user_data) noexcept:
+    cdef Session self = <Session>user_data
+    cdef void *call = nghttp2_session_get_stream_user_data(session, stream_id)
+    if call != NULL:
+        self.message_chunk(<Http2Call>call, chunk, nbytes)
+    return 0
+
+
+cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
+    cdef Session self = <Session>user_data
+    cdef void *stream
+    cdef Http2Call call
+    if frame.hd.type == NGHTTP2_HEADERS:
+        if frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.opening is not None:
+            call, self.opening = self.opening, None
+            self.headers_complete(call)
+    elif frame.hd.type != NGHTTP2_DATA:
+        return 0
+    if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
+        stream = nghttp2_session_get_stream_user_data(session, frame.hd.stream_id)
+        if stream != NULL:
+            self.request_complete(<Http2Call>stream)
+    return 0
+
+
+cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data) noexcept:
+    cdef Session self = <Session>user_data
+    cdef void *stream = nghttp2_session_get_stream_user_data(session, stream_id)
+    if stream != NULL:
+        nghttp2_session_set_stream_user_data(session, stream_id, NULL)
+        self.unlink(<Http2Call>stream)
+    return 0
+
+
+cdef nghttp2_session_callbacks *callbacks = NULL
+cdef nghttp2_option *options = NULL
+
+cdef int set_up() except -1:
+    """Callbacks and options are the same for every session; they live as long as the process."""
+    global callbacks, options
+    if nghttp2_session_callbacks_new(&callbacks) != 0 or nghttp2_option_new(&options) != 0:
+        raise MemoryError()
+    nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers)
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header)
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk)
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame)
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
+    nghttp2_option_set_no_auto_window_update(options, 1)
+    nghttp2_option_set_no_closed_streams(options, 1)
+    nghttp2_option_set_max_outbound_ack(options, MAX_OUTBOUND_ACKS)
+    nghttp2_option_set_max_settings(options, MAX_SETTINGS)
+    nghttp2_option_set_stream_reset_rate_limit(options, RESET_BURST, RESET_RATE)
+    nghttp2_option_set_max_continuations(options, MAX_CONTINUATIONS)
+    return 0
+
+set_up()

@@ -1,0 +1,116 @@
+# nghttp2: what http2.pyx uses of libnghttp2's C interface, and no more. Declarations only.
+
+from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
+
+cdef extern from "nghttp2/nghttp2.h":
+    ctypedef Py_ssize_t nghttp2_ssize
+    ctypedef struct nghttp2_session:
+        pass
+    ctypedef struct nghttp2_session_callbacks:
+        pass
+    ctypedef struct nghttp2_option:
+        pass
+    ctypedef struct nghttp2_frame_hd:
+        size_t length
+        int32_t stream_id
+        uint8_t type
+        uint8_t flags
+    ctypedef enum nghttp2_headers_category:
+        NGHTTP2_HCAT_REQUEST
+        NGHTTP2_HCAT_HEADERS
+    ctypedef struct nghttp2_headers:
+        nghttp2_frame_hd hd
+        nghttp2_headers_category cat
+    ctypedef union nghttp2_frame:
+        nghttp2_frame_hd hd
+        nghttp2_headers headers
+    ctypedef struct nghttp2_nv:
+        uint8_t *name
+        uint8_t *value
+        size_t namelen
+        size_t valuelen
+        uint8_t flags
+    ctypedef union nghttp2_data_source:
+        int fd
+        void *ptr
+    ctypedef nghttp2_ssize (*nghttp2_data_source_read_callback2)(
+        nghttp2_session *session, int32_t stream_id, uint8_t *buf, size_t length,
+        uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept
+    ctypedef struct nghttp2_data_provider2:
+        nghttp2_data_source source
+        nghttp2_data_source_read_callback2 read_callback
+    ctypedef struct nghttp2_settings_entry:
+        int32_t settings_id
+        uint32_t value
+    ctypedef struct nghttp2_info:
+        int version_num
+        const char *version_str
+
+    enum:
+        NGHTTP2_DATA
+        NGHTTP2_HEADERS
+        NGHTTP2_GOAWAY
+        NGHTTP2_FLAG_NONE
+        NGHTTP2_FLAG_END_STREAM
+        NGHTTP2_NV_FLAG_NONE
+        NGHTTP2_NV_FLAG_NO_COPY_NAME
+        NGHTTP2_NV_FLAG_NO_COPY_VALUE
+        NGHTTP2_DATA_FLAG_EOF
+        NGHTTP2_DATA_FLAG_NO_END_STREAM
+        NGHTTP2_NO_ERROR
+        NGHTTP2_INTERNAL_ERROR
+        NGHTTP2_ENHANCE_YOUR_CALM
+        NGHTTP2_ERR_DEFERRED
+        NGHTTP2_ERR_CALLBACK_FAILURE
+        NGHTTP2_ERR_BAD_CLIENT_MAGIC
+        NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
+        NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
+        NGHTTP2_SETTINGS_MAX_FRAME_SIZE
+        NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
+
+    ctypedef int (*nghttp2_on_begin_headers_callback)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
+    ctypedef int (*nghttp2_on_header_callback)(nghttp2_session *, const nghttp2_frame *, const uint8_t *, size_t,
+                                               const uint8_t *, size_t, uint8_t, void *) noexcept
+    ctypedef int (*nghttp2_on_frame_recv_callback)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
+    ctypedef int (*nghttp2_on_data_chunk_recv_callback)(nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t,
+                                                        void *) noexcept
+    ctypedef int (*nghttp2_on_stream_close_callback)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
+
+    int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
+    void nghttp2_session_callbacks_del(nghttp2_session_callbacks *)
+    void nghttp2_session_callbacks_set_on_begin_headers_callback(nghttp2_session_callbacks *, nghttp2_on_begin_headers_callback)
+    void nghttp2_session_callbacks_set_on_header_callback(nghttp2_session_callbacks *, nghttp2_on_header_callback)
+    void nghttp2_session_callbacks_set_on_frame_recv_callback(nghttp2_session_callbacks *, nghttp2_on_frame_recv_callback)
+    void nghttp2_session_callbacks_set_on_data_chunk_recv_callback(nghttp2_session_callbacks *, nghttp2_on_data_chunk_recv_callback)
+    void nghttp2_session_callbacks_set_on_stream_close_callback(nghttp2_session_callbacks *, nghttp2_on_stream_close_callback)
+
+    int nghttp2_option_new(nghttp2_option **)
+    void nghttp2_option_del(nghttp2_option *)
+    void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
+    void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
+    void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
+    void nghttp2_option_set_max_settings(nghttp2_option *, size_t)
+    void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t burst, uint64_t rate)
+    void nghttp2_option_set_max_continuations(nghttp2_option *, size_t)
+
+    int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *)
+    void nghttp2_session_del(nghttp2_session *)
+    nghttp2_ssize nghttp2_session_mem_recv2(nghttp2_session *, const uint8_t *, size_t)
+    nghttp2_ssize nghttp2_session_mem_send2(nghttp2_session *, const uint8_t **)
+    int nghttp2_session_want_read(nghttp2_session *)
+    int nghttp2_session_want_write(nghttp2_session *)
+    int nghttp2_session_consume(nghttp2_session *, int32_t stream_id, size_t)
+    int nghttp2_session_resume_data(nghttp2_session *, int32_t stream_id)
+    void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t stream_id)
+    int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t stream_id, void *)
+    int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t flags, int32_t stream_id, int32_t window_size)
+    int nghttp2_session_terminate_session(nghttp2_session *, uint32_t error_code)
+    int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
+    int nghttp2_submit_settings(nghttp2_session *, uint8_t flags, const nghttp2_settings_entry *, size_t)
+    int nghttp2_submit_response2(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t, const nghttp2_data_provider2 *)
+    int nghttp2_submit_trailer(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t)
+    int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t flags, int32_t stream_id, uint32_t error_code)
+    int nghttp2_submit_shutdown_notice(nghttp2_session *)
+    int nghttp2_submit_goaway(nghttp2_session *, uint8_t flags, int32_t last_stream_id, uint32_t error_code,
+                              const uint8_t *, size_t)
+    nghttp2_info *nghttp2_version(int least_version)

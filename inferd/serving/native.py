@@ -1,0 +1,254 @@
+"""The service table on inferd's own HTTP/2: asyncio connects sockets to `_core.http2`, which does the work.
+
+ModelInfer goes from http2 straight to the service, with no task and no future. The other methods, cold, run as a task each.
+Never in here: HTTP/2 frames, gRPC framing, what a method does.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import os
+import stat
+import time
+from contextlib import aclosing, suppress
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf.message import DecodeError
+
+from inferd._core.grpc import NO_DEADLINE
+from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd.errors import DeadlineExceeded, InvalidArgument, StartError
+from inferd.serving.unserved import unserved
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable, Mapping
+    from socket import socket
+
+    from inferd._core.grpc import Call
+    from inferd.config import Address, Settings
+    from inferd.serving.method import Method
+
+__all__ = ["NativeTransport"]
+
+log = logging.getLogger(__name__)
+
+BACKLOG = 4096  # connections that the kernel holds before they are accepted
+WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
+NOTICE_S = 0.1  # between the first GOAWAY and the last: requests that are on their way arrive
+CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
+
+
+class Connection(Session, asyncio.BufferedProtocol):
+    """One client's connection. get_buffer and buffer_updated, the hot half of the protocol, are Session's, in native code."""
+
+    def __init__(self, transport: NativeTransport) -> None:
+        super().__init__(transport.endpoint)
+        self._owner = transport
+        self._socket: asyncio.Transport | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._socket = transport
+        if self.endpoint.connections >= self._owner.max_connections:
+            self._owner.refused_connections += 1
+            transport.abort()
+            return
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._owner.connections.add(self)
+        self.open(transport.write, self._close_socket)
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._owner.connections.discard(self)
+        self.close()
+        self._socket = None
+
+    def abort(self) -> None:
+        """Cuts the connection off; what was not sent is lost."""
+        if self._socket is not None:
+            self._socket.abort()
+
+    def _close_socket(self) -> None:
+        if self._socket is not None:
+            self._socket.close()  # after what was written
+            self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
+
+
+class NativeTransport:
+    """A gRPC server over a service table, on the running event loop.
+
+    methods: full method name -> Method. settings: limits and socket options. refuse(call, error): answers any exception
+    that a method raised (see service.py).
+    """
+
+    def __init__(self, methods: Mapping[str, Method], settings: Settings, refuse: Callable[[Call, Exception], None]) -> None:
+        self.loop = asyncio.get_running_loop()
+        self.max_connections = settings.max_connections
+        self.connections: set[Connection] = set()
+        self.refused_connections = 0
+        self.endpoint = Endpoint(
+            methods,
+            start=self._start_call,
+            refuse=refuse,
+            unserved=unserved,
+            schedule=self.loop.call_soon,
+            max_message_nbytes=settings.max_message_bytes,
+            max_header_nbytes=settings.max_header_bytes,
+            max_unread_nbytes=settings.max_unread_bytes,
+            max_streams=settings.max_concurrent_streams,
+            stream_window_nbytes=settings.stream_window_bytes,
+            connection_window_nbytes=settings.connection_window_bytes,
+        )
+        self.flush = self.endpoint.flush
+        self._refuse = refuse
+        self._reuse_port = settings.reuse_port
+        self._servers: list[asyncio.AbstractServer] = []
+        self._socket_paths: list[str] = []
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    async def start(self, addresses: list[Address]) -> list[Address]:
+        """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
+        return [await self._listen(address) for address in addresses]
+
+    async def stop(self, timeout_s: float) -> None:
+        """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left."""
+        for server in self._servers:
+            server.close()
+        for connection in list(self.connections):
+            connection.announce_drain()
+        if self.connections:
+            await asyncio.sleep(min(NOTICE_S, timeout_s))
+        for connection in list(self.connections):
+            connection.drain()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(timeout_s):
+                while self.connections:
+                    await asyncio.sleep(0.005)
+        for connection in list(self.connections):
+            connection.abort()
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+        for path in self._socket_paths:
+            with suppress(OSError):
+                os.unlink(path)
+
+    def counters(self) -> dict[str, float]:
+        """What observe.metrics shows of a transport."""
+        endpoint = self.endpoint
+        return {
+            "connections": endpoint.connections,
+            "connections_total": endpoint.connections_total,
+            "connections_refused_total": self.refused_connections,
+            "streams": endpoint.calls,
+            "streams_total": endpoint.calls_total,
+            "streams_abandoned_total": endpoint.abandoned_total,
+            "protocol_errors_total": endpoint.protocol_errors_total,
+            "received_bytes_total": endpoint.received_nbytes,
+            "sent_bytes_total": endpoint.sent_nbytes,
+        }
+
+    async def _listen(self, address: Address) -> Address:
+        try:
+            if address.path:
+                _remove_stale_socket(address.path)
+                server: asyncio.Server = await self.loop.create_unix_server(self._connection, address.path, backlog=BACKLOG)
+                self._socket_paths.append(address.path)
+            else:
+                reuse_port = self._reuse_port or None
+                server = await self.loop.create_server(
+                    self._connection, address.host, address.port, backlog=BACKLOG, reuse_port=reuse_port
+                )
+        except OSError as error:
+            why = {errno.EADDRINUSE: "it is in use", errno.EACCES: "permission denied", errno.EADDRNOTAVAIL: "not an address of this machine"}
+            reason = why.get(error.errno or 0, os.strerror(error.errno) if error.errno else "the name has no address")
+            raise StartError(
+                f"cannot listen on {address}: {reason}; expected a free address of this machine: choose another port (0 picks a free one) or host"
+            ) from None
+        self._servers.append(server)
+        return address if address.path else address._replace(port=_port(server.sockets[0]))
+
+    def _connection(self) -> Connection:
+        return Connection(self)
+
+    # Cold calls: a task each. `call.request` is the task, so that a client that goes away cancels it.
+
+    def _start_call(self, call: Http2Call, method: Method) -> None:
+        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
+        task = self.loop.create_task(serve(call, method))
+        call.request = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve_unary(self, call: Http2Call, method: Method) -> None:
+        try:
+            request = _parse(method, call.message, call.method)
+            async with asyncio.timeout(_remaining_s(call)):
+                response = await method.handler(request)
+            call.reply(response.SerializeToString())
+        except TimeoutError:
+            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the answer was ready"))
+        except Exception as error:
+            self._refuse(call, error)
+
+    async def _serve_stream(self, call: Http2Call, method: Method) -> None:
+        changed = asyncio.Event()
+        call.listener = changed.set
+        try:
+            async with asyncio.timeout(_remaining_s(call)), aclosing(method.handler(_requests(call, method, changed))) as responses:
+                async for response in responses:
+                    call.write(response.SerializeToString())
+                    while call.sending and not call.closed:
+                        changed.clear()
+                        await changed.wait()
+            call.end()
+        except TimeoutError:
+            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the stream ended"))
+        except Exception as error:
+            self._refuse(call, error)
+        finally:
+            call.listener = None
+
+
+async def _requests(call: Http2Call, method: Method, changed: asyncio.Event) -> AsyncIterator[Any]:
+    """A streaming call's requests as they come, until the client ends its side."""
+    while True:
+        message = call.take_message()
+        if message is not None:
+            yield _parse(method, message, call.method)
+        elif call.half_closed or call.closed:
+            return
+        else:
+            changed.clear()
+            await changed.wait()
+
+
+def _parse(method: Method, message: Any, name: str) -> Any:
+    try:
+        return method.request_type.FromString(bytes(message))
+    except DecodeError:
+        expected = method.request_type.DESCRIPTOR.full_name
+        raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
+
+
+def _remaining_s(call: Http2Call) -> float | None:
+    return None if call.deadline_ns == NO_DEADLINE else max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)
+
+
+def _remove_stale_socket(path: str) -> None:
+    """A socket file that a server left behind when it was killed; one that somebody listens on, or another file, stays."""
+    import socket
+
+    with suppress(FileNotFoundError):
+        if not stat.S_ISSOCK(os.stat(path).st_mode):
+            return
+        with socket.socket(socket.AF_UNIX) as probe:
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+
+
+def _port(listening: socket) -> int:
+    port: int = listening.getsockname()[1]
+    return port
