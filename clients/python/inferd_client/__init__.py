@@ -1,0 +1,20 @@
+"""A thin client of the Open Inference Protocol over gRPC: numpy in, numpy out. For inferd, Triton and KServe servers.
+
+    from inferd_client import Client
+
+    with Client("localhost:8001") as client:
+        result = client.infer("digits", {"image": image}, timeout=1.0)
+        print(result["probabilities"], result.model_version)
+
+AsyncClient has the same calls, awaited. Both raise InferenceError. The protobuf messages that some calls answer
+with are in inferd_client.messages.
+"""
+
+from inferd_client.aio import AsyncClient
+from inferd_client.client import Client
+from inferd_client.codec import InferResult
+from inferd_client.errors import InferenceError
+
+__all__ = ["AsyncClient", "Client", "InferResult", "InferenceError", "__version__"]
+
+__version__ = "0.1.0"

@@ -1,0 +1,243 @@
+"""ModelInferRequest and ModelInferResponse bytes. Tensor bytes never pass through a protobuf object.
+
+protobuf would copy every tensor three times on its way out. Serialized messages may be joined, so the small fields
+are serialized by protobuf and the tensors' memory is joined behind them: one copy. Answers are cut the same way.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from typing import Any, TypeAlias
+
+import grpc
+import numpy as np
+from google.protobuf.message import DecodeError
+
+from inferd_client import messages, tensors
+from inferd_client.errors import InferenceError
+from inferd_client.tensors import Array
+
+__all__ = ["InferResult", "Parameter", "decode_infer_response", "encode_infer_request", "wants_metadata"]
+
+Parameter: TypeAlias = bool | int | float | str
+
+_RAW_INPUT_CONTENTS = bytes([7 << 3 | 2])   # the tag of ModelInferRequest.raw_input_contents: field 7, length-delimited
+_RAW_OUTPUT_CONTENTS = 6                    # the field number in ModelInferResponse
+_INT64_MAX = 2**63 - 1
+
+# Values that say nothing of their datatype: [1, 2] may be meant as INT64 or as FP32.
+_PLAIN = (list, tuple, bool, int, float, str, bytes)
+
+
+@dataclass(frozen=True)
+class InferResult(Mapping[str, Array]):
+    """The answer to one inference: output name -> array. The arrays are the caller's own: writable, and aligned.
+
+    model_version:  the version that ran.
+    id:             the request's id; empty when it had none.
+    parameters:     what the server said besides the tensors.
+    """
+
+    outputs: Mapping[str, Array]
+    model_name: str = ""
+    model_version: str = ""
+    id: str = ""
+    parameters: Mapping[str, Parameter] = field(default_factory=dict)
+
+    def __getitem__(self, name: str) -> Array:
+        try:
+            return self.outputs[name]
+        except KeyError:
+            raise KeyError(f"no output {name!r}; the answer holds {', '.join(self.outputs) or 'none'}") from None
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self.outputs)
+
+    def __len__(self) -> int:
+        return len(self.outputs)
+
+
+def wants_metadata(inputs: Mapping[str, Any], datatypes: Mapping[str, str] | None) -> bool:
+    """Whether some input is a plain Python value without a datatype, so that only the model's metadata can tell it."""
+    return any(isinstance(value, _PLAIN) and name not in (datatypes or ()) for name, value in inputs.items())
+
+
+def encode_infer_request(
+    model: str,
+    inputs: Mapping[str, Any],
+    *,
+    version: str = "",
+    outputs: Sequence[str] | None = None,
+    datatypes: Mapping[str, str] | None = None,
+    model_datatypes: Mapping[str, str] | None = None,
+    parameters: Mapping[str, Parameter] | None = None,
+    request_id: str | None = None,
+) -> bytes:
+    """A serialized ModelInferRequest. `model_datatypes`, from the model's metadata, are those of plain Python values.
+
+    Raises TypeError and ValueError that begin with the input's or parameter's name.
+    """
+    head = messages.ModelInferRequest(model_name=model, model_version=version, id=request_id or "")
+    parts: list[bytes | memoryview] = [b""]
+    for name, value in inputs.items():
+        try:
+            array, datatype = _array(value, (datatypes or {}).get(name), (model_datatypes or {}).get(name))
+            raw = tensors.encode(array, datatype)
+        except (TypeError, ValueError, OverflowError) as error:
+            raise (TypeError if isinstance(error, TypeError) else ValueError)(f"input {name!r}: {error}") from error
+        head.inputs.add(name=name, datatype=datatype, shape=array.shape)
+        parts += (_RAW_INPUT_CONTENTS, _varint(len(raw)), raw)
+    for name in outputs or ():
+        head.outputs.add(name=name)
+    for name, parameter in (parameters or {}).items():
+        _set_parameter(head.parameters[name], name, parameter)
+    parts[0] = head.SerializeToString()
+    return b"".join(parts)
+
+
+def _array(value: Any, datatype: str | None, model_datatype: str | None) -> tuple[Array, str]:
+    """The array to send, and as which datatype."""
+    if not isinstance(value, _PLAIN):
+        array = np.asarray(value)           # anything with __array__, such as a torch tensor on the CPU
+        return array, datatype or tensors.datatype_of(array)
+    wanted = datatype or model_datatype
+    if wanted is None:
+        raise ValueError("the model's metadata names no such input, so its datatype is unknown; check the name, or pass an array")
+    return tensors.array_of(value, wanted), wanted
+
+
+def _set_parameter(message: messages.InferParameter, name: str, value: Parameter) -> None:
+    if isinstance(value, (bool, np.bool_)):
+        message.bool_param = bool(value)
+    elif isinstance(value, (int, np.integer)):
+        # Triton reads a priority only from the unsigned field.
+        if value > _INT64_MAX or (name == "priority" and value >= 0):
+            message.uint64_param = int(value)
+        else:
+            message.int64_param = int(value)
+    elif isinstance(value, (float, np.floating)):
+        message.double_param = float(value)
+    elif isinstance(value, str):
+        message.string_param = value
+    else:
+        raise TypeError(f"parameter {name!r}: expected bool, int, float or str, got {type(value).__name__}")
+
+
+def _varint(value: int) -> bytes:
+    encoded = bytearray()
+    while value > 0x7F:
+        encoded.append(value & 0x7F | 0x80)
+        value >>= 7
+    encoded.append(value)
+    return bytes(encoded)
+
+
+def decode_infer_response(message: bytes) -> InferResult:
+    """An InferResult from a serialized ModelInferResponse, raw or typed contents.
+
+    Raises InferenceError(INTERNAL) when the bytes are no such message, or an output is not what its datatype and shape say.
+    """
+    head, raw_contents = _without_raw_contents(message)
+    try:
+        response = messages.ModelInferResponse.FromString(head)
+        outputs = _outputs(response, raw_contents)
+    except (DecodeError, ValueError) as error:
+        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}") from error
+    return InferResult(
+        outputs=outputs,
+        model_name=response.model_name,
+        model_version=response.model_version,
+        id=response.id,
+        parameters={name: _parameter(value) for name, value in response.parameters.items()},
+    )
+
+
+def _outputs(response: messages.ModelInferResponse, raw_contents: Sequence[memoryview]) -> dict[str, Array]:
+    if raw_contents and len(raw_contents) != len(response.outputs):
+        raise ValueError(f"expected raw contents of {len(response.outputs)} outputs, got {len(raw_contents)}")
+    outputs: dict[str, Array] = {}
+    for index, output in enumerate(response.outputs):
+        shape = tuple(output.shape)
+        try:
+            if raw_contents:
+                outputs[output.name] = tensors.decode(raw_contents[index], output.datatype, shape)
+            else:
+                outputs[output.name] = _typed(output.contents, output.datatype, shape)
+        except ValueError as error:
+            raise ValueError(f"output {output.name!r}: {error}") from error
+    return outputs
+
+
+def _without_raw_contents(message: bytes) -> tuple[bytes, list[memoryview]]:
+    """The message less its raw_output_contents, and a view of each of those.
+
+    Only top-level fields are walked. Whatever looks odd stays in the first part, for protobuf to refuse.
+    """
+    view = memoryview(message)
+    kept: list[memoryview] = []
+    raw: list[memoryview] = []
+    at, end = 0, len(message)
+    while at < end:
+        begin = at
+        tag, at = _read_varint(message, at)
+        if tag & 7 != 2:                    # the message has only length-delimited fields today
+            kept.append(view[begin:])
+            break
+        length, at = _read_varint(message, at)
+        if at + length > end:
+            kept.append(view[begin:])
+            break
+        if tag >> 3 == _RAW_OUTPUT_CONTENTS:
+            raw.append(view[at : at + length])
+        else:
+            kept.append(view[begin : at + length])
+        at += length
+    return b"".join(kept), raw
+
+
+def _read_varint(message: bytes, at: int) -> tuple[int, int]:
+    """The number and where it ends; cut short at the message's end, which the caller sees by the position."""
+    value = shift = 0
+    while at < len(message):
+        byte = message[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+    return value, len(message) + 1
+
+
+def _typed(contents: messages.InferTensorContents, datatype: str, shape: tuple[int, ...]) -> Array:
+    """An output from typed contents, which some servers answer with."""
+    if datatype == "BYTES":
+        array = np.empty(len(contents.bytes_contents), dtype=object)
+        array[:] = list(contents.bytes_contents)
+        return array.reshape(shape)
+    return tensors.array_of(_contents_of(contents, datatype), datatype).reshape(shape)
+
+
+def _contents_of(contents: messages.InferTensorContents, datatype: str) -> Sequence[Any]:
+    match datatype:
+        case "BOOL":
+            return contents.bool_contents
+        case "INT8" | "INT16" | "INT32":
+            return contents.int_contents
+        case "INT64":
+            return contents.int64_contents
+        case "UINT8" | "UINT16" | "UINT32":
+            return contents.uint_contents
+        case "UINT64":
+            return contents.uint64_contents
+        case "FP32":
+            return contents.fp32_contents
+        case "FP64":
+            return contents.fp64_contents
+        case _:
+            raise ValueError(f"{datatype} can only travel as raw contents, and the answer has none")
+
+
+def _parameter(message: messages.InferParameter) -> Parameter:
+    choice = message.WhichOneof("parameter_choice")
+    return getattr(message, choice) if choice else ""
