@@ -3,6 +3,7 @@
 # The mutex guards plain C memory only: no Python object is made, freed or called under it.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
+from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
 from inferd._core.tensor cimport Signature, Tensors, TensorView
 
@@ -48,7 +49,7 @@ cdef class Request:             # one inference on its way: rows in, one answer 
     cdef TensorView room[INLINE_INPUTS]
     cdef readonly Signature signature       # of the model that it is for; set by check
     cdef readonly int64_t received_ns       # monotonic, when decoding began
-    cdef readonly object call   # who asked: has deadline_ns, reply(answer), fail(error); set by Batcher.put
+    cdef readonly Call call     # who asked; set by Batcher.put, None again once answered
     cdef object answer          # made by respond; given to call.reply
     cdef object error           # a RequestError; given to call.fail instead of an answer
     cdef Batch batch            # the batch that it runs in, or None
@@ -128,7 +129,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef readonly uint64_t expired      # requests whose time ran out before they ran
     cdef readonly uint64_t cancelled    # requests whose caller went away before they were answered
     cdef readonly uint64_t failed       # requests whose run or encoding failed
-    cpdef bint put(self, Request request, call) except? -1
+    cpdef bint put(self, Request request, Call call) except? -1
     cpdef Batch poll(self)
     cpdef Batch expire(self, int64_t now_ns)
     cdef void lock(self) noexcept

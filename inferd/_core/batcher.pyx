@@ -16,6 +16,7 @@ from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clockid_t, timespec
 
 from inferd._core.clock cimport monotonic_ns
+from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
 from inferd._core.message cimport count_copied
 from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects
@@ -234,7 +235,8 @@ cdef class Batch:
 
     cdef answer(self, Request request, int64_t now_ns):
         """Gives one request of the run its answer or error. What a call raises is logged and stops no other."""
-        call, answer, error = request.call, request.answer, request.error
+        cdef Call call = request.call
+        answer, error = request.answer, request.error
         request.call = request.answer = request.batch = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
@@ -258,7 +260,7 @@ cdef class Batch:
 
     cdef refuse(self, Request request, int64_t now_ns):
         """Answers one request that never ran: its time ran out, or its caller went away."""
-        call = request.call
+        cdef Call call = request.call
         request.call = request.batch = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
@@ -654,7 +656,7 @@ cdef class Batcher:
         self.woken = True
         return True
 
-    cpdef bint put(self, Request request, call) except? -1:
+    cpdef bint put(self, Request request, Call call) except? -1:
         """Lets a checked request wait for its turn, on behalf of `call`. True when nothing else waited: an inline instance must
         be scheduled. The queue holds the request until it is taken. Raises ResourceExhausted (full) or Unavailable (closed)."""
         cdef Entry *entry = &request.entry
