@@ -1,0 +1,311 @@
+"""What a scraper reads, over HTTP, and what promtool says of it."""
+
+from __future__ import annotations
+
+import gzip
+import http.client
+import re
+import shutil
+import socket
+import subprocess
+import threading
+import time
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager
+from typing import Any
+
+import pytest
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+from shelf import Shelf, ShelfModel
+
+from inferd.errors import StartError
+from inferd.observe.metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES, Metrics
+from inferd.observe.scrape import ScrapeServer
+
+LIMIT_S = 20
+
+
+def busy_model() -> ShelfModel:
+    """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone; some were refused."""
+    model = ShelfModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, inline=True)
+    for rows, scale in ((3, 1), (1, 2), (2, 3)):
+        model.statistics.add_request(
+            rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
+        )
+    model.statistics.add_run(4, 3_000, 400_000, 5_000)
+    model.statistics.add_run(2, 9_000, 1_200_000, 15_000)
+    return model
+
+
+def metrics_of(*models: ShelfModel, counters: Callable[[], dict[str, float]] = dict) -> Metrics:
+    return Metrics(Shelf(*models), counters, {"version": "0.1.0", "transport": "native"})  # type: ignore[arg-type]
+
+
+@contextmanager
+def serving(metrics: Metrics, host: str = "127.0.0.1") -> Iterator[int]:
+    port, close = metrics.serve(host, 0)
+    try:
+        yield port
+    finally:
+        close()
+
+
+def get(port: int, path: str = "/metrics", host: str = "127.0.0.1", method: str = "GET", **headers: str) -> tuple[int, str, bytes]:
+    with closing(http.client.HTTPConnection(host, port, timeout=LIMIT_S)) as connection:
+        connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
+        answer = connection.getresponse()
+        return answer.status, answer.headers.get("Content-Type", ""), answer.read()
+
+
+def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
+    """(name, label values without model and version) -> value, as a scraper reads them."""
+    with serving(metrics) as port:
+        text = get(port)[2].decode()
+    return {
+        (sample.name, tuple(value for label, value in sorted(sample.labels.items()) if label not in ("model", "version"))): sample.value
+        for family in parse_text(text)
+        for sample in family.samples
+    }
+
+
+def test_triton_names_are_exact() -> None:
+    seen = samples(metrics_of(busy_model()))
+    expected = {
+        "nv_inference_request_success": 3,
+        "nv_inference_count": 6,
+        "nv_inference_exec_count": 2,
+        "nv_inference_request_duration_us": 3_000_000,
+        "nv_inference_queue_duration_us": 120,
+        "nv_inference_compute_input_duration_us": 18,
+        "nv_inference_compute_infer_duration_us": 2_400,
+        "nv_inference_compute_output_duration_us": 30,
+        "nv_inference_pending_request_count": 7,
+    }
+    assert {name: seen[name, ()] for name in expected} == expected
+    failures = {reason: seen["nv_inference_request_failure", (reason,)] for reason in ("REJECTED", "CANCELED", "BACKEND", "OTHER")}
+    assert failures == {"REJECTED": 5, "CANCELED": 0, "BACKEND": 0, "OTHER": 1}
+
+
+def test_models_are_labelled_with_name_and_version() -> None:
+    with serving(metrics_of(ShelfModel(version=2), ShelfModel(name='quo"te\\', version=11))) as port:
+        families = list(parse_text(get(port)[2].decode()))
+    labels = {(s.labels["model"], s.labels["version"]) for family in families for s in family.samples if "model" in s.labels}
+    assert labels == {("m", "2"), ('quo"te\\', "11")}
+
+
+def test_stage_histograms_hold_every_answered_request() -> None:
+    seen = samples(metrics_of(busy_model()))
+    for stage, unit_ns in zip(STAGES, (1_000, 20_000, 3_000, 400_000, 5_000, 500_000_000), strict=True):
+        durations = [unit_ns * scale for scale in (1, 2, 3)]
+        assert seen["inferd_stage_duration_seconds_count", (stage,)] == 3
+        assert seen["inferd_stage_duration_seconds_sum", (stage,)] == pytest.approx(sum(durations) / 1e9)
+        counts = [seen["inferd_stage_duration_seconds_bucket", (repr(bound / 1e9), stage)] for bound in STAGE_BOUNDS_NS]
+        assert counts == sorted(counts)
+        for bound, count in zip(STAGE_BOUNDS_NS, counts, strict=True):  # the histogram's own precision is 1/16
+            assert sum(d <= bound * 15 / 16 for d in durations) <= count <= sum(d <= bound * 17 / 16 for d in durations)
+        assert seen["inferd_stage_duration_seconds_bucket", ("+Inf", stage)] == 3
+
+
+def test_batch_rows_are_counted_by_run() -> None:
+    seen = samples(metrics_of(busy_model()))
+    counts = [seen["inferd_batch_rows_bucket", (repr(float(bound)),)] for bound in BATCH_BOUNDS_ROWS]
+    assert counts == [0, 1, *[2] * (len(BATCH_BOUNDS_ROWS) - 2)]
+    assert (seen["inferd_batch_rows_count", ()], seen["inferd_batch_rows_sum", ()]) == (2, 6)
+
+
+def test_refusals_and_gauges() -> None:
+    seen = samples(metrics_of(busy_model()))
+    assert seen["inferd_refusals_total", ("REJECTED",)] == 5
+    assert seen["inferd_queue_depth", ()] == 7
+    assert seen["inferd_inline", ()] == 1
+    assert seen["inferd_model_ready", ()] == 1
+    assert samples(metrics_of(ShelfModel(state="UNAVAILABLE")))["inferd_model_ready", ()] == 0
+
+
+def test_server_counters_become_gauges_and_counters() -> None:
+    counters = {"connections": 3.0, "streams": 5.0, "message_bytes": 1024.0, "connections_refused_total": 2.0}
+    metrics = metrics_of(counters=lambda: counters)
+    seen = samples(metrics)
+    for name, value in counters.items():
+        assert seen[f"inferd_{name}", ()] == value
+    families = {family.name: family.type for family in metrics.collect()}
+    assert families["inferd_connections"] == "gauge"
+    assert families["inferd_connections_refused"] == "counter"
+
+
+def test_the_build_and_the_process_are_there() -> None:
+    seen = samples(metrics_of())
+    assert seen["inferd_build_info", ("native",)] == 1
+    assert seen["process_resident_memory_bytes", ()] > 0
+    assert 0 < seen["nv_cpu_memory_used_bytes", ()] < seen["nv_cpu_memory_total_bytes", ()]
+
+
+def test_a_version_that_is_being_replaced_is_shown_once() -> None:
+    old, new = ShelfModel(state="UNLOADING", depth=1), ShelfModel(depth=2)
+    for order in ((old, new), (new, old)):
+        with serving(metrics_of(*order)) as port:
+            text = get(port)[2].decode()
+        assert re.findall(r"^inferd_queue_depth\{.*", text, re.MULTILINE) == ['inferd_queue_depth{model="m",version="1"} 2.0']
+
+
+def test_counts_grow_between_scrapes() -> None:
+    model = ShelfModel()
+    with serving(metrics_of(model)) as port:
+        for expected in range(3):
+            assert f'nv_inference_request_success{{model="m",version="1"}} {expected}.0' in get(port)[2].decode()
+            model.statistics.add_request(1, 1, 1, 1, 1, 1, 1)
+
+
+@pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt: prometheus)")
+def test_promtool_objects_to_nothing_but_tritons_own_units() -> None:
+    with serving(metrics_of(busy_model(), ShelfModel(version=2), counters=lambda: {"connections": 1.0, "resets_total": 2.0})) as port:
+        text = get(port)[2]
+    verdict = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=LIMIT_S, check=False)
+    complaints = set((verdict.stdout + verdict.stderr).decode().splitlines())
+    stages = ("request", "queue", "compute_input", "compute_infer", "compute_output")
+    assert complaints == {f"nv_inference_{stage}_duration_us metric names should not contain abbreviated units" for stage in stages}
+    ours = b"".join(line for line in text.splitlines(keepends=True) if b"_duration_us" not in line)
+    subprocess.run(["promtool", "check", "metrics"], input=ours, check=True, timeout=LIMIT_S)
+
+
+def test_openmetrics_is_answered_to_who_asks_for_it() -> None:
+    with serving(metrics_of(busy_model())) as port:
+        status, content_type, body = get(port, Accept="application/openmetrics-text; version=1.0.0")
+        assert status == 200
+        assert content_type.startswith("application/openmetrics-text")
+        names = {family.name for family in parse_openmetrics(body.decode())}
+        assert {"nv_inference_count", "inferd_stage_duration_seconds", "inferd_refusals"} <= names
+        assert get(port)[1].startswith("text/plain")
+        assert gzip.decompress(get(port, Accept_Encoding="gzip")[2]).startswith(b"# HELP")
+
+
+def test_other_paths() -> None:
+    with serving(metrics_of()) as port:
+        status, content_type, body = get(port, "/")
+        assert (status, content_type) == (200, "text/plain; charset=utf-8")
+        assert b"/metrics" in body
+        assert get(port, "/nothing")[0] == 404
+        assert get(port, "/metrics", method="POST")[0] == 405
+
+
+def test_ipv6() -> None:
+    with serving(metrics_of(), "::1") as port:
+        assert get(port, host="::1")[0] == 200
+
+
+def test_a_port_in_use_is_a_start_error_that_names_it() -> None:
+    with serving(metrics_of()) as port, pytest.raises(StartError, match=f"127.0.0.1 port {port}.*metrics_port"):
+        metrics_of().serve("127.0.0.1", port)
+
+
+def test_a_collector_that_fails_says_nothing_of_why(caplog: pytest.LogCaptureFixture) -> None:
+    def broken() -> dict[str, float]:
+        raise ValueError("secret")
+
+    with serving(metrics_of(counters=broken)) as port:
+        status, _, body = get(port)
+    assert status == 500
+    assert b"secret" not in body
+    assert "secret" in caplog.text
+
+
+# The server itself, with an app that can be held up.
+
+
+class Gate:
+    """A WSGI app that says when it was entered and answers when it is let through."""
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.passed = threading.Semaphore(0)
+
+    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
+        self.entered.release()
+        assert self.passed.acquire(timeout=LIMIT_S)
+        start_response("200 OK", [])
+        return [b"through"]
+
+
+@contextmanager
+def scrape_server(app: Any, **limits: Any) -> Iterator[ScrapeServer]:
+    server = ScrapeServer("127.0.0.1", 0, app, **limits)
+    server.start()
+    try:
+        yield server
+    finally:
+        server.close()
+
+
+def connect(server: ScrapeServer, sent: bytes) -> socket.socket:
+    client = socket.create_connection(("127.0.0.1", server.server_port), timeout=LIMIT_S)
+    client.sendall(sent)
+    return client
+
+
+def read_all(client: socket.socket) -> bytes:
+    """Until the server ends the connection, in whichever way."""
+    parts = []
+    try:
+        while part := client.recv(65536):
+            parts.append(part)
+    except ConnectionResetError:
+        pass
+    return b"".join(parts)
+
+
+def test_too_many_scrapes_at_once_are_told_so() -> None:
+    gate = Gate()
+    with scrape_server(gate, max_connections=2) as server:
+        waiting = [connect(server, b"GET / HTTP/1.0\r\n\r\n") for _ in range(2)]
+        for _ in waiting:
+            assert gate.entered.acquire(timeout=LIMIT_S)
+        with closing(connect(server, b"")) as third:
+            assert read_all(third).startswith(b"HTTP/1.0 503")
+        assert server.connections == 2
+        for client in waiting:
+            gate.passed.release()
+            with closing(client):
+                pass
+    assert server.connections == 0
+
+
+def endless(environ: Any, start_response: Any) -> list[bytes]:
+    start_response("200 OK", [])
+    return [bytes(1 << 20)] * 64  # more than the sockets hold
+
+
+@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.0\r\nslow: ", b"GET / HTTP/1.0\r\n\r\n"])
+def test_a_client_that_writes_or_reads_too_slowly_is_broken_off(sent: bytes) -> None:
+    with scrape_server(endless, timeout_s=0.2) as server, closing(connect(server, sent)):
+        wait_until(lambda: server.connections == 1)
+        wait_until(lambda: server.connections == 0)
+
+
+def test_close_breaks_off_what_is_open() -> None:
+    server = ScrapeServer("127.0.0.1", 0, endless)
+    server.start()
+    with closing(connect(server, b"GET /")) as client:
+        wait_until(lambda: server.connections == 1)
+        server.close()
+        read_all(client)
+    assert server.connections == 0
+
+
+def wait_until(condition: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < end
+        time.sleep(0.001)
+
+
+def test_nonsense_is_answered_and_forgotten() -> None:
+    with serving(metrics_of()) as port:
+        for nonsense in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"A" * 70_000 + b"\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
+            with closing(socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)) as client:
+                try:
+                    client.sendall(nonsense)
+                except (BrokenPipeError, ConnectionResetError):
+                    continue
+                read_all(client)
+        assert get(port)[0] == 200
