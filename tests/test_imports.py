@@ -41,7 +41,7 @@ DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
     "grpc": {"inferd.serving.grpcio"},
     "prometheus_client": {"inferd.observe.metrics"},
-    "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.serving.grpcio"},
+    "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.serving"},
     "inferd_client": {"inferd.cli"},
     "click": {"inferd.cli"},
     "uvloop": {"inferd.serving", "inferd.cli"},
@@ -69,9 +69,10 @@ def python_imports(path: Path) -> Iterator[str]:
             base = node.module or ""
             if node.level:
                 base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
-            yield base
-            if base == "inferd":        # `from inferd import config` names a module, too
-                yield from (f"inferd.{alias.name}" for alias in node.names if is_module(alias.name))
+            if base == "inferd":        # `from inferd import config` names a module; the version is anyone's to read
+                yield from (f"inferd.{alias.name}" if is_module(alias.name) else base for alias in node.names if alias.name != "__version__")
+            else:
+                yield base
 
 
 def cython_imports(path: Path) -> Iterator[str]:

@@ -1,0 +1,114 @@
+"""What the benchmarks send: models of known cost, and the request bodies for them. No server, no clock in here."""
+
+from __future__ import annotations
+
+import struct
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import onnx
+from numpy.typing import NDArray
+from onnx import TensorProto, helper
+
+from inferd.protocol import inference
+
+INFER_PATH = "/inference.GRPCInferenceService/ModelInfer"
+IMAGE_SHAPE = (3, 224, 224)
+LIGHT_MODELS = Path(onnx.__file__).parent / "backend" / "test" / "data" / "light"
+
+
+@dataclass(frozen=True)
+class Workload:
+    """One model, one request for it, and the answer that is right."""
+
+    model: str
+    input: str
+    output: str
+    value: NDArray[np.float32]      # one row, batch axis first
+
+    def message(self) -> bytes:
+        """The ModelInferRequest with the tensor as raw bytes."""
+        request = inference.ModelInferRequest(model_name=self.model)
+        request.inputs.add(name=self.input, datatype="FP32", shape=self.value.shape)
+        request.raw_input_contents.append(self.value.tobytes())
+        serialized: bytes = request.SerializeToString()
+        return serialized
+
+    def write_body(self, folder: Path) -> Path:
+        """The message behind gRPC's length prefix, as a file for h2load."""
+        message = self.message()
+        path = folder / f"{self.model}.body"
+        path.write_bytes(struct.pack(">BI", 0, len(message)) + message)
+        return path
+
+
+def put(repository: Path, name: str, model: onnx.ModelProto) -> None:
+    path = repository / name / "1" / "model.onnx"
+    path.parent.mkdir(parents=True)
+    onnx.save(model, path)
+
+
+def small_model(name: str, op: str, shape: tuple[int, ...], out_shape: tuple[int, ...]) -> onnx.ModelProto:
+    """One node between x and y, with a free batch axis."""
+    graph = helper.make_graph(
+        [helper.make_node(op, ["x"], ["y"])],
+        name,
+        [helper.make_tensor_value_info("x", TensorProto.FLOAT, ["rows", *shape])],
+        [helper.make_tensor_value_info("y", TensorProto.FLOAT, ["rows", *out_shape])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return model
+
+
+def light_resnet50() -> onnx.ModelProto:
+    """The light ResNet-50 of the onnx package (real architecture, constant weights) with its batch axis set free."""
+    model = onnx.load(LIGHT_MODELS / "light_resnet50.onnx")
+    graph = model.graph
+    constants = {tensor.name for tensor in graph.initializer}
+    # From IR version 4 on, initializers need not be inputs: only the image is left as one.
+    model.ir_version = max(model.ir_version, 8)
+    images = [value for value in graph.input if value.name not in constants]
+    del graph.input[:]
+    graph.input.extend(images)
+    del graph.value_info[:]
+    for value in (*graph.input, *graph.output):
+        value.type.tensor_type.shape.dim[0].dim_param = "rows"
+    targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
+    for tensor in graph.initializer:
+        if tensor.name in targets:
+            free_first_axis(tensor)
+    for node in graph.node:
+        if node.op_type == "Constant" and node.output[0] in targets:
+            free_first_axis(node.attribute[0].t)
+    return model
+
+
+def free_first_axis(target: onnx.TensorProto) -> None:
+    """A Reshape target that fixes the batch at 1 keeps the input's own first axis instead."""
+    shape = onnx.numpy_helper.to_array(target).copy()
+    if shape[0] == 1:
+        shape[0] = 0
+        target.CopyFrom(onnx.numpy_helper.from_array(shape, target.name))
+
+
+def identity(repository: Path) -> Workload:
+    put(repository, "identity", small_model("identity", "Identity", (16,), (16,)))
+    return Workload("identity", "x", "y", np.arange(16, dtype=np.float32).reshape(1, 16))
+
+
+def pool(repository: Path) -> Workload:
+    """602 KB in, 12 bytes out: what a large message costs."""
+    put(repository, "pool", small_model("pool", "GlobalAveragePool", IMAGE_SHAPE, (3, 1, 1)))
+    return Workload("pool", "x", "y", image())
+
+
+def resnet50(repository: Path) -> Workload:
+    model = light_resnet50()
+    put(repository, "resnet50", model)
+    return Workload("resnet50", model.graph.input[0].name, model.graph.output[0].name, image())
+
+
+def image() -> NDArray[np.float32]:
+    return np.random.default_rng(0).random((1, *IMAGE_SHAPE), dtype=np.float32)

@@ -1,0 +1,143 @@
+"""setup.py, on a small package of its own: with libnghttp2, without it, and in its debug build; and what a wheel holds."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+NOTICE = "WITHOUT its native transport"
+SMALL = '''\
+cdef extern from *:
+    """
+    #ifdef INFERD_DEBUG
+    enum { BUILT_FOR_DEBUG = 1 };
+    #else
+    enum { BUILT_FOR_DEBUG = 0 };
+    #endif
+    """
+    int BUILT_FOR_DEBUG
+built_for_debug = bool(BUILT_FOR_DEBUG)
+'''
+HTTP2 = '''\
+cdef extern from "nghttp2/nghttp2.h":
+    ctypedef struct nghttp2_info:
+        const char *version_str
+    nghttp2_info *nghttp2_version(int least)
+version = nghttp2_version(0).version_str.decode()
+'''
+
+
+class Project:
+    """A copy of the build files around two tiny native modules."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = folder
+        core = folder / "inferd" / "_core"
+        core.mkdir(parents=True)
+        for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+            shutil.copy(ROOT / name, folder)
+        (folder / "inferd" / "__init__.py").write_text('__version__ = "0"\n')
+        (core / "__init__.py").write_text("")
+        (core / "small.pyx").write_text(SMALL)
+        (core / "http2.pyx").write_text(HTTP2)
+
+    def build(self, **environment: str) -> str:
+        """Builds in place; everything that was said. Fails the test when the build fails."""
+        clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERD_")}
+        command = [sys.executable, "setup.py", "build_ext", "--inplace"]
+        done = subprocess.run(
+            command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=110
+        )
+        said = done.stdout + done.stderr
+        assert done.returncode == 0, said
+        return said
+
+    def has(self, module: str) -> bool:
+        return any((self.folder / "inferd" / "_core").glob(f"{module}.*.so"))
+
+    def value(self, expression: str) -> str:
+        module = expression.partition(".")[0]
+        program = f"from inferd._core import {module}; print({expression})"
+        return subprocess.run([sys.executable, "-c", program], cwd=self.folder, capture_output=True, text=True, check=True).stdout.strip()
+
+
+@pytest.fixture
+def project(tmp_path) -> Project:
+    return Project(tmp_path)
+
+
+def script(path: Path, text: str) -> str:
+    path.write_text(f"#!/bin/sh\n{text}\n")
+    path.chmod(0o755)
+    return str(path)
+
+
+@pytest.mark.skipif(shutil.which("pkg-config") is None, reason="this machine has no pkg-config: the build without it is tested below")
+def test_builds_the_native_transport(project):
+    assert NOTICE not in project.build()
+    assert project.value("http2.version").count(".") == 2
+    assert project.value("small.built_for_debug") == "False"
+    again = project.build()
+    assert "building" not in again, "nothing changed, yet something was compiled"
+
+
+def test_debug_build(project):
+    project.build(INFERD_DEBUG="1")
+    assert project.value("small.built_for_debug") == "True"
+    assert (project.folder / "build" / "debug").is_dir()
+
+
+def test_without_the_library_the_rest_is_built(project):
+    said = project.build(PKG_CONFIG="no-such-pkg-config")
+    assert NOTICE in said
+    assert "libnghttp2-dev" in said
+    assert project.has("small")
+    assert not project.has("http2")
+
+
+def test_too_old_a_library_is_left_out(project, tmp_path):
+    old = script(tmp_path / "pkg-config", 'case "$1" in --exists) exit 0;; --modversion) echo 1.43.0;; *) exit 1;; esac')
+    said = project.build(PKG_CONFIG=old)
+    assert "libnghttp2 1.43.0 is older than 1.61.0" in said
+    assert not project.has("http2")
+
+
+def test_a_library_without_its_header_is_left_out(project, tmp_path):
+    found = script(tmp_path / "pkg-config", "exit 0")
+    compiler = script(tmp_path / "cc", 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc "$@"')
+    said = project.build(PKG_CONFIG=found, CC=compiler)
+    assert "does not find <nghttp2/nghttp2.h>" in said
+    assert project.has("small")
+    assert not project.has("http2")
+
+
+def test_can_be_switched_off(project):
+    assert NOTICE in project.build(INFERD_HTTP2="0")
+    assert not project.has("http2")
+
+
+def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
+    tree = tmp_path / "tree"
+    shutil.copytree(ROOT / "inferd", tree / "inferd", ignore=shutil.ignore_patterns("*.so", "__pycache__"))
+    for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
+        shutil.copy(ROOT / name, tree)
+    done = subprocess.run(
+        [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(tmp_path / "lib")],
+        cwd=tree, capture_output=True, text=True, check=False, timeout=110,
+    )
+    assert done.returncode == 0, done.stderr
+    built = {str(path.relative_to(tmp_path / "lib")) for path in (tmp_path / "lib").rglob("*") if path.is_file()}
+    source = {str(path.relative_to(tree)) for path in (tree / "inferd").rglob("*") if path.suffix in {".py", ".pyi", ".binpb", ".typed"}}
+    assert built == source
+    assert {"inferd/py.typed", "inferd/protocol/descriptors.binpb"} <= built
+
+
+def test_every_native_module_has_types():
+    for source in (ROOT / "inferd" / "_core").glob("*.pyx"):
+        assert source.with_suffix(".pyi").exists(), f"{source.name} needs a .pyi"
