@@ -1,14 +1,22 @@
 # codec: the two hot protobuf messages, ModelInferRequest and ModelInferResponse, between bytes and tensors.
 # Reads views, copies no tensor (typed contents are packed once). Never in here: HTTP/2, gRPC framing, queues.
 
+cimport cython
 from inferd._core.batcher cimport Request
 from inferd._core.message cimport Message
-from inferd._core.tensor cimport Tensors
+from inferd._core.wire cimport Bytes
 
+cdef enum:
+    INLINE_OUTPUTS = 4          # asked outputs that a request holds without a second allocation
+
+@cython.final
 cdef class InferRequest(Request):
     cdef readonly Message message           # the bytes behind every view below
-    cdef const char *id                     # echoed in the answer
-    cdef Py_ssize_t id_nbytes
-    cdef void *scratch                      # typed contents, packed into raw bytes; owned, or NULL
-    cdef int output_count                   # outputs that were asked for; 0: all
-    cdef int *outputs                       # their indices in the signature, set by check; owned, or NULL
+    cdef readonly str model_name
+    cdef readonly str model_version         # '': the newest
+    cdef Bytes id_text                      # echoed in the answer
+    cdef Message packed                     # typed contents as raw bytes, or None
+    cdef int asked_count                    # outputs that the message asks for, repetitions included; 0: all of the model's
+    cdef int output_count                   # outputs that the answer carries; 0: all of the model's; set by check
+    cdef int *outputs                       # their indices in the signature; in output_room, or owned
+    cdef int output_room[INLINE_OUTPUTS]

@@ -1,0 +1,19 @@
+from typing_extensions import Buffer
+
+from inferd._core.batcher import Request
+from inferd._core.message import Message
+from inferd._core.tensor import Signature, Tensors
+
+class InferRequest(Request):
+    message: Message
+    model_name: str
+    model_version: str
+    @property
+    def id(self) -> str: ...
+    @property
+    def parameters(self) -> dict[str, bool | int | float | str]: ...
+    def tensors(self) -> list[tuple[str, str, tuple[int, ...], memoryview]]: ...
+    def check(self, signature: Signature) -> None: ...
+    def respond(self, outputs: Tensors, first_row: int) -> None: ...
+
+def decode_infer_request(message: Message | Buffer) -> InferRequest: ...

@@ -1,0 +1,739 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# codec: ModelInferRequest and ModelInferResponse between bytes and tensors (see codec.pxd).
+# A request is read in one pass over its bytes; what protobuf would refuse is refused, unknown fields are skipped, and the last
+# of a repeated scalar counts, as in protobuf. Never in here: HTTP/2, gRPC framing, queues.
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from inferd._core.batcher cimport Request
+from inferd._core.contents cimport Contents, contents_field, measure, pack, raw_nbytes
+from inferd._core.message cimport Message, count_copied, new_message
+from inferd._core.tensor cimport (
+    BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, datatype_of, word_of,
+)
+from inferd._core.utf8 cimport is_utf8
+from inferd._core.wire cimport (
+    Bytes, Reader, enter, fail, fail_as, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_fixed,
+    read_tag, read_varint, skip_field, varint_nbytes,
+)
+
+from inferd._core.tensor import DATATYPES
+from inferd.errors import Internal, InvalidArgument, ResourceExhausted
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
+
+cdef enum:
+    MAX_PARAMETERS = 256        # of one request, its tensors' included
+    MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
+    NOGIL_NBYTES = 65536        # copies above this size release the GIL
+    CACHED_NAMES = 32           # model names and versions that are kept as str
+    CACHED_NBYTES = 256         # of one of them
+    SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
+
+cdef enum:                      # tags: field number << 3 | wire type
+    MODEL_NAME = 10             # ModelInferRequest, and the first three of ModelInferResponse
+    MODEL_VERSION = 18
+    REQUEST_ID = 26
+    PARAMETERS = 34             # of the request, and of an InferInputTensor
+    INPUTS = 42
+    OUTPUTS = 50
+    RAW_INPUT_CONTENTS = 58
+    TENSOR_NAME = 10            # InferInputTensor, InferRequestedOutputTensor
+    DATATYPE = 18
+    SHAPE = 26
+    SHAPE_UNPACKED = 24
+    CONTENTS = 42
+    OUTPUT_PARAMETERS = 18
+    KEY = 10                    # an entry of a parameter map
+    VALUE = 18
+    BOOL_PARAM = 8              # InferParameter
+    INT64_PARAM = 16
+    STRING_PARAM = 26
+    DOUBLE_PARAM = 33
+    UINT64_PARAM = 40
+
+cdef struct Parameter:          # one entry of a parameter map
+    Bytes key
+    uint32_t kind               # tag of the choice that counts; 0: none
+    uint64_t number             # bool, int64, uint64, or the bits of a double
+    Bytes text
+
+cdef struct Fields:             # a request's top level: where its fields lie
+    Bytes model_name
+    Bytes model_version
+    int input_count
+    int output_count
+    int raw_count
+    int parameter_count         # of the request, its tensors' included
+    Bytes inputs[MAX_TENSORS]
+    Bytes outputs[MAX_TENSORS]
+    Bytes raws[MAX_TENSORS]
+
+cdef struct Input:              # what one InferInputTensor holds beside its view
+    Bytes word                  # of the datatype, for messages
+    bint has_contents
+    bint in_shared_memory
+
+cdef struct Asked:              # one InferRequestedOutputTensor
+    Bytes name
+    bint classified
+    bint in_shared_memory
+
+cdef list cached_names = [None] * CACHED_NAMES
+
+
+# ---- reading: plain C, a status each ------------------------------------------------------------------------------
+
+cdef inline bint equals(const Bytes *text, const char *word, Py_ssize_t nbytes) noexcept nogil:
+    return text.nbytes == nbytes and memcmp(text.data, word, nbytes) == 0
+
+
+cdef inline int read_text(Reader *reader, Bytes *text) noexcept nogil:
+    """A string field: proto3 strings are UTF-8."""
+    if read_bytes(reader, text) < 0:
+        return -1
+    if not is_utf8(text.data, text.nbytes):
+        return fail(reader, "a string is not UTF-8")
+    return 0
+
+
+cdef inline int read_name(Reader *reader, Bytes *text) noexcept nogil:
+    """A string field that text_of checks later; here only one that another replaces is checked."""
+    if text.nbytes > 0 and not is_utf8(text.data, text.nbytes):
+        return fail(reader, "a string before this one is not UTF-8")
+    return read_bytes(reader, text)
+
+
+cdef inline int add_span(Reader *reader, Bytes *spans, int *count, const char *fault) noexcept nogil:
+    if count[0] == MAX_TENSORS:
+        return fail(reader, fault)
+    count[0] += 1
+    return read_bytes(reader, &spans[count[0] - 1])
+
+
+cdef int read_value(Reader *outer, const Bytes *content, Parameter *parameter) noexcept nogil:
+    """One InferParameter: the last choice counts."""
+    cdef Reader reader
+    cdef uint32_t tag
+    cdef int found
+    cdef int status
+    enter(&reader, outer, content)
+    while True:
+        found = read_tag(&reader, &tag)
+        if found == 0:
+            return 0
+        if found < 0:
+            return fail_as(outer, &reader)
+        if tag == BOOL_PARAM or tag == INT64_PARAM or tag == UINT64_PARAM:
+            status = read_varint(&reader, &parameter.number)
+        elif tag == STRING_PARAM:
+            status = read_text(&reader, &parameter.text)
+        elif tag == DOUBLE_PARAM:
+            status = read_fixed(&reader, &parameter.number, 8)
+        else:
+            if skip_field(&reader, tag) < 0:
+                return fail_as(outer, &reader)
+            continue
+        if status < 0:
+            return fail_as(outer, &reader)
+        parameter.kind = tag
+
+
+cdef int read_parameter(Reader *outer, Parameter *parameter, int *count) noexcept nogil:
+    """One entry of a parameter map, the field that `outer` stands at."""
+    cdef Reader reader
+    cdef Bytes content
+    cdef uint32_t tag
+    cdef int found
+    cdef int status
+    memset(parameter, 0, sizeof(Parameter))
+    count[0] += 1
+    if count[0] > MAX_PARAMETERS:
+        return fail(outer, "more than 256 parameters")
+    if read_bytes(outer, &content) < 0:
+        return -1
+    enter(&reader, outer, &content)
+    while True:
+        found = read_tag(&reader, &tag)
+        if found == 0:
+            return 0
+        if found < 0:
+            return fail_as(outer, &reader)
+        if tag == KEY:
+            status = read_text(&reader, &parameter.key)
+        elif tag == VALUE:
+            status = read_bytes(&reader, &content)
+            if status == 0:
+                status = read_value(&reader, &content, parameter)
+        else:
+            status = skip_field(&reader, tag)
+        if status < 0:
+            return fail_as(outer, &reader)
+
+
+cdef int add_dimension(Reader *reader, TensorView *view) noexcept nogil:
+    if view.rank == MAX_RANK:
+        return fail(reader, "a tensor of more than 8 dimensions")
+    view.rank += 1
+    return read_varint(reader, <uint64_t *>&view.shape[view.rank - 1])
+
+
+cdef int read_shape(Reader *outer, TensorView *view) noexcept nogil:
+    """A packed piece of `shape`."""
+    cdef Reader reader
+    cdef Bytes content
+    if read_bytes(outer, &content) < 0:
+        return -1
+    enter(&reader, outer, &content)
+    while reader.at < reader.end:
+        if add_dimension(&reader, view) < 0:
+            return fail_as(outer, &reader)
+    return 0
+
+
+cdef int read_input(Reader *outer, const Bytes *content, TensorView *view, Input *extra, int *parameter_count) noexcept nogil:
+    """One InferInputTensor into a zeroed view; contents are only noted."""
+    cdef Reader reader
+    cdef Parameter parameter
+    cdef Bytes name
+    cdef Bytes skipped
+    cdef uint32_t tag
+    cdef int found
+    cdef int status
+    name.data = NULL
+    name.nbytes = 0
+    memset(extra, 0, sizeof(Input))
+    enter(&reader, outer, content)
+    while True:
+        found = read_tag(&reader, &tag)
+        if found == 0:
+            break
+        if found < 0:
+            return fail_as(outer, &reader)
+        if tag == TENSOR_NAME:
+            status = read_text(&reader, &name)
+        elif tag == DATATYPE:
+            status = read_text(&reader, &extra.word)
+        elif tag == SHAPE:
+            status = read_shape(&reader, view)
+        elif tag == SHAPE_UNPACKED:
+            status = add_dimension(&reader, view)
+        elif tag == CONTENTS:
+            extra.has_contents = True
+            status = read_bytes(&reader, &skipped)
+        elif tag == PARAMETERS:
+            status = read_parameter(&reader, &parameter, parameter_count)
+            if status == 0 and equals(&parameter.key, "shared_memory_region", 20):
+                extra.in_shared_memory = True
+        else:
+            status = skip_field(&reader, tag)
+        if status < 0:
+            return fail_as(outer, &reader)
+    view.name = name.data
+    view.name_nbytes = name.nbytes
+    view.datatype = datatype_of(extra.word.data, extra.word.nbytes)
+    return 0
+
+
+cdef int read_asked(Reader *outer, const Bytes *content, Asked *asked, int *parameter_count) noexcept nogil:
+    """One InferRequestedOutputTensor."""
+    cdef Reader reader
+    cdef Parameter parameter
+    cdef uint32_t tag
+    cdef int found
+    cdef int status
+    memset(asked, 0, sizeof(Asked))
+    enter(&reader, outer, content)
+    while True:
+        found = read_tag(&reader, &tag)
+        if found == 0:
+            return 0
+        if found < 0:
+            return fail_as(outer, &reader)
+        if tag == TENSOR_NAME:
+            status = read_text(&reader, &asked.name)
+        elif tag == OUTPUT_PARAMETERS:
+            status = read_parameter(&reader, &parameter, parameter_count)
+            if status == 0:
+                asked.classified |= equals(&parameter.key, "classification", 14)
+                asked.in_shared_memory |= equals(&parameter.key, "shared_memory_region", 20)
+        else:
+            status = skip_field(&reader, tag)
+        if status < 0:
+            return fail_as(outer, &reader)
+
+
+cdef int walk_contents(Reader *outer, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value) noexcept nogil:
+    """Every `contents` of one InferInputTensor: measured when `at` is NULL, else packed there and `at` moved behind.
+    -1 with a fault: malformed; -1 without: `value` does not fit the datatype."""
+    cdef Reader reader
+    cdef Reader inner
+    cdef Bytes content
+    cdef uint32_t tag
+    cdef int found
+    enter(&reader, outer, tensor)
+    while True:
+        found = read_tag(&reader, &tag)
+        if found == 0:
+            return 0
+        if found < 0:
+            return fail_as(outer, &reader)
+        if tag != CONTENTS:
+            if skip_field(&reader, tag) < 0:
+                return fail_as(outer, &reader)
+            continue
+        if read_bytes(&reader, &content) < 0:
+            return fail_as(outer, &reader)
+        enter(&inner, &reader, &content)
+        if at == NULL:
+            if measure(&inner, contents) < 0:
+                return fail_as(outer, &inner)
+        else:
+            at[0] = pack(&inner, datatype, at[0], value)
+            if at[0] == NULL:
+                return fail_as(outer, &inner)
+
+
+cdef int read_fields(InferRequest request, Reader *reader, Fields *fields) except -2:
+    """The top level of a request, to its end. Request parameters are heeded at once. -1: malformed."""
+    cdef Parameter parameter
+    cdef uint32_t tag
+    cdef int found
+    cdef int status
+    while True:
+        found = read_tag(reader, &tag)
+        if found <= 0:
+            return found
+        if tag == INPUTS:
+            status = add_span(reader, fields.inputs, &fields.input_count, "more than 256 inputs")
+        elif tag == RAW_INPUT_CONTENTS:
+            status = add_span(reader, fields.raws, &fields.raw_count, "more than 256 raw_input_contents")
+        elif tag == MODEL_NAME:
+            status = read_name(reader, &fields.model_name)
+        elif tag == MODEL_VERSION:
+            status = read_name(reader, &fields.model_version)
+        elif tag == REQUEST_ID:
+            status = read_text(reader, &request.id_text)
+        elif tag == OUTPUTS:
+            status = add_span(reader, fields.outputs, &fields.output_count, "more than 256 outputs")
+        elif tag == PARAMETERS:
+            status = read_parameter(reader, &parameter, &fields.parameter_count)
+            if status == 0:
+                heed(request, &parameter)
+        else:
+            status = skip_field(reader, tag)
+        if status < 0:
+            return -1
+
+
+# ---- decoding ------------------------------------------------------------------------------------------------------
+
+def decode_infer_request(message not None):
+    """One ModelInferRequest, from a Message or a bytes-like object, as an InferRequest whose tensors lie in the message.
+
+    Raises InvalidArgument: malformed protobuf (with the byte), raw and typed contents together, their counts or values wrong,
+    an unknown datatype, a reserved parameter; more than 256 inputs, outputs or parameters, or 8 dimensions.
+    """
+    cdef InferRequest request = InferRequest.__new__(InferRequest)
+    if type(message) is Message:
+        request.message = <Message>message
+    elif isinstance(message, bytes):
+        request.message = Message.wrap(message)
+    else:
+        request.message = Message(message)
+    decode(request)
+    return request
+
+
+cdef int decode(InferRequest request) except -1:
+    cdef Reader reader
+    cdef Fields fields
+    cdef Input extra
+    cdef Asked asked
+    cdef int typed = 0          # inputs with contents
+    cdef int i
+    fields.model_name.nbytes = fields.model_version.nbytes = 0
+    fields.input_count = fields.output_count = fields.raw_count = fields.parameter_count = 0
+    open_reader(&reader, request.message.data, request.message.nbytes)
+    if read_fields(request, &reader, &fields) < 0:
+        refuse_malformed(&reader)
+    request.model_name = text_of(&fields.model_name, "model_name")
+    request.model_version = text_of(&fields.model_version, "model_version")
+    request.reserve_inputs(fields.input_count)
+    for i in range(fields.input_count):
+        if read_input(&reader, &fields.inputs[i], &request.inputs[i], &extra, &fields.parameter_count) < 0:
+            refuse_malformed(&reader)
+        if extra.in_shared_memory or request.inputs[i].datatype == INVALID:
+            refuse_input(&request.inputs[i], &extra)
+        typed += extra.has_contents
+        if i < fields.raw_count:
+            request.inputs[i].data = fields.raws[i].data
+            request.inputs[i].nbytes = fields.raws[i].nbytes
+    if fields.raw_count != 0 and fields.raw_count != fields.input_count:
+        raise InvalidArgument(f"ModelInferRequest: {fields.raw_count} raw_input_contents for {fields.input_count} inputs; send one for "
+                              "each input, in the order of inputs")
+    if typed > 0:
+        pack_typed(request, &reader, &fields)
+    request.asked_count = fields.output_count
+    for i in range(fields.output_count):
+        if read_asked(&reader, &fields.outputs[i], &asked, &fields.parameter_count) < 0:
+            refuse_malformed(&reader)
+        if asked.classified or asked.in_shared_memory:
+            refuse_asked(&asked)
+    return 0
+
+
+cdef str text_of(const Bytes *text, str field):
+    """A model's name or version as str. The last ones are kept: the same bytes again cost a comparison, and the same str is found
+    in a dict by identity."""
+    cdef Py_ssize_t nbytes
+    cdef Py_ssize_t slot
+    cdef const char *known
+    if text.nbytes == 0:
+        return ""
+    slot = (text.nbytes * 5 + <uint8_t>text.data[0] + 3 * <uint8_t>text.data[text.nbytes - 1]) % CACHED_NAMES
+    kept = cached_names[slot]
+    if kept is not None:
+        known = PyUnicode_AsUTF8AndSize(kept, &nbytes)
+        if nbytes == text.nbytes and memcmp(known, text.data, nbytes) == 0:
+            return <str>kept
+    if not is_utf8(text.data, text.nbytes):
+        raise InvalidArgument(f"ModelInferRequest: {field} is not UTF-8")
+    name = PyUnicode_DecodeUTF8(text.data, text.nbytes, NULL)
+    if text.nbytes <= CACHED_NBYTES:
+        cached_names[slot] = name
+    return name
+
+
+cdef int heed(InferRequest request, const Parameter *parameter) except -1:
+    """Takes what the queue needs from a request parameter; refuses unknown reserved names. The rest is kept for `parameters`."""
+    if equals(&parameter.key, "priority", 8):
+        request.entry.priority = <uint32_t>min(unsigned_of(parameter), <uint64_t>UINT32_MAX)
+    elif equals(&parameter.key, "timeout", 7):
+        request.entry.timeout_ns = <int64_t>min(unsigned_of(parameter), <uint64_t>(INT64_MAX // 1000)) * 1000
+    elif (parameter.key.nbytes > 7 and memcmp(parameter.key.data, "triton_", 7) == 0
+          and not equals(&parameter.key, "triton_enable_empty_final_response", 34)):
+        raise InvalidArgument(
+            f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
+            "'triton_enable_empty_final_response'")
+    return 0
+
+
+cdef uint64_t unsigned_of(const Parameter *parameter) except? 0xFFFFFFFFFFFFFFFF:
+    """The value of a parameter that counts something; 0 when it has none."""
+    if parameter.kind == 0 or parameter.kind == UINT64_PARAM or (parameter.kind == INT64_PARAM and <int64_t>parameter.number >= 0):
+        return parameter.number
+    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got "
+                          f"{value_of(parameter)!r}")
+
+
+cdef object value_of(const Parameter *parameter):
+    cdef double real
+    if parameter.kind == BOOL_PARAM:
+        return parameter.number != 0
+    if parameter.kind == INT64_PARAM:
+        return <int64_t>parameter.number
+    if parameter.kind == STRING_PARAM:
+        return PyUnicode_DecodeUTF8(parameter.text.data, parameter.text.nbytes, "replace")
+    if parameter.kind == DOUBLE_PARAM:
+        memcpy(&real, &parameter.number, 8)
+        return real
+    return parameter.number
+
+
+cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except -1:
+    """Typed contents of every input, packed as raw bytes into one message of their size."""
+    cdef int64_t total = 0
+    cdef int64_t value = 0
+    cdef char *at
+    cdef char *first
+    cdef TensorView *view
+    cdef Contents contents
+    cdef int i, number
+    for i in range(fields.input_count):
+        view = &request.inputs[i]
+        memset(&contents, 0, sizeof(Contents))
+        if walk_contents(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
+            refuse_malformed(reader)
+        for number in range(1, 9):
+            if contents.elements[number] > 0:
+                if fields.raw_count > 0:
+                    raise InvalidArgument(f"input '{shown_name(view)}' has contents, and there are raw_input_contents; send every "
+                                          "input of a request one way or the other")
+                if number != contents_field(view.datatype):
+                    refuse_contents(view, number)
+        if fields.raw_count == 0:
+            view.nbytes = raw_nbytes(&contents, view.datatype)
+            total += view.nbytes
+    if total == 0:
+        return 0
+    request.packed = new_message(total)
+    count_copied(total)
+    at = request.packed.data
+    for i in range(fields.input_count):
+        view = &request.inputs[i]
+        view.data = first = at
+        if walk_contents(reader, &fields.inputs[i], view.datatype, NULL, &at, &value) < 0:
+            refuse_element(view, value)
+        if at - first != view.nbytes:
+            raise Internal(f"input '{shown_name(view)}': typed contents changed while they were read")
+    return 0
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------
+
+cdef str shown(const Bytes *text):
+    """A client's word, cut to a bounded length."""
+    cdef str word = PyUnicode_DecodeUTF8(text.data, min(text.nbytes, <Py_ssize_t>SHOWN_NBYTES), "replace")
+    return word if text.nbytes <= SHOWN_NBYTES else word + "..."
+
+
+cdef str shown_name(const TensorView *view):
+    cdef Bytes name
+    name.data = view.name
+    name.nbytes = view.name_nbytes
+    return shown(&name)
+
+
+cdef str word_text(int datatype):
+    cdef Py_ssize_t nbytes
+    cdef const char *word = word_of(datatype, &nbytes)
+    return word[:nbytes].decode()
+
+
+cdef int refuse_malformed(const Reader *reader) except -1:
+    raise InvalidArgument(f"ModelInferRequest: {reader.fault.decode()}, at byte {reader.at - reader.start}")
+
+
+cdef int refuse_input(const TensorView *view, const Input *extra) except -1:
+    if extra.in_shared_memory:
+        raise InvalidArgument(f"input '{shown_name(view)}': shared memory (shared_memory_region) is not enabled; send the tensor's bytes")
+    raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{shown(&extra.word)}'; expected one of {', '.join(DATATYPES)}")
+
+
+cdef int refuse_asked(const Asked *asked) except -1:
+    if asked.classified:
+        raise InvalidArgument(f"output '{shown(&asked.name)}': the parameter classification is not supported; leave it out and rank "
+                              "the scores that the output holds")
+    raise InvalidArgument(f"output '{shown(&asked.name)}': shared memory (shared_memory_region) is not enabled; leave the parameter "
+                          "out and read the bytes from the answer")
+
+
+cdef list CONTENTS_FIELDS = [
+    "", "bool_contents", "int_contents", "int64_contents", "uint_contents", "uint64_contents", "fp32_contents", "fp64_contents",
+    "bytes_contents",
+]
+
+
+cdef int refuse_contents(const TensorView *view, int number) except -1:
+    word = word_text(view.datatype)
+    field = contents_field(view.datatype)
+    cure = f"{word} goes into {CONTENTS_FIELDS[field]}" if field else f"{word} travels only in raw_input_contents"
+    raise InvalidArgument(f"input '{shown_name(view)}': {word} contents came in {CONTENTS_FIELDS[number]}; {cure}")
+
+
+cdef int refuse_element(const TensorView *view, int64_t value) except -1:
+    word = word_text(view.datatype)
+    bits = int(word.lstrip("UINT"))
+    low, high = (0, 2**bits - 1) if word.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    raise InvalidArgument(f"input '{shown_name(view)}': {word} holds {low} to {high}, an element is {value}")
+
+
+# ---- the request, and its answer -----------------------------------------------------------------------------------
+
+@cython.final
+cdef class InferRequest(Request):
+    """One ModelInferRequest. Made by decode_infer_request; check(signature), then respond(outputs, first_row)."""
+
+    def __dealloc__(self):
+        if self.outputs != self.output_room:
+            free(self.outputs)
+
+    @property
+    def id(self):
+        """The client's own name for the request, echoed in the answer; '' when there is none."""
+        return PyUnicode_DecodeUTF8(self.id_text.data, self.id_text.nbytes, NULL) if self.id_text.nbytes > 0 else ""
+
+    @property
+    def parameters(self):
+        """The request's parameters: dict of bool, int, float or str; read from the message each time."""
+        cdef dict found = {}
+        cdef Reader reader
+        cdef Parameter parameter
+        cdef uint32_t tag
+        cdef int count = 0
+        open_reader(&reader, self.message.data, self.message.nbytes)
+        while read_tag(&reader, &tag) > 0:
+            if tag != PARAMETERS:
+                if skip_field(&reader, tag) < 0:
+                    refuse_malformed(&reader)
+                continue
+            if read_parameter(&reader, &parameter, &count) < 0:
+                refuse_malformed(&reader)
+            key = PyUnicode_DecodeUTF8(parameter.key.data, parameter.key.nbytes, NULL)
+            found.pop(key, None)
+            if parameter.kind != 0:
+                found[key] = value_of(&parameter)
+        return found
+
+    def tensors(self):
+        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input: in the message's order, after check
+        in the signature's."""
+        cdef list found = []
+        cdef TensorView *view
+        cdef Message owner
+        cdef Py_ssize_t first
+        cdef int i
+        for i in range(self.input_count):
+            view = &self.inputs[i]
+            owner = self.message if self.packed is None else self.packed
+            first = view.data - owner.data if view.nbytes > 0 else 0
+            name = view.name[:view.name_nbytes].decode()
+            shape = tuple([view.shape[axis] for axis in range(view.rank)])
+            found.append((name, word_text(view.datatype), shape, memoryview(owner)[first:first + view.nbytes]))
+        return found
+
+    cpdef check(self, Signature signature):
+        """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument."""
+        Request.check(self, signature)
+        if self.asked_count > 0:
+            resolve_outputs(self, signature)
+
+    cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
+        """Sets the answer: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
+        Raises Internal when the outputs are not those of the signature."""
+        self.answer = encode(self, outputs, first_row)
+
+
+cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
+    """Finds the outputs asked for in the signature; one asked for twice is given once."""
+    cdef bint seen[MAX_TENSORS]
+    cdef Reader reader
+    cdef Bytes content
+    cdef Asked asked
+    cdef uint32_t tag
+    cdef int parameter_count = 0
+    cdef int index
+    memset(seen, 0, signature.output_count * sizeof(bint))
+    if request.outputs == NULL:
+        request.outputs = request.output_room
+        if request.asked_count > INLINE_OUTPUTS:
+            request.outputs = <int *>malloc(request.asked_count * sizeof(int))
+            if request.outputs == NULL:
+                raise MemoryError
+    request.output_count = 0
+    open_reader(&reader, request.message.data, request.message.nbytes)
+    while read_tag(&reader, &tag) > 0:
+        if tag != OUTPUTS:
+            if skip_field(&reader, tag) < 0:
+                refuse_malformed(&reader)
+            continue
+        if read_bytes(&reader, &content) < 0 or read_asked(&reader, &content, &asked, &parameter_count) < 0:
+            refuse_malformed(&reader)
+        index = signature.output_index(asked.name.data, asked.name.nbytes)
+        if index < 0:
+            names = ", ".join([f"'{name}'" for name in signature.output_names[:16]])
+            raise InvalidArgument(f"model '{signature.model_name.decode()}': output '{shown(&asked.name)}' is not an output of this "
+                                  f"model; it gives {names}")
+        if not seen[index]:
+            seen[index] = True
+            request.outputs[request.output_count] = index
+            request.output_count += 1
+    return 0
+
+
+cdef struct Part:               # one output of an answer
+    const TensorSpec *spec
+    const char *word            # of its datatype
+    Py_ssize_t word_nbytes
+    const ArrayView *view
+    const char *data            # the request's rows
+    Py_ssize_t nbytes
+    Py_ssize_t shape_nbytes     # of the packed shape
+    Py_ssize_t tensor_nbytes    # of the InferOutputTensor
+
+
+cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
+    """Sizes and bytes of one output, all of them known before anything is written."""
+    cdef const TensorSpec *spec = &signature.outputs[index]
+    cdef ArrayView *view = &outputs.views[index]
+    cdef int axis
+    if view.datatype != spec.datatype or (outputs.batched and first_row + rows > view.shape[0]):
+        raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not what the model's "
+                       "signature says; the server's log has the details")
+    if view.datatype == BYTES:
+        outputs.serialize(index)
+        part.data = view.data + view.row_offsets[first_row]
+        part.nbytes = view.row_offsets[first_row + rows] - view.row_offsets[first_row]
+    else:
+        part.data = view.data + first_row * view.row_nbytes
+        part.nbytes = rows * view.row_nbytes
+    part.spec = spec
+    part.view = view
+    part.word = word_of(view.datatype, &part.word_nbytes)
+    part.shape_nbytes = 0
+    for axis in range(view.rank):
+        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and outputs.batched else view.shape[axis]))
+    part.tensor_nbytes = field_nbytes(spec.name_nbytes) + field_nbytes(part.word_nbytes)
+    if view.rank > 0:
+        part.tensor_nbytes += field_nbytes(part.shape_nbytes)
+    return 0
+
+
+cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows) noexcept nogil:
+    """The InferOutputTensor of one output."""
+    cdef int axis
+    at = put_head(at, 5, part.tensor_nbytes)
+    at = put_bytes(at, 1, part.spec.name, part.spec.name_nbytes)
+    at = put_bytes(at, 2, part.word, part.word_nbytes)
+    if part.view.rank > 0:
+        at = put_head(at, 3, part.shape_nbytes)
+        for axis in range(part.view.rank):
+            at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.view.shape[axis]))
+    return at
+
+
+cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
+    """A ModelInferResponse in a message of exactly its size: one copy of each output's rows."""
+    cdef Signature signature = request.signature
+    cdef Part parts[MAX_TENSORS]
+    cdef int64_t rows = request.entry.rows if outputs.batched else 1
+    cdef int count = request.output_count if request.output_count > 0 else signature.output_count
+    cdef Py_ssize_t name_nbytes = PyBytes_GET_SIZE(signature.model_name)
+    cdef Py_ssize_t version_nbytes = PyBytes_GET_SIZE(signature.model_version)
+    cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes)
+    cdef Message answer
+    cdef uint8_t *at
+    cdef int i
+    if outputs.count != signature.output_count or first_row < 0 or (first_row > 0 and not outputs.batched):
+        raise Internal(f"model '{signature.model_name.decode()}': the run gave other outputs than the signature says")
+    if request.id_text.nbytes > 0:
+        total += field_nbytes(request.id_text.nbytes)
+    for i in range(count):
+        fill_part(&parts[i], signature, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
+        total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
+    if total > MAX_RESPONSE_NBYTES:
+        raise ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
+                                f"{<int64_t>MAX_RESPONSE_NBYTES}; send fewer rows, or ask for fewer outputs")
+    answer = new_message(total)
+    at = put_bytes(<uint8_t *>answer.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
+    at = put_bytes(at, 2, PyBytes_AS_STRING(signature.model_version), version_nbytes)
+    if request.id_text.nbytes > 0:
+        at = put_bytes(at, 3, request.id_text.data, request.id_text.nbytes)
+    for i in range(count):
+        at = put_part(at, &parts[i], outputs.batched, rows)
+    for i in range(count):
+        at = put_head(at, 6, parts[i].nbytes)
+        if parts[i].nbytes > NOGIL_NBYTES:
+            with nogil:
+                memcpy(at, parts[i].data, parts[i].nbytes)
+        else:
+            memcpy(at, parts[i].data, parts[i].nbytes)
+        at += parts[i].nbytes
+    return answer

@@ -1,0 +1,178 @@
+# contents: typed contents (InferTensorContents), measured and packed into the raw bytes of a tensor's datatype; header-only.
+# Repeated fields come packed or not, in several pieces and several submessages: all of them join, as protobuf says.
+# Never in here: memory, Python objects, which tensor it is.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from inferd._core.tensor cimport BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, itemsize
+from inferd._core.wire cimport (
+    DELIMITED, FIXED32, FIXED64, VARINT, Bytes, Reader, enter, fail, fail_as, open_reader, read_bytes, read_fixed, read_tag,
+    read_varint, skip_field,
+)
+
+cdef enum:                      # field numbers of InferTensorContents
+    BOOL_CONTENTS = 1
+    INT_CONTENTS = 2
+    INT64_CONTENTS = 3
+    UINT_CONTENTS = 4
+    UINT64_CONTENTS = 5
+    FP32_CONTENTS = 6
+    FP64_CONTENTS = 7
+    BYTES_CONTENTS = 8
+
+cdef struct Contents:           # what the typed contents of one tensor hold
+    int64_t elements[9]         # by field number
+    int64_t bytes_nbytes        # of bytes_contents, without lengths
+
+
+cdef inline int contents_field(int datatype) noexcept nogil:
+    """The field that a datatype's typed contents are in; 0: it travels only raw."""
+    if datatype == FP32:
+        return FP32_CONTENTS
+    if datatype == BOOL:
+        return BOOL_CONTENTS
+    if datatype == INT8 or datatype == INT16 or datatype == INT32:
+        return INT_CONTENTS
+    if datatype == INT64:
+        return INT64_CONTENTS
+    if datatype == UINT8 or datatype == UINT16 or datatype == UINT32:
+        return UINT_CONTENTS
+    if datatype == UINT64:
+        return UINT64_CONTENTS
+    if datatype == FP64:
+        return FP64_CONTENTS
+    if datatype == BYTES:
+        return BYTES_CONTENTS
+    return 0
+
+
+cdef inline int element_wire_type(uint32_t number) noexcept nogil:
+    """The wire type of one element outside a packed field."""
+    if number == FP32_CONTENTS:
+        return FIXED32
+    if number == FP64_CONTENTS:
+        return FIXED64
+    if number == BYTES_CONTENTS:
+        return DELIMITED
+    return VARINT
+
+
+cdef inline bint is_packed(uint32_t number, uint32_t tag) noexcept nogil:
+    return tag & 7 == DELIMITED and number != BYTES_CONTENTS
+
+
+cdef inline int count_packed(Reader *reader, uint32_t number, const Bytes *piece, int64_t *elements) noexcept nogil:
+    """Adds the elements of a packed field; checks that it holds whole ones."""
+    cdef Reader inner
+    cdef uint64_t value
+    cdef Py_ssize_t nbytes = 4 if number == FP32_CONTENTS else 8
+    if number == FP32_CONTENTS or number == FP64_CONTENTS:
+        if piece.nbytes % nbytes != 0:
+            return fail(reader, "packed numbers that are cut")
+        elements[0] += piece.nbytes // nbytes
+        return 0
+    enter(&inner, reader, piece)
+    while inner.at < inner.end:
+        if read_varint(&inner, &value) < 0:
+            return fail_as(reader, &inner)
+        elements[0] += 1
+    return 0
+
+
+cdef inline int measure(Reader *reader, Contents *contents) noexcept nogil:
+    """Walks one InferTensorContents to its end and adds what it holds to `contents`."""
+    cdef uint32_t tag, number
+    cdef Bytes piece
+    cdef int found
+    while True:
+        found = read_tag(reader, &tag)
+        if found <= 0:
+            return found
+        number = tag >> 3
+        if number <= BYTES_CONTENTS and is_packed(number, tag):
+            if read_bytes(reader, &piece) < 0 or count_packed(reader, number, &piece, &contents.elements[number]) < 0:
+                return -1
+        elif number == BYTES_CONTENTS and tag & 7 == DELIMITED:
+            if read_bytes(reader, &piece) < 0:
+                return -1
+            contents.elements[number] += 1
+            contents.bytes_nbytes += piece.nbytes
+        else:
+            if skip_field(reader, tag) < 0:
+                return -1
+            if number <= BYTES_CONTENTS and <int>(tag & 7) == element_wire_type(number):
+                contents.elements[number] += 1
+
+
+cdef inline int64_t raw_nbytes(const Contents *contents, int datatype) noexcept nogil:
+    """Bytes of the tensor once packed."""
+    if datatype == BYTES:
+        return 4 * contents.elements[<int>BYTES_CONTENTS] + contents.bytes_nbytes
+    return contents.elements[contents_field(datatype)] * itemsize(datatype)
+
+
+cdef inline char *put_number(char *at, int datatype, uint64_t value) noexcept nogil:
+    """One element in its datatype; NULL when the value is out of the datatype's range."""
+    cdef int64_t narrow = <int32_t><uint32_t>value          # int_contents are int32: protobuf drops the upper bits
+    cdef uint32_t wide = <uint32_t>value
+    cdef Py_ssize_t nbytes = itemsize(datatype)
+    if datatype == BOOL:
+        value = value != 0
+    elif datatype == INT8 and not -128 <= narrow <= 127:
+        return NULL
+    elif datatype == INT16 and not -32768 <= narrow <= 32767:
+        return NULL
+    elif datatype == UINT8 and wide > 255:
+        return NULL
+    elif datatype == UINT16 and wide > 65535:
+        return NULL
+    memcpy(at, &value, nbytes)                              # the machine is little-endian
+    return at + nbytes
+
+
+cdef inline char *pack(Reader *reader, int datatype, char *at, int64_t *value) noexcept nogil:
+    """Writes the elements of one measured InferTensorContents at `at` and returns what lies behind them. NULL: `value` does not
+    fit the datatype, or the contents are not the measured ones."""
+    cdef uint32_t field = <uint32_t>contents_field(datatype)
+    cdef uint32_t tag, length
+    cdef uint64_t number = 0
+    cdef Bytes piece
+    cdef Reader inner
+    while read_tag(reader, &tag) > 0:
+        if tag >> 3 != field or not (<int>(tag & 7) == element_wire_type(field) or is_packed(field, tag)):
+            if skip_field(reader, tag) < 0:
+                return NULL
+            continue
+        if tag & 7 == VARINT:
+            if read_varint(reader, &number) < 0:
+                return NULL
+            value[0] = <int64_t>number
+            at = put_number(at, datatype, number)
+            if at == NULL:
+                return NULL
+        elif tag & 7 != DELIMITED:
+            if read_fixed(reader, at, itemsize(datatype)) < 0:
+                return NULL
+            at += itemsize(datatype)
+        else:
+            if read_bytes(reader, &piece) < 0:
+                return NULL
+            if field == BYTES_CONTENTS:
+                length = <uint32_t>piece.nbytes
+                memcpy(at, &length, 4)
+                memcpy(at + 4, piece.data, length)
+                at += 4 + length
+            elif field == FP32_CONTENTS or field == FP64_CONTENTS:
+                memcpy(at, piece.data, piece.nbytes)
+                at += piece.nbytes
+            else:
+                enter(&inner, reader, &piece)
+                while inner.at < inner.end:
+                    if read_varint(&inner, &number) < 0:
+                        return NULL
+                    value[0] = <int64_t>number
+                    at = put_number(at, datatype, number)
+                    if at == NULL:
+                        return NULL
+    return at
