@@ -7,9 +7,9 @@ serve its three kinds. Never in here: what a method does, and protobuf beyond pa
 from __future__ import annotations
 
 import asyncio
-import logging
+import socket
 import time
-from contextlib import aclosing
+from contextlib import aclosing, asynccontextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
@@ -18,7 +18,7 @@ from google.protobuf.message import DecodeError
 
 from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
-from inferd.errors import Internal, InvalidArgument, RequestError, ResourceExhausted, StartError
+from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -31,41 +31,50 @@ if TYPE_CHECKING:
 
 __all__ = ["GrpcioCall", "GrpcioTransport"]
 
-log = logging.getLogger(__name__)
-
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
 class GrpcioCall(Call):
-    """One ModelInfer on grpc.aio: completes a future, which the RPC's coroutine awaits."""
+    """One RPC on grpc.aio: completes a future, which the RPC's coroutine awaits."""
 
     def __init__(self, method: str, message: Message, deadline_ns: int = NO_DEADLINE) -> None:
         super().__init__(method, message, deadline_ns)
-        self.answer: asyncio.Future[Message | bytes] = asyncio.get_running_loop().create_future()
-
-    # A cancelled RPC cancels the future before its coroutine runs again and closes the call: hence both questions.
+        self.outcome: asyncio.Future[Message | bytes | RequestError] = asyncio.get_running_loop().create_future()
 
     def reply(self, message: Message | bytes) -> None:
-        if self.finish() and not self.answer.done():
-            self.answer.set_result(message)
+        self._complete(message)
 
     def fail(self, error: RequestError) -> None:
-        if self.finish() and not self.answer.done():
-            self.answer.set_exception(error)
+        self._complete(error)
+
+    async def answer(self) -> bytes:
+        """The reply's bytes, once there is one. Raises the RequestError that came instead."""
+        outcome = await self.outcome
+        if isinstance(outcome, RequestError):
+            raise outcome
+        return bytes(outcome)
+
+    def _complete(self, outcome: Message | bytes | RequestError) -> None:
+        # grpc cancels the future first, and the call only when its coroutine runs again: hence both questions.
+        if self.finish() and not self.outcome.done():
+            self.outcome.set_result(outcome)
 
 
 class GrpcioTransport(grpc.GenericRpcHandler):
     """A gRPC server over a service table. Made, started and stopped on one event loop.
 
-    methods: full method name -> Method. settings: the limits and socket options. grpc.aio cannot count connections, so
-    max_connections bounds the open RPCs of all clients here; windows and unread answers are left to grpc.
+    methods: full method name -> Method. refuse(call, error): answers any exception that a method raised (see service.py).
+    settings: the limits and socket options. grpc.aio cannot count connections, so max_connections bounds the open RPCs
+    of all clients here; windows and unread answers are left to grpc.
     """
 
-    def __init__(self, methods: Mapping[str, Method], settings: Settings) -> None:
+    def __init__(self, methods: Mapping[str, Method], settings: Settings, refuse: Callable[[Call, Exception], None]) -> None:
         self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
+        self._refuse = refuse
         self._open = 0
+        self._opened = 0
         self._held_bytes = 0
         self._max_held_bytes = settings.message_memory_bytes
         self._server = grpc.aio.server(
@@ -92,23 +101,29 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
         await self._server.stop(timeout_s)
 
+    def flush(self) -> None:
+        """grpc sends an answer when its coroutine returns: there is nothing to gather."""
+
     def counters(self) -> dict[str, float]:
         """What observe.metrics shows of a transport. grpc.aio does not tell its connections."""
-        return {"streams": self._open, "message_bytes": self._held_bytes}
+        return {"streams": self._open, "streams_total": self._opened, "request_bytes": self._held_bytes}
 
     def _bind(self, address: Address) -> Address:
+        if address.path and _is_live_socket(address.path):  # grpc would take its file away
+            raise StartError(f"cannot listen on {address}: another server listens there; choose another path, or stop that one")
         try:
             port = self._server.add_insecure_port(str(address))
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere
+            what = "a path that can be written and is free" if address.path else "a free address of this machine"
             raise StartError(
-                f"cannot listen on {address}: expected a free address of this machine; choose another port (0 picks a free one) or host"
+                f"cannot listen on {address}: expected {what}; choose another port (0 picks a free one), host or path"
             ) from None
         return address if address.path else address._replace(port=port)
 
     def service(self, call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:
         """grpc asks this for the behaviour of every call."""
         name = call_details.method
-        return self._behaviours.get(name) or grpc.stream_stream_rpc_method_handler(_refusal(unserved(name)))
+        return self._behaviours.get(name) or grpc.stream_stream_rpc_method_handler(self._unserved(name))
 
     def _behaviour(self, name: str, method: Method) -> grpc.RpcMethodHandler[Any, Any]:
         match method.kind:
@@ -119,45 +134,22 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             case "stream":
                 return grpc.stream_stream_rpc_method_handler(self._stream(name, method))
 
-    # The three kinds. Each returns the coroutine function that grpc.aio runs for one RPC, bytes in, bytes out.
+    # The kinds of methods. Each returns the coroutine function that grpc.aio runs for one RPC, bytes in, bytes out.
 
     def _infer(self, name: str, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(message: bytes, rpc: Rpc) -> bytes:
-            call = GrpcioCall(name, Message.wrap(message), _deadline_ns(rpc))
-            self._open += 1
-            self._held_bytes += len(message)
-            try:
+            async with self._call(name, message, rpc) as call:
                 self._check_memory()
                 method.handler(call)
-                return bytes(await call.answer)
-            except Exception as error:
-                call.finish()  # the handler raised: nobody else answers
-                await _abort(rpc, name, error)
-            finally:
-                call.cancel()  # does nothing to an answered call: the client went away, or its deadline passed
-                self._open -= 1
-                self._held_bytes -= len(message)
+                return await call.answer()
 
         return serve
 
-    def _check_memory(self) -> None:
-        if self._held_bytes > self._max_held_bytes:
-            raise ResourceExhausted(
-                f"the requests in this server fill message_memory_bytes, {self._max_held_bytes}; come back when some are answered",
-                reason="memory",
-                retry_after_ns=RETRY_AFTER_NS,
-            )
-
     def _unary(self, name: str, method: Method) -> Callable[[bytes, Any], Awaitable[bytes]]:
         async def serve(message: bytes, rpc: Rpc) -> bytes:
-            self._open += 1
-            try:
+            async with self._call(name, message, rpc):
                 response = await method.handler(_parse(name, method, message))
                 return _serialize(response)
-            except Exception as error:
-                await _abort(rpc, name, error)
-            finally:
-                self._open -= 1
 
         return serve
 
@@ -167,27 +159,54 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 yield _parse(name, method, message)
 
         async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
-            self._open += 1
-            try:
-                # Closed at once when the client goes away, not when the garbage collector comes by.
-                async with aclosing(method.handler(requests(messages))) as responses:
-                    async for response in responses:
-                        yield _serialize(response)
-            except Exception as error:
-                await _abort(rpc, name, error)
-            finally:
-                self._open -= 1
+            # Closed at once when the client goes away, not when the garbage collector comes by.
+            async with self._call(name, b"", rpc), aclosing(method.handler(requests(messages))) as responses:
+                async for response in responses:
+                    yield _serialize(response)
 
         return serve
 
+    def _unserved(self, name: str) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
+        """Answers at once, whatever kind the client takes the method for: no message is waited for."""
 
-def _refusal(error: RequestError) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
-    """Answers at once, whatever kind the client takes the method for: no message is waited for."""
+        async def serve(_messages: AsyncIterator[bytes], rpc: Rpc) -> None:
+            async with self._call(name, b"", rpc):
+                raise unserved(name)
 
-    async def serve(_messages: AsyncIterator[bytes], rpc: Rpc) -> None:
-        await _abort(rpc, "", error)
+        return serve
 
-    return serve
+    @asynccontextmanager
+    async def _call(self, name: str, message: bytes, rpc: Rpc) -> AsyncIterator[GrpcioCall]:
+        """What surrounds every RPC: counted, ended with a status when it fails, cancelled when its client goes away."""
+        call = GrpcioCall(name, Message.wrap(message), _deadline_ns(rpc))
+        self._opened += 1
+        self._open += 1
+        self._held_bytes += len(message)
+        try:
+            yield call
+        except Exception as error:
+            if not call.closed:  # raised by the method, not told through the call
+                self._refuse(call, error)
+            await _abort(rpc, call.outcome.result())
+        finally:
+            call.cancel()  # nothing to an answered call; else the client went away, or its deadline passed
+            self._open -= 1
+            self._held_bytes -= len(message)
+
+    def _check_memory(self) -> None:
+        if self._held_bytes > self._max_held_bytes:
+            raise ResourceExhausted(
+                f"the requests in this server fill message_memory_bytes, {self._max_held_bytes}; come back when some are answered",
+                reason="memory",
+                retry_after_ns=RETRY_AFTER_NS,
+            )
+
+
+def _is_live_socket(path: str) -> bool:
+    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
+        probe.connect(path)
+        return True
+    return False
 
 
 def _deadline_ns(rpc: Rpc) -> int:
@@ -210,11 +229,8 @@ def _serialize(response: Any) -> bytes:
     return content
 
 
-async def _abort(rpc: Rpc, name: str, error: Exception) -> NoReturn:
-    """Ends the RPC with the status of a RequestError; anything else is our fault, and its text stays in the log."""
-    if not isinstance(error, RequestError):
-        log.error("%s failed", name, exc_info=error)
-        error = Internal("the server failed to answer; its log has the details")
+async def _abort(rpc: Rpc, error: Any) -> NoReturn:
+    """Ends the RPC with the status of a RequestError."""
     details = status_proto(error)
     trailers = (("grpc-status-details-bin", details),) if details else ()
     await rpc.abort(STATUS_CODES[error.code], str(error), trailers)
