@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["PROVIDERS", "Address", "Field", "Settings", "fields", "load_settings", "parse_address", "spell"]
+__all__ = ["PROVIDERS", "Address", "Field", "Settings", "fields", "load_settings", "parse_address", "parse_duration", "spell"]
 
 KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 CONFIG_FILE = "inferd.toml"
@@ -247,6 +247,11 @@ def _parse(field: Field, text: str) -> object:
             raise ValueError(text)
         return int(text)
     return _parse_quantity(text, _SIZES if field.kind == "bytes" else _DURATIONS, field.unit)
+
+
+def parse_duration(text: str) -> int:
+    """Nanoseconds of "5s", "100ms" or "0.5"; a number alone is seconds. ValueError for anything else."""
+    return _parse_quantity(text.strip() if text.strip()[-1:].isalpha() else text.strip() + "s", _DURATIONS, "ns")
 
 
 def _parse_quantity(text: str, units: Mapping[str, int], own_unit: str) -> int:

@@ -67,15 +67,13 @@ def run(args: Sequence[str] | None = None) -> int:
     """Run the command line; the exit code. Verbs return theirs, None stands for 0."""
     try:
         code = program.main(args, prog_name="inferd", standalone_mode=False)
-        sys.stdout.flush()
     except click.ClickException as error:
         error.show()
         return error.exit_code
     except click.Abort:
         return 130
-    except BrokenPipeError:
-        silence_stdout()  # `inferd config | head -1` is no error
-        return 0
+    except SystemExit as error:  # click's own end, such as after a broken pipe
+        return error.code if isinstance(error.code, int) else 1
     except InferdError as error:
         click.echo(f"inferd: {error}", err=True)
         return exit_code(error)

@@ -1,0 +1,242 @@
+"""`inferd doctor`: what this machine and installation can do for the settings given, and what is missing. Changes nothing.
+
+What is asked for is tried, not believed: each execution provider runs a model of one node. Exit code 1 if something asked for is not there.
+"""
+
+from __future__ import annotations
+
+import json
+import mmap
+import platform
+import re
+import resource
+import sys
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+
+from inferd import __version__
+from inferd.cli.options import SettingsCommand, takes_settings
+from inferd.config import fields, spell
+from inferd.errors import InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inferd.config import Settings
+
+__all__ = ["Finding", "doctor", "examine"]
+
+# An ONNX model of one node, y = Identity(x), FP32 [1]: what a provider must be able to run. (onnx.helper made it: IR 7, opset 13.)
+TINY_MODEL = bytes.fromhex(
+    "08073a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a00100d"
+)
+PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "msgspec", "uvloop", "prometheus-client", "inferd-client")
+SPARE_DESCRIPTORS = 64  # files of the models, the log, libraries: what a process has open besides connections
+
+
+class Finding(NamedTuple):
+    """One line: an area, what was looked at, what is there. `missing`: asked for and not there. `note`: works, but worth knowing."""
+
+    area: str
+    what: str
+    value: str
+    missing: bool = False
+    note: str = ""
+
+
+@click.command(cls=SettingsCommand)
+@click.option("--json", "as_json", is_flag=True, help="Print a JSON list of findings.")
+@takes_settings
+def doctor(settings: Settings, origins: dict[str, str], as_json: bool) -> int:
+    """Show what this machine and installation can do, and what is missing.
+
+    Takes what `inferd serve` takes and checks whether it can be had. With PATH, also says how each model would run.
+    """
+    findings = list(examine(settings, origins))
+    if as_json:
+        click.echo(json.dumps([finding._asdict() for finding in findings], indent=2))
+    else:
+        _show(findings)
+    return 1 if any(finding.missing for finding in findings) else 0
+
+
+def _show(findings: list[Finding]) -> None:
+    width = max(len(finding.what) for finding in findings)
+    area = ""
+    for finding in findings:
+        if finding.area != area:
+            click.echo(("\n" if area else "") + click.style(finding.area, bold=True))
+            area = finding.area
+        mark = click.style("MISSING ", fg="red") if finding.missing else ""
+        click.echo(f"  {finding.what:<{width}}  {mark}{finding.value}")
+        if finding.note:
+            click.echo(f"  {'':<{width}}  {click.style('note: ', fg='yellow')}{finding.note}")
+    missing = sum(finding.missing for finding in findings)
+    click.echo(f"\n{missing or 'nothing'} asked for {'is' if missing < 2 else 'are'} missing")
+
+
+def examine(settings: Settings, origins: dict[str, str]) -> Iterator[Finding]:
+    """All findings for these settings, in the order in which they are shown."""
+    yield from _versions()
+    yield from _transport(settings)
+    yield from _providers(settings)
+    yield from _machine(settings)
+    yield from _limits(settings)
+    yield from _settings(settings, origins)
+    yield from _models(settings)
+
+
+def _versions() -> Iterator[Finding]:
+    area = "versions"
+    yield Finding(area, "inferd", __version__)
+    yield Finding(area, "python", f"{platform.python_version()} {platform.python_implementation()}, {platform.platform()}")
+    there = {name: _version(name) for name in PACKAGES}
+    both = there["onnxruntime"] and there["onnxruntime-gpu"]
+    for name in PACKAGES:
+        if name == "onnxruntime-gpu" and not there[name]:
+            continue
+        if name == "onnxruntime" and not there[name] and find_spec("onnxruntime") is None:
+            yield Finding(
+                area, name, "not installed", missing=True, note="pip install 'inferd[cpu]', or 'inferd[gpu]' (one of them, not both)"
+            )
+        elif name == "onnxruntime-gpu" and both:
+            yield Finding(area, name, there[name], missing=True, note="it and onnxruntime install the same files: uninstall both, then one")
+        elif name == "inferd-client" and not there[name]:
+            yield Finding(area, name, "not installed", note="`inferd infer HOST:PORT` needs it: pip install 'inferd[client]'")
+        else:
+            yield Finding(area, name, there[name] or "not installed")
+
+
+def _version(package: str) -> str:
+    try:
+        return version(package)
+    except PackageNotFoundError:
+        return ""
+
+
+def _transport(settings: Settings) -> Iterator[Finding]:
+    area = "transport"
+    native = _import("inferd._core.http2")
+    if isinstance(native, str):
+        cure = f"{native}; install libnghttp2 1.61 or newer with its header, then build inferd again"
+        asked = settings.transport == "native"
+        yield Finding(
+            area, "native", "not built", missing=asked, note=cure if asked else f"{cure}; until then grpcio serves, at many times the cost"
+        )
+    else:
+        yield Finding(area, "native", f"built, with libnghttp2 {native.nghttp2_version_text()}")
+    grpcio = find_spec("grpc") is not None
+    yield Finding(area, "grpcio", "installed" if grpcio else "not installed", missing=settings.transport == "grpcio" and not grpcio)
+    chosen = settings.transport if settings.transport != "auto" else "grpcio" if isinstance(native, str) else "native"
+    yield Finding(area, "would serve with", chosen)
+    core = _import("inferd._core.message")
+    if isinstance(core, str):
+        yield Finding(area, "native modules", "not built", missing=True, note=f"{core}; pip install inferd, or make build in its source")
+    else:
+        flavour = build_flavour(core.__file__)
+        yield Finding(area, "build", flavour, note="" if flavour.startswith("release") else "for development: slower than a release build")
+    there = find_spec("uvloop") is not None
+    loop = "uvloop" if settings.uvloop and there else "asyncio"
+    note = "uvloop is not installed; asyncio costs some microseconds a request more" if settings.uvloop and not there else ""
+    yield Finding(area, "event loop", loop, note=note)
+
+
+def _import(name: str) -> Any:
+    """The module, or why it cannot be imported."""
+    try:
+        return import_module(name)
+    except ImportError as error:
+        return str(error)
+
+
+def build_flavour(path: str) -> str:
+    """release, debug, or sanitize, from what the compiler wrote into a native module."""
+    with open(path, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        words = []
+        if content.find(b"__asan_init") >= 0 or content.find(b"__ubsan_handle") >= 0:
+            words.append("sanitize")
+        flags = re.search(rb"GNU C[0-9]+ [ -~]+", content)  # the producer line of gcc's debug information
+        level = re.findall(rb" (-O\w?)", flags[0])[-1:] if flags else []
+        if level == [b"-O0"]:
+            words.insert(0, "debug")
+    return "-".join(words) or "release" + (f" ({level[0].decode()})" if level else "")
+
+
+def _providers(settings: Settings) -> Iterator[Finding]:
+    area = "execution providers"
+    try:
+        from inferd.engine.backend import OnnxModel, Provider, SessionOptions, available_providers
+    except ImportError as error:
+        yield Finding(area, "built in", "unknown", missing=True, note=str(error))
+        return
+    try:
+        yield Finding(area, "built in", ", ".join(available_providers()))
+    except InferdError as error:
+        yield Finding(area, "built in", "none", missing=True, note=str(error))
+        return
+    for name in settings.providers:
+        try:
+            model = OnnxModel.load(TINY_MODEL, SessionOptions(providers=(Provider(name),)), name="probe")
+        except InferdError as error:
+            yield Finding(area, name, "not usable", missing=True, note=str(error))
+        else:
+            yield Finding(area, name, f"usable: {model.providers[0]}")
+
+
+def _machine(settings: Settings) -> Iterator[Finding]:
+    area = "machine"
+    from inferd.engine.planner import Host, plan
+
+    host = Host.detect()
+    chosen = plan(
+        host,
+        instances=settings.instances,
+        intra_op_threads=settings.intra_op_threads,
+        spinning=settings.spinning,
+        gpu=settings.providers[0] != "cpu",
+    )
+    yield Finding(area, "cores", host.describe())
+    yield Finding(area, "plan for one model", chosen.reason)
+    memory = "no limit" if host.memory_bytes is None else f"{host.memory_bytes / (1 << 20):,.0f} MiB"
+    note = ""
+    if host.memory_bytes is not None and settings.message_memory_bytes > host.memory_bytes // 2:
+        note = f"message_memory_bytes is {_spelled(settings, 'message_memory_bytes')}: more than half of it; models need memory, too"
+    yield Finding(area, "cgroup memory", memory, note=note)
+
+
+def _limits(settings: Settings) -> Iterator[Finding]:
+    area = "limits"
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    note = ""
+    if settings.max_connections + SPARE_DESCRIPTORS > most:
+        note = f"too few for max_connections ({settings.max_connections}): raise it (ulimit -n), or lower max_connections"
+    elif settings.max_connections + SPARE_DESCRIPTORS > soft != resource.RLIM_INFINITY:
+        note = f"the soft limit is below max_connections ({settings.max_connections}); ulimit -n raises it up to the hard one"
+    yield Finding(area, "open files", f"{_count(soft)} (hard limit {_count(hard)})", note=note)
+    for name in ("max_message_bytes", "message_memory_bytes", "max_concurrent_streams", "max_queue_requests", "max_unread_bytes"):
+        yield Finding(area, name, _spelled(settings, name))
+    windows = settings.connection_window_bytes * settings.max_connections
+    yield Finding(area, "flow control", f"{windows / (1 << 30):,.1f} GiB if all connections filled their windows")
+
+
+def _count(limit: int) -> str:
+    return "unlimited" if limit == resource.RLIM_INFINITY else str(limit)
+
+
+def _settings(settings: Settings, origins: dict[str, str]) -> Iterator[Finding]:
+    for name, origin in origins.items():
+        if origin != "default":
+            yield Finding("settings that are not defaults", name, f"{_spelled(settings, name)} ({origin})")
+
+
+def _spelled(settings: Settings, name: str) -> str:
+    return spell(fields()[name], getattr(settings, name))
+
+
+def _models(settings: Settings) -> Iterator[Finding]:
+    return iter(())

@@ -1,0 +1,149 @@
+"""`inferd infer`: one request, to a server over gRPC or to a model file in this process; prints the named outputs.
+
+Exit codes: 0 answered, 1 refused or not reachable, 2 usage.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from inferd.config import parse_duration
+
+if TYPE_CHECKING:
+    from inferd.cli.inputs import Array, Literal
+    from inferd.cli.targets import Description
+
+__all__ = ["infer"]
+
+
+@click.command()
+@click.argument("target")
+@click.argument("model", required=False)
+@click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE.npy", help="An input from a .npy file, or JSON such as x=[[1,2]].")
+@click.option("--json", "json_file", metavar="FILE", help="Inputs from JSON: name -> nested lists, or the REST form. - is stdin.")
+@click.option("--npz", "npz_file", metavar="FILE", help="Inputs by name from a .npz file.")
+@click.option("--random", "use_random", is_flag=True, help="Random values for every input that is not given.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of the random values.")
+@click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
+@click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only these outputs.")
+@click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]")
+@click.option("--timeout", default="60s", metavar="TIME", show_default=True, help="Time that the request may take.")
+@click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along.")
+@click.option("--format", "form", type=click.Choice(["text", "json", "npz"]), help="Of what is printed or saved.  [default: text]")
+@click.option("--save", metavar="FILE", help="Write the outputs to a file: .npz, .json or text by its name, unless --format says.")
+def infer(
+    target: str,
+    model: str | None,
+    inputs: tuple[str, ...],
+    json_file: str | None,
+    npz_file: str | None,
+    use_random: bool,
+    shapes: tuple[str, ...],
+    seed: int,
+    cast: bool,
+    wanted: tuple[str, ...],
+    model_version: str,
+    timeout: str,
+    pairs: tuple[str, ...],
+    form: str | None,
+    save: str | None,
+) -> None:
+    """Send one request to a server, or run a model file once without any server.
+
+    TARGET is host:port or unix:/path of a running server, or the path of an ONNX file or model repository to run in this
+    process. MODEL may be left out where there is only one.
+
+    \b
+    inferd infer localhost:8001 digits --input digit.npy
+    inferd infer model.onnx --input 'x=[[1.5, 2]]' --format json
+    inferd infer localhost:8001 encoder --random --shape input_ids:1,32
+    """
+    form = form or _form_of(save)
+    if form == "npz" and save is None:
+        raise click.UsageError("--format npz needs --save FILE")
+    timeout_s = _seconds(timeout)
+    metadata = [_pair(text) for text in pairs]
+
+    from inferd.cli import inputs as reading
+    from inferd.cli.targets import open_target
+
+    given: dict[str, Array | Literal] = {}
+    with open_target(target, timeout_s, metadata) as opened:
+        name = model or opened.only_model()
+        description = opened.describe(name, model_version)
+        specs = description.inputs
+        if npz_file:
+            given |= reading.from_npz(npz_file)
+        if json_file:
+            given |= reading.from_json(json_file)
+        given |= reading.from_arguments(inputs, specs)
+        notices: list[str] = []
+        if use_random:
+            rest = [spec for spec in specs if spec.name not in given]
+            made, notices = reading.random_inputs(rest, reading.parse_shapes(shapes), seed)
+            given |= made
+        elif shapes:
+            raise click.UsageError("--shape is for the random inputs of --random")
+        arrays, more = reading.suit(given, specs, cast=cast)
+        for notice in (*notices, *more):
+            click.echo(notice, err=True)
+        _check_outputs(description, wanted)
+        before_ns = time.perf_counter_ns()
+        answer = opened.infer(description, arrays, wanted)
+        elapsed_ms = (time.perf_counter_ns() - before_ns) / 1e6
+    datatypes = {spec.name: spec.datatype for spec in description.outputs}
+    _give(name, answer.version, answer.outputs, datatypes, form, save, elapsed_ms)
+
+
+def _give(
+    name: str, version: str, outputs: dict[str, Array], datatypes: dict[str, str], form: str, save: str | None, elapsed_ms: float
+) -> None:
+    from inferd.cli.outputs import as_json, as_text, save_npz
+
+    try:
+        if form == "npz" and save is not None:
+            save_npz(save, outputs, datatypes)
+            return
+        text = as_json(name, version, outputs, datatypes) if form == "json" else as_text(outputs, datatypes)
+        if save is not None:
+            Path(save).write_text(text + "\n", "utf-8")
+            return
+    except OSError as error:
+        raise click.UsageError(f"--save {save}: cannot be written: {error.strerror}") from None
+    if form == "text":
+        click.echo(f"{name} version {version} answered in {elapsed_ms:.2f} ms", err=True)
+    click.echo(text)
+
+
+def _form_of(save: str | None) -> str:
+    suffix = Path(save).suffix if save else ""
+    return suffix[1:] if suffix in (".npz", ".json") else "text"
+
+
+def _check_outputs(description: Description, wanted: tuple[str, ...]) -> None:
+    names = [spec.name for spec in description.outputs]
+    for name in wanted:
+        if name not in names:
+            raise click.UsageError(f"--output {name}: the model has no such output; it has: {', '.join(names)}")
+
+
+def _seconds(text: str) -> float:
+    try:
+        nanoseconds = parse_duration(text)
+    except ValueError:
+        raise click.UsageError(f"--timeout {text}: expected a duration such as 5s or 250ms") from None
+    if nanoseconds <= 0:
+        raise click.UsageError(f"--timeout {text}: expected more than no time at all")
+    return nanoseconds / 1e9
+
+
+def _pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key:
+        raise click.UsageError(f"--metadata {text}: expected KEY=VALUE")
+    return key.lower(), value

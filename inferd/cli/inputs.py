@@ -1,0 +1,273 @@
+"""From what stands on the command line to named arrays: .npy, .npz, JSON, literals and random numbers.
+
+Nothing is guessed silently: a datatype that differs from the model's is an error (or converted with --cast), and what was added or
+chosen for the user (a batch axis, a size) is returned as a notice.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import click
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Spec", "from_arguments", "from_json", "from_npz", "parse_shapes", "random_inputs", "suit"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+# The Open Inference Protocol's word -> the numpy type of an array in this program. BF16 travels as its 16 bits.
+DTYPES: dict[str, np.dtype[Any]] = {
+    "BOOL": np.dtype(np.bool_),
+    "UINT8": np.dtype(np.uint8),
+    "UINT16": np.dtype(np.uint16),
+    "UINT32": np.dtype(np.uint32),
+    "UINT64": np.dtype(np.uint64),
+    "INT8": np.dtype(np.int8),
+    "INT16": np.dtype(np.int16),
+    "INT32": np.dtype(np.int32),
+    "INT64": np.dtype(np.int64),
+    "FP16": np.dtype(np.float16),
+    "FP32": np.dtype(np.float32),
+    "FP64": np.dtype(np.float64),
+    "BF16": np.dtype(np.uint16),
+    "BYTES": np.dtype(np.object_),
+}
+
+
+class Spec(NamedTuple):
+    """One input or output of a model: its datatype's word, and its shape with the batch axis (-1: any size)."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+    def __str__(self) -> str:
+        return f"{self.datatype} [{', '.join('?' if size < 0 else str(size) for size in self.shape)}]"
+
+
+class Literal(NamedTuple):
+    """Numbers, truth values or texts from JSON, which have no datatype yet."""
+
+    value: object
+    shape: tuple[int, ...] | None = None
+
+
+def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str, Array | Literal]:
+    """--input [NAME=]FILE.npy or [NAME=]JSON; the name may be left out when the model has one input."""
+    found: dict[str, Array | Literal] = {}
+    for argument in arguments:
+        head, equals, rest = argument.partition("=")
+        if equals and (head in {spec.name for spec in specs} or not Path(argument).is_file()):
+            name, source = head, rest
+        elif len(specs) == 1:
+            name, source = specs[0].name, argument
+        else:
+            raise click.UsageError(f"--input {argument}: expected NAME=FILE.npy, for the model has these inputs: {_listed(specs)}")
+        if name in found:
+            raise click.UsageError(f"--input: '{name}' is given twice")
+        found[name] = (
+            _literal(name, source) if source.lstrip()[:1] in tuple('[-0123456789"tf') and not Path(source).exists() else _npy(source)
+        )
+    return found
+
+
+def _literal(name: str, text: str) -> Literal:
+    try:
+        return Literal(json.loads(text))
+    except ValueError as error:
+        raise click.UsageError(f"--input {name}: expected a .npy file that exists, or JSON such as [1, 2]: {error}") from None
+
+
+def _npy(source: str) -> Array:
+    loaded = _load(source, "--input")
+    if not isinstance(loaded, np.ndarray):
+        loaded.close()
+        raise click.UsageError(f"--input {source}: expected one array (.npy), got an archive; use --npz")
+    return loaded
+
+
+def from_npz(source: str) -> dict[str, Array | Literal]:
+    """Arrays by name from a .npz file."""
+    loaded = _load(source, "--npz")
+    if isinstance(loaded, np.ndarray):
+        raise click.UsageError(f"--npz {source}: expected an archive of named arrays, got one array; use --input")
+    try:
+        with loaded:
+            return {name: loaded[name] for name in loaded.files}
+    except ValueError:
+        raise click.UsageError(f"--npz {source}: it holds Python objects, which are not read; save texts as numpy strings") from None
+
+
+def _load(source: str, option: str) -> Any:
+    try:
+        return np.load(source, allow_pickle=False)
+    except FileNotFoundError:
+        raise click.UsageError(f"{option} {source}: there is no such file") from None
+    except OSError as error:
+        raise click.UsageError(f"{option} {source}: cannot be read: {error.strerror or error}") from None
+    except (ValueError, EOFError):
+        raise click.UsageError(
+            f"{option} {source}: expected a file that numpy.save or numpy.savez wrote, without Python objects in it"
+        ) from None
+
+
+def from_json(source: str) -> dict[str, Array | Literal]:
+    """{"name": nested lists} or {"inputs": [{"name":, "shape":, "data":}]} as Open Inference Protocol REST has it; "-" is stdin."""
+    try:
+        document = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
+    except OSError as error:
+        raise click.UsageError(f"--json {source}: cannot be read: {error.strerror}") from None
+    except ValueError as error:
+        raise click.UsageError(f"--json {source}: expected JSON: {error}") from None
+    if not isinstance(document, dict):
+        raise click.UsageError(f"--json {source}: expected an object, name -> values, got {type(document).__name__}")
+    tensors = document.get("inputs")
+    if not (isinstance(tensors, list) and tensors and all(isinstance(tensor, dict) and "name" in tensor for tensor in tensors)):
+        return {name: Literal(value) for name, value in document.items()}
+    found: dict[str, Array | Literal] = {}
+    for tensor in tensors:
+        name, shape = str(tensor["name"]), tensor.get("shape")
+        if "data" not in tensor:
+            raise click.UsageError(f"--json {source}: expected 'data' in the input '{name}', got only {', '.join(map(repr, tensor))}")
+        if shape is not None and not (isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)):
+            raise click.UsageError(f"--json {source}: expected a list of sizes as 'shape' of the input '{name}', got {shape!r}")
+        found[name] = Literal(tensor["data"], None if shape is None else tuple(shape))
+    return found
+
+
+def parse_shapes(arguments: Sequence[str]) -> dict[str, tuple[int, ...]]:
+    """--shape NAME:1,16"""
+    shapes: dict[str, tuple[int, ...]] = {}
+    for argument in arguments:
+        name, colon, sizes = argument.rpartition(":")
+        parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
+        if not colon or not name or not all(part.isascii() and part.isdecimal() for part in parts):
+            raise click.UsageError(f"--shape {argument}: expected NAME:SIZE,SIZE such as image:1,3,224,224")
+        shapes[name] = tuple(map(int, parts))
+    return shapes
+
+
+def random_inputs(
+    specs: Sequence[Spec], shapes: Mapping[str, Sequence[int]], seed: int = 0
+) -> tuple[dict[str, Array | Literal], list[str]]:
+    """Random values for every spec, the same for the same seed; sizes that the model leaves open are 1 unless `shapes` says."""
+    generator = np.random.default_rng(seed)
+    arrays: dict[str, Array | Literal] = {}
+    notices = []
+    for spec in specs:
+        shape = tuple(shapes.get(spec.name, (max(size, 1) if size < 0 else size for size in spec.shape)))
+        if any(size < 0 for size in spec.shape[1:]) and spec.name not in shapes:
+            notices.append(f"{spec.name}: random values of shape {list(shape)}; --shape {spec.name}:... chooses another")
+        arrays[spec.name] = _random(generator, spec.datatype, shape)
+    return arrays, notices
+
+
+def _random(generator: np.random.Generator, datatype: str, shape: tuple[int, ...]) -> Array:
+    if datatype == "BYTES":
+        words = generator.integers(0, 1 << 32, size=shape)
+        return np.array([f"{word:08x}".encode() for word in words.reshape(-1)], dtype=object).reshape(shape)
+    if datatype == "BF16":
+        return _bfloat16(generator.random(shape))
+    if datatype.startswith("FP"):
+        return generator.random(shape).astype(DTYPES[datatype])
+    return generator.integers(0, 2 if datatype == "BOOL" else 10, size=shape).astype(DTYPES[datatype])
+
+
+def suit(given: Mapping[str, Array | Literal], specs: Sequence[Spec], *, cast: bool = False) -> tuple[dict[str, Array], list[str]]:
+    """What was given as arrays of the model's datatypes, with the batch axis where it was left out; and notices of what was done."""
+    known = {spec.name: spec for spec in specs}
+    unknown = [name for name in given if name not in known]
+    if unknown:
+        raise click.UsageError(f"the model has no input '{unknown[0]}'; it has: {_listed(specs)}")
+    missing = [spec for spec in specs if spec.name not in given]
+    if missing:
+        raise click.UsageError(
+            f"the input '{missing[0].name}' ({missing[0]}) is missing; give --input {missing[0].name}=FILE.npy or --random"
+        )
+    arrays: dict[str, Array] = {}
+    notices: list[str] = []
+    for name, value in given.items():
+        spec = known[name]
+        array = _of_literal(spec, value) if isinstance(value, Literal) else _of_array(spec, value, cast)
+        if array.ndim == len(spec.shape) - 1 and spec.shape[0] < 0:
+            notices.append(f"{name}: the batch axis is added: {list(array.shape)} -> {[1, *array.shape]}")
+            array = array[np.newaxis]
+        arrays[name] = array
+    return arrays, notices
+
+
+def _of_literal(spec: Spec, literal: Literal) -> Array:
+    """JSON values in the model's datatype; refused where a value would change."""
+
+    def refuse(expected: str) -> click.UsageError:
+        return click.UsageError(f"the input '{spec.name}' is {spec}: expected {expected}")
+
+    try:
+        array = np.asarray(literal.value)
+    except ValueError:
+        raise refuse("nested lists of equal lengths") from None
+    kind, dtype = array.dtype.kind, DTYPES[spec.datatype]
+    if literal.shape is not None:
+        if math.prod(literal.shape) != array.size:
+            raise refuse(f"{math.prod(literal.shape)} values for the shape {list(literal.shape)}, got {array.size}")
+        array = array.reshape(literal.shape)
+    if array.size == 0:
+        return array.astype(dtype)
+    if spec.datatype == "BYTES":
+        if kind != "U" or not all(isinstance(text, str) for text in _flat(literal.value)):
+            raise refuse("texts")
+        return _texts(array)
+    if spec.datatype == "BOOL":
+        if kind != "b":
+            raise refuse("true and false")
+        return array
+    if spec.datatype in ("FP16", "FP32", "FP64", "BF16"):
+        if kind not in "iuf":
+            raise refuse("numbers")
+        return _bfloat16(array) if spec.datatype == "BF16" else array.astype(dtype)
+    if kind not in "iu":
+        raise refuse("whole numbers")
+    limits = np.iinfo(dtype)
+    if array.min() < limits.min or array.max() > limits.max:
+        raise refuse(f"whole numbers from {limits.min} to {limits.max}, got {array.min()} to {array.max()}")
+    return array.astype(dtype)
+
+
+def _flat(value: object) -> list[object]:
+    return [leaf for part in value for leaf in _flat(part)] if isinstance(value, list) else [value]
+
+
+def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
+    dtype = DTYPES[spec.datatype]
+    if spec.datatype == "BYTES" and array.dtype.kind in "US":
+        return _texts(array)
+    if array.dtype.newbyteorder("=") == dtype:
+        return array.astype(dtype, copy=False)
+    if cast and array.dtype.kind in "biuf" and spec.datatype != "BYTES":
+        return _bfloat16(array) if spec.datatype == "BF16" else array.astype(dtype)
+    raise click.UsageError(f"the input '{spec.name}' is {spec}: expected an array of {dtype}, got {array.dtype}; --cast converts it")
+
+
+def _texts(array: Array) -> Array:
+    texts = [text.encode() if isinstance(text, str) else bytes(text) for text in array.reshape(-1)]
+    made = np.empty(len(texts), dtype=object)
+    made[:] = texts
+    return made.reshape(array.shape)
+
+
+def _bfloat16(array: Array) -> Array:
+    """The upper half of each float32, rounded to nearest even; NaN stays NaN."""
+    bits = np.ascontiguousarray(array, dtype=np.float32).view(np.uint32)
+    rounded = ((bits.astype(np.uint64) + 0x7FFF + ((bits >> 16) & 1)) >> 16).astype(np.uint16)
+    return np.where((bits & 0x7FFFFFFF) > 0x7F800000, np.uint16(0x7FC0), rounded).reshape(np.shape(array))
+
+
+def _listed(specs: Sequence[Spec]) -> str:
+    return ", ".join(f"{spec.name} ({spec})" for spec in specs)

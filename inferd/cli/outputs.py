@@ -1,0 +1,99 @@
+"""Named arrays as text for people, as JSON, or as a .npz file. Shows values; changes none."""
+
+from __future__ import annotations
+
+import base64
+import json
+import math
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+__all__ = ["as_json", "as_text", "save_npz"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+WORDS = {
+    "bool": "BOOL",
+    "uint8": "UINT8",
+    "uint16": "UINT16",
+    "uint32": "UINT32",
+    "uint64": "UINT64",
+    "int8": "INT8",
+    "int16": "INT16",
+    "int32": "INT32",
+    "int64": "INT64",
+    "float16": "FP16",
+    "float32": "FP32",
+    "float64": "FP64",
+    "bfloat16": "BF16",
+    "object": "BYTES",
+}
+
+
+def as_text(outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> str:
+    """Name, datatype and shape of each output, then its values, abbreviated in the middle when they are many."""
+    lines = []
+    for name, array in outputs.items():
+        lines.append(f"{name}  {_word(name, array, datatypes)} {list(array.shape)}")
+        shown = np.array2string(_readable(name, array, datatypes), threshold=100, edgeitems=4, max_line_width=110, precision=6)
+        lines += ["  " + line for line in shown.splitlines()]
+    return "\n".join(lines)
+
+
+def as_json(model: str, version: str, outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> str:
+    """One object with every value. NaN and infinities are strings, as protobuf's JSON has them; bytes that are no UTF-8 are base64."""
+    tensors = [
+        {
+            "name": name,
+            "datatype": _word(name, array, datatypes),
+            "shape": list(array.shape),
+            "data": _plain(_readable(name, array, datatypes).tolist()),
+        }
+        for name, array in outputs.items()
+    ]
+    return json.dumps({"model_name": model, "model_version": version, "outputs": tensors}, ensure_ascii=False, allow_nan=False)
+
+
+def save_npz(path: str, outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> None:
+    """All outputs under their names. Texts are saved as numpy byte strings, so that reading them needs no pickle."""
+    arrays = {name: array.astype(np.bytes_) if _word(name, array, datatypes) == "BYTES" else array for name, array in outputs.items()}
+    with open(path, "wb") as file:  # numpy would add .npz to a name without it
+        np.savez(file, **arrays)  # type: ignore[arg-type]
+
+
+def _word(name: str, array: Array, datatypes: Mapping[str, str]) -> str:
+    return datatypes.get(name) or WORDS.get(array.dtype.name, array.dtype.name)
+
+
+def _readable(name: str, array: Array, datatypes: Mapping[str, str]) -> Array:
+    """BF16 bits as numbers, byte strings as text where they are UTF-8; anything else as it is."""
+    word = _word(name, array, datatypes)
+    if word == "BF16":
+        bits = array if array.dtype == np.uint16 else array.view(np.uint16)
+        return (bits.astype(np.uint32) << 16).view(np.float32)
+    if word == "BYTES":
+        made = np.empty(array.size, dtype=object)
+        made[:] = [_text(value) for value in array.reshape(-1)]
+        return made.reshape(array.shape)
+    return array
+
+
+def _text(value: object) -> object:
+    if isinstance(value, bytes):
+        try:
+            return value.decode("utf-8")
+        except UnicodeDecodeError:
+            return "base64:" + base64.b64encode(value).decode()
+    return value
+
+
+def _plain(value: object) -> object:
+    if isinstance(value, list):
+        return [_plain(part) for part in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value

@@ -1,0 +1,117 @@
+"""Where `inferd infer` sends its request: a server, by the client package, or an engine in this process. One interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
+
+import click
+
+from inferd.cli.inputs import Spec
+from inferd.config import parse_address
+from inferd.errors import InferdError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from types import TracebackType
+
+    from inferd.cli.inputs import Array
+
+__all__ = ["Answer", "Description", "Target", "open_target", "require_client"]
+
+
+class Description(NamedTuple):
+    """A model as its target describes it; `version` is empty for the newest."""
+
+    model: str
+    version: str
+    inputs: tuple[Spec, ...]
+    outputs: tuple[Spec, ...]
+
+
+class Answer(NamedTuple):
+    """What came back: the version that ran, and arrays by output name."""
+
+    version: str
+    outputs: dict[str, Array]
+
+
+class Target(Protocol):
+    """Something that answers inferences. Raises InferdError with a message for people."""
+
+    def __enter__(self) -> Self: ...
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
+    def only_model(self) -> str: ...
+    def describe(self, model: str, version: str) -> Description: ...
+    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
+
+
+def open_target(target: str, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> Target:
+    """A server where `target` is an address and no file of that name exists, else an engine over the file or folder."""
+    if Path(target).exists():
+        return Local(target, timeout_s, metadata)
+    if target.endswith((".onnx", "/")) or target.startswith((".", "/")):
+        raise click.UsageError(f"TARGET {target}: there is no such file or folder")
+    try:
+        address = parse_address(target)
+    except ValueError as error:
+        raise click.UsageError(f"TARGET: {error}, or the path of an ONNX file or model repository that exists") from None
+    return Remote(str(address), timeout_s, metadata)
+
+
+def require_client() -> Any:
+    """The client package, or StartError that says how to get it."""
+    try:
+        import inferd_client
+    except ImportError:
+        raise StartError("the client package is not installed: pip install 'inferd[client]'") from None
+    return inferd_client
+
+
+def choose(names: Sequence[str], where: str) -> str:
+    """The only name; a usage error that lists them where there are several."""
+    if len(names) == 1:
+        return names[0]
+    if not names:
+        raise click.UsageError(f"{where} has no model that is ready")
+    raise click.UsageError(f"{where} has several models; name one: {', '.join(sorted(names))}")
+
+
+class Remote:
+    """A server on the other end of gRPC: inferd, Triton or another that speaks the Open Inference Protocol."""
+
+    def __init__(self, address: str, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> None:
+        self._library = require_client()
+        self._client = self._library.Client(address, timeout=timeout_s, metadata=list(metadata))
+        self._address = address
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._client.close()
+
+    def only_model(self) -> str:
+        index = self._call(self._client.repository_index, ready=True)
+        return choose(sorted({entry.name for entry in index}), self._address)
+
+    def describe(self, model: str, version: str) -> Description:
+        metadata = self._call(self._client.model_metadata, model, version)
+        inputs, outputs = (
+            tuple(Spec(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in side)
+            for side in (metadata.inputs, metadata.outputs)
+        )
+        return Description(model, version, inputs, outputs)
+
+    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
+        words = {spec.name: spec.datatype for spec in description.inputs}
+        answer = self._call(
+            self._client.infer, description.model, inputs, outputs=list(outputs) or None, version=description.version, datatypes=words
+        )
+        return Answer(answer.model_version, dict(answer))
+
+    def _call(self, method: Any, *arguments: Any, **options: Any) -> Any:
+        try:
+            return method(*arguments, **options)
+        except (self._library.InferenceError, ValueError) as error:  # refused, or an answer that is not what it says
+            raise InferdError(f"{self._address}: {error}") from None

@@ -1,0 +1,82 @@
+"""`inferd config`, `--help` and the exit codes of usage."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+import inferd
+from inferd.cli import VERBS
+from inferd.config import fields
+
+
+def test_text_shows_value_and_origin(run, tmp_path: Path) -> None:
+    (tmp_path / "inferd.toml").write_text('log_level = "debug"\n')
+    done = run("config", "a.onnx", "--grpc-port", "0", "--no-uvloop", INFERD_MAX_MESSAGE_BYTES="2097152")
+    assert (done.returncode, done.stderr) == (0, "")
+    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    assert list(rows) == list(fields())
+    assert rows["models"] == ["a.onnx", "PATH"]
+    assert rows["grpc_port"] == ["0", "--grpc-port"]
+    assert rows["uvloop"] == ["false", "--no-uvloop"]
+    assert rows["max_message_bytes"] == ["2MiB", "INFERD_MAX_MESSAGE_BYTES"]
+    assert rows["log_level"] == ["debug", "inferd.toml"]
+    assert rows["host"] == ["127.0.0.1", "default"]
+
+
+def test_json_is_whole(run) -> None:
+    done = run("config", "--json", "--listen", "unix:/a", "--listen", "[::1]:0,localhost:1", "--metrics-port", "off")
+    rows = json.loads(done.stdout)
+    assert rows["listen"] == {"value": ["unix:/a", "[::1]:0", "localhost:1"], "origin": "--listen"}
+    assert rows["metrics_port"] == {"value": -1, "origin": "--metrics-port"}
+    assert set(rows) == set(fields())
+
+
+def test_every_field_is_a_flag(run) -> None:
+    for verb in ("serve", "config", "doctor"):
+        text = run(verb, "--help").stdout
+        for field in fields().values():
+            assert field.name == "models" or f"{field.flag} " in text, field.flag
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["config", "--grpc-port", "x"], "inferd: grpc_port (--grpc-port): expected a whole number from 0 to 65535, got 'x'\n"),
+        (["config", "--config", "no.toml"], "inferd: config (--config): expected a TOML file, got 'no.toml', which does not exist\n"),
+        (["config", "--grcp-port", "1"], "No such option"),
+        (["srve"], "No such command 'srve'"),
+        (["serve"], "inferd: models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`\n"),
+    ],
+)
+def test_wrong_usage_is_exit_code_2_and_no_traceback(run, arguments: list[str], message: str) -> None:
+    done = run(*arguments)
+    assert done.returncode == 2
+    assert message in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_help_lists_the_verbs(run) -> None:
+    text = run("--help").stdout
+    assert all(verb in text for verb in VERBS)
+    assert run().returncode in (0, 2)
+
+
+def test_version(run) -> None:
+    assert run("--version").stdout == f"inferd, version {inferd.__version__}\n"
+
+
+def test_a_reader_that_leaves_ends_it_quietly() -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    try:
+        done = subprocess.run([sys.executable, "-m", "inferd", "config"], stdout=writer, stderr=subprocess.PIPE, timeout=60, check=False)
+    finally:
+        os.close(writer)
+    assert (done.returncode, done.stderr) == (1, b"")

@@ -1,0 +1,203 @@
+"""Inputs from the command line: files, JSON, random values; nothing changes a value silently."""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import json
+import sys
+from pathlib import Path
+
+import click
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd.cli.inputs import DTYPES, Literal, Spec, from_arguments, from_json, from_npz, parse_shapes, random_inputs, suit
+
+X = Spec("x", "FP32", (-1, 2))
+Y = Spec("y", "INT64", (-1, 3, 3))
+
+
+def usage_error(call, *arguments, **options) -> str:
+    with pytest.raises(click.UsageError) as caught:
+        call(*arguments, **options)
+    return caught.value.message
+
+
+def one(spec: Spec, value: object, **options: bool) -> np.ndarray:
+    return suit({spec.name: value}, [spec], **options)[0][spec.name]
+
+
+def test_npy_with_and_without_a_name(tmp_path: Path) -> None:
+    file = tmp_path / "a=b.npy"
+    np.save(file, np.float32([[1, 2]]))
+    for argument in (str(file), f"x={file}"):
+        assert np.array_equal(from_arguments([argument], [X])["x"], [[1, 2]])
+    assert "expected NAME=FILE.npy" in usage_error(from_arguments, [str(file)], [X, Y])
+    assert "'x' is given twice" in usage_error(from_arguments, [str(file), f"x={file}"], [X])
+
+
+def test_json_on_the_command_line() -> None:
+    found = from_arguments(["x=[[1, 2.5]]", 'y="text"'], [X, Y])
+    assert found == {"x": Literal([[1, 2.5]]), "y": Literal("text")}
+    assert "expected a .npy file that exists, or JSON" in usage_error(from_arguments, ["x=[1,"], [X])
+
+
+def test_files_that_are_none(tmp_path: Path) -> None:
+    (tmp_path / "text.npy").write_text("no numpy here")
+    (tmp_path / "empty.npy").touch()
+    np.save(tmp_path / "objects.npy", np.array([{}], dtype=object), allow_pickle=True)
+    np.savez(tmp_path / "many.npz", x=np.zeros(1))
+    np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
+    assert "there is no such file" in usage_error(from_arguments, ["x=absent.npy"], [X])
+    for name in ("text.npy", "empty.npy", "objects.npy"):
+        assert "expected a file that numpy.save" in usage_error(from_arguments, [f"x={tmp_path / name}"], [X])
+    assert "use --npz" in usage_error(from_arguments, [f"x={tmp_path / 'many.npz'}"], [X])
+    np.save(tmp_path / "one.npy", np.zeros(1))
+    assert "use --input" in usage_error(from_npz, str(tmp_path / "one.npy"))
+    assert "Python objects" in usage_error(from_npz, str(tmp_path / "objects.npz"))
+    assert "cannot be read" in usage_error(from_arguments, [f"x={tmp_path}"], [X])
+
+
+def test_npz(tmp_path: Path) -> None:
+    np.savez(tmp_path / "both.npz", x=np.float32([[1, 2]]), y=np.arange(9).reshape(1, 3, 3))
+    arrays, notices = suit(from_npz(str(tmp_path / "both.npz")), [X, Y])
+    assert {name: array.shape for name, array in arrays.items()} == {"x": (1, 2), "y": (1, 3, 3)}
+    assert notices == []
+
+
+def test_json_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    file = tmp_path / "request.json"
+    file.write_text('{"x": [[1, 2]], "inputs": [3]}')
+    assert from_json(str(file)) == {"x": Literal([[1, 2]]), "inputs": Literal([3])}
+    file.write_text('{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}')
+    assert np.array_equal(one(X, from_json(str(file))["x"]), [[1, 2]])
+    monkeypatch.setattr(sys, "stdin", io.StringIO('{"x": 1}'))
+    assert from_json("-") == {"x": Literal(1)}
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("{", "expected JSON"),
+        ("[1]", "expected an object, name -> values, got list"),
+        ('{"inputs": [{"name": "x"}]}', "expected 'data' in the input 'x'"),
+        ('{"inputs": [{"name": "x", "shape": [-1], "data": []}]}', "expected a list of sizes"),
+    ],
+)
+def test_json_documents_that_are_none(tmp_path: Path, text: str, message: str) -> None:
+    file = tmp_path / "request.json"
+    file.write_text(text)
+    assert message in usage_error(from_json, str(file))
+    assert "cannot be read" in usage_error(from_json, str(tmp_path / "absent.json"))
+
+
+def test_the_batch_axis_is_added_and_said() -> None:
+    arrays, notices = suit({"x": np.float32([1, 2])}, [X])
+    assert arrays["x"].shape == (1, 2)
+    assert notices == ["x: the batch axis is added: [2] -> [1, 2]"]
+    assert suit({"x": np.zeros(2, np.float32)}, [Spec("x", "FP32", (1, 2))])[0]["x"].shape == (2,)
+    assert suit({"x": np.zeros((), np.float32)}, [Spec("x", "FP32", ())])[0]["x"].shape == ()
+
+
+def test_missing_and_unknown_inputs() -> None:
+    assert "no input 'z'; it has: x (FP32 [?, 2]), y (INT64 [?, 3, 3])" in usage_error(suit, {"z": np.zeros(1)}, [X, Y])
+    assert "the input 'y' (INT64 [?, 3, 3]) is missing" in usage_error(suit, {"x": np.zeros((1, 2), np.float32)}, [X, Y])
+
+
+def test_another_datatype_needs_cast() -> None:
+    wrong = np.float64([[1.5, 2]])
+    assert "the input 'x' is FP32 [?, 2]: expected an array of float32, got float64; --cast converts it" in usage_error(one, X, wrong)
+    assert one(X, wrong, cast=True).dtype == np.float32
+    big_endian = np.array([[1, 2]], dtype=">f4")
+    assert one(X, big_endian).dtype == np.dtype("<f4")
+    assert np.array_equal(one(X, big_endian), [[1, 2]])
+    assert "got <U1" in usage_error(one, X, np.array([["a", "b"]]), cast=True)
+
+
+@pytest.mark.parametrize("word", DTYPES)
+def test_every_datatype_from_json(word: str) -> None:
+    values = {"BYTES": ["a", "é"], "BOOL": [True, False]}.get(word, [1, 2])
+    array = one(Spec("x", word, (2,)), Literal(values))
+    assert array.dtype == DTYPES[word]
+    expected = {"BYTES": [b"a", "é".encode()], "BF16": [0x3F80, 0x4000]}.get(word, values)
+    assert array.tolist() == expected
+
+
+@pytest.mark.parametrize(
+    ("word", "value", "message"),
+    [
+        ("INT8", [128], "expected whole numbers from -128 to 127, got 128 to 128"),
+        ("UINT8", [-1], "expected whole numbers from 0 to 255"),
+        ("INT64", [1.0], "expected whole numbers"),
+        ("INT64", [2**63], "expected whole numbers from"),
+        ("UINT64", [2**64], "expected whole numbers"),
+        ("INT64", [True], "expected whole numbers"),
+        ("FP32", ["1"], "expected numbers"),
+        ("FP32", [None], "expected numbers"),
+        ("FP32", {"a": 1}, "expected numbers"),
+        ("FP32", [[1], [1, 2]], "expected nested lists of equal lengths"),
+        ("BOOL", [1], "expected true and false"),
+        ("BYTES", [1], "expected texts"),
+        ("BYTES", ["a", 1], "expected texts"),
+    ],
+)
+def test_json_values_that_do_not_fit(word: str, value: object, message: str) -> None:
+    assert message in usage_error(one, Spec("x", word, (1,)), Literal(value))
+
+
+def test_shape_of_the_rest_form_must_fit() -> None:
+    assert "expected 6 values for the shape [2, 3], got 2" in usage_error(one, X, Literal([1, 2], (2, 3)))
+
+
+def test_texts_from_numpy() -> None:
+    spec = Spec("x", "BYTES", (2,))
+    for array in (np.array(["a", "é"]), np.array([b"a", "é".encode()])):
+        assert one(spec, array).tolist() == [b"a", "é".encode()]
+
+
+@given(st.lists(st.floats(width=32), min_size=1))
+def test_bfloat16_is_rounded_as_ml_dtypes_does(values: list[float]) -> None:
+    ours = one(Spec("x", "BF16", (len(values),)), Literal(values))
+    with np.errstate(over="ignore"):
+        theirs = np.array(values, np.float32).astype(ml_dtypes.bfloat16)
+    assert np.array_equal(ours.view(ml_dtypes.bfloat16).astype(np.float32), theirs.astype(np.float32), equal_nan=True)
+
+
+@pytest.mark.parametrize("word", DTYPES)
+def test_random_values_repeat_and_have_the_shape(word: str) -> None:
+    spec = Spec("x", word, (-1, 2, -1))
+    first, notices = random_inputs([spec], {})
+    again, silent = random_inputs([spec], {"x": (1, 2, 1)})
+    assert first["x"].shape == (1, 2, 1)
+    assert first["x"].dtype == DTYPES[word]
+    assert np.array_equal(first["x"], again["x"])
+    assert notices == ["x: random values of shape [1, 2, 1]; --shape x:... chooses another"]
+    assert silent == []
+    other, _ = random_inputs([spec], {"x": (40, 2, 5)}, seed=1)
+    assert other["x"].shape == (40, 2, 5)
+    suit(other, [spec])
+
+
+def test_shapes() -> None:
+    assert parse_shapes(["x:1,16", "layer:0:2", "scalar:"]) == {"x": (1, 16), "layer:0": (2,), "scalar": ()}
+    for wrong in ("x", "x:1,-2", ":1", "x:1,,2", "x:a"):
+        assert "expected NAME:SIZE,SIZE" in usage_error(parse_shapes, [wrong])
+
+
+JSON = st.recursive(
+    st.none() | st.booleans() | st.integers() | st.floats() | st.text(max_size=5),
+    lambda inner: st.lists(inner, max_size=4) | st.dictionaries(st.text(max_size=3), inner, max_size=2),
+    max_leaves=8,
+)
+
+
+@given(JSON, st.sampled_from(sorted(DTYPES)))
+def test_any_json_becomes_the_datatype_or_is_refused(value: object, word: str) -> None:
+    spec = Spec("x", word, (-1, 2))
+    with contextlib.suppress(click.UsageError):
+        array = one(spec, Literal(json.loads(json.dumps(value))))
+        assert array.dtype == DTYPES[word]

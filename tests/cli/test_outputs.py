@@ -1,0 +1,54 @@
+"""Outputs as text, JSON and .npz: every value arrives, whatever its datatype."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import ml_dtypes
+import numpy as np
+import pytest
+
+from inferd.cli.outputs import as_json, as_text, save_npz
+
+
+def data(array: np.ndarray, word: str = "") -> object:
+    document = json.loads(as_json("m", "1", {"y": array}, {"y": word} if word else {}), parse_constant=pytest.fail)
+    assert document["outputs"][0]["shape"] == list(array.shape)
+    return document["outputs"][0]["data"]
+
+
+def test_text_names_datatype_and_shape_and_shortens() -> None:
+    text = as_text({"label": np.array([7]), "p": np.zeros((1, 5000), np.float32)}, {})
+    lines = text.splitlines()
+    assert lines[:3] == ["label  INT64 [1]", "  [7]", "p  FP32 [1, 5000]"]
+    assert "..." in lines[3]
+    assert len(lines) == 4
+
+
+def test_json_holds_every_value() -> None:
+    document = json.loads(as_json("digits", "3", {"y": np.arange(2000).reshape(2, 1000)}, {}))
+    assert (document["model_name"], document["model_version"]) == ("digits", "3")
+    assert document["outputs"][0]["datatype"] == "INT64"
+    assert document["outputs"][0]["data"] == np.arange(2000).reshape(2, 1000).tolist()
+
+
+def test_what_json_has_no_number_for() -> None:
+    assert data(np.float32([1.5, np.nan, np.inf, -np.inf])) == [1.5, "NaN", "Infinity", "-Infinity"]
+    assert data(np.array([b"a", "é".encode(), b"\xff"], dtype=object)) == ["a", "é", "base64:/w=="]
+    assert data(np.array([True, False])) == [True, False]
+    assert data(np.array(3.0)) == 3.0
+
+
+def test_bfloat16_is_shown_as_numbers() -> None:
+    assert data(np.uint16([0x3F80, 0x4000]), "BF16") == [1.0, 2.0]
+    assert data(np.array([1, 2], ml_dtypes.bfloat16)) == [1.0, 2.0]
+    assert "[1. 2.]" in as_text({"y": np.uint16([0x3F80, 0x4000])}, {"y": "BF16"})
+
+
+def test_npz_is_read_without_pickle(tmp_path: Path) -> None:
+    outputs = {"a/b": np.float32([[1, 2]]), "text": np.array([b"x", b"longer"], dtype=object)}
+    save_npz(str(tmp_path / "answer"), outputs, {})
+    with np.load(tmp_path / "answer", allow_pickle=False) as loaded:
+        assert np.array_equal(loaded["a/b"], outputs["a/b"])
+        assert loaded["text"].tolist() == [b"x", b"longer"]
