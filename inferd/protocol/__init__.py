@@ -45,22 +45,15 @@ def file_descriptor_for_symbol(name: str) -> tuple[bytes, ...]:
     `name` is fully qualified without a leading dot. Each entry is a serialized FileDescriptorProto.
     Raises KeyError(name) when no file declares it.
     """
-    # Pools differ in whether they know methods, fields and values by name, so the enclosing names are tried, too.
-    enclosing, _, member = name.rpartition(".")
     try:
         return _with_imports(POOL.FindFileContainingSymbol(name))
     except KeyError:
-        pass
-    service = SERVICES.get(enclosing)
-    if service is not None and member in service.methods_by_name:
+        # The pool knows everything by name but methods.
+        service_name, _, method = name.rpartition(".")
+        service = SERVICES.get(service_name)
+        if service is None or method not in service.methods_by_name:
+            raise KeyError(name) from None
         return _with_imports(service.file)
-    try:
-        message = POOL.FindMessageTypeByName(enclosing)
-    except KeyError:
-        raise KeyError(name) from None
-    if member not in message.fields_by_name and member not in message.oneofs_by_name:
-        raise KeyError(name)
-    return _with_imports(message.file)
 
 
 def file_descriptor_for_file(name: str) -> tuple[bytes, ...]:
