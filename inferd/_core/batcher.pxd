@@ -25,6 +25,7 @@ cdef enum EntryState:
 cdef enum Admission:            # what the policy says to one more request
     ADMITTED = 0
     QUEUE_FULL = 1              # max_queue_requests wait already
+    BYTES_FULL = 3              # max_queue_bytes of input wait already
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
 
 cdef struct Entry:              # what the queue knows of one request
@@ -99,6 +100,7 @@ cdef class BatchQueue:          # the policy; see batcher.pyx for what it promis
     cdef int64_t max_rows
     cdef int64_t max_delay_ns
     cdef int64_t max_requests
+    cdef int64_t max_nbytes             # of waiting inputs; 0: no limit
     cdef int64_t max_preferred_rows     # largest of preferred_rows, max_rows where there are none
     cdef bint *preferred                # index: rows, 0 .. max_rows; NULL: none
     cdef readonly int64_t requests      # waiting now
@@ -138,4 +140,4 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef full(self, int status, uint32_t priority)
     cdef int64_t retry_ns(self)
     cdef Batch batch_of(self, Entry *taken, Entry *dropped, int64_t now_ns)
-    cdef void withdraw(self, Request request) noexcept      # a waiting request was cancelled
+    cdef bint withdraw(self, Request request) noexcept      # a waiting request was cancelled; False: it is in a batch by now

@@ -111,16 +111,15 @@ cdef class Request:
 
     cpdef cancel(self):
         """The caller went away: nothing will be answered. On the loop's thread; later calls do nothing."""
-        cdef Batch batch = self.batch
         if self.entry.cancelled:
             return
         self.entry.cancelled = True
-        if self.entry.state == WAITING:
-            (<Batcher>self.entry.batcher).withdraw(self)
-        elif batch is not None:
-            batch.alive -= 1
-            if batch.alive == 0:
-                batch.stop()
+        if self.entry.state == WAITING and (<Batcher>self.entry.batcher).withdraw(self):
+            return
+        if self.batch is not None:
+            self.batch.alive -= 1
+            if self.batch.alive == 0:
+                self.batch.stop()
 
 
 # ---- a batch -------------------------------------------------------------------------------------------------------
@@ -247,6 +246,8 @@ cdef class Batch:
                 request.entry.rows, request.entry.queued_ns - request.received_ns, self.taken_ns - request.entry.queued_ns,
                 self.gathered_ns - self.taken_ns, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns,
                 now_ns - request.received_ns)
+        elif self.terminated:
+            self.batcher.cancelled += 1
         else:
             self.batcher.failed += 1
             error = error or Internal(f"model {self.batcher.name}: the request got no answer; this is a fault of the server")
@@ -353,7 +354,8 @@ cdef class BatchQueue:
       request has waited max_delay_ns, or when a request would expire before that. After the delay, preferred_rows don't matter.
     - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
       it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
-    - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more.
+    - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
+      anything admit what would take it beyond max_queue_bytes (0: no such limit).
 
     Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
     dropping by the requests that wait, and nothing is looked at before the earliest deadline.
@@ -362,11 +364,11 @@ cdef class BatchQueue:
     """
 
     def __cinit__(self, int64_t max_rows=1, *, int64_t max_delay_ns=0, preferred_rows=(), int64_t max_queue_requests=4096,
-                  int priority_levels=0, uint32_t default_priority=0, queue_policies=()):
+                  int64_t max_queue_bytes=0, int priority_levels=0, uint32_t default_priority=0, queue_policies=()):
         cdef int64_t rows
         self.level_count = max(priority_levels, 1)
-        if max_rows < 1 or max_delay_ns < 0 or max_queue_requests < 1 or priority_levels < 0:
-            raise ValueError("expected max_rows and max_queue_requests of 1 or more, max_delay_ns and priority_levels of 0 or more")
+        if min(max_rows, max_queue_requests) < 1 or min(max_delay_ns, max_queue_bytes, priority_levels) < 0:
+            raise ValueError("expected max_rows and max_queue_requests of 1 or more, all else 0 or more")
         if default_priority > <uint32_t>self.level_count:
             raise ValueError(f"default_priority: expected at most {self.level_count} (priority_levels), got {default_priority}")
         if len(queue_policies) > self.level_count:
@@ -374,6 +376,7 @@ cdef class BatchQueue:
         self.max_rows = max_rows
         self.max_delay_ns = max_delay_ns
         self.max_requests = max_queue_requests
+        self.max_nbytes = max_queue_bytes
         self.default_level = max(default_priority, 1)
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
         self.next_deadline_ns = INT64_MAX
@@ -408,6 +411,8 @@ cdef class BatchQueue:
         level = &self.levels[entry.priority - 1]
         if self.requests >= self.max_requests:
             return QUEUE_FULL
+        if self.max_nbytes > 0 and self.requests > 0 and self.nbytes + entry.nbytes > self.max_nbytes:
+            return BYTES_FULL
         if level.max_requests > 0 and level.requests >= level.max_requests:
             return LEVEL_FULL
         timeout_ns = level.timeout_ns
@@ -550,7 +555,7 @@ cdef class BatchQueue:
     # ---- the same with integers, for tests ----
 
     def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0, int64_t nbytes=0):
-        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError when the queue is full."""
+        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level or bytes."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
         if entry == NULL:
             raise MemoryError
@@ -563,7 +568,7 @@ cdef class BatchQueue:
         status = self.admit(entry, now_ns)
         if status != ADMITTED:
             free(entry)
-            raise OverflowError("the queue is full" if status == QUEUE_FULL else "the priority level is full")
+            raise OverflowError({QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes"}[status])
         self.last_id += 1
         entry.owner = <void *>self.last_id
         self.entries[self.last_id] = <uint64_t>entry
@@ -689,7 +694,10 @@ cdef class Batcher:
     cdef full(self, int status, uint32_t priority):
         cdef Level *level = &self.queue.levels[priority - 1]
         if status == LEVEL_FULL:
-            what = f"priority level {priority} of its queue is full: {level.requests} requests wait, the most that max_queue_size of the level's queue policy allows"
+            what = (f"priority level {priority} of its queue is full: {level.requests} requests wait, the most that max_queue_size of "
+                    "the level's queue policy allows")
+        elif status == BYTES_FULL:
+            what = f"its queue is full: {self.queue.nbytes} bytes of input wait, and max_queue_bytes allows {self.queue.max_nbytes}"
         else:
             what = f"its queue is full: {self.queue.requests} requests wait, the most that max_queue_requests allows"
         return ResourceExhausted(f"model {self.name}: {what}; retry later, or have the limit raised", reason="queue_full",
@@ -801,13 +809,18 @@ cdef class Batcher:
             batch.dropped.append(request)
         return batch
 
-    cdef void withdraw(self, Request request) noexcept:
+    cdef bint withdraw(self, Request request) noexcept:
+        cdef bint waiting
         self.lock()
-        self.queue.remove(&request.entry)
+        waiting = request.entry.state == WAITING        # no other thread has taken it in the meantime
+        if waiting:
+            self.queue.remove(&request.entry)
         pthread_mutex_unlock(&self.mutex)
-        release(&request.entry, request)
-        request.call = None
-        self.cancelled += 1
+        if waiting:
+            release(&request.entry, request)
+            request.call = None
+            self.cancelled += 1
+        return waiting
 
     def dismiss(self):
         """One thread that waits in take, now or later, is to get None as soon as nothing is queued. `leaving` is 0 once it has."""
