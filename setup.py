@@ -25,6 +25,7 @@ from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = Path("inferd", "_core")
+SHARED = "inferd._core._cython"
 NGHTTP2_MINIMUM = "1.61.0"          # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
 
@@ -171,6 +172,16 @@ class BuildNative(build_ext):
                 return False
         return True
 
+    def shared(self, like: Extension) -> Extension:
+        """One module for the code that Cython would else put into every other: eight modules go from 2.8 to 2.2 MB."""
+        return Extension(
+            SHARED,
+            [SHARED.replace(".", "/") + ".c"],
+            extra_compile_args=like.extra_compile_args,
+            extra_link_args=like.extra_link_args,
+            define_macros=like.define_macros,
+        )
+
     def cythonized(self, wanted: list[Extension]) -> list[Extension]:
         from Cython.Build import cythonize
 
@@ -180,10 +191,10 @@ class BuildNative(build_ext):
         if DEBUG:
             directives |= {"boundscheck": True, "wraparound": False, "initializedcheck": True}
         prepared: list[Extension] = cythonize(
-            wanted,
+            [*wanted, self.shared(wanted[0])],
             build_dir=str(Path(self.build_temp).parent / "c"),
             compiler_directives=directives,
-            nthreads=0,
+            shared_utility_qualified_name=SHARED,
             quiet=True,
         )
         for extension in prepared:

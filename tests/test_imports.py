@@ -57,20 +57,28 @@ def is_module(name: str) -> bool:
     return (PACKAGE / f"{name}.py").exists() or (PACKAGE / name).is_dir()
 
 
+def reads_only_the_version(tree: ast.Module) -> bool:
+    """Whether `inferd.__version__`, which is anyone's to read, is all that a file takes from the package itself."""
+    nodes = (node for node in ast.walk(tree) if isinstance(node, ast.Attribute))
+    return {node.attr for node in nodes if isinstance(node.value, ast.Name) and node.value.id == "inferd"} <= {"__version__"}
+
+
 def python_imports(path: Path) -> Iterator[str]:
     """Every module that a Python file imports, wherever in it, in full."""
     package = module_name(path).split(".")
     if path.name != "__init__.py":
         package = package[:-1]
-    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    tree = ast.parse(path.read_text(encoding="utf-8"))
+    for node in ast.walk(tree):
         if isinstance(node, ast.Import):
-            yield from (alias.name for alias in node.names)
+            yield from (alias.name for alias in node.names if not (alias.name == "inferd" and reads_only_the_version(tree)))
         elif isinstance(node, ast.ImportFrom):
             base = node.module or ""
             if node.level:
                 base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
-            if base == "inferd":        # `from inferd import config` names a module; the version is anyone's to read
-                yield from (f"inferd.{alias.name}" if is_module(alias.name) else base for alias in node.names if alias.name != "__version__")
+            if base == "inferd":        # `from inferd import config` names a module
+                names = {alias.name for alias in node.names} - {"__version__"}
+                yield from (f"inferd.{name}" if is_module(name) else base for name in names)
             else:
                 yield base
 
