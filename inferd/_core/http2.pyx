@@ -283,9 +283,12 @@ cdef class Http2Call(Call):
         self.stop_upload()
 
     cdef void stop_upload(self) noexcept:
-        """The answer is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1)."""
+        """The answer is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1).
+        Not before the answer has left: nghttp2 sends nothing more on a stream whose reset is queued."""
         if not self.half_closed:
-            nghttp2_submit_rst_stream(self.session.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_NO_ERROR)
+            if self.session.uploads is None:
+                self.session.uploads = []
+            self.session.uploads.append(self)
 
     cdef void notify(self) noexcept:
         if self.listener is not None:
@@ -410,6 +413,7 @@ cdef class Session:
     cdef Http2Call opening              # whose headers are being received
     cdef readonly int64_t calls
     cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
+    cdef list uploads                   # calls whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in the endpoint's list
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint paused                    # the transport takes no more for now
@@ -485,7 +489,10 @@ cdef class Session:
                 if nbytes < 0:
                     self.end()
                     return
-                break
+                if self.uploads is None:
+                    break
+                self.stop_uploads()
+                continue
             if filled + nbytes > SEND_NBYTES:
                 self.put(buffer, filled)
                 filled = 0
@@ -498,6 +505,14 @@ cdef class Session:
             self.put(buffer, filled)
         if not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
             self.end()
+
+    cdef void stop_uploads(self) noexcept:
+        cdef Http2Call call
+        cdef list calls = self.uploads
+        self.uploads = None
+        for call in calls:
+            if call.session is not None and not call.half_closed:
+                nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, call.stream_id, NGHTTP2_NO_ERROR)
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         self.endpoint.sent_nbytes += nbytes
@@ -543,7 +558,7 @@ cdef class Session:
         if self.session == NULL:
             return
         self.endpoint.connections -= 1
-        self.opening = None
+        self.opening = self.uploads = None
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)

@@ -1,0 +1,61 @@
+"""The path of a request, top to bottom, and the service table. Never in here: transports, threads, what a model is.
+
+    wire bytes -> transport -> model_infer: decode, route, check, submit -> (queue) -> engine/executor.py run_batch -> transport
+"""
+
+from __future__ import annotations
+
+import logging
+from collections import Counter
+from typing import TYPE_CHECKING
+
+from inferd._core.codec import decode_infer_request
+from inferd.errors import Internal, RequestError
+from inferd.serving.health import Health
+from inferd.serving.inspection import SERVICE, Inspection
+from inferd.serving.method import Method
+from inferd.serving.reflection import Reflection
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferd._core.grpc import Call
+    from inferd.engine.repository import Repository
+
+__all__ = ["InferenceService"]
+
+log = logging.getLogger(__name__)
+
+
+class InferenceService:
+    """All methods that the server has, over one repository. Lives on the event loop's thread.
+
+    version: inferd's own. ready: whether the server as a whole takes requests.
+    """
+
+    def __init__(self, repository: Repository, version: str, ready: Callable[[], bool]) -> None:
+        self.repository = repository
+        self.health = Health(repository, ready)
+        self.refusals: Counter[str] = Counter()  # by reason: what was refused before a model was known, or outside of one
+        self.methods: dict[str, Method] = {
+            f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
+            **Inspection(repository, version, ready).methods(),
+            **self.health.methods(),
+            **Reflection().methods(),
+        }
+
+    def model_infer(self, call: Call) -> None:
+        """One inference: refused here by an exception, or queued; the answer goes to the call when its batch has run."""
+        request = decode_infer_request(call.message)
+        model = self.repository.lookup(request.model_name, request.model_version)
+        model.check(request)
+        model.submit(request, call)
+
+    def refuse(self, call: Call, error: Exception) -> None:
+        """The one place where an exception becomes an answer. What was not raised on purpose is a fault of ours: its text
+        stays in the log."""
+        if not isinstance(error, RequestError):
+            log.error("%s failed", call.method, exc_info=error)
+            error = Internal("the server failed to answer; its log has the details")
+        self.refusals[error.reason] += 1
+        call.fail(error)

@@ -1,0 +1,171 @@
+"""A gRPC client in memory: h2, an HTTP/2 stack that nobody here wrote, against inferd's sessions, byte by byte.
+
+No sockets and no loop: what one side writes is fed to the other by hand.
+"""
+
+from __future__ import annotations
+
+import struct
+from collections import defaultdict
+from typing import TYPE_CHECKING, Any
+
+import h2.config
+import h2.connection
+import h2.events
+
+from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd.errors import Internal, RequestError, Unimplemented
+from inferd.serving.method import Method
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+UNARY = "/test.Service/Unary"
+STREAM = "/test.Service/Stream"
+
+
+def frame(message: bytes, compressed: int = 0) -> bytes:
+    return struct.pack(">BI", compressed, len(message)) + message
+
+
+def messages(body: bytes) -> list[bytes]:
+    """The messages of a whole answer."""
+    found = []
+    while body:
+        compressed, nbytes = struct.unpack(">BI", body[:5])
+        assert compressed == 0
+        assert len(body) >= 5 + nbytes
+        found.append(body[5 : 5 + nbytes])
+        body = body[5 + nbytes :]
+    return found
+
+
+def headers(path: str = INFER, *extra: tuple[str, str], method: str = "POST", content_type: str = "application/grpc") -> list[tuple[str, str]]:
+    return [
+        (":method", method),
+        (":scheme", "http"),
+        (":path", path),
+        (":authority", "test"),
+        ("content-type", content_type),
+        ("te", "trailers"),
+        *extra,
+    ]
+
+
+class Served:
+    """An endpoint whose calls are kept for the test to answer, and what was scheduled, run by hand."""
+
+    def __init__(self, infer: Callable[[Http2Call], None] | None = None, **limits: int) -> None:
+        self.calls: list[Http2Call] = []
+        self.started: list[tuple[Http2Call, Method]] = []
+        self.scheduled: list[Callable[[], None]] = []
+        self.errors: list[Exception] = []
+        methods = {INFER: Method("infer", infer or self.calls.append), UNARY: Method("unary", None), STREAM: Method("stream", None)}
+        self.endpoint = Endpoint(
+            methods,
+            start=lambda call, method: self.started.append((call, method)),
+            refuse=self.refuse,
+            unserved=lambda path: Unimplemented(f"no method {path}"),
+            schedule=self.scheduled.append,
+            **limits,
+        )
+
+    def refuse(self, call: Any, error: Exception) -> None:
+        self.errors.append(error)
+        call.fail(error if isinstance(error, RequestError) else Internal("fault"))
+
+    def run_scheduled(self) -> None:
+        while self.scheduled:
+            self.scheduled.pop(0)()
+
+
+class Client:
+    """One connection to a Served: h2's client, the session, and what the client was told, by stream."""
+
+    def __init__(self, served: Served, *, greet: bool = True) -> None:
+        self.served = served
+        self.session = Session(served.endpoint)
+        self.written: list[bytes] = []
+        self.closed_by_server = False
+        self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
+        self.headers: dict[int, dict[str, str]] = {}
+        self.trailers: dict[int, dict[str, str]] = {}
+        self.bodies: dict[int, bytes] = defaultdict(bytes)
+        self.resets: dict[int, int] = {}
+        self.ended: set[int] = set()
+        self.goaways: list[h2.events.ConnectionTerminated] = []
+        self.reads = True  # whether received data opens the windows again
+        self.session.open(self.written.append, self.close_transport)
+        self.greeted = False
+        self.h2.initiate_connection()
+        if greet:
+            self.greet()
+
+    def greet(self) -> None:
+        """From now on each side hears the other; before it, the client has not seen the server's settings."""
+        self.greeted = True
+        self.exchange()
+
+    def close_transport(self) -> None:
+        self.closed_by_server = True
+
+    def exchange(self) -> None:
+        """Everything that waits on either side reaches the other, until nothing moves."""
+        while self.greeted:
+            out = self.h2.data_to_send()
+            if out:
+                self.session.receive(out)
+            self.served.run_scheduled()
+            if not out and not self.written:
+                return
+            arrived, self.written[:] = b"".join(self.written), []
+            for event in self.h2.receive_data(arrived) if arrived else ():
+                self.take(event)
+
+    def take(self, event: h2.events.Event) -> None:
+        match event:
+            case h2.events.ResponseReceived():
+                self.headers[event.stream_id] = dict(event.headers)
+            case h2.events.TrailersReceived():
+                self.trailers[event.stream_id] = dict(event.headers)
+            case h2.events.DataReceived():
+                self.bodies[event.stream_id] += event.data
+                if self.reads:
+                    self.h2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            case h2.events.StreamEnded():
+                self.ended.add(event.stream_id)
+            case h2.events.StreamReset():
+                self.resets[event.stream_id] = event.error_code
+            case h2.events.ConnectionTerminated():
+                self.goaways.append(event)
+
+    def open(self, *arguments: Any, end: bool = False, **keywords: Any) -> int:
+        stream_id = self.h2.get_next_available_stream_id()
+        self.h2.send_headers(stream_id, headers(*arguments, **keywords), end_stream=end)
+        return stream_id
+
+    def send(self, stream_id: int, body: bytes, *, end: bool = True, step: int = 16_000) -> None:
+        """Sends bytes as the windows allow, in frames of at most `step` bytes."""
+        while body:
+            room = min(self.h2.local_flow_control_window(stream_id), self.h2.max_outbound_frame_size, step)
+            if room == 0:
+                self.exchange()
+                room = self.h2.local_flow_control_window(stream_id)
+                assert room > 0, "the server does not open its window"
+                continue
+            self.h2.send_data(stream_id, body[:room])
+            body = body[room:]
+        if end:
+            self.h2.end_stream(stream_id)
+        self.exchange()
+
+    def call(self, message: bytes, *arguments: Any, **keywords: Any) -> int:
+        stream_id = self.open(*arguments, **keywords)
+        self.send(stream_id, frame(message))
+        return stream_id
+
+    def status(self, stream_id: int) -> tuple[int, str]:
+        """grpc-status and grpc-message, from trailers or from a trailers-only answer."""
+        fields = self.trailers.get(stream_id) or self.headers[stream_id]
+        return int(fields["grpc-status"]), fields.get("grpc-message", "")

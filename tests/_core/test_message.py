@@ -1,0 +1,89 @@
+"""Messages: content, the pool's budget and reuse, no leak."""
+
+from __future__ import annotations
+
+import gc
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd._core import message
+from inferd._core.message import Message
+from inferd.errors import InvalidArgument, ResourceExhausted
+
+KiB = 1 << 10
+
+
+@pytest.fixture
+def budget() -> object:
+    """Sets a budget for one test."""
+    yield message.set_budget
+    message.set_budget(1 << 30)
+
+
+@given(st.binary(max_size=4 * KiB))
+def test_content_is_kept(content: bytes) -> None:
+    assert bytes(Message(content)) == content
+    assert len(Message(content)) == len(content)
+    assert bytes(Message.wrap(content)) == content
+
+
+def test_wrap_shares_the_memory() -> None:
+    content = b"x" * KiB
+    before = message.in_use()
+    wrapped = Message.wrap(content)
+    assert message.in_use() == before
+    del content
+    gc.collect()
+    assert bytes(wrapped) == b"x" * KiB
+
+
+def test_is_read_only() -> None:
+    with pytest.raises(TypeError):
+        memoryview(Message(b"abc"))[0] = 1
+
+
+def test_small_messages_take_nothing_from_the_pool() -> None:
+    before = message.in_use()
+    kept = [Message(b"x" * 512) for _ in range(100)]
+    assert message.in_use() == before
+    assert len(kept) == 100
+
+
+def test_blocks_come_back_and_are_used_again() -> None:
+    before, live = message.in_use(), message.live()
+    first = Message(b"x" * 100 * KiB)
+    assert message.in_use() == before + 128 * KiB
+    assert message.live() == live + 1
+    del first
+    assert message.in_use() == before
+    kept = message.kept()
+    assert kept >= 128 * KiB
+    second = Message(b"y" * 100 * KiB)
+    assert message.kept() == kept - 128 * KiB
+    assert bytes(second) == b"y" * 100 * KiB
+
+
+def test_free_blocks_beyond_the_pools_size_go_back_to_the_system() -> None:
+    blocks = [Message(bytes(32 << 20)) for _ in range(4)]
+    del blocks
+    assert message.kept() <= 64 << 20
+
+
+def test_budget_refuses_and_recovers(budget: object) -> None:
+    budget(message.in_use() + 256 * KiB)  # type: ignore[operator]
+    first = Message(bytes(100 * KiB))
+    second = Message(bytes(100 * KiB))
+    with pytest.raises(ResourceExhausted, match="message_memory_bytes") as refused:
+        Message(bytes(KiB))
+    assert refused.value.reason == "message_memory"
+    assert refused.value.retry_after_ns > 0
+    del first
+    assert len(Message(bytes(100 * KiB))) == 100 * KiB
+    assert len(second) == 100 * KiB
+
+
+def test_budget_must_be_positive(budget: object) -> None:
+    with pytest.raises(InvalidArgument, match="positive"):
+        budget(0)  # type: ignore[operator]
