@@ -14,6 +14,7 @@ the five `_us` names cannot be helped: the name is the complaint.
 from __future__ import annotations
 
 import logging
+import re
 from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -46,18 +47,28 @@ BATCH_BOUNDS_ROWS = tuple(2**exponent for exponent in range(11))
 
 FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")  # Triton's; each is always there, at 0 before its first
 
-# What a transport and the message pool count, by key of `server_counters`. Others appear under inferd_<key>.
+# What a transport and the message pool count: key of `server_counters` -> name without _total, documentation. A name may
+# stand once, with or without _total (OpenMetrics). A key that is not here appears as inferd_<key>.
 SERVER_METRICS = {
-    "connections": "Open client connections.",
-    "streams": "Open RPCs.",
-    "message_bytes": "Memory that messages hold, waiting requests and unread answers included.",
+    "connections": ("inferd_connections", "Open client connections."),
+    "connections_total": ("inferd_connections_opened", "Client connections since the start."),
+    "connections_refused_total": ("inferd_connections_refused", "Client connections closed at once, max_connections being open."),
+    "streams": ("inferd_streams", "Open RPCs."),
+    "streams_total": ("inferd_streams_opened", "RPCs since the start."),
+    "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the answer."),
+    "protocol_errors_total": ("inferd_protocol_errors", "Connections closed for an error in HTTP/2."),
+    "received_bytes_total": ("inferd_received_bytes", "Bytes read from clients."),
+    "sent_bytes_total": ("inferd_sent_bytes", "Bytes written to clients."),
+    "message_bytes": ("inferd_message_bytes", "Memory that messages hold: waiting requests and answers not yet sent."),
+    "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
 }
+REFUSALS = re.compile("refusals_(.+)_total")  # keys that become one counter, by reason
 
 
 class Metrics(Collector):
     """A collector over `repository`'s models and the counts that `server_counters` returns, called once a scrape.
 
-    server_counters: name -> value, on any thread; a name that ends in _total is a counter, any other a gauge.
+    server_counters: name -> value, on any thread; a name that ends in _total is a counter, any other a gauge (SERVER_METRICS).
     build: labels of inferd_build_info, such as {"version": "0.1.0", "transport": "native"}.
     """
 
@@ -115,10 +126,15 @@ class Metrics(Collector):
 
     def _server_families(self) -> Iterator[Metric]:
         yield InfoMetricFamily("inferd_build", "What this server is.", self._build)
-        for name, value in sorted(self._server_counters().items()):
-            documentation = SERVER_METRICS.get(name, f"{name.removesuffix('_total').replace('_', ' ').capitalize()}.")
-            family = CounterMetricFamily if name.endswith("_total") else GaugeMetricFamily
-            yield family(f"inferd_{name}", documentation, value)
+        refusals = CounterMetricFamily("inferd_server_refusals", "RPCs refused before they reached a model's queue.", labels=["reason"])
+        for key, value in sorted(self._server_counters().items()):
+            if reason := REFUSALS.fullmatch(key):
+                refusals.add_metric([reason[1]], value)
+                continue
+            counter = key.endswith("_total")
+            name, documentation = SERVER_METRICS.get(key) or (f"inferd_{key.removesuffix('_total')}", f"The server's {key}.")
+            yield (CounterMetricFamily if counter else GaugeMetricFamily)(name, documentation, value)
+        yield refusals
 
     def _machine_families(self) -> Iterator[Metric]:
         """Triton's gauges of the machine; where /proc does not say, none."""

@@ -20,7 +20,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from shelf import Shelf, ShelfModel
 
 from inferd.errors import StartError
-from inferd.observe.metrics import BATCH_BOUNDS_ROWS, STAGE_BOUNDS_NS, STAGES, Metrics
+from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Metrics
 from inferd.observe.scrape import ScrapeServer
 
 LIMIT_S = 20
@@ -124,14 +124,13 @@ def test_refusals_and_gauges() -> None:
 
 
 def test_server_counters_become_gauges_and_counters() -> None:
-    counters = {"connections": 3.0, "streams": 5.0, "message_bytes": 1024.0, "connections_refused_total": 2.0}
-    metrics = metrics_of(counters=lambda: counters)
-    seen = samples(metrics)
-    for name, value in counters.items():
-        assert seen[f"inferd_{name}", ()] == value
-    families = {family.name: family.type for family in metrics.collect()}
-    assert families["inferd_connections"] == "gauge"
-    assert families["inferd_connections_refused"] == "counter"
+    counters = {"refusals_not_found_total": 4.0, "refusals_invalid_total": 6.0, "something_else": 8.0, "new_kind_total": 9.0}
+    counters |= {key: float(value) for value, key in enumerate(SERVER_METRICS, 10)}
+    seen = samples(metrics_of(counters=lambda: counters))
+    for key, (name, _) in SERVER_METRICS.items():
+        assert seen[f"{name}_total" if key.endswith("_total") else name, ()] == counters[key]
+    assert (seen["inferd_something_else", ()], seen["inferd_new_kind_total", ()]) == (8, 9)
+    assert (seen["inferd_server_refusals_total", ("not_found",)], seen["inferd_server_refusals_total", ("invalid",)]) == (4, 6)
 
 
 def test_the_build_and_the_process_are_there() -> None:
@@ -159,7 +158,7 @@ def test_counts_grow_between_scrapes() -> None:
 
 @pytest.mark.skipif(shutil.which("promtool") is None, reason="promtool is not installed (apt: prometheus)")
 def test_promtool_objects_to_nothing_but_tritons_own_units() -> None:
-    with serving(metrics_of(busy_model(), ShelfModel(version=2), counters=lambda: {"connections": 1.0, "resets_total": 2.0})) as port:
+    with serving(metrics_of(busy_model(), ShelfModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))) as port:
         text = get(port)[2]
     verdict = subprocess.run(["promtool", "check", "metrics"], input=text, capture_output=True, timeout=LIMIT_S, check=False)
     complaints = set((verdict.stdout + verdict.stderr).decode().splitlines())
@@ -170,7 +169,7 @@ def test_promtool_objects_to_nothing_but_tritons_own_units() -> None:
 
 
 def test_openmetrics_is_answered_to_who_asks_for_it() -> None:
-    with serving(metrics_of(busy_model())) as port:
+    with serving(metrics_of(busy_model(), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))) as port:
         status, content_type, body = get(port, Accept="application/openmetrics-text; version=1.0.0")
         assert status == 200
         assert content_type.startswith("application/openmetrics-text")
