@@ -1,0 +1,222 @@
+"""grpc.health.v1 on both transports: who is told what, and when."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from typing import Any
+
+import grpc
+import grpc.aio
+import pytest
+from edge import LIMIT_S, ask, channel_to
+from shelf import Shelf, ShelfModel
+
+from inferd.errors import RequestError
+from inferd.protocol import SERVICES, health
+from inferd.serving.health import MAX_NAME_CHARS, SERVICE, Health
+
+CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
+UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = (
+    health.HealthCheckResponse.ServingStatus.Value(word) for word in ("UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN")
+)
+
+
+class World:
+    """Health over a shelf of models. `set_state` does what the repository does."""
+
+    def __init__(self, max_watchers: int = 100) -> None:
+        self.shelf = Shelf(ShelfModel("m", 1), ShelfModel("m", 2, state="LOADING"), ShelfModel("bad", 1, state="UNAVAILABLE"))
+        self.ready = True
+        self.health = Health(self.shelf, lambda: self.ready, max_watchers)  # type: ignore[arg-type]
+        self.channel: Any = None
+
+    def set_state(self, name: str, version: int, state: str) -> None:
+        for model in self.shelf.contents:
+            if (model.name, model.version) == (name, version):
+                model.state = state
+        self.health.changed()
+
+    async def check(self, service: str) -> int:
+        response = await ask(self.channel, self.health.methods(), CHECK, health.HealthCheckRequest(service=service))
+        return int(response.status)
+
+    def watch(self, service: str) -> Watch:
+        return Watch(self.channel.unary_stream(WATCH)(health.HealthCheckRequest(service=service).SerializeToString()))
+
+
+class Watch:
+    """A client's open Watch."""
+
+    def __init__(self, stream: Any) -> None:
+        self.stream = stream
+
+    async def next(self) -> int | None:
+        """The next status; None when the server has ended the stream."""
+        message = await asyncio.wait_for(self.stream.read(), LIMIT_S)
+        return None if message is grpc.aio.EOF else int(health.HealthCheckResponse.FromString(message).status)
+
+
+@pytest.fixture(params=["native", "grpcio"])
+async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
+    world = World()
+    async with channel_to(request.param, world.health.methods()) as world.channel:
+        yield world
+
+
+def test_the_table_names_methods_that_the_protocol_has() -> None:
+    declared = SERVICES[SERVICE].methods_by_name
+    methods = World().health.methods()
+    assert {name.rpartition("/")[2] for name in methods} == {"Check", "Watch"} <= set(declared)
+    for name, method in methods.items():
+        descriptor = declared[name.rpartition("/")[2]]
+        assert (method.kind == "stream") is descriptor.server_streaming
+        assert method.request_type.DESCRIPTOR is descriptor.input_type
+        assert method.response_type.DESCRIPTOR is descriptor.output_type
+
+
+@pytest.mark.parametrize(
+    ("service", "status"),
+    [
+        ("", SERVING),
+        ("inference.GRPCInferenceService", SERVING),
+        ("m", SERVING),
+        ("m/1", SERVING),
+        ("m/2", NOT_SERVING),
+        ("bad", NOT_SERVING),
+        ("bad/1", NOT_SERVING),
+    ],
+)
+async def test_check(world: World, service: str, status: int) -> None:
+    assert await world.check(service) == status
+
+
+@pytest.mark.parametrize("service", ["none", "m/3", "m/x", "m/", "/", "/1", "x" * 5000])
+async def test_check_of_what_there_is_not(world: World, service: str) -> None:
+    if service == "m/":  # no version: the newest
+        assert await world.check(service) == SERVING
+        return
+    with pytest.raises(grpc.aio.AioRpcError, match=r'"<model>/<version>"') as caught:
+        await world.check(service)
+    assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+    assert len(caught.value.details() or "") < 2 * MAX_NAME_CHARS
+
+
+async def test_nothing_serves_while_the_server_drains(world: World) -> None:
+    world.ready = False
+    for service in ("", "inference.GRPCInferenceService", "m", "m/1"):
+        assert await world.check(service) == NOT_SERVING
+
+
+async def test_watch_tells_the_status_and_every_change(world: World) -> None:
+    watch = world.watch("m")
+    assert await watch.next() == SERVING
+    world.set_state("m", 1, "UNLOADING")
+    assert await watch.next() == NOT_SERVING
+    world.set_state("m", 2, "READY")
+    assert await watch.next() == SERVING
+
+
+async def test_watch_of_one_version_hears_nothing_of_others(world: World) -> None:
+    one, two = world.watch("m/1"), world.watch("m/2")
+    assert (await one.next(), await two.next()) == (SERVING, NOT_SERVING)
+    world.set_state("m", 2, "READY")
+    assert await two.next() == SERVING
+    world.set_state("m", 1, "UNAVAILABLE")
+    assert await one.next() == NOT_SERVING  # and not SERVING again, at the change before
+
+
+async def test_watch_waits_for_a_model_that_is_not_there_yet(world: World) -> None:
+    watch = world.watch("later")
+    assert await watch.next() == SERVICE_UNKNOWN
+    world.shelf.contents.append(ShelfModel("later", 1, state="LOADING"))
+    world.health.changed()
+    assert await watch.next() == NOT_SERVING
+    world.set_state("later", 1, "READY")
+    assert await watch.next() == SERVING
+    world.shelf.contents.pop()
+    world.health.changed()
+    assert await watch.next() == SERVICE_UNKNOWN
+
+
+async def test_watch_of_the_server_ends_with_it(world: World) -> None:
+    server, model = world.watch(""), world.watch("m")
+    assert (await server.next(), await model.next()) == (SERVING, SERVING)
+    world.health.close()
+    for watch in (server, model):
+        assert await watch.next() == NOT_SERVING
+        assert await watch.next() is None
+    late = world.watch("")
+    assert await late.next() == NOT_SERVING
+    assert await late.next() is None
+
+
+async def test_a_watcher_that_goes_away_is_forgotten(world: World) -> None:
+    watch = world.watch("")
+    await watch.next()
+    assert world.health.watchers == 1
+    watch.stream.cancel()
+    async with asyncio.timeout(LIMIT_S):
+        while world.health.watchers:
+            await asyncio.sleep(0)
+
+
+@asynccontextmanager
+async def following(world: World, service: str) -> AsyncIterator[Any]:
+    """A Watch without a transport: the generator itself, read when the test says."""
+
+    async def requests() -> AsyncIterator[Any]:
+        yield health.HealthCheckRequest(service=service)
+
+    responses: Any = world.health.watch(requests())
+    try:
+        yield responses
+    finally:
+        await responses.aclose()
+
+
+async def test_a_slow_watcher_gets_only_the_newest() -> None:
+    world = World()
+    async with following(world, "m/1") as responses:
+        assert (await anext(responses)).status == SERVING
+        for state in ("UNLOADING", "READY", "UNAVAILABLE", "READY", "UNAVAILABLE"):
+            world.set_state("m", 1, state)
+        assert (await anext(responses)).status == NOT_SERVING
+        pending = asyncio.ensure_future(anext(responses))
+        for state in ("READY", "UNAVAILABLE"):  # there and back before the watcher runs: nothing to tell
+            world.set_state("m", 1, state)
+            await asyncio.sleep(0)
+        world.set_state("m", 1, "READY")
+        assert (await pending).status == SERVING
+
+
+async def test_watchers_are_bounded() -> None:
+    world = World(max_watchers=2)
+    async with following(world, "") as one, following(world, "") as two, following(world, "") as three:
+        for responses in (one, two):
+            await anext(responses)
+        with pytest.raises(RequestError, match="2 health watchers") as caught:
+            await anext(three)
+        assert caught.value.code == 8
+        assert getattr(caught.value, "retry_after_ns", 0) > 0
+        await one.aclose()
+        async with following(world, "") as four:
+            assert (await anext(four)).status == SERVING
+
+
+async def test_a_watch_keeps_no_long_name() -> None:
+    world = World()
+    async with following(world, "x" * (MAX_NAME_CHARS + 1)) as responses:
+        with pytest.raises(RequestError, match=f"at most {MAX_NAME_CHARS}") as caught:
+            await anext(responses)
+    assert caught.value.code == 3
+    assert world.health.watchers == 0
+
+
+async def test_a_watch_without_a_request_is_refused(world: World) -> None:
+    stream = world.channel.stream_stream(WATCH)(timeout=LIMIT_S)
+    await stream.done_writing()
+    with pytest.raises(grpc.aio.AioRpcError, match="one HealthCheckRequest") as caught:
+        await stream.read()
+    assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
