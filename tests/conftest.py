@@ -1,0 +1,47 @@
+"""What all tests share: real servers over real models, one body for both transports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tests.served import Served
+
+TRANSPORTS = ("native", "grpcio")
+
+
+@pytest.fixture(scope="session")
+def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A repository with the small models of tests/models.py that most tests use."""
+    from tests import models
+
+    return models.repository(
+        tmp_path_factory.mktemp("models"),
+        {
+            "identity": models.identity(),
+            "add": models.add(),
+            "text": models.text(),
+            "many": models.many(),
+            "every_datatype": models.every_datatype(),
+            "sequence_length": models.sequence_length(),
+            "pooled_image": models.pooled_image(),
+            "fixed_batch": models.fixed_batch(),
+            "slow": models.slow(),
+            "versions": {1: models.identity(), 3: models.doubled()},
+        },
+        {"versions": "version_policy { all {} }"},
+    )
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def served(request: pytest.FixtureRequest, model_files: Path) -> Iterator[Served]:
+    """A server over `model_files`, once on each transport. Shared by a module's tests: change nothing that lasts."""
+    from tests.served import Served
+
+    with Served(model_files, transport=request.param) as server:
+        yield server
