@@ -86,4 +86,5 @@ def exit_code(error: InferdError) -> int:
 
 def silence_stdout() -> None:
     """Point stdout at nothing: its reader has gone, and the interpreter's last flush must not fail."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    if sys.stdout is not None and not sys.stdout.closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -231,7 +231,10 @@ def _of_literal(spec: Spec, literal: Literal) -> Array:
     if spec.datatype in ("FP16", "FP32", "FP64", "BF16"):
         if kind not in "iuf":
             raise refuse("numbers")
-        return _bfloat16(array) if spec.datatype == "BF16" else array.astype(dtype)
+        made = _floats(array, spec.datatype)
+        if np.any(_is_finite(made, spec.datatype) != np.isfinite(array)):
+            raise refuse(f"numbers that {spec.datatype} can hold, got {array.min():g} to {array.max():g}")
+        return made
     if kind not in "iu":
         raise refuse("whole numbers")
     limits = np.iinfo(dtype)
@@ -251,8 +254,22 @@ def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
     if array.dtype.newbyteorder("=") == dtype:
         return array.astype(dtype, copy=False)
     if cast and array.dtype.kind in "biuf" and spec.datatype != "BYTES":
-        return _bfloat16(array) if spec.datatype == "BF16" else array.astype(dtype)
+        try:
+            with np.errstate(invalid="raise"):
+                return _floats(array, spec.datatype) if spec.datatype == "BF16" or dtype.kind == "f" else array.astype(dtype)
+        except FloatingPointError:
+            raise click.UsageError(f"the input '{spec.name}' is {spec}: NaN and numbers out of its range cannot be cast") from None
     raise click.UsageError(f"the input '{spec.name}' is {spec}: expected an array of {dtype}, got {array.dtype}; --cast converts it")
+
+
+def _floats(array: Array, datatype: str) -> Array:
+    """Numbers as a floating datatype; what is too large becomes infinite."""
+    with np.errstate(over="ignore"):
+        return _bfloat16(array) if datatype == "BF16" else array.astype(DTYPES[datatype])
+
+
+def _is_finite(array: Array, datatype: str) -> Array:
+    return np.not_equal(array & 0x7F80, 0x7F80) if datatype == "BF16" else np.isfinite(array)
 
 
 def _texts(array: Array) -> Array:

@@ -115,6 +115,9 @@ def test_another_datatype_needs_cast() -> None:
     big_endian = np.array([[1, 2]], dtype=">f4")
     assert one(X, big_endian).dtype == np.dtype("<f4")
     assert np.array_equal(one(X, big_endian), [[1, 2]])
+    assert one(Spec("x", "FP16", (1,)), np.float32([1e6]), cast=True).tolist() == [np.inf]
+    assert one(Spec("x", "INT8", (1,)), np.float32([1.7]), cast=True).tolist() == [1]
+    assert "NaN and numbers out of its range" in usage_error(one, Spec("x", "INT8", (1,)), np.float32([np.nan]), cast=True)
     assert "got <U1" in usage_error(one, X, np.array([["a", "b"]]), cast=True)
 
 
@@ -140,6 +143,9 @@ def test_every_datatype_from_json(word: str) -> None:
         ("FP32", [None], "expected numbers"),
         ("FP32", {"a": 1}, "expected numbers"),
         ("FP32", [[1], [1, 2]], "expected nested lists of equal lengths"),
+        ("FP16", [1e5], "expected numbers that FP16 can hold, got 100000 to 100000"),
+        ("FP32", [1, 1e39], "expected numbers that FP32 can hold, got 1 to 1e+39"),
+        ("BF16", [3.4e38, 3.4e39], "expected numbers that BF16 can hold"),
         ("BOOL", [1], "expected true and false"),
         ("BYTES", [1], "expected texts"),
         ("BYTES", ["a", 1], "expected texts"),
@@ -161,7 +167,7 @@ def test_texts_from_numpy() -> None:
 
 @given(st.lists(st.floats(width=32), min_size=1))
 def test_bfloat16_is_rounded_as_ml_dtypes_does(values: list[float]) -> None:
-    ours = one(Spec("x", "BF16", (len(values),)), Literal(values))
+    ours = one(Spec("x", "BF16", (len(values),)), np.float32(values), cast=True)
     with np.errstate(over="ignore"):
         theirs = np.array(values, np.float32).astype(ml_dtypes.bfloat16)
     assert np.array_equal(ours.view(ml_dtypes.bfloat16).astype(np.float32), theirs.astype(np.float32), equal_nan=True)

@@ -1,0 +1,81 @@
+"""`inferd doctor`: what is there, what is missing, and the exit code that says so."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+
+import onnx
+import pytest
+
+from inferd.cli.doctor import TINY_MODEL, build_flavour
+
+Run = Callable[..., "subprocess.CompletedProcess[str]"]
+
+
+def findings(done: subprocess.CompletedProcess[str]) -> dict[tuple[str, str], dict[str, object]]:
+    return {(row["area"], row["what"]): row for row in json.loads(done.stdout)}
+
+
+def test_all_is_well_with_the_defaults(run: Run) -> None:
+    done = run("doctor")
+    assert done.returncode == 0, done.stdout
+    for text in ("onnxruntime", "native", "grpcio", "would serve with", "CPUExecutionProvider", "cores", "open files", "cgroup memory"):
+        assert text in done.stdout
+    assert done.stdout.endswith("\nnothing asked for is missing\n")
+
+
+def test_json_holds_the_same_findings(run: Run) -> None:
+    rows = findings(run("doctor", "--json", "--drain-timeout-s", "1min"))
+    assert rows["execution providers", "cpu"]["value"] == "usable: CPUExecutionProvider"
+    assert rows["transport", "would serve with"]["value"] in ("native", "grpcio")
+    assert rows["settings that are not defaults", "drain_timeout_s"]["value"] == "60s (--drain-timeout-s)"
+    assert not any(row["missing"] for row in rows.values())
+
+
+def test_a_provider_that_is_not_there_is_exit_code_1(run: Run) -> None:
+    done = run("doctor", "--json", "--providers", "cuda,cpu")
+    row = findings(done)["execution providers", "cuda"]
+    if not row["missing"]:
+        pytest.skip("this machine has a usable CUDA device")
+    assert done.returncode == 1
+    assert "CUDAExecutionProvider" in str(row["note"])
+    assert not findings(done)["execution providers", "cpu"]["missing"]
+
+
+def test_transport_that_was_chosen(run: Run) -> None:
+    assert findings(run("doctor", "--json", "--transport", "grpcio"))["transport", "would serve with"]["value"] == "grpcio"
+
+
+def test_too_many_connections_for_the_descriptors_are_noted(run: Run) -> None:
+    assert "max_connections (1000000)" in str(
+        findings(run("doctor", "--json", "--max-connections", "1000000"))["limits", "open files"]["note"]
+    )
+
+
+def test_the_plan_follows_the_settings(run: Run) -> None:
+    rows = findings(run("doctor", "--json", "--instances", "3", "--intra-op-threads", "2"))
+    assert str(rows["machine", "plan for one model"]["value"]).startswith("3 instances")
+
+
+def test_the_probe_is_the_model_that_it_claims_to_be() -> None:
+    model = onnx.load_from_string(TINY_MODEL)
+    onnx.checker.check_model(model)
+    assert [node.op_type for node in model.graph.node] == ["Identity"]
+
+
+@pytest.mark.parametrize(
+    ("content", "flavour"),
+    [
+        (b"\x7fELF stripped", "release"),
+        (b"\0GNU C11 12.2.0 -mtune=generic -O2 -g1\0", "release (-O2)"),
+        (b"\0GNU C11 12.2.0 -g3 -O2 -O0\0", "debug"),
+        (b"\0__asan_init\0GNU C17 12.2.0 -O0 -fsanitize=address\0", "debug-sanitize"),
+        (b"\0__ubsan_handle_add_overflow\0GNU C17 12.2.0 -O2\0", "sanitize"),
+    ],
+)
+def test_build_flavour(tmp_path: Path, content: bytes, flavour: str) -> None:
+    (tmp_path / "module.so").write_bytes(content)
+    assert build_flavour(str(tmp_path / "module.so")) == flavour

@@ -1,0 +1,130 @@
+"""`inferd serve`: the ready line, the exit codes, and an end that is clean."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import urllib.request
+from pathlib import Path
+
+import numpy as np
+import pytest
+from command import EXAMPLES, FREE_PORTS, Serving, command, environment
+from inferd_client import Client
+
+from inferd.cli import serve
+from inferd.errors import StartError
+
+MODELS = EXAMPLES / "models"
+DIGITS = MODELS / "digits" / "1" / "model.onnx"
+
+
+def answer(address: str, model: str = "identity") -> float:
+    values = np.arange(16, dtype=np.float32)[None]
+    with Client(address, timeout=30) as client:
+        (output,) = client.infer(model, {"x": values}).values()
+    return float(np.abs(output - values).max())
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+def test_from_start_to_a_clean_end(tmp_path: Path, transport: str, number: signal.Signals) -> None:
+    with Serving(tmp_path, MODELS, *FREE_PORTS, "--transport", transport) as server:
+        assert answer(server.addresses["grpc"]) == 0
+        with urllib.request.urlopen(f"http://{server.addresses['metrics']}/metrics", timeout=30) as page:
+            assert b"nv_inference" in page.read()
+        assert server.stop(number) == 0, server.log
+    assert server.output[-2].startswith("ready ")
+    assert server.output[-1] == ""
+    assert "Traceback" not in server.log
+
+
+def test_zero_configuration_and_no_metrics(tmp_path: Path) -> None:
+    with Serving(tmp_path, DIGITS, "--grpc-port", "0", "--metrics-port", "off", "--host", "::1") as server:
+        assert "metrics" not in server.addresses
+        assert server.addresses["grpc"].startswith("[::1]:")
+    assert server.code == 0
+
+
+def test_unix_socket(tmp_path: Path) -> None:
+    with Serving(tmp_path, MODELS, *FREE_PORTS, "--listen", "unix:here.sock") as server:
+        assert server.addresses["listen"]
+        assert answer(f"unix:{tmp_path / 'here.sock'}") == 0
+
+
+def test_settings_from_file_and_variable(tmp_path: Path) -> None:
+    (tmp_path / "inferd.toml").write_text(f'models = ["{MODELS}"]\nmetrics_port = "off"\nlog_format = "json"\n')
+    with Serving(tmp_path, INFERD_GRPC_PORT="0") as server:
+        assert answer(server.addresses["grpc"]) == 0
+    lines = [json.loads(line) for line in server.log.splitlines()]
+    assert "grpc_port=0 (INFERD_GRPC_PORT)" in lines[0]["message"]
+    assert all({"time", "level", "area", "message"} <= set(line) for line in lines)
+
+
+def test_a_reader_of_stdout_that_leaves_does_not_end_the_server(tmp_path: Path) -> None:
+    reader, writer = os.pipe()
+    os.close(reader)
+    socket_path = tmp_path / "here.sock"
+    arguments = command("serve", MODELS, *FREE_PORTS, "--listen", f"unix:{socket_path}")
+    with open(tmp_path / "log", "w+") as log:
+        server = subprocess.Popen(arguments, stdout=writer, stderr=subprocess.PIPE, env=environment(), text=True)
+        os.close(writer)
+        assert server.stderr is not None
+        try:
+            while "ready on" not in (line := server.stderr.readline()):
+                assert line, "the server ended"
+            assert answer(f"unix:{socket_path}") == 0
+        finally:
+            server.terminate()
+            server.communicate(timeout=60)
+        assert server.returncode == 0, log.read()
+
+
+def test_a_port_in_use_is_exit_code_3(run) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", MODELS, "--grpc-port", port, "--metrics-port", "off")
+    assert done.returncode == 3, done.stderr
+    assert port in done.stderr
+    assert "Traceback" not in done.stderr
+    assert done.stdout == ""
+
+
+def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:
+    done = run("serve", "absent.onnx", *FREE_PORTS)
+    assert done.returncode == 2, done.stderr
+    assert "absent.onnx" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_a_file_that_is_no_model_is_refused(run, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"this is no model")
+    done = run("serve", "broken.onnx", *FREE_PORTS)
+    assert done.returncode in (2, 3), done.stderr
+    assert "broken" in done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_without_onnxruntime_it_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(serve, "find_spec", lambda name: None)  # an environment without it is a virtual environment more
+    with pytest.raises(StartError, match=r"pip install 'inferd\[cpu\]', or 'inferd\[gpu\]'"):
+        serve.require_onnxruntime()
+
+
+def test_the_ready_line_is_one_line_of_json() -> None:
+    code = "from inferd.cli.serve import announce; announce({'grpc': '127.0.0.1:1', 'listen': ['unix:/a\\nb']}); print('end')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=environment())
+    first, second = done.stdout.splitlines()
+    assert json.loads(first.removeprefix("ready ")) == {"grpc": "127.0.0.1:1", "listen": ["unix:/a\nb"]}
+    assert second == "end"
+
+
+@pytest.mark.parametrize("close", ["os.close(1)", "sys.stdout.close()", "sys.stdout = None"])
+def test_the_ready_line_without_a_stdout(close: str) -> None:
+    code = f"import os, sys; from inferd.cli.serve import announce; {close}; announce({{}}); sys.stderr.write('alive')"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment())
+    assert (done.returncode, done.stderr) == (0, "alive")
