@@ -17,11 +17,11 @@ from typing import Any
 import pytest
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
-from shelf import Shelf, ShelfModel
 
 from inferd.errors import StartError
 from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Metrics
 from inferd.observe.scrape import ScrapeServer
+from tests.shelf import Shelf, ShelfModel
 
 LIMIT_S = 20
 

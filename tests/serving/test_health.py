@@ -10,12 +10,12 @@ from typing import Any
 import grpc
 import grpc.aio
 import pytest
-from edge import LIMIT_S, ask, channel_to
-from shelf import Shelf, ShelfModel
 
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
 from inferd.serving.health import MAX_NAME_CHARS, SERVICE, Health
+from tests.edge import LIMIT_S, ask, channel_to
+from tests.shelf import Shelf, ShelfModel
 
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
 UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = (

@@ -7,13 +7,13 @@ from typing import Any
 
 import pytest
 import tritonclient.grpc.aio as triton
-from edge import serving
-from shelf import Shelf, ShelfModel, model_config
 from tritonclient.utils import InferenceServerException
 
 from inferd._core.histogram import Statistics
 from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import EXTENSIONS, SERVICE, Inspection
+from tests.edge import serving
+from tests.shelf import Shelf, ShelfModel, model_config
 
 
 class World:

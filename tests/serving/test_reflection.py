@@ -7,13 +7,13 @@ from typing import Any
 
 import grpc.aio
 import pytest
-from edge import LIMIT_S, channel_to
 from google.protobuf.descriptor_pb2 import FileDescriptorProto
 from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from inferd.protocol import SERVICES, reflection_v1, reflection_v1alpha
 from inferd.serving.reflection import Reflection
+from tests.edge import LIMIT_S, channel_to
 
 VERSIONS = {"v1": reflection_v1, "v1alpha": reflection_v1alpha}
 
