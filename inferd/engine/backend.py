@@ -3,7 +3,7 @@
 `OnnxModel.load` opens a file, `OnnxModel.graph` says what it takes and gives, `OnnxModel.backend` makes one `Backend` per instance.
 Two kinds of backend run a model: where every size but the rows is known, buffers are allocated and bound once
 (binding anew costs several microseconds a run); where sizes vary, inputs share one growing arena and ONNX Runtime
-allocates the outputs. Text goes through `session.run`, which is the only way that onnxruntime's Python has for it.
+allocates the outputs.
 
 Never in here: queues, requests, the model's configuration. onnxruntime is imported by the first load, never by importing this module.
 """
@@ -12,18 +12,21 @@ from __future__ import annotations
 
 import ctypes
 import logging
+import math
 import os
 import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from inferd._core.batcher import Batch
 from inferd._core.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, Internal, StartError
+
+if TYPE_CHECKING:
+    from inferd._core.batcher import Batch
 
 __all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "TensorInfo", "available_providers", "versions"]
 
@@ -136,7 +139,8 @@ def _onnxruntime() -> Any:
         import onnxruntime  # type: ignore[import-untyped,unused-ignore]
     except ImportError:
         raise StartError(
-            "onnxruntime is not installed, and a model needs it: install inferd[cpu], or inferd[gpu] on a machine with an NVIDIA GPU (never both)"
+            "onnxruntime is not installed, and a model needs it: "
+            "install inferd[cpu], or inferd[gpu] on a machine with an NVIDIA GPU (never both)"
         ) from None
     return onnxruntime
 
@@ -182,15 +186,11 @@ class OnnxModel:
     def backend(self, signature: Signature) -> Backend:
         """A backend for one instance. Instances share this model's session; each has buffers of its own."""
         words = {word for _, word, _ in (*signature.input_specs, *signature.output_specs)}
-        if "BYTES" in words:
-            if "BF16" in words:
-                raise ConfigError(
-                    f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
-                )
-            return _TextBackend(self._session, signature)
-        if signature.fixed:
-            return _BoundBackend(self._session, signature)
-        return _VaryingBackend(self._session, signature)
+        if "BYTES" in words and "BF16" in words:
+            raise ConfigError(
+                f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
+            )
+        return _BoundBackend(self._session, signature) if signature.fixed else _VaryingBackend(self._session, signature)
 
 
 def _wanted_providers(name: str, options: SessionOptions, available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
@@ -295,37 +295,25 @@ def _tensor_of(name: str, side: str, node: Any) -> TensorInfo:
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape with the batch axis; -1: any size
 
 
-class _Prepared:
-    """One combination of input shapes: its arrays, bound, and the answer where that is bound, too."""
-
-    __slots__ = ("binding", "inputs", "native", "outputs", "proven")
-
-    def __init__(self, inputs: Tensors, binding: Any, native: Any, outputs: Tensors | None) -> None:
-        self.inputs = inputs
-        self.binding = binding  # onnxruntime.IOBinding
-        self.native = native  # what _execute takes: the object inside `binding`
-        self.outputs = outputs  # bound arrays; None: onnxruntime allocates each run's
-        self.proven = False  # a run has filled `outputs`: the graph keeps its promise
-
-
-class _Session:
-    """What all backends share: the run that `terminate` ends, bindings, and the check of what onnxruntime allocated."""
+class _Run:
+    """What both backends share: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
 
     def __init__(self, session: Any, signature: Signature) -> None:
-        self._session = session
         self._batched = signature.max_batch_size > 0
         self._input_specs, self._output_specs = signature.input_specs, signature.output_specs
         self._input_words = [word for _, word, _ in self._input_specs]
         self._output_words = [word for _, word, _ in self._output_specs]
+        self._output_names = [name for name, _, _ in self._output_specs]
         self._model_name = signature.model_name.decode()
-        ort = _onnxruntime()
-        self._options = ort.RunOptions()
+        self._options = _onnxruntime().RunOptions()
         self._options.log_severity_level = 4  # fatal: a failed run is raised, and told once, by us
         self._running = False
         self._lock = threading.Lock()  # orders terminate against the end of a run; never held while the model runs
-        # The object inside the session skips a Python layer, worth half a microsecond a run.
-        self._inside = getattr(session, "_sess", None) is not None and hasattr(ort.IOBinding(session), "_iobinding")
-        self._execute = session._sess.run_with_iobinding if self._inside else session.run_with_iobinding
+        self._session = session
+        # The objects inside session and binding skip a Python layer, worth half a microsecond a run.
+        self._inside = hasattr(session, "_sess") and hasattr(session.io_binding(), "_iobinding")
+        self._inner = session._sess if self._inside else session
+        self._as_values = "BF16" in (*self._input_words, *self._output_words)  # numpy has no such type, OrtValue has
 
     def terminate(self) -> None:
         with self._lock:
@@ -344,184 +332,177 @@ class _Session:
     def _tensors(self, arrays: list[Array], words: list[str], rows: int) -> Tensors:
         return Tensors(arrays, words, self._batched, rows if self._batched else None)
 
-    def _prepare(self, inputs: list[Array], outputs: list[Array] | None, rows: int) -> _Prepared:
-        binding = self._session.io_binding()
-        for array, (name, word, _) in zip(inputs, self._input_specs, strict=True):
-            binding.bind_input(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
-        for array, (name, word, _) in zip(outputs or (), self._output_specs if outputs else (), strict=True):
-            binding.bind_output(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
-        return _Prepared(
-            self._tensors(inputs, self._input_words, rows),
-            binding,
-            binding._iobinding if self._inside else binding,
-            None if outputs is None else self._tensors(outputs, self._output_words, rows),
-        )
+    def _feed(self, arrays: list[Array]) -> dict[str, Any]:
+        """Inputs by name, as `_run_allocating` takes them; they share the arrays' memory."""
+        if not self._as_values:
+            return {name: array for array, (name, _, _) in zip(arrays, self._input_specs, strict=True)}
+        of_array = _onnxruntime().OrtValue.ortvalue_from_numpy_with_onnx_type
+        return {name: of_array(array, _ONNX_NUMBER[word]) for array, (name, word, _) in zip(arrays, self._input_specs, strict=True)}
 
-    def _run_allocating(self, prepared: _Prepared, rows: int) -> Tensors:
-        """A run whose outputs onnxruntime allocates."""
-        for name, _, _ in self._output_specs:
-            prepared.binding.bind_output(name)  # anew each time, or the run would write into the last answer's arrays
+    def _run_allocating(self, feed: dict[str, Any], rows: int) -> Tensors:
         self._running = True
         try:
-            self._execute(prepared.native, self._options)
+            if self._as_values:
+                values = self._session.run_with_ort_values(self._output_names, feed, self._options)
+            else:
+                arrays = self._inner.run(self._output_names, feed, self._options)
         except Exception:
             if self._end():
                 raise _cancelled() from None
             raise
         self._end()
-        values = prepared.binding.get_outputs()
-        return self._checked([_array_of(value, word) for value, word in zip(values, self._output_words, strict=True)], rows)
-
-    def _checked(self, arrays: list[Array], rows: int) -> Tensors:
-        """Output arrays that onnxruntime shaped: refuses what the signature does not promise."""
-        for array, (name, _, shape) in zip(arrays, self._output_specs, strict=True):
-            if shape == () and not self._batched:
-                continue  # onnxruntime says () for an output of unknown rank, too
-            fits = array.ndim == len(shape) and all(want in (-1, got) for want, got in zip(shape, array.shape, strict=True))
-            if not fits or (self._batched and array.shape[0] != rows):
-                raise Internal(
-                    f"model {self._model_name!r} gave output {name!r} of shape {list(array.shape)} for {rows} rows, and its signature "
-                    f"promises {list(shape)}: correct the dims, or set max_batch_size: 0, in the model's configuration"
-                )
+        if self._as_values:
+            arrays = [_array_of(value, word) for value, word in zip(values, self._output_words, strict=True)]
+        self._check_shapes(arrays, rows)
         return self._tensors(arrays, self._output_words, rows)
 
+    def _check_shapes(self, arrays: list[Array], rows: int) -> None:
+        """Output arrays that onnxruntime shaped: refuses what the signature does not promise."""
+        for array, (name, _, promised) in zip(arrays, self._output_specs, strict=True):
+            shape = array.shape
+            if promised == () and not self._batched:
+                continue  # onnxruntime says () for an output of unknown rank, too
+            fits = len(shape) == len(promised) and all(map(_fits, promised, shape))
+            if not fits or (self._batched and shape[0] != rows):
+                raise Internal(
+                    f"model {self._model_name!r} gave output {name!r} of shape {list(shape)} for {rows} rows, and its signature "
+                    f"promises {list(promised)}: correct the dims, or set max_batch_size: 0, in the model's configuration"
+                )
 
-class _BoundBackend(_Session):
+
+class _Bound:
+    """The arrays of one number of rows, bound."""
+
+    __slots__ = ("binding", "inputs", "native", "outputs", "proven")
+
+    def __init__(self, inputs: Tensors, outputs: Tensors, binding: Any, native: Any) -> None:
+        self.inputs = inputs
+        self.outputs = outputs
+        self.binding = binding  # onnxruntime.IOBinding
+        self.native = native  # what run_with_iobinding takes: the object inside `binding`
+        self.proven = False  # a run has filled `outputs`: the graph keeps its promise
+
+
+class _BoundBackend(_Run):
     """Every size but the rows is known: arrays, views and bindings are made once, and a run allocates nothing."""
 
     def __init__(self, session: Any, signature: Signature) -> None:
         super().__init__(session, signature)
+        self._execute = self._inner.run_with_iobinding
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]
         self._output_arrays = [self._whole(spec) for spec in self._output_specs]
-        self._prepared: list[_Prepared | None] = [None] * (self._most_rows + 1)  # by rows, made at first use
+        self._bound: list[_Bound | None] = [None] * (self._most_rows + 1)  # by rows, made at first use
         self._keeps_promise = True  # False: the outputs' real shapes are not what the graph declares
 
     def _whole(self, spec: Spec) -> Array:
         _, word, shape = spec
         return _aligned((self._most_rows, *shape[1:]) if self._batched else shape, _NUMPY_TYPE[word])
 
-    def inputs(self, batch: Batch) -> Tensors:
-        prepared = self._prepared[batch.rows]
-        if prepared is None:
-            prepared = self._first_use(batch.rows)
-        return prepared.inputs
+    def _views(self, arrays: list[Array], rows: int) -> list[Array]:
+        return [array[:rows] for array in arrays] if self._batched else arrays
 
-    def _first_use(self, rows: int) -> _Prepared:
-        inputs, outputs = self._input_arrays, self._output_arrays
-        if self._batched:
-            inputs, outputs = [array[:rows] for array in inputs], [array[:rows] for array in outputs]
-        prepared = self._prepare(inputs, outputs if self._keeps_promise else None, rows)
-        self._prepared[rows] = prepared
-        return prepared
+    def inputs(self, batch: Batch) -> Tensors:
+        bound = self._bound[batch.rows]
+        if bound is None:
+            bound = self._bind(batch.rows)
+        return bound.inputs
+
+    def _bind(self, rows: int) -> _Bound:
+        """First use of this many rows."""
+        inputs, outputs = self._views(self._input_arrays, rows), self._views(self._output_arrays, rows)
+        binding = self._session.io_binding()
+        for array, (name, word, _) in zip(inputs, self._input_specs, strict=True):
+            binding.bind_input(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
+        for array, (name, word, _) in zip(outputs, self._output_specs, strict=True):
+            binding.bind_output(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
+        bound = self._bound[rows] = _Bound(
+            self._tensors(inputs, self._input_words, rows),
+            self._tensors(outputs, self._output_words, rows),
+            binding,
+            binding._iobinding if self._inside else binding,
+        )
+        return bound
 
     def run(self, rows: int) -> Tensors:
-        prepared = self._prepared[rows]
-        if prepared is None or prepared.outputs is None:
-            return self._run_allocating(prepared or self._first_use(rows), rows)
+        bound = self._bound[rows]
+        if bound is None or not self._keeps_promise:
+            return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
         self._running = True
         try:
-            self._execute(prepared.native, self._options)
+            self._execute(bound.native, self._options)
         except Exception:
             if self._end():
                 raise _cancelled() from None
-            if prepared.proven:
+            if bound.proven:
                 raise
             return self._run_unproven(rows)
         self._end()
-        prepared.proven = True
-        return prepared.outputs
+        bound.proven = True
+        return bound.outputs
 
     def _run_unproven(self, rows: int) -> Tensors:
-        """The first run of this many rows failed. onnxruntime refuses to fill arrays that do not have an output's
-        real shape: if the run goes well without ours, the graph's declaration was wrong, and ours are given up."""
-        loose = self._prepare([array[:rows] if self._batched else array for array in self._input_arrays], None, rows)
-        outputs = self._run_allocating(loose, rows)
-        log.warning("model %r: outputs differ from the shapes that its graph declares; they are not bound, which costs some microseconds a run",
-                    self._model_name)  # fmt: skip
+        """The first run of this many rows failed. onnxruntime refuses to fill arrays that do not have an output's real shape:
+        if the run goes well without them, the graph's declaration was wrong, and they are given up. Else the fault is raised."""
+        outputs = self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
+        log.warning("model %r: outputs differ from the shapes that its graph declares, so they are not bound", self._model_name)
         self._keeps_promise = False
-        self._prepared = [None] * (self._most_rows + 1)
-        self._prepared[rows] = loose
-        self._output_arrays = []
         return outputs
 
     def close(self) -> None:
-        self._prepared = []
+        self._bound = []
         self._input_arrays = []
         self._output_arrays = []
 
 
-class _VaryingBackend(_Session):
+class _VaryingBackend(_Run):
     """Sizes vary: inputs are views of one arena a tensor, which grows to the largest seen; onnxruntime allocates the outputs.
 
-    Views and bindings of the last 32 combinations of shapes are kept.
+    Views of the last 32 combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
 
     def __init__(self, session: Any, signature: Signature) -> None:
         super().__init__(session, signature)
         self._arenas: list[Array] = [_aligned((0,), np.uint8) for _ in self._input_specs]
-        self._prepared: dict[tuple[tuple[int, ...], ...], _Prepared] = {}
-        self._current: _Prepared | None = None
+        self._views: dict[tuple[tuple[int, ...], ...], tuple[Tensors, dict[str, Any]]] = {}
+        self._next_feed: dict[str, Any] = {}  # what the next run takes
+        self._has_text = "BYTES" in self._input_words
 
     def inputs(self, batch: Batch) -> Tensors:
         shapes = tuple([batch.input_shape(index) for index in range(len(self._input_specs))])
-        prepared = self._prepared.get(shapes)
-        if prepared is None:
-            arrays = self._views(shapes)
-            if len(self._prepared) >= _CACHED_SHAPES:
-                del self._prepared[next(iter(self._prepared))]
-            prepared = self._prepared[shapes] = self._prepare(arrays, None, batch.rows)
-        self._current = prepared
-        return prepared.inputs
+        views = self._views.get(shapes)
+        if views is None:
+            arrays = [self._array(index, shape) for index, shape in enumerate(shapes)]
+            views = self._tensors(arrays, self._input_words, batch.rows), self._feed(arrays)
+            if len(self._views) >= _CACHED_SHAPES:
+                del self._views[next(iter(self._views))]
+            if not self._has_text:
+                self._views[shapes] = views
+        tensors, self._next_feed = views
+        return tensors
 
-    def _views(self, shapes: tuple[tuple[int, ...], ...]) -> list[Array]:
-        arrays = []
-        for index, (shape, word) in enumerate(zip(shapes, self._input_words, strict=True)):
-            dtype = np.dtype(_NUMPY_TYPE[word])
-            nbytes = int(np.prod(shape, dtype=np.int64)) * dtype.itemsize
-            if nbytes > self._arenas[index].nbytes:
-                self._arenas[index] = _aligned((max(nbytes, 2 * self._arenas[index].nbytes),), np.uint8)
-                self._prepared.clear()  # bound to the old arena
-            arrays.append(self._arenas[index][:nbytes].view(dtype).reshape(shape))
-        return arrays
+    def _array(self, index: int, shape: tuple[int, ...]) -> Array:
+        dtype = np.dtype(_NUMPY_TYPE[self._input_words[index]])
+        if dtype.hasobject:
+            return np.empty(shape, dtype)
+        nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes > self._arenas[index].nbytes:
+            self._arenas[index] = _aligned((max(nbytes, 2 * self._arenas[index].nbytes),), np.uint8)
+            self._views.clear()  # they look into the old arena
+        array: Array = self._arenas[index][:nbytes].view(dtype).reshape(shape)
+        return array
 
     def run(self, rows: int) -> Tensors:
-        if self._current is None:
-            raise RuntimeError("run() without inputs()")
-        return self._run_allocating(self._current, rows)
+        return self._run_allocating(self._next_feed, rows)
 
     def close(self) -> None:
-        self._current = None
-        self._prepared.clear()
+        self._next_feed = {}
+        self._views.clear()
         self._arenas = []
 
 
-class _TextBackend(_Session):
-    """Some tensor holds text: arrays are made for each batch and go through `session.run`."""
-
-    def __init__(self, session: Any, signature: Signature) -> None:
-        super().__init__(session, signature)
-        self._arrays: list[Array] = []
-        self._names = [name for name, _, _ in self._output_specs]
-
-    def inputs(self, batch: Batch) -> Tensors:
-        self._arrays = [np.empty(batch.input_shape(index), dtype=_NUMPY_TYPE[word]) for index, (_, word, _) in enumerate(self._input_specs)]
-        return self._tensors(self._arrays, self._input_words, batch.rows)
-
-    def run(self, rows: int) -> Tensors:
-        feed = {name: array for array, (name, _, _) in zip(self._arrays, self._input_specs, strict=True)}
-        self._running = True
-        try:
-            answers = self._session.run(self._names, feed, self._options)
-        except Exception:
-            if self._end():
-                raise _cancelled() from None
-            raise
-        self._end()
-        return self._checked([np.asarray(answer, order="C") for answer in answers], rows)
-
-    def close(self) -> None:
-        self._arrays = []
+def _fits(promised: int, size: int) -> bool:
+    return promised in (-1, size)
 
 
 def _cancelled() -> Cancelled:
@@ -531,20 +512,22 @@ def _cancelled() -> Cancelled:
 def _aligned(shape: tuple[int, ...], dtype: Any) -> Array:
     """An array whose first byte lies at a multiple of 64. Its pages are touched, and so paid for, only as rows are used."""
     wanted = np.dtype(dtype)
-    nbytes = int(np.prod(shape, dtype=np.int64)) * wanted.itemsize
+    nbytes = math.prod(shape) * wanted.itemsize
     room = np.empty(nbytes + _ALIGN_BYTES, dtype=np.uint8)
     start = -room.ctypes.data % _ALIGN_BYTES
-    return room[start : start + nbytes].view(wanted).reshape(shape)
+    aligned: Array = room[start : start + nbytes].view(wanted).reshape(shape)
+    return aligned
 
 
 def _array_of(value: Any, word: str) -> Array:
-    """The memory of an OrtValue as an array, without a copy; the array keeps the value alive."""
+    """The memory of an OrtValue as an array, without a copy; the array keeps the value alive, and the value its memory."""
     if word != "BF16":
-        return value.numpy()  # type: ignore[no-any-return]
+        array: Array = value.numpy()
+        return array
     shape = tuple(value.shape())
-    nbytes = 2 * int(np.prod(shape, dtype=np.int64))
+    nbytes = 2 * math.prod(shape)
     if nbytes == 0:
         return np.empty(shape, dtype=np.uint16)
-    memory = (ctypes.c_char * nbytes).from_address(value.data_ptr())
-    memory.owner = value  # type: ignore[attr-defined]  # ctypes objects take attributes
+    memory: Any = (ctypes.c_char * nbytes).from_address(value.data_ptr())
+    memory.owner = value
     return np.frombuffer(memory, dtype=np.uint16).reshape(shape)

@@ -1,0 +1,531 @@
+"""A model's configuration: what the graph says, what config.pbtxt or config.toml adds, and what both make of it.
+
+One schema, the ModelConfig message. Without a file everything comes from the graph. With one, what it leaves out comes from the
+graph, and what it says must agree with it. The path of a configuration:
+
+    read_model_config    the file, parsed and checked for what inferd does not do      (unsupported.py)
+    settle               instances, threads, limits: from the file, the server's defaults and the plan
+    session_options      what ONNX Runtime is told
+    complete             names, datatypes, shapes, batching: from the graph
+    signature_of         the contract that requests are checked against
+
+Errors are ConfigError; they name the model, the file and the field. Never in here: onnxruntime, loading, folders of versions.
+"""
+
+from __future__ import annotations
+
+import difflib
+import re
+import tomllib
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from google.protobuf import json_format, text_format
+
+from inferd._core.tensor import Signature
+from inferd.engine.backend import Graph, Provider, SessionOptions, TensorInfo
+from inferd.engine.planner import Plan
+from inferd.engine.unsupported import refuse_unsupported
+from inferd.errors import ConfigError
+from inferd.protocol import POOL, inference, options
+
+if TYPE_CHECKING:
+    from inferd.protocol.inference import ModelConfig
+
+__all__ = ["Defaults", "Written", "complete", "load_model_config", "read_model_config", "session_options", "settle", "signature_of"]
+
+CONFIG_FILES = ("config.pbtxt", "config.toml")
+MAX_CONFIG_BYTES = 1 << 20
+_GPU_PROVIDERS = ("cuda", "tensorrt")
+
+
+@dataclass(frozen=True, slots=True)
+class Defaults:
+    """What a server decides for models that say nothing. The fields are the server settings of the same names."""
+
+    max_batch_size: int = 64
+    max_queue_requests: int = 4096
+    providers: tuple[str, ...] = ("cpu",)
+    instances: int = 0
+    intra_op_threads: int = 0
+    spinning: bool = False
+    inline: str = "auto"
+    inline_limit_us: int = 100
+
+    @classmethod
+    def of(cls, settings: Any) -> Defaults:
+        """From anything that has some of these as attributes, such as the server's Settings."""
+        return cls(**{name: getattr(settings, name) for name in cls.__slots__ if hasattr(settings, name)})
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """What a user wrote: the message, where errors should point, and the top-level fields that were really there."""
+
+    config: ModelConfig
+    where: str
+    fields: frozenset[str]
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Reading
+
+
+def read_model_config(place: Path | None, name: str) -> Written:
+    """The configuration of model `name` in the folder (or file) `place`; an empty one where there is none.
+
+    Raises ConfigError: unreadable, wrong syntax (with the line), an unknown field (with a suggestion), an unsupported request.
+    """
+    path = _find(place, name)
+    if path is None:
+        return Written(inference.ModelConfig(), f"model {name!r}", frozenset())
+    where = f"{path.name} of model {name!r}"
+    text = _text_of(path, where)
+    written = _parse_toml(text, where) if path.suffix == ".toml" else _parse_text(text, where)
+    if written.config.name and written.config.name != name:
+        raise ConfigError(f"{where}: name is {written.config.name!r}, and the model's folder or file says {name!r}: make them equal")
+    if written.config.max_batch_size < 0:
+        raise ConfigError(f"{where}: max_batch_size is {written.config.max_batch_size}; it must be 0 (no batch axis) or more")
+    refuse_unsupported(written.config, where)
+    return written
+
+
+def _find(place: Path | None, name: str) -> Path | None:
+    if place is None or place.is_file():
+        return place
+    found = [place / file for file in CONFIG_FILES if (place / file).is_file()]
+    if len(found) > 1:
+        raise ConfigError(f"model {name!r} has a config.pbtxt and a config.toml: remove one of them")
+    return found[0] if found else None
+
+
+def _text_of(path: Path, where: str) -> str:
+    try:
+        with path.open("rb") as file:
+            content = file.read(MAX_CONFIG_BYTES + 1)
+    except OSError as error:
+        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+    if len(content) > MAX_CONFIG_BYTES:
+        raise ConfigError(f"{where} is larger than {MAX_CONFIG_BYTES} bytes, so it is no configuration")
+    try:
+        return content.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        line = content.count(b"\n", 0, error.start) + 1
+        raise ConfigError(f"{where}, line {line}: not UTF-8 text") from None
+
+
+def _parse_text(text: str, where: str) -> Written:
+    config = inference.ModelConfig()
+    try:
+        text_format.Parse(text, config, descriptor_pool=POOL)
+    except text_format.ParseError as error:
+        line = error.GetLine()
+        said = re.sub(r"^\d+:\d+ : ", "", str(error))
+        said = re.sub(r'Message type "(?:inference|inferd\.v1)\.(\w+(?:\.\w+)*)" has no field named "([^"]*)"\.?', _no_field, said)
+        raise ConfigError(f"{where}{f', line {line}' if line else ''}: {_one_line(said)}") from None
+    except (ValueError, OverflowError, RecursionError) as error:
+        raise ConfigError(f"{where}: {_one_line(str(error)) or 'wrong syntax'}") from None
+    bare = re.sub(r'"(?:\\.|[^"\\\n])*"|\'(?:\\.|[^\'\\\n])*\'|#[^\n]*', "", text)
+    # The one scalar whose absence matters is recognized by its name, which no other message has.
+    explicit = {"max_batch_size"} if re.search(r"\bmax_batch_size\s*:", bare) else set()
+    return Written(config, where, frozenset(explicit | {field.name for field, _ in config.ListFields()}))
+
+
+def _no_field(match: re.Match[str]) -> str:
+    return _unknown(match[2], _descriptor(match[1]), f"in {match[1]}")
+
+
+def _descriptor(name: str) -> Any:
+    package = "inferd.v1" if name.startswith("ModelOptions") else "inference"
+    return POOL.FindMessageTypeByName(f"{package}.{name}")
+
+
+def _unknown(field: str, descriptor: Any, place: str) -> str:
+    known = [known.name for known in descriptor.fields]
+    near = difflib.get_close_matches(field, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"unknown field {field!r} {place}: {hint}"
+
+
+def _parse_toml(text: str, where: str) -> Written:
+    try:
+        values = tomllib.loads(text)
+    except (tomllib.TOMLDecodeError, RecursionError) as error:
+        raise ConfigError(f"{where}: wrong TOML: {_one_line(str(error))}") from None
+    config = inference.ModelConfig()
+    for path, fault in _toml_faults(values, config.DESCRIPTOR, ""):
+        raise ConfigError(f"{where}: {path}{fault}")
+    try:
+        json_format.ParseDict(values, config, descriptor_pool=POOL)
+    except (json_format.ParseError, ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
+        raise ConfigError(f"{where}: {_one_line(str(error))}") from None
+    return Written(config, where, frozenset(values))
+
+
+def _toml_faults(values: Any, descriptor: Any, path: str) -> Iterator[tuple[str, str]]:
+    """Keys that are no fields, and tables in the wrong places: told better than json_format does."""
+    if not isinstance(values, Mapping):
+        yield path, f": expected a table of {descriptor.name}'s fields, got {_kind(values)}"
+        return
+    for key, value in values.items():
+        field = descriptor.fields_by_name.get(key)
+        place = f"{path}.{key}" if path else key
+        if field is None:
+            yield "", _unknown(key, descriptor, f"in {path}" if path else "")
+            continue
+        entry = field.message_type
+        if entry is None:
+            continue
+        if entry.GetOptions().map_entry:
+            yield from _toml_map_faults(value, entry.fields_by_name["value"].message_type, place)
+        elif _repeated(field):
+            if not isinstance(value, list):
+                yield place, f": expected a list of tables ([[{place}]]), got {_kind(value)}"
+                continue
+            for index, item in enumerate(value):
+                yield from _toml_faults(item, entry, f"{place}[{index}]")
+        else:
+            yield from _toml_faults(value, entry, place)
+
+
+def _toml_map_faults(values: Any, message: Any, path: str) -> Iterator[tuple[str, str]]:
+    if not isinstance(values, Mapping):
+        yield path, f": expected a table, got {_kind(values)}"
+    elif message is not None:
+        for key, value in values.items():
+            yield from _toml_faults(value, message, f"{path}.{key}")
+
+
+def _repeated(field: Any) -> bool:
+    repeated = getattr(field, "is_repeated", None)  # protobuf 6; `label` is deprecated there
+    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
+
+
+def _kind(value: object) -> str:
+    return {dict: "a table", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}.get(
+        type(value), type(value).__name__
+    )
+
+
+def _one_line(text: str) -> str:
+    line = " ".join(text.split())
+    return line if len(line) <= 400 else line[:400] + "..."
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Resources: what needs no graph
+
+
+def wanted_instances(written: Written, defaults: Defaults) -> int:
+    """Instances that the configuration or the server asks for; 0: the planner chooses."""
+    groups = written.config.instance_group
+    return (groups[0].count if groups else 0) or defaults.instances
+
+
+def wanted_threads(written: Written, defaults: Defaults) -> int:
+    """Threads of one run that the configuration or the server asks for; 0: the planner chooses."""
+    own = written.config.inferd.intra_op_threads
+    return own or _number(written, "intra_op_thread_count", 0, 1024) or defaults.intra_op_threads
+
+
+def wants_spinning(written: Written, defaults: Defaults) -> bool:
+    return written.config.inferd.spinning or defaults.spinning
+
+
+def on_gpu(written: Written, defaults: Defaults) -> bool:
+    """Whether the model is to run on a GPU: by its instance group, else by the server's providers."""
+    groups = written.config.instance_group
+    if groups and groups[0].kind != groups[0].KIND_AUTO:
+        return bool(groups[0].kind == groups[0].KIND_GPU)
+    return any(provider in _GPU_PROVIDERS for provider in defaults.providers)
+
+
+def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> ModelConfig:
+    """A copy of the configuration in which instances, threads and limits are what will be used."""
+    config = inference.ModelConfig()
+    config.CopyFrom(written.config)
+    config.name = name
+    config.platform = "onnxruntime_onnx"
+    config.backend = "onnxruntime"
+    config.default_model_filename = config.default_model_filename or "model.onnx"
+    if not config.version_policy.WhichOneof("policy_choice"):
+        config.version_policy.latest.num_versions = 1
+    group = config.instance_group[0] if config.instance_group else config.instance_group.add()
+    group.kind = group.KIND_GPU if on_gpu(written, defaults) else group.KIND_CPU
+    group.name = group.name or name
+    group.count = plan.instances
+    if group.kind == group.KIND_GPU and not group.gpus:
+        group.gpus.append(0)
+    own = config.inferd
+    own.intra_op_threads = plan.intra_op_threads
+    own.inter_op_threads = own.inter_op_threads or _number(written, "inter_op_thread_count", 0, 1024) or 1
+    own.spinning = plan.spinning
+    own.inline_limit_us = own.inline_limit_us or defaults.inline_limit_us
+    own.max_queue_requests = own.max_queue_requests or defaults.max_queue_requests
+    if own.inline == options.ModelOptions.AUTO:
+        own.inline = options.ModelOptions.Inline.Value(defaults.inline.upper())
+    return config
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What ONNX Runtime is told
+
+_GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # as Triton's ONNX Runtime back end counts
+_CUDA_PARAMETERS = {
+    "cudnn_conv_algo_search": {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"},
+    "gpu_mem_limit": {},
+    "arena_extend_strategy": {"0": "kNextPowerOfTwo", "1": "kSameAsRequested"},
+    "do_copy_in_default_stream": {},
+    "cudnn_conv_use_max_workspace": {},
+}
+_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
+_TENSORRT_PARAMETERS = {
+    "max_workspace_size_bytes": "trt_max_workspace_size",
+    "int8_calibration_table_name": "trt_int8_calibration_table_name",
+    "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
+}
+_PRECISIONS: dict[str, dict[str, str]] = {"FP32": {}, "FP16": {"trt_fp16_enable": "1"}, "INT8": {"trt_int8_enable": "1"}}
+
+
+def session_options(written: Written, config: ModelConfig, defaults: Defaults) -> SessionOptions:
+    """What a settled configuration means to ONNX Runtime."""
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    gpu = on_gpu(written, defaults)
+    for key in parameters:
+        if key in _CUDA_PARAMETERS:
+            if not gpu:
+                raise ConfigError(f"{written.where}: parameters {key!r} is for the GPU, and the model runs on the CPU: remove it")
+        elif key not in _PARAMETERS and not key.startswith("session."):
+            known = ", ".join((*_PARAMETERS, *_CUDA_PARAMETERS))
+            raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*")
+    level = config.optimization.graph.level
+    if level not in _GRAPH_LEVELS:
+        raise ConfigError(
+            f"{written.where}: optimization.graph.level is {level}; it is -1 (basic), 1 (extended) or 2 (none), or left out (all)"
+        )
+    parallel = bool(_number(written, "execution_mode", 0, 1)) or config.inferd.inter_op_threads > 1
+    return SessionOptions(
+        providers=tuple(_providers(written, config, defaults, parameters)),
+        intra_op_threads=config.inferd.intra_op_threads,
+        inter_op_threads=config.inferd.inter_op_threads,
+        spinning=config.inferd.spinning,
+        graph_optimization=_GRAPH_LEVELS[level],
+        execution_mode="parallel" if parallel else "sequential",
+        memory_arena=bool(_number(written, "enable_mem_arena", 0, 1, 1)),
+        memory_pattern=bool(_number(written, "enable_mem_pattern", 0, 1, 1)),
+        entries={key: value for key, value in parameters.items() if key.startswith("session.")},
+    )
+
+
+def _number(written: Written, key: str, low: int, high: int, default: int = 0) -> int:
+    """The parameter `key` as a number. Threads: 0 and not set are the same."""
+    if key not in written.config.parameters:
+        return default
+    text = written.config.parameters[key].string_value
+    if not re.fullmatch("[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
+        raise ConfigError(f"{written.where}: parameters {key!r} is {text!r}; it must be a number from {low} to {high}")
+    return int(text)
+
+
+def _providers(written: Written, config: ModelConfig, defaults: Defaults, parameters: Mapping[str, str]) -> Iterator[Provider]:
+    accelerators = config.optimization.execution_accelerators
+    if accelerators.cpu_execution_accelerator:
+        name = accelerators.cpu_execution_accelerator[0].name
+        raise ConfigError(
+            f"{written.where}: cpu_execution_accelerator {name!r} is not supported: remove it, the CPU provider is always there"
+        )
+    asked = {accelerator.name: dict(accelerator.parameters) for accelerator in accelerators.gpu_execution_accelerator}
+    for name in asked:
+        if name not in _GPU_PROVIDERS:
+            raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} is not supported; it may be tensorrt or cuda")
+    if not on_gpu(written, defaults):
+        if asked:
+            raise ConfigError(f"{written.where}: gpu_execution_accelerator {next(iter(asked))!r} needs instance_group kind KIND_GPU")
+        return
+    device = {"device_id": str(config.instance_group[0].gpus[0])}
+    if "tensorrt" in asked or "tensorrt" in defaults.providers:
+        yield Provider("tensorrt", device | _tensorrt_options(written, asked.get("tensorrt", {})))
+    legacy = {key: _CUDA_PARAMETERS[key].get(value, value) for key, value in parameters.items() if key in _CUDA_PARAMETERS}
+    yield Provider("cuda", device | legacy | asked.get("cuda", {}))
+
+
+def _tensorrt_options(written: Written, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Triton's names for TensorRT options -> onnxruntime's; names that start with trt_ are onnxruntime's already."""
+    result: dict[str, str] = {}
+    for key, value in parameters.items():
+        if key == "precision_mode":
+            if value not in _PRECISIONS:
+                raise ConfigError(f"{written.where}: tensorrt precision_mode is {value!r}; it must be FP32, FP16 or INT8")
+            result |= _PRECISIONS[value]
+        elif key in _TENSORRT_PARAMETERS or key.startswith("trt_"):
+            result[_TENSORRT_PARAMETERS.get(key, key)] = value
+        else:
+            known = ", ".join(("precision_mode", *_TENSORRT_PARAMETERS))
+            raise ConfigError(f"{written.where}: tensorrt parameter {key!r} is not known; known are {known} and onnxruntime's trt_*")
+    return result
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The graph
+
+
+def load_model_config(place: Path | None, graph: Graph, defaults: Defaults, name: str = "") -> ModelConfig:
+    """Reads the configuration in a folder or file and completes it from the graph; what needs no graph stays as written."""
+    name = name or (place.stem if place is not None else "model")
+    written = read_model_config(place, name)
+    config = inference.ModelConfig()
+    config.CopyFrom(written.config)
+    config.name = name
+    complete(written, config, graph, defaults)
+    return config
+
+
+def complete(written: Written, config: ModelConfig, graph: Graph, defaults: Defaults) -> str:
+    """Fills in what the graph knows: tensors, max_batch_size, dynamic_batching. Returns why the model batches or not.
+
+    Raises ConfigError where the configuration and the graph disagree, naming both sides.
+    """
+    reason = _settle_batch(written, config, graph, defaults)
+    batched = config.max_batch_size > 0
+    _complete_tensors(written.where, "input", config.input, graph.inputs, batched, every=True)
+    _complete_tensors(written.where, "output", config.output, graph.outputs, batched, every=False)
+    _check_warmup(written.where, config)
+    if batched and not config.WhichOneof("scheduling_choice"):
+        config.dynamic_batching.SetInParent()
+    return reason
+
+
+def _settle_batch(written: Written, config: ModelConfig, graph: Graph, defaults: Defaults) -> str:
+    why_not = _no_batch_axis(graph)
+    if config.max_batch_size > 0:
+        if not all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in (*graph.inputs, *graph.outputs)):
+            raise ConfigError(
+                f"{written.where}: max_batch_size is {config.max_batch_size}, but the graph has no batch axis ({why_not}): "
+                "set max_batch_size to 0, or export the model with a dynamic first axis"
+            )
+        return f"max_batch_size {config.max_batch_size} as configured"
+    if "max_batch_size" in written.fields:
+        return "no batching: max_batch_size 0 as configured"
+    if why_not:
+        return f"no batching: {why_not}"
+    ranks = {tensor.name: len(tensor.shape) for tensor in (*graph.inputs, *graph.outputs)}
+    written_dims = [(entry.name, len(entry.dims)) for entry in config.input] + [(entry.name, len(entry.dims)) for entry in config.output]
+    whole = [name for name, rank in written_dims if rank and rank == ranks.get(name)]
+    if whole:
+        return f"no batching: the dims of {whole[0]!r} are the graph's whole shape"
+    config.max_batch_size = defaults.max_batch_size
+    symbol = next((str(tensor.shape[0]) for tensor in graph.inputs if tensor.shape[0]), "")
+    return f"batches of up to {defaults.max_batch_size} rows: axis 0 of every tensor is {f'the symbol {symbol!r}' if symbol else 'dynamic'}"
+
+
+def _no_batch_axis(graph: Graph) -> str:
+    """Why axis 0 cannot be the batch; '' if it can: dynamic in every tensor, of one name, and that name nowhere else."""
+    tensors: list[tuple[str, TensorInfo]] = [*(("input", each) for each in graph.inputs), *(("output", each) for each in graph.outputs)]
+    if not graph.inputs:
+        return "the graph has no inputs"
+    symbols: dict[str, str] = {}
+    for side, tensor in tensors:
+        if not tensor.shape:
+            return f"{side} {tensor.name!r} has no axes"
+        first = tensor.shape[0]
+        if isinstance(first, int):
+            return f"axis 0 of {side} {tensor.name!r} is fixed at {first}"
+        if first:
+            symbols.setdefault(first, f"{side} {tensor.name!r}")
+    if len(symbols) > 1:
+        (one, here), (other, there) = list(symbols.items())[:2]
+        return f"axis 0 is {one!r} in {here} and {other!r} in {there}"
+    for side, tensor in tensors:
+        for axis, size in enumerate(tensor.shape[1:], 1):
+            if size and size in symbols:
+                return f"axis {axis} of {side} {tensor.name!r} is {size!r}, too, so rows depend on each other"
+    return ""
+
+
+def _complete_tensors(where: str, side: str, tensors: Any, graph: Sequence[TensorInfo], batched: bool, *, every: bool) -> None:
+    there = {tensor.name: tensor for tensor in graph}
+    if not tensors:
+        for tensor in graph:
+            tensors.add(name=tensor.name)
+    for entry in tensors:
+        if entry.name not in there:
+            raise ConfigError(f"{where}: {side} {entry.name!r} is not in the graph, which has {', '.join(map(_shown, graph))}")
+        _complete_tensor(f"{where}: {side} {entry.name!r}", entry, there[entry.name], batched)
+    missing = [tensor for tensor in graph if tensor.name not in {entry.name for entry in tensors}]
+    if every and missing:
+        raise ConfigError(
+            f"{where}: {side} {_shown(missing[0])} of the graph is missing: list every {side}, or none to take them from the graph"
+        )
+
+
+def _complete_tensor(where: str, entry: Any, tensor: TensorInfo, batched: bool) -> None:
+    word = _word(entry.data_type)
+    if word == "INVALID":
+        entry.data_type = _number_of(tensor.datatype)
+    elif word != tensor.datatype:
+        raise ConfigError(f"{where}: data_type is {_spelled(word)}, and the graph says {_spelled(tensor.datatype)}")
+    sizes = tensor.shape[1:] if batched else tensor.shape
+    if not entry.dims:
+        entry.dims.extend(-1 if isinstance(size, str) else size for size in sizes)
+        return
+    if not tensor.shape:
+        return  # a scalar, or of unknown rank: onnxruntime does not say which, so the configuration may
+    axis_note = " (without the batch axis, as max_batch_size is over 0)" if batched else ""
+    fits = len(entry.dims) == len(sizes) and all(isinstance(size, str) or size == dim for size, dim in zip(sizes, entry.dims, strict=True))
+    if not fits:
+        raise ConfigError(f"{where}: dims are {list(entry.dims)}, and the graph says {_dims(sizes)}{axis_note}")
+
+
+def _check_warmup(where: str, config: ModelConfig) -> None:
+    """Every warm-up names every input, with its datatype and sizes that fit."""
+    inputs = {entry.name: entry for entry in config.input}
+    for warmup in config.model_warmup:
+        prefix = f"{where}: model_warmup {warmup.name!r}"
+        if config.max_batch_size and not warmup.batch_size:
+            raise ConfigError(f"{prefix}: batch_size is 0; the model batches: it must be 1 to {config.max_batch_size}")
+        if set(warmup.inputs) != set(inputs):
+            raise ConfigError(f"{prefix}: inputs are {sorted(warmup.inputs)}; name each of {sorted(inputs)}")
+        for name, given in warmup.inputs.items():
+            entry = inputs[name]
+            if given.data_type != entry.data_type:
+                came, wanted = _spelled(_word(given.data_type)), _spelled(_word(entry.data_type))
+                raise ConfigError(f"{prefix}: inputs {name!r}: data_type is {came}; the input has {wanted}")
+            if len(given.dims) != len(entry.dims) or any(want not in (-1, got) for want, got in zip(entry.dims, given.dims, strict=True)):
+                raise ConfigError(f"{prefix}: inputs {name!r}: dims are {list(given.dims)}; the input has {list(entry.dims)}")
+
+
+def signature_of(config: ModelConfig, graph: Graph, version: int) -> Signature:
+    """The contract of one version: a completed configuration's tensors, in the graph's order, with the batch axis."""
+    batch = (-1,) if config.max_batch_size > 0 else ()
+
+    def specs(entries: Any, tensors: Sequence[TensorInfo]) -> list[tuple[str, str, tuple[int, ...]]]:
+        named = {entry.name: entry for entry in entries}
+        return [(t.name, _word(named[t.name].data_type), (*batch, *named[t.name].dims)) for t in tensors if t.name in named]
+
+    return Signature(
+        config.name, str(version), specs(config.input, graph.inputs), specs(config.output, graph.outputs), config.max_batch_size
+    )
+
+
+def _word(number: int) -> str:
+    """ModelConfig's number of a datatype -> the Open Inference Protocol's word."""
+    name: str = inference.DataType.Name(number).removeprefix("TYPE_")  # type: ignore[arg-type]
+    return "BYTES" if name == "STRING" else name
+
+
+def _number_of(word: str) -> Any:
+    return inference.DataType.Value(_spelled(word))
+
+
+def _spelled(word: str) -> str:
+    return "TYPE_STRING" if word == "BYTES" else f"TYPE_{word}"
+
+
+def _dims(sizes: Sequence[int | str]) -> str:
+    return "[" + ", ".join(str(size) if isinstance(size, int) else (size or "any") for size in sizes) + "]"
+
+
+def _shown(tensor: TensorInfo) -> str:
+    return f"{tensor.name!r} {tensor.datatype}{_dims(tensor.shape)}"

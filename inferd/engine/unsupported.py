@@ -1,0 +1,186 @@
+"""What a model's configuration can ask for that inferd does not do, and values that no server could honour.
+
+A configuration is never half obeyed: each of these is a ConfigError that names the field, says what it asks for and how to go on.
+Never in here: the graph (model_config compares with it), files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from inferd.errors import ConfigError
+
+__all__ = ["refuse_unsupported"]
+
+# Set in any way, these are refused: field -> what it asks for.
+_FIELDS = {
+    "runtime": "another build of the back end",
+    "sequence_batching": "stateful sequences",
+    "ensemble_scheduling": "a model made of other models",
+    "cc_model_filenames": "a file for each compute capability; use default_model_filename",
+    "batch_input": "inputs that describe a ragged batch",
+    "batch_output": "outputs of a ragged batch",
+    "model_operations": "libraries of custom operators",
+    "model_repository_agents": "repository agents",
+    "model_metrics": "metrics of its own; inferd's histograms are always on",
+}
+# Set to something else than their default, these are refused.
+_VALUES = {
+    "response_cache.enable": "a response cache",
+    "model_transaction_policy.decoupled": "several answers to one request",
+    "optimization.priority": "priority over other models",
+    "optimization.cuda.graphs": "CUDA graphs",
+    "optimization.cuda.busy_wait_events": "busy waiting on CUDA events",
+    "optimization.cuda.graph_spec": "CUDA graphs",
+    "optimization.cuda.output_copy_stream": "a CUDA stream for outputs",
+    "optimization.gather_kernel_buffer_threshold": "a gather kernel",
+    "optimization.eager_batching": "eager batching; a batch gathers while another runs without it",
+}
+_INSTANCE_GROUP = {
+    "rate_limiter": "a rate limiter",
+    "secondary_devices": "secondary devices",
+    "profile": "TensorRT optimization profiles",
+    "passive": "passive instances",
+    "host_policy": "a host policy",
+}
+_TENSOR = {
+    "reshape": "a reshape; write the graph's own dims",
+    "is_shape_tensor": "a TensorRT shape tensor",
+    "allow_ragged_batch": "ragged batches",
+    "optional": "an input that may be left out",
+    "is_non_linear_format_io": "a vectorized memory layout",
+}
+_PLATFORMS = {"platform": ("", "onnxruntime_onnx"), "backend": ("", "onnxruntime")}
+
+
+def refuse_unsupported(config: Any, where: str) -> None:
+    """Raises ConfigError for the first thing that `config` (a ModelConfig) asks for and that inferd does not do.
+
+    `where` names the file in the message: "config.pbtxt of model 'digits'".
+    """
+    for field, message in _faults(config):
+        raise ConfigError(f"{where}: {field} {message}")
+
+
+def _faults(config: Any) -> Iterator[tuple[str, str]]:
+    """(field, what is wrong with it), in the order in which people read a configuration."""
+    for field, known in _PLATFORMS.items():
+        value = getattr(config, field)
+        if value not in known:
+            yield field, f"is {value!r}; inferd runs ONNX models only: leave it out, or write {known[1]!r}"
+    yield from _asks(config, _FIELDS, "")
+    yield from _asks(config, _VALUES, "")
+    yield from _tensor_faults(config)
+    yield from _version_faults(config.version_policy)
+    yield from _instance_faults(config)
+    if config.HasField("dynamic_batching"):
+        yield from _batching_faults(config, config.dynamic_batching)
+    yield from _warmup_faults(config)
+    options = config.inferd
+    if options.inline_busy_percent > 100:
+        yield "inferd.inline_busy_percent", f"is {options.inline_busy_percent}; it is a share from 1 to 100"
+
+
+def _asks(message: Any, table: dict[str, str], prefix: str) -> Iterator[tuple[str, str]]:
+    for path, what in table.items():
+        if _is_set(message, path):
+            yield prefix + path, f"asks for {what}, which inferd does not do: remove the field"
+
+
+def _is_set(message: Any, path: str) -> bool:
+    *parents, field = path.split(".")
+    for parent in parents:
+        message = getattr(message, parent)
+    return any(present.name == field for present, _ in message.ListFields())
+
+
+def _tensor_faults(config: Any) -> Iterator[tuple[str, str]]:
+    for side, tensors in (("input", config.input), ("output", config.output)):
+        seen = set()
+        for tensor in tensors:
+            prefix = f"{side} {tensor.name!r}: "
+            if not tensor.name:
+                yield side, "has an entry without a name: write the graph's name"
+            if tensor.name in seen:
+                yield side, f"has two entries named {tensor.name!r}: remove one"
+            seen.add(tensor.name)
+            yield from _asks(tensor, _TENSOR, prefix)
+            for size in tensor.dims:
+                if size < -1 or size == 0:
+                    yield f"{prefix}dims", f"holds {size}; an axis has a size of 1 or more, or -1 for any"
+            if getattr(tensor, "format", 0) and len(tensor.dims) != 3:
+                yield f"{prefix}format", f"describes images, which have 3 dims; there are {len(tensor.dims)}"
+
+
+def _version_faults(policy: Any) -> Iterator[tuple[str, str]]:
+    if policy.HasField("specific"):
+        if not policy.specific.versions:
+            yield "version_policy.specific.versions", "is empty, so nothing would be served: name a version, or remove the policy"
+        for version in policy.specific.versions:
+            if version < 1:
+                yield "version_policy.specific.versions", f"holds {version}; versions are 1 or more"
+
+
+def _instance_faults(config: Any) -> Iterator[tuple[str, str]]:
+    groups = config.instance_group
+    if len(groups) > 1:
+        yield (
+            "instance_group",
+            f"has {len(groups)} groups; inferd runs all instances of a model alike: write one group with the sum of counts",
+        )
+    for group in groups:
+        yield from _asks(group, _INSTANCE_GROUP, "instance_group.")
+        if group.kind == group.KIND_MODEL:
+            yield "instance_group.kind", "is KIND_MODEL; write KIND_CPU, KIND_GPU or KIND_AUTO"
+        if not 0 <= group.count <= 1024:
+            yield "instance_group.count", f"is {group.count}; it must be 1 to 1024, or 0 to let inferd choose"
+        if len(group.gpus) > 1:
+            yield "instance_group.gpus", f"names {len(group.gpus)} devices; a model runs on one: name one, and start a process for each"
+        if group.gpus and group.kind == group.KIND_CPU:
+            yield "instance_group.gpus", "is set beside KIND_CPU: remove one of them"
+        if any(gpu < 0 for gpu in group.gpus):
+            yield "instance_group.gpus", "holds a negative device number"
+        gpu = group.kind == group.KIND_GPU
+        for side in ("input_pinned_memory", "output_pinned_memory"):
+            if gpu and getattr(config.optimization, side).enable:
+                yield f"optimization.{side}.enable", "asks for page-locked buffers, which inferd does not do: remove the field"
+
+
+def _batching_faults(config: Any, batching: Any) -> Iterator[tuple[str, str]]:
+    for size in batching.preferred_batch_size:
+        if size < 1 or size > config.max_batch_size > 0:
+            yield "dynamic_batching.preferred_batch_size", f"holds {size}; it must be 1 to max_batch_size ({config.max_batch_size})"
+    if batching.preserve_ordering and any(group.count > 1 for group in config.instance_group):
+        yield "dynamic_batching.preserve_ordering", "needs a single instance: set instance_group.count to 1, or remove it"
+    levels, default = batching.priority_levels, batching.default_priority_level
+    if levels and not 1 <= default <= levels:
+        yield "dynamic_batching.default_priority_level", f"is {default}; with priority_levels {levels} it must be 1 to {levels}"
+    if default and not levels:
+        yield "dynamic_batching.default_priority_level", f"is {default} without priority_levels: set that, too"
+    if levels > 1000:
+        yield "dynamic_batching.priority_levels", f"is {levels}; at most 1000 are possible"
+    for level, policy in sorted(batching.priority_queue_policy.items()):
+        if not 1 <= level <= levels:
+            yield "dynamic_batching.priority_queue_policy", f"names level {level}; priority_levels is {levels}"
+        yield from _queue_faults(policy, f"dynamic_batching.priority_queue_policy[{level}]")
+    yield from _queue_faults(batching.default_queue_policy, "dynamic_batching.default_queue_policy")
+
+
+def _queue_faults(policy: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    if policy.timeout_action == policy.DELAY:
+        yield f"{prefix}.timeout_action", "is DELAY, which inferd does not do: a request that waited too long is refused (REJECT)"
+
+
+def _warmup_faults(config: Any) -> Iterator[tuple[str, str]]:
+    for warmup in config.model_warmup:
+        prefix = f"model_warmup {warmup.name!r}: "
+        if config.max_batch_size and warmup.batch_size > config.max_batch_size:
+            yield f"{prefix}batch_size", f"is {warmup.batch_size}; max_batch_size is {config.max_batch_size}"
+        if warmup.count > 10_000:
+            yield f"{prefix}count", f"is {warmup.count}; at most 10000 are possible"
+        for name, tensor in sorted(warmup.inputs.items()):
+            if tensor.WhichOneof("input_data_type") == "input_data_file":
+                yield f"{prefix}inputs {name!r}: input_data_file", "is not read by inferd: use zero_data or random_data"
+            if any(size < 1 for size in tensor.dims):
+                yield f"{prefix}inputs {name!r}: dims", f"is {list(tensor.dims)}; a warm-up needs sizes of 1 or more"

@@ -1,0 +1,318 @@
+"""Small ONNX graphs for all tests, each a function that returns the bytes of one model.
+
+`write(folder, name, model)` puts one into a file; `repository(folder, {...})` lays out a Triton-style repository.
+Nothing here is random: a model of the same name always holds the same numbers.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import onnx
+from onnx import TensorProto, helper, numpy_helper
+
+Shape = Sequence[int | str | None]
+Tensor = tuple[str, str, Shape]  # name, datatype word, shape; a str is a symbol, None an unnamed dynamic axis
+
+ONNX_TYPES: dict[str, int] = {
+    "BOOL": TensorProto.BOOL,
+    "UINT8": TensorProto.UINT8,
+    "UINT16": TensorProto.UINT16,
+    "UINT32": TensorProto.UINT32,
+    "UINT64": TensorProto.UINT64,
+    "INT8": TensorProto.INT8,
+    "INT16": TensorProto.INT16,
+    "INT32": TensorProto.INT32,
+    "INT64": TensorProto.INT64,
+    "FP16": TensorProto.FLOAT16,
+    "FP32": TensorProto.FLOAT,
+    "FP64": TensorProto.DOUBLE,
+    "BYTES": TensorProto.STRING,
+    "BF16": TensorProto.BFLOAT16,
+}
+DATATYPES = tuple(ONNX_TYPES)
+
+
+def model(
+    nodes: Sequence[onnx.NodeProto], inputs: Sequence[Tensor], outputs: Sequence[Tensor], constants: Mapping[str, Any] | None = None
+) -> bytes:
+    """The bytes of a checked model."""
+    graph = helper.make_graph(
+        nodes,
+        "graph",
+        [_declared(tensor) for tensor in inputs],
+        [_declared(tensor) for tensor in outputs],
+        [numpy_helper.from_array(np.asarray(value), name) for name, value in (constants or {}).items()],
+    )
+    return _finished(graph)
+
+
+def _finished(graph: onnx.GraphProto) -> bytes:
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    proto.ir_version = 8
+    onnx.checker.check_model(proto)
+    return proto.SerializeToString()
+
+
+def _declared(tensor: Tensor) -> onnx.ValueInfoProto:
+    name, word, shape = tensor
+    return helper.make_tensor_value_info(name, ONNX_TYPES[word], shape)
+
+
+def _node(operator: str, inputs: Sequence[str], outputs: Sequence[str], **attributes: Any) -> onnx.NodeProto:
+    return helper.make_node(operator, inputs, outputs, **attributes)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# With a batch axis
+
+
+def identity(datatype: str = "FP32", dims: Shape = (16,), batch: int | str | None = "N") -> bytes:
+    """x -> y = x. The tiny model of the benchmarks: FP32[N,16]."""
+    return model([_node("Identity", ["x"], ["y"])], [("x", datatype, (batch, *dims))], [("y", datatype, (batch, *dims))])
+
+
+def add(dims: Shape = (16,)) -> bytes:
+    """a, b -> sum = a + b, difference = a - b; FP32[N,16]."""
+    return model(
+        [_node("Add", ["a", "b"], ["sum"]), _node("Sub", ["a", "b"], ["difference"])],
+        [(name, "FP32", ("N", *dims)) for name in ("a", "b")],
+        [(name, "FP32", ("N", *dims)) for name in ("sum", "difference")],
+    )
+
+
+def doubled(datatype: str = "FP32", dims: Shape = (16,)) -> bytes:
+    """x -> y = 2 x: tells an answer from an echo. Any number type but BF16."""
+    dtype = helper.tensor_dtype_to_np_dtype(ONNX_TYPES[datatype])
+    return model(
+        [_node("Add", ["x", "x"], ["y"])] if np.dtype(dtype).kind != "b" else [_node("Not", ["x"], ["y"])],
+        [("x", datatype, ("N", *dims))],
+        [("y", datatype, ("N", *dims))],
+    )
+
+
+def pooled_image() -> bytes:
+    """image FP32[N,3,224,224] -> mean FP32[N,3]: large requests, little work."""
+    return model(
+        [_node("GlobalAveragePool", ["image"], ["pooled"]), _node("Flatten", ["pooled"], ["mean"])],
+        [("image", "FP32", ("N", 3, 224, 224))],
+        [("mean", "FP32", ("N", 3))],
+    )
+
+
+def text(dims: Shape = (2,)) -> bytes:
+    """x -> y = x, BYTES[N,2]."""
+    return identity("BYTES", dims)
+
+
+def length_of_text() -> bytes:
+    """Text and numbers in one model: words BYTES[N,2], scale FP32[N,1] -> same BYTES[N,2], twice FP32[N,1]."""
+    return model(
+        [_node("Identity", ["words"], ["same"]), _node("Add", ["scale", "scale"], ["twice"])],
+        [("words", "BYTES", ("N", 2)), ("scale", "FP32", ("N", 1))],
+        [("same", "BYTES", ("N", 2)), ("twice", "FP32", ("N", 1))],
+    )
+
+
+def sequence_length() -> bytes:
+    """tokens INT64[N,s] -> total INT64[N,1], doubled INT64[N,s]: every request may have a length of its own."""
+    return model(
+        [_node("ReduceSum", ["tokens", "axes"], ["total"], keepdims=1), _node("Add", ["tokens", "tokens"], ["doubled"])],
+        [("tokens", "INT64", ("N", "s"))],
+        [("total", "INT64", ("N", 1)), ("doubled", "INT64", ("N", "s"))],
+        {"axes": np.array([1], np.int64)},
+    )
+
+
+def many(count: int = 6) -> bytes:
+    """x0..x5 FP32[N,4] -> y0..y5, yi = xi + i."""
+    return model(
+        [_node("Add", [f"x{i}", f"c{i}"], [f"y{i}"]) for i in range(count)],
+        [(f"x{i}", "FP32", ("N", 4)) for i in range(count)],
+        [(f"y{i}", "FP32", ("N", 4)) for i in range(count)],
+        {f"c{i}": np.float32(i) for i in range(count)},
+    )
+
+
+def every_datatype(words: Sequence[str] = tuple(word for word in DATATYPES if word not in ("BYTES", "BF16"))) -> bytes:
+    """One identity a datatype in one model: in_FP32 [N,3] -> out_FP32 and so on."""
+    return model(
+        [_node("Identity", [f"in_{word}"], [f"out_{word}"]) for word in words],
+        [(f"in_{word}", word, ("N", 3)) for word in words],
+        [(f"out_{word}", word, ("N", 3)) for word in words],
+    )
+
+
+def slow(milliseconds: float = 30, size: int = 64) -> bytes:
+    """x FP32[N,size] -> y FP32[N,size], after a loop of matrix products that takes some tens of milliseconds on one core.
+
+    A run can be terminated between two turns of the loop. The answer is x times 1, computed the long way (an orthogonal
+    matrix, an even number of turns), so it is x within rounding.
+    """
+    turns = max(2, int(milliseconds * 500) // 2 * 2)  # a turn takes about 2 us
+    rng = np.random.default_rng(7)
+    vector = rng.normal(size=(size, 1))
+    mirror = np.eye(size) - 2 * vector @ vector.T / (vector.T @ vector)
+    body = helper.make_graph(
+        [
+            _node("MatMul", ["state", "mirror"], ["next"]),
+            _node("Identity", ["go"], ["go_on"]),
+        ],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.FLOAT, ["N", size]),
+        ],
+        [
+            helper.make_tensor_value_info("go_on", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("next", TensorProto.FLOAT, ["N", size]),
+        ],
+    )
+    return model(
+        [_node("Loop", ["turns", "true", "x"], ["y"], body=body)],
+        [("x", "FP32", ("N", size))],
+        [("y", "FP32", ("N", size))],
+        {"turns": np.int64(turns), "true": np.bool_(True), "mirror": mirror.astype(np.float32)},
+    )
+
+
+def failing() -> bytes:
+    """x INT64[N,1] -> y INT64[N,4], y = table[x]: a value outside 0..3 makes the run fail."""
+    return model(
+        [_node("Gather", ["table", "x"], ["rows"], axis=0), _node("Squeeze", ["rows", "axes"], ["y"])],
+        [("x", "INT64", ("N", 1))],
+        [("y", "INT64", ("N", 4))],
+        {"table": np.arange(16, dtype=np.int64).reshape(4, 4), "axes": np.array([1], np.int64)},
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Without a batch axis
+
+
+def fixed_batch(rows: int = 2) -> bytes:
+    """x FP32[2,4] -> y = 2 x: the first axis is fixed, so a request is a run."""
+    return model([_node("Add", ["x", "x"], ["y"])], [("x", "FP32", (rows, 4))], [("y", "FP32", (rows, 4))])
+
+
+def scalar() -> bytes:
+    """x FP32[] -> y = x + 1."""
+    return model([_node("Add", ["x", "one"], ["y"])], [("x", "FP32", ())], [("y", "FP32", ())], {"one": np.float32(1)})
+
+
+def rows_depend() -> bytes:
+    """x FP32[N,4] -> y FP32[N,N] = x x^T: the symbol of axis 0 comes back, so rows must not be mixed."""
+    return model(
+        [_node("Transpose", ["x"], ["t"], perm=[1, 0]), _node("MatMul", ["x", "t"], ["y"])],
+        [("x", "FP32", ("N", 4))],
+        [("y", "FP32", ("N", "N"))],
+    )
+
+
+def nonzero() -> bytes:
+    """x FP32[n] -> where INT64[1,k]: the shape of the output depends on the values."""
+    return model([_node("NonZero", ["x"], ["where"])], [("x", "FP32", ("n",))], [("where", "INT64", (1, "k"))])
+
+
+def false_promise() -> bytes:
+    """x FP32[N,4] -> y declared FP32[M,4]; its real rows are half the input's (every second row)."""
+    return model(
+        [_node("Slice", ["x", "starts", "ends", "axes", "steps"], ["y"])],
+        [("x", "FP32", ("N", 4))],
+        [("y", "FP32", ("M", 4))],
+        {
+            "starts": np.array([0], np.int64),
+            "ends": np.array([1 << 31], np.int64),
+            "axes": np.array([0], np.int64),
+            "steps": np.array([2], np.int64),
+        },
+    )
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What no request can carry
+
+
+def sequence_output() -> bytes:
+    """x FP32[N,4] -> y seq(tensor(float))."""
+    graph = helper.make_graph(
+        [_node("SequenceConstruct", ["x"], ["y"])],
+        "graph",
+        [_declared(("x", "FP32", ("N", 4)))],
+        [helper.make_tensor_sequence_value_info("y", TensorProto.FLOAT, ["N", 4])],
+    )
+    return _finished(graph)
+
+
+def map_output() -> bytes:
+    """x FP32[N,3] -> y seq(map(int64,tensor(float))): what skl2onnx gives unless zipmap=False."""
+    probabilities = helper.make_map_type_proto(TensorProto.INT64, helper.make_tensor_type_proto(TensorProto.FLOAT, []))
+    graph = helper.make_graph(
+        [helper.make_node("ZipMap", ["x"], ["y"], domain="ai.onnx.ml", classlabels_int64s=[0, 1, 2])],
+        "graph",
+        [_declared(("x", "FP32", ("N", 3)))],
+        [helper.make_value_info("y", helper.make_sequence_type_proto(probabilities))],
+    )
+    proto = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.ml", 3)])
+    proto.ir_version = 8
+    return proto.SerializeToString()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Real graphs
+
+
+def light(name: str = "resnet50") -> bytes:
+    """One of onnx's light models (real graphs with constant weights) with its batch axis made dynamic: resnet50, squeezenet, ..."""
+    path = Path(onnx.__file__).parent / f"backend/test/data/light/light_{name}.onnx"
+    proto = onnx.load(str(path))
+    del proto.graph.value_info[:]
+    for tensor in (*proto.graph.input, *proto.graph.output):
+        axis = tensor.type.tensor_type.shape.dim[0]
+        if axis.dim_value == 1 and tensor.name not in {initializer.name for initializer in proto.graph.initializer}:
+            axis.dim_param = "N"
+    targets = {node.input[1] for node in proto.graph.node if node.op_type == "Reshape"}
+    for initializer in proto.graph.initializer:
+        if initializer.name in targets:
+            _free_first_axis(initializer)
+    for node in proto.graph.node:
+        if node.op_type == "Constant" and node.output[0] in targets:
+            _free_first_axis(node.attribute[0].t)
+    return proto.SerializeToString()
+
+
+def _free_first_axis(target: onnx.TensorProto) -> None:
+    """A Reshape to [1, ...] becomes one to [0, ...]: 0 keeps the input's axis."""
+    sizes = numpy_helper.to_array(target).copy()
+    if sizes.size and sizes[0] == 1:
+        sizes[0] = 0
+        target.CopyFrom(numpy_helper.from_array(sizes, target.name))
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# On disk
+
+
+def write(folder: Path, name: str, content: bytes) -> Path:
+    """folder/name.onnx."""
+    folder.mkdir(parents=True, exist_ok=True)
+    path = folder / f"{name}.onnx"
+    path.write_bytes(content)
+    return path
+
+
+def repository(folder: Path, models: Mapping[str, bytes | Mapping[int, bytes]], configs: Mapping[str, str] | None = None) -> Path:
+    """A Triton-style repository: one model as bytes (version 1) or as {version: bytes}; config.pbtxt texts by model."""
+    for name, versions in models.items():
+        for version, content in versions.items() if isinstance(versions, Mapping) else [(1, versions)]:
+            place = folder / name / str(version)
+            place.mkdir(parents=True, exist_ok=True)
+            (place / "model.onnx").write_bytes(content)
+    for name, config in (configs or {}).items():
+        (folder / name).mkdir(parents=True, exist_ok=True)
+        (folder / name / "config.pbtxt").write_text(config)
+    return folder
