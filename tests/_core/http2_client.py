@@ -23,6 +23,8 @@ if TYPE_CHECKING:
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 UNARY = "/test.Service/Unary"
 STREAM = "/test.Service/Stream"
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 
 
 def frame(message: bytes, compressed: int = 0) -> bytes:

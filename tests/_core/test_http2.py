@@ -20,7 +20,7 @@ from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Http2Call, Session, nghttp2_version_text
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, ResourceExhausted
-from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, frame, headers, messages
+from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, UNARY, Client, Served, frame, headers, messages
 
 OK = (0, "")
 
@@ -565,9 +565,6 @@ def test_paused_transport_gets_nothing() -> None:
 # ---- any bytes
 
 
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-
-
 def feed(pieces: list[bytes]) -> None:
     """Feeds a session and looks that it ends clean, whatever came."""
     served = Served(echo)
@@ -599,7 +596,7 @@ frames = st.builds(
 @given(st.lists(frames, max_size=12))
 @settings(deadline=None, max_examples=300)
 def test_random_frames(sequence: list[bytes]) -> None:
-    feed([PREFACE, struct.pack(">I", 0)[1:] + b"\x04\0\0\0\0\0", *sequence])
+    feed([PREFACE, EMPTY_SETTINGS, *sequence])
 
 
 def conversation() -> bytes:
