@@ -141,7 +141,7 @@ def decode_infer_response(message: bytes) -> InferResult:
     head, raw_contents = _without_raw_contents(message)
     try:
         response = messages.ModelInferResponse.FromString(head)
-        outputs = _outputs(response, raw_contents)
+        outputs = _outputs(response, [*raw_contents, *response.raw_output_contents])
     except (DecodeError, ValueError) as error:
         raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}") from error
     return InferResult(
@@ -153,7 +153,7 @@ def decode_infer_response(message: bytes) -> InferResult:
     )
 
 
-def _outputs(response: messages.ModelInferResponse, raw_contents: Sequence[memoryview]) -> dict[str, Array]:
+def _outputs(response: messages.ModelInferResponse, raw_contents: Sequence[bytes | memoryview]) -> dict[str, Array]:
     if raw_contents and len(raw_contents) != len(response.outputs):
         raise ValueError(f"expected raw contents of {len(response.outputs)} outputs, got {len(raw_contents)}")
     outputs: dict[str, Array] = {}
@@ -172,7 +172,8 @@ def _outputs(response: messages.ModelInferResponse, raw_contents: Sequence[memor
 def _without_raw_contents(message: bytes) -> tuple[bytes, list[memoryview]]:
     """The message less its raw_output_contents, and a view of each of those.
 
-    Only top-level fields are walked. Whatever looks odd stays in the first part, for protobuf to refuse.
+    Only top-level fields are walked, up to the first one that is not length-delimited, of which the message has none
+    today, or that is cut short: from there on all stays in the first part, for protobuf to read or to refuse.
     """
     view = memoryview(message)
     kept: list[memoryview] = []
@@ -181,7 +182,7 @@ def _without_raw_contents(message: bytes) -> tuple[bytes, list[memoryview]]:
     while at < end:
         begin = at
         tag, at = _read_varint(message, at)
-        if tag & 7 != 2:                    # the message has only length-delimited fields today
+        if tag & 7 != 2:
             kept.append(view[begin:])
             break
         length, at = _read_varint(message, at)

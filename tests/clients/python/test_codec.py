@@ -1,0 +1,165 @@
+"""The hand-joined messages against protobuf itself, and tensors against numpy: generated cases, garbled bytes, memory."""
+
+from __future__ import annotations
+
+import tracemalloc
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from hypothesis.extra import numpy as nps
+from inferd_client import InferenceError, messages, tensors
+from inferd_client.codec import decode_infer_response, encode_infer_request
+
+DTYPES = [np.bool_, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", ">i4", ">f8", ml_dtypes.bfloat16]
+
+
+def fixed_arrays() -> st.SearchStrategy[Any]:
+    """Arrays of every fixed-size dtype and layout: scalars, empty, strided, Fortran order, reversed."""
+    shapes = nps.array_shapes(min_dims=0, max_dims=4, min_side=0, max_side=5)
+
+    def build(drawn: tuple[Any, tuple[int, ...], int]) -> Any:
+        dtype, shape, layout = drawn
+        count = int(np.prod(shape))
+        array = np.arange(count * 2).astype(np.float32).astype(dtype)[: count or None][:count].reshape(shape)
+        return [array, np.asfortranarray(array), array[::-1] if shape else array, array.T][layout]
+
+    return st.tuples(st.sampled_from(DTYPES), shapes, st.integers(0, 3)).map(build)
+
+
+@given(fixed_arrays())
+def test_raw_bytes_are_numpys_little_endian_row_major(array: Any) -> None:
+    datatype = tensors.datatype_of(array)
+    raw = bytes(tensors.encode(array, datatype))
+    assert raw == array.astype(array.dtype.newbyteorder("<")).tobytes()
+    back = tensors.decode(raw, datatype, array.shape)
+    assert back.shape == array.shape
+    assert back.tobytes() == raw
+    assert back.flags.writeable
+    assert back.flags.c_contiguous
+
+
+@given(st.lists(st.binary(max_size=300) | st.text(max_size=20), max_size=20))
+def test_bytes_round_trip(elements: list[bytes | str]) -> None:
+    array = np.empty(len(elements), object)
+    array[:] = elements
+    raw = tensors.encode(array, "BYTES")
+    assert raw == b"".join(len(e).to_bytes(4, "little") + e for e in (e.encode() if isinstance(e, str) else e for e in elements))
+    assert list(tensors.decode(raw, "BYTES", (len(elements),))) == [e.encode() if isinstance(e, str) else e for e in elements]
+
+
+@given(st.binary(max_size=40), st.integers(0, 5))
+def test_garbled_bytes_elements_are_read_or_refused(raw: bytes, elements: int) -> None:
+    try:
+        array = tensors.decode(raw, "BYTES", (elements,))
+    except ValueError:
+        return
+    assert tensors.encode(array, "BYTES") == raw
+
+
+@given(
+    st.dictionaries(st.text(max_size=5), fixed_arrays(), max_size=4),
+    st.text(max_size=5),
+    st.lists(st.text(max_size=5), max_size=3),
+    st.dictionaries(st.text(max_size=5), st.booleans() | st.integers(-(2**63), 2**64 - 1) | st.floats() | st.text(max_size=5), max_size=4),
+)
+def test_a_request_is_what_protobuf_would_have_made(
+    inputs: dict[str, Any], name: str, outputs: list[str], parameters: dict[str, Any]
+) -> None:
+    serialized = encode_infer_request(name, inputs, version="2", outputs=outputs, parameters=parameters, request_id="i")
+    request = messages.ModelInferRequest.FromString(serialized)
+    expected = messages.ModelInferRequest(model_name=name, model_version="2", id="i")
+    for key, array in inputs.items():
+        expected.inputs.add(name=key, datatype=tensors.datatype_of(array), shape=array.shape)
+        expected.raw_input_contents.append(array.astype(array.dtype.newbyteorder("<")).tobytes())
+    for output in outputs:
+        expected.outputs.add(name=output)
+    request.ClearField("parameters")
+    assert request == expected
+
+
+def response() -> messages.ModelInferResponse:
+    made = messages.ModelInferResponse(model_name="m", model_version="1", id="i")
+    made.parameters["p"].int64_param = 2
+    made.outputs.add(name="a", datatype="FP32", shape=[2])
+    made.outputs.add(name="b", datatype="BYTES", shape=[1])
+    made.raw_output_contents.extend([b"\0" * 8, b"\1\0\0\0x"])
+    return made
+
+
+def test_an_answer_whatever_the_order_of_its_fields() -> None:
+    whole = response()
+    raw = messages.ModelInferResponse(raw_output_contents=whole.raw_output_contents)
+    whole.ClearField("raw_output_contents")
+    for serialized in (whole.SerializeToString() + raw.SerializeToString(), raw.SerializeToString() + whole.SerializeToString()):
+        result = decode_infer_response(serialized)
+        assert result["a"].tolist() == [0, 0]
+        assert result["b"].tolist() == [b"x"]
+        assert (result.model_name, result.model_version, result.id, result.parameters) == ("m", "1", "i", {"p": 2})
+
+
+def test_fields_that_are_not_known_yet_are_passed_over() -> None:
+    for extra in (b"\xc0\x3e\x07", b"\xc2\x3e\x02ab", b"\xc5\x3e\x00\x00\x00\x00"):     # field 1000: varint, bytes, fixed32
+        assert decode_infer_response(response().SerializeToString() + extra)["b"].tolist() == [b"x"]
+        assert decode_infer_response(extra + response().SerializeToString())["b"].tolist() == [b"x"]
+
+
+@given(st.data())
+def test_a_damaged_answer_is_read_or_refused(data: st.DataObject) -> None:
+    serialized = bytearray(response().SerializeToString())
+    position = data.draw(st.integers(0, len(serialized) - 1))
+    if data.draw(st.booleans()):
+        del serialized[position:]
+    else:
+        serialized[position] = data.draw(st.integers(0, 255))
+    try:
+        decode_infer_response(bytes(serialized))
+    except InferenceError as error:
+        assert error.message.startswith("the server's answer cannot be read: ")  # noqa: PT017
+
+
+@pytest.mark.parametrize("shape", [[-1], [-1, -2], [2**62, 2**62]])
+def test_shapes_that_no_array_has(shape: list[int]) -> None:
+    made = messages.ModelInferResponse(raw_output_contents=[b"\0" * 8])
+    made.outputs.add(name="a", datatype="FP32", shape=shape)
+    with pytest.raises(InferenceError, match="output 'a': "):
+        decode_infer_response(made.SerializeToString())
+
+
+def test_large_tensors_are_copied_once_each_way() -> None:
+    array = np.ones(1 << 21, np.float32)    # 8 MiB
+    answer = messages.ModelInferResponse(raw_output_contents=[array.tobytes()])
+    answer.outputs.add(name="a", datatype="FP32", shape=array.shape)
+    serialized = answer.SerializeToString()
+    encode_infer_request("m", {"a": array[:1]})     # whatever is made once
+    decode_infer_response(serialized[:0])
+
+    tracemalloc.start()
+    request = encode_infer_request("m", {"a": array})
+    encode_peak = tracemalloc.get_traced_memory()[1]
+    assert len(request) > array.nbytes
+    del request
+    tracemalloc.reset_peak()
+    result = decode_infer_response(serialized)
+    decode_peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    np.testing.assert_array_equal(result["a"], array)
+    assert encode_peak < array.nbytes + 100_000
+    assert decode_peak < array.nbytes + 100_000
+
+
+def test_dtypes_of_strings_and_bytes() -> None:
+    assert tensors.datatype_of(np.array(["a"])) == tensors.datatype_of(np.array([b"a"])) == tensors.datatype_of(np.array([None])) == "BYTES"
+    assert tensors.encode(np.array(["ü"]), "BYTES") == b"\2\0\0\0\xc3\xbc"
+    assert tensors.encode(np.array([b"ab", b"c"]), "BYTES") == b"\2\0\0\0ab\1\0\0\0c"
+
+
+def test_bf16_without_ml_dtypes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tensors, "bfloat16", None)
+    monkeypatch.setitem(tensors._FIXED, "BF16", np.dtype("<u2"))
+    assert tensors.decode(b"\xc0\x3f", "BF16", (1,)).tolist() == [0x3FC0]
+    with pytest.raises(ValueError, match=r"a list can become BF16 only with ml-dtypes installed \(inferd-client\[bf16\]\)"):
+        tensors.array_of([1.5], "BF16")
