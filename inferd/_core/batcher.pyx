@@ -204,7 +204,7 @@ cdef class Batch:
             if not request.entry.cancelled and request.entry.deadline_ns > now_ns:
                 return False
         self.stop()
-        return True
+        return self.terminated
 
     cdef stop(self):
         terminate, self.terminate = self.terminate, None

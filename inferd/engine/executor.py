@@ -1,0 +1,118 @@
+"""How a batch runs: `Instance.run_batch`, the second half of a request's path, and the threads that call it.
+
+An instance runs one batch at a time, either on the event loop (inline) or on an executor thread of its own. A run that fails
+fails its own batch and nothing else. Never in here: which requests form a batch (the batcher), who gets the answers (deliver).
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+from typing import TYPE_CHECKING
+
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, Unavailable
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferd._core.batcher import Batch, Batcher
+    from inferd._core.tensor import Tensors
+    from inferd.engine.backend import Backend
+
+__all__ = ["ExecutorThread", "Instance"]
+
+log = logging.getLogger("inferd.engine")
+
+
+class Instance:
+    """One backend, and the batch that it runs at the moment. `name` is the model and its version, as messages say it."""
+
+    def __init__(self, name: str, backend: Backend) -> None:
+        self.name = name
+        self.backend = backend
+        self.running: Batch | None = None  # while the model itself runs
+        self._ended = False
+        self._lock = threading.Lock()  # orders _end_run against the end of the run; never held while a model runs
+
+    def run_batch(self, batch: Batch) -> None:
+        """Preprocess, execute, encode. Afterwards every request of the batch has an answer or an error; deliver gives them out."""
+        if not batch.requests:
+            return  # all of them expired while they waited
+        try:
+            inputs = self.backend.inputs(batch)
+            batch.gather(inputs)
+            outputs = self._execute(batch)
+            batch.encode(outputs)
+        except Exception as error:
+            batch.fail(self._answer_to(error, batch))
+
+    def _answer_to(self, error: Exception, batch: Batch) -> RequestError:
+        """What the requests of a batch that has no outputs are told. An error that was not meant for them goes into the log."""
+        if batch.terminated:
+            return DeadlineExceeded(
+                f"{self.name}: the deadline passed while the model ran, and the run was ended; allow more time, or send fewer rows"
+            )
+        if self._ended:
+            return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may answer")
+        if isinstance(error, RequestError):
+            return error
+        log.error("%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
+        return Internal(f"{self.name}: the run failed; the server's log has the details")
+
+    def _execute(self, batch: Batch) -> Tensors:
+        """Runs the model, unless nobody waits for it. From now to the end of the run `batch.terminate` can end it."""
+        self.running = batch
+        batch.terminate = self._end_run
+        try:
+            if batch.alive == 0:
+                raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
+            return self.backend.run(batch.rows)
+        finally:
+            batch.terminate = None
+            with self._lock:
+                self.running = None
+
+    def end(self) -> None:
+        """The model is unloaded: ends the run that is going on, if there is one. From any thread."""
+        self._ended = True
+        with self._lock:
+            if self.running is not None:
+                self.backend.terminate()
+
+    def _end_run(self, batch: Batch) -> None:
+        """Ends this batch's run, and never the one after it. From any thread."""
+        with self._lock:
+            if self.running is batch:
+                self.backend.terminate()
+
+
+class ExecutorThread(threading.Thread):
+    """One thread that runs what a batcher gives until the batcher is closed, or dismisses it.
+
+    deliver(batch) is called on this thread with every batch taken. finished(batch) too, before it, if given.
+    """
+
+    def __init__(
+        self,
+        instance: Instance,
+        batcher: Batcher,
+        deliver: Callable[[Batch], None],
+        finished: Callable[[Batch], None] | None = None,
+        name: str = "",
+    ) -> None:
+        super().__init__(name=name or instance.name, daemon=True)
+        self._instance = instance
+        self._batcher = batcher
+        self._deliver = deliver
+        self._finished = finished
+
+    def run(self) -> None:
+        while (batch := self._batcher.take()) is not None:
+            self._instance.run_batch(batch)
+            try:
+                if self._finished is not None:
+                    self._finished(batch)
+                self._deliver(batch)
+            except Exception:
+                log.exception("%s: a batch could not be handed over", self._instance.name)
+            del batch  # nothing of it may live on while this thread waits

@@ -1,0 +1,382 @@
+"""One version of one model: its contract, its queue, its instances. `check` and `submit` are the middle of a request's path.
+
+    LOADING --start--> READY --drain--> UNLOADING --close--> UNAVAILABLE
+
+A model runs either inline, on the event loop at the end of the iteration that gathered its batch, or on executor threads, one
+an instance. It is inline when its measured runs are tiny (inline.py says what that means), it has one instance and no delay; it
+moves by itself when that changes, and never runs in two places at once:
+
+- from the loop to a thread: the loop stops polling, then the thread starts;
+- from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
+
+`check`, `submit` and `expire` belong to the event loop's thread; so do all moves. Without a loop (the embedded engine) any thread
+may call them, and nothing is inline. Never in here: files, onnxruntime, transports.
+"""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING, Any
+
+from inferd._core.batcher import Batcher
+from inferd._core.histogram import Statistics
+from inferd.engine import warmup
+from inferd.engine.executor import ExecutorThread, Instance
+from inferd.engine.inline import InlinePolicy
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted, StartError, Unavailable
+from inferd.protocol import options
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from inferd._core.batcher import Batch, Request
+    from inferd._core.grpc import Call
+    from inferd._core.tensor import Signature
+    from inferd.engine.backend import Backend
+    from inferd.protocol.inference import ModelConfig
+
+__all__ = ["Model", "batching_of"]
+
+log = logging.getLogger("inferd.engine")
+
+DEFAULT_QUEUE_REQUESTS = 4096
+DEFAULT_INLINE_LIMIT_US = 100
+DEFAULT_BUSY_PERCENT = 50
+HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
+INLINE_BATCHES = 4  # run in one go on the loop; then everything else on it has its turn
+MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
+CLOSE_TIMEOUT_S = 10.0
+
+
+def batching_of(config: ModelConfig) -> dict[str, Any]:
+    """The Batcher's keywords, and max_rows, from a model's configuration."""
+    policy: dict[str, Any] = {
+        "max_rows": 1,  # no batching: every request is a run
+        "max_queue_requests": config.inferd.max_queue_requests or DEFAULT_QUEUE_REQUESTS,
+        "max_queue_bytes": config.inferd.max_queue_bytes,
+    }
+    if not config.HasField("dynamic_batching"):
+        return policy
+    batching = config.dynamic_batching
+    levels = batching.priority_levels
+    special = batching.priority_queue_policy
+    policies = [special.get(level, batching.default_queue_policy) for level in range(1, max(levels, 1) + 1)]
+    return policy | {
+        "max_rows": max(config.max_batch_size, 1),
+        "max_delay_ns": _ns(batching.max_queue_delay_microseconds),
+        "preferred_rows": tuple(batching.preferred_batch_size),
+        "priority_levels": levels,
+        "default_priority": batching.default_priority_level,
+        "queue_policies": [(rule.max_queue_size, _ns(rule.default_timeout_microseconds), rule.allow_timeout_override) for rule in policies],
+    }
+
+
+def _ns(duration_us: int) -> int:
+    return min(duration_us, MAX_DURATION_US) * 1000
+
+
+class Model:
+    """One version. Made LOADING, with a completed configuration and one backend for each instance.
+
+    schedule(callback): runs it at the end of the loop's present iteration; None: there is no loop, so nothing is inline.
+    deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
+    plan_reason: why it has these threads and instances, for people. What else it should know stands in `config.inferd`.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        version: int,
+        config: ModelConfig,
+        signature: Signature | None,
+        backends: Sequence[Backend],
+        *,
+        schedule: Callable[[Callable[[], None]], object] | None = None,
+        deliver: Callable[[Batch], None],
+        plan_reason: str = "",
+    ) -> None:
+        self.name = name
+        self.version = version
+        self.config = config
+        self.signature = signature
+        self.state = "LOADING"
+        self.reason = ""
+        self.plan_reason = plan_reason
+        self.inline = False
+        self.inline_reason = "not decided before warm-up"
+        self.instances = len(backends)
+        self.statistics = Statistics(max(config.max_batch_size, 1))
+        self._title = f"model '{name}' version {version}"
+        self._batcher = Batcher(statistics=self.statistics, name=f"'{name}' version {version}", **batching_of(config))
+        self._instances = [Instance(self._title, backend) for backend in backends]
+        self._schedule = schedule
+        self._deliver = deliver
+        self._threads: list[ExecutorThread] = []
+        self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
+        # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
+        self._policy = self._inline_policy()
+        self._wake: Callable[[], None] | None = None
+        self._scheduled = False
+        self._polling = False  # the loop is inside _run_inline
+        self._may_return = False  # set by the executor thread
+        self._returning = False  # the executor thread has been told to go
+        self._loop_thread = 0
+
+    @classmethod
+    def unavailable(cls, name: str, version: int, config: ModelConfig, reason: str) -> Model:
+        """A version that could not be loaded: takes no request, says why."""
+        model = cls(name, version, config, None, (), deliver=lambda batch: batch.deliver())
+        model.state, model.reason = "UNAVAILABLE", reason
+        model._batcher.close()
+        return model
+
+    # ---- the path of a request ----
+
+    def check(self, request: Request) -> None:
+        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument, or Unavailable."""
+        if self.signature is None:
+            raise self._refusal(Unavailable(f"{self._title} is not loaded; ask for another version, or retry later"))
+        try:
+            request.check(self.signature)
+        except RequestError as error:
+            self.refuse(error)
+            raise
+
+    def submit(self, request: Request, call: Call) -> None:
+        """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
+        try:
+            alone = self._batcher.put(request, call)
+        except RequestError as error:
+            self.refuse(error)
+            raise
+        if alone and self._wake is not None:
+            self._wake()
+
+    def refuse(self, error: RequestError) -> None:
+        """Counts one request that was refused before it waited."""
+        if isinstance(error, ResourceExhausted | DeadlineExceeded):
+            self._refused["REJECTED"] += 1
+        elif isinstance(error, Cancelled):
+            self._refused["CANCELED"] += 1
+        elif isinstance(error, Internal):
+            self._refused["BACKEND"] += 1
+        else:
+            self._refused["OTHER"] += 1
+
+    def _refusal(self, error: RequestError) -> RequestError:
+        self.refuse(error)
+        return error
+
+    @property
+    def failures(self) -> dict[str, int]:
+        """Requests without an answer, by Triton's reason. REJECTED: the queue was full, or their time ran out in it. CANCELED: the
+        caller went away, or their time ran out while they ran. BACKEND: the run failed. OTHER: all else."""
+        counts = self._refused.copy()
+        counts["REJECTED"] += self._batcher.expired
+        counts["CANCELED"] += self._batcher.cancelled
+        counts["BACKEND"] += self._batcher.failed
+        return counts
+
+    @property
+    def depth(self) -> int:
+        """Requests that wait."""
+        return self._batcher.depth
+
+    @property
+    def depth_bytes(self) -> int:
+        """Bytes of their inputs."""
+        return self._batcher.depth_bytes
+
+    # ---- life ----
+
+    def warm_up(self) -> None:
+        """Runs every instance before it serves, and decides where the model runs. On the loader's thread.
+
+        Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
+        """
+        assert self.signature is not None
+        measured_ns = None
+        try:
+            for instance in self._instances:
+                warmup.warm_up(instance, self.signature)
+            if self._policy is not None:
+                measured_ns = warmup.measure(self._instances[0], self.signature, HOPELESS_LIMITS * self._policy.limit_ns)
+        except RequestError as error:
+            log.warning("%s: a warm-up run over zeros failed, its first requests may be slow: %s", self._title, error)
+        for name, count, inputs in warmup.configured_inputs(self.config, self.signature):
+            try:
+                for instance in self._instances:
+                    for _ in range(count):
+                        warmup.run_once(instance, self.signature, inputs)
+            except RequestError as error:
+                raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
+        self._decide(measured_ns)
+
+    def start(self) -> None:
+        """Takes requests from now on."""
+        if self.inline:
+            self._wake = self._schedule_inline
+        else:
+            self._start_threads()
+        self.state = "READY"
+
+    def expire(self, now_ns: int) -> None:
+        """Answers requests whose time ran out while they waited, ends runs that nobody waits for, and lets the model return to the
+        loop. Call it some times a second."""
+        self._loop_thread = threading.get_ident()
+        batch = self._batcher.expire(now_ns)
+        if batch is not None:
+            batch.deliver()
+        for instance in self._instances:
+            running = instance.running
+            if running is not None:
+                running.expire(now_ns)
+        if self._returning:
+            self._return_if_left()
+        elif self._may_return and not self._batcher.closed:
+            self._returning = True
+            self._wake = self._return_if_left
+            self._batcher.dismiss()
+
+    def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+        """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s."""
+        if self.state == "READY":
+            self.state = "UNLOADING"
+        self._batcher.close()
+        until_s = time.monotonic() + timeout_s
+        for thread in self._threads:
+            thread.join(max(until_s - time.monotonic(), 0.0))
+        pause = threading.Event()
+        while (self.depth or self._polling or any(thread.is_alive() for thread in self._threads)) and time.monotonic() < until_s:
+            if self.inline and threading.get_ident() == self._loop_thread and not self._polling:
+                self._run_inline()
+            else:
+                pause.wait(0.001)
+        return not (self.depth or self._polling or any(thread.is_alive() for thread in self._threads))
+
+    def close(self) -> None:
+        """Ends the model: what runs is ended, what waits is answered with Unavailable, threads are joined, buffers given back."""
+        self._batcher.close()
+        self.inline = False
+        self._wake = None
+        while (batch := self._batcher.poll()) is not None:
+            batch.fail(Unavailable(f"{self._title} was unloaded before the request ran; retry"))
+            self._hand_over(batch)
+        for instance in self._instances:
+            instance.end()
+        if self.drain(CLOSE_TIMEOUT_S):
+            for instance in self._instances:
+                instance.backend.close()
+            self._threads.clear()
+        else:
+            log.error("%s: a run does not end; its thread is left behind", self._title)
+        if self.state != "UNAVAILABLE":
+            self.state, self.reason = "UNAVAILABLE", "unloaded"
+
+    def _hand_over(self, batch: Batch) -> None:
+        try:
+            self._deliver(batch)
+        except Exception:
+            log.exception("%s: a batch could not be handed over", self._title)
+
+    # ---- where it runs ----
+
+    def _inline_policy(self) -> InlinePolicy | None:
+        """The account of an inline model, or of one that may become inline; None where that is out of the question."""
+        own = self.config.inferd
+        if own.inline != options.ModelOptions.AUTO or self._never_inline():
+            return None
+        limit_us = own.inline_limit_us or DEFAULT_INLINE_LIMIT_US
+        return InlinePolicy(1000 * limit_us, (own.inline_busy_percent or DEFAULT_BUSY_PERCENT) / 100)
+
+    def _never_inline(self) -> str:
+        """Why it cannot be inline, whatever its runs take; empty when it can."""
+        if self._schedule is None:
+            return "there is no event loop"
+        if self.instances != 1:
+            return f"it has {self.instances} instances"
+        if self.config.dynamic_batching.max_queue_delay_microseconds:
+            return "max_queue_delay_microseconds is set"
+        return ""
+
+    def _decide(self, measured_ns: int | None) -> None:
+        mode = self.config.inferd.inline
+        never = self._never_inline()
+        if mode == options.ModelOptions.OFF:
+            self.inline, self.inline_reason = False, "executor thread: inline is off"
+        elif never:
+            self.inline, self.inline_reason = False, f"executor thread: {never}"
+            if mode == options.ModelOptions.ON:
+                log.warning("%s: inline is on, but %s: it runs on executor threads", self._title, never)
+        elif mode == options.ModelOptions.ON:
+            self.inline, self.inline_reason = True, "inline: inline is on"
+        elif measured_ns is None or self._policy is None:
+            self.inline, self.inline_reason = False, "executor thread: it could not be measured"
+        else:
+            self.inline = self._policy.admits(measured_ns)
+            place = "inline" if self.inline else "executor thread"
+            self.inline_reason = f"{place}: a run takes {measured_ns / 1e3:.0f} us, the limit is {self._policy.limit_ns / 1e3:.0f} us"
+        log.info("%s: %s", self._title, self.inline_reason)
+
+    def _schedule_inline(self) -> None:
+        if not self._scheduled and self._schedule is not None:
+            self._scheduled = True
+            self._schedule(self._run_inline)
+
+    def _run_inline(self) -> None:
+        """Runs what waits, on the loop: a few batches at most, then the loop has its turn."""
+        self._scheduled = False
+        self._polling = True
+        try:
+            for _ in range(INLINE_BATCHES):
+                batch = self._batcher.poll() if self.inline else None
+                if batch is None:
+                    return
+                self._instances[0].run_batch(batch)
+                batch.deliver()
+                if self._policy is not None and batch.run_ns:
+                    reason = self._policy.overrun(batch.run_ns, batch.finished_ns)
+                    if reason:
+                        self._leave_loop(reason)
+                        return
+        finally:
+            self._polling = False
+        if self.depth:
+            self._schedule_inline()
+
+    def _leave_loop(self, reason: str) -> None:
+        self.inline = False
+        self._wake = None
+        self.inline_reason = f"executor thread: {reason}"
+        log.info("%s leaves the event loop: %s", self._title, reason)
+        if not self._batcher.closed:
+            self._start_threads()
+
+    def _start_threads(self) -> None:
+        finished = self._account if self._policy is not None else None
+        self._threads = [
+            ExecutorThread(instance, self._batcher, self._deliver, finished, f"{self.name}/{self.version}#{index}")
+            for index, instance in enumerate(self._instances)
+        ]
+        for thread in self._threads:
+            thread.start()
+
+    def _account(self, batch: Batch) -> None:
+        """On the executor thread of a model that might be inline: the loop looks at `_may_return` in expire."""
+        if self._policy is not None and batch.run_ns and not self._returning and self._policy.recovered(batch.run_ns, batch.finished_ns):
+            self._may_return = True
+
+    def _return_if_left(self) -> None:
+        """The executor thread was dismissed: if it has gone, the loop takes over. Until then it still takes what comes."""
+        if self._batcher.leaving or self._batcher.closed:
+            return
+        self._returning = self._may_return = False
+        self._threads.clear()
+        self.inline = True
+        self.inline_reason = "inline: its runs have become short again"
+        self._wake = self._schedule_inline
+        log.info("%s returns to the event loop: its runs have become short again", self._title)
+        if self.depth:
+            self._schedule_inline()

@@ -1,0 +1,141 @@
+"""First runs of a model before it is ready: they allocate, bind and compile what a first request would otherwise wait for, and
+they measure whether the model is small enough for the event loop.
+
+They take the path of every request (check, batcher, run_batch, deliver) with a batcher and statistics of their own, so that
+nothing of them is counted. Never in here: what follows from the measured time (model.py, inline.py).
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferd._core.batcher import Batcher
+from inferd._core.grpc import Call
+from inferd._core.histogram import Statistics
+from inferd._core.local import LocalRequest
+from inferd._core.tensor import DATATYPES, Signature
+from inferd.errors import RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping
+
+    from inferd.engine.executor import Instance
+    from inferd.protocol.inference import ModelConfig
+
+__all__ = ["configured_inputs", "measure", "run_once", "warm_up", "zero_inputs"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
+
+MEASURED_RUNS = 5  # of each size, after one that is not counted
+LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
+
+
+class _Unheard(Call):
+    """Who asks for a warm-up run: keeps the error, if there is one."""
+
+    error: RequestError | None = None
+
+    def reply(self, message: object) -> None:
+        pass
+
+    def fail(self, error: RequestError) -> None:
+        self.error = error
+
+
+def warm_up(instance: Instance, signature: Signature) -> None:
+    """One run of one row, one of max_batch_size rows. Raises RequestError when the model fails."""
+    first_ns = run_once(instance, signature, zero_inputs(signature, 1))
+    rows = _largest_rows(signature, first_ns)
+    if rows > 1:
+        run_once(instance, signature, zero_inputs(signature, rows))
+
+
+def measure(instance: Instance, signature: Signature, hopeless_ns: int) -> int:
+    """The median run in ns, of one row or of max_batch_size rows, whichever is longer. Stops at the first run above `hopeless_ns`,
+    and returns that. Call after warm_up. Raises RequestError when the model fails."""
+    longest_ns = 0
+    for rows in {1, max(signature.max_batch_size, 1)}:
+        inputs = zero_inputs(signature, rows)
+        runs_ns = []
+        for _ in range(MEASURED_RUNS + 1):
+            runs_ns.append(run_once(instance, signature, inputs))
+            if runs_ns[-1] > hopeless_ns:
+                return runs_ns[-1]
+        longest_ns = max(longest_ns, int(statistics.median(runs_ns[1:])))
+    return longest_ns
+
+
+def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
+    """One request through one run; how long the model ran, in ns. Raises the RequestError that it is answered with."""
+    request = LocalRequest(inputs)
+    request.check(signature)
+    rows = max(signature.max_batch_size, 1)
+    batcher = Batcher(rows, Statistics(rows), name=f"'{signature.model_name.decode()}' (warm-up)")
+    call = _Unheard()
+    batcher.put(request, call)
+    batch = batcher.poll()
+    assert batch is not None
+    instance.run_batch(batch)
+    batch.deliver()
+    if call.error is not None:
+        raise call.error
+    return batch.execute_ns
+
+
+def zero_inputs(signature: Signature, rows: int) -> Inputs:
+    """Zeros, or empty texts, for every input; axes of any size are 1, the batch axis is `rows`."""
+    batched = signature.max_batch_size > 0
+    return [
+        (name, word, _zeros(word, (rows, *_fixed(shape[1:])) if batched else _fixed(shape))) for name, word, shape in signature.input_specs
+    ]
+
+
+def configured_inputs(config: ModelConfig, signature: Signature) -> Iterator[tuple[str, int, Inputs]]:
+    """What the configuration's model_warmup asks for: (its name, how many runs, inputs)."""
+    words = {name: (word, shape) for name, word, shape in signature.input_specs}
+    for sample in config.model_warmup:
+        rows = (max(sample.batch_size, 1),) if signature.max_batch_size > 0 else ()
+        inputs = []
+        for name, (word, shape) in words.items():
+            asked: Mapping[str, Any] = sample.inputs
+            dims = tuple(asked[name].dims) if name in asked else _fixed(shape[1:] if rows else shape)
+            random = name in asked and asked[name].random_data
+            make = _random if random else _zeros
+            inputs.append((name, word, make(word, (*rows, *dims))))
+        yield sample.name, max(sample.count, 1), inputs
+
+
+def _largest_rows(signature: Signature, one_row_ns: int) -> int:
+    rows = signature.max_batch_size
+    if rows * one_row_ns <= LARGEST_RUN_NS:
+        return rows
+    return max(LARGEST_RUN_NS // one_row_ns, 1)
+
+
+def _fixed(shape: tuple[int, ...]) -> tuple[int, ...]:
+    return tuple(1 if size < 0 else size for size in shape)
+
+
+def _zeros(word: str, shape: tuple[int, ...]) -> Array:
+    if word == "BYTES":
+        return np.full(shape, "", dtype=object)
+    return np.zeros(shape, DATATYPES[word][2])
+
+
+def _random(word: str, shape: tuple[int, ...]) -> Array:
+    """Reproducible: uniform over 0 to 1 for floating point, over the low bits for whole numbers, digits for text."""
+    generator = np.random.default_rng(0)
+    if word == "BYTES":
+        numbers = generator.integers(0, 1000, math.prod(shape))
+        return np.array([str(number) for number in numbers], dtype=object).reshape(shape)
+    if word == "BF16":  # the upper half of an FP32
+        return (generator.random(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+    dtype = DATATYPES[word][2]
+    if word.startswith("FP"):
+        return generator.random(shape).astype(dtype)
+    return generator.integers(0, 2 if word == "BOOL" else 128, shape).astype(dtype)
