@@ -193,7 +193,9 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
     gauges: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
         ("inferd_model_ready", "1 when the version takes requests.", lambda model: model.state == "READY"),
         ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
+        ("inferd_instances", "Instances of the version.", lambda model: model.instances),
         ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.depth),
+        ("inferd_queue_bytes", "Input bytes of the requests that wait.", lambda model: model.depth_bytes),
     )
     for name, documentation, value in gauges:
         family = GaugeMetricFamily(name, documentation, labels=["model", "version"])

@@ -28,7 +28,7 @@ LIMIT_S = 20
 
 def busy_model() -> ShelfModel:
     """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone; some were refused."""
-    model = ShelfModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, inline=True)
+    model = ShelfModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, depth_bytes=448, instances=2, inline=True)
     for rows, scale in ((3, 1), (1, 2), (2, 3)):
         model.statistics.add_request(
             rows, 1_000 * scale, 20_000 * scale, 3_000 * scale, 400_000 * scale, 5_000 * scale, 500_000_000 * scale
@@ -117,7 +117,7 @@ def test_batch_rows_are_counted_by_run() -> None:
 def test_refusals_and_gauges() -> None:
     seen = samples(metrics_of(busy_model()))
     assert seen["inferd_refusals_total", ("REJECTED",)] == 5
-    assert seen["inferd_queue_depth", ()] == 7
+    assert (seen["inferd_queue_depth", ()], seen["inferd_queue_bytes", ()], seen["inferd_instances", ()]) == (7, 448, 2)
     assert seen["inferd_inline", ()] == 1
     assert seen["inferd_model_ready", ()] == 1
     assert samples(metrics_of(ShelfModel(state="UNAVAILABLE")))["inferd_model_ready", ()] == 0
