@@ -59,6 +59,7 @@ cdef enum:                      # tags: field number << 3 | wire type
     UINT64_PARAM = 40
 
 cdef struct Parameter:          # one entry of a parameter map
+    bint known                  # False: it counts as an unknown field
     Bytes key
     uint32_t kind               # tag of the choice that counts; 0: none
     uint64_t number             # bool, int64, uint64, or the bits of a double
@@ -146,13 +147,15 @@ cdef int read_value(Reader *outer, const Bytes *content, Parameter *parameter) n
 
 
 cdef int read_parameter(Reader *outer, Parameter *parameter, int *count) noexcept nogil:
-    """One entry of a parameter map, the field that `outer` stands at."""
+    """One entry of a parameter map, the field that `outer` stands at. An entry that holds unknown fields counts as an unknown field
+    itself, as in upb: it is left without key and value."""
     cdef Reader reader
     cdef Bytes content
     cdef uint32_t tag
     cdef int found
     cdef int status
     memset(parameter, 0, sizeof(Parameter))
+    parameter.known = True
     count[0] += 1
     if count[0] > MAX_PARAMETERS:
         return fail(outer, "more than 256 parameters")
@@ -162,6 +165,8 @@ cdef int read_parameter(Reader *outer, Parameter *parameter, int *count) noexcep
     while True:
         found = read_tag(&reader, &tag)
         if found == 0:
+            if not parameter.known:
+                memset(parameter, 0, sizeof(Parameter))
             return 0
         if found < 0:
             return fail_as(outer, &reader)
@@ -172,6 +177,7 @@ cdef int read_parameter(Reader *outer, Parameter *parameter, int *count) noexcep
             if status == 0:
                 status = read_value(&reader, &content, parameter)
         else:
+            parameter.known = False
             status = skip_field(&reader, tag)
         if status < 0:
             return fail_as(outer, &reader)
@@ -576,6 +582,8 @@ cdef class InferRequest(Request):
                 continue
             if read_parameter(&reader, &parameter, &count) < 0:
                 refuse_malformed(&reader)
+            if not parameter.known:
+                continue
             key = PyUnicode_DecodeUTF8(parameter.key.data, parameter.key.nbytes, NULL)
             found.pop(key, None)
             if parameter.kind != 0:
@@ -601,6 +609,8 @@ cdef class InferRequest(Request):
 
     cpdef check(self, Signature signature):
         """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument."""
+        if signature is None:
+            raise TypeError("expected a Signature")
         Request.check(self, signature)
         if self.asked_count > 0:
             resolve_outputs(self, signature)
@@ -608,6 +618,8 @@ cdef class InferRequest(Request):
     cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
         """Sets the answer: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
         Raises Internal when the outputs are not those of the signature."""
+        if outputs is None or self.signature is None:
+            raise Internal("a request was answered before it was checked and run; this is a fault of the server")
         self.answer = encode(self, outputs, first_row)
 
 
