@@ -10,7 +10,9 @@ SHELL := /bin/bash
 PYTHON ?= python3
 VENV   := .venv
 PY     := $(VENV)/bin/python
+# Wheels only: nothing but inferd is compiled here. protobuf below 7 because tritonclient, of the suite, wants it so.
 PIP    := $(PY) -m pip --disable-pip-version-check --quiet
+INSTALL := $(PIP) install --only-binary=:all: --no-build-isolation 'protobuf<7'
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.tools/bin:$(PATH)
 export PIP_NO_INPUT := 1
@@ -77,7 +79,7 @@ $(PY): | .stamps/system-build
 .stamps/runtime: pyproject.toml clients/python/pyproject.toml | $(PY)
 	@echo "installing Python packages into $(VENV)"
 	$(PIP) install 'setuptools>=77' 'cython>=3.2,<4'
-	$(PIP) install --no-build-isolation -e clients/python -e '.[cpu,client]'
+	$(INSTALL) -e clients/python -e '.[cpu,client]'
 	@touch $@
 
 .stamps/build: $(NATIVE) .stamps/runtime
@@ -86,7 +88,7 @@ $(PY): | .stamps/system-build
 
 .stamps/develop: pyproject.toml .stamps/build | .stamps/system-test
 	@echo "installing the tools of development into $(VENV)"
-	$(PIP) install --no-build-isolation -e clients/python -e '.[cpu,client,dev,test]'
+	$(INSTALL) -e clients/python -e '.[cpu,client,dev,test]'
 	@touch $@
 
 .stamps/node: tests/clients/node/package-lock.json .stamps/develop
