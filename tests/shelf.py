@@ -52,6 +52,10 @@ class Shelf:
     def models(self) -> list[ShelfModel]:
         return list(self.contents)
 
+    def index(self) -> list[tuple[str, str, str, str]]:
+        entries = sorted(self.contents, key=lambda model: (model.name, model.version))
+        return [(model.name, str(model.version), model.state, model.reason) for model in entries]
+
     def lookup(self, name: str, version: str) -> ShelfModel:
         if version and not version.isdigit():
             raise InvalidArgument(f'model_version: expected an integer, got "{version}"')

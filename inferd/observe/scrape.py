@@ -35,7 +35,7 @@ BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-A
 class _Exchange(WSGIRequestHandler):
     """One connection: reads a request, writes the app's answer."""
 
-    def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # the base's name
+    def log_message(self, format: str, *args: object) -> None:
         log.debug(format, *args)
 
     def get_stderr(self) -> Any:

@@ -116,14 +116,11 @@ class Inspection:
             raise Unimplemented(
                 "RepositoryIndexRequest.repository_name: naming a repository is not supported; leave it empty to list every model"
             )
-        models = sorted(self._repository.models(), key=lambda model: (model.name, model.version))
         return inference.RepositoryIndexResponse(
             models=[
-                inference.RepositoryIndexResponse.ModelIndex(
-                    name=model.name, version=str(model.version), state=model.state, reason=model.reason
-                )
-                for model in models
-                if model.state == "READY" or not request.ready
+                inference.RepositoryIndexResponse.ModelIndex(name=name, version=version, state=state, reason=reason)
+                for name, version, state, reason in self._repository.index()
+                if state == "READY" or not request.ready
             ]
         )
 

@@ -21,6 +21,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from inferd.errors import StartError
 from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Metrics
 from inferd.observe.scrape import ScrapeServer
+from tests.served import Served
 from tests.shelf import Shelf, ShelfModel
 
 LIMIT_S = 20
@@ -308,3 +309,15 @@ def test_nonsense_is_answered_and_forgotten() -> None:
                     continue
                 read_all(client)
         assert get(port)[0] == 200
+
+
+def test_a_real_server_is_scraped(served: Served) -> None:
+    host, _, port = served.metrics.rpartition(":")
+    text = get(int(port), host=host)[2].decode()
+    seen = {(sample.name, sample.labels.get("model")): sample.value for family in parse_text(text) for sample in family.samples}
+    assert seen["inferd_model_ready", "identity"] == 1
+    assert seen["nv_inference_request_success", "identity"] >= 0
+    assert seen["inferd_streams_opened_total", None] >= 0
+    assert f'transport="{served.transport}"' in text
+    assert not re.findall(r"^# HELP \S+ (The server's .*)$", text, re.MULTILINE), "every count of the server has a line in SERVER_METRICS"
+    assert list(parse_openmetrics(get(int(port), host=host, Accept="application/openmetrics-text; version=1.0.0")[2].decode()))

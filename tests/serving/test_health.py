@@ -5,16 +5,20 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from pathlib import Path
 from typing import Any
 
 import grpc
 import grpc.aio
 import pytest
 
+from inferd.config import Settings
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
 from inferd.serving.health import MAX_NAME_CHARS, SERVICE, Health
+from inferd.serving.server import Server
 from tests.edge import LIMIT_S, ask, channel_to
+from tests.served import Served
 from tests.shelf import Shelf, ShelfModel
 
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
@@ -220,3 +224,32 @@ async def test_a_watch_without_a_request_is_refused(world: World) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match="one HealthCheckRequest") as caught:
         await stream.read()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+# Over real models.
+
+
+async def test_real_models_are_serving(served: Served) -> None:
+    methods = World().health.methods()
+    async with grpc.aio.insecure_channel(served.address) as channel:
+        for service in ("", "inference.GRPCInferenceService", "identity", "identity/1", "versions", "versions/3"):
+            assert (await ask(channel, methods, CHECK, health.HealthCheckRequest(service=service))).status == SERVING
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await ask(channel, methods, CHECK, health.HealthCheckRequest(service="versions/2"))
+        assert caught.value.code() is grpc.StatusCode.NOT_FOUND
+
+
+@pytest.mark.parametrize("transport", ["native", "grpcio"])
+async def test_a_stopping_server_tells_its_watchers(transport: str, model_files: Path) -> None:
+    server = Server(Settings(models=(str(model_files / "identity"),), transport=transport, grpc_port=0, metrics_port=-1))
+    addresses = await server.start()
+    try:
+        async with grpc.aio.insecure_channel(str(addresses["grpc"])) as channel:
+            watch = Watch(channel.unary_stream(WATCH)(b""))
+            assert await watch.next() == SERVING
+            stopping = asyncio.ensure_future(server.stop())
+            assert await watch.next() == NOT_SERVING
+            assert await watch.next() is None
+            await asyncio.wait_for(stopping, LIMIT_S)
+    finally:
+        await server.stop()

@@ -2,17 +2,25 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
+from contextlib import suppress
 from typing import Any
 
+import numpy as np
 import pytest
 import tritonclient.grpc.aio as triton
+from google.protobuf.message import DecodeError
+from hypothesis import example, given
+from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
 from inferd._core.histogram import Statistics
+from inferd.errors import RequestError
 from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import EXTENSIONS, SERVICE, Inspection
 from tests.edge import serving
+from tests.served import Served
 from tests.shelf import Shelf, ShelfModel, model_config
 
 
@@ -203,3 +211,67 @@ async def test_methods_that_are_not_built_say_what_to_use_instead(world: World) 
         status, message = await status_of(call)
         assert status == "StatusCode.UNIMPLEMENTED"
         assert "not built into this server: " in message
+
+
+@given(st.binary(max_size=40), st.sampled_from(sorted(World().inspection.methods())))
+@example(b"\n\x01m\x12\x03\xc2\xb2x", f"/{SERVICE}/ModelStatistics")
+@example(b"\n\x01m\x12\x02\xc2\xb2", f"/{SERVICE}/ModelStatistics")  # a digit, says str.isdigit, that int refuses
+@example(b"\n\x01m\x12\x28" + b"9" * 40, f"/{SERVICE}/ModelStatistics")
+def test_any_bytes_are_answered_or_refused(content: bytes, name: str) -> None:
+    method = World().inspection.methods()[name]
+    try:
+        request = method.request_type.FromString(content)
+    except DecodeError:
+        return  # the transports' part
+    with suppress(RequestError):
+        assert isinstance(asyncio.run(method.handler(request)), method.response_type)
+
+
+# Over real models.
+
+
+async def test_real_models_tell_their_contract(served: Served) -> None:
+    async with triton.InferenceServerClient(served.address) as client:
+        metadata = await client.get_model_metadata("identity")
+        assert list(metadata.versions) == ["1"]
+        [tensor] = metadata.inputs
+        assert (tensor.datatype, list(tensor.shape)) == ("FP32", [-1, 16])
+        config = (await client.get_model_config("identity")).config
+        assert (config.name, config.max_batch_size > 0) == ("identity", True)
+        assert [(entry.name, list(entry.dims)) for entry in config.input] == [(tensor.name, [16])]
+        assert list((await client.get_model_metadata("versions")).versions) == ["1", "3"]
+        assert await client.is_model_ready("versions", "3")
+        assert not await client.is_model_ready("versions", "2")
+        states = {(entry.name, entry.version): entry.state for entry in (await client.get_model_repository_index()).models}
+        assert states["identity", "1"] == states["versions", "1"] == states["versions", "3"] == "READY"
+
+
+async def test_real_statistics_grow_with_each_request(served: Served) -> None:
+    async with triton.InferenceServerClient(served.address) as client:
+        metadata = await client.get_model_metadata("identity")
+
+        async def statistics() -> Any:
+            return (await client.get_inference_statistics("identity")).model_stats[0]
+
+        async def infer(rows: int) -> None:
+            tensor = triton.InferInput(metadata.inputs[0].name, [rows, 16], "FP32")
+            tensor.set_data_from_numpy(np.ones((rows, 16), np.float32))
+            await client.infer("identity", [tensor])
+
+        before = await statistics()
+        await infer(3)
+        await infer(2)
+        with pytest.raises(InferenceServerException):
+            await infer(0)
+        after = await statistics()
+    assert after.inference_count - before.inference_count == 5
+    assert after.execution_count - before.execution_count == 2
+    for stage in ("success", "queue", "compute_input", "compute_infer", "compute_output"):
+        grown, was = getattr(after.inference_stats, stage), getattr(before.inference_stats, stage)
+        assert grown.count - was.count == 2
+        assert grown.ns > was.ns
+    assert after.inference_stats.fail.count - before.inference_stats.fail.count == 1
+    runs = {batch.batch_size: batch.compute_infer.count for batch in after.batch_stats}
+    was_runs = {batch.batch_size: batch.compute_infer.count for batch in before.batch_stats}
+    assert [runs[rows] - was_runs.get(rows, 0) for rows in (2, 3)] == [1, 1]
+    assert after.last_inference >= before.last_inference > 0 or before.last_inference == 0
