@@ -18,12 +18,12 @@ fi
 
 for version in "${versions[@]}"; do
     "${PYTHON:-python3}" -m venv "$folder/venv"
-    "$folder/venv/bin/pip" --quiet --disable-pip-version-check install "protobuf==$version" numpy grpcio pytest pytest-asyncio pytest-timeout hypothesis
+    "$folder/venv/bin/pip" --quiet --disable-pip-version-check install "protobuf==$version" ml-dtypes numpy grpcio pytest pytest-asyncio pytest-timeout hypothesis
     for implementation in upb python; do
         echo "protobuf $version, implementation $implementation"
         PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=$implementation PYTHONPATH="$root:$root/clients/python" \
             "$folder/venv/bin/python" -m pytest --rootdir "$root" -c "$root/pyproject.toml" -o addopts= -p no:cacheprovider \
-            --import-mode=importlib -q "$root/tests/protocol/test_messages.py" "$root/tests/clients/python"
+            --import-mode=importlib -q "$root/tests/protocol/test_protocol.py" "$root/tests/clients/python"
     done
     rm -rf "$folder/venv"
 done

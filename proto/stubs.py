@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import builtins
 import keyword
 import re
 import textwrap
@@ -97,7 +96,6 @@ def _head(purpose: str, body: Sequence[str], names: _Names) -> list[str]:
     lines = [f'"""{purpose} Written by `make proto`: change proto/*.proto instead."""', ""]
     # The names are protobuf's, not ours, and a list of literals is easier to search than to wrap.
     excused = {
-        "A002": any(hasattr(builtins, word) for word in re.findall(r"^ +(\w+): .* = \.\.\.,$", "\n".join(body), re.MULTILINE)),
         "E501": any(len(line) > 140 for line in body),
         "N802": "HasField" in used,
     }

@@ -49,6 +49,7 @@ class EchoServer:
         self.request: Any = None                        # the last inference
         self.metadata_calls = 0
         self.datatype = "FP32"                          # of the only input in the metadata, "x"
+        self.arrived = threading.Event()                # a caller of `slow` has come
         self.cancelled = threading.Event()              # a caller of `slow` has gone
         self.typed: list[Any] = []                      # what `typed` answers in the only output's contents
         self.server = grpc.server(ThreadPoolExecutor(4))
@@ -88,6 +89,7 @@ class EchoServer:
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full: ümlaut")
             case "slow":
                 context.add_callback(self.cancelled.set)
+                self.arrived.set()
                 self.cancelled.wait(30)
             case "garbled":
                 return b"\x0a\xff"

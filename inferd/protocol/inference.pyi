@@ -1,6 +1,6 @@
 """The messages and enums of package inference. Written by `make proto`: change proto/*.proto instead."""
 
-# ruff: noqa: A002, E501, N802
+# ruff: noqa: E501, N802
 
 from collections.abc import Iterable, Mapping
 from typing import Literal, NewType, final
