@@ -15,6 +15,11 @@ from inferd._core.tensor import DATATYPES
 from inferd.errors import InvalidArgument
 
 
+def signature_specs(Signature signature not None):
+    """(inputs, outputs) of a signature, each a list of (name, datatype word, shape with the batch axis)."""
+    return list(signature.input_specs), list(signature.output_specs)
+
+
 cdef class LocalRequest(Request):
     """One inference over numpy arrays.
 

@@ -1,0 +1,242 @@
+"""The engine in your own program: no server, no network, the same models, batching and checks.
+
+    with Engine("models/") as engine:
+        answer = engine.infer("digits", {"image": array})          # a dict of arrays, by output name
+        answer = await engine.infer_async("digits", {"image": array})
+
+Requests from any number of threads and tasks share batches, as those of gRPC clients do. Never in here: transports, event loops
+of our own. numpy arrays go in and out; nothing that was passed in is kept or written to after the call.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import copy
+import time
+from collections.abc import Mapping, Sequence
+from concurrent.futures import Future
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import numpy as np
+
+from inferd._core.grpc import NO_DEADLINE, Call
+from inferd._core.local import LocalRequest
+from inferd._core.tensor import DATATYPES
+from inferd.engine.model_config import Defaults
+from inferd.engine.repository import Repository
+from inferd.errors import ConfigError, DeadlineExceeded, InvalidArgument, RequestError
+
+if TYPE_CHECKING:
+    from types import TracebackType
+
+    from numpy.typing import ArrayLike
+
+    from inferd._core.batcher import Batch
+    from inferd.engine.model import Model
+
+__all__ = ["Engine", "Metadata", "TensorMetadata"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+MAX_TIMEOUT_S = 1e9  # a timeout beyond this is none
+
+
+class TensorMetadata(NamedTuple):
+    """One input or output: its datatype's word, and its shape with the batch axis; -1 is any size."""
+
+    name: str
+    datatype: str
+    shape: tuple[int, ...]
+
+
+class Metadata(NamedTuple):
+    """What a model takes and gives. `version` is the one described, `versions` all that are ready."""
+
+    name: str
+    version: str
+    versions: tuple[str, ...]
+    inputs: tuple[TensorMetadata, ...]
+    outputs: tuple[TensorMetadata, ...]
+
+
+class LocalCall(Call):
+    """Who asked: a future that any thread may set."""
+
+    def __init__(self, deadline_ns: int) -> None:
+        super().__init__("", None, deadline_ns)
+        self.future: Future[dict[str, Array]] = Future()
+        self.future.set_running_or_notify_cancel()  # from here on only reply and fail end it
+
+    def reply(self, message: Any) -> None:
+        if self.finish():
+            self.future.set_result(message)
+
+    def fail(self, error: RequestError) -> None:
+        if self.finish():
+            self.future.set_exception(copy.copy(error))  # a failed batch gives all its calls one error; each raises its own
+
+
+class Engine:
+    """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
+
+    Options are the server settings of the same names: max_batch_size, max_queue_requests, providers, instances,
+    intra_op_threads, spinning. Raises ConfigError and StartError. Close it, or use it in a `with` statement.
+    """
+
+    def __init__(self, paths: str | Path | Sequence[str | Path], **options: Any) -> None:
+        known = tuple(name for name in Defaults.__slots__ if not name.startswith("inline"))
+        for option in options:
+            if option not in known:
+                raise ConfigError(f"Engine: unknown option {option!r}; options are {', '.join(known)}")
+        self._repository = Repository(Defaults(**options), deliver=_deliver)
+        self._repository.load(paths)
+
+    def infer(
+        self,
+        model: str | None,
+        inputs: Mapping[str, ArrayLike],
+        *,
+        outputs: Sequence[str] | None = None,
+        version: str | int = "",
+        timeout: float | None = None,
+    ) -> dict[str, Array]:
+        """Runs one request and waits for its answer: fresh arrays by output name.
+
+        model: its name; None where there is only one. inputs: what numpy makes arrays of, with the batch axis; numbers are converted to
+        the model's datatype where no value changes its kind or is cut off, text may be str or bytes. outputs: those that are wanted,
+        by default all. timeout: seconds. Raises InvalidArgument, NotFound, ResourceExhausted, DeadlineExceeded, Internal.
+        """
+        call = self._submit(model, inputs, outputs, version, timeout)
+        try:
+            return call.future.result(timeout)
+        except TimeoutError:
+            call.cancel()
+            raise _too_late(timeout) from None
+        except BaseException:
+            call.cancel()  # KeyboardInterrupt while waiting; nothing to do after an answer
+            raise
+
+    async def infer_async(
+        self,
+        model: str | None,
+        inputs: Mapping[str, ArrayLike],
+        *,
+        outputs: Sequence[str] | None = None,
+        version: str | int = "",
+        timeout: float | None = None,  # noqa: ASYNC109 - the same signature as infer
+    ) -> dict[str, Array]:
+        """The same without blocking the event loop. Cancelling the task cancels the request."""
+        call = self._submit(model, inputs, outputs, version, timeout)
+        try:
+            async with asyncio.timeout(timeout):
+                return await asyncio.wrap_future(call.future)
+        except TimeoutError:
+            raise _too_late(timeout) from None
+        finally:
+            call.cancel()  # does nothing after an answer
+
+    @property
+    def models(self) -> tuple[str, ...]:
+        """Names of the models, sorted."""
+        return tuple(sorted({model.name for model in self._repository.models()}))
+
+    def metadata(self, model: str | None = None, version: str | int = "") -> Metadata:
+        """What a model takes and gives. Raises NotFound, InvalidArgument."""
+        found = self._lookup(model, version)
+        assert found.signature is not None
+        versions = sorted(each.version for each in self._repository.models() if each.name == found.name and each.state == "READY")
+        return Metadata(
+            found.name,
+            str(found.version),
+            tuple(map(str, versions)),
+            tuple(TensorMetadata(*spec) for spec in found.signature.input_specs),
+            tuple(TensorMetadata(*spec) for spec in found.signature.output_specs),
+        )
+
+    def close(self) -> None:
+        """Ends all models; requests that wait are refused with Unavailable. Idempotent."""
+        self._repository.close()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self.close()
+
+    def _lookup(self, name: str | None, version: str | int) -> Model:
+        if name is None:
+            names = self.models
+            if len(names) != 1:
+                raise InvalidArgument(f"model: there are {len(names)} models, name one of {', '.join(names)}")
+            name = names[0]
+        return self._repository.lookup(name, str(version))
+
+    def _submit(
+        self,
+        name: str | None,
+        inputs: Mapping[str, ArrayLike],
+        outputs: Sequence[str] | None,
+        version: str | int,
+        timeout: float | None,
+    ) -> LocalCall:
+        model = self._lookup(name, version)
+        specs = {} if model.signature is None else {name: word for name, word, _ in model.signature.input_specs}
+        request = LocalRequest([_tensor(name, specs, value) for name, value in inputs.items()], outputs or ())
+        call = LocalCall(_deadline_ns(timeout))
+        call.request = request
+        model.check(request)
+        model.submit(request, call)
+        return call
+
+
+def _deliver(batch: Batch) -> None:
+    batch.deliver()
+
+
+def _deadline_ns(timeout_s: float | None) -> int:
+    if timeout_s is None or timeout_s > MAX_TIMEOUT_S:
+        return NO_DEADLINE
+    return time.monotonic_ns() + int(timeout_s * 1e9)
+
+
+def _too_late(timeout_s: float | None) -> DeadlineExceeded:
+    return DeadlineExceeded(f"no answer within the timeout of {timeout_s} s; allow more time, or send fewer rows")
+
+
+def _tensor(name: str, specs: Mapping[str, str], value: ArrayLike) -> tuple[str, str, Array]:
+    """(name, datatype word, array of its numpy type). Unknown names pass with a word of their own: check refuses them better."""
+    try:
+        array = np.asarray(value)
+    except ValueError:
+        raise InvalidArgument(f"input {name!r}: expected an array, got lists of unequal lengths") from None
+    word = specs.get(name)
+    if word is None:
+        return name, "BYTES", np.empty(0, dtype=object)
+    if word == "BYTES":
+        return name, word, _as_text(name, array)
+    if word == "BF16":
+        if array.dtype.name not in ("bfloat16", "uint16"):
+            raise InvalidArgument(f"input {name!r}: expected BF16 as ml_dtypes.bfloat16, or its bits as uint16, got {array.dtype}")
+        return name, word, array
+    return name, word, _as_number(name, word, array)
+
+
+def _as_text(name: str, array: Array) -> Array:
+    if array.dtype.kind not in "OUS":
+        raise InvalidArgument(f"input {name!r}: expected text (str or bytes), got {array.dtype}")
+    return array.astype(object)
+
+
+def _as_number(name: str, word: str, array: Array) -> Array:
+    """Converts only where every value stays what it is: 64-bit floats may become 32-bit ones, whole numbers that fit any integer."""
+    dtype: np.dtype[Any] = DATATYPES[word][2]
+    if array.dtype == dtype:
+        return array
+    integers = array.dtype.kind in "iu" and dtype.kind in "iu"
+    if integers and array.size:
+        limits = np.iinfo(dtype)
+        if int(array.min()) < limits.min or int(array.max()) > limits.max:
+            raise InvalidArgument(f"input {name!r}: a value from {array.min()} to {array.max()} does not fit {word}")
+    if not integers and (array.dtype.hasobject or not np.can_cast(array.dtype, dtype, "same_kind")):
+        raise InvalidArgument(f"input {name!r}: expected {word} ({dtype}), got {array.dtype}; convert it with astype({str(dtype)!r})")
+    return array.astype(dtype)

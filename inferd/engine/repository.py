@@ -1,0 +1,335 @@
+"""The models that are served: finds them on disk, loads them, and finds them again by name and version for every request.
+
+A path is an .onnx file, one model's folder, or a repository of such folders as Triton lays them out:
+
+    digits.onnx                          the model "digits", version 1
+    digits/model.onnx                    the same
+    digits/1/model.onnx, digits/2/...    numbered versions, beside digits/config.pbtxt or config.toml if there is one
+    models/digits/..., models/other/...  a repository; models/third.onnx may lie in it, too
+
+Loading is strict: unless every version that the version policy selects is loaded and warm, nothing is served, and the
+error names every failure. Every change of state happens on one thread at a time: the loader's before the server is ready,
+the loop's after. Never in here: requests, formats of configurations, onnxruntime itself.
+"""
+
+from __future__ import annotations
+
+import logging
+import re
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from inferd.engine import model_config
+from inferd.engine.backend import OnnxModel
+from inferd.engine.model import Model
+from inferd.engine.model_config import Defaults, Written
+from inferd.engine.planner import Host, Plan, plan
+from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
+
+if TYPE_CHECKING:
+    from inferd._core.batcher import Batch
+
+__all__ = ["IndexEntry", "Repository"]
+
+log = logging.getLogger("inferd.engine")
+
+SHOWN_NAMES = 16  # models that one error message lists
+SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
+MAX_VERSION = (1 << 63) - 1
+
+
+class IndexEntry(NamedTuple):
+    """One version as RepositoryIndex shows it."""
+
+    name: str
+    version: str
+    state: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version."""
+
+    name: str
+    folder: Path | None
+    files: dict[int, Path]
+
+
+class Repository:
+    """All models of one server or embedded engine.
+
+    `settings` has the fields of model_config.Defaults, or some of them. `schedule` and `deliver` are passed to each Model.
+    """
+
+    def __init__(
+        self,
+        settings: Any = None,
+        *,
+        schedule: Callable[[Callable[[], None]], object] | None = None,
+        deliver: Callable[[Batch], None],
+        host: Host | None = None,
+    ) -> None:
+        self._defaults = Defaults.of(settings)
+        self._schedule = schedule
+        self._deliver = deliver
+        self._host = host
+        self._models: list[Model] = []
+        self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests; version '' is the newest
+
+    # ---- every request ----
+
+    def lookup(self, name: str, version: str) -> Model:
+        """The model of that name; '' is its newest version that is ready. Raises NotFound, InvalidArgument, Unavailable."""
+        model = self._ready.get((name, version))
+        if model is None:
+            return self._find(name, version)
+        return model
+
+    def _find(self, name: str, version: str) -> Model:
+        """The rare cases: an unusual spelling of the version, or the error that says what there is."""
+        if version and not (re.fullmatch("[0-9]{1,19}", version, re.ASCII) and 1 <= int(version) <= MAX_VERSION):
+            raise InvalidArgument(f"model_version: expected a number from 1, or nothing for the newest, got {_shown(version)}")
+        spelled = str(int(version)) if version else ""
+        if spelled != version and (name, spelled) in self._ready:
+            return self._ready[name, spelled]
+        raise self._missing(name, spelled)
+
+    def _missing(self, name: str, version: str) -> RequestError:
+        versions = {model.version: model for model in self._models if model.name == name}
+        if not versions:
+            names = sorted({model.name for model in self._models})
+            more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
+            there = ", ".join(map(repr, names[:SHOWN_NAMES])) + more
+            return NotFound(f"model_name: there is no model {_shown(name)}; there is {there or 'none'}")
+        if version and int(version) not in versions:
+            there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
+            return NotFound(f"model_version: model '{name}' has no version {version}; it has {there}, and no version means the newest")
+        model = versions[int(version) if version else max(versions)]
+        return Unavailable(f"model '{name}' version {model.version} is {model.state} and takes no requests now; retry later")
+
+    # ---- what there is ----
+
+    def models(self) -> list[Model]:
+        """Every version, in the order of loading."""
+        return list(self._models)
+
+    def index(self) -> list[IndexEntry]:
+        """Every version with its state, by name and version."""
+        entries = sorted(self._models, key=lambda model: (model.name, model.version))
+        return [IndexEntry(model.name, str(model.version), model.state, model.reason) for model in entries]
+
+    # ---- life ----
+
+    def load(self, paths: str | Path | Sequence[str | Path]) -> None:
+        """Finds, loads, warms and starts all models below `paths`. Call once.
+
+        Raises ConfigError or StartError that names every failure; nothing is left running then.
+        """
+        places = _places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
+        host = self._host or Host.detect()
+        loaded: list[Model] = []
+        failures: list[InferdError] = []
+        for place in places:
+            try:
+                for model in self._load_place(place, host, len(places)):
+                    loaded.append(model)  # noqa: PERF402 - what is loaded when one fails must be known, to be closed
+            except (ConfigError, StartError) as error:
+                failures.append(error)
+        if failures:
+            for model in loaded:
+                model.close()
+            raise _joined(failures, len(places))
+        for model in loaded:
+            model.start()
+        self._models = loaded
+        self._list_ready()
+
+    def _load_place(self, place: Place, host: Host, count: int) -> Iterator[Model]:
+        written = model_config.read_model_config(place.folder, place.name)
+        defaults = self._defaults
+        chosen = plan(
+            host,
+            count,
+            instances=model_config.wanted_instances(written, defaults),
+            intra_op_threads=model_config.wanted_threads(written, defaults),
+            spinning=model_config.wants_spinning(written, defaults),
+            gpu=model_config.on_gpu(written, defaults),
+        )
+        _check_labels(written, place)
+        for version, file in _selected(written, place):
+            yield self._load_version(place, written, chosen, version, file)
+
+    def _load_version(self, place: Place, written: Written, chosen: Plan, version: int, file: Path) -> Model:
+        started_s = time.monotonic()
+        config = model_config.settle(written, place.name, self._defaults, chosen)
+        options = model_config.session_options(written, config, self._defaults)
+        onnx = OnnxModel.load(file, options, name=place.name)
+        batching = model_config.complete(written, config, onnx.graph, self._defaults)
+        signature = model_config.signature_of(config, onnx.graph, version)
+        model = Model(
+            place.name,
+            version,
+            config,
+            signature,
+            [onnx.backend(signature) for _ in range(chosen.instances)],
+            schedule=self._schedule,
+            deliver=self._deliver,
+            plan_reason=chosen.reason,
+        )
+        try:
+            model.warm_up()
+        except BaseException:
+            model.close()
+            raise
+        log.info(
+            "model '%s' version %d: loaded and warm in %.2f s on %s; %s; %s",
+            place.name,
+            version,
+            time.monotonic() - started_s,
+            onnx.providers[0],
+            batching,
+            chosen.reason,
+        )
+        return model
+
+    def _list_ready(self) -> None:
+        """Makes the table that lookup reads: one assignment, so that a reader sees the old or the new one."""
+        ready: dict[tuple[str, str], Model] = {}
+        for model in sorted(self._models, key=lambda model: model.version):
+            if model.state == "READY":
+                ready[model.name, str(model.version)] = ready[model.name, ""] = model
+        self._ready = ready
+
+    def expire(self, now_ns: int) -> None:
+        """Lets every model answer requests whose time ran out. Some times a second, on the loop."""
+        for model in self._models:
+            model.expire(now_ns)
+
+    def drain(self, timeout_s: float) -> bool:
+        """No model takes anything new; waits until what is queued has run. False: that took longer than `timeout_s`."""
+        self._ready = {}
+        until_s = time.monotonic() + timeout_s
+        drained = [model.drain(max(until_s - time.monotonic(), 0.0)) for model in self._models]
+        return all(drained)
+
+    def close(self) -> None:
+        """Ends every model: what runs is ended, what waits is refused. Idempotent."""
+        self._ready = {}
+        for model in self._models:
+            model.close()
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Models on disk
+
+
+def _places(paths: Sequence[Path]) -> list[Place]:
+    if not paths:
+        raise ConfigError("models: no path was given; name a .onnx file, a model's folder or a repository")
+    places: dict[str, Place] = {}
+    for path in paths:
+        for place in _places_in(path):
+            if place.name in places:
+                raise ConfigError(f"models: there are two models named {place.name!r}: rename one of the files or folders")
+            places[place.name] = place
+    return list(places.values())
+
+
+def _places_in(path: Path) -> list[Place]:
+    try:
+        if path.is_file():
+            return [_single_file(path)]
+        if not path.is_dir():
+            raise ConfigError(f"models: there is no file or folder {str(path)!r}; name a .onnx file, a model's folder or a repository")
+        if (place := _model_folder(path.resolve())) is not None:
+            return [place]
+        found = [place for entry in sorted(path.iterdir()) if (place := _entry(entry)) is not None]
+    except OSError as error:
+        raise ConfigError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
+    if not found:
+        raise ConfigError(
+            f"models: nothing to serve in {str(path)!r}; expected name.onnx, model.onnx, 1/model.onnx or name/1/model.onnx in it"
+        )
+    return found
+
+
+def _single_file(path: Path) -> Place:
+    if path.suffix != ".onnx":
+        raise ConfigError(f"models: {str(path)!r} is not an .onnx file; name a .onnx file, a model's folder or a repository")
+    return Place(path.stem, None, {1: path})
+
+
+def _entry(path: Path) -> Place | None:
+    """One entry of a repository; None for what is no model: hidden files, scripts, folders without models."""
+    if path.name.startswith((".", "_")):
+        return None
+    if path.is_file():
+        return _single_file(path) if path.suffix == ".onnx" else None
+    place = _model_folder(path)
+    if place is None and any(path.glob("*.onnx")):
+        raise ConfigError(f"models: folder {path.name!r} holds .onnx files, but none named model.onnx or 1/model.onnx: rename it")
+    return place
+
+
+def _model_folder(path: Path) -> Place | None:
+    """A folder as one model; None if it has neither a configuration, nor version folders, nor a model.onnx."""
+    versions = {
+        int(entry.name): entry for entry in path.iterdir() if re.fullmatch("[1-9][0-9]{0,18}", entry.name, re.ASCII) and entry.is_dir()
+    }
+    if not versions and (path / "model.onnx").is_file():
+        versions = {1: path}
+    configured = any((path / name).is_file() for name in model_config.CONFIG_FILES)
+    return Place(path.name, path, versions) if versions or configured else None
+
+
+def _selected(written: Written, place: Place) -> list[tuple[int, Path]]:
+    """(version, model file) of what the version policy selects, oldest first."""
+    if not place.files:
+        raise ConfigError(f"model {place.name!r} has no version folder; put the model at {place.name}/1/model.onnx")
+    policy = written.config.version_policy
+    there = sorted(version for version in place.files if version <= MAX_VERSION)
+    if policy.HasField("specific"):
+        missing = sorted(set(policy.specific.versions) - set(there))
+        if missing:
+            raise ConfigError(f"{written.where}: version_policy.specific names {missing}, and there is {there}")
+        there = sorted(set(policy.specific.versions))
+    elif not policy.HasField("all"):
+        there = there[-(policy.latest.num_versions or 1) :]
+    return [(version, _file_of(written, place, version)) for version in there]
+
+
+def _file_of(written: Written, place: Place, version: int) -> Path:
+    path = place.files[version]
+    if place.folder is None:
+        return path
+    name = written.config.default_model_filename or "model.onnx"
+    if Path(name).is_absolute() or ".." in Path(name).parts:
+        raise ConfigError(f"{written.where}: default_model_filename is {name!r}; it must lie in the version's folder")
+    if not (path / name).is_file():
+        here = sorted(entry.name for entry in path.glob("*.onnx"))
+        there = f"; there is {', '.join(here)}: rename it, or set default_model_filename" if here else ""
+        raise ConfigError(f"model {place.name!r} version {version}: there is no file {name!r} in its folder{there}")
+    return path / name
+
+
+def _check_labels(written: Written, place: Place) -> None:
+    for output in written.config.output:
+        name = output.label_filename
+        if name and (place.folder is None or not (place.folder / name).is_file()):
+            raise ConfigError(f"{written.where}: output {output.name!r}: label_filename {name!r} is not in the model's folder")
+
+
+def _joined(failures: Sequence[InferdError], count: int) -> InferdError:
+    """One error for all: a wrong configuration weighs more than a machine that says no."""
+    if len(failures) == 1:
+        return failures[0]
+    text = f"{len(failures)} of {count} models cannot be served:" + "".join(f"\n  - {failure}" for failure in failures)
+    return ConfigError(text) if any(isinstance(failure, ConfigError) for failure in failures) else StartError(text)
+
+
+def _shown(text: str) -> str:
+    return repr(text if len(text) <= SHOWN_CHARACTERS else text[:SHOWN_CHARACTERS] + "...")
