@@ -126,7 +126,11 @@ class Metrics(Collector):
 
     def _server_families(self) -> Iterator[Metric]:
         yield InfoMetricFamily("inferd_build", "What this server is.", self._build)
-        refusals = CounterMetricFamily("inferd_server_refusals", "RPCs refused before they reached a model's queue.", labels=["reason"])
+        refusals = CounterMetricFamily(
+            "inferd_server_refusals",
+            "RPCs refused when they came in, by reason; inferd_refusals_total has those for a known model, too.",
+            labels=["reason"],
+        )
         for key, value in sorted(self._server_counters().items()):
             if reason := REFUSALS.fullmatch(key):
                 refusals.add_metric([reason[1]], value)

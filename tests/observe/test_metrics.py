@@ -4,23 +4,21 @@ from __future__ import annotations
 
 import gzip
 import http.client
+import itertools
 import re
 import shutil
-import socket
 import subprocess
 import threading
-import time
 from collections.abc import Callable, Iterator
 from contextlib import closing, contextmanager
-from typing import Any
 
 import pytest
+from prometheus_client import Metric
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from inferd.errors import StartError
 from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Metrics
-from inferd.observe.scrape import ScrapeServer
 from tests.served import Served
 from tests.shelf import Shelf, ShelfModel
 
@@ -210,105 +208,42 @@ def test_a_collector_that_fails_says_nothing_of_why(caplog: pytest.LogCaptureFix
     assert "secret" in caplog.text
 
 
-# The server itself, with an app that can be held up.
+def test_a_scrape_during_traffic_is_consistent() -> None:
+    """Buckets rise to the count, and no sample is lost, while another thread answers requests."""
+    model, stop = ShelfModel(), threading.Event()
 
+    def traffic() -> None:
+        for duration_ns in itertools.cycle((1_000, 30_000, 2_000_000, 40_000_000, 20_000_000_000)):
+            model.statistics.add_request(1, *[duration_ns] * 6)
+            model.statistics.add_run(1, duration_ns, duration_ns, duration_ns)
+            if stop.is_set():
+                return
 
-class Gate:
-    """A WSGI app that says when it was entered and answers when it is let through."""
-
-    def __init__(self) -> None:
-        self.entered = threading.Semaphore(0)
-        self.passed = threading.Semaphore(0)
-
-    def __call__(self, environ: Any, start_response: Any) -> list[bytes]:
-        self.entered.release()
-        assert self.passed.acquire(timeout=LIMIT_S)
-        start_response("200 OK", [])
-        return [b"through"]
-
-
-@contextmanager
-def scrape_server(app: Any, **limits: Any) -> Iterator[ScrapeServer]:
-    server = ScrapeServer("127.0.0.1", 0, app, **limits)
-    server.start()
+    metrics = metrics_of(model)
+    thread = threading.Thread(target=traffic)
+    thread.start()
     try:
-        yield server
+        for _ in range(50):
+            for family in metrics.collect():
+                if family.type == "histogram":
+                    check_histogram(family)
     finally:
-        server.close()
+        stop.set()
+        thread.join()
 
 
-def connect(server: ScrapeServer, sent: bytes) -> socket.socket:
-    client = socket.create_connection(("127.0.0.1", server.server_port), timeout=LIMIT_S)
-    client.sendall(sent)
-    return client
-
-
-def read_all(client: socket.socket) -> bytes:
-    """Until the server ends the connection, in whichever way."""
-    parts = []
-    try:
-        while part := client.recv(65536):
-            parts.append(part)
-    except ConnectionResetError:
-        pass
-    return b"".join(parts)
-
-
-def test_too_many_scrapes_at_once_are_told_so() -> None:
-    gate = Gate()
-    with scrape_server(gate, max_connections=2) as server:
-        waiting = [connect(server, b"GET / HTTP/1.0\r\n\r\n") for _ in range(2)]
-        for _ in waiting:
-            assert gate.entered.acquire(timeout=LIMIT_S)
-        with closing(connect(server, b"")) as third:
-            assert read_all(third).startswith(b"HTTP/1.0 503")
-        assert server.connections == 2
-        for client in waiting:
-            gate.passed.release()
-            with closing(client):
-                pass
-    assert server.connections == 0
-
-
-def endless(environ: Any, start_response: Any) -> list[bytes]:
-    start_response("200 OK", [])
-    return [bytes(1 << 20)] * 64  # more than the sockets hold
-
-
-@pytest.mark.parametrize("sent", [b"", b"GET / HT", b"GET / HTTP/1.0\r\nslow: ", b"GET / HTTP/1.0\r\n\r\n"])
-def test_a_client_that_writes_or_reads_too_slowly_is_broken_off(sent: bytes) -> None:
-    with scrape_server(endless, timeout_s=0.2) as server, closing(connect(server, sent)):
-        wait_until(lambda: server.connections == 1)
-        wait_until(lambda: server.connections == 0)
-
-
-def test_close_breaks_off_what_is_open() -> None:
-    server = ScrapeServer("127.0.0.1", 0, endless)
-    server.start()
-    with closing(connect(server, b"GET /")) as client:
-        wait_until(lambda: server.connections == 1)
-        server.close()
-        read_all(client)
-    assert server.connections == 0
-
-
-def wait_until(condition: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < end
-        time.sleep(0.001)
-
-
-def test_nonsense_is_answered_and_forgotten() -> None:
-    with serving(metrics_of()) as port:
-        for nonsense in (b"\x00\xff\r\n\r\n", b"GET\r\n\r\n", b"A" * 70_000 + b"\r\n\r\n", b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"):
-            with closing(socket.create_connection(("127.0.0.1", port), timeout=LIMIT_S)) as client:
-                try:
-                    client.sendall(nonsense)
-                except (BrokenPipeError, ConnectionResetError):
-                    continue
-                read_all(client)
-        assert get(port)[0] == 200
+def check_histogram(family: Metric) -> None:
+    series: dict[tuple[str, ...], list[float]] = {}
+    counts: dict[tuple[str, ...], float] = {}
+    for sample in family.samples:
+        key = tuple(value for label, value in sorted(sample.labels.items()) if label != "le")
+        if sample.name.endswith("_bucket"):
+            series.setdefault(key, []).append(sample.value)
+        elif sample.name.endswith("_count"):
+            counts[key] = sample.value
+    for key, values in series.items():
+        assert values == sorted(values)
+        assert values[-1] == counts[key]
 
 
 def test_a_real_server_is_scraped(served: Served) -> None:
