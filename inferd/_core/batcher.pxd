@@ -126,6 +126,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef pthread_cond_t ready           # signalled when a batch may be due
     cdef int waiting                    # threads in take that sleep
     cdef bint woken                     # one of them has been signalled and has not looked yet
+    cdef int64_t alarm_ns               # a sleeper wakes by itself then, or earlier; INT64_MAX: none does
     cdef readonly int leaving           # threads in take that `dismiss` sends away once nothing waits
     cdef readonly bint closed
     cdef readonly uint64_t expired      # requests whose time ran out before they ran

@@ -127,7 +127,7 @@ cdef class Request:
 @cython.final
 @cython.freelist(8)
 cdef class Batch:
-    """Requests that run together: gather, encode or fail, deliver. Made by a Batcher."""
+    """Requests that run together: gather, encode or fail, deliver. Made by a Batcher; must be delivered, whatever happens."""
 
     cpdef tuple input_shape(self, int index):
         """Shape of input `index` of the run: (rows, dims...) with a batch axis, else the request's own shape."""
@@ -340,6 +340,7 @@ cdef int64_t after(int64_t time_ns, int64_t duration_ns) noexcept nogil:
 
 
 @cython.final
+@cython.no_gc                       # its dict holds integers; __dealloc__ needs it
 cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
@@ -366,6 +367,7 @@ cdef class BatchQueue:
     def __cinit__(self, int64_t max_rows=1, *, int64_t max_delay_ns=0, preferred_rows=(), int64_t max_queue_requests=4096,
                   int64_t max_queue_bytes=0, int priority_levels=0, uint32_t default_priority=0, queue_policies=()):
         cdef int64_t rows
+        self.entries = {}
         self.level_count = max(priority_levels, 1)
         if min(max_rows, max_queue_requests) < 1 or min(max_delay_ns, max_queue_bytes, priority_levels) < 0:
             raise ValueError("expected max_rows and max_queue_requests of 1 or more, all else 0 or more")
@@ -380,7 +382,6 @@ cdef class BatchQueue:
         self.default_level = max(default_priority, 1)
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
         self.next_deadline_ns = INT64_MAX
-        self.entries = {}
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
         if self.levels == NULL:
             raise MemoryError
@@ -628,7 +629,6 @@ cdef class Batcher:
 
     def __cinit__(self, int64_t max_rows, Statistics statistics not None, *, str name not None="", **policy):
         cdef pthread_condattr_t attributes
-        self.queue = BatchQueue(max_rows, **policy)
         self.statistics = statistics
         self.name = name or "(unnamed)"
         pthread_condattr_init(&attributes)
@@ -636,14 +636,19 @@ cdef class Batcher:
         if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.ready, &attributes) != 0:
             raise MemoryError
         pthread_condattr_destroy(&attributes)
+        self.alarm_ns = INT64_MAX
+        self.queue = BatchQueue(max_rows, **policy)
 
     def __dealloc__(self):
-        cdef Entry *entry = self.queue.first_from(0)
+        cdef Entry *entry = self.queue.first_from(0) if self.queue is not None else NULL
         cdef Entry *following
+        cdef Request request
         while entry != NULL:                # nobody will take these
             following = self.queue.following(entry)
             self.queue.remove(entry)
-            release(entry, <Request>entry.owner)
+            request = <Request>entry.owner
+            release(entry, request)
+            request.call = None             # a call and its request refer to each other, and calls are not seen by the collector
             entry = following
         pthread_cond_destroy(&self.ready)
         pthread_mutex_destroy(&self.mutex)
@@ -655,8 +660,13 @@ cdef class Batcher:
                 pthread_mutex_lock(&self.mutex)
 
     cdef inline bint wakes(self, int64_t now_ns) noexcept nogil:
-        """Under the mutex: whether to signal a sleeper, once the mutex is free again."""
-        if self.waiting == 0 or self.woken or self.queue.due(now_ns) > now_ns:
+        """Under the mutex: whether to signal a sleeper, once the mutex is free again: something is due, or will be before any
+        sleeper's own time is up."""
+        cdef int64_t due_ns
+        if self.waiting == 0 or self.woken:
+            return False
+        due_ns = self.queue.due(now_ns)
+        if due_ns > now_ns and due_ns >= self.alarm_ns:
             return False
         self.woken = True
         return True
@@ -739,6 +749,7 @@ cdef class Batcher:
             if due_ns <= now_ns or self.closed:
                 break
             self.waiting += 1
+            self.alarm_ns = min(self.alarm_ns, due_ns)
             if due_ns == INT64_MAX:
                 pthread_cond_wait(&self.ready, &self.mutex)
             else:
@@ -747,6 +758,7 @@ cdef class Batcher:
                 pthread_cond_timedwait(&self.ready, &self.mutex, &until)
             self.waiting -= 1
             self.woken = False
+            self.alarm_ns = INT64_MAX       # may forget another sleeper's: then one signal too many is sent
         pthread_mutex_unlock(&self.mutex)
         return more
 

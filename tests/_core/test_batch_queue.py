@@ -1,0 +1,352 @@
+"""The batching policy with integers, against a plain Python version of what BatchQueue's docstring promises."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from inferd._core.batcher import BatchQueue
+
+SCAN_LIMIT = 1024
+
+
+@dataclass
+class Waiting:
+    id: int
+    rows: int
+    key: int
+    deadline_ns: float
+    priority: int
+    queued_ns: int
+    nbytes: int
+
+
+@dataclass
+class PlainQueue:
+    """The oracle: one list, in the order that requests are looked at."""
+
+    max_rows: int
+    max_delay_ns: int = 0
+    preferred_rows: tuple[int, ...] = ()
+    max_queue_requests: int = 4096
+    max_queue_bytes: int = 0
+    priority_levels: int = 0
+    default_priority: int = 0
+    queue_policies: tuple[tuple[int, int, bool], ...] = ()
+    waiting: list[Waiting] = field(default_factory=list)
+    last_id: int = 0
+
+    def push(self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int) -> int | str:
+        levels = max(self.priority_levels, 1)
+        if not 1 <= priority <= levels:
+            priority = max(self.default_priority, 1)
+        limit, timeout, override = self.queue_policies[priority - 1] if priority <= len(self.queue_policies) else (0, 0, False)
+        if len(self.waiting) >= self.max_queue_requests:
+            return "queue"
+        if self.max_queue_bytes and self.waiting and self.nbytes + nbytes > self.max_queue_bytes:
+            return "bytes"
+        if limit and sum(entry.priority == priority for entry in self.waiting) >= limit:
+            return "level"
+        if override and timeout_ns and (not timeout or timeout_ns < timeout):
+            timeout = timeout_ns
+        deadline = min(float("inf") if deadline_ns is None else deadline_ns, now_ns + timeout if timeout else float("inf"))
+        self.last_id += 1
+        self.waiting.append(Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes))
+        self.waiting.sort(key=lambda entry: entry.priority)  # stable: in order of arrival within a level
+        return self.last_id
+
+    @property
+    def nbytes(self) -> int:
+        return sum(entry.nbytes for entry in self.waiting)
+
+    def expire(self, now_ns: int) -> list[int]:
+        expired = [entry.id for entry in self.waiting if entry.deadline_ns <= now_ns]
+        self.waiting = [entry for entry in self.waiting if entry.deadline_ns > now_ns]
+        return expired
+
+    def batch(self, now_ns: int) -> tuple[list[Waiting], float]:
+        """The head's batch as it is now, and when it is due."""
+        if not self.waiting:
+            return [], float("inf")
+        batch: list[Waiting] = []
+        preferred: list[Waiting] = []
+        seen: list[Waiting] = []
+        rows, full = 0, False
+        for entry in self.waiting[:SCAN_LIMIT]:
+            if entry.key == self.waiting[0].key:
+                if batch and rows + entry.rows > self.max_rows:
+                    full = True
+                    break
+                batch.append(entry)
+                rows += entry.rows
+                if rows in self.preferred_rows:
+                    preferred = batch.copy()
+            seen.append(entry)
+            if rows >= self.max_rows:
+                full = True
+                break
+        until_ns = min(entry.queued_ns for entry in batch) + self.max_delay_ns
+        waited = now_ns >= until_ns or min(entry.deadline_ns for entry in seen) <= until_ns
+        if self.max_delay_ns == 0 or waited:
+            return batch, now_ns
+        if preferred:
+            return preferred, now_ns
+        if full or rows >= max(self.preferred_rows, default=self.max_rows):
+            return batch, now_ns
+        return batch, until_ns
+
+    def take(self, now_ns: int) -> tuple[list[int], list[int]]:
+        expired = self.expire(now_ns)
+        batch, due_ns = self.batch(now_ns)
+        if due_ns > now_ns:
+            return [], expired
+        ids = [entry.id for entry in batch]
+        self.waiting = [entry for entry in self.waiting if entry.id not in ids]
+        return ids, expired
+
+
+@st.composite
+def policies(draw: st.DrawFn) -> dict[str, Any]:
+    levels = draw(st.integers(0, 3))
+    max_rows = draw(st.integers(1, 12))
+    policy = st.tuples(st.sampled_from([0, 0, 1, 4]), st.sampled_from([0, 0, 7, 40]), st.booleans())
+    return {
+        "max_rows": max_rows,
+        "max_delay_ns": draw(st.sampled_from([0, 0, 5, 30])),
+        "preferred_rows": tuple(draw(st.lists(st.integers(1, max_rows), max_size=3))),
+        "max_queue_requests": draw(st.sampled_from([1, 5, 4096])),
+        "max_queue_bytes": draw(st.sampled_from([0, 0, 60])),
+        "priority_levels": levels,
+        "default_priority": draw(st.integers(1, levels)) if levels else 0,
+        "queue_policies": tuple(draw(st.lists(policy, max_size=max(levels, 1)))),
+    }
+
+
+PUSH = st.tuples(
+    st.just("push"),
+    st.integers(1, 14),  # rows, sometimes more than max_rows
+    st.integers(0, 2),  # shape key
+    st.one_of(st.none(), st.integers(-5, 40)),  # deadline from now
+    st.integers(0, 4),  # priority, sometimes one that is not there
+    st.sampled_from([0, 0, 3, 100]),  # its own timeout
+    st.integers(0, 30),  # bytes
+)
+STEPS = st.lists(
+    st.one_of(
+        PUSH,
+        PUSH,
+        st.tuples(st.just("take")),
+        st.tuples(st.just("expire")),
+        st.tuples(st.just("cancel"), st.integers(0, 1000)),
+        st.tuples(st.just("wait"), st.integers(0, 20)),
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=400, deadline=None)
+@given(policies(), STEPS)
+def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, Any], steps: list[tuple[Any, ...]]) -> None:
+    queue, plain = BatchQueue(**policy), PlainQueue(**policy)
+    now_ns = 1000
+    pushed: set[int] = set()
+    gone: list[int] = []
+    for step, *arguments in steps:
+        if step == "push":
+            rows, key, wait_ns, priority, timeout_ns, nbytes = arguments
+            deadline_ns = None if wait_ns is None else now_ns + wait_ns
+            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes)
+            if isinstance(expected, str):
+                with pytest.raises(OverflowError, match=expected):
+                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes)
+            else:
+                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes) == expected
+                pushed.add(expected)
+        elif step == "take":
+            rows_of = {entry.id: entry.rows for entry in plain.waiting}
+            key_of = {entry.id: entry.key for entry in plain.waiting}
+            deadlines = {entry.id: entry.deadline_ns for entry in plain.waiting}
+            ids, expired = queue.take(now_ns)
+            expected_ids, expected_expired = plain.take(now_ns)
+            assert (ids, sorted(expired)) == (expected_ids, sorted(expected_expired))
+            assert len(ids) <= 1 or sum(rows_of[id] for id in ids) <= policy["max_rows"]
+            assert len({key_of[id] for id in ids}) <= 1
+            assert all(deadlines[id] > now_ns for id in ids)
+            gone += ids + expired
+        elif step == "expire":
+            expired = queue.expire(now_ns)
+            assert sorted(expired) == sorted(plain.expire(now_ns))
+            gone += expired
+        elif step == "cancel" and plain.waiting:
+            id = plain.waiting[arguments[0] % len(plain.waiting)].id
+            queue.cancel(id)
+            plain.waiting = [entry for entry in plain.waiting if entry.id != id]
+            gone.append(id)
+        elif step == "wait":
+            now_ns += arguments[0]
+        _, due_ns = plain.batch(now_ns)
+        assert queue.due_ns(now_ns) == (None if due_ns == float("inf") else due_ns)
+        assert (queue.requests, queue.nbytes) == (len(plain.waiting), plain.nbytes)
+    while queue.requests:
+        ids, expired = queue.take(now_ns)
+        gone += ids + expired
+        now_ns += 50
+    assert sorted(gone) == sorted(pushed), "each request leaves the queue exactly once"
+
+
+def filled(*rows: int, now_ns: int = 0, key: int = 0, **policy: Any) -> BatchQueue:
+    queue = BatchQueue(**policy)
+    for count in rows:
+        queue.push(count, key, None, 0, now_ns)
+    return queue
+
+
+def test_greedy_takes_what_is_there_in_order_of_arrival() -> None:
+    queue = filled(1, 2, 1, max_rows=8)
+    assert queue.due_ns(5) == 5
+    assert queue.take(5) == ([1, 2, 3], [])
+    assert queue.take(5) == ([], [])
+    assert queue.due_ns(5) is None
+
+
+def test_the_first_that_does_not_fit_closes_the_batch() -> None:
+    queue = filled(3, 3, 1, max_rows=4)
+    assert queue.take(0)[0] == [1], "the third would fit, but would overtake the second"
+    assert queue.take(0)[0] == [2, 3]
+
+
+def test_a_request_larger_than_a_batch_runs_alone() -> None:
+    queue = filled(9, 1, max_rows=1)
+    assert queue.take(0)[0] == [1]
+    assert queue.take(0)[0] == [2]
+
+
+def test_only_one_shape_at_a_time_the_oldest_first() -> None:
+    queue = BatchQueue(8)
+    for key in (7, 9, 7, 9):
+        queue.push(1, key, None, 0, 0)
+    assert queue.take(0)[0] == [1, 3]
+    assert queue.take(0)[0] == [2, 4]
+
+
+def test_a_delay_gathers_until_full_or_over() -> None:
+    queue = filled(1, 2, max_rows=4, max_delay_ns=100)
+    assert queue.take(50) == ([], [])
+    assert queue.due_ns(50) == 100
+    assert queue.take(100)[0] == [1, 2]
+    queue = filled(2, 2, max_rows=4, max_delay_ns=100)
+    assert queue.due_ns(0) == 0
+    queue = filled(3, 2, max_rows=4, max_delay_ns=100)
+    assert queue.take(0)[0] == [1], "the second does not fit: the first can grow no further"
+
+
+def test_a_deadline_within_the_delay_makes_it_due_at_once() -> None:
+    queue = BatchQueue(8, max_delay_ns=100)
+    queue.push(1, 0, None, 0, 0)
+    assert queue.due_ns(1) == 100
+    queue.push(1, 0, 90, 0, 1)
+    assert queue.due_ns(1) == 1
+    assert queue.take(1) == ([1, 2], [])
+
+
+def test_preferred_rows_do_not_wait_and_do_not_matter_after_the_delay() -> None:
+    policy: dict[str, Any] = {"max_rows": 8, "preferred_rows": (2, 4), "max_delay_ns": 100}
+    assert filled(1, 1, 1, **policy).take(0)[0] == [1, 2], "the largest preferred size that is there"
+    assert filled(1, 1, 1, **policy).take(100)[0] == [1, 2, 3]
+    assert filled(1, **policy).take(0)[0] == []
+    assert filled(3, 3, **policy).take(0)[0] == [1, 2], "not a preferred size, but beyond the largest"
+
+
+def test_priority_levels() -> None:
+    queue = BatchQueue(2, priority_levels=3, default_priority=2)
+    for priority in (3, 0, 1, 99, 1):
+        queue.push(1, 0, None, priority, 0)
+    assert queue.take(0)[0] == [3, 5]
+    assert queue.take(0)[0] == [2, 4], "0, and a level that is not there, mean the default"
+    assert queue.take(0)[0] == [1]
+
+
+def test_a_batch_is_filled_from_lower_levels() -> None:
+    queue = BatchQueue(8, priority_levels=2, default_priority=2)
+    for priority in (2, 1, 2):
+        queue.push(1, 0, None, priority, 0)
+    assert queue.take(0)[0] == [2, 1, 3]
+
+
+def test_limits() -> None:
+    queue = BatchQueue(8, max_queue_requests=2)
+    queue.push(1, 0, None, 0, 0)
+    queue.push(1, 0, None, 0, 0)
+    with pytest.raises(OverflowError, match="queue"):
+        queue.push(1, 0, None, 0, 0)
+    queue.cancel(1)
+    queue.push(1, 0, None, 0, 0)
+
+    queue = BatchQueue(8, priority_levels=2, default_priority=1, queue_policies=((0, 0, False), (1, 0, False)))
+    queue.push(1, 0, None, 2, 0)
+    with pytest.raises(OverflowError, match="level"):
+        queue.push(1, 0, None, 2, 0)
+    queue.push(1, 0, None, 1, 0)
+
+    queue = BatchQueue(8, max_queue_bytes=10)
+    queue.push(1, 0, None, 0, 0, nbytes=50)  # alone it may be as large as it likes
+    with pytest.raises(OverflowError, match="bytes"):
+        queue.push(1, 0, None, 0, 0, nbytes=1)
+
+
+def test_queue_timeouts() -> None:
+    queue = BatchQueue(8, queue_policies=((0, 100, True),))
+    queue.push(1, 0, None, 0, 0)
+    queue.push(1, 0, None, 0, 0, timeout_ns=50)
+    queue.push(1, 0, None, 0, 0, timeout_ns=500)  # longer than the default: does not count
+    queue.push(1, 0, 20, 0, 0)  # its deadline is earlier than any timeout
+    assert queue.expire(19) == []
+    assert queue.expire(20) == [4]
+    assert queue.expire(50) == [2]
+    assert sorted(queue.expire(100)) == [1, 3]
+    queue = BatchQueue(8, queue_policies=((0, 100, False),))
+    queue.push(1, 0, None, 0, 0, timeout_ns=50)
+    assert queue.expire(99) == []
+
+
+def test_times_at_the_end_of_the_clock() -> None:
+    never_ns = 2**63 - 1
+    queue = BatchQueue(8, max_delay_ns=never_ns, queue_policies=((0, never_ns, False),))
+    queue.push(1, 0, None, 0, 1000)
+    assert queue.take(1001) == ([1], []), "no deadline, and a delay that never ends: the deadline is not later than that"
+
+
+def test_a_batch_looks_at_a_bounded_number_of_requests() -> None:
+    queue = BatchQueue(8)
+    queue.push(1, 0, None, 0, 0)
+    for _ in range(SCAN_LIMIT - 1):
+        queue.push(1, 1, None, 0, 0)
+    behind = queue.push(1, 0, None, 0, 0)
+    assert queue.take(0)[0] == [1]
+    taken = []
+    while queue.requests:
+        taken += queue.take(0)[0]
+    assert taken[-1] == behind and len(taken) == SCAN_LIMIT
+
+
+@pytest.mark.parametrize(
+    "wrong",
+    [
+        {"max_rows": 0},
+        {"max_rows": 4, "max_delay_ns": -1},
+        {"max_rows": 4, "max_queue_requests": 0},
+        {"max_rows": 4, "max_queue_bytes": -1},
+        {"max_rows": 4, "priority_levels": -1},
+        {"max_rows": 4, "priority_levels": 2, "default_priority": 3},
+        {"max_rows": 4, "preferred_rows": (5,)},
+        {"max_rows": 4, "preferred_rows": (0,)},
+        {"max_rows": 4, "queue_policies": ((0, 0, False), (0, 0, False))},
+    ],
+)
+def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+    with pytest.raises(ValueError, match="expected"):
+        BatchQueue(**wrong)

@@ -1,0 +1,615 @@
+"""Requests, batches and the Batcher between threads. The policy alone is in test_batch_queue.py."""
+
+from __future__ import annotations
+
+import gc
+import logging
+import sys
+import threading
+import time
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inferd._core import message
+from inferd._core.batcher import Batch, Batcher
+from inferd._core.histogram import Statistics
+from inferd._core.local import LocalRequest
+from inferd._core.tensor import Signature, Tensors
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
+from tests.puppets import LIMIT_S, SIGNATURE, Caller, request
+
+HOUR_NS = 3600 * 10**9
+
+
+def batcher(max_rows: int = 8, **policy: Any) -> Batcher:
+    return Batcher(max_rows, Statistics(max_rows), name="'double' version 1", **policy)
+
+
+def put(queue: Batcher, value: float = 0.0, rows: int = 1, deadline_ns: int | None = None) -> tuple[LocalRequest, Caller]:
+    made, caller = request(value, rows), Caller() if deadline_ns is None else Caller(deadline_ns)
+    queue.put(made, caller)
+    return made, caller
+
+
+def polled(queue: Batcher) -> Batch:
+    batch = queue.poll()
+    assert batch is not None
+    return batch
+
+
+def run(batch: Batch, factor: float = 2.0) -> None:
+    """What an instance does, without a model."""
+    x = np.full(batch.input_shape(0), np.nan, np.float32)
+    batch.gather(Tensors([x], ["FP32"], True, batch.rows))
+    batch.encode(Tensors([x * factor], ["FP32"], True, batch.rows))
+
+
+# ---- one batch, from put to deliver ----
+
+
+def test_each_caller_gets_its_own_rows() -> None:
+    queue = batcher()
+    callers = [put(queue, value, rows)[1] for value, rows in ((1, 1), (2, 3), (3, 2))]
+    assert (queue.depth, queue.depth_bytes) == (3, 6 * 16)
+    batch = polled(queue)
+    assert (batch.rows, len(batch.requests), batch.alive, batch.dropped) == (6, 3, 3, [])
+    assert batch.input_shape(0) == (6, 4)
+    assert (queue.depth, queue.depth_bytes) == (0, 0)
+    run(batch)
+    batch.deliver()
+    for caller, value, rows in zip(callers, (1, 2, 3), (1, 3, 2), strict=True):
+        np.testing.assert_array_equal(caller.answer, np.full((rows, 4), 2 * value, np.float32))
+
+
+def test_put_tells_when_nothing_else_waited() -> None:
+    queue = batcher()
+    assert queue.put(request(), Caller())
+    assert not queue.put(request(), Caller())
+    polled(queue)
+    assert queue.poll() is None
+    assert queue.put(request(), Caller())
+
+
+def test_statistics_of_a_run() -> None:
+    queue = batcher()
+    put(queue, 1, 2)
+    put(queue, 2, 3)
+    batch = polled(queue)
+    assert (batch.run_ns, batch.execute_ns, batch.finished_ns) == (0, 0, 0)
+    run(batch)
+    assert batch.run_ns >= batch.execute_ns > 0
+    assert batch.finished_ns <= time.monotonic_ns()
+    batch.deliver()
+    statistics = queue.statistics
+    assert (statistics.rows, statistics.runs, statistics.run.count) == (5, 1, 1)
+    runs, preprocess_ns, execute_ns, encode_ns = statistics.batch_sizes()[5]
+    assert (runs, execute_ns, preprocess_ns + execute_ns + encode_ns) == (1, batch.execute_ns, batch.run_ns)
+    for stage in ("decode", "queue", "preprocess", "execute", "encode", "request"):
+        assert getattr(statistics, stage).count == 2
+    assert statistics.preprocess.sum_ns == 2 * preprocess_ns
+    stages_ns = sum(getattr(statistics, stage).sum_ns for stage in ("decode", "queue", "preprocess", "execute", "encode"))
+    assert statistics.request.sum_ns >= stages_ns
+
+
+def test_deliver_happens_once_and_lets_everything_go() -> None:
+    queue = batcher()
+    made, caller = put(queue)
+    batch = polled(queue)
+    run(batch)
+    batch.deliver()
+    batch.deliver()
+    assert len(caller.answers) == 1
+    assert (batch.requests, batch.dropped, made.call) == ([], [], None)
+
+
+def test_a_failed_run_fails_each_of_its_requests_and_is_not_counted_as_a_run() -> None:
+    queue = batcher()
+    callers = [put(queue)[1] for _ in range(2)]
+    batch = polled(queue)
+    batch.fail(Internal("broken"))
+    batch.deliver()
+    assert [str(caller.error) for caller in callers] == ["broken", "broken"]
+    assert (queue.failed, queue.statistics.runs, queue.statistics.request.count) == (2, 0, 0)
+
+
+def test_a_batch_that_never_ran_still_answers() -> None:
+    queue = batcher()
+    _, caller = put(queue)
+    polled(queue).deliver()
+    assert isinstance(caller.error, Internal)
+    assert queue.statistics.runs == 0
+
+
+def test_what_one_call_raises_stops_no_other(caplog: pytest.LogCaptureFixture) -> None:
+    class Broken(Caller):
+        def reply(self, message: Any) -> None:
+            raise RuntimeError("no more socket")
+
+        fail = reply
+
+    queue = batcher()
+    queue.put(request(), Broken())
+    _, caller = put(queue, 5)
+    queue.put(request(), Broken(deadline_ns=1))
+    batch = polled(queue)
+    run(batch)
+    with caplog.at_level(logging.ERROR, "inferd.batcher"):
+        batch.deliver()
+    assert caller.answer[0, 0] == 10
+    assert [record.exc_info is not None for record in caplog.records] == [True, True]
+
+
+@pytest.mark.parametrize(("raised", "expected"), [(InvalidArgument("no such output"), InvalidArgument), (RuntimeError("secret"), Internal)])
+def test_a_request_that_cannot_encode_fails_alone(raised: Exception, expected: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
+    class Unanswerable(LocalRequest):
+        def respond(self, outputs: Tensors, first_row: int) -> None:
+            raise raised
+
+    queue = batcher()
+    bad = Unanswerable([("x", "FP32", np.zeros((2, 4), np.float32))])
+    bad.check(SIGNATURE)
+    failing = Caller()
+    _, first = put(queue, 1)
+    queue.put(bad, failing)
+    _, last = put(queue, 3)
+    batch = polled(queue)
+    run(batch)
+    batch.deliver()
+    assert (first.answer[0, 0], last.answer[0, 0]) == (2, 6)
+    assert isinstance(failing.error, expected)
+    assert "secret" not in str(failing.error)
+    assert bool(caplog.records) == (expected is Internal)
+    assert queue.failed == 1
+
+
+# ---- gather ----
+
+
+def test_gather_writes_every_input_of_every_row() -> None:
+    names = [f"in{index}" for index in range(6)]  # more than a request holds in itself
+    signature = Signature("m", "1", [(name, "INT32", (-1, 3)) for name in names], [("y", "FP32", (-1,))], 200)
+    queue = batcher(200)
+    expected = np.arange(6 * 150 * 3, dtype=np.int32).reshape(6, 150, 3)
+    for row in range(150):  # more blocks than are copied at once
+        made = LocalRequest([(name, "INT32", expected[index, row : row + 1]) for index, name in enumerate(reversed(names))])
+        made.check(signature)
+        queue.put(made, Caller())
+    batch = polled(queue)
+    arrays = [np.zeros((150, 3), np.int32) for _ in names]
+    copied = message.copied_nbytes()
+    batch.gather(Tensors(arrays, ["INT32"] * 6, True, 150))
+    np.testing.assert_array_equal(np.stack(arrays), expected[::-1])
+    assert message.copied_nbytes() - copied == expected.nbytes, "every byte once"
+
+
+def test_gather_copies_large_inputs_too() -> None:
+    signature = Signature("m", "1", [("x", "UINT8", (-1, 100_000))], [("y", "FP32", (-1,))], 4)
+    queue = batcher(4)
+    contents = np.random.default_rng(1).integers(0, 256, (3, 100_000), np.uint8)
+    for row in range(3):
+        made = LocalRequest([("x", "UINT8", contents[row : row + 1])])
+        made.check(signature)
+        queue.put(made, Caller())
+    array = np.zeros((3, 100_000), np.uint8)
+    polled(queue).gather(Tensors([array], ["UINT8"], True, 3))
+    np.testing.assert_array_equal(array, contents)
+
+
+def test_gather_without_a_batch_axis() -> None:
+    signature = Signature("m", "1", [("x", "FP32", (2, 3)), ("scale", "FP64", ())], [("y", "FP32", ())], 0)
+    queue = batcher(1)
+    made = LocalRequest([("x", "FP32", np.arange(6, dtype=np.float32).reshape(2, 3)), ("scale", "FP64", np.array(7.0))])
+    made.check(signature)
+    queue.put(made, Caller())
+    queue.put(request(), Caller())
+    batch = polled(queue)
+    assert (batch.rows, len(batch.requests)) == (1, 1), "a request is a run"
+    assert (batch.input_shape(0), batch.input_shape(1)) == ((2, 3), ())
+    x, scale = np.zeros((2, 3), np.float32), np.zeros(())
+    batch.gather(Tensors([x, scale], ["FP32", "FP64"], False))
+    assert (x.sum(), scale) == (15, 7)
+
+
+def test_gather_of_text() -> None:
+    signature = Signature("m", "1", [("x", "BYTES", (-1, 2))], [("y", "FP32", (-1,))], 4)
+    queue = batcher(4)
+    for words in (["a", "bc"], ["", "dé"]):
+        made = LocalRequest([("x", "BYTES", np.array([words], dtype=object))])
+        made.check(signature)
+        queue.put(made, Caller())
+    array = np.full((2, 2), "", dtype=object)
+    polled(queue).gather(Tensors([array], ["BYTES"], True, 2))
+    assert array.tolist() == [["a", "bc"], ["", "dé"]]
+
+
+@pytest.mark.parametrize(
+    ("shape", "dtype", "word"),
+    [((2, 4), np.float32, "FP32"), ((4, 4), np.float32, "FP32"), ((3, 5), np.float32, "FP32"), ((3, 4), np.int32, "INT32")],
+    ids=["too few rows", "more rows", "wider rows", "another datatype"],
+)
+def test_gather_never_writes_outside_or_what_does_not_belong(shape: tuple[int, ...], dtype: Any, word: str) -> None:
+    queue = batcher()
+    for _ in range(3):
+        put(queue, 9)
+    guarded = np.zeros((shape[0] + 1, *shape[1:]), dtype)
+    batch = polled(queue)
+    arrays = Tensors([guarded[: shape[0]]], [word], True)
+    if shape == (4, 4):
+        batch.gather(arrays)  # room is left: allowed
+        assert (guarded[:3] == 9).all()
+        assert not guarded[3:].any()
+        return
+    with pytest.raises(Internal, match="do not fit"):
+        batch.gather(arrays)
+    assert not guarded[shape[0] :].any()
+
+
+def test_gather_into_the_wrong_number_of_arrays() -> None:
+    queue = batcher()
+    put(queue)
+    array = np.zeros((1, 4), np.float32)
+    with pytest.raises(Internal, match="buffers do not fit"):
+        polled(queue).gather(Tensors([array, array], ["FP32", "FP32"], True, 1))
+
+
+def test_text_that_does_not_fit() -> None:
+    signature = Signature("m", "1", [("x", "BYTES", (-1, 2))], [("y", "FP32", (-1,))], 4)
+    queue = batcher(4)
+    made = LocalRequest([("x", "BYTES", np.array([["a", "b"], ["c", "d"]], dtype=object))])
+    made.check(signature)
+    queue.put(made, Caller())
+    with pytest.raises(Internal, match="input 0"):
+        polled(queue).gather(Tensors([np.full((1, 2), "", dtype=object)], ["BYTES"], True, 1))
+
+
+# ---- refusals ----
+
+
+def test_a_full_queue_refuses_at_once_and_keeps_nothing() -> None:
+    queue = batcher(max_queue_requests=2)
+    put(queue)
+    put(queue)
+    made, caller = request(), Caller()
+    references = sys.getrefcount(made)
+    with pytest.raises(ResourceExhausted, match=r"'double' version 1.*2 requests wait.*max_queue_requests") as refused:
+        queue.put(made, caller)
+    assert refused.value.retry_after_ns >= 1_000_000
+    assert (queue.depth, caller.request, made.call) == (2, None, None)
+    del refused
+    assert sys.getrefcount(made) == references
+    polled(queue)
+    queue.put(made, caller)  # there is room again
+    assert queue.depth == 1
+
+
+def test_retry_after_follows_the_measured_runs() -> None:
+    queue = batcher(1, max_queue_requests=4)
+    queue.statistics.add_run(1, 0, 50_000_000, 0)
+    for _ in range(4):
+        put(queue)
+    with pytest.raises(ResourceExhausted) as refused:
+        put(queue)
+    assert refused.value.retry_after_ns == 150_000_000, "half of the four, and the one that runs"
+
+
+def test_other_limits_name_themselves() -> None:
+    queue = batcher(max_queue_bytes=20)
+    put(queue)
+    with pytest.raises(ResourceExhausted, match="16 bytes of input wait, and max_queue_bytes allows 20"):
+        put(queue)
+    queue = batcher(queue_policies=((1, 0, False),))
+    put(queue)
+    with pytest.raises(ResourceExhausted, match="priority level 1 .* max_queue_size"):
+        put(queue)
+
+
+def test_a_request_waits_once_at_a_time() -> None:
+    queue = batcher()
+    made, _ = put(queue)
+    with pytest.raises(ValueError, match="one call at a time"):
+        queue.put(made, Caller())
+    batch = polled(queue)
+    with pytest.raises(ValueError, match="one call at a time"):
+        queue.put(made, Caller())
+    batch.deliver()
+    made.cancel()
+    with pytest.raises(ValueError, match="one call at a time"):
+        queue.put(made, Caller())
+
+
+def test_priorities_and_timeouts_of_requests() -> None:
+    queue = batcher(1, priority_levels=2, default_priority=2, queue_policies=((0, HOUR_NS, True), (0, HOUR_NS, True)))
+    put(queue, 1)
+    urgent = request(2)
+    urgent.prefer(priority=1)
+    queue.put(urgent, Caller())
+    assert polled(queue).requests == [urgent]
+    impatient, caller = request(3), Caller()
+    impatient.prefer(timeout_ns=1)
+    queue.put(impatient, caller)
+    batch = queue.expire(time.monotonic_ns())
+    assert batch is not None
+    assert (batch.rows, batch.dropped) == (0, [impatient])
+    batch.deliver()
+    assert "timeout of the model's queue policy" in str(caller.error)
+
+
+# ---- deadlines and cancellation ----
+
+
+def test_an_expired_request_is_answered_and_never_runs() -> None:
+    queue = batcher()
+    late, caller = put(queue, deadline_ns=time.monotonic_ns() - 1)
+    good, _ = put(queue, 1, deadline_ns=time.monotonic_ns() + HOUR_NS)
+    batch = polled(queue)
+    assert (batch.requests, batch.dropped) == ([good], [late])
+    run(batch)
+    batch.deliver()
+    assert isinstance(caller.error, DeadlineExceeded)
+    assert "its deadline" in str(caller.error)
+    assert (queue.expired, queue.statistics.request.count) == (1, 1)
+
+
+def test_expired_requests_alone_make_a_batch_without_rows() -> None:
+    queue = batcher()
+    put(queue, deadline_ns=1)
+    batch = polled(queue)
+    assert (batch.rows, batch.requests, len(batch.dropped)) == (0, [], 1)
+    batch.deliver()
+    assert queue.statistics.runs == 0
+
+
+def test_expire_drops_only_what_is_late() -> None:
+    queue = batcher()
+    now_ns = time.monotonic_ns()
+    put(queue, deadline_ns=now_ns + HOUR_NS)
+    put(queue)
+    assert queue.expire(now_ns) is None
+    batch = queue.expire(now_ns + HOUR_NS)
+    assert batch is not None
+    assert (len(batch.dropped), queue.depth) == (1, 1)
+    assert queue.expire(now_ns + 2 * HOUR_NS) is None
+
+
+def test_cancelling_a_waiting_request_gives_its_memory_back_at_once() -> None:
+    queue = batcher()
+    made, caller = request(), Caller()
+    references, calls = sys.getrefcount(made), sys.getrefcount(caller)
+    queue.put(made, caller)
+    put(queue, 2)
+    caller.cancel()  # what the transport does when the client goes away
+    assert (queue.depth, queue.depth_bytes, queue.cancelled) == (1, 16, 1)
+    assert sys.getrefcount(made) == references
+    assert sys.getrefcount(caller) == calls
+    made.cancel()  # again: nothing
+    assert queue.cancelled == 1
+    batch = polled(queue)
+    assert len(batch.requests) == 1
+    assert caller.answers == caller.errors == []
+
+
+def test_cancelling_in_a_batch_skips_the_answer() -> None:
+    queue = batcher()
+    first, caller = put(queue, 1)
+    _, other = put(queue, 2)
+    batch = polled(queue)
+    first.cancel()
+    first.cancel()
+    assert (batch.alive, len(batch.requests)) == (1, 2)
+    run(batch)
+    batch.deliver()
+    assert other.answer[0, 0] == 4, "its rows are where they were"
+    assert caller.answers == caller.errors == []
+    assert queue.cancelled == 1
+
+
+def test_the_last_cancellation_ends_the_run_once() -> None:
+    queue = batcher()
+    made = [put(queue)[0] for _ in range(3)]
+    batch = polled(queue)
+    ended: list[Batch] = []
+    batch.terminate = ended.append
+    for one in made:
+        assert ended == []
+        one.cancel()
+    assert ended == [batch]
+    assert batch.terminated
+    assert not batch.expire(2**62)
+    batch.fail(Cancelled("ended"))
+    batch.deliver()
+    assert ended == [batch]
+    assert (queue.cancelled, queue.failed) == (3, 0)
+
+
+def test_a_run_whose_every_deadline_has_passed_is_ended_once() -> None:
+    queue = batcher()
+    now_ns = time.monotonic_ns()
+    early, _ = put(queue, deadline_ns=now_ns + HOUR_NS)
+    late, caller = put(queue, deadline_ns=now_ns + 2 * HOUR_NS)
+    put(queue)[0].cancel()
+    batch = polled(queue)
+    ended: list[Batch] = []
+    batch.terminate = ended.append
+    assert not batch.expire(now_ns + HOUR_NS)
+    early.cancel()
+    assert batch.expire(now_ns + 2 * HOUR_NS)
+    assert not batch.expire(now_ns + 3 * HOUR_NS)
+    assert ended == [batch]
+    batch.fail(DeadlineExceeded("ended"))
+    batch.deliver()
+    assert str(caller.error) == "ended"
+    assert late.call is None
+
+
+def test_a_batch_that_does_not_run_cannot_be_ended() -> None:
+    queue = batcher()
+    put(queue, deadline_ns=time.monotonic_ns() + HOUR_NS)
+    batch = polled(queue)
+    assert not batch.expire(2**62)
+    assert not batch.terminated
+    batch.deliver()
+    assert not batch.expire(2**62)
+
+
+# ---- threads ----
+
+
+class Taker(threading.Thread):
+    """Takes until there is nothing more, answers with factor times the input."""
+
+    def __init__(self, queue: Batcher, factor: float = 2.0) -> None:
+        super().__init__(daemon=True)
+        self.queue, self.factor = queue, factor
+        self.rows: list[int] = []
+        self.start()
+
+    def run(self) -> None:
+        while (batch := self.queue.take()) is not None:
+            self.rows.append(batch.rows)
+            if batch.requests:
+                run(batch, self.factor)
+            batch.deliver()
+
+    def end(self) -> None:
+        self.join(LIMIT_S)
+        assert not self.is_alive()
+
+
+def test_take_waits_and_close_ends_it() -> None:
+    queue = batcher()
+    takers = [Taker(queue), Taker(queue)]
+    _, caller = put(queue, 4)
+    assert caller.answer[0, 0] == 8
+    queue.close()
+    for taker in takers:
+        taker.end()
+    assert queue.take() is None
+    with pytest.raises(Unavailable, match="being unloaded"):
+        put(queue)
+
+
+def test_close_gives_out_what_is_left_without_delay() -> None:
+    queue = batcher(max_delay_ns=HOUR_NS)
+    taker = Taker(queue)
+    callers = [put(queue, value)[1] for value in range(3)]
+    queue.close()
+    assert [caller.answer[0, 0] for caller in callers] == [0, 2, 4]
+    taker.end()
+    assert taker.rows == [3]
+
+
+def test_take_waits_out_the_delay() -> None:
+    queue = batcher(max_delay_ns=2_000_000)
+    taker = Taker(queue)
+    started_ns = time.monotonic_ns()
+    _, caller = put(queue, 1)
+    assert caller.answer[0, 0] == 2
+    assert time.monotonic_ns() - started_ns >= 2_000_000
+    queue.close()
+    taker.end()
+
+
+def test_a_full_batch_does_not_wait() -> None:
+    queue = batcher(4, max_delay_ns=HOUR_NS)
+    taker = Taker(queue)
+    callers = [put(queue, value)[1] for value in range(4)]
+    assert [caller.answer[0, 0] for caller in callers] == [0, 2, 4, 6]
+    assert taker.rows == [4]
+    queue.close()
+    taker.end()
+
+
+def test_dismiss_sends_one_thread_away_when_nothing_waits() -> None:
+    queue = batcher()
+    queue.dismiss()
+    put(queue, 1)
+    taker = Taker(queue)
+    taker.end()
+    assert (taker.rows, queue.leaving, queue.depth) == ([1], 0, 0)
+    other = Taker(queue)
+    _, caller = put(queue, 3)
+    assert caller.answer[0, 0] == 6
+    queue.dismiss()
+    other.end()
+    assert queue.leaving == 0
+    put(queue)
+    assert queue.depth == 1, "nobody takes, and nothing is closed"
+
+
+def test_many_producers_and_consumers_each_get_their_own_answer() -> None:
+    queue = batcher(max_queue_requests=1_000_000)
+    takers = [Taker(queue, 3.0) for _ in range(3)]
+    callers: dict[float, Caller] = {}
+    start = threading.Barrier(4)
+
+    def produce(first: int) -> None:
+        start.wait(LIMIT_S)
+        for value in range(first, first + 500):
+            rows = 1 + value % 3
+            made, caller = request(value, rows), Caller()
+            callers[value] = caller
+            queue.put(made, caller)
+            if value % 7 == 0:
+                caller.cancel()
+
+    producers = [threading.Thread(target=produce, args=(1000 * number,)) for number in range(4)]
+    for producer in producers:
+        producer.start()
+    for producer in producers:
+        producer.join(LIMIT_S)
+    queue.close()
+    for taker in takers:
+        taker.end()
+    for value, caller in callers.items():
+        if value % 7 == 0:
+            assert len(caller.answers) <= 1
+        else:
+            np.testing.assert_array_equal(caller.answer, np.full((1 + value % 3, 4), 3 * value, np.float32))
+        assert caller.errors == []
+    answered = sum(len(caller.answers) for caller in callers.values())
+    assert answered == queue.statistics.request.count
+    assert answered + queue.cancelled >= len(callers) == 2000
+    assert sum(taker.rows.count(rows) for taker in takers for rows in range(1, 9)) == queue.statistics.runs
+
+
+# ---- memory ----
+
+
+def test_nothing_is_left_after_many_requests() -> None:
+    queue = batcher(max_queue_requests=4)
+
+    def rounds(count: int) -> None:
+        for number in range(count):
+            made = [put(queue, number)[0], put(queue, deadline_ns=1)[0], put(queue)[0], put(queue)[0]]
+            made[2].cancel()
+            put(queue)
+            with pytest.raises(ResourceExhausted):
+                put(queue)
+            batch = polled(queue)
+            made[3].cancel()
+            run(batch)
+            batch.deliver()
+
+    rounds(5)
+    gc.collect()
+    gc.disable()
+    try:
+        before = len(gc.get_objects())
+        rounds(50)
+        assert len(gc.get_objects()) - before < 20, "no reference cycle waits for the collector"
+    finally:
+        gc.enable()
+
+
+def test_a_batcher_that_goes_away_lets_go_of_what_waits() -> None:
+    queue = batcher()
+    made, caller = request(), Caller()
+    references = sys.getrefcount(made)
+    queue.put(made, caller)
+    assert sys.getrefcount(made) > references
+    del queue
+    gc.collect()
+    assert made.call is None
+    assert sys.getrefcount(made) == references + 1, "the caller's, which goes with the caller"
