@@ -24,8 +24,6 @@ from inferd.cli.targets import require_client
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from inferd.cli.inputs import Array
 
 __all__ = ["demo"]
@@ -206,32 +204,32 @@ def _show_batches(client: Any, address: str) -> None:
     click.echo()
 
 
-def _bars(runs: dict[int, int], most_lines: int = 12) -> Sequence[str]:
-    """Runs by batch size, in at most `most_lines` ranges of sizes."""
+def _bars(runs: dict[int, int]) -> list[str]:
+    """Runs by batch size: 1, 2, 3-4, 5-8, 9-16 and so on."""
     if not runs:
         return ["no runs"]
-    step = -(-max(runs) // most_lines)
     ranges: dict[int, int] = {}
     for size, count in runs.items():
-        ranges[(size - 1) // step] = ranges.get((size - 1) // step, 0) + count
+        power = (size - 1).bit_length()
+        ranges[power] = ranges.get(power, 0) + count
     most = max(ranges.values())
     lines = []
-    for index in sorted(ranges):
-        low, high = index * step + 1, (index + 1) * step
-        name = f"{low}" if step == 1 else f"{low}-{high}"
-        lines.append(f"batches of {name:<7} {ranges[index]:>6}  {'#' * max(1, round(40 * ranges[index] / most))}")
+    for power in sorted(ranges):
+        low, high = (1 << power >> 1) + 1, 1 << power
+        name = f"{low}-{high}" if low < high else f"{high}"
+        lines.append(f"batches of {name:<11} {ranges[power]:>6}  {'#' * max(1, round(40 * ranges[power] / most))}")
     return lines
 
 
 def _next_steps(folder: Path) -> str:
-    models = _shown(folder / "models")
+    steps = {
+        f"inferd serve {_shown(folder / 'models')}": "gRPC on 127.0.0.1:8001, metrics on http://127.0.0.1:8002/metrics",
+        f"inferd infer localhost:8001 digits --input {_shown(folder / 'digit.npy')}": "from a second terminal",
+        "inferd serve your-model.onnx": "your own model, without any configuration",
+        "inferd doctor": "what this machine can do",
+    }
+    width = max(map(len, steps))
+    lines = [f"   {step:<{width}}   {what}" for step, what in steps.items()]
     return "\n".join(
-        (
-            "Go on with",
-            f"   inferd serve {models}                                  serve on 127.0.0.1:8001, metrics on :8002",
-            f"   inferd infer localhost:8001 digits --input {_shown(folder / 'digit.npy')}",
-            "   inferd serve your-model.onnx                           your own model, no configuration",
-            "   inferd doctor                                          what this machine can do",
-            "   tritonclient, KServe and grpc clients of the Open Inference Protocol work unchanged: docs/protocol.md",
-        )
+        ["Go on with:", *lines, "Every client of the Open Inference Protocol (tritonclient, KServe) works unchanged: docs/protocol.md"]
     )

@@ -149,7 +149,7 @@ def _import(name: str) -> Any:
     """The module, or why it cannot be imported."""
     try:
         return import_module(name)
-    except ImportError as error:
+    except (ImportError, ValueError) as error:  # ValueError: native modules of different builds beside each other
         return str(error)
 
 
@@ -168,19 +168,19 @@ def build_flavour(path: str) -> str:
 
 def _providers(settings: Settings) -> Iterator[Finding]:
     area = "execution providers"
-    try:
-        from inferd.engine.backend import OnnxModel, Provider, SessionOptions, available_providers
-    except ImportError as error:
-        yield Finding(area, "built in", "unknown", missing=True, note=str(error))
+    backend = _import("inferd.engine.backend")
+    if isinstance(backend, str):
+        yield Finding(area, "built in", "unknown", missing=True, note=f"{backend}; build inferd again")
         return
     try:
-        yield Finding(area, "built in", ", ".join(available_providers()))
+        yield Finding(area, "built in", ", ".join(backend.available_providers()))
     except InferdError as error:
         yield Finding(area, "built in", "none", missing=True, note=str(error))
         return
     for name in settings.providers:
         try:
-            model = OnnxModel.load(TINY_MODEL, SessionOptions(providers=(Provider(name),)), name="probe")
+            options = backend.SessionOptions(providers=(backend.Provider(name),))
+            model = backend.OnnxModel.load(TINY_MODEL, options, name="probe")
         except InferdError as error:
             yield Finding(area, name, "not usable", missing=True, note=str(error))
         else:
@@ -189,10 +189,10 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 
 def _machine(settings: Settings) -> Iterator[Finding]:
     area = "machine"
-    from inferd.engine.planner import Host, plan
+    from inferd.engine import planner
 
-    host = Host.detect()
-    chosen = plan(
+    host = planner.Host.detect()
+    chosen = planner.plan(
         host,
         instances=settings.instances,
         intra_op_threads=settings.intra_op_threads,
@@ -239,4 +239,24 @@ def _spelled(settings: Settings, name: str) -> str:
 
 
 def _models(settings: Settings) -> Iterator[Finding]:
-    return iter(())
+    """Loads and warms the models as `inferd serve` does, and says how each would run."""
+    if not settings.models:
+        return
+    area = "models"
+    engine = _import("inferd.engine.repository")
+    if isinstance(engine, str):
+        yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=engine)
+        return
+    # As if on a loop: warm-up decides where a model runs; nothing is ever submitted here.
+    repository = engine.Repository(settings, schedule=lambda callback: None, deliver=lambda batch: batch.deliver())
+    try:
+        repository.load(settings.models)
+        for model in repository.models():
+            where = (
+                "inline, on the event loop" if model.inline else f"{model.instances} executor thread{'s' if model.instances > 1 else ''}"
+            )
+            yield Finding(area, f"{model.name} version {model.version}", f"{where} ({model.inline_reason}); {model.plan_reason}")
+    except InferdError as error:
+        yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=str(error))
+    finally:
+        repository.close()

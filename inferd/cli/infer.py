@@ -73,7 +73,7 @@ def infer(
     from inferd.cli.targets import open_target
 
     given: dict[str, Array | Literal] = {}
-    with open_target(target, timeout_s, metadata) as opened:
+    with open_target(target, model, timeout_s, metadata) as opened:
         name = model or opened.only_model()
         description = opened.describe(name, model_version)
         specs = description.inputs

@@ -46,10 +46,12 @@ class Target(Protocol):
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
 
 
-def open_target(target: str, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> Target:
+def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> Target:
     """A server where `target` is an address and no file of that name exists, else an engine over the file or folder."""
     if Path(target).exists():
-        return Local(target, timeout_s, metadata)
+        if metadata:
+            raise click.UsageError(f"--metadata is for a server, and {target} runs in this process")
+        return Local(Path(target), model, timeout_s)
     if target.endswith((".onnx", "/")) or target.startswith((".", "/")):
         raise click.UsageError(f"TARGET {target}: there is no such file or folder")
     try:
@@ -115,3 +117,35 @@ class Remote:
             return method(*arguments, **options)
         except (self._library.InferenceError, ValueError) as error:  # refused, or an answer that is not what it says
             raise InferdError(f"{self._address}: {error}") from None
+
+
+class Local:
+    """An engine in this process, over one file or folder. Of a repository only `model` is loaded when it is named."""
+
+    def __init__(self, path: Path, model: str | None, timeout_s: float) -> None:
+        from inferd.engine.embedded import Engine
+
+        self._path = str(path)
+        own = [place for place in (path / (model or ""), path / f"{model}.onnx") if model and place.exists()]
+        self._engine = Engine(own[0] if own else path)
+        self._timeout_s = timeout_s
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._engine.close()
+
+    def only_model(self) -> str:
+        return choose(self._engine.models, self._path)
+
+    def describe(self, model: str, version: str) -> Description:
+        metadata = self._engine.metadata(model, version)
+        inputs, outputs = (tuple(Spec(*tensor) for tensor in side) for side in (metadata.inputs, metadata.outputs))
+        return Description(model, metadata.version, inputs, outputs)
+
+    def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
+        answer = self._engine.infer(
+            description.model, inputs, outputs=list(outputs) or None, version=description.version, timeout=self._timeout_s
+        )
+        return Answer(description.version, dict(answer))

@@ -37,9 +37,9 @@ def test_json_is_whole(run) -> None:
     assert set(rows) == set(fields())
 
 
-def test_every_field_is_a_flag(run) -> None:
+def test_every_field_is_a_flag(call) -> None:
     for verb in ("serve", "config", "doctor"):
-        text = run(verb, "--help").stdout
+        text = call(verb, "--help").stdout
         for field in fields().values():
             assert field.name == "models" or f"{field.flag} " in text, field.flag
 
@@ -54,22 +54,22 @@ def test_every_field_is_a_flag(run) -> None:
         (["serve"], "inferd: models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`\n"),
     ],
 )
-def test_wrong_usage_is_exit_code_2_and_no_traceback(run, arguments: list[str], message: str) -> None:
-    done = run(*arguments)
+def test_wrong_usage_is_exit_code_2_and_no_traceback(call, arguments: list[str], message: str) -> None:
+    done = call(*arguments)
     assert done.returncode == 2
     assert message in done.stderr
     assert "Traceback" not in done.stderr
     assert done.stdout == ""
 
 
-def test_help_lists_the_verbs(run) -> None:
-    text = run("--help").stdout
+def test_help_lists_the_verbs(call) -> None:
+    text = call("--help").stdout
     assert all(verb in text for verb in VERBS)
-    assert run().returncode in (0, 2)
+    assert call().returncode in (0, 2)
 
 
-def test_version(run) -> None:
-    assert run("--version").stdout == f"inferd, version {inferd.__version__}\n"
+def test_version(call) -> None:
+    assert call("--version").stdout == f"inferd, version {inferd.__version__}\n"
 
 
 def test_a_reader_that_leaves_ends_it_quietly() -> None:
