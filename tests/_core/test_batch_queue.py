@@ -173,19 +173,19 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
             ids, expired = queue.take(now_ns)
             expected_ids, expected_expired = plain.take(now_ns)
             assert (ids, sorted(expired)) == (expected_ids, sorted(expected_expired))
-            assert len(ids) <= 1 or sum(rows_of[id] for id in ids) <= policy["max_rows"]
-            assert len({key_of[id] for id in ids}) <= 1
-            assert all(deadlines[id] > now_ns for id in ids)
+            assert len(ids) <= 1 or sum(rows_of[one] for one in ids) <= policy["max_rows"]
+            assert len({key_of[one] for one in ids}) <= 1
+            assert all(deadlines[one] > now_ns for one in ids)
             gone += ids + expired
         elif step == "expire":
             expired = queue.expire(now_ns)
             assert sorted(expired) == sorted(plain.expire(now_ns))
             gone += expired
         elif step == "cancel" and plain.waiting:
-            id = plain.waiting[arguments[0] % len(plain.waiting)].id
-            queue.cancel(id)
-            plain.waiting = [entry for entry in plain.waiting if entry.id != id]
-            gone.append(id)
+            chosen = plain.waiting[arguments[0] % len(plain.waiting)].id
+            queue.cancel(chosen)
+            plain.waiting = [entry for entry in plain.waiting if entry.id != chosen]
+            gone.append(chosen)
         elif step == "wait":
             now_ns += arguments[0]
         _, due_ns = plain.batch(now_ns)
@@ -330,7 +330,8 @@ def test_a_batch_looks_at_a_bounded_number_of_requests() -> None:
     taken = []
     while queue.requests:
         taken += queue.take(0)[0]
-    assert taken[-1] == behind and len(taken) == SCAN_LIMIT
+    assert taken[-1] == behind
+    assert len(taken) == SCAN_LIMIT
 
 
 @pytest.mark.parametrize(
