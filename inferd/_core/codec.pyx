@@ -11,15 +11,16 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from inferd._core.batcher cimport Request
-from inferd._core.contents cimport Contents, contents_field, measure, pack, raw_nbytes
-from inferd._core.message cimport Message, count_copied, new_message
-from inferd._core.tensor cimport (
-    BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, datatype_of, word_of,
+from inferd._core.contents cimport Contents, contents_field, raw_nbytes
+from inferd._core.fields cimport (
+    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, read_asked,
+    read_fields, read_input, read_parameter, walk_contents,
 )
+from inferd._core.message cimport Message, count_copied, new_message
+from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport (
-    Bytes, Reader, enter, fail, fail_as, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_fixed,
-    read_tag, read_varint, skip_field, varint_nbytes,
+    Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field, varint_nbytes,
 )
 
 from inferd._core.tensor import DATATYPES
@@ -29,313 +30,13 @@ cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
 
 cdef enum:
-    MAX_PARAMETERS = 256        # of one request, its tensors' included
     MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
     NOGIL_NBYTES = 65536        # copies above this size release the GIL
     CACHED_NAMES = 32           # model names and versions that are kept as str
     CACHED_NBYTES = 256         # of one of them
     SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
 
-cdef enum:                      # tags: field number << 3 | wire type
-    MODEL_NAME = 10             # ModelInferRequest, and the first three of ModelInferResponse
-    MODEL_VERSION = 18
-    REQUEST_ID = 26
-    PARAMETERS = 34             # of the request, and of an InferInputTensor
-    INPUTS = 42
-    OUTPUTS = 50
-    RAW_INPUT_CONTENTS = 58
-    TENSOR_NAME = 10            # InferInputTensor, InferRequestedOutputTensor
-    DATATYPE = 18
-    SHAPE = 26
-    SHAPE_UNPACKED = 24
-    CONTENTS = 42
-    OUTPUT_PARAMETERS = 18
-    KEY = 10                    # an entry of a parameter map
-    VALUE = 18
-    BOOL_PARAM = 8              # InferParameter
-    INT64_PARAM = 16
-    STRING_PARAM = 26
-    DOUBLE_PARAM = 33
-    UINT64_PARAM = 40
-
-cdef struct Parameter:          # one entry of a parameter map
-    bint known                  # False: it counts as an unknown field
-    Bytes key
-    uint32_t kind               # tag of the choice that counts; 0: none
-    uint64_t number             # bool, int64, uint64, or the bits of a double
-    Bytes text
-
-cdef struct Fields:             # a request's top level: where its fields lie
-    Bytes model_name
-    Bytes model_version
-    int input_count
-    int output_count
-    int raw_count
-    int parameter_count         # of the request, its tensors' included
-    Bytes inputs[MAX_TENSORS]
-    Bytes outputs[MAX_TENSORS]
-    Bytes raws[MAX_TENSORS]
-
-cdef struct Input:              # what one InferInputTensor holds beside its view
-    Bytes word                  # of the datatype, for messages
-    bint has_contents
-    bint in_shared_memory
-
-cdef struct Asked:              # one InferRequestedOutputTensor
-    Bytes name
-    bint classified
-    bint in_shared_memory
-
 cdef list cached_names = [None] * CACHED_NAMES
-
-
-# ---- reading: plain C, a status each ------------------------------------------------------------------------------
-
-cdef inline bint equals(const Bytes *text, const char *word, Py_ssize_t nbytes) noexcept nogil:
-    return text.nbytes == nbytes and memcmp(text.data, word, nbytes) == 0
-
-
-cdef inline int read_text(Reader *reader, Bytes *text) noexcept nogil:
-    """A string field: proto3 strings are UTF-8."""
-    if read_bytes(reader, text) < 0:
-        return -1
-    if not is_utf8(text.data, text.nbytes):
-        return fail(reader, "a string is not UTF-8")
-    return 0
-
-
-cdef inline int read_name(Reader *reader, Bytes *text) noexcept nogil:
-    """A string field that text_of checks later; here only one that another replaces is checked."""
-    if text.nbytes > 0 and not is_utf8(text.data, text.nbytes):
-        return fail(reader, "a string before this one is not UTF-8")
-    return read_bytes(reader, text)
-
-
-cdef inline int add_span(Reader *reader, Bytes *spans, int *count, const char *fault) noexcept nogil:
-    if count[0] == MAX_TENSORS:
-        return fail(reader, fault)
-    count[0] += 1
-    return read_bytes(reader, &spans[count[0] - 1])
-
-
-cdef int read_value(Reader *outer, const Bytes *content, Parameter *parameter) noexcept nogil:
-    """One InferParameter: the last choice counts."""
-    cdef Reader reader
-    cdef uint32_t tag
-    cdef int found
-    cdef int status
-    enter(&reader, outer, content)
-    while True:
-        found = read_tag(&reader, &tag)
-        if found == 0:
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
-        if tag == BOOL_PARAM or tag == INT64_PARAM or tag == UINT64_PARAM:
-            status = read_varint(&reader, &parameter.number)
-        elif tag == STRING_PARAM:
-            status = read_text(&reader, &parameter.text)
-        elif tag == DOUBLE_PARAM:
-            status = read_fixed(&reader, &parameter.number, 8)
-        else:
-            if skip_field(&reader, tag) < 0:
-                return fail_as(outer, &reader)
-            continue
-        if status < 0:
-            return fail_as(outer, &reader)
-        parameter.kind = tag
-
-
-cdef int read_parameter(Reader *outer, Parameter *parameter, int *count) noexcept nogil:
-    """One entry of a parameter map, the field that `outer` stands at. An entry that holds unknown fields counts as an unknown field
-    itself, as in upb: it is left without key and value."""
-    cdef Reader reader
-    cdef Bytes content
-    cdef uint32_t tag
-    cdef int found
-    cdef int status
-    memset(parameter, 0, sizeof(Parameter))
-    parameter.known = True
-    count[0] += 1
-    if count[0] > MAX_PARAMETERS:
-        return fail(outer, "more than 256 parameters")
-    if read_bytes(outer, &content) < 0:
-        return -1
-    enter(&reader, outer, &content)
-    while True:
-        found = read_tag(&reader, &tag)
-        if found == 0:
-            if not parameter.known:
-                memset(parameter, 0, sizeof(Parameter))
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
-        if tag == KEY:
-            status = read_text(&reader, &parameter.key)
-        elif tag == VALUE:
-            status = read_bytes(&reader, &content)
-            if status == 0:
-                status = read_value(&reader, &content, parameter)
-        else:
-            parameter.known = False
-            status = skip_field(&reader, tag)
-        if status < 0:
-            return fail_as(outer, &reader)
-
-
-cdef int add_dimension(Reader *reader, TensorView *view) noexcept nogil:
-    if view.rank == MAX_RANK:
-        return fail(reader, "a tensor of more than 8 dimensions")
-    view.rank += 1
-    return read_varint(reader, <uint64_t *>&view.shape[view.rank - 1])
-
-
-cdef int read_shape(Reader *outer, TensorView *view) noexcept nogil:
-    """A packed piece of `shape`."""
-    cdef Reader reader
-    cdef Bytes content
-    if read_bytes(outer, &content) < 0:
-        return -1
-    enter(&reader, outer, &content)
-    while reader.at < reader.end:
-        if add_dimension(&reader, view) < 0:
-            return fail_as(outer, &reader)
-    return 0
-
-
-cdef int read_input(Reader *outer, const Bytes *content, TensorView *view, Input *extra, int *parameter_count) noexcept nogil:
-    """One InferInputTensor into a zeroed view; contents are only noted."""
-    cdef Reader reader
-    cdef Parameter parameter
-    cdef Bytes name
-    cdef Bytes skipped
-    cdef uint32_t tag
-    cdef int found
-    cdef int status
-    name.data = NULL
-    name.nbytes = 0
-    memset(extra, 0, sizeof(Input))
-    enter(&reader, outer, content)
-    while True:
-        found = read_tag(&reader, &tag)
-        if found == 0:
-            break
-        if found < 0:
-            return fail_as(outer, &reader)
-        if tag == TENSOR_NAME:
-            status = read_text(&reader, &name)
-        elif tag == DATATYPE:
-            status = read_text(&reader, &extra.word)
-        elif tag == SHAPE:
-            status = read_shape(&reader, view)
-        elif tag == SHAPE_UNPACKED:
-            status = add_dimension(&reader, view)
-        elif tag == CONTENTS:
-            extra.has_contents = True
-            status = read_bytes(&reader, &skipped)
-        elif tag == PARAMETERS:
-            status = read_parameter(&reader, &parameter, parameter_count)
-            if status == 0 and equals(&parameter.key, "shared_memory_region", 20):
-                extra.in_shared_memory = True
-        else:
-            status = skip_field(&reader, tag)
-        if status < 0:
-            return fail_as(outer, &reader)
-    view.name = name.data
-    view.name_nbytes = name.nbytes
-    view.datatype = datatype_of(extra.word.data, extra.word.nbytes)
-    return 0
-
-
-cdef int read_asked(Reader *outer, const Bytes *content, Asked *asked, int *parameter_count) noexcept nogil:
-    """One InferRequestedOutputTensor."""
-    cdef Reader reader
-    cdef Parameter parameter
-    cdef uint32_t tag
-    cdef int found
-    cdef int status
-    memset(asked, 0, sizeof(Asked))
-    enter(&reader, outer, content)
-    while True:
-        found = read_tag(&reader, &tag)
-        if found == 0:
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
-        if tag == TENSOR_NAME:
-            status = read_text(&reader, &asked.name)
-        elif tag == OUTPUT_PARAMETERS:
-            status = read_parameter(&reader, &parameter, parameter_count)
-            if status == 0:
-                asked.classified |= equals(&parameter.key, "classification", 14)
-                asked.in_shared_memory |= equals(&parameter.key, "shared_memory_region", 20)
-        else:
-            status = skip_field(&reader, tag)
-        if status < 0:
-            return fail_as(outer, &reader)
-
-
-cdef int walk_contents(Reader *outer, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value) noexcept nogil:
-    """Every `contents` of one InferInputTensor: measured when `at` is NULL, else packed there and `at` moved behind.
-    -1 with a fault: malformed; -1 without: `value` does not fit the datatype."""
-    cdef Reader reader
-    cdef Reader inner
-    cdef Bytes content
-    cdef uint32_t tag
-    cdef int found
-    enter(&reader, outer, tensor)
-    while True:
-        found = read_tag(&reader, &tag)
-        if found == 0:
-            return 0
-        if found < 0:
-            return fail_as(outer, &reader)
-        if tag != CONTENTS:
-            if skip_field(&reader, tag) < 0:
-                return fail_as(outer, &reader)
-            continue
-        if read_bytes(&reader, &content) < 0:
-            return fail_as(outer, &reader)
-        enter(&inner, &reader, &content)
-        if at == NULL:
-            if measure(&inner, contents) < 0:
-                return fail_as(outer, &inner)
-        else:
-            at[0] = pack(&inner, datatype, at[0], value)
-            if at[0] == NULL:
-                return fail_as(outer, &inner)
-
-
-cdef int read_fields(InferRequest request, Reader *reader, Fields *fields) except -2:
-    """The top level of a request, to its end. Request parameters are heeded at once. -1: malformed."""
-    cdef Parameter parameter
-    cdef uint32_t tag
-    cdef int found
-    cdef int status
-    while True:
-        found = read_tag(reader, &tag)
-        if found <= 0:
-            return found
-        if tag == INPUTS:
-            status = add_span(reader, fields.inputs, &fields.input_count, "more than 256 inputs")
-        elif tag == RAW_INPUT_CONTENTS:
-            status = add_span(reader, fields.raws, &fields.raw_count, "more than 256 raw_input_contents")
-        elif tag == MODEL_NAME:
-            status = read_name(reader, &fields.model_name)
-        elif tag == MODEL_VERSION:
-            status = read_name(reader, &fields.model_version)
-        elif tag == REQUEST_ID:
-            status = read_text(reader, &request.id_text)
-        elif tag == OUTPUTS:
-            status = add_span(reader, fields.outputs, &fields.output_count, "more than 256 outputs")
-        elif tag == PARAMETERS:
-            status = read_parameter(reader, &parameter, &fields.parameter_count)
-            if status == 0:
-                heed(request, &parameter)
-        else:
-            status = skip_field(reader, tag)
-        if status < 0:
-            return -1
 
 
 # ---- decoding ------------------------------------------------------------------------------------------------------
@@ -364,11 +65,14 @@ cdef int decode(InferRequest request) except -1:
     cdef Asked asked
     cdef int typed = 0          # inputs with contents
     cdef int i
-    fields.model_name.nbytes = fields.model_version.nbytes = 0
-    fields.input_count = fields.output_count = fields.raw_count = fields.parameter_count = 0
     open_reader(&reader, request.message.data, request.message.nbytes)
-    if read_fields(request, &reader, &fields) < 0:
+    if read_fields(&reader, &fields) < 0:
         refuse_malformed(&reader)
+    if fields.refused.key.nbytes > 0:
+        refuse_parameter(&fields.refused)
+    request.id_text = fields.id
+    request.entry.priority = <uint32_t>min(fields.priority, <uint64_t>UINT32_MAX)
+    request.entry.timeout_ns = <int64_t>min(fields.timeout_us, <uint64_t>(INT64_MAX // 1000)) * 1000
     request.model_name = text_of(&fields.model_name, "model_name")
     request.model_version = text_of(&fields.model_version, "model_version")
     request.reserve_inputs(fields.input_count)
@@ -415,28 +119,6 @@ cdef str text_of(const Bytes *text, str field):
     if text.nbytes <= CACHED_NBYTES:
         cached_names[slot] = name
     return name
-
-
-cdef int heed(InferRequest request, const Parameter *parameter) except -1:
-    """Takes what the queue needs from a request parameter; refuses unknown reserved names. The rest is kept for `parameters`."""
-    if equals(&parameter.key, "priority", 8):
-        request.entry.priority = <uint32_t>min(unsigned_of(parameter), <uint64_t>UINT32_MAX)
-    elif equals(&parameter.key, "timeout", 7):
-        request.entry.timeout_ns = <int64_t>min(unsigned_of(parameter), <uint64_t>(INT64_MAX // 1000)) * 1000
-    elif (parameter.key.nbytes > 7 and memcmp(parameter.key.data, "triton_", 7) == 0
-          and not equals(&parameter.key, "triton_enable_empty_final_response", 34)):
-        raise InvalidArgument(
-            f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
-            "'triton_enable_empty_final_response'")
-    return 0
-
-
-cdef uint64_t unsigned_of(const Parameter *parameter) except? 0xFFFFFFFFFFFFFFFF:
-    """The value of a parameter that counts something; 0 when it has none."""
-    if parameter.kind == 0 or parameter.kind == UINT64_PARAM or (parameter.kind == INT64_PARAM and <int64_t>parameter.number >= 0):
-        return parameter.number
-    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got "
-                          f"{value_of(parameter)!r}")
 
 
 cdef object value_of(const Parameter *parameter):
@@ -515,6 +197,15 @@ cdef str word_text(int datatype):
 
 cdef int refuse_malformed(const Reader *reader) except -1:
     raise InvalidArgument(f"ModelInferRequest: {reader.fault.decode()}, at byte {reader.at - reader.start}")
+
+
+cdef int refuse_parameter(const Parameter *parameter) except -1:
+    if memcmp(parameter.key.data, "triton_", 7) == 0:
+        raise InvalidArgument(
+            f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
+            "'triton_enable_empty_final_response'")
+    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got "
+                          f"{value_of(parameter)!r}")
 
 
 cdef int refuse_input(const TensorView *view, const Input *extra) except -1:

@@ -2,7 +2,6 @@
 # tensor: datatypes, views of tensors, a model's signature and the check of a request against it (see tensor.pxd).
 # Never in here: protobuf, queues, onnxruntime. The machine is little-endian, as raw contents are.
 
-cimport cython
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.object cimport PyObject
@@ -346,7 +345,7 @@ cdef TensorSpec *specs_of(Signature signature, str kind, list tensors) except NU
             specs[i].name = PyBytes_AS_STRING(encoded)
             specs[i].name_nbytes = PyBytes_GET_SIZE(encoded)
             fill_spec(&specs[i], word, shape, signature.max_batch_size, f"{where}{kind} '{name}'")
-    except:
+    except BaseException:
         free(specs)
         raise
     return specs
@@ -524,11 +523,13 @@ cdef int fill_view(ArrayView *view, int index, object array, object word, bint b
         array = array.view(dtypes[<int>BF16])        # ml_dtypes' arrays lack the buffer protocol
     elif dtype is not dtypes[view.datatype] and dtype != dtypes[view.datatype]:
         raise TypeError(f"array {index}: {word} is {dtypes[view.datatype]}, got an array of {dtype}")
-    if array.ndim > MAX_RANK:
+    try:
+        PyObject_GetBuffer(array, &buffer, PyBUF_C_CONTIGUOUS)
+    except (BufferError, ValueError):
+        raise ValueError(f"array {index}: expected a C-contiguous array") from None
+    if buffer.ndim > MAX_RANK:
+        PyBuffer_Release(&buffer)
         raise ValueError(f"array {index}: {array.ndim} dimensions, at most {MAX_RANK} are possible")
-    if not array.flags.c_contiguous:
-        raise ValueError(f"array {index}: expected a C-contiguous array")
-    PyObject_GetBuffer(array, &buffer, PyBUF_C_CONTIGUOUS)
     view.rank = buffer.ndim
     for axis in range(buffer.ndim):
         view.shape[axis] = buffer.shape[axis]
