@@ -1,11 +1,10 @@
-# message: the bytes of one gRPC message. Small ones live inside the object, large ones in blocks from a
-# bounded pool, so that a busy server neither asks malloc nor faults in fresh pages for each request.
+# message: the bytes of one gRPC message, in a block from a bounded pool, so that a busy server neither asks malloc nor faults
+# in fresh pages for each request, and so that all of it together has one limit.
 # Never in here: what the bytes mean. All of it runs with the GIL held: the free lists need no lock of their own.
 
 cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
     HEADROOM_NBYTES = 64        # what a block keeps in front of the message, so that the message is aligned
-    INLINE_NBYTES = 512         # messages up to this size need no second allocation
 
 cdef class Message:
     cdef char *data             # first byte of the message
@@ -13,7 +12,6 @@ cdef class Message:
     cdef void *block            # pool block that this message owns and gives back, or NULL
     cdef int size_class         # which free list the block goes back to
     cdef object wrapped         # the bytes object whose memory this message borrows, or None
-    cdef char room[HEADROOM_NBYTES + INLINE_NBYTES]
 
 # A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget is spent.
 cdef Message new_message(Py_ssize_t nbytes)

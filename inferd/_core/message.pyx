@@ -9,9 +9,12 @@ from libc.string cimport memcpy
 
 from inferd.errors import InvalidArgument, ResourceExhausted
 
+cdef extern from *:
+    int __builtin_clzl(unsigned long number) nogil
+
 cdef enum:
-    MIN_CLASS = 10              # smallest block: 1 KiB
-    CLASS_COUNT = 32            # largest block: 2 TiB, far beyond any budget
+    MIN_CLASS = 9               # smallest block: 512 bytes
+    CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
 
 cdef struct Block:              # a free block; the link lies in the block's own memory
@@ -29,13 +32,18 @@ cdef inline Py_ssize_t class_nbytes(int size_class) noexcept:
     return <Py_ssize_t>1 << (MIN_CLASS + size_class)
 
 
+cdef inline int class_of(Py_ssize_t nbytes) noexcept:
+    """The class of the smallest block that holds so many bytes."""
+    if nbytes <= class_nbytes(0):
+        return 0
+    return min(64 - __builtin_clzl(<unsigned long>(nbytes - 1)) - MIN_CLASS, CLASS_COUNT - 1)
+
+
 cdef void *acquire_block(Py_ssize_t nbytes, int *size_class) except NULL:
     """A block for `nbytes` bytes of message; the class it belongs to goes to size_class."""
     global kept_nbytes, used_nbytes
-    cdef int k = 0
+    cdef int k = class_of(nbytes)
     cdef Block *block
-    while k < CLASS_COUNT - 1 and class_nbytes(k) < nbytes:
-        k += 1
     if used_nbytes + class_nbytes(k) > budget_nbytes:
         raise ResourceExhausted(
             f"the server holds {used_nbytes} bytes of messages and has no room for one of {nbytes} bytes under its limit of "
@@ -81,9 +89,6 @@ cdef class Message:
         global live_count
         live_count += 1
         self.block = NULL
-        self.data = self.room + HEADROOM_NBYTES
-        self.nbytes = 0
-        self.wrapped = None
 
     def __init__(self, source=b""):
         cdef Py_buffer view
@@ -121,10 +126,9 @@ cdef class Message:
         pass
 
 
-cdef int reserve(Message message, Py_ssize_t nbytes) except -1:
-    if nbytes > INLINE_NBYTES:
-        message.block = acquire_block(nbytes, &message.size_class)
-        message.data = <char *>message.block + HEADROOM_NBYTES
+cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
+    message.block = acquire_block(nbytes, &message.size_class)
+    message.data = <char *>message.block + HEADROOM_NBYTES
     message.nbytes = nbytes
     return 0
 

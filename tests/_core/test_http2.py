@@ -134,6 +134,7 @@ def test_an_exception_of_the_service_becomes_an_answer() -> None:
 
 
 def test_memory_of_an_answer_is_free_when_it_is_sent() -> None:
+    gc.collect()
     before = pool.in_use()
     client = Client(Served(echo))
     client.call(bytes(100_000))

@@ -44,11 +44,20 @@ def test_is_read_only() -> None:
         memoryview(Message(b"abc"))[0] = 1
 
 
-def test_small_messages_take_nothing_from_the_pool() -> None:
+def test_every_message_counts() -> None:
     before = message.in_use()
-    kept = [Message(b"x" * 512) for _ in range(100)]
+    kept = [Message(b"x" * 100) for _ in range(100)]
+    assert message.in_use() == before + 100 * 512
+    del kept
     assert message.in_use() == before
-    assert len(kept) == 100
+
+
+@pytest.mark.parametrize(("nbytes", "block_nbytes"), [(0, 512), (512, 512), (513, 1024), (1024, 1024), (1025, 2048), (100_000, 131_072)])
+def test_a_block_holds_its_message(nbytes: int, block_nbytes: int) -> None:
+    before = message.in_use()
+    held = Message(bytes(nbytes))
+    assert message.in_use() - before == block_nbytes
+    assert len(held) == nbytes
 
 
 def test_blocks_come_back_and_are_used_again() -> None:
