@@ -19,6 +19,8 @@ export PIP_NO_INPUT := 1
 
 NATIVE := $(wildcard inferd/_core/*.pyx inferd/_core/*.pxd inferd/_core/*.h) setup.py
 PYTEST := $(PY) -m pytest
+# The suite on a build outside this tree: $(call test_tree,FOLDER). PYTHONSAFEPATH keeps the release build out of sight.
+test_tree = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests $(VENV)/bin/pytest -o pythonpath=
 
 .PHONY: help demo test lint types build debug sanitize bench proto examples clean
 
@@ -42,13 +44,13 @@ build: .stamps/build  ## compile the native modules in place
 
 debug: .stamps/node  ## the suite on a build with assertions and object counters, in a tree of its own
 	INFERD_DEBUG=1 $(PY) setup.py --quiet build --build-lib build/debug/tree
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/debug/tree $(VENV)/bin/pytest
+	$(call test_tree,build/debug/tree)
 
 sanitize: .stamps/develop  ## the native modules' tests under the address and undefined-behaviour sanitizers
 	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-sanitize/tree
-	PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/build/debug-sanitize/tree PYTHONMALLOC=malloc \
+	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	ASAN_OPTIONS=detect_leaks=0 $(VENV)/bin/pytest tests/_core
+	$(call test_tree,build/debug-sanitize/tree) tests/_core
 
 bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, then the server's cost beside its yardsticks
 	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops
