@@ -19,11 +19,13 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inferd.engine import model_config
+from inferd.engine import model_config, warmup
 from inferd.engine.backend import OnnxModel
+from inferd.engine.executor import Instance
 from inferd.engine.model import Model
 from inferd.engine.model_config import Defaults, Written
 from inferd.engine.planner import Host, Plan, plan
@@ -31,6 +33,8 @@ from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, R
 
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
+    from inferd._core.tensor import Signature
+    from inferd.protocol.inference import ModelConfig
 
 __all__ = ["IndexEntry", "Repository"]
 
@@ -38,6 +42,8 @@ log = logging.getLogger("inferd.engine")
 
 SHOWN_NAMES = 16  # models that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
+MAX_TINY_BYTES = 32 << 20  # a larger file is not loaded a second time to see whether one thread is enough
+MAX_GAIN = 4  # a run this many times the limit with all threads is over it with one
 MAX_VERSION = (1 << 63) - 1
 
 
@@ -57,6 +63,16 @@ class Place:
     name: str
     folder: Path | None
     files: dict[int, Path]
+
+
+class Loaded(NamedTuple):
+    """One version's file, loaded, before it becomes a Model."""
+
+    plan: Plan
+    config: ModelConfig
+    onnx: OnnxModel
+    batching: str  # why it batches or not
+    signature: Signature
 
 
 class Repository:
@@ -150,8 +166,10 @@ class Repository:
 
     def _load_place(self, place: Place, host: Host, count: int) -> Iterator[Model]:
         written = model_config.read_model_config(place.folder, place.name)
+        _check_labels(written, place)
         defaults = self._defaults
-        chosen = plan(
+        make_plan = partial(
+            plan,
             host,
             count,
             instances=model_config.wanted_instances(written, defaults),
@@ -159,26 +177,23 @@ class Repository:
             spinning=model_config.wants_spinning(written, defaults),
             gpu=model_config.on_gpu(written, defaults),
         )
-        _check_labels(written, place)
         for version, file in _selected(written, place):
-            yield self._load_version(place, written, chosen, version, file)
+            yield self._load_version(place, written, make_plan, version, file)
 
-    def _load_version(self, place: Place, written: Written, chosen: Plan, version: int, file: Path) -> Model:
+    def _load_version(self, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
-        config = model_config.settle(written, place.name, self._defaults, chosen)
-        options = model_config.session_options(written, config, self._defaults)
-        onnx = OnnxModel.load(file, options, name=place.name)
-        batching = model_config.complete(written, config, onnx.graph, self._defaults)
-        signature = model_config.signature_of(config, onnx.graph, version)
+        loaded = self._open(place, written, make_plan(), version, file)
+        if make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
+            loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
         model = Model(
             place.name,
             version,
-            config,
-            signature,
-            [onnx.backend(signature) for _ in range(chosen.instances)],
+            loaded.config,
+            loaded.signature,
+            [loaded.onnx.backend(loaded.signature) for _ in range(loaded.plan.instances)],
             schedule=self._schedule,
             deliver=self._deliver,
-            plan_reason=chosen.reason,
+            plan_reason=loaded.plan.reason,
         )
         try:
             model.warm_up()
@@ -190,11 +205,29 @@ class Repository:
             place.name,
             version,
             time.monotonic() - started_s,
-            onnx.providers[0],
-            batching,
-            chosen.reason,
+            loaded.onnx.providers[0],
+            loaded.batching,
+            loaded.plan.reason,
         )
         return model
+
+    def _open(self, place: Place, written: Written, chosen: Plan, version: int, file: Path) -> Loaded:
+        config = model_config.settle(written, place.name, self._defaults, chosen)
+        options = model_config.session_options(written, config, self._defaults)
+        onnx = OnnxModel.load(file, options, name=place.name)
+        batching = model_config.complete(written, config, onnx.graph, self._defaults)
+        return Loaded(chosen, config, onnx, batching, model_config.signature_of(config, onnx.graph, version))
+
+    def _with_one_thread(
+        self, loaded: Loaded, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path
+    ) -> Loaded:
+        """The same model loaded for one thread, if its largest run is tiny then; else as it was."""
+        limit_ns = 1000 * loaded.config.inferd.inline_limit_us
+        if file.stat().st_size > MAX_TINY_BYTES or _largest_run_ns(loaded, MAX_GAIN * limit_ns) > MAX_GAIN * limit_ns:
+            return loaded
+        single = self._open(place, written, make_plan(tiny_run_ns=1), version, file)
+        run_ns = _largest_run_ns(single, limit_ns)
+        return single._replace(plan=make_plan(tiny_run_ns=run_ns)) if run_ns <= limit_ns else loaded
 
     def _list_ready(self) -> None:
         """Makes the table that lookup reads: one assignment, so that a reader sees the old or the new one."""
@@ -221,6 +254,18 @@ class Repository:
         self._ready = {}
         for model in self._models:
             model.close()
+
+
+def _largest_run_ns(loaded: Loaded, hopeless_ns: int) -> int:
+    """The measured run of max_batch_size rows of zeros; more than `hopeless_ns` if the model does not take zeros."""
+    instance = Instance(loaded.config.name, loaded.onnx.backend(loaded.signature))
+    try:
+        warmup.warm_up(instance, loaded.signature)
+        return warmup.measure(instance, loaded.signature, hopeless_ns)
+    except RequestError:
+        return hopeless_ns + 1
+    finally:
+        instance.backend.close()
 
 
 # ---------------------------------------------------------------------------------------------------------------------
