@@ -1,6 +1,8 @@
 """ModelOptions: the part of a ModelConfig that is inferd's own. Written by `make proto`: change proto/*.proto instead."""
 
-from typing import NewType, final
+# ruff: noqa: N802
+
+from typing import Literal, NewType, final
 
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
@@ -36,7 +38,7 @@ class ModelOptions(Message):
     """Threads across operators of one run; more than 1 also turns on ONNX Runtime's parallel execution. Default 1."""
     spinning: bool
     """Whether ONNX Runtime's threads spin while they wait for work: shorter runs, but an idle server burns cores.
-    Default false.
+    Default: the server's setting, which is off.
     """
     max_queue_requests: int
     """The most requests that wait for this model; one more is refused with RESOURCE_EXHAUSTED. Default: the server's
@@ -58,3 +60,4 @@ class ModelOptions(Message):
         max_queue_requests: int = ...,
         max_queue_bytes: int = ...,
     ) -> None: ...
+    def HasField(self, field_name: Literal["spinning"]) -> bool: ...

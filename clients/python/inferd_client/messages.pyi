@@ -40,7 +40,7 @@ class ModelOptions(Message):
     """Threads across operators of one run; more than 1 also turns on ONNX Runtime's parallel execution. Default 1."""
     spinning: bool
     """Whether ONNX Runtime's threads spin while they wait for work: shorter runs, but an idle server burns cores.
-    Default false.
+    Default: the server's setting, which is off.
     """
     max_queue_requests: int
     """The most requests that wait for this model; one more is refused with RESOURCE_EXHAUSTED. Default: the server's
@@ -62,6 +62,7 @@ class ModelOptions(Message):
         max_queue_requests: int = ...,
         max_queue_bytes: int = ...,
     ) -> None: ...
+    def HasField(self, field_name: Literal["spinning"]) -> bool: ...
 
 class _DataType:
     ValueType = NewType("ValueType", int)
@@ -438,7 +439,7 @@ class ModelOptimizationPolicy(Message):
         """Graph rewriting by the back end."""
 
         level: int
-        """-1: basic rewriting only. 1: basic and extended. Not set: all that the back end knows."""
+        """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows."""
         def __init__(
             self,
             *,

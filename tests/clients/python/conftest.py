@@ -7,8 +7,9 @@ from pathlib import Path
 from typing import Any, TypeAlias
 
 import pytest
-from echo_server import Awaited, EchoServer
 from inferd_client import AsyncClient, Client
+
+from tests.echo_server import Awaited, EchoServer
 
 Kind: TypeAlias = type[Client | AsyncClient]
 

@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
-    from echo_server import Awaited, EchoServer
+    from tests.echo_server import Awaited, EchoServer
 
 ARRAYS = {
     "BOOL": np.array([True, False, True]),

@@ -1,0 +1,108 @@
+"""Both clients against inferd itself, over both of its transports."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import grpc
+import numpy as np
+import pytest
+from inferd_client import InferenceError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from tests.echo_server import Awaited
+    from tests.served import Served
+
+
+@pytest.fixture
+def inferd(served: Served, connect: Callable[..., Awaited]) -> Awaited:
+    return connect(served.address, timeout=60)
+
+
+DTYPES = {
+    "BOOL": np.bool_,
+    "UINT8": np.uint8,
+    "UINT16": np.uint16,
+    "UINT32": np.uint32,
+    "UINT64": np.uint64,
+    "INT8": np.int8,
+    "INT16": np.int16,
+    "INT32": np.int32,
+    "INT64": np.int64,
+    "FP16": np.float16,
+    "FP32": np.float32,
+    "FP64": np.float64,
+}
+
+
+async def test_every_datatype_at_once(inferd: Awaited) -> None:
+    inputs = {f"in_{word}": np.array([[1, 0, 1], [0, 1, 1]], dtype) for word, dtype in DTYPES.items()}
+    result = await inferd.infer("every_datatype", inputs)
+    assert set(result) == {f"out_{word}" for word in DTYPES}
+    for word, dtype in DTYPES.items():
+        assert result[f"out_{word}"].dtype == dtype
+        np.testing.assert_array_equal(result[f"out_{word}"], inputs[f"in_{word}"])
+
+
+async def test_text(inferd: Awaited) -> None:
+    result = await inferd.infer("text", {"x": [["ümlaut", b"\x00z"], ["", "x" * 1000]]})
+    assert result["y"].tolist() == [["ümlaut".encode(), b"\x00z"], [b"", b"x" * 1000]]
+
+
+async def test_lists_ids_versions_and_outputs(inferd: Awaited) -> None:
+    rows = np.arange(32).reshape(2, 16).tolist()
+    newest = await inferd.infer("versions", {"x": rows}, request_id="r-9")
+    assert (newest.model_name, newest.model_version, newest.id) == ("versions", "3", "r-9")
+    np.testing.assert_array_equal(newest["y"], np.float32(rows) * 2)
+    first = await inferd.infer("versions", {"x": rows}, version="1")
+    assert first.model_version == "1"
+    np.testing.assert_array_equal(first["y"], rows)
+    assert list(await inferd.infer("add", {"a": rows, "b": rows}, outputs=["difference"])) == ["difference"]
+
+
+async def test_an_image_of_602_kilobytes(inferd: Awaited) -> None:
+    image = np.random.default_rng(1).random((2, 3, 224, 224), np.float32)
+    np.testing.assert_allclose((await inferd.infer("pooled_image", {"image": image}))["mean"], image.mean((2, 3)), rtol=1e-4)
+
+
+async def test_what_it_tells(inferd: Awaited) -> None:
+    assert await inferd.server_live()
+    assert await inferd.server_ready()
+    assert await inferd.model_ready("versions", "3")
+    assert not await inferd.model_ready("versions", "2")
+    assert (await inferd.server_metadata()).name == "inferd"
+    assert sorted((await inferd.model_metadata("versions")).versions) == ["1", "3"]
+    config = await inferd.model_config("identity")
+    assert config.max_batch_size > 0
+    assert config.inferd.intra_op_threads > 0
+    before = (await inferd.statistics("identity"))[0].inference_count
+    await inferd.infer("identity", {"x": np.ones((3, 16), np.float32)})
+    assert (await inferd.statistics("identity"))[0].inference_count == before + 3
+    assert {(entry.name, entry.version) for entry in await inferd.repository_index(ready=True)} >= {("versions", "1"), ("identity", "1")}
+    assert await inferd.health() == "SERVING"
+    assert await inferd.health("identity") == "SERVING"
+
+
+@pytest.mark.parametrize(
+    ("model", "inputs", "code"),
+    [
+        ("nothing", {"x": np.ones((1, 16), np.float32)}, grpc.StatusCode.NOT_FOUND),
+        ("identity", {"x": np.ones((1, 16), np.float64)}, grpc.StatusCode.INVALID_ARGUMENT),
+        ("identity", {"x": np.ones((1, 15), np.float32)}, grpc.StatusCode.INVALID_ARGUMENT),
+        ("text", {"x": np.array([[b"\xff", b""]], object)}, grpc.StatusCode.INVALID_ARGUMENT),     # ONNX strings are UTF-8
+        ("identity", {"z": np.ones((1, 16), np.float32)}, grpc.StatusCode.INVALID_ARGUMENT),
+    ],
+)
+async def test_refusals(inferd: Awaited, model: str, inputs: dict[str, Any], code: grpc.StatusCode) -> None:
+    with pytest.raises(InferenceError) as raised:
+        await inferd.infer(model, inputs)
+    assert raised.value.code is code
+    assert raised.value.message
+
+
+async def test_a_timeout_ends_the_wait(inferd: Awaited) -> None:
+    with pytest.raises(InferenceError) as raised:
+        await inferd.infer("slow", {"x": np.ones((1, 64), np.float32)}, timeout=0.001)
+    assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
