@@ -379,6 +379,10 @@ cdef class Endpoint:
         """The receive buffer: a transport reads into it, then calls buffer_updated of the connection at once."""
         PyBuffer_FillInfo(view, self, self.receive_buffer, RECEIVE_NBYTES, 0, flags)
 
+    def __len__(self):
+        """Bytes of the receive buffer; asyncio's own loop asks for it."""
+        return RECEIVE_NBYTES
+
     def flush(self):
         """Writes what waits to be sent, one write a connection."""
         cdef Session session

@@ -162,12 +162,11 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], None]) -> int
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
 
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if settings.uvloop and find_spec("uvloop") is not None:
         import uvloop
 
         factory = uvloop.new_event_loop
-    else:
-        factory = asyncio.new_event_loop
     with asyncio.Runner(loop_factory=factory) as runner:
         runner.run(run())
     return 0
