@@ -37,6 +37,12 @@ log = logging.getLogger(__name__)
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
 NOTICE_S = 0.1  # between the first GOAWAY and the last: requests that are on their way arrive
+WHY_NOT_LISTENING = {
+    errno.EADDRINUSE: "it is in use",
+    errno.EACCES: "permission denied",
+    errno.EADDRNOTAVAIL: "it is no address of this machine",
+    errno.ENOENT: "its folder does not exist",
+}
 CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
 
 
@@ -156,14 +162,12 @@ class NativeTransport:
                 self._socket_paths.append(address.path)
             else:
                 reuse_port = self._reuse_port or None
-                server = await self.loop.create_server(
-                    self._connection, address.host, address.port, backlog=BACKLOG, reuse_port=reuse_port
-                )
+                server = await self.loop.create_server(self._connection, address.host, address.port, backlog=BACKLOG, reuse_port=reuse_port)
         except OSError as error:
-            why = {errno.EADDRINUSE: "it is in use", errno.EACCES: "permission denied", errno.EADDRNOTAVAIL: "not an address of this machine"}
-            reason = why.get(error.errno or 0, os.strerror(error.errno) if error.errno else "the name has no address")
+            reason = WHY_NOT_LISTENING.get(error.errno or 0, "the host's name has no address here")
             raise StartError(
-                f"cannot listen on {address}: {reason}; expected a free address of this machine: choose another port (0 picks a free one) or host"
+                f"cannot listen on {address}: {reason}; expected a free address of this machine: choose another port "
+                "(0 picks a free one) or host"
             ) from None
         self._servers.append(server)
         return address if address.path else address._replace(port=_port(server.sockets[0]))

@@ -1,6 +1,6 @@
 """The path of a request, top to bottom, and the service table. Never in here: transports, threads, what a model is.
 
-    wire bytes -> transport -> model_infer: decode, route, check, submit -> (queue) -> engine/executor.py run_batch -> transport
+wire bytes -> transport -> model_infer: decode, route, check, submit -> (queue) -> engine/executor.py run_batch -> transport
 """
 
 from __future__ import annotations

@@ -43,7 +43,9 @@ def messages(body: bytes) -> list[bytes]:
     return found
 
 
-def headers(path: str = INFER, *extra: tuple[str, str], method: str = "POST", content_type: str = "application/grpc") -> list[tuple[str, str]]:
+def headers(
+    path: str = INFER, *extra: tuple[str, str], method: str = "POST", content_type: str = "application/grpc"
+) -> list[tuple[str, str]]:
     return [
         (":method", method),
         (":scheme", "http"),
