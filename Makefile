@@ -44,6 +44,7 @@ build: .stamps/build  ## compile the native modules in place
 
 debug: .stamps/node  ## the suite on a build with assertions and object counters, in a tree of its own
 	INFERD_DEBUG=1 $(PY) setup.py --quiet build --build-lib build/debug/tree
+	ln -sfn $(CURDIR)/examples build/debug/tree/examples
 	$(call test_tree,build/debug/tree)
 
 sanitize: .stamps/develop  ## the native modules' tests under the address and undefined-behaviour sanitizers
