@@ -23,7 +23,7 @@ for version in "${versions[@]}"; do
         echo "protobuf $version, implementation $implementation"
         PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION=$implementation PYTHONPATH="$root:$root/clients/python" \
             "$folder/venv/bin/python" -m pytest --rootdir "$root" -c "$root/pyproject.toml" -o addopts= -p no:cacheprovider \
-            --import-mode=importlib -q "$root/tests/protocol/test_protocol.py" "$root/tests/clients/python"
+            --import-mode=importlib -q "$root/tests/protocol/test_protocol.py" "$root/tests/clients/python/test_client.py" "$root/tests/clients/python/test_codec.py"
     done
     rm -rf "$folder/venv"
 done

@@ -56,9 +56,10 @@ def test_every_proto_file_is_compiled() -> None:
     }
 
 
-def test_a_stub_names_every_message_and_field() -> None:
+@pytest.mark.parametrize("path", ["inferd/protocol/inference.pyi", "clients/python/inferd_client/messages.pyi"])
+def test_a_stub_names_every_message_and_field(path: str) -> None:
     """The descriptors and the stub are two products of one source; here one is held against the other."""
-    stub = ast.parse((PROTO.parent / "inferd/protocol/inference.pyi").read_text())
+    stub = ast.parse((PROTO.parent / path).read_text())
 
     def check(classes: dict[str, ast.ClassDef], descriptors: object) -> None:
         for name, descriptor in descriptors.items():  # type: ignore[attr-defined]
