@@ -23,14 +23,24 @@ _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "task
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
 
+class _Output(logging.StreamHandler[TextIO]):
+    """Ours among the root logger's handlers."""
+
+
 def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
-    """Send inferd's records of at least `level` to `stream` (stderr) as "text" or "json". A second call replaces the first."""
-    output = logging.StreamHandler(stream if stream is not None else sys.stderr)
+    """Send inferd's records of at least `level`, and other libraries' warnings, to `stream` (stderr) as "text" or "json".
+
+    For programs only: it writes to the root logger, so that asyncio's words and Python's warnings come in the same form.
+    A second call replaces the first.
+    """
+    output = _Output(stream if stream is not None else sys.stderr)
     output.setFormatter(JsonLines() if form == "json" else TextLines())
-    logger = logging.getLogger(ROOT)
-    logger.handlers = [output]
-    logger.setLevel(level.upper())
-    logger.propagate = False
+    root = logging.getLogger()
+    for former in [handler for handler in root.handlers if isinstance(handler, _Output)]:
+        root.removeHandler(former)
+    root.addHandler(output)
+    logging.getLogger(ROOT).setLevel(level.upper())
+    logging.captureWarnings(True)
     logging.raiseExceptions = False  # a closed stderr must not end a request
 
 

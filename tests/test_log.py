@@ -6,6 +6,7 @@ import io
 import json
 import logging
 import re
+import warnings
 from collections.abc import Iterator
 
 import pytest
@@ -17,10 +18,11 @@ from inferd import log
 
 @pytest.fixture(autouse=True)
 def logger_as_it_was() -> Iterator[None]:
-    logger = logging.getLogger("inferd")
-    before = logger.handlers, logger.level, logger.propagate, logging.raiseExceptions
+    root, logger = logging.getLogger(), logging.getLogger("inferd")
+    before = root.handlers.copy(), logger.level, logging.raiseExceptions
     yield
-    logger.handlers, logger.level, logger.propagate, logging.raiseExceptions = before
+    root.handlers, logger.level, logging.raiseExceptions = before
+    logging.captureWarnings(False)
 
 
 def lines(form: str, *, level: str = "info") -> tuple[logging.Logger, io.StringIO]:
@@ -64,6 +66,18 @@ def test_no_content_makes_a_second_line(content: str, form: str) -> None:
     logger, stream = lines(form)
     logger.info("unknown model %s", content, extra={"model": content})
     assert len(stream.getvalue().splitlines()) == 1
+
+
+def test_other_libraries_come_in_the_same_form() -> None:
+    _, stream = lines("json")
+    logging.getLogger("asyncio").error("a task was lost")
+    logging.getLogger("asyncio").info("nobody asked")
+    with warnings.catch_warnings(record=False):
+        warnings.simplefilter("default")
+        warnings.warn("old", DeprecationWarning, stacklevel=1)
+    first, second = map(json.loads, stream.getvalue().splitlines())
+    assert (first["area"], first["level"], first["message"]) == ("asyncio", "error", "a task was lost")
+    assert second["area"] == "py.warnings"
 
 
 def test_a_traceback_is_indented_in_text() -> None:

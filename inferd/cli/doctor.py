@@ -255,7 +255,11 @@ def _models(settings: Settings) -> Iterator[Finding]:
             where = (
                 "inline, on the event loop" if model.inline else f"{model.instances} executor thread{'s' if model.instances > 1 else ''}"
             )
-            yield Finding(area, f"{model.name} version {model.version}", f"{where} ({model.inline_reason}); {model.plan_reason}")
+            yield Finding(
+                area,
+                f"{model.name} version {model.version}",
+                f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}",
+            )
     except InferdError as error:
         yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=str(error))
     finally:

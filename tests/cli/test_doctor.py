@@ -9,6 +9,7 @@ from pathlib import Path
 
 import onnx
 import pytest
+from command import EXAMPLES
 
 from inferd.cli.doctor import TINY_MODEL, build_flavour
 
@@ -58,6 +59,22 @@ def test_too_many_connections_for_the_descriptors_are_noted(run: Run) -> None:
 def test_the_plan_follows_the_settings(run: Run) -> None:
     rows = findings(run("doctor", "--json", "--instances", "3", "--intra-op-threads", "2"))
     assert str(rows["machine", "plan for one model"]["value"]).startswith("3 instances")
+
+
+def test_models_say_how_they_would_run(run: Run) -> None:
+    models = EXAMPLES / "models"
+    rows = findings(run("doctor", "--json", models, "--inline", "off", "--instances", "2"))
+    for name in ("digits version 1", "identity version 1"):
+        assert str(rows["models", name]["value"]).startswith("2 executor threads (")
+    assert "inline, on the event loop" in str(findings(run("doctor", "--json", models, "--inline", "on"))["models", "identity version 1"])
+
+
+def test_a_model_that_cannot_be_served_is_exit_code_1(run: Run, tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"this is no model")
+    done = run("doctor", "--json", "broken.onnx")
+    assert done.returncode == 1
+    assert "broken" in str(findings(done)["models", "broken.onnx"]["note"])
+    assert "Traceback" not in done.stderr
 
 
 def test_the_probe_is_the_model_that_it_claims_to_be() -> None:
