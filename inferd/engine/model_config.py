@@ -392,6 +392,7 @@ def complete(written: Written, config: ModelConfig, graph: Graph, defaults: Defa
     _complete_tensors(written.where, "input", config.input, graph.inputs, batched, every=True)
     _complete_tensors(written.where, "output", config.output, graph.outputs, batched, every=False)
     _check_warmup(written.where, config)
+    refuse_unsupported(config, written.where)  # again: max_batch_size and the number of instances are known now
     if batched and not config.WhichOneof("scheduling_choice"):
         config.dynamic_batching.SetInParent()
     return reason
