@@ -221,12 +221,20 @@ def _bars(runs: dict[int, int]) -> list[str]:
     return lines
 
 
+def _command() -> str:
+    """How to call the command from the user's shell: by its path where its virtual environment is not active there."""
+    script = Path(sys.prefix) / "bin" / "inferd"
+    outside = sys.prefix != sys.base_prefix and os.environ.get("VIRTUAL_ENV") != sys.prefix
+    return _shown(script) if outside and script.exists() else "inferd"
+
+
 def _next_steps(folder: Path) -> str:
+    name = _command()
     steps = {
-        f"inferd serve {_shown(folder / 'models')}": "gRPC on 127.0.0.1:8001, metrics on http://127.0.0.1:8002/metrics",
-        f"inferd infer localhost:8001 digits --input {_shown(folder / 'digit.npy')}": "from a second terminal",
-        "inferd serve your-model.onnx": "your own model, without any configuration",
-        "inferd doctor": "what this machine can do",
+        f"{name} serve {_shown(folder / 'models')}": "gRPC on 127.0.0.1:8001, metrics on http://127.0.0.1:8002/metrics",
+        f"{name} infer localhost:8001 digits --input {_shown(folder / 'digit.npy')}": "from a second terminal",
+        f"{name} serve your-model.onnx": "your own model, without any configuration",
+        f"{name} doctor": "what this machine can do",
     }
     width = max(map(len, steps))
     lines = [f"   {step:<{width}}   {what}" for step, what in steps.items()]
