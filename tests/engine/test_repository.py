@@ -1,0 +1,327 @@
+"""Models on disk, lookup by name and version, and start-up that names every failure."""
+
+from __future__ import annotations
+
+import logging
+import threading
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inferd._core.batcher import Batch
+from inferd._core.grpc import Call
+from inferd._core.local import LocalRequest
+from inferd.config import Settings
+from inferd.engine import repository
+from inferd.engine.model_config import Defaults
+from inferd.engine.planner import Host
+from inferd.engine.repository import Repository
+from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
+from tests import models
+
+Load = Callable[..., Repository]
+IDENTITY, DOUBLED = models.identity(), models.doubled()
+
+
+@pytest.fixture
+def made() -> Iterator[list[Repository]]:
+    opened: list[Repository] = []
+    yield opened
+    for each in opened:
+        each.close()
+
+
+@pytest.fixture
+def load(made: list[Repository]) -> Load:
+    def load(*paths: Path, **defaults: object) -> Repository:
+        opened = Repository(Defaults(**defaults), deliver=Batch.deliver, host=Host(4, 4))  # type: ignore[arg-type]
+        made.append(opened)
+        opened.load([str(path) for path in paths])
+        return opened
+
+    return load
+
+
+def listed(repository: Repository) -> list[tuple[str, str, str]]:
+    return [entry[:3] for entry in repository.index()]
+
+
+class Asked(Call):
+    """Keeps its answer."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.done = threading.Event()
+        self.answer: dict[str, np.ndarray] | Exception | None = None
+
+    def reply(self, message: object) -> None:
+        self.answer = message  # type: ignore[assignment]
+        self.done.set()
+
+    def fail(self, error: Exception) -> None:
+        self.answer = error
+        self.done.set()
+
+
+def infer(repository: Repository, name: str, version: str = "", value: float = 1.0) -> float:
+    """The first number of the answer to one row of `value`."""
+    model = repository.lookup(name, version)
+    request, asked = LocalRequest([("x", "FP32", np.full((1, 16), value, np.float32))]), Asked()
+    model.check(request)
+    model.submit(request, asked)
+    assert asked.done.wait(30)
+    assert isinstance(asked.answer, dict)
+    return float(asked.answer["y"][0, 0])
+
+
+# ---- where models lie ----------------------------------------------------------------------------------------------
+
+
+def test_a_single_file(tmp_path: Path, load: Load) -> None:
+    assert listed(load(models.write(tmp_path, "net", IDENTITY))) == [("net", "1", "READY")]
+
+
+def test_a_model_folder(tmp_path: Path, load: Load) -> None:
+    models.write(tmp_path / "flat", "model", IDENTITY)
+    models.repository(tmp_path, {"numbered": {2: IDENTITY}}, {"numbered": "max_batch_size: 3"})
+    opened = load(tmp_path / "flat", tmp_path / "numbered")
+    assert listed(opened) == [("flat", "1", "READY"), ("numbered", "2", "READY")]
+    assert opened.lookup("numbered", "").config.max_batch_size == 3
+
+
+def test_a_repository_with_everything_in_it(tmp_path: Path, load: Load) -> None:
+    models.repository(tmp_path, {"a": IDENTITY, "b": {1: IDENTITY, 3: DOUBLED}})
+    models.write(tmp_path, "c", IDENTITY)
+    models.write(tmp_path / "d", "model", IDENTITY)
+    (tmp_path / "scripts").mkdir()
+    (tmp_path / "scripts" / "train.py").write_text("")
+    (tmp_path / ".git").mkdir()
+    models.write(tmp_path / "__pycache__", "odd", b"")
+    (tmp_path / "README.md").write_text("")
+    (tmp_path / "b" / "notes").mkdir()
+    (tmp_path / "b" / "03").mkdir()
+    assert [entry[:2] for entry in listed(load(tmp_path))] == [("a", "1"), ("b", "3"), ("c", "1"), ("d", "1")]
+
+
+def test_several_paths_and_settings_of_the_server(tmp_path: Path, made: list[Repository]) -> None:
+    opened = Repository(Settings(max_batch_size=5), deliver=Batch.deliver)
+    made.append(opened)
+    opened.load([models.write(tmp_path, "a", IDENTITY), models.write(tmp_path, "b", IDENTITY)])
+    assert [(model.name, model.config.max_batch_size) for model in opened.models()] == [("a", 5), ("b", 5)]
+
+
+def test_a_relative_folder_has_a_name(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    models.write(tmp_path / "net", "model", IDENTITY)
+    monkeypatch.chdir(tmp_path / "net")
+    assert listed(load(Path())) == [("net", "1", "READY")]
+
+
+@pytest.mark.parametrize(
+    ("policy", "served"),
+    [
+        ("", ["5"]),
+        ("version_policy { latest { num_versions: 2 } }", ["3", "5"]),
+        ("version_policy { latest { num_versions: 9 } }", ["1", "3", "5"]),
+        ("version_policy { all { } }", ["1", "3", "5"]),
+        ("version_policy { specific { versions: [3, 1] } }", ["1", "3"]),
+    ],
+)
+def test_version_policy(tmp_path: Path, load: Load, policy: str, served: list[str]) -> None:
+    models.repository(tmp_path, {"m": {1: IDENTITY, 3: IDENTITY, 5: IDENTITY}}, {"m": policy})
+    assert [version for _, version, _ in listed(load(tmp_path))] == served
+
+
+def test_default_model_filename(tmp_path: Path, load: Load) -> None:
+    models.repository(tmp_path, {}, {"m": 'default_model_filename: "net.onnx"'})
+    models.write(tmp_path / "m" / "1", "net", IDENTITY)
+    assert listed(load(tmp_path)) == [("m", "1", "READY")]
+
+
+def test_config_toml(tmp_path: Path, load: Load) -> None:
+    models.repository(tmp_path, {"m": IDENTITY})
+    (tmp_path / "m" / "config.toml").write_text("max_batch_size = 2\n[inferd]\nmax_queue_requests = 7\n")
+    config = load(tmp_path).lookup("m", "").config
+    assert (config.max_batch_size, config.inferd.max_queue_requests) == (2, 7)
+
+
+def test_labels_must_be_there(tmp_path: Path, load: Load) -> None:
+    models.repository(tmp_path, {"m": IDENTITY}, {"m": 'output { name: "y" label_filename: "labels.txt" }'})
+    with pytest.raises(ConfigError, match=r"label_filename 'labels.txt' is not in the model's folder"):
+        load(tmp_path)
+    (tmp_path / "m" / "labels.txt").write_text("cat\n")
+    load(tmp_path)
+
+
+# ---- lookup --------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture
+def versions(tmp_path: Path, load: Load) -> Repository:
+    models.repository(tmp_path, {"m": {1: IDENTITY, 10: DOUBLED}, "other": IDENTITY}, {"m": "version_policy { all {} }"})
+    return load(tmp_path)
+
+
+def test_the_newest_is_a_number_not_a_text(versions: Repository) -> None:
+    assert versions.lookup("m", "").version == 10
+    assert versions.lookup("m", "1").version == 1
+    assert versions.lookup("m", "0010").version == 10
+    assert versions.lookup("m", "") is versions.lookup("m", "10")
+
+
+def test_each_version_answers_for_itself(versions: Repository) -> None:
+    assert infer(versions, "m", "1", 3) == 3
+    assert infer(versions, "m", "10", 3) == 6
+    assert infer(versions, "m", "", 3) == 6
+
+
+@pytest.mark.parametrize("version", ["x", "1.0", "-1", "0", "1 ", "٣", "9" * 19, "9" * 5000, "1e3"])
+def test_a_version_that_is_no_number(versions: Repository, version: str) -> None:
+    with pytest.raises(InvalidArgument, match="model_version: expected a number from 1") as caught:
+        versions.lookup("m", version)
+    assert len(str(caught.value)) < 250
+
+
+def test_unknown_names_and_versions(versions: Repository) -> None:
+    with pytest.raises(NotFound, match=r"no model 'x'; there is 'm', 'other'"):
+        versions.lookup("x", "")
+    with pytest.raises(NotFound, match=r"model 'm' has no version 2; it has 1, 10"):
+        versions.lookup("m", "2")
+    with pytest.raises(NotFound) as caught:
+        versions.lookup("x" * 100_000, "")
+    assert len(str(caught.value)) < 300
+
+
+def test_the_list_of_names_is_bounded(tmp_path: Path, load: Load) -> None:
+    paths = [models.write(tmp_path, f"m{number:02}", IDENTITY) for number in range(20)]
+    with pytest.raises(NotFound, match=r"'m15' and 4 more$"):
+        load(*paths).lookup("x", "")
+
+
+def test_before_loading_and_after_closing(tmp_path: Path, load: Load) -> None:
+    empty = Repository(deliver=Batch.deliver)
+    with pytest.raises(NotFound, match="there is none"):
+        empty.lookup("m", "")
+    empty.expire(0)
+    empty.close()
+    opened = load(models.write(tmp_path, "m", IDENTITY))
+    model = opened.lookup("m", "")
+    assert opened.drain(10.0)
+    with pytest.raises(Unavailable, match="model 'm' version 1 is UNLOADING"):
+        opened.lookup("m", "")
+    with pytest.raises(Unavailable):
+        model.submit(LocalRequest([]), Asked())
+    opened.close()
+    opened.close()
+    assert listed(opened) == [("m", "1", "UNAVAILABLE")]
+    with pytest.raises(Unavailable):
+        opened.lookup("m", "1")
+
+
+# ---- start-up that fails -------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("lay_out", "words"),
+    [
+        (lambda folder: folder / "none", ["there is no file or folder", "none"]),
+        (lambda folder: folder, ["nothing to serve", "name/1/model.onnx"]),
+        (lambda folder: models.write(folder / "m", "net", IDENTITY).parents[1], ["folder 'm' holds .onnx files", "rename"]),
+        (lambda folder: models.repository(folder, {}, {"m": ""}), ["model 'm' has no version folder", "m/1/model.onnx"]),
+        (lambda folder: models.repository(folder, {}, {"m/1": ""}) / "m", ["version 1", "no file 'model.onnx'"]),
+        (lambda folder: models.write(folder / "m" / "1", "net", IDENTITY).parents[2], ["no file 'model.onnx'", "net.onnx"]),
+        (
+            lambda folder: models.repository(folder, {"m": IDENTITY}, {"m": "version_policy { specific { versions: [1, 4] } }"}),
+            ["[4]", "there is [1]"],
+        ),
+        (
+            lambda folder: models.repository(folder, {"m": IDENTITY}, {"m": 'default_model_filename: "../../x.onnx"'}),
+            ["default_model_filename", "must lie in"],
+        ),
+        (lambda folder: models.repository(folder, {"m": b"junk"}), ["model 'm' cannot be loaded"]),
+        (lambda folder: models.repository(folder, {"m": models.map_output()}), ["model 'm': output 'y'", "zipmap=False"]),
+    ],
+)
+def test_what_cannot_be_served_is_named(tmp_path: Path, load: Load, lay_out, words: list[str]) -> None:
+    with pytest.raises(ConfigError) as caught:
+        load(lay_out(tmp_path))
+    for word in words:
+        assert word in str(caught.value)
+
+
+def test_a_file_that_is_no_model(tmp_path: Path, load: Load) -> None:
+    (tmp_path / "net.pt").write_bytes(b"")
+    with pytest.raises(ConfigError, match=r"not an \.onnx file"):
+        load(tmp_path / "net.pt")
+    with pytest.raises(ConfigError, match="no path was given"):
+        load()
+
+
+def test_two_models_of_one_name(tmp_path: Path, load: Load) -> None:
+    with pytest.raises(ConfigError, match="two models named 'm'"):
+        load(models.write(tmp_path / "a", "m", IDENTITY), models.write(tmp_path / "b", "m", IDENTITY))
+
+
+def test_every_failure_is_named_and_nothing_runs(tmp_path: Path, load: Load) -> None:
+    models.repository(tmp_path, {"a": IDENTITY, "b": b"junk", "c": IDENTITY, "d": IDENTITY}, {"d": "max_batch: 1"})
+    before = threading.active_count()
+    with pytest.raises(ConfigError) as caught:
+        load(tmp_path)
+    text = str(caught.value)
+    assert text.startswith("2 of 4 models cannot be served:\n  - ")
+    assert "model 'b'" in text
+    assert "model 'd'" in text
+    assert threading.active_count() == before
+
+
+def test_a_machine_that_says_no_is_a_start_error(tmp_path: Path, load: Load) -> None:
+    models.repository(tmp_path, {"a": IDENTITY, "b": IDENTITY}, dict.fromkeys("ab", "instance_group { kind: KIND_GPU }"))
+    if "CUDAExecutionProvider" in repository.OnnxModel.load(IDENTITY).providers:
+        pytest.skip("there is a GPU")
+    with pytest.raises(StartError, match="2 of 2 models"):
+        load(tmp_path)
+    (tmp_path / "a" / "1" / "model.onnx").write_bytes(b"junk")
+    (tmp_path / "a" / "config.pbtxt").unlink()
+    with pytest.raises(ConfigError, match="2 of 2 models"):
+        load(tmp_path)
+
+
+def test_a_failing_warmup_of_the_configuration(tmp_path: Path, load: Load) -> None:
+    warmup = 'model_warmup { name: "w" batch_size: 1 inputs { key: "x" value { data_type: TYPE_INT64 dims: [1] random_data: true } } }'
+    models.repository(tmp_path, {"m": models.failing()}, {"m": warmup})
+    with pytest.raises(StartError, match="model_warmup 'w' failed"):
+        load(tmp_path)
+
+
+# ---- the plan ------------------------------------------------------------------------------------------------------
+
+
+def test_a_tiny_model_gets_one_thread(tmp_path: Path, load: Load) -> None:
+    model = load(models.write(tmp_path, "m", IDENTITY)).lookup("m", "")
+    assert model.config.inferd.intra_op_threads == 1
+    assert "too little to share" in model.plan_reason
+
+
+def test_a_slow_model_gets_all_cores(tmp_path: Path, load: Load) -> None:
+    model = load(models.write(tmp_path, "m", models.slow(10))).lookup("m", "")
+    assert model.config.inferd.intra_op_threads == 4
+    assert "all usable cores" in model.plan_reason
+
+
+def test_what_is_configured_is_kept(tmp_path: Path, load: Load) -> None:
+    models.repository(tmp_path, {"m": IDENTITY}, {"m": "instance_group { count: 2 } inferd { intra_op_threads: 3 spinning: true }"})
+    model = load(tmp_path).lookup("m", "")
+    assert model.instances == 2
+    assert (model.config.inferd.intra_op_threads, model.config.inferd.spinning) == (3, True)
+    assert model.config.instance_group[0].count == 2
+    assert model.plan_reason.count("as configured") == 3
+
+
+def test_loading_is_told_once_a_version(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    load(models.write(tmp_path, "m", IDENTITY))
+    (line,) = [record.getMessage() for record in caplog.records if "loaded and warm" in record.getMessage()]
+    assert "CPUExecutionProvider" in line
+    assert "axis 0 of every tensor is the symbol 'N'" in line
+    assert str(tmp_path) not in line
