@@ -58,7 +58,7 @@ def request(value: float = 0.0, rows: int = 1, signature: Signature = SIGNATURE)
 
 
 class PuppetBackend:
-    """y = 2 x. With `hold()`, a run waits for `release()` or `terminate()`; `raises` is what runs raise."""
+    """y = 2 x. `raises` is what runs raise. After `hold()`, each run waits for `step()`, `release()` or `terminate()`."""
 
     def __init__(self) -> None:
         self.rows: list[int] = []  # of each run
@@ -66,16 +66,23 @@ class PuppetBackend:
         self.closed = False
         self.raises: Exception | None = None
         self.entered = threading.Semaphore(0)  # one for each run that has begun
-        self._go = threading.Event()
-        self._go.set()
+        self._gate = threading.Event()
+        self._gate.set()
+        self._passing = self._gate  # the gate of the run that is going on
         self._terminated = False
         self._x = np.zeros((0, 4), np.float32)
 
     def hold(self) -> None:
-        self._go.clear()
+        self._gate = threading.Event()
+
+    def step(self) -> None:
+        """Lets the held run end; the next one is held again."""
+        gate, self._gate = self._gate, threading.Event()
+        gate.set()
 
     def release(self) -> None:
-        self._go.set()
+        """Lets the held run end, and all after it."""
+        self._gate.set()
 
     def wait_for_run(self) -> None:
         assert self.entered.acquire(timeout=LIMIT_S)
@@ -88,8 +95,9 @@ class PuppetBackend:
     def run(self, rows: int) -> Tensors:
         assert self._x.shape[0] == rows
         self.rows.append(rows)
+        self._passing = self._gate
         self.entered.release()
-        assert self._go.wait(LIMIT_S)
+        assert self._passing.wait(LIMIT_S)
         if self._terminated:
             self._terminated = False
             raise Cancelled("the run was ended")
@@ -100,7 +108,7 @@ class PuppetBackend:
     def terminate(self) -> None:
         self.terminations += 1
         self._terminated = True
-        self._go.set()
+        self._passing.set()
 
     def close(self) -> None:
         self.closed = True

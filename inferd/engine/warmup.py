@@ -103,7 +103,7 @@ def configured_inputs(config: ModelConfig, signature: Signature) -> Iterator[tup
         inputs = []
         for name, (word, shape) in words.items():
             asked: Mapping[str, Any] = sample.inputs
-            dims = tuple(asked[name].dims) if name in asked else _fixed(shape[1:] if rows else shape)
+            dims = tuple(asked[name].dims) if name in asked and asked[name].dims else _fixed(shape[1:] if rows else shape)
             random = name in asked and asked[name].random_data
             make = _random if random else _zeros
             inputs.append((name, word, make(word, (*rows, *dims))))

@@ -1,0 +1,216 @@
+"""Instances and executor threads over a puppet backend."""
+
+from __future__ import annotations
+
+import logging
+import threading
+import time
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferd._core.batcher import Batch, Batcher
+from inferd._core.histogram import Statistics
+from inferd.engine.executor import ExecutorThread, Instance
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
+from tests.puppets import LIMIT_S, Caller, PuppetBackend, request
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+HOUR_NS = 3600 * 10**9
+
+
+class House:
+    """One instance on one thread, with its batcher."""
+
+    def __init__(self) -> None:
+        self.backend = PuppetBackend()
+        self.instance = Instance("model 'double' version 1", self.backend)
+        self.batcher = Batcher(8, Statistics(8), name="'double' version 1")
+        self.finished: list[int] = []
+        self.thread = ExecutorThread(self.instance, self.batcher, Batch.deliver, lambda batch: self.finished.append(batch.rows))
+        self.thread.start()
+
+    def put(self, value: float = 0.0, deadline_ns: int | None = None) -> Caller:
+        caller = Caller() if deadline_ns is None else Caller(deadline_ns)
+        self.batcher.put(request(value), caller)
+        return caller
+
+    def running(self) -> Batch:
+        """The batch whose run is held."""
+        self.backend.wait_for_run()
+        batch = self.instance.running
+        assert batch is not None
+        return batch
+
+    def close(self) -> None:
+        self.batcher.close()
+        self.backend.release()
+        self.thread.join(LIMIT_S)
+        assert not self.thread.is_alive()
+
+
+@pytest.fixture
+def house() -> Iterator[House]:
+    made = House()
+    yield made
+    made.close()
+
+
+def test_requests_that_come_during_a_run_are_the_next_batch(house: House) -> None:
+    house.backend.hold()
+    first = house.put(1)
+    house.running()
+    others = [house.put(value) for value in range(2, 6)]
+    house.backend.release()
+    assert [caller.answer[0, 0] for caller in (first, *others)] == [2, 4, 6, 8, 10]
+    assert house.backend.rows == [1, 4]
+    house.close()
+    assert house.finished == [1, 4]
+    assert house.instance.running is None
+
+
+def test_a_run_that_raises_fails_its_own_batch_only(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.backend.hold()
+    first = house.put(1)
+    house.running()
+    second = house.put(2)
+    house.backend.raises = ValueError("/secret/path")
+    house.backend.release()
+    assert str(first.error) == "model 'double' version 1: the run failed; the server's log has the details"
+    assert isinstance(second.error, Internal)
+    house.backend.raises = None
+    assert house.put(3).answer[0, 0] == 6
+    assert all(record.exc_info for record in caplog.records if record.levelno == logging.ERROR)
+    assert "/secret/path" in caplog.text
+    assert house.batcher.failed == 2
+
+
+def test_an_error_that_is_meant_for_the_client_passes(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.backend.raises = InvalidArgument("input 'x': not like this")
+    assert str(house.put().error) == "input 'x': not like this"
+    assert caplog.records == []
+
+
+def test_nobody_waits_any_longer(house: House) -> None:
+    house.backend.hold()
+    callers = [house.put(1)]
+    batch = house.running()
+    callers += [house.put(2), house.put(3)]
+    callers[0].cancel()
+    assert house.backend.terminations == 1, "the only one of its batch"
+    callers[0].cancel()
+    house.backend.release()
+    assert callers[2].answer[0, 0] == 6, "a later batch is not touched"
+    assert batch.terminated
+    assert house.backend.terminations == 1
+    assert callers[0].answers == []
+    assert callers[0].errors == []
+
+
+def test_one_of_two_leaves_and_the_run_goes_on(house: House) -> None:
+    house.backend.hold()
+    house.put()
+    house.running()
+    stays, leaves = house.put(1), house.put(2)
+    house.backend.step()
+    batch = house.running()
+    leaves.cancel()
+    assert batch.alive == 1
+    house.backend.release()
+    assert stays.answer[0, 0] == 2
+    assert house.backend.terminations == 0
+    assert (leaves.answers, leaves.errors) == ([], [])
+
+
+def test_a_run_that_every_deadline_has_passed_is_ended(house: House) -> None:
+    house.backend.hold()
+    now_ns = time.monotonic_ns()
+    caller = house.put(1, now_ns + HOUR_NS)
+    batch = house.running()
+    assert not batch.expire(now_ns)
+    assert batch.expire(now_ns + HOUR_NS)
+    assert isinstance(caller.error, DeadlineExceeded)
+    assert "the run was ended" in str(caller.error)
+    assert house.backend.terminations == 1
+    assert (house.batcher.failed, house.batcher.cancelled) == (0, 1)
+
+
+def test_a_termination_that_comes_late_hits_no_other_run(house: House) -> None:
+    house.backend.hold()
+    first = house.put(1)
+    late = house.running()
+    terminate = late.terminate
+    assert terminate is not None
+    house.backend.step()
+    assert first.answer[0, 0] == 2
+    second = house.put(2)
+    house.running()
+    terminate(late)
+    assert house.backend.terminations == 0
+    house.backend.release()
+    assert second.answer[0, 0] == 4
+
+
+def test_expired_requests_do_not_reach_the_model(house: House) -> None:
+    caller = house.put(deadline_ns=1)
+    assert isinstance(caller.error, DeadlineExceeded)
+    assert house.backend.rows == []
+
+
+def test_cancelled_before_its_run_begins() -> None:
+    backend = PuppetBackend()
+    instance = Instance("model 'double' version 1", backend)
+    batcher = Batcher(8, Statistics(8))
+    callers = [Caller(), Caller()]
+    for caller in callers:
+        batcher.put(request(), caller)
+    batch = batcher.poll()
+    assert batch is not None
+    for caller in callers:
+        caller.cancel()
+    instance.run_batch(batch)
+    batch.deliver()
+    assert (backend.rows, backend.terminations) == ([], 0)
+    assert [caller.errors for caller in callers] == [[], []]
+    assert (batcher.cancelled, batcher.failed) == (2, 0)
+
+
+def test_the_end_of_a_model_ends_its_run(house: House) -> None:
+    house.backend.hold()
+    caller = house.put()
+    house.running()
+    house.instance.end()
+    assert isinstance(caller.error, Unavailable)
+    assert house.backend.terminations == 1
+    house.instance.end()  # nothing runs
+    assert house.backend.terminations == 1
+
+
+def test_a_deliver_that_raises_does_not_end_the_thread(caplog: pytest.LogCaptureFixture) -> None:
+    delivered = threading.Semaphore(0)
+    backend, batcher = PuppetBackend(), Batcher(8, Statistics(8))
+
+    def deliver(batch: Batch) -> None:
+        batch.deliver()
+        delivered.release()
+        raise RuntimeError("the loop is closed")
+
+    thread = ExecutorThread(Instance("model 'double' version 1", backend), batcher, deliver)
+    thread.start()
+    for value in range(3):
+        caller = Caller()
+        batcher.put(request(value), caller)
+        assert caller.answer[0, 0] == 2 * value
+        assert delivered.acquire(timeout=LIMIT_S)
+    batcher.close()
+    thread.join(LIMIT_S)
+    assert not thread.is_alive()
+    assert caplog.text.count("could not be handed over") == 3
+
+
+def test_a_wrong_answer_of_the_backend_is_an_error_of_the_batch(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    house.backend.raises = Cancelled("somebody else ended it")
+    assert isinstance(house.put().error, Cancelled)
+    assert caplog.records == []

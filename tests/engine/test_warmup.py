@@ -1,0 +1,90 @@
+"""What a warm-up sends, and what it measures."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inferd._core.local import LocalRequest
+from inferd._core.tensor import DATATYPES, Signature, Tensors
+from inferd.engine import warmup
+from inferd.engine.executor import Instance
+from inferd.errors import Internal
+from inferd.protocol import inference
+from tests.puppets import SIGNATURE, PuppetBackend
+
+
+def instance(backend: PuppetBackend) -> Instance:
+    return Instance("model 'double' version 1", backend)
+
+
+def test_zeros_of_every_datatype_pass_the_check() -> None:
+    inputs = [(word, word, (-1, 3, -1)) for word in DATATYPES]
+    signature = Signature("all", "1", inputs, [("y", "FP32", (-1,))], 8)
+    made = warmup.zero_inputs(signature, 5)
+    assert {(name, word, array.shape) for name, word, array in made} == {(word, word, (5, 3, 1)) for word in DATATYPES}
+    LocalRequest(made).check(signature)
+    assert made[list(DATATYPES).index("BYTES")][2][0, 0, 0] == ""
+
+
+def test_zeros_without_a_batch_axis() -> None:
+    signature = Signature("m", "1", [("x", "FP32", (2, -1)), ("s", "INT64", ())], [("y", "FP32", ())], 0)
+    made = warmup.zero_inputs(signature, 1)
+    assert [array.shape for _, _, array in made] == [(2, 1), ()]
+    LocalRequest(made).check(signature)
+
+
+def test_configured_inputs() -> None:
+    words = list(DATATYPES)
+    signature = Signature("all", "1", [(word, word, (-1, -1)) for word in words], [("y", "FP32", (-1,))], 8)
+    config = inference.ModelConfig(max_batch_size=8)
+    sample = config.model_warmup.add(name="random", batch_size=4, count=3)
+    for word in words:
+        sample.inputs[word].dims.append(7)
+        sample.inputs[word].random_data = True
+    config.model_warmup.add(name="zero").inputs["FP32"].zero_data = True
+    (name, count, inputs), (_, one, zeros) = warmup.configured_inputs(config, signature)
+    assert (name, count, one) == ("random", 3, 1)
+    assert {array.shape for _, _, array in inputs} == {(4, 7)}
+    assert {array.shape for _, _, array in zeros} == {(1, 1)}
+    LocalRequest(inputs).check(signature)
+    LocalRequest(zeros).check(signature)
+    values: dict[str, Any] = {word: array for _, word, array in inputs}
+    assert len(np.unique(values["FP32"])) > 20
+    assert len(np.unique(values["BF16"])) > 20
+    assert set(np.unique(values["BOOL"])) == {False, True}
+    again = next(iter(warmup.configured_inputs(config, signature)))[2]
+    assert all((first == second).all() for (_, _, first), (_, _, second) in zip(inputs, again, strict=True)), "reproducible"
+
+
+def test_warm_up_makes_one_run_of_the_least_and_of_the_most() -> None:
+    backend = PuppetBackend()
+    warmup.warm_up(instance(backend), SIGNATURE)
+    assert backend.rows == [1, 8]
+
+
+def test_measure_takes_the_slower_size_and_stops_at_the_first_hopeless_run() -> None:
+    backend = PuppetBackend()
+    assert 0 < warmup.measure(instance(backend), SIGNATURE, 10**12) < 10**9
+    assert sorted(backend.rows) == [1] * 6 + [8] * 6
+    backend.rows.clear()
+    assert warmup.measure(instance(backend), SIGNATURE, 0) > 0
+    assert len(backend.rows) == 1
+
+
+def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
+    class Narrow(PuppetBackend):
+        def inputs(self, batch: Any) -> Tensors:
+            return Tensors([np.zeros((batch.rows, 1), np.float32)], ["FP32"], True, batch.rows)
+
+    with pytest.raises(Internal, match="do not fit"):
+        warmup.run_once(instance(Narrow()), SIGNATURE, warmup.zero_inputs(SIGNATURE, 1))
+
+
+def test_a_slow_model_is_not_warmed_with_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(warmup, "LARGEST_RUN_NS", 1)
+    backend = PuppetBackend()
+    warmup.warm_up(instance(backend), SIGNATURE)
+    assert backend.rows == [1]
