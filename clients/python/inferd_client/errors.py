@@ -39,7 +39,9 @@ class InferenceError(Exception):
         code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
         message = getattr(error, "details", lambda: str(error))() or ""
         trailers = getattr(error, "trailing_metadata", lambda: None)() or ()
-        return cls(code, message, _retry_after(dict(trailers).get(_DETAILS)))
+        # Pairs in every version of grpcio, sync and asyncio; asyncio's are no mapping in the older ones.
+        details = next((value for name, value in trailers if name == _DETAILS), None)
+        return cls(code, message, _retry_after(details))
 
 
 def _retry_after(details: str | bytes | None) -> float | None:
