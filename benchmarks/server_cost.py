@@ -109,6 +109,7 @@ def checked(checker: Checker, measure: Callable[[], Run]) -> Run:
 def in_process(repository: Path, workload: Workload, threads: int = 0) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
+    options.log_severity_level = 3      # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(repository / workload.model / "1" / "model.onnx", options, providers=["CPUExecutionProvider"])
 
@@ -242,24 +243,30 @@ def resnet50(report: Report, folder: Path) -> None:
     session = in_process(repository, workload, threads=servers.cores())
     expected = session.run([workload.output], {workload.input: workload.value})[0]
     load = Load(8, 1)
+    seconds = max(report.seconds, 4)
+    probes = {rows: images_s(session, workload, rows, 2) for rows in (1, 2, 4, 8)}
+    loops: dict[int, list[float]] = {rows: [] for rows in sorted(probes, key=lambda rows: probes[rows])[-2:]}
     served: list[Run] = []
-    loops: dict[int, list[float]] = {1: [], 2: [], 4: [], 8: []}
     with servers.inferd("resnet50", [repository], folder, *FLAGS[NATIVE]) as server:
         target = Target(f"http://{server.address}{INFER_PATH}", body)
         checker = Checker(server.address, workload, expected)
-        count = requests_for(server.pid, target, load, max(report.seconds, 4))
+        count = requests_for(server.pid, target, load, seconds)
+        before, _ = execution(checker)
         for _ in range(report.rounds):
             served.append(checked(checker, lambda: drive(server.pid, target, load, count)))
             for rows, found in loops.items():
-                found.append(images_s(session, workload, rows, max(report.seconds, 4) / len(loops)))
+                found.append(images_s(session, workload, rows, seconds))
+        runs = execution(checker)[0] - before
     best = max(loops, key=lambda rows: statistics.median(loops[rows]))
     loop = statistics.median(loops[best])
     rate = median(served, "requests_s")
+    rows_a_run = sum(run.requests for run in served) / runs
     report.numbers["resnet50"] = {
         "served": as_numbers(served),
+        "rows_a_run": round(rows_a_run, 2),
         "in_process_images_s": {str(rows): round(statistics.median(found), 2) for rows, found in loops.items()},
     }
-    measured = f"{rate / loop:.3f} ({rate:.1f} images/s; in process {loop:.1f} with {best} a run)"
+    measured = f"{rate / loop:.3f} ({rate:.1f} images/s, {rows_a_run:.1f} a run; in process {loop:.1f}, {best} a run)"
     report.add("resnet50, 8 concurrent: images/s against the best loop", ">= 0.97", measured, rate / loop >= 0.97)
 
 
