@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import copy
+import math
 import time
 from collections.abc import Mapping, Sequence
 from concurrent.futures import Future
@@ -106,6 +107,7 @@ class Engine:
         the model's datatype where no value changes its kind or is cut off, text may be str or bytes. outputs: those that are wanted,
         by default all. timeout: seconds. Raises InvalidArgument, NotFound, ResourceExhausted, DeadlineExceeded, Internal.
         """
+        timeout = _limited(timeout)
         call = self._submit(model, inputs, outputs, version, timeout)
         try:
             return call.future.result(timeout)
@@ -126,6 +128,7 @@ class Engine:
         timeout: float | None = None,  # noqa: ASYNC109 - the same signature as infer
     ) -> dict[str, Array]:
         """The same without blocking the event loop. Cancelling the task cancels the request."""
+        timeout = _limited(timeout)
         call = self._submit(model, inputs, outputs, version, timeout)
         try:
             async with asyncio.timeout(timeout):
@@ -193,10 +196,15 @@ def _deliver(batch: Batch) -> None:
     batch.deliver()
 
 
+def _limited(timeout_s: float | None) -> float | None:
+    """Seconds that a thread can wait; None for more than that."""
+    if timeout_s is not None and math.isnan(timeout_s):
+        raise InvalidArgument("timeout: expected seconds, or None to wait as long as it takes, got nan")
+    return None if timeout_s is None or timeout_s > MAX_TIMEOUT_S else timeout_s
+
+
 def _deadline_ns(timeout_s: float | None) -> int:
-    if timeout_s is None or timeout_s > MAX_TIMEOUT_S:
-        return NO_DEADLINE
-    return time.monotonic_ns() + int(timeout_s * 1e9)
+    return NO_DEADLINE if timeout_s is None else time.monotonic_ns() + int(max(timeout_s, -1.0) * 1e9)
 
 
 def _too_late(timeout_s: float | None) -> DeadlineExceeded:

@@ -1,0 +1,407 @@
+"""The embedded engine: arrays in, arrays out, from many threads and tasks at once, equal to onnxruntime's answers."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+import threading
+import time
+import weakref
+from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+from typing import Any
+
+import ml_dtypes
+import numpy as np
+import onnxruntime
+import pytest
+
+import inferd
+from inferd import DeadlineExceeded, Engine, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from inferd._core.tensor import DATATYPES
+from inferd.engine.embedded import Metadata, TensorMetadata
+from tests import models
+
+
+@pytest.fixture(scope="module")
+def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    folder = models.repository(
+        tmp_path_factory.mktemp("models"),
+        {
+            "add": models.add(),
+            "bf16": models.identity("BF16", (4,)),
+            "every": models.every_datatype(),
+            "failing": models.failing(),
+            "fixed": models.fixed_batch(),
+            "identity": models.identity(),
+            "scalar": models.scalar(),
+            "sequence": models.sequence_length(),
+            "slow": models.slow(30),
+            "text": models.text(),
+            "versions": {1: models.identity(), 2: models.doubled()},
+        },
+        {"versions": "version_policy { all {} }", "failing": "max_batch_size: 0"},
+    )
+    with Engine(folder) as engine:
+        yield engine
+
+
+def rows(count: int, value: float = 1.0) -> np.ndarray[Any, Any]:
+    return np.full((count, 16), value, np.float32)
+
+
+# ---- answers -------------------------------------------------------------------------------------------------------
+
+
+def test_equals_onnxruntime(engine: Engine) -> None:
+    generator = np.random.default_rng(1)
+    arrays = {name: generator.normal(size=(5, 16)).astype(np.float32) for name in ("a", "b")}
+    session = onnxruntime.InferenceSession(models.add(), providers=["CPUExecutionProvider"])
+    expected = dict(zip(("sum", "difference"), session.run(["sum", "difference"], arrays), strict=True))
+    answer = engine.infer("add", arrays)
+    assert list(answer) == ["sum", "difference"]
+    for name, array in answer.items():
+        np.testing.assert_array_equal(array, expected[name])
+
+
+def test_wanted_outputs_only(engine: Engine) -> None:
+    assert list(engine.infer("add", {"b": rows(1), "a": rows(1)}, outputs=["difference"])) == ["difference"]
+
+
+def test_versions(engine: Engine) -> None:
+    assert engine.infer("versions", {"x": rows(1)})["y"][0, 0] == 2
+    assert engine.infer("versions", {"x": rows(1)}, version="1")["y"][0, 0] == 1
+    assert engine.infer("versions", {"x": rows(1)}, version=1)["y"][0, 0] == 1
+
+
+def test_answers_are_the_callers_own(engine: Engine) -> None:
+    """Bound buffers are used again by the next run: an answer must not change, and may be written to."""
+    x = rows(2, 1)
+    first = engine.infer("identity", {"x": x})["y"]
+    engine.infer("identity", {"x": rows(2, 9)})
+    assert (first == 1).all()
+    first[:] = 5
+    assert (x == 1).all()
+    assert (engine.infer("identity", {"x": rows(2, 3)})["y"] == 3).all()
+
+
+@pytest.mark.parametrize("shape", [(1, 1), (3, 5), (2, 0), (64, 100)])
+def test_sizes_that_vary(engine: Engine, shape: tuple[int, int]) -> None:
+    tokens = np.arange(np.prod(shape), dtype=np.int64).reshape(shape)
+    answer = engine.infer("sequence", {"tokens": tokens})
+    np.testing.assert_array_equal(answer["total"], tokens.sum(1, keepdims=True))
+    np.testing.assert_array_equal(answer["doubled"], 2 * tokens)
+
+
+def test_models_without_a_batch_axis(engine: Engine) -> None:
+    assert engine.infer("scalar", {"x": 2.0})["y"] == 3
+    np.testing.assert_array_equal(engine.infer("fixed", {"x": np.ones((2, 4))})["y"], np.full((2, 4), 2))
+
+
+# ---- what numpy makes arrays of ------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [[1.0] * 16],
+        [[1] * 16],
+        np.ones((1, 16), np.float64),
+        np.ones((1, 16), np.int8),
+        np.ones((1, 16), bool),
+        np.ones((1, 16), ">f4"),
+        np.ones((16, 1), np.float32).T,
+        np.ones((2, 32), np.float32)[::2, ::2],
+        np.broadcast_to(np.float32(1), (1, 16)),
+    ],
+    ids=["list", "ints", "float64", "int8", "bool", "big endian", "transposed", "strided", "broadcast"],
+)
+def test_any_layout_and_safe_conversions(engine: Engine, value: Any) -> None:
+    answer = engine.infer("identity", {"x": value})["y"]
+    assert answer.dtype == np.float32
+    assert (answer == 1).all()
+    assert answer.shape == (1, 16)
+
+
+@pytest.mark.parametrize(
+    ("name", "value", "kept"),
+    [
+        ("in_UINT8", [[0, 1, 255]], True),
+        ("in_UINT8", [[0, 1, 256]], False),
+        ("in_UINT8", [[0, -1, 0]], False),
+        ("in_INT8", np.array([[200, 0, 0]], np.uint8), False),
+        ("in_INT64", np.array([[1 << 63, 0, 0]], np.uint64), False),
+        ("in_UINT64", [[1, 2, 3]], True),
+        ("in_INT32", [[1.5, 0, 0]], False),
+        ("in_BOOL", [[True, False, True]], True),
+        ("in_BOOL", [[1, 0, 1]], False),
+        ("in_FP16", [[0.5, 1, 2]], True),
+        ("in_FP64", np.array([[1, 2, 3]], np.float32), True),
+        ("in_FP32", [[1j, 0, 0]], False),
+        ("in_FP32", [["a", "b", "c"]], False),
+        ("in_FP32", np.array([[None, 1, 2]], object), False),
+        ("in_FP32", np.array([["2020-01-01"] * 3], "M8[D]"), False),
+        ("in_FP32", [[1, 2], [3]], False),
+    ],
+)
+def test_conversions_keep_every_value(engine: Engine, name: str, value: Any, kept: bool) -> None:
+    inputs: dict[str, Any] = {}
+    for each, word, _ in engine.metadata("every").inputs:
+        inputs[each] = np.zeros((1, 3), DATATYPES[word][2])
+    inputs[name] = value
+    if kept:
+        answer = engine.infer("every", inputs)
+        np.testing.assert_array_equal(answer[name.replace("in_", "out_")], value)
+    else:
+        with pytest.raises(InvalidArgument, match=f"input '{name}'"):
+            engine.infer("every", inputs)
+
+
+@pytest.mark.parametrize(
+    "value",
+    [
+        [["a", "é"]],
+        [[b"a", "é".encode()]],
+        np.array([["a", "é"]]),
+        np.array([["a", "é"]], object),
+        np.array([[b"a", "é".encode()]], object),
+    ],
+)
+def test_text(engine: Engine, value: Any) -> None:
+    assert engine.infer("text", {"x": value})["y"].tolist() == [["a", "é"]]
+
+
+@pytest.mark.parametrize(
+    ("value", "words"),
+    [([[1, 2]], "text"), ([[b"\xff", b""]], "UTF-8"), (np.array([[None, "a"]], object), "NoneType"), ([["a"]], "dimensions|axis 1")],
+)
+def test_what_is_no_text(engine: Engine, value: Any, words: str) -> None:
+    with pytest.raises(InvalidArgument, match=words):
+        engine.infer("text", {"x": value})
+
+
+def test_bf16(engine: Engine) -> None:
+    values = np.array([[1.5, -2, 0, 3]], ml_dtypes.bfloat16)
+    for given in (values, values.view(np.uint16)):
+        assert engine.infer("bf16", {"x": given})["y"].view(ml_dtypes.bfloat16).tolist() == values.tolist()
+    with pytest.raises(InvalidArgument, match=r"ml_dtypes\.bfloat16"):
+        engine.infer("bf16", {"x": values.astype(np.float32)})
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------
+
+
+def test_refusals(engine: Engine) -> None:
+    x = rows(1)
+    with pytest.raises(NotFound, match="no model 'nope'"):
+        engine.infer("nope", {"x": x})
+    with pytest.raises(NotFound, match="no version 7"):
+        engine.infer("versions", {"x": x}, version=7)
+    with pytest.raises(InvalidArgument, match="model_version"):
+        engine.infer("versions", {"x": x}, version="new")
+    with pytest.raises(InvalidArgument, match="input 'z' is not an input"):
+        engine.infer("identity", {"z": object()})
+    with pytest.raises(InvalidArgument, match="is missing"):
+        engine.infer("add", {"a": x})
+    with pytest.raises(InvalidArgument, match="expected 1 to 64 rows"):
+        engine.infer("identity", {"x": rows(65)})
+    with pytest.raises(InvalidArgument, match="expected 1 to 64 rows"):
+        engine.infer("identity", {"x": rows(0)})
+    with pytest.raises(InvalidArgument, match=r"FP32\[-1,16\]"):
+        engine.infer("identity", {"x": np.ones((1, 17))})
+    with pytest.raises(InvalidArgument, match="output 'z' is not one of"):
+        engine.infer("identity", {"x": x}, outputs=["z"])
+    with pytest.raises(InvalidArgument, match="9 dimensions"):
+        engine.infer("identity", {"x": np.ones((1,) * 9, np.float32)})
+    with pytest.raises(InvalidArgument, match="257 inputs"):
+        engine.infer("identity", {f"x{number}": x for number in range(257)})
+    with pytest.raises(InvalidArgument, match="name one of add, "):
+        engine.infer(None, {"x": x})
+
+
+def test_a_failing_run_says_nothing_foreign(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
+    with pytest.raises(Internal) as caught:
+        engine.infer("failing", {"x": [[9]]})
+    assert "Gather" not in str(caught.value)
+    assert any(record.exc_info for record in caplog.records)
+    assert engine.infer("failing", {"x": [[1]]})["y"].tolist() == [[4, 5, 6, 7]]
+
+
+def test_a_full_queue_refuses_at_once(tmp_path: Path) -> None:
+    config = "max_batch_size: 1 inferd { max_queue_requests: 1 }"
+    with Engine(models.repository(tmp_path, {"slow": models.slow(100)}, {"slow": config})) as engine, ThreadPoolExecutor(8) as pool:
+        futures = [pool.submit(engine.infer, "slow", {"x": np.ones((1, 64), np.float32)}) for _ in range(8)]
+        errors = [future.exception(30) for future in futures]
+    refused = [error for error in errors if error is not None]
+    assert refused
+    assert len(refused) < 8
+    assert all(isinstance(error, ResourceExhausted) for error in refused)
+
+
+# ---- time ----------------------------------------------------------------------------------------------------------
+
+
+@pytest.fixture(scope="module")
+def turtle(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """A model that runs for a second or two unless it is ended; warm-up runs it a few times."""
+    with Engine(models.write(tmp_path_factory.mktemp("turtle"), "turtle", models.slow(1000)), max_batch_size=1) as engine:
+        yield engine
+
+
+def test_a_timeout_ends_the_run(turtle: Engine) -> None:
+    x = np.ones((1, 64), np.float32)
+    started = time.monotonic()
+    for _ in range(5):  # were the runs not ended, the next one would wait for them
+        with pytest.raises(DeadlineExceeded, match=r"timeout of 0\.05 s"):
+            turtle.infer("turtle", {"x": x}, timeout=0.05)
+    assert time.monotonic() - started < 2.5
+    np.testing.assert_allclose(turtle.infer("turtle", {"x": x})["y"], x, atol=0.1)
+
+
+async def test_a_timeout_of_a_task(turtle: Engine) -> None:
+    x = np.ones((1, 64), np.float32)
+    with pytest.raises(DeadlineExceeded):
+        await turtle.infer_async("turtle", {"x": x}, timeout=0.05)
+    np.testing.assert_allclose((await turtle.infer_async("turtle", {"x": x}))["y"], x, atol=0.1)
+
+
+async def test_cancelling_a_task_ends_the_run(turtle: Engine) -> None:
+    x = np.ones((1, 64), np.float32)
+    tasks = [asyncio.create_task(turtle.infer_async("turtle", {"x": x})) for _ in range(4)]
+    await asyncio.sleep(0)
+    started = time.monotonic()
+    for task in tasks:
+        task.cancel()
+    assert all(isinstance(result, asyncio.CancelledError) for result in await asyncio.gather(*tasks, return_exceptions=True))
+    np.testing.assert_allclose((await turtle.infer_async("turtle", {"x": x}))["y"], x, atol=0.1)
+    assert time.monotonic() - started < 10
+
+
+def test_a_timeout_that_has_passed_never_runs(engine: Engine) -> None:
+    with pytest.raises(DeadlineExceeded):
+        engine.infer("identity", {"x": rows(1)}, timeout=0)
+    with pytest.raises(DeadlineExceeded):
+        engine.infer("identity", {"x": rows(1)}, timeout=-1)
+    with pytest.raises(DeadlineExceeded):
+        engine.infer("identity", {"x": rows(1)}, timeout=-1e300)
+    with pytest.raises(InvalidArgument, match="nan"):
+        engine.infer("identity", {"x": rows(1)}, timeout=float("nan"))
+    for timeout in (1e300, float("inf"), 60, None):
+        assert engine.infer("identity", {"x": rows(1)}, timeout=timeout)["y"].shape == (1, 16)
+
+
+# ---- many at once --------------------------------------------------------------------------------------------------
+
+
+def test_many_threads_get_their_own_rows(engine: Engine) -> None:
+    model = engine._repository.lookup("identity", "")
+    before = model.statistics.runs
+
+    def ask(seed: int) -> int:
+        generator = np.random.default_rng(seed)
+        for _ in range(50):
+            x = generator.normal(size=(int(generator.integers(1, 9)), 16)).astype(np.float32)
+            np.testing.assert_array_equal(engine.infer("identity", {"x": x})["y"], x)
+        return 50
+
+    with ThreadPoolExecutor(16) as pool:
+        assert sum(pool.map(ask, range(16))) == 800
+    assert model.statistics.runs > before
+
+
+async def test_many_tasks_share_batches(engine: Engine) -> None:
+    model = engine._repository.lookup("slow", "")
+    runs, answered = model.statistics.runs, model.statistics.rows
+    values = [np.full((1, 64), value, np.float32) for value in range(32)]
+    answers = await asyncio.gather(*(engine.infer_async("slow", {"x": value}) for value in values))
+    for value, answer in zip(values, answers, strict=True):
+        np.testing.assert_allclose(answer["y"], value, atol=0.05 * (1 + value[0, 0]))
+    assert model.statistics.rows - answered == 32
+    assert model.statistics.runs - runs < 32
+
+
+def test_mixed_lengths_at_once(engine: Engine) -> None:
+    def ask(seed: int) -> None:
+        generator = np.random.default_rng(seed)
+        for _ in range(30):
+            tokens = generator.integers(0, 100, (int(generator.integers(1, 4)), int(generator.integers(1, 6))))
+            answer = engine.infer("sequence", {"tokens": tokens})
+            np.testing.assert_array_equal(answer["doubled"], 2 * tokens)
+            np.testing.assert_array_equal(answer["total"], tokens.sum(1, keepdims=True))
+
+    with ThreadPoolExecutor(12) as pool:
+        list(pool.map(ask, range(12)))
+
+
+def test_each_caller_raises_its_own_error(engine: Engine) -> None:
+    def ask(_: int) -> BaseException:
+        with pytest.raises(Internal) as caught:
+            engine.infer("failing", {"x": [[9]]})
+        return caught.value
+
+    with ThreadPoolExecutor(8) as pool:
+        errors = list(pool.map(ask, range(16)))
+    assert len({id(error) for error in errors}) == 16
+
+
+# ---- the engine itself ---------------------------------------------------------------------------------------------
+
+
+def test_metadata(engine: Engine) -> None:
+    assert engine.metadata("versions") == Metadata(
+        "versions", "2", ("1", "2"), (TensorMetadata("x", "FP32", (-1, 16)),), (TensorMetadata("y", "FP32", (-1, 16)),)
+    )
+    assert engine.metadata("versions", 1).version == "1"
+    assert engine.metadata("fixed").inputs == (TensorMetadata("x", "FP32", (2, 4)),)
+    assert "identity" in engine.models
+    with pytest.raises(NotFound):
+        engine.metadata("nope")
+
+
+def test_a_single_model_needs_no_name(tmp_path: Path) -> None:
+    with inferd.Engine(str(models.write(tmp_path, "net", models.identity())), max_batch_size=4) as engine:
+        assert engine.models == ("net",)
+        assert engine.infer(None, {"x": rows(2)})["y"].shape == (2, 16)
+        assert engine.metadata().name == "net"
+        with pytest.raises(InvalidArgument, match="1 to 4 rows"):
+            engine.infer(None, {"x": rows(5)})
+
+
+def test_unknown_options() -> None:
+    with pytest.raises(inferd.ConfigError, match="unknown option 'grpc_port'; options are max_batch_size"):
+        Engine("x", grpc_port=1)
+    with pytest.raises(inferd.ConfigError, match="no file or folder"):
+        Engine("does-not-exist")
+
+
+def test_close_refuses_what_waits_and_ends_threads(tmp_path: Path) -> None:
+    before = threading.active_count()
+    engine = Engine(models.write(tmp_path, "slow", models.slow(200)), max_batch_size=1)
+    with ThreadPoolExecutor(4) as pool:
+        futures = [pool.submit(engine.infer, "slow", {"x": np.ones((1, 64), np.float32)}) for _ in range(4)]
+        model = engine._repository.lookup("slow", "")
+        until = time.monotonic() + 30
+        while model.depth < 3 and time.monotonic() < until:
+            threading.Event().wait(0.001)
+        engine.close()
+        errors = [future.exception(30) for future in futures]
+    assert sum(isinstance(error, Unavailable) for error in errors) >= 3
+    engine.close()
+    assert threading.active_count() == before
+    with pytest.raises(Unavailable):
+        engine.infer("slow", {"x": np.ones((1, 64), np.float32)})
+
+
+def test_nothing_is_kept_of_a_request(engine: Engine) -> None:
+    class Watched(np.ndarray):
+        pass
+
+    x = np.ones((4, 16), np.float32).view(Watched)
+    seen = weakref.ref(x)
+    answer = engine.infer("identity", {"x": x})
+    del x
+    engine.infer("identity", {"x": rows(1)})  # the thread lets go of a batch when it takes the next one
+    gc.collect()
+    assert seen() is None
+    assert (answer["y"] == 1).all()
