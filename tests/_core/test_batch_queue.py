@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferd._core.batcher import BatchQueue
+from inferd._core.batch_queue import BatchQueue
 
 SCAN_LIMIT = 1024
 

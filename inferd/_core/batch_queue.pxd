@@ -1,0 +1,66 @@
+# batch_queue: which of the waiting requests run together, and when. The policy: integers in, integers out, no clock,
+# no lock, no thread. Entries belong to whoever pushes them, and link themselves: nothing is allocated while they come and go.
+
+from libc.stdint cimport int64_t, uint32_t, uint64_t
+
+cdef enum:
+    SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
+
+cdef enum EntryState:
+    IDLE = 0                    # not given to a batcher yet, or answered
+    WAITING = 1                 # in a queue, which holds one reference to the owner
+    TAKEN = 2                   # in a batch, which holds the owner
+
+cdef enum Admission:            # what the policy says to one more request
+    ADMITTED = 0
+    QUEUE_FULL = 1              # max_queue_requests wait already
+    LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
+    BYTES_FULL = 3              # max_queue_bytes of input wait already
+
+cdef struct Entry:              # what the queue knows of one request
+    Entry *next
+    Entry *previous
+    int64_t rows
+    uint64_t shape_key          # only entries of one key share a batch
+    int64_t nbytes              # input bytes held while it waits
+    int64_t deadline_ns         # monotonic; INT64_MAX: none. The queue's timeout can bring it forward
+    int64_t queued_ns           # monotonic, when it was put
+    int64_t timeout_ns          # how long it may wait, by its own wish; 0: no wish. Heeded where the queue policy lets it
+    uint32_t priority           # 1 is first; 0 before the queue has put in its default
+    int state                   # where it is now: an EntryState
+    bint cancelled              # the caller went away: never run it
+    void *owner                 # the Request; the queue or batch that holds the entry holds one reference
+    void *batcher               # borrowed: the Batcher that holds it while it is WAITING, else NULL
+
+cdef struct Level:              # one priority level: a queue in order of arrival, and its queue policy
+    Entry *first
+    Entry *last
+    int64_t requests
+    int64_t max_requests        # max_queue_size; 0: only the queue's own limit
+    int64_t timeout_ns          # default_timeout_microseconds; 0: none
+    bint timeout_override       # allow_timeout_override: a request's own shorter timeout counts
+
+cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it promises
+    cdef Level *levels          # index: priority - 1
+    cdef readonly int level_count
+    cdef uint32_t default_level         # priority of a request that names none, or one that is not there
+    cdef int64_t max_rows
+    cdef int64_t max_delay_ns
+    cdef int64_t max_requests
+    cdef int64_t max_nbytes             # of waiting inputs; 0: no limit
+    cdef int64_t max_preferred_rows     # largest of preferred_rows, max_rows where there are none
+    cdef bint *preferred                # index: rows, 0 .. max_rows; NULL: none
+    cdef readonly int64_t requests      # waiting now
+    cdef readonly int64_t nbytes        # of their inputs
+    cdef int64_t next_deadline_ns       # no waiting entry's deadline is earlier; may be too early, never too late
+    cdef dict entries                   # id -> address, of entries that Python made through `push`
+    cdef int64_t last_id
+    cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil       # an Admission
+    cdef void remove(self, Entry *entry) noexcept nogil
+    cdef Entry *first_from(self, int level) noexcept nogil
+    cdef Entry *following(self, Entry *entry) noexcept nogil
+    cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil
+    cdef list freed(self, Entry *entry)
+    cdef int64_t due(self, int64_t now_ns) noexcept nogil                   # when a batch is due; INT64_MAX: never
+    cdef Entry *form(self, int64_t now_ns) noexcept nogil                   # the batch that is due now, linked by next; or NULL
+    cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil           # linked by next, in no order; or NULL

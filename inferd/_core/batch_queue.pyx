@@ -1,0 +1,282 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""batch_queue: the batching policy (see batch_queue.pxd). Which of the waiting requests run together, and when.
+
+Integers in, integers out. Never in here: clocks, locks, threads, requests, models.
+"""
+
+cimport cython
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+
+
+cdef int64_t after(int64_t time_ns, int64_t duration_ns) noexcept nogil:
+    """time + duration, both >= 0; INT64_MAX where that does not fit."""
+    return INT64_MAX if duration_ns > INT64_MAX - time_ns else time_ns + duration_ns
+
+
+@cython.final
+@cython.no_gc                       # its dict holds integers; __dealloc__ needs it
+cdef class BatchQueue:
+    """Which of the waiting requests run together, and when. It decides from its arguments alone.
+
+    - Requests wait in priority levels, 1 first, each in order of arrival. A request with no level, or one that is not there,
+      gets the default level.
+    - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
+      shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
+      no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
+      A batch is made of the first SCAN_LIMIT requests that wait.
+    - Without a delay, a batch is due at once. With one it is due when it can grow no further, when it has exactly as many rows
+      as one of preferred_rows (the largest that is there), when it has at least the largest of them, when its oldest
+      request has waited max_delay_ns, or when a request would expire before that. After the delay, preferred_rows don't matter.
+    - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
+      it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
+    - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
+      anything admit what would take it beyond max_queue_bytes (0: no such limit).
+
+    Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
+    dropping by the requests that wait, and nothing is looked at before the earliest deadline.
+
+    queue_policies: (max_queue_size or 0, default_timeout_ns or 0, allow_timeout_override) of each level, level 1 first.
+    """
+
+    def __cinit__(self, int64_t max_rows=1, *, int64_t max_delay_ns=0, preferred_rows=(), int64_t max_queue_requests=4096,
+                  int64_t max_queue_bytes=0, int priority_levels=0, uint32_t default_priority=0, queue_policies=()):
+        cdef int64_t rows
+        self.entries = {}
+        self.level_count = max(priority_levels, 1)
+        if min(max_rows, max_queue_requests) < 1 or min(max_delay_ns, max_queue_bytes, priority_levels) < 0:
+            raise ValueError("expected max_rows and max_queue_requests of 1 or more, all else 0 or more")
+        if default_priority > <uint32_t>self.level_count:
+            raise ValueError(f"default_priority: expected at most {self.level_count} (priority_levels), got {default_priority}")
+        if len(queue_policies) > self.level_count:
+            raise ValueError(f"queue_policies: expected at most {self.level_count}, got {len(queue_policies)}")
+        self.max_rows = max_rows
+        self.max_delay_ns = max_delay_ns
+        self.max_requests = max_queue_requests
+        self.max_nbytes = max_queue_bytes
+        self.default_level = max(default_priority, 1)
+        self.max_preferred_rows = max(preferred_rows, default=max_rows)
+        self.next_deadline_ns = INT64_MAX
+        self.levels = <Level *>calloc(self.level_count, sizeof(Level))
+        if self.levels == NULL:
+            raise MemoryError
+        for i, (limit, timeout_ns, override) in enumerate(queue_policies):
+            self.levels[<int>i].max_requests = limit
+            self.levels[<int>i].timeout_ns = timeout_ns
+            self.levels[<int>i].timeout_override = override
+        if preferred_rows:
+            self.preferred = <bint *>calloc(max_rows + 1, sizeof(bint))
+            if self.preferred == NULL:
+                raise MemoryError
+            for rows in preferred_rows:
+                if rows < 1 or rows > max_rows:
+                    raise ValueError(f"preferred_rows: expected 1 to {max_rows} (max_rows), got {rows}")
+                self.preferred[rows] = True
+
+    def __dealloc__(self):
+        for address in self.entries.values():
+            free(<void *><uint64_t>address)
+        free(self.levels)
+        free(self.preferred)
+
+    cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:
+        cdef Level *level
+        cdef int64_t timeout_ns
+        if entry.priority == 0 or entry.priority > <uint32_t>self.level_count:
+            entry.priority = self.default_level
+        level = &self.levels[entry.priority - 1]
+        if self.requests >= self.max_requests:
+            return QUEUE_FULL
+        if self.max_nbytes > 0 and self.requests > 0 and self.nbytes + entry.nbytes > self.max_nbytes:
+            return BYTES_FULL
+        if level.max_requests > 0 and level.requests >= level.max_requests:
+            return LEVEL_FULL
+        timeout_ns = level.timeout_ns
+        if level.timeout_override and entry.timeout_ns > 0 and (timeout_ns == 0 or entry.timeout_ns < timeout_ns):
+            timeout_ns = entry.timeout_ns
+        if timeout_ns > 0:
+            entry.deadline_ns = min(entry.deadline_ns, after(now_ns, timeout_ns))
+        entry.queued_ns = now_ns
+        entry.state = WAITING
+        entry.next = NULL
+        entry.previous = level.last
+        if level.last != NULL:
+            level.last.next = entry
+        else:
+            level.first = entry
+        level.last = entry
+        level.requests += 1
+        self.requests += 1
+        self.nbytes += entry.nbytes
+        self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+        return ADMITTED
+
+    cdef void remove(self, Entry *entry) noexcept nogil:
+        cdef Level *level = &self.levels[entry.priority - 1]
+        if entry.previous != NULL:
+            entry.previous.next = entry.next
+        else:
+            level.first = entry.next
+        if entry.next != NULL:
+            entry.next.previous = entry.previous
+        else:
+            level.last = entry.previous
+        entry.next = entry.previous = NULL
+        entry.state = TAKEN
+        level.requests -= 1
+        self.requests -= 1
+        self.nbytes -= entry.nbytes
+
+    cdef Entry *first_from(self, int level) noexcept nogil:
+        """The first entry of that level or the next one that has any; level counts from 0."""
+        while level < self.level_count:
+            if self.levels[level].first != NULL:
+                return self.levels[level].first
+            level += 1
+        return NULL
+
+    cdef Entry *following(self, Entry *entry) noexcept nogil:
+        return entry.next if entry.next != NULL else self.first_from(entry.priority)
+
+    cdef int64_t due(self, int64_t now_ns) noexcept nogil:
+        cdef int count = 0
+        if self.requests == 0:
+            return INT64_MAX
+        if self.max_delay_ns == 0:
+            return now_ns
+        return self.decide(now_ns, &count)
+
+    cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
+        """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
+        cdef Entry *head = self.first_from(0)
+        cdef Entry *entry = head
+        cdef int64_t rows = 0
+        cdef int64_t oldest_ns = INT64_MAX
+        cdef int64_t deadline_ns = INT64_MAX
+        cdef int64_t until_ns
+        cdef int preferred_count = 0
+        cdef int looked = 0
+        cdef bint closed = False
+        count[0] = 0
+        while entry != NULL and looked < SCAN_LIMIT and not closed:
+            looked += 1
+            if entry.shape_key == head.shape_key:
+                if rows + entry.rows > self.max_rows and count[0] > 0:
+                    closed = True
+                    break
+                rows += entry.rows
+                count[0] += 1
+                oldest_ns = min(oldest_ns, entry.queued_ns)
+                closed = rows >= self.max_rows
+                if self.preferred != NULL and rows <= self.max_rows and self.preferred[rows]:
+                    preferred_count = count[0]
+            deadline_ns = min(deadline_ns, entry.deadline_ns)
+            entry = self.following(entry)
+        until_ns = after(oldest_ns, self.max_delay_ns)
+        if now_ns >= until_ns or deadline_ns <= until_ns:
+            return now_ns
+        if preferred_count > 0:
+            count[0] = preferred_count
+            return now_ns
+        if closed or rows >= self.max_preferred_rows:
+            return now_ns
+        return until_ns
+
+    cdef Entry *form(self, int64_t now_ns) noexcept nogil:
+        cdef Entry *head = self.first_from(0)
+        cdef Entry *entry = head
+        cdef Entry *following
+        cdef Entry *last = NULL
+        cdef uint64_t shape_key
+        cdef int64_t rows = 0
+        cdef int count = SCAN_LIMIT
+        cdef int looked = 0
+        if head == NULL or (self.max_delay_ns > 0 and self.decide(now_ns, &count) > now_ns):
+            return NULL
+        shape_key = head.shape_key
+        while entry != NULL and looked < SCAN_LIMIT and count > 0:
+            looked += 1
+            following = self.following(entry)
+            if entry.shape_key == shape_key:
+                if last != NULL and rows + entry.rows > self.max_rows:
+                    break
+                rows += entry.rows
+                count -= 1
+                self.remove(entry)
+                if last != NULL:
+                    last.next = entry
+                last = entry
+            entry = following
+        return head
+
+    cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil:
+        cdef Entry *dropped = NULL
+        cdef Entry *entry
+        cdef Entry *following
+        if now_ns < self.next_deadline_ns:
+            return NULL
+        self.next_deadline_ns = INT64_MAX
+        entry = self.first_from(0)
+        while entry != NULL:
+            following = self.following(entry)
+            if entry.deadline_ns <= now_ns:
+                self.remove(entry)
+                entry.next = dropped
+                dropped = entry
+            else:
+                self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+            entry = following
+        return dropped
+
+    # ---- the same with integers, for tests ----
+
+    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0, 
+             int64_t nbytes=0):
+        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level or bytes."""
+        cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
+        if entry == NULL:
+            raise MemoryError
+        entry.rows = rows
+        entry.shape_key = shape_key
+        entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
+        entry.priority = priority
+        entry.timeout_ns = timeout_ns
+        entry.nbytes = nbytes
+        status = self.admit(entry, now_ns)
+        if status != ADMITTED:
+            free(entry)
+            raise OverflowError({QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes"}[status])
+        self.last_id += 1
+        entry.owner = <void *>self.last_id
+        self.entries[self.last_id] = <uint64_t>entry
+        return self.last_id
+
+    def take(self, int64_t now_ns):
+        """(ids of the batch that is due, ids of the expired)."""
+        dropped = self.freed(self.drop_expired(now_ns))
+        return self.freed(self.form(now_ns)), dropped
+
+    def expire(self, int64_t now_ns):
+        return self.freed(self.drop_expired(now_ns))
+
+    def cancel(self, int64_t id):
+        cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
+        self.remove(entry)
+        self.freed(entry)
+
+    def due_ns(self, int64_t now_ns):
+        """When a batch is due; None while nothing waits."""
+        cdef int64_t due_ns = self.due(now_ns)
+        return None if due_ns == INT64_MAX else due_ns
+
+    cdef list freed(self, Entry *entry):
+        cdef Entry *following
+        ids = []
+        while entry != NULL:
+            following = entry.next
+            id = <int64_t>entry.owner
+            del self.entries[id]
+            ids.append(id)
+            free(entry)
+            entry = following
+        return ids
