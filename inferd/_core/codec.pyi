@@ -1,13 +1,21 @@
+from typing import final
+
 from typing_extensions import Buffer
 
 from inferd._core.batcher import Request
 from inferd._core.message import Message
 from inferd._core.tensor import Signature, Tensors
 
+@final
 class InferRequest(Request):
-    message: Message
-    model_name: str
-    model_version: str
+    """One ModelInferRequest. Made by decode_infer_request; check(signature), then respond(outputs, first_row)."""
+
+    @property
+    def message(self) -> Message: ...
+    @property
+    def model_name(self) -> str: ...
+    @property
+    def model_version(self) -> str: ...
     @property
     def id(self) -> str: ...
     @property

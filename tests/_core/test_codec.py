@@ -402,7 +402,8 @@ def test_cut_at_every_byte(content: bytes) -> None:
 def test_every_byte_changed(content: bytes) -> None:
     accepted = 0
     for place in range(len(content)):
-        for value in {0x00, 0x01, 0x7F, 0x80, 0xFF, content[place] ^ 0x01, content[place] ^ 0x08, (content[place] + 8) & 0xFF}:
+        some = {0x00, 0x01, 0x7F, 0x80, 0xFF, content[place] ^ 0x01, content[place] ^ 0x08, (content[place] + 8) & 0xFF}
+        for value in range(256) if len(content) < 110 else some:
             accepted += check_against_protobuf(content[:place] + bytes([value]) + content[place + 1 :])
     assert accepted > 0
 
