@@ -635,12 +635,12 @@ cdef class Session:
         try:
             if not call.is_post:
                 call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
-            elif not call.is_grpc:
-                call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
-            elif call.too_many_headers:
+            elif call.too_many_headers:         # before content-type, which may be among those that were not read
                 raise ResourceExhausted(
                     f"metadata: expected at most {self.endpoint.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
                     f"got more; send less metadata", reason="header_size")
+            elif not call.is_grpc:
+                call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
             elif call.method_row is None:
                 raise self.endpoint.unserved(call.method)
             elif call.bad_timeout:
