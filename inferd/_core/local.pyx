@@ -15,17 +15,13 @@ from inferd._core.tensor import DATATYPES
 from inferd.errors import InvalidArgument
 
 
-def signature_specs(Signature signature not None):
-    """(inputs, outputs) of a signature, each a list of (name, datatype word, shape with the batch axis)."""
-    return list(signature.input_specs), list(signature.output_specs)
-
-
 cdef class LocalRequest(Request):
     """One inference over numpy arrays.
 
     `tensors`: (name, datatype word, array) of each input, in any order; arrays of any layout, of the datatype's numpy type
     (BF16: uint16 or ml_dtypes.bfloat16; BYTES: objects that are bytes or str). `outputs`: names of the wanted outputs, none for all.
-    Its answer is a dict of fresh arrays by output name. Raises InvalidArgument.
+    Arrays are read until the request is answered or cancelled. Its answer is a dict of fresh arrays by output name.
+    Raises InvalidArgument.
     """
 
     cdef list kept              # bytes and arrays that the views point into

@@ -127,7 +127,7 @@ class Engine:
         version: str | int = "",
         timeout: float | None = None,  # noqa: ASYNC109 - the same signature as infer
     ) -> dict[str, Array]:
-        """The same without blocking the event loop. Cancelling the task cancels the request."""
+        """The same without blocking the event loop. Cancelling the task cancels the request. Do not write to the inputs meanwhile."""
         timeout = _limited(timeout)
         call = self._submit(model, inputs, outputs, version, timeout)
         try:

@@ -19,6 +19,7 @@ import re
 import tomllib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -235,11 +236,22 @@ def wants_spinning(written: Written, defaults: Defaults) -> bool:
 
 
 def on_gpu(written: Written, defaults: Defaults) -> bool:
-    """Whether the model is to run on a GPU: by its instance group, else by the server's providers."""
+    """Whether the model is to run on a GPU: by its instance group, else by the server's first provider."""
+    return bool(_gpu_providers(written, defaults))
+
+
+def _gpu_providers(written: Written, defaults: Defaults) -> tuple[str, ...]:
+    """GPU providers in order of preference. An instance group of KIND_GPU always has CUDA to fall back on, as in Triton."""
     groups = written.config.instance_group
-    if groups and groups[0].kind != groups[0].KIND_AUTO:
-        return bool(groups[0].kind == groups[0].KIND_GPU)
-    return any(provider in _GPU_PROVIDERS for provider in defaults.providers)
+    kind = groups[0].kind if groups else inference.ModelInstanceGroup.KIND_AUTO
+    if kind == inference.ModelInstanceGroup.KIND_CPU:
+        return ()
+    preferred = tuple(takewhile(lambda provider: provider != "cpu", defaults.providers))
+    if kind != inference.ModelInstanceGroup.KIND_GPU:
+        return preferred
+    asked = written.config.optimization.execution_accelerators.gpu_execution_accelerator
+    tensorrt = "tensorrt" in preferred or any(accelerator.name == "tensorrt" for accelerator in asked)
+    return ("tensorrt", "cuda") if tensorrt else ("cuda",)
 
 
 def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> ModelConfig:
@@ -340,15 +352,17 @@ def _providers(written: Written, config: ModelConfig, defaults: Defaults, parame
     for name in asked:
         if name not in _GPU_PROVIDERS:
             raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} is not supported; it may be tensorrt or cuda")
-    if not on_gpu(written, defaults):
-        if asked:
-            raise ConfigError(f"{written.where}: gpu_execution_accelerator {next(iter(asked))!r} needs instance_group kind KIND_GPU")
-        return
-    device = {"device_id": str(config.instance_group[0].gpus[0])}
-    if "tensorrt" in asked or "tensorrt" in defaults.providers:
-        yield Provider("tensorrt", device | _tensorrt_options(written, asked.get("tensorrt", {})))
-    legacy = {key: _CUDA_PARAMETERS[key].get(value, value) for key, value in parameters.items() if key in _CUDA_PARAMETERS}
-    yield Provider("cuda", device | legacy | asked.get("cuda", {}))
+    wanted = _gpu_providers(written, defaults)
+    for name in asked:
+        if name not in wanted:
+            raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} needs instance_group kind KIND_GPU")
+    for name in wanted:
+        device = {"device_id": str(config.instance_group[0].gpus[0])}
+        if name == "tensorrt":
+            yield Provider(name, device | _tensorrt_options(written, asked.get(name, {})))
+        else:
+            legacy = {key: _CUDA_PARAMETERS[key].get(value, value) for key, value in parameters.items() if key in _CUDA_PARAMETERS}
+            yield Provider(name, device | legacy | asked.get(name, {}))
 
 
 def _tensorrt_options(written: Written, parameters: Mapping[str, str]) -> dict[str, str]:

@@ -256,6 +256,10 @@ def test_the_group_decides_where_the_model_runs(tmp_path: Path) -> None:
     assert native.providers == ()
     _, native = walk(tmp_path, "", defaults=on_gpu)
     assert [provider.name for provider in native.providers] == ["tensorrt", "cuda"]
+    _, native = walk(tmp_path, "", defaults=Defaults(providers=("tensorrt", "cpu")))
+    assert [provider.name for provider in native.providers] == ["tensorrt"]
+    _, native = walk(tmp_path, "", defaults=Defaults(providers=("cpu", "cuda")))  # the CPU runs everything, and is preferred
+    assert native.providers == ()
     _, native = walk(tmp_path, "instance_group { kind: KIND_GPU }")
     assert native.providers == (Provider("cuda", {"device_id": "0"}),)
 
