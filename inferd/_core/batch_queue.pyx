@@ -230,7 +230,7 @@ cdef class BatchQueue:
 
     # ---- the same with integers, for tests ----
 
-    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0, 
+    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
              int64_t nbytes=0):
         """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level or bytes."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
