@@ -1,0 +1,102 @@
+"""The documentation does what it says: its Python and its example commands run, its links lead somewhere, its flags exist."""
+
+from __future__ import annotations
+
+import re
+import shlex
+import subprocess
+import sys
+from functools import cache
+from typing import TYPE_CHECKING
+
+import pytest
+from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, command, environment
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+PAGES = sorted([*ROOT.glob("*.md"), *(ROOT / "docs").glob("*.md"), *(ROOT / "examples").glob("*.md")])
+EXAMPLE_ADDRESS = "localhost:8001"
+FENCED = re.compile(r"^```(\w*)\n(.*?)^```", re.MULTILINE | re.DOTALL)
+INDENTED = re.compile(r"(?:^    .*\n)+", re.MULTILINE)
+
+
+def name_of(page: Path) -> str:
+    return str(page.relative_to(ROOT))
+
+
+def python_blocks() -> Iterator[tuple[str, str]]:
+    for page in PAGES:
+        for number, (language, text) in enumerate(FENCED.findall(page.read_text("utf-8"))):
+            if language == "python":
+                yield f"{name_of(page)}-{number}", text
+
+
+@cache
+def commands() -> list[tuple[str, str]]:
+    """(page, line) of every `inferd ...` that a reader may type."""
+    found = []
+    for page in PAGES:
+        text = page.read_text("utf-8")
+        lines = [line for _, block in FENCED.findall(text) for line in block.splitlines()]
+        lines += [line for block in INDENTED.findall(FENCED.sub("", text)) for line in block.splitlines()]
+        typed = filter(None, (re.match(r"\s*(?:\$ )?(inferd [a-z]+\b.*)", line) for line in lines))
+        found += [(name_of(page), re.split(r"\s+#", match[1])[0].strip()) for match in typed]
+    return found
+
+
+def example_requests() -> list[tuple[str, str]]:
+    return [(page, line) for page, line in commands() if line.startswith("inferd infer") and "digit" in line]
+
+
+@pytest.fixture(scope="module")
+def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    with Serving(tmp_path_factory.mktemp("docs"), EXAMPLES / "models", *FREE_PORTS) as server:
+        yield server.addresses["grpc"]
+
+
+@pytest.mark.parametrize("code", [pytest.param(code, id=name) for name, code in python_blocks()])
+def test_python_runs(code, address):
+    program = code.replace(EXAMPLE_ADDRESS, address)
+    done = subprocess.run(
+        [sys.executable, "-c", program], cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "7" in done.stdout, "the example digit is a 7"
+
+
+@pytest.mark.parametrize(("page", "line"), example_requests())
+def test_example_requests_run(page, line, address):
+    arguments = shlex.split(line.replace(EXAMPLE_ADDRESS, address))[1:]
+    done = subprocess.run(
+        command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
+    )
+    assert done.returncode == 0, done.stderr
+    assert "[7]" in done.stdout
+
+
+def test_commands_and_their_flags_exist():
+    helps = {}
+    for page, line in commands():
+        verb = line.split()[1]
+        if verb not in helps:
+            done = subprocess.run(command(verb, "--help"), cwd=ROOT, env=environment(), capture_output=True, text=True, check=False)
+            assert done.returncode == 0, f"{page}: there is no `inferd {verb}`"
+            helps[verb] = done.stdout
+        for flag in re.findall(r"(?<=\s)--[a-z][a-z-]*", line):
+            assert re.search(rf"{flag}(?![\w-])", helps[verb]), f"{page}: `inferd {verb}` has no {flag}"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_links_lead_somewhere(page):
+    for target in re.findall(r"\]\(([^)#]+)(?:#[^)]*)?\)", page.read_text("utf-8")):
+        if "://" not in target:
+            assert (page.parent / target).exists(), f"{name_of(page)} links to {target}, which does not exist"
+
+
+@pytest.mark.parametrize("page", PAGES, ids=name_of)
+def test_make_targets_exist(page):
+    targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
+    for words in re.findall(r"`make ([a-z]+)`|^make ([a-z]+)\b", page.read_text("utf-8"), re.MULTILINE):
+        assert set(filter(None, words)) <= targets
