@@ -79,6 +79,7 @@ class Peer:
         self.goaways: list[h2.events.ConnectionTerminated] = []
         self.pings = 0
         self.closed = False
+        self._unread = b""  # less than a frame
         self.h2.initiate_connection()
         self.send()
 
@@ -165,8 +166,11 @@ class Peer:
         if not arrived:
             self.closed = True
             return
-        for event in self.h2.receive_data(arrived):
-            self._take(event)
+        self._unread += arrived
+        while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3], "big")):
+            frame, self._unread = self._unread[:size], self._unread[size:]
+            for event in self.h2.receive_data(frame):
+                self._take(event)
         try:
             self.send()
         except (BrokenPipeError, ConnectionResetError):
@@ -187,6 +191,8 @@ class Peer:
                 self.answers[event.stream_id].reset = event.error_code
             case h2.events.ConnectionTerminated():
                 self.goaways.append(event)
+                # h2 takes GOAWAY for the end of everything; open streams go on (RFC 9113, 6.8).
+                self.h2.state_machine.state = h2.connection.ConnectionState.CLIENT_OPEN
             case h2.events.PingAckReceived():
                 self.pings += 1
 

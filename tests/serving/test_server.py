@@ -1,0 +1,307 @@
+"""A server's life on both transports: start, ready, drain, stop; exit codes; what is answered on the way, and what a failed start says."""
+
+from __future__ import annotations
+
+import os
+import signal
+import socket
+import threading
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import grpc
+import numpy as np
+import pytest
+
+from inferd.errors import ConfigError, StartError
+from inferd.protocol import health, inference
+from tests import models
+from tests.command import run
+from tests.http2_peer import Peer, connected, framed
+from tests.served import LIMIT_S, TRANSPORTS, Program, Served
+from tests.wire import Caller, infer_request, outputs_of, rows, same, status_of
+
+WATCH = "/grpc.health.v1.Health/Watch"
+SERVING, NOT_SERVING = 1, 2
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(
+        tmp_path_factory.mktemp("life"), {"identity": models.identity(), "slow": models.slow(100)}, {"slow": "max_batch_size: 1"}
+    )
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+def slow_request(first: float = 0) -> bytes:
+    return infer_request("slow", {"x": rows(1, 64, first)}).SerializeToString()
+
+
+def close_to(call: Any, first: float) -> None:
+    (y,) = outputs_of(inference.ModelInferResponse.FromString(call.result(LIMIT_S))).values()
+    np.testing.assert_allclose(y, rows(1, 64, first), rtol=0.01, atol=0.05)
+
+
+def received(caller: Caller) -> None:
+    """What this connection sent before has reached the server: it has answered something that was sent after it."""
+    assert caller.ask("ServerLive").live
+
+
+# ---- as a program
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_start_ready_stop(files: Path, transport: str, number: signal.Signals) -> None:
+    with Program(files, "--transport", transport) as program:
+        assert set(program.addresses) == {"grpc", "metrics"}
+        with Caller(program.address) as caller:
+            same(caller.answers("identity", {"x": rows(2)}), {"y": rows(2)})
+            assert caller.ask("ServerReady").ready
+        with urllib.request.urlopen(f"http://{program.addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
+            assert b'nv_inference_request_success{model="identity",version="1"' in page.read().replace(b'gpu_uuid="",', b"")
+        assert program.stop(number) == 0, program.errors
+        assert program.process.stdout is not None
+        assert program.process.stdout.read() == ""  # the ready line was the last one
+        with pytest.raises(OSError):
+            connected(program.address)
+    assert "Traceback" not in program.errors
+
+
+def test_what_is_queued_is_answered_before_the_end(files: Path, transport: str) -> None:
+    with Program(files, "--transport", transport) as program, Caller(program.address) as caller:
+        calls = [caller.start(slow_request(first)) for first in range(8)]  # one runs, seven wait
+        received(caller)
+        program.process.send_signal(signal.SIGTERM)
+        for first, call in enumerate(calls):
+            close_to(call, first)
+        assert program.process.wait(LIMIT_S) == 0, program.errors
+    assert "Traceback" not in program.errors
+
+
+def test_what_runs_longer_than_the_drain_timeout_is_refused(files: Path, transport: str) -> None:
+    with Program(files, "--transport", transport, "--drain-timeout-s", "0") as program, Caller(program.address) as caller:
+        calls = [caller.start(slow_request(first)) for first in range(100)]  # five seconds of work
+        received(caller)
+        program.process.send_signal(signal.SIGTERM)
+        refused = [call.exception(LIMIT_S) for call in calls]
+        assert len([error for error in refused if error is not None]) > 50
+        assert {status_of(error)[0] for error in refused if error is not None} <= {"UNAVAILABLE", "CANCELLED"}
+        assert program.process.wait(LIMIT_S) == 0, program.errors
+    assert "Traceback" not in program.errors
+
+
+def test_a_watcher_of_health_sees_the_drain(files: Path, transport: str) -> None:
+    with Program(files, "--transport", transport) as program, Caller(program.address) as caller:
+        watch = caller.channel.unary_stream(WATCH)(health.HealthCheckRequest(service="identity").SerializeToString(), timeout=LIMIT_S)
+        assert health.HealthCheckResponse.FromString(next(watch)).status == SERVING
+        program.process.send_signal(signal.SIGTERM)
+        assert health.HealthCheckResponse.FromString(next(watch)).status == NOT_SERVING
+        with pytest.raises((StopIteration, grpc.RpcError)):
+            next(watch)
+        assert program.process.wait(LIMIT_S) == 0, program.errors
+
+
+def test_the_native_drain_says_goaway_twice(files: Path) -> None:
+    """First with the highest stream id, so that nothing on its way is lost, then with the last one that is answered."""
+    with Program(files, "--transport", "native") as program, Peer(program.address) as peer:
+        stream = peer.open()
+        peer.data(stream, framed(slow_request(3)), end=True)
+        peer.ping()
+        program.process.send_signal(signal.SIGTERM)
+        while not peer.goaways:
+            assert not peer.closed
+            peer.read()
+        assert peer.goaways[0].last_stream_id == (1 << 31) - 1
+        assert peer.goaways[0].error_code == 0
+        answer = peer.wait(stream)
+        assert answer.status == 0
+        (y,) = outputs_of(inference.ModelInferResponse.FromString(answer.body[5:])).values()
+        np.testing.assert_allclose(y, rows(1, 64, 3), rtol=0.01, atol=0.05)
+        peer.wait_for_end()
+        assert peer.goaways[-1].last_stream_id == stream
+        assert program.process.wait(LIMIT_S) == 0, program.errors
+
+
+def test_further_addresses(files: Path, transport: str, tmp_path: Path) -> None:
+    path = tmp_path / "s.sock"
+    with Program(files, "--transport", transport, "--listen", f"unix:{path}", "--listen", "[::1]:0") as program:
+        unix, ipv6 = program.addresses["listen"]
+        assert unix == f"unix:{path}"
+        assert ipv6.startswith("[::1]:")
+        for address in (program.address, unix, ipv6):
+            with Caller(address) as caller:
+                same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        assert program.stop() == 0, program.errors
+    assert not path.exists()
+
+
+# ---- starts that fail, as a program
+
+
+def failed(*arguments: str | Path, folder: Path, code: int) -> str:
+    """What stderr says."""
+    done = run("serve", *arguments, folder=folder)
+    assert done.returncode == code, done.stderr
+    assert done.stdout == ""
+    assert "Traceback" not in done.stderr
+    return done.stderr
+
+
+def free_ports(*arguments: str | Path) -> tuple[str | Path, ...]:
+    return (*arguments, "--grpc-port", "0", "--metrics-port", "0")
+
+
+def test_every_model_that_cannot_be_served_is_named_with_the_cure(tmp_path: Path) -> None:
+    """A broken file, outputs that no request can carry, and configurations that disagree with the graph or ask for too much."""
+    identity = models.identity()
+    models.repository(
+        tmp_path / "models",
+        {
+            "good": identity,
+            "broken": b"this is no model",
+            "cut": identity[: len(identity) // 2],
+            "hollow": b"",
+            "sequence": models.sequence_output(),
+            "mapped": models.map_output(),
+            "datatype": identity,
+            "dims": identity,
+            "inputs": identity,
+            "batch": models.fixed_batch(),
+            "ensemble": identity,
+            "platform": identity,
+            "unparsed": identity,
+        },
+        {
+            "datatype": 'input { name: "x" data_type: TYPE_INT32 dims: [16] }',
+            "dims": 'input { name: "x" data_type: TYPE_FP32 dims: [15] }',
+            "inputs": 'input { name: "z" data_type: TYPE_FP32 dims: [16] }',
+            "batch": "max_batch_size: 8",
+            "ensemble": "sequence_batching { }",
+            "platform": 'platform: "tensorrt_plan"',
+            "unparsed": "max_batch_size: eight",
+            "absent": "max_batch_size: 8",
+        },
+    )
+    said = failed(*free_ports(tmp_path / "models"), folder=tmp_path, code=2)
+    assert "13 of 14 models cannot be served" in said
+    lines = {line.split("'")[1]: line for line in said.splitlines() if line.startswith("  - ")}
+    expected = {
+        "broken": ("complete ONNX model",),
+        "cut": ("complete ONNX model",),
+        "hollow": ("model",),
+        "sequence": ("output 'y'", "seq(tensor(float))", "no request can carry"),
+        "mapped": ("output 'y'", "map", "zipmap"),
+        "datatype": ("input 'x'", "TYPE_INT32", "the graph says TYPE_FP32"),
+        "dims": ("input 'x'", "[15]", "the graph says [16]"),
+        "inputs": ("input 'z'", "not in the graph", "'x'"),
+        "batch": ("max_batch_size is 8", "no batch axis", "set max_batch_size to 0"),
+        "ensemble": ("sequence_batching", "stateful sequences", "remove"),
+        "platform": ("platform", "tensorrt_plan", "onnxruntime_onnx"),
+        "unparsed": ("line 1", "eight"),
+        "absent": ("no version folder", "absent/1/model.onnx"),
+    }
+    wrong = {
+        name: (words, lines.get(name))
+        for name, words in expected.items()
+        if name not in lines or any(word not in lines[name] for word in words)
+    }
+    assert not wrong, said
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (("nowhere.onnx",), ("nowhere.onnx", "no file or folder")),
+        (("empty",), ("empty", "nothing to serve", "name/1/model.onnx")),
+        (("notes.txt",), ("notes.txt", "not an .onnx file")),
+    ],
+)
+def test_a_path_without_a_model(tmp_path: Path, arguments: tuple[str, ...], words: tuple[str, ...]) -> None:
+    (tmp_path / "empty").mkdir()
+    (tmp_path / "notes.txt").write_text("no model")
+    said = failed(*free_ports(*arguments), folder=tmp_path, code=2)
+    assert [word for word in words if word not in said] == [], said
+
+
+@pytest.mark.parametrize("which", ["--grpc-port", "--metrics-port"])
+def test_a_port_in_use(files: Path, transport: str, which: str, tmp_path: Path) -> None:
+    other = {"--grpc-port": "--metrics-port", "--metrics-port": "--grpc-port"}[which]
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        said = failed(files, which, port, other, "0", "--transport", transport, folder=tmp_path, code=3)
+    assert f"127.0.0.1:{port}" in said or port in said
+    assert "port" in said
+    assert "free" in said
+
+
+# ---- in this process
+
+
+def threads_of_models() -> list[str]:
+    return [thread.name for thread in threading.enumerate() if thread.name.startswith(("slow/", "identity/"))]
+
+
+def test_start_and_stop_twice(files: Path, transport: str) -> None:
+    for _ in range(2):
+        with Served(files, transport=transport) as served, Caller(served.address) as caller:
+            same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+            assert threads_of_models()
+        assert threads_of_models() == []
+
+
+def test_a_failed_start_leaves_nothing_behind(files: Path, transport: str) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken, pytest.raises(StartError, match=str(taken.getsockname()[1])):
+        Served(files, transport=transport, grpc_port=taken.getsockname()[1]).__enter__()
+    assert threads_of_models() == []
+    before = len(os.listdir("/proc/self/fd"))
+    with pytest.raises(ConfigError, match="nowhere"):
+        Served(files / "nowhere", transport=transport).__enter__()
+    assert len(os.listdir("/proc/self/fd")) <= before
+
+
+def test_a_server_that_drains_is_live_and_not_ready(files: Path) -> None:
+    """Looked at on a connection that was there before, while the native transport drains."""
+    with Served(files) as served, Caller(served.address) as caller:
+        running = [caller.start(slow_request(first)) for first in range(8)]
+        received(caller)
+        stopping = threading.Thread(target=served.__exit__, args=(None, None, None))
+        stopping.start()
+        while served.on_loop(lambda: served.server.ready):
+            pass
+        for first, call in enumerate(running):
+            close_to(call, first)
+        stopping.join(LIMIT_S)
+        assert not stopping.is_alive()
+
+
+def test_stop_is_idempotent(files: Path, transport: str) -> None:
+    with Served(files, transport=transport) as served:
+        served.on_loop(served.server.stop)
+        served.on_loop(served.server.stop)
+        with pytest.raises(OSError):
+            connected(served.address)
+
+
+def test_without_metrics(files: Path) -> None:
+    with Served(files, metrics_port=-1) as served:
+        assert "metrics" not in served.addresses
+
+
+def test_one_file_is_a_model(tmp_path: Path, transport: str) -> None:
+    path = models.write(tmp_path, "twice", models.doubled())
+    with Served(path, transport=transport) as served, Caller(served.address) as caller:
+        same(caller.answers("twice", {"x": rows(3)}), {"y": rows(3) * np.float32(2)})
+        index = caller.ask("RepositoryIndex").models
+        assert [(entry.name, entry.version, entry.state) for entry in index] == [("twice", "1", "READY")]
+
+
+@pytest.fixture(autouse=True)
+def _nothing_left() -> Iterator[None]:
+    yield
+    assert threads_of_models() == []
