@@ -66,7 +66,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef pthread_mutex_t mutex          # guards queue and the flags below where they are read without the GIL
     cdef pthread_cond_t ready           # signalled when a batch may be due
     cdef int waiting                    # threads in take that sleep
-    cdef bint woken                     # one of them has been signalled and has not looked yet
+    cdef bint woken                     # one of them has been signalled, or is awake, and has not polled yet: no other is needed
     cdef int64_t alarm_ns               # a sleeper wakes by itself then, or earlier; INT64_MAX: none does
     cdef readonly int leaving           # threads in take that `dismiss` sends away once nothing waits
     cdef readonly bint closed

@@ -467,6 +467,7 @@ cdef class Batcher:
         cdef timespec until
         cdef bint more = True
         pthread_mutex_lock(&self.mutex)
+        self.woken = False                  # if it was this thread, it has looked
         while True:
             if self.queue.requests == 0 and (self.closed or self.leaving > 0):
                 self.leaving -= self.leaving > 0
@@ -475,6 +476,7 @@ cdef class Batcher:
             now_ns = monotonic_ns()
             due_ns = self.queue.due(now_ns)
             if due_ns <= now_ns or self.closed:
+                self.woken = True
                 break
             self.waiting += 1
             self.alarm_ns = min(self.alarm_ns, due_ns)
@@ -502,6 +504,7 @@ cdef class Batcher:
         now_ns = monotonic_ns()
         dropped = self.queue.drop_expired(now_ns)
         taken = self.queue.form(now_ns)
+        self.woken = False
         wake = self.wakes(now_ns)
         pthread_mutex_unlock(&self.mutex)
         if wake:

@@ -32,7 +32,7 @@ class Instance:
         self.backend = backend
         self.running: Batch | None = None  # while the model itself runs
         self._ended = False
-        self._lock = threading.Lock()  # orders _end_run against the end of the run; never held while a model runs
+        self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
 
     def run_batch(self, batch: Batch) -> None:
         """Preprocess, execute, encode. Afterwards every request of the batch has an answer or an error; deliver gives them out."""
@@ -68,9 +68,10 @@ class Instance:
                 raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
             return self.backend.run(batch.rows)
         finally:
-            batch.terminate = None
-            with self._lock:
-                self.running = None
+            batch.terminate = self.running = None
+            if batch.terminated or self._ended:
+                with self._lock:  # _end_run and end are through, or will see that this run is over
+                    pass
 
     def end(self) -> None:
         """The model is unloaded: ends the run that is going on, if there is one. From any thread."""

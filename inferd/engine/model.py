@@ -329,21 +329,22 @@ class Model:
         """Runs what waits, on the loop: a few batches at most, then the loop has its turn."""
         self._scheduled = False
         self._polling = True
+        batcher, policy = self._batcher, self._policy
         try:
             for _ in range(INLINE_BATCHES):
-                batch = self._batcher.poll() if self.inline else None
+                batch = batcher.poll() if self.inline else None
                 if batch is None:
                     return
                 self._instances[0].run_batch(batch)
                 batch.deliver()
-                if self._policy is not None and batch.run_ns:
-                    reason = self._policy.overrun(batch.run_ns, batch.finished_ns)
+                if policy is not None and batch.run_ns:
+                    reason = policy.overrun(batch.run_ns, batch.finished_ns)
                     if reason:
                         self._leave_loop(reason)
                         return
         finally:
             self._polling = False
-        if self.depth:
+        if batcher.depth:
             self._schedule_inline()
 
     def _leave_loop(self, reason: str) -> None:
