@@ -170,7 +170,7 @@ class OnnxModel:
         """Loads a file, or the bytes of one. `name` is what errors call the model; the file's stem by default.
 
         Raises ConfigError (broken or absent file, unsupported type, unknown provider) or StartError (no onnxruntime,
-        a provider that is not there or does not start).
+        an unreadable file, a provider that is not there or does not start).
         """
         options = options or SessionOptions()
         if not name:
@@ -178,6 +178,8 @@ class OnnxModel:
         ort = _onnxruntime()
         if not isinstance(source, bytes) and not Path(source).is_file():
             raise ConfigError(f"model {name!r}: there is no file {os.fspath(source)!r}; name a .onnx file, or a folder that holds one")
+        if not isinstance(source, bytes) and not os.access(source, os.R_OK):
+            raise StartError(f"model {name!r}: {os.fspath(source)!r} cannot be read: give the server's user the right to")
         providers = _wanted_providers(name, options, ort.get_available_providers())
         session = _open_session(ort, name, source, _native_options(ort, options), providers)
         _refuse_silent_fallback(name, providers, session.get_providers())

@@ -29,7 +29,7 @@ from inferd._core.tensor import Signature
 from inferd.engine.backend import Graph, Provider, SessionOptions, TensorInfo
 from inferd.engine.planner import Plan
 from inferd.engine.unsupported import refuse_unsupported
-from inferd.errors import ConfigError
+from inferd.errors import ConfigError, StartError
 from inferd.protocol import POOL, inference, options
 
 if TYPE_CHECKING:
@@ -107,7 +107,7 @@ def _text_of(path: Path, where: str) -> str:
         with path.open("rb") as file:
             content = file.read(MAX_CONFIG_BYTES + 1)
     except OSError as error:
-        raise ConfigError(f"{where} cannot be read: {error.strerror}") from None
+        raise StartError(f"{where} cannot be read: {error.strerror}") from None
     if len(content) > MAX_CONFIG_BYTES:
         raise ConfigError(f"{where} is larger than {MAX_CONFIG_BYTES} bytes, so it is no configuration")
     try:

@@ -294,7 +294,7 @@ def _places_in(path: Path) -> list[Place]:
             return [place]
         found = [place for entry in sorted(path.iterdir()) if (place := _entry(entry)) is not None]
     except OSError as error:
-        raise ConfigError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
+        raise StartError(f"models: {str(path)!r} cannot be read: {error.strerror}") from None
     if not found:
         raise ConfigError(
             f"models: nothing to serve in {str(path)!r}; expected name.onnx, model.onnx, 1/model.onnx or name/1/model.onnx in it"

@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
+import gc
+import os
 import sys
 import threading
 import time
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -20,7 +24,7 @@ from inferd._core.local import LocalRequest
 from inferd._core.tensor import DATATYPES, Signature
 from inferd.engine import backend
 from inferd.engine.backend import Graph, OnnxModel, Provider, SessionOptions, TensorInfo, available_providers, versions
-from inferd.errors import Cancelled, ConfigError, Internal, StartError
+from inferd.errors import Cancelled, ConfigError, Internal, RequestError, StartError
 from tests import models
 
 Arrays = dict[str, np.ndarray[Any, Any]]
@@ -32,6 +36,14 @@ def signature_for(graph: Graph, max_batch_size: int = 64) -> Signature:
         return [(t.name, t.datatype, tuple(-1 if isinstance(size, str) else size for size in t.shape)) for t in tensors]
 
     return Signature("m", "1", shapes(graph.inputs), shapes(graph.outputs), max_batch_size)
+
+
+class Unheard(Call):
+    def reply(self, message: object) -> None:
+        self.finish()
+
+    def fail(self, error: RequestError) -> None:
+        self.finish()
 
 
 class Runner:
@@ -48,7 +60,7 @@ class Runner:
         for arrays in requests:
             request = LocalRequest([(name, words[name], array) for name, array in arrays.items()])
             request.check(self.signature)
-            batcher.put(request, Call())
+            batcher.put(request, Unheard())
         batch = batcher.poll()
         assert batch is not None
         assert len(batch.requests) == len(requests)
@@ -57,8 +69,15 @@ class Runner:
     def run(self, *requests: Arrays) -> Arrays:
         """The output arrays of one run over all requests: views, valid until the next run."""
         batch = self.batch(*requests)
-        batch.gather(self.backend.inputs(batch))
-        outputs = self.backend.run(batch.rows)
+        try:
+            batch.gather(self.backend.inputs(batch))
+            outputs = self.backend.run(batch.rows)
+            batch.encode(outputs)
+        except Exception:
+            batch.fail(Internal("the run failed"))
+            raise
+        finally:
+            batch.deliver()
         return dict(zip(self.signature.output_names, outputs.arrays, strict=True))
 
 
@@ -477,6 +496,32 @@ def test_versions() -> None:
     assert "CPUExecutionProvider" in available_providers()
 
 
+CASES: dict[str, tuple[bytes, Callable[[int], Arrays]]] = {
+    "bound": (models.identity(), lambda turn: {"x": some("FP32", (1 + turn % 64, 16))}),
+    "varying": (models.sequence_length(), lambda turn: {"tokens": some("INT64", (2, 1 + turn % 50))}),
+    "bf16": (models.identity("BF16", ("s",)), lambda turn: {"x": some("BF16", (2, 1 + turn % 50))}),
+    "text": (models.text(), lambda turn: {"x": some("BYTES", (3, 2), turn)}),
+    "failing": (models.failing(), lambda turn: {"x": np.array([[9]], np.int64)}),
+}
+
+
+@pytest.mark.parametrize("case", CASES)
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="reads Linux's /proc")
+def test_memory_stays_flat(case: str) -> None:
+    content, arrays = CASES[case]
+    runner = Runner(content)
+
+    def resident_bytes(runs: int) -> int:
+        for turn in range(runs):
+            with contextlib.suppress(Exception):
+                runner.run(arrays(turn))
+        gc.collect()
+        return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+    before = resident_bytes(500)
+    assert resident_bytes(2000) - before < 2 << 20  # a leak of 1 KiB a run
+
+
 def test_close_gives_the_buffers_back() -> None:
     runner = Runner(models.identity())
     runner.run({"x": some("FP32", (1, 16))})
@@ -485,3 +530,10 @@ def test_close_gives_the_buffers_back() -> None:
     varying.run({"tokens": some("INT64", (1, 3))})
     varying.backend.close()
     varying.backend.close()
+
+
+def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = models.write(tmp_path, "m", models.identity())
+    monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
+    with pytest.raises(StartError, match="cannot be read"):
+        OnnxModel.load(path)
