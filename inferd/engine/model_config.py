@@ -5,7 +5,7 @@ graph, and what it says must agree with it. The path of a configuration:
 
     read_model_config    the file, parsed and checked for what inferd does not do      (unsupported.py)
     settle               instances, threads, limits: from the file, the server's defaults and the plan
-    session_options      what ONNX Runtime is told
+    session_options      what ONNX Runtime is told                                     (session_config.py)
     complete             names, datatypes, shapes, batching: from the graph
     signature_of         the contract that requests are checked against
 
@@ -26,7 +26,7 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf import json_format, text_format
 
 from inferd._core.tensor import Signature
-from inferd.engine.backend import Graph, Provider, SessionOptions, TensorInfo
+from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.planner import Plan
 from inferd.engine.unsupported import refuse_unsupported
 from inferd.errors import ConfigError, StartError
@@ -35,11 +35,10 @@ from inferd.protocol import POOL, inference, options
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Defaults", "Written", "complete", "load_model_config", "read_model_config", "session_options", "settle", "signature_of"]
+__all__ = ["Defaults", "Written", "complete", "load_model_config", "read_model_config", "settle", "signature_of"]
 
 CONFIG_FILES = ("config.pbtxt", "config.toml")
 MAX_CONFIG_BYTES = 1 << 20
-_GPU_PROVIDERS = ("cuda", "tensorrt")
 
 
 @dataclass(frozen=True, slots=True)
@@ -228,7 +227,7 @@ def wanted_instances(written: Written, defaults: Defaults) -> int:
 def wanted_threads(written: Written, defaults: Defaults) -> int:
     """Threads of one run that the configuration or the server asks for; 0: the planner chooses."""
     own = written.config.inferd.intra_op_threads
-    return own or _number(written, "intra_op_thread_count", 0, 1024) or defaults.intra_op_threads
+    return own or number(written, "intra_op_thread_count", 0, 1024) or defaults.intra_op_threads
 
 
 def wants_spinning(written: Written, defaults: Defaults) -> bool:
@@ -237,10 +236,10 @@ def wants_spinning(written: Written, defaults: Defaults) -> bool:
 
 def on_gpu(written: Written, defaults: Defaults) -> bool:
     """Whether the model is to run on a GPU: by its instance group, else by the server's first provider."""
-    return bool(_gpu_providers(written, defaults))
+    return bool(gpu_providers(written, defaults))
 
 
-def _gpu_providers(written: Written, defaults: Defaults) -> tuple[str, ...]:
+def gpu_providers(written: Written, defaults: Defaults) -> tuple[str, ...]:
     """GPU providers in order of preference. An instance group of KIND_GPU always has CUDA to fall back on, as in Triton."""
     groups = written.config.instance_group
     kind = groups[0].kind if groups else inference.ModelInstanceGroup.KIND_AUTO
@@ -272,7 +271,7 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
         group.gpus.append(0)
     own = config.inferd
     own.intra_op_threads = plan.intra_op_threads
-    own.inter_op_threads = own.inter_op_threads or _number(written, "inter_op_thread_count", 0, 1024) or 1
+    own.inter_op_threads = own.inter_op_threads or number(written, "inter_op_thread_count", 0, 1024) or 1
     own.spinning = plan.spinning
     own.inline_limit_us = own.inline_limit_us or defaults.inline_limit_us
     own.max_queue_requests = own.max_queue_requests or defaults.max_queue_requests
@@ -281,57 +280,7 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
     return config
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# What ONNX Runtime is told
-
-_GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # as Triton's ONNX Runtime back end counts
-_CUDA_PARAMETERS = {
-    "cudnn_conv_algo_search": {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"},
-    "gpu_mem_limit": {},
-    "arena_extend_strategy": {"0": "kNextPowerOfTwo", "1": "kSameAsRequested"},
-    "do_copy_in_default_stream": {},
-    "cudnn_conv_use_max_workspace": {},
-}
-_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
-_TENSORRT_PARAMETERS = {
-    "max_workspace_size_bytes": "trt_max_workspace_size",
-    "int8_calibration_table_name": "trt_int8_calibration_table_name",
-    "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
-}
-_PRECISIONS: dict[str, dict[str, str]] = {"FP32": {}, "FP16": {"trt_fp16_enable": "1"}, "INT8": {"trt_int8_enable": "1"}}
-
-
-def session_options(written: Written, config: ModelConfig, defaults: Defaults) -> SessionOptions:
-    """What a settled configuration means to ONNX Runtime."""
-    parameters = {key: value.string_value for key, value in config.parameters.items()}
-    gpu = on_gpu(written, defaults)
-    for key in parameters:
-        if key in _CUDA_PARAMETERS:
-            if not gpu:
-                raise ConfigError(f"{written.where}: parameters {key!r} is for the GPU, and the model runs on the CPU: remove it")
-        elif key not in _PARAMETERS and not key.startswith("session."):
-            known = ", ".join((*_PARAMETERS, *_CUDA_PARAMETERS))
-            raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*")
-    level = config.optimization.graph.level
-    if level not in _GRAPH_LEVELS:
-        raise ConfigError(
-            f"{written.where}: optimization.graph.level is {level}; it is -1 (basic), 1 (extended) or 2 (none), or left out (all)"
-        )
-    parallel = bool(_number(written, "execution_mode", 0, 1)) or config.inferd.inter_op_threads > 1
-    return SessionOptions(
-        providers=tuple(_providers(written, config, defaults, parameters)),
-        intra_op_threads=config.inferd.intra_op_threads,
-        inter_op_threads=config.inferd.inter_op_threads,
-        spinning=config.inferd.spinning,
-        graph_optimization=_GRAPH_LEVELS[level],
-        execution_mode="parallel" if parallel else "sequential",
-        memory_arena=bool(_number(written, "enable_mem_arena", 0, 1, 1)),
-        memory_pattern=bool(_number(written, "enable_mem_pattern", 0, 1, 1)),
-        entries={key: value for key, value in parameters.items() if key.startswith("session.")},
-    )
-
-
-def _number(written: Written, key: str, low: int, high: int, default: int = 0) -> int:
+def number(written: Written, key: str, low: int, high: int, default: int = 0) -> int:
     """The parameter `key` as a number. Threads: 0 and not set are the same."""
     if key not in written.config.parameters:
         return default
@@ -339,46 +288,6 @@ def _number(written: Written, key: str, low: int, high: int, default: int = 0) -
     if not re.fullmatch("[0-9]{1,9}", text, re.ASCII) or not low <= int(text) <= high:
         raise ConfigError(f"{written.where}: parameters {key!r} is {text!r}; it must be a number from {low} to {high}")
     return int(text)
-
-
-def _providers(written: Written, config: ModelConfig, defaults: Defaults, parameters: Mapping[str, str]) -> Iterator[Provider]:
-    accelerators = config.optimization.execution_accelerators
-    if accelerators.cpu_execution_accelerator:
-        name = accelerators.cpu_execution_accelerator[0].name
-        raise ConfigError(
-            f"{written.where}: cpu_execution_accelerator {name!r} is not supported: remove it, the CPU provider is always there"
-        )
-    asked = {accelerator.name: dict(accelerator.parameters) for accelerator in accelerators.gpu_execution_accelerator}
-    for name in asked:
-        if name not in _GPU_PROVIDERS:
-            raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} is not supported; it may be tensorrt or cuda")
-    wanted = _gpu_providers(written, defaults)
-    for name in asked:
-        if name not in wanted:
-            raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} needs instance_group kind KIND_GPU")
-    for name in wanted:
-        device = {"device_id": str(config.instance_group[0].gpus[0])}
-        if name == "tensorrt":
-            yield Provider(name, device | _tensorrt_options(written, asked.get(name, {})))
-        else:
-            legacy = {key: _CUDA_PARAMETERS[key].get(value, value) for key, value in parameters.items() if key in _CUDA_PARAMETERS}
-            yield Provider(name, device | legacy | asked.get(name, {}))
-
-
-def _tensorrt_options(written: Written, parameters: Mapping[str, str]) -> dict[str, str]:
-    """Triton's names for TensorRT options -> onnxruntime's; names that start with trt_ are onnxruntime's already."""
-    result: dict[str, str] = {}
-    for key, value in parameters.items():
-        if key == "precision_mode":
-            if value not in _PRECISIONS:
-                raise ConfigError(f"{written.where}: tensorrt precision_mode is {value!r}; it must be FP32, FP16 or INT8")
-            result |= _PRECISIONS[value]
-        elif key in _TENSORRT_PARAMETERS or key.startswith("trt_"):
-            result[_TENSORRT_PARAMETERS.get(key, key)] = value
-        else:
-            known = ", ".join(("precision_mode", *_TENSORRT_PARAMETERS))
-            raise ConfigError(f"{written.where}: tensorrt parameter {key!r} is not known; known are {known} and onnxruntime's trt_*")
-    return result
 
 
 # ---------------------------------------------------------------------------------------------------------------------

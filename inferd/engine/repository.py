@@ -29,6 +29,7 @@ from inferd.engine.executor import Instance
 from inferd.engine.model import Model
 from inferd.engine.model_config import Defaults, Written
 from inferd.engine.planner import Host, Plan, plan
+from inferd.engine.session_config import session_options
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 
 if TYPE_CHECKING:
@@ -213,7 +214,7 @@ class Repository:
 
     def _open(self, place: Place, written: Written, chosen: Plan, version: int, file: Path) -> Loaded:
         config = model_config.settle(written, place.name, self._defaults, chosen)
-        options = model_config.session_options(written, config, self._defaults)
+        options = session_options(written, config, self._defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
         batching = model_config.complete(written, config, onnx.graph, self._defaults)
         return Loaded(chosen, config, onnx, batching, model_config.signature_of(config, onnx.graph, version))

@@ -1,0 +1,105 @@
+"""What ONNX Runtime is told: a settled configuration's execution providers, threads and graph optimization, as SessionOptions.
+
+The words are Triton's ONNX Runtime back end's (`parameters`, `optimization`, `execution_accelerators`), translated here and nowhere
+else. Never in here: onnxruntime itself, the graph.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING
+
+from inferd.engine.backend import Provider, SessionOptions
+from inferd.engine.model_config import Defaults, Written, gpu_providers, number
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inferd.protocol.inference import ModelConfig
+
+__all__ = ["session_options"]
+
+_GRAPH_LEVELS = {0: "all", -1: "basic", 1: "extended", 2: "disable"}  # as Triton's ONNX Runtime back end counts
+_CUDA_PARAMETERS = {
+    "cudnn_conv_algo_search": {"0": "EXHAUSTIVE", "1": "HEURISTIC", "2": "DEFAULT"},
+    "gpu_mem_limit": {},
+    "arena_extend_strategy": {"0": "kNextPowerOfTwo", "1": "kSameAsRequested"},
+    "do_copy_in_default_stream": {},
+    "cudnn_conv_use_max_workspace": {},
+}
+_PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
+_TENSORRT_PARAMETERS = {
+    "max_workspace_size_bytes": "trt_max_workspace_size",
+    "int8_calibration_table_name": "trt_int8_calibration_table_name",
+    "int8_use_native_calibration_table": "trt_int8_use_native_calibration_table",
+}
+_PRECISIONS: dict[str, dict[str, str]] = {"FP32": {}, "FP16": {"trt_fp16_enable": "1"}, "INT8": {"trt_int8_enable": "1"}}
+
+
+def session_options(written: Written, config: ModelConfig, defaults: Defaults) -> SessionOptions:
+    """What a settled configuration means to ONNX Runtime."""
+    parameters = {key: value.string_value for key, value in config.parameters.items()}
+    gpu = bool(gpu_providers(written, defaults))
+    for key in parameters:
+        if key in _CUDA_PARAMETERS:
+            if not gpu:
+                raise ConfigError(f"{written.where}: parameters {key!r} is for the GPU, and the model runs on the CPU: remove it")
+        elif key not in _PARAMETERS and not key.startswith("session."):
+            known = ", ".join((*_PARAMETERS, *_CUDA_PARAMETERS))
+            raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*")
+    level = config.optimization.graph.level
+    if level not in _GRAPH_LEVELS:
+        raise ConfigError(
+            f"{written.where}: optimization.graph.level is {level}; it is -1 (basic), 1 (extended) or 2 (none), or left out (all)"
+        )
+    parallel = bool(number(written, "execution_mode", 0, 1)) or config.inferd.inter_op_threads > 1
+    return SessionOptions(
+        providers=tuple(_providers(written, config, defaults, parameters)),
+        intra_op_threads=config.inferd.intra_op_threads,
+        inter_op_threads=config.inferd.inter_op_threads,
+        spinning=config.inferd.spinning,
+        graph_optimization=_GRAPH_LEVELS[level],
+        execution_mode="parallel" if parallel else "sequential",
+        memory_arena=bool(number(written, "enable_mem_arena", 0, 1, 1)),
+        memory_pattern=bool(number(written, "enable_mem_pattern", 0, 1, 1)),
+        entries={key: value for key, value in parameters.items() if key.startswith("session.")},
+    )
+
+
+def _providers(written: Written, config: ModelConfig, defaults: Defaults, parameters: Mapping[str, str]) -> Iterator[Provider]:
+    accelerators = config.optimization.execution_accelerators
+    if accelerators.cpu_execution_accelerator:
+        name = accelerators.cpu_execution_accelerator[0].name
+        raise ConfigError(
+            f"{written.where}: cpu_execution_accelerator {name!r} is not supported: remove it, the CPU provider is always there"
+        )
+    asked = {accelerator.name: dict(accelerator.parameters) for accelerator in accelerators.gpu_execution_accelerator}
+    for name in asked:
+        if name not in ("cuda", "tensorrt"):
+            raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} is not supported; it may be tensorrt or cuda")
+    wanted = gpu_providers(written, defaults)
+    for name in asked:
+        if name not in wanted:
+            raise ConfigError(f"{written.where}: gpu_execution_accelerator {name!r} needs instance_group kind KIND_GPU")
+    for name in wanted:
+        device = {"device_id": str(config.instance_group[0].gpus[0])}
+        if name == "tensorrt":
+            yield Provider(name, device | _tensorrt_options(written, asked.get(name, {})))
+        else:
+            legacy = {key: _CUDA_PARAMETERS[key].get(value, value) for key, value in parameters.items() if key in _CUDA_PARAMETERS}
+            yield Provider(name, device | legacy | asked.get(name, {}))
+
+
+def _tensorrt_options(written: Written, parameters: Mapping[str, str]) -> dict[str, str]:
+    """Triton's names for TensorRT options -> onnxruntime's; names that start with trt_ are onnxruntime's already."""
+    result: dict[str, str] = {}
+    for key, value in parameters.items():
+        if key == "precision_mode":
+            if value not in _PRECISIONS:
+                raise ConfigError(f"{written.where}: tensorrt precision_mode is {value!r}; it must be FP32, FP16 or INT8")
+            result |= _PRECISIONS[value]
+        elif key in _TENSORRT_PARAMETERS or key.startswith("trt_"):
+            result[_TENSORRT_PARAMETERS.get(key, key)] = value
+        else:
+            known = ", ".join(("precision_mode", *_TENSORRT_PARAMETERS))
+            raise ConfigError(f"{written.where}: tensorrt parameter {key!r} is not known; known are {known} and onnxruntime's trt_*")
+    return result
