@@ -1,5 +1,7 @@
 from collections.abc import Sequence
+from typing import final
 
+@final
 class BatchQueue:
     def __init__(
         self,

@@ -1,5 +1,5 @@
 from collections.abc import Callable, Sequence
-from typing import Any
+from typing import Any, final
 
 from inferd._core.batch_queue import BatchQueue
 from inferd._core.grpc import Call
@@ -24,6 +24,7 @@ class Request:
     def respond(self, outputs: Tensors, first_row: int) -> None: ...
     def cancel(self) -> None: ...
 
+@final
 class Batch:
     terminate: Callable[[Batch], None] | None
     @property
@@ -49,6 +50,7 @@ class Batch:
     def expire(self, now_ns: int) -> bool: ...
     def deliver(self) -> None: ...
 
+@final
 class Batcher:
     def __init__(
         self,

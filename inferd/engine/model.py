@@ -339,7 +339,7 @@ class Model:
                 batch.deliver()
                 if policy is not None and batch.run_ns:
                     reason = policy.overrun(batch.run_ns, batch.finished_ns)
-                    if reason:
+                    if reason and not batcher.closed:  # what is left of a model that drains is run here
                         self._leave_loop(reason)
                         return
         finally:
@@ -352,8 +352,7 @@ class Model:
         self._wake = None
         self.inline_reason = f"executor thread: {reason}"
         log.info("%s leaves the event loop: %s", self._title, reason)
-        if not self._batcher.closed:
-            self._start_threads()
+        self._start_threads()
 
     def _start_threads(self) -> None:
         finished = self._account if self._policy is not None else None

@@ -529,8 +529,11 @@ def test_drain_of_an_inline_model_from_another_thread() -> None:
     model.close()
 
 
-def test_drain_of_an_inline_model_on_the_loop() -> None:
+@pytest.mark.parametrize("slow", [False, True])
+def test_drain_of_an_inline_model_on_the_loop(slow: bool) -> None:
     model, _, loop = inline()
+    if slow:
+        slow_down(model)
     model.expire(time.monotonic_ns())  # which tells the model what thread the loop is
     callers = [submit(model, value) for value in range(50)]
     assert model.drain(LIMIT_S)
