@@ -213,6 +213,20 @@ def rows_depend() -> bytes:
     )
 
 
+def running_total(batch: str = "time") -> bytes:
+    """x FP32[time,4] -> y FP32[time,4], the running total over axis 0: it looks like a batch, and rows depend on the rows before."""
+    return model([_node("CumSum", ["x", "axis"], ["y"])], [("x", "FP32", (batch, 4))], [("y", "FP32", (batch, 4))], {"axis": np.int64(0)})
+
+
+def renamed(content: bytes, names: Mapping[str, str]) -> bytes:
+    """The same model with axis 0 of the named tensors called otherwise, as exporters do."""
+    proto = onnx.load_from_string(content)
+    for tensor in (*proto.graph.input, *proto.graph.output):
+        if tensor.name in names:
+            tensor.type.tensor_type.shape.dim[0].dim_param = names[tensor.name]
+    return proto.SerializeToString()
+
+
 def nonzero() -> bytes:
     """x FP32[n] -> where INT64[1,k]: the shape of the output depends on the values."""
     return model([_node("NonZero", ["x"], ["where"])], [("x", "FP32", ("n",))], [("where", "INT64", (1, "k"))])

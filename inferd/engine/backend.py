@@ -185,6 +185,18 @@ class OnnxModel:
         _refuse_silent_fallback(name, providers, session.get_providers())
         return cls(name, session, _graph_of(name, session))
 
+    def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
+        """One run outside of any instance, for questions about the model while it loads. Every output by name.
+
+        Raises onnxruntime's own exceptions, and ValueError for BF16, which its Python interface does not take as arrays.
+        """
+        if any(tensor.datatype == "BF16" for tensor in (*self.graph.inputs, *self.graph.outputs)):
+            raise ValueError("BF16 has no trial runs")
+        names = [tensor.name for tensor in self.graph.outputs]
+        options = _onnxruntime().RunOptions()
+        options.log_severity_level = 4
+        return dict(zip(names, self._session.run(names, dict(inputs), options), strict=True))
+
     def backend(self, signature: Signature) -> Backend:
         """A backend for one instance. Instances share this model's session; each has buffers of its own."""
         words = {word for _, word, _ in (*signature.input_specs, *signature.output_specs)}

@@ -17,7 +17,7 @@ from __future__ import annotations
 import difflib
 import re
 import tomllib
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -305,12 +305,15 @@ def load_model_config(place: Path | None, graph: Graph, defaults: Defaults, name
     return config
 
 
-def complete(written: Written, config: ModelConfig, graph: Graph, defaults: Defaults) -> str:
+def complete(
+    written: Written, config: ModelConfig, graph: Graph, defaults: Defaults, why_rows_depend: Callable[[], str | None] = lambda: None
+) -> str:
     """Fills in what the graph knows: tensors, max_batch_size, dynamic_batching. Returns why the model batches or not.
 
-    Raises ConfigError where the configuration and the graph disagree, naming both sides.
+    why_rows_depend() is asked where the graph allows batching and the file leaves it open: a reason against it, '' for it, None
+    for "cannot tell" (see probe.py). Raises ConfigError where the configuration and the graph disagree, naming both sides.
     """
-    reason = _settle_batch(written, config, graph, defaults)
+    reason = _settle_batch(written, config, graph, defaults, why_rows_depend)
     batched = config.max_batch_size > 0
     _complete_tensors(written.where, "input", config.input, graph.inputs, batched, every=True)
     _complete_tensors(written.where, "output", config.output, graph.outputs, batched, every=False)
@@ -321,7 +324,9 @@ def complete(written: Written, config: ModelConfig, graph: Graph, defaults: Defa
     return reason
 
 
-def _settle_batch(written: Written, config: ModelConfig, graph: Graph, defaults: Defaults) -> str:
+def _settle_batch(
+    written: Written, config: ModelConfig, graph: Graph, defaults: Defaults, why_rows_depend: Callable[[], str | None]
+) -> str:
     why_not = _no_batch_axis(graph)
     if config.max_batch_size > 0:
         if not all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in (*graph.inputs, *graph.outputs)):
@@ -339,33 +344,55 @@ def _settle_batch(written: Written, config: ModelConfig, graph: Graph, defaults:
     whole = [name for name, rank in written_dims if rank and rank == ranks.get(name)]
     if whole:
         return f"no batching: the dims of {whole[0]!r} are the graph's whole shape"
+    seen = why_rows_depend()
+    if seen is None:
+        seen = _two_names(graph, ignored=_UNNAMED)  # trial runs did not tell: the names must
+    if seen:
+        return f"no batching: {seen} (set max_batch_size to batch all the same)"
     config.max_batch_size = defaults.max_batch_size
-    symbol = next((str(tensor.shape[0]) for tensor in graph.inputs if tensor.shape[0]), "")
+    symbol = next((str(tensor.shape[0]) for tensor in graph.inputs if not _MADE_UP.fullmatch(str(tensor.shape[0]))), "")
     return f"batches of up to {defaults.max_batch_size} rows: axis 0 of every tensor is {f'the symbol {symbol!r}' if symbol else 'dynamic'}"
+
+
+# Names that say nothing of an axis: made up by tf2onnx, paddle2onnx and torch's exporter, often several for one axis.
+_MADE_UP = re.compile(r"|\?|unk_*\d+|.*DynamicDimension\.?\d*|.+_dim_\d+")
+_UNNAMED = re.compile("")
 
 
 def _no_batch_axis(graph: Graph) -> str:
     """Why axis 0 cannot be the batch; '' if it can: dynamic in every tensor, of one name, and that name nowhere else."""
-    tensors: list[tuple[str, TensorInfo]] = [*(("input", each) for each in graph.inputs), *(("output", each) for each in graph.outputs)]
     if not graph.inputs:
         return "the graph has no inputs"
-    symbols: dict[str, str] = {}
-    for side, tensor in tensors:
+    for side, tensor in _tensors(graph):
         if not tensor.shape:
             return f"{side} {tensor.name!r} has no axes"
-        first = tensor.shape[0]
-        if isinstance(first, int):
-            return f"axis 0 of {side} {tensor.name!r} is fixed at {first}"
-        if first:
-            symbols.setdefault(first, f"{side} {tensor.name!r}")
-    if len(symbols) > 1:
-        (one, here), (other, there) = list(symbols.items())[:2]
-        return f"axis 0 is {one!r} in {here} and {other!r} in {there}"
-    for side, tensor in tensors:
+        if isinstance(tensor.shape[0], int):
+            return f"axis 0 of {side} {tensor.name!r} is fixed at {tensor.shape[0]}"
+    if two_names := _two_names(graph, ignored=_MADE_UP):
+        return two_names
+    symbols = {tensor.shape[0] for _, tensor in _tensors(graph)} - {"", "?"}
+    for side, tensor in _tensors(graph):
         for axis, size in enumerate(tensor.shape[1:], 1):
-            if size and size in symbols:
+            if size in symbols:
                 return f"axis {axis} of {side} {tensor.name!r} is {size!r}, too, so rows depend on each other"
     return ""
+
+
+def _tensors(graph: Graph) -> list[tuple[str, TensorInfo]]:
+    return [*(("input", each) for each in graph.inputs), *(("output", each) for each in graph.outputs)]
+
+
+def _two_names(graph: Graph, ignored: re.Pattern[str]) -> str:
+    """Whether axis 0 has different names in different tensors, leaving out those that say nothing; '' if not."""
+    names: dict[str, str] = {}
+    for side, tensor in _tensors(graph):
+        first = str(tensor.shape[0])
+        if not ignored.fullmatch(first):
+            names.setdefault(first, f"{side} {tensor.name!r}")
+    if len(names) < 2:
+        return ""
+    (one, here), (other, there) = list(names.items())[:2]
+    return f"axis 0 is {one!r} in {here} and {other!r} in {there}"
 
 
 def _complete_tensors(where: str, side: str, tensors: Any, graph: Sequence[TensorInfo], batched: bool, *, every: bool) -> None:

@@ -29,6 +29,7 @@ from inferd.engine.executor import Instance
 from inferd.engine.model import Model
 from inferd.engine.model_config import Defaults, Written
 from inferd.engine.planner import Host, Plan, plan
+from inferd.engine.probe import why_rows_depend
 from inferd.engine.session_config import session_options
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 
@@ -184,7 +185,8 @@ class Repository:
     def _load_version(self, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
         loaded = self._open(place, written, make_plan(), version, file)
-        if make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
+        # Where sizes vary, the small runs that can be measured say nothing of those that will come.
+        if loaded.signature.fixed and make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
             loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
         model = Model(
             place.name,
@@ -216,7 +218,7 @@ class Repository:
         config = model_config.settle(written, place.name, self._defaults, chosen)
         options = session_options(written, config, self._defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
-        batching = model_config.complete(written, config, onnx.graph, self._defaults)
+        batching = model_config.complete(written, config, onnx.graph, self._defaults, partial(why_rows_depend, onnx))
         return Loaded(chosen, config, onnx, batching, model_config.signature_of(config, onnx.graph, version))
 
     def _with_one_thread(
@@ -261,6 +263,10 @@ def _largest_run_ns(loaded: Loaded, hopeless_ns: int) -> int:
     """The measured run of max_batch_size rows of zeros; more than `hopeless_ns` if the model does not take zeros."""
     instance = Instance(loaded.config.name, loaded.onnx.backend(loaded.signature))
     try:
+        one_row = warmup.zero_inputs(loaded.signature, 1)
+        run_ns = min(warmup.run_once(instance, loaded.signature, one_row) for _ in range(2))  # the first is a cold one
+        if run_ns > hopeless_ns:
+            return run_ns
         warmup.warm_up(instance, loaded.signature)
         return warmup.measure(instance, loaded.signature, hopeless_ns)
     except RequestError:
