@@ -2,6 +2,7 @@
 # mechanism around the policy (batch_queue.pxd): one mutex, one condition, the monotonic clock.
 # The mutex guards plain C memory only: no Python object is made, freed or called under it.
 
+cimport cython
 from libc.stdint cimport int64_t, uint32_t, uint64_t
 from inferd._core.batch_queue cimport BatchQueue, Entry
 from inferd._core.grpc cimport Call
@@ -15,8 +16,9 @@ cdef extern from "<pthread.h>" nogil:
         pass
 
 cdef enum:
-    INLINE_INPUTS = 4           # views that a request holds without a second allocation
+    INLINE_INPUTS = 2           # views that a request holds without a second allocation; keeps it under 512 bytes, where allocation is cheapest
 
+@cython.no_gc                   # said here, too: a subclass elsewhere looks only at the .pxd
 cdef class Request:             # one inference on its way: rows in, one answer out
     cdef Entry entry
     cdef TensorView *inputs     # in the signature's order once checked

@@ -5,7 +5,6 @@
 
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from cpython.object cimport PyTypeObject
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -246,6 +245,7 @@ cdef int refuse_element(const TensorView *view, int64_t value) except -1:
 # ---- the request, and its answer -----------------------------------------------------------------------------------
 
 @cython.final
+@cython.no_gc
 cdef class InferRequest(Request):
     """One ModelInferRequest. Made by decode_infer_request; check(signature), then respond(outputs, first_row)."""
 
@@ -441,44 +441,3 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
             memcpy(at, parts[i].data, parts[i].nbytes)
         at += parts[i].nbytes
     return answer
-
-
-# ---- memory of requests --------------------------------------------------------------------------------------------
-# Cython's own free lists are for base classes only, and an InferRequest is made for every request: the last 256 freed are used again
-# (17 ns of 135 for one at a time, more when many are in flight: malloc keeps only 7 blocks of a size at hand).
-
-cdef extern from "Python.h":
-    """
-    static PyObject *inferd_kept[256];
-    static int inferd_kept_count = 0;
-
-    static PyObject *inferd_take(PyTypeObject *type, Py_ssize_t items) {
-        PyObject *object;
-        if (inferd_kept_count == 0)
-            return PyType_GenericAlloc(type, items);
-        object = inferd_kept[--inferd_kept_count];
-        memset(object, 0, (size_t)type->tp_basicsize);
-        PyObject_Init(object, type);
-        PyObject_GC_Track(object);
-        return object;
-    }
-
-    static void inferd_keep(void *object) {
-        if (inferd_kept_count < 256)
-            inferd_kept[inferd_kept_count++] = (PyObject *)object;
-        else
-            PyObject_GC_Del(object);
-    }
-
-    static void inferd_keep_requests(PyTypeObject *type) {
-    #ifndef Py_GIL_DISABLED
-        if (PyType_IS_GC(type)) {
-            type->tp_alloc = inferd_take;
-            type->tp_free = inferd_keep;
-        }
-    #endif
-    }
-    """
-    void inferd_keep_requests(PyTypeObject *type)
-
-inferd_keep_requests(<PyTypeObject *>InferRequest)

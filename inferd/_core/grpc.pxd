@@ -1,9 +1,11 @@
 # grpc: what gRPC adds to HTTP/2. Length-prefixed messages, metadata, grpc-timeout, statuses, and Call: one RPC of one client.
 # Never in here: frames and streams (http2), the messages' meaning (codec), sockets.
 
+cimport cython
 from libc.stdint cimport int64_t, uint8_t
 from inferd._core.message cimport PREFIX_NBYTES, Message
 
+@cython.no_gc                   # said here, too: a subclass elsewhere looks only at the .pxd
 cdef class Call:                # one RPC. A transport makes it; it is answered exactly once
     cdef readonly str method    # "/inference.GRPCInferenceService/ModelInfer"
     cdef readonly Message message       # the newest complete request message; the only one of a unary call

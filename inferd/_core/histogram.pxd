@@ -20,7 +20,7 @@ cdef class Statistics:          # all counts and durations of one model version
     cdef readonly Histogram decode, queue, preprocess, execute, encode, request   # one entry a request
     cdef readonly uint64_t rows             # rows of answered requests: Triton's inference_count
     cdef readonly uint64_t runs             # runs of the model: Triton's execution_count
-    cdef readonly int64_t last_ns           # wall-clock time of the last answer, ns since the epoch; 0: none yet
+    cdef readonly int64_t last_ns           # wall-clock time of the last run, ns since the epoch; 0: none yet
     cdef BatchSize *sizes                   # index: rows, 0 .. max_rows
     cdef readonly int max_rows
     cdef readonly Histogram run             # execute, one entry a run

@@ -131,7 +131,6 @@ cdef class Statistics:
 
     cdef void record_request(self, int64_t rows, int64_t decode_ns, int64_t queue_ns, int64_t preprocess_ns,
                              int64_t execute_ns, int64_t encode_ns, int64_t request_ns) noexcept nogil:
-        cdef timespec now
         self.decode.record(decode_ns)
         self.queue.record(queue_ns)
         self.preprocess.record(preprocess_ns)
@@ -139,11 +138,12 @@ cdef class Statistics:
         self.encode.record(encode_ns)
         self.request.record(request_ns)
         self.rows += <uint64_t>rows
-        clock_gettime(INFERD_WALL_CLOCK, &now)
-        self.last_ns = <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
 
     cdef void record_run(self, int64_t rows, int64_t preprocess_ns, int64_t execute_ns, int64_t encode_ns) noexcept nogil:
         cdef BatchSize *size = &self.sizes[min(max(rows, 0), self.max_rows)]
+        cdef timespec now
+        clock_gettime(INFERD_WALL_CLOCK, &now)
+        self.last_ns = <int64_t>now.tv_sec * 1_000_000_000 + now.tv_nsec
         self.run.record(execute_ns)
         self.runs += 1
         size.runs += 1

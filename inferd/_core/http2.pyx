@@ -422,6 +422,7 @@ cdef class Session:
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint paused                    # the transport takes no more for now
     cdef bint started                   # the client's preface was right
+    cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
     cdef bint ended                     # the transport was asked to close
     cdef readonly bint closed           # the connection is gone
 
@@ -429,7 +430,8 @@ cdef class Session:
         self.endpoint = endpoint
 
     def open(self, write, close_transport):
-        """The connection is made: sends the settings. write(bytes) and close_transport() are the transport's."""
+        """The connection is made. write(bytes) and close_transport() are the transport's. Our settings leave with the first answer
+        to what the client sends, never before its preface: who speaks HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[4]
         cdef Endpoint endpoint = self.endpoint
         self.write, self.close_transport = write, close_transport
@@ -443,7 +445,6 @@ cdef class Session:
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, endpoint.connection_window_nbytes)
         endpoint.connections += 1
         endpoint.connections_total += 1
-        self.mark_dirty()
 
     def get_buffer(self, Py_ssize_t sizehint):
         """Where the transport reads into."""
@@ -456,6 +457,7 @@ cdef class Session:
             return
         self.endpoint.received_nbytes += nbytes
         self.receiving = True
+        self.expecting = False
         taken = nghttp2_session_mem_recv2(self.session, self.endpoint.receive_buffer, nbytes)
         self.receiving = False
         if taken < 0:
@@ -467,8 +469,8 @@ cdef class Session:
             self.end()
             return
         self.started = True
-        if nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
-            self.mark_dirty()
+        if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
+            self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
 
     def receive(self, const uint8_t[::1] source not None):
         """Feeds bytes from anywhere, in pieces of the receive buffer's size. For tests and other transports."""
@@ -694,6 +696,7 @@ cdef class Session:
             elif call.message is None:
                 raise Unimplemented(f"{call.method}: expected one request message, got none", reason="cardinality")
             elif call.kind == INFER:
+                self.expecting = True
                 self.endpoint.infer_handler(call)
             else:
                 self.endpoint.start(call, call.method_row)
