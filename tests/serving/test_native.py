@@ -1,0 +1,393 @@
+"""What only the native transport can be asked: sockets of every kind, its limits, clients that leave or do not read, and the drain."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import threading
+import time
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc.aio
+import pytest
+
+from inferd import errors
+from inferd._core.grpc import NO_DEADLINE, Call
+from inferd.config import Address, Settings
+from inferd.protocol import health
+from inferd.serving.method import Method
+from inferd.serving.native import NativeTransport
+from tests import models
+from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed
+from tests.served import Served
+from tests.wire import LIMIT_S, Caller, Held, infer_request, rows, same
+
+ECHO, WATCH = "/test.T/Echo", "/test.T/Watch"
+
+
+class Echo:
+    """A service table without models: echoes, keeps calls that the test answers itself, and streams what it is told."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+        self.errors: list[Exception] = []
+
+    def methods(self) -> dict[str, Method]:
+        request, response = health.HealthCheckRequest, health.HealthCheckResponse
+        return {
+            ECHO: Method("infer", lambda call: call.reply(call.message)),
+            WATCH: Method("stream", self.watch, request, response),
+        }
+
+    async def watch(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            for status in range(len(request.service)):
+                yield health.HealthCheckResponse(status=status % 4)
+
+    def refuse(self, call: Call, error: Exception) -> None:
+        self.errors.append(error)
+        call.fail(error if isinstance(error, errors.RequestError) else errors.Internal("see the log"))
+
+
+@asynccontextmanager
+async def serving(*addresses: Address, **settings: Any) -> AsyncIterator[tuple[NativeTransport, list[str]]]:
+    echo = Echo()
+    transport = NativeTransport(echo.methods(), Settings(**settings), echo.refuse)
+    bound = await transport.start(list(addresses or (Address("127.0.0.1", 0),)))
+    try:
+        yield transport, [str(address) for address in bound]
+    finally:
+        await transport.stop(0)
+
+
+async def echoed(address: str, message: bytes = b"abc") -> bool:
+    async with grpc.aio.insecure_channel(address) as channel:
+        return bool(await channel.unary_unary(ECHO)(message, timeout=LIMIT_S) == message)
+
+
+# ---- sockets
+
+
+@pytest.mark.parametrize("kind", ["tcp", "name", "ipv6", "unix"])
+async def test_every_kind_of_address(kind: str, tmp_path: Path) -> None:
+    address = {
+        "tcp": Address("127.0.0.1", 0),
+        "name": Address("localhost", 0),
+        "ipv6": Address("::1", 0),
+        "unix": Address("", 0, str(tmp_path / "s.sock")),
+    }[kind]
+    async with serving(address) as (_, [bound]):
+        assert bound == f"unix:{address.path}" if kind == "unix" else int(bound.rpartition(":")[2]) > 0
+        assert await echoed(bound)
+    assert not (address.path and Path(address.path).exists())  # noqa: ASYNC240
+
+
+async def test_several_addresses(tmp_path: Path) -> None:
+    addresses = (Address("127.0.0.1", 0), Address("::1", 0), Address("", 0, str(tmp_path / "a.sock")), Address("127.0.0.1", 0))
+    async with serving(*addresses) as (_, bound):
+        assert len(set(bound)) == 4
+        for address in bound:
+            assert await echoed(address)
+
+
+async def test_a_socket_file_that_a_dead_server_left_is_replaced(tmp_path: Path) -> None:
+    path = str(tmp_path / "s.sock")
+    with socket.socket(socket.AF_UNIX) as dead:
+        dead.bind(path)
+    assert Path(path).exists()  # noqa: ASYNC240
+    async with serving(Address("", 0, path)) as (_, [bound]):
+        assert await echoed(bound)
+
+
+async def test_what_is_in_use_stays(tmp_path: Path) -> None:
+    """A socket that somebody listens on, a file that is no socket, a port."""
+    path = tmp_path / "s.sock"
+    with socket.socket(socket.AF_UNIX) as taken:
+        taken.bind(str(path))
+        taken.listen()
+        with pytest.raises(errors.StartError, match=r"s\.sock.*in use"):
+            async with serving(Address("", 0, str(path))):
+                pass
+        assert path.exists()
+    path = tmp_path / "notes.txt"
+    path.write_text("mine")
+    with pytest.raises(errors.StartError, match=r"notes\.txt"):
+        async with serving(Address("", 0, str(path))):
+            pass
+    assert path.read_text() == "mine"
+    async with serving() as (_, [bound]):
+        port = int(bound.rpartition(":")[2])
+        with pytest.raises(errors.StartError, match=f"127.0.0.1:{port}: it is in use; expected a free .*0 picks a free one"):
+            async with serving(Address("127.0.0.1", port)):
+                pass
+        assert await echoed(bound)
+
+
+@pytest.mark.parametrize(
+    ("address", "words"),
+    [
+        (Address("192.0.2.1", 0), "192.0.2.1:0: it is no address of this machine; .*or host"),
+        (Address("", 0, "/nowhere/at/all.sock"), "all.sock: its folder does not exist; .*another path"),
+    ],
+)
+async def test_an_address_that_cannot_be(address: Address, words: str) -> None:
+    with pytest.raises(errors.StartError, match=words):
+        async with serving(address):
+            pass
+
+
+async def test_reuse_port_lets_two_servers_share_one() -> None:
+    async with serving(reuse_port=True) as (_, [bound]):
+        port = int(bound.rpartition(":")[2])
+        async with serving(Address("127.0.0.1", port), reuse_port=True) as (_, [other]):
+            assert other == bound
+            assert await echoed(bound)
+
+
+# ---- limits
+
+
+async def test_a_connection_over_the_limit_is_closed_at_once() -> None:
+    async with serving(max_connections=2) as (transport, [bound]):
+
+        def clients() -> None:
+            with Peer(bound) as first, Peer(bound) as second:
+                assert first.call(framed(b"1"), ECHO).body == framed(b"1")
+                assert second.call(framed(b"2"), ECHO).body == framed(b"2")
+                assert exchange(bound, PREFACE + EMPTY_SETTINGS) == b""
+                assert first.call(framed(b"3"), ECHO).body == framed(b"3")
+
+        await asyncio.to_thread(clients)
+        assert transport.counters()["connections_refused_total"] == 1
+        while transport.counters()["connections"]:  # the loop learns that both have left
+            await asyncio.to_thread(lambda: None)
+        assert await echoed(bound)
+
+
+async def test_messages_up_to_the_limit() -> None:
+    async with serving(max_message_bytes=100_000) as (_, [bound]):
+        assert await echoed(bound, bytes(100_000))
+        with pytest.raises(grpc.aio.AioRpcError, match="100001") as caught:
+            await echoed(bound, bytes(100_001))
+        assert caught.value.code().name == "RESOURCE_EXHAUSTED"
+
+
+async def test_messages_together_have_a_limit() -> None:
+    """message_memory_bytes: refused with the words that say so, and served again when there is room."""
+    from inferd._core import message as messages
+
+    async with serving() as (_, [bound]):
+        messages.set_budget(1 << 20)
+        try:
+            with pytest.raises(grpc.aio.AioRpcError, match="message_memory_bytes") as caught:
+                await echoed(bound, bytes(2 << 20))
+            assert caught.value.code().name == "RESOURCE_EXHAUSTED"
+            assert await echoed(bound, bytes(100_000))
+        finally:
+            messages.set_budget(1 << 30)
+        assert await echoed(bound, bytes(2 << 20))
+
+
+async def test_a_client_that_does_not_read_stops_nobody() -> None:
+    """Its answers wait in its windows; beyond `max_unread_bytes` it is told so, and others go on."""
+    async with serving(max_unread_bytes=1 << 20) as (_, [bound]):
+
+        def deaf() -> list[int]:
+            with Peer(bound) as peer, Peer(bound) as other:
+                peer.ping()  # the server's windows are known
+                peer.h2.acknowledge_received_data = lambda nbytes, stream: None  # type: ignore[method-assign]
+                streams = [peer.open(ECHO) for _ in range(150)]
+                for stream in streams:
+                    peer.data(stream, framed(bytes(16_000)), end=True)
+                refused = [peer.wait(stream) for stream in (peer.open(ECHO) for _ in range(10))]
+                assert {answer.status for answer in refused} == {8}
+                assert all("max_unread_bytes" in answer.message for answer in refused)
+                assert other.call(framed(b"me too"), ECHO).body == framed(b"me too")
+                return [len(peer.answers[stream].body) for stream in streams]
+
+        got = await asyncio.to_thread(deaf)
+        assert sum(got) < 1 << 17  # no more than one window
+        assert await echoed(bound)
+
+
+# ---- what arrives
+
+
+async def test_a_request_a_byte_at_a_time() -> None:
+    async with serving() as (_, [bound]):
+
+        def client() -> bytes:
+            with Peer(bound) as peer:
+                peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+                stream = peer.open(ECHO)
+                for byte in framed(b"slow"):
+                    peer.data(stream, bytes((byte,)))
+                peer.data(stream, b"", end=True)
+                return peer.wait(stream).body
+
+        assert await asyncio.to_thread(client) == framed(b"slow")
+
+
+async def test_many_connections() -> None:
+    async with serving() as (transport, [bound]):
+
+        def clients() -> None:
+            peers = [Peer(bound) for _ in range(100)]
+            streams = [peer.open(ECHO) for peer in peers]
+            for number, (peer, stream) in enumerate(zip(peers, streams, strict=True)):
+                peer.data(stream, framed(b"%d" % number), end=True)
+            for number, (peer, stream) in enumerate(zip(peers, streams, strict=True)):
+                assert peer.wait(stream).body == framed(b"%d" % number)
+                peer.socket.close()
+
+        await asyncio.to_thread(clients)
+        counters = transport.counters()
+        assert counters["connections_total"] == 100
+        assert counters["streams_total"] == 100
+        assert counters["streams"] == 0
+        while transport.counters()["connections"]:
+            await asyncio.to_thread(lambda: None)
+
+
+async def test_streams_are_answered_as_they_come_and_stop_when_nobody_reads() -> None:
+    async with serving() as (_, [bound]), grpc.aio.insecure_channel(bound) as channel:
+        call = channel.stream_stream(WATCH)(timeout=LIMIT_S)
+        for count in (3, 0, 2):
+            await call.write(health.HealthCheckRequest(service="x" * count).SerializeToString())
+            for status in range(count):
+                assert health.HealthCheckResponse.FromString(await call.read()).status == status
+        await call.done_writing()
+        assert await call.read() is grpc.aio.EOF
+        assert (await call.code()).name == "OK"
+
+
+@pytest.mark.parametrize("content", [b"GET / HTTP/1.1\r\nHost: test\r\n\r\n", b"GET / HTTP/1.0\r\n\r\n", b"OPTIONS * HTTP/1.1\r\n\r\n"])
+async def test_http_1_is_told_what_this_port_is(content: bytes) -> None:
+    async with serving() as (transport, [bound]):
+        found = await asyncio.to_thread(lambda: exchange(bound, content))
+        head, _, body = found.partition(b"\r\n\r\n")
+        assert head.startswith(b"HTTP/1.1 505 HTTP Version Not Supported\r\n")
+        assert f"Content-Length: {len(body)}".encode() in head
+        assert b"gRPC over HTTP/2" in body
+        assert b"use a gRPC client" in body
+        assert transport.counters()["protocol_errors_total"] == 1
+        assert await echoed(bound)
+
+
+async def test_rapid_resets_end_the_connection_that_sends_them() -> None:
+    async with serving() as (_, [bound]):
+
+        def attack() -> None:
+            with Peer(bound) as peer:
+                for _ in range(3000):
+                    try:
+                        stream = peer.open(ECHO)
+                        peer.h2.reset_stream(stream, 8)
+                        peer.send()
+                    except OSError:
+                        return
+                peer.wait_for_end()
+
+        await asyncio.to_thread(attack)
+        assert await echoed(bound)
+
+
+# ---- leaving
+
+
+async def test_the_drain_waits_for_an_answer_and_refuses_new_streams() -> None:
+    import asyncio
+
+    echo = Echo()
+    table = {ECHO: Method("infer", echo.calls.append)}
+    transport = NativeTransport(table, Settings(), echo.refuse)
+    [bound] = await transport.start([Address("127.0.0.1", 0)])
+    async with grpc.aio.insecure_channel(str(bound)) as channel:
+        call = channel.unary_unary(ECHO)(b"x", timeout=LIMIT_S)
+        while not echo.calls:
+            await asyncio.sleep(0)
+        stopping = asyncio.create_task(transport.stop(LIMIT_S))
+        while not all(session.calls for session in transport.connections):
+            await asyncio.sleep(0)
+        with pytest.raises(OSError):
+            await asyncio.to_thread(lambda: connected(str(bound)).close())
+        assert not stopping.done()
+        echo.calls[0].reply(b"y")
+        transport.flush()
+        assert await call == b"y"
+        await stopping
+
+
+async def test_the_drain_ends_when_its_time_is_over() -> None:
+    import asyncio
+
+    echo = Echo()
+    transport = NativeTransport({ECHO: Method("infer", echo.calls.append)}, Settings(), echo.refuse)
+    [bound] = await transport.start([Address("127.0.0.1", 0)])
+    async with grpc.aio.insecure_channel(str(bound)) as channel:
+        call = channel.unary_unary(ECHO)(b"x", timeout=LIMIT_S)
+        while not echo.calls:
+            await asyncio.sleep(0)
+        started = time.monotonic()
+        await transport.stop(0)
+        assert time.monotonic() - started < LIMIT_S / 2
+        while not echo.calls[0].closed:  # the loop tells it that its connection is gone
+            await asyncio.sleep(0)
+        echo.calls[0].reply(b"too late")
+        with pytest.raises(grpc.aio.AioRpcError) as caught:
+            await call
+        assert caught.value.code().name == "UNAVAILABLE"
+
+
+async def test_the_deadline_reaches_the_service_as_monotonic_time() -> None:
+    deadlines: list[int] = []
+
+    def look(call: Call) -> None:
+        deadlines.append(call.deadline_ns)
+        call.reply(b"")
+
+    echo = Echo()
+    transport = NativeTransport({ECHO: Method("infer", look)}, Settings(), echo.refuse)
+    [bound] = await transport.start([Address("127.0.0.1", 0)])
+    async with grpc.aio.insecure_channel(str(bound)) as channel:
+        before = time.monotonic_ns()
+        await channel.unary_unary(ECHO)(b"", timeout=50)
+        await channel.unary_unary(ECHO)(b"")
+    await transport.stop(0)
+    assert before + 49e9 < deadlines[0] < time.monotonic_ns() + 51e9
+    assert deadlines[1] == NO_DEADLINE
+
+
+# ---- over real models
+
+
+def test_clients_that_vanish_leave_nothing(tmp_path: Path) -> None:
+    """200 of them, at every point of a request, beside one that is served all the time."""
+    files = models.repository(tmp_path, {"identity": models.identity(), "slow": models.slow(20)})
+    message = framed(infer_request("slow", {"x": rows(1, 64)}).SerializeToString())
+    with Served(files) as served, Caller(served.address) as caller:
+        caller.answers("identity", {"x": rows(1)})
+        held = Held(served)
+        stop = threading.Event()
+        turns: list[int] = []
+
+        def somebody_else() -> None:
+            while not stop.is_set():
+                same(caller.answers("identity", {"x": rows(2, first=len(turns))}), {"y": rows(2, first=len(turns))})
+                turns.append(1)
+
+        other = threading.Thread(target=somebody_else)
+        other.start()
+        for number in range(200):
+            peer = Peer(served.address)
+            cut = number * len(message) // 199
+            peer.data(peer.open(), message[:cut], end=cut == len(message))
+            peer.vanish()
+        stop.set()
+        other.join(LIMIT_S)
+        assert len(turns) > 10
+        held.check()
+        same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
