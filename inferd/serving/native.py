@@ -164,11 +164,10 @@ class NativeTransport:
                 reuse_port = self._reuse_port or None
                 server = await self.loop.create_server(self._connection, address.host, address.port, backlog=BACKLOG, reuse_port=reuse_port)
         except OSError as error:
-            reason = WHY_NOT_LISTENING.get(error.errno or 0, "the host's name has no address here")
-            raise StartError(
-                f"cannot listen on {address}: {reason}; expected a free address of this machine: choose another port "
-                "(0 picks a free one) or host"
-            ) from None
+            unknown = "the path is too long" if address.path else "the host's name has no address here"
+            reason = WHY_NOT_LISTENING.get(error.errno or 0, unknown)
+            cure = "choose another path, or stop who listens there" if address.path else "choose another port (0 picks a free one) or host"
+            raise StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}") from None
         self._servers.append(server)
         return address if address.path else address._replace(port=_port(server.sockets[0]))
 
@@ -240,17 +239,19 @@ def _remaining_s(call: Http2Call) -> float | None:
 
 
 def _remove_stale_socket(path: str) -> None:
-    """A socket file that a server left behind when it was killed; one that somebody listens on, or another file, stays."""
+    """A socket file that a server left behind when it was killed. OSError for one that somebody listens on, which the event
+    loop would take away, and for another file."""
     import socket
 
     with suppress(FileNotFoundError):
-        if not stat.S_ISSOCK(os.stat(path).st_mode):
-            return
-        with socket.socket(socket.AF_UNIX) as probe:
-            try:
-                probe.connect(path)
-            except ConnectionRefusedError:
-                os.unlink(path)
+        if stat.S_ISSOCK(os.stat(path).st_mode):
+            with socket.socket(socket.AF_UNIX) as probe:
+                try:
+                    probe.connect(path)
+                except ConnectionRefusedError:
+                    os.unlink(path)
+                    return
+        raise OSError(errno.EADDRINUSE, "in use")
 
 
 def _port(listening: socket) -> int:
