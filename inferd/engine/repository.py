@@ -96,13 +96,14 @@ class Repository:
         self._deliver = deliver
         self._host = host
         self._models: list[Model] = []
-        self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests; version '' is the newest
+        self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests
+        self._newest: dict[str, Model] = {}  # of each name, the newest version that does
 
     # ---- every request ----
 
     def lookup(self, name: str, version: str) -> Model:
         """The model of that name; '' is its newest version that is ready. Raises NotFound, InvalidArgument, Unavailable."""
-        model = self._ready.get((name, version))
+        model = self._ready.get((name, version)) if version else self._newest.get(name)
         if model is None:
             return self._find(name, version)
         return model
@@ -233,12 +234,13 @@ class Repository:
         return single._replace(plan=make_plan(tiny_run_ns=run_ns)) if run_ns <= limit_ns else loaded
 
     def _list_ready(self) -> None:
-        """Makes the table that lookup reads: one assignment, so that a reader sees the old or the new one."""
-        ready: dict[tuple[str, str], Model] = {}
-        for model in sorted(self._models, key=lambda model: model.version):
-            if model.state == "READY":
-                ready[model.name, str(model.version)] = ready[model.name, ""] = model
-        self._ready = ready
+        """Makes the tables that lookup reads: one assignment each, so that a reader sees the old or the new one."""
+        ready = sorted((model for model in self._models if model.state == "READY"), key=lambda model: model.version)
+        self._ready = {(model.name, str(model.version)): model for model in ready}
+        self._newest = {model.name: model for model in ready}
+
+    def _list_nothing(self) -> None:
+        self._ready, self._newest = {}, {}
 
     def expire(self, now_ns: int) -> None:
         """Lets every model answer requests whose time ran out. Some times a second, on the loop."""
@@ -247,14 +249,14 @@ class Repository:
 
     def drain(self, timeout_s: float) -> bool:
         """No model takes anything new; waits until what is queued has run. False: that took longer than `timeout_s`."""
-        self._ready = {}
+        self._list_nothing()
         until_s = time.monotonic() + timeout_s
         drained = [model.drain(max(until_s - time.monotonic(), 0.0)) for model in self._models]
         return all(drained)
 
     def close(self) -> None:
         """Ends every model: what runs is ended, what waits is refused. Idempotent."""
-        self._ready = {}
+        self._list_nothing()
         for model in self._models:
             model.close()
 
