@@ -119,16 +119,21 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 1 * GiB
     stream_window_bytes: Annotated[
         int,
-        _about("transport", "HTTP/2 flow-control window of one request: what may be in flight, unread by us.", ge=65_535, le=1 * GiB),
+        _about(
+            "transport",
+            "HTTP/2 flow-control window of one request: what may be in flight, unread by us. Native transport.",
+            ge=65_535,
+            le=1 * GiB,
+        ),
     ] = 1 * MiB
-    connection_window_bytes: Annotated[int, _about("transport", "HTTP/2 flow-control window of one connection.", ge=65_535, le=1 * GiB)] = (
-        4 * MiB
-    )
+    connection_window_bytes: Annotated[
+        int, _about("transport", "HTTP/2 flow-control window of one connection. Native transport.", ge=65_535, le=1 * GiB)
+    ] = 4 * MiB
     max_unread_bytes: Annotated[
         int,
         _about(
             "transport",
-            "Answers that wait for one connection whose client does not read; beyond it the connection is closed.",
+            "Answers that wait for one connection whose client does not read; beyond it further requests are refused. Native transport.",
             ge=64 * KiB,
             le=1 * TiB,
         ),

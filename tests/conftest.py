@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 import pytest
+from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -13,6 +14,9 @@ if TYPE_CHECKING:
     from tests.served import Served
 
 TRANSPORTS = ("native", "grpcio")
+
+settings.register_profile("inferd", deadline=None)  # speed is measured in benchmarks/; a busy machine is no fault of the code
+settings.load_profile("inferd")
 
 
 @pytest.fixture(scope="session")

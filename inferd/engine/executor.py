@@ -30,6 +30,7 @@ class Instance:
     def __init__(self, name: str, backend: Backend) -> None:
         self.name = name
         self.backend = backend
+        self.warming_up = False  # a run that fails is then no news for an operator
         self.running: Batch | None = None  # while the model itself runs
         self._ended = False
         self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
@@ -56,7 +57,8 @@ class Instance:
             return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may answer")
         if isinstance(error, RequestError):
             return error
-        log.error("%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
+        level = logging.DEBUG if self.warming_up else logging.ERROR
+        log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
         return Internal(f"{self.name}: the run failed; the server's log has the details")
 
     def _execute(self, batch: Batch) -> Tensors:

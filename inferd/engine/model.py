@@ -104,6 +104,7 @@ class Model:
         self.state = "LOADING"
         self.reason = ""
         self.plan_reason = plan_reason
+        self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
         self.inline = False
         self.inline_reason = "not decided before warm-up"
         self.instances = len(backends)

@@ -231,7 +231,8 @@ def wanted_threads(written: Written, defaults: Defaults) -> int:
 
 
 def wants_spinning(written: Written, defaults: Defaults) -> bool:
-    return written.config.inferd.spinning or defaults.spinning
+    own = written.config.inferd
+    return own.spinning if own.HasField("spinning") else defaults.spinning
 
 
 def on_gpu(written: Written, defaults: Defaults) -> bool:

@@ -204,11 +204,13 @@ class Repository:
         except BaseException:
             model.close()
             raise
+        load_s = time.monotonic() - started_s
+        model.load_ns = int(load_s * 1e9)
         log.info(
             "model '%s' version %d: loaded and warm in %.2f s on %s; %s; %s",
             place.name,
             version,
-            time.monotonic() - started_s,
+            load_s,
             loaded.onnx.providers[0],
             loaded.batching,
             loaded.plan.reason,

@@ -80,7 +80,9 @@ def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
     batcher.put(request, call)
     batch = batcher.poll()
     assert batch is not None
+    instance.warming_up = True
     instance.run_batch(batch)
+    instance.warming_up = False
     batch.deliver()
     if call.error is not None:
         raise call.error

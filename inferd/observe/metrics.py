@@ -195,6 +195,7 @@ def _us(histogram: Histogram) -> int:
 
 def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
     gauges: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
+        ("nv_model_load_duration_secs", "From opening the model's file to the end of its warm-up.", lambda model: model.load_ns / 1e9),
         ("inferd_model_ready", "1 when the version takes requests.", lambda model: model.state == "READY"),
         ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
         ("inferd_instances", "Instances of the version.", lambda model: model.instances),

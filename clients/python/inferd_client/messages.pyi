@@ -439,7 +439,7 @@ class ModelOptimizationPolicy(Message):
         """Graph rewriting by the back end."""
 
         level: int
-        """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows."""
+        """-1: basic rewriting only. 1: basic and extended. 2: none. 0: all that the back end knows, the default."""
         def __init__(
             self,
             *,
