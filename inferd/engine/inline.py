@@ -6,6 +6,7 @@ That is right only while its runs are short and leave the loop time for everythi
 - Each run over the limit adds its length to a debt, counted in limits, MAX_WEIGHT at most; each run within the limit pays
   REPAYMENT of it back. A debt of MAX_DEBT, two to eight slow runs close together, sends the model to an executor thread. One run
   that the operating system interrupted, or a few in a hundred of them, do not.
+  While there is a debt the caller may give the processor time of a run instead of its duration, where that tells the two apart.
 - So does a window of WINDOW_NS in which runs filled more than the given share of the loop's time.
 - It may come back when, over the number of runs asked for, the mean run took half of the limit at most and runs filled half
   of the share at most. Each time it has to leave, that number doubles.
@@ -38,6 +39,11 @@ class InlinePolicy:
         self._seen_runs = 0
         self._seen_ns = 0
         self._seen_since_ns = 0
+
+    @property
+    def in_doubt(self) -> bool:
+        """Whether a recent run was over the limit: the next ones decide, so they are worth a closer look at what delayed them."""
+        return self._debt > 0.0
 
     def admits(self, run_ns: int) -> bool:
         """Whether a model whose run takes that long may start on the loop."""

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import statistics
+import time
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -32,6 +33,7 @@ Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 
 MEASURED_RUNS = 5  # of each size, after one that is not counted
+BETWEEN_NS = 50_000_000  # what warm-up runs of the sizes between the least and the largest may take, all together
 LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
 
 
@@ -48,11 +50,14 @@ class _Unheard(Call):
 
 
 def warm_up(instance: Instance, signature: Signature) -> None:
-    """One run of one row, one of max_batch_size rows. Raises RequestError when the model fails."""
+    """One run of one row, one of max_batch_size rows, then one of each number between, as far as BETWEEN_NS goes: each has a
+    binding and a memory plan of its own, which cost a tiny model more than its run. Raises RequestError when the model fails."""
     first_ns = run_once(instance, signature, zero_inputs(signature, 1))
-    rows = _largest_rows(signature, first_ns)
-    if rows > 1:
-        run_once(instance, signature, zero_inputs(signature, rows))
+    largest = _largest_rows(signature, first_ns)
+    until_ns = time.monotonic_ns() + BETWEEN_NS
+    for rows in (largest, *range(2, largest)):
+        if rows > 1 and (rows == largest or time.monotonic_ns() < until_ns):
+            run_once(instance, signature, zero_inputs(signature, rows))
 
 
 def measure(instance: Instance, signature: Signature, hopeless_ns: int) -> int:

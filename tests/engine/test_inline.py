@@ -93,3 +93,13 @@ def test_each_time_it_leaves_the_return_takes_twice_as_long() -> None:
     for _ in range(20):
         runs_until_it_leaves(policy, [10**9] * 2)
     assert policy.return_runs == MAX_RETURN_RUNS
+
+
+def test_doubt_lasts_as_long_as_the_debt() -> None:
+    policy = InlinePolicy(limit_ns=100_000, busy_share=0.5)
+    assert not policy.in_doubt
+    assert not policy.overrun(150_000, 1)
+    assert policy.in_doubt
+    for now_ns in range(2, 8):
+        assert not policy.overrun(10_000, now_ns)
+    assert not policy.in_doubt
