@@ -1,0 +1,62 @@
+"""perf_analyzer, Triton's own load tester (C++), runs to its report on both transports, and counts what the server counts."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from tests.served import TRANSPORTS, Served
+from tests.wire import Caller
+
+MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def served(request: pytest.FixtureRequest) -> Iterator[Served]:
+    with Served(MODELS, transport=request.param) as server:
+        yield server
+
+
+def analyze(address: str, *arguments: str) -> str:
+    """The report of a closed loop of four, in three windows of half a second."""
+    program = shutil.which("perf_analyzer", path=str(Path(sys.executable).parent)) or shutil.which("perf_analyzer")
+    assert program, "perf_analyzer is missing: pip install perf-analyzer"
+    command = [program, "-u", address, "-i", "grpc", "--concurrency-range", "4", "-p", "500", "-r", "3", "-s", "99", *arguments]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stdout + done.stderr
+    return done.stdout
+
+
+def number(report: str, label: str) -> float:
+    found = re.search(rf"{re.escape(label)}: ([0-9.]+)", report)
+    assert found, report
+    return float(found[1])
+
+
+@pytest.mark.parametrize("model", ["identity", "digits"])
+@pytest.mark.parametrize("mode", [(), ("--async",)], ids=["sync", "async"])
+def test_a_report(served: Served, model: str, mode: tuple[str, ...]) -> None:
+    with Caller(served.address) as caller:
+        before: Any = caller.statistics(model)
+        report = analyze(served.address, "-m", model, "-b", "1" if mode else "2", *mode)
+        after = caller.statistics(model)
+    assert "Request concurrency: 4" in report
+    assert not re.search("error|fail|unable", report, re.IGNORECASE), report
+    assert "Server:" in report, report
+    client, server = report.split("Server:")
+    assert number(client, "Throughput") > 0
+    assert number(client, "Request count") > 0
+    assert number(client, "Avg latency") > 0
+    assert number(server, "Successful request count") > 0
+    assert "queue" in server
+    grown = after.inference_stats.success.count - before.inference_stats.success.count
+    assert grown >= number(client, "Request count")
+    assert after.inference_count - before.inference_count == grown * (1 if mode else 2)
+    assert after.inference_stats.fail.count == before.inference_stats.fail.count
