@@ -13,13 +13,13 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
-from inferd._core.message cimport PREFIX_NBYTES, Message, framed, new_message
+from inferd._core.message cimport PREFIX_NBYTES, Message, framed
 from inferd._core.nghttp2 cimport *
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
@@ -127,7 +127,6 @@ cdef class Http2Call(Call):
         return self.unsent_nbytes > 0
 
     cpdef reply(self, message):
-        cdef nghttp2_data_provider2 provider
         if self.closed:
             return
         self.closed = True
@@ -354,8 +353,8 @@ cdef class Endpoint:
         if self.receive_buffer == NULL or self.send_buffer == NULL:
             raise MemoryError()
 
-    def __init__(self, methods, *, start, refuse, unserved, schedule, Py_ssize_t max_message_nbytes=64 << 20, Py_ssize_t max_header_nbytes=16 << 10,
-                 Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
+    def __init__(self, methods, *, start, refuse, unserved, schedule, Py_ssize_t max_message_nbytes=64 << 20,
+                 Py_ssize_t max_header_nbytes=16 << 10, Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
                  uint32_t connection_window_nbytes=4 << 20):
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
