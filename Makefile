@@ -51,7 +51,7 @@ sanitize: .stamps/develop  ## the native modules' tests under the address and un
 	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-sanitize/tree
 	PYTHONMALLOC=malloc ASAN_OPTIONS=detect_leaks=0 \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	$(call test_tree,build/debug-sanitize/tree) tests/_core
+	$(call test_tree,build/debug-sanitize/tree) --capture=sys tests/_core
 
 bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, then the server's cost beside its yardsticks
 	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops
