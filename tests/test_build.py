@@ -64,7 +64,10 @@ class Project:
     def value(self, expression: str) -> str:
         module = expression.partition(".")[0]
         program = f"from inferd._core import {module}; print({expression})"
-        return subprocess.run([sys.executable, "-c", program], cwd=self.folder, capture_output=True, text=True, check=True).stdout.strip()
+        environment = os.environ | {"PYTHONPATH": str(self.folder)}
+        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=60)
+        assert done.returncode == 0, done.stderr
+        return done.stdout.strip()
 
 
 @pytest.fixture
