@@ -354,8 +354,8 @@ cdef class Endpoint:
             raise MemoryError()
 
     def __init__(self, methods, *, start, refuse, unserved, schedule, Py_ssize_t max_message_nbytes=64 << 20,
-                 Py_ssize_t max_header_nbytes=16 << 10, Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
-                 uint32_t connection_window_nbytes=4 << 20):
+                 Py_ssize_t max_header_nbytes=16 << 10, Py_ssize_t max_unread_nbytes=64 << 20,
+                 uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20, uint32_t connection_window_nbytes=4 << 20):
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():
