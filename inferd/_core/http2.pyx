@@ -392,7 +392,10 @@ cdef class Endpoint:
         self.dirty = []
         for session in sessions:
             session.dirty = False
-            session.flush()
+            try:
+                session.flush()
+            except Exception:           # its transport is gone and has not said so yet: connection_lost follows
+                session.end()
 
     cdef void log(self, error) noexcept:
         try:

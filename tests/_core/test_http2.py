@@ -563,6 +563,21 @@ def test_paused_transport_gets_nothing() -> None:
     assert client.written
 
 
+def test_a_transport_that_fails_stops_no_other_connection() -> None:
+    def fail(written: bytes) -> None:
+        raise RuntimeError("the handler is closed")
+
+    served = Served()
+    broken, good = Session(served.endpoint), Client(served)
+    broken.open(fail, lambda: None)
+    good_id = good.call(b"x")
+    broken.receive(PREFACE + EMPTY_SETTINGS)
+    served.calls[0].reply(b"y")
+    good.exchange()
+    assert messages(good.bodies[good_id]) == [b"y"]
+    broken.close()
+
+
 # ---- any bytes
 
 
