@@ -29,11 +29,7 @@ ECHO, WATCH = "/test.T/Echo", "/test.T/Watch"
 
 
 class Echo:
-    """A service table without models: echoes, keeps calls that the test answers itself, and streams what it is told."""
-
-    def __init__(self) -> None:
-        self.calls: list[Call] = []
-        self.errors: list[Exception] = []
+    """A service table without models: echoes, and streams as many messages as it is told."""
 
     def methods(self) -> dict[str, Method]:
         request, response = health.HealthCheckRequest, health.HealthCheckResponse
@@ -48,14 +44,16 @@ class Echo:
                 yield health.HealthCheckResponse(status=status % 4)
 
     def refuse(self, call: Call, error: Exception) -> None:
-        self.errors.append(error)
         call.fail(error if isinstance(error, errors.RequestError) else errors.Internal("see the log"))
 
 
 @asynccontextmanager
-async def serving(*addresses: Address, **settings: Any) -> AsyncIterator[tuple[NativeTransport, list[str]]]:
+async def serving(
+    *addresses: Address, methods: dict[str, Method] | None = None, **settings: Any
+) -> AsyncIterator[tuple[NativeTransport, list[str]]]:
+    """A transport that is stopped whatever happens: uvloop waits for ever to close a loop with open connections."""
     echo = Echo()
-    transport = NativeTransport(echo.methods(), Settings(**settings), echo.refuse)
+    transport = NativeTransport(methods or echo.methods(), Settings(**settings), echo.refuse)
     bound = await transport.start(list(addresses or (Address("127.0.0.1", 0),)))
     try:
         yield transport, [str(address) for address in bound]
@@ -298,47 +296,40 @@ async def test_rapid_resets_end_the_connection_that_sends_them() -> None:
 # ---- leaving
 
 
-async def test_the_drain_waits_for_an_answer_and_refuses_new_streams() -> None:
-    import asyncio
+@asynccontextmanager
+async def one_open_call() -> AsyncIterator[tuple[NativeTransport, str, Call, Any]]:
+    """A transport, its address, a call that the service holds, and the client's side of it."""
+    calls: list[Call] = []
+    async with serving(methods={ECHO: Method("infer", calls.append)}) as (transport, [bound]), grpc.aio.insecure_channel(bound) as channel:
+        answer = channel.unary_unary(ECHO)(b"x", timeout=LIMIT_S)
+        while not calls:
+            await asyncio.sleep(0)
+        yield transport, bound, calls[0], answer
 
-    echo = Echo()
-    table = {ECHO: Method("infer", echo.calls.append)}
-    transport = NativeTransport(table, Settings(), echo.refuse)
-    [bound] = await transport.start([Address("127.0.0.1", 0)])
-    async with grpc.aio.insecure_channel(str(bound)) as channel:
-        call = channel.unary_unary(ECHO)(b"x", timeout=LIMIT_S)
-        while not echo.calls:
-            await asyncio.sleep(0)
+
+async def test_the_drain_waits_for_an_answer_and_takes_no_connection() -> None:
+    async with one_open_call() as (transport, bound, call, answer):
         stopping = asyncio.create_task(transport.stop(LIMIT_S))
-        while not all(session.calls for session in transport.connections):
-            await asyncio.sleep(0)
+        await asyncio.sleep(0)  # it has begun
         with pytest.raises(OSError):
-            await asyncio.to_thread(lambda: connected(str(bound)).close())
+            await asyncio.to_thread(lambda: connected(bound).close())
         assert not stopping.done()
-        echo.calls[0].reply(b"y")
+        call.reply(b"y")
         transport.flush()
-        assert await call == b"y"
+        assert await answer == b"y"
         await stopping
 
 
 async def test_the_drain_ends_when_its_time_is_over() -> None:
-    import asyncio
-
-    echo = Echo()
-    transport = NativeTransport({ECHO: Method("infer", echo.calls.append)}, Settings(), echo.refuse)
-    [bound] = await transport.start([Address("127.0.0.1", 0)])
-    async with grpc.aio.insecure_channel(str(bound)) as channel:
-        call = channel.unary_unary(ECHO)(b"x", timeout=LIMIT_S)
-        while not echo.calls:
-            await asyncio.sleep(0)
+    async with one_open_call() as (transport, _, call, answer):
         started = time.monotonic()
         await transport.stop(0)
         assert time.monotonic() - started < LIMIT_S / 2
-        while not echo.calls[0].closed:  # the loop tells it that its connection is gone
+        while not call.closed:  # the loop tells it that its connection is gone
             await asyncio.sleep(0)
-        echo.calls[0].reply(b"too late")
+        call.reply(b"too late")
         with pytest.raises(grpc.aio.AioRpcError) as caught:
-            await call
+            await answer
         assert caught.value.code().name == "UNAVAILABLE"
 
 
@@ -349,14 +340,10 @@ async def test_the_deadline_reaches_the_service_as_monotonic_time() -> None:
         deadlines.append(call.deadline_ns)
         call.reply(b"")
 
-    echo = Echo()
-    transport = NativeTransport({ECHO: Method("infer", look)}, Settings(), echo.refuse)
-    [bound] = await transport.start([Address("127.0.0.1", 0)])
-    async with grpc.aio.insecure_channel(str(bound)) as channel:
+    async with serving(methods={ECHO: Method("infer", look)}) as (_, [bound]), grpc.aio.insecure_channel(bound) as channel:
         before = time.monotonic_ns()
         await channel.unary_unary(ECHO)(b"", timeout=50)
         await channel.unary_unary(ECHO)(b"")
-    await transport.stop(0)
     assert before + 49e9 < deadlines[0] < time.monotonic_ns() + 51e9
     assert deadlines[1] == NO_DEADLINE
 
