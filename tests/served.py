@@ -64,7 +64,11 @@ class Served:
 
     def __enter__(self) -> Self:
         self._thread.start()
-        self._started.result(LIMIT_S)
+        try:
+            self._started.result(LIMIT_S)
+        except BaseException:
+            self._thread.join(LIMIT_S)  # its loop is closed, too
+            raise
         return self
 
     def __exit__(self, *exc: object) -> None:

@@ -24,13 +24,13 @@ cdef extern from *:
     int BUILT_FOR_DEBUG
 built_for_debug = bool(BUILT_FOR_DEBUG)
 '''
-HTTP2 = '''\
+HTTP2 = """\
 cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_info:
         const char *version_str
     nghttp2_info *nghttp2_version(int least)
 version = nghttp2_version(0).version_str.decode()
-'''
+"""
 
 
 class Project:
@@ -51,9 +51,7 @@ class Project:
         """Builds in place; everything that was said. Fails the test when the build fails."""
         clean = {name: value for name, value in os.environ.items() if not name.startswith("INFERD_")}
         command = [sys.executable, "setup.py", "build_ext", "--inplace"]
-        done = subprocess.run(
-            command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=110
-        )
+        done = subprocess.run(command, cwd=self.folder, env=clean | environment, capture_output=True, text=True, check=False, timeout=110)
         said = done.stdout + done.stderr
         assert done.returncode == 0, said
         return said
@@ -65,7 +63,9 @@ class Project:
         module = expression.partition(".")[0]
         program = f"from inferd._core import {module}; print({expression})"
         environment = os.environ | {"PYTHONPATH": str(self.folder)}
-        done = subprocess.run([sys.executable, "-c", program], env=environment, capture_output=True, text=True, check=False, timeout=60)
+        done = subprocess.run(
+            [sys.executable, "-c", program], cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=60
+        )
         assert done.returncode == 0, done.stderr
         return done.stdout.strip()
 
@@ -132,7 +132,11 @@ def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
         shutil.copy(ROOT / name, tree)
     done = subprocess.run(
         [sys.executable, "setup.py", "--quiet", "build_py", "--build-lib", str(tmp_path / "lib")],
-        cwd=tree, capture_output=True, text=True, check=False, timeout=110,
+        cwd=tree,
+        capture_output=True,
+        text=True,
+        check=False,
+        timeout=110,
     )
     assert done.returncode == 0, done.stderr
     built = {str(path.relative_to(tmp_path / "lib")) for path in (tmp_path / "lib").rglob("*") if path.is_file()}
