@@ -152,15 +152,16 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], None]) -> int
         server = Server(settings)
         start = asyncio.create_task(server.start())
         signalled = asyncio.create_task(stopped.wait())
-        await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
-        if start.done():
-            ready(await start)
-            await signalled
-            log.info("stopping: answering what is queued, for %s s at most", settings.drain_timeout_s)
-            await server.stop()
-        else:
+        try:
+            await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
+            if start.done():
+                ready(await start)
+                await signalled
+                log.info("stopping: answering what is queued, for %s s at most", settings.drain_timeout_s)
+        finally:  # also when `ready` raised: a loop that still has connections does not close
             start.cancel()
             await asyncio.gather(start, return_exceptions=True)
+            await server.stop()
 
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if settings.uvloop and find_spec("uvloop") is not None:
