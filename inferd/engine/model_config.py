@@ -39,6 +39,9 @@ __all__ = ["Defaults", "Written", "complete", "load_model_config", "read_model_c
 
 CONFIG_FILES = ("config.pbtxt", "config.toml")
 MAX_CONFIG_BYTES = 1 << 20
+MAX_BATCH_SIZE = 65_536  # the same limits as the settings of the same names
+MAX_THREADS = 1024
+MAX_QUEUE_REQUESTS = 10_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,10 +89,23 @@ def read_model_config(place: Path | None, name: str) -> Written:
     written = _parse_toml(text, where) if path.suffix == ".toml" else _parse_text(text, where)
     if written.config.name and written.config.name != name:
         raise ConfigError(f"{where}: name is {written.config.name!r}, and the model's folder or file says {name!r}: make them equal")
-    if written.config.max_batch_size < 0:
-        raise ConfigError(f"{where}: max_batch_size is {written.config.max_batch_size}; it must be 0 (no batch axis) or more")
+    _check_limits(written)
     refuse_unsupported(written.config, where)
     return written
+
+
+def _check_limits(written: Written) -> None:
+    """Numbers that would exhaust the machine before the first request, and those that mean nothing."""
+    config = written.config
+    numbers = {
+        "max_batch_size": (config.max_batch_size, MAX_BATCH_SIZE),
+        "inferd.intra_op_threads": (config.inferd.intra_op_threads, MAX_THREADS),
+        "inferd.inter_op_threads": (config.inferd.inter_op_threads, MAX_THREADS),
+        "inferd.max_queue_requests": (config.inferd.max_queue_requests, MAX_QUEUE_REQUESTS),
+    }
+    for field, (value, most) in numbers.items():
+        if not 0 <= value <= most:
+            raise ConfigError(f"{written.where}: {field} is {value}; it must be a number from 0 (the default, or none) to {most}")
 
 
 def _find(place: Path | None, name: str) -> Path | None:
@@ -227,7 +243,7 @@ def wanted_instances(written: Written, defaults: Defaults) -> int:
 def wanted_threads(written: Written, defaults: Defaults) -> int:
     """Threads of one run that the configuration or the server asks for; 0: the planner chooses."""
     own = written.config.inferd.intra_op_threads
-    return own or number(written, "intra_op_thread_count", 0, 1024) or defaults.intra_op_threads
+    return own or number(written, "intra_op_thread_count", 0, MAX_THREADS) or defaults.intra_op_threads
 
 
 def wants_spinning(written: Written, defaults: Defaults) -> bool:
@@ -272,7 +288,7 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
         group.gpus.append(0)
     own = config.inferd
     own.intra_op_threads = plan.intra_op_threads
-    own.inter_op_threads = own.inter_op_threads or number(written, "inter_op_thread_count", 0, 1024) or 1
+    own.inter_op_threads = own.inter_op_threads or number(written, "inter_op_thread_count", 0, MAX_THREADS) or 1
     own.spinning = plan.spinning
     own.inline_limit_us = own.inline_limit_us or defaults.inline_limit_us
     own.max_queue_requests = own.max_queue_requests or defaults.max_queue_requests

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
+import os
 import signal
 import time
 from importlib.util import find_spec
@@ -67,6 +68,7 @@ class Server:
         """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "metrics": ..., "listen": [...]}."""
         settings = self.settings
         started = time.monotonic()
+        log.info("loading %s", ", ".join(settings.models))
         try:
             await asyncio.to_thread(self.repository.load, settings.models)
             loaded = time.monotonic()
@@ -143,7 +145,10 @@ class Server:
 
 
 def serve(settings: Settings, ready: Callable[[dict[str, object]], None]) -> int:
-    """Serves until SIGTERM or SIGINT. ready(addresses) is called once, when requests are answered. The exit code: 0."""
+    """Serves until SIGTERM or SIGINT. ready(addresses) is called once, when requests are answered. The exit code: 0.
+
+    A signal while models are still being loaded ends the process at once: loading cannot be interrupted, and nobody waits.
+    """
 
     async def run() -> None:
         stopped = asyncio.Event()
@@ -152,15 +157,16 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], None]) -> int
         server = Server(settings)
         start = asyncio.create_task(server.start())
         signalled = asyncio.create_task(stopped.wait())
+        await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
+        if not start.done():
+            log.info("stopped before the models were loaded")
+            logging.shutdown()
+            os._exit(0)
         try:
-            await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
-            if start.done():
-                ready(await start)
-                await signalled
-                log.info("stopping: answering what is queued, for %s s at most", settings.drain_timeout_s)
+            ready(await start)
+            await signalled
+            log.info("stopping: answering what is queued, for %s s at most", settings.drain_timeout_s)
         finally:  # also when `ready` raised: a loop that still has connections does not close
-            start.cancel()
-            await asyncio.gather(start, return_exceptions=True)
             await server.stop()
 
     factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop

@@ -5,6 +5,8 @@ from __future__ import annotations
 import os
 import signal
 import socket
+import subprocess
+import sys
 import threading
 import urllib.request
 from collections.abc import Iterator
@@ -71,6 +73,20 @@ def test_start_ready_stop(files: Path, transport: str, number: signal.Signals) -
         with pytest.raises(OSError):
             connected(program.address)
     assert "Traceback" not in program.errors
+
+
+def test_a_signal_while_models_are_loaded_ends_at_once(tmp_path: Path) -> None:
+    warmup = 'model_warmup { name: "long" batch_size: 1 count: 1000 }'  # half a minute of runs
+    models.repository(tmp_path, {"slow": models.slow(30)}, {"slow": warmup})
+    command = [sys.executable, "-m", "inferd", "serve", str(tmp_path), "--grpc-port", "0", "--metrics-port", "off"]
+    with subprocess.Popen(command, stderr=subprocess.PIPE, text=True) as program:
+        assert program.stderr is not None
+        for line in program.stderr:
+            if "loading" in line:
+                break
+        program.terminate()
+        assert program.wait(LIMIT_S / 4) == 0
+        assert "stopped before" in program.stderr.read()
 
 
 def test_what_is_queued_is_answered_before_the_end(files: Path, transport: str) -> None:
