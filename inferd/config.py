@@ -133,11 +133,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "transport",
-            "Answers that wait for one connection whose client does not read; beyond it further requests are refused. Native transport.",
+            "Answers that wait for one connection whose client does not read; beyond it answers give way to a refusal. Native transport.",
             ge=64 * KiB,
             le=1 * TiB,
         ),
-    ] = 64 * MiB
+    ] = 256 * MiB
 
     # Life cycle and log
     drain_timeout_s: Annotated[

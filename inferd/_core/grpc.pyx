@@ -4,7 +4,7 @@
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t
 from libc.string cimport memcpy
-from inferd._core.message cimport Message, count_copied, new_message
+from inferd._core.message cimport Message, awaited_message, charge, count_copied
 
 from base64 import b64encode
 from urllib.parse import quote
@@ -86,9 +86,10 @@ cdef class Call:
                 raise ResourceExhausted(
                     f"request message: expected at most {max_message_nbytes} bytes (max_message_bytes), got {length}; "
                     "split the request into smaller ones, or have the server's limit raised", reason="message_size")
-            self.partial = new_message(length)
+            self.partial = awaited_message(length)
             self.missing_nbytes = length
         taken = min(nbytes[0], self.missing_nbytes)
+        charge(self.partial, taken)
         memcpy(self.partial.data + self.partial.nbytes - self.missing_nbytes, data[0], taken)
         count_copied(taken)
         data[0] += taken

@@ -129,6 +129,9 @@ cdef class Http2Call(Call):
     cpdef reply(self, message):
         if self.closed:
             return
+        if self.session is not None and not self.session.has_room(len(message)):
+            self.session.fail(self, self.session.unread_error(len(message)))
+            return
         self.closed = True
         self.request = None
         self.final = True
@@ -142,6 +145,7 @@ cdef class Http2Call(Call):
         self.final = True
         if self.session is None:
             return
+        self.drop_backlog()
         if self.headers_sent:
             self.error = error
             self.resume()
@@ -149,9 +153,13 @@ cdef class Http2Call(Call):
             self.send_status(error)
 
     def write(self, message):
-        """Sends one message of a streaming answer. The caller waits until `sending` is False before the next."""
-        if not self.closed:
-            self.send(message)
+        """Sends one message of a streaming answer. The caller waits until `sending` is False before the next.
+        Raises ResourceExhausted when the connection's client leaves too much unread."""
+        if self.closed or self.session is None:
+            return
+        if not self.session.has_room(len(message)):
+            raise self.session.unread_error(len(message))
+        self.send(message)
 
     def end(self):
         """Ends a streaming answer with OK."""
@@ -161,6 +169,7 @@ cdef class Http2Call(Call):
         self.final = True
         if self.session is None:
             return
+        self.drop_backlog()
         if self.headers_sent:
             self.resume()
         else:
@@ -185,6 +194,13 @@ cdef class Http2Call(Call):
             nghttp2_session_consume(self.session.session, self.stream_id, taken)
             self.session.mark_dirty()
         return message
+
+    cdef void drop_backlog(self) noexcept:
+        """Nobody will read the rest of a streaming request: its bytes no longer weigh on the connection's window."""
+        if self.backlog is not None:
+            nghttp2_session_consume_connection(self.session.session, PyByteArray_GET_SIZE(self.backlog) - self.backlog_start)
+            self.backlog = None
+            self.session.mark_dirty()
 
     cdef int send(self, message) except -1:
         cdef Message answer
@@ -302,10 +318,11 @@ cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint
     """nghttp2 asks for at most `length` bytes of a call's answer."""
     cdef Http2Call call = <Http2Call>source.ptr
     cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, call.unsent_nbytes)
-    memcpy(buffer, call.unsent, nbytes)
-    call.unsent += nbytes
-    call.unsent_nbytes -= nbytes
-    call.session.unread_nbytes -= nbytes
+    if nbytes > 0:
+        memcpy(buffer, call.unsent, nbytes)
+        call.unsent += nbytes
+        call.unsent_nbytes -= nbytes
+        call.session.unread_nbytes -= nbytes
     if call.unsent_nbytes > 0:
         return nbytes
     call.answer = None
@@ -617,6 +634,7 @@ cdef class Session:
         call.next = call.previous = None
         self.unread_nbytes -= call.unsent_nbytes
         call.unsent_nbytes = 0
+        call.drop_backlog()
         call.answer = None
         call.partial = None
         call.notify()
@@ -625,6 +643,16 @@ cdef class Session:
         self.calls -= 1
         self.endpoint.calls -= 1
         Py_DECREF(call)
+
+    cdef bint has_room(self, Py_ssize_t nbytes) noexcept:
+        """Whether an answer of that size may wait for the client to read it; one may always, or it could never be given."""
+        return self.unread_nbytes == 0 or self.unread_nbytes + nbytes <= self.endpoint.max_unread_nbytes
+
+    cdef unread_error(self, Py_ssize_t nbytes):
+        return ResourceExhausted(
+            f"this connection has {self.unread_nbytes} bytes of answers that were not read, and no room for {nbytes} more under "
+            f"its limit of {self.endpoint.max_unread_nbytes} (max_unread_bytes); read answers before you send more requests",
+            reason="unread", retry_after_ns=100_000_000)
 
     cdef void fail(self, Http2Call call, error) noexcept:
         """The one place where an exception becomes an answer; the service says how."""
@@ -651,11 +679,8 @@ cdef class Session:
                 raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")
             elif call.is_compressed:
                 raise Unimplemented("grpc-encoding: this server takes identity only; send messages uncompressed", reason="compression")
-            elif self.unread_nbytes > self.endpoint.max_unread_nbytes:
-                raise ResourceExhausted(
-                    f"this connection has {self.unread_nbytes} bytes of answers that were not read, over the limit of "
-                    f"{self.endpoint.max_unread_nbytes} (max_unread_bytes); read them before you send more",
-                    reason="unread", retry_after_ns=100_000_000)
+            elif not self.has_room(0):
+                raise self.unread_error(0)
             elif call.kind == STREAM:
                 self.endpoint.start(call, call.method_row)
         except Exception as error:

@@ -4,17 +4,26 @@
 
 cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
-    HEADROOM_NBYTES = 64        # what a block keeps in front of the message, so that the message is aligned
+    HEADROOM_NBYTES = 64        # what a block keeps in front of the message
+    ALIGN_NBYTES = 64           # messages END at a multiple of it: so begins a lone tensor, which comes last in its message
 
 cdef class Message:
     cdef char *data             # first byte of the message
     cdef Py_ssize_t nbytes      # bytes of the message
     cdef void *block            # pool block that this message owns and gives back, or NULL
     cdef int size_class         # which free list the block goes back to
+    cdef Py_ssize_t charged_nbytes      # what it counts for in the budget
     cdef object wrapped         # the bytes object whose memory this message borrows, or None
 
 # A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget is spent.
 cdef Message new_message(Py_ssize_t nbytes)
+
+# The same for bytes that are still to come: only what has come is charged, by charge(), so that a client that announces
+# much and sends nothing takes nothing from the others.
+cdef Message awaited_message(Py_ssize_t nbytes)
+
+# `nbytes` more of a message count from now on. Raises ResourceExhausted when the process's budget is spent.
+cdef int charge(Message message, Py_ssize_t nbytes) except -1
 
 # Writes gRPC's prefix in front of the message and returns the address of the whole frame (nbytes + PREFIX_NBYTES).
 cdef char *framed(Message message) noexcept

@@ -6,6 +6,7 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
 
 from inferd.errors import InvalidArgument, ResourceExhausted
 
@@ -15,6 +16,7 @@ cdef extern from *:
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
+    MAPPED_CLASS = 9            # from 256 KiB on blocks are mapped: what is given back leaves the process at once
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
 
 cdef struct Block:              # a free block; the link lies in the block's own memory
@@ -39,41 +41,51 @@ cdef inline int class_of(Py_ssize_t nbytes) noexcept:
     return min(64 - __builtin_clzl(<unsigned long>(nbytes - 1)) - MIN_CLASS, CLASS_COUNT - 1)
 
 
-cdef void *acquire_block(Py_ssize_t nbytes, int *size_class) except NULL:
-    """A block for `nbytes` bytes of message; the class it belongs to goes to size_class."""
-    global kept_nbytes, used_nbytes
-    cdef int k = class_of(nbytes)
-    cdef Block *block
-    if used_nbytes + class_nbytes(k) > budget_nbytes:
-        raise ResourceExhausted(
-            f"the server holds {used_nbytes} bytes of messages and has no room for one of {nbytes} bytes under its limit of "
-            f"{budget_nbytes} (message_memory_bytes); retry later, or send smaller messages",
-            reason="message_memory", retry_after_ns=100_000_000,
-        )
-    block = free_blocks[k]
+cdef inline Py_ssize_t room_nbytes(int size_class) noexcept:
+    """What a block takes: the message, its headroom, and the gap that aligns its end."""
+    return HEADROOM_NBYTES + class_nbytes(size_class) + ALIGN_NBYTES
+
+
+cdef void *acquire_block(int size_class) noexcept:
+    """A block from its free list, else from the system; NULL: there is no memory."""
+    global kept_nbytes
+    cdef Block *block = free_blocks[size_class]
+    cdef void *mapped
     if block != NULL:
-        free_blocks[k] = block.next
-        kept_nbytes -= class_nbytes(k)
-    else:
-        block = <Block *>malloc(HEADROOM_NBYTES + class_nbytes(k))
-        if block == NULL:
-            raise ResourceExhausted("the server is out of memory; retry later", reason="memory", retry_after_ns=1_000_000_000)
-    used_nbytes += class_nbytes(k)
-    size_class[0] = k
-    return block
+        free_blocks[size_class] = block.next
+        kept_nbytes -= class_nbytes(size_class)
+        return block
+    if size_class < MAPPED_CLASS:
+        return malloc(room_nbytes(size_class))
+    mapped = mmap(NULL, room_nbytes(size_class), PROT_READ | PROT_WRITE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0)
+    return NULL if mapped == MAP_FAILED else mapped
 
 
 cdef void release_block(void *memory, int size_class) noexcept:
-    """Gives a block back: to its free list while the pool keeps less than KEPT_NBYTES, else to malloc."""
-    global kept_nbytes, used_nbytes
+    """Gives a block back: to its free list while the pool keeps less than KEPT_NBYTES, else to the system."""
+    global kept_nbytes
     cdef Block *block = <Block *>memory
-    used_nbytes -= class_nbytes(size_class)
     if kept_nbytes + class_nbytes(size_class) <= KEPT_NBYTES:
         block.next = free_blocks[size_class]
         free_blocks[size_class] = block
         kept_nbytes += class_nbytes(size_class)
-    else:
+    elif size_class < MAPPED_CLASS:
         free(block)
+    else:
+        munmap(block, room_nbytes(size_class))
+
+
+cdef int charge(Message message, Py_ssize_t nbytes) except -1:
+    global used_nbytes
+    if used_nbytes + nbytes > budget_nbytes:
+        raise ResourceExhausted(
+            f"the server holds {used_nbytes} bytes of messages and has no room for {nbytes} more under its limit of "
+            f"{budget_nbytes} (message_memory_bytes); retry later, or send smaller messages",
+            reason="message_memory", retry_after_ns=100_000_000,
+        )
+    used_nbytes += nbytes
+    message.charged_nbytes += nbytes
+    return 0
 
 
 @cython.freelist(256)
@@ -95,13 +107,15 @@ cdef class Message:
         PyObject_GetBuffer(source, &view, 0)
         try:
             reserve(self, view.len)
+            charge(self, class_nbytes(self.size_class))
             memcpy(self.data, view.buf, view.len)
         finally:
             PyBuffer_Release(&view)
 
     def __dealloc__(self):
-        global live_count
+        global live_count, used_nbytes
         live_count -= 1
+        used_nbytes -= self.charged_nbytes
         if self.block != NULL:
             release_block(self.block, self.size_class)
 
@@ -127,13 +141,24 @@ cdef class Message:
 
 
 cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
-    message.block = acquire_block(nbytes, &message.size_class)
-    message.data = <char *>message.block + HEADROOM_NBYTES
+    cdef int size_class = class_of(nbytes)
+    message.block = acquire_block(size_class)
+    if message.block == NULL:
+        raise ResourceExhausted("the server is out of memory; retry later", reason="memory", retry_after_ns=1_000_000_000)
+    message.size_class = size_class
+    message.data = <char *>message.block + HEADROOM_NBYTES + (-<size_t>nbytes % ALIGN_NBYTES)
     message.nbytes = nbytes
     return 0
 
 
 cdef Message new_message(Py_ssize_t nbytes):
+    cdef Message message = Message.__new__(Message)
+    reserve(message, nbytes)
+    charge(message, class_nbytes(message.size_class))
+    return message
+
+
+cdef Message awaited_message(Py_ssize_t nbytes):
     cdef Message message = Message.__new__(Message)
     reserve(message, nbytes)
     return message

@@ -100,6 +100,7 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_session_want_read(nghttp2_session *)
     int nghttp2_session_want_write(nghttp2_session *)
     int nghttp2_session_consume(nghttp2_session *, int32_t stream_id, size_t)
+    int nghttp2_session_consume_connection(nghttp2_session *, size_t)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t stream_id)
     void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t stream_id)
     int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t stream_id, void *)

@@ -19,7 +19,7 @@ from inferd._core import message as pool
 from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Http2Call, Session, nghttp2_version_text
 from inferd._core.message import Message
-from inferd.errors import InvalidArgument, ResourceExhausted
+from inferd.errors import InvalidArgument, RequestError, ResourceExhausted
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, UNARY, Client, Served, frame, headers, messages
 
 OK = (0, "")
@@ -315,6 +315,42 @@ def test_answers_that_nobody_reads_are_bounded() -> None:
     assert pool.in_use() < 10 * 64 * 1024
 
 
+def test_answers_that_are_ready_all_at_once_are_bounded_too() -> None:
+    client = Client(served := Served(max_unread_nbytes=200_000))
+    client.reads = False
+    streams = [client.call(b"x") for _ in range(10)]
+    answer = bytes(60_000)
+    before = pool.in_use()
+    for call in served.calls:
+        call.reply(answer)
+    assert pool.in_use() - before < 5 * 65_536
+    client.exchange()
+    refused = [stream_id for stream_id in streams if stream_id in client.headers and "grpc-status" in client.headers[stream_id]]
+    assert len(refused) == 7
+    assert {client.status(stream_id)[0] for stream_id in refused} == {8}
+
+
+def test_an_answer_over_the_limit_is_given_when_nothing_else_waits() -> None:
+    client = Client(Served(echo, max_unread_nbytes=1000))
+    assert client.status(client.call(bytes(5000))) == OK
+    assert client.status(client.call(bytes(5000))) == OK
+
+
+def test_announcing_much_takes_nothing_from_others() -> None:
+    attacker, good = Client(served := Served(echo)), Client(served)
+    before = pool.in_use()
+    try:
+        pool.set_budget(before + 1_000_000)
+        for _ in range(50):
+            attacker.send(attacker.open(), frame(bytes(900_000))[:5], end=False)
+        assert pool.in_use() - before < 50_000
+        stream_id = good.call(bytes(400_000))
+        assert good.status(stream_id) == OK
+    finally:
+        pool.set_budget(1 << 30)
+    attacker.session.close()
+
+
 def test_no_memory_for_a_message() -> None:
     client = Client(Served(echo))
     try:
@@ -492,6 +528,28 @@ def test_stream_back_pressure_from_a_client_that_does_not_read() -> None:
     client.exchange()
     assert not call.sending
     assert changes
+
+
+@pytest.mark.parametrize("how", ["reset", "fail", "end", "garbage"])
+def test_what_is_left_of_a_stream_leaves_the_connections_window(how: str) -> None:
+    client = Client(Served(max_message_nbytes=100_000, stream_window_nbytes=65_535, connection_window_nbytes=65_535))
+    for _ in range(5):
+        stream_id, call, _ = stream(client)
+        room = client.h2.local_flow_control_window(stream_id)
+        assert room > 50_000
+        client.send(stream_id, frame(b"first") + (bytes(40_000) if how != "garbage" else b"\xff" * 40_000), end=False)
+        match how:
+            case "reset":
+                client.h2.reset_stream(stream_id)
+            case "fail":
+                call.fail(InvalidArgument("no"))
+            case "end":
+                call.end()
+            case "garbage":
+                with pytest.raises(RequestError):
+                    call.take_message()
+                call.fail(InvalidArgument("no"))
+        client.exchange()
 
 
 def test_listener_hears_that_the_client_left() -> None:
