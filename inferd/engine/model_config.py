@@ -42,6 +42,8 @@ MAX_CONFIG_BYTES = 1 << 20
 MAX_BATCH_SIZE = 65_536  # the same limits as the settings of the same names
 MAX_THREADS = 1024
 MAX_QUEUE_REQUESTS = 10_000_000
+MAX_QUEUE_BYTES = 1 << 50
+MAX_INLINE_LIMIT_US = 100_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,6 +104,8 @@ def _check_limits(written: Written) -> None:
         "inferd.intra_op_threads": (config.inferd.intra_op_threads, MAX_THREADS),
         "inferd.inter_op_threads": (config.inferd.inter_op_threads, MAX_THREADS),
         "inferd.max_queue_requests": (config.inferd.max_queue_requests, MAX_QUEUE_REQUESTS),
+        "inferd.max_queue_bytes": (config.inferd.max_queue_bytes, MAX_QUEUE_BYTES),
+        "inferd.inline_limit_us": (config.inferd.inline_limit_us, MAX_INLINE_LIMIT_US),
     }
     for field, (value, most) in numbers.items():
         if not 0 <= value <= most:
@@ -336,6 +340,8 @@ def complete(
     _complete_tensors(written.where, "output", config.output, graph.outputs, batched, every=False)
     _check_warmup(written.where, config)
     refuse_unsupported(config, written.where)  # again: max_batch_size and the number of instances are known now
+    if not batched and config.dynamic_batching.preferred_batch_size:
+        raise ConfigError(f"{written.where}: dynamic_batching.preferred_batch_size is set, and there is {reason}: remove it")
     if batched and not config.WhichOneof("scheduling_choice"):
         config.dynamic_batching.SetInParent()
     return reason

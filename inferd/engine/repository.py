@@ -31,6 +31,7 @@ from inferd.engine.model_config import Defaults, Written
 from inferd.engine.planner import Host, Plan, plan
 from inferd.engine.probe import why_rows_depend
 from inferd.engine.session_config import session_options
+from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 
 if TYPE_CHECKING:
@@ -47,6 +48,7 @@ SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_TINY_BYTES = 32 << 20  # a larger file is not loaded a second time to see whether one thread is enough
 MAX_GAIN = 4  # a run this many times the limit with all threads is over it with one
 MAX_VERSION = (1 << 63) - 1
+_VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 
 
 class IndexEntry(NamedTuple):
@@ -170,6 +172,8 @@ class Repository:
     def _load_place(self, place: Place, host: Host, count: int) -> Iterator[Model]:
         written = model_config.read_model_config(place.folder, place.name)
         _check_labels(written, place)
+        for notice in ignored(written.config):
+            log.warning("%s: %s", written.where, notice)
         defaults = self._defaults
         make_plan = partial(
             plan,
@@ -332,22 +336,26 @@ def _entry(path: Path) -> Place | None:
 
 
 def _model_folder(path: Path) -> Place | None:
-    """A folder as one model; None if it has neither a configuration, nor version folders, nor a model.onnx."""
-    versions = {
-        int(entry.name): entry for entry in path.iterdir() if re.fullmatch("[1-9][0-9]{0,18}", entry.name, re.ASCII) and entry.is_dir()
-    }
+    """A folder as one model; None if it has neither a configuration, nor folders named by numbers, nor a model.onnx."""
+    numbered = {entry.name: entry for entry in path.iterdir() if re.fullmatch("[0-9]+", entry.name, re.ASCII) and entry.is_dir()}
+    versions = {int(name): entry for name, entry in numbered.items() if _VERSION.fullmatch(name) and int(name) <= MAX_VERSION}
     if not versions and (path / "model.onnx").is_file():
         versions = {1: path}
     configured = any((path / name).is_file() for name in model_config.CONFIG_FILES)
-    return Place(path.name, path, versions) if versions or configured else None
+    return Place(path.name, path, versions) if numbered or versions or configured else None
 
 
 def _selected(written: Written, place: Place) -> list[tuple[int, Path]]:
     """(version, model file) of what the version policy selects, oldest first."""
     if not place.files:
-        raise ConfigError(f"model {place.name!r} has no version folder; put the model at {place.name}/1/model.onnx")
+        seen = sorted(entry.name for entry in place.folder.iterdir() if entry.is_dir()) if place.folder is not None else []
+        found = f"; there is {', '.join(map(_shown, seen[:SHOWN_NAMES]))}" if seen else ""
+        raise ConfigError(
+            f"model {place.name!r} has no version folder{found}. A version is a folder named by a number from 1 to {MAX_VERSION}, "
+            f"without leading zeros: put the model at {place.name}/1/model.onnx"
+        )
     policy = written.config.version_policy
-    there = sorted(version for version in place.files if version <= MAX_VERSION)
+    there = sorted(place.files)
     if policy.HasField("specific"):
         missing = sorted(set(policy.specific.versions) - set(there))
         if missing:

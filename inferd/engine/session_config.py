@@ -6,6 +6,7 @@ else. Never in here: onnxruntime itself, the graph.
 
 from __future__ import annotations
 
+import difflib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
@@ -27,6 +28,50 @@ _CUDA_PARAMETERS = {
     "cudnn_conv_use_max_workspace": {},
 }
 _PARAMETERS = ("intra_op_thread_count", "inter_op_thread_count", "execution_mode", "enable_mem_arena", "enable_mem_pattern")
+# onnxruntime takes any key, and ignores those that it does not know. These are what its onnxruntime_session_options_config_keys.h
+# documents, but for keys that have a parameter or a field of their own here.
+_ENTRIES = frozenset(
+    "session." + word
+    for word in (
+        "allow_released_opsets_only",
+        "collect_node_memory_stats_to_file",
+        "debug_layout_transformation",
+        "disable_aot_function_inlining",
+        "disable_cpu_ep_fallback",
+        "disable_double_qdq_remover",
+        "disable_model_compile",
+        "disable_prepacking",
+        "disable_qdq_constant_folding",
+        "disable_quant_qdq",
+        "dynamic_block_base",
+        "enable_dq_matmulnbits_fusion",
+        "enable_quant_qdq_cleanup",
+        "force_spinning_stop",
+        "graph_optimizations_loop_level",
+        "inter_op.allow_spinning",
+        "intra_op.allow_spinning",
+        "intra_op_thread_affinities",
+        "load_model_format",
+        "model_external_initializers_file_folder_path",
+        "node_partition_config_file",
+        "optimized_model_external_initializers_file_name",
+        "optimized_model_external_initializers_min_size_in_bytes",
+        "qdq_matmulnbits_accuracy_level",
+        "qdq_matmulnbits_block_size",
+        "qdqisint8allowed",
+        "record_ep_graph_assignment_info",
+        "resource_cuda_partitioning_settings",
+        "save_external_prepacked_constant_initializers",
+        "save_model_format",
+        "set_denormal_as_zero",
+        "strict_shape_type_inference",
+        "use_device_allocator_for_initializers",
+        "use_env_allocators",
+        "use_ort_model_bytes_directly",
+        "use_ort_model_bytes_for_initializers",
+        "x64quantprecision",
+    )
+)
 _TENSORRT_PARAMETERS = {
     "max_workspace_size_bytes": "trt_max_workspace_size",
     "int8_calibration_table_name": "trt_int8_calibration_table_name",
@@ -43,7 +88,11 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
         if key in _CUDA_PARAMETERS:
             if not gpu:
                 raise ConfigError(f"{written.where}: parameters {key!r} is for the GPU, and the model runs on the CPU: remove it")
-        elif key not in _PARAMETERS and not key.startswith("session."):
+        elif key.startswith("session.") and key not in _ENTRIES:
+            near = difflib.get_close_matches(key, _ENTRIES, 1)
+            hint = f"did you mean {near[0]!r}?" if near else "remove it"
+            raise ConfigError(f"{written.where}: parameters {key!r} is no session option that onnxruntime documents: {hint}")
+        elif key not in _PARAMETERS and key not in _ENTRIES:
             known = ", ".join((*_PARAMETERS, *_CUDA_PARAMETERS))
             raise ConfigError(f"{written.where}: parameters {key!r} is not known; known are {known} and onnxruntime's session.*")
     level = config.optimization.graph.level
@@ -61,7 +110,7 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
         execution_mode="parallel" if parallel else "sequential",
         memory_arena=bool(number(written, "enable_mem_arena", 0, 1, 1)),
         memory_pattern=bool(number(written, "enable_mem_pattern", 0, 1, 1)),
-        entries={key: value for key, value in parameters.items() if key.startswith("session.")},
+        entries={key: value for key, value in parameters.items() if key in _ENTRIES},
     )
 
 

@@ -1,17 +1,21 @@
 """What a model's configuration can ask for that inferd does not do, and values that no server could honour.
 
 A configuration is never half obeyed: each of these is a ConfigError that names the field, says what it asks for and how to go on.
+The exceptions are fields that change no answer and stand in many repositories (`ignored`): they are told at load.
 Never in here: the graph (model_config compares with it), files.
 """
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterator
 from typing import Any
 
 from inferd.errors import ConfigError
 
-__all__ = ["refuse_unsupported"]
+__all__ = ["ignored", "refuse_unsupported"]
+
+MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
 # Set in any way, these are refused: field -> what it asks for.
 _FIELDS = {
@@ -63,8 +67,18 @@ def refuse_unsupported(config: Any, where: str) -> None:
         raise ConfigError(f"{where}: {field} {message}")
 
 
+def ignored(config: Any) -> Iterator[str]:
+    """Fields that have no effect here, each with what does. None of them changes an answer, so a model that has them is served."""
+    if config.metric_tags:
+        yield "metric_tags has no effect: add labels where Prometheus scrapes (relabel_configs)"
+    for output in config.output:
+        if output.label_filename:
+            yield f"output {output.name!r}: label_filename has no effect: classification is for the client, from the whole output"
+
+
 def _faults(config: Any) -> Iterator[tuple[str, str]]:
     """(field, what is wrong with it), in the order in which people read a configuration."""
+    yield from _enum_faults(config, "")
     for field, known in _PLATFORMS.items():
         value = getattr(config, field)
         if value not in known:
@@ -93,6 +107,26 @@ def _is_set(message: Any, path: str) -> bool:
     for parent in parents:
         message = getattr(message, parent)
     return any(present.name == field for present, _ in message.ListFields())
+
+
+def _enum_faults(message: Any, prefix: str) -> Iterator[tuple[str, str]]:
+    """Numbers without a name in fields that hold names, at any depth: the parsers let them through."""
+    for field, value in message.ListFields():
+        place = f"{prefix}{field.name}"
+        many = not isinstance(value, int | float | str | bytes) and not hasattr(value, "ListFields")
+        if field.enum_type is not None:
+            known = field.enum_type.values_by_number
+            for number in (number for number in (value if many else [value]) if number not in known):
+                yield place, f"is {number}; it must be one of {', '.join(known[each].name for each in sorted(known))}"
+        elif field.message_type is None or not field.message_type.fields:
+            continue
+        elif field.message_type.GetOptions().map_entry:
+            if field.message_type.fields_by_name["value"].message_type is not None:
+                for key in sorted(value):
+                    yield from _enum_faults(value[key], f"{place}[{key!r}].")
+        else:
+            for index, each in enumerate(value if many else [value]):
+                yield from _enum_faults(each, f"{place}[{index}]." if many else f"{place}.")
 
 
 def _tensor_faults(config: Any) -> Iterator[tuple[str, str]]:
@@ -184,3 +218,8 @@ def _warmup_faults(config: Any) -> Iterator[tuple[str, str]]:
                 yield f"{prefix}inputs {name!r}: input_data_file", "is not read by inferd: use zero_data or random_data"
             if any(size < 1 for size in tensor.dims):
                 yield f"{prefix}inputs {name!r}: dims", f"is {list(tensor.dims)}; a warm-up needs sizes of 1 or more"
+            elif math.prod(tensor.dims) * max(warmup.batch_size, 1) > MAX_WARMUP_ELEMENTS:
+                yield (
+                    f"{prefix}inputs {name!r}: dims",
+                    f"is {list(tensor.dims)}; with the rows of batch_size at most {MAX_WARMUP_ELEMENTS} elements are possible",
+                )

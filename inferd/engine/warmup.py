@@ -35,6 +35,7 @@ Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 MEASURED_RUNS = 5  # of each size, after one that is not counted
 BETWEEN_NS = 50_000_000  # what warm-up runs of the sizes between the least and the largest may take, all together
 LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
+LARGEST_RUN_BYTES = 1 << 30  # so is one whose inputs would be larger
 
 
 class _Unheard(Call):
@@ -64,9 +65,9 @@ def measure(instance: Instance, signature: Signature, hopeless_ns: int) -> int:
     """The median run in ns, of one row or of max_batch_size rows, whichever is longer. Stops at the first run above `hopeless_ns`,
     and returns that. Call after warm_up. Raises RequestError when the model fails."""
     longest_ns = 0
-    for rows in {1, max(signature.max_batch_size, 1)}:
+    for rows in {1, _largest_rows(signature, 0)}:
         inputs = zero_inputs(signature, rows)
-        runs_ns = []
+        runs_ns: list[int] = []
         for _ in range(MEASURED_RUNS + 1):
             runs_ns.append(run_once(instance, signature, inputs))
             if runs_ns[-1] > hopeless_ns:
@@ -118,10 +119,8 @@ def configured_inputs(config: ModelConfig, signature: Signature) -> Iterator[tup
 
 
 def _largest_rows(signature: Signature, one_row_ns: int) -> int:
-    rows = signature.max_batch_size
-    if rows * one_row_ns <= LARGEST_RUN_NS:
-        return rows
-    return max(LARGEST_RUN_NS // one_row_ns, 1)
+    row_bytes = sum(array.nbytes for _, _, array in zero_inputs(signature, 1))
+    return max(min(signature.max_batch_size, LARGEST_RUN_NS // max(one_row_ns, 1), LARGEST_RUN_BYTES // max(row_bytes, 1)), 1)
 
 
 def _fixed(shape: tuple[int, ...]) -> tuple[int, ...]:

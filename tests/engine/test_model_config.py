@@ -408,6 +408,13 @@ UNSUPPORTED = {
     "inferd.intra_op_threads": "inferd { intra_op_threads: 100000 }",
     "inferd.inter_op_threads": "inferd { inter_op_threads: 4000000000 }",
     "inferd.max_queue_requests": "inferd { max_queue_requests: 4000000000 }",
+    "inferd.max_queue_bytes": "inferd { max_queue_bytes: 18446744073709551615 }",
+    "inferd.inline_limit_us": "inferd { inline_limit_us: 4294967295 }",
+    "input[0].data_type": 'input { name: "x" data_type: 999 }',
+    "model_warmup[0].inputs['x'].data_type": 'model_warmup { inputs { key: "x" value { data_type: 999 } } }',
+    "instance_group[0].kind": "instance_group { kind: 77 }",
+    "inferd.inline": "inferd { inline: 9 }",
+    "dynamic_batching.preferred_batch_size  ": "max_batch_size: 0 dynamic_batching { preferred_batch_size: [ 4 ] }",
     "instance_group.count ": "instance_group { count: 100000 }",
     "name": 'name: "other"',
     "dynamic_batching.preferred_batch_size": "max_batch_size: 8 dynamic_batching { preferred_batch_size: [ 16 ] }",
@@ -421,6 +428,7 @@ UNSUPPORTED = {
     "parameters 'gpu_mem_limit'": 'parameters { key: "gpu_mem_limit" value { string_value: "1" } }',
     "parameters 'EXECUTION_ENV_PATH'": 'parameters { key: "EXECUTION_ENV_PATH" value { string_value: "x" } }',
     "parameters 'intra_op_thread_count'": 'parameters { key: "intra_op_thread_count" value { string_value: "many" } }',
+    "parameters 'session.bogus'": 'parameters { key: "session.bogus" value { string_value: "1" } }',
     "parameters 'execution_mode'": 'parameters { key: "execution_mode" value { string_value: "2" } }',
     "optimization.graph.level": "optimization { graph { level: 3 } }",
     "cpu_execution_accelerator 'openvino'": 'optimization { execution_accelerators { cpu_execution_accelerator { name: "openvino" } } }',
@@ -433,6 +441,8 @@ UNSUPPORTED = {
     "inferd.inline_busy_percent": "inferd { inline_busy_percent: 101 }",
     "model_warmup 'w': inputs 'x': input_data_file": 'model_warmup { name: "w" inputs { key: "x" value { input_data_file: "f" } } }',
     "model_warmup 'w': inputs 'x': dims": 'model_warmup { name: "w" inputs { key: "x" value { dims: [-1] } } }',
+    "model_warmup 'w': inputs 'x': dims ": 'model_warmup { name: "w" inputs { key: "x" value { dims: [999999999] } } }',
+    "model_warmup 'w': inputs 'x': dims  ": 'model_warmup { name: "w" batch_size: 64 inputs { key: "x" value { dims: [9999999] } } }',
     "model_warmup 'w': batch_size": 'max_batch_size: 2 model_warmup { name: "w" batch_size: 3 }',
     "model_warmup 'w': count": 'model_warmup { name: "w" batch_size: 1 count: 100000 }',
 }
@@ -442,6 +452,16 @@ UNSUPPORTED = {
 def test_what_is_not_done_is_refused_by_name(tmp_path: Path, field: str) -> None:
     message = refused(tmp_path, UNSUPPORTED[field])
     assert f"config.pbtxt of model 'm': {field.strip()} " in message
+
+
+def test_a_session_option_that_is_misspelled(tmp_path: Path) -> None:
+    text = 'parameters { key: "session.set_denormal_as_zeros" value { string_value: "1" } }'
+    assert "did you mean 'session.set_denormal_as_zero'?" in refused(tmp_path, text)
+
+
+def test_a_datatype_without_a_name_in_toml(tmp_path: Path) -> None:
+    message = refused(tmp_path, '[[input]]\nname = "x"\ndata_type = 999\ndims = [16]\n', file="config.toml")
+    assert "input[0].data_type is 999; it must be one of TYPE_INVALID, TYPE_BOOL" in message
 
 
 @pytest.mark.parametrize(

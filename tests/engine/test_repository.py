@@ -154,6 +154,28 @@ def test_labels_must_be_there(tmp_path: Path, load: Load) -> None:
     load(tmp_path)
 
 
+def test_fields_without_effect_are_told(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    text = 'output { name: "y" label_filename: "labels.txt" } metric_tags { key: "team" value: "search" }'
+    models.repository(tmp_path, {"m": IDENTITY}, {"m": text})
+    (tmp_path / "m" / "labels.txt").write_text("cat\n")
+    load(tmp_path)
+    told = [record.getMessage() for record in caplog.records if record.levelno == logging.WARNING]
+    assert [line.partition(" has no effect")[0] for line in told] == [
+        "config.pbtxt of model 'm': metric_tags",
+        "config.pbtxt of model 'm': output 'y': label_filename",
+    ]
+
+
+def test_rows_that_fit_no_memory(tmp_path: Path, load: Load) -> None:
+    models.repository(
+        tmp_path,
+        {"m": models.identity(dims=("s",))},
+        {"m": f'input {{ name: "x" dims: [{1 << 55}] }} output {{ name: "y" dims: [{1 << 55}] }} max_batch_size: 8'},
+    )
+    with pytest.raises(ConfigError, match=r"model 'm': the arrays of a run of 8 rows do not fit .* set a smaller max_batch_size"):
+        load(tmp_path)
+
+
 # ---- lookup --------------------------------------------------------------------------------------------------------
 
 
@@ -229,6 +251,12 @@ def test_before_loading_and_after_closing(tmp_path: Path, load: Load) -> None:
         (lambda folder: folder, ["nothing to serve", "name/1/model.onnx"]),
         (lambda folder: models.write(folder / "m", "net", IDENTITY).parents[1], ["folder 'm' holds .onnx files", "rename"]),
         (lambda folder: models.repository(folder, {}, {"m": ""}), ["model 'm' has no version folder", "m/1/model.onnx"]),
+        (
+            lambda folder: models.repository(folder, {"m": {10**19 - 1: IDENTITY}}),
+            ["model 'm' has no version", "'9999999999999999999'", "1 to 922"],
+        ),
+        (lambda folder: models.repository(folder, {"m": {10**20: IDENTITY}, "n": IDENTITY}), ["model 'm' has no version", "'1000"]),
+        (lambda folder: models.repository(folder, {"m": {0: IDENTITY}}) / "m", ["model 'm' has no version", "'0'", "m/1/model.onnx"]),
         (lambda folder: models.repository(folder, {}, {"m/1": ""}) / "m", ["version 1", "no file 'model.onnx'"]),
         (lambda folder: models.write(folder / "m" / "1", "net", IDENTITY).parents[2], ["no file 'model.onnx'", "net.onnx"]),
         (
