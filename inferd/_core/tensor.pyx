@@ -27,6 +27,7 @@ cdef enum:
     DATATYPE_COUNT = 15
     SHOWN_NAMES = 16            # names that one error message lists
     SHOWN_CHARACTERS = 100      # of a client's own words that one error message repeats
+    LARGEST_EMPTY = 0x7FFFFFFF  # bytes that the axes of a tensor without elements may stand for beside the one that is 0
 
 cdef struct Word:
     const char *text
@@ -133,6 +134,9 @@ cdef str shown_list(list names):
 
 # ---- one tensor against its spec ---------------------------------------------------------------------------------
 
+cdef enum:
+    LENGTH_NBYTES = 4           # in front of each BYTES element
+
 cdef enum Fault:                # why a view is not what the spec takes
     FITS = 0
     WRONG_DATATYPE
@@ -141,7 +145,7 @@ cdef enum Fault:                # why a view is not what the spec takes
     WRONG_AXIS
     NO_ROWS
     TOO_MANY_ROWS
-    TOO_LARGE                   # the shape's byte size does not fit 63 bits
+    TOO_LARGE                   # the shape's byte size does not fit 63 bits, or that of an empty tensor's other axes a message
     WRONG_NBYTES
     CUT_ELEMENT                 # a BYTES element that ends behind the tensor
     ELEMENT_COUNT               # a BYTES tensor of more or fewer elements than the shape says
@@ -169,19 +173,26 @@ cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t *pla
 
 
 cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int first_axis, int64_t rows, int64_t *place) noexcept nogil:
-    """Axes and byte size where the dims do not fix them; place: axis, element or bytes that say more about the fault."""
-    cdef int64_t elements = rows
-    cdef int64_t expected
+    """Axes and byte size where the dims do not fix them; place: axis, element or bytes that say more about the fault.
+
+    An axis of 0 makes no other axis free to be anything: what the model makes of them has a size, too.
+    """
+    cdef int64_t nbytes = rows * (itemsizes[view.datatype] if view.datatype != BYTES else LENGTH_NBYTES)
+    cdef bint empty = False
     cdef int axis
     for axis in range(first_axis, spec.rank):
-        if __builtin_mul_overflow(elements, view.shape[axis], &elements):
+        if view.shape[axis] == 0:
+            empty = True
+        elif __builtin_mul_overflow(nbytes, view.shape[axis], &nbytes):
             return TOO_LARGE
+    if empty:
+        if nbytes > LARGEST_EMPTY:
+            return TOO_LARGE
+        nbytes = 0
     if view.datatype == BYTES:
-        return check_elements(view, elements, place)
-    if __builtin_mul_overflow(elements, itemsizes[view.datatype], &expected):
-        return TOO_LARGE
-    if expected != view.nbytes:
-        place[0] = expected
+        return check_elements(view, nbytes // LENGTH_NBYTES, place)
+    if nbytes != view.nbytes:
+        place[0] = nbytes
         return WRONG_NBYTES
     return FITS
 

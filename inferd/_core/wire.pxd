@@ -100,7 +100,7 @@ cdef inline int read_bytes(Reader *reader, Bytes *content) noexcept nogil:
     if reader.at < reader.end and reader.at[0] < 0x80:
         nbytes = reader.at[0]
         reader.at += 1
-    elif read_long_varint(reader, &nbytes, 5) < 0:
+    elif read_long_varint(reader, &nbytes, 10) < 0:
         return -1
     if nbytes > <uint64_t>(reader.end - reader.at) or nbytes > 0x7FFFFFFF:
         return fail(reader, "a field is longer than what holds it")

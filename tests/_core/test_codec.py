@@ -256,7 +256,7 @@ class OddWriter:
         return varint(value, self.random.randint(0, longest - len(varint(value))) if self.random.random() < 0.3 else 0)
 
     def delimited(self, number: int, content: bytes) -> bytes:
-        return self.tag(number, 2) + self.number(len(content), 5) + content
+        return self.tag(number, 2) + self.number(len(content)) + content
 
     def unknown(self, depth: int = 0) -> bytes:
         number = self.random.choice([0x1FFFFFFF, 200, 99, 17])
@@ -408,6 +408,14 @@ def test_every_byte_changed(content: bytes) -> None:
     assert accepted > 0
 
 
+@pytest.mark.parametrize(
+    "length", [varint(3, padding) for padding in range(11)] + [b"\x83" + 8 * b"\x80" + bytes([bits]) for bits in (1, 2, 0x7E)]
+)
+def test_lengths_longer_than_needed(length: bytes) -> None:
+    """Up to 10 bytes; what does not fit 64 bits is lost."""
+    assert check_against_protobuf(b"\x0a" + length + b"abc") == (len(length) <= 10 and length[-1] != 1)
+
+
 @given(st.binary(max_size=200))
 @settings(max_examples=500)
 def test_random_bytes(content: bytes) -> None:
@@ -427,7 +435,8 @@ def test_spliced_bytes(content: bytes, splices: list[tuple[int, int, bytes]]) ->
     [
         (b"\x0a", "the message ends inside a number (varint), at byte 1"),
         (b"\x0a\x05abc", "a field is longer than what holds it, at byte 2"),
-        (b"\x0a\xff\xff\xff\xff\xff\x01", "a number (varint) is too long, at byte 1"),
+        (b"\x0a" + 10 * b"\xff" + b"\x01", "a number (varint) is too long, at byte 1"),
+        (b"\xff\xff\xff\xff\xff\x01", "a number (varint) is too long, at byte 0"),
         (b"\x00", "a field has the number 0, at byte 1"),
         (b"\x0f", "a field of no known wire type"),
         (b"\x0c", "the end of a group that was never begun"),

@@ -228,6 +228,34 @@ def test_refusals_say_what_to_send(tensor: Sent, expected: str) -> None:
     assert expected in refused(signature_of(FP32), tensor)
 
 
+@pytest.mark.parametrize("max_batch_size", [0, 8])
+@pytest.mark.parametrize(
+    ("word", "shape", "fits"),
+    [
+        ("FP32", (0, 2**63 - 1), False),
+        ("FP32", (2**62, 0), False),
+        ("BYTES", (0, 2**60), False),
+        ("FP32", (2**32, 2**32), False),
+        ("BYTES", (2**32, 2**32), False),
+        ("FP32", (0, 2**29), False),
+        ("FP32", (0, 2**29 - 1), True),
+        ("FP32", (2**29 - 1, 0), True),
+        ("BYTES", (0, 2**29 - 1), True),
+        ("BOOL", (2**31 - 1, 0), True),
+        ("BOOL", (2**31, 0), False),
+        ("FP32", (0, 0), True),
+    ],
+)
+def test_an_axis_of_0_leaves_the_others_a_size(word: str, shape: tuple[int, ...], fits: bool, max_batch_size: int) -> None:
+    batch = (1,) if max_batch_size else ()
+    signature = signature_of(("x", word, (*(-1 for _ in batch), -1, -1)), max_batch_size=max_batch_size)
+    if fits:
+        request_of(("x", word, (*batch, *shape), b"")).check(signature)
+    else:
+        text = refused(signature, ("x", word, (*batch, *shape), b""))
+        assert "which is more bytes than any message holds" in text
+
+
 def test_unknown_missing_duplicate_and_extra_inputs() -> None:
     signature = signature_of(FP32, IDS)
     x: Sent = ("x", "FP32", (1, 16), bytes(64))
@@ -340,8 +368,8 @@ def test_only_equal_shapes_share_a_batch() -> None:
 
 
 def test_huge_shapes_have_keys_of_their_own() -> None:
-    signature = Signature("m", "1", [("ids", "INT64", (-1, -1, -1))], [OUT], 8)
-    shapes = [(1, 0, 2**61), (1, 2**61, 0), (1, 0, 2**61), (1, 0, 2**60), (1, 0, 0)]
+    signature = Signature("m", "1", [("ids", "INT64", (-1, -1, -1, -1))], [OUT], 8)
+    shapes = [(1, 0, 2**26, 1), (1, 2**26, 0, 1), (1, 0, 2**26, 1), (1, 0, 2**25, 1), (1, 0, 0, 1)]
     assert sorted(batches(signature, [ids_of(*shape) for shape in shapes])) == [[0, 2], [1], [3], [4]]
 
 
