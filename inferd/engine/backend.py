@@ -198,13 +198,22 @@ class OnnxModel:
         return dict(zip(names, self._session.run(names, dict(inputs), options), strict=True))
 
     def backend(self, signature: Signature) -> Backend:
-        """A backend for one instance. Instances share this model's session; each has buffers of its own."""
+        """A backend for one instance. Instances share this model's session; each has buffers of its own.
+
+        Raises ConfigError where the buffers cannot be had.
+        """
         words = {word for _, word, _ in (*signature.input_specs, *signature.output_specs)}
         if "BYTES" in words and "BF16" in words:
             raise ConfigError(
                 f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
             )
-        return _BoundBackend(self._session, signature) if signature.fixed else _VaryingBackend(self._session, signature)
+        try:
+            return _BoundBackend(self._session, signature) if signature.fixed else _VaryingBackend(self._session, signature)
+        except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
+            raise ConfigError(
+                f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
+                "set a smaller max_batch_size, or smaller dims"
+            ) from None
 
 
 def _wanted_providers(name: str, options: SessionOptions, available: Sequence[str]) -> list[tuple[str, dict[str, str]]]:
