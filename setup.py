@@ -26,7 +26,7 @@ from setuptools.command.build_ext import build_ext
 
 CORE = Path("inferd", "_core")
 SHARED = "inferd._core._cython"
-NGHTTP2_MINIMUM = "1.61.0"          # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
+NGHTTP2_MINIMUM = "1.61.0"  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
 
 

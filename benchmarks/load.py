@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
-WARM_UP = 0.2       # of the requests that are measured
+WARM_UP = 0.2  # of the requests that are measured
 
 
 @dataclass(frozen=True)
@@ -48,11 +48,11 @@ class Run:
     """What one h2load run showed."""
 
     requests: int
-    cpu_us: float               # of the server process, user + system, a request
+    cpu_us: float  # of the server process, user + system, a request
     requests_s: float
     mean_us: float
-    minor_faults: float         # of the server process, a request
-    latencies_us: tuple[int, ...] = ()      # each request, sorted, where asked for
+    minor_faults: float  # of the server process, a request
+    latencies_us: tuple[int, ...] = ()  # each request, sorted, where asked for
 
     def quantile_us(self, q: float) -> int:
         return self.latencies_us[min(len(self.latencies_us) - 1, int(q * len(self.latencies_us)))]
@@ -60,7 +60,7 @@ class Run:
 
 def cpu_ns(pid: int) -> int:
     """User and system time of a process, its finished threads included, from the kernel's own clock for it."""
-    return time.clock_gettime_ns((~pid << 3) | 2)      # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+    return time.clock_gettime_ns((~pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
 
 
 def minor_faults(pid: int) -> int:
@@ -119,7 +119,7 @@ def drive(pid: int, target: Target, load: Load, requests: int, log: Path | None 
         cpu, faults = cpu_ns(pid) - cpu, minor_faults(pid) - faults
     done, rate, mean_us = parse(output)
     latencies: tuple[int, ...] = ()
-    if log is not None:     # one line a request: start in us since the epoch, HTTP status, duration in us
+    if log is not None:  # one line a request: start in us since the epoch, HTTP status, duration in us
         latencies = tuple(sorted(int(line.split()[2]) for line in log.read_text().splitlines()))
         log.unlink()
     return Run(done, cpu / done / 1e3, rate, mean_us, faults / done, latencies)

@@ -109,7 +109,7 @@ def checked(checker: Checker, measure: Callable[[], Run]) -> Run:
 def in_process(repository: Path, workload: Workload, threads: int = 0) -> onnxruntime.InferenceSession:
     options = onnxruntime.SessionOptions()
     options.intra_op_num_threads = threads
-    options.log_severity_level = 3      # errors
+    options.log_severity_level = 3  # errors
     options.add_session_config_entry("session.intra_op.allow_spinning", "0")
     return onnxruntime.InferenceSession(repository / workload.model / "1" / "model.onnx", options, providers=["CPUExecutionProvider"])
 
@@ -159,7 +159,9 @@ def tiny(report: Report, folder: Path) -> None:
 def tiny_runs(report: Report, load: Load, running: list[Running], checkers: dict[str, Checker], body: Path) -> dict[str, list[Run]]:
     """Rounds of one load; in each round every server has its turn."""
     targets = {
-        server.name: Target(f"http://{server.address}{INFER_PATH}", body) if server.name in FLAGS else Target(f"http://{server.address}/file")
+        server.name: Target(f"http://{server.address}{INFER_PATH}", body)
+        if server.name in FLAGS
+        else Target(f"http://{server.address}/file")
         for server in running
     }
     counts = {server.name: requests_for(server.pid, targets[server.name], load, report.seconds) for server in running}
@@ -302,7 +304,7 @@ def mixed(report: Report, folder: Path) -> None:
             background = threading.Thread(target=drive, args=(server.pid, Target(url, bodies[large.model]), large_load, large_count))
             before = execution(checkers[1])
             background.start()
-            time.sleep(0.3)     # the large model is running when the tiny one's load begins
+            time.sleep(0.3)  # the large model is running when the tiny one's load begins
             beside.append(drive(server.pid, Target(url, bodies[small.model]), tiny_load, count // 2, log))
             if not background.is_alive():
                 raise RuntimeError("resnet50's load ended before the tiny model's: raise --seconds")

@@ -17,7 +17,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 
-STATIC_NBYTES = 120     # of nghttpd's file and nginx's answer: about the size of a small inference's answer
+STATIC_NBYTES = 120  # of nghttpd's file and nginx's answer: about the size of a small inference's answer
 START_TIMEOUT_S = 60.0
 NGINX_CONFIG = """\
 daemon off; master_process off; worker_processes 1; pid {folder}/nginx.pid; error_log {folder}/error.log;
@@ -36,8 +36,8 @@ class Running:
 
     name: str
     pid: int
-    address: str        # host:port
-    start_s: float      # from exec until it answered
+    address: str  # host:port
+    start_s: float  # from exec until it answered
 
 
 def free_port() -> int:

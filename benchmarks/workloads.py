@@ -25,7 +25,7 @@ class Workload:
     model: str
     input: str
     output: str
-    value: NDArray[np.float32]      # one row, batch axis first
+    value: NDArray[np.float32]  # one row, batch axis first
 
     def message(self) -> bytes:
         """The ModelInferRequest with the tensor as raw bytes."""

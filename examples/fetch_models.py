@@ -23,9 +23,9 @@ import onnxruntime
 class Source:
     """Where one model comes from."""
 
-    name: str           # in the repository
-    package: str        # on PyPI, with its version
-    member: str         # the end of the file's path inside the wheel
+    name: str  # in the repository
+    package: str  # on PyPI, with its version
+    member: str  # the end of the file's path inside the wheel
     licence: str
     task: str
 

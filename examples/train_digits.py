@@ -25,7 +25,7 @@ from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
 
 EXAMPLES = Path(__file__).resolve().parent
-PIXEL_MAX = 16.0        # the set counts inked dots in 4 x 4 squares
+PIXEL_MAX = 16.0  # the set counts inked dots in 4 x 4 squares
 HIDDEN = 64
 
 

@@ -46,7 +46,7 @@ class Target:
     descriptors: str
     roots: tuple[str, ...]
     stubs: tuple[Stub, ...]
-    module: str                             # dotted prefix under which the stubs import each other
+    module: str  # dotted prefix under which the stubs import each other
 
 
 SERVER = Target(
@@ -111,11 +111,7 @@ def outputs(target: Target) -> dict[str, bytes]:
     """Path from the project's root -> the bytes that belong there."""
     made = {target.descriptors: compile_protos(target.roots, comments=False).SerializeToString(deterministic=True)}
     commented = compile_protos(target.roots, comments=True)
-    modules = {
-        package: (f"{target.module}.{Path(stub.path).stem}", stub.path)
-        for stub in target.stubs
-        for package in stub.packages
-    }
+    modules = {package: (f"{target.module}.{Path(stub.path).stem}", stub.path) for stub in target.stubs for package in stub.packages}
     for stub in target.stubs:
         files: list[FileDescriptorProto] = [file for file in commented.file if file.package in stub.packages]
         here = f"{target.module}.{Path(stub.path).stem}"

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 __all__ = ["module"]
 
 Comments = dict[tuple[int, ...], str]
-Path = tuple[int, ...]                      # a place in a FileDescriptorProto, as SourceCodeInfo counts it
+Path = tuple[int, ...]  # a place in a FileDescriptorProto, as SourceCodeInfo counts it
 
 Field = FieldDescriptorProto
 
@@ -46,7 +46,7 @@ class _Names:
         self.imports: set[str] = set()
 
     def python(self, full_name: str) -> str:
-        """".inference.ModelInput.Format" -> "ModelInput.Format", with its module in front when that is another one."""
+        """ ".inference.ModelInput.Format" -> "ModelInput.Format", with its module in front when that is another one."""
         name = full_name.removeprefix(".")
         for package in self.packages:
             if name.startswith(package + "."):
@@ -106,7 +106,7 @@ def _head(purpose: str, body: Sequence[str], names: _Names) -> list[str]:
         if not wanted:
             continue
         if source.startswith("google.") and not any(" google." in line for line in lines):
-            lines.append("")                # third-party imports begin
+            lines.append("")  # third-party imports begin
         lines.append(f"from {source} import {', '.join(wanted)}")
     if names.imports:
         lines += ["", *sorted(names.imports)]
@@ -114,7 +114,7 @@ def _head(purpose: str, body: Sequence[str], names: _Names) -> list[str]:
 
 
 def _comments(file: FileDescriptorProto) -> Comments:
-    if file.package == "google.protobuf":   # well known, and written for readers of C++ and Java
+    if file.package == "google.protobuf":  # well known, and written for readers of C++ and Java
         return {}
     return {tuple(location.path): location.leading_comments for location in file.source_code_info.location}
 

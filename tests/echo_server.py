@@ -45,13 +45,13 @@ class EchoServer:
     """Listens on a free loopback port and on a Unix socket; remembers what came."""
 
     def __init__(self, folder: Path) -> None:
-        self.metadata: dict[str, str | bytes] = {}      # of the last inference
-        self.request: Any = None                        # the last inference
+        self.metadata: dict[str, str | bytes] = {}  # of the last inference
+        self.request: Any = None  # the last inference
         self.metadata_calls = 0
-        self.datatype = "FP32"                          # of the only input in the metadata, "x"
-        self.arrived = threading.Event()                # a caller of `slow` has come
-        self.cancelled = threading.Event()              # a caller of `slow` has gone
-        self.typed: list[Any] = []                      # what `typed` answers in the only output's contents
+        self.datatype = "FP32"  # of the only input in the metadata, "x"
+        self.arrived = threading.Event()  # a caller of `slow` has come
+        self.cancelled = threading.Event()  # a caller of `slow` has gone
+        self.typed: list[Any] = []  # what `typed` answers in the only output's contents
         self.server = grpc.server(ThreadPoolExecutor(4))
         self.server.add_generic_rpc_handlers((_Router(self),))
         self.unix_target = f"unix:{folder / 'echo.sock'}"

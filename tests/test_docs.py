@@ -69,9 +69,7 @@ def test_python_runs(code, address):
 @pytest.mark.parametrize(("page", "line"), example_requests())
 def test_example_requests_run(page, line, address):
     arguments = shlex.split(line.replace(EXAMPLE_ADDRESS, address))[1:]
-    done = subprocess.run(
-        command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False
-    )
+    done = subprocess.run(command(*arguments), cwd=ROOT, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert done.returncode == 0, done.stderr
     assert "[7]" in done.stdout
 

@@ -33,7 +33,7 @@ ALLOWED: dict[str, set[str]] = {
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest"},
     "cli": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest", "serving", ""},
     "__main__": {"cli"},
-    "": {"errors", "config", "engine", "serving"},      # inferd/__init__.py: the public names
+    "": {"errors", "config", "engine", "serving"},  # inferd/__init__.py: the public names
 }
 
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
@@ -76,7 +76,7 @@ def python_imports(path: Path) -> Iterator[str]:
             base = node.module or ""
             if node.level:
                 base = ".".join([*package[: len(package) - node.level + 1], *filter(None, [node.module])])
-            if base == "inferd":        # `from inferd import config` names a module
+            if base == "inferd":  # `from inferd import config` names a module
                 names = {alias.name for alias in node.names} - {"__version__"}
                 yield from (f"inferd.{name}" if is_module(name) else base for name in names)
             else:

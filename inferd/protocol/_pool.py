@@ -28,7 +28,7 @@ def _load(pool: DescriptorPool) -> dict[str, FileDescriptor]:
     """Fills the pool from descriptors.binpb, which lists every file after the files that it imports."""
     # pkgutil rather than importlib.resources, which costs a third of this module's import time.
     content = pkgutil.get_data(__package__, "descriptors.binpb")
-    assert content is not None              # only a loader without get_data answers None
+    assert content is not None  # only a loader without get_data answers None
     descriptors = FileDescriptorSet.FromString(content)
     for proto in descriptors.file:
         pool.AddSerializedFile(proto.SerializeToString())

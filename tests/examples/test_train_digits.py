@@ -11,7 +11,7 @@ import pytest
 from sklearn.datasets import load_digits
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-ACCURACY = 0.969        # of the unseen images; stated in examples/README.md
+ACCURACY = 0.969  # of the unseen images; stated in examples/README.md
 
 
 @pytest.fixture(scope="module")

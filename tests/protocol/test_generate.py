@@ -26,7 +26,7 @@ def generate() -> ModuleType:
     assert specification is not None
     assert specification.loader is not None
     module = importlib.util.module_from_spec(specification)
-    sys.modules["generate"] = module        # dataclasses look their module up there
+    sys.modules["generate"] = module  # dataclasses look their module up there
     try:
         specification.loader.exec_module(module)
     finally:
@@ -43,7 +43,7 @@ def test_committed_files_are_up_to_date(generate: ModuleType, capfd: pytest.Capt
 def test_a_stale_file_is_seen_and_mended(generate: ModuleType, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(generate, "ROOT", tmp_path)
     assert generate.main(["--check"]) == 1
-    assert not list(tmp_path.iterdir())     # --check writes nothing
+    assert not list(tmp_path.iterdir())  # --check writes nothing
     assert generate.main([]) == 0
     assert generate.main(["--check"]) == 0
     (tmp_path / "inferd/protocol/health.pyi").write_text("")

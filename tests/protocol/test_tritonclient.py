@@ -61,21 +61,24 @@ def enums(prefix: str, declared: EnumDescriptorProto) -> dict[str, Any]:
 def messages(prefix: str, message: DescriptorProto) -> Iterator[tuple[str, Any]]:
     """Full name -> all that the wire and generated code know of it, for a message and what is nested in it."""
     name = f"{prefix}.{message.name}"
-    yield name, {
-        "map entry": message.options.map_entry,
-        "oneofs": [oneof.name for oneof in message.oneof_decl],
-        "fields": {
-            field.number: (
-                field.name,
-                field.type,
-                field.type_name,
-                field.label,
-                message.oneof_decl[field.oneof_index].name if field.HasField("oneof_index") else None,
-                field.proto3_optional,
-            )
-            for field in message.field
+    yield (
+        name,
+        {
+            "map entry": message.options.map_entry,
+            "oneofs": [oneof.name for oneof in message.oneof_decl],
+            "fields": {
+                field.number: (
+                    field.name,
+                    field.type,
+                    field.type_name,
+                    field.label,
+                    message.oneof_decl[field.oneof_index].name if field.HasField("oneof_index") else None,
+                    field.proto3_optional,
+                )
+                for field in message.field
+            },
         },
-    }
+    )
     for nested in message.nested_type:
         yield from messages(name, nested)
     for declared in message.enum_type:
@@ -116,7 +119,7 @@ def ours() -> dict[str, Any]:
 
 
 def test_every_message_enum_and_method_is_tritons_but_field_1000(triton: dict[str, Any], ours: dict[str, Any]) -> None:
-    assert len(triton) > 120                # the comparison compares something
+    assert len(triton) > 120  # the comparison compares something
     assert set(ours) == set(triton)
     added = ours["inference.ModelConfig"]["fields"].pop(1000)
     assert added[0] == "inferd"

@@ -112,16 +112,12 @@ class AsyncClient:
         """Whether the server and its models are ready for requests."""
         return (await self._call(calls.SERVER_READY, messages.ServerReadyRequest(), timeout, metadata)).ready
 
-    async def model_ready(
-        self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
-    ) -> bool:
+    async def model_ready(self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether a model (any version, or this one) is ready; False for unknown ones, too."""
         request = messages.ModelReadyRequest(name=model, version=version)
         return (await self._call(calls.MODEL_READY, request, timeout, metadata)).ready
 
-    async def server_metadata(
-        self, *, timeout: float | None = None, metadata: Metadata | None = None
-    ) -> messages.ServerMetadataResponse:
+    async def server_metadata(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> messages.ServerMetadataResponse:
         """The server's name, version and extensions."""
         return await self._call(calls.SERVER_METADATA, messages.ServerMetadataRequest(), timeout, metadata)
 

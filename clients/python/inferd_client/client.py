@@ -117,16 +117,12 @@ class Client:
         """Whether the server and its models are ready for requests."""
         return self._call(calls.SERVER_READY, messages.ServerReadyRequest(), timeout, metadata).ready
 
-    def model_ready(
-        self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None
-    ) -> bool:
+    def model_ready(self, model: str, version: str = "", *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
         """Whether a model (any version, or this one) is ready; False for unknown ones, too."""
         request = messages.ModelReadyRequest(name=model, version=version)
         return self._call(calls.MODEL_READY, request, timeout, metadata).ready
 
-    def server_metadata(
-        self, *, timeout: float | None = None, metadata: Metadata | None = None
-    ) -> messages.ServerMetadataResponse:
+    def server_metadata(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> messages.ServerMetadataResponse:
         """The server's name, version and extensions."""
         return self._call(calls.SERVER_METADATA, messages.ServerMetadataRequest(), timeout, metadata)
 

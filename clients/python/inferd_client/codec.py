@@ -22,8 +22,8 @@ __all__ = ["InferResult", "Parameter", "decode_infer_response", "encode_infer_re
 
 Parameter: TypeAlias = bool | int | float | str
 
-_RAW_INPUT_CONTENTS = bytes([7 << 3 | 2])   # the tag of ModelInferRequest.raw_input_contents: field 7, length-delimited
-_RAW_OUTPUT_CONTENTS = 6                    # the field number in ModelInferResponse
+_RAW_INPUT_CONTENTS = bytes([7 << 3 | 2])  # the tag of ModelInferRequest.raw_input_contents: field 7, length-delimited
+_RAW_OUTPUT_CONTENTS = 6  # the field number in ModelInferResponse
 _INT64_MAX = 2**63 - 1
 
 # Values that say nothing of their datatype: [1, 2] may be meant as INT64 or as FP32.
@@ -99,7 +99,7 @@ def encode_infer_request(
 def _array(value: Any, datatype: str | None, model_datatype: str | None) -> tuple[Array, str]:
     """The array to send, and as which datatype."""
     if not isinstance(value, _PLAIN):
-        array = np.asarray(value)           # anything with __array__, such as a torch tensor on the CPU
+        array = np.asarray(value)  # anything with __array__, such as a torch tensor on the CPU
         return array, datatype or tensors.datatype_of(array)
     wanted = datatype or model_datatype
     if wanted is None:

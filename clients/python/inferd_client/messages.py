@@ -17,7 +17,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 def _load() -> tuple[dict[str, Any], dict[str, Any]]:
     """Name -> descriptor of every message and of every enum in descriptors.binpb (made by proto/generate.py)."""
     content = pkgutil.get_data(__package__, "descriptors.binpb")
-    assert content is not None              # only a loader without get_data answers None
+    assert content is not None  # only a loader without get_data answers None
     pool = DescriptorPool()
     messages: dict[str, Any] = {}
     enums: dict[str, Any] = {}

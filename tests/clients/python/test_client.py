@@ -94,7 +94,7 @@ async def test_client_wide_metadata_goes_with_every_call(server: EchoServer, con
     await client.infer("echo", {"x": np.ones(1)}, metadata=[("extra", "1")])
     assert server.metadata["authorization"] == "Bearer t"
     assert server.metadata["extra"] == "1"
-    await client.close()                    # and once more when the test is over
+    await client.close()  # and once more when the test is over
 
 
 async def test_lists_take_the_models_datatype_which_is_asked_for_once(client: Awaited, server: EchoServer) -> None:
@@ -105,7 +105,7 @@ async def test_lists_take_the_models_datatype_which_is_asked_for_once(client: Aw
     assert server.metadata_calls == 1
     await client.infer("echo", {"x": np.ones(2)})
     await client.infer("echo", {"x": 5}, datatypes={"x": "INT8"})
-    assert server.metadata_calls == 1       # neither needs it
+    assert server.metadata_calls == 1  # neither needs it
 
 
 async def test_a_refusal_makes_the_client_ask_again(client: Awaited, server: EchoServer) -> None:

@@ -102,7 +102,7 @@ def test_an_answer_whatever_the_order_of_its_fields() -> None:
 
 
 def test_fields_that_are_not_known_yet_are_passed_over() -> None:
-    for extra in (b"\xc0\x3e\x07", b"\xc2\x3e\x02ab", b"\xc5\x3e\x00\x00\x00\x00"):     # field 1000: varint, bytes, fixed32
+    for extra in (b"\xc0\x3e\x07", b"\xc2\x3e\x02ab", b"\xc5\x3e\x00\x00\x00\x00"):  # field 1000: varint, bytes, fixed32
         assert decode_infer_response(response().SerializeToString() + extra)["b"].tolist() == [b"x"]
         assert decode_infer_response(extra + response().SerializeToString())["b"].tolist() == [b"x"]
 
@@ -130,11 +130,11 @@ def test_shapes_that_no_array_has(shape: list[int]) -> None:
 
 
 def test_large_tensors_are_copied_once_each_way() -> None:
-    array = np.ones(1 << 21, np.float32)    # 8 MiB
+    array = np.ones(1 << 21, np.float32)  # 8 MiB
     answer = messages.ModelInferResponse(raw_output_contents=[array.tobytes()])
     answer.outputs.add(name="a", datatype="FP32", shape=array.shape)
     serialized = answer.SerializeToString()
-    encode_infer_request("m", {"a": array[:1]})     # whatever is made once
+    encode_infer_request("m", {"a": array[:1]})  # whatever is made once
     decode_infer_response(serialized[:0])
 
     tracemalloc.start()

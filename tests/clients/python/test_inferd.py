@@ -91,7 +91,7 @@ async def test_what_it_tells(inferd: Awaited) -> None:
         ("nothing", {"x": np.ones((1, 16), np.float32)}, grpc.StatusCode.NOT_FOUND),
         ("identity", {"x": np.ones((1, 16), np.float64)}, grpc.StatusCode.INVALID_ARGUMENT),
         ("identity", {"x": np.ones((1, 15), np.float32)}, grpc.StatusCode.INVALID_ARGUMENT),
-        ("text", {"x": np.array([[b"\xff", b""]], object)}, grpc.StatusCode.INVALID_ARGUMENT),     # ONNX strings are UTF-8
+        ("text", {"x": np.array([[b"\xff", b""]], object)}, grpc.StatusCode.INVALID_ARGUMENT),  # ONNX strings are UTF-8
         ("identity", {"z": np.ones((1, 16), np.float32)}, grpc.StatusCode.INVALID_ARGUMENT),
     ],
 )
