@@ -7,15 +7,16 @@
         DeadlineExceeded    4   its deadline passed before an answer was ready
         NotFound            5   no such model, version or service
         ResourceExhausted   8   a stated limit is reached; `retry_after_ns` says when to come back
-        FailedPrecondition  9   right in itself, not possible in the present state
+        FailedPrecondition  9   right in itself, not possible in the present state: an Engine that is closed
         Unimplemented      12   no such method, or a feature that is not built
         Internal           13   a fault of ours; the details are in the log, never in the message
         Unavailable        14   another replica may answer
       ConfigError               exit code 2: a setting or a model's configuration is wrong
       StartError                exit code 3: the settings are right, the machine says no (port in use, unreadable file)
 
-A message names the field, says what was expected, what came, and how to mend it. It never holds a path of
-the server, a traceback or the text of a foreign exception.
+A message names the field, says what was expected, what came, and how to mend it. A RequestError, which goes to a client, never
+holds a path of the server, a traceback or the text of a foreign exception. ConfigError and StartError go to the operator, and may
+quote paths and causes: what ONNX Runtime says of a broken file, what the system says of a port.
 """
 
 from __future__ import annotations

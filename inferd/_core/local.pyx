@@ -40,7 +40,7 @@ cdef class LocalRequest(Request):
         for name, word, array in tensors:
             if array.ndim > MAX_RANK:
                 raise InvalidArgument(f"input {name!r} has {array.ndim} dimensions; {MAX_RANK} is the most: reshape it")
-            key = name.encode()
+            key = _encoded(name, name)
             contents = _serialized(name, array) if word == "BYTES" else np.ascontiguousarray(array)
             self.kept.append(key)
             self.kept.append(contents)
@@ -82,12 +82,20 @@ cdef class LocalRequest(Request):
         self.answer = answer
 
 
+cdef bytes _encoded(str name, str text):
+    """A text of the input `name`, or the name itself."""
+    try:
+        return text.encode()
+    except UnicodeEncodeError:
+        raise InvalidArgument(f"input {name!r:.100}: {text!r:.100} holds half a surrogate pair, which is no text: send bytes of UTF-8") from None
+
+
 cdef bytes _serialized(str name, object array):
     """BYTES on the wire: every element behind its 4-byte little-endian length."""
     parts = []
     for element in array.reshape(-1).tolist():
         if isinstance(element, str):
-            element = element.encode()
+            element = _encoded(name, element)
         elif not isinstance(element, (bytes, bytearray, memoryview)):
             raise InvalidArgument(f"input {name!r} takes text: elements must be str or bytes, not {type(element).__name__}")
         parts.append(len(element).to_bytes(4, "little"))

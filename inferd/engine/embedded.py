@@ -4,7 +4,8 @@
         answer = engine.infer("digits", {"image": array})          # a dict of arrays, by output name
         answer = await engine.infer_async("digits", {"image": array})
 
-Requests from any number of threads and tasks share batches, as those of gRPC clients do. Never in here: transports, event loops
+Requests from any number of threads and tasks share batches, as those of gRPC clients do. An engine belongs to the process that
+made it: its threads do not exist in a forked child, which makes an Engine of its own. Never in here: transports, event loops
 of our own. numpy arrays go in and out; nothing that was passed in is kept or written to after the call.
 """
 
@@ -13,9 +14,11 @@ from __future__ import annotations
 import asyncio
 import copy
 import math
+import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import Future
+from numbers import Real
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -24,9 +27,10 @@ import numpy as np
 from inferd._core.grpc import NO_DEADLINE, Call
 from inferd._core.local import LocalRequest
 from inferd._core.tensor import DATATYPES
+from inferd.config import Settings
 from inferd.engine.model_config import Defaults
 from inferd.engine.repository import Repository
-from inferd.errors import ConfigError, DeadlineExceeded, InvalidArgument, RequestError
+from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument, RequestError
 
 if TYPE_CHECKING:
     from types import TracebackType
@@ -82,6 +86,8 @@ class Engine:
 
     Options are the server settings of the same names: max_batch_size, max_queue_requests, providers, instances,
     intra_op_threads, spinning. Raises ConfigError and StartError. Close it, or use it in a `with` statement.
+
+    Once it is closed, and in a child that was forked off, every call raises FailedPrecondition.
     """
 
     def __init__(self, paths: str | Path | Sequence[str | Path], **options: Any) -> None:
@@ -89,8 +95,12 @@ class Engine:
         for option in options:
             if option not in known:
                 raise ConfigError(f"Engine: unknown option {option!r}; options are {', '.join(known)}")
-        self._repository = Repository(Defaults(**options), deliver=_deliver)
-        self._repository.load(paths)
+        if isinstance(options.get("providers"), list):
+            options["providers"] = tuple(options["providers"])
+        self._closed = False
+        self._process = os.getpid()
+        self._repository = Repository(Settings(**options), deliver=_deliver)  # Settings checks every value
+        self._repository.load(_paths(paths))
 
     def infer(
         self,
@@ -105,7 +115,8 @@ class Engine:
 
         model: its name; None where there is only one. inputs: what numpy makes arrays of, with the batch axis; numbers are converted to
         the model's datatype where no value changes its kind or is cut off, text may be str or bytes. outputs: those that are wanted,
-        by default all. timeout: seconds. Raises InvalidArgument, NotFound, ResourceExhausted, DeadlineExceeded, Internal.
+        by default all. timeout: seconds. Raises InvalidArgument, NotFound, ResourceExhausted, DeadlineExceeded, Internal, and
+        FailedPrecondition where the engine is closed or belongs to another process.
         """
         timeout = _limited(timeout)
         call = self._submit(model, inputs, outputs, version, timeout)
@@ -146,7 +157,6 @@ class Engine:
     def metadata(self, model: str | None = None, version: str | int = "") -> Metadata:
         """What a model takes and gives. Raises NotFound, InvalidArgument."""
         found = self._lookup(model, version)
-        assert found.signature is not None
         versions = sorted(each.version for each in self._repository.models() if each.name == found.name and each.state == "READY")
         return Metadata(
             found.name,
@@ -157,8 +167,10 @@ class Engine:
         )
 
     def close(self) -> None:
-        """Ends all models; requests that wait are refused with Unavailable. Idempotent."""
-        self._repository.close()
+        """Ends all models; requests that wait are refused with Unavailable. Idempotent. Nothing to do in a forked child."""
+        self._closed = True
+        if self._process == os.getpid():
+            self._repository.close()
 
     def __enter__(self) -> Self:
         return self
@@ -167,6 +179,12 @@ class Engine:
         self.close()
 
     def _lookup(self, name: str | None, version: str | int) -> Model:
+        if self._process != os.getpid():
+            raise FailedPrecondition("this Engine belongs to the process that this one was forked from: make an Engine after the fork")
+        if self._closed:
+            raise FailedPrecondition("this Engine is closed: make a new one")
+        if name is not None and not isinstance(name, str):
+            raise InvalidArgument(f"model: expected its name as a str, or None where there is only one, got {_kind(name)}")
         if name is None:
             names = self.models
             if len(names) != 1:
@@ -183,8 +201,10 @@ class Engine:
         timeout: float | None,
     ) -> LocalCall:
         model = self._lookup(name, version)
-        specs = {} if model.signature is None else {name: word for name, word, _ in model.signature.input_specs}
-        request = LocalRequest([_tensor(name, specs, value) for name, value in inputs.items()], outputs or ())
+        if not isinstance(inputs, Mapping):
+            raise InvalidArgument(f"inputs: expected a dict of arrays by input name, got {_kind(inputs)}")
+        specs = {name: word for name, word, _ in model.signature.input_specs}
+        request = LocalRequest([_tensor(name, specs, value) for name, value in inputs.items()], _names(outputs))
         call = LocalCall(_deadline_ns(timeout))
         call.request = request
         model.check(request)
@@ -196,11 +216,33 @@ def _deliver(batch: Batch) -> None:
     batch.deliver()
 
 
-def _limited(timeout_s: float | None) -> float | None:
+def _kind(value: object) -> str:
+    return f"{type(value).__name__} {value!r:.60}"
+
+
+def _paths(paths: object) -> list[str | Path]:
+    given = [paths] if isinstance(paths, str | os.PathLike) else paths
+    if not isinstance(given, Sequence) or not all(isinstance(path, str | os.PathLike) for path in given):
+        raise ConfigError(f"Engine: paths: expected a path, or a list of paths, of .onnx files and folders, got {_kind(paths)}")
+    return [Path(path) for path in given]
+
+
+def _names(outputs: object) -> Sequence[str]:
+    if outputs is None:
+        return ()
+    if isinstance(outputs, str) or not isinstance(outputs, Collection) or not all(isinstance(name, str) for name in outputs):
+        raise InvalidArgument(f"outputs: expected a list of output names, or None for all, got {_kind(outputs)}")
+    return tuple(outputs)
+
+
+def _limited(timeout_s: Any) -> float | None:
     """Seconds that a thread can wait; None for more than that."""
-    if timeout_s is not None and math.isnan(timeout_s):
-        raise InvalidArgument("timeout: expected seconds, or None to wait as long as it takes, got nan")
-    return None if timeout_s is None or timeout_s > MAX_TIMEOUT_S else timeout_s
+    if timeout_s is None:
+        return None
+    if not isinstance(timeout_s, Real) or math.isnan(timeout_s):
+        raise InvalidArgument(f"timeout: expected seconds, or None to wait as long as it takes, got {_kind(timeout_s)}")
+    seconds = float(timeout_s)
+    return None if seconds > MAX_TIMEOUT_S else seconds
 
 
 def _deadline_ns(timeout_s: float | None) -> int:
@@ -213,6 +255,8 @@ def _too_late(timeout_s: float | None) -> DeadlineExceeded:
 
 def _tensor(name: str, specs: Mapping[str, str], value: ArrayLike) -> tuple[str, str, Array]:
     """(name, datatype word, array of its numpy type). Unknown names pass with a word of their own: check refuses them better."""
+    if not isinstance(name, str):
+        raise InvalidArgument(f"inputs: expected input names as str, got {_kind(name)}")
     try:
         array = np.asarray(value)
     except ValueError:
@@ -236,7 +280,7 @@ def _as_text(name: str, array: Array) -> Array:
 
 
 def _as_number(name: str, word: str, array: Array) -> Array:
-    """Converts only where every value stays what it is: 64-bit floats may become 32-bit ones, whole numbers that fit any integer."""
+    """Converts whole numbers to any integer that they fit, and numbers to floats, which may round them but not make them infinite."""
     dtype: np.dtype[Any] = DATATYPES[word][2]
     if array.dtype == dtype:
         return array
@@ -247,4 +291,9 @@ def _as_number(name: str, word: str, array: Array) -> Array:
             raise InvalidArgument(f"input {name!r}: a value from {array.min()} to {array.max()} does not fit {word}")
     if not integers and (array.dtype.hasobject or not np.can_cast(array.dtype, dtype, "same_kind")):
         raise InvalidArgument(f"input {name!r}: expected {word} ({dtype}), got {array.dtype}; convert it with astype({str(dtype)!r})")
-    return array.astype(dtype)
+    with np.errstate(over="ignore"):  # told below, by name
+        converted = array.astype(dtype)
+    if dtype.kind == "f" and not np.array_equal(np.isinf(converted), np.isinf(array)):
+        value = array[np.isinf(converted) & ~np.isinf(array)][0]
+        raise InvalidArgument(f"input {name!r}: {value} does not fit {word}, whose largest number is {np.finfo(dtype).max}")
+    return converted

@@ -90,7 +90,7 @@ class Model:
         name: str,
         version: int,
         config: ModelConfig,
-        signature: Signature | None,
+        signature: Signature,
         backends: Sequence[Backend],
         *,
         schedule: Callable[[Callable[[], None]], object] | None = None,
@@ -126,20 +126,10 @@ class Model:
         self._returning = False  # the executor thread has been told to go
         self._loop_thread = 0
 
-    @classmethod
-    def unavailable(cls, name: str, version: int, config: ModelConfig, reason: str) -> Model:
-        """A version that could not be loaded: takes no request, says why."""
-        model = cls(name, version, config, None, (), deliver=lambda batch: batch.deliver())
-        model.state, model.reason = "UNAVAILABLE", reason
-        model._batcher.close()
-        return model
-
     # ---- the path of a request ----
 
     def check(self, request: Request) -> None:
-        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument, or Unavailable."""
-        if self.signature is None:
-            raise self._refusal(Unavailable(f"{self._title} is not loaded; ask for another version, or retry later"))
+        """Datatypes, shapes, sizes and rows against the signature. Raises InvalidArgument."""
         try:
             request.check(self.signature)
         except RequestError as error:
@@ -166,10 +156,6 @@ class Model:
             self._refused["BACKEND"] += 1
         else:
             self._refused["OTHER"] += 1
-
-    def _refusal(self, error: RequestError) -> RequestError:
-        self.refuse(error)
-        return error
 
     @property
     def failures(self) -> dict[str, int]:
@@ -198,7 +184,6 @@ class Model:
 
         Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
         """
-        assert self.signature is not None
         measured_ns = None
         try:
             for instance in self._instances:
@@ -206,7 +191,7 @@ class Model:
             if self._policy is not None:
                 measured_ns = warmup.measure(self._instances[0], self.signature, HOPELESS_LIMITS * self._policy.limit_ns)
         except RequestError as error:
-            log.warning("%s: a warm-up run over zeros failed, its first requests may be slow: %s", self._title, error)
+            log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
         for name, count, inputs in warmup.configured_inputs(self.config, self.signature):
             try:
                 for instance in self._instances:

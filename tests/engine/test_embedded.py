@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import threading
 import time
 import weakref
@@ -18,7 +19,7 @@ import onnxruntime
 import pytest
 
 import inferd
-from inferd import DeadlineExceeded, Engine, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
+from inferd import DeadlineExceeded, Engine, FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
 from inferd._core.tensor import DATATYPES
 from inferd.engine.embedded import Metadata, TensorMetadata
 from tests import models
@@ -138,6 +139,10 @@ def test_any_layout_and_safe_conversions(engine: Engine, value: Any) -> None:
         ("in_BOOL", [[1, 0, 1]], False),
         ("in_FP16", [[0.5, 1, 2]], True),
         ("in_FP64", np.array([[1, 2, 3]], np.float32), True),
+        ("in_FP32", [[1e300, 0, 0]], False),
+        ("in_FP32", [[np.inf, -np.inf, np.nan]], True),
+        ("in_FP16", [[0, 70000, 0]], False),
+        ("in_FP16", np.array([[0, -70000, 0]], np.float32), False),
         ("in_FP32", [[1j, 0, 0]], False),
         ("in_FP32", [["a", "b", "c"]], False),
         ("in_FP32", np.array([[None, 1, 2]], object), False),
@@ -218,6 +223,47 @@ def test_refusals(engine: Engine) -> None:
         engine.infer("identity", {f"x{number}": x for number in range(257)})
     with pytest.raises(InvalidArgument, match="name one of add, "):
         engine.infer(None, {"x": x})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        ({"model": 5}, "model: expected its name as a str, or None where there is only one, got int 5"),
+        ({"inputs": [1]}, r"inputs: expected a dict of arrays by input name, got list \[1\]"),
+        ({"inputs": None}, "inputs: expected a dict"),
+        ({"inputs": {5: [1]}}, "inputs: expected input names as str, got int 5"),
+        ({"inputs": {"\ud800": [1]}}, "holds half a surrogate pair"),
+        ({"model": "\ud800"}, "there is no model"),
+        ({"model": "text", "inputs": {"x": [["a", "\udfff"]]}}, "input 'x': .* holds half a surrogate pair"),
+        ({"outputs": "y"}, "outputs: expected a list of output names, or None for all, got str 'y'"),
+        ({"outputs": [3]}, "outputs: expected a list"),
+        ({"outputs": 3}, "outputs: expected a list"),
+        ({"timeout": "a"}, "timeout: expected seconds, or None to wait as long as it takes, got str 'a'"),
+        ({"timeout": float("nan")}, "timeout: expected seconds"),
+        ({"inputs": {"x": np.full((1, 16), 1e300)}}, r"input 'x': 1e\+300 does not fit FP32, whose largest number is 3.40"),
+    ],
+)
+def test_arguments_of_another_kind(engine: Engine, arguments: dict[str, Any], words: str) -> None:
+    with pytest.raises((InvalidArgument, NotFound), match=words):
+        engine.infer(**{"model": "identity", "inputs": {"x": rows(1)}} | arguments)
+
+
+def test_a_forked_child_is_told_at_once(engine: Engine) -> None:
+    read, write = os.pipe()
+    child = os.fork()
+    if child == 0:
+        try:
+            engine.infer("identity", {"x": rows(1)})
+        except BaseException as error:
+            os.write(write, f"{type(error).__name__}: {error}".encode())
+        engine.close()
+        os._exit(0)
+    os.close(write)
+    with os.fdopen(read, "rb") as pipe:
+        told = pipe.read().decode()
+    assert os.waitpid(child, 0)[1] == 0
+    assert told.startswith("FailedPrecondition: this Engine belongs to the process that this one was forked from")
+    assert (engine.infer("identity", {"x": rows(1)})["y"] == 1).all()
 
 
 def test_a_failing_run_says_nothing_foreign(engine: Engine, caplog: pytest.LogCaptureFixture) -> None:
@@ -375,6 +421,29 @@ def test_unknown_options() -> None:
         Engine("does-not-exist")
 
 
+@pytest.mark.parametrize(
+    ("paths", "options", "words"),
+    [
+        (None, {}, "Engine: paths: expected a path, or a list of paths, of .onnx files and folders, got NoneType None"),
+        (5, {}, "Engine: paths"),
+        ([None], {}, "Engine: paths"),
+        (b"models", {}, "Engine: paths"),
+        ("x", {"max_batch_size": "8"}, "max_batch_size .*expected a whole number from 1 to 65536, got '8'"),
+        ("x", {"providers": "cuda"}, "providers .*expected a list of: cpu, cuda or tensorrt, got 'cuda'"),
+        ("x", {"providers": ["gpu"]}, "providers .*expected cpu, cuda, tensorrt, got 'gpu'"),
+        ("x", {"instances": -1}, "instances"),
+    ],
+)
+def test_options_of_another_kind(paths: Any, options: dict[str, Any], words: str) -> None:
+    with pytest.raises(inferd.ConfigError, match=words):
+        Engine(paths, **options)
+
+
+def test_providers_may_be_a_list(tmp_path: Path) -> None:
+    with Engine(models.write(tmp_path, "m", models.identity()), providers=["cpu"]) as engine:
+        assert engine.models == ("m",)
+
+
 def test_close_refuses_what_waits_and_ends_threads(tmp_path: Path) -> None:
     before = threading.active_count()
     engine = Engine(models.write(tmp_path, "slow", models.slow(200)), max_batch_size=1)
@@ -389,8 +458,9 @@ def test_close_refuses_what_waits_and_ends_threads(tmp_path: Path) -> None:
     assert sum(isinstance(error, Unavailable) for error in errors) >= 3
     engine.close()
     assert threading.active_count() == before
-    with pytest.raises(Unavailable):
-        engine.infer("slow", {"x": np.ones((1, 64), np.float32)})
+    for call in (lambda: engine.infer("slow", {"x": np.ones((1, 64), np.float32)}), engine.metadata):
+        with pytest.raises(FailedPrecondition, match="this Engine is closed: make a new one"):
+            call()
 
 
 def test_nothing_is_kept_of_a_request(engine: Engine) -> None:

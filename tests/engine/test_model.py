@@ -255,17 +255,6 @@ def test_states() -> None:
     model.close()
 
 
-def test_a_version_that_could_not_be_loaded() -> None:
-    model = Model.unavailable("broken", 2, inference.ModelConfig(name="broken"), "the file is not an ONNX model")
-    assert (model.state, model.reason, model.depth, model.inline) == ("UNAVAILABLE", "the file is not an ONNX model", 0, False)
-    assert model.statistics.request.count == 0
-    with pytest.raises(Unavailable, match="'broken' version 2 is not loaded"):
-        model.check(request())
-    model.expire(0)
-    model.close()
-    assert model.reason == "the file is not an ONNX model"
-
-
 def test_drain_answers_what_waits() -> None:
     model, (backend,) = threaded(max_queue_delay_microseconds=10**9)
     callers = [submit(model, value) for value in range(3)]

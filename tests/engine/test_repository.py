@@ -9,6 +9,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from onnx import helper
 
 from inferd._core.batcher import Batch
 from inferd._core.grpc import Call
@@ -164,6 +165,19 @@ def test_fields_without_effect_are_told(tmp_path: Path, load: Load, caplog: pyte
         "config.pbtxt of model 'm': metric_tags",
         "config.pbtxt of model 'm': output 'y': label_filename",
     ]
+
+
+def test_zeros_that_a_model_does_not_take_are_one_line(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    gather = helper.make_node("Gather", ["table", "index"], ["y"])
+    beyond = helper.make_node("Add", ["x", "far"], ["index"])
+    content = models.model(
+        [beyond, gather], [("x", "INT64", (1,))], [("y", "FP32", (1,))], {"far": np.int64(9), "table": np.ones(4, np.float32)}
+    )
+    with caplog.at_level(logging.INFO):
+        load(models.write(tmp_path, "m", content))
+    (record,) = [record for record in caplog.records if record.levelno >= logging.WARNING]
+    assert "zeros failed as a warm-up, its first requests may be slow; log level debug says why" in record.getMessage()
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_rows_that_fit_no_memory(tmp_path: Path, load: Load) -> None:
