@@ -1,6 +1,7 @@
 """The `inferd` command: one module a verb, imported only when it is called, so that `inferd --help` stays quick.
 
-Exit codes: 0 done, 1 a request was refused or something asked for is not there, 2 a wrong setting or usage, 3 could not start.
+Exit codes: 0 done, 1 a request was refused, something asked for is not there or stdout cannot be written, 2 a wrong setting or
+usage, 3 could not start.
 An error that inferd raises on purpose is one line on stderr, never a traceback.
 """
 
@@ -9,6 +10,7 @@ from __future__ import annotations
 import os
 import sys
 from importlib import import_module
+from traceback import walk_tb
 from typing import TYPE_CHECKING, NoReturn, cast
 
 import click
@@ -60,7 +62,18 @@ def program() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
+    open_standard_descriptors()
     sys.exit(run(args))
+
+
+def open_standard_descriptors() -> None:
+    """Open /dev/null on each of descriptors 0, 1 and 2 that is closed: no socket or file may come to be stdout or stderr.
+
+    A library would write into it, and libuv aborts when it is to close a descriptor below 3.
+    """
+    while (descriptor := os.open(os.devnull, os.O_RDWR)) <= 2:
+        os.set_inheritable(descriptor, True)
+    os.close(descriptor)
 
 
 def run(args: Sequence[str] | None = None) -> int:
@@ -77,6 +90,12 @@ def run(args: Sequence[str] | None = None) -> int:
     except InferdError as error:
         click.echo(f"inferd: {error}", err=True)
         return exit_code(error)
+    except OSError as error:
+        if not raised_by_echo(error):
+            raise
+        silence_stdout()
+        click.echo(f"inferd: stdout cannot be written: {error.strerror}", err=True)
+        return 1
     return int(code or 0)
 
 
@@ -84,7 +103,13 @@ def exit_code(error: InferdError) -> int:
     return 2 if isinstance(error, ConfigError) else 3 if isinstance(error, StartError) else 1
 
 
+def raised_by_echo(error: OSError) -> bool:
+    """Whether it was printing that failed, a disk being full say. Not asked of stdout itself: unbuffered, it has forgotten."""
+    *_, (frame, _) = walk_tb(error.__traceback__)
+    return frame.f_globals.get("__name__") == "click.utils"
+
+
 def silence_stdout() -> None:
-    """Point stdout at nothing: its reader has gone, and the interpreter's last flush must not fail."""
+    """Point stdout at nothing: nobody can read it, and the interpreter's last flush must not fail."""
     if sys.stdout is not None and not sys.stdout.closed:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())

@@ -11,6 +11,7 @@ import sys
 import urllib.request
 from pathlib import Path
 
+import grpc
 import numpy as np
 import pytest
 from command import EXAMPLES, FREE_PORTS, Serving, command, environment
@@ -82,6 +83,21 @@ def test_a_reader_of_stdout_that_leaves_does_not_end_the_server(tmp_path: Path) 
             server.terminate()
             server.communicate(timeout=60)
         assert server.returncode == 0, log.read()
+
+
+@pytest.mark.parametrize("closed", ["<&-", ">&-", "2>&-", "<&- >&- 2>&-"])
+def test_closed_standard_descriptors_do_not_end_the_server(tmp_path: Path, closed: str) -> None:
+    socket_path = tmp_path / "here.sock"
+    arguments = ["sh", "-c", f'exec "$@" {closed}', "sh", *command("serve", MODELS, *FREE_PORTS, "--listen", f"unix:{socket_path}")]
+    server = subprocess.Popen(arguments, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, env=environment())
+    try:
+        with grpc.insecure_channel(f"unix:{socket_path}") as channel:
+            grpc.channel_ready_future(channel).result(timeout=60)
+        assert answer(f"unix:{socket_path}") == 0
+    finally:
+        server.terminate()
+        server.wait(timeout=60)
+    assert server.returncode == 0
 
 
 def test_a_port_in_use_is_exit_code_3(run) -> None:

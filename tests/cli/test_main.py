@@ -1,0 +1,57 @@
+"""What holds for every verb: closed and full descriptors."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+from pathlib import Path
+
+import pytest
+from command import EXAMPLES, TIMEOUT_S, command, environment
+
+from inferd import cli
+
+IDENTITY = str(EXAMPLES / "models" / "identity")
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="this system has no /dev/full")
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+@pytest.mark.parametrize(
+    "arguments",
+    [["doctor"], ["config"], ["infer", IDENTITY, "--random", "--format", "json"], ["--help"], ["--version"]],
+    ids=lambda a: a[0],
+)
+def test_a_full_disk_is_one_line_and_exit_code_1(tmp_path: Path, arguments: list[str], unbuffered: str) -> None:
+    with open("/dev/full", "w") as full:
+        done = subprocess.run(
+            command(*arguments),
+            cwd=tmp_path,
+            env=environment(PYTHONUNBUFFERED=unbuffered),
+            stdout=full,
+            stderr=subprocess.PIPE,
+            text=True,
+            timeout=TIMEOUT_S,
+            check=False,
+        )
+    assert (done.returncode, done.stderr) == (1, "inferd: stdout cannot be written: No space left on device\n")
+
+
+def test_an_error_of_the_system_elsewhere_is_no_matter_of_stdout(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli.program, "main", lambda *arguments, **options: os.stat("/nowhere/at/all"))
+    with pytest.raises(FileNotFoundError):
+        cli.run([])
+
+
+@pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
+def test_closed_standard_descriptors_lead_nowhere(tmp_path: Path, closed: list[int]) -> None:
+    program = (
+        "import os, sys; from inferd.cli import open_standard_descriptors as opened\n"
+        f"for descriptor in {closed}: os.close(descriptor)\n"
+        "opened()\n"
+        f"names = [os.readlink(f'/proc/self/fd/{{number}}') for number in {closed}]\n"
+        "first_free = os.open('/dev/zero', os.O_RDONLY)\n"
+        "open('seen', 'w').write(f'{set(names)} {first_free}')\n"
+    )
+    arguments = [*command()[:1], "-c", program]
+    subprocess.run(arguments, cwd=tmp_path, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=True)
+    assert (tmp_path / "seen").read_text() == "{'/dev/null'} 3"
