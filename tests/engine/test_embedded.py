@@ -35,14 +35,17 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             "every": models.every_datatype(),
             "failing": models.failing(),
             "fixed": models.fixed_batch(),
+            **{f"free_{word}": models.identity(word, ("s", "t")) for word in ("FP32", "BYTES", "BF16")},
             "identity": models.identity(),
             "scalar": models.scalar(),
             "sequence": models.sequence_length(),
             "slow": models.slow(30),
             "text": models.text(),
             "versions": {1: models.identity(), 2: models.doubled()},
+            **{f"whole_{word}": models.identity(word, ("s", "t")) for word in ("FP32", "BYTES", "BF16")},
         },
-        {"versions": "version_policy { all {} }", "failing": "max_batch_size: 0"},
+        {f"whole_{word}": "max_batch_size: 0" for word in ("FP32", "BYTES", "BF16")}
+        | {"versions": "version_policy { all {} }", "failing": "max_batch_size: 0"},
     )
     with Engine(folder) as engine:
         yield engine
@@ -93,6 +96,14 @@ def test_sizes_that_vary(engine: Engine, shape: tuple[int, int]) -> None:
     answer = engine.infer("sequence", {"tokens": tokens})
     np.testing.assert_array_equal(answer["total"], tokens.sum(1, keepdims=True))
     np.testing.assert_array_equal(answer["doubled"], 2 * tokens)
+
+
+@pytest.mark.parametrize("shape", [(1, 0, 3), (2, 3, 0), (3, 0, 0), (1, 0, 2**20)])
+@pytest.mark.parametrize("name", ["free_FP32", "free_BYTES", "free_BF16", "whole_FP32", "whole_BYTES", "whole_BF16"])
+def test_empty_tensors_run(engine: Engine, name: str, shape: tuple[int, ...]) -> None:
+    word = name.partition("_")[2]
+    answer = engine.infer(name, {"x": np.empty(shape, DATATYPES[word][2])})
+    assert answer["y"].shape == shape
 
 
 def test_models_without_a_batch_axis(engine: Engine) -> None:
