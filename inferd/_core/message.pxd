@@ -4,8 +4,7 @@
 
 cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
-    HEADROOM_NBYTES = 64        # what a block keeps in front of the message
-    ALIGN_NBYTES = 64           # messages END at a multiple of it: so begins a lone tensor, which comes last in its message
+    HEADROOM_NBYTES = 64        # what a block keeps in front of the message, so that the message is aligned
 
 cdef class Message:
     cdef char *data             # first byte of the message

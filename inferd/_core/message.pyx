@@ -42,8 +42,8 @@ cdef inline int class_of(Py_ssize_t nbytes) noexcept:
 
 
 cdef inline Py_ssize_t room_nbytes(int size_class) noexcept:
-    """What a block takes: the message, its headroom, and the gap that aligns its end."""
-    return HEADROOM_NBYTES + class_nbytes(size_class) + ALIGN_NBYTES
+    """What a block takes: the message and its headroom."""
+    return HEADROOM_NBYTES + class_nbytes(size_class)
 
 
 cdef void *acquire_block(int size_class) noexcept:
@@ -146,7 +146,7 @@ cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
     if message.block == NULL:
         raise ResourceExhausted("the server is out of memory; retry later", reason="memory", retry_after_ns=1_000_000_000)
     message.size_class = size_class
-    message.data = <char *>message.block + HEADROOM_NBYTES + (-<size_t>nbytes % ALIGN_NBYTES)
+    message.data = <char *>message.block + HEADROOM_NBYTES
     message.nbytes = nbytes
     return 0
 
