@@ -7,8 +7,8 @@ Two families of names. `inferd_*` are ours and follow Prometheus's conventions. 
 dashboards and alerts made for it work. Triton's break the conventions: counters without `_total`, gauges
 ending in `_count`, microseconds as `_us`. They are exposed as untyped (OpenMetrics: unknown), for three reasons: prometheus_client
 would add `_total` to a counter's name; OpenMetrics forbids a counter without it; and `promtool check metrics` objects
-neither to the missing `_total` nor to `_count` of an untyped metric. PromQL does not look at the type. What promtool still says of
-the five `_us` names cannot be helped: the name is the complaint.
+neither to the missing `_total` nor to `_count` of an untyped metric. PromQL does not look at the type. promtool still objects to
+the five `_us` names: the name is the complaint, and Triton's names win. docs/metrics.md says so, and lists every metric.
 """
 
 from __future__ import annotations
