@@ -294,25 +294,26 @@ def mixed(report: Report, folder: Path) -> None:
     with servers.inferd("mixed", [repository], folder, *FLAGS[NATIVE]) as server:
         url = f"http://{server.address}{INFER_PATH}"
         checkers = [Checker(server.address, workload, answer_of(repository, workload)) for workload in (small, large)]
-        for checker in checkers:
-            checker.check()
         log = folder / "latencies"
-        count = requests_for(server.pid, Target(url, bodies[small.model]), tiny_load, report.seconds)
-        large_count = requests_for(server.pid, Target(url, bodies[large.model]), large_load, 2 * report.seconds + 2)
-        for _ in range(report.rounds):
-            alone.append(drive(server.pid, Target(url, bodies[small.model]), tiny_load, count, log))
-            background = threading.Thread(target=drive, args=(server.pid, Target(url, bodies[large.model]), large_load, large_count))
-            before = execution(checkers[1])
-            background.start()
-            time.sleep(0.3)  # the large model is running when the tiny one's load begins
-            beside.append(drive(server.pid, Target(url, bodies[small.model]), tiny_load, count // 2, log))
-            if not background.is_alive():
-                raise RuntimeError("resnet50's load ended before the tiny model's: raise --seconds")
-            background.join()
-            after = execution(checkers[1])
-            run_us.append((after[1] - before[1]) / (after[0] - before[0]) / 1e3)
-        for checker in checkers:
-            checker.check()
+        tiny_target, large_target = (Target(url, bodies[workload.model]) for workload in (small, large))
+        count = requests_for(server.pid, tiny_target, tiny_load, report.seconds)
+        large_count = requests_for(server.pid, large_target, large_load, 2 * report.seconds + 2)
+        large_runs: list[Run] = []
+        with ExitStack() as counted:
+            counted.enter_context(checkers[0].counting(lambda: sum(run.requests for run in alone + beside)))
+            counted.enter_context(checkers[1].counting(lambda: sum(run.requests for run in large_runs)))
+            for _ in range(report.rounds):
+                alone.append(drive(server.pid, tiny_target, tiny_load, count, log))
+                background = threading.Thread(target=lambda: large_runs.append(drive(server.pid, large_target, large_load, large_count)))
+                before = execution(checkers[1])
+                background.start()
+                time.sleep(0.3)  # the large model is running when the tiny one's load begins
+                beside.append(drive(server.pid, tiny_target, tiny_load, count // 2, log))
+                if not background.is_alive():
+                    raise RuntimeError("resnet50's load ended before the tiny model's: raise --seconds")
+                background.join()
+                after = execution(checkers[1])
+                run_us.append((after[1] - before[1]) / (after[0] - before[0]) / 1e3)
     p99 = {name: statistics.median(run.quantile_us(0.99) for run in runs) for name, runs in (("alone", alone), ("beside", beside))}
     longest = statistics.median(run.latencies_us[-1] for run in beside)
     large_run = statistics.median(run_us)
@@ -417,15 +418,19 @@ def main() -> int:
     if missing := missing_programs(["h2load", "nghttpd", "taskset"]):
         print(f"missing programs: {', '.join(missing)}; `make bench` installs them", file=sys.stderr)
         return 2
+    load_1m = round(os.getloadavg()[0], 2)
     report = Report(given.rounds, given.seconds)
     for name in given.sections:
         print(f"{name}: {SECTIONS[name].__doc__}", flush=True)
+        begun = time.monotonic()
         with tempfile.TemporaryDirectory() as folder:
             SECTIONS[name](report, Path(folder))
+        print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
     print("\n" + report.table())
     if not given.no_history:
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit(), "note": given.note}
+        line: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit(), "note": given.note}
         line |= {"rounds": given.rounds, "seconds": given.seconds, "machine": machine(), "versions": versions(), "results": report.numbers}
+        line |= {"sections": given.sections, "load_1m": load_1m, "table": report.rows}
         HISTORY.parent.mkdir(exist_ok=True)
         with HISTORY.open("a") as history:
             history.write(json.dumps(line) + "\n")

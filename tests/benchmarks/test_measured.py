@@ -1,0 +1,61 @@
+"""The figures that docs/performance.md publishes are those of a run that is on record."""
+
+from __future__ import annotations
+
+import importlib.util
+import json
+from pathlib import Path
+from types import ModuleType
+
+import pytest
+
+LINE = {
+    "time": "2026-01-31T12:00:00Z",
+    "commit": "abc1234",
+    "sections": ["tiny", "image", "resnet50", "mixed", "memory", "start"],
+    "rounds": 5,
+    "seconds": 1.5,
+    "load_1m": 0.1,
+    "machine": {"cpu": "A CPU", "cores": 2, "kernel": "6.1"},
+    "versions": {"python": "3.11.7"},
+    "table": [["a ratio", "<= 1.6", "1.2", "yes"], ["another", "", "x|y", ""]],
+}
+
+
+@pytest.fixture(scope="module")
+def measured() -> ModuleType:
+    spec = importlib.util.spec_from_file_location("benchmark_measured", Path(__file__).parents[2] / "benchmarks" / "measured.py")
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
+
+
+def test_the_documentation_holds_the_newest_run(measured):
+    page = measured.PAGE.read_text("utf-8")
+    assert page == measured.with_table(page, measured.markdown(measured.newest())), "run: python benchmarks/measured.py --write"
+
+
+def test_the_newest_whole_line_is_taken(measured, tmp_path):
+    history = tmp_path / "history.jsonl"
+    assert measured.newest(history) is None
+    lines = [LINE | {"commit": "old"}, LINE, LINE | {"commit": "part", "sections": ["tiny"]}]
+    history.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert measured.newest(history) == LINE
+
+
+def test_the_table_is_the_line(measured):
+    lines = measured.markdown(LINE).splitlines()
+    assert lines[0] == (
+        "2026-01-31, commit abc1234; medians of 5 rounds of about 1.5 s; A CPU, 2 cores, Linux 6.1; "
+        "load of the machine at the start 0.1; python 3.11.7."
+    )
+    assert lines[4:] == ["| a ratio | <= 1.6 | 1.2 | yes |", "| another |  | x\\|y |  |"]
+
+
+def test_a_page_without_the_marks_is_not_written(measured):
+    with pytest.raises(ValueError, match="lacks the marks"):
+        measured.with_table("# Page\n", "table")
+    marked = f"before\n{measured.BEGIN}old\n{measured.END}after\n"
+    assert measured.with_table(marked, "new\n") == marked.replace("old", "new")
