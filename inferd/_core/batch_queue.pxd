@@ -52,6 +52,8 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef bint *preferred                # index: rows, 0 .. max_rows; NULL: none
     cdef readonly int64_t requests      # waiting now
     cdef readonly int64_t nbytes        # of their inputs
+    cdef int64_t expected               # requests that are likely to come again soon: see expect
+    cdef int64_t expected_until_ns      # when they are waited for no longer
     cdef int64_t next_deadline_ns       # no waiting entry's deadline is earlier; may be too early, never too late
     cdef dict entries                   # id -> address, of entries that Python made through `push`
     cdef int64_t last_id
@@ -61,6 +63,8 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef Entry *following(self, Entry *entry) noexcept nogil
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil
     cdef list freed(self, Entry *entry)
+    cdef bint gathers(self, int64_t now_ns) noexcept nogil
+    cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil
     cdef int64_t due(self, int64_t now_ns) noexcept nogil                   # when a batch is due; INT64_MAX: never
     cdef Entry *form(self, int64_t now_ns) noexcept nogil                   # the batch that is due now, linked by next; or NULL
     cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil           # linked by next, in no order; or NULL

@@ -25,9 +25,11 @@ cdef class BatchQueue:
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
       A batch is made of the first SCAN_LIMIT requests that wait.
-    - Without a delay, a batch is due at once. With one it is due when it can grow no further, when it has exactly as many rows
-      as one of preferred_rows (the largest that is there), when it has at least the largest of them, when its oldest
-      request has waited max_delay_ns, or when a request would expire before that. After the delay, preferred_rows don't matter.
+    - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said or its time is
+      over, whichever is first; but no request is let expire for that. With a delay, a batch is due when it can grow no further,
+      when it has exactly as many rows as one of preferred_rows (the largest that is there), when it has at least the largest of
+      them, when its oldest request has waited max_delay_ns, or when a request would expire before that. After the delay,
+      preferred_rows don't matter.
     - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
       it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
     - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
@@ -143,8 +145,17 @@ cdef class BatchQueue:
         if self.requests == 0:
             return INT64_MAX
         if self.max_delay_ns == 0:
-            return now_ns
+            return self.expected_until_ns if self.gathers(now_ns) else now_ns
         return self.decide(now_ns, &count)
+
+    cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil:
+        """A batch of so many requests is about to be answered: their clients are likely to ask again, all at once."""
+        self.expected = requests
+        self.expected_until_ns = until_ns
+
+    cdef bint gathers(self, int64_t now_ns) noexcept nogil:
+        """Without a delay: whether the expected requests are still waited for."""
+        return now_ns < self.expected_until_ns and self.requests < self.expected and self.next_deadline_ns > self.expected_until_ns
 
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
         """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
@@ -191,7 +202,7 @@ cdef class BatchQueue:
         cdef int64_t rows = 0
         cdef int count = SCAN_LIMIT
         cdef int looked = 0
-        if head == NULL or (self.max_delay_ns > 0 and self.decide(now_ns, &count) > now_ns):
+        if head == NULL or (self.decide(now_ns, &count) > now_ns if self.max_delay_ns > 0 else self.gathers(now_ns)):
             return NULL
         shape_key = head.shape_key
         while entry != NULL and looked < SCAN_LIMIT and count > 0:
@@ -263,6 +274,10 @@ cdef class BatchQueue:
         cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
         self.remove(entry)
         self.freed(entry)
+
+    def expect_requests(self, int64_t requests, int64_t until_ns):
+        """So many requests are likely to come again soon: until_ns at the latest they are waited for no longer."""
+        self.expect(requests, until_ns)
 
     def due_ns(self, int64_t now_ns):
         """When a batch is due; None while nothing waits."""

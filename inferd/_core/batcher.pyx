@@ -566,6 +566,14 @@ cdef class Batcher:
             self.cancelled += 1
         return waiting
 
+    def expect(self, int64_t requests, int64_t wait_ns):
+        """A batch of so many requests was run and is about to be answered. Their clients are likely to ask again: for wait_ns at
+        most the next batch waits until as many are there. Else the first to come would be run alone, all others after it, and so
+        on forever: batches of 1 and n - 1 in turn."""
+        self.lock()
+        self.queue.expect(requests, monotonic_ns() + wait_ns)
+        pthread_mutex_unlock(&self.mutex)
+
     def dismiss(self):
         """One thread that waits in take, now or later, is to get None as soon as nothing is queued. `leaving` is 0 once it has."""
         self.lock()
@@ -578,6 +586,7 @@ cdef class Batcher:
         self.lock()
         self.closed = True
         self.queue.max_delay_ns = 0
+        self.queue.expect(0, 0)
         pthread_mutex_unlock(&self.mutex)
         pthread_cond_broadcast(&self.ready)
 

@@ -87,7 +87,8 @@ cdef bytes _encoded(str name, str text):
     try:
         return text.encode()
     except UnicodeEncodeError:
-        raise InvalidArgument(f"input {name!r:.100}: {text!r:.100} holds half a surrogate pair, which is no text: send bytes of UTF-8") from None
+        raise InvalidArgument(
+            f"input {name!r:.100}: {text!r:.100} holds half a surrogate pair, which is no text: send bytes of UTF-8") from None
 
 
 cdef bytes _serialized(str name, object array):

@@ -23,6 +23,9 @@ __all__ = ["ExecutorThread", "Instance"]
 
 log = logging.getLogger("inferd.engine")
 
+EXPECTED_SHARE = 1 / 64  # of a run: the most that the next one waits for the clients of the one before
+MAX_EXPECTED_NS = 20_000_000
+
 
 class Instance:
     """One backend, and the batch that it runs at the moment. `name` is the model and its version, as messages say it."""
@@ -92,7 +95,8 @@ class Instance:
 class ExecutorThread(threading.Thread):
     """One thread that runs what a batcher gives until the batcher is closed, or dismisses it.
 
-    deliver(batch) is called on this thread with every batch taken. finished(batch) too, before it, if given.
+    deliver(batch) is called on this thread with every batch taken. finished(batch) too, before it, if given. alone: no other thread
+    takes from this batcher; then clients that were answered together get EXPECTED_SHARE of the run's time to ask again together.
     """
 
     def __init__(
@@ -102,16 +106,21 @@ class ExecutorThread(threading.Thread):
         deliver: Callable[[Batch], None],
         finished: Callable[[Batch], None] | None = None,
         name: str = "",
+        *,
+        alone: bool = False,
     ) -> None:
         super().__init__(name=name or instance.name, daemon=True)
         self._instance = instance
         self._batcher = batcher
         self._deliver = deliver
         self._finished = finished
+        self._alone = alone
 
     def run(self) -> None:
         while (batch := self._batcher.take()) is not None:
             self._instance.run_batch(batch)
+            if self._alone and len(batch.requests) > 1:
+                self._batcher.expect(len(batch.requests), min(int(batch.run_ns * EXPECTED_SHARE), MAX_EXPECTED_NS))
             try:
                 if self._finished is not None:
                     self._finished(batch)

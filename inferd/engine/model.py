@@ -354,7 +354,9 @@ class Model:
     def _start_threads(self) -> None:
         finished = self._account if self._policy is not None else None
         self._threads = [
-            ExecutorThread(instance, self._batcher, self._deliver, finished, f"{self.name}/{self.version}#{index}")
+            ExecutorThread(
+                instance, self._batcher, self._deliver, finished, f"{self.name}/{self.version}#{index}", alone=self.instances == 1
+            )
             for index, instance in enumerate(self._instances)
         ]
         for thread in self._threads:

@@ -351,3 +351,31 @@ def test_a_batch_looks_at_a_bounded_number_of_requests() -> None:
 def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         BatchQueue(**wrong)
+
+
+def test_expected_requests_are_waited_for_together() -> None:
+    queue = BatchQueue(8)
+    queue.expect_requests(3, 100)
+    first = queue.push(1, 0, None, 0, 10)
+    assert queue.due_ns(10) == 100
+    assert queue.take(10) == ([], [])
+    others = [queue.push(1, 0, None, 0, now_ns) for now_ns in (20, 30)]
+    assert queue.due_ns(30) == 30
+    assert queue.take(30) == ([first, *others], [])
+
+
+def test_expected_requests_that_do_not_come_are_waited_for_once() -> None:
+    queue = BatchQueue(8)
+    queue.expect_requests(3, 100)
+    first = queue.push(1, 0, None, 0, 10)
+    assert queue.take(99) == ([], [])
+    assert queue.take(100) == ([first], [])
+    second = queue.push(1, 0, None, 0, 110)
+    assert queue.take(110) == ([second], [])
+
+
+def test_no_request_expires_while_others_are_expected() -> None:
+    queue = BatchQueue(8)
+    queue.expect_requests(3, 100)
+    urgent = queue.push(1, 0, 90, 0, 10)
+    assert queue.take(10) == ([urgent], [])

@@ -518,8 +518,8 @@ def test_memory_stays_flat(case: str) -> None:
         gc.collect()
         return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
-    before = resident_bytes(500)
-    assert resident_bytes(2000) - before < 2 << 20  # a leak of 1 KiB a run
+    before = resident_bytes(1000)
+    assert resident_bytes(6000) - before < 6 << 20  # a leak of 1 KiB a run; allocators themselves move by 3 MiB
 
 
 def test_close_gives_the_buffers_back() -> None:

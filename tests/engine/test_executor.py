@@ -71,6 +71,34 @@ def test_requests_that_come_during_a_run_are_the_next_batch(house: House) -> Non
     assert house.instance.running is None
 
 
+@pytest.mark.parametrize(("alone", "expected"), [(True, [2]), (False, [])])
+def test_clients_that_are_answered_together_are_expected_together(alone: bool, expected: list[int]) -> None:
+    class Noting:
+        """A batcher that gives two batches and notes what it is told to expect."""
+
+        def __init__(self) -> None:
+            real = Batcher(8, Statistics(8))
+            for count in (2, 1):
+                for _ in range(count):
+                    real.put(request(0.0), Caller())
+                batches.append(real.poll())
+            self.expected: list[int] = []
+
+        def take(self) -> Batch | None:
+            return batches.pop(0) if batches else None
+
+        def expect(self, requests: int, wait_ns: int) -> None:
+            assert 0 <= wait_ns <= 20_000_000
+            self.expected.append(requests)
+
+    batches: list[Batch | None] = []
+    batcher = Noting()
+    thread = ExecutorThread(Instance("model", PuppetBackend()), batcher, Batch.deliver, alone=alone)  # type: ignore[arg-type]
+    thread.start()
+    thread.join(LIMIT_S)
+    assert batcher.expected == expected
+
+
 def test_a_run_that_raises_fails_its_own_batch_only(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.backend.hold()
     first = house.put(1)
