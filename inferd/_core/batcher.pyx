@@ -10,7 +10,7 @@ Never in here: what makes a batch (batch_queue), models, sockets, protobuf; and,
 
 cimport cython
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clockid_t, timespec
@@ -445,7 +445,7 @@ cdef class Batcher:
     cdef int64_t retry_ns(self):
         """When half of what waits now will have run, by the mean of the runs so far."""
         cdef int64_t runs = self.queue.requests // self.queue.max_rows // 2 + 1
-        cdef int64_t run_ns = <int64_t>(self.statistics.run.sum_ns // max(self.statistics.run.count, 1))
+        cdef int64_t run_ns = <int64_t>(self.statistics.run.sum_ns // max(self.statistics.run.count, <uint64_t>1))
         return min(max(runs * run_ns, MIN_RETRY_NS), MAX_RETRY_NS)
 
     def take(self):
