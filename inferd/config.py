@@ -139,6 +139,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 256 * MiB
 
+    stall_timeout_s: Annotated[
+        int,
+        _about(
+            "transport",
+            "A connection that holds unread answers or half a message is cut off when nothing of it moved for this long. Native transport.",
+            ge=1,
+            le=86_400,
+        ),
+    ] = 60
+
     # Life cycle and log
     drain_timeout_s: Annotated[
         int, _about("operation", "Time that running requests get when the server is told to stop.", ge=0, le=86_400)

@@ -569,15 +569,17 @@ cdef class Batcher:
     def expect(self, int64_t requests, int64_t wait_ns):
         """A batch of so many requests was run and is about to be answered. Their clients are likely to ask again: for wait_ns at
         most the next batch waits until as many are there. Else the first to come would be run alone, all others after it, and so
-        on forever: batches of 1 and n - 1 in turn."""
+        on forever: batches of 1 and n - 1 in turn. Does nothing when the thread that asks is to leave, or the batcher is closed."""
         self.lock()
-        self.queue.expect(requests, monotonic_ns() + wait_ns)
+        if not self.closed and self.leaving == 0:
+            self.queue.expect(requests, monotonic_ns() + wait_ns)
         pthread_mutex_unlock(&self.mutex)
 
     def dismiss(self):
         """One thread that waits in take, now or later, is to get None as soon as nothing is queued. `leaving` is 0 once it has."""
         self.lock()
         self.leaving += 1
+        self.queue.expect(0, 0)             # whoever polls next, on the loop, waits for nobody
         pthread_mutex_unlock(&self.mutex)
         pthread_cond_broadcast(&self.ready)
 

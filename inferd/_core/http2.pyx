@@ -320,6 +320,7 @@ cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint
     cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, call.unsent_nbytes)
     if nbytes > 0:
         memcpy(buffer, call.unsent, nbytes)
+        call.session.moved_nbytes += nbytes
         call.unsent += nbytes
         call.unsent_nbytes -= nbytes
         call.session.unread_nbytes -= nbytes
@@ -436,6 +437,9 @@ cdef class Session:
     cdef Http2Call opening              # whose headers are being received
     cdef readonly int64_t calls
     cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
+    cdef uint64_t moved_nbytes          # of messages, either way, since the connection was made
+    cdef uint64_t seen_nbytes           # the same when `stalled` looked last
+    cdef int64_t still_since_ns         # since when nothing has moved
     cdef list uploads                   # calls whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in the endpoint's list
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
@@ -551,6 +555,23 @@ cdef class Session:
     def resume_writing(self):
         self.paused = False
         self.mark_dirty()
+
+    def stalled(self, int64_t now_ns, int64_t limit_ns):
+        """Whether this connection has held memory for limit_ns, unread answers or half a message, while none of it moved.
+        Asked now and then with the monotonic time."""
+        if self.moved_nbytes != self.seen_nbytes or not (self.unread_nbytes > 0 or self.is_uploading()):
+            self.seen_nbytes = self.moved_nbytes
+            self.still_since_ns = now_ns
+            return False
+        return now_ns - self.still_since_ns >= limit_ns
+
+    cdef bint is_uploading(self) noexcept:
+        cdef Http2Call call = <Http2Call>self.head if self.head != NULL else None
+        while call is not None:
+            if call.partial is not None:
+                return True
+            call = call.next
+        return False
 
     def announce_drain(self):
         """First phase of leaving: GOAWAY with the highest stream id, so that no request under way is lost."""
@@ -689,6 +710,7 @@ cdef class Session:
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages. What comes after an answer, or a refusal, is thrown away."""
         cdef Py_ssize_t taken = nbytes
+        self.moved_nbytes += nbytes
         try:
             if call.kind == STREAM and call.message is None and not call.closed:
                 if call.feed(&chunk, &nbytes, self.endpoint.max_message_nbytes):

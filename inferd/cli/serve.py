@@ -48,6 +48,7 @@ def announce(addresses: dict[str, object]) -> None:
         print("ready " + json.dumps(addresses), flush=True)
     except (OSError, ValueError):  # a broken pipe, a full disk, a closed stdout
         silence_stdout()
+        logging.getLogger("inferd.cli.serve").warning("stdout took no ready line; the addresses are: %s", json.dumps(addresses))
 
 
 def require_onnxruntime() -> None:

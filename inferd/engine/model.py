@@ -321,7 +321,7 @@ class Model:
             for _ in range(INLINE_BATCHES):
                 batch = batcher.poll() if self.inline else None
                 if batch is None:
-                    return
+                    break
                 run_ns = self._run_timed(batch)
                 batch.deliver()
                 if policy is not None and run_ns:
@@ -331,7 +331,7 @@ class Model:
                         return
         finally:
             self._polling = False
-        if batcher.depth:
+        if self.inline and batcher.depth:
             self._schedule_inline()
 
     def _run_timed(self, batch: Batch) -> int:

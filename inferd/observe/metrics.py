@@ -53,6 +53,7 @@ SERVER_METRICS = {
     "connections": ("inferd_connections", "Open client connections."),
     "connections_total": ("inferd_connections_opened", "Client connections since the start."),
     "connections_refused_total": ("inferd_connections_refused", "Client connections closed at once, max_connections being open."),
+    "connections_stalled_total": ("inferd_connections_stalled", "Client connections cut off: they held memory and did not move."),
     "streams": ("inferd_streams", "Open RPCs."),
     "streams_total": ("inferd_streams_opened", "RPCs since the start."),
     "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the answer."),

@@ -43,6 +43,7 @@ WHY_NOT_LISTENING = {
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
 }
+STALL_CHECK_S = 1.0  # how often connections are looked at that hold memory and do not move
 CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
 
 
@@ -106,6 +107,9 @@ class NativeTransport:
             connection_window_nbytes=settings.connection_window_bytes,
         )
         self.flush = self.endpoint.flush
+        self.stalled_connections = 0
+        self._stall_timeout_ns = settings.stall_timeout_s * 10**9
+        self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._cut_off_stalled)
         self._refuse = refuse
         self._reuse_port = settings.reuse_port
         self._servers: list[asyncio.AbstractServer] = []
@@ -118,6 +122,7 @@ class NativeTransport:
 
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left."""
+        self._stall_timer.cancel()
         for server in self._servers:
             server.close()
         for connection in list(self.connections):
@@ -146,6 +151,7 @@ class NativeTransport:
             "connections": endpoint.connections,
             "connections_total": endpoint.connections_total,
             "connections_refused_total": self.refused_connections,
+            "connections_stalled_total": self.stalled_connections,
             "streams": endpoint.calls,
             "streams_total": endpoint.calls_total,
             "streams_abandoned_total": endpoint.abandoned_total,
@@ -153,6 +159,15 @@ class NativeTransport:
             "received_bytes_total": endpoint.received_nbytes,
             "sent_bytes_total": endpoint.sent_nbytes,
         }
+
+    def _cut_off_stalled(self) -> None:
+        """A client that neither reads its answers nor goes on with a message it began does not hold memory forever."""
+        now_ns = time.monotonic_ns()
+        for connection in list(self.connections):
+            if connection.stalled(now_ns, self._stall_timeout_ns):
+                self.stalled_connections += 1
+                connection.abort()
+        self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._cut_off_stalled)
 
     async def _listen(self, address: Address) -> Address:
         try:

@@ -56,6 +56,7 @@ class Server:
         self.settings = settings
         self.loop = asyncio.get_running_loop()
         self.ready = False
+        self.loading = False
         messages.set_budget(settings.message_memory_bytes)
         self.repository = Repository(settings, schedule=self.loop.call_soon, deliver=self._deliver)
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready)
@@ -70,7 +71,9 @@ class Server:
         started = time.monotonic()
         log.info("loading %s", ", ".join(settings.models))
         try:
+            self.loading = True
             await asyncio.to_thread(self.repository.load, settings.models)
+            self.loading = False
             loaded = time.monotonic()
             addresses = [Address(settings.host, settings.grpc_port), *map(parse_address, settings.listen)]
             bound = [str(address) for address in await self._transport.start(addresses)]
@@ -82,6 +85,7 @@ class Server:
             if bound[1:]:
                 real["listen"] = bound[1:]
         except BaseException:
+            self.loading = False
             await self.stop()
             raise
         self._expire()
@@ -158,12 +162,14 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], None]) -> int
         start = asyncio.create_task(server.start())
         signalled = asyncio.create_task(stopped.wait())
         await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
-        if not start.done():
+        if server.loading:
             log.info("stopped before the models were loaded")
             logging.shutdown()
             os._exit(0)
         try:
-            ready(await start)
+            addresses = await start
+            if not stopped.is_set():
+                ready(addresses)
             await signalled
             log.info("stopping: answering what is queued, for %s s at most", settings.drain_timeout_s)
         finally:  # also when `ready` raised: a loop that still has connections does not close

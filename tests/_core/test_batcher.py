@@ -613,3 +613,25 @@ def test_a_batcher_that_goes_away_lets_go_of_what_waits() -> None:
     gc.collect()
     assert made.call is None
     assert sys.getrefcount(made) == references + 1, "the caller's, which goes with the caller"
+
+
+HOUR_NS = 3600 * 10**9
+
+
+def test_clients_that_were_answered_together_are_waited_for() -> None:
+    queue = batcher()
+    queue.expect(2, HOUR_NS)
+    put(queue)
+    assert queue.poll() is None
+    put(queue)
+    run(polled(queue))
+
+
+@pytest.mark.parametrize("end", [Batcher.dismiss, Batcher.close])
+def test_whoever_polls_after_the_thread_was_told_to_go_waits_for_nobody(end: Any) -> None:
+    queue = batcher()
+    queue.expect(2, HOUR_NS)
+    put(queue)
+    end(queue)
+    queue.expect(2, HOUR_NS)  # by the thread, whose last run ends only now
+    run(polled(queue))

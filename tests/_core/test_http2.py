@@ -336,6 +336,26 @@ def test_an_answer_over_the_limit_is_given_when_nothing_else_waits() -> None:
     assert client.status(client.call(bytes(5000))) == OK
 
 
+def test_a_connection_that_holds_memory_and_does_not_move_is_stalled() -> None:
+    client = Client(Served(echo))
+    assert not client.session.stalled(0, 10)
+    assert not client.session.stalled(100, 10), "an idle connection holds nothing"
+    upload = client.open()
+    client.send(upload, frame(bytes(100))[:50], end=False)
+    assert not client.session.stalled(200, 10)
+    client.send(upload, bytes(10), end=False)
+    assert not client.session.stalled(211, 10), "it moved"
+    assert not client.session.stalled(220, 10)
+    assert client.session.stalled(221, 10)
+    client.h2.reset_stream(upload)
+    client.exchange()
+    assert not client.session.stalled(300, 10)
+    client.reads = False
+    client.call(bytes(100_000))
+    assert not client.session.stalled(301, 10)
+    assert client.session.stalled(311, 10)
+
+
 def test_announcing_much_takes_nothing_from_others() -> None:
     attacker, good = Client(served := Served(echo)), Client(served)
     before = pool.in_use()

@@ -211,6 +211,28 @@ async def test_a_client_that_does_not_read_stops_nobody() -> None:
         assert await echoed(bound)
 
 
+async def test_a_client_that_stops_in_mid_message_is_cut_off_and_nobody_else() -> None:
+    async with serving(stall_timeout_s=1) as (transport, [bound]):
+
+        def stop_halfway() -> tuple[Peer, Peer]:
+            silent, good = Peer(bound), Peer(bound)
+            silent.data(silent.open(ECHO), framed(bytes(1000))[:500], end=False)
+            silent.ping()
+            return silent, good
+
+        silent, good = await asyncio.to_thread(stop_halfway)
+        transport._cut_off_stalled()
+        transport._stall_timeout_ns = 0  # instead of waiting
+        transport._cut_off_stalled()
+        assert transport.stalled_connections == 1
+        while len(transport.connections) > 1:
+            await asyncio.sleep(0)
+        answer = await asyncio.to_thread(good.call, framed(b"me too"), ECHO)
+        assert answer.body == framed(b"me too")
+        silent.__exit__()
+        good.__exit__()
+
+
 # ---- what arrives
 
 
