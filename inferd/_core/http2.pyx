@@ -90,7 +90,7 @@ cdef class Http2Call(Call):
     cdef int32_t stream_id
     cdef Kind kind
     cdef readonly object method_row     # the service table's Method, None for an unknown path
-    cdef Http2Call next, previous       # the session's list of live calls, borrowed by hand: see Session.link
+    cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
     # What the request's headers said.
     cdef Py_ssize_t header_nbytes
     cdef bint is_post, is_grpc, is_compressed, bad_timeout, too_many_headers
@@ -110,11 +110,6 @@ cdef class Http2Call(Call):
 
     def __init__(self):
         raise TypeError("Http2Call is made by a Session")
-
-    @property
-    def path(self):
-        """":path" as the client sent it, for a method that does not exist."""
-        return self.method
 
     @property
     def metadata(self):

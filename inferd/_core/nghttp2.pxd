@@ -17,7 +17,6 @@ cdef extern from "nghttp2/nghttp2.h":
         uint8_t flags
     ctypedef enum nghttp2_headers_category:
         NGHTTP2_HCAT_REQUEST
-        NGHTTP2_HCAT_HEADERS
     ctypedef struct nghttp2_headers:
         nghttp2_frame_hd hd
         nghttp2_headers_category cat
@@ -49,7 +48,6 @@ cdef extern from "nghttp2/nghttp2.h":
     enum:
         NGHTTP2_DATA
         NGHTTP2_HEADERS
-        NGHTTP2_GOAWAY
         NGHTTP2_FLAG_NONE
         NGHTTP2_FLAG_END_STREAM
         NGHTTP2_NV_FLAG_NONE
@@ -59,9 +57,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_DATA_FLAG_NO_END_STREAM
         NGHTTP2_NO_ERROR
         NGHTTP2_INTERNAL_ERROR
-        NGHTTP2_ENHANCE_YOUR_CALM
         NGHTTP2_ERR_DEFERRED
-        NGHTTP2_ERR_CALLBACK_FAILURE
         NGHTTP2_ERR_BAD_CLIENT_MAGIC
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
@@ -77,7 +73,6 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef int (*nghttp2_on_stream_close_callback)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
-    void nghttp2_session_callbacks_del(nghttp2_session_callbacks *)
     void nghttp2_session_callbacks_set_on_begin_headers_callback(nghttp2_session_callbacks *, nghttp2_on_begin_headers_callback)
     void nghttp2_session_callbacks_set_on_header_callback(nghttp2_session_callbacks *, nghttp2_on_header_callback)
     void nghttp2_session_callbacks_set_on_frame_recv_callback(nghttp2_session_callbacks *, nghttp2_on_frame_recv_callback)
@@ -85,7 +80,6 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_session_callbacks_set_on_stream_close_callback(nghttp2_session_callbacks *, nghttp2_on_stream_close_callback)
 
     int nghttp2_option_new(nghttp2_option **)
-    void nghttp2_option_del(nghttp2_option *)
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
     void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
     void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
@@ -105,7 +99,6 @@ cdef extern from "nghttp2/nghttp2.h":
     void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t stream_id)
     int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t stream_id, void *)
     int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t flags, int32_t stream_id, int32_t window_size)
-    int nghttp2_session_terminate_session(nghttp2_session *, uint32_t error_code)
     int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
     int nghttp2_submit_settings(nghttp2_session *, uint8_t flags, const nghttp2_settings_entry *, size_t)
     int nghttp2_submit_response2(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t, const nghttp2_data_provider2 *)

@@ -36,7 +36,7 @@ class InferenceService:
     def __init__(self, repository: Repository, version: str, ready: Callable[[], bool]) -> None:
         self.repository = repository
         self.health = Health(repository, ready)
-        self.refusals: Counter[str] = Counter()  # by reason: what was refused before a model was known, or outside of one
+        self.refusals: Counter[str] = Counter()  # of calls that were refused as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             **Inspection(repository, version, ready).methods(),
