@@ -72,11 +72,22 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     instances: Annotated[
         int,
         _about(
-            "models", "Instances of each model that names no count. auto: by the cores and the quota.", ge=0, le=1024, words={"auto": 0}
+            "models",
+            "Instances of each model that names no count. auto: one, or one a core where more threads do not make a run faster.",
+            ge=0,
+            le=1024,
+            words={"auto": 0},
         ),
     ] = 0
     intra_op_threads: Annotated[
-        int, _about("models", "Threads of one run. auto: by the cores and the quota.", ge=0, le=1024, words={"auto": 0})
+        int,
+        _about(
+            "models",
+            "Threads of one run. auto: by the cores, the quota and, for a small model, its measured run.",
+            ge=0,
+            le=1024,
+            words={"auto": 0},
+        ),
     ] = 0
     spinning: Annotated[
         bool, _about("models", "ONNX Runtime threads spin while they wait: quicker single runs on idle cores, at the cost of the cores.")

@@ -18,6 +18,7 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -45,8 +46,8 @@ log = logging.getLogger("inferd.engine")
 
 SHOWN_NAMES = 16  # models that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
-MAX_TINY_BYTES = 32 << 20  # a larger file is not loaded a second time to see whether one thread is enough
-MAX_GAIN = 4  # a run this many times the limit with all threads is over it with one
+MAX_COMPARED_BYTES = 32 << 20  # a larger file is not loaded a second time to see whether one thread is enough,
+MAX_COMPARED_NS = 2_000_000  # nor is a model whose run of one row takes longer
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 
@@ -231,13 +232,23 @@ class Repository:
     def _with_one_thread(
         self, loaded: Loaded, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path
     ) -> Loaded:
-        """The same model loaded for one thread, if its largest run is tiny then; else as it was."""
-        limit_ns = 1000 * loaded.config.inferd.inline_limit_us
-        if file.stat().st_size > MAX_TINY_BYTES or _largest_run_ns(loaded, MAX_GAIN * limit_ns) > MAX_GAIN * limit_ns:
+        """The same model loaded for one thread a run, if more threads do not pay; else as it was."""
+        if file.stat().st_size > MAX_COMPARED_BYTES:
+            return loaded
+        with _instance(loaded) as instance:
+            shared_ns = _one_row_ns(instance, loaded.signature)
+        if shared_ns > MAX_COMPARED_NS:
             return loaded
         single = self._open(place, written, make_plan(tiny_run_ns=1), version, file)
-        run_ns = _largest_run_ns(single, limit_ns)
-        return single._replace(plan=make_plan(tiny_run_ns=run_ns)) if run_ns <= limit_ns else loaded
+        limit_ns = 1000 * single.config.inferd.inline_limit_us
+        with _instance(single) as instance:
+            single_ns = _one_row_ns(instance, single.signature)
+            tiny_ns = _largest_run_ns(instance, single.signature, limit_ns) if single_ns <= limit_ns else single_ns
+        chosen = make_plan(tiny_run_ns=tiny_ns) if tiny_ns <= limit_ns else make_plan(thread_gain=single_ns / shared_ns)
+        if chosen.intra_op_threads > 1:
+            return loaded
+        single.config.instance_group[0].count = chosen.instances
+        return single._replace(plan=chosen)
 
     def _list_ready(self) -> None:
         """Makes the tables that lookup reads: one assignment each, so that a reader sees the old or the new one."""
@@ -267,20 +278,32 @@ class Repository:
             model.close()
 
 
-def _largest_run_ns(loaded: Loaded, hopeless_ns: int) -> int:
-    """The measured run of max_batch_size rows of zeros; more than `hopeless_ns` if the model does not take zeros."""
+@contextmanager
+def _instance(loaded: Loaded) -> Iterator[Instance]:
+    """An instance to measure with."""
     instance = Instance(loaded.config.name, loaded.onnx.backend(loaded.signature))
     try:
-        one_row = warmup.zero_inputs(loaded.signature, 1)
-        run_ns = min(warmup.run_once(instance, loaded.signature, one_row) for _ in range(2))  # the first is a cold one
-        if run_ns > hopeless_ns:
-            return run_ns
-        warmup.warm_up(instance, loaded.signature)
-        return warmup.measure(instance, loaded.signature, hopeless_ns)
-    except RequestError:
-        return hopeless_ns + 1
+        yield instance
     finally:
         instance.backend.close()
+
+
+def _one_row_ns(instance: Instance, signature: Signature) -> int:
+    """The measured run of one row of zeros; more than MAX_COMPARED_NS if the model does not take zeros."""
+    try:
+        warmup.run_once(instance, signature, warmup.zero_inputs(signature, 1))  # a cold one: it may take many times as long
+        return warmup.measure_rows(instance, signature, 1, MAX_COMPARED_NS)
+    except RequestError:
+        return MAX_COMPARED_NS + 1
+
+
+def _largest_run_ns(instance: Instance, signature: Signature, hopeless_ns: int) -> int:
+    """The longest measured run; more than `hopeless_ns` if the model does not take zeros in max_batch_size rows."""
+    try:
+        warmup.warm_up(instance, signature)
+        return warmup.measure(instance, signature, hopeless_ns)
+    except RequestError:
+        return hopeless_ns + 1
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -345,6 +345,22 @@ def test_a_tiny_model_gets_one_thread(tmp_path: Path, load: Load) -> None:
     assert "too little to share" in model.plan_reason
 
 
+def test_a_model_that_threads_do_not_speed_up_gets_an_instance_a_core(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_ns = iter([400_000, 400_000])  # one row on all cores, then on one
+    monkeypatch.setattr(repository.warmup, "measure_rows", lambda *_: next(measured_ns))
+    model = load(models.write(tmp_path, "m", IDENTITY), inline="off").lookup("m", "")
+    assert model.config.inferd.intra_op_threads == 1
+    assert model.instances == model.config.instance_group[0].count == 4
+    assert "1.0 times as fast" in model.plan_reason
+
+
+def test_a_model_that_threads_speed_up_keeps_them(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured_ns = iter([200_000, 400_000])
+    monkeypatch.setattr(repository.warmup, "measure_rows", lambda *_: next(measured_ns))
+    model = load(models.write(tmp_path, "m", IDENTITY), inline="off").lookup("m", "")
+    assert (model.config.inferd.intra_op_threads, model.instances) == (4, 1)
+
+
 def test_a_slow_model_gets_all_cores(tmp_path: Path, load: Load) -> None:
     model = load(models.write(tmp_path, "m", models.slow(10))).lookup("m", "")
     assert model.config.inferd.intra_op_threads == 4
