@@ -1,0 +1,154 @@
+"""Reads recorded arrival times: a number a line, CSV with a column, or JSON lines with a field.
+
+A time is seconds (from any zero: the first arrival becomes 0) or a date as ISO 8601 writes it. The order of the lines does not
+matter, as access logs are written when requests end. Never in here: what is asked at those times.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+__all__ = ["read", "scaled"]
+
+COLUMNS = ("arrival_s", "offset_s", "time_s", "arrival", "offset", "timestamp", "time", "ts")  # looked for when none is named
+LONGEST_S = 366 * 86400.0  # from the first arrival to the last
+
+Offsets = np.ndarray[Any, np.dtype[np.int64]]
+Seconds = np.ndarray[Any, np.dtype[np.float64]]
+
+
+def read(text: str) -> Offsets:
+    """Nanoseconds since the first arrival, ascending, of FILE or FILE:COLUMN. Raises ConfigError that names file and line."""
+    path, column = Path(text), ""
+    if not path.is_file() and ":" in text:
+        before, _, column = text.rpartition(":")
+        path = Path(before)
+    try:
+        lines = path.read_text(encoding="utf-8-sig").splitlines()
+    except OSError as error:
+        raise ConfigError(f"--arrivals trace:{text}: {error.strerror or error}") from None
+    except UnicodeDecodeError:
+        raise _wrong(path, 1, "expected text: an arrival time in seconds a line, CSV or JSON lines") from None
+    times = [_seconds(path, number, value) for number, value in _values(path, lines, column)]
+    if not times:
+        raise ConfigError(f"--arrivals trace:{text}: holds no arrival; expected an arrival time in seconds a line, CSV or JSON lines")
+    seconds: Seconds = np.sort(np.array(times, np.float64))  # a date's seconds since 1970 keep a quarter of a microsecond
+    if seconds[-1] - seconds[0] > LONGEST_S:
+        raise ConfigError(f"--arrivals trace:{text}: lasts {seconds[-1] - seconds[0]:.3g} s; expected seconds, not milliseconds or less")
+    offsets: Offsets = np.rint((seconds - seconds[0]) * 1e9).astype(np.int64)
+    return offsets
+
+
+def scaled(offsets: Offsets, rate: float) -> tuple[float, Offsets]:
+    """The mean rate and the arrivals, stretched to `rate` unless it is 0. The rate of n arrivals is n - 1 gaps in their span."""
+    span_s = float(offsets[-1]) / 1e9
+    if not span_s:
+        if rate and len(offsets) > 1:
+            raise ConfigError(f"--rate {rate:g}: the trace's {len(offsets)} arrivals are all at one time, which no rate fits")
+        return rate or float(len(offsets)), offsets
+    recorded = (len(offsets) - 1) / span_s
+    if not rate:
+        return recorded, offsets
+    return rate, np.rint(offsets * (recorded / rate)).astype(np.int64)
+
+
+def _values(path: Path, lines: list[str], column: str) -> Iterator[tuple[int, Any]]:
+    """Line numbers and what stands for the time there. Empty lines and those that begin with # say nothing."""
+    told = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
+    if not told:
+        return
+    first_line, first = told[0]
+    if first.startswith("{"):
+        yield from _fields(path, told, column)
+        return
+    rows = [(number, [cell.strip() for cell in row]) for number, line in told for row in _row(path, number, line)]
+    header = rows[0][1]
+    if len(header) == 1 and not column and _is_time(header[0]):
+        place = 0
+    elif _is_time(header[0]):
+        raise _wrong(path, first_line, f"expected names of columns, got {first[:60]!r}; write a first line such as arrival_s,...")
+    else:
+        place = header.index(_choose(path, first_line, header, column))
+        rows = rows[1:]
+    for number, row in rows:
+        if place >= len(row) or (len(header) == 1 and len(row) > 1):
+            raise _wrong(path, number, f"expected {len(header)} column{'s' * (len(header) > 1)}, got {len(row)}")
+        yield number, row[place]
+
+
+def _row(path: Path, number: int, line: str) -> Iterator[list[str]]:
+    try:
+        yield from csv.reader([line], strict=True)
+    except csv.Error as error:
+        raise _wrong(path, number, f"expected CSV, got {line[:60]!r}: {error}") from None
+
+
+def _fields(path: Path, told: list[tuple[int, str]], column: str) -> Iterator[tuple[int, Any]]:
+    for number, line in told:
+        try:
+            entry = json.loads(line)
+        except (ValueError, RecursionError):
+            entry = None
+        if not isinstance(entry, dict):
+            raise _wrong(path, number, f"expected a JSON object as on the first line, got {line[:60]!r}")
+        if not column:
+            column = _choose(path, number, list(entry), "")
+        if column not in entry:
+            raise _wrong(path, number, f"expected a field '{column}', got {', '.join(map(str, entry)) or 'none'}")
+        yield number, entry[column]
+
+
+def _choose(path: Path, number: int, names: list[str], column: str) -> str:
+    """The column asked for, the only one, or the one whose name says that it is a time."""
+    if column in names or (not column and len(names) == 1):
+        return column or names[0]
+    known = [name for name in names if name.lower() in COLUMNS]
+    if not column and len(known) == 1:
+        return known[0]
+    wanted = f"a column '{column}'" if column else "one column of arrival times; name it: trace:FILE:COLUMN"
+    raise _wrong(path, number, f"expected {wanted}; there are: {', '.join(names)}")
+
+
+def _is_time(text: str) -> bool:
+    try:
+        _parse(text)
+    except (ValueError, OverflowError):
+        return False
+    return True
+
+
+def _parse(value: object) -> float:
+    """Seconds of a number, of a number's text, or of a date (without a zone: UTC)."""
+    if isinstance(value, bool) or not isinstance(value, int | float | str):
+        raise ValueError
+    try:
+        seconds = float(value)
+    except ValueError:
+        date = datetime.fromisoformat(str(value))
+        seconds = (date if date.tzinfo else date.replace(tzinfo=UTC)).timestamp()
+    if not math.isfinite(seconds):
+        raise ValueError
+    return seconds
+
+
+def _seconds(path: Path, number: int, value: object) -> float:
+    try:
+        return _parse(value)
+    except (ValueError, OverflowError):
+        raise _wrong(path, number, f"expected an arrival time in seconds or an ISO date, got {str(value)[:60]!r}") from None
+
+
+def _wrong(path: Path, number: int, message: str) -> ConfigError:
+    return ConfigError(f"--arrivals trace: {path}, line {number}: {message}")
