@@ -1,0 +1,265 @@
+"""What a bench asks: bodies of requests, from files, from recordings, or random by the model's signature.
+
+`make` takes what stands on the command line. Shapes are never guessed silently: an open axis that nobody gave a size to is 1 only
+where the target answers to that, and a notice says so. Never in here: connections, clocks, and when a body is sent.
+"""
+
+from __future__ import annotations
+
+import math
+from typing import TYPE_CHECKING, NamedTuple
+
+import click
+import numpy as np
+
+from inferd.bench.recording import read_recording, readdress
+from inferd.bench.sizes import check_shapes, parse_sizes
+from inferd.cli import inputs as reading
+from inferd.cli.inputs import DTYPES, Array, Literal, Spec
+from inferd.cli.targets import require_client
+from inferd.errors import InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Mapping, Sequence
+
+    from inferd.bench.sizes import Sizes
+    from inferd.cli.targets import Description
+
+__all__ = ["MAX_BYTES", "Requests", "make"]
+
+MAX_BYTES = 1 << 30  # of all bodies together
+DRAWN_COUNT = 64  # bodies where sizes are drawn
+
+
+class Requests(NamedTuple):
+    """What is sent, in turn. rows: of one request; their mean where requests differ."""
+
+    bodies: list[bytes]  # serialized inference.ModelInferRequest
+    inputs: list[dict[str, Array]]  # what each holds
+    rows: float
+    notices: list[str]
+
+
+def make(
+    description: Description,
+    *,
+    files: Sequence[str] = (),
+    npz: Sequence[str] = (),
+    json: Sequence[str] = (),
+    recorded: str | None = None,
+    random: bool = False,
+    shapes: Sequence[str] = (),
+    sizes: Sequence[str] = (),
+    seed: int = 0,
+    count: int | None = None,
+    rows: int | None = None,
+    cast: bool = False,
+    probe: Callable[[Mapping[str, Array]], object] | None = None,
+) -> Requests:
+    """The bodies for one model. Without any file all inputs are random.
+
+    files: [NAME=]FILE.npy or [NAME=]JSON, as --input takes them; they go into the request that each of `npz` and `json` makes.
+    recorded: a file of requests, see `read_recording`. random: values for the inputs that files leave out, with `shapes`
+    (NAME:1,32) and `sizes` (see `parse_sizes`). count: how many bodies: made at random (by default 1, or 64 with sizes), or the first
+    so many of what files hold. rows: of each request; longer arrays in files are cut into several requests. probe: asks the target
+    once whether open axes may be 1; raises InferdError where not. Raises click.UsageError.
+    """
+    for flag, number in {"--count": count, "--rows": rows}.items():
+        if number is not None and number < 1:
+            raise click.UsageError(f"{flag} {number}: expected 1 or more")
+    notices: list[str] = []
+    if recorded is not None:
+        others = {"--input": files, "--npz": npz, "--json": json, "--random": random, "--shape": shapes, "--sizes": sizes, "--rows": rows}
+        if used := [flag for flag, value in others.items() if value]:
+            raise click.UsageError(f"--recorded {recorded}: its requests are sent as they are; leave {used[0]} out")
+        bodies, arrays = readdress(read_recording(recorded)[:count], description, f"--recorded {recorded}")
+    else:
+        arrays = _from_files(description, _sources(description.inputs, files, npz, json), random, rows, cast, notices)
+        arrays = arrays[:count] or [{} for _ in range(count or (DRAWN_COUNT if sizes else 1))]
+        _fill_in(description, arrays, shapes, [parse_sizes(text) for text in sizes], seed, rows, probe, notices)
+        bodies = [_encode(description, each) for each in arrays]
+    _note_differences(description, arrays, notices)
+    return Requests(bodies, arrays, _mean_rows(description.inputs, arrays, notices), notices)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Files
+
+
+def _sources(specs: Sequence[Spec], files: Sequence[str], npz: Sequence[str], json: Sequence[str]) -> list[dict[str, Array | Literal]]:
+    """What was given, a dictionary a request."""
+    common = reading.from_arguments(files, specs)
+    found = [*map(reading.from_npz, npz), *map(reading.from_json, json)]
+    return [source | common for source in found] or ([common] if common else [])
+
+
+def _from_files(
+    description: Description,
+    sources: Sequence[Mapping[str, Array | Literal]],
+    random: bool,
+    rows: int | None,
+    cast: bool,
+    notices: list[str],
+) -> list[dict[str, Array]]:
+    """Arrays of each request that files give; with `random` some inputs may be missing yet."""
+    found: list[dict[str, Array]] = []
+    for source in sources:
+        specs = description.inputs or _self_described(description.model, source)
+        if random and all(name in {spec.name for spec in specs} for name in source):
+            specs = tuple(spec for spec in specs if spec.name in source)
+        arrays, more = reading.suit(source, specs, cast=cast)
+        notices += (notice for notice in more if notice not in notices)
+        found += [arrays] if rows is None else _cut(arrays, specs, rows, notices)
+    return found
+
+
+def _self_described(model: str, source: Mapping[str, Array | Literal]) -> tuple[Spec, ...]:
+    """Specs of given arrays, for a server that does not say which inputs a model has."""
+    words = {dtype: word for word, dtype in DTYPES.items() if word != "BF16"}
+    for name, value in source.items():
+        if isinstance(value, Literal):
+            raise click.UsageError(f"the server does not say which inputs '{model}' has: expected '{name}' from a .npy or .npz file")
+    return tuple(
+        Spec(name, words.get(value.dtype.newbyteorder("="), "BYTES"), value.shape)
+        for name, value in source.items()
+        if not isinstance(value, Literal)
+    )
+
+
+def _cut(arrays: Mapping[str, Array], specs: Sequence[Spec], rows: int, notices: list[str]) -> Iterator[dict[str, Array]]:
+    """Requests of `rows` rows each out of arrays with more."""
+    _check_batch_axis(specs, rows)
+    lengths = {name: len(array) for name, array in arrays.items()}
+    held = min(lengths.values())
+    if held != max(lengths.values()):
+        raise click.UsageError(f"--rows {rows}: expected as many rows in each input, got {_listed(lengths)}")
+    if held < rows:
+        raise click.UsageError(f"--rows {rows}: expected so many rows in each file, got {held}")
+    if held % rows:
+        notices.append(f"the last {held % rows} of {held} rows are left out: requests have {rows} rows each")
+    for first in range(0, held - rows + 1, rows):
+        yield {name: array[first : first + rows] for name, array in arrays.items()}
+
+
+def _check_batch_axis(specs: Sequence[Spec], rows: int) -> None:
+    for spec in specs:
+        if not spec.shape or spec.shape[0] not in (-1, rows):
+            raise click.UsageError(f"--rows {rows}: the input '{spec.name}' is {spec}, which has no open batch axis")
+
+
+def _listed(numbers: Mapping[str, int]) -> str:
+    return ", ".join(f"{name} {number}" for name, number in numbers.items())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Random inputs
+
+
+def _fill_in(
+    description: Description,
+    arrays: Sequence[dict[str, Array]],
+    shapes: Sequence[str],
+    sizes: Sequence[Sizes],
+    seed: int,
+    rows: int | None,
+    probe: Callable[[Mapping[str, Array]], object] | None,
+    notices: list[str],
+) -> None:
+    """Puts random values into each request for the inputs that it lacks."""
+    if not description.inputs and not arrays[0]:
+        raise click.UsageError(f"the server does not say which inputs '{description.model}' has; give --npz FILE or --recorded FILE")
+    specs = [spec for spec in description.inputs if spec.name not in arrays[0]]
+    if not specs and (shapes or sizes):
+        raise click.UsageError(f"{'--shape' if shapes else '--sizes'} is for random inputs, and files give all of them")
+    fixed = reading.parse_shapes(shapes)
+    check_shapes(fixed, sizes, specs)
+    if rows is not None:
+        _check_batch_axis(specs, rows)
+        if any(shape[:1] != (rows,) for shape in fixed.values()) or any(each.axis == 0 for each in sizes):
+            raise click.UsageError(f"--rows {rows}: --shape or --sizes say otherwise; leave one of them out")
+    guessed = [spec for spec in specs if spec.name not in fixed and _unsized_axes(spec, sizes)]
+    generator = np.random.default_rng(seed)
+    total = 0
+    for each in arrays:
+        made = _drawn(specs, fixed, sizes, rows or _rows(description.inputs, each) or 1, generator)
+        total += sum(math.prod(shape) * max(DTYPES[spec.datatype].itemsize, 1) for spec, shape in zip(specs, made.values(), strict=True))
+        if total > MAX_BYTES:
+            raise click.UsageError(f"the requests would take more than {MAX_BYTES >> 20} MiB; give smaller shapes or a smaller --count")
+        each |= reading.suit(reading.random_inputs(specs, made, int(generator.integers(1 << 32)))[0], specs)[0]
+    if guessed:
+        _ask(guessed, arrays[0], probe, notices)
+
+
+def _drawn(
+    specs: Sequence[Spec], fixed: Mapping[str, tuple[int, ...]], sizes: Sequence[Sizes], rows: int, generator: np.random.Generator
+) -> dict[str, list[int]]:
+    """The shape of each input of one request."""
+    made = {
+        spec.name: list(fixed.get(spec.name) or ((rows if axis == 0 else 1) if size < 0 else size for axis, size in enumerate(spec.shape)))
+        for spec in specs
+    }
+    for each in sizes:
+        size = each.draw(generator)
+        for spec in specs:
+            if each.applies(spec):
+                made[spec.name][each.axis] = size
+    return made
+
+
+def _unsized_axes(spec: Spec, sizes: Sequence[Sizes]) -> list[int]:
+    """Open axes but the batch's that nothing gives a size to."""
+    drawn = {each.axis for each in sizes if each.applies(spec)}
+    return [axis for axis, size in enumerate(spec.shape) if axis > 0 and size < 0 and axis not in drawn]
+
+
+def _ask(
+    guessed: Sequence[Spec], arrays: Mapping[str, Array], probe: Callable[[Mapping[str, Array]], object] | None, notices: list[str]
+) -> None:
+    """Lets the target say whether open axes may be 1."""
+    first = guessed[0]
+    example = ",".join(str(size) if size >= 0 else ("1" if axis == 0 else "SIZE") for axis, size in enumerate(first.shape))
+    cure = f"give --shape {first.name}:{example}, or --sizes {first.name}:{_unsized_axes(first, ())[0]}=uniform:16..128"
+    if probe is None:
+        raise click.UsageError(f"the input '{first.name}' is {first}, and its open sizes cannot be guessed; {cure}")
+    try:
+        probe(arrays)
+    except InferdError as error:
+        raise click.UsageError(
+            f"the input '{first.name}' is {first}; with its open sizes at 1 the model does not answer ({error}); {cure}"
+        ) from None
+    made = {spec.name: list(arrays[spec.name].shape) for spec in guessed}
+    notices += (f"{name}: open sizes are 1, random values of shape {shape}; --shape and --sizes choose" for name, shape in made.items())
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# What all have in common
+
+
+def _encode(description: Description, arrays: Mapping[str, Array]) -> bytes:
+    words = {spec.name: spec.datatype for spec in description.inputs}
+    body: bytes = require_client().codec.encode_infer_request(
+        description.model, arrays, version=description.version, datatypes={name: words[name] for name in arrays if name in words}
+    )
+    return body
+
+
+def _rows(specs: Sequence[Spec], arrays: Mapping[str, Array]) -> int:
+    """Rows of a request by its first input with a batch axis; 0 where there is none."""
+    return next((len(arrays[spec.name]) for spec in specs if spec.name in arrays and spec.shape[:1] == (-1,)), 0)
+
+
+def _mean_rows(specs: Sequence[Spec], arrays: Sequence[Mapping[str, Array]], notices: list[str]) -> float:
+    if not specs:
+        notices.append("the server does not say which inputs the model has: each request counts as one row")
+    rows = [_rows(specs, each) or 1 for each in arrays]
+    return sum(rows) / len(rows)
+
+
+def _note_differences(description: Description, arrays: Sequence[Mapping[str, Array]], notices: list[str]) -> None:
+    """Shapes that are not the model's are sent, for the server may know better, and said."""
+    for spec in description.inputs:
+        for each in arrays:
+            shape = each[spec.name].shape if spec.name in each else spec.shape
+            if len(shape) != len(spec.shape) or any(own not in (-1, size) for own, size in zip(spec.shape, shape, strict=True)):
+                notices.append(f"{spec.name}: the model takes {spec}, and requests with {list(shape)} are sent")
+                break
