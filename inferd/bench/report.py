@@ -1,0 +1,209 @@
+"""All of a run of `inferd bench`: what was asked, of whom, with which settings and versions, and what was measured.
+
+It is one JSON file. The figures of the headline measurement stand at its top, for scripts; what made them stands in `measurements`.
+Never in here: how a report looks (terminal, html, export), measuring.
+"""
+
+from __future__ import annotations
+
+import os
+import platform
+import time
+from importlib import import_module
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from inferd import __version__
+from inferd.bench.measurement import Latency, Measurement
+from inferd.errors import ConfigError, InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "save", "versions_here", "write_text"]
+
+SCHEMA = 1
+PAST_THE_LIMIT = ("search", "stress")  # kinds that overload on purpose: errors count at the headline only
+
+
+class Report(msgspec.Struct, kw_only=True):
+    """A run. Readers skip fields that they don't know; a file of another `schema` is refused."""
+
+    schema: int = SCHEMA
+    kind: str  # the mode: single, steps, ramp, search, stress, soak, versions, mlperf
+    target: str
+    model: str
+    made_unix_s: float = 0.0
+    # the headline measurement's own figures
+    requests: int = 0
+    errors: dict[str, int] = {}  # gRPC code's name -> how many
+    requests_per_second: float = 0.0
+    latency_us: Latency = Latency()
+    client_cpu_us_per_request: float = 0.0
+    client_bound: bool = False
+    headline: int = 0  # its place in `measurements`
+    summary: dict[str, Any] = {}  # the mode's own: the result of a search, a curve, a drift, a comparison
+    notices: list[str] = []  # what a reader must know
+    settings: dict[str, Any] = {}  # every flag in force
+    versions: dict[str, str] = {}  # of what took part
+    measurements: list[Measurement] = []
+
+    @property
+    def main(self) -> Measurement | None:
+        """The headline measurement; None where nothing was measured."""
+        return self.measurements[self.headline] if 0 <= self.headline < len(self.measurements) else None
+
+    @property
+    def wrong(self) -> int:
+        """Answers that were not what they should be, in all measurements."""
+        return sum(measured.verified.wrong for measured in self.measurements if measured.verified)
+
+    @property
+    def exit_code(self) -> int:
+        """0 clean; 1 when answers were wrong, errors came, or nothing was measured.
+
+        A search and a stress test go past what the server can do: errors there count only in the headline measurement.
+        """
+        failed = sum(self.errors.values()) if self.kind in PAST_THE_LIMIT else sum(m.failed for m in self.measurements)
+        return 1 if self.wrong or failed or self.main is None else 0
+
+
+def make(
+    kind: str,
+    target: str,
+    model: str,
+    measurements: Sequence[Measurement],
+    *,
+    headline: int = 0,
+    settings: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+    summary: Mapping[str, Any] | None = None,
+    notices: Sequence[str] = (),
+) -> Report:
+    """A report of measurements, whose `headline`th gives the figures at the top (negative: counted from the end)."""
+    report = Report(
+        kind=kind,
+        target=target,
+        model=model,
+        made_unix_s=time.time(),
+        headline=headline % max(len(measurements), 1),
+        settings=dict(settings or {}),
+        versions=dict(versions or {}),
+        summary=dict(summary or {}),
+        notices=list(notices),
+        measurements=list(measurements),
+    )
+    if (main := report.main) is not None:
+        report.requests, report.errors, report.requests_per_second = main.requests, dict(main.errors), main.requests_per_second
+        report.latency_us, report.client_cpu_us_per_request = main.latency_us, main.client_cpu_us_per_request
+        report.client_bound = main.client_bound
+    return report
+
+
+def save(report: Report, path: str | Path) -> None:
+    """Writes it as JSON. InferdError if the file cannot be written."""
+    write_text(path, msgspec.json.format(msgspec.json.encode(report, enc_hook=spelled), indent=2).decode() + "\n")
+
+
+def load(path: str | Path) -> Report:
+    """Reads a saved report. ConfigError says what is wrong with the file."""
+    try:
+        text = Path(path).read_bytes()
+    except OSError as error:
+        raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
+    try:
+        schema = msgspec.json.decode(text, type=Schema).schema
+        if schema != SCHEMA:
+            raise ConfigError(f"{path}: expected a report of schema {SCHEMA}, got {schema}: made by another version of inferd")
+        report = msgspec.json.decode(text, type=Report)
+    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+        raise ConfigError(f"{path}: expected a report that `inferd bench --json` wrote: {error}") from None
+    if report.main is None and report.measurements:
+        raise ConfigError(f"{path}: headline: expected one of {len(report.measurements)} measurements, got {report.headline}")
+    return report
+
+
+class Schema(msgspec.Struct):
+    """What every schema of a report has."""
+
+    schema: int
+
+
+def spelled(value: object) -> object:
+    """Flags are whatever the command line made of them: paths, and values with a text of their own."""
+    return str(value)
+
+
+def check_writable(path: str | Path) -> None:
+    """Before a long run: ConfigError if no file could be written there afterwards."""
+    folder = Path(path).absolute().parent
+    if Path(path).is_dir():
+        raise ConfigError(f"{path}: expected a file to write, it is a folder")
+    if not folder.is_dir():
+        raise ConfigError(f"{path}: its folder does not exist: make it first")
+    if not os.access(path if Path(path).exists() else folder, os.W_OK):
+        raise ConfigError(f"{path}: cannot be written: no permission")
+
+
+def write_text(path: str | Path, text: str) -> None:
+    """Replaces a file at once, so that nobody reads half of it; a pipe or device is written to. InferdError if it cannot be."""
+    place = Path(path)
+    try:
+        if place.exists() and not place.is_file():
+            place.write_text(text, encoding="utf-8")
+            return
+        place = place.resolve()  # through a link, not over it
+        unfinished = place.with_name(f".{place.name}.{os.getpid()}")
+        try:
+            unfinished.write_text(text, encoding="utf-8")
+            unfinished.replace(place)
+        except BaseException:
+            unfinished.unlink(missing_ok=True)
+            raise
+    except OSError as error:
+        raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
+
+
+def versions_here(server: str = "") -> dict[str, str]:
+    """What takes part on this side, and `server`: the name and version that the other side gave."""
+    found = {
+        "inferd": __version__,
+        "server": server,
+        "python": platform.python_version(),
+        "libnghttp2": nghttp2_version(),
+        "onnxruntime": package_version("onnxruntime") or package_version("onnxruntime-gpu"),
+        "kernel": f"{platform.system()} {platform.release()}",
+        "cpu": f"{cpu_name()}, {usable_cores()} cores",
+    }
+    return {name: text for name, text in found.items() if text}
+
+
+def nghttp2_version() -> str:
+    try:
+        return str(import_module("inferd._core.http2").nghttp2_version_text())
+    except (ImportError, ValueError):  # not built; built apart from its neighbours
+        return ""
+
+
+def package_version(name: str) -> str:
+    try:
+        return version(name)
+    except PackageNotFoundError:
+        return ""
+
+
+def cpu_name() -> str:
+    """As the kernel has it; the architecture where it has no name."""
+    try:
+        lines = Path("/proc/cpuinfo").read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError:
+        lines = []
+    names = (line.partition(":")[2].strip() for line in lines if line.startswith("model name"))
+    return next(names, platform.machine())
+
+
+def usable_cores() -> int:
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1

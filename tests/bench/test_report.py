@@ -1,0 +1,140 @@
+"""A report is saved, read back and refused as it says."""
+
+from __future__ import annotations
+
+import json
+import os
+import stat
+from pathlib import Path
+
+import pytest
+
+from inferd import __version__
+from inferd.bench import report
+from inferd.bench.measurement import Load, Measurement, Verification
+from inferd.errors import ConfigError, InferdError
+
+from .reports import measurement, sample
+
+
+def test_a_saved_report_is_read_back(tmp_path):
+    made = sample(
+        "versions",
+        [measurement(version="3"), measurement(version="4", errors={"UNAVAILABLE": 2})],
+        headline=-1,
+        settings={"rate": 0.0, "inputs": ["a.npy"], "path": Path("x/y"), "verify": None},
+        versions={"inferd": "1"},
+        summary={"points": [1, 2]},
+        notices=["one"],
+    )
+    report.save(made, tmp_path / "a.json")
+    read = report.load(tmp_path / "a.json")
+    assert read.measurements == made.measurements
+    assert (read.settings.pop("path"), made.settings.pop("path")) == ("x/y", Path("x/y"))
+    assert read == made
+
+
+def test_scripts_find_the_headline_at_the_top(tmp_path):
+    best = measurement(rate=2000.0, errors={"UNAVAILABLE": 2}, client_bound=True)
+    report.save(sample("search", [measurement(), best], headline=1), tmp_path / "a.json")
+    read = json.loads((tmp_path / "a.json").read_text())
+    assert read["schema"] == 1
+    assert (read["requests"], read["errors"], read["client_bound"]) == (best.requests, {"UNAVAILABLE": 2}, True)
+    assert read["requests_per_second"] == best.requests_per_second
+    assert read["client_cpu_us_per_request"] == best.client_cpu_us_per_request
+    assert list(read["latency_us"]) == ["mean", "p50", "p90", "p99", "p999", "max"]
+    assert read["latency_us"]["p99"] == best.latency_us.p99
+
+
+def test_fields_of_a_later_inferd_are_passed_over(tmp_path):
+    report.save(sample(), tmp_path / "a.json")
+    document = json.loads((tmp_path / "a.json").read_text())
+    document["new"] = document["measurements"][0]["new"] = {"x": 1}
+    (tmp_path / "a.json").write_text(json.dumps(document))
+    assert report.load(tmp_path / "a.json").measurements == sample().measurements
+
+
+@pytest.mark.parametrize(
+    ("text", "says"),
+    [
+        (b'{"schema": 2}', "expected a report of schema 1, got 2"),
+        (b"{}", "missing required field `schema`"),
+        (b"", "expected a report that `inferd bench --json` wrote"),
+        (b"\xff\xfe", "expected a report"),
+        (b"[1]", "expected a report"),
+        (b'{"schema": 1, "kind": "single", "target": "t"}', "missing required field `model`"),
+        (b'{"schema": 1, "kind": "s", "target": "t", "model": "m", "measurements": [{"load": {"rate": "x"}}]}', "rate"),
+        (b'{"schema": 1, "kind": "s", "target": "t", "model": "m", "headline": 7, "measurements": [{"load": {}}]}', "got 7"),
+    ],
+)
+def test_what_is_no_report_is_refused(tmp_path, text, says):
+    (tmp_path / "a.json").write_bytes(text)
+    with pytest.raises(ConfigError, match=r"a\.json: ") as raised:
+        report.load(tmp_path / "a.json")
+    assert says in str(raised.value)
+    assert "\n" not in str(raised.value)
+
+
+def test_a_file_that_cannot_be_read(tmp_path):
+    for path, says in ((tmp_path / "none.json", "No such file"), (tmp_path, "Is a directory")):
+        with pytest.raises(ConfigError, match=says):
+            report.load(path)
+
+
+def test_the_exit_code_is_1_for_errors_wrong_answers_and_nothing():
+    assert sample().exit_code == 0
+    assert sample(measurements=[]).exit_code == 1
+    assert sample(measurements=[measurement(errors={"INTERNAL": 1})]).exit_code == 1
+    assert sample(measurements=[measurement(verified=Verification(checked=9, wrong=1))]).exit_code == 1
+    assert sample(measurements=[measurement(verified=Verification(checked=9))]).exit_code == 0
+
+
+def test_overload_that_was_asked_for_is_clean():
+    measured = [measurement(), measurement(errors={"DEADLINE_EXCEEDED": 500})]
+    assert sample("steps", measured).exit_code == 1
+    assert sample("stress", measured).exit_code == 0
+    assert sample("search", measured, headline=1).exit_code == 1
+    measured[1].verified = Verification(checked=1, wrong=1)
+    assert sample("stress", measured).exit_code == 1
+
+
+def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
+    report.save(sample(), tmp_path / "a.json")
+    before = (tmp_path / "a.json").read_bytes()
+    with pytest.raises(InferdError, match="cannot be written"):
+        report.save(sample(), tmp_path / "missing" / "a.json")
+    with pytest.raises(UnicodeEncodeError):
+        report.write_text(tmp_path / "a.json", "\ud800")
+    assert (tmp_path / "a.json").read_bytes() == before
+    assert os.listdir(tmp_path) == ["a.json"]
+
+
+def test_a_report_goes_through_links_and_into_pipes(tmp_path):
+    (tmp_path / "link.json").symlink_to(tmp_path / "a.json")
+    report.save(sample(), tmp_path / "link.json")
+    assert (tmp_path / "link.json").is_symlink()
+    assert report.load(tmp_path / "a.json").model == "mlp"
+    report.save(sample(), "/dev/null")
+    assert stat.S_ISCHR(os.stat("/dev/null").st_mode)
+
+
+def test_an_unwritable_place_is_found_before_the_run(tmp_path):
+    report.check_writable(tmp_path / "a.json")
+    report.check_writable("a.json")
+    for path, says in ((tmp_path, "it is a folder"), (tmp_path / "no" / "a.json", "folder does not exist")):
+        with pytest.raises(ConfigError, match=says):
+            report.check_writable(path)
+    assert os.listdir(tmp_path) == []
+
+
+def test_versions_name_what_takes_part():
+    found = report.versions_here("inferd 9.9")
+    assert (found["inferd"], found["server"]) == (__version__, "inferd 9.9")
+    assert found["python"].count(".") == 2
+    assert "cores" in found["cpu"]
+    assert "server" not in report.versions_here()
+
+
+def test_a_measurement_without_anything_is_a_report_too(tmp_path):
+    report.save(sample(measurements=[Measurement(Load())]), tmp_path / "a.json")
+    assert report.load(tmp_path / "a.json").measurements == [Measurement(Load())]
