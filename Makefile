@@ -97,7 +97,7 @@ $(PY): | .stamps/system-build
 
 .stamps/develop: pyproject.toml .stamps/build | .stamps/system-test
 	@echo "installing the tools of development into $(VENV)"
-	$(INSTALL) -e clients/python -e '.[cpu,client,dev,test]'
+	$(INSTALL) -e clients/python -e '.[cpu,client,bench,dev,test]'
 	@touch $@
 
 .stamps/node: tests/clients/node/package-lock.json .stamps/develop

@@ -7,8 +7,8 @@ Four environment variables change a build:
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
     INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
 
-The http2 module needs libnghttp2 with its header. Where pkg-config does not find it the build succeeds without that
-module, says so, and `inferd serve` uses the grpcio transport. No build uses -march=native: a wheel runs on any machine
+The http2 and generator modules need libnghttp2 with its header. Where pkg-config does not find it the build succeeds without
+them, says so, and `inferd serve` uses the grpcio transport. No build uses -march=native: a wheel runs on any machine
 of its architecture.
 """
 
@@ -19,6 +19,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from functools import cache
 from pathlib import Path
 
 from setuptools import Extension, setup
@@ -26,6 +27,7 @@ from setuptools.command.build_ext import build_ext
 
 CORE = Path("inferd", "_core")
 SHARED = "inferd._core._cython"
+WITH_NGHTTP2 = ("generator", "http2")  # left out where libnghttp2 is missing
 NGHTTP2_MINIMUM = "1.61.0"  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
 
@@ -102,7 +104,7 @@ def extensions() -> list[Extension]:
     found = []
     for source in sorted(CORE.glob("*.pyx")):
         extra: dict[str, list[str]] = {}
-        if source.stem == "http2":
+        if source.stem in WITH_NGHTTP2:
             extra, missing = nghttp2()
             if missing:
                 without_http2(missing)
@@ -122,11 +124,12 @@ def extensions() -> list[Extension]:
     return found
 
 
+@cache  # said once, whichever module misses it
 def without_http2(reason: str) -> None:
     notice(
         "inferd is built WITHOUT its native transport:",
         reason,
-        "`inferd serve` will use the grpcio transport: correct, but many times slower.",
+        "`inferd serve` will use the grpcio transport: correct, but many times slower. There is no `inferd bench`.",
     )
 
 
@@ -147,10 +150,10 @@ class BuildNative(build_ext):
         super().run()
 
     def header_checked(self, wanted: list[Extension]) -> list[Extension]:
-        """Leaves out http2 where pkg-config knows the library and the compiler does not find its header."""
+        """Leaves out what needs libnghttp2 where pkg-config knows the library and the compiler does not find its header."""
         kept = []
         for extension in wanted:
-            if extension.name.endswith(".http2") and not self.compiles("#include <nghttp2/nghttp2.h>", extension.include_dirs):
+            if extension.name.rpartition(".")[2] in WITH_NGHTTP2 and not self.compiles("#include <nghttp2/nghttp2.h>", extension.include_dirs):
                 without_http2("the compiler does not find <nghttp2/nghttp2.h> (Debian: apt install libnghttp2-dev)")
                 continue
             kept.append(extension)

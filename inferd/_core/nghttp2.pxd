@@ -1,4 +1,5 @@
-# nghttp2: what http2.pyx uses of libnghttp2's C interface, and no more. Declarations only.
+# nghttp2: what http2.pyx and generator.pyx use of libnghttp2's C interface, and no more. Declarations only.
+# The callbacks' types hold the GIL, for http2's; generator's run without it, and so do the functions where both need them.
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
 
@@ -48,6 +49,7 @@ cdef extern from "nghttp2/nghttp2.h":
     enum:
         NGHTTP2_DATA
         NGHTTP2_HEADERS
+        NGHTTP2_GOAWAY
         NGHTTP2_FLAG_NONE
         NGHTTP2_FLAG_END_STREAM
         NGHTTP2_NV_FLAG_NONE
@@ -57,8 +59,13 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_DATA_FLAG_NO_END_STREAM
         NGHTTP2_NO_ERROR
         NGHTTP2_INTERNAL_ERROR
+        NGHTTP2_REFUSED_STREAM
+        NGHTTP2_CANCEL
+        NGHTTP2_ENHANCE_YOUR_CALM
+        NGHTTP2_INADEQUATE_SECURITY
         NGHTTP2_ERR_DEFERRED
         NGHTTP2_ERR_BAD_CLIENT_MAGIC
+        NGHTTP2_SETTINGS_ENABLE_PUSH
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
         NGHTTP2_SETTINGS_MAX_FRAME_SIZE
@@ -87,23 +94,26 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t burst, uint64_t rate)
     void nghttp2_option_set_max_continuations(nghttp2_option *, size_t)
 
+    int nghttp2_session_client_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *)
     int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *)
-    void nghttp2_session_del(nghttp2_session *)
-    nghttp2_ssize nghttp2_session_mem_recv2(nghttp2_session *, const uint8_t *, size_t)
-    nghttp2_ssize nghttp2_session_mem_send2(nghttp2_session *, const uint8_t **)
-    int nghttp2_session_want_read(nghttp2_session *)
-    int nghttp2_session_want_write(nghttp2_session *)
+    void nghttp2_session_del(nghttp2_session *) nogil
+    nghttp2_ssize nghttp2_session_mem_recv2(nghttp2_session *, const uint8_t *, size_t) nogil
+    nghttp2_ssize nghttp2_session_mem_send2(nghttp2_session *, const uint8_t **) nogil
+    int nghttp2_session_want_read(nghttp2_session *) nogil
+    int nghttp2_session_want_write(nghttp2_session *) nogil
     int nghttp2_session_consume(nghttp2_session *, int32_t stream_id, size_t)
     int nghttp2_session_consume_connection(nghttp2_session *, size_t)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t stream_id)
-    void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t stream_id)
-    int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t stream_id, void *)
+    void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t stream_id) nogil
+    int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t stream_id, void *) nogil
     int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t flags, int32_t stream_id, int32_t window_size)
     int32_t nghttp2_session_get_last_proc_stream_id(nghttp2_session *)
     int nghttp2_submit_settings(nghttp2_session *, uint8_t flags, const nghttp2_settings_entry *, size_t)
     int nghttp2_submit_response2(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t, const nghttp2_data_provider2 *)
+    int32_t nghttp2_submit_request2(nghttp2_session *, const void *priority, const nghttp2_nv *, size_t,
+                                    const nghttp2_data_provider2 *, void *stream_user_data) nogil
     int nghttp2_submit_trailer(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t)
-    int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t flags, int32_t stream_id, uint32_t error_code)
+    int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t flags, int32_t stream_id, uint32_t error_code) nogil
     int nghttp2_submit_shutdown_notice(nghttp2_session *)
     int nghttp2_submit_goaway(nghttp2_session *, uint8_t flags, int32_t last_stream_id, uint32_t error_code,
                               const uint8_t *, size_t)

@@ -1,0 +1,45 @@
+from collections.abc import Sequence
+from typing import Any
+
+import numpy as np
+
+class Generator:
+    """Connections that ask ModelInfer, and what came of it.
+
+    bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
+    deadline_ns: time from the sending until a request is cancelled, 0 for none. verify_every: each so many-th answer is kept for
+    `take_answers`, 0 for none. sample_room: requests of which `take_samples` tells all times, 0 for none.
+    """
+
+    outstanding: int
+    sent: int
+    waited_ns: int
+    last_done_ns: int
+    arrivals_waiting: int
+
+    def __init__(
+        self,
+        bodies: Sequence[bytes],
+        headers: Sequence[tuple[bytes, bytes]],
+        *,
+        deadline_ns: int = ...,
+        verify_every: int = ...,
+        sample_room: int = ...,
+        max_answer_nbytes: int = ...,
+    ) -> None: ...
+    def add(self, fd: int, number: int = ...) -> None: ...
+    def take_dead(self) -> list[int]: ...
+    def close(self) -> None: ...
+    def start(self, measure_from_ns: int, streams: int = ..., requests: int = ...) -> None: ...
+    def arrive(self, times_ns: np.ndarray[Any, np.dtype[np.int64]]) -> None: ...
+    def stop(self) -> None: ...
+    def run(self, until_ns: int, spin_ns: int = ...) -> int: ...
+    def collect(
+        self,
+        latency: np.ndarray[Any, np.dtype[np.uint64]],
+        service: np.ndarray[Any, np.dtype[np.uint64]],
+        lateness: np.ndarray[Any, np.dtype[np.uint64]],
+    ) -> tuple[list[int], tuple[tuple[int, int, int], tuple[int, int, int], tuple[int, int, int]]]: ...
+    def messages(self) -> dict[int, bytes]: ...
+    def take_answers(self) -> tuple[list[tuple[int, bytes]], int]: ...
+    def take_samples(self) -> tuple[bytes, int]: ...
