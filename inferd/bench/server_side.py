@@ -1,0 +1,246 @@
+"""What a server says of the requests that were measured: times of its stages, batch sizes, CPU, memory, and what they cost.
+
+A Reader looks before and after, and the difference is the measurement's. What is not to be had is said in a notice; only a flag that
+cannot be right is an error. Never in here: load, and numbers that the server did not give.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+import time
+from http.client import HTTPException
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.error import URLError
+from urllib.parse import urlsplit
+from urllib.request import ProxyHandler, build_opener
+
+import click
+
+from inferd.bench.measurement import ServerSide
+from inferd.cli.targets import require_client
+from inferd.config import parse_address
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+__all__ = ["Reader", "parse_metrics"]
+
+TIMEOUT_S = 5.0
+MAX_PAGE_BYTES = 16 << 20
+STAGES = {
+    "queue_us": "queue",
+    "compute_input_us": "compute_input",
+    "compute_infer_us": "compute_infer",
+    "compute_output_us": "compute_output",
+}
+
+Metrics = dict[tuple[str, tuple[tuple[str, str], ...]], float]  # (name, labels in order) -> value
+
+
+class Look(NamedTuple):
+    """The server at one moment. None or empty: not to be had."""
+
+    statistics: dict[str, Any]  # version -> inference.ModelStatistics
+    metrics: Metrics
+    cpu_ns: dict[int, int]  # process -> user and system time; only with a pid
+
+
+class Reader:
+    """Of one model (empty version: all of its versions together) on one server. `before()` and `after(...)` go around a measurement.
+
+    address: host:port or unix:/path. metrics_url: of a page for Prometheus; None: the port after the gRPC port, as inferd has it, if
+    that page is about this model. server_pid: the server's process on this machine; it counts with all its children.
+    rows: of one request, for the price of a prediction. Raises click.UsageError for flags that cannot be right.
+    """
+
+    def __init__(
+        self,
+        address: str,
+        model: str,
+        version: str = "",
+        *,
+        metrics_url: str | None = None,
+        server_pid: int | None = None,
+        dollars_per_hour: float | None = None,
+        rows: float = 1.0,
+        metadata: Sequence[tuple[str, str]] = (),
+    ) -> None:
+        self._address, self._model, self._version, self._metadata = address, model, version, list(metadata)
+        self._pid, self._dollars_per_hour, self._rows = server_pid, dollars_per_hour, rows
+        if dollars_per_hour is not None and not 0 <= dollars_per_hour < float("inf"):
+            raise click.UsageError(f"--dollars-per-hour {dollars_per_hour:g}: expected 0 or more")
+        self._notices: list[str] = []
+        self._metrics_url = _checked_url(metrics_url) if metrics_url else self._guessed_url()
+        self._before = Look({}, {}, {})
+
+    def before(self) -> None:
+        """Looks before the load. Processor time comes last, so that looking does not count."""
+        self._notices = []
+        statistics, metrics = self._statistics(), self._metrics()
+        self._before = Look(statistics, metrics, self._cpu_ns())
+
+    def after(self, requests: int, requests_per_second: float = 0.0) -> ServerSide:
+        """The difference. requests: those that were sent since `before`, for servers that don't count them themselves;
+        requests_per_second: answered, for the price."""
+        cpu_ns = self._cpu_ns()
+        after = Look(self._statistics(), self._metrics(), cpu_ns)
+        side = ServerSide()
+        self._say_stages(side, after.statistics)
+        self._say_processor(side, after, side.requests or requests)
+        side.rss_bytes = self._rss_bytes(after.metrics)
+        if self._dollars_per_hour is not None and requests_per_second > 0:
+            side.dollars_per_million = self._dollars_per_hour / (requests_per_second * self._rows * 3600) * 1e6
+        elif self._dollars_per_hour is not None:
+            self._note("no price: nothing was answered")
+        side.notices = self._notices
+        return side
+
+    def _note(self, text: str) -> None:
+        if text not in self._notices:
+            self._notices.append(text)
+
+    # ModelStatistics
+
+    def _statistics(self) -> dict[str, Any]:
+        library = require_client()
+        try:
+            with library.Client(self._address, timeout=TIMEOUT_S, metadata=self._metadata) as client:
+                return {entry.version: entry for entry in client.statistics(self._model, self._version) if entry.name == self._model}
+        except (library.InferenceError, ValueError) as error:
+            self._note(f"no times of stages, no batch sizes: {error}")
+            return {}
+
+    def _say_stages(self, side: ServerSide, after: Mapping[str, Any]) -> None:
+        """Sums over the versions that were there before."""
+        pairs = [(self._before.statistics[version], entry) for version, entry in after.items() if version in self._before.statistics]
+        if not pairs:
+            return
+        if any(new.inference_stats.success.count < old.inference_stats.success.count for old, new in pairs):
+            self._note("no times of stages, no batch sizes: the server's counts fell meanwhile, so it was started anew")
+            return
+        side.runs = sum(new.execution_count - old.execution_count for old, new in pairs)
+        stats = [(old.inference_stats, new.inference_stats) for old, new in pairs]
+        side.requests = sum(new.success.count - old.success.count + new.fail.count - old.fail.count for old, new in stats)
+        for field, stage in STAGES.items():
+            count = sum(getattr(new, stage).count - getattr(old, stage).count for old, new in stats)
+            ns = sum(getattr(new, stage).ns - getattr(old, stage).ns for old, new in stats)
+            setattr(side, field, ns / count / 1e3 if count > 0 else None)
+        sizes: dict[int, int] = {}
+        for old, new in pairs:
+            for entry, sign in [*((each, 1) for each in new.batch_stats), *((each, -1) for each in old.batch_stats)]:
+                sizes[entry.batch_size] = sizes.get(entry.batch_size, 0) + sign * entry.compute_infer.count
+        side.batch_sizes = {size: runs for size, runs in sorted(sizes.items()) if runs > 0}
+
+    # Processor and memory
+
+    def _say_processor(self, side: ServerSide, after: Look, requests: int) -> None:
+        if self._pid is not None:
+            used_ns = sum(ns - self._before.cpu_ns.get(pid, 0) for pid, ns in after.cpu_ns.items())
+            if set(self._before.cpu_ns) - set(after.cpu_ns):
+                self._note("a process of the server ended meanwhile; its CPU time is not counted")
+            known = bool(self._before.cpu_ns and after.cpu_ns)
+        else:
+            old, new = (look.metrics.get(("process_cpu_seconds_total", ())) for look in (self._before, after))
+            used_ns = int((new - old) * 1e9) if old is not None and new is not None else 0
+            known = old is not None and new is not None
+        if not known:
+            self._note("no CPU time of the server: give --server-pid, or --metrics-url of a page with process_cpu_seconds_total")
+        elif used_ns < 0:
+            self._note("no CPU time of the server: it fell meanwhile, so the server was started anew")
+        elif requests:
+            side.cpu_us_per_request = used_ns / requests / 1e3
+
+    def _cpu_ns(self) -> dict[int, int]:
+        used: dict[int, int] = {}
+        for pid in _family(self._pid) if self._pid is not None else ():
+            try:
+                used[pid] = time.clock_gettime_ns((~pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
+            except (OSError, AttributeError):  # ended; not Linux
+                continue
+        if self._pid is not None and not used:
+            self._note(f"--server-pid {self._pid}: there is no such process here")
+        return used
+
+    def _rss_bytes(self, metrics: Metrics) -> int | None:
+        """Resident memory; of several processes the sum, which counts what they share more than once."""
+        if self._pid is None:
+            value = metrics.get(("process_resident_memory_bytes", ()))
+            return None if value is None else int(value)
+        pages = 0
+        for pid in _family(self._pid):
+            try:
+                pages += int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+            except (OSError, IndexError, ValueError):
+                continue
+        return pages * os.sysconf("SC_PAGE_SIZE") or None
+
+    # The metrics page
+
+    def _guessed_url(self) -> str | None:
+        try:
+            address = parse_address(self._address)
+        except ValueError:
+            return None
+        if address.path or not 0 < address.port < 65535:
+            return None
+        url = f"http://{address._replace(port=address.port + 1)}/metrics"
+        metrics = _fetched(url)
+        return url if any(name == "inferd_model_ready" and ("model", self._model) in labels for name, labels in metrics) else None
+
+    def _metrics(self) -> Metrics:
+        if self._metrics_url is None:
+            return {}
+        metrics = _fetched(self._metrics_url)
+        if not metrics:
+            self._note(f"no metrics: {self._metrics_url} does not answer with a page for Prometheus")
+        return metrics
+
+
+def _checked_url(text: str) -> str:
+    """host:port, or a URL, of which /metrics may be left out."""
+    url = text if "://" in text else f"http://{text}"
+    try:
+        parts = urlsplit(url)
+        fits = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+    except ValueError:
+        fits = False
+    if not fits:
+        raise click.UsageError(f"--metrics-url {text}: expected a URL such as http://host:8002/metrics")
+    return url if parts.path.strip("/") else url.rstrip("/") + "/metrics"
+
+
+def _fetched(url: str) -> Metrics:
+    """The page's series; none where it is not to be had. Goes straight there, through no proxy."""
+    try:
+        with build_opener(ProxyHandler({})).open(url, timeout=TIMEOUT_S) as answer:
+            return parse_metrics(answer.read(MAX_PAGE_BYTES).decode("utf-8", "replace"))
+    except (URLError, HTTPException, OSError, ValueError):
+        return {}
+
+
+def parse_metrics(page: str) -> Metrics:
+    """Series of Prometheus's text format; what is no series is left out."""
+    found: Metrics = {}
+    for line in page.splitlines():
+        match = re.match(r"([a-zA-Z_:][\w:]*)(?:\{(.*)\})?[ \t]+(\S+)", line, re.ASCII)
+        if match:
+            labels = re.findall(r'(\w+)="((?:[^"\\]|\\.)*)"', match[2] or "")
+            try:
+                found[match[1], tuple(sorted(labels))] = float(match[3])
+            except ValueError:
+                continue
+    return found
+
+
+def _family(pid: int) -> list[int]:
+    """A process and all that descend from it, as far as the kernel says."""
+    found = [pid]
+    for parent in found:  # grows on the way
+        for children in Path(f"/proc/{parent}/task").glob("*/children"):
+            try:
+                found += map(int, children.read_text("ascii").split())
+            except (OSError, ValueError):
+                continue
+    return found

@@ -1,0 +1,168 @@
+"""Whether answers are right: each that is checked is held against one that in-process ONNX Runtime gave, or that a file holds.
+
+Expected answers are made before anything is measured. Never in here: connections, clocks, and which answers are checked.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+import numpy as np
+
+from inferd.bench.measurement import Verification
+from inferd.cli import inputs as reading
+from inferd.cli.inputs import Literal
+from inferd.cli.targets import require_client
+from inferd.errors import ConfigError, RequestError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from inferd.bench.inputs import Requests
+    from inferd.cli.inputs import Array
+
+__all__ = ["ATOL", "RTOL", "Verifier"]
+
+RTOL = 1e-4
+ATOL = 1e-5
+
+
+class Verifier:
+    """Expected outputs by name, a dictionary for each body, and the count of answers held against them.
+
+    Floating values are right within atol + rtol * |expected|, where rtol is never less than two units of rounding of the datatype (FP16,
+    BF16); NaN is right for NaN. All else is right when it is equal.
+    """
+
+    def __init__(self, expected: Sequence[Mapping[str, Array]], reference: str, *, rtol: float = RTOL, atol: float = ATOL) -> None:
+        self._expected = expected
+        self._reference = reference
+        self._rtol, self._atol = rtol, atol
+        self._checked = self._wrong = 0
+        self._largest = 0.0
+        self._first_wrong = ""
+
+    @classmethod
+    def from_file(
+        cls, source: str, requests: Requests, *, model: str = "", version: str = "", rtol: float = RTOL, atol: float = ATOL
+    ) -> Verifier:
+        """By --verify: a .npz file with the outputs of the only body by name, or a model that runs here: an .onnx file, or a folder or
+        repository, of which `model` and `version` are run when it has them. Raises click.UsageError, StartError."""
+        if not Path(source).exists():
+            raise click.UsageError(f"--verify {source}: there is no such file or folder")
+        expected = _from_npz(source, requests) if source.endswith(".npz") else _from_model(source, requests, model, version)
+        return cls(expected, source, rtol=rtol, atol=atol)
+
+    def check(self, body_index: int, answer: bytes) -> None:
+        """Counts a serialized ModelInferResponse to the body of that index as right or wrong."""
+        client = require_client()
+        try:
+            outputs = client.codec.decode_infer_response(answer)
+        except client.InferenceError as error:
+            self._count(body_index, str(error))
+        else:
+            self.compare(body_index, outputs)
+
+    def compare(self, body_index: int, outputs: Mapping[str, Array]) -> None:
+        """The same for an answer that is arrays already."""
+        expected = self._expected[body_index]
+        fault = ""
+        if outputs.keys() != expected.keys():
+            fault = f"expected the outputs {', '.join(expected)}, got {', '.join(outputs)}"
+        else:
+            for name, array in expected.items():
+                fault = fault or self._fault(name, array, outputs[name])
+        self._count(body_index, fault)
+
+    @property
+    def result(self) -> Verification:
+        return Verification(self._checked, self._wrong, self._largest, self._first_wrong, self._reference)
+
+    def _count(self, body_index: int, fault: str) -> None:
+        self._checked += 1
+        if fault:
+            self._wrong += 1
+            self._first_wrong = self._first_wrong or f"request {body_index}: {fault}"
+
+    def _fault(self, name: str, expected: Array, got: Array) -> str:
+        """What is wrong with one output; empty where it is right."""
+        if expected.shape != got.shape or _family(expected) != _family(got):
+            return f"{name}: expected {expected.dtype} {list(expected.shape)}, got {got.dtype} {list(got.shape)}"
+        if expected.dtype == got.dtype != object and expected.tobytes() == got.tobytes():
+            return ""
+        if _family(expected) != "float":
+            self._see_distance(expected, got)
+            return self._first_difference(name, expected, got, np.asarray(expected != got))
+        rtol = max(self._rtol, 2 * max(_rounding(expected), _rounding(got)))
+        wide, given = expected.astype(np.float64), got.astype(np.float64)
+        self._see_distance(wide, given)
+        wrong = ~np.isclose(given, wide, rtol=rtol, atol=self._atol, equal_nan=True)
+        fault = self._first_difference(name, wide, given, wrong)
+        return fault and f"{fault}, beyond atol {self._atol:g} + rtol {rtol:.3g}"
+
+    def _first_difference(self, name: str, expected: Array, got: Array, wrong: Array) -> str:
+        if not wrong.any():
+            return ""
+        at = tuple(np.argwhere(wrong)[0])
+        place = ", ".join(map(str, at))
+        return f"{name}[{place}]: expected {expected[at]!s:.60}, got {got[at]!s:.60}, {int(wrong.sum())} of {wrong.size} values wrong"
+
+    def _see_distance(self, expected: Array, got: Array) -> None:
+        """Keeps the largest difference between numbers."""
+        if expected.dtype.kind not in "iuf" or not expected.size:
+            return
+        with np.errstate(invalid="ignore"):
+            distances = np.abs(expected.astype(np.float64) - got.astype(np.float64))
+        self._largest = max(self._largest, float(np.max(distances, where=np.isfinite(distances), initial=0.0)))
+
+
+def _family(array: Array) -> str:
+    """Datatypes that can be compared; a reference may hold its numbers wider than an answer does."""
+    if array.dtype.name == "bfloat16" or array.dtype.kind == "f":
+        return "float"
+    return {"i": "integer", "u": "integer", "b": "truth", "O": "text"}.get(array.dtype.kind, array.dtype.name)
+
+
+def _rounding(array: Array) -> float:
+    """The distance between 1 and the next number of a floating datatype."""
+    return 2.0**-7 if array.dtype.name == "bfloat16" else float(np.finfo(array.dtype).eps)
+
+
+def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
+    if len(requests.bodies) != 1:
+        count = len(requests.bodies)
+        raise click.UsageError(
+            f"--verify {source}: it holds the answer to one request, and {count} are sent in turn; give --count 1, or a model"
+        )
+    arrays: dict[str, Array] = {}
+    for name, value in reading.from_npz(source).items():
+        if not isinstance(value, Literal):  # from_npz makes arrays only
+            arrays[name] = np.char.encode(value, "utf-8").astype(object) if value.dtype.kind == "U" else value
+            arrays[name] = arrays[name].astype(object) if value.dtype.kind == "S" else arrays[name]
+    return [arrays]
+
+
+def _from_model(source: str, requests: Requests, model: str, version: str) -> list[dict[str, Array]]:
+    from inferd.engine.embedded import Engine
+    from inferd.protocol import inference
+
+    try:
+        engine = Engine(source)
+    except (ConfigError, StartError) as error:
+        raise click.UsageError(f"--verify {source}: {error}") from None
+    with engine:
+        if model not in engine.models:
+            version = ""
+            if len(engine.models) != 1:
+                raise click.UsageError(f"--verify {source}: expected the model '{model}', or one only; it has: {', '.join(engine.models)}")
+            model = engine.models[0]
+        expected = []
+        for index, (body, inputs) in enumerate(zip(requests.bodies, requests.inputs, strict=True)):
+            wanted = [output.name for output in inference.ModelInferRequest.FromString(body).outputs]
+            try:
+                expected.append(engine.infer(model, inputs, outputs=wanted or None, version=version))
+            except RequestError as error:
+                raise click.UsageError(f"--verify {source}: it does not answer request {index}: {error}") from None
+        return expected

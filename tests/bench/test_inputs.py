@@ -1,0 +1,145 @@
+"""Bodies of requests: real servers answer them, files give what they hold, and nothing is guessed silently."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import click
+import numpy as np
+import pytest
+from inferd_client import Client
+
+from inferd.bench import inputs
+from inferd.bench.inputs import Requests, make
+from inferd.cli.inputs import Spec
+from inferd.cli.targets import Description, open_target
+from inferd.errors import InferdError
+from inferd.protocol import inference
+
+X = Spec("x", "FP32", (-1, 2))
+TOKENS = Spec("tokens", "INT64", (-1, -1))
+MASK = Spec("mask", "INT64", (-1, -1))
+
+
+def description(*specs: Spec) -> Description:
+    return Description("model", "7", specs, ())
+
+
+def refusal(*specs: Spec, **options: object) -> str:
+    with pytest.raises(click.UsageError) as caught:
+        make(description(*specs), **options)
+    return caught.value.message
+
+
+def shapes(requests: Requests, name: str) -> list[tuple[int, ...]]:
+    return [arrays[name].shape for arrays in requests.inputs]
+
+
+def test_a_body_is_a_request_with_raw_contents() -> None:
+    made = make(description(X), files=["x=[[1, 2], [3, 4]]"])
+    message = inference.ModelInferRequest.FromString(made.bodies[0])
+    assert (message.model_name, message.model_version) == ("model", "7")
+    assert [(tensor.name, tensor.datatype, list(tensor.shape)) for tensor in message.inputs] == [("x", "FP32", [2, 2])]
+    assert list(message.raw_input_contents) == [np.float32([[1, 2], [3, 4]]).tobytes()]
+    assert (made.rows, made.notices) == (2, [])
+
+
+@pytest.mark.parametrize("model", ["identity", "add", "text", "many", "every_datatype", "pooled_image", "fixed_batch"])
+def test_random_bodies_are_answered(served, model: str) -> None:
+    with open_target(served.address, None, 30, ()) as target, Client(served.address) as client:
+        made = make(target.describe(model, ""), count=2, seed=3)
+        answers = [client._infer(body) for body in made.bodies]
+    assert len({*made.bodies}) == len(answers) == 2
+
+
+def test_the_same_seed_makes_the_same_bodies() -> None:
+    one, same, other = (make(description(X, TOKENS), sizes=["tokens:1=uniform:1..9"], seed=seed) for seed in (1, 1, 2))
+    assert one.bodies == same.bodies != other.bodies
+    assert len(one.bodies) == inputs.DRAWN_COUNT
+
+
+def test_inputs_named_together_share_each_draw() -> None:
+    for sizes in ("tokens,mask:1=uniform:1..99", "*:1=uniform:1..99"):
+        made = make(description(TOKENS, MASK), sizes=[sizes], count=20, rows=3)
+        assert shapes(made, "tokens") == shapes(made, "mask")
+        assert len({*shapes(made, "tokens")}) > 10
+        assert made.rows == 3
+
+
+def test_rows_that_are_drawn_have_a_mean() -> None:
+    made = make(description(X), sizes=["x:0=choice:1,5"], count=30, seed=4)
+    assert made.rows == pytest.approx(np.mean([shape[0] for shape in shapes(made, "x")]))
+    assert 1 < made.rows < 5
+
+
+def test_shapes_that_are_given() -> None:
+    made = make(description(TOKENS, X), shapes=["tokens:4,32"], rows=4)
+    assert made.inputs[0]["tokens"].shape == (4, 32)
+    assert made.inputs[0]["x"].shape == (4, 2)
+    assert "--shape or --sizes say otherwise" in refusal(TOKENS, shapes=["tokens:4,32"], rows=3)
+    assert "is for random inputs" in refusal(X, files=["x=[[1,2]]"], shapes=["x:1,2"])
+    assert "MiB; give smaller shapes" in refusal(X, shapes=["x:99999999,2"], count=9)
+
+
+def test_an_open_size_is_one_only_where_the_target_answers(served) -> None:
+    with open_target(served.address, None, 30, ()) as target:
+        described = target.describe("sequence_length", "")
+        made = make(described, probe=lambda arrays: target.infer(described, arrays, ()))
+    assert made.inputs[0]["tokens"].shape == (1, 1)
+    assert "tokens: open sizes are 1" in made.notices[0]
+
+
+def test_a_shape_that_cannot_be_guessed() -> None:
+    def refuse(arrays: object) -> None:
+        raise InferdError("three at least")
+
+    assert "cannot be guessed; give --shape tokens:1,SIZE, or --sizes tokens:1=" in refusal(TOKENS)
+    assert "does not answer (three at least); give --shape" in refusal(TOKENS, probe=refuse)
+
+
+def test_files_are_cut_into_requests(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.arange(14, dtype=np.float32).reshape(7, 2))
+    made = make(description(X), files=[str(tmp_path / "x.npy")], rows=2)
+    assert [arrays["x"][0, 0] for arrays in made.inputs] == [0, 4, 8]
+    assert made.notices == ["the last 1 of 7 rows are left out: requests have 2 rows each"]
+    assert len(make(description(X), files=[str(tmp_path / "x.npy")], rows=2, count=2).bodies) == 2
+    assert make(description(X), files=[str(tmp_path / "x.npy")]).rows == 7
+    assert "got 7" in refusal(X, files=[str(tmp_path / "x.npy")], rows=8)
+    assert "no open batch axis" in refusal(Spec("x", "FP32", (7, 2)), files=[str(tmp_path / "x.npy")], rows=2)
+
+
+def test_each_npz_and_json_is_a_request(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.float32([[1, 2]]))
+    (tmp_path / "b.json").write_text('{"x": [[3, 4]]}')
+    made = make(description(X, TOKENS), npz=[str(tmp_path / "a.npz")], json=[str(tmp_path / "b.json")], files=["tokens=[[5]]"])
+    assert [arrays["x"].tolist() for arrays in made.inputs] == [[[1, 2]], [[3, 4]]]
+    assert [arrays["tokens"].tolist() for arrays in made.inputs] == [[[5]], [[5]]]
+
+
+def test_what_files_leave_out_is_random_only_if_that_is_asked() -> None:
+    made = make(description(X, TOKENS), files=["x=[[1, 2], [3, 4]]"], random=True, sizes=["tokens:1=choice:3"])
+    assert made.inputs[0]["tokens"].shape == (2, 3)
+    assert "the input 'tokens' (INT64 [?, ?]) is missing" in refusal(X, TOKENS, files=["x=[[1, 2]]"])
+    assert "no input 'y'" in refusal(X, TOKENS, files=["y=[[1, 2]]"], random=True)
+
+
+def test_other_shapes_are_sent_and_said(tmp_path: Path) -> None:
+    assert "x: the model takes FP32 [?, 2], and requests with [1, 3] are sent" in make(description(X), files=["x=[[1,2,3]]"]).notices
+    np.save(tmp_path / "x.npy", np.arange(2.0))
+    assert "--cast converts it" in refusal(X, files=[str(tmp_path / "x.npy")])
+    made = make(description(X), files=[str(tmp_path / "x.npy")], cast=True)
+    assert made.notices == ["x: the batch axis is added: [2] -> [1, 2]"]
+
+
+def test_a_server_that_does_not_say_what_a_model_takes(tmp_path: Path) -> None:
+    np.save(tmp_path / "x.npy", np.float32([[1, 2]]))
+    made = make(description(), files=[f"x={tmp_path / 'x.npy'}"])
+    assert inference.ModelInferRequest.FromString(made.bodies[0]).inputs[0].datatype == "FP32"
+    assert "each request counts as one row" in made.notices[0]
+    assert "does not say which inputs 'model' has; give --npz" in refusal()
+    assert "expected 'x' from a .npy or .npz file" in refusal(files=["x=[[1]]"])
+
+
+def test_numbers_that_are_none() -> None:
+    assert "--count 0: expected 1 or more" in refusal(X, count=0)
+    assert "--rows -1: expected 1 or more" in refusal(X, rows=-1)
