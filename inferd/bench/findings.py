@@ -1,0 +1,373 @@
+"""What a mode found: worked out of its measurements alone, so that half a run says what half a run can say.
+
+Never in here: which load comes next (modes.py), and how it looks on a screen or a page.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from inferd.bench.measurement import Measurement
+
+__all__ = [
+    "Curve",
+    "Drift",
+    "Findings",
+    "Judged",
+    "Point",
+    "Rounds",
+    "Search",
+    "Slo",
+    "Soak",
+    "Stress",
+    "Versions",
+    "curve",
+    "drift",
+    "judge",
+    "parse_slo",
+    "point",
+]
+
+ACHIEVED = 0.99  # of the rate asked for; answering less is saturation
+UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+FIGURES = ("mean", "p50", "p90", "p99", "p999", "max")
+PARTS = (10, 20)  # a soak is cut into so many parts, at least and at most
+CONFIDENCE = 0.99
+DRIFTS = 0.05  # of the mean, over the whole soak; a certain drift that is smaller is not worth a word
+
+
+class Slo(msgspec.Struct, frozen=True):
+    """What must hold: each latency figure's limit in microseconds, and the share of requests that may fail."""
+
+    limits_us: dict[str, float]
+    errors: float = 0.0
+
+    def __str__(self) -> str:
+        kept = [f"{figure} {duration(limit)}" for figure, limit in self.limits_us.items()]
+        return ", ".join([*kept, f"errors {self.errors:.3g}"] if self.errors else kept)
+
+
+def parse_slo(text: str) -> Slo:
+    """ "p99=10ms", "p50=2ms,p99.9=50ms,errors=0.1%". Raises ConfigError."""
+    limits: dict[str, float] = {}
+    errors = 0.0
+    for part in text.split(","):
+        name, _, value = (piece.strip() for piece in part.partition("="))
+        name = "p999" if name == "p99.9" else name
+        if name == "errors":
+            errors = _number(value.removesuffix("%")) / (100 if value.endswith("%") else 1)
+            if not 0 <= errors < 1:
+                raise ConfigError(f"--slo {text}: errors: expected a share from 0 to 1 or a percentage as in errors=0.1%, got {value!r}")
+            continue
+        unit = next((unit for unit in UNITS_US if value.endswith(unit) and _number(value.removesuffix(unit)) > 0), "")
+        if name not in FIGURES or not unit or name in limits:
+            raise ConfigError(f"--slo {text}: expected FIGURE=TIME as in p99=10ms, with {', '.join(FIGURES)} once each and us, ms or s")
+        limits[name] = _number(value.removesuffix(unit)) * UNITS_US[unit]
+    if not limits:
+        raise ConfigError(f"--slo {text}: expected a latency, too, as in p99=10ms,errors=0.1%")
+    return Slo(limits, errors)
+
+
+def _number(text: str) -> float:
+    try:
+        number = float(text)
+    except ValueError:
+        return math.nan
+    return number if math.isfinite(number) else math.nan
+
+
+def duration(us: float) -> str:
+    """In the unit that people would take."""
+    unit = "s" if us >= 1e6 else "ms" if us >= 1e3 else "us"
+    return f"{us / UNITS_US[unit]:.3g} {unit}" if us < 1e9 else f"{us / 1e6:.0f} s"
+
+
+def judge(measurement: Measurement, slo: Slo) -> str:
+    """Why the measurement does not keep the target; empty: it does. Whether the generator was the limit is not asked here."""
+    failed = measurement.failed / measurement.requests if measurement.requests else 1.0
+    if measurement.requests <= measurement.failed:
+        return "no request was answered with OK"
+    if failed > slo.errors:
+        code = max(measurement.errors, key=lambda name: measurement.errors[name])
+        return f"{measurement.failed} of {measurement.requests} requests failed, most with {code}"
+    for figure, limit_us in slo.limits_us.items():
+        if (us := getattr(measurement.latency_us, figure)) > limit_us:
+            return f"{figure} is {duration(us)}"
+    finished = measurement.requests / measurement.duration_s if measurement.duration_s else 0.0
+    if measurement.load.rate and (due := due_rate(measurement)) > finished:
+        return f"{finished:.4g} answers a second, where {due:.4g} were due"
+    return ""
+
+
+def due_rate(measurement: Measurement) -> float:
+    """The answers a second that an open loop must reach: 99 % of what it asked. Requests that fell out of the measured part by the
+    chance of a Poisson stream (three standard deviations) or as half a burst are not held against the server."""
+    load, seconds = measurement.load, measurement.duration_s
+    if not seconds:
+        return 0.0
+    kind, _, burst = load.arrivals.partition(":")
+    asked = load.rate * seconds
+    if kind == "trace":  # its rate is not the same all the time
+        asked = min(asked, measurement.requests + measurement.unfinished)
+    chance = {"poisson": 3 * math.sqrt(asked), "burst": float(burst) if burst.isdigit() else 0.0}.get(kind, 1.0)
+    return max(0.0, ACHIEVED * asked - chance) / seconds
+
+
+class Point(msgspec.Struct, frozen=True):
+    """A measurement as a point of a curve."""
+
+    load: str
+    asked: float  # requests a second; 0: a closed loop
+    in_flight: int  # of a closed loop; 0: open
+    answered: float  # with OK, a second: the goodput
+    errors: float  # share of requests
+    p50_us: float
+    p99_us: float
+    client_bound: bool
+
+
+def point(measurement: Measurement) -> Point:
+    load = measurement.load
+    return Point(
+        load=str(load),
+        asked=load.rate,
+        in_flight=0 if load.rate else load.connections * load.streams,
+        answered=measurement.requests_per_second,
+        errors=measurement.failed / measurement.requests if measurement.requests else 0.0,
+        p50_us=measurement.latency_us.p50,
+        p99_us=measurement.latency_us.p99,
+        client_bound=measurement.client_bound,
+    )
+
+
+class Curve(msgspec.Struct, frozen=True, tag_field="mode", tag="curve"):
+    """Steps or a ramp."""
+
+    points: list[Point]
+    most: float = 0.0  # answers a second, the most of all points
+    most_at: str = ""  # the load that had them
+    saturated_at: str = ""  # the first load that was not answered in full; empty: all were
+
+    def words(self) -> list[str]:
+        told = [f"most answers: {self.most:.4g}/s at {self.most_at}"] if self.points else []
+        return [*told, f"saturated at {self.saturated_at}"] if self.saturated_at else told
+
+
+def curve(measurements: Sequence[Measurement]) -> Curve:
+    points = [point(measurement) for measurement in measurements]
+    if not points:
+        return Curve([])
+    most = max(points, key=lambda candidate: candidate.answered)
+    late = (str(m.load) for m in measurements if m.load.rate and m.requests_per_second < due_rate(m))
+    return Curve(points, most.answered, most.load, next(late, ""))
+
+
+class Judged(msgspec.Struct, frozen=True):
+    """A rate that was tried. why: what was not kept; kept and client-bound exclude each other."""
+
+    rate: float
+    kept: bool
+    why: str = ""
+    client_bound: bool = False
+    requests: int = 0
+
+
+class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
+    """The highest rate that keeps a target."""
+
+    target: str
+    rate: float  # kept; 0: none was
+    above: float  # the lowest rate above it that did not keep it, or could not be judged; 0: none was tried
+    why: str  # what was not kept there
+    stopped: str  # why the search ended
+    tried: list[Judged]
+    step: int | None = None  # the measurement of `rate`, by its place in the report
+
+    def words(self) -> list[str]:
+        if not self.rate:
+            return [f"no rate that was tried keeps {self.target}: {self.stopped}"]
+        above = f"; {self.above:.4g}/s does not: {self.why}" if self.above else ""
+        few = [one.requests for one in self.tried if one.rate == self.rate and one.requests < (1000 if "p999" in self.target else 100)]
+        thin = [f"that rests on {few[-1]} requests: measure longer"] if few else []
+        return [f"{self.rate:.4g}/s keeps {self.target}{above}", f"stopped: {self.stopped}", *thin]
+
+
+def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search:
+    whole = [(place, m) for place, m in enumerate(measurements) if m.load.rate and not m.ended]
+    tried = [judged(m, slo) for _, m in whole]
+    lost = sorted((one for one in tried if not one.kept), key=lambda one: one.rate)
+    lowest = lost[0].rate if lost else math.inf
+    best = max((entry for entry in zip(tried, whole, strict=True) if entry[0].kept and entry[0].rate < lowest), key=_rate, default=None)
+    return Search(
+        target=str(slo),
+        rate=best[0].rate if best else 0.0,
+        above=lost[0].rate if lost else 0.0,
+        why=lost[0].why if lost else "",
+        stopped=stopped,
+        tried=tried,
+        step=best[1][0] if best else None,
+    )
+
+
+def _rate(entry: tuple[Judged, tuple[int, Measurement]]) -> float:
+    return entry[0].rate
+
+
+def judged(measurement: Measurement, slo: Slo) -> Judged:
+    why = judge(measurement, slo)
+    if measurement.client_bound:
+        why = f"the generator was the limit ({measurement.client_bound_reason or 'client-bound'})"
+    return Judged(measurement.load.rate, not why, why, measurement.client_bound, measurement.requests)
+
+
+class Stress(msgspec.Struct, frozen=True, tag_field="mode", tag="stress"):
+    """What is left of the answers past saturation."""
+
+    saturation: float  # answers a second, closed loop
+    in_flight: int  # with so many at once
+    deadline_ms: float
+    closed: list[Point]
+    open: list[Point]
+    peak: float = 0.0  # the best goodput of the open loop
+    kept: float = 0.0  # goodput of the highest rate as a share of the peak: 1 is a plateau, 0 a collapse
+
+    def words(self) -> list[str]:
+        told = [f"saturation: {self.saturation:.4g}/s with {self.in_flight} in flight"]
+        if self.open:
+            last = self.open[-1]
+            told.append(
+                f"at {last.asked / self.saturation:.3g} times that rate {last.answered:.4g}/s are answered within "
+                f"{self.deadline_ms:g} ms: {self.kept:.0%} of the best, {self.peak:.4g}/s"
+            )
+        bound = [entry.load for entry in [*self.closed, *self.open] if entry.client_bound]
+        return [*told, f"the generator was the limit at {', '.join(bound)}"] if bound else told
+
+
+def stressed(measurements: Sequence[Measurement], deadline_ms: float) -> Stress:
+    closed = [point(m) for m in measurements if not m.load.rate]
+    points = [point(m) for m in measurements if m.load.rate]
+    most = max(closed, key=lambda entry: entry.answered)
+    peak = max((entry.answered for entry in points), default=0.0)
+    deadline_ms = deadline_ms or max((m.load.deadline_ms for m in measurements), default=0.0)
+    return Stress(most.answered, most.in_flight, deadline_ms, closed, points, peak, points[-1].answered / peak if peak else 0.0)
+
+
+class Drift(msgspec.Struct, frozen=True):
+    """A straight line through a figure over time, with the confidence interval of its slope."""
+
+    figure: str
+    unit: str
+    mean: float
+    per_hour: float
+    low: float
+    high: float
+    seconds: float
+    drifts: bool  # zero is outside of the interval, and the change over the whole time is worth a word
+
+    def words(self) -> str:
+        span = f"{self.per_hour:+.4g} {self.unit} an hour ({CONFIDENCE:.0%}: {self.low:+.4g} to {self.high:+.4g})"
+        return f"{self.figure} {'DRIFTS' if self.drifts else 'does not drift'}: {span}, mean {self.mean:.4g} {self.unit}"
+
+
+def drift(figure: str, unit: str, samples: Sequence[tuple[float, float]]) -> Drift | None:
+    """Of (seconds, value); None: too few samples to tell.
+
+    Neighbouring seconds are alike, which makes a regression over them too sure of itself. So the time is cut into 10 to 20 equal
+    parts, and the line goes through the parts' medians, which one stall does not move; Student's t gives the interval.
+    """
+    parts = min(PARTS[1], len(samples) // 2)
+    if parts < PARTS[0]:
+        return None
+    groups = [samples[len(samples) * part // parts : len(samples) * (part + 1) // parts] for part in range(parts)]
+    xs = [statistics.fmean(at for at, _ in group) for group in groups]
+    ys = [statistics.median(value for _, value in group) for group in groups]
+    mean, centre = statistics.fmean(ys), statistics.fmean(xs)
+    spread = sum((x - centre) ** 2 for x in xs)
+    slope = sum((x - centre) * (y - mean) for x, y in zip(xs, ys, strict=True)) / spread
+    rest = sum((y - mean - slope * (x - centre)) ** 2 for x, y in zip(xs, ys, strict=True))
+    half = student(parts - 2) * math.sqrt(rest / (parts - 2) / spread)
+    seconds = samples[-1][0] - samples[0][0]
+    drifts = abs(slope) > half and abs(slope) * seconds > DRIFTS * abs(mean)
+    low, high = 3600 * (slope - half), 3600 * (slope + half)
+    return Drift(figure, unit, mean, 3600 * slope, low, high, seconds, drifts)
+
+
+def student(freedom: int, confidence: float = CONFIDENCE) -> float:
+    """Student's t, two-sided, by the series of Fisher and Cornish (Abramowitz and Stegun 26.7.5): 0.1 % right from 8 degrees on."""
+    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
+    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
+    return z + math.fsum(term / math.pow(freedom, power) for power, term in enumerate(terms, 1))
+
+
+class Soak(msgspec.Struct, frozen=True, tag_field="mode", tag="soak"):
+    """Whether a long load changed anything."""
+
+    drifts: list[Drift]
+    notices: list[str]
+
+    def words(self) -> list[str]:
+        return [*(entry.words() for entry in self.drifts), *self.notices]
+
+
+def soaked(measurements: Sequence[Measurement], memory: Sequence[tuple[float, float]]) -> Soak:
+    """Latency over all of the time; memory over its second half, for buffers and caches fill in the first."""
+    intervals = [entry for measurement in measurements for entry in measurement.intervals if entry.requests]
+    series = {
+        ("p50", "us"): [(entry.at_s, entry.p50_us) for entry in intervals],
+        ("p99", "us"): [(entry.at_s, entry.p99_us) for entry in intervals],
+        ("memory", "MiB"): [(at_s, size / 2**20) for at_s, size in memory[len(memory) // 2 :]],
+    }
+    lines = {name: drift(*name, samples) for name, samples in series.items()}
+    notices = [
+        f"{figure}: {len(series[figure, unit])} samples are too few to tell a drift; {2 * PARTS[0]} are needed"
+        for (figure, unit), line in lines.items()
+        if line is None
+    ]
+    return Soak([line for line in lines.values() if line is not None], notices)
+
+
+class Rounds(msgspec.Struct, frozen=True):
+    """The rounds of one version, each a measurement, and the medians over them."""
+
+    version: str
+    steps: list[int]  # by their place in the report
+    requests_per_second: float
+    p50_us: float
+    p99_us: float
+
+
+class Versions(msgspec.Struct, frozen=True, tag_field="mode", tag="versions"):
+    """Versions that took turns."""
+
+    rounds: list[Rounds]
+
+    def words(self) -> list[str]:
+        return [
+            f"version {entry.version}: {entry.requests_per_second:.4g}/s, p50 {duration(entry.p50_us)}, p99 {duration(entry.p99_us)}"
+            f" (medians of {len(entry.steps)} rounds)"
+            for entry in self.rounds
+        ]
+
+
+def took_turns(measurements: Sequence[Measurement], versions: Sequence[str], asked: Sequence[str]) -> Versions:
+    """asked: the version of each measurement."""
+    rounds = []
+    for version in versions:
+        steps = [place for place, name in enumerate(asked[: len(measurements)]) if name == version]
+        if steps:
+            own = [measurements[place] for place in steps]
+            figures = ([m.requests_per_second for m in own], [m.latency_us.p50 for m in own], [m.latency_us.p99 for m in own])
+            rounds.append(Rounds(version, steps, *map(statistics.median, figures)))
+    return Versions(rounds)
+
+
+Findings = Curve | Search | Stress | Soak | Versions

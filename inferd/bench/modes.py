@@ -1,0 +1,260 @@
+"""Which loads to measure: one, steps, the highest that keeps a target, past saturation, for long, versions in turn.
+
+A mode is a policy without a clock: it asks for a load, sees what that showed, asks for the next. `carry_out` runs it, keeps what was
+measured when a run is interrupted or a server dies, and has the findings worked out of that.
+Never in here: requests, terminals, files.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator
+from typing import TYPE_CHECKING, NamedTuple
+
+from msgspec.structs import replace
+
+from inferd.bench import findings
+from inferd.bench.findings import Findings, Slo, judge, judged, parse_slo
+from inferd.bench.measurement import Load, Measurement
+from inferd.errors import ConfigError, InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+__all__ = [
+    "Mode",
+    "Outcome",
+    "Progress",
+    "along",
+    "carry_out",
+    "parse_ramp",
+    "parse_slo",
+    "parse_steps",
+    "search",
+    "single",
+    "soak",
+    "steps",
+    "stress",
+    "versions",
+]
+
+MOST_STEPS = 1000  # of --steps and --ramp
+SEARCH_STEPS = 40
+FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the saturation: where a stress measures
+GAIN = 1.05  # twice as many in flight that answer less than this much more: saturated
+MOST_IN_FLIGHT = 4096
+UNREACHABLE = {"connection", "UNAVAILABLE"}
+
+
+class Progress(NamedTuple):
+    """What is about to be measured. of: how many there will be; 0: that depends on what they show."""
+
+    step: int
+    of: int
+    load: Load
+    version: str
+    why: str
+
+
+class Ask(NamedTuple):
+    """A load that a policy wants measured. version: empty for the one that was asked for."""
+
+    load: Load
+    version: str = ""
+    why: str = ""
+
+
+Policy = Generator[Ask, Measurement, str]  # returns why it stopped
+Run = Callable[[Load, str], Measurement]
+
+
+class Mode(NamedTuple):
+    """A policy, and what its measurements and the reason of its end say. loads: how many; 0: not known before."""
+
+    name: str
+    policy: Policy
+    find: Callable[[list[Measurement], str], Findings | None]
+    loads: int = 0
+
+
+class Outcome(NamedTuple):
+    """ended: why it stopped before its time; empty: it did not."""
+
+    mode: str
+    measurements: list[Measurement]
+    findings: Findings | None
+    ended: str
+
+    @property
+    def clean(self) -> bool:
+        """For the exit code: no answer was wrong, and none failed where a mode does not go looking for failures."""
+        if self.ended or any(m.verified and m.verified.wrong for m in self.measurements):
+            return False
+        if isinstance(self.findings, findings.Search):
+            return self.findings.rate > 0
+        return isinstance(self.findings, findings.Stress) or not any(m.failed for m in self.measurements)
+
+
+def carry_out(mode: Mode, run: Run, tell: Callable[[Progress], None] | None = None) -> Outcome:
+    """Measures what the mode asks for, by `run(load, version)`.
+
+    Ctrl-C, an InferdError, an OSError or a measurement that ended early end it; what was measured is returned. Where nothing was, the
+    error is raised.
+    """
+    measurements: list[Measurement] = []
+    ended = ""
+    try:
+        ask = next(mode.policy)
+        while not ended:
+            if tell:
+                tell(Progress(len(measurements) + 1, mode.loads, ask.load, ask.version, ask.why))
+            measurement = run(ask.load, ask.version)
+            measurements.append(measurement)
+            ended = measurement.ended
+            if not ended:
+                ask = mode.policy.send(measurement)
+    except StopIteration as finished:
+        return Outcome(mode.name, measurements, mode.find(measurements, str(finished.value)), "")
+    except KeyboardInterrupt:
+        if not measurements:
+            raise
+        ended = "interrupted"
+    except (InferdError, OSError) as error:
+        if not measurements:
+            raise
+        ended = str(error)
+    mode.policy.close()
+    return Outcome(mode.name, measurements, mode.find(measurements, ended), ended)
+
+
+def single(load: Load) -> Mode:
+    return Mode("single", _each([load]), lambda measured, stopped: None, 1)
+
+
+def steps(loads: Sequence[Load]) -> Mode:
+    """One after another."""
+    return Mode("steps", _each(loads), lambda measured, stopped: findings.curve(measured), len(loads))
+
+
+def _each(loads: Sequence[Load]) -> Policy:
+    for load in loads:
+        yield Ask(load)
+    return "all were measured"
+
+
+def along(load: Load, values: Sequence[float]) -> list[Load]:
+    """The load with each of the rates where it has one (an open loop); else with so many streams a connection."""
+    if load.rate:
+        return [replace(load, rate=value) for value in values]
+    if wrong := [value for value in values if value != int(value)]:
+        raise ConfigError(f"--steps: expected whole numbers of streams in a closed loop, got {wrong[0]:g}; give --rate for rates")
+    return [replace(load, streams=int(value)) for value in values]
+
+
+def parse_steps(text: str) -> list[float]:
+    """ "1000,2000,4000"."""
+    values = [_positive(part) for part in text.split(",")]
+    if 0.0 in values or len(values) > MOST_STEPS:
+        raise ConfigError(f"--steps {text}: expected up to {MOST_STEPS} numbers above 0 as in 1000,2000,4000")
+    return values
+
+
+def parse_ramp(text: str) -> list[float]:
+    """ "FROM:TO/N": N steps, evenly spaced, the first FROM and the last TO."""
+    ends, _, count = text.partition("/")
+    first, last = (_positive(part) for part in (ends.split(":") if ends.count(":") == 1 else ("", "")))
+    if not first or not last or not (count.isascii() and count.isdigit() and len(count) < 5 and 2 <= int(count) <= MOST_STEPS):
+        raise ConfigError(f"--ramp {text}: expected FROM:TO/N as in 100:1000/10, the ends above 0 and N from 2 to {MOST_STEPS}")
+    return [first + (last - first) * step / (int(count) - 1) for step in range(int(count))]
+
+
+def _positive(text: str) -> float:
+    """0 for what is no number above 0."""
+    try:
+        value = float(text)
+    except ValueError:
+        return 0.0
+    return value if 0 < value < 1e12 else 0.0
+
+
+def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -> Mode:
+    """The highest rate that keeps the target: doubling until one does not, then halving the gap until it is at most `width` of the
+    rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried."""
+    return Mode("search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped))
+
+
+def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
+    rate = load.rate
+    if not rate:
+        alone = yield Ask(replace(load, connections=1, streams=1), why="one at a time, to know where to start")
+        if why := judge(alone, slo):
+            return f"one request at a time does not keep it: {why}"
+        rate = alone.requests_per_second / 2
+    kept, lost, bound, rate = 0.0, 0.0, False, min(rate, highest)
+    for _ in range(SEARCH_STEPS):
+        measured = yield Ask(replace(load, rate=rate), why=_place(kept, lost))
+        if measured.errors and measured.requests == measured.failed and measured.errors.keys() <= UNREACHABLE:
+            return f"nothing is answered any more: {next(iter(measured.error_messages.values()), 'no connection')}"
+        result = judged(measured, slo)
+        kept, lost, bound = (rate, lost, bound) if result.kept else (kept, rate, result.client_bound)
+        if kept >= highest:
+            return f"{highest:g}/s is the highest rate that may be tried"
+        if kept and lost and lost - kept <= width * kept:
+            return (
+                f"the generator cannot ask for {lost:.4g}/s; the server may do more" if bound else f"the gap is at most {width:.2g} of it"
+            )
+        if not kept and lost * (load.duration_s or 1.0) < 1:
+            return "the generator was the limit at any rate" if bound else "even a request now and then does not keep it"
+        rate = (kept + lost) / 2 if kept and lost else min(kept * 2, highest) if kept else lost / 2
+    return f"{SEARCH_STEPS} steps were measured"
+
+
+def _place(kept: float, lost: float) -> str:
+    if kept and lost:
+        return f"{kept:.4g}/s keeps the target, {lost:.4g}/s does not"
+    return f"{kept:.4g}/s keeps the target" if kept else f"{lost:.4g}/s does not keep the target" if lost else "the first"
+
+
+def stress(load: Load, factors: Sequence[float] = FACTORS) -> Mode:
+    """Finds the saturation by closed loops with ever more in flight, then asks for `factors` of that rate whatever comes back.
+
+    Each request of the open loop has load.deadline_ms; without one, ten times the first closed loop's median, at least 10 ms.
+    """
+    return Mode("stress", _stress(load, factors), lambda measured, stopped: findings.stressed(measured, load.deadline_ms))
+
+
+def _stress(load: Load, factors: Sequence[float]) -> Policy:
+    closed = replace(load, rate=0.0, streams=1, arrivals="constant", deadline_ms=0.0)
+    first = measured = yield Ask(closed, why="the saturation is looked for")
+    saturation = measured.requests_per_second
+    while closed.connections * closed.streams * 2 <= MOST_IN_FLIGHT and saturation:
+        closed = replace(closed, streams=closed.streams * 2)
+        measured = yield Ask(closed, why=f"{saturation:.4g}/s so far")
+        gained, saturation = measured.requests_per_second >= GAIN * saturation, max(saturation, measured.requests_per_second)
+        if not gained:
+            break
+    if not saturation:
+        return "nothing was answered with OK"
+    deadline_ms = load.deadline_ms or max(10.0, round(first.latency_us.p50 / 100, 1))
+    for factor in factors:
+        yield Ask(
+            replace(load, rate=factor * saturation, deadline_ms=deadline_ms), why=f"{factor:g} times the saturation of {saturation:.4g}/s"
+        )
+    return "all were measured"
+
+
+def soak(load: Load, memory: Sequence[tuple[float, float]] = ()) -> Mode:
+    """One long load. memory: (seconds, bytes) of the server; whoever watches the run appends to it."""
+    return Mode("soak", _each([load]), lambda measured, stopped: findings.soaked(measured, memory), 1)
+
+
+def versions(load: Load, names: Sequence[str], rounds: int = 4) -> Mode:
+    """Each version `rounds` times, in turn and back again (A B B A A B B A), so that what the machine does to one it does to all."""
+    asked = [name for turn in range(rounds) for name in (names if turn % 2 == 0 else list(reversed(names)))]
+    policy = _in_turn(load, asked, len(names))
+    return Mode("versions", policy, lambda measured, stopped: findings.took_turns(measured, names, asked), len(asked))
+
+
+def _in_turn(load: Load, asked: Sequence[str], count: int) -> Policy:
+    for place, name in enumerate(asked):
+        yield Ask(load, name, f"round {place // count + 1}")
+    return "all were measured"

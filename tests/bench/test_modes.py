@@ -1,0 +1,407 @@
+"""The policies against plain functions that model a server: where it saturates, what it refuses, how it dies."""
+
+from __future__ import annotations
+
+import math
+import random
+from itertools import pairwise
+from typing import TYPE_CHECKING
+
+import msgspec
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd.bench import findings, modes
+from inferd.bench.findings import judge, parse_slo
+from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verification
+from inferd.errors import ConfigError, StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+SLO = parse_slo("p99=10ms")
+
+
+def measured(load: Load, answered: float, p99_us: float = 500, **fields: object) -> Measurement:
+    latency = Latency(p99_us / 2, p99_us / 3, p99_us * 0.9, p99_us, p99_us * 2, p99_us * 3)
+    requests = round(answered * load.duration_s)
+    return Measurement(load, duration_s=load.duration_s, requests=requests, requests_per_second=answered, latency_us=latency, **fields)
+
+
+def queue(capacity: float, service_us: float = 500) -> Callable[[Load, str], Measurement]:
+    """A server whose waiting time grows without end towards its capacity, and that answers no more than that."""
+
+    def run(load: Load, version: str) -> Measurement:
+        if not load.rate:
+            answered = min(capacity, load.connections * load.streams * 1e6 / service_us)
+            in_flight = load.connections * load.streams
+            return measured(load, answered, service_us if in_flight == 1 else max(service_us, 1e6 * in_flight / capacity))
+        busy = load.rate / capacity
+        return measured(load, min(load.rate, capacity), service_us / (1 - busy) if busy < 1 else 1e7)
+
+    return run
+
+
+def keeps_up_to(capacity: float, service_us: float = 500, limit_us: float = 10_000) -> float:
+    return capacity * (1 - service_us / limit_us)
+
+
+@pytest.mark.parametrize(
+    ("text", "limits_us", "errors"),
+    [
+        ("p99=10ms", {"p99": 10_000}, 0),
+        ("p50=800us, p99.9=1.5s", {"p50": 800, "p999": 1_500_000}, 0),
+        ("mean=1ms,max=1s,errors=0.5%", {"mean": 1000, "max": 1_000_000}, 0.005),
+        ("p90=1e3us,errors=0.01", {"p90": 1000}, 0.01),
+    ],
+)
+def test_targets(text, limits_us, errors):
+    slo = parse_slo(text)
+    assert slo.limits_us == pytest.approx(limits_us)
+    assert slo.errors == pytest.approx(errors)
+
+
+@pytest.mark.parametrize("text", ["", "p99", "p99=", "p99=10", "p98=10ms", "p99=-1ms", "p99=nanms", "p99=infs", "p99=1ms,p99=2ms", "10ms"])
+def test_targets_that_are_refused(text):
+    with pytest.raises(ConfigError, match=r"--slo .*: expected FIGURE=TIME as in p99=10ms, with mean, p50"):
+        parse_slo(text)
+
+
+@pytest.mark.parametrize("text", ["p99=1ms,errors=x", "p99=1ms,errors=100%", "p99=1ms,errors=-1%"])
+def test_shares_of_errors_that_are_refused(text):
+    with pytest.raises(ConfigError, match="errors: expected a share from 0 to 1"):
+        parse_slo(text)
+
+
+def test_a_target_needs_a_latency():
+    with pytest.raises(ConfigError, match="expected a latency, too"):
+        parse_slo("errors=1%")
+
+
+@given(st.text(max_size=20) | st.from_regex(r"(p99|max|errors)=[0-9.e-]{0,5}(ms|s|us|%)?(,.*)?", fullmatch=True))
+def test_any_text_is_a_target_or_refused(text):
+    try:
+        slo = parse_slo(text)
+    except ConfigError:
+        return
+    assert all(0 < limit < math.inf for limit in slo.limits_us.values())
+    assert 0 <= slo.errors < 1
+
+
+RATE = Load(rate=1000, duration_s=10)
+
+
+@pytest.mark.parametrize(
+    ("measurement", "why"),
+    [
+        (measured(RATE, 1000), ""),
+        (measured(RATE, 1000, 10_000), ""),
+        (measured(RATE, 1000, 10_100), "p99 is 10.1 ms"),
+        (measured(RATE, 991), ""),
+        (measured(RATE, 989), "989 answers a second, where 989.9 were due"),
+        (measured(RATE, 1000, errors={"RESOURCE_EXHAUSTED": 2, "INTERNAL": 1}), "3 of 10000 requests failed, most with RESOURCE_EXHAUSTED"),
+        (measured(RATE, 1000, errors={"INTERNAL": 10_000}), "no request was answered with OK"),
+        (measured(RATE, 0), "no request was answered with OK"),
+        (measured(Load(rate=100, duration_s=1, arrivals="poisson"), 75), ""),  # chance alone does that
+        (measured(Load(rate=100, duration_s=1, arrivals="poisson"), 65), "65 answers a second, where 69 were due"),
+        (measured(Load(rate=100, duration_s=1, arrivals="burst:32"), 68), ""),
+        (measured(Load(rate=100, duration_s=1, arrivals="trace:x"), 40), ""),  # a trace's rate is not even
+        (measured(Load(rate=100, duration_s=1, arrivals="trace:x"), 40, unfinished=10), "40 answers a second, where 48.5 were due"),
+        (measured(Load(duration_s=10), 3), ""),  # a closed loop asks for no rate
+    ],
+)
+def test_what_keeps_a_target(measurement, why):
+    assert judge(measurement, SLO) == why
+
+
+def test_errors_that_are_allowed():
+    slo = parse_slo("p99=10ms,errors=0.1%")
+    assert judge(measured(RATE, 1000, errors={"UNAVAILABLE": 10}), slo) == ""
+    assert judge(measured(RATE, 1000, errors={"UNAVAILABLE": 11}), slo).startswith("11 of 10000 requests failed")
+
+
+@pytest.mark.parametrize("start", [0, 1, 700, 950, 123_456])
+@pytest.mark.parametrize("capacity", [3, 1000, 87_654])
+@pytest.mark.parametrize("width", [0.1, 0.01])
+def test_search_finds_the_rate_within_the_width(start, capacity, width):
+    outcome = modes.carry_out(modes.search(Load(rate=start), SLO, width=width), queue(capacity))
+    truth = keeps_up_to(capacity)
+    found = outcome.findings
+    assert found.rate <= truth < found.above <= found.rate * (1 + width)
+    assert outcome.measurements[found.step].load.rate == found.rate
+    assert found.why.startswith(("p99 is", f"{capacity:.4g} answers"))
+    assert found.stopped.startswith("the gap is at most")
+    assert len(outcome.measurements) < 30
+    assert outcome.clean
+    assert f"{found.rate:.4g}/s keeps p99 10 ms" in found.words()[0]
+
+
+def test_search_ends_at_once_where_not_even_one_request_keeps_the_target():
+    outcome = modes.carry_out(modes.search(Load(), SLO), queue(1000, service_us=11_000))
+    assert len(outcome.measurements) == 1
+    assert outcome.findings.rate == 0
+    assert outcome.findings.stopped == "one request at a time does not keep it: p99 is 11 ms"
+    assert not outcome.clean
+
+
+def test_search_ends_where_no_rate_keeps_the_target():
+    outcome = modes.carry_out(modes.search(Load(rate=100), SLO), lambda load, version: measured(load, load.rate, 20_000))
+    assert outcome.findings.stopped == "even a request now and then does not keep it"
+    assert outcome.findings.words() == ["no rate that was tried keeps p99 10 ms: even a request now and then does not keep it"]
+    assert len(outcome.measurements) < 15
+
+
+def test_search_ends_at_the_highest_rate_that_may_be_tried():
+    outcome = modes.carry_out(modes.search(Load(rate=100), SLO, highest=350), lambda load, version: measured(load, load.rate))
+    assert [m.load.rate for m in outcome.measurements] == [100, 200, 350]
+    assert (outcome.findings.rate, outcome.findings.above) == (350, 0)
+    assert outcome.findings.stopped == "350/s is the highest rate that may be tried"
+
+
+def test_a_generator_that_is_the_limit_is_told_apart_from_a_server_that_is():
+    def run(load: Load, version: str) -> Measurement:
+        slow = load.rate > 5000
+        return measured(load, load.rate, client_bound=slow, client_bound_reason="a core was full" if slow else "")
+
+    outcome = modes.carry_out(modes.search(Load(rate=1000), SLO), run)
+    assert 4800 < outcome.findings.rate <= 5000
+    assert outcome.findings.why == "the generator was the limit (a core was full)"
+    assert outcome.findings.stopped.endswith("the server may do more")
+
+
+def test_a_generator_that_is_always_the_limit():
+    outcome = modes.carry_out(modes.search(Load(rate=10), SLO), lambda load, version: measured(load, load.rate, client_bound=True))
+    assert outcome.findings.stopped == "the generator was the limit at any rate"
+    assert not outcome.clean
+
+
+def test_search_ends_when_the_server_is_gone():
+    def run(load: Load, version: str) -> Measurement:
+        if load.rate > 3000:
+            requests = round(load.rate * load.duration_s)
+            return Measurement(load, requests=requests, errors={"connection": requests}, error_messages={"connection": "refused"})
+        return measured(load, load.rate)
+
+    outcome = modes.carry_out(modes.search(Load(rate=1000), SLO), run)
+    assert outcome.findings.rate == 2000
+    assert outcome.findings.stopped == "nothing is answered any more: refused"
+
+
+def test_search_halves_a_server_that_never_settles():
+    chance = random.Random(4)
+    outcome = modes.carry_out(
+        modes.search(Load(rate=1000), SLO, width=1e-12), lambda load, version: measured(load, load.rate, chance.choice([100, 20_000]))
+    )
+    found = outcome.findings
+    assert len(outcome.measurements) <= modes.SEARCH_STEPS
+    assert all(one.rate > found.rate for one in found.tried if not one.kept)
+
+
+def test_too_few_requests_are_told():
+    outcome = modes.carry_out(modes.search(Load(rate=4, duration_s=1), SLO), queue(10))
+    assert outcome.findings.words()[-1] == "that rests on 10 requests: measure longer"
+
+
+def test_steps_are_told_one_by_one_and_make_a_curve():
+    told = []
+    loads = modes.along(Load(rate=1), modes.parse_steps("500,1000,2000"))
+    outcome = modes.carry_out(modes.steps(loads), queue(1500), told.append)
+    assert [(p.step, p.of, p.load.rate) for p in told] == [(1, 3, 500), (2, 3, 1000), (3, 3, 2000)]
+    assert [(p.asked, p.answered) for p in outcome.findings.points] == [(500, 500), (1000, 1000), (2000, 1500)]
+    assert outcome.findings.words() == ["most answers: 1500/s at 2000/s constant", "saturated at 2000/s constant"]
+    assert outcome.clean
+
+
+def test_steps_of_a_closed_loop_are_streams():
+    loads = modes.along(Load(connections=2), [1, 4])
+    assert [str(load) for load in loads] == ["2x1", "2x4"]
+    assert [p.in_flight for p in findings.curve([measured(load, 1) for load in loads]).points] == [2, 8]
+    with pytest.raises(ConfigError, match=r"expected whole numbers of streams in a closed loop, got 1\.5"):
+        modes.along(Load(), [1.5])
+
+
+def test_ramps():
+    assert modes.parse_ramp("100:1000/10") == [100 * step for step in range(1, 11)]
+    assert modes.parse_ramp("8:2/3") == [8, 5, 2]
+
+
+@pytest.mark.parametrize("text", ["", "1:2", "1:2/1", "1:2/x", "0:2/3", "1:2:3/4", "1/4", "a:b/4", "1:inf/4", "1:2/1001"])
+def test_ramps_that_are_refused(text):
+    with pytest.raises(ConfigError, match=r"--ramp .*: expected FROM:TO/N as in 100:1000/10"):
+        modes.parse_ramp(text)
+
+
+@pytest.mark.parametrize("text", ["", "1,", "1,x", "0", "-1", "nan", "inf"])
+def test_steps_that_are_refused(text):
+    with pytest.raises(ConfigError, match=r"--steps .*: expected up to 1000 numbers above 0 as in 1000,2000,4000"):
+        modes.parse_steps(text)
+
+
+def refusing(load: Load, version: str) -> Measurement:
+    """Answers 1000 a second; past that it spends work on refusals."""
+    if not load.rate:
+        return measured(load, min(1000, 300 * load.streams), 2000 * load.streams)
+    good = min(load.rate, 1000) - max(0, load.rate - 1000) / 10
+    result = measured(load, load.rate, errors={"RESOURCE_EXHAUSTED": round((load.rate - good) * load.duration_s)})
+    return msgspec.structs.replace(result, requests_per_second=good)
+
+
+def test_stress_goes_past_the_saturation():
+    outcome = modes.carry_out(modes.stress(Load(duration_s=1)), refusing)
+    found = outcome.findings
+    assert (found.saturation, found.in_flight) == (1000, 4)
+    assert [p.in_flight for p in found.closed] == [1, 2, 4, 8]
+    assert [p.asked for p in found.open] == [500, 750, 1000, 1250, 1500, 2000]
+    assert [p.answered for p in found.open] == [500, 750, 1000, 975, 950, 900]
+    assert (found.peak, found.kept) == (1000, 0.9)
+    assert found.deadline_ms == 10  # ten times the first median, 667 us, is less than the least
+    assert {m.load.deadline_ms for m in outcome.measurements if m.load.rate} == {10}
+    assert outcome.clean  # errors are what a stress looks for
+    assert found.words()[1] == "at 2 times that rate 900/s are answered within 10 ms: 90% of the best, 1000/s"
+
+
+def test_stress_keeps_the_deadline_that_was_asked_for():
+    outcome = modes.carry_out(modes.stress(Load(deadline_ms=50, duration_s=1, connections=3), (1, 3)), refusing)
+    assert {m.load.deadline_ms for m in outcome.measurements if m.load.rate} == {50}
+    assert [p.in_flight for p in outcome.findings.closed] == [3, 6, 12, 24]
+    assert [p.asked for p in outcome.findings.open] == [1000, 3000]
+
+
+def test_stress_of_a_server_that_answers_nothing():
+    outcome = modes.carry_out(modes.stress(Load()), lambda load, version: measured(load, 0))
+    assert len(outcome.measurements) == 1
+    assert outcome.findings.open == []
+
+
+def soaked(seconds: int, p99_us: Callable[[int], float], memory: list[tuple[float, float]] | None = None) -> findings.Soak:
+    chance = random.Random(1)
+    intervals = [Interval(float(at), 1.0, 100, 0, 300, p99_us(at) * chance.uniform(0.9, 1.1), 1e4) for at in range(seconds)]
+    outcome = modes.carry_out(modes.soak(Load(), memory or []), lambda load, version: measured(load, 100, intervals=intervals))
+    return outcome.findings
+
+
+def test_a_soak_that_does_not_drift():
+    found = soaked(600, lambda at: 1000)
+    p50, p99 = found.drifts
+    assert (p99.figure, p99.drifts) == ("p99", False)
+    assert p99.low < 0 < p99.high
+    assert p50.per_hour == p50.low == p50.high == 0
+    assert found.notices == ["memory: 0 samples are too few to tell a drift; 20 are needed"]
+    assert found.words()[1].startswith("p99 does not drift: ")
+
+
+def test_one_stall_is_no_drift():
+    assert not soaked(600, lambda at: 1_000_000 if at == 590 else 1000).drifts[1].drifts
+
+
+def test_a_soak_that_drifts():
+    drift = soaked(600, lambda at: 1000 + at).drifts[1]
+    assert drift.drifts
+    assert drift.low < 3600 < drift.high
+    assert drift.per_hour == pytest.approx(3600, rel=0.1)
+
+
+def test_memory_that_levels_off_is_no_leak_and_memory_that_does_not_is():
+    levels = [(float(at), 2**20 * min(100.0, 50 + at)) for at in range(600)]
+    leaks = [(float(at), 2**20 * (100 + at / 10)) for at in range(600)]
+    assert not soaked(600, lambda at: 1000, levels).drifts[2].drifts
+    leak = soaked(600, lambda at: 1000, leaks).drifts[2]
+    assert leak.drifts
+    assert leak.per_hour == pytest.approx(360)
+
+
+def test_noise_alone_is_rarely_a_drift():
+    chance = random.Random(7)
+    wrong = 0
+    for _ in range(300):
+        level, samples = 0.0, []
+        for at in range(400):
+            level = 0.7 * level + chance.gauss(0, 100)  # neighbours are alike
+            samples.append((float(at), 300 + level))
+        wrong += findings.drift("p99", "us", samples).drifts
+    assert wrong <= 12  # 1 % are 3
+
+
+@pytest.mark.parametrize(("freedom", "value"), [(8, 3.3554), (10, 3.1693), (18, 2.8784), (100, 2.6259)])
+def test_student(freedom, value):
+    assert findings.student(freedom) == pytest.approx(value, rel=2e-3)
+
+
+def test_versions_take_turns():
+    told = []
+    outcome = modes.carry_out(
+        modes.versions(Load(), ["3", "4"], 3), lambda load, version: measured(load, 100 * int(version), version=version), told.append
+    )
+    assert [m.version for m in outcome.measurements] == list("344334")
+    assert [p.why for p in told] == ["round 1", "round 1", "round 2", "round 2", "round 3", "round 3"]
+    first, second = outcome.findings.rounds
+    assert (first.version, first.steps, first.requests_per_second) == ("3", [0, 3, 4], 300)
+    assert (second.version, second.steps, second.requests_per_second) == ("4", [1, 2, 5], 400)
+
+
+MODES = {
+    "single": lambda: modes.single(Load()),
+    "steps": lambda: modes.steps(modes.along(Load(), [1, 2, 3, 4])),
+    "search": lambda: modes.search(Load(), SLO),
+    "stress": lambda: modes.stress(Load()),
+    "soak": lambda: modes.soak(Load()),
+    "versions": lambda: modes.versions(Load(), ["1", "2"]),
+}
+
+
+@pytest.mark.parametrize("name", MODES)
+@pytest.mark.parametrize("end", [KeyboardInterrupt(), StartError("the server is gone"), ConnectionResetError("reset"), "interrupted"])
+@pytest.mark.parametrize("after", range(8))
+def test_what_was_measured_is_kept(name, end, after):
+    """However and whenever it ends, the measurements up to then are there, with what they say."""
+    server, runs = queue(10_000), []
+
+    def run(load: Load, version: str) -> Measurement:
+        if len(runs) == after and isinstance(end, BaseException):
+            raise end
+        runs.append(server(load, version))
+        if len(runs) == after + 1 and end == "interrupted":
+            runs[-1].ended = end
+        return runs[-1]
+
+    mode = MODES[name]()
+    if after == 0 and isinstance(end, BaseException):
+        with pytest.raises(type(end)):
+            modes.carry_out(mode, run)
+        return
+    outcome = modes.carry_out(mode, run)
+    assert outcome.mode == name
+    assert outcome.measurements == runs
+    if outcome.ended:
+        assert outcome.ended == ("interrupted" if isinstance(end, KeyboardInterrupt) else str(end))
+        assert not outcome.clean
+    else:
+        assert len(runs) == after or len(runs) == (mode.loads or len(runs))
+    assert (outcome.findings is None) == (name == "single")
+    if outcome.findings:
+        assert all(isinstance(line, str) for line in outcome.findings.words())
+
+
+def test_a_fault_of_the_program_is_no_partial_result():
+    with pytest.raises(ZeroDivisionError):
+        modes.carry_out(modes.steps([Load(), Load()]), lambda load, version: 1 / 0)
+
+
+def test_wrong_answers_are_not_clean():
+    outcome = modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, verified=Verification(checked=2, wrong=1)))
+    assert not outcome.clean
+    assert not modes.carry_out(modes.single(Load()), lambda load, version: measured(load, 1, errors={"INTERNAL": 1})).clean
+
+
+def test_findings_are_kept_in_json():
+    for name, make in MODES.items():
+        if found := modes.carry_out(make(), queue(1000)).findings:
+            again = msgspec.json.decode(msgspec.json.encode(found), type=findings.Findings)
+            assert again == found, name
+
+
+def test_rates_of_a_search_narrow_down():
+    rates = [m.load.rate for m in modes.carry_out(modes.search(Load(rate=100), SLO), queue(1000)).measurements]
+    gaps = [abs(after - before) for before, after in pairwise(rates[4:])]
+    assert gaps == sorted(gaps, reverse=True)
