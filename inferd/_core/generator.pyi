@@ -13,6 +13,7 @@ class Generator:
 
     outstanding: int
     sent: int
+    exhausted: bool
     waited_ns: int
     last_done_ns: int
     arrivals_waiting: int

@@ -956,6 +956,11 @@ cdef class Generator:
         return self.state.number
 
     @property
+    def exhausted(self):
+        """As many requests were sent as `start` allowed."""
+        return self.state.startable <= 0
+
+    @property
     def waited_ns(self):
         """Time that `run` had nothing to do, since the beginning."""
         return self.state.waited_ns

@@ -1,0 +1,285 @@
+"""Measures one load against one server: starts the workers, adds up what they tell, and judges their own honesty.
+
+A measurement is client-bound when its figures are the generator's rather than the server's: its thread had no pause, or it sent
+later than the schedule said by more than a tenth of the median latency. It says so instead of being believed.
+Never in here: what to ask (inputs), which loads (modes), how it looks (report).
+"""
+
+from __future__ import annotations
+
+import multiprocessing
+import multiprocessing.connection
+import signal
+import time
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, NamedTuple, Self
+from urllib.parse import unquote
+
+import msgspec
+
+from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
+from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
+from inferd.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from multiprocessing.connection import Connection
+
+    from inferd.bench.inputs import Requests
+    from inferd.bench.schedule import Arrivals
+    from inferd.bench.verify import Verifier
+    from inferd.config import Address
+
+__all__ = ["Target", "measure"]
+
+INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
+SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
+HEADSTART_S = 0.05  # from the word to the first request
+BUSY = 0.9  # a generator that is busy for more than this share of its time is at its limit
+LATE = 0.1  # as is one whose median lateness is more than this share of the median latency
+MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
+STARTED_S = 30.0  # a worker's process has to be there in
+
+
+class Target(NamedTuple):
+    """A server, and what every request says to it."""
+
+    address: Address
+    metadata: tuple[tuple[str, str], ...] = ()
+
+
+def measure(
+    target: Target,
+    requests: Requests,
+    load: Load,
+    arrivals: Arrivals | None = None,
+    *,
+    watch: Callable[[Interval], None] | None = None,
+    verifier: Verifier | None = None,
+    verify_every: int = 100,
+    samples: list[bytes] | None = None,
+    spin: bool = False,
+) -> Measurement:
+    """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th answer, when all is over. samples: gets
+    (intended, sent, done, code) of every request, int64 each. spin: a core is kept for punctual sending in an open loop.
+
+    Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
+    """
+    interval_s = min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
+    plan = Plan(
+        target.address,
+        target.metadata,
+        requests.bodies,
+        load,
+        arrivals,
+        int(interval_s * 1e9),
+        spin,
+        verify_every if verifier is not None else 0,
+        1_000_000 if samples is not None else 0,
+    )
+    total = Total(load, watch, samples)
+    with ExitStack() as stack:
+        crew = stack.enter_context(Crew(plan)) if load.processes > 1 else Alone(plan)
+        total.started_unix_s = time.time() + HEADSTART_S
+        begin_ns = time.monotonic_ns() + int(HEADSTART_S * 1e9)
+        total.endings = crew.drive(begin_ns, total.add)
+    measured = total.result(begin_ns + int(load.warm_up_s * 1e9))
+    if verifier is not None:
+        for body, answer in total.answers:
+            verifier.check(body, answer)
+        measured.verified = verifier.result
+    return measured
+
+
+class Total:
+    """Adds up the pieces of all workers."""
+
+    def __init__(self, load: Load, watch: Callable[[Interval], None] | None, samples: list[bytes] | None) -> None:
+        self.load, self.watch, self.samples = load, watch, samples
+        self.started_unix_s = 0.0
+        self.endings: list[Ending] = []
+        self.codes = [0] * len(CODES)
+        self.answered = 0  # with OK, while it was measured
+        self.latency, self.service, self.lateness = Histogram(), Histogram(), Histogram()
+        self.pieces: dict[int, list[Piece]] = {}  # of intervals that some worker has not ended
+        self.intervals: list[Interval] = []
+        self.busiest = 0.0  # share of the time, of the busiest worker in any interval but the last
+        self.cpu_ns = 0
+        self.kept_bytes = 0
+        self.answers: list[tuple[int, bytes]] = []
+        self.first_ns, self.until_ns = 0, 0
+
+    def add(self, piece: Piece) -> None:
+        """Of one worker."""
+        self.codes = [mine + its for mine, its in zip(self.codes, piece.codes, strict=True)]
+        for mine, its in ((self.latency, piece.latency), (self.service, piece.service), (self.lateness, piece.lateness)):
+            mine.add(its)
+        self.cpu_ns += piece.cpu_ns
+        for answer in piece.answers:
+            if self.kept_bytes < MAX_KEPT_BYTES:
+                self.answers.append(answer)
+                self.kept_bytes += len(answer[1])
+        if self.samples is not None:
+            self.samples.append(piece.samples)
+        if piece.at < 0:
+            return
+        self.answered += piece.codes[0]
+        self.until_ns = max(self.until_ns, piece.until_ns)
+        gathered = self.pieces.setdefault(piece.at, [])
+        gathered.append(piece)
+        if len(gathered) == self.load.processes:
+            self._end_interval(self.pieces.pop(piece.at))
+
+    def _end_interval(self, pieces: list[Piece]) -> None:
+        first = pieces[0]
+        merged = Histogram()
+        for piece in pieces:
+            merged.add(piece.latency)
+            if piece.until_ns > piece.from_ns:
+                self.busiest = max(self.busiest, 1 - piece.waited_ns / (piece.until_ns - piece.from_ns))
+        self.first_ns = self.first_ns or first.from_ns
+        answered = sum(piece.codes[0] for piece in pieces)
+        interval = Interval(
+            (first.from_ns - self.first_ns) / 1e9,
+            (first.until_ns - first.from_ns) / 1e9,
+            answered,
+            sum(sum(piece.codes) for piece in pieces) - answered,
+            merged.quantile_ns(0.5) / 1e3,
+            merged.quantile_ns(0.99) / 1e3,
+            merged.max_ns / 1e3,
+        )
+        self.intervals.append(interval)
+        if self.watch is not None:
+            self.watch(interval)
+
+    def result(self, measure_ns: int) -> Measurement:
+        from inferd.bench.export import encode
+
+        until_ns, answered = self.until_ns, self.answered
+        if self.load.requests and all(not ending.ended for ending in self.endings):
+            until_ns, answered = max(ending.last_done_ns for ending in self.endings), self.codes[0]
+        duration_s = max(until_ns - measure_ns, 0) / 1e9
+        finished = sum(self.codes)
+        measured = Measurement(
+            self.load,
+            started_unix_s=self.started_unix_s + self.load.warm_up_s,
+            duration_s=duration_s,
+            requests=finished,
+            errors={name: count for name, count in zip(CODES[1:], self.codes[1:], strict=True) if count},
+            error_messages={CODES[code]: text for code, text in self._messages()},
+            requests_per_second=answered / duration_s if duration_s else 0.0,
+            latency_us=Latency.of(self.latency),
+            service_us=Latency.of(self.service),
+            lateness_us=Latency.of(self.lateness),
+            client_cpu_us_per_request=self.cpu_ns / 1e3 / finished if finished else 0.0,
+            intervals=self.intervals,
+            unfinished=sum(ending.unfinished for ending in self.endings),
+            ended=next((ending.ended for ending in self.endings if ending.ended), ""),
+            histogram=encode(self.latency),
+        )
+        measured.client_bound_reason = self._bound_by_client(measured)
+        measured.client_bound = bool(measured.client_bound_reason)
+        return measured
+
+    def _messages(self) -> Iterator[tuple[int, str]]:
+        for ending in self.endings:
+            for code, text in ending.messages.items():
+                yield code, unquote(text.decode("ascii", "replace"), errors="replace")
+
+    def _bound_by_client(self, measured: Measurement) -> str:
+        if self.busiest > BUSY:
+            return f"the generator was busy for {self.busiest:.0%} of the time: give it more --processes"
+        late_us, median_us = measured.lateness_us.p50, measured.latency_us.p50
+        if self.load.rate and late_us > LATE * median_us:
+            return (
+                f"requests were sent {late_us:.0f} us late (median), the latency is {median_us:.0f} us: give it more --processes, or --spin"
+            )
+        if self.load.rate and (unsent := sum(ending.unsent for ending in self.endings)):
+            return f"{unsent} requests whose time had come were never sent: too many were under way"
+        return ""
+
+
+class Alone:
+    """The worker in this process."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.worker = Worker(plan)
+
+    def drive(self, begin_ns: int, emit: Callable[[Piece], None]) -> list[Ending]:
+        return [self.worker.drive(begin_ns, emit, lambda: False)]
+
+
+class Crew:
+    """A worker in each of several processes, begun at one time."""
+
+    def __init__(self, plan: Plan) -> None:
+        context = multiprocessing.get_context("spawn")  # nothing of this process is shared but the pipe
+        count = plan.load.processes
+        self.pipes: list[Connection] = []
+        self.processes = []
+        for index in range(count):
+            ours, theirs = context.Pipe()
+            process = context.Process(target=work, args=(theirs, share(plan, count, index)), daemon=True)
+            process.start()
+            theirs.close()
+            self.pipes.append(ours)
+            self.processes.append(process)
+
+    def __enter__(self) -> Self:
+        for pipe in self.pipes:
+            failure = pipe.recv() if pipe.poll(STARTED_S) else "a worker did not start"
+            if failure:
+                self.__exit__()
+                raise StartError(failure)
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        for process in self.processes:
+            process.terminate()
+            process.join()
+
+    def drive(self, begin_ns: int, emit: Callable[[Piece], None]) -> list[Ending]:
+        for pipe in self.pipes:
+            pipe.send(begin_ns)
+        endings: list[Ending] = []
+        waiting = list(self.pipes)
+        while waiting:
+            try:
+                for pipe in multiprocessing.connection.wait(waiting):  # type: ignore[assignment]
+                    told = pipe.recv()
+                    if isinstance(told, Ending):
+                        endings.append(told)
+                        waiting.remove(pipe)
+                    else:
+                        emit(told)
+            except KeyboardInterrupt:
+                for pipe in waiting:
+                    pipe.send("stop")
+            except EOFError:
+                raise StartError("a worker of the generator ended by itself") from None
+        return endings
+
+
+def share(plan: Plan, count: int, index: int) -> Plan:
+    """Worker `index` of `count`'s part: connections, rate and requests."""
+    load = plan.load
+    arrivals = plan.arrivals.split(count, index) if plan.arrivals else None
+    part = msgspec.structs.replace(load, connections=portion(load.connections, count, index), requests=portion(load.requests, count, index))
+    return plan._replace(load=part, arrivals=arrivals)
+
+
+def portion(total: int, count: int, index: int) -> int:
+    return total // count + (index < total % count)
+
+
+def work(pipe: Connection, plan: Plan) -> None:
+    """A worker's process. Ctrl-C, which reaches every process of a terminal, is the parent's to answer."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        worker = Worker(plan)
+    except StartError as error:
+        pipe.send(str(error))
+        return
+    pipe.send("")
+    begin_ns = pipe.recv()
+    pipe.send(worker.drive(begin_ns, pipe.send, pipe.poll))

@@ -1,0 +1,245 @@
+"""One process's share of a load: makes its connections, runs the native generator, and tells what happened, piece by piece.
+
+Never in here: what the pieces add up to (generator.py), processes, terminals.
+"""
+
+from __future__ import annotations
+
+import socket
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+import numpy as np
+
+from inferd import __version__
+from inferd.bench.measurement import Histogram, Load
+from inferd.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferd._core.generator import Generator
+    from inferd.bench.schedule import Arrivals
+    from inferd.config import Address
+
+__all__ = ["CODES", "Ending", "Piece", "Plan", "Worker"]
+
+PATH = b"/inference.GRPCInferenceService/ModelInfer"
+CODES = [
+    *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
+    *("RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
+    *("UNAUTHENTICATED", "malformed", "connection"),  # the last two are the generator's own
+]
+
+SLICE_NS = 50_000_000  # the native loop comes back this often, for Ctrl-C and for more arrivals
+AHEAD_NS = 200_000_000  # arrivals that it is given in advance
+AHEAD_COUNT = 1_000_000  # at most
+SPIN_NS = 200_000  # kept awake before an arrival, where that was asked for
+CONNECT_S = 5.0  # a connection has to be there in
+RECONNECT_S = 3.0  # without any connection a measurement ends after
+RETRY_NS = 100_000_000  # between two tries
+DRAIN_S = 30.0  # what is under way at the end has to be answered in
+
+
+class Plan(NamedTuple):
+    """All that one worker has to know; goes from process to process."""
+
+    address: Address
+    metadata: tuple[tuple[str, str], ...]
+    bodies: list[bytes]
+    load: Load  # this worker's share
+    arrivals: Arrivals | None
+    interval_ns: int
+    spin: bool = False
+    verify_every: int = 0
+    sample_room: int = 0  # of each interval
+
+
+class Piece(NamedTuple):
+    """One interval, or what came after the end of the measuring."""
+
+    at: int  # its number; -1: after the end
+    from_ns: int  # monotonic
+    until_ns: int
+    codes: list[int]  # how many requests ended with each of CODES
+    latency: Histogram
+    service: Histogram
+    lateness: Histogram
+    cpu_ns: int  # this process's
+    waited_ns: int  # of it in which the generator had nothing to do
+    answers: list[tuple[int, bytes]]  # to be checked: number of the body, serialized ModelInferResponse
+    unchecked: int  # more, for which there was no room
+    samples: bytes
+
+
+class Ending(NamedTuple):
+    """The last word of a worker. ended: why it stopped before its time; empty: it did not."""
+
+    ended: str
+    unfinished: int
+    unsent: int  # arrivals of the measuring whose time had come
+    last_done_ns: int
+    messages: dict[int, bytes]
+
+
+class Worker:
+    """The connections of one process. Made, it is connected; `drive` does the work, once. Raises StartError."""
+
+    def __init__(self, plan: Plan) -> None:
+        try:
+            from inferd._core.generator import Generator
+        except ImportError:
+            raise StartError("bench: this installation was built without libnghttp2: install libnghttp2-dev and build again") from None
+        self.plan = plan
+        self.generator: Generator = Generator(
+            plan.bodies,
+            headers(plan),
+            deadline_ns=int(plan.load.deadline_ms * 1e6),
+            verify_every=plan.verify_every,
+            sample_room=plan.sample_room,
+        )
+        self.sockets: dict[int, socket.socket] = {}
+        self.missing: list[int] = []  # connections that are to be made again
+        self.failure = ""  # why the last try failed
+        self.retry_at_ns = 0
+        self.begun_ns = 0
+        self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
+        for number in range(plan.load.connections):
+            if not self._connect(number, CONNECT_S):
+                self.close()
+                raise StartError(f"{plan.address}: cannot connect: {self.failure}; is the server up?")
+
+    def close(self) -> None:
+        self.generator.close()
+        for connected in self.sockets.values():
+            connected.close()
+        self.sockets.clear()
+
+    def drive(self, begin_ns: int, emit: Callable[[Piece], None], stopped: Callable[[], bool]) -> Ending:
+        """Asks from begin_ns on (monotonic), warms up, measures, and waits for the last answers."""
+        load, generator = self.plan.load, self.generator
+        measure_ns = begin_ns + int(load.warm_up_s * 1e9)
+        end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else np.iinfo(np.int64).max
+        streams = 0 if self.plan.arrivals else load.streams
+        ended, at = "", 0
+        self.begun_ns = begin_ns
+        try:
+            sleep_until(begin_ns)
+            generator.start(measure_ns, streams)
+            ended = self._run(measure_ns, stopped)
+            self._collect(-1)  # of the warm-up nothing is counted, but its processor time
+            generator.start(measure_ns, streams, load.requests or -1)
+            from_ns = measure_ns
+            while not ended and from_ns < end_ns and not self._is_done():
+                until_ns = min(from_ns + self.plan.interval_ns, end_ns)
+                ended = self._run(until_ns, stopped)
+                piece = self._collect(at, from_ns, time.monotonic_ns() if ended or self._is_done() else until_ns)
+                emit(piece)
+                at, from_ns = at + 1, until_ns
+            unsent = generator.arrivals_waiting if not self._is_done() else 0
+            generator.stop()
+            if not ended:
+                self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
+        except KeyboardInterrupt:
+            ended, unsent = "interrupted", 0
+        unfinished = generator.outstanding
+        emit(self._collect(-1))
+        messages, last_done_ns = generator.messages(), generator.last_done_ns
+        self.close()
+        return Ending(ended, unfinished, unsent, last_done_ns, messages)
+
+    def _run(self, until_ns: int, stopped: Callable[[], bool]) -> str:
+        """The native loop until then, or until there is nothing left to do; why it has to end before."""
+        generator, alone_since_ns = self.generator, 0
+        while True:
+            self._give_arrivals()
+            now_ns = generator.run(min(until_ns, time.monotonic_ns() + SLICE_NS), SPIN_NS if self.plan.spin else 0)
+            for number in generator.take_dead():
+                self.sockets.pop(number).close()
+                self.missing.append(number)
+            if stopped():
+                return "interrupted"
+            if now_ns >= until_ns or self._is_done():
+                return ""
+            if self.missing:
+                self._reconnect(now_ns)
+            if self.sockets:
+                alone_since_ns = 0
+            elif alone_since_ns == 0:
+                alone_since_ns = now_ns
+            elif now_ns - alone_since_ns > RECONNECT_S * 1e9:
+                return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
+            if not self.sockets or (generator.outstanding == 0 and not generator.arrivals_waiting):
+                sleep_until(min(until_ns, now_ns + 1_000_000))  # nothing to poll for
+
+    def _is_done(self) -> bool:
+        """Whether all that was to be asked is answered: a number of requests, or a trace."""
+        arrivals = self.plan.arrivals
+        exhausted = self.generator.exhausted or (arrivals is not None and arrivals.ended and not self.generator.arrivals_waiting)
+        return exhausted and self.generator.outstanding == 0
+
+    def _give_arrivals(self) -> None:
+        arrivals, generator = self.plan.arrivals, self.generator
+        if arrivals is None or generator.arrivals_waiting >= AHEAD_COUNT:
+            return
+        offsets = arrivals.take(time.monotonic_ns() - self.begun_ns + AHEAD_NS, AHEAD_COUNT - generator.arrivals_waiting)
+        generator.arrive(offsets + self.begun_ns)
+
+    def _collect(self, at: int, from_ns: int = 0, until_ns: int = 0) -> Piece:
+        latency, service, lateness = Histogram(), Histogram(), Histogram()
+        codes, totals = self.generator.collect(latency.counts, service.counts, lateness.counts)
+        for histogram, (sum_ns, max_ns, min_ns) in zip((latency, service, lateness), totals, strict=True):
+            histogram.sum_ns, histogram.max_ns, histogram.min_ns = sum_ns, max_ns, min_ns
+        cpu_ns, waited_ns = self.spent_ns
+        self.spent_ns = time.process_time_ns(), self.generator.waited_ns
+        answers, unchecked = self.generator.take_answers() if self.plan.verify_every else ([], 0)
+        samples = self.generator.take_samples()[0] if self.plan.sample_room else b""
+        spent = self.spent_ns[0] - cpu_ns, self.spent_ns[1] - waited_ns
+        return Piece(at, from_ns, until_ns, codes, latency, service, lateness, *spent, answers, unchecked, samples)
+
+    def _reconnect(self, now_ns: int) -> None:
+        if now_ns < self.retry_at_ns:
+            return
+        self.retry_at_ns = now_ns + RETRY_NS
+        while self.missing and self._connect(self.missing[-1], RETRY_NS / 1e9):
+            self.missing.pop()
+
+    def _connect(self, number: int, timeout_s: float) -> bool:
+        address = self.plan.address
+        try:
+            if address.path:
+                made = socket.socket(socket.AF_UNIX)
+                made.settimeout(timeout_s)
+                made.connect(address.path)
+            else:
+                made = socket.create_connection((address.host, address.port), timeout_s)
+                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        except OSError as error:
+            self.failure = error.strerror or str(error)
+            return False
+        made.setblocking(False)
+        self.generator.add(made.fileno(), number)
+        self.sockets[number] = made
+        return True
+
+
+def headers(plan: Plan) -> list[tuple[bytes, bytes]]:
+    """What every request says."""
+    authority = "localhost" if plan.address.path else str(plan.address)
+    said = [
+        (b":method", b"POST"),
+        (b":scheme", b"http"),
+        (b":path", PATH),
+        (b":authority", authority.encode()),
+        (b"te", b"trailers"),
+        (b"content-type", b"application/grpc"),
+        (b"user-agent", f"inferd-bench/{__version__}".encode()),
+    ]
+    if plan.load.deadline_ms:
+        said.append((b"grpc-timeout", b"%du" % max(1, round(plan.load.deadline_ms * 1000))))
+    return said + [(name.encode(), value.encode()) for name, value in plan.metadata]
+
+
+def sleep_until(then_ns: int) -> None:
+    if (rest_ns := then_ns - time.monotonic_ns()) > 0:
+        time.sleep(rest_ns / 1e9)
