@@ -28,7 +28,7 @@ def measurement(
     for at in range(seconds):
         count = int(rate * numbers.normal(1, 0.01))
         part = Histogram()
-        for duration in (numbers.lognormal(0, 0.5, count) * numbers.normal(1, 0.01) * slower * 1e6).astype(int).tolist():
+        for duration in (numbers.lognormal(0, 0.2, count) * numbers.normal(1, 0.01) * slower * 1e6).astype(int).tolist():
             part.record(duration)
         whole.add(part)
         seen = Latency.of(part)

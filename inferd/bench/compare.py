@@ -1,0 +1,411 @@
+"""Two runs of the same load held against each other: what changed, by how much, and whether that is more than noise.
+
+A change is called worse or better only if it is beyond the threshold and its confidence interval leaves out zero; `same` if all of
+the interval lies within the threshold; else `unclear`, for which measuring longer is the cure. Intervals come from resampling: of
+rounds where each side has four or more, else of the seconds of each measurement, in blocks because neighbouring seconds are alike.
+What has no interval is never called worse or better. Never in here: measuring, files, terminals.
+"""
+
+from __future__ import annotations
+
+import math
+from itertools import groupby
+from statistics import NormalDist
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import msgspec
+import numpy as np
+
+from inferd.bench.export import decode
+from inferd.bench.measurement import Histogram, Latency, Load
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator, Sequence
+
+    from inferd.bench.measurement import Interval, Measurement
+    from inferd.bench.report import Report
+
+__all__ = ["Change", "Comparison", "compare", "compare_measurements", "compare_versions", "markdown", "plain"]
+
+THRESHOLD, CONFIDENCE = 0.05, 0.95
+ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
+LEAST_INTERVALS = 4
+DRAWS = 2000
+Numbers = np.ndarray[Any, np.dtype[np.float64]]
+
+
+class Change(msgspec.Struct, frozen=True):
+    """One figure of one load. `change` is a share of `before`; of the errors, which are shares themselves, it is the difference.
+    `low` and `high`: the change's confidence interval."""
+
+    load: str
+    figure: str
+    unit: str
+    before: float
+    after: float
+    change: float | None  # None: there is nothing to take a share of
+    low: float | None
+    high: float | None
+    verdict: str  # better, worse, same, unclear
+
+
+class Comparison(msgspec.Struct):
+    """What `before` and `after` are, and every change."""
+
+    before: str
+    after: str
+    threshold: float
+    confidence: float
+    changes: list[Change] = []
+    notices: list[str] = []
+
+    @property
+    def exit_code(self) -> int:
+        """1 if anything became worse, 0 else."""
+        return int(any(change.verdict == "worse" for change in self.changes))
+
+
+def compare(
+    before: Report, after: Report, *, threshold: float = THRESHOLD, confidence: float = CONFIDENCE, force: bool = False
+) -> Comparison:
+    """Two reports of the same model and loads; two searches by their results. ConfigError where they differ, unless `force` is set."""
+    if before.model != after.model and not force:
+        raise ConfigError(f"the reports are of different models, {before.model} and {after.model}: --force compares them all the same")
+    names = [f"{report.model} at {report.target}" for report in (before, after)]
+    sides = [report.measurements for report in (before, after)]
+    searches = before.kind == after.kind == "search"
+    if searches:
+        sides = [[report.main] if report.main else [] for report in (before, after)]
+    made = compare_measurements(*sides, names=(names[0], names[1]), threshold=threshold, confidence=confidence, force=force or searches)
+    made.notices[:0] = [*differences(before, after), *(["the rates are those that each search ended on"] if searches else [])]
+    return made
+
+
+def compare_versions(
+    report: Report, before: str, after: str, *, threshold: float = THRESHOLD, confidence: float = CONFIDENCE
+) -> Comparison:
+    """Two model versions that one report measured in turn."""
+    sides = []
+    for version in (before, after):
+        sides.append([measured for measured in report.measurements if measured.version == version])
+        if not sides[-1]:
+            there = ", ".join(sorted({measured.version or "(newest)" for measured in report.measurements})) or "none"
+            raise ConfigError(f"version {version} was not measured: the report has {there}")
+    names = (f"{report.model} version {before}", f"{report.model} version {after}")
+    return compare_measurements(*sides, names=names, threshold=threshold, confidence=confidence)
+
+
+def compare_measurements(
+    before: Sequence[Measurement],
+    after: Sequence[Measurement],
+    *,
+    names: tuple[str, str] = ("before", "after"),
+    threshold: float = THRESHOLD,
+    confidence: float = CONFIDENCE,
+    force: bool = False,
+) -> Comparison:
+    """Measurements of a load on one side count as rounds of it. ConfigError if the sides' loads differ and `force` is not set."""
+    if not before or not after:
+        raise ConfigError(f"nothing to compare: {names[0] if not before else names[1]} has no measurement")
+    made = Comparison(*names, threshold, confidence)
+    for load, old, new in pairs(before, after, force):
+        made.changes += changes(load, Side(old), Side(new), threshold, confidence)
+    made.notices += list(doubts(before, after, made))
+    return made
+
+
+def load_key(load: Load) -> tuple[object, ...]:
+    """What makes two loads the same: not how long they lasted, nor the seed."""
+    if load.rate:
+        return (load.rate, load.arrivals, load.deadline_ms)
+    return (load.connections, load.streams, load.deadline_ms)
+
+
+def spelled(key_load: Load) -> str:
+    return f"{key_load}" + (f", deadline {key_load.deadline_ms:g} ms" if key_load.deadline_ms else "")
+
+
+def pairs(
+    before: Sequence[Measurement], after: Sequence[Measurement], force: bool
+) -> Iterator[tuple[str, list[Measurement], list[Measurement]]]:
+    """The measurements of each load on both sides; with `force`, different loads in their order."""
+    old, new = by_load(before), by_load(after)
+    if old.keys() == new.keys():
+        for key, measured in old.items():
+            yield spelled(measured[0].load), measured, new[key]
+        return
+    texts = [", ".join(spelled(measured[0].load) for measured in side.values()) for side in (old, new)]
+    if not force:
+        raise ConfigError(f"the loads differ, {texts[0]} before and {texts[1]} after: measure the same, or give --force")
+    if len(old) != len(new):
+        raise ConfigError(f"the loads differ in number, {texts[0]} before and {texts[1]} after: even --force cannot pair them")
+    for one, other in zip(old.values(), new.values(), strict=True):
+        yield f"{spelled(one[0].load)} / {spelled(other[0].load)}", one, other
+
+
+def by_load(measurements: Sequence[Measurement]) -> dict[tuple[object, ...], list[Measurement]]:
+    found: dict[tuple[object, ...], list[Measurement]] = {}
+    for measured in measurements:
+        found.setdefault(load_key(measured.load), []).append(measured)
+    return found
+
+
+class Side:
+    """The rounds of one load, and what they show together."""
+
+    def __init__(self, rounds: list[Measurement]) -> None:
+        self.rounds = rounds
+        self.requests = sum(measured.requests for measured in rounds)
+        self.failed = sum(measured.failed for measured in rounds)
+        self.wrong = sum(measured.verified.wrong for measured in rounds if measured.verified)
+        self.verified = any(measured.verified for measured in rounds)
+        self.latency = self._latency()
+
+    def _latency(self) -> Latency | None:
+        """Of all rounds as one, if all have their histogram; a single round says it itself."""
+        if len(self.rounds) == 1:
+            return self.rounds[0].latency_us
+        if not all(measured.histogram for measured in self.rounds):
+            return None
+        whole = Histogram()
+        for measured in self.rounds:
+            whole.add(decode(measured.histogram))
+        return Latency.of(whole)
+
+
+class Figure(NamedTuple):
+    """How a figure is read. `weight` says what a round or interval counts for in a mean of several."""
+
+    name: str
+    unit: str
+    value: Callable[[Measurement], float | None]
+    of_interval: Callable[[Interval], float] | None  # 0: that interval does not know it
+    weight: Callable[[Any], float]
+    more_is_worse: bool = True
+    latency: str = ""  # the field of Latency
+
+
+def answered(part: Any) -> float:
+    return float(part.requests)
+
+
+def duration(part: Any) -> float:
+    return float(part.duration_s)
+
+
+def latency_figure(name: str) -> Figure:
+    return Figure(
+        name,
+        "us",
+        lambda measured: float(getattr(measured.latency_us, name)) or None,
+        lambda interval: float(getattr(interval, f"{name}_us", 0.0)),
+        answered,
+        latency=name,
+    )
+
+
+FIGURES = (
+    Figure(
+        "requests/s",
+        "1/s",
+        lambda measured: measured.requests_per_second,
+        lambda interval: interval.requests / interval.duration_s if interval.duration_s else 0.0,
+        duration,
+        more_is_worse=False,
+    ),
+    *map(latency_figure, ("mean", "p50", "p99", "p999")),
+    Figure("client CPU/request", "us", lambda measured: measured.client_cpu_us_per_request or None, None, answered),
+    Figure("server CPU/request", "us", lambda measured: measured.server.cpu_us_per_request if measured.server else None, None, answered),
+)
+
+
+def changes(load: str, before: Side, after: Side, threshold: float, confidence: float) -> Iterator[Change]:
+    for figure in FIGURES:
+        old, new = value_of(figure, before), value_of(figure, after)
+        if old is None or new is None:
+            continue
+        change = new / old - 1 if old else None if new else 0.0
+        low, high = limits(figure, before, after, confidence) or (None, None)
+        if change is None or low is None or high is None:
+            verdict = "same" if change is not None and abs(change) <= threshold else "unclear"
+        else:
+            low, high = (1 + change) * low - 1, (1 + change) * high - 1
+            verdict = judged(change, low, high, threshold, figure.more_is_worse)
+        yield Change(load, figure.name, figure.unit, old, new, change, low, high, verdict)
+    yield errors_change(load, before, after, confidence)
+    if before.verified or after.verified:
+        verdict = "worse" if after.wrong > before.wrong else "better" if after.wrong < before.wrong else "same"
+        yield Change(load, "wrong answers", "", before.wrong, after.wrong, None, None, None, verdict)
+
+
+def value_of(figure: Figure, side: Side) -> float | None:
+    """Of all rounds; None where a round does not know it."""
+    if figure.latency and side.latency is not None:
+        return float(getattr(side.latency, figure.latency)) or None
+    known = [(figure.weight(measured), figure.value(measured)) for measured in side.rounds]
+    values = [value for _, value in known if value is not None]
+    if len(values) < len(known) or not sum(weight for weight, _ in known):
+        return None
+    return float(np.average(values, weights=[weight for weight, _ in known]))
+
+
+def judged(change: float, low: float, high: float, threshold: float, more_is_worse: bool) -> str:
+    if low > 0 and change > threshold:
+        return "worse" if more_is_worse else "better"
+    if high < 0 and change < -threshold:
+        return "better" if more_is_worse else "worse"
+    return "same" if -threshold <= low and high <= threshold else "unclear"
+
+
+def limits(figure: Figure, before: Side, after: Side, confidence: float) -> tuple[float, float] | None:
+    """Between which factors of itself the ratio after / before lies; None if there is too little to say."""
+    numbers = np.random.default_rng(0)
+    old, new = resampled(figure, before, numbers), resampled(figure, after, numbers)
+    if old is None or new is None:
+        return None
+    logarithms = np.log(new[0]) - np.log(old[0])
+    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
+    low, high = np.quantile(logarithms, tails) * few_units(min(old[1], new[1]), confidence)
+    return math.exp(low), math.exp(high)
+
+
+def few_units(units: int, confidence: float) -> float:
+    """By how much an interval from few units must be widened: Student's t over the normal quantile, and n over n - 1."""
+    z, freedom = NormalDist().inv_cdf((1 + confidence) / 2), units - 1
+    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish and Fisher
+    return t / z * math.sqrt(units / freedom)
+
+
+def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple[Numbers, int] | None:
+    """The figure in many resamplings of a side, over its value in all of it, and how many independent units there were."""
+    if len(side.rounds) >= ROUNDS:
+        series = [[(figure.weight(measured), figure.value(measured) or 0.0) for measured in side.rounds]]
+        block = 1
+    elif figure.of_interval is not None:
+        series = [[(figure.weight(part), figure.of_interval(part)) for part in measured.intervals] for measured in side.rounds]
+        block = round(max(map(len, series)) ** (1 / 3))
+    else:
+        return None
+    count = sum(map(len, series))
+    if count < LEAST_INTERVALS or any(value <= 0 for part in series for weight, value in part if weight):
+        return None
+    sums, weights = np.zeros(DRAWS), np.zeros(DRAWS)
+    for part in filter(None, series):
+        weight, value = np.array(part, np.float64).T
+        drawn = blocks(len(part), block, numbers)
+        sums += (weight * value)[drawn].sum(axis=1)
+        weights += weight[drawn].sum(axis=1)
+    total = sum(weight for part in series for weight, _ in part)
+    if not total or not weights.all():
+        return None
+    whole = sum(weight * value for part in series for weight, value in part) / total
+    return sums / weights / whole, max(count // block, 3)
+
+
+def blocks(count: int, block: int, numbers: np.random.Generator) -> np.ndarray[Any, np.dtype[np.int64]]:
+    """DRAWS times `count` places, drawn as runs of `block` neighbours in a circle."""
+    starts = numbers.integers(count, size=(DRAWS, -(-count // block)))
+    runs: np.ndarray[Any, np.dtype[np.int64]] = (starts[:, :, None] + np.arange(block)) % count
+    return runs.reshape(DRAWS, -1)[:, :count]
+
+
+def errors_change(load: str, before: Side, after: Side, confidence: float) -> Change:
+    """Shares of requests that failed, and Newcombe's interval of their difference: any increase beyond noise is worse."""
+    z = NormalDist().inv_cdf((1 + confidence) / 2)
+    old, old_low, old_high = wilson(before.failed, before.requests, z)
+    new, new_low, new_high = wilson(after.failed, after.requests, z)
+    change = new - old
+    low, high = change - math.hypot(new - new_low, old_high - old), change + math.hypot(new_high - new, old - old_low)
+    verdict = "worse" if low > 0 else "better" if high < 0 else "same"
+    return Change(load, "errors", "%", 100 * old, 100 * new, change, low, high, verdict)
+
+
+def wilson(failed: int, requests: int, z: float) -> tuple[float, float, float]:
+    """A share and its interval."""
+    if not requests:
+        return 0.0, 0.0, 1.0
+    share, spread = failed / requests, z * z / requests
+    middle = (share + spread / 2) / (1 + spread)
+    half = z / (1 + spread) * math.sqrt(share * (1 - share) / requests + spread / (4 * requests))
+    return share, max(0.0, middle - half), min(1.0, middle + half)
+
+
+# What differs between two reports without making them incomparable: where they were written and shown.
+NOT_OF_THE_LOAD = frozenset({"target", "model", "version", "json", "csv", "html", "hdr", "hlog", "markdown", "seed", "quiet", "plain"})
+
+
+def differences(before: Report, after: Report) -> Iterator[str]:
+    """Settings and versions that are not the same on both sides."""
+    for what, old, new, skipped in (
+        ("setting", before.settings, after.settings, NOT_OF_THE_LOAD),
+        ("version of", before.versions, after.versions, frozenset[str]()),
+    ):
+        for name in sorted((old.keys() | new.keys()) - skipped):
+            if old.get(name) != new.get(name):
+                yield f"{what} {name} differs: {old.get(name, '(none)')} before, {new.get(name, '(none)')} after"
+
+
+def doubts(before: Sequence[Measurement], after: Sequence[Measurement], made: Comparison) -> Iterator[str]:
+    """What a reader must know before believing the table."""
+    for side, measurements in (("before", before), ("after", after)):
+        if bound := [measured for measured in measurements if measured.client_bound]:
+            reason = f": {bound[0].client_bound_reason}" if bound[0].client_bound_reason else ""
+            yield f"{side}: {len(bound)} of {len(measurements)} measurements were limited by the client{reason}; not the server's figures"
+        for ended in sorted({measured.ended for measured in measurements if measured.ended}):
+            yield f"{side}: a measurement ended early: {ended}"
+    if any(len(rounds) < ROUNDS for side in (before, after) for rounds in by_load(side).values()):
+        yield f"fewer than {ROUNDS} rounds a side: the intervals hold the spread within a run, not that between runs"
+    if any(change.verdict == "unclear" for change in made.changes):
+        yield "unclear: the interval is too wide, or there is none; measure longer or more rounds"
+
+
+def plain(comparison: Comparison, style: Callable[[str, str], str] = lambda verdict, text: text) -> str:
+    """Aligned lines for a terminal; `style(verdict, text)` may colour a line."""
+    lines = [f"before  {comparison.before}", f"after   {comparison.after}"]
+    for load, group in groupby(comparison.changes, key=lambda change: change.load):
+        rows = [cells(change) for change in group]
+        head = ("", "before", "after", "change", interval_words(comparison), "")
+        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
+        lines += ["", load]
+        for row in [head, *rows]:
+            text = "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:5], widths[1:5], strict=True))])
+            lines.append(style(row[5], f"  {text}  {row[5]}".rstrip()))
+    lines += ["", *(f"note: {notice}" for notice in comparison.notices)]
+    return "\n".join(lines).rstrip()
+
+
+def markdown(comparison: Comparison) -> str:
+    """A table for a pull request."""
+    lines = [f"**{escaped(comparison.after)}** against {escaped(comparison.before)}", ""]
+    lines += [f"| load | figure | before | after | change | {interval_words(comparison)} | verdict |", "|---|---|--:|--:|--:|--:|---|"]
+    for change in comparison.changes:
+        name, *numbers, verdict = cells(change)
+        shown = f"**{verdict}**" if verdict in ("worse", "better") else verdict
+        lines.append("| " + " | ".join([escaped(change.load), name, *numbers, shown]) + " |")
+    lines += ["", *(f"- {escaped(notice)}" for notice in comparison.notices)]
+    return "\n".join(lines).rstrip()
+
+
+def escaped(text: str) -> str:
+    return " ".join(text.replace("|", "\\|").split())
+
+
+def interval_words(comparison: Comparison) -> str:
+    return f"{100 * comparison.confidence:g} % interval"
+
+
+def cells(change: Change) -> tuple[str, str, str, str, str, str]:
+    """Figure, before, after, change, interval, verdict."""
+    places = 3 if change.unit == "%" else 0 if change.unit in ("", "1/s") else 1
+    unit = f" {change.unit}" if change.unit in ("us", "%") else ""
+    points = change.figure == "errors"
+    interval = f"{share(change.low, points)} to {share(change.high, points)}" if change.low is not None else ""
+    before, after = (f"{value:,.{places}f}{unit}" for value in (change.before, change.after))
+    return change.figure, before, after, share(change.change, points), interval, change.verdict
+
+
+def share(value: float | None, points: bool) -> str:
+    if value is None:
+        return ""
+    return f"{100 * value:+.3f}" if points else f"{100 * value:+.1f} %"

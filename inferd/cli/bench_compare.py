@@ -1,0 +1,55 @@
+"""`inferd bench compare`: holds two saved reports against each other. Exit code 1 if anything became worse. Measures nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+__all__ = ["between", "compare"]
+
+COLOURS = {"worse": "red", "better": "green", "unclear": "yellow"}
+
+
+def between(least: float, most: float) -> Callable[[click.Context, click.Parameter, str], float]:
+    """Reads a share from `least` on and below `most`, `5%` or `0.05`."""
+
+    def read(ctx: click.Context, param: click.Parameter, text: str) -> float:
+        try:
+            number = float(text.strip().removesuffix("%")) / (100 if text.strip().endswith("%") else 1)
+        except ValueError:
+            raise click.BadParameter(f"expected a share such as 5% or 0.05, got {text!r}") from None
+        if not least <= number < most:
+            raise click.BadParameter(f"expected from {least:.0%} to below {most:.0%}, got {text!r}: write 5% or 0.05")
+        return number
+
+    return read
+
+
+@click.command
+@click.argument("before", type=click.Path())
+@click.argument("after", type=click.Path())
+@click.option("--threshold", default="5%", callback=between(0, 1), metavar="SHARE", show_default=True, help="A smaller change is none.")
+@click.option("--confidence", default="95%", callback=between(0.5, 1), metavar="SHARE", show_default=True, help="Of the intervals.")
+@click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
+@click.option("--force", is_flag=True, help="Compare different models or loads, too.")
+def compare(before: str | Path, after: str | Path, threshold: float, confidence: float, as_markdown: bool, force: bool) -> int:
+    """Compare two reports that `inferd bench --json` wrote.
+
+    A figure is worse or better if it changed by more than the threshold and its confidence interval leaves out zero. Exit code 1 if
+    any became worse, 2 if the reports cannot be compared.
+    """
+    from inferd.bench import compare as comparing
+    from inferd.bench import report
+
+    made = comparing.compare(report.load(before), report.load(after), threshold=threshold, confidence=confidence, force=force)
+    click.echo(comparing.markdown(made) if as_markdown else comparing.plain(made, coloured))
+    return made.exit_code
+
+
+def coloured(verdict: str, text: str) -> str:
+    return click.style(text, fg=COLOURS[verdict]) if verdict in COLOURS else text

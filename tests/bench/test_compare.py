@@ -1,0 +1,249 @@
+"""Comparisons: what changed is found, what did not is not, and what is not comparable is refused."""
+
+from __future__ import annotations
+
+import re
+
+import numpy as np
+import pytest
+from click.testing import CliRunner
+
+from inferd.bench import report
+from inferd.bench.compare import Change, Comparison, compare, compare_measurements, compare_versions, markdown, plain, wilson
+from inferd.bench.measurement import Interval, Latency, Load, Measurement, ServerSide, Verification
+from inferd.cli.bench_compare import compare as command
+from inferd.errors import ConfigError
+
+from .reports import measurement, sample
+
+
+def verdicts(made: Comparison) -> dict[str, str]:
+    return {change.figure: change.verdict for change in made.changes}
+
+
+def figure(made: Comparison, name: str) -> Change:
+    return next(change for change in made.changes if change.figure == name)
+
+
+def test_a_slower_server_is_worse():
+    made = compare(sample(measurements=[measurement(seed=1)]), sample(measurements=[measurement(seed=2, slower=1.3, rate=800.0)]))
+    found = verdicts(made)
+    assert (found["p50"], found["p99"], found["requests/s"], found["errors"]) == ("worse", "worse", "worse", "same")
+    p50 = figure(made, "p50")
+    assert p50.low < p50.change < p50.high
+    assert p50.change == pytest.approx(0.3, abs=0.03)
+    assert made.exit_code == 1
+
+
+def test_a_faster_server_is_better():
+    made = compare(sample(measurements=[measurement(seed=1, slower=1.3, rate=800.0)]), sample(measurements=[measurement(seed=2)]))
+    assert {verdicts(made)[name] for name in ("p50", "p99", "requests/s")} == {"better"}
+    assert made.exit_code == 0
+
+
+def test_the_same_server_is_the_same():
+    made = compare(sample(measurements=[measurement(seed=1)]), sample(measurements=[measurement(seed=2)]))
+    assert verdicts(made)["p50"] == verdicts(made)["requests/s"] == "same"
+    assert made.exit_code == 0
+
+
+def test_a_small_change_is_below_the_threshold():
+    sides = [measurement(seed=1)], [measurement(seed=2, slower=1.08)]
+    assert verdicts(compare_measurements(*sides, threshold=0.02))["p50"] == "worse"
+    assert compare_measurements(*sides, threshold=0.2).exit_code == 0
+
+
+def test_a_change_within_the_noise_is_unclear():
+    def noisy(seed: int, slower: float) -> Measurement:
+        numbers = np.random.default_rng(seed)
+        seconds = [Interval(at, 1.0, 100, 0, slower * 1e3 * numbers.lognormal(0, 0.5), 5e3, 9e3) for at in range(10)]
+        mean = float(np.mean([second.p50_us for second in seconds]))
+        return Measurement(Load(), requests=1000, requests_per_second=100.0, latency_us=Latency(p50=mean, p99=5e3), intervals=seconds)
+
+    made = compare_measurements([noisy(1, 1.0)], [noisy(2, 1.2)])
+    assert verdicts(made)["p50"] == "unclear"
+    assert any(notice.startswith("unclear: ") for notice in made.notices)
+
+
+def test_intervals_cover_no_change_as_often_as_they_say():
+    """Two hundred comparisons of a server with itself: 95 % intervals may miss zero in some 5 % of them."""
+
+    def seconds(seed: int) -> Measurement:
+        values = 1e3 * np.random.default_rng(seed).lognormal(0, 0.05, 12)
+        intervals = [Interval(at, 1.0, 100, 0, value, 2 * value, 3 * value) for at, value in enumerate(values.tolist())]
+        return Measurement(Load(), requests=1200, latency_us=Latency(p50=float(values.mean())), intervals=intervals)
+
+    made = [figure(compare_measurements([seconds(2 * n)], [seconds(2 * n + 1)]), "p50") for n in range(200)]
+    missed = sum(not change.low <= 0 <= change.high for change in made)
+    assert missed <= 14
+
+
+def test_two_runs_give_the_same_comparison():
+    sides = [measurement(seed=1)], [measurement(seed=2)]
+    assert compare_measurements(*sides) == compare_measurements(*sides)
+
+
+def test_rounds_give_intervals_to_every_figure():
+    def rounds(seed: int, slower: float) -> list[Measurement]:
+        cpu = ServerSide(cpu_us_per_request=20 * slower)
+        return [measurement(seed=seed + n, slower=slower, seconds=2, server=cpu, client_cpu_us_per_request=4 + n / 100) for n in range(5)]
+
+    made = compare_measurements(rounds(10, 1.0), rounds(20, 1.2))
+    assert all(change.low is not None for change in made.changes)
+    assert verdicts(made) == {
+        "requests/s": "same",
+        "mean": "worse",
+        "p50": "worse",
+        "p99": "worse",
+        "p999": verdicts(made)["p999"],  # whatever its few entries say
+        "client CPU/request": "same",
+        "server CPU/request": "worse",
+        "errors": "same",
+    }
+    assert not any("rounds a side" in notice for notice in made.notices)
+
+
+def test_what_has_no_interval_is_never_worse():
+    sides = [[measurement(client_cpu_us_per_request=cpu)] for cpu in (4.0, 9.0)]
+    change = figure(compare_measurements(*sides), "client CPU/request")
+    assert (change.low, change.verdict) == (None, "unclear")
+    assert change.change == pytest.approx(1.25)
+
+
+def test_any_real_increase_of_errors_is_worse():
+    made = compare_measurements([measurement()], [measurement(errors={"UNAVAILABLE": 20})])
+    assert verdicts(made)["errors"] == "worse"
+    made = compare_measurements([measurement(errors={"UNAVAILABLE": 1})], [measurement(errors={"INTERNAL": 2})])
+    assert verdicts(made)["errors"] == "same"
+    made = compare_measurements([measurement(errors={"UNAVAILABLE": 20})], [measurement()])
+    assert verdicts(made)["errors"] == "better"
+
+
+def test_wilson_is_the_textbook_interval():
+    """Newcombe 1998, table I: 81 of 263 and 1 of 29 at 95 %."""
+    assert wilson(81, 263, 1.959964)[1:] == pytest.approx((0.2553, 0.3662), abs=1e-4)
+    assert wilson(1, 29, 1.959964)[1:] == pytest.approx((0.0061, 0.1718), abs=1e-4)
+    assert wilson(0, 0, 2.0) == (0.0, 0.0, 1.0)
+
+
+def test_wrong_answers_are_worse():
+    made = compare_measurements(
+        [measurement(verified=Verification(checked=9))], [measurement(seed=2, verified=Verification(checked=9, wrong=1))]
+    )
+    assert (verdicts(made)["wrong answers"], made.exit_code) == ("worse", 1)
+
+
+def test_versions_of_one_report():
+    rounds = [measurement(version=version, seed=seed, slower=1.5 if version == "4" else 1.0) for seed, version in enumerate("3443")]
+    made = compare_versions(sample("versions", rounds), "3", "4")
+    assert (made.before, made.after) == ("mlp version 3", "mlp version 4")
+    assert verdicts(made)["p50"] == "worse"
+    with pytest.raises(ConfigError, match="version 5 was not measured: the report has 3, 4"):
+        compare_versions(sample("versions", rounds), "3", "5")
+
+
+def test_different_loads_and_models_need_force():
+    one, other = sample(), sample(measurements=[measurement(Load(rate=500.0), seed=2)])
+    with pytest.raises(ConfigError, match=r"loads differ, 4x16 before and 500/s constant after: .* --force"):
+        compare(one, other)
+    assert figure(compare(one, other, force=True), "p50").load == "4x16 / 500/s constant"
+    with pytest.raises(ConfigError, match="different models, mlp and other"):
+        compare(one, report.make("single", "localhost:1", "other", [measurement()]))
+    with pytest.raises(ConfigError, match="differ in number"):
+        compare(one, sample(measurements=[measurement(), measurement(Load(rate=5.0))]), force=True)
+    with pytest.raises(ConfigError, match="nothing to compare: mlp at localhost:8001 has no measurement"):
+        compare(one, sample(measurements=[]))
+
+
+def test_how_long_a_load_lasted_is_no_difference():
+    sides = sample(measurements=[measurement(Load(duration_s=1.0, seed=1))]), sample(measurements=[measurement(Load(requests=9), seed=2)])
+    assert compare(*sides).exit_code == 0
+
+
+def test_steps_are_compared_load_by_load():
+    rates = (100.0, 200.0)
+    sides = [[measurement(Load(rate=rate), rate=rate, seed=seed, seconds=4) for rate in rates] for seed in (1, 2)]
+    made = compare_measurements(sides[0], sides[1][::-1])
+    assert list(dict.fromkeys(change.load for change in made.changes)) == ["100/s constant", "200/s constant"]
+    assert figure(made, "requests/s").change == pytest.approx(0, abs=0.05)
+
+
+def test_searches_are_compared_by_their_results():
+    sides = [
+        sample("search", [measurement(Load(rate=rate / 2)), measurement(Load(rate=rate), rate=rate)], headline=1)
+        for rate in (500.0, 1000.0)
+    ]
+    made = compare(*sides)
+    assert figure(made, "requests/s").verdict == "better"
+    assert "the rates are those that each search ended on" in made.notices
+
+
+def test_a_reader_is_told_what_to_doubt():
+    bound = measurement(seed=2, client_bound=True, client_bound_reason="one core was full", ended="the server went away")
+    made = compare(
+        sample(settings={"shape": "1,32", "json": "a.json"}, versions={"cpu": "x"}),
+        sample(measurements=[bound], settings={"shape": "1,64", "json": "b.json"}, versions={"cpu": "y"}),
+    )
+    assert made.notices[:4] == [
+        "setting shape differs: 1,32 before, 1,64 after",
+        "version of cpu differs: x before, y after",
+        "after: 1 of 1 measurements were limited by the client: one core was full; not the server's figures",
+        "after: a measurement ended early: the server went away",
+    ]
+
+
+def test_nothing_measured_in_a_side_divides_by_nothing():
+    made = compare_measurements([Measurement(Load())], [measurement(Load())])
+    assert verdicts(made) == {"errors": "same"}
+    assert "nan" not in plain(made) + markdown(made)
+
+
+def test_the_text_and_the_table():
+    made = compare(sample(measurements=[measurement()]), sample(measurements=[measurement(seed=2, slower=1.3)]), confidence=0.99)
+    text, table = plain(made, lambda verdict, line: f"<{verdict}>{line}"), markdown(made)
+    assert re.search(r"<worse>  p50 +[\d,]+\.\d us +[\d,]+\.\d us +\+\d+\.\d % +\+\d+\.\d % to \+\d+\.\d %  worse$", text, re.MULTILINE)
+    rows = [line for line in table.splitlines() if line.startswith("|")]
+    assert rows[0] == "| load | figure | before | after | change | 99 % interval | verdict |"
+    assert {row.count("|") for row in rows} == {8}
+    assert any("| **worse** |" in row for row in rows)
+
+
+def test_names_do_not_break_the_table():
+    assert r"a\|b" in markdown(Comparison("a|b\n", "c", 0.05, 0.95))
+
+
+def saved(folder, name: str, **fields) -> str:
+    report.save(sample(measurements=[measurement(**fields)]), folder / name)
+    return str(folder / name)
+
+
+def test_the_command(tmp_path):
+    paths = saved(tmp_path, "a.json"), saved(tmp_path, "b.json", seed=2, slower=1.3)
+    result = CliRunner().invoke(command, paths, standalone_mode=False)
+    assert (result.return_value, result.exception) == (1, None)
+    assert "before  mlp at localhost:8001" in result.output
+    result = CliRunner().invoke(command, [*paths, "--markdown", "--threshold", "60%", "--confidence", "0.9"], standalone_mode=False)
+    assert result.return_value == 0
+    assert "90 % interval" in result.output
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says"),
+    [
+        (["--threshold", "5"], "expected from 0% to below 100%, got '5'"),
+        (["--threshold", "much"], "expected a share such as 5% or 0.05, got 'much'"),
+        (["--threshold", "nan"], "expected from 0%"),
+        (["--confidence", "5%"], "expected from 50% to below 100%"),
+    ],
+)
+def test_a_wrong_share_is_a_usage_error(tmp_path, arguments, says):
+    path = saved(tmp_path, "a.json")
+    result = CliRunner().invoke(command, [path, path, *arguments])
+    assert result.exit_code == 2
+    assert says in result.output
+
+
+def test_a_missing_report_is_an_error_of_one_line(tmp_path):
+    result = CliRunner().invoke(command, [saved(tmp_path, "a.json"), "none.json"])
+    assert isinstance(result.exception, ConfigError)
+    assert str(result.exception) == "none.json: cannot be read: No such file or directory"
