@@ -179,13 +179,11 @@ def _fill_in(
             raise click.UsageError(f"--rows {rows}: --shape or --sizes say otherwise; leave one of them out")
     guessed = [spec for spec in specs if spec.name not in fixed and _unsized_axes(spec, sizes)]
     generator = np.random.default_rng(seed)
-    total = 0
-    for each in arrays:
-        made = _drawn(specs, fixed, sizes, rows or _rows(description.inputs, each) or 1, generator)
-        total += sum(math.prod(shape) * max(DTYPES[spec.datatype].itemsize, 1) for spec, shape in zip(specs, made.values(), strict=True))
-        if total > MAX_BYTES:
-            raise click.UsageError(f"the requests would take more than {MAX_BYTES >> 20} MiB; give smaller shapes or a smaller --count")
-        each |= reading.suit(reading.random_inputs(specs, made, int(generator.integers(1 << 32)))[0], specs)[0]
+    drawn = [_drawn(specs, fixed, sizes, rows or _rows(description.inputs, each) or 1, generator) for each in arrays]
+    _check_bytes(specs, drawn)
+    for each, made in zip(arrays, drawn, strict=True):
+        values, _ = reading.random_inputs(specs, made, int(generator.integers(1 << 32)))
+        each |= reading.suit(values, specs)[0]
     if guessed:
         _ask(guessed, arrays[0], probe, notices)
 
@@ -204,6 +202,12 @@ def _drawn(
             if each.applies(spec):
                 made[spec.name][each.axis] = size
     return made
+
+
+def _check_bytes(specs: Sequence[Spec], drawn: Sequence[Mapping[str, Sequence[int]]]) -> None:
+    widths = {spec.name: DTYPES[spec.datatype].itemsize for spec in specs}
+    if sum(math.prod(shape) * widths[name] for each in drawn for name, shape in each.items()) > MAX_BYTES:
+        raise click.UsageError(f"the requests would take more than {MAX_BYTES >> 20} MiB; give smaller shapes or a smaller --count")
 
 
 def _unsized_axes(spec: Spec, sizes: Sequence[Sizes]) -> list[int]:

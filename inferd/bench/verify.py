@@ -18,7 +18,7 @@ from inferd.cli.targets import require_client
 from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Collection, Mapping, Sequence
 
     from inferd.bench.inputs import Requests
     from inferd.cli.inputs import Array
@@ -27,17 +27,31 @@ __all__ = ["ATOL", "RTOL", "Verifier"]
 
 RTOL = 1e-4
 ATOL = 1e-5
+BFLOAT16_ROUNDING = 2.0**-7
 
 
 class Verifier:
-    """Expected outputs by name, a dictionary for each body, and the count of answers held against them.
+    """Expected outputs by name, a dictionary for each body, and the count of answers held against them. bfloat16: the outputs whose
+    uint16 values are bits of BF16.
 
     Floating values are right within atol + rtol * |expected|, where rtol is never less than two units of rounding of the datatype (FP16,
     BF16); NaN is right for NaN. All else is right when it is equal.
     """
 
-    def __init__(self, expected: Sequence[Mapping[str, Array]], reference: str, *, rtol: float = RTOL, atol: float = ATOL) -> None:
-        self._expected = expected
+    def __init__(
+        self,
+        expected: Sequence[Mapping[str, Array]],
+        reference: str,
+        *,
+        rtol: float = RTOL,
+        atol: float = ATOL,
+        bfloat16: Collection[str] = (),
+    ) -> None:
+        for flag, value in {"--rtol": rtol, "--atol": atol}.items():
+            if not 0 <= value < float("inf"):
+                raise click.UsageError(f"{flag} {value:g}: expected 0 or more")
+        self._expected = [{name: _text_as_bytes(array) for name, array in outputs.items()} for outputs in expected]
+        self._bfloat16 = bfloat16
         self._reference = reference
         self._rtol, self._atol = rtol, atol
         self._checked = self._wrong = 0
@@ -52,8 +66,10 @@ class Verifier:
         repository, of which `model` and `version` are run when it has them. Raises click.UsageError, StartError."""
         if not Path(source).exists():
             raise click.UsageError(f"--verify {source}: there is no such file or folder")
-        expected = _from_npz(source, requests) if source.endswith(".npz") else _from_model(source, requests, model, version)
-        return cls(expected, source, rtol=rtol, atol=atol)
+        if source.endswith(".npz"):
+            return cls(_from_npz(source, requests), source, rtol=rtol, atol=atol)
+        expected, bfloat16 = _from_model(source, requests, model, version)
+        return cls(expected, source, rtol=rtol, atol=atol, bfloat16=bfloat16)
 
     def check(self, body_index: int, answer: bytes) -> None:
         """Counts a serialized ModelInferResponse to the body of that index as right or wrong."""
@@ -73,7 +89,7 @@ class Verifier:
             fault = f"expected the outputs {', '.join(expected)}, got {', '.join(outputs)}"
         else:
             for name, array in expected.items():
-                fault = fault or self._fault(name, array, outputs[name])
+                fault = fault or self._fault(name, array, _text_as_bytes(outputs[name]))
         self._count(body_index, fault)
 
     @property
@@ -88,6 +104,9 @@ class Verifier:
 
     def _fault(self, name: str, expected: Array, got: Array) -> str:
         """What is wrong with one output; empty where it is right."""
+        rounding = 0.0
+        if name in self._bfloat16:
+            expected, got, rounding = _widened(expected), _widened(got), BFLOAT16_ROUNDING
         if expected.shape != got.shape or _family(expected) != _family(got):
             return f"{name}: expected {expected.dtype} {list(expected.shape)}, got {got.dtype} {list(got.shape)}"
         if expected.dtype == got.dtype != object and expected.tobytes() == got.tobytes():
@@ -95,7 +114,7 @@ class Verifier:
         if _family(expected) != "float":
             self._see_distance(expected, got)
             return self._first_difference(name, expected, got, np.asarray(expected != got))
-        rtol = max(self._rtol, 2 * max(_rounding(expected), _rounding(got)))
+        rtol = max(self._rtol, 2 * max(rounding, _rounding(expected), _rounding(got)))
         wide, given = expected.astype(np.float64), got.astype(np.float64)
         self._see_distance(wide, given)
         wrong = ~np.isclose(given, wide, rtol=rtol, atol=self._atol, equal_nan=True)
@@ -127,7 +146,23 @@ def _family(array: Array) -> str:
 
 def _rounding(array: Array) -> float:
     """The distance between 1 and the next number of a floating datatype."""
-    return 2.0**-7 if array.dtype.name == "bfloat16" else float(np.finfo(array.dtype).eps)
+    return BFLOAT16_ROUNDING if array.dtype.name == "bfloat16" else float(np.finfo(array.dtype).eps)
+
+
+def _widened(array: Array) -> Array:
+    """Bits of BF16, or ml_dtypes' bfloat16, as float32."""
+    if array.dtype.itemsize != 2:
+        return array
+    return (array.view(np.uint16).astype(np.uint32) << 16).view(np.float32)
+
+
+def _text_as_bytes(array: Array) -> Array:
+    """Text as objects that are bytes, as answers have it; anything else as it is."""
+    if array.dtype.kind not in "OSU":
+        return array
+    made = np.empty(array.shape, dtype=object)
+    made.reshape(-1)[:] = [text.encode() if isinstance(text, str) else bytes(text) for text in array.reshape(-1)]
+    return made
 
 
 def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
@@ -136,20 +171,18 @@ def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
         raise click.UsageError(
             f"--verify {source}: it holds the answer to one request, and {count} are sent in turn; give --count 1, or a model"
         )
-    arrays: dict[str, Array] = {}
-    for name, value in reading.from_npz(source).items():
-        if not isinstance(value, Literal):  # from_npz makes arrays only
-            arrays[name] = np.char.encode(value, "utf-8").astype(object) if value.dtype.kind == "U" else value
-            arrays[name] = arrays[name].astype(object) if value.dtype.kind == "S" else arrays[name]
-    return [arrays]
+    read = reading.from_npz(source).items()
+    return [{name: value for name, value in read if not isinstance(value, Literal)}]  # from_npz makes arrays only
 
 
-def _from_model(source: str, requests: Requests, model: str, version: str) -> list[dict[str, Array]]:
+def _from_model(source: str, requests: Requests, model: str, version: str) -> tuple[list[dict[str, Array]], set[str]]:
+    """The answers, and the names of outputs that are BF16."""
     from inferd.engine.embedded import Engine
     from inferd.protocol import inference
 
     try:
-        engine = Engine(source)
+        own = Path(source, model) if model else Path(source)
+        engine = Engine(own if own.exists() else source)  # of a repository only what is asked for
     except (ConfigError, StartError) as error:
         raise click.UsageError(f"--verify {source}: {error}") from None
     with engine:
@@ -165,4 +198,4 @@ def _from_model(source: str, requests: Requests, model: str, version: str) -> li
                 expected.append(engine.infer(model, inputs, outputs=wanted or None, version=version))
             except RequestError as error:
                 raise click.UsageError(f"--verify {source}: it does not answer request {index}: {error}") from None
-        return expected
+        return expected, {output.name for output in engine.metadata(model, version).outputs if output.datatype == "BF16"}
