@@ -17,6 +17,7 @@ import msgspec
 import numpy as np
 
 from inferd.bench.export import decode
+from inferd.bench.findings import student
 from inferd.bench.measurement import Histogram, Latency, Load
 from inferd.errors import ConfigError
 
@@ -272,9 +273,7 @@ def limits(figure: Figure, before: Side, after: Side, confidence: float) -> tupl
 
 def few_units(units: int, confidence: float) -> float:
     """By how much an interval from few units must be widened: Student's t over the normal quantile, and n over n - 1."""
-    z, freedom = NormalDist().inv_cdf((1 + confidence) / 2), units - 1
-    t = z + (z**3 + z) / (4 * freedom) + (5 * z**5 + 16 * z**3 + 3 * z) / (96 * freedom**2)  # Cornish and Fisher
-    return t / z * math.sqrt(units / freedom)
+    return student(units - 1, confidence) / NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(units / (units - 1))
 
 
 def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple[Numbers, int] | None:

@@ -17,16 +17,18 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd import __version__
+from inferd.bench.findings import Curve, Search, Stress
 from inferd.bench.measurement import Latency, Measurement
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "save", "versions_here", "write_text"]
+    from inferd.bench.modes import Outcome
+
+__all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "of_outcome", "save", "versions_here", "write_text"]
 
 SCHEMA = 1
-PAST_THE_LIMIT = ("search", "stress")  # kinds that overload on purpose: errors count at the headline only
 
 
 class Report(msgspec.Struct, kw_only=True):
@@ -45,7 +47,7 @@ class Report(msgspec.Struct, kw_only=True):
     client_cpu_us_per_request: float = 0.0
     client_bound: bool = False
     headline: int = 0  # its place in `measurements`
-    summary: dict[str, Any] = {}  # the mode's own: the result of a search, a curve, a drift, a comparison
+    summary: dict[str, Any] = {}  # the mode's own findings; "words": the same as sentences
     notices: list[str] = []  # what a reader must know
     settings: dict[str, Any] = {}  # every flag in force
     versions: dict[str, str] = {}  # of what took part
@@ -60,15 +62,6 @@ class Report(msgspec.Struct, kw_only=True):
     def wrong(self) -> int:
         """Answers that were not what they should be, in all measurements."""
         return sum(measured.verified.wrong for measured in self.measurements if measured.verified)
-
-    @property
-    def exit_code(self) -> int:
-        """0 clean; 1 when answers were wrong, errors came, or nothing was measured.
-
-        A search and a stress test go past what the server can do: errors there count only in the headline measurement.
-        """
-        failed = sum(self.errors.values()) if self.kind in PAST_THE_LIMIT else sum(m.failed for m in self.measurements)
-        return 1 if self.wrong or failed or self.main is None else 0
 
 
 def make(
@@ -101,6 +94,41 @@ def make(
         report.latency_us, report.client_cpu_us_per_request = main.latency_us, main.client_cpu_us_per_request
         report.client_bound = main.client_bound
     return report
+
+
+def of_outcome(
+    outcome: Outcome,
+    target: str,
+    model: str,
+    *,
+    settings: Mapping[str, Any] | None = None,
+    versions: Mapping[str, str] | None = None,
+    notices: Sequence[str] = (),
+) -> Report:
+    """A report of what a mode brought. Its headline: the rate that a search found, the best step of a curve or stress, else the first."""
+    found = outcome.findings
+    summary = {"words": found.words(), **msgspec.to_builtins(found)} if found is not None else {}
+    ended = [f"ended early: {outcome.ended}"] if outcome.ended else []
+    return make(
+        outcome.mode,
+        target,
+        model,
+        outcome.measurements,
+        headline=headline_of(outcome),
+        settings=settings,
+        versions=versions,
+        summary=summary,
+        notices=[*notices, *ended],
+    )
+
+
+def headline_of(outcome: Outcome) -> int:
+    measured, found = outcome.measurements, outcome.findings
+    if isinstance(found, Search) and found.step is not None:
+        return found.step
+    if isinstance(found, Curve | Stress) and measured:
+        return max(range(len(measured)), key=lambda place: measured[place].requests_per_second)
+    return 0
 
 
 def save(report: Report, path: str | Path) -> None:

@@ -7,14 +7,13 @@ import re
 import numpy as np
 import pytest
 from click.testing import CliRunner
+from reports import measurement, sample
 
 from inferd.bench import report
 from inferd.bench.compare import Change, Comparison, compare, compare_measurements, compare_versions, markdown, plain, wilson
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, ServerSide, Verification
 from inferd.cli.bench_compare import compare as command
 from inferd.errors import ConfigError
-
-from .reports import measurement, sample
 
 
 def verdicts(made: Comparison) -> dict[str, str]:

@@ -14,12 +14,11 @@ from hdrh.histogram import HdrHistogram
 from hdrh.log import HistogramLogReader
 from hypothesis import given
 from hypothesis import strategies as st
+from reports import measurement, sample
 
 from inferd.bench import export, report
 from inferd.bench.measurement import BUCKETS, HIGHEST_NS, Histogram, Latency
 from inferd.errors import ConfigError
-
-from .reports import measurement, sample
 
 DURATIONS = st.dictionaries(st.integers(0, HIGHEST_NS), st.integers(1, 1 << 40), max_size=40)
 

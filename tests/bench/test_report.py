@@ -5,16 +5,16 @@ from __future__ import annotations
 import json
 import os
 import stat
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from reports import measurement, sample
 
 from inferd import __version__
-from inferd.bench import report
-from inferd.bench.measurement import Load, Measurement, Verification
+from inferd.bench import modes, report
+from inferd.bench.measurement import Latency, Load, Measurement
 from inferd.errors import ConfigError, InferdError
-
-from .reports import measurement, sample
 
 
 def test_a_saved_report_is_read_back(tmp_path):
@@ -81,23 +81,6 @@ def test_a_file_that_cannot_be_read(tmp_path):
             report.load(path)
 
 
-def test_the_exit_code_is_1_for_errors_wrong_answers_and_nothing():
-    assert sample().exit_code == 0
-    assert sample(measurements=[]).exit_code == 1
-    assert sample(measurements=[measurement(errors={"INTERNAL": 1})]).exit_code == 1
-    assert sample(measurements=[measurement(verified=Verification(checked=9, wrong=1))]).exit_code == 1
-    assert sample(measurements=[measurement(verified=Verification(checked=9))]).exit_code == 0
-
-
-def test_overload_that_was_asked_for_is_clean():
-    measured = [measurement(), measurement(errors={"DEADLINE_EXCEEDED": 500})]
-    assert sample("steps", measured).exit_code == 1
-    assert sample("stress", measured).exit_code == 0
-    assert sample("search", measured, headline=1).exit_code == 1
-    measured[1].verified = Verification(checked=1, wrong=1)
-    assert sample("stress", measured).exit_code == 1
-
-
 def test_a_failed_save_leaves_the_old_file(tmp_path, monkeypatch):
     report.save(sample(), tmp_path / "a.json")
     before = (tmp_path / "a.json").read_bytes()
@@ -138,3 +121,47 @@ def test_versions_name_what_takes_part():
 def test_a_measurement_without_anything_is_a_report_too(tmp_path):
     report.save(sample(measurements=[Measurement(Load())]), tmp_path / "a.json")
     assert report.load(tmp_path / "a.json").measurements == [Measurement(Load())]
+
+
+def server_of(limit: float) -> Callable[[Load, str], Measurement]:
+    """Answers at most `limit` requests a second."""
+
+    def run(load: Load, version: str) -> Measurement:
+        answered = min(load.rate or limit, limit)
+        late = load.rate > limit
+        return Measurement(
+            load,
+            version,
+            requests=1000,
+            duration_s=1000 / answered,
+            requests_per_second=answered,
+            latency_us=Latency(p99=1e6 if late else 1e3),
+            ended="interrupted" if load.rate == 13 else "",
+        )
+
+    return run
+
+
+def test_the_headline_of_a_search_is_what_it_found():
+    made = report.of_outcome(modes.carry_out(modes.search(Load(rate=100.0), modes.parse_slo("p99=10ms")), server_of(1000.0)), "t", "m")
+    assert made.main.load.rate == made.summary["rate"]
+    assert made.requests_per_second == made.main.requests_per_second > 900
+    assert made.summary["words"][0].startswith(f"{made.summary['rate']:.4g}/s keeps p99 10 ms")
+
+
+def test_the_headline_of_steps_is_the_best():
+    loads = [Load(rate=rate) for rate in (100.0, 300.0, 200.0)]
+    made = report.of_outcome(modes.carry_out(modes.steps(loads), server_of(1000.0)), "t", "m")
+    assert (made.kind, made.headline, made.requests_per_second) == ("steps", 1, 300.0)
+
+
+def test_an_early_end_is_told():
+    loads = [Load(rate=rate) for rate in (100.0, 13.0, 200.0)]
+    made = report.of_outcome(modes.carry_out(modes.steps(loads), server_of(1000.0)), "t", "m", notices=["first"])
+    assert made.notices == ["first", "ended early: interrupted"]
+    assert len(made.measurements) == 2
+
+
+def test_one_load_has_no_findings():
+    made = report.of_outcome(modes.carry_out(modes.single(Load(rate=100.0)), server_of(1000.0)), "t", "m")
+    assert (made.kind, made.summary, made.headline) == ("single", {}, 0)
