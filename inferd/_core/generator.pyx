@@ -886,7 +886,7 @@ cdef class Generator:
             self.flush_dirty()
             if self.state.died > 0 or now_ns >= until_ns:
                 break
-            if due_ns == INT64_MAX and (self.queued or self.state.outstanding == 0):
+            if due_ns == INT64_MAX and (self.queued and self.state.startable > 0 or self.state.outstanding == 0):
                 break                   # the next array begins, or there is nothing to wait for
             count = self.wait(events, min(due_ns, until_ns), now_ns, spin_ns)
             for i in range(count):

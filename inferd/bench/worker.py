@@ -77,7 +77,7 @@ class Ending(NamedTuple):
 
     ended: str
     unfinished: int
-    unsent: int  # arrivals of the measuring whose time had come
+    unsent: int  # arrivals whose time had come
     last_done_ns: int
     messages: dict[int, bytes]
 
@@ -102,7 +102,8 @@ class Worker:
         self.missing: list[int] = []  # connections that are to be made again
         self.failure = ""  # why the last try failed
         self.retry_at_ns = 0
-        self.begun_ns = 0
+        self.begun_ns, self.end_ns = 0, 0
+        self.draining = False
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
         for number in range(plan.load.connections):
             if not self._connect(number, CONNECT_S):
@@ -122,7 +123,7 @@ class Worker:
         end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else np.iinfo(np.int64).max
         streams = 0 if self.plan.arrivals else load.streams
         ended, at = "", 0
-        self.begun_ns = begin_ns
+        self.begun_ns, self.end_ns = begin_ns, end_ns
         try:
             sleep_until(begin_ns)
             generator.start(measure_ns, streams)
@@ -136,13 +137,14 @@ class Worker:
                 piece = self._collect(at, from_ns, time.monotonic_ns() if ended or self._is_done() else until_ns)
                 emit(piece)
                 at, from_ns = at + 1, until_ns
-            unsent = generator.arrivals_waiting if not self._is_done() else 0
-            generator.stop()
+            self.draining = True
+            if streams or ended:
+                generator.stop()  # in an open loop those are still sent whose time had come
             if not ended:
                 self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
         except KeyboardInterrupt:
-            ended, unsent = "interrupted", 0
-        unfinished = generator.outstanding
+            ended = "interrupted"
+        unfinished, unsent = generator.outstanding, 0 if ended else generator.arrivals_waiting
         emit(self._collect(-1))
         messages, last_done_ns = generator.messages(), generator.last_done_ns
         self.close()
@@ -173,16 +175,20 @@ class Worker:
                 sleep_until(min(until_ns, now_ns + 1_000_000))  # nothing to poll for
 
     def _is_done(self) -> bool:
-        """Whether all that was to be asked is answered: a number of requests, or a trace."""
-        arrivals = self.plan.arrivals
-        exhausted = self.generator.exhausted or (arrivals is not None and arrivals.ended and not self.generator.arrivals_waiting)
-        return exhausted and self.generator.outstanding == 0
+        """Whether all is answered that was to be asked: a number of requests, a trace, or, after the end, what was begun before."""
+        arrivals, generator = self.plan.arrivals, self.generator
+        exhausted = generator.exhausted
+        if arrivals is not None and (arrivals.ended or self.draining):
+            exhausted = exhausted or not generator.arrivals_waiting
+        return exhausted and generator.outstanding == 0
 
     def _give_arrivals(self) -> None:
+        """Those of the next moments, and none that is meant for a time after the end."""
         arrivals, generator = self.plan.arrivals, self.generator
         if arrivals is None or generator.arrivals_waiting >= AHEAD_COUNT:
             return
-        offsets = arrivals.take(time.monotonic_ns() - self.begun_ns + AHEAD_NS, AHEAD_COUNT - generator.arrivals_waiting)
+        until_ns = min(time.monotonic_ns() + AHEAD_NS, self.end_ns)
+        offsets = arrivals.take(until_ns - self.begun_ns, AHEAD_COUNT - generator.arrivals_waiting)
         generator.arrive(offsets + self.begun_ns)
 
     def _collect(self, at: int, from_ns: int = 0, until_ns: int = 0) -> Piece:
