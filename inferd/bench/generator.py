@@ -173,6 +173,7 @@ class Total:
             lateness_us=Latency.of(self.lateness),
             client_cpu_us_per_request=self.cpu_ns / 1e3 / finished if finished else 0.0,
             intervals=self.intervals,
+            sent=sum(ending.sent for ending in self.endings),
             unfinished=sum(ending.unfinished for ending in self.endings),
             ended=next((ending.ended for ending in self.endings if ending.ended), ""),
             histogram=encode(self.latency),

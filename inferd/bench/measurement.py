@@ -179,6 +179,7 @@ class Measurement(msgspec.Struct):
     client_bound: bool = False
     client_bound_reason: str = ""
     intervals: list[Interval] = []
+    sent: int = 0  # in all, warm-up included
     unfinished: int = 0  # still without an answer at the end
     ended: str = ""  # why the measurement ended early; empty: it did not
     server: ServerSide | None = None

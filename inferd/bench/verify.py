@@ -5,6 +5,7 @@ Expected answers are made before anything is measured. Never in here: connection
 
 from __future__ import annotations
 
+from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -91,6 +92,13 @@ class Verifier:
             for name, array in expected.items():
                 fault = fault or self._fault(name, array, _text_as_bytes(outputs[name]))
         self._count(body_index, fault)
+
+    def anew(self) -> Verifier:
+        """The same reference, with nothing counted yet."""
+        made = copy(self)
+        made._checked = made._wrong = 0
+        made._largest, made._first_wrong = 0.0, ""
+        return made
 
     @property
     def result(self) -> Verification:

@@ -76,6 +76,7 @@ class Ending(NamedTuple):
     """The last word of a worker. ended: why it stopped before its time; empty: it did not."""
 
     ended: str
+    sent: int  # in all, warm-up included
     unfinished: int
     unsent: int  # arrivals whose time had come
     last_done_ns: int
@@ -146,9 +147,9 @@ class Worker:
             ended = "interrupted"
         unfinished, unsent = generator.outstanding, 0 if ended else generator.arrivals_waiting
         emit(self._collect(-1))
-        messages, last_done_ns = generator.messages(), generator.last_done_ns
+        ending = Ending(ended, generator.sent, unfinished, unsent, generator.last_done_ns, generator.messages())
         self.close()
-        return Ending(ended, unfinished, unsent, last_done_ns, messages)
+        return ending
 
     def _run(self, until_ns: int, stopped: Callable[[], bool]) -> str:
         """The native loop until then, or until there is nothing left to do; why it has to end before."""

@@ -127,25 +127,25 @@ class Local:
 
         self._path = str(path)
         own = [place for place in (path / (model or ""), path / f"{model}.onnx") if model and place.exists()]
-        self._engine = Engine(own[0] if own else path)
+        self.engine = Engine(own[0] if own else path)
         self._timeout_s = timeout_s
 
     def __enter__(self) -> Self:
         return self
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
-        self._engine.close()
+        self.engine.close()
 
     def only_model(self) -> str:
-        return choose(self._engine.models, self._path)
+        return choose(self.engine.models, self._path)
 
     def describe(self, model: str, version: str) -> Description:
-        metadata = self._engine.metadata(model, version)
+        metadata = self.engine.metadata(model, version)
         inputs, outputs = (tuple(Spec(*tensor) for tensor in side) for side in (metadata.inputs, metadata.outputs))
         return Description(model, metadata.version, inputs, outputs)
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
-        answer = self._engine.infer(
+        answer = self.engine.infer(
             description.model, inputs, outputs=list(outputs) or None, version=description.version, timeout=self._timeout_s
         )
         return Answer(description.version, dict(answer))

@@ -1,0 +1,173 @@
+"""What `inferd bench` measures: a model on a server, or the same in this process. Made once, it runs one load after another.
+
+It finds out what the model takes, makes the requests, the reference for --verify and the looks at the server, so that what is left to
+a mode is which load comes next. Never in here: which loads (modes), what a flag is called in help (cli), reports.
+"""
+
+from __future__ import annotations
+
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any, NamedTuple, Self
+
+import click
+
+from inferd.bench import embedded, generator, inputs, schedule
+from inferd.bench.server_side import Reader
+from inferd.bench.verify import ATOL, RTOL, Verifier
+from inferd.cli.targets import Local, Remote, open_target, require_client
+from inferd.config import parse_address
+from inferd.errors import InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+    from types import TracebackType
+
+    from inferd.bench.inputs import Requests
+    from inferd.bench.measurement import Interval, Load, Measurement
+
+__all__ = ["EMBEDDED", "Checks", "Looks", "Session"]
+
+EMBEDDED = "embedded:"  # TARGET of in-process ONNX Runtime
+DESCRIBED_S = 10.0  # a server has to say in this time what it serves
+
+
+class Checks(NamedTuple):
+    """--verify: a reference, and how close an answer has to be."""
+
+    reference: str | None = None
+    every: int = 100
+    rtol: float = RTOL
+    atol: float = ATOL
+
+
+class Looks(NamedTuple):
+    """How the server's side is looked at."""
+
+    metrics_url: str | None = None
+    server_pid: int | None = None
+    dollars_per_hour: float | None = None
+
+
+class Session:
+    """A target and a model. versions: those that will be measured, "" for the newest. given: what `inputs.make` takes.
+
+    Raises click.UsageError for what cannot be asked, InferdError for a target that cannot be reached or has no such model.
+    """
+
+    def __init__(
+        self,
+        target: str,
+        model: str | None,
+        versions: Sequence[str],
+        given: Mapping[str, Any],
+        *,
+        metadata: Sequence[tuple[str, str]] = (),
+        checks: Checks = Checks(),  # noqa: B008 - it cannot change
+        looks: Looks = Looks(),  # noqa: B008
+        spin: bool = False,
+        samples: list[bytes] | None = None,
+    ) -> None:
+        self.target, self.metadata, self.spin, self.samples = target, tuple(metadata), spin, samples
+        self.local = target.startswith(EMBEDDED)
+        self.notices: list[str] = []
+        self.server = "in-process ONNX Runtime"
+        self._stack = ExitStack()
+        where = target.removeprefix(EMBEDDED) if self.local else target
+        if not self.local:
+            try:
+                self.address = parse_address(target)
+            except ValueError as error:
+                raise click.UsageError(f"TARGET: {error}, or {EMBEDDED}PATH of an ONNX file or model repository") from None
+        opened = self._stack.enter_context(open_target(where, model, DESCRIBED_S, self.metadata))
+        try:
+            self.engine = opened.engine if isinstance(opened, Local) else None
+            if isinstance(opened, Remote):
+                self.server = self._server_name()
+            self.model = model or opened.only_model()
+            self._prepare(opened, versions, given, checks, looks)
+        except BaseException:
+            self._stack.close()
+            raise
+
+    def _prepare(self, opened: Any, versions: Sequence[str], given: Mapping[str, Any], checks: Checks, looks: Looks) -> None:
+        self.requests: dict[str, Requests] = {}
+        self.readers: dict[str, Reader] = {}
+        self.checks = checks
+        self._verifiers: dict[str, Verifier] = {}
+        for version in versions:
+            description = opened.describe(self.model, version)._replace(version=version)
+            made = inputs.make(description, probe=lambda arrays, of=description: opened.infer(of, arrays, ()), **given)
+            self.requests[version] = made
+            self.notices += (notice for notice in made.notices if notice not in self.notices)
+            if checks.reference is not None:
+                self._verifier(version)  # expected answers are made now, not while something is measured
+            if not self.local:
+                self.readers[version] = Reader(
+                    str(self.address), self.model, version, rows=made.rows, metadata=self.metadata, **looks._asdict()
+                )
+
+    def _server_name(self) -> str:
+        """Name and version as the server gives them. InferdError where it does not speak the protocol."""
+        library = require_client()
+        with library.Client(str(self.address), timeout=DESCRIBED_S, metadata=list(self.metadata)) as client:
+            try:
+                said = client.server_metadata()
+            except library.InferenceError as error:
+                code = str(getattr(error.code, "name", error.code))
+                if code == "UNIMPLEMENTED":
+                    raise InferdError(f"{self.address}: it does not speak the Open Inference Protocol (no ServerMetadata)") from None
+                if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                    raise InferdError(f"{self.address}: no gRPC server answers there: {error}") from None
+                raise InferdError(f"{self.address}: {error}") from None
+        return f"{said.name} {said.version}".strip()
+
+    def _verifier(self, version: str) -> Verifier | None:
+        """One that has counted nothing yet; the expected answers are made once."""
+        checks = self.checks
+        if checks.reference is None:
+            return None
+        if version not in self._verifiers:
+            self._verifiers[version] = Verifier.from_file(
+                checks.reference, self.requests[version], model=self.model, version=version, rtol=checks.rtol, atol=checks.atol
+            )
+        return self._verifiers[version].anew()
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        self._stack.close()
+
+    def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None) -> Measurement:
+        """Measures one load against one version."""
+        arrivals = schedule.parse(load.arrivals, load.rate, load.seed) if load.rate else None
+        requests, verifier = self.requests[version], self._verifier(version)
+        if self.engine is not None:
+            measured = embedded.measure(
+                self.engine,
+                self.model,
+                requests,
+                load,
+                arrivals,
+                version=version,
+                watch=watch,
+                verifier=verifier,
+                verify_every=self.checks.every,
+            )
+        else:
+            reader = self.readers[version]
+            reader.before()
+            measured = generator.measure(
+                generator.Target(self.address, self.metadata),
+                requests,
+                load,
+                arrivals,
+                watch=watch,
+                verifier=verifier,
+                verify_every=self.checks.every,
+                samples=self.samples,
+                spin=self.spin,
+            )
+            measured.server = reader.after(measured.sent, measured.requests_per_second)
+        measured.version = version
+        return measured
