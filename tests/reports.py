@@ -38,7 +38,7 @@ def measurement(
         version=version,
         started_unix_s=1_800_000_000.0 + seed,
         duration_s=float(seconds),
-        requests=whole.count,
+        requests=whole.count + sum((errors or {}).values()),
         errors=errors or {},
         requests_per_second=whole.count / seconds,
         latency_us=Latency.of(whole),

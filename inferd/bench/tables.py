@@ -1,0 +1,165 @@
+"""A report as tables of words: what a terminal and a page show alike. Never in here: colours, markup, measuring."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+from inferd.bench.findings import duration
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+    from inferd.bench.measurement import Latency, Measurement
+    from inferd.bench.report import Report
+
+__all__ = ["Line", "Row", "Table", "heading", "one_line", "outline", "tables", "warnings"]
+
+LATENCY_HEAD = ("mean", "p50", "p90", "p99", "p99.9", "max")
+MOST_CODES = 4  # errors that are named, the most frequent first
+
+
+class Line(NamedTuple):
+    """A sentence. mark: bad (answers failed or are wrong), doubt (the figures are not what they seem), or empty."""
+
+    text: str
+    mark: str = ""
+
+
+class Row(NamedTuple):
+    cells: tuple[str, ...]
+    mark: str = ""  # as of a Line; main: the headline of several
+
+
+class Table(NamedTuple):
+    """The first column is text, the others are numbers; without a head, both columns are text."""
+
+    title: str
+    head: tuple[str, ...]
+    rows: list[Row]
+
+
+def heading(report: Report) -> str:
+    """What was measured, and where."""
+    return one_line(f"{report.model} at {report.target}")
+
+
+def warnings(report: Report) -> Iterator[Line]:
+    """What stands out: before any figure is believed."""
+    measured = report.measurements
+    if not measured and not report.summary:
+        yield Line("nothing was measured", "bad")
+    if bound := [one for one in measured if one.client_bound]:
+        which = "" if len(measured) == 1 else f" ({len(bound)} of {len(measured)} measurements)"
+        reason = f": {one_line(bound[0].client_bound_reason)}" if bound[0].client_bound_reason else ""
+        yield Line(f"client-bound{which}: the figures are the generator's, not the server's{reason}", "doubt")
+    if wrong := report.wrong:
+        first = next(one.verified.first_wrong for one in measured if one.verified and one.verified.wrong)
+        yield Line(f"{wrong:,} wrong answers: {one_line(first)}".removesuffix(": "), "bad")
+    yield from failures(measured)
+    for ended in dict.fromkeys(one.ended for one in measured if one.ended):
+        yield Line(f"ended early: {one_line(ended)}", "doubt")
+    told = [f"ended early: {one.ended}" for one in measured]
+    said = [notice for one in measured if one.server for notice in one.server.notices]
+    yield from (Line(one_line(notice)) for notice in dict.fromkeys([*report.notices, *said]) if notice not in told)
+
+
+def failures(measured: list[Measurement]) -> Iterator[Line]:
+    """Errors by code, with the first message of each."""
+    codes: dict[str, int] = {}
+    messages: dict[str, str] = {}
+    for one in measured:
+        for code, count in one.errors.items():
+            codes[code] = codes.get(code, 0) + count
+        messages = one.error_messages | messages
+    asked = sum(one.requests for one in measured)
+    for code, count in sorted(codes.items(), key=lambda entry: -entry[1])[:MOST_CODES]:
+        message = f": {one_line(messages[code])}" if messages.get(code) else ""
+        yield Line(f"{count:,} of {asked:,} requests failed with {one_line(code)}{message}", "bad")
+
+
+def tables(report: Report) -> Iterator[Table]:
+    """Every measurement in a row if there are several, then the headline in detail."""
+    if len(report.measurements) > 1:
+        yield overview(report)
+    if (main := report.main) is not None:
+        yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {outline(main)}")
+        yield Table("", ("", ""), [Row(fact) for fact in facts(main)])
+
+
+def outline(measured: Measurement) -> str:
+    """Version and load."""
+    return one_line((f"version {measured.version}, " if measured.version else "") + str(measured.load))
+
+
+def overview(report: Report) -> Table:
+    versions = len({one.version for one in report.measurements}) > 1
+    bound = any(one.client_bound for one in report.measurements)
+    head = (*(("version",) if versions else ()), "load", "requests", "errors", "answers/s", "p50", "p99", "p99.9", "max", "client CPU")
+    rows = []
+    for place, one in enumerate(report.measurements):
+        latency = one.latency_us
+        cells = (one_line(str(one.load)), f"{one.requests:,}", f"{one.failed:,}", rate(one.requests_per_second))
+        times = (*(duration(us) for us in (latency.p50, latency.p99, latency.p999, latency.max)), duration(one.client_cpu_us_per_request))
+        mark = "bad" if one.failed else "doubt" if one.client_bound else "main" if place == report.headline else ""
+        last = ("client-bound" if one.client_bound else "",) if bound else ()
+        rows.append(Row(((one.version,) if versions else ()) + cells + times + last, mark))
+    return Table("", head + (("",) if bound else ()), rows)
+
+
+def latencies(measured: Measurement, title: str) -> Table:
+    """From the intended start; of an open loop also from the sending, and how late that was."""
+    rows = [Row(("latency", *times(measured.latency_us)))]
+    if measured.load.rate:
+        rows += [Row(("from the sending", *times(measured.service_us))), Row(("sent late by", *times(measured.lateness_us)))]
+    return Table(title, ("", *LATENCY_HEAD), rows)
+
+
+def times(latency: Latency) -> tuple[str, ...]:
+    return tuple(map(duration, (latency.mean, latency.p50, latency.p90, latency.p99, latency.p999, latency.max)))
+
+
+def facts(measured: Measurement) -> Iterator[tuple[str, str]]:
+    """Everything else that one measurement says."""
+    load = measured.load
+    kind = f"open loop, connections: {load.connections}" if load.rate else "closed loop, connections x streams"
+    yield "load", f"{one_line(str(load))} ({kind})" + (f", deadline {load.deadline_ms:g} ms" if load.deadline_ms else "")
+    yield "measured", f"{measured.duration_s:.4g} s after {load.warm_up_s:g} s of warm-up"
+    left = f", {measured.unfinished:,} without an answer at the end" if measured.unfinished else ""
+    yield "requests", f"{measured.requests:,}, {measured.failed:,} failed{left}"
+    asked = f" of {rate(load.rate)} asked" if load.rate else ""
+    yield "answers/s", f"{rate(measured.requests_per_second)}{asked}"
+    yield "client CPU", f"{duration(measured.client_cpu_us_per_request)} a request" + (", client-bound" if measured.client_bound else "")
+    if (verified := measured.verified) is not None:
+        largest = f", largest difference {verified.largest_difference:.3g}" if verified.checked else ""
+        reference = f" against {one_line(verified.reference)}" if verified.reference else ""
+        yield "verified", f"{verified.checked:,} answers{reference}, {verified.wrong:,} wrong{largest}"
+    yield from server_facts(measured)
+
+
+def server_facts(measured: Measurement) -> Iterator[tuple[str, str]]:
+    if (server := measured.server) is None:
+        return
+    named = (("queue", "queue_us"), ("input", "compute_input_us"), ("infer", "compute_infer_us"), ("output", "compute_output_us"))
+    stages = [f"{name} {duration(us)}" for name, field in named if (us := getattr(server, field)) is not None]
+    if stages:
+        yield "server stages", ", ".join(stages) + " (means)"
+    if server.batch_sizes:
+        runs = sum(server.batch_sizes.values())
+        mean = sum(rows * count for rows, count in server.batch_sizes.items()) / runs if runs else 0.0
+        yield "batches", f"{runs:,} runs of {mean:.3g} rows on average, at most {max(server.batch_sizes)}"
+    if server.cpu_us_per_request is not None:
+        yield "server CPU", f"{duration(server.cpu_us_per_request)} a request"
+    if server.rss_bytes is not None:
+        yield "server memory", f"{server.rss_bytes / (1 << 20):,.0f} MiB"
+    if server.dollars_per_million is not None:
+        yield "cost", f"${server.dollars_per_million:,.4g} per million predictions"
+
+
+def rate(per_second: float) -> str:
+    """Four digits are what a rate is good for; whole numbers from there on."""
+    return f"{per_second:,.0f}" if per_second >= 1000 else f"{per_second:.4g}"
+
+
+def one_line(text: Any) -> str:
+    """Servers and files may say anything: nothing that moves a cursor or breaks a line gets through."""
+    return "".join(character if character.isprintable() else " " for character in " ".join(str(text).split()))

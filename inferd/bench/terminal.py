@@ -1,0 +1,197 @@
+"""A run on a terminal: how far it is while it lasts, and what it showed in the end. Plain lines where there is no terminal.
+
+rich draws, if it is installed. Never in here: what a figure means (tables), measuring.
+"""
+
+from __future__ import annotations
+
+import io
+from importlib.util import find_spec
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+from inferd.bench.findings import duration
+from inferd.bench.measurement import Load
+from inferd.bench.tables import Line, Table, heading, one_line, rate, tables, warnings
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from types import TracebackType
+
+    from inferd.bench.measurement import Interval, Measurement
+    from inferd.bench.modes import Progress as Step
+    from inferd.bench.report import Report
+
+__all__ = ["Progress", "is_rich", "render"]
+
+STYLES = {"bad": "bold red", "doubt": "bold yellow", "main": "bold", "": ""}
+REFRESH_S = 0.25  # of the measurement's time: drawing must not disturb it
+PLAIN_S = 10.0  # between two plain lines of one measurement
+
+
+def is_rich(stream: TextIO) -> bool:
+    """Whether to draw on it: a terminal, and rich is there."""
+    return stream.isatty() and find_spec("rich") is not None
+
+
+def render(report: Report, *, rich: bool = False, width: int | None = None) -> str:
+    """The final tables. rich: with colours and lines, `width` columns wide (the terminal's own by default)."""
+    return rich_text(report, width) if rich else "\n".join(plain_lines(report))
+
+
+def sentences(report: Report) -> list[Line]:
+    """What stands out, and what the mode found."""
+    words = [Line(one_line(text), "main") for text in report.summary.get("words", [])]
+    return [*warnings(report), *words]
+
+
+def plain_lines(report: Report) -> Iterator[str]:
+    yield heading(report)
+    for table in tables(report):
+        yield ""
+        if table.title:
+            yield table.title
+        yield from aligned(table)
+    if lines := sentences(report):
+        yield ""
+        yield from (f"{'! ' if line.mark in ('bad', 'doubt') else ''}{line.text}" for line in lines)
+
+
+def aligned(table: Table) -> Iterator[str]:
+    """Columns of their widest cell; numbers to the right."""
+    cells = [table.head, *(row.cells for row in table.rows)] if any(table.head) else [row.cells for row in table.rows]
+    widths = [max(len(row[column]) for row in cells) for column in range(len(table.head))]
+    for row in cells:
+        first, *others = (cell.rjust(size) if any(table.head) else cell.ljust(size) for cell, size in zip(row, widths, strict=True))
+        yield "  " + "  ".join([row[0].ljust(widths[0]) if any(table.head) else first, *others]).rstrip()
+
+
+def rich_text(report: Report, width: int | None) -> str:
+    from rich.console import Console, Group
+    from rich.panel import Panel
+    from rich.text import Text
+
+    drawn = io.StringIO()
+    console = Console(file=drawn, force_terminal=True, width=width, highlight=False)
+    lines = sentences(report)
+    parts: list[Any] = [rich_table(table) for table in tables(report)]
+    console.print(Panel(Group(*parts), title=Text(heading(report), "bold"), title_align="left", expand=False) if parts else heading(report))
+    for line in lines:
+        console.print(Text(("! " if line.mark in ("bad", "doubt") else "") + line.text, STYLES[line.mark]))
+    return drawn.getvalue().rstrip("\n")
+
+
+def rich_table(table: Table) -> Any:
+    from rich import box
+    from rich.table import Table as Drawn
+    from rich.text import Text
+
+    headed = any(table.head)
+    drawn = Drawn(
+        box=box.SIMPLE_HEAD if headed else None, show_header=headed, title=table.title or None, title_justify="left", padding=(0, 1)
+    )
+    for place, name in enumerate(table.head):
+        drawn.add_column(Text(name), justify="right" if headed and place else "left", style="" if headed or place else "dim")
+    for row in table.rows:
+        drawn.add_row(*map(Text, row.cells), style=STYLES[row.mark])
+    return drawn
+
+
+class Progress:
+    """How far a run is, on a stream that is not the one of the results: stderr.
+
+    with Progress(sys.stderr) as progress:
+        outcome = carry_out(mode, run, progress.tell)     # where run has the generator call progress.watch, and then progress.done
+    """
+
+    def __init__(self, stream: TextIO, *, rich: bool | None = None) -> None:
+        self._stream = stream
+        self._rich = is_rich(stream) if rich is None else rich
+        self._live: Any = None
+        self._title, self._place = "", ""
+        self._load = Load()
+        self._begin()
+
+    def _begin(self) -> None:
+        self._requests = self._errors = 0
+        self._at_s = self._shown_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._rich:
+            from rich.console import Console
+            from rich.live import Live
+
+            console = Console(file=self._stream, highlight=False)
+            self._live = Live(console=console, auto_refresh=False, transient=True)  # a thread that draws would disturb the generator
+            self._live.start()
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._live is not None:
+            self._live.update("", refresh=True)
+            self._live.stop()
+
+    def tell(self, step: Step) -> None:
+        """A measurement begins."""
+        self._begin()
+        self._load = step.load
+        self._place = f"{step.step}/{step.of}" if step.of > 1 else "" if step.of else str(step.step)
+        version = f"version {step.version}" if step.version else ""
+        self._title = one_line("  ".join(filter(None, (self._place, version, str(step.load), step.why))))
+        self._show("warming up" if step.load.warm_up_s else "")
+
+    def watch(self, interval: Interval) -> None:
+        """An interval of it is over."""
+        self._requests += interval.requests + interval.errors
+        self._errors += interval.errors
+        self._at_s = interval.at_s + interval.duration_s
+        if self._at_s - self._shown_s >= (REFRESH_S if self._live is not None else PLAIN_S):
+            self._shown_s = self._at_s
+            self._show(figures(interval, self._requests, self._errors, self._load))
+
+    def done(self, measured: Measurement) -> None:
+        """It is over: its line stays."""
+        failed = f"  {measured.failed:,} ERRORS" if measured.failed else ""
+        wrong = f"  {measured.verified.wrong:,} WRONG ANSWERS" if measured.verified and measured.verified.wrong else ""
+        late = f"  sent late p99 {duration(measured.lateness_us.p99)}" if measured.load.rate else ""
+        bound = "  CLIENT-BOUND" if measured.client_bound else ""
+        latency = f"p50 {duration(measured.latency_us.p50)}  p99 {duration(measured.latency_us.p99)}"
+        figures = f"{rate(measured.requests_per_second)}/s  {latency}{late}{failed}{wrong}{bound}"
+        self.say(f"{self._title}  {figures}", "bad" if failed or wrong else "doubt" if bound else "")
+
+    def say(self, text: str, mark: str = "") -> None:
+        """A line that stays."""
+        if self._live is None:
+            self._write(text)
+        else:
+            from rich.text import Text
+
+            self._live.console.print(Text(text, STYLES[mark]), soft_wrap=True)
+
+    def _show(self, text: str) -> None:
+        if self._live is None:
+            self._write(f"{self._title}  {text}".rstrip())
+            return
+        from rich.console import Group
+        from rich.progress_bar import ProgressBar
+        from rich.text import Text
+
+        bar = ProgressBar(total=1.0, completed=self._part(), width=40)
+        self._live.update(Group(Text(self._title, "bold"), bar, Text(text, "red" if self._errors else "")), refresh=True)
+
+    def _part(self) -> float:
+        """Of the measurement that is over, by whichever limit is nearer."""
+        load = self._load
+        by_time = self._at_s / load.duration_s if load.duration_s else 0.0
+        return min(1.0, max(by_time, self._requests / load.requests if load.requests else 0.0))
+
+    def _write(self, text: str) -> None:
+        self._stream.write(text + "\n")
+        self._stream.flush()
+
+
+def figures(interval: Interval, requests: int, errors: int, load: Load) -> str:
+    """Now, and so far."""
+    now = interval.requests / interval.duration_s if interval.duration_s else 0.0
+    asked = f" of {rate(load.rate)}/s" if load.rate else ""
+    latency = f"p50 {duration(interval.p50_us)}  p99 {duration(interval.p99_us)}"
+    return f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {rate(now)}/s{asked}  {latency}  {errors:,} errors"

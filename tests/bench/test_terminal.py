@@ -1,0 +1,171 @@
+"""What a run looks like: as plain lines, and on a real (pseudo) terminal."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import sys
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pytest
+from reports import measurement, sample
+
+from inferd.bench import report
+from inferd.bench.measurement import Interval, Load, Measurement, ServerSide, Verification
+from inferd.bench.modes import Progress as Step
+from inferd.bench.terminal import Progress, is_rich, render
+
+ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+
+
+def lines(text: str) -> dict[str, str]:
+    """The facts, by their first words."""
+    found = (re.split(r"\s{2,}", line.strip(" │"), maxsplit=1) for line in ESCAPE.sub("", text).splitlines())
+    return {parts[0]: parts[1].rstrip() for parts in found if len(parts) == 2}
+
+
+@pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
+def test_one_load(rich):
+    measured = measurement(
+        Load(rate=2000.0, arrivals="poisson", deadline_ms=100.0),
+        unfinished=3,
+        verified=Verification(checked=100, largest_difference=2e-6, reference="mlp.onnx"),
+        server=ServerSide(
+            queue_us=120.0, batch_sizes={1: 10, 8: 10}, cpu_us_per_request=21.5, rss_bytes=200 << 20, dollars_per_million=0.125
+        ),
+    )
+    text = render(sample(measurements=[measured]), rich=rich, width=140)
+    found = lines(text)
+    assert "mlp at localhost:8001" in text
+    assert found["load"] == "2000/s poisson (open loop, connections: 1), deadline 100 ms"
+    assert found["requests"] == f"{measured.requests:,}, 0 failed, 3 without an answer at the end"
+    assert found["verified"] == "100 answers against mlp.onnx, 0 wrong, largest difference 2e-06"
+    assert found["server stages"] == "queue 120 us (means)"
+    assert found["batches"] == "20 runs of 4.5 rows on average, at most 8"
+    assert (found["server CPU"], found["server memory"]) == ("21.5 us a request", "200 MiB")
+    assert found["cost"] == "$0.125 per million predictions"
+    assert re.split(r"\s{2,}", found["latency"])[-1] == f"{measured.latency_us.max / 1e3:.3g} ms"
+    assert "sent late by" in found
+    assert ("\x1b[" in text) == rich
+
+
+@pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
+def test_what_stands_out(rich):
+    first = measurement(
+        errors={"UNAVAILABLE": 3, "INTERNAL": 1}, error_messages={"UNAVAILABLE": "shutting\ndown"}, ended="the server went away"
+    )
+    second = measurement(client_bound=True, client_bound_reason="busy 97 %", verified=Verification(9, 2, first_wrong="y[0]: 1, got 2"))
+    second.server.notices = ["no metrics page"]
+    text = ESCAPE.sub("", render(sample("steps", [first, second], notices=["ended early: the server went away"]), rich=rich, width=160))
+    asked = f"{first.requests + second.requests:,}"
+    for line in (
+        "! client-bound (1 of 2 measurements): the figures are the generator's, not the server's: busy 97 %",
+        "! 2 wrong answers: y[0]: 1, got 2",
+        f"! 3 of {asked} requests failed with UNAVAILABLE: shutting down",
+        f"! 1 of {asked} requests failed with INTERNAL",
+        "! ended early: the server went away",
+        "no metrics page",
+    ):
+        assert line in [line.rstrip() for line in text.splitlines()]
+    assert text.count("ended early") == 1
+
+
+def test_several_loads_have_a_row_each():
+    rates = (100.0, 200.0, 400.0)
+    made = sample(
+        "steps", [measurement(Load(rate=rate), rate=rate, seconds=2) for rate in rates], headline=1, summary={"words": ["found it"]}
+    )
+    text = render(made)
+    rows = [line.split() for line in text.splitlines() if "/s constant " in line]
+    assert [row[0] for row in rows] == ["100/s", "200/s", "400/s", "load"]
+    assert "latency at version 1, 200/s constant" in text
+    assert text.splitlines()[-1] == "found it"
+
+
+def test_nothing_measured():
+    assert "! nothing was measured" in render(sample(measurements=[]))
+    assert "load" in lines(render(sample(measurements=[Measurement(Load())])))
+
+
+def test_no_server_moves_the_cursor():
+    measured = measurement(errors={"\x1b[2J": 1}, error_messages={"\x1b[2J": "\x1b]0;title\x07\r[red]"}, version="\x1b[31m")
+    for rich in (False, True):
+        text = render(report.make("single", "t", "\x1b[5m", [measured]), rich=rich, width=100)
+        assert not re.search(r"\x1b\[(2J|5m)|\x1b\]|\x07|\r", text)
+        assert "[red]" in text
+
+
+def run_of(progress: Progress, load: Load, seconds: float, **fields: object) -> None:
+    progress.tell(Step(2, 3, load, "4", "why it is"))
+    step = seconds / 20
+    for at in range(20):
+        progress.watch(Interval(at * step, step, 100, 1, 900.0, 2100.0, 5000.0))
+    progress.done(measurement(load, version="4", **fields))
+
+
+def test_plain_progress_is_a_line_now_and_then():
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        run_of(progress, Load(rate=50.0), 40.0)
+        run_of(progress, Load(), 1.0, errors={"INTERNAL": 7}, client_bound=True)
+    told = stream.getvalue().splitlines()
+    assert told[0] == "2/3 version 4 50/s constant why it is  warming up"
+    assert told[1] == ("2/3 version 4 50/s constant why it is  10.0 s  505 requests  50/s of 50/s  p50 900 us  p99 2.1 ms  5 errors")
+    assert len(told) == 1 + 4 + 1 + 1 + 1
+    assert "sent late p99 0 us" in told[5]
+    assert told[-1].endswith("7 ERRORS  CLIENT-BOUND")
+
+
+@contextmanager
+def terminal() -> Iterator[tuple[io.TextIOWrapper, list[str]]]:
+    """A terminal to write to, and what came out of it once it is closed."""
+    ours, theirs = os.openpty()
+    shown: list[str] = []
+    with os.fdopen(theirs, "w") as stream:
+        yield stream, shown
+        stream.flush()
+        os.write(theirs, b"\x00")  # the end
+        read = b""
+        while not read.endswith(b"\x00"):
+            read += os.read(ours, 1 << 16)
+    os.close(ours)
+    shown.append(read.decode())
+
+
+def test_a_terminal_shows_a_bar_and_keeps_the_result(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm-256color")
+    monkeypatch.setenv("COLUMNS", "140")
+    with terminal() as (stream, shown):
+        assert is_rich(stream)
+        with Progress(stream) as progress:
+            run_of(progress, Load(), 1.0)
+            progress.say("a note")
+    text = ESCAPE.sub("", shown[0])
+    assert "warming up" in text
+    assert "━━━" in text
+    assert re.search(r"[\d.]+ s  [\d,]+ requests  2,000/s  p50 900 us  p99 2.1 ms  \d+ errors", text)
+    assert re.search(r"2/3 version 4 1x1 why it is  \S+/s  p50 ", text)
+    assert "\x1b[?25h" in shown[0], "the cursor is shown again"
+
+
+def test_an_interrupted_run_gives_the_cursor_back(monkeypatch):
+    monkeypatch.setenv("TERM", "xterm")
+
+    def interrupted(stream: io.TextIOWrapper) -> None:
+        with Progress(stream) as progress:
+            progress.tell(Step(1, 0, Load(), "", ""))
+            raise KeyboardInterrupt
+
+    with terminal() as (stream, shown), pytest.raises(KeyboardInterrupt):
+        interrupted(stream)
+    assert shown[0].rindex("\x1b[?25h") > shown[0].rindex("\x1b[?25l")
+
+
+def test_without_rich_there_are_plain_lines(monkeypatch):
+    monkeypatch.setitem(sys.modules, "rich", None)
+    with terminal() as (stream, shown), Progress(stream) as progress:
+        run_of(progress, Load(), 1.0)
+    assert "warming up" in shown[0]
+    assert "\x1b" not in shown[0]
