@@ -1,0 +1,27 @@
+"""KServe's Python model server over one ONNX model."""
+
+import os
+
+from kserve import InferOutput, InferResponse, Model, ModelServer
+from session import NAME, open_session
+
+
+class OnnxModel(Model):
+    def load(self):
+        self.session = open_session()
+        self.output = self.session.get_outputs()[0].name
+        self.ready = True
+
+    def predict(self, payload, headers=None, response_headers=None):
+        values = {value.name: value.as_numpy() for value in payload.inputs}
+        answer = self.session.run([self.output], values)[0]
+        output = InferOutput(self.output, list(answer.shape), "FP32")
+        output.set_data_from_numpy(answer, binary_data=True)
+        return InferResponse(payload.id, self.name, [output])
+
+
+if __name__ == "__main__":
+    model = OnnxModel(NAME)
+    model.load()
+    http = int(os.environ["PEER_OTHER_PORTS"].split(",")[0])
+    ModelServer(http_port=http, grpc_port=int(os.environ["PEER_PORT"]), workers=1, enable_docs_url=False).start([model])
