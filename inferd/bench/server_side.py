@@ -23,9 +23,9 @@ from inferd.cli.targets import require_client
 from inferd.config import parse_address
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterable, Mapping, Sequence
 
-__all__ = ["Reader", "parse_metrics"]
+__all__ = ["Reader", "family", "parse_metrics", "rss_bytes"]
 
 TIMEOUT_S = 5.0
 MAX_PAGE_BYTES = 16 << 20
@@ -154,7 +154,7 @@ class Reader:
 
     def _cpu_ns(self) -> dict[int, int]:
         used: dict[int, int] = {}
-        for pid in _family(self._pid) if self._pid is not None else ():
+        for pid in family(self._pid) if self._pid is not None else ():
             try:
                 used[pid] = time.clock_gettime_ns((~pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
             except (OSError, AttributeError):  # ended; not Linux
@@ -164,17 +164,10 @@ class Reader:
         return used
 
     def _rss_bytes(self, metrics: Metrics) -> int | None:
-        """Resident memory; of several processes the sum, which counts what they share more than once."""
         if self._pid is None:
             value = metrics.get(("process_resident_memory_bytes", ()))
             return None if value is None else int(value)
-        pages = 0
-        for pid in _family(self._pid):
-            try:
-                pages += int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
-            except (OSError, IndexError, ValueError):
-                continue
-        return pages * os.sysconf("SC_PAGE_SIZE") or None
+        return rss_bytes(family(self._pid))
 
     # The metrics page
 
@@ -234,7 +227,18 @@ def parse_metrics(page: str) -> Metrics:
     return found
 
 
-def _family(pid: int) -> list[int]:
+def rss_bytes(pids: Iterable[int]) -> int | None:
+    """Resident memory of processes; what they share counts for each. None: not to be had."""
+    pages = 0
+    for pid in pids:
+        try:
+            pages += int(Path(f"/proc/{pid}/statm").read_text("ascii").split()[1])
+        except (OSError, IndexError, ValueError):
+            continue
+    return pages * os.sysconf("SC_PAGE_SIZE") or None
+
+
+def family(pid: int) -> list[int]:
     """A process and all that descend from it, as far as the kernel says."""
     found = [pid]
     for parent in found:  # grows on the way

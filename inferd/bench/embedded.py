@@ -1,0 +1,360 @@
+"""The same loads on ONNX Runtime in this process, through inferd.Engine: what a server's measurement adds to these is transport.
+
+A closed loop is a thread for each request in flight; an open loop is one thread that submits at the intended starts and waits for
+nothing. Model and bench share one process, so all processor time counts as the server's. Never in here: sockets, and which loads.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import threading
+import time
+from collections import Counter
+from contextlib import nullcontext, suppress
+from copy import copy
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from inferd.bench.export import encode
+from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
+from inferd.bench.server_side import rss_bytes
+from inferd.errors import DeadlineExceeded, InferdError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from concurrent.futures import Future
+
+    from inferd.bench.inputs import Requests
+    from inferd.bench.measurement import Load
+    from inferd.bench.schedule import Arrivals
+    from inferd.bench.verify import Verifier
+    from inferd.cli.inputs import Array
+    from inferd.engine.embedded import Engine, LocalCall
+
+__all__ = ["measure"]
+
+INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
+SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
+AHEAD_NS = 200_000_000  # arrivals that are drawn in advance
+AHEAD_COUNT = 10_000
+MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
+DRAIN_S = 30.0  # what is under way at the end has to be answered in
+STAGES = {"queue_us": "queue", "compute_input_us": "preprocess", "compute_infer_us": "execute", "compute_output_us": "encode"}
+LATE = 0.1  # client-bound: the median lateness is more than this share of the median latency
+NEVER_NS = 1 << 62
+
+
+def measure(
+    model_file: str | Path | Engine,
+    model: str | None,
+    requests: Requests,
+    load: Load,
+    arrivals: Arrivals | None = None,
+    *,
+    version: str = "",
+    watch: Callable[[Interval], None] | None = None,
+    verifier: Verifier | None = None,
+    verify_every: int = 100,
+    **options: Any,
+) -> Measurement:
+    """One load. model_file: an .onnx file, folder or repository, loaded with the Engine's `options`; or an Engine that is there already
+    and stays open. model: its name; None where there is only one. load.connections * load.streams is what is in flight, closed loop.
+    watch: told of every interval as it ends. verifier: checks every verify_every-th answer.
+
+    Ctrl-C ends it early: what was measured is returned, with `ended`. Raises InferdError when the model cannot be had.
+    """
+    from inferd.bench.schedule import parse
+    from inferd.engine.embedded import Engine
+
+    if load.rate and arrivals is None:
+        arrivals = parse(load.arrivals, load.rate, load.seed)
+    opened = nullcontext(model_file) if isinstance(model_file, Engine) else Engine(model_file, **options)
+    with opened as engine:
+        tally = Tally(load, len(requests.bodies), verify_every if verifier is not None else 0)
+        asker = Asker(engine, model, version, requests, tally)
+        work = [partial(asker.ask_at, copy(arrivals))] if arrivals else [asker.ask_again] * (load.connections * load.streams)
+        usage = Usage(engine, model, version)
+        threads = [threading.Thread(target=target, daemon=True, name="inferd-bench") for target in work]
+        tally.begin(time.monotonic_ns())
+        ended = _run(threads, tally, usage, watch)
+        asker.give_up()
+        measured = tally.result(ended)
+        measured.version = engine.metadata(model, version).version
+        measured.server = usage.result()
+    if verifier is not None:
+        for body, outputs in tally.kept:
+            verifier.compare(body, outputs)
+        measured.verified = verifier.result
+    return measured
+
+
+def _run(threads: list[threading.Thread], tally: Tally, usage: Usage, watch: Callable[[Interval], None] | None) -> str:
+    """Warms up, measures interval by interval, and waits for the last answers; why it ended early."""
+    load = tally.load
+    interval_s = min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
+    until_ns = tally.begin_ns
+    try:
+        for thread in threads:
+            thread.start()
+        if load.warm_up_s:
+            tally.over.wait((until_ns - time.monotonic_ns()) / 1e9)
+            usage.begin()
+        while not tally.over.is_set():
+            until_ns = min(max(until_ns, time.monotonic_ns()) + int(interval_s * 1e9), tally.end_ns)
+            tally.over.wait((until_ns - time.monotonic_ns()) / 1e9)
+            interval = tally.end_interval(time.monotonic_ns())
+            if watch is not None and interval is not None:
+                watch(interval)
+            if until_ns >= tally.end_ns:
+                tally.over.set()
+        usage.end()
+        tally.wait_for_answers(DRAIN_S)
+    except KeyboardInterrupt:
+        tally.over.set()
+        usage.end()
+        tally.end_interval(time.monotonic_ns())
+        return "interrupted"
+    for thread in threads:
+        thread.join(DRAIN_S)
+    return ""
+
+
+def _wake_punctually() -> None:
+    """Linux may end a thread's sleep 50 us late to save wake-ups, unless it is told not to."""
+    with suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(29, 1, 0, 0, 0)  # PR_SET_TIMERSLACK, ns
+
+
+class Asker:
+    """Sends one body after the other to an engine, and tells a Tally what came back."""
+
+    def __init__(self, engine: Engine, model: str | None, version: str, requests: Requests, tally: Tally) -> None:
+        self.engine, self.model, self.version, self.inputs, self.tally = engine, model, version, requests.inputs, tally
+        self.timeout_s = tally.load.deadline_ms / 1e3 or None
+        self.waiting: set[LocalCall] = set()  # open loop
+
+    def ask_again(self) -> None:
+        """A stream of a closed loop: the next request once the last is answered."""
+        while (number := self.tally.take(sent_ns := time.monotonic_ns())) is not None:
+            outputs, error = None, None
+            try:
+                inputs = self.inputs[number % len(self.inputs)]
+                outputs = self.engine.infer(self.model, inputs, version=self.version, timeout=self.timeout_s)
+            except InferdError as failure:
+                error = failure
+            self.tally.record(number, sent_ns, sent_ns, time.monotonic_ns(), outputs, error)
+
+    def ask_at(self, arrivals: Arrivals) -> None:
+        """An open loop: every request at its intended start, or as soon after it as this thread gets to run."""
+        _wake_punctually()
+        begun_ns, over = self.tally.started_ns, self.tally.over
+        ahead_ns = 0
+        while not over.is_set() and not arrivals.ended:
+            ahead_ns = max(ahead_ns, time.monotonic_ns() - begun_ns) + AHEAD_NS
+            for offset_ns in arrivals.take(ahead_ns, AHEAD_COUNT).tolist():
+                intended_ns = begun_ns + offset_ns
+                wait_ns = intended_ns - time.monotonic_ns()
+                if wait_ns > AHEAD_NS:
+                    over.wait(wait_ns / 1e9)  # can be broken off
+                elif wait_ns > 0:
+                    time.sleep(wait_ns / 1e9)
+                if (number := self.tally.take(intended_ns)) is None:
+                    return
+                self._submit(number, intended_ns)
+        if arrivals.ended:
+            self.tally.exhausted = True
+            self.tally.end_when_answered()
+
+    def _submit(self, number: int, intended_ns: int) -> None:
+        sent_ns = time.monotonic_ns()
+        try:
+            inputs = self.inputs[number % len(self.inputs)]
+            call = self.engine._submit(self.model, inputs, None, self.version, self.timeout_s)
+        except InferdError as error:
+            self.tally.record(number, intended_ns, sent_ns, time.monotonic_ns(), None, error)
+            return
+        self.waiting.add(call)
+        call.future.add_done_callback(partial(self._answered, call, number, intended_ns, sent_ns))
+
+    def _answered(self, call: LocalCall, number: int, intended_ns: int, sent_ns: int, future: Future[dict[str, Array]]) -> None:
+        """On the thread that ran the model."""
+        now_ns = time.monotonic_ns()
+        self.waiting.discard(call)
+        error = future.exception()
+        outputs = None if error else future.result()
+        if error is None and self.timeout_s is not None and now_ns - sent_ns > self.timeout_s * 1e9:
+            outputs, error = None, DeadlineExceeded(f"no answer within the timeout of {self.timeout_s} s")
+        self.tally.record(number, intended_ns, sent_ns, now_ns, outputs, error)
+
+    def give_up(self) -> None:
+        """What waits still is not run any more."""
+        for call in list(self.waiting):
+            call.cancel()
+
+
+class Tally:
+    """Numbers the requests and counts the answers; any thread may call it. Times are monotonic.
+
+    Counted is what is meant to start in the measured time, whenever it ends; the rate is of answers within that time.
+    """
+
+    def __init__(self, load: Load, bodies: int, verify_every: int) -> None:
+        self.load, self.bodies, self.verify_every = load, bodies, verify_every
+        self.kept: list[tuple[int, Mapping[str, Array]]] = []  # answers to be checked: number of the body, outputs
+        self._kept_bytes = 0
+        self.over = threading.Event()  # nothing new is asked
+        self.exhausted = False  # a trace came to its end
+        self._lock = threading.Condition()
+        self._taken = 0  # requests in all, warm-up included
+        self._asked = self._finished = self._answered = 0  # of what is measured
+        self._errors: Counter[str] = Counter()
+        self._messages: dict[str, str] = {}
+        self._latency, self._service, self._lateness = Histogram(), Histogram(), Histogram()
+        self._interval, self._interval_requests, self._interval_errors = Histogram(), 0, 0
+        self._interval_from_ns = self._last_ns = 0
+        self._intervals: list[Interval] = []
+        self._closed = False
+
+    def begin(self, now_ns: int) -> None:
+        self.started_ns = now_ns
+        self.started_unix_s = time.time() + self.load.warm_up_s
+        self.begin_ns = self._interval_from_ns = self._last_ns = now_ns + int(self.load.warm_up_s * 1e9)
+        self.end_ns = self.begin_ns + int(self.load.duration_s * 1e9) if self.load.duration_s > 0 else NEVER_NS
+
+    def take(self, intended_ns: int) -> int | None:
+        """The number of the next request, which is to start then; None: there is none any more."""
+        with self._lock:
+            limit = self.load.requests
+            if self.over.is_set() or intended_ns >= self.end_ns or (limit and self._asked >= limit):
+                return None
+            self._asked += intended_ns >= self.begin_ns
+            self._taken += 1
+            return self._taken - 1
+
+    def record(
+        self, number: int, intended_ns: int, sent_ns: int, now_ns: int, outputs: Mapping[str, Array] | None, error: BaseException | None
+    ) -> None:
+        """One that is finished: outputs, or why there are none."""
+        with self._lock:
+            if self._closed:
+                return
+            if self.begin_ns <= now_ns < self.end_ns:
+                self._interval_requests += error is None
+                self._interval_errors += error is not None
+                self._answered += error is None
+            if intended_ns < self.begin_ns:
+                return
+            self._finished += 1
+            self._last_ns = now_ns
+            self._lateness.record(sent_ns - intended_ns)
+            if error is not None:
+                name = error.status if isinstance(error, RequestError) else "UNKNOWN"
+                self._errors[name] += 1
+                self._messages.setdefault(name, str(error))
+            else:
+                self._latency.record(now_ns - intended_ns)
+                self._service.record(now_ns - sent_ns)
+                self._interval.record(now_ns - intended_ns)
+            if outputs is not None and self.verify_every and number % self.verify_every == 0 and self._kept_bytes < MAX_KEPT_BYTES:
+                self.kept.append((number % self.bodies, outputs))
+                self._kept_bytes += sum(array.nbytes for array in outputs.values())
+            if self._finished == self._asked and (self.exhausted or self.load.requests == self._asked):
+                self.over.set()
+            self._lock.notify_all()
+
+    def end_when_answered(self) -> None:
+        """For the end of a trace."""
+        with self._lock:
+            if self._finished == self._asked:
+                self.over.set()
+
+    def end_interval(self, now_ns: int) -> Interval | None:
+        """What happened since the last one; None: it is the warm-up still."""
+        with self._lock:
+            if now_ns <= self._interval_from_ns:
+                return None
+            latency = self._interval
+            interval = Interval(
+                (self._interval_from_ns - self.begin_ns) / 1e9,
+                (now_ns - self._interval_from_ns) / 1e9,
+                self._interval_requests,
+                self._interval_errors,
+                latency.quantile_ns(0.5) / 1e3,
+                latency.quantile_ns(0.99) / 1e3,
+                latency.max_ns / 1e3,
+            )
+            self._intervals.append(interval)
+            self._interval, self._interval_requests, self._interval_errors = Histogram(), 0, 0
+            self._interval_from_ns = now_ns
+            return interval
+
+    def wait_for_answers(self, at_most_s: float) -> None:
+        with self._lock:
+            self._lock.wait_for(lambda: self._finished == self._asked, at_most_s)
+
+    def result(self, ended: str) -> Measurement:
+        """Nothing is counted afterwards."""
+        with self._lock:
+            self._closed = True
+            until_ns, answered = min(self.end_ns, self._interval_from_ns), self._answered
+            if not ended and (self.exhausted or (self.load.requests and self._asked == self.load.requests)):
+                until_ns, answered = self._last_ns, self._latency.count
+            duration_s = max(until_ns - self.begin_ns, 0) / 1e9
+            measured = Measurement(
+                self.load,
+                started_unix_s=self.started_unix_s,
+                duration_s=duration_s,
+                requests=self._finished,
+                errors=dict(self._errors),
+                error_messages=self._messages,
+                requests_per_second=answered / duration_s if duration_s else 0.0,
+                latency_us=Latency.of(self._latency),
+                service_us=Latency.of(self._service),
+                lateness_us=Latency.of(self._lateness),
+                intervals=self._intervals,
+                sent=self._taken,
+                unfinished=self._asked - self._finished,
+                ended=ended,
+                histogram=encode(self._latency),
+            )
+            late_us, median_us = measured.lateness_us.p50, measured.latency_us.p50
+            if self.load.rate and late_us > LATE * median_us:
+                measured.client_bound = True
+                measured.client_bound_reason = f"requests were sent {late_us:.0f} us late (median), the latency is {median_us:.0f} us"
+            return measured
+
+
+class Usage:
+    """What this process and the model used between begin() and end()."""
+
+    def __init__(self, engine: Engine, model: str | None, version: str) -> None:
+        self._statistics = engine._lookup(model, version).statistics
+        self._before = self._after = self._look()
+
+    def begin(self) -> None:
+        self._before = self._look()
+
+    def end(self) -> None:
+        self._after = self._look()
+
+    def result(self) -> ServerSide:
+        spent = {name: value - self._before[name] for name, value in self._after.items()}
+        requests = spent["requests"]
+        side = ServerSide(requests=requests, runs=spent["runs"], notices=["model and bench are one process: CPU and memory are of both"])
+        if requests:
+            side.cpu_us_per_request = spent["cpu_ns"] / requests / 1e3
+            for field, stage in STAGES.items():
+                setattr(side, field, spent[stage] / requests / 1e3)
+        side.batch_sizes = {int(size): runs for size, runs in spent.items() if size.isdecimal() and runs}
+        side.rss_bytes = rss_bytes([os.getpid()])
+        return side
+
+    def _look(self) -> Counter[str]:
+        """Requests, runs, ns of each stage and of the processor, and by their rows, as text, the runs of each size."""
+        statistics = self._statistics
+        look = Counter({str(rows): entry[0] for rows, entry in statistics.batch_sizes().items()})
+        look.update({stage: getattr(statistics, stage).sum_ns for stage in STAGES.values()})
+        look.update(requests=statistics.request.count, runs=statistics.runs, cpu_ns=time.process_time_ns())
+        return look

@@ -1,0 +1,151 @@
+"""Loads without a server: every request is counted once, the intended start is what latency counts from, and a stall shows."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from pathlib import Path
+
+import models
+import numpy as np
+import pytest
+
+from inferd import Engine
+from inferd.bench import embedded
+from inferd.bench.export import decode
+from inferd.bench.inputs import Requests, make
+from inferd.bench.measurement import Interval, Load, Measurement
+from inferd.bench.schedule import Arrivals
+from inferd.bench.verify import Verifier
+from inferd.cli.inputs import Spec
+from inferd.cli.targets import Description
+from inferd.errors import InferdError
+
+MS = 1_000_000
+
+
+def requests(dims: int = 16, count: int = 3, rows: int = 1) -> Requests:
+    return make(Description("model", "", (Spec("x", "FP32", (-1, dims)),), ()), count=count, rows=rows)
+
+
+@pytest.fixture(scope="module")
+def doubled(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.write(tmp_path_factory.mktemp("doubled"), "doubled", models.doubled())
+
+
+@pytest.fixture(scope="module")
+def slow(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.write(tmp_path_factory.mktemp("slow"), "slow", models.slow(20))
+
+
+def test_a_number_of_requests_in_a_closed_loop(doubled: Path) -> None:
+    told: list[Interval] = []
+    load = Load(connections=2, streams=2, requests=101, duration_s=0, warm_up_s=0)
+    measured = embedded.measure(doubled, None, requests(), load, watch=told.append)
+    assert (measured.requests, measured.sent, measured.unfinished) == (101, 101, 0)
+    assert (measured.errors, measured.ended, measured.version) == ({}, "", "1")
+    assert measured.requests_per_second == pytest.approx(101 / measured.duration_s)
+    assert measured.intervals == told
+    assert sum(interval.requests for interval in told) == 101
+    histogram = decode(measured.histogram)
+    assert histogram.count == 101
+    assert 0 < measured.latency_us.p50 <= measured.latency_us.p99 <= measured.latency_us.max
+
+
+def test_a_time_in_a_closed_loop(doubled: Path) -> None:
+    measured = embedded.measure(doubled, None, requests(), Load(streams=2, duration_s=0.3, warm_up_s=0.1))
+    assert measured.duration_s == pytest.approx(0.3)
+    assert measured.sent > measured.requests > 0
+    assert len(measured.intervals) >= 1
+    assert not measured.client_bound
+
+
+def test_what_the_model_used(doubled: Path) -> None:
+    load = Load(streams=4, requests=200, duration_s=0, warm_up_s=0)
+    side = embedded.measure(doubled, None, requests(), load).server
+    assert side is not None
+    assert side.requests == 200
+    assert side.runs == sum(side.batch_sizes.values())
+    assert sum(rows * runs for rows, runs in side.batch_sizes.items()) == 200
+    assert side.cpu_us_per_request > 0
+    assert side.rss_bytes > 1 << 20
+    assert side.compute_infer_us > 0
+
+
+def test_an_open_loop_asks_at_the_intended_starts(doubled: Path) -> None:
+    load = Load(rate=500, arrivals="poisson", duration_s=0.5, warm_up_s=0.1, seed=3)
+    measured = embedded.measure(doubled, None, requests(), load)
+    expected = Arrivals("poisson", 500, seed=3).take(600 * MS, 10_000)
+    assert measured.sent == len(expected)
+    assert measured.requests == int(np.sum(expected >= 100 * MS))
+    assert measured.latency_us.mean >= measured.service_us.mean
+    assert measured.latency_us.mean == pytest.approx(measured.service_us.mean + measured.lateness_us.mean, rel=1e-6)
+
+
+def test_an_overloaded_model_cannot_hide_it(slow: Path) -> None:
+    """More than it can do: those that wait count from their intended start."""
+    load = Load(rate=1000, duration_s=0.1, warm_up_s=0)
+    measured = embedded.measure(slow, None, requests(64), load, max_batch_size=1, instances=1, intra_op_threads=1)
+    assert measured.requests == 100
+    assert measured.requests_per_second < 900
+    assert measured.latency_us.max > 1.5 * measured.latency_us.p50 > 5 * measured.lateness_us.p50
+    assert measured.unfinished == 0
+
+
+def test_a_trace_comes_to_its_end(doubled: Path) -> None:
+    trace = Arrivals("trace", 0, trace=np.arange(40, dtype=np.int64) * MS)
+    load = Load(rate=1000, duration_s=0, warm_up_s=0)
+    for _ in range(2):  # the same arrivals again
+        measured = embedded.measure(doubled, None, requests(), load, trace)
+        assert (measured.requests, measured.ended) == (40, "")
+
+
+def test_errors_by_their_code(doubled: Path, slow: Path) -> None:
+    load = Load(requests=20, duration_s=0, warm_up_s=0)
+    measured = embedded.measure(doubled, None, requests(dims=5), load)
+    assert measured.errors == {"INVALID_ARGUMENT": 20}
+    assert "x" in measured.error_messages["INVALID_ARGUMENT"]
+    assert (measured.requests, measured.requests_per_second, measured.latency_us.max) == (20, 0, 0)
+    for rate in (0, 5000):
+        late = Load(requests=20, rate=rate, duration_s=0, warm_up_s=0, deadline_ms=0.01)
+        measured = embedded.measure(slow, None, requests(64), late)
+        assert measured.errors == {"DEADLINE_EXCEEDED": 20}
+
+
+def test_answers_are_checked(doubled: Path, tmp_path: Path) -> None:
+    made = requests()
+    load = Load(streams=2, requests=30, duration_s=0, warm_up_s=0)
+    other = models.write(tmp_path, "identity", models.identity())
+    for reference, wrong in ((doubled, 0), (other, 10)):
+        verifier = Verifier.from_file(str(reference), made)
+        measured = embedded.measure(doubled, None, made, load, verifier=verifier, verify_every=3)
+        assert (measured.verified.checked, measured.verified.wrong) == (10, wrong)
+
+
+def test_an_engine_that_is_there_stays_open(doubled: Path) -> None:
+    with Engine(doubled) as engine:
+        for _ in range(2):
+            measured = embedded.measure(engine, "doubled", requests(), Load(requests=5, duration_s=0, warm_up_s=0))
+            assert measured.requests == 5
+        assert engine.models == ("doubled",)
+
+
+def test_a_model_that_is_not_there(doubled: Path, tmp_path: Path) -> None:
+    load = Load(requests=5, duration_s=0, warm_up_s=0)
+    with pytest.raises(InferdError):
+        embedded.measure(doubled, "absent", requests(), load)
+    with pytest.raises(InferdError):
+        embedded.measure(tmp_path / "absent.onnx", None, requests(), load)
+
+
+@pytest.mark.parametrize("rate", [0, 200])
+def test_ctrl_c_keeps_what_was_measured(doubled: Path, rate: float) -> None:
+    def interrupt(interval: Interval) -> None:
+        signal.raise_signal(signal.SIGINT)
+
+    measured = embedded.measure(doubled, None, requests(), Load(rate=rate, duration_s=60, warm_up_s=0), watch=interrupt)
+    assert measured.ended == "interrupted"
+    assert measured.requests > 0
+    assert 0 < measured.duration_s < 60
+    assert isinstance(measured, Measurement)
+    assert not [thread for thread in threading.enumerate() if thread.name == "inferd-bench" and not thread.daemon]

@@ -1,0 +1,188 @@
+"""What a server says of a load: of a real one all of it, of others what there is, and a notice for what is not."""
+
+from __future__ import annotations
+
+import socket
+import subprocess
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
+
+import click
+import models
+import numpy as np
+import pytest
+from command import FREE_PORTS, Serving
+from hypothesis import given
+from hypothesis import strategies as st
+from inferd_client import Client
+
+from inferd.bench import server_side
+from inferd.bench.server_side import Reader, parse_metrics, rss_bytes
+
+X = {"x": np.ones((2, 16), np.float32)}
+
+
+@pytest.fixture(scope="module")
+def serving(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    folder = tmp_path_factory.mktemp("server_side")
+    versions = {"both": {1: models.identity(), 2: models.doubled()}}
+    repository = models.repository(folder / "models", versions, {"both": "version_policy { all {} }"})
+    with Serving(folder, repository, *FREE_PORTS) as server:
+        yield server
+
+
+def ask(serving: Serving, version: str, times: int) -> None:
+    with Client(serving.addresses["grpc"], timeout=30) as client:
+        for _ in range(times):
+            client.infer("both", X, version=version)
+
+
+def test_stages_batches_processor_and_price(serving: Serving) -> None:
+    reader = Reader(
+        serving.addresses["grpc"],
+        "both",
+        "2",
+        metrics_url=serving.addresses["metrics"],
+        server_pid=serving.process.pid,
+        dollars_per_hour=3.6,
+        rows=2,
+    )
+    ask(serving, "2", 3)
+    for _ in range(2):
+        reader.before()
+        ask(serving, "1", 5)
+        ask(serving, "2", 7)
+        side = reader.after(12, requests_per_second=1000)
+        assert (side.requests, side.runs, side.batch_sizes) == (7, 7, {2: 7})
+        assert min(side.queue_us, side.compute_input_us, side.compute_infer_us, side.compute_output_us) > 0
+        assert side.cpu_us_per_request > 0
+        assert side.rss_bytes > 1 << 20
+        assert side.dollars_per_million == pytest.approx(0.5)
+        assert side.notices == []
+
+
+def test_no_version_is_all_of_them(serving: Serving) -> None:
+    reader = Reader(serving.addresses["grpc"], "both", metrics_url=f"http://{serving.addresses['metrics']}/metrics")
+    reader.before()
+    ask(serving, "1", 2)
+    ask(serving, "2", 3)
+    side = reader.after(5)
+    assert (side.requests, side.batch_sizes) == (5, {2: 5})
+    assert side.cpu_us_per_request is not None
+    assert side.rss_bytes > 1 << 20
+
+
+def test_without_a_page_and_a_process_there_is_a_notice(serving: Serving) -> None:
+    reader = Reader(serving.addresses["grpc"], "both", dollars_per_hour=1)
+    reader.before()
+    side = reader.after(0)
+    assert side.requests == 0
+    assert (side.queue_us, side.cpu_us_per_request, side.rss_bytes, side.dollars_per_million) == (None, None, None, None)
+    assert len(side.notices) == 2
+    assert "give --server-pid, or --metrics-url" in side.notices[0]
+    assert side.notices[1] == "no price: nothing was answered"
+
+
+def test_a_server_that_is_not_there_is_a_notice(ended_pid: int) -> None:
+    with socket.socket() as nobody_listens:
+        nobody_listens.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{nobody_listens.getsockname()[1]}"
+        reader = Reader(address, "both", metrics_url=address, server_pid=ended_pid)
+        reader.before()
+        side = reader.after(10, 100)
+    assert (side.requests, side.rss_bytes) == (None, None)
+    for part in ("no times of stages, no batch sizes: UNAVAILABLE", "does not answer with a page", "there is no such process here"):
+        assert any(part in notice for notice in side.notices), side.notices
+
+
+def test_a_server_that_was_started_anew_meanwhile(tmp_path: Path) -> None:
+    model, address = models.write(tmp_path, "both", models.identity()), f"unix:{tmp_path / 's'}"
+    reader = Reader(address, "both")
+    for look in (reader.before, lambda: reader.after(1)):
+        with Serving(tmp_path, model, *FREE_PORTS, "--listen", address):
+            if look == reader.before:
+                with Client(address, timeout=30) as client:
+                    client.infer("both", X)
+            side = look()
+    assert side.requests is None
+    assert "the server's counts fell meanwhile" in side.notices[0]
+
+
+@pytest.fixture
+def ended_pid() -> int:
+    process = subprocess.Popen([sys.executable, "-c", ""])
+    process.wait(60)
+    return process.pid
+
+
+def test_a_process_counts_with_its_children() -> None:
+    child = "import sys; sys.stdin.read()"
+    parent = f"import subprocess, sys; print(subprocess.Popen([sys.executable, '-c', {child!r}]).pid, flush=True); sys.stdin.read()"
+    process = subprocess.Popen([sys.executable, "-c", parent], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True)
+    assert process.stdin is not None
+    assert process.stdout is not None
+    try:
+        child_pid = int(process.stdout.readline())
+        assert server_side.family(process.pid) == [process.pid, child_pid]
+        assert rss_bytes([process.pid, child_pid]) > rss_bytes([process.pid])
+    finally:
+        process.stdin.close()
+        process.stdout.close()
+        process.wait(60)
+    assert rss_bytes([process.pid]) is None
+
+
+PAGE = b"""# HELP inferd_model_ready 1 when the version takes requests.
+inferd_model_ready{model="both",version="1"} 1.0
+process_cpu_seconds_total 2.5
+process_resident_memory_bytes 4096
+"""
+
+
+class Quiet(WSGIRequestHandler):
+    def log_message(self, format: str, *args: object) -> None:
+        pass
+
+
+@pytest.fixture
+def page() -> Iterator[WSGIServer]:
+    def app(environ, start_response):
+        start_response("200 OK" if environ["PATH_INFO"] == "/metrics" else "404 Not Found", [])
+        return [PAGE]
+
+    with make_server("127.0.0.1", 0, app, handler_class=Quiet) as server:
+        thread = threading.Thread(target=server.serve_forever, args=(0.01,))
+        thread.start()
+        yield server
+        server.shutdown()
+        thread.join(60)
+
+
+def test_the_port_after_the_servers_is_used_if_it_is_about_the_model(page: WSGIServer) -> None:
+    for model, rss in {"both": 4096, "other": None}.items():
+        reader = Reader(f"127.0.0.1:{page.server_port - 1}", model)
+        reader.before()
+        assert reader.after(1).rss_bytes == rss
+
+
+def test_series_of_a_page() -> None:
+    series = parse_metrics('# HELP a b\na{x="1,}\\"",b="2"} 3 1700000000\nb 1e3\nc{} NaN\nnot a series\nd{e="f"} x\n')
+    assert series["a", (("b", "2"), ("x", '1,}\\"'))] == 3
+    assert series["b", ()] == 1000
+    assert len(series) == 3
+
+
+@given(st.text(max_size=60))
+def test_any_page_is_read(text: str) -> None:
+    assert isinstance(parse_metrics(text), dict)
+
+
+def test_flags_that_cannot_be_right() -> None:
+    for url in ("ftp://host", "http://", "http://host:x/metrics", "file://host/page"):
+        with pytest.raises(click.UsageError, match="expected a URL such as"):
+            Reader("127.0.0.1:1", "m", metrics_url=url)
+    with pytest.raises(click.UsageError, match="--dollars-per-hour -1: expected 0 or more"):
+        Reader("127.0.0.1:1", "m", dollars_per_hour=-1)
