@@ -20,6 +20,8 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from inferd.bench.scenarios import Scenario
+
 __all__ = [
     "Mode",
     "Outcome",
@@ -81,7 +83,7 @@ class Outcome(NamedTuple):
 
     mode: str
     measurements: list[Measurement]
-    findings: Findings | None
+    findings: Findings | Scenario | None
     ended: str
 
     @property

@@ -1,0 +1,214 @@
+"""MLPerf's LoadGen against real servers: its verdict is kept, and what it does not know (failures, a server that dies) is told."""
+
+from __future__ import annotations
+
+import os
+import signal
+import threading
+from typing import TYPE_CHECKING, Any
+
+import models
+import msgspec
+import numpy as np
+import pytest
+from inferd_client import codec
+from served import Program, Served
+
+from inferd.bench import loadgen, scenarios
+from inferd.bench.generator import Target
+from inferd.bench.inputs import Requests
+from inferd.bench.measurement import Histogram, Load, Measurement
+from inferd.bench.verify import Verifier
+from inferd.config import parse_address
+from inferd.errors import ConfigError, InferdError
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+INPUTS = [{"x": np.full((1, 16), number, np.float32)} for number in range(4)]
+BODIES = [codec.encode_infer_request("identity", inputs) for inputs in INPUTS]
+SHORT = Load(connections=2, streams=4, duration_s=0.3, warm_up_s=0.1)
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory) -> Path:
+    return models.write(tmp_path_factory.mktemp("models"), "identity", models.identity())
+
+
+@pytest.fixture(scope="module")
+def server(model) -> Iterator[Served]:
+    with Served(model) as served:
+        yield served
+
+
+def target(address: str) -> Target:
+    return Target(parse_address(address))
+
+
+@pytest.mark.parametrize(
+    ("name", "load", "metric"),
+    [
+        ("single-stream", SHORT, "ms in the 90th percentile"),
+        ("MultiStream", SHORT, "ms in the 99th percentile"),
+        ("server", msgspec.structs.replace(SHORT, rate=100.0), "samples a second"),
+        ("OFFLINE", SHORT, "samples a second"),
+    ],
+)
+def test_each_scenario_has_a_summary_and_a_verdict(server, name, load, metric):
+    intervals = []
+    outcome = scenarios.run(name, target(server.address), BODIES, load, least_queries=40, limit_ms=10_000, watch=intervals.append)
+    [measured], found = outcome.measurements, outcome.findings
+    assert outcome.ended == ""
+    assert outcome.clean
+    assert "MLPerf Results Summary" in found.summary
+    assert found.scenario == scenarios.parse_scenario(name)
+    assert f"Scenario : {found.scenario}\n" in found.summary
+    assert f"Result is : {found.figures['result_validity']}" in found.summary
+    assert (found.metric, found.value > 0) == (metric, True)
+    assert found.figures["effective_min_duration_ms"] == 300
+    assert measured.requests >= 40
+    assert measured.errors == {}
+    assert 0 < measured.latency_us.p50 <= measured.latency_us.p99 <= measured.latency_us.max
+    assert measured.service_us.p50 > 0
+    assert measured.client_cpu_us_per_request > 0
+    assert measured.intervals == intervals
+    assert sum(interval.requests for interval in intervals) <= measured.requests
+    assert found.words()[0].startswith(f"MLPerf {found.scenario}: ")
+    assert msgspec.json.decode(msgspec.json.encode(found), type=scenarios.Scenario) == found
+
+
+def test_what_loadgen_counts_is_what_was_asked(server):
+    """MultiStream's query has 8 samples; LoadGen's latency of a query is that of its slowest."""
+    outcome = scenarios.run("multistream", target(server.address), BODIES, SHORT, least_queries=20)
+    [measured], found = outcome.measurements, outcome.findings
+    assert measured.requests == 8 * found.figures["result_query_count"]
+    assert measured.latency_us.p50 == found.figures["result_50.00_percentile_per_query_latency_ns"] / 1e3
+    assert found.value == pytest.approx(measured.latency_us.p99 / 1e3)
+
+
+def test_a_latency_above_the_limit_is_invalid(server):
+    load = msgspec.structs.replace(SHORT, rate=100.0)
+    found = scenarios.run("server", target(server.address), BODIES, load, limit_ms=0.001, least_queries=20).findings
+    assert not found.valid
+    assert found.reasons[0] == "latency is above the limit"
+    assert found.figures["effective_target_latency_ns"] == 1000
+    assert "INVALID (latency is above the limit" in found.words()[0]
+
+
+def test_too_few_queries_for_early_stopping_are_invalid(server):
+    load = msgspec.structs.replace(SHORT, rate=100.0)
+    found = scenarios.run("server", target(server.address), BODIES, load, limit_ms=10_000, least_queries=20).findings
+    assert not found.valid
+    assert found.reasons[0].startswith("Run unsuccessful. Processed ")
+
+
+def test_answers_are_checked(server):
+    requests = Requests(BODIES, INPUTS, 1, [])
+    right = Verifier([{"y": inputs["x"]} for inputs in INPUTS], "itself")
+    outcome = scenarios.run("offline", target(server.address), requests.bodies, SHORT, verifier=right, verify_every=3)
+    [measured] = outcome.measurements
+    assert measured.verified.checked == measured.requests // 3
+    assert measured.verified.wrong == 0
+    wrong = Verifier([{"y": inputs["x"] + 1} for inputs in INPUTS], "itself")
+    outcome = scenarios.run("singlestream", target(server.address), requests.bodies, SHORT, verifier=wrong, verify_every=3, least_queries=9)
+    assert outcome.measurements[0].verified.wrong == outcome.measurements[0].verified.checked > 0
+    assert not outcome.clean
+
+
+def test_a_failed_request_is_not_valid_whatever_loadgen_says(server):
+    """The first body, which the warm-up asks first, is right; the second is for no input of the model."""
+    bodies = [BODIES[0], codec.encode_infer_request("identity", {"z": INPUTS[0]["x"]})]
+    outcome = scenarios.run("singlestream", target(server.address), bodies, SHORT, least_queries=100)
+    [measured] = outcome.measurements
+    assert measured.errors.keys() == {"INVALID_ARGUMENT"}
+    assert measured.error_messages["INVALID_ARGUMENT"]
+    assert outcome.findings.figures["result_min_queries_met"]
+    assert not outcome.findings.valid
+    assert outcome.findings.reasons[-1] == f"{measured.failed} of {measured.requests} requests failed"
+    assert not outcome.clean
+
+
+def test_an_unknown_model_is_told(server):
+    bodies = [codec.encode_infer_request("absent", INPUTS[0])]
+    with pytest.raises(InferdError, match=r"^127\.0\.0\.1:\d+: NOT_FOUND: .*absent"):
+        scenarios.run("offline", target(server.address), bodies, SHORT)
+
+
+def test_a_server_that_is_not_there_is_told():
+    with pytest.raises(InferdError, match=r"^unix:/nonexistent/socket: UNAVAILABLE: "):
+        scenarios.run("offline", target("unix:/nonexistent/socket"), BODIES, SHORT)
+
+
+def test_a_server_that_dies_ends_the_run_and_what_was_measured_is_kept(model):
+    endless = msgspec.structs.replace(SHORT, duration_s=30.0)
+    with Program(model) as program:
+        first = threading.Event()
+
+        def watch(interval: Any) -> None:
+            if not first.is_set():
+                first.set()
+                program.stop(signal.SIGKILL)
+
+        outcome = scenarios.run("singlestream", target(program.address), BODIES, endless, watch=watch)
+    [measured] = outcome.measurements
+    assert outcome.ended == measured.ended
+    assert outcome.ended.startswith("nothing is answered any more: ")
+    assert measured.requests - measured.failed > 0
+    assert measured.errors.keys() == {"UNAVAILABLE"}
+    assert not outcome.findings.valid
+    assert outcome.findings.words()[0].startswith("MLPerf SingleStream: no result, for nothing is answered any more: ")
+    assert not outcome.clean
+
+
+def test_ctrl_c_keeps_what_was_measured(server):
+    endless = msgspec.structs.replace(SHORT, duration_s=30.0)
+    outcome = scenarios.run("singlestream", target(server.address), BODIES, endless, watch=lambda _: os.kill(os.getpid(), signal.SIGINT))
+    [measured] = outcome.measurements
+    assert outcome.ended == "interrupted"
+    assert measured.requests > 0
+    assert measured.errors == {}
+    assert measured.latency_us == measured.service_us  # LoadGen said nothing
+    assert len(measured.intervals) >= 1
+
+
+def test_the_server_scenario_needs_a_rate():
+    with pytest.raises(ConfigError, match="--scenario Server: needs a --rate"):
+        scenarios.run("server", target("127.0.0.1:1"), BODIES, SHORT)
+
+
+@pytest.mark.parametrize("text", ["", "batch", "server2"])
+def test_words_that_are_no_scenario(text):
+    with pytest.raises(ConfigError, match="expected one of SingleStream, MultiStream, Server, Offline"):
+        scenarios.parse_scenario(text)
+
+
+def task(scenario: str) -> loadgen.Task:
+    return loadgen.Task(scenario, "", (), BODIES, 1, 1, 200.0, 1.0, 0.0, 0.0, 1000, 0.95, 7, 3, 0, "")
+
+
+@pytest.mark.parametrize("scenario", scenarios.SCENARIOS)
+def test_loadgen_is_told_what_was_asked_for(scenario):
+    chosen = loadgen.settings(task(scenario), 1000.0, 500_000)
+    assert chosen.scenario.name == scenario
+    assert (chosen.min_duration_ms, chosen.min_query_count) == (1000, 7)
+    assert (chosen.qsl_rng_seed, chosen.sample_index_rng_seed, chosen.schedule_rng_seed) == (3, 4, 5)
+    percentiles = {
+        "SingleStream": chosen.single_stream_target_latency_percentile,
+        "MultiStream": chosen.multi_stream_target_latency_percentile,
+        "Server": chosen.server_target_latency_percentile,
+    }
+    assert percentiles.get(scenario, 0.95) == 0.95
+    assert chosen.server_target_qps == (200 if scenario == "Server" else 1)
+
+
+def test_a_generator_that_was_busy_is_told():
+    took = Histogram()
+    took.record(1000, 500)
+    ending = loadgen.Ending(duration_s=2.0, cpu_s=1.9, took=took)
+    measured = scenarios.measurement(task("Offline"), Load(), ending, [])
+    assert measured.client_bound
+    assert measured.client_bound_reason == "LoadGen and Python's gRPC were busy for 95% of a core"
+    assert measured.client_cpu_us_per_request == pytest.approx(3800)
+    assert measured.requests_per_second == 250
+    assert isinstance(measured, Measurement)
