@@ -188,12 +188,12 @@ class Total:
                 yield code, unquote(text.decode("ascii", "replace"), errors="replace")
 
     def _bound_by_client(self, measured: Measurement) -> str:
-        if self.busiest > BUSY:
+        if self.busiest > BUSY and not self.load.rate:
             return f"the generator was busy for {self.busiest:.0%} of the time: give it more --processes"
         late_us, median_us = measured.lateness_us.p50, measured.latency_us.p50
         if self.load.rate and late_us > LATE * median_us:
             return (
-                f"requests were sent {late_us:.0f} us late (median), the latency is {median_us:.0f} us: give it more --processes, or --spin"
+                f"requests were sent {late_us:.0f} us late (median), the latency is {median_us:.0f} us: give it --spin, or more --processes"
             )
         if self.load.rate and (unsent := sum(ending.unsent for ending in self.endings)):
             return f"{unsent} requests whose time had come were never sent: too many were under way"

@@ -7,6 +7,7 @@ a mode is which load comes next. Never in here: which loads (modes), what a flag
 from __future__ import annotations
 
 from contextlib import ExitStack
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import click
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Interval, Load, Measurement
+    from inferd.bench.modes import Outcome
 
 __all__ = ["EMBEDDED", "Checks", "Looks", "Session"]
 
@@ -96,7 +98,7 @@ class Session:
         self._verifiers: dict[str, Verifier] = {}
         for version in versions:
             description = opened.describe(self.model, version)._replace(version=version)
-            made = inputs.make(description, probe=lambda arrays, of=description: opened.infer(of, arrays, ()), **given)
+            made = inputs.make(description, probe=partial(opened.infer, description, outputs=()), **given)
             self.requests[version] = made
             self.notices += (notice for notice in made.notices if notice not in self.notices)
             if checks.reference is not None:
@@ -171,3 +173,14 @@ class Session:
             measured.server = reader.after(measured.sent, measured.requests_per_second)
         measured.version = version
         return measured
+
+    def scenario(self, name: str, load: Load, watch: Callable[[Interval], None] | None = None) -> Outcome:
+        """One of MLPerf's, by its LoadGen."""
+        from inferd.bench import scenarios
+
+        if self.local:
+            raise click.UsageError(f"--scenario is for a server: serve {self.target.removeprefix(EMBEDDED)} and name its address")
+        ((version, requests),) = self.requests.items()
+        target = generator.Target(self.address, self.metadata)
+        verifier = self._verifier(version)
+        return scenarios.run(name, target, requests.bodies, load, watch=watch, verifier=verifier, verify_every=self.checks.every)

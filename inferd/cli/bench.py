@@ -1,0 +1,316 @@
+"""`inferd bench`: loads on a server or on in-process ONNX Runtime, and a report of what they showed. Parses flags; inferd.bench measures.
+
+Exit codes: 0 clean, 1 answers were wrong, errors came or it ended early, 2 usage, 130 Ctrl-C, after the partial report.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import ExitStack
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from inferd.config import parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from pathlib import Path
+
+    from inferd.bench.measurement import Load, Measurement
+    from inferd.bench.modes import Mode, Outcome
+    from inferd.bench.report import Report
+    from inferd.bench.session import Session
+    from inferd.bench.terminal import Progress
+
+__all__ = ["bench"]
+
+INTERRUPTED = 130
+
+
+class Duration(click.ParamType[float]):
+    """10s, 250ms, 2m; in seconds."""
+
+    name = "time"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        if isinstance(value, float):
+            return value
+        try:
+            return parse_duration(value) / 1e9
+        except ValueError:
+            self.fail(f"expected a time such as 10s, 250ms or 2m, got {value!r}", param, ctx)
+
+
+def of_group(title: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
+    """Options that stand together in --help."""
+
+    def decorate(command: Any) -> Any:
+        for option in reversed(options):
+            before = len(getattr(command, "__click_params__", []))
+            command = option(command)
+            for parameter in command.__click_params__[before:]:
+                parameter.group = title
+        return command
+
+    return decorate
+
+
+class Bench(click.Command):
+    """Shows its options under their groups' titles. A load is what it is about; only `compare` is a verb of its own."""
+
+    def make_context(self, info_name: str | None, args: list[str], parent: click.Context | None = None, **extra: Any) -> click.Context:
+        if args[:1] == ["compare"]:
+            from inferd.cli.bench_compare import compare
+
+            return compare.make_context(f"{info_name} compare", args[1:], parent, **extra)
+        return super().make_context(info_name, args, parent, **extra)
+
+    def format_options(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        groups: dict[str, list[tuple[str, str]]] = {}
+        for parameter in self.get_params(ctx):
+            if isinstance(parameter, click.Option) and (row := parameter.get_help_record(ctx)):
+                groups.setdefault(getattr(parameter, "group", "Other"), []).append(row)
+        for title, rows in groups.items():
+            with formatter.section(title):
+                formatter.write_dl(rows)
+
+
+def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
+    return click.IntRange(least, most)
+
+
+@click.command(cls=Bench)
+@click.argument("target")
+@click.argument("model", required=False)
+@of_group(
+    "Load",
+    click.option("--connections", type=positive(1, 10_000), default=4, show_default=True, help="HTTP/2 connections."),
+    click.option("--concurrency", type=positive(1, 100_000), default=1, show_default=True, help="Requests in flight on each connection."),
+    click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: requests a second, whatever the answers do."),
+    click.option("--arrivals", default="constant", show_default=True, help="Of an open loop: constant, poisson, burst:N, trace:FILE."),
+    click.option("--duration", type=Duration(), help="Of the measuring.  [default: 10s]"),
+    click.option("--requests", type=positive(1, 10**12), help="End after so many requests."),
+    click.option("--warm-up", type=Duration(), default="1s", show_default=True, help="Before it; not counted."),
+    click.option("--deadline", type=Duration(), help="Time that each request has."),
+    click.option("--processes", type=positive(1, 256), default=1, show_default=True, help="Of the generator."),
+    click.option(
+        "--spin/--no-spin",
+        default=None,
+        help="Open loop: stay awake before each arrival, for sending to the microsecond.  [default: where a core is left for it]",
+    ),
+    click.option("--seed", type=int, default=0, show_default=True, help="Of arrivals and random inputs."),
+)
+@of_group(
+    "Modes: one load, unless one of these is given",
+    click.option("--steps", metavar="N,N,...", help="Several rates (with --rate or --arrivals), else concurrencies."),
+    click.option("--ramp", metavar="FROM:TO/N", help="The same, evenly spaced."),
+    click.option("--slo", metavar="p99=10ms", help="Search the highest rate that keeps this latency."),
+    click.option("--stress", is_flag=True, help="Past saturation: goodput at 0.5 to 2 times the rate that it can do."),
+    click.option("--soak", is_flag=True, help="One long load, and whether latency or memory drifts."),
+    click.option("--versions", metavar="A,B", help="Versions of the model in turn, in one run, and how they compare."),
+    click.option("--rounds", type=positive(1, 100), default=4, show_default=True, help="Of --versions."),
+    click.option(
+        "--scenario", type=click.Choice(["SingleStream", "MultiStream", "Server", "Offline"]), help="MLPerf's, driven by its LoadGen."
+    ),
+)
+@of_group(
+    "Input: random by the model's signature, unless files are given",
+    click.option("--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="One input: .npy, or JSON such as 'x=[[1, 2]]'."),
+    click.option("--npz", multiple=True, metavar="FILE", help="Named inputs of one request; several are sent in turn."),
+    click.option("--json-input", "json", multiple=True, metavar="FILE", help="The same as JSON, plain or as REST has it."),
+    click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them."),
+    click.option("--random", is_flag=True, help="Random values for the inputs that files leave out."),
+    click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open."),
+    click.option("--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, choice:32,64."),
+    click.option("--count", type=positive(1, 100_000), help="Different requests that are made."),
+    click.option("--rows", type=positive(1, 65_536), help="Rows of each request.  [default: 1]"),
+    click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes."),
+)
+@of_group(
+    "Checks",
+    click.option("--verify", metavar="FILE", help="Hold answers against a model (.onnx, folder) run here, or a .npz with the outputs."),
+    click.option("--verify-every", type=positive(1, 10**9), default=100, show_default=True, help="Every so many-th answer."),
+    click.option("--rtol", type=click.FloatRange(0), help="Relative difference that is none.  [default: 0.0001]"),
+    click.option("--atol", type=click.FloatRange(0), help="Absolute difference that is none.  [default: 0.00001]"),
+)
+@of_group(
+    "The server's side",
+    click.option("--metrics-url", metavar="URL", help="Its page for Prometheus.  [default: inferd's, on the port after TARGET's]"),
+    click.option("--server-pid", type=positive(1, 2**31 - 1), metavar="PID", help="Its process on this machine, for CPU and memory."),
+    click.option("--dollars-per-hour", type=click.FloatRange(0), help="Of the machine: gives the cost of a million predictions."),
+)
+@of_group(
+    "Output",
+    click.option("--json", "json_file", metavar="FILE", help="The report."),
+    click.option("--html", metavar="FILE", help="The report to look at: one file, with plots."),
+    click.option("--csv", metavar="FILE", help="One line a measurement; FILE-intervals.csv has one a second."),
+    click.option("--hdr", metavar="FILE", help="HdrHistogram log of the latencies."),
+    click.option("--samples", metavar="FILE.npy", help="Every request: intended, sent, done in ns, code."),
+    click.option("--quiet", is_flag=True, help="No progress."),
+)
+@of_group(
+    "Other",
+    click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]"),
+    click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along."),
+)
+def bench(**given: Any) -> int:
+    """Measure a model server: closed and open loops, searches, stress; or compare reports (`inferd bench compare A.json B.json`).
+
+    TARGET is host:port or unix:/path of any server of the Open Inference Protocol over gRPC, or embedded:PATH of an ONNX file or
+    repository to run in this process. MODEL may be left out where there is only one.
+
+    Latency counts from the time at which a request was meant to be sent, so a server that stalls cannot hide it.
+
+    \b
+    inferd bench localhost:8001 resnet50 --connections 4 --concurrency 2
+    inferd bench localhost:8001 resnet50 --rate 200 --arrivals poisson --duration 30s --html report.html
+    inferd bench localhost:8001 resnet50 --slo p99=50ms
+    """
+    from inferd.bench import report, terminal
+    from inferd.bench.session import Checks, Looks, Session
+
+    outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
+    for path in outputs.values():
+        report.check_writable(path)
+    load, versions = load_of(given), versions_of(given)
+    names = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
+    tolerances = {name: given[name] for name in ("rtol", "atol") if given[name] is not None}
+    samples: list[bytes] | None = [] if given["samples"] else None
+    with Session(
+        given["target"],
+        given["model"],
+        versions,
+        {name: given[name] for name in names},
+        metadata=[pair(text) for text in given["pairs"]],
+        checks=Checks(given["verify"], given["verify_every"], **tolerances),
+        looks=Looks(given["metrics_url"], given["server_pid"], given["dollars_per_hour"]),
+        spin=report.usable_cores() > load.processes if given["spin"] is None else given["spin"],
+        samples=samples,
+    ) as session:
+        for notice in session.notices:
+            click.echo(notice, err=True)
+        said = report.versions_here(session.server)
+        settings = {name: value for name, value in given.items() if value not in (None, (), False, "")}
+        with ExitStack() as stack:
+            progress = None if given["quiet"] else stack.enter_context(terminal.Progress(sys.stderr))
+            outcome = carry_out(session, given, load, versions, progress)
+    made = report.of_outcome(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
+    write(made, outputs, samples)
+    click.echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
+    return INTERRUPTED if outcome.ended == "interrupted" else int(not outcome.clean)
+
+
+def carry_out(session: Session, given: dict[str, Any], load: Load, versions: list[str], progress: Progress | None) -> Outcome:
+    """What the flags ask for, with its progress told."""
+    from inferd.bench import modes
+
+    watch = progress.watch if progress else None
+    if given["scenario"]:
+        return session.scenario(given["scenario"], load, watch)
+
+    def run(load: Load, version: str) -> Measurement:
+        measured = session.run(load, version or given["model_version"], watch)
+        if progress:
+            progress.done(measured)
+        return measured
+
+    return modes.carry_out(mode_of(given, load, versions), run, progress.tell if progress else None)
+
+
+def load_of(given: dict[str, Any]) -> Load:
+    """The load that the flags ask for, or the first of several."""
+    from inferd.bench import schedule
+    from inferd.bench.measurement import Load
+
+    rate, arrivals, duration_s = given["rate"] or 0.0, given["arrivals"], given["duration"]
+    drawn = schedule.parse(arrivals, rate, given["seed"]) if rate or arrivals != "constant" else None
+    if drawn is not None and drawn.kind == "trace":
+        rate = drawn.rate
+        duration_s = duration_s or 0.0  # as long as the trace is
+    elif drawn is not None and not rate and not (given["slo"] or given["stress"] or given["steps"] or given["ramp"]):
+        raise click.UsageError(f"--arrivals {arrivals} is for an open loop: give its --rate, too")
+    if duration_s is None:
+        duration_s = 0.0 if given["requests"] else 10.0
+    return Load(
+        connections=given["connections"],
+        streams=given["concurrency"],
+        rate=rate,
+        arrivals=arrivals,
+        duration_s=duration_s,
+        requests=given["requests"] or 0,
+        warm_up_s=given["warm_up"],
+        deadline_ms=(given["deadline"] or 0.0) * 1e3,
+        processes=given["processes"],
+        seed=given["seed"],
+    )
+
+
+def versions_of(given: dict[str, Any]) -> list[str]:
+    if not given["versions"]:
+        return [given["model_version"]]
+    versions = [text.strip() for text in given["versions"].split(",")]
+    if len(versions) < 2 or len(set(versions)) < len(versions) or not all(text.isascii() and text.isdecimal() for text in versions):
+        raise click.UsageError(f"--versions {given['versions']}: expected different numbers of versions, such as 3,4")
+    if given["model_version"]:
+        raise click.UsageError("--versions says which versions are measured: leave --model-version out")
+    return versions
+
+
+def mode_of(given: dict[str, Any], load: Load, versions: list[str]) -> Mode:
+    from msgspec.structs import replace
+
+    from inferd.bench import modes
+
+    wanted = [flag for flag in ("steps", "ramp", "slo", "stress", "soak", "versions", "scenario") if given[flag]]
+    if len(wanted) > 1:
+        raise click.UsageError(f"--{wanted[0]} and --{wanted[1]}: expected one of them")
+    if given["steps"] or given["ramp"]:
+        values = modes.parse_steps(given["steps"]) if given["steps"] else modes.parse_ramp(given["ramp"])
+        if load.arrivals != "constant" and not load.rate:  # steps of rates, the first of them to begin with
+            load = replace(load, rate=values[0])
+        return modes.steps(modes.along(load, values))
+    if given["slo"]:
+        return modes.search(load, modes.parse_slo(given["slo"]))
+    if given["stress"]:
+        return modes.stress(load)
+    if given["soak"]:
+        return modes.soak(load)
+    if given["versions"]:
+        return modes.versions(load, versions, given["rounds"])
+    return modes.single(load)
+
+
+def pair(text: str) -> tuple[str, str]:
+    key, equals, value = text.partition("=")
+    if not equals or not key or not (text.isascii() and text.isprintable()):
+        raise click.UsageError(f"--metadata {text}: expected KEY=VALUE in printable ASCII")
+    return key.lower(), value
+
+
+def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) -> None:
+    """The files that were asked for."""
+    from inferd.bench import export, report
+
+    if path := outputs.get("json_file"):
+        report.save(made, path)
+    if path := outputs.get("html"):
+        from inferd.bench import html
+
+        report.write_text(path, html.page(made))
+    if path := outputs.get("csv"):
+        report.write_text(path, export.measurements_csv(made))
+        report.write_text(beside(path, "-intervals"), export.intervals_csv(made))
+    if path := outputs.get("hdr"):
+        report.write_text(path, export.histogram_log(made))
+    if (path := outputs.get("samples")) and samples is not None:
+        import numpy as np
+
+        np.save(path, np.frombuffer(b"".join(samples), np.int64).reshape(-1, 4))
+
+
+def beside(path: str, ending: str) -> Path:
+    from pathlib import Path
+
+    place = Path(path)
+    return place.with_name(place.stem + ending + place.suffix)
