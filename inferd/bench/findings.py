@@ -102,10 +102,15 @@ def judge(measurement: Measurement, slo: Slo) -> str:
     for figure, limit_us in slo.limits_us.items():
         if (us := getattr(measurement.latency_us, figure)) > limit_us:
             return f"{figure} is {duration(us)}"
-    finished = measurement.requests / measurement.duration_s if measurement.duration_s else 0.0
-    if measurement.load.rate and (due := due_rate(measurement)) > finished:
-        return f"{finished:.4g} answers a second, where {due:.4g} were due"
+    if not kept_up(measurement):
+        finished = measurement.requests / measurement.duration_s
+        return f"{finished:.4g} answers a second, where {due_rate(measurement):.4g} were due"
     return ""
+
+
+def kept_up(measurement: Measurement) -> bool:
+    """Whether as much was answered, with OK or not, as was asked."""
+    return not measurement.load.rate or measurement.requests >= due_rate(measurement) * measurement.duration_s
 
 
 def due_rate(measurement: Measurement) -> float:
@@ -202,24 +207,22 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
 
 
 def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search:
-    whole = [(place, m) for place, m in enumerate(measurements) if m.load.rate and not m.ended]
-    tried = [judged(m, slo) for _, m in whole]
-    lost = sorted((one for one in tried if not one.kept), key=lambda one: one.rate)
-    lowest = lost[0].rate if lost else math.inf
-    best = max((entry for entry in zip(tried, whole, strict=True) if entry[0].kept and entry[0].rate < lowest), key=_rate, default=None)
+    """A rate that was measured twice is what it was the second time."""
+    places = [place for place, m in enumerate(measurements) if m.load.rate and not m.ended]
+    tried = [judged(measurements[place], slo) for place in places]
+    last = {one.rate: (one, place) for one, place in zip(tried, places, strict=True)}
+    lost = min((one for one, _ in last.values() if not one.kept), key=lambda one: one.rate, default=None)
+    below = [rate for rate, (one, _) in last.items() if one.kept and (lost is None or rate < lost.rate)]
+    best = max(below, default=0.0)
     return Search(
         target=str(slo),
-        rate=best[0].rate if best else 0.0,
-        above=lost[0].rate if lost else 0.0,
-        why=lost[0].why if lost else "",
+        rate=best,
+        above=lost.rate if lost else 0.0,
+        why=lost.why if lost else "",
         stopped=stopped,
         tried=tried,
-        step=best[1][0] if best else None,
+        step=last[best][1] if best else None,
     )
-
-
-def _rate(entry: tuple[Judged, tuple[int, Measurement]]) -> float:
-    return entry[0].rate
 
 
 def judged(measurement: Measurement, slo: Slo) -> Judged:

@@ -180,7 +180,10 @@ def _positive(text: str) -> float:
 
 def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -> Mode:
     """The highest rate that keeps the target: doubling until one does not, then halving the gap until it is at most `width` of the
-    rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried."""
+    rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried.
+
+    A rate at which all is answered, but too late or with errors, is measured once more before it counts as one that does not keep
+    the target: one stall of the machine must not halve the result."""
     return Mode("search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped))
 
 
@@ -192,10 +195,15 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
             return f"one request at a time does not keep it: {why}"
         rate = alone.requests_per_second / 2
     kept, lost, bound, rate = 0.0, 0.0, False, min(rate, highest)
-    for _ in range(SEARCH_STEPS):
+    steps = 0
+    while steps < SEARCH_STEPS:
         measured = yield Ask(replace(load, rate=rate), why=_place(kept, lost))
-        if measured.errors and measured.requests == measured.failed and measured.errors.keys() <= UNREACHABLE:
-            return f"nothing is answered any more: {next(iter(measured.error_messages.values()), 'no connection')}"
+        steps += 1
+        if not judged(measured, slo).kept and findings.kept_up(measured) and steps < SEARCH_STEPS:
+            measured = yield Ask(replace(load, rate=rate), why=f"{rate:.4g}/s once more: {judged(measured, slo).why}")
+            steps += 1
+        if gone := _gone(measured):
+            return gone
         result = judged(measured, slo)
         kept, lost, bound = (rate, lost, bound) if result.kept else (kept, rate, result.client_bound)
         if kept >= highest:
@@ -208,6 +216,13 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
             return "the generator was the limit at any rate" if bound else "even a request now and then does not keep it"
         rate = (kept + lost) / 2 if kept and lost else min(kept * 2, highest) if kept else lost / 2
     return f"{SEARCH_STEPS} steps were measured"
+
+
+def _gone(measured: Measurement) -> str:
+    """Why nothing more can be measured; empty: it can."""
+    if measured.errors and measured.requests == measured.failed and measured.errors.keys() <= UNREACHABLE:
+        return f"nothing is answered any more: {next(iter(measured.error_messages.values()), 'no connection')}"
+    return ""
 
 
 def _place(kept: float, lost: float) -> str:

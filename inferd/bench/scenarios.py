@@ -175,6 +175,7 @@ def measurement(task: Task, load: Load, ending: Ending, intervals: list[Interval
         client_bound=busy > BUSY,
         client_bound_reason=f"LoadGen and Python's gRPC were busy for {busy:.0%} of a core" if busy > BUSY else "",
         intervals=intervals,
+        sent=finished,
         ended=ending.ended,
     )
 

@@ -132,9 +132,30 @@ def test_search_finds_the_rate_within_the_width(start, capacity, width):
     assert outcome.measurements[found.step].load.rate == found.rate
     assert found.why.startswith(("p99 is", f"{capacity:.4g} answers"))
     assert found.stopped.startswith("the gap is at most")
-    assert len(outcome.measurements) < 30
+    assert len(outcome.measurements) <= modes.SEARCH_STEPS
     assert outcome.clean
     assert f"{found.rate:.4g}/s keeps p99 10 ms" in found.words()[0]
+
+
+def test_a_single_stall_does_not_halve_the_result():
+    """Every step that is measured for the first time at its rate stalls once, at random."""
+    chance, seen = random.Random(3), set()
+    server = queue(10_000)
+
+    def run(load: Load, version: str) -> Measurement:
+        stalls = load.rate and load.rate not in seen and chance.random() < 0.5
+        seen.add(load.rate)
+        return measured(load, load.rate, 1e6) if stalls else server(load, version)
+
+    found = modes.carry_out(modes.search(Load(rate=100), SLO), run).findings
+    assert found.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
+    assert any(not one.kept for one in found.tried if one.rate == 100 or one.rate < found.rate)
+
+
+def test_a_rate_that_is_not_answered_is_not_measured_twice():
+    outcome = modes.carry_out(modes.search(Load(rate=1000), SLO), lambda load, version: measured(load, min(load.rate, 1900)))
+    rates = [m.load.rate for m in outcome.measurements]
+    assert len(rates) == len(set(rates))
 
 
 def test_search_ends_at_once_where_not_even_one_request_keeps_the_target():
@@ -149,7 +170,7 @@ def test_search_ends_where_no_rate_keeps_the_target():
     outcome = modes.carry_out(modes.search(Load(rate=100), SLO), lambda load, version: measured(load, load.rate, 20_000))
     assert outcome.findings.stopped == "even a request now and then does not keep it"
     assert outcome.findings.words() == ["no rate that was tried keeps p99 10 ms: even a request now and then does not keep it"]
-    assert len(outcome.measurements) < 15
+    assert len(outcome.measurements) == 22  # 11 rates, each twice
 
 
 def test_search_ends_at_the_highest_rate_that_may_be_tried():
@@ -195,7 +216,8 @@ def test_search_halves_a_server_that_never_settles():
     )
     found = outcome.findings
     assert len(outcome.measurements) <= modes.SEARCH_STEPS
-    assert all(one.rate > found.rate for one in found.tried if not one.kept)
+    last = {one.rate: one.kept for one in found.tried}
+    assert all(rate > found.rate for rate, kept in last.items() if not kept)
 
 
 def test_too_few_requests_are_told():
@@ -403,5 +425,5 @@ def test_findings_are_kept_in_json():
 
 def test_rates_of_a_search_narrow_down():
     rates = [m.load.rate for m in modes.carry_out(modes.search(Load(rate=100), SLO), queue(1000)).measurements]
-    gaps = [abs(after - before) for before, after in pairwise(rates[4:])]
+    gaps = [abs(after - before) for before, after in pairwise(dict.fromkeys(rates[4:]))]
     assert gaps == sorted(gaps, reverse=True)
