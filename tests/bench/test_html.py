@@ -1,0 +1,218 @@
+"""The page as a browser's parser sees it: whole, self-contained, readable in light and dark."""
+
+from __future__ import annotations
+
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+
+import pytest
+from reports import measurement, sample
+
+from inferd.bench import html, plots, report
+from inferd.bench.measurement import Load, Measurement, Verification
+from inferd.errors import StartError
+
+VOID = {"meta", "br", "hr", "link", "img"}
+NASTY = "<script>alert(1)</script>\"'& $^$"
+
+
+class Page(HTMLParser):
+    """Every element must be closed by its own end tag."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__()
+        self.open: list[str] = []
+        self.tags: list[tuple[str, dict[str, str | None]]] = []
+        self.texts: list[str] = []
+        self.feed(text)
+        self.close()
+        assert self.open == []
+
+    def handle_starttag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+        if tag not in VOID:
+            self.open.append(tag)
+
+    def handle_startendtag(self, tag, attrs):
+        self.tags.append((tag, dict(attrs)))
+
+    def handle_endtag(self, tag):
+        assert self.open.pop() == tag
+
+    def handle_data(self, data):
+        if data.strip() and self.open[-1] != "style":
+            self.texts.append(data.strip())
+
+    def values(self, attribute: str) -> list[str]:
+        return [attributes[attribute] or "" for _, attributes in self.tags if attribute in attributes]
+
+
+def stress() -> report.Report:
+    loads = [Load(connections=4, streams=16), *(Load(rate=rate, arrivals="poisson") for rate in (500.0, 1000.0, 2000.0))]
+    measured = [measurement(load, seconds=4, rate=load.rate or 1500, slower=1 + 5 * place, seed=place) for place, load in enumerate(loads)]
+    return sample(
+        "stress",
+        measured,
+        headline=3,
+        summary={"words": ["saturation: 1500/s"]},
+        settings={"rate": 1.0, "verify": None},
+        versions={"inferd": "1"},
+    )
+
+
+@pytest.fixture(scope="module")
+def text() -> str:
+    return html.page(stress())
+
+
+def test_every_plot_and_table_is_there(text):
+    page = Page(text)
+    titles = [words for words in page.texts if words[0].isupper()]
+    wanted = [
+        "Latency by percentile",
+        "Latency over time",
+        "Throughput against latency",
+        "Answered against asked",
+        "Batch sizes",
+        "Measurements",
+    ]
+    assert [title for title in titles if title in wanted] == wanted
+    assert {"Latency at version 1, 2000/s poisson", "Details", "Settings", "Versions"} <= set(titles)
+    assert {"99.9 %", "50 %", "p99", "500/s poisson", "4x16", "saturation: 1500/s"} <= set(page.texts)
+
+
+def test_nothing_is_loaded_and_nothing_runs(text):
+    page = Page(text)
+    assert not {tag for tag, _ in page.tags} & {"script", "link", "img", "image", "iframe", "object", "base"}
+    assert not page.values("src")
+    assert not [name for _, attributes in page.tags for name in attributes if name.startswith("on")]
+    assert all(address.startswith("#") for address in page.values("href"))
+    assert re.findall(r"(?:https?:)?//\w|@import|url\((?!#)", text) == []
+    assert html.SAFE in page.values("content")
+
+
+def test_ids_are_unique_and_lead_somewhere(text):
+    page = Page(text)
+    ids = page.values("id")
+    assert len(ids) == len(set(ids))
+    wanted = (
+        {address[1:] for address in page.values("href")} | set(re.findall(r"url\(#([^)]+)\)", text)) | set(page.values("aria-labelledby"))
+    )
+    assert wanted
+    assert wanted <= set(ids)
+
+
+def test_plots_take_the_colours_of_the_page(text):
+    drawings = re.findall(r"<svg.*?</svg>", text, re.DOTALL)
+    assert len(drawings) == 5
+    for drawing in drawings:
+        assert re.findall(r"#[0-9a-f]{6}\b", drawing) == []
+        assert "var(--ink)" in drawing
+        assert "var(--line-1)" in drawing
+    used, defined = set(re.findall(r"var\((--[\w-]+)\)", text)), set(re.findall(r"(--[\w-]+):", text))
+    assert used <= defined
+    light, dark, paper = (re.findall(r"(--[\w-]+): (#\w{6})", block) for block in re.findall(r":root \{.*?\}", text))
+    assert [name for name, _ in light] == [name for name, _ in dark]
+    assert paper == light
+    assert len(light) >= 12
+
+
+def luminance(colour: str) -> float:
+    parts = (int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5))
+    red, green, blue = (part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in parts)
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+@pytest.mark.parametrize("scheme", [0, 1], ids=["light", "dark"])
+def test_contrast(text, scheme):
+    """As WCAG has it: 4.5 for text, 3 for lines."""
+    colours = dict(re.findall(r"--([\w-]+): (#\w{6})", re.findall(r":root \{.*?\}", text)[scheme]))
+    for name, colour in colours.items():
+        one, other = sorted((luminance(colour), luminance(colours["paper"])))
+        least = 0 if name in ("paper", "grid") else 3 if name.startswith("line") else 4.5
+        assert (other + 0.05) / (one + 0.05) >= least, name
+
+
+def test_no_text_becomes_markup():
+    measured = measurement(
+        Load(rate=9.0, arrivals=f"trace:{NASTY}"),
+        version=NASTY,
+        errors={NASTY: 1},
+        error_messages={NASTY: NASTY},
+        verified=Verification(1, 1, 0.5, NASTY, NASTY),
+        ended=NASTY,
+        client_bound_reason=NASTY,
+        client_bound=True,
+        seconds=2,
+    )
+    other = measurement(version="2", seconds=2)
+    made = report.make(NASTY, NASTY, NASTY, [measured, other], settings={NASTY: NASTY}, versions={NASTY: NASTY}, notices=[NASTY])
+    made.summary = {"words": [NASTY], "summary": f"{NASTY}\nline"}
+    page = Page(html.page(made))
+    assert "script" not in {tag for tag, _ in page.tags}
+    assert page.texts.count(NASTY) >= 7
+
+
+def test_what_stands_out_stands_on_top():
+    made = sample(measurements=[measurement(errors={"INTERNAL": 2}, client_bound=True)])
+    marks = [(tag, attributes["class"]) for tag, attributes in Page(html.page(made)).tags if attributes.get("class") in ("bad", "doubt")]
+    assert marks[:3] == [("p", "doubt"), ("p", "bad"), ("dd", "bad")]
+
+
+@pytest.mark.parametrize("measured", [[], [Measurement(Load())], [Measurement(Load(rate=1.0)), Measurement(Load(rate=2.0))]])
+def test_a_report_of_little_is_a_page_too(measured):
+    page = Page(html.page(sample(measurements=measured)))
+    assert "mlp at localhost:8001" in page.texts
+
+
+def test_versions_are_told_apart():
+    rounds = [measurement(version=version, seed=seed, seconds=2) for seed, version in enumerate("3443")]
+    drawn = list(plots.plots(sample("versions", rounds)))
+    assert [plot.title for plot in drawn] == ["Latency by percentile", "Latency over time", "Batch sizes"]
+    assert "version 3, 4x16" in drawn[0].svg
+    assert "version 4, p99" in drawn[1].svg
+
+
+def test_of_many_loads_some_are_drawn_and_the_headline_is_one_of_them():
+    loads = [Load(rate=100.0 * place) for place in range(1, 16)]
+    made = sample("steps", [measurement(load, seconds=1, rate=50, seed=3) for load in loads], headline=6)
+    names = [name for name, _ in plots.distributions(made)]
+    assert len(names) == plots.SERIES
+    assert {"100/s constant", "700/s constant", "1500/s constant"} <= set(names)
+    assert "6 of 15 loads are shown" in next(iter(plots.plots(made))).caption
+
+
+def test_percentiles_are_those_of_the_histogram():
+    drawn: list[tuple[list[float], list[float]]] = []
+
+    class Axes:
+        """Takes down what would be drawn."""
+
+        def plot(self, at, us, **style):
+            drawn.append((list(at), us))
+
+        def __getattr__(self, name):
+            return lambda *args, **options: self if name in ("yaxis", "xaxis") else ([], [])
+
+        yaxis = property(lambda self: self)
+
+    ((_, whole),) = plots.distributions(sample())
+    plots.draw_percentiles(Axes(), [("one", whole)])
+    for at, us in list(zip(*drawn[0], strict=True))[:-1]:
+        assert us == pytest.approx(whole.quantile_ns(1 - 10**-at) / 1e3, rel=2e-3)
+    assert drawn[0][1][-1] == whole.max_ns / 1e3
+
+
+def test_without_matplotlib_the_cure_is_told(monkeypatch):
+    monkeypatch.setitem(sys.modules, "matplotlib.figure", None)
+    for call in (html.require_matplotlib, lambda: html.page(sample())):
+        with pytest.raises(StartError, match=re.escape("matplotlib is not installed: pip install 'inferd[bench]'")):
+            call()
+
+
+def test_importing_draws_nothing():
+    code = "import sys, inferd.bench.html, inferd.bench.terminal; print({'matplotlib', 'rich', 'grpc', 'onnxruntime'} & set(sys.modules))"
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True)
+    assert done.stdout == "set()\n"
