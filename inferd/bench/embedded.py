@@ -101,24 +101,30 @@ def _run(threads: list[threading.Thread], tally: Tally, usage: Usage, watch: Cal
         if load.warm_up_s:
             tally.over.wait((until_ns - time.monotonic_ns()) / 1e9)
             usage.begin()
-        while not tally.over.is_set():
+        over = False
+        while not over:
             until_ns = min(max(until_ns, time.monotonic_ns()) + int(interval_s * 1e9), tally.end_ns)
-            tally.over.wait((until_ns - time.monotonic_ns()) / 1e9)
+            over = tally.over.wait((until_ns - time.monotonic_ns()) / 1e9) or until_ns >= tally.end_ns
             interval = tally.end_interval(time.monotonic_ns())
             if watch is not None and interval is not None:
                 watch(interval)
-            if until_ns >= tally.end_ns:
-                tally.over.set()
         usage.end()
-        tally.wait_for_answers(DRAIN_S)
+        _drain(threads, tally)
     except KeyboardInterrupt:
         tally.over.set()
         usage.end()
         tally.end_interval(time.monotonic_ns())
         return "interrupted"
-    for thread in threads:
-        thread.join(DRAIN_S)
     return ""
+
+
+def _drain(threads: list[threading.Thread], tally: Tally) -> None:
+    """Waits for what has to be asked still, its time having come, and for the answers."""
+    until_s = time.monotonic() + DRAIN_S
+    for thread in threads:
+        thread.join(max(until_s - time.monotonic(), 0))
+    tally.over.set()
+    tally.wait_for_answers(max(until_s - time.monotonic(), 0))
 
 
 def _wake_punctually() -> None:
@@ -155,6 +161,8 @@ class Asker:
             ahead_ns = max(ahead_ns, time.monotonic_ns() - begun_ns) + AHEAD_NS
             for offset_ns in arrivals.take(ahead_ns, AHEAD_COUNT).tolist():
                 intended_ns = begun_ns + offset_ns
+                if intended_ns >= self.tally.end_ns:
+                    return
                 wait_ns = intended_ns - time.monotonic_ns()
                 if wait_ns > AHEAD_NS:
                     over.wait(wait_ns / 1e9)  # can be broken off
@@ -204,7 +212,7 @@ class Tally:
         self.load, self.bodies, self.verify_every = load, bodies, verify_every
         self.kept: list[tuple[int, Mapping[str, Array]]] = []  # answers to be checked: number of the body, outputs
         self._kept_bytes = 0
-        self.over = threading.Event()  # nothing new is asked
+        self.over = threading.Event()  # nothing new is asked, even if its time has come
         self.exhausted = False  # a trace came to its end
         self._lock = threading.Condition()
         self._taken = 0  # requests in all, warm-up included
