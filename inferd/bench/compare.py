@@ -9,7 +9,6 @@ What has no interval is never called worse or better. Never in here: measuring, 
 from __future__ import annotations
 
 import math
-from itertools import groupby
 from statistics import NormalDist
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -27,7 +26,7 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Interval, Measurement
     from inferd.bench.report import Report
 
-__all__ = ["Change", "Comparison", "compare", "compare_measurements", "compare_versions", "markdown", "plain"]
+__all__ = ["Change", "Comparison", "compare", "compare_measurements", "compare_versions"]
 
 THRESHOLD, CONFIDENCE = 0.05, 0.95
 ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
@@ -330,8 +329,13 @@ def wilson(failed: int, requests: int, z: float) -> tuple[float, float, float]:
     return share, max(0.0, middle - half), min(1.0, middle + half)
 
 
-# What differs between two reports without making them incomparable: where they were written and shown.
-NOT_OF_THE_LOAD = frozenset({"target", "model", "version", "json", "csv", "html", "hdr", "hlog", "markdown", "seed", "quiet", "plain"})
+# Settings that say what is compared and where it was written, not how it was measured.
+NOT_OF_THE_LOAD = frozenset(
+    {
+        *("target", "model", "model_version", "versions", "rounds", "seed", "server_pid", "metrics_url"),
+        *("json_file", "html", "csv", "hdr", "samples", "quiet"),
+    }
+)
 
 
 def differences(before: Report, after: Report) -> Iterator[str]:
@@ -357,54 +361,3 @@ def doubts(before: Sequence[Measurement], after: Sequence[Measurement], made: Co
         yield f"fewer than {ROUNDS} rounds a side: the intervals hold the spread within a run, not that between runs"
     if any(change.verdict == "unclear" for change in made.changes):
         yield "unclear: the interval is too wide, or there is none; measure longer or more rounds"
-
-
-def plain(comparison: Comparison, style: Callable[[str, str], str] = lambda verdict, text: text) -> str:
-    """Aligned lines for a terminal; `style(verdict, text)` may colour a line."""
-    lines = [f"before  {comparison.before}", f"after   {comparison.after}"]
-    for load, group in groupby(comparison.changes, key=lambda change: change.load):
-        rows = [cells(change) for change in group]
-        head = ("", "before", "after", "change", interval_words(comparison), "")
-        widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-        lines += ["", load]
-        for row in [head, *rows]:
-            text = "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:5], widths[1:5], strict=True))])
-            lines.append(style(row[5], f"  {text}  {row[5]}".rstrip()))
-    lines += ["", *(f"note: {notice}" for notice in comparison.notices)]
-    return "\n".join(lines).rstrip()
-
-
-def markdown(comparison: Comparison) -> str:
-    """A table for a pull request."""
-    lines = [f"**{escaped(comparison.after)}** against {escaped(comparison.before)}", ""]
-    lines += [f"| load | figure | before | after | change | {interval_words(comparison)} | verdict |", "|---|---|--:|--:|--:|--:|---|"]
-    for change in comparison.changes:
-        name, *numbers, verdict = cells(change)
-        shown = f"**{verdict}**" if verdict in ("worse", "better") else verdict
-        lines.append("| " + " | ".join([escaped(change.load), name, *numbers, shown]) + " |")
-    lines += ["", *(f"- {escaped(notice)}" for notice in comparison.notices)]
-    return "\n".join(lines).rstrip()
-
-
-def escaped(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
-
-
-def interval_words(comparison: Comparison) -> str:
-    return f"{100 * comparison.confidence:g} % interval"
-
-
-def cells(change: Change) -> tuple[str, str, str, str, str, str]:
-    """Figure, before, after, change, interval, verdict."""
-    places = 3 if change.unit == "%" else 0 if change.unit in ("", "1/s") else 1
-    unit = f" {change.unit}" if change.unit in ("us", "%") else ""
-    points = change.figure == "errors"
-    interval = f"{share(change.low, points)} to {share(change.high, points)}" if change.low is not None else ""
-    before, after = (f"{value:,.{places}f}{unit}" for value in (change.before, change.after))
-    return change.figure, before, after, share(change.change, points), interval, change.verdict
-
-
-def share(value: float | None, points: bool) -> str:
-    if value is None:
-        return ""
-    return f"{100 * value:+.3f}" if points else f"{100 * value:+.1f} %"

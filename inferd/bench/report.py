@@ -17,13 +17,14 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd import __version__
-from inferd.bench.findings import Curve, Search, Stress
+from inferd.bench.findings import Curve, Search, Stress, Versions
 from inferd.bench.measurement import Latency, Measurement
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from inferd.bench.compare import Comparison
     from inferd.bench.modes import Outcome
 
 __all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "of_outcome", "save", "versions_here", "write_text"]
@@ -47,7 +48,7 @@ class Report(msgspec.Struct, kw_only=True):
     client_cpu_us_per_request: float = 0.0
     client_bound: bool = False
     headline: int = 0  # its place in `measurements`
-    summary: dict[str, Any] = {}  # the mode's own findings; "words": the same as sentences
+    summary: dict[str, Any] = {}  # the mode's own findings; "words": the same as sentences, "comparisons": of versions
     notices: list[str] = []  # what a reader must know
     settings: dict[str, Any] = {}  # every flag in force
     versions: dict[str, str] = {}  # of what took part
@@ -108,6 +109,8 @@ def of_outcome(
     """A report of what a mode brought. Its headline: the rate that a search found, the best step of a curve or stress, else the first."""
     found = outcome.findings
     summary = {"words": found.words(), **msgspec.to_builtins(found)} if found is not None else {}
+    if isinstance(found, Versions):
+        summary["comparisons"] = msgspec.to_builtins(compare_rounds(model, outcome.measurements))
     ended = [f"ended early: {outcome.ended}"] if outcome.ended else []
     return make(
         outcome.mode,
@@ -120,6 +123,18 @@ def of_outcome(
         summary=summary,
         notices=[*notices, *ended],
     )
+
+
+def compare_rounds(model: str, measurements: Sequence[Measurement]) -> list[Comparison]:
+    """Each version that was measured against the first one."""
+    from inferd.bench.compare import compare_measurements
+
+    rounds: dict[str, list[Measurement]] = {}
+    for measured in measurements:
+        rounds.setdefault(measured.version, []).append(measured)
+    first, *others = list(rounds) or [""]
+    names = {version: f"{model} version {version}" for version in rounds}
+    return [compare_measurements(rounds[first], rounds[other], names=(names[first], names[other])) for other in others]
 
 
 def headline_of(outcome: Outcome) -> int:

@@ -4,7 +4,11 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+import msgspec
+
+from inferd.bench.compare import Comparison
 from inferd.bench.findings import duration
+from inferd.bench.verdicts import cells, interval_words
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -81,6 +85,8 @@ def tables(report: Report) -> Iterator[Table]:
     """Every measurement in a row if there are several, then the headline in detail."""
     if len(report.measurements) > 1:
         yield overview(report)
+    for comparison in report.summary.get("comparisons", []):
+        yield compared(msgspec.convert(comparison, Comparison))
     if (main := report.main) is not None:
         yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {outline(main)}")
         yield Table("", ("", ""), [Row(fact) for fact in facts(main)])
@@ -104,6 +110,14 @@ def overview(report: Report) -> Table:
         last = ("client-bound" if one.client_bound else "",) if bound else ()
         rows.append(Row(((one.version,) if versions else ()) + cells + times + last, mark))
     return Table("", head + (("",) if bound else ()), rows)
+
+
+def compared(comparison: Comparison) -> Table:
+    rows = [
+        Row(cells(change), {"worse": "bad", "better": "main", "unclear": "doubt"}.get(change.verdict, "")) for change in comparison.changes
+    ]
+    title = f"{one_line(comparison.after)} against {one_line(comparison.before)}"
+    return Table(title, ("", "before", "after", "change", interval_words(comparison), ""), rows)
 
 
 def latencies(measured: Measurement, title: str) -> Table:

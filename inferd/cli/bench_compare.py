@@ -44,10 +44,10 @@ def compare(before: str | Path, after: str | Path, threshold: float, confidence:
     any became worse, 2 if the reports cannot be compared.
     """
     from inferd.bench import compare as comparing
-    from inferd.bench import report
+    from inferd.bench import report, verdicts
 
     made = comparing.compare(report.load(before), report.load(after), threshold=threshold, confidence=confidence, force=force)
-    click.echo(comparing.markdown(made) if as_markdown else comparing.plain(made, coloured))
+    click.echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, coloured))
     return made.exit_code
 
 

@@ -10,8 +10,9 @@ from click.testing import CliRunner
 from reports import measurement, sample
 
 from inferd.bench import report
-from inferd.bench.compare import Change, Comparison, compare, compare_measurements, compare_versions, markdown, plain, wilson
+from inferd.bench.compare import Change, Comparison, compare, compare_measurements, compare_versions, wilson
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, ServerSide, Verification
+from inferd.bench.verdicts import markdown, plain
 from inferd.cli.bench_compare import compare as command
 from inferd.errors import ConfigError
 
@@ -180,8 +181,8 @@ def test_searches_are_compared_by_their_results():
 def test_a_reader_is_told_what_to_doubt():
     bound = measurement(seed=2, client_bound=True, client_bound_reason="one core was full", ended="the server went away")
     made = compare(
-        sample(settings={"shape": "1,32", "json": "a.json"}, versions={"cpu": "x"}),
-        sample(measurements=[bound], settings={"shape": "1,64", "json": "b.json"}, versions={"cpu": "y"}),
+        sample(settings={"shape": "1,32", "json_file": "a.json"}, versions={"cpu": "x"}),
+        sample(measurements=[bound], settings={"shape": "1,64", "json_file": "b.json"}, versions={"cpu": "y"}),
     )
     assert made.notices[:4] == [
         "setting shape differs: 1,32 before, 1,64 after",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import stat
 from collections.abc import Callable
 from pathlib import Path
@@ -12,7 +13,8 @@ import pytest
 from reports import measurement, sample
 
 from inferd import __version__
-from inferd.bench import modes, report
+from inferd.bench import modes, report, terminal
+from inferd.bench.findings import Versions
 from inferd.bench.measurement import Latency, Load, Measurement
 from inferd.errors import ConfigError, InferdError
 
@@ -165,3 +167,22 @@ def test_an_early_end_is_told():
 def test_one_load_has_no_findings():
     made = report.of_outcome(modes.carry_out(modes.single(Load(rate=100.0)), server_of(1000.0)), "t", "m")
     assert (made.kind, made.summary, made.headline) == ("single", {}, 0)
+
+
+def test_versions_are_compared():
+    def run(load: Load, version: str) -> Measurement:
+        return measurement(load, version, seconds=2, slower=1.5 if version == "4" else 1.0)
+
+    made = report.of_outcome(modes.carry_out(modes.versions(Load(), ["3", "4"], 4), run), "t", "m")
+    (found,) = made.summary["comparisons"]
+    assert (found["before"], found["after"]) == ("m version 3", "m version 4")
+    assert {change["figure"]: change["verdict"] for change in found["changes"]}["p50"] == "worse"
+    text = terminal.render(made)
+    assert "m version 4 against m version 3" in text
+    assert re.search(r"^  p50 .*worse$", text, re.MULTILINE)
+
+
+def test_versions_of_which_one_was_measured_are_not():
+    made = report.of_outcome(modes.Outcome("versions", [measurement(seconds=1)], Versions([]), "interrupted"), "t", "m")
+    assert made.summary["comparisons"] == []
+    assert report.of_outcome(modes.Outcome("versions", [], Versions([]), "x"), "t", "m").summary["comparisons"] == []
