@@ -73,7 +73,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "models",
-            "Instances of each model that names no count. auto: one, or one a core where more threads do not make a run faster.",
+            "Instances of each model that names no count. auto: one.",
             ge=0,
             le=1024,
             words={"auto": 0},
@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "models",
-            "Threads of one run. auto: by the cores, the quota and, for a small model, its measured run.",
+            "Threads of one run. auto: by the cores and the quota; what one thread runs as fast gets one.",
             ge=0,
             le=1024,
             words={"auto": 0},

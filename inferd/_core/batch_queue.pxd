@@ -51,6 +51,7 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef int64_t max_preferred_rows     # largest of preferred_rows, max_rows where there are none
     cdef bint *preferred                # index: rows, 0 .. max_rows; NULL: none
     cdef readonly int64_t requests      # waiting now
+    cdef int64_t rows                   # of theirs
     cdef readonly int64_t nbytes        # of their inputs
     cdef int64_t expected               # requests that are likely to come again soon: see expect
     cdef int64_t expected_until_ns      # when they are waited for no longer

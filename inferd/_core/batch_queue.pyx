@@ -25,8 +25,8 @@ cdef class BatchQueue:
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
       A batch is made of the first SCAN_LIMIT requests that wait.
-    - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said or its time is
-      over, whichever is first; but no request is let expire for that. With a delay, a batch is due when it can grow no further,
+    - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said, when they have max_rows,
+      or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is due when it can grow no further,
       when it has exactly as many rows as one of preferred_rows (the largest that is there), when it has at least the largest of
       them, when its oldest request has waited max_delay_ns, or when a request would expire before that. After the delay,
       preferred_rows don't matter.
@@ -109,6 +109,7 @@ cdef class BatchQueue:
         level.last = entry
         level.requests += 1
         self.requests += 1
+        self.rows += entry.rows
         self.nbytes += entry.nbytes
         self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
         return ADMITTED
@@ -127,6 +128,7 @@ cdef class BatchQueue:
         entry.state = TAKEN
         level.requests -= 1
         self.requests -= 1
+        self.rows -= entry.rows
         self.nbytes -= entry.nbytes
 
     cdef Entry *first_from(self, int level) noexcept nogil:
@@ -154,8 +156,9 @@ cdef class BatchQueue:
         self.expected_until_ns = until_ns
 
     cdef bint gathers(self, int64_t now_ns) noexcept nogil:
-        """Without a delay: whether the expected requests are still waited for."""
-        return now_ns < self.expected_until_ns and self.requests < self.expected and self.next_deadline_ns > self.expected_until_ns
+        """Without a delay: whether the expected requests are still waited for. Not by rows that fill a batch already."""
+        return now_ns < self.expected_until_ns and self.requests < self.expected and self.rows < self.max_rows and \
+            self.next_deadline_ns > self.expected_until_ns
 
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
         """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""

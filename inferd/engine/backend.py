@@ -15,7 +15,7 @@ import logging
 import math
 import os
 import threading
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
@@ -163,6 +163,7 @@ class OnnxModel:
         self.name = name
         self.graph = graph
         self._session = session
+        self._few_session, self._few_rows = session, 0  # which runs what has so many rows or fewer
         self.providers: tuple[str, ...] = tuple(session.get_providers())
 
     @classmethod
@@ -197,6 +198,10 @@ class OnnxModel:
         options.log_severity_level = 4
         return dict(zip(names, self._session.run(names, dict(inputs), options), strict=True))
 
+    def give_few_rows_to(self, other: OnnxModel, rows: int) -> None:
+        """Backends made from now on run up to so many rows on the session of `other`, the same model loaded for fewer threads."""
+        self._few_session, self._few_rows = other._session, rows
+
     def backend(self, signature: Signature) -> Backend:
         """A backend for one instance. Instances share this model's session; each has buffers of its own.
 
@@ -208,7 +213,9 @@ class OnnxModel:
                 f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
             )
         try:
-            return _BoundBackend(self._session, signature) if signature.fixed else _VaryingBackend(self._session, signature)
+            if not signature.fixed:
+                return _VaryingBackend(self._session, signature)
+            return _BoundBackend(self._session, signature, self._few_session, self._few_rows)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
@@ -335,8 +342,11 @@ class _Run:
         self._session = session
         # The objects inside session and binding skip a Python layer, worth half a microsecond a run.
         self._inside = hasattr(session, "_sess") and hasattr(session.io_binding(), "_iobinding")
-        self._inner = session._sess if self._inside else session
+        self._inner = self._inside_of(session)
         self._as_values = "BF16" in (*self._input_words, *self._output_words)  # numpy has no such type, OrtValue has
+
+    def _inside_of(self, session: Any) -> Any:
+        return session._sess if self._inside else session
 
     def terminate(self) -> None:
         with self._lock:
@@ -396,22 +406,23 @@ class _Run:
 class _Bound:
     """The arrays of one number of rows, bound."""
 
-    __slots__ = ("binding", "inputs", "native", "outputs", "proven")
+    __slots__ = ("binding", "execute", "inputs", "native", "outputs", "proven")
 
-    def __init__(self, inputs: Tensors, outputs: Tensors, binding: Any, native: Any) -> None:
+    def __init__(self, inputs: Tensors, outputs: Tensors, binding: Any, native: Any, execute: Callable[[Any, Any], None]) -> None:
         self.inputs = inputs
         self.outputs = outputs
         self.binding = binding  # onnxruntime.IOBinding
-        self.native = native  # what run_with_iobinding takes: the object inside `binding`
+        self.native = native  # what `execute`, a session's run_with_iobinding, takes: the object inside `binding`
+        self.execute = execute
         self.proven = False  # a run has filled `outputs`: the graph keeps its promise
 
 
 class _BoundBackend(_Run):
     """Every size but the rows is known: arrays, views and bindings are made once, and a run allocates nothing."""
 
-    def __init__(self, session: Any, signature: Signature) -> None:
+    def __init__(self, session: Any, signature: Signature, few_session: Any = None, few_rows: int = 0) -> None:
         super().__init__(session, signature)
-        self._execute = self._inner.run_with_iobinding
+        self._few_session, self._few_rows = few_session, few_rows
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]
         self._output_arrays = [self._whole(spec) for spec in self._output_specs]
@@ -434,7 +445,8 @@ class _BoundBackend(_Run):
     def _bind(self, rows: int) -> _Bound:
         """First use of this many rows."""
         inputs, outputs = self._views(self._input_arrays, rows), self._views(self._output_arrays, rows)
-        binding = self._session.io_binding()
+        session = self._few_session if rows <= self._few_rows else self._session
+        binding = session.io_binding()
         for array, (name, word, _) in zip(inputs, self._input_specs, strict=True):
             binding.bind_input(name, "cpu", 0, _ONNX_NUMBER[word], list(array.shape), array.ctypes.data)
         for array, (name, word, _) in zip(outputs, self._output_specs, strict=True):
@@ -444,6 +456,7 @@ class _BoundBackend(_Run):
             self._tensors(outputs, self._output_words, rows),
             binding,
             binding._iobinding if self._inside else binding,
+            self._inside_of(session).run_with_iobinding,
         )
         return bound
 
@@ -453,7 +466,7 @@ class _BoundBackend(_Run):
             return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
         self._running = True
         try:
-            self._execute(bound.native, self._options)
+            bound.execute(bound.native, self._options)
         except Exception:
             if self._end():
                 raise _cancelled() from None

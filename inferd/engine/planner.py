@@ -16,8 +16,6 @@ from pathlib import Path
 
 __all__ = ["Host", "Plan", "plan"]
 
-MIN_THREAD_GAIN = 1.5  # a run of one row that all cores make less than this much faster gets one thread
-MAX_CHOSEN_INSTANCES = 8  # instances that the plan gives a model by itself; each has an executor thread
 _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near 2**63
 
 
@@ -50,12 +48,16 @@ class Host:
 
 @dataclass(frozen=True, slots=True)
 class Plan:
-    """Threads inside one run, instances of the model, whether idle threads spin; and why, in one sentence."""
+    """Threads inside one run, instances of the model, whether idle threads spin; and why, in one sentence.
+
+    single_rows: runs of so many rows and fewer go to a session of one thread.
+    """
 
     intra_op_threads: int
     instances: int
     spinning: bool
     reason: str
+    single_rows: int = 0
 
 
 def plan(
@@ -67,19 +69,18 @@ def plan(
     spinning: bool = False,
     gpu: bool = False,
     tiny_run_ns: int = 0,
-    thread_gain: float = 0.0,
+    single_rows: int = 0,
 ) -> Plan:
     """The plan for each of `models` models; 0 means "choose".
 
     One instance with all usable cores: a batch uses the cores better than several instances with fewer threads do,
     because weights are read once for all rows, and requests that arrive during a run make the next batch. More instances pay
     off where a model scales badly over threads: they then share the cores between them (usable / instances, at least 1).
-    So a model of which all cores make a run of one row less than MIN_THREAD_GAIN times as fast (`thread_gain`, measured) gets
-    one thread a run and an instance a core: threads that only wait for each other burn the cores (602 KB image into a mean over
-    its pixels, 2 cores: 59 us and 201 us of CPU with two threads, 51 us and 52 us with one).
     Several models each get all cores: a model that is idle leaves them to the others, as threads that wait do not spin.
     A model whose measured run is tiny (`tiny_run_ns`) gets one thread: waking a second one takes longer than the run, and makes
     one run in a hundred a hundred times slower (digits, 64 rows, 2 cores: median 19 us and p99 1.4 ms, against 13 us and 18 us).
+    Where a few rows are done as soon by one thread, they get one (`single_rows`, measured): threads that wait for each other burn the
+    cores (mean over the pixels of one 602 KB image, 2 cores: 59 us and 201 us of CPU with two threads, 51 us and 52 us with one).
     Spinning gains some microseconds a run, and burns the cores that the event loop and the other models need.
     A GPU model needs few host threads: its operators run elsewhere.
     """
@@ -91,9 +92,6 @@ def plan(
         threads, why = min(2, usable), "few, because the model runs on a GPU"
     elif tiny_run_ns:
         threads, why = 1, f"a run takes {tiny_run_ns / 1e3:.0f} us, too little to share"
-    elif 0 < thread_gain < MIN_THREAD_GAIN and not instances:
-        chosen = min(usable, MAX_CHOSEN_INSTANCES)
-        threads, why = 1, f"all cores make a run of one row {thread_gain:.1f} times as fast, not {MIN_THREAD_GAIN:g}"
     elif chosen > 1:
         threads, why = max(1, usable // chosen), f"{usable} usable cores shared by {chosen} instances"
     else:
@@ -104,9 +102,12 @@ def plan(
         f"idle threads {'spin as configured' if spinning else 'do not spin'}",
         f"host: {host.describe()}",
     ]
+    single_rows = single_rows if threads > 1 else 0
+    if single_rows:
+        parts.insert(2, f"one thread up to {single_rows} row{'s' if single_rows > 1 else ''}, which it runs as fast")
     if models > 1:
         parts.append(f"{models} models share the cores as they are busy")
-    return Plan(threads, chosen, spinning, "; ".join(parts))
+    return Plan(threads, chosen, spinning, "; ".join(parts), single_rows)
 
 
 def _affinity(cores: int) -> int:

@@ -18,9 +18,9 @@ import logging
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -46,8 +46,9 @@ log = logging.getLogger("inferd.engine")
 
 SHOWN_NAMES = 16  # models that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
-MAX_COMPARED_BYTES = 32 << 20  # a larger file is not loaded a second time to see whether one thread is enough,
-MAX_COMPARED_NS = 2_000_000  # nor is a model whose run of one row takes longer
+MAX_COMPARED_BYTES = 32 << 20  # a larger file is not loaded a second time to see where one thread is enough
+MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
+MAX_SLOWER = 1.1  # a run that takes so many times as long on one thread is still as fast
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 
@@ -232,23 +233,23 @@ class Repository:
     def _with_one_thread(
         self, loaded: Loaded, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path
     ) -> Loaded:
-        """The same model loaded for one thread a run, if more threads do not pay; else as it was."""
+        """The same model with one thread for what one runs as fast as all: for everything, for runs of a few rows, or for nothing."""
         if file.stat().st_size > MAX_COMPARED_BYTES:
             return loaded
-        with _instance(loaded) as instance:
-            shared_ns = _one_row_ns(instance, loaded.signature)
-        if shared_ns > MAX_COMPARED_NS:
+        shared_ns = _runs_ns(loaded)
+        if not shared_ns:
             return loaded
         single = self._open(place, written, make_plan(tiny_run_ns=1), version, file)
-        limit_ns = 1000 * single.config.inferd.inline_limit_us
-        with _instance(single) as instance:
-            single_ns = _one_row_ns(instance, single.signature)
-            tiny_ns = _largest_run_ns(instance, single.signature, limit_ns) if single_ns <= limit_ns else single_ns
-        chosen = make_plan(tiny_run_ns=tiny_ns) if tiny_ns <= limit_ns else make_plan(thread_gain=single_ns / shared_ns)
-        if chosen.intra_op_threads > 1:
+        single_ns = _runs_ns(single)
+        sizes = warmup.doubling_rows(loaded.signature)
+        if len(single_ns) == len(sizes) and (tiny_ns := max(single_ns.values())) <= 1000 * single.config.inferd.inline_limit_us:
+            return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
+        as_fast = takewhile(lambda rows: rows in single_ns and single_ns[rows] <= MAX_SLOWER * shared_ns.get(rows, 0), sizes)
+        single_rows = max(as_fast, default=0)
+        if not single_rows:
             return loaded
-        single.config.instance_group[0].count = chosen.instances
-        return single._replace(plan=chosen)
+        loaded.onnx.give_few_rows_to(single.onnx, single_rows)
+        return loaded._replace(plan=make_plan(single_rows=single_rows))
 
     def _list_ready(self) -> None:
         """Makes the tables that lookup reads: one assignment each, so that a reader sees the old or the new one."""
@@ -278,32 +279,22 @@ class Repository:
             model.close()
 
 
-@contextmanager
-def _instance(loaded: Loaded) -> Iterator[Instance]:
-    """An instance to measure with."""
+def _runs_ns(loaded: Loaded) -> dict[int, int]:
+    """The measured runs of zeros by their rows, doubling from one to the most, as far as they take at most MAX_COMPARED_NS; none
+    if the model does not take zeros."""
     instance = Instance(loaded.config.name, loaded.onnx.backend(loaded.signature))
+    found: dict[int, int] = {}
     try:
-        yield instance
+        for rows in warmup.doubling_rows(loaded.signature):
+            run_ns = warmup.fastest(instance, loaded.signature, rows, MAX_COMPARED_NS)
+            if run_ns > MAX_COMPARED_NS:
+                break
+            found[rows] = run_ns
+    except RequestError:
+        return {}
     finally:
         instance.backend.close()
-
-
-def _one_row_ns(instance: Instance, signature: Signature) -> int:
-    """The measured run of one row of zeros; more than MAX_COMPARED_NS if the model does not take zeros."""
-    try:
-        warmup.run_once(instance, signature, warmup.zero_inputs(signature, 1))  # a cold one: it may take many times as long
-        return warmup.measure_rows(instance, signature, 1, MAX_COMPARED_NS)
-    except RequestError:
-        return MAX_COMPARED_NS + 1
-
-
-def _largest_run_ns(instance: Instance, signature: Signature, hopeless_ns: int) -> int:
-    """The longest measured run; more than `hopeless_ns` if the model does not take zeros in max_batch_size rows."""
-    try:
-        warmup.warm_up(instance, signature)
-        return warmup.measure(instance, signature, hopeless_ns)
-    except RequestError:
-        return hopeless_ns + 1
+    return found
 
 
 # ---------------------------------------------------------------------------------------------------------------------

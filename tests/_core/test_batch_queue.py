@@ -374,6 +374,18 @@ def test_expected_requests_that_do_not_come_are_waited_for_once() -> None:
     assert queue.take(110) == ([second], [])
 
 
+@pytest.mark.parametrize(("max_rows", "rows"), [(64, [64]), (64, [16, 16, 16, 16]), (64, [200]), (1, [1])])
+def test_nothing_is_waited_for_where_rows_fill_a_batch(max_rows: int, rows: list[int]) -> None:
+    queue = BatchQueue(max_rows)
+    queue.expect_requests(8, 100)
+    for each in rows[:-1]:
+        queue.push(each, 1, None, 0, 10)
+        assert queue.due_ns(10) == 100
+    queue.push(rows[-1], 1, None, 0, 10)
+    assert queue.due_ns(10) == 10
+    assert len(queue.take(10)[0]) == len(rows)
+
+
 def test_no_request_expires_while_others_are_expected() -> None:
     queue = BatchQueue(8)
     queue.expect_requests(3, 100)

@@ -470,6 +470,16 @@ def test_options_reach_onnxruntime() -> None:
     assert_same(runner.run({"x": x}), {"y": x})
 
 
+def test_few_rows_run_on_the_session_that_was_given_for_them() -> None:
+    """A model that doubles instead of the same one tells which session ran."""
+    runner = Runner(models.identity())
+    runner.model.give_few_rows_to(OnnxModel.load(models.doubled()), 2)
+    runner.backend = runner.model.backend(runner.signature)
+    for rows, factor in ((1, 2), (2, 2), (3, 1), (64, 1), (2, 2)):
+        x = some("FP32", (rows, 16))
+        assert_same(runner.run({"x": x}), {"y": factor * x})
+
+
 def test_without_the_inner_session_object() -> None:
     """onnxruntime's public methods do the same, should its private ones go away."""
     runner = Runner(models.add())

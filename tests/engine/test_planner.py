@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.engine.planner import MAX_CHOSEN_INSTANCES, MIN_THREAD_GAIN, Host, plan
+from inferd.engine.planner import Host, plan
 
 GiB = 1 << 30
 
@@ -150,18 +150,11 @@ def test_a_tiny_model_gets_one_thread_and_says_why() -> None:
     assert "13 us" in chosen.reason
 
 
-def test_a_model_that_threads_hardly_speed_up_gets_an_instance_a_core() -> None:
-    chosen = plan(Host(4, 4), thread_gain=1.2)
-    assert (chosen.intra_op_threads, chosen.instances) == (1, 4)
-    assert "1.2 times as fast" in chosen.reason
-    assert plan(Host(64, 64), thread_gain=0.8).instances == MAX_CHOSEN_INSTANCES
-    kept = plan(Host(4, 4), thread_gain=MIN_THREAD_GAIN)
-    assert (kept.intra_op_threads, kept.instances) == (4, 1)
-
-
-def test_configured_instances_are_kept_whatever_was_measured() -> None:
-    chosen = plan(Host(4, 4), instances=1, thread_gain=1.0)
-    assert (chosen.intra_op_threads, chosen.instances) == (4, 1)
+def test_few_rows_on_one_thread_are_told_and_change_nothing_else() -> None:
+    chosen = plan(Host(4, 4), single_rows=8)
+    assert (chosen.intra_op_threads, chosen.instances, chosen.single_rows) == (4, 1, 8)
+    assert "one thread up to 8 rows" in chosen.reason
+    assert plan(Host(4, 4), intra_op_threads=1, single_rows=8).single_rows == 0
 
 
 def test_a_gpu_model_gets_few_threads() -> None:
@@ -175,10 +168,10 @@ def test_a_gpu_model_gets_few_threads() -> None:
     models=st.integers(1, 50),
     gpu=st.booleans(),
     tiny=st.integers(0, 100_000),
-    gain=st.floats(0, 64),
+    few=st.integers(0, 64),
 )
-def test_a_plan_is_always_possible(cores: int, instances: int, threads: int, models: int, gpu: bool, tiny: int, gain: float) -> None:
-    chosen = plan(Host(cores, cores), models, instances=instances, intra_op_threads=threads, gpu=gpu, tiny_run_ns=tiny, thread_gain=gain)
+def test_a_plan_is_always_possible(cores: int, instances: int, threads: int, models: int, gpu: bool, tiny: int, few: int) -> None:
+    chosen = plan(Host(cores, cores), models, instances=instances, intra_op_threads=threads, gpu=gpu, tiny_run_ns=tiny, single_rows=few)
     assert chosen.intra_op_threads >= 1
     assert chosen.instances >= 1
     if not threads and chosen.instances <= cores:

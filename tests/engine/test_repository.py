@@ -345,20 +345,30 @@ def test_a_tiny_model_gets_one_thread(tmp_path: Path, load: Load) -> None:
     assert "too little to share" in model.plan_reason
 
 
-def test_a_model_that_threads_do_not_speed_up_gets_an_instance_a_core(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured_ns = iter([400_000, 400_000])  # one row on all cores, then on one
-    monkeypatch.setattr(repository.warmup, "measure_rows", lambda *_: next(measured_ns))
-    model = load(models.write(tmp_path, "m", IDENTITY), inline="off").lookup("m", "")
-    assert model.config.inferd.intra_op_threads == 1
-    assert model.instances == model.config.instance_group[0].count == 4
-    assert "1.0 times as fast" in model.plan_reason
+def measured(monkeypatch: pytest.MonkeyPatch, shared_us: dict[int, int], single_us: dict[int, int]) -> None:
+    """Says how long runs take, by their rows: first those on all threads, then those on one."""
+    answers = iter([shared_us, single_us])
+    monkeypatch.setattr(repository, "_runs_ns", lambda loaded: {rows: 1000 * us for rows, us in next(answers).items()})
 
 
-def test_a_model_that_threads_speed_up_keeps_them(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
-    measured_ns = iter([200_000, 400_000])
-    monkeypatch.setattr(repository.warmup, "measure_rows", lambda *_: next(measured_ns))
-    model = load(models.write(tmp_path, "m", IDENTITY), inline="off").lookup("m", "")
+def test_one_thread_runs_the_rows_that_it_runs_as_fast(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(monkeypatch, {1: 200, 2: 300, 4: 500, 8: 600}, {1: 150, 2: 320, 4: 700, 8: 650})
+    model = load(models.write(tmp_path, "m", models.identity()), max_batch_size=8).lookup("m", "")
     assert (model.config.inferd.intra_op_threads, model.instances) == (4, 1)
+    assert "one thread up to 2 rows" in model.plan_reason
+
+
+def test_threads_that_pay_from_the_first_row_on_are_kept(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(monkeypatch, {1: 200, 2: 300, 4: 500}, {1: 300, 2: 300, 4: 500})
+    model = load(models.write(tmp_path, "m", models.identity()), max_batch_size=4).lookup("m", "")
+    assert model.config.inferd.intra_op_threads == 4
+    assert "one thread up to" not in model.plan_reason
+
+
+def test_ordering_is_kept_whatever_was_measured(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:
+    measured(monkeypatch, {1: 200, 2: 200}, {1: 200, 2: 400})
+    models.repository(tmp_path, {"m": models.identity()}, {"m": "max_batch_size: 2 dynamic_batching { preserve_ordering: true }"})
+    assert load(tmp_path).lookup("m", "").instances == 1
 
 
 def test_a_slow_model_gets_all_cores(tmp_path: Path, load: Load) -> None:
