@@ -34,6 +34,7 @@ __all__ = [
     "drift",
     "judge",
     "parse_slo",
+    "per_second",
     "point",
 ]
 
@@ -91,6 +92,11 @@ def duration(us: float) -> str:
     return f"{us / UNITS_US[unit]:.3g} {unit}" if us < 1e9 else f"{us / 1e6:.0f} s"
 
 
+def per_second(rate: float) -> str:
+    """With four digits at least, and no exponent."""
+    return f"{rate:.0f}/s" if rate >= 1000 else f"{rate:.4g}/s"
+
+
 def judge(measurement: Measurement, slo: Slo) -> str:
     """Why the measurement does not keep the target; empty: it does. Whether the generator was the limit is not asked here."""
     failed = measurement.failed / measurement.requests if measurement.requests else 1.0
@@ -104,7 +110,7 @@ def judge(measurement: Measurement, slo: Slo) -> str:
             return f"{figure} is {duration(us)}"
     if not kept_up(measurement):
         finished = measurement.requests / measurement.duration_s
-        return f"{finished:.4g} answers a second, where {due_rate(measurement):.4g} were due"
+        return f"{per_second(finished)} are answered, where {per_second(due_rate(measurement))} were due"
     return ""
 
 
@@ -163,7 +169,7 @@ class Curve(msgspec.Struct, frozen=True, tag_field="mode", tag="curve"):
     saturated_at: str = ""  # the first load that was not answered in full; empty: all were
 
     def words(self) -> list[str]:
-        told = [f"most answers: {self.most:.4g}/s at {self.most_at}"] if self.points else []
+        told = [f"most answers: {per_second(self.most)} at {self.most_at}"] if self.points else []
         return [*told, f"saturated at {self.saturated_at}"] if self.saturated_at else told
 
 
@@ -200,10 +206,10 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
     def words(self) -> list[str]:
         if not self.rate:
             return [f"no rate that was tried keeps {self.target}: {self.stopped}"]
-        above = f"; {self.above:.4g}/s does not: {self.why}" if self.above else ""
+        above = f"; {per_second(self.above)} does not: {self.why}" if self.above else ""
         few = [one.requests for one in self.tried if one.rate == self.rate and one.requests < (1000 if "p999" in self.target else 100)]
         thin = [f"that rests on {few[-1]} requests: measure longer"] if few else []
-        return [f"{self.rate:.4g}/s keeps {self.target}{above}", f"stopped: {self.stopped}", *thin]
+        return [f"{per_second(self.rate)} keeps {self.target}{above}", f"stopped: {self.stopped}", *thin]
 
 
 def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search:
@@ -244,13 +250,16 @@ class Stress(msgspec.Struct, frozen=True, tag_field="mode", tag="stress"):
     kept: float = 0.0  # goodput of the highest rate as a share of the peak: 1 is a plateau, 0 a collapse
 
     def words(self) -> list[str]:
-        told = [f"saturation: {self.saturation:.4g}/s with {self.in_flight} in flight"]
+        told = [f"saturation: {per_second(self.saturation)} with {self.in_flight} in flight"]
         if self.open:
-            last = self.open[-1]
+            last = max(self.open, key=lambda entry: entry.asked)
+            times = f"{last.asked / self.saturation:.3g} times that"
             told.append(
-                f"at {last.asked / self.saturation:.3g} times that rate {last.answered:.4g}/s are answered within "
-                f"{self.deadline_ms:g} ms: {self.kept:.0%} of the best, {self.peak:.4g}/s"
+                f"at {per_second(last.asked)}, {times}, {per_second(last.answered)} are answered within {self.deadline_ms:g} ms: "
+                f"{self.kept:.0%} of the best, {per_second(self.peak)}"
             )
+            if last.answered >= ACHIEVED * last.asked:
+                told.append("that is not past what the server can do: all was answered")
         bound = [entry.load for entry in [*self.closed, *self.open] if entry.client_bound]
         return [*told, f"the generator was the limit at {', '.join(bound)}"] if bound else told
 
@@ -261,7 +270,8 @@ def stressed(measurements: Sequence[Measurement], deadline_ms: float) -> Stress:
     most = max(closed, key=lambda entry: entry.answered)
     peak = max((entry.answered for entry in points), default=0.0)
     deadline_ms = deadline_ms or max((m.load.deadline_ms for m in measurements), default=0.0)
-    return Stress(most.answered, most.in_flight, deadline_ms, closed, points, peak, points[-1].answered / peak if peak else 0.0)
+    last = max(points, key=lambda entry: entry.asked, default=None)
+    return Stress(most.answered, most.in_flight, deadline_ms, closed, points, peak, last.answered / peak if last and peak else 0.0)
 
 
 class Drift(msgspec.Struct, frozen=True):
@@ -355,7 +365,7 @@ class Versions(msgspec.Struct, frozen=True, tag_field="mode", tag="versions"):
 
     def words(self) -> list[str]:
         return [
-            f"version {entry.version}: {entry.requests_per_second:.4g}/s, p50 {duration(entry.p50_us)}, p99 {duration(entry.p99_us)}"
+            f"version {entry.version}: {per_second(entry.requests_per_second)}, p50 {duration(entry.p50_us)}, p99 {duration(entry.p99_us)}"
             f" (medians of {len(entry.steps)} rounds)"
             for entry in self.rounds
         ]

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from inferd.bench import findings
-from inferd.bench.findings import Findings, Slo, judge, judged, parse_slo
+from inferd.bench.findings import Findings, Slo, judge, judged, parse_slo, per_second
 from inferd.bench.measurement import Load, Measurement
 from inferd.errors import ConfigError, InferdError
 
@@ -43,7 +43,9 @@ MOST_STEPS = 1000  # of --steps and --ramp
 SEARCH_STEPS = 40
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the saturation: where a stress measures
 GAIN = 1.05  # twice as many in flight that answer less than this much more: saturated
+PATIENCE = 2  # times in a row, for one may be noise
 MOST_IN_FLIGHT = 4096
+FURTHER, MOST_FURTHER = 1.5, 6  # what is asked while all is answered: so many times more, so often
 UNREACHABLE = {"connection", "UNAVAILABLE"}
 
 
@@ -200,7 +202,7 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
         measured = yield Ask(replace(load, rate=rate), why=_place(kept, lost))
         steps += 1
         if not judged(measured, slo).kept and findings.kept_up(measured) and steps < SEARCH_STEPS:
-            measured = yield Ask(replace(load, rate=rate), why=f"{rate:.4g}/s once more: {judged(measured, slo).why}")
+            measured = yield Ask(replace(load, rate=rate), why=f"{per_second(rate)} once more: {judged(measured, slo).why}")
             steps += 1
         if gone := _gone(measured):
             return gone
@@ -210,7 +212,9 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
             return f"{highest:g}/s is the highest rate that may be tried"
         if kept and lost and lost - kept <= width * kept:
             return (
-                f"the generator cannot ask for {lost:.4g}/s; the server may do more" if bound else f"the gap is at most {width:.2g} of it"
+                f"the generator cannot ask for {per_second(lost)}; the server may do more"
+                if bound
+                else f"the gap is at most {width:.2g} of it"
             )
         if not kept and lost * (load.duration_s or 1.0) < 1:
             return "the generator was the limit at any rate" if bound else "even a request now and then does not keep it"
@@ -227,12 +231,13 @@ def _gone(measured: Measurement) -> str:
 
 def _place(kept: float, lost: float) -> str:
     if kept and lost:
-        return f"{kept:.4g}/s keeps the target, {lost:.4g}/s does not"
-    return f"{kept:.4g}/s keeps the target" if kept else f"{lost:.4g}/s does not keep the target" if lost else "the first"
+        return f"{per_second(kept)} keeps the target, {per_second(lost)} does not"
+    return f"{per_second(kept)} keeps the target" if kept else f"{per_second(lost)} does not keep the target" if lost else "the first"
 
 
 def stress(load: Load, factors: Sequence[float] = FACTORS) -> Mode:
-    """Finds the saturation by closed loops with ever more in flight, then asks for `factors` of that rate whatever comes back.
+    """Finds the saturation by closed loops with ever more in flight, then asks for `factors` of that rate whatever comes back, and for
+    more while all is answered: a closed loop does not find the best batches of every server.
 
     Each request of the open loop has load.deadline_ms; without one, ten times the first closed loop's median, at least 10 ms.
     """
@@ -241,21 +246,22 @@ def stress(load: Load, factors: Sequence[float] = FACTORS) -> Mode:
 
 def _stress(load: Load, factors: Sequence[float]) -> Policy:
     closed = replace(load, rate=0.0, streams=1, arrivals="constant", deadline_ms=0.0)
-    first = measured = yield Ask(closed, why="the saturation is looked for")
-    saturation = measured.requests_per_second
-    while closed.connections * closed.streams * 2 <= MOST_IN_FLIGHT and saturation:
+    first = yield Ask(closed, why="the saturation is looked for")
+    saturation, idle = first.requests_per_second, 0
+    while saturation and idle < PATIENCE and closed.connections * closed.streams * 2 <= MOST_IN_FLIGHT:
         closed = replace(closed, streams=closed.streams * 2)
-        measured = yield Ask(closed, why=f"{saturation:.4g}/s so far")
-        gained, saturation = measured.requests_per_second >= GAIN * saturation, max(saturation, measured.requests_per_second)
-        if not gained:
-            break
+        measured = yield Ask(closed, why=f"{per_second(saturation)} so far")
+        idle = 0 if measured.requests_per_second >= GAIN * saturation else idle + 1
+        saturation = max(saturation, measured.requests_per_second)
     if not saturation:
         return "nothing was answered with OK"
     deadline_ms = load.deadline_ms or max(10.0, round(first.latency_us.p50 / 100, 1))
-    for factor in factors:
-        yield Ask(
-            replace(load, rate=factor * saturation, deadline_ms=deadline_ms), why=f"{factor:g} times the saturation of {saturation:.4g}/s"
-        )
+    further = [max(factors) * FURTHER**step for step in range(1, MOST_FURTHER + 1)]
+    for factor in [*factors, *further]:
+        if factor in further and (measured.client_bound or measured.requests_per_second < findings.due_rate(measured)):
+            break
+        asked = replace(load, rate=factor * saturation, deadline_ms=deadline_ms)
+        measured = yield Ask(asked, why=f"{factor:.3g} times the saturation of {per_second(saturation)}")
     return "all were measured"
 
 

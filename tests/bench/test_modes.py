@@ -99,15 +99,15 @@ RATE = Load(rate=1000, duration_s=10)
         (measured(RATE, 1000, 10_000), ""),
         (measured(RATE, 1000, 10_100), "p99 is 10.1 ms"),
         (measured(RATE, 991), ""),
-        (measured(RATE, 989), "989 answers a second, where 989.9 were due"),
+        (measured(RATE, 989), "989/s are answered, where 989.9/s were due"),
         (measured(RATE, 1000, errors={"RESOURCE_EXHAUSTED": 2, "INTERNAL": 1}), "3 of 10000 requests failed, most with RESOURCE_EXHAUSTED"),
         (measured(RATE, 1000, errors={"INTERNAL": 10_000}), "no request was answered with OK"),
         (measured(RATE, 0), "no request was answered with OK"),
         (measured(Load(rate=100, duration_s=1, arrivals="poisson"), 75), ""),  # chance alone does that
-        (measured(Load(rate=100, duration_s=1, arrivals="poisson"), 65), "65 answers a second, where 69 were due"),
+        (measured(Load(rate=100, duration_s=1, arrivals="poisson"), 65), "65/s are answered, where 69/s were due"),
         (measured(Load(rate=100, duration_s=1, arrivals="burst:32"), 68), ""),
         (measured(Load(rate=100, duration_s=1, arrivals="trace:x"), 40), ""),  # a trace's rate is not even
-        (measured(Load(rate=100, duration_s=1, arrivals="trace:x"), 40, unfinished=10), "40 answers a second, where 48.5 were due"),
+        (measured(Load(rate=100, duration_s=1, arrivals="trace:x"), 40, unfinished=10), "40/s are answered, where 48.5/s were due"),
         (measured(Load(duration_s=10), 3), ""),  # a closed loop asks for no rate
     ],
 )
@@ -130,11 +130,11 @@ def test_search_finds_the_rate_within_the_width(start, capacity, width):
     found = outcome.findings
     assert found.rate <= truth < found.above <= found.rate * (1 + width)
     assert outcome.measurements[found.step].load.rate == found.rate
-    assert found.why.startswith(("p99 is", f"{capacity:.4g} answers"))
+    assert found.why.startswith(("p99 is", f"{capacity}/s are answered"))
     assert found.stopped.startswith("the gap is at most")
     assert len(outcome.measurements) <= modes.SEARCH_STEPS
     assert outcome.clean
-    assert f"{found.rate:.4g}/s keeps p99 10 ms" in found.words()[0]
+    assert f"{findings.per_second(found.rate)} keeps p99 10 ms" in found.words()[0]
 
 
 def test_a_single_stall_does_not_halve_the_result():
@@ -225,6 +225,11 @@ def test_too_few_requests_are_told():
     assert outcome.findings.words()[-1] == "that rests on 10 requests: measure longer"
 
 
+@pytest.mark.parametrize(("rate", "text"), [(0.12345, "0.1235/s"), (999.96, "1000/s"), (12345.6, "12346/s"), (1e6, "1000000/s")])
+def test_rates_are_written_without_an_exponent(rate, text):
+    assert findings.per_second(rate) == text
+
+
 def test_steps_are_told_one_by_one_and_make_a_curve():
     told = []
     loads = modes.along(Load(rate=1), modes.parse_steps("500,1000,2000"))
@@ -273,21 +278,38 @@ def test_stress_goes_past_the_saturation():
     outcome = modes.carry_out(modes.stress(Load(duration_s=1)), refusing)
     found = outcome.findings
     assert (found.saturation, found.in_flight) == (1000, 4)
-    assert [p.in_flight for p in found.closed] == [1, 2, 4, 8]
+    assert [p.in_flight for p in found.closed] == [1, 2, 4, 8, 16]
     assert [p.asked for p in found.open] == [500, 750, 1000, 1250, 1500, 2000]
     assert [p.answered for p in found.open] == [500, 750, 1000, 975, 950, 900]
     assert (found.peak, found.kept) == (1000, 0.9)
     assert found.deadline_ms == 10  # ten times the first median, 667 us, is less than the least
     assert {m.load.deadline_ms for m in outcome.measurements if m.load.rate} == {10}
     assert outcome.clean  # errors are what a stress looks for
-    assert found.words()[1] == "at 2 times that rate 900/s are answered within 10 ms: 90% of the best, 1000/s"
+    assert found.words()[1] == "at 2000/s, 2 times that, 900/s are answered within 10 ms: 90% of the best, 1000/s"
 
 
 def test_stress_keeps_the_deadline_that_was_asked_for():
     outcome = modes.carry_out(modes.stress(Load(deadline_ms=50, duration_s=1, connections=3), (1, 3)), refusing)
     assert {m.load.deadline_ms for m in outcome.measurements if m.load.rate} == {50}
-    assert [p.in_flight for p in outcome.findings.closed] == [3, 6, 12, 24]
+    assert [p.in_flight for p in outcome.findings.closed] == [3, 6, 12, 24, 48]
     assert [p.asked for p in outcome.findings.open] == [1000, 3000]
+
+
+def test_stress_goes_on_while_all_is_answered():
+    """The closed loops stop early here: the server batches, and answers in an open loop what they never asked for."""
+
+    def run(load: Load, version: str) -> Measurement:
+        return measured(load, min(load.rate, 5000) if load.rate else 1000)
+
+    found = modes.carry_out(modes.stress(Load(), (1, 2)), run).findings
+    assert [p.asked for p in found.open] == [1000, 2000, 3000, 4500, 6750]
+    assert (found.peak, found.kept) == (5000, 1)
+    endless = modes.carry_out(modes.stress(Load(), (1, 2)), lambda load, version: measured(load, load.rate or 1000)).findings
+    assert len(endless.open) == 2 + modes.MOST_FURTHER
+    assert endless.words()[-1] == "that is not past what the server can do: all was answered"
+    bound = modes.carry_out(modes.stress(Load(), (1,)), lambda load, version: measured(load, load.rate or 1000, client_bound=True)).findings
+    assert len(bound.open) == 1
+    assert bound.words()[-1].startswith("the generator was the limit at 1x1, 1x2")
 
 
 def test_stress_of_a_server_that_answers_nothing():
