@@ -1,0 +1,182 @@
+"""What a tuning showed, as words: the table of evidence, the conclusion, the file that is written, the report.
+
+Never in here: measuring, judging (tune.py), colours.
+"""
+
+from __future__ import annotations
+
+import math
+import statistics
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from inferd.bench import report, terminal
+from inferd.bench.findings import duration
+from inferd.bench.tables import Line, Row, Table, one_line, rate
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator, Mapping, Sequence
+
+    from inferd.bench.report import Report
+    from inferd.bench.tune import Settings, Target, Trial, Tuned
+
+__all__ = ["comments", "line_of", "report_of", "sentences", "tables"]
+
+HEAD = ("provider", "instances", "threads", "rows", "in flight", "answers/s", "p50", "p99", "rows a run", "server CPU", "")
+
+
+def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
+    """The trial of the search that counts for each of the settings, the best first."""
+    found: dict[Settings, Trial] = {}
+    for trial in trials:
+        if trial.stage != "final" and (trial.settings not in found or trial.score >= found[trial.settings].score):
+            found[trial.settings] = trial
+    return sorted(found.values(), key=lambda trial: -trial.score)
+
+
+def tables(tuned: Tuned) -> Iterator[Table]:
+    """The search, and the rounds in which the best and the default took turns."""
+    rows = [Row(cells(trial, tuned), mark(trial, tuned)) for trial in best_of_each(tuned.trials)]
+    yield Table("the search, one measurement each", HEAD, rows)
+    if tuned.verdict is not None:
+        rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides(tuned), strict=True), start=1)]
+        medians = ("median", *(figure(statistics.median(side)) for side in sides(tuned)))
+        yield Table("in turn, answers/s", ("round", "default", "best of the search"), [*map(Row, rounds), Row(medians, "main")])
+
+
+def sides(tuned: Tuned) -> tuple[list[float], list[float]]:
+    assert tuned.verdict is not None
+    return tuned.verdict.default, tuned.verdict.best
+
+
+def figure(score: float) -> str:
+    return rate(score) if score else "not kept"
+
+
+def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
+    settings, measured = trial.settings, trial.measurement
+    first = (settings.provider, str(settings.instances), str(settings.threads), str(settings.rows or "-"))
+    note = one_line(trial.why)[:160] or remark(trial, tuned)
+    if measured is None:
+        return (*first, "", "", "", "", "", "", note)
+    server = measured.server
+    sizes = server.batch_sizes if server else {}
+    runs = sum(sizes.values())
+    cpu_us = server.cpu_us_per_request if server else None
+    return (
+        *first,
+        str(trial.in_flight),
+        rate(measured.requests_per_second),
+        duration(measured.latency_us.p50),
+        duration(measured.latency_us.p99),
+        f"{sum(size * count for size, count in sizes.items()) / runs:.3g}" if runs else "",
+        duration(cpu_us) if cpu_us else "",
+        note,
+    )
+
+
+def remark(trial: Trial, tuned: Tuned) -> str:
+    words = ["default"] if trial.settings == tuned.default else []
+    if trial.settings == tuned.best and tuned.best != tuned.default:
+        words.append("best")
+    if trial.measurement and trial.measurement.client_bound:
+        words.append("client-bound")
+    return ", ".join(words)
+
+
+def mark(trial: Trial, tuned: Tuned) -> str:
+    return "main" if trial.settings == tuned.best and trial.score else ""
+
+
+def line_of(trial: Trial) -> str:
+    """A trial while the search goes on."""
+    if trial.measurement is None:
+        return f"{trial.settings}: {one_line(trial.why)}"
+    measured = trial.measurement
+    why = f"; not kept: {one_line(trial.why)}" if trial.why else ""
+    figures = f"{rate(measured.requests_per_second)}/s, p99 {duration(measured.latency_us.p99)}"
+    return f"{trial.settings}, {trial.in_flight} in flight: {figures}{why}"
+
+
+def sentences(tuned: Tuned, target: Target) -> list[Line]:
+    """The conclusion, and what has to be known of it."""
+    return [*conclusion(tuned, target), Line(f"the search ended: {tuned.ended}"), *doubts(tuned)]
+
+
+def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
+    verdict, goal = tuned.verdict, f" with {target.slo}" if target.slo else ""
+    if not tuned.trials:
+        return
+    if not tuned.kept:
+        whys = [trial.why for trial in tuned.trials if trial.settings == tuned.default]
+        yield Line(f"no settings that were tried keep {target.slo or 'all requests answered'}; the default: {one_line(whys[-1])}", "bad")
+    elif tuned.interrupted:
+        yield Line(f"the best so far: {best_of_each(tuned.trials)[0].settings}; it was not held against the default", "doubt")
+    elif verdict is None:
+        yield Line(f"the default stays: nothing that was tried is better than {tuned.default}", "main")
+    else:
+        default, best = (statistics.median(side) for side in sides(tuned))
+        turns = f"medians of {len(verdict.best)} rounds in turn; chance alone does that {share(verdict.luck)}"
+        if verdict.better:
+            gain = f"{verdict.gain:.1%} more than" if math.isfinite(verdict.gain) else "where the target is not kept by"
+            yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}, {gain} the default's {rate(default)}/s", "main")
+            yield Line(f"the default is {tuned.default}; {turns}")
+        else:
+            found = next(trial.settings for trial in best_of_each(tuned.trials) if trial.settings != tuned.default)
+            gain = f"{verdict.gain:+.1%}" if math.isfinite(verdict.gain) else "more"
+            yield Line(f"the default stays: {tuned.default}: {rate(default)}/s{goal}", "main")
+            yield Line(f"the best of the search, {found}, brought {gain} ({turns}); asked are {target.margin:.0%}, and luck in 5 % at most")
+
+
+def share(luck: float) -> str:
+    return f"in 1 of {1 / luck:.0f} tunings" if luck <= 0.5 else f"in {luck:.0%} of tunings"
+
+
+def doubts(tuned: Tuned) -> Iterator[Line]:
+    bound = [trial for trial in tuned.trials if trial.measurement and trial.measurement.client_bound]
+    if bound:
+        reason = bound[0].measurement.client_bound_reason if bound[0].measurement else ""
+        yield Line(f"client-bound in {len(bound)} of {len(tuned.trials)} measurements, so differences may be hidden: {reason}", "doubt")
+
+
+def comments(text: str, tuned: Tuned, target: Target, versions: Mapping[str, str]) -> str:
+    """A configuration below the evidence for it."""
+    facts = ", ".join(f"{name} {versions[name]}" for name in ("inferd", "onnxruntime", "cpu") if versions.get(name))
+    lines = [f"written by `inferd tune`: {facts}", "", *(line.text for line in sentences(tuned, target))]
+    for table in tables(tuned):
+        lines += ["", table.title, *terminal.aligned(table)]
+    return "".join(f"# {one_line_kept(line)}".rstrip() + "\n" for line in lines) + "\n" + text
+
+
+def one_line_kept(text: str) -> str:
+    """Without line breaks, and with the spaces of a table."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def report_of(
+    tuned: Tuned, target: Target, place: str, model: str, settings: Mapping[str, Any], versions: Mapping[str, str], notices: Sequence[str]
+) -> Report:
+    """Every measurement, and what it was of: `summary.trials[i]` says by `measurement` which is its."""
+    measured = [trial.measurement for trial in tuned.trials if trial.measurement is not None]
+    trials: list[dict[str, Any]] = []
+    at = 0
+    for trial in tuned.trials:
+        own = {"stage": trial.stage, "settings": msgspec.to_builtins(trial.settings), "in_flight": trial.in_flight, "why": trial.why}
+        trials.append(own | {"requests_per_second": trial.score, "measurement": at if trial.measurement is not None else None})
+        at += trial.measurement is not None
+    ranked = [trial["measurement"] for trial in trials if trial["settings"] == msgspec.to_builtins(tuned.best)]
+    verdict = msgspec.to_builtins(tuned.verdict) if tuned.verdict else None
+    if verdict and not math.isfinite(verdict["gain"]):
+        verdict["gain"] = None
+    summary = {
+        "words": [line.text for line in sentences(tuned, target)],
+        "default": msgspec.to_builtins(tuned.default),
+        "best": msgspec.to_builtins(tuned.best),
+        "verdict": verdict,
+        "trials": trials,
+    }
+    headline = next((at for at in reversed(ranked) if at is not None), 0)
+    return report.make(
+        "tune", place, model, measured, headline=headline, settings=settings, versions=versions, summary=summary, notices=notices
+    )

@@ -1,0 +1,322 @@
+"""`inferd tune`: the settings that serve a model best on this machine, measured, and a configuration that has them.
+
+Exit codes: 0 done, 1 no settings that were tried keep the target, 2 usage, 3 the model cannot be served, 130 Ctrl-C, after the table.
+"""
+
+from __future__ import annotations
+
+import sys
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Self, TextIO
+
+import click
+
+from inferd.cli.serve import require_onnxruntime
+from inferd.cli.targets import require_client
+from inferd.config import PROVIDERS, parse_duration
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import TracebackType
+
+    from inferd.bench.candidate import Subject
+    from inferd.bench.measurement import Interval
+    from inferd.bench.tune import Server, Settings, Space, Target, Trial, Tuned
+
+__all__ = ["tune"]
+
+INTERRUPTED = 130
+MOST_ROWS = 1024  # of a batch, unless --batch-sizes says otherwise
+INPUTS = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
+
+
+def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    """10s, 250ms, 5m."""
+    try:
+        found = parse_duration(text + "in" if text.endswith("m") else text) / 1e9
+    except ValueError:
+        found = 0.0
+    if found <= 0:
+        raise click.BadParameter(f"expected a time above 0 such as 10s, 250ms or 5m, got {text!r}")
+    return found
+
+
+def numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
+    """1,2,4."""
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if not all(part.isascii() and part.isdecimal() and 0 < int(part[:6]) <= 65_536 for part in parts):
+        raise click.BadParameter(f"expected whole numbers from 1 to 65536 such as 1,2,4, got {text!r}")
+    return sorted(set(map(int, parts)))
+
+
+def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[str] | None:
+    if text is None:
+        return None
+    parts = [part.strip() for part in text.split(",")]
+    if wrong := [part for part in parts if part not in PROVIDERS]:
+        raise click.BadParameter(f"expected {', '.join(PROVIDERS)}, got {wrong[0]!r}")
+    return list(dict.fromkeys(parts))
+
+
+def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
+    return click.IntRange(least, most)
+
+
+@click.command()
+@click.argument("path", type=click.Path(path_type=Path))
+@click.argument("model", required=False)
+@click.option("--slo", metavar="p99=10ms", help="Only what keeps this latency counts, and the number in flight is looked for, too.")
+@click.option("--connections", type=positive(1, 10_000), default=4, show_default=True, help="HTTP/2 connections.")
+@click.option("--concurrency", type=positive(1, 100_000), default=16, show_default=True, help="Requests in flight on each of them.")
+@click.option("--most-in-flight", type=positive(1, 100_000), default=512, show_default=True, help="That are tried to keep --slo.")
+@click.option("--budget", default="5m", show_default=True, callback=seconds, metavar="TIME", help="Of it all.")
+@click.option("--duration", default="2s", show_default=True, callback=seconds, metavar="TIME", help="Of each measurement, at least.")
+@click.option("--warm-up", default="500ms", show_default=True, callback=seconds, metavar="TIME", help="Before each; not counted.")
+@click.option("--processes", type=positive(1, 256), default=1, show_default=True, help="Of the generator.")
+@click.option("--rounds", type=positive(3, 9), default=4, show_default=True, help="In which the best and the default take turns.")
+@click.option("--margin", type=click.FloatRange(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")
+@click.option("--instances", callback=numbers, metavar="N,N,...", help="To be tried.  [default: by the cores]")
+@click.option("--threads", callback=numbers, metavar="N,N,...", help="Of one run, to be tried.  [default: by the cores]")
+@click.option("--batch-sizes", callback=numbers, metavar="N,N,...", help="Most rows of a batch, to be tried.  [default: 1, 2, 4, ...]")
+@click.option("--providers", callback=words, metavar="NAME,...", help="Execution providers, to be tried.  [default: all built in]")
+@click.option("--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="One input: .npy, or JSON such as 'x=[[1, 2]]'.")
+@click.option("--npz", multiple=True, metavar="FILE", help="Named inputs of one request; several are sent in turn.")
+@click.option("--json-input", "json", multiple=True, metavar="FILE", help="The same as JSON.")
+@click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them.")
+@click.option("--random", is_flag=True, help="Random values for the inputs that files leave out.")
+@click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open.")
+@click.option("--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, choice:32,64.")
+@click.option("--count", type=positive(1, 100_000), help="Different requests that are made.")
+@click.option("--rows", type=positive(1, 65_536), help="Rows of each request.  [default: 1]")
+@click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
+@click.option("--seed", type=int, default=0, show_default=True, help="Of random inputs.")
+@click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
+@click.option("--force", is_flag=True, help="Replace a configuration that is there.")
+@click.option("--dry-run", is_flag=True, help="Write no configuration.")
+@click.option("--json", "json_file", metavar="FILE", help="The report: every measurement.")
+@click.option("--quiet", is_flag=True, help="No progress.")
+def tune(**given: Any) -> int:
+    """Find the settings that serve a model best on this machine.
+
+    PATH is an ONNX file, a model's folder or a repository; MODEL names one of several. `inferd serve` is started again and again with
+    other instances, threads, batch sizes and execution providers, and loaded. What is best takes turns with the default; only where it
+    is faster beyond noise, a configuration is written, with the evidence in it.
+
+    \b
+    inferd tune models resnet50
+    inferd tune model.onnx --slo p99=10ms --budget 2m
+    """
+    require_onnxruntime()
+    require_client()
+    from inferd.bench import evidence, report, terminal
+    from inferd.bench import tune as tuning
+    from inferd.bench.candidate import locate
+
+    subject = locate(given["path"], given["model"])
+    output: Path = given["output"] or subject.output
+    check_files(given, subject, output)
+    target = target_of(given)
+    seen = Seen()
+    with Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
+        tuned = tuning.tune(
+            server_of(subject, given, seen, progress.watch),
+            lambda default: space_of(given, default, target, seen.rows),
+            target,
+            tell=progress.tell,
+            keep=progress.keep,
+        )
+    versions = report.versions_here()
+    written = ""
+    if tuned.best != tuned.default and not given["dry_run"]:
+        write_configuration(subject, tuned, target, output, versions)
+        written = usage(subject, output)
+    if given["json_file"]:
+        flags = {name: value for name, value in given.items() if value not in (None, (), False, "")}
+        report.save(evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, versions, seen.notices), given["json_file"])
+    show(tuned, target, terminal.is_rich(sys.stdout))
+    if written:
+        click.echo(written)
+    return INTERRUPTED if tuned.interrupted else int(not tuned.kept)
+
+
+def check_files(given: dict[str, Any], subject: Subject, output: Path) -> None:
+    """Before minutes are spent: whether all that is to be written can be."""
+    from inferd.bench import report
+
+    if given["json_file"]:
+        report.check_writable(given["json_file"])
+    if given["dry_run"]:
+        return
+    report.check_writable(output)
+    if output.exists() and not given["force"]:
+        raise click.UsageError(f"{output} exists: give --force to replace it, --output FILE for another place, or --dry-run")
+    expected = {".toml"} if subject.single else {".toml", ".pbtxt"}
+    if output.suffix not in expected:
+        raise click.UsageError(f"--output {output}: expected a name that ends in {' or '.join(sorted(expected))}")
+
+
+def target_of(given: dict[str, Any]) -> Target:
+    from inferd.bench import tune as tuning
+    from inferd.bench.findings import parse_slo
+    from inferd.bench.measurement import Load
+
+    load = Load(
+        connections=given["connections"],
+        streams=given["concurrency"],
+        duration_s=given["duration"],
+        warm_up_s=given["warm_up"],
+        processes=given["processes"],
+        seed=given["seed"],
+    )
+    if given["processes"] > given["connections"]:
+        raise click.UsageError(f"--processes {given['processes']}: expected at most as many as --connections, {given['connections']}")
+    slo = parse_slo(given["slo"]) if given["slo"] else None
+    return tuning.Target(load, slo, given["most_in_flight"], given["budget"], given["rounds"], given["margin"])
+
+
+def space_of(given: dict[str, Any], default: Settings, target: Target, rows: float) -> Space:
+    """What the flags say; else powers of two around the default. Larger batches than all requests in flight make are never full."""
+    from inferd.bench.tune import Space
+    from inferd.engine.backend import available_providers
+    from inferd.engine.planner import Host
+
+    cores = Host.detect().usable
+    in_flight = target.most_in_flight if target.slo else target.load.connections * target.load.streams
+    most_rows = min(MOST_ROWS, max(int(in_flight * rows), 1))
+    built_in = [name for name in PROVIDERS if any(each.lower().startswith(name) for each in available_providers())]
+    return Space(
+        given["providers"] or list(dict.fromkeys([default.provider, *built_in])),
+        given["instances"] or powers(2 * cores, default.instances),
+        given["threads"] or powers(cores, default.threads),
+        given["batch_sizes"] or powers(most_rows, default.rows or 1),
+        cores,
+    )
+
+
+def powers(most: int, also: int) -> list[int]:
+    """1, 2, 4 ... and `most` itself."""
+    return sorted({also, most, *(1 << power for power in range(most.bit_length()))})
+
+
+class Seen:
+    """What the first server said: rows of a request, and what a user should know of the inputs."""
+
+    def __init__(self) -> None:
+        self.rows = 1.0
+        self.notices: list[str] = []
+
+
+def server_of(subject: Subject, given: dict[str, Any], seen: Seen, watch: Callable[[Interval], None]) -> Callable[[Settings | None], Any]:
+    """Starts servers of the model; each is asked the same requests."""
+    from inferd.bench.candidate import in_force, serving
+    from inferd.bench.session import Looks, Session
+    from inferd.bench.tune import Server
+
+    asked = {name: given[name] for name in INPUTS}
+
+    @contextmanager
+    def serve(settings: Settings | None) -> Iterator[Server]:
+        with (
+            serving(subject, settings) as running,
+            Session(running.address, subject.name, [""], asked, looks=Looks(server_pid=running.pid)) as session,
+        ):
+            if settings is None and not seen.notices:
+                seen.rows, seen.notices = session.requests[""].rows, session.notices
+                for notice in session.notices:
+                    click.echo(notice, err=True)
+            yield Server(settings or in_force(configured(running.address, subject.name)), lambda load: session.run(load, watch=watch))
+
+    return serve
+
+
+def configured(address: str, model: str) -> Any:
+    """The configuration that the server runs the model with."""
+    with require_client().Client(address, timeout=10) as client:
+        return client.model_config(model)
+
+
+def write_configuration(subject: Subject, tuned: Tuned, target: Target, output: Path, versions: dict[str, str]) -> None:
+    from inferd.bench import evidence, report
+    from inferd.bench.candidate import configuration
+
+    text = configuration(subject, tuned.best, output)
+    report.write_text(output, evidence.comments(text, tuned, target, versions))
+
+
+def usage(subject: Subject, output: Path) -> str:
+    if subject.single:
+        return f"written: {output}; serve it with: inferd serve --config {output}"
+    return f"written: {output}" + ("" if output.parent.resolve() == subject.path else f"; it belongs into the folder of {subject.name}")
+
+
+def show(tuned: Tuned, target: Target, rich: bool) -> None:
+    from inferd.bench import evidence, terminal
+
+    for table in evidence.tables(tuned):
+        if rich:
+            from rich.console import Console
+
+            Console(highlight=False).print(terminal.rich_table(table))
+        else:
+            click.echo("\n".join([table.title, *terminal.aligned(table), ""]))
+    for line in evidence.sentences(tuned, target):
+        text = ("! " if line.mark in ("bad", "doubt") else "") + line.text
+        click.echo(click.style(text, bold=line.mark == "main", fg={"bad": "red", "doubt": "yellow"}.get(line.mark)))
+
+
+class Progress:
+    """How far the tuning is, on stderr: a bar of its budget on a terminal that rich can draw on, a line a trial elsewhere.
+
+    It draws between two intervals of a measurement, on the generator's thread: one of its own would disturb what is measured.
+    """
+
+    def __init__(self, stream: TextIO, budget_s: float, *, quiet: bool = False) -> None:
+        from inferd.bench import terminal
+
+        self._stream, self._budget_s, self._quiet = stream, budget_s, quiet
+        self._rich = not quiet and terminal.is_rich(stream)
+        self._bar: Any = None
+        self._task: Any = None
+        self._spent_s = 0.0
+
+    def __enter__(self) -> Self:
+        if self._rich:
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeElapsedColumn
+            from rich.progress import Progress as Bar
+
+            columns = (BarColumn(), TextColumn("{task.percentage:>3.0f}%"), TimeElapsedColumn(), TextColumn("{task.description}"))
+            self._bar = Bar(*columns, console=Console(file=self._stream, highlight=False), auto_refresh=False, transient=True)
+            self._bar.start()
+            self._task = self._bar.add_task("", total=self._budget_s)
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
+        if self._bar is not None:
+            self._bar.stop()
+
+    def tell(self, stage: str, settings: Settings | None, best: float, spent_s: float) -> None:
+        """A server is started."""
+        self._spent_s = spent_s
+        if self._bar is not None:
+            from inferd.bench.tables import rate
+
+            so_far = f"; best {rate(best)}/s" if best else ""
+            self._bar.update(self._task, completed=spent_s, description=f"{stage}: {settings or 'as it is'}{so_far}", refresh=True)
+
+    def watch(self, interval: Interval) -> None:
+        if self._bar is not None and interval.at_s % 0.5 < interval.duration_s:
+            self._bar.update(self._task, completed=min(self._spent_s + interval.at_s, self._budget_s), refresh=True)
+
+    def keep(self, trial: Trial) -> None:
+        """A measurement has ended."""
+        from inferd.bench.evidence import line_of
+
+        line = f"{trial.stage}: {line_of(trial)}"
+        if self._bar is not None:
+            self._bar.console.print(line, markup=False, soft_wrap=True)
+        elif not self._quiet:
+            click.echo(line, err=True, file=self._stream)
