@@ -24,6 +24,8 @@ from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
+    from multiprocessing.connection import Connection
+    from multiprocessing.process import BaseProcess
 
     from inferd.bench.generator import Target
     from inferd.bench.verify import Verifier
@@ -133,7 +135,7 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
     try:
         while True:
             try:
-                told = pipe.recv()
+                told = received(pipe, process)
                 if isinstance(told, Ending):
                     return told, intervals
                 if isinstance(told, Interval):
@@ -146,13 +148,18 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
             except KeyboardInterrupt:
                 with suppress(OSError):  # it has ended already, and its last word is in the pipe
                     pipe.send("stop")
-    except (EOFError, OSError):
-        process.join()
-        raise StartError(f"LoadGen's process ended by itself, with {process.exitcode}") from None
     finally:
         process.terminate()
         process.join()
         pipe.close()
+
+
+def received(pipe: Connection, process: BaseProcess) -> object:
+    try:
+        return pipe.recv()
+    except (EOFError, OSError):
+        process.join()
+        raise StartError(f"LoadGen's process ended by itself, with {process.exitcode}") from None
 
 
 def measurement(task: Task, load: Load, ending: Ending, intervals: list[Interval]) -> Measurement:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import signal
 import threading
@@ -20,7 +21,7 @@ from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Load, Measurement
 from inferd.bench.verify import Verifier
 from inferd.config import parse_address
-from inferd.errors import ConfigError, InferdError
+from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -170,6 +171,20 @@ def test_ctrl_c_keeps_what_was_measured(server):
     assert measured.errors == {}
     assert measured.latency_us == measured.service_us  # LoadGen said nothing
     assert len(measured.intervals) >= 1
+
+
+def test_a_process_that_dies_is_told(server):
+    children = []
+
+    def watch(interval: Any) -> None:
+        children.extend(multiprocessing.active_children())
+        for child in children:
+            child.kill()
+
+    endless = msgspec.structs.replace(SHORT, duration_s=30.0)
+    with pytest.raises(StartError, match="LoadGen's process ended by itself, with -9"):
+        scenarios.run("singlestream", target(server.address), BODIES, endless, watch=watch)
+    assert len(children) == 1
 
 
 def test_the_server_scenario_needs_a_rate():
