@@ -2,8 +2,8 @@
 
 A change is called worse or better only if it is beyond the threshold and its confidence interval leaves out zero; `same` if all of
 the interval lies within the threshold; else `unclear`, for which measuring longer is the cure. Intervals come from resampling: of
-rounds where each side has four or more, else of the seconds of each measurement, in blocks because neighbouring seconds are alike.
-What has no interval is never called worse or better. Never in here: measuring, files, terminals.
+rounds where each side has four or more, in pairs if the sides took turns; else of the seconds of each measurement, in blocks because
+neighbouring seconds are alike. What has no interval is never called worse or better. Never in here: measuring, files, terminals.
 """
 
 from __future__ import annotations
@@ -260,14 +260,23 @@ def judged(change: float, low: float, high: float, threshold: float, more_is_wor
 
 def limits(figure: Figure, before: Side, after: Side, confidence: float) -> tuple[float, float] | None:
     """Between which factors of itself the ratio after / before lies; None if there is too little to say."""
-    numbers = np.random.default_rng(0)
-    old, new = resampled(figure, before, numbers), resampled(figure, after, numbers)
+    seeds = (0, 0) if took_turns(before, after) else (0, 1)  # equal seeds draw the same rounds of both: what disturbs a pair cancels
+    old, new = (resampled(figure, side, np.random.default_rng(seed)) for side, seed in zip((before, after), seeds, strict=True))
     if old is None or new is None:
         return None
     logarithms = np.log(new[0]) - np.log(old[0])
     tails = [(1 - confidence) / 2, (1 + confidence) / 2]
     low, high = np.quantile(logarithms, tails) * few_units(min(old[1], new[1]), confidence)
     return math.exp(low), math.exp(high)
+
+
+def took_turns(before: Side, after: Side) -> bool:
+    """Whether the rounds are pairs, one of each side after the other, in either order."""
+    if len(before.rounds) != len(after.rounds) or len(before.rounds) < ROUNDS:
+        return False
+    in_time = sorted([(one.started_unix_s, 0) for one in before.rounds] + [(one.started_unix_s, 1) for one in after.rounds])
+    sides = [side for _, side in in_time]
+    return all({*pair} == {0, 1} for pair in zip(sides[::2], sides[1::2], strict=True))
 
 
 def few_units(units: int, confidence: float) -> float:

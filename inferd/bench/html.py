@@ -46,7 +46,7 @@ h2 {{ font-size: 1.1rem; margin: 2rem 0 .5rem }}
 .bad {{ color: var(--bad); font-weight: 600 }}
 .doubt {{ color: var(--doubt); font-weight: 600 }}
 .main td {{ font-weight: 600 }}
-.figures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(8.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 }}
+.figures {{ display: grid; grid-template-columns: repeat(auto-fit, minmax(7.5rem, 1fr)); gap: .75rem; margin: 1.25rem 0 }}
 .figures div {{ border: 1px solid var(--grid); border-radius: .5rem; padding: .5rem .75rem }}
 .figures dt {{ font-size: .85rem }}
 .figures dd {{ margin: 0; font-size: 1.3rem; font-variant-numeric: tabular-nums; white-space: nowrap }}

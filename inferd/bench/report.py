@@ -162,7 +162,7 @@ def load(path: str | Path) -> Report:
         if schema != SCHEMA:
             raise ConfigError(f"{path}: expected a report of schema {SCHEMA}, got {schema}: made by another version of inferd")
         report = msgspec.json.decode(text, type=Report)
-    except (msgspec.DecodeError, UnicodeDecodeError) as error:
+    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError) as error:
         raise ConfigError(f"{path}: expected a report that `inferd bench --json` wrote: {error}") from None
     if report.main is None and report.measurements:
         raise ConfigError(f"{path}: headline: expected one of {len(report.measurements)} measurements, got {report.headline}")

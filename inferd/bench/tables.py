@@ -63,8 +63,9 @@ def warnings(report: Report) -> Iterator[Line]:
     for ended in dict.fromkeys(one.ended for one in measured if one.ended):
         yield Line(f"ended early: {one_line(ended)}", "doubt")
     told = [f"ended early: {one.ended}" for one in measured]
+    doubts = [notice for comparison in report.summary.get("comparisons", []) for notice in comparison["notices"]]
     said = [notice for one in measured if one.server for notice in one.server.notices]
-    yield from (Line(one_line(notice)) for notice in dict.fromkeys([*report.notices, *said]) if notice not in told)
+    yield from (Line(one_line(notice)) for notice in dict.fromkeys([*report.notices, *said, *doubts]) if notice not in told)
 
 
 def failures(measured: list[Measurement]) -> Iterator[Line]:

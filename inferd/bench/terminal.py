@@ -165,6 +165,7 @@ class Progress:
         else:
             from rich.text import Text
 
+            self._live.update("", refresh=True)  # else it would be drawn again below
             self._live.console.print(Text(text, STYLES[mark]), soft_wrap=True)
 
     def _show(self, text: str) -> None:
@@ -173,10 +174,12 @@ class Progress:
             return
         from rich.console import Group
         from rich.progress_bar import ProgressBar
+        from rich.table import Table as Drawn
         from rich.text import Text
 
-        bar = ProgressBar(total=1.0, completed=self._part(), width=40)
-        self._live.update(Group(Text(self._title, "bold"), bar, Text(text, "red" if self._errors else "")), refresh=True)
+        line = Drawn.grid(padding=(0, 1))
+        line.add_row(ProgressBar(total=1.0, completed=self._part(), width=24), Text(text, "red" if self._errors else "", no_wrap=True))
+        self._live.update(Group(Text(self._title, "bold", no_wrap=True), line), refresh=True)
 
     def _part(self) -> float:
         """Of the measurement that is over, by whichever limit is nearer."""

@@ -103,6 +103,25 @@ def test_rounds_give_intervals_to_every_figure():
     assert not any("rounds a side" in notice for notice in made.notices)
 
 
+def test_rounds_that_took_turns_are_compared_in_pairs():
+    """Each pair was disturbed by something else, and version 4 is a tenth slower in all of them."""
+
+    def turns(starts: list[list[int]]) -> list[list[Measurement]]:
+        disturbed = (1.0, 2.0, 1.5, 3.0, 1.2)
+        return [
+            [
+                Measurement(Load(), started_unix_s=at, requests=100, latency_us=Latency(p50=1e3 * slower * much))
+                for at, much in zip(side, disturbed, strict=True)
+            ]
+            for side, slower in zip(starts, (1.0, 1.1), strict=True)
+        ]
+
+    paired = figure(compare_measurements(*turns([[1, 4, 5, 8, 9], [2, 3, 6, 7, 10]])), "p50")
+    assert (paired.verdict, paired.low) == ("worse", pytest.approx(0.1))
+    apart = figure(compare_measurements(*turns([[1, 2, 3, 4, 5], [6, 7, 8, 9, 10]])), "p50")
+    assert (apart.verdict, apart.low < 0 < apart.high) == ("unclear", True)
+
+
 def test_what_has_no_interval_is_never_worse():
     sides = [[measurement(client_cpu_us_per_request=cpu)] for cpu in (4.0, 9.0)]
     change = figure(compare_measurements(*sides), "client CPU/request")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -10,6 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from reports import measurement, sample
 
 from inferd import __version__
@@ -17,6 +20,8 @@ from inferd.bench import modes, report, terminal
 from inferd.bench.findings import Versions
 from inferd.bench.measurement import Latency, Load, Measurement
 from inferd.errors import ConfigError, InferdError
+
+SMALL = sample(measurements=[measurement(seconds=1, rate=20)], settings={"rate": 0.0, "inputs": ["a.npy"]})
 
 
 def test_a_saved_report_is_read_back(tmp_path):
@@ -64,6 +69,7 @@ def test_fields_of_a_later_inferd_are_passed_over(tmp_path):
         (b"", "expected a report that `inferd bench --json` wrote"),
         (b"\xff\xfe", "expected a report"),
         (b"[1]", "expected a report"),
+        (b'{"schema": 1, "kind": "s", "target": "t", "model": "m", "settings": {"a": ' + b"[" * 100_000, "expected a report"),
         (b'{"schema": 1, "kind": "single", "target": "t"}', "missing required field `model`"),
         (b'{"schema": 1, "kind": "s", "target": "t", "model": "m", "measurements": [{"load": {"rate": "x"}}]}', "rate"),
         (b'{"schema": 1, "kind": "s", "target": "t", "model": "m", "headline": 7, "measurements": [{"load": {}}]}', "got 7"),
@@ -75,6 +81,23 @@ def test_what_is_no_report_is_refused(tmp_path, text, says):
         report.load(tmp_path / "a.json")
     assert says in str(raised.value)
     assert "\n" not in str(raised.value)
+
+
+@given(
+    st.one_of(st.binary(max_size=60), st.integers(0, 2000).flatmap(lambda at: st.binary(min_size=1, max_size=4).map(lambda cut: (at, cut))))
+)
+def test_any_file_is_read_or_refused(tmp_path_factory, damage):
+    """Anything at all, and a report with a few bytes changed."""
+    path = tmp_path_factory.getbasetemp() / "damaged.json"
+    if isinstance(damage, bytes):
+        path.write_bytes(damage)
+    else:
+        report.save(SMALL, path)
+        text = bytearray(path.read_bytes())
+        text[damage[0] : damage[0] + len(damage[1])] = damage[1]
+        path.write_bytes(text)
+    with contextlib.suppress(ConfigError):
+        assert report.load(path).schema == 1
 
 
 def test_a_file_that_cannot_be_read(tmp_path):
@@ -180,6 +203,7 @@ def test_versions_are_compared():
     text = terminal.render(made)
     assert "m version 4 against m version 3" in text
     assert re.search(r"^  p50 .*worse$", text, re.MULTILINE)
+    assert set(found["notices"]) <= set(text.splitlines())
 
 
 def test_versions_of_which_one_was_measured_are_not():
