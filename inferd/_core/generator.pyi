@@ -3,6 +3,8 @@ from typing import Any
 
 import numpy as np
 
+def fault_of(answer: bytes) -> str | None: ...
+
 class Generator:
     """Connections that ask ModelInfer, and what came of it.
 

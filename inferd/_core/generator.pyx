@@ -590,7 +590,9 @@ cdef void flush(Link *link, int epoll) noexcept nogil:
             kill(link)
         if link.unsent_end == 0:
             break
-    if link.polls_output and not link.dead:
+    if not nghttp2_session_want_read(link.session) and not nghttp2_session_want_write(link.session):
+        kill(link)                      # the last word, after what the other side got wrong, has left
+    elif link.polls_output and not link.dead:
         watch(link, epoll, EPOLL_CTL_MOD, False)
 
 
@@ -612,11 +614,9 @@ cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
     state.now_ns = monotonic_ns()        # an answer is there when its bytes are
     if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
         return
-    if nbytes <= 0 or nghttp2_session_mem_recv2(link.session, buffer, nbytes) < 0 or not (
-            nghttp2_session_want_read(link.session) or nghttp2_session_want_write(link.session)):
+    if nbytes <= 0 or nghttp2_session_mem_recv2(link.session, buffer, nbytes) < 0:
         kill(link)
-        return
-    if nghttp2_session_want_write(link.session):
+    elif nghttp2_session_want_write(link.session) or not nghttp2_session_want_read(link.session):
         mark_dirty(link)
 
 
@@ -632,6 +632,12 @@ cdef void cancel_late(Link *link, int64_t now_ns) noexcept nogil:
         link.owner.now_ns = now_ns
         finish(stream, NGHTTP2_CANCEL, False)
         stream = link.first
+
+
+def fault_of(bytes answer not None):
+    """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show."""
+    cdef const char *fault = answer_fault(PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
+    return None if fault == NULL else fault.decode()
 
 
 # ---- what Python sees ---------------------------------------------------------------------------------------------------

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import inferd
-from inferd.bench.tune import Settings
+from inferd.bench.climb import Settings
 from inferd.engine.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
 

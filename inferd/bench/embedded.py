@@ -283,15 +283,12 @@ class Tally:
         with self._lock:
             if now_ns <= self._interval_from_ns:
                 return None
-            latency = self._interval
-            interval = Interval(
+            interval = Interval.of(
                 (self._interval_from_ns - self.begin_ns) / 1e9,
                 (now_ns - self._interval_from_ns) / 1e9,
                 self._interval_requests,
                 self._interval_errors,
-                latency.quantile_ns(0.5) / 1e3,
-                latency.quantile_ns(0.99) / 1e3,
-                latency.max_ns / 1e3,
+                self._interval,
             )
             self._intervals.append(interval)
             self._interval, self._interval_requests, self._interval_errors = Histogram(), 0, 0

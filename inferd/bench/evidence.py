@@ -14,12 +14,14 @@ import msgspec
 from inferd.bench import report, terminal
 from inferd.bench.findings import duration
 from inferd.bench.tables import Line, Row, Table, one_line, rate
+from inferd.bench.tune import LUCK
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping, Sequence
 
+    from inferd.bench.climb import Settings
     from inferd.bench.report import Report
-    from inferd.bench.tune import Settings, Target, Trial, Tuned
+    from inferd.bench.tune import Target, Trial, Tuned
 
 __all__ = ["comments", "line_of", "report_of", "sentences", "tables"]
 
@@ -30,7 +32,7 @@ def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
     """The trial of the search that counts for each of the settings, the best first."""
     found: dict[Settings, Trial] = {}
     for trial in trials:
-        if trial.stage != "final" and (trial.settings not in found or trial.score >= found[trial.settings].score):
+        if trial.stage in ("default", "search") and (trial.settings not in found or trial.score >= found[trial.settings].score):
             found[trial.settings] = trial
     return sorted(found.values(), key=lambda trial: -trial.score)
 
@@ -38,7 +40,7 @@ def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
 def tables(tuned: Tuned) -> Iterator[Table]:
     """The search, and the rounds in which the best and the default took turns."""
     rows = [Row(cells(trial, tuned), mark(trial, tuned)) for trial in best_of_each(tuned.trials)]
-    yield Table("the search, one measurement each", HEAD, rows)
+    yield Table("the search", HEAD, rows)
     if tuned.verdict is not None:
         rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides(tuned), strict=True), start=1)]
         medians = ("median", *(figure(statistics.median(side)) for side in sides(tuned)))
@@ -110,7 +112,8 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
         return
     if not tuned.kept:
         whys = [trial.why for trial in tuned.trials if trial.settings == tuned.default]
-        yield Line(f"no settings that were tried keep {target.slo or 'all requests answered'}; the default: {one_line(whys[-1])}", "bad")
+        wanted = f"keep {target.slo}" if target.slo else "answer all requests"
+        yield Line(f"no settings that were tried {wanted}; the default: {one_line(whys[-1])}", "bad")
     elif tuned.interrupted:
         yield Line(f"the best so far: {best_of_each(tuned.trials)[0].settings}; it was not held against the default", "doubt")
     elif verdict is None:
@@ -123,10 +126,10 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
             yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}, {gain} the default's {rate(default)}/s", "main")
             yield Line(f"the default is {tuned.default}; {turns}")
         else:
-            found = next(trial.settings for trial in best_of_each(tuned.trials) if trial.settings != tuned.default)
             gain = f"{verdict.gain:+.1%}" if math.isfinite(verdict.gain) else "more"
             yield Line(f"the default stays: {tuned.default}: {rate(default)}/s{goal}", "main")
-            yield Line(f"the best of the search, {found}, brought {gain} ({turns}); asked are {target.margin:.0%}, and luck in 5 % at most")
+            asked = f"asked are {target.margin:.0%}, and luck in 1 of {1 / LUCK:.0f} at most"
+            yield Line(f"the best of the search, {tuned.found}, brought {gain} ({turns}); {asked}")
 
 
 def share(luck: float) -> str:

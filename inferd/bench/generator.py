@@ -132,21 +132,21 @@ class Total:
 
     def _end_interval(self, pieces: list[Piece]) -> None:
         first = pieces[0]
-        merged = Histogram()
+        latency, lateness = Histogram(), Histogram()
         for piece in pieces:
-            merged.add(piece.latency)
+            latency.add(piece.latency)
+            lateness.add(piece.lateness)
             if piece.until_ns > piece.from_ns:
                 self.busiest = max(self.busiest, 1 - piece.waited_ns / (piece.until_ns - piece.from_ns))
         self.first_ns = self.first_ns or first.from_ns
         answered = sum(piece.codes[0] for piece in pieces)
-        interval = Interval(
+        interval = Interval.of(
             (first.from_ns - self.first_ns) / 1e9,
             (first.until_ns - first.from_ns) / 1e9,
             answered,
             sum(sum(piece.codes) for piece in pieces) - answered,
-            merged.quantile_ns(0.5) / 1e3,
-            merged.quantile_ns(0.99) / 1e3,
-            merged.max_ns / 1e3,
+            latency,
+            lateness,
         )
         self.intervals.append(interval)
         if self.watch is not None:

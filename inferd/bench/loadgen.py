@@ -286,9 +286,8 @@ class Report:
                 self._took.add(self._recent)
             return
         recent = self._recent
-        times = (recent.quantile_ns(0.5) / 1e3, recent.quantile_ns(0.99) / 1e3, recent.max_ns / 1e3)
         begun_s, length_s = self._interval_s - self._begun_s, now_s - self._interval_s
-        self._pipe.send(Interval(begun_s, length_s, recent.count, self._failed, *times))
+        self._pipe.send(Interval.of(begun_s, length_s, recent.count, self._failed, recent))
         self._took.add(recent)
         self._recent, self._failed, self._interval_s = Histogram(), 0, now_s
 

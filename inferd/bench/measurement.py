@@ -94,8 +94,8 @@ class Latency(msgspec.Struct, frozen=True):
 
     @classmethod
     def of(cls, histogram: Histogram) -> Latency:
-        at = (histogram.quantile_ns(q) / 1e3 for q in (0.5, 0.9, 0.99, 0.999))
-        return cls(histogram.mean_ns / 1e3, *at, histogram.max_ns / 1e3)
+        p50, p90, p99, p999 = (histogram.quantile_ns(q) / 1e3 for q in (0.5, 0.9, 0.99, 0.999))
+        return cls(histogram.mean_ns / 1e3, p50, p90, p99, p999, histogram.max_ns / 1e3)
 
 
 class Load(msgspec.Struct, frozen=True):
@@ -129,6 +129,17 @@ class Interval(msgspec.Struct, frozen=True):
     p50_us: float
     p99_us: float
     max_us: float
+    mean_us: float = 0.0
+    p999_us: float = 0.0
+    late_p99_us: float = 0.0  # the sending behind the schedule
+
+    @classmethod
+    def of(
+        cls, at_s: float, duration_s: float, requests: int, errors: int, latency: Histogram, lateness: Histogram | None = None
+    ) -> Interval:
+        p50_us, p99_us, p999_us = (latency.quantile_ns(q) / 1e3 for q in (0.5, 0.99, 0.999))
+        late_us = lateness.quantile_ns(0.99) / 1e3 if lateness else 0.0
+        return cls(at_s, duration_s, requests, errors, p50_us, p99_us, latency.max_ns / 1e3, latency.mean_ns / 1e3, p999_us, late_us)
 
 
 class Verification(msgspec.Struct, frozen=True):

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from multiprocessing.connection import Connection
     from multiprocessing.process import BaseProcess
 
+    from inferd.bench.findings import Slo
     from inferd.bench.generator import Target
     from inferd.bench.verify import Verifier
 
@@ -65,6 +66,14 @@ def parse_scenario(text: str) -> str:
         if scenario.lower() == plain:
             return scenario
     raise ConfigError(f"--scenario {text}: expected one of {', '.join(SCENARIOS)}")
+
+
+def limit_of(slo: Slo) -> tuple[float, float]:
+    """limit_ms and percentile of `run` from --slo, which may name one percentile only: LoadGen knows no more. Raises ConfigError."""
+    kinds = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
+    if len(slo.limits_us) != 1 or (figure := next(iter(slo.limits_us))) not in kinds or slo.errors:
+        raise ConfigError(f"--slo {slo}: expected one of {', '.join(kinds)} for --scenario Server")
+    return slo.limits_us[figure] / 1e3, kinds[figure]
 
 
 def run(

@@ -97,6 +97,10 @@ class Reader:
         side.notices = self._notices
         return side
 
+    def rss_bytes(self) -> int | None:
+        """The server's resident memory now; None: not to be had."""
+        return self._rss_bytes({} if self._pid is not None else self._metrics())
+
     def _note(self, text: str) -> None:
         if text not in self._notices:
             self._notices.append(text)

@@ -6,7 +6,9 @@ a mode is which load comes next. Never in here: which loads (modes), what a flag
 
 from __future__ import annotations
 
-from contextlib import ExitStack
+import threading
+import time
+from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
@@ -20,9 +22,10 @@ from inferd.config import parse_address
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Iterator, Mapping, Sequence
     from types import TracebackType
 
+    from inferd.bench.findings import Slo
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Interval, Load, Measurement
     from inferd.bench.modes import Outcome
@@ -30,6 +33,7 @@ if TYPE_CHECKING:
 __all__ = ["EMBEDDED", "Checks", "Looks", "Session"]
 
 EMBEDDED = "embedded:"  # TARGET of in-process ONNX Runtime
+MEMORY_LOOKS = 120  # at the server's memory, in a soak
 DESCRIBED_S = 10.0  # a server has to say in this time what it serves
 
 
@@ -72,6 +76,7 @@ class Session:
         self.target, self.metadata, self.spin, self.samples = target, tuple(metadata), spin, samples
         self.local = target.startswith(EMBEDDED)
         self.notices: list[str] = []
+        self.memory: list[tuple[float, float]] = []  # (seconds, the server's resident bytes), where `watch_memory` looked
         self.server = "in-process ONNX Runtime"
         self._stack = ExitStack()
         where = target.removeprefix(EMBEDDED) if self.local else target
@@ -174,8 +179,30 @@ class Session:
         measured.version = version
         return measured
 
-    def scenario(self, name: str, load: Load, watch: Callable[[Interval], None] | None = None) -> Outcome:
-        """One of MLPerf's, by its LoadGen."""
+    @contextmanager
+    def watch_memory(self, load: Load) -> Iterator[None]:
+        """Looks at the server's memory now and then while a long load lasts, MEMORY_LOOKS times where it lasts long enough."""
+        (reader,) = self.readers.values() or (None,)
+        if reader is None or reader.rss_bytes() is None:
+            yield
+            return
+        over, begun_s = threading.Event(), time.monotonic() + load.warm_up_s
+
+        def look() -> None:
+            while not over.wait(max(load.duration_s / MEMORY_LOOKS, 0.25)):
+                if (size := reader.rss_bytes()) is not None and time.monotonic() > begun_s:
+                    self.memory.append((time.monotonic() - begun_s, float(size)))
+
+        thread = threading.Thread(target=look, name="inferd-bench-memory", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+    def scenario(self, name: str, load: Load, slo: Slo | None = None, watch: Callable[[Interval], None] | None = None) -> Outcome:
+        """One of MLPerf's, by its LoadGen. slo: what Server's latencies must keep, one percentile; None: LoadGen's own limit."""
         from inferd.bench import scenarios
 
         if self.local:
@@ -183,4 +210,15 @@ class Session:
         ((version, requests),) = self.requests.items()
         target = generator.Target(self.address, self.metadata)
         verifier = self._verifier(version)
-        return scenarios.run(name, target, requests.bodies, load, watch=watch, verifier=verifier, verify_every=self.checks.every)
+        limit_ms, percentile = scenarios.limit_of(slo) if slo else (scenarios.LIMIT_MS, 0.0)
+        return scenarios.run(
+            name,
+            target,
+            requests.bodies,
+            load,
+            limit_ms=limit_ms,
+            percentile=percentile,
+            watch=watch,
+            verifier=verifier,
+            verify_every=self.checks.every,
+        )

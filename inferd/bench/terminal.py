@@ -196,5 +196,6 @@ def figures(interval: Interval, requests: int, errors: int, load: Load) -> str:
     """Now, and so far."""
     now = interval.requests / interval.duration_s if interval.duration_s else 0.0
     asked = f" of {rate(load.rate)}/s" if load.rate else ""
+    late = f"  sent late p99 {duration(interval.late_p99_us)}" if load.rate else ""
     latency = f"p50 {duration(interval.p50_us)}  p99 {duration(interval.p99_us)}"
-    return f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {rate(now)}/s{asked}  {latency}  {errors:,} errors"
+    return f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {rate(now)}/s{asked}  {latency}{late}  {errors:,} errors"

@@ -1,7 +1,7 @@
-"""Which settings serve a model best: what to try, how to judge it, and whether the best beats the default by more than noise.
+"""Which settings serve a model best: tries them, and finds whether the best beats the default by more than noise.
 
 The settings of a model are instances x threads x rows of a batch x execution provider. They are searched one axis at a time from the
-default on (`climb`), within a budget of time. The best then takes turns with the default on freshly started servers, and only what is
+default on (climb.py), within a budget of time. The best then takes turns with the default on freshly started servers, and only what is
 faster there, by more than a margin and more than chance, is called better. A figure is answers a second in a closed loop whose
 latencies keep the target; with a target the number in flight is looked for, too.
 Never in here: servers, files, terminals. The clock is an argument.
@@ -18,12 +18,13 @@ from typing import TYPE_CHECKING, NamedTuple
 import msgspec
 from msgspec.structs import replace
 
+from inferd.bench.climb import GAIN, Settings, Space, climb
 from inferd.bench.findings import Slo, judge
 from inferd.bench.measurement import Measurement
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Generator, Iterator, Sequence
+    from collections.abc import Callable, Generator, Sequence
     from contextlib import AbstractContextManager
 
     from inferd.bench.measurement import Load
@@ -31,106 +32,13 @@ if TYPE_CHECKING:
     Serve = Callable[["Settings | None"], AbstractContextManager["Server"]]
     Tell = Callable[[str, "Settings | None", float, float], None]
 
-__all__ = ["Settings", "Space", "Target", "Trial", "Tuned", "Verdict", "climb", "compare", "tune"]
+__all__ = ["Server", "Target", "Trial", "Tuned", "Verdict", "compare", "tune"]
 
-GAIN = 1.02  # a step of the search that brings less than this is none
 LUCK = 0.05  # the best must not be better by chance more often than this
 FEW = 100  # requests; a measurement with fewer says little of a p99, so all become longer
 LONGEST = 10  # times as long as asked, at most
-
-
-class Settings(msgspec.Struct, frozen=True):
-    """What is tuned. rows: of a batch at most; 0 for a model that does not batch."""
-
-    provider: str
-    instances: int
-    threads: int  # of one run
-    rows: int
-
-    def __str__(self) -> str:
-        batches = f"batches of {self.rows}" if self.rows else "no batches"
-        return f"{self.provider}, {self.instances} x {self.threads} threads, {batches}"
-
-
-class Space(NamedTuple):
-    """The values that may be tried, ascending. cores: that may be used at once."""
-
-    providers: Sequence[str]
-    instances: Sequence[int]
-    threads: Sequence[int]
-    rows: Sequence[int]
-    cores: int
-
-    def nearest(self, settings: Settings) -> Settings:
-        """The settings themselves where the space has them."""
-        return Settings(
-            settings.provider if settings.provider in self.providers else self.providers[0],
-            _nearest(self.instances, settings.instances),
-            _nearest(self.threads, settings.threads),
-            _nearest(self.rows, settings.rows) if settings.rows else 0,
-        )
-
-
-def _nearest(values: Sequence[int], wanted: int) -> int:
-    return min(values, key=lambda value: abs(math.log(value / wanted)))
-
-
-# ---------------------------------------------------------------------------------------------------------------------
-# The search: a policy that asks for the score of settings
-
-
-def climb(space: Space, default: Settings, score: float) -> Generator[Settings, float, None]:
-    """Asks for settings and is sent their scores, the more the better; 0 is unusable. `score` is the default's, if it is known.
-
-    Each provider has its own climb: first the ways to share the cores between instances and their threads, then rows of a batch, then
-    instances and threads each for itself, up or down as long as it helps; again, until nothing helps. Nothing is asked twice.
-    """
-    scores = {default: score}
-
-    def ask(settings: Settings) -> Generator[Settings, float, float]:
-        if settings not in scores:
-            scores[settings] = yield settings
-        return scores[settings]
-
-    def walk(best: Settings, axis: str, values: Sequence[int]) -> Generator[Settings, float, Settings]:
-        """Up the axis, and down only if that did not help."""
-        at = values.index(getattr(best, axis))
-        for way in (values[at + 1 :], values[:at][::-1]):
-            started = best
-            for value in way:
-                tried = replace(best, **{axis: value})
-                if (yield from ask(tried)) <= GAIN * scores[best]:
-                    break
-                best = tried
-            if best != started:
-                break
-        return best
-
-    for provider in sorted(space.providers, key=lambda name: name != default.provider):
-        best = space.nearest(replace(default, provider=provider))
-        if not (yield from ask(best)) and provider != default.provider:
-            continue
-        before = None
-        while best != before:
-            before = best
-            if provider == "cpu":
-                for instances, threads in splits(space):
-                    tried = replace(best, instances=instances, threads=threads)
-                    if (yield from ask(tried)) > GAIN * scores[best]:
-                        best = tried
-            if best.rows:
-                best = yield from walk(best, "rows", space.rows)
-            best = yield from walk(best, "instances", space.instances)
-            if provider == "cpu":  # on a GPU operators don't run on the host's threads
-                best = yield from walk(best, "threads", space.threads)
-
-
-def splits(space: Space) -> Iterator[tuple[int, int]]:
-    """(instances, threads) that use all cores and share none, or nearly so."""
-    for instances in space.instances:
-        fitting = [threads for threads in space.threads if instances * threads <= space.cores]
-        if fitting and 2 * instances * fitting[-1] > space.cores:
-            yield instances, fitting[-1]
+SHORTLIST = 3  # the best of the search that are measured again, for the first of many is the luckiest, too
+NEAR = 0.9  # of the best's score; what is further behind is not
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -171,7 +79,7 @@ def chance(low: Sequence[float], high: Sequence[float]) -> float:
 class Trial(NamedTuple):
     """One measurement of one server. why: what was not kept, or why it could not be served; empty: all is well."""
 
-    stage: str  # default, search, final
+    stage: str  # default, search, again, final
     settings: Settings
     in_flight: int
     why: str
@@ -194,11 +102,13 @@ class Target(NamedTuple):
 
 
 class Tuned(NamedTuple):
-    """best: the default where nothing is better. verdict: None where there was nothing to compare."""
+    """best: the default where nothing is better. found: what the search took for the best, and `verdict` of it against the default;
+    the default and None where the search found nothing, or was interrupted."""
 
     trials: list[Trial]
     default: Settings
     best: Settings
+    found: Settings
     verdict: Verdict | None
     kept: bool  # whether any settings keep the target
     ended: str  # why the search ended
@@ -232,16 +142,14 @@ def tune(
         default = run.default()
         try:
             ended = run.search(space(default), default)
-            best = run.best
-            verdict = None
-            if best != default and run.found[best].score:
-                verdict = run.finals(default, best)
+            best = run.shortlisted(default)
+            verdict = run.finals(default, best) if best != default else None
         except KeyboardInterrupt:
-            return Tuned(run.trials, default, default, None, run.any_kept, "interrupted", True)
+            return Tuned(run.trials, default, default, default, None, run.any_kept, "interrupted", True)
     finally:
         run.close()
     chosen = best if verdict is not None and verdict.better else default
-    return Tuned(run.trials, default, chosen, verdict, run.any_kept, ended)
+    return Tuned(run.trials, default, chosen, best, verdict, run.any_kept, ended)
 
 
 class Run:
@@ -253,7 +161,7 @@ class Run:
         self.begun_s = now()
         self.trials: list[Trial] = []
         self.found: dict[Settings, Trial] = {}  # the best trial of each
-        self.longest_s = 0.0  # that one server took
+        self.took_s: list[float] = []  # each server, from its start to its end
         self._policy: Generator[Settings, float, None] | None = None
 
     @property
@@ -282,18 +190,21 @@ class Run:
                 longer = min(LONGEST, 2 * FEW / first.requests)
                 self.load = replace(self.load, duration_s=self.load.duration_s * longer)
             self._settle("default", server, 0.0)
-        self._took(begun_s)
+        self.took_s.append(self._now() - begun_s)
         return server.settings
 
     def search(self, space: Space, default: Settings) -> str:
         """Why it ended. Time is kept back for the final rounds."""
         self._policy = climb(space, default, self.found[default].score)
-        final_s = 2 * self.target.rounds * self.longest_s
         score: float | None = None
         try:
             while True:
                 asked = next(self._policy) if score is None else self._policy.send(score)
-                if self.spent_s + self.longest_s + final_s > self.target.budget_s:
+                if (same := self._same(asked)) is not None:
+                    score = same.score
+                    continue
+                final_s = (2 * self.target.rounds + SHORTLIST) * statistics.median(self.took_s)
+                if self.spent_s + max(self.took_s) + final_s > self.target.budget_s:
                     return f"the budget of {self.target.budget_s:.0f} s was used up"
                 score = self._try(asked)
         except StopIteration:
@@ -307,42 +218,70 @@ class Run:
                 self._settle("search", server, self.found[self.best].score)
         except InferdError as error:
             self._add(Trial("search", settings, 0, str(error), None))
-        self._took(begun_s)
+        self.took_s.append(self._now() - begun_s)
         return self.found[settings].score
+
+    def _same(self, asked: Settings) -> Trial | None:
+        """A trial that differs only in a limit of rows that no run came up to in either."""
+        for settings, trial in self.found.items():
+            if asked.rows and replace(settings, rows=asked.rows) == asked:
+                largest = max(map(largest_run, self.trials_of(settings)), default=0)
+                if 0 < largest < settings.rows and largest < asked.rows:
+                    return trial
+        return None
+
+    def trials_of(self, settings: Settings) -> list[Trial]:
+        return [trial for trial in self.trials if trial.settings == settings]
 
     def _settle(self, stage: str, server: Server, to_beat: float) -> None:
         """With a target: more in flight as long as that brings more and keeps it, less until it is kept or cannot win any more."""
-        in_flight = self._in_flight(self.found[self.best].measurement.load if self.found else self.load)  # type: ignore[union-attr]
+        in_flight = self.found[self.best].in_flight if self.found else self._in_flight(self.load)
         trial = self._trial(stage, server, in_flight)
         if self.target.slo is None or trial.measurement is None:
             return
         if trial.score:
-            while 2 * in_flight <= self.target.most_in_flight:
-                in_flight, before = 2 * in_flight, trial.score
+            best, misses = trial.score, 0
+            while 2 * in_flight <= self.target.most_in_flight and misses < (2 if best >= to_beat else 1):
+                in_flight *= 2
                 trial = self._trial(stage, server, in_flight)
-                if trial.score < GAIN * before:
+                if not trial.score:
                     return
+                misses = 0 if trial.score >= GAIN * best else misses + 1
+                best = max(best, trial.score)
+            return
         while not trial.score and in_flight > 1 and trial.measurement is not None:
             if trial.measurement.requests_per_second <= to_beat:
                 return
             in_flight //= 2
             trial = self._trial(stage, server, in_flight)
 
+    def shortlisted(self, default: Settings) -> Settings:
+        """The best of the search by the mean of two measurements; the default where nothing was better than it."""
+        limit = max(self.found[default].score, NEAR * self.found[self.best].score)
+        ranked = sorted(self.found, key=lambda settings: -self.found[settings].score)
+        near = [settings for settings in ranked if settings != default and self.found[settings].score > limit][:SHORTLIST]
+        if len(near) < 2:
+            return near[0] if near else default
+        again = {settings: self._anew("again", settings, default).score for settings in near}
+        return max(near, key=lambda settings: self.found[settings].score + again[settings])
+
     def finals(self, default: Settings, best: Settings) -> Verdict:
         """Both in turn and back again (A B B A), each time on a new server, with as many in flight as was best for each."""
         sides: dict[Settings, list[float]] = {default: [], best: []}
         for turn in range(self.target.rounds):
             for settings in (default, best) if turn % 2 == 0 else (best, default):
-                self._say("final", settings)
-                measured = self.found[settings].measurement
-                in_flight = self._in_flight(measured.load if measured else self.load)
-                try:
-                    with self.serve(None if settings == default else settings) as server:
-                        trial = self._trial("final", server, in_flight)
-                except InferdError as error:
-                    trial = self._add(Trial("final", settings, in_flight, str(error), None))
-                sides[settings].append(trial.score)
+                sides[settings].append(self._anew("final", settings, default).score)
         return compare(sides[default], sides[best], self.target.margin)
+
+    def _anew(self, stage: str, settings: Settings, default: Settings) -> Trial:
+        """One more measurement on a new server, with as many in flight as was best."""
+        self._say(stage, settings)
+        in_flight = self.found[settings].in_flight
+        try:
+            with self.serve(None if settings == default else settings) as server:
+                return self._trial(stage, server, in_flight)
+        except InferdError as error:
+            return self._add(Trial(stage, settings, in_flight, str(error), None))
 
     def _trial(self, stage: str, server: Server, in_flight: int) -> Trial:
         measured = self._measure(server, in_flight)
@@ -352,7 +291,7 @@ class Run:
     def _add(self, trial: Trial) -> Trial:
         self.trials.append(trial)
         self._keep(trial)
-        if trial.stage != "final":
+        if trial.stage in ("default", "search"):
             known = self.found.get(trial.settings)
             if known is None or trial.score > known.score or (not known.score and not trial.score):
                 self.found[trial.settings] = trial
@@ -371,5 +310,8 @@ class Run:
     def _say(self, stage: str, settings: Settings | None) -> None:
         self._tell(stage, settings, self.found[self.best].score if self.found else 0.0, self.spent_s)
 
-    def _took(self, begun_s: float) -> None:
-        self.longest_s = max(self.longest_s, self._now() - begun_s)
+
+def largest_run(trial: Trial) -> int:
+    """Rows of the largest run that the server told of; 0 where it told of none."""
+    server = trial.measurement.server if trial.measurement else None
+    return max(server.batch_sizes, default=0) if server else 0

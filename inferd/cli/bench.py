@@ -1,12 +1,13 @@
 """`inferd bench`: loads on a server or on in-process ONNX Runtime, and a report of what they showed. Parses flags; inferd.bench measures.
 
-Exit codes: 0 clean, 1 answers were wrong, errors came or it ended early, 2 usage, 130 Ctrl-C, after the partial report.
+Exit codes: 0 clean; 1 answers were wrong, errors came, it ended early, a version is worse than the one before it, or LoadGen calls its run
+invalid; 2 usage; 130 Ctrl-C, after the partial report.
 """
 
 from __future__ import annotations
 
 import sys
-from contextlib import ExitStack
+from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -167,12 +168,14 @@ def bench(**given: Any) -> int:
     inferd bench localhost:8001 resnet50 --rate 200 --arrivals poisson --duration 30s --html report.html
     inferd bench localhost:8001 resnet50 --slo p99=50ms
     """
-    from inferd.bench import report, terminal
+    from inferd.bench import plots, report, terminal
     from inferd.bench.session import Checks, Looks, Session
 
     outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
     for path in outputs.values():
         report.check_writable(path)
+    if given["html"]:
+        plots.require_matplotlib()
     load, versions = load_of(given), versions_of(given)
     names = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
     tolerances = {name: given[name] for name in ("rtol", "atol") if given[name] is not None}
@@ -198,7 +201,10 @@ def bench(**given: Any) -> int:
     made = report.of_outcome(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
     write(made, outputs, samples)
     click.echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
-    return INTERRUPTED if outcome.ended == "interrupted" else int(not outcome.clean)
+    if outcome.ended == "interrupted":
+        return INTERRUPTED
+    worse = any(change["verdict"] == "worse" for comparison in made.summary.get("comparisons", []) for change in comparison["changes"])
+    return int(not outcome.clean or worse or made.summary.get("valid") is False)
 
 
 def carry_out(session: Session, given: dict[str, Any], load: Load, versions: list[str], progress: Progress | None) -> Outcome:
@@ -207,7 +213,8 @@ def carry_out(session: Session, given: dict[str, Any], load: Load, versions: lis
 
     watch = progress.watch if progress else None
     if given["scenario"]:
-        return session.scenario(given["scenario"], load, watch)
+        slo = modes.parse_slo(given["slo"]) if given["slo"] else None
+        return session.scenario(given["scenario"], load, slo, watch)
 
     def run(load: Load, version: str) -> Measurement:
         measured = session.run(load, version or given["model_version"], watch)
@@ -215,7 +222,9 @@ def carry_out(session: Session, given: dict[str, Any], load: Load, versions: lis
             progress.done(measured)
         return measured
 
-    return modes.carry_out(mode_of(given, load, versions), run, progress.tell if progress else None)
+    mode = mode_of(given, load, versions, session)
+    with session.watch_memory(load) if given["soak"] else nullcontext():
+        return modes.carry_out(mode, run, progress.tell if progress else None)
 
 
 def load_of(given: dict[str, Any]) -> Load:
@@ -224,11 +233,12 @@ def load_of(given: dict[str, Any]) -> Load:
     from inferd.bench.measurement import Load
 
     rate, arrivals, duration_s = given["rate"] or 0.0, given["arrivals"], given["duration"]
-    drawn = schedule.parse(arrivals, rate, given["seed"]) if rate or arrivals != "constant" else None
-    if drawn is not None and drawn.kind == "trace":
+    is_trace = arrivals.startswith("trace:")
+    drawn = schedule.parse(arrivals, rate or (0.0 if is_trace else 1.0), given["seed"])  # whatever is wrong with it is said now
+    if is_trace:
         rate = drawn.rate
         duration_s = duration_s or 0.0  # as long as the trace is
-    elif drawn is not None and not rate and not (given["slo"] or given["stress"] or given["steps"] or given["ramp"]):
+    elif arrivals != "constant" and not rate and not (given["slo"] or given["stress"] or given["steps"] or given["ramp"]):
         raise click.UsageError(f"--arrivals {arrivals} is for an open loop: give its --rate, too")
     if duration_s is None:
         duration_s = 0.0 if given["requests"] else 10.0
@@ -257,12 +267,12 @@ def versions_of(given: dict[str, Any]) -> list[str]:
     return versions
 
 
-def mode_of(given: dict[str, Any], load: Load, versions: list[str]) -> Mode:
+def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Session) -> Mode:
     from msgspec.structs import replace
 
     from inferd.bench import modes
 
-    wanted = [flag for flag in ("steps", "ramp", "slo", "stress", "soak", "versions", "scenario") if given[flag]]
+    wanted = [flag for flag in ("steps", "ramp", "slo", "stress", "soak", "versions") if given[flag]]
     if len(wanted) > 1:
         raise click.UsageError(f"--{wanted[0]} and --{wanted[1]}: expected one of them")
     if given["steps"] or given["ramp"]:
@@ -275,7 +285,7 @@ def mode_of(given: dict[str, Any], load: Load, versions: list[str]) -> Mode:
     if given["stress"]:
         return modes.stress(load)
     if given["soak"]:
-        return modes.soak(load)
+        return modes.soak(load, session.memory)
     if given["versions"]:
         return modes.versions(load, versions, given["rounds"])
     return modes.single(load)

@@ -1,0 +1,455 @@
+"""The load generator's connections against h2, over a socket pair: what is sent when, and what each kind of answer counts as."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import h2.config
+import h2.connection
+import h2.events
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd._core.generator import Generator, fault_of
+from inferd.bench.measurement import BUCKETS, Histogram
+from inferd.bench.worker import CODES
+from inferd.protocol import inference
+from tests.http2_peer import framed
+from tests.wire import LIMIT_S
+
+HEADERS = [
+    (b":method", b"POST"),
+    (b":scheme", b"http"),
+    (b":path", b"/inference.GRPCInferenceService/ModelInfer"),
+    (b":authority", b"test"),
+    (b"content-type", b"application/grpc"),
+]
+OK = [("grpc-status", "0")]
+
+
+def response(**changed: Any) -> inference.ModelInferResponse:
+    made = inference.ModelInferResponse(model_name="m", model_version="1")
+    made.outputs.add(name="y", datatype="FP32").shape.extend([2, 3])
+    made.raw_output_contents.append(bytes(24))
+    for name, value in changed.items():
+        setattr(made, name, value)
+    return made
+
+
+ANSWER = response().SerializeToString()
+
+
+class Server:
+    """An HTTP/2 server on one end of a socket pair, driven by the test: `requests` holds the whole body of each stream that has ended."""
+
+    def __init__(self, generator: Generator, number: int = 0) -> None:
+        self.socket, self.client = socket.socketpair()
+        self.client.setblocking(False)
+        self.socket.setblocking(False)
+        self.http2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        self.http2.initiate_connection()
+        self.bodies: dict[int, bytes] = {}
+        self.headers: dict[int, dict[str, str]] = {}
+        self.requests: dict[int, bytes] = {}
+        self.resets: dict[int, int] = {}
+        generator.add(self.client.fileno(), number)
+
+    def read(self) -> None:
+        """Takes what has come, and sends what is there to send."""
+        try:
+            content = self.socket.recv(1 << 20)
+        except BlockingIOError:
+            content = b""
+        for event in self.http2.receive_data(content) if content else ():
+            if isinstance(event, h2.events.RequestReceived):
+                self.headers[event.stream_id] = dict(event.headers)
+                self.bodies[event.stream_id] = b""
+            elif isinstance(event, h2.events.DataReceived):
+                self.bodies[event.stream_id] += event.data
+                self.http2.acknowledge_received_data(event.flow_controlled_length, event.stream_id)
+            elif isinstance(event, h2.events.StreamEnded):
+                self.requests[event.stream_id] = self.bodies[event.stream_id]
+            elif isinstance(event, h2.events.StreamReset):
+                self.resets[event.stream_id] = event.error_code
+        self.send()
+
+    def send(self) -> None:
+        self.socket.sendall(self.http2.data_to_send())
+
+    def answer(self, stream: int, body: bytes = framed(ANSWER), trailers: Any = OK, status: str = "200", step: int = 1 << 20) -> None:
+        """Headers, the body in pieces of `step` bytes, trailers."""
+        self.http2.send_headers(stream, [(":status", status), ("content-type", "application/grpc")])
+        for at in range(0, len(body), step):
+            self.http2.send_data(stream, body[at : at + step])
+            if step < 100:
+                self.send()
+        self.http2.send_headers(stream, trailers, end_stream=True)
+        self.send()
+
+    def close(self) -> None:
+        self.socket.close()
+        self.client.close()
+
+
+@pytest.fixture
+def made() -> Iterator[Callable[..., tuple[Generator, Server]]]:
+    """Makes a generator with one connection, and closes all at the end."""
+    pairs: list[tuple[Generator, Server]] = []
+
+    def make(bodies: tuple[bytes, ...] = (b"question",), **options: Any) -> tuple[Generator, Server]:
+        generator = Generator(bodies, HEADERS, **options)
+        pairs.append((generator, Server(generator)))
+        return pairs[-1]
+
+    yield make
+    for generator, server in pairs:
+        generator.close()
+        server.close()
+
+
+def pump(generator: Generator, server: Server, until: Callable[[], bool]) -> None:
+    """Runs both sides in turn until something has happened."""
+    limit_s = time.monotonic() + LIMIT_S
+    while not until():
+        assert time.monotonic() < limit_s
+        generator.run(time.monotonic_ns() + 500_000)
+        server.read()
+
+
+def counted(generator: Generator) -> tuple[dict[str, int], list[Histogram]]:
+    """How many requests ended how, and the three distributions (latency, service, lateness)."""
+    histograms = [Histogram(), Histogram(), Histogram()]
+    codes, totals = generator.collect(*(histogram.counts for histogram in histograms))
+    for histogram, (sum_ns, max_ns, min_ns) in zip(histograms, totals, strict=True):
+        histogram.sum_ns, histogram.max_ns, histogram.min_ns = sum_ns, max_ns, min_ns
+    return {CODES[code]: count for code, count in enumerate(codes) if count}, histograms
+
+
+def one_request(made: Any, answer: Callable[[Server, int], None], **options: Any) -> tuple[dict[str, int], dict[int, bytes]]:
+    """What the only request, answered like that, is counted as."""
+    generator, server = made(**options)
+    generator.start(0, streams=1, requests=1)
+    pump(generator, server, lambda: bool(server.requests))
+    answer(server, 1)
+    pump(generator, server, lambda: not generator.outstanding)
+    return counted(generator)[0], generator.messages()
+
+
+# ---- what is sent, and when ----------------------------------------------------------------------------------------------
+
+
+def test_a_closed_loop_keeps_its_streams_in_flight(made) -> None:
+    generator, server = made(bodies=(b"first", b"second", b"third"))
+    generator.start(0, streams=4)
+    pump(generator, server, lambda: len(server.requests) == 4)
+    assert generator.outstanding == 4
+    assert [server.requests[stream] for stream in (1, 3, 5, 7)] == [framed(body) for body in (b"first", b"second", b"third", b"first")]
+    for stream in (5, 1):
+        server.answer(stream)
+    pump(generator, server, lambda: len(server.requests) == 6)
+    assert (generator.outstanding, generator.sent) == (4, 6)
+    assert counted(generator)[0] == {"OK": 2}
+    generator.stop()
+    for stream in (3, 7, 9, 11):
+        server.answer(stream)
+    pump(generator, server, lambda: not generator.outstanding)
+    assert (generator.sent, generator.exhausted) == (6, True)
+    assert counted(generator)[0] == {"OK": 4}, "each is counted once"
+
+
+def test_as_many_requests_as_were_allowed(made) -> None:
+    generator, server = made()
+    generator.start(0, streams=3, requests=5)
+    answered: set[int] = set()
+
+    def all_answered() -> bool:
+        for stream in server.requests.keys() - answered:
+            server.answer(stream)
+            answered.add(stream)
+        return generator.exhausted and not generator.outstanding
+
+    pump(generator, server, all_answered)
+    assert (len(server.requests), generator.sent) == (5, 5)
+    assert generator.last_done_ns <= time.monotonic_ns()
+
+
+def test_what_every_request_says(made) -> None:
+    generator, server = made()
+    generator.start(0, streams=1)
+    pump(generator, server, lambda: bool(server.requests))
+    assert list(server.headers[1].items()) == [(name.decode(), value.decode()) for name, value in HEADERS]
+
+
+def test_latency_counts_from_the_time_that_a_request_was_meant_for(made) -> None:
+    """One that was due a second ago has waited that second: the schedule does not wait for the server."""
+    generator, server = made()
+    now_ns = time.monotonic_ns()
+    due_ns = np.array([now_ns - 1_000_000_000, now_ns - 1_000_000], np.int64)
+    generator.start(0)
+    generator.arrive(due_ns[:1])
+    generator.arrive(due_ns[1:])
+    pump(generator, server, lambda: len(server.requests) == 2)
+    for stream in (1, 3):
+        server.answer(stream)
+    pump(generator, server, lambda: not generator.outstanding)
+    codes, (latency, service, lateness) = counted(generator)
+    assert codes == {"OK": 2}
+    assert latency.max_ns >= 1_000_000_000 > latency.min_ns >= 1_000_000
+    assert lateness.max_ns >= 1_000_000_000
+    assert service.max_ns < latency.max_ns - 900_000_000
+
+
+def test_nothing_is_sent_before_its_time(made) -> None:
+    generator, server = made()
+    generator.start(0)
+    generator.arrive(np.array([time.monotonic_ns() + 3_600_000_000_000], np.int64))
+    generator.run(time.monotonic_ns() + 2_000_000)
+    server.read()
+    assert (generator.sent, generator.arrivals_waiting, server.headers) == (0, 1, {})
+
+
+def test_warm_up_is_counted_nowhere(made) -> None:
+    generator, server = made(verify_every=1, sample_room=10)
+    generator.start(time.monotonic_ns() + 3_600_000_000_000, streams=1, requests=2)
+    pump(generator, server, lambda: bool(server.requests))
+    server.answer(1)
+    pump(generator, server, lambda: 3 in server.requests)
+    server.answer(3, trailers=[("grpc-status", "13")])
+    pump(generator, server, lambda: not generator.outstanding)
+    codes, histograms = counted(generator)
+    assert (codes, [histogram.count for histogram in histograms]) == ({}, [0, 0, 0])
+    assert (generator.take_answers(), generator.take_samples()) == (([], 0), (b"", 0))
+
+
+def test_counts_are_those_of_the_samples(made) -> None:
+    """The native buckets are the ones that Python's Histogram fills."""
+    generator, server = made(sample_room=100)
+    generator.start(0, streams=8, requests=64)
+    answered: set[int] = set()
+
+    def all_answered() -> bool:
+        for stream in sorted(server.requests.keys() - answered)[:3]:
+            server.answer(stream)
+            answered.add(stream)
+        return generator.exhausted and not generator.outstanding
+
+    pump(generator, server, all_answered)
+    samples = np.frombuffer(generator.take_samples()[0], np.int64).reshape(-1, 4)
+    assert samples.shape == (64, 4)
+    expected = Histogram()
+    for intended_ns, sent_ns, done_ns, code in samples.tolist():
+        assert intended_ns == sent_ns <= done_ns
+        assert code == 0
+        expected.record(done_ns - intended_ns)
+    latency = counted(generator)[1][0]
+    assert (latency.counts == expected.counts).all()
+    assert (latency.sum_ns, latency.max_ns, latency.min_ns) == (expected.sum_ns, expected.max_ns, expected.min_ns)
+
+
+def test_a_body_larger_than_every_window(made) -> None:
+    body = bytes(range(256)) * 4096
+    generator, server = made(bodies=(body,))
+    generator.start(0, streams=2, requests=2)
+    pump(generator, server, lambda: len(server.requests) == 2)
+    assert set(server.requests.values()) == {framed(body)}
+
+
+# ---- what an answer counts as --------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize("code", range(1, 17))
+def test_every_status_with_its_message(made, code: int) -> None:
+    codes, messages = one_request(
+        made, lambda server, stream: server.answer(stream, b"", [("grpc-status", str(code)), ("grpc-message", "for a reason")])
+    )
+    assert codes == {CODES[code]: 1}
+    assert messages == {code: b"for a reason"}
+
+
+@pytest.mark.parametrize(
+    ("body", "fault"),
+    [
+        (b"", "OK without an answer"),
+        (framed(ANSWER) * 2, "more than one answer"),
+        (framed(ANSWER) + b"\0\0", "more than one answer"),
+        (framed(ANSWER)[:-1], "OK without an answer"),
+        (framed(ANSWER, compressed=1), "compressed"),
+        (framed(ANSWER[:-1]), "a field is longer than what holds it"),
+        (framed(b""), "no output"),
+        (framed(response(model_name="x" * 100).SerializeToString(), nbytes=1 << 31), "larger than the limit"),
+    ],
+)
+def test_an_answer_that_is_none(made, body: bytes, fault: str) -> None:
+    codes, messages = one_request(made, lambda server, stream: server.answer(stream, body))
+    assert codes == {"malformed": 1}
+    assert fault in messages[17].decode()
+
+
+@pytest.mark.parametrize("step", [1, 3, 7])
+def test_an_answer_in_many_pieces(made, step: int) -> None:
+    generator, server = made(verify_every=1)
+    generator.start(0, streams=1, requests=1)
+    pump(generator, server, lambda: bool(server.requests))
+    server.answer(1, step=step)
+    pump(generator, server, lambda: not generator.outstanding)
+    assert counted(generator)[0] == {"OK": 1}
+    assert generator.take_answers() == ([(0, ANSWER)], 0)
+
+
+@pytest.mark.parametrize(("status", "name"), [("400", "INTERNAL"), ("404", "UNIMPLEMENTED"), ("503", "UNAVAILABLE"), ("418", "UNKNOWN")])
+def test_http_without_grpc(made, status: str, name: str) -> None:
+    assert one_request(made, lambda server, stream: server.answer(stream, b"", [("x", "y")], status))[0] == {name: 1}
+
+
+@pytest.mark.parametrize(("error", "name"), [(7, "UNAVAILABLE"), (8, "CANCELLED"), (11, "RESOURCE_EXHAUSTED"), (2, "INTERNAL")])
+def test_a_reset_stream(made, error: int, name: str) -> None:
+    def reset(server: Server, stream: int) -> None:
+        server.http2.reset_stream(stream, error)
+        server.send()
+
+    assert one_request(made, reset)[0] == {name: 1}
+
+
+def test_a_deadline_cancels(made) -> None:
+    generator, server = made(deadline_ns=2_000_000)
+    generator.start(0, streams=1, requests=1)
+    pump(generator, server, lambda: bool(server.resets))
+    assert server.resets == {1: 8}
+    assert counted(generator)[0] == {"DEADLINE_EXCEEDED": 1}
+
+
+def test_every_third_answer_is_kept(made) -> None:
+    generator, server = made(bodies=(b"a", b"b"), verify_every=3)
+    generator.start(0, streams=1, requests=7)
+    answered: set[int] = set()
+
+    def all_answered() -> bool:
+        for stream in server.requests.keys() - answered:
+            server.answer(stream)
+            answered.add(stream)
+        return generator.exhausted and not generator.outstanding
+
+    pump(generator, server, all_answered)
+    assert [body for body, _ in generator.take_answers()[0]] == [0, 1, 0], "requests 0, 3 and 6 of two bodies in turn"
+
+
+# ---- connections that go -------------------------------------------------------------------------------------------------
+
+
+def test_a_connection_that_is_closed_loses_its_requests(made) -> None:
+    generator, server = made()
+    generator.start(0, streams=2)
+    pump(generator, server, lambda: len(server.requests) == 2)
+    server.socket.close()
+    while not (dead := generator.take_dead()):
+        generator.run(time.monotonic_ns() + 500_000)
+    assert dead == [0]
+    assert counted(generator)[0] == {"connection": 2}
+    assert generator.outstanding == 0
+    again = Server(generator, 5)
+    pump(generator, again, lambda: len(again.requests) == 2)
+    generator.close()
+    assert counted(generator)[0] == {"connection": 2}
+    again.close()
+
+
+def test_a_server_that_says_goaway_is_asked_nothing_new(made) -> None:
+    generator, server = made()
+    generator.start(0, streams=2)
+    pump(generator, server, lambda: len(server.requests) == 2)
+    server.http2.close_connection(last_stream_id=3)
+    frames = server.http2.data_to_send()
+    server.socket.sendall(frames)
+    generator.run(time.monotonic_ns() + 500_000)
+    assert (generator.sent, generator.outstanding) == (2, 2), "what is under way may still be answered"
+
+
+def test_rubbish_ends_the_connection(made) -> None:
+    generator, server = made()
+    generator.start(0, streams=1)
+    pump(generator, server, lambda: bool(server.requests))
+    server.socket.sendall(b"HTTP/1.1 400 Bad Request\r\n\r\n" * 10)
+    while not (dead := generator.take_dead()):
+        generator.run(time.monotonic_ns() + 500_000)
+    assert dead == [0]
+
+
+# ---- use --------------------------------------------------------------------------------------------------------------------
+
+
+def test_wrong_use_is_refused() -> None:
+    with pytest.raises(ValueError, match="at least one body"):
+        Generator([], HEADERS)
+    with pytest.raises(ValueError, match="negative"):
+        Generator([b""], HEADERS, deadline_ns=-1)
+    generator = Generator([b""], HEADERS)
+    with pytest.raises(ValueError, match="streams"):
+        generator.start(0, streams=-1)
+    with pytest.raises(ValueError, match="buckets"):
+        generator.collect(*(np.zeros(size, np.uint64) for size in (BUCKETS, BUCKETS, 1)))
+    with pytest.raises(OSError, match="epoll_ctl"):
+        generator.add(10_000)
+    assert generator.run(time.monotonic_ns() + 10**12) < time.monotonic_ns(), "nothing to wait for: it returns at once"
+
+
+# ---- answers -----------------------------------------------------------------------------------------------------------------
+
+
+def output(datatype: str, *shape: int, raw: bytes | None = None, **contents: Any) -> inference.ModelInferResponse:
+    made = inference.ModelInferResponse(model_name="m")
+    tensor = made.outputs.add(name="y", datatype=datatype)
+    tensor.shape.extend(shape)
+    for name, values in contents.items():
+        getattr(tensor.contents, name).extend(values)
+    if raw is not None:
+        made.raw_output_contents.append(raw)
+    return made
+
+
+@pytest.mark.parametrize(
+    ("made", "fault"),
+    [
+        (response(), None),
+        (output("FP32", 2, fp32_contents=[1, 2]), None),
+        (output("INT8", 2, int_contents=[1, -2]), None),
+        (output("BYTES", 2, bytes_contents=[b"a", b"bc"]), None),
+        (output("BYTES", 2, raw=b"\1\0\0\0a\0\0\0\0"), None),
+        (output("FP32", 0, 5), None),
+        (output("BF16", raw=b"\0\0"), None),
+        (output("FP32", 2), "no contents"),
+        (output("FP32", 2, fp32_contents=[1]), "more or fewer elements"),
+        (output("FP32", 2, int_contents=[1, 2]), "more or fewer elements"),
+        (output("BYTES", 2, bytes_contents=[b"a"]), "more or fewer elements"),
+        (output("FP32", 2, raw=bytes(7)), "not as many bytes"),
+        (output("FP32", -2, raw=bytes(8)), "no shape"),
+        (output("FP32", 1 << 40, 1 << 40, raw=bytes(8)), "no shape"),
+        (output("FP99", 2, raw=bytes(8)), "no datatype"),
+        (inference.ModelInferResponse(model_name="m"), "no output"),
+        (inference.ModelInferResponse(outputs=[{"datatype": "FP32"}], raw_output_contents=[bytes(4)]), "no name"),
+        (inference.ModelInferResponse(outputs=[{"name": "y", "datatype": "FP32"}], raw_output_contents=[bytes(4)] * 2), "raw contents"),
+    ],
+)
+def test_what_an_answer_must_be(made: inference.ModelInferResponse, fault: str | None) -> None:
+    told = fault_of(made.SerializeToString())
+    assert told is None if fault is None else fault in (told or "")
+
+
+@given(at=st.integers(0, len(ANSWER) - 1), value=st.integers(0, 255), cut=st.integers(0, len(ANSWER)))
+def test_broken_answers_are_seen_where_protobuf_sees_them(at: int, value: int, cut: int) -> None:
+    broken = bytearray(ANSWER)
+    broken[at] = value
+    for content in (bytes(broken), bytes(broken[:cut])):
+        try:
+            inference.ModelInferResponse.FromString(content)
+        except Exception:  # protobuf's DecodeError, whichever implementation raises it
+            assert fault_of(content) is not None
+
+
+@given(st.binary(max_size=200))
+def test_any_bytes_are_read_safely(content: bytes) -> None:
+    fault_of(content)
