@@ -129,7 +129,6 @@ def apply(config: Any, settings: Settings) -> None:
     """Writes settings into a ModelConfig."""
     if settings.rows:
         config.max_batch_size = settings.rows
-    del config.instance_group[1:]
     group = config.instance_group[0] if config.instance_group else config.instance_group.add()
     group.count = settings.instances
     group.kind = group.KIND_CPU if settings.provider == "cpu" else group.KIND_GPU

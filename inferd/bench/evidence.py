@@ -122,8 +122,9 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
         default, best = (statistics.median(side) for side in sides(tuned))
         turns = f"medians of {len(verdict.best)} rounds in turn; chance alone does that {share(verdict.luck)}"
         if verdict.better:
-            gain = f"{verdict.gain:.1%} more than" if math.isfinite(verdict.gain) else "where the target is not kept by"
-            yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}, {gain} the default's {rate(default)}/s", "main")
+            more = f"{verdict.gain:.1%} more than the default's {rate(default)}/s"
+            than = more if default else "which the default keeps in no round" if target.slo else "where requests to the default fail"
+            yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}, {than}", "main")
             yield Line(f"the default is {tuned.default}; {turns}")
         else:
             gain = f"{verdict.gain:+.1%}" if math.isfinite(verdict.gain) else "more"

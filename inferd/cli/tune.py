@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
 
+from inferd.ask.targets import require_client
 from inferd.cli.serve import require_onnxruntime
-from inferd.cli.targets import require_client
 from inferd.config import PROVIDERS, parse_duration
 
 if TYPE_CHECKING:
@@ -21,8 +21,9 @@ if TYPE_CHECKING:
     from types import TracebackType
 
     from inferd.bench.candidate import Subject
+    from inferd.bench.climb import Settings, Space
     from inferd.bench.measurement import Interval
-    from inferd.bench.tune import Server, Settings, Space, Target, Trial, Tuned
+    from inferd.bench.tune import Server, Target, Trial, Tuned
 
 __all__ = ["tune"]
 
@@ -179,7 +180,7 @@ def target_of(given: dict[str, Any]) -> Target:
 
 def space_of(given: dict[str, Any], default: Settings, target: Target, rows: float) -> Space:
     """What the flags say; else powers of two around the default. Larger batches than all requests in flight make are never full."""
-    from inferd.bench.tune import Space
+    from inferd.bench.climb import Space
     from inferd.engine.backend import available_providers
     from inferd.engine.planner import Host
 

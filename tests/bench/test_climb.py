@@ -1,0 +1,105 @@
+"""The search against plain functions of settings: it finds the best where there is one hill, and asks for nothing twice."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd.bench.climb import Settings, Space, climb, splits
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+DEFAULT = Settings("cpu", 1, 4, 64)
+SPACE = Space(("cpu",), (1, 2, 4, 8), (1, 2, 4), (1, 2, 4, 8, 16, 32, 64, 128, 256), 4)
+
+
+def search(space: Space, default: Settings, score: Callable[[Settings], float]) -> tuple[Settings, list[Settings]]:
+    """The best of all that was asked, and all of it."""
+    asked = [default]
+    policy = climb(space, default, score(default))
+    try:
+        settings = next(policy)
+        while True:
+            asked.append(settings)
+            settings = policy.send(score(settings))
+    except StopIteration:
+        return max(asked, key=score), asked
+
+
+def hill(top: Settings) -> Callable[[Settings], float]:
+    """A server that is best at `top`, and worse by each factor of two away from it."""
+
+    def score(settings: Settings) -> float:
+        away = 1.0
+        for axis in ("instances", "threads", "rows"):
+            ratio = getattr(settings, axis) / max(getattr(top, axis), 1)
+            away *= max(ratio, 1 / ratio) if ratio else 1.0
+        return 1000 / away if settings.provider == top.provider else 1.0
+
+    return score
+
+
+@given(st.sampled_from(SPACE.instances), st.sampled_from(SPACE.threads), st.sampled_from(SPACE.rows))
+def test_the_top_of_one_hill_is_found_with_a_part_of_the_space(instances, threads, rows):
+    top = Settings("cpu", instances, threads, rows)
+    best, asked = search(SPACE, DEFAULT, hill(top))
+    assert best == top
+    assert len(asked) == len(set(asked)) < len(SPACE.instances) * len(SPACE.threads) * len(SPACE.rows) / 3
+
+
+def test_a_plain_asks_for_the_neighbours_only():
+    _, asked = search(SPACE, DEFAULT, lambda settings: 100 + settings.instances / 10 + settings.threads / 100 + settings.rows / 1e4)
+    assert set(asked) == {
+        DEFAULT,
+        *(Settings("cpu", *split, 64) for split in ((2, 2), (4, 1), (2, 4))),
+        Settings("cpu", 1, 2, 64),
+        *(Settings("cpu", 1, 4, rows) for rows in (32, 128)),
+    }
+
+
+def test_a_gain_that_may_be_noise_is_none():
+    _, asked = search(SPACE, DEFAULT, lambda settings: 100 + settings.rows / 128)
+    assert max(settings.rows for settings in asked) == 128
+
+
+def test_settings_that_are_the_same_in_effect_are_stepped_over():
+    best, _ = search(SPACE, DEFAULT, lambda settings: 100.0 if settings.rows > 8 else 100 + 100 / settings.rows)
+    assert best.rows == 1
+
+
+def test_each_provider_has_its_climb_and_one_that_is_not_usable_none():
+    space = SPACE._replace(providers=("cuda", "cpu", "tensorrt"))
+    top = Settings("cuda", 2, 4, 256)
+    best, asked = search(space, DEFAULT, lambda settings: 0 if settings.provider == "tensorrt" else hill(top)(settings))
+    assert best == top
+    assert [settings.provider for settings in asked if settings.provider == "tensorrt"] == ["tensorrt"]
+    assert {settings.threads for settings in asked if settings.provider == "cuda"} == {4}
+
+
+def test_a_model_that_does_not_batch_has_no_rows():
+    _, asked = search(SPACE, Settings("cpu", 1, 4, 0), lambda settings: settings.instances)
+    assert {settings.rows for settings in asked} == {0}
+
+
+def test_only_what_the_space_has_is_asked():
+    space = Space(("cpu",), (3,), (1,), (8, 16), 4)
+    best, asked = search(space, DEFAULT, lambda settings: settings.rows if settings != DEFAULT else 1)
+    assert best == Settings("cpu", 3, 1, 16)
+    assert set(asked[1:]) <= {Settings("cpu", 3, 1, 8), Settings("cpu", 3, 1, 16)}
+
+
+@pytest.mark.parametrize(
+    ("cores", "threads", "expected"),
+    [
+        (1, (1,), [(1, 1)]),
+        (2, (1, 2), [(1, 2), (2, 1)]),
+        (6, (1, 2, 4, 6), [(1, 6), (2, 2), (4, 1)]),
+        (8, (1, 2, 4, 8), [(1, 8), (2, 4), (4, 2), (8, 1)]),
+    ],
+)
+def test_ways_to_share_the_cores(cores, threads, expected):
+    assert list(splits(Space(("cpu",), (1, 2, 4, 8), threads, (1,), cores))) == expected

@@ -1,0 +1,263 @@
+"""The run of a tuning over servers that are functions of their settings, with a clock that is turned by hand; and its statistics."""
+
+from __future__ import annotations
+
+import itertools
+import math
+import random
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+import pytest
+
+from inferd.bench import evidence, tune
+from inferd.bench.climb import Settings, Space
+from inferd.bench.findings import parse_slo
+from inferd.bench.measurement import Latency, Load, Measurement, ServerSide
+from inferd.bench.tune import Server, Target, Tuned, chance, compare
+from inferd.errors import StartError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+
+DEFAULT = Settings("cpu", 1, 2, 64)
+SPACE = Space(("cpu",), (1, 2, 4), (1, 2), (16, 32, 64, 128), 2)
+LOAD = Load(connections=4, streams=16, duration_s=2.0)
+SERVER_S = 3.0  # that each server takes
+
+
+class Bench:
+    """capacity: answers a second by settings. service_us: of one request that is alone; a queue makes it longer."""
+
+    def __init__(self, capacity: Callable[[Settings], float], service_us: float = 1000, largest_run: int = 64) -> None:
+        self.capacity, self.service_us, self.largest_run = capacity, service_us, largest_run
+        self.now_s = 0.0
+        self.started: list[Settings | None] = []
+        self.loads: list[Load] = []
+        self.refused: set[Settings] = set()
+        self.interrupt_at = 0
+
+    @contextmanager
+    def serve(self, settings: Settings | None) -> Iterator[Server]:
+        self.started.append(settings)
+        self.now_s += SERVER_S
+        if settings in self.refused:
+            raise StartError("no room")
+        yield Server(settings or DEFAULT, lambda load: self.run(settings or DEFAULT, load))
+
+    def run(self, settings: Settings, load: Load) -> Measurement:
+        self.loads.append(load)
+        in_flight, capacity = load.connections * load.streams, self.capacity(settings)
+        answered = min(capacity, in_flight * 1e6 / self.service_us)
+        latency_us = max(self.service_us, in_flight / capacity * 1e6)
+        return Measurement(
+            load,
+            duration_s=load.duration_s,
+            requests=round(answered * load.duration_s),
+            requests_per_second=answered,
+            latency_us=Latency(latency_us, latency_us, latency_us, latency_us, latency_us, latency_us),
+            server=ServerSide(batch_sizes={min(self.largest_run, settings.rows): 10}),
+            ended="interrupted" if len(self.loads) == self.interrupt_at else "",
+        )
+
+    def tune(self, **target: object) -> Tuned:
+        wanted = Target(**({"load": LOAD, "budget_s": 3000.0} | target))
+        return tune.tune(self.serve, lambda default: SPACE, wanted, now=lambda: self.now_s)
+
+
+def two_instances_are_better(settings: Settings) -> float:
+    return {1: 1000.0, 2: 1500.0, 4: 1200.0}[settings.instances] * (1.0 if settings.threads == 1 or settings.instances == 1 else 0.5)
+
+
+def test_the_best_is_found_and_held_against_the_default_in_turn():
+    bench = Bench(two_instances_are_better)
+    tuned = bench.tune()
+    assert (tuned.default, tuned.best, tuned.found) == (DEFAULT, Settings("cpu", 2, 1, 64), Settings("cpu", 2, 1, 64))
+    assert tuned.verdict is not None
+    assert tuned.verdict.gain == pytest.approx(0.5)
+    assert tuned.verdict.luck == pytest.approx(1 / 70)
+    finals = [trial.settings for trial in tuned.trials if trial.stage == "final"]
+    assert finals == [DEFAULT, tuned.best, tuned.best, DEFAULT] * 2
+    assert bench.started[-8:] == [None, tuned.best, tuned.best, None] * 2, "the default is served as it is, not as it was read"
+    assert tuned.ended == "nothing near the best is better"
+
+
+def test_the_default_stays_where_nothing_is_better():
+    bench = Bench(lambda settings: 1000.0 - settings.instances)
+    tuned = bench.tune()
+    assert tuned.best == tuned.found == DEFAULT
+    assert tuned.verdict is None
+    assert tuned.kept
+
+
+def test_what_was_only_luck_is_seldom_taken():
+    """Servers that are all the same, on a machine that makes 20 % more or less of each measurement."""
+    found = taken = 0
+    for seed in range(100):
+        noise = random.Random(seed)
+        tuned = Bench(lambda settings, noise=noise: 1000.0 * noise.uniform(0.8, 1.2)).tune()  # type: ignore[misc]
+        found += tuned.found != DEFAULT
+        taken += tuned.best != DEFAULT
+    assert found > 50, "the search by itself is easily taken in"
+    assert taken <= 5
+
+
+def test_what_was_luck_is_said():
+    scores = iter([1000.0, 1000.0, 1100.0])
+    tuned = Bench(lambda settings: next(scores, 900.0)).tune()
+    assert (tuned.found != DEFAULT, tuned.best) == (True, DEFAULT)
+    assert "the default stays" in evidence.sentences(tuned, Target(LOAD))[0].text
+
+
+def test_a_gain_below_the_margin_is_none():
+    bench = Bench(lambda settings: 1000.0 + 25 * (settings.instances == 2))
+    assert bench.tune(margin=0.03).best == DEFAULT
+    assert bench.tune(margin=0.02).best.instances == 2
+
+
+def test_batches_that_are_never_full_are_not_made_larger():
+    bench = Bench(two_instances_are_better, largest_run=20)
+    bench.tune()
+    assert {settings.rows for settings in bench.started if settings} == {16, 64}, "32 and 128 are the same as 64 where a run has 20 rows"
+
+
+def test_the_budget_is_kept_with_the_final_rounds_in_it():
+    bench = Bench(lambda settings: 10.0 * settings.instances * settings.rows)
+    tuned = bench.tune(budget_s=50.0)
+    assert tuned.ended == "the budget of 50 s was used up"
+    assert tuned.verdict is not None
+    assert tuned.verdict.better
+    assert bench.now_s <= 50
+
+
+def test_settings_that_cannot_be_served_are_evidence_and_no_end():
+    bench = Bench(lambda settings: 1000.0 * settings.instances)
+    bench.refused = {Settings("cpu", 2, 1, 64)}
+    tuned = bench.tune()
+    assert [trial.why for trial in tuned.trials if trial.settings in bench.refused] == ["no room"]
+    assert tuned.best == Settings("cpu", 4, 2, 64)
+    (search, *_) = evidence.tables(tuned)
+    assert "no room" in search.rows[-1].cells
+
+
+def test_a_default_that_cannot_be_served_is_an_error():
+    bench = Bench(two_instances_are_better)
+    bench.refused = {None}  # type: ignore[arg-type]
+    with pytest.raises(StartError, match="no room"):
+        bench.tune()
+
+
+def test_few_requests_make_all_measurements_longer():
+    bench = Bench(lambda settings: 10.0)
+    bench.tune()
+    assert [load.duration_s for load in bench.loads[:2]] == [2.0, 20.0]
+    assert {load.duration_s for load in bench.loads[1:]} == {20.0}
+
+
+@pytest.mark.parametrize(("start", "expected"), [(1, 8), (8, 8), (64, 8)])
+def test_with_a_target_the_number_in_flight_is_looked_for(start, expected):
+    """One request takes 1 ms, 1000 a second are the most: 8 in flight take 8 ms, and all above 10 ms break the target."""
+    bench = Bench(lambda settings: 1000.0 if settings.instances == 1 else 1.0, service_us=7900)
+    tuned = bench.tune(slo=parse_slo("p99=10ms"), load=Load(connections=1, streams=start, duration_s=2.0))
+    best = max((trial for trial in tuned.trials if trial.stage == "default"), key=lambda trial: trial.score)
+    assert best.in_flight == expected
+    assert tuned.best == DEFAULT
+
+
+def test_a_target_that_only_the_best_keeps():
+    bench = Bench(lambda settings: 5000.0 if settings.instances == 2 else 50.0, service_us=100)
+    tuned = bench.tune(slo=parse_slo("p99=10ms"))
+    assert tuned.best.instances == 2
+    assert tuned.verdict is not None
+    assert math.isinf(tuned.verdict.gain)
+    target = Target(LOAD, parse_slo("p99=10ms"))
+    assert "which the default keeps in no round" in evidence.sentences(tuned, target)[0].text
+    assert evidence.report_of(tuned, target, "m", "m", {}, {}, []).summary["verdict"]["gain"] is None
+
+
+def test_a_target_that_nothing_keeps():
+    tuned = Bench(lambda settings: 50.0).tune(slo=parse_slo("p99=10ms"))
+    assert not tuned.kept
+    assert tuned.best == DEFAULT
+    first = evidence.sentences(tuned, Target(LOAD, parse_slo("p99=10ms")))[0]
+    assert first.mark == "bad"
+    assert "p99 is 20 ms" in first.text
+
+
+@pytest.mark.parametrize("at", [2, 4, 12])
+def test_ctrl_c_keeps_what_there_is(at):
+    bench = Bench(two_instances_are_better)
+    bench.interrupt_at = at
+    if at == 2:
+        with pytest.raises(KeyboardInterrupt):
+            bench.tune()
+        return
+    tuned = bench.tune()
+    assert tuned.interrupted
+    assert len(tuned.trials) == at - 2
+    assert tuned.best == DEFAULT, "what was not held against the default is not chosen"
+    assert "the best so far: cpu, 2 x 1 threads" in evidence.sentences(tuned, Target(LOAD))[0].text
+
+
+def test_the_report_says_what_each_measurement_was_of():
+    bench = Bench(two_instances_are_better)
+    bench.refused = {Settings("cpu", 4, 1, 64)}
+    tuned = bench.tune()
+    report = evidence.report_of(tuned, Target(LOAD), "m.onnx", "m", {"budget": 1}, {"inferd": "0"}, ["notice"])
+    assert (report.kind, report.model, report.target, report.notices) == ("tune", "m", "m.onnx", ["notice"])
+    assert report.requests_per_second == 1500
+    assert report.summary["best"] == {"provider": "cpu", "instances": 2, "threads": 1, "rows": 64}
+    for trial in report.summary["trials"]:
+        if trial["measurement"] is None:
+            assert trial["why"] == "no room"
+        else:
+            assert report.measurements[trial["measurement"]].requests_per_second == trial["requests_per_second"]
+
+
+def test_comments_hold_the_evidence_line_by_line():
+    tuned = Bench(two_instances_are_better).tune()
+    text = evidence.comments("instances = 2\n", tuned, Target(LOAD), {"cpu": "a\nb"})
+    head, _, rest = text.partition("\n\n")
+    assert rest == "instances = 2\n"
+    assert all(line.startswith("#") for line in head.splitlines())
+    assert "# best: cpu, 2 x 1 threads, batches of 64: 1,500/s, 50.0% more than the default's 1,000/s" in head
+
+
+# ---- statistics ----
+
+
+def plain_chance(low: list[float], high: list[float]) -> float:
+    """The definition: every way to deal the figures to two sides, by the pairs that the second side wins."""
+
+    def wins(low: list[float], high: list[float]) -> float:
+        return sum((two > one) + (two == one) / 2 for one in low for two in high)
+
+    figures = [*low, *high]
+    hands = list(itertools.combinations(range(len(figures)), len(high)))
+    dealt = [wins([figures[at] for at in range(len(figures)) if at not in hand], [figures[at] for at in hand]) for hand in hands]
+    return sum(won >= wins(low, high) for won in dealt) / len(hands)
+
+
+def test_chance_is_that_of_the_definition():
+    generator = random.Random(3)
+    for _ in range(50):
+        low, high = ([float(generator.randint(1, 9)) for _ in range(4)] for _ in range(2))
+        assert chance(low, high) == pytest.approx(plain_chance(low, high))
+
+
+@pytest.mark.parametrize(
+    ("default", "best", "better", "luck"),
+    [
+        ([1, 2, 3, 4], [5, 6, 7, 8], True, 1 / 70),
+        ([1, 2, 3, 5], [4, 6, 7, 8], True, 2 / 70),
+        ([1, 2, 6, 5], [4, 3, 7, 8], False, 12 / 70),
+        ([5, 6, 7, 8], [1, 2, 3, 4], False, 1.0),
+        ([1, 1, 1], [1, 1, 1], False, 1.0),
+        ([100, 100, 100], [101, 101, 101], False, 1 / 20),
+        ([0, 0, 0], [1, 1, 1], True, 1 / 20),
+    ],
+)
+def test_verdicts(default, best, better, luck):
+    verdict = compare(default, best, 0.03)
+    assert verdict.better is better
+    assert verdict.luck == pytest.approx(luck)

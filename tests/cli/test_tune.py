@@ -1,0 +1,144 @@
+"""`inferd tune` over real servers and real loads: what it writes, what it says, how it ends. Nothing here depends on which settings win."""
+
+from __future__ import annotations
+
+import json
+import shutil
+import signal
+import subprocess
+import threading
+import tomllib
+from collections.abc import Callable
+from pathlib import Path
+
+import models
+import pytest
+from command import EXAMPLES, TIMEOUT_S, Serving, command, environment
+from inferd_client import Client
+
+from inferd.bench import report
+from inferd.bench.candidate import in_force
+from inferd.bench.climb import Settings
+
+QUICK = ("--duration", "50ms", "--warm-up", "20ms", "--rounds", "3", "--connections", "1", "--concurrency", "4")
+ONE = ("--instances", "1", "--threads", "1", "--batch-sizes", "16")
+Run = Callable[..., subprocess.CompletedProcess[str]]
+
+
+@pytest.fixture
+def digits(tmp_path: Path) -> Path:
+    return Path(shutil.copytree(EXAMPLES / "models" / "digits", tmp_path / "digits"))
+
+
+def test_from_the_search_to_the_report(call: Run, digits: Path) -> None:
+    done = call("tune", digits, *QUICK, "--budget", "8s", "--batch-sizes", "8,16", "--json", "tuned.json", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.startswith("default: cpu, ")
+    assert "\nsearch: cpu, " in done.stderr
+    assert "the search\n  provider  instances" in done.stdout
+    assert "the default stays: " in done.stdout or "best: " in done.stdout
+    made = report.load("tuned.json")
+    assert (made.kind, made.model, made.target) == ("tune", "digits", str(digits))
+    assert made.requests_per_second > 0
+    assert made.measurements[0].server is not None
+    assert made.measurements[0].server.batch_sizes
+    assert {trial["settings"]["rows"] for trial in made.summary["trials"]} <= {8, 16, 64}
+    assert not (digits / "config.toml").exists(), "a dry run writes nothing"
+
+
+def test_a_configuration_is_not_replaced_unasked(call: Run, digits: Path) -> None:
+    (digits / "config.toml").write_text("max_batch_size = 8")
+    done = call("tune", digits)
+    assert done.returncode == 2
+    assert "config.toml exists: give --force" in done.stderr
+
+
+def test_a_default_that_keeps_no_target_gives_way(call: Run, tmp_path: Path) -> None:
+    """Requests of eight rows, which the default refuses: on any machine a server that takes them is better."""
+    folder = tmp_path / "narrow"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(models.doubled())
+    config = folder / "config.toml"
+    config.write_text("max_batch_size = 4\n[inferd]\nmax_queue_requests = 100\n")
+    done = call("tune", folder, *QUICK, "--budget", "20s", *ONE, "--rows", "8", "--force")
+    assert done.returncode == 0, done.stderr
+    assert "where requests to the default fail" in done.stdout
+    assert f"written: {config}" in done.stdout
+    text = config.read_text()
+    assert text.startswith("# written by `inferd tune`: inferd ")
+    assert "#   provider  instances" in text
+    assert tomllib.loads(text) == {
+        "max_batch_size": 16,
+        "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
+        "inferd": {"intra_op_threads": 1, "max_queue_requests": 100},
+    }
+    with Serving(tmp_path, folder, "--grpc-port", "0", "--metrics-port", "off") as server:
+        with Client(server.addresses["grpc"], timeout=30) as client:
+            assert in_force(client.model_config("narrow")) == Settings("cpu", 1, 1, 16)
+
+
+def test_a_single_file_gets_settings_to_serve_it_with(call: Run, tmp_path: Path) -> None:
+    file = tmp_path / "m.onnx"
+    file.write_bytes(models.doubled())
+    done = call("tune", file, *QUICK, "--budget", "20s", *ONE[:4], "--batch-sizes", "256", "--rows", "100", "--quiet")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr == ""
+    written = tmp_path / "m.inferd.toml"
+    assert f"inferd serve --config {written}" in done.stdout
+    with Serving(tmp_path, "--config", written, "--grpc-port", "0", "--metrics-port", "off") as server:
+        with Client(server.addresses["grpc"], timeout=30) as client:
+            assert in_force(client.model_config("m")) == Settings("cpu", 1, 1, 256)
+
+
+def test_a_target_that_nothing_keeps(call: Run, digits: Path) -> None:
+    done = call("tune", digits, *QUICK, "--budget", "10s", *ONE, "--slo", "p99=1us", "--quiet")
+    assert done.returncode == 1
+    assert "! no settings that were tried keep p99 1 us; the default: p99 is " in done.stdout
+    assert not (digits / "config.toml").exists()
+
+
+def test_ctrl_c_shows_what_there_is(digits: Path) -> None:
+    arguments = command("tune", digits, *QUICK, "--budget", "10min", "--json", "tuned.json")
+    with subprocess.Popen(
+        arguments, cwd=digits, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        watchdog = threading.Timer(TIMEOUT_S, process.kill)
+        watchdog.start()
+        assert process.stderr is not None
+        for line in process.stderr:
+            if line.startswith("search: "):
+                process.send_signal(signal.SIGINT)
+                break
+        output, errors = process.communicate()
+        watchdog.cancel()
+    assert process.returncode == 130, errors
+    assert "! the best so far: cpu, " in output
+    assert "Traceback" not in errors
+    assert json.loads((digits / "tuned.json").read_text())["summary"]["trials"]
+    assert not (digits / "config.toml").exists()
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "said"),
+    [
+        (["none.onnx"], 2, "expected an .onnx file"),
+        (["digits", "other"], 2, "MODEL other"),
+        (["digits", "--slo", "10ms"], 2, "--slo 10ms: expected"),
+        (["digits", "--budget", "soon"], 2, "expected a time above 0 such as 10s, 250ms or 5m, got 'soon'"),
+        (["digits", "--threads", "1,x"], 2, "expected whole numbers"),
+        (["digits", "--batch-sizes", "0"], 2, "expected whole numbers"),
+        (["digits", "--providers", "cpu,npu"], 2, "expected cpu, cuda, tensorrt, got 'npu'"),
+        (["digits", "--processes", "9"], 2, "at most as many as --connections"),
+        (["digits", "--output", "config.ini"], 2, "ends in .pbtxt or .toml"),
+        (["digits", "--output", "nowhere/config.toml"], 2, "folder does not exist"),
+        (["digits", "--json", "."], 2, "expected a file"),
+        (["digits", "--npz", "none.npz"], 2, "none.npz"),
+        (["broken.onnx"], 3, "broken"),
+    ],
+)
+def test_what_cannot_be(call: Run, digits: Path, arguments: list[str], code: int, said: str) -> None:
+    Path("broken.onnx").write_bytes(b"no model")
+    done = call("tune", *arguments, "--quiet")
+    assert (done.returncode, done.stdout) == (code, "")
+    assert said in done.stderr
+    assert "Traceback" not in done.stderr
