@@ -31,7 +31,9 @@ ALLOWED: dict[str, set[str]] = {
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest"},
-    "cli": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest", "serving", ""},
+    "ask": {"errors", "config", "engine"},
+    "bench": {"errors", "_core", *BESIDE, "engine", "ask"},  # a server is only another end of a socket
+    "cli": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest", "serving", "ask", "bench", ""},
     "__main__": {"cli"},
     "": {"errors", "config", "engine", "serving"},  # inferd/__init__.py: the public names
 }
@@ -39,11 +41,14 @@ ALLOWED: dict[str, set[str]] = {
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
 DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
-    "grpc": {"inferd.serving.grpcio"},
+    "grpc": {"inferd.serving.grpcio", "inferd.bench.loadgen"},
     "prometheus_client": {"inferd.observe.metrics"},
     "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.serving"},
-    "inferd_client": {"inferd.cli"},
+    "inferd_client": {"inferd.ask"},
     "click": {"inferd.cli"},
+    "matplotlib": {"inferd.bench.plots"},
+    "mlperf_loadgen": {"inferd.bench.loadgen"},
+    "rich": {"inferd.bench.terminal", "inferd.cli"},
     "uvloop": {"inferd.serving", "inferd.cli"},
 }
 

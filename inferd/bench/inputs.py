@@ -9,21 +9,20 @@ from __future__ import annotations
 import math
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
 import numpy as np
 
+from inferd.ask import inputs as reading
+from inferd.ask.inputs import DTYPES, Array, Literal, Spec
+from inferd.ask.targets import require_client
 from inferd.bench.recording import read_recording, readdress
 from inferd.bench.sizes import check_shapes, parse_sizes
-from inferd.cli import inputs as reading
-from inferd.cli.inputs import DTYPES, Array, Literal, Spec
-from inferd.cli.targets import require_client
-from inferd.errors import InferdError
+from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
 
+    from inferd.ask.targets import Description
     from inferd.bench.sizes import Sizes
-    from inferd.cli.targets import Description
 
 __all__ = ["MAX_BYTES", "Requests", "make"]
 
@@ -62,16 +61,16 @@ def make(
     recorded: a file of requests, see `read_recording`. random: values for the inputs that files leave out, with `shapes`
     (NAME:1,32) and `sizes` (see `parse_sizes`). count: how many bodies: made at random (by default 1, or 64 with sizes), or the first
     so many of what files hold. rows: of each request; longer arrays in files are cut into several requests. probe: asks the target
-    once whether open axes may be 1; raises InferdError where not. Raises click.UsageError.
+    once whether open axes may be 1; raises InferdError where not. Raises ConfigError.
     """
     for flag, number in {"--count": count, "--rows": rows}.items():
         if number is not None and number < 1:
-            raise click.UsageError(f"{flag} {number}: expected 1 or more")
+            raise ConfigError(f"{flag} {number}: expected 1 or more")
     notices: list[str] = []
     if recorded is not None:
         others = {"--input": files, "--npz": npz, "--json": json, "--random": random, "--shape": shapes, "--sizes": sizes, "--rows": rows}
         if used := [flag for flag, value in others.items() if value]:
-            raise click.UsageError(f"--recorded {recorded}: its requests are sent as they are; leave {used[0]} out")
+            raise ConfigError(f"--recorded {recorded}: its requests are sent as they are; leave {used[0]} out")
         bodies, arrays = readdress(read_recording(recorded)[:count], description, f"--recorded {recorded}")
     else:
         arrays = _from_files(description, _sources(description.inputs, files, npz, json), random, rows, cast, notices)
@@ -118,7 +117,7 @@ def _self_described(model: str, source: Mapping[str, Array | Literal]) -> tuple[
     words = {dtype: word for word, dtype in DTYPES.items() if word != "BF16"}
     for name, value in source.items():
         if isinstance(value, Literal):
-            raise click.UsageError(f"the server does not say which inputs '{model}' has: expected '{name}' from a .npy or .npz file")
+            raise ConfigError(f"the server does not say which inputs '{model}' has: expected '{name}' from a .npy or .npz file")
     return tuple(
         Spec(name, words.get(value.dtype.newbyteorder("="), "BYTES"), value.shape)
         for name, value in source.items()
@@ -132,9 +131,9 @@ def _cut(arrays: Mapping[str, Array], specs: Sequence[Spec], rows: int, notices:
     lengths = {name: len(array) for name, array in arrays.items()}
     held = min(lengths.values())
     if held != max(lengths.values()):
-        raise click.UsageError(f"--rows {rows}: expected as many rows in each input, got {_listed(lengths)}")
+        raise ConfigError(f"--rows {rows}: expected as many rows in each input, got {_listed(lengths)}")
     if held < rows:
-        raise click.UsageError(f"--rows {rows}: expected so many rows in each file, got {held}")
+        raise ConfigError(f"--rows {rows}: expected so many rows in each file, got {held}")
     if held % rows:
         notices.append(f"the last {held % rows} of {held} rows are left out: requests have {rows} rows each")
     for first in range(0, held - rows + 1, rows):
@@ -144,7 +143,7 @@ def _cut(arrays: Mapping[str, Array], specs: Sequence[Spec], rows: int, notices:
 def _check_batch_axis(specs: Sequence[Spec], rows: int) -> None:
     for spec in specs:
         if not spec.shape or spec.shape[0] not in (-1, rows):
-            raise click.UsageError(f"--rows {rows}: the input '{spec.name}' is {spec}, which has no open batch axis")
+            raise ConfigError(f"--rows {rows}: the input '{spec.name}' is {spec}, which has no open batch axis")
 
 
 def _listed(numbers: Mapping[str, int]) -> str:
@@ -167,16 +166,16 @@ def _fill_in(
 ) -> None:
     """Puts random values into each request for the inputs that it lacks."""
     if not description.inputs and not arrays[0]:
-        raise click.UsageError(f"the server does not say which inputs '{description.model}' has; give --npz FILE or --recorded FILE")
+        raise ConfigError(f"the server does not say which inputs '{description.model}' has; give --npz FILE or --recorded FILE")
     specs = [spec for spec in description.inputs if spec.name not in arrays[0]]
     if not specs and (shapes or sizes):
-        raise click.UsageError(f"{'--shape' if shapes else '--sizes'} is for random inputs, and files give all of them")
+        raise ConfigError(f"{'--shape' if shapes else '--sizes'} is for random inputs, and files give all of them")
     fixed = reading.parse_shapes(shapes)
     check_shapes(fixed, sizes, specs)
     if rows is not None:
         _check_batch_axis(specs, rows)
         if any(shape[:1] != (rows,) for shape in fixed.values()) or any(each.axis == 0 for each in sizes):
-            raise click.UsageError(f"--rows {rows}: --shape or --sizes say otherwise; leave one of them out")
+            raise ConfigError(f"--rows {rows}: --shape or --sizes say otherwise; leave one of them out")
     guessed = [spec for spec in specs if spec.name not in fixed and _unsized_axes(spec, sizes)]
     generator = np.random.default_rng(seed)
     drawn = [_drawn(specs, fixed, sizes, rows or _rows(description.inputs, each) or 1, generator) for each in arrays]
@@ -207,7 +206,7 @@ def _drawn(
 def _check_bytes(specs: Sequence[Spec], drawn: Sequence[Mapping[str, Sequence[int]]]) -> None:
     widths = {spec.name: DTYPES[spec.datatype].itemsize for spec in specs}
     if sum(math.prod(shape) * widths[name] for each in drawn for name, shape in each.items()) > MAX_BYTES:
-        raise click.UsageError(f"the requests would take more than {MAX_BYTES >> 20} MiB; give smaller shapes or a smaller --count")
+        raise ConfigError(f"the requests would take more than {MAX_BYTES >> 20} MiB; give smaller shapes or a smaller --count")
 
 
 def _unsized_axes(spec: Spec, sizes: Sequence[Sizes]) -> list[int]:
@@ -224,11 +223,11 @@ def _ask(
     example = ",".join(str(size) if size >= 0 else ("1" if axis == 0 else "SIZE") for axis, size in enumerate(first.shape))
     cure = f"give --shape {first.name}:{example}, or --sizes {first.name}:{_unsized_axes(first, ())[0]}=uniform:16..128"
     if probe is None:
-        raise click.UsageError(f"the input '{first.name}' is {first}, and its open sizes cannot be guessed; {cure}")
+        raise ConfigError(f"the input '{first.name}' is {first}, and its open sizes cannot be guessed; {cure}")
     try:
         probe(arrays)
     except InferdError as error:
-        raise click.UsageError(
+        raise ConfigError(
             f"the input '{first.name}' is {first}; with its open sizes at 1 the model does not answer ({error}); {cure}"
         ) from None
     made = {spec.name: list(arrays[spec.name].shape) for spec in guessed}

@@ -9,15 +9,14 @@ import struct
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
-
-from inferd.cli.targets import require_client
+from inferd.ask.targets import require_client
+from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferd.cli.inputs import Array
-    from inferd.cli.targets import Description
+    from inferd.ask.inputs import Array
+    from inferd.ask.targets import Description
     from inferd.protocol.inference import InferTensorContents, ModelInferRequest
 
 __all__ = ["MAX_FILE_BYTES", "read_recording", "readdress"]
@@ -37,36 +36,36 @@ TYPED = {  # datatype -> the field of InferTensorContents
 
 
 def read_recording(path: str) -> list[bytes]:
-    """The messages of a file, unread. Raises click.UsageError, which names the request and where it begins."""
+    """The messages of a file, unread. Raises ConfigError, which names the request and where it begins."""
     try:
         if Path(path).stat().st_size > MAX_FILE_BYTES:
-            raise click.UsageError(f"--recorded {path}: expected {MAX_FILE_BYTES >> 20} MiB at most")
+            raise ConfigError(f"--recorded {path}: expected {MAX_FILE_BYTES >> 20} MiB at most")
         content = Path(path).read_bytes()
     except OSError as error:
-        raise click.UsageError(f"--recorded {path}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"--recorded {path}: cannot be read: {error.strerror}") from None
     messages: list[bytes] = []
     at = 0
     while at < len(content):
         where = f"--recorded {path}: request {len(messages)} at byte {at}"
         if at + PREFIX.size > len(content):
-            raise click.UsageError(f"{where}: expected 5 bytes before the message, got {len(content) - at}")
+            raise ConfigError(f"{where}: expected 5 bytes before the message, got {len(content) - at}")
         compressed, length = PREFIX.unpack_from(content, at)
         if compressed:
-            raise click.UsageError(f"{where}: expected a message that is not compressed (0), got {compressed}")
+            raise ConfigError(f"{where}: expected a message that is not compressed (0), got {compressed}")
         at += PREFIX.size
         if at + length > len(content):
-            raise click.UsageError(f"{where}: expected a message of {length} bytes, got {len(content) - at}")
+            raise ConfigError(f"{where}: expected a message of {length} bytes, got {len(content) - at}")
         messages.append(content[at : at + length])
         at += length
     if not messages:
-        raise click.UsageError(f"--recorded {path}: expected requests, got an empty file")
+        raise ConfigError(f"--recorded {path}: expected requests, got an empty file")
     return messages
 
 
 def readdress(messages: Sequence[bytes], description: Description, where: str) -> tuple[list[bytes], list[dict[str, Array]]]:
     """The bodies for another model and version, all else being equal, with raw contents; and the arrays in each.
 
-    Raises click.UsageError where one is no request, or has an input that the model lacks.
+    Raises ConfigError where one is no request, or has an input that the model lacks.
     """
     from inferd.protocol import inference
 
@@ -78,13 +77,11 @@ def readdress(messages: Sequence[bytes], description: Description, where: str) -
             request = inference.ModelInferRequest.FromString(message)
             arrays = _arrays(request)
         except Exception as error:  # protobuf's DecodeError, which only inferd.protocol may import; ValueError
-            raise click.UsageError(f"{where}: request {index}: expected a ModelInferRequest: {error}") from None
+            raise ConfigError(f"{where}: request {index}: expected a ModelInferRequest: {error}") from None
         for tensor in request.inputs if known else ():
             if tensor.name not in known or tensor.datatype != known[tensor.name].datatype:
                 takes = ", ".join(f"{spec.name} ({spec})" for spec in description.inputs)
-                raise click.UsageError(
-                    f"{where}: request {index} has the input {tensor.name} ({tensor.datatype}); the model takes: {takes}"
-                )
+                raise ConfigError(f"{where}: request {index} has the input {tensor.name} ({tensor.datatype}); the model takes: {takes}")
         request.model_name, request.model_version = description.model, description.version
         if not request.raw_input_contents:
             for tensor in request.inputs:

@@ -16,11 +16,10 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-import click
-
+from inferd.ask.targets import require_client
 from inferd.bench.measurement import ServerSide
-from inferd.cli.targets import require_client
 from inferd.config import parse_address
+from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping, Sequence
@@ -52,7 +51,7 @@ class Reader:
 
     address: host:port or unix:/path. metrics_url: of a page for Prometheus; None: the port after the gRPC port, as inferd has it, if
     that page is about this model. server_pid: the server's process on this machine; it counts with all its children.
-    rows: of one request, for the price of a prediction. Raises click.UsageError for flags that cannot be right.
+    rows: of one request, for the price of a prediction. Raises ConfigError for flags that cannot be right.
     """
 
     def __init__(
@@ -70,7 +69,7 @@ class Reader:
         self._address, self._model, self._version, self._metadata = address, model, version, list(metadata)
         self._pid, self._dollars_per_hour, self._rows = server_pid, dollars_per_hour, rows
         if dollars_per_hour is not None and not 0 <= dollars_per_hour < float("inf"):
-            raise click.UsageError(f"--dollars-per-hour {dollars_per_hour:g}: expected 0 or more")
+            raise ConfigError(f"--dollars-per-hour {dollars_per_hour:g}: expected 0 or more")
         self._notices: list[str] = []
         self._metrics_url = _checked_url(metrics_url) if metrics_url else self._guessed_url()
         self._before = Look({}, {}, {})
@@ -204,7 +203,7 @@ def _checked_url(text: str) -> str:
     except ValueError:
         fits = False
     if not fits:
-        raise click.UsageError(f"--metrics-url {text}: expected a URL such as http://host:8002/metrics")
+        raise ConfigError(f"--metrics-url {text}: expected a URL such as http://host:8002/metrics")
     return url if parts.path.strip("/") else url.rstrip("/") + "/metrics"
 
 

@@ -12,14 +12,12 @@ from contextlib import ExitStack, contextmanager
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-import click
-
+from inferd.ask.targets import Local, Remote, open_target, require_client
 from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
 from inferd.bench.verify import ATOL, RTOL, Verifier
-from inferd.cli.targets import Local, Remote, open_target, require_client
 from inferd.config import parse_address
-from inferd.errors import InferdError
+from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -57,7 +55,7 @@ class Looks(NamedTuple):
 class Session:
     """A target and a model. versions: those that will be measured, "" for the newest. given: what `inputs.make` takes.
 
-    Raises click.UsageError for what cannot be asked, InferdError for a target that cannot be reached or has no such model.
+    Raises ConfigError for what cannot be asked, InferdError for a target that cannot be reached or has no such model.
     """
 
     def __init__(
@@ -84,7 +82,7 @@ class Session:
             try:
                 self.address = parse_address(target)
             except ValueError as error:
-                raise click.UsageError(f"TARGET: {error}, or {EMBEDDED}PATH of an ONNX file or model repository") from None
+                raise ConfigError(f"TARGET: {error}, or {EMBEDDED}PATH of an ONNX file or model repository") from None
         opened = self._stack.enter_context(open_target(where, model, DESCRIBED_S, self.metadata))
         try:
             self.engine = opened.engine if isinstance(opened, Local) else None
@@ -206,7 +204,7 @@ class Session:
         from inferd.bench import scenarios
 
         if self.local:
-            raise click.UsageError(f"--scenario is for a server: serve {self.target.removeprefix(EMBEDDED)} and name its address")
+            raise ConfigError(f"--scenario is for a server: serve {self.target.removeprefix(EMBEDDED)} and name its address")
         ((version, requests),) = self.requests.items()
         target = generator.Target(self.address, self.metadata)
         verifier = self._verifier(version)

@@ -12,14 +12,14 @@ import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-import click
+from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
     import numpy as np
 
-    from inferd.cli.inputs import Spec
+    from inferd.ask.inputs import Spec
 
 __all__ = ["MAX_SIZE", "Sizes", "check_shapes", "parse_sizes"]
 
@@ -42,11 +42,11 @@ class Sizes(NamedTuple):
 
 
 def parse_sizes(text: str) -> Sizes:
-    """NAME[,NAME]:AXIS=KIND:NUMBERS. Sizes are 1 or more. Raises click.UsageError."""
+    """NAME[,NAME]:AXIS=KIND:NUMBERS. Sizes are 1 or more. Raises ConfigError."""
     match = re.fullmatch(r"(.+):([0-9]{1,3})=(\w+):(.+)", text, re.ASCII)
     draw = match and _distribution(match[3], match[4])
     if match is None or draw is None:
-        raise click.UsageError(f"--sizes {text}: {EXPECTED}")
+        raise ConfigError(f"--sizes {text}: {EXPECTED}")
     return Sizes(tuple(match[1].split(",")), int(match[2]), draw, text)
 
 
@@ -85,26 +85,24 @@ def _size(value: float, most: float) -> int:
 
 
 def check_shapes(shapes: Mapping[str, tuple[int, ...]], sizes: Sequence[Sizes], specs: Sequence[Spec]) -> None:
-    """Raises click.UsageError where a shape or a size is for an input, a rank or an axis that the model does not have."""
+    """Raises ConfigError where a shape or a size is for an input, a rank or an axis that the model does not have."""
     known = {spec.name: spec for spec in specs}
     random = ", ".join(f"{spec.name} ({spec})" for spec in specs)
     for name, shape in shapes.items():
         if name not in known:
-            raise click.UsageError(f"--shape {name}: no input of that name is random; these are: {random}")
+            raise ConfigError(f"--shape {name}: no input of that name is random; these are: {random}")
         own = known[name].shape
         if len(own) != len(shape) or any(size not in (-1, given) for size, given in zip(own, shape, strict=True)):
-            raise click.UsageError(f"--shape {name}:{','.join(map(str, shape))}: the input '{name}' is {known[name]}")
+            raise ConfigError(f"--shape {name}:{','.join(map(str, shape))}: the input '{name}' is {known[name]}")
     taken: dict[tuple[str, int], str] = {}
     for each in sizes:
         fitting = [spec for spec in specs if each.applies(spec)]
         absent = [name for name in each.names if name != "*" and name not in known]
         if absent or not fitting:
-            raise click.UsageError(
-                f"--sizes {each.text}: no input '{(absent or each.names)[0]}' with that axis is random; these are: {random}"
-            )
+            raise ConfigError(f"--sizes {each.text}: no input '{(absent or each.names)[0]}' with that axis is random; these are: {random}")
         for spec in fitting:
             if each.axis >= len(spec.shape) or spec.shape[each.axis] >= 0:
-                raise click.UsageError(f"--sizes {each.text}: axis {each.axis} of the input '{spec.name}' ({spec}) is not open")
+                raise ConfigError(f"--sizes {each.text}: axis {each.axis} of the input '{spec.name}' ({spec}) is not open")
             if (spec.name, each.axis) in taken:
-                raise click.UsageError(f"--sizes {each.text}: axis {each.axis} of '{spec.name}' has {taken[spec.name, each.axis]} already")
+                raise ConfigError(f"--sizes {each.text}: axis {each.axis} of '{spec.name}' has {taken[spec.name, each.axis]} already")
             taken[spec.name, each.axis] = each.text

@@ -9,20 +9,19 @@ from copy import copy
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-import click
 import numpy as np
 
+from inferd.ask import inputs as reading
+from inferd.ask.inputs import Literal
+from inferd.ask.targets import require_client
 from inferd.bench.measurement import Verification
-from inferd.cli import inputs as reading
-from inferd.cli.inputs import Literal
-from inferd.cli.targets import require_client
 from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
+    from inferd.ask.inputs import Array
     from inferd.bench.inputs import Requests
-    from inferd.cli.inputs import Array
 
 __all__ = ["ATOL", "RTOL", "Verifier"]
 
@@ -50,7 +49,7 @@ class Verifier:
     ) -> None:
         for flag, value in {"--rtol": rtol, "--atol": atol}.items():
             if not 0 <= value < float("inf"):
-                raise click.UsageError(f"{flag} {value:g}: expected 0 or more")
+                raise ConfigError(f"{flag} {value:g}: expected 0 or more")
         self._expected = [{name: _text_as_bytes(array) for name, array in outputs.items()} for outputs in expected]
         self._bfloat16 = bfloat16
         self._reference = reference
@@ -64,9 +63,9 @@ class Verifier:
         cls, source: str, requests: Requests, *, model: str = "", version: str = "", rtol: float = RTOL, atol: float = ATOL
     ) -> Verifier:
         """By --verify: a .npz file with the outputs of the only body by name, or a model that runs here: an .onnx file, or a folder or
-        repository, of which `model` and `version` are run when it has them. Raises click.UsageError, StartError."""
+        repository, of which `model` and `version` are run when it has them. Raises ConfigError, StartError."""
         if not Path(source).exists():
-            raise click.UsageError(f"--verify {source}: there is no such file or folder")
+            raise ConfigError(f"--verify {source}: there is no such file or folder")
         if source.endswith(".npz"):
             return cls(_from_npz(source, requests), source, rtol=rtol, atol=atol)
         expected, bfloat16 = _from_model(source, requests, model, version)
@@ -176,7 +175,7 @@ def _text_as_bytes(array: Array) -> Array:
 def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
     if len(requests.bodies) != 1:
         count = len(requests.bodies)
-        raise click.UsageError(
+        raise ConfigError(
             f"--verify {source}: it holds the answer to one request, and {count} are sent in turn; give --count 1, or a model"
         )
     read = reading.from_npz(source).items()
@@ -192,12 +191,12 @@ def _from_model(source: str, requests: Requests, model: str, version: str) -> tu
         own = Path(source, model) if model else Path(source)
         engine = Engine(own if own.exists() else source)  # of a repository only what is asked for
     except (ConfigError, StartError) as error:
-        raise click.UsageError(f"--verify {source}: {error}") from None
+        raise ConfigError(f"--verify {source}: {error}") from None
     with engine:
         if model not in engine.models:
             version = ""
             if len(engine.models) != 1:
-                raise click.UsageError(f"--verify {source}: expected the model '{model}', or one only; it has: {', '.join(engine.models)}")
+                raise ConfigError(f"--verify {source}: expected the model '{model}', or one only; it has: {', '.join(engine.models)}")
             model = engine.models[0]
         expected = []
         for index, (body, inputs) in enumerate(zip(requests.bodies, requests.inputs, strict=True)):
@@ -205,5 +204,5 @@ def _from_model(source: str, requests: Requests, model: str, version: str) -> tu
             try:
                 expected.append(engine.infer(model, inputs, outputs=wanted or None, version=version))
             except RequestError as error:
-                raise click.UsageError(f"--verify {source}: it does not answer request {index}: {error}") from None
+                raise ConfigError(f"--verify {source}: it does not answer request {index}: {error}") from None
         return expected, {output.name for output in engine.metadata(model, version).outputs if output.datatype == "BF16"}

@@ -19,12 +19,12 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import inferd
+from inferd.ask.targets import require_client
 from inferd.cli.serve import require_onnxruntime
-from inferd.cli.targets import require_client
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
-    from inferd.cli.inputs import Array
+    from inferd.ask.inputs import Array
 
 __all__ = ["demo"]
 

@@ -14,8 +14,8 @@ import click
 from inferd.config import parse_duration
 
 if TYPE_CHECKING:
-    from inferd.cli.inputs import Array, Literal
-    from inferd.cli.targets import Description
+    from inferd.ask.inputs import Array, Literal
+    from inferd.ask.targets import Description
 
 __all__ = ["infer"]
 
@@ -69,8 +69,8 @@ def infer(
     timeout_s = _seconds(timeout)
     metadata = [_pair(text) for text in pairs]
 
-    from inferd.cli import inputs as reading
-    from inferd.cli.targets import open_target
+    from inferd.ask import inputs as reading
+    from inferd.ask.targets import open_target
 
     given: dict[str, Array | Literal] = {}
     with open_target(target, model, timeout_s, metadata) as opened:

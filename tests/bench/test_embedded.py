@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 
 from inferd import Engine
+from inferd.ask.inputs import Spec
+from inferd.ask.targets import Description
 from inferd.bench import embedded
 from inferd.bench.export import decode
 from inferd.bench.inputs import Requests, make
 from inferd.bench.measurement import Interval, Load, Measurement
 from inferd.bench.schedule import Arrivals
 from inferd.bench.verify import Verifier
-from inferd.cli.inputs import Spec
-from inferd.cli.targets import Description
 from inferd.errors import InferdError
 
 MS = 1_000_000

@@ -4,16 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from inferd_client import Client
 
+from inferd.ask.inputs import Spec
+from inferd.ask.targets import Description, open_target
 from inferd.bench import inputs
 from inferd.bench.inputs import Requests, make
-from inferd.cli.inputs import Spec
-from inferd.cli.targets import Description, open_target
-from inferd.errors import InferdError
+from inferd.errors import ConfigError, InferdError
 from inferd.protocol import inference
 
 X = Spec("x", "FP32", (-1, 2))
@@ -26,9 +25,9 @@ def description(*specs: Spec) -> Description:
 
 
 def refusal(*specs: Spec, **options: object) -> str:
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         make(description(*specs), **options)
-    return caught.value.message
+    return str(caught.value)
 
 
 def shapes(requests: Requests, name: str) -> list[tuple[int, ...]]:

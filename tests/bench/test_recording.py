@@ -5,17 +5,17 @@ from __future__ import annotations
 import struct
 from pathlib import Path
 
-import click
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from inferd_client import Client
 
+from inferd.ask.inputs import Spec
+from inferd.ask.targets import Description
 from inferd.bench.inputs import make
 from inferd.bench.recording import read_recording
-from inferd.cli.inputs import Spec
-from inferd.cli.targets import Description
+from inferd.errors import ConfigError
 from inferd.protocol import inference
 
 DESCRIPTION = Description("identity", "", (Spec("x", "FP32", (-1, 16)),), ())
@@ -41,9 +41,9 @@ def typed() -> inference.ModelInferRequest:
 
 def refusal(path: Path, content: bytes, **options: object) -> str:
     path.write_bytes(content)
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         make(DESCRIPTION, recorded=str(path), **options)
-    return caught.value.message
+    return str(caught.value)
 
 
 def test_requests_are_readdressed_and_else_unchanged(tmp_path: Path, served) -> None:
@@ -74,9 +74,9 @@ def test_what_is_no_recording(tmp_path: Path) -> None:
 
 
 def _missing(path: Path) -> str:
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         read_recording(str(path))
-    return caught.value.message
+    return str(caught.value)
 
 
 def test_requests_that_the_model_cannot_take(tmp_path: Path) -> None:
@@ -102,6 +102,6 @@ def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory,
     file.write_bytes(framed(content) if len(content) % 2 else content)
     try:
         made = make(DESCRIPTION, recorded=str(file))
-    except click.UsageError:
+    except ConfigError:
         return
     assert len(made.bodies) == len(made.inputs)

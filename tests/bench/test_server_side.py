@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
-import click
 import models
 import numpy as np
 import pytest
@@ -21,6 +20,7 @@ from inferd_client import Client
 
 from inferd.bench import server_side
 from inferd.bench.server_side import Reader, parse_metrics, rss_bytes
+from inferd.errors import ConfigError
 
 X = {"x": np.ones((2, 16), np.float32)}
 
@@ -182,7 +182,7 @@ def test_any_page_is_read(text: str) -> None:
 
 def test_flags_that_cannot_be_right() -> None:
     for url in ("ftp://host", "http://", "http://host:x/metrics", "file://host/page"):
-        with pytest.raises(click.UsageError, match="expected a URL such as"):
+        with pytest.raises(ConfigError, match="expected a URL such as"):
             Reader("127.0.0.1:1", "m", metrics_url=url)
-    with pytest.raises(click.UsageError, match="--dollars-per-hour -1: expected 0 or more"):
+    with pytest.raises(ConfigError, match="--dollars-per-hour -1: expected 0 or more"):
         Reader("127.0.0.1:1", "m", dollars_per_hour=-1)

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-import click
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferd.ask.inputs import Spec
 from inferd.bench.sizes import MAX_SIZE, check_shapes, parse_sizes
-from inferd.cli.inputs import Spec
+from inferd.errors import ConfigError
 
 TOKENS = Spec("tokens", "INT64", (-1, -1))
 MASK = Spec("mask", "INT64", (-1, -1))
@@ -23,9 +23,9 @@ def drawn(text: str, count: int = 4000) -> np.ndarray:
 
 
 def refusal(call, *arguments) -> str:
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         call(*arguments)
-    return caught.value.message
+    return str(caught.value)
 
 
 def test_uniform_reaches_both_ends() -> None:
@@ -84,7 +84,7 @@ def test_what_is_no_distribution(text: str) -> None:
 def test_any_text_is_refused_or_draws_sizes(text: str) -> None:
     try:
         sizes = parse_sizes(text)
-    except click.UsageError:
+    except ConfigError:
         return
     assert 1 <= sizes.draw(np.random.default_rng(0)) <= MAX_SIZE
 

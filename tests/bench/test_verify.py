@@ -4,15 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
-import click
 import models
 import numpy as np
 import pytest
 from inferd_client import Client
 
+from inferd.ask.targets import Description, open_target
 from inferd.bench.inputs import Requests, make
 from inferd.bench.verify import Verifier
-from inferd.cli.targets import Description, open_target
+from inferd.errors import ConfigError
 from inferd.protocol import inference
 
 TENSORS = ["identity", "add", "text", "many", "every_datatype", "pooled_image", "fixed_batch"]
@@ -84,7 +84,7 @@ def test_brain_floats(tmp_path: Path) -> None:
 
 
 def models_spec(datatype: str):
-    from inferd.cli.inputs import Spec
+    from inferd.ask.inputs import Spec
 
     return Spec("x", datatype, (-1, 2))
 
@@ -155,9 +155,9 @@ def test_only_the_outputs_that_a_recorded_request_wants(served, model_files: Pat
 
 
 def refusal(source: str, requests: Requests, **options: str) -> str:
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         Verifier.from_file(source, requests, **options)
-    return caught.value.message
+    return str(caught.value)
 
 
 def test_references_that_are_none(tmp_path: Path, model_files: Path) -> None:
@@ -167,5 +167,5 @@ def test_references_that_are_none(tmp_path: Path, model_files: Path) -> None:
     assert "broken.onnx: " in refusal(str(tmp_path / "broken.onnx"), made)
     assert "expected the model 'm', or one only; it has: add, " in refusal(str(model_files), made, model="m")
     assert "does not answer request 0: " in refusal(str(model_files / "add"), made)
-    with pytest.raises(click.UsageError, match="--rtol -1: expected 0 or more"):
+    with pytest.raises(ConfigError, match="--rtol -1: expected 0 or more"):
         Verifier([], "", rtol=-1)

@@ -5,17 +5,15 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
-import click
-
-from inferd.cli.inputs import Spec
+from inferd.ask.inputs import Spec
 from inferd.config import parse_address
-from inferd.errors import InferdError, StartError
+from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from types import TracebackType
 
-    from inferd.cli.inputs import Array
+    from inferd.ask.inputs import Array
 
 __all__ = ["Answer", "Description", "Target", "open_target", "require_client"]
 
@@ -50,14 +48,14 @@ def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequ
     """A server where `target` is an address and no file of that name exists, else an engine over the file or folder."""
     if Path(target).exists():
         if metadata:
-            raise click.UsageError(f"--metadata is for a server, and {target} runs in this process")
+            raise ConfigError(f"--metadata is for a server, and {target} runs in this process")
         return Local(Path(target), model, timeout_s)
     if target.endswith((".onnx", "/")) or target.startswith((".", "/")):
-        raise click.UsageError(f"TARGET {target}: there is no such file or folder")
+        raise ConfigError(f"TARGET {target}: there is no such file or folder")
     try:
         address = parse_address(target)
     except ValueError as error:
-        raise click.UsageError(f"TARGET: {error}, or the path of an ONNX file or model repository that exists") from None
+        raise ConfigError(f"TARGET: {error}, or the path of an ONNX file or model repository that exists") from None
     return Remote(str(address), timeout_s, metadata)
 
 
@@ -75,8 +73,8 @@ def choose(names: Sequence[str], where: str) -> str:
     if len(names) == 1:
         return names[0]
     if not names:
-        raise click.UsageError(f"{where} has no model that is ready")
-    raise click.UsageError(f"{where} has several models; name one: {', '.join(sorted(names))}")
+        raise ConfigError(f"{where} has no model that is ready")
+    raise ConfigError(f"{where} has several models; name one: {', '.join(sorted(names))}")
 
 
 class Remote:

@@ -12,8 +12,9 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import click
 import numpy as np
+
+from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -69,9 +70,9 @@ def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str,
         elif len(specs) == 1:
             name, source = specs[0].name, argument
         else:
-            raise click.UsageError(f"--input {argument}: expected NAME=FILE.npy, for the model has these inputs: {_listed(specs)}")
+            raise ConfigError(f"--input {argument}: expected NAME=FILE.npy, for the model has these inputs: {_listed(specs)}")
         if name in found:
-            raise click.UsageError(f"--input: '{name}' is given twice")
+            raise ConfigError(f"--input: '{name}' is given twice")
         found[name] = (
             _literal(name, source) if source.lstrip()[:1] in tuple('[-0123456789"tf') and not Path(source).exists() else _npy(source)
         )
@@ -82,14 +83,14 @@ def _literal(name: str, text: str) -> Literal:
     try:
         return Literal(json.loads(text))
     except ValueError as error:
-        raise click.UsageError(f"--input {name}: expected a .npy file that exists, or JSON such as [1, 2]: {error}") from None
+        raise ConfigError(f"--input {name}: expected a .npy file that exists, or JSON such as [1, 2]: {error}") from None
 
 
 def _npy(source: str) -> Array:
     loaded = _load(source, "--input")
     if not isinstance(loaded, np.ndarray):
         loaded.close()
-        raise click.UsageError(f"--input {source}: expected one array (.npy), got an archive; use --npz")
+        raise ConfigError(f"--input {source}: expected one array (.npy), got an archive; use --npz")
     return loaded
 
 
@@ -97,23 +98,23 @@ def from_npz(source: str) -> dict[str, Array | Literal]:
     """Arrays by name from a .npz file."""
     loaded = _load(source, "--npz")
     if isinstance(loaded, np.ndarray):
-        raise click.UsageError(f"--npz {source}: expected an archive of named arrays, got one array; use --input")
+        raise ConfigError(f"--npz {source}: expected an archive of named arrays, got one array; use --input")
     try:
         with loaded:
             return {name: loaded[name] for name in loaded.files}
     except ValueError:
-        raise click.UsageError(f"--npz {source}: it holds Python objects, which are not read; save texts as numpy strings") from None
+        raise ConfigError(f"--npz {source}: it holds Python objects, which are not read; save texts as numpy strings") from None
 
 
 def _load(source: str, option: str) -> Any:
     try:
         return np.load(source, allow_pickle=False)
     except FileNotFoundError:
-        raise click.UsageError(f"{option} {source}: there is no such file") from None
+        raise ConfigError(f"{option} {source}: there is no such file") from None
     except OSError as error:
-        raise click.UsageError(f"{option} {source}: cannot be read: {error.strerror or error}") from None
+        raise ConfigError(f"{option} {source}: cannot be read: {error.strerror or error}") from None
     except (ValueError, EOFError):
-        raise click.UsageError(
+        raise ConfigError(
             f"{option} {source}: expected a file that numpy.save or numpy.savez wrote, without Python objects in it"
         ) from None
 
@@ -123,11 +124,11 @@ def from_json(source: str) -> dict[str, Array | Literal]:
     try:
         document = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
     except OSError as error:
-        raise click.UsageError(f"--json {source}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"--json {source}: cannot be read: {error.strerror}") from None
     except ValueError as error:
-        raise click.UsageError(f"--json {source}: expected JSON: {error}") from None
+        raise ConfigError(f"--json {source}: expected JSON: {error}") from None
     if not isinstance(document, dict):
-        raise click.UsageError(f"--json {source}: expected an object, name -> values, got {type(document).__name__}")
+        raise ConfigError(f"--json {source}: expected an object, name -> values, got {type(document).__name__}")
     tensors = document.get("inputs")
     if not (isinstance(tensors, list) and tensors and all(isinstance(tensor, dict) and "name" in tensor for tensor in tensors)):
         return {name: Literal(value) for name, value in document.items()}
@@ -135,9 +136,9 @@ def from_json(source: str) -> dict[str, Array | Literal]:
     for tensor in tensors:
         name, shape = str(tensor["name"]), tensor.get("shape")
         if "data" not in tensor:
-            raise click.UsageError(f"--json {source}: expected 'data' in the input '{name}', got only {', '.join(map(repr, tensor))}")
+            raise ConfigError(f"--json {source}: expected 'data' in the input '{name}', got only {', '.join(map(repr, tensor))}")
         if shape is not None and not (isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)):
-            raise click.UsageError(f"--json {source}: expected a list of sizes as 'shape' of the input '{name}', got {shape!r}")
+            raise ConfigError(f"--json {source}: expected a list of sizes as 'shape' of the input '{name}', got {shape!r}")
         found[name] = Literal(tensor["data"], None if shape is None else tuple(shape))
     return found
 
@@ -149,7 +150,7 @@ def parse_shapes(arguments: Sequence[str]) -> dict[str, tuple[int, ...]]:
         name, colon, sizes = argument.rpartition(":")
         parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
         if not colon or not name or not all(part.isascii() and part.isdecimal() for part in parts):
-            raise click.UsageError(f"--shape {argument}: expected NAME:SIZE,SIZE such as image:1,3,224,224")
+            raise ConfigError(f"--shape {argument}: expected NAME:SIZE,SIZE such as image:1,3,224,224")
         shapes[name] = tuple(map(int, parts))
     return shapes
 
@@ -185,12 +186,10 @@ def suit(given: Mapping[str, Array | Literal], specs: Sequence[Spec], *, cast: b
     known = {spec.name: spec for spec in specs}
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise click.UsageError(f"the model has no input '{unknown[0]}'; it has: {_listed(specs)}")
+        raise ConfigError(f"the model has no input '{unknown[0]}'; it has: {_listed(specs)}")
     missing = [spec for spec in specs if spec.name not in given]
     if missing:
-        raise click.UsageError(
-            f"the input '{missing[0].name}' ({missing[0]}) is missing; give --input {missing[0].name}=FILE.npy or --random"
-        )
+        raise ConfigError(f"the input '{missing[0].name}' ({missing[0]}) is missing; give --input {missing[0].name}=FILE.npy or --random")
     arrays: dict[str, Array] = {}
     notices: list[str] = []
     for name, value in given.items():
@@ -206,8 +205,8 @@ def suit(given: Mapping[str, Array | Literal], specs: Sequence[Spec], *, cast: b
 def _of_literal(spec: Spec, literal: Literal) -> Array:
     """JSON values in the model's datatype; refused where a value would change."""
 
-    def refuse(expected: str) -> click.UsageError:
-        return click.UsageError(f"the input '{spec.name}' is {spec}: expected {expected}")
+    def refuse(expected: str) -> ConfigError:
+        return ConfigError(f"the input '{spec.name}' is {spec}: expected {expected}")
 
     try:
         array = np.asarray(literal.value)
@@ -258,8 +257,8 @@ def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
             with np.errstate(invalid="raise"):
                 return _floats(array, spec.datatype) if spec.datatype == "BF16" or dtype.kind == "f" else array.astype(dtype)
         except FloatingPointError:
-            raise click.UsageError(f"the input '{spec.name}' is {spec}: NaN and numbers out of its range cannot be cast") from None
-    raise click.UsageError(f"the input '{spec.name}' is {spec}: expected an array of {dtype}, got {array.dtype}; --cast converts it")
+            raise ConfigError(f"the input '{spec.name}' is {spec}: NaN and numbers out of its range cannot be cast") from None
+    raise ConfigError(f"the input '{spec.name}' is {spec}: expected an array of {dtype}, got {array.dtype}; --cast converts it")
 
 
 def _floats(array: Array, datatype: str) -> Array:

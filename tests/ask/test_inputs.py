@@ -8,23 +8,23 @@ import json
 import sys
 from pathlib import Path
 
-import click
 import ml_dtypes
 import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.cli.inputs import DTYPES, Literal, Spec, from_arguments, from_json, from_npz, parse_shapes, random_inputs, suit
+from inferd.ask.inputs import DTYPES, Literal, Spec, from_arguments, from_json, from_npz, parse_shapes, random_inputs, suit
+from inferd.errors import ConfigError
 
 X = Spec("x", "FP32", (-1, 2))
 Y = Spec("y", "INT64", (-1, 3, 3))
 
 
 def usage_error(call, *arguments, **options) -> str:
-    with pytest.raises(click.UsageError) as caught:
+    with pytest.raises(ConfigError) as caught:
         call(*arguments, **options)
-    return caught.value.message
+    return str(caught.value)
 
 
 def one(spec: Spec, value: object, **options: bool) -> np.ndarray:
@@ -204,6 +204,6 @@ JSON = st.recursive(
 @given(JSON, st.sampled_from(sorted(DTYPES)))
 def test_any_json_becomes_the_datatype_or_is_refused(value: object, word: str) -> None:
     spec = Spec("x", word, (-1, 2))
-    with contextlib.suppress(click.UsageError):
+    with contextlib.suppress(ConfigError):
         array = one(spec, Literal(json.loads(json.dumps(value))))
         assert array.dtype == DTYPES[word]
