@@ -14,20 +14,15 @@ Yardsticks: nghttpd serves a static file of 120 bytes, nginx answers `return 200
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import shutil
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -37,35 +32,15 @@ import servers
 import tritonclient.grpc
 import workloads
 from load import Load, Run, Target, drive, missing_programs, requests_for, rss_bytes
+from record import ROOT, Report, append
 from servers import Running
 from workloads import INFER_PATH, Workload
 
-ROOT = Path(__file__).resolve().parent.parent
-HISTORY = ROOT / "benchmarks" / "history" / "server_cost.jsonl"
+HISTORY = Path(__file__).resolve().parent / "history" / "server_cost.jsonl"
+PROGRAMS = {"nghttpd": "--version", "h2load": "--version", "nginx": "-v"}
 TINY_LOADS = (Load(4, 16), Load(64, 1), Load(8, 1), Load(1, 1, pinned=True))
 NATIVE, NO_INLINE, GRPCIO = "native", "native, no inline", "grpcio"
 FLAGS = {NATIVE: ["--transport", "native"], NO_INLINE: ["--transport", "native", "--inline", "off"], GRPCIO: ["--transport", "grpcio"]}
-
-
-@dataclass
-class Report:
-    """Rows for people, numbers for the history."""
-
-    rounds: int
-    seconds: float
-    rows: list[tuple[str, str, str, str]] = field(default_factory=list)
-    numbers: dict[str, Any] = field(default_factory=dict)
-
-    def add(self, what: str, asked: str, measured: str, kept: bool | None = None) -> None:
-        verdict = "" if kept is None else "yes" if kept else "NO"
-        self.rows.append((what, asked, measured, verdict))
-        print(f"  {what}: {measured}" + (f"  (asked {asked}: {verdict or 'reported'})" if asked else ""), flush=True)
-
-    def table(self) -> str:
-        heading = ("measurement", "asked", "measured", "kept")
-        widths = [max(len(row[column]) for row in (heading, *self.rows)) for column in range(4)]
-        lines = ["  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip() for row in (heading, *self.rows)]
-        return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
 class Checker:
@@ -369,35 +344,6 @@ SECTIONS = {section.__name__: section for section in (tiny, image, resnet50, mix
 # The line of history
 
 
-def output_of(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False, cwd=ROOT)
-    return (done.stdout + done.stderr).strip()
-
-
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("inferd", "onnxruntime", "grpcio", "protobuf", "numpy", "uvloop"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            found[package] = "in place"
-    for program, arguments in {"nghttpd": ["--version"], "h2load": ["--version"], "nginx": ["-v"]}.items():
-        if shutil.which(program):
-            found[program] = output_of(program, *arguments).split("/")[-1]
-    return found
-
-
-def machine() -> dict[str, Any]:
-    lines = Path("/proc/cpuinfo").read_text().splitlines()
-    model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), platform.machine())
-    return {"cpu": model, "cores": servers.cores(), "kernel": platform.release().split("-")[0]}
-
-
-def commit() -> str:
-    dirty = output_of("git", "status", "--porcelain", "--untracked-files=no")
-    return output_of("git", "rev-parse", "--short", "HEAD") + ("+" if dirty else "")
-
-
 def arguments() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description="Measures what a request costs the server, beside its yardsticks.")
     parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which to run, in order: {','.join(SECTIONS)}")
@@ -428,12 +374,8 @@ def main() -> int:
         print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
     print("\n" + report.table())
     if not given.no_history:
-        line: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit(), "note": given.note}
-        line |= {"rounds": given.rounds, "seconds": given.seconds, "machine": machine(), "versions": versions(), "results": report.numbers}
-        line |= {"sections": given.sections, "load_1m": load_1m, "table": report.rows}
-        HISTORY.parent.mkdir(exist_ok=True)
-        with HISTORY.open("a") as history:
-            history.write(json.dumps(line) + "\n")
+        settings = {"note": given.note, "rounds": given.rounds, "seconds": given.seconds, "sections": given.sections, "load_1m": load_1m}
+        append(HISTORY, report, settings, PROGRAMS)
     return 0
 
 

@@ -112,3 +112,37 @@ def resnet50(repository: Path) -> Workload:
 
 def image() -> NDArray[np.float32]:
     return np.random.default_rng(0).random((1, *IMAGE_SHAPE), dtype=np.float32)
+
+
+def turning(repository: Path) -> Workload:
+    """As slow as the request says: y = x after x[0] turns of a loop of about 2 us each. For servers that stall, and for clients that
+    must not be the limit."""
+    number = helper.make_tensor_value_info
+    body = helper.make_graph(
+        [helper.make_node("MatMul", ["state", "mirror"], ["next"]), helper.make_node("Identity", ["go"], ["go_on"])],
+        "turn",
+        [number("turn", TensorProto.INT64, []), number("go", TensorProto.BOOL, []), number("state", TensorProto.FLOAT, [64, 64])],
+        [number("go_on", TensorProto.BOOL, []), number("next", TensorProto.FLOAT, [64, 64])],
+    )
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["turns"], to=TensorProto.INT64),
+        helper.make_node("Loop", ["turns", "true", "state"], ["last"], body=body),
+        helper.make_node("ReduceMax", ["last"], ["one"], keepdims=0),  # 1: the loop has to be run
+        helper.make_node("Mul", ["x", "one"], ["y"]),
+    ]
+    graph = helper.make_graph(
+        nodes,
+        "turning",
+        [number("x", TensorProto.FLOAT, ["rows", 1])],
+        [number("y", TensorProto.FLOAT, ["rows", 1])],
+        [
+            onnx.numpy_helper.from_array(np.bool_(True), "true"),
+            onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "mirror"),
+            onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "state"),
+        ],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    put(repository, "turning", model)
+    return Workload("turning", "x", "y", np.ones((1, 1), np.float32))
