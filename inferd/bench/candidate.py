@@ -18,7 +18,6 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-import inferd
 from inferd.bench.climb import Settings
 from inferd.engine.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
@@ -247,7 +246,7 @@ def _arguments(subject: Subject, settings: Settings | None, folder: Path) -> lis
 def _environment() -> dict[str, str]:
     """This process's without settings; the server imports the same inferd."""
     kept = {name: value for name, value in os.environ.items() if not name.startswith("INFERD_")}
-    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(inferd.__file__).parents[1]), kept.get("PYTHONPATH"))))
+    kept["PYTHONPATH"] = os.pathsep.join(filter(None, (str(Path(__file__).parents[2]), kept.get("PYTHONPATH"))))
     return kept
 
 

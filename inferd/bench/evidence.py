@@ -25,7 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["comments", "line_of", "report_of", "sentences", "tables"]
 
-HEAD = ("provider", "instances", "threads", "rows", "in flight", "answers/s", "p50", "p99", "rows a run", "server CPU", "")
+HEAD = ("provider", "instances", "threads", "rows", "in flight", "answers/s", "again", "p50", "p99", "rows a run", "server CPU", "")
 
 
 def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
@@ -61,7 +61,8 @@ def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
     first = (settings.provider, str(settings.instances), str(settings.threads), str(settings.rows or "-"))
     note = one_line(trial.why)[:160] or remark(trial, tuned)
     if measured is None:
-        return (*first, "", "", "", "", "", "", note)
+        return (*first, "", "", "", "", "", "", "", note)
+    again = [figure(other.score) for other in tuned.trials if other.stage == "again" and other.settings == settings]
     server = measured.server
     sizes = server.batch_sizes if server else {}
     runs = sum(sizes.values())
@@ -70,6 +71,7 @@ def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
         *first,
         str(trial.in_flight),
         rate(measured.requests_per_second),
+        "".join(again),
         duration(measured.latency_us.p50),
         duration(measured.latency_us.p99),
         f"{sum(size * count for size, count in sizes.items()) / runs:.3g}" if runs else "",

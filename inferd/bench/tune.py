@@ -35,10 +35,11 @@ if TYPE_CHECKING:
 __all__ = ["Server", "Target", "Trial", "Tuned", "Verdict", "compare", "tune"]
 
 LUCK = 0.05  # the best must not be better by chance more often than this
-FEW = 100  # requests; a measurement with fewer says little of a p99, so all become longer
+FEW = 200  # requests; a measurement with fewer says little of a p99, so all become longer
+TURNS = 10  # as long as so many median latencies, too: batches that end together would else be in or out by chance
 LONGEST = 10  # times as long as asked, at most
-SHORTLIST = 3  # the best of the search that are measured again, for the first of many is the luckiest, too
-NEAR = 0.9  # of the best's score; what is further behind is not
+SHORTLIST = 3  # the best of the search that are measured again, and the default: the first of many is the luckiest, too
+NEAR = 0.9  # of the best's score; what is further behind is not measured again
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -186,9 +187,7 @@ class Run:
         begun_s = self._now()
         with self.serve(None) as server:
             first = self._measure(server, self._in_flight(self.load))
-            if 0 < first.requests < FEW and not first.failed:
-                longer = min(LONGEST, 2 * FEW / first.requests)
-                self.load = replace(self.load, duration_s=self.load.duration_s * longer)
+            self.load = long_enough(self.load, first)
             self._settle("default", server, 0.0)
         self.took_s.append(self._now() - begun_s)
         return server.settings
@@ -203,7 +202,7 @@ class Run:
                 if (same := self._same(asked)) is not None:
                     score = same.score
                     continue
-                final_s = (2 * self.target.rounds + SHORTLIST) * statistics.median(self.took_s)
+                final_s = (2 * self.target.rounds + SHORTLIST + 1) * statistics.median(self.took_s)
                 if self.spent_s + max(self.took_s) + final_s > self.target.budget_s:
                     return f"the budget of {self.target.budget_s:.0f} s was used up"
                 score = self._try(asked)
@@ -256,10 +255,12 @@ class Run:
             trial = self._trial(stage, server, in_flight)
 
     def shortlisted(self, default: Settings) -> Settings:
-        """The best of the search by the mean of two measurements; the default where nothing was better than it."""
-        limit = max(self.found[default].score, NEAR * self.found[self.best].score)
+        """The best of the search by the mean of two measurements, so that neither it nor the default was only lucky once."""
+        limit = NEAR * self.found[self.best].score
         ranked = sorted(self.found, key=lambda settings: -self.found[settings].score)
         near = [settings for settings in ranked if settings != default and self.found[settings].score > limit][:SHORTLIST]
+        if self.found[default].score > limit:
+            near.insert(0, default)
         if len(near) < 2:
             return near[0] if near else default
         again = {settings: self._anew("again", settings, default).score for settings in near}
@@ -309,6 +310,15 @@ class Run:
 
     def _say(self, stage: str, settings: Settings | None) -> None:
         self._tell(stage, settings, self.found[self.best].score if self.found else 0.0, self.spent_s)
+
+
+def long_enough(load: Load, first: Measurement) -> Load:
+    """Longer where the first measurement shows that the time asked for is too short for this model."""
+    asked_s, latency_s = load.duration_s, first.latency_us.p50 / 1e6
+    if first.failed or not first.requests:
+        return load
+    wanted_s = max(asked_s, asked_s * FEW / first.requests, TURNS * latency_s)
+    return replace(load, duration_s=min(wanted_s, LONGEST * asked_s), warm_up_s=max(load.warm_up_s, min(2 * latency_s, asked_s)))
 
 
 def largest_run(trial: Trial) -> int:

@@ -147,11 +147,20 @@ def test_a_default_that_cannot_be_served_is_an_error():
         bench.tune()
 
 
-def test_few_requests_make_all_measurements_longer():
-    bench = Bench(lambda settings: 10.0)
+@pytest.mark.parametrize(
+    ("capacity", "duration_s", "warm_up_s"),
+    [
+        (1000.0, 2.0, 1.0),  # 64 ms, 2000 requests
+        (200.0, 3.2, 1.0),  # ten turns of 320 ms
+        (50.0, 12.8, 2.0),  # of 1.28 s
+        (10.0, 20.0, 2.0),  # not beyond ten times what was asked
+    ],
+)
+def test_slow_models_are_measured_for_longer(capacity, duration_s, warm_up_s):
+    bench = Bench(lambda settings: capacity)
     bench.tune()
-    assert [load.duration_s for load in bench.loads[:2]] == [2.0, 20.0]
-    assert {load.duration_s for load in bench.loads[1:]} == {20.0}
+    assert (bench.loads[0].duration_s, bench.loads[0].warm_up_s) == (2.0, 1.0)
+    assert {(load.duration_s, load.warm_up_s) for load in bench.loads[1:]} == {(duration_s, warm_up_s)}
 
 
 @pytest.mark.parametrize(("start", "expected"), [(1, 8), (8, 8), (64, 8)])

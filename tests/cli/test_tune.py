@@ -72,7 +72,10 @@ def test_a_default_that_keeps_no_target_gives_way(call: Run, tmp_path: Path) -> 
         "instance_group": [{"count": 1, "kind": "KIND_CPU"}],
         "inferd": {"intra_op_threads": 1, "max_queue_requests": 100},
     }
-    with Serving(tmp_path, folder, "--grpc-port", "0", "--metrics-port", "off") as server, Client(server.addresses["grpc"], timeout=30) as client:
+    with (
+        Serving(tmp_path, folder, "--grpc-port", "0", "--metrics-port", "off") as server,
+        Client(server.addresses["grpc"], timeout=30) as client,
+    ):
         assert in_force(client.model_config("narrow")) == Settings("cpu", 1, 1, 16)
 
 
@@ -84,7 +87,10 @@ def test_a_single_file_gets_settings_to_serve_it_with(call: Run, tmp_path: Path)
     assert done.stderr == ""
     written = tmp_path / "m.inferd.toml"
     assert f"inferd serve --config {written}" in done.stdout
-    with Serving(tmp_path, "--config", written, "--grpc-port", "0", "--metrics-port", "off") as server, Client(server.addresses["grpc"], timeout=30) as client:
+    with (
+        Serving(tmp_path, "--config", written, "--grpc-port", "0", "--metrics-port", "off") as server,
+        Client(server.addresses["grpc"], timeout=30) as client,
+    ):
         assert in_force(client.model_config("m")) == Settings("cpu", 1, 1, 256)
 
 
