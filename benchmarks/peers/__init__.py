@@ -6,7 +6,7 @@
     asking     the request as each protocol wants it, and whether the answer is right
     running    a peer's processes: start, CPU, memory, end
     loads      one measured load: h2load, `inferd bench`, or none but a loop in the process itself
-    record     the line of benchmarks/history/peers.jsonl, and the tables that come from it
+    results    the line of benchmarks/history/peers.jsonl, and the tables that come from it
     plot       the same as a picture
     cli        all of it in one interleaved run
 

@@ -10,7 +10,9 @@ program    a program that must be there, for peers that no registry for Python h
 python     the Python versions that it runs on
 pip        further arguments of its installation
 own        runs from this tree, with the Python that measures
+env        more of the environment that it is started in
 rank       place in the tables
+variants   the same peer in other settings, where no one setting is the best for all loads: the fields that differ, by name
 """
 
 from __future__ import annotations
@@ -39,12 +41,14 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     program: str = ""
     python: str = ""
     pip: list[str] = []
+    env: dict[str, str] = {}
+    home: str = ""  # the folder's name; `name` itself but for variants
     own: bool = False
     rank: int = 50
 
     @property
     def folder(self) -> Path:
-        return HERE / self.name
+        return HERE / self.home
 
     @property
     def requirements(self) -> Path | None:
@@ -66,19 +70,26 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return [word.format(here=self.folder, **values) for word in self.command]
 
 
-def read(name: str) -> Peer:
-    path = HERE / name / "peer.toml"
-    fields: dict[str, Any] = tomllib.loads(path.read_text("utf-8"))
+def read(folder: Path) -> list[Peer]:
+    """The peer of a folder, and its variants."""
+    fields: dict[str, Any] = tomllib.loads((folder / "peer.toml").read_text("utf-8"))
+    variants: dict[str, dict[str, Any]] = fields.pop("variants", {})
+    base = {**fields, "name": folder.name, "home": folder.name}
+    return [made(base), *(made({**base, **own, "name": f"{folder.name}-{name}"}) for name, own in variants.items())]
+
+
+def made(fields: dict[str, Any]) -> Peer:
+    where = f"benchmarks/peers/{fields['home']}/peer.toml"
     try:
-        peer = msgspec.convert({"name": name, **fields}, Peer)
+        peer = msgspec.convert(fields, Peer)
     except msgspec.ValidationError as error:
-        raise ValueError(f"benchmarks/peers/{name}/peer.toml: {error}") from None
+        raise ValueError(f"{where}: {error}") from None
     if peer.protocol not in PROTOCOLS:
-        raise ValueError(f"benchmarks/peers/{name}/peer.toml: protocol is one of {', '.join(PROTOCOLS)}, not {peer.protocol}")
+        raise ValueError(f"{where}: protocol is one of {', '.join(PROTOCOLS)}, not {peer.protocol}")
     return peer
 
 
 def every() -> list[Peer]:
     """All peers, in the order of the tables."""
-    peers = [read(path.parent.name) for path in HERE.glob("*/peer.toml")]
+    peers = [peer for path in HERE.glob("*/peer.toml") for peer in read(path.parent)]
     return sorted(peers, key=lambda peer: (peer.rank, peer.name))

@@ -24,7 +24,7 @@ from typing import Any, NamedTuple
 import load as h2load
 import servers
 
-from . import asking, catalogue, installs, loads, models, record, running
+from . import asking, catalogue, installs, loads, models, results, running
 from .asking import Question, WrongAnswer
 from .catalogue import Peer
 from .installs import Installed, Missing
@@ -117,7 +117,8 @@ def started(peer: Peer, installed: Installed, model: Model, found: Found, folder
 def take_turn(contender: Contender, model: Model, load: Load, given: argparse.Namespace, found: Found, counts: dict[str, int]) -> None:
     """One round of one peer, unless it failed in an earlier one."""
     name, server, log = contender.running.peer.name, contender.running, contender.folder / "latencies"
-    if (model.name, name, str(load)) in found.failures:
+    no_open_loop = load.rate and server.peer.protocol != "grpc"  # `inferd bench` speaks gRPC
+    if no_open_loop or (model.name, name, str(load)) in found.failures:
         return
     try:
         asking.ask(server, model)
@@ -203,7 +204,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
 def main() -> int:
     given = arguments()
     if given.pages_only:
-        record.write_pages()
+        results.write_pages()
         return 0
     os.environ["PATH"] += os.pathsep + "/usr/sbin"
     if given.tritonserver:
@@ -235,9 +236,9 @@ def measure(given: argparse.Namespace, peers: list[Peer], installed: dict[str, I
         given.no_history = True
     finally:
         shutil.rmtree(folder, ignore_errors=True)
-    line = record.line(given, peers, installed, found, time.monotonic() - begun, load_1m)
-    print("\n" + record.tables(line))
+    line = results.line(given, peers, installed, found, time.monotonic() - begun, load_1m)
+    print("\n" + results.tables(line))
     if not given.no_history:
-        record.append(line)
-        record.write_pages()
+        results.append(line)
+        results.write_pages()
     return 0

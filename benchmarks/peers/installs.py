@@ -48,7 +48,7 @@ def ready(peer: Peer) -> Installed | Missing:
     if peer.requirements is None:
         program = shutil.which(peer.program) or ""
         return Installed(Path(sys.executable), program_version(peer.program), Path(program).resolve().stat().st_size)
-    environment = ENVIRONMENTS / peer.name
+    environment = ENVIRONMENTS / peer.home
     stamp = environment / STAMP
     wanted = hashlib.sha256(peer.requirements.read_bytes()).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:

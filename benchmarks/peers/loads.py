@@ -111,15 +111,13 @@ def has_bench() -> bool:
 
 def bench_command(server: Running, model: Model, body: Path, rate: float, seconds: float, report: Path) -> list[str]:
     """`inferd bench` over the very bytes that h2load sends."""
-    words = [sys.executable, "-m", "inferd", "bench", server.address, model.name, "--requests-file", str(body)]
+    words = [sys.executable, "-m", "inferd", "bench", server.address, model.name, "--recorded", str(body)]
     words += ["--rate", f"{rate:g}", "--arrivals", "poisson", "--connections", "4", "--duration", f"{seconds:g}s", "--warm-up", "0.5s"]
     return [*words, "--json", str(report)]
 
 
 def bench(server: Running, model: Model, question: Question, rate: float, seconds: float, report: Path) -> Figures:
     """An open loop with Poisson arrivals."""
-    if server.peer.protocol != "grpc":
-        raise Unmeasured("no open loop over its protocol")
     assert question.body is not None
     command = bench_command(server, model, question.body, rate, seconds, report)
     before = running.cpu_ns(server)

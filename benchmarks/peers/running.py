@@ -50,7 +50,7 @@ def environment(peer: Peer, python: Path, model: Model, folder: Path, port: int,
     if peer.requirements is not None:
         words["PYTHONPATH"] = os.pathsep.join([str(HERE / "session"), str(peer.folder)])
         words["PATH"] = os.pathsep.join([str(python.parent), os.environ["PATH"]])
-    return {**os.environ, **words}
+    return {**os.environ, **words, **peer.env}
 
 
 @contextmanager

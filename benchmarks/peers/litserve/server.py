@@ -17,20 +17,14 @@ class OnnxApi(litserve.LitAPI):
     def decode_request(self, request: Plain):
         return request
 
-    def batch(self, inputs):
-        return inputs
-
-    def predict(self, bodies):
-        return self.rows.run(bodies)
-
-    def unbatch(self, output):
-        return output
+    def predict(self, body):
+        return self.rows.run([body])[0]
 
     def encode_response(self, output) -> Response:
         return Response(output, media_type="application/octet-stream")
 
 
 if __name__ == "__main__":
-    api = OnnxApi(max_batch_size=64, batch_timeout=0.001, api_path="/infer")
+    api = OnnxApi(api_path="/infer")
     server = litserve.LitServer(api, accelerator="cpu", workers_per_device=1, timeout=60, fast_queue=True)
     server.run(host="127.0.0.1", port=int(os.environ["PEER_PORT"]), num_api_servers=1, log_level="warning", generate_client_file=False)

@@ -1,7 +1,11 @@
 """mosec over one ONNX model: the Rust front collects bodies, the worker runs them as a batch."""
 
+import os
+
 from mosec import Server, Worker
 from session import Rows
+
+BATCH = int(os.environ["PEER_BATCH"])
 
 
 class OnnxWorker(Worker):
@@ -18,10 +22,10 @@ class OnnxWorker(Worker):
         return data
 
     def forward(self, data):
-        return self.rows.run(data)
+        return self.rows.run(data) if BATCH > 1 else self.rows.run([data])[0]
 
 
 if __name__ == "__main__":
     server = Server()
-    server.append_worker(OnnxWorker, num=1, max_batch_size=64, max_wait_time=1, route="/infer")
+    server.append_worker(OnnxWorker, num=1, max_batch_size=BATCH, max_wait_time=1, route="/infer")
     server.run()

@@ -9,6 +9,7 @@ from ray import serve
 from ray.serve.config import HTTPOptions, gRPCOptions
 from tritonclient.grpc import service_pb2
 
+DATATYPES = {"tensor(float)": "FP32", "tensor(int64)": "INT64"}
 DTYPES = {"FP32": np.float32, "INT64": np.int64}
 
 
@@ -22,6 +23,17 @@ class OnnxModel:
 
     async def ModelInfer(self, request):  # noqa: N802
         return await self.run(request)
+
+    async def ServerMetadata(self, request):  # noqa: N802
+        return service_pb2.ServerMetadataResponse(name="ray serve", version=ray.__version__)
+
+    async def ModelMetadata(self, request):  # noqa: N802
+        response = service_pb2.ModelMetadataResponse(name=self.name, versions=["1"])
+        for tensors, values in ((response.inputs, self.session.get_inputs()), (response.outputs, self.session.get_outputs())):
+            for value in values:
+                shape = [size if isinstance(size, int) else -1 for size in value.shape]
+                tensors.add(name=value.name, datatype=DATATYPES[value.type], shape=shape)
+        return response
 
     @serve.batch(max_batch_size=64, batch_wait_timeout_s=0.001)
     async def run(self, requests):

@@ -18,7 +18,7 @@ name: "{name}"
 {runs}
 max_batch_size: 64
 dynamic_batching {{ }}
-instance_group [ {{ count: 1, kind: KIND_CPU }} ]
+instance_group [ {{ count: {cores}, kind: KIND_CPU }} ]
 input [ {inputs} ]
 output [ {outputs} ]
 """
@@ -61,7 +61,13 @@ def main():
     threads = f'parameters {{ key: "intra_op_thread_count" value {{ string_value: "{os.environ["PEER_THREADS"]}" }} }}'
     runs = f'platform: "onnxruntime_onnx"\n{threads}' if native else 'backend: "python"'
     (own / "config.pbtxt").write_text(
-        CONFIG.format(name=name, runs=runs, inputs=tensors(session.get_inputs()), outputs=tensors(session.get_outputs()[:1]))
+        CONFIG.format(
+            name=name,
+            runs=runs,
+            cores=os.environ["PEER_CORES"],
+            inputs=tensors(session.get_inputs()),
+            outputs=tensors(session.get_outputs()[:1]),
+        )
     )
     flags = {
         "model-repository": own.parent,

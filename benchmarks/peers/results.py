@@ -1,0 +1,220 @@
+"""A run as a line of benchmarks/history/peers.jsonl, and the tables that are made of such a line. Nothing is measured in here.
+
+In each row of a table the best server's figure is bold, with every other that is no more than TIE away from it, and the last column
+names them. In-process ONNX Runtime and the yardsticks of the transport stand beside and take no part: they serve no model.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+import record
+
+from . import models
+from .catalogue import ROOT
+
+HISTORY = ROOT / "benchmarks" / "history" / "peers.jsonl"
+PAGES = ROOT / "docs" / "benchmarks"
+PAGE = PAGES / "peers.md"
+PLOT = PAGES / "peers.svg"
+BEGIN, END = "<!-- written by benchmarks/peers -->\n", "<!-- end -->\n"
+TIE = 0.03
+MB = 1e6
+NONE = "-"
+Line = dict[str, Any]
+
+# Each measure of a load: its field, its words, whether more is better, how many of the field's unit are one of the table's.
+MEASURES = (
+    ("requests_s", "requests/s", True, 1.0),
+    ("p50_us", "p50, ms", False, 1e3),
+    ("p99_us", "p99, ms", False, 1e3),
+    ("cpu_us", "CPU a request, us", False, 1.0),
+)
+SIZES = (("memory_bytes", "memory, MB", MB), ("start_s", "start, s", 1.0))
+
+
+def line(given: Any, peers: list[Any], installed: dict[str, Any], found: Any, seconds: float, load_1m: float) -> Line:
+    """All of a run. The peers that are not here are in it with the reason."""
+    described = []
+    for peer in peers:
+        state = installed[peer.name]
+        why = getattr(state, "why_not", "")
+        one = {"name": peer.name, "title": peer.title, "protocol": peer.protocol, "settings": peer.settings, "competes": peer.competes}
+        one |= {"missing": why} if why else {"version": state.version, "install_bytes": state.nbytes}
+        described.append(one)
+    failures = [{"model": model, "peer": peer, "load": load, "why": why} for (model, peer, load), why in found.failures.items()]
+    sizes = [
+        {"model": model, "peer": peer, "start_s": round(start_s, 2), "memory_bytes": found.memory.get((model, peer), 0)}
+        for (model, peer), start_s in found.starts.items()
+    ]
+    return {
+        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
+        "commit": record.commit(),
+        "note": given.note,
+        "rounds": given.rounds,
+        "seconds": given.seconds,
+        "took_s": round(seconds),
+        "machine": record.machine(),
+        "versions": record.versions({"h2load": "--version", "nghttpd": "--version", "nginx": "-v"}),
+        "load_1m": round(load_1m, 2),
+        "models": given.models,
+        "peers": described,
+        "rows": found.rows(),
+        "sizes": sizes,
+        "failures": failures,
+    }
+
+
+def append(line: Line) -> None:
+    HISTORY.parent.mkdir(exist_ok=True)
+    with HISTORY.open("a", encoding="utf-8") as history:
+        history.write(json.dumps(line) + "\n")
+
+
+def newest(history: Path = HISTORY) -> Line:
+    """The last run that measured every model, else the last one."""
+    lines = [json.loads(text) for text in history.read_text("utf-8").splitlines()] if history.exists() else []
+    if not lines:
+        raise SystemExit("benchmarks/history/peers.jsonl holds no run yet: `make peers` makes one")
+    whole = [line for line in lines if set(models.RECIPES) <= set(line["models"])]
+    found: Line = (whole or lines)[-1]
+    return found
+
+
+def best(values: dict[str, float], more: bool) -> list[str]:
+    """Whose value is the best, the best one first, and whose is hardly worse."""
+    if not values:
+        return []
+    ranked = sorted(values, key=lambda name: values[name], reverse=more)
+    first = values[ranked[0]]
+    limit = first * (1 - TIE) if more else first * (1 + TIE)
+    return [name for name in ranked if (values[name] >= limit if more else values[name] <= limit)]
+
+
+def row(words: str, columns: list[Line], values: dict[str, float], more: bool | None) -> list[str]:
+    """A row of a table: its words, a cell a peer, who is best. more: whether more is better; None: nobody is best."""
+    rivals = {one["name"]: values[one["name"]] for one in columns if one["competes"] and one["name"] in values}
+    winners = [] if more is None else best(rivals, more)
+    cells = []
+    for one in columns:
+        text = digits(values[one["name"]]) if one["name"] in values else NONE
+        cells.append(f"**{text}**" if one["name"] in winners else text)
+    titles = {one["name"]: one["title"] for one in columns}
+    return [words, *cells, ", ".join(titles[name] for name in winners)]
+
+
+def digits(value: float) -> str:
+    """Three that mean something, and thousands apart."""
+    if not value:
+        return "0"
+    return f"{value:,.{max(0, 2 - math.floor(math.log10(abs(value))))}f}"
+
+
+def rows_of(line: Line, model: str) -> list[list[str]]:
+    """The table of one model, its heading first."""
+    figures = [found for found in line["rows"] if found["model"] == model]
+    sizes = {found["peer"]: found for found in line["sizes"] if found["model"] == model}
+    columns = [one for one in line["peers"] if any(found["peer"] == one["name"] for found in figures)]
+    rows = [["", *(one["title"] for one in columns), "best"]]
+    for load in dict.fromkeys(found["load"] for found in figures):
+        of_load = {found["peer"]: found for found in figures if found["load"] == load}
+        for name, words, more, scale in MEASURES:
+            open_loop = name == "requests_s" and load.endswith("/s")  # asked at one rate, and the rate that came back
+            values = {peer: found[name] / scale for peer, found in of_load.items()}
+            rows.append(row(f"{load}: {words}", columns, values, None if open_loop else more))
+    for name, words, scale in SIZES:
+        rows.append(row(words, columns, {peer: found[name] / scale for peer, found in sizes.items() if found[name]}, False))
+    return rows
+
+
+def markdown(rows: list[list[str]]) -> str:
+    head, *rest = rows
+    lines = ["| " + " | ".join(head) + " |", "|---" + "|---:" * (len(head) - 2) + "|---|"]
+    return "\n".join(lines + ["| " + " | ".join(cells) + " |" for cells in rest]) + "\n"
+
+
+def wins(line: Line) -> tuple[int, int, list[str]]:
+    """In how many rows inferd is best or even, of how many, and a line of words for each that others win."""
+    ours = next((one["title"] for one in line["peers"] if one["name"] == "inferd"), "inferd")
+    kept, total, lost = 0, 0, []
+    for model in line["models"]:
+        _, *rows = rows_of(line, model)
+        for words, *_, winners in rows:
+            if not winners:
+                continue
+            total += 1
+            if ours in winners.split(", "):
+                kept += 1
+            else:
+                lost.append(f"{model}, {words}: {winners}")
+    return kept, total, lost
+
+
+def tables(line: Line) -> str:
+    """All of a run in Markdown."""
+    machine = line["machine"]
+    words = [f"{line['time'][:10]}, commit {line['commit']}", f"medians of {line['rounds']} rounds of about {line['seconds']:g} s"]
+    words += [f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, shared with the load generator"]
+    words += [f"load of the machine at the start {line['load_1m']}"]
+    parts = ["; ".join(words) + ".\n"]
+    if any(one["name"] == "inferd" and "version" in one for one in line["peers"]):
+        kept, total, lost = wins(line)
+        parts.append(
+            f"inferd has the best figure, or one within {TIE:.0%} of it, in {kept} of {total} rows." + (" Others win:\n" if lost else "\n")
+        )
+        parts += ["\n".join(f"- {one}" for one in lost) + "\n"] if lost else []
+    for model in line["models"]:
+        if any(found["model"] == model for found in line["rows"]):
+            parts += [f"### {model}\n", f"{models.RECIPES[model].about}.\n", markdown(rows_of(line, model))]
+    parts += ["### Installed\n", installed_table(line)]
+    if line["failures"]:
+        parts += ["### Not measured\n", failures_table(line)]
+    return "\n".join(parts)
+
+
+def installed_table(line: Line) -> str:
+    here = {one["name"]: one["install_bytes"] / MB for one in line["peers"] if "install_bytes" in one}
+    winners = best({one["name"]: here[one["name"]] for one in line["peers"] if one["competes"] and one["name"] in here}, False)
+    rows = ["| peer | version | asked over | MB | settings |", "|---|---|---|---:|---|"]
+    protocols = {"grpc": "gRPC, Open Inference Protocol", "http": "HTTP/1.1, plain bytes", "none": "calls", "static": "HTTP/2, GET"}
+    for one in line["peers"]:
+        if "missing" in one:
+            rows.append(f"| {one['title']} | {NONE} | {protocols[one['protocol']]} | {NONE} | not here: {cell(one['missing'])} |")
+            continue
+        size = f"{here[one['name']]:,.1f}"
+        size = f"**{size}**" if one["name"] in winners else size
+        rows.append(f"| {one['title']} | {one['version']} | {protocols[one['protocol']]} | {size} | {cell(one['settings'])} |")
+    return "\n".join(rows) + "\n"
+
+
+def failures_table(line: Line) -> str:
+    titles = {one["name"]: one["title"] for one in line["peers"]}
+    rows = ["| model | peer | load | why |", "|---|---|---|---|"]
+    rows += [f"| {one['model']} | {titles[one['peer']]} | {one['load'] or 'start'} | {cell(one['why'])} |" for one in line["failures"]]
+    return "\n".join(rows) + "\n"
+
+
+def cell(text: str) -> str:
+    return " ".join(text.split()).replace("|", "\\|")
+
+
+def with_tables(page: str, text: str) -> str:
+    """The page with what stands between its marks exchanged."""
+    before, _, rest = page.partition(BEGIN)
+    _, end, after = rest.partition(END)
+    if not end:
+        raise ValueError(f"{PAGE.name} lacks the marks {BEGIN.strip()} and {END.strip()}")
+    return before + BEGIN + text + end + after
+
+
+def write_pages() -> None:
+    """docs/benchmarks/peers.md and its picture, from the newest whole run."""
+    from . import plot
+
+    line = newest()
+    PLOT.write_text(plot.svg(line), "utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), tables(line)), "utf-8")

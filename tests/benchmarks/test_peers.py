@@ -1,0 +1,375 @@
+"""The peers' folders, the tables that come of a run, and one run with inferd itself. Nothing is installed here."""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import shutil
+import struct
+import sys
+import xml.etree.ElementTree as ElementTree
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from packaging.specifiers import SpecifierSet
+
+from inferd.protocol import inference
+
+ROOT = Path(__file__).resolve().parents[2]
+sys.path.append(str(ROOT / "benchmarks"))
+
+from peers import asking, catalogue, cli, installs, loads, models, plot, results, running  # noqa: E402
+
+PEERS = catalogue.every()
+SERVERS = [peer for peer in PEERS if peer.competes]
+
+
+@pytest.fixture(scope="module")
+def identity(tmp_path_factory) -> models.Model:
+    return models.ready("identity", tmp_path_factory.mktemp("models"), 2)
+
+
+# The folders
+
+
+def test_all_that_was_asked_for_is_there():
+    asked = {
+        "inferd",
+        "triton",
+        "mlserver",
+        "kserve",
+        "mosec",
+        "litserve",
+        "bentoml",
+        "rayserve",
+        "grpcaio",
+        "inprocess",
+        "nghttpd",
+        "nginx",
+    }
+    assert asked <= {peer.name for peer in PEERS}
+    assert PEERS[0].name == "inferd"
+    assert len({peer.title for peer in PEERS}) == len(PEERS)
+
+
+@pytest.mark.parametrize("peer", PEERS, ids=lambda peer: peer.name)
+def test_a_folder_is_whole(peer, tmp_path):
+    assert peer.settings
+    words = peer.words(python="python", models="m", model="n", folder=tmp_path, port=1, threads=2)
+    assert not any(re.search(r"[{}]", word) for word in words)
+    named = [Path(word) for word in words if word.startswith(str(peer.folder))]
+    assert all(path.is_file() for path in named)
+    if peer.requirements is None:
+        assert peer.own or peer.program or peer.protocol == "none"
+        return
+    assert SpecifierSet(peer.python)
+    lines = [line for line in peer.requirements.read_text().splitlines() if line and not line.startswith("#")]
+    assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+", line) for line in lines)
+    assert any(line.partition("==")[0].partition("[")[0] == peer.package for line in lines)
+
+
+def test_every_peer_runs_the_same_onnx_runtime():
+    pins = {
+        line for peer in PEERS if peer.requirements for line in peer.requirements.read_text().splitlines() if line.startswith("onnxruntime")
+    }
+    assert len(pins) == 1
+
+
+def test_variants_share_the_folder():
+    single, batches = (peer for peer in PEERS if peer.home == "mosec")
+    assert (single.name, batches.name) == ("mosec", "mosec-batches")
+    assert single.folder == batches.folder
+    assert single.env != batches.env
+
+
+@pytest.mark.parametrize(
+    ("text", "complaint"),
+    [
+        ('title = "x"\nprotocol = "grpc"\nsettings = "s"\ncommand = []\ncolour = "red"', "unknown field `colour`"),
+        ('title = "x"\nprotocol = "soap"\nsettings = "s"\ncommand = []', "protocol is one of grpc"),
+        ('title = "x"', "missing required field"),
+    ],
+)
+def test_a_wrong_folder_is_named(tmp_path, text, complaint):
+    folder = tmp_path / "strange"
+    folder.mkdir()
+    (folder / "peer.toml").write_text(text)
+    with pytest.raises(ValueError, match=rf"peers/strange/peer.toml: .*{complaint}"):
+        catalogue.read(folder)
+
+
+# Installing
+
+
+def test_a_peer_that_cannot_be_here_says_why():
+    peer = catalogue.Peer(name="x", home="x", title="X", protocol="static", settings="s", command=[], program="no-such-program-anywhere")
+    assert installs.ready(peer) == installs.Missing("the program no-such-program-anywhere is not installed")
+    mlserver = next(peer for peer in PEERS if peer.name == "mlserver")
+    impossible = catalogue.made(
+        {"name": "x", "home": "x", "title": "X", "protocol": "grpc", "settings": "s", "command": [], "python": "<3.0"}
+    )
+    assert mlserver.requirements is not None
+    missing = installs.install(impossible, Path("unused"), mlserver.requirements)
+    assert missing == installs.Missing("needs Python <3.0, and none is on the PATH")
+
+
+def test_the_python_that_measures_comes_first():
+    found = installs.find_python("")
+    assert found is not None
+    assert installs.works(found)
+
+
+def test_sizes(tmp_path):
+    (tmp_path / "a").write_bytes(b"x" * 100)
+    (tmp_path / "b.pyc").write_bytes(b"x" * 100)
+    (tmp_path / "c").symlink_to(tmp_path / "a")
+    assert installs.tree_nbytes(tmp_path) == 100
+    assert installs.closure_nbytes("inferd[cpu]") > installs.closure_nbytes("onnxruntime") > installs.closure_nbytes("numpy") > 1 << 20
+
+
+# Models and requests
+
+
+@pytest.mark.parametrize("name", ["mlp", "image", "squeezenet"])
+def test_models_take_batches(name, tmp_path):
+    import onnxruntime
+
+    model = models.ready(name, tmp_path, 2)
+    assert models.ready(name, tmp_path, 2).path == model.path
+    session = onnxruntime.InferenceSession(model.path, providers=["CPUExecutionProvider"])
+    batch = {name: np.repeat(value, 3, axis=0) for name, value in model.inputs.items()}
+    answer = session.run([model.output], batch)[0]
+    np.testing.assert_allclose(answer[2:3], model.expected, rtol=models.RTOL, atol=models.ATOL)
+
+
+def test_bodies(identity):
+    framed = asking.wire_body("grpc", identity)
+    assert struct.unpack(">BI", framed[:5]) == (0, len(framed) - 5)
+    request = inference.ModelInferRequest.FromString(framed[5:])
+    assert request.model_name == "identity"
+    assert request.raw_input_contents[0] == asking.wire_body("http", identity) == identity.inputs["x"].tobytes()
+
+
+def test_wrong_answers_are_seen(identity):
+    asking.check(identity.expected.ravel(), identity)
+    with pytest.raises(asking.WrongAnswer, match="0 values in y, not 16"):
+        asking.check(np.zeros(0, np.float32), identity)
+    with pytest.raises(asking.WrongAnswer, match="y is off by 1"):
+        asking.check(identity.expected.ravel() + 1, identity)
+
+
+# Processes
+
+
+def shell(text: str, identity: models.Model, folder: Path, stack: ExitStack) -> running.Running:
+    peer = catalogue.Peer(name="shell", home="inferd", title="shell", protocol="grpc", settings="s", command=["/bin/sh", "-c", text])
+    return stack.enter_context(running.start(peer, Path(sys.executable), identity, folder))
+
+
+def test_all_processes_of_a_peer_are_counted_and_ended(identity, tmp_path):
+    fifo = tmp_path / "ready"
+    os.mkfifo(fifo)
+    with ExitStack() as stack:
+        # One child, and one that leaves for a session of its own and loses its parent.
+        text = f"sleep 600 & (setsid sh -c 'echo > {fifo}; sleep 600; :' &); wait"
+        server = shell(text, identity, tmp_path / "work", stack)
+        fifo.read_text()
+        stopped = running.stop(server)  # so that none of them comes or goes
+        members = running.tree(server.pid, server.mark)
+        assert len(members) >= 3
+        assert {server.pid, *stopped} <= set(members)
+        assert running.memory_bytes(server) > 0
+        assert set(running.cpu_ns(server)) == set(members)
+        running.go_on(stopped)
+    assert running.tree(server.pid, server.mark) == []
+
+
+def test_spent_time_counts_new_processes_whole():
+    assert running.spent_ns({1: 100, 2: 50}, {1: 150, 3: 30}) == 80
+
+
+def test_a_server_that_ends_is_quoted(identity, tmp_path):
+    with ExitStack() as stack, pytest.raises(RuntimeError, match="ended before it answered: no disk"):
+        asking.until_right(shell("echo no disk; exit 3", identity, tmp_path, stack), identity, tmp_path)
+
+
+# Reading the generators
+
+
+def test_answers_of_another_size_are_no_answers():
+    output = "traffic: 1.52KB (1560) total, 23B (23) headers (space savings 89.19%), 1.17KB (1200) data\n"
+    loads.check_nbytes(output, 10, 120)
+    with pytest.raises(loads.Unmeasured, match="10 right answers are 1210 bytes, and 1200 came"):
+        loads.check_nbytes(output, 10, 121)
+
+
+REPORT = {
+    "requests": 1000,
+    "errors": {},
+    "requests_per_second": 500.0,
+    "latency_us": {"p50": 100.0, "p99": 900.0},
+    "client_bound": False,
+    "measurements": [{"load": {"warm_up_s": 0.5}, "duration_s": 2.0}],
+}
+
+
+def test_an_open_loop_is_read():
+    figures = loads.read_bench(json.dumps(REPORT), 125_000_000)
+    assert figures == loads.Figures(1000, 500.0, 100.0, 900.0, 100.0)  # 250 requests of the warm-up share the CPU
+
+
+@pytest.mark.parametrize(("change", "why"), [({"errors": {"UNAVAILABLE": 3}}, "UNAVAILABLE"), ({"client_bound": True}, "keep the rate")])
+def test_an_open_loop_that_failed_has_no_figure(change, why):
+    with pytest.raises(loads.Unmeasured, match=why):
+        loads.read_bench(json.dumps(REPORT | change), 1)
+
+
+# Tables
+
+
+def line() -> dict[str, Any]:
+    peers = [
+        {
+            "name": "inferd",
+            "title": "inferd",
+            "protocol": "grpc",
+            "settings": "defaults",
+            "competes": True,
+            "version": "1",
+            "install_bytes": 50_000_000,
+        },
+        {
+            "name": "rival",
+            "title": "Rival",
+            "protocol": "http",
+            "settings": "a|b",
+            "competes": True,
+            "version": "2",
+            "install_bytes": 90_000_000,
+        },
+        {"name": "loop", "title": "loop", "protocol": "none", "settings": "none", "competes": False, "version": "3", "install_bytes": 1},
+        {"name": "gone", "title": "Gone", "protocol": "grpc", "settings": "s", "competes": True, "missing": "does not install: no wheel"},
+    ]
+
+    def row(peer: str, load: str, rate: float, p50: float, p99: float, cpu: float) -> dict[str, Any]:
+        figures = {"requests": 10, "requests_s": rate, "p50_us": p50, "p99_us": p99, "cpu_us": cpu}
+        return {"model": "mlp", "peer": peer, "load": load, **figures}
+
+    rows = [row("inferd", "64 in flight", 20000, 900, 3000, 5.1), row("rival", "64 in flight", 19500, 1000, 2000, 40)]
+    rows += [row("loop", "64 in flight", 90000, 10, 20, 1), row("inferd", "500/s", 499, 100, 200, 50)]
+    sizes = [{"model": "mlp", "peer": name, "start_s": start, "memory_bytes": 1e8} for name, start in (("inferd", 0.4), ("rival", 9.0))]
+    machine = {"cpu": "a CPU", "cores": 2, "kernel": "6"}
+    made = {
+        "time": "2026-01-01T00:00:00Z",
+        "commit": "abc",
+        "rounds": 3,
+        "seconds": 1.5,
+        "load_1m": 0.1,
+        "machine": machine,
+        "models": ["mlp"],
+    }
+    failures = [{"model": "mlp", "peer": "rival", "load": "", "why": "no\nanswer"}]
+    return {**made, "peers": peers, "rows": rows, "sizes": sizes, "failures": failures}
+
+
+def test_the_best_figure_of_a_row_is_marked():
+    _, *rows = results.rows_of(line(), "mlp")
+    by_words = {row[0]: row[1:] for row in rows}
+    assert by_words["64 in flight: requests/s"] == [
+        "**20,000**",
+        "**19,500**",
+        "90,000",
+        "inferd, Rival",
+    ]  # within 3 %; a loop serves nobody
+    assert by_words["64 in flight: p99, ms"] == ["3.00", "**2.00**", "0.0200", "Rival"]
+    assert by_words["64 in flight: CPU a request, us"] == ["**5.10**", "40.0", "1.00", "inferd"]
+    assert by_words["500/s: requests/s"] == ["499", "-", "-", ""]
+    assert by_words["500/s: p50, ms"] == ["**0.100**", "-", "-", "inferd"]
+    assert by_words["start, s"] == ["**0.400**", "9.00", "-", "inferd"]
+
+
+def test_where_others_win_is_said_first():
+    kept, total, lost = results.wins(line())
+    assert lost == ["mlp, 64 in flight: p99, ms: Rival"]
+    assert total - kept == 1
+    text = results.tables(line())
+    assert f"in {kept} of {total} rows. Others win:\n\n- mlp, 64 in flight: p99, ms: Rival\n" in text
+    assert "| Gone | - | gRPC, Open Inference Protocol | - | not here: does not install: no wheel |" in text
+    assert "| Rival | 2 | HTTP/1.1, plain bytes | 90.0 | a\\|b |" in text
+    assert "| mlp | Rival | start | no answer |" in text
+    tables = [block for block in text.split("\n\n") if block.startswith("|")]
+    assert all(len({len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()}) == 1 for table in tables)
+
+
+@pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.00394, "0.00394"), (9.999, "10.00"), (41.8, "41.8"), (135972.4, "135,972")])
+def test_digits(value, text):
+    assert results.digits(value) == text
+
+
+def test_only_what_stands_between_the_marks_changes():
+    page = f"before\n{results.BEGIN}old\n{results.END}after\n"
+    assert results.with_tables(page, "new\n") == f"before\n{results.BEGIN}new\n{results.END}after\n"
+    with pytest.raises(ValueError, match="lacks the marks"):
+        results.with_tables("nothing", "new\n")
+    assert results.with_tables(results.PAGE.read_text("utf-8"), "")
+
+
+def test_the_newest_whole_run_counts(tmp_path):
+    history = tmp_path / "history"
+    whole = {"models": list(models.RECIPES), "note": "whole"}
+    history.write_text("\n".join(json.dumps(one) for one in (whole, {"models": ["mlp"], "note": "part"})) + "\n")
+    assert results.newest(history)["note"] == "whole"
+    with pytest.raises(SystemExit, match="no run yet"):
+        results.newest(tmp_path / "none")
+
+
+def test_the_picture_is_readable_in_both_schemes():
+    text = plot.svg(line())
+    root = ElementTree.fromstring(text)
+    assert root.tag.endswith("svg")
+    assert "prefers-color-scheme:dark" in text
+    assert "currentColor" in text
+    assert plot.INK not in text
+    letters = "".join(root.itertext())
+    assert "Rival" in letters
+    assert "90,000" in letters
+
+
+# The command
+
+
+def test_quick_measures_less_and_writes_nothing():
+    quick, whole = cli.arguments(["--quick", "--no-open-loop"]), cli.arguments(["--no-open-loop"])
+    assert quick.no_history
+    assert not whole.no_history
+    assert (quick.rounds, whole.rounds) == (1, 3)
+    assert set(quick.models) < set(whole.models) == set(models.RECIPES) == set(cli.RATES)
+    assert set(quick.in_flight) < set(whole.in_flight) == {1, 8, 64}
+    assert "rayserve" not in cli.arguments(["--without", "rayserve", "--no-open-loop"]).peers
+
+
+@pytest.mark.parametrize("words", [["--peers", "nobody"], ["--models", "gpt"], ["--in-flight", "5"]])
+def test_an_unknown_name_is_a_usage_error(words, capsys):
+    with pytest.raises(SystemExit) as ended:
+        cli.arguments(words)
+    assert ended.value.code == 2
+    assert "there are" in capsys.readouterr().err
+
+
+@pytest.mark.skipif(shutil.which("h2load") is None, reason="h2load (nghttp2-client) is not installed")
+def test_a_run(identity, tmp_path):
+    """inferd and the loop without a server, measured as every peer is."""
+    given = cli.arguments(["--peers", "inferd,inprocess", "--in-flight", "1,8", "--rounds", "1", "--seconds", "0.05", "--no-open-loop"])
+    here = [(peer, installs.Installed(Path(sys.executable), "1", 1)) for peer in PEERS if peer.name in given.peers]
+    found = cli.Found()
+    cli.measure_model(identity, here, given, found, tmp_path)
+    assert found.failures == {}
+    assert {(row["peer"], row["load"]) for row in found.rows()} == {
+        (peer, load) for peer in ("inferd", "inprocess") for load in ("1 in flight", "8 in flight")
+    }
+    assert all(row["requests_s"] > 0 and row["cpu_us"] > 0 and row["p50_us"] <= row["p99_us"] for row in found.rows())
+    assert all(found.starts["identity", name] > 0 and found.memory["identity", name] > 1 << 20 for name in given.peers)
