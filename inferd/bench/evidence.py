@@ -122,17 +122,18 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
         yield Line(f"the default stays: nothing that was tried is better than {tuned.default}", "main")
     else:
         default, best = (statistics.median(side) for side in sides(tuned))
-        turns = f"medians of {len(verdict.best)} rounds in turn; chance alone does that {share(verdict.luck)}"
+        turns = f"{len(verdict.best)} rounds in turn; chance alone brings as much {share(verdict.luck)}"
+        counted = math.isfinite(verdict.gain)
+        gain = f"{abs(verdict.gain):.1%} {'more' if verdict.gain >= 0 else 'less'}" if counted else "answers where the default fails"
         if verdict.better:
-            more = f"{verdict.gain:.1%} more than the default's {rate(default)}/s"
-            than = more if default else "which the default keeps in no round" if target.slo else "where requests to the default fail"
+            fails = "which the default seldom keeps" if target.slo else "where requests to the default fail"
+            than = f"{gain} than the default's {rate(default)}/s" if counted else fails
             yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}, {than}", "main")
-            yield Line(f"the default is {tuned.default}; {turns}")
+            yield Line(f"the default is {tuned.default}; medians of {turns}")
         else:
-            gain = f"{verdict.gain:+.1%}" if math.isfinite(verdict.gain) else "more"
             yield Line(f"the default stays: {tuned.default}: {rate(default)}/s{goal}", "main")
             asked = f"asked are {target.margin:.0%}, and luck in 1 of {1 / LUCK:.0f} at most"
-            yield Line(f"the best of the search, {tuned.found}, brought {gain} ({turns}); {asked}")
+            yield Line(f"the best of the search, {tuned.found}, brought {gain} (median of {turns}); {asked}")
 
 
 def share(luck: float) -> str:

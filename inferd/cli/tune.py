@@ -77,7 +77,7 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
 @click.option("--duration", default="2s", show_default=True, callback=seconds, metavar="TIME", help="Of each measurement, at least.")
 @click.option("--warm-up", default="500ms", show_default=True, callback=seconds, metavar="TIME", help="Before each; not counted.")
 @click.option("--processes", type=positive(1, 256), default=1, show_default=True, help="Of the generator.")
-@click.option("--rounds", type=positive(3, 9), default=4, show_default=True, help="In which the best and the default take turns.")
+@click.option("--rounds", type=positive(5, 12), default=6, show_default=True, help="In which the best and the default take turns.")
 @click.option("--margin", type=click.FloatRange(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")
 @click.option("--instances", callback=numbers, metavar="N,N,...", help="To be tried.  [default: by the cores]")
 @click.option("--threads", callback=numbers, metavar="N,N,...", help="Of one run, to be tried.  [default: by the cores]")
