@@ -7,13 +7,15 @@ from libc.string cimport memset
 
 from inferd._core.contents cimport Contents, measure, raw_nbytes
 from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, datatype_of, itemsize
+from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport DELIMITED, VARINT, Bytes, Reader, enter, open_reader, read_bytes, read_tag, read_varint, skip_field
 
 cdef extern from *:
     bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
 
 cdef enum:
-    OUTPUTS = 5                 # field numbers of ModelInferResponse
+    ID = 3                      # field numbers of ModelInferResponse: model_name, model_version and id are 1 to 3
+    OUTPUTS = 5
     RAW_OUTPUTS = 6
     OUTPUT_NAME = 1             # and of its InferOutputTensor
     OUTPUT_DATATYPE = 2
@@ -60,6 +62,8 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
                 return reader.fault
             if tag >> 3 == OUTPUT_NAME:
                 named = piece.nbytes > 0
+                if not is_utf8(piece.data, piece.nbytes):
+                    return "a text is not UTF-8"
             elif tag >> 3 == OUTPUT_DATATYPE:
                 word = piece
             elif tag >> 3 == OUTPUT_SHAPE:
@@ -131,6 +135,11 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexce
                 return fault
             outputs += 1
             typed_outputs += typed
+        elif tag >> 3 <= ID and tag & 7 == DELIMITED:
+            if read_bytes(&reader, &piece) < 0:
+                return reader.fault
+            if not is_utf8(piece.data, piece.nbytes):
+                return "a text is not UTF-8"
         elif skip_field(&reader, tag) < 0:
             return reader.fault
     if outputs == 0:

@@ -15,6 +15,7 @@ class Generator:
 
     outstanding: int
     sent: int
+    measured: int
     exhausted: bool
     waited_ns: int
     last_done_ns: int

@@ -162,6 +162,7 @@ cdef struct State:        # what the callbacks see of a Generator
     int streams                 # closed loop: in flight on each link; 0: open loop
     int64_t startable           # requests that may still be sent
     int64_t number              # of the next request
+    int64_t measured            # those sent that are counted
     int outstanding
     int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted
     int64_t now_ns              # read once a wake-up, behind the receive
@@ -272,6 +273,7 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
         link.first = stream
     link.last = stream
     if intended_ns >= state.measure_from_ns:
+        state.measured += 1
         count(&state.lateness, now_ns - intended_ns)
     mark_dirty(link)
     return True
@@ -960,6 +962,11 @@ cdef class Generator:
     def sent(self):
         """Requests since the beginning, warm-up included."""
         return self.state.number
+
+    @property
+    def measured(self):
+        """Requests since the beginning that are no warm-up."""
+        return self.state.measured
 
     @property
     def exhausted(self):

@@ -9,8 +9,6 @@ import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
-import numpy as np
-
 from inferd import __version__
 from inferd.bench.measurement import Histogram, Load
 from inferd.errors import StartError
@@ -31,6 +29,7 @@ CODES = [
     *("UNAUTHENTICATED", "malformed", "connection"),  # the last two are the generator's own
 ]
 
+NEVER_NS = 2**63 - 1
 SLICE_NS = 50_000_000  # the native loop comes back this often, for Ctrl-C and for more arrivals
 AHEAD_NS = 200_000_000  # arrivals that it is given in advance
 AHEAD_COUNT = 1_000_000  # at most
@@ -103,6 +102,7 @@ class Worker:
         self.missing: list[int] = []  # connections that are to be made again
         self.failure = ""  # why the last try failed
         self.retry_at_ns = 0
+        self.connected_ns = 0  # when there was a connection last
         self.begun_ns, self.end_ns = 0, 0
         self.draining = False
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
@@ -121,17 +121,17 @@ class Worker:
         """Asks from begin_ns on (monotonic), warms up, measures, and waits for the last answers."""
         load, generator = self.plan.load, self.generator
         measure_ns = begin_ns + int(load.warm_up_s * 1e9)
-        end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else np.iinfo(np.int64).max
+        end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else NEVER_NS
         streams = 0 if self.plan.arrivals else load.streams
         ended, at = "", 0
         self.begun_ns, self.end_ns = begin_ns, end_ns
         try:
             sleep_until(begin_ns)
-            generator.start(measure_ns, streams)
+            generator.start(NEVER_NS if streams else measure_ns, streams)
             ended = self._run(measure_ns, stopped)
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
-            generator.start(measure_ns, streams, load.requests or -1)
-            from_ns = measure_ns
+            from_ns = time.monotonic_ns() if streams else measure_ns
+            generator.start(from_ns, streams, load.requests - generator.measured if load.requests else -1)
             while not ended and from_ns < end_ns and not self._is_done():
                 until_ns = min(from_ns + self.plan.interval_ns, end_ns)
                 ended = self._run(until_ns, stopped)
@@ -153,7 +153,7 @@ class Worker:
 
     def _run(self, until_ns: int, stopped: Callable[[], bool]) -> str:
         """The native loop until then, or until there is nothing left to do; why it has to end before."""
-        generator, alone_since_ns = self.generator, 0
+        generator = self.generator
         while True:
             self._give_arrivals()
             now_ns = generator.run(min(until_ns, time.monotonic_ns() + SLICE_NS), SPIN_NS if self.plan.spin else 0)
@@ -167,10 +167,8 @@ class Worker:
             if self.missing:
                 self._reconnect(now_ns)
             if self.sockets:
-                alone_since_ns = 0
-            elif alone_since_ns == 0:
-                alone_since_ns = now_ns
-            elif now_ns - alone_since_ns > RECONNECT_S * 1e9:
+                self.connected_ns = now_ns
+            elif now_ns - self.connected_ns > RECONNECT_S * 1e9:
                 return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
             if not self.sockets or (generator.outstanding == 0 and not generator.arrivals_waiting):
                 sleep_until(min(until_ns, now_ns + 1_000_000))  # nothing to poll for

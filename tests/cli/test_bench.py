@@ -1,0 +1,254 @@
+"""`inferd bench` as a user runs it, against real servers: what the report holds, what the exit code says, and what a refusal says."""
+
+from __future__ import annotations
+
+import json
+import signal
+import socket
+import subprocess
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import models
+import numpy as np
+import pytest
+from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
+
+from tests.wire import Caller
+
+SHORT = ("--duration", "0.3s", "--warm-up", "0.05s", "--quiet")
+
+
+@pytest.fixture(scope="module")
+def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    contents: dict[str, Any] = {
+        "double": {1: models.doubled(), 2: models.identity(), 3: models.doubled()},
+        "open": models.identity("INT64", ("length",)),
+        "slow": models.slow(20),
+        "fail": models.failing(),
+    }
+    configs = {"double": "version_policy { all {} }"}
+    return models.repository(tmp_path_factory.mktemp("repository"), contents, configs)
+
+
+@pytest.fixture(scope="module")
+def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
+    path = tmp_path_factory.mktemp("socket") / "s"
+    with Serving(tmp_path_factory.mktemp("serving"), repository, *FREE_PORTS, "--listen", f"unix:{path}") as running:
+        running.addresses["unix"] = f"unix:{path}"
+        yield running
+
+
+@pytest.fixture
+def bench(call: Callable[..., Any], server: Serving, tmp_path: Path) -> Callable[..., tuple[Any, dict[str, Any]]]:
+    """Runs `inferd bench TARGET ...` with --json: what it did, and its report."""
+
+    def measure(*arguments: str, target: str = "") -> tuple[Any, dict[str, Any]]:
+        out = tmp_path / "report.json"
+        done = call("bench", target or server.addresses["grpc"], *arguments, "--json", out)
+        return done, json.loads(out.read_text()) if out.exists() else {}
+
+    return measure
+
+
+def test_a_closed_loop(bench, server: Serving) -> None:
+    done, report = bench("double", "--connections", "2", "--concurrency", "3", "--metrics-url", server.addresses["metrics"], *SHORT)
+    assert done.returncode == 0, done.stderr
+    (measured,) = report["measurements"]
+    assert measured["load"]["connections"] * measured["load"]["streams"] == 6
+    assert report["requests"] == measured["requests"] > 10
+    assert report["errors"] == {}
+    assert report["requests_per_second"] == pytest.approx(report["requests"] / measured["duration_s"], rel=0.2)
+    at = report["latency_us"]
+    assert 0 < at["p50"] <= at["p90"] <= at["p99"] <= at["p999"] <= at["max"]
+    assert at["mean"] > 0
+    assert report["client_cpu_us_per_request"] > 0
+    assert report["client_bound"] in (True, False)
+    assert (report["target"], report["model"], report["settings"]["concurrency"]) == (report["target"], "double", 3)
+    assert {"inferd", "python"} <= report["versions"].keys()
+    assert sum(interval["requests"] for interval in measured["intervals"]) <= report["requests"]
+    server_side = measured["server"]
+    assert server_side["runs"] <= server_side["requests"] >= report["requests"]
+    assert sum(int(rows) * runs for rows, runs in server_side["batch_sizes"].items()) == server_side["requests"]
+    assert server_side["compute_infer_us"] > 0
+    assert server_side["cpu_us_per_request"] > 0
+    assert "answers/s" in done.stdout
+
+
+def test_as_many_requests_as_asked_for(bench) -> None:
+    done, report = bench("double", "--requests", "500", "--concurrency", "8", "--quiet")
+    assert (done.returncode, report["requests"]) == (0, 500)
+
+
+def test_an_open_loop_says_when_it_sent(bench, tmp_path: Path) -> None:
+    samples = tmp_path / "samples.npy"
+    done, report = bench("double", "--rate", "400", "--arrivals", "poisson", "--samples", str(samples), *SHORT)
+    assert done.returncode == 0, done.stderr
+    rows = np.load(samples)
+    assert rows.shape == (report["requests"], 4)
+    assert (rows[:, 0] <= rows[:, 1]).all()
+    assert (rows[:, 1] <= rows[:, 2]).all()
+    assert report["latency_us"]["max"] == pytest.approx((rows[:, 2] - rows[:, 0]).max() / 1e3, rel=1e-3)
+    assert report["measurements"][0]["lateness_us"]["max"] == pytest.approx((rows[:, 1] - rows[:, 0]).max() / 1e3, rel=1e-3)
+
+
+def test_several_processes_add_up(bench) -> None:
+    done, report = bench("double", "--connections", "3", "--processes", "2", "--requests", "301", "--quiet")
+    assert (done.returncode, report["requests"]) == (0, 301)
+
+
+def test_a_unix_socket(bench, server: Serving) -> None:
+    done, report = bench("double", "--requests", "20", "--quiet", target=server.addresses["unix"])
+    assert (done.returncode, report["requests"]) == (0, 20)
+
+
+def test_in_process(bench, repository: Path) -> None:
+    done, report = bench("double", *SHORT, target=f"embedded:{repository}")
+    assert done.returncode == 0, done.stderr
+    assert report["requests"] > 10
+
+
+def test_every_file_that_can_be_written(bench, tmp_path: Path) -> None:
+    files = {"--csv": "r.csv", "--hdr": "r.hlog", "--html": "r.html"}
+    done, _ = bench("double", *SHORT, *(word for flag, name in files.items() for word in (flag, str(tmp_path / name))))
+    assert done.returncode == 0, done.stderr
+    assert (tmp_path / "r.csv").read_text().startswith("measurement,")
+    assert (tmp_path / "r-intervals.csv").exists()
+    assert "#[Histogram log format version 1.3]" in (tmp_path / "r.hlog").read_text()
+    assert "<svg" in (tmp_path / "r.html").read_text()
+
+
+def test_steps_and_their_progress(bench) -> None:
+    done, report = bench("double", "--steps", "1,4", "--duration", "0.2s", "--warm-up", "0s")
+    assert [measured["load"]["streams"] for measured in report["measurements"]] == [1, 4]
+    assert "2/2 4x4" in done.stderr
+
+
+def test_right_and_wrong_answers(bench, repository: Path) -> None:
+    done, report = bench("double", "--model-version", "1", "--verify", str(repository / "double" / "1" / "model.onnx"), *SHORT)
+    assert done.returncode == 0, done.stderr
+    assert report["measurements"][0]["verified"]["checked"] > 0
+    done, report = bench("double", "--model-version", "2", "--verify", str(repository / "double" / "1" / "model.onnx"), *SHORT)
+    assert done.returncode == 1
+    verified = report["measurements"][0]["verified"]
+    assert verified["wrong"] == verified["checked"] > 0
+    assert "wrong" in done.stdout
+
+
+def test_errors_are_counted_by_code(bench, tmp_path: Path) -> None:
+    np.savez(tmp_path / "bad.npz", x=np.array([[9]], np.int64))
+    done, report = bench("fail", "--npz", str(tmp_path / "bad.npz"), "--requests", "50", "--quiet")
+    assert done.returncode == 1
+    assert report["errors"] == {"INTERNAL": 50}
+    assert "the run failed" in report["measurements"][0]["error_messages"]["INTERNAL"]
+
+
+def test_versions_in_turn(bench) -> None:
+    done, report = bench("double", "--versions", "1,3", "--rounds", "2", *SHORT)
+    assert [measured["version"] for measured in report["measurements"]] == ["1", "3", "3", "1"]
+    assert done.returncode in (0, 1), done.stderr  # 1: the machine was slower in one's turns
+
+
+def test_compare(bench, call, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        bench("double", *SHORT)
+        (tmp_path / "report.json").rename(tmp_path / f"{name}.json")
+    done = call("bench", "compare", tmp_path / "a.json", tmp_path / "b.json", "--threshold", "90%", "--markdown")
+    assert done.returncode == 0, done.stdout
+    assert done.stdout.count("|") > 20
+
+
+def test_deadlines(bench) -> None:
+    done, report = bench("slow", "--deadline", "2ms", "--requests", "5", "--quiet")
+    assert (done.returncode, report["errors"]) == (1, {"DEADLINE_EXCEEDED": 5})
+
+
+@pytest.mark.parametrize(
+    ("arguments", "code", "words"),
+    [
+        (("nosuch",), 1, ["no model 'nosuch'"]),
+        (("open", "--shape", "x:1,2,3"), 2, ["x"]),
+        (("double", "--rate", "-1"), 2, ["--rate"]),
+        (("double", "--arrivals", "poisson"), 2, ["--rate"]),
+        (("double", "--rate", "10", "--arrivals", "sometimes"), 2, ["constant, poisson"]),
+        (("double", "--rate", "10", "--arrivals", "trace:nowhere.csv"), 2, ["nowhere.csv"]),
+        (("double", "--duration", "soon"), 2, ["10s"]),
+        (("double", "--steps", "1", "--stress"), 2, ["--steps", "--stress"]),
+        (("double", "--slo", "fast"), 2, ["p99=10ms"]),
+        (("double", "--versions", "1"), 2, ["3,4"]),
+        (("double", "--versions", "1,9"), 1, ["version 9"]),
+        (("double", "--npz", "nowhere.npz"), 2, ["nowhere.npz"]),
+        (("double", "--verify", "nowhere.onnx"), 2, ["nowhere.onnx"]),
+        (("double", "--json", "/nowhere/r.json"), 2, ["/nowhere"]),
+        (("double", "--metadata", "novalue"), 2, ["KEY=VALUE"]),
+        ((), 2, ["several models", "double"]),
+    ],
+)
+def test_what_cannot_be_asked(call, server: Serving, arguments: tuple[str, ...], code: int, words: list[str]) -> None:
+    done = call("bench", server.addresses["grpc"], *arguments, "--quiet")
+    assert done.returncode == code, done.stderr
+    assert "Traceback" not in done.stderr
+    for word in words:
+        assert word in done.stderr
+
+
+def test_nobody_there_and_nobody_who_knows_the_protocol(call, server: Serving, tmp_path: Path) -> None:
+    with socket.socket() as unused:
+        unused.bind(("127.0.0.1", 0))
+        address = f"127.0.0.1:{unused.getsockname()[1]}"
+        done = call("bench", address, "double", "--quiet")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert address in done.stderr
+    done = call("bench", server.addresses["metrics"], "double", "--quiet")
+    assert (done.returncode, "Traceback" in done.stderr) == (1, False)
+    assert server.addresses["metrics"] in done.stderr
+
+
+@contextmanager
+def measuring(address: str, model: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+    """A bench of a minute in the midst of its measuring: the server has answered many requests."""
+    words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json")
+    with (
+        Caller(address) as caller,
+        subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+    ):
+        limit_s = time.monotonic() + TIMEOUT_S
+        while caller.statistics(model).inference_stats.success.count < 1000:
+            assert time.monotonic() < limit_s
+        yield process
+
+
+def test_ctrl_c_prints_what_was_measured(tmp_path: Path) -> None:
+    (tmp_path / "serving").mkdir()
+    with (
+        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
+        measuring(server.addresses["grpc"], "digits", tmp_path) as process,
+    ):
+        process.send_signal(signal.SIGINT)
+        out, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["measurements"][0]["ended"] == "interrupted"
+    assert report["requests"] > 0
+    assert "interrupted" in out
+
+
+def test_a_server_that_dies_half_way(tmp_path: Path) -> None:
+    (tmp_path / "serving").mkdir()
+    with (
+        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
+        measuring(server.addresses["grpc"], "digits", tmp_path) as process,
+    ):
+        server.process.kill()
+        out, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 1, errors
+    assert "Traceback" not in errors
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert report["requests"] > 0
+    assert report["errors"]["connection"] > 0
+    assert "was lost" in report["measurements"][0]["ended"]
+    assert "was lost" in out
