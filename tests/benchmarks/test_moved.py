@@ -1,0 +1,49 @@
+"""What moved between two lines of a history."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import moved
+
+
+def line(commit: str, results: dict[str, Any], machine: str = "m") -> dict[str, Any]:
+    return {"commit": commit, "time": "2026-01-02T03:04:05Z", "machine": {"cpu": machine}, "results": results}
+
+
+def told(tmp_path: Path, *lines: dict[str, Any]) -> list[str]:
+    path = tmp_path / "some.jsonl"
+    path.write_text("".join(json.dumps(each) + "\n" for each in lines))
+    return list(moved.told(path, 0.1))
+
+
+def test_only_what_moved_is_told(tmp_path: Path) -> None:
+    before = line("a", {"tiny": {"4x16": {"cpu_us": 3.0, "requests_s": 100.0}}, "gone": 1})
+    after = line("b", {"tiny": {"4x16": {"cpu_us": 3.6, "requests_s": 105.0}}, "new": 2})
+    assert told(tmp_path, before, after) == ["some: a (2026-01-02) -> b (2026-01-02)", "  tiny / 4x16 / cpu_us: 3 -> 3.6 (+20%)"]
+
+
+def test_a_run_of_other_sections_is_passed_over(tmp_path: Path) -> None:
+    lines = (line("a", {"x": 1.0}), line("b", {"y": 1.0}), line("c", {"x": 1.05}))
+    assert told(tmp_path, *lines) == ["some: a (2026-01-02) -> c (2026-01-02)", "  nothing moved by more than 10%"]
+
+
+def test_another_machine_and_no_line_before(tmp_path: Path) -> None:
+    assert "another machine" in told(tmp_path, line("a", {"x": 1}), line("b", {"x": 9}, "other"))[1]
+    assert told(tmp_path, line("a", {})) == ["some: one run, nothing to compare with"]
+    assert told(tmp_path) == ["some: no run, nothing to compare with"]
+
+
+def test_micro_benchmarks_become_a_line(tmp_path: Path, monkeypatch) -> None:
+    monkeypatch.setattr(moved, "MICRO", tmp_path / "micro.jsonl")
+    result = tmp_path / "benchmark.json"
+    result.write_text(json.dumps({"benchmarks": [{"name": "decode", "stats": {"median": 2.5e-6}}]}))
+    moved.keep_micro(result)
+    kept = json.loads((tmp_path / "micro.jsonl").read_text())
+    assert kept["results"] == {"median_us": {"decode": 2.5}}
+    assert {"commit", "machine", "versions"} <= kept.keys()
