@@ -122,22 +122,20 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
         yield Line(f"the default stays: nothing that was tried is better than {tuned.default}", "main")
     else:
         default, best = (statistics.median(side) for side in sides(tuned))
-        turns = f"{len(verdict.best)} rounds in turn; chance alone brings as much {share(verdict.luck)}"
         counted = math.isfinite(verdict.gain)
         gain = f"{abs(verdict.gain):.1%} {'more' if verdict.gain >= 0 else 'less'}" if counted else "answers where the default fails"
+        turns = f"the median of {len(verdict.best)} rounds in turn brought {gain}; chance alone does in {share(verdict.luck)} tunings"
         if verdict.better:
-            fails = "which the default seldom keeps" if target.slo else "where requests to the default fail"
-            than = f"{gain} than the default's {rate(default)}/s" if counted else fails
-            yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}, {than}", "main")
-            yield Line(f"the default is {tuned.default}; medians of {turns}")
+            yield Line(f"best: {tuned.best}: {rate(best)}/s{goal}", "main")
+            yield Line(f"the default, {tuned.default}: {figure(default)}{'/s' if default else ''}; {turns}")
         else:
             yield Line(f"the default stays: {tuned.default}: {rate(default)}/s{goal}", "main")
             asked = f"asked are {target.margin:.0%}, and luck in 1 of {1 / LUCK:.0f} at most"
-            yield Line(f"the best of the search, {tuned.found}, brought {gain} (median of {turns}); {asked}")
+            yield Line(f"the best of the search, {tuned.found}: {turns}; {asked}")
 
 
 def share(luck: float) -> str:
-    return f"in 1 of {1 / luck:.0f} tunings" if luck <= 0.5 else f"in {luck:.0%} of tunings"
+    return f"1 of {1 / luck:.0f}" if luck <= 0.5 else f"{luck:.0%} of all"
 
 
 def doubts(tuned: Tuned) -> Iterator[Line]:

@@ -248,9 +248,11 @@ def write_configuration(subject: Subject, tuned: Tuned, target: Target, output: 
 
 
 def usage(subject: Subject, output: Path) -> str:
+    here = Path.cwd().resolve()
+    shown = output.resolve().relative_to(here) if output.resolve().is_relative_to(here) else output
     if subject.single:
-        return f"written: {output}; serve it with: inferd serve --config {output}"
-    return f"written: {output}" + ("" if output.parent.resolve() == subject.path else f"; it belongs into the folder of {subject.name}")
+        return f"written: {shown}; serve it with: inferd serve --config {shown}"
+    return f"written: {shown}" + ("" if output.parent.resolve() == subject.path else f"; it belongs into the folder of {subject.name}")
 
 
 def show(tuned: Tuned, target: Target, rich: bool) -> None:
