@@ -57,6 +57,11 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
         return path if path.exists() else None
 
     @property
+    def constraints(self) -> Path:
+        """What that brought along when it was pinned: all versions."""
+        return self.folder / "constraints.txt"
+
+    @property
     def competes(self) -> bool:
         """Whether it serves models, so that its figures count for the best of a row."""
         return self.protocol in ("grpc", "http")

@@ -183,6 +183,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--quick", action="store_true", help="three models, 1 and 64 in flight, one round of a second, nothing written")
     parser.add_argument("--no-open-loop", dest="open_loop", action="store_false", help="without `inferd bench`'s open loops")
     parser.add_argument("--tritonserver", type=Path, help="another Triton's program; TRITON_BACKENDS names its back ends' folder")
+    parser.add_argument("--lock", action="store_true", help="install, then write each peer's constraints.txt from what came, and end")
     parser.add_argument("--install-only", action="store_true", help="make the environments and end")
     parser.add_argument("--pages-only", action="store_true", help="write the pages from the newest line of history and end")
     parser.add_argument("--no-history", action="store_true", help="measure and print, write nothing")
@@ -217,7 +218,11 @@ def main() -> int:
     for peer in peers:
         state = installed[peer.name]
         print(f"{peer.title}: {state.why_not if isinstance(state, Missing) else state.version}", flush=True)
-    if given.install_only:
+    if given.lock:
+        for peer in peers:
+            if peer.requirements is not None and isinstance(installed[peer.name], Installed):
+                installs.lock(peer)
+    if given.install_only or given.lock:
         return 0
     return measure(given, peers, installed)
 

@@ -1,6 +1,6 @@
-"""A virtual environment for each peer under .peers/, with the versions that its requirements.txt pins.
+"""A virtual environment for each peer under .peers/, with the versions that its requirements.txt and constraints.txt pin.
 
-An installation is made again when requirements.txt changed. What does not install is no failure of the run: `why_not` says why, and
+An installation is made again when one of them changed. What does not install is no failure of the run: `why_not` says why, and
 the tables repeat it. Never in here: starting anything of what was installed.
 """
 
@@ -50,16 +50,28 @@ def ready(peer: Peer) -> Installed | Missing:
         return Installed(Path(sys.executable), program_version(peer.program), Path(program).resolve().stat().st_size)
     environment = ENVIRONMENTS / peer.home
     stamp = environment / STAMP
-    wanted = hashlib.sha256(peer.requirements.read_bytes()).hexdigest()
+    wanted = hashlib.sha256(b"".join(path.read_bytes() for path in pins(peer))).hexdigest()
     if not stamp.exists() or stamp.read_text() != wanted:
-        if missing := install(peer, environment, peer.requirements):
+        if missing := install(peer, environment, pins(peer)):
             return missing
         stamp.write_text(wanted)
     python = environment / "bin" / "python"
     return Installed(python, peer.version or version_in(environment, peer.package), tree_nbytes(environment))
 
 
-def install(peer: Peer, environment: Path, requirements: Path) -> Missing | None:
+def pins(peer: Peer) -> list[Path]:
+    """requirements.txt, and constraints.txt where it is there."""
+    return [path for path in (peer.requirements, peer.constraints) if path is not None and path.exists()]
+
+
+def lock(peer: Peer) -> None:
+    """Writes what is installed for it into constraints.txt."""
+    python = ENVIRONMENTS / peer.home / "bin" / "python"
+    command = [sys.executable, "-m", "pip", "--python", str(python), "freeze", "--exclude", "pip"]
+    peer.constraints.write_text(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+
+
+def install(peer: Peer, environment: Path, pinned: list[Path]) -> Missing | None:
     base = find_python(peer.python)
     if base is None:
         return Missing(f"needs Python {peer.python}, and none is on the PATH")
@@ -70,7 +82,8 @@ def install(peer: Peer, environment: Path, requirements: Path) -> Missing | None
     # Without pip of its own: what lies there is the peer and what it needs.
     subprocess.run([base, "-m", "venv", "--without-pip", str(environment)], check=True)
     command = [sys.executable, "-m", "pip", "--python", str(environment / "bin" / "python"), "--disable-pip-version-check"]
-    command += ["install", "--quiet", "--only-binary=:all:", "--no-compile", *peer.pip, "-r", str(requirements)]
+    command += ["install", "--quiet", "--only-binary=:all:", "--no-compile", *peer.pip, "-r", str(pinned[0])]
+    command += ["-c", str(pinned[1])] if len(pinned) > 1 else []
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     if done.returncode:
         lines = [line for line in done.stderr.splitlines() if line.startswith("ERROR")] or done.stderr.splitlines()[-1:]

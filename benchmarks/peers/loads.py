@@ -24,7 +24,7 @@ from .models import Model
 from .running import Running
 
 SHAPES = {1: (1, 1), 8: (4, 2), 64: (4, 16)}  # in flight -> connections, streams on each, over HTTP/2
-FEWEST = 4  # requests for each in flight, however slow
+FEWEST = 3  # requests for each in flight, however slow
 GRACE_S = 90.0
 
 
@@ -53,8 +53,7 @@ class Unmeasured(Exception):
 
 
 def h2load(server: Running, question: Question, in_flight: int, requests: int, log: Path) -> Figures:
-    """`requests` requests, at least a few for each in flight."""
-    requests = max(requests, FEWEST * in_flight)
+    """`requests` requests, or one more for each connection."""
     plain = server.peer.protocol == "http"
     connections, streams = (in_flight, 1) if plain else SHAPES[in_flight]
     requests = -(-requests // connections) * connections
@@ -97,10 +96,10 @@ def at(latencies: list[int], q: float) -> float:
 
 def requests_for(server: Running, question: Question, in_flight: int, seconds: float, log: Path) -> int:
     """How many take about `seconds`; warms the peer up on the way."""
-    rate = h2load(server, question, in_flight, 2 * in_flight, log).requests_s
-    if rate * seconds > 100 * in_flight:
+    rate = h2load(server, question, in_flight, max(in_flight, 8), log).requests_s
+    if rate * seconds > 20 * in_flight:
         rate = h2load(server, question, in_flight, int(rate * seconds * 0.2), log).requests_s
-    return int(rate * seconds)
+    return max(int(rate * seconds), FEWEST * in_flight)
 
 
 @cache

@@ -67,8 +67,12 @@ def test_a_folder_is_whole(peer, tmp_path):
         assert peer.own or peer.program or peer.protocol == "none"
         return
     assert SpecifierSet(peer.python)
-    lines = [line for line in peer.requirements.read_text().splitlines() if line and not line.startswith("#")]
-    assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.]+", line) for line in lines)
+    lines, locked = (
+        [line for line in path.read_text().splitlines() if line and not line.startswith("#")]
+        for path in (peer.requirements, peer.constraints)
+    )
+    assert all(re.fullmatch(r"[\w.\[\]-]+==[\w.+]+", line) for line in lines + locked)
+    assert {re.sub(r"\[.*\]", "", line) for line in lines} <= set(locked)
     assert any(line.partition("==")[0].partition("[")[0] == peer.package for line in lines)
 
 
@@ -112,8 +116,7 @@ def test_a_peer_that_cannot_be_here_says_why():
     impossible = catalogue.made(
         {"name": "x", "home": "x", "title": "X", "protocol": "grpc", "settings": "s", "command": [], "python": "<3.0"}
     )
-    assert mlserver.requirements is not None
-    missing = installs.install(impossible, Path("unused"), mlserver.requirements)
+    missing = installs.install(impossible, Path("unused"), installs.pins(mlserver))
     assert missing == installs.Missing("needs Python <3.0, and none is on the PATH")
 
 
