@@ -18,6 +18,7 @@ from . import models
 from .catalogue import ROOT
 
 HISTORY = ROOT / "benchmarks" / "history" / "peers.jsonl"
+README = ROOT / "README.md"
 PAGES = ROOT / "docs" / "benchmarks"
 PAGE = PAGES / "peers.md"
 PLOT = PAGES / "peers.svg"
@@ -167,6 +168,7 @@ def tables(line: Line) -> str:
             f"inferd has the best figure, or one within {TIE:.0%} of it, in {kept} of {total} rows." + (" Others win:\n" if lost else "\n")
         )
         parts += ["\n".join(f"- {one}" for one in lost) + "\n"] if lost else []
+    parts += ["### At a glance\n", summary(line)]
     for model in line["models"]:
         if any(found["model"] == model for found in line["rows"]):
             parts += [f"### {model}\n", f"{models.RECIPES[model].about}.\n", markdown(rows_of(line, model))]
@@ -174,6 +176,17 @@ def tables(line: Line) -> str:
     if line["failures"]:
         parts += ["### Not measured\n", failures_table(line)]
     return "\n".join(parts)
+
+
+def summary(line: Line, load: str = "64 in flight") -> str:
+    """Requests a second of every model and peer, in one table."""
+    rows = []
+    columns = [one for one in line["peers"] if one["protocol"] != "static" and any(found["peer"] == one["name"] for found in line["rows"])]
+    for model in line["models"]:
+        values = {found["peer"]: found["requests_s"] for found in line["rows"] if (found["model"], found["load"]) == (model, load)}
+        if values:
+            rows.append(row(model, columns, values, True))
+    return markdown([[f"requests/s, {load}", *(one["title"] for one in columns), "best"], *rows])
 
 
 def installed_table(line: Line) -> str:
@@ -212,9 +225,13 @@ def with_tables(page: str, text: str) -> str:
 
 
 def write_pages() -> None:
-    """docs/benchmarks/peers.md and its picture, from the newest whole run."""
+    """docs/benchmarks/peers.md, its picture, and the table of the README where its marks are, from the newest whole run."""
     from . import plot
 
     line = newest()
     PLOT.write_text(plot.svg(line), "utf-8")
-    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), tables(line)), "utf-8")
+    picture = f"![requests a second of every server on every model, 64 in flight]({PLOT.name})\n\n"
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), picture + tables(line)), "utf-8")
+    readme = README.read_text("utf-8")
+    if BEGIN in readme:
+        README.write_text(with_tables(readme, summary(line)), "utf-8")

@@ -308,6 +308,12 @@ def test_where_others_win_is_said_first():
     assert all(len({len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()}) == 1 for table in tables)
 
 
+def test_one_table_of_all_models():
+    head, _, mlp = results.summary(line()).strip().splitlines()
+    assert head == "| requests/s, 64 in flight | inferd | Rival | loop | best |"
+    assert mlp == "| mlp | **20,000** | **19,500** | 90,000 | inferd, Rival |"
+
+
 @pytest.mark.parametrize(("value", "text"), [(0, "0"), (0.00394, "0.00394"), (9.999, "10.00"), (41.8, "41.8"), (135972.4, "135,972")])
 def test_digits(value, text):
     assert results.digits(value) == text
