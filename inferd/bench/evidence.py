@@ -25,6 +25,7 @@ if TYPE_CHECKING:
 
 __all__ = ["comments", "line_of", "report_of", "sentences", "tables"]
 
+MOST_REASONS = 4  # why settings could not be served, each told once
 HEAD = ("provider", "instances", "threads", "rows", "in flight", "answers/s", "again", "p50", "p99", "rows a run", "server CPU", "")
 
 
@@ -59,7 +60,7 @@ def figure(score: float) -> str:
 def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
     settings, measured = trial.settings, trial.measurement
     first = (settings.provider, str(settings.instances), str(settings.threads), str(settings.rows or "-"))
-    note = one_line(trial.why)[:160] or remark(trial, tuned)
+    note = ("not served" if measured is None else one_line(trial.why)) or remark(trial, tuned)
     if measured is None:
         return (*first, "", "", "", "", "", "", "", note)
     again = [figure(other.score) for other in tuned.trials if other.stage == "again" and other.settings == settings]
@@ -139,10 +140,13 @@ def share(luck: float) -> str:
 
 
 def doubts(tuned: Tuned) -> Iterator[Line]:
-    bound = [trial for trial in tuned.trials if trial.measurement and trial.measurement.client_bound]
+    unserved = {one_line(trial.why): str(trial.settings) for trial in reversed(tuned.trials) if trial.measurement is None}
+    for why, settings in list(unserved.items())[:MOST_REASONS]:
+        yield Line(f"{settings} is not served: {why}")
+    bound = [trial.measurement for trial in tuned.trials if trial.measurement and trial.measurement.client_bound]
     if bound:
-        reason = bound[0].measurement.client_bound_reason if bound[0].measurement else ""
-        yield Line(f"client-bound in {len(bound)} of {len(tuned.trials)} measurements, so differences may be hidden: {reason}", "doubt")
+        where = f"client-bound in {len(bound)} of {len(tuned.trials)} measurements"
+        yield Line(f"{where}, so differences may be hidden: {one_line(bound[0].client_bound_reason)}", "doubt")
 
 
 def comments(text: str, tuned: Tuned, target: Target, versions: Mapping[str, str]) -> str:

@@ -203,6 +203,8 @@ class Run:
                     continue
                 final_s = (2 * self.target.rounds + SHORTLIST + 1) * statistics.median(self.took_s)
                 if self.spent_s + max(self.took_s) + final_s > self.target.budget_s:
+                    if len(self.took_s) == 1:  # the default
+                        return f"in the budget of {self.target.budget_s:.0f} s nothing can be tried and compared: give {2 * final_s:.0f} s"
                     return f"the budget of {self.target.budget_s:.0f} s was used up"
                 score = self._try(asked)
         except StopIteration:

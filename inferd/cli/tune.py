@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 no settings that were tried keep the target, 2 usage, 3 th
 
 from __future__ import annotations
 
+import signal
 import sys
 from contextlib import contextmanager
 from pathlib import Path
@@ -121,7 +122,7 @@ def tune(**given: Any) -> int:
     check_files(given, subject, output)
     target = target_of(given)
     seen = Seen()
-    with Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
+    with ends_like_ctrl_c(), Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
         tuned = tuning.tune(
             server_of(subject, given, seen, progress.watch),
             lambda default: space_of(given, default, target, seen.rows),
@@ -141,6 +142,16 @@ def tune(**given: Any) -> int:
     if written:
         click.echo(written)
     return INTERRUPTED if tuned.interrupted else int(not tuned.kept)
+
+
+@contextmanager
+def ends_like_ctrl_c() -> Iterator[None]:
+    """SIGTERM must not leave a server behind."""
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGTERM, before)
 
 
 def check_files(given: dict[str, Any], subject: Subject, output: Path) -> None:

@@ -7,6 +7,7 @@ import tomllib
 from pathlib import Path
 
 import models
+import onnx
 import pytest
 from command import EXAMPLES
 from hypothesis import given
@@ -36,7 +37,8 @@ def repository(tmp_path: Path) -> Path:
     folder = tmp_path / "models"
     shutil.copytree(DIGITS, folder / "digits")
     (folder / "flat").mkdir()
-    (folder / "flat" / "model.onnx").write_bytes(models.doubled())
+    weights = onnx.load_from_string(models.many(1))
+    onnx.save_model(weights, folder / "flat" / "model.onnx", save_as_external_data=True, location="weights", size_threshold=0)
     (folder / "single.onnx").write_bytes(models.doubled())
     (folder / ".hidden").mkdir()
     return folder
@@ -170,6 +172,7 @@ def test_every_kind_of_field_becomes_plain(repository: Path) -> None:
 
 @pytest.mark.parametrize("model", ["digits", "flat", "single"])
 def test_a_server_runs_with_what_was_asked(repository: Path, model: str) -> None:
+    assert (repository / "flat" / "weights").exists()
     assert running(locate(repository, model), TRIED) == TRIED
     assert not [path for path in repository.rglob("*") if path.suffix in (".toml", ".pbtxt")], "a trial leaves nothing behind"
 

@@ -129,6 +129,12 @@ def test_the_budget_is_kept_with_the_final_rounds_in_it():
     assert bench.now_s <= 60
 
 
+def test_a_budget_that_is_too_small_says_so():
+    tuned = Bench(two_instances_are_better).tune(budget_s=20.0)
+    assert tuned.ended == "in the budget of 20 s nothing can be tried and compared: give 96 s"
+    assert tuned.best == DEFAULT
+
+
 def test_settings_that_cannot_be_served_are_evidence_and_no_end():
     bench = Bench(lambda settings: 1000.0 * settings.instances)
     bench.refused = {Settings("cpu", 2, 1, 64)}
@@ -136,7 +142,8 @@ def test_settings_that_cannot_be_served_are_evidence_and_no_end():
     assert [trial.why for trial in tuned.trials if trial.settings in bench.refused] == ["no room"]
     assert tuned.best == Settings("cpu", 4, 2, 64)
     (search, *_) = evidence.tables(tuned)
-    assert "no room" in search.rows[-1].cells
+    assert "not served" in search.rows[-1].cells
+    assert "cpu, 2 x 1 threads, batches of 64 is not served: no room" in [line.text for line in evidence.sentences(tuned, Target(LOAD))]
 
 
 def test_a_default_that_cannot_be_served_is_an_error():

@@ -104,7 +104,8 @@ def test_a_target_that_nothing_keeps(call: Run, digits: Path) -> None:
     assert not (digits / "config.toml").exists()
 
 
-def test_ctrl_c_shows_what_there_is(digits: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_an_early_end_shows_what_there_is(digits: Path, number: signal.Signals) -> None:
     arguments = command("tune", digits, *QUICK, "--json", "tuned.json")
     with subprocess.Popen(
         arguments, cwd=digits, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
@@ -114,7 +115,7 @@ def test_ctrl_c_shows_what_there_is(digits: Path) -> None:
         assert process.stderr is not None
         for line in process.stderr:
             if line.startswith("search: "):
-                process.send_signal(signal.SIGINT)
+                process.send_signal(number)
                 break
         output, errors = process.communicate()
         watchdog.cancel()
