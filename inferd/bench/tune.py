@@ -162,6 +162,8 @@ class Run:
         self.trials: list[Trial] = []
         self.found: dict[Settings, Trial] = {}  # the best trial of each
         self.took_s: list[float] = []  # each server, from its start to its end
+        self.once_s: list[float] = []  # the same, had it been measured once only
+        self.loads_s: list[float] = []  # each measurement of the present server
         self._policy: Generator[Settings, float, None] | None = None
 
     @property
@@ -188,7 +190,7 @@ class Run:
             first = self._measure(server, self._in_flight(self.load))
             self.load = long_enough(self.load, first)
             self._settle("default", server, 0.0)
-        self.took_s.append(self._now() - begun_s)
+        self._took(begun_s)
         return server.settings
 
     def search(self, space: Space, default: Settings) -> str:
@@ -201,10 +203,11 @@ class Run:
                 if (same := self._same(asked)) is not None:
                     score = same.score
                     continue
-                final_s = (2 * self.target.rounds + SHORTLIST + 1) * statistics.median(self.took_s)
+                final_s = (2 * self.target.rounds + SHORTLIST + 1) * statistics.median(self.once_s)
                 if self.spent_s + max(self.took_s) + final_s > self.target.budget_s:
                     if len(self.took_s) == 1:  # the default
-                        return f"in the budget of {self.target.budget_s:.0f} s nothing can be tried and compared: give {2 * final_s:.0f} s"
+                        enough_s = self.spent_s + 2 * final_s
+                        return f"in the budget of {self.target.budget_s:.0f} s nothing can be tried and compared: give {enough_s:.0f} s"
                     return f"the budget of {self.target.budget_s:.0f} s was used up"
                 score = self._try(asked)
         except StopIteration:
@@ -218,7 +221,7 @@ class Run:
                 self._settle("search", server, self.found[self.best].score)
         except InferdError as error:
             self._add(Trial("search", settings, 0, str(error), None))
-        self.took_s.append(self._now() - begun_s)
+        self._took(begun_s)
         return self.found[settings].score
 
     def _same(self, asked: Settings) -> Trial | None:
@@ -300,14 +303,20 @@ class Run:
         return trial
 
     def _measure(self, server: Server, in_flight: int) -> Measurement:
-        connections = min(self.target.load.connections, in_flight)
-        measured = server.run(replace(self.load, connections=connections, streams=in_flight // connections))
+        begun_s = self._now()
+        measured = server.run(with_in_flight(self.load, in_flight))
+        self.loads_s.append(self._now() - begun_s)
         if measured.ended == "interrupted":
             raise KeyboardInterrupt
         return measured
 
     def _in_flight(self, load: Load) -> int:
         return load.connections * load.streams
+
+    def _took(self, begun_s: float) -> None:
+        self.took_s.append(self._now() - begun_s)
+        self.once_s.append(self.took_s[-1] - sum(self.loads_s[:-1]))
+        self.loads_s.clear()
 
     def _say(self, stage: str, settings: Settings | None) -> None:
         self._tell(stage, settings, self.found[self.best].score if self.found else 0.0, self.spent_s)
@@ -320,6 +329,12 @@ def long_enough(load: Load, first: Measurement) -> Load:
         return load
     wanted_s = max(asked_s, asked_s * FEW / first.requests, TURNS * latency_s)
     return replace(load, duration_s=min(wanted_s, LONGEST * asked_s), warm_up_s=max(load.warm_up_s, min(2 * latency_s, asked_s)))
+
+
+def with_in_flight(load: Load, in_flight: int) -> Load:
+    """On as many of its connections as share them evenly, and no process without a connection."""
+    connections = max(count for count in range(1, min(load.connections, in_flight) + 1) if in_flight % count == 0)
+    return replace(load, connections=connections, streams=in_flight // connections, processes=min(load.processes, connections))
 
 
 def largest_run(trial: Trial) -> int:

@@ -131,7 +131,7 @@ def test_the_budget_is_kept_with_the_final_rounds_in_it():
 
 def test_a_budget_that_is_too_small_says_so():
     tuned = Bench(two_instances_are_better).tune(budget_s=20.0)
-    assert tuned.ended == "in the budget of 20 s nothing can be tried and compared: give 96 s"
+    assert tuned.ended == "in the budget of 20 s nothing can be tried and compared: give 99 s"
     assert tuned.best == DEFAULT
 
 
@@ -177,6 +177,12 @@ def test_with_a_target_the_number_in_flight_is_looked_for(start, expected):
     best = max((trial for trial in tuned.trials if trial.stage == "default"), key=lambda trial: trial.score)
     assert best.in_flight == expected
     assert tuned.best == DEFAULT
+
+
+@pytest.mark.parametrize(("in_flight", "expected"), [(64, (4, 16, 2)), (6, (3, 2, 2)), (4, (4, 1, 2)), (1, (1, 1, 1)), (7, (1, 7, 1))])
+def test_requests_in_flight_are_shared_evenly(in_flight, expected):
+    load = tune.with_in_flight(Load(connections=4, streams=16, processes=2), in_flight)
+    assert (load.connections, load.streams, load.processes) == expected
 
 
 def test_a_target_that_only_the_best_keeps():
