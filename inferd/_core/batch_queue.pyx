@@ -25,11 +25,11 @@ cdef class BatchQueue:
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
       A batch is made of the first SCAN_LIMIT requests that wait.
-    - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said, when they have max_rows,
-      or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is due when it can grow no further,
-      when it has exactly as many rows as one of preferred_rows (the largest that is there), when it has at least the largest of
-      them, when its oldest request has waited max_delay_ns, or when a request would expire before that. After the delay,
-      preferred_rows don't matter.
+    - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said, when they
+      have max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
+      due when it can grow no further, when it has exactly as many rows as one of preferred_rows (the largest that is there), when
+      it has at least the largest of them, when its oldest request has waited max_delay_ns, or when a request would expire before
+      that. After the delay, preferred_rows don't matter.
     - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
       it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
     - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds

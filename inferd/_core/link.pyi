@@ -1,0 +1,1 @@
+# Nothing of it is seen from Python: generator.pyx uses it.

@@ -1,0 +1,477 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# link: one HTTP/2 connection of the load generator (see link.pxd).
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport calloc, free, malloc, realloc
+from libc.string cimport memcmp, memcpy
+
+from inferd._core.answer cimport answer_fault
+from inferd._core.clock cimport monotonic_ns
+from inferd._core.linux cimport EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL, epoll_ctl, epoll_event, recv, send
+from inferd._core.nghttp2 cimport *
+
+cdef enum:
+    SEND_NBYTES = 256 << 10     # of each connection: what the kernel has not taken yet
+    FRAME_NBYTES = (16 << 10) + 64      # the most that nghttp2 gives out at once: a frame of a client
+    WINDOW_NBYTES = 16 << 20    # what a server may send on a connection before it is read
+    STREAM_WINDOW_NBYTES = 4 << 20
+    MAX_CAPTURED = 1024         # answers kept for whoever checks them, in number
+    MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
+
+cdef enum:                      # of gRPC's codes those that are not the server's own word
+    OK = 0
+    CANCELLED = 1
+    UNKNOWN = 2
+    DEADLINE_EXCEEDED = 4
+    PERMISSION_DENIED = 7
+    RESOURCE_EXHAUSTED = 8
+    UNIMPLEMENTED = 12
+    INTERNAL = 13
+    UNAVAILABLE = 14
+    UNAUTHENTICATED = 16
+
+
+# ---- one request -------------------------------------------------------------------------------------------------------
+
+cdef Stream *new_stream(State *state) noexcept nogil:
+    cdef Stream *stream = state.free_streams
+    if stream != NULL:
+        state.free_streams = stream.next
+    else:
+        stream = <Stream *>calloc(1, sizeof(Stream))
+        if stream == NULL:
+            return NULL
+    stream.http_status = 0
+    stream.grpc_status = -1
+    stream.prefix_nbytes = 0
+    stream.filled_nbytes = 0
+    stream.messages = 0
+    stream.fault = NULL
+    stream.text_nbytes = 0
+    return stream
+
+
+cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
+    """Sends the next request on a link; False: it can't."""
+    cdef State *state = link.owner
+    cdef Stream *stream = new_stream(state)
+    cdef nghttp2_data_provider2 provider
+    if stream == NULL:
+        return False
+    stream.link = link
+    stream.number = state.number
+    stream.body = <int>(state.number % state.body_count)
+    stream.intended_ns = intended_ns
+    stream.sent_ns = now_ns
+    stream.unsent = state.bodies[stream.body]
+    stream.unsent_nbytes = state.body_nbytes[stream.body]
+    provider.source.ptr = stream
+    provider.read_callback = read_body
+    stream.id = nghttp2_submit_request2(link.session, NULL, state.headers, state.header_count, &provider, stream)
+    if stream.id < 0:                   # the connection has no stream ids left, or is going away
+        stream.next = state.free_streams
+        state.free_streams = stream
+        link.leaving = True
+        if link.in_flight == 0:
+            kill(link)
+        return False
+    state.number += 1
+    state.startable -= 1
+    state.outstanding += 1
+    link.in_flight += 1
+    stream.next = NULL
+    stream.previous = link.last
+    if link.last != NULL:
+        link.last.next = stream
+    else:
+        link.first = stream
+    link.last = stream
+    if intended_ns >= state.measure_from_ns:
+        state.measured += 1
+        count(&state.lateness, now_ns - intended_ns)
+    mark_dirty(link)
+    return True
+
+
+cdef nghttp2_ssize read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *data_flags,
+                             nghttp2_data_source *source, void *user_data) noexcept nogil:
+    cdef Stream *stream = <Stream *>source.ptr
+    cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, stream.unsent_nbytes)
+    memcpy(buffer, stream.unsent, nbytes)
+    stream.unsent += nbytes
+    stream.unsent_nbytes -= nbytes
+    if stream.unsent_nbytes == 0:
+        data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
+    return nbytes
+
+
+cdef void take_answer(Stream *stream, const char *answer, Py_ssize_t nbytes) noexcept nogil:
+    """One whole message has come."""
+    cdef State *state = stream.link.owner
+    stream.messages += 1
+    stream.fault = answer_fault(answer, nbytes)
+    if state.verify_every > 0 and stream.number % state.verify_every == 0 and stream.intended_ns >= state.measure_from_ns:
+        capture(state, stream.body, answer, nbytes)
+
+
+cdef void capture(State *state, int body, const char *answer, Py_ssize_t nbytes) noexcept nogil:
+    cdef Captured *kept = NULL
+    if state.captured_count < MAX_CAPTURED and state.captured_nbytes + nbytes <= MAX_CAPTURED_NBYTES:
+        kept = <Captured *>malloc(sizeof(Captured) + nbytes)
+    if kept == NULL:
+        state.captured_lost += 1
+        return
+    kept.body = body
+    kept.nbytes = nbytes
+    memcpy(<char *>kept + sizeof(Captured), answer, nbytes)
+    kept.next = state.captured
+    state.captured = kept
+    state.captured_count += 1
+    state.captured_nbytes += nbytes
+
+
+cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
+    """The stream is closed: counts it, and asks again in a closed loop."""
+    cdef Link *link = stream.link
+    cdef State *state = link.owner
+    cdef int64_t now_ns = state.now_ns
+    cdef int code = CONNECTION if lost else code_of(stream, error_code)
+    unlink(stream)
+    if stream.intended_ns >= state.measure_from_ns:
+        state.codes[code] += 1
+        state.last_done_ns = now_ns
+        if code == OK:
+            count(&state.latency, now_ns - stream.intended_ns)
+            count(&state.service, now_ns - stream.sent_ns)
+        elif state.text_nbytes[code] == 0:
+            keep_text(state, stream, code)
+        if state.samples != NULL:
+            keep_sample(state, stream, now_ns, code)
+    if state.streams > 0 and state.startable > 0 and not link.leaving and not link.dead:
+        ask(link, now_ns, now_ns)
+    elif link.leaving and link.in_flight == 0:
+        kill(link)
+
+
+cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
+    """gRPC's mapping of what came: its own status, else HTTP's, else the stream's reset."""
+    if stream.grpc_status >= 0:
+        if stream.grpc_status != OK:
+            return stream.grpc_status if stream.grpc_status < MALFORMED else UNKNOWN
+        if stream.fault == NULL:
+            if stream.messages == 0:
+                stream.fault = "OK without an answer"
+            elif stream.messages > 1 or stream.prefix_nbytes > 0:
+                stream.fault = "more than one answer"
+        return OK if stream.fault == NULL else MALFORMED
+    if stream.http_status != 0 and stream.http_status != 200:
+        if stream.http_status == 400:
+            return INTERNAL
+        if stream.http_status == 401:
+            return UNAUTHENTICATED
+        if stream.http_status == 403:
+            return PERMISSION_DENIED
+        if stream.http_status == 404:
+            return UNIMPLEMENTED
+        if stream.http_status == 429 or 502 <= stream.http_status <= 504:
+            return UNAVAILABLE
+        return UNKNOWN
+    if error_code == NGHTTP2_REFUSED_STREAM:
+        return UNAVAILABLE
+    if error_code == NGHTTP2_CANCEL:
+        return CANCELLED
+    if error_code == NGHTTP2_ENHANCE_YOUR_CALM:
+        return RESOURCE_EXHAUSTED
+    if error_code == NGHTTP2_INADEQUATE_SECURITY:
+        return PERMISSION_DENIED
+    return INTERNAL if error_code != NGHTTP2_NO_ERROR else UNKNOWN
+
+
+cdef void keep_text(State *state, Stream *stream, int code) noexcept nogil:
+    cdef const char *fault = stream.fault
+    cdef int nbytes = 0
+    if code != MALFORMED:
+        nbytes = stream.text_nbytes
+        memcpy(state.texts[code], stream.text, nbytes)
+    elif fault != NULL:
+        while fault[nbytes] != 0 and nbytes < TEXT_NBYTES:
+            state.texts[code][nbytes] = fault[nbytes]
+            nbytes += 1
+    state.text_nbytes[code] = nbytes
+
+
+cdef void keep_sample(State *state, Stream *stream, int64_t now_ns, int code) noexcept nogil:
+    cdef Sample *sample
+    if state.sample_count == state.sample_room:
+        state.samples_lost += 1
+        return
+    sample = &state.samples[state.sample_count]
+    sample.intended_ns, sample.sent_ns, sample.done_ns, sample.code = stream.intended_ns, stream.sent_ns, now_ns, code
+    state.sample_count += 1
+
+
+cdef void unlink(Stream *stream) noexcept nogil:
+    """Takes a stream out of its link's list and keeps it for the next request; its fields stay readable until then."""
+    cdef Link *link = stream.link
+    if stream.previous != NULL:
+        stream.previous.next = stream.next
+    else:
+        link.first = stream.next
+    if stream.next != NULL:
+        stream.next.previous = stream.previous
+    else:
+        link.last = stream.previous
+    link.in_flight -= 1
+    link.owner.outstanding -= 1
+    stream.next = link.owner.free_streams
+    link.owner.free_streams = stream
+
+
+# ---- nghttp2 calls back, without the GIL ---------------------------------------------------------------------------------
+
+cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const uint8_t *name, size_t name_nbytes,
+                   const uint8_t *value, size_t value_nbytes, uint8_t flags, void *user_data) noexcept nogil:
+    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(session, frame.hd.stream_id)
+    if stream == NULL:
+        return 0
+    if name_nbytes == 7 and memcmp(name, ":status", 7) == 0:
+        stream.http_status = decimal(value, value_nbytes)
+    elif name_nbytes == 11 and memcmp(name, "grpc-status", 11) == 0:
+        stream.grpc_status = decimal(value, value_nbytes)
+    elif name_nbytes == 12 and memcmp(name, "grpc-message", 12) == 0:
+        stream.text_nbytes = <int>min(value_nbytes, <size_t>TEXT_NBYTES)
+        memcpy(stream.text, value, stream.text_nbytes)
+    return 0
+
+
+cdef int decimal(const uint8_t *text, size_t nbytes) noexcept nogil:
+    """A small whole number; 999 for anything else."""
+    cdef int value = 0
+    cdef size_t i
+    if nbytes == 0 or nbytes > 3:
+        return 999
+    for i in range(nbytes):
+        if text[i] < c'0' or text[i] > c'9':
+            return 999
+        value = value * 10 + text[i] - c'0'
+    return value
+
+
+cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *chunk, size_t chunk_nbytes,
+                       void *user_data) noexcept nogil:
+    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(session, stream_id)
+    cdef Py_ssize_t nbytes = <Py_ssize_t>chunk_nbytes
+    cdef Py_ssize_t taken
+    if stream == NULL:
+        return 0
+    while nbytes > 0 and stream.fault == NULL:
+        while stream.prefix_nbytes < PREFIX_NBYTES and nbytes > 0:
+            stream.prefix[stream.prefix_nbytes] = chunk[0]
+            stream.prefix_nbytes += 1
+            chunk += 1
+            nbytes -= 1
+        if stream.prefix_nbytes < PREFIX_NBYTES:
+            return 0
+        if stream.filled_nbytes == 0 and not begin_answer(stream):
+            return 0
+        if stream.filled_nbytes == 0 and nbytes >= stream.answer_nbytes:
+            taken = stream.answer_nbytes            # whole, in one piece: read where it lies
+            take_answer(stream, <const char *>chunk, taken)
+        else:
+            taken = min(nbytes, stream.answer_nbytes - stream.filled_nbytes)
+            if not make_room(stream):
+                return 0
+            memcpy(stream.answer + stream.filled_nbytes, chunk, taken)
+            stream.filled_nbytes += taken
+            if stream.filled_nbytes == stream.answer_nbytes:
+                take_answer(stream, stream.answer, stream.answer_nbytes)
+            else:
+                return 0
+        stream.prefix_nbytes = 0
+        stream.filled_nbytes = 0
+        chunk += taken
+        nbytes -= taken
+    return 0
+
+
+cdef bint begin_answer(Stream *stream) noexcept nogil:
+    """Reads the prefix of a message; False: it is none that can be read."""
+    if stream.prefix[0] != 0:
+        stream.fault = "the answer is compressed, which was not asked for"
+        return False
+    stream.answer_nbytes = (<Py_ssize_t>stream.prefix[1] << 24) | (stream.prefix[2] << 16) | (stream.prefix[3] << 8) | stream.prefix[4]
+    if stream.answer_nbytes > stream.link.owner.max_answer_nbytes:
+        stream.fault = "the answer is larger than the limit"
+        return False
+    return True
+
+
+cdef bint make_room(Stream *stream) noexcept nogil:
+    cdef char *grown
+    if stream.room_nbytes < stream.answer_nbytes:
+        grown = <char *>realloc(stream.answer, stream.answer_nbytes)
+        if grown == NULL:
+            stream.fault = "there is no memory for the answer"
+            return False
+        stream.answer = grown
+        stream.room_nbytes = stream.answer_nbytes
+    return True
+
+
+cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept nogil:
+    cdef Link *link = <Link *>user_data
+    if frame.hd.type == NGHTTP2_GOAWAY:
+        link.leaving = True
+    return 0
+
+
+cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data) noexcept nogil:
+    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(session, stream_id)
+    if stream != NULL:
+        nghttp2_session_set_stream_user_data(session, stream_id, NULL)
+        finish(stream, error_code, False)
+    return 0
+
+
+cdef nghttp2_session_callbacks *callbacks = NULL
+
+cdef int set_up() except -1:
+    global callbacks
+    if nghttp2_session_callbacks_new(&callbacks) != 0:
+        raise MemoryError
+    nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header)
+    nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk)
+    nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame)
+    nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
+    return 0
+
+set_up()
+
+
+# ---- a connection's life ---------------------------------------------------------------------------------------------------
+
+cdef Link *new_link(State *state, int fd, int number) noexcept:
+    """A connection whose preface and settings wait to be flushed."""
+    cdef nghttp2_settings_entry settings[2]
+    cdef Link *link = <Link *>calloc(1, sizeof(Link))
+    if link == NULL:
+        return NULL
+    link.owner = state
+    link.fd = fd
+    link.number = number
+    link.unsent = <uint8_t *>malloc(SEND_NBYTES)
+    if link.unsent == NULL or nghttp2_session_client_new2(&link.session, callbacks, link, NULL) != 0:
+        free(link.unsent)
+        free(link)
+        return NULL
+    settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_ENABLE_PUSH, 0
+    settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_NBYTES
+    nghttp2_submit_settings(link.session, NGHTTP2_FLAG_NONE, settings, 2)
+    nghttp2_session_set_local_window_size(link.session, NGHTTP2_FLAG_NONE, 0, WINDOW_NBYTES)
+    link.next = state.links
+    state.links = link
+    mark_dirty(link)
+    return link
+
+
+cdef void free_link(Link *link) noexcept:
+    cdef State *state = link.owner
+    cdef Link **at = &state.links
+    link.dead = True                    # nothing is asked again in place of what is lost
+    while link.first != NULL:
+        nghttp2_session_set_stream_user_data(link.session, link.first.id, NULL)
+        finish(link.first, 0, True)
+    while at[0] != link:
+        at = &at[0].next
+    at[0] = link.next
+    if link.dirty:
+        at = &state.dirty
+        while at[0] != link:
+            at = &at[0].next_dirty
+        at[0] = link.next_dirty
+    if state.turn == link:
+        state.turn = NULL
+    nghttp2_session_del(link.session)
+    free(link.unsent)
+    free(link)
+
+
+# ---- bytes in and out -----------------------------------------------------------------------------------------------------
+
+cdef void kill(Link *link) noexcept nogil:
+    """Nothing more comes from this link; Python drops it when it looks."""
+    if not link.dead:
+        link.dead = True
+        link.owner.died += 1
+
+
+cdef void flush(Link *link, int epoll) noexcept nogil:
+    """Hands the kernel what it takes of what nghttp2 has to say."""
+    cdef const uint8_t *piece
+    cdef nghttp2_ssize nbytes = 0
+    cdef Py_ssize_t sent
+    while not link.dead:
+        while link.unsent_at < link.unsent_end:
+            sent = send(link.fd, link.unsent + link.unsent_at, link.unsent_end - link.unsent_at, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent < 0:
+                if errno == EINTR:
+                    continue
+                if errno != EAGAIN:
+                    kill(link)
+                elif not link.polls_output:
+                    watch(link, epoll, EPOLL_CTL_MOD, True)
+                return
+            link.unsent_at += sent
+        link.unsent_at = link.unsent_end = 0
+        while link.unsent_end + FRAME_NBYTES <= SEND_NBYTES:
+            nbytes = nghttp2_session_mem_send2(link.session, &piece)
+            if nbytes <= 0:
+                break
+            if nbytes > SEND_NBYTES - link.unsent_end:
+                nbytes = -1             # no frame of a client's is that long
+                break
+            memcpy(link.unsent + link.unsent_end, piece, nbytes)
+            link.unsent_end += nbytes
+        if nbytes < 0:
+            kill(link)
+        if link.unsent_end == 0:
+            break
+    if not nghttp2_session_want_read(link.session) and not nghttp2_session_want_write(link.session):
+        kill(link)                      # the last word, after what the other side got wrong, has left
+    elif link.polls_output and not link.dead:
+        watch(link, epoll, EPOLL_CTL_MOD, False)
+
+
+cdef int watch(Link *link, int epoll, int operation, bint output) noexcept nogil:
+    cdef epoll_event event
+    event.events = EPOLLIN | (EPOLLOUT if output else 0)
+    event.data.ptr = link
+    link.polls_output = output
+    return epoll_ctl(epoll, operation, link.fd, &event)
+
+
+cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
+    cdef State *state = link.owner
+    cdef Py_ssize_t nbytes = recv(link.fd, buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
+    state.now_ns = monotonic_ns()        # an answer is there when its bytes are
+    if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
+        return
+    if nbytes <= 0 or nghttp2_session_mem_recv2(link.session, buffer, nbytes) < 0:
+        kill(link)
+    elif nghttp2_session_want_write(link.session) or not nghttp2_session_want_read(link.session):
+        mark_dirty(link)
+
+
+cdef void cancel_late(Link *link, int64_t now_ns) noexcept nogil:
+    """Requests whose time is over are cancelled, as a gRPC client does."""
+    cdef Stream *stream = link.first
+    cdef int64_t deadline_ns = link.owner.deadline_ns
+    while stream != NULL and stream.sent_ns + deadline_ns <= now_ns:
+        nghttp2_session_set_stream_user_data(link.session, stream.id, NULL)
+        nghttp2_submit_rst_stream(link.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL)
+        mark_dirty(link)
+        stream.grpc_status = DEADLINE_EXCEEDED
+        link.owner.now_ns = now_ns
+        finish(stream, NGHTTP2_CANCEL, False)
+        stream = link.first

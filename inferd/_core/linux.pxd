@@ -1,0 +1,41 @@
+# linux: what the load generator uses of the system: epoll, sockets, sleeping to the nanosecond. Declarations only.
+
+from libc.stdint cimport uint32_t
+from posix.time cimport timespec
+
+cdef extern from "sys/epoll.h" nogil:
+    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLOUT, EPOLL_CLOEXEC
+    ctypedef union epoll_data:
+        void *ptr
+    cdef struct epoll_event:
+        uint32_t events
+        epoll_data data
+    int epoll_create1(int flags)
+    int epoll_ctl(int epoll, int operation, int fd, epoll_event *event)
+    int epoll_wait(int epoll, epoll_event *events, int count, int timeout_ms)
+
+cdef extern from *:
+    """
+    #ifndef _GNU_SOURCE
+    #define _GNU_SOURCE
+    #endif
+    #include <poll.h>
+    #include <signal.h>
+    #include <sys/prctl.h>
+    #include <sys/socket.h>
+    #include <time.h>
+    #include <unistd.h>
+    /* Waits until a descriptor is readable, to the nanosecond, which epoll_wait does not do. Declared here: poll.h only shows it to
+       those who defined _GNU_SOURCE before the first header. */
+    extern int ppoll(struct pollfd *, nfds_t, const struct timespec *, const sigset_t *);
+    static inline int wait_readable(int fd, const struct timespec *timeout) {
+        struct pollfd one = {.fd = fd, .events = POLLIN};
+        return ppoll(&one, 1, timeout, 0);
+    }
+    """
+    int wait_readable(int fd, const timespec *timeout) noexcept nogil
+    Py_ssize_t recv(int fd, void *buffer, size_t nbytes, int flags) noexcept nogil
+    Py_ssize_t send(int fd, const void *buffer, size_t nbytes, int flags) noexcept nogil
+    int close(int fd) noexcept nogil
+    int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long) noexcept nogil
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, PR_SET_TIMERSLACK
