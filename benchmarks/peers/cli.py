@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import os
 import shutil
+import signal
 import statistics
 import sys
 import tempfile
@@ -227,7 +228,13 @@ def main() -> int:
     return measure(given, peers, installed)
 
 
+def interrupted(number: int, frame: object) -> None:
+    """SIGTERM ends a run as Ctrl-C does: with every server that it started."""
+    raise KeyboardInterrupt
+
+
 def measure(given: argparse.Namespace, peers: list[Peer], installed: dict[str, Installed | Missing]) -> int:
+    signal.signal(signal.SIGTERM, interrupted)
     found, begun, load_1m = Found(), time.monotonic(), os.getloadavg()[0]
     here = [(peer, state) for peer in peers if isinstance(state := installed[peer.name], Installed)]
     folder = Path(tempfile.mkdtemp(prefix="peers-"))

@@ -60,7 +60,9 @@ def ready(name: str, folder: Path, cores: int) -> Model:
         path.parent.mkdir(parents=True, exist_ok=True)
         recipe.write(path)
     inputs = recipe.inputs()
-    session = onnxruntime.InferenceSession(path, providers=["CPUExecutionProvider"])
+    options = onnxruntime.SessionOptions()
+    options.log_severity_level = 3  # errors
+    session = onnxruntime.InferenceSession(path, options, providers=["CPUExecutionProvider"])
     output = session.get_outputs()[0].name
     expected = session.run([output], inputs)[0]
     return Model(name, recipe.about, folder / name, inputs, output, expected, cores if recipe.threads else 1)

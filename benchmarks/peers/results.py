@@ -26,6 +26,7 @@ BEGIN, END = "<!-- written by benchmarks/peers -->\n", "<!-- end -->\n"
 TIE = 0.03
 MB = 1e6
 NONE = "-"
+GLANCE = "64 in flight"  # the load of the one table and of the picture
 Line = dict[str, Any]
 
 # Each measure of a load: its field, its words, whether more is better, how many of the field's unit are one of the table's.
@@ -162,13 +163,14 @@ def tables(line: Line) -> str:
     words += [f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}, shared with the load generator"]
     words += [f"load of the machine at the start {line['load_1m']}"]
     parts = ["; ".join(words) + ".\n"]
-    if any(one["name"] == "inferd" and "version" in one for one in line["peers"]):
+    if any(found["peer"] == "inferd" for found in line["rows"]):
         kept, total, lost = wins(line)
         parts.append(
             f"inferd has the best figure, or one within {TIE:.0%} of it, in {kept} of {total} rows." + (" Others win:\n" if lost else "\n")
         )
         parts += ["\n".join(f"- {one}" for one in lost) + "\n"] if lost else []
-    parts += ["### At a glance\n", summary(line)]
+    if any(found["load"] == GLANCE for found in line["rows"]):
+        parts += ["### At a glance\n", summary(line)]
     for model in line["models"]:
         if any(found["model"] == model for found in line["rows"]):
             parts += [f"### {model}\n", f"{models.RECIPES[model].about}.\n", markdown(rows_of(line, model))]
@@ -178,7 +180,7 @@ def tables(line: Line) -> str:
     return "\n".join(parts)
 
 
-def summary(line: Line, load: str = "64 in flight") -> str:
+def summary(line: Line, load: str = GLANCE) -> str:
     """Requests a second of every model and peer, in one table."""
     rows = []
     columns = [one for one in line["peers"] if one["protocol"] != "static" and any(found["peer"] == one["name"] for found in line["rows"])]

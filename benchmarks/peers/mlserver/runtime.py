@@ -1,7 +1,5 @@
 """MLServer's runtime for one ONNX model."""
 
-import asyncio
-
 from mlserver import MLModel
 from mlserver.codecs import NumpyCodec
 from mlserver.types import InferenceResponse
@@ -16,6 +14,5 @@ class OnnxModel(MLModel):
 
     async def predict(self, payload):
         values = {value.name: NumpyCodec.decode_input(value) for value in payload.inputs}
-        run = asyncio.get_running_loop().run_in_executor
-        answer = (await run(None, self.session.run, [self.output], values))[0]
+        answer = self.session.run([self.output], values)[0]
         return InferenceResponse(model_name=self.name, outputs=[NumpyCodec.encode_output(self.output, answer)])
