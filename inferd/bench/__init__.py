@@ -2,17 +2,19 @@
 
 What a measurement is made of, in the order of its making:
 
-    inputs      what is asked: bodies of requests
-    schedule    when: arrival times of an open loop
-    generator   asks, and times the answers: native connections in one or several processes
+    inputs      what is asked: bodies of requests; sizes and recording beside it
+    schedule    when: arrival times of an open loop; trace: recorded ones
+    generator   asks, and times the answers: native connections in one or several workers
     embedded    the same against in-process ONNX Runtime, without a server
     measurement what one load showed
     verify      whether the answers were right
     server_side what the server says of the same requests
-    modes       which loads to measure: one, steps, the highest that keeps a target, past saturation
-    scenarios   MLPerf's, driven by its LoadGen
-    report      all of a run; terminal, html, export show it, compare holds two against each other
-    tune        which settings serve a model best
+    session     all of that for one target and model
+    modes       which loads to measure: one, steps, the highest that keeps a target, past saturation; findings: what they say
+    scenarios   MLPerf's, driven by its LoadGen in a process of its own (loadgen)
+    report      all of a run; terminal and html show it (tables, plots), export writes it for others
+    compare     two reports against each other; verdicts: how that looks
+    tune        which settings serve a model best: climb searches, candidate serves, evidence tells
 
 Never in here: what serves. A bench talks to inferd as to any other server.
 """

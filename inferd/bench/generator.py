@@ -36,6 +36,7 @@ INTERVALS = 20  # that a short measurement is cut into; a long one has one a sec
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
 HEADSTART_S = 0.05  # from the word to the first request
 BUSY = 0.9  # a generator that is busy for more than this share of its time is at its limit
+STARVED = 0.7  # of that time, if it ran for less, it was kept from running
 LATE = 0.1  # as is one whose median lateness is more than this share of the median latency
 MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
 STARTED_S = 30.0  # a worker's process has to be there in
@@ -103,7 +104,8 @@ class Total:
         self.latency, self.service, self.lateness = Histogram(), Histogram(), Histogram()
         self.pieces: dict[int, list[Piece]] = {}  # of intervals that some worker has not ended
         self.intervals: list[Interval] = []
-        self.busiest = 0.0  # share of the time, of the busiest worker in any interval but the last
+        self.busiest = 0.0  # the largest share of an interval in which a worker had something to do,
+        self.ran = 0.0  # and the share of it in which it really ran
         self.cpu_ns = 0
         self.kept_bytes = 0
         self.answers: list[tuple[int, bytes]] = []
@@ -136,8 +138,9 @@ class Total:
         for piece in pieces:
             latency.add(piece.latency)
             lateness.add(piece.lateness)
-            if piece.until_ns > piece.from_ns:
-                self.busiest = max(self.busiest, 1 - piece.waited_ns / (piece.until_ns - piece.from_ns))
+            length_ns = max(piece.until_ns - piece.from_ns, 1)
+            if (busy := 1 - piece.waited_ns / length_ns) > self.busiest:
+                self.busiest, self.ran = busy, piece.cpu_ns / length_ns
         self.first_ns = self.first_ns or first.from_ns
         answered = sum(piece.codes[0] for piece in pieces)
         interval = Interval.of(
@@ -189,6 +192,8 @@ class Total:
 
     def _bound_by_client(self, measured: Measurement) -> str:
         if self.busiest > BUSY and not self.load.rate:
+            if self.ran < STARVED * self.busiest:
+                return f"the generator had work all the time and ran for {self.ran:.0%} of it: too much else runs on this machine"
             return f"the generator was busy for {self.busiest:.0%} of the time: give it more --processes"
         late_us, median_us = measured.lateness_us.p50, measured.latency_us.p50
         if self.load.rate and late_us > LATE * median_us:

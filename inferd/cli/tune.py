@@ -36,7 +36,7 @@ INPUTS = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "coun
 def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
     """10s, 250ms, 5m."""
     try:
-        found = parse_duration(text + "in" if text.endswith("m") else text) / 1e9
+        found = parse_duration(text) / 1e9
     except ValueError:
         found = 0.0
     if found <= 0:
