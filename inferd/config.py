@@ -125,7 +125,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     message_memory_bytes: Annotated[
         int,
         _about(
-            "transport", "All requests in memory together; further ones are refused until some are answered.", ge=1 * MiB, le=1024 * TiB
+            "transport",
+            "All messages in memory together: requests that come or wait, answers until they are sent, and the metadata of other methods "
+            "than ModelInfer (grpcio: requests alone). Beyond it requests are refused until some are answered.",
+            ge=1 * MiB,
+            le=1024 * TiB,
         ),
     ] = 1 * GiB
     stream_window_bytes: Annotated[
@@ -154,7 +158,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "transport",
-            "A connection that holds unread answers or half a message is cut off when nothing of it moved for this long. Native transport.",
+            "A request that does not come whole, or an answer that is not read, ends its call when less than 1KiB a second of it moved for "
+            "this long; a client that reads nothing of a connection loses it. Native transport.",
             ge=1,
             le=86_400,
         ),
@@ -250,7 +255,7 @@ def _field(name: str, annotation: Any, default: Any) -> Field:
 # Text to value and back
 
 _SIZES = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4, "kib": KiB, "mib": MiB, "gib": GiB, "tib": TiB}
-_DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
+_DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
 _QUANTITY = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([A-Za-zµ]*)", re.ASCII)
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 

@@ -19,10 +19,13 @@ from libc.string cimport memcmp, memcpy
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
-from inferd._core.message cimport PREFIX_NBYTES, Message, framed
+from inferd._core.message cimport PREFIX_NBYTES, Message, charge_bytes, framed, release_bytes
 from inferd._core.nghttp2 cimport *
 
-from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
+from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
+
+cdef extern from "nghttp2/nghttp2.h":
+    int32_t nghttp2_session_get_stream_remote_window_size(nghttp2_session *, int32_t stream_id)
 
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
@@ -33,13 +36,29 @@ cdef enum:
     MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
     RESET_BURST = 1000                  # streams that a client may open and reset at once,
     RESET_RATE = 33                     # and how many more a second
+    MAX_PATH_NBYTES = 256               # kept of an unknown method's path, for the words of its refusal
     MAX_METADATA = 128                  # metadata entries of one call
+    ENTRY_NBYTES = 160                  # what an entry takes beside its name and value: two bytes objects, their pair, its place
+    LEAST_RATE = 1024                   # bytes a second that must move, on average over stall_timeout_s, where memory is held
+    MAX_ENDED = 64                      # stalled calls that one look at a connection ends; the others' turn comes with the next
 
 cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
     INFER = 1
     UNARY = 2
     STREAM = 3
+
+cdef enum Owed:                         # what a call, or a connection, waits for its client to do
+    NOTHING = 0
+    REQUEST = 1                         # send the rest of the request
+    ANSWER = 2                          # read the call's answer: its stream's window is shut
+    ANSWERS = 3                         # read the connection's answers: the window that they share is shut
+    OUTPUT = 4                          # read what the transport holds
+
+cdef struct Pace:                       # how fast a count of bytes grows for which the client is waited, looked at now and then
+    Owed owed                           # what was waited for at the last look
+    uint64_t seen_nbytes                # the count when the present stretch of time began
+    int64_t since_ns                    # when it began: when the waiting did, or when enough had moved
 
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
 
@@ -81,6 +100,15 @@ def nghttp2_version_text():
     return nghttp2_version(0).version_str.decode()
 
 
+cdef bint is_stalled(Pace *pace, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns) noexcept:
+    """Whether the client has owed the same for limit_ns while less than LEAST_RATE of it moved."""
+    cdef uint64_t least_nbytes = max(1, LEAST_RATE * (limit_ns // 1000) // 1_000_000)
+    if owed != pace.owed or moved_nbytes - pace.seen_nbytes >= least_nbytes:
+        pace.owed, pace.seen_nbytes, pace.since_ns = owed, moved_nbytes, now_ns
+        return False
+    return owed != NOTHING and now_ns - pace.since_ns >= limit_ns
+
+
 @cython.final
 @cython.no_gc                           # its cycles (request, listener) are broken by hand when the stream closes
 cdef class Http2Call(Call):
@@ -94,18 +122,22 @@ cdef class Http2Call(Call):
     # What the request's headers said.
     cdef Py_ssize_t header_nbytes
     cdef bint is_post, is_grpc, is_compressed, bad_timeout, too_many_headers
-    cdef list metadata_items            # (name, value) as bytes, or None
+    cdef int metadata_count             # entries that came
+    cdef list metadata_items            # (name, value) as bytes, or None; none are kept of the hot method, where nobody reads them
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
-    cdef Py_ssize_t backlog_start       # of them, those already taken; at most a stream window waits
+    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog
+    cdef uint64_t received_nbytes       # of messages
     # The answer.
     cdef Message answer                 # whose frame is being sent, or None
     cdef char *unsent                   # next byte of it
     cdef Py_ssize_t unsent_nbytes
+    cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
     cdef bint headers_sent, deferred
     cdef bint final                     # no message follows the present one: trailers come next
     cdef bint plain                     # an HTTP answer without gRPC's trailers
-    cdef object error                   # the RequestError of a streaming call's end, or None
+    cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
+    cdef Pace pace
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
 
     def __init__(self):
@@ -113,7 +145,8 @@ cdef class Http2Call(Call):
 
     @property
     def metadata(self):
-        """The client's own metadata, in order: (name, value) pairs of bytes; reserved headers are left out."""
+        """The client's own metadata, in order: (name, value) pairs of bytes; reserved headers are left out. Empty for the
+        hot method, and once the stream is closed."""
         return list(self.metadata_items or ())
 
     @property
@@ -140,7 +173,7 @@ cdef class Http2Call(Call):
         self.final = True
         if self.session is None:
             return
-        self.drop_backlog()
+        self.drop_request()
         if self.headers_sent:
             self.error = error
             self.resume()
@@ -164,7 +197,7 @@ cdef class Http2Call(Call):
         self.final = True
         if self.session is None:
             return
-        self.drop_backlog()
+        self.drop_request()
         if self.headers_sent:
             self.resume()
         else:
@@ -178,24 +211,89 @@ cdef class Http2Call(Call):
         cdef Py_ssize_t nbytes, taken
         self.message = None
         if message is not None and self.backlog is not None and self.session is not None:
-            unread = <const uint8_t *>PyByteArray_AS_STRING(self.backlog) + self.backlog_start
-            nbytes = taken = PyByteArray_GET_SIZE(self.backlog) - self.backlog_start
+            unread = <const uint8_t *>PyByteArray_AS_STRING(self.backlog)
+            nbytes = taken = PyByteArray_GET_SIZE(self.backlog)
             self.feed(&unread, &nbytes, self.session.endpoint.max_message_nbytes)
             taken -= nbytes
-            self.backlog_start += taken
             if nbytes == 0:
                 self.backlog = None
-                self.backlog_start = 0
+            else:
+                del self.backlog[:taken]
+            self.give_back(taken)
             nghttp2_session_consume(self.session.session, self.stream_id, taken)
             self.session.mark_dirty()
         return message
 
-    cdef void drop_backlog(self) noexcept:
-        """Nobody will read the rest of a streaming request: its bytes no longer weigh on the connection's window."""
+    cdef int hold(self, Py_ssize_t nbytes) except -1:
+        """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
+        charge_bytes(nbytes)
+        self.held_nbytes += nbytes
+        return 0
+
+    cdef void give_back(self, Py_ssize_t nbytes) noexcept:
+        self.held_nbytes -= nbytes
+        release_bytes(nbytes)
+
+    cdef void drop_request(self) noexcept:
+        """Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window."""
+        cdef Py_ssize_t nbytes
+        self.partial = None
         if self.backlog is not None:
-            nghttp2_session_consume_connection(self.session.session, PyByteArray_GET_SIZE(self.backlog) - self.backlog_start)
+            nbytes = PyByteArray_GET_SIZE(self.backlog)
             self.backlog = None
+            self.give_back(nbytes)
+            nghttp2_session_consume_connection(self.session.session, nbytes)
             self.session.mark_dirty()
+
+    cdef void drop_answer(self) noexcept:
+        self.session.unread_nbytes -= self.unsent_nbytes
+        self.unsent_nbytes = 0
+        self.answer = None
+
+    cdef Owed owed(self) noexcept:
+        """What the client must do before this call goes on, memory being held for it meanwhile. A streaming call whose client has
+        nothing to say owes nothing, but in a drain."""
+        if self.unsent_nbytes > 0:
+            if nghttp2_session_get_stream_remote_window_size(self.session.session, self.stream_id) <= 0:
+                return ANSWER
+            return ANSWERS
+        if self.closed:
+            return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
+        if self.kind == STREAM:
+            # Messages that wait to be taken count: either they are read as they come, or the method does not want them.
+            if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
+                return REQUEST
+            return REQUEST if self.session.draining and not self.half_closed else NOTHING
+        return NOTHING if self.half_closed else REQUEST
+
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept:
+        """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
+        request = self.request
+        if owed == REQUEST:
+            self.session.fail(self, self.stall_error(limit_ns))
+            if request is not None:
+                try:
+                    request.cancel()
+                except Exception as error:
+                    self.session.endpoint.log(error)
+        else:
+            self.abandon()
+            self.drop_request()
+            self.drop_answer()
+            nghttp2_submit_rst_stream(self.session.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
+            self.session.mark_dirty()
+        self.message = None
+
+    cdef stall_error(self, int64_t limit_ns):
+        if self.session.draining:
+            return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
+                               reason="stalled")
+        if self.message is not None or self.backlog is not None:
+            return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
+                                    f"(stall_timeout_s)", reason="stalled")
+        return DeadlineExceeded(
+            f"{self.method}: expected the whole request, or {LEAST_RATE} bytes of it a second, got less for {limit_ns / 1e9:g} s "
+            f"(stall_timeout_s)", reason="stalled")
 
     cdef int send(self, message) except -1:
         cdef Message answer
@@ -315,7 +413,8 @@ cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint
     cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, call.unsent_nbytes)
     if nbytes > 0:
         memcpy(buffer, call.unsent, nbytes)
-        call.session.moved_nbytes += nbytes
+        call.sent_nbytes += nbytes
+        call.session.sent_nbytes += nbytes
         call.unsent += nbytes
         call.unsent_nbytes -= nbytes
         call.session.unread_nbytes -= nbytes
@@ -359,6 +458,7 @@ cdef class Endpoint:
     cdef readonly uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
     cdef readonly int64_t connections, calls        # now
     cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
+    cdef readonly uint64_t stalled_total            # calls ended because their client did not move
 
     def __cinit__(self):
         self.receive_buffer = <uint8_t *>malloc(RECEIVE_NBYTES)
@@ -432,14 +532,15 @@ cdef class Session:
     cdef Http2Call opening              # whose headers are being received
     cdef readonly int64_t calls
     cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
-    cdef uint64_t moved_nbytes          # of messages, either way, since the connection was made
-    cdef uint64_t seen_nbytes           # the same when `stalled` looked last
-    cdef int64_t still_since_ns         # since when nothing has moved
+    cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
+    cdef uint64_t written_nbytes        # handed to the transport
+    cdef Pace answers_pace, output_pace # of sent_nbytes, and of what the transport got rid of
     cdef list uploads                   # calls whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in the endpoint's list
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint paused                    # the transport takes no more for now
     cdef bint started                   # the client's preface was right
+    cdef bint draining                  # GOAWAY was said
     cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
     cdef bint ended                     # the transport was asked to close
     cdef readonly bint closed           # the connection is gone
@@ -540,6 +641,7 @@ cdef class Session:
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
         self.endpoint.sent_nbytes += nbytes
+        self.written_nbytes += nbytes
         self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
         return 0
 
@@ -551,21 +653,39 @@ cdef class Session:
         self.paused = False
         self.mark_dirty()
 
-    def stalled(self, int64_t now_ns, int64_t limit_ns):
-        """Whether this connection has held memory for limit_ns, unread answers or half a message, while none of it moved.
-        Asked now and then with the monotonic time."""
-        if self.moved_nbytes != self.seen_nbytes or not (self.unread_nbytes > 0 or self.is_uploading()):
-            self.seen_nbytes = self.moved_nbytes
-            self.still_since_ns = now_ns
-            return False
-        return now_ns - self.still_since_ns >= limit_ns
-
-    cdef bint is_uploading(self) noexcept:
-        cdef Http2Call call = <Http2Call>self.head if self.head != NULL else None
-        while call is not None:
-            if call.partial is not None:
-                return True
+    def end_stalled(self, int64_t now_ns, Py_ssize_t waiting_nbytes, int64_t request_limit_ns, int64_t answer_limit_ns):
+        """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the
+        request, for answer_limit_ns that the answer is read, while less than LEAST_RATE moved. True: the connection must be cut
+        off, since its client reads nothing of it, or stopped within a request's headers. Asked now and then with the
+        monotonic time and how many bytes the transport holds."""
+        cdef Http2Call call
+        cdef Owed owed
+        cdef bint blocked = False
+        cdef list stalled = []
+        if self.ended or self.closed:
+            return False                # the transport was asked to close, and has a limit of its own
+        call = <Http2Call>self.head if self.head != NULL else None
+        while call is not None and len(stalled) < MAX_ENDED:
+            owed = call.owed()
+            if owed == ANSWERS:         # not this call's own doing: the connection is judged
+                blocked = True
+                owed = NOTHING
+            if is_stalled(&call.pace, owed, call.sent_nbytes if owed == ANSWER else call.received_nbytes, now_ns,
+                          answer_limit_ns if owed == ANSWER else request_limit_ns):
+                if call is self.opening:
+                    return True
+                stalled.append(call)
             call = call.next
+        # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
+        blocked &= is_stalled(&self.answers_pace, ANSWERS if self.unread_nbytes > 0 and not self.paused else NOTHING, self.sent_nbytes,
+                              now_ns, answer_limit_ns)
+        if is_stalled(&self.output_pace, OUTPUT if waiting_nbytes > 0 else NOTHING, self.written_nbytes - waiting_nbytes,
+                      now_ns, answer_limit_ns) or blocked:
+            return True
+        for call in stalled:
+            if call.session is not None:
+                self.endpoint.stalled_total += 1
+                call.end_stalled(call.pace.owed, request_limit_ns)
         return False
 
     def announce_drain(self):
@@ -577,6 +697,7 @@ cdef class Session:
     def drain(self):
         """Second phase: GOAWAY with the last stream that will be answered; the connection ends after its calls."""
         if not self.closed:
+            self.draining = True
             nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
                                   NGHTTP2_NO_ERROR, NULL, 0)
             self.mark_dirty()
@@ -648,11 +769,13 @@ cdef class Session:
         if call.next is not None:
             call.next.previous = call.previous
         call.next = call.previous = None
-        self.unread_nbytes -= call.unsent_nbytes
-        call.unsent_nbytes = 0
-        call.drop_backlog()
-        call.answer = None
-        call.partial = None
+        if call.unsent_nbytes > 0:
+            call.drop_answer()
+        if call.partial is not None or call.backlog is not None:
+            call.drop_request()
+        if call.held_nbytes > 0:
+            call.give_back(call.held_nbytes)
+            call.metadata_items = None
         call.notify()
         call.listener = None
         call.session = None
@@ -687,6 +810,8 @@ cdef class Session:
                 raise ResourceExhausted(
                     f"metadata: expected at most {self.endpoint.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
                     f"got more; send less metadata", reason="header_size")
+            elif call.error is not None:
+                raise call.error
             elif not call.is_grpc:
                 call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
             elif call.method_row is None:
@@ -705,7 +830,7 @@ cdef class Session:
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages. What comes after an answer, or a refusal, is thrown away."""
         cdef Py_ssize_t taken = nbytes
-        self.moved_nbytes += nbytes
+        call.received_nbytes += nbytes
         try:
             if call.kind == STREAM and call.message is None and not call.closed:
                 if call.feed(&chunk, &nbytes, self.endpoint.max_message_nbytes):
@@ -717,6 +842,7 @@ cdef class Session:
                                             reason="cardinality")
                     call.feed(&chunk, &nbytes, self.endpoint.max_message_nbytes)
             if call.kind == STREAM and nbytes > 0 and not call.closed:
+                call.hold(nbytes)
                 if call.backlog is None:        # back-pressure: these bytes stay unconsumed until the reader takes them
                     call.backlog = bytearray()
                 call.backlog.extend(<bytes>chunk[:nbytes])
@@ -803,20 +929,33 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
     elif not (equals(name, name_nbytes, "te", 2) or equals(name, name_nbytes, "user-agent", 10) or
               equals(name, name_nbytes, "grpc-accept-encoding", 20) or equals(name, name_nbytes, "accept-encoding", 15) or
               equals(name, name_nbytes, "content-length", 14)):
-        if call.metadata_items is None:
-            call.metadata_items = []
-        if len(call.metadata_items) < MAX_METADATA:
-            call.metadata_items.append((<bytes>name[:name_nbytes], <bytes>value[:value_nbytes]))
-        else:
+        call.metadata_count += 1
+        if call.metadata_count > MAX_METADATA:
             call.too_many_headers = True
+        elif call.kind == UNARY or call.kind == STREAM:
+            keep_metadata(call, name, name_nbytes, value, value_nbytes)
     return 0
 
 
+cdef void keep_metadata(Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
+    if call.error is not None:
+        return
+    try:
+        call.hold(ENTRY_NBYTES + name_nbytes + value_nbytes)
+        if call.metadata_items is None:
+            call.metadata_items = []
+        call.metadata_items.append((<bytes>name[:name_nbytes], <bytes>value[:value_nbytes]))
+    except Exception as error:
+        call.error = error              # headers_complete refuses the call
+
+
 cdef void find_method(Endpoint endpoint, Http2Call call, bytes path) noexcept:
-    call.method = path.decode("ascii", "replace")
     call.method_row = endpoint.methods.get(path)
     if call.method_row is not None:
+        call.method = path.decode("ascii")
         call.kind = KINDS[call.method_row.kind]
+    else:
+        call.method = path[:MAX_PATH_NBYTES].decode("ascii", "replace")
 
 
 cdef int on_data_chunk(nghttp2_session *session, uint8_t flags, int32_t stream_id, const uint8_t *chunk, size_t nbytes,

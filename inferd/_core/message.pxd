@@ -24,6 +24,10 @@ cdef Message awaited_message(Py_ssize_t nbytes)
 # `nbytes` more of a message count from now on. Raises ResourceExhausted when the process's budget is spent.
 cdef int charge(Message message, Py_ssize_t nbytes) except -1
 
+# The same for bytes that are no Message's, such as metadata. Who charged them gives them back, once.
+cdef int charge_bytes(Py_ssize_t nbytes) except -1
+cdef void release_bytes(Py_ssize_t nbytes) noexcept
+
 # Writes gRPC's prefix in front of the message and returns the address of the whole frame (nbytes + PREFIX_NBYTES).
 cdef char *framed(Message message) noexcept
 

@@ -75,17 +75,34 @@ cdef void release_block(void *memory, int size_class) noexcept:
         munmap(block, room_nbytes(size_class))
 
 
+cdef no_room(Py_ssize_t nbytes):
+    return ResourceExhausted(
+        f"the server holds {used_nbytes} bytes of messages and has no room for {nbytes} more under its limit of "
+        f"{budget_nbytes} (message_memory_bytes); retry later, or send smaller messages",
+        reason="message_memory", retry_after_ns=100_000_000,
+    )
+
+
 cdef int charge(Message message, Py_ssize_t nbytes) except -1:
     global used_nbytes
     if used_nbytes + nbytes > budget_nbytes:
-        raise ResourceExhausted(
-            f"the server holds {used_nbytes} bytes of messages and has no room for {nbytes} more under its limit of "
-            f"{budget_nbytes} (message_memory_bytes); retry later, or send smaller messages",
-            reason="message_memory", retry_after_ns=100_000_000,
-        )
+        raise no_room(nbytes)
     used_nbytes += nbytes
     message.charged_nbytes += nbytes
     return 0
+
+
+cdef int charge_bytes(Py_ssize_t nbytes) except -1:
+    global used_nbytes
+    if used_nbytes + nbytes > budget_nbytes:
+        raise no_room(nbytes)
+    used_nbytes += nbytes
+    return 0
+
+
+cdef void release_bytes(Py_ssize_t nbytes) noexcept:
+    global used_nbytes
+    used_nbytes -= nbytes
 
 
 @cython.freelist(256)
@@ -181,7 +198,7 @@ cdef void count_copied(Py_ssize_t nbytes) noexcept:
 
 
 def set_budget(Py_ssize_t nbytes):
-    """Limits the memory that pooled messages of this process may hold at one time, in bytes."""
+    """Limits the memory that pooled messages of this process, and what is charged with them, may hold at one time, in bytes."""
     global budget_nbytes
     if nbytes <= 0:
         raise InvalidArgument(f"message memory: expected a positive number of bytes, got {nbytes}")
@@ -189,7 +206,7 @@ def set_budget(Py_ssize_t nbytes):
 
 
 def in_use():
-    """Bytes of pool blocks that live messages hold now."""
+    """Bytes that count under the budget now: of live messages, and what else was charged."""
     return used_nbytes
 
 

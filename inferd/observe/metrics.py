@@ -57,10 +57,11 @@ SERVER_METRICS = {
     "streams": ("inferd_streams", "Open RPCs."),
     "streams_total": ("inferd_streams_opened", "RPCs since the start."),
     "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the answer."),
+    "streams_stalled_total": ("inferd_streams_stalled", "RPCs ended: they held memory and their client did not move."),
     "protocol_errors_total": ("inferd_protocol_errors", "Connections closed for an error in HTTP/2."),
     "received_bytes_total": ("inferd_received_bytes", "Bytes read from clients."),
     "sent_bytes_total": ("inferd_sent_bytes", "Bytes written to clients."),
-    "message_bytes": ("inferd_message_bytes", "Memory that messages hold: waiting requests and answers not yet sent."),
+    "message_bytes": ("inferd_message_bytes", "Memory that messages and metadata hold: requests that come or wait, answers not yet sent."),
     "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
 }
 REFUSALS = re.compile("refusals_(.+)_total")  # keys that become one counter, by reason

@@ -43,7 +43,10 @@ WHY_NOT_LISTENING = {
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
 }
-STALL_CHECK_S = 1.0  # how often connections are looked at that hold memory and do not move
+STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move
+DRAIN_CHECK_S = 0.1  # the same in a drain,
+DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request
+DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
 
 
@@ -69,6 +72,10 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._owner.connections.discard(self)
         self.close()
         self._socket = None
+
+    def waiting_nbytes(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return self._socket.get_write_buffer_size() if self._socket is not None else 0
 
     def abort(self) -> None:
         """Cuts the connection off; what was not sent is lost."""
@@ -109,10 +116,12 @@ class NativeTransport:
         self.flush = self.endpoint.flush
         self.stalled_connections = 0
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
-        self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._cut_off_stalled)
+        self._draining = False
+        self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
+        self._descriptors_logged_s = float("-inf")
         self._refuse = refuse
         self._reuse_port = settings.reuse_port
-        self._servers: list[asyncio.AbstractServer] = []
+        self._servers: list[asyncio.Server] = []
         self._socket_paths: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -121,7 +130,8 @@ class NativeTransport:
         return [await self._listen(address) for address in addresses]
 
     async def stop(self, timeout_s: float) -> None:
-        """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left."""
+        """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
+        Running is what is answered: for the rest of a request that does not move, nobody waits longer than DRAIN_STALL_NS."""
         self._stall_timer.cancel()
         for server in self._servers:
             server.close()
@@ -131,10 +141,13 @@ class NativeTransport:
             await asyncio.sleep(min(NOTICE_S, timeout_s))
         for connection in list(self.connections):
             connection.drain()
+        self._draining = True
+        self._look_for_stalls()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
                 while self.connections:
                     await asyncio.sleep(0.005)
+        self._stall_timer.cancel()
         for connection in list(self.connections):
             connection.abort()
         for task in list(self._tasks):
@@ -155,19 +168,43 @@ class NativeTransport:
             "streams": endpoint.calls,
             "streams_total": endpoint.calls_total,
             "streams_abandoned_total": endpoint.abandoned_total,
+            "streams_stalled_total": endpoint.stalled_total,
             "protocol_errors_total": endpoint.protocol_errors_total,
             "received_bytes_total": endpoint.received_nbytes,
             "sent_bytes_total": endpoint.sent_nbytes,
         }
 
-    def _cut_off_stalled(self) -> None:
-        """A client that neither reads its answers nor goes on with a message it began does not hold memory forever."""
-        now_ns = time.monotonic_ns()
+    def _look_for_stalls(self) -> None:
+        self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self._draining else STALL_CHECK_S, self._look_for_stalls)
+        self._cut_off_stalled(time.monotonic_ns())
+        if not self._draining:
+            self._check_descriptors()
+
+    def _cut_off_stalled(self, now_ns: int) -> None:
+        """Memory is not held forever for a client that does not move: a request that does not come whole, or an answer that is
+        not read, ends its call; a client that reads nothing of a connection, or stops within headers, loses the connection.
+        Moving slower than http2's LEAST_RATE, on average over stall_timeout_s, is not moving."""
+        answer_limit_ns = self._stall_timeout_ns
+        request_limit_ns = min(DRAIN_STALL_NS, answer_limit_ns) if self._draining else answer_limit_ns
         for connection in list(self.connections):
-            if connection.stalled(now_ns, self._stall_timeout_ns):
+            if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns):
                 self.stalled_connections += 1
                 connection.abort()
-        self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._cut_off_stalled)
+
+    def _check_descriptors(self) -> None:
+        """Says so, once in a while, when this process has no file descriptor left. The loops do not: uvloop's closes the
+        connections that come then, without a word."""
+        if not self._servers or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
+            return
+        try:
+            os.close(os.dup(self._servers[0].sockets[0].fileno()))
+        except OSError:
+            self._descriptors_logged_s = self.loop.time()
+            log.warning(
+                "no file descriptor is left: connections are closed, or wait, until others have ended; %d are open; "
+                "raise the limit on open files (ulimit -n), or lower max_connections",
+                len(self.connections),
+            )
 
     async def _listen(self, address: Address) -> Address:
         try:

@@ -165,10 +165,144 @@ def test_malformed_timeout_is_refused(value: str) -> None:
 
 def test_metadata_reaches_the_call() -> None:
     client = Client(served := Served())
-    client.call(b"x", INFER, ("tenant", "a"), ("trace-bin", "AAE"), ("user-agent", "test"), ("grpc-accept-encoding", "gzip"))
-    call = served.calls[0]
+    client.call(b"x", UNARY, ("tenant", "a"), ("trace-bin", "AAE"), ("user-agent", "test"), ("grpc-accept-encoding", "gzip"))
+    ((call, _),) = served.started
     assert call.metadata == [(b"tenant", b"a"), (b"trace-bin", b"AAE")]
-    assert call.method == INFER
+    assert call.method == UNARY
+    call.reply(b"y")
+    client.exchange()
+    assert call.metadata == []
+
+
+def test_the_hot_method_keeps_no_metadata() -> None:
+    """Nobody reads it there; its entries and bytes have their limits all the same."""
+    before = pool.in_use()
+    client = Client(served := Served())
+    waiting = client.open(INFER, ("big", "x" * 10_000))
+    client.exchange()
+    assert pool.in_use() == before
+    client.send(waiting, frame(b"x"))
+    assert served.calls[0].metadata == []
+    stream_id = client.call(b"x", INFER, *((f"k{i}", "") for i in range(129)))
+    assert client.status(stream_id)[0] == 8
+
+
+# ---- bytes that are no message count in the budget of messages
+
+
+@pytest.mark.parametrize("path", [UNARY, STREAM])
+@pytest.mark.parametrize("how", ["answered", "reset", "lost"])
+def test_metadata_counts_until_its_stream_is_closed(path: str, how: str) -> None:
+    before = pool.in_use()
+    client = Client(served := Served())
+    stream_id = client.open(path, ("a", "x" * 5000), ("b", "x" * 5000))
+    client.exchange()
+    assert 10_000 < pool.in_use() - before < 11_000
+    if how == "answered":
+        client.send(stream_id, frame(b"") if path == UNARY else b"")
+        served.started[0][0].end()
+        served.started.clear()
+    elif how == "reset":
+        client.h2.reset_stream(stream_id)
+    else:
+        client.session.close()
+    client.exchange()
+    assert pool.in_use() == before
+
+
+def test_metadata_beyond_the_budget_is_refused() -> None:
+    client = Client(served := Served())
+    before = pool.in_use()
+    try:
+        pool.set_budget(before + 20_000)
+        streams = [client.open(STREAM, ("a", "x" * 9000)) for _ in range(4)]
+        client.exchange()
+        assert len(served.started) == 2
+        for stream_id in streams[2:]:
+            code, text = client.status(stream_id)
+            assert code == 8
+            assert "message_memory_bytes" in unquote(text)
+        assert pool.in_use() <= before + 20_000
+        client.h2.reset_stream(streams[0])
+        client.exchange()
+        client.open(STREAM, ("a", "x" * 9000))
+        client.exchange()
+        assert len(served.started) == 3
+    finally:
+        pool.set_budget(1 << 30)
+        client.session.close()
+    assert pool.in_use() == before
+
+
+def test_of_an_unknown_path_little_is_kept() -> None:
+    client = Client(served := Served())
+    client.call(b"x", "/" + "x" * 10_000)
+    ((_, text),) = (client.status(1),)
+    assert len(text) < 300
+    assert len(served.errors) == 1
+
+
+def test_what_waits_behind_a_streams_message_counts() -> None:
+    client = Client(served := Served())
+    stream_id = client.open(STREAM)
+    client.exchange()
+    ((call, _),) = served.started
+    before = pool.in_use()
+    client.send(stream_id, frame(bytes(500)) + frame(bytes(50_000)) + frame(bytes(100_000)), end=False)
+    assert 150_000 < pool.in_use() - before < 152_000
+    assert len(call.take_message()) == 500  # type: ignore[arg-type]
+    assert len(call.take_message()) == 50_000  # type: ignore[arg-type]
+    gc.collect()
+    assert 100_000 <= pool.in_use() - before < 101_000
+    assert len(call.take_message()) == 100_000  # type: ignore[arg-type]
+    assert call.take_message() is None
+    gc.collect()
+    assert pool.in_use() == before
+    client.send(stream_id, frame(b"a") + frame(bytes(50_000)), end=False)
+    client.h2.reset_stream(stream_id)
+    client.exchange()
+    served.started.clear()
+    del call
+    gc.collect()
+    assert pool.in_use() == before
+
+
+def test_what_waits_behind_a_streams_message_has_the_budget_for_its_limit() -> None:
+    client = Client(served := Served())
+    before = pool.in_use()
+    try:
+        pool.set_budget(before + 100_000)
+        streams = [client.open(STREAM) for _ in range(3)]
+        for stream_id in streams:
+            client.send(stream_id, frame(b"a") + bytes(40_000), end=False)
+        assert pool.in_use() <= before + 100_000
+        code, text = client.status(streams[2])
+        assert code == 8
+        assert "message_memory_bytes" in unquote(text)
+        assert [call.closed for call, _ in served.started] == [False, False, True]
+    finally:
+        pool.set_budget(1 << 30)
+        client.session.close()
+    served.started.clear()
+    gc.collect()
+    assert pool.in_use() == before
+
+
+def test_a_stream_whose_backlog_never_empties_keeps_only_what_waits() -> None:
+    client = Client(served := Served())
+    stream_id = client.open(STREAM)
+    client.exchange()
+    ((call, _),) = served.started
+    before = pool.in_use()
+    for _ in range(300):
+        client.send(stream_id, frame(bytes(10_000)) * 2, end=False)
+        call.take_message()
+        if call.message is None:
+            continue
+        if pool.in_use() - before > 200_000:
+            call.take_message()
+        assert pool.in_use() - before < 300_000
+    client.session.close()
 
 
 # ---- refusals
@@ -334,26 +468,6 @@ def test_an_answer_over_the_limit_is_given_when_nothing_else_waits() -> None:
     client = Client(Served(echo, max_unread_nbytes=1000))
     assert client.status(client.call(bytes(5000))) == OK
     assert client.status(client.call(bytes(5000))) == OK
-
-
-def test_a_connection_that_holds_memory_and_does_not_move_is_stalled() -> None:
-    client = Client(Served(echo))
-    assert not client.session.stalled(0, 10)
-    assert not client.session.stalled(100, 10), "an idle connection holds nothing"
-    upload = client.open()
-    client.send(upload, frame(bytes(100))[:50], end=False)
-    assert not client.session.stalled(200, 10)
-    client.send(upload, bytes(10), end=False)
-    assert not client.session.stalled(211, 10), "it moved"
-    assert not client.session.stalled(220, 10)
-    assert client.session.stalled(221, 10)
-    client.h2.reset_stream(upload)
-    client.exchange()
-    assert not client.session.stalled(300, 10)
-    client.reads = False
-    client.call(bytes(100_000))
-    assert not client.session.stalled(301, 10)
-    assert client.session.stalled(311, 10)
 
 
 def test_announcing_much_takes_nothing_from_others() -> None:

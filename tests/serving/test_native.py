@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 import threading
 import time
@@ -13,11 +14,13 @@ from typing import Any
 
 import grpc.aio
 import pytest
+from h2.settings import SettingCodes
 
 from inferd import errors
 from inferd._core.grpc import NO_DEADLINE, Call
 from inferd.config import Address, Settings
 from inferd.protocol import health
+from inferd.serving import native
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests import models
@@ -211,26 +214,149 @@ async def test_a_client_that_does_not_read_stops_nobody() -> None:
         assert await echoed(bound)
 
 
-async def test_a_client_that_stops_in_mid_message_is_cut_off_and_nobody_else() -> None:
-    async with serving(stall_timeout_s=1) as (transport, [bound]):
+S = 10**9
 
-        def stop_halfway() -> tuple[Peer, Peer]:
-            silent, good = Peer(bound), Peer(bound)
-            silent.data(silent.open(ECHO), framed(bytes(1000))[:500], end=False)
-            silent.ping()
-            return silent, good
 
-        silent, good = await asyncio.to_thread(stop_halfway)
-        transport._cut_off_stalled()
-        transport._stall_timeout_ns = 0  # instead of waiting
-        transport._cut_off_stalled()
-        assert transport.stalled_connections == 1
-        while len(transport.connections) > 1:
-            await asyncio.sleep(0)
-        answer = await asyncio.to_thread(good.call, framed(b"me too"), ECHO)
-        assert answer.body == framed(b"me too")
-        silent.__exit__()
-        good.__exit__()
+async def test_a_request_that_does_not_come_whole_ends_its_call_and_nothing_else() -> None:
+    """Half a message, and headers alone: both are told, and the connection goes on."""
+    async with serving(stall_timeout_s=5) as (transport, [bound]):
+
+        def stop_halfway(peer: Peer) -> list[int]:
+            halves = [peer.open(ECHO), peer.open(ECHO)]
+            peer.data(halves[0], framed(bytes(1000))[:500], end=False)
+            peer.ping()
+            return halves
+
+        peer = await asyncio.to_thread(Peer, bound)
+        with peer:
+            halves = await asyncio.to_thread(stop_halfway, peer)
+            for now_s in (0, 4.9, 5):
+                assert transport.endpoint.calls == 2
+                transport._cut_off_stalled(int(now_s * S))
+            for stream in halves:
+                answer = await asyncio.to_thread(peer.wait, stream)
+                assert answer.status == 4
+                assert "5 s (stall_timeout_s)" in answer.message
+            assert (await asyncio.to_thread(peer.call, framed(b"me too"), ECHO)).body == framed(b"me too")
+        counters = transport.counters()
+        assert (counters["streams_stalled_total"], counters["connections_stalled_total"]) == (2, 0)
+
+
+async def test_a_client_that_reads_nothing_loses_its_connection_and_nobody_else() -> None:
+    async with serving(stall_timeout_s=5) as (transport, [bound]):
+
+        def fill() -> tuple[Peer, Peer]:
+            deaf, good = Peer(bound), Peer(bound)
+            deaf.ping()
+            deaf.h2.acknowledge_received_data = lambda nbytes, stream: None  # type: ignore[method-assign]
+            for _ in range(10):
+                deaf.data(deaf.open(ECHO), framed(bytes(16_000)), end=True)
+            deaf.ping()
+            return deaf, good
+
+        deaf, good = await asyncio.to_thread(fill)
+        with deaf, good:
+            for now_s in (0, 4.9, 5):
+                assert transport.stalled_connections == 0
+                transport._cut_off_stalled(int(now_s * S))
+            assert transport.stalled_connections == 1
+            await asyncio.to_thread(deaf.wait_for_end)
+            assert (await asyncio.to_thread(good.call, framed(b"me too"), ECHO)).body == framed(b"me too")
+
+
+async def test_what_the_socket_does_not_take_costs_the_connection() -> None:
+    """Windows of 1 GiB, and nothing is read from the socket: an answer waits in the transport."""
+    methods = {ECHO: Method("infer", lambda call: call.reply(bytes(32 << 20)))}
+    async with serving(methods=methods, stall_timeout_s=5) as (transport, [bound]):
+
+        def ask() -> Peer:
+            peer = Peer(bound)
+            peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+            peer.h2.increment_flow_control_window(1 << 30)
+            peer.ping()
+            peer.data(peer.open(ECHO), framed(b""), end=True)
+            return peer
+
+        with await asyncio.to_thread(ask):
+            while transport.endpoint.calls == 0:
+                await asyncio.sleep(0)
+            [connection] = transport.connections
+            while not connection.waiting_nbytes():
+                await asyncio.sleep(0)
+            transport._cut_off_stalled(0)
+            assert transport.stalled_connections == 0
+            transport._cut_off_stalled(5 * S)
+            assert transport.stalled_connections == 1
+            while transport.connections:
+                await asyncio.sleep(0)
+
+
+async def test_a_watch_may_be_silent_but_keeps_no_messages_that_nobody_takes() -> None:
+    ended = asyncio.Event()
+
+    async def first_only(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        try:
+            await anext(requests)
+            yield health.HealthCheckResponse(status=1)
+            await asyncio.Event().wait()
+        finally:
+            ended.set()
+
+    methods = {WATCH: Method("stream", first_only, health.HealthCheckRequest, health.HealthCheckResponse)}
+    async with serving(methods=methods, stall_timeout_s=5) as (transport, [bound]):
+
+        def watch(peer: Peer) -> int:
+            stream = peer.open(WATCH)
+            peer.data(stream, framed(b""))
+            while not peer.answers[stream].body:
+                peer.read()
+            return stream
+
+        def send_more(peer: Peer, stream: int) -> None:
+            peer.data(stream, framed(b"") + framed(bytes(50_000)))
+            peer.ping()
+
+        peer = await asyncio.to_thread(Peer, bound)
+        with peer:
+            stream = await asyncio.to_thread(watch, peer)
+            for now_s in (0, 10, 20):
+                transport._cut_off_stalled(now_s * S)
+            assert transport.endpoint.stalled_total == 0
+            await asyncio.to_thread(send_more, peer, stream)
+            for now_s in (30, 35):
+                transport._cut_off_stalled(now_s * S)
+            assert (await asyncio.to_thread(peer.wait, stream)).status == 4
+            await asyncio.wait_for(ended.wait(), LIMIT_S)
+
+
+async def test_the_look_at_stalls_comes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "STALL_CHECK_S", 0.001)  # instead of waiting
+    async with serving() as (transport, [bound]):
+        transport._stall_timeout_ns = 1
+        peer = await asyncio.to_thread(Peer, bound)
+        with peer:
+            stream = await asyncio.to_thread(peer.open, ECHO)
+            assert (await asyncio.to_thread(peer.wait, stream)).status == 4
+        assert transport.endpoint.stalled_total == 1
+
+
+async def test_want_of_descriptors_is_said_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    async with serving() as (transport, [bound]):
+        transport._check_descriptors()
+        assert not caplog.records
+        resource.setrlimit(resource.RLIMIT_NOFILE, (1, limits[1]))
+        try:
+            transport._check_descriptors()
+            transport._check_descriptors()
+        finally:
+            resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+        [record] = caplog.records
+        assert "no file descriptor is left" in record.getMessage()
+        transport._descriptors_logged_s -= native.DESCRIPTORS_LOG_S
+        transport._check_descriptors()
+        assert len(caplog.records) == 1
+        assert await echoed(bound)
 
 
 # ---- what arrives
@@ -353,6 +479,42 @@ async def test_the_drain_ends_when_its_time_is_over() -> None:
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await answer
         assert caught.value.code().name == "UNAVAILABLE"
+
+
+@pytest.mark.parametrize("path", [ECHO, WATCH])
+async def test_the_drain_does_not_wait_for_a_request_that_does_not_come(path: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "DRAIN_STALL_NS", 1)  # instead of waiting
+    async with serving() as (transport, [bound]):
+
+        def stop_halfway(peer: Peer) -> int:
+            stream = peer.open(path)
+            peer.ping()
+            return stream
+
+        peer = await asyncio.to_thread(Peer, bound)
+        with peer:
+            stream = await asyncio.to_thread(stop_halfway, peer)
+            started = time.monotonic()
+            await transport.stop(LIMIT_S)
+            assert time.monotonic() - started < LIMIT_S / 2
+            answer = await asyncio.to_thread(peer.wait, stream)
+            assert answer.status == 14
+            assert "another replica" in answer.message
+
+
+async def test_the_drain_waits_for_a_request_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "DRAIN_STALL_NS", 60 * S)
+    async with serving() as (transport, [bound]):
+        peer = await asyncio.to_thread(Peer, bound)
+        with peer:
+            stream = await asyncio.to_thread(peer.open, ECHO)
+            await asyncio.to_thread(peer.ping)
+            stopping = asyncio.create_task(transport.stop(LIMIT_S))
+            while not transport._draining:
+                await asyncio.sleep(0)
+            await asyncio.to_thread(peer.data, stream, framed(b"late"), end=True)
+            assert (await asyncio.to_thread(peer.wait, stream)).body == framed(b"late")
+            await stopping
 
 
 async def test_the_deadline_reaches_the_service_as_monotonic_time() -> None:
