@@ -212,13 +212,7 @@ class Worker:
     def _connect(self, number: int, timeout_s: float) -> bool:
         address = self.plan.address
         try:
-            if address.path:
-                made = socket.socket(socket.AF_UNIX)
-                made.settimeout(timeout_s)
-                made.connect(address.path)
-            else:
-                made = socket.create_connection((address.host, address.port), timeout_s)
-                made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+            made = connected(address, timeout_s)
         except OSError as error:
             self.failure = error.strerror or str(error)
             return False
@@ -226,6 +220,22 @@ class Worker:
         self.generator.add(made.fileno(), number)
         self.sockets[number] = made
         return True
+
+
+def connected(address: Address, timeout_s: float) -> socket.socket:
+    """A connection; OSError when there is none in time."""
+    if not address.path:
+        made = socket.create_connection((address.host, address.port), timeout_s)
+        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+        return made
+    made = socket.socket(socket.AF_UNIX)
+    try:
+        made.settimeout(timeout_s)
+        made.connect(address.path)
+    except OSError:
+        made.close()
+        raise
+    return made
 
 
 def headers(plan: Plan) -> list[tuple[bytes, bytes]]:

@@ -1,0 +1,148 @@
+"""One load: what the pieces of all workers add up to, what is said of the generator itself, and connections that are made again."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from inferd.bench import schedule
+from inferd.bench.generator import Target, Total, measure, portion, share
+from inferd.bench.inputs import Requests
+from inferd.bench.measurement import Histogram, Interval, Load
+from inferd.bench.worker import CODES, Ending, Piece, Plan, headers
+from inferd.config import Address, parse_address
+from inferd.errors import StartError
+from tests import models
+from tests.served import Served
+from tests.wire import infer_request
+
+S = 1_000_000_000
+
+
+def histogram(*values_us: float) -> Histogram:
+    made = Histogram()
+    for value in values_us:
+        made.record(int(value * 1000))
+    return made
+
+
+def piece(at: int, answered: int = 10, *, waited: float = 0.5, ran: float = 0.5, latency_us: float = 1000, late_us: float = 0) -> Piece:
+    """One worker's second `at`: so many answers, and shares of the time in which it waited and ran."""
+    codes = [answered] + [0] * (len(CODES) - 1)
+    latency = histogram(*[latency_us] * answered)
+    late = histogram(*[late_us] * answered)
+    return Piece(at, at * S, (at + 1) * S, codes, latency, latency, late, int(ran * S), int(waited * S), [], 0, b"")
+
+
+def total(load: Load, *pieces: Piece, ended: str = "") -> Total:
+    made = Total(load, None, None)
+    for each in pieces:
+        made.add(each)
+    made.endings = [Ending(ended, 25, 0, 0, 2 * S, {}) for _ in range(load.processes)]
+    return made
+
+
+def test_workers_add_up_interval_by_interval() -> None:
+    seen: list[Interval] = []
+    made = Total(Load(processes=2), seen.append, None)
+    made.add(piece(0, 10, latency_us=1000))
+    made.add(piece(1, 5))
+    assert seen == [], "the other worker's first second is not over"
+    made.add(piece(0, 30, latency_us=3000))
+    assert [(one.requests, one.errors) for one in seen] == [(40, 0)]
+    assert seen[0].p50_us == pytest.approx(3000, rel=1e-3)
+    made.add(piece(1, 7))
+    assert [one.requests for one in seen] == [40, 12]
+    made.endings = [Ending("", 30, 1, 0, 2 * S, {}), Ending("", 40, 2, 0, 2 * S, {})]
+    measured = made.result(0)
+    assert (measured.requests, measured.sent, measured.unfinished, measured.duration_s) == (52, 70, 3, 2.0)
+    assert measured.requests_per_second == 26
+
+
+def test_what_comes_after_the_end_is_counted_but_is_no_throughput() -> None:
+    late = piece(-1, 4)
+    measured = total(Load(), piece(0, 10), late).result(0)
+    assert (measured.requests, measured.requests_per_second) == (14, 10)
+
+
+def test_errors_have_names_and_first_messages() -> None:
+    codes = [0] * len(CODES)
+    codes[0], codes[14], codes[17], codes[18] = 5, 3, 2, 1
+    made = total(Load(), piece(0)._replace(codes=codes))
+    made.endings = [Ending("", 11, 0, 0, S, {14: b"try%20again", 17: b"an output has no name"})]
+    measured = made.result(0)
+    assert measured.errors == {"UNAVAILABLE": 3, "malformed": 2, "connection": 1}
+    assert measured.error_messages == {"UNAVAILABLE": "try again", "malformed": "an output has no name"}
+    assert (measured.requests, measured.failed, measured.requests_per_second) == (11, 6, 5)
+
+
+def test_a_generator_without_a_pause_says_so() -> None:
+    assert not total(Load(), piece(0, waited=0.2, ran=0.8)).result(0).client_bound
+    measured = total(Load(), piece(0, waited=0.5), piece(1, waited=0.02, ran=0.95)).result(0)
+    assert measured.client_bound
+    assert "busy for 98%" in measured.client_bound_reason
+    measured = total(Load(), piece(0, waited=0.0, ran=0.3)).result(0)
+    assert "ran for 30% of it" in measured.client_bound_reason
+
+
+def test_a_generator_that_sends_late_says_so() -> None:
+    load = Load(rate=10)
+    assert not total(load, piece(0, waited=0.0, late_us=50, latency_us=1000)).result(0).client_bound
+    measured = total(load, piece(0, late_us=200, latency_us=1000)).result(0)
+    assert "200 us late (median), the latency is 1000 us" in measured.client_bound_reason
+
+
+def test_shares_are_the_whole() -> None:
+    for count in (1, 2, 3, 7):
+        assert sum(portion(10, count, index) for index in range(count)) == 10
+    arrivals = schedule.parse("poisson", 1000, 1)
+    plan = Plan(Address("h", 1), (), [b""], Load(connections=5, rate=1000, requests=11), arrivals, S)
+    shares = [share(plan, 3, index) for index in range(3)]
+    assert [one.load.connections for one in shares] == [2, 2, 1]
+    assert [one.load.requests for one in shares] == [4, 4, 3]
+    apart = np.sort(np.concatenate([one.arrivals.take(S, 10_000) for one in shares if one.arrivals]))
+    assert (apart == arrivals.take(S, 10_000)).all()
+
+
+def test_headers() -> None:
+    plan = Plan(Address("h", 1), (("x-key", "v"),), [b""], Load(deadline_ms=1.5), None, S)
+    said = dict(headers(plan))
+    assert (said[b":authority"], said[b"grpc-timeout"], said[b"x-key"]) == (b"h:1", b"1500u", b"v")
+    assert dict(headers(plan._replace(address=Address("", 0, "/s"), load=Load())))[b":authority"] == b"localhost"
+    assert b"grpc-timeout" not in dict(headers(plan._replace(load=Load())))
+
+
+def requests() -> Requests:
+    x = np.zeros((1, 16), np.float32)
+    return Requests([infer_request("m", {"x": x}).SerializeToString()], [{"x": x}], 1.0, [])
+
+
+def test_a_server_that_comes_back_is_asked_again(tmp_path: Path) -> None:
+    """Connections that it closed are made again; what was under way is counted as lost, not forgotten."""
+    model = models.write(tmp_path, "m", models.identity())
+    address = f"unix:{tmp_path / 'socket'}"
+    servers = [Served(model, listen=(address,))]
+    servers[0].__enter__()
+
+    def restart(interval: Interval) -> None:
+        if len(servers) == 1:
+            servers[0].__exit__(None, None, None)
+            servers.append(Served(model, listen=(address,)))
+            servers[1].__enter__()
+
+    try:
+        load = Load(connections=2, streams=2, duration_s=1.0, warm_up_s=0.0)
+        measured = measure(Target(parse_address(address)), requests(), load, watch=restart)
+    finally:
+        servers[-1].__exit__(None, None, None)
+    assert measured.ended == ""
+    assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
+    assert measured.intervals[-1].requests > 0, "the second server answers"
+
+
+def test_nobody_there(tmp_path: Path) -> None:
+    for processes in (1, 2):
+        with pytest.raises(StartError, match="cannot connect: No such file or directory; is the server up"):
+            measure(Target(Address("", 0, str(tmp_path / "nowhere"))), requests(), Load(connections=2, processes=processes))
