@@ -124,7 +124,9 @@ def take_turn(contender: Contender, model: Model, load: Load, given: argparse.Na
     try:
         asking.ask(server, model)
         if load.rate:
-            figures = loads.bench(server, model, contender.question, load.rate, given.seconds, contender.folder / "bench.json")
+            figures = loads.bench(
+                server, model, contender.question, load.rate, loads.open_loop_s(load.rate, given.seconds), contender.folder / "bench.json"
+            )
         else:
             if name not in counts:
                 counts[name] = loads.requests_for(server, contender.question, load.in_flight, given.seconds, log)

@@ -24,6 +24,7 @@ from .models import Model
 from .running import Running
 
 SHAPES = {1: (1, 1), 8: (4, 2), 64: (4, 16)}  # in flight -> connections, streams on each, over HTTP/2
+FEWEST_ARRIVALS = 30
 FEWEST = 3  # requests for each in flight, however slow
 GRACE_S = 90.0
 
@@ -106,6 +107,11 @@ def requests_for(server: Running, question: Question, in_flight: int, seconds: f
 def has_bench() -> bool:
     """Whether this tree's `inferd bench` is there."""
     return subprocess.run([sys.executable, "-m", "inferd", "bench", "--help"], capture_output=True, check=False).returncode == 0
+
+
+def open_loop_s(rate: float, seconds: float) -> float:
+    """How long an open loop lasts: a slow model's until a few dozen have arrived."""
+    return max(seconds, FEWEST_ARRIVALS / rate)
 
 
 def bench_command(server: Running, model: Model, body: Path, rate: float, seconds: float, report: Path) -> list[str]:

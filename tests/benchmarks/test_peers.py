@@ -210,6 +210,11 @@ def test_answers_of_another_size_are_no_answers():
         loads.check_nbytes(output, 10, 121)
 
 
+def test_a_slow_models_open_loop_lasts_longer():
+    assert loads.open_loop_s(500, 1.5) == 1.5
+    assert loads.open_loop_s(6, 1.5) == 5
+
+
 REPORT = {
     "requests": 1000,
     "errors": {},
