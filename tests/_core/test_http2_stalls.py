@@ -219,6 +219,18 @@ def test_messages_that_a_stream_does_not_take(extra: bytes, end: bool) -> None:
     assert pool.in_use() == before
 
 
+def test_the_memory_of_a_streams_messages_is_free_though_its_end_cannot_leave() -> None:
+    before = pool.in_use()
+    client = Client(Served())
+    stream_id, call, _ = stream(client)
+    client.send(stream_id, frame(b"one") + frame(bytes(50_000)), end=False)
+    assert pool.in_use() - before > 50_000
+    client.session.pause_writing()
+    look(client, 0)
+    look(client, 60)
+    assert (call.closed, call.message, pool.in_use()) == (True, None, before)
+
+
 # ---- answers that are not read
 
 
