@@ -1,7 +1,7 @@
-"""The table of docs/performance.md, from the newest whole line of benchmarks/history/server_cost.jsonl.
+"""The tables of docs/performance.md and docs/measuring.md, each from the newest whole line of its history.
 
-    python benchmarks/measured.py            prints it
-    python benchmarks/measured.py --write    puts it into docs/performance.md
+    python benchmarks/measured.py            prints them
+    python benchmarks/measured.py --write    puts them into the pages
 
 A line is whole when its run had all sections. Nothing is measured, judged or rounded here.
 """
@@ -10,26 +10,54 @@ from __future__ import annotations
 
 import argparse
 import json
-import sys
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
-HISTORY = ROOT / "benchmarks" / "history" / "server_cost.jsonl"
-PAGE = ROOT / "docs" / "performance.md"
-SECTIONS = ("tiny", "image", "resnet50", "mixed", "memory", "start")
-BEGIN, END = "<!-- written by benchmarks/measured.py -->\n", "<!-- end -->\n"
+END = "<!-- end -->\n"
 
 
-def newest(history: Path = HISTORY) -> dict[str, Any] | None:
-    """The last line whose run had all sections, or None."""
-    lines = history.read_text("utf-8").splitlines() if history.exists() else []
-    whole = (line for line in map(json.loads, reversed(lines)) if set(SECTIONS) <= set(line["sections"]))
-    return next(whole, None)
+class Published(NamedTuple):
+    """A history, the sections that a whole run of it has, and where its table stands."""
+
+    history: Path
+    sections: tuple[str, ...]
+    page: Path
+    begin: str  # the line before the table; END is the one behind it
+
+    def newest(self) -> dict[str, Any] | None:
+        """The last line whose run had all sections, or None."""
+        lines = self.history.read_text("utf-8").splitlines() if self.history.exists() else []
+        whole = (line for line in map(json.loads, reversed(lines)) if set(self.sections) <= set(line["sections"]))
+        return next(whole, None)
+
+    def with_table(self, text: str, table: str) -> str:
+        """The page with another table between its marks."""
+        before, _, rest = text.partition(self.begin)
+        _, end, after = rest.partition(END)
+        if not end:
+            raise ValueError(f"{self.page.name} lacks the marks {self.begin.strip()} and {END.strip()}")
+        return before + self.begin + table + end + after
+
+
+PUBLISHED = (
+    Published(
+        ROOT / "benchmarks" / "history" / "server_cost.jsonl",
+        ("tiny", "image", "resnet50", "mixed", "memory", "start"),
+        ROOT / "docs" / "performance.md",
+        "<!-- written by benchmarks/measured.py -->\n",
+    ),
+    Published(
+        ROOT / "benchmarks" / "history" / "bench_check.jsonl",
+        ("agreement", "reach", "stall", "rate"),
+        ROOT / "docs" / "measuring.md",
+        "<!-- written by benchmarks/measured.py bench_check -->\n",
+    ),
+)
 
 
 def markdown(line: dict[str, Any] | None) -> str:
-    """What stands between the marks of the page."""
+    """What stands between the marks of a page."""
     if line is None:
         return "No run with all sections is in `benchmarks/history/` yet.\n"
     machine, versions = line["machine"], line["versions"]
@@ -45,22 +73,16 @@ def markdown(line: dict[str, Any] | None) -> str:
     return "; ".join(words) + ".\n\n" + "\n".join(rows) + "\n"
 
 
-def with_table(page: str, table: str) -> str:
-    before, _, rest = page.partition(BEGIN)
-    _, end, after = rest.partition(END)
-    if not end:
-        raise ValueError(f"{PAGE.name} lacks the marks {BEGIN.strip()} and {END.strip()}")
-    return before + BEGIN + table + end + after
-
-
 def main() -> int:
-    parser = argparse.ArgumentParser(description="The table of docs/performance.md, from the newest whole run.")
-    parser.add_argument("--write", action="store_true", help="put it into docs/performance.md")
-    table = markdown(newest())
-    if parser.parse_args().write:
-        PAGE.write_text(with_table(PAGE.read_text("utf-8"), table), "utf-8")
-    else:
-        sys.stdout.write(table)
+    parser = argparse.ArgumentParser(description="The tables of the documentation, each from the newest whole run of its benchmark.")
+    parser.add_argument("--write", action="store_true", help="put them into the pages")
+    write = parser.parse_args().write
+    for published in PUBLISHED:
+        table = markdown(published.newest())
+        if write:
+            published.page.write_text(published.with_table(published.page.read_text("utf-8"), table), "utf-8")
+        else:
+            print(f"{published.page.name}:\n\n{table}")
     return 0
 
 

@@ -1,9 +1,10 @@
-"""The figures that docs/performance.md publishes are those of a run that is on record."""
+"""The figures that the documentation publishes are those of a run that is on record."""
 
 from __future__ import annotations
 
 import importlib.util
 import json
+import re
 from pathlib import Path
 from types import ModuleType
 
@@ -32,17 +33,30 @@ def measured() -> ModuleType:
     return module
 
 
-def test_the_documentation_holds_the_newest_run(measured):
-    page = measured.PAGE.read_text("utf-8")
-    assert page == measured.with_table(page, measured.markdown(measured.newest())), "run: python benchmarks/measured.py --write"
+@pytest.mark.parametrize("place", [0, 1], ids=["performance", "measuring"])
+def test_the_documentation_holds_the_newest_run(measured, place):
+    published = measured.PUBLISHED[place]
+    page = published.page.read_text("utf-8")
+    assert page == published.with_table(page, measured.markdown(published.newest())), "run: python benchmarks/measured.py --write"
+
+
+def test_the_sections_are_those_of_the_benchmark(measured):
+    for published in measured.PUBLISHED:
+        program = measured.ROOT / "benchmarks" / f"{published.history.stem}.py"
+        (given,) = re.findall(r"^SECTIONS = .*", program.read_text("utf-8"), re.MULTILINE)
+        assert tuple(re.search(r"in \((.*)\)", given)[1].split(", ")) == published.sections
 
 
 def test_the_newest_whole_line_is_taken(measured, tmp_path):
-    history = tmp_path / "history.jsonl"
-    assert measured.newest(history) is None
+    published = measured.PUBLISHED[0]._replace(history=tmp_path / "history.jsonl")
+    assert published.newest() is None
     lines = [LINE | {"commit": "old"}, LINE, LINE | {"commit": "part", "sections": ["tiny"]}]
-    history.write_text("".join(json.dumps(line) + "\n" for line in lines))
-    assert measured.newest(history) == LINE
+    published.history.write_text("".join(json.dumps(line) + "\n" for line in lines))
+    assert published.newest() == LINE
+
+
+def test_without_a_run_the_page_says_so(measured):
+    assert measured.markdown(None).startswith("No run")
 
 
 def test_the_table_is_the_line(measured):
@@ -55,7 +69,8 @@ def test_the_table_is_the_line(measured):
 
 
 def test_a_page_without_the_marks_is_not_written(measured):
+    published = measured.PUBLISHED[1]
     with pytest.raises(ValueError, match="lacks the marks"):
-        measured.with_table("# Page\n", "table")
-    marked = f"before\n{measured.BEGIN}old\n{measured.END}after\n"
-    assert measured.with_table(marked, "new\n") == marked.replace("old", "new")
+        published.with_table("# Page\n", "table")
+    marked = f"before\n{published.begin}old\n{measured.END}after\n"
+    assert published.with_table(marked, "new\n") == marked.replace("old", "new")
