@@ -12,7 +12,7 @@ import subprocess
 import time
 import uuid
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from pathlib import Path
 from typing import NamedTuple
 
@@ -23,6 +23,7 @@ from .catalogue import HERE, Peer
 from .models import Model
 
 MARK = "PEER_MARK"
+NOBODY = -1  # no process id
 PATIENCE_S = 15.0  # from SIGTERM to SIGKILL
 
 
@@ -74,14 +75,16 @@ def end(process: subprocess.Popen[bytes], mark: str) -> None:
     """SIGTERM to the first process, and after a while SIGKILL to whatever is left of the peer."""
     if process.poll() is None:
         process.send_signal(signal.SIGTERM)
-    with suppress(subprocess.TimeoutExpired):
+    try:
         process.wait(PATIENCE_S)
-    for pid in tree(process.pid, mark):
-        try:
-            os.kill(pid, signal.SIGKILL)
-        except ProcessLookupError:
-            continue
-    process.wait(PATIENCE_S)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait()
+    until = time.monotonic() + PATIENCE_S
+    # By the mark alone: the first process is gone, and its id may be another's by now.
+    while (left := tree(NOBODY, mark)) and time.monotonic() < until:
+        signal_all(left, signal.SIGKILL)
+        time.sleep(0.01)
 
 
 def tree(root: int, mark: str) -> list[int]:
