@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memset
 
 from inferd._core.contents cimport Contents, measure, raw_nbytes
+from inferd._core.fields cimport Parameter, read_parameter
 from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, datatype_of, itemsize
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport DELIMITED, VARINT, Bytes, Reader, enter, open_reader, read_bytes, read_tag, read_varint, skip_field
@@ -14,6 +15,7 @@ cdef extern from *:
     bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
 
 cdef enum:
+    PARAMETERS = 4              # of ModelInferResponse and of its outputs
     ID = 3                      # field numbers of ModelInferResponse: model_name, model_version and id are 1 to 3
     OUTPUTS = 5
     RAW_OUTPUTS = 6
@@ -30,11 +32,13 @@ cdef inline const char *multiply(int64_t *elements, uint64_t size) noexcept nogi
     return NULL
 
 
-cdef inline const char *output_fault(const Reader *outer, const Bytes *content, int64_t *nbytes, bint *typed) noexcept nogil:
+cdef inline const char *output_fault(const Reader *outer, const Bytes *content, int64_t *nbytes, bint *typed,
+                                     int *parameter_count) noexcept nogil:
     """Reads one InferOutputTensor. nbytes: what its raw contents must have; typed: whether it has its elements in itself."""
     cdef Reader reader, inner
     cdef Bytes piece, word
     cdef Contents contents
+    cdef Parameter parameter
     cdef uint32_t tag
     cdef uint64_t size
     cdef int64_t elements = 1
@@ -57,6 +61,9 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
             fault = multiply(&elements, size)
             if fault != NULL:
                 return fault
+        elif tag == (PARAMETERS << 3 | DELIMITED):
+            if read_parameter(&reader, &parameter, parameter_count) < 0:
+                return reader.fault
         elif tag & 7 == DELIMITED and OUTPUT_NAME <= tag >> 3 <= OUTPUT_CONTENTS:
             if read_bytes(&reader, &piece) < 0:
                 return reader.fault
@@ -75,6 +82,8 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
                     if fault != NULL:
                         return fault
             elif tag >> 3 == OUTPUT_CONTENTS:
+                if piece.nbytes == 0:
+                    continue            # MLServer sends it beside raw contents
                 if not typed[0]:
                     memset(&contents, 0, sizeof(Contents))
                     typed[0] = True
@@ -110,7 +119,8 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexce
     cdef uint32_t tag
     cdef int64_t[MAX_TENSORS] expected_nbytes       # of each output's raw contents
     cdef int64_t[MAX_TENSORS] raw
-    cdef int outputs = 0, raws = 0, typed_outputs = 0
+    cdef Parameter parameter
+    cdef int outputs = 0, raws = 0, typed_outputs = 0, parameter_count = 0
     cdef int i, found
     cdef bint typed
     cdef const char *fault
@@ -130,11 +140,14 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexce
                 raw[raws] = piece.nbytes
                 raws += 1
                 continue
-            fault = output_fault(&reader, &piece, &expected_nbytes[outputs], &typed)
+            fault = output_fault(&reader, &piece, &expected_nbytes[outputs], &typed, &parameter_count)
             if fault != NULL:
                 return fault
             outputs += 1
             typed_outputs += typed
+        elif tag == (PARAMETERS << 3 | DELIMITED):
+            if read_parameter(&reader, &parameter, &parameter_count) < 0:
+                return reader.fault
         elif tag >> 3 <= ID and tag & 7 == DELIMITED:
             if read_bytes(&reader, &piece) < 0:
                 return reader.fault

@@ -405,6 +405,7 @@ def output(datatype: str, *shape: int, raw: bytes | None = None, **contents: Any
     tensor = made.outputs.add(name="y", datatype=datatype)
     tensor.shape.extend(shape)
     for name, values in contents.items():
+        tensor.contents.SetInParent()
         getattr(tensor.contents, name).extend(values)
     if raw is not None:
         made.raw_output_contents.append(raw)
@@ -420,6 +421,7 @@ def output(datatype: str, *shape: int, raw: bytes | None = None, **contents: Any
         (output("BYTES", 2, bytes_contents=[b"a", b"bc"]), None),
         (output("BYTES", 2, raw=b"\1\0\0\0a\0\0\0\0"), None),
         (output("FP32", 0, 5), None),
+        (output("FP32", 1, raw=bytes(4), fp32_contents=[]), None),
         (output("BF16", raw=b"\0\0"), None),
         (output("FP32", 2), "no contents"),
         (output("FP32", 2, fp32_contents=[1]), "more or fewer elements"),
