@@ -27,7 +27,7 @@ TESTS ?=
 # 256): the tests that memory does not grow see a process whose quarantine is full after their warm-up.
 ASAN := detect_leaks=0:quarantine_size_mb=8
 
-.PHONY: help demo test lint types build debug sanitize bench proto examples clean
+.PHONY: help demo test lint types build debug sanitize bench peers proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -65,6 +65,9 @@ bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's c
 	$(PY) benchmarks/bench_check.py
 	$(PY) benchmarks/moved.py --micro build/micro.json
 
+peers: .stamps/develop .stamps/system-bench  ## other model servers beside this one, each in a venv of its own; about an hour
+	$(PY) benchmarks/peers
+
 proto: .stamps/develop  ## regenerate inferd/protocol/descriptors.binpb from proto/
 	$(PY) proto/generate.py
 
@@ -73,7 +76,7 @@ examples: .stamps/develop  ## train and export the models in examples/models aga
 	$(PY) examples/make_identity.py
 
 clean:  ## remove everything that was built or installed here
-	rm -rf build dist .stamps .venv .tools .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info clients/python/*.egg-info
+	rm -rf build dist .stamps .venv .tools .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info clients/python/*.egg-info
 	rm -rf tests/clients/node/node_modules
 	find inferd -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
