@@ -153,7 +153,8 @@ class BuildNative(build_ext):
         """Leaves out what needs libnghttp2 where pkg-config knows the library and the compiler does not find its header."""
         kept = []
         for extension in wanted:
-            if extension.name.rpartition(".")[2] in WITH_NGHTTP2 and not self.compiles("#include <nghttp2/nghttp2.h>", extension.include_dirs):
+            needs_it = extension.name.rpartition(".")[2] in WITH_NGHTTP2
+            if needs_it and not self.compiles("#include <nghttp2/nghttp2.h>", extension.include_dirs):
                 without_http2("the compiler does not find <nghttp2/nghttp2.h> (Debian: apt install libnghttp2-dev)")
                 continue
             kept.append(extension)

@@ -112,7 +112,9 @@ def test_plain_progress_is_a_line_now_and_then():
         run_of(progress, Load(), 1.0, errors={"INTERNAL": 7}, client_bound=True)
     told = stream.getvalue().splitlines()
     assert told[0] == "2/3 version 4 50/s constant why it is  warming up"
-    assert told[1] == ("2/3 version 4 50/s constant why it is  10.0 s  505 requests  50/s of 50/s  p50 900 us  p99 2.1 ms  sent late p99 0 us  5 errors")
+    assert told[1] == (
+        "2/3 version 4 50/s constant why it is  10.0 s  505 requests  50/s of 50/s  p50 900 us  p99 2.1 ms  sent late p99 0 us  5 errors"
+    )
     assert len(told) == 1 + 4 + 1 + 1 + 1
     assert "sent late p99 0 us" in told[5]
     assert told[-1].endswith("7 ERRORS  CLIENT-BOUND")
