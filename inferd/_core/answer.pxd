@@ -134,7 +134,7 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexce
         if tag == (OUTPUTS << 3 | DELIMITED) or tag == (RAW_OUTPUTS << 3 | DELIMITED):
             if read_bytes(&reader, &piece) < 0:
                 return reader.fault
-            if outputs == MAX_TENSORS or raws == MAX_TENSORS:
+            if (raws if tag >> 3 == RAW_OUTPUTS else outputs) == MAX_TENSORS:
                 return "the answer has too many outputs"
             if tag >> 3 == RAW_OUTPUTS:
                 raw[raws] = piece.nbytes

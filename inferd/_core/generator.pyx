@@ -15,8 +15,8 @@ from posix.time cimport timespec
 from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
-    BUCKETS, CODES, RECEIVE_NBYTES, Captured, Counter, Link, Sample, State, Stream, ask, cancel_late, flush, free_link, mark_dirty,
-    new_link, receive, watch,
+    BUCKETS, CODES, RECEIVE_NBYTES, Captured, Counter, Link, Sample, State, Stream, ask, cancel_late, flush, free_link, give_up,
+    mark_dirty, new_link, receive, watch,
 )
 from inferd._core.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
@@ -86,7 +86,7 @@ cdef class Generator:
             raise MemoryError
 
     def __init__(self, bodies, headers, *, int64_t deadline_ns=0, int64_t verify_every=0, Py_ssize_t sample_room=0,
-                 int64_t max_answer_nbytes=1 << 30):
+                 int64_t max_answer_nbytes=256 << 20):
         cdef Py_ssize_t i
         if not bodies:
             raise ValueError("expected at least one body")
@@ -116,7 +116,7 @@ cdef class Generator:
         self.state.verify_every = verify_every
         self.state.max_answer_nbytes = max_answer_nbytes
         self.state.startable = 0
-        self.state.measure_from_ns = INT64_MAX
+        self.state.measure_from_ns = self.state.answers_from_ns = INT64_MAX
         if sample_room > 0:
             self.state.samples = <Sample *>malloc(sample_room * sizeof(Sample))
             if self.state.samples == NULL:
@@ -205,6 +205,7 @@ cdef class Generator:
             raise ValueError(f"streams: expected 0 to 100000, got {streams}")
         self.state.streams = streams
         self.state.measure_from_ns = measure_from_ns
+        self.state.answers_from_ns = measure_from_ns
         self.state.startable = requests if requests >= 0 else INT64_MAX
 
     def arrive(self, times_ns not None):
@@ -213,6 +214,17 @@ cdef class Generator:
         if checked.shape[0] > 0:
             self.queue.append(checked)
             self.queued = True
+
+    def give_up(self):
+        """Nobody waits any longer: what is under way counts as unanswered, its time so far as its latency. Returns how many those are."""
+        cdef Link *link = self.state.links
+        cdef int count = self.state.outstanding
+        self.state.startable = 0
+        self.state.now_ns = monotonic_ns()
+        while link != NULL:
+            give_up(link)
+            link = link.next
+        return count
 
     def stop(self):
         """Nothing new is asked; what is under way goes on."""
@@ -279,7 +291,7 @@ cdef class Generator:
                 break
             if due_ns == INT64_MAX and (self.queued and self.state.startable > 0 or self.state.outstanding == 0):
                 break                   # the next array begins, or there is nothing to wait for
-            count = self.wait(events, min(due_ns, until_ns), now_ns, spin_ns)
+            count = self.wait(events, min(due_ns, until_ns), spin_ns)
             for i in range(count):
                 link = <Link *>events[i].data.ptr
                 if events[i].events & EPOLLOUT:
@@ -318,9 +330,10 @@ cdef class Generator:
             link.dirty = False
             flush(link, self.epoll)
 
-    cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t now_ns, int64_t spin_ns) noexcept nogil:
+    cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t spin_ns) noexcept nogil:
         """Events of the links; sleeps until one is there, or the time has come but for spin_ns."""
         cdef timespec timeout
+        cdef int64_t now_ns = monotonic_ns()        # sending has taken its time
         cdef int64_t rest_ns = until_ns - now_ns
         cdef int count = epoll_wait(self.epoll, events, EVENTS, 0)
         if self.state.deadline_ns > 0:
@@ -357,6 +370,11 @@ cdef class Generator:
         return self.state.startable <= 0
 
     @property
+    def finished(self):
+        """Requests since the beginning that have ended, however."""
+        return self.state.number - self.state.outstanding
+
+    @property
     def waited_ns(self):
         """Time that `run` had nothing to do, since the beginning."""
         return self.state.waited_ns
@@ -373,13 +391,15 @@ cdef class Generator:
 
     def collect(self, uint64_t[::1] latency not None, uint64_t[::1] service not None, uint64_t[::1] lateness not None):
         """Moves what was counted since the last time into three arrays of buckets. Returns how many requests ended with each
-        code (17: malformed, 18: connection lost) and (sum, max, min) in ns of each distribution."""
+        code (17: malformed, 18: connection lost, 19: unanswered), (sum, max, min) in ns of each distribution, and how many answers
+        with OK came, those to warm-up requests included."""
         cdef int i
         codes = [self.state.codes[i] for i in range(CODES)]
         totals = (collect_counter(&self.state.latency, latency), collect_counter(&self.state.service, service),
                   collect_counter(&self.state.lateness, lateness))
         memset(self.state.codes, 0, sizeof(self.state.codes))
-        return codes, totals
+        answered, self.state.answered = self.state.answered, 0
+        return codes, totals, answered
 
     def messages(self):
         """The first message of each code that was no OK, percent-encoded as it came."""

@@ -19,7 +19,8 @@ cdef enum:
     BUCKETS = (42 - PART_BITS + 1) << PART_BITS
     MALFORMED = 17              # behind gRPC's 17 codes: OK, but not the answer it says it is
     CONNECTION = 18             # the connection went before the answer came
-    CODES = 19
+    UNANSWERED = 19             # nothing came until nobody waited any longer
+    CODES = 20
 
 cdef struct Counter:            # a distribution, as bench/measurement.py's Histogram has it
     uint64_t *counts
@@ -44,7 +45,7 @@ cdef struct Stream:             # one request under way
     Stream *previous
     int64_t number              # since the beginning
     int body
-    int32_t id
+    int32_t id                  # 0: nghttp2 does not have it yet
     int64_t intended_ns
     int64_t sent_ns
     const char *unsent          # the rest of the framed body
@@ -58,6 +59,7 @@ cdef struct Stream:             # one request under way
     char *answer                # room for an answer that comes in pieces; kept when the Stream is free
     Py_ssize_t room_nbytes
     int messages                # whole ones that came
+    bint gave_up                # nobody waits for it any longer
     const char *fault           # static text: why the answer is none
     char text[TEXT_NBYTES]      # grpc-message, percent-encoded
     int text_nbytes
@@ -69,12 +71,15 @@ cdef struct Link:               # one connection
     nghttp2_session *session
     int fd
     int number                  # as `add` was told
-    int in_flight
+    int in_flight               # requests given to this link
+    int open                    # of them those that nghttp2 has
+    Stream *waiting             # the first of the others, which wait at the list's end: more than the server's limit of streams
     Stream *first
     Stream *last
     bint dirty
     bint leaving                # GOAWAY came: nothing new is asked here
     bint dead                   # waits for Python to drop it
+    bint opening                # open_waiting is at work
     bint polls_output           # the kernel takes no more for now
     uint8_t *unsent             # SEND_NBYTES
     Py_ssize_t unsent_at
@@ -102,7 +107,9 @@ cdef struct State:              # what a Generator's links share
     int64_t number              # of the next request
     int64_t measured            # those sent that are counted
     int outstanding
-    int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted
+    int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted,
+    int64_t answered            # but for this: answers with OK since the measuring began, whenever they were asked for
+    int64_t answers_from_ns
     int64_t now_ns              # read once a wake-up, behind the receive
     int64_t waited_ns           # in the kernel, for something to do
     int64_t last_done_ns
@@ -148,5 +155,6 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil   
 cdef void kill(Link *link) noexcept nogil                                  # nothing more comes from it
 cdef void flush(Link *link, int epoll) noexcept nogil                      # hands the kernel what it takes
 cdef void receive(Link *link, uint8_t *buffer) noexcept nogil              # reads what has come, RECEIVE_NBYTES at most
+cdef void give_up(Link *link) noexcept nogil                               # what is under way counts as unanswered
 cdef void cancel_late(Link *link, int64_t now_ns) noexcept nogil           # requests whose time is over
 cdef int watch(Link *link, int epoll, int operation, bint output) noexcept nogil

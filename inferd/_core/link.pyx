@@ -2,7 +2,7 @@
 # link: one HTTP/2 connection of the load generator (see link.pxd).
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy
 
@@ -16,6 +16,7 @@ cdef enum:
     FRAME_NBYTES = (16 << 10) + 64      # the most that nghttp2 gives out at once: a frame of a client
     WINDOW_NBYTES = 16 << 20    # what a server may send on a connection before it is read
     STREAM_WINDOW_NBYTES = 4 << 20
+    KEPT_NBYTES = 64 << 10      # of a request's room for an answer, when it is over
     MAX_CAPTURED = 1024         # answers kept for whoever checks them, in number
     MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
 
@@ -47,6 +48,7 @@ cdef Stream *new_stream(State *state) noexcept nogil:
     stream.prefix_nbytes = 0
     stream.filled_nbytes = 0
     stream.messages = 0
+    stream.gave_up = False
     stream.fault = NULL
     stream.text_nbytes = 0
     return stream
@@ -56,7 +58,6 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     """Sends the next request on a link; False: it can't."""
     cdef State *state = link.owner
     cdef Stream *stream = new_stream(state)
-    cdef nghttp2_data_provider2 provider
     if stream == NULL:
         return False
     stream.link = link
@@ -66,15 +67,10 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     stream.sent_ns = now_ns
     stream.unsent = state.bodies[stream.body]
     stream.unsent_nbytes = state.body_nbytes[stream.body]
-    provider.source.ptr = stream
-    provider.read_callback = read_body
-    stream.id = nghttp2_submit_request2(link.session, NULL, state.headers, state.header_count, &provider, stream)
-    if stream.id < 0:                   # the connection has no stream ids left, or is going away
+    stream.id = 0
+    if link.waiting == NULL and has_room(link) and not open_stream(stream):
         stream.next = state.free_streams
         state.free_streams = stream
-        link.leaving = True
-        if link.in_flight == 0:
-            kill(link)
         return False
     state.number += 1
     state.startable -= 1
@@ -87,11 +83,54 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     else:
         link.first = stream
     link.last = stream
+    if stream.id == 0 and link.waiting == NULL:
+        link.waiting = stream
     if intended_ns >= state.measure_from_ns:
         state.measured += 1
         count(&state.lateness, now_ns - intended_ns)
+    return True
+
+
+cdef bint has_room(Link *link) noexcept nogil:
+    """Whether the server takes one more stream now. nghttp2 would queue what is too much, and search that queue for every reset."""
+    return <uint32_t>link.open < nghttp2_session_get_remote_settings(link.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+
+
+cdef bint open_stream(Stream *stream) noexcept nogil:
+    """Gives a request to nghttp2; False: the connection has no stream ids left, or is going away."""
+    cdef Link *link = stream.link
+    cdef State *state = link.owner
+    cdef nghttp2_data_provider2 provider
+    provider.source.ptr = stream
+    provider.read_callback = read_body
+    stream.id = nghttp2_submit_request2(link.session, NULL, state.headers, state.header_count, &provider, stream)
+    if stream.id < 0:
+        stream.id = 0
+        link.leaving = True
+        if link.in_flight == 0:
+            kill(link)
+        return False
+    link.open += 1
     mark_dirty(link)
     return True
+
+
+cdef void open_waiting(Link *link) noexcept nogil:
+    """The server takes more: those that wait begin, in their order. On a connection that goes away they are lost."""
+    cdef Stream *stream
+    cdef int64_t deadline_ns = link.owner.deadline_ns
+    if link.opening:                    # finish calls back
+        return
+    link.opening = True
+    while link.waiting != NULL and not link.dead and (link.leaving or has_room(link)):
+        stream = link.waiting
+        link.waiting = stream.next
+        if deadline_ns > 0 and stream.sent_ns + deadline_ns <= link.owner.now_ns:
+            stream.grpc_status = DEADLINE_EXCEEDED
+            finish(stream, NGHTTP2_CANCEL, False)
+        elif link.leaving or not open_stream(stream):
+            finish(stream, 0, True)
+    link.opening = False
 
 
 cdef nghttp2_ssize read_body(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length, uint32_t *data_flags,
@@ -111,8 +150,16 @@ cdef void take_answer(Stream *stream, const char *answer, Py_ssize_t nbytes) noe
     cdef State *state = stream.link.owner
     stream.messages += 1
     stream.fault = answer_fault(answer, nbytes)
-    if state.verify_every > 0 and stream.number % state.verify_every == 0 and stream.intended_ns >= state.measure_from_ns:
+    if state.verify_every > 0 and is_drawn(stream.number, state.verify_every) and stream.intended_ns >= state.measure_from_ns:
         capture(state, stream.body, answer, nbytes)
+
+
+cdef inline bint is_drawn(int64_t number, int64_t every) noexcept nogil:
+    """About one request in `every`, by a hash of its number (splitmix64's last step): whatever the number of bodies, each has its turn."""
+    cdef uint64_t mixed = <uint64_t>number * 0x9E3779B97F4A7C15U
+    mixed = (mixed ^ (mixed >> 30)) * 0xBF58476D1CE4E5B9U
+    mixed = (mixed ^ (mixed >> 27)) * 0x94D049BB133111EBU
+    return (mixed ^ (mixed >> 31)) % <uint64_t>every == 0
 
 
 cdef void capture(State *state, int body, const char *answer, Py_ssize_t nbytes) noexcept nogil:
@@ -138,16 +185,20 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
     cdef int64_t now_ns = state.now_ns
     cdef int code = CONNECTION if lost else code_of(stream, error_code)
     unlink(stream)
+    if code == OK and now_ns >= state.answers_from_ns:
+        state.answered += 1
     if stream.intended_ns >= state.measure_from_ns:
         state.codes[code] += 1
         state.last_done_ns = now_ns
-        if code == OK:
+        if code == OK or code == UNANSWERED:    # which took so long at least
             count(&state.latency, now_ns - stream.intended_ns)
             count(&state.service, now_ns - stream.sent_ns)
         elif state.text_nbytes[code] == 0:
             keep_text(state, stream, code)
         if state.samples != NULL:
             keep_sample(state, stream, now_ns, code)
+    if link.waiting != NULL:
+        open_waiting(link)
     if state.streams > 0 and state.startable > 0 and not link.leaving and not link.dead:
         ask(link, now_ns, now_ns)
     elif link.leaving and link.in_flight == 0:
@@ -156,6 +207,8 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
 
 cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
     """gRPC's mapping of what came: its own status, else HTTP's, else the stream's reset."""
+    if stream.gave_up:
+        return UNANSWERED
     if stream.grpc_status >= 0:
         if stream.grpc_status != OK:
             return stream.grpc_status if stream.grpc_status < MALFORMED else UNKNOWN
@@ -222,8 +275,16 @@ cdef void unlink(Stream *stream) noexcept nogil:
         stream.next.previous = stream.previous
     else:
         link.last = stream.previous
+    if link.waiting == stream:
+        link.waiting = stream.next
+    if stream.id > 0:
+        link.open -= 1
     link.in_flight -= 1
     link.owner.outstanding -= 1
+    if stream.room_nbytes > KEPT_NBYTES:
+        free(stream.answer)
+        stream.answer = NULL
+        stream.room_nbytes = 0
     stream.next = link.owner.free_streams
     link.owner.free_streams = stream
 
@@ -323,6 +384,11 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
     cdef Link *link = <Link *>user_data
     if frame.hd.type == NGHTTP2_GOAWAY:
         link.leaving = True
+        open_waiting(link)
+        if link.in_flight == 0:
+            kill(link)
+    elif frame.hd.type == NGHTTP2_SETTINGS:
+        open_waiting(link)
     return 0
 
 
@@ -380,7 +446,8 @@ cdef void free_link(Link *link) noexcept:
     cdef Link **at = &state.links
     link.dead = True                    # nothing is asked again in place of what is lost
     while link.first != NULL:
-        nghttp2_session_set_stream_user_data(link.session, link.first.id, NULL)
+        if link.first.id > 0:
+            nghttp2_session_set_stream_user_data(link.session, link.first.id, NULL)
         finish(link.first, 0, True)
     while at[0] != link:
         at = &at[0].next
@@ -463,15 +530,27 @@ cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
         mark_dirty(link)
 
 
+cdef void give_up(Link *link) noexcept nogil:
+    """Nobody waits any longer: what is under way has no answer, and took so long at least."""
+    link.leaving = True                 # nothing is asked in its place,
+    link.opening = True                 # and nothing that waits is begun
+    while link.first != NULL:
+        if link.first.id > 0:
+            nghttp2_session_set_stream_user_data(link.session, link.first.id, NULL)
+        link.first.gave_up = True
+        finish(link.first, 0, False)
+
+
 cdef void cancel_late(Link *link, int64_t now_ns) noexcept nogil:
     """Requests whose time is over are cancelled, as a gRPC client does."""
     cdef Stream *stream = link.first
     cdef int64_t deadline_ns = link.owner.deadline_ns
+    link.owner.now_ns = now_ns
     while stream != NULL and stream.sent_ns + deadline_ns <= now_ns:
-        nghttp2_session_set_stream_user_data(link.session, stream.id, NULL)
-        nghttp2_submit_rst_stream(link.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL)
-        mark_dirty(link)
+        if stream.id > 0:
+            nghttp2_session_set_stream_user_data(link.session, stream.id, NULL)
+            nghttp2_submit_rst_stream(link.session, NGHTTP2_FLAG_NONE, stream.id, NGHTTP2_CANCEL)
+            mark_dirty(link)
         stream.grpc_status = DEADLINE_EXCEEDED
-        link.owner.now_ns = now_ns
         finish(stream, NGHTTP2_CANCEL, False)
         stream = link.first

@@ -49,6 +49,7 @@ cdef extern from "nghttp2/nghttp2.h":
     enum:
         NGHTTP2_DATA
         NGHTTP2_HEADERS
+        NGHTTP2_SETTINGS
         NGHTTP2_GOAWAY
         NGHTTP2_FLAG_NONE
         NGHTTP2_FLAG_END_STREAM
@@ -113,6 +114,7 @@ cdef extern from "nghttp2/nghttp2.h":
     int32_t nghttp2_submit_request2(nghttp2_session *, const void *priority, const nghttp2_nv *, size_t,
                                     const nghttp2_data_provider2 *, void *stream_user_data) nogil
     int nghttp2_submit_trailer(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t)
+    uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int settings_id) nogil
     int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t flags, int32_t stream_id, uint32_t error_code) nogil
     int nghttp2_submit_shutdown_notice(nghttp2_session *)
     int nghttp2_submit_goaway(nghttp2_session *, uint8_t flags, int32_t last_stream_id, uint32_t error_code,

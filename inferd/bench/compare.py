@@ -72,6 +72,13 @@ def compare(
     """Two reports of the same model and loads; two searches by their results. ConfigError where they differ, unless `force` is set."""
     if before.model != after.model and not force:
         raise ConfigError(f"the reports are of different models, {before.model} and {after.model}: --force compares them all the same")
+    asked = [{name: report.settings.get(name) for name in WHAT_IS_ASKED} for report in (before, after)]
+    if asked[0] != asked[1] and not force:
+        name = next(name for name in WHAT_IS_ASKED if asked[0][name] != asked[1][name])
+        values = " and ".join(str(side[name] or "nothing") for side in asked)
+        raise ConfigError(
+            f"the reports are of different requests: --{name.replace('_', '-')} is {values}: --force compares them all the same"
+        )
     names = [f"{report.model} at {report.target}" for report in (before, after)]
     sides = [report.measurements for report in (before, after)]
     searches = before.kind == after.kind == "search"
@@ -339,6 +346,7 @@ def wilson(failed: int, requests: int, z: float) -> tuple[float, float, float]:
 
 
 # Settings that say what is compared and where it was written, not how it was measured.
+WHAT_IS_ASKED = ("rows", "shapes", "sizes", "count", "files", "npz", "json", "recorded", "random")  # flags that make the requests
 NOT_OF_THE_LOAD = frozenset(
     {
         *("target", "model", "model_version", "versions", "rounds", "seed", "server_pid", "metrics_url"),

@@ -10,6 +10,7 @@ import statistics
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec.structs import replace
 
 from inferd.errors import ConfigError
 
@@ -107,7 +108,8 @@ def judge(measurement: Measurement, slo: Slo) -> str:
         return f"{measurement.failed} of {measurement.requests} requests failed, most with {code}"
     for figure, limit_us in slo.limits_us.items():
         if (us := getattr(measurement.latency_us, figure)) > limit_us:
-            return f"{figure} is {duration(us)}"
+            late = f", {duration(getattr(measurement.service_us, figure))} from the sending" if measurement.service_us.max else ""
+            return f"{figure} is {duration(us)}{late}"
     if not kept_up(measurement):
         finished = measurement.requests / measurement.duration_s
         return f"{per_second(finished)} are answered, where {per_second(due_rate(measurement))} were due"
@@ -116,7 +118,8 @@ def judge(measurement: Measurement, slo: Slo) -> str:
 
 def kept_up(measurement: Measurement) -> bool:
     """Whether as much was answered, with OK or not, as was asked."""
-    return not measurement.load.rate or measurement.requests >= due_rate(measurement) * measurement.duration_s
+    in_time = measurement.requests_per_second * measurement.duration_s + measurement.failed
+    return not measurement.load.rate or in_time >= due_rate(measurement) * measurement.duration_s
 
 
 def due_rate(measurement: Measurement) -> float:
@@ -232,10 +235,19 @@ def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search
 
 
 def judged(measurement: Measurement, slo: Slo) -> Judged:
-    why = judge(measurement, slo)
-    if measurement.client_bound:
+    why, bound = judge(measurement, slo), measurement.client_bound
+    if bound:
         why = f"the generator was the limit ({measurement.client_bound_reason or 'client-bound'})"
-    return Judged(measurement.load.rate, not why, why, measurement.client_bound, measurement.requests)
+    elif why and late_only(measurement, slo):
+        why, bound = f"{why}: the generator sent too late", True
+    return Judged(measurement.load.rate, not why, why, bound, measurement.requests)
+
+
+def late_only(measurement: Measurement, slo: Slo) -> bool:
+    """Whether the target would have been kept, had every request left in time."""
+    if not measurement.load.rate or measurement.service_us.max == 0:
+        return False
+    return not judge(replace(measurement, latency_us=measurement.service_us), slo)
 
 
 class Stress(msgspec.Struct, frozen=True, tag_field="mode", tag="stress"):

@@ -10,8 +10,10 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import signal
+import threading
 import time
-from contextlib import ExitStack
+from contextlib import ExitStack, contextmanager, suppress
+from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
@@ -23,7 +25,6 @@ from inferd.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from multiprocessing.connection import Connection
 
     from inferd.bench.inputs import Requests
     from inferd.bench.schedule import Arrivals
@@ -38,7 +39,9 @@ HEADSTART_S = 0.05  # from the word to the first request
 BUSY = 0.9  # a generator that is busy for more than this share of its time is at its limit
 STARVED = 0.7  # of that time, if it ran for less, it was kept from running
 LATE = 0.1  # as is one whose median lateness is more than this share of the median latency
+LATE_P99 = 0.5  # and one whose lateness at p99 is more than this share of the latency there
 MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
+NOTICED_S = 0.1  # how late Ctrl-C may be noticed
 STARTED_S = 30.0  # a worker's process has to be there in
 
 
@@ -60,9 +63,11 @@ def measure(
     verify_every: int = 100,
     samples: list[bytes] | None = None,
     spin: bool = False,
+    apart: bool = False,
 ) -> Measurement:
     """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th answer, when all is over. samples: gets
     (intended, sent, done, code) of every request, int64 each. spin: a core is kept for punctual sending in an open loop.
+    apart: in a process of its own, so that whatever `watch` does (drawing takes milliseconds) disturbs nothing.
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
@@ -80,7 +85,7 @@ def measure(
     )
     total = Total(load, watch, samples)
     with ExitStack() as stack:
-        crew = stack.enter_context(Crew(plan)) if load.processes > 1 else Alone(plan)
+        crew = stack.enter_context(Crew(plan)) if load.processes > 1 or apart else Alone(plan)
         total.started_unix_s = time.time() + HEADSTART_S
         begin_ns = time.monotonic_ns() + int(HEADSTART_S * 1e9)
         total.endings = crew.drive(begin_ns, total.add)
@@ -88,7 +93,7 @@ def measure(
     if verifier is not None:
         for body, answer in total.answers:
             verifier.check(body, answer)
-        measured.verified = verifier.result
+        measured.verified = msgspec.structs.replace(verifier.result, unchecked=total.unchecked)
     return measured
 
 
@@ -109,6 +114,7 @@ class Total:
         self.cpu_ns = 0
         self.kept_bytes = 0
         self.answers: list[tuple[int, bytes]] = []
+        self.unchecked = 0
         self.first_ns, self.until_ns = 0, 0
 
     def add(self, piece: Piece) -> None:
@@ -117,15 +123,18 @@ class Total:
         for mine, its in ((self.latency, piece.latency), (self.service, piece.service), (self.lateness, piece.lateness)):
             mine.add(its)
         self.cpu_ns += piece.cpu_ns
+        self.unchecked += piece.unchecked
         for answer in piece.answers:
             if self.kept_bytes < MAX_KEPT_BYTES:
                 self.answers.append(answer)
                 self.kept_bytes += len(answer[1])
+            else:
+                self.unchecked += 1
         if self.samples is not None:
             self.samples.append(piece.samples)
         if piece.at < 0:
             return
-        self.answered += piece.codes[0]
+        self.answered += piece.answered
         self.until_ns = max(self.until_ns, piece.until_ns)
         gathered = self.pieces.setdefault(piece.at, [])
         gathered.append(piece)
@@ -158,10 +167,9 @@ class Total:
     def result(self, measure_ns: int) -> Measurement:
         from inferd.bench.export import encode
 
-        until_ns, answered = self.until_ns, self.answered
-        if self.load.requests and all(not ending.ended for ending in self.endings):
-            until_ns, answered = max(ending.last_done_ns for ending in self.endings), self.codes[0]
-        duration_s = max(until_ns - measure_ns, 0) / 1e9
+        for at in sorted(self.pieces):  # in which some worker had ended already
+            self._end_interval(self.pieces.pop(at))
+        duration_s = max(self.until_ns - measure_ns, 0) / 1e9
         finished = sum(self.codes)
         measured = Measurement(
             self.load,
@@ -170,7 +178,7 @@ class Total:
             requests=finished,
             errors={name: count for name, count in zip(CODES[1:], self.codes[1:], strict=True) if count},
             error_messages={CODES[code]: text for code, text in self._messages()},
-            requests_per_second=answered / duration_s if duration_s else 0.0,
+            requests_per_second=self.answered / duration_s if duration_s else 0.0,
             latency_us=Latency.of(self.latency),
             service_us=Latency.of(self.service),
             lateness_us=Latency.of(self.lateness),
@@ -196,10 +204,13 @@ class Total:
                 return f"the generator had work all the time and ran for {self.ran:.0%} of it: too much else runs on this machine"
             return f"the generator was busy for {self.busiest:.0%} of the time: give it more --processes"
         late_us, median_us = measured.lateness_us.p50, measured.latency_us.p50
+        late_p99_us, p99_us = measured.lateness_us.p99, measured.latency_us.p99
         if self.load.rate and late_us > LATE * median_us:
             return (
                 f"requests were sent {late_us:.0f} us late (median), the latency is {median_us:.0f} us: give it --spin, or more --processes"
             )
+        if self.load.rate and late_p99_us > LATE_P99 * p99_us:
+            return f"one request in a hundred left {late_p99_us:.0f} us late, p99 is {p99_us:.0f} us: give it --spin, or more --processes"
         if self.load.rate and (unsent := sum(ending.unsent for ending in self.endings)):
             return f"{unsent} requests whose time had come were never sent: too many were under way"
         return ""
@@ -213,6 +224,20 @@ class Alone:
 
     def drive(self, begin_ns: int, emit: Callable[[Piece], None]) -> list[Ending]:
         return [self.worker.drive(begin_ns, emit, lambda: False)]
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[Callable[[], bool]]:
+    """In the block Ctrl-C raises nothing, which could cut a piece in two on its way; whether it came can be asked."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    seen: list[int] = []
+    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    try:
+        yield lambda: bool(seen)
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 class Crew:
@@ -233,7 +258,10 @@ class Crew:
 
     def __enter__(self) -> Self:
         for pipe in self.pipes:
-            failure = pipe.recv() if pipe.poll(STARTED_S) else "a worker did not start"
+            try:
+                failure = pipe.recv() if pipe.poll(STARTED_S) else "a worker of the generator did not start in time"
+            except EOFError:
+                failure = "a worker of the generator ended before it was connected"
             if failure:
                 self.__exit__()
                 raise StartError(failure)
@@ -245,24 +273,27 @@ class Crew:
             process.join()
 
     def drive(self, begin_ns: int, emit: Callable[[Piece], None]) -> list[Ending]:
+        """A worker that ends early ends the others, too; what was measured is kept."""
         for pipe in self.pipes:
             pipe.send(begin_ns)
         endings: list[Ending] = []
         waiting = list(self.pipes)
-        while waiting:
-            try:
-                for pipe in multiprocessing.connection.wait(waiting):  # type: ignore[assignment]
-                    told = pipe.recv()
+        with interrupts_noted() as interrupted:
+            while waiting:
+                for pipe in [pipe for pipe in multiprocessing.connection.wait(waiting, NOTICED_S) if isinstance(pipe, Connection)]:
+                    try:
+                        told = pipe.recv()
+                    except (EOFError, OSError):
+                        told = Ending("a worker of the generator ended by itself", 0, 0, 0, 0, {})
                     if isinstance(told, Ending):
                         endings.append(told)
                         waiting.remove(pipe)
                     else:
                         emit(told)
-            except KeyboardInterrupt:
-                for pipe in waiting:
-                    pipe.send("stop")
-            except EOFError:
-                raise StartError("a worker of the generator ended by itself") from None
+                if interrupted() or any(ending.ended for ending in endings):
+                    for pipe in waiting:
+                        with suppress(OSError):
+                            pipe.send("stop")
         return endings
 
 
@@ -287,5 +318,8 @@ def work(pipe: Connection, plan: Plan) -> None:
         pipe.send(str(error))
         return
     pipe.send("")
-    begin_ns = pipe.recv()
+    try:
+        begin_ns = pipe.recv()
+    except EOFError:  # the parent has gone
+        return
     pipe.send(worker.drive(begin_ns, pipe.send, pipe.poll))

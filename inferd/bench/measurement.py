@@ -150,6 +150,7 @@ class Verification(msgspec.Struct, frozen=True):
     largest_difference: float = 0.0
     first_wrong: str = ""  # what was expected and what came
     reference: str = ""  # where the expected answers are from
+    unchecked: int = 0  # answers that were to be checked, and for which there was no room
 
 
 class ServerSide(msgspec.Struct):

@@ -95,7 +95,9 @@ class Outcome(NamedTuple):
             return False
         if isinstance(self.findings, findings.Search):
             return self.findings.rate > 0
-        return isinstance(self.findings, findings.Stress) or not any(m.failed for m in self.measurements)
+        if isinstance(self.findings, findings.Stress):
+            return any(m.requests_per_second for m in self.measurements)
+        return not any(m.failed or m.unfinished for m in self.measurements)
 
 
 def carry_out(mode: Mode, run: Run, tell: Callable[[Progress], None] | None = None) -> Outcome:

@@ -139,6 +139,7 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
     pipe, theirs = context.Pipe()
     process = context.Process(target=work, args=(theirs, task), daemon=True)
     intervals: list[Interval] = []
+    told_to_stop = False
     process.start()
     theirs.close()
     try:
@@ -155,6 +156,9 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
                     for body, answer in told.answers:
                         verifier.check(body, answer)
             except KeyboardInterrupt:
+                if told_to_stop:  # it does not listen: its first request is never answered
+                    process.kill()
+                told_to_stop = True
                 with suppress(OSError):  # it has ended already, and its last word is in the pipe
                     pipe.send("stop")
     finally:

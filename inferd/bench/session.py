@@ -10,6 +10,7 @@ import threading
 import time
 from contextlib import ExitStack, contextmanager
 from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 from inferd.ask.targets import Local, Remote, open_target, require_client
@@ -78,6 +79,8 @@ class Session:
         self.server = "in-process ONNX Runtime"
         self._stack = ExitStack()
         where = target.removeprefix(EMBEDDED) if self.local else target
+        if self.local and not Path(where).exists():
+            raise ConfigError(f"TARGET {target}: there is no file or folder {where}")
         if not self.local:
             try:
                 self.address = parse_address(target)
@@ -143,8 +146,8 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()
 
-    def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None) -> Measurement:
-        """Measures one load against one version."""
+    def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None, *, apart: bool = False) -> Measurement:
+        """Measures one load against one version. apart: `watch` takes its time, so the generator gets a process of its own."""
         arrivals = schedule.parse(load.arrivals, load.rate, load.seed) if load.rate else None
         requests, verifier = self.requests[version], self._verifier(version)
         if self.engine is not None:
@@ -172,6 +175,7 @@ class Session:
                 verify_every=self.checks.every,
                 samples=self.samples,
                 spin=self.spin,
+                apart=apart,
             )
             measured.server = reader.after(measured.sent, measured.requests_per_second)
         measured.version = version

@@ -143,11 +143,14 @@ def facts(measured: Measurement) -> Iterator[tuple[str, str]]:
     yield "requests", f"{measured.requests:,}, {measured.failed:,} failed{left}"
     asked = f" of {rate(load.rate)} asked" if load.rate else ""
     yield "answers/s", f"{rate(measured.requests_per_second)}{asked}"
-    yield "client CPU", f"{duration(measured.client_cpu_us_per_request)} a request" + (", client-bound" if measured.client_bound else "")
+    if measured.client_cpu_us_per_request:
+        bound = ", client-bound" if measured.client_bound else ""
+        yield "client CPU", f"{duration(measured.client_cpu_us_per_request)} a request{bound}"
     if (verified := measured.verified) is not None:
         largest = f", largest difference {verified.largest_difference:.3g}" if verified.checked else ""
         reference = f" against {one_line(verified.reference)}" if verified.reference else ""
-        yield "verified", f"{verified.checked:,} answers{reference}, {verified.wrong:,} wrong{largest}"
+        unchecked = f"; no room for {verified.unchecked:,} more" if verified.unchecked else ""
+        yield "verified", f"{verified.checked:,} answers{reference}, {verified.wrong:,} wrong{largest}{unchecked}"
     yield from server_facts(measured)
 
 

@@ -26,7 +26,7 @@ PATH = b"/inference.GRPCInferenceService/ModelInfer"
 CODES = [
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
     *("RESOURCE_EXHAUSTED", "FAILED_PRECONDITION", "ABORTED", "OUT_OF_RANGE", "UNIMPLEMENTED", "INTERNAL", "UNAVAILABLE", "DATA_LOSS"),
-    *("UNAUTHENTICATED", "malformed", "connection"),  # the last two are the generator's own
+    *("UNAUTHENTICATED", "malformed", "connection", "unanswered"),  # the last three are the generator's own
 ]
 
 NEVER_NS = 2**63 - 1
@@ -61,6 +61,7 @@ class Piece(NamedTuple):
     from_ns: int  # monotonic
     until_ns: int
     codes: list[int]  # how many requests ended with each of CODES
+    answered: int  # answers with OK that came in it, those to warm-up requests included
     latency: Histogram
     service: Histogram
     lateness: Histogram
@@ -76,7 +77,7 @@ class Ending(NamedTuple):
 
     ended: str
     sent: int  # in all, warm-up included
-    unfinished: int
+    unfinished: int  # without an answer at the end; unless it ended early they count as unanswered
     unsent: int  # arrivals whose time had come
     last_done_ns: int
     messages: dict[int, bytes]
@@ -102,6 +103,8 @@ class Worker:
         self.missing: list[int] = []  # connections that are to be made again
         self.failure = ""  # why the last try failed
         self.retry_at_ns = 0
+        self.finished, self.finished_ns = -1, 0  # requests, and when there was one more
+        self.idle_ns = 0  # slept because there was nothing to poll for
         self.connected_ns = 0  # when there was a connection last
         self.begun_ns, self.end_ns = 0, 0
         self.draining = False
@@ -127,12 +130,13 @@ class Worker:
         self.begun_ns, self.end_ns = begin_ns, end_ns
         try:
             sleep_until(begin_ns)
-            generator.start(NEVER_NS if streams else measure_ns, streams)
-            ended = self._run(measure_ns, stopped)
+            if load.warm_up_s > 0:
+                generator.start(NEVER_NS if streams else measure_ns, streams)
+                ended = self._run(measure_ns, stopped)
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
             from_ns = time.monotonic_ns() if streams else measure_ns
-            generator.start(from_ns, streams, load.requests - generator.measured if load.requests else -1)
-            while not ended and from_ns < end_ns and not self._is_done():
+            generator.start(from_ns, streams, max(load.requests - generator.measured, 0) if load.requests else -1)
+            while not ended and from_ns < end_ns and not self._is_done() and not self._is_stuck(time.monotonic_ns()):
                 until_ns = min(from_ns + self.plan.interval_ns, end_ns)
                 ended = self._run(until_ns, stopped)
                 piece = self._collect(at, from_ns, time.monotonic_ns() if ended or self._is_done() else until_ns)
@@ -142,10 +146,11 @@ class Worker:
             if streams or ended:
                 generator.stop()  # in an open loop those are still sent whose time had come
             if not ended:
-                self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
+                ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
         except KeyboardInterrupt:
             ended = "interrupted"
-        unfinished, unsent = generator.outstanding, 0 if ended else generator.arrivals_waiting
+        unsent = 0 if ended else generator.arrivals_waiting
+        unfinished = generator.outstanding if ended else generator.give_up()
         emit(self._collect(-1))
         ending = Ending(ended, generator.sent, unfinished, unsent, generator.last_done_ns, generator.messages())
         self.close()
@@ -156,13 +161,16 @@ class Worker:
         generator = self.generator
         while True:
             self._give_arrivals()
-            now_ns = generator.run(min(until_ns, time.monotonic_ns() + SLICE_NS), SPIN_NS if self.plan.spin else 0)
+            try:
+                now_ns = generator.run(min(until_ns, time.monotonic_ns() + SLICE_NS), SPIN_NS if self.plan.spin else 0)
+            except KeyboardInterrupt:
+                return "interrupted"
             for number in generator.take_dead():
                 self.sockets.pop(number).close()
                 self.missing.append(number)
             if stopped():
                 return "interrupted"
-            if now_ns >= until_ns or self._is_done():
+            if now_ns >= until_ns or self._is_done() or self._is_stuck(now_ns):
                 return ""
             if self.missing:
                 self._reconnect(now_ns)
@@ -172,6 +180,7 @@ class Worker:
                 return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
             if not self.sockets or (generator.outstanding == 0 and not generator.arrivals_waiting):
                 sleep_until(min(until_ns, now_ns + 1_000_000))  # nothing to poll for
+                self.idle_ns += time.monotonic_ns() - now_ns
 
     def _is_done(self) -> bool:
         """Whether all is answered that was to be asked: a number of requests, a trace, or, after the end, what was begun before."""
@@ -180,6 +189,13 @@ class Worker:
         if arrivals is not None and (arrivals.ended or self.draining):
             exhausted = exhausted or not generator.arrivals_waiting
         return exhausted and generator.outstanding == 0
+
+    def _is_stuck(self, now_ns: int) -> bool:
+        """Whether a number of requests, or a trace, will not end: nothing has been answered for DRAIN_S."""
+        generator = self.generator
+        if generator.finished != self.finished or not generator.outstanding:
+            self.finished, self.finished_ns = generator.finished, now_ns
+        return self.end_ns == NEVER_NS and now_ns - self.finished_ns > DRAIN_S * 1e9
 
     def _give_arrivals(self) -> None:
         """Those of the next moments, and none that is meant for a time after the end."""
@@ -192,15 +208,15 @@ class Worker:
 
     def _collect(self, at: int, from_ns: int = 0, until_ns: int = 0) -> Piece:
         latency, service, lateness = Histogram(), Histogram(), Histogram()
-        codes, totals = self.generator.collect(latency.counts, service.counts, lateness.counts)
+        codes, totals, answered = self.generator.collect(latency.counts, service.counts, lateness.counts)
         for histogram, (sum_ns, max_ns, min_ns) in zip((latency, service, lateness), totals, strict=True):
             histogram.sum_ns, histogram.max_ns, histogram.min_ns = sum_ns, max_ns, min_ns
         cpu_ns, waited_ns = self.spent_ns
-        self.spent_ns = time.process_time_ns(), self.generator.waited_ns
+        self.spent_ns = time.process_time_ns(), self.generator.waited_ns + self.idle_ns
         answers, unchecked = self.generator.take_answers() if self.plan.verify_every else ([], 0)
         samples = self.generator.take_samples()[0] if self.plan.sample_room else b""
         spent = self.spent_ns[0] - cpu_ns, self.spent_ns[1] - waited_ns
-        return Piece(at, from_ns, until_ns, codes, latency, service, lateness, *spent, answers, unchecked, samples)
+        return Piece(at, from_ns, until_ns, codes, answered, latency, service, lateness, *spent, answers, unchecked, samples)
 
     def _reconnect(self, now_ns: int) -> None:
         if now_ns < self.retry_at_ns:

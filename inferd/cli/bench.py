@@ -6,13 +6,17 @@ invalid; 2 usage; 130 Ctrl-C, after the partial report.
 
 from __future__ import annotations
 
+import re
+import signal
 import sys
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
 
 import click
+from click.core import ParameterSource
 
 from inferd.config import parse_duration
+from inferd.errors import InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -104,10 +108,12 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
 )
 @of_group(
     "Modes: one load, unless one of these is given",
-    click.option("--steps", metavar="N,N,...", help="Several rates (with --rate or --arrivals), else concurrencies."),
+    click.option("--steps", metavar="N,N,...", help="Rates where --rate (any) or --arrivals makes it an open loop, else concurrencies."),
     click.option("--ramp", metavar="FROM:TO/N", help="The same, evenly spaced."),
-    click.option("--slo", metavar="p99=10ms", help="Search the highest rate that keeps this latency."),
-    click.option("--stress", is_flag=True, help="Past saturation: goodput at 0.5 to 2 times the rate that it can do."),
+    click.option("--slo", metavar="p99=10ms", help="Search the highest rate that keeps it; p50=5ms,p99=50ms,errors=0.1% works, too."),
+    click.option(
+        "--stress", is_flag=True, help="Past saturation: goodput at 0.5 to 2 times the rate that it can do. Its --deadline: ten medians."
+    ),
     click.option("--soak", is_flag=True, help="One long load, and whether latency or memory drifts."),
     click.option("--versions", metavar="A,B", help="Versions of the model in turn, in one run, and how they compare."),
     click.option("--rounds", type=positive(1, 100), default=4, show_default=True, help="Of --versions."),
@@ -123,7 +129,9 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them."),
     click.option("--random", is_flag=True, help="Random values for the inputs that files leave out."),
     click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open."),
-    click.option("--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, choice:32,64."),
+    click.option(
+        "--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, lognormal:M,SD, choice:32,64."
+    ),
     click.option("--count", type=positive(1, 100_000), help="Different requests that are made."),
     click.option("--rows", type=positive(1, 65_536), help="Rows of each request.  [default: 1]"),
     click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes."),
@@ -144,10 +152,12 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
 @of_group(
     "Output",
     click.option("--json", "json_file", metavar="FILE", help="The report."),
-    click.option("--html", metavar="FILE", help="The report to look at: one file, with plots."),
+    click.option("--html", metavar="FILE", help="The report to look at: one file, with plots (inferd[bench])."),
     click.option("--csv", metavar="FILE", help="One line a measurement; FILE-intervals.csv has one a second."),
     click.option("--hdr", metavar="FILE", help="HdrHistogram log of the latencies."),
-    click.option("--samples", metavar="FILE.npy", help="Every request: intended, sent, done in ns, code."),
+    click.option(
+        "--samples", metavar="FILE.npy", help="Each request of one load: intended, sent, done in ns, code; a million an interval."
+    ),
     click.option("--quiet", is_flag=True, help="No progress."),
 )
 @of_group(
@@ -171,6 +181,8 @@ def bench(**given: Any) -> int:
     from inferd.bench import plots, report, terminal
     from inferd.bench.session import Checks, Looks, Session
 
+    refuse_unused(given)
+    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the partial report is told
     outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
     for path in outputs.values():
         report.check_writable(path)
@@ -207,6 +219,30 @@ def bench(**given: Any) -> int:
     return int(not outcome.clean or worse or made.summary.get("valid") is False)
 
 
+def refuse_unused(given: dict[str, Any]) -> None:
+    """Flags that would change nothing are a misunderstanding."""
+    context = click.get_current_context()
+    said = {name for name in given if context.get_parameter_source(name) == ParameterSource.COMMANDLINE}
+    modes = {"steps", "ramp", "slo", "stress", "soak", "versions", "scenario"} & said
+    local = given["target"].startswith("embedded:")
+
+    def refuse(names: set[str], unless: bool, why: str) -> None:
+        if not unless and (unused := sorted(names & said)):
+            raise click.UsageError(f"--{unused[0].replace('_', '-')} {why}")
+
+    refuse({"rounds"}, "versions" in modes, "is for --versions")
+    refuse({"verify_every", "rtol", "atol"}, "verify" in said, "is for --verify FILE")
+    refuse({"metrics_url", "server_pid", "dollars_per_hour", "spin", "processes", "deadline", "samples"}, not local, "is for a server")
+    refuse({"concurrency"}, "rate" not in said or bool({"stress", "scenario"} & modes), "is for a closed loop: leave it or --rate out")
+    refuse({"spin"}, bool({"rate", "slo", "stress", "scenario"} & said) or given["arrivals"] != "constant", "is for an open loop")
+    refuse({"samples"}, not modes - {"soak"}, "is for one load")
+    refuse(
+        modes - {"scenario", "slo"} | {"requests", "arrivals", "processes", "spin", "samples"},
+        "scenario" not in modes,
+        "is no part of --scenario",
+    )
+
+
 def carry_out(session: Session, given: dict[str, Any], load: Load, versions: list[str], progress: Progress | None) -> Outcome:
     """What the flags ask for, with its progress told."""
     from inferd.bench import modes
@@ -217,7 +253,7 @@ def carry_out(session: Session, given: dict[str, Any], load: Load, versions: lis
         return session.scenario(given["scenario"], load, slo, watch)
 
     def run(load: Load, version: str) -> Measurement:
-        measured = session.run(load, version or given["model_version"], watch)
+        measured = session.run(load, version or given["model_version"], watch, apart=bool(progress and progress.is_live))
         if progress:
             progress.done(measured)
         return measured
@@ -233,11 +269,21 @@ def load_of(given: dict[str, Any]) -> Load:
     from inferd.bench.measurement import Load
 
     rate, arrivals, duration_s = given["rate"] or 0.0, given["arrivals"], given["duration"]
+    warm_up_s = given["warm_up"]
+    if given["duration"] == 0 or given["deadline"] == 0:
+        raise click.UsageError(f"--{'duration' if given['duration'] == 0 else 'deadline'} 0: expected more than no time at all")
+    for what in ("connections", "requests"):
+        if given[what] and given[what] < given["processes"]:
+            raise click.UsageError(f"--processes {given['processes']}: expected no more than --{what}, {given[what]}: each needs one")
     is_trace = arrivals.startswith("trace:")
     drawn = schedule.parse(arrivals, rate or (0.0 if is_trace else 1.0), given["seed"])  # whatever is wrong with it is said now
     if is_trace:
         rate = drawn.rate
         duration_s = duration_s or 0.0  # as long as the trace is
+        if given["stress"] or given["slo"] or given["steps"] or given["ramp"]:
+            raise click.UsageError("--arrivals trace: is one load; for others give --rate with constant, poisson or burst:N")
+        if click.get_current_context().get_parameter_source("warm_up") == ParameterSource.DEFAULT:
+            warm_up_s = 0.0  # it would take the trace's beginning
     elif arrivals != "constant" and not rate and not (given["slo"] or given["stress"] or given["steps"] or given["ramp"]):
         raise click.UsageError(f"--arrivals {arrivals} is for an open loop: give its --rate, too")
     if duration_s is None:
@@ -249,7 +295,7 @@ def load_of(given: dict[str, Any]) -> Load:
         arrivals=arrivals,
         duration_s=duration_s,
         requests=given["requests"] or 0,
-        warm_up_s=given["warm_up"],
+        warm_up_s=warm_up_s,
         deadline_ms=(given["deadline"] or 0.0) * 1e3,
         processes=given["processes"],
         seed=given["seed"],
@@ -293,8 +339,8 @@ def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Ses
 
 def pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")
-    if not equals or not key or not (text.isascii() and text.isprintable()):
-        raise click.UsageError(f"--metadata {text}: expected KEY=VALUE in printable ASCII")
+    if not equals or not re.fullmatch("[A-Za-z0-9_.-]+", key) or not (value.isascii() and value.isprintable()):
+        raise click.UsageError(f"--metadata {text}: expected KEY=VALUE, a key of letters, digits and _.- and a value of printable ASCII")
     return key.lower(), value
 
 
@@ -316,7 +362,11 @@ def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) ->
     if (path := outputs.get("samples")) and samples is not None:
         import numpy as np
 
-        np.save(path, np.frombuffer(b"".join(samples), np.int64).reshape(-1, 4))
+        try:
+            with open(path, "wb") as out:
+                np.save(out, np.frombuffer(b"".join(samples), np.int64).reshape(-1, 4))
+        except OSError as error:
+            raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def beside(path: str, ending: str) -> Path:

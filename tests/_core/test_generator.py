@@ -10,6 +10,7 @@ from typing import Any
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 import numpy as np
 import pytest
 from hypothesis import given
@@ -124,7 +125,7 @@ def pump(generator: Generator, server: Server, until: Callable[[], bool]) -> Non
 def counted(generator: Generator) -> tuple[dict[str, int], list[Histogram]]:
     """How many requests ended how, and the three distributions (latency, service, lateness)."""
     histograms = [Histogram(), Histogram(), Histogram()]
-    codes, totals = generator.collect(*(histogram.counts for histogram in histograms))
+    codes, totals, _ = generator.collect(*(histogram.counts for histogram in histograms))
     for histogram, (sum_ns, max_ns, min_ns) in zip(histograms, totals, strict=True):
         histogram.sum_ns, histogram.max_ns, histogram.min_ns = sum_ns, max_ns, min_ns
     return {CODES[code]: count for code, count in enumerate(codes) if count}, histograms
@@ -323,9 +324,12 @@ def test_a_deadline_cancels(made) -> None:
     assert counted(generator)[0] == {"DEADLINE_EXCEEDED": 1}
 
 
-def test_every_third_answer_is_kept(made) -> None:
-    generator, server = made(bodies=(b"a", b"b"), verify_every=3)
-    generator.start(0, streams=1, requests=7)
+@pytest.mark.parametrize(("bodies", "every"), [(1, 1), (4, 4), (5, 20), (64, 16)])
+def test_answers_of_every_body_are_drawn(made, bodies: int, every: int) -> None:
+    """About one in so many, and not those of the same bodies again and again."""
+    count = bodies * every * 8
+    generator, server = made(bodies=tuple(bytes([body]) for body in range(bodies)), verify_every=every)
+    generator.start(0, streams=64, requests=count)
     answered: set[int] = set()
 
     def all_answered() -> bool:
@@ -335,7 +339,93 @@ def test_every_third_answer_is_kept(made) -> None:
         return generator.exhausted and not generator.outstanding
 
     pump(generator, server, all_answered)
-    assert [body for body, _ in generator.take_answers()[0]] == [0, 1, 0], "requests 0, 3 and 6 of two bodies in turn"
+    answers, lost = generator.take_answers()
+    assert count / every / 2 < len(answers) + lost < count / every * 2
+    assert {body for body, _ in answers} == set(range(bodies))
+
+
+def settled(generator: Generator, server: Server, limit: int) -> None:
+    """One request and its answer, by which the server's limit of streams is known, too."""
+    server.http2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: limit})
+    server.send()
+    generator.start(2**62, streams=1, requests=1)
+    pump(generator, server, lambda: bool(server.requests))
+    server.answer(1)
+    pump(generator, server, lambda: not generator.outstanding)
+    server.requests.clear()
+
+
+def test_what_exceeds_the_servers_limit_of_streams_waits(made) -> None:
+    """And is timed from its own beginning."""
+    generator, server = made()
+    settled(generator, server, 2)
+    generator.start(0, streams=5, requests=5)
+    for _ in range(5):
+        generator.run(time.monotonic_ns() + 500_000)
+        server.read()
+    assert (len(server.requests), generator.outstanding) == (2, 5)
+    answered: set[int] = set()
+
+    def all_answered() -> bool:
+        assert len(server.requests.keys() - answered) <= 2
+        for stream in server.requests.keys() - answered:
+            server.answer(stream)
+            answered.add(stream)
+        return not generator.outstanding
+
+    pump(generator, server, all_answered)
+    assert counted(generator)[0] == {"OK": 5}
+
+
+def test_a_deadline_ends_those_that_wait_without_a_word_to_the_server(made) -> None:
+    generator, server = made(deadline_ns=3_000_000)
+    settled(generator, server, 1)
+    generator.start(0)
+    generator.arrive(np.full(50_000, time.monotonic_ns(), np.int64))
+    pump(generator, server, lambda: not generator.outstanding and not generator.arrivals_waiting)
+    assert counted(generator)[0] == {"DEADLINE_EXCEEDED": 50_000}
+    assert len(server.headers) < 100
+
+
+def test_goaway_loses_those_that_wait(made) -> None:
+    generator, server = made()
+    settled(generator, server, 1)
+    generator.start(0, streams=3, requests=3)
+    pump(generator, server, lambda: len(server.requests) == 1)
+    server.http2.close_connection(last_stream_id=3)
+    server.send()
+    while generator.outstanding != 1:
+        generator.run(time.monotonic_ns() + 500_000)
+    assert counted(generator)[0] == {"connection": 2}
+
+
+def test_what_is_given_up_is_unanswered_and_took_its_time(made) -> None:
+    generator, server = made()
+    generator.start(0)
+    generator.arrive(np.array([time.monotonic_ns() - 5_000_000_000] * 3, np.int64))
+    pump(generator, server, lambda: len(server.requests) == 3)
+    server.answer(1)
+    pump(generator, server, lambda: generator.outstanding == 2)
+    assert generator.give_up() == 2
+    codes, (latency, service, _) = counted(generator)
+    assert codes == {"OK": 1, "unanswered": 2}
+    assert (latency.count, service.count) == (3, 3)
+    assert latency.min_ns >= 5_000_000_000
+
+
+def test_answers_to_warm_up_requests_are_answers_of_the_time_in_which_they_come(made) -> None:
+    """Throughput is what comes out; else a server that is asked too much would seem to give less."""
+    generator, server = made()
+    begun_ns = time.monotonic_ns()
+    generator.start(begun_ns)
+    generator.arrive(np.array([begun_ns - 1_000_000, begun_ns], np.int64))
+    pump(generator, server, lambda: len(server.requests) == 2)
+    for stream in (1, 3):
+        server.answer(stream)
+    pump(generator, server, lambda: not generator.outstanding)
+    arrays = [np.zeros(BUCKETS, np.uint64) for _ in range(3)]
+    codes, _, answered = generator.collect(*arrays)
+    assert (codes[0], answered) == (1, 2)
 
 
 # ---- connections that go -------------------------------------------------------------------------------------------------

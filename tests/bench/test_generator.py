@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
+import socket
 from pathlib import Path
 
+import msgspec
 import numpy as np
 import pytest
 
-from inferd.bench import schedule
+from inferd.bench import schedule, worker
 from inferd.bench.generator import Target, Total, measure, portion, share
 from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Interval, Load
+from inferd.bench.modes import Outcome
 from inferd.bench.worker import CODES, Ending, Piece, Plan, headers
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
@@ -33,7 +36,9 @@ def piece(at: int, answered: int = 10, *, waited: float = 0.5, ran: float = 0.5,
     codes = [answered] + [0] * (len(CODES) - 1)
     latency = histogram(*[latency_us] * answered)
     late = histogram(*[late_us] * answered)
-    return Piece(at, at * S, (at + 1) * S, codes, latency, latency, late, int(ran * S), int(waited * S), [], 0, b"")
+    return Piece(
+        at, at * S, (at + 1) * S, codes, answered if at >= 0 else 0, latency, latency, late, int(ran * S), int(waited * S), [], 0, b""
+    )
 
 
 def total(load: Load, *pieces: Piece, ended: str = "") -> Total:
@@ -70,7 +75,7 @@ def test_what_comes_after_the_end_is_counted_but_is_no_throughput() -> None:
 def test_errors_have_names_and_first_messages() -> None:
     codes = [0] * len(CODES)
     codes[0], codes[14], codes[17], codes[18] = 5, 3, 2, 1
-    made = total(Load(), piece(0)._replace(codes=codes))
+    made = total(Load(), piece(0)._replace(codes=codes, answered=5))
     made.endings = [Ending("", 11, 0, 0, S, {14: b"try%20again", 17: b"an output has no name"})]
     measured = made.result(0)
     assert measured.errors == {"UNAVAILABLE": 3, "malformed": 2, "connection": 1}
@@ -140,6 +145,22 @@ def test_a_server_that_comes_back_is_asked_again(tmp_path: Path) -> None:
     assert measured.ended == ""
     assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
     assert measured.intervals[-1].requests > 0, "the second server answers"
+
+
+@pytest.mark.parametrize("load", [Load(requests=4), Load(duration_s=0.2), Load(rate=20, duration_s=0.2), Load(rate=20, requests=4)])
+def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load) -> None:
+    """It takes connections and is silent: every request is an error that took as long as it was waited for, and the run ends."""
+    monkeypatch.setattr(worker, "DRAIN_S", 0.3)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        asked = msgspec.structs.replace(load, streams=4, warm_up_s=0.0, duration_s=load.duration_s if not load.requests else 0.0)
+        arrivals = schedule.parse("constant", load.rate) if load.rate else None
+        measured = measure(Target(Address("", 0, str(tmp_path / "s"))), requests(), asked, arrivals)
+    assert measured.errors == {"unanswered": 4}
+    assert (measured.requests, measured.unfinished, measured.requests_per_second) == (4, 4, 0.0)
+    assert measured.latency_us.max >= 0.3e6
+    assert not Outcome("single", [measured], None, "").clean
 
 
 def test_nobody_there(tmp_path: Path) -> None:
