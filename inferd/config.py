@@ -83,7 +83,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "models",
-            "Threads of one run. auto: by the cores and the quota; what one thread runs as fast gets one.",
+            "Threads of one run. auto: by the cores and the quota; runs that more threads hardly speed up get one.",
             ge=0,
             le=1024,
             words={"auto": 0},

@@ -79,8 +79,8 @@ def plan(
     Several models each get all cores: a model that is idle leaves them to the others, as threads that wait do not spin.
     A model whose measured run is tiny (`tiny_run_ns`) gets one thread: waking a second one takes longer than the run, and makes
     one run in a hundred a hundred times slower (digits, 64 rows, 2 cores: median 19 us and p99 1.4 ms, against 13 us and 18 us).
-    Where a few rows are done as soon by one thread, they get one (`single_rows`, measured): threads that wait for each other burn the
-    cores (mean over the pixels of one 602 KB image, 2 cores: 59 us and 201 us of CPU with two threads, 51 us and 52 us with one).
+    Where more threads gain too little for a few rows, those get one (`single_rows`, measured): threads that wait for each other burn
+    the cores (mean over the pixels of one 602 KB image, 2 cores: 59 us and 201 us of CPU with two threads, 51 us and 52 us with one).
     Spinning gains some microseconds a run, and burns the cores that the event loop and the other models need.
     A GPU model needs few host threads: its operators run elsewhere.
     """
@@ -104,7 +104,7 @@ def plan(
     ]
     single_rows = single_rows if threads > 1 else 0
     if single_rows:
-        parts.insert(2, f"one thread up to {single_rows} row{'s' if single_rows > 1 else ''}, which it runs as fast")
+        parts.insert(2, f"one thread up to {single_rows} row{'s' if single_rows > 1 else ''}, for which more gain little")
     if models > 1:
         parts.append(f"{models} models share the cores as they are busy")
     return Plan(threads, chosen, spinning, "; ".join(parts), single_rows)

@@ -15,6 +15,7 @@ the loop's after. Never in here: requests, formats of configurations, onnxruntim
 from __future__ import annotations
 
 import logging
+import math
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -48,7 +49,6 @@ SHOWN_NAMES = 16  # models that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_COMPARED_BYTES = 32 << 20  # a larger file is not loaded a second time to see where one thread is enough
 MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
-MAX_SLOWER = 1.1  # a run that takes so many times as long on one thread is still as fast
 MAX_VERSION = (1 << 63) - 1
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 
@@ -233,7 +233,10 @@ class Repository:
     def _with_one_thread(
         self, loaded: Loaded, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path
     ) -> Loaded:
-        """The same model with one thread for what one runs as fast as all: for everything, for runs of a few rows, or for nothing."""
+        """The same model with one thread where more threads gain too little: for everything, for runs of a few rows, or for nothing.
+
+        n threads are n times as dear while they run, and must make a run sqrt(n) times as fast.
+        """
         if file.stat().st_size > MAX_COMPARED_BYTES:
             return loaded
         shared_ns = _runs_ns(loaded)
@@ -244,8 +247,9 @@ class Repository:
         sizes = warmup.doubling_rows(loaded.signature)
         if len(single_ns) == len(sizes) and (tiny_ns := max(single_ns.values())) <= 1000 * single.config.inferd.inline_limit_us:
             return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
-        as_fast = takewhile(lambda rows: rows in single_ns and single_ns[rows] <= MAX_SLOWER * shared_ns.get(rows, 0), sizes)
-        single_rows = max(as_fast, default=0)
+        least_gain = math.sqrt(loaded.plan.intra_op_threads)
+        few = takewhile(lambda rows: rows in single_ns and single_ns[rows] <= least_gain * shared_ns.get(rows, 0), sizes)
+        single_rows = max(few, default=0)
         if not single_rows:
             return loaded
         loaded.onnx.give_few_rows_to(single.onnx, single_rows)
@@ -286,7 +290,7 @@ def _runs_ns(loaded: Loaded) -> dict[int, int]:
     found: dict[int, int] = {}
     try:
         for rows in warmup.doubling_rows(loaded.signature):
-            run_ns = warmup.fastest(instance, loaded.signature, rows, MAX_COMPARED_NS)
+            run_ns = warmup.paused(instance, loaded.signature, rows, MAX_COMPARED_NS)
             if run_ns > MAX_COMPARED_NS:
                 break
             found[rows] = run_ns
