@@ -143,7 +143,7 @@ def turns_for(bench: Bench, milliseconds: float) -> float:
         return float(after - before) / 1e6
 
     some = 1000.0
-    return max(1.0, round(some * milliseconds / statistics.median(took_ms(some) for _ in range(5))))
+    return max(1.0, float(round(some * milliseconds / statistics.median(took_ms(some) for _ in range(5)))))
 
 
 def within(ours: float, others: list[float]) -> float:
