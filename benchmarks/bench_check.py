@@ -78,7 +78,8 @@ class Bench:
         """`inferd bench`, and its whole report."""
         out = self.folder / "bench.json"
         command = [sys.executable, "-m", "inferd", "bench", self.running.address, self.workload.model, "--quiet", "--json", str(out)]
-        command += ["--connections", str(connections), "--concurrency", str(streams), "--duration", f"{self.seconds}s", *flags]
+        command += ["--connections", str(connections), "--duration", f"{self.seconds:g}s", *flags]
+        command += ["--concurrency", str(streams)] if "--rate" not in flags else []
         if "--input" not in flags and "--npz" not in flags and "--recorded" not in flags:
             command += ["--input", f"{self.workload.input}={json.dumps(self.workload.value.tolist())}"]
         _, cpu_us = self._run(command)
