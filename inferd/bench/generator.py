@@ -42,6 +42,7 @@ LATE = 0.1  # as is one whose median lateness is more than this share of the med
 LATE_P99 = 0.5  # and one whose lateness at p99 is more than this share of the latency there
 MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
 NOTICED_S = 0.1  # how late Ctrl-C may be noticed
+LONG_S = 600.0  # the pieces of a longer measurement are added up while it lasts, by a process of its own
 STARTED_S = 30.0  # a worker's process has to be there in
 
 
@@ -63,11 +64,10 @@ def measure(
     verify_every: int = 100,
     samples: list[bytes] | None = None,
     spin: bool = False,
-    apart: bool = False,
 ) -> Measurement:
     """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th answer, when all is over. samples: gets
     (intended, sent, done, code) of every request, int64 each. spin: a core is kept for punctual sending in an open loop.
-    apart: in a process of its own, so that whatever `watch` does (drawing takes milliseconds) disturbs nothing.
+    With `watch` the generator gets a process of its own, so that whatever is done there (drawing takes milliseconds) disturbs nothing.
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
@@ -85,10 +85,16 @@ def measure(
     )
     total = Total(load, watch, samples)
     with ExitStack() as stack:
-        crew = stack.enter_context(Crew(plan)) if load.processes > 1 or apart else Alone(plan)
+        crew = stack.enter_context(Crew(plan)) if load.processes > 1 or watch or load.duration_s > LONG_S else Alone(plan)
         total.started_unix_s = time.time() + HEADSTART_S
         begin_ns = time.monotonic_ns() + int(HEADSTART_S * 1e9)
-        total.endings = crew.drive(begin_ns, total.add)
+        if isinstance(crew, Alone):  # nothing that can wait is done on the generator's thread
+            pieces: list[Piece] = []
+            total.endings = crew.drive(begin_ns, pieces.append)
+            for piece in pieces:
+                total.add(piece)
+        else:
+            total.endings = crew.drive(begin_ns, total.add)
     measured = total.result(begin_ns + int(load.warm_up_s * 1e9))
     if verifier is not None:
         for body, answer in total.answers:
@@ -121,7 +127,7 @@ class Total:
         """Of one worker."""
         self.codes = [mine + its for mine, its in zip(self.codes, piece.codes, strict=True)]
         for mine, its in ((self.latency, piece.latency), (self.service, piece.service), (self.lateness, piece.lateness)):
-            mine.add(its)
+            mine.add_sparse(its)
         self.cpu_ns += piece.cpu_ns
         self.unchecked += piece.unchecked
         for answer in piece.answers:
@@ -145,8 +151,8 @@ class Total:
         first = pieces[0]
         latency, lateness = Histogram(), Histogram()
         for piece in pieces:
-            latency.add(piece.latency)
-            lateness.add(piece.lateness)
+            latency.add_sparse(piece.latency)
+            lateness.add_sparse(piece.lateness)
             length_ns = max(piece.until_ns - piece.from_ns, 1)
             if (busy := 1 - piece.waited_ns / length_ns) > self.busiest:
                 self.busiest, self.ran = busy, piece.cpu_ns / length_ns

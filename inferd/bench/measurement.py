@@ -7,12 +7,12 @@ Never in here: sockets, clocks, files, terminals.
 from __future__ import annotations
 
 import math
-from typing import Annotated, Any
+from typing import Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
-__all__ = ["HIGHEST_NS", "PART_BITS", "Histogram", "Interval", "Latency", "Load", "Measurement", "ServerSide", "Verification"]
+__all__ = ["HIGHEST_NS", "PART_BITS", "Histogram", "Interval", "Latency", "Load", "Measurement", "ServerSide", "Sparse", "Verification"]
 
 PART_BITS = 10  # each power of two is cut into 2^10 parts: three significant digits, HdrHistogram's own buckets
 PARTS = 1 << PART_BITS
@@ -20,6 +20,16 @@ HIGHEST_NS = (1 << 42) - 1  # 73 minutes; longer times count as that
 BUCKETS = (42 - PART_BITS + 1) << PART_BITS
 
 Counts = np.ndarray[Any, np.dtype[np.uint64]]
+
+
+class Sparse(NamedTuple):
+    """A Histogram's entries without its empty buckets: small enough to keep many of, and to send."""
+
+    buckets: Any  # int array
+    counts: Counts
+    sum_ns: int
+    max_ns: int
+    min_ns: int
 
 
 class Histogram:
@@ -45,6 +55,16 @@ class Histogram:
     def add(self, other: Histogram) -> None:
         """Takes in all of another one."""
         self.counts += other.counts
+        self.sum_ns += other.sum_ns
+        self.max_ns, self.min_ns = max(self.max_ns, other.max_ns), min(self.min_ns, other.min_ns)
+
+    def sparse(self) -> Sparse:
+        buckets = np.flatnonzero(self.counts)
+        return Sparse(buckets, self.counts[buckets], self.sum_ns, self.max_ns, self.min_ns)
+
+    def add_sparse(self, other: Sparse) -> None:
+        """The same as add."""
+        self.counts[other.buckets] += other.counts
         self.sum_ns += other.sum_ns
         self.max_ns, self.min_ns = max(self.max_ns, other.max_ns), min(self.min_ns, other.min_ns)
 

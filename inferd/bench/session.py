@@ -146,8 +146,8 @@ class Session:
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         self._stack.close()
 
-    def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None, *, apart: bool = False) -> Measurement:
-        """Measures one load against one version. apart: `watch` takes its time, so the generator gets a process of its own."""
+    def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None) -> Measurement:
+        """Measures one load against one version."""
         arrivals = schedule.parse(load.arrivals, load.rate, load.seed) if load.rate else None
         requests, verifier = self.requests[version], self._verifier(version)
         if self.engine is not None:
@@ -175,7 +175,6 @@ class Session:
                 verify_every=self.checks.every,
                 samples=self.samples,
                 spin=self.spin,
-                apart=apart,
             )
             measured.server = reader.after(measured.sent, measured.requests_per_second)
         measured.version = version

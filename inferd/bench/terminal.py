@@ -115,11 +115,6 @@ class Progress:
         self._requests = self._errors = 0
         self._at_s = self._shown_s = 0.0
 
-    @property
-    def is_live(self) -> bool:
-        """Whether it draws, which takes milliseconds each time."""
-        return self._rich
-
     def __enter__(self) -> Self:
         if self._rich:
             from rich.console import Console

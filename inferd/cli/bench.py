@@ -253,7 +253,7 @@ def carry_out(session: Session, given: dict[str, Any], load: Load, versions: lis
         return session.scenario(given["scenario"], load, slo, watch)
 
     def run(load: Load, version: str) -> Measurement:
-        measured = session.run(load, version or given["model_version"], watch, apart=bool(progress and progress.is_live))
+        measured = session.run(load, version or given["model_version"], watch)
         if progress:
             progress.done(measured)
         return measured

@@ -34,8 +34,8 @@ def histogram(*values_us: float) -> Histogram:
 def piece(at: int, answered: int = 10, *, waited: float = 0.5, ran: float = 0.5, latency_us: float = 1000, late_us: float = 0) -> Piece:
     """One worker's second `at`: so many answers, and shares of the time in which it waited and ran."""
     codes = [answered] + [0] * (len(CODES) - 1)
-    latency = histogram(*[latency_us] * answered)
-    late = histogram(*[late_us] * answered)
+    latency = histogram(*[latency_us] * answered).sparse()
+    late = histogram(*[late_us] * answered).sparse()
     return Piece(
         at, at * S, (at + 1) * S, codes, answered if at >= 0 else 0, latency, latency, late, int(ran * S), int(waited * S), [], 0, b""
     )
