@@ -137,7 +137,7 @@ def turning(repository: Path) -> Workload:
         [number("x", TensorProto.FLOAT, ["rows", 1])],
         [number("y", TensorProto.FLOAT, ["rows", 1])],
         [
-            onnx.numpy_helper.from_array(np.bool_(True), "true"),
+            onnx.numpy_helper.from_array(np.array(True), "true"),
             onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "mirror"),
             onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "state"),
         ],
