@@ -71,7 +71,8 @@ def rich_text(report: Report, width: int | None) -> str:
     from rich.text import Text
 
     drawn = io.StringIO()
-    console = Console(file=drawn, force_terminal=True, width=width, highlight=False)
+    # rich heeds a width on a dumb terminal only where a height is given, too; nothing here is as high as it.
+    console = Console(file=drawn, force_terminal=True, width=width, height=100 if width else None, highlight=False)
     lines = sentences(report)
     parts: list[Any] = [rich_table(table) for table in tables(report)]
     console.print(Panel(Group(*parts), title=Text(heading(report), "bold"), title_align="left", expand=False) if parts else heading(report))

@@ -135,7 +135,7 @@ def test_an_exception_of_the_service_becomes_an_answer() -> None:
 
 def test_memory_of_an_answer_is_free_when_it_is_sent() -> None:
     gc.collect()
-    before = pool.in_use()
+    before = held()
     client = Client(Served(echo))
     client.call(bytes(100_000))
     gc.collect()
@@ -174,9 +174,15 @@ def test_metadata_reaches_the_call() -> None:
     assert call.metadata == []
 
 
+def held() -> int:
+    """Bytes of the pool in use, without what other tests left for the collector."""
+    gc.collect()
+    return pool.in_use()
+
+
 def test_the_hot_method_keeps_no_metadata() -> None:
     """Nobody reads it there; its entries and bytes have their limits all the same."""
-    before = pool.in_use()
+    before = held()
     client = Client(served := Served())
     waiting = client.open(INFER, ("big", "x" * 10_000))
     client.exchange()
@@ -193,7 +199,7 @@ def test_the_hot_method_keeps_no_metadata() -> None:
 @pytest.mark.parametrize("path", [UNARY, STREAM])
 @pytest.mark.parametrize("how", ["answered", "reset", "lost"])
 def test_metadata_counts_until_its_stream_is_closed(path: str, how: str) -> None:
-    before = pool.in_use()
+    before = held()
     client = Client(served := Served())
     stream_id = client.open(path, ("a", "x" * 5000), ("b", "x" * 5000))
     client.exchange()
@@ -212,7 +218,7 @@ def test_metadata_counts_until_its_stream_is_closed(path: str, how: str) -> None
 
 def test_metadata_beyond_the_budget_is_refused() -> None:
     client = Client(served := Served())
-    before = pool.in_use()
+    before = held()
     try:
         pool.set_budget(before + 20_000)
         streams = [client.open(STREAM, ("a", "x" * 9000)) for _ in range(4)]
@@ -247,7 +253,7 @@ def test_what_waits_behind_a_streams_message_counts() -> None:
     stream_id = client.open(STREAM)
     client.exchange()
     ((call, _),) = served.started
-    before = pool.in_use()
+    before = held()
     client.send(stream_id, frame(bytes(500)) + frame(bytes(50_000)) + frame(bytes(100_000)), end=False)
     assert 150_000 < pool.in_use() - before < 152_000
     assert len(call.take_message()) == 500  # type: ignore[arg-type]
@@ -269,7 +275,7 @@ def test_what_waits_behind_a_streams_message_counts() -> None:
 
 def test_what_waits_behind_a_streams_message_has_the_budget_for_its_limit() -> None:
     client = Client(served := Served())
-    before = pool.in_use()
+    before = held()
     try:
         pool.set_budget(before + 100_000)
         streams = [client.open(STREAM) for _ in range(3)]
@@ -293,7 +299,7 @@ def test_a_stream_whose_backlog_never_empties_keeps_only_what_waits() -> None:
     stream_id = client.open(STREAM)
     client.exchange()
     ((call, _),) = served.started
-    before = pool.in_use()
+    before = held()
     for _ in range(300):
         client.send(stream_id, frame(bytes(10_000)) * 2, end=False)
         call.take_message()
@@ -454,7 +460,7 @@ def test_answers_that_are_ready_all_at_once_are_bounded_too() -> None:
     client.reads = False
     streams = [client.call(b"x") for _ in range(10)]
     answer = bytes(60_000)
-    before = pool.in_use()
+    before = held()
     for call in served.calls:
         call.reply(answer)
     assert pool.in_use() - before < 5 * 65_536
@@ -472,7 +478,7 @@ def test_an_answer_over_the_limit_is_given_when_nothing_else_waits() -> None:
 
 def test_announcing_much_takes_nothing_from_others() -> None:
     attacker, good = Client(served := Served(echo)), Client(served)
-    before = pool.in_use()
+    before = held()
     try:
         pool.set_budget(before + 1_000_000)
         for _ in range(50):

@@ -20,6 +20,13 @@ from inferd.bench.terminal import Progress, is_rich, render
 ESCAPE = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 
 
+@pytest.fixture(autouse=True)
+def a_usual_terminal(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    for name in ("NO_COLOR", "FORCE_COLOR", "COLUMNS"):
+        monkeypatch.delenv(name, raising=False)
+
+
 def lines(text: str) -> dict[str, str]:
     """The facts, by their first words."""
     found = (re.split(r"\s{2,}", line.strip(" │"), maxsplit=1) for line in ESCAPE.sub("", text).splitlines())
