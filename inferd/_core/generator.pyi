@@ -19,7 +19,6 @@ class Generator:
     exhausted: bool
     finished: int
     waited_ns: int
-    last_done_ns: int
     arrivals_waiting: int
 
     def __init__(

@@ -380,11 +380,6 @@ cdef class Generator:
         return self.state.waited_ns
 
     @property
-    def last_done_ns(self):
-        """When the last measured request was finished (monotonic); 0: none was."""
-        return self.state.last_done_ns
-
-    @property
     def arrivals_waiting(self):
         """Arrivals that were handed over and not sent."""
         return self.arrival_count - self.arrival + sum([len(times) for times in self.queue])

@@ -24,9 +24,6 @@ from inferd._core.nghttp2 cimport *
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 
-cdef extern from "nghttp2/nghttp2.h":
-    int32_t nghttp2_session_get_stream_remote_window_size(nghttp2_session *, int32_t stream_id)
-
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
     SEND_NBYTES = 256 << 10             # bytes gathered for one write

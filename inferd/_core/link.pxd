@@ -112,7 +112,6 @@ cdef struct State:              # what a Generator's links share
     int64_t answers_from_ns
     int64_t now_ns              # read once a wake-up, behind the receive
     int64_t waited_ns           # in the kernel, for something to do
-    int64_t last_done_ns
     int64_t codes[CODES]
     char texts[CODES][TEXT_NBYTES]      # the first message of each code
     int text_nbytes[CODES]

@@ -189,7 +189,6 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
         state.answered += 1
     if stream.intended_ns >= state.measure_from_ns:
         state.codes[code] += 1
-        state.last_done_ns = now_ns
         if code == OK or code == UNANSWERED:    # which took so long at least
             count(&state.latency, now_ns - stream.intended_ns)
             count(&state.service, now_ns - stream.sent_ns)

@@ -290,7 +290,7 @@ class Crew:
                     try:
                         told = pipe.recv()
                     except (EOFError, OSError):
-                        told = Ending("a worker of the generator ended by itself", 0, 0, 0, 0, {})
+                        told = Ending("a worker of the generator ended by itself", 0, 0, 0, {})
                     if isinstance(told, Ending):
                         endings.append(told)
                         waiting.remove(pipe)

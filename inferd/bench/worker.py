@@ -81,7 +81,6 @@ class Ending(NamedTuple):
     sent: int  # in all, warm-up included
     unfinished: int  # without an answer at the end; unless it ended early they count as unanswered
     unsent: int  # arrivals whose time had come
-    last_done_ns: int
     messages: dict[int, bytes]
 
 
@@ -155,7 +154,7 @@ class Worker:
         unsent = 0 if ended else generator.arrivals_waiting
         unfinished = generator.outstanding if ended else generator.give_up()
         emit(self._collect(-1))
-        ending = Ending(ended, generator.sent, unfinished, unsent, generator.last_done_ns, generator.messages())
+        ending = Ending(ended, generator.sent, unfinished, unsent, generator.messages())
         self.close()
         return ending
 

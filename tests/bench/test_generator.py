@@ -45,7 +45,7 @@ def total(load: Load, *pieces: Piece, ended: str = "") -> Total:
     made = Total(load, None, None)
     for each in pieces:
         made.add(each)
-    made.endings = [Ending(ended, 25, 0, 0, 2 * S, {}) for _ in range(load.processes)]
+    made.endings = [Ending(ended, 25, 0, 0, {}) for _ in range(load.processes)]
     return made
 
 
@@ -60,7 +60,7 @@ def test_workers_add_up_interval_by_interval() -> None:
     assert seen[0].p50_us == pytest.approx(3000, rel=1e-3)
     made.add(piece(1, 7))
     assert [one.requests for one in seen] == [40, 12]
-    made.endings = [Ending("", 30, 1, 0, 2 * S, {}), Ending("", 40, 2, 0, 2 * S, {})]
+    made.endings = [Ending("", 30, 1, 0, {}), Ending("", 40, 2, 0, {})]
     measured = made.result(0)
     assert (measured.requests, measured.sent, measured.unfinished, measured.duration_s) == (52, 70, 3, 2.0)
     assert measured.requests_per_second == 26
@@ -76,7 +76,7 @@ def test_errors_have_names_and_first_messages() -> None:
     codes = [0] * len(CODES)
     codes[0], codes[14], codes[17], codes[18] = 5, 3, 2, 1
     made = total(Load(), piece(0)._replace(codes=codes, answered=5))
-    made.endings = [Ending("", 11, 0, 0, S, {14: b"try%20again", 17: b"an output has no name"})]
+    made.endings = [Ending("", 11, 0, 0, {14: b"try%20again", 17: b"an output has no name"})]
     measured = made.result(0)
     assert measured.errors == {"UNAVAILABLE": 3, "malformed": 2, "connection": 1}
     assert measured.error_messages == {"UNAVAILABLE": "try again", "malformed": "an output has no name"}
