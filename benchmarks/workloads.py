@@ -62,9 +62,9 @@ def small_model(name: str, op: str, shape: tuple[int, ...], out_shape: tuple[int
     return model
 
 
-def light_resnet50() -> onnx.ModelProto:
-    """The light ResNet-50 of the onnx package (real architecture, constant weights) with its batch axis set free."""
-    model = onnx.load(LIGHT_MODELS / "light_resnet50.onnx")
+def light(name: str) -> onnx.ModelProto:
+    """A network of the onnx package's own tests (real architecture, constant weights), its batch axis set free."""
+    model = onnx.load(LIGHT_MODELS / f"light_{name}.onnx")
     graph = model.graph
     constants = {tensor.name for tensor in graph.initializer}
     # From IR version 4 on, initializers need not be inputs: only the image is left as one.
@@ -105,7 +105,7 @@ def pool(repository: Path) -> Workload:
 
 
 def resnet50(repository: Path) -> Workload:
-    model = light_resnet50()
+    model = light("resnet50")
     put(repository, "resnet50", model)
     return Workload("resnet50", model.graph.input[0].name, model.graph.output[0].name, image())
 

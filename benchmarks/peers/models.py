@@ -97,24 +97,7 @@ def light(name: str) -> Callable[[Path], None]:
     """A network of the onnx package's own tests (real architecture, constant weights), its batch axis set free."""
 
     def write(path: Path) -> None:
-        model = onnx.load(workloads.LIGHT_MODELS / f"light_{name}.onnx")
-        graph = model.graph
-        constants = {tensor.name for tensor in graph.initializer}
-        model.ir_version = max(model.ir_version, 8)  # from 4 on, initializers need not be inputs: only the image stays one
-        images = [value for value in graph.input if value.name not in constants]
-        del graph.input[:]
-        graph.input.extend(images)
-        del graph.value_info[:]
-        for value in (*graph.input, *graph.output):
-            value.type.tensor_type.shape.dim[0].dim_param = "rows"
-        targets = {node.input[1] for node in graph.node if node.op_type == "Reshape"}
-        for tensor in graph.initializer:
-            if tensor.name in targets:
-                workloads.free_first_axis(tensor)
-        for node in graph.node:
-            if node.op_type == "Constant" and node.output[0] in targets:
-                workloads.free_first_axis(node.attribute[0].t)
-        onnx.save(model, path)
+        onnx.save(workloads.light(name), path)
 
     return write
 
