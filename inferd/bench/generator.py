@@ -234,16 +234,20 @@ class Alone:
 
 @contextmanager
 def interrupts_noted() -> Iterator[Callable[[], bool]]:
-    """In the block Ctrl-C raises nothing, which could cut a piece in two on its way; whether it came can be asked."""
+    """In the block Ctrl-C, and SIGTERM where that is answered alike, raises nothing, which could cut a piece in two on its way; whether
+    it came can be asked."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
         return
     seen: list[int] = []
-    before = signal.signal(signal.SIGINT, lambda number, frame: seen.append(number))
+    raising = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler]
+    for number in raising:
+        signal.signal(number, lambda number, frame: seen.append(number))
     try:
         yield lambda: bool(seen)
     finally:
-        signal.signal(signal.SIGINT, before)
+        for number in raising:
+            signal.signal(number, signal.default_int_handler)
 
 
 class Crew:

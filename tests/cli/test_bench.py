@@ -159,6 +159,20 @@ def test_compare(bench, call, tmp_path: Path) -> None:
     done = call("bench", "compare", tmp_path / "a.json", tmp_path / "b.json", "--threshold", "90%", "--markdown")
     assert done.returncode == 0, done.stdout
     assert done.stdout.count("|") > 20
+    bench("double", "--rows", "2", *SHORT)
+    done = call("bench", "compare", tmp_path / "a.json", tmp_path / "report.json")
+    assert (done.returncode, "--rows" in done.stderr) == (2, True), "different requests"
+
+
+def test_a_trace_is_asked_from_its_beginning(bench, tmp_path: Path) -> None:
+    (tmp_path / "trace").write_text("0\n0.05\n0.1\n")
+    done, report = bench("double", "--arrivals", f"trace:{tmp_path / 'trace'}", "--quiet")
+    assert (done.returncode, report["requests"]) == (0, 3), done.stderr
+
+
+def test_in_process_needs_a_file(call) -> None:
+    done = call("bench", "embedded:localhost:8001", "double", "--quiet")
+    assert (done.returncode, "there is no file or folder" in done.stderr) == (2, True)
 
 
 def test_deadlines(bench) -> None:
@@ -184,6 +198,17 @@ def test_deadlines(bench) -> None:
         (("double", "--verify", "nowhere.onnx"), 2, ["nowhere.onnx"]),
         (("double", "--json", "/nowhere/r.json"), 2, ["/nowhere"]),
         (("double", "--metadata", "novalue"), 2, ["KEY=VALUE"]),
+        (("double", "--metadata", "a b=1"), 2, ["KEY=VALUE"]),
+        (("double", "--rounds", "2"), 2, ["--versions"]),
+        (("double", "--rtol", "1"), 2, ["--verify"]),
+        (("double", "--rate", "5", "--concurrency", "2"), 2, ["--concurrency"]),
+        (("double", "--spin"), 2, ["--spin", "open loop"]),
+        (("double", "--scenario", "Server", "--stress"), 2, ["--stress", "--scenario"]),
+        (("double", "--samples", "s.npy", "--steps", "1,2"), 2, ["--samples", "one load"]),
+        (("double", "--connections", "2", "--processes", "3"), 2, ["--processes 3", "--connections"]),
+        (("double", "--requests", "1", "--processes", "2"), 2, ["--processes 2", "--requests"]),
+        (("double", "--duration", "0s"), 2, ["--duration"]),
+        (("double", "--deadline", "0s"), 2, ["--deadline"]),
         ((), 2, ["several models", "double"]),
     ],
 )
@@ -221,13 +246,14 @@ def measuring(address: str, model: str, folder: Path) -> Iterator[subprocess.Pop
         yield process
 
 
-def test_ctrl_c_prints_what_was_measured(tmp_path: Path) -> None:
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "serving").mkdir()
     with (
         Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
         measuring(server.addresses["grpc"], "digits", tmp_path) as process,
     ):
-        process.send_signal(signal.SIGINT)
+        process.send_signal(number)
         out, errors = process.communicate(timeout=TIMEOUT_S)
     assert process.returncode == 130, errors
     assert "Traceback" not in errors
