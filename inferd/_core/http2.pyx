@@ -1,7 +1,7 @@
 # cython: language_level=3
 # http2: the server's side of HTTP/2 for gRPC, over libnghttp2, sans-I/O: bytes come in by `buffer_updated`, calls go out to
 # the service, bytes leave through a `write` callable. libnghttp2 does framing, HPACK, flow control and protocol checks.
-# Never in here: sockets, event loops, protobuf.
+# Never in here: event loops, protobuf, and of sockets all but one thing: how many bytes must be there before the loop is woken.
 #
 # Ownership: the stream holds one reference to its Http2Call from on_begin_headers to on_stream_close (or to close(), since
 # deleting an nghttp2 session closes no stream). nghttp2 copies what it sends before the callbacks return, so an answer's
@@ -24,8 +24,14 @@ from inferd._core.nghttp2 cimport *
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 
+cdef extern from "<sys/socket.h>" nogil:
+    const int SOL_SOCKET, SO_RCVLOWAT
+    int setsockopt(int descriptor, int level, int name, const void *value, unsigned int nbytes)
+
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
+    FRAME_NBYTES = 16 << 10             # what clients send at once: HTTP/2's default frame
+    GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read
@@ -38,6 +44,8 @@ cdef enum:
     ENTRY_NBYTES = 160                  # what an entry takes beside its name and value: two bytes objects, their pair, its place
     LEAST_RATE = 1024                   # bytes a second that must move, on average over stall_timeout_s, where memory is held
     MAX_ENDED = 64                      # stalled calls that one look at a connection ends; the others' turn comes with the next
+
+GATHER_S = 0.005                        # but it waits no longer than this for them
 
 cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
@@ -439,16 +447,19 @@ cdef class Endpoint:
     methods: the service table, "/package.Service/Method" -> Method. start(call, method): begins a unary call whose message
     is there, or a streaming call whose headers are there. unserved(path): the refusal of an unknown method. refuse(call, error):
     answers any exception that a method raised.
-    schedule(callback): runs callback at the end of the loop's present iteration. Limits are in bytes, or counts.
+    schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then. Limits are
+    in bytes, or counts.
     """
 
     cdef dict methods                   # bytes path -> Method
     cdef bytes infer_path               # the hot method's path; compared before the table is asked
     cdef str infer_method               # the same as text
     cdef object infer_row, infer_handler
-    cdef object start, refuse, schedule, unserved
+    cdef object start, refuse, schedule, call_later, unserved
     cdef list dirty                     # sessions with output, in the order in which it came
     cdef bint flush_scheduled
+    cdef list gathering                 # sessions whose socket may wait for more than one byte
+    cdef Py_ssize_t gather_nbytes       # GATHER_NBYTES, or what the windows surely let a client send
     cdef uint8_t *receive_buffer
     cdef uint8_t *send_buffer
     cdef readonly Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
@@ -463,7 +474,7 @@ cdef class Endpoint:
         if self.receive_buffer == NULL or self.send_buffer == NULL:
             raise MemoryError()
 
-    def __init__(self, methods, *, start, refuse, unserved, schedule, Py_ssize_t max_message_nbytes=64 << 20,
+    def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, Py_ssize_t max_message_nbytes=64 << 20,
                  Py_ssize_t max_header_nbytes=16 << 10, Py_ssize_t max_unread_nbytes=64 << 20,
                  uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20, uint32_t connection_window_nbytes=4 << 20):
         self.methods = {path.encode(): row for path, row in methods.items()}
@@ -471,14 +482,17 @@ cdef class Endpoint:
         for path, row in methods.items():
             if row.kind == "infer":
                 self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
-        self.start, self.refuse, self.unserved, self.schedule = start, refuse, unserved, schedule
+        self.start, self.refuse, self.unserved, self.schedule, self.call_later = start, refuse, unserved, schedule, call_later
         self.dirty = []
+        self.gathering = []
         self.max_message_nbytes = max_message_nbytes
         self.max_header_nbytes = max_header_nbytes
         self.max_unread_nbytes = max_unread_nbytes
         self.max_streams = max_streams
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
+        # nghttp2 opens a window again when half of it was consumed.
+        self.gather_nbytes = min(<Py_ssize_t>GATHER_NBYTES, min(stream_window_nbytes, connection_window_nbytes) // 2)
 
     def __dealloc__(self):
         free(self.receive_buffer)
@@ -507,6 +521,15 @@ cdef class Endpoint:
             except Exception:           # its transport is gone and has not said so yet: connection_lost follows
                 session.end()
 
+    def end_gathering(self):
+        """Who did not send so much in GATHER_S is read as it comes."""
+        cdef Session session
+        cdef list sessions = self.gathering
+        self.gathering = []
+        for session in sessions:
+            session.gathers = False
+            session.set_low_water(1)
+
     cdef void log(self, error) noexcept:
         try:
             import logging
@@ -532,6 +555,10 @@ cdef class Session:
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
     cdef uint64_t written_nbytes        # handed to the transport
     cdef Pace answers_pace, output_pace # of sent_nbytes, and of what the transport got rid of
+    cdef int descriptor                 # of the socket, or -1
+    cdef int low_water_nbytes           # what must have come before the loop is woken
+    cdef bint gathers                   # is in the endpoint's list of those who may wait for more than one byte
+    cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
     cdef list uploads                   # calls whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in the endpoint's list
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
@@ -544,13 +571,16 @@ cdef class Session:
 
     def __init__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
+        self.descriptor = -1
+        self.low_water_nbytes = 1
 
-    def open(self, write, close_transport):
-        """The connection is made. write(bytes) and close_transport() are the transport's. Our settings leave with the first answer
+    def open(self, write, close_transport, int descriptor=-1):
+        """The connection is made. write(bytes) and close_transport() are the transport's, descriptor its socket's; -1: the transport
+        always says at once what came. Our settings leave with the first answer
         to what the client sends, never before its preface: who speaks HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[4]
         cdef Endpoint endpoint = self.endpoint
-        self.write, self.close_transport = write, close_transport
+        self.write, self.close_transport, self.descriptor = write, close_transport, descriptor
         if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, options) != 0:
             raise MemoryError()
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, endpoint.max_streams
@@ -574,6 +604,7 @@ cdef class Session:
         self.endpoint.received_nbytes += nbytes
         self.receiving = True
         self.expecting = False
+        self.missing_nbytes = 0
         taken = nghttp2_session_mem_recv2(self.session, self.endpoint.receive_buffer, nbytes)
         self.receiving = False
         if taken < 0:
@@ -585,8 +616,34 @@ cdef class Session:
             self.end()
             return
         self.started = True
+        if self.descriptor >= 0:
+            self.gather(nbytes)
         if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
             self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
+
+    cdef void gather(self, Py_ssize_t read_nbytes) noexcept:
+        """Where a large message comes fast, as half a buffer at once shows, the loop sleeps until a good piece of it is there: being
+        woken costs the process more than taking the bytes. end_gathering looks after clients that pause."""
+        cdef Py_ssize_t nbytes = 1
+        if self.missing_nbytes >= FRAME_NBYTES and (self.low_water_nbytes > 1 or read_nbytes >= RECEIVE_NBYTES // 2):
+            nbytes = min(self.missing_nbytes, self.endpoint.gather_nbytes)
+        self.set_low_water(<int>nbytes)
+
+    cdef void set_low_water(self, int nbytes) noexcept:
+        cdef Endpoint endpoint = self.endpoint
+        if nbytes == self.low_water_nbytes or self.closed:
+            return
+        if nbytes > 1 and not self.gathers:
+            try:
+                if not endpoint.gathering:
+                    endpoint.call_later(GATHER_S, endpoint.end_gathering)
+                endpoint.gathering.append(self)
+                self.gathers = True
+            except Exception as error:
+                endpoint.log(error)
+                return
+        if setsockopt(self.descriptor, SOL_SOCKET, SO_RCVLOWAT, &nbytes, sizeof(nbytes)) == 0:
+            self.low_water_nbytes = nbytes
 
     def receive(self, const uint8_t[::1] source not None):
         """Feeds bytes from anywhere, in pieces of the receive buffer's size. For tests and other transports."""
@@ -846,6 +903,8 @@ cdef class Session:
                 taken -= nbytes
         except Exception as error:
             self.fail(call, error)
+        if call.partial is not None and (self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
+            self.missing_nbytes = call.missing_nbytes
         nghttp2_session_consume(self.session, call.stream_id, taken)
 
     cdef void request_complete(self, Http2Call call) noexcept:

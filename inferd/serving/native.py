@@ -13,6 +13,7 @@ import os
 import stat
 import time
 from contextlib import aclosing, suppress
+from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any
 
 from google.protobuf.message import DecodeError
@@ -66,7 +67,9 @@ class Connection(Session, asyncio.BufferedProtocol):
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._owner.connections.add(self)
-        self.open(transport.write, self._close_socket)
+        socket = transport.get_extra_info("socket")
+        low_water = socket.family != AF_UNIX  # which the kernel does not look at there
+        self.open(transport.write, self._close_socket, socket.fileno() if low_water else -1)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.connections.discard(self)
@@ -106,6 +109,7 @@ class NativeTransport:
             refuse=refuse,
             unserved=unserved,
             schedule=self.loop.call_soon,
+            call_later=self.loop.call_later,
             max_message_nbytes=settings.max_message_bytes,
             max_header_nbytes=settings.max_header_bytes,
             max_unread_nbytes=settings.max_unread_bytes,

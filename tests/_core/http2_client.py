@@ -64,6 +64,7 @@ class Served:
         self.calls: list[Http2Call] = []
         self.started: list[tuple[Http2Call, Method]] = []
         self.scheduled: list[Callable[[], None]] = []
+        self.later: list[tuple[float, Callable[[], None]]] = []
         self.errors: list[Exception] = []
         methods = {INFER: Method("infer", infer or self.calls.append), UNARY: Method("unary", None), STREAM: Method("stream", None)}
         self.endpoint = Endpoint(
@@ -72,6 +73,7 @@ class Served:
             refuse=self.refuse,
             unserved=lambda path: Unimplemented(f"no method {path}"),
             schedule=self.scheduled.append,
+            call_later=lambda seconds, callback: self.later.append((seconds, callback)),
             **limits,
         )
 
@@ -83,11 +85,15 @@ class Served:
         while self.scheduled:
             self.scheduled.pop(0)()
 
+    def run_later(self) -> None:
+        while self.later:
+            self.later.pop(0)[1]()
+
 
 class Client:
     """One connection to a Served: h2's client, the session, and what the client was told, by stream."""
 
-    def __init__(self, served: Served, *, greet: bool = True) -> None:
+    def __init__(self, served: Served, *, greet: bool = True, descriptor: int = -1) -> None:
         self.served = served
         self.session = Session(served.endpoint)
         self.written: list[bytes] = []
@@ -100,7 +106,7 @@ class Client:
         self.ended: set[int] = set()
         self.goaways: list[h2.events.ConnectionTerminated] = []
         self.reads = True  # whether received data opens the windows again
-        self.session.open(self.written.append, self.close_transport)
+        self.session.open(self.written.append, self.close_transport, descriptor)
         self.greeted = False
         self.h2.initiate_connection()
         if greet:

@@ -181,7 +181,7 @@ async def test_messages_together_have_a_limit() -> None:
     from inferd._core import message as messages
 
     async with serving() as (_, [bound]):
-        messages.set_budget(1 << 20)
+        messages.set_budget(messages.in_use() + (1 << 20))
         try:
             with pytest.raises(grpc.aio.AioRpcError, match="message_memory_bytes") as caught:
                 await echoed(bound, bytes(2 << 20))
@@ -375,6 +375,31 @@ async def test_a_request_a_byte_at_a_time() -> None:
                 return peer.wait(stream).body
 
         assert await asyncio.to_thread(client) == framed(b"slow")
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_a_client_that_pauses_within_a_fast_upload_is_heard_meanwhile(kind: str, tmp_path: Path) -> None:
+    """The socket was told to wait for a good piece of the message, which does not come: other calls must not wait for it."""
+
+    def attempt(address: str) -> None:
+        with Peer(address) as peer:
+            while peer.h2.remote_settings.initial_window_size < 1 << 20:
+                peer.read()
+            for _ in range(20):
+                stream = peer.open(ECHO)
+                body = framed(bytes(600_000))
+                for at in range(0, 500_000, 10_000):  # all in one write
+                    peer.h2.send_data(stream, body[at : at + 10_000])
+                peer.send()
+                answer = peer.call(framed(b"small"), ECHO)
+                assert answer.body == framed(b"small")
+                peer.ping()
+                peer.h2.reset_stream(stream)
+                peer.send()
+
+    address = Address("127.0.0.1", 0) if kind == "tcp" else Address("", 0, str(tmp_path / "socket"))
+    async with serving(address) as (_, [bound]):
+        await asyncio.to_thread(attempt, bound)
 
 
 async def test_many_connections() -> None:
