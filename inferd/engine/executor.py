@@ -24,7 +24,7 @@ __all__ = ["ExecutorThread", "Instance"]
 log = logging.getLogger("inferd.engine")
 
 EXPECTED_SHARE = 1 / 64  # of a run: the most that the next one waits for the clients of the one before
-MAX_EXPECTED_NS = 20_000_000
+MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by computing: more rows at once gain nothing, and waiting costs
 
 
 class Instance:
