@@ -208,10 +208,16 @@ def _checked_url(text: str) -> str:
 
 
 def _fetched(url: str) -> Metrics:
-    """The page's series; none where it is not to be had. Goes straight there, through no proxy."""
+    """The page's series; none where it is not to be had, whole and in time. Goes straight there, through no proxy."""
+    until_s = time.monotonic() + TIMEOUT_S
+    page = bytearray()
     try:
         with build_opener(ProxyHandler({})).open(url, timeout=TIMEOUT_S) as answer:
-            return parse_metrics(answer.read(MAX_PAGE_BYTES).decode("utf-8", "replace"))
+            while piece := answer.read1(1 << 16):  # the timeout is of one piece: a page may still come for ever
+                page += piece
+                if len(page) > MAX_PAGE_BYTES or time.monotonic() > until_s:
+                    return {}
+        return parse_metrics(page.decode("utf-8", "replace"))
     except (URLError, HTTPException, OSError, ValueError):
         return {}
 

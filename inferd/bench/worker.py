@@ -5,6 +5,9 @@ Never in here: what the pieces add up to (generator.py), processes, terminals.
 
 from __future__ import annotations
 
+import errno
+import os
+import select
 import socket
 import time
 from typing import TYPE_CHECKING, NamedTuple
@@ -104,23 +107,31 @@ class Worker:
         self.scratch = [np.zeros(BUCKETS, np.uint64) for _ in range(3)]
         self.missing: list[int] = []  # connections that are to be made again
         self.failure = ""  # why the last try failed
-        self.retry_at_ns = 0
+        self.attempt: socket.socket | None = None  # one of them, on its way
+        self.attempt_ns = 0  # since when; 0: the next may begin at once
         self.finished, self.finished_ns = -1, 0  # requests, and when there was one more
         self.idle_ns = 0  # slept because there was nothing to poll for
         self.connected_ns = 0  # when there was a connection last
         self.begun_ns, self.end_ns = 0, 0
         self.draining = False
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
-        for number in range(plan.load.connections):
-            if not self._connect(number, CONNECT_S):
-                self.close()
-                raise StartError(f"{plan.address}: cannot connect: {self.failure}; is the server up?")
+        try:
+            for number in range(plan.load.connections):
+                made = connected(plan.address, CONNECT_S)
+                self.family, self.peer = made.family, made.getpeername()
+                self._add(number, made)
+        except OSError as error:
+            self.close()
+            raise StartError(f"{plan.address}: cannot connect: {error.strerror or error}; is the server up?") from None
 
     def close(self) -> None:
         self.generator.close()
-        for connected in self.sockets.values():
-            connected.close()
+        for made in self.sockets.values():
+            made.close()
         self.sockets.clear()
+        if self.attempt is not None:
+            self.attempt.close()
+            self.attempt = None
 
     def drive(self, begin_ns: int, emit: Callable[[Piece], None], stopped: Callable[[], bool]) -> Ending:
         """Asks from begin_ns on (monotonic), warms up, measures, and waits for the last answers."""
@@ -220,31 +231,39 @@ class Worker:
         return Piece(at, from_ns, until_ns, codes, answered, latency, service, lateness, *spent, answers, unchecked, samples)
 
     def _reconnect(self, now_ns: int) -> None:
-        if now_ns < self.retry_at_ns:
-            return
-        self.retry_at_ns = now_ns + RETRY_NS
-        while self.missing and self._connect(self.missing[-1], RETRY_NS / 1e9):
-            self.missing.pop()
+        """Makes again what is missing, one after the other and without waiting: the other connections go on asking."""
+        while self.missing:
+            try:
+                if self.attempt is None:
+                    if now_ns - self.attempt_ns < RETRY_NS:
+                        return
+                    self.attempt_ns = now_ns
+                    self.attempt = on_its_way(self.family, self.peer)
+                if not has_arrived(self.attempt):
+                    if now_ns - self.attempt_ns > CONNECT_S * 1e9:
+                        raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
+                    return
+            except OSError as error:
+                self.failure = error.strerror or str(error)
+                if self.attempt is not None:
+                    self.attempt.close()
+                    self.attempt = None
+                return
+            self._add(self.missing.pop(), self.attempt)
+            self.attempt, self.attempt_ns = None, 0
 
-    def _connect(self, number: int, timeout_s: float) -> bool:
-        address = self.plan.address
-        try:
-            made = connected(address, timeout_s)
-        except OSError as error:
-            self.failure = error.strerror or str(error)
-            return False
+    def _add(self, number: int, made: socket.socket) -> None:
         made.setblocking(False)
+        if made.family != socket.AF_UNIX:
+            made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
         self.generator.add(made.fileno(), number)
         self.sockets[number] = made
-        return True
 
 
 def connected(address: Address, timeout_s: float) -> socket.socket:
     """A connection; OSError when there is none in time."""
     if not address.path:
-        made = socket.create_connection((address.host, address.port), timeout_s)
-        made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        return made
+        return socket.create_connection((address.host, address.port), timeout_s)
     made = socket.socket(socket.AF_UNIX)
     try:
         made.settimeout(timeout_s)
@@ -253,6 +272,28 @@ def connected(address: Address, timeout_s: float) -> socket.socket:
         made.close()
         raise
     return made
+
+
+def on_its_way(family: int, peer: object) -> socket.socket:
+    """A connection that is being made; OSError when it is refused at once."""
+    attempt = socket.socket(family)
+    attempt.setblocking(False)
+    failure = attempt.connect_ex(peer)  # type: ignore[arg-type]
+    if failure not in (0, errno.EINPROGRESS):
+        attempt.close()
+        raise OSError(failure, os.strerror(failure))
+    return attempt
+
+
+def has_arrived(attempt: socket.socket) -> bool:
+    """Whether the connection is made by now; OSError when it will not be."""
+    poll = select.poll()
+    poll.register(attempt, select.POLLOUT)
+    if not poll.poll(0):
+        return False
+    if failure := attempt.getsockopt(socket.SOL_SOCKET, socket.SO_ERROR):
+        raise OSError(failure, os.strerror(failure))
+    return True
 
 
 def headers(plan: Plan) -> list[tuple[bytes, bytes]]:

@@ -14,7 +14,7 @@ from inferd.bench.generator import Target, Total, measure, portion, share
 from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Interval, Load
 from inferd.bench.modes import Outcome
-from inferd.bench.worker import CODES, Ending, Piece, Plan, headers
+from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, headers
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
 from tests import models
@@ -145,6 +145,50 @@ def test_a_server_that_comes_back_is_asked_again(tmp_path: Path) -> None:
     assert measured.ended == ""
     assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
     assert measured.intervals[-1].requests > 0, "the second server answers"
+
+
+def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its place in the backlog is taken: the attempt stays on its way while time goes on, ends in time, and the next succeeds."""
+    monkeypatch.setattr(worker, "CONNECT_S", 1.0)
+    with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
+        address = Address(*listening.getsockname())
+        made = Worker(Plan(address, (), requests().bodies, Load(), None, 10**9))
+        try:
+            made.missing.append(1)
+            made._reconnect(1 * S)  # the first connection was not accepted: this one has no place, the kernel does not answer
+            made._reconnect(2 * S - 1)
+            attempt = made.attempt
+            assert attempt is not None
+            assert (made.missing, list(made.sockets)) == ([1], [0])
+            made._reconnect(2 * S + 1)
+            assert (made.attempt, made.failure, attempt.fileno()) == (None, "Connection timed out", -1)
+            listening.accept()[0].close()  # there is room again
+            made._reconnect(2 * S + 2 + worker.RETRY_NS)
+            assert (made.missing, list(made.sockets)) == ([], [0, 1])
+        finally:
+            made.close()
+
+
+def test_a_refused_connection_is_tried_again_after_a_while(tmp_path: Path) -> None:
+    path = tmp_path / "s"
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(path))
+        listening.listen()
+        made = Worker(Plan(Address("", 0, str(path)), (), requests().bodies, Load(), None, 10**9))
+    try:
+        made.missing.append(1)
+        path.unlink()
+        made._reconnect(1 * S)
+        assert (made.missing, made.failure) == ([1], "No such file or directory")
+        with socket.socket(socket.AF_UNIX) as listening:
+            listening.bind(str(path))
+            listening.listen()
+            made._reconnect(1 * S + worker.RETRY_NS - 1)
+            assert made.missing == [1]
+            made._reconnect(1 * S + worker.RETRY_NS)
+            assert (made.missing, list(made.sockets)) == ([], [0, 1])
+    finally:
+        made.close()
 
 
 @pytest.mark.parametrize("load", [Load(requests=4), Load(duration_s=0.2), Load(rate=20, duration_s=0.2), Load(rate=20, requests=4)])

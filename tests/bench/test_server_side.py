@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer, make_server
 
@@ -166,6 +167,26 @@ def test_the_port_after_the_servers_is_used_if_it_is_about_the_model(page: WSGIS
         reader = Reader(f"127.0.0.1:{page.server_port - 1}", model)
         reader.before()
         assert reader.after(1).rss_bytes == rss
+
+
+@pytest.mark.parametrize("limit", ["TIMEOUT_S", "MAX_PAGE_BYTES"])
+def test_a_page_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch, limit: str) -> None:
+    monkeypatch.setattr(server_side, limit, {"TIMEOUT_S": 0.05, "MAX_PAGE_BYTES": 1 << 20}[limit])
+    with socket.create_server(("127.0.0.1", 0)) as listening:
+
+        def pour() -> None:
+            accepted, _ = listening.accept()
+            with accepted, suppress(OSError):
+                accepted.sendall(b"HTTP/1.1 200 OK\r\n\r\n")
+                while True:
+                    accepted.sendall(PAGE)
+
+        thread = threading.Thread(target=pour)
+        thread.start()
+        reader = Reader("127.0.0.1:1", "both", metrics_url=f"127.0.0.1:{listening.getsockname()[1]}")
+        assert reader._metrics() == {}
+        thread.join(60)
+        assert not thread.is_alive(), "the connection was not closed"
 
 
 def test_series_of_a_page() -> None:
