@@ -191,6 +191,21 @@ def summary(line: Line, load: str = GLANCE) -> str:
     return markdown([[f"requests/s, {load}", *(one["title"] for one in columns), "best"], *rows])
 
 
+def picture(path: str) -> str:
+    return f"![requests a second of every server on every model, {GLANCE}]({path})\n"
+
+
+def glance(line: Line) -> str:
+    """What the README says of a run: one table, the picture, and where the rest is."""
+    kept, total, _ = wins(line)
+    words = (
+        f"Beside other model servers, one interleaved run on {line['machine']['cores']} cores, which the load generator shares; the best server "
+        f"is bold. In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md), which name the others' wins and settings, inferd has the "
+        f"best figure or one within {TIE:.0%} of it.\n"
+    )
+    return "\n".join((words, summary(line), picture("docs/benchmarks/peers.svg")))
+
+
 def installed_table(line: Line) -> str:
     here = {one["name"]: one["install_bytes"] / MB for one in line["peers"] if "install_bytes" in one}
     winners = best({one["name"]: here[one["name"]] for one in line["peers"] if one["competes"] and one["name"] in here}, False)
@@ -232,8 +247,5 @@ def write_pages() -> None:
 
     line = newest()
     PLOT.write_text(plot.svg(line), "utf-8")
-    picture = f"![requests a second of every server on every model, 64 in flight]({PLOT.name})\n\n"
-    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), picture + tables(line)), "utf-8")
-    readme = README.read_text("utf-8")
-    if BEGIN in readme:
-        README.write_text(with_tables(readme, summary(line)), "utf-8")
+    PAGE.write_text(with_tables(PAGE.read_text("utf-8"), picture(PLOT.name) + "\n" + tables(line)), "utf-8")
+    README.write_text(with_tables(README.read_text("utf-8"), glance(line)), "utf-8")
