@@ -16,6 +16,7 @@ class Generator:
     outstanding: int
     sent: int
     measured: int
+    held_back: int
     exhausted: bool
     finished: int
     waited_ns: int

@@ -365,6 +365,11 @@ cdef class Generator:
         return self.state.measured
 
     @property
+    def held_back(self):
+        """Of the measured requests those that waited here until the server took another stream on their connection."""
+        return self.state.held_back
+
+    @property
     def exhausted(self):
         """As many requests were sent as `start` allowed."""
         return self.state.startable <= 0

@@ -105,7 +105,8 @@ cdef struct State:              # what a Generator's links share
     int streams                 # closed loop: in flight on each link; 0: open loop
     int64_t startable           # requests that may still be sent
     int64_t number              # of the next request
-    int64_t measured            # those sent that are counted
+    int64_t measured            # those sent that are counted,
+    int64_t held_back           # and of them those that the server's limit of streams kept back
     int outstanding
     int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted,
     int64_t answered            # but for this: answers with OK since the measuring began, whenever they were asked for

@@ -87,6 +87,7 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
         link.waiting = stream
     if intended_ns >= state.measure_from_ns:
         state.measured += 1
+        state.held_back += stream.id == 0
         count(&state.lateness, now_ns - intended_ns)
     return True
 

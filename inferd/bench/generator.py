@@ -192,6 +192,7 @@ class Total:
             intervals=self.intervals,
             sent=sum(ending.sent for ending in self.endings),
             unfinished=sum(ending.unfinished for ending in self.endings),
+            held_back=sum(ending.held_back for ending in self.endings),
             ended=next((ending.ended for ending in self.endings if ending.ended), ""),
             histogram=encode(self.latency),
         )

@@ -213,6 +213,7 @@ class Measurement(msgspec.Struct):
     intervals: list[Interval] = []
     sent: int = 0  # in all, warm-up included
     unfinished: int = 0  # still without an answer at the end
+    held_back: int = 0  # waited in the generator until the server took another stream on their connection
     ended: str = ""  # why the measurement ended early; empty: it did not
     server: ServerSide | None = None
     verified: Verification | None = None

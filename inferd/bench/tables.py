@@ -60,6 +60,12 @@ def warnings(report: Report) -> Iterator[Line]:
         first = next(one.verified.first_wrong for one in measured if one.verified and one.verified.wrong)
         yield Line(f"{wrong:,} wrong answers: {one_line(first)}".removesuffix(": "), "bad")
     yield from failures(measured)
+    if held := sum(one.held_back for one in measured):
+        yield Line(
+            f"{held:,} requests waited in the generator, since the server takes no more streams a connection (its "
+            f"MAX_CONCURRENT_STREAMS); their latency counts it: use more --connections",
+            "doubt",
+        )
     for ended in dict.fromkeys(one.ended for one in measured if one.ended):
         yield Line(f"ended early: {one_line(ended)}", "doubt")
     told = [f"ended early: {one.ended}" for one in measured]

@@ -85,6 +85,7 @@ class Ending(NamedTuple):
     unfinished: int  # without an answer at the end; unless it ended early they count as unanswered
     unsent: int  # arrivals whose time had come
     messages: dict[int, bytes]
+    held_back: int = 0  # requests that waited here until the server took another stream on their connection
 
 
 class Worker:
@@ -165,7 +166,7 @@ class Worker:
         unsent = 0 if ended else generator.arrivals_waiting
         unfinished = generator.outstanding if ended else generator.give_up()
         emit(self._collect(-1))
-        ending = Ending(ended, generator.sent, unfinished, unsent, generator.messages())
+        ending = Ending(ended, generator.sent, unfinished, unsent, generator.messages(), generator.held_back)
         self.close()
         return ending
 

@@ -359,7 +359,7 @@ def test_what_exceeds_the_servers_limit_of_streams_waits(made) -> None:
     for _ in range(5):
         generator.run(time.monotonic_ns() + 500_000)
         server.read()
-    assert (len(server.requests), generator.outstanding) == (2, 5)
+    assert (len(server.requests), generator.outstanding, generator.held_back) == (2, 5, 3)
     answered: set[int] = set()
 
     def all_answered() -> bool:

@@ -14,10 +14,12 @@ from inferd.bench.generator import Target, Total, measure, portion, share
 from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Interval, Load
 from inferd.bench.modes import Outcome
+from inferd.bench.tables import warnings
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, headers
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
 from tests import models
+from tests.reports import sample
 from tests.served import Served
 from tests.wire import infer_request
 
@@ -145,6 +147,17 @@ def test_a_server_that_comes_back_is_asked_again(tmp_path: Path) -> None:
     assert measured.ended == ""
     assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
     assert measured.intervals[-1].requests > 0, "the second server answers"
+
+
+def test_what_the_servers_limit_of_streams_keeps_back_is_said(tmp_path: Path) -> None:
+    model = models.write(tmp_path, "m", models.identity())
+    with Served(model, max_concurrent_streams=2) as server:
+        for streams, held in ((2, False), (6, True)):
+            load = Load(connections=1, streams=streams, requests=200, duration_s=0.0, warm_up_s=0.05)
+            measured = measure(Target(parse_address(server.address)), requests(), load)
+            assert (measured.requests, measured.errors, measured.held_back > 0) == (200, {}, held)
+            said = [line.text for line in warnings(sample(measurements=[measured])) if "MAX_CONCURRENT_STREAMS" in line.text]
+            assert bool(said) == held
 
 
 def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
