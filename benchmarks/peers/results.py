@@ -144,15 +144,16 @@ def wins(line: Line) -> tuple[int, int, list[str]]:
     ours = next((one["title"] for one in line["peers"] if one["name"] == "inferd"), "inferd")
     kept, total, lost = 0, 0, []
     for model in line["models"]:
-        _, *rows = rows_of(line, model)
-        for words, *_, winners in rows:
+        titles, *rows = rows_of(line, model)
+        for words, *cells, winners in rows:
             if not winners:
                 continue
             total += 1
             if ours in winners.split(", "):
                 kept += 1
             else:
-                lost.append(f"{model}, {words}: {winners}")
+                unmeasured = NONE in (cell for title, cell in zip(titles[1:], cells, strict=False) if title == ours)
+                lost.append(f"{model}, {words}: {winners}" + f" ({ours} was not measured)" * unmeasured)
     return kept, total, lost
 
 
@@ -199,9 +200,9 @@ def glance(line: Line) -> str:
     """What the README says of a run: one table, the picture, and where the rest is."""
     kept, total, _ = wins(line)
     words = (
-        f"Beside other model servers, one interleaved run on {line['machine']['cores']} cores, which the load generator shares; the best server "
-        f"is bold. In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md), which name the others' wins and settings, inferd has the "
-        f"best figure or one within {TIE:.0%} of it.\n"
+        f"Beside other model servers, one interleaved run on {line['machine']['cores']} cores, which the load generator shares; the "
+        f"best server is bold. In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md), which name the others' wins and "
+        f"settings, inferd has the best figure or one within {TIE:.0%} of it.\n"
     )
     return "\n".join((words, summary(line), picture("docs/benchmarks/peers.svg")))
 

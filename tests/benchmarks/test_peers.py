@@ -221,8 +221,9 @@ REPORT = {
     "requests_per_second": 500.0,
     "latency_us": {"p50": 100.0, "p99": 900.0},
     "client_bound": False,
-    "measurements": [{"load": {"warm_up_s": 0.5}, "duration_s": 2.0}],
+    "measurements": [{"load": {"warm_up_s": 0.5}, "duration_s": 2.0, "client_bound_reason": ""}],
 }
+LATE = REPORT | {"client_bound": True, "measurements": [REPORT["measurements"][0] | {"client_bound_reason": "late by 9 us"}]}
 
 
 def test_an_open_loop_is_read():
@@ -230,10 +231,23 @@ def test_an_open_loop_is_read():
     assert figures == loads.Figures(1000, 500.0, 100.0, 900.0, 100.0)  # 250 requests of the warm-up share the CPU
 
 
-@pytest.mark.parametrize(("change", "why"), [({"errors": {"UNAVAILABLE": 3}}, "UNAVAILABLE"), ({"client_bound": True}, "keep the rate")])
+@pytest.mark.parametrize(
+    ("change", "why"), [({"errors": {"UNAVAILABLE": 3}}, "UNAVAILABLE"), (LATE, "keep the rate, 3 times: late by 9 us")]
+)
 def test_an_open_loop_that_failed_has_no_figure(change, why):
     with pytest.raises(loads.Unmeasured, match=why):
         loads.read_bench(json.dumps(REPORT | change), 1)
+
+
+@pytest.mark.parametrize("late", [0, 2, 3])
+def test_an_open_loop_whose_generator_was_late_is_asked_again(monkeypatch, late):
+    told = iter([LATE] * late + [REPORT])
+    monkeypatch.setattr(loads, "open_loop", lambda *_: loads.read_bench(json.dumps(next(told)), 1))
+    if late < loads.TRIES:
+        assert loads.bench(None, None, None, 500, 1, None).requests == 1000
+    else:
+        with pytest.raises(loads.GeneratorLate):
+            loads.bench(None, None, None, 500, 1, None)
 
 
 # Tables
@@ -311,6 +325,21 @@ def test_where_others_win_is_said_first():
     assert "| mlp | Rival | start | no answer |" in text
     tables = [block for block in text.split("\n\n") if block.startswith("|")]
     assert all(len({len(re.findall(r"(?<!\\)\|", row)) for row in table.strip().splitlines()}) == 1 for table in tables)
+
+
+def test_a_row_without_a_figure_of_inferds_is_no_peers_win_unsaid():
+    without = line()
+    without["rows"] = [row for row in without["rows"] if (row["peer"], row["load"]) != ("inferd", "64 in flight")]
+    _, _, lost = results.wins(without)
+    assert "mlp, 64 in flight: p99, ms: Rival (inferd was not measured)" in lost
+
+
+def test_the_readme_tells_where_others_win():
+    kept, total, _ = results.wins(line())
+    text = results.glance(line())
+    assert f"In {kept} of {total} rows of [all tables](docs/benchmarks/peers.md)" in text
+    assert results.summary(line()) in text
+    assert "](docs/benchmarks/peers.svg)" in text
 
 
 def test_one_table_of_all_models():
