@@ -34,7 +34,8 @@ cdef enum:
     GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
-    MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read
+    MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read,
+    MAX_STREAM_FRAMES = 4               # and other frames for each stream that it may have open: refusals beyond it count, too
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
     MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
     RESET_BURST = 1000                  # streams that a client may open and reset at once,
@@ -463,6 +464,7 @@ cdef class Endpoint:
     cdef uint8_t *receive_buffer
     cdef uint8_t *send_buffer
     cdef readonly Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
+    cdef size_t max_outbound_frames     # that wait for a client that reads nothing
     cdef readonly uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
     cdef readonly int64_t connections, calls        # now
     cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
@@ -489,6 +491,7 @@ cdef class Endpoint:
         self.max_header_nbytes = max_header_nbytes
         self.max_unread_nbytes = max_unread_nbytes
         self.max_streams = max_streams
+        self.max_outbound_frames = MAX_OUTBOUND_ACKS + MAX_STREAM_FRAMES * <size_t>max_streams
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
         # nghttp2 opens a window again when half of it was consumed.
@@ -607,7 +610,7 @@ cdef class Session:
         self.missing_nbytes = 0
         taken = nghttp2_session_mem_recv2(self.session, self.endpoint.receive_buffer, nbytes)
         self.receiving = False
-        if taken < 0:
+        if taken < 0 or (self.paused and nghttp2_session_get_outbound_queue_size(self.session) > self.endpoint.max_outbound_frames):
             self.endpoint.protocol_errors_total += 1
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and not self.started:
                 self.write(HTTP_1_ANSWER)
@@ -832,6 +835,7 @@ cdef class Session:
             call.metadata_items = None
         call.notify()
         call.listener = None
+        call.error = None               # it may hold frames that hold the call
         call.session = None
         self.calls -= 1
         self.endpoint.calls -= 1

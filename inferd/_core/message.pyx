@@ -18,12 +18,14 @@ cdef enum:
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
     MAPPED_CLASS = 9            # from 256 KiB on blocks are mapped: what is given back leaves the process at once
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
+    KEPT_BLOCK_NBYTES = 32 << 20        # the largest of them
 
 cdef struct Block:              # a free block; the link lies in the block's own memory
     Block *next
 
 cdef Block *free_blocks[CLASS_COUNT]
-cdef Py_ssize_t kept_nbytes = 0
+cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
+cdef Py_ssize_t kept_nbytes = 0         # of all of them
 cdef Py_ssize_t used_nbytes = 0
 cdef Py_ssize_t budget_nbytes = 1 << 30
 cdef uint64_t copied_count_nbytes = 0
@@ -53,6 +55,7 @@ cdef void *acquire_block(int size_class) noexcept:
     cdef void *mapped
     if block != NULL:
         free_blocks[size_class] = block.next
+        kept_of[size_class] -= class_nbytes(size_class)
         kept_nbytes -= class_nbytes(size_class)
         return block
     if size_class < MAPPED_CLASS:
@@ -62,14 +65,34 @@ cdef void *acquire_block(int size_class) noexcept:
 
 
 cdef void release_block(void *memory, int size_class) noexcept:
-    """Gives a block back: to its free list while the pool keeps less than KEPT_NBYTES, else to the system."""
+    """Gives a block back: to its free list where KEPT_NBYTES has room for it, else to the system. The class that keeps the most makes
+    room for others, or sizes that came once would leave none to those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
-    if kept_nbytes + class_nbytes(size_class) <= KEPT_NBYTES:
-        block.next = free_blocks[size_class]
-        free_blocks[size_class] = block
-        kept_nbytes += class_nbytes(size_class)
-    elif size_class < MAPPED_CLASS:
+    cdef Py_ssize_t nbytes = class_nbytes(size_class)
+    cdef int hoard = size_class
+    if nbytes <= KEPT_BLOCK_NBYTES:
+        while kept_nbytes + nbytes > KEPT_NBYTES and (hoard := largest_hoard()) != size_class:
+            to_system(acquire_block(hoard), hoard)
+        if kept_nbytes + nbytes <= KEPT_NBYTES:
+            block.next = free_blocks[size_class]
+            free_blocks[size_class] = block
+            kept_of[size_class] += nbytes
+            kept_nbytes += nbytes
+            return
+    to_system(block, size_class)
+
+
+cdef int largest_hoard() noexcept:
+    cdef int size_class, found = 0
+    for size_class in range(CLASS_COUNT):
+        if kept_of[size_class] > kept_of[found]:
+            found = size_class
+    return found
+
+
+cdef void to_system(void *block, int size_class) noexcept:
+    if size_class < MAPPED_CLASS:
         free(block)
     else:
         munmap(block, room_nbytes(size_class))

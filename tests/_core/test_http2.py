@@ -76,6 +76,32 @@ def test_bytes_that_arrive_one_at_a_time() -> None:
     assert messages(client.bodies[stream_id]) == [b"slow"]
 
 
+def test_refusals_that_nobody_reads_have_a_limit() -> None:
+    """Who never heard how many streams are allowed may open any number, and each too many is refused with a frame."""
+    client = Client(Served(max_streams=4), greet=False)
+    client.session.receive(client.h2.data_to_send())
+    client.session.pause_writing()
+    opened = 0
+    while not client.closed_by_server and opened < 10_000:
+        for _ in range(100):
+            client.open()
+        opened += 100
+        client.session.receive(client.h2.data_to_send())
+    assert 1000 <= opened < 1200
+    assert client.served.endpoint.protocol_errors_total == 1
+
+
+def test_refusals_are_no_fault_while_they_are_read() -> None:
+    client = Client(served := Served(max_streams=4), greet=False)
+    for _ in range(50):
+        for _ in range(100):
+            client.open()
+        client.session.receive(client.h2.data_to_send())
+        served.run_scheduled()
+    assert not client.closed_by_server
+    assert client.session.calls == 4
+
+
 def test_many_calls_share_one_write() -> None:
     client = Client(served := Served())
     streams = [client.open() for _ in range(50)]

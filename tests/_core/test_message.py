@@ -80,6 +80,18 @@ def test_free_blocks_beyond_the_pools_size_go_back_to_the_system() -> None:
     assert message.kept() <= 64 << 20
 
 
+@pytest.mark.parametrize("hoarded", [400, 100 * KiB, 32 << 20, 64 << 20])
+def test_sizes_that_came_once_leave_room_to_those_that_come_now(hoarded: int) -> None:
+    hoard = [Message(bytes(hoarded)) for _ in range(max(1, (64 << 20) // max(hoarded, 512)))]
+    del hoard
+    Message(bytes(600 * KiB))  # made, and given back
+    kept = message.kept()
+    assert kept <= 64 << 20
+    held = Message(bytes(600 * KiB))
+    assert message.kept() == kept - (1 << 20), "its block had been kept"
+    del held
+
+
 def test_budget_refuses_and_recovers(budget: object) -> None:
     budget(message.in_use() + 256 * KiB)  # type: ignore[operator]
     first = Message(bytes(100 * KiB))

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import resource
 import socket
 import threading
 import time
+import weakref
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -375,6 +377,27 @@ async def test_a_request_a_byte_at_a_time() -> None:
                 return peer.wait(stream).body
 
         assert await asyncio.to_thread(client) == framed(b"slow")
+
+
+async def test_a_stream_that_fails_under_way_leaves_nothing() -> None:
+    """Its error holds the frames that it came through, and they the call."""
+    seen: list[weakref.ref[errors.RequestError]] = []
+
+    async def failing(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for _ in requests:
+            yield health.HealthCheckResponse()
+            error = errors.InvalidArgument("no more")
+            seen.append(weakref.ref(error))
+            raise error
+
+    methods = {WATCH: Method("stream", failing, health.HealthCheckRequest, health.HealthCheckResponse)}
+    async with serving(methods=methods) as (_, [bound]), grpc.aio.insecure_channel(bound) as channel:
+        for _ in range(3):
+            with pytest.raises(grpc.aio.AioRpcError, match="no more"):
+                async for _ in channel.stream_stream(WATCH)(iter([b""]), timeout=LIMIT_S):
+                    pass
+    gc.collect()
+    assert [error() for error in seen] == [None] * 3
 
 
 @pytest.mark.parametrize("kind", ["tcp", "unix"])
