@@ -310,8 +310,17 @@ def headers(plan: Plan) -> list[tuple[bytes, bytes]]:
         (b"user-agent", f"inferd-bench/{__version__}".encode()),
     ]
     if plan.load.deadline_ms:
-        said.append((b"grpc-timeout", b"%du" % max(1, round(plan.load.deadline_ms * 1000))))
+        said.append((b"grpc-timeout", grpc_timeout(plan.load.deadline_ms)))
     return said + [(name.encode(), value.encode()) for name, value in plan.metadata]
+
+
+def grpc_timeout(duration_ms: float) -> bytes:
+    """As the header says it: 8 digits at most, in the smallest unit that does."""
+    for unit, unit_ms in ((b"u", 1e-3), (b"m", 1), (b"S", 1e3)):
+        count = max(1, round(duration_ms / unit_ms))
+        if count < 10**8:
+            return b"%d%b" % (count, unit)
+    return b"99999999S"  # three years
 
 
 def emptied(counts: Counts, sum_ns: int, max_ns: int, min_ns: int) -> Sparse:

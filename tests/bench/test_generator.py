@@ -9,13 +9,14 @@ import msgspec
 import numpy as np
 import pytest
 
+from inferd._core.grpc import parse_timeout
 from inferd.bench import schedule, worker
 from inferd.bench.generator import Target, Total, measure, portion, share
 from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Interval, Load
 from inferd.bench.modes import Outcome
 from inferd.bench.tables import warnings
-from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, headers
+from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, grpc_timeout, headers
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
 from tests import models
@@ -119,6 +120,15 @@ def test_headers() -> None:
     assert (said[b":authority"], said[b"grpc-timeout"], said[b"x-key"]) == (b"h:1", b"1500u", b"v")
     assert dict(headers(plan._replace(address=Address("", 0, "/s"), load=Load())))[b":authority"] == b"localhost"
     assert b"grpc-timeout" not in dict(headers(plan._replace(load=Load())))
+
+
+@pytest.mark.parametrize(
+    ("duration_ms", "said"),
+    [(1e-6, b"1u"), (2.5, b"2500u"), (99_999.999, b"99999999u"), (100_000, b"100000m"), (3e8, b"300000S"), (1e15, b"99999999S")],
+)
+def test_a_deadline_has_eight_digits(duration_ms: float, said: bytes) -> None:
+    assert grpc_timeout(duration_ms) == said
+    assert parse_timeout(said) > 0
 
 
 def requests() -> Requests:
