@@ -111,6 +111,11 @@ cdef class Request:
         """Rows that it adds to a batch, once checked."""
         return self.entry.rows
 
+    @property
+    def nbytes(self):
+        """Bytes of its inputs, once checked."""
+        return self.entry.nbytes
+
     cpdef cancel(self):
         """The caller went away: nothing will be answered. On the loop's thread; later calls do nothing."""
         if self.entry.cancelled:

@@ -4,7 +4,8 @@
 
 A model runs either inline, on the event loop at the end of the iteration that gathered its batch, or on executor threads, one
 an instance. It is inline when its measured runs are tiny (inline.py says what that means), it has one instance and no delay; it
-moves by itself when that changes, and never runs in two places at once:
+moves by itself when that changes, and before a request much larger than any whose run was seen to be short; it never runs in two
+places at once:
 
 - from the loop to a thread: the loop stops polling, then the thread starts;
 - from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
@@ -45,6 +46,7 @@ DEFAULT_QUEUE_REQUESTS = 4096
 DEFAULT_INLINE_LIMIT_US = 100
 DEFAULT_BUSY_PERCENT = 50
 HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
+GROWTH = 4  # a request of so many times the bytes of those whose runs were short is no guess for the loop
 INLINE_BATCHES = 4  # run in one go on the loop; then everything else on it has its turn
 MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
 CLOSE_TIMEOUT_S = 10.0
@@ -118,6 +120,7 @@ class Model:
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
         self._policy = self._inline_policy()
+        self._short_nbytes = 0  # of the largest request whose run was seen to be short, where sizes vary; 0: they don't
         self._works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
         self._wake: Callable[[], None] | None = None
         self._scheduled = False
@@ -138,6 +141,9 @@ class Model:
 
     def submit(self, request: Request, call: Call) -> None:
         """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
+        if self._policy is not None and self._short_nbytes and self.inline and request.nbytes > GROWTH * self._short_nbytes:
+            why = f"a request of {request.nbytes} bytes came, and runs are known to be short up to {self._short_nbytes}"
+            self._leave_loop(self._policy.leave(why))
         try:
             alone = self._batcher.put(request, call)
         except RequestError as error:
@@ -190,6 +196,8 @@ class Model:
                 warmup.warm_up(instance, self.signature)
             if self._policy is not None:
                 measured_ns = warmup.measure(self._instances[0], self.signature, HOPELESS_LIMITS * self._policy.limit_ns)
+                if not self.signature.fixed and self._policy.admits(measured_ns):
+                    self._short_nbytes = max(warmup.short_nbytes(self._instances[0], self.signature, self._policy.limit_ns), 1)
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
         for name, count, inputs in warmup.configured_inputs(self.config, self.signature):
@@ -364,7 +372,11 @@ class Model:
 
     def _account(self, batch: Batch) -> None:
         """On the executor thread of a model that might be inline: the loop looks at `_may_return` in expire."""
-        if self._policy is not None and batch.run_ns and not self._returning and self._policy.recovered(batch.run_ns, batch.finished_ns):
+        if self._policy is None or not batch.run_ns:
+            return
+        if self._short_nbytes and self._policy.admits(batch.run_ns):
+            self._short_nbytes = max(self._short_nbytes, *(request.nbytes for request in batch.requests))
+        if not self._returning and self._policy.recovered(batch.run_ns, batch.finished_ns):
             self._may_return = True
 
     def _return_if_left(self) -> None:

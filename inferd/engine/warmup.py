@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     from inferd.engine.executor import Instance
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "run_once", "warm_up", "zero_inputs"]
+__all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "run_once", "short_nbytes", "warm_up", "zero_inputs"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
@@ -37,6 +37,7 @@ PAUSE_S = 0.0002  # before a run that is measured as it would be in service
 BETWEEN_NS = 50_000_000  # what warm-up runs of the sizes between the least and the largest may take, all together
 LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
 LARGEST_RUN_BYTES = 1 << 30  # so is one whose inputs would be larger
+MOST_TRIED = 1 << 18  # elements of the inputs of one row, where their sizes vary
 
 
 class _Unheard(Call):
@@ -77,6 +78,22 @@ def measure(instance: Instance, signature: Signature, hopeless_ns: int) -> int:
     return longest_ns
 
 
+def short_nbytes(instance: Instance, signature: Signature, limit_ns: int) -> int:
+    """Input bytes of the largest request of one row that runs within `limit_ns`, of those tried: all axes of any size are 1, then 4,
+    16 and so on, until a run takes longer, the model refuses that size, or they have more than MOST_TRIED elements. Call after warm_up."""
+    found, size = 0, 1
+    first_axis = 1 if signature.max_batch_size > 0 else 0
+    while sum(math.prod(_fixed(shape[first_axis:], size)) for _, _, shape in signature.input_specs) <= MOST_TRIED and size <= MOST_TRIED:
+        inputs = zero_inputs(signature, 1, size)
+        try:
+            if min(run_once(instance, signature, inputs) for _ in range(2)) > limit_ns:
+                break
+        except RequestError:
+            break
+        found, size = sum(array.nbytes for _, _, array in inputs), 4 * size
+    return found
+
+
 def paused(instance: Instance, signature: Signature, rows: int, hopeless_ns: int) -> int:
     """The median run of so many rows in ns, each after a pause as between the batches of a service: threads that sleep have to be
     woken, which back to back they have not. Of one run where that, no longer a cold one, is above `hopeless_ns`. Raises RequestError
@@ -115,11 +132,12 @@ def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
     return batch.execute_ns
 
 
-def zero_inputs(signature: Signature, rows: int) -> Inputs:
-    """Zeros, or empty texts, for every input; axes of any size are 1, the batch axis is `rows`."""
+def zero_inputs(signature: Signature, rows: int, size: int = 1) -> Inputs:
+    """Zeros, or empty texts, for every input; axes of any size are `size`, the batch axis is `rows`."""
     batched = signature.max_batch_size > 0
     return [
-        (name, word, _zeros(word, (rows, *_fixed(shape[1:])) if batched else _fixed(shape))) for name, word, shape in signature.input_specs
+        (name, word, _zeros(word, (rows, *_fixed(shape[1:], size)) if batched else _fixed(shape, size)))
+        for name, word, shape in signature.input_specs
     ]
 
 
@@ -143,8 +161,8 @@ def _largest_rows(signature: Signature, one_row_ns: int) -> int:
     return max(min(signature.max_batch_size, LARGEST_RUN_NS // max(one_row_ns, 1), LARGEST_RUN_BYTES // max(row_bytes, 1)), 1)
 
 
-def _fixed(shape: tuple[int, ...]) -> tuple[int, ...]:
-    return tuple(1 if size < 0 else size for size in shape)
+def _fixed(shape: tuple[int, ...], size: int = 1) -> tuple[int, ...]:
+    return tuple(size if axis < 0 else axis for axis in shape)
 
 
 def _zeros(word: str, shape: tuple[int, ...]) -> Array:

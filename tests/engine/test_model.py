@@ -11,6 +11,7 @@ import pytest
 
 from inferd._core.batcher import Batch
 from inferd._core.local import LocalRequest
+from inferd._core.tensor import Signature
 from inferd.engine.model import Model, batching_of
 from inferd.errors import (
     Cancelled,
@@ -417,6 +418,37 @@ def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
     assert loop.turn() == 1
     assert caller.answer[0, 0] == 140
     assert "short again" in model.inline_reason
+    model.close()
+
+
+def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> None:
+    """Where sizes vary, the measured runs were of small ones. What runs on the thread is learned of."""
+    signature = Signature("double", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)
+    loop = Loop()
+    model = Model("double", 1, config(), signature, [PuppetBackend()], schedule=loop.call_soon, deliver=deliver)
+    model.warm_up()
+    model._short_nbytes = 400  # as if no larger one had been short
+    model.start()
+
+    def ask(nbytes: int) -> Caller:
+        made, caller = LocalRequest([("x", "FP32", np.ones((1, nbytes // 4), np.float32))]), Caller()
+        made.check(signature)
+        model.submit(made, caller)
+        return caller
+
+    small, fits, large = ask(4), ask(1600), ask(1604)
+    assert not model.inline
+    assert "a request of 1604 bytes came, and runs are known to be short up to 400" in model.inline_reason
+    assert {caller.answer.sum() for caller in (small, fits, large)} == {2, 800, 802}, "the thread takes them all"
+    speed_up(model)
+    while not model.inline:
+        ask(1604).answer  # noqa: B018
+        model.expire(time.monotonic_ns())
+    assert model._short_nbytes == 1604
+    after = ask(4 * 1604)
+    assert model.inline
+    loop.turn()
+    assert after.answer.sum() == 2 * 1604
     model.close()
 
 

@@ -89,6 +89,20 @@ def test_measure_begins_with_one_row_whatever_the_most_are() -> None:
     assert backend.rows == [1]
 
 
+@pytest.mark.parametrize(("limit_ns", "widest", "found"), [(0, 10**9, 0), (10**12, 100, 4 * 64), (10**12, 10**9, 1 << 20)])
+def test_the_largest_request_that_is_known_to_be_short(limit_ns: int, widest: int, found: int) -> None:
+    """Sizes grow until a run is too long, the model does not take them, or there are enough bytes."""
+
+    class Picky(PuppetBackend):
+        def inputs(self, batch: Any) -> Tensors:
+            if batch.input_shape(0)[1] > widest:
+                raise Internal("too wide")
+            return super().inputs(batch)
+
+    signature = Signature("double", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)
+    assert warmup.short_nbytes(instance(Picky()), signature, limit_ns) == found
+
+
 def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
     class Narrow(PuppetBackend):
         def inputs(self, batch: Any) -> Tensors:
