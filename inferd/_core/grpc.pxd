@@ -30,7 +30,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
 # grpc-timeout's value in nanoseconds, or -1 when it is malformed.
 cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil
 
-# grpc-message's percent encoding of a status message, cut at MAX_STATUS_NBYTES.
+# grpc-message's percent encoding of a status message, cut at MAX_STATUS_CHARACTERS.
 cpdef bytes percent_encode(str text)
 
 # google.rpc.Status with a RetryInfo, for grpc-status-details-bin, in base64 without padding; b"" when there is nothing to tell.

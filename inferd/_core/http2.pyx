@@ -31,15 +31,20 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
     FRAME_NBYTES = 16 << 10             # what clients send at once: HTTP/2's default frame
+    PAUSE_NS = 1_000_000                # who has sent nothing for so long while the loop slept for them
+    PAUSED_NBYTES = 16 << 20            # is read as it comes for so many bytes: small calls beside its uploads would be late each time
     GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
+    PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
     MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read,
     MAX_STREAM_FRAMES = 4               # and other frames for each stream that it may have open: refusals beyond it count, too
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
     MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
     RESET_BURST = 1000                  # streams that a client may open and reset at once,
     RESET_RATE = 33                     # and how many more a second
+    ANSWERED_HEADERS = 4                # so many times max_header_nbytes, and LEAST_ANSWERED_NBYTES in any case, are read to refuse
+    LEAST_ANSWERED_NBYTES = 64 << 10    # them with a word; more are not read
     MAX_PATH_NBYTES = 256               # kept of an unknown method's path, for the words of its refusal
     MAX_METADATA = 128                  # metadata entries of one call
     ENTRY_NBYTES = 160                  # what an entry takes beside its name and value: two bytes objects, their pair, its place
@@ -269,6 +274,8 @@ cdef class Http2Call(Call):
             # Messages that wait to be taken count: either they are read as they come, or the method does not want them.
             if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
                 return REQUEST
+            if self.received_nbytes == 0 and not self.half_closed:
+                return REQUEST          # who opens a stream has something to ask
             return REQUEST if self.session.draining and not self.half_closed else NOTHING
         return NOTHING if self.half_closed else REQUEST
 
@@ -524,14 +531,14 @@ cdef class Endpoint:
             except Exception:           # its transport is gone and has not said so yet: connection_lost follows
                 session.end()
 
-    def end_gathering(self):
-        """Who did not send so much in GATHER_S is read as it comes."""
+    def end_gathering(self, int64_t now_ns=0):
+        """Who did not send so much in GATHER_S is read as it comes. now_ns: monotonic; 0: look at the clock."""
         cdef Session session
         cdef list sessions = self.gathering
         self.gathering = []
         for session in sessions:
             session.gathers = False
-            session.set_low_water(1)
+            session.end_gathering(now_ns or monotonic_ns())
 
     cdef void log(self, error) noexcept:
         try:
@@ -557,9 +564,14 @@ cdef class Session:
     cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
     cdef uint64_t written_nbytes        # handed to the transport
+    cdef uint64_t received_nbytes
+    cdef Pace preface_pace              # until the client has said that it speaks HTTP/2
     cdef Pace answers_pace, output_pace # of sent_nbytes, and of what the transport got rid of
     cdef int descriptor                 # of the socket, or -1
     cdef int low_water_nbytes           # what must have come before the loop is woken
+    cdef int64_t raised_ns              # when that became more than one byte,
+    cdef uint64_t raised_nbytes         # and received_nbytes then
+    cdef uint64_t gather_from_nbytes    # of received_nbytes: until then it stays one byte
     cdef bint gathers                   # is in the endpoint's list of those who may wait for more than one byte
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
     cdef list uploads                   # calls whose answer is whole while the client still sends, or None
@@ -605,6 +617,7 @@ cdef class Session:
         if self.ended or self.closed:
             return
         self.endpoint.received_nbytes += nbytes
+        self.received_nbytes += nbytes
         self.receiving = True
         self.expecting = False
         self.missing_nbytes = 0
@@ -618,19 +631,25 @@ cdef class Session:
                 self.flush()
             self.end()
             return
-        self.started = True
+        self.started = self.received_nbytes >= PREFACE_NBYTES
         if self.descriptor >= 0:
             self.gather(nbytes)
-        if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
+        if self.started and (self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session)):
             self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
 
     cdef void gather(self, Py_ssize_t read_nbytes) noexcept:
         """Where a large message comes fast, as half a buffer at once shows, the loop sleeps until a good piece of it is there: being
         woken costs the process more than taking the bytes. end_gathering looks after clients that pause."""
         cdef Py_ssize_t nbytes = 1
-        if self.missing_nbytes >= FRAME_NBYTES and (self.low_water_nbytes > 1 or read_nbytes >= RECEIVE_NBYTES // 2):
+        if self.missing_nbytes >= FRAME_NBYTES and self.received_nbytes >= self.gather_from_nbytes and (
+                self.low_water_nbytes > 1 or read_nbytes >= RECEIVE_NBYTES // 2):
             nbytes = min(self.missing_nbytes, self.endpoint.gather_nbytes)
         self.set_low_water(<int>nbytes)
+
+    cdef void end_gathering(self, int64_t now_ns) noexcept:
+        if self.low_water_nbytes > 1 and self.received_nbytes == self.raised_nbytes and now_ns - self.raised_ns >= PAUSE_NS:
+            self.gather_from_nbytes = self.received_nbytes + PAUSED_NBYTES
+        self.set_low_water(1)
 
     cdef void set_low_water(self, int nbytes) noexcept:
         cdef Endpoint endpoint = self.endpoint
@@ -647,6 +666,8 @@ cdef class Session:
                 return
         if setsockopt(self.descriptor, SOL_SOCKET, SO_RCVLOWAT, &nbytes, sizeof(nbytes)) == 0:
             self.low_water_nbytes = nbytes
+            self.raised_ns = monotonic_ns()
+            self.raised_nbytes = self.received_nbytes
 
     def receive(self, const uint8_t[::1] source not None):
         """Feeds bytes from anywhere, in pieces of the receive buffer's size. For tests and other transports."""
@@ -719,8 +740,11 @@ cdef class Session:
         cdef Owed owed
         cdef bint blocked = False
         cdef list stalled = []
+        cdef list late = []             # whose deadline has passed before the request was whole
         if self.ended or self.closed:
             return False                # the transport was asked to close, and has a limit of its own
+        if is_stalled(&self.preface_pace, NOTHING if self.started else REQUEST, 0, now_ns, request_limit_ns):
+            return True
         call = <Http2Call>self.head if self.head != NULL else None
         while call is not None and len(stalled) < MAX_ENDED:
             owed = call.owed()
@@ -732,6 +756,8 @@ cdef class Session:
                 if call is self.opening:
                     return True
                 stalled.append(call)
+            elif owed == REQUEST and call.kind != STREAM and now_ns >= call.deadline_ns and call is not self.opening:
+                late.append(call)
             call = call.next
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
         blocked &= is_stalled(&self.answers_pace, ANSWERS if self.unread_nbytes > 0 and not self.paused else NOTHING, self.sent_nbytes,
@@ -739,6 +765,9 @@ cdef class Session:
         if is_stalled(&self.output_pace, OUTPUT if waiting_nbytes > 0 else NOTHING, self.written_nbytes - waiting_nbytes,
                       now_ns, answer_limit_ns) or blocked:
             return True
+        for call in late:
+            self.fail(call, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole", reason="deadline"))
+            call.message = None
         for call in stalled:
             if call.session is not None:
                 self.endpoint.stalled_total += 1
@@ -862,14 +891,14 @@ cdef class Session:
     cdef void headers_complete(self, Http2Call call) noexcept:
         """All request headers are there: refuses what is not a call that this server knows."""
         try:
-            if not call.is_post:
-                call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
-            elif call.too_many_headers:         # before content-type, which may be among those that were not read
+            if call.too_many_headers:           # first: what the others look for may be among those that were not read
                 raise ResourceExhausted(
                     f"metadata: expected at most {self.endpoint.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
                     f"got more; send less metadata", reason="header_size")
             elif call.error is not None:
                 raise call.error
+            elif not call.is_post:
+                call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
             elif not call.is_grpc:
                 call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
             elif call.method_row is None:
@@ -963,7 +992,10 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
     call.header_nbytes += name_nbytes + value_nbytes + 32      # as SETTINGS_MAX_HEADER_LIST_SIZE counts
     if call.header_nbytes > endpoint.max_header_nbytes:
         call.too_many_headers = True
-        return 0
+        if call.header_nbytes <= max(ANSWERED_HEADERS * endpoint.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES):
+            return 0
+        self.opening = None             # a byte can stand for kilobytes, each of which costs time: the stream is reset unread
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
     if name[0] == c':':
         if equals(name, name_nbytes, ":path", 5):
             if value_nbytes == <size_t>PyBytes_GET_SIZE(endpoint.infer_path) and \

@@ -364,13 +364,17 @@ def test_unknown_method() -> None:
     assert client.status(client.call(b"x", "/no.Such/Method")) == (12, "no method /no.Such/Method")
 
 
-def test_http_1_is_told_what_this_port_is() -> None:
+@pytest.mark.parametrize("pieces", [[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], [b"P", b"OST / HTTP/1.1\r\n\r\n"], [b"PRI *", b" HTTP/1.1\r\n"]])
+def test_http_1_is_told_what_this_port_is(pieces: list[bytes]) -> None:
     served = Served()
     session = Session(served.endpoint)
     written: list[bytes] = []
     closed: list[bool] = []
     session.open(written.append, lambda: closed.append(True))
-    session.receive(b"GET / HTTP/1.1\r\nHost: x\r\n\r\n")
+    for piece in pieces:
+        assert written == []
+        session.receive(piece)
+        served.run_scheduled()
     assert closed == [True]
     head, _, body = written[0].partition(b"\r\n\r\n")
     assert head.startswith(b"HTTP/1.1 505 ")
@@ -444,6 +448,30 @@ def test_metadata_over_the_limit_is_refused() -> None:
     stream_id = client.call(b"x", INFER, *((f"k{i}", "") for i in range(200)))
     assert client.status(stream_id)[0] == 8
     assert not served.calls
+
+
+def test_a_bomb_of_headers_is_not_read() -> None:
+    """A byte of HPACK can stand for kilobytes that were sent once. The stream is reset, the connection goes on."""
+    client = Client(served := Served(echo, max_header_nbytes=16 << 10))
+    client.call(b"x", INFER, ("bomb", "x" * 3000))
+    stream_id = client.call(b"x", INFER, *[("bomb", "x" * 3000)] * 10)
+    assert client.status(stream_id)[0] == 8, "a little too much is refused with a word"
+    stream_id = client.call(b"x", INFER, *[("bomb", "x" * 3000)] * 1000)
+    assert client.resets[stream_id] == h2.errors.ErrorCodes.INTERNAL_ERROR
+    assert stream_id not in client.headers
+    stream_id = client.call(b"x")
+    assert client.status(stream_id) == OK
+    assert client.session.calls == 0
+    assert not served.errors[1:]
+
+
+def test_a_path_beyond_the_limit_is_called_that() -> None:
+    client = Client(Served(max_header_nbytes=1000))
+    stream_id = client.h2.get_next_available_stream_id()
+    fields = [(":path", "/" + "x" * 2000), (":method", "POST"), (":scheme", "http"), (":authority", "test")]
+    client.h2.send_headers(stream_id, fields, end_stream=True)
+    client.exchange()
+    assert client.status(stream_id)[0] == 8
 
 
 def test_streams_over_the_limit_are_refused_one_by_one_until_the_client_knows_it() -> None:

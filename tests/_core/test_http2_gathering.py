@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -97,6 +98,33 @@ def test_who_pauses_within_a_message_is_soon_read_as_it_comes(gathering: Gatheri
     client.session.receive(wire[BUFFER + 1000 : 3 * BUFFER])  # fast again
     assert gathering.low_water == MOST
     assert len(served.later) == 1
+
+
+def test_who_pauses_is_not_waited_for_again_and_again(gathering: Gathering) -> None:
+    """Small calls beside uploads that come in bursts would be late each time."""
+    client = gathering.client(served := Served(lambda call: call.reply(b"")))
+    wire = upload(client, 600_000)
+    client.session.receive(wire[:BUFFER])
+    assert gathering.low_water == MOST
+    served.endpoint.end_gathering(time.monotonic_ns() + 1_000_000)
+    client.session.receive(wire[BUFFER:])
+    for _ in range((16 << 20) // 600_000):
+        assert gathering.low_water == 1
+        client.session.receive(upload(client, 600_000))
+        client.exchange()
+    client.session.receive(upload(client, 600_000)[:BUFFER])
+    assert gathering.low_water == MOST
+
+
+def test_who_is_read_meanwhile_has_not_paused(gathering: Gathering) -> None:
+    client = gathering.client(served := Served())
+    wire = upload(client, 600_000)
+    client.session.receive(wire[:BUFFER])
+    client.session.receive(wire[BUFFER : BUFFER + 20_000])
+    served.endpoint.end_gathering(time.monotonic_ns() + 1_000_000)
+    assert gathering.low_water == 1
+    client.session.receive(wire[BUFFER + 20_000 : 2 * BUFFER + 20_000])
+    assert gathering.low_water == MOST
 
 
 def test_messages_side_by_side_wait_for_the_one_that_lacks_least(gathering: Gathering) -> None:

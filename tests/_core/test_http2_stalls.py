@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import time
 from urllib.parse import unquote
 
 import h2.errors
@@ -72,6 +73,42 @@ def test_a_unary_request_that_does_not_come_whole(path: str, body: bytes) -> Non
     gc.collect()
     assert pool.in_use() == before
     assert client.status(client.call(b"the connection goes on")) == (0, "")
+
+
+@pytest.mark.parametrize("path", [INFER, UNARY])
+def test_the_deadline_of_a_request_that_is_not_whole_is_kept(path: str) -> None:
+    client = Client(served := Served(echo))
+    deadline_s = time.monotonic() + 30  # from the headers on, at the earliest
+    stream_id = client.open(path, ("grpc-timeout", "30S"))
+    client.send(stream_id, frame(bytes(100_000))[:50_000], end=False)
+    assert not look(client, deadline_s - 1)
+    assert stream_id not in client.headers
+    assert not look(client, deadline_s + 20)
+    assert client.status(stream_id) == (4, f"{path}: the deadline passed before the request was whole")
+    assert (served.endpoint.stalled_total, served.endpoint.calls) == (0, 0)
+
+
+def test_a_stream_without_a_first_message_ends() -> None:
+    client = Client(served := Served())
+    silent, asked = client.open(STREAM), client.open(STREAM)
+    client.send(asked, frame(b"x"), end=False)
+    assert [call.take_message() is None for call, _ in served.started] == [True, False]
+    for now_s in (0, 60, 1000):
+        assert not look(client, now_s)
+    assert client.status(silent)[0] == 4
+    assert asked not in client.headers
+
+
+@pytest.mark.parametrize("said", [b"", PREFACE[:1], PREFACE[:-1]])
+def test_a_connection_that_does_not_say_what_it_speaks_is_cut_off(said: bytes) -> None:
+    session = Session(Served().endpoint)
+    written: list[bytes] = []
+    session.open(written.append, lambda: None)
+    if said:
+        session.receive(said)
+    session.flush()
+    assert [session.end_stalled(int(now_s * S), 0, 60 * S, 60 * S) for now_s in (1, 60.9, 61)] == [False, False, True]
+    session.close()
 
 
 def test_a_byte_a_second_is_no_progress() -> None:
