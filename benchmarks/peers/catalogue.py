@@ -11,6 +11,7 @@ python     the Python versions that it runs on
 pip        further arguments of its installation
 own        runs from this tree, with the Python that measures
 env        more of the environment that it is started in
+models     those that it is measured on, where not all: a variant that is the same as another on the rest
 rank       place in the tables
 variants   the same peer in other settings, where no one setting is the best for all loads: the fields that differ, by name
 """
@@ -42,6 +43,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
     python: str = ""
     pip: list[str] = []
     env: dict[str, str] = {}
+    models: list[str] = []
     home: str = ""  # the folder's name; `name` itself but for variants
     own: bool = False
     rank: int = 50
@@ -68,7 +70,7 @@ class Peer(msgspec.Struct, frozen=True, forbid_unknown_fields=True):
 
     def serves(self, model: str) -> bool:
         """Yardsticks have no model: they stand beside the one that has next to none."""
-        return self.protocol != "static" or model == "identity"
+        return (self.protocol != "static" or model == "identity") and (not self.models or model in self.models)
 
     def words(self, **values: object) -> list[str]:
         """The command. In it {python}, {here}, {models}, {model}, {folder}, {port}, {threads} are filled in."""

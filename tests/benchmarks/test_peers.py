@@ -90,6 +90,17 @@ def test_variants_share_the_folder():
     assert single.env != batches.env
 
 
+def test_a_variant_is_measured_where_it_differs(identity, tmp_path):
+    both, single = (peer for peer in PEERS if peer.home == "triton")
+    assert (both.name, single.name) == ("triton", "triton-1thread")
+    assert (both.requirements, both.constraints) == (single.requirements, single.constraints)  # installed once
+    slow = {name for name, recipe in models.RECIPES.items() if recipe.threads}
+    assert {name for name in models.RECIPES if single.serves(name)} == slow
+    assert all(both.serves(name) for name in models.RECIPES)
+    own = [running.environment(peer, Path("python"), identity._replace(threads=2), tmp_path, 1, "mark") for peer in (both, single)]
+    assert [words["PEER_THREADS"] for words in own] == ["2", "1"]
+
+
 @pytest.mark.parametrize(
     ("text", "complaint"),
     [
