@@ -3,7 +3,9 @@
 A change is called worse or better only if it is beyond the threshold and its confidence interval leaves out zero; `same` if all of
 the interval lies within the threshold; else `unclear`, for which measuring longer is the cure. Intervals come from resampling: of
 rounds where each side has four or more, in pairs if the sides took turns; else of the seconds of each measurement, in blocks because
-neighbouring seconds are alike. What has no interval is never called worse or better. Never in here: measuring, files, terminals.
+neighbouring seconds are alike. Those know nothing of what differs from run to run, so without rounds a change is called worse or
+better only if all of its interval lies beyond a generous margin, and that of a far tail never. All intervals of one comparison hold
+together at its confidence (Bonferroni). What has no interval is never called worse or better. Never in here: measuring, files, terminals.
 """
 
 from __future__ import annotations
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["Change", "Comparison", "compare", "compare_measurements", "compare_versions"]
 
 THRESHOLD, CONFIDENCE = 0.05, 0.95
+MARGIN = 0.25  # what two runs of one unchanged server may well differ by
 ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
 LEAST_INTERVALS = 4
 DRAWS = 2000
@@ -59,6 +62,7 @@ class Comparison(msgspec.Struct):
     confidence: float
     changes: list[Change] = []
     notices: list[str] = []
+    margin: float = MARGIN  # instead of the threshold where a side has too few rounds
 
     @property
     def exit_code(self) -> int:
@@ -67,7 +71,13 @@ class Comparison(msgspec.Struct):
 
 
 def compare(
-    before: Report, after: Report, *, threshold: float = THRESHOLD, confidence: float = CONFIDENCE, force: bool = False
+    before: Report,
+    after: Report,
+    *,
+    threshold: float = THRESHOLD,
+    confidence: float = CONFIDENCE,
+    margin: float = MARGIN,
+    force: bool = False,
 ) -> Comparison:
     """Two reports of the same model and loads; two searches by their results. ConfigError where they differ, unless `force` is set."""
     if before.model != after.model and not force:
@@ -84,7 +94,9 @@ def compare(
     searches = before.kind == after.kind == "search"
     if searches:
         sides = [[report.main] if report.main else [] for report in (before, after)]
-    made = compare_measurements(*sides, names=(names[0], names[1]), threshold=threshold, confidence=confidence, force=force or searches)
+    made = compare_measurements(
+        *sides, names=(names[0], names[1]), threshold=threshold, confidence=confidence, margin=margin, force=force or searches
+    )
     made.notices[:0] = [*differences(before, after), *(["the rates are those that each search ended on"] if searches else [])]
     return made
 
@@ -110,14 +122,17 @@ def compare_measurements(
     names: tuple[str, str] = ("before", "after"),
     threshold: float = THRESHOLD,
     confidence: float = CONFIDENCE,
+    margin: float = MARGIN,
     force: bool = False,
 ) -> Comparison:
     """Measurements of a load on one side count as rounds of it. ConfigError if the sides' loads differ and `force` is not set."""
     if not before or not after:
         raise ConfigError(f"nothing to compare: {names[0] if not before else names[1]} has no measurement")
-    made = Comparison(*names, threshold, confidence)
-    for load, old, new in pairs(before, after, force):
-        made.changes += changes(load, Side(old), Side(new), threshold, confidence)
+    made = Comparison(*names, threshold, confidence, margin=margin)
+    paired = list(pairs(before, after, force))
+    level = 1 - (1 - confidence) / (len(paired) * (len(FIGURES) + 1))  # of each figure, for all of them together; 1: the errors
+    for load, old, new in paired:
+        made.changes += changes(load, Side(old), Side(new), made, level)
     made.notices += list(doubts(before, after, made))
     return made
 
@@ -191,6 +206,7 @@ class Figure(NamedTuple):
     weight: Callable[[Any], float]
     more_is_worse: bool = True
     latency: str = ""  # the field of Latency
+    margins: float = 1.0  # how many margins it may differ by from run to run
 
 
 def answered(part: Any) -> float:
@@ -209,6 +225,7 @@ def latency_figure(name: str) -> Figure:
         lambda interval: float(getattr(interval, f"{name}_us", 0.0)),
         answered,
         latency=name,
+        margins={"p99": 2.0, "p999": math.inf}.get(name, 1.0),
     )
 
 
@@ -227,20 +244,23 @@ FIGURES = (
 )
 
 
-def changes(load: str, before: Side, after: Side, threshold: float, confidence: float) -> Iterator[Change]:
+def changes(load: str, before: Side, after: Side, made: Comparison, level: float) -> Iterator[Change]:
+    """level: the confidence of each interval."""
+    threshold, has_rounds = made.threshold, min(len(before.rounds), len(after.rounds)) >= ROUNDS
     for figure in FIGURES:
         old, new = value_of(figure, before), value_of(figure, after)
         if old is None or new is None:
             continue
         change = new / old - 1 if old else None if new else 0.0
-        low, high = limits(figure, before, after, confidence) or (None, None)
+        low, high = limits(figure, before, after, level) or (None, None)
         if change is None or low is None or high is None:
             verdict = "same" if change is not None and abs(change) <= threshold else "unclear"
         else:
             low, high = (1 + change) * low - 1, (1 + change) * high - 1
-            verdict = judged(change, low, high, threshold, figure.more_is_worse)
+            margin = 0.0 if has_rounds else made.margin * figure.margins
+            verdict = judged(change, low, high, threshold, margin, figure.more_is_worse)
         yield Change(load, figure.name, figure.unit, old, new, change, low, high, verdict)
-    yield errors_change(load, before, after, confidence)
+    yield errors_change(load, before, after, level)
     if before.verified or after.verified:
         verdict = "worse" if after.wrong > before.wrong else "better" if after.wrong < before.wrong else "same"
         yield Change(load, "wrong answers", "", before.wrong, after.wrong, None, None, None, verdict)
@@ -257,10 +277,11 @@ def value_of(figure: Figure, side: Side) -> float | None:
     return float(np.average(values, weights=[weight for weight, _ in known]))
 
 
-def judged(change: float, low: float, high: float, threshold: float, more_is_worse: bool) -> str:
-    if low > 0 and change > threshold:
+def judged(change: float, low: float, high: float, threshold: float, margin: float, more_is_worse: bool) -> str:
+    """margin: where any of the interval lies within it, nothing is worse or better."""
+    if low > margin and change > threshold:
         return "worse" if more_is_worse else "better"
-    if high < 0 and change < -threshold:
+    if high < -margin and change < -threshold:
         return "better" if more_is_worse else "worse"
     return "same" if -threshold <= low and high <= threshold else "unclear"
 
@@ -272,8 +293,8 @@ def limits(figure: Figure, before: Side, after: Side, confidence: float) -> tupl
     if old is None or new is None:
         return None
     logarithms = np.log(new[0]) - np.log(old[0])
-    tails = [(1 - confidence) / 2, (1 + confidence) / 2]
-    low, high = np.quantile(logarithms, tails) * few_units(min(old[1], new[1]), confidence)
+    tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]  # further out there are too few draws, and so few units have no tails
+    low, high = np.clip(np.quantile(logarithms, tails) * widening(min(old[1], new[1]), confidence), -300, 300)
     return math.exp(low), math.exp(high)
 
 
@@ -286,9 +307,10 @@ def took_turns(before: Side, after: Side) -> bool:
     return all({*pair} == {0, 1} for pair in zip(sides[::2], sides[1::2], strict=True))
 
 
-def few_units(units: int, confidence: float) -> float:
-    """By how much an interval from few units must be widened: Student's t over the normal quantile, and n over n - 1."""
-    return student(units - 1, confidence) / NormalDist().inv_cdf((1 + confidence) / 2) * math.sqrt(units / (units - 1))
+def widening(units: int, confidence: float) -> float:
+    """What makes a resampled interval of CONFIDENCE from few units one of `confidence`: Student's t over the normal quantile, and n
+    over n - 1."""
+    return student(units - 1, confidence) / NormalDist().inv_cdf((1 + CONFIDENCE) / 2) * math.sqrt(units / (units - 1))
 
 
 def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple[Numbers, int] | None:
@@ -375,6 +397,13 @@ def doubts(before: Sequence[Measurement], after: Sequence[Measurement], made: Co
         for ended in sorted({measured.ended for measured in measurements if measured.ended}):
             yield f"{side}: a measurement ended early: {ended}"
     if any(len(rounds) < ROUNDS for side in (before, after) for rounds in by_load(side).values()):
-        yield f"fewer than {ROUNDS} rounds a side: the intervals hold the spread within a run, not that between runs"
+        yield (
+            f"fewer than {ROUNDS} rounds a side: the intervals hold the spread within a run, not that between runs, so a figure is "
+            f"worse or better only where all of its interval is beyond {100 * made.margin:g} % (p99: twice that; p999: never); measure "
+            f"with --rounds {ROUNDS} to find less"
+        )
     if any(change.verdict == "unclear" for change in made.changes):
         yield "unclear: the interval is too wide, or there is none; measure longer or more rounds"
+    turns = [took_turns(Side(old), Side(new)) for old, new in zip(by_load(before).values(), by_load(after).values(), strict=False)]
+    if not all(turns) and all(len(rounds) >= ROUNDS for side in (before, after) for rounds in by_load(side).values()):
+        yield "the sides did not take turns: what else happened on the machines between them counts as a change, too"

@@ -19,6 +19,7 @@ import msgspec
 import numpy as np
 
 from inferd.bench.measurement import BUCKETS, HIGHEST_NS, Histogram, highest_ns, lowest_ns
+from inferd.bench.verdicts import one_line
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -149,10 +150,6 @@ def histogram_log(report: Report) -> str:
             at = f"{measured.started_unix_s - start_s:.3f},{measured.duration_s:.3f},{measured.latency_us.max / 1e3:.6f}"
             lines.append(f"Tag={tag(number, measured)},{at},{measured.histogram}")
     return "\n".join(lines) + "\n"
-
-
-def one_line(text: str) -> str:
-    return " ".join(text.split())
 
 
 def tag(number: int, measured: Measurement) -> str:

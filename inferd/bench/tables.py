@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
 import msgspec
 
 from inferd.bench.compare import Comparison
 from inferd.bench.findings import duration
-from inferd.bench.verdicts import cells, interval_words
+from inferd.bench.verdicts import cells, interval_words, one_line
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -182,8 +182,3 @@ def server_facts(measured: Measurement) -> Iterator[tuple[str, str]]:
 def rate(per_second: float) -> str:
     """Four digits are what a rate is good for; whole numbers from there on."""
     return f"{per_second:,.0f}" if per_second >= 1000 else f"{per_second:.4g}"
-
-
-def one_line(text: Any) -> str:
-    """Servers and files may say anything: nothing that moves a cursor or breaks a line gets through."""
-    return "".join(character if character.isprintable() else " " for character in " ".join(str(text).split()))

@@ -10,21 +10,21 @@ if TYPE_CHECKING:
 
     from inferd.bench.compare import Change, Comparison
 
-__all__ = ["cells", "interval_words", "markdown", "plain"]
+__all__ = ["cells", "interval_words", "markdown", "one_line", "plain"]
 
 
 def plain(comparison: Comparison, style: Callable[[str, str], str] = lambda verdict, text: text) -> str:
     """Aligned lines for a terminal; `style(verdict, text)` may colour a line."""
-    lines = [f"before  {comparison.before}", f"after   {comparison.after}"]
+    lines = [f"before  {one_line(comparison.before)}", f"after   {one_line(comparison.after)}"]
     for load, group in groupby(comparison.changes, key=lambda change: change.load):
         rows = [cells(change) for change in group]
         head = ("", "before", "after", "change", interval_words(comparison), "")
         widths = [max(len(row[column]) for row in [head, *rows]) for column in range(len(head))]
-        lines += ["", load]
+        lines += ["", one_line(load)]
         for row in [head, *rows]:
             text = "  ".join([row[0].ljust(widths[0]), *(cell.rjust(width) for cell, width in zip(row[1:5], widths[1:5], strict=True))])
             lines.append(style(row[5], f"  {text}  {row[5]}".rstrip()))
-    lines += ["", *(f"note: {notice}" for notice in comparison.notices)]
+    lines += ["", *(f"note: {one_line(notice)}" for notice in comparison.notices)]
     return "\n".join(lines).rstrip()
 
 
@@ -41,7 +41,12 @@ def markdown(comparison: Comparison) -> str:
 
 
 def escaped(text: str) -> str:
-    return " ".join(text.replace("|", "\\|").split())
+    return one_line(text.replace("|", "\\|"))
+
+
+def one_line(text: object) -> str:
+    """Servers and files may say anything: nothing that moves a cursor or breaks a line gets through."""
+    return "".join(character if character.isprintable() else " " for character in " ".join(str(text).split()))
 
 
 def interval_words(comparison: Comparison) -> str:

@@ -34,19 +34,35 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
 @click.argument("before", type=click.Path())
 @click.argument("after", type=click.Path())
 @click.option("--threshold", default="5%", callback=between(0, 1), metavar="SHARE", show_default=True, help="A smaller change is none.")
-@click.option("--confidence", default="95%", callback=between(0.5, 1), metavar="SHARE", show_default=True, help="Of the intervals.")
+@click.option(
+    "--confidence", default="95%", callback=between(0.5, 1), metavar="SHARE", show_default=True, help="Of all intervals together."
+)
+@click.option(
+    "--margin",
+    default="25%",
+    callback=between(0, 10),
+    metavar="SHARE",
+    show_default=True,
+    help="What two runs of one server may differ by; twice that in p99. For reports without rounds.",
+)
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("--force", is_flag=True, help="Compare different models or loads, too.")
-def compare(before: str | Path, after: str | Path, threshold: float, confidence: float, as_markdown: bool, force: bool) -> int:
+def compare(
+    before: str | Path, after: str | Path, threshold: float, confidence: float, margin: float, as_markdown: bool, force: bool
+) -> int:
     """Compare two reports that `inferd bench --json` wrote.
 
-    A figure is worse or better if it changed by more than the threshold and its confidence interval leaves out zero. Exit code 1 if
-    any became worse, 2 if the reports cannot be compared.
+    A figure is worse or better if it changed by more than the threshold and its confidence interval leaves out zero, where each report
+    has four rounds of its load or more (--rounds, --versions). Of single runs, whose intervals don't know what differs from run to run,
+    all of the interval must lie beyond the margin, and p999 is never judged. Exit code 1 if any became worse, 2 if the reports cannot be
+    compared.
     """
     from inferd.bench import compare as comparing
     from inferd.bench import report, verdicts
 
-    made = comparing.compare(report.load(before), report.load(after), threshold=threshold, confidence=confidence, force=force)
+    made = comparing.compare(
+        report.load(before), report.load(after), threshold=threshold, confidence=confidence, margin=margin, force=force
+    )
     click.echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, coloured))
     return made.exit_code
 
