@@ -66,7 +66,7 @@ class Found:
         rows = []
         for (model, peer, load), rounds in self.figures.items():
             medians = {name: round(statistics.median(getattr(one, name) for one in rounds), 2) for name in Figures._fields}
-            rows.append({"model": model, "peer": peer, "load": load, **medians})
+            rows.append({"model": model, "peer": peer, "load": load, "rounds": len(rounds), **medians})
         return rows
 
 
@@ -116,10 +116,9 @@ def started(peer: Peer, installed: Installed, model: Model, found: Found, folder
 
 
 def take_turn(contender: Contender, model: Model, load: Load, given: argparse.Namespace, found: Found, counts: dict[str, int]) -> None:
-    """One round of one peer, unless it failed in an earlier one."""
+    """One round of one peer. One that failed in an earlier round gets its turn, too."""
     name, server, log = contender.running.peer.name, contender.running, contender.folder / "latencies"
-    no_open_loop = load.rate and server.peer.protocol != "grpc"  # `inferd bench` speaks gRPC
-    if no_open_loop or (model.name, name, str(load)) in found.failures:
+    if load.rate and server.peer.protocol != "grpc":  # `inferd bench` speaks gRPC
         return
     try:
         asking.ask(server, model)
@@ -182,7 +181,7 @@ def arguments(words: list[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--models", help=f"which (default: {','.join(models.RECIPES)})")
     parser.add_argument("--in-flight", help="closed loops (default 1,8,64)")
     parser.add_argument("--rounds", type=int, help="of each load; medians are shown (default 3)")
-    parser.add_argument("--seconds", type=float, help="about how long a round lasts (default 1.5)")
+    parser.add_argument("--seconds", type=float, help="about how long a round lasts, longer for slow models (default 1.5)")
     parser.add_argument("--quick", action="store_true", help="three models, 1 and 64 in flight, one round of a second, nothing written")
     parser.add_argument("--no-open-loop", dest="open_loop", action="store_false", help="without `inferd bench`'s open loops")
     parser.add_argument("--tritonserver", type=Path, help="another Triton's program; TRITON_BACKENDS names its back ends' folder")

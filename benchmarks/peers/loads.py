@@ -25,6 +25,9 @@ from .running import Running
 
 SHAPES = {1: (1, 1), 8: (4, 2), 64: (4, 16)}  # in flight -> connections, streams on each, over HTTP/2
 FEWEST_ARRIVALS = 30
+ENOUGH = 300  # requests of a round, so that three are slower than its p99
+AIM = 1.1 * ENOUGH  # a rate is a guess, and arrivals are random
+LONGER = 6.0  # times as long as asked a turn may last to have so many
 FEWEST = 3  # requests for each in flight, however slow
 GRACE_S = 90.0
 TRIES = 3  # of an open loop
@@ -101,11 +104,17 @@ def at(latencies: list[int], q: float) -> float:
 
 
 def requests_for(server: Running, question: Question, in_flight: int, seconds: float, log: Path) -> int:
-    """How many take about `seconds`; warms the peer up on the way."""
+    """How many a turn of about `seconds` asks for; warms the peer up on the way."""
     rate = h2load(server, question, in_flight, max(in_flight, 8), log).requests_s
     if rate * seconds > 20 * in_flight:
         rate = h2load(server, question, in_flight, int(rate * seconds * 0.2), log).requests_s
-    return max(int(rate * seconds), FEWEST * in_flight)
+    return max(int(rate * turn_s(rate, seconds)), FEWEST * in_flight)
+
+
+def turn_s(rate: float, seconds: float) -> float:
+    """How long a turn lasts: until it has what a p99 needs; where that takes too long, for twice the time, which does for the median."""
+    wanted = AIM / rate
+    return max(seconds, wanted) if wanted <= LONGER * seconds else 2 * seconds
 
 
 @cache
@@ -115,8 +124,8 @@ def has_bench() -> bool:
 
 
 def open_loop_s(rate: float, seconds: float) -> float:
-    """How long an open loop lasts: a slow model's until a few dozen have arrived."""
-    return max(seconds, FEWEST_ARRIVALS / rate)
+    """The same for an open loop; a slow model's lasts until a few dozen have arrived."""
+    return max(turn_s(rate, seconds), FEWEST_ARRIVALS / rate)
 
 
 def bench_command(server: Running, model: Model, body: Path, rate: float, seconds: float, report: Path) -> list[str]:
@@ -167,7 +176,7 @@ def read_bench(text: str, cpu_ns: int) -> Figures:
 def in_process(command: list[str], model: Model, in_flight: int, seconds: float) -> tuple[Figures, float, int]:
     """A peer without a server: figures, seconds from its start to its first answer, its memory."""
     begun = time.clock_gettime_ns(time.CLOCK_MONOTONIC)
-    words = [*command, str(model.path), str(in_flight), str(seconds), str(model.threads), str(begun)]
+    words = [*command, str(model.path), str(in_flight), str(seconds), str(model.threads), str(begun), str(ENOUGH)]
     done = subprocess.run(words, input=bundle(model), capture_output=True, check=False, timeout=seconds + GRACE_S)
     if done.returncode:
         raise Unmeasured(done.stderr.decode(errors="replace").strip().splitlines()[-1])

@@ -9,6 +9,8 @@ import io
 import re
 from typing import Any
 
+from .results import SOME, of_some_rounds
+
 INK = "#010203"  # becomes currentColor
 OURS, OTHERS, BESIDE = "#2f81f7", "#9aa4b2", "#d5b36a"
 STYLE = "<style>:root{color:#1f2328}@media (prefers-color-scheme:dark){:root{color:#e6edf3}}</style>"
@@ -28,7 +30,8 @@ def svg(line: dict[str, Any], load: str = LOAD) -> str:
         figure = Figure(figsize=(10, 0.4 + 2.9 * max(height, 1)), layout="constrained")
         figure.suptitle(f"requests a second, {load} (more is better; amber: what serves no model)")
         for at, model in enumerate(shown):
-            panel(figure.add_subplot(height, columns, at + 1), model, [row for row in rows if row["model"] == model], line["peers"])
+            axes, own = figure.add_subplot(height, columns, at + 1), [row for row in rows if row["model"] == model]
+            panel(axes, model, own, line["peers"], of_some_rounds(line, model, load))
         file = io.StringIO()
         figure.savefig(file, format="svg", transparent=True, metadata={"Date": None})
     text = file.getvalue().replace(INK, "currentColor")
@@ -37,13 +40,13 @@ def svg(line: dict[str, Any], load: str = LOAD) -> str:
     return re.sub(r"(<svg [^>]*>)", lambda found: found[1] + STYLE, text, count=1)
 
 
-def panel(axes: Any, model: str, rows: list[dict[str, Any]], peers: list[dict[str, Any]]) -> None:
+def panel(axes: Any, model: str, rows: list[dict[str, Any]], peers: list[dict[str, Any]], some: set[str]) -> None:
     described = {peer["name"]: peer for peer in peers}
     ordered = sorted(rows, key=lambda row: float(row["requests_s"]))
     colours = [OURS if row["peer"] == "inferd" else OTHERS if described[row["peer"]]["competes"] else BESIDE for row in ordered]
     names = [described[row["peer"]]["title"].replace("`", "") for row in ordered]
     bars = axes.barh(names, [row["requests_s"] for row in ordered], color=colours, height=0.7)
-    axes.bar_label(bars, [f"{row['requests_s']:,.0f}" for row in ordered], padding=3, color=INK, fontsize=8)
+    axes.bar_label(bars, [f"{row['requests_s']:,.0f}" + SOME * (row["peer"] in some) for row in ordered], padding=3, color=INK, fontsize=8)
     axes.margins(x=0.15)
     axes.set_title(model, loc="left", color=INK, fontweight="bold")
     axes.tick_params(axis="both", colors=INK, length=0)

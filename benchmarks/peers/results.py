@@ -1,7 +1,8 @@
 """A run as a line of benchmarks/history/peers.jsonl, and the tables that are made of such a line. Nothing is measured in here.
 
 In each row of a table the best server's figure is bold, with every other that is no more than TIE away from it, and the last column
-names them. In-process ONNX Runtime and the yardsticks of the transport stand beside and take no part: they serve no model.
+names them. A figure that some rounds lack is marked and is never the best; a p99 of too few requests is none. In-process ONNX Runtime
+and the yardsticks of the transport stand beside and take no part: they serve no model.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ from __future__ import annotations
 import json
 import math
 import time
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +18,7 @@ import record
 
 from . import models
 from .catalogue import ROOT
+from .loads import ENOUGH
 
 HISTORY = ROOT / "benchmarks" / "history" / "peers.jsonl"
 README = ROOT / "README.md"
@@ -26,6 +29,7 @@ BEGIN, END = "<!-- written by benchmarks/peers -->\n", "<!-- end -->\n"
 TIE = 0.03
 MB = 1e6
 NONE = "-"
+SOME = "\u2020"  # behind a figure that is of some of the rounds
 GLANCE = "64 in flight"  # the load of the one table and of the picture
 Line = dict[str, Any]
 
@@ -97,16 +101,24 @@ def best(values: dict[str, float], more: bool) -> list[str]:
     return [name for name in ranked if (values[name] >= limit if more else values[name] <= limit)]
 
 
-def row(words: str, columns: list[Line], values: dict[str, float], more: bool | None) -> list[str]:
-    """A row of a table: its words, a cell a peer, who is best. more: whether more is better; None: nobody is best."""
-    rivals = {one["name"]: values[one["name"]] for one in columns if one["competes"] and one["name"] in values}
+def row(words: str, columns: list[Line], values: dict[str, float], more: bool | None, some: Collection[str] = ()) -> list[str]:
+    """A row of a table: its words, a cell a peer, who is best. more: whether more is better; None: nobody is best. some: the peers
+    whose figure is of some of the rounds: it is marked, and is not the best."""
+    rivals = {one["name"]: values[one["name"]] for one in columns if one["competes"] and one["name"] in values and one["name"] not in some}
     winners = [] if more is None else best(rivals, more)
     cells = []
     for one in columns:
-        text = digits(values[one["name"]]) if one["name"] in values else NONE
+        text = digits(values[one["name"]]) + SOME * (one["name"] in some) if one["name"] in values else NONE
         cells.append(f"**{text}**" if one["name"] in winners else text)
     titles = {one["name"]: one["title"] for one in columns}
     return [words, *cells, ", ".join(titles[name] for name in winners)]
+
+
+def of_some_rounds(line: Line, model: str, load: str) -> set[str]:
+    """The peers that failed in some rounds of a load and not in all. Lines of former runs do not count the rounds, but name failures."""
+    failed = {one["peer"] for one in line["failures"] if (one["model"], one["load"]) == (model, load)}
+    rows = [found for found in line["rows"] if (found["model"], found["load"]) == (model, load)]
+    return {found["peer"] for found in rows if found.get("rounds", line["rounds"]) < line["rounds"] or found["peer"] in failed}
 
 
 def digits(value: float) -> str:
@@ -124,10 +136,12 @@ def rows_of(line: Line, model: str) -> list[list[str]]:
     rows = [["", *(one["title"] for one in columns), "best"]]
     for load in dict.fromkeys(found["load"] for found in figures):
         of_load = {found["peer"]: found for found in figures if found["load"] == load}
+        some = of_some_rounds(line, model, load)
         for name, words, more, scale in MEASURES:
             open_loop = name == "requests_s" and load.endswith("/s")  # asked at one rate, and the rate that came back
-            values = {peer: found[name] / scale for peer, found in of_load.items()}
-            rows.append(row(f"{load}: {words}", columns, values, None if open_loop else more))
+            values = {peer: found[name] / scale for peer, found in of_load.items() if name != "p99_us" or found["requests"] >= ENOUGH}
+            if values:
+                rows.append(row(f"{load}: {words}", columns, values, None if open_loop else more, some))
     for name, words, scale in SIZES:
         rows.append(row(words, columns, {peer: found[name] / scale for peer, found in sizes.items() if found[name]}, False))
     return rows
@@ -152,8 +166,9 @@ def wins(line: Line) -> tuple[int, int, list[str]]:
             if ours in winners.split(", "):
                 kept += 1
             else:
-                unmeasured = NONE in (cell for title, cell in zip(titles[1:], cells, strict=False) if title == ours)
-                lost.append(f"{model}, {words}: {winners}" + f" ({ours} was not measured)" * unmeasured)
+                own = next((cell for title, cell in zip(titles[1:], cells, strict=False) if title == ours), NONE)
+                why = f" ({ours} was not measured)" if own == NONE else f" ({ours} failed in some rounds)" if own.endswith(SOME) else ""
+                lost.append(f"{model}, {words}: {winners}{why}")
     return kept, total, lost
 
 
@@ -177,7 +192,8 @@ def tables(line: Line) -> str:
             parts += [f"### {model}\n", f"{models.RECIPES[model].about}.\n", markdown(rows_of(line, model))]
     parts += ["### Installed\n", installed_table(line)]
     if line["failures"]:
-        parts += ["### Not measured\n", failures_table(line)]
+        marked = f"A figure with {SOME} is the median of the rounds that did not fail; it wins nothing.\n"
+        parts += ["### Not measured\n", marked, failures_table(line)]
     return "\n".join(parts)
 
 
@@ -188,7 +204,7 @@ def summary(line: Line, load: str = GLANCE) -> str:
     for model in line["models"]:
         values = {found["peer"]: found["requests_s"] for found in line["rows"] if (found["model"], found["load"]) == (model, load)}
         if values:
-            rows.append(row(model, columns, values, True))
+            rows.append(row(model, columns, values, True, of_some_rounds(line, model, load)))
     return markdown([[f"requests/s, {load}", *(one["title"] for one in columns), "best"], *rows])
 
 
@@ -225,8 +241,19 @@ def installed_table(line: Line) -> str:
 def failures_table(line: Line) -> str:
     titles = {one["name"]: one["title"] for one in line["peers"]}
     rows = ["| model | peer | load | why |", "|---|---|---|---|"]
-    rows += [f"| {one['model']} | {titles[one['peer']]} | {one['load'] or 'start'} | {cell(one['why'])} |" for one in line["failures"]]
+    for one in line["failures"]:
+        rounds = rounds_without(line, one)
+        rows.append(f"| {one['model']} | {titles[one['peer']]} | {one['load'] or 'start'}{rounds} | {cell(one['why'])} |")
     return "\n".join(rows) + "\n"
+
+
+def rounds_without(line: Line, failure: Line) -> str:
+    """In how many rounds it failed, where it was not all."""
+    which = ("model", "peer", "load")
+    kept = next((one for one in line["rows"] if [one[name] for name in which] == [failure[name] for name in which]), None)
+    if kept is None:
+        return ""
+    return f", {line['rounds'] - kept['rounds']} of {line['rounds']} rounds" if "rounds" in kept else ", some rounds"
 
 
 def cell(text: str) -> str:

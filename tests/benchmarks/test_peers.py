@@ -221,9 +221,14 @@ def test_answers_of_another_size_are_no_answers():
         loads.check_nbytes(output, 10, 121)
 
 
-def test_a_slow_models_open_loop_lasts_longer():
+def test_a_slow_models_turn_lasts_longer():
+    assert loads.turn_s(500, 1.5) == 1.5
+    assert 300 < 50 * loads.turn_s(50, 1.5) < 350
+    assert loads.turn_s(25, 1.5) == 3  # never as many as a p99 needs: not for long then
     assert loads.open_loop_s(500, 1.5) == 1.5
+    assert loads.open_loop_s(40, 1.5) == loads.turn_s(40, 1.5)
     assert loads.open_loop_s(6, 1.5) == 5
+    assert {name for name, rate in cli.RATES.items() if rate * loads.open_loop_s(rate, 1.5) < 300} == {"resnet50"}
 
 
 REPORT = {
@@ -289,7 +294,7 @@ def line() -> dict[str, Any]:
     ]
 
     def row(peer: str, load: str, rate: float, p50: float, p99: float, cpu: float) -> dict[str, Any]:
-        figures = {"requests": 10, "requests_s": rate, "p50_us": p50, "p99_us": p99, "cpu_us": cpu}
+        figures = {"rounds": 3, "requests": 300, "requests_s": rate, "p50_us": p50, "p99_us": p99, "cpu_us": cpu}
         return {"model": "mlp", "peer": peer, "load": load, **figures}
 
     rows = [row("inferd", "64 in flight", 20000, 900, 3000, 5.1), row("rival", "64 in flight", 19500, 1000, 2000, 40)]
@@ -323,6 +328,35 @@ def test_the_best_figure_of_a_row_is_marked():
     assert by_words["500/s: requests/s"] == ["499", "-", "-", ""]
     assert by_words["500/s: p50, ms"] == ["**0.100**", "-", "-", "inferd"]
     assert by_words["start, s"] == ["**0.400**", "9.00", "-", "inferd"]
+
+
+def test_a_p99_of_too_few_requests_is_none():
+    few = line()
+    few["rows"] = [found | {"requests": 299} if found["peer"] == "rival" or found["load"] == "500/s" else found for found in few["rows"]]
+    by_words = {row[0]: row[1:] for row in results.rows_of(few, "mlp")}
+    assert by_words["64 in flight: p99, ms"] == ["**3.00**", "-", "0.0200", "inferd"]
+    assert by_words["64 in flight: p50, ms"] == ["**0.900**", "1.00", "0.0100", "inferd"]
+    assert "500/s: p50, ms" in by_words
+    assert "500/s: p99, ms" not in by_words
+    assert results.wins(few)[1] == results.wins(line())[1] - 1
+
+
+@pytest.mark.parametrize("counted", [True, False], ids=["rounds", "a line of a former run"])
+def test_a_figure_of_some_rounds_is_marked_and_is_not_the_best(counted):
+    some = line()
+    some["failures"].append({"model": "mlp", "peer": "inferd", "load": "64 in flight", "why": "late"})
+    some["rows"][0] |= {"rounds": 2}
+    if not counted:
+        some["rows"] = [{name: value for name, value in found.items() if name != "rounds"} for found in some["rows"]]
+    by_words = {row[0]: row[1:] for row in results.rows_of(some, "mlp")}
+    assert by_words["64 in flight: requests/s"] == ["20,000\u2020", "**19,500**", "90,000", "Rival"]
+    assert by_words["500/s: p50, ms"] == ["**0.100**", "-", "-", "inferd"]
+    assert "mlp, 64 in flight: requests/s: Rival (inferd failed in some rounds)" in results.wins(some)[2]
+    assert "| mlp | 20,000\u2020 | **19,500** | 90,000 | Rival |" in results.summary(some)
+    assert "20,000\u2020" in plot.svg(some)
+    text = results.tables(some)
+    assert f"| mlp | inferd | 64 in flight, {'1 of 3' if counted else 'some'} rounds | late |" in text
+    assert "A figure with \u2020 is the median of the rounds that did not fail" in text
 
 
 def test_where_others_win_is_said_first():
@@ -394,6 +428,28 @@ def test_the_picture_is_readable_in_both_schemes():
 
 
 # The command
+
+
+def test_a_peer_that_failed_in_a_round_has_its_turn_in_the_next(identity, tmp_path, monkeypatch):
+    """Every second turn of a peer fails."""
+    given = cli.arguments(["--rounds", "5", "--no-open-loop"])
+    contender = cli.Contender(running.Running(PEERS[0], 0, "", 0, 0.0, tmp_path / "log"), asking.Question("", {}, None, 0), tmp_path)
+    turns = iter(range(given.rounds))
+
+    def h2load(*_: Any) -> loads.Figures:
+        if (turn := next(turns)) % 2:
+            raise loads.Unmeasured(f"no luck in turn {turn}")
+        return loads.Figures(400, 100.0 + turn, 1.0, 2.0, 3.0)
+
+    monkeypatch.setattr(asking, "ask", lambda *_: 0)
+    monkeypatch.setattr(loads, "requests_for", lambda *_: 400)
+    monkeypatch.setattr(loads, "h2load", h2load)
+    found = cli.Found()
+    for _ in range(given.rounds):
+        cli.take_turn(contender, identity, loads.Load(in_flight=8), given, found, {})
+    (row,) = found.rows()
+    assert (row["rounds"], row["requests"], row["requests_s"]) == (3, 400, 102.0)
+    assert found.failures == {("identity", "inferd", "8 in flight"): "no luck in turn 1"}
 
 
 def test_quick_measures_less_and_writes_nothing():

@@ -1,6 +1,6 @@
 """The closed loop without a server: threads that call one ONNX Runtime session. Prints its figures as one JSON object.
 
-python loop.py MODEL.onnx IN_FLIGHT SECONDS THREADS BEGUN_NS < npz with input0, input1, ... and expected
+python loop.py MODEL.onnx IN_FLIGHT SECONDS THREADS BEGUN_NS ENOUGH < npz with input0, input1, ... and expected
 """
 
 from __future__ import annotations
@@ -17,7 +17,8 @@ import onnxruntime
 
 
 def main() -> None:
-    path, in_flight, seconds, threads, begun_ns = sys.argv[1], int(sys.argv[2]), float(sys.argv[3]), int(sys.argv[4]), int(sys.argv[5])
+    path, seconds = sys.argv[1], float(sys.argv[3])
+    in_flight, threads, begun_ns, enough = (int(sys.argv[at]) for at in (2, 4, 5, 6))
     options = onnxruntime.SessionOptions()
     # A run at a time wants all cores; several at a time take one each.
     options.intra_op_num_threads = threads if in_flight == 1 else 1
@@ -31,19 +32,19 @@ def main() -> None:
     answer = session.run(names, feed)[0]
     start_s = (time.clock_gettime_ns(time.CLOCK_MONOTONIC) - begun_ns) / 1e9
     np.testing.assert_allclose(answer, expected, rtol=1e-3, atol=1e-4)
-    taken = loop(session, names, feed, in_flight, seconds)
+    taken = loop(session, names, feed, in_flight, seconds, -(-enough // in_flight))
     print(json.dumps({**taken, "start_s": start_s, "memory_bytes": memory_bytes()}))
 
 
-def loop(session: Any, names: list[str], feed: dict[str, Any], in_flight: int, seconds: float) -> dict[str, float]:
-    """Figures of all threads together; each runs at least four times."""
+def loop(session: Any, names: list[str], feed: dict[str, Any], in_flight: int, seconds: float, enough: int) -> dict[str, float]:
+    """Figures of all threads together; each runs four times at least, and for twice the time until it has `enough`."""
     durations: list[list[int]] = [[] for _ in range(in_flight)]
     cpu, begun = time.process_time_ns(), time.perf_counter_ns()
-    end = begun + int(seconds * 1e9)
+    end, latest = begun + int(seconds * 1e9), begun + int(2 * seconds * 1e9)
 
     def ask(own: list[int]) -> None:
         before = time.perf_counter_ns()
-        while before < end or len(own) < 4:
+        while before < end or len(own) < 4 or (before < latest and len(own) < enough):
             session.run(names, feed)
             now = time.perf_counter_ns()
             own.append(now - before)
