@@ -483,3 +483,24 @@ def test_a_run(identity, tmp_path):
     }
     assert all(row["requests_s"] > 0 and row["cpu_us"] > 0 and row["p50_us"] <= row["p99_us"] for row in found.rows())
     assert all(found.starts["identity", name] > 0 and found.memory["identity", name] > 1 << 20 for name in given.peers)
+
+
+# The testers side by side
+
+
+@pytest.mark.parametrize("name", ["intended", "sent"])
+def test_the_gaps_of_what_was_sent_are_judged_as_those_of_what_was_intended(name):
+    """Of an ideal generator, and of one that sends what came due meanwhile in one go."""
+    import bench_check
+    from record import Report
+
+    rate = 20_000
+    ideal = np.cumsum(np.random.default_rng(7).exponential(1e9 / rate, 100_000)).astype(np.int64)
+    bunched = np.sort(np.where(np.arange(len(ideal)) % 10 == 0, np.roll(ideal, -1), ideal)[:-1])
+    report = Report(1, 1.0)
+    good, bad = (bench_check.as_random_as_asked(report, name, times, rate) for times in (ideal, bunched))
+    assert good["p"] > 0.01 > bad["p"]
+    assert good["d"] < 0.01 < bad["d"]
+    assert [row[:2] + row[3:] for row in report.rows] == [
+        (f"same: inter-arrivals as {name}, KS test", "p > 0.01", kept) for kept in ("yes", "NO")
+    ]
