@@ -17,7 +17,7 @@ from inferd._core.fields cimport (
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.message cimport Message, count_copied, new_message
-from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+from inferd._core.tensor cimport BYTES, FP32, FP64, INVALID, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport (
     Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field, varint_nbytes,
@@ -34,6 +34,7 @@ cdef enum:
     NOGIL_NBYTES = 65536        # copies above this size release the GIL
     CACHED_NAMES = 32           # model names and versions that are kept as str
     CACHED_NBYTES = 256         # of one of them
+    MAX_VARINTS_NBYTES = 8 << 20        # of one input's typed contents that have to be unpacked one by one, on the event loop
     SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
 
 cdef list cached_names = [None] * CACHED_NAMES
@@ -146,6 +147,9 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     cdef int i, number
     for i in range(fields.input_count):
         view = &request.inputs[i]
+        if fields.inputs[i].nbytes > MAX_VARINTS_NBYTES and view.datatype != FP32 and view.datatype != FP64 and view.datatype != BYTES:
+            raise InvalidArgument(f"input '{shown_name(view)}': expected at most {<int>MAX_VARINTS_NBYTES} bytes of typed contents of "
+                                  f"whole numbers, got {fields.inputs[i].nbytes}; send raw_input_contents, which need no unpacking")
         memset(&contents, 0, sizeof(Contents))
         if walk_contents(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
             refuse_malformed(reader)

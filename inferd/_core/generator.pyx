@@ -5,6 +5,8 @@
 #
 # Bodies and headers are bytes objects that live as long as the Generator. Python calls one method at a time.
 
+import numpy as np
+
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from libc.errno cimport errno
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
@@ -15,8 +17,8 @@ from posix.time cimport timespec
 from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
-    BUCKETS, CODES, RECEIVE_NBYTES, Captured, Counter, Link, Sample, State, Stream, ask, cancel_late, flush, free_link, give_up,
-    mark_dirty, new_link, receive, watch,
+    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, State, Stream, ask, cancel_late, flush,
+    free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
 )
 from inferd._core.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
@@ -186,6 +188,8 @@ cdef class Generator:
                 numbers.append(link.number)
                 self.drop(link)
             link = following
+        if numbers and self.next_link() == NULL:
+            self.state.blocked = True
         return numbers
 
     def close(self):
@@ -225,6 +229,25 @@ cdef class Generator:
             give_up(link)
             link = link.next
         return count
+
+    def overdue(self, int64_t until_ns):
+        """Arrivals that were due before until_ns, might have been sent, and were not."""
+        count = sum([int(np.searchsorted(times, until_ns)) for times in self.waiting()])
+        return min(count, max(self.state.startable, 0))
+
+    def give_up_overdue(self, int64_t until_ns):
+        """Nobody sends the overdue any more: they count as lost with the connection where there is none, else as unanswered, their time so
+        far as their latency. Returns how many."""
+        cdef int64_t now_ns = monotonic_ns()
+        cdef int code = CONNECTION if self.next_link() == NULL else UNANSWERED
+        count = self.overdue(until_ns)
+        for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
+            give_up_arrival(&self.state, intended_ns, now_ns, code)
+        return count
+
+    cdef list waiting(self):
+        """Arrivals that were not sent, in arrays, ascending."""
+        return [np.asarray(self.arrivals)[self.arrival:], *self.queue] if self.arrival_count else list(self.queue)
 
     def stop(self):
         """Nothing new is asked; what is under way goes on."""
@@ -277,9 +300,13 @@ cdef class Generator:
         cdef int64_t due_ns
         cdef int i, count
         while True:
+            if self.state.blocked:      # up to now
+                self.state.blocked = False
+                self.state.hindered_ns = now_ns
             due_ns = self.next_due()
             while due_ns <= now_ns:
                 link = self.next_link() if self.state.outstanding < MAX_OUTSTANDING else NULL
+                self.state.blocked = link == NULL
                 if link == NULL or not ask(link, due_ns, now_ns):
                     due_ns = until_ns       # it waits for an answer, or for another connection
                     break
@@ -363,6 +390,11 @@ cdef class Generator:
     def measured(self):
         """Requests since the beginning that are no warm-up."""
         return self.state.measured
+
+    @property
+    def blocked(self):
+        """What is overdue waits for a connection, or for answers; else the generator itself is behind."""
+        return self.state.blocked
 
     @property
     def held_back(self):

@@ -569,8 +569,7 @@ cdef class Session:
     cdef Pace answers_pace, output_pace # of sent_nbytes, and of what the transport got rid of
     cdef int descriptor                 # of the socket, or -1
     cdef int low_water_nbytes           # what must have come before the loop is woken
-    cdef int64_t raised_ns              # when that became more than one byte,
-    cdef uint64_t raised_nbytes         # and received_nbytes then
+    cdef int64_t read_ns                # monotonic; the last read after which more than one byte is waited for
     cdef uint64_t gather_from_nbytes    # of received_nbytes: until then it stays one byte
     cdef bint gathers                   # is in the endpoint's list of those who may wait for more than one byte
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
@@ -644,10 +643,11 @@ cdef class Session:
         if self.missing_nbytes >= FRAME_NBYTES and self.received_nbytes >= self.gather_from_nbytes and (
                 self.low_water_nbytes > 1 or read_nbytes >= RECEIVE_NBYTES // 2):
             nbytes = min(self.missing_nbytes, self.endpoint.gather_nbytes)
+            self.read_ns = monotonic_ns()
         self.set_low_water(<int>nbytes)
 
     cdef void end_gathering(self, int64_t now_ns) noexcept:
-        if self.low_water_nbytes > 1 and self.received_nbytes == self.raised_nbytes and now_ns - self.raised_ns >= PAUSE_NS:
+        if self.low_water_nbytes > 1 and now_ns - self.read_ns >= PAUSE_NS:
             self.gather_from_nbytes = self.received_nbytes + PAUSED_NBYTES
         self.set_low_water(1)
 
@@ -666,8 +666,6 @@ cdef class Session:
                 return
         if setsockopt(self.descriptor, SOL_SOCKET, SO_RCVLOWAT, &nbytes, sizeof(nbytes)) == 0:
             self.low_water_nbytes = nbytes
-            self.raised_ns = monotonic_ns()
-            self.raised_nbytes = self.received_nbytes
 
     def receive(self, const uint8_t[::1] source not None):
         """Feeds bytes from anywhere, in pieces of the receive buffer's size. For tests and other transports."""

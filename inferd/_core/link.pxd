@@ -48,6 +48,7 @@ cdef struct Stream:             # one request under way
     int32_t id                  # 0: nghttp2 does not have it yet
     int64_t intended_ns
     int64_t sent_ns
+    bint hindered               # sent late for want of a connection, or of answers: not the generator's own lateness
     const char *unsent          # the rest of the framed body
     Py_ssize_t unsent_nbytes
     int http_status             # 0: none came
@@ -108,6 +109,8 @@ cdef struct State:              # what a Generator's links share
     int64_t measured            # those sent that are counted,
     int64_t held_back           # and of them those that the server's limit of streams kept back
     int outstanding
+    bint blocked                # an arrival was due, and there was no connection, or too much under way already
+    int64_t hindered_ns         # until when that was so
     int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted,
     int64_t answered            # but for this: answers with OK since the measuring began, whenever they were asked for
     int64_t answers_from_ns
@@ -151,6 +154,7 @@ cdef inline void mark_dirty(Link *link) noexcept nogil:
 
 cdef Link *new_link(State *state, int fd, int number) noexcept             # NULL: there is no memory
 cdef void free_link(Link *link) noexcept                                   # its streams count as lost; its socket is the caller's
+cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil   # counts one that was never sent
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil       # sends the next request; False: it can't
 cdef void kill(Link *link) noexcept nogil                                  # nothing more comes from it
 cdef void flush(Link *link, int epoll) noexcept nogil                      # hands the kernel what it takes

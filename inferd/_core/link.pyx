@@ -65,6 +65,7 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     stream.body = <int>(state.number % state.body_count)
     stream.intended_ns = intended_ns
     stream.sent_ns = now_ns
+    stream.hindered = intended_ns <= state.hindered_ns
     stream.unsent = state.bodies[stream.body]
     stream.unsent_nbytes = state.body_nbytes[stream.body]
     stream.id = 0
@@ -88,7 +89,8 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     if intended_ns >= state.measure_from_ns:
         state.measured += 1
         state.held_back += stream.id == 0
-        count(&state.lateness, now_ns - intended_ns)
+        if not stream.hindered:
+            count(&state.lateness, now_ns - intended_ns)
     return True
 
 
@@ -190,19 +192,33 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
         state.answered += 1
     if stream.intended_ns >= state.measure_from_ns:
         state.codes[code] += 1
-        if code == OK or code == UNANSWERED:    # which took so long at least
+        if code == DEADLINE_EXCEEDED:           # there was none until then, whenever that was said
+            now_ns = max(now_ns, stream.sent_ns + state.deadline_ns)
+        if code == OK or code == UNANSWERED or code == DEADLINE_EXCEEDED:       # the others took so long at least
             count(&state.latency, now_ns - stream.intended_ns)
-            count(&state.service, now_ns - stream.sent_ns)
-        elif state.text_nbytes[code] == 0:
+            count(&state.service, now_ns - (stream.intended_ns if stream.hindered else stream.sent_ns))
+        if code != OK and code != UNANSWERED and state.text_nbytes[code] == 0:
             keep_text(state, stream, code)
         if state.samples != NULL:
-            keep_sample(state, stream, now_ns, code)
+            keep_sample(state, stream.intended_ns, stream.sent_ns, now_ns, code)
     if link.waiting != NULL:
         open_waiting(link)
     if state.streams > 0 and state.startable > 0 and not link.leaving and not link.dead:
-        ask(link, now_ns, now_ns)
+        ask(link, state.now_ns, state.now_ns)
     elif link.leaving and link.in_flight == 0:
         kill(link)
+
+
+cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil:
+    """A request that was due and never sent, for there was no connection, or nothing came back."""
+    if intended_ns < state.measure_from_ns:
+        return
+    state.codes[code] += 1
+    if code == UNANSWERED:
+        count(&state.latency, now_ns - intended_ns)
+        count(&state.service, now_ns - intended_ns)
+    if state.samples != NULL:
+        keep_sample(state, intended_ns, now_ns, now_ns, code)
 
 
 cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
@@ -254,13 +270,13 @@ cdef void keep_text(State *state, Stream *stream, int code) noexcept nogil:
     state.text_nbytes[code] = nbytes
 
 
-cdef void keep_sample(State *state, Stream *stream, int64_t now_ns, int code) noexcept nogil:
+cdef void keep_sample(State *state, int64_t intended_ns, int64_t sent_ns, int64_t now_ns, int code) noexcept nogil:
     cdef Sample *sample
     if state.sample_count == state.sample_room:
         state.samples_lost += 1
         return
     sample = &state.samples[state.sample_count]
-    sample.intended_ns, sample.sent_ns, sample.done_ns, sample.code = stream.intended_ns, stream.sent_ns, now_ns, code
+    sample.intended_ns, sample.sent_ns, sample.done_ns, sample.code = intended_ns, sent_ns, now_ns, code
     state.sample_count += 1
 
 

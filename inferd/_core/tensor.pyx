@@ -136,6 +136,8 @@ cdef str shown_list(list names):
 
 cdef enum:
     LENGTH_NBYTES = 4           # in front of each BYTES element
+    MAX_TEXTS = 1 << 17         # BYTES elements of one tensor of a request: each becomes a Python object of some 60 bytes
+    BREATH = 4096               # of them are made in one go; then other threads have their turn
 
 cdef enum Fault:                # why a view is not what the spec takes
     FITS = 0
@@ -149,6 +151,7 @@ cdef enum Fault:                # why a view is not what the spec takes
     WRONG_NBYTES
     CUT_ELEMENT                 # a BYTES element that ends behind the tensor
     ELEMENT_COUNT               # a BYTES tensor of more or fewer elements than the shape says
+    TOO_MANY_TEXTS
     NOT_UTF8
 
 
@@ -157,6 +160,9 @@ cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t *pla
     cdef const char *at = view.data
     cdef const char *end = at + view.nbytes
     cdef uint32_t length
+    place[0] = expected
+    if expected > MAX_TEXTS:
+        return TOO_MANY_TEXTS
     place[0] = 0
     while at < end:
         if end - at < 4:
@@ -467,6 +473,8 @@ cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec
     if fault == CUT_ELEMENT:
         return (f"expected BYTES elements, each behind its length as 4 bytes (little-endian), but element {place} ends behind the "
                 f"tensor's {view.nbytes} bytes; send the length of each element")
+    if fault == TOO_MANY_TEXTS:
+        return f"expected at most {<int>MAX_TEXTS} BYTES elements in a request, got {place}: {got}; split the request"
     if fault == ELEMENT_COUNT:
         return f"expected as many BYTES elements as {shape} has, got {place}; send one length and its bytes for each"
     return f"expected UTF-8 text, but element {place} is not; send UTF-8, or binary data as UINT8"
@@ -502,15 +510,24 @@ cdef int fill_objects(TensorView *view, object array, Py_ssize_t first_row) exce
             slots[i] = <PyObject *>element
             Py_XDECREF(old)
             i += 1
+            breathe(i)
     finally:
         PyBuffer_Release(&buffer)
     return 0
+
+
+cdef inline void breathe(Py_ssize_t count) noexcept:
+    """Called once an element, where many are made with the GIL held."""
+    if count % BREATH == 0:
+        with nogil:
+            pass
 
 
 cdef list encoded_elements(list elements):
     """str becomes UTF-8, bytes stay; anything else is an error of the model's backend."""
     cdef list encoded = []
     for element in elements:
+        breathe(len(encoded))
         if isinstance(element, str):
             element = element.encode()
         elif not isinstance(element, bytes):
@@ -616,6 +633,7 @@ cdef class Tensors:
                 memcpy(at, &length, 4)
                 memcpy(at + 4, PyBytes_AS_STRING(element), length)
                 at += 4 + length
+                breathe(i)
         view.row_offsets[rows] = at - view.data
         self.owned.append(blob)
         return 0

@@ -65,6 +65,7 @@ _GRAPH_LEVELS = {
 _EXECUTION_MODES = {"sequential": "ORT_SEQUENTIAL", "parallel": "ORT_PARALLEL"}
 
 _ALIGN_BYTES = 64  # a cache line, and the widest vector that MLAS loads
+_KEPT_BYTES = 16 << 20  # of one input where sizes vary: larger ones are given back after their run
 _CACHED_SHAPES = 32  # combinations of input shapes for which a varying backend keeps its views and binding
 
 
@@ -492,7 +493,8 @@ class _BoundBackend(_Run):
 
 
 class _VaryingBackend(_Run):
-    """Sizes vary: inputs are views of one arena a tensor, which grows to the largest seen; onnxruntime allocates the outputs.
+    """Sizes vary: inputs are views of one arena a tensor, which grows to the largest seen up to _KEPT_BYTES, larger ones arrays of their
+    own; onnxruntime allocates the outputs.
 
     Views of the last 32 combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
@@ -512,7 +514,7 @@ class _VaryingBackend(_Run):
             views = self._tensors(arrays, self._input_words, batch.rows), self._feed(arrays)
             if len(self._views) >= _CACHED_SHAPES:
                 del self._views[next(iter(self._views))]
-            if not self._has_text:
+            if not self._has_text and all(array.nbytes <= _KEPT_BYTES for array in arrays):
                 self._views[shapes] = views
         tensors, self._next_feed = views
         return tensors
@@ -522,6 +524,8 @@ class _VaryingBackend(_Run):
         if dtype.hasobject:
             return np.empty(shape, dtype)
         nbytes = math.prod(shape) * dtype.itemsize
+        if nbytes > _KEPT_BYTES:  # seldom: what it costs to have it made is little beside such a run
+            return _aligned(shape, dtype)
         if nbytes > self._arenas[index].nbytes:
             self._arenas[index] = _aligned((max(nbytes, 2 * self._arenas[index].nbytes),), np.uint8)
             self._views.clear()  # they look into the old arena
@@ -529,7 +533,8 @@ class _VaryingBackend(_Run):
         return array
 
     def run(self, rows: int) -> Tensors:
-        return self._run_allocating(self._next_feed, rows)
+        feed, self._next_feed = self._next_feed, {}
+        return self._run_allocating(feed, rows)
 
     def close(self) -> None:
         self._next_feed = {}

@@ -92,6 +92,8 @@ def plain_decode(content: bytes) -> Decoded:
         raise ValueError("outputs")
     tensors = []
     for i, tensor in enumerate(request.inputs):
+        if tensor.datatype not in ("FP32", "FP64", "BYTES") and tensor.ByteSize() > 8 << 20:
+            raise ValueError("contents")
         typed = plain_contents(tensor)
         held = any(len(values) for _, values in tensor.contents.ListFields())
         if (held and raws) or "shared_memory_region" in tensor.parameters or tensor.datatype not in DATATYPES or len(tensor.shape) > 8:
@@ -563,6 +565,19 @@ def test_limits() -> None:
     fill_parameters(many, {"one more": {"int64_param": 1}})
     assert "more than 256 parameters" in refused(many)
     assert "a tensor of more than 8 dimensions" in refused(pb.ModelInferRequest(inputs=[{"datatype": "INT8", "shape": [1] * 9}]))
+
+
+@pytest.mark.parametrize(
+    ("word", "field", "fits"), [("INT64", "int64_contents", False), ("BOOL", "bool_contents", False), ("FP32", "fp32_contents", True)]
+)
+def test_typed_contents_that_are_unpacked_one_by_one_have_a_limit(word: str, field: str, fits: bool) -> None:
+    """That work is the event loop's."""
+    request = pb.ModelInferRequest(inputs=[{"name": "x", "datatype": word}])
+    getattr(request.inputs[0].contents, field).extend([0] * ((8 << 20) // (4 if fits else 1)))
+    if fits:
+        assert decode_infer_request(request.SerializeToString()).tensors()[0][3].nbytes == 8 << 20
+    else:
+        assert "input 'x': expected at most 8388608 bytes of typed contents of whole numbers, got 83886" in refused(request)
 
 
 def test_long_words_of_a_client_are_cut() -> None:

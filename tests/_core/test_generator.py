@@ -135,6 +135,19 @@ def answer_all(generator: Generator, server: Server) -> None:
     pump(generator, server, all_answered)
 
 
+def answer_every(generator: Generator, server: Server, count: int) -> None:
+    """Answers so many requests of an open loop."""
+    answered: set[int] = set()
+
+    def all_answered() -> bool:
+        for stream in server.requests.keys() - answered:
+            server.answer(stream)
+            answered.add(stream)
+        return len(answered) == count and not generator.outstanding
+
+    pump(generator, server, all_answered)
+
+
 def counted(generator: Generator) -> tuple[dict[str, int], list[Histogram]]:
     """How many requests ended how, and the three distributions (latency, service, lateness)."""
     histograms = [Histogram(), Histogram(), Histogram()]
@@ -325,7 +338,22 @@ def test_a_deadline_cancels(made) -> None:
     generator.start(0, streams=1, requests=1)
     pump(generator, server, lambda: bool(server.resets))
     assert server.resets == {1: 8}
-    assert counted(generator)[0] == {"DEADLINE_EXCEEDED": 1}
+    codes, (latency, service, _) = counted(generator)
+    assert codes == {"DEADLINE_EXCEEDED": 1}
+    assert latency.count == service.count == 1
+    assert latency.min_ns >= 2_000_000
+
+
+def test_a_deadline_that_the_server_notices_first_took_its_time_too(made) -> None:
+    """A server that refuses at once what it will not make in time is not fast for that."""
+    generator, server = made(deadline_ns=3_600_000_000_000)
+    generator.start(0, streams=1, requests=1)
+    pump(generator, server, lambda: bool(server.requests))
+    server.answer(1, b"", [("grpc-status", "4"), ("grpc-message", "too late")])
+    pump(generator, server, lambda: not generator.outstanding)
+    codes, (latency, _, _) = counted(generator)
+    assert (codes, generator.messages()) == ({"DEADLINE_EXCEEDED": 1}, {4: b"too late"})
+    assert latency.min_ns >= 3_600_000_000_000
 
 
 @pytest.mark.parametrize(("bodies", "every"), [(1, 1), (4, 4), (5, 20), (64, 16)])
@@ -424,6 +452,27 @@ def test_answers_to_warm_up_requests_are_answers_of_the_time_in_which_they_come(
     assert (codes[0], answered) == (1, 2)
 
 
+def test_what_exceeds_the_most_that_may_be_under_way_is_no_lateness_and_not_forgotten(made) -> None:
+    most = 100_000
+    generator, server = made()
+    settled(generator, server, 1)
+    begun_ns = time.monotonic_ns()
+    generator.start(0)
+    generator.arrive(np.full(most + 8, begun_ns, np.int64))
+    pump(generator, server, lambda: generator.outstanding == most and generator.blocked)
+    counted(generator)
+    stream = max(server.requests)
+    server.answer(stream)
+    pump(generator, server, lambda: generator.arrivals_waiting == 7)
+    codes, (latency, _, lateness) = counted(generator)
+    assert (codes, latency.count, lateness.count) == ({"OK": 1}, 1, 0), "it was sent late because the server did not answer"
+    assert (generator.overdue(begun_ns), generator.overdue(begun_ns + 1)) == (0, 7)
+    assert generator.give_up_overdue(time.monotonic_ns()) == 7
+    codes, (latency, service, _) = counted(generator)
+    assert (codes, latency.count, service.count) == ({"unanswered": 7}, 7, 7)
+    assert generator.give_up() == most
+
+
 # ---- connections that go -------------------------------------------------------------------------------------------------
 
 
@@ -442,6 +491,48 @@ def test_a_connection_that_is_closed_loses_its_requests(made) -> None:
     generator.close()
     assert counted(generator)[0] == {"connection": 2}
     again.close()
+
+
+def test_what_was_due_while_there_was_no_connection_is_no_lateness(made) -> None:
+    """It waited for the server, and that is in its latency."""
+    generator, server = made(sample_room=10)
+    generator.start(0)
+    server.socket.close()
+    while not generator.take_dead():
+        generator.run(time.monotonic_ns() + 500_000)
+    assert generator.blocked
+    due_ns = time.monotonic_ns()
+    generator.arrive(np.array([due_ns, due_ns + 1_000_000], np.int64))
+    while time.monotonic_ns() < due_ns + 5_000_000:
+        generator.run(time.monotonic_ns() + 500_000)
+    assert (generator.blocked, generator.sent, generator.overdue(due_ns + 1)) == (True, 0, 1)
+    again = Server(generator, 5)
+    pump(generator, again, lambda: len(again.requests) == 2)
+    generator.arrive(np.array([time.monotonic_ns()], np.int64))
+    answer_every(generator, again, 3)
+    codes, (latency, service, lateness) = counted(generator)
+    assert (codes, latency.count, lateness.count) == ({"OK": 3}, 3, 1)
+    assert latency.max_ns == service.max_ns >= 5_000_000
+    again.close()
+
+
+def test_what_was_due_and_finds_no_connection_any_more_is_lost_with_it(made) -> None:
+    generator, server = made(sample_room=10)
+    generator.start(0, requests=3)
+    server.socket.close()
+    while not generator.take_dead():
+        generator.run(time.monotonic_ns() + 500_000)
+    due_ns = time.monotonic_ns()
+    generator.arrive(np.array([due_ns], np.int64))
+    generator.run(time.monotonic_ns() + 500_000)
+    generator.arrive(np.array([due_ns + 1, due_ns + 2, due_ns + 3], np.int64))
+    assert (generator.overdue(due_ns + 2), generator.overdue(due_ns + 10)) == (2, 3), "more than three were not allowed"
+    assert generator.give_up_overdue(due_ns + 2) == 2
+    codes, (latency, _, _) = counted(generator)
+    assert (codes, latency.count) == ({"connection": 2}, 0)
+    samples = np.frombuffer(generator.take_samples()[0], np.int64).reshape(-1, 4)
+    assert samples[:, 0].tolist() == [due_ns, due_ns + 1]
+    assert set(samples[:, 3].tolist()) == {18}
 
 
 def test_a_server_that_says_goaway_is_asked_nothing_new(made) -> None:

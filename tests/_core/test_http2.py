@@ -364,7 +364,9 @@ def test_unknown_method() -> None:
     assert client.status(client.call(b"x", "/no.Such/Method")) == (12, "no method /no.Such/Method")
 
 
-@pytest.mark.parametrize("pieces", [[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], [b"P", b"OST / HTTP/1.1\r\n\r\n"], [b"PRI *", b" HTTP/1.1\r\n"]])
+@pytest.mark.parametrize(
+    "pieces", [[b"GET / HTTP/1.1\r\nHost: x\r\n\r\n"], [b"P", b"OST / HTTP/1.1\r\n\r\n"], [b"PRI *", b" HTTP/1.1\r\n"]]
+)
 def test_http_1_is_told_what_this_port_is(pieces: list[bytes]) -> None:
     served = Served()
     session = Session(served.endpoint)

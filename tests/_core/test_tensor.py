@@ -295,6 +295,17 @@ def test_elements_of_bytes(raw: bytes, expected: str) -> None:
     assert expected in refused(signature_of(TEXT), ("text", "BYTES", (1, 2), raw))
 
 
+@pytest.mark.parametrize(("count", "fits"), [(1 << 17, True), ((1 << 17) + 1, False), (1 << 40, False)])
+def test_texts_of_one_request_have_a_limit(count: int, fits: bool) -> None:
+    """Each becomes a Python object, many times its bytes."""
+    signature = signature_of(("text", "BYTES", (-1, -1)))
+    tensor: Sent = ("text", "BYTES", (1, count), bytes(4 * min(count, 1 << 18)))
+    if fits:
+        request_of(tensor).check(signature)
+    else:
+        assert f"expected at most 131072 BYTES elements in a request, got {count}: " in refused(signature, tensor)
+
+
 @given(st.binary(max_size=12))
 @settings(max_examples=500)
 def test_utf8_is_what_python_decodes(text: bytes) -> None:

@@ -164,6 +164,17 @@ def test_more_shapes_than_are_kept() -> None:
         assert_same(runner.run({"x": x}), {"y": x})
 
 
+def test_a_varying_model_keeps_no_memory_of_large_runs() -> None:
+    runner = Runner(models.identity(dims=("s",)))
+    small, large = some("FP32", (2, 7)), np.ones((1, 6 << 20), np.float32)  # 24 MiB
+    for x in (small, large, small, large):
+        assert_same(runner.run({"x": x}), {"y": x})
+    backend = runner.backend
+    assert sum(arena.nbytes for arena in backend._arenas) < 1 << 20
+    assert [tensors.arrays[0].shape for tensors, _ in backend._views.values()] == [small.shape]
+    assert backend._next_feed == {}
+
+
 def test_answers_of_a_varying_model_survive_the_next_run() -> None:
     runner = Runner(models.identity(dims=("s",)))
     first = runner.run({"x": np.full((2, 3), 1, np.float32)})["y"]
