@@ -1,7 +1,8 @@
 """Measures one load against one server: starts the workers, adds up what they tell, and judges their own honesty.
 
 A measurement is client-bound when its figures are the generator's rather than the server's: its thread had no pause, or it sent
-later than the schedule said by more than a tenth of the median latency. It says so instead of being believed.
+later than the schedule said by more than a tenth of the median latency. It says so instead of being believed. What was late for want
+of a connection, or because too much was under way already, is the server's.
 Never in here: what to ask (inputs), which loads (modes), how it looks (report).
 """
 
@@ -219,7 +220,7 @@ class Total:
         if self.load.rate and late_p99_us > LATE_P99 * p99_us:
             return f"one request in a hundred left {late_p99_us:.0f} us late, p99 is {p99_us:.0f} us: give it --spin, or more --processes"
         if self.load.rate and (unsent := sum(ending.unsent for ending in self.endings)):
-            return f"{unsent} requests whose time had come were never sent: too many were under way"
+            return f"{unsent} requests whose time had come were never sent: give it more --processes"
         return ""
 
 

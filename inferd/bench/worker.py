@@ -83,7 +83,7 @@ class Ending(NamedTuple):
     ended: str
     sent: int  # in all, warm-up included
     unfinished: int  # without an answer at the end; unless it ended early they count as unanswered
-    unsent: int  # arrivals whose time had come
+    unsent: int  # arrivals whose time had come, and that the generator itself did not get to
     messages: dict[int, bytes]
     held_back: int = 0  # requests that waited here until the server took another stream on their connection
 
@@ -157,18 +157,29 @@ class Worker:
                 emit(piece)
                 at, from_ns = at + 1, until_ns
             self.draining = True
-            if streams or ended:
+            if streams:
                 generator.stop()  # in an open loop those are still sent whose time had come
             if not ended:
                 ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
         except KeyboardInterrupt:
             ended = "interrupted"
-        unsent = 0 if ended else generator.arrivals_waiting
-        unfinished = generator.outstanding if ended else generator.give_up()
+        unsent, unfinished = self._give_up(ended)
         emit(self._collect(-1))
         ending = Ending(ended, generator.sent, unfinished, unsent, generator.messages(), generator.held_back)
         self.close()
         return ending
+
+    def _give_up(self, ended: str) -> tuple[int, int]:
+        """Nobody waits any longer, unless it ended early: unsent and unfinished of the Ending. What was due and could not be sent is no
+        better off than what was sent: lost where there is no connection, else without an answer."""
+        generator, until_ns = self.generator, min(time.monotonic_ns(), self.end_ns)
+        overdue = generator.overdue(until_ns)
+        if ended and self.sockets:
+            return 0, generator.outstanding + (overdue if generator.blocked else 0)
+        lost = generator.give_up_overdue(until_ns) if generator.blocked else 0
+        if ended:
+            return 0, generator.outstanding
+        return overdue - lost, generator.give_up() + lost
 
     def _run(self, until_ns: int, stopped: Callable[[], bool]) -> str:
         """The native loop until then, or until there is nothing left to do; why it has to end before."""

@@ -493,19 +493,26 @@ def test_a_connection_that_is_closed_loses_its_requests(made) -> None:
     again.close()
 
 
-def test_what_was_due_while_there_was_no_connection_is_no_lateness(made) -> None:
-    """It waited for the server, and that is in its latency."""
-    generator, server = made(sample_room=10)
-    generator.start(0)
+def lose(generator: Generator, server: Server) -> None:
+    """The only connection, with a request of the warm-up."""
+    generator.start(2**62, streams=1, requests=1)
+    pump(generator, server, lambda: bool(server.requests))
     server.socket.close()
     while not generator.take_dead():
         generator.run(time.monotonic_ns() + 500_000)
+
+
+def test_what_was_due_while_there_was_no_connection_is_no_lateness(made) -> None:
+    """It waited for the server, and that is in its latency."""
+    generator, server = made(sample_room=10)
+    lose(generator, server)
+    generator.start(0)
     assert generator.blocked
     due_ns = time.monotonic_ns()
     generator.arrive(np.array([due_ns, due_ns + 1_000_000], np.int64))
     while time.monotonic_ns() < due_ns + 5_000_000:
         generator.run(time.monotonic_ns() + 500_000)
-    assert (generator.blocked, generator.sent, generator.overdue(due_ns + 1)) == (True, 0, 1)
+    assert (generator.blocked, generator.sent, generator.overdue(due_ns + 1)) == (True, 1, 1)
     again = Server(generator, 5)
     pump(generator, again, lambda: len(again.requests) == 2)
     generator.arrive(np.array([time.monotonic_ns()], np.int64))
@@ -518,10 +525,8 @@ def test_what_was_due_while_there_was_no_connection_is_no_lateness(made) -> None
 
 def test_what_was_due_and_finds_no_connection_any_more_is_lost_with_it(made) -> None:
     generator, server = made(sample_room=10)
+    lose(generator, server)
     generator.start(0, requests=3)
-    server.socket.close()
-    while not generator.take_dead():
-        generator.run(time.monotonic_ns() + 500_000)
     due_ns = time.monotonic_ns()
     generator.arrive(np.array([due_ns], np.int64))
     generator.run(time.monotonic_ns() + 500_000)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import time
 from pathlib import Path
 
 import msgspec
@@ -228,6 +229,54 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (measured.requests, measured.unfinished, measured.requests_per_second) == (4, 4, 0.0)
     assert measured.latency_us.max >= 0.3e6
     assert not Outcome("single", [measured], None, "").clean
+
+
+@pytest.mark.parametrize("arrivals", ["constant", "burst:40"])
+def test_a_number_of_requests_at_a_rate_ends_with_its_last_answer(tmp_path: Path, arrivals: str) -> None:
+    """Arrivals that were handed over for later, and not allowed any more, are not unsent."""
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        load = Load(rate=400, requests=40, duration_s=0.0, warm_up_s=0.0)
+        measured = measure(Target(parse_address(server.address)), requests(), load, schedule.parse(arrivals, 400))
+    assert (measured.requests, measured.sent, measured.errors) == (40, 40, {})
+    assert "never sent" not in measured.client_bound_reason
+
+
+def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each request that was due until the end is counted; none of it is called the generator's fault."""
+    monkeypatch.setattr(worker, "RECONNECT_S", 0.3)
+    monkeypatch.setattr(worker, "SLICE_NS", 5_000_000)
+    server = Served(models.write(tmp_path, "m", models.identity()))
+    server.__enter__()
+    address = parse_address(server.address)
+    plan = Plan(address, (), requests().bodies, Load(rate=1000), schedule.parse("constant", 1000), S // 10)
+    made, pieces = Worker(plan._replace(load=Load(rate=1000, warm_up_s=0.0, duration_s=5.0))), []
+
+    def told(piece: Piece) -> None:
+        pieces.append(piece)
+        if len(pieces) == 2:
+            server.__exit__(None, None, None)
+
+    begin_ns = time.monotonic_ns()
+    ending = made.drive(begin_ns, told, lambda: False)
+    made_total = Total(plan.load, None, None)
+    for each in pieces:
+        made_total.add(each)
+    made_total.endings = [ending]
+    measured = made_total.result(begin_ns)
+    due = measured.duration_s * 1000
+    assert "every connection to" in ending.ended
+    assert (ending.unsent, ending.unfinished) == (0, 0)
+    assert 0.95 * due <= measured.requests <= due + 1, "counted: all that were due, but for the moment in which it ended"
+    assert measured.errors["connection"] > 200
+    assert "never sent" not in measured.client_bound_reason
+
+
+def test_what_waits_for_a_silent_server_is_not_the_generators_fault() -> None:
+    """Its endings say how many were due and not sent; only those that the generator did not get to are held against it."""
+    made = total(Load(rate=10), piece(0))
+    assert not made.result(0).client_bound
+    made.endings = [Ending("", 25, 0, 3, {})]
+    assert "3 requests whose time had come were never sent" in made.result(0).client_bound_reason
 
 
 def test_nobody_there(tmp_path: Path) -> None:
