@@ -187,7 +187,8 @@ def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -
     rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried.
 
     A rate at which all is answered, but too late or with errors, is measured once more before it counts as one that does not keep
-    the target: one stall of the machine must not halve the result."""
+    the target: one stall of the machine must not halve the result. And the rate that is found is measured once more before it is told:
+    one lucky measurement must not make it."""
     return Mode("search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped))
 
 
@@ -199,9 +200,11 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
             return f"one request at a time does not keep it: {why}"
         rate = alone.requests_per_second / 2
     kept, lost, bound, rate = 0.0, 0.0, False, min(rate, highest)
-    steps = 0
+    steps, lower, stopped = 0, [0.0], ""  # lower: the rates that kept it, ascending, and none; stopped: `kept` is being confirmed
     while steps < SEARCH_STEPS:
-        measured = yield Ask(replace(load, rate=rate), why=_place(kept, lost))
+        measured = yield Ask(
+            replace(load, rate=rate), why=f"{per_second(rate)} once more, to confirm it" if stopped else _place(kept, lost)
+        )
         steps += 1
         if not judged(measured, slo).kept and findings.kept_up(measured) and steps < SEARCH_STEPS:
             measured = yield Ask(replace(load, rate=rate), why=f"{per_second(rate)} once more: {judged(measured, slo).why}")
@@ -209,15 +212,23 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
         if gone := _gone(measured):
             return gone
         result = judged(measured, slo)
-        kept, lost, bound = (rate, lost, bound) if result.kept else (kept, rate, result.client_bound)
+        if stopped and result.kept:
+            return stopped
+        if result.kept:
+            lower.append(kept := rate)
+        else:
+            lower = [below for below in lower if below < rate]
+            kept, lost, bound = lower[-1], rate, result.client_bound
         if kept >= highest:
-            return f"{highest:g}/s is the highest rate that may be tried"
-        if kept and lost and lost - kept <= width * kept:
-            return (
-                f"the generator cannot ask for {per_second(lost)}; the server may do more"
-                if bound
-                else f"the gap is at most {width:.2g} of it"
-            )
+            stopped = f"{highest:g}/s is the highest rate that may be tried"
+        elif kept and lost and lost - kept <= width * kept:
+            gap = f"the gap is at most {width:.2g} of it"
+            stopped = f"the generator cannot ask for {per_second(lost)}; the server may do more" if bound else gap
+        else:
+            stopped = ""
+        if stopped:
+            rate = kept
+            continue
         if not kept and lost * (load.duration_s or 1.0) < 1:
             return "the generator was the limit at any rate" if bound else "even a request now and then does not keep it"
         rate = (kept + lost) / 2 if kept and lost else min(kept * 2, highest) if kept else lost / 2
