@@ -8,9 +8,12 @@ from __future__ import annotations
 
 import json
 import math
+import os
 import sys
+import zlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
@@ -42,6 +45,10 @@ DTYPES: dict[str, np.dtype[Any]] = {
 }
 
 
+# What reading an archive raises where it is damaged, encrypted, packed by another method or says that it is larger than the memory.
+DAMAGES = (BadZipFile, EOFError, KeyError, MemoryError, NotImplementedError, OSError, OverflowError, RuntimeError, zlib.error)
+
+
 class Spec(NamedTuple):
     """One input or output of a model: its datatype's word, and its shape with the batch axis (-1: any size)."""
 
@@ -64,8 +71,8 @@ def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str,
     """--input [NAME=]FILE.npy or [NAME=]JSON; the name may be left out when the model has one input."""
     found: dict[str, Array | Literal] = {}
     for argument in arguments:
-        head, equals, rest = argument.partition("=")
-        if equals and (head in {spec.name for spec in specs} or not Path(argument).is_file()):
+        head, equals, rest = argument.partition("=")  # JSON may be longer than a path can be, for which pathlib raises
+        if equals and (head in {spec.name for spec in specs} or not os.path.isfile(argument)):
             name, source = head, rest
         elif len(specs) == 1:
             name, source = specs[0].name, argument
@@ -74,7 +81,7 @@ def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str,
         if name in found:
             raise ConfigError(f"--input: '{name}' is given twice")
         found[name] = (
-            _literal(name, source) if source.lstrip()[:1] in tuple('[-0123456789"tf') and not Path(source).exists() else _npy(source)
+            _literal(name, source) if source.lstrip()[:1] in tuple('[-0123456789"tf') and not os.path.exists(source) else _npy(source)
         )
     return found
 
@@ -82,6 +89,8 @@ def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str,
 def _literal(name: str, text: str) -> Literal:
     try:
         return Literal(json.loads(text))
+    except RecursionError:
+        raise ConfigError(f"--input {name}: its lists are nested too deep") from None
     except ValueError as error:
         raise ConfigError(f"--input {name}: expected a .npy file that exists, or JSON such as [1, 2]: {error}") from None
 
@@ -94,41 +103,56 @@ def _npy(source: str) -> Array:
     return loaded
 
 
-def from_npz(source: str) -> dict[str, Array | Literal]:
+def from_npz(source: str, option: str = "--npz") -> dict[str, Array | Literal]:
     """Arrays by name from a .npz file."""
-    loaded = _load(source, "--npz")
+    loaded = _load(source, option)
     if isinstance(loaded, np.ndarray):
-        raise ConfigError(f"--npz {source}: expected an archive of named arrays, got one array; use --input")
-    try:
-        with loaded:
-            return {name: loaded[name] for name in loaded.files}
-    except ValueError:
-        raise ConfigError(f"--npz {source}: it holds Python objects, which are not read; save texts as numpy strings") from None
+        cure = "; use --input" if option == "--npz" else ""
+        raise ConfigError(f"{option} {source}: expected an archive of named arrays, got one array{cure}")
+    found: dict[str, Array | Literal] = {}
+    with loaded:
+        for name in loaded.files:
+            try:
+                found[name] = loaded[name]
+            except ValueError:
+                raise ConfigError(
+                    f"{option} {source}: '{name}' holds Python objects, which are not read, or is damaged; save texts as numpy strings"
+                ) from None
+            except DAMAGES:
+                raise ConfigError(f"{option} {source}: '{name}' is damaged, or packed in a way that numpy.savez does not") from None
+            if not isinstance(found[name], np.ndarray):
+                raise ConfigError(f"{option} {source}: expected arrays (.npy) only, '{name}' is none")
+    return found
 
 
 def _load(source: str, option: str) -> Any:
     try:
+        with open(source, "rb") as file:
+            if file.read(4) == b"PK\x03\x04" and not is_zipfile(file):  # numpy would leave it open
+                raise BadZipFile
         return np.load(source, allow_pickle=False)
     except FileNotFoundError:
         raise ConfigError(f"{option} {source}: there is no such file") from None
     except OSError as error:
         raise ConfigError(f"{option} {source}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, EOFError):
+    except (ValueError, *DAMAGES):
         raise ConfigError(
             f"{option} {source}: expected a file that numpy.save or numpy.savez wrote, without Python objects in it"
         ) from None
 
 
-def from_json(source: str) -> dict[str, Array | Literal]:
+def from_json(source: str, option: str = "--json") -> dict[str, Array | Literal]:
     """{"name": nested lists} or {"inputs": [{"name":, "shape":, "data":}]} as Open Inference Protocol REST has it; "-" is stdin."""
     try:
         document = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
     except OSError as error:
-        raise ConfigError(f"--json {source}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{option} {source}: cannot be read: {error.strerror}") from None
+    except RecursionError:
+        raise ConfigError(f"{option} {source}: its lists are nested too deep") from None
     except ValueError as error:
-        raise ConfigError(f"--json {source}: expected JSON: {error}") from None
+        raise ConfigError(f"{option} {source}: expected JSON: {error}") from None
     if not isinstance(document, dict):
-        raise ConfigError(f"--json {source}: expected an object, name -> values, got {type(document).__name__}")
+        raise ConfigError(f"{option} {source}: expected an object, name -> values, got {type(document).__name__}")
     tensors = document.get("inputs")
     if not (isinstance(tensors, list) and tensors and all(isinstance(tensor, dict) and "name" in tensor for tensor in tensors)):
         return {name: Literal(value) for name, value in document.items()}
@@ -136,9 +160,9 @@ def from_json(source: str) -> dict[str, Array | Literal]:
     for tensor in tensors:
         name, shape = str(tensor["name"]), tensor.get("shape")
         if "data" not in tensor:
-            raise ConfigError(f"--json {source}: expected 'data' in the input '{name}', got only {', '.join(map(repr, tensor))}")
+            raise ConfigError(f"{option} {source}: expected 'data' in the input '{name}', got only {', '.join(map(repr, tensor))}")
         if shape is not None and not (isinstance(shape, list) and all(type(size) is int and size >= 0 for size in shape)):
-            raise ConfigError(f"--json {source}: expected a list of sizes as 'shape' of the input '{name}', got {shape!r}")
+            raise ConfigError(f"{option} {source}: expected a list of sizes as 'shape' of the input '{name}', got {shape!r}")
         found[name] = Literal(tensor["data"], None if shape is None else tuple(shape))
     return found
 

@@ -88,7 +88,7 @@ def make(
 def _sources(specs: Sequence[Spec], files: Sequence[str], npz: Sequence[str], json: Sequence[str]) -> list[dict[str, Array | Literal]]:
     """What was given, a dictionary a request."""
     common = reading.from_arguments(files, specs)
-    found = [*map(reading.from_npz, npz), *map(reading.from_json, json)]
+    found = [*map(reading.from_npz, npz), *(reading.from_json(each, "--json-input") for each in json)]
     return [source | common for source in found] or ([common] if common else [])
 
 

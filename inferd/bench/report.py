@@ -30,13 +30,15 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "of_outcome", "save", "versions_here", "write_text"]
 
 SCHEMA = 1
+MOST = 1e18  # larger numbers are none that anybody measured
+NO_SUBMISSION = "VALID is LoadGen's word for these settings: a result of MLPerf takes 600 s at least, and as many queries as its rules say"
 
 
 class Report(msgspec.Struct, kw_only=True):
     """A run. Readers skip fields that they don't know; a file of another `schema` is refused."""
 
     schema: int = SCHEMA
-    kind: str  # the mode: single, steps, ramp, search, stress, soak, versions, mlperf
+    kind: str  # the mode: single, rounds, steps, ramp, search, stress, soak, versions, mlperf
     target: str
     model: str
     made_unix_s: float = 0.0
@@ -63,6 +65,17 @@ class Report(msgspec.Struct, kw_only=True):
     def wrong(self) -> int:
         """Answers that were not what they should be, in all measurements."""
         return sum(measured.verified.wrong for measured in self.measurements if measured.verified)
+
+    @property
+    def answered(self) -> int:
+        """Requests with an OK answer, in all measurements."""
+        return sum(measured.requests - measured.failed for measured in self.measurements)
+
+    @property
+    def is_unverified(self) -> bool:
+        """Whether answers were to be checked, and none was."""
+        checks = [measured.verified for measured in self.measurements if measured.verified]
+        return bool(checks) and not any(verified.checked for verified in checks)
 
 
 def make(
@@ -106,12 +119,15 @@ def of_outcome(
     versions: Mapping[str, str] | None = None,
     notices: Sequence[str] = (),
 ) -> Report:
-    """A report of what a mode brought. Its headline: the rate that a search found, the best step of a curve or stress, else the first."""
+    """A report of what a mode brought. Its headline: the rate that a search found, the best step of a curve or stress, the median of
+    rounds, else the first."""
     found = outcome.findings
     summary = {"words": found.words(), **msgspec.to_builtins(found)} if found is not None else {}
     if isinstance(found, Versions):
         summary["comparisons"] = msgspec.to_builtins(compare_rounds(model, outcome.measurements))
     ended = [f"ended early: {outcome.ended}"] if outcome.ended else []
+    if outcome.mode == "mlperf" and summary.get("valid"):
+        ended.append(NO_SUBMISSION)
     return make(
         outcome.mode,
         target,
@@ -141,8 +157,11 @@ def headline_of(outcome: Outcome) -> int:
     measured, found = outcome.measurements, outcome.findings
     if isinstance(found, Search) and found.step is not None:
         return found.step
+    by_rate = sorted(range(len(measured)), key=lambda place: measured[place].requests_per_second)
     if isinstance(found, Curve | Stress) and measured:
-        return max(range(len(measured)), key=lambda place: measured[place].requests_per_second)
+        return by_rate[-1]
+    if outcome.mode == "rounds" and measured:
+        return by_rate[len(measured) // 2]
     return 0
 
 
@@ -166,7 +185,25 @@ def load(path: str | Path) -> Report:
         raise ConfigError(f"{path}: expected a report that `inferd bench --json` wrote: {error}") from None
     if report.main is None and report.measurements:
         raise ConfigError(f"{path}: headline: expected one of {len(report.measurements)} measurements, got {report.headline}")
+    for place, measured in enumerate(report.measurements):
+        if wrong := impossible(measured):
+            raise ConfigError(f"{path}: measurements[{place}]: {wrong}: no report that `inferd bench --json` wrote has that")
     return report
+
+
+def impossible(measured: Measurement) -> str:
+    """What cannot be of a measurement that a file holds; empty: all can be."""
+    numbers: dict[str, float] = {f"errors[{code!r}]": count for code, count in measured.errors.items()}
+    numbers |= {name: getattr(measured, name) for name in ("requests", "duration_s", "requests_per_second", "client_cpu_us_per_request")}
+    numbers |= {f"latency_us.{name}": value for name, value in msgspec.structs.asdict(measured.latency_us).items()}
+    for place, interval in enumerate(measured.intervals):
+        numbers |= {f"intervals[{place}].{name}": value for name, value in msgspec.structs.asdict(interval).items() if name != "at_s"}
+    for name, number in numbers.items():
+        if not 0 <= number < MOST:
+            return f"{name}: expected from 0 to {MOST:g}, got {number:g}"
+    if measured.failed > measured.requests:
+        return f"errors: expected at most as many as its {measured.requests} requests, got {measured.failed}"
+    return ""
 
 
 class Schema(msgspec.Struct):

@@ -160,7 +160,7 @@ class Reader:
         for pid in family(self._pid) if self._pid is not None else ():
             try:
                 used[pid] = time.clock_gettime_ns((~pid << 3) | 2)  # MAKE_PROCESS_CPUCLOCK(pid, CPUCLOCK_SCHED)
-            except (OSError, AttributeError):  # ended; not Linux
+            except (OSError, OverflowError, AttributeError):  # ended; a number that no process has; not Linux
                 continue
         if self._pid is not None and not used:
             self._note(f"--server-pid {self._pid}: there is no such process here")
@@ -200,8 +200,11 @@ def _checked_url(text: str) -> str:
     try:
         parts = urlsplit(url)
         fits = parts.scheme in ("http", "https") and bool(parts.hostname) and (parts.port is None or parts.port > 0)
+        secret = parts.username is not None
     except ValueError:
-        fits = False
+        fits = secret = False
+    if secret:
+        raise ConfigError("--metrics-url: expected a URL without user and password, which are not sent")
     if not fits:
         raise ConfigError(f"--metrics-url {text}: expected a URL such as http://host:8002/metrics")
     return url if parts.path.strip("/") else url.rstrip("/") + "/metrics"

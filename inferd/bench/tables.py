@@ -59,6 +59,10 @@ def warnings(report: Report) -> Iterator[Line]:
     if wrong := report.wrong:
         first = next(one.verified.first_wrong for one in measured if one.verified and one.verified.wrong)
         yield Line(f"{wrong:,} wrong answers: {one_line(first)}".removesuffix(": "), "bad")
+    if measured and not report.answered:
+        yield Line("no request was answered: there is nothing to say of latency", "bad")
+    if report.is_unverified:
+        yield Line("--verify checked no answer: it takes some by lot, so give a smaller --verify-every, or more requests", "doubt")
     yield from failures(measured)
     if held := sum(one.held_back for one in measured):
         yield Line(

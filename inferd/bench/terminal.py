@@ -6,6 +6,7 @@ rich draws, if it is installed. Never in here: what a figure means (tables), mea
 from __future__ import annotations
 
 import io
+from contextlib import suppress
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -28,9 +29,9 @@ REFRESH_S = 0.25  # of the measurement's time: drawing must not disturb it
 PLAIN_S = 10.0  # between two plain lines of one measurement
 
 
-def is_rich(stream: TextIO) -> bool:
-    """Whether to draw on it: a terminal, and rich is there."""
-    return stream.isatty() and find_spec("rich") is not None
+def is_rich(stream: TextIO | None) -> bool:
+    """Whether to draw on it: a terminal, and rich is there. None: it was closed when the program began."""
+    return stream is not None and stream.isatty() and find_spec("rich") is not None
 
 
 def render(report: Report, *, rich: bool = False, width: int | None = None) -> str:
@@ -189,8 +190,9 @@ class Progress:
         return min(1.0, max(by_time, self._requests / load.requests if load.requests else 0.0))
 
     def _write(self, text: str) -> None:
-        self._stream.write(text + "\n")
-        self._stream.flush()
+        with suppress(OSError):  # progress that nobody can read is no reason to lose what is measured
+            self._stream.write(text + "\n")
+            self._stream.flush()
 
 
 def figures(interval: Interval, requests: int, errors: int, load: Load) -> str:

@@ -178,7 +178,7 @@ def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
         raise ConfigError(
             f"--verify {source}: it holds the answer to one request, and {count} are sent in turn; give --count 1, or a model"
         )
-    read = reading.from_npz(source).items()
+    read = reading.from_npz(source, "--verify").items()
     return [{name: value for name, value in read if not isinstance(value, Literal)}]  # from_npz makes arrays only
 
 

@@ -1,7 +1,7 @@
 """`inferd bench`: loads on a server or on in-process ONNX Runtime, and a report of what they showed. Parses flags; inferd.bench measures.
 
-Exit codes: 0 clean; 1 answers were wrong, errors came, it ended early, a version is worse than the one before it, or LoadGen calls its run
-invalid; 2 usage; 130 Ctrl-C, after the partial report.
+Exit codes: 0 clean; 1 answers were wrong, errors came, nothing was answered or verified, it ended early, a file cannot be written, a
+version is worse than the one before it, or LoadGen calls its run invalid; 2 usage; 130 Ctrl-C, after the partial report.
 """
 
 from __future__ import annotations
@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 __all__ = ["bench"]
 
 INTERRUPTED = 130
+LONGEST_S = 366 * 86_400.0
+MOST_STREAMS = 100_000  # in flight on a connection
 
 
 class Duration(click.ParamType[float]):
@@ -42,9 +44,12 @@ class Duration(click.ParamType[float]):
         if isinstance(value, float):
             return value
         try:
-            return parse_duration(value) / 1e9
+            ns = parse_duration(value)
         except ValueError:
             self.fail(f"expected a time such as 10s, 250ms or 2m, got {value!r}", param, ctx)
+        if ns > LONGEST_S * 1e9:
+            self.fail(f"expected a year at most, got {value!r}", param, ctx)
+        return ns / 1e9
 
 
 def of_group(title: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -91,7 +96,9 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
 @of_group(
     "Load",
     click.option("--connections", type=positive(1, 10_000), default=4, show_default=True, help="HTTP/2 connections."),
-    click.option("--concurrency", type=positive(1, 100_000), default=1, show_default=True, help="Requests in flight on each connection."),
+    click.option(
+        "--concurrency", type=positive(1, MOST_STREAMS), default=1, show_default=True, help="Requests in flight on each connection."
+    ),
     click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: requests a second, whatever the answers do."),
     click.option("--arrivals", default="constant", show_default=True, help="Of an open loop: constant, poisson, burst:N, trace:FILE."),
     click.option("--duration", type=Duration(), help="Of the measuring.  [default: 10s]"),
@@ -116,7 +123,9 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     ),
     click.option("--soak", is_flag=True, help="One long load, and whether latency or memory drifts."),
     click.option("--versions", metavar="A,B", help="Versions of the model in turn, in one run, and how they compare."),
-    click.option("--rounds", type=positive(1, 100), default=4, show_default=True, help="Of --versions."),
+    click.option(
+        "--rounds", type=positive(1, 100), help="Of --versions, or of one load: compare needs 4.  [default: 4 of --versions, else 1]"
+    ),
     click.option(
         "--scenario", type=click.Choice(["SingleStream", "MultiStream", "Server", "Offline"]), help="MLPerf's, driven by its LoadGen."
     ),
@@ -163,7 +172,7 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
 @of_group(
     "Other",
     click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]"),
-    click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along."),
+    click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along; no report has its values."),
 )
 def bench(**given: Any) -> int:
     """Measure a model server: closed and open loops, searches, stress; or compare reports (`inferd bench compare A.json B.json`).
@@ -189,6 +198,7 @@ def bench(**given: Any) -> int:
     if given["html"]:
         plots.require_matplotlib()
     load, versions = load_of(given), versions_of(given)
+    spin = report.usable_cores() > load.processes if given["spin"] is None else given["spin"]
     names = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
     tolerances = {name: given[name] for name in ("rtol", "atol") if given[name] is not None}
     samples: list[bytes] | None = [] if given["samples"] else None
@@ -200,23 +210,45 @@ def bench(**given: Any) -> int:
         metadata=[pair(text) for text in given["pairs"]],
         checks=Checks(given["verify"], given["verify_every"], **tolerances),
         looks=Looks(given["metrics_url"], given["server_pid"], given["dollars_per_hour"]),
-        spin=report.usable_cores() > load.processes if given["spin"] is None else given["spin"],
+        spin=spin,
         samples=samples,
     ) as session:
         for notice in session.notices:
             click.echo(notice, err=True)
         said = report.versions_here(session.server)
-        settings = {name: value for name, value in given.items() if value not in (None, (), False, "")}
         with ExitStack() as stack:
-            progress = None if given["quiet"] else stack.enter_context(terminal.Progress(sys.stderr))
+            progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))
             outcome = carry_out(session, given, load, versions, progress)
+            if outcome.ended == "interrupted":
+                signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever pressed twice wants the table no less
+    settings = settings_of(given, load, spin if any(one.load.rate for one in outcome.measurements) and not session.local else None)
     made = report.of_outcome(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
-    write(made, outputs, samples)
-    click.echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
+    try:
+        click.echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
+    finally:  # the table does not wait for a file, nor the files for a reader of the table
+        failures = write(made, outputs, samples)
+    if failures:
+        raise InferdError("; ".join(failures))
+    return exit_code(made, outcome)
+
+
+def exit_code(made: Report, outcome: Outcome) -> int:
     if outcome.ended == "interrupted":
         return INTERRUPTED
     worse = any(change["verdict"] == "worse" for comparison in made.summary.get("comparisons", []) for change in comparison["changes"])
-    return int(not outcome.clean or worse or made.summary.get("valid") is False)
+    return int(not outcome.clean or worse or made.summary.get("valid") is False or not made.answered or made.is_unverified)
+
+
+def settings_of(given: dict[str, Any], load: Load, spin: bool | None) -> dict[str, Any]:
+    """Every flag in force, as it was in the end, for the report: zeros are flags, too, and a secret in metadata stays one. spin: None
+    where nothing spins."""
+    found = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
+    found |= {"duration": load.duration_s, "warm_up": load.warm_up_s}
+    if given["versions"]:
+        found["rounds"] = rounds_of(given)
+    if given["pairs"]:
+        found["pairs"] = [f"{text.partition('=')[0]}=***" for text in given["pairs"]]
+    return found if spin is None else found | {"spin": spin}
 
 
 def refuse_unused(given: dict[str, Any]) -> None:
@@ -230,14 +262,18 @@ def refuse_unused(given: dict[str, Any]) -> None:
         if not unless and (unused := sorted(names & said)):
             raise click.UsageError(f"--{unused[0].replace('_', '-')} {why}")
 
-    refuse({"rounds"}, "versions" in modes, "is for --versions")
+    refuse({"rounds"}, not modes - {"versions"}, "is for --versions, or for one load")
     refuse({"verify_every", "rtol", "atol"}, "verify" in said, "is for --verify FILE")
     refuse({"metrics_url", "server_pid", "dollars_per_hour", "spin", "processes", "deadline", "samples"}, not local, "is for a server")
-    refuse({"concurrency"}, "rate" not in said or bool({"stress", "scenario"} & modes), "is for a closed loop: leave it or --rate out")
+    refuse({"concurrency"}, "rate" not in said or "scenario" in modes, "is for a closed loop: leave it or --rate out")
+    refuse({"concurrency"}, "slo" not in modes or "scenario" in modes, "is for a closed loop, and --slo searches a rate of an open one")
+    refuse({"concurrency"}, not {"steps", "ramp"} & modes, "is what --steps and --ramp change")
+    refuse({"concurrency", "rate"}, "stress" not in modes, "is what --stress looks for")
+    refuse({"slo"}, given["scenario"] in (None, "Server"), "is for --scenario Server: the others have no limit of latency")
     refuse({"spin"}, bool({"rate", "slo", "stress", "scenario"} & said) or given["arrivals"] != "constant", "is for an open loop")
-    refuse({"samples"}, not modes - {"soak"}, "is for one load")
+    refuse({"samples"}, not modes - {"soak"} and (given["rounds"] or 1) == 1, "is for one load")
     refuse(
-        modes - {"scenario", "slo"} | {"requests", "arrivals", "processes", "spin", "samples"},
+        modes - {"scenario", "slo"} | {"rounds", "requests", "arrivals", "processes", "spin", "samples"},
         "scenario" not in modes,
         "is no part of --scenario",
     )
@@ -325,6 +361,11 @@ def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Ses
         values = modes.parse_steps(given["steps"]) if given["steps"] else modes.parse_ramp(given["ramp"])
         if load.arrivals != "constant" and not load.rate:  # steps of rates, the first of them to begin with
             load = replace(load, rate=values[0])
+        if not load.rate and (wrong := [value for value in values if value != int(value) or value > MOST_STREAMS]):
+            raise click.UsageError(
+                f"--{wanted[0]}: expected whole numbers of requests in flight on a connection, {MOST_STREAMS:,} at most, got "
+                f"{wrong[0]:.12g}; give --rate for steps of rates"
+            )
         return modes.steps(modes.along(load, values))
     if given["slo"]:
         return modes.search(load, modes.parse_slo(given["slo"]))
@@ -333,40 +374,62 @@ def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Ses
     if given["soak"]:
         return modes.soak(load, session.memory)
     if given["versions"]:
-        return modes.versions(load, versions, given["rounds"])
+        return modes.versions(load, versions, rounds_of(given))
+    if (rounds := rounds_of(given)) > 1:
+        return modes.steps([load] * rounds)._replace(name="rounds", find=lambda measured, stopped: None)
     return modes.single(load)
 
 
+def rounds_of(given: dict[str, Any]) -> int:
+    return int(given["rounds"] or (4 if given["versions"] else 1))
+
+
 def pair(text: str) -> tuple[str, str]:
-    key, equals, value = text.partition("=")
+    key, equals, value = text.partition("=")  # the value is in no message: it may be a secret
     if not equals or not re.fullmatch("[A-Za-z0-9_.-]+", key) or not (value.isascii() and value.isprintable()):
-        raise click.UsageError(f"--metadata {text}: expected KEY=VALUE, a key of letters, digits and _.- and a value of printable ASCII")
+        raise click.UsageError(f"--metadata {key}: expected KEY=VALUE, a key of letters, digits and _.- and a value of printable ASCII")
+    if key.lower().endswith("-bin"):
+        raise click.UsageError(f"--metadata {key}: names that end in -bin hold bytes, which are not sent: expected another name")
     return key.lower(), value
 
 
-def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) -> None:
-    """The files that were asked for."""
+def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) -> list[str]:
+    """The files that were asked for, each for itself: why those that failed did."""
     from inferd.bench import export, report
 
-    if path := outputs.get("json_file"):
-        report.save(made, path)
-    if path := outputs.get("html"):
+    def page(path: str) -> None:
         from inferd.bench import html
 
         report.write_text(path, html.page(made))
-    if path := outputs.get("csv"):
+
+    def tables(path: str) -> None:
         report.write_text(path, export.measurements_csv(made))
         report.write_text(beside(path, "-intervals"), export.intervals_csv(made))
-    if path := outputs.get("hdr"):
-        report.write_text(path, export.histogram_log(made))
-    if (path := outputs.get("samples")) and samples is not None:
-        import numpy as np
 
+    writers: dict[str, Callable[[str], None]] = {
+        "json_file": lambda path: report.save(made, path),
+        "html": page,
+        "csv": tables,
+        "hdr": lambda path: report.write_text(path, export.histogram_log(made)),
+        "samples": lambda path: save_samples(path, samples or []),
+    }
+    failures = []
+    for flag, path in outputs.items():
         try:
-            with open(path, "wb") as out:
-                np.save(out, np.frombuffer(b"".join(samples), np.int64).reshape(-1, 4))
-        except OSError as error:
-            raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
+            writers[flag](path)
+        except InferdError as error:
+            failures.append(str(error))
+    return failures
+
+
+def save_samples(path: str, samples: list[bytes]) -> None:
+    import numpy as np
+
+    try:
+        with open(path, "wb") as out:
+            np.save(out, np.frombuffer(b"".join(samples), np.int64).reshape(-1, 4))
+    except OSError as error:
+        raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def beside(path: str, ending: str) -> Path:

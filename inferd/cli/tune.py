@@ -16,6 +16,7 @@ import click
 from inferd.ask.targets import require_client
 from inferd.cli.serve import require_onnxruntime
 from inferd.config import PROVIDERS, parse_duration
+from inferd.errors import InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 INTERRUPTED = 130
+LONGEST_S = 366 * 86_400.0
 MOST_ROWS = 1024  # of a batch, unless --batch-sizes says otherwise
 INPUTS = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
 
@@ -37,10 +39,12 @@ def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
     """10s, 250ms, 5m."""
     try:
         found = parse_duration(text) / 1e9
-    except ValueError:
+    except (ValueError, OverflowError):
         found = 0.0
     if found <= 0:
         raise click.BadParameter(f"expected a time above 0 such as 10s, 250ms or 5m, got {text!r}")
+    if found > LONGEST_S:
+        raise click.BadParameter(f"expected a year at most, got {text!r}")
     return found
 
 
@@ -131,16 +135,23 @@ def tune(**given: Any) -> int:
             keep=progress.keep,
         )
     versions = report.versions_here()
-    written = ""
-    if tuned.best != tuned.default and not given["dry_run"]:
-        write_configuration(subject, tuned, target, output, versions)
-        written = usage(subject, output)
-    if given["json_file"]:
-        flags = {name: value for name, value in given.items() if value not in (None, (), False, "")}
-        report.save(evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, versions, seen.notices), given["json_file"])
     show(tuned, target, terminal.is_rich(sys.stdout))
-    if written:
-        click.echo(written)
+    failures = []
+    if tuned.best != tuned.default and not given["dry_run"]:
+        try:
+            write_configuration(subject, tuned, target, output, versions)
+            click.echo(usage(subject, output))
+        except InferdError as error:
+            failures.append(str(error))
+    if given["json_file"]:
+        flags = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
+        made = evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, versions, seen.notices)
+        try:
+            report.save(made, given["json_file"])
+        except InferdError as error:
+            failures.append(str(error))
+    if failures:
+        raise InferdError("; ".join(failures))
     return INTERRUPTED if tuned.interrupted else int(not tuned.kept)
 
 

@@ -7,6 +7,7 @@ import io
 import json
 import sys
 from pathlib import Path
+from zipfile import ZipFile
 
 import ml_dtypes
 import numpy as np
@@ -43,6 +44,7 @@ def test_npy_with_and_without_a_name(tmp_path: Path) -> None:
 def test_json_on_the_command_line() -> None:
     found = from_arguments(["x=[[1, 2.5]]", 'y="text"'], [X, Y])
     assert found == {"x": Literal([[1, 2.5]]), "y": Literal("text")}
+    assert "nested too deep" in usage_error(from_arguments, ["x=" + "[" * 100_000], [X])
     assert "expected a .npy file that exists, or JSON" in usage_error(from_arguments, ["x=[1,"], [X])
 
 
@@ -56,6 +58,15 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     for name in ("text.npy", "empty.npy", "objects.npy"):
         assert "expected a file that numpy.save" in usage_error(from_arguments, [f"x={tmp_path / name}"], [X])
     assert "use --npz" in usage_error(from_arguments, [f"x={tmp_path / 'many.npz'}"], [X])
+    (tmp_path / "junk.npz").write_bytes(b"PK\x03\x04" + b"junk" * 50)
+    assert "expected a file that numpy.save" in usage_error(from_npz, str(tmp_path / "junk.npz"))
+    with ZipFile(tmp_path / "text.npz", "w") as archive:
+        archive.writestr("words", "no array")
+    assert "expected arrays (.npy) only, 'words' is none" in usage_error(from_npz, str(tmp_path / "text.npz"), "--verify")
+    damaged = bytearray((tmp_path / "many.npz").read_bytes())
+    damaged[-200:-150] = bytes(50)
+    (tmp_path / "many.npz").write_bytes(damaged)
+    assert str(tmp_path / "many.npz") in usage_error(from_npz, str(tmp_path / "many.npz"))
     np.save(tmp_path / "one.npy", np.zeros(1))
     assert "use --input" in usage_error(from_npz, str(tmp_path / "one.npy"))
     assert "Python objects" in usage_error(from_npz, str(tmp_path / "objects.npz"))

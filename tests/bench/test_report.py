@@ -13,12 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 from reports import measurement, sample
 
 from inferd import __version__
-from inferd.bench import modes, report, terminal
+from inferd.bench import modes, report, scenarios, terminal
 from inferd.bench.findings import Versions
-from inferd.bench.measurement import Latency, Load, Measurement
+from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verification
 from inferd.errors import ConfigError, InferdError
 
 SMALL = sample(measurements=[measurement(seconds=1, rate=20)], settings={"rate": 0.0, "inputs": ["a.npy"]})
@@ -98,6 +99,50 @@ def test_any_file_is_read_or_refused(tmp_path_factory, damage):
         path.write_bytes(text)
     with contextlib.suppress(ConfigError):
         assert report.load(path).schema == 1
+
+
+@pytest.mark.parametrize(
+    ("fields", "says"),
+    [
+        ({"requests": 3, "errors": {"X": 5}}, r"errors: expected at most as many as its 3 requests, got 5"),
+        ({"errors": {"X": -5}}, r"errors\['X'\]: expected from 0"),
+        ({"requests": -5}, "requests: expected from 0"),
+        ({"duration_s": 1e300}, "duration_s: expected from 0 to 1e\\+18"),
+        ({"latency_us": Latency(p50=-1.0)}, r"latency_us\.p50: expected from 0"),
+        ({"intervals": [Interval(0, 1, -(10**17), 0, 1, 1, 1)]}, r"intervals\[0\]\.requests: expected from 0"),
+    ],
+)
+def test_numbers_that_nobody_measured_are_refused(tmp_path, fields, says):
+    made = measurement(seconds=1, rate=20)
+    for name, value in fields.items():
+        setattr(made, name, value)
+    report.save(sample(measurements=[made]), tmp_path / "a.json")
+    with pytest.raises(ConfigError, match=r"a\.json: measurements\[0\]: " + says):
+        report.load(tmp_path / "a.json")
+
+
+def test_nothing_answered_and_nothing_verified_is_said():
+    nothing = sample(measurements=[Measurement(Load(rate=0.01), verified=Verification())])
+    assert (nothing.answered, nothing.is_unverified) == (0, True)
+    text = terminal.render(nothing)
+    assert "! no request was answered" in text
+    assert "! --verify checked no answer" in text
+    checked = sample(measurements=[measurement(verified=Verification(checked=1)), measurement(verified=Verification())])
+    assert (checked.answered > 0, checked.is_unverified) == (True, False)
+    assert "! " not in terminal.render(checked)
+
+
+def test_valid_is_no_submission():
+    found = scenarios.Scenario("Offline", True, [], "samples a second", 5.0, {}, "summary")
+    made = report.of_outcome(modes.Outcome("mlperf", [measurement()], found, ""), "localhost:1", "m")
+    assert "a result of MLPerf takes 600 s at least" in terminal.render(made)
+    made = report.of_outcome(modes.Outcome("mlperf", [measurement()], replace(found, valid=False), ""), "localhost:1", "m")
+    assert "600 s" not in terminal.render(made)
+
+
+def test_the_headline_of_rounds_is_their_median():
+    rounds = [Measurement(Load(), requests_per_second=rate) for rate in (5.0, 1.0, 3.0)]
+    assert report.of_outcome(modes.Outcome("rounds", rounds, None, ""), "localhost:1", "m").headline == 2
 
 
 def test_a_file_that_cannot_be_read(tmp_path):

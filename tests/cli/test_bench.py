@@ -111,6 +111,49 @@ def test_in_process(bench, repository: Path) -> None:
     assert report["requests"] > 10
 
 
+def test_rounds_of_one_load_can_be_compared(bench) -> None:
+    done, report = bench("double", "--rounds", "2", *SHORT)
+    assert (done.returncode, report["kind"], len(report["measurements"])) == (0, "rounds", 2), done.stderr
+
+
+def test_settings_hold_zeros_and_what_was_resolved_but_no_secret(bench, tmp_path: Path) -> None:
+    secret = ("--metadata", "authorization=Bearer SECRET", "--html", str(tmp_path / "r.html"))
+    done, report = bench("double", "--rate", "200", "--duration", "0.3s", "--warm-up", "0s", "--seed", "0", "--quiet", *secret)
+    assert done.returncode == 0, done.stderr
+    settings = report["settings"]
+    assert (settings["warm_up"], settings["seed"], settings["duration"]) == (0, 0, pytest.approx(0.3))
+    assert settings["spin"] in (True, False)
+    assert settings["pairs"] == ["authorization=***"]
+    assert "SECRET" not in json.dumps(report) + (tmp_path / "r.html").read_text() + done.stdout + done.stderr
+
+
+def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_files(call, server: Serving, tmp_path: Path) -> None:
+    full = ("--json", "/dev/full", "--hdr", "/dev/full", "--csv", tmp_path / "r.csv")
+    done = call("bench", server.addresses["grpc"], "double", *SHORT, *full)
+    assert done.returncode == 1
+    assert "answers/s" in done.stdout
+    assert done.stderr.count("/dev/full: cannot be written") == 2
+    assert (tmp_path / "r.csv").read_text().startswith("measurement,")
+
+
+@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
+def test_progress_that_nobody_can_read_is_no_reason_to_end(server: Serving, tmp_path: Path, closed: str) -> None:
+    words = command("bench", server.addresses["grpc"], "double", "--duration", "0.2s", "--warm-up", "0s")
+    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    assert (done.returncode, "answers/s" in done.stdout) == (0, True)
+
+
+def test_nothing_answered_and_nothing_verified_is_not_clean(bench, repository: Path) -> None:
+    done, report = bench("double", "--rate", "0.01", "--duration", "0.2s", "--warm-up", "0.05s", "--quiet")
+    assert (done.returncode, report["requests"]) == (1, 0)
+    assert "no request was answered" in done.stdout
+    reference = str(repository / "double" / "1" / "model.onnx")
+    done, report = bench("double", "--requests", "5", "--verify", reference, "--verify-every", "1000000000", "--quiet")
+    if report["measurements"][0]["verified"]["checked"] == 0:  # by lot
+        assert done.returncode == 1
+        assert "--verify checked no answer" in done.stdout
+
+
 def test_every_file_that_can_be_written(bench, tmp_path: Path) -> None:
     files = {"--csv": "r.csv", "--hdr": "r.hlog", "--html": "r.html"}
     done, _ = bench("double", *SHORT, *(word for flag, name in files.items() for word in (flag, str(tmp_path / name))))
@@ -199,7 +242,22 @@ def test_deadlines(bench) -> None:
         (("double", "--json", "/nowhere/r.json"), 2, ["/nowhere"]),
         (("double", "--metadata", "novalue"), 2, ["KEY=VALUE"]),
         (("double", "--metadata", "a b=1"), 2, ["KEY=VALUE"]),
-        (("double", "--rounds", "2"), 2, ["--versions"]),
+        (("double", "--metadata", "x-bin=abc"), 2, ["x-bin", "bytes"]),
+        (("double", "--steps", "200000"), 2, ["--steps", "100,000", "200000"]),
+        (("double", "--ramp", "1:10/5"), 2, ["--ramp", "3.25"]),
+        (("double", "--deadline", "99999999999h"), 2, ["--deadline", "a year at most"]),
+        (("double", "--rate", "10", "--warm-up", "99999999999h"), 2, ["--warm-up", "a year at most"]),
+        (("double", "--npz", "junk.npz"), 2, ["--npz junk.npz", "numpy.savez"]),
+        (("double", "--verify", "junk.npz"), 2, ["--verify junk.npz", "numpy.savez"]),
+        (("double", "--json-input", "deep.json"), 2, ["--json-input deep.json", "nested too deep"]),
+        (("double", "--scenario", "SingleStream", "--slo", "p99=1us"), 2, ["--slo", "--scenario Server"]),
+        (("double", "--stress", "--rate", "7"), 2, ["--rate", "--stress"]),
+        (("double", "--stress", "--concurrency", "7"), 2, ["--concurrency", "--stress"]),
+        (("double", "--slo", "p99=1s", "--concurrency", "64"), 2, ["--concurrency", "--slo"]),
+        (("double", "--steps", "1,2", "--concurrency", "64"), 2, ["--concurrency", "--steps"]),
+        (("double", "--soak", "--rounds", "2"), 2, ["--rounds", "one load"]),
+        (("double", "--metrics-url", "http://a:b@localhost:1/"), 2, ["--metrics-url", "user and password"]),
+        (("double", "--rounds", "2", "--stress"), 2, ["--versions"]),
         (("double", "--rtol", "1"), 2, ["--verify"]),
         (("double", "--rate", "5", "--concurrency", "2"), 2, ["--concurrency"]),
         (("double", "--spin"), 2, ["--spin", "open loop"]),
@@ -212,7 +270,9 @@ def test_deadlines(bench) -> None:
         ((), 2, ["several models", "double"]),
     ],
 )
-def test_what_cannot_be_asked(call, server: Serving, arguments: tuple[str, ...], code: int, words: list[str]) -> None:
+def test_what_cannot_be_asked(call, server: Serving, tmp_path: Path, arguments: tuple[str, ...], code: int, words: list[str]) -> None:
+    (tmp_path / "junk.npz").write_bytes(b"PK\x03\x04" + b"junk" * 50)
+    (tmp_path / "deep.json").write_text("[" * 100_000)
     done = call("bench", server.addresses["grpc"], *arguments, "--quiet")
     assert done.returncode == code, done.stderr
     assert "Traceback" not in done.stderr
