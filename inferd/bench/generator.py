@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from inferd.bench.verify import Verifier
     from inferd.config import Address
 
-__all__ = ["Target", "measure"]
+__all__ = ["Target", "measure", "sent_late"]
 
 INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
@@ -211,17 +211,20 @@ class Total:
             if self.ran < STARVED * self.busiest:
                 return f"the generator had work all the time and ran for {self.ran:.0%} of it: too much else runs on this machine"
             return f"the generator was busy for {self.busiest:.0%} of the time: give it more --processes"
-        late_us, median_us = measured.lateness_us.p50, measured.latency_us.p50
-        late_p99_us, p99_us = measured.lateness_us.p99, measured.latency_us.p99
-        if self.load.rate and late_us > LATE * median_us:
-            return (
-                f"requests were sent {late_us:.0f} us late (median), the latency is {median_us:.0f} us: give it --spin, or more --processes"
-            )
-        if self.load.rate and late_p99_us > LATE_P99 * p99_us:
-            return f"one request in a hundred left {late_p99_us:.0f} us late, p99 is {p99_us:.0f} us: give it --spin, or more --processes"
+        if self.load.rate and (late := sent_late(measured.lateness_us, measured.latency_us)):
+            return f"{late}: give it --spin, or more --processes"
         if self.load.rate and (unsent := sum(ending.unsent for ending in self.endings)):
             return f"{unsent} requests whose time had come were never sent: give it more --processes"
         return ""
+
+
+def sent_late(lateness_us: Latency, latency_us: Latency) -> str:
+    """Why latencies are too much those of the sender; empty: they are not."""
+    if lateness_us.p50 > LATE * latency_us.p50:
+        return f"requests were sent {lateness_us.p50:.0f} us late (median), the latency is {latency_us.p50:.0f} us"
+    if lateness_us.p99 > LATE_P99 * latency_us.p99:
+        return f"one request in a hundred left {lateness_us.p99:.0f} us late, p99 is {latency_us.p99:.0f} us"
+    return ""
 
 
 class Alone:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
+from inferd.bench.generator import sent_late
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
@@ -37,7 +38,8 @@ SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 PERCENTILES = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99, "Offline": 0.99}  # MLPerf's own
 LEAST_QUERIES = {"SingleStream": 100, "MultiStream": 700, "Server": 500, "Offline": 1}  # what early stopping needs, rounded up
 LIMIT_MS = 100.0  # LoadGen's own, for Server
-BUSY = 0.9  # of a core: Python's gRPC cannot do more
+BUSY = 0.6  # of a core: Python's gRPC, whose threads wait for each other, does not do much more
+OFFLINE_STREAMS = 16  # under way on each connection in Offline, where no number is given
 KEYS = ("result_{}_latency_ns", "result_{}_query_latency_ns", "result_{}_per_query_latency_ns")  # the later ones for MultiStream
 
 
@@ -92,8 +94,8 @@ def run(
     """One scenario against a server. bodies: serialized ModelInferRequests, the samples that LoadGen chooses from.
 
     load: duration_s is LoadGen's min_duration; rate is Server's target, and Offline's expectation where it is given; Offline keeps
-    connections * streams requests under way. limit_ms: what `percentile` of Server's latencies may not exceed. percentile and
-    least_queries: 0 for MLPerf's, and for what LoadGen's early stopping needs.
+    connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1.
+    limit_ms: what `percentile` of Server's latencies may not exceed. percentile and least_queries: 0 for MLPerf's, and for what LoadGen's early stopping needs.
 
     Ctrl-C and a server that dies end it early: what was measured is returned, without a verdict. Raises ConfigError, StartError, and
     InferdError when the first request fails.
@@ -101,6 +103,8 @@ def run(
     scenario = parse_scenario(scenario)
     if scenario == "Server" and not load.rate:
         raise ConfigError("--scenario Server: needs a --rate, the requests a second that are to be kept")
+    if scenario == "Offline" and load.streams == 1:
+        load = replace(load, streams=OFFLINE_STREAMS)
     if importlib.util.find_spec("mlperf_loadgen") is None:
         raise StartError("LoadGen is not installed: pip install 'inferd[bench]'")
     task = Task(
@@ -182,6 +186,9 @@ def measurement(task: Task, load: Load, ending: Ending, intervals: list[Interval
     service = Latency.of(ending.took)
     load = replace(load, rate=task.rate, arrivals="poisson") if task.scenario == "Server" else replace(load, rate=0.0)
     busy = ending.cpu_s / ending.duration_s if ending.duration_s else 0.0
+    seen = latency(ending.figures) or service
+    late = lateness(seen, service) if task.scenario == "Server" else Latency()
+    reason = sent_late(late, seen) or (f"LoadGen and Python's gRPC were busy for {busy:.0%} of a core" if busy > BUSY else "")
     return Measurement(
         load,
         duration_s=ending.duration_s,
@@ -189,11 +196,12 @@ def measurement(task: Task, load: Load, ending: Ending, intervals: list[Interval
         errors=ending.errors,
         error_messages=ending.messages,
         requests_per_second=answered / ending.duration_s if ending.duration_s else 0.0,
-        latency_us=latency(ending.figures) or service,
+        latency_us=seen,
         service_us=service,
+        lateness_us=late,
         client_cpu_us_per_request=ending.cpu_s * 1e6 / finished if finished else 0.0,
-        client_bound=busy > BUSY,
-        client_bound_reason=f"LoadGen and Python's gRPC were busy for {busy:.0%} of a core" if busy > BUSY else "",
+        client_bound=bool(reason),
+        client_bound_reason=reason,
         intervals=intervals,
         sent=finished,
         ended=ending.ended,
@@ -207,6 +215,12 @@ def latency(figures: dict[str, Any]) -> Latency | None:
     return Latency(*(values[-1] / 1e3 for values in found)) if all(found) else None
 
 
+def lateness(latency_us: Latency, service_us: Latency) -> Latency:
+    """How much of Server's latencies, which count from the schedule, is none from the asking to the answer, figure by figure: LoadGen
+    does not tell its schedule."""
+    return Latency(*(max(getattr(latency_us, name) - getattr(service_us, name), 0.0) for name in Latency.__struct_fields__))
+
+
 def judged(task: Task, ending: Ending, measured: Measurement) -> Scenario:
     figures = ending.figures
     reasons = [ending.ended] if ending.ended else []
@@ -216,6 +230,8 @@ def judged(task: Task, ending: Ending, measured: Measurement) -> Scenario:
         if figures.get("early_stopping_met") is False:
             reasons.append(" ".join(str(figures.get("early_stopping_result", "early stopping")).replace("*", "").split()))
         reasons = reasons or ["LoadGen's log counts errors"]
+        if measured.client_bound:
+            reasons.append(f"client-bound, which may be why: {measured.client_bound_reason}")
     if measured.failed:
         reasons.append(f"{measured.failed} of {measured.requests} requests failed")
     name, value = metric(task, ending, measured)

@@ -217,6 +217,29 @@ def test_loadgen_is_told_what_was_asked_for(scenario):
     assert chosen.server_target_qps == (200 if scenario == "Server" else 1)
 
 
+def test_a_client_that_was_late_is_told_and_not_held_against_the_server():
+    """LoadGen's latencies count from its schedule; of what is more than the asking took the server knows nothing."""
+    took = Histogram()
+    took.record(450_000, 500)
+    names = ["mean", "50.00_percentile", "90.00_percentile", "99.00_percentile", "99.90_percentile", "max"]
+    figures = {f"result_{name}_latency_ns": (71 + place) * 1_000_000 for place, name in enumerate(names)}
+    ending = loadgen.Ending(duration_s=2.0, cpu_s=0.5, took=took, figures={**figures, "result_validity": "INVALID"})
+    measured = scenarios.measurement(task("Server"), Load(), ending, [])
+    assert measured.lateness_us.p50 == pytest.approx(72_000 - 450, rel=1e-3)
+    assert measured.lateness_us.max == pytest.approx(76_000 - 450, rel=1e-3)
+    assert measured.client_bound
+    assert measured.client_bound_reason.startswith("requests were sent 715")
+    assert scenarios.judged(task("Server"), ending, measured).reasons[-1].startswith("client-bound, which may be why: requests were sent")
+    single = scenarios.measurement(task("SingleStream"), Load(), ending, [])
+    assert (single.client_bound, single.lateness_us.max) == (False, 0)
+
+
+def test_offline_keeps_several_under_way(server):
+    load = msgspec.structs.replace(SHORT, connections=2, streams=1)
+    [measured] = scenarios.run("offline", target(server.address), BODIES, load).measurements
+    assert (measured.load.connections, measured.load.streams) == (2, scenarios.OFFLINE_STREAMS)
+
+
 def test_a_generator_that_was_busy_is_told():
     took = Histogram()
     took.record(1000, 500)
