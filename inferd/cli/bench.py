@@ -6,6 +6,7 @@ version is worse than the one before it, or LoadGen calls its run invalid; 2 usa
 
 from __future__ import annotations
 
+import os
 import re
 import signal
 import sys
@@ -32,6 +33,7 @@ __all__ = ["bench"]
 
 INTERRUPTED = 130
 LONGEST_S = 366 * 86_400.0
+RESERVED = frozenset({"connection", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"})
 MOST_STREAMS = 100_000  # in flight on a connection
 
 
@@ -195,6 +197,9 @@ def bench(**given: Any) -> int:
     outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
     for path in outputs.values():
         report.check_writable(path)
+    files = [os.path.realpath(path) for path in outputs.values() if os.path.isfile(path) or not os.path.exists(path)]
+    if len(set(files)) < len(files):
+        raise click.UsageError("expected a file of its own for each of --json, --html, --csv, --hdr and --samples, got one twice")
     if given["html"]:
         plots.require_matplotlib()
     load, versions = load_of(given), versions_of(given)
@@ -269,6 +274,8 @@ def refuse_unused(given: dict[str, Any]) -> None:
     refuse({"concurrency"}, "slo" not in modes or "scenario" in modes, "is for a closed loop, and --slo searches a rate of an open one")
     refuse({"concurrency"}, not {"steps", "ramp"} & modes, "is what --steps and --ramp change")
     refuse({"concurrency", "rate"}, "stress" not in modes, "is what --stress looks for")
+    refuse({"rate"}, given["scenario"] in (None, "Server", "Offline"), f"is nothing that --scenario {given['scenario']} asks for")
+    refuse({"concurrency"}, given["scenario"] in (None, "Offline"), "is for --scenario Offline: the others have their own number in flight")
     refuse({"slo"}, given["scenario"] in (None, "Server"), "is for --scenario Server: the others have no limit of latency")
     refuse({"spin"}, bool({"rate", "slo", "stress", "scenario"} & said) or given["arrivals"] != "constant", "is for an open loop")
     refuse({"samples"}, not modes - {"soak"} and (given["rounds"] or 1) == 1, "is for one load")
@@ -388,6 +395,8 @@ def pair(text: str) -> tuple[str, str]:
     key, equals, value = text.partition("=")  # the value is in no message: it may be a secret
     if not equals or not re.fullmatch("[A-Za-z0-9_.-]+", key) or not (value.isascii() and value.isprintable()):
         raise click.UsageError(f"--metadata {key}: expected KEY=VALUE, a key of letters, digits and _.- and a value of printable ASCII")
+    if key.lower() in RESERVED or key.lower().startswith("grpc-"):
+        raise click.UsageError(f"--metadata {key}: expected another name, for HTTP/2 and gRPC use this one themselves")
     if key.lower().endswith("-bin"):
         raise click.UsageError(f"--metadata {key}: names that end in -bin hold bytes, which are not sent: expected another name")
     return key.lower(), value
