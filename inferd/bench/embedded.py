@@ -1,4 +1,5 @@
-"""The same loads on ONNX Runtime in this process, through inferd.Engine: what a server's measurement adds to these is transport.
+"""The same loads on ONNX Runtime in this process, through inferd.Engine: what a server's measurement adds to these is transport,
+where the model is the limit and not Python, which a measurement says.
 
 A closed loop is a thread for each request in flight; an open loop is one thread that submits at the intended starts and waits for
 nothing. Model and bench share one process, so all processor time counts as the server's. Never in here: sockets, and which loads.
@@ -18,6 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferd.bench.export import encode
+from inferd.bench.generator import sent_late
 from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
 from inferd.bench.server_side import rss_bytes
 from inferd.errors import DeadlineExceeded, InferdError, RequestError
@@ -42,7 +44,9 @@ AHEAD_COUNT = 10_000
 MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
 DRAIN_S = 30.0  # what is under way at the end has to be answered in
 STAGES = {"queue_us": "queue", "compute_input_us": "preprocess", "compute_infer_us": "execute", "compute_output_us": "encode"}
-LATE = 0.1  # client-bound: the median lateness is more than this share of the median latency
+RUNNING = 0.5  # client-bound: the model runs for less than this share of the time,
+BUSY = 0.4  # and this process is busy for more than this share of a core (threads that wait for each other fill none),
+ABOVE = 2  # and for so many times as long as the model ran
 NEVER_NS = 1 << 62
 
 
@@ -83,6 +87,9 @@ def measure(
         measured = tally.result(ended)
         measured.version = engine.metadata(model, version).version
         measured.server = usage.result()
+        if not load.rate:
+            measured.client_bound_reason = usage.bound_by_python()
+            measured.client_bound = bool(measured.client_bound_reason)
     if verifier is not None:
         for body, outputs in tally.kept:
             verifier.compare(body, outputs)
@@ -261,7 +268,9 @@ class Tally:
                 name = error.status if isinstance(error, RequestError) else "UNKNOWN"
                 self._errors[name] += 1
                 self._messages.setdefault(name, str(error))
-            else:
+            if isinstance(error, DeadlineExceeded):  # there was no answer until then, whenever that was said
+                now_ns = max(now_ns, sent_ns + int(self.load.deadline_ms * 1e6))
+            if error is None or isinstance(error, DeadlineExceeded):
                 self._latency.record(now_ns - intended_ns)
                 self._service.record(now_ns - sent_ns)
                 self._interval.record(now_ns - intended_ns)
@@ -305,7 +314,7 @@ class Tally:
             self._closed = True
             until_ns, answered = min(self.end_ns, self._interval_from_ns), self._answered
             if not ended and (self.exhausted or (self.load.requests and self._asked == self.load.requests)):
-                until_ns, answered = self._last_ns, self._latency.count
+                until_ns, answered = self._last_ns, self._finished - self._errors.total()
             duration_s = max(until_ns - self.begin_ns, 0) / 1e9
             measured = Measurement(
                 self.load,
@@ -324,10 +333,9 @@ class Tally:
                 ended=ended,
                 histogram=encode(self._latency),
             )
-            late_us, median_us = measured.lateness_us.p50, measured.latency_us.p50
-            if self.load.rate and late_us > LATE * median_us:
-                measured.client_bound = True
-                measured.client_bound_reason = f"requests were sent {late_us:.0f} us late (median), the latency is {median_us:.0f} us"
+            if self.load.rate:
+                measured.client_bound_reason = sent_late(measured.lateness_us, measured.latency_us)
+                measured.client_bound = bool(measured.client_bound_reason)
             return measured
 
 
@@ -340,6 +348,16 @@ class Usage:
 
     def begin(self) -> None:
         self._before = self._look()
+
+    def bound_by_python(self) -> str:
+        """Why a closed loop's figures are more this process's than the model's; empty: they are not. There requests always wait: a
+        model that stood still for most of the time, while a processor was busy, was not given them fast enough."""
+        spent = {name: value - self._before[name] for name, value in self._after.items()}
+        wall_ns = max(spent["wall_ns"], 1)
+        running, busy = spent["running_ns"] / wall_ns, spent["cpu_ns"] / wall_ns
+        if running < RUNNING and busy > max(BUSY, ABOVE * running):
+            return f"the model ran for {running:.0%} of the time, while this process was busy for {busy:.0%} of a core: Python is the limit"
+        return ""
 
     def end(self) -> None:
         self._after = self._look()
@@ -359,7 +377,9 @@ class Usage:
     def _look(self) -> Counter[str]:
         """Requests, runs, ns of each stage and of the processor, and by their rows, as text, the runs of each size."""
         statistics = self._statistics
-        look = Counter({str(rows): entry[0] for rows, entry in statistics.batch_sizes().items()})
+        sizes = statistics.batch_sizes()
+        look = Counter({str(rows): entry[0] for rows, entry in sizes.items()})
+        look["running_ns"] = sum(entry[2] for entry in sizes.values())
         look.update({stage: getattr(statistics, stage).sum_ns for stage in STAGES.values()})
-        look.update(requests=statistics.request.count, runs=statistics.runs, cpu_ns=time.process_time_ns())
+        look.update(requests=statistics.request.count, runs=statistics.runs, cpu_ns=time.process_time_ns(), wall_ns=time.monotonic_ns())
         return look

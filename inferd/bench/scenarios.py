@@ -38,7 +38,9 @@ SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 PERCENTILES = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99, "Offline": 0.99}  # MLPerf's own
 LEAST_QUERIES = {"SingleStream": 100, "MultiStream": 700, "Server": 500, "Offline": 1}  # what early stopping needs, rounded up
 LIMIT_MS = 100.0  # LoadGen's own, for Server
-BUSY = 0.6  # of a core: Python's gRPC, whose threads wait for each other, does not do much more
+# Client-bound: Python's gRPC is busy for more than this share of a core. It does not do much more, since its threads wait for each
+# other; where one query is under way at a time, that is its share of the latency.
+BUSY = {"SingleStream": 0.4, "MultiStream": 0.4, "Server": 0.6, "Offline": 0.6}
 OFFLINE_STREAMS = 16  # under way on each connection in Offline, where no number is given
 KEYS = ("result_{}_latency_ns", "result_{}_query_latency_ns", "result_{}_per_query_latency_ns")  # the later ones for MultiStream
 
@@ -95,7 +97,8 @@ def run(
 
     load: duration_s is LoadGen's min_duration; rate is Server's target, and Offline's expectation where it is given; Offline keeps
     connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1.
-    limit_ms: what `percentile` of Server's latencies may not exceed. percentile and least_queries: 0 for MLPerf's, and for what LoadGen's early stopping needs.
+    limit_ms: what `percentile` of Server's latencies may not exceed. percentile and least_queries: 0 for MLPerf's, and for what
+    LoadGen's early stopping needs.
 
     Ctrl-C and a server that dies end it early: what was measured is returned, without a verdict. Raises ConfigError, StartError, and
     InferdError when the first request fails.
@@ -188,7 +191,9 @@ def measurement(task: Task, load: Load, ending: Ending, intervals: list[Interval
     busy = ending.cpu_s / ending.duration_s if ending.duration_s else 0.0
     seen = latency(ending.figures) or service
     late = lateness(seen, service) if task.scenario == "Server" else Latency()
-    reason = sent_late(late, seen) or (f"LoadGen and Python's gRPC were busy for {busy:.0%} of a core" if busy > BUSY else "")
+    reason = sent_late(late, seen)
+    if not reason and busy > BUSY[task.scenario]:
+        reason = f"LoadGen and Python's gRPC were busy for {busy:.0%} of a core"
     return Measurement(
         load,
         duration_s=ending.duration_s,

@@ -57,7 +57,14 @@ def test_a_time_in_a_closed_loop(doubled: Path) -> None:
     assert measured.duration_s == pytest.approx(0.3)
     assert measured.sent > measured.requests > 0
     assert len(measured.intervals) >= 1
-    assert not measured.client_bound
+
+
+def test_a_closed_loop_that_python_bounds_says_so(doubled: Path, slow: Path) -> None:
+    """A model of some microseconds stands still while threads of Python take turns; one of some milliseconds does not."""
+    for path, dims, bound in ((doubled, 16, True), (slow, 64, False)):
+        measured = embedded.measure(path, None, requests(dims), Load(streams=4, duration_s=0.3, warm_up_s=0.1), instances=1)
+        assert measured.client_bound == bound, measured.client_bound_reason
+        assert bound == ("Python is the limit" in measured.client_bound_reason)
 
 
 def test_what_the_model_used(doubled: Path) -> None:
@@ -110,6 +117,9 @@ def test_errors_by_their_code(doubled: Path, slow: Path) -> None:
         late = Load(requests=20, rate=rate, duration_s=0, warm_up_s=0, deadline_ms=0.01)
         measured = embedded.measure(slow, None, requests(64), late)
         assert measured.errors == {"DEADLINE_EXCEEDED": 20}
+        assert measured.requests_per_second == 0
+        assert measured.latency_us.p50 >= 10, "a deadline hides no stall: so long, at least, there was no answer"
+        assert decode(measured.histogram).count == 20
 
 
 def test_answers_are_checked(doubled: Path, tmp_path: Path) -> None:
