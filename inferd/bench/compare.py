@@ -225,7 +225,7 @@ def latency_figure(name: str) -> Figure:
         lambda interval: float(getattr(interval, f"{name}_us", 0.0)),
         answered,
         latency=name,
-        margins={"p99": 2.0, "p999": math.inf}.get(name, 1.0),
+        margins={"p99": 3.0, "p999": math.inf}.get(name, 1.0),
     )
 
 
@@ -399,8 +399,8 @@ def doubts(before: Sequence[Measurement], after: Sequence[Measurement], made: Co
     if any(len(rounds) < ROUNDS for side in (before, after) for rounds in by_load(side).values()):
         yield (
             f"fewer than {ROUNDS} rounds a side: the intervals hold the spread within a run, not that between runs, so a figure is "
-            f"worse or better only where all of its interval is beyond {100 * made.margin:g} % (p99: twice that; p999: never); measure "
-            f"with --rounds {ROUNDS} to find less"
+            f"worse or better only where all of its interval is beyond {100 * made.margin:g} % (p99: three times that; p999: never); "
+            f"measure with --rounds {ROUNDS} to find less"
         )
     if any(change.verdict == "unclear" for change in made.changes):
         yield "unclear: the interval is too wide, or there is none; measure longer or more rounds"

@@ -43,7 +43,7 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
     callback=between(0, 10),
     metavar="SHARE",
     show_default=True,
-    help="What two runs of one server may differ by; twice that in p99. For reports without rounds.",
+    help="What two runs of one server may differ by; three times that in p99. For reports without rounds.",
 )
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("--force", is_flag=True, help="Compare different models or loads, too.")
