@@ -17,8 +17,8 @@ from posix.time cimport timespec
 from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
-    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, State, Stream, ask, cancel_late, flush,
-    free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
+    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, State, Stream, ask, ask_again,
+    cancel_late, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
 )
 from inferd._core.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
@@ -30,6 +30,7 @@ cdef enum:
     EVENTS = 64                         # connections looked at between two looks at the clock
     MAX_OUTSTANDING = 100_000           # requests under way; more wait, and their waiting counts
     DEADLINE_LOOK_NS = 1_000_000        # how late a deadline may be noticed
+    DEADLINE_EXCEEDED = 4               # gRPC's code
 
 cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
 
@@ -138,6 +139,7 @@ cdef class Generator:
         self.state.startable = 0
         while self.state.links != NULL:
             self.drop(self.state.links)
+        end_refused(&self.state, CONNECTION, INT64_MAX)
         while self.state.free_streams != NULL:
             stream = self.state.free_streams
             self.state.free_streams = stream.next
@@ -198,6 +200,7 @@ cdef class Generator:
         self.state.now_ns = monotonic_ns()
         while self.state.links != NULL:
             self.drop(self.state.links)
+        end_refused(&self.state, CONNECTION, INT64_MAX)
 
     # ---- what to ask ----
 
@@ -228,6 +231,7 @@ cdef class Generator:
         while link != NULL:
             give_up(link)
             link = link.next
+        end_refused(&self.state, UNANSWERED, INT64_MAX)
         return count
 
     def overdue(self, int64_t until_ns):
@@ -236,10 +240,12 @@ cdef class Generator:
         return min(count, max(self.state.startable, 0))
 
     def give_up_overdue(self, int64_t until_ns):
-        """Nobody sends the overdue any more: they count as lost with the connection where there is none, else as unanswered, their time so
-        far as their latency. Returns how many."""
+        """Nobody sends the overdue any more, nor those that a connection refused: they count as lost with the connection where there is
+        none, else as unanswered, their time so far as their latency. Returns how many were overdue."""
         cdef int64_t now_ns = monotonic_ns()
         cdef int code = CONNECTION if self.next_link() == NULL else UNANSWERED
+        self.state.now_ns = now_ns
+        end_refused(&self.state, code, INT64_MAX)
         count = self.overdue(until_ns)
         for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
             give_up_arrival(&self.state, intended_ns, now_ns, code)
@@ -262,6 +268,7 @@ cdef class Generator:
         cdef int64_t due_ns
         prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)    # this thread's: a sleep may end 50 us late otherwise
         self.state.now_ns = now_ns
+        self.ask_refused()
         if self.state.streams > 0:
             self.fill()
         while self.state.died == 0:
@@ -292,6 +299,14 @@ cdef class Generator:
                     break
             link = link.next
 
+    cdef void ask_refused(self) noexcept nogil:
+        """What a connection refused when it went away is asked on another; it waits until there is one."""
+        cdef Link *link
+        while self.state.refused != NULL:
+            link = self.next_link()
+            if link == NULL or not ask_again(link):
+                break
+
     cdef int64_t turn_around(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
         """The loop itself, until the time has come, this array of arrivals is used up, nothing is under way, or a link died."""
         cdef epoll_event events[EVENTS]
@@ -303,6 +318,8 @@ cdef class Generator:
             if self.state.blocked:      # up to now
                 self.state.blocked = False
                 self.state.hindered_ns = now_ns
+            if self.state.refused != NULL:
+                self.ask_refused()
             due_ns = self.next_due()
             while due_ns <= now_ns:
                 link = self.next_link() if self.state.outstanding < MAX_OUTSTANDING else NULL
@@ -331,6 +348,7 @@ cdef class Generator:
                 while link != NULL:
                     cancel_late(link, now_ns)
                     link = link.next
+                end_refused(&self.state, DEADLINE_EXCEEDED, now_ns - self.state.deadline_ns)
         return now_ns
 
     cdef Link *next_link(self) noexcept nogil:

@@ -2,7 +2,8 @@
 # what came of it. All of it without the GIL. Never in here: when to ask (generator), sockets' making, percentiles, Python objects.
 #
 # Ownership: a Stream belongs to its Link's list from its sending to on_stream_close, or until the Link is dropped; both give it back
-# to the free list. A Link belongs to its Generator. Nothing here is shared between threads.
+# to the free list, or to the list of the refused, which are asked again elsewhere. A Link belongs to its Generator. Nothing here is shared
+# between threads.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
@@ -60,6 +61,7 @@ cdef struct Stream:             # one request under way
     char *answer                # room for an answer that comes in pieces; kept when the Stream is free
     Py_ssize_t room_nbytes
     int messages                # whole ones that came
+    int refusals                # how often a server that went away had not looked at it
     bint gave_up                # nobody waits for it any longer
     const char *fault           # static text: why the answer is none
     char text[TEXT_NBYTES]      # grpc-message, percent-encoded
@@ -91,6 +93,8 @@ cdef struct State:              # what a Generator's links share
     Link *dirty
     Link *turn                  # whose turn it is in an open loop
     Stream *free_streams
+    Stream *refused             # requests under way that wait for another connection, oldest first
+    Stream *refused_last
     Captured *captured          # newest first
     int captured_count
     Py_ssize_t captured_nbytes
@@ -156,6 +160,8 @@ cdef Link *new_link(State *state, int fd, int number) noexcept             # NUL
 cdef void free_link(Link *link) noexcept                                   # its streams count as lost; its socket is the caller's
 cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil   # counts one that was never sent
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil       # sends the next request; False: it can't
+cdef bint ask_again(Link *link) noexcept nogil                             # sends the first of the refused; False: the link can't
+cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept nogil        # nobody asks again what was sent before
 cdef void kill(Link *link) noexcept nogil                                  # nothing more comes from it
 cdef void flush(Link *link, int epoll) noexcept nogil                      # hands the kernel what it takes
 cdef void receive(Link *link, uint8_t *buffer) noexcept nogil              # reads what has come, RECEIVE_NBYTES at most

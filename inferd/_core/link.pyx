@@ -17,6 +17,7 @@ cdef enum:
     WINDOW_NBYTES = 16 << 20    # what a server may send on a connection before it is read
     STREAM_WINDOW_NBYTES = 4 << 20
     KEPT_NBYTES = 64 << 10      # of a request's room for an answer, when it is over
+    MAX_REFUSALS = 2            # so often a request is asked again
     MAX_CAPTURED = 1024         # answers kept for whoever checks them, in number
     MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
 
@@ -35,7 +36,7 @@ cdef enum:                      # of gRPC's codes those that are not the server'
 
 # ---- one request -------------------------------------------------------------------------------------------------------
 
-cdef Stream *new_stream(State *state) noexcept nogil:
+cdef Stream *new_stream(State *state, int body) noexcept nogil:
     cdef Stream *stream = state.free_streams
     if stream != NULL:
         state.free_streams = stream.next
@@ -43,32 +44,38 @@ cdef Stream *new_stream(State *state) noexcept nogil:
         stream = <Stream *>calloc(1, sizeof(Stream))
         if stream == NULL:
             return NULL
+    stream.body = body
+    stream.refusals = 0
+    stream.gave_up = False
+    reset(state, stream)
+    return stream
+
+
+cdef void reset(State *state, Stream *stream) noexcept nogil:
+    """Nothing was sent, and nothing has come."""
+    stream.id = 0
+    stream.unsent = state.bodies[stream.body]
+    stream.unsent_nbytes = state.body_nbytes[stream.body]
     stream.http_status = 0
     stream.grpc_status = -1
     stream.prefix_nbytes = 0
     stream.filled_nbytes = 0
     stream.messages = 0
-    stream.gave_up = False
     stream.fault = NULL
     stream.text_nbytes = 0
-    return stream
 
 
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     """Sends the next request on a link; False: it can't."""
     cdef State *state = link.owner
-    cdef Stream *stream = new_stream(state)
+    cdef Stream *stream = new_stream(state, <int>(state.number % state.body_count))
     if stream == NULL:
         return False
     stream.link = link
     stream.number = state.number
-    stream.body = <int>(state.number % state.body_count)
     stream.intended_ns = intended_ns
     stream.sent_ns = now_ns
     stream.hindered = intended_ns <= state.hindered_ns
-    stream.unsent = state.bodies[stream.body]
-    stream.unsent_nbytes = state.body_nbytes[stream.body]
-    stream.id = 0
     if link.waiting == NULL and has_room(link) and not open_stream(stream):
         stream.next = state.free_streams
         state.free_streams = stream
@@ -76,6 +83,18 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     state.number += 1
     state.startable -= 1
     state.outstanding += 1
+    append(stream)
+    if intended_ns >= state.measure_from_ns:
+        state.measured += 1
+        state.held_back += stream.id == 0
+        if not stream.hindered:
+            count(&state.lateness, now_ns - intended_ns)
+    return True
+
+
+cdef void append(Stream *stream) noexcept nogil:
+    """To its link's list."""
+    cdef Link *link = stream.link
     link.in_flight += 1
     stream.next = NULL
     stream.previous = link.last
@@ -86,12 +105,43 @@ cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     link.last = stream
     if stream.id == 0 and link.waiting == NULL:
         link.waiting = stream
-    if intended_ns >= state.measure_from_ns:
-        state.measured += 1
-        state.held_back += stream.id == 0
-        if not stream.hindered:
-            count(&state.lateness, now_ns - intended_ns)
+
+
+cdef bint ask_again(Link *link) noexcept nogil:
+    """Sends the first of the refused, whose times stay what they were."""
+    cdef State *state = link.owner
+    cdef Stream *stream = state.refused
+    stream.link = link
+    reset(state, stream)
+    if link.waiting == NULL and has_room(link) and not open_stream(stream):
+        return False
+    state.refused = stream.next
+    append(stream)
     return True
+
+
+cdef void refuse(Stream *stream) noexcept nogil:
+    """Takes a request off a link that goes away; it stays under way."""
+    cdef State *state = stream.link.owner
+    detach(stream)
+    stream.refusals += 1
+    stream.next = NULL
+    if state.refused != NULL:
+        state.refused_last.next = stream
+    else:
+        state.refused = stream
+    state.refused_last = stream
+
+
+cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept nogil:
+    """Nobody asks them again."""
+    cdef Stream *stream
+    while state.refused != NULL and state.refused.sent_ns <= sent_before_ns:
+        stream = state.refused
+        state.refused = stream.next
+        state.outstanding -= 1
+        count_ended(state, stream, code)
+        release(state, stream)
 
 
 cdef bint has_room(Link *link) noexcept nogil:
@@ -119,7 +169,7 @@ cdef bint open_stream(Stream *stream) noexcept nogil:
 
 
 cdef void open_waiting(Link *link) noexcept nogil:
-    """The server takes more: those that wait begin, in their order. On a connection that goes away they are lost."""
+    """The server takes more: those that wait begin, in their order. On a connection that goes away they are refused."""
     cdef Stream *stream
     cdef int64_t deadline_ns = link.owner.deadline_ns
     if link.opening:                    # finish calls back
@@ -185,9 +235,30 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
     """The stream is closed: counts it, and asks again in a closed loop."""
     cdef Link *link = stream.link
     cdef State *state = link.owner
+    if link.leaving and is_untouched(stream, error_code):
+        refuse(stream)
+    else:
+        detach(stream)
+        state.outstanding -= 1
+        count_ended(state, stream, CONNECTION if lost else code_of(stream, error_code))
+        release(state, stream)
+    if link.waiting != NULL:
+        open_waiting(link)
+    if state.streams > 0 and state.startable > 0 and link.in_flight < state.streams and not link.leaving and not link.dead:
+        ask(link, state.now_ns, state.now_ns)
+    elif link.leaving and link.in_flight == 0:
+        kill(link)
+
+
+cdef bint is_untouched(Stream *stream, uint32_t error_code) noexcept nogil:
+    """Whether the server, which goes away, has never looked at a request: a gRPC client asks it again elsewhere and tells nobody."""
+    return ((stream.id == 0 or error_code == NGHTTP2_REFUSED_STREAM) and stream.http_status == 0 and stream.grpc_status < 0
+            and not stream.gave_up and stream.refusals < MAX_REFUSALS)
+
+
+cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
+    """What came of a request; its link may have gone."""
     cdef int64_t now_ns = state.now_ns
-    cdef int code = CONNECTION if lost else code_of(stream, error_code)
-    unlink(stream)
     if code == OK and now_ns >= state.answers_from_ns:
         state.answered += 1
     if stream.intended_ns >= state.measure_from_ns:
@@ -201,12 +272,6 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
             keep_text(state, stream, code)
         if state.samples != NULL:
             keep_sample(state, stream.intended_ns, stream.sent_ns, now_ns, code)
-    if link.waiting != NULL:
-        open_waiting(link)
-    if state.streams > 0 and state.startable > 0 and not link.leaving and not link.dead:
-        ask(link, state.now_ns, state.now_ns)
-    elif link.leaving and link.in_flight == 0:
-        kill(link)
 
 
 cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil:
@@ -280,8 +345,8 @@ cdef void keep_sample(State *state, int64_t intended_ns, int64_t sent_ns, int64_
     state.sample_count += 1
 
 
-cdef void unlink(Stream *stream) noexcept nogil:
-    """Takes a stream out of its link's list and keeps it for the next request; its fields stay readable until then."""
+cdef void detach(Stream *stream) noexcept nogil:
+    """Takes a stream out of its link's list."""
     cdef Link *link = stream.link
     if stream.previous != NULL:
         stream.previous.next = stream.next
@@ -296,13 +361,16 @@ cdef void unlink(Stream *stream) noexcept nogil:
     if stream.id > 0:
         link.open -= 1
     link.in_flight -= 1
-    link.owner.outstanding -= 1
+
+
+cdef void release(State *state, Stream *stream) noexcept nogil:
+    """Keeps a stream for the next request."""
     if stream.room_nbytes > KEPT_NBYTES:
         free(stream.answer)
         stream.answer = NULL
         stream.room_nbytes = 0
-    stream.next = link.owner.free_streams
-    link.owner.free_streams = stream
+    stream.next = state.free_streams
+    state.free_streams = stream
 
 
 # ---- nghttp2 calls back, without the GIL ---------------------------------------------------------------------------------

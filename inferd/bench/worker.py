@@ -176,7 +176,7 @@ class Worker:
         overdue = generator.overdue(until_ns)
         if ended and self.sockets:
             return 0, generator.outstanding + (overdue if generator.blocked else 0)
-        lost = generator.give_up_overdue(until_ns) if generator.blocked else 0
+        lost = generator.give_up_overdue(until_ns) if generator.blocked or not self.sockets else 0
         if ended:
             return 0, generator.outstanding
         return overdue - lost, generator.give_up() + lost

@@ -135,15 +135,15 @@ def answer_all(generator: Generator, server: Server) -> None:
     pump(generator, server, all_answered)
 
 
-def answer_every(generator: Generator, server: Server, count: int) -> None:
-    """Answers so many requests of an open loop."""
+def answer_every(generator: Generator, server: Server, count: int, *, under_way: int = 0) -> None:
+    """Answers so many requests. under_way: on other connections."""
     answered: set[int] = set()
 
     def all_answered() -> bool:
         for stream in server.requests.keys() - answered:
             server.answer(stream)
             answered.add(stream)
-        return len(answered) == count and not generator.outstanding
+        return len(answered) == count and generator.outstanding == under_way
 
     pump(generator, server, all_answered)
 
@@ -411,16 +411,105 @@ def test_a_deadline_ends_those_that_wait_without_a_word_to_the_server(made) -> N
     assert len(server.headers) < 100
 
 
-def test_goaway_loses_those_that_wait(made) -> None:
+def say_goaway(generator: Generator, server: Server, last_stream: int) -> None:
+    """And the generator reads it."""
+    server.http2.close_connection(last_stream_id=last_stream)
+    server.socket.sendall(server.http2.data_to_send())
+    generator.run(time.monotonic_ns() + 2_000_000)
+
+
+def test_goaway_sends_those_that_wait_elsewhere(made) -> None:
+    """What this end kept back is asked on the next connection, where there is one."""
     generator, server = made()
     settled(generator, server, 1)
     generator.start(0, streams=3, requests=3)
     pump(generator, server, lambda: len(server.requests) == 1)
-    server.http2.close_connection(last_stream_id=3)
-    server.send()
-    while generator.outstanding != 1:
+    say_goaway(generator, server, 3)
+    assert (generator.outstanding, counted(generator)[0]) == (3, {})
+    again = Server(generator, 5)
+    answer_every(generator, again, 2, under_way=1)
+    codes, (latency, _, lateness) = counted(generator)
+    assert (codes, latency.count, lateness.count) == ({"OK": 2}, 2, 0), "each was sent once"
+    again.close()
+
+
+def test_what_a_server_that_goes_away_has_not_looked_at_is_asked_again(made) -> None:
+    """Streams above GOAWAY's last were never worked on: a gRPC client asks them again, and its user waits, but sees no error."""
+    generator, server = made(sample_room=10)
+    begun_ns = time.monotonic_ns()
+    generator.start(0)
+    generator.arrive(np.array([begun_ns] * 3, np.int64))
+    pump(generator, server, lambda: len(server.requests) == 3)
+    say_goaway(generator, server, 1)
+    assert (generator.outstanding, counted(generator)[0]) == (3, {})
+    again = Server(generator, 5)
+    answer_every(generator, again, 2, under_way=1)
+    assert [again.requests[stream] for stream in (1, 3)] == [framed(b"question")] * 2, "whole"
+    assert counted(generator)[0] == {"OK": 2}
+    samples = np.frombuffer(generator.take_samples()[0], np.int64).reshape(-1, 4)
+    assert samples[:, 0].tolist() == [begun_ns] * 2, "as late as they were"
+    server.socket.close()
+    while not generator.take_dead():
         generator.run(time.monotonic_ns() + 500_000)
-    assert counted(generator)[0] == {"connection": 2}
+    assert (counted(generator)[0], generator.outstanding, generator.sent) == ({"connection": 1}, 0, 3)
+    again.close()
+
+
+def test_a_request_is_not_asked_again_for_ever(made) -> None:
+    generator, server = made()
+    generator.start(0, streams=1, requests=1)
+    servers = [server, Server(generator, 1), Server(generator, 2)]
+    refused = 0
+    limit_s = time.monotonic() + LIMIT_S
+    while generator.outstanding or not refused:
+        assert time.monotonic() < limit_s
+        generator.take_dead()
+        generator.run(time.monotonic_ns() + 500_000)
+        for one in servers:
+            one.read()
+            if one.requests:
+                one.requests.clear()
+                refused += 1
+                say_goaway(generator, one, 0)
+    assert (refused, counted(generator)[0]) == (3, {"UNAVAILABLE": 1})
+    for one in servers[1:]:
+        one.close()
+
+
+@pytest.mark.parametrize(("end", "name"), [("give_up", "unanswered"), ("close", "connection"), ("run", "DEADLINE_EXCEEDED")])
+def test_what_finds_no_other_connection_is_counted(made, end: str, name: str) -> None:
+    generator, server = made(deadline_ns=20_000_000 if end == "run" else 0)
+    generator.start(0, streams=2, requests=2)
+    pump(generator, server, lambda: len(server.requests) == 2)
+    say_goaway(generator, server, 0)
+    while not generator.take_dead():  # nothing is left on it
+        generator.run(time.monotonic_ns() + 500_000)
+    if end == "run":
+        limit_s = time.monotonic() + LIMIT_S
+        while generator.outstanding and time.monotonic() < limit_s:
+            generator.run(time.monotonic_ns() + 500_000)
+    else:
+        assert generator.outstanding == 2
+        getattr(generator, end)()
+    assert (generator.outstanding, counted(generator)[0]) == (0, {name: 2})
+
+
+def test_a_closed_loop_is_as_large_after_a_connection_went_away(made) -> None:
+    """What was refused fills the place of what the next connection would have asked."""
+    generator, server = made()
+    generator.start(0, streams=2)
+    pump(generator, server, lambda: len(server.requests) == 2)
+    say_goaway(generator, server, 0)
+    while not generator.take_dead():
+        generator.run(time.monotonic_ns() + 500_000)
+    again = Server(generator, 5)
+    for _ in range(6):
+        pump(generator, again, lambda: len(again.requests) >= 2)
+        assert generator.outstanding == 2
+        stream = min(again.requests)
+        again.answer(stream)
+        del again.requests[stream]
+    again.close()
 
 
 def test_what_is_given_up_is_unanswered_and_took_its_time(made) -> None:

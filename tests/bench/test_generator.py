@@ -258,6 +258,7 @@ def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypat
 
     begin_ns = time.monotonic_ns()
     ending = made.drive(begin_ns, told, lambda: False)
+    most = (time.monotonic_ns() - begin_ns) // 1_000_000 + 1
     made_total = Total(plan.load, None, None)
     for each in pieces:
         made_total.add(each)
@@ -266,7 +267,7 @@ def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypat
     due = measured.duration_s * 1000
     assert "every connection to" in ending.ended
     assert (ending.unsent, ending.unfinished) == (0, 0)
-    assert 0.95 * due <= measured.requests <= due + 1, "counted: all that were due, but for the moment in which it ended"
+    assert due - 1 <= measured.requests <= most, "all that were due until it ended are counted"
     assert measured.errors["connection"] > 200
     assert "never sent" not in measured.client_bound_reason
 
