@@ -11,13 +11,13 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from inferd._core.batcher cimport Request
-from inferd._core.contents cimport Contents, contents_field, raw_nbytes
+from inferd._core.contents cimport MAX_STEPS, Contents, contents_field, raw_nbytes
 from inferd._core.fields cimport (
     BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, read_asked,
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.message cimport Message, count_copied, new_message
-from inferd._core.tensor cimport BYTES, FP32, FP64, INVALID, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport (
     Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field, varint_nbytes,
@@ -34,7 +34,6 @@ cdef enum:
     NOGIL_NBYTES = 65536        # copies above this size release the GIL
     CACHED_NAMES = 32           # model names and versions that are kept as str
     CACHED_NBYTES = 256         # of one of them
-    MAX_VARINTS_NBYTES = 8 << 20        # of one input's typed contents that have to be unpacked one by one, on the event loop
     SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
 
 cdef list cached_names = [None] * CACHED_NAMES
@@ -140,18 +139,22 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     """Typed contents of every input, packed as raw bytes into one message of their size."""
     cdef int64_t total = 0
     cdef int64_t value = 0
+    cdef int64_t steps
     cdef char *at
     cdef char *first
     cdef TensorView *view
     cdef Contents contents
     cdef int i, number
+    contents.steps = 0
     for i in range(fields.input_count):
         view = &request.inputs[i]
-        if fields.inputs[i].nbytes > MAX_VARINTS_NBYTES and view.datatype != FP32 and view.datatype != FP64 and view.datatype != BYTES:
-            raise InvalidArgument(f"input '{shown_name(view)}': expected at most {<int>MAX_VARINTS_NBYTES} bytes of typed contents of "
-                                  f"whole numbers, got {fields.inputs[i].nbytes}; send raw_input_contents, which need no unpacking")
+        steps = contents.steps
         memset(&contents, 0, sizeof(Contents))
+        contents.steps = steps
         if walk_contents(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
+            if contents.steps > MAX_STEPS:
+                raise InvalidArgument(f"input '{shown_name(view)}': expected at most {<int>MAX_STEPS} elements as typed contents in a request, "
+                                      "got more; send raw_input_contents, which need no unpacking")
             refuse_malformed(reader)
         for number in range(1, 9):
             if contents.elements[number] > 0:

@@ -21,9 +21,13 @@ cdef enum:                      # field numbers of InferTensorContents
     FP64_CONTENTS = 7
     BYTES_CONTENTS = 8
 
+cdef enum:
+    MAX_STEPS = 4 << 20         # of one request: they are walked twice, on the event loop
+
 cdef struct Contents:           # what the typed contents of one tensor hold
     int64_t elements[9]         # by field number
     int64_t bytes_nbytes        # of bytes_contents, without lengths
+    int64_t steps               # elements and fields that were walked one by one, of all inputs so far
 
 
 cdef inline int contents_field(int datatype) noexcept nogil:
@@ -62,6 +66,15 @@ cdef inline bint is_packed(uint32_t number, uint32_t tag) noexcept nogil:
     return tag & 7 == DELIMITED and number != BYTES_CONTENTS
 
 
+cdef inline int64_t count_ends(const Bytes *piece) noexcept nogil:
+    """Varints of a packed field, without a look at them: bytes that end one. Many times quicker than reading them."""
+    cdef int64_t count = 0
+    cdef Py_ssize_t i
+    for i in range(piece.nbytes):
+        count += <uint8_t>piece.data[i] < 0x80
+    return count
+
+
 cdef inline int count_packed(Reader *reader, uint32_t number, const Bytes *piece, int64_t *elements) noexcept nogil:
     """Adds the elements of a packed field; checks that it holds whole ones."""
     cdef Reader inner
@@ -89,9 +102,18 @@ cdef inline int measure(Reader *reader, Contents *contents) noexcept nogil:
         found = read_tag(reader, &tag)
         if found <= 0:
             return found
+        contents.steps += 1
+        if contents.steps > MAX_STEPS:
+            return fail(reader, "too many elements")
         number = tag >> 3
         if number <= BYTES_CONTENTS and is_packed(number, tag):
-            if read_bytes(reader, &piece) < 0 or count_packed(reader, number, &piece, &contents.elements[number]) < 0:
+            if read_bytes(reader, &piece) < 0:
+                return -1
+            if number != FP32_CONTENTS and number != FP64_CONTENTS:
+                contents.steps += count_ends(&piece)
+                if contents.steps > MAX_STEPS:
+                    return fail(reader, "too many elements")
+            if count_packed(reader, number, &piece, &contents.elements[number]) < 0:
                 return -1
         elif number == BYTES_CONTENTS and tag & 7 == DELIMITED:
             if read_bytes(reader, &piece) < 0:

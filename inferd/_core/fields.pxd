@@ -275,6 +275,7 @@ cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, 
             return fail_as(outer, &reader)
         enter(&inner, &reader, &content)
         if at == NULL:
+            contents.steps += 1
             if measure(&inner, contents) < 0:
                 return fail_as(outer, &inner)
         else:

@@ -36,7 +36,6 @@ cdef enum:
     GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
-    PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
     MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read,
     MAX_STREAM_FRAMES = 4               # and other frames for each stream that it may have open: refusals beyond it count, too
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
@@ -560,6 +559,7 @@ cdef class Session:
     cdef object write, close_transport
     cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
     cdef Http2Call opening              # whose headers are being received
+    cdef Py_ssize_t trailer_nbytes      # of the block of trailers that is being received
     cdef readonly int64_t calls
     cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
@@ -577,7 +577,7 @@ cdef class Session:
     cdef bint dirty                     # is in the endpoint's list
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint paused                    # the transport takes no more for now
-    cdef bint started                   # the client's preface was right
+    cdef bint started                   # the client's preface was right, settings included
     cdef bint draining                  # GOAWAY was said
     cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
     cdef bint ended                     # the transport was asked to close
@@ -630,7 +630,6 @@ cdef class Session:
                 self.flush()
             self.end()
             return
-        self.started = self.received_nbytes >= PREFACE_NBYTES
         if self.descriptor >= 0:
             self.gather(nbytes)
         if self.started and (self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session)):
@@ -966,6 +965,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
     cdef Http2Call call
     if frame.hd.type != NGHTTP2_HEADERS or frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         self.opening = None             # trailers: their fields say nothing to a gRPC server
+        self.trailer_nbytes = 0
         return 0
     call = Http2Call.__new__(Http2Call)
     call.stream_id = frame.hd.stream_id
@@ -973,6 +973,13 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
     self.opening = call
     nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>call)
     return 0
+
+
+cdef int give_up_headers(nghttp2_session *session, int32_t stream_id) noexcept:
+    """A byte of HPACK can stand for kilobytes, each of which costs time: the stream is reset, and the rest of the block not looked at.
+    gRPC's clients take ENHANCE_YOUR_CALM for RESOURCE_EXHAUSTED; nghttp2 by itself would say INTERNAL_ERROR."""
+    nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_ENHANCE_YOUR_CALM)
+    return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
 
 
 cdef inline bint equals(const uint8_t *value, size_t nbytes, const char *text, size_t text_nbytes) noexcept:
@@ -986,14 +993,15 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
     cdef Endpoint endpoint = self.endpoint
     cdef int64_t timeout
     if call is None:
-        return 0
+        self.trailer_nbytes += name_nbytes + value_nbytes + 32
+        return 0 if self.trailer_nbytes <= endpoint.max_header_nbytes else give_up_headers(session, frame.hd.stream_id)
     call.header_nbytes += name_nbytes + value_nbytes + 32      # as SETTINGS_MAX_HEADER_LIST_SIZE counts
     if call.header_nbytes > endpoint.max_header_nbytes:
         call.too_many_headers = True
         if call.header_nbytes <= max(ANSWERED_HEADERS * endpoint.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES):
             return 0
-        self.opening = None             # a byte can stand for kilobytes, each of which costs time: the stream is reset unread
-        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
+        self.opening = None
+        return give_up_headers(session, frame.hd.stream_id)
     if name[0] == c':':
         if equals(name, name_nbytes, ":path", 5):
             if value_nbytes == <size_t>PyBytes_GET_SIZE(endpoint.infer_path) and \
@@ -1065,6 +1073,9 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
         if frame.headers.cat == NGHTTP2_HCAT_REQUEST and self.opening is not None:
             call, self.opening = self.opening, None
             self.headers_complete(call)
+    elif frame.hd.type == NGHTTP2_SETTINGS:
+        self.started = True             # nghttp2 takes no other frame first
+        return 0
     elif frame.hd.type != NGHTTP2_DATA:
         return 0
     if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:

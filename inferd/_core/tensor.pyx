@@ -136,7 +136,8 @@ cdef str shown_list(list names):
 
 cdef enum:
     LENGTH_NBYTES = 4           # in front of each BYTES element
-    MAX_TEXTS = 1 << 17         # BYTES elements of one tensor of a request: each becomes a Python object of some 60 bytes
+    MAX_TEXTS = 1 << 17         # BYTES elements of one input of a whole batch: each becomes a Python object of some 60 bytes.
+    LEAST_TEXTS = 16            # A row has its share of them, and so many in any case
     BREATH = 4096               # of them are made in one go; then other threads have their turn
 
 cdef enum Fault:                # why a view is not what the spec takes
@@ -155,13 +156,13 @@ cdef enum Fault:                # why a view is not what the spec takes
     NOT_UTF8
 
 
-cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t *place) noexcept nogil:
+cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limit, int64_t *place) noexcept nogil:
     """Walks the elements of a BYTES tensor; place: the faulty element, or the number of elements found."""
     cdef const char *at = view.data
     cdef const char *end = at + view.nbytes
     cdef uint32_t length
-    place[0] = expected
-    if expected > MAX_TEXTS:
+    if expected > limit:
+        place[0] = limit
         return TOO_MANY_TEXTS
     place[0] = 0
     while at < end:
@@ -178,7 +179,7 @@ cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t *pla
     return FITS if place[0] == expected else ELEMENT_COUNT
 
 
-cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int first_axis, int64_t rows, int64_t *place) noexcept nogil:
+cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int max_batch_size, int64_t rows, int64_t *place) noexcept nogil:
     """Axes and byte size where the dims do not fix them; place: axis, element or bytes that say more about the fault.
 
     An axis of 0 makes no other axis free to be anything: what the model makes of them has a size, too.
@@ -186,7 +187,7 @@ cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int first
     cdef int64_t nbytes = rows * (itemsizes[view.datatype] if view.datatype != BYTES else LENGTH_NBYTES)
     cdef bint empty = False
     cdef int axis
-    for axis in range(first_axis, spec.rank):
+    for axis in range(1 if max_batch_size > 0 else 0, spec.rank):
         if view.shape[axis] == 0:
             empty = True
         elif __builtin_mul_overflow(nbytes, view.shape[axis], &nbytes):
@@ -196,7 +197,7 @@ cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int first
             return TOO_LARGE
         nbytes = 0
     if view.datatype == BYTES:
-        return check_elements(view, nbytes // LENGTH_NBYTES, place)
+        return check_elements(view, nbytes // LENGTH_NBYTES, rows * max(MAX_TEXTS // max(max_batch_size, 1), LEAST_TEXTS), place)
     if nbytes != view.nbytes:
         place[0] = nbytes
         return WRONG_NBYTES
@@ -232,7 +233,7 @@ cdef inline Fault check_view(const TensorView *view, const TensorSpec *spec, int
     if spec.row_nbytes >= 0:
         place[0] = rows * spec.row_nbytes       # fits: the constructor saw to it for max_batch_size rows
         return FITS if view.nbytes == place[0] else WRONG_NBYTES
-    return check_sizes(view, spec, first_axis, rows, place)
+    return check_sizes(view, spec, max_batch_size, rows, place)
 
 
 cdef inline bint same_name(const TensorView *view, const TensorSpec *spec) noexcept nogil:
@@ -474,7 +475,7 @@ cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec
         return (f"expected BYTES elements, each behind its length as 4 bytes (little-endian), but element {place} ends behind the "
                 f"tensor's {view.nbytes} bytes; send the length of each element")
     if fault == TOO_MANY_TEXTS:
-        return f"expected at most {<int>MAX_TEXTS} BYTES elements in a request, got {place}: {got}; split the request"
+        return f"expected at most {place} BYTES elements in so many rows, got {got}; split the request, or have max_batch_size lowered"
     if fault == ELEMENT_COUNT:
         return f"expected as many BYTES elements as {shape} has, got {place}; send one length and its bytes for each"
     return f"expected UTF-8 text, but element {place} is not; send UTF-8, or binary data as UINT8"
@@ -518,7 +519,7 @@ cdef int fill_objects(TensorView *view, object array, Py_ssize_t first_row) exce
 
 cdef inline void breathe(Py_ssize_t count) noexcept:
     """Called once an element, where many are made with the GIL held."""
-    if count % BREATH == 0:
+    if count % BREATH == BREATH - 1:
         with nogil:
             pass
 

@@ -55,7 +55,7 @@ class InlinePolicy:
         if run_ns > self.limit_ns:
             self._debt += min(run_ns / self.limit_ns, MAX_WEIGHT)
             if self._debt >= MAX_DEBT:
-                return self.leave(f"its runs take longer than {self.limit_ns / 1e3:.0f} us")
+                return self._leave(f"its runs take longer than {self.limit_ns / 1e3:.0f} us")
         elif self._debt > 0.0:
             self._debt -= REPAYMENT
         if now_ns >= self._window_end_ns:
@@ -83,12 +83,15 @@ class InlinePolicy:
         self._window_end_ns = now_ns + WINDOW_NS
         self._window_busy_ns = 0
         if started and busy_ns > self.busy_share * elapsed_ns:
-            return self.leave(f"its runs fill {100 * busy_ns / elapsed_ns:.0f} % of the event loop's time")
+            return self._leave(f"its runs fill {100 * busy_ns / elapsed_ns:.0f} % of the event loop's time")
         return ""
 
-    def leave(self, reason: str) -> str:
-        """The model leaves the loop: its account begins anew. The reason again."""
+    def begin_anew(self) -> None:
+        """The model leaves the loop, for whatever reason: what was counted on it is over."""
         self._debt = 0.0
         self._window_end_ns = self._window_busy_ns = self._seen_runs = 0
+
+    def _leave(self, reason: str) -> str:
+        self.begin_anew()
         self.return_runs = min(2 * self.return_runs, MAX_RETURN_RUNS)
         return reason

@@ -120,7 +120,7 @@ class Model:
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
         self._policy = self._inline_policy()
-        self._short_nbytes = 0  # of the largest request whose run was seen to be short, where sizes vary; 0: they don't
+        self._short_nbytes = 0 if signature.fixed else 1  # of the largest request whose run was seen to be short; 0: all are of one size
         self._works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
         self._wake: Callable[[], None] | None = None
         self._scheduled = False
@@ -143,7 +143,8 @@ class Model:
         """Lets a checked request wait for its batch; the call is answered later. Raises ResourceExhausted or Unavailable, at once."""
         if self._policy is not None and self._short_nbytes and self.inline and request.nbytes > GROWTH * self._short_nbytes:
             why = f"a request of {request.nbytes} bytes came, and runs are known to be short up to {self._short_nbytes}"
-            self._leave_loop(self._policy.leave(why))
+            self._policy.begin_anew()
+            self._leave_loop(why)
         try:
             alone = self._batcher.put(request, call)
         except RequestError as error:
@@ -197,7 +198,7 @@ class Model:
             if self._policy is not None:
                 measured_ns = warmup.measure(self._instances[0], self.signature, HOPELESS_LIMITS * self._policy.limit_ns)
                 if not self.signature.fixed and self._policy.admits(measured_ns):
-                    self._short_nbytes = max(warmup.short_nbytes(self._instances[0], self.signature, self._policy.limit_ns), 1)
+                    self._short_nbytes += warmup.short_nbytes(self._instances[0], self.signature, self._policy.limit_ns)
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
         for name, count, inputs in warmup.configured_inputs(self.config, self.signature):

@@ -459,12 +459,27 @@ def test_a_bomb_of_headers_is_not_read() -> None:
     stream_id = client.call(b"x", INFER, *[("bomb", "x" * 3000)] * 10)
     assert client.status(stream_id)[0] == 8, "a little too much is refused with a word"
     stream_id = client.call(b"x", INFER, *[("bomb", "x" * 3000)] * 1000)
-    assert client.resets[stream_id] == h2.errors.ErrorCodes.INTERNAL_ERROR
+    assert client.resets[stream_id] == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, "gRPC's RESOURCE_EXHAUSTED"
     assert stream_id not in client.headers
     stream_id = client.call(b"x")
     assert client.status(stream_id) == OK
     assert client.session.calls == 0
     assert not served.errors[1:]
+
+
+@pytest.mark.parametrize(("count", "read"), [(3, True), (1000, False)])
+def test_a_bomb_of_trailers_is_not_read(count: int, read: bool) -> None:
+    client = Client(Served(echo, max_header_nbytes=16 << 10))
+    client.call(b"x", INFER, ("bomb", "x" * 3000))
+    for _ in range(2):
+        stream_id = client.open()
+        client.send(stream_id, frame(b"x"), end=False)
+        client.h2.send_headers(stream_id, [("bomb", "x" * 3000)] * count, end_stream=True)
+        client.exchange()
+        assert (client.resets.get(stream_id) == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM) != read
+        assert (stream_id in client.trailers) == read
+    assert client.status(client.call(b"x")) == OK
+    assert client.session.calls == 0
 
 
 def test_a_path_beyond_the_limit_is_called_that() -> None:

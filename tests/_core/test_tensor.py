@@ -295,15 +295,19 @@ def test_elements_of_bytes(raw: bytes, expected: str) -> None:
     assert expected in refused(signature_of(TEXT), ("text", "BYTES", (1, 2), raw))
 
 
-@pytest.mark.parametrize(("count", "fits"), [(1 << 17, True), ((1 << 17) + 1, False), (1 << 40, False)])
-def test_texts_of_one_request_have_a_limit(count: int, fits: bool) -> None:
-    """Each becomes a Python object, many times its bytes."""
-    signature = signature_of(("text", "BYTES", (-1, -1)))
-    tensor: Sent = ("text", "BYTES", (1, count), bytes(4 * min(count, 1 << 18)))
-    if fits:
-        request_of(tensor).check(signature)
-    else:
-        assert f"expected at most 131072 BYTES elements in a request, got {count}: " in refused(signature, tensor)
+@pytest.mark.parametrize(
+    ("rows", "max_batch_size", "limit"),
+    [(1, 0, 1 << 17), (1, 1, 1 << 17), (1, 64, 2048), (3, 64, 3 * 2048), (64, 64, 1 << 17), (1, 1_000_000, 16)],
+)
+def test_the_texts_of_a_batch_have_a_limit(rows: int, max_batch_size: int, limit: int) -> None:
+    """Each becomes a Python object, many times its bytes. A row has its share of what a whole batch may hold."""
+    signature = signature_of(("text", "BYTES", (-1, -1)), max_batch_size=max_batch_size)
+    count = limit // rows
+    request_of(("text", "BYTES", (rows, count), bytes(4 * rows * count))).check(signature)
+    for too_many in (count + 1, 1 << 40):
+        raw = bytes(4 * rows * min(too_many, count + 1))
+        text = refused(signature, ("text", "BYTES", (rows, too_many), raw))
+        assert f"expected at most {limit} BYTES elements in so many rows, got " in text
 
 
 @given(st.binary(max_size=12))
