@@ -153,8 +153,8 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
         contents.steps = steps
         if walk_contents(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
             if contents.steps > MAX_STEPS:
-                raise InvalidArgument(f"input '{shown_name(view)}': expected at most {<int>MAX_STEPS} elements as typed contents in a request, "
-                                      "got more; send raw_input_contents, which need no unpacking")
+                raise InvalidArgument(f"input '{shown_name(view)}': expected at most {<int>MAX_STEPS} elements as typed contents in a "
+                                      "request, got more; send raw_input_contents, which need no unpacking")
             refuse_malformed(reader)
         for number in range(1, 9):
             if contents.elements[number] > 0:

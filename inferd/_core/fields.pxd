@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from inferd._core.contents cimport Contents, measure, pack
+from inferd._core.contents cimport MAX_STEPS, Contents, measure, pack
 from inferd._core.tensor cimport MAX_RANK, MAX_TENSORS, TensorView, datatype_of
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport Bytes, Reader, enter, fail, fail_as, read_bytes, read_fixed, read_tag, read_varint, skip_field
@@ -276,6 +276,8 @@ cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, 
         enter(&inner, &reader, &content)
         if at == NULL:
             contents.steps += 1
+            if contents.steps > MAX_STEPS:
+                return fail(outer, "too many elements")
             if measure(&inner, contents) < 0:
                 return fail_as(outer, &inner)
         else:
