@@ -36,6 +36,7 @@ cdef enum:
     GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
+    PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
     MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read,
     MAX_STREAM_FRAMES = 4               # and other frames for each stream that it may have open: refusals beyond it count, too
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
@@ -632,7 +633,9 @@ cdef class Session:
             return
         if self.descriptor >= 0:
             self.gather(nbytes)
-        if self.started and (self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session)):
+        if self.received_nbytes < PREFACE_NBYTES:
+            return                      # whoever speaks HTTP/1.1 would take our settings for garbage
+        if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
             self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
 
     cdef void gather(self, Py_ssize_t read_nbytes) noexcept:
