@@ -136,10 +136,9 @@ def test_a_file_that_cannot_be_written_costs_neither_the_table_nor_the_other_fil
     assert (tmp_path / "r.csv").read_text().startswith("measurement,")
 
 
-@pytest.mark.parametrize("closed", ["2>&-", "2>/dev/full"])
-def test_progress_that_nobody_can_read_is_no_reason_to_end(server: Serving, tmp_path: Path, closed: str) -> None:
+def test_progress_that_nobody_can_read_is_no_reason_to_end(server: Serving, tmp_path: Path) -> None:
     words = command("bench", server.addresses["grpc"], "double", "--duration", "0.2s", "--warm-up", "0s")
-    done = subprocess.run(["sh", "-c", f'"$@" {closed}', "sh", *words], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
+    done = subprocess.run(["sh", "-c", '"$@" 2>&-', "sh", *words], cwd=tmp_path, env=environment(), stdout=subprocess.PIPE, text=True)
     assert (done.returncode, "answers/s" in done.stdout) == (0, True)
 
 
