@@ -31,9 +31,9 @@ cdef extern from "<sys/socket.h>" nogil:
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
     FRAME_NBYTES = 16 << 10             # what clients send at once: HTTP/2's default frame
+    GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once (GATHER_S)
     PAUSE_NS = 1_000_000                # who has sent nothing for so long while the loop slept for them
     PAUSED_NBYTES = 16 << 20            # is read as it comes for so many bytes: small calls beside its uploads would be late each time
-    GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
@@ -51,7 +51,7 @@ cdef enum:
     LEAST_RATE = 1024                   # bytes a second that must move, on average over stall_timeout_s, where memory is held
     MAX_ENDED = 64                      # stalled calls that one look at a connection ends; the others' turn comes with the next
 
-GATHER_S = 0.005                        # but it waits no longer than this for them
+GATHER_S = 0.005                        # the longest that the loop sleeps for GATHER_NBYTES
 
 cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
@@ -591,8 +591,8 @@ cdef class Session:
 
     def open(self, write, close_transport, int descriptor=-1):
         """The connection is made. write(bytes) and close_transport() are the transport's, descriptor its socket's; -1: the transport
-        always says at once what came. Our settings leave with the first answer
-        to what the client sends, never before its preface: who speaks HTTP/1.1 would take them for garbage."""
+        always says at once what came. Our settings leave with the first answer to what the client sends, never before its preface:
+        who speaks HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[4]
         cdef Endpoint endpoint = self.endpoint
         self.write, self.close_transport, self.descriptor = write, close_transport, descriptor
