@@ -212,7 +212,9 @@ class Session:
         target = generator.Target(self.address, self.metadata)
         verifier = self._verifier(version)
         limit_ms, percentile = scenarios.limit_of(slo) if slo else (scenarios.LIMIT_MS, 0.0)
-        return scenarios.run(
+        reader = self.readers[version]
+        reader.before()
+        outcome = scenarios.run(
             name,
             target,
             requests.bodies,
@@ -223,3 +225,6 @@ class Session:
             verifier=verifier,
             verify_every=self.checks.every,
         )
+        (measured,) = outcome.measurements
+        measured.server = reader.after(measured.sent, measured.requests_per_second)
+        return outcome

@@ -113,7 +113,7 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
         default=None,
         help="Open loop: stay awake before each arrival, for sending to the microsecond.  [default: where a core is left for it]",
     ),
-    click.option("--seed", type=int, default=0, show_default=True, help="Of arrivals and random inputs."),
+    click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of arrivals and random inputs."),
 )
 @of_group(
     "Modes: one load, unless one of these is given",

@@ -98,7 +98,7 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
 @click.option("--count", type=positive(1, 100_000), help="Different requests that are made.")
 @click.option("--rows", type=positive(1, 65_536), help="Rows of each request.  [default: 1]")
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
-@click.option("--seed", type=int, default=0, show_default=True, help="Of random inputs.")
+@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
 @click.option("--force", is_flag=True, help="Replace a configuration that is there.")
 @click.option("--dry-run", is_flag=True, help="Write no configuration.")
