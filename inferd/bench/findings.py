@@ -327,10 +327,23 @@ def drift(figure: str, unit: str, samples: Sequence[tuple[float, float]]) -> Dri
 
 
 def student(freedom: int, confidence: float = CONFIDENCE) -> float:
-    """Student's t, two-sided, by the series of Fisher and Cornish (Abramowitz and Stegun 26.7.5): 0.1 % right from 8 degrees on."""
-    z = statistics.NormalDist().inv_cdf((1 + confidence) / 2)
-    terms = ((z**3 + z) / 4, (5 * z**5 + 16 * z**3 + 3 * z) / 96, (3 * z**7 + 19 * z**5 + 17 * z**3 - 15 * z) / 384)
-    return z + math.fsum(term / math.pow(freedom, power) for power, term in enumerate(terms, 1))
+    """Student's t, two-sided, of whole degrees of freedom: where the probability of less is the confidence."""
+    low, high = 0.0, math.pi / 2  # of the angle whose tangent is t / sqrt(freedom)
+    while low < (angle := (low + high) / 2) < high:
+        low, high = (angle, high) if student_within(angle, freedom) < confidence else (low, angle)
+    return math.sqrt(freedom) * math.tan(low)
+
+
+def student_within(angle: float, freedom: int) -> float:
+    """The probability that |t| is at most sqrt(freedom) * tan(angle): Abramowitz and Stegun 26.7.3 (odd) and 26.7.4 (even), exact."""
+    sine, cosine = math.sin(angle), math.cos(angle)
+    odd = freedom % 2
+    term = cosine if odd else 1.0
+    total = 0.0
+    for power in range(odd, freedom - 1, 2):
+        total += term
+        term *= cosine * cosine * (power + 1) / (power + 2)
+    return (angle + sine * total) * 2 / math.pi if odd else sine * total
 
 
 class Soak(msgspec.Struct, frozen=True, tag_field="mode", tag="soak"):
