@@ -195,11 +195,7 @@ def bench(**given: Any) -> int:
     refuse_unused(given)
     signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the partial report is told
     outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
-    for path in outputs.values():
-        report.check_writable(path)
-    files = [os.path.realpath(path) for path in outputs.values() if os.path.isfile(path) or not os.path.exists(path)]
-    if len(set(files)) < len(files):
-        raise click.UsageError("expected a file of its own for each of --json, --html, --csv, --hdr and --samples, got one twice")
+    refuse_shared(outputs)
     if given["html"]:
         plots.require_matplotlib()
     load, versions = load_of(given), versions_of(given)
@@ -235,6 +231,21 @@ def bench(**given: Any) -> int:
     if failures:
         raise InferdError("; ".join(failures))
     return exit_code(made, outcome)
+
+
+def refuse_shared(outputs: dict[str, str]) -> None:
+    """Every file that will be written can be, and none of them over another."""
+    from inferd.bench import report
+
+    paths = [*outputs.values(), *([str(beside(outputs["csv"], "-intervals"))] if "csv" in outputs else [])]
+    for path in paths:
+        report.check_writable(path)
+    files = [os.path.realpath(path) for path in paths if os.path.isfile(path) or not os.path.exists(path)]
+    if len(set(files)) < len(files):
+        raise click.UsageError(
+            "expected a file of its own for each of --json, --html, --csv (which writes FILE-intervals.csv, too), --hdr and --samples, "
+            "got one twice"
+        )
 
 
 def exit_code(made: Report, outcome: Outcome) -> int:

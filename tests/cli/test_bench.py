@@ -245,6 +245,7 @@ def test_deadlines(bench) -> None:
         (("double", "--metadata", "te=x"), 2, ["--metadata te", "themselves"]),
         (("double", "--metadata", "grpc-timeout=1n"), 2, ["--metadata grpc-timeout", "themselves"]),
         (("double", "--html", "one", "--csv", "./one"), 2, ["--html", "twice"]),
+        (("double", "--csv", "x.csv", "--json", "x-intervals.csv"), 2, ["FILE-intervals.csv", "twice"]),
         (("double", "--scenario", "SingleStream", "--rate", "7"), 2, ["--rate", "SingleStream"]),
         (("double", "--scenario", "Server", "--rate", "7", "--concurrency", "7"), 2, ["--concurrency", "Offline"]),
         (("double", "--steps", "200000"), 2, ["--steps", "100,000", "200000"]),
