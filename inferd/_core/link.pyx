@@ -259,6 +259,8 @@ cdef bint is_untouched(Stream *stream, uint32_t error_code) noexcept nogil:
 cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
     """What came of a request; its link may have gone."""
     cdef int64_t now_ns = state.now_ns
+    if state.deadline_ns > 0 and code < CONNECTION and now_ns > stream.sent_ns + state.deadline_ns:
+        code = DEADLINE_EXCEEDED                # whatever the server says by then: a gRPC client waits for no answer any longer
     if code == OK and now_ns >= state.answers_from_ns:
         state.answered += 1
     if stream.intended_ns >= state.measure_from_ns:
