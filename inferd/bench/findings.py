@@ -186,7 +186,7 @@ def curve(measurements: Sequence[Measurement]) -> Curve:
 
 
 class Judged(msgspec.Struct, frozen=True):
-    """A rate that was tried. why: what was not kept; kept and client-bound exclude each other."""
+    """A rate that was tried. why: what was not kept; client_bound: the generator may be what did not keep it."""
 
     rate: float
     kept: bool
@@ -205,6 +205,7 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
     stopped: str  # why the search ended
     tried: list[Judged]
     step: int | None = None  # the measurement of `rate`, by its place in the report
+    confirmed: bool = False  # the last measurement was one more of `rate`, which kept the target again: the search came to its end
 
     def words(self) -> list[str]:
         if not self.rate:
@@ -212,7 +213,11 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
         above = f"; {per_second(self.above)} does not: {self.why}" if self.above else ""
         few = [one.requests for one in self.tried if one.rate == self.rate and one.requests < (1000 if "p999" in self.target else 100)]
         thin = [f"that rests on {few[-1]} requests: measure longer"] if few else []
-        return [f"{per_second(self.rate)} keeps {self.target}{above}", f"stopped: {self.stopped}", *thin]
+        if self.confirmed:
+            return [f"{per_second(self.rate)} keeps {self.target}{above}", f"stopped: {self.stopped}", *thin]
+        bound = sum(one.client_bound for one in self.tried)
+        limit = [f"the generator was the limit in {bound} of {len(self.tried)} steps"] if bound else []
+        return [f"{per_second(self.rate)} kept {self.target}{above}", f"the search did NOT finish: {self.stopped}", *limit, *thin]
 
 
 def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search:
@@ -231,11 +236,14 @@ def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search
         stopped=stopped,
         tried=tried,
         step=last[best][1] if best else None,
+        confirmed=bool(tried) and tried[-1].rate == best and sum(one.kept for one in tried if one.rate == best) > 1,
     )
 
 
 def judged(measurement: Measurement, slo: Slo) -> Judged:
-    why, bound = judge(measurement, slo), measurement.client_bound
+    """A generator that is late makes latencies longer, never shorter: a target that is kept all the same is kept."""
+    why = judge(measurement, slo)
+    bound = bool(why) and measurement.client_bound
     if bound:
         why = f"the generator was the limit ({measurement.client_bound_reason or 'client-bound'})"
     elif why and late_only(measurement, slo):

@@ -94,7 +94,7 @@ class Outcome(NamedTuple):
         if self.ended or any(m.verified and m.verified.wrong for m in self.measurements):
             return False
         if isinstance(self.findings, findings.Search):
-            return self.findings.rate > 0
+            return self.findings.confirmed
         if isinstance(self.findings, findings.Stress):
             return any(m.requests_per_second for m in self.measurements)
         return not any(m.failed or m.unfinished for m in self.measurements)
@@ -186,9 +186,9 @@ def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -
     """The highest rate that keeps the target: doubling until one does not, then halving the gap until it is at most `width` of the
     rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried.
 
-    A rate at which all is answered, but too late or with errors, is measured once more before it counts as one that does not keep
-    the target: one stall of the machine must not halve the result. And the rate that is found is measured once more before it is told:
-    one lucky measurement must not make it."""
+    A rate at which all is answered, but too late or with errors, or at which the generator was the limit, is measured once more before
+    it counts as one that does not keep the target: one stall of the machine must not halve the result. And the rate that is found is
+    measured once more before it is told: one lucky measurement must not make it."""
     return Mode("search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped))
 
 
@@ -206,8 +206,9 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
             replace(load, rate=rate), why=f"{per_second(rate)} once more, to confirm it" if stopped else _place(kept, lost)
         )
         steps += 1
-        if not judged(measured, slo).kept and findings.kept_up(measured) and steps < SEARCH_STEPS:
-            measured = yield Ask(replace(load, rate=rate), why=f"{per_second(rate)} once more: {judged(measured, slo).why}")
+        result = judged(measured, slo)
+        if not result.kept and (result.client_bound or findings.kept_up(measured)) and steps < SEARCH_STEPS:
+            measured = yield Ask(replace(load, rate=rate), why=f"{per_second(rate)} once more: {result.why}")
             steps += 1
         if gone := _gone(measured):
             return gone
@@ -232,7 +233,7 @@ def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
         if not kept and lost * (load.duration_s or 1.0) < 1:
             return "the generator was the limit at any rate" if bound else "even a request now and then does not keep it"
         rate = (kept + lost) / 2 if kept and lost else min(kept * 2, highest) if kept else lost / 2
-    return f"{SEARCH_STEPS} steps were measured"
+    return f"{SEARCH_STEPS} steps were measured: measure longer, or with a more generous target"
 
 
 def _gone(measured: Measurement) -> str:

@@ -1,7 +1,7 @@
 """`inferd bench`: loads on a server or on in-process ONNX Runtime, and a report of what they showed. Parses flags; inferd.bench measures.
 
-Exit codes: 0 clean; 1 answers were wrong, errors came, nothing was answered or verified, it ended early, a file cannot be written, a
-version is worse than the one before it, or LoadGen calls its run invalid; 2 usage; 130 Ctrl-C, after the partial report.
+Exit codes: 0 clean; 1 answers were wrong, errors came, nothing was answered or verified, it ended early or did not finish, a file cannot be
+written, a version is worse than the one before it, or LoadGen calls its run invalid; 2 usage; 130 Ctrl-C, after the partial report.
 """
 
 from __future__ import annotations
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Load, Measurement
     from inferd.bench.modes import Mode, Outcome
     from inferd.bench.report import Report
+    from inferd.bench.schedule import Arrivals
     from inferd.bench.session import Session
     from inferd.bench.terminal import Progress
 
@@ -198,7 +199,8 @@ def bench(**given: Any) -> int:
     refuse_shared(outputs)
     if given["html"]:
         plots.require_matplotlib()
-    load, versions = load_of(given), versions_of(given)
+    trace = arrivals_of(given)
+    load, versions = load_of(given, trace), versions_of(given)
     spin = report.usable_cores() > load.processes if given["spin"] is None else given["spin"]
     names = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
     tolerances = {name: given[name] for name in ("rtol", "atol") if given[name] is not None}
@@ -213,6 +215,7 @@ def bench(**given: Any) -> int:
         looks=Looks(given["metrics_url"], given["server_pid"], given["dollars_per_hour"]),
         spin=spin,
         samples=samples,
+        trace=trace,
     ) as session:
         for notice in session.notices:
             click.echo(notice, err=True)
@@ -317,9 +320,17 @@ def carry_out(session: Session, given: dict[str, Any], load: Load, versions: lis
         return modes.carry_out(mode, run, progress.tell if progress else None)
 
 
-def load_of(given: dict[str, Any]) -> Load:
-    """The load that the flags ask for, or the first of several."""
+def arrivals_of(given: dict[str, Any]) -> Arrivals | None:
+    """Those of a trace. Whatever is wrong with --arrivals is said now."""
     from inferd.bench import schedule
+
+    is_trace = given["arrivals"].startswith("trace:")
+    drawn = schedule.parse(given["arrivals"], given["rate"] or (0.0 if is_trace else 1.0), given["seed"])
+    return drawn if is_trace else None
+
+
+def load_of(given: dict[str, Any], trace: Arrivals | None) -> Load:
+    """The load that the flags ask for, or the first of several."""
     from inferd.bench.measurement import Load
 
     rate, arrivals, duration_s = given["rate"] or 0.0, given["arrivals"], given["duration"]
@@ -329,10 +340,8 @@ def load_of(given: dict[str, Any]) -> Load:
     for what in ("connections", "requests"):
         if given[what] and given[what] < given["processes"]:
             raise click.UsageError(f"--processes {given['processes']}: expected no more than --{what}, {given[what]}: each needs one")
-    is_trace = arrivals.startswith("trace:")
-    drawn = schedule.parse(arrivals, rate or (0.0 if is_trace else 1.0), given["seed"])  # whatever is wrong with it is said now
-    if is_trace:
-        rate = drawn.rate
+    if trace is not None:
+        rate = trace.rate
         duration_s = duration_s or 0.0  # as long as the trace is
         if given["stress"] or given["slo"] or given["steps"] or given["ramp"]:
             raise click.UsageError("--arrivals trace: is one load; for others give --rate with constant, poisson or burst:N")
