@@ -11,12 +11,12 @@ import math
 import os
 import sys
 import zlib
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
+from inferd.ask.files import read_stream, read_whole
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -44,6 +44,8 @@ DTYPES: dict[str, np.dtype[Any]] = {
     "BYTES": np.dtype(np.object_),
 }
 
+
+MAX_JSON_BYTES = 256 << 20
 
 # What reading an archive raises where it is damaged, encrypted, packed by another method or says that it is larger than the memory.
 DAMAGES = (BadZipFile, EOFError, KeyError, MemoryError, NotImplementedError, OSError, OverflowError, RuntimeError, zlib.error)
@@ -144,7 +146,9 @@ def _load(source: str, option: str) -> Any:
 def from_json(source: str, option: str = "--json") -> dict[str, Array | Literal]:
     """{"name": nested lists} or {"inputs": [{"name":, "shape":, "data":}]} as Open Inference Protocol REST has it; "-" is stdin."""
     try:
-        document = json.loads(sys.stdin.read() if source == "-" else Path(source).read_text("utf-8"))
+        limit = (f"{option} {source}", MAX_JSON_BYTES, "give arrays as .npy or .npz")
+        content = read_stream(sys.stdin.buffer, *limit) if source == "-" else read_whole(source, *limit)
+        document = json.loads(content.decode())
     except OSError as error:
         raise ConfigError(f"{option} {source}: cannot be read: {error.strerror}") from None
     except RecursionError:

@@ -6,9 +6,9 @@ Each is a 0 byte (not compressed), a length of 4 bytes, big-endian, and the mess
 from __future__ import annotations
 
 import struct
-from pathlib import Path
 from typing import TYPE_CHECKING
 
+from inferd.ask.files import read_whole
 from inferd.ask.targets import require_client
 from inferd.errors import ConfigError
 
@@ -22,6 +22,7 @@ if TYPE_CHECKING:
 __all__ = ["MAX_FILE_BYTES", "read_recording", "readdress"]
 
 MAX_FILE_BYTES = 1 << 30
+MOST_REQUESTS = 1_000_000
 PREFIX = struct.Struct(">BI")  # compressed or not, length
 TYPED = {  # datatype -> the field of InferTensorContents
     "BOOL": "bool_contents",
@@ -38,15 +39,15 @@ TYPED = {  # datatype -> the field of InferTensorContents
 def read_recording(path: str) -> list[bytes]:
     """The messages of a file, unread. Raises ConfigError, which names the request and where it begins."""
     try:
-        if Path(path).stat().st_size > MAX_FILE_BYTES:
-            raise ConfigError(f"--recorded {path}: expected {MAX_FILE_BYTES >> 20} MiB at most")
-        content = Path(path).read_bytes()
+        content = read_whole(path, f"--recorded {path}", MAX_FILE_BYTES, "send fewer requests")
     except OSError as error:
         raise ConfigError(f"--recorded {path}: cannot be read: {error.strerror}") from None
     messages: list[bytes] = []
     at = 0
     while at < len(content):
         where = f"--recorded {path}: request {len(messages)} at byte {at}"
+        if len(messages) == MOST_REQUESTS:
+            raise ConfigError(f"{where}: expected {MOST_REQUESTS:,} requests at most")
         if at + PREFIX.size > len(content):
             raise ConfigError(f"{where}: expected 5 bytes before the message, got {len(content) - at}")
         compressed, length = PREFIX.unpack_from(content, at)
@@ -55,7 +56,7 @@ def read_recording(path: str) -> list[bytes]:
         at += PREFIX.size
         if at + length > len(content):
             raise ConfigError(f"{where}: expected a message of {length} bytes, got {len(content) - at}")
-        messages.append(content[at : at + length])
+        messages.append(bytes(content[at : at + length]))
         at += length
     if not messages:
         raise ConfigError(f"--recorded {path}: expected requests, got an empty file")

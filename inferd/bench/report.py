@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd import __version__
+from inferd.ask.files import read_whole
 from inferd.bench.findings import Curve, Search, Stress, Versions
 from inferd.bench.measurement import Latency, Measurement
 from inferd.errors import ConfigError, InferdError
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
 __all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "of_outcome", "save", "versions_here", "write_text"]
 
 SCHEMA = 1
+MAX_FILE_BYTES = 256 << 20
 MOST = 1e18  # larger numbers are none that anybody measured
 NO_SUBMISSION = "VALID is LoadGen's word for these settings: a result of MLPerf takes 600 s at least, and as many queries as its rules say"
 
@@ -173,7 +175,7 @@ def save(report: Report, path: str | Path) -> None:
 def load(path: str | Path) -> Report:
     """Reads a saved report. ConfigError says what is wrong with the file."""
     try:
-        text = Path(path).read_bytes()
+        text = read_whole(path, str(path), MAX_FILE_BYTES, "`inferd bench --json` writes no such report")
     except OSError as error:
         raise ConfigError(f"{path}: cannot be read: {error.strerror}") from None
     try:

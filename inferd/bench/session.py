@@ -9,6 +9,7 @@ from __future__ import annotations
 import threading
 import time
 from contextlib import ExitStack, contextmanager
+from copy import copy
 from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
@@ -28,6 +29,7 @@ if TYPE_CHECKING:
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Interval, Load, Measurement
     from inferd.bench.modes import Outcome
+    from inferd.bench.schedule import Arrivals
 
 __all__ = ["EMBEDDED", "Checks", "Looks", "Session"]
 
@@ -54,7 +56,8 @@ class Looks(NamedTuple):
 
 
 class Session:
-    """A target and a model. versions: those that will be measured, "" for the newest. given: what `inputs.make` takes.
+    """A target and a model. versions: those that will be measured, "" for the newest. given: what `inputs.make` takes. trace: the
+    arrivals of loads that are one, which was read already: a pipe can be read but once.
 
     Raises ConfigError for what cannot be asked, InferdError for a target that cannot be reached or has no such model.
     """
@@ -71,8 +74,10 @@ class Session:
         looks: Looks = Looks(),  # noqa: B008
         spin: bool = False,
         samples: list[bytes] | None = None,
+        trace: Arrivals | None = None,
     ) -> None:
         self.target, self.metadata, self.spin, self.samples = target, tuple(metadata), spin, samples
+        self.trace = trace
         self.local = target.startswith(EMBEDDED)
         self.notices: list[str] = []
         self.memory: list[tuple[float, float]] = []  # (seconds, the server's resident bytes), where `watch_memory` looked
@@ -148,7 +153,7 @@ class Session:
 
     def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] | None = None) -> Measurement:
         """Measures one load against one version."""
-        arrivals = schedule.parse(load.arrivals, load.rate, load.seed) if load.rate else None
+        arrivals = copy(self.trace) or (schedule.parse(load.arrivals, load.rate, load.seed) if load.rate else None)
         requests, verifier = self.requests[version], self._verifier(version)
         if self.engine is not None:
             measured = embedded.measure(

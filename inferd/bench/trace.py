@@ -7,14 +7,17 @@ matter, as access logs are written when requests end. Never in here: what is ask
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
 from datetime import UTC, datetime
+from itertools import chain
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferd.ask.files import read_whole
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -24,6 +27,7 @@ __all__ = ["read", "scaled"]
 
 COLUMNS = ("arrival_s", "offset_s", "time_s", "arrival", "offset", "timestamp", "time", "ts")  # looked for when none is named
 LONGEST_S = 366 * 86400.0  # from the first arrival to the last
+MAX_BYTES = 256 << 20
 
 Offsets = np.ndarray[Any, np.dtype[np.int64]]
 Seconds = np.ndarray[Any, np.dtype[np.float64]]
@@ -31,22 +35,22 @@ Seconds = np.ndarray[Any, np.dtype[np.float64]]
 
 def read(text: str) -> Offsets:
     """Nanoseconds since the first arrival, ascending, of FILE or FILE:COLUMN. Raises ConfigError that names file and line."""
-    path, column = Path(text), ""
-    if not path.is_file() and ":" in text:
+    path, column, where = Path(text), "", f"--arrivals trace:{text}"
+    if not path.exists() and ":" in text:
         before, _, column = text.rpartition(":")
         path = Path(before)
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        content = read_whole(path, where, MAX_BYTES, "keep the column of times, or a part of the lines").decode("utf-8-sig")
     except OSError as error:
-        raise ConfigError(f"--arrivals trace:{text}: {error.strerror or error}") from None
+        raise ConfigError(f"{where}: {error.strerror or error}") from None
     except UnicodeDecodeError:
         raise _wrong(path, 1, "expected text: an arrival time in seconds a line, CSV or JSON lines") from None
-    times = [_seconds(path, number, value) for number, value in _values(path, lines, column)]
-    if not times:
-        raise ConfigError(f"--arrivals trace:{text}: holds no arrival; expected an arrival time in seconds a line, CSV or JSON lines")
-    seconds: Seconds = np.sort(np.array(times, np.float64))  # a date's seconds since 1970 keep a quarter of a microsecond
+    times = (_seconds(path, number, value) for number, value in _values(path, _told(content), column))
+    seconds: Seconds = np.sort(np.fromiter(times, np.float64))  # a date's seconds since 1970 keep a quarter of a microsecond
+    if not len(seconds):
+        raise ConfigError(f"{where}: holds no arrival; expected an arrival time in seconds a line, CSV or JSON lines")
     if seconds[-1] - seconds[0] > LONGEST_S:
-        raise ConfigError(f"--arrivals trace:{text}: lasts {seconds[-1] - seconds[0]:.3g} s; expected seconds, not milliseconds or less")
+        raise ConfigError(f"{where}: lasts {seconds[-1] - seconds[0]:.3g} s; expected seconds, not milliseconds or less")
     offsets: Offsets = np.rint((seconds - seconds[0]) * 1e9).astype(np.int64)
     return offsets
 
@@ -64,24 +68,33 @@ def scaled(offsets: Offsets, rate: float) -> tuple[float, Offsets]:
     return rate, np.rint(offsets * (recorded / rate)).astype(np.int64)
 
 
-def _values(path: Path, lines: list[str], column: str) -> Iterator[tuple[int, Any]]:
-    """Line numbers and what stands for the time there. Empty lines and those that begin with # say nothing."""
-    told = [(number, line.strip()) for number, line in enumerate(lines, 1) if line.strip() and not line.lstrip().startswith("#")]
-    if not told:
+def _told(content: str) -> Iterator[tuple[int, str]]:
+    """Numbers of lines, and what they say: empty ones, and those that begin with #, say nothing."""
+    for number, line in enumerate(io.StringIO(content, newline=None), 1):
+        if (line := line.strip()) and not line.startswith("#"):
+            yield number, line
+
+
+def _values(path: Path, told: Iterator[tuple[int, str]], column: str) -> Iterator[tuple[int, Any]]:
+    """Line numbers and what stands for the time there."""
+    first_line, first = next(told, (0, ""))
+    if not first:
         return
-    first_line, first = told[0]
+    told = chain([(first_line, first)], told)
     if first.startswith("{"):
         yield from _fields(path, told, column)
         return
-    rows = [(number, [cell.strip() for cell in row]) for number, line in told for row in _row(path, number, line)]
-    header = rows[0][1]
+    rows: Iterator[tuple[int, list[str]]] = (
+        (number, [cell.strip() for cell in row]) for number, line in told for row in _row(path, number, line)
+    )
+    (_, header) = next(rows)
     if len(header) == 1 and not column and _is_time(header[0]):
         place = 0
+        rows = chain([(first_line, header)], rows)
     elif _is_time(header[0]):
         raise _wrong(path, first_line, f"expected names of columns, got {first[:60]!r}; write a first line such as arrival_s,...")
     else:
         place = header.index(_choose(path, first_line, header, column))
-        rows = rows[1:]
     for number, row in rows:
         if place >= len(row) or (len(header) == 1 and len(row) > 1):
             raise _wrong(path, number, f"expected {len(header)} column{'s' * (len(header) > 1)}, got {len(row)}")
@@ -95,7 +108,7 @@ def _row(path: Path, number: int, line: str) -> Iterator[list[str]]:
         raise _wrong(path, number, f"expected CSV, got {line[:60]!r}: {error}") from None
 
 
-def _fields(path: Path, told: list[tuple[int, str]], column: str) -> Iterator[tuple[int, Any]]:
+def _fields(path: Path, told: Iterator[tuple[int, str]], column: str) -> Iterator[tuple[int, Any]]:
     for number, line in told:
         try:
             entry = json.loads(line)

@@ -86,7 +86,7 @@ def test_json_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     assert from_json(str(file)) == {"x": Literal([[1, 2]]), "inputs": Literal([3])}
     file.write_text('{"inputs": [{"name": "x", "shape": [1, 2], "datatype": "FP32", "data": [1, 2]}]}')
     assert np.array_equal(one(X, from_json(str(file))["x"]), [[1, 2]])
-    monkeypatch.setattr(sys, "stdin", io.StringIO('{"x": 1}'))
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(b'{"x": 1}')))
     assert from_json("-") == {"x": Literal(1)}
 
 

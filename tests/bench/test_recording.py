@@ -96,6 +96,10 @@ def _sent(file: Path, message: inference.ModelInferRequest) -> str:
     return refusal(file, framed(message.SerializeToString()))
 
 
+def test_more_requests_than_anybody_sends_in_turn(tmp_path: Path) -> None:
+    assert "expected 1,000,000 requests at most" in refusal(tmp_path / "recorded", bytes(5 * 1_000_001))
+
+
 @given(st.binary(max_size=40))
 def test_any_bytes_are_read_or_refused(tmp_path_factory: pytest.TempPathFactory, content: bytes) -> None:
     file = tmp_path_factory.getbasetemp() / "any"

@@ -136,6 +136,7 @@ def test_seeds_differ():
         ("poisson", 1e9, "--rate 1e+09: expected 0.001 to 1e+08 requests a second"),
         ("trace:no/such.csv", 0, "--arrivals trace:no/such.csv: No such file or directory"),
         ("trace:no/such.csv:column", 0, "--arrivals trace:no/such.csv:column: No such file or directory"),
+        ("trace:/dev/zero", 0, "--arrivals trace:/dev/zero: expected 256 MiB at most, got more; keep the column of times"),
     ],
 )
 def test_what_is_refused(text, rate, message):

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import json
+import os
 import signal
 import socket
 import subprocess
+import threading
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
@@ -210,6 +212,18 @@ def test_a_trace_is_asked_from_its_beginning(bench, tmp_path: Path) -> None:
     (tmp_path / "trace").write_text("0\n0.05\n0.1\n")
     done, report = bench("double", "--arrivals", f"trace:{tmp_path / 'trace'}", "--quiet")
     assert (done.returncode, report["requests"]) == (0, 3), done.stderr
+
+
+@pytest.mark.parametrize("target", ["", "embedded"])
+def test_a_trace_that_comes_through_a_pipe_is_read_once(bench, repository: Path, tmp_path: Path, target: str) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    writer = threading.Thread(target=(tmp_path / "pipe").write_text, args=("0\n0.05\n0.1\n",))
+    writer.start()
+    where = f"embedded:{repository}" if target else ""
+    done, report = bench("double", "--arrivals", f"trace:{tmp_path / 'pipe'}", "--rounds", "2", "--quiet", target=where)
+    writer.join()
+    assert done.returncode == 0, done.stderr
+    assert [measured["requests"] for measured in report["measurements"]] == [3, 3]
 
 
 def test_in_process_needs_a_file(call) -> None:

@@ -1,0 +1,43 @@
+"""Reads a file that a user names, whole and once, up to a limit: a device without an end, or the wrong file, must not take the machine.
+
+A pipe is read to its end. Never in here: what a file means.
+"""
+
+from __future__ import annotations
+
+import os
+from typing import TYPE_CHECKING, BinaryIO
+
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+__all__ = ["read_stream", "read_whole"]
+
+PIECE_BYTES = 1 << 20
+
+
+def read_whole(path: str | Path, where: str, most_bytes: int, cure: str) -> bytearray:
+    """All of a file. ConfigError, which begins with `where` and ends with `cure`, if it has more bytes than that; OSError."""
+    with open(path, "rb") as file:
+        if (size := os.fstat(file.fileno()).st_size) > most_bytes:
+            raise _too_large(where, f"{size:,} bytes", most_bytes, cure)
+        return read_stream(file, where, most_bytes, cure)
+
+
+def read_stream(file: BinaryIO, where: str, most_bytes: int, cure: str) -> bytearray:
+    """The same of what is open already."""
+    content = bytearray()
+    try:
+        while piece := file.read(PIECE_BYTES):
+            content += piece
+            if len(content) > most_bytes:
+                raise _too_large(where, "more", most_bytes, cure)
+    except MemoryError:
+        raise ConfigError(f"{where}: it does not fit this machine's memory; {cure}") from None
+    return content
+
+
+def _too_large(where: str, size: str, most_bytes: int, cure: str) -> ConfigError:
+    return ConfigError(f"{where}: expected {most_bytes >> 20} MiB at most, got {size}; {cure}")
