@@ -18,6 +18,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import msgspec
+
 from inferd.bench.export import encode
 from inferd.bench.generator import sent_late
 from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
@@ -93,7 +95,7 @@ def measure(
     if verifier is not None:
         for body, outputs in tally.kept:
             verifier.compare(body, outputs)
-        measured.verified = verifier.result
+        measured.verified = msgspec.structs.replace(verifier.result, unchecked=tally.unchecked)
     return measured
 
 
@@ -219,6 +221,7 @@ class Tally:
         self.load, self.bodies, self.verify_every = load, bodies, verify_every
         self.kept: list[tuple[int, Mapping[str, Array]]] = []  # answers to be checked: number of the body, outputs
         self._kept_bytes = 0
+        self.unchecked = 0  # more, for which there was no room
         self.over = threading.Event()  # nothing new is asked, even if its time has come
         self.exhausted = False  # a trace came to its end
         self._lock = threading.Condition()
@@ -274,12 +277,18 @@ class Tally:
                 self._latency.record(now_ns - intended_ns)
                 self._service.record(now_ns - sent_ns)
                 self._interval.record(now_ns - intended_ns)
-            if outputs is not None and self.verify_every and number % self.verify_every == 0 and self._kept_bytes < MAX_KEPT_BYTES:
-                self.kept.append((number % self.bodies, outputs))
-                self._kept_bytes += sum(array.nbytes for array in outputs.values())
+            if outputs is not None and self.verify_every and number % self.verify_every == 0:
+                self._keep(number % self.bodies, outputs)
             if self._finished == self._asked and (self.exhausted or self.load.requests == self._asked):
                 self.over.set()
             self._lock.notify_all()
+
+    def _keep(self, body: int, outputs: Mapping[str, Array]) -> None:
+        if self._kept_bytes >= MAX_KEPT_BYTES:
+            self.unchecked += 1
+            return
+        self.kept.append((body, outputs))
+        self._kept_bytes += sum(array.nbytes for array in outputs.values())
 
     def end_when_answered(self) -> None:
         """For the end of a trace."""

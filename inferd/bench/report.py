@@ -69,6 +69,11 @@ class Report(msgspec.Struct, kw_only=True):
         return sum(measured.verified.wrong for measured in self.measurements if measured.verified)
 
     @property
+    def unchecked(self) -> int:
+        """Answers that were to be checked and were not, in all measurements."""
+        return sum(measured.verified.unchecked for measured in self.measurements if measured.verified)
+
+    @property
     def answered(self) -> int:
         """Requests with an OK answer, in all measurements."""
         return sum(measured.requests - measured.failed for measured in self.measurements)

@@ -185,11 +185,14 @@ def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
 def _from_model(source: str, requests: Requests, model: str, version: str) -> tuple[list[dict[str, Array]], set[str]]:
     """The answers, and the names of outputs that are BF16."""
     from inferd.engine.embedded import Engine
+    from inferd.engine.model_config import MAX_BATCH_SIZE, Defaults
     from inferd.protocol import inference
 
     try:
         own = Path(source, model) if model else Path(source)
-        engine = Engine(own if own.exists() else source)  # of a repository only what is asked for
+        rows = max((len(array) for inputs in requests.inputs for array in inputs.values() if array.ndim), default=1)
+        most_rows = min(max(rows, Defaults().max_batch_size), MAX_BATCH_SIZE)  # the server's limit may be higher than the default
+        engine = Engine(own if own.exists() else source, max_batch_size=most_rows)  # of a repository only what is asked for
     except (ConfigError, StartError) as error:
         raise ConfigError(f"--verify {source}: {error}") from None
     with engine:

@@ -1,7 +1,8 @@
 """`inferd bench`: loads on a server or on in-process ONNX Runtime, and a report of what they showed. Parses flags; inferd.bench measures.
 
-Exit codes: 0 clean; 1 answers were wrong, errors came, nothing was answered or verified, it ended early or did not finish, a file cannot be
-written, a version is worse than the one before it, or LoadGen calls its run invalid; 2 usage; 130 Ctrl-C, after the partial report.
+Exit codes: 0 clean; 1 answers were wrong, errors came, nothing was answered or verified, not all was verified that was to be, it ended
+early or did not finish, a file cannot be written, a version is worse than the one before it, or LoadGen calls its run invalid; 2 usage;
+130 Ctrl-C, after the partial report.
 """
 
 from __future__ import annotations
@@ -255,7 +256,8 @@ def exit_code(made: Report, outcome: Outcome) -> int:
     if outcome.ended == "interrupted":
         return INTERRUPTED
     worse = any(change["verdict"] == "worse" for comparison in made.summary.get("comparisons", []) for change in comparison["changes"])
-    return int(not outcome.clean or worse or made.summary.get("valid") is False or not made.answered or made.is_unverified)
+    unverified = made.is_unverified or made.unchecked > 0
+    return int(not outcome.clean or worse or made.summary.get("valid") is False or not made.answered or unverified)
 
 
 def settings_of(given: dict[str, Any], load: Load, spin: bool | None) -> dict[str, Any]:

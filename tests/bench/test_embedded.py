@@ -132,6 +132,14 @@ def test_answers_are_checked(doubled: Path, tmp_path: Path) -> None:
         assert (measured.verified.checked, measured.verified.wrong) == (10, wrong)
 
 
+def test_answers_that_there_was_no_room_for_are_counted(doubled: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(embedded, "MAX_KEPT_BYTES", 3 * 64)
+    made = requests()
+    verifier = Verifier.from_file(str(doubled), made)
+    measured = embedded.measure(doubled, None, made, Load(requests=30, duration_s=0, warm_up_s=0), verifier=verifier, verify_every=3)
+    assert (measured.verified.checked, measured.verified.unchecked) == (3, 7)
+
+
 def test_an_engine_that_is_there_stays_open(doubled: Path) -> None:
     with Engine(doubled) as engine:
         for _ in range(2):

@@ -130,6 +130,9 @@ def test_nothing_answered_and_nothing_verified_is_said():
     checked = sample(measurements=[measurement(verified=Verification(checked=1)), measurement(verified=Verification())])
     assert (checked.answered > 0, checked.is_unverified) == (True, False)
     assert "! " not in terminal.render(checked)
+    half = sample(measurements=[measurement(verified=Verification(checked=5, unchecked=1200)) for _ in range(2)])
+    assert half.unchecked == 2400
+    assert "! 2,400 answers that --verify was to check it did not" in terminal.render(half)
 
 
 def test_valid_is_no_submission():

@@ -83,6 +83,13 @@ def test_brain_floats(tmp_path: Path) -> None:
         assert verifier.result.wrong - before == wrong
 
 
+def test_requests_of_more_rows_than_an_engine_takes_by_itself(model_files: Path) -> None:
+    made = make(Description("identity", "", (models_spec("FP32")._replace(shape=(-1, 16)),), ()), rows=129)
+    verifier = Verifier.from_file(str(model_files / "identity"), made)
+    verifier.check(0, answer(y=made.inputs[0]["x"]))
+    assert (verifier.result.checked, verifier.result.wrong) == (1, 0)
+
+
 def models_spec(datatype: str):
     from inferd.ask.inputs import Spec
 

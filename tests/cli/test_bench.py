@@ -19,6 +19,7 @@ import numpy as np
 import pytest
 from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
 
+from inferd.bench import embedded, generator
 from tests.wire import Caller
 
 SHORT = ("--duration", "0.3s", "--warm-up", "0.05s", "--quiet")
@@ -153,6 +154,19 @@ def test_nothing_answered_and_nothing_verified_is_not_clean(bench, repository: P
     if report["measurements"][0]["verified"]["checked"] == 0:  # by lot
         assert done.returncode == 1
         assert "--verify checked no answer" in done.stdout
+
+
+@pytest.mark.parametrize("where", ["", "embedded"])
+def test_answers_that_were_to_be_checked_and_were_not_are_not_clean(
+    bench, repository: Path, monkeypatch: pytest.MonkeyPatch, where: str
+) -> None:
+    monkeypatch.setattr(embedded if where else generator, "MAX_KEPT_BYTES", 1)
+    reference = str(repository / "double" / "3" / "model.onnx")
+    options = ("--requests", "20", "--warm-up", "0s", "--verify", reference, "--verify-every", "1", "--quiet")
+    done, report = bench("double", *options, target=f"embedded:{repository}" if where else "")
+    verified = report["measurements"][0]["verified"]
+    assert (done.returncode, verified["checked"], verified["unchecked"], verified["wrong"]) == (1, 1, 19, 0), done.stderr
+    assert "larger --verify-every" in done.stdout
 
 
 def test_every_file_that_can_be_written(bench, tmp_path: Path) -> None:
