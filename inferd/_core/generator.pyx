@@ -452,7 +452,7 @@ cdef class Generator:
         return codes, totals, answered
 
     def messages(self):
-        """The first message of each code that was no OK, percent-encoded as it came."""
+        """The first message of each code that was no OK, percent-encoded as it came. Where no server said one: why its connection went."""
         cdef int i
         return {i: self.state.texts[i][:self.state.text_nbytes[i]] for i in range(1, CODES) if self.state.text_nbytes[i] > 0}
 

@@ -64,7 +64,7 @@ cdef struct Stream:             # one request under way
     int refusals                # how often a server that went away had not looked at it
     bint gave_up                # nobody waits for it any longer
     const char *fault           # static text: why the answer is none
-    char text[TEXT_NBYTES]      # grpc-message, percent-encoded
+    char text[TEXT_NBYTES]      # grpc-message, percent-encoded; or its link's parting word
     int text_nbytes
 
 cdef struct Link:               # one connection
@@ -83,6 +83,8 @@ cdef struct Link:               # one connection
     bint leaving                # GOAWAY came: nothing new is asked here
     bint dead                   # waits for Python to drop it
     bint opening                # open_waiting is at work
+    char parting[TEXT_NBYTES]   # why it goes: what its GOAWAY says, else what ended it; printable, without "%"
+    int parting_nbytes          # 0: it does not
     bint polls_output           # the kernel takes no more for now
     uint8_t *unsent             # SEND_NBYTES
     Py_ssize_t unsent_at
@@ -162,7 +164,7 @@ cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil       # sends the next request; False: it can't
 cdef bint ask_again(Link *link) noexcept nogil                             # sends the first of the refused; False: the link can't
 cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept nogil        # nobody asks again what was sent before
-cdef void kill(Link *link) noexcept nogil                                  # nothing more comes from it
+cdef void kill(Link *link, const char *why) noexcept nogil                 # nothing more comes from it
 cdef void flush(Link *link, int epoll) noexcept nogil                      # hands the kernel what it takes
 cdef void receive(Link *link, uint8_t *buffer) noexcept nogil              # reads what has come, RECEIVE_NBYTES at most
 cdef void give_up(Link *link) noexcept nogil                               # what is under way counts as unanswered

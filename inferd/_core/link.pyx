@@ -1,10 +1,10 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # link: one HTTP/2 connection of the load generator (see link.pxd).
 
-from libc.errno cimport EAGAIN, EINTR, errno
+from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc, realloc
-from libc.string cimport memcmp, memcpy
+from libc.string cimport memcmp, memcpy, strerror, strlen
 
 from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
@@ -161,7 +161,7 @@ cdef bint open_stream(Stream *stream) noexcept nogil:
         stream.id = 0
         link.leaving = True
         if link.in_flight == 0:
-            kill(link)
+            kill(link, NULL)
         return False
     link.open += 1
     mark_dirty(link)
@@ -235,6 +235,9 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
     """The stream is closed: counts it, and asks again in a closed loop."""
     cdef Link *link = stream.link
     cdef State *state = link.owner
+    if lost or (stream.http_status == 0 and stream.grpc_status < 0):
+        memcpy(stream.text, link.parting, link.parting_nbytes)      # the server said nothing of this request
+        stream.text_nbytes = link.parting_nbytes
     if link.leaving and is_untouched(stream, error_code):
         refuse(stream)
     else:
@@ -247,7 +250,7 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
     if state.streams > 0 and state.startable > 0 and link.in_flight < state.streams and not link.leaving and not link.dead:
         ask(link, state.now_ns, state.now_ns)
     elif link.leaving and link.in_flight == 0:
-        kill(link)
+        kill(link, NULL)
 
 
 cdef bint is_untouched(Stream *stream, uint32_t error_code) noexcept nogil:
@@ -470,9 +473,15 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
     cdef Link *link = <Link *>user_data
     if frame.hd.type == NGHTTP2_GOAWAY:
         link.leaving = True
+        link.parting_nbytes = 0             # the last GOAWAY says it best: the first may only give notice
+        part(link, b"GOAWAY ", 7)
+        part(link, nghttp2_http2_strerror(frame.goaway.error_code), -1)
+        if frame.goaway.opaque_data_len > 0:
+            part(link, b": ", 2)
+            part(link, <const char *>frame.goaway.opaque_data, <Py_ssize_t>frame.goaway.opaque_data_len)
         open_waiting(link)
         if link.in_flight == 0:
-            kill(link)
+            kill(link, NULL)
     elif frame.hd.type == NGHTTP2_SETTINGS:
         open_waiting(link)
     return 0
@@ -552,8 +561,20 @@ cdef void free_link(Link *link) noexcept:
 
 # ---- bytes in and out -----------------------------------------------------------------------------------------------------
 
-cdef void kill(Link *link) noexcept nogil:
-    """Nothing more comes from this link; Python drops it when it looks."""
+cdef void part(Link *link, const char *text, Py_ssize_t nbytes) noexcept nogil:
+    """Adds to a link's parting word, as far as there is room. nbytes: -1 for text that ends with a zero."""
+    cdef Py_ssize_t i
+    if nbytes < 0:
+        nbytes = <Py_ssize_t>strlen(text)
+    for i in range(min(nbytes, <Py_ssize_t>TEXT_NBYTES - link.parting_nbytes)):
+        link.parting[link.parting_nbytes] = text[i] if c' ' <= text[i] <= c'~' and text[i] != c'%' else c'?'
+        link.parting_nbytes += 1
+
+
+cdef void kill(Link *link, const char *why) noexcept nogil:
+    """Nothing more comes from this link; Python drops it when it looks. why: NULL where its last word was said before."""
+    if why != NULL and link.parting_nbytes == 0:
+        part(link, why, -1)
     if not link.dead:
         link.dead = True
         link.owner.died += 1
@@ -571,7 +592,7 @@ cdef void flush(Link *link, int epoll) noexcept nogil:
                 if errno == EINTR:
                     continue
                 if errno != EAGAIN:
-                    kill(link)
+                    read_last(link, errno)
                 elif not link.polls_output:
                     watch(link, epoll, EPOLL_CTL_MOD, True)
                 return
@@ -582,16 +603,16 @@ cdef void flush(Link *link, int epoll) noexcept nogil:
             if nbytes <= 0:
                 break
             if nbytes > SEND_NBYTES - link.unsent_end:
-                nbytes = -1             # no frame of a client's is that long
+                nbytes = NGHTTP2_ERR_FRAME_SIZE_ERROR       # no frame of a client's is that long
                 break
             memcpy(link.unsent + link.unsent_end, piece, nbytes)
             link.unsent_end += nbytes
         if nbytes < 0:
-            kill(link)
+            kill(link, nghttp2_strerror(<int>nbytes))
         if link.unsent_end == 0:
             break
     if not nghttp2_session_want_read(link.session) and not nghttp2_session_want_write(link.session):
-        kill(link)                      # the last word, after what the other side got wrong, has left
+        kill(link, "what the server sent is no HTTP/2")     # this end has told it so
     elif link.polls_output and not link.dead:
         watch(link, epoll, EPOLL_CTL_MOD, False)
 
@@ -610,10 +631,34 @@ cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
     state.now_ns = monotonic_ns()        # an answer is there when its bytes are
     if nbytes < 0 and (errno == EAGAIN or errno == EINTR):
         return
-    if nbytes <= 0 or nghttp2_session_mem_recv2(link.session, buffer, nbytes) < 0:
-        kill(link)
+    if nbytes <= 0:
+        kill(link, ended_by(errno if nbytes < 0 else 0))
+        return
+    nbytes = nghttp2_session_mem_recv2(link.session, buffer, nbytes)
+    if nbytes < 0:
+        kill(link, nghttp2_strerror(<int>nbytes))
     elif nghttp2_session_want_write(link.session) or not nghttp2_session_want_read(link.session):
         mark_dirty(link)
+
+
+cdef void read_last(Link *link, int error) noexcept nogil:
+    """The server takes nothing any more: what it said before that is still there, answers and why it goes."""
+    cdef uint8_t buffer[FRAME_NBYTES]
+    cdef Py_ssize_t nbytes = 1
+    kill(link, NULL)                    # nothing is asked in place of what is answered now
+    while nbytes > 0:
+        nbytes = recv(link.fd, buffer, FRAME_NBYTES, MSG_DONTWAIT)
+        link.owner.now_ns = monotonic_ns()
+        if nbytes > 0:
+            nbytes = nghttp2_session_mem_recv2(link.session, buffer, nbytes)
+    kill(link, ended_by(error))
+
+
+cdef inline const char *ended_by(int error) noexcept nogil:
+    """What a socket's error says of the other side; 0: it was read to its end."""
+    if error == 0 or error == EPIPE:
+        return "the server closed the connection"
+    return strerror(error)
 
 
 cdef void give_up(Link *link) noexcept nogil:

@@ -21,9 +21,16 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef struct nghttp2_headers:
         nghttp2_frame_hd hd
         nghttp2_headers_category cat
+    ctypedef struct nghttp2_goaway:
+        nghttp2_frame_hd hd
+        int32_t last_stream_id
+        uint32_t error_code
+        uint8_t *opaque_data
+        size_t opaque_data_len
     ctypedef union nghttp2_frame:
         nghttp2_frame_hd hd
         nghttp2_headers headers
+        nghttp2_goaway goaway
     ctypedef struct nghttp2_nv:
         uint8_t *name
         uint8_t *value
@@ -67,6 +74,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_ERR_DEFERRED
         NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         NGHTTP2_ERR_BAD_CLIENT_MAGIC
+        NGHTTP2_ERR_FRAME_SIZE_ERROR
         NGHTTP2_SETTINGS_ENABLE_PUSH
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
@@ -122,4 +130,6 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_submit_shutdown_notice(nghttp2_session *)
     int nghttp2_submit_goaway(nghttp2_session *, uint8_t flags, int32_t last_stream_id, uint32_t error_code,
                               const uint8_t *, size_t)
+    const char *nghttp2_strerror(int error) nogil
+    const char *nghttp2_http2_strerror(uint32_t error_code) nogil
     nghttp2_info *nghttp2_version(int least_version)

@@ -184,7 +184,7 @@ class Total:
             duration_s=duration_s,
             requests=finished,
             errors={name: count for name, count in zip(CODES[1:], self.codes[1:], strict=True) if count},
-            error_messages={CODES[code]: text for code, text in self._messages()},
+            error_messages={CODES[code]: text for code, text in self._messages() if self.codes[code]},
             requests_per_second=self.answered / duration_s if duration_s else 0.0,
             latency_us=Latency.of(self.latency),
             service_us=Latency.of(self.service),

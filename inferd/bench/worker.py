@@ -165,7 +165,10 @@ class Worker:
             ended = "interrupted"
         unsent, unfinished = self._give_up(ended)
         emit(self._collect(-1))
-        ending = Ending(ended, generator.sent, unfinished, unsent, generator.messages(), generator.held_back)
+        messages = generator.messages()
+        if self.failure:  # what was never sent says nothing of its connection
+            messages.setdefault(CODES.index("connection"), self.failure.encode())
+        ending = Ending(ended, generator.sent, unfinished, unsent, messages, generator.held_back)
         self.close()
         return ending
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+import struct
 import time
 from collections.abc import Callable, Iterator
 from typing import Any
@@ -591,13 +592,68 @@ def test_a_connection_that_is_closed_loses_its_requests(made) -> None:
     while not (dead := generator.take_dead()):
         generator.run(time.monotonic_ns() + 500_000)
     assert dead == [0]
-    assert counted(generator)[0] == {"connection": 2}
+    assert (counted(generator)[0], generator.messages()) == ({"connection": 2}, {18: b"the server closed the connection"})
     assert generator.outstanding == 0
     again = Server(generator, 5)
     pump(generator, again, lambda: len(again.requests) == 2)
     generator.close()
     assert counted(generator)[0] == {"connection": 2}
     again.close()
+
+
+def test_a_connection_that_is_reset_says_so(made) -> None:
+    generator = made()[0]
+    with socket.create_server(("127.0.0.1", 0)) as listening, socket.create_connection(listening.getsockname()) as client:
+        accepted = listening.accept()[0]
+        client.setblocking(False)
+        generator.take_dead()
+        generator.close()
+        generator.add(client.fileno(), 1)
+        generator.start(0, streams=1)
+        generator.run(time.monotonic_ns() + 500_000)
+        accepted.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+        accepted.close()
+        while not generator.take_dead():
+            generator.run(time.monotonic_ns() + 500_000)
+        assert (counted(generator)[0], generator.messages()) == ({"connection": 1}, {18: b"Connection reset by peer"})
+
+
+def test_what_a_server_said_before_it_closed_is_read_where_it_takes_nothing_more(made) -> None:
+    generator, server = made()
+    generator.start(0, streams=3, requests=3)
+    pump(generator, server, lambda: len(server.requests) == 3)
+    server.answer(1)
+    server.http2.close_connection(11, b"enough", last_stream_id=5)
+    server.socket.sendall(server.http2.data_to_send())
+    server.socket.close()
+    generator.start(0, streams=4, requests=1)  # it writes before it reads
+    generator.run(time.monotonic_ns() + 500_000)
+    assert generator.take_dead() == [0]
+    assert (counted(generator)[0], generator.messages()) == ({"OK": 1, "connection": 2}, {18: b"GOAWAY ENHANCE_YOUR_CALM: enough"})
+    assert generator.outstanding == 1, "what it has not looked at waits for another connection"
+
+
+@pytest.mark.parametrize(
+    ("error", "debug", "said"),
+    [
+        (11, b"too many\nresets \x1b[1m 100%25", b"GOAWAY ENHANCE_YOUR_CALM: too many?resets ?[1m 100?25"),
+        (2, b"", b"GOAWAY INTERNAL_ERROR"),
+        (0, b"x" * 10_000, b"GOAWAY NO_ERROR: " + b"x" * 239),
+    ],
+)
+def test_why_a_server_went_away(made, error: int, debug: bytes, said: bytes) -> None:
+    """Its last word, printable and not endless, is what is said of the requests that were lost with it, be they asked or refused."""
+    generator, server = made()
+    generator.start(0, streams=2)
+    pump(generator, server, lambda: len(server.requests) == 2)
+    server.http2.close_connection(last_stream_id=2**31 - 1)  # gives notice
+    server.http2.close_connection(error, debug, last_stream_id=1)
+    server.socket.sendall(server.http2.data_to_send())
+    server.socket.close()
+    while not generator.take_dead():
+        generator.run(time.monotonic_ns() + 500_000)
+    generator.close()
+    assert (counted(generator)[0], generator.messages()) == ({"connection": 2}, {18: said})
 
 
 def lose(generator: Generator, server: Server) -> None:
@@ -666,6 +722,7 @@ def test_rubbish_ends_the_connection(made) -> None:
     while not (dead := generator.take_dead()):
         generator.run(time.monotonic_ns() + 500_000)
     assert dead == [0]
+    assert generator.messages() == {18: b"what the server sent is no HTTP/2"}
 
 
 # ---- use --------------------------------------------------------------------------------------------------------------------

@@ -80,7 +80,7 @@ def test_errors_have_names_and_first_messages() -> None:
     codes = [0] * len(CODES)
     codes[0], codes[14], codes[17], codes[18] = 5, 3, 2, 1
     made = total(Load(), piece(0)._replace(codes=codes, answered=5))
-    made.endings = [Ending("", 11, 0, 0, {14: b"try%20again", 17: b"an output has no name"})]
+    made.endings = [Ending("", 11, 0, 0, {13: b"nobody's", 14: b"try%20again", 17: b"an output has no name"})]
     measured = made.result(0)
     assert measured.errors == {"UNAVAILABLE": 3, "malformed": 2, "connection": 1}
     assert measured.error_messages == {"UNAVAILABLE": "try again", "malformed": "an output has no name"}
