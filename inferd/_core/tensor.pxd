@@ -51,6 +51,7 @@ cdef struct TensorSpec:         # what a model takes or gives under one name
     int rank                    # with the batch axis
     int64_t shape[MAX_RANK]     # -1: any size; shape[0] is -1 where there is a batch axis
     Py_ssize_t row_nbytes       # bytes of one row (of the whole tensor without a batch axis) where the dims fix it, else -1
+    bint binary                 # BYTES: elements may be any bytes, such as a JPEG; else they are UTF-8
 
 cdef class Signature:           # one model version's contract: its name and version, what it takes, what it gives
     cdef readonly bytes model_name      # UTF-8, as answers carry it

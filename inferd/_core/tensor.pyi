@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,8 @@ class Signature:
         inputs: Sequence[tuple[str, str, tuple[int, ...]]],
         outputs: Sequence[tuple[str, str, tuple[int, ...]]],
         max_batch_size: int,
+        *,
+        binary: Collection[str] = (),
     ) -> Self: ...
     @property
     def model_name(self) -> bytes: ...

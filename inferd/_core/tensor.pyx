@@ -156,7 +156,7 @@ cdef enum Fault:                # why a view is not what the spec takes
     NOT_UTF8
 
 
-cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limit, int64_t *place) noexcept nogil:
+cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limit, bint binary, int64_t *place) noexcept nogil:
     """Walks the elements of a BYTES tensor; place: the faulty element, or the number of elements found."""
     cdef const char *at = view.data
     cdef const char *end = at + view.nbytes
@@ -172,7 +172,7 @@ cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limi
         at += 4
         if length > end - at:
             return CUT_ELEMENT
-        if not is_utf8(at, length):
+        if not binary and not is_utf8(at, length):
             return NOT_UTF8
         at += length
         place[0] += 1
@@ -197,7 +197,8 @@ cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int max_b
             return TOO_LARGE
         nbytes = 0
     if view.datatype == BYTES:
-        return check_elements(view, nbytes // LENGTH_NBYTES, rows * max(MAX_TEXTS // max(max_batch_size, 1), LEAST_TEXTS), place)
+        return check_elements(view, nbytes // LENGTH_NBYTES, rows * max(MAX_TEXTS // max(max_batch_size, 1), LEAST_TEXTS), spec.binary,
+                              place)
     if nbytes != view.nbytes:
         place[0] = nbytes
         return WRONG_NBYTES
@@ -259,11 +260,11 @@ cdef class Signature:
     """What one model version takes and gives.
 
     inputs, outputs: (name, datatype word, shape) in the graph's order; -1 is an axis of any size. With max_batch_size > 0
-    axis 0 of every tensor is the batch and must be -1; with 0 a request is a run and shapes hold whole.
-    Raises ConfigError naming the tensor.
+    axis 0 of every tensor is the batch and must be -1; with 0 a request is a run and shapes hold whole. binary: names of the BYTES
+    inputs whose elements need not be UTF-8. Raises ConfigError naming the tensor.
     """
 
-    def __cinit__(self, str model_name not None, str model_version not None, inputs, outputs, int max_batch_size):
+    def __cinit__(self, str model_name not None, str model_version not None, inputs, outputs, int max_batch_size, *, binary=()):
         self.model_name = model_name.encode()
         self.model_version = model_version.encode()
         if max_batch_size < 0:
@@ -283,6 +284,7 @@ cdef class Signature:
         cdef int free_axes = 0
         cdef int first_axis = 1 if max_batch_size > 0 else 0
         for i in range(self.input_count):
+            self.inputs[i].binary = self.input_names[i] in binary
             self.fixed = self.fixed and self.inputs[i].row_nbytes >= 0
             for axis in range(first_axis, self.inputs[i].rank):
                 free_axes += self.inputs[i].shape[axis] < 0
