@@ -26,14 +26,16 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": {"errors"},
     "config": {"errors"},
     "log": {"errors"},
-    "engine": {"errors", "_core", *BESIDE},
+    "steps": {"errors", "_core", "protocol"},
+    "engine": {"errors", "_core", *BESIDE, "steps"},
     "observe": {"errors", "_core", *BESIDE, "engine"},
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest"},
     "ask": {"errors", "config", "engine"},
     "bench": {"errors", "_core", *BESIDE, "engine", "ask"},  # a server is only another end of a socket
-    "cli": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest", "serving", "ask", "bench", ""},
+    "features": {"errors", "_core", *BESIDE, "engine", "steps"},
+    "cli": {"errors", "_core", *BESIDE, "engine", "features", "observe", "rollout", "ingest", "serving", "ask", "bench", ""},
     "__main__": {"cli"},
     "": {"errors", "config", "engine", "serving"},  # inferd/__init__.py: the public names
 }
@@ -49,6 +51,13 @@ DOORS: dict[str, set[str]] = {
     "matplotlib": {"inferd.bench.plots"},
     "mlperf_loadgen": {"inferd.bench.loadgen"},
     "rich": {"inferd.bench.terminal", "inferd.cli"},
+    "PIL": {"inferd.steps.image"},
+    "soundfile": {"inferd.steps.audio"},
+    "soxr": {"inferd.steps.audio"},
+    "tokenizers": {"inferd.steps.text"},
+    "pyarrow": {"inferd.steps.table"},
+    "sklearn": {"inferd.features"},
+    "skl2onnx": {"inferd.features"},
     "uvloop": {"inferd.serving", "inferd.cli"},
 }
 

@@ -165,6 +165,11 @@ cdef class Request:
         """It cannot be prepared: Batch.deliver answers it with this RequestError."""
         self.error = error
 
+    @property
+    def refused(self):
+        """Whether it will be answered with an error."""
+        return self.error is not None
+
     cpdef cancel(self):
         """The caller went away: nothing will be answered. On the loop's thread; later calls do nothing."""
         if self.entry.cancelled:

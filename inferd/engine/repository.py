@@ -30,11 +30,12 @@ from inferd.engine.backend import OnnxModel
 from inferd.engine.executor import Instance
 from inferd.engine.model import Model
 from inferd.engine.model_config import Defaults, Written
-from inferd.engine.planner import Host, Plan, plan
+from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import why_rows_depend
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
+from inferd.steps.plan import compile_plan
 
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
@@ -187,22 +188,32 @@ class Repository:
             gpu=model_config.on_gpu(written, defaults),
         )
         for version, file in _selected(written, place):
-            yield self._load_version(place, written, make_plan, version, file)
+            yield self._load_version(place, written, host, make_plan, version, file)
 
-    def _load_version(self, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
+    def _load_version(
+        self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path
+    ) -> Model:
         started_s = time.monotonic()
         loaded = self._open(place, written, make_plan(), version, file)
         # Where sizes vary, the small runs that can be measured say nothing of those that will come.
         if loaded.signature.fixed and make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
             loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
+        folders = [file.parent] if place.folder is None else [file.parent, place.folder]
+        steps = compile_plan(loaded.config, loaded.signature, folders, written.where)
+        if steps is not None:
+            model_config.show_to_clients(loaded.config, steps.signature)
+            if steps.prepares:
+                own = loaded.config.inferd
+                own.preprocess_threads = own.preprocess_threads or preprocess_threads(host, steps.together)
         model = Model(
             place.name,
             version,
             loaded.config,
-            loaded.signature,
+            loaded.signature if steps is None else steps.signature,
             [loaded.onnx.backend(loaded.signature) for _ in range(loaded.plan.instances)],
             schedule=self._schedule,
             deliver=self._deliver,
+            steps=steps,
             plan_reason=loaded.plan.reason,
         )
         try:
