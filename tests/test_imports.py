@@ -51,6 +51,7 @@ DOORS: dict[str, set[str]] = {
     "matplotlib": {"inferd.bench.plots"},
     "mlperf_loadgen": {"inferd.bench.loadgen"},
     "rich": {"inferd.bench.terminal", "inferd.cli"},
+    "onnxruntime_extensions": {"inferd.engine.backend"},
     "PIL": {"inferd.steps.image"},
     "soundfile": {"inferd.steps.audio"},
     "soxr": {"inferd.steps.audio"},

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Description", "Target", "open_target", "require_client"]
 
 
+Layouts = dict[str, tuple[str, tuple[str, ...]]]
+
+
 class Description(NamedTuple):
     """A model as its target describes it; `version` is empty for the newest."""
 
@@ -41,6 +44,7 @@ class Target(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
     def only_model(self) -> str: ...
     def describe(self, model: str, version: str) -> Description: ...
+    def record_layouts(self, model: str, version: str) -> Layouts: ...
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
 
 
@@ -77,6 +81,16 @@ def choose(names: Sequence[str], where: str) -> str:
     raise ConfigError(f"{where} has several models; name one: {', '.join(sorted(names))}")
 
 
+def _layouts(config: Any) -> Layouts:
+    """Inputs that take whole records, by name: how a record is written (JSON, CSV or ARROW), and its columns."""
+    return {
+        entry.name or entry.input: (step.columns.Format.Name(step.columns.format), tuple(column.name for column in step.columns.columns))
+        for entry in config.inferd.preprocess
+        for step in entry.steps
+        if step.HasField("columns") and step.columns.format != step.columns.TENSORS
+    }
+
+
 class Remote:
     """A server on the other end of gRPC: inferd, Triton or another that speaks the Open Inference Protocol."""
 
@@ -102,6 +116,13 @@ class Remote:
             for side in (metadata.inputs, metadata.outputs)
         )
         return Description(model, version, inputs, outputs)
+
+    def record_layouts(self, model: str, version: str) -> Layouts:
+        """See _layouts. A server without the RPC ModelConfig has no such inputs."""
+        try:
+            return _layouts(self._client.model_config(model, version))
+        except self._library.InferenceError:
+            return {}
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         words = {spec.name: spec.datatype for spec in description.inputs}
@@ -141,6 +162,9 @@ class Local:
         metadata = self.engine.metadata(model, version)
         inputs, outputs = (tuple(Spec(*tensor) for tensor in side) for side in (metadata.inputs, metadata.outputs))
         return Description(model, metadata.version, inputs, outputs)
+
+    def record_layouts(self, model: str, version: str) -> Layouts:
+        return _layouts(self.engine.config(model, version))
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         answer = self.engine.infer(

@@ -26,6 +26,10 @@ __all__ = ["infer"]
 @click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE.npy", help="An input from a .npy file, or JSON such as x=[[1,2]].")
 @click.option("--json", "json_file", metavar="FILE", help="Inputs from JSON: name -> nested lists, or the REST form. - is stdin.")
 @click.option("--npz", "npz_file", metavar="FILE", help="Inputs by name from a .npz file.")
+@click.option("--image", "images", multiple=True, metavar="[NAME=]FILE", help="A picture, as it lies in the file; several are rows.")
+@click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way.")
+@click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Records from a CSV file with a header, a line a row.")
 @click.option("--random", "use_random", is_flag=True, help="Random values for every input that is not given.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
 @click.option("--seed", type=int, default=0, show_default=True, help="Of the random values.")
@@ -42,6 +46,10 @@ def infer(
     inputs: tuple[str, ...],
     json_file: str | None,
     npz_file: str | None,
+    images: tuple[str, ...],
+    clips: tuple[str, ...],
+    texts: tuple[str, ...],
+    csv_file: str | None,
     use_random: bool,
     shapes: tuple[str, ...],
     seed: int,
@@ -62,6 +70,7 @@ def infer(
     inferd infer localhost:8001 digits --input digit.npy
     inferd infer model.onnx --input 'x=[[1.5, 2]]' --format json
     inferd infer localhost:8001 encoder --random --shape input_ids:1,32
+    inferd infer localhost:8001 cats --image cat.jpg --image dog.jpg
     """
     form = form or _form_of(save)
     if form == "npz" and save is None:
@@ -70,6 +79,7 @@ def infer(
     metadata = [_pair(text) for text in pairs]
 
     from inferd.ask import inputs as reading
+    from inferd.ask import raw
     from inferd.ask.targets import open_target
 
     given: dict[str, Array | Literal] = {}
@@ -82,6 +92,11 @@ def infer(
         if json_file:
             given |= reading.from_json(json_file)
         given |= reading.from_arguments(inputs, specs)
+        given |= raw.from_files("--image", images, specs)
+        given |= raw.from_files("--audio", clips, specs)
+        given |= raw.from_texts(texts, specs)
+        if csv_file:
+            given |= raw.from_csv(csv_file, specs, opened.record_layouts(name, model_version))
         notices: list[str] = []
         if use_random:
             rest = [spec for spec in specs if spec.name not in given]
