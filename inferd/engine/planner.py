@@ -110,10 +110,10 @@ def plan(
     return Plan(threads, chosen, spinning, "; ".join(parts), single_rows)
 
 
-def preprocess_threads(host: Host, together: int = 1) -> int:
+def preprocess_threads(host: Host) -> int:
     """Threads that prepare a model's inputs: one for each usable core. They share the cores with the runs as both are busy: the
-    more dear of the two gets more of them by itself. Steps that take many requests in one call (`together`) share them out themselves."""
-    return 1 if together > 1 else host.usable
+    dearer of the two gets more of them by itself."""
+    return host.usable
 
 
 def _affinity(cores: int) -> int:

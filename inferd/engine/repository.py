@@ -204,7 +204,7 @@ class Repository:
             model_config.show_to_clients(loaded.config, steps.signature)
             if steps.prepares:
                 own = loaded.config.inferd
-                own.preprocess_threads = own.preprocess_threads or preprocess_threads(host, steps.together)
+                own.preprocess_threads = own.preprocess_threads or preprocess_threads(host)
         model = Model(
             place.name,
             version,
