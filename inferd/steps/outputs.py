@@ -14,9 +14,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferd._core import scores
-from inferd.steps.casts import CASTS, cast_between
+from inferd.protocol import options
 from inferd.steps.detections import compile_detections
 from inferd.steps.labels import shown_ends
+from inferd.steps.numbers import CASTS, cast
 from inferd.steps.pipeline import Array, Place, TensorType
 from inferd.steps.stage import At, Inner, Last, Run
 
@@ -81,8 +82,7 @@ def _to_single(at: At) -> list[Run]:
     if not shape and at.word != "sigmoid":
         raise at.wrong(f"it works along the last axis, and is given {at.kind}, one number a row: leave it out")
     if datatype == "FP64":
-        narrow = cast_between("FP64", "FP32")
-        return [lambda array, inputs: narrow(array)]
+        return [_converted("FP32")]
     if datatype == "FP32" and at.number:
         return []  # made by the step before
     return [lambda array, inputs: np.ascontiguousarray(array, np.float32)]
@@ -179,8 +179,12 @@ def _cast(at: At, step: OutputStep) -> Inner:
         raise at.wrong(f"datatype is {target!r}; it must be one of {', '.join(CASTS)}")
     if at.kind.datatype not in CASTS:
         raise at.wrong(f"it takes numbers, and is given {at.kind}: leave it out")
-    convert = cast_between(at.kind.datatype, target)
-    return Inner(TensorType(target, at.kind.shape), lambda array, inputs: convert(array))
+    return Inner(TensorType(target, at.kind.shape), _converted(target))
+
+
+def _converted(datatype: str) -> Run:
+    convert = cast(options.Cast(datatype=datatype))
+    return lambda array, inputs: np.ascontiguousarray(convert(array))
 
 
 def _drop(at: At, step: OutputStep) -> Last:

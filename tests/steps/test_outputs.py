@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ from hypothesis.extra import numpy as arrays
 from inferd._core.tensor import DATATYPES, Tensors
 from inferd.errors import ConfigError
 from inferd.protocol import options
+from inferd.steps.numbers import CASTS
 from inferd.steps.outputs import OutputSteps, compile_output
 from inferd.steps.pipeline import Array, Place, TensorType
 
@@ -226,6 +228,40 @@ def test_cast_after_scores_and_of_integers() -> None:
     assert got.tolist() == [[0, 255]]
     (got,) = finish(compiled('cast { datatype: "FP32" }; top_k { k: 1 }', TensorType("INT64", (2,))), np.array([[-5, 300]]))[:1]
     assert got.tolist() == [[300.0]]
+
+
+ENDS = [0.0, -0.0, 0.5, -0.5, 0.99, 1.0, -1.0, 2.5, -2.5, 127.0, 127.5, 128.0, -128.9, -129.0, 255.0, 255.9, 256.0, 65504.0, 65519.0, 65520.0]
+ENDS += [-70000.0, 2.0**31 - 1, 2.0**31, -(2.0**31), -(2.0**31) - 1, 2.0**53, 2.0**63 - 1024, 2.0**63, -(2.0**63), 2.0**64, 3.4e38, 1e300, -1e300]
+
+
+def limited(value: Any, target: str) -> Any:
+    """A Python number as the datatype has it."""
+    dtype = DATATYPES[target][2]
+    if dtype.kind == "b":
+        return value != 0
+    if dtype.kind == "f":
+        most = float(np.finfo(dtype).max)
+        return float(dtype.type(max(-most, min(most, value))))
+    if value != value:
+        return 0
+    low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+    return high if value > high else low if value < low else int(value)
+
+
+@pytest.mark.parametrize("target", CASTS)
+@pytest.mark.parametrize("source", CASTS)
+def test_cast_limits_what_does_not_fit(source: str, target: str) -> None:
+    dtype = DATATYPES[source][2]
+    if dtype.kind == "f":
+        array = np.array([end for end in ENDS if abs(end) <= np.finfo(dtype).max] + [math.nan], dtype)
+    elif dtype.kind == "b":
+        array = np.array([False, True])
+    else:
+        low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
+        around = [sign * 2**bits + more for bits in range(65) for sign in (-1, 1) for more in (-1, 0, 1)]
+        array = np.array([value for value in [0, low, high, 65504, 65505, 70000, *around] if low <= value <= high], dtype)
+    (got,) = finish(compiled(f'cast {{ datatype: "{target}" }}', TensorType(source, ())), array)
+    np.testing.assert_array_equal(got, np.array([limited(value, target) for value in array.tolist()], got.dtype))
 
 
 @pytest.mark.parametrize("word", ["", "BYTES", "float32", "BF16"])
