@@ -21,7 +21,8 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
 from inferd._core.message cimport count_copied
-from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects, word_of
+from inferd._core.padding cimport Mask, Padding, fill_elements, padded_size
+from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects, itemsize, word_of
 
 import logging
 
@@ -54,10 +55,17 @@ cdef enum:
     MIN_RETRY_NS = 1_000_000    # least and most that a refused client is told to wait
     MAX_RETRY_NS = 1_000_000_000
 
-cdef struct Block:              # one memcpy of the preprocess stage
+cdef struct Block:              # one input of one request, on its way to its rows
     char *to
     const char *source
-    Py_ssize_t nbytes
+    Py_ssize_t nbytes           # from there
+    Py_ssize_t fill_nbytes      # of filling between them; 0: they are one piece
+    Py_ssize_t pieces           # with filling: of so many equal ones, each with its part of the filling behind it
+    const char *fill            # one element of the filling
+    const char *one             # a mask: this element, again and again, instead of the source; else NULL
+    Py_ssize_t itemsize         # of an element
+
+cdef const char *NO_FILL = b"\0\0\0\0\0\0\0\0"      # of masks: 0 in every datatype
 
 log = logging.getLogger("inferd.batcher")
 
@@ -256,20 +264,28 @@ cdef class Batch:
     """Requests that run together: gather, encode or fail, deliver. Made by a Batcher; must be delivered, whatever happens."""
 
     cpdef tuple input_shape(self, int index):
-        """Shape of input `index` of the run: (rows, dims...) with a batch axis, else the request's own shape."""
+        """Shape of input `index` of the run: (rows, dims...) with a batch axis, else the request's own shape. A padded axis is as long as
+        the longest request needs it. Behind the inputs of requests come masks."""
         cdef Request first = self.requests[0]
+        cdef Signature signature = first.signature
         cdef TensorView *view
-        cdef int axis
+        cdef int axis, mask
         if index < 0 or index >= first.input_count:
-            raise IndexError(f"input {index} of {first.input_count}")
+            mask = index - first.input_count
+            if signature is None or mask < 0 or mask >= signature.mask_count:
+                raise IndexError(f"input {index} of {first.input_count}")
+            return self.rows, longest(self.requests, signature, signature.run_masks[mask].input)
         view = &first.inputs[index]
         shape = [view.shape[axis] for axis in range(view.rank)]
-        if first.signature is not None and first.signature.max_batch_size > 0:
+        if signature is not None and signature.max_batch_size > 0:
             shape[0] = self.rows
+            if signature.input_paddings != NULL and signature.input_paddings[index].axis > 0:
+                shape[signature.input_paddings[index].axis] = longest(self.requests, signature, index)
         return tuple(shape)
 
     cpdef gather(self, Tensors inputs):
-        """The preprocess stage: every row is written once, at its place in the run's input arrays.
+        """The preprocess stage: every row is written once, at its place in the run's input arrays. Rows that are shorter than theirs are
+        filled up, and masks say where.
 
         Sizes were checked against the signature; they are verified again against the arrays, so that a fault elsewhere is an
         Internal error and never a write behind an array.
@@ -278,15 +294,22 @@ cdef class Batch:
         cdef int pending = 0
         cdef int64_t first_row = 0
         cdef Request request
+        cdef Padding *paddings
         cdef int i
         for request in self.requests:
-            if request.input_count != inputs.count:
+            paddings = request.signature.input_paddings if request.signature is not None else NULL
+            if request.input_count + (request.signature.mask_count if paddings != NULL else 0) != inputs.count:
                 raise Internal("the model's input buffers do not fit the request; this is a fault of the server")
             for i in range(inputs.count):
-                if inputs.views[i].datatype == BYTES:
+                if inputs.views[i].datatype == BYTES and i < request.input_count:
                     gather_objects(request, inputs, i, first_row)
                     continue
-                place_rows(&blocks[pending], &request.inputs[i], inputs, i, first_row, request.entry.rows)
+                if paddings == NULL or (i < request.input_count and paddings[i].axis == 0):
+                    place_rows(&blocks[pending], &request.inputs[i], inputs, i, first_row, request.entry.rows)
+                elif i < request.input_count:
+                    pad_rows(&blocks[pending], request, inputs, i, first_row)
+                else:
+                    mask_rows(&blocks[pending], request, inputs, i, first_row)
                 pending += 1
                 if pending == COPY_BLOCKS:
                     copy_blocks(blocks, pending)
@@ -460,6 +483,72 @@ cdef inline int place_rows(Block *block, TensorView *view, Tensors arrays, int i
     block.to = array.data + (first_row * array.row_nbytes if arrays.batched else 0)
     block.source = view.data
     block.nbytes = nbytes
+    block.fill_nbytes = 0
+    block.one = NULL
+    return 0
+
+
+cdef int64_t longest(list requests, Signature signature, int index):
+    """What the padded axis of an input has in a run of these requests."""
+    cdef int axis = signature.input_paddings[index].axis
+    cdef int64_t length = 0
+    cdef Request request
+    for request in requests:
+        if index < request.input_count and axis < request.inputs[index].rank:
+            length = max(length, request.inputs[index].shape[axis])
+    return padded_size(&signature.input_paddings[index], length)
+
+
+cdef int pad_rows(Block *block, Request request, Tensors arrays, int index, int64_t first_row) except -1:
+    """Where the bytes of one input go whose rows may be shorter than their places. Raises Internal when they do not fit there."""
+    cdef ArrayView *array = &arrays.views[index]
+    cdef TensorView *view = &request.inputs[index]
+    cdef Padding *padding = &request.signature.input_paddings[index]
+    cdef int64_t rows = request.entry.rows
+    cdef Py_ssize_t pieces = rows
+    cdef Py_ssize_t unit_nbytes = itemsize(array.datatype)      # for 1 along the padded axis
+    cdef bint fits = (arrays.batched and view.datatype == array.datatype and view.rank == array.rank and padding.axis < view.rank and
+                      view.shape[0] == rows and first_row + rows <= array.shape[0])
+    cdef int axis
+    for axis in range(1, view.rank if fits else 0):
+        if axis == padding.axis:
+            fits = fits and view.shape[axis] <= array.shape[axis]
+            continue
+        fits = fits and view.shape[axis] == array.shape[axis]
+        if axis < padding.axis:
+            pieces *= view.shape[axis]
+        else:
+            unit_nbytes *= view.shape[axis]
+    if not fits or view.nbytes != pieces * view.shape[padding.axis] * unit_nbytes:
+        raise Internal(f"input {index}: {view.nbytes} bytes do not fit the model's buffer for {rows} rows; this is a fault of the server")
+    block.to = array.data + first_row * array.row_nbytes
+    block.source = view.data
+    block.nbytes = view.nbytes
+    block.fill_nbytes = rows * array.row_nbytes - view.nbytes
+    block.pieces = pieces
+    block.fill = padding.fill
+    block.one = NULL
+    block.itemsize = itemsize(array.datatype)
+    return 0
+
+
+cdef int mask_rows(Block *block, Request request, Tensors arrays, int index, int64_t first_row) except -1:
+    """What of one mask belongs to one request. Raises Internal when that does not fit there."""
+    cdef ArrayView *array = &arrays.views[index]
+    cdef Mask *mask = &request.signature.run_masks[index - request.input_count]
+    cdef int64_t rows = request.entry.rows
+    cdef int64_t length = request.inputs[mask.input].shape[request.signature.input_paddings[mask.input].axis]
+    if not arrays.batched or array.datatype != mask.datatype or array.rank != 2 or first_row + rows > array.shape[0] or \
+            length > array.shape[1]:
+        raise Internal(f"input {index}: the mask of {rows} rows does not fit the model's buffer; this is a fault of the server")
+    block.to = array.data + first_row * array.row_nbytes
+    block.source = mask.one
+    block.nbytes = rows * length * itemsize(array.datatype)
+    block.fill_nbytes = rows * array.row_nbytes - block.nbytes
+    block.pieces = rows
+    block.fill = NO_FILL
+    block.one = mask.one
+    block.itemsize = itemsize(array.datatype)
     return 0
 
 
@@ -472,20 +561,50 @@ cdef int gather_objects(Request request, Tensors inputs, int index, int64_t firs
     return 0
 
 
-cdef int copy_blocks(Block *blocks, int count) except -1:
-    """Copies verified blocks. Their memory belongs to requests of a batch, which holds them until it is delivered."""
-    cdef Py_ssize_t total = 0
+cdef void write_pieces(const Block *block) noexcept nogil:
+    """A block that is not one memcpy."""
+    cdef char *to = block.to
+    cdef const char *source = block.source
+    cdef Py_ssize_t pieces = block.pieces if block.fill_nbytes > 0 else 1
+    cdef Py_ssize_t nbytes = block.nbytes // pieces
+    cdef Py_ssize_t fill_nbytes = block.fill_nbytes // pieces
+    cdef Py_ssize_t i
+    for i in range(pieces):
+        if block.one != NULL:
+            fill_elements(to, nbytes, block.one, block.itemsize)
+        elif nbytes > 0:
+            memcpy(to, source, nbytes)
+            source += nbytes
+        fill_elements(to + nbytes, fill_nbytes, block.fill, block.itemsize)
+        to += nbytes + fill_nbytes
+
+
+cdef inline void write_blocks(const Block *blocks, int count) noexcept nogil:
     cdef int i
     for i in range(count):
-        total += blocks[i].nbytes
-    if total < COPY_NOGIL_NBYTES:
-        for i in range(count):
+        if blocks[i].fill_nbytes == 0 and blocks[i].one == NULL:
             memcpy(blocks[i].to, blocks[i].source, blocks[i].nbytes)
+        else:
+            write_pieces(&blocks[i])
+
+
+cdef int copy_blocks(Block *blocks, int count) except -1:
+    """Copies verified blocks. Their memory belongs to requests of a batch, which holds them until it is delivered."""
+    cdef Py_ssize_t copied = 0
+    cdef Py_ssize_t made = 0
+    cdef int i
+    for i in range(count):
+        made += blocks[i].fill_nbytes
+        if blocks[i].one == NULL:
+            copied += blocks[i].nbytes
+        else:
+            made += blocks[i].nbytes
+    if copied + made < COPY_NOGIL_NBYTES:
+        write_blocks(blocks, count)
     else:
         with nogil:
-            for i in range(count):
-                memcpy(blocks[i].to, blocks[i].source, blocks[i].nbytes)
-    count_copied(total)
+            write_blocks(blocks, count)
+    count_copied(copied)
     return 0
 
 

@@ -365,13 +365,46 @@ cdef struct Part:               # one output of an answer
     Py_ssize_t word_nbytes
     const ArrayView *view
     const char *data            # the request's rows
-    Py_ssize_t nbytes
+    Py_ssize_t nbytes           # of them that the answer has
+    int cut_axis                # where the run's array is longer than the answer (see padding.pxd); 0: nowhere
+    int64_t cut_size            # what the answer has of it
+    Py_ssize_t pieces           # of equal size that nbytes then are, one from each stride_nbytes of `data`
+    Py_ssize_t stride_nbytes
     Py_ssize_t shape_nbytes     # of the packed shape
     Py_ssize_t tensor_nbytes    # of the InferOutputTensor
 
 
-cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
+cdef inline uint64_t part_size(const Part *part, int axis, bint batched, int64_t rows) noexcept nogil:
+    """An axis of the answer's tensor."""
+    if axis == 0:
+        return <uint64_t>(rows if batched else part.view.shape[0])
+    return <uint64_t>(part.cut_size if axis == part.cut_axis else part.view.shape[axis])
+
+
+cdef int cut_part(Part *part, InferRequest request, int index, int64_t rows) except -1:
+    """An output that has an axis of the run's padding: only the request's own length of it is answered."""
+    cdef const ArrayView *view = part.view
+    cdef int axis
+    cdef int cut_axis = request.signature.output_cuts[index].axis
+    cdef int64_t size = request.signature.cut_length(index, request.inputs)
+    if cut_axis >= view.rank or size > view.shape[cut_axis]:
+        raise Internal(f"model '{request.signature.model_name.decode()}': output '{request.signature.output_names[index]}' is not as long "
+                       "as its input; remove its cut from the padding in the model's configuration")
+    if size == view.shape[cut_axis]:
+        return 0
+    part.pieces = rows
+    for axis in range(1, cut_axis):
+        part.pieces *= view.shape[axis]
+    part.cut_axis = cut_axis
+    part.cut_size = size
+    part.stride_nbytes = part.nbytes // part.pieces if part.pieces > 0 else 0
+    part.nbytes = part.nbytes // view.shape[cut_axis] * size
+    return 0
+
+
+cdef int fill_part(Part *part, InferRequest request, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
     """Sizes and bytes of one output, all of them known before anything is written."""
+    cdef Signature signature = request.signature
     cdef const TensorSpec *spec = &signature.outputs[index]
     cdef ArrayView *view = &outputs.views[index]
     cdef int axis
@@ -388,9 +421,12 @@ cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, 
     part.spec = spec
     part.view = view
     part.word = word_of(view.datatype, &part.word_nbytes)
+    part.cut_axis = 0
+    if signature.output_cuts != NULL and signature.output_cuts[index].axis > 0 and outputs.batched:
+        cut_part(part, request, index, rows)
     part.shape_nbytes = 0
     for axis in range(view.rank):
-        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and outputs.batched else view.shape[axis]))
+        part.shape_nbytes += varint_nbytes(part_size(part, axis, outputs.batched, rows))
     part.tensor_nbytes = field_nbytes(spec.name_nbytes) + field_nbytes(part.word_nbytes)
     if view.rank > 0:
         part.tensor_nbytes += field_nbytes(part.shape_nbytes)
@@ -406,8 +442,19 @@ cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows
     if part.view.rank > 0:
         at = put_head(at, 3, part.shape_nbytes)
         for axis in range(part.view.rank):
-            at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.view.shape[axis]))
+            at = put_varint(at, part_size(part, axis, batched, rows))
     return at
+
+
+cdef inline void put_rows(uint8_t *at, const Part *part) noexcept nogil:
+    """The bytes of one output."""
+    cdef Py_ssize_t nbytes, i
+    if part.cut_axis == 0:
+        memcpy(at, part.data, part.nbytes)
+    elif part.nbytes > 0:
+        nbytes = part.nbytes // part.pieces
+        for i in range(part.pieces):
+            memcpy(at + i * nbytes, part.data + i * part.stride_nbytes, nbytes)
 
 
 cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
@@ -427,7 +474,7 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     if request.id_text.nbytes > 0:
         total += field_nbytes(request.id_text.nbytes)
     for i in range(count):
-        fill_part(&parts[i], signature, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
+        fill_part(&parts[i], request, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
         total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
     if total > MAX_RESPONSE_NBYTES:
         raise ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
@@ -443,8 +490,8 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
         at = put_head(at, 6, parts[i].nbytes)
         if parts[i].nbytes > NOGIL_NBYTES:
             with nogil:
-                memcpy(at, parts[i].data, parts[i].nbytes)
+                put_rows(at, &parts[i])
         else:
-            memcpy(at, parts[i].data, parts[i].nbytes)
+            put_rows(at, &parts[i])
         at += parts[i].nbytes
     return answer

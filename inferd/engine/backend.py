@@ -209,7 +209,7 @@ class OnnxModel:
 
         Raises ConfigError where the buffers cannot be had.
         """
-        words = {word for _, word, _ in (*signature.input_specs, *signature.output_specs)}
+        words = {word for _, word, _ in (*signature.run_input_specs, *signature.run_output_specs)}
         if "BYTES" in words and "BF16" in words:
             raise ConfigError(
                 f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
@@ -352,7 +352,7 @@ class _Run:
 
     def __init__(self, session: Any, signature: Signature) -> None:
         self._batched = signature.max_batch_size > 0
-        self._input_specs, self._output_specs = signature.input_specs, signature.output_specs
+        self._input_specs, self._output_specs = signature.run_input_specs, signature.run_output_specs
         self._input_words = [word for _, word, _ in self._input_specs]
         self._output_words = [word for _, word, _ in self._output_specs]
         self._output_names = [name for name, _, _ in self._output_specs]
