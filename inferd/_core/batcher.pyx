@@ -212,7 +212,7 @@ cdef object value_of(Request request, TensorView *view):
     cdef const char *word
     cdef int axis
     loan.request = request
-    loan.at = view.data if view.nbytes > 0 else b""
+    loan.at = view.data if view.nbytes > 0 else NO_FILL
     loan.nbytes = view.nbytes
     memory = memoryview(loan)
     if view.datatype == BYTES:
