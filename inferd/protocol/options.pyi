@@ -474,6 +474,8 @@ class Column(Message):
     def hash(self) -> Hash: ...
     allow_infinity: bool
     """Whether infinities are let through; default: refused."""
+    @property
+    def allowed(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
         self,
         *,
@@ -484,6 +486,7 @@ class Column(Message):
         date_time: DateTime | None = ...,
         hash: Hash | None = ...,
         allow_infinity: bool = ...,
+        allowed: Iterable[str] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["encoding", "missing", "vocabulary", "date_time", "hash"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["encoding"]) -> Literal["vocabulary", "date_time", "hash"] | None: ...
