@@ -1,0 +1,362 @@
+/* resize_level: the loops of resize.h for one set of instructions: vectors of LANES int16, names that end as LEVEL says. Included once for
+ * each. Every level gives the same values, but for one of 65,536 in the last bit of the darkest pixel on NEON.
+ *
+ * LANES output rows go together: a source column's values in all of them are one vector (a stack: [column][LANES]), so that the pass over
+ * the columns needs no shuffling and knows no channels. Rows are written into stacks of GROUP columns, which are then transposed in place.
+ */
+
+#define Lanes LEVEL(Lanes)
+#define Bytes LEVEL(Bytes)
+
+enum {
+    LEVEL(STRIP_NBYTES) = 512, /* of a row, taken before the next row: what is made of it stays in the fastest cache */
+    LEVEL(STEP_NBYTES) = 4 * LANES, /* of a row, in one round of the loop */
+};
+
+typedef int16_t Lanes __attribute__((vector_size(2 * LANES)));
+typedef uint8_t Bytes __attribute__((vector_size(2 * LANES)));
+
+#if LANES == 8
+#define LOW_BYTES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
+#define HIGH_BYTES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
+#define LOW_LANES 0, 8, 1, 9, 2, 10, 3, 11
+#define HIGH_LANES 4, 12, 5, 13, 6, 14, 7, 15
+#else /* within each half, as the instructions do */
+#define LOW_BYTES 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55
+#define HIGH_BYTES \
+    8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63
+#define LOW_LANES 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27
+#define HIGH_LANES 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31
+#endif
+
+ALWAYS_INLINE Bytes LEVEL(load_bytes)(const uint8_t *at) {
+    Bytes bytes;
+    memcpy(&bytes, at, sizeof bytes);
+    return bytes;
+}
+
+ALWAYS_INLINE Lanes LEVEL(load)(const int16_t *at) {
+    Lanes lanes;
+    memcpy(&lanes, at, sizeof lanes);
+    return lanes;
+}
+
+/* (value - 128) * 256 of bytes, of the first and second half (of each 16). */
+ALWAYS_INLINE Lanes LEVEL(widen_low)(Bytes bytes) {
+    return (Lanes)SHUFFLE(Bytes, (Bytes){0}, bytes, LOW_BYTES);
+}
+
+ALWAYS_INLINE Lanes LEVEL(widen_high)(Bytes bytes) {
+    return (Lanes)SHUFFLE(Bytes, (Bytes){0}, bytes, HIGH_BYTES);
+}
+
+/* 8 vectors as 8 x 8 lanes, each half by itself: after three rounds of this every lane is where its mirror image was. */
+ALWAYS_INLINE void LEVEL(interleave)(Lanes *to, const Lanes *from) {
+    for (int i = 0; i < 4; i++) {
+        to[2 * i] = SHUFFLE(Lanes, from[i], from[i + 4], LOW_LANES);
+        to[2 * i + 1] = SHUFFLE(Lanes, from[i], from[i + 4], HIGH_LANES);
+    }
+}
+
+ALWAYS_INLINE void LEVEL(transpose)(Lanes *v) {
+    Lanes other[GROUP];
+    LEVEL(interleave)(other, v);
+    LEVEL(interleave)(v, other);
+    LEVEL(interleave)(other, v);
+    memcpy(v, other, sizeof other);
+}
+
+/* 8 values of each half of a vector into the stacks of `group` and the second next. Row `lane` of 16 is half lane / 8 of vector lane % 8. */
+ALWAYS_INLINE void LEVEL(put)(int16_t *group, int lane, Lanes values) {
+    int16_t *const at = group + (lane % GROUP) * LANES + lane / GROUP * GROUP;
+    memcpy(at, &values, 2 * GROUP);
+#if LANES == 16
+    memcpy(at + 2 * GROUP * LANES, (const char *)&values + 2 * GROUP, 2 * GROUP);
+#endif
+}
+
+/* One output row: nbytes, rounded up to STEP_NBYTES, of source rows weighted into the stacks. */
+static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights, int length, ptrdiff_t nbytes, int lane, int16_t *stacks) {
+    for (ptrdiff_t x = 0; x < nbytes; x += LEVEL(STEP_NBYTES)) {
+        Lanes a = {0}, b = {0}, c = {0}, d = {0};
+        for (int k = 0; k < length; k++) {
+            const Lanes weight = weights[k] - (Lanes){0};
+            const Bytes first = LEVEL(load_bytes)(rows[k] + x) ^ 0x80, second = LEVEL(load_bytes)(rows[k] + x + 2 * LANES) ^ 0x80;
+            a -= MULTIPLY(LEVEL(widen_low)(first), weight);
+            b -= MULTIPLY(LEVEL(widen_high)(first), weight);
+            c -= MULTIPLY(LEVEL(widen_low)(second), weight);
+            d -= MULTIPLY(LEVEL(widen_high)(second), weight);
+        }
+        int16_t *const group = stacks + x * LANES;
+        LEVEL(put)(group, lane, a);
+        LEVEL(put)(group + GROUP * LANES, lane, b);
+        LEVEL(put)(group + 2 * LANES * LANES, lane, c);
+        LEVEL(put)(group + 2 * LANES * LANES + GROUP * LANES, lane, d);
+    }
+}
+
+/* One output column of all channels: stacks of weighted source columns. */
+ALWAYS_INLINE void LEVEL(weigh_columns)(const int16_t *stacks, const int16_t *weights, int length, const int channels, Lanes *values) {
+    Lanes sums[MAX_CHANNELS] = {{0}};
+    for (int k = 0; k < length; k++) {
+        const Lanes weight = weights[k] - (Lanes){0};
+        for (int channel = 0; channel < channels; channel++)
+            sums[channel] -= MULTIPLY(LEVEL(load)(stacks + (k * channels + channel) * LANES), weight);
+    }
+    for (int channel = 0; channel < channels; channel++) values[channel] = sums[channel];
+}
+
+/* The same with bytes and wide weights; the results are whole. */
+ALWAYS_INLINE void LEVEL(weigh_columns_exactly)(const int16_t *stacks, const int32_t *weights, int length, const int channels, Lanes *values) {
+    for (int channel = 0; channel < channels; channel++) {
+        int32_t sums[LANES];
+        int16_t rounded[LANES];
+        for (int i = 0; i < LANES; i++) sums[i] = 1 << (WIDE_BITS - 1);
+        for (int k = 0; k < length; k++) {
+            const int16_t *const column = stacks + ((ptrdiff_t)k * channels + channel) * LANES;
+            for (int i = 0; i < LANES; i++) sums[i] += weights[k] * ((column[i] >> 8) + 128);
+        }
+        for (int i = 0; i < LANES; i++) {
+            const int32_t value = sums[i] >> WIDE_BITS;
+            rounded[i] = (int16_t)(((value < 0 ? 0 : value > 255 ? 255 : value) - 128) * 256);
+        }
+        memcpy(&values[channel], rounded, sizeof rounded);
+    }
+}
+
+/* Up to 8 elements of one row, of group `group` of the 8 * channels of 8 columns; values are unsigned, of 8 bits of fraction. */
+ALWAYS_INLINE void LEVEL(emit)(const Target *target, const float *factors, const float *offsets, const uint16_t *values, ptrdiff_t at, int count) {
+    if (target->floating) {
+        float row[GROUP];
+        for (int i = 0; i < GROUP; i++) row[i] = (float)(int32_t)values[i] * factors[i] + offsets[i];
+        if (count == GROUP) memcpy((float *)target->base + at, row, sizeof row);
+        else memcpy((float *)target->base + at, row, sizeof(float) * (size_t)count);
+    } else {
+        uint8_t row[GROUP];
+        for (int i = 0; i < GROUP; i++) row[i] = (uint8_t)((values[i] + 128) >> 8);
+        memcpy((uint8_t *)target->base + at, row, (size_t)count);
+    }
+}
+
+/* 8 columns (fewer at the end) of LANES rows (fewer at the end), tile[column][channel], into the target's rows from y, columns from x on. */
+static void LEVEL(lay_out)(const Target *target, const float (*factors)[GROUP], const float (*offsets)[GROUP], const Lanes *tile, int32_t y,
+                           int rows, int32_t x, int columns) {
+    const int channels = target->channels;
+    const Lanes white = (int16_t)(127 * 256) - (Lanes){0};
+    for (int group = 0; group < channels; group++) {
+        Lanes v[GROUP];
+        uint16_t values[GROUP][LANES];
+        const int elements = target->planar ? columns : columns * channels - group * GROUP;
+        const int count = elements < GROUP ? elements : GROUP;
+        if (count <= 0) continue;
+        for (int i = 0; i < GROUP; i++) v[i] = tile[target->planar ? i * channels + group : group * GROUP + i];
+        LEVEL(transpose)(v);
+        for (int i = 0; i < GROUP; i++) {
+            const Lanes over = v[i] > white; /* by what was rounded */
+            v[i] = ((v[i] & ~over) | (white & over)) ^ (int16_t)-32768;
+        }
+        memcpy(values, v, sizeof values);
+        const ptrdiff_t at = target->planar ? group * target->plane + x : (ptrdiff_t)x * channels + group * GROUP;
+        for (int row = 0; row < rows; row++)
+            LEVEL(emit)(target, factors[group], offsets[group], values[row % GROUP] + row / GROUP * GROUP, at + (y + row) * target->row, count);
+    }
+}
+
+/* Factors and offsets of each element of the groups, for values of 8 bits of fraction. */
+static void LEVEL(spread)(const Target *target, float (*factors)[GROUP], float (*offsets)[GROUP]) {
+    for (int group = 0; group < target->channels; group++)
+        for (int i = 0; i < GROUP; i++) {
+            const int channel = target->planar ? group : (group * GROUP + i) % target->channels;
+            factors[group][i] = target->factors[channel] / 256.0f;
+            offsets[group][i] = target->offsets[channel];
+        }
+}
+
+/* Both passes. rows: of narrow weights, or source rows as they are; columns: of narrow or of wide weights. */
+ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *columns, const Target *target, const int channels) {
+    static const int16_t whole = (int16_t)-NARROW_ONE;
+    const ptrdiff_t stride = (ptrdiff_t)image->width * channels, total = image->height * stride, left = (ptrdiff_t)columns->least * channels;
+    const ptrdiff_t nbytes = (ptrdiff_t)(columns->past - columns->least) * channels;
+    const ptrdiff_t padded = (nbytes + LEVEL(STEP_NBYTES) - 1) / LEVEL(STEP_NBYTES) * LEVEL(STEP_NBYTES);
+    float factors[MAX_CHANNELS][GROUP], offsets[MAX_CHANNELS][GROUP];
+    Lanes tile[GROUP * MAX_CHANNELS];
+    const uint8_t *sources[MAX_TAPS];
+
+    /* The last rows, whose padding would lie behind the image, are copied: source row r >= safe is at copies + (r - safe) * padded. */
+    ptrdiff_t safe = total < left + padded ? 0 : (total - left - padded) / stride + 1;
+    if (safe > rows->past) safe = rows->past;
+    if (safe < rows->least) safe = rows->least;
+    const size_t stacks_nbytes = (size_t)padded * LANES * sizeof(int16_t);
+    int16_t *const stacks = aligned_alloc(64, (stacks_nbytes + (size_t)(rows->past - safe) * (size_t)padded + 63) / 64 * 64);
+    if (stacks == NULL) return -1;
+    uint8_t *const copies = (uint8_t *)stacks + stacks_nbytes;
+    memset(copies, 0, (size_t)(rows->past - safe) * (size_t)padded);
+    for (ptrdiff_t row = safe; row < rows->past; row++)
+        memcpy(copies + (row - safe) * padded, image->pixels + row * stride + left, (size_t)nbytes);
+    if (rows->count < LANES) memset(stacks, 0, stacks_nbytes); /* rows that nobody looks at; defined all the same */
+    memset(tile, 0, sizeof tile);
+    LEVEL(spread)(target, factors, offsets);
+
+    for (int32_t y = 0; y < rows->count; y += LANES) {
+        const int together = rows->count - y < LANES ? rows->count - y : LANES;
+        int32_t x = 0;
+        for (ptrdiff_t strip = 0; strip < padded; strip += LEVEL(STRIP_NBYTES)) {
+            const ptrdiff_t end = padded - strip < LEVEL(STRIP_NBYTES) ? padded : strip + LEVEL(STRIP_NBYTES);
+            for (int lane = 0; lane < together; lane++) {
+                const int32_t start = rows->starts == NULL ? rows->least + y + lane : rows->starts[y + lane];
+                const int length = rows->starts == NULL ? 1 : rows->lengths[y + lane];
+                for (int k = 0; k < length; k++)
+                    sources[k] = (start + k < safe ? image->pixels + (start + k) * stride + left : copies + (start + k - safe) * padded) + strip;
+                LEVEL(weigh_rows)(sources, rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps, length,
+                                  end - strip, lane, stacks + strip * LANES);
+            }
+            for (ptrdiff_t group = strip; group < end; group += GROUP) {
+                Lanes v[GROUP];
+                memcpy(v, stacks + group * LANES, sizeof v);
+                LEVEL(transpose)(v);
+                memcpy(stacks + group * LANES, v, sizeof v);
+            }
+            for (; x < columns->count; x++) {
+                const ptrdiff_t start = columns->starts[x] - columns->least;
+                const int length = columns->lengths[x];
+                const size_t weights = (size_t)x * (size_t)columns->taps;
+                Lanes values[MAX_CHANNELS];
+                if ((start + length) * channels > end) break; /* not yet there */
+                if (columns->narrow != NULL)
+                    LEVEL(weigh_columns)(stacks + start * channels * LANES, columns->narrow + weights, length, channels, values);
+                else
+                    LEVEL(weigh_columns_exactly)(stacks + start * channels * LANES, columns->wide + weights, length, channels, values);
+                for (int channel = 0; channel < channels; channel++)
+                    tile[x % GROUP * channels + (target->reversed ? channels - 1 - channel : channel)] = values[channel];
+                if (x % GROUP == GROUP - 1 || x == columns->count - 1)
+                    LEVEL(lay_out)(target, factors, offsets, tile, y, together, x / GROUP * GROUP, x % GROUP + 1);
+            }
+        }
+    }
+    free(stacks);
+    return 0;
+}
+
+static int LEVEL(resample)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
+    switch (image->channels) {
+        case 1: return LEVEL(pass)(image, rows, columns, target, 1);
+        case 3: return LEVEL(pass)(image, rows, columns, target, 3);
+        default: return LEVEL(pass)(image, rows, columns, target, 4);
+    }
+}
+
+/* A row of bytes [columns, channels] into row y of the target, columns from x on. */
+ALWAYS_INLINE void LEVEL(lay_out_row)(const Target *target, const uint8_t *row, int32_t y, int32_t x, int32_t columns, const int channels) {
+    const ptrdiff_t at = y * target->row + (ptrdiff_t)x * (target->planar ? 1 : channels);
+    if (!target->floating && !target->planar && !target->reversed) {
+        memcpy((uint8_t *)target->base + at, row, (size_t)columns * (size_t)channels);
+        return;
+    }
+    for (int channel = 0; channel < channels; channel++) {
+        const uint8_t *const from = row + (target->reversed ? channels - 1 - channel : channel);
+        const float factor = target->factors[channel], offset = target->offsets[channel];
+        float *const floats = (float *)target->base + at + channel * (target->planar ? target->plane : 1);
+        uint8_t *const bytes = (uint8_t *)target->base + at + channel * (target->planar ? target->plane : 1);
+        if (target->floating && target->planar)
+            for (int32_t i = 0; i < columns; i++) floats[i] = (float)from[i * channels] * factor + offset;
+        else if (target->floating)
+            for (int32_t i = 0; i < columns; i++) floats[(ptrdiff_t)i * channels] = (float)from[i * channels] * factor + offset;
+        else if (target->planar)
+            for (int32_t i = 0; i < columns; i++) bytes[i] = from[i * channels];
+        else
+            for (int32_t i = 0; i < columns; i++) bytes[(ptrdiff_t)i * channels] = from[i * channels];
+    }
+}
+
+static void LEVEL(lay_out_bytes)(const Target *target, const uint8_t *row, int32_t y, int32_t x, int32_t columns) {
+    switch (target->channels) {
+        case 1: LEVEL(lay_out_row)(target, row, y, x, columns, 1); break;
+        case 3: LEVEL(lay_out_row)(target, row, y, x, columns, 3); break;
+        default: LEVEL(lay_out_row)(target, row, y, x, columns, 4);
+    }
+}
+
+/* One row of bytes of weighted rows of bytes, `stride` apart. */
+static void LEVEL(weigh_rows_exactly)(const uint8_t *rows, ptrdiff_t stride, const int32_t *weights, int length, ptrdiff_t nbytes, uint8_t *to) {
+    enum { RUN = 64 };
+    for (ptrdiff_t x = 0; x < nbytes; x += RUN) {
+        const int run = nbytes - x < RUN ? (int)(nbytes - x) : RUN;
+        int32_t sums[RUN];
+        for (int i = 0; i < RUN; i++) sums[i] = 1 << (WIDE_BITS - 1);
+        for (int k = 0; k < length; k++) {
+            const uint8_t *const row = rows + k * stride + x;
+            const int32_t weight = weights[k];
+            if (run == RUN)
+                for (int i = 0; i < RUN; i++) sums[i] += weight * row[i];
+            else
+                for (int i = 0; i < run; i++) sums[i] += weight * row[i];
+        }
+        for (int i = 0; i < run; i++) {
+            const int32_t value = sums[i] >> WIDE_BITS;
+            to[x + i] = (uint8_t)(value < 0 ? 0 : value > 255 ? 255 : value);
+        }
+    }
+}
+
+/* Of each strip of columns first all source rows as bytes, then the rows. The strip is narrowed until that fits, to GROUP columns at least:
+ * no more than MID_NBYTES, or MAX_SIDE rows of GROUP columns, whatever the image's shape. */
+static int LEVEL(resample_exactly)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
+    const int channels = image->channels;
+    const Axis sources = {.count = rows->past - rows->least, .least = rows->least, .past = rows->past};
+    int32_t most = MID_NBYTES / (sources.count * channels) / GROUP * GROUP;
+    if (most < GROUP) most = GROUP;
+    if (most > columns->count) most = columns->count;
+    const ptrdiff_t stride = (ptrdiff_t)most * channels;
+    uint8_t *const mid = malloc((size_t)stride * ((size_t)sources.count + 1));
+    if (mid == NULL) return -1;
+    uint8_t *const line = mid + stride * sources.count;
+    int status = 0;
+    for (int32_t x = 0; x < columns->count && status == 0; x += most) {
+        Axis strip = *columns;
+        strip.count = columns->count - x < most ? columns->count - x : most;
+        strip.starts += x;
+        strip.lengths += x;
+        strip.wide += (size_t)x * (size_t)columns->taps;
+        strip.least = image->width;
+        strip.past = 0;
+        for (int32_t i = 0; i < strip.count; i++) {
+            if (strip.starts[i] < strip.least) strip.least = strip.starts[i];
+            if (strip.starts[i] + strip.lengths[i] > strip.past) strip.past = strip.starts[i] + strip.lengths[i];
+        }
+        const Target bytes = {.base = (char *)mid, .row = stride, .channels = channels};
+        status = LEVEL(resample)(image, &sources, &strip, &bytes);
+        for (int32_t y = 0; y < rows->count && status == 0; y++) {
+            LEVEL(weigh_rows_exactly)(mid + (rows->starts[y] - rows->least) * stride, stride, rows->wide + (size_t)y * (size_t)rows->taps,
+                                      rows->lengths[y], (ptrdiff_t)strip.count * channels, line);
+            LEVEL(lay_out_bytes)(target, line, y, x, strip.count);
+        }
+    }
+    free(mid);
+    return status;
+}
+
+/* Pixels as they are: one source row and column for each of the window's. */
+static int LEVEL(pick)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
+    const int channels = image->channels;
+    const ptrdiff_t stride = (ptrdiff_t)image->width * channels;
+    const int in_order = columns->past - columns->least == columns->count && columns->starts[0] == columns->least;
+    uint8_t *const line = malloc((size_t)columns->count * (size_t)channels);
+    if (line == NULL) return -1;
+    for (int32_t y = 0; y < rows->count; y++) {
+        const uint8_t *const row = image->pixels + rows->starts[y] * stride;
+        if (!in_order)
+            for (int32_t x = 0; x < columns->count; x++)
+                for (int channel = 0; channel < channels; channel++)
+                    line[(ptrdiff_t)x * channels + channel] = row[(ptrdiff_t)columns->starts[x] * channels + channel];
+        LEVEL(lay_out_bytes)(target, in_order ? row + (ptrdiff_t)columns->least * channels : line, y, 0, columns->count);
+    }
+    free(line);
+    return 0;
+}
+
+#undef LOW_BYTES
+#undef HIGH_BYTES
+#undef LOW_LANES
+#undef HIGH_LANES
+#undef Lanes
+#undef Bytes
