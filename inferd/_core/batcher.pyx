@@ -214,7 +214,7 @@ cdef object value_of(Request request, TensorView *view):
     loan.request = request
     loan.at = view.data if view.nbytes > 0 else NO_FILL
     loan.nbytes = view.nbytes
-    memory = memoryview(loan)
+    memory = memoryview(loan) if view.nbytes > 0 else memoryview(b"")
     if view.datatype == BYTES:
         elements = []
         while at + 4 <= view.nbytes:
@@ -226,7 +226,9 @@ cdef object value_of(Request request, TensorView *view):
             at += length
         return elements
     word = word_of(view.datatype, &nbytes)
-    return numpy.frombuffer(memory, DATATYPES[word[:nbytes].decode()][2]).reshape([view.shape[axis] for axis in range(view.rank)])
+    dtype = DATATYPES[word[:nbytes].decode()][2]
+    shape = [view.shape[axis] for axis in range(view.rank)]
+    return numpy.frombuffer(memory, dtype).reshape(shape) if view.nbytes > 0 else numpy.empty(shape, dtype)
 
 
 cdef int view_array(TensorView *view, Tensors tensors, int index) except -1:
