@@ -120,6 +120,8 @@ class Model:
         self.instances = len(backends)
         self.statistics = Statistics(max(config.max_batch_size, 1))
         self._title = f"model '{name}' version {version}"
+        self._schedule = schedule
+        self._deliver = deliver
         self._run_signature = signature if steps is None else steps.run_signature
         self._batcher = Batcher(statistics=self.statistics, name=f"'{name}' version {version}", **batching_of(config))
         self._waiting = self._batcher  # where requests wait first
@@ -128,8 +130,6 @@ class Model:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
         finish = steps.finish if steps is not None and steps.finishes else None
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
-        self._schedule = schedule
-        self._deliver = deliver
         self._threads: list[ExecutorThread] = []
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
