@@ -102,8 +102,8 @@ cdef void scores_of(const Grid *grid, Py_ssize_t first, Py_ssize_t count, float 
     cdef Py_ssize_t i
     if grid.layout == CORNERS_SCORE_CLASS:
         for i in range(count):
-            best[i] = at[i * grid.box_step + 4]
-            classes[i] = class_of(at[i * grid.box_step + 5])
+            best[i] = at[i * grid.box_step + 4 * grid.value_step]
+            classes[i] = class_of(at[i * grid.box_step + 5 * grid.value_step])
             if classes[i] < 0:
                 best[i] = -INFINITY
     elif grid.box_step == 1:
@@ -137,20 +137,22 @@ cdef Py_ssize_t candidates_of(const Grid *grid, const Rules *rules, uint64_t *ke
     """The boxes that score enough -> how many; their keys, inverted so that the best is the least, as a heap. classes: of each box."""
     cdef float[BLOCK] best
     cdef Corners corners
-    cdef Py_ssize_t first, i, count, found = 0
-    for first in range(0, grid.boxes, BLOCK):
+    cdef Py_ssize_t first = 0, i, count, found = 0
+    while first < grid.boxes:
         count = min(<Py_ssize_t>BLOCK, grid.boxes - first)
         scores_of(grid, first, count, best, classes + first)
         for i in range(count):
             if best[i] > rules.score_threshold and corners_of(grid, first + i, &corners):
                 keys[found] = ~score_key(best[i], <size_t>(first + i))
                 found += 1
+        first += count
     for i in range(found // 2 - 1, -1, -1):
         sift_down(keys, <size_t>found, <size_t>i)
     return found
 
 
-cdef Py_ssize_t suppress(const Grid *grid, const Rules *rules, uint64_t *keys, int32_t *classes, Py_ssize_t left, Found *found) noexcept nogil:
+cdef Py_ssize_t suppress(const Grid *grid, const Rules *rules, uint64_t *keys, int32_t *classes, Py_ssize_t left,
+                         Found *found) noexcept nogil:
     """Takes the candidates from the heap, best first, and keeps those that no better one of their class covers -> how many."""
     cdef Corners corners
     cdef Py_ssize_t kept = 0, taken = 0, box, i
@@ -179,7 +181,7 @@ cdef Py_ssize_t suppress(const Grid *grid, const Rules *rules, uint64_t *keys, i
 cdef inline float score_at(const Grid *grid, Py_ssize_t box, int32_t kind) noexcept nogil:
     cdef const float *at = grid.data + box * grid.box_step
     if grid.layout == CORNERS_SCORE_CLASS:
-        return at[4]
+        return at[4 * grid.value_step]
     if grid.layout == CENTER_CLASSES:
         return at[(4 + kind) * grid.value_step]
     return at[(5 + kind) * grid.value_step] * at[4 * grid.value_step]
@@ -217,7 +219,8 @@ cdef int fill_grid(object array, int layout, bint transposed, Grid *grid) except
             or (layout == CORNERS_SCORE_CLASS and values != 6):
         raise ValueError(f"no boxes of layout {layout} are in an array of shape {list(array.shape)}{', transposed' if transposed else ''}")
     grid.data = <const float *>source.data
-    grid.box_step, grid.value_step = (1, grid.boxes) if transposed else (values, 1)
+    grid.box_step = 1 if transposed else values
+    grid.value_step = grid.boxes if transposed else 1
     grid.image_step = grid.boxes * values
     grid.layout = layout
     return 0
@@ -228,8 +231,8 @@ def detect_boxes(array, int layout, bint transposed, float score_threshold, floa
     graph's units, scores FP32 [images, max_boxes], classes INT64 [images, max_boxes], counts INT32 [images, 1]; best first, then zeros.
 
     layout: DetectBoxes.Layout. Kept is what scores more than score_threshold and overlaps no better box of its class by more than
-    overlap_threshold; equal scores in the order of the boxes. A score that is NaN, a class that is no number from 0, a box that is not finite or
-    has a negative side: ignored. Raises ValueError for an array, a layout or a max_boxes that is none.
+    overlap_threshold; equal scores in the order of the boxes. A score that is NaN, a class that is no number from 0, a box that is not
+    finite or has a negative side: ignored. Raises ValueError for an array, a layout or a max_boxes that is none.
     """
     cdef Grid grid
     cdef Rules rules

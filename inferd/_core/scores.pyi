@@ -1,8 +1,8 @@
-from typing import Any
+from typing import Any, TypeAlias
 
 import numpy as np
 
-_Array = np.ndarray[Any, np.dtype[Any]]
+_Array: TypeAlias = np.ndarray[Any, np.dtype[Any]]
 
 def use_plain(plain: bool) -> None:
     """For tests: only instructions that every machine of this architecture has, or again the best that are there."""

@@ -1,8 +1,8 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 """scores: what becomes of a graph's FP32 output before clients get it. Softmax, sigmoid, L2, mean over tokens, the best k.
 
-Arrays are FP32 and C-contiguous (TypeError, ValueError), a row is what lies along the last axis; results are new arrays. Above NOGIL_ELEMENTS the GIL is
-released. Never in here: other datatypes, labels, names of tensors.
+Arrays are FP32 and C-contiguous (TypeError, ValueError), a row is what lies along the last axis; results are new arrays. Above
+NOGIL_ELEMENTS the GIL is released. Never in here: other datatypes, labels, names of tensors.
 """
 
 from libc.stdint cimport int64_t, uint8_t, uint64_t
@@ -90,8 +90,8 @@ def mean_pool(array, real):
 
 
 cdef void best_of_rows(const float *source, float *values, int64_t *places, size_t rows, size_t n, size_t k, uint64_t *keys) noexcept nogil:
-    cdef size_t row, i, place
-    for row in range(rows):
+    cdef size_t _, i, place
+    for _ in range(rows):
         scores.top_k(source, n, k, keys)
         for i in range(k):
             place = index_of_key(keys[i])

@@ -33,7 +33,9 @@ DEFAULT_MASK = "attention_mask"
 class OutputSteps:
     """A compiled list: an OutputPipeline. Results are new arrays, or the graph's own where there are no steps."""
 
-    def __init__(self, outputs: Sequence[tuple[str, TensorType]], inner: Sequence[Run], last: Callable[[Array], list[Array]] | None) -> None:
+    def __init__(
+        self, outputs: Sequence[tuple[str, TensorType]], inner: Sequence[Run], last: Callable[[Array], list[Array]] | None
+    ) -> None:
         self.outputs = tuple(outputs)
         self._inner = tuple(inner)
         self._last = last

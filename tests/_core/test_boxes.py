@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as arrays
 
@@ -119,6 +119,7 @@ def images(draw: st.DrawFn, layout: int) -> Array:
 
 
 @pytest.mark.parametrize("layout", range(3))
+@settings(max_examples=60)
 @given(st.data())
 def test_every_layout_is_as_the_plain_version_has_it(layout: int, data: st.DataObject) -> None:
     array = data.draw(images(layout))

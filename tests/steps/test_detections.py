@@ -82,7 +82,9 @@ def test_center_classes_as_it_lies_and_transposed(datatype: str, folder: Path) -
         assert got["_label"].tolist() == [["dog", "", ""], ["cow", "", ""]]
 
 
-@pytest.mark.parametrize(("shape", "transposed"), [((84, 8400), True), ((8400, 84), False), ((84, -1), True), ((-1, 84), False), ((9, 9), False)])
+@pytest.mark.parametrize(
+    ("shape", "transposed"), [((84, 8400), True), ((8400, 84), False), ((84, -1), True), ((-1, 84), False), ((9, 9), False)]
+)
 def test_without_labels_the_fixed_or_the_smaller_axis_is_of_the_classes(shape: tuple[int, int], transposed: bool) -> None:
     sizes = tuple(60 if size < 0 else size for size in shape)
     array = np.zeros((1, *sizes), np.float32)
@@ -139,11 +141,19 @@ def test_a_rank_that_is_wrong(shape: tuple[int, ...], layout: str) -> None:
         ("", (4, 100), "layout CENTER_CLASSES is [boxes, 4 + classes], or its transpose, and it is given FP32[4,100]: name another layout"),
         ("", (-1, 4), "layout CENTER_CLASSES is [boxes, 4 + classes]"),
         ("", (-1, -1), "one axis must have a fixed size, to know the classes"),
-        ("layout: CENTER_OBJECTNESS_CLASSES", (100, 5), "layout CENTER_OBJECTNESS_CLASSES is [boxes, 5 + classes], and it is given FP32[100,5]"),
+        (
+            "layout: CENTER_OBJECTNESS_CLASSES",
+            (100, 5),
+            "layout CENTER_OBJECTNESS_CLASSES is [boxes, 5 + classes], and it is given FP32[100,5]",
+        ),
         ("layout: CENTER_OBJECTNESS_CLASSES", (100, -1), "whose last axis has no fixed size, and needs it to know what a box's values are"),
         ("layout: CORNERS_SCORE_CLASS", (100, 7), "is [boxes, 6] (x1, y1, x2, y2, score, class), and it is given FP32[100,7]"),
         ("layout: CORNERS_SCORE_CLASS", (6, 100), "is [boxes, 6] (x1, y1, x2, y2, score, class), and it is given FP32[6,100]"),
-        ('labels: "three.txt"', (84, 8400), "it has 3 labels, so that layout CENTER_CLASSES is [boxes, 7], or its transpose, and it is given"),
+        (
+            'labels: "three.txt"',
+            (84, 8400),
+            "it has 3 labels, so that layout CENTER_CLASSES is [boxes, 7], or its transpose, and it is given",
+        ),
         ('labels: "three.txt" layout: CENTER_OBJECTNESS_CLASSES', (9, 85), "labels 'three.txt' has 3 lines, and FP32[9,85] has 80 classes"),
         ('labels: "none.txt"', (84, 8400), "there is no file 'none.txt' in the model's folder"),
         ("score_threshold: -0.1", (84, 8400), "score_threshold is -0.1; it must be a number above 0, or 0 for 0.25"),

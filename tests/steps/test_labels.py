@@ -56,8 +56,8 @@ def test_what_is_no_file_of_labels(content: bytes, why: str, tmp_path: Path) -> 
 
 
 def test_a_file_that_cannot_be_read(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="labels 'gone.txt' cannot be read: No such file"):
+    with pytest.raises(ConfigError, match=r"labels 'gone\.txt' cannot be read: No such file"):
         read_labels(tmp_path / "gone.txt", ConfigError)
     os.mkdir(tmp_path / "folder.txt")
-    with pytest.raises(ConfigError, match="labels 'folder.txt' cannot be read"):
+    with pytest.raises(ConfigError, match=r"labels 'folder\.txt' cannot be read"):
         read_labels(tmp_path / "folder.txt", ConfigError)

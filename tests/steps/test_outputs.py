@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import re
 from pathlib import Path
 from typing import Any
 
@@ -210,7 +209,9 @@ def test_mean_pool_takes_the_mask_that_it_is_told() -> None:
 
 def test_mean_pool_is_refused_where_it_has_no_tokens_or_no_mask() -> None:
     assert "it takes [tokens, size], and is given FP32[10]: leave it out" in refused("mean_pool {}")
-    assert "mask is 'attention_mask', and the graph has no such input: name one of its inputs: none" in refused("mean_pool {}", TOKENS, inputs={})
+    assert "mask is 'attention_mask', and the graph has no such input: name one of its inputs: none" in refused(
+        "mean_pool {}", TOKENS, inputs={}
+    )
     assert "name one of its inputs: 'input_ids', 'attention_mask'" in refused('mean_pool { mask: "mask" }', TOKENS)
     for kind in (TensorType("BYTES", (-1,)), TensorType("INT64", ()), TensorType("INT64", (-1, 1)), TensorType("INT64", (8,))):
         message = refused("mean_pool {}", TensorType("FP32", (9, 6)), inputs={"attention_mask": kind})
@@ -230,8 +231,8 @@ def test_cast_after_scores_and_of_integers() -> None:
     assert got.tolist() == [[300.0]]
 
 
-ENDS = [0.0, -0.0, 0.5, -0.5, 0.99, 1.0, -1.0, 2.5, -2.5, 127.0, 127.5, 128.0, -128.9, -129.0, 255.0, 255.9, 256.0, 65504.0, 65519.0, 65520.0]
-ENDS += [-70000.0, 2.0**31 - 1, 2.0**31, -(2.0**31), -(2.0**31) - 1, 2.0**53, 2.0**63 - 1024, 2.0**63, -(2.0**63), 2.0**64, 3.4e38, 1e300, -1e300]
+ENDS = [0, 0.5, 0.99, 1, 2.5, 127, 127.5, 128, 128.9, 129, 255, 255.9, 256, 65504, 65519, 65520, 70000, 3.4e38, 1e300]
+ENDS += [2.0**31 - 1, 2.0**31, 2.0**31 + 1, 2.0**53, 2.0**63 - 1024, 2.0**63, 2.0**64]
 
 
 def limited(value: Any, target: str) -> Any:
@@ -241,7 +242,7 @@ def limited(value: Any, target: str) -> Any:
         return value != 0
     if dtype.kind == "f":
         most = float(np.finfo(dtype).max)
-        return float(dtype.type(max(-most, min(most, value))))
+        return value if value != value else float(dtype.type(max(-most, min(most, value))))
     if value != value:
         return 0
     low, high = int(np.iinfo(dtype).min), int(np.iinfo(dtype).max)
@@ -253,7 +254,7 @@ def limited(value: Any, target: str) -> Any:
 def test_cast_limits_what_does_not_fit(source: str, target: str) -> None:
     dtype = DATATYPES[source][2]
     if dtype.kind == "f":
-        array = np.array([end for end in ENDS if abs(end) <= np.finfo(dtype).max] + [math.nan], dtype)
+        array = np.array([*(sign * end for end in ENDS if end <= float(np.finfo(dtype).max) for sign in (1.0, -1.0)), math.nan], dtype)
     elif dtype.kind == "b":
         array = np.array([False, True])
     else:
@@ -272,8 +273,12 @@ def test_cast_names_what_it_can_give(word: str) -> None:
 # ---- lists that make no sense ---------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("step", ["softmax {}", "top_k {}", "argmax {}", "mean_pool {}", "l2_normalize {}", "detect_boxes {}", "sigmoid {}"])
-@pytest.mark.parametrize(("word", "cure"), [("INT64", "put a cast to FP32 before it"), ("BYTES", "export"), ("BF16", "export"), ("BOOL", "cast")])
+@pytest.mark.parametrize(
+    "step", ["softmax {}", "top_k {}", "argmax {}", "mean_pool {}", "l2_normalize {}", "detect_boxes {}", "sigmoid {}"]
+)
+@pytest.mark.parametrize(
+    ("word", "cure"), [("INT64", "put a cast to FP32 before it"), ("BYTES", "export"), ("BF16", "export"), ("BOOL", "cast")]
+)
 def test_scores_are_floats(step: str, word: str, cure: str) -> None:
     message = refused(step, TensorType(word, (10,)))
     assert f"({step.split()[0]}): it takes FP16, FP32 or FP64, and is given {word}[10]: " in message
@@ -310,7 +315,7 @@ def test_k_is_at_most_the_classes() -> None:
 def test_labels_are_as_many_as_classes(step: str, lines: int, tmp_path: Path) -> None:
     (tmp_path / "some.txt").write_text("\n".join(f"thing {number}" for number in range(lines)))
     message = refused(f'{step} {{ labels: "some.txt" }}', folder=tmp_path)
-    assert re.search(f"labels 'some.txt' has {lines} lines, from 'thing 0' to 'thing {lines - 1}', and the last axis of FP32.10. has 10 classes", message)
+    assert f"labels 'some.txt' has {lines} lines, from 'thing 0' to 'thing {lines - 1}', and the last axis of FP32[10] has 10" in message
 
 
 def test_labels_that_cannot_be_read_are_an_error_of_the_step(tmp_path: Path) -> None:
