@@ -570,8 +570,8 @@ cdef void write_pieces(const Block *block) noexcept nogil:
     cdef Py_ssize_t pieces = block.pieces if block.fill_nbytes > 0 else 1
     cdef Py_ssize_t nbytes = block.nbytes // pieces
     cdef Py_ssize_t fill_nbytes = block.fill_nbytes // pieces
-    cdef Py_ssize_t i
-    for i in range(pieces):
+    while pieces > 0:
+        pieces -= 1
         if block.one != NULL:
             fill_elements(to, nbytes, block.one, block.itemsize)
         elif nbytes > 0:

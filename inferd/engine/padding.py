@@ -74,7 +74,7 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
         if entry.input in axes:
             if entry.mask or entry.value or entry.buckets or entry.axis != axes[entry.input].axis:
                 raise ConfigError(
-                    f"{here}: a step pads axis {axes[entry.input].axis} of this input; leave axis as that is and value, buckets and mask out"
+                    f"{here}: a step pads axis {axes[entry.input].axis} of this input; leave axis as it is, and value, buckets and mask out"
                 )
             declared = axes[entry.input]
         axes[entry.input] = declared
@@ -131,7 +131,7 @@ def check_padding(
             raise _changes(worst, where, tolerance)
         return
     log.warning(
-        "%s: padding could not be checked, the model runs none of the rows that were tried: %s; compare answers of unequal requests yourself",
+        "%s: padding could not be checked, the model runs none of the rows that were tried: %s; compare the answers of unequal requests",
         where,
         failure,
     )
@@ -184,8 +184,8 @@ def _run(instance: Instance, signature: Signature, requests: Sequence[Inputs]) -
     instance.warming_up = True
     try:
         while (batch := batcher.poll()) is not None:
-            for request in batch.requests:
-                sizes[next(index for index, known in enumerate(made) if known is request)] = _padded_to(signature, batch)
+            for ran in batch.requests:
+                sizes[next(index for index, known in enumerate(made) if known is ran)] = _padded_to(signature, batch)
             instance.run_batch(batch)
             batch.deliver()
     finally:
@@ -241,7 +241,10 @@ def _random_requests(signature: Signature) -> Iterator[list[Inputs]]:
             for limit in LIMITS if whole else LIMITS[:1]:
                 random = np.random.default_rng(0)
                 yield [
-                    [(name, word, _random(random, word, _shape(shape, padded.get(name, 0), length, size), limit)) for name, word, shape in specs]
+                    [
+                        (name, word, _random(random, word, _shape(shape, padded.get(name, 0), length, size), limit))
+                        for name, word, shape in specs
+                    ]
                     for length in lengths
                 ]
 
@@ -313,7 +316,7 @@ def _numeric(one: Array, other: Array, name: str, length: int, size: int) -> _Di
 def _changes(worst: _Difference, where: str, tolerance: float) -> ConfigError:
     values = "" if math.isnan(worst.alone) and math.isnan(worst.padded) else f" ({worst.alone:g} alone, {worst.padded:g} padded)"
     return ConfigError(
-        f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length} differs by {worst.amount:.3g}{values} "
-        f"once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real (padding.mask), "
-        "pad another axis or with another value, allow more (padding.tolerance), or remove the padding"
+        f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length} differs by {worst.amount:.3g}"
+        f"{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real "
+        "(padding.mask), pad another axis or with another value, allow more (padding.tolerance), or remove the padding"
     )
