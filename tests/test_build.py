@@ -1,4 +1,4 @@
-"""setup.py, on a small package of its own: with the libraries it looks for, without them, and in its debug build; and what a wheel holds."""
+"""setup.py, on a small package of its own: with the libraries that it looks for, without them, and as debug build; what a wheel holds."""
 
 from __future__ import annotations
 

@@ -65,16 +65,20 @@ cdef void gather(
     const unsigned char *source, unsigned char *out, Py_ssize_t height, Py_ssize_t width, Py_ssize_t down, Py_ssize_t right,
     Py_ssize_t channels,
 ) noexcept nogil:
-    cdef Py_ssize_t top, left, y, bottom, count
-    for top in range(0, height, BLOCK):
+    cdef Py_ssize_t top = 0
+    cdef Py_ssize_t left, y, bottom, count
+    while top < height:
         bottom = min(top + BLOCK, height)
-        for left in range(0, width, BLOCK):
+        left = 0
+        while left < width:
             count = min(<Py_ssize_t>BLOCK, width - left)
             for y in range(top, bottom):
                 if channels == 3:
                     gather_colors(source + y * down + left * right, out + (y * width + left) * 3, count, right)
                 else:
                     gather_grays(source + y * down + left * right, out + y * width + left, count, right)
+            left += BLOCK
+        top = bottom
 
 
 cdef inline void gather_colors(const unsigned char *source, unsigned char *out, Py_ssize_t count, Py_ssize_t right) noexcept nogil:

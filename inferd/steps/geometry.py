@@ -16,7 +16,7 @@ __all__ = ["CenterCrop", "Letterbox", "Pad", "Pass", "Resampling", "Resize", "Sh
 Size = tuple[int, int]  # height, width
 
 
-class Unfit(Exception):  # noqa: N818 - what a picture is, not what went wrong
+class Unfit(Exception):
     """A picture of this size cannot go through a step; the text says what was expected, what came and the cure."""
 
 

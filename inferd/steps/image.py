@@ -17,8 +17,8 @@ import numpy as np
 from inferd._core.image import Transform
 from inferd.errors import ConfigError, ResourceExhausted
 from inferd.protocol import options
-from inferd.steps.casts import CASTS, cast_between
 from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Shape, Size, Unfit, View, fold
+from inferd.steps.numbers import CASTS, cast
 from inferd.steps.picture import MAX_PIXELS, Decoder, Picture, scratch
 from inferd.steps.pipeline import Array, PadAxis, Place, RowPipeline, TensorType, Value, wrong_row
 
@@ -100,8 +100,10 @@ class _Reading:
             raise self.wrong("transpose must come last: put this step before it (only a cast may follow)")
         read = getattr(self, f"_{name}", None)
         if read is None:
-            raise self.wrong("it takes no images: a list of image steps has decode_image, resize, letterbox, center_crop, pad, "
-                             "reverse_channels, scale, normalize, cast and transpose")
+            raise self.wrong(
+                "it takes no images: a list of image steps has decode_image, resize, letterbox, center_crop, pad, "
+                "reverse_channels, scale, normalize, cast and transpose"
+            )
         read(step)
 
     # ---- each step
@@ -229,8 +231,9 @@ class _Reading:
 
     def _check_range(self) -> None:
         """Every pixel must have a result that FP32 can hold."""
-        largest = max(abs(value * factor) + abs(offset) for factor, offset in zip(self.factors, self.offsets, strict=True)
-                      for value in (0, 255))
+        largest = max(
+            abs(value * factor) + abs(offset) for factor, offset in zip(self.factors, self.offsets, strict=True) for value in (0, 255)
+        )
         if not largest < 3.4e38:
             raise self.wrong("its result is too large for FP32: look at its numbers")
 
@@ -278,7 +281,7 @@ class ImagePipeline(RowPipeline):
             sent = TensorType("UINT8", (height, width, recipe.channels))
         self.inputs = ((name, sent),)
         self.outputs = ((graph_name, recipe.result),)
-        self._cast = cast_between(recipe.numbers, recipe.datatype) if recipe.numbers != recipe.datatype else None
+        self._cast = cast(options.Cast(datatype=recipe.datatype)) if recipe.numbers != recipe.datatype else None
         ready = [self._transform(index, size or (1, 1)) for index, size in enumerate(recipe.known)]
         self._transforms = [transform if size else None for transform, size in zip(ready, recipe.known, strict=True)]
 
@@ -319,8 +322,8 @@ class ImagePipeline(RowPipeline):
         limit = self._recipe.max_pixels
         if height * width > limit or max(*size, height, width) > MAX_SIDE:
             raise Unfit(
-                f"a picture of {size[0]} x {size[1]} (height x width) would become {height} x {width} pixels: at most {limit} are possible, "
-                f"and {MAX_SIDE} a side; send one that is less of a strip"
+                f"a picture of {size[0]} x {size[1]} (height x width) would become {height} x {width} pixels: at most {limit} "
+                f"are possible, and {MAX_SIDE} a side; send one that is less of a strip"
             )
         return view
 
@@ -347,8 +350,8 @@ class ImagePipeline(RowPipeline):
         first = result.shape[2:] if self._recipe.channels_first else result.shape[1:3]
         if first != size:
             raise Unfit(
-                f"it becomes {size[0]} x {size[1]} (height x width), and row 0 {first[0]} x {first[1]}: pictures that become different sizes "
-                "must be sent in requests of their own"
+                f"it becomes {size[0]} x {size[1]} (height x width), and row 0 {first[0]} x {first[1]}: pictures that become "
+                "different sizes must be sent in requests of their own"
             )
 
     def _rows(self, rows: int, size: Size) -> Array:
@@ -417,9 +420,9 @@ def _check_fit(where: str, name: str, kind: TensorType, recipe: Recipe) -> None:
         raise ConfigError(f"{given}: {', '.join(wrong)}; {_cure(result, kind, recipe)}")
     if result.datatype != kind.datatype:
         if kind.datatype == "FP32":
-            cure = "add scale, normalize, or cast { datatype: \"FP32\" }"
+            cure = 'add scale, normalize, or cast { datatype: "FP32" }'
         else:
-            cure = f"add cast {{ datatype: \"{kind.datatype}\" }} at the end"
+            cure = f'add cast {{ datatype: "{kind.datatype}" }} at the end'
         raise ConfigError(f"{given}: {cure}")
 
 

@@ -93,7 +93,7 @@ def test_scaled(size, eighths):
             image.draft("RGB", (pixels.shape[1], pixels.shape[0]))
             if image.size == (pixels.shape[1], pixels.shape[0]):
                 assert np.array_equal(pixels, np.asarray(image))
-    elif min(size) > 30:
+    elif min(size) > 100:
         with Image.open(io.BytesIO(file)) as image:
             like = np.asarray(image.resize((pixels.shape[1], pixels.shape[0]), Image.Resampling.BOX))
         assert np.abs(pixels.astype(int) - like).mean() < 6

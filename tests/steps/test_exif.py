@@ -19,7 +19,8 @@ def block(value: int, order: str = "<", *, tag: int = 0x0112, kind: int = 3, bef
     head = b"II*\0" if order == "<" else b"MM\0*"
     others = b"".join(struct.pack(order + "HHIHH", number + 1, 3, 1, 7, 0) for number in range(before))
     count = struct.pack(order + "H", before + 1)
-    return b"Exif\0\0" + head + struct.pack(order + "I", 8) + count + others + struct.pack(order + "HHIHH", tag, kind, 1, value, 0)
+    own = struct.pack(order + "HHIHH", tag, kind, 1, value, 0)
+    return b"Exif\0\0" + head + struct.pack(order + "I", 8) + count + others + own + bytes(4)
 
 
 def jpeg(exif: bytes) -> bytes:

@@ -37,6 +37,12 @@ def one_by_one(places: np.ndarray, steps) -> np.ndarray:
     return places
 
 
+def folded(places: np.ndarray, steps) -> np.ndarray:
+    for each in fold(steps):
+        places = seen(places, each.view(places.shape))
+    return places
+
+
 sides = st.integers(1, 20)
 sizes = st.tuples(sides, sides)
 steps = st.one_of(
@@ -56,12 +62,9 @@ def test_passes_do_what_their_steps_do(size, listed):
         wanted = one_by_one(places, listed)
     except Unfit:
         with pytest.raises(Unfit):
-            for each in fold(listed):
-                places = seen(places, each.view(places.shape))
-        return
-    for each in fold(listed):
-        places = seen(places, each.view(places.shape))
-    assert np.array_equal(places, wanted)
+            folded(places, listed)
+    else:
+        assert np.array_equal(folded(places, listed), wanted)
 
 
 def test_the_usual_lists_are_one_pass():
