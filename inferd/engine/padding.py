@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inferd.engine.executor import Instance
     from inferd.protocol.options import Padding
 
-__all__ = ["DEFAULT_TOLERANCE", "Paddings", "check_padding", "compile_padding"]
+__all__ = ["DEFAULT_TOLERANCE", "Paddings", "check_padding", "compile_padding", "padded"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -88,6 +88,22 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
             cuts[cut.output] = cut.axis, entry.input
         tolerances.append(entry.tolerance or DEFAULT_TOLERANCE)
     return Paddings(axes, masks, cuts, max(tolerances, default=DEFAULT_TOLERANCE))
+
+
+def padded(signature: Signature, paddings: Paddings) -> Signature:
+    """The same contract for requests of unequal length; the one that came where nothing is padded. Raises ConfigError."""
+    if not paddings.axes:
+        return signature
+    return Signature(
+        signature.model_name.decode(),
+        signature.model_version.decode(),
+        signature.input_specs,
+        signature.output_specs,
+        signature.max_batch_size,
+        paddings=paddings.axes,
+        masks=paddings.masks,
+        cuts=paddings.cuts,
+    )
 
 
 # ---- the check at load ---------------------------------------------------------------------------------------------

@@ -1,6 +1,7 @@
 """All steps of one model: what clients send and get, and how a run's inputs and outputs are made of it.
 
-    compile_plan    the configuration's entries -> pipelines, and the two contracts: what clients see, what a run takes
+    compile_steps   the configuration's entries -> pipelines
+    Plan            the two contracts that come of them: what clients see, and what a run takes
     Plan.prepare    requests -> their runs' inputs, on a preprocess thread
     Plan.finish     a run's outputs -> the answers' tensors, on the thread of the run
 
@@ -15,7 +16,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, NamedTuple
 
 from inferd._core.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
     from inferd.protocol.options import Postprocess, Preprocess
 
-__all__ = ["Plan", "compile_plan"]
+__all__ = ["Pipelines", "Plan", "compile_steps"]
 
 log = logging.getLogger("inferd.steps")
 
@@ -41,17 +42,31 @@ _KINDS = {
 }
 
 
+class Pipelines(NamedTuple):
+    """The compiled lists of one model: of its inputs, and of the graph's outputs by name."""
+
+    inputs: tuple[InputPipeline, ...] = ()
+    outputs: Mapping[str, OutputPipeline] = {}
+
+    @property
+    def paddings(self) -> dict[str, PadAxis]:
+        """The graph's inputs that requests of different lengths share a batch in."""
+        return {name: pad for pipeline in self.inputs for name, pad in pipeline.paddings.items()}
+
+
 class Plan:
-    """The compiled steps of one model.
+    """The compiled steps of one model. `graph`: what a run takes and gives, with its paddings; Raises ConfigError.
 
     signature: what clients send and get. run_signature: what a run takes, and what is made of it for clients.
     """
 
-    def __init__(self, graph: Signature, inputs: Sequence[InputPipeline], outputs: Mapping[str, OutputPipeline]) -> None:
+    def __init__(self, graph: Signature, pipelines: Pipelines) -> None:
+        inputs, outputs = pipelines
         self._title = f"model '{graph.model_name.decode()}' version {graph.model_version.decode()}"
-        self._inputs = tuple(inputs)
-        self._outputs = dict(outputs)
-        self._graph = graph
+        self._inputs = inputs
+        self._outputs = outputs
+        self._run_inputs = [name for name, _, _ in graph.run_input_specs]
+        self._run_outputs = graph.output_names
         self._batched = graph.max_batch_size > 0
         self.prepares = bool(inputs)
         self.finishes = bool(outputs)
@@ -60,7 +75,8 @@ class Plan:
         self._fed = tuple(name for pipeline in inputs for name, _ in pipeline.outputs)
         words = {name: word for name, word, _ in graph.input_specs}
         self._fed_words = [words[name] for name in self._fed]
-        unbatched = {name for name, _, shape in (*graph.input_specs, *graph.output_specs) if not self._batched and shape[:1] != (1,)}
+        run_specs = (*graph.run_input_specs, *graph.run_output_specs)
+        unbatched = {name for name, _, shape in run_specs if not self._batched and shape[:1] != (1,)}
         self._bare = unbatched  # tensors of a graph without a batch axis, and without an axis of 1 in its place
         sent = [spec for spec in graph.input_specs if spec[0] not in fed]
         asked = [
@@ -72,10 +88,14 @@ class Plan:
                 given += [(name, kind.datatype, self._wire_shape(kind, spec[0] in unbatched)) for name, kind in outputs[spec[0]].outputs]
             else:
                 given.append(spec)
+        if cut := [name for name in graph.cuts if name in outputs]:
+            raise ConfigError(f"{self._title}: output {cut[0]!r} has steps, and padding cuts it: steps see padded rows; leave one of the two out")
         name, version, rows = graph.model_name.decode(), graph.model_version.decode(), graph.max_batch_size
+        self.run_signature = Signature(
+            name, version, graph.run_input_specs, given, rows, paddings=graph.paddings, masks=graph.masks, cuts=graph.cuts
+        )
         binary = [name for name, word, _ in asked if word == "BYTES"]
-        self.signature = Signature(name, version, [*asked, *sent], given, rows, binary=binary)
-        self.run_signature = Signature(name, version, graph.input_specs, given, rows)
+        self.signature = Signature(name, version, [*asked, *sent], given, rows, binary=binary) if inputs else self.run_signature
         places = {name: index for index, name in enumerate(self.signature.input_names)}
         self._takes = [[places[name] for name, _ in pipeline.inputs] for pipeline in inputs]
         self._gives = [word for _, word, _ in given]
@@ -87,11 +107,6 @@ class Plan:
         if kind.datatype == "BYTES" and kind.shape == (1,):
             return (1,)
         return kind.shape if bare else (1, *kind.shape)
-
-    @property
-    def paddings(self) -> dict[str, PadAxis]:
-        """The graph's inputs that requests of different lengths share a batch in."""
-        return {name: pad for pipeline in self._inputs for name, pad in pipeline.paddings.items()}
 
     def prepare(self, requests: Sequence[Request]) -> None:
         """Gives every request the inputs of its run, or the error that it is refused with. On a preprocess thread.
@@ -148,9 +163,9 @@ class Plan:
 
     def finish(self, inputs: Tensors, outputs: Tensors) -> Tensors:
         """The outputs of a run -> what clients get of them."""
-        named = dict(zip(self._graph.input_names, inputs.arrays, strict=True))
+        named = dict(zip(self._run_inputs, inputs.arrays, strict=True))
         arrays: list[Array] = []
-        for name, array in zip(self._graph.output_names, outputs.arrays, strict=True):
+        for name, array in zip(self._run_outputs, outputs.arrays, strict=True):
             pipeline = self._outputs.get(name)
             if pipeline is None:
                 arrays.append(array)
@@ -161,8 +176,8 @@ class Plan:
         return Tensors(arrays, self._gives, self._batched)
 
 
-def compile_plan(config: ModelConfig, graph: Signature, folders: Sequence[Path], where: str) -> Plan | None:
-    """The plan of a completed configuration; None where it has no steps. `graph`: the contract without them.
+def compile_steps(config: ModelConfig, graph: Signature, folders: Sequence[Path], where: str) -> Pipelines | None:
+    """The pipelines of a completed configuration; None where it has no steps. `graph`: the contract without them.
 
     Raises ConfigError naming the entry and the step.
     """
@@ -181,7 +196,7 @@ def compile_plan(config: ModelConfig, graph: Signature, folders: Sequence[Path],
     _refuse_twice(where, "output", [*got, *(name for pipeline in gained.values() for name, _ in pipeline.outputs)])
     if not got and not any(pipeline.outputs for pipeline in gained.values()):
         raise ConfigError(f"{where}: postprocess drops every output: leave one")
-    return Plan(graph, given, gained)
+    return Pipelines(tuple(given), gained)
 
 
 def _row(word: str, shape: tuple[int, ...], batched: bool) -> TensorType:

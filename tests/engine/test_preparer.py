@@ -17,7 +17,7 @@ from inferd.engine.model import Model
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from inferd.protocol import inference
 from inferd.steps.pipeline import Array, Check, PadAxis, RowPipeline, TensorType, Value, wrong_row
-from inferd.steps.plan import Plan
+from inferd.steps.plan import Pipelines, Plan
 from tests.puppets import LIMIT_S, SIGNATURE, Caller, PuppetBackend
 
 
@@ -82,7 +82,7 @@ class Setting:
     def __init__(self, pipeline: Numbers | None = None, threads: int = 1, **own: Any) -> None:
         self.pipeline = pipeline or Numbers()
         self.backend = PuppetBackend()
-        self.plan = Plan(SIGNATURE, [self.pipeline], {})
+        self.plan = Plan(SIGNATURE, Pipelines((self.pipeline,)))
         config = inference.ModelConfig(
             name="double", max_batch_size=8, dynamic_batching={}, inferd={"preprocess_threads": threads, "max_queue_requests": 4, **own}
         )

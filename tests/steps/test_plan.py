@@ -10,7 +10,7 @@ import pytest
 from inferd._core.tensor import Signature, Tensors
 from inferd.errors import ConfigError
 from inferd.protocol import inference
-from inferd.steps.plan import compile_plan
+from inferd.steps.plan import Plan, compile_steps
 
 WHERE = "config.toml of model 'm'"
 NORMALIZED = [{"decode_image": {}}, {"resize": {"height": 8, "width": 8}}, {"scale": {}}, {"transpose": {}}]
@@ -35,13 +35,18 @@ def config(preprocess: Any = (), postprocess: Any = (), max_batch_size: int = 4)
     )
 
 
+def compile_plan(own: inference.ModelConfig, takes: Signature) -> Plan:
+    pipelines = compile_steps(own, takes, [], WHERE)
+    assert pipelines is not None
+    return Plan(takes, pipelines)
+
+
 def test_no_steps_no_plan() -> None:
-    assert compile_plan(config(), graph(), [], WHERE) is None
+    assert compile_steps(config(), graph(), [], WHERE) is None
 
 
 def test_an_image_model_takes_bytes_and_gives_labels() -> None:
-    plan = compile_plan(config([{"steps": NORMALIZED, "name": "picture"}], [{"steps": [{"top_k": {"k": 2}}]}]), graph(), [], WHERE)
-    assert plan is not None
+    plan = compile_plan(config([{"steps": NORMALIZED, "name": "picture"}], [{"steps": [{"top_k": {"k": 2}}]}]), graph())
     assert (plan.prepares, plan.finishes, plan.together) == (True, True, 1)
     assert plan.signature.input_specs == (("picture", "BYTES", (-1, 1)),)
     assert plan.signature.output_specs == (("scores", "FP32", (-1, 2)), ("scores_index", "INT64", (-1, 2)))
@@ -53,23 +58,20 @@ def test_inputs_and_outputs_without_steps_stay() -> None:
     own = graph(
         [("image", "FP32", (-1, 3, 8, 8)), ("scale", "FP32", (-1, 1))], [("a", "FP32", (-1, 10)), ("b", "FP32", (-1, 2))]
     )
-    plan = compile_plan(config([{"input": "image", "steps": NORMALIZED}], [{"output": "a", "steps": [{"argmax": {}}]}]), own, [], WHERE)
-    assert plan is not None
+    plan = compile_plan(config([{"input": "image", "steps": NORMALIZED}], [{"output": "a", "steps": [{"argmax": {}}]}]), own)
     assert plan.signature.input_specs == (("image", "BYTES", (-1, 1)), ("scale", "FP32", (-1, 1)))
     assert plan.signature.output_specs == (("a", "INT64", (-1, 1)), ("b", "FP32", (-1, 2)))
 
 
 def test_a_graph_without_a_batch_axis() -> None:
     own = graph([("image", "FP32", (1, 3, 8, 8))], [("scores", "FP32", (1, 10))], 0)
-    plan = compile_plan(config([{"steps": NORMALIZED}], [{"steps": [{"softmax": {}}]}], 0), own, [], WHERE)
-    assert plan is not None
+    plan = compile_plan(config([{"steps": NORMALIZED}], [{"steps": [{"softmax": {}}]}], 0), own)
     assert plan.signature.input_specs == (("image", "BYTES", (1,)),)
     assert plan.signature.output_specs == (("scores", "FP32", (1, 10)),)
 
 
 def test_finish_makes_of_a_run_what_clients_get() -> None:
-    plan = compile_plan(config((), [{"steps": [{"softmax": {}}]}]), graph(), [], WHERE)
-    assert plan is not None
+    plan = compile_plan(config((), [{"steps": [{"softmax": {}}]}]), graph())
     logits = np.zeros((2, 10), np.float32)
     inputs = Tensors([np.zeros((2, 3, 8, 8), np.float32)], ["FP32"], True, 2)
     (finished,) = plan.finish(inputs, Tensors([logits], ["FP32"], True, 2)).arrays
@@ -90,10 +92,10 @@ def test_finish_makes_of_a_run_what_clients_get() -> None:
 )
 def test_what_cannot_be_is_refused_by_name(preprocess: Any, postprocess: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=rf"^config\.toml of model 'm': .*{said}|^config\.toml of model 'm': {said}"):
-        compile_plan(config(preprocess, postprocess), graph(), [], WHERE)
+        compile_plan(config(preprocess, postprocess), graph())
 
 
 def test_two_inputs_of_one_name_are_refused() -> None:
     own = graph([("image", "FP32", (-1, 3, 8, 8)), ("scale", "FP32", (-1, 1))])
     with pytest.raises(ConfigError, match="two inputs named 'scale'"):
-        compile_plan(config([{"input": "image", "name": "scale", "steps": NORMALIZED}]), own, [], WHERE)
+        compile_plan(config([{"input": "image", "name": "scale", "steps": NORMALIZED}]), own)
