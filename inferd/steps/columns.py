@@ -82,6 +82,9 @@ class Column:
         self._allowed: frozenset[Any] | None = None
         self._stand_in: Features = ()
         self._wanted = _WANTED["date" if dated else datatype]
+        # Floats between these need no further look. None where they are not what is sent.
+        self._largest = 3.4e38 if datatype in ("FP32", "FP64") and not dated else 0.0
+        self._smallest = -self._largest
 
     def aim(self, target: str, missing: str | None, allowed: Iterable[str]) -> None:
         """What it is for: the datatype of the graph's input; the texts are those of the configuration. Raises Refused."""
@@ -130,47 +133,50 @@ class Column:
 
     def settle(self, value: Any) -> Any:
         """See the module. `value`: None or NaN where there is none. Raises Refused."""
+        if type(value) is float and self._smallest < value < self._largest:
+            return value
         if value is None or value != value:  # noqa: PLR0124  # NaN
             if self.fills:
                 return None
             raise Refused(f"there is no value, and nothing stands in for one: send {self._wanted}")
-        if self.dated:
-            if type(value) in (str, int, float) or isinstance(value, date):
-                return value
-        elif self.datatype == "BYTES":
-            if type(value) is str:
-                return value
-        elif self.datatype == "BOOL":
-            if type(value) is bool or (type(value) is int and value in (0, 1)):
-                return bool(value)
-        elif self.datatype == "INT64":
-            return self._whole(value)
-        elif type(value) is float or type(value) is int:
-            return self._in_range(value)
-        raise Refused(f"expected {self._wanted}, got {_shown(value)}")
-
-    def _whole(self, value: Any) -> int:
-        if type(value) is float and value.is_integer() and abs(value) <= _EXACT:
-            value = int(value)
-        if type(value) is not int:
+        if not self._is_one(value):
             raise Refused(f"expected {self._wanted}, got {_shown(value)}")
+        if self.dated or self.datatype == "BYTES":
+            return value
+        if self.datatype == "BOOL":
+            return bool(value)
+        return self._whole(value) if self.datatype == "INT64" else self._in_range(value)
+
+    def _is_one(self, value: Any) -> bool:
+        """Whether it is of the column's type; of which bool, though Python says so, is no number."""
+        kind = type(value)
+        if self.dated:
+            return kind in (str, int, float) or isinstance(value, date)
+        if self.datatype == "BYTES":
+            return kind is str
+        if self.datatype == "BOOL":
+            return kind is bool or (kind is int and value in (0, 1))
+        if self.datatype == "INT64":
+            return kind is int or (kind is float and value.is_integer() and abs(value) <= _EXACT)
+        return kind in (float, int)
+
+    def _whole(self, value: float) -> int:
         bits = _INTEGERS.get(self.target, 63)
-        if not -(1 << bits) <= value < 1 << bits:
+        number = int(value)
+        if not -(1 << bits) <= number < 1 << bits:
             raise Refused(f"expected {self._wanted} of {bits + 1} bits, got {_shown(value)}")
-        return value
+        return number
 
     def _in_range(self, value: float) -> float:
         try:
             number = float(value)
         except OverflowError:
-            number = math.inf
-        if math.isfinite(number):
-            if self.target == "FP32" and abs(number) >= _BEYOND_FP32:
-                raise Refused(f"expected a number that FP32 can hold, up to 3.4e38, got {number!r}")
-        elif type(value) is int:
-            raise Refused("expected a number that FP64 can hold, got a whole number of more than 308 digits")
-        elif not self._allow_infinity:
-            raise Refused(f"expected a finite number, got {number!r}")
+            raise Refused("expected a number that FP64 can hold, got a whole number of more than 308 digits") from None
+        if not math.isfinite(number):
+            if not self._allow_infinity:
+                raise Refused(f"expected a finite number, got {number!r}")
+        elif self.target == "FP32" and abs(number) >= _BEYOND_FP32:
+            raise Refused(f"expected a number that FP32 can hold, up to 3.4e38, got {number!r}")
         return number
 
     def convert(self, value: Any) -> Features:

@@ -16,16 +16,16 @@ import struct
 from collections.abc import Callable, Iterable, Sequence
 from itertools import chain
 from operator import itemgetter
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, Annotated, Any, NamedTuple
 
 import msgspec
 import numpy as np
 
 from inferd._core.records import count_pairs
-from inferd.errors import ConfigError, InvalidArgument
+from inferd.errors import ConfigError, InvalidArgument, RequestError
 from inferd.protocol import options
 from inferd.steps.columns import Column, Refused, column_of
-from inferd.steps.pipeline import Array, PadAxis, Place, RowPipeline, TensorType, Value, wrong_row
+from inferd.steps.pipeline import Array, Check, PadAxis, Place, TensorType, Value, wrong_row
 
 if TYPE_CHECKING:
     from inferd.protocol.options import Preprocess
@@ -35,11 +35,13 @@ __all__ = ["MAX_COLUMNS", "MAX_RECORD_BYTES", "compile_table"]
 MAX_RECORD_BYTES = 128 << 10  # of one record in any format. The csv module takes no longer field
 MAX_COLUMNS = 4096
 MAX_TENSOR_COLUMNS = 64  # each is an input of the request
+TOGETHER_REQUESTS = 64
 CHECK_ROWS = 32  # some 200 us of work between two looks at whether somebody waits
 
 _CODES = {"FP32": "f", "FP64": "d", "INT64": "q", "INT32": "i", "BOOL": "?"}  # of struct
 _DTYPES: dict[str, Any] = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "INT32": np.int32, "BOOL": np.bool_}
-_JSON_TYPES: dict[str, Any] = {"FP32": float, "FP64": float, "INT64": int, "BOOL": bool, "BYTES": str}
+_INT64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_JSON_TYPES: dict[str, Any] = {"FP32": float, "FP64": float, "INT64": _INT64, "BOOL": bool, "BYTES": str}
 
 Row = Sequence[Any]  # a record's settled values, in the order of the columns
 Wrong = Callable[[int, int, str], InvalidArgument]  # row, column, why
@@ -59,19 +61,22 @@ class Group(NamedTuple):
     places: tuple[int, ...]
     tail: tuple[int, ...]
 
-    def arrays(self, rows: Sequence[Row]) -> list[Array]:
+    def block(self, rows: Sequence[Row]) -> Array:
+        """All of them: [rows, *tail] of a matrix, else [outputs, rows, *tail]. Raises struct.error and OverflowError."""
         picked = rows if self.pick is None else [self.pick(row) for row in rows]
         flat: Iterable[Any]
         if len(picked) == 1:
             flat = picked[0]
         else:
             flat = chain.from_iterable(picked if self.matrix else zip(*picked, strict=True))
-        block = self._block(flat, len(rows) * self.count)
-        if self.matrix:
-            return [block.reshape(len(rows), *self.tail)]
-        return list(block.reshape(self.count, len(rows), *self.tail))
+        block = self._written(flat, len(rows) * self.count)
+        return block.reshape(len(rows), *self.tail) if self.matrix else block.reshape(self.count, len(rows), *self.tail)
 
-    def _block(self, flat: Iterable[Any], size: int) -> Array:
+    def arrays(self, block: Array, first: int, end: int) -> list[Array]:
+        """The outputs of some of a block's rows."""
+        return [block[first:end]] if self.matrix else list(block[:, first:end])
+
+    def _written(self, flat: Iterable[Any], size: int) -> Array:
         if self.datatype == "BYTES":
             return np.array(list(flat), dtype=object)
         packed = struct.Struct(f"={size}{_CODES[self.datatype]}")
@@ -80,8 +85,21 @@ class Group(NamedTuple):
         return np.frombuffer(memory, dtype=_DTYPES[self.datatype])
 
 
-class TablePipeline(RowPipeline):
-    """See InputPipeline. `read`: one format's way from the request's values to settled rows."""
+class Records(NamedTuple):
+    """The rows of one request."""
+
+    request: int  # its place in the call of prepare
+    values: Sequence[Row]
+    features: Sequence[Row]
+
+
+class TablePipeline:
+    """See InputPipeline. `reader`: one format's way from a request's values to settled rows.
+
+    One-row requests are cheapest together: their rows are written into arrays by one call.
+    """
+
+    together = TOGETHER_REQUESTS
 
     def __init__(
         self,
@@ -100,34 +118,59 @@ class TablePipeline(RowPipeline):
         self._encoded = tuple((place, column.convert) for place, column in reversed(list(enumerate(columns))) if not column.plain)
         self._reader = reader
 
-    def prepare_one(self, values: Sequence[Value], check: Callable[[], None]) -> list[Array]:
-        rows = self._reader.rows(values, check)
-        encoded = [self._features(row, values) for row, values in enumerate(rows)] if self._encoded else rows
-        arrays: list[Any] = [None] * len(self.outputs)
+    def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
+        answers: list[list[Array] | RequestError] = [[] for _ in requests]
+        read: list[Records] = []
+        for request, values in enumerate(requests):
+            try:
+                rows = self._reader.rows(values, lambda request=request: check(request))
+                read.append(Records(request, rows, self._features(rows)))
+            except RequestError as error:
+                answers[request] = error
         try:
-            for group in self._groups:
-                for place, array in zip(group.places, group.arrays(encoded), strict=True):
-                    arrays[place] = array
-        except (struct.error, OverflowError):  # of the short way: a number that the graph's datatype does not hold
-            self._settle(rows)
-            raise
-        return arrays
+            self._answer(read, answers)
+        except (struct.error, OverflowError):  # of JSON's short way: one holds a number that the graph's datatype does not
+            for records in read:
+                self._answer_alone(records, answers)
+        return answers
 
-    def _features(self, row: int, values: Row) -> Row:
-        features = list(values)
-        place = 0
+    def _answer(self, read: Sequence[Records], answers: list[list[Array] | RequestError]) -> None:
+        rows = [row for records in read for row in records.features]
+        if not rows:
+            return
+        blocks = [(group, group.block(rows)) for group in self._groups]
+        end = 0
+        for records in read:
+            first, end = end, end + len(records.features)
+            arrays: list[Any] = [None] * len(self.outputs)
+            for group, block in blocks:
+                for place, array in zip(group.places, group.arrays(block, first, end), strict=True):
+                    arrays[place] = array
+            answers[records.request] = arrays
+
+    def _answer_alone(self, records: Records, answers: list[list[Array] | RequestError]) -> None:
         try:
-            for place, convert in self._encoded:
-                features[place : place + 1] = convert(features[place])
+            for row, values in enumerate(records.values):
+                for column, value in zip(self._columns, values, strict=True):
+                    self._reader.settled(row, column, value)
+        except RequestError as error:
+            answers[records.request] = error
+        else:
+            self._answer([records], answers)
+
+    def _features(self, rows: Sequence[Row]) -> Sequence[Row]:
+        """What the columns' encodings make of settled rows."""
+        if not self._encoded:
+            return rows
+        features = [list(values) for values in rows]
+        row = place = 0
+        try:
+            for row, values in enumerate(features):
+                for place, convert in self._encoded:
+                    values[place : place + 1] = convert(values[place])
         except Refused as error:
             raise self._reader.wrong(row, self._columns[place], str(error)) from None
         return features
-
-    def _settle(self, rows: Sequence[Row]) -> None:
-        """Raises InvalidArgument for the first value that is none of its column's."""
-        for row, values in enumerate(rows):
-            for column, value in zip(self._columns, values, strict=True):
-                self._reader.settled(row, column, value)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -208,11 +251,11 @@ class JsonReader(Reader):
         if self._decode is not None:
             try:
                 values = msgspec.structs.astuple(self._decode(view))
-            except (msgspec.DecodeError, RecursionError):  # ValidationError is one of them
+            except (ValueError, RecursionError):  # msgspec's errors, and those of text that is no UTF-8
                 return self._long_way(row, view)
             absent = values.count(msgspec.UNSET) if self._fills else 0
             if count_pairs(view) != self._count - absent:  # other fields, or some twice
-                self._refuse_twice(row, view, self._parts(view))
+                self._refuse_twice(row, view, self._object(row, view))
             return [None if value is msgspec.UNSET else value for value in values] if absent else values
         return self._long_way(row, view)
 
@@ -224,22 +267,18 @@ class JsonReader(Reader):
 
     def _object(self, row: int, view: memoryview) -> dict[str, msgspec.Raw]:
         try:
+            str(view, "utf-8")  # msgspec does not look into texts that nobody asked for
             return self._parts(view)
+        except UnicodeDecodeError as error:
+            raise self.bad(row, f"expected JSON in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
         except RecursionError:
             raise self.bad(row, "its JSON is nested too deep: send one flat object") from None
         except msgspec.ValidationError:
             raise self.bad(row, "expected a JSON object of columns, got another kind of JSON value") from None
         except msgspec.DecodeError as error:
-            raise self.bad(row, self._fault(view, str(error))) from None
-
-    def _fault(self, view: memoryview, told: str) -> str:
-        try:
-            str(view, "utf-8")
-        except UnicodeDecodeError as error:
-            return f"expected JSON in UTF-8, and byte {error.start} is none: encode it as UTF-8"
-        place = re.search(r"byte (\d+)", told)
-        where = f", and byte {place[1]} does not fit" if place else ", and it ends too early"
-        return f"expected one JSON object{where}"
+            place = re.search(r"byte (\d+)", str(error))
+            where = f"byte {place[1]} does not fit" if place else "it ends too early"
+            raise self.bad(row, f"expected one JSON object, and {where}: send {{...}} of columns") from None
 
     def _value(self, row: int, column: Column, part: msgspec.Raw | None) -> Any:
         if part is None:
@@ -336,22 +375,25 @@ class ArrowReader(Reader):
             return [self._value(row, column, found.get(column.name)) for column in self.columns]
         except InvalidArgument:
             raise
-        except (self._arrow.ArrowException, OSError, ValueError, KeyError, TypeError, MemoryError, NotImplementedError):
+        except Exception:  # there is no telling what pyarrow raises for bytes that are no stream
             raise self.bad(row, "expected an Arrow IPC stream of one record: write it with pyarrow.ipc.new_stream") from None
 
     def _table(self, row: int, view: memoryview) -> Any:
         """The one batch of the stream, of one row. What it announces is believed only as far as the bytes go."""
         arrow = self._arrow
+        batches = 0
         for message in arrow.ipc.MessageReader.open_stream(arrow.py_buffer(view)):
+            batches += message.type == "record batch"
             if message.type in ("record batch", "dictionary") and is_compressed(message.metadata):
                 raise self.bad(row, "its buffers are compressed, which records are not worth: write it without compression")
         stream = arrow.ipc.open_stream(arrow.py_buffer(view))
         for field in stream.schema:
             if not self._flat(field.type):
                 raise self.bad(row, f"Arrow column {_quoted(field.name)} has a type that is no single value: send numbers, text, dates")
-        table = stream.read_next_batch()
-        if table.num_rows != 1:
-            raise self.bad(row, f"expected one record, got {table.num_rows}: send each as a row of the input")
+        table = stream.read_next_batch() if batches == 1 else None
+        if table is None or table.num_rows != 1:
+            got = f"{batches} batches" if table is None else table.num_rows
+            raise self.bad(row, f"expected one record, got {got}: send each as a row of the input")
         return table
 
     def _flat(self, kind: Any) -> bool:

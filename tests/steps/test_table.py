@@ -76,7 +76,7 @@ def test_columns_become_one_matrix_in_their_order():
     pipeline = compiled(NUMBERS)
     assert pipeline.inputs == (("input", TensorType("BYTES", (1,))),)
     assert pipeline.outputs == (("features", TensorType("FP32", (3,))),)
-    assert pipeline.together == 1
+    assert pipeline.together > 1
     assert not pipeline.paddings
     (array,) = prepared(pipeline, {"c": True, "a": 1.5, "b": -2}, {"a": 0, "b": 7, "c": False})
     np.testing.assert_array_equal(array, np.array([[1.5, -2, 1], [0, 7, 0]], np.float32))
@@ -203,7 +203,7 @@ def test_json_and_csv_say_the_same(rows):
         ("", "expected one JSON object, and it ends too early"),
         ("[1, 2, 3]", "expected a JSON object of columns, got another kind of JSON value"),
         ("null", "expected a JSON object of columns"),
-        (b'{"a": 1, "b": 1, "c": true, "d": "\xff"}', "byte 32 is none: encode it as UTF-8"),
+        (b'{"a": 1, "b": 1, "c": true, "d": "\xff"}', "byte 34 is none: encode it as UTF-8"),
         (b'\xff\xfe{"a"', "byte 0 is none: encode it as UTF-8"),
         ('{"a": ' + "[" * 60000 + "]" * 60000 + ', "b": 1, "c": true}', "nested too deep"),
         ('{"x": ' * 20000 + "1" + "}" * 20000, "record of at most" if 20000 * 7 > MAX_RECORD_BYTES else "nested too deep"),
@@ -282,7 +282,27 @@ def test_one_bad_record_fails_its_own_request_alone():
     good = {"a": 1, "b": 2, "c": True}
     answers = pipeline.prepare([views(good), views(good, {"a": 1}), views("{"), views(good, good)], unwatched)
     assert [isinstance(answer, InvalidArgument) for answer in answers] == [False, True, True, False]
-    assert answers[3][0].shape == (2, 3)
+    assert answers[3][0].tolist() == [[1, 2, 1]] * 2
+    answers = pipeline.prepare([views(good), views({**good, "a": 1e300}), views(good)], unwatched)
+    assert [isinstance(answer, InvalidArgument) for answer in answers] == [False, True, False]
+    assert answers[2][0].tolist() == [[1, 2, 1]]
+    assert "row 0: column 'a': expected a number that FP32 can hold" in str(answers[1])
+
+
+def test_requests_that_are_prepared_together_get_what_they_get_alone():
+    columns = [*NUMBERS, {"name": "t", "datatype": "BYTES", "missing": "?"}]
+    free = {"a": single("FP32"), "b": single("INT64", ()), "c": single("FP32"), "t": single("BYTES")}
+    for pipeline in (compiled(columns, free), compiled(columns[:3])):
+        requests = [
+            views(*({"a": row + place / 8, "b": row, "c": row == place, "t": f"{place}.{row}"} for row in range(place % 3 + 1)))
+            for place in range(7)
+        ]
+        for request, answer in zip(requests, pipeline.prepare(requests, unwatched), strict=True):
+            ((alone),) = pipeline.prepare([request], unwatched)
+            for array, same in zip(answer, alone, strict=True):
+                np.testing.assert_array_equal(array, same)
+                assert array.flags.c_contiguous
+                assert array.shape[0] == len(request[0])
 
 
 def test_a_request_that_nobody_waits_for_is_left():
@@ -412,10 +432,10 @@ def test_typed_columns_are_inputs_of_their_own():
 @pytest.mark.parametrize(
     ("values", "told"),
     [
-        ([np.float32([[1], [np.nan]]), [b"x", b"x"]], "input 'a', row 1: column 'a': there is no value"),
-        ([np.float32([[1], [-np.inf]]), [b"x", b"x"]], "input 'a', row 1: column 'a': expected a finite number, got -inf"),
-        ([np.float32([[1], [2]]), [b"x", b"\xff"]], "input 't', row 1: column 't': expected text in UTF-8, and byte 0 is none"),
-        ([np.float32([[1], [2]]), [b"x", b"z"]], "input 't', row 1: column 't': 'z' is none of the 2 values"),
+        ([np.float32([[1], [np.nan]]), [b"x", b"x"]], "input 'a', row 1: there is no value"),
+        ([np.float32([[1], [-np.inf]]), [b"x", b"x"]], "input 'a', row 1: expected a finite number, got -inf"),
+        ([np.float32([[1], [2]]), [b"x", b"\xff"]], "input 't', row 1: expected text in UTF-8, and byte 0 is none"),
+        ([np.float32([[1], [2]]), [b"x", b"z"]], "input 't', row 1: 'z' is none of the 2 values"),
     ],
 )
 def test_typed_columns_that_cannot_be_used(values, told):
@@ -476,7 +496,8 @@ def test_arrow_that_cannot_be_used(arrow):
             assert isinstance(answer, (list, InvalidArgument))
     assert "expected an Arrow IPC stream of one record" in refusal(pipeline, b"PAR1 is no stream")
     assert "expected one record, got 2" in refusal(pipeline, stream(arrow, a=[1.0, 2.0], b=[1, 2]))
-    assert "expected one record, got 0" in refusal(pipeline, stream(arrow, a=arrow.array([], arrow.float64()), b=arrow.array([], arrow.int64())))
+    assert "expected one record, got 2 batches" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], batches=2))
+    assert "expected one record, got 0 batches" in refusal(pipeline, stream(arrow, a=arrow.array([], arrow.float64()), b=arrow.array([], arrow.int64())))
     assert "its buffers are compressed" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], compression="zstd"))
     assert "'a' has a type that is no single value" in refusal(pipeline, stream(arrow, a=[[1.0]], b=[2]))
     assert "'z' is no column" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], z=[1]))
