@@ -30,9 +30,10 @@ cdef extern from "resize.h" nogil:
     ctypedef int (*Loop)(const Image *, const AxisTable *, const AxisTable *, const Target *) noexcept
     ctypedef struct Level:
         const char *name
-        Loop resample, resample_exactly, pick
+        Loop resample, exactly_columns_first, exactly_rows_first, pick
     int32_t axis_taps(int32_t size, int32_t resized, int method, int antialias) noexcept
     int axis_fill(AxisTable *table, int32_t size, int32_t resized, int method, int antialias, int exact, int32_t first, int32_t count) noexcept
+    int rows_first(int32_t height, int32_t width, int32_t resized_height, int32_t resized_width) noexcept
     void axis_free(AxisTable *table) noexcept
     const Level *levels_here() noexcept
     void fill_outside(const Target *, int32_t height, int32_t width, int32_t y0, int32_t y1, int32_t x0, int32_t x1, int fill) noexcept
@@ -200,8 +201,12 @@ cdef class Transform:
         if meets:
             rows = self.table_of(image.height, height, method, exact, y0 + top, y1 - y0)
             columns = self.table_of(image.width, width, method, exact, x0 + left, x1 - x0)
-            if method != NEAREST:
-                loop = self.level.resample_exactly if exact else self.level.resample
+            if method != NEAREST and not exact:
+                loop = self.level.resample
+            elif method != NEAREST and rows_first(image.height, image.width, height, width):
+                loop = self.level.exactly_rows_first
+            elif method != NEAREST:
+                loop = self.level.exactly_columns_first
         else:
             y0 = y1 = 0
         target.base = <char *>made.view.buf

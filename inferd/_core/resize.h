@@ -4,7 +4,8 @@
  * Two ways to resample, both through tables of weights that depend on sizes alone (Axis):
  * - resample: first the rows, then the columns, in 16-bit fixed point. A value is (value - 128) * 256 as int16: 8 bits of fraction. Weights
  *   have 15 bits, are negated so that 1.0 is one of them, and add up to 1 exactly. Only for weights of one sign (bilinear, area).
- * - resample_exactly: Pillow's recipe, to the bit: first the columns, bytes in between, 22-bit weights.
+ * - exactly_...: Pillow's recipe, to the bit: 22-bit weights, bytes between the passes, which come in the order that Pillow (since 13)
+ *   chooses by the sizes: see rows_first.
  */
 #ifndef INFERD_RESIZE_H
 #define INFERD_RESIZE_H
@@ -21,7 +22,7 @@ enum {
     MAX_TAPS = 128,       /* weights of one output in 16-bit fixed point; longer filters are computed exactly */
     NARROW_ONE = 32768,   /* 1.0 as a 16-bit weight */
     WIDE_BITS = 22,       /* bits of fraction of an exact weight */
-    MID_NBYTES = 1 << 20, /* of bytes between the exact passes: wider windows are cut into strips */
+    MID_NBYTES = 1 << 20, /* of bytes between the exact passes: larger windows are cut into pieces */
     GROUP = 8,            /* outputs that are laid out together */
 };
 
@@ -32,6 +33,7 @@ typedef struct {
     int32_t count;
     int32_t least, past; /* the source positions of all of them: least <= position < past */
     int32_t taps;        /* weights from one output to the next */
+    int32_t longest;     /* the most weights of one output */
     int32_t *starts;     /* first source position of each; NULL: position least + i alone, unweighted */
     int32_t *lengths;    /* weights of each */
     int16_t *narrow;     /* weights * -NARROW_ONE; NULL where wide are asked for */
@@ -122,6 +124,11 @@ static int32_t axis_round(int16_t *narrow, const double *weights, int32_t *start
     return used;
 }
 
+/* Whether Pillow takes the rows first: where more than twice as many of them are lost as of the columns. */
+static int rows_first(int32_t height, int32_t width, int32_t resized_height, int32_t resized_width) {
+    return height > resized_height && height - resized_height > (width - resized_width) * 2;
+}
+
 static void axis_free(Axis *axis) {
     free(axis->starts);
     memset(axis, 0, sizeof *axis);
@@ -163,6 +170,7 @@ static int axis_fill(Axis *axis, int32_t in, int32_t out, int method, int antial
         }
         axis->starts[at] = start;
         axis->lengths[at] = length;
+        if (length > axis->longest) axis->longest = length;
         if (start < axis->least) axis->least = start;
         if (start + length > axis->past) axis->past = start + length;
     }
@@ -177,7 +185,7 @@ typedef int (*Loop)(const Image *, const Axis *rows, const Axis *columns, const 
 
 typedef struct {
     const char *name;
-    Loop resample, resample_exactly, pick;
+    Loop resample, exactly_columns_first, exactly_rows_first, pick;
 } Level;
 
 #ifdef __clang__
@@ -268,11 +276,11 @@ VECTORIZE_END
 static const Level *levels_here(void) {
     static const Level all[] = {
 #if defined(__x86_64__)
-        {"avx2", resample_avx2, resample_exactly_avx2, pick_avx2},
-        {"ssse3", resample_ssse3, resample_exactly_ssse3, pick_ssse3},
+        {"avx2", resample_avx2, exactly_columns_first_avx2, exactly_rows_first_avx2, pick_avx2},
+        {"ssse3", resample_ssse3, exactly_columns_first_ssse3, exactly_rows_first_ssse3, pick_ssse3},
 #endif
-        {PLAIN_NAME, resample_plain, resample_exactly_plain, pick_plain},
-        {NULL, NULL, NULL, NULL},
+        {PLAIN_NAME, resample_plain, exactly_columns_first_plain, exactly_rows_first_plain, pick_plain},
+        {NULL, NULL, NULL, NULL, NULL},
     };
 #if defined(__x86_64__)
     return all + (__builtin_cpu_supports("avx2") ? 0 : __builtin_cpu_supports("ssse3") ? 1 : 2);

@@ -172,27 +172,40 @@ static void LEVEL(spread)(const Target *target, float (*factors)[GROUP], float (
         }
 }
 
+/* Of one source row, from `from` on, what each output looks at, in slots of `longest` columns. */
+ALWAYS_INLINE void LEVEL(pack)(uint8_t *to, const uint8_t *from, const Axis *columns, const int channels) {
+    for (int32_t x = 0; x < columns->count; x++, to += columns->longest * channels) {
+        const uint8_t *const run = from + (ptrdiff_t)columns->starts[x] * channels;
+        if (columns->lengths[x] == 2) memcpy(to, run, 2 * (size_t)channels);
+        else memcpy(to, run, (size_t)(columns->lengths[x] * channels));
+    }
+}
+
 /* Both passes. rows: of narrow weights, or source rows as they are; columns: of narrow or of wide weights. */
 ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *columns, const Target *target, const int channels) {
     static const int16_t whole = (int16_t)-NARROW_ONE;
     const ptrdiff_t stride = (ptrdiff_t)image->width * channels, total = image->height * stride, left = (ptrdiff_t)columns->least * channels;
-    const ptrdiff_t nbytes = (ptrdiff_t)(columns->past - columns->least) * channels;
+    const int packed = columns->longest * (ptrdiff_t)columns->count * 2 <= columns->past - columns->least; /* most are never looked at */
+    const ptrdiff_t nbytes = (packed ? columns->longest * (ptrdiff_t)columns->count : columns->past - columns->least) * channels;
     const ptrdiff_t padded = (nbytes + LEVEL(STEP_NBYTES) - 1) / LEVEL(STEP_NBYTES) * LEVEL(STEP_NBYTES);
     float factors[MAX_CHANNELS][GROUP], offsets[MAX_CHANNELS][GROUP];
     Lanes tile[GROUP * MAX_CHANNELS];
     const uint8_t *sources[MAX_TAPS];
 
-    /* The last rows, whose padding would lie behind the image, are copied: source row r >= safe is at copies + (r - safe) * padded. */
+    /* The last rows, whose padding would lie behind the image, are copied: source row r >= safe is at copies + (r - safe) * padded. Packed
+     * rows are copies all of them: weight k of lane l at copies + (l * longest + k) * padded. */
     ptrdiff_t safe = total < left + padded ? 0 : (total - left - padded) / stride + 1;
     if (safe > rows->past) safe = rows->past;
     if (safe < rows->least) safe = rows->least;
-    const size_t stacks_nbytes = (size_t)padded * LANES * sizeof(int16_t);
-    int16_t *const stacks = aligned_alloc(64, (stacks_nbytes + (size_t)(rows->past - safe) * (size_t)padded + 63) / 64 * 64);
+    const ptrdiff_t copied = packed ? LANES * (ptrdiff_t)rows->longest : rows->past - safe;
+    const size_t stacks_nbytes = (size_t)padded * LANES * sizeof(int16_t), copies_nbytes = (size_t)copied * (size_t)padded;
+    int16_t *const stacks = aligned_alloc(64, (stacks_nbytes + copies_nbytes + 63) / 64 * 64);
     if (stacks == NULL) return -1;
     uint8_t *const copies = (uint8_t *)stacks + stacks_nbytes;
-    memset(copies, 0, (size_t)(rows->past - safe) * (size_t)padded);
-    for (ptrdiff_t row = safe; row < rows->past; row++)
-        memcpy(copies + (row - safe) * padded, image->pixels + row * stride + left, (size_t)nbytes);
+    memset(copies, 0, copies_nbytes);
+    if (!packed)
+        for (ptrdiff_t row = safe; row < rows->past; row++)
+            memcpy(copies + (row - safe) * padded, image->pixels + row * stride + left, (size_t)nbytes);
     if (rows->count < LANES) memset(stacks, 0, stacks_nbytes); /* rows that nobody looks at; defined all the same */
     memset(tile, 0, sizeof tile);
     LEVEL(spread)(target, factors, offsets);
@@ -205,8 +218,15 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
             for (int lane = 0; lane < together; lane++) {
                 const int32_t start = rows->starts == NULL ? rows->least + y + lane : rows->starts[y + lane];
                 const int length = rows->starts == NULL ? 1 : rows->lengths[y + lane];
-                for (int k = 0; k < length; k++)
-                    sources[k] = (start + k < safe ? image->pixels + (start + k) * stride + left : copies + (start + k - safe) * padded) + strip;
+                for (int k = 0; k < length; k++) {
+                    const uint8_t *row = start + k < safe ? image->pixels + (start + k) * stride + left : copies + (start + k - safe) * padded;
+                    if (packed) {
+                        uint8_t *const slots = copies + (lane * rows->longest + k) * padded;
+                        if (strip == 0) LEVEL(pack)(slots, image->pixels + (start + k) * stride, columns, channels);
+                        row = slots;
+                    }
+                    sources[k] = row + strip;
+                }
                 LEVEL(weigh_rows)(sources, rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps, length,
                                   end - strip, lane, stacks + strip * LANES);
             }
@@ -217,7 +237,7 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
                 memcpy(stacks + group * LANES, v, sizeof v);
             }
             for (; x < columns->count; x++) {
-                const ptrdiff_t start = columns->starts[x] - columns->least;
+                const ptrdiff_t start = packed ? (ptrdiff_t)x * columns->longest : columns->starts[x] - columns->least;
                 const int length = columns->lengths[x];
                 const size_t weights = (size_t)x * (size_t)columns->taps;
                 Lanes values[MAX_CHANNELS];
@@ -300,9 +320,9 @@ static void LEVEL(weigh_rows_exactly)(const uint8_t *rows, ptrdiff_t stride, con
 
 /* Of each strip of columns first all source rows as bytes, then the rows. The strip is narrowed until that fits, to GROUP columns at least:
  * no more than MID_NBYTES, or MAX_SIDE rows of GROUP columns, whatever the image's shape. */
-static int LEVEL(resample_exactly)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
+static int LEVEL(exactly_columns_first)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
     const int channels = image->channels;
-    const Axis sources = {.count = rows->past - rows->least, .least = rows->least, .past = rows->past};
+    const Axis sources = {.count = rows->past - rows->least, .least = rows->least, .past = rows->past, .longest = 1};
     int32_t most = MID_NBYTES / (sources.count * channels) / GROUP * GROUP;
     if (most < GROUP) most = GROUP;
     if (most > columns->count) most = columns->count;
@@ -330,6 +350,31 @@ static int LEVEL(resample_exactly)(const Image *image, const Axis *rows, const A
                                       rows->lengths[y], (ptrdiff_t)strip.count * channels, line);
             LEVEL(lay_out_bytes)(target, line, y, x, strip.count);
         }
+    }
+    free(mid);
+    return status;
+}
+
+/* Of some rows first the bytes of all source columns, then the columns: as many as fit into MID_NBYTES, LANES at least. */
+static int LEVEL(exactly_rows_first)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
+    const ptrdiff_t stride = (ptrdiff_t)image->width * image->channels, left = (ptrdiff_t)columns->least * image->channels;
+    const ptrdiff_t nbytes = (ptrdiff_t)(columns->past - columns->least) * image->channels;
+    int32_t most = (int32_t)(MID_NBYTES / stride) / LANES * LANES;
+    if (most < LANES) most = LANES;
+    if (most > rows->count) most = rows->count;
+    uint8_t *const mid = malloc((size_t)stride * (size_t)most);
+    if (mid == NULL) return -1;
+    int status = 0;
+    for (int32_t y = 0; y < rows->count && status == 0; y += most) {
+        const int32_t together = rows->count - y < most ? rows->count - y : most;
+        const Image between = {.pixels = mid, .height = together, .width = image->width, .channels = image->channels};
+        const Axis sources = {.count = together, .past = together, .longest = 1};
+        Target part = *target;
+        part.base += y * target->row * (target->floating ? (ptrdiff_t)sizeof(float) : 1);
+        for (int32_t i = 0; i < together; i++)
+            LEVEL(weigh_rows_exactly)(image->pixels + rows->starts[y + i] * stride + left, stride, rows->wide + (size_t)(y + i) * (size_t)rows->taps,
+                                      rows->lengths[y + i], nbytes, mid + i * stride + left);
+        status = LEVEL(resample)(&between, &sources, columns, &part);
     }
     free(mid);
     return status;
