@@ -290,7 +290,7 @@ def test_an_entry_adds_to_what_a_step_pads() -> None:
         ([declared(input="a", mask="m"), declared(input="b", mask="m")], "padding[1] 'b': 'm' is the mask of 'a' already"),
         ([declared(input="a", cut=[("y", 0)]), declared(input="b", cut=[("y", 0)])], "output 'y' is cut by another entry already"),
         ([declared(input="made", axis=1)], "padding[0] 'made': a step pads axis 0 of this input"),
-        ([declared(input="made", buckets=[4])], "leave axis as that is and value, buckets and mask out"),
+        ([declared(input="made", buckets=[4])], "leave axis as it is, and value, buckets and mask out"),
         ([declared(input="made", mask="m")], "a step pads axis 0 of this input"),
     ],
 )
