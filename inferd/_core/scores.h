@@ -13,7 +13,8 @@
 
 typedef float Floats __attribute__((vector_size(32)));
 typedef uint32_t Bits __attribute__((vector_size(32)));
-typedef double Doubles __attribute__((vector_size(64)));
+typedef float Fours __attribute__((vector_size(16)));
+typedef double Doubles __attribute__((vector_size(32)));
 
 /* Rows are contiguous and follow each other; `to` is other memory than `from`. */
 typedef struct {

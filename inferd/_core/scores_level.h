@@ -35,12 +35,10 @@ INLINE void LEVEL(exp)(Floats *x) {
     Floats shifted = v * 1.44269504088896341f + to_integer;
     Floats power = shifted - to_integer;
     Floats r = v - power * 0.693359375f + power * 2.12194440e-4f;
-    Floats p = r * 1.9875691500e-4f + 1.3981999507e-3f;
-    p = p * r + 8.3334519073e-3f;
-    p = p * r + 4.1665795894e-2f;
-    p = p * r + 1.6666665459e-1f;
-    p = p * r + 5.0000001201e-1f;
-    p = p * (r * r) + r + 1.0f;
+    Floats r2 = r * r; /* the six terms by pairs: a shorter chain than one after the other */
+    Floats high = r * 1.9875691500e-4f + 1.3981999507e-3f, middle = r * 8.3334519073e-3f + 4.1665795894e-2f;
+    Floats p = (high * r2 + middle) * r2 + (r * 1.6666665459e-1f + 5.0000001201e-1f);
+    p = p * r2 + (r + 1.0f);
     Bits scale = ((Bits)shifted + 127u) << 23;
     *x = (Floats)(~below & (Bits)(p * (Floats)scale));
 }
@@ -111,7 +109,7 @@ INLINE void LEVEL(sigmoid_of)(Floats *x) {
     Bits negative = (Bits)(*x < 0.0f);
     Floats e = (Floats)((Bits)*x | 0x80000000u); /* -|x|: never too large */
     LEVEL(exp)(&e);
-    Floats above = 1.0f / (1.0f + e), below = e / (1.0f + e);
+    Floats above = 1.0f / (1.0f + e), below = e * above;
     *x = (Floats)((negative & (Bits)below) | (~negative & (Bits)above));
 }
 
@@ -131,26 +129,29 @@ TARGET static void LEVEL(sigmoid)(const float *from, float *to, size_t rows, siz
     }
 }
 
-/* Each row over its length (at least 1e-12, as PyTorch has it), in FP64. */
+/* Each row over its length (at least 1e-12, as PyTorch has it), in FP64: squares of FP32 overflow. */
 TARGET static void LEVEL(l2_normalize)(const float *from, float *to, size_t rows, size_t n) {
     for (size_t row = 0; row < rows; row++, from += n, to += n) {
-        Doubles sums = {0}, wide;
-        Floats v;
+        Doubles sums[4] = {{0}, {0}, {0}, {0}}, wide;
+        Fours v;
         double total = 0;
         size_t i = 0;
-        for (; i + LANES <= n; i += LANES) {
-            LEVEL(load)(from + i, &v);
-            wide = __builtin_convertvector(v, Doubles);
-            sums += wide * wide;
+        for (; i + 16 <= n; i += 16) {
+            for (size_t j = 0; j < 4; j++) {
+                memcpy(&v, from + i + 4 * j, sizeof v);
+                wide = __builtin_convertvector(v, Doubles);
+                sums[j] += wide * wide;
+            }
         }
-        for (int j = 0; j < LANES; j++) total += sums[j];
+        sums[0] += sums[1] + (sums[2] + sums[3]);
+        for (int j = 0; j < 4; j++) total += sums[0][j];
         for (; i < n; i++) total += (double)from[i] * from[i];
         const double length = sqrt(total), factor = 1.0 / (length < 1e-12 ? 1e-12 : length);
-        for (i = 0; i + LANES <= n; i += LANES) {
-            LEVEL(load)(from + i, &v);
+        for (i = 0; i + 4 <= n; i += 4) {
+            memcpy(&v, from + i, sizeof v);
             wide = __builtin_convertvector(v, Doubles) * factor;
-            v = __builtin_convertvector(wide, Floats);
-            LEVEL(store)(&v, to + i);
+            v = __builtin_convertvector(wide, Fours);
+            memcpy(to + i, &v, sizeof v);
         }
         for (; i < n; i++) to[i] = (float)(from[i] * factor);
     }
