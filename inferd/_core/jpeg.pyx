@@ -203,17 +203,15 @@ cdef void mix(const unsigned char *inks, unsigned char *pixels, Py_ssize_t count
     cdef Py_ssize_t i
     cdef unsigned int red, green, blue
     for i in range(count):
-        red = lit(inks[0], inks[3])
-        green = lit(inks[1], inks[3])
-        blue = lit(inks[2], inks[3])
+        red = lit(inks[4 * i], inks[4 * i + 3])
+        green = lit(inks[4 * i + 1], inks[4 * i + 3])
+        blue = lit(inks[4 * i + 2], inks[4 * i + 3])
         if channels == 3:
-            pixels[0] = <unsigned char>red
-            pixels[1] = <unsigned char>green
-            pixels[2] = <unsigned char>blue
+            pixels[3 * i] = <unsigned char>red
+            pixels[3 * i + 1] = <unsigned char>green
+            pixels[3 * i + 2] = <unsigned char>blue
         else:
-            pixels[0] = <unsigned char>((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16)
-        inks += 4
-        pixels += channels
+            pixels[i] = <unsigned char>((red * 19595 + green * 38470 + blue * 7471 + 0x8000) >> 16)
 
 
 cdef inline unsigned int lit(unsigned int ink, unsigned int black) noexcept nogil:
