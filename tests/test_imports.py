@@ -52,7 +52,7 @@ DOORS: dict[str, set[str]] = {
     "mlperf_loadgen": {"inferd.bench.loadgen"},
     "rich": {"inferd.bench.terminal", "inferd.cli"},
     "onnxruntime_extensions": {"inferd.engine.backend"},
-    "PIL": {"inferd.steps.image"},
+    "PIL": {"inferd.steps.picture"},
     "soundfile": {"inferd.steps.audio_file"},
     "soxr": {"inferd.steps.audio_file"},
     "tokenizers": {"inferd.steps.text"},
