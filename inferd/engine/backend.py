@@ -298,7 +298,8 @@ def _extended(name: str, native: Any) -> Any:
         import onnxruntime_extensions
     except ImportError:
         raise ConfigError(
-            f"model {name!r} has operators of {_EXTENSIONS_DOMAIN}, and onnxruntime-extensions is not installed: pip install 'inferd[extensions]'"
+            f"model {name!r} has operators of {_EXTENSIONS_DOMAIN}, and the package that knows them is not installed: "
+            "pip install 'inferd[extensions]'"
         ) from None
     native.register_custom_ops_library(onnxruntime_extensions.get_library_path())
     return native

@@ -134,7 +134,9 @@ class Model:
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
         self._policy = self._inline_policy()
-        self._short_nbytes = 0 if self._run_signature.fixed else 1  # of the largest request whose run was seen to be short; 0: all are of one size
+        self._short_nbytes = (
+            0 if self._run_signature.fixed else 1
+        )  # of the largest request whose run was seen to be short; 0: all are of one size
         self._works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
         self._wake: Callable[[], None] | None = None
         self._scheduled = False

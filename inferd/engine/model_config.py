@@ -486,9 +486,10 @@ def signature_of(config: ModelConfig, graph: Graph, version: int) -> Signature:
 
 
 def show_to_clients(config: ModelConfig, signature: Signature) -> None:
-    """Inputs and outputs as clients see them, in place of the graph's, where steps stand between. Tensors that both have stay as written."""
+    """Puts inputs and outputs as clients see them in the place of the graph's, where steps stand between. Those that are both stay."""
     batched = config.max_batch_size > 0
-    for entries, specs in ((config.input, signature.input_specs), (config.output, signature.output_specs)):
+    sides: tuple[tuple[Any, Any], ...] = ((config.input, signature.input_specs), (config.output, signature.output_specs))
+    for entries, specs in sides:
         kept = {entry.name: type(entry).FromString(entry.SerializeToString()) for entry in entries}
         del entries[:]
         for name, word, shape in specs:

@@ -192,9 +192,7 @@ class Repository:
         for version, file in _selected(written, place):
             yield self._load_version(place, written, host, make_plan, version, file)
 
-    def _load_version(
-        self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path
-    ) -> Model:
+    def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
         loaded = self._open(place, written, make_plan(), version, file)
         # Where sizes vary, the small runs that can be measured say nothing of those that will come.

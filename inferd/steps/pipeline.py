@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
 
@@ -84,10 +85,21 @@ class Place:
 class InputPipeline(Protocol):
     """Compiled steps of one entry of `preprocess`."""
 
-    inputs: tuple[tuple[str, TensorType], ...]  # what clients send, by name
-    outputs: tuple[tuple[str, TensorType], ...]  # the graph's inputs that it feeds; -1: it differs from request to request
-    paddings: Mapping[str, PadAxis]  # of the graph's inputs that requests of different lengths share a batch in
-    together: int  # the most requests that gain by being prepared in one call; 1: none do
+    @property
+    def inputs(self) -> tuple[tuple[str, TensorType], ...]:
+        """What clients send, by name."""
+
+    @property
+    def outputs(self) -> tuple[tuple[str, TensorType], ...]:
+        """The graph's inputs that it feeds; -1: it differs from request to request."""
+
+    @property
+    def paddings(self) -> Mapping[str, PadAxis]:
+        """Of the graph's inputs that requests of different lengths share a batch in."""
+
+    @property
+    def together(self) -> int:
+        """The most requests that gain by being prepared in one call; 1: none do."""
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         """For each request, its values in the order of `inputs` -> its arrays in the order of `outputs`: C-contiguous, rows first.
@@ -107,7 +119,7 @@ class RowPipeline:
         answers: list[list[Array] | RequestError] = []
         for place, values in enumerate(requests):
             try:
-                answers.append(self.prepare_one(values, lambda place=place: check(place)))
+                answers.append(self.prepare_one(values, partial(check, place)))
             except RequestError as error:
                 answers.append(error)
         return answers
@@ -120,7 +132,9 @@ class RowPipeline:
 class OutputPipeline(Protocol):
     """Compiled steps of one entry of `postprocess`."""
 
-    outputs: tuple[tuple[str, TensorType], ...]  # what clients get; empty: nothing
+    @property
+    def outputs(self) -> tuple[tuple[str, TensorType], ...]:
+        """What clients get; empty: nothing."""
 
     def finish(self, array: Array, inputs: Mapping[str, Array]) -> list[Array]:
         """The graph's output of a whole run, rows first -> arrays in the order of `outputs`, rows first; BYTES as objects that are str.

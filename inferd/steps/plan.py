@@ -79,9 +79,7 @@ class Plan:
         unbatched = {name for name, _, shape in run_specs if not self._batched and shape[:1] != (1,)}
         self._bare = unbatched  # tensors of a graph without a batch axis, and without an axis of 1 in its place
         sent = [spec for spec in graph.input_specs if spec[0] not in fed]
-        asked = [
-            (name, kind.datatype, self._wire_shape(kind, bare=False)) for pipeline in inputs for name, kind in pipeline.inputs
-        ]
+        asked = [(name, kind.datatype, self._wire_shape(kind, bare=False)) for pipeline in inputs for name, kind in pipeline.inputs]
         given: list[Spec] = []
         for spec in graph.output_specs:
             if spec[0] in outputs:
@@ -89,7 +87,9 @@ class Plan:
             else:
                 given.append(spec)
         if cut := [name for name in graph.cuts if name in outputs]:
-            raise ConfigError(f"{self._title}: output {cut[0]!r} has steps, and padding cuts it: steps see padded rows; leave one of the two out")
+            raise ConfigError(
+                f"{self._title}: padding cuts output {cut[0]!r}, which has steps, and they see whole rows: leave one of the two out"
+            )
         name, version, rows = graph.model_name.decode(), graph.model_version.decode(), graph.max_batch_size
         self.run_signature = Signature(
             name, version, graph.run_input_specs, given, rows, paddings=graph.paddings, masks=graph.masks, cuts=graph.cuts

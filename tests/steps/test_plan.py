@@ -16,9 +16,7 @@ WHERE = "config.toml of model 'm'"
 NORMALIZED = [{"decode_image": {}}, {"resize": {"height": 8, "width": 8}}, {"scale": {}}, {"transpose": {}}]
 
 
-def graph(
-    inputs: list[Any] | None = None, outputs: list[Any] | None = None, max_batch_size: int = 4
-) -> Signature:
+def graph(inputs: list[Any] | None = None, outputs: list[Any] | None = None, max_batch_size: int = 4) -> Signature:
     batch = (-1,) if max_batch_size else ()
     return Signature(
         "m",
@@ -55,9 +53,7 @@ def test_an_image_model_takes_bytes_and_gives_labels() -> None:
 
 
 def test_inputs_and_outputs_without_steps_stay() -> None:
-    own = graph(
-        [("image", "FP32", (-1, 3, 8, 8)), ("scale", "FP32", (-1, 1))], [("a", "FP32", (-1, 10)), ("b", "FP32", (-1, 2))]
-    )
+    own = graph([("image", "FP32", (-1, 3, 8, 8)), ("scale", "FP32", (-1, 1))], [("a", "FP32", (-1, 10)), ("b", "FP32", (-1, 2))])
     plan = compile_plan(config([{"input": "image", "steps": NORMALIZED}], [{"output": "a", "steps": [{"argmax": {}}]}]), own)
     assert plan.signature.input_specs == (("image", "BYTES", (-1, 1)), ("scale", "FP32", (-1, 1)))
     assert plan.signature.output_specs == (("a", "INT64", (-1, 1)), ("b", "FP32", (-1, 2)))
