@@ -579,8 +579,8 @@ def upper() -> bytes:
 
 
 def test_operators_of_onnxruntime_extensions_are_there_where_a_model_has_them() -> None:
-    answer = OnnxModel.load(upper(), name="loud").trial({"text": np.array(["abc", "Grüße"], object)})
-    assert answer["loud"].tolist() == ["ABC", "GRÜßE"] or answer["loud"].tolist()[0] == "ABC"
+    answer = OnnxModel.load(upper(), name="loud").trial({"text": np.array(["abc", "x1"], object)})
+    assert answer["loud"].tolist() == ["ABC", "X1"]
 
 
 def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
