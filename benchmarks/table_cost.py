@@ -124,7 +124,7 @@ def asked(address: str, messages: list[bytes]) -> tuple[list[str], np.ndarray[An
 
     labels, probabilities = [], []
     with grpc.insecure_channel(address) as channel:
-        infer = channel.unary_unary(INFER_PATH, response_deserializer=inference.ModelInferResponse.FromString)
+        infer: Any = channel.unary_unary(INFER_PATH, response_deserializer=inference.ModelInferResponse.FromString)
         for message in messages:
             answer = infer(message, timeout=60, wait_for_ready=True)
             found = {output.name: content for output, content in zip(answer.outputs, answer.raw_output_contents, strict=True)}
@@ -191,7 +191,9 @@ def measure(report: record.Report, folder: Path) -> None:
         targets: dict[str, Target] = {}
         for which, server in running.items():
             worst = check(which, server.address, messages[which], expected)
-            report.add(f"{which}: probabilities of {CHECKED_ROWS} records", f"<= {TOLERANCE:g}", f"{worst:.1e}, labels equal", worst <= TOLERANCE)
+            report.add(
+                f"{which}: probabilities of {CHECKED_ROWS} records", f"<= {TOLERANCE:g}", f"{worst:.1e}, labels equal", worst <= TOLERANCE
+            )
             url = f"http://{server.address}{INFER_PATH}"
             targets[which] = Target(url, body(folder, which.replace(" ", "_"), messages[which][0]))
         compare(report, running, targets)
@@ -216,7 +218,10 @@ def compare(report: record.Report, running: dict[str, servers.Running], targets:
         ratio = statistics.median(mine.requests_s / other.requests_s for mine, other in zip(found, base, strict=True))
         report.numbers[which]["ratio"] = round(ratio, 2)
         report.add(
-            f"{which}, requests/s against scikit-learn behind grpc.aio", f">= {ASKED:g} x", f"{ratio:.1f} x ({rate:,.0f}, {cpu_us:.1f} us CPU each)", ratio >= ASKED
+            f"{which}, requests/s against scikit-learn behind grpc.aio",
+            f">= {ASKED:g} x",
+            f"{ratio:.1f} x ({rate:,.0f}, {cpu_us:.1f} us CPU each)",
+            ratio >= ASKED,
         )
 
 

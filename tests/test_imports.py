@@ -56,7 +56,7 @@ DOORS: dict[str, set[str]] = {
     "soundfile": {"inferd.steps.audio_file"},
     "soxr": {"inferd.steps.audio_file"},
     "tokenizers": {"inferd.steps.text"},
-    "pyarrow": {"inferd.steps.table"},
+    "pyarrow": {"inferd.steps.records"},
     "sklearn": {"inferd.features"},
     "skl2onnx": {"inferd.features"},
     "uvloop": {"inferd.serving", "inferd.cli"},

@@ -39,7 +39,9 @@ def features() -> None:
 @features.command()
 @click.argument("pipeline", type=click.Path(path_type=Path))
 @click.argument("model", required=False, type=click.Path(path_type=Path))
-@click.option("--sample", type=click.Path(path_type=Path), metavar="FILE", help="Records to compare on: .csv with a header, .npz, .parquet.")
+@click.option(
+    "--sample", type=click.Path(path_type=Path), metavar="FILE", help="Records to compare on: .csv with a header, .npz, .parquet."
+)
 @click.option("--tolerance", type=float, default=1e-5, show_default=True, help="Most that probabilities and predictions may differ.")
 @click.option("--features-only", is_flag=True, help="Without the estimator: a model of its own that several share.")
 @click.option(

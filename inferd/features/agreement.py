@@ -89,7 +89,9 @@ def _difference(name: str, expected: Array, got: Array, tolerance: float) -> Dif
 def _plain(labels: Array) -> list[Any]:
     values: list[Any] = np.asarray(labels).reshape(-1).tolist()
     # The graph has classes that are True and False, or 1.0, as 1 and 0.
-    return [int(value) if isinstance(value, (bool, int)) or (isinstance(value, float) and value.is_integer()) else value for value in values]
+    return [
+        int(value) if isinstance(value, (bool, int)) or (isinstance(value, float) and value.is_integer()) else value for value in values
+    ]
 
 
 # ---- what a column lets through

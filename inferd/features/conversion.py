@@ -72,7 +72,8 @@ def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> An
     kinds = {"FP32": types.FloatTensorType, "INT64": types.Int64TensorType, "BYTES": types.StringTensorType}
     width = 1 if trained.apart else len(trained.names)
     initial = [(name, kinds[datatype]([None, width])) for name, datatype in inputs.items()]
-    options = {id(last_of(pipeline)): {"zipmap": False}} if trained.role == "classifier" else None
+    last = last_of(pipeline)
+    options = {id(last): {"zipmap": False}} if library("sklearn.base").is_classifier(last) else None
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         return skl2onnx.convert_sklearn(pipeline, "pipeline", initial, options=options, doc_string="")

@@ -116,7 +116,8 @@ def _differences(known: Trained, served: Served, sample: Sample, tolerance: floa
     try:
         expected = scikit_learn_answers(known, sample)
     except Exception as error:  # whatever a step of the pipeline raises
-        raise ConfigError(f"scikit-learn itself does not answer the sample: {' '.join(str(error).split())[:300]}") from None
+        cure = "give others by --sample" if len(sample.told) > 1 else "give records that it takes"
+        raise ConfigError(f"scikit-learn itself does not answer the sample ({' '.join(str(error).split())[:300]}): {cure}") from None
     try:
         got = served.answers(sample.records([column.name for column in served.columns]))
     except InvalidArgument as error:

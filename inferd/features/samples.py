@@ -74,7 +74,7 @@ class Sample:
         return [{name: value for name, value in row.items() if value is not None} for row in rows]
 
     def _plain(self, name: str) -> list[Any]:
-        values = self.columns[name].tolist()
+        values: list[Any] = self.columns[name].tolist()
         if self.columns[name].dtype == object:
             return values
         kind = bool if name in self.flags else int if name in self.whole else float
@@ -85,7 +85,10 @@ class Sample:
 
 
 def read_sample(path: Path, trained: Trained) -> Sample:
-    """Of a .csv file with a header, a .npz archive of arrays by column name (or one, X), or a .parquet file. Raises ConfigError."""
+    """Of a .csv file with a header, a .npz archive of arrays by column name (or one, X), or a .parquet file. Raises ConfigError.
+
+    What no step of the pipeline says, which of its columns are texts, is taken from it.
+    """
     readers = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}
     if path.suffix.lower() not in readers:
         raise ConfigError(f"--sample {path}: expected a file that ends in .csv, .npz or .parquet")
@@ -106,6 +109,10 @@ def read_sample(path: Path, trained: Trained) -> Sample:
         elif column.dtype.kind in "iu" or (learned.kind == "whole" and _is_whole(column)):
             whole.add(name)
         columns[name] = _settled(column, as_text=learned.kind == "text")
+        if columns[name].dtype == object and learned.kind != "text":
+            if learned.source:
+                raise ConfigError(f"--sample {path}: column {name!r} holds texts, and the pipeline's {learned.source[0]} learned numbers")
+            learned.kind = "text"  # no step said what it is
     if len({len(column) for column in columns.values()}) != 1 or not len(columns[trained.names[0]]):
         raise ConfigError(f"--sample {path}: its columns must be of one length, and hold a row at least")
     rows = len(columns[trained.names[0]])

@@ -58,7 +58,7 @@ class Learned:
 class Trained:
     """A fitted pipeline. names: of the columns that it takes, in order; named: whether it takes a DataFrame of them.
 
-    used: the places of those that anything is done with. apart: whether columns are taken apart, so that each is an input of its own.
+    used: the places of those that anything is done with. picks: whether its first step picks columns by name.
     role: "classifier", "regressor", "transformer", or "other".
     """
 
@@ -67,14 +67,14 @@ class Trained:
     named: bool
     learned: tuple[Learned, ...]
     used: tuple[int, ...]
-    apart: bool
+    picks: bool
     role: str
     classes: tuple[Any, ...]
 
     @property
-    def estimator(self) -> Any:
-        """The last step."""
-        return last_of(self.pipeline)
+    def apart(self) -> bool:
+        """Whether columns are taken apart, so that each is an input of its own; else all are one matrix."""
+        return self.picks or any(learned.kind == "text" for learned in self.learned)
 
 
 def load_pipeline(path: Path) -> tuple[Any, list[str]]:
@@ -117,11 +117,9 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
     for each in learned:
         _conclude(each)
     used = used if named else set(range(len(names)))
-    apart = any(each.kind == "text" for each in learned) or (named and _takes_names(pipeline))
-    classes = getattr(last_of(pipeline), "classes_", ())
-    return Trained(
-        pipeline, names, named, tuple(learned), tuple(sorted(used)), apart, _role(pipeline), tuple(np.asarray(classes).tolist())
-    )
+    picks = named and _takes_names(pipeline)
+    classes = tuple(np.asarray(getattr(last_of(pipeline), "classes_", ())).tolist())
+    return Trained(pipeline, names, named, tuple(learned), tuple(sorted(used)), picks, _role(pipeline), classes)
 
 
 def unwrapped(pipeline: Any) -> Any:

@@ -123,10 +123,8 @@ class Column:
             return text
         if self.dated:
             return _number_or_text(text)
-        if self.datatype == "BOOL":
-            value = _BOOLEANS.get(text.strip().lower())
-        else:
-            value = _number(text, whole=self.datatype == "INT64")
+        truth = self.datatype == "BOOL"
+        value = _BOOLEANS.get(text.strip().lower()) if truth else _number(text, whole=self.datatype == "INT64")
         if value is None:
             raise Refused(f"expected {self._wanted}, got {_shown(text)}")
         return value
@@ -135,7 +133,7 @@ class Column:
         """See the module. `value`: None or NaN where there is none. Raises Refused."""
         if type(value) is float and self._smallest < value < self._largest:
             return value
-        if value is None or value != value:  # noqa: PLR0124  # NaN
+        if value is None or value != value:  # NaN
             if self.fills:
                 return None
             raise Refused(f"there is no value, and nothing stands in for one: send {self._wanted}")
@@ -256,7 +254,7 @@ def _hash(buckets: int) -> Callable[[str], Features]:
     return encode
 
 
-def _date_time(name: str, parts: Sequence[options.DateTime.Part]) -> tuple[list[str], Callable[[Any], Features]]:
+def _date_time(name: str, parts: Sequence[options.DateTime.Part.ValueType]) -> tuple[list[str], Callable[[Any], Features]]:
     if not parts:
         raise Refused("date_time has no parts: list them, such as HOUR and WEEKDAY")
     words = [options.DateTime.Part.Name(part) for part in parts]
@@ -282,16 +280,16 @@ _PARTS: dict[str, Callable[[datetime], float]] = {
 }
 
 
-def _moment(value: Any) -> datetime:
+def _moment(value: str | float | date) -> datetime:
     """A date and time in UTC; one without a zone is in UTC already."""
     try:
-        if isinstance(value, str):
-            value = datetime.fromisoformat(value.strip())
-        elif isinstance(value, (int, float)):
+        if isinstance(value, (int, float)):
             return _EPOCH + timedelta(seconds=value)
-        elif not isinstance(value, datetime):
-            value = datetime(value.year, value.month, value.day)  # noqa: DTZ001  # its zone is set below
-        return value.replace(tzinfo=UTC) if value.tzinfo is None else value.astimezone(UTC)
+        if isinstance(value, str):
+            when = datetime.fromisoformat(value.strip())
+        else:
+            when = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Refused(f"expected {_WANTED['date']} of the years 1 to 9999, got {_shown(value)}") from None
 

@@ -69,12 +69,7 @@ def test_help_warns_of_files_that_are_not_trusted(call):
 
 
 def test_libraries_that_are_missing_are_named(tmp_path):
-    code = (
-        "import sys\n"
-        "sys.modules['joblib'] = None\n"
-        "from inferd.cli import run\n"
-        "sys.exit(run(['features', 'export', 'a.joblib']))\n"
-    )
+    code = "import sys\nsys.modules['joblib'] = None\nfrom inferd.cli import run\nsys.exit(run(['features', 'export', 'a.joblib']))\n"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, cwd=tmp_path, timeout=60, check=False)
     assert (done.returncode, done.stdout) == (3, "")
     assert done.stderr == "inferd: features: joblib is not installed: pip install 'inferd[features]'\n"
