@@ -222,7 +222,7 @@ def _within(field: str, number: int, least: int, most: int) -> int:
 def _read_fp32(clip: Floats, check: Check) -> Floats:
     if not len(clip):
         raise Refused("expected samples, got none")
-    return checked_samples(np.require(clip, np.float32, "CA"))  # in a message, numbers may lie anywhere
+    return checked_samples(np.require(clip, np.float32, ["C", "A"]))  # in a message, numbers may lie anywhere
 
 
 def _read_int16(clip: Array, check: Check) -> Floats:
@@ -369,7 +369,7 @@ def _hann(fft: int) -> Floats:
 def _dct(coefficients: int, mels: int) -> Floats:
     """The DCT-II, orthonormal, as a matrix [coefficients, mels]."""
     row = np.arange(coefficients)[:, np.newaxis]
-    matrix = np.sqrt(2 / mels) * np.cos(np.pi * row * (2 * np.arange(mels) + 1) / (2 * mels))
+    matrix: Array = np.sqrt(2 / mels) * np.cos(np.pi * row * (2 * np.arange(mels) + 1) / (2 * mels))
     matrix[0] /= np.sqrt(2)
     return matrix.astype(np.float32)
 
@@ -388,5 +388,6 @@ def mel_weights(rate: int, fft: int, mels: int, low_hz: float, high_hz: float) -
     edges = np.where(mel < 15, mel * 200 / 3, 1000 * 6.4 ** ((mel - 15) / 27))
     bins = np.arange(fft // 2 + 1) * (rate / fft)
     left, middle, right = edges[:-2, np.newaxis], edges[1:-1, np.newaxis], edges[2:, np.newaxis]
-    triangles = np.maximum(0, np.minimum((bins - left) / (middle - left), (right - bins) / (right - middle)))
-    return (triangles * 2 / (right - left)).astype(np.float32)
+    triangles: Array = np.maximum(0, np.minimum((bins - left) / (middle - left), (right - bins) / (right - middle)))
+    triangles *= 2 / (right - left)
+    return triangles.astype(np.float32)

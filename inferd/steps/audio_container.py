@@ -91,7 +91,7 @@ def _refuse_cut_off_wav(content: memoryview) -> None:
         if at + 8 > len(content):
             raise _cut_off("WAV", "its samples are")
         size = int.from_bytes(content[at + 4 : at + 8], "little")
-        if content[at : at + 4] == b"data":
+        if bytes(content[at : at + 4]) == b"data":
             missing = at + 8 + size - len(content)
             if size < UNKNOWN_BYTES and missing > 0:
                 raise _cut_off("WAV", f"{missing} bytes are")
