@@ -21,7 +21,8 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
 from inferd._core.message cimport count_copied
-from inferd._core.padding cimport Mask, Padding, fill_elements, padded_size
+from inferd._core.padding cimport Mask, padded_size
+from inferd._core.pieces cimport Pieces, place_mask, place_padded, place_whole, write_pieces
 from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects, itemsize, word_of
 
 import logging
@@ -55,17 +56,12 @@ cdef enum:
     MIN_RETRY_NS = 1_000_000    # least and most that a refused client is told to wait
     MAX_RETRY_NS = 1_000_000_000
 
-cdef struct Block:              # one input of one request, on its way to its rows
+cdef struct Block:              # one memcpy of the preprocess stage
     char *to
     const char *source
-    Py_ssize_t nbytes           # from there
-    Py_ssize_t fill_nbytes      # of filling between them; 0: they are one piece
-    Py_ssize_t pieces           # with filling: of so many equal ones, each with its part of the filling behind it
-    const char *fill            # one element of the filling
-    const char *one             # a mask: this element, again and again, instead of the source; else NULL
-    Py_ssize_t itemsize         # of an element
+    Py_ssize_t nbytes
 
-cdef const char *NO_FILL = b"\0\0\0\0\0\0\0\0"      # of masks: 0 in every datatype
+cdef const char *NOTHING = b""      # where a buffer of no bytes lies
 
 log = logging.getLogger("inferd.batcher")
 
@@ -212,7 +208,7 @@ cdef object value_of(Request request, TensorView *view):
     cdef const char *word
     cdef int axis
     loan.request = request
-    loan.at = view.data if view.nbytes > 0 else NO_FILL
+    loan.at = view.data if view.nbytes > 0 else NOTHING
     loan.nbytes = view.nbytes
     memory = memoryview(loan) if view.nbytes > 0 else memoryview(b"")
     if view.datatype == BYTES:
@@ -281,7 +277,7 @@ cdef class Batch:
         shape = [view.shape[axis] for axis in range(view.rank)]
         if signature is not None and signature.max_batch_size > 0:
             shape[0] = self.rows
-            if signature.input_paddings != NULL and signature.input_paddings[index].axis > 0:
+            if pads(signature) and signature.input_paddings[index].axis > 0:
                 shape[signature.input_paddings[index].axis] = longest(self.requests, signature, index)
         return tuple(shape)
 
@@ -296,22 +292,19 @@ cdef class Batch:
         cdef int pending = 0
         cdef int64_t first_row = 0
         cdef Request request
-        cdef Padding *paddings
         cdef int i
+        if self.requests and pads((<Request>self.requests[0]).signature):
+            gather_padded(self.requests, inputs)
+            self.gathered_ns = monotonic_ns()
+            return
         for request in self.requests:
-            paddings = request.signature.input_paddings if request.signature is not None else NULL
-            if request.input_count + (request.signature.mask_count if paddings != NULL else 0) != inputs.count:
+            if request.input_count != inputs.count:
                 raise Internal("the model's input buffers do not fit the request; this is a fault of the server")
             for i in range(inputs.count):
-                if inputs.views[i].datatype == BYTES and i < request.input_count:
+                if inputs.views[i].datatype == BYTES:
                     gather_objects(request, inputs, i, first_row)
                     continue
-                if paddings == NULL or (i < request.input_count and paddings[i].axis == 0):
-                    place_rows(&blocks[pending], &request.inputs[i], inputs, i, first_row, request.entry.rows)
-                elif i < request.input_count:
-                    pad_rows(&blocks[pending], request, inputs, i, first_row)
-                else:
-                    mask_rows(&blocks[pending], request, inputs, i, first_row)
+                place_rows(&blocks[pending], &request.inputs[i], inputs, i, first_row, request.entry.rows)
                 pending += 1
                 if pending == COPY_BLOCKS:
                     copy_blocks(blocks, pending)
@@ -485,9 +478,39 @@ cdef inline int place_rows(Block *block, TensorView *view, Tensors arrays, int i
     block.to = array.data + (first_row * array.row_nbytes if arrays.batched else 0)
     block.source = view.data
     block.nbytes = nbytes
-    block.fill_nbytes = 0
-    block.one = NULL
     return 0
+
+
+cdef int gather_objects(Request request, Tensors inputs, int index, int64_t first_row) except -1:
+    try:
+        fill_objects(&request.inputs[index], inputs.arrays[index], first_row)
+    except ValueError as error:
+        raise Internal(f"input {index}: {error}; this is a fault of the server") from None
+    count_copied(request.inputs[index].nbytes)
+    return 0
+
+
+cdef int copy_blocks(Block *blocks, int count) except -1:
+    """Copies verified blocks. Their memory belongs to requests of a batch, which holds them until it is delivered."""
+    cdef Py_ssize_t total = 0
+    cdef int i
+    for i in range(count):
+        total += blocks[i].nbytes
+    if total < COPY_NOGIL_NBYTES:
+        for i in range(count):
+            memcpy(blocks[i].to, blocks[i].source, blocks[i].nbytes)
+    else:
+        with nogil:
+            for i in range(count):
+                memcpy(blocks[i].to, blocks[i].source, blocks[i].nbytes)
+    count_copied(total)
+    return 0
+
+
+# ---- rows of unequal length ----------------------------------------------------------------------------------------
+
+cdef inline bint pads(Signature signature) noexcept:
+    return signature is not None and signature.input_paddings != NULL
 
 
 cdef int64_t longest(list requests, Signature signature, int index):
@@ -501,111 +524,68 @@ cdef int64_t longest(list requests, Signature signature, int index):
     return padded_size(&signature.input_paddings[index], length)
 
 
-cdef int pad_rows(Block *block, Request request, Tensors arrays, int index, int64_t first_row) except -1:
-    """Where the bytes of one input go whose rows may be shorter than their places. Raises Internal when they do not fit there."""
-    cdef ArrayView *array = &arrays.views[index]
-    cdef TensorView *view = &request.inputs[index]
-    cdef Padding *padding = &request.signature.input_paddings[index]
-    cdef int64_t rows = request.entry.rows
-    cdef Py_ssize_t pieces = rows
-    cdef Py_ssize_t unit_nbytes = itemsize(array.datatype)      # for 1 along the padded axis
-    cdef bint fits = (arrays.batched and view.datatype == array.datatype and view.rank == array.rank and padding.axis < view.rank and
-                      view.shape[0] == rows and first_row + rows <= array.shape[0])
-    cdef int axis
-    for axis in range(1, view.rank if fits else 0):
-        if axis == padding.axis:
-            fits = fits and view.shape[axis] <= array.shape[axis]
-            continue
-        fits = fits and view.shape[axis] == array.shape[axis]
-        if axis < padding.axis:
-            pieces *= view.shape[axis]
-        else:
-            unit_nbytes *= view.shape[axis]
-    if not fits or view.nbytes != pieces * view.shape[padding.axis] * unit_nbytes:
-        raise Internal(f"input {index}: {view.nbytes} bytes do not fit the model's buffer for {rows} rows; this is a fault of the server")
-    block.to = array.data + first_row * array.row_nbytes
-    block.source = view.data
-    block.nbytes = view.nbytes
-    block.fill_nbytes = rows * array.row_nbytes - view.nbytes
-    block.pieces = pieces
-    block.fill = padding.fill
-    block.one = NULL
-    block.itemsize = itemsize(array.datatype)
-    return 0
-
-
-cdef int mask_rows(Block *block, Request request, Tensors arrays, int index, int64_t first_row) except -1:
-    """What of one mask belongs to one request. Raises Internal when that does not fit there."""
-    cdef ArrayView *array = &arrays.views[index]
-    cdef Mask *mask = &request.signature.run_masks[index - request.input_count]
-    cdef int64_t rows = request.entry.rows
-    cdef int64_t length = request.inputs[mask.input].shape[request.signature.input_paddings[mask.input].axis]
-    if not arrays.batched or array.datatype != mask.datatype or array.rank != 2 or first_row + rows > array.shape[0] or \
-            length > array.shape[1]:
-        raise Internal(f"input {index}: the mask of {rows} rows does not fit the model's buffer; this is a fault of the server")
-    block.to = array.data + first_row * array.row_nbytes
-    block.source = mask.one
-    block.nbytes = rows * length * itemsize(array.datatype)
-    block.fill_nbytes = rows * array.row_nbytes - block.nbytes
-    block.pieces = rows
-    block.fill = NO_FILL
-    block.one = mask.one
-    block.itemsize = itemsize(array.datatype)
-    return 0
-
-
-cdef int gather_objects(Request request, Tensors inputs, int index, int64_t first_row) except -1:
-    try:
-        fill_objects(&request.inputs[index], inputs.arrays[index], first_row)
-    except ValueError as error:
-        raise Internal(f"input {index}: {error}; this is a fault of the server") from None
-    count_copied(request.inputs[index].nbytes)
-    return 0
-
-
-cdef void write_pieces(const Block *block) noexcept nogil:
-    """A block that is not one memcpy."""
-    cdef char *to = block.to
-    cdef const char *source = block.source
-    cdef Py_ssize_t pieces = block.pieces if block.fill_nbytes > 0 else 1
-    cdef Py_ssize_t nbytes = block.nbytes // pieces
-    cdef Py_ssize_t fill_nbytes = block.fill_nbytes // pieces
-    while pieces > 0:
-        pieces -= 1
-        if block.one != NULL:
-            fill_elements(to, nbytes, block.one, block.itemsize)
-        elif nbytes > 0:
-            memcpy(to, source, nbytes)
-            source += nbytes
-        fill_elements(to + nbytes, fill_nbytes, block.fill, block.itemsize)
-        to += nbytes + fill_nbytes
-
-
-cdef inline void write_blocks(const Block *blocks, int count) noexcept nogil:
+cdef int gather_padded(list requests, Tensors inputs) except -1:
+    """Batch.gather where some input is padded: all else is as there, and masks come behind the inputs of requests."""
+    cdef Pieces[COPY_BLOCKS] pieces
+    cdef Block block
+    cdef int pending = 0
+    cdef int64_t first_row = 0
+    cdef Request request
     cdef int i
-    for i in range(count):
-        if blocks[i].fill_nbytes == 0 and blocks[i].one == NULL:
-            memcpy(blocks[i].to, blocks[i].source, blocks[i].nbytes)
-        else:
-            write_pieces(&blocks[i])
+    memset(&block, 0, sizeof(Block))
+    for request in requests:
+        if not pads(request.signature) or request.input_count + request.signature.mask_count != inputs.count:
+            raise Internal("the model's input buffers do not fit the request; this is a fault of the server")
+        for i in range(inputs.count):
+            if i < request.input_count and request.signature.input_paddings[i].axis == 0:
+                if inputs.views[i].datatype == BYTES:
+                    gather_objects(request, inputs, i, first_row)
+                    continue
+                place_rows(&block, &request.inputs[i], inputs, i, first_row, request.entry.rows)
+                place_whole(&pieces[pending], block.to, block.source, block.nbytes)
+            elif not place_unequal(&pieces[pending], request, inputs, i, first_row):
+                raise Internal(f"input {i}: {request.entry.rows} rows do not fit the model's buffer; this is a fault of the server")
+            pending += 1
+            if pending == COPY_BLOCKS:
+                copy_pieces(pieces, pending)
+                pending = 0
+        first_row += request.entry.rows
+    return copy_pieces(pieces, pending)
 
 
-cdef int copy_blocks(Block *blocks, int count) except -1:
-    """Copies verified blocks. Their memory belongs to requests of a batch, which holds them until it is delivered."""
+cdef inline bint place_unequal(Pieces *place, Request request, Tensors arrays, int index, int64_t first_row) noexcept:
+    """Where an input that is padded, or a mask, goes. False: it does not fit there."""
+    cdef ArrayView *array = &arrays.views[index]
+    cdef Signature signature = request.signature
+    cdef Mask *mask
+    if not arrays.batched:
+        return False
+    if index < request.input_count:
+        return place_padded(place, &request.inputs[index], array, &signature.input_paddings[index], itemsize(array.datatype), first_row,
+                            request.entry.rows)
+    mask = &signature.run_masks[index - request.input_count]
+    return place_mask(place, array, mask, itemsize(array.datatype), first_row, request.entry.rows,
+                      request.inputs[mask.input].shape[signature.input_paddings[mask.input].axis])
+
+
+cdef int copy_pieces(const Pieces *pieces, int count) except -1:
+    """As copy_blocks."""
     cdef Py_ssize_t copied = 0
     cdef Py_ssize_t made = 0
     cdef int i
     for i in range(count):
-        made += blocks[i].fill_nbytes
-        if blocks[i].one == NULL:
-            copied += blocks[i].nbytes
+        made += pieces[i].fill_nbytes
+        if pieces[i].one != NULL:
+            made += pieces[i].nbytes
         else:
-            made += blocks[i].nbytes
+            copied += pieces[i].nbytes
     if copied + made < COPY_NOGIL_NBYTES:
-        write_blocks(blocks, count)
+        for i in range(count):
+            write_pieces(&pieces[i])
     else:
         with nogil:
-            write_blocks(blocks, count)
+            for i in range(count):
+                write_pieces(&pieces[i])
     count_copied(copied)
     return 0
 

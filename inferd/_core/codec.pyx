@@ -17,7 +17,7 @@ from inferd._core.fields cimport (
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.message cimport Message, count_copied, new_message
-from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+from inferd._core.tensor cimport BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport (
     Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field, varint_nbytes,
@@ -366,19 +366,12 @@ cdef struct Part:               # one output of an answer
     const ArrayView *view
     const char *data            # the request's rows
     Py_ssize_t nbytes           # of them that the answer has
-    int cut_axis                # where the run's array is longer than the answer (see padding.pxd); 0: nowhere
-    int64_t cut_size            # what the answer has of it
-    Py_ssize_t pieces           # of equal size that nbytes then are, one from each stride_nbytes of `data`
-    Py_ssize_t stride_nbytes
+    const int64_t *shape        # of the run's array, or cut_shape; the request's rows stand in place of axis 0
     Py_ssize_t shape_nbytes     # of the packed shape
     Py_ssize_t tensor_nbytes    # of the InferOutputTensor
-
-
-cdef inline uint64_t part_size(const Part *part, int axis, bint batched, int64_t rows) noexcept nogil:
-    """An axis of the answer's tensor."""
-    if axis == 0:
-        return <uint64_t>(rows if batched else part.view.shape[0])
-    return <uint64_t>(part.cut_size if axis == part.cut_axis else part.view.shape[axis])
+    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, one from each stride_nbytes of `data`
+    Py_ssize_t stride_nbytes
+    int64_t[MAX_RANK] cut_shape         # where an axis of the run's array is longer than the answer (see padding.pxd)
 
 
 cdef int cut_part(Part *part, InferRequest request, int index, int64_t rows) except -1:
@@ -392,13 +385,15 @@ cdef int cut_part(Part *part, InferRequest request, int index, int64_t rows) exc
                        "as its input; remove its cut from the padding in the model's configuration")
     if size == view.shape[cut_axis]:
         return 0
-    part.pieces = rows
-    for axis in range(1, cut_axis):
-        part.pieces *= view.shape[axis]
-    part.cut_axis = cut_axis
-    part.cut_size = size
-    part.stride_nbytes = part.nbytes // part.pieces if part.pieces > 0 else 0
-    part.nbytes = part.nbytes // view.shape[cut_axis] * size
+    memcpy(part.cut_shape, view.shape, sizeof(part.cut_shape))
+    part.cut_shape[cut_axis] = size
+    part.shape = part.cut_shape
+    if part.nbytes > 0:
+        part.pieces = rows
+        for axis in range(1, cut_axis):
+            part.pieces *= view.shape[axis]
+        part.stride_nbytes = part.nbytes // part.pieces
+        part.nbytes = part.nbytes // view.shape[cut_axis] * size
     return 0
 
 
@@ -421,12 +416,13 @@ cdef int fill_part(Part *part, InferRequest request, Tensors outputs, int index,
     part.spec = spec
     part.view = view
     part.word = word_of(view.datatype, &part.word_nbytes)
-    part.cut_axis = 0
+    part.shape = view.shape
+    part.pieces = 0
     if signature.output_cuts != NULL and signature.output_cuts[index].axis > 0 and outputs.batched:
         cut_part(part, request, index, rows)
     part.shape_nbytes = 0
     for axis in range(view.rank):
-        part.shape_nbytes += varint_nbytes(part_size(part, axis, outputs.batched, rows))
+        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and outputs.batched else part.shape[axis]))
     part.tensor_nbytes = field_nbytes(spec.name_nbytes) + field_nbytes(part.word_nbytes)
     if view.rank > 0:
         part.tensor_nbytes += field_nbytes(part.shape_nbytes)
@@ -442,16 +438,16 @@ cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows
     if part.view.rank > 0:
         at = put_head(at, 3, part.shape_nbytes)
         for axis in range(part.view.rank):
-            at = put_varint(at, part_size(part, axis, batched, rows))
+            at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
     return at
 
 
 cdef inline void put_rows(uint8_t *at, const Part *part) noexcept nogil:
     """The bytes of one output."""
     cdef Py_ssize_t nbytes, i
-    if part.cut_axis == 0:
+    if part.pieces == 0:
         memcpy(at, part.data, part.nbytes)
-    elif part.nbytes > 0:
+    else:
         nbytes = part.nbytes // part.pieces
         for i in range(part.pieces):
             memcpy(at + i * nbytes, part.data + i * part.stride_nbytes, nbytes)

@@ -1,6 +1,5 @@
 # padding: how rows of unequal length share a batch. What a model declares of an axis, to which size it is filled up, which lengths may
-# meet in a batch, and the writing of rows that are shorter than their place. Header-only; all memory is somebody else's.
-# Never in here: requests, queues, Python objects.
+# meet in a batch, and what a filling is. Header-only; all memory is somebody else's. Never in here: requests, queues, Python objects.
 
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
@@ -61,11 +60,12 @@ cdef inline uint64_t difference(int64_t one, int64_t other) noexcept nogil:
 
 
 cdef inline void fill_elements(char *to, Py_ssize_t nbytes, const char *element, Py_ssize_t itemsize) noexcept nogil:
-    """`nbytes`, a multiple of itemsize, of one element. Eight bytes are read of it."""
-    cdef uint64_t bits
+    """`nbytes`, a multiple of itemsize, of one element, of which eight bytes are read; NULL: of zeros."""
+    cdef uint64_t bits = 0
     cdef Py_ssize_t done = min(itemsize, nbytes)
     cdef Py_ssize_t step
-    memcpy(&bits, element, 8)
+    if element != NULL:
+        memcpy(&bits, element, 8)
     if bits == 0:
         memset(to, 0, nbytes)
         return
