@@ -47,11 +47,11 @@ import asyncio, json, sys, warnings
 import grpc, joblib, pandas as pd
 from tritonclient.grpc import service_pb2 as pb
 pipeline = joblib.load(sys.argv[1])
-names = list(pipeline.feature_names_in_)
+names, nan = list(pipeline.feature_names_in_), float("nan")  # None is no missing value to its imputer
 async def infer(request, context):
     content = request.raw_input_contents[0]
     record = json.loads(content[4:])
-    frame = pd.DataFrame({name: [record.get(name)] for name in names})
+    frame = pd.DataFrame({name: [record.get(name, nan)] for name in names})
     probabilities = pipeline.predict_proba(frame)
     label = pipeline.classes_[probabilities.argmax(axis=1)]
     answer = pb.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)

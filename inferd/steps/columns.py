@@ -98,7 +98,7 @@ class Column:
         if missing is not None:
             self._stand_in = self._standing_in(missing)
             self.fills = True
-        self.plain = self.plain and not permitted and not self.fills
+        self.plain = self.plain and not permitted
 
     def _settled(self, text: str, field: str) -> Any:
         value = text if self.datatype == "BYTES" and not self.dated else self.parse(text)

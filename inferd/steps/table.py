@@ -99,7 +99,10 @@ class TablePipeline:
         self._groups = tuple(groups)
         self._columns = tuple(columns)
         # From the last to the first, as several features in the place of one value move what is behind them.
-        self._encoded = tuple((place, column.convert) for place, column in reversed(list(enumerate(columns))) if not column.plain)
+        backwards = [(place, column.convert, column.plain) for place, column in reversed(list(enumerate(columns)))]
+        self._converted = tuple((place, convert) for place, convert, _ in backwards)  # of a row of which something is missing
+        self._encoded = tuple((place, convert) for place, convert, plain in backwards if not plain)  # of any other
+        self._fills = any(column.fills for column in columns)
         self._reader = reader
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
@@ -144,14 +147,15 @@ class TablePipeline:
 
     def _features(self, rows: Sequence[Row]) -> Sequence[Row]:
         """What the columns' encodings make of settled rows."""
-        if not self._encoded:
+        if not self._encoded and not self._fills:
             return rows
         features: list[Row] = []
         place = 0
         try:
             for row in rows:
-                values = list(row)
-                for place, convert in self._encoded:
+                converted = self._converted if self._fills and None in row else self._encoded
+                values: Any = list(row) if converted else row
+                for place, convert in converted:
                     values[place : place + 1] = convert(values[place])
                 features.append(values)
         except Refused as error:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import pickle
 import tomllib
 from pathlib import Path
@@ -259,13 +260,10 @@ def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path):
     values = RANDOM.normal(0, 1, (200, 2))
     values[:, 1] = RANDOM.integers(0, 4, 200)
     pipeline = HistGradientBoostingClassifier(max_iter=20, categorical_features=[1]).fit(values, (values[:, 0] > 0) ^ (values[:, 1] == 2))
-    try:
-        exported = export(pipeline, tmp_path / "model")  # skl2onnx 1.20 converts them, wrongly
-    except ConfigError as error:
-        assert "HistGradientBoostingClassifier cannot be converted by skl2onnx" in str(error)
-    else:
-        assert exported.agrees == bool(exported.files)
-        assert exported.agrees or exported.differences[0].flipped
+    exported = None
+    with contextlib.suppress(ConfigError):  # which says that it cannot be converted; skl2onnx 1.20 converts it, wrongly
+        exported = export(pipeline, tmp_path / "model")
+    assert (tmp_path / "model").exists() == (exported is not None and exported.agrees)
 
 
 def test_clusters_have_labels(tmp_path):
