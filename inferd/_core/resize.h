@@ -24,6 +24,7 @@ enum {
     WIDE_BITS = 22,       /* bits of fraction of an exact weight */
     MID_NBYTES = 1 << 20, /* of bytes between the exact passes: larger windows are cut into pieces */
     GROUP = 8,            /* outputs that are laid out together */
+    AHEAD = 8,            /* source rows that are fetched while others are summed up */
 };
 
 enum Method { BILINEAR, NEAREST, BICUBIC, AREA };
@@ -33,7 +34,6 @@ typedef struct {
     int32_t count;
     int32_t least, past; /* the source positions of all of them: least <= position < past */
     int32_t taps;        /* weights from one output to the next */
-    int32_t longest;     /* the most weights of one output */
     int32_t *starts;     /* first source position of each; NULL: position least + i alone, unweighted */
     int32_t *lengths;    /* weights of each */
     int16_t *narrow;     /* weights * -NARROW_ONE; NULL where wide are asked for */
@@ -170,7 +170,6 @@ static int axis_fill(Axis *axis, int32_t in, int32_t out, int method, int antial
         }
         axis->starts[at] = start;
         axis->lengths[at] = length;
-        if (length > axis->longest) axis->longest = length;
         if (start < axis->least) axis->least = start;
         if (start + length > axis->past) axis->past = start + length;
     }

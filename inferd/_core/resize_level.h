@@ -2,14 +2,14 @@
  * each. Every level gives the same values, but for one of 65,536 in the last bit of the darkest pixel on NEON.
  *
  * LANES output rows go together: a source column's values in all of them are one vector (a stack: [column][LANES]), so that the pass over
- * the columns needs no shuffling and knows no channels. Rows are written into stacks of GROUP columns, which are then transposed in place.
+ * the columns needs no shuffling and knows no channels. Rows are written into GROUP lines (row 8 + i, if there is one, takes turns with row i
+ * in line i, 8 columns each), which are then transposed into stacks.
  */
 
 #define Lanes LEVEL(Lanes)
 #define Bytes LEVEL(Bytes)
 
 enum {
-    LEVEL(STRIP_NBYTES) = 512, /* of a row, taken before the next row: what is made of it stays in the fastest cache */
     LEVEL(STEP_NBYTES) = 4 * LANES, /* of a row, in one round of the loop */
 };
 
@@ -66,18 +66,19 @@ ALWAYS_INLINE void LEVEL(transpose)(Lanes *v) {
     memcpy(v, other, sizeof other);
 }
 
-/* 8 values of each half of a vector into the stacks of `group` and the second next. Row `lane` of 16 is half lane / 8 of vector lane % 8. */
-ALWAYS_INLINE void LEVEL(put)(int16_t *group, int lane, Lanes values) {
-    int16_t *const at = group + (lane % GROUP) * LANES + lane / GROUP * GROUP;
-    memcpy(at, &values, 2 * GROUP);
+/* 8 values of each half of a vector: the next 8 columns of a row, and those behind the 8 after them. */
+ALWAYS_INLINE void LEVEL(put)(int16_t *to, Lanes values) {
+    memcpy(to, &values, 2 * GROUP);
 #if LANES == 16
-    memcpy(at + 2 * GROUP * LANES, (const char *)&values + 2 * GROUP, 2 * GROUP);
+    memcpy(to + 2 * LANES, (const char *)&values + 2 * GROUP, 2 * GROUP);
 #endif
 }
 
-/* One output row: nbytes, rounded up to STEP_NBYTES, of source rows weighted into the stacks. */
-static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights, int length, ptrdiff_t nbytes, int lane, int16_t *stacks) {
+/* One output row: nbytes, a multiple of STEP_NBYTES, of source rows weighted, 8 columns each LANES elements. `ahead`: rows that the next one needs. */
+static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights, int length, const uint8_t *const *ahead, int ahead_length,
+                              ptrdiff_t nbytes, int16_t *line) {
     for (ptrdiff_t x = 0; x < nbytes; x += LEVEL(STEP_NBYTES)) {
+        for (int k = 0; k < ahead_length; k++) __builtin_prefetch(ahead[k] + x);
         Lanes a = {0}, b = {0}, c = {0}, d = {0};
         for (int k = 0; k < length; k++) {
             const Lanes weight = weights[k] - (Lanes){0};
@@ -87,11 +88,11 @@ static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights
             c -= MULTIPLY(LEVEL(widen_low)(second), weight);
             d -= MULTIPLY(LEVEL(widen_high)(second), weight);
         }
-        int16_t *const group = stacks + x * LANES;
-        LEVEL(put)(group, lane, a);
-        LEVEL(put)(group + GROUP * LANES, lane, b);
-        LEVEL(put)(group + 2 * LANES * LANES, lane, c);
-        LEVEL(put)(group + 2 * LANES * LANES + GROUP * LANES, lane, d);
+        int16_t *const to = line + x / GROUP * LANES;
+        LEVEL(put)(to, a);
+        LEVEL(put)(to + LANES, b);
+        LEVEL(put)(to + 2 * LANES * LANES / GROUP, c);
+        LEVEL(put)(to + 2 * LANES * LANES / GROUP + LANES, d);
     }
 }
 
@@ -134,7 +135,8 @@ ALWAYS_INLINE void LEVEL(emit)(const Target *target, const float *factors, const
     } else {
         uint8_t row[GROUP];
         for (int i = 0; i < GROUP; i++) row[i] = (uint8_t)((values[i] + 128) >> 8);
-        memcpy((uint8_t *)target->base + at, row, (size_t)count);
+        if (count == GROUP) memcpy((uint8_t *)target->base + at, row, sizeof row);
+        else memcpy((uint8_t *)target->base + at, row, (size_t)count);
     }
 }
 
@@ -172,87 +174,70 @@ static void LEVEL(spread)(const Target *target, float (*factors)[GROUP], float (
         }
 }
 
-/* Of one source row, from `from` on, what each output looks at, in slots of `longest` columns. */
-ALWAYS_INLINE void LEVEL(pack)(uint8_t *to, const uint8_t *from, const Axis *columns, const int channels) {
-    for (int32_t x = 0; x < columns->count; x++, to += columns->longest * channels) {
-        const uint8_t *const run = from + (ptrdiff_t)columns->starts[x] * channels;
-        if (columns->lengths[x] == 2) memcpy(to, run, 2 * (size_t)channels);
-        else memcpy(to, run, (size_t)(columns->lengths[x] * channels));
-    }
-}
-
 /* Both passes. rows: of narrow weights, or source rows as they are; columns: of narrow or of wide weights. */
 ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *columns, const Target *target, const int channels) {
     static const int16_t whole = (int16_t)-NARROW_ONE;
     const ptrdiff_t stride = (ptrdiff_t)image->width * channels, total = image->height * stride, left = (ptrdiff_t)columns->least * channels;
-    const int packed = columns->longest * (ptrdiff_t)columns->count * 2 <= columns->past - columns->least; /* most are never looked at */
-    const ptrdiff_t nbytes = (packed ? columns->longest * (ptrdiff_t)columns->count : columns->past - columns->least) * channels;
+    const ptrdiff_t nbytes = (ptrdiff_t)(columns->past - columns->least) * channels;
     const ptrdiff_t padded = (nbytes + LEVEL(STEP_NBYTES) - 1) / LEVEL(STEP_NBYTES) * LEVEL(STEP_NBYTES);
     float factors[MAX_CHANNELS][GROUP], offsets[MAX_CHANNELS][GROUP];
     Lanes tile[GROUP * MAX_CHANNELS];
-    const uint8_t *sources[MAX_TAPS];
 
-    /* The last rows, whose padding would lie behind the image, are copied: source row r >= safe is at copies + (r - safe) * padded. Packed
-     * rows are copies all of them: weight k of lane l at copies + (l * longest + k) * padded. */
+    /* The last rows, whose padding would lie behind the image, are copied: source row r >= safe is at copies + (r - safe) * padded. */
     ptrdiff_t safe = total < left + padded ? 0 : (total - left - padded) / stride + 1;
     if (safe > rows->past) safe = rows->past;
     if (safe < rows->least) safe = rows->least;
-    const ptrdiff_t copied = packed ? LANES * (ptrdiff_t)rows->longest : rows->past - safe;
-    const size_t stacks_nbytes = (size_t)padded * LANES * sizeof(int16_t), copies_nbytes = (size_t)copied * (size_t)padded;
-    int16_t *const stacks = aligned_alloc(64, (stacks_nbytes + copies_nbytes + 63) / 64 * 64);
+    const ptrdiff_t line = padded * LANES / GROUP + 32; /* elements from one line to the next, in other sets of the cache */
+    const size_t stacks_nbytes = (size_t)padded * LANES * sizeof(int16_t), lines_nbytes = GROUP * (size_t)line * sizeof(int16_t);
+    const size_t copies_nbytes = (size_t)(rows->past - safe) * (size_t)padded;
+    int16_t *const stacks = aligned_alloc(64, (stacks_nbytes + lines_nbytes + copies_nbytes + 63) / 64 * 64);
     if (stacks == NULL) return -1;
-    uint8_t *const copies = (uint8_t *)stacks + stacks_nbytes;
+    int16_t *const lines = stacks + stacks_nbytes / sizeof(int16_t);
+    uint8_t *const copies = (uint8_t *)lines + lines_nbytes;
     memset(copies, 0, copies_nbytes);
-    if (!packed)
-        for (ptrdiff_t row = safe; row < rows->past; row++)
-            memcpy(copies + (row - safe) * padded, image->pixels + row * stride + left, (size_t)nbytes);
-    if (rows->count < LANES) memset(stacks, 0, stacks_nbytes); /* rows that nobody looks at; defined all the same */
+    for (ptrdiff_t row = safe; row < rows->past; row++)
+        memcpy(copies + (row - safe) * padded, image->pixels + row * stride + left, (size_t)nbytes);
+    if (rows->count < LANES) memset(lines, 0, lines_nbytes); /* rows that nobody looks at; defined all the same */
     memset(tile, 0, sizeof tile);
     LEVEL(spread)(target, factors, offsets);
 
+#define ROW(r) ((r) < safe ? image->pixels + (r) * stride + left : copies + ((r) - safe) * padded)
     for (int32_t y = 0; y < rows->count; y += LANES) {
         const int together = rows->count - y < LANES ? rows->count - y : LANES;
-        int32_t x = 0;
-        for (ptrdiff_t strip = 0; strip < padded; strip += LEVEL(STRIP_NBYTES)) {
-            const ptrdiff_t end = padded - strip < LEVEL(STRIP_NBYTES) ? padded : strip + LEVEL(STRIP_NBYTES);
-            for (int lane = 0; lane < together; lane++) {
-                const int32_t start = rows->starts == NULL ? rows->least + y + lane : rows->starts[y + lane];
-                const int length = rows->starts == NULL ? 1 : rows->lengths[y + lane];
-                for (int k = 0; k < length; k++) {
-                    const uint8_t *row = start + k < safe ? image->pixels + (start + k) * stride + left : copies + (start + k - safe) * padded;
-                    if (packed) {
-                        uint8_t *const slots = copies + (lane * rows->longest + k) * padded;
-                        if (strip == 0) LEVEL(pack)(slots, image->pixels + (start + k) * stride, columns, channels);
-                        row = slots;
-                    }
-                    sources[k] = row + strip;
-                }
-                LEVEL(weigh_rows)(sources, rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps, length,
-                                  end - strip, lane, stacks + strip * LANES);
+        for (int lane = 0; lane < together; lane++) {
+            const uint8_t *sources[MAX_TAPS], *ahead[AHEAD];
+            const int32_t start = rows->starts == NULL ? rows->least + y + lane : rows->starts[y + lane];
+            const int length = rows->starts == NULL ? 1 : rows->lengths[y + lane];
+            int ahead_length = 0;
+            for (int k = 0; k < length; k++) sources[k] = ROW(start + k);
+            if (y + lane + 1 < rows->count) {
+                int32_t next = rows->starts == NULL ? start + 1 : rows->starts[y + lane + 1];
+                const int32_t past = rows->starts == NULL ? start + 2 : next + rows->lengths[y + lane + 1];
+                if (next < start + length) next = start + length;
+                for (; ahead_length < AHEAD && next < past; next++) ahead[ahead_length++] = ROW(next);
             }
-            for (ptrdiff_t group = strip; group < end; group += GROUP) {
-                Lanes v[GROUP];
-                memcpy(v, stacks + group * LANES, sizeof v);
-                LEVEL(transpose)(v);
-                memcpy(stacks + group * LANES, v, sizeof v);
-            }
-            for (; x < columns->count; x++) {
-                const ptrdiff_t start = packed ? (ptrdiff_t)x * columns->longest : columns->starts[x] - columns->least;
-                const int length = columns->lengths[x];
-                const size_t weights = (size_t)x * (size_t)columns->taps;
-                Lanes values[MAX_CHANNELS];
-                if ((start + length) * channels > end) break; /* not yet there */
-                if (columns->narrow != NULL)
-                    LEVEL(weigh_columns)(stacks + start * channels * LANES, columns->narrow + weights, length, channels, values);
-                else
-                    LEVEL(weigh_columns_exactly)(stacks + start * channels * LANES, columns->wide + weights, length, channels, values);
-                for (int channel = 0; channel < channels; channel++)
-                    tile[x % GROUP * channels + (target->reversed ? channels - 1 - channel : channel)] = values[channel];
-                if (x % GROUP == GROUP - 1 || x == columns->count - 1)
-                    LEVEL(lay_out)(target, factors, offsets, tile, y, together, x / GROUP * GROUP, x % GROUP + 1);
-            }
+            LEVEL(weigh_rows)(sources, rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps, length, ahead,
+                              ahead_length, padded, lines + lane % GROUP * line + lane / GROUP * GROUP);
+        }
+        for (ptrdiff_t group = 0; group < padded; group += GROUP) {
+            Lanes v[GROUP];
+            for (int i = 0; i < GROUP; i++) v[i] = LEVEL(load)(lines + i * line + group / GROUP * LANES);
+            LEVEL(transpose)(v);
+            memcpy(stacks + group * LANES, v, sizeof v);
+        }
+        for (int32_t x = 0; x < columns->count; x++) {
+            const int16_t *const first = stacks + (ptrdiff_t)(columns->starts[x] - columns->least) * channels * LANES;
+            const size_t weights = (size_t)x * (size_t)columns->taps;
+            Lanes values[MAX_CHANNELS];
+            if (columns->narrow != NULL) LEVEL(weigh_columns)(first, columns->narrow + weights, columns->lengths[x], channels, values);
+            else LEVEL(weigh_columns_exactly)(first, columns->wide + weights, columns->lengths[x], channels, values);
+            for (int channel = 0; channel < channels; channel++)
+                tile[x % GROUP * channels + (target->reversed ? channels - 1 - channel : channel)] = values[channel];
+            if (x % GROUP == GROUP - 1 || x == columns->count - 1)
+                LEVEL(lay_out)(target, factors, offsets, tile, y, together, x / GROUP * GROUP, x % GROUP + 1);
         }
     }
+#undef ROW
     free(stacks);
     return 0;
 }
@@ -322,7 +307,7 @@ static void LEVEL(weigh_rows_exactly)(const uint8_t *rows, ptrdiff_t stride, con
  * no more than MID_NBYTES, or MAX_SIDE rows of GROUP columns, whatever the image's shape. */
 static int LEVEL(exactly_columns_first)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
     const int channels = image->channels;
-    const Axis sources = {.count = rows->past - rows->least, .least = rows->least, .past = rows->past, .longest = 1};
+    const Axis sources = {.count = rows->past - rows->least, .least = rows->least, .past = rows->past};
     int32_t most = MID_NBYTES / (sources.count * channels) / GROUP * GROUP;
     if (most < GROUP) most = GROUP;
     if (most > columns->count) most = columns->count;
@@ -368,7 +353,7 @@ static int LEVEL(exactly_rows_first)(const Image *image, const Axis *rows, const
     for (int32_t y = 0; y < rows->count && status == 0; y += most) {
         const int32_t together = rows->count - y < most ? rows->count - y : most;
         const Image between = {.pixels = mid, .height = together, .width = image->width, .channels = image->channels};
-        const Axis sources = {.count = together, .past = together, .longest = 1};
+        const Axis sources = {.count = together, .past = together};
         Target part = *target;
         part.base += y * target->row * (target->floating ? (ptrdiff_t)sizeof(float) : 1);
         for (int32_t i = 0; i < together; i++)
