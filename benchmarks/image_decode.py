@@ -1,7 +1,7 @@
 """What an image costs from its file on: JPEG -> FP32 [3, 224, 224], resized with antialiasing and normalised, on one core.
 
     python -m venv .peers/images && .peers/images/bin/pip install -r benchmarks/image_requirements.txt
-    .peers/images/bin/python benchmarks/image_decode.py [--rounds 15] [--images 4] [--no-history]
+    .peers/images/bin/python benchmarks/image_decode.py [--rounds 200] [--images 4] [--no-history]
 
 Two sizes (1 and 4 megapixels, quality 90, 4:2:0), each decoded whole and scaled down on the way. Beside inferd's pipeline, as a model has
 it, stand Pillow, torchvision, OpenCV and simplejpeg as far as they are installed in this Python; what is not is named. Everything takes
@@ -58,7 +58,7 @@ def photos(height: int, width: int, count: int) -> list[bytes]:
     """Files of pictures that have the spectrum of photographs: amplitude falls with frequency, as it does in nature."""
     random = np.random.default_rng(11)
     frequency = np.hypot(np.fft.fftfreq(height)[:, None] * height, np.fft.rfftfreq(width)[None] * width)
-    amplitude = 1 / np.maximum(frequency, 1) ** 1.1
+    amplitude = 1 / np.maximum(frequency, 1) ** 1.35
     made = []
     for _ in range(count):
         shared = random.normal(size=(height, width))
@@ -194,18 +194,14 @@ def differences(ways: dict[str, Way], files: list[bytes]) -> dict[str, dict[str,
 
 
 def medians_ms(ways: dict[str, Way], files: list[bytes], rounds: int) -> dict[str, float]:
-    """Everything takes turns, some 10 calls each; the median of the rounds' medians."""
+    """Everything takes turns, a call each."""
     times: dict[str, list[float]] = {name: [] for name in ways}
-    for _ in range(rounds):
+    for turn in range(rounds):
         for name, way in ways.items():
-            way(files[0])
-            calls = []
-            for call in range(10):
-                start = time.perf_counter_ns()
-                way(files[call % len(files)])
-                calls.append((time.perf_counter_ns() - start) / 1e6)
-            times[name].append(statistics.median(calls))
-    return {name: round(statistics.median(of_rounds), 3) for name, of_rounds in times.items()}
+            start = time.perf_counter_ns()
+            way(files[turn % len(files)])
+            times[name].append((time.perf_counter_ns() - start) / 1e6)
+    return {name: round(statistics.median(calls), 3) for name, calls in times.items()}
 
 
 def versions() -> dict[str, str]:
@@ -220,7 +216,7 @@ def versions() -> dict[str, str]:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="JPEG to tensor beside Pillow, torchvision, OpenCV and simplejpeg.")
-    parser.add_argument("--rounds", type=int, default=15)
+    parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--no-history", action="store_true")
     arguments = parser.parse_args()

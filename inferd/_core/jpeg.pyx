@@ -68,7 +68,7 @@ def header(data not None):
 def decode(data not None, pixels not None):
     """Decodes a JPEG file into `pixels`, writable UINT8 [height, width, 1 or 3], C-contiguous: gray (its luma), or red, green, blue.
 
-    height and width are the file's, or that of 1/2, 3/8, 1/4 or 1/8 of it, see scaled_size. False: the file is damaged or cut short,
+    height and width are the file's, or that of any number of eighths of it, see scaled_size. False: the file is damaged or cut short,
     and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size.
     """
     cdef Py_buffer source, out

@@ -24,11 +24,12 @@ def jpeg_orientation(file: memoryview) -> int:
     """EXIF's orientation of a JPEG file, 1 to 8; 1 where it says none."""
     at = 2  # behind the start of the image
     for _ in range(_MAX_SEGMENTS):
-        while bytes(file[at : at + 2]) == b"\xff\xff":  # filling, which may be of any length
-            at += 1
         if at + 4 > len(file) or file[at] != 0xFF:
             break
         marker = file[at + 1]
+        if marker == 0xFF:  # filling
+            at += 1
+            continue
         if marker in (0xDA, 0xD9):  # the picture itself begins, or all ends
             break
         if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # without a length

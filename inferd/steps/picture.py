@@ -35,9 +35,10 @@ MAX_PIXELS = 50_000_000  # by default
 MAX_SCANS = 100  # of a JPEG file, each some 20 ms for 50 million pixels; progressive ones have about ten
 KEPT_BYTES = 16 << 20  # of memory for one use on one thread: pictures of five million pixels. Larger ones get theirs, and give it back
 
-# How much larger than the result a JPEG is left by a scaled decode: below 2 the resize has too little to take the mean of.
-_MARGIN = 2.0
-_LEAST_MARGIN = 1.5  # of a half, where no scale has the whole margin
+# Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize has too
+# little to take the mean of. 3/8 takes longer than 1/2 and is further from the whole decode, 5/8 to 7/8 take longer than that; 1/8 is a
+# mean of blocks, which aliases.
+_SCALES = ((1, 3.0), (2, 1.75), (4, 1.75))
 
 _FORMATS = ("JPEG", "PNG", "WebP", "BMP")
 _BEGINNINGS = (
@@ -243,15 +244,9 @@ def _check_scans(scans: int) -> None:
 
 
 def _eighths(size: Size, wanted: Size) -> int:
-    """At how many eighths of its size a picture is decoded that is then resized to `wanted`.
-
-    6/8 and 5/8 take longer than the whole picture.
-    """
+    """At how many eighths of its size a picture is decoded that is then resized to `wanted`."""
     ratio = min(size[0] / wanted[0], size[1] / wanted[1])
-    for eighths in (1, 2, 3, 4):
-        if ratio * eighths >= _MARGIN * 8:
-            return eighths
-    return 4 if ratio * 4 >= _LEAST_MARGIN * 8 else 8
+    return next((eighths for eighths, margin in _SCALES if ratio * eighths >= margin * 8), 8)
 
 
 def _upright(size: Size, lies: int) -> Size:
