@@ -202,7 +202,7 @@ typedef struct {
 #define VECTORIZE_END _Pragma("GCC pop_options")
 #endif
 
-/* (a * b + 2^14) >> 15 of each lane: what x86 has from SSSE3 on, and NEON. */
+/* (a * b + 2^14) >> 15 of each lane: what x86 has from SSE4.1 on, and NEON. */
 #if defined(__aarch64__)
 #include <arm_neon.h>
 #define MULTIPLY(a, b) ((Lanes8)vqrdmulhq_s16((int16x8_t)(a), (int16x8_t)(b)))
@@ -213,6 +213,8 @@ typedef struct {
 #endif
 typedef int16_t Lanes8 __attribute__((vector_size(16)));
 typedef int32_t Wide8 __attribute__((vector_size(32)));
+typedef uint16_t Words8 __attribute__((vector_size(16)));
+typedef uint8_t Bytes8 __attribute__((vector_size(8)));
 
 #define LANES 8
 #define LEVEL(name) name##_plain
@@ -233,14 +235,14 @@ VECTORIZE_END
 #include <immintrin.h>
 
 #ifdef __clang__
-#pragma clang attribute push(__attribute__((target("ssse3"))), apply_to = function)
+#pragma clang attribute push(__attribute__((target("sse4.1"))), apply_to = function)
 #else
 #pragma GCC push_options
-#pragma GCC target("ssse3")
+#pragma GCC target("sse4.1")
 #endif
 #define LANES 8
-#define LEVEL(name) name##_ssse3
-#define MULTIPLY(a, b) ((Lanes_ssse3)_mm_mulhrs_epi16((__m128i)(a), (__m128i)(b)))
+#define LEVEL(name) name##_sse4
+#define MULTIPLY(a, b) ((Lanes_sse4)_mm_mulhrs_epi16((__m128i)(a), (__m128i)(b)))
 VECTORIZE_BEGIN
 #include "resize_level.h"
 VECTORIZE_END
@@ -276,13 +278,13 @@ static const Level *levels_here(void) {
     static const Level all[] = {
 #if defined(__x86_64__)
         {"avx2", resample_avx2, exactly_columns_first_avx2, exactly_rows_first_avx2, pick_avx2},
-        {"ssse3", resample_ssse3, exactly_columns_first_ssse3, exactly_rows_first_ssse3, pick_ssse3},
+        {"sse4.1", resample_sse4, exactly_columns_first_sse4, exactly_rows_first_sse4, pick_sse4},
 #endif
         {PLAIN_NAME, resample_plain, exactly_columns_first_plain, exactly_rows_first_plain, pick_plain},
         {NULL, NULL, NULL, NULL, NULL},
     };
 #if defined(__x86_64__)
-    return all + (__builtin_cpu_supports("avx2") ? 0 : __builtin_cpu_supports("ssse3") ? 1 : 2);
+    return all + (__builtin_cpu_supports("avx2") ? 0 : __builtin_cpu_supports("sse4.1") ? 1 : 2);
 #else
     return all;
 #endif

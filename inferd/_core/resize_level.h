@@ -8,6 +8,7 @@
 
 #define Lanes LEVEL(Lanes)
 #define Bytes LEVEL(Bytes)
+#define Half LEVEL(Half)
 
 enum {
     LEVEL(STEP_NBYTES) = 4 * LANES, /* of a row, in one round of the loop */
@@ -15,18 +16,21 @@ enum {
 
 typedef int16_t Lanes __attribute__((vector_size(2 * LANES)));
 typedef uint8_t Bytes __attribute__((vector_size(2 * LANES)));
+typedef int32_t Half __attribute__((vector_size(2 * LANES))); /* every second lane */
 
 #if LANES == 8
 #define LOW_BYTES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
 #define HIGH_BYTES 8, 24, 9, 25, 10, 26, 11, 27, 12, 28, 13, 29, 14, 30, 15, 31
 #define LOW_LANES 0, 8, 1, 9, 2, 10, 3, 11
 #define HIGH_LANES 4, 12, 5, 13, 6, 14, 7, 15
+#define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14 /* undoes both, of Half */
 #else /* within each half, as the instructions do */
 #define LOW_BYTES 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55
 #define HIGH_BYTES \
     8, 40, 9, 41, 10, 42, 11, 43, 12, 44, 13, 45, 14, 46, 15, 47, 24, 56, 25, 57, 26, 58, 27, 59, 28, 60, 29, 61, 30, 62, 31, 63
 #define LOW_LANES 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27
 #define HIGH_LANES 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31
+#define EVEN_LANES 0, 2, 4, 6, 16, 18, 20, 22, 8, 10, 12, 14, 24, 26, 28, 30
 #endif
 
 ALWAYS_INLINE Bytes LEVEL(load_bytes)(const uint8_t *at) {
@@ -48,6 +52,12 @@ ALWAYS_INLINE Lanes LEVEL(widen_low)(Bytes bytes) {
 
 ALWAYS_INLINE Lanes LEVEL(widen_high)(Bytes bytes) {
     return (Lanes)SHUFFLE(Bytes, (Bytes){0}, bytes, HIGH_BYTES);
+}
+
+/* A sum of bytes by wide weights, cut off and limited to 0 to 255. */
+ALWAYS_INLINE Half LEVEL(to_byte)(Half sum) {
+    const Half value = sum >> WIDE_BITS, positive = value & ~(value < 0), over = positive > 255;
+    return (positive & ~over) | (over & 255);
 }
 
 /* 8 vectors as 8 x 8 lanes, each half by itself: after three rounds of this every lane is where its mirror image was. */
@@ -110,33 +120,39 @@ ALWAYS_INLINE void LEVEL(weigh_columns)(const int16_t *stacks, const int16_t *we
 /* The same with bytes and wide weights; the results are whole. */
 ALWAYS_INLINE void LEVEL(weigh_columns_exactly)(const int16_t *stacks, const int32_t *weights, int length, const int channels, Lanes *values) {
     for (int channel = 0; channel < channels; channel++) {
-        int32_t sums[LANES];
-        int16_t rounded[LANES];
-        for (int i = 0; i < LANES; i++) sums[i] = 1 << (WIDE_BITS - 1);
-        for (int k = 0; k < length; k++) {
-            const int16_t *const column = stacks + ((ptrdiff_t)k * channels + channel) * LANES;
-            for (int i = 0; i < LANES; i++) sums[i] += weights[k] * ((column[i] >> 8) + 128);
+        Half low = {0}, high = {0};
+        int32_t sum = 0;
+        for (int k = 0; k < length; k++) { /* weight * (value - 128) */
+            const Lanes column = LEVEL(load)(stacks + ((ptrdiff_t)k * channels + channel) * LANES);
+            low += ((Half)SHUFFLE(Lanes, (Lanes){0}, column, LOW_LANES) >> 24) * weights[k];
+            high += ((Half)SHUFFLE(Lanes, (Lanes){0}, column, HIGH_LANES) >> 24) * weights[k];
+            sum += weights[k];
         }
-        for (int i = 0; i < LANES; i++) {
-            const int32_t value = sums[i] >> WIDE_BITS;
-            rounded[i] = (int16_t)(((value < 0 ? 0 : value > 255 ? 255 : value) - 128) * 256);
-        }
-        memcpy(&values[channel], rounded, sizeof rounded);
+        low = LEVEL(to_byte)(low + (128 * sum + (1 << (WIDE_BITS - 1))));
+        high = LEVEL(to_byte)(high + (128 * sum + (1 << (WIDE_BITS - 1))));
+        values[channel] = (SHUFFLE(Lanes, (Lanes)low, (Lanes)high, EVEN_LANES) - 128) * 256;
     }
 }
 
-/* Up to 8 elements of one row, of group `group` of the 8 * channels of 8 columns; values are unsigned, of 8 bits of fraction. */
-ALWAYS_INLINE void LEVEL(emit)(const Target *target, const float *factors, const float *offsets, const uint16_t *values, ptrdiff_t at, int count) {
-    if (target->floating) {
-        float row[GROUP];
-        for (int i = 0; i < GROUP; i++) row[i] = (float)(int32_t)values[i] * factors[i] + offsets[i];
-        if (count == GROUP) memcpy((float *)target->base + at, row, sizeof row);
-        else memcpy((float *)target->base + at, row, sizeof(float) * (size_t)count);
-    } else {
-        uint8_t row[GROUP];
-        for (int i = 0; i < GROUP; i++) row[i] = (uint8_t)((values[i] + 128) >> 8);
-        if (count == GROUP) memcpy((uint8_t *)target->base + at, row, sizeof row);
-        else memcpy((uint8_t *)target->base + at, row, (size_t)count);
+/* `count` elements of each row: values of 8 bits of fraction, row 8 + i behind row i, into rows `stride` apart. */
+ALWAYS_INLINE void LEVEL(rows_of_floats)(float *to, ptrdiff_t stride, uint16_t (*values)[LANES], int rows, int count, const float *factors,
+                                         const float *offsets) {
+    float by[GROUP], plus[GROUP], row[GROUP];
+    memcpy(by, factors, sizeof by);
+    memcpy(plus, offsets, sizeof plus);
+    for (int lane = 0; lane < rows; lane++, to += stride) {
+        const uint16_t *const from = values[lane % GROUP] + lane / GROUP * GROUP;
+        for (int i = 0; i < GROUP; i++) row[i] = (float)(int32_t)from[i] * by[i] + plus[i];
+        memcpy(to, row, sizeof(float) * (size_t)count);
+    }
+}
+
+ALWAYS_INLINE void LEVEL(rows_of_bytes)(uint8_t *to, ptrdiff_t stride, uint16_t (*values)[LANES], int rows, int count) {
+    for (int lane = 0; lane < rows; lane++, to += stride) {
+        Words8 words;
+        memcpy(&words, values[lane % GROUP] + lane / GROUP * GROUP, sizeof words);
+        const Bytes8 row = __builtin_convertvector((words + 128) >> 8, Bytes8);
+        memcpy(to, &row, (size_t)count);
     }
 }
 
@@ -158,9 +174,14 @@ static void LEVEL(lay_out)(const Target *target, const float (*factors)[GROUP], 
             v[i] = ((v[i] & ~over) | (white & over)) ^ (int16_t)-32768;
         }
         memcpy(values, v, sizeof values);
-        const ptrdiff_t at = target->planar ? group * target->plane + x : (ptrdiff_t)x * channels + group * GROUP;
-        for (int row = 0; row < rows; row++)
-            LEVEL(emit)(target, factors[group], offsets[group], values[row % GROUP] + row / GROUP * GROUP, at + (y + row) * target->row, count);
+        const ptrdiff_t at = y * target->row + (target->planar ? group * target->plane + x : (ptrdiff_t)x * channels + group * GROUP);
+        float *const floats = (float *)target->base + at;
+        uint8_t *const bytes = (uint8_t *)target->base + at;
+        if (target->floating && count == GROUP) /* both counts, for the compiler knows what a constant one saves */
+            LEVEL(rows_of_floats)(floats, target->row, values, rows, GROUP, factors[group], offsets[group]);
+        else if (target->floating) LEVEL(rows_of_floats)(floats, target->row, values, rows, count, factors[group], offsets[group]);
+        else if (count == GROUP) LEVEL(rows_of_bytes)(bytes, target->row, values, rows, GROUP);
+        else LEVEL(rows_of_bytes)(bytes, target->row, values, rows, count);
     }
 }
 
@@ -388,5 +409,7 @@ static int LEVEL(pick)(const Image *image, const Axis *rows, const Axis *columns
 #undef HIGH_BYTES
 #undef LOW_LANES
 #undef HIGH_LANES
+#undef EVEN_LANES
 #undef Lanes
 #undef Bytes
+#undef Half
