@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_text"]
 
 DEFAULT_MAX_TOKENS = 512
-MAX_TEXT_BYTES = 64 << 10  # of one text: some 15 ms of work. Longer ones are refused, as their first tokens may depend on all of them
+MAX_TEXT_BYTES = 64 << 10  # of one text: 15 to 50 ms of work. Longer ones are refused: their first tokens may depend on all of them
 MAX_TEXT_BYTES_A_TOKEN = 16  # texts may be so long where max_tokens is large
 CALL_BYTES = 256 << 10  # of text in one call of the library: between calls, requests that nobody waits for are left out
 TOGETHER_REQUESTS = 64
@@ -217,7 +217,7 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
     pads, left = _padding(tokenizer)
     parts = [Part(part, name, _DTYPES[kind.datatype], pads[part]) for part, (name, kind) in fed.items()]
     return TextPipeline(
-        entry.name or "input",
+        entry.name or "text",
         tokenizer,
         parts,
         tuple((name, TensorType(kind.datatype, (length or -1,))) for name, kind in fed.values()),
