@@ -132,6 +132,8 @@ def test_what_it_takes_and_feeds(folder):
     assert pipeline.outputs == tuple(BERT.items())
     assert pipeline.paddings == {"input_ids": PadAxis(0, 1), "attention_mask": PadAxis(0, 0), "token_type_ids": PadAxis(0, 3)}
     assert pipeline.together > 1
+    unnamed = options.Preprocess(steps=[options.Step(tokenize=options.Tokenize(file="bert.json"))])
+    assert compile_text(unnamed, Place(WHERE, BERT, (folder,))).inputs == pipeline.inputs
 
 
 def test_rows_are_padded_to_the_longest_of_their_own_request(folder):
