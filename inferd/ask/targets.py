@@ -45,6 +45,7 @@ class Target(Protocol):
     def only_model(self) -> str: ...
     def describe(self, model: str, version: str) -> Description: ...
     def record_layouts(self, model: str, version: str) -> Layouts: ...
+    def most_rows(self, model: str, version: str) -> int: ...
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
 
 
@@ -84,7 +85,7 @@ def choose(names: Sequence[str], where: str) -> str:
 def _layouts(config: Any) -> Layouts:
     """Inputs that take whole records, by name: how a record is written (JSON, CSV or ARROW), and its columns."""
     return {
-        entry.name or entry.input: (step.columns.Format.Name(step.columns.format), tuple(column.name for column in step.columns.columns))
+        entry.name or "record": (step.columns.Format.Name(step.columns.format), tuple(column.name for column in step.columns.columns))
         for entry in config.inferd.preprocess
         for step in entry.steps
         if step.HasField("columns") and step.columns.format != step.columns.TENSORS
@@ -118,11 +119,21 @@ class Remote:
         return Description(model, version, inputs, outputs)
 
     def record_layouts(self, model: str, version: str) -> Layouts:
-        """See _layouts. A server without the RPC ModelConfig has no such inputs."""
+        """See _layouts."""
+        config = self._config(model, version)
+        return {} if config is None else _layouts(config)
+
+    def most_rows(self, model: str, version: str) -> int:
+        """Of one request; 0: not known, or the model has no batch axis."""
+        config = self._config(model, version)
+        return 0 if config is None else int(config.max_batch_size)
+
+    def _config(self, model: str, version: str) -> Any:
+        """None of a server that does not have the RPC ModelConfig."""
         try:
-            return _layouts(self._client.model_config(model, version))
+            return self._client.model_config(model, version)
         except self._library.InferenceError:
-            return {}
+            return None
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         words = {spec.name: spec.datatype for spec in description.inputs}
@@ -165,6 +176,9 @@ class Local:
 
     def record_layouts(self, model: str, version: str) -> Layouts:
         return _layouts(self.engine.config(model, version))
+
+    def most_rows(self, model: str, version: str) -> int:
+        return int(self.engine.config(model, version).max_batch_size)
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         answer = self.engine.infer(

@@ -15,7 +15,7 @@ from inferd.config import parse_duration
 
 if TYPE_CHECKING:
     from inferd.ask.inputs import Array, Literal
-    from inferd.ask.targets import Description
+    from inferd.ask.targets import Answer, Description, Target
 
 __all__ = ["infer"]
 
@@ -108,11 +108,26 @@ def infer(
         for notice in (*notices, *more):
             click.echo(notice, err=True)
         _check_outputs(description, wanted)
+        most_rows = opened.most_rows(name, model_version) if csv_file else 0
         before_ns = time.perf_counter_ns()
-        answer = opened.infer(description, arrays, wanted)
+        answer = _in_parts(opened, description, arrays, wanted, most_rows)
         elapsed_ms = (time.perf_counter_ns() - before_ns) / 1e6
     datatypes = {spec.name: spec.datatype for spec in description.outputs}
     _give(name, answer.version, answer.outputs, datatypes, form, save, elapsed_ms)
+
+
+def _in_parts(opened: Target, description: Description, arrays: dict[str, Array], wanted: tuple[str, ...], most_rows: int) -> Answer:
+    """The answer to all rows, asked for in as many requests as the model's largest batch needs; most_rows 0: in one."""
+    import numpy as np
+
+    rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    if not most_rows or rows <= most_rows or any(len(array) != rows for array in arrays.values()):
+        return opened.infer(description, arrays, wanted)
+    parts = [
+        opened.infer(description, {name: array[first : first + most_rows] for name, array in arrays.items()}, wanted)
+        for first in range(0, rows, most_rows)
+    ]
+    return parts[0]._replace(outputs={name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].outputs})
 
 
 def _give(

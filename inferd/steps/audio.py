@@ -32,6 +32,8 @@ MOST_HOP = 1 << 20
 MOST_BANDS = 1_024
 MAX_REQUEST_BYTES = 256 << 20  # of what the clips of one request become: 70 minutes at 16 kHz
 
+PRODUCT = 200_000  # multiplications that OpenBLAS does on one thread
+
 DEFAULT_SECONDS = 300
 DEFAULT_FFT, DEFAULT_HOP, DEFAULT_MELS, DEFAULT_COEFFICIENTS = 400, 160, 80, 20
 
@@ -118,7 +120,7 @@ def compile_audio(entry: Preprocess, place: Place) -> AudioPipeline:
     if len(wanted.shape) > len(flow.kind.shape):
         steps.append(lambda array: array[np.newaxis])
     given = TensorType(flow.kind.datatype, _shape_for(wanted, flow))
-    return AudioPipeline((entry.name or "input", wire), source, steps, (name, given))
+    return AudioPipeline((entry.name or name, wire), source, steps, (name, given))
 
 
 @contextmanager
@@ -317,9 +319,19 @@ class _Spectrum:
         first = -(self._fft // 2) if self._centered else 0
         self._bank.run(np.ascontiguousarray(clip), first, self._hop, spectrum.T if self._frames_first else spectrum)
         finished = self._finish(spectrum)
-        if self._turn is None:
-            return finished
-        return finished @ self._turn.T if self._frames_first else self._turn @ finished
+        return finished if self._turn is None else self._turned(finished, self._turn)
+
+    def _turned(self, spectrum: Floats, turn: Floats) -> Floats:
+        """The product with a matrix [coefficients, mels], in pieces so small that BLAS starts no threads of its own, which would wait
+        for each other where all cores are busy."""
+        bands = spectrum.T if self._frames_first else spectrum
+        coefficients = np.empty((bands.shape[1], len(turn)) if self._frames_first else (len(turn), bands.shape[1]), np.float32)
+        result = coefficients.T if self._frames_first else coefficients
+        frames = max(1, PRODUCT // turn.size)
+        for first in range(0, bands.shape[1], frames):
+            piece = slice(first, first + frames)
+            np.matmul(turn, bands[:, piece], out=result[:, piece])
+        return coefficients
 
 
 LEAST_POWER = 1e-10  # what WHISPER and DB take the logarithm of at least

@@ -29,6 +29,7 @@ __all__ = ["MAX_COLUMNS", "compile_table"]
 MAX_COLUMNS = 4096
 MAX_TENSOR_COLUMNS = 256  # each is an input of the request, of which there are no more
 TOGETHER_REQUESTS = 64
+RECORD = "record"  # the input that clients send, where the entry gives no name
 
 _CODES = {"FP32": "f", "FP64": "d", "INT64": "q", "INT32": "i", "BOOL": "?"}  # of struct
 _DTYPES: dict[str, Any] = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "INT32": np.int32, "BOOL": np.bool_}
@@ -263,7 +264,7 @@ def _wire(
 ) -> list[tuple[str, TensorType]]:
     """What clients send."""
     if step.format != options.Columns.TENSORS:
-        return [(entry.name or "input", TensorType("BYTES", (1,)))]
+        return [(entry.name or RECORD, TensorType("BYTES", (1,)))]
     if entry.name:
         raise wrong(f"name is {entry.name!r}, and TENSORS has an input for each column, named as it is: remove name")
     if len(columns) > MAX_TENSOR_COLUMNS:
@@ -275,6 +276,6 @@ def _reader(entry: Preprocess, step: options.Columns, columns: Sequence[Column],
     if step.format not in READERS:
         raise wrong(f"format is {step.format}, which is none: use JSON, CSV, ARROW or TENSORS")
     try:
-        return READERS[step.format](entry.name or "input", columns, refuse_unknown=step.refuse_unknown)
+        return READERS[step.format](entry.name or RECORD, columns, refuse_unknown=step.refuse_unknown)
     except ImportError:
         raise wrong("format ARROW needs pyarrow: pip install 'inferd[table]'") from None

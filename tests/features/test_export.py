@@ -82,7 +82,7 @@ def ask(folder: Path, *records) -> dict[str, np.ndarray]:
     rows = np.empty((len(records), 1), dtype=object)
     rows[:, 0] = [json.dumps(record).encode() for record in records]
     with Engine(folder) as engine:
-        return engine.infer(None, {"input": rows})
+        return engine.infer(None, {"record": rows})
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, object]]:
@@ -160,7 +160,7 @@ def test_without_names_columns_are_counted(tmp_path):
     rows = np.empty((3, 1), dtype=object)
     rows[:, 0] = [",".join(map(str, row)).encode() for row in values[:3].tolist()]
     with Engine(tmp_path / "sugar") as engine:
-        answer = engine.infer(None, {"input": rows})["prediction"]
+        answer = engine.infer(None, {"record": rows})["prediction"]
     np.testing.assert_allclose(answer.reshape(-1), pipeline.predict(values[:3]), rtol=1e-5)
 
 

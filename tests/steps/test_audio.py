@@ -383,7 +383,7 @@ def test_the_cure_that_an_error_names_is_one():
 
 def test_names():
     entry = text_format.Parse(SAMPLES + "input: 'mel'", options.Preprocess())
-    assert compile_audio(entry, place((-1,), other=TensorType("INT64", (1,)))).inputs[0][0] == "input"
+    assert compile_audio(entry, place((-1,), other=TensorType("INT64", (1,)))).inputs[0][0] == "mel"
     entry.input = ""
     with pytest.raises(ConfigError, match="say which of the graph's tensors"):
         compile_audio(entry, place((-1,), other=TensorType("INT64", (1,))))

@@ -75,7 +75,7 @@ NUMBERS = [{"name": "a"}, {"name": "b", "datatype": "INT64"}, {"name": "c", "dat
 
 def test_columns_become_one_matrix_in_their_order():
     pipeline = compiled(NUMBERS)
-    assert pipeline.inputs == (("input", TensorType("BYTES", (1,))),)
+    assert pipeline.inputs == (("record", TensorType("BYTES", (1,))),)
     assert pipeline.outputs == (("features", TensorType("FP32", (3,))),)
     assert pipeline.together > 1
     assert not pipeline.paddings
@@ -214,7 +214,7 @@ def test_json_and_csv_say_the_same(rows):
 )
 def test_json_that_cannot_be_used(record, told):
     text = refusal(compiled(NUMBERS), {"a": 1, "b": 2, "c": False}, record)
-    assert text.startswith("input 'input', row 1: ")
+    assert text.startswith("input 'record', row 1: ")
     assert told in text
     assert "msgspec" not in text
     assert len(text) < 400
@@ -244,7 +244,7 @@ def test_json_that_cannot_be_used(record, told):
 )
 def test_csv_that_cannot_be_used(line, told):
     text = refusal(compiled(NUMBERS, form="CSV"), "1,2,0", line)
-    assert text.startswith("input 'input', row 1: ")
+    assert text.startswith("input 'record', row 1: ")
     assert told in text
 
 
@@ -352,7 +352,7 @@ def test_a_vocabulary_gives_places():
     assert array.tolist() == [[2], [-1]]
     pipeline = compiled([{"name": "v", "vocabulary": options.Vocabulary(values=["red", "green"])}])
     text = refusal(pipeline, {"v": "red"}, {"v": "rot"})
-    assert text == "input 'input', row 1: column 'v': 'rot' is none of the 2 values that the model knows: 'red', 'green'"
+    assert text == "input 'record', row 1: column 'v': 'rot' is none of the 2 values that the model knows: 'red', 'green'"
 
 
 @given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=5), st.integers(1, 2**31 - 1))

@@ -31,7 +31,9 @@ class Preprocess(Message):
     """One input that clients send, and what is made of it. Its datatype and shape are what the first step takes."""
 
     name: str
-    """The name that clients send it under. Default: `input`."""
+    """The name that clients send it under. Default: that of the graph's input; of tokenize "text", of columns
+    "record".
+    """
     input: str
     """The graph's input that the result goes into. Default: the only one of the graph's that no other entry feeds.
     Steps that feed several (tokenize, columns) name them themselves.
@@ -111,7 +113,9 @@ class Step(Message):
 
 @final
 class DecodeImage(Message):
-    """BYTES (a JPEG, PNG, WebP or BMP file) -> UINT8 [height, width, channels]. Animated files are refused."""
+    """BYTES (a JPEG, PNG, WebP or BMP file) -> UINT8 [height, width, channels]. Of 16 bits a channel the upper 8 are
+    taken. Animated files, files of other formats, and JPEG files that are damaged or cut short are refused.
+    """
 
     class _Color:
         ValueType = NewType("ValueType", int)
@@ -132,8 +136,8 @@ class DecodeImage(Message):
     max_pixels: int
     """The most pixels that a file may announce; larger ones are refused before they are decoded. Default 50,000,000."""
     scaled: bool
-    """A JPEG much larger than what the next step makes of it is decoded at 1/2, 3/8, 1/4 or 1/8 of its size, at
-    least twice as large as needed where that is possible: faster, and not quite the same pixels.
+    """A JPEG much larger than what the next step makes of it is decoded at 1/2, 1/4 or 1/8 of its size, and left at
+    least 1.75 times (at 1/8: 3 times) as large as needed: faster, and not quite the same pixels.
     """
     ignore_orientation: bool
     """Leaves the picture as it lies in the file, whatever its EXIF orientation says."""
@@ -152,7 +156,7 @@ class DecodeImage(Message):
 @final
 class Resize(Message):
     """To height and width, or so that the shortest (or longest) side has a length, aspect kept: give one of the
-    three.
+    three. The other side is cut off to whole pixels, as torchvision does (that of `longest` is rounded).
     """
 
     height: int
@@ -204,7 +208,9 @@ class Letterbox(Message):
 
 @final
 class CenterCrop(Message):
-    """The middle height x width. A smaller image is refused: resize it first."""
+    """The middle height x width; half of an odd rest is rounded to even, as torchvision does. A smaller image is
+    refused: resize it first.
+    """
 
     height: int
     width: int
