@@ -4,7 +4,7 @@
 # of a repeated scalar counts, as in protobuf. Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -366,43 +366,27 @@ cdef struct Part:               # one output of an answer
     const ArrayView *view
     const char *data            # the request's rows
     Py_ssize_t nbytes           # of them that the answer has
-    const int64_t *shape        # of the run's array, or cut_shape; the request's rows stand in place of axis 0
+    const int64_t *shape        # of the run's array, or what the answer has of that; the request's rows stand in place of axis 0
     Py_ssize_t shape_nbytes     # of the packed shape
     Py_ssize_t tensor_nbytes    # of the InferOutputTensor
-    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, one from each stride_nbytes of `data`
-    Py_ssize_t stride_nbytes
-    int64_t[MAX_RANK] cut_shape         # where an axis of the run's array is longer than the answer (see padding.pxd)
+    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, each the first of a longer part of `data`
 
 
-cdef int cut_part(Part *part, InferRequest request, int index, int64_t rows) except -1:
-    """An output that has an axis of the run's padding: only the request's own length of it is answered."""
-    cdef const ArrayView *view = part.view
+cdef inline void measure_part(Part *part, int64_t rows, bint batched) noexcept nogil:
+    """How long what says an output's name, datatype and shape is."""
     cdef int axis
-    cdef int cut_axis = request.signature.output_cuts[index].axis
-    cdef int64_t size = request.signature.cut_length(index, request.inputs)
-    if cut_axis >= view.rank or size > view.shape[cut_axis]:
-        raise Internal(f"model '{request.signature.model_name.decode()}': output '{request.signature.output_names[index]}' is not as long "
-                       "as its input; remove its cut from the padding in the model's configuration")
-    if size == view.shape[cut_axis]:
-        return 0
-    memcpy(part.cut_shape, view.shape, sizeof(part.cut_shape))
-    part.cut_shape[cut_axis] = size
-    part.shape = part.cut_shape
-    if part.nbytes > 0:
-        part.pieces = rows
-        for axis in range(1, cut_axis):
-            part.pieces *= view.shape[axis]
-        part.stride_nbytes = part.nbytes // part.pieces
-        part.nbytes = part.nbytes // view.shape[cut_axis] * size
-    return 0
+    part.shape_nbytes = 0
+    for axis in range(part.view.rank):
+        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
+    part.tensor_nbytes = field_nbytes(part.spec.name_nbytes) + field_nbytes(part.word_nbytes)
+    if part.view.rank > 0:
+        part.tensor_nbytes += field_nbytes(part.shape_nbytes)
 
 
-cdef int fill_part(Part *part, InferRequest request, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
+cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
     """Sizes and bytes of one output, all of them known before anything is written."""
-    cdef Signature signature = request.signature
     cdef const TensorSpec *spec = &signature.outputs[index]
     cdef ArrayView *view = &outputs.views[index]
-    cdef int axis
     if view.datatype != spec.datatype or (outputs.batched and first_row + rows > view.shape[0]):
         raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not what the model's "
                        "signature says; the server's log has the details")
@@ -418,14 +402,35 @@ cdef int fill_part(Part *part, InferRequest request, Tensors outputs, int index,
     part.word = word_of(view.datatype, &part.word_nbytes)
     part.shape = view.shape
     part.pieces = 0
-    if signature.output_cuts != NULL and signature.output_cuts[index].axis > 0 and outputs.batched:
-        cut_part(part, request, index, rows)
-    part.shape_nbytes = 0
-    for axis in range(view.rank):
-        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and outputs.batched else part.shape[axis]))
-    part.tensor_nbytes = field_nbytes(spec.name_nbytes) + field_nbytes(part.word_nbytes)
-    if view.rank > 0:
-        part.tensor_nbytes += field_nbytes(part.shape_nbytes)
+    measure_part(part, rows, outputs.batched)
+    return 0
+
+
+cdef int cut_part(Part *part, InferRequest request, int64_t *shape) except -1:
+    """An output that has an axis of the run's padding: only the request's own length of it is answered. Its shape goes to `shape`."""
+    cdef Signature signature = request.signature
+    cdef const ArrayView *view = part.view
+    cdef int64_t rows = request.entry.rows
+    cdef int axis
+    cdef int index = <int>(part.spec - signature.outputs)
+    cdef int cut_axis = signature.output_cuts[index].axis
+    cdef int64_t size = signature.cut_length(index, request.inputs)
+    if cut_axis == 0:
+        return 0
+    if cut_axis >= view.rank or size > view.shape[cut_axis]:
+        raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not as long as its input; "
+                       "remove its cut from the padding in the model's configuration")
+    if size == view.shape[cut_axis]:
+        return 0
+    memcpy(shape, view.shape, MAX_RANK * sizeof(int64_t))
+    shape[cut_axis] = size
+    part.shape = shape
+    if part.nbytes > 0:
+        part.pieces = rows
+        for axis in range(1, cut_axis):
+            part.pieces *= view.shape[axis]
+        part.nbytes = part.nbytes // view.shape[cut_axis] * size
+    measure_part(part, rows, True)
     return 0
 
 
@@ -442,15 +447,16 @@ cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows
     return at
 
 
-cdef inline void put_rows(uint8_t *at, const Part *part) noexcept nogil:
+cdef inline void put_rows(uint8_t *at, const Part *part, int64_t rows) noexcept nogil:
     """The bytes of one output."""
-    cdef Py_ssize_t nbytes, i
+    cdef Py_ssize_t nbytes, stride_nbytes, i
     if part.pieces == 0:
         memcpy(at, part.data, part.nbytes)
     else:
         nbytes = part.nbytes // part.pieces
+        stride_nbytes = rows * part.view.row_nbytes // part.pieces
         for i in range(part.pieces):
-            memcpy(at + i * nbytes, part.data + i * part.stride_nbytes, nbytes)
+            memcpy(at + i * nbytes, part.data + i * stride_nbytes, nbytes)
 
 
 cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
@@ -464,13 +470,18 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes)
     cdef Message answer
     cdef uint8_t *at
+    cdef bytes shapes = None            # of outputs that are cut, MAX_RANK sizes each
     cdef int i
     if outputs.count != signature.output_count or first_row < 0 or (first_row > 0 and not outputs.batched):
         raise Internal(f"model '{signature.model_name.decode()}': the run gave other outputs than the signature says")
     if request.id_text.nbytes > 0:
         total += field_nbytes(request.id_text.nbytes)
     for i in range(count):
-        fill_part(&parts[i], request, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
+        fill_part(&parts[i], signature, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
+        if signature.output_cuts != NULL and outputs.batched:
+            if shapes is None:
+                shapes = PyBytes_FromStringAndSize(NULL, count * MAX_RANK * sizeof(int64_t))
+            cut_part(&parts[i], request, <int64_t *>PyBytes_AS_STRING(shapes) + i * MAX_RANK)
         total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
     if total > MAX_RESPONSE_NBYTES:
         raise ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
@@ -486,8 +497,8 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
         at = put_head(at, 6, parts[i].nbytes)
         if parts[i].nbytes > NOGIL_NBYTES:
             with nogil:
-                put_rows(at, &parts[i])
+                put_rows(at, &parts[i], rows)
         else:
-            put_rows(at, &parts[i])
+            put_rows(at, &parts[i], rows)
         at += parts[i].nbytes
     return answer

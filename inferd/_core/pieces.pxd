@@ -18,7 +18,7 @@ cdef struct Pieces:             # of one input of one request
     Py_ssize_t itemsize         # of an element
 
 
-cdef inline bint place_padded(Pieces *place, const TensorView *view, const ArrayView *array, const Padding *padding,
+cdef inline bint place_padded(Pieces *place, const TensorView *view, const ArrayView *array, Padding *padding,
                               Py_ssize_t itemsize, int64_t first_row, int64_t rows) noexcept nogil:
     """An input whose rows may be shorter than those of the run's array, along one axis. False: it does not fit there."""
     cdef Py_ssize_t pieces = rows
@@ -51,7 +51,7 @@ cdef inline bint place_padded(Pieces *place, const TensorView *view, const Array
     return True
 
 
-cdef inline bint place_mask(Pieces *place, const ArrayView *array, const Mask *mask, Py_ssize_t itemsize, int64_t first_row,
+cdef inline bint place_mask(Pieces *place, const ArrayView *array, Mask *mask, Py_ssize_t itemsize, int64_t first_row,
                             int64_t rows, int64_t length) noexcept nogil:
     """The mask of rows that have `length` along their padded axis. False: it does not fit there."""
     if array.datatype != mask.datatype or array.rank != 2 or first_row + rows > array.shape[0] or length > array.shape[1]:

@@ -258,7 +258,7 @@ def _random_requests(signature: Signature) -> Iterator[list[Inputs]]:
                 random = np.random.default_rng(0)
                 yield [
                     [
-                        (name, word, _random(random, word, _shape(shape, padded.get(name, 0), length, size), limit))
+                        (name, word, _random(random, name, word, _shape(shape, padded.get(name, 0), length, size), limit))
                         for name, word, shape in specs
                     ]
                     for length in lengths
@@ -281,7 +281,9 @@ def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple
     return 1, *(length if axis == padded else size if known < 0 else known for axis, known in enumerate(shape[1:], 1))
 
 
-def _random(random: np.random.Generator, word: str, shape: tuple[int, ...], limit: int) -> Array:
+def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], limit: int) -> Array:
+    if "mask" in name.lower() and word not in ("BYTES", "BF16"):  # sent by clients, or made by a step: everything that is there is real
+        return np.ones(shape, DATATYPES[word][2])
     if word == "BYTES":
         return np.array([str(number) for number in random.integers(0, limit, math.prod(shape))], dtype=object).reshape(shape)
     if word == "BF16":  # the upper half of an FP32
