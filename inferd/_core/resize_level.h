@@ -8,6 +8,7 @@
 
 #define Lanes LEVEL(Lanes)
 #define Bytes LEVEL(Bytes)
+#define Words LEVEL(Words)
 #define Half LEVEL(Half)
 
 enum {
@@ -16,6 +17,7 @@ enum {
 
 typedef int16_t Lanes __attribute__((vector_size(2 * LANES)));
 typedef uint8_t Bytes __attribute__((vector_size(2 * LANES)));
+typedef uint16_t Words __attribute__((vector_size(2 * LANES))); /* Lanes that may overflow, as sums do on their way */
 typedef int32_t Half __attribute__((vector_size(2 * LANES))); /* every second lane */
 
 #if LANES == 8
@@ -77,7 +79,7 @@ ALWAYS_INLINE void LEVEL(transpose)(Lanes *v) {
 }
 
 /* 8 values of each half of a vector: the next 8 columns of a row, and those behind the 8 after them. */
-ALWAYS_INLINE void LEVEL(put)(int16_t *to, Lanes values) {
+ALWAYS_INLINE void LEVEL(put)(int16_t *to, Words values) {
     memcpy(to, &values, 2 * GROUP);
 #if LANES == 16
     memcpy(to + 2 * LANES, (const char *)&values + 2 * GROUP, 2 * GROUP);
@@ -89,14 +91,14 @@ static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights
                               ptrdiff_t nbytes, int16_t *line) {
     for (ptrdiff_t x = 0; x < nbytes; x += LEVEL(STEP_NBYTES)) {
         for (int k = 0; k < ahead_length; k++) __builtin_prefetch(ahead[k] + x);
-        Lanes a = {0}, b = {0}, c = {0}, d = {0};
+        Words a = {0}, b = {0}, c = {0}, d = {0};
         for (int k = 0; k < length; k++) {
             const Lanes weight = weights[k] - (Lanes){0};
             const Bytes first = LEVEL(load_bytes)(rows[k] + x) ^ 0x80, second = LEVEL(load_bytes)(rows[k] + x + 2 * LANES) ^ 0x80;
-            a -= MULTIPLY(LEVEL(widen_low)(first), weight);
-            b -= MULTIPLY(LEVEL(widen_high)(first), weight);
-            c -= MULTIPLY(LEVEL(widen_low)(second), weight);
-            d -= MULTIPLY(LEVEL(widen_high)(second), weight);
+            a -= (Words)MULTIPLY(LEVEL(widen_low)(first), weight);
+            b -= (Words)MULTIPLY(LEVEL(widen_high)(first), weight);
+            c -= (Words)MULTIPLY(LEVEL(widen_low)(second), weight);
+            d -= (Words)MULTIPLY(LEVEL(widen_high)(second), weight);
         }
         int16_t *const to = line + x / GROUP * LANES;
         LEVEL(put)(to, a);
@@ -108,13 +110,13 @@ static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights
 
 /* One output column of all channels: stacks of weighted source columns. */
 ALWAYS_INLINE void LEVEL(weigh_columns)(const int16_t *stacks, const int16_t *weights, int length, const int channels, Lanes *values) {
-    Lanes sums[MAX_CHANNELS] = {{0}};
+    Words sums[MAX_CHANNELS] = {{0}};
     for (int k = 0; k < length; k++) {
         const Lanes weight = weights[k] - (Lanes){0};
         for (int channel = 0; channel < channels; channel++)
-            sums[channel] -= MULTIPLY(LEVEL(load)(stacks + (k * channels + channel) * LANES), weight);
+            sums[channel] -= (Words)MULTIPLY(LEVEL(load)(stacks + (k * channels + channel) * LANES), weight);
     }
-    for (int channel = 0; channel < channels; channel++) values[channel] = sums[channel];
+    for (int channel = 0; channel < channels; channel++) values[channel] = (Lanes)sums[channel];
 }
 
 /* The same with bytes and wide weights; the results are whole. */
@@ -412,4 +414,5 @@ static int LEVEL(pick)(const Image *image, const Axis *rows, const Axis *columns
 #undef EVEN_LANES
 #undef Lanes
 #undef Bytes
+#undef Words
 #undef Half
