@@ -54,6 +54,7 @@ class Paddings:
     masks: Mapping[str, str] = field(default_factory=dict)  # the graph's input that is the mask -> the padded one
     cuts: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # the graph's output -> axis, padded input
     tolerance: float = DEFAULT_TOLERANCE
+    declared: bool = False  # there are entries; else only steps pad
 
 
 def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, PadAxis] | None = None) -> Paddings:
@@ -87,12 +88,12 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
                 raise ConfigError(f"{here}: output {cut.output!r} is cut by another entry already: remove one of the two")
             cuts[cut.output] = cut.axis, entry.input
         tolerances.append(entry.tolerance or DEFAULT_TOLERANCE)
-    return Paddings(axes, masks, cuts, max(tolerances, default=DEFAULT_TOLERANCE))
+    return Paddings(axes, masks, cuts, max(tolerances, default=DEFAULT_TOLERANCE), bool(seen))
 
 
 def padded(signature: Signature, paddings: Paddings) -> Signature:
     """The same contract for requests of unequal length; the one that came where nothing is padded. Raises ConfigError."""
-    if not paddings.axes:
+    if not paddings.axes or (signature.max_batch_size == 0 and not paddings.declared):  # steps pad for batches alone
         return signature
     return Signature(
         signature.model_name.decode(),

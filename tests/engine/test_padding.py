@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import logging
 import math
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,13 +15,14 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
+from inferd import Engine
 from inferd._core.batcher import Batcher
 from inferd._core.histogram import Statistics
 from inferd._core.local import LocalRequest
 from inferd._core.tensor import Signature
 from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.engine.executor import Instance
-from inferd.engine.padding import Paddings, check_padding, compile_padding
+from inferd.engine.padding import Paddings, check_padding, compile_padding, padded
 from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.pipeline import PadAxis
@@ -255,6 +258,58 @@ def test_nothing_to_check() -> None:
     Served(attention(masked=False), Paddings({"ids": IDS}, {}, CUT), max_batch_size=1).check()
 
 
+# ---- a model that is configured so --------------------------------------------------------------------------------
+
+CONFIG = """
+max_batch_size: 16
+inferd { padding { input: "ids" value: 3 mask: "mask" cut { output: "tokens" } } }
+"""
+
+
+def test_mixed_lengths_at_once_through_the_engine(tmp_path: Path, alone: onnxruntime.InferenceSession) -> None:
+    folder = models.repository(tmp_path, {"m": attention()}, {"m": CONFIG})
+
+    def ask(engine: Engine, seed: int) -> None:
+        for turn in range(10):
+            ids = ids_of(1 + turn % 2, 1 + (7 * seed + 3 * turn) % 23, seed)
+            answer = engine.infer("m", {"ids": ids})
+            for name, array in zip(
+                ("tokens", "pooled"), alone.run(["tokens", "pooled"], {"ids": ids, "mask": np.ones_like(ids)}), strict=True
+            ):
+                np.testing.assert_allclose(answer[name], array, rtol=1e-4, atol=1e-5)
+
+    with Engine(folder) as engine:
+        shown = engine.metadata("m")
+        assert [tensor.name for tensor in shown.inputs] == ["ids"], "nobody sends the mask"
+        assert [entry.name for entry in engine.config("m").input] == ["ids"]
+        with ThreadPoolExecutor(8) as pool:
+            list(pool.map(lambda seed: ask(engine, seed), range(8)))
+        (model,) = engine._repository.models()
+        assert model.statistics.runs < model.statistics.rows
+
+
+def test_a_model_whose_answers_would_change_is_not_served(tmp_path: Path) -> None:
+    folder = models.repository(tmp_path, {"m": attention(masked=False)}, {"m": CONFIG.replace('mask: "mask"', "")})
+    with pytest.raises(ConfigError, match="padding changes answers: output"):
+        Engine(folder)
+
+
+@pytest.mark.parametrize(
+    ("entry", "expected"),
+    [
+        ('input: "nope"', "model 'm': padding of input 'nope': 'nope' is not there; there is 'mask', 'ids'"),
+        ('input: "ids" axis: 4294967295', "axis 4294967295 of INT64"),
+        ('input: "ids" buckets: [8, 4]', "buckets [8, 4]: expected at most 32 rising sizes"),
+        ('input: "ids" mask: "m"', "mask 'm' is not one of the inputs"),
+    ],
+)
+def test_a_configuration_that_the_graph_does_not_have(tmp_path: Path, entry: str, expected: str) -> None:
+    folder = models.repository(tmp_path, {"m": attention()}, {"m": f"max_batch_size: 16 inferd {{ padding {{ {entry} }} }}"})
+    with pytest.raises(ConfigError) as caught:
+        Engine(folder)
+    assert expected in str(caught.value)
+
+
 # ---- what is declared ----------------------------------------------------------------------------------------------
 
 
@@ -269,7 +324,7 @@ def test_compile_padding() -> None:
         declared(input="sound", axis=1),
     ]
     assert compile_padding(entries, "here") == Paddings(
-        {"ids": PadAxis(0, 3, (8, 16)), "sound": PadAxis(1)}, {"mask": "ids"}, {"tokens": (0, "ids"), "other": (1, "ids")}, 0.5
+        {"ids": PadAxis(0, 3, (8, 16)), "sound": PadAxis(1)}, {"mask": "ids"}, {"tokens": (0, "ids"), "other": (1, "ids")}, 0.5, True
     )
     assert compile_padding([], "here") == Paddings()
 
@@ -277,7 +332,14 @@ def test_compile_padding() -> None:
 def test_an_entry_adds_to_what_a_step_pads() -> None:
     made = {"ids": PadAxis(0, 7, (16,)), "mask": PadAxis(0)}
     assert compile_padding([], "here", made) == Paddings(made)
-    assert compile_padding([declared(input="ids", cut=[("tokens", 0)])], "here", made) == Paddings(made, {}, CUT)
+    assert compile_padding([declared(input="ids", cut=[("tokens", 0)])], "here", made) == Paddings(made, {}, CUT, declared=True)
+
+
+def test_steps_that_pad_and_a_model_without_a_batch_axis() -> None:
+    plain = Signature("m", "1", [("ids", "INT64", (1, -1))], [("y", "FP32", (1, 2))], 0)
+    assert padded(plain, compile_padding([], "here", {"ids": PadAxis(0)})) is plain
+    with pytest.raises(ConfigError, match="max_batch_size is 0: set it, or remove the padding"):
+        padded(plain, compile_padding([declared(input="ids")], "here"))
 
 
 @pytest.mark.parametrize(
