@@ -2,10 +2,10 @@
 
     python benchmarks/image_kernel.py [--rounds 15] [--images 1]
 
-Beside inferd's kernel stand Pillow, torchvision and OpenCV, each as far as it is installed in this Python: a virtual environment of its own
-keeps their numpy away from the tree's (pip install -e . pillow torchvision opencv-python-headless). Everything takes turns in one process, on
-one thread; answers are checked before anything is timed. Prints a table, and one line of JSON. --images: how many pictures take turns,
-which is whether they are still in the caches (3 MB each). No file is read, nothing is decoded.
+Beside inferd's kernel stand Pillow, torchvision and OpenCV, each as far as it is installed in this Python: a virtual environment of
+its own keeps their numpy away from the tree's (pip install -e . pillow torchvision opencv-python-headless). Everything takes turns in
+one process, on one thread; answers are checked before anything is timed. Prints a table, and one line of JSON. --images: how many
+pictures take turns, which is whether they are still in the caches (3 MB each). No file is read, nothing is decoded.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from inferd._core.image import Transform, instruction_sets  # noqa: E402 - the tree's, whichever Python runs this
+from inferd._core.image import Transform, instruction_sets  # the tree's, whichever Python runs this
 
 HEIGHT, WIDTH, SIDE = 800, 1280, 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
@@ -159,9 +159,11 @@ def versions() -> dict[str, str]:
 
 def compared(medians: dict[str, float]) -> dict[str, float]:
     """How many times as long as inferd each takes; of torchvision's layouts the better."""
-    ratios = {name: round(median / medians["inferd"], 2) for name, median in medians.items() if not name.startswith(("inferd", "torchvision"))}
+    others = {name: median for name, median in medians.items() if not name.startswith(("inferd", "torchvision"))}
     layouts = [median for name, median in medians.items() if name.startswith("torchvision")]
-    return ratios | ({"torchvision": round(min(layouts) / medians["inferd"], 2)} if layouts else {})
+    if layouts:
+        others["torchvision"] = min(layouts)
+    return {name: round(median / medians["inferd"], 2) for name, median in others.items()}
 
 
 def main() -> int:

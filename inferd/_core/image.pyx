@@ -4,7 +4,7 @@
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint8_t
-from libc.string cimport memset, strcmp
+from libc.string cimport strcmp
 
 cdef extern from "resize.h" nogil:
     enum:
@@ -32,7 +32,8 @@ cdef extern from "resize.h" nogil:
         const char *name
         Loop resample, exactly_columns_first, exactly_rows_first, pick
     int32_t axis_taps(int32_t size, int32_t resized, int method, int antialias) noexcept
-    int axis_fill(AxisTable *table, int32_t size, int32_t resized, int method, int antialias, int exact, int32_t first, int32_t count) noexcept
+    int axis_fill(AxisTable *table, int32_t size, int32_t resized, int method, int antialias, int exact, int32_t first,
+                  int32_t count) noexcept
     int rows_first(int32_t height, int32_t width, int32_t resized_height, int32_t resized_width) noexcept
     void axis_free(AxisTable *table) noexcept
     const Level *levels_here() noexcept
@@ -60,7 +61,7 @@ def instruction_sets():
 cdef class Axis:
     """A table of weights, which threads share."""
 
-    cdef AxisTable table
+    cdef AxisTable table        # its memory is this object's
 
     def __dealloc__(self):
         axis_free(&self.table)
@@ -69,7 +70,7 @@ cdef class Axis:
 cdef class Pixels:
     """The memory of a C-contiguous array of three axes, held while this lives."""
 
-    cdef Py_buffer view
+    cdef Py_buffer view         # shape, format, and where it is
     cdef bint held              # view is to be given back
 
     def __cinit__(self, array, str what, str datatype, bint writable):
@@ -77,7 +78,8 @@ cdef class Pixels:
         try:
             PyObject_GetBuffer(array, &self.view, flags)
         except (BufferError, TypeError, ValueError) as error:
-            raise ValueError(f"{what}: expected a C-contiguous {'writable ' if writable else ''}array, got {type(array).__name__}") from error
+            kind = "writable array" if writable else "array"
+            raise ValueError(f"{what}: expected a C-contiguous {kind}, got {type(array).__name__}") from error
         self.held = True
         if self.view.ndim != 3 or strcmp(self.view.format, b"f" if datatype == "FP32" else b"B") != 0:
             shape = [self.view.shape[axis] for axis in range(self.view.ndim)]
@@ -106,9 +108,9 @@ cdef class Transform:
     Raises ValueError.
     """
 
-    cdef readonly tuple size
-    cdef readonly int channels
-    cdef readonly str datatype
+    cdef readonly tuple size    # height and width of out
+    cdef readonly int channels  # of pixels and of out
+    cdef readonly str datatype  # of out
     cdef const Level *level     # the loops
     cdef Target target          # of an out at address 0
     cdef int32_t height         # of out

@@ -1,9 +1,9 @@
 /* resize_level: the loops of resize.h for one set of instructions: vectors of LANES int16, names that end as LEVEL says. Included once for
- * each. Every level gives the same values, but for one of 65,536 in the last bit of the darkest pixel on NEON.
+ * each. Every level gives the same values to the bit, but that NEON, which limits -1 * -1 to 1 - 2^-15, may give black as 1/256 of a level.
  *
  * LANES output rows go together: a source column's values in all of them are one vector (a stack: [column][LANES]), so that the pass over
- * the columns needs no shuffling and knows no channels. Rows are written into GROUP lines (row 8 + i, if there is one, takes turns with row i
- * in line i, 8 columns each), which are then transposed into stacks.
+ * the columns needs no shuffling and knows no channels. Rows are written into GROUP lines (row 8 + i, if there is one, takes turns with
+ * row i in line i, 8 columns each), which are then transposed into stacks.
  */
 
 #define Lanes LEVEL(Lanes)
@@ -86,7 +86,8 @@ ALWAYS_INLINE void LEVEL(put)(int16_t *to, Words values) {
 #endif
 }
 
-/* One output row: nbytes, a multiple of STEP_NBYTES, of source rows weighted, 8 columns each LANES elements. `ahead`: rows that the next one needs. */
+/* One output row: nbytes, a multiple of STEP_NBYTES, of source rows weighted, each 8 columns LANES elements behind the last 8.
+ * `ahead`: rows that the next output needs. */
 static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights, int length, const uint8_t *const *ahead, int ahead_length,
                               ptrdiff_t nbytes, int16_t *line) {
     for (ptrdiff_t x = 0; x < nbytes; x += LEVEL(STEP_NBYTES)) {
@@ -120,7 +121,8 @@ ALWAYS_INLINE void LEVEL(weigh_columns)(const int16_t *stacks, const int16_t *we
 }
 
 /* The same with bytes and wide weights; the results are whole. */
-ALWAYS_INLINE void LEVEL(weigh_columns_exactly)(const int16_t *stacks, const int32_t *weights, int length, const int channels, Lanes *values) {
+ALWAYS_INLINE void LEVEL(weigh_columns_exactly)(const int16_t *stacks, const int32_t *weights, int length, const int channels,
+                                                Lanes *values) {
     for (int channel = 0; channel < channels; channel++) {
         Half low = {0}, high = {0};
         int32_t sum = 0;
@@ -158,7 +160,7 @@ ALWAYS_INLINE void LEVEL(rows_of_bytes)(uint8_t *to, ptrdiff_t stride, uint16_t 
     }
 }
 
-/* 8 columns (fewer at the end) of LANES rows (fewer at the end), tile[column][channel], into the target's rows from y, columns from x on. */
+/* 8 columns (fewer at the end) of LANES rows (fewer at the end), tile[column][channel], into the target's rows from y and columns from x. */
 static void LEVEL(lay_out)(const Target *target, const float (*factors)[GROUP], const float (*offsets)[GROUP], const Lanes *tile, int32_t y,
                            int rows, int32_t x, int columns) {
     const int channels = target->channels;
@@ -200,8 +202,8 @@ static void LEVEL(spread)(const Target *target, float (*factors)[GROUP], float (
 /* Both passes. rows: of narrow weights, or source rows as they are; columns: of narrow or of wide weights. */
 ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *columns, const Target *target, const int channels) {
     static const int16_t whole = (int16_t)-NARROW_ONE;
-    const ptrdiff_t stride = (ptrdiff_t)image->width * channels, total = image->height * stride, left = (ptrdiff_t)columns->least * channels;
-    const ptrdiff_t nbytes = (ptrdiff_t)(columns->past - columns->least) * channels;
+    const ptrdiff_t stride = (ptrdiff_t)image->width * channels, total = image->height * stride;
+    const ptrdiff_t left = (ptrdiff_t)columns->least * channels, nbytes = (ptrdiff_t)(columns->past - columns->least) * channels;
     const ptrdiff_t padded = (nbytes + LEVEL(STEP_NBYTES) - 1) / LEVEL(STEP_NBYTES) * LEVEL(STEP_NBYTES);
     float factors[MAX_CHANNELS][GROUP], offsets[MAX_CHANNELS][GROUP];
     Lanes tile[GROUP * MAX_CHANNELS];
@@ -239,8 +241,9 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
                 if (next < start + length) next = start + length;
                 for (; ahead_length < AHEAD && next < past; next++) ahead[ahead_length++] = ROW(next);
             }
-            LEVEL(weigh_rows)(sources, rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps, length, ahead,
-                              ahead_length, padded, lines + lane % GROUP * line + lane / GROUP * GROUP);
+            const int16_t *const weights = rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps;
+            int16_t *const to = lines + lane % GROUP * line + lane / GROUP * GROUP;
+            LEVEL(weigh_rows)(sources, weights, length, ahead, ahead_length, padded, to);
         }
         for (ptrdiff_t group = 0; group < padded; group += GROUP) {
             Lanes v[GROUP];
@@ -296,6 +299,12 @@ ALWAYS_INLINE void LEVEL(lay_out_row)(const Target *target, const uint8_t *row, 
     }
 }
 
+/* The columns of a row that a table names. */
+ALWAYS_INLINE void LEVEL(gather)(uint8_t *to, const uint8_t *row, const Axis *columns, const int channels) {
+    for (int32_t x = 0; x < columns->count; x++)
+        memcpy(to + (ptrdiff_t)x * channels, row + (ptrdiff_t)columns->starts[x] * channels, (size_t)channels);
+}
+
 static void LEVEL(lay_out_bytes)(const Target *target, const uint8_t *row, int32_t y, int32_t x, int32_t columns) {
     switch (target->channels) {
         case 1: LEVEL(lay_out_row)(target, row, y, x, columns, 1); break;
@@ -305,7 +314,8 @@ static void LEVEL(lay_out_bytes)(const Target *target, const uint8_t *row, int32
 }
 
 /* One row of bytes of weighted rows of bytes, `stride` apart. */
-static void LEVEL(weigh_rows_exactly)(const uint8_t *rows, ptrdiff_t stride, const int32_t *weights, int length, ptrdiff_t nbytes, uint8_t *to) {
+static void LEVEL(weigh_rows_exactly)(const uint8_t *rows, ptrdiff_t stride, const int32_t *weights, int length, ptrdiff_t nbytes,
+                                      uint8_t *to) {
     enum { RUN = 64 };
     for (ptrdiff_t x = 0; x < nbytes; x += RUN) {
         const int run = nbytes - x < RUN ? (int)(nbytes - x) : RUN;
@@ -379,9 +389,11 @@ static int LEVEL(exactly_rows_first)(const Image *image, const Axis *rows, const
         const Axis sources = {.count = together, .past = together};
         Target part = *target;
         part.base += y * target->row * (target->floating ? (ptrdiff_t)sizeof(float) : 1);
-        for (int32_t i = 0; i < together; i++)
-            LEVEL(weigh_rows_exactly)(image->pixels + rows->starts[y + i] * stride + left, stride, rows->wide + (size_t)(y + i) * (size_t)rows->taps,
-                                      rows->lengths[y + i], nbytes, mid + i * stride + left);
+        for (int32_t i = 0; i < together; i++) {
+            const uint8_t *const first = image->pixels + rows->starts[y + i] * stride + left;
+            const int32_t *const weights = rows->wide + (size_t)(y + i) * (size_t)rows->taps;
+            LEVEL(weigh_rows_exactly)(first, stride, weights, rows->lengths[y + i], nbytes, mid + i * stride + left);
+        }
         status = LEVEL(resample)(&between, &sources, columns, &part);
     }
     free(mid);
@@ -397,10 +409,9 @@ static int LEVEL(pick)(const Image *image, const Axis *rows, const Axis *columns
     if (line == NULL) return -1;
     for (int32_t y = 0; y < rows->count; y++) {
         const uint8_t *const row = image->pixels + rows->starts[y] * stride;
-        if (!in_order)
-            for (int32_t x = 0; x < columns->count; x++)
-                for (int channel = 0; channel < channels; channel++)
-                    line[(ptrdiff_t)x * channels + channel] = row[(ptrdiff_t)columns->starts[x] * channels + channel];
+        if (!in_order && channels == 1) LEVEL(gather)(line, row, columns, 1);
+        else if (!in_order && channels == 3) LEVEL(gather)(line, row, columns, 3);
+        else if (!in_order) LEVEL(gather)(line, row, columns, 4);
         LEVEL(lay_out_bytes)(target, in_order ? row + (ptrdiff_t)columns->least * channels : line, y, 0, columns->count);
     }
     free(line);
