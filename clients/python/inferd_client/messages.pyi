@@ -701,11 +701,15 @@ class DetectBoxes(Message):
 @final
 class Padding(Message):
     """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The answers are
-    checked to be those of single requests when the model is loaded.
+    checked to be those of single requests when the model is loaded. A batch is as dear as if all its rows were as
+    long as the longest: where lengths differ by more than about two, declare buckets. Rows of which
+    max_batch_size have more than 256 MiB share a batch only with rows of their length.
     """
 
     input: str
-    """The graph's input, and its axis, the batch axis not counted."""
+    """The graph's input, and its axis, the batch axis not counted. One that has a size in the graph, or in dims, is
+    filled up to that.
+    """
     axis: int
     value: float
     @property
