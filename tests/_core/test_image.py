@@ -1,4 +1,4 @@
-"""The image kernel against Pillow, and against the filter written out with numpy."""
+"""The image kernel against Pillow, and against the filter written out with numpy. Before Pillow 13 its passes came in another order."""
 
 from __future__ import annotations
 
