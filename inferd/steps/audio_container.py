@@ -1,19 +1,17 @@
 """What an audio file is by its bytes: WAV, FLAC, OGG or MP3, or which other format; and whether all of it is there.
 
-libsndfile takes a WAV, OGG or MP3 file that was cut off for a shorter clip. So its parts are looked at here: a WAV file's samples are as
-many bytes as it says (a stream, which says that it does not know, is what is there); the last page of an OGG file is marked as such; an
-MP3 is one frame behind the other to its end, but for tags. An MP3 that was cut off just behind a frame is a shorter clip: nothing in it
-says otherwise. FLAC tells by itself. Never in here: libraries, samples.
+libsndfile takes a WAV, OGG or MP3 file that was cut off for a shorter clip. So its parts are looked at: a WAV file's samples are as many
+bytes as it says (audio_wav.py; a stream, which says that it does not know, is what is there); the last page of an OGG file is marked as
+such; an MP3 is one frame behind the other to its end, but for tags. An MP3 that was cut off just behind a frame is a shorter clip:
+nothing in it says otherwise. FLAC tells by itself. Never in here: libraries, samples.
 """
 
 from __future__ import annotations
 
-__all__ = ["TAKEN", "Refused", "format_of", "whole_sound"]
+__all__ = ["TAKEN", "Refused", "cut_off", "format_of", "whole_sound"]
 
 TAKEN = "expected a WAV, FLAC, OGG or MP3 file"
 
-MOST_CHUNKS = 1_000  # of a WAV file, in front of its samples
-UNKNOWN_BYTES = 0x7FFF0000  # and above: a WAV file that was written before its length was known
 MAX_OGG_PAGE_BYTES = 65_307
 MOST_TAGS = 16  # in front of an MP3
 MOST_ZEROS = 65_536  # between them and its first frame
@@ -68,53 +66,37 @@ def format_of(content: memoryview) -> str:
 
 
 def whole_sound(word: str, content: memoryview, seconds: float) -> memoryview:
-    """What libsndfile is to decode: all of a file of that format, or an MP3's frames without the tags around them.
+    """What libsndfile is to decode: all of a file of that format, or an MP3's frames without the tags around them. Of WAV see audio_wav.py.
 
     Refused is what was cut off and libsndfile would not say so, and an MP3 longer than `seconds`, which would take long to look at.
     """
     if word == "MP3":
         return _mp3_frames(content, seconds)
-    if word == "WAV":
-        _refuse_cut_off_wav(content)
-    elif word == "OGG":
+    if word == "OGG":
         _refuse_cut_off_ogg(content)
     return content
 
 
-def _cut_off(word: str, missing: str) -> Refused:
+def cut_off(word: str, missing: str) -> Refused:
+    """The error of a file of which something is missing, such as "12 bytes are"."""
     return Refused(f"the {word} file is cut off: {missing} missing. Send all of it")
-
-
-def _refuse_cut_off_wav(content: memoryview) -> None:
-    at = 12
-    for _ in range(MOST_CHUNKS):
-        if at + 8 > len(content):
-            raise _cut_off("WAV", "its samples are")
-        size = int.from_bytes(content[at + 4 : at + 8], "little")
-        if bytes(content[at : at + 4]) == b"data":
-            missing = at + 8 + size - len(content)
-            if size < UNKNOWN_BYTES and missing > 0:
-                raise _cut_off("WAV", f"{missing} bytes are")
-            return
-        at += 8 + size + size % 2
-    raise Refused(f"expected a WAV file whose samples begin within {MOST_CHUNKS} chunks, got more")
 
 
 def _refuse_cut_off_ogg(content: memoryview) -> None:
     tail = bytes(content[-MAX_OGG_PAGE_BYTES:])
     page = tail[tail.rfind(b"OggS") :]
     if len(page) < 27 or not page[5] & 4:
-        raise _cut_off("OGG", "its last page is")
+        raise cut_off("OGG", "its last page is")
     missing = 27 + page[26] + sum(page[27 : 27 + page[26]]) - len(page)
     if missing > 0:
-        raise _cut_off("OGG", f"{missing} bytes are")
+        raise cut_off("OGG", f"{missing} bytes are")
 
 
 def _mp3_frames(content: memoryview, seconds: float) -> memoryview:
     at = begin = _first_frame(content)
     first = bytes(content[at : at + 4])
     if len(first) < 4:
-        raise _cut_off("MP3", "its first frame is")
+        raise cut_off("MP3", "its first frame is")
     rates, rate_index = MP3_RATES[first[1] >> 3 & 3], first[2] >> 2 & 3
     if first[0] != 0xFF or first[1] & 0xE6 != 0xE2 or not rates or rate_index == 3:
         raise Refused(f"the MP3 file is corrupt: expected its first frame at byte {at}, got something else")
@@ -130,7 +112,7 @@ def _mp3_frames(content: memoryview, seconds: float) -> memoryview:
     else:
         raise Refused(f"expected at most {seconds:g} seconds, got more: send a shorter clip")
     if at > len(content):
-        raise _cut_off("MP3", f"{at - len(content)} bytes are")
+        raise cut_off("MP3", f"{at - len(content)} bytes are")
     rest = content[at:]
     if bytes(rest[:12]).startswith(MP3_TRAILERS) or not bytes(rest).strip(b"\0"):
         return content[begin:at]

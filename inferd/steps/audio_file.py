@@ -1,4 +1,5 @@
-"""Audio files: the bytes of a WAV, FLAC, OGG or MP3 file -> samples of one channel at one rate, by libsndfile and libsoxr.
+"""Audio files: the bytes of a WAV, FLAC, OGG or MP3 file -> samples of one channel at one rate, by libsndfile and libsoxr; plain WAV
+files by numpy.
 
 What is broken is refused, never shortened or mended silently: what does not look whole (audio_container.py), what the library reports,
 what gives fewer samples than its header says, NaN, infinity and numbers that are no sound. One thing nobody reports is damage inside an
@@ -18,6 +19,7 @@ from typing import Any
 import numpy as np
 
 from inferd.steps.audio_container import TAKEN, Refused, format_of, whole_sound
+from inferd.steps.audio_wav import plain_wav
 
 __all__ = ["LEAST_RATE", "MOST_RATE", "AudioDecoder", "checked_samples", "resampler"]
 
@@ -70,6 +72,8 @@ class AudioDecoder:
 
     def __call__(self, content: memoryview, check: Check) -> Floats:
         word = format_of(content)
+        if word == "WAV" and (wav := plain_wav(content)):
+            return self._decoded(wav, check)
         with _opened(whole_sound(word, content, self._seconds)) as source:
             try:
                 with self._open(source, closefd=False) as file:

@@ -268,7 +268,7 @@ def test_a_clip_too_short_for_the_rate():
     assert refusal(written(sound(1), 192_000), 1000).startswith("expected a longer clip: 1 samples at 192000 Hz")
 
 
-@pytest.mark.parametrize("kind", PLAIN, ids="-".join)
+@pytest.mark.parametrize("kind", [*PLAIN, ("WAV", "PCM_24")], ids="-".join)
 def test_files_that_are_cut_off(kind):
     content = written(sound(8000), kind=kind)
     whole = decoded(content)
@@ -318,7 +318,7 @@ def test_ogg_that_is_cut_off_behind_a_page():
         assert refusal(content[:at]) == "the OGG file is cut off: its last page is missing. Send all of it"
 
 
-@pytest.mark.parametrize("kind", PLAIN, ids="-".join)
+@pytest.mark.parametrize("kind", [*PLAIN, ("WAV", "FLOAT"), ("WAV", "PCM_24")], ids="-".join)
 def test_damaged_files_are_refused_or_are_sound(kind, capfd):
     content = written(sound(8000), kind=kind)
     rng = np.random.default_rng(4)
