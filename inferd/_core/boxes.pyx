@@ -114,7 +114,8 @@ cdef void scores_of(const Grid *grid, Py_ssize_t first, Py_ssize_t count, float 
             classes[i] = -1                 # looked for where the score is good enough
     if grid.layout == CENTER_OBJECTNESS_CLASSES:
         for i in range(count):
-            best[i] *= at[i * grid.box_step + 4 * grid.value_step]
+            if best[i] > -INFINITY:         # else no class has a score, whatever the objectness makes of that
+                best[i] *= at[i * grid.box_step + 4 * grid.value_step]
 
 
 cdef inline int32_t class_of(float value) noexcept nogil:

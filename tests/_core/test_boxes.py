@@ -44,7 +44,7 @@ def score_of(row: Array, layout: int) -> tuple[float, int]:
         score, kind = float(row[4]), float(row[5])
         return (score, int(kind)) if 0 <= kind < 2**31 else (math.nan, 0)
     first = 4 if layout == CENTER_CLASSES else 5
-    known = [(-float(value), place) for place, value in enumerate(row[first:]) if value == value]
+    known = [(-float(value), place) for place, value in enumerate(row[first:]) if value > -math.inf]
     if not known:
         return math.nan, 0
     _, kind = min(known)
