@@ -2,7 +2,7 @@ from typing import Any, Self, TypeAlias
 
 import numpy as np
 
-Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
+_Floats: TypeAlias = np.ndarray[Any, np.dtype[np.float32]]
 
 class MelBank:
     """Windows of sound -> their power in each of several bands of frequencies. Threads may share one.
@@ -15,12 +15,12 @@ class MelBank:
 
     MOST_FFT: int
     lanes: int
-    def __new__(cls, window: Floats, weights: Floats, lanes: int = 0) -> Self: ...
+    def __new__(cls, window: _Floats, weights: _Floats, lanes: int = 0) -> Self: ...
     @staticmethod
     def fits(fft: int) -> bool:
         """Whether windows can have so many samples: an even number up to MOST_FFT whose half has no prime factor above 7."""
 
-    def run(self, samples: Floats, first: int, hop: int, out: np.ndarray[Any, np.dtype[np.float32]]) -> None:
+    def run(self, samples: _Floats, first: int, hop: int, out: np.ndarray[Any, np.dtype[np.float32]]) -> None:
         """Fills out FP32 [bands, frames] (of any layout). Window t begins at sample first + t * hop.
 
         Samples before the first and after the last are reflected there, so a window may reach len(samples) - 1 beyond either end at
