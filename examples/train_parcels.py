@@ -6,7 +6,7 @@ The records are made, by a rule with chance in it: 12 columns, numbers and categ
 learns from four fifths (impute, scale, one-hot, logistic regression) and is exported as `inferd features export` does it: features and
 estimator in one graph, checked against scikit-learn's own answers on the rest. Writes
 
-    examples/models/parcels/    a model that takes JSON records, such as {"distance_km": 120, "carrier": "north", ...}
+    examples/raw/parcels/    a model that takes JSON records, such as {"distance_km": 120, "carrier": "north", ...}
     examples/parcels.csv        records that it has not seen, and whether they came `late`
 """
 
@@ -85,7 +85,7 @@ def main() -> None:
     accuracy = pipeline.score(frame[known:], late[known:])
     sample = EXAMPLES / "parcels.csv"
     frame[known:][:SHOWN_ROWS].assign(late=late[known:] == "late").to_csv(sample, index=False)
-    exported = export(pipeline, EXAMPLES / "models" / "parcels", sample=sample, force=True)
+    exported = export(pipeline, EXAMPLES / "raw" / "parcels", sample=sample, force=True)
     for difference in exported.differences:
         print(difference)
     if not exported.agrees:

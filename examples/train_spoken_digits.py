@@ -8,12 +8,12 @@ eSpeak NG says the ten words in several accents, voices, speeds and pitches. Som
 the accuracy that is printed here. What the network learns from are the features that the server will make: the steps in the
 model's config.pbtxt, compiled by inferd itself, so that training and serving cannot differ. Reads
 
-    examples/models/spoken_digits/config.pbtxt       the steps
-    examples/models/spoken_digits/labels.txt         the words
+    examples/raw/spoken_digits/config.pbtxt       the steps
+    examples/raw/spoken_digits/labels.txt         the words
 
 and writes
 
-    examples/models/spoken_digits/1/model.onnx       log_mel FP32[rows, 40, 100] -> logits FP32[rows, 10]
+    examples/raw/spoken_digits/1/model.onnx       log_mel FP32[rows, 40, 100] -> logits FP32[rows, 10]
     examples/seven.wav                               a clip of a voice that the network has not heard, 22 kHz, 16 bits
     examples/spoken_digits/zero.ogg ... nine.ogg     all ten words of another such voice
 """
@@ -38,7 +38,7 @@ from inferd.steps.audio import compile_audio
 from inferd.steps.pipeline import Array, InputPipeline, Place, TensorType
 
 EXAMPLES = Path(__file__).resolve().parent
-MODEL = EXAMPLES / "models" / "spoken_digits"
+MODEL = EXAMPLES / "raw" / "spoken_digits"
 WORDS = (MODEL / "labels.txt").read_text(encoding="utf-8").split()
 
 ACCENTS = ("en-gb", "en-us", "en-gb-scotland", "en-gb-x-rp", "en-gb-x-gbclan", "en-029")

@@ -56,7 +56,7 @@ def example_requests() -> list[tuple[str, str]]:
 
 @pytest.fixture(scope="module")
 def address(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    with Serving(tmp_path_factory.mktemp("docs"), EXAMPLES / "models", *FREE_PORTS) as server:
+    with Serving(tmp_path_factory.mktemp("docs"), EXAMPLES / "models", EXAMPLES / "raw", *FREE_PORTS) as server:
         yield server.addresses["grpc"]
 
 

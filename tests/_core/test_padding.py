@@ -111,6 +111,12 @@ def plain_padded(array: Array, axis: int, size: int, value: Array) -> Array:
     return np.pad(array, widths, constant_values=value)
 
 
+def bucket_of(length: int, buckets: tuple[int, ...]) -> int | tuple[int, bool]:
+    """The least that is long enough; else the power of 2 that the length is above, and whether it is above half of the next one, too."""
+    power = max(length.bit_length() - 1, -1)
+    return next((size for size in buckets if length <= size), (power, power >= 0 and 2 * length >= 3 << power))
+
+
 def one_of(word: str) -> Array:
     """1 in that datatype, as numpy holds it."""
     return np.array(0x3F80, np.uint16) if word == "BF16" else np.array(1, DATATYPES[word][2])
@@ -147,16 +153,16 @@ def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any,
             made = LocalRequest([("x", word, array)])
         made.check(signature)
         sent.append((made, array, put(batcher, made)))
-    groups: dict[int, int] = defaultdict(int)  # by the least bucket that is long enough: the longest
+    groups: dict[Any, int] = defaultdict(int)  # the longest of those that share a batch, or their bucket
     for _, length in requests:
-        bucket = next((size for size in buckets if length <= size), 0)
-        groups[bucket] = max(groups[bucket], bucket or length)
+        bucket = bucket_of(length, buckets)
+        groups[bucket] = max(groups[bucket], bucket if isinstance(bucket, int) else length)
     seen = 0
     fill, one = np.where(value == 1, one_of(word), np.zeros((), DATATYPES[word][2])), one_of(mask_word)
     while (batch := batcher.poll()) is not None:
         mine = [each for each in sent if any(each[0] is request for request in batch.requests)]
         length = mine[0][1].shape[axis + 1]
-        size = groups[next((bucket for bucket in buckets if length <= bucket), 0)]
+        size = groups[bucket_of(length, buckets)]
         assert batch.input_shape(0) == (batch.rows, *(size if dim < 0 else dim for dim in dims))
         assert batch.input_shape(1) == (batch.rows, size)
         copied = message.copied_nbytes()
@@ -167,9 +173,9 @@ def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any,
         real = [plain_padded(np.full((array.shape[0], array.shape[axis + 1]), one), 0, size, one * 0) for _, array, _ in mine]
         assert mask.tobytes() == np.concatenate(real).astype(mask.dtype).tobytes()
         seen += 1
-    assert seen == len(groups), "one batch a bucket"
+    assert seen == len(groups)
     for _, array, caller in sent:
-        assert_answered(caller, array, groups[next((bucket for bucket in buckets if array.shape[axis + 1] <= bucket), 0)], axis)
+        assert_answered(caller, array, groups[bucket_of(array.shape[axis + 1], buckets)], axis)
 
 
 def assert_answered(caller: Caller, array: Array, size: int, axis: int) -> None:

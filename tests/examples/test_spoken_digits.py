@@ -14,7 +14,7 @@ from inferd.steps.audio import compile_audio
 from inferd.steps.pipeline import Place, TensorType
 
 EXAMPLES = Path(__file__).parents[2] / "examples"
-MODEL = EXAMPLES / "models" / "spoken_digits"
+MODEL = EXAMPLES / "raw" / "spoken_digits"
 WORDS = (MODEL / "labels.txt").read_text().split()
 
 

@@ -43,7 +43,7 @@ def script():
 def answers(records, script) -> dict[str, np.ndarray]:
     rows = np.empty((len(records), 1), dtype=object)
     rows[:, 0] = [as_json(record, script.NUMBERS) for record in records]
-    with Engine(EXAMPLES / "models" / "parcels") as engine:
+    with Engine(EXAMPLES / "raw" / "parcels") as engine:
         parts = [engine.infer("parcels", {"input": rows[start : start + 50]}) for start in range(0, len(rows), 50)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
@@ -64,6 +64,6 @@ def test_answers_are_those_of_the_pipeline(answers, script):
 
 
 def test_it_is_small():
-    files = [path for path in (EXAMPLES / "models" / "parcels").rglob("*") if path.is_file()]
+    files = [path for path in (EXAMPLES / "raw" / "parcels").rglob("*") if path.is_file()]
     assert {path.name for path in files} == {"config.toml", "labels.txt", "model.onnx"}
     assert sum(path.stat().st_size for path in [*files, EXAMPLES / "parcels.csv"]) < MAX_NBYTES
