@@ -95,7 +95,7 @@ def json_message(row: dict[str, Any]) -> bytes:
 
     request = inference.ModelInferRequest(model_name=MODEL)
     content = json.dumps(plain(row)).encode()
-    request.inputs.add(name="input", datatype="BYTES", shape=[1, 1])
+    request.inputs.add(name="record", datatype="BYTES", shape=[1, 1])
     request.raw_input_contents.append(struct.pack("<I", len(content)) + content)
     return bytes(request.SerializeToString())
 

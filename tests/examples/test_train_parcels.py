@@ -44,7 +44,7 @@ def answers(records, script) -> dict[str, np.ndarray]:
     rows = np.empty((len(records), 1), dtype=object)
     rows[:, 0] = [as_json(record, script.NUMBERS) for record in records]
     with Engine(EXAMPLES / "raw" / "parcels") as engine:
-        parts = [engine.infer("parcels", {"input": rows[start : start + 50]}) for start in range(0, len(rows), 50)]
+        parts = [engine.infer("parcels", {"record": rows[start : start + 50]}) for start in range(0, len(rows), 50)]
     return {name: np.concatenate([part[name] for part in parts]) for name in parts[0]}
 
 
