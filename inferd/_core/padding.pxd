@@ -4,6 +4,9 @@
 from libc.stdint cimport int64_t, uint64_t
 from libc.string cimport memcpy, memset
 
+cdef extern from *:
+    int __builtin_clzll(unsigned long long value) noexcept nogil
+
 cdef enum:
     MAX_BUCKETS = 32            # sizes that one axis can be filled up to
     # Bytes of one input in a run of max_batch_size rows that are all as long as this one. A row with which it would be more shares a
@@ -14,7 +17,7 @@ cdef struct Padding:            # of one input
     int axis                    # counted with the batch axis, which is never padded; 0: this input is not
     int64_t size                # the graph's own size of that axis: every row is filled up to it, and none is longer; 0: any
     int64_t[MAX_BUCKETS] buckets        # rising: rows are filled up to the least that is long enough
-    int bucket_count            # 0: to the longest of the batch
+    int bucket_count            # rows that are longer than all of them are filled up to the longest of the batch
     char[8] fill                # one element of the filling; bytes behind it are 0
 
 cdef struct Mask:               # an input of a run that is made here: 1 where its padded input is real, 0 where it was filled up
@@ -38,9 +41,19 @@ cdef inline int64_t padded_size(const Padding *padding, int64_t length) noexcept
     return length
 
 
+cdef inline int half_octave(int64_t length) noexcept nogil:
+    """0; 1; 2; 3; 4, 5; 6, 7; 8 to 11; 12 to 15; 16 to 23; and so on: the number of the range that a length is in."""
+    cdef int power
+    if length <= 0:
+        return 0
+    power = 63 - __builtin_clzll(<unsigned long long>length)
+    return 1 + 2 * power + (<int>(length >> (power - 1)) & 1 if power > 0 else 0)
+
+
 cdef inline uint64_t length_class(const Padding *padding, int64_t length, int64_t unit_nbytes) noexcept nogil:
-    """Rows share a batch only with those of the same class: one for each bucket, one for all that is longer than the last, and one for
-    each length with which a run could have more than MAX_PADDED_NBYTES. unit_nbytes: bytes of such a run for 1 along the axis."""
+    """Rows share a batch only with those of the same class, so that short ones do not pay for long ones: one for each bucket; above the
+    last, and without any, those of which none is half as long again as another (half_octave); and one for each length with which a
+    run could have more than MAX_PADDED_NBYTES. unit_nbytes: bytes of such a run for 1 along the axis."""
     cdef int64_t size
     cdef int i = 0
     if padding.size > 0:
@@ -50,7 +63,7 @@ cdef inline uint64_t length_class(const Padding *padding, int64_t length, int64_
         return <uint64_t>length << 1 | 1
     while i < padding.bucket_count and length > padding.buckets[i]:
         i += 1
-    return <uint64_t>i << 1
+    return <uint64_t>(i if i < padding.bucket_count else i + half_octave(length)) << 1
 
 
 cdef inline uint64_t difference(int64_t one, int64_t other) noexcept nogil:

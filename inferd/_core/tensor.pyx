@@ -267,9 +267,9 @@ cdef class Signature:
 
     Unequal lengths (axes counted without the batch axis):
     - paddings: input -> (axis, value, buckets). The requests of a batch may differ in that axis; all are filled up with `value` to
-      the longest, to the least of `buckets` that is long enough, or, where inputs says its size, to that. Rows of different buckets
-      do not share a batch, so that short ones do not pay for long ones; nor do rows too long for padding.MAX_PADDED_NBYTES. Several
-      padded inputs are taken to have one length: requests share a batch if all these lengths differ by the same.
+      the least of `buckets` that is long enough, or else to the longest; where inputs says the axis' size, to that. Which lengths
+      share a batch, so that short ones do not pay for long ones: padding.length_class. Several padded inputs are taken to have one
+      length: requests share a batch if all these lengths differ by the same.
     - masks: one of `inputs` -> the padded input that it is the mask of. Requests do not have it: it is made for each run.
     - cuts: output -> (axis, padded input). Each request gets that axis as long as its own input is.
     """

@@ -702,8 +702,8 @@ class DetectBoxes(Message):
 class Padding(Message):
     """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The answers are
     checked to be those of single requests when the model is loaded. A batch is as dear as if all its rows were as
-    long as the longest: where lengths differ by more than about two, declare buckets. Rows of which
-    max_batch_size have more than 256 MiB share a batch only with rows of their length.
+    long as the longest, so only like lengths share one: see buckets. Rows of which max_batch_size have more than
+    256 MiB share a batch only with rows of their very length.
     """
 
     input: str

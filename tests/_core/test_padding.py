@@ -201,7 +201,7 @@ def test_large_rows_and_several_outputs_asked_for() -> None:
         ("x", "FP32", (-1, *dims)), output=("y", "FP32", (-1, *dims)), paddings={"x": (1, 2.5, ())}, cuts={"y": (1, "x")}
     )
     batcher = Batcher(ROWS, Statistics(ROWS))
-    arrays = [np.random.default_rng(length).random((2, 3, length, 100), np.float32) for length in (40, 1000, 0, 999)]
+    arrays = [np.random.default_rng(length).random((2, 3, length, 100), np.float32) for length in (800, 1000, 770, 999)]
     callers = [put(batcher, local(signature, x=array)) for array in arrays]
     batch = batcher.poll()
     assert batch is not None
@@ -220,13 +220,18 @@ def test_lengths_differ_in_the_padded_axis_only() -> None:
     def sent(length: int, width: int) -> dict[str, Array]:
         return {"x": np.zeros((1, length, width), np.float32)}
 
-    assert batches(signature, sent(3, 2), sent(5, 2), sent(3, 4), sent(9, 4), sent(1, 2)) == [[0, 1, 4], [2, 3]]
+    assert batches(signature, sent(8, 2), sent(11, 2), sent(8, 4), sent(9, 4), sent(10, 2)) == [[0, 1, 4], [2, 3]]
 
 
 def test_only_lengths_of_one_bucket_meet() -> None:
-    lengths = (3, 4, 5, 8, 9, 20, 1)
+    lengths = (3, 4, 5, 8, 9, 20, 1, 11, 17)
     found = batches(text(buckets=(4, 8)), *({"ids": tokens(1, length)} for length in lengths))
-    assert found == [[0, 1, 6], [2, 3], [4, 5]]
+    assert found == [[0, 1, 6], [2, 3], [4, 7], [5, 8]]
+
+
+def test_without_buckets_none_is_half_as_long_again_as_another() -> None:
+    found = batches(text(), *({"ids": tokens(1, length)} for length in range(25)))
+    assert found == [[0], [1], [2], [3], [4, 5], [6, 7], [8, 9, 10, 11], [12, 13, 14, 15], [16, 17, 18, 19, 20, 21, 22, 23], [24]]
 
 
 def test_requests_whose_own_inputs_differ_in_length_never_meet_those_whose_do_not() -> None:
@@ -236,7 +241,7 @@ def test_requests_whose_own_inputs_differ_in_length_never_meet_those_whose_do_no
     def sent(ids: int, types: int) -> dict[str, Array]:
         return {"ids": tokens(1, ids), "types": tokens(1, types)}
 
-    assert batches(signature, sent(3, 3), sent(7, 5), sent(5, 5), sent(5, 7), sent(8, 6)) == [[0, 2], [1, 4], [3]]
+    assert batches(signature, sent(12, 12), sent(15, 13), sent(14, 14), sent(13, 15), sent(14, 12)) == [[0, 2], [1, 4], [3]]
 
 
 @pytest.mark.parametrize("count", [12, 40], ids=["few bits each", "none"])
@@ -254,21 +259,22 @@ def test_many_padded_inputs(count: int) -> None:
 
 
 def test_nobodys_long_row_makes_a_batch_of_short_ones_much_larger_than_itself() -> None:
-    """64 rows of 4 MiB are the most that are padded together (MAX_PADDED_NBYTES); longer ones meet their like only."""
-    signature = signature_of(("x", "UINT8", (-1, -1)), output=("y", "UINT8", (-1,)), paddings={"x": (0, 0, ())})
-    most, more = np.zeros((1, 1 << 22), np.uint8), np.zeros((1, (1 << 22) + 1), np.uint8)
+    """256 MiB are the most that is made of max_batch_size of them (MAX_PADDED_NBYTES); longer ones meet their like only."""
+    signature = signature_of(("x", "UINT8", (-1, -1)), output=("y", "UINT8", (-1,)), rows=48, paddings={"x": (0, 0, ())})
+    most = (1 << 28) // 48
+    rows = [np.zeros((1, length), np.uint8) for length in (1 << 22, most, most + 1, most - 9, most + 2, most + 1)]
+    assert batches(signature, *({"x": array} for array in rows)) == [[0, 1, 3], [2, 5], [4]]
     short = np.zeros((1, 5), np.uint8)
-    assert batches(signature, {"x": short}, {"x": most}, {"x": more}, {"x": short}, {"x": more}) == [[0, 1, 3], [2, 4]]
     bucketed = signature_of(("x", "UINT8", (-1, -1)), output=("y", "UINT8", (-1,)), paddings={"x": (0, 0, (1 << 23,))})
     assert batches(bucketed, {"x": short}, {"x": np.zeros((1, 6), np.uint8)}, {"x": short}) == [[0, 2], [1]]
 
 
 def test_wide_rows_count_with_all_their_bytes() -> None:
-    signature = signature_of(("x", "FP64", (-1, -1, 1 << 19)), output=("y", "FP64", (-1,)), paddings={"x": (0, 0, ())})
-    rows = [np.zeros((1, length, 1 << 19)) for length in (1, 2, 2)]
-    assert batches(signature, *({"x": array} for array in rows)) == [[0], [1, 2]]
-    assert batches(signature_of(("x", "FP64", (-1, -1, 1 << 18)), output=("y", "FP64", (-1,)), rows=8, paddings={"x": (0, 0, ())}),
-                   *({"x": np.zeros((1, length, 1 << 18))} for length in (1, 2, 3))) == [[0, 1, 2]]  # fmt: skip
+    def shared(rows: int) -> list[list[int]]:
+        signature = signature_of(("x", "FP64", (-1, -1, 1 << 17)), output=("y", "FP64", (-1,)), rows=rows, paddings={"x": (0, 0, ())})
+        return batches(signature, *({"x": np.zeros((1, length, 1 << 17))} for length in (4, 5, 5, 4)))
+
+    assert (shared(64), shared(8)) == ([[0, 3], [1, 2]], [[0, 1, 2, 3]])
 
 
 # ---- a graph's own size --------------------------------------------------------------------------------------------
@@ -321,7 +327,7 @@ def test_the_mask_is_not_sent() -> None:
 def test_gather_into_what_does_not_fit(shapes: list[tuple[int, ...]], words: list[str]) -> None:
     batcher = Batcher(ROWS, Statistics(ROWS))
     for length in (2, 5, 1):
-        put(batcher, local(text(), ids=tokens(1, length)))
+        put(batcher, local(text(buckets=(5,)), ids=tokens(1, length)))
     batch = batcher.poll()
     assert batch is not None
     guarded = [np.zeros((shape[0] + 1, *shape[1:]), DATATYPES[word][2]) for shape, word in zip(shapes, words, strict=True)]
@@ -348,6 +354,7 @@ def test_an_array_may_be_longer_than_the_longest() -> None:
 def test_an_output_that_is_shorter_than_its_input_fails_that_request_alone(on_the_wire: bool) -> None:
     batcher = Batcher(ROWS, Statistics(ROWS))
     callers = []
+    signature = text(buckets=(5,))
     for length in (2, 5):
         made: Any
         if on_the_wire:
@@ -355,9 +362,9 @@ def test_an_output_that_is_shorter_than_its_input_fails_that_request_alone(on_th
             wire.inputs.add(name="ids", datatype="INT64", shape=(1, length))
             wire.raw_input_contents.append(tokens(1, length).tobytes())
             made = decode_infer_request(wire.SerializeToString())
-            made.check(text())
+            made.check(signature)
         else:
-            made = local(text(), ids=tokens(1, length))
+            made = local(signature, ids=tokens(1, length))
         callers.append(put(batcher, made))
     batch = batcher.poll()
     assert batch is not None
