@@ -33,6 +33,9 @@ MAX_SIDE = 65535  # pixels of one side of a picture, and of whatever is made of 
 def compile_image(entry: Preprocess, place: Place) -> ImagePipeline:
     """The pipeline of a list that begins with decode_image, or with any step of pixels. Raises ConfigError naming the step."""
     name, kind = place.only_free(entry.input)
+    flat = len(kind.shape) == 2
+    if flat:  # gray pictures, without an axis of their one channel
+        kind = TensorType(kind.datatype, (*kind.shape, 1))
     reading = _Reading(place, _channels(entry, kind))
     for number, step in enumerate(entry.steps):
         which = step.WhichOneof("step") or ""
@@ -40,7 +43,7 @@ def compile_image(entry: Preprocess, place: Place) -> ImagePipeline:
     recipe = reading.recipe(kind)
     _check_fit(place.where, name, kind, recipe)
     try:
-        return ImagePipeline(entry.name or name, name, recipe)
+        return ImagePipeline(entry.name or name, name, recipe, flat=flat)
     except ValueError as why:  # a method and its options that the kernel does not have together
         raise ConfigError(f"{place.where}: {why}") from None
 
@@ -272,15 +275,17 @@ class ImagePipeline(RowPipeline):
 
     paddings: Mapping[str, PadAxis] = {}
 
-    def __init__(self, name: str, graph_name: str, recipe: Recipe) -> None:
+    def __init__(self, name: str, graph_name: str, recipe: Recipe, *, flat: bool = False) -> None:
         self._name = name
         self._recipe = recipe
+        self._flat = flat  # the graph takes [height, width]
         sent = TensorType("BYTES", (1,))
         if recipe.decoder is None:
             height, width = (recipe.known[-1] or (-1, -1)) if not recipe.passes[0].steps else (-1, -1)
             sent = TensorType("UINT8", (height, width, recipe.channels))
         self.inputs = ((name, sent),)
-        self.outputs = ((graph_name, recipe.result),)
+        made = recipe.result
+        self.outputs = ((graph_name, TensorType(made.datatype, made.shape[:2]) if flat else made),)
         self._cast = cast(options.Cast(datatype=recipe.datatype)) if recipe.numbers != recipe.datatype else None
         ready = [self._transform(index, size or (1, 1)) for index, size in enumerate(recipe.known)]
         self._transforms = [transform if size else None for transform, size in zip(ready, recipe.known, strict=True)]
@@ -301,6 +306,8 @@ class ImagePipeline(RowPipeline):
                 raise ResourceExhausted("the server is out of memory; retry later, or send smaller pictures", reason="memory") from None
         if result is None:
             result = self._rows(0, self._recipe.known[-1] or (0, 0))
+        if self._flat:
+            result = result[..., 0]
         return [self._cast(result) if self._cast else result]
 
     def _picture(self, sent: Any) -> Picture:

@@ -481,3 +481,20 @@ def test_broken_files_are_refused_or_pictures(form, at, noise):
         assert str(answer).startswith("input 'x', row 0: ")
     else:
         assert answer[0].shape == (1, 3, 20, 30)
+
+
+# ---- graphs without an axis of channels
+
+
+def test_gray_pictures_go_into_a_graph_of_two_axes() -> None:
+    pixels = photo(40, 30, 1)[:, :, 0]
+    listed: Listed = [("decode_image", {"color": "GRAY"}), ("resize", {"height": 8, "width": 6, "exact": True}), ("scale", {"factor": 1.0})]
+    pipeline = compiled(listed, TensorType("FP32", (8, 6)))
+    assert pipeline.outputs == (("x", TensorType("FP32", (8, 6))),)
+    np.testing.assert_array_equal(prepared(pipeline, files(pixels, pixels)), [resized(pixels[..., None], 8, 6)[..., 0]] * 2)
+
+
+def test_colored_pictures_do_not() -> None:
+    assert "C is 3 and must be 1" in refusal(
+        [("decode_image", {}), ("resize", {"height": 8, "width": 6}), ("scale", {})], TensorType("FP32", (8, 6))
+    )
