@@ -238,7 +238,7 @@ def test_samples_instead_of_random_rows(caplog: pytest.LogCaptureFixture) -> Non
     samples = [[("mask", "INT64", np.ones((1, length), np.int64)), ("ids", "INT64", ids_of(1, length))] for length in (12, 15, 13)]
     served.check(samples=samples)
     wrong = Served(attention(masked=False), Paddings({"ids": PadAxis(0, 0)}, {}, CUT))
-    with pytest.raises(ConfigError, match="of a row of length 1[23] differs by"):
+    with pytest.raises(ConfigError, match=r"of a row of length 1[23] differs by"):
         wrong.check(samples=[sample[1:] for sample in samples])
 
 
