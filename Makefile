@@ -66,11 +66,13 @@ bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's c
 	$(PY) benchmarks/moved.py --micro build/micro.json
 
 bench-inputs: .stamps/develop .stamps/system-bench .stamps/images  ## raw inputs: kernels, decoders and whole models beside other libraries
+	$(PY) benchmarks/step_cost.py
 	.peers/images/bin/python benchmarks/image_kernel.py
 	.peers/images/bin/python benchmarks/image_decode.py
 	$(PY) benchmarks/image_cost.py
 	$(PY) benchmarks/text_cost.py
 	$(PY) benchmarks/table_cost.py
+	$(PY) benchmarks/measured.py --write
 
 peers: .stamps/develop .stamps/system-bench  ## other model servers beside this one, each in a venv of its own; about an hour
 	$(PY) benchmarks/peers

@@ -13,14 +13,11 @@ from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +26,8 @@ from PIL import Image
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
+
+import record  # noqa: E402
 
 from inferd.protocol import options  # noqa: E402 - the tree's, whichever Python runs this
 from inferd.steps.image import compile_image  # noqa: E402
@@ -205,59 +204,38 @@ def medians_ms(ways: dict[str, Way], files: list[bytes], rounds: int) -> dict[st
     return {name: round(statistics.median(calls), 3) for name, calls in times.items()}
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in PACKAGES:
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def main() -> int:
     parser = argparse.ArgumentParser(description="JPEG to tensor beside Pillow, torchvision, OpenCV and simplejpeg.")
     parser.add_argument("--rounds", type=int, default=200)
     parser.add_argument("--images", type=int, default=4)
     parser.add_argument("--no-history", action="store_true")
-    arguments = parser.parse_args()
+    given = parser.parse_args()
+    load_1m = round(os.getloadavg()[0], 2)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
     ways, missing = all_ways()
     for reason in missing:
         print(f"left out: {reason}")
-    line: dict[str, Any] = {
-        "benchmark": "image_decode",
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "rounds": arguments.rounds,
-        "images": arguments.images,
-        "load_1m": round(os.getloadavg()[0], 2),
-        "versions": versions(),
-        "results": {},
-    }
-    kept = True
+    report = record.Report(given.rounds, 0.0)
     for size, (height, width) in SIZES.items():
-        files = photos(height, width, arguments.images)
+        files = photos(height, width, given.images)
         apart = differences(ways, files)
-        medians = medians_ms(ways, files, arguments.rounds)
-        print(f"{size} ({width} x {height}, {sum(map(len, files)) // len(files) // 1000} KB):")
+        medians = medians_ms(ways, files, given.rounds)
+        kilobytes = sum(map(len, files)) // len(files) // 1000
         for name, median in medians.items():
             levels = f"{apart[name]['mean']:.2f} levels in the mean, {apart[name]['largest']:.1f} at most"
-            print(f"  {name:40} {median:7.2f} ms; differs by {levels}")
+            report.add(f"JPEG to tensor, {size} ({kilobytes} KB): {name}", "", f"{median:.2f} ms, differs by {levels}")
         ratios: dict[str, dict[str, float]] = {}
         for own, asked in ASKED[size].items():
             ratios[own] = {name: round(medians[name] / medians[own], 2) for name in medians if own in medians and not name.startswith(FULL)}
             for name, least in asked.items():
                 if name in ratios[own]:
-                    good = ratios[own][name] >= least
-                    kept = kept and good
-                    print(f"  {own}: {ratios[own][name]:.2f} x {name} (asked {least}: {'yes' if good else 'NO'})")
-        line["results"][size] = {"medians_ms": medians, "ratios": ratios, "differences_levels": apart}
-    print(json.dumps(line))
-    if not arguments.no_history:
-        HISTORY.parent.mkdir(exist_ok=True)
-        with HISTORY.open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
-    return 0 if kept else 1
+                    report.add(
+                        f"{own}, {size}: times as fast as {name}", f">= {least}", f"{ratios[own][name]:.2f}", ratios[own][name] >= least
+                    )
+        report.numbers[size] = {"medians_ms": medians, "ratios": ratios, "differences_levels": apart}
+    if not given.no_history:
+        record.append(HISTORY, report, {"rounds": given.rounds, "images": given.images, "load_1m": load_1m}, packages=PACKAGES)
+    return 0
 
 
 if __name__ == "__main__":

@@ -1,24 +1,21 @@
 """What making a tensor of decoded pixels costs: UINT8 [800, 1280, 3] -> FP32 [3, 224, 224], resized and normalized, on one core.
 
-    python benchmarks/image_kernel.py [--rounds 15] [--images 1]
+    python benchmarks/image_kernel.py [--rounds 15] [--images 1] [--no-history]
 
 Beside inferd's kernel stand Pillow, torchvision and OpenCV, each as far as it is installed in this Python: a virtual environment of
 its own keeps their numpy away from the tree's (pip install -e . pillow torchvision opencv-python-headless). Everything takes turns in
-one process, on one thread; answers are checked before anything is timed. Prints a table, and one line of JSON. --images: how many
-pictures take turns, which is whether they are still in the caches (3 MB each). No file is read, nothing is decoded.
+one process, on one thread; answers are checked before anything is timed. --images: how many pictures take turns, which is whether they
+are still in the caches (3 MB each). No file is read, nothing is decoded. A line goes to benchmarks/history/image_kernel.jsonl.
 """
 
 from __future__ import annotations
 
 import argparse
-import json
 import os
-import platform
 import statistics
 import sys
 import time
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
@@ -26,8 +23,12 @@ import numpy as np
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
+import record
+
 from inferd._core.image import Transform, instruction_sets  # the tree's, whichever Python runs this
 
+HISTORY = Path(__file__).resolve().parent / "history" / "image_kernel.jsonl"
+PACKAGES = ("pillow", "torch", "torchvision", "opencv-python-headless")
 HEIGHT, WIDTH, SIDE = 800, 1280, 224
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 FACTORS = [1 / 255 / std for std in STD]
@@ -147,16 +148,6 @@ def medians_us(ways: dict[str, Way], images: int, rounds: int) -> dict[str, floa
     return {name: round(statistics.median(of_rounds), 1) for name, of_rounds in times.items()}
 
 
-def versions() -> dict[str, str]:
-    found = {"python": platform.python_version()}
-    for package in ("numpy", "pillow", "torch", "torchvision", "opencv-python-headless"):
-        try:
-            found[package] = version(package)
-        except PackageNotFoundError:
-            continue
-    return found
-
-
 def compared(medians: dict[str, float]) -> dict[str, float]:
     """How many times as long as inferd each takes; of torchvision's layouts the better."""
     others = {name: median for name, median in medians.items() if not name.startswith(("inferd", "torchvision"))}
@@ -170,9 +161,11 @@ def main() -> int:
     parser = argparse.ArgumentParser(description="The image kernel beside Pillow, torchvision and OpenCV.")
     parser.add_argument("--rounds", type=int, default=15)
     parser.add_argument("--images", type=int, default=1)
-    arguments = parser.parse_args()
+    parser.add_argument("--no-history", action="store_true")
+    given = parser.parse_args()
+    load_1m = round(os.getloadavg()[0], 2)
     os.sched_setaffinity(0, {max(os.sched_getaffinity(0))})
-    images = pictures(arguments.images)
+    images = pictures(given.images)
     tables: dict[str, dict[str, Way]] = {
         "antialiased": {"inferd": inferd_way(images), "inferd exact": inferd_way(images, exact=True)},
         "plain bilinear": {"inferd": inferd_way(images, antialias=False)},
@@ -185,32 +178,21 @@ def main() -> int:
                 tables[table] |= ways
         except ImportError as error:
             print(f"left out: {error}")
-    line: dict[str, Any] = {
-        "benchmark": "image_kernel",
-        "time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()),
-        "rounds": arguments.rounds,
-        "images": arguments.images,
-        "instruction_set": instruction_sets()[0],
-        "load_1m": round(os.getloadavg()[0], 2),
-        "versions": versions(),
-        "results": {},
-    }
-    kept = True
+    report = record.Report(given.rounds, 0.0)
     for table, ways in tables.items():
-        same = {name for name in ways if "INTER_AREA" not in name}
-        differences = check(ways, same)
-        medians = medians_us(ways, arguments.images, arguments.rounds)
+        differences = check(ways, {name for name in ways if "INTER_AREA" not in name})
+        medians = medians_us(ways, given.images, given.rounds)
         ratios = compared(medians)
-        line["results"][table] = {"medians_us": medians, "ratios": ratios, "largest_differences_levels": differences}
-        print(f"{table}:")
+        report.numbers[table] = {"medians_us": medians, "ratios": ratios, "largest_differences_levels": differences}
         for name, median in medians.items():
-            print(f"  {name:32} {median:8.1f} us, differs by {differences[name]:.3f} levels at most")
+            report.add(f"pixels to tensor, {table}: {name}", "", f"{median:,.0f} us, differs by {differences[name]:.2f} levels at most")
         for name, asked in ASKED[table].items():
             if name in ratios:
-                kept = kept and ratios[name] >= asked
-                print(f"  {ratios[name]:.2f} x {name} (asked {asked}: {'yes' if ratios[name] >= asked else 'NO'})")
-    print(json.dumps(line))
-    return 0 if kept else 1
+                report.add(f"same: times as fast as {name}", f">= {asked}", f"{ratios[name]:.2f}", ratios[name] >= asked)
+    if not given.no_history:
+        settings = {"rounds": given.rounds, "images": given.images, "instruction_set": instruction_sets()[0], "load_1m": load_1m}
+        record.append(HISTORY, report, settings, packages=PACKAGES)
+    return 0
 
 
 if __name__ == "__main__":
