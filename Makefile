@@ -27,10 +27,10 @@ TESTS ?=
 # 256): the tests that memory does not grow see a process whose quarantine is full after their warm-up.
 ASAN := detect_leaks=0:quarantine_size_mb=8
 
-.PHONY: help demo test lint types build debug sanitize bench peers proto examples clean
+.PHONY: help demo test lint types build debug sanitize bench bench-inputs peers proto examples clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .stamps/build  ## serve the example models, send real requests, show answers and latency
 	$(PY) -m inferd demo
@@ -64,6 +64,15 @@ bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's c
 	$(PY) benchmarks/server_cost.py
 	$(PY) benchmarks/bench_check.py
 	$(PY) benchmarks/moved.py --micro build/micro.json
+
+bench-inputs: .stamps/develop .stamps/system-bench .stamps/images  ## raw inputs: kernels, decoders and whole models beside other libraries
+	$(PY) benchmarks/step_cost.py
+	.peers/images/bin/python benchmarks/image_kernel.py
+	.peers/images/bin/python benchmarks/image_decode.py
+	$(PY) benchmarks/image_cost.py
+	$(PY) benchmarks/text_cost.py
+	$(PY) benchmarks/table_cost.py
+	$(PY) benchmarks/measured.py --write
 
 peers: .stamps/develop .stamps/system-bench  ## other model servers beside this one, each in a venv of its own; about an hour
 	$(PY) benchmarks/peers
@@ -103,6 +112,11 @@ $(PY): | .stamps/system-build
 .stamps/develop: pyproject.toml .stamps/build | .stamps/system-test
 	@echo "installing the tools of development into $(VENV)"
 	$(INSTALL) -e clients/python -e '.[cpu,client,bench,dev,test]'
+	@touch $@
+
+.stamps/images: benchmarks/image_requirements.txt | $(PY)
+	$(PY) -m venv .peers/images
+	.peers/images/bin/python -m pip --disable-pip-version-check --quiet install --only-binary=:all: -r $<
 	@touch $@
 
 .stamps/node: tests/clients/node/package-lock.json .stamps/develop

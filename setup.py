@@ -1,15 +1,16 @@
 """Compiles the native modules, inferd/_core/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
-Four environment variables change a build:
+Five environment variables change a build:
 
     INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
     INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
     INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
+    INFERD_JPEG=0                       leaves out the JPEG decoder, as if libturbojpeg were missing
 
-The modules http2, link and generator need libnghttp2 with its header. Where pkg-config does not find it the build succeeds without
-them, says so, and `inferd serve` uses the grpcio transport. No build uses -march=native: a wheel runs on any machine
-of its architecture.
+Some modules need a library with its header (LIBRARIES): the transport libnghttp2, the JPEG decoder libturbojpeg. Where pkg-config does
+not find one the build succeeds without its modules, says so, and something slower stands in for them. No build uses -march=native: a
+wheel runs on any machine of its architecture.
 """
 
 from __future__ import annotations
@@ -21,14 +22,13 @@ import sys
 import tempfile
 from functools import cache
 from pathlib import Path
+from typing import NamedTuple
 
 from setuptools import Extension, setup
 from setuptools.command.build_ext import build_ext
 
 CORE = Path("inferd", "_core")
 SHARED = "inferd._core._cython"
-WITH_NGHTTP2 = ("generator", "http2", "link")  # left out where libnghttp2 is missing
-NGHTTP2_MINIMUM = "1.61.0"  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
 
 
@@ -66,28 +66,69 @@ def compile_flags() -> tuple[list[str], list[str], list[tuple[str, str | None]]]
     return compiling, linking, macros
 
 
-def pkg_config(*arguments: str) -> list[str] | None:
-    """The words that pkg-config prints for libnghttp2, or None where it or the library is missing."""
+class Library(NamedTuple):
+    """A foreign library, as pkg-config knows it, and what is built without it."""
+
+    name: str
+    minimum: str
+    header: str
+    modules: tuple[str, ...]  # that need it
+    switch: str  # the environment variable that leaves it out
+    package: str  # Debian's
+    without: tuple[str, str]  # what the build lacks, and what that means
+
+
+LIBRARIES = (
+    Library(
+        "libnghttp2",
+        "1.61.0",  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
+        "nghttp2/nghttp2.h",
+        ("generator", "http2", "link"),
+        "INFERD_HTTP2",
+        "libnghttp2-dev",
+        (
+            "native transport",
+            "`inferd serve` will use the grpcio transport: correct, but many times slower. There is no `inferd bench`.",
+        ),
+    ),
+    Library(
+        "libturbojpeg",
+        "2.1.0",  # the first that stops at a limit of scans
+        "turbojpeg.h",
+        ("jpeg",),
+        "INFERD_JPEG",
+        "libturbojpeg0-dev",
+        ("JPEG decoder", "Pillow will decode JPEG files: more slowly, and never scaled."),
+    ),
+)
+
+
+def needed(module: str) -> Library | None:
+    return next((library for library in LIBRARIES if module in library.modules), None)
+
+
+def pkg_config(library: Library, *arguments: str) -> list[str] | None:
+    """The words that pkg-config prints for a library, or None where it or the library is missing."""
     program = shutil.which(os.environ.get("PKG_CONFIG", "pkg-config"))
     if program is None:
         return None
-    done = subprocess.run([program, *arguments, "libnghttp2"], capture_output=True, text=True, check=False)
+    done = subprocess.run([program, *arguments, library.name], capture_output=True, text=True, check=False)
     return done.stdout.split() if done.returncode == 0 else None
 
 
-def nghttp2() -> tuple[dict[str, list[str]], str]:
-    """The Extension arguments that reach libnghttp2, or none and the reason why not."""
-    if os.environ.get("INFERD_HTTP2") == "0":
-        return {}, "INFERD_HTTP2=0"
-    if pkg_config("--exists") is None:
-        return {}, "pkg-config does not find libnghttp2 (Debian: apt install libnghttp2-dev pkg-config)"
-    if pkg_config(f"--atleast-version={NGHTTP2_MINIMUM}") is None:
-        found = " ".join(pkg_config("--modversion") or ["unknown"])
-        return {}, f"libnghttp2 {found} is older than {NGHTTP2_MINIMUM}"
+def reached(library: Library) -> tuple[dict[str, list[str]], str]:
+    """The Extension arguments that reach a library, or none and the reason why not."""
+    if os.environ.get(library.switch) == "0":
+        return {}, f"{library.switch}=0"
+    if pkg_config(library, "--exists") is None:
+        return {}, f"pkg-config does not find {library.name} (Debian: apt install {library.package} pkg-config)"
+    if pkg_config(library, f"--atleast-version={library.minimum}") is None:
+        found = " ".join(pkg_config(library, "--modversion") or ["unknown"])
+        return {}, f"{library.name} {found} is older than {library.minimum}"
     found_flags = {
-        "include_dirs": [word[2:] for word in pkg_config("--cflags-only-I") or []],
-        "library_dirs": [word[2:] for word in pkg_config("--libs-only-L") or []],
-        "libraries": [word[2:] for word in pkg_config("--libs-only-l") or []],
+        "include_dirs": [word[2:] for word in pkg_config(library, "--cflags-only-I") or []],
+        "library_dirs": [word[2:] for word in pkg_config(library, "--libs-only-L") or []],
+        "libraries": [word[2:] for word in pkg_config(library, "--libs-only-l") or []],
     }
     return found_flags, ""
 
@@ -104,10 +145,10 @@ def extensions() -> list[Extension]:
     found = []
     for source in sorted(CORE.glob("*.pyx")):
         extra: dict[str, list[str]] = {}
-        if source.stem in WITH_NGHTTP2:
-            extra, missing = nghttp2()
+        if (library := needed(source.stem)) is not None:
+            extra, missing = reached(library)
             if missing:
-                without_http2(missing)
+                left_out(library, missing)
                 continue
         found.append(
             Extension(
@@ -125,12 +166,9 @@ def extensions() -> list[Extension]:
 
 
 @cache  # said once, whichever module misses it
-def without_http2(reason: str) -> None:
-    notice(
-        "inferd is built WITHOUT its native transport:",
-        reason,
-        "`inferd serve` will use the grpcio transport: correct, but many times slower. There is no `inferd bench`.",
-    )
+def left_out(library: Library, reason: str) -> None:
+    lacking, meaning = library.without
+    notice(f"inferd is built WITHOUT its {lacking}:", reason, meaning)
 
 
 class BuildNative(build_ext):
@@ -150,12 +188,12 @@ class BuildNative(build_ext):
         super().run()
 
     def header_checked(self, wanted: list[Extension]) -> list[Extension]:
-        """Leaves out what needs libnghttp2 where pkg-config knows the library and the compiler does not find its header."""
+        """Leaves out what needs a library that pkg-config knows and whose header the compiler does not find."""
         kept = []
         for extension in wanted:
-            needs_it = extension.name.rpartition(".")[2] in WITH_NGHTTP2
-            if needs_it and not self.compiles("#include <nghttp2/nghttp2.h>", extension.include_dirs):
-                without_http2("the compiler does not find <nghttp2/nghttp2.h> (Debian: apt install libnghttp2-dev)")
+            library = needed(extension.name.rpartition(".")[2])
+            if library is not None and not self.compiles(f"#include <{library.header}>", extension.include_dirs):
+                left_out(library, f"the compiler does not find <{library.header}> (Debian: apt install {library.package})")
                 continue
             kept.append(extension)
         return kept

@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md and docs/measuring.md, each from the newest whole line of its history.
+"""The tables of docs/performance.md, docs/measuring.md and docs/preprocessing.md, each from the newest whole line of its history.
 
     python benchmarks/measured.py            prints them
     python benchmarks/measured.py --write    puts them into the pages
@@ -28,7 +28,7 @@ class Published(NamedTuple):
     def newest(self) -> dict[str, Any] | None:
         """The last line whose run had all sections, or None."""
         lines = self.history.read_text("utf-8").splitlines() if self.history.exists() else []
-        whole = (line for line in map(json.loads, reversed(lines)) if set(self.sections) <= set(line["sections"]))
+        whole = (line for line in map(json.loads, reversed(lines)) if set(self.sections) <= set(line.get("sections", ())))
         return next(whole, None)
 
     def with_table(self, text: str, table: str) -> str:
@@ -53,6 +53,15 @@ PUBLISHED = (
         ROOT / "docs" / "measuring.md",
         "<!-- written by benchmarks/measured.py bench_check -->\n",
     ),
+    *(
+        Published(
+            ROOT / "benchmarks" / "history" / f"{name}.jsonl",
+            (),
+            ROOT / "docs" / "preprocessing.md",
+            f"<!-- written by benchmarks/measured.py {name} -->\n",
+        )
+        for name in ("image_kernel", "image_decode", "image_cost", "text_cost", "table_cost", "step_cost")
+    ),
 )
 
 
@@ -63,9 +72,9 @@ def markdown(line: dict[str, Any] | None) -> str:
     machine, versions = line["machine"], line["versions"]
     words = [
         f"{line['time'][:10]}, commit {line['commit']}",
-        f"medians of {line['rounds']} rounds of about {line['seconds']} s",
+        f"medians of {line['rounds']} rounds" + (f" of about {line['seconds']} s" if "seconds" in line else ""),
         f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}",
-        f"load of the machine at the start {line['load_1m']}",
+        *([f"load of the machine at the start {line['load_1m']}"] if "load_1m" in line else []),
         ", ".join(f"{name} {version}" for name, version in versions.items()),
     ]
     rows = ["| measurement | asked | measured | kept |", "|---|---|---|---|"]

@@ -7,7 +7,7 @@ import platform
 import shutil
 import subprocess
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -39,10 +39,12 @@ class Report:
         return "\n".join([lines[0], "-" * len(lines[0]), *lines[1:]])
 
 
-def append(history: Path, report: Report, settings: Mapping[str, Any], programs: Mapping[str, str]) -> None:
-    """One line of a history. programs: those that took part, and the flag that makes each say its version."""
+def append(
+    history: Path, report: Report, settings: Mapping[str, Any], programs: Mapping[str, str] = {}, packages: Sequence[str] = ()
+) -> None:
+    """One line of a history. programs: those that took part, and the flag that makes each say its version. packages: Python's, as well."""
     line: dict[str, Any] = {"time": time.strftime("%Y-%m-%dT%H:%M:%SZ", time.gmtime()), "commit": commit(), **settings}
-    line |= {"machine": machine(), "versions": versions(programs), "results": report.numbers, "table": report.rows}
+    line |= {"machine": machine(), "versions": versions(programs, packages), "results": report.numbers, "table": report.rows}
     history.parent.mkdir(exist_ok=True)
     with history.open("a") as lines:
         lines.write(json.dumps(line) + "\n")
@@ -53,13 +55,17 @@ def output_of(*command: str) -> str:
     return (done.stdout + done.stderr).strip()
 
 
-def versions(programs: Mapping[str, str]) -> dict[str, str]:
+OURS = ("inferd", "onnxruntime", "grpcio", "protobuf", "numpy", "uvloop")
+
+
+def versions(programs: Mapping[str, str], packages: Sequence[str] = ()) -> dict[str, str]:
     found = {"python": platform.python_version()}
-    for package in ("inferd", "onnxruntime", "grpcio", "protobuf", "numpy", "uvloop"):
+    for package in (*OURS, *packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            found[package] = "in place"
+            if package in OURS:
+                found[package] = "in place"
     for program, flag in programs.items():
         if shutil.which(program):
             found[program] = output_of(program, flag).split("/")[-1]

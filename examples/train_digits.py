@@ -7,8 +7,10 @@ train the network; the rest is never shown to it, gives the accuracy that is pri
 and is committed as the sample to try the server with. Writes
 
     examples/models/digits/1/model.onnx     image FP32[rows, 8, 8] -> label INT64[rows], probabilities FP32[rows, 10]
+    examples/raw/written_digits/1/model.onnx    the same model; the steps in its folder's config.toml make its input of a picture
     examples/digits_sample.npz              the images and labels that the network has not seen
     examples/digit.npy                      one of those images, FP32[1, 8, 8]
+    examples/seven.png                      the same as a picture, dark on white, 160 x 160 pixels
 
 The ONNX graph is written by hand rather than by a converter: it is nine nodes, and takes raw pixels (0 to 16).
 """
@@ -20,6 +22,7 @@ from pathlib import Path
 import numpy as np
 import onnx
 from onnx import TensorProto, helper, numpy_helper
+from PIL import Image, ImageOps
 from sklearn.datasets import load_digits
 from sklearn.model_selection import train_test_split
 from sklearn.neural_network import MLPClassifier
@@ -63,6 +66,12 @@ def graph_of(network: MLPClassifier) -> onnx.ModelProto:
     return model
 
 
+def picture(image: np.ndarray) -> Image.Image:
+    """8 x 8 squares of ink, 0 to 16 -> a picture with soft edges."""
+    ink = Image.fromarray(np.uint8(np.rint(image * (255 / PIXEL_MAX))))
+    return ImageOps.invert(ink.resize((160, 160), Image.Resampling.BICUBIC))
+
+
 def main() -> None:
     images, labels = load_digits(return_X_y=True)
     train_images, test_images, train_labels, test_labels = train_test_split(images, labels, test_size=0.2, random_state=0, stratify=labels)
@@ -70,13 +79,15 @@ def main() -> None:
     network.fit(train_images / PIXEL_MAX, train_labels)
     accuracy = network.score(test_images / PIXEL_MAX, test_labels)
 
-    path = EXAMPLES / "models" / "digits" / "1" / "model.onnx"
-    path.parent.mkdir(parents=True, exist_ok=True)
-    onnx.save(graph_of(network), path)
+    model = graph_of(network)
+    for path in (EXAMPLES / folder / "1" / "model.onnx" for folder in ("raw/written_digits", "models/digits")):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        onnx.save(model, path)
 
     sample = test_images.reshape(-1, 8, 8).astype(np.float32)
     np.savez_compressed(EXAMPLES / "digits_sample.npz", image=sample, label=test_labels.astype(np.int64))
     np.save(EXAMPLES / "digit.npy", sample[:1])
+    picture(sample[0]).save(EXAMPLES / "seven.png")
     print(f"{path.name}: {path.stat().st_size} bytes, {accuracy:.1%} of {len(test_labels)} unseen images right")
     print(f"digit.npy shows a {test_labels[0]}")
 

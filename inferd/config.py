@@ -28,7 +28,7 @@ CONFIG_FILE = "inferd.toml"
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 PREFIX = "INFERD_"
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
-OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "PROFILE", "HTTP2", "BUILD_DIR"))
+OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
 
 
 def _about(

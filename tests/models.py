@@ -127,6 +127,16 @@ def sequence_length() -> bytes:
     )
 
 
+def sum_of_ids() -> bytes:
+    """input_ids INT64[N,s] -> total INT64[N,1]: padding with 0 changes nothing."""
+    return model(
+        [_node("ReduceSum", ["input_ids", "axes"], ["total"], keepdims=1)],
+        [("input_ids", "INT64", ("N", "s"))],
+        [("total", "INT64", ("N", 1))],
+        {"axes": np.array([1], np.int64)},
+    )
+
+
 def many(count: int = 6) -> bytes:
     """x0..x5 FP32[N,4] -> y0..y5, yi = xi + i."""
     return model(

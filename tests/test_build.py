@@ -1,4 +1,4 @@
-"""setup.py, on a small package of its own: with libnghttp2, without it, and in its debug build; and what a wheel holds."""
+"""setup.py, on a small package of its own: with the libraries that it looks for, without them, and as debug build; what a wheel holds."""
 
 from __future__ import annotations
 
@@ -12,6 +12,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 NOTICE = "WITHOUT its native transport"
+JPEG_NOTICE = "WITHOUT its JPEG decoder"
 SMALL = '''\
 cdef extern from *:
     """
@@ -31,6 +32,12 @@ cdef extern from "nghttp2/nghttp2.h":
     nghttp2_info *nghttp2_version(int least)
 version = nghttp2_version(0).version_str.decode()
 """
+JPEG = """\
+cdef extern from "turbojpeg.h":
+    void *tjInitDecompress()
+    int tjDestroy(void *handle)
+built = tjDestroy(tjInitDecompress()) == 0
+"""
 
 
 class Project:
@@ -46,6 +53,7 @@ class Project:
         (core / "__init__.py").write_text("")
         (core / "small.pyx").write_text(SMALL)
         (core / "http2.pyx").write_text(HTTP2)
+        (core / "jpeg.pyx").write_text(JPEG)
 
     def build(self, **environment: str) -> str:
         """Builds in place; everything that was said. Fails the test when the build fails."""
@@ -82,9 +90,12 @@ def script(path: Path, text: str) -> str:
 
 
 @pytest.mark.skipif(shutil.which("pkg-config") is None, reason="this machine has no pkg-config: the build without it is tested below")
-def test_builds_the_native_transport(project):
-    assert NOTICE not in project.build()
+def test_builds_with_its_libraries(project):
+    said = project.build()
+    assert NOTICE not in said
+    assert JPEG_NOTICE not in said
     assert project.value("http2.version").count(".") == 2
+    assert project.value("jpeg.built") == "True"
     assert project.value("small.built_for_debug") == "False"
     again = project.build()
     assert "building" not in again, "nothing changed, yet something was compiled"
@@ -100,15 +111,20 @@ def test_without_the_library_the_rest_is_built(project):
     said = project.build(PKG_CONFIG="no-such-pkg-config")
     assert NOTICE in said
     assert "libnghttp2-dev" in said
+    assert JPEG_NOTICE in said
+    assert "libturbojpeg0-dev" in said
     assert project.has("small")
     assert not project.has("http2")
+    assert not project.has("jpeg")
 
 
 def test_too_old_a_library_is_left_out(project, tmp_path):
     old = script(tmp_path / "pkg-config", 'case "$1" in --exists) exit 0;; --modversion) echo 1.43.0;; *) exit 1;; esac')
     said = project.build(PKG_CONFIG=old)
     assert "libnghttp2 1.43.0 is older than 1.61.0" in said
+    assert "libturbojpeg 1.43.0 is older than 2.1.0" in said
     assert not project.has("http2")
+    assert not project.has("jpeg")
 
 
 def test_a_library_without_its_header_is_left_out(project, tmp_path):
@@ -116,13 +132,18 @@ def test_a_library_without_its_header_is_left_out(project, tmp_path):
     compiler = script(tmp_path / "cc", 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc "$@"')
     said = project.build(PKG_CONFIG=found, CC=compiler)
     assert "does not find <nghttp2/nghttp2.h>" in said
+    assert "does not find <turbojpeg.h>" in said
     assert project.has("small")
     assert not project.has("http2")
+    assert not project.has("jpeg")
 
 
 def test_can_be_switched_off(project):
-    assert NOTICE in project.build(INFERD_HTTP2="0")
+    said = project.build(INFERD_HTTP2="0", INFERD_JPEG="0")
+    assert NOTICE in said
+    assert JPEG_NOTICE in said
     assert not project.has("http2")
+    assert not project.has("jpeg")
 
 
 def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):

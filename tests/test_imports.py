@@ -26,14 +26,16 @@ ALLOWED: dict[str, set[str]] = {
     "protocol": {"errors"},
     "config": {"errors"},
     "log": {"errors"},
-    "engine": {"errors", "_core", *BESIDE},
+    "steps": {"errors", "_core", "protocol"},
+    "engine": {"errors", "_core", *BESIDE, "steps"},
     "observe": {"errors", "_core", *BESIDE, "engine"},
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest"},
     "ask": {"errors", "config", "engine"},
     "bench": {"errors", "_core", *BESIDE, "engine", "ask"},  # a server is only another end of a socket
-    "cli": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest", "serving", "ask", "bench", ""},
+    "features": {"errors", "_core", *BESIDE, "engine", "steps"},
+    "cli": {"errors", "_core", *BESIDE, "engine", "features", "observe", "rollout", "ingest", "serving", "ask", "bench", ""},
     "__main__": {"cli"},
     "": {"errors", "config", "engine", "serving"},  # inferd/__init__.py: the public names
 }
@@ -49,6 +51,14 @@ DOORS: dict[str, set[str]] = {
     "matplotlib": {"inferd.bench.plots"},
     "mlperf_loadgen": {"inferd.bench.loadgen"},
     "rich": {"inferd.bench.terminal", "inferd.cli"},
+    "onnxruntime_extensions": {"inferd.engine.backend"},
+    "PIL": {"inferd.steps.picture"},
+    "soundfile": {"inferd.steps.audio_file"},
+    "soxr": {"inferd.steps.audio_file"},
+    "tokenizers": {"inferd.steps.text"},
+    "pyarrow": {"inferd.steps.records"},
+    "sklearn": {"inferd.features"},
+    "skl2onnx": {"inferd.features"},
     "uvloop": {"inferd.serving", "inferd.cli"},
 }
 

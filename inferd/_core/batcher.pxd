@@ -30,6 +30,8 @@ cdef class Request:             # one inference on its way: rows in, one answer 
     cdef object answer          # made by respond; given to call.reply
     cdef object error           # a RequestError; given to call.fail instead of an answer
     cdef Batch batch            # the batch that it runs in, or None
+    cdef Tensors prepared       # what was made of its inputs before it ran, and what `inputs` then point into; or None
+    cdef int64_t decoded_ns, prepare_wait_ns, prepare_ns    # prepared ones: how long its decoding, waiting and preparing took
     cdef int reserve_inputs(self, int count) except -1    # room for `count` views, zeroed
     # Checks this request against a model's signature; sets rows, shape key and input bytes in `entry`.
     cpdef check(self, Signature signature)
@@ -57,6 +59,8 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cpdef fail(self, error)                 # the run failed: every request of this batch gets this RequestError
     cpdef deliver(self)                     # gives answers and errors to the calls, records the statistics; once
     cpdef bint expire(self, int64_t now_ns) # True: every deadline has passed, and the run has been told to end
+    cpdef forward(self, Request request, Batcher batcher)   # a prepared request leaves this batch and waits for its run in `batcher`
+    cpdef executed(self)                    # the model has run: what follows belongs to encode
     cdef answer(self, Request request, int64_t now_ns)
     cdef refuse(self, Request request, int64_t now_ns)
     cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on
@@ -67,7 +71,9 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef readonly str name              # the model, for messages
     cdef pthread_mutex_t mutex          # guards queue and the flags below where they are read without the GIL
     cdef pthread_cond_t ready           # signalled when a batch may be due
+    cdef pthread_cond_t room            # signalled when fewer wait than before
     cdef int waiting                    # threads in take that sleep
+    cdef int wait_for_room              # threads in wait_room that sleep
     cdef bint woken                     # one of them has been signalled, or is awake, and has not polled yet: no other is needed
     cdef int64_t alarm_ns               # a sleeper wakes by itself then, or earlier; INT64_MAX: none does
     cdef readonly int leaving           # threads in take that `dismiss` sends away once nothing waits
@@ -81,6 +87,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef void lock(self) noexcept
     cdef bint wakes(self, int64_t now_ns) noexcept nogil
     cdef bint wait(self) noexcept nogil
+    cdef void left(self) noexcept
     cdef full(self, int status, uint32_t priority)
     cdef int64_t retry_ns(self)
     cdef Batch batch_of(self, Entry *taken, Entry *dropped, int64_t now_ns)

@@ -9,10 +9,11 @@ Never in here: what makes a batch (batch_queue), models, sockets, protobuf; and,
 """
 
 cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
-from libc.string cimport memcpy, memset
+from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clockid_t, timespec
 
 from inferd._core.batch_queue cimport ADMITTED, BYTES_FULL, IDLE, LEVEL_FULL, WAITING, BatchQueue, Entry, Level
@@ -20,10 +21,15 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
 from inferd._core.message cimport count_copied
-from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects
+from inferd._core.padding cimport Mask, padded_size
+from inferd._core.pieces cimport Pieces, place_mask, place_padded, place_whole, write_pieces
+from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects, itemsize, word_of
 
 import logging
 
+import numpy
+
+from inferd._core.tensor import DATATYPES
 from inferd.errors import DeadlineExceeded, Internal, RequestError, ResourceExhausted, Unavailable
 
 cdef extern from "<pthread.h>" nogil:
@@ -54,6 +60,8 @@ cdef struct Block:              # one memcpy of the preprocess stage
     char *to
     const char *source
     Py_ssize_t nbytes
+
+cdef const char *NOTHING = b""      # where a buffer of no bytes lies
 
 log = logging.getLogger("inferd.batcher")
 
@@ -116,6 +124,56 @@ cdef class Request:
         """Bytes of its inputs, once checked."""
         return self.entry.nbytes
 
+    @property
+    def cancelled(self):
+        """Whether its caller has gone."""
+        return self.entry.cancelled
+
+    @property
+    def deadline_ns(self):
+        """Monotonic; INT64_MAX: none. The queue's timeout can have brought it forward."""
+        return self.entry.deadline_ns
+
+    def values(self):
+        """Its checked inputs in the signature's order: read-only arrays with the shapes of the wire; of BYTES, a list of the elements
+        as memoryviews. They hold the request, and so the memory behind them."""
+        cdef int i
+        return [value_of(self, &self.inputs[i]) for i in range(self.input_count)]
+
+    def prepare(self, Tensors tensors not None, tuple names not None, Signature signature not None):
+        """From now on its inputs are those of `signature`: `tensors` under `names`, and for every other name what came. Checked as what
+        comes is, so that a fault of a preparation is an error and never a write behind an array. Raises InvalidArgument."""
+        cdef TensorView *views = <TensorView *>calloc(signature.input_count + 1, sizeof(TensorView))
+        cdef int count = 0
+        cdef int i, place
+        if views == NULL:
+            raise MemoryError
+        try:
+            for i in range(signature.input_count):
+                if signature.input_names[i] in names:
+                    place = names.index(signature.input_names[i])
+                    view_array(&views[count], tensors, place)
+                    views[count].name = signature.inputs[i].name
+                    views[count].name_nbytes = signature.inputs[i].name_nbytes
+                    count += 1
+                else:
+                    count += find_view(self, signature.inputs[i].name, signature.inputs[i].name_nbytes, &views[count])
+            self.reserve_inputs(count)
+            memcpy(self.inputs, views, count * sizeof(TensorView))
+        finally:
+            free(views)
+        self.prepared = tensors
+        self.check(signature)
+
+    def refuse(self, error not None):
+        """It cannot be prepared: Batch.deliver answers it with this RequestError."""
+        self.error = error
+
+    @property
+    def refused(self):
+        """Whether it will be answered with an error."""
+        return self.error is not None
+
     cpdef cancel(self):
         """The caller went away: nothing will be answered. On the loop's thread; later calls do nothing."""
         if self.entry.cancelled:
@@ -129,6 +187,73 @@ cdef class Request:
                 self.batch.stop()
 
 
+@cython.final
+cdef class Loan:
+    """Bytes of a request as a buffer that holds the request."""
+
+    cdef Request request
+    cdef const char *at
+    cdef Py_ssize_t nbytes
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, <void *>self.at, self.nbytes, True, flags)
+
+
+cdef object value_of(Request request, TensorView *view):
+    """One checked input: an array, or the elements of a BYTES tensor."""
+    cdef Loan loan = Loan.__new__(Loan)
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t nbytes
+    cdef uint32_t length
+    cdef const char *word
+    cdef int axis
+    loan.request = request
+    loan.at = view.data if view.nbytes > 0 else NOTHING
+    loan.nbytes = view.nbytes
+    memory = memoryview(loan) if view.nbytes > 0 else memoryview(b"")
+    if view.datatype == BYTES:
+        elements = []
+        while at + 4 <= view.nbytes:
+            memcpy(&length, view.data + at, 4)
+            at += 4
+            if length > view.nbytes - at:
+                break                       # not after a check
+            elements.append(memory[at:at + length])
+            at += length
+        return elements
+    word = word_of(view.datatype, &nbytes)
+    dtype = DATATYPES[word[:nbytes].decode()][2]
+    shape = [view.shape[axis] for axis in range(view.rank)]
+    return numpy.frombuffer(memory, dtype).reshape(shape) if view.nbytes > 0 else numpy.empty(shape, dtype)
+
+
+cdef int view_array(TensorView *view, Tensors tensors, int index) except -1:
+    """An array of `tensors` as a tensor of a request."""
+    cdef ArrayView *array = &tensors.views[index]
+    cdef int axis
+    view.datatype = array.datatype
+    view.rank = array.rank
+    for axis in range(array.rank):
+        view.shape[axis] = array.shape[axis]
+    if array.datatype == BYTES:
+        tensors.serialize(index)
+        view.nbytes = array.row_offsets[array.shape[0] if tensors.batched else 1]
+    else:
+        view.nbytes = array.row_nbytes * (array.shape[0] if tensors.batched else 1)
+    view.data = array.data
+    return 0
+
+
+cdef int find_view(Request request, const char *name, Py_ssize_t name_nbytes, TensorView *found) noexcept:
+    """The request's own input of that name: 1, or 0 where there is none."""
+    cdef int i
+    for i in range(request.input_count):
+        if request.inputs[i].name_nbytes == name_nbytes and memcmp(request.inputs[i].name, name, name_nbytes) == 0:
+            found[0] = request.inputs[i]
+            return 1
+    return 0
+
+
 # ---- a batch -------------------------------------------------------------------------------------------------------
 
 @cython.final
@@ -137,20 +262,28 @@ cdef class Batch:
     """Requests that run together: gather, encode or fail, deliver. Made by a Batcher; must be delivered, whatever happens."""
 
     cpdef tuple input_shape(self, int index):
-        """Shape of input `index` of the run: (rows, dims...) with a batch axis, else the request's own shape."""
+        """Shape of input `index` of the run: (rows, dims...) with a batch axis, else the request's own shape. A padded axis is as long as
+        the longest request needs it. Behind the inputs of requests come masks."""
         cdef Request first = self.requests[0]
+        cdef Signature signature = first.signature
         cdef TensorView *view
-        cdef int axis
+        cdef int axis, mask
         if index < 0 or index >= first.input_count:
-            raise IndexError(f"input {index} of {first.input_count}")
+            mask = index - first.input_count
+            if signature is None or mask < 0 or mask >= signature.mask_count:
+                raise IndexError(f"input {index} of {first.input_count}")
+            return self.rows, longest(self.requests, signature, signature.run_masks[mask].input)
         view = &first.inputs[index]
         shape = [view.shape[axis] for axis in range(view.rank)]
-        if first.signature is not None and first.signature.max_batch_size > 0:
+        if signature is not None and signature.max_batch_size > 0:
             shape[0] = self.rows
+            if pads(signature) and signature.input_paddings[index].axis > 0:
+                shape[signature.input_paddings[index].axis] = longest(self.requests, signature, index)
         return tuple(shape)
 
     cpdef gather(self, Tensors inputs):
-        """The preprocess stage: every row is written once, at its place in the run's input arrays.
+        """The preprocess stage: every row is written once, at its place in the run's input arrays. Rows that are shorter than theirs are
+        filled up, and masks say where.
 
         Sizes were checked against the signature; they are verified again against the arrays, so that a fault elsewhere is an
         Internal error and never a write behind an array.
@@ -160,6 +293,10 @@ cdef class Batch:
         cdef int64_t first_row = 0
         cdef Request request
         cdef int i
+        if self.requests and pads((<Request>self.requests[0]).signature):
+            gather_padded(self.requests, inputs)
+            self.gathered_ns = monotonic_ns()
+            return
         for request in self.requests:
             if request.input_count != inputs.count:
                 raise Internal("the model's input buffers do not fit the request; this is a fault of the server")
@@ -180,7 +317,8 @@ cdef class Batch:
         """The encode stage: every request that somebody still waits for makes its answer. One that cannot fails alone."""
         cdef Py_ssize_t first_row = 0
         cdef Request request
-        self.executed_ns = monotonic_ns()
+        if self.executed_ns == 0:
+            self.executed_ns = monotonic_ns()
         for request in self.requests:
             if not request.entry.cancelled:
                 try:
@@ -193,6 +331,34 @@ cdef class Batch:
                         f"model {self.batcher.name}: the answer could not be encoded; the server's log has the details")
             first_row += request.entry.rows
         self.encoded_ns = monotonic_ns()
+
+    cpdef executed(self):
+        """The model has run; what is made of its outputs from now on belongs to the encode stage."""
+        self.executed_ns = monotonic_ns()
+
+    cpdef forward(self, Request request, Batcher batcher):
+        """A prepared request of this batch waits for its run in `batcher` from now on; this batch answers it only where that refuses it.
+
+        A caller that goes away in between is found by whoever takes the request from `batcher`.
+        """
+        cdef Call call = request.call
+        cdef int64_t now_ns = monotonic_ns()
+        if request.batch is not self or call is None or request.entry.cancelled:
+            return                              # deliver counts it
+        request.decoded_ns = request.entry.queued_ns - request.received_ns
+        request.prepare_wait_ns = self.taken_ns - request.entry.queued_ns
+        request.prepare_ns = now_ns - self.taken_ns
+        request.batch = request.call = None
+        request.entry.state = IDLE
+        try:
+            batcher.put(request, call)
+        except RequestError as error:
+            request.batch, request.call, request.error = self, call, error
+            call.request = request
+            return
+        self.requests.remove(request)
+        self.rows -= request.entry.rows
+        self.alive -= 1
 
     cpdef fail(self, error):
         """The run gave no outputs: each request of this batch is answered with `error`, a RequestError."""
@@ -244,15 +410,16 @@ cdef class Batch:
         """Gives one request of the run its answer or error. What a call raises is logged and stops no other."""
         cdef Call call = request.call
         answer, error = request.answer, request.error
-        request.call = request.answer = request.batch = None
+        request.call = request.answer = request.batch = request.prepared = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
             self.batcher.cancelled += 1
             return
         if error is None and answer is not None:
             self.statistics.record_request(
-                request.entry.rows, request.entry.queued_ns - request.received_ns, self.taken_ns - request.entry.queued_ns,
-                self.gathered_ns - self.taken_ns, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns,
+                request.entry.rows, request.decoded_ns or request.entry.queued_ns - request.received_ns,
+                self.taken_ns - request.entry.queued_ns + request.prepare_wait_ns,
+                self.gathered_ns - self.taken_ns + request.prepare_ns, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns,
                 now_ns - request.received_ns)
         elif self.terminated:
             self.batcher.cancelled += 1
@@ -270,7 +437,7 @@ cdef class Batch:
     cdef refuse(self, Request request, int64_t now_ns):
         """Answers one request that never ran: its time ran out, or its caller went away."""
         cdef Call call = request.call
-        request.call = request.batch = None
+        request.call = request.batch = request.prepared = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
             self.batcher.cancelled += 1
@@ -340,6 +507,89 @@ cdef int copy_blocks(Block *blocks, int count) except -1:
     return 0
 
 
+# ---- rows of unequal length ----------------------------------------------------------------------------------------
+
+cdef inline bint pads(Signature signature) noexcept:
+    return signature is not None and signature.input_paddings != NULL
+
+
+cdef int64_t longest(list requests, Signature signature, int index):
+    """What the padded axis of an input has in a run of these requests."""
+    cdef int axis = signature.input_paddings[index].axis
+    cdef int64_t length = 0
+    cdef Request request
+    for request in requests:
+        if index < request.input_count and axis < request.inputs[index].rank:
+            length = max(length, request.inputs[index].shape[axis])
+    return padded_size(&signature.input_paddings[index], length)
+
+
+cdef int gather_padded(list requests, Tensors inputs) except -1:
+    """Batch.gather where some input is padded: all else is as there, and masks come behind the inputs of requests."""
+    cdef Pieces[COPY_BLOCKS] pieces
+    cdef Block block
+    cdef int pending = 0
+    cdef int64_t first_row = 0
+    cdef Request request
+    cdef int i
+    memset(&block, 0, sizeof(Block))
+    for request in requests:
+        if not pads(request.signature) or request.input_count + request.signature.mask_count != inputs.count:
+            raise Internal("the model's input buffers do not fit the request; this is a fault of the server")
+        for i in range(inputs.count):
+            if i < request.input_count and request.signature.input_paddings[i].axis == 0:
+                if inputs.views[i].datatype == BYTES:
+                    gather_objects(request, inputs, i, first_row)
+                    continue
+                place_rows(&block, &request.inputs[i], inputs, i, first_row, request.entry.rows)
+                place_whole(&pieces[pending], block.to, block.source, block.nbytes)
+            elif not place_unequal(&pieces[pending], request, inputs, i, first_row):
+                raise Internal(f"input {i}: {request.entry.rows} rows do not fit the model's buffer; this is a fault of the server")
+            pending += 1
+            if pending == COPY_BLOCKS:
+                copy_pieces(pieces, pending)
+                pending = 0
+        first_row += request.entry.rows
+    return copy_pieces(pieces, pending)
+
+
+cdef inline bint place_unequal(Pieces *place, Request request, Tensors arrays, int index, int64_t first_row) noexcept:
+    """Where an input that is padded, or a mask, goes. False: it does not fit there."""
+    cdef ArrayView *array = &arrays.views[index]
+    cdef Signature signature = request.signature
+    cdef Mask *mask
+    if not arrays.batched:
+        return False
+    if index < request.input_count:
+        return place_padded(place, &request.inputs[index], array, &signature.input_paddings[index], itemsize(array.datatype), first_row,
+                            request.entry.rows)
+    mask = &signature.run_masks[index - request.input_count]
+    return place_mask(place, array, mask, itemsize(array.datatype), first_row, request.entry.rows,
+                      request.inputs[mask.input].shape[signature.input_paddings[mask.input].axis])
+
+
+cdef int copy_pieces(const Pieces *pieces, int count) except -1:
+    """As copy_blocks."""
+    cdef Py_ssize_t copied = 0
+    cdef Py_ssize_t made = 0
+    cdef int i
+    for i in range(count):
+        made += pieces[i].fill_nbytes
+        if pieces[i].one != NULL:
+            made += pieces[i].nbytes
+        else:
+            copied += pieces[i].nbytes
+    if copied + made < COPY_NOGIL_NBYTES:
+        for i in range(count):
+            write_pieces(&pieces[i])
+    else:
+        with nogil:
+            for i in range(count):
+                write_pieces(&pieces[i])
+    count_copied(copied)
+    return 0
+
+
 # ---- between threads ----------------------------------------------------------------------------------------------
 
 cdef inline void release(Entry *entry, Request request) noexcept:
@@ -367,7 +617,8 @@ cdef class Batcher:
         self.name = name or "(unnamed)"
         pthread_condattr_init(&attributes)
         pthread_condattr_setclock(&attributes, CLOCK_MONOTONIC)
-        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.ready, &attributes) != 0:
+        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.ready, &attributes) != 0 \
+                or pthread_cond_init(&self.room, &attributes) != 0:
             raise MemoryError
         pthread_condattr_destroy(&attributes)
         self.alarm_ns = INT64_MAX
@@ -382,9 +633,10 @@ cdef class Batcher:
             self.queue.remove(entry)
             request = <Request>entry.owner
             release(entry, request)
-            request.call = None             # a call and its request refer to each other, and calls are not seen by the collector
+            request.call = request.prepared = None      # a call and its request refer to each other, and calls are not seen by the collector
             entry = following
         pthread_cond_destroy(&self.ready)
+        pthread_cond_destroy(&self.room)
         pthread_mutex_destroy(&self.mutex)
 
     cdef inline void lock(self) noexcept:
@@ -498,6 +750,21 @@ cdef class Batcher:
         pthread_mutex_unlock(&self.mutex)
         return more
 
+    def wait_room(self, int64_t requests, int64_t nbytes):
+        """Waits, without the GIL, until fewer than so many requests and bytes wait here, or the batcher is closed."""
+        with nogil:
+            pthread_mutex_lock(&self.mutex)
+            while not self.closed and (self.queue.requests >= requests or self.queue.nbytes >= nbytes):
+                self.wait_for_room += 1
+                pthread_cond_wait(&self.room, &self.mutex)
+                self.wait_for_room -= 1
+            pthread_mutex_unlock(&self.mutex)
+
+    cdef inline void left(self) noexcept:
+        """Requests have left the queue, and the mutex is free again: whoever waits for that looks."""
+        if self.wait_for_room > 0:
+            pthread_cond_broadcast(&self.room)
+
     cpdef Batch poll(self):
         """The batch that is due now, or expired requests alone, or None. Never waits."""
         cdef int64_t now_ns
@@ -515,6 +782,7 @@ cdef class Batcher:
         pthread_mutex_unlock(&self.mutex)
         if wake:
             pthread_cond_signal(&self.ready)
+        self.left()
         return self.batch_of(taken, dropped, now_ns)
 
     cpdef Batch expire(self, int64_t now_ns):
@@ -525,6 +793,7 @@ cdef class Batcher:
         self.lock()
         dropped = self.queue.drop_expired(now_ns)
         pthread_mutex_unlock(&self.mutex)
+        self.left()
         return self.batch_of(NULL, dropped, now_ns)
 
     cdef Batch batch_of(self, Entry *taken, Entry *dropped, int64_t now_ns):
@@ -567,8 +836,9 @@ cdef class Batcher:
         pthread_mutex_unlock(&self.mutex)
         if waiting:
             release(&request.entry, request)
-            request.call = None
+            request.call = request.prepared = None
             self.cancelled += 1
+            self.left()
         return waiting
 
     def expect(self, int64_t requests, int64_t wait_ns):
@@ -596,6 +866,7 @@ cdef class Batcher:
         self.queue.expect(0, 0)
         pthread_mutex_unlock(&self.mutex)
         pthread_cond_broadcast(&self.ready)
+        pthread_cond_broadcast(&self.room)
 
     @property
     def depth(self):

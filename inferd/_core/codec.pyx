@@ -4,7 +4,7 @@
 # of a repeated scalar counts, as in protobuf. Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
-from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
 from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
@@ -17,7 +17,7 @@ from inferd._core.fields cimport (
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.message cimport Message, count_copied, new_message
-from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+from inferd._core.tensor cimport BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport (
     Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field, varint_nbytes,
@@ -365,16 +365,28 @@ cdef struct Part:               # one output of an answer
     Py_ssize_t word_nbytes
     const ArrayView *view
     const char *data            # the request's rows
-    Py_ssize_t nbytes
+    Py_ssize_t nbytes           # of them that the answer has
+    const int64_t *shape        # of the run's array, or what the answer has of that; the request's rows stand in place of axis 0
     Py_ssize_t shape_nbytes     # of the packed shape
     Py_ssize_t tensor_nbytes    # of the InferOutputTensor
+    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, each the first of a longer part of `data`
+
+
+cdef inline void measure_part(Part *part, int64_t rows, bint batched) noexcept nogil:
+    """How long what says an output's name, datatype and shape is."""
+    cdef int axis
+    part.shape_nbytes = 0
+    for axis in range(part.view.rank):
+        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
+    part.tensor_nbytes = field_nbytes(part.spec.name_nbytes) + field_nbytes(part.word_nbytes)
+    if part.view.rank > 0:
+        part.tensor_nbytes += field_nbytes(part.shape_nbytes)
 
 
 cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
     """Sizes and bytes of one output, all of them known before anything is written."""
     cdef const TensorSpec *spec = &signature.outputs[index]
     cdef ArrayView *view = &outputs.views[index]
-    cdef int axis
     if view.datatype != spec.datatype or (outputs.batched and first_row + rows > view.shape[0]):
         raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not what the model's "
                        "signature says; the server's log has the details")
@@ -388,12 +400,37 @@ cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, 
     part.spec = spec
     part.view = view
     part.word = word_of(view.datatype, &part.word_nbytes)
-    part.shape_nbytes = 0
-    for axis in range(view.rank):
-        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and outputs.batched else view.shape[axis]))
-    part.tensor_nbytes = field_nbytes(spec.name_nbytes) + field_nbytes(part.word_nbytes)
-    if view.rank > 0:
-        part.tensor_nbytes += field_nbytes(part.shape_nbytes)
+    part.shape = view.shape
+    part.pieces = 0
+    measure_part(part, rows, outputs.batched)
+    return 0
+
+
+cdef int cut_part(Part *part, InferRequest request, int64_t *shape) except -1:
+    """An output that has an axis of the run's padding: only the request's own length of it is answered. Its shape goes to `shape`."""
+    cdef Signature signature = request.signature
+    cdef const ArrayView *view = part.view
+    cdef int64_t rows = request.entry.rows
+    cdef int axis
+    cdef int index = <int>(part.spec - signature.outputs)
+    cdef int cut_axis = signature.output_cuts[index].axis
+    cdef int64_t size = signature.cut_length(index, request.inputs)
+    if cut_axis == 0:
+        return 0
+    if cut_axis >= view.rank or size > view.shape[cut_axis]:
+        raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not as long as its input; "
+                       "remove its cut from the padding in the model's configuration")
+    if size == view.shape[cut_axis]:
+        return 0
+    memcpy(shape, view.shape, MAX_RANK * sizeof(int64_t))
+    shape[cut_axis] = size
+    part.shape = shape
+    if part.nbytes > 0:
+        part.pieces = rows
+        for axis in range(1, cut_axis):
+            part.pieces *= view.shape[axis]
+        part.nbytes = part.nbytes // view.shape[cut_axis] * size
+    measure_part(part, rows, True)
     return 0
 
 
@@ -406,8 +443,20 @@ cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows
     if part.view.rank > 0:
         at = put_head(at, 3, part.shape_nbytes)
         for axis in range(part.view.rank):
-            at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.view.shape[axis]))
+            at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
     return at
+
+
+cdef inline void put_rows(uint8_t *at, const Part *part, int64_t rows) noexcept nogil:
+    """The bytes of one output."""
+    cdef Py_ssize_t nbytes, stride_nbytes, i
+    if part.pieces == 0:
+        memcpy(at, part.data, part.nbytes)
+    else:
+        nbytes = part.nbytes // part.pieces
+        stride_nbytes = rows * part.view.row_nbytes // part.pieces
+        for i in range(part.pieces):
+            memcpy(at + i * nbytes, part.data + i * stride_nbytes, nbytes)
 
 
 cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
@@ -421,6 +470,7 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
     cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes)
     cdef Message answer
     cdef uint8_t *at
+    cdef bytes shapes = None            # of outputs that are cut, MAX_RANK sizes each
     cdef int i
     if outputs.count != signature.output_count or first_row < 0 or (first_row > 0 and not outputs.batched):
         raise Internal(f"model '{signature.model_name.decode()}': the run gave other outputs than the signature says")
@@ -428,6 +478,10 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
         total += field_nbytes(request.id_text.nbytes)
     for i in range(count):
         fill_part(&parts[i], signature, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
+        if signature.output_cuts != NULL and outputs.batched:
+            if shapes is None:
+                shapes = PyBytes_FromStringAndSize(NULL, count * MAX_RANK * sizeof(int64_t))
+            cut_part(&parts[i], request, <int64_t *>PyBytes_AS_STRING(shapes) + i * MAX_RANK)
         total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
     if total > MAX_RESPONSE_NBYTES:
         raise ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
@@ -443,8 +497,8 @@ cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
         at = put_head(at, 6, parts[i].nbytes)
         if parts[i].nbytes > NOGIL_NBYTES:
             with nogil:
-                memcpy(at, parts[i].data, parts[i].nbytes)
+                put_rows(at, &parts[i], rows)
         else:
-            memcpy(at, parts[i].data, parts[i].nbytes)
+            put_rows(at, &parts[i], rows)
         at += parts[i].nbytes
     return answer

@@ -4,6 +4,7 @@
 The embedded engine and the CLI's one-off mode make these. Never in here: protobuf, transports, waiting.
 """
 
+from libc.stdint cimport int64_t
 from libc.string cimport memset
 
 from inferd._core.batcher cimport Request
@@ -12,7 +13,7 @@ from inferd._core.tensor cimport MAX_RANK, MAX_TENSORS, Signature, Tensors, Tens
 import numpy as np
 
 from inferd._core.tensor import DATATYPES
-from inferd.errors import InvalidArgument
+from inferd.errors import Internal, InvalidArgument
 
 
 cdef class LocalRequest(Request):
@@ -77,9 +78,23 @@ cdef class LocalRequest(Request):
         for name in self.signature.output_names:
             if not self.wanted or name in self.wanted:
                 array = outputs.arrays[index]
-                answer[name] = (array[first_row:end] if outputs.batched else array).copy()
+                if outputs.batched:
+                    array = array[first_row:end]
+                if self.signature.output_cuts != NULL and self.signature.output_cuts[index].axis > 0:
+                    array = _cut(self, array, index)
+                answer[name] = array.copy()
             index += 1
         self.answer = answer
+
+
+cdef object _cut(LocalRequest request, object array, int index):
+    """An output that has an axis of the run's padding: only the request's own length of it is answered."""
+    cdef int axis = request.signature.output_cuts[index].axis
+    cdef int64_t size = request.signature.cut_length(index, request.inputs)
+    if axis >= array.ndim or size > array.shape[axis]:
+        raise Internal(f"model '{request.signature.model_name.decode()}': output '{request.signature.output_names[index]}' is not as long "
+                       "as its input; remove its cut from the padding in the model's configuration")
+    return array[(slice(None),) * axis + (slice(size),)]
 
 
 cdef bytes _encoded(str name, str text):

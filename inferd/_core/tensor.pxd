@@ -3,6 +3,8 @@
 
 from libc.stdint cimport int64_t, uint64_t
 
+from inferd._core.padding cimport Cut, Mask, Padding
+
 cdef enum:
     MAX_RANK = 8                # dimensions of one tensor
     MAX_TENSORS = 256           # inputs (or outputs) of one model or request
@@ -51,6 +53,7 @@ cdef struct TensorSpec:         # what a model takes or gives under one name
     int rank                    # with the batch axis
     int64_t shape[MAX_RANK]     # -1: any size; shape[0] is -1 where there is a batch axis
     Py_ssize_t row_nbytes       # bytes of one row (of the whole tensor without a batch axis) where the dims fix it, else -1
+    bint binary                 # BYTES: elements may be any bytes, such as a JPEG; else they are UTF-8
 
 cdef class Signature:           # one model version's contract: its name and version, what it takes, what it gives
     cdef readonly bytes model_name      # UTF-8, as answers carry it
@@ -63,12 +66,23 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef readonly bint fixed            # every size but the rows is known and nothing is BYTES: buffers can be bound once
     cdef readonly tuple input_names     # str, in the graph's order
     cdef readonly tuple output_names
+    cdef readonly tuple run_input_specs     # (name, word, shape) of a run's inputs: those of requests, in order, then masks
+    cdef readonly tuple run_output_specs    # of its outputs; both with the graph's own sizes of axes that are padded or cut
+    cdef readonly dict paddings         # as declared: input -> (axis, value, buckets)
+    cdef readonly dict masks            # mask -> padded input
+    cdef readonly dict cuts             # output -> (axis, padded input)
+    cdef Padding *input_paddings        # one for each input; NULL: none is padded
+    cdef Mask *run_masks                # in the order of run_input_specs; NULL: there is none
+    cdef int mask_count
+    cdef Cut *output_cuts               # one for each output; NULL: none is cut
     cdef object owned                   # bytes objects behind the names
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
     # Sets rows (1 without a batch axis) and shape_key (equal for requests that fit one batch).
     # Raises InvalidArgument naming input, expectation, what came and the cure.
     cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key) except -1
+    # What the axis that `output` is cut in is to have for a request of these (checked) inputs; -1: it is not cut.
+    cdef int64_t cut_length(self, int output, const TensorView *views) noexcept
     # The place of the output of that name, or -1.
     cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) noexcept
 

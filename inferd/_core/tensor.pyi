@@ -1,4 +1,4 @@
-from collections.abc import Sequence
+from collections.abc import Collection, Mapping, Sequence
 from typing import Any, Self
 
 import numpy as np
@@ -16,6 +16,11 @@ class Signature:
         inputs: Sequence[tuple[str, str, tuple[int, ...]]],
         outputs: Sequence[tuple[str, str, tuple[int, ...]]],
         max_batch_size: int,
+        *,
+        binary: Collection[str] = (),
+        paddings: Mapping[str, tuple[int, float, tuple[int, ...]]] | None = None,
+        masks: Mapping[str, str] | None = None,
+        cuts: Mapping[str, tuple[int, str]] | None = None,
     ) -> Self: ...
     @property
     def model_name(self) -> bytes: ...
@@ -33,6 +38,16 @@ class Signature:
     def input_names(self) -> tuple[str, ...]: ...
     @property
     def output_names(self) -> tuple[str, ...]: ...
+    @property
+    def run_input_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
+    @property
+    def run_output_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
+    @property
+    def paddings(self) -> dict[str, tuple[int, float, tuple[int, ...]]]: ...
+    @property
+    def masks(self) -> dict[str, str]: ...
+    @property
+    def cuts(self) -> dict[str, tuple[int, str]]: ...
     @property
     def input_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
     @property

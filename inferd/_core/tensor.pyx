@@ -11,6 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
+from inferd._core.padding cimport MAX_BUCKETS, Cut, Mask, Padding, difference, length_class
 from inferd._core.utf8 cimport is_utf8
 
 import hashlib
@@ -154,9 +155,10 @@ cdef enum Fault:                # why a view is not what the spec takes
     ELEMENT_COUNT               # a BYTES tensor of more or fewer elements than the shape says
     TOO_MANY_TEXTS
     NOT_UTF8
+    TOO_LONG                    # longer than the size that the padded axis has in the graph
 
 
-cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limit, int64_t *place) noexcept nogil:
+cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limit, bint binary, int64_t *place) noexcept nogil:
     """Walks the elements of a BYTES tensor; place: the faulty element, or the number of elements found."""
     cdef const char *at = view.data
     cdef const char *end = at + view.nbytes
@@ -172,7 +174,7 @@ cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limi
         at += 4
         if length > end - at:
             return CUT_ELEMENT
-        if not is_utf8(at, length):
+        if not binary and not is_utf8(at, length):
             return NOT_UTF8
         at += length
         place[0] += 1
@@ -197,7 +199,8 @@ cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int max_b
             return TOO_LARGE
         nbytes = 0
     if view.datatype == BYTES:
-        return check_elements(view, nbytes // LENGTH_NBYTES, rows * max(MAX_TEXTS // max(max_batch_size, 1), LEAST_TEXTS), place)
+        return check_elements(view, nbytes // LENGTH_NBYTES, rows * max(MAX_TEXTS // max(max_batch_size, 1), LEAST_TEXTS), spec.binary,
+                              place)
     if nbytes != view.nbytes:
         place[0] = nbytes
         return WRONG_NBYTES
@@ -259,18 +262,29 @@ cdef class Signature:
     """What one model version takes and gives.
 
     inputs, outputs: (name, datatype word, shape) in the graph's order; -1 is an axis of any size. With max_batch_size > 0
-    axis 0 of every tensor is the batch and must be -1; with 0 a request is a run and shapes hold whole.
-    Raises ConfigError naming the tensor.
+    axis 0 of every tensor is the batch and must be -1; with 0 a request is a run and shapes hold whole. binary: names of the BYTES
+    inputs whose elements need not be UTF-8. Raises ConfigError naming the tensor.
+
+    Unequal lengths (axes counted without the batch axis):
+    - paddings: input -> (axis, value, buckets). The requests of a batch may differ in that axis; all are filled up with `value` to
+      the least of `buckets` that is long enough, or else to the longest; where inputs says the axis' size, to that. Which lengths
+      share a batch, so that short ones do not pay for long ones: padding.length_class. Several padded inputs are taken to have one
+      length: requests share a batch if all these lengths differ by the same.
+    - masks: one of `inputs` -> the padded input that it is the mask of. Requests do not have it: it is made for each run.
+    - cuts: output -> (axis, padded input). Each request gets that axis as long as its own input is.
     """
 
-    def __cinit__(self, str model_name not None, str model_version not None, inputs, outputs, int max_batch_size):
+    def __cinit__(self, str model_name not None, str model_version not None, inputs, outputs, int max_batch_size, *, binary=(),
+                  paddings=None, masks=None, cuts=None):
         self.model_name = model_name.encode()
         self.model_version = model_version.encode()
         if max_batch_size < 0:
             raise ConfigError(f"model '{model_name}': max_batch_size: expected 0 or more, got {max_batch_size}")
         self.max_batch_size = max_batch_size
         self.owned = []
-        inputs = list(inputs)
+        self.paddings, self.masks, self.cuts = dict(paddings or {}), dict(masks or {}), dict(cuts or {})
+        made = [spec for spec in inputs if spec[0] in self.masks]
+        inputs = [spec for spec in inputs if spec[0] not in self.masks]
         outputs = list(outputs)
         self.inputs = specs_of(self, "input", inputs)
         self.input_count = len(inputs)
@@ -283,20 +297,32 @@ cdef class Signature:
         cdef int free_axes = 0
         cdef int first_axis = 1 if max_batch_size > 0 else 0
         for i in range(self.input_count):
+            self.inputs[i].binary = self.input_names[i] in binary
             self.fixed = self.fixed and self.inputs[i].row_nbytes >= 0
-            for axis in range(first_axis, self.inputs[i].rank):
-                free_axes += self.inputs[i].shape[axis] < 0
         for i in range(self.output_count):
             self.fixed = self.fixed and self.outputs[i].row_nbytes >= 0
+        self.run_input_specs = self.input_specs
+        self.run_output_specs = self.output_specs
+        if self.paddings or self.masks or self.cuts:
+            declare_paddings(self)
+            self.run_input_specs += declare_masks(self, made)
+            declare_cuts(self)
+        for i in range(self.input_count):
+            for axis in range(first_axis, self.inputs[i].rank):
+                free_axes += self.inputs[i].shape[axis] < 0
+            free_axes += self.input_paddings != NULL and self.input_paddings[i].axis > 0   # it has two numbers in the key
         self.key_bits = 63 // free_axes if free_axes > 0 else 63
 
     def __dealloc__(self):
         free(self.inputs)
         free(self.outputs)
+        free(self.input_paddings)
+        free(self.run_masks)
+        free(self.output_cuts)
 
     @property
     def input_specs(self):
-        """(name, datatype word, shape) of every input, in the graph's order; shapes with the batch axis."""
+        """(name, datatype word, shape) of every input that requests have, in the graph's order; shapes with the batch axis."""
         return tuple([described(self.input_names[i], &self.inputs[i]) for i in range(self.input_count)])
 
     @property
@@ -308,8 +334,11 @@ cdef class Signature:
         cdef int64_t place = 0
         cdef uint64_t key = 0
         cdef bint exact = True          # the key holds every free axis in full
+        cdef uint64_t part
+        cdef int64_t length = -1        # of the first padded input
         cdef int i, axis
         cdef Fault fault
+        cdef Padding *padding
         cdef TensorSpec *spec
         cdef int first_axis = 1 if self.max_batch_size > 0 else 0
         if count != self.input_count:
@@ -328,11 +357,30 @@ cdef class Signature:
                 rows[0] = views[0].shape[0]
             if spec.row_nbytes < 0:
                 for axis in range(first_axis, spec.rank):
-                    if spec.shape[axis] < 0:
-                        exact = exact and views[i].shape[axis] >> self.key_bits == 0
-                        key = (key << self.key_bits) | <uint64_t>views[i].shape[axis]
-        shape_key[0] = key if exact else hashed_key(views, count)
+                    if spec.shape[axis] >= 0:
+                        continue
+                    part = <uint64_t>views[i].shape[axis]
+                    if self.input_paddings != NULL and self.input_paddings[i].axis == axis:
+                        padding = &self.input_paddings[i]
+                        if padding.size > 0 and views[i].shape[axis] > padding.size:
+                            refuse_view(self, &views[i], spec, TOO_LONG, padding.size)
+                        if length < 0:
+                            length = views[i].shape[axis]
+                        part = difference(views[i].shape[axis], length)
+                        exact = exact and part >> self.key_bits == 0
+                        key = (key << self.key_bits) | part
+                        part = class_of(padding, &views[i], self.max_batch_size)
+                    exact = exact and part >> self.key_bits == 0
+                    key = (key << self.key_bits) | part
+        shape_key[0] = key if exact else hashed_key(self, views, count)
         return 0
+
+    cdef int64_t cut_length(self, int output, const TensorView *views) noexcept:
+        cdef Cut *cut
+        if self.output_cuts == NULL or self.output_cuts[output].axis == 0:
+            return -1
+        cut = &self.output_cuts[output]
+        return views[cut.input].shape[self.input_paddings[cut.input].axis]
 
     cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) noexcept:
         cdef int i
@@ -404,12 +452,148 @@ cdef int fill_spec(TensorSpec *spec, word, shape, int max_batch_size, str where)
     return 0
 
 
-cdef uint64_t hashed_key(const TensorView *views, int count) except? 0:
+cdef uint64_t class_of(const Padding *padding, const TensorView *view, int max_batch_size) noexcept nogil:
+    """See length_class. The shape has passed check_view: the bytes that it stands for are those of a message."""
+    cdef int64_t unit_nbytes = max_batch_size * itemsizes[view.datatype]
+    cdef int axis
+    for axis in range(1, view.rank):
+        if axis != padding.axis and __builtin_mul_overflow(unit_nbytes, view.shape[axis], &unit_nbytes):
+            return <uint64_t>view.shape[padding.axis] << 1 | 1
+    return length_class(padding, view.shape[padding.axis], unit_nbytes)
+
+
+cdef uint64_t hashed_key(Signature signature, const TensorView *views, int count) except? 0:
     """The key of shapes too large to be packed into 63 bits: keyed, so that no client can make two shapes collide."""
     cdef int i, axis
+    cdef int64_t length = -1
+    cdef Padding *padding
     shapes = [[views[i].shape[axis] for axis in range(views[i].rank)] for i in range(count)]
+    if signature.input_paddings != NULL:
+        for i in range(count):
+            padding = &signature.input_paddings[i]
+            shapes[i][0] = 0                # rows
+            if padding.axis > 0:
+                length = views[i].shape[padding.axis] if length < 0 else length
+                shapes[i][padding.axis] = (difference(views[i].shape[padding.axis], length),
+                                           class_of(padding, &views[i], signature.max_batch_size))
     digest = hashlib.blake2b(repr(shapes).encode(), digest_size=8, key=key_secret).digest()
     return int.from_bytes(digest, "little") | <uint64_t>1 << 63
+
+
+# ---- unequal lengths -----------------------------------------------------------------------------------------------
+
+cdef int element_of(str where, double value, int datatype, char *element) except -1:
+    """One element of that value, in room for the widest. Raises ConfigError where the datatype does not hold it."""
+    cdef bytes encoded
+    dtype = dtypes[datatype]
+    with numpy.errstate(all="ignore"):
+        array = numpy.array(value).astype(numpy.float32 if datatype == BF16 else dtype)
+    encoded = array.tobytes()[2:] if datatype == BF16 else array.tobytes()      # bfloat16 is the upper half of an FP32
+    held = array.astype(numpy.float64)
+    if datatype == BF16 or dtype.kind == "f":
+        fits = numpy.isfinite(held) or not numpy.isfinite(value)
+    else:
+        fits = held == value
+    if not fits:
+        raise ConfigError(f"{where}: {datatype_word(datatype)} does not hold the value {value}: choose one that it holds")
+    memcpy(element, PyBytes_AS_STRING(encoded), PyBytes_GET_SIZE(encoded))
+    return 0
+
+
+cdef int place_of(str where, str name, tuple names) except -1:
+    if name not in names:
+        raise ConfigError(f"{where}: '{name}' is not there; there is {shown_list([repr(known) for known in names])}")
+    return names.index(name)
+
+
+cdef int declare_paddings(Signature signature) except -1:
+    cdef Padding *padding
+    cdef TensorSpec *spec
+    cdef int index, axis
+    cdef str where
+    if signature.max_batch_size == 0:
+        raise ConfigError(f"{model_of(signature)}: padding needs a batch axis, and max_batch_size is 0: set it, or remove the padding")
+    signature.input_paddings = <Padding *>calloc(signature.input_count + 1, sizeof(Padding))
+    if signature.input_paddings == NULL:
+        raise MemoryError
+    for name, (declared_axis, value, buckets) in signature.paddings.items():
+        where = f"{model_of(signature)}: padding of input '{name}'"
+        index = place_of(where, name, signature.input_names)
+        spec = &signature.inputs[index]
+        padding = &signature.input_paddings[index]
+        axis = declared_axis + 1 if 0 <= declared_axis < MAX_RANK else 0
+        if spec.datatype == BYTES:
+            raise ConfigError(f"{where}: BYTES cannot be filled up: remove the padding")
+        if not 1 <= axis < spec.rank or spec.shape[axis] == 0:
+            raise ConfigError(f"{where}: axis {declared_axis} of {shown_tensor(spec.datatype, spec.shape, spec.rank)}, the batch axis not "
+                              f"counted, is not there: choose one from 0 to {spec.rank - 2}")
+        if len(buckets) > MAX_BUCKETS or any([low >= high for low, high in zip((0, *buckets), buckets)]) or max(buckets, default=0) >> 31:
+            raise ConfigError(f"{where}: buckets {list(buckets)}: expected at most {<int>MAX_BUCKETS} rising sizes, from 1 to 2^31 - 1")
+        element_of(where, value, spec.datatype, padding.fill)
+        padding.axis = axis
+        padding.size = max(spec.shape[axis], 0)
+        for bucket in buckets:
+            padding.buckets[padding.bucket_count] = bucket
+            padding.bucket_count += 1
+        spec.shape[axis] = spec.row_nbytes = -1
+    return 0
+
+
+cdef tuple declare_masks(Signature signature, list made):
+    """What a run has behind the inputs of requests."""
+    cdef Mask *mask
+    cdef list specs = []
+    cdef str where
+    cdef int64_t size
+    missing = [name for name in signature.masks if name not in [known for known, _, _ in made]]
+    if missing:
+        raise ConfigError(f"{model_of(signature)}: mask {shown_list([repr(name) for name in missing])} is not one of the inputs")
+    signature.run_masks = <Mask *>calloc(len(made) + 1, sizeof(Mask))
+    if signature.run_masks == NULL:
+        raise MemoryError
+    for name, word, shape in made:
+        where = f"{model_of(signature)}: mask '{name}'"
+        mask = &signature.run_masks[signature.mask_count]
+        mask.input = place_of(where, signature.masks[name], signature.input_names)
+        size = signature.input_paddings[mask.input].size
+        if signature.input_paddings[mask.input].axis == 0:
+            raise ConfigError(f"{where}: input '{signature.masks[name]}' is not padded: pad it, or remove the mask")
+        if word == "BYTES" or word not in datatype_numbers or len(shape) != 2 or shape[0] != -1 or shape[1] not in (-1, size):
+            raise ConfigError(f"{where}: expected a number for each place of the padded axis, [-1,{size or -1}], got {word}{list(shape)}")
+        mask.datatype = datatype_numbers[word]
+        element_of(where, 1, mask.datatype, mask.one)
+        specs.append((name, word, (-1, size or -1)))
+        signature.mask_count += 1
+    return tuple(specs)
+
+
+cdef int declare_cuts(Signature signature) except -1:
+    cdef Cut *cut
+    cdef TensorSpec *spec
+    cdef int index, axis
+    cdef str where
+    cdef int64_t size
+    signature.output_cuts = <Cut *>calloc(signature.output_count + 1, sizeof(Cut))
+    if signature.output_cuts == NULL:
+        raise MemoryError
+    for name, (declared_axis, padded) in signature.cuts.items():
+        where = f"{model_of(signature)}: cut of output '{name}'"
+        index = place_of(where, name, signature.output_names)
+        spec = &signature.outputs[index]
+        cut = &signature.output_cuts[index]
+        cut.input = place_of(where, padded, signature.input_names)
+        size = signature.input_paddings[cut.input].size
+        axis = declared_axis + 1 if 0 <= declared_axis < MAX_RANK else 0
+        if signature.input_paddings[cut.input].axis == 0:
+            raise ConfigError(f"{where}: input '{padded}' is not padded: pad it, or remove the cut")
+        if spec.datatype == BYTES:
+            raise ConfigError(f"{where}: BYTES cannot be cut: remove it")
+        if not 1 <= axis < spec.rank or spec.shape[axis] not in (-1, size):
+            raise ConfigError(f"{where}: axis {declared_axis} of {shown_tensor(spec.datatype, spec.shape, spec.rank)}, the batch axis not "
+                              f"counted, is not the padded axis of '{padded}': choose the one that is as long, or remove the cut")
+        cut.axis = axis
+        spec.shape[axis] = spec.row_nbytes = -1
+    return 0
 
 
 # ---- refusals ------------------------------------------------------------------------------------------------------
@@ -474,6 +658,8 @@ cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec
     if fault == CUT_ELEMENT:
         return (f"expected BYTES elements, each behind its length as 4 bytes (little-endian), but element {place} ends behind the "
                 f"tensor's {view.nbytes} bytes; send the length of each element")
+    if fault == TOO_LONG:
+        return f"expected at most {place} along the axis that is filled up to {place}, got {got}; send less of it"
     if fault == TOO_MANY_TEXTS:
         return f"expected at most {place} BYTES elements in so many rows, got {got}; split the request, or have max_batch_size lowered"
     if fault == ELEMENT_COUNT:

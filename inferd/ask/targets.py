@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Description", "Target", "open_target", "require_client"]
 
 
+Layouts = dict[str, tuple[str, tuple[str, ...]]]
+
+
 class Description(NamedTuple):
     """A model as its target describes it; `version` is empty for the newest."""
 
@@ -41,6 +44,8 @@ class Target(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
     def only_model(self) -> str: ...
     def describe(self, model: str, version: str) -> Description: ...
+    def record_layouts(self, model: str, version: str) -> Layouts: ...
+    def most_rows(self, model: str, version: str) -> int: ...
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
 
 
@@ -77,6 +82,16 @@ def choose(names: Sequence[str], where: str) -> str:
     raise ConfigError(f"{where} has several models; name one: {', '.join(sorted(names))}")
 
 
+def _layouts(config: Any) -> Layouts:
+    """Inputs that take whole records, by name: how a record is written (JSON, CSV or ARROW), and its columns."""
+    return {
+        entry.name or "record": (step.columns.Format.Name(step.columns.format), tuple(column.name for column in step.columns.columns))
+        for entry in config.inferd.preprocess
+        for step in entry.steps
+        if step.HasField("columns") and step.columns.format != step.columns.TENSORS
+    }
+
+
 class Remote:
     """A server on the other end of gRPC: inferd, Triton or another that speaks the Open Inference Protocol."""
 
@@ -102,6 +117,23 @@ class Remote:
             for side in (metadata.inputs, metadata.outputs)
         )
         return Description(model, version, inputs, outputs)
+
+    def record_layouts(self, model: str, version: str) -> Layouts:
+        """See _layouts."""
+        config = self._config(model, version)
+        return {} if config is None else _layouts(config)
+
+    def most_rows(self, model: str, version: str) -> int:
+        """Of one request; 0: not known, or the model has no batch axis."""
+        config = self._config(model, version)
+        return 0 if config is None else int(config.max_batch_size)
+
+    def _config(self, model: str, version: str) -> Any:
+        """None of a server that does not have the RPC ModelConfig."""
+        try:
+            return self._client.model_config(model, version)
+        except self._library.InferenceError:
+            return None
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         words = {spec.name: spec.datatype for spec in description.inputs}
@@ -141,6 +173,12 @@ class Local:
         metadata = self.engine.metadata(model, version)
         inputs, outputs = (tuple(Spec(*tensor) for tensor in side) for side in (metadata.inputs, metadata.outputs))
         return Description(model, metadata.version, inputs, outputs)
+
+    def record_layouts(self, model: str, version: str) -> Layouts:
+        return _layouts(self.engine.config(model, version))
+
+    def most_rows(self, model: str, version: str) -> int:
+        return int(self.engine.config(model, version).max_batch_size)
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         answer = self.engine.infer(

@@ -29,6 +29,7 @@ VERBS = {
     "infer": "Send one request to a server, or run a model file once without any server.",
     "bench": "Measure a model server: closed and open loops, searches, stress; compare reports.",
     "tune": "Find the settings that serve a model best on this machine.",
+    "features": "Turn a trained scikit-learn pipeline into a model.",
     "doctor": "Show what this machine and installation can do, and what is missing.",
     "config": "Show every setting, its value and where it came from.",
     "demo": "Serve the example models, send real requests, show answers and latency.",

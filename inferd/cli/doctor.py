@@ -35,6 +35,9 @@ TINY_MODEL = bytes.fromhex(
     "08073a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a00100d"
 )
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "msgspec", "uvloop", "prometheus-client", "inferd-client")
+# What the steps of a model's configuration can read, and the package that does it.
+READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text": "tokenizers", "Arrow records": "pyarrow"}
+EXTRAS = {"images": "image", "audio": "audio", "resampling": "audio", "text": "text", "Arrow records": "table"}
 SPARE_DESCRIPTORS = 64  # files of the models, the log, libraries: what a process has open besides connections
 
 
@@ -84,6 +87,7 @@ def examine(settings: Settings, origins: dict[str, str]) -> Iterator[Finding]:
     yield from _versions()
     yield from _transport(settings)
     yield from _providers(settings)
+    yield from _steps()
     yield from _machine(settings)
     yield from _limits(settings)
     yield from _settings(settings, origins)
@@ -185,6 +189,16 @@ def _providers(settings: Settings) -> Iterator[Finding]:
             yield Finding(area, name, "not usable", missing=True, note=str(error))
         else:
             yield Finding(area, name, f"usable: {model.providers[0]}")
+
+
+def _steps() -> Iterator[Finding]:
+    """What could be read before a graph; nothing of it is asked for before a model's configuration has such a step."""
+    native = find_spec("inferd._core.jpeg") is not None
+    for what, package in READERS.items():
+        there = _version(package)
+        yield Finding("steps", what, f"{package} {there}" if there else f"no: pip install 'inferd[{EXTRAS[what]}]'")
+    cure = "" if native else "built without libturbojpeg (Debian: libturbojpeg0-dev), which is faster, and knows `scaled`"
+    yield Finding("steps", "JPEG", "libturbojpeg" if native else "Pillow", note=cure)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

@@ -15,7 +15,7 @@ from inferd.config import parse_duration
 
 if TYPE_CHECKING:
     from inferd.ask.inputs import Array, Literal
-    from inferd.ask.targets import Description
+    from inferd.ask.targets import Answer, Description, Target
 
 __all__ = ["infer"]
 
@@ -26,6 +26,10 @@ __all__ = ["infer"]
 @click.option("--input", "inputs", multiple=True, metavar="[NAME=]FILE.npy", help="An input from a .npy file, or JSON such as x=[[1,2]].")
 @click.option("--json", "json_file", metavar="FILE", help="Inputs from JSON: name -> nested lists, or the REST form. - is stdin.")
 @click.option("--npz", "npz_file", metavar="FILE", help="Inputs by name from a .npz file.")
+@click.option("--image", "images", multiple=True, metavar="[NAME=]FILE", help="A picture, as it lies in the file; several are rows.")
+@click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way.")
+@click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way.")
+@click.option("--csv", "csv_file", metavar="FILE", help="Records from a CSV file with a header, a line a row.")
 @click.option("--random", "use_random", is_flag=True, help="Random values for every input that is not given.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
 @click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the random values.")
@@ -42,6 +46,10 @@ def infer(
     inputs: tuple[str, ...],
     json_file: str | None,
     npz_file: str | None,
+    images: tuple[str, ...],
+    clips: tuple[str, ...],
+    texts: tuple[str, ...],
+    csv_file: str | None,
     use_random: bool,
     shapes: tuple[str, ...],
     seed: int,
@@ -62,6 +70,7 @@ def infer(
     inferd infer localhost:8001 digits --input digit.npy
     inferd infer model.onnx --input 'x=[[1.5, 2]]' --format json
     inferd infer localhost:8001 encoder --random --shape input_ids:1,32
+    inferd infer localhost:8001 cats --image cat.jpg --image dog.jpg
     """
     form = form or _form_of(save)
     if form == "npz" and save is None:
@@ -70,6 +79,7 @@ def infer(
     metadata = [_pair(text) for text in pairs]
 
     from inferd.ask import inputs as reading
+    from inferd.ask import raw
     from inferd.ask.targets import open_target
 
     given: dict[str, Array | Literal] = {}
@@ -82,6 +92,11 @@ def infer(
         if json_file:
             given |= reading.from_json(json_file)
         given |= reading.from_arguments(inputs, specs)
+        given |= raw.from_files("--image", images, specs)
+        given |= raw.from_files("--audio", clips, specs)
+        given |= raw.from_texts(texts, specs)
+        if csv_file:
+            given |= raw.from_csv(csv_file, specs, opened.record_layouts(name, model_version))
         notices: list[str] = []
         if use_random:
             rest = [spec for spec in specs if spec.name not in given]
@@ -93,11 +108,26 @@ def infer(
         for notice in (*notices, *more):
             click.echo(notice, err=True)
         _check_outputs(description, wanted)
+        most_rows = opened.most_rows(name, model_version) if csv_file else 0
         before_ns = time.perf_counter_ns()
-        answer = opened.infer(description, arrays, wanted)
+        answer = _in_parts(opened, description, arrays, wanted, most_rows)
         elapsed_ms = (time.perf_counter_ns() - before_ns) / 1e6
     datatypes = {spec.name: spec.datatype for spec in description.outputs}
     _give(name, answer.version, answer.outputs, datatypes, form, save, elapsed_ms)
+
+
+def _in_parts(opened: Target, description: Description, arrays: dict[str, Array], wanted: tuple[str, ...], most_rows: int) -> Answer:
+    """The answer to all rows, asked for in as many requests as the model's largest batch needs; most_rows 0: in one."""
+    import numpy as np
+
+    rows = max((len(array) for array in arrays.values() if array.ndim), default=0)
+    if not most_rows or rows <= most_rows or any(len(array) != rows for array in arrays.values()):
+        return opened.infer(description, arrays, wanted)
+    parts = [
+        opened.infer(description, {name: array[first : first + most_rows] for name, array in arrays.items()}, wanted)
+        for first in range(0, rows, most_rows)
+    ]
+    return parts[0]._replace(outputs={name: np.concatenate([part.outputs[name] for part in parts]) for name in parts[0].outputs})
 
 
 def _give(

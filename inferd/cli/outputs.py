@@ -16,6 +16,9 @@ __all__ = ["as_json", "as_text", "save_npz"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
+BAR = 30  # characters of the longest bar
+MOST_LABEL = 40  # characters of a label in a table
+
 WORDS = {
     "bool": "BOOL",
     "uint8": "UINT8",
@@ -35,13 +38,35 @@ WORDS = {
 
 
 def as_text(outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> str:
-    """Name, datatype and shape of each output, then its values, abbreviated in the middle when they are many."""
+    """Name, datatype and shape of each output, then its values, abbreviated in the middle when they are many. The best k of a model
+    that ranks, with their labels, are a table with bars."""
     lines = []
+    shown_with_another: set[str] = set()
     for name, array in outputs.items():
+        if name in shown_with_another:
+            continue
+        labels = outputs.get(f"{name}_label", outputs.get(f"{name}_index"))
+        if labels is not None and labels.shape == array.shape and array.ndim == 2 and array.dtype.kind == "f":
+            shown_with_another |= {f"{name}_label", f"{name}_index"}
+            lines += _ranking(name, array, _readable(f"{name}_label", labels, datatypes))
+            continue
         lines.append(f"{name}  {_word(name, array, datatypes)} {list(array.shape)}")
         shown = np.array2string(_readable(name, array, datatypes), threshold=100, edgeitems=4, max_line_width=110, precision=6)
         lines += ["  " + line for line in shown.splitlines()]
     return "\n".join(lines)
+
+
+def _ranking(name: str, scores: Array, labels: Array) -> list[str]:
+    """The rows of a top-k: place, label, score, and a bar as long as the score is beside the best."""
+    width = min(max((len(str(label)) for label in labels.reshape(-1)), default=0), MOST_LABEL)
+    lines = []
+    for row, (row_scores, row_labels) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
+        lines.append(name if len(scores) == 1 else f"{name}, row {row}")
+        best = max((abs(score) for score in row_scores if math.isfinite(score)), default=0.0)
+        for place, (score, label) in enumerate(zip(row_scores, row_labels, strict=True), 1):
+            share = max(score, 0.0) / best if best and math.isfinite(score) else 0.0
+            lines.append(f"  {place:>2}  {str(label)[:MOST_LABEL]:<{width}}  {score:8.4f}  {'█' * round(BAR * share)}".rstrip())
+    return lines
 
 
 def as_json(model: str, version: str, outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> str:

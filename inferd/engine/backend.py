@@ -55,6 +55,7 @@ _ONNX_NUMBER = {word: number for word, number, _ in _TYPES.values()}
 _NUMPY_TYPE = {word: dtype for word, _, dtype in _TYPES.values()}
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
+_EXTENSIONS_DOMAIN = "ai.onnx.contrib"  # what onnxruntime-extensions calls its operators
 _GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 _GRAPH_LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -208,7 +209,7 @@ class OnnxModel:
 
         Raises ConfigError where the buffers cannot be had.
         """
-        words = {word for _, word, _ in (*signature.input_specs, *signature.output_specs)}
+        words = {word for _, word, _ in (*signature.run_input_specs, *signature.run_output_specs)}
         if "BYTES" in words and "BF16" in words:
             raise ConfigError(
                 f"model {self.name!r} mixes BYTES and BF16, which onnxruntime's Python interface cannot run: cast BF16 to FP32 in the graph"
@@ -268,7 +269,13 @@ def _choice(option: str, value: str, choices: Mapping[str, str]) -> str:
 
 
 def _open_session(
-    ort: Any, name: str, source: str | os.PathLike[str] | bytes, native: Any, providers: list[tuple[str, dict[str, str]]]
+    ort: Any,
+    name: str,
+    source: str | os.PathLike[str] | bytes,
+    native: Any,
+    providers: list[tuple[str, dict[str, str]]],
+    *,
+    extended: bool = False,
 ) -> Any:
     try:
         # enable_fallback=0: onnxruntime must not print, and retry on the CPU, when a provider fails.
@@ -277,10 +284,25 @@ def _open_session(
         )
     except Exception as error:
         text = _plain(error, source)
+        if _EXTENSIONS_DOMAIN in text and not extended:
+            return _open_session(ort, name, source, _extended(name, native), providers, extended=True)
         asked = [full for full, _ in providers if full != "CPUExecutionProvider"]
         if asked and any(full.removesuffix("ExecutionProvider").lower() in text.lower() for full in asked):
             raise StartError(f"model {name!r}: {', '.join(asked)} did not start: {text}") from None
         raise ConfigError(f"model {name!r} cannot be loaded: {text}; check that the file is a complete ONNX model") from None
+
+
+def _extended(name: str, native: Any) -> Any:
+    """Session options that know the operators of onnxruntime-extensions: models that carry their own preprocessing have them."""
+    try:
+        import onnxruntime_extensions
+    except ImportError:
+        raise ConfigError(
+            f"model {name!r} has operators of {_EXTENSIONS_DOMAIN}, and the package that knows them is not installed: "
+            "pip install 'inferd[extensions]'"
+        ) from None
+    native.register_custom_ops_library(onnxruntime_extensions.get_library_path())
+    return native
 
 
 def _plain(error: Exception, source: str | os.PathLike[str] | bytes) -> str:
@@ -331,7 +353,7 @@ class _Run:
 
     def __init__(self, session: Any, signature: Signature) -> None:
         self._batched = signature.max_batch_size > 0
-        self._input_specs, self._output_specs = signature.input_specs, signature.output_specs
+        self._input_specs, self._output_specs = signature.run_input_specs, signature.run_output_specs
         self._input_words = [word for _, word, _ in self._input_specs]
         self._output_words = [word for _, word, _ in self._output_specs]
         self._output_names = [name for name, _, _ in self._output_specs]

@@ -39,6 +39,7 @@ if TYPE_CHECKING:
 
     from inferd._core.batcher import Batch
     from inferd.engine.model import Model
+    from inferd.protocol.inference import ModelConfig
 
 __all__ = ["Engine", "Metadata", "TensorMetadata"]
 
@@ -165,6 +166,10 @@ class Engine:
             tuple(TensorMetadata(*spec) for spec in found.signature.input_specs),
             tuple(TensorMetadata(*spec) for spec in found.signature.output_specs),
         )
+
+    def config(self, model: str | None = None, version: str | int = "") -> ModelConfig:
+        """The configuration that a model runs with, completed. Raises NotFound, InvalidArgument."""
+        return self._lookup(model, version).config
 
     def close(self) -> None:
         """Ends all models; requests that wait are refused with Unavailable. Idempotent. Nothing to do in a forked child."""

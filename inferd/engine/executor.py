@@ -28,11 +28,15 @@ MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by comp
 
 
 class Instance:
-    """One backend, and the batch that it runs at the moment. `name` is the model and its version, as messages say it."""
+    """One backend, and the batch that it runs at the moment. `name` is the model and its version, as messages say it.
 
-    def __init__(self, name: str, backend: Backend) -> None:
+    finish(inputs, outputs): makes of a run's tensors what clients get; None: they get the outputs as they are.
+    """
+
+    def __init__(self, name: str, backend: Backend, finish: Callable[[Tensors, Tensors], Tensors] | None = None) -> None:
         self.name = name
         self.backend = backend
+        self.finish = finish
         self.warming_up = False  # a run that fails is then no news for an operator
         self.running: Batch | None = None  # while the model itself runs
         self._ended = False
@@ -46,6 +50,9 @@ class Instance:
             inputs = self.backend.inputs(batch)
             batch.gather(inputs)
             outputs = self._execute(batch)
+            if self.finish is not None:
+                batch.executed()
+                outputs = self.finish(inputs, outputs)
             batch.encode(outputs)
         except Exception as error:
             batch.fail(self._answer_to(error, batch))

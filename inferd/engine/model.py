@@ -10,6 +10,9 @@ places at once:
 - from the loop to a thread: the loop stops polling, then the thread starts;
 - from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
 
+A model with preprocess steps has a second queue in front: requests wait there as they came, preprocess threads (preparer.py) make the
+inputs of their runs, and let them wait again. It is never inline.
+
 `check`, `submit` and `expire` belong to the event loop's thread; so do all moves. Without a loop (the embedded engine) any thread
 may call them, and nothing is inline. Never in here: files, onnxruntime, transports.
 """
@@ -26,6 +29,7 @@ from inferd._core.histogram import Statistics
 from inferd.engine import warmup
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.engine.inline import InlinePolicy
+from inferd.engine.preparer import PreprocessThread
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.protocol import options
 
@@ -37,6 +41,7 @@ if TYPE_CHECKING:
     from inferd._core.tensor import Signature
     from inferd.engine.backend import Backend
     from inferd.protocol.inference import ModelConfig
+    from inferd.steps.plan import Plan
 
 __all__ = ["Model", "batching_of"]
 
@@ -47,6 +52,7 @@ DEFAULT_INLINE_LIMIT_US = 100
 DEFAULT_BUSY_PERCENT = 50
 HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
 GROWTH = 4  # a request of so many times the bytes of those whose runs were short is no guess for the loop
+MAX_PREPARED = 1 << 30  # the queue behind the preprocess threads: they take no more than it has room for (preparer.py)
 INLINE_BATCHES = 4  # run in one go on the loop; then everything else on it has its turn
 MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
 CLOSE_TIMEOUT_S = 10.0
@@ -84,7 +90,8 @@ class Model:
 
     schedule(callback): runs it at the end of the loop's present iteration; None: there is no loop, so nothing is inline.
     deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
-    plan_reason: why it has these threads and instances, for people. What else it should know stands in `config.inferd`.
+    signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has
+    these threads and instances, for people. What else it should know stands in `config.inferd`.
     """
 
     def __init__(
@@ -97,6 +104,7 @@ class Model:
         *,
         schedule: Callable[[Callable[[], None]], object] | None = None,
         deliver: Callable[[Batch], None],
+        steps: Plan | None = None,
         plan_reason: str = "",
     ) -> None:
         self.name = name
@@ -112,15 +120,23 @@ class Model:
         self.instances = len(backends)
         self.statistics = Statistics(max(config.max_batch_size, 1))
         self._title = f"model '{name}' version {version}"
-        self._batcher = Batcher(statistics=self.statistics, name=f"'{name}' version {version}", **batching_of(config))
-        self._instances = [Instance(self._title, backend) for backend in backends]
         self._schedule = schedule
         self._deliver = deliver
+        self._run_signature = signature if steps is None else steps.run_signature
+        self._batcher = Batcher(statistics=self.statistics, name=f"'{name}' version {version}", **batching_of(config))
+        self._waiting = self._batcher  # where requests wait first
+        self._preprocess: list[PreprocessThread] = []
+        if steps is not None and steps.prepares:
+            self._put_in_front(steps, config.inferd.preprocess_threads or 1)
+        finish = steps.finish if steps is not None and steps.finishes else None
+        self._instances = [Instance(self._title, backend, finish) for backend in backends]
         self._threads: list[ExecutorThread] = []
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
         self._policy = self._inline_policy()
-        self._short_nbytes = 0 if signature.fixed else 1  # of the largest request whose run was seen to be short; 0: all are of one size
+        self._short_nbytes = (
+            0 if self._run_signature.fixed else 1
+        )  # of the largest request whose run was seen to be short; 0: all are of one size
         self._works_alone = config.inferd.intra_op_threads == 1 and not any(group.kind == group.KIND_GPU for group in config.instance_group)
         self._wake: Callable[[], None] | None = None
         self._scheduled = False
@@ -146,7 +162,7 @@ class Model:
             self._policy.begin_anew()
             self._leave_loop(why)
         try:
-            alone = self._batcher.put(request, call)
+            alone = self._waiting.put(request, call)
         except RequestError as error:
             self.refuse(error)
             raise
@@ -169,20 +185,21 @@ class Model:
         """Requests without an answer, by Triton's reason. REJECTED: the queue was full, or their time ran out in it. CANCELED: the
         caller went away, or their time ran out while they ran. BACKEND: the run failed. OTHER: all else."""
         counts = self._refused.copy()
-        counts["REJECTED"] += self._batcher.expired
-        counts["CANCELED"] += self._batcher.cancelled
-        counts["BACKEND"] += self._batcher.failed
+        for batcher in self._batchers:
+            counts["REJECTED"] += batcher.expired
+            counts["CANCELED"] += batcher.cancelled
+            counts["BACKEND" if batcher is self._batcher else "OTHER"] += batcher.failed  # what cannot be prepared was wrong
         return counts
 
     @property
     def depth(self) -> int:
         """Requests that wait."""
-        return self._batcher.depth
+        return sum(batcher.depth for batcher in self._batchers)
 
     @property
     def depth_bytes(self) -> int:
         """Bytes of their inputs."""
-        return self._batcher.depth_bytes
+        return sum(batcher.depth_bytes for batcher in self._batchers)
 
     # ---- life ----
 
@@ -192,20 +209,21 @@ class Model:
         Zeros that the model does not take are no reason not to serve it; a failing model_warmup of its configuration is (StartError).
         """
         measured_ns = None
+        signature = self._run_signature
         try:
             for instance in self._instances:
-                warmup.warm_up(instance, self.signature)
+                warmup.warm_up(instance, signature)
             if self._policy is not None:
-                measured_ns = warmup.measure(self._instances[0], self.signature, HOPELESS_LIMITS * self._policy.limit_ns)
-                if not self.signature.fixed and self._policy.admits(measured_ns):
-                    self._short_nbytes += warmup.short_nbytes(self._instances[0], self.signature, self._policy.limit_ns)
+                measured_ns = warmup.measure(self._instances[0], signature, HOPELESS_LIMITS * self._policy.limit_ns)
+                if not signature.fixed and self._policy.admits(measured_ns):
+                    self._short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._policy.limit_ns)
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
-        for name, count, inputs in warmup.configured_inputs(self.config, self.signature):
+        for name, count, inputs in warmup.configured_inputs(self.config, signature):
             try:
                 for instance in self._instances:
                     for _ in range(count):
-                        warmup.run_once(instance, self.signature, inputs)
+                        warmup.run_once(instance, signature, inputs)
             except RequestError as error:
                 raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
         self._decide(measured_ns)
@@ -216,15 +234,18 @@ class Model:
             self._wake = self._schedule_inline
         else:
             self._start_threads()
+        for thread in self._preprocess:
+            thread.start()
         self.state = "READY"
 
     def expire(self, now_ns: int) -> None:
         """Answers requests whose time ran out while they waited, ends runs that nobody waits for, and lets the model return to the
         loop. Call it some times a second."""
         self._loop_thread = threading.get_ident()
-        batch = self._batcher.expire(now_ns)
-        if batch is not None:
-            batch.deliver()
+        for batcher in self._batchers:
+            batch = batcher.expire(now_ns)
+            if batch is not None:
+                batch.deliver()
         for instance in self._instances:
             running = instance.running
             if running is not None:
@@ -240,10 +261,12 @@ class Model:
         """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s."""
         if self.state == "READY":
             self.state = "UNLOADING"
-        self._batcher.close()
         until_s = time.monotonic() + timeout_s
-        for thread in self._threads:
-            thread.join(max(until_s - time.monotonic(), 0.0))
+        for batcher, threads in ((self._waiting, self._preprocess), (self._batcher, self._threads)):
+            batcher.close()
+            for thread in threads:
+                if thread.ident is not None:  # it was started
+                    thread.join(max(until_s - time.monotonic(), 0.0))
         pause = threading.Event()
         while (self.depth or self._polling or any(thread.is_alive() for thread in self._threads)) and time.monotonic() < until_s:
             if self.inline and threading.get_ident() == self._loop_thread and not self._polling:
@@ -254,12 +277,13 @@ class Model:
 
     def close(self) -> None:
         """Ends the model: what runs is ended, what waits is answered with Unavailable, threads are joined, buffers given back."""
-        self._batcher.close()
         self.inline = False
         self._wake = None
-        while (batch := self._batcher.poll()) is not None:
-            batch.fail(Unavailable(f"{self._title} was unloaded before the request ran; retry"))
-            self._hand_over(batch)
+        for batcher in self._batchers:
+            batcher.close()
+            while (batch := batcher.poll()) is not None:
+                batch.fail(Unavailable(f"{self._title} was unloaded before the request ran; retry"))
+                self._hand_over(batch)
         for instance in self._instances:
             instance.end()
         if self.drain(CLOSE_TIMEOUT_S):
@@ -270,6 +294,27 @@ class Model:
             log.error("%s: a run does not end; its thread is left behind", self._title)
         if self.state != "UNAVAILABLE":
             self.state, self.reason = "UNAVAILABLE", "unloaded"
+
+    @property
+    def _batchers(self) -> tuple[Batcher, ...]:
+        return (self._batcher,) if self._waiting is self._batcher else (self._waiting, self._batcher)
+
+    def _put_in_front(self, steps: Plan, threads: int) -> None:
+        """The queue in front of the preprocess threads. It admits and refuses; behind it everything is let through."""
+        policy = batching_of(self.config)
+        kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "queue_policies"}
+        waiting = {key: value for key, value in policy.items() if key in kept}
+        title = f"'{self.name}' version {self.version}"
+        self._waiting = Batcher(steps.together, Statistics(steps.together), name=title, **waiting)
+        behind = {key: value for key, value in policy.items() if key not in kept} | {"max_queue_requests": MAX_PREPARED}
+        behind |= {key: policy[key] for key in ("priority_levels", "default_priority") if key in policy}
+        self._batcher = Batcher(statistics=self.statistics, name=title, **behind)
+        self._preprocess = [
+            PreprocessThread(
+                steps, self._waiting, self._batcher, self._deliver, policy["max_rows"], f"{self.name}/{self.version} preprocess {index}"
+            )
+            for index in range(threads)
+        ]
 
     def _hand_over(self, batch: Batch) -> None:
         try:
@@ -293,6 +338,8 @@ class Model:
             return "there is no event loop"
         if self.instances != 1:
             return f"it has {self.instances} instances"
+        if self._preprocess:
+            return "its inputs are made by preprocess threads"
         if self.config.dynamic_batching.max_queue_delay_microseconds:
             return "max_queue_delay_microseconds is set"
         return ""

@@ -7,7 +7,8 @@ graph, and what it says must agree with it. The path of a configuration:
     settle               instances, threads, limits: from the file, the server's defaults and the plan
     session_options      what ONNX Runtime is told                                     (session_config.py)
     complete             names, datatypes, shapes, batching: from the graph
-    signature_of         the contract that requests are checked against
+    signature_of         the contract that requests are checked against, as far as the graph knows it
+    show_to_clients      what stands there instead where steps come before or after the graph (inferd.steps)
 
 Errors are ConfigError; they name the model, the file and the field. Never in here: onnxruntime, loading, folders of versions.
 """
@@ -35,7 +36,7 @@ from inferd.protocol import POOL, inference, options
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Defaults", "Written", "complete", "load_model_config", "read_model_config", "settle", "signature_of"]
+__all__ = ["Defaults", "Written", "complete", "load_model_config", "read_model_config", "settle", "show_to_clients", "signature_of"]
 
 CONFIG_FILES = ("config.pbtxt", "config.toml")
 MAX_CONFIG_BYTES = 1 << 20
@@ -106,6 +107,7 @@ def _check_limits(written: Written) -> None:
         "inferd.max_queue_requests": (config.inferd.max_queue_requests, MAX_QUEUE_REQUESTS),
         "inferd.max_queue_bytes": (config.inferd.max_queue_bytes, MAX_QUEUE_BYTES),
         "inferd.inline_limit_us": (config.inferd.inline_limit_us, MAX_INLINE_LIMIT_US),
+        "inferd.preprocess_threads": (config.inferd.preprocess_threads, MAX_THREADS),
     }
     for field, (value, most) in numbers.items():
         if not 0 <= value <= most:
@@ -481,6 +483,22 @@ def signature_of(config: ModelConfig, graph: Graph, version: int) -> Signature:
     return Signature(
         config.name, str(version), specs(config.input, graph.inputs), specs(config.output, graph.outputs), config.max_batch_size
     )
+
+
+def show_to_clients(config: ModelConfig, signature: Signature) -> None:
+    """Puts inputs and outputs as clients see them in the place of the graph's, where steps stand between. Those that are both stay."""
+    batched = config.max_batch_size > 0
+    sides: tuple[tuple[Any, Any], ...] = ((config.input, signature.input_specs), (config.output, signature.output_specs))
+    for entries, specs in sides:
+        kept = {entry.name: type(entry).FromString(entry.SerializeToString()) for entry in entries}
+        del entries[:]
+        for name, word, shape in specs:
+            dims = shape[1:] if batched else shape
+            known = kept.get(name)
+            if known is not None and known.data_type == _number_of(word) and tuple(known.dims) == dims:
+                entries.append(known)
+            else:
+                entries.add(name=name, data_type=_number_of(word), dims=dims)
 
 
 def _word(number: int) -> str:

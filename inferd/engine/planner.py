@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Host", "Plan", "plan"]
+__all__ = ["Host", "Plan", "plan", "preprocess_threads"]
 
 _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near 2**63
 
@@ -108,6 +108,12 @@ def plan(
     if models > 1:
         parts.append(f"{models} models share the cores as they are busy")
     return Plan(threads, chosen, spinning, "; ".join(parts), single_rows)
+
+
+def preprocess_threads(host: Host) -> int:
+    """Threads that prepare a model's inputs: one for each usable core. They share the cores with the runs as both are busy: the
+    dearer of the two gets more of them by itself."""
+    return host.usable
 
 
 def _affinity(cores: int) -> int:

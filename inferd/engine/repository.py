@@ -30,11 +30,14 @@ from inferd.engine.backend import OnnxModel
 from inferd.engine.executor import Instance
 from inferd.engine.model import Model
 from inferd.engine.model_config import Defaults, Written
-from inferd.engine.planner import Host, Plan, plan
+from inferd.engine.padding import check_padding, compile_padding, padded
+from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import why_rows_depend
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
+from inferd.steps.plan import Plan as StepsPlan
+from inferd.steps.plan import compile_steps
 
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
@@ -187,22 +190,24 @@ class Repository:
             gpu=model_config.on_gpu(written, defaults),
         )
         for version, file in _selected(written, place):
-            yield self._load_version(place, written, make_plan, version, file)
+            yield self._load_version(place, written, host, make_plan, version, file)
 
-    def _load_version(self, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
+    def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
         loaded = self._open(place, written, make_plan(), version, file)
         # Where sizes vary, the small runs that can be measured say nothing of those that will come.
         if loaded.signature.fixed and make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
             loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
+        signature, steps = self._with_steps(loaded, place, written, host, file)
         model = Model(
             place.name,
             version,
             loaded.config,
-            loaded.signature,
-            [loaded.onnx.backend(loaded.signature) for _ in range(loaded.plan.instances)],
+            signature if steps is None else steps.signature,
+            [loaded.onnx.backend(signature) for _ in range(loaded.plan.instances)],
             schedule=self._schedule,
             deliver=self._deliver,
+            steps=steps,
             plan_reason=loaded.plan.reason,
         )
         try:
@@ -222,6 +227,25 @@ class Repository:
             loaded.plan.reason,
         )
         return model
+
+    def _with_steps(self, loaded: Loaded, place: Place, written: Written, host: Host, file: Path) -> tuple[Signature, StepsPlan | None]:
+        """What a run takes and gives where requests of unequal length share it, and what stands between that and clients, if anything."""
+        own = loaded.config.inferd
+        folders = [file.parent] if place.folder is None else [file.parent, place.folder]
+        pipelines = compile_steps(loaded.config, loaded.signature, folders, written.where)
+        paddings = compile_padding(own.padding, written.where, pipelines.paddings if pipelines else None)
+        signature = padded(loaded.signature, paddings)
+        steps = StepsPlan(signature, pipelines) if pipelines else None
+        shown = signature if steps is None else steps.signature
+        if steps is not None and steps.prepares:
+            own.preprocess_threads = own.preprocess_threads or preprocess_threads(host)
+        if steps is not None or signature is not loaded.signature:
+            model_config.show_to_clients(loaded.config, shown)
+        if signature is not loaded.signature:
+            instance = Instance(f"model '{place.name}'", loaded.onnx.backend(signature), steps.finish if steps and steps.finishes else None)
+            check_padding(instance, steps.run_signature if steps else signature, written.where, paddings.tolerance)
+            instance.backend.close()
+        return signature, steps
 
     def _open(self, place: Place, written: Written, chosen: Plan, version: int, file: Path) -> Loaded:
         config = model_config.settle(written, place.name, self._defaults, chosen)

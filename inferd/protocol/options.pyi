@@ -1,11 +1,749 @@
 """ModelOptions: the part of a ModelConfig that is inferd's own. Written by `make proto`: change proto/*.proto instead."""
 
-# ruff: noqa: N802
+# ruff: noqa: E501, N802
 
+from collections.abc import Iterable
 from typing import Literal, NewType, final
 
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
+
+class _Method:
+    ValueType = NewType("ValueType", int)
+
+class _MethodWrapper(_EnumTypeWrapper[_Method.ValueType], type):
+    BILINEAR: _Method.ValueType
+    NEAREST: _Method.ValueType
+    BICUBIC: _Method.ValueType
+    AREA: _Method.ValueType
+
+class Method(_Method, metaclass=_MethodWrapper):
+    """How pixels between pixels are found."""
+
+BILINEAR: Method.ValueType
+NEAREST: Method.ValueType
+BICUBIC: Method.ValueType
+AREA: Method.ValueType
+
+@final
+class Preprocess(Message):
+    """One input that clients send, and what is made of it. Its datatype and shape are what the first step takes."""
+
+    name: str
+    """The name that clients send it under. Default: that of the graph's input; of tokenize "text", of columns
+    "record".
+    """
+    input: str
+    """The graph's input that the result goes into. Default: the only one of the graph's that no other entry feeds.
+    Steps that feed several (tokenize, columns) name them themselves.
+    """
+    @property
+    def steps(self) -> RepeatedCompositeFieldContainer[Step]: ...
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        input: str = ...,
+        steps: Iterable[Step] | None = ...,
+    ) -> None: ...
+
+@final
+class Step(Message):
+    @property
+    def decode_image(self) -> DecodeImage: ...
+    @property
+    def resize(self) -> Resize: ...
+    @property
+    def letterbox(self) -> Letterbox: ...
+    @property
+    def center_crop(self) -> CenterCrop: ...
+    @property
+    def pad(self) -> Pad: ...
+    @property
+    def reverse_channels(self) -> ReverseChannels: ...
+    @property
+    def scale(self) -> Scale: ...
+    @property
+    def normalize(self) -> Normalize: ...
+    @property
+    def cast(self) -> Cast: ...
+    @property
+    def transpose(self) -> Transpose: ...
+    @property
+    def decode_audio(self) -> DecodeAudio: ...
+    @property
+    def samples(self) -> Samples: ...
+    @property
+    def resample(self) -> Resample: ...
+    @property
+    def fit_length(self) -> FitLength: ...
+    @property
+    def log_mel(self) -> LogMel: ...
+    @property
+    def mfcc(self) -> Mfcc: ...
+    @property
+    def tokenize(self) -> Tokenize: ...
+    @property
+    def columns(self) -> Columns: ...
+    def __init__(
+        self,
+        *,
+        decode_image: DecodeImage | None = ...,
+        resize: Resize | None = ...,
+        letterbox: Letterbox | None = ...,
+        center_crop: CenterCrop | None = ...,
+        pad: Pad | None = ...,
+        reverse_channels: ReverseChannels | None = ...,
+        scale: Scale | None = ...,
+        normalize: Normalize | None = ...,
+        cast: Cast | None = ...,
+        transpose: Transpose | None = ...,
+        decode_audio: DecodeAudio | None = ...,
+        samples: Samples | None = ...,
+        resample: Resample | None = ...,
+        fit_length: FitLength | None = ...,
+        log_mel: LogMel | None = ...,
+        mfcc: Mfcc | None = ...,
+        tokenize: Tokenize | None = ...,
+        columns: Columns | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["step", "decode_image", "resize", "letterbox", "center_crop", "pad", "reverse_channels", "scale", "normalize", "cast", "transpose", "decode_audio", "samples", "resample", "fit_length", "log_mel", "mfcc", "tokenize", "columns"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["step"]) -> Literal["decode_image", "resize", "letterbox", "center_crop", "pad", "reverse_channels", "scale", "normalize", "cast", "transpose", "decode_audio", "samples", "resample", "fit_length", "log_mel", "mfcc", "tokenize", "columns"] | None: ...
+
+@final
+class DecodeImage(Message):
+    """BYTES (a JPEG, PNG, WebP or BMP file) -> UINT8 [height, width, channels]. Of 16 bits a channel the upper 8 are
+    taken. Animated files, files of other formats, and JPEG files that are damaged or cut short are refused.
+    """
+
+    class _Color:
+        ValueType = NewType("ValueType", int)
+
+    class _ColorWrapper(_EnumTypeWrapper[DecodeImage._Color.ValueType], type):
+        RGB: DecodeImage._Color.ValueType
+        BGR: DecodeImage._Color.ValueType
+        GRAY: DecodeImage._Color.ValueType
+
+    class Color(_Color, metaclass=_ColorWrapper):
+        ...
+
+    RGB: DecodeImage.Color.ValueType
+    BGR: DecodeImage.Color.ValueType
+    GRAY: DecodeImage.Color.ValueType
+
+    color: DecodeImage.Color.ValueType
+    max_pixels: int
+    """The most pixels that a file may announce; larger ones are refused before they are decoded. Default 50,000,000."""
+    scaled: bool
+    """A JPEG much larger than what the next step makes of it is decoded at 1/2, 1/4 or 1/8 of its size, and left at
+    least 1.75 times (at 1/8: 3 times) as large as needed: faster, and not quite the same pixels.
+    """
+    ignore_orientation: bool
+    """Leaves the picture as it lies in the file, whatever its EXIF orientation says."""
+    @property
+    def background(self) -> RepeatedScalarFieldContainer[int]: ...
+    def __init__(
+        self,
+        *,
+        color: DecodeImage.Color.ValueType = ...,
+        max_pixels: int = ...,
+        scaled: bool = ...,
+        ignore_orientation: bool = ...,
+        background: Iterable[int] | None = ...,
+    ) -> None: ...
+
+@final
+class Resize(Message):
+    """To height and width, or so that the shortest (or longest) side has a length, aspect kept: give one of the
+    three. The other side is cut off to whole pixels, as torchvision does (that of `longest` is rounded).
+    """
+
+    height: int
+    width: int
+    shortest: int
+    longest: int
+    method: Method.ValueType
+    antialias: bool
+    """When it shrinks, each pixel looks at all that it covers, as Pillow and torchvision do (default), or only at
+    its neighbours, as OpenCV does.
+    """
+    exact: bool
+    """Rounds exactly as Pillow does: slower, and the same to the bit."""
+    def __init__(
+        self,
+        *,
+        height: int = ...,
+        width: int = ...,
+        shortest: int = ...,
+        longest: int = ...,
+        method: Method.ValueType = ...,
+        antialias: bool = ...,
+        exact: bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["antialias"]) -> bool: ...
+
+@final
+class Letterbox(Message):
+    """Resizes to fit into height and width, aspect kept, and fills the rest, in equal parts on both sides."""
+
+    height: int
+    width: int
+    fill: int
+    """The value of every channel of the filling. Default 114."""
+    method: Method.ValueType
+    antialias: bool
+    exact: bool
+    def __init__(
+        self,
+        *,
+        height: int = ...,
+        width: int = ...,
+        fill: int = ...,
+        method: Method.ValueType = ...,
+        antialias: bool = ...,
+        exact: bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["fill", "antialias"]) -> bool: ...
+
+@final
+class CenterCrop(Message):
+    """The middle height x width; half of an odd rest is rounded to even, as torchvision does. A smaller image is
+    refused: resize it first.
+    """
+
+    height: int
+    width: int
+    def __init__(
+        self,
+        *,
+        height: int = ...,
+        width: int = ...,
+    ) -> None: ...
+
+@final
+class Pad(Message):
+    """Filled on the right and below up to height and width. A larger image is refused."""
+
+    height: int
+    width: int
+    fill: int
+    """The value of every channel of the filling. Default 0."""
+    def __init__(
+        self,
+        *,
+        height: int = ...,
+        width: int = ...,
+        fill: int = ...,
+    ) -> None: ...
+
+@final
+class ReverseChannels(Message):
+    """RGB <-> BGR."""
+
+    def __init__(self) -> None: ...
+
+@final
+class Scale(Message):
+    """x * factor + offset, as FP32. Default factor 1/255: 0 to 255 becomes 0 to 1."""
+
+    factor: float
+    offset: float
+    def __init__(
+        self,
+        *,
+        factor: float = ...,
+        offset: float = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["factor"]) -> bool: ...
+
+@final
+class Normalize(Message):
+    """(x - mean) / std, as FP32; one number for all channels, or one each."""
+
+    @property
+    def mean(self) -> RepeatedScalarFieldContainer[float]: ...
+    @property
+    def std(self) -> RepeatedScalarFieldContainer[float]: ...
+    def __init__(
+        self,
+        *,
+        mean: Iterable[float] | None = ...,
+        std: Iterable[float] | None = ...,
+    ) -> None: ...
+
+@final
+class Cast(Message):
+    """To another datatype; numbers that do not fit are limited to its range, fractions are cut off."""
+
+    datatype: str
+    """The protocol's word: FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL."""
+    def __init__(
+        self,
+        *,
+        datatype: str = ...,
+    ) -> None: ...
+
+@final
+class Transpose(Message):
+    """[height, width, channels] -> [channels, height, width]."""
+
+    def __init__(self) -> None: ...
+
+@final
+class DecodeAudio(Message):
+    """BYTES (a WAV, FLAC, OGG or MP3 file) -> FP32 [samples], one channel, from -1 to 1."""
+
+    sample_rate: int
+    """Samples a second of the result; other files are resampled. Required."""
+    max_seconds: float
+    """Longer clips are refused before they are decoded. Default 300."""
+    def __init__(
+        self,
+        *,
+        sample_rate: int = ...,
+        max_seconds: float = ...,
+    ) -> None: ...
+
+@final
+class Samples(Message):
+    """FP32 or INT16 samples [any number] -> FP32 [samples], one channel, from -1 to 1."""
+
+    datatype: str
+    """FP32 (default) or INT16, which is divided by 32768."""
+    sample_rate: int
+    """Samples a second of what clients send. Required."""
+    def __init__(
+        self,
+        *,
+        datatype: str = ...,
+        sample_rate: int = ...,
+    ) -> None: ...
+
+@final
+class Resample(Message):
+    sample_rate: int
+    def __init__(
+        self,
+        *,
+        sample_rate: int = ...,
+    ) -> None: ...
+
+@final
+class FitLength(Message):
+    """Cut, or filled with zeros, to so many samples."""
+
+    samples: int
+    def __init__(
+        self,
+        *,
+        samples: int = ...,
+    ) -> None: ...
+
+@final
+class LogMel(Message):
+    """FP32 [samples] -> FP32 [mels, frames]. Defaults are Whisper's at 16 kHz."""
+
+    class _Scaling:
+        ValueType = NewType("ValueType", int)
+
+    class _ScalingWrapper(_EnumTypeWrapper[LogMel._Scaling.ValueType], type):
+        WHISPER: LogMel._Scaling.ValueType
+        LN: LogMel._Scaling.ValueType
+        DB: LogMel._Scaling.ValueType
+
+    class Scaling(_Scaling, metaclass=_ScalingWrapper):
+        ...
+
+    WHISPER: LogMel.Scaling.ValueType
+    LN: LogMel.Scaling.ValueType
+    DB: LogMel.Scaling.ValueType
+
+    fft: int
+    hop: int
+    mels: int
+    low_hz: float
+    high_hz: float
+    scaling: LogMel.Scaling.ValueType
+    frames_first: bool
+    """Frames first: [frames, mels]."""
+    centered: bool
+    """Reflected at both ends so that frame t is centred on sample t * hop (default), or only whole windows."""
+    def __init__(
+        self,
+        *,
+        fft: int = ...,
+        hop: int = ...,
+        mels: int = ...,
+        low_hz: float = ...,
+        high_hz: float = ...,
+        scaling: LogMel.Scaling.ValueType = ...,
+        frames_first: bool = ...,
+        centered: bool = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["centered"]) -> bool: ...
+
+@final
+class Mfcc(Message):
+    """FP32 [samples] -> FP32 [coefficients, frames]: the DCT-II (orthonormal) of the log-mel in decibels."""
+
+    coefficients: int
+    @property
+    def mel(self) -> LogMel: ...
+    def __init__(
+        self,
+        *,
+        coefficients: int = ...,
+        mel: LogMel | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["mel"]) -> bool: ...
+
+@final
+class Tokenize(Message):
+    """BYTES (UTF-8) -> INT64 [tokens], and whatever else the graph takes: attention mask, token types. Requests of
+    different lengths share a batch: shorter ones are padded.
+    """
+
+    file: str
+    """Hugging Face's tokenizer.json, in the model's or the version's folder. Default "tokenizer.json"."""
+    max_tokens: int
+    """Default: what the file says, else 512."""
+    truncate: bool
+    """Texts that have more tokens are cut (default), or refused."""
+    @property
+    def buckets(self) -> RepeatedScalarFieldContainer[int]: ...
+    input_ids: str
+    """The graph's inputs. Default: input_ids, attention_mask and token_type_ids, as far as the graph has them."""
+    attention_mask: str
+    token_type_ids: str
+    def __init__(
+        self,
+        *,
+        file: str = ...,
+        max_tokens: int = ...,
+        truncate: bool = ...,
+        buckets: Iterable[int] | None = ...,
+        input_ids: str = ...,
+        attention_mask: str = ...,
+        token_type_ids: str = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["truncate"]) -> bool: ...
+
+@final
+class Columns(Message):
+    """Records -> the graph's inputs: each column into the input of its name, or all, in this order, into `input` as
+    one FP32 matrix.
+    """
+
+    class _Format:
+        ValueType = NewType("ValueType", int)
+
+    class _FormatWrapper(_EnumTypeWrapper[Columns._Format.ValueType], type):
+        JSON: Columns._Format.ValueType
+        CSV: Columns._Format.ValueType
+        ARROW: Columns._Format.ValueType
+        TENSORS: Columns._Format.ValueType
+
+    class Format(_Format, metaclass=_FormatWrapper):
+        ...
+
+    JSON: Columns.Format.ValueType
+    CSV: Columns.Format.ValueType
+    ARROW: Columns.Format.ValueType
+    TENSORS: Columns.Format.ValueType
+
+    format: Columns.Format.ValueType
+    @property
+    def columns(self) -> RepeatedCompositeFieldContainer[Column]: ...
+    refuse_unknown: bool
+    """A JSON field, or an Arrow column, that is no column here is ignored (default) or refused."""
+    def __init__(
+        self,
+        *,
+        format: Columns.Format.ValueType = ...,
+        columns: Iterable[Column] | None = ...,
+        refuse_unknown: bool = ...,
+    ) -> None: ...
+
+@final
+class Column(Message):
+    name: str
+    datatype: str
+    """FP32 (default), FP64, INT64, BOOL or BYTES (text): what clients send."""
+    missing: str
+    """What stands in for a value that is missing, null or NaN, written as text. Default: such a record is refused."""
+    @property
+    def vocabulary(self) -> Vocabulary: ...
+    @property
+    def date_time(self) -> DateTime: ...
+    @property
+    def hash(self) -> Hash: ...
+    allow_infinity: bool
+    """Whether infinities are let through; default: refused."""
+    @property
+    def allowed(self) -> RepeatedScalarFieldContainer[str]: ...
+    def __init__(
+        self,
+        *,
+        name: str = ...,
+        datatype: str = ...,
+        missing: str = ...,
+        vocabulary: Vocabulary | None = ...,
+        date_time: DateTime | None = ...,
+        hash: Hash | None = ...,
+        allow_infinity: bool = ...,
+        allowed: Iterable[str] | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["encoding", "missing", "vocabulary", "date_time", "hash"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["encoding"]) -> Literal["vocabulary", "date_time", "hash"] | None: ...
+
+@final
+class Vocabulary(Message):
+    @property
+    def values(self) -> RepeatedScalarFieldContainer[str]: ...
+    unseen: int
+    """The number for a value that is not in the list. Default: such a record is refused."""
+    def __init__(
+        self,
+        *,
+        values: Iterable[str] | None = ...,
+        unseen: int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["unseen"]) -> bool: ...
+
+@final
+class DateTime(Message):
+    class _Part:
+        ValueType = NewType("ValueType", int)
+
+    class _PartWrapper(_EnumTypeWrapper[DateTime._Part.ValueType], type):
+        YEAR: DateTime._Part.ValueType
+        MONTH: DateTime._Part.ValueType
+        DAY: DateTime._Part.ValueType
+        HOUR: DateTime._Part.ValueType
+        MINUTE: DateTime._Part.ValueType
+        SECOND: DateTime._Part.ValueType
+        WEEKDAY: DateTime._Part.ValueType
+        DAY_OF_YEAR: DateTime._Part.ValueType
+        EPOCH_SECONDS: DateTime._Part.ValueType
+
+    class Part(_Part, metaclass=_PartWrapper):
+        ...
+
+    YEAR: DateTime.Part.ValueType
+    MONTH: DateTime.Part.ValueType
+    DAY: DateTime.Part.ValueType
+    HOUR: DateTime.Part.ValueType
+    MINUTE: DateTime.Part.ValueType
+    SECOND: DateTime.Part.ValueType
+    WEEKDAY: DateTime.Part.ValueType
+    DAY_OF_YEAR: DateTime.Part.ValueType
+    EPOCH_SECONDS: DateTime.Part.ValueType
+
+    @property
+    def parts(self) -> RepeatedScalarFieldContainer[DateTime.Part.ValueType]: ...
+    def __init__(
+        self,
+        *,
+        parts: Iterable[DateTime.Part.ValueType] | None = ...,
+    ) -> None: ...
+
+@final
+class Hash(Message):
+    buckets: int
+    def __init__(
+        self,
+        *,
+        buckets: int = ...,
+    ) -> None: ...
+
+@final
+class Postprocess(Message):
+    """One output of the graph, and what is made of it for clients. Outputs that no entry names are given as they
+    are.
+    """
+
+    output: str
+    """The graph's output."""
+    name: str
+    """The name that clients see. Default: `output`."""
+    @property
+    def steps(self) -> RepeatedCompositeFieldContainer[OutputStep]: ...
+    def __init__(
+        self,
+        *,
+        output: str = ...,
+        name: str = ...,
+        steps: Iterable[OutputStep] | None = ...,
+    ) -> None: ...
+
+@final
+class OutputStep(Message):
+    @property
+    def softmax(self) -> Softmax: ...
+    @property
+    def sigmoid(self) -> Sigmoid: ...
+    @property
+    def top_k(self) -> TopK: ...
+    @property
+    def argmax(self) -> Argmax: ...
+    @property
+    def mean_pool(self) -> MeanPool: ...
+    @property
+    def l2_normalize(self) -> L2Normalize: ...
+    @property
+    def detect_boxes(self) -> DetectBoxes: ...
+    @property
+    def cast(self) -> Cast: ...
+    @property
+    def drop(self) -> Drop: ...
+    def __init__(
+        self,
+        *,
+        softmax: Softmax | None = ...,
+        sigmoid: Sigmoid | None = ...,
+        top_k: TopK | None = ...,
+        argmax: Argmax | None = ...,
+        mean_pool: MeanPool | None = ...,
+        l2_normalize: L2Normalize | None = ...,
+        detect_boxes: DetectBoxes | None = ...,
+        cast: Cast | None = ...,
+        drop: Drop | None = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["step", "softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"]) -> bool: ...
+    def WhichOneof(self, oneof_group: Literal["step"]) -> Literal["softmax", "sigmoid", "top_k", "argmax", "mean_pool", "l2_normalize", "detect_boxes", "cast", "drop"] | None: ...
+
+@final
+class Softmax(Message):
+    def __init__(self) -> None: ...
+
+@final
+class Sigmoid(Message):
+    def __init__(self) -> None: ...
+
+@final
+class TopK(Message):
+    k: int
+    labels: str
+    """A text file in the model's folder, a label a line."""
+    def __init__(
+        self,
+        *,
+        k: int = ...,
+        labels: str = ...,
+    ) -> None: ...
+
+@final
+class Argmax(Message):
+    labels: str
+    def __init__(
+        self,
+        *,
+        labels: str = ...,
+    ) -> None: ...
+
+@final
+class MeanPool(Message):
+    mask: str
+    """The graph's input that is the mask. Default "attention_mask"."""
+    def __init__(
+        self,
+        *,
+        mask: str = ...,
+    ) -> None: ...
+
+@final
+class L2Normalize(Message):
+    def __init__(self) -> None: ...
+
+@final
+class Drop(Message):
+    def __init__(self) -> None: ...
+
+@final
+class DetectBoxes(Message):
+    """Boxes, scores and classes -> the best of each object (non-maximum suppression within each class): `name` FP32
+    [max_boxes, 4] as x1, y1, x2, y2; `name`_score FP32 [max_boxes]; `name`_class INT64 [max_boxes]; `name`_count
+    INT32 [1], how many of them are filled, and with labels `name`_label BYTES [max_boxes]. The rest is 0. Last of
+    its list.
+    """
+
+    class _Layout:
+        ValueType = NewType("ValueType", int)
+
+    class _LayoutWrapper(_EnumTypeWrapper[DetectBoxes._Layout.ValueType], type):
+        CENTER_CLASSES: DetectBoxes._Layout.ValueType
+        CENTER_OBJECTNESS_CLASSES: DetectBoxes._Layout.ValueType
+        CORNERS_SCORE_CLASS: DetectBoxes._Layout.ValueType
+
+    class Layout(_Layout, metaclass=_LayoutWrapper):
+        ...
+
+    CENTER_CLASSES: DetectBoxes.Layout.ValueType
+    CENTER_OBJECTNESS_CLASSES: DetectBoxes.Layout.ValueType
+    CORNERS_SCORE_CLASS: DetectBoxes.Layout.ValueType
+
+    layout: DetectBoxes.Layout.ValueType
+    score_threshold: float
+    overlap_threshold: float
+    max_boxes: int
+    labels: str
+    def __init__(
+        self,
+        *,
+        layout: DetectBoxes.Layout.ValueType = ...,
+        score_threshold: float = ...,
+        overlap_threshold: float = ...,
+        max_boxes: int = ...,
+        labels: str = ...,
+    ) -> None: ...
+
+@final
+class Padding(Message):
+    """Requests whose inputs differ in one axis share a batch: the shorter ones are filled up. The answers are
+    checked to be those of single requests when the model is loaded. A batch is as dear as if all its rows were as
+    long as the longest, so only like lengths share one: see buckets. Rows of which max_batch_size have more than
+    256 MiB share a batch only with rows of their very length.
+    """
+
+    input: str
+    """The graph's input, and its axis, the batch axis not counted. One that has a size in the graph, or in dims, is
+    filled up to that.
+    """
+    axis: int
+    value: float
+    @property
+    def buckets(self) -> RepeatedScalarFieldContainer[int]: ...
+    mask: str
+    """The graph's input that says what is real: 1 there, 0 where it was filled up. Made by the server; clients do
+    not send it.
+    """
+    @property
+    def cut(self) -> RepeatedCompositeFieldContainer[CutOutput]: ...
+    tolerance: float
+    """The most that a padded answer may differ from a single one, absolutely or relative to the value. Default 1e-3."""
+    def __init__(
+        self,
+        *,
+        input: str = ...,
+        axis: int = ...,
+        value: float = ...,
+        buckets: Iterable[int] | None = ...,
+        mask: str = ...,
+        cut: Iterable[CutOutput] | None = ...,
+        tolerance: float = ...,
+    ) -> None: ...
+
+@final
+class CutOutput(Message):
+    output: str
+    axis: int
+    def __init__(
+        self,
+        *,
+        output: str = ...,
+        axis: int = ...,
+    ) -> None: ...
 
 @final
 class ModelOptions(Message):
@@ -48,6 +786,14 @@ class ModelOptions(Message):
     """The most input bytes that wait for this model; a request beyond it is refused with RESOURCE_EXHAUSTED.
     Default: the server's setting.
     """
+    @property
+    def preprocess(self) -> RepeatedCompositeFieldContainer[Preprocess]: ...
+    @property
+    def postprocess(self) -> RepeatedCompositeFieldContainer[Postprocess]: ...
+    preprocess_threads: int
+    """Threads that prepare inputs. Default: the planner's choice."""
+    @property
+    def padding(self) -> RepeatedCompositeFieldContainer[Padding]: ...
     def __init__(
         self,
         *,
@@ -59,5 +805,9 @@ class ModelOptions(Message):
         spinning: bool = ...,
         max_queue_requests: int = ...,
         max_queue_bytes: int = ...,
+        preprocess: Iterable[Preprocess] | None = ...,
+        postprocess: Iterable[Postprocess] | None = ...,
+        preprocess_threads: int = ...,
+        padding: Iterable[Padding] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning"]) -> bool: ...

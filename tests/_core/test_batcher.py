@@ -7,6 +7,7 @@ import logging
 import sys
 import threading
 import time
+import weakref
 from typing import Any
 
 import numpy as np
@@ -16,7 +17,7 @@ from inferd._core import message
 from inferd._core.batcher import Batch, Batcher
 from inferd._core.histogram import Statistics
 from inferd._core.local import LocalRequest
-from inferd._core.tensor import Signature, Tensors
+from inferd._core.tensor import DATATYPES, Signature, Tensors
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from tests.puppets import LIMIT_S, SIGNATURE, Caller, request
 
@@ -635,3 +636,192 @@ def test_whoever_polls_after_the_thread_was_told_to_go_waits_for_nobody(end: Any
     end(queue)
     queue.expect(2, HOUR_NS)  # by the thread, whose last run ends only now
     run(polled(queue))
+
+
+# ---- requests that are prepared before their run
+
+PREPARED = Signature("double", "1", [("x", "FP32", (-1, 4)), ("scale", "FP32", (-1, 1))], [("y", "FP32", (-1, 4))], 8)
+SENT = Signature("double", "1", [("text", "BYTES", (-1, 1)), ("scale", "FP32", (-1, 1))], [("y", "FP32", (-1, 4))], 8, binary=["text"])
+SIGNATURE_OF_X = Signature("double", "1", [("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 4))], 8)
+
+
+def sent(*texts: bytes) -> LocalRequest:
+    elements = np.empty((len(texts), 1), object)
+    elements[:, 0] = texts
+    request = LocalRequest([("text", "BYTES", elements), ("scale", "FP32", np.full((len(texts), 1), 3, np.float32))])
+    request.check(SENT)
+    return request
+
+
+def made(rows: int, value: float = 1.0) -> Tensors:
+    return Tensors([np.full((rows, 4), value, np.float32)], ["FP32"], True, rows)
+
+
+def test_values_are_what_came_and_hold_it() -> None:
+    request = sent(b"\xff\xd8", b"")
+    texts, scale = request.values()
+    del request
+    gc.collect()
+    assert [bytes(text) for text in texts] == [b"\xff\xd8", b""]
+    assert all(text.readonly for text in texts)
+    assert not scale.flags.writeable
+    np.testing.assert_array_equal(scale, [[3], [3]])
+
+
+def test_values_of_every_datatype() -> None:
+    arrays = {word: np.ones((2, 3), dtype) for word, (_, size, dtype) in DATATYPES.items() if size}
+    signature = Signature("m", "1", [(word, word, (-1, 3)) for word in arrays], [("y", "FP32", (-1, 4))], 8)
+    request = LocalRequest([(word, word, array) for word, array in arrays.items()])
+    request.check(signature)
+    for (word, array), value in zip(arrays.items(), request.values(), strict=True):
+        assert value.dtype == array.dtype, word
+        np.testing.assert_array_equal(value, array)
+
+
+def test_values_without_elements() -> None:
+    signature = Signature("m", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, 4))], 8)
+    request = LocalRequest([("x", "FP32", np.zeros((2, 0), np.float32))])
+    request.check(signature)
+    assert request.values()[0].shape == (2, 0)
+
+
+def test_a_prepared_request_runs_with_what_was_made_and_what_came() -> None:
+    request = sent(b"a", b"b")
+    request.prepare(made(2, 5.0), ("x",), PREPARED)
+    assert (request.rows, request.nbytes) == (2, 2 * 16 + 2 * 4)
+    np.testing.assert_array_equal(request.values()[0], np.full((2, 4), 5))
+    np.testing.assert_array_equal(request.values()[1], [[3], [3]])
+
+
+@pytest.mark.parametrize(
+    ("tensors", "names", "said"),
+    [
+        (Tensors([np.zeros((2, 5), np.float32)], ["FP32"], True), ("x",), r"expected FP32\[-1,4\], got FP32\[2,5\]"),
+        (Tensors([np.zeros((2, 4), np.int32)], ["INT32"], True), ("x",), r"got INT32\[2,4\]"),
+        (Tensors([np.zeros((1, 4), np.float32)], ["FP32"], True), ("x",), "has 2 rows, input 'x' has 1"),
+        (Tensors([np.zeros((2, 4), np.float32)], ["FP32"], True), ("z",), "'x' is missing"),
+    ],
+)
+def test_what_was_made_is_checked_like_what_comes(tensors: Tensors, names: tuple[str, ...], said: str) -> None:
+    with pytest.raises(InvalidArgument, match=said):
+        sent(b"a", b"b").prepare(tensors, names, PREPARED)
+
+
+def test_prepared_text() -> None:
+    signature = Signature("m", "1", [("word", "BYTES", (-1, 2))], [("y", "FP32", (-1, 4))], 8)
+    request = sent(b"a", b"b")
+    request.prepare(Tensors([np.array([["one", "two"], ["", "drei"]], object)], ["BYTES"], True), ("word",), signature)
+    assert [bytes(text) for text in request.values()[0]] == [b"one", b"two", b"", b"drei"]
+
+
+def test_forward_moves_a_request_between_batchers() -> None:
+    waiting, ready = batcher(), batcher()
+    request, caller = sent(b"a"), Caller()
+    waiting.put(request, caller)
+    batch = polled(waiting)
+    request.prepare(made(1, 5.0), ("x",), SIGNATURE_OF_X)
+    batch.forward(request, ready)
+    assert (batch.requests, batch.rows, batch.alive, ready.depth) == ([], 0, 0, 1)
+    batch.deliver()
+    assert not caller.answered.is_set()
+    second = polled(ready)
+    run(second)
+    second.deliver()
+    np.testing.assert_array_equal(caller.answer, [[10, 10, 10, 10]])
+    assert (ready.statistics.request.count, waiting.statistics.request.count) == (1, 0)
+
+
+def test_who_has_gone_is_not_forwarded() -> None:
+    waiting, ready = batcher(), batcher()
+    request, caller = sent(b"a"), Caller()
+    waiting.put(request, caller)
+    batch = polled(waiting)
+    caller.cancel()
+    assert request.cancelled
+    batch.forward(request, ready)
+    batch.deliver()
+    assert (ready.depth, waiting.cancelled, caller.answers, caller.errors) == (0, 1, [], [])
+
+
+def test_a_batcher_that_takes_nothing_leaves_the_refusal_to_the_first() -> None:
+    waiting, ready = batcher(), batcher()
+    ready.close()
+    request, caller = sent(b"a"), Caller()
+    waiting.put(request, caller)
+    batch = polled(waiting)
+    batch.forward(request, ready)
+    assert batch.requests == [request]
+    assert request.refused
+    batch.deliver()
+    assert isinstance(caller.error, Unavailable)
+
+
+def test_cancelling_after_the_forwarding_withdraws_from_the_second() -> None:
+    waiting, ready = batcher(), batcher()
+    request, caller = sent(b"a"), Caller()
+    waiting.put(request, caller)
+    batch = polled(waiting)
+    request.prepare(made(1), ("x",), SIGNATURE_OF_X)
+    batch.forward(request, ready)
+    caller.cancel()
+    assert (ready.depth, ready.depth_bytes, ready.cancelled) == (0, 0, 1)
+
+
+@pytest.mark.parametrize("leave", ["poll", "cancel", "expire", "close"])
+def test_wait_room_waits_until_something_has_left(leave: str) -> None:
+    queue = batcher()
+    _, caller = put(queue, deadline_ns=time.monotonic_ns() + 10**12)
+    entered = threading.Event()
+
+    def wait() -> None:
+        entered.set()
+        queue.wait_room(1, 1 << 40)
+
+    waiter = threading.Thread(target=wait, daemon=True)
+    waiter.start()
+    assert entered.wait(LIMIT_S)
+    if leave == "poll":
+        assert queue.poll() is not None
+    elif leave == "cancel":
+        caller.cancel()
+    elif leave == "expire":
+        assert queue.expire(time.monotonic_ns() + 10**13) is not None
+    else:
+        queue.close()
+    waiter.join(LIMIT_S)
+    assert not waiter.is_alive()
+
+
+def test_wait_room_counts_bytes_too() -> None:
+    queue = batcher()
+    put(queue)
+    queue.wait_room(2, 17)  # 16 bytes wait
+    waiter = threading.Thread(target=queue.wait_room, args=(2, 16), daemon=True)
+    waiter.start()
+    waiter.join(0.01)
+    assert waiter.is_alive()
+    queue.close()
+    waiter.join(LIMIT_S)
+    assert not waiter.is_alive()
+
+
+def test_prepared_requests_leave_nothing_behind() -> None:
+    """A pipeline that passes its input through makes a cycle: request, tensors, array, request. It is cut with the answer."""
+    alive = []
+    for _ in range(3):
+        waiting, ready = batcher(), batcher()
+        request, caller = LocalRequest([("x", "FP32", np.ones((1, 4), np.float32))]), Caller()
+        request.check(SIGNATURE_OF_X)
+        waiting.put(request, caller)
+        batch = polled(waiting)
+        passed = request.values()[0]
+        alive.append(weakref.ref(passed))
+        request.prepare(Tensors([passed], ["FP32"], True, 1), ("x",), SIGNATURE_OF_X)
+        batch.forward(request, ready)
+        del passed, request
+        second = polled(ready)
+        run(second)
+        second.deliver()
+        del second, batch, caller
+    gc.collect()
+    assert [reference() for reference in alive] == [None] * 3

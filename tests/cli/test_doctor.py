@@ -11,7 +11,7 @@ import onnx
 import pytest
 from command import EXAMPLES
 
-from inferd.cli.doctor import TINY_MODEL, build_flavour
+from inferd.cli.doctor import TINY_MODEL, _steps, build_flavour
 
 Run = Callable[..., "subprocess.CompletedProcess[str]"]
 
@@ -96,3 +96,10 @@ def test_the_probe_is_the_model_that_it_claims_to_be() -> None:
 def test_build_flavour(tmp_path: Path, content: bytes, flavour: str) -> None:
     (tmp_path / "module.so").write_bytes(content)
     assert build_flavour(str(tmp_path / "module.so")) == flavour
+
+
+def test_what_steps_can_read_is_said() -> None:
+    findings = {finding.what: finding for finding in _steps()}
+    assert findings["images"].value.startswith("pillow ")
+    assert findings["JPEG"].value in ("libturbojpeg", "Pillow")
+    assert not any(finding.missing for finding in findings.values())

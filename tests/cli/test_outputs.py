@@ -52,3 +52,28 @@ def test_npz_is_read_without_pickle(tmp_path: Path) -> None:
     with np.load(tmp_path / "answer", allow_pickle=False) as loaded:
         assert np.array_equal(loaded["a/b"], outputs["a/b"])
         assert loaded["text"].tolist() == [b"x", b"longer"]
+
+
+def test_the_best_with_their_labels_are_a_table_with_bars() -> None:
+    outputs = {
+        "kind": np.array([[0.75, 0.25]], np.float32),
+        "kind_index": np.array([[1, 0]], np.int64),
+        "kind_label": np.array([[b"cat", b"dog"]], object),
+        "other": np.array([1.0], np.float32),
+    }
+    lines = as_text(outputs, {}).splitlines()
+    assert lines[:3] == ["kind", "   1  cat    0.7500  " + "█" * 30, "   2  dog    0.2500  " + "█" * 10]
+    assert lines[3].startswith("other")
+
+
+def test_several_rows_of_a_ranking_without_labels_show_places() -> None:
+    scores = np.array([[2.0, -1.0], [np.nan, 0.0]], np.float32)
+    text = as_text({"s": scores, "s_index": np.array([[7, 3], [0, 1]])}, {})
+    assert text.splitlines() == [
+        "s, row 0",
+        "   1  7    2.0000  " + "█" * 30,
+        "   2  3   -1.0000",
+        "s, row 1",
+        "   1  0       nan",
+        "   2  1    0.0000",
+    ]

@@ -16,6 +16,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
+from onnx import TensorProto, helper
 
 from inferd._core.batcher import Batch, Batcher
 from inferd._core.grpc import Call
@@ -558,3 +559,31 @@ def test_an_unreadable_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
     monkeypatch.setattr(os, "access", lambda path, mode: False)  # root may read everything
     with pytest.raises(StartError, match="cannot be read"):
         OnnxModel.load(path)
+
+
+# ---- operators of onnxruntime-extensions
+
+
+def upper() -> bytes:
+    """text BYTES[N] -> loud BYTES[N], by an operator that onnxruntime itself does not have."""
+    graph = helper.make_graph(
+        [helper.make_node("StringUpper", ["text"], ["loud"], domain="ai.onnx.contrib")],
+        "graph",
+        [helper.make_tensor_value_info("text", TensorProto.STRING, ["N"])],
+        [helper.make_tensor_value_info("loud", TensorProto.STRING, ["N"])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.contrib", 1)])
+    made.ir_version = 8
+    content: bytes = made.SerializeToString()
+    return content
+
+
+def test_operators_of_onnxruntime_extensions_are_there_where_a_model_has_them() -> None:
+    answer = OnnxModel.load(upper(), name="loud").trial({"text": np.array(["abc", "x1"], object)})
+    assert answer["loud"].tolist() == ["ABC", "X1"]
+
+
+def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "onnxruntime_extensions", None)
+    with pytest.raises(ConfigError, match=r"model 'loud' has operators of ai\.onnx\.contrib, .*pip install 'inferd\[extensions\]'"):
+        OnnxModel.load(upper(), name="loud")

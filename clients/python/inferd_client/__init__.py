@@ -6,6 +6,8 @@
         result = client.infer("digits", {"image": image}, timeout=1.0)
         print(result["probabilities"], result.model_version)
 
+Models that make their own tensors take files(...), texts(...) and records(...).
+
 AsyncClient has the same calls, awaited. Both raise InferenceError. The protobuf messages that some calls answer
 with are in inferd_client.messages.
 """
@@ -14,7 +16,8 @@ from inferd_client.aio import AsyncClient
 from inferd_client.client import Client
 from inferd_client.codec import InferResult
 from inferd_client.errors import InferenceError
+from inferd_client.raw import files, records, texts
 
-__all__ = ["AsyncClient", "Client", "InferResult", "InferenceError", "__version__"]
+__all__ = ["AsyncClient", "Client", "InferResult", "InferenceError", "__version__", "files", "records", "texts"]
 
 __version__ = "0.1.0"

@@ -1,0 +1,40 @@
+from collections.abc import Sequence
+from typing import Any, Self
+
+import numpy as np
+
+MAX_SIDE: int
+MAX_CHANNELS: int
+
+def instruction_sets() -> tuple[str, ...]: ...
+
+class Transform:
+    """One pass from pixels to a tensor: resize, window, affine, layout; see image.pyx."""
+
+    def __new__(
+        cls,
+        size: tuple[int, int],
+        *,
+        channels: int,
+        method: str = "BILINEAR",
+        antialias: bool = True,
+        exact: bool = False,
+        fill: int = 0,
+        factors: Sequence[float] = (1.0,),
+        offsets: Sequence[float] = (0.0,),
+        datatype: str = "UINT8",
+        channels_first: bool = False,
+        reverse_channels: bool = False,
+        instruction_set: str = "",
+    ) -> Self: ...
+    @property
+    def size(self) -> tuple[int, int]: ...
+    @property
+    def channels(self) -> int: ...
+    @property
+    def datatype(self) -> str: ...
+    def apply(
+        self, pixels: np.ndarray[Any, Any], out: np.ndarray[Any, Any], resized: tuple[int, int], corner: tuple[int, int] = (0, 0)
+    ) -> None:
+        """pixels: UINT8 [height, width, channels] -> out, both C-contiguous; resized: height and width of R, of which out is the window
+        at `corner`, filled where it lies outside. The GIL is released. Raises ValueError, and MemoryError."""

@@ -1,0 +1,7 @@
+from typing_extensions import Buffer
+
+def murmur3(data: Buffer) -> int:
+    """MurmurHash3 x86 32-bit of seed 0, as a signed number."""
+
+def count_pairs(data: Buffer) -> int:
+    """The key-value pairs of a JSON object, a key that is there twice counted twice. Any number where it is no valid JSON."""

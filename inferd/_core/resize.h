@@ -1,0 +1,321 @@
+/* resize: pixels of one image resampled, cut, scaled and laid out in one pass. Plain C beside image.pyx; resize_level.h has the loops.
+ * Never in here: Python, threads, file formats. A status is returned: 0, or -1 where memory is missing. The machine is little-endian.
+ *
+ * Two ways to resample, both through tables of weights that depend on sizes alone (Axis):
+ * - resample: first the rows, then the columns, in 16-bit fixed point. A value is (value - 128) * 256 as int16: 8 bits of fraction. Weights
+ *   have 15 bits, are negated so that 1.0 is one of them, and add up to 1 exactly. Only for weights of one sign (bilinear, area).
+ * - exactly_...: Pillow's recipe, to the bit: 22-bit weights, bytes between the passes, which come in the order that Pillow (since 13)
+ *   chooses by the sizes: see rows_first.
+ */
+#ifndef INFERD_RESIZE_H
+#define INFERD_RESIZE_H
+
+#include <math.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum {
+    MAX_SIDE = 65535,     /* rows or columns of an image, of what it is resized to, and of a window */
+    MAX_CHANNELS = 4,
+    MAX_TAPS = 128,       /* weights of one output in 16-bit fixed point; longer filters are computed exactly */
+    NARROW_ONE = 32768,   /* 1.0 as a 16-bit weight */
+    WIDE_BITS = 22,       /* bits of fraction of an exact weight */
+    MID_NBYTES = 1 << 20, /* of bytes between the exact passes: larger windows are cut into pieces */
+    GROUP = 8,            /* outputs that are laid out together */
+    AHEAD = 8,            /* source rows that are fetched while others are summed up */
+};
+
+enum Method { BILINEAR, NEAREST, BICUBIC, AREA };
+
+/* What each of `count` outputs along one axis is made of. One block of memory, at `starts`. */
+typedef struct {
+    int32_t count;
+    int32_t least, past; /* the source positions of all of them: least <= position < past */
+    int32_t taps;        /* weights from one output to the next */
+    int32_t *starts;     /* first source position of each; NULL: position least + i alone, unweighted */
+    int32_t *lengths;    /* weights of each */
+    int16_t *narrow;     /* weights * -NARROW_ONE; NULL where wide are asked for */
+    int32_t *wide;       /* weights * 2^WIDE_BITS, or NULL */
+    size_t nbytes;       /* of the block */
+} Axis;
+
+typedef struct {
+    const uint8_t *pixels; /* [height, width, channels] */
+    int32_t height, width;
+    int channels;
+} Image;
+
+/* Where a window's values go, and what becomes of them: value * factor + offset as float, or the rounded value as a byte. */
+typedef struct {
+    char *base;           /* the window's first element */
+    ptrdiff_t row, plane; /* elements from a row to the next; from a channel's plane to the next */
+    int channels;
+    int planar;   /* [channels, height, width] */
+    int reversed; /* the last channel first */
+    int floating;
+    float factors[MAX_CHANNELS], offsets[MAX_CHANNELS]; /* of each output channel */
+} Target;
+
+/* ---- weights --------------------------------------------------------------------------------------------------------- */
+
+static double axis_support(int method) {
+    return method == BICUBIC ? 2.0 : method == AREA ? 0.5 : 1.0;
+}
+
+/* The filter's height at a distance. The cubic is Pillow's, and OpenCV's where nothing is antialiased. */
+static double axis_filter(int method, int antialias, double x) {
+    const double a = antialias ? -0.5 : -0.75;
+    if (method == AREA) return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
+    x = fabs(x);
+    if (method == BILINEAR) return x < 1.0 ? 1.0 - x : 0.0;
+    if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
+    return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
+}
+
+/* Source positions that one output covers. */
+static double axis_stretch(int32_t in, int32_t out, int method, int antialias) {
+    const double scale = (double)in / out;
+    return scale > 1.0 && (antialias || method == AREA) ? scale : 1.0;
+}
+
+/* The most weights that an output can have. */
+static int32_t axis_taps(int32_t in, int32_t out, int method, int antialias) {
+    const int32_t reach = method == NEAREST ? 0 : (int32_t)ceil(axis_support(method) * axis_stretch(in, out, method, antialias));
+    return reach * 2 + 1 < in ? reach * 2 + 1 : in;
+}
+
+/* One output's weights, which add up to 1, into weights[axis_taps]. Returns how many; *start is the first one's position. */
+static int32_t axis_weigh(double *weights, int32_t *start, int32_t in, int32_t out, int method, int antialias, int32_t position) {
+    const double stretch = axis_stretch(in, out, method, antialias), scale = (double)in / out;
+    const double center = (position + 0.5) * scale, support = axis_support(method) * stretch, inverse = 1.0 / stretch;
+    const int clipped = antialias || method == AREA; /* else positions outside are those of the edge */
+    const int32_t low = (int32_t)floor(center - support + 0.5), high = (int32_t)floor(center + support + 0.5);
+    const int32_t from = low < 0 ? 0 : low, to = high > in ? in : high;
+    const int32_t first = clipped ? from : low, last = clipped ? to : high;
+    double sum = 0.0;
+    memset(weights, 0, sizeof(double) * (size_t)(to - from));
+    for (int32_t i = first; i < last; i++) {
+        const double weight = axis_filter(method, antialias, (i - center + 0.5) * inverse);
+        weights[(i < from ? from : i >= to ? to - 1 : i) - from] += weight;
+        sum += weight;
+    }
+    if (sum != 0.0)
+        for (int32_t i = 0; i < to - from; i++) weights[i] /= sum;
+    *start = from;
+    return to - from;
+}
+
+/* Rounded so that they add up to exactly one: what is cut off here goes to the neighbour. Leading and trailing zeros are dropped. */
+static int32_t axis_round(int16_t *narrow, const double *weights, int32_t *start, int32_t length) {
+    double sum = 0.0;
+    int32_t used = 0, dropped = 0, before = 0;
+    for (int32_t i = 0; i < length; i++) {
+        sum += weights[i];
+        const int32_t rounded = i == length - 1 ? NARROW_ONE : (int32_t)(sum * NARROW_ONE + 0.5);
+        const int32_t weight = rounded - before;
+        before = rounded;
+        if (used == 0 && weight == 0) dropped++;
+        else narrow[used++] = (int16_t)-weight;
+    }
+    while (used > 1 && narrow[used - 1] == 0) used--;
+    *start += dropped;
+    return used;
+}
+
+/* Whether Pillow takes the rows first: where more than twice as many of them are lost as of the columns. */
+static int rows_first(int32_t height, int32_t width, int32_t resized_height, int32_t resized_width) {
+    return height > resized_height && height - resized_height > (width - resized_width) * 2;
+}
+
+static void axis_free(Axis *axis) {
+    free(axis->starts);
+    memset(axis, 0, sizeof *axis);
+}
+
+/* The table of outputs first <= position < first + count, of an axis of `in` that is resized to `out`. Sizes are at most MAX_SIDE. */
+static int axis_fill(Axis *axis, int32_t in, int32_t out, int method, int antialias, int exact, int32_t first, int32_t count) {
+    const int32_t taps = axis_taps(in, out, method, antialias);
+    const size_t weights = (size_t)count * (size_t)taps, nbytes = (size_t)count * 2 * sizeof(int32_t) + weights * (exact ? 4 : 2);
+    double *const row = malloc(sizeof(double) * (size_t)(taps + 2));
+    memset(axis, 0, sizeof *axis);
+    axis->starts = calloc(nbytes, 1);
+    if (row == NULL || axis->starts == NULL) {
+        free(row);
+        axis_free(axis);
+        return -1;
+    }
+    axis->count = count;
+    axis->taps = taps;
+    axis->nbytes = nbytes;
+    axis->lengths = axis->starts + count;
+    if (exact) axis->wide = axis->lengths + count;
+    else axis->narrow = (int16_t *)(axis->lengths + count);
+    axis->least = in;
+    double nearest = (double)in / out * 0.5; /* added up, as Pillow does, so that roundings are the same */
+    for (int32_t i = 0; i < first + count; i++, nearest += (double)in / out) {
+        if (i < first) continue;
+        const int32_t at = i - first;
+        int32_t start = 0, length = 1;
+        if (method == NEAREST) {
+            start = nearest < in ? (int32_t)nearest : in - 1;
+        } else {
+            length = axis_weigh(row, &start, in, out, method, antialias, i);
+            if (exact)
+                for (int32_t k = 0; k < length; k++)
+                    axis->wide[(size_t)at * taps + k] = (int32_t)(row[k] * (1 << WIDE_BITS) + (row[k] < 0 ? -0.5 : 0.5));
+            else
+                length = axis_round(axis->narrow + (size_t)at * taps, row, &start, length);
+        }
+        axis->starts[at] = start;
+        axis->lengths[at] = length;
+        if (start < axis->least) axis->least = start;
+        if (start + length > axis->past) axis->past = start + length;
+    }
+    free(row);
+    return 0;
+}
+
+/* ---- the loops, once for each set of instructions ------------------------------------------------------------------------ */
+
+/* Fills the target with the window that the tables describe. */
+typedef int (*Loop)(const Image *, const Axis *rows, const Axis *columns, const Target *);
+
+typedef struct {
+    const char *name;
+    Loop resample, exactly_columns_first, exactly_rows_first, pick;
+} Level;
+
+#ifdef __clang__
+#define SHUFFLE(type, a, b, ...) __builtin_shufflevector(a, b, __VA_ARGS__)
+#else
+#define SHUFFLE(type, a, b, ...) __builtin_shuffle(a, b, (type){__VA_ARGS__})
+#endif
+#define ALWAYS_INLINE static inline __attribute__((always_inline))
+
+#if defined(INFERD_DEBUG) || defined(__clang__)
+#define VECTORIZE_BEGIN
+#define VECTORIZE_END
+#else /* gcc vectorizes loops as below from -O3 on only */
+#define VECTORIZE_BEGIN _Pragma("GCC push_options") _Pragma("GCC optimize(\"O3\")")
+#define VECTORIZE_END _Pragma("GCC pop_options")
+#endif
+
+/* (a * b + 2^14) >> 15 of each lane: what x86 has from SSE4.1 on, and NEON. */
+#if defined(__aarch64__)
+#include <arm_neon.h>
+#define MULTIPLY(a, b) ((Lanes8)vqrdmulhq_s16((int16x8_t)(a), (int16x8_t)(b)))
+#define PLAIN_NAME "neon"
+#else
+#define MULTIPLY(a, b) multiply_plain(a, b)
+#define PLAIN_NAME "plain"
+#endif
+typedef int16_t Lanes8 __attribute__((vector_size(16)));
+typedef int32_t Wide8 __attribute__((vector_size(32)));
+typedef uint16_t Words8 __attribute__((vector_size(16)));
+typedef uint8_t Bytes8 __attribute__((vector_size(8)));
+
+#define LANES 8
+#define LEVEL(name) name##_plain
+VECTORIZE_BEGIN
+#if !defined(__aarch64__)
+ALWAYS_INLINE Lanes8 multiply_plain(Lanes8 a, Lanes8 b) {
+    const Wide8 product = __builtin_convertvector(a, Wide8) * __builtin_convertvector(b, Wide8);
+    return __builtin_convertvector((product + (1 << 14)) >> 15, Lanes8);
+}
+#endif
+#include "resize_level.h"
+VECTORIZE_END
+#undef LANES
+#undef LEVEL
+#undef MULTIPLY
+
+#if defined(__x86_64__)
+#include <immintrin.h>
+
+#ifdef __clang__
+#pragma clang attribute push(__attribute__((target("sse4.1"))), apply_to = function)
+#else
+#pragma GCC push_options
+#pragma GCC target("sse4.1")
+#endif
+#define LANES 8
+#define LEVEL(name) name##_sse4
+#define MULTIPLY(a, b) ((Lanes_sse4)_mm_mulhrs_epi16((__m128i)(a), (__m128i)(b)))
+VECTORIZE_BEGIN
+#include "resize_level.h"
+VECTORIZE_END
+#undef LANES
+#undef LEVEL
+#undef MULTIPLY
+#ifdef __clang__
+#pragma clang attribute pop
+#pragma clang attribute push(__attribute__((target("avx2"))), apply_to = function)
+#else
+#pragma GCC pop_options
+#pragma GCC push_options
+#pragma GCC target("avx2")
+#endif
+#define LANES 16
+#define LEVEL(name) name##_avx2
+#define MULTIPLY(a, b) ((Lanes_avx2)_mm256_mulhrs_epi16((__m256i)(a), (__m256i)(b)))
+VECTORIZE_BEGIN
+#include "resize_level.h"
+VECTORIZE_END
+#undef LANES
+#undef LEVEL
+#undef MULTIPLY
+#ifdef __clang__
+#pragma clang attribute pop
+#else
+#pragma GCC pop_options
+#endif
+#endif
+
+/* What this machine can do, best first; ends with a name that is NULL. AVX-512 is left out: the rows are as fast as memory gives them, and
+ * a prototype that won by itself lost behind a decoder. */
+static const Level *levels_here(void) {
+    static const Level all[] = {
+#if defined(__x86_64__)
+        {"avx2", resample_avx2, exactly_columns_first_avx2, exactly_rows_first_avx2, pick_avx2},
+        {"sse4.1", resample_sse4, exactly_columns_first_sse4, exactly_rows_first_sse4, pick_sse4},
+#endif
+        {PLAIN_NAME, resample_plain, exactly_columns_first_plain, exactly_rows_first_plain, pick_plain},
+        {NULL, NULL, NULL, NULL, NULL},
+    };
+#if defined(__x86_64__)
+    return all + (__builtin_cpu_supports("avx2") ? 0 : __builtin_cpu_supports("sse4.1") ? 1 : 2);
+#else
+    return all;
+#endif
+}
+
+/* ---- what lies outside ------------------------------------------------------------------------------------------------- */
+
+/* `count` columns of one row, of one output channel of [height, width, channels] or of a plane. */
+static void fill_run(const Target *target, ptrdiff_t at, int32_t count, int channel, int fill) {
+    const ptrdiff_t step = target->planar ? 1 : target->channels;
+    const float value = (float)fill * target->factors[channel] + target->offsets[channel];
+    if (target->floating)
+        for (int32_t i = 0; i < count; i++) ((float *)target->base)[at + i * step] = value;
+    else
+        for (int32_t i = 0; i < count; i++) ((uint8_t *)target->base)[at + i * step] = (uint8_t)fill;
+}
+
+/* All of a target [height, width] but the window of rows y0 to y1 and columns x0 to x1. */
+static void fill_outside(const Target *whole, int32_t height, int32_t width, int32_t y0, int32_t y1, int32_t x0, int32_t x1, int fill) {
+    const ptrdiff_t step = whole->planar ? 1 : whole->channels;
+    for (int channel = 0; channel < whole->channels; channel++)
+        for (int32_t y = 0; y < height; y++) {
+            const ptrdiff_t at = y * whole->row + channel * (whole->planar ? whole->plane : 1);
+            if (y < y0 || y >= y1) {
+                fill_run(whole, at, width, channel, fill);
+            } else {
+                fill_run(whole, at, x0, channel, fill);
+                fill_run(whole, at + x1 * step, width - x1, channel, fill);
+            }
+        }
+}
+
+#endif

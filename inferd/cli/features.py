@@ -1,0 +1,120 @@
+"""`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. Parses flags; inferd.features does it.
+
+Exit codes: 0 written, and its answers are scikit-learn's; 1 they differ, nothing is written; 2 usage, or what cannot be converted;
+3 a library is missing.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+if TYPE_CHECKING:
+    from inferd.features import Exported
+
+__all__ = ["features"]
+
+SHOWN_COLUMNS = 40
+
+
+class Verbs(click.Group):
+    """A group whose help shows the whole help of each of its commands: there are few."""
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        for name in self.list_commands(ctx):
+            command = self.get_command(ctx, name)
+            if command is not None:
+                formatter.write_paragraph()
+                with click.Context(command, info_name=name, parent=ctx) as inner:
+                    command.format_help(inner, formatter)
+
+
+@click.group(cls=Verbs)
+def features() -> None:
+    """Bring the features of a training pipeline into serving."""
+
+
+@features.command()
+@click.argument("pipeline", type=click.Path(path_type=Path))
+@click.argument("model", required=False, type=click.Path(path_type=Path))
+@click.option(
+    "--sample", type=click.Path(path_type=Path), metavar="FILE", help="Records to compare on: .csv with a header, .npz, .parquet."
+)
+@click.option("--tolerance", type=float, default=1e-5, show_default=True, help="Most that probabilities and predictions may differ.")
+@click.option("--features-only", is_flag=True, help="Without the estimator: a model of its own that several share.")
+@click.option(
+    "--format",
+    "form",
+    type=click.Choice(["JSON", "CSV", "ARROW", "TENSORS"], case_sensitive=False),
+    default="JSON",
+    show_default=True,
+    help="Of the records that clients send.",
+)
+@click.option("--model-version", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Folder of the version.")
+@click.option("--force", is_flag=True, help="Overwrite what is there.")
+def export(
+    pipeline: Path,
+    model: Path | None,
+    sample: Path | None,
+    tolerance: float,
+    features_only: bool,
+    form: str,
+    model_version: int,
+    force: bool,
+) -> int:
+    """Write a model of a fitted scikit-learn pipeline: features and estimator as one ONNX graph, and the steps that read records.
+
+    PIPELINE is a joblib or pickle file. RUN IT ON FILES THAT YOU TRUST ONLY: reading one runs whatever code it holds. MODEL is the
+    model's folder; by default it has the file's name.
+
+    Both are asked the same records, and nothing is written where they answer differently. Without --sample the records are made
+    of what the pipeline's own steps learned: means, ranges, categories.
+
+    \b
+    inferd features export churn.joblib models/churn --sample holdout.csv
+    inferd features export churn.joblib models/churn_features --features-only
+    """
+    from inferd.features import export as make
+
+    if not tolerance >= 0:
+        raise click.UsageError(f"--tolerance {tolerance}: expected 0 or more")
+    folder = model or Path(pipeline.stem)
+    exported = make(
+        pipeline,
+        folder,
+        sample=sample,
+        tolerance=tolerance,
+        form=form.upper(),
+        version=model_version,
+        features_only=features_only,
+        force=force,
+    )
+    _show(exported, tolerance)
+    return 0 if exported.agrees else 1
+
+
+def _show(exported: Exported, tolerance: float) -> None:
+    for notice in exported.notices:
+        click.echo(f"note: {notice}", err=True)
+    click.echo("compared on records made of the pipeline's statistics" if len(exported.sampled) > 1 else "compared on a sample")
+    for line in exported.sampled[:SHOWN_COLUMNS]:
+        click.echo(f"  {line}")
+    if len(exported.sampled) > SHOWN_COLUMNS:
+        click.echo(f"  and {len(exported.sampled) - SHOWN_COLUMNS} more")
+    rows = [("output", "rows", "max abs difference", "labels flipped", "equal")]
+    for each in exported.differences:
+        worst = "" if each.worst is None else f"{each.worst:.1e}"
+        rows.append((each.output, str(each.rows), worst, "" if each.flipped is None else str(each.flipped), "yes" if each.kept else "NO"))
+    widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
+    click.echo()
+    for row in rows:
+        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    click.echo()
+    if exported.agrees:
+        for path in exported.files:
+            click.echo(f"wrote {path}")
+        return
+    click.echo(f"nothing is written: the graph's answers are not scikit-learn's within {tolerance:g}", err=True)
+    click.echo("look at the worst column of the sample, or allow more by --tolerance; labels must be equal in any case", err=True)

@@ -1,0 +1,16 @@
+"""A trained scikit-learn pipeline becomes a model: its features and its estimator in one ONNX graph, with the steps that read records.
+
+    trained.py      what a fitted pipeline says of its columns: names, types, categories, statistics; and the file it is read from
+    samples.py      records to try both with: of a file, or made from the pipeline's statistics
+    conversion.py   the pipeline -> ONNX, by skl2onnx
+    served.py       the model as a server runs it: records in, outputs out
+    agreement.py    whether it answers as scikit-learn does: on the sample, with values missing, with values never seen
+    writing.py      the model's folder
+    export.py       all of it in order
+
+scikit-learn, skl2onnx, joblib and pandas are imported in here alone, and where they are used. Never in here: requests, threads, servers.
+"""
+
+from inferd.features.export import Exported, export
+
+__all__ = ["Exported", "export"]

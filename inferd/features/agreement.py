@@ -1,0 +1,184 @@
+"""Whether a converted model answers as scikit-learn does: on a sample, with each value missing, with categories never seen.
+
+Where scikit-learn refuses a record, the server must too; where it answers, with the same. What is found out by trial is what the
+configuration says: `missing` and `allowed` of each column. Never in here: files.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from inferd.errors import ConfigError, InvalidArgument
+from inferd.features.samples import Sample
+from inferd.features.served import Column, Served
+from inferd.features.trained import Learned, Trained
+
+__all__ = ["Difference", "compare", "scikit_learn_answers", "settle_columns"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+TRIAL_ROWS = 8
+UNSEEN_TEXT = "\u2205 never seen"
+UNSEEN_NUMBER = -987_654
+
+
+@dataclass(frozen=True)
+class Difference:
+    """One output on the sample. worst: the largest difference, of values over 1 relative to them; flipped: labels that differ."""
+
+    output: str
+    rows: int
+    worst: float | None
+    flipped: int | None
+    kept: bool
+
+
+def scikit_learn_answers(trained: Trained, sample: Sample) -> dict[str, Array]:
+    """What the pipeline itself says, by the names of the graph's outputs. Raises ValueError where it refuses the sample."""
+    pipeline, frame = trained.pipeline, sample.as_input(trained)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        if trained.role == "classifier":
+            found = {"label": np.asarray(pipeline.predict(frame))}
+            if hasattr(pipeline, "predict_proba"):
+                found["probabilities"] = _dense(pipeline.predict_proba(frame))
+            return found
+        if trained.role == "regressor":
+            return {"prediction": _dense(pipeline.predict(frame))}
+        if trained.role == "transformer":
+            return {"features": _dense(pipeline.transform(frame))}
+        return {"label": np.asarray(pipeline.predict(frame))} if hasattr(pipeline, "predict") else {}
+
+
+def _dense(values: Any) -> Array:
+    return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
+
+
+def compare(expected: dict[str, Array], got: dict[str, Array], tolerance: float) -> list[Difference]:
+    """One Difference for each output that both have. Raises ConfigError where they have none in common."""
+    common = [name for name in expected if name in got]
+    if not common:
+        raise ConfigError(f"the graph's outputs {', '.join(got)} are none that scikit-learn's answers can be held against")
+    return [_difference(name, expected[name], got[name], tolerance) for name in common]
+
+
+def _difference(name: str, expected: Array, got: Array, tolerance: float) -> Difference:
+    rows = len(expected)
+    if name == "label":
+        flipped = sum(str(ours) != str(theirs) for ours, theirs in zip(_plain(got), _plain(expected), strict=True))
+        return Difference(name, rows, None, flipped, flipped == 0)
+    ours = np.asarray(got, dtype=np.float64).reshape(rows, -1)
+    theirs = np.asarray(expected, dtype=np.float64).reshape(rows, -1)
+    if ours.shape != theirs.shape:
+        return Difference(name, rows, math.inf, None, kept=False)
+    if not ours.size:
+        return Difference(name, rows, 0.0, None, kept=True)
+    with np.errstate(invalid="ignore"):
+        apart = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
+    apart[(ours == theirs) | (np.isnan(ours) & np.isnan(theirs))] = 0.0
+    worst = math.inf if np.isnan(apart).any() else float(apart.max())
+    return Difference(name, rows, worst, None, worst <= tolerance)
+
+
+def _plain(labels: Array) -> list[Any]:
+    values: list[Any] = np.asarray(labels).reshape(-1).tolist()
+    # The graph has classes that are True and False, or 1.0, as 1 and 0.
+    return [
+        int(value) if isinstance(value, (bool, int)) or (isinstance(value, float) and value.is_integer()) else value for value in values
+    ]
+
+
+# ---- what a column lets through
+
+
+def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: float) -> tuple[Served, list[str]]:
+    """The same model with `missing` and `allowed` as the pipeline has them, and what had to be decided, in words."""
+    told: list[str] = []
+    some = sample.part(range(min(TRIAL_ROWS, sample.rows)))
+    by_name = dict(zip(trained.names, trained.learned, strict=True))
+    for column in served.columns:
+        served, word = _settle_missing(trained, served, some, column, by_name[column.name], tolerance)
+        told += word
+    for column in served.columns:
+        served, word = _settle_unseen(trained, served, some, column, by_name[column.name], tolerance)
+        told += word
+    return served, told
+
+
+def _answers(trained: Trained, sample: Sample) -> dict[str, Array] | None:
+    """scikit-learn's, or None where it refuses."""
+    try:
+        return scikit_learn_answers(trained, sample)
+    except Exception:  # an estimator may raise anything for what it does not take
+        return None
+
+
+def _agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str, Array], tolerance: float) -> bool:
+    try:
+        return all(difference.kept for difference in compare(expected, served.answers(records), tolerance))
+    except (InvalidArgument, ConfigError):
+        return False
+    except Exception:  # onnxruntime's own, for a graph that fails at such a record
+        return False
+
+
+def _settle_missing(
+    trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float
+) -> tuple[Served, list[str]]:
+    nothing = sample.holding(column.name, None if sample.columns[column.name].dtype == object else math.nan)
+    expected = _answers(trained, nothing)
+    if expected is None:
+        return served, []
+    names = [each.name for each in served.columns]
+    records = nothing.records(names)
+    for text in _stand_ins(column, learned):
+        try:
+            changed = served.changed(column.with_missing(text))
+        except ConfigError:
+            continue
+        if _agrees(changed, records, expected, tolerance):
+            return changed, []
+    return served, [f"column {column.name!r}: scikit-learn answers where it is missing, and the graph otherwise: such records are refused"]
+
+
+def _stand_ins(column: Column, learned: Learned) -> list[str]:
+    """What may stand in for a missing value, the likeliest first."""
+    if column.datatype == "BYTES":
+        known = [learned.stand_in] if isinstance(learned.stand_in, str) else []
+        return list(dict.fromkeys([*known, "nan", "None", ""]))
+    known = [_text_of(learned.stand_in)] if isinstance(learned.stand_in, (int, float)) and learned.stand_in == learned.stand_in else []
+    return ["NaN", *known]
+
+
+def _settle_unseen(
+    trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float
+) -> tuple[Served, list[str]]:
+    known = [value for value in learned.categories or () if value is not None and value == value]
+    if not known or (column.datatype != "BYTES" and learned.kind != "whole"):
+        return served, []
+    now = next(each for each in served.columns if each.name == column.name)
+    value: Any = UNSEEN_TEXT if sample.columns[column.name].dtype == object else float(UNSEEN_NUMBER)
+    strange = sample.holding(column.name, value)
+    expected = _answers(trained, strange)
+    records = strange.records([each.name for each in served.columns])
+    if expected is not None and _agrees(served, records, expected, tolerance):
+        return served, []
+    changed = served.changed(now.with_allowed([_text_of(value) for value in known]))
+    if expected is None:
+        return changed, []
+    return changed, [f"column {column.name!r}: scikit-learn answers where its value was never seen, and the graph otherwise: it is refused"]
+
+
+def _text_of(value: Any) -> str:
+    """As the configuration has it."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bool):
+        return json.dumps(value)
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))

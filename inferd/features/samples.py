@@ -1,0 +1,205 @@
+"""Records to try a pipeline and its graph with: those of a file, or made from what the pipeline learned of its columns.
+
+A sample is one array a column: numbers as FP64 with NaN where nothing is, texts as objects with None there. Never in here: answers.
+"""
+
+from __future__ import annotations
+
+import csv
+import math
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+from inferd.errors import ConfigError
+from inferd.features.trained import Learned, Trained, library
+
+__all__ = ["Sample", "made_sample", "read_sample"]
+
+Array = np.ndarray[Any, np.dtype[Any]]
+
+MADE_ROWS = 256
+MOST_ROWS = 10_000  # of a file; more say nothing more
+_NULLS = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "None"})  # what pandas.read_csv, too, takes for nothing
+
+
+@dataclass(frozen=True)
+class Sample:
+    """columns: an array a column, by name, in the pipeline's order. whole: those whose numbers have no fractions. told: how it was made."""
+
+    columns: Mapping[str, Array]
+    whole: frozenset[str]
+    flags: frozenset[str]
+    told: tuple[str, ...]
+
+    @property
+    def rows(self) -> int:
+        return len(next(iter(self.columns.values())))
+
+    def part(self, rows: Sequence[int]) -> Sample:
+        """The same columns at these rows."""
+        picked = {name: column[list(rows)] for name, column in self.columns.items()}
+        return Sample(picked, self.whole, self.flags, self.told)
+
+    def holding(self, name: str, value: Any) -> Sample:
+        """The same with one value in all of a column."""
+        column = np.full(self.rows, value, dtype=self.columns[name].dtype)
+        return Sample({**self.columns, name: column}, self.whole, self.flags, self.told)
+
+    def as_input(self, trained: Trained) -> Any:
+        """What the pipeline takes: a DataFrame where it was fitted on one, else an array."""
+        if not trained.named:
+            arrays = list(self.columns.values())
+            mixed = any(array.dtype == object for array in arrays)
+            return np.column_stack([array.astype(object) for array in arrays]) if mixed else np.column_stack(arrays)
+        return library("pandas").DataFrame({name: self._frame_column(name) for name in self.columns})
+
+    def _frame_column(self, name: str) -> Array:
+        column = self.columns[name]
+        if column.dtype == object:
+            texts = np.array(column, dtype=object)
+            texts[[value is None for value in texts]] = math.nan  # what pandas has for it
+            return texts
+        if np.isnan(column).any():
+            return column
+        return column.astype(np.bool_) if name in self.flags else column.astype(np.int64) if name in self.whole else column
+
+    def records(self, names: Sequence[str]) -> list[dict[str, Any]]:
+        """Each row as a client sends it: by column name, without what is missing."""
+        lists = {name: self._plain(name) for name in names}
+        rows = [{name: values[row] for name, values in lists.items()} for row in range(self.rows)]
+        return [{name: value for name, value in row.items() if value is not None} for row in rows]
+
+    def _plain(self, name: str) -> list[Any]:
+        values: list[Any] = self.columns[name].tolist()
+        if self.columns[name].dtype == object:
+            return values
+        kind = bool if name in self.flags else int if name in self.whole else float
+        return [None if math.isnan(value) else kind(value) if math.isfinite(value) else value for value in values]
+
+
+# ---- of a file
+
+
+def read_sample(path: Path, trained: Trained) -> Sample:
+    """Of a .csv file with a header, a .npz archive of arrays by column name (or one, X), or a .parquet file. Raises ConfigError.
+
+    What no step of the pipeline says, which of its columns are texts, is taken from it.
+    """
+    readers = {".csv": _read_csv, ".npz": _read_npz, ".parquet": _read_parquet}
+    if path.suffix.lower() not in readers:
+        raise ConfigError(f"--sample {path}: expected a file that ends in .csv, .npz or .parquet")
+    try:
+        found = readers[path.suffix.lower()](path)
+    except (OSError, ValueError, KeyError) as error:
+        raise ConfigError(f"--sample {path}: it cannot be read: {' '.join(str(error).split())[:200]}") from None
+    if not trained.named and set(found) == {"X"} and found["X"].ndim == 2:
+        found = {f"x{place}": column for place, column in enumerate(found["X"].T)}
+    missing = [name for name in trained.names if name not in found]
+    if missing:
+        raise ConfigError(f"--sample {path}: column {missing[0]!r} of the pipeline is missing; it has {', '.join(found) or 'none'}")
+    columns, whole, flags = {}, set(), set()
+    for name, learned in zip(trained.names, trained.learned, strict=True):
+        column = found[name][:MOST_ROWS]
+        if column.dtype.kind == "b":
+            flags.add(name)
+        elif column.dtype.kind in "iu" or (learned.kind == "whole" and _is_whole(column)):
+            whole.add(name)
+        columns[name] = _settled(column, as_text=learned.kind == "text")
+        if columns[name].dtype == object and learned.kind != "text":
+            if learned.source:
+                raise ConfigError(f"--sample {path}: column {name!r} holds texts, and the pipeline's {learned.source[0]} learned numbers")
+            learned.kind = "text"  # no step said what it is
+    if len({len(column) for column in columns.values()}) != 1 or not len(columns[trained.names[0]]):
+        raise ConfigError(f"--sample {path}: its columns must be of one length, and hold a row at least")
+    rows = len(columns[trained.names[0]])
+    return Sample(columns, frozenset(whole), frozenset(flags), (f"{path.name}: {rows} rows",))
+
+
+def _is_whole(column: Array) -> bool:
+    return column.dtype.kind == "f" and bool(np.all(np.isnan(column) | (column == np.floor(column))))
+
+
+def _settled(column: Array, *, as_text: bool) -> Array:
+    """Numbers as FP64; anything else as objects that are texts, or None."""
+    if column.dtype.kind in "biuf" and not as_text:
+        return column.astype(np.float64)
+    texts = np.empty(len(column), dtype=object)
+    texts[:] = [None if value is None or value != value else str(value) for value in column.tolist()]
+    return texts
+
+
+def _read_csv(path: Path) -> dict[str, Array]:
+    with path.open(newline="", encoding="utf-8-sig") as file:
+        lines = csv.reader(file, strict=True)
+        header = next(lines, [])
+        rows = [line for line, _ in zip(lines, range(MOST_ROWS), strict=False) if line]
+    uneven = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None)
+    if uneven:
+        raise ValueError(f"line {uneven} has another number of fields than the header")
+    return {name: _column_of([row[place] for row in rows]) for place, name in enumerate(header)}
+
+
+def _column_of(fields: list[str]) -> Array:
+    """As pandas reads it: whole numbers, numbers, true and false, else texts."""
+    there = [field for field in fields if field not in _NULLS]
+    whole = len(there) == len(fields)
+    for kind, dtype in ((int, np.int64), (float, np.float64)):
+        if dtype is np.int64 and not whole:
+            continue
+        try:
+            return np.array([math.nan if field in _NULLS else kind(field) for field in fields], dtype=dtype)
+        except (ValueError, OverflowError):
+            continue
+    if whole and {field.lower() for field in fields} <= {"true", "false"}:
+        return np.array([field.lower() == "true" for field in fields])
+    texts = np.empty(len(fields), dtype=object)
+    texts[:] = [None if field in _NULLS else field for field in fields]
+    return texts
+
+
+def _read_npz(path: Path) -> dict[str, Array]:
+    with np.load(path, allow_pickle=False) as archive:
+        return {name: archive[name] if name == "X" else archive[name].reshape(-1) for name in archive.files}
+
+
+def _read_parquet(path: Path) -> dict[str, Array]:
+    frame = library("pandas").read_parquet(path)
+    return {str(name): frame[name].to_numpy() for name in frame.columns}
+
+
+# ---- made
+
+
+def made_sample(trained: Trained, rows: int = MADE_ROWS) -> Sample:
+    """Records like those that the pipeline was fitted on, as far as its steps say; the same ones each time. `told` says of each how."""
+    random = np.random.default_rng(0)
+    columns: dict[str, Array] = {}
+    told: list[str] = []
+    for name, learned in zip(trained.names, trained.learned, strict=True):
+        columns[name], how = _made(learned, rows, random)
+        told.append(f"{name}: {how}")
+    whole = frozenset(name for name, learned in zip(trained.names, trained.learned, strict=True) if learned.kind == "whole")
+    return Sample(columns, whole, frozenset(), tuple(told))
+
+
+def _made(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Array, str]:
+    source = " and ".join(learned.source) or "no step says more"
+    categories = [value for value in learned.categories or () if value is not None and value == value]
+    if learned.kind == "text":
+        texts = np.empty(rows, dtype=object)
+        known = categories or [learned.stand_in or "a text"]
+        texts[:] = [str(known[place]) for place in random.integers(len(known), size=rows)]
+        return texts, f"{len(known)} categories ({source})"
+    if categories:
+        return np.array(categories, dtype=np.float64)[random.integers(len(categories), size=rows)], f"{len(categories)} values ({source})"
+    middle = learned.middle
+    if middle is None:
+        middle = float(learned.stand_in) if isinstance(learned.stand_in, (int, float)) else 0.0
+    spread = learned.spread or abs(middle) or 1.0
+    # Rounded to what FP32 holds, as no client of the model can send more.
+    numbers = random.normal(middle, 1.5 * spread, rows).astype(np.float32).astype(np.float64)
+    return numbers, f"normal around {middle:.4g}, deviation {1.5 * spread:.4g} ({source})"

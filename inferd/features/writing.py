@@ -1,0 +1,108 @@
+"""A model's folder: VERSION/model.onnx, config.toml with the step that reads records, labels.txt. Nothing is overwritten unasked."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from inferd.errors import ConfigError, StartError
+from inferd.features.conversion import MATRIX
+from inferd.features.served import Column
+
+if TYPE_CHECKING:
+    from inferd.features.trained import Trained
+
+__all__ = ["config_of", "labels_of", "refuse_overwriting", "write_model"]
+
+WIDTH = 110
+
+
+def config_of(trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str) -> str:
+    """config.toml."""
+    lines = [
+        f"# Written by `inferd features export`, of {source}. What clients send are records; scikit-learn's own answers to them are what",
+        "# this model was checked against. Columns: docs/preprocessing.md.",
+        "",
+        "[[inferd.preprocess]]",
+        *([f'input = "{MATRIX}"'] if matrix else []),
+        "",
+        "[[inferd.preprocess.steps]]",
+        f'columns.format = "{form}"',
+        "columns.columns = [",
+        *(f"  {_inline(column)}," for column in columns),
+        "]",
+    ]
+    if trained.role == "classifier" and trained.classes:
+        lines += [
+            "",
+            "# The classes of `probabilities`, in order, are in labels.txt. With these lines clients get the best ones by name:",
+            "# [[inferd.postprocess]]",
+            '# output = "probabilities"',
+            f'# steps = [{{ top_k = {{ k = {min(5, len(trained.classes))}, labels = "labels.txt" }} }}]',
+        ]
+    return "\n".join(lines) + "\n"
+
+
+def _inline(column: Column) -> str:
+    fields = [f"name = {_string(column.name)}", f'datatype = "{column.datatype}"']
+    if column.missing is not None:
+        fields.append(f"missing = {_string(column.missing)}")
+    whole = "{ " + ", ".join(fields) + " }"
+    if not column.allowed:
+        return whole
+    values = [_string(value) for value in column.allowed]
+    return whole[:-2] + f", allowed = [{', '.join(values)}] }}"
+
+
+def _string(text: str) -> str:
+    """A TOML basic string."""
+    escaped = "".join(_escaped(character) for character in text)
+    return f'"{escaped}"'
+
+
+def _escaped(character: str) -> str:
+    if character in '"\\':
+        return "\\" + character
+    return character if character.isprintable() else f"\\U{ord(character):08X}"
+
+
+def labels_of(trained: Trained) -> str | None:
+    """labels.txt, a class a line; None where there are none, or one is no line."""
+    labels = [str(label) for label in trained.classes]
+    if trained.role != "classifier" or not labels or any(len(label.splitlines()) != 1 for label in labels):
+        return None
+    return "".join(f"{label}\n" for label in labels)
+
+
+def refuse_overwriting(folder: Path, version: int, config: str) -> None:
+    """Raises ConfigError where files are there that writing would change. A config.toml that says the same is none."""
+    model = folder / str(version) / "model.onnx"
+    if model.exists():
+        raise ConfigError(f"{model} is there already: choose another --model-version, or overwrite it with --force")
+    for name in ("config.toml", "config.pbtxt"):
+        there = folder / name
+        if there.exists() and (name != "config.toml" or _without_comments(there.read_text("utf-8")) != _without_comments(config)):
+            raise ConfigError(f"{there} is there and says something else: all versions share it; overwrite it with --force")
+
+
+def _without_comments(text: str) -> list[str]:
+    return [line for line in text.splitlines() if line and not line.startswith("#")]
+
+
+def write_model(folder: Path, version: int, content: bytes, config: str, labels: str | None) -> list[Path]:
+    """Writes all files, each whole or not at all, the model last: who watches the folder sees a version that is complete."""
+    files = [(folder / "config.toml", config.encode())]
+    if labels is not None:
+        files.append((folder / "labels.txt", labels.encode()))
+    files.append((folder / str(version) / "model.onnx", content))
+    try:
+        for path, data in files:
+            path.parent.mkdir(parents=True, exist_ok=True)
+            part = path.with_name(path.name + ".part")
+            part.write_bytes(data)
+            os.replace(part, path)
+    except OSError as error:
+        raise StartError(f"{folder}: the model cannot be written: {error.strerror}") from None
+    return [path for path, _ in files]

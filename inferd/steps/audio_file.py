@@ -1,0 +1,173 @@
+"""Audio files: the bytes of a WAV, FLAC, OGG or MP3 file -> samples of one channel at one rate, by libsndfile and libsoxr; plain WAV
+files by numpy.
+
+What is broken is refused, never shortened or mended silently: what does not look whole (audio_container.py), what the library reports,
+what gives fewer samples than its header says, NaN, infinity and numbers that are no sound. One thing nobody reports is damage inside an
+MP3's frames: it is decoded to whatever it gives, and libmpg123 says so on stderr, for each such frame.
+
+The one door to soundfile and soxr. Never in here: files of the disk, spectra, which row of which request.
+"""
+
+from __future__ import annotations
+
+import io
+import os
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import numpy as np
+
+from inferd.steps.audio_container import TAKEN, Refused, format_of, whole_sound
+from inferd.steps.audio_wav import plain_wav
+
+__all__ = ["LEAST_RATE", "MOST_RATE", "AudioDecoder", "checked_samples", "resampler"]
+
+LEAST_RATE, MOST_RATE = 1_000, 192_000  # samples a second, of files and of steps
+MOST_CHANNELS = 8
+LOUDEST = 32_768.0  # of FP32 samples, which should lie within -1 and 1: far beyond it powers would overflow
+BLOCK_BYTES = 32 << 20  # that are decoded at a time
+QUALITY = "HQ"  # of soxr, its own default
+UNKNOWN_FRAMES = 1 << 62  # and above: libsndfile does not know how many samples there are
+
+Floats = np.ndarray[Any, np.dtype[np.float32]]
+Check = Callable[[], None]
+
+# libsndfile's words: the format's name -> ours, and the codecs of each. Old and rare codecs stay out: nobody tests their decoders.
+FORMATS = {"WAV": "WAV", "WAVEX": "WAV", "FLAC": "FLAC", "OGG": "OGG", "MP3": "MP3"}
+CODECS = {
+    "WAV": {"PCM_U8", "PCM_16", "PCM_24", "PCM_32", "FLOAT", "DOUBLE", "ULAW", "ALAW"},
+    "FLAC": {"PCM_S8", "PCM_16", "PCM_24"},
+    "OGG": {"VORBIS", "OPUS"},
+    "MP3": {"MPEG_LAYER_III"},
+}
+FLOAT_CODECS = {"FLOAT", "DOUBLE"}  # which can hold what is no number
+
+
+class AudioDecoder:
+    """Called with one file's bytes, gives its samples FP32 [samples] at `rate`, the mean of its channels. Raises Refused.
+
+    seconds: longer clips are refused, by their header or, where it lies, by what is there. check is called between blocks of a long
+    file. Raises ImportError where soundfile or soxr is not installed.
+    """
+
+    def __init__(self, rate: int, seconds: float) -> None:
+        try:
+            import soundfile
+        except OSError as error:  # it is there, and libsndfile is not
+            raise ImportError(str(error)) from None
+        import soxr
+
+        class Reader(soundfile.SoundFile):  # type: ignore[misc, unused-ignore]
+            """A file that is read once, from its beginning to its end."""
+
+            def seekable(self) -> bool:
+                return False  # else each read is followed by a seek to where it ended, which is slow for compressed files
+
+        self._rate = rate
+        self._seconds = seconds
+        self._open = Reader
+        self._broken: type[Exception] = soundfile.SoundFileError
+        self._resampler = soxr.ResampleStream
+
+    def __call__(self, content: memoryview, check: Check) -> Floats:
+        word = format_of(content)
+        if word == "WAV" and (wav := plain_wav(content)):
+            return self._decoded(wav, check)
+        with _opened(whole_sound(word, content, self._seconds)) as source:
+            try:
+                with self._open(source, closefd=False) as file:
+                    return self._decoded(file, check)
+            except self._broken:
+                raise Refused(f"the {word} file is corrupt or cut off: send all of it as it was written") from None
+
+    def _decoded(self, file: Any, check: Check) -> Floats:
+        longest = int(self._seconds * file.samplerate)
+        self._check_header(file, longest)
+        resampler = None if file.samplerate == self._rate else self._resampler(file.samplerate, self._rate, 1, "float32", QUALITY)
+        block_frames = min(file.frames, longest + 1, BLOCK_BYTES // (4 * file.channels))
+        pieces, frames = [], 0
+        while frames < file.frames:
+            check()
+            samples = file.read(out=np.empty((block_frames, file.channels), np.float32))
+            if not len(samples):
+                break
+            frames += len(samples)
+            if frames > longest:
+                raise Refused(f"expected at most {self._seconds:g} seconds, got more, whatever the file's header says: send a shorter clip")
+            mono = checked_samples(_mixed(samples)) if file.subtype in FLOAT_CODECS else _mixed(samples)
+            pieces.append(mono if resampler is None else resampler.resample_chunk(mono))
+        if frames != file.frames < UNKNOWN_FRAMES:
+            raise Refused(f"expected {file.frames} samples, as the file's header says, got {frames}: send all of it as it was written")
+        if resampler is not None:
+            pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
+        clip = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
+        if not len(clip):
+            raise Refused(f"expected a longer clip: {frames} samples at {file.samplerate} Hz are none at {self._rate} Hz")
+        return np.ascontiguousarray(clip)
+
+    def _check_header(self, file: Any, longest: int) -> None:
+        """Refuses by what the file announces, before anything is decoded."""
+        word = FORMATS.get(file.format, "")
+        if file.subtype not in CODECS.get(word, ()):
+            codecs = "; ".join(f"{name}: {', '.join(sorted(some))}" for name, some in CODECS.items())
+            raise Refused(f"{TAKEN} with a codec of {codecs}; got {file.subtype} in {file.format}: convert it")
+        if not 1 <= file.channels <= MOST_CHANNELS:
+            raise Refused(f"expected 1 to {MOST_CHANNELS} channels, got {file.channels}: mix them down")
+        if not LEAST_RATE <= file.samplerate <= MOST_RATE:
+            raise Refused(f"expected a sample rate from {LEAST_RATE} to {MOST_RATE} Hz, got {file.samplerate}: resample it")
+        if file.frames < 1:
+            raise Refused("expected samples, got a file whose header says that it has none")
+        if longest < file.frames < UNKNOWN_FRAMES:
+            got = f"{file.frames / file.samplerate:.3f}"
+            raise Refused(f"expected at most {self._seconds:g} seconds, got {got}: send a shorter clip")
+
+
+def resampler(rate: int, wanted: int) -> Callable[[Floats], Floats]:
+    """FP32 [samples] at one rate -> the same sound at another, by soxr's high quality. Raises ImportError where soxr is not installed."""
+    import soxr
+
+    def apply(clip: Floats) -> Floats:
+        resampled: Floats = soxr.resample(clip, rate, wanted, quality=QUALITY)
+        if not len(resampled):
+            raise Refused(f"expected a longer clip: {len(clip)} samples at {rate} Hz are none at {wanted} Hz")
+        return resampled
+
+    return apply
+
+
+def checked_samples(samples: Floats) -> Floats:
+    """The same; NaN, infinity and what is far too large to be sound are Refused."""
+    low, high = samples.min(), samples.max()
+    if not (low >= -LOUDEST and high <= LOUDEST):  # NaN is neither
+        raise Refused(f"expected samples from -1 to 1, got values from {low:g} to {high:g}: send finite numbers, divided by the largest")
+    return samples
+
+
+def _mixed(samples: Floats) -> Floats:
+    """[frames, channels] -> the mean of the channels."""
+    if samples.shape[1] == 1:
+        return samples[:, 0]
+    mixed = samples[:, 0] + samples[:, 1]
+    for channel in range(2, samples.shape[1]):
+        mixed += samples[:, channel]
+    mixed *= np.float32(1 / samples.shape[1])
+    return mixed
+
+
+@contextmanager
+def _opened(content: memoryview) -> Iterator[Any]:
+    """Something that libsndfile can open: a file in memory, which it reads by itself, without the GIL; else an object of Python's."""
+    try:
+        descriptor = os.memfd_create("clip")
+    except (AttributeError, OSError):  # an old system, or too many open files
+        yield io.BytesIO(content)
+        return
+    try:
+        written = 0
+        while written < len(content):
+            written += os.write(descriptor, content[written:])
+        os.lseek(descriptor, 0, os.SEEK_SET)
+        yield descriptor
+    finally:
+        os.close(descriptor)

@@ -1,0 +1,339 @@
+"""One column of a table: which values it takes, what stands in for those that are missing, and the numbers or text that come of them.
+
+    parse     a text (a field of CSV, `missing` or `allowed` of the configuration) -> a value
+    settle    any value that a format gives -> one that convert takes: of the column's type, in range; None where one is missing
+    convert   a settled value -> features: one number or text, or several numbers (parts of a date)
+
+A value that cannot be used is Refused, with the reason. Never in here: formats, rows, arrays.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, date, datetime, timedelta
+from typing import TYPE_CHECKING, Any
+
+from inferd._core.records import murmur3
+from inferd.protocol import options
+
+if TYPE_CHECKING:
+    from inferd.protocol.options import Column as Written
+
+__all__ = ["FIXED", "Column", "Features", "Refused", "column_of"]
+
+Features = tuple[Any, ...]  # numbers, or one text
+
+# The datatypes of a graph's input that columns can feed: what kinds of features each takes.
+FIXED = {
+    "FP32": ("float", "int", "bool"),
+    "FP64": ("float", "int", "bool"),
+    "INT64": ("int", "bool"),
+    "INT32": ("int", "bool"),
+    "BOOL": ("bool",),
+    "BYTES": ("text",),
+}
+_INTEGERS = {"INT64": 63, "INT32": 31}  # bits of the largest number
+_BEYOND_FP32 = float.fromhex("0x1.ffffffp+127")  # the least that FP32 rounds to infinity
+_EXACT = 2.0**53  # up to here FP64 has every whole number
+_SHOWN_CHARACTERS = 40
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_WANTED = {
+    "FP32": "a number",
+    "FP64": "a number",
+    "INT64": "a whole number",
+    "BOOL": "true or false",
+    "BYTES": "a text",
+    "date": "a date and time (ISO 8601, such as 2024-05-01T12:30:00Z, or seconds since 1970)",
+}
+
+
+class Refused(Exception):
+    """Why a value cannot be used."""
+
+
+class Column:
+    """See the module. kind: of its features (see FIXED); names: of them, more than one for the parts of a date.
+
+    plain: settled values that are there are the features themselves.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        datatype: str,
+        kind: str,
+        names: Sequence[str],
+        encode: Callable[[Any], Features] | None,
+        *,
+        dated: bool = False,
+        allow_infinity: bool = False,
+    ) -> None:
+        self.name = name
+        self.datatype = datatype
+        self.kind = kind
+        self.names = tuple(names)
+        self.dated = dated
+        self.plain = encode is None
+        self.fills = False  # whether something stands in for missing values
+        self.target = ""  # the datatype of the graph's input
+        self._encode = encode or (lambda value: (value,))
+        self._allow_infinity = allow_infinity
+        self._allowed: frozenset[Any] | None = None
+        self._stand_in: Features = ()
+        self._wanted = _WANTED["date" if dated else datatype]
+        # Floats between these need no further look. None where they are not what is sent.
+        self._largest = 3.4e38 if datatype in ("FP32", "FP64") and not dated else 0.0
+        self._smallest = -self._largest
+
+    def aim(self, target: str, missing: str | None, allowed: Iterable[str]) -> None:
+        """What it is for: the datatype of the graph's input; the texts are those of the configuration. Raises Refused."""
+        if self.kind not in FIXED.get(target, ()):
+            takers = ", ".join(word for word, kinds in FIXED.items() if self.kind in kinds)
+            raise Refused(f"it gives {_A_KIND[self.kind]}, which go into {takers}, and the graph's input is {target}")
+        self.target = target
+        permitted = [self._settled(text, "allowed") for text in allowed]
+        if permitted:
+            self._allowed = frozenset(permitted)
+        if missing is not None:
+            self._stand_in = self._standing_in(missing)
+            self.fills = True
+        self.plain = self.plain and not permitted
+
+    def _settled(self, text: str, field: str) -> Any:
+        value = text if self.datatype == "BYTES" and not self.dated else self.parse(text)
+        value = self.settle(value)
+        if value is None:
+            raise Refused(f"{field} holds {_shown(text)}, which is no value")
+        return value
+
+    def _standing_in(self, text: str) -> Features:
+        if self.kind in ("float", "int") and not self.dated and self.target in ("FP32", "FP64") and text.lower() == "nan":
+            return (math.nan,) * len(self.names)
+        try:
+            return self._fit(self._encode(self._settled(text, "missing")))
+        except Refused as error:
+            raise Refused(f"missing is {_shown(text)}, which is itself refused: {error}") from None
+
+    def parse(self, text: str) -> Any:
+        """The value that a text stands for; None for an empty one. Raises Refused."""
+        if not text:
+            return None
+        if self.datatype == "BYTES" and not self.dated:
+            return text
+        if self.dated:
+            return _number_or_text(text)
+        truth = self.datatype == "BOOL"
+        value = _BOOLEANS.get(text.strip().lower()) if truth else _number(text, whole=self.datatype == "INT64")
+        if value is None:
+            raise Refused(f"expected {self._wanted}, got {_shown(text)}")
+        return value
+
+    def settle(self, value: Any) -> Any:
+        """See the module. `value`: None or NaN where there is none. Raises Refused."""
+        if type(value) is float and self._smallest < value < self._largest:
+            return value
+        if value is None or value != value:  # NaN
+            if self.fills:
+                return None
+            raise Refused(f"there is no value, and nothing stands in for one: send {self._wanted}")
+        if not self._is_one(value):
+            raise Refused(f"expected {self._wanted}, got {_shown(value)}")
+        if self.dated or self.datatype == "BYTES":
+            return value
+        if self.datatype == "BOOL":
+            return bool(value)
+        return self._whole(value) if self.datatype == "INT64" else self._in_range(value)
+
+    def _is_one(self, value: Any) -> bool:
+        """Whether it is of the column's type; of which bool, though Python says so, is no number."""
+        kind = type(value)
+        if self.dated:
+            return kind in (str, int, float) or isinstance(value, date)
+        if self.datatype == "BYTES":
+            return kind is str
+        if self.datatype == "BOOL":
+            return kind is bool or (kind is int and value in (0, 1))
+        if self.datatype == "INT64":
+            return kind is int or (kind is float and value.is_integer() and abs(value) <= _EXACT)
+        return kind in (float, int)
+
+    def _whole(self, value: float) -> int:
+        bits = _INTEGERS.get(self.target, 63)
+        number = int(value)
+        if not -(1 << bits) <= number < 1 << bits:
+            raise Refused(f"expected {self._wanted} of {bits + 1} bits, got {_shown(value)}")
+        return number
+
+    def _in_range(self, value: float) -> float:
+        try:
+            number = float(value)
+        except OverflowError:
+            raise Refused("expected a number that FP64 can hold, got a whole number of more than 308 digits") from None
+        if not math.isfinite(number):
+            if not self._allow_infinity:
+                raise Refused(f"expected a finite number, got {number!r}")
+        elif self.target == "FP32" and abs(number) >= _BEYOND_FP32:
+            raise Refused(f"expected a number that FP32 can hold, up to 3.4e38, got {number!r}")
+        return number
+
+    def convert(self, value: Any) -> Features:
+        """See the module. Raises Refused."""
+        if value is None:
+            return self._stand_in
+        if self._allowed is not None and value not in self._allowed:
+            raise Refused(f"{_shown(value)} is none of the {len(self._allowed)} values that the model knows: {_listed(self._allowed)}")
+        return self._fit(self._encode(value))
+
+    def _fit(self, features: Features) -> Features:
+        if self.dated and self.target in _INTEGERS:
+            bits = _INTEGERS[self.target]
+            features = tuple(math.floor(feature) for feature in features)
+            if any(not -(1 << bits) <= feature < 1 << bits for feature in features):
+                raise Refused(f"its seconds since 1970 do not fit {self.target}: send an earlier date")
+        return features
+
+
+_A_KIND = {"float": "numbers", "int": "whole numbers", "bool": "true or false", "text": "texts"}
+_BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
+
+
+def column_of(written: Written) -> Column:
+    """The column of an entry of the configuration, not aimed yet. Raises Refused."""
+    encoding = written.WhichOneof("encoding")
+    datatype = written.datatype or ("BYTES" if encoding else "FP32")
+    if datatype not in ("FP32", "FP64", "INT64", "BOOL", "BYTES"):
+        raise Refused(f"datatype is {datatype!r}; it must be FP32, FP64, INT64, BOOL or BYTES")
+    if encoding in ("vocabulary", "hash") and datatype != "BYTES":
+        raise Refused(f"{encoding} takes text, and datatype is {datatype}: leave it out, or set it to BYTES")
+    if written.allow_infinity and datatype not in ("FP32", "FP64"):
+        raise Refused(f"allow_infinity is for FP32 and FP64, and datatype is {datatype}: remove it")
+    if encoding == "vocabulary":
+        return Column(written.name, datatype, "int", [written.name], _vocabulary(written.vocabulary))
+    if encoding == "hash":
+        return Column(written.name, datatype, "int", [written.name], _hash(written.hash.buckets))
+    if encoding == "date_time":
+        if datatype not in ("BYTES", "INT64", "FP64"):
+            raise Refused(f"date_time takes BYTES, INT64 or FP64, and datatype is {datatype}, which does not hold a date")
+        names, encode = _date_time(written.name, written.date_time.parts)
+        return Column(written.name, datatype, "int", names, encode, dated=True)
+    kind = {"INT64": "int", "BOOL": "bool", "BYTES": "text"}.get(datatype, "float")
+    return Column(written.name, datatype, kind, [written.name], None, allow_infinity=written.allow_infinity)
+
+
+def _vocabulary(written: options.Vocabulary) -> Callable[[str], Features]:
+    places = {text: (place,) for place, text in enumerate(written.values)}
+    if not places:
+        raise Refused("vocabulary has no values: list them")
+    if len(places) < len(written.values):
+        twice = next(text for text in written.values if list(written.values).count(text) > 1)
+        raise Refused(f"vocabulary holds {_shown(twice)} twice")
+    unseen = (written.unseen,) if written.HasField("unseen") else None
+    if not -(1 << 31) <= written.unseen < 1 << 31:
+        raise Refused(f"unseen is {written.unseen}; it must be a number of 32 bits")
+
+    def encode(text: str) -> Features:
+        found = places.get(text, unseen)
+        if found is None:
+            raise Refused(f"{_shown(text)} is none of the {len(places)} values that the model knows: {_listed(places)}")
+        return found
+
+    return encode
+
+
+def _hash(buckets: int) -> Callable[[str], Features]:
+    if not 1 <= buckets < 1 << 31:
+        raise Refused(f"hash has {buckets} buckets; it must have 1 to {(1 << 31) - 1}")
+    # scikit-learn's FeatureHasher: the absolute value, whose one case that 32 bits lack it counts back from the largest number.
+    lowest = ((1 << 31) - 1 - (buckets - 1)) % buckets
+
+    def encode(text: str) -> Features:
+        number = murmur3(text.encode())
+        return (lowest if number == -(1 << 31) else abs(number) % buckets,)
+
+    return encode
+
+
+def _date_time(name: str, parts: Sequence[options.DateTime.Part.ValueType]) -> tuple[list[str], Callable[[Any], Features]]:
+    if not parts:
+        raise Refused("date_time has no parts: list them, such as HOUR and WEEKDAY")
+    words = [options.DateTime.Part.Name(part) for part in parts]
+    found = [_PARTS[word] for word in words]
+
+    def encode(value: Any) -> Features:
+        when = _moment(value)
+        return tuple(part(when) for part in found)
+
+    return [f"{name}.{word.lower()}" for word in words], encode
+
+
+_PARTS: dict[str, Callable[[datetime], float]] = {
+    "YEAR": lambda when: when.year,
+    "MONTH": lambda when: when.month,
+    "DAY": lambda when: when.day,
+    "HOUR": lambda when: when.hour,
+    "MINUTE": lambda when: when.minute,
+    "SECOND": lambda when: when.second,
+    "WEEKDAY": lambda when: when.weekday(),
+    "DAY_OF_YEAR": lambda when: (when.date() - date(when.year, 1, 1)).days + 1,
+    "EPOCH_SECONDS": lambda when: (when - _EPOCH).total_seconds(),
+}
+
+
+def _moment(value: str | float | date) -> datetime:
+    """A date and time in UTC; one without a zone is in UTC already."""
+    try:
+        if isinstance(value, (int, float)):
+            return _EPOCH + timedelta(seconds=value)
+        if isinstance(value, str):
+            when = datetime.fromisoformat(value.strip())
+        else:
+            when = value if isinstance(value, datetime) else datetime(value.year, value.month, value.day)
+        return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
+    except (ValueError, OverflowError):
+        raise Refused(f"expected {_WANTED['date']} of the years 1 to 9999, got {_shown(value)}") from None
+
+
+def _number(text: str, *, whole: bool) -> float | None:
+    """A decimal number as JSON and spreadsheets write it. Python reads more: 1_000, and digits of other scripts."""
+    if not text.isascii() or "_" in text:
+        return None
+    try:
+        return int(text) if whole else float(text)
+    except ValueError:
+        if not whole:
+            return None
+    try:
+        return float(text)  # 1.0: settle knows whether it is whole
+    except ValueError:
+        return None
+
+
+def _number_or_text(text: str) -> float | str:
+    """Seconds since the epoch, or what may be ISO 8601: eight digits are a date."""
+    digits = text.strip()
+    if len(digits) == 8 and digits.isdecimal():
+        return text
+    number = _number(digits, whole=False)
+    return text if number is None else number
+
+
+def _shown(value: Any) -> str:
+    """A value as JSON has it, short."""
+    if value is None or isinstance(value, bool):
+        return {None: "null", True: "true", False: "false"}[value]
+    if isinstance(value, (list, tuple)):
+        return "a list"
+    if isinstance(value, dict):
+        return "an object"
+    if isinstance(value, int) and abs(value) >= 1 << 64:
+        return "a whole number of more than 64 bits"
+    if isinstance(value, (str, int, float, date)):
+        text = repr(value) if isinstance(value, (str, int, float)) else value.isoformat()
+        return text if len(text) <= _SHOWN_CHARACTERS else text[:_SHOWN_CHARACTERS] + "..."
+    return f"a value of type {type(value).__name__}"
+
+
+def _listed(values: Iterable[Any]) -> str:
+    ordered = sorted(values, key=str) if isinstance(values, frozenset) else list(values)
+    return ", ".join(map(_shown, ordered[:5])) + (", ..." if len(ordered) > 5 else "")

@@ -1,0 +1,312 @@
+"""Records as clients send them, in JSON, CSV, Arrow or as typed columns -> rows of settled values (columns.py).
+
+JSON has a short way: a record that is as it should be is decoded into a msgspec Struct of exactly these columns, and nothing is looked at
+value by value; any other goes the long way, which knows what is wrong and where.
+
+The one door to `pyarrow`. Never in here: encodings, arrays.
+"""
+
+from __future__ import annotations
+
+import csv
+import json
+import re
+import struct
+from collections.abc import Callable, Iterable, Sequence
+from typing import Annotated, Any
+
+import msgspec
+
+from inferd._core.records import count_pairs
+from inferd.errors import InvalidArgument
+from inferd.protocol import options
+from inferd.steps.columns import Column, Refused
+from inferd.steps.pipeline import Value, wrong_row
+
+__all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "listed"]
+
+MAX_RECORD_BYTES = 128 << 10  # of one record in any format. The csv module takes no longer field
+CHECK_ROWS = 32  # some 200 us of work between two looks at whether somebody waits
+
+_INT64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
+_JSON_TYPES: dict[str, Any] = {"FP32": float, "FP64": float, "INT64": _INT64, "BOOL": bool, "BYTES": str}
+
+Row = Sequence[Any]  # a record's settled values, in the order of the columns
+
+
+class Reader:
+    """What the formats share. `name`: of the wire's input."""
+
+    def __init__(self, name: str, columns: Sequence[Column], *, refuse_unknown: bool) -> None:
+        self.name = name
+        self.columns = tuple(columns)
+        self.names = [column.name for column in columns]
+        self.known = frozenset(self.names)
+        self.refuse_unknown = refuse_unknown
+
+    def rows(self, values: Sequence[Value], check: Callable[[], None]) -> list[Row]:
+        """One request's values -> a settled row for each record. Raises InvalidArgument."""
+        rows = []
+        for row, view in enumerate(values[0]):
+            if row % CHECK_ROWS == 0:
+                check()
+            if len(view) > MAX_RECORD_BYTES:
+                raise self.bad(row, f"expected a record of at most {MAX_RECORD_BYTES} bytes, got {len(view)}: leave out what is no column")
+            rows.append(self.record(row, view))
+        return rows
+
+    def record(self, row: int, view: memoryview) -> Row:
+        """One record -> its settled values. Raises InvalidArgument."""
+        raise NotImplementedError
+
+    def bad(self, row: int, why: str) -> InvalidArgument:
+        """A record that cannot be used as a whole."""
+        return wrong_row(self.name, row, why)
+
+    def wrong(self, row: int, column: Column, why: str) -> InvalidArgument:
+        """A value that cannot be used."""
+        return self.bad(row, f"column {column.name!r}: {why}")
+
+    def settled(self, row: int, column: Column, value: Any) -> Any:
+        try:
+            return column.settle(value)
+        except Refused as error:
+            raise self.wrong(row, column, str(error)) from None
+
+    def refuse_others(self, row: int, found: Iterable[str]) -> None:
+        for name in found if self.refuse_unknown else ():
+            if name not in self.known:
+                raise self.bad(row, f"{quoted(name)} is no column: send {listed(self.names)} only")
+
+
+class JsonReader(Reader):
+    """Each row a JSON object, by column name."""
+
+    def __init__(self, name: str, columns: Sequence[Column], *, refuse_unknown: bool) -> None:
+        super().__init__(name, columns, refuse_unknown=refuse_unknown)
+        self._decode = self._short_way()
+        self._parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
+        self._count = len(columns)
+        self._fills = any(column.fills for column in columns)
+
+    def _short_way(self) -> Callable[[memoryview], Any] | None:
+        """Decodes a record that is as it should be, and raises ValidationError for any other; None where names allow no Struct."""
+        if any(re.search(r'[\x00-\x1f"\\]', name) for name in self.names):
+            return None
+        fields: list[Any] = []
+        for place, column in enumerate(self.columns):
+            kind = float | str if column.dated else _JSON_TYPES[column.datatype]
+            if column.fills:
+                fields.append((f"c{place}", kind | None | msgspec.UnsetType, msgspec.UNSET))
+            else:
+                fields.append((f"c{place}", kind))
+        wire = {f"c{place}": name for place, name in enumerate(self.names)}
+        made = msgspec.defstruct("Record", fields, rename=wire, forbid_unknown_fields=self.refuse_unknown, kw_only=True, gc=False)
+        return msgspec.json.Decoder(made).decode
+
+    def record(self, row: int, view: memoryview) -> Row:
+        if self._decode is not None:
+            try:
+                values = msgspec.structs.astuple(self._decode(view))
+            except (ValueError, RecursionError):  # msgspec's errors, and those of text that is no UTF-8
+                return self._long_way(row, view)
+            absent = values.count(msgspec.UNSET) if self._fills else 0
+            if count_pairs(view) != self._count - absent:  # other fields, or some twice
+                self._refuse_twice(row, view, self._object(row, view))
+            return [None if value is msgspec.UNSET else value for value in values] if absent else values
+        return self._long_way(row, view)
+
+    def _long_way(self, row: int, view: memoryview) -> Row:
+        parts = self._object(row, view)
+        self._refuse_twice(row, view, parts)
+        self.refuse_others(row, parts)
+        return [self.settled(row, column, self._value(row, column, parts.get(column.name))) for column in self.columns]
+
+    def _object(self, row: int, view: memoryview) -> dict[str, msgspec.Raw]:
+        try:
+            str(view, "utf-8")  # msgspec does not look into texts that nobody asked for
+            return self._parts(view)
+        except UnicodeDecodeError as error:
+            raise self.bad(row, f"expected JSON in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
+        except RecursionError:
+            raise self.bad(row, "its JSON is nested too deep: send one flat object") from None
+        except msgspec.ValidationError:
+            raise self.bad(row, "expected a JSON object of columns, got another kind of JSON value") from None
+        except msgspec.DecodeError as error:
+            place = re.search(r"byte (\d+)", str(error))
+            where = f"byte {place[1]} does not fit" if place else "it ends too early"
+            raise self.bad(row, f"expected one JSON object, and {where}: send {{...}} of columns") from None
+
+    def _value(self, row: int, column: Column, part: msgspec.Raw | None) -> Any:
+        if part is None:
+            return None
+        try:
+            return msgspec.json.decode(part)
+        except RecursionError:
+            raise self.wrong(row, column, "its value is nested too deep: send one value") from None
+        except msgspec.DecodeError:
+            raise self.wrong(row, column, "its value is no JSON, or a number that FP64 cannot hold") from None
+
+    def _refuse_twice(self, row: int, view: memoryview, parts: dict[str, msgspec.Raw]) -> None:
+        if count_pairs(view) == len(parts):
+            return
+        try:
+            names = [name for name, _ in json.loads(bytes(view), object_pairs_hook=list)]
+        except (ValueError, RecursionError):  # what msgspec takes and json does not
+            names = []
+        seen: set[str] = set()
+        twice = next((name for name in names if name in seen or seen.add(name)), None)  # type: ignore[func-returns-value]
+        where = "a field" if twice is None else f"column {quoted(twice)}" if twice in self.known else f"field {quoted(twice)}"
+        raise self.bad(row, f"{where} is there twice: send it once")
+
+
+class CsvReader(Reader):
+    """Each row a line of CSV (RFC 4180, no header), columns in order."""
+
+    def record(self, row: int, view: memoryview) -> Row:
+        try:
+            text = str(view, "utf-8")
+        except UnicodeDecodeError as error:
+            raise self.bad(row, f"expected CSV in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
+        try:
+            lines = list(csv.reader([text], strict=True))
+        except csv.Error:
+            raise self.bad(row, "expected one line of CSV, and its quotes or line ends do not fit: quote as RFC 4180 says") from None
+        fields = lines[0] if lines and lines[0] else [""]
+        if len(lines) > 1 or len(fields) != len(self.columns):
+            raise self.bad(row, f"expected a line of {len(self.columns)} fields ({listed(self.names)}), got {len(fields)}")
+        return [self._value(row, column, field) for column, field in zip(self.columns, fields, strict=True)]
+
+    def _value(self, row: int, column: Column, field: str) -> Any:
+        try:
+            return column.settle(column.parse(field))
+        except Refused as error:
+            raise self.wrong(row, column, str(error)) from None
+
+
+class TensorReader(Reader):
+    """Each column an input of its own, [rows, 1]."""
+
+    def rows(self, values: Sequence[Value], check: Callable[[], None]) -> list[Row]:
+        check()
+        columns = [self._column(column, value) for column, value in zip(self.columns, values, strict=True)]
+        return list(zip(*columns, strict=True))
+
+    def _column(self, column: Column, value: Value) -> list[Any]:
+        if isinstance(value, list):
+            return [self.settled(row, column, self._text(row, column, view)) for row, view in enumerate(value)]
+        return [self.settled(row, column, number) for row, number in enumerate(value.reshape(-1).tolist())]
+
+    def _text(self, row: int, column: Column, view: memoryview) -> Any:
+        if len(view) > MAX_RECORD_BYTES:
+            raise self.wrong(row, column, f"expected at most {MAX_RECORD_BYTES} bytes, got {len(view)}")
+        try:
+            text = str(view, "utf-8")
+        except UnicodeDecodeError as error:
+            raise self.wrong(row, column, f"expected text in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
+        return text or None  # there is no other way to say that there is none
+
+    def wrong(self, row: int, column: Column, why: str) -> InvalidArgument:
+        return wrong_row(column.name, row, why)
+
+
+class ArrowReader(Reader):
+    """Each row an Arrow IPC stream of one record, columns by name."""
+
+    def __init__(self, name: str, columns: Sequence[Column], *, refuse_unknown: bool) -> None:
+        super().__init__(name, columns, refuse_unknown=refuse_unknown)
+        import pyarrow
+        import pyarrow.ipc
+
+        self._arrow = pyarrow
+
+    def record(self, row: int, view: memoryview) -> Row:
+        try:
+            table = self._table(row, view)
+            table.validate(full=True)
+            names = table.schema.names
+            if len(set(names)) < len(names):
+                raise self.bad(row, "a column is there twice: send each once")
+            self.refuse_others(row, names)
+            found = dict(zip(names, table.columns, strict=True))
+            return [self._value(row, column, found.get(column.name)) for column in self.columns]
+        except InvalidArgument:
+            raise
+        except Exception:  # there is no telling what pyarrow raises for bytes that are no stream
+            raise self.bad(row, "expected an Arrow IPC stream of one record: write it with pyarrow.ipc.new_stream") from None
+
+    def _table(self, row: int, view: memoryview) -> Any:
+        """The one batch of the stream, of one row. What it announces is believed only as far as the bytes go."""
+        arrow = self._arrow
+        batches = 0
+        for message in arrow.ipc.MessageReader.open_stream(arrow.py_buffer(view)):
+            batches += message.type == "record batch"
+            if message.type in ("record batch", "dictionary") and is_compressed(message.metadata):
+                raise self.bad(row, "its buffers are compressed, which records are not worth: write it without compression")
+        stream = arrow.ipc.open_stream(arrow.py_buffer(view))
+        for field in stream.schema:
+            if not self._flat(field.type):
+                raise self.bad(row, f"Arrow column {quoted(field.name)} has a type that is no single value: send numbers, text, dates")
+        table = stream.read_next_batch() if batches == 1 else None
+        if table is None or table.num_rows != 1:
+            got = f"{batches} batches" if table is None else table.num_rows
+            raise self.bad(row, f"expected one record, got {got}: send each as a row of the input")
+        return table
+
+    def _flat(self, kind: Any) -> bool:
+        types = self._arrow.types
+        if types.is_dictionary(kind):
+            return self._flat(kind.value_type) and not types.is_dictionary(kind.value_type)
+        plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string, types.is_null)
+        return any(is_it(kind) for is_it in (*plain, types.is_timestamp, types.is_date))
+
+    def _value(self, row: int, column: Column, found: Any) -> Any:
+        return self.settled(row, column, None if found is None else found[0].as_py())
+
+
+def is_compressed(metadata: Any) -> bool:
+    """Whether a message's buffers are compressed, of its flatbuffer: pyarrow does not say, and unpacks as much as they announce."""
+    data = memoryview(metadata)
+
+    def field(table: int, slot: int) -> int:
+        """Where a field of a table lies; 0 where it is not there."""
+        vtable = table - struct.unpack_from("<i", data, table)[0]
+        if vtable < 0 or 4 + 2 * slot >= struct.unpack_from("<H", data, vtable)[0]:
+            return 0
+        offset: int = struct.unpack_from("<H", data, vtable + 4 + 2 * slot)[0]
+        return offset and table + offset
+
+    def table_at(place: int) -> int:
+        return place + int(struct.unpack_from("<I", data, place)[0])
+
+    try:
+        message = table_at(0)
+        header = table_at(field(message, _HEADER))
+        if data[field(message, _HEADER_TYPE)] == _DICTIONARY_BATCH:
+            header = table_at(field(header, _DICTIONARY_DATA))
+        return field(header, _COMPRESSION) != 0
+    except (struct.error, IndexError):
+        return True  # whatever this is, it is not read
+
+
+# Places in the tables of Arrow's Message.fbs.
+_HEADER_TYPE, _HEADER = 1, 2  # of Message
+_DICTIONARY_BATCH = 2  # of the union MessageHeader
+_DICTIONARY_DATA = 1  # of DictionaryBatch
+_COMPRESSION = 3  # of RecordBatch
+
+
+READERS: dict[int, type[Reader]] = {
+    options.Columns.JSON: JsonReader,
+    options.Columns.CSV: CsvReader,
+    options.Columns.ARROW: ArrowReader,
+    options.Columns.TENSORS: TensorReader,
+}
+
+
+def quoted(name: str) -> str:
+    return repr(name if len(name) <= 40 else name[:40] + "...")
+
+
+def listed(names: Sequence[str]) -> str:
+    return ", ".join(map(quoted, names[:8])) + (f" and {len(names) - 8} more" if len(names) > 8 else "")

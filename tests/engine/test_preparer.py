@@ -1,0 +1,293 @@
+"""A model whose inputs are made by preprocess threads: the way of a request through both queues, and what can happen on it."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import Any
+
+import numpy as np
+import pytest
+
+from inferd._core.batcher import Batch
+from inferd._core.grpc import NO_DEADLINE
+from inferd._core.local import LocalRequest
+from inferd.engine.model import Model
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
+from inferd.protocol import inference
+from inferd.steps.pipeline import Array, Check, PadAxis, RowPipeline, TensorType, Value, wrong_row
+from inferd.steps.plan import Pipelines, Plan
+from tests.puppets import LIMIT_S, SIGNATURE, Caller, PuppetBackend
+
+
+class Numbers(RowPipeline):
+    """Four numbers as text -> FP32[4]. "wait" waits for `gate` first, "break" is a fault of ours."""
+
+    inputs = (("text", TensorType("BYTES", (1,))),)
+    outputs = (("x", TensorType("FP32", (4,))),)
+    paddings: Mapping[str, PadAxis] = {}
+
+    def __init__(self) -> None:
+        self.entered = threading.Semaphore(0)
+        self.gate = threading.Event()
+        self.prepared: list[str] = []
+        self.threads: set[int] = set()
+
+    def prepare_one(self, values: Sequence[Value], check: Any) -> list[Array]:
+        self.threads.add(threading.get_ident())
+        rows = []
+        for row, element in enumerate(values[0]):
+            check()
+            text = bytes(element).decode()
+            if text == "wait":
+                self.entered.release()
+                assert self.gate.wait(LIMIT_S)
+                check()
+                text = "1 1 1 1"
+            if text == "break":
+                raise RuntimeError("secret")
+            self.prepared.append(text)
+            numbers = text.split()
+            if len(numbers) != 4:
+                raise wrong_row("text", row, f"expected 4 numbers, got {len(numbers)}; send 4")
+            rows.append([float(number) for number in numbers])
+        return [np.array(rows, np.float32)]
+
+
+class Together(Numbers):
+    """The same for many requests in one call."""
+
+    together = 8
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.calls: list[int] = []
+
+    def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[Any]:
+        self.calls.append(len(requests))
+        return super().prepare(requests, check)
+
+
+def until(condition: Callable[[], bool]) -> None:
+    """Lets other threads work until something is so."""
+    pause = threading.Event()
+    limit_s = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit_s
+        pause.wait(0.0005)
+
+
+class Setting:
+    def __init__(self, pipeline: Numbers | None = None, threads: int = 1, **own: Any) -> None:
+        self.pipeline = pipeline or Numbers()
+        self.backend = PuppetBackend()
+        self.plan = Plan(SIGNATURE, Pipelines((self.pipeline,)))
+        config = inference.ModelConfig(
+            name="double", max_batch_size=8, dynamic_batching={}, inferd={"preprocess_threads": threads, "max_queue_requests": 4, **own}
+        )
+        self.model = Model("double", 1, config, self.plan.signature, [self.backend], deliver=Batch.deliver, steps=self.plan)
+        self.model.start()
+
+    def ask(self, *texts: str, deadline_ns: int = NO_DEADLINE) -> Caller:
+        elements = np.empty((len(texts), 1), object)
+        elements[:, 0] = texts
+        request = LocalRequest([("text", "BYTES", elements)])
+        self.model.check(request)
+        caller = Caller(deadline_ns)
+        self.model.submit(request, caller)
+        return caller
+
+    def wait_for_preparing(self) -> None:
+        assert self.pipeline.entered.acquire(timeout=LIMIT_S)
+
+
+@pytest.fixture
+def made() -> Iterator[list[Setting]]:
+    settings: list[Setting] = []
+    yield settings
+    for setting in settings:
+        setting.pipeline.gate.set()
+        setting.backend.release()
+        setting.model.close()
+
+
+@pytest.fixture
+def setting(made: list[Setting]) -> Setting:
+    made.append(Setting())
+    return made[-1]
+
+
+def test_clients_see_what_the_pipeline_takes(setting: Setting) -> None:
+    assert setting.plan.signature.input_specs == (("text", "BYTES", (-1, 1)),)
+    assert setting.plan.signature.output_specs == SIGNATURE.output_specs
+
+
+def test_a_request_is_prepared_on_another_thread_and_answered(setting: Setting) -> None:
+    np.testing.assert_array_equal(setting.ask("1 2 3 4", "5 6 7 8").answer, [[2, 4, 6, 8], [10, 12, 14, 16]])
+    assert threading.get_ident() not in setting.pipeline.threads
+    assert setting.backend.rows == [2]
+
+
+def test_a_wrong_row_fails_its_own_request_alone(setting: Setting) -> None:
+    setting.backend.hold()
+    first = setting.ask("1 1 1 1")
+    setting.backend.wait_for_run()
+    callers = [setting.ask(text) for text in ("2 2 2 2", "3 3", "4 4 4 4")]
+    error = callers[1].error
+    setting.backend.release()
+    assert isinstance(error, InvalidArgument)
+    assert str(error) == "input 'text', row 0: expected 4 numbers, got 2; send 4"
+    assert [float(caller.answer[0, 0]) for caller in (first, callers[0], callers[2])] == [2, 4, 8]
+    assert setting.model.failures == {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 1}
+
+
+def test_a_fault_of_ours_is_told_without_its_text(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    error = setting.ask("break").error
+    assert isinstance(error, Internal)
+    assert "secret" not in str(error)
+    assert "secret" in caplog.text
+    assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
+
+
+def test_what_is_prepared_while_a_batch_runs_runs_together(setting: Setting) -> None:
+    setting.backend.hold()
+    first = setting.ask("1 1 1 1")
+    setting.backend.wait_for_run()
+    others = [setting.ask(f"{n} {n} {n} {n}") for n in (2, 3)]
+    until(lambda: setting.model._batcher.depth == 2)
+    setting.backend.release()
+    assert [float(caller.answer[0, 0]) for caller in (first, *others)] == [2, 4, 6]
+    assert setting.backend.rows == [1, 2]
+
+
+def test_a_pipeline_that_takes_many_gets_all_that_wait(made: list[Setting]) -> None:
+    pipeline = Together()
+    made.append(setting := Setting(pipeline))
+    first = setting.ask("wait")
+    setting.wait_for_preparing()
+    others = [setting.ask(f"{n} {n} {n} {n}") for n in (2, 3, 4)]
+    pipeline.gate.set()
+    assert [float(caller.answer[0, 0]) for caller in (first, *others)] == [2, 4, 6, 8]
+    assert pipeline.calls == [1, 3]
+
+
+def test_the_queue_limit_counts_what_waits_to_be_prepared(setting: Setting) -> None:
+    setting.ask("wait")
+    setting.wait_for_preparing()
+    for _ in range(4):
+        setting.ask("1 1 1 1")
+    with pytest.raises(ResourceExhausted, match="max_queue_requests"):
+        setting.ask("1 1 1 1")
+    assert setting.model.depth == 4
+    assert setting.model.failures["REJECTED"] == 1
+
+
+def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting]) -> None:
+    made.append(setting := Setting(max_queue_requests=100))
+    setting.backend.hold()
+    callers = [setting.ask("1 1 1 1")]
+    setting.backend.wait_for_run()
+    callers += [setting.ask("1 1 1 1") for _ in range(40)]
+    until(lambda: setting.model._batcher.depth >= 16)  # two batches of 8
+    callers += [setting.ask("1 1 1 1") for _ in range(4)]
+    assert setting.model.depth >= 28
+    assert len(setting.pipeline.prepared) <= 1 + 16 + 1
+    setting.backend.release()
+    assert all(float(caller.answer[0, 0]) == 2 for caller in callers)
+
+
+def test_who_goes_away_while_it_waits_is_never_prepared(setting: Setting) -> None:
+    held = setting.ask("wait")
+    setting.wait_for_preparing()
+    gone = setting.ask("9 9 9 9")
+    gone.cancel()
+    setting.pipeline.gate.set()
+    assert float(held.answer[0, 0]) == 2
+    assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
+    assert "9 9 9 9" not in setting.pipeline.prepared
+    assert (gone.answers, gone.errors) == ([], [])
+    assert setting.model.failures["CANCELED"] == 1
+
+
+def test_who_goes_away_while_it_is_prepared_is_not_run(setting: Setting) -> None:
+    gone = setting.ask("wait", "9 9 9 9")
+    setting.wait_for_preparing()
+    gone.cancel()
+    setting.pipeline.gate.set()
+    assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
+    assert "9 9 9 9" not in setting.pipeline.prepared
+    assert setting.backend.rows == [1]
+    assert (gone.answers, gone.errors) == ([], [])
+
+
+def test_a_deadline_that_passes_between_rows_ends_the_preparing(setting: Setting) -> None:
+    late = setting.ask("wait", "9 9 9 9", deadline_ns=time.monotonic_ns() + 20_000_000)
+    setting.wait_for_preparing()
+    until(lambda: time.monotonic_ns() >= late.deadline_ns)
+    setting.pipeline.gate.set()
+    assert isinstance(late.error, DeadlineExceeded)
+    assert "while the inputs were prepared" in str(late.error)
+    assert "9 9 9 9" not in setting.pipeline.prepared
+
+
+def test_time_that_runs_out_before_preparing_is_answered_by_expire(setting: Setting) -> None:
+    setting.ask("wait")
+    setting.wait_for_preparing()
+    late = setting.ask("1 1 1 1", deadline_ns=time.monotonic_ns() + 1)
+    setting.model.expire(time.monotonic_ns() + 10**9)
+    assert isinstance(late.error, DeadlineExceeded)
+
+
+def test_stages_add_up(setting: Setting) -> None:
+    setting.ask("wait")
+    setting.wait_for_preparing()
+    before_ns = time.monotonic_ns()
+    caller = setting.ask("1 1 1 1")
+    until(lambda: time.monotonic_ns() >= before_ns + 5_000_000)
+    setting.pipeline.gate.set()
+    assert caller.answer is not None
+    statistics = setting.model.statistics
+    assert statistics.preprocess.count == 2
+    assert statistics.preprocess.max_ns >= 5_000_000  # the one that waited in its step
+    assert statistics.queue.max_ns >= 5_000_000  # the one behind it
+    total = sum(getattr(statistics, stage).sum_ns for stage in ("decode", "queue", "preprocess", "execute", "encode"))
+    assert total <= statistics.request.sum_ns
+
+
+def test_draining_answers_what_waits_in_both_queues(setting: Setting) -> None:
+    callers = [setting.ask("wait"), setting.ask("2 2 2 2"), setting.ask("3 3 3 3")]
+    setting.wait_for_preparing()
+    setting.pipeline.gate.set()
+    assert setting.model.drain(LIMIT_S)
+    assert [float(caller.answer[0, 0]) for caller in callers] == [2, 4, 6]
+    with pytest.raises(Unavailable):
+        setting.ask("1 1 1 1")
+
+
+def test_closing_answers_everything(setting: Setting) -> None:
+    held = setting.ask("wait")
+    setting.wait_for_preparing()
+    waiting = [setting.ask("1 1 1 1") for _ in range(3)]
+    closing = threading.Thread(target=setting.model.close)
+    closing.start()
+    assert all(isinstance(caller.error, Unavailable) for caller in waiting)
+    setting.pipeline.gate.set()
+    closing.join(LIMIT_S)
+    assert not closing.is_alive()
+    assert isinstance(held.error, Unavailable | Cancelled)
+    assert setting.backend.closed
+
+
+def test_two_threads_prepare_at_the_same_time(made: list[Setting]) -> None:
+    made.append(setting := Setting(threads=2))
+    callers = [setting.ask("wait"), setting.ask("wait")]
+    setting.wait_for_preparing()
+    setting.wait_for_preparing()  # while the first one still waits
+    setting.pipeline.gate.set()
+    assert [float(caller.answer[0, 0]) for caller in callers] == [2, 2]
+
+
+def test_it_is_never_inline(setting: Setting) -> None:
+    setting.model.warm_up()
+    assert not setting.model.inline

@@ -1,0 +1,322 @@
+"""Pipelines of many kinds become models that answer as scikit-learn does, also where values are missing or were never seen."""
+
+from __future__ import annotations
+
+import contextlib
+import pickle
+import tomllib
+from pathlib import Path
+
+import joblib
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.cluster import KMeans
+from sklearn.compose import ColumnTransformer, make_column_transformer
+from sklearn.datasets import load_breast_cancer, load_diabetes
+from sklearn.ensemble import (
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    RandomForestClassifier,
+    RandomForestRegressor,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.model_selection import GridSearchCV
+from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
+from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
+
+from inferd.engine.embedded import Engine
+from inferd.errors import ConfigError, InvalidArgument
+from inferd.features import export
+
+RANDOM = np.random.default_rng(0)
+ROWS = 300
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    made = pd.DataFrame(
+        {
+            "age": RANDOM.normal(40, 12, ROWS),
+            "income": RANDOM.lognormal(10, 0.4, ROWS),
+            "rooms": RANDOM.integers(1, 6, ROWS),
+            "city": pd.Series(RANDOM.choice(["Ulm", "Köln", 'the "big" one'], ROWS), dtype=object),
+            "job": pd.Series(RANDOM.choice(["a", "b", "c"], ROWS), dtype=object),
+        }
+    )
+    made.loc[::17, "age"] = np.nan
+    made.loc[5::19, "job"] = np.nan
+    return made
+
+
+@pytest.fixture(scope="module")
+def target(frame) -> np.ndarray:
+    score = frame["income"] / 2e4 + frame["rooms"] / 3 + (frame["city"] == "Ulm") + RANDOM.normal(0, 0.3, ROWS)
+    return np.where(score > np.median(score), "yes", "no")
+
+
+def mixed(estimator=None, *, unknown="ignore", text_imputer=True):
+    """Numbers and categories, each imputed."""
+    texts = [SimpleImputer(strategy="most_frequent")] if text_imputer else []
+    encoder = OneHotEncoder(handle_unknown=unknown)
+    features = ColumnTransformer(
+        [
+            ("numbers", make_pipeline(SimpleImputer(), StandardScaler()), ["age", "income", "rooms"]),
+            ("texts", make_pipeline(*texts, encoder), ["city", "job"]),
+        ]
+    )
+    return Pipeline([("features", features), *([("estimator", estimator)] if estimator is not None else [])])
+
+
+def columns_of(folder: Path) -> dict[str, dict[str, object]]:
+    config = tomllib.loads((folder / "config.toml").read_text("utf-8"))
+    (entry,) = config["inferd"]["preprocess"]
+    return {column["name"]: column for column in entry["steps"][0]["columns"]["columns"]}
+
+
+def ask(folder: Path, *records) -> dict[str, np.ndarray]:
+    """The model's answers to JSON records, by the engine that servers have."""
+    import json
+
+    rows = np.empty((len(records), 1), dtype=object)
+    rows[:, 0] = [json.dumps(record).encode() for record in records]
+    with Engine(folder) as engine:
+        return engine.infer(None, {"record": rows})
+
+
+def as_records(frame: pd.DataFrame) -> list[dict[str, object]]:
+    return [{name: value for name, value in row.items() if value == value and value is not None} for row in frame.to_dict("records")]
+
+
+def test_what_is_written_answers_as_scikit_learn_does(frame, target, tmp_path):
+    pipeline = mixed(LogisticRegression()).fit(frame, target)
+    path = tmp_path / "flats.joblib"
+    joblib.dump(pipeline, path)
+    exported = export(path, tmp_path / "flats")
+    assert exported.agrees
+    assert exported.role == "classifier"
+    assert not exported.notices
+    assert [(each.output, each.rows, each.flipped) for each in exported.differences] == [("label", 256, 0), ("probabilities", 256, None)]
+    assert [path.name for path in exported.files] == ["config.toml", "labels.txt", "model.onnx"]
+    assert (tmp_path / "flats" / "labels.txt").read_text() == "no\nyes\n"
+    columns = columns_of(tmp_path / "flats")
+    assert {name: column["datatype"] for name, column in columns.items()} == {
+        "age": "FP32", "income": "FP32", "rooms": "FP32", "city": "BYTES", "job": "BYTES",
+    }  # fmt: skip
+    assert columns["age"]["missing"] == "NaN"
+    assert columns["job"]["missing"] == pipeline["features"].transformers_[1][1][0].statistics_[1]
+    answers = ask(tmp_path / "flats", *as_records(frame[:40]))
+    assert answers["label"].tolist() == pipeline.predict(frame[:40]).tolist()
+    np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(frame[:40]), atol=1e-5)
+    strange = frame[:1].assign(city="Paris", age=np.nan)
+    np.testing.assert_allclose(ask(tmp_path / "flats", *as_records(strange))["probabilities"], pipeline.predict_proba(strange), atol=1e-5)
+
+
+def test_types_are_those_of_the_sample(frame, target, tmp_path):
+    pipeline = mixed(LogisticRegression()).fit(frame, target)
+    frame.assign(sold=target).to_csv(tmp_path / "sample.csv", index=False)
+    exported = export(pipeline, tmp_path / "flats", sample=tmp_path / "sample.csv")
+    assert exported.agrees
+    assert exported.sampled == (f"sample.csv: {ROWS} rows",)
+    assert {column.name: column.datatype for column in exported.columns}["rooms"] == "INT64"
+    arrays = {name: frame[name].to_numpy(dtype=str if frame[name].dtype == object else None) for name in ("income", "rooms", "city")}
+    np.savez(tmp_path / "sample.npz", **arrays, age=frame["age"].fillna(30), job=frame["job"].fillna("a").to_numpy(dtype=str))
+    assert export(pipeline, tmp_path / "again", sample=tmp_path / "sample.npz").columns[2].datatype == "INT64"
+
+
+def test_what_scikit_learn_refuses_is_refused(frame, target, tmp_path):
+    whole = frame.fillna({"age": 30, "job": "a"})
+    encoder = OneHotEncoder()  # refuses what it has not seen
+    features = make_column_transformer((StandardScaler(), ["age", "income", "rooms"]), (encoder, ["city", "job"]))
+    pipeline = make_pipeline(features, LogisticRegression()).fit(whole, target)
+    assert export(pipeline, tmp_path / "flats").agrees
+    columns = columns_of(tmp_path / "flats")
+    assert "missing" not in columns["age"]
+    assert "missing" not in columns["city"]
+    assert columns["job"]["allowed"] == ["a", "b", "c"]
+    good = as_records(whole[:1])[0]
+    for change, told in [({"age": None}, "column 'age': there is no value"), ({"job": "z"}, "column 'job': 'z' is none of the 3 values")]:
+        with pytest.raises(InvalidArgument, match=told):
+            ask(tmp_path / "flats", good | change)
+
+
+def test_numbers_alone_are_one_matrix(tmp_path):
+    values, target = load_breast_cancer(return_X_y=True, as_frame=True)
+    pipeline = make_pipeline(RobustScaler(), GradientBoostingClassifier(n_estimators=20, random_state=0)).fit(values, target)
+    exported = export(pipeline, tmp_path / "cells")
+    assert exported.agrees
+    answers = ask(tmp_path / "cells", *as_records(values[:20]))
+    assert answers["label"].tolist() == pipeline.predict(values[:20]).tolist()
+    assert set(columns_of(tmp_path / "cells")) == set(values.columns)
+
+
+def test_without_names_columns_are_counted(tmp_path):
+    values, target = load_diabetes(return_X_y=True)
+    pipeline = make_pipeline(MinMaxScaler(), RandomForestRegressor(10, max_depth=4, random_state=0)).fit(values, target)
+    exported = export(pipeline, tmp_path / "sugar", form="CSV")
+    assert [(each.output, each.kept) for each in exported.differences] == [("prediction", True)]
+    assert [column.name for column in exported.columns] == [f"x{place}" for place in range(10)]
+    rows = np.empty((3, 1), dtype=object)
+    rows[:, 0] = [",".join(map(str, row)).encode() for row in values[:3].tolist()]
+    with Engine(tmp_path / "sugar") as engine:
+        answer = engine.infer(None, {"record": rows})["prediction"]
+    np.testing.assert_allclose(answer.reshape(-1), pipeline.predict(values[:3]), rtol=1e-5)
+
+
+def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path):
+    pipeline = mixed(LogisticRegression()).fit(frame, target)
+    exported = export(pipeline, tmp_path / "features", features_only=True, version=3)
+    assert exported.role == "transformer"
+    assert (tmp_path / "features" / "3" / "model.onnx").exists()
+    assert not (tmp_path / "features" / "labels.txt").exists()
+    expected = pipeline[:-1].transform(frame[:9])
+    np.testing.assert_allclose(ask(tmp_path / "features", *as_records(frame[:9]))["features"], expected, atol=1e-5)
+    assert export(mixed().fit(frame), tmp_path / "same", features_only=True).agrees
+    with pytest.raises(ConfigError, match="--features-only: LogisticRegression has no features in front of it"):
+        export(LogisticRegression().fit(expected, target[:9]), tmp_path / "none", features_only=True)
+
+
+@pytest.mark.parametrize(
+    "pipeline",
+    [
+        GridSearchCV(make_pipeline(StandardScaler(), LogisticRegression()), {"logisticregression__C": [0.1, 1]}, cv=2),
+        make_pipeline(FeatureUnion([("a", StandardScaler()), ("b", MinMaxScaler())]), RandomForestClassifier(5, random_state=0)),
+        LogisticRegression(),
+        make_pipeline(SimpleImputer(), LogisticRegression()),
+    ],
+    ids=["search", "union", "bare", "imputed"],
+)
+def test_pipelines_of_many_shapes(pipeline, tmp_path):
+    values = RANDOM.normal(0, 2, (100, 3))
+    pipeline.fit(values, values[:, 0] + values[:, 2] > 0)
+    assert export(pipeline, tmp_path / "model").agrees
+    answers = ask(tmp_path / "model", *({f"x{place}": value for place, value in enumerate(row)} for row in values[:10].tolist()))
+    assert answers["label"].tolist() == pipeline.predict(values[:10]).astype(int).tolist()
+
+
+def test_whole_categories_and_ordinals(tmp_path):
+    table = pd.DataFrame(
+        {"kind": RANDOM.choice([3, 5, 70_000_001], 90), "size": pd.Series(RANDOM.choice(["s", "m", "l"], 90), dtype=object)}
+    )
+    target = (table["kind"] == 5) | (table["size"] == "l")
+    features = make_column_transformer(
+        (OneHotEncoder(handle_unknown="ignore"), ["kind"]), (OrdinalEncoder(categories=[["s", "m", "l"]]), ["size"])
+    )
+    pipeline = make_pipeline(features, LogisticRegression()).fit(table, target)
+    exported = export(pipeline, tmp_path / "sizes")
+    assert exported.agrees
+    kind, size = exported.columns
+    assert (kind.datatype, size.datatype, size.allowed) == ("INT64", "BYTES", ("s", "m", "l"))
+    answers = ask(tmp_path / "sizes", *as_records(table[:20]))
+    np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:20]), atol=1e-5)
+
+
+def test_columns_that_are_dropped_are_not_asked_for(tmp_path):
+    table = pd.DataFrame({"a": RANDOM.normal(0, 1, 50), "id": np.arange(50), "label": RANDOM.normal(0, 1, 50)})
+    pipeline = make_pipeline(make_column_transformer((StandardScaler(), ["a", "label"])), LogisticRegression()).fit(table, table["a"] > 0)
+    exported = export(pipeline, tmp_path / "model")
+    assert [column.name for column in exported.columns] == ["a", "label"]
+    assert exported.agrees
+    assert len(ask(tmp_path / "model", {"a": 1, "label": 0})) == 2
+
+
+# ---- what cannot be
+
+
+def test_nothing_is_written_where_answers_differ(tmp_path):
+    values, target = load_diabetes(return_X_y=True)
+    pipeline = make_pipeline(StandardScaler(), LinearRegression()).fit(values, target * 1e3)
+    exported = export(pipeline, tmp_path / "model", tolerance=0)
+    assert not exported.agrees
+    assert exported.differences[0].worst > 0
+    assert not exported.files
+    assert not (tmp_path / "model").exists()
+
+
+def test_what_cannot_be_converted_is_told_by_name(tmp_path):
+    values = RANDOM.normal(0, 1, (60, 2))
+    pipeline = Pipeline([("scale", StandardScaler()), ("own", FunctionTransformer(np.sinh)), ("model", LogisticRegression())])
+    pipeline.fit(values, values[:, 0] > 0)
+    with pytest.raises(
+        ConfigError, match=r"step 'own', FunctionTransformer cannot be converted by skl2onnx .*: a function of Python has no graph"
+    ):
+        export(pipeline, tmp_path / "model")
+
+
+def test_an_estimator_that_cannot_be_converted_names_its_likes(tmp_path):
+    class OwnClassifier(LogisticRegression):
+        pass
+
+    values = RANDOM.normal(0, 1, (60, 2))
+    pipeline = Pipeline([("scale", StandardScaler()), ("model", OwnClassifier())]).fit(values, values[:, 0] > 0)
+    with pytest.raises(
+        ConfigError, match=r"step 'model', OwnClassifier cannot be converted by .*use RandomForestClassifier, .*--features-only"
+    ):
+        export(pipeline, tmp_path / "model")
+
+
+def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path):
+    values = RANDOM.normal(0, 1, (200, 2))
+    values[:, 1] = RANDOM.integers(0, 4, 200)
+    pipeline = HistGradientBoostingClassifier(max_iter=20, categorical_features=[1]).fit(values, (values[:, 0] > 0) ^ (values[:, 1] == 2))
+    exported = None
+    with contextlib.suppress(ConfigError):  # which says that it cannot be converted; skl2onnx 1.20 converts it, wrongly
+        exported = export(pipeline, tmp_path / "model")
+    assert (tmp_path / "model").exists() == (exported is not None and exported.agrees)
+
+
+def test_clusters_have_labels(tmp_path):
+    values = RANDOM.normal(0, 1, (60, 2))
+    exported = export(make_pipeline(StandardScaler(), KMeans(3, n_init=1, random_state=0)).fit(values), tmp_path / "model")
+    assert [(each.output, each.kept) for each in exported.differences] == [("label", True)]
+
+
+def test_nothing_is_overwritten_unasked(frame, target, tmp_path):
+    pipeline = mixed(LogisticRegression()).fit(frame, target)
+    folder = tmp_path / "flats"
+    export(pipeline, folder)
+    with pytest.raises(ConfigError, match=r"model\.onnx is there already: choose another --model-version, or overwrite it with --force"):
+        export(pipeline, folder)
+    assert export(pipeline, folder, version=2).files
+    with pytest.raises(ConfigError, match="says something else: all versions share it"):
+        export(pipeline, folder, version=3, form="CSV")
+    assert export(pipeline, folder, form="CSV", force=True).files
+    assert 'format = "CSV"' in (folder / "config.toml").read_text()
+
+
+def test_files_that_hold_no_pipeline(tmp_path):
+    for name, content, told in [
+        ("absent", None, "there is no such file"),
+        ("text", b"hello", "cannot be loaded as a joblib or pickle file"),
+        ("cut", pickle.dumps(StandardScaler())[:-9], "cannot be loaded as a joblib or pickle file"),
+        ("number", pickle.dumps(5), "it holds a int, and a scikit-learn pipeline is needed"),
+        ("unfitted", pickle.dumps(StandardScaler()), "StandardScaler is not fitted"),
+        ("foreign", b"cno_such_module\nThing\n.", "it needs the module 'no_such_module'"),
+    ]:
+        path = tmp_path / name
+        if content is not None:
+            path.write_bytes(content)
+        with pytest.raises(ConfigError, match=told):
+            export(path, tmp_path / "model")
+
+
+def test_samples_that_cannot_be_used(frame, target, tmp_path):
+    pipeline = mixed(LogisticRegression()).fit(frame, target)
+    for name, text, told in [
+        ("a.txt", "age\n1\n", r"expected a file that ends in \.csv, \.npz or \.parquet"),
+        ("absent.csv", None, "it cannot be read"),
+        ("less.csv", "age,income\n1,2\n", "column 'rooms' of the pipeline is missing; it has age, income"),
+        ("uneven.csv", "age,income,rooms,city,job\n1,2\n", "line 2 has another number of fields"),
+        ("empty.csv", "age,income,rooms,city,job\n", "hold a row at least"),
+        (
+            "wrong.csv",
+            "age,income,rooms,city,job\nold,2,3,Ulm,a\n",
+            "column 'age' holds texts, and the pipeline's SimpleImputer learned numbers",
+        ),
+    ]:
+        path = tmp_path / name
+        if text is not None:
+            path.write_text(text)
+        with pytest.raises(ConfigError, match=told):
+            export(pipeline, tmp_path / "model", sample=path)

@@ -1,0 +1,385 @@
+"""Files -> pixels, against Pillow's own convert, with and without libturbojpeg; and every file that is too large, damaged or none."""
+
+from __future__ import annotations
+
+import io
+import struct
+import threading
+import zlib
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+pytest.importorskip("PIL")
+
+from PIL import Image, ImageOps
+
+from inferd.steps import picture
+from inferd.steps.geometry import Unfit
+from inferd.steps.picture import Decoder, file_format, jpeg_is_native, scratch
+
+SIZES = [(1, 1), (3, 50), (37, 29)]
+MODES = {
+    "PNG": ["1", "L", "LA", "P", "RGB", "RGBA", "I;16"],
+    "WebP": ["RGB", "RGBA"],
+    "BMP": ["1", "L", "P", "RGB", "RGBA"],
+    "JPEG": ["L", "RGB", "CMYK"],
+}
+KINDS = [(form, mode) for form, modes in MODES.items() for mode in modes]
+
+
+@pytest.fixture(params=["turbojpeg", "pillow"])
+def jpeg_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    if request.param == "pillow":
+        monkeypatch.setattr(picture, "_native", lambda: None)
+    elif not jpeg_is_native():
+        pytest.skip("inferd was built without libturbojpeg")
+    return request.param
+
+
+def image_of(mode: str, size: tuple[int, int] = (37, 29)) -> Image.Image:
+    height, width = size
+    y, x, c = np.meshgrid(np.arange(height), np.arange(width), np.arange(4), indexing="ij")
+    noise = np.random.default_rng(7).normal(0, 9, y.shape)
+    pixels = np.clip(128 + 120 * np.sin(y / 11 + c) * np.cos(x / 5 - c) + noise, 0, 255).astype(np.uint8)
+    colors = Image.fromarray(pixels, "RGBA") if mode != "CMYK" else Image.fromarray(pixels, "CMYK")
+    if mode == "I;16":
+        return Image.fromarray(pixels[:, :, 0].astype(np.uint16) * 256 + pixels[:, :, 1])
+    return colors if mode in ("RGBA", "CMYK") else colors.convert("RGB").quantize(16) if mode == "P" else colors.convert(mode)
+
+
+def saved(image: Image.Image, form: str, **more) -> bytes:
+    file = io.BytesIO()
+    image.save(file, form, **({"lossless": True} if form == "WebP" else {}) | more)
+    return file.getvalue()
+
+
+def decoded(file: bytes, **how) -> np.ndarray:
+    return Decoder(**how).decode(memoryview(file), lambda size: size).pixels.copy()
+
+
+def refused(file: bytes, **how) -> str:
+    with pytest.raises(Unfit) as told:
+        decoded(file, **how)
+    return str(told.value)
+
+
+def by_pillow(file: bytes, mode: str = "RGB") -> np.ndarray:
+    with Image.open(io.BytesIO(file)) as image:
+        if mode == "L" and image.format == "JPEG":
+            image.draft("L", image.size)
+        if image.mode == "I;16":
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        pixels = np.asarray((image.convert("RGBA") if image.mode == "P" else image).convert(mode))
+    return pixels.reshape(*pixels.shape[:2], -1)
+
+
+def png(size: tuple[int, int], depth: int, color: int, rows: bytes = b"", **chunks: bytes) -> bytes:
+    """A PNG file of any head: color is 0 gray, 2 RGB, 4 gray and alpha, 6 RGBA."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    head = struct.pack(">IIBBBBB", size[1], size[0], depth, color, 0, 0, 0)
+    more = b"".join(chunk(name.encode(), content) for name, content in chunks.items())
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + more + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
+
+
+# ---- what comes out
+
+
+@pytest.mark.parametrize(("form", "mode"), KINDS)
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_equals_pillow(form, mode, size):
+    file = saved(image_of(mode, size), form)
+    assert np.array_equal(decoded(file), by_pillow(file))
+    assert np.array_equal(decoded(file, gray=True), by_pillow(file, "L"))
+
+
+@pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
+@pytest.mark.parametrize("progressive", [False, True])
+def test_jpeg_is_the_same_with_and_without_libturbojpeg(jpeg_decoder, mode, progressive):
+    file = saved(image_of(mode), "JPEG", progressive=progressive)
+    assert np.array_equal(decoded(file), by_pillow(file))
+    assert np.array_equal(decoded(file, gray=True), by_pillow(file, "L"))
+
+
+def test_of_16_bits_the_upper_8_are_taken():
+    samples = np.random.default_rng(1).integers(0, 65536, (4, 5, 4), np.uint16)
+    for color, channels in ((0, 1), (2, 3), (4, 2), (6, 4)):
+        rows = b"".join(b"\0" + row[:, :channels].astype(">u2").tobytes() for row in samples)
+        upper = (samples[:, :, : 3 if channels > 2 else 1] >> 8).astype(np.uint8)
+        assert np.array_equal(decoded(png((4, 5), 16, color, rows)), np.broadcast_to(upper, (4, 5, 3)))
+
+
+@pytest.mark.parametrize(("form", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WebP", "RGBA")])
+@pytest.mark.parametrize("gray", [False, True])
+def test_transparent_pixels_are_blended_with_the_background(form, mode, gray):
+    file = saved(image_of(mode), form)
+    with Image.open(io.BytesIO(file)) as image:
+        behind = Image.new("RGBA", image.size, (10, 200, 30, 255))
+        behind.alpha_composite(image.convert("RGBA"))
+    wanted = np.asarray(behind.convert("L" if gray else "RGB")).reshape(behind.height, behind.width, -1)
+    assert np.array_equal(decoded(file, background=(10, 200, 30), gray=gray), wanted)
+
+
+@pytest.mark.parametrize("transparency", [3, bytes(range(0, 256, 16))], ids=["index", "table"])
+def test_transparent_colors_of_a_palette(transparency):
+    file = saved(image_of("P"), "PNG", transparency=transparency)
+    with Image.open(io.BytesIO(file)) as image:
+        flat = image.convert("RGBA")
+    assert np.array_equal(decoded(file), np.asarray(flat)[:, :, :3])
+    behind = Image.new("RGBA", flat.size, (1, 2, 3, 255))
+    behind.alpha_composite(flat)
+    assert np.array_equal(decoded(file, background=(1, 2, 3)), np.asarray(behind)[:, :, :3])
+
+
+def test_a_transparent_color_of_gray_and_of_rgb():
+    gray = png((1, 2), 8, 0, b"\0\x05\x06", tRNS=b"\0\x05")
+    assert decoded(gray).tolist() == [[[5, 5, 5], [6, 6, 6]]]
+    assert decoded(gray, background=(1, 2, 3)).tolist() == [[[1, 2, 3], [6, 6, 6]]]
+    wide = png((1, 2), 16, 0, b"\0\x05\x01\x05\x02", tRNS=b"\x05\x01")
+    assert decoded(wide).tolist() == [[[5, 5, 5], [5, 5, 5]]]
+    assert decoded(wide, background=(1, 2, 3)).tolist() == [[[1, 2, 3], [5, 5, 5]]]
+    colors = png((1, 2), 8, 2, b"\0\x01\x01\x01\x02\x02\x02", tRNS=b"\0\x01\0\x01\0\x01")
+    assert decoded(colors).tolist() == [[[1, 1, 1], [2, 2, 2]]]
+    assert decoded(colors, background=(9, 9, 9)).tolist() == [[[9, 9, 9], [2, 2, 2]]]
+
+
+def test_without_transparency_the_background_is_not_seen():
+    for form, mode in KINDS:
+        if "A" not in mode:
+            file = saved(image_of(mode), form)
+            assert np.array_equal(decoded(file, background=(10, 200, 30)), by_pillow(file))
+
+
+@pytest.mark.parametrize("orientation", range(1, 9))
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP"])
+def test_pictures_are_put_upright(jpeg_decoder, form, orientation):
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    file = saved(image_of("RGB"), form, exif=exif.tobytes())
+    with Image.open(io.BytesIO(file)) as image:
+        wanted = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+    made = Decoder().decode(memoryview(file), lambda size: size)
+    assert made.size == wanted.shape[:2]
+    assert np.array_equal(made.pixels, wanted)
+    assert np.array_equal(decoded(file, ignore_orientation=True), by_pillow(file))
+    assert np.array_equal(decoded(file, gray=True)[:, :, 0].shape, wanted.shape[:2])
+
+
+# ---- scaled
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.parametrize(
+    ("wanted", "eighths"),
+    [
+        ((224, 224), 2),
+        ((228, 228), 2),
+        ((229, 229), 4),
+        ((66, 66), 1),
+        ((67, 67), 2),
+        ((90, 448), 4),
+        ((400, 600), 4),
+        ((457, 731), 4),
+        ((458, 731), 8),
+        ((1600, 2560), 8),
+        ((3000, 3000), 8),
+    ],
+)
+def test_scaled_leaves_more_than_is_needed(wanted, eighths):
+    file = saved(Image.new("RGB", (2560, 1600)), "JPEG")
+    made = Decoder(scaled=True).decode(memoryview(file), lambda size: wanted)
+    assert made.size == (1600, 2560)
+    assert made.pixels.shape == (1600 * eighths // 8, 2560 * eighths // 8, 3)
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+def test_scaled_looks_at_the_upright_picture():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = saved(Image.new("RGB", (1600, 400)), "JPEG", exif=exif.tobytes())
+    made = Decoder(scaled=True).decode(memoryview(file), lambda size: (size[0] // 8, size[1] // 2))
+    assert made.size == (1600, 400)
+    assert made.pixels.shape == (1600, 400, 3)
+    made = Decoder(scaled=True).decode(memoryview(file), lambda size: (size[0] // 8, size[1] // 4))
+    assert made.pixels.shape == (800, 200, 3)
+
+
+# ---- what is refused
+
+
+@pytest.mark.parametrize(
+    ("beginning", "name"),
+    [
+        (b"GIF89a", "a JPEG, PNG, WebP or BMP file, got GIF: convert it first"),
+        (b"II*\0", "got TIFF: convert it first"),
+        (b"MM\0*", "got TIFF"),
+        (b"\0\0\0\x20ftypavif", "got AVIF"),
+        (b"\0\0\0\x20ftypheic", "got HEIC"),
+        (b"\0\0\0\x20ftypisom", "got video"),
+        (b"\0\0\0\x0cjP  \r\n", "got JPEG 2000"),
+        (b"\xff\x0a", "got JPEG XL"),
+        (b"%PDF-1.7", "got PDF"),
+        (b"<svg xmlns", "got SVG"),
+        (b"/9j/4AAQSkZJRg", "got base64 text: send the file's bytes as they are"),
+        (b"data:image/png;base64,", "got data URL: send the file's bytes as they are"),
+        (b"hello", "got 5 bytes that begin like none of them"),
+        (b"", "got nothing: the element is empty"),
+    ],
+)
+def test_other_files_are_refused_by_name(beginning, name):
+    assert name in refused(beginning)
+
+
+def test_animated_files_are_refused():
+    frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "lime")]
+    for form in ("PNG", "WebP"):
+        file = saved(frames[0], form, save_all=True, append_images=frames[1:])
+        assert f"an animated {form} file of 3 frames" in refused(file)
+    assert "got GIF" in refused(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+
+
+def bombs() -> dict[str, bytes]:
+    """Small files that announce 30000 x 30000 pixels."""
+    side = 30000
+    jpeg = bytearray(saved(Image.new("RGB", (16, 16)), "JPEG"))
+    frame = jpeg.index(b"\xff\xc0")
+    jpeg[frame + 5 : frame + 9] = struct.pack(">HH", side, side)
+    bmp = bytearray(saved(Image.new("RGB", (16, 16)), "BMP"))
+    bmp[18:26] = struct.pack("<ii", side, -side)
+    canvas = (side - 1).to_bytes(3, "little")
+    webp = b"VP8X" + struct.pack("<I", 10) + bytes(4) + canvas * 2 + b"VP8L" + struct.pack("<I", 8) + bytes(8)
+    webp = b"RIFF" + struct.pack("<I", len(webp) + 4) + b"WEBP" + webp
+    return {"JPEG": bytes(jpeg), "PNG": png((side, side), 8, 2, b"\0" * 1000), "BMP": bytes(bmp), "WebP": webp}
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
+def test_too_many_pixels_are_refused_before_they_are_decoded(jpeg_decoder, form):
+    assert "30000 x 30000 pixels (height x width), and decode_image takes at most 50000000 (max_pixels)" in refused(bombs()[form])
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
+def test_the_limit_is_the_last_that_is_taken(jpeg_decoder, form):
+    file = saved(Image.new("RGB", (10, 20)), form)
+    assert decoded(file, max_pixels=200).shape == (20, 10, 3)
+    assert "at most 199" in refused(file, max_pixels=199)
+
+
+@pytest.mark.parametrize("form", ["VP8 ", "VP8L"])
+def test_the_announced_size_of_every_webp(form):
+    file = saved(Image.new("RGB", (300, 200)), "WebP", lossless=form == "VP8L")
+    assert file[12:16].decode() == form
+    assert "200 x 300 pixels" in refused(file, max_pixels=100)
+
+
+def test_jpeg_of_too_many_scans_is_refused(jpeg_decoder):
+    file = saved(image_of("RGB"), "JPEG", progressive=True)
+    end = file.rindex(b"\xff\xda")
+    assert "scans, and at most 100 are decoded" in refused(file[:end] + file[end:-2] * 120 + file[-2:])
+
+
+def test_a_large_picture_is_refused_where_its_size_does_not_fit():
+    def needed(size):
+        raise Unfit(f"{size} is a strip")
+
+    for form in ("JPEG", "PNG"):
+        with pytest.raises(Unfit, match=r"\(29, 37\) is a strip"):
+            Decoder().decode(memoryview(saved(image_of("RGB", (29, 37)), form)), needed)
+
+
+@pytest.mark.parametrize(
+    ("form", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"), ("WebP", "RGBA"), ("BMP", "RGB"), ("BMP", "P")]
+)
+def test_a_file_that_is_cut_short_is_refused(jpeg_decoder, form, mode):
+    file = saved(image_of(mode), form)
+    whole = decoded(file)
+    for nbytes in range(0, len(file), max(1, len(file) // 150)):
+        try:
+            pixels = decoded(file[:nbytes])
+        except Unfit:
+            continue
+        assert form != "JPEG"
+        assert np.array_equal(pixels, whole), "what is missing is no part of the picture"
+
+
+@pytest.mark.parametrize(("form", "mode"), KINDS)
+def test_a_corrupted_file_is_a_picture_or_refused(form, mode):
+    file = saved(image_of(mode), form)
+    random = np.random.default_rng(3)
+    for _ in range(150):
+        broken = bytearray(file)
+        for at in random.integers(0, len(file), random.integers(1, 4)):
+            broken[at] = random.integers(256)
+        try:
+            pixels = decoded(bytes(broken), max_pixels=100_000)
+        except Unfit:
+            continue
+        assert pixels.dtype == np.uint8
+        assert pixels.shape[2] == 3
+    assert np.array_equal(decoded(file), by_pillow(file)), "nothing is left of the broken ones"
+
+
+BEGINNINGS = [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"RIFF\x20\0\0\0WEBPVP8X", b"RIFF\x20\0\0\0WEBPVP8 ", b"BM"]
+
+
+@settings(max_examples=300)
+@given(st.sampled_from(BEGINNINGS), st.binary(max_size=120))
+def test_any_bytes_are_refused(beginning, noise):
+    with pytest.raises(Unfit):
+        decoded(beginning + noise, max_pixels=100_000)
+
+
+def test_refusals_hold_no_words_of_the_library():
+    for file in (b"BM" + bytes(60), b"\x89PNG\r\n\x1a\n" + bytes(60), png((4, 4), 8, 2, b""), bombs()["WebP"]):
+        told = refused(file)
+        assert "Pillow" not in told
+        assert "object" not in told
+
+
+# ---- memory
+
+
+def test_each_thread_keeps_memory_for_the_next_picture():
+    first = scratch.pixels("test", (10, 10, 3))
+    again = scratch.pixels("test", (5, 5, 3))
+    assert np.shares_memory(first, again)
+    assert not np.shares_memory(first, scratch.pixels("other", (5, 5, 3)))
+    others = []
+    thread = threading.Thread(target=lambda: others.append(scratch.pixels("test", (10, 10, 3))))
+    thread.start()
+    thread.join()
+    assert not np.shares_memory(first, others[0])
+
+
+def test_large_pictures_get_memory_of_their_own():
+    shape = (1, picture.KEPT_BYTES // 3 + 1, 3)
+    assert not np.shares_memory(scratch.pixels("test", shape), scratch.pixels("test", shape))
+
+
+def test_threads_do_not_disturb_each_other():
+    files = [saved(image_of("RGB", size), form) for size in ((40, 60), (60, 40), (29, 37)) for form in ("JPEG", "PNG")]
+    wanted = [by_pillow(file) for file in files]
+    decoder = Decoder()
+    wrong = []
+
+    def work(first: int) -> None:
+        for number in range(60):
+            at = (first + number) % len(files)
+            if not np.array_equal(decoder.decode(memoryview(files[at]), lambda size: size).pixels, wanted[at]):
+                wrong.append(at)
+
+    threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert not wrong
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
+def test_names_formats(form):
+    assert file_format(memoryview(saved(image_of("RGB"), form))) == form

@@ -1,0 +1,618 @@
+"""Records become the arrays that numpy makes of the same values; one that cannot be used fails alone, and says which value it was."""
+
+from __future__ import annotations
+
+import csv
+import io
+import json
+import math
+import subprocess
+import sys
+from datetime import UTC, datetime, timedelta, timezone
+
+import numpy as np
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from sklearn.feature_extraction import FeatureHasher
+
+from inferd.errors import Cancelled, ConfigError, InvalidArgument
+from inferd.protocol import options
+from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.records import MAX_RECORD_BYTES
+from inferd.steps.table import MAX_COLUMNS, compile_table
+
+WHERE = "config.toml of model 'm': preprocess[0]"
+FORMATS = options.Columns
+WORDS = {"float": "FP32", "int": "INT64", "flag": "BOOL", "text": "BYTES"}
+
+
+def compiled(columns, free=None, *, form="JSON", input="", name="", refuse_unknown=False):
+    """columns: dicts of Column's fields. free: the graph's inputs; None: FP32 [any number], for all columns."""
+    step = options.Columns(
+        format=FORMATS.Format.Value(form), columns=[options.Column(**column) for column in columns], refuse_unknown=refuse_unknown
+    )
+    entry = options.Preprocess(name=name, input=input, steps=[options.Step(columns=step)])
+    graph = {"features": TensorType("FP32", (-1,))} if free is None else free
+    return compile_table(entry, Place(WHERE, graph))
+
+
+def single(datatype, shape=(1,)):
+    return TensorType(datatype, shape)
+
+
+def unwatched(place: int) -> None:
+    """A check of requests that all have time."""
+
+
+def views(*records):
+    texts = [record if isinstance(record, (bytes, str)) else json.dumps(record) for record in records]
+    return [[memoryview(text.encode() if isinstance(text, str) else text) for text in texts]]
+
+
+def prepared(pipeline, *records):
+    """The arrays of one request of these records."""
+    (answer,) = pipeline.prepare([views(*records)], unwatched)
+    if isinstance(answer, Exception):
+        raise answer
+    assert all(array.flags.c_contiguous and array.flags.writeable for array in answer)
+    assert [(name, array.dtype) for (name, _), array in zip(pipeline.outputs, answer, strict=True)]
+    return answer
+
+
+def refusal(pipeline, *records) -> str:
+    with pytest.raises(InvalidArgument) as raised:
+        prepared(pipeline, *records)
+    assert raised.value.reason == "bad_content"
+    return str(raised.value)
+
+
+NUMBERS = [{"name": "a"}, {"name": "b", "datatype": "INT64"}, {"name": "c", "datatype": "BOOL"}]
+
+
+# ---- ways out
+
+
+def test_columns_become_one_matrix_in_their_order():
+    pipeline = compiled(NUMBERS)
+    assert pipeline.inputs == (("record", TensorType("BYTES", (1,))),)
+    assert pipeline.outputs == (("features", TensorType("FP32", (3,))),)
+    assert pipeline.together > 1
+    assert not pipeline.paddings
+    (array,) = prepared(pipeline, {"c": True, "a": 1.5, "b": -2}, {"a": 0, "b": 7, "c": False})
+    np.testing.assert_array_equal(array, np.array([[1.5, -2, 1], [0, 7, 0]], np.float32))
+    assert array.dtype == np.float32
+
+
+@pytest.mark.parametrize("shape", [(1,), (), (-1,)])
+def test_columns_go_into_inputs_of_their_names(shape):
+    free = {word: single(datatype, shape) for word, datatype in WORDS.items()}
+    pipeline = compiled([{"name": word, "datatype": datatype} for word, datatype in reversed(WORDS.items())], free)
+    assert [name for name, _ in pipeline.outputs] == ["text", "flag", "int", "float"]
+    rows = [{"float": 0.1, "int": 2**60 + 1, "flag": True, "text": "é"}, {"float": -1, "int": -5, "flag": False, "text": ""}]
+    for some in (rows, rows[:1]):
+        text, flag, number, real = prepared(pipeline, *some)
+        assert {array.shape for array in (text, flag, number, real)} == {(len(some), *((1,) if shape else ()))}
+        assert text.reshape(-1).tolist() == [row["text"] for row in some]
+        assert flag.reshape(-1).tolist() == [row["flag"] for row in some]
+        assert number.reshape(-1).tolist() == [row["int"] for row in some]
+        np.testing.assert_array_equal(real.reshape(-1), np.array([row["float"] for row in some], np.float32))
+        assert [array.dtype for array in (flag, number, real)] == [np.bool_, np.int64, np.float32]
+
+
+def test_numbers_are_widened_to_what_the_graph_takes():
+    free = {"a": single("FP64"), "b": single("FP32"), "c": single("INT32")}
+    a, b, c = prepared(compiled(NUMBERS, free), {"a": 0.1, "b": 2**24 + 1, "c": True})
+    assert (a.dtype, a.item()) == (np.float64, 0.1)
+    assert (b.dtype, b.item()) == (np.float32, 2.0**24)
+    assert (c.dtype, c.item()) == (np.int32, 1)
+
+
+def test_inputs_that_are_no_columns_are_left_to_others():
+    pipeline = compiled([{"name": "a"}], {"a": single("FP32"), "image": single("FP32", (3, 8, 8))})
+    assert [name for name, _ in pipeline.outputs] == ["a"]
+    pipeline = compiled([{"name": "a"}], {"a": single("FP32"), "x": single("FP64")}, input="x")
+    assert pipeline.outputs == (("x", TensorType("FP64", (1,))),)
+
+
+def test_parts_of_a_date_go_into_one_input_or_one_each():
+    date = {"name": "when", "date_time": options.DateTime(parts=["YEAR", "MONTH"])}
+    free = {"when": single("INT64", (2,)), "a": single("FP32")}
+    when, a = prepared(compiled([date, {"name": "a"}], free), {"when": "2024-05-01", "a": 1}, {"when": "1999-12-31", "a": 2})
+    assert when.tolist() == [[2024, 5], [1999, 12]]
+    assert a.tolist() == [[1], [2]]
+    free = {"when.month": single("FP32"), "a": single("FP32"), "when.year": single("FP32", ())}
+    pipeline = compiled([date, {"name": "a"}], free)
+    assert [name for name, _ in pipeline.outputs] == ["when.year", "when.month", "a"]
+    year, month, a = prepared(pipeline, {"when": "2024-05-01", "a": 1}, {"when": "1999-12-31", "a": 2})
+    assert (year.tolist(), month.tolist(), a.tolist()) == ([2024, 1999], [[5], [12]], [[1], [2]])
+    with pytest.raises(ConfigError, match="the parts of column 'when' go into inputs of several datatypes: FP32, INT64"):
+        compiled([date], {"when.month": single("FP32"), "when.year": single("INT64")})
+    (matrix,) = prepared(compiled([{"name": "b"}, date, {"name": "a"}]), {"when": "2024-05-01", "a": 1, "b": 3})
+    assert matrix.tolist() == [[3, 2024, 5, 1]]
+
+
+def test_arrays_are_the_same_whatever_the_number_of_rows():
+    columns = [*NUMBERS, {"name": "t", "datatype": "BYTES"}, {"name": "v", "vocabulary": options.Vocabulary(values=["x", "y"])}]
+    free = {"a": single("FP32"), "b": single("FP32"), "c": single("BOOL"), "t": single("BYTES"), "v": single("INT64")}
+    pipeline = compiled(columns, free)
+    records = [{"a": row / 7, "b": row, "c": row % 2 == 0, "t": str(row), "v": "xy"[row % 2]} for row in range(5)]
+    together = prepared(pipeline, *records)
+    for row, record in enumerate(records):
+        for whole, alone in zip(together, prepared(pipeline, record), strict=True):
+            np.testing.assert_array_equal(whole[row : row + 1], alone)
+
+
+# ---- values
+
+
+@given(
+    st.lists(
+        st.tuples(
+            st.floats(-3e38, 3e38), st.integers(-(2**63), 2**63 - 1), st.booleans(), st.text(st.characters(exclude_categories=["Cs"]))
+        ),
+        min_size=1,
+        max_size=4,
+    )
+)
+def test_json_and_csv_say_the_same(rows):
+    columns = [{"name": word, "datatype": datatype} for word, datatype in WORDS.items()]
+    columns[3]["missing"] = ""  # CSV has no empty text
+    free = {word: single(datatype) for word, datatype in WORDS.items()}
+    free["float"] = single("FP64")
+    records = [dict(zip(WORDS, row, strict=True)) for row in rows]
+    from_json = prepared(compiled(columns, free), *records)
+    for array, values in zip(from_json, zip(*rows, strict=True), strict=True):
+        assert array.reshape(-1).tolist() == list(values)
+    if any("\0" in row[3] for row in rows):
+        return  # older versions of the csv module refuse it
+    lines = []
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line).writerow([row[0], row[1], str(row[2]).lower(), row[3]])
+        lines.append(line.getvalue())
+    for array, same in zip(prepared(compiled(columns, free, form="CSV"), *lines), from_json, strict=True):
+        np.testing.assert_array_equal(array, same)
+
+
+@pytest.mark.parametrize(
+    ("record", "told"),
+    [
+        ({"a": "abc", "b": 1, "c": True}, "column 'a': expected a number, got 'abc'"),
+        ({"a": True, "b": 1, "c": True}, "column 'a': expected a number, got true"),
+        ({"a": [1], "b": 1, "c": True}, "column 'a': expected a number, got a list"),
+        ({"a": {}, "b": 1, "c": True}, "column 'a': expected a number, got an object"),
+        ({"a": None, "b": 1, "c": True}, "column 'a': there is no value, and nothing stands in for one: send a number"),
+        ({"b": 1, "c": True}, "column 'a': there is no value"),
+        ({"a": 1e39, "b": 1, "c": True}, "column 'a': expected a number that FP32 can hold, up to 3.4e38, got 1e+39"),
+        ('{"a": 1e400, "b": 1, "c": true}', "column 'a': "),
+        ('{"a": ' + "9" * 400 + ', "b": 1, "c": true}', "column 'a': "),
+        ({"a": 1, "b": 1.5, "c": True}, "column 'b': expected a whole number, got 1.5"),
+        ({"a": 1, "b": "1", "c": True}, "column 'b': expected a whole number, got '1'"),
+        ({"a": 1, "b": 2**63, "c": True}, "column 'b': expected a whole number of 64 bits, got 9223372036854775808"),
+        ({"a": 1, "b": 10**30, "c": True}, "column 'b': expected a whole number of 64 bits, got a whole number of more than 64 bits"),
+        ({"a": 1, "b": 1, "c": 2}, "column 'c': expected true or false, got 2"),
+        ({"a": 1, "b": 1, "c": "true"}, "column 'c': expected true or false, got 'true'"),
+        ('{"a": 1, "b": 1, "c": true, "a": 2}', "column 'a' is there twice: send it once"),
+        ('{"a": 1, "b": 1, "\\u0061": 2, "c": true}', "column 'a' is there twice"),
+        ('{"a": 1, "b": 1, "c": true, "d": 1, "d" : 2}', "field 'd' is there twice"),
+        ('{"a": 1, "a": "x", "b": 1, "c": true}', "column 'a' is there twice"),
+        ('{"a": NaN, "b": 1, "c": true}', "expected one JSON object"),
+        ('{"a": Infinity, "b": 1, "c": true}', "expected one JSON object"),
+        ('{"a": 1, "b": 1', "expected one JSON object, and it ends too early"),
+        ('{"a": 1, "b": 1, "c": true} {}', "expected one JSON object"),
+        ("", "expected one JSON object, and it ends too early"),
+        ("[1, 2, 3]", "expected a JSON object of columns, got another kind of JSON value"),
+        ("null", "expected a JSON object of columns"),
+        (b'{"a": 1, "b": 1, "c": true, "d": "\xff"}', "byte 34 is none: encode it as UTF-8"),
+        (b'\xff\xfe{"a"', "byte 0 is none: encode it as UTF-8"),
+        ('{"a": ' + "[" * 60000 + "]" * 60000 + ', "b": 1, "c": true}', "nested too deep"),
+        ('{"x": ' * 20000 + "1" + "}" * 20000, "record of at most"),
+        ('{"z": ' + "[" * 60000 + "]" * 60000 + ', "a": 1, "b": 1, "c": true}', "nested too deep"),
+        ({"a": 1, "b": 1, "c": True, "d": "x" * MAX_RECORD_BYTES}, f"expected a record of at most {MAX_RECORD_BYTES} bytes, got "),
+    ],
+)
+def test_json_that_cannot_be_used(record, told):
+    text = refusal(compiled(NUMBERS), {"a": 1, "b": 2, "c": False}, record)
+    assert text.startswith("input 'record', row 1: ")
+    assert told in text
+    assert "msgspec" not in text
+    assert len(text) < 400
+
+
+@pytest.mark.parametrize(
+    ("line", "told"),
+    [
+        ("abc,1,true", "column 'a': expected a number, got 'abc'"),
+        ("1_000,1,true", "column 'a': expected a number, got '1_000'"),
+        ("٣,1,true", "column 'a': expected a number, got '٣'"),
+        ("inf,1,true", "column 'a': expected a finite number, got inf"),
+        ("1e999,1,true", "column 'a': expected a finite number, got inf"),
+        ("nan,1,true", "column 'a': there is no value"),
+        (",1,true", "column 'a': there is no value"),
+        ("1,1.5,true", "column 'b': expected a whole number, got 1.5"),
+        ("1,1,maybe", "column 'c': expected true or false, got 'maybe'"),
+        ("1,1", "expected a line of 3 fields ('a', 'b', 'c'), got 2"),
+        ("1,1,true,9", "expected a line of 3 fields ('a', 'b', 'c'), got 4"),
+        ("1,1,true\n2,2,false", "expected "),
+        ("", "expected a line of 3 fields ('a', 'b', 'c'), got 1"),
+        ('1,1,"true', "expected one line of CSV"),
+        ('1,1,"true"x', "expected one line of CSV"),
+        (b"1,1,\xff", "expected CSV in UTF-8, and byte 4 is none"),
+        ("x" * (MAX_RECORD_BYTES + 1), "expected a record of at most"),
+    ],
+)
+def test_csv_that_cannot_be_used(line, told):
+    text = refusal(compiled(NUMBERS, form="CSV"), "1,2,0", line)
+    assert text.startswith("input 'record', row 1: ")
+    assert told in text
+
+
+def test_csv_as_rfc_4180_has_it():
+    columns = [{"name": "t", "datatype": "BYTES"}, {"name": "n", "datatype": "INT64"}, {"name": "c", "datatype": "BOOL"}]
+    free = {"t": single("BYTES"), "n": single("INT64"), "c": single("BOOL")}
+    text, number, flag = prepared(compiled(columns, free, form="CSV"), '"a ""b"", c\nd",1.0,TRUE\r\n', "x, 7 ,0\n")
+    assert text.reshape(-1).tolist() == ['a "b", c\nd', "x"]
+    assert number.reshape(-1).tolist() == [1, 7]
+    assert flag.reshape(-1).tolist() == [True, False]
+
+
+def test_whole_floats_are_whole_numbers():
+    pipeline = compiled([{"name": "b", "datatype": "INT64"}], {"b": single("INT64")})
+    assert prepared(pipeline, '{"b": 3.0}')[0].item() == 3
+    assert "expected a whole number, got 1e+18" in refusal(pipeline, '{"b": 1e18}'), "FP64 has no neighbours of it"
+
+
+def test_fields_that_are_no_columns():
+    assert prepared(compiled(NUMBERS), {"z": {"y": [1]}, "a": 1, "b": 2, "c": False, "": None})
+    text = refusal(compiled(NUMBERS, refuse_unknown=True), {"a": 1, "b": 2, "c": False, "z": 1})
+    assert text.endswith("'z' is no column: send 'a', 'b', 'c' only")
+
+
+@pytest.mark.parametrize("name", ['quo"te', "back\\slash", "tab\t", "é x", "$", ""])
+def test_any_name_is_a_column(name):
+    if not name:
+        with pytest.raises(ConfigError, match=r"columns\[0\] has no name"):
+            compiled([{"name": name}])
+        return
+    assert prepared(compiled([{"name": name}, {"name": "b"}]), {name: 1.5, "b": 2})[0].tolist() == [[1.5, 2]]
+
+
+def test_one_bad_record_fails_its_own_request_alone():
+    pipeline = compiled(NUMBERS)
+    good = {"a": 1, "b": 2, "c": True}
+    answers = pipeline.prepare([views(good), views(good, {"a": 1}), views("{"), views(good, good)], unwatched)
+    assert [isinstance(answer, InvalidArgument) for answer in answers] == [False, True, True, False]
+    assert answers[3][0].tolist() == [[1, 2, 1]] * 2
+    answers = pipeline.prepare([views(good), views({**good, "a": 1e300}), views(good)], unwatched)
+    assert [isinstance(answer, InvalidArgument) for answer in answers] == [False, True, False]
+    assert answers[2][0].tolist() == [[1, 2, 1]]
+    assert "row 0: column 'a': expected a number that FP32 can hold" in str(answers[1])
+
+
+def test_requests_that_are_prepared_together_get_what_they_get_alone():
+    columns = [*NUMBERS, {"name": "t", "datatype": "BYTES", "missing": "?"}]
+    free = {"a": single("FP32"), "b": single("INT64", ()), "c": single("FP32"), "t": single("BYTES")}
+    for pipeline in (compiled(columns, free), compiled(columns[:3])):
+        requests = [
+            views(*({"a": row + place / 8, "b": row, "c": row == place, "t": f"{place}.{row}"} for row in range(place % 3 + 1)))
+            for place in range(7)
+        ]
+        for request, answer in zip(requests, pipeline.prepare(requests, unwatched), strict=True):
+            ((alone),) = pipeline.prepare([request], unwatched)
+            for array, same in zip(answer, alone, strict=True):
+                np.testing.assert_array_equal(array, same)
+                assert array.flags.c_contiguous
+                assert array.shape[0] == len(request[0])
+
+
+def test_a_request_that_nobody_waits_for_is_left():
+    def gone(place: int) -> None:
+        if place == 1:
+            raise Cancelled("gone")
+
+    good = {"a": 1, "b": 2, "c": True}
+    answers = compiled(NUMBERS).prepare([views(good)] * 3, gone)
+    assert [type(answer) for answer in answers] == [list, Cancelled, list]
+
+
+# ---- what stands in
+
+
+def test_what_stands_in_for_a_missing_value():
+    columns = [
+        {"name": "a", "missing": "0.5"},
+        {"name": "b", "datatype": "INT64", "missing": "NaN"},
+        {"name": "v", "vocabulary": options.Vocabulary(values=["x", "y"]), "missing": "y"},
+        {"name": "when", "date_time": options.DateTime(parts=["YEAR", "DAY"]), "missing": "2001-02-03"},
+    ]
+    pipeline = compiled(columns)
+    expected = [0.5, math.nan, 1, 2001, 3]
+    none = dict.fromkeys(["a", "b", "v", "when"])
+    (array,) = prepared(pipeline, {}, none, {**none, "v": "x", "b": 3})
+    np.testing.assert_array_equal(array, np.array([expected, expected, [0.5, 3, 0, 2001, 3]], np.float32))
+    (array,) = prepared(compiled(columns, form="CSV"), ",,,", "nan,,y,")
+    np.testing.assert_array_equal(array, np.array([expected, expected], np.float32))
+    assert "column 'a' is there twice" in refusal(pipeline, '{"a": 1, "a": 2}')
+
+
+def test_missing_text():
+    (array,) = prepared(
+        compiled([{"name": "t", "datatype": "BYTES", "missing": "none"}], {"t": single("BYTES")}), {}, {"t": None}, {"t": ""}
+    )
+    assert array.reshape(-1).tolist() == ["none", "none", ""]
+
+
+# ---- encodings
+
+
+def test_a_vocabulary_gives_places():
+    vocabulary = options.Vocabulary(values=["red", "green", "bleu"], unseen=-1)
+    (array,) = prepared(compiled([{"name": "v", "vocabulary": vocabulary}], {"v": single("INT64")}), {"v": "bleu"}, {"v": "RED"})
+    assert array.tolist() == [[2], [-1]]
+    pipeline = compiled([{"name": "v", "vocabulary": options.Vocabulary(values=["red", "green"])}])
+    text = refusal(pipeline, {"v": "red"}, {"v": "rot"})
+    assert text == "input 'record', row 1: column 'v': 'rot' is none of the 2 values that the model knows: 'red', 'green'"
+
+
+@given(st.lists(st.text(st.characters(exclude_categories=["Cs"]), max_size=12), min_size=1, max_size=5), st.integers(1, 2**31 - 1))
+def test_hash_buckets_are_scikit_learns(texts, buckets):
+    pipeline = compiled([{"name": "h", "hash": options.Hash(buckets=buckets)}], {"h": single("INT64")})
+    (array,) = prepared(pipeline, *({"h": text} for text in texts))
+    hasher = FeatureHasher(buckets, input_type="string")
+    assert array.reshape(-1).tolist() == [int(hasher.transform([[text]]).indices[0]) for text in texts]
+
+
+ALL_PARTS = options.DateTime.Part.keys()
+
+
+@given(
+    st.datetimes(datetime(1, 1, 2), datetime(9999, 12, 30)),
+    st.none() | st.integers(-14 * 60, 14 * 60),
+    st.sampled_from(["T", " "]),
+)
+def test_parts_of_a_date_are_those_of_utc(when, minutes, separator):
+    if minutes is not None:
+        when = when.replace(tzinfo=timezone(timedelta(minutes=minutes)))
+    pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=ALL_PARTS)}], {"d": single("FP64", (9,))})
+    (array,) = prepared(pipeline, {"d": when.isoformat(separator)})
+    utc = when.replace(tzinfo=UTC) if minutes is None else when.astimezone(UTC)
+    expected = [utc.year, utc.month, utc.day, utc.hour, utc.minute, utc.second, utc.weekday(), utc.timetuple().tm_yday]
+    assert array[0, :8].tolist() == expected
+    assert array[0, 8] == (utc - datetime(1970, 1, 1, tzinfo=UTC)).total_seconds()
+
+
+@pytest.mark.parametrize("form", ["JSON", "CSV"])
+@pytest.mark.parametrize(("seconds", "year"), [(0, 1970), (1714566600.5, 2024), (-1, 1969)])
+def test_dates_as_seconds(form, seconds, year):
+    pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR", "EPOCH_SECONDS"])}], form=form)
+    (array,) = prepared(pipeline, {"d": seconds} if form == "JSON" else str(seconds))
+    assert array.tolist() == [[year, np.float32(seconds)]]
+
+
+def test_dates_in_csv_may_be_basic():
+    pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR", "MONTH", "DAY", "HOUR"])}], form="CSV")
+    (array,) = prepared(pipeline, "20240501", "2024-05-01T23:00:00-02:00", "2024-05-01 07:00:00Z")
+    assert array.tolist() == [[2024, 5, 1, 0], [2024, 5, 2, 1], [2024, 5, 1, 7]]
+
+
+@pytest.mark.parametrize("date", ["yesterday", "2024-13-01", "", "2024-05-01T25:00", "0001-01-01T00:00:00+05:00", 1e300, True, [1], "5"])
+def test_what_is_no_date(date):
+    pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}])
+    assert "row 0: column 'd': expected a date and time" in refusal(pipeline, {"d": date})
+
+
+def test_seconds_that_an_integer_of_the_graph_does_not_hold():
+    pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["EPOCH_SECONDS"])}], {"d": single("INT32")})
+    assert prepared(pipeline, {"d": "1970-01-01T00:00:01.9Z"})[0].item() == 1
+    assert "do not fit INT32" in refusal(pipeline, {"d": "2040-01-01"})
+
+
+def test_only_values_that_are_allowed():
+    columns = [
+        {"name": "t", "datatype": "BYTES", "allowed": ["x", "y"], "missing": ""},
+        {"name": "n", "datatype": "INT64", "allowed": ["1", "2"]},
+    ]
+    free = {"t": single("BYTES"), "n": single("INT64")}
+    text, number = prepared(compiled(columns, free), {"t": "y", "n": 2}, {"n": 1})
+    assert (text.reshape(-1).tolist(), number.reshape(-1).tolist()) == (["y", ""], [2, 1])
+    assert "column 't': 'z' is none of the 2 values that the model knows: 'x', 'y'" in refusal(compiled(columns, free), {"t": "z", "n": 1})
+    assert "column 'n': 3 is none of the 2 values that the model knows: 1, 2" in refusal(compiled(columns, free), {"t": "x", "n": 3})
+
+
+# ---- typed columns
+
+
+def test_typed_columns_are_inputs_of_their_own():
+    columns = [*NUMBERS, {"name": "t", "vocabulary": options.Vocabulary(values=["x", "y"])}]
+    pipeline = compiled(columns, form="TENSORS")
+    assert pipeline.inputs == tuple(
+        (name, TensorType(datatype, (1,))) for name, datatype in [("a", "FP32"), ("b", "INT64"), ("c", "BOOL"), ("t", "BYTES")]
+    )
+    texts = [memoryview(b"y"), memoryview(b"x")]
+    values = [np.array([[1.5], [2]], np.float32), np.array([[3], [-4]]), np.array([[True], [False]]), texts]
+    ((array,),) = pipeline.prepare([values], unwatched)
+    assert array.tolist() == [[1.5, 3, 1, 1], [2, -4, 0, 0]]
+
+
+@pytest.mark.parametrize(
+    ("values", "told"),
+    [
+        ([np.float32([[1], [np.nan]]), [b"x", b"x"]], "input 'a', row 1: there is no value"),
+        ([np.float32([[1], [-np.inf]]), [b"x", b"x"]], "input 'a', row 1: expected a finite number, got -inf"),
+        ([np.float32([[1], [2]]), [b"x", b"\xff"]], "input 't', row 1: expected text in UTF-8, and byte 0 is none"),
+        ([np.float32([[1], [2]]), [b"x", b"z"]], "input 't', row 1: 'z' is none of the 2 values"),
+    ],
+)
+def test_typed_columns_that_cannot_be_used(values, told):
+    pipeline = compiled([{"name": "a"}, {"name": "t", "vocabulary": options.Vocabulary(values=["x", "y"])}], form="TENSORS")
+    (answer,) = pipeline.prepare([[values[0], [memoryview(text) for text in values[1]]]], unwatched)
+    assert isinstance(answer, InvalidArgument)
+    assert str(answer).startswith(told)
+
+
+def test_infinities_where_they_are_allowed():
+    columns = [{"name": "a", "allow_infinity": True, "missing": "nan"}, {"name": "b", "allow_infinity": True}]
+    (array,) = prepared(compiled(columns, form="CSV"), "inf,-inf", "nan,1")
+    np.testing.assert_array_equal(array, np.array([[np.inf, -np.inf], [np.nan, 1]], np.float32))
+
+
+# ---- Arrow
+
+
+@pytest.fixture(scope="module")
+def arrow():
+    return pytest.importorskip("pyarrow")
+
+
+def stream(arrow, *, schema=None, compression=None, batches=1, **columns) -> bytes:
+    table = arrow.table(columns, schema=schema)
+    sink = io.BytesIO()
+    with arrow.ipc.new_stream(sink, table.schema, options=arrow.ipc.IpcWriteOptions(compression=compression)) as writer:
+        for _ in range(batches):
+            writer.write_table(table)
+    return sink.getvalue()
+
+
+MIXED = [
+    {"name": "a", "missing": "-1"},
+    {"name": "b", "datatype": "INT64"},
+    {"name": "c", "datatype": "BOOL"},
+    {"name": "t", "vocabulary": options.Vocabulary(values=["x", "y"])},
+    {"name": "d", "date_time": options.DateTime(parts=["YEAR", "HOUR"])},
+]
+
+
+def test_arrow_records(arrow):
+    when = datetime(2024, 5, 1, 23, tzinfo=timezone(timedelta(hours=-2)))
+    record = {
+        "t": ["y"],
+        "a": [1.5],
+        "b": arrow.array([3], arrow.int8()),
+        "c": [True],
+        "d": arrow.array([when], arrow.timestamp("us", "UTC")),
+    }
+    coded = arrow.array(["x"]).dictionary_encode()
+    other = {"a": arrow.array([None], arrow.float32()), "b": [4], "c": [False], "t": coded, "d": [when.date()], "z": ["?"]}
+    (array,) = prepared(compiled(MIXED, form="ARROW"), stream(arrow, **record), stream(arrow, **other))
+    assert array.tolist() == [[1.5, 3, 1, 1, 2024, 1], [-1, 4, 0, 0, 2024, 0]]
+
+
+def test_arrow_that_cannot_be_used(arrow):
+    pipeline = compiled([{"name": "a"}, {"name": "b", "datatype": "INT64"}], form="ARROW", refuse_unknown=True)
+    good = stream(arrow, a=[1.0], b=[2])
+    for place in range(0, len(good), 3):
+        cut, flipped = good[:place], good[:place] + bytes([good[place] ^ 0x5A]) + good[place + 1 :]
+        for data in (cut, flipped):
+            (answer,) = pipeline.prepare([views(data)], unwatched)
+            assert isinstance(answer, (list, InvalidArgument))
+    assert "expected an Arrow IPC stream of one record" in refusal(pipeline, b"PAR1 is no stream")
+    assert "expected one record, got 2" in refusal(pipeline, stream(arrow, a=[1.0, 2.0], b=[1, 2]))
+    assert "expected one record, got 2 batches" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], batches=2))
+    assert "expected one record, got 0 batches" in refusal(
+        pipeline, stream(arrow, a=arrow.array([], arrow.float64()), b=arrow.array([], arrow.int64()))
+    )
+    assert "its buffers are compressed" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], compression="zstd"))
+    assert "'a' has a type that is no single value" in refusal(pipeline, stream(arrow, a=[[1.0]], b=[2]))
+    assert "'z' is no column" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], z=[1]))
+    assert "column 'b': there is no value" in refusal(pipeline, stream(arrow, a=[1.0]))
+    assert "column 'a': expected a finite number, got inf" in refusal(pipeline, stream(arrow, a=[math.inf], b=[2]))
+    assert "column 'b': expected a whole number, got 'x'" in refusal(pipeline, stream(arrow, a=[1.0], b=["x"]))
+
+
+def test_compressed_dictionaries_are_refused_too(arrow):
+    pipeline = compiled([{"name": "t", "datatype": "BYTES"}], {"t": single("BYTES")}, form="ARROW")
+    coded = arrow.array(["x" * 500]).dictionary_encode()
+    assert "its buffers are compressed" in refusal(pipeline, stream(arrow, t=coded, compression="lz4"))
+    assert prepared(pipeline, stream(arrow, t=coded))[0].item() == "x" * 500
+
+
+def test_pyarrow_is_loaded_where_it_is_used():
+    code = (
+        "import sys; from inferd.steps.table import compile_table; from inferd.steps.pipeline import Place, TensorType\n"
+        "from inferd.protocol import options as o\n"
+        "def make(form):\n"
+        "    step = o.Step(columns=o.Columns(format=form, columns=[o.Column(name='a')]))\n"
+        "    return compile_table(o.Preprocess(steps=[step]), Place('m', {'x': TensorType('FP32', (1,))}))\n"
+        "make('JSON'); assert 'pyarrow' not in sys.modules\n"
+        "sys.modules['pyarrow'] = None\n"
+        "try: make('ARROW')\n"
+        "except Exception as error: print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True, timeout=60)
+    assert done.stdout.strip() == "m: steps[0] (columns): format ARROW needs pyarrow: pip install 'inferd[table]'"
+
+
+# ---- configuration
+
+
+@pytest.mark.parametrize(
+    ("columns", "free", "told"),
+    [
+        ([], None, "it has 0 columns; it must have 1 to"),
+        ([{"name": f"c{number}"} for number in range(MAX_COLUMNS + 1)], None, "it must have 1 to 4096"),
+        ([{"name": "a"}, {"name": "a"}], None, "column 'a' is there twice"),
+        ([{"name": "a", "datatype": "FP16"}], None, "column 'a': datatype is 'FP16'; it must be FP32, FP64, INT64, BOOL or BYTES"),
+        ([{"name": "a", "datatype": "BYTES"}], None, "column 'a': it gives texts, which go into BYTES, and the graph's input is FP32"),
+        ([{"name": "a"}], {"a": single("INT64")}, "column 'a': it gives numbers, which go into FP32, FP64, and the graph's input is INT64"),
+        (
+            [{"name": "a"}, {"name": "b"}],
+            {"a": single("FP32"), "c": single("FP32")},
+            "column 'b' is none of the graph's inputs, and others are",
+        ),
+        (
+            [{"name": "a"}, {"name": "b"}],
+            {"x": single("FP32", (3,))},
+            "the columns give 2 values a row ('a', 'b'), and the graph's input 'x' is FP32[3]",
+        ),
+        ([{"name": "a"}], {"x": single("FP32"), "y": single("FP32")}, "say which of the graph's tensors it is for"),
+        ([{"name": "a", "missing": "abc"}], None, "column 'a': missing is 'abc', which is itself refused: expected a number, got 'abc'"),
+        (
+            [{"name": "a", "datatype": "INT64", "missing": "1.5"}],
+            None,
+            "missing is '1.5', which is itself refused: expected a whole number",
+        ),
+        ([{"name": "a", "datatype": "INT64", "missing": "nan"}], {"a": single("INT64")}, "column 'a'"),
+        ([{"name": "a", "missing": "inf"}], None, "missing is 'inf', which is itself refused: expected a finite number"),
+        ([{"name": "a", "vocabulary": options.Vocabulary()}], None, "vocabulary has no values"),
+        ([{"name": "a", "vocabulary": options.Vocabulary(values=["x", "x"])}], None, "vocabulary holds 'x' twice"),
+        ([{"name": "a", "vocabulary": options.Vocabulary(values=["x"], unseen=2**40)}], None, "unseen is 1099511627776; it must be"),
+        ([{"name": "a", "datatype": "INT64", "hash": options.Hash(buckets=2)}], None, "hash takes text, and datatype is INT64"),
+        ([{"name": "a", "hash": options.Hash()}], None, "hash has 0 buckets"),
+        ([{"name": "a", "hash": options.Hash(buckets=2**31)}], None, "hash has 2147483648 buckets"),
+        ([{"name": "a", "date_time": options.DateTime()}], None, "date_time has no parts"),
+        ([{"name": "a", "datatype": "FP32", "date_time": options.DateTime(parts=["DAY"])}], None, "date_time takes BYTES, INT64 or FP64"),
+        ([{"name": "a", "datatype": "BYTES", "allow_infinity": True}], None, "allow_infinity is for FP32 and FP64"),
+        ([{"name": "a", "vocabulary": options.Vocabulary(values=["x"]), "missing": "y"}], None, "missing is 'y', which is itself refused"),
+    ],
+)
+def test_what_a_configuration_cannot_say(columns, free, told):
+    with pytest.raises(ConfigError) as raised:
+        compiled(columns, free)
+    assert str(raised.value).startswith(WHERE)
+    assert told in str(raised.value)
+
+
+def test_names_of_the_wire():
+    assert compiled(NUMBERS, name="record").inputs[0][0] == "record"
+    assert refusal(compiled(NUMBERS, name="record"), "{").startswith("input 'record', row 0: ")
+    with pytest.raises(ConfigError, match="TENSORS has an input for each column, named as it is: remove name"):
+        compiled(NUMBERS, form="TENSORS", name="record")
+    with pytest.raises(ConfigError, match="of which a request has at most 256"):
+        compiled([{"name": f"c{number}"} for number in range(257)], form="TENSORS")
+    steps = [options.Step(columns=options.Columns(columns=[options.Column(name="a")])), options.Step(scale=options.Scale())]
+    with pytest.raises(ConfigError, match="columns is the only step of its list"):
+        compile_table(options.Preprocess(steps=steps), Place(WHERE, {"x": single("FP32")}))
+
+
+@given(st.binary(max_size=80))
+def test_any_bytes_are_answered(data):
+    for form in ("JSON", "CSV"):
+        (answer,) = compiled(NUMBERS, form=form).prepare([views(data)], unwatched)
+        assert isinstance(answer, (list, InvalidArgument))
+
+
+@given(st.text(alphabet='{}[]":,\\abc10.eE-truefalsn u0061', max_size=60))
+def test_what_looks_like_json_is_answered(text):
+    (answer,) = compiled(NUMBERS).prepare([views(text)], unwatched)
+    assert isinstance(answer, (list, InvalidArgument))
