@@ -11,15 +11,15 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import signal
-import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
 import msgspec
 
+from inferd.bench.interrupts import interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
 from inferd.errors import StartError
@@ -237,24 +237,6 @@ class Alone:
         return [self.worker.drive(begin_ns, emit, lambda: False)]
 
 
-@contextmanager
-def interrupts_noted() -> Iterator[Callable[[], bool]]:
-    """In the block Ctrl-C, and SIGTERM where that is answered alike, raises nothing, which could cut a piece in two on its way; whether
-    it came can be asked."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    seen: list[int] = []
-    raising = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler]
-    for number in raising:
-        signal.signal(number, lambda number, frame: seen.append(number))
-    try:
-        yield lambda: bool(seen)
-    finally:
-        for number in raising:
-            signal.signal(number, signal.default_int_handler)
-
-
 class Crew:
     """A worker in each of several processes, begun at one time."""
 
@@ -309,6 +291,8 @@ class Crew:
                     for pipe in waiting:
                         with suppress(OSError):
                             pipe.send("stop")
+            if interrupted() and not any(ending.ended for ending in endings):  # it came with the last word of the last one
+                endings[-1] = endings[-1]._replace(ended="interrupted")
         return endings
 
 

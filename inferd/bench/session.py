@@ -181,9 +181,17 @@ class Session:
                 samples=self.samples,
                 spin=self.spin,
             )
-            measured.server = reader.after(measured.sent, measured.requests_per_second)
+            self._look_after(reader, measured)
         measured.version = version
         return measured
+
+    def _look_after(self, reader: Reader, measured: Measurement) -> None:
+        """Ctrl-C ends the looking, too, and costs nothing that was measured."""
+        hurried = measured.ended == "interrupted"
+        try:
+            measured.server = reader.after(measured.sent, measured.requests_per_second, hurried=hurried)
+        except KeyboardInterrupt:
+            measured.ended = "interrupted"
 
     @contextmanager
     def watch_memory(self, load: Load) -> Iterator[None]:
@@ -204,8 +212,7 @@ class Session:
         try:
             yield
         finally:
-            over.set()
-            thread.join()
+            over.set()  # nobody waits for it: it may wait for a server that hangs
 
     def scenario(self, name: str, load: Load, slo: Slo | None = None, watch: Callable[[Interval], None] | None = None) -> Outcome:
         """One of MLPerf's, by its LoadGen. slo: what Server's latencies must keep, one percentile; None: LoadGen's own limit."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -191,11 +190,18 @@ def bench(**given: Any) -> int:
     inferd bench localhost:8001 resnet50 --rate 200 --arrivals poisson --duration 30s --html report.html
     inferd bench localhost:8001 resnet50 --slo p99=50ms
     """
+    from inferd.bench.interrupts import interrupted_once
+
+    refuse_unused(given)
+    with interrupted_once():  # whoever presses Ctrl-C twice wants the report no less
+        return measure(given)
+
+
+def measure(given: dict[str, Any]) -> int:
+    """What the flags ask for, told and written; the exit code."""
     from inferd.bench import plots, report, terminal
     from inferd.bench.session import Checks, Looks, Session
 
-    refuse_unused(given)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the partial report is told
     outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
     refuse_shared(outputs)
     if given["html"]:
@@ -224,8 +230,6 @@ def bench(**given: Any) -> int:
         with ExitStack() as stack:
             progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))
             outcome = carry_out(session, given, load, versions, progress)
-            if outcome.ended == "interrupted":
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever pressed twice wants the table no less
     settings = settings_of(given, load, spin if any(one.load.rate for one in outcome.measurements) and not session.local else None)
     made = report.of_outcome(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
     try:

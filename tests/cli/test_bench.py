@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -326,9 +326,9 @@ def test_nobody_there_and_nobody_who_knows_the_protocol(call, server: Serving, t
 
 
 @contextmanager
-def measuring(address: str, model: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def measuring(address: str, model: str, folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """A bench of a minute in the midst of its measuring: the server has answered many requests."""
-    words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json")
+    words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json", *more)
     with (
         Caller(address) as caller,
         subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
@@ -353,6 +353,29 @@ def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["measurements"][0]["ended"] == "interrupted"
     assert report["requests"] > 0
+    assert "interrupted" in out
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_ctrl_c_again_and_again_loses_nothing_even_where_the_server_hangs(tmp_path: Path, quiet: list[str]) -> None:
+    (tmp_path / "serving").mkdir()
+    with (
+        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
+        measuring(server.addresses["grpc"], "digits", tmp_path, *quiet) as process,
+    ):
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(TIMEOUT_S * 100):
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.01)
+                    break
+            out, errors = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert json.loads((tmp_path / "report.json").read_text())["measurements"][0]["ended"] == "interrupted"
     assert "interrupted" in out
 
 
