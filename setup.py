@@ -7,8 +7,8 @@ Four environment variables change a build:
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
     INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
 
-The modules http2, link and generator need libnghttp2 with its header. Where pkg-config does not find it the build succeeds without
-them, says so, and `inferd serve` uses the grpcio transport. No build uses -march=native: a wheel runs on any machine
+The modules http2, link, generator and asker need libnghttp2 with its header. Where pkg-config does not find it the build succeeds
+without them, says so, and `inferd serve` uses the grpcio transport. No build uses -march=native: a wheel runs on any machine
 of its architecture.
 """
 
@@ -27,7 +27,7 @@ from setuptools.command.build_ext import build_ext
 
 CORE = Path("inferd", "_core")
 SHARED = "inferd._core._cython"
-WITH_NGHTTP2 = ("generator", "http2", "link")  # left out where libnghttp2 is missing
+WITH_NGHTTP2 = ("asker", "generator", "http2", "link")  # left out where libnghttp2 is missing
 NGHTTP2_MINIMUM = "1.61.0"  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
 FLAGS = ["-std=c11", "-fno-strict-aliasing", "-fvisibility=hidden", "-Wall", "-Wno-unused-function"]
 

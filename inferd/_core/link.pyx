@@ -67,11 +67,16 @@ cdef void reset(State *state, Stream *stream) noexcept nogil:
 
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     """Sends the next request on a link; False: it can't."""
+    return ask_for(link, <int>(link.owner.number % link.owner.body_count), 0, intended_ns, now_ns)
+
+
+cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     cdef State *state = link.owner
-    cdef Stream *stream = new_stream(state, <int>(state.number % state.body_count))
+    cdef Stream *stream = new_stream(state, body)
     if stream == NULL:
         return False
     stream.link = link
+    stream.tag = tag
     stream.number = state.number
     stream.intended_ns = intended_ns
     stream.sent_ns = now_ns
@@ -369,7 +374,10 @@ cdef void detach(Stream *stream) noexcept nogil:
 
 
 cdef void release(State *state, Stream *stream) noexcept nogil:
-    """Keeps a stream for the next request."""
+    """A request is over: keeps its stream for the next one."""
+    if state.ended != NULL:             # as long as all that may be under way
+        state.ended[state.ended_count] = stream.tag
+        state.ended_count += 1
     if stream.room_nbytes > KEPT_NBYTES:
         free(stream.answer)
         stream.answer = NULL
