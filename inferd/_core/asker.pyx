@@ -14,9 +14,9 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.generator cimport Generator
 from inferd._core.link cimport Link, ask_for
 from inferd._core.linux cimport (
-    EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLLET, EPOLLIN, PR_SET_TIMERSLACK, close, epoll_ctl, epoll_event, eventfd, eventfd_write, pthread_cond_broadcast,
-    pthread_cond_destroy, pthread_cond_init, pthread_cond_t, pthread_cond_wait, pthread_mutex_destroy, pthread_mutex_init,
-    pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock, prctl,
+    EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLLET, EPOLLIN, PR_SET_TIMERSLACK, close, epoll_ctl, epoll_event, eventfd, eventfd_write,
+    prctl, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_t, pthread_cond_wait, pthread_mutex_destroy,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
 )
 
 cdef enum:

@@ -17,7 +17,7 @@ from posix.time cimport timespec
 from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
-    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, State, Stream, ask, ask_again,
+    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, Stream, ask, ask_again,
     cancel_late, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
 )
 from inferd._core.linux cimport (
