@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from inferd.cli.say import say
 from inferd.config import parse_duration
 from inferd.errors import InferdError
 
@@ -225,7 +226,7 @@ def measure(given: dict[str, Any]) -> int:
         trace=trace,
     ) as session:
         for notice in session.notices:
-            click.echo(notice, err=True)
+            say(notice, err=True)
         said = report.versions_here(session.server)
         with ExitStack() as stack:
             progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))

@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 
 from inferd.ask.targets import require_client
+from inferd.cli.say import say
 from inferd.cli.serve import require_onnxruntime
 from inferd.config import PROVIDERS, parse_duration
 from inferd.errors import InferdError
@@ -249,7 +250,7 @@ def server_of(subject: Subject, given: dict[str, Any], seen: Seen, watch: Callab
             if settings is None and not seen.notices:
                 seen.rows, seen.notices = session.requests[""].rows, session.notices
                 for notice in session.notices:
-                    click.echo(notice, err=True)
+                    say(notice, err=True)
             yield Server(settings or in_force(configured(running.address, subject.name)), lambda load: session.run(load, watch=watch))
 
     return serve
