@@ -309,11 +309,13 @@ def refuse_unused(given: dict[str, Any]) -> None:
 
 def carry_out(session: Session, given: dict[str, Any], load: Load, versions: list[str], progress: Progress | None) -> Outcome:
     """What the flags ask for, with its progress told."""
-    from inferd.bench import modes
+    from inferd.bench import modes, scenarios
 
     watch = progress.watch if progress else None
     if given["scenario"]:
         slo = modes.parse_slo(given["slo"]) if given["slo"] else None
+        if progress:
+            progress.tell(modes.Progress(1, 1, scenarios.load_of(given["scenario"], load), "", f"MLPerf {given['scenario']}"))
         return session.scenario(given["scenario"], load, slo, watch)
 
     def run(load: Load, version: str) -> Measurement:
@@ -386,7 +388,7 @@ def versions_of(given: dict[str, Any]) -> list[str]:
 def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Session) -> Mode:
     from msgspec.structs import replace
 
-    from inferd.bench import modes
+    from inferd.bench import embedded, modes
 
     wanted = [flag for flag in ("steps", "ramp", "slo", "stress", "soak", "versions") if given[flag]]
     if len(wanted) > 1:
@@ -400,7 +402,10 @@ def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Ses
                 f"--{wanted[0]}: expected whole numbers of requests in flight on a connection, {MOST_STREAMS:,} at most, got "
                 f"{wrong[0]:.12g}; give --rate for steps of rates"
             )
-        return modes.steps(modes.along(load, values))
+        loads = modes.along(load, values)
+        for one in loads if session.local else ():
+            embedded.check_in_flight(one)  # before the first of them is measured
+        return modes.steps(loads)
     if given["slo"]:
         return modes.search(load, modes.parse_slo(given["slo"]))
     if given["stress"]:

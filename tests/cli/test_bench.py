@@ -20,6 +20,7 @@ import pytest
 from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
 
 from inferd.bench import embedded, generator
+from inferd.bench.export import decode
 from tests.wire import Caller
 
 SHORT = ("--duration", "0.3s", "--warm-up", "0.05s", "--quiet")
@@ -207,7 +208,10 @@ def test_errors_are_counted_by_code(bench, tmp_path: Path) -> None:
 def test_versions_in_turn(bench) -> None:
     done, report = bench("double", "--versions", "1,3", "--rounds", "2", *SHORT)
     assert [measured["version"] for measured in report["measurements"]] == ["1", "3", "3", "1"]
-    assert done.returncode in (0, 1), done.stderr  # 1: the machine was slower in one's turns
+    (comparison,) = report["summary"]["comparisons"]
+    assert comparison["changes"]
+    worse = any(change["verdict"] == "worse" for change in comparison["changes"])  # the machine was slower in one's turns
+    assert done.returncode == int(worse), done.stderr
 
 
 def test_compare(bench, call, tmp_path: Path) -> None:
@@ -240,9 +244,56 @@ def test_a_trace_that_comes_through_a_pipe_is_read_once(bench, repository: Path,
     assert [measured["requests"] for measured in report["measurements"]] == [3, 3]
 
 
+@pytest.mark.parametrize("load", [("--connections", "1000", "--concurrency", "2"), ("--connections", "1", "--steps", "1,2000")])
+def test_in_process_so_many_in_flight_are_refused_before_anything_is_measured(call, repository: Path, load: tuple[str, ...]) -> None:
+    done = call("bench", f"embedded:{repository}", "double", *load)
+    assert (done.returncode, "1,024 requests in flight at most, got 2,000" in done.stderr) == (2, True)
+    assert "/s" not in done.stdout
+
+
 def test_in_process_needs_a_file(call) -> None:
     done = call("bench", "embedded:localhost:8001", "double", "--quiet")
     assert (done.returncode, "there is no file or folder" in done.stderr) == (2, True)
+
+
+SCENARIOS = {
+    "SingleStream": ((), "4x1  MLPerf SingleStream  warming up", "ms in the 90th percentile"),
+    "MultiStream": ((), "4x1  MLPerf MultiStream  warming up", "ms in the 99th percentile"),
+    "Server": (("--rate", "800", "--slo", "p99=20s"), "800/s poisson  MLPerf Server  warming up", "samples a second"),
+    "Offline": ((), "4x16  MLPerf Offline  warming up", "samples a second"),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_of_mlperf(bench, server: Serving, tmp_path: Path, scenario: str) -> None:
+    flags, progress, metric = SCENARIOS[scenario]
+    looks = ("--server-pid", str(server.process.pid), "--dollars-per-hour", "2", "--metrics-url", server.addresses["metrics"])
+    files = ("--hdr", str(tmp_path / "r.hlog"), "--html", str(tmp_path / "r.html"))
+    lasting = ("--duration", "1s", "--warm-up", "0.1s", "--seed", str(2**63 - 1))
+    done, report = bench("double", "--scenario", scenario, *flags, *lasting, *looks, *files)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert progress in done.stderr
+    assert (report["kind"], report["summary"]["scenario"], report["summary"]["metric"]) == ("mlperf", scenario, metric)
+    assert report["summary"]["valid"]
+    assert "MLPerf Results Summary" in report["summary"]["summary"]
+    (measured,) = report["measurements"]
+    assert measured["requests"] == report["requests"] > 0
+    assert decode(measured["histogram"]).count == measured["requests"]
+    assert measured["client_bound"] == bool(report["summary"]["client_bound"])
+    assert (f"{metric}: VALID, client-bound: " in done.stdout) == measured["client_bound"]
+    assert measured["server"]["cpu_us_per_request"] > 0
+    assert measured["server"]["dollars_per_million"] > 0
+    assert measured["server"]["requests"] >= measured["requests"]
+    assert f",{measured['histogram']}" in (tmp_path / "r.hlog").read_text()
+    assert "Latency by percentile" in (tmp_path / "r.html").read_text()
+
+
+def test_a_scenario_that_is_not_valid_is_not_clean(bench) -> None:
+    """The model takes longer than the limit."""
+    done, report = bench("slow", "--scenario", "Server", "--rate", "20", "--slo", "p99=1ms", *SHORT)
+    assert done.returncode == 1
+    assert report["summary"]["reasons"][0] == "latency is above the limit"
+    assert "INVALID (latency is above the limit" in done.stdout
 
 
 def test_deadlines(bench) -> None:
@@ -276,6 +327,7 @@ def test_deadlines(bench) -> None:
         (("double", "--csv", "x.csv", "--json", "x-intervals.csv"), 2, ["FILE-intervals.csv", "twice"]),
         (("double", "--scenario", "SingleStream", "--rate", "7"), 2, ["--rate", "SingleStream"]),
         (("double", "--scenario", "Server", "--rate", "7", "--concurrency", "7"), 2, ["--concurrency", "Offline"]),
+        (("double", "--seed", "-1"), 2, ["--seed", "-1"]),
         (("double", "--steps", "200000"), 2, ["--steps", "100,000", "200000"]),
         (("double", "--ramp", "1:10/5"), 2, ["--ramp", "3.25"]),
         (("double", "--deadline", "99999999999h"), 2, ["--deadline", "a year at most"]),
