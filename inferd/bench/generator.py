@@ -96,7 +96,7 @@ def measure(
                 total.add(piece)
         else:
             total.endings = crew.drive(begin_ns, total.add)
-    measured = total.result(begin_ns + int(load.warm_up_s * 1e9))
+    measured = total.result()
     if verifier is not None:
         for body, answer in total.answers:
             verifier.check(body, answer)
@@ -122,7 +122,7 @@ class Total:
         self.kept_bytes = 0
         self.answers: list[tuple[int, bytes]] = []
         self.unchecked = 0
-        self.first_ns, self.until_ns = 0, 0
+        self.first_ns, self.until_ns = 0, 0  # of all intervals
 
     def add(self, piece: Piece) -> None:
         """Of one worker."""
@@ -141,7 +141,8 @@ class Total:
             self.samples.append(piece.samples)
         if piece.at < 0:
             return
-        self.answered += piece.answered
+        self.answered += piece.codes[0] if self.load.requests else piece.answered  # of a number of requests only these count
+        self.first_ns = min(self.first_ns, piece.from_ns) if self.until_ns else piece.from_ns
         self.until_ns = max(self.until_ns, piece.until_ns)
         gathered = self.pieces.setdefault(piece.at, [])
         gathered.append(piece)
@@ -157,7 +158,6 @@ class Total:
             length_ns = max(piece.until_ns - piece.from_ns, 1)
             if (busy := 1 - piece.waited_ns / length_ns) > self.busiest:
                 self.busiest, self.ran = busy, piece.cpu_ns / length_ns
-        self.first_ns = self.first_ns or first.from_ns
         answered = sum(piece.codes[0] for piece in pieces)
         interval = Interval.of(
             (first.from_ns - self.first_ns) / 1e9,
@@ -171,12 +171,12 @@ class Total:
         if self.watch is not None:
             self.watch(interval)
 
-    def result(self, measure_ns: int) -> Measurement:
+    def result(self) -> Measurement:
         from inferd.bench.export import encode
 
         for at in sorted(self.pieces):  # in which some worker had ended already
             self._end_interval(self.pieces.pop(at))
-        duration_s = max(self.until_ns - measure_ns, 0) / 1e9
+        duration_s = (self.until_ns - self.first_ns) / 1e9
         finished = sum(self.codes)
         measured = Measurement(
             self.load,

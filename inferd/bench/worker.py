@@ -147,9 +147,9 @@ class Worker:
             if load.warm_up_s > 0:
                 generator.start(NEVER_NS if streams else measure_ns, streams)
                 ended = self._run(measure_ns, stopped)
-            if load.requests and streams and not ended:  # a number of requests has the connections for itself
-                generator.stop()
-                ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
+                if load.requests and streams and not ended:  # so many requests are to have the connections to themselves
+                    generator.stop()
+                    ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
             from_ns = time.monotonic_ns() if streams else measure_ns
             generator.start(from_ns, streams, max(load.requests - generator.measured, 0) if load.requests else -1)
