@@ -167,11 +167,12 @@ def warm_up(task: Task, client: Client) -> tuple[float, int]:
     if said := failure(client):
         raise InferdError(f"{task.plan.address}: {said}")
     begun_s = half_s = time.monotonic()
+    wanted = 4 * at_once if task.scenario == "Offline" else at_once  # there, as in the run, some always wait for their turn
     asked = under_way = half = 0
     while asked < WARM_UP_REQUESTS * at_once or time.monotonic() - begun_s < load.warm_up_s:
-        more = [number % len(task.plan.bodies) for number in range(asked, asked + at_once - under_way)]
+        more = [number % len(task.plan.bodies) for number in range(asked, asked + wanted - under_way)]
         asker.ask(more, more)
-        asked, under_way = asked + len(more), at_once
+        asked, under_way = asked + len(more), wanted
         if asked <= WARM_UP_REQUESTS * at_once // 2 or time.monotonic() - begun_s <= load.warm_up_s / 2:
             half_s, half = time.monotonic(), asked
         under_way -= len(client.turn())

@@ -74,6 +74,14 @@ def parse_scenario(text: str) -> str:
     raise ConfigError(f"--scenario {text}: expected one of {', '.join(SCENARIOS)}")
 
 
+def load_of(scenario: str, load: Load) -> Load:
+    """What LoadGen makes of it, as other modes would say it."""
+    if scenario == "Server":
+        return replace(load, arrivals="poisson")
+    streams = OFFLINE_STREAMS if scenario == "Offline" and load.streams == 1 else load.streams
+    return replace(load, rate=0.0, streams=streams)
+
+
 def limit_of(slo: Slo) -> tuple[float, float]:
     """limit_ms and percentile of `run` from --slo, which may name one percentile only: LoadGen knows no more. Raises ConfigError."""
     kinds = {"p50": 0.5, "p90": 0.9, "p99": 0.99, "p999": 0.999}
@@ -108,13 +116,20 @@ def run(
     scenario = parse_scenario(scenario)
     if scenario == "Server" and not load.rate:
         raise ConfigError("--scenario Server: needs a --rate, the requests a second that are to be kept")
-    if scenario == "Offline" and load.streams == 1:
-        load = replace(load, streams=OFFLINE_STREAMS)
+    shown = load_of(scenario, load)
     if importlib.util.find_spec("mlperf_loadgen") is None:
         raise StartError("LoadGen is not installed: pip install 'inferd[bench]'")
     task = Task(
         scenario,
-        Plan(target.address, target.metadata, list(bodies), load, None, INTERVAL_NS, verify_every=verify_every if verifier else 0),
+        Plan(
+            target.address,
+            target.metadata,
+            list(bodies),
+            replace(shown, rate=load.rate),
+            None,
+            INTERVAL_NS,
+            verify_every=verify_every if verifier else 0,
+        ),
         round(limit_ms * 1e6),
         percentile or PERCENTILES[scenario],
         least_queries or LEAST_QUERIES[scenario],
@@ -188,7 +203,7 @@ def measurement(task: Task, ending: Ending, intervals: list[Interval]) -> Measur
         late = lateness(seen, service) if ending.figures else Latency.of(ending.lateness)
     reason = bound_by_client(task, ending, seen, late)
     return Measurement(
-        replace(load, arrivals="poisson") if task.scenario == "Server" else replace(load, rate=0.0),
+        load_of(task.scenario, load),
         duration_s=ending.duration_s,
         requests=finished,
         errors={name: count for name, count in zip(CODES[1:], ending.codes[1:], strict=True) if count},
