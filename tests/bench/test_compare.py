@@ -196,6 +196,11 @@ def test_seconds_without_answers_are_some_of_the_seconds():
     assert made.unclear > 0
 
 
+def test_no_interval_is_wider_than_a_screen():
+    change = Change("4x1", "mean", "us", 1.0, 2.0, 1.0, -1.0, 1e130, "unclear")
+    assert "  -100.0 % to > +100,000 %  unclear" in plain(Comparison("a", "b", 0.05, 0.95, changes=[change]))
+
+
 def test_a_server_that_answers_nothing_is_worse():
     silent = Measurement(Load(rate=20), duration_s=10.0, requests=200, errors={"unanswered": 200}, intervals=at_a_rate(stalled=5).intervals)
     assert verdicts(compare_measurements([at_a_rate()], [silent]))["requests/s"] == "worse"
