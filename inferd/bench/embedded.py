@@ -21,9 +21,10 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd.bench.export import encode
-from inferd.bench.generator import sent_late
+from inferd.bench.generator import MAX_KEPT_BYTES, interval_length_s, sent_late
 from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
 from inferd.bench.server_side import rss_bytes
+from inferd.bench.worker import DRAIN_S
 from inferd.errors import ConfigError, DeadlineExceeded, InferdError, RequestError
 
 if TYPE_CHECKING:
@@ -39,13 +40,9 @@ if TYPE_CHECKING:
 
 __all__ = ["check_in_flight", "measure"]
 
-INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
-SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
 AHEAD_NS = 200_000_000  # arrivals that are drawn in advance
 AHEAD_COUNT = 10_000
-MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
 MOST_IN_FLIGHT = 1024  # of a closed loop: each is a thread
-DRAIN_S = 30.0  # what is under way at the end has to be answered in
 STAGES = {"queue_us": "queue", "compute_input_us": "preprocess", "compute_infer_us": "execute", "compute_output_us": "encode"}
 RUNNING = 0.5  # client-bound: the model runs for less than this share of the time,
 BUSY = 0.4  # and this process is busy for more than this share of a core (threads that wait for each other fill none),
@@ -114,7 +111,7 @@ def check_in_flight(load: Load) -> None:
 def _run(threads: list[threading.Thread], tally: Tally, usage: Usage, watch: Callable[[Interval], None] | None) -> str:
     """Warms up, measures interval by interval, and waits for the last answers; why it ended early."""
     load = tally.load
-    interval_s = min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
+    interval_s = interval_length_s(load)
     until_ns = tally.begin_ns
     try:
         for thread in threads:

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from inferd.bench.verify import Verifier
     from inferd.config import Address
 
-__all__ = ["Target", "measure", "sent_late"]
+__all__ = ["MAX_KEPT_BYTES", "Target", "interval_length_s", "measure", "sent_late"]
 
 INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
@@ -72,14 +72,13 @@ def measure(
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
-    interval_s = min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
     plan = Plan(
         target.address,
         target.metadata,
         requests.bodies,
         load,
         arrivals,
-        int(interval_s * 1e9),
+        int(interval_length_s(load) * 1e9),
         spin,
         verify_every if verifier is not None else 0,
         1_000_000 if samples is not None else 0,
@@ -102,6 +101,11 @@ def measure(
             verifier.check(body, answer)
         measured.verified = msgspec.structs.replace(verifier.result, unchecked=total.unchecked)
     return measured
+
+
+def interval_length_s(load: Load) -> float:
+    """How long the intervals are that a measurement is cut into."""
+    return min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
 
 
 class Total:

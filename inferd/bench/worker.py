@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inferd.bench.schedule import Arrivals
     from inferd.config import Address
 
-__all__ = ["CODES", "Ending", "Piece", "Plan", "Worker"]
+__all__ = ["CODES", "DRAIN_S", "Ending", "Piece", "Plan", "Worker"]
 
 PATH = b"/inference.GRPCInferenceService/ModelInfer"
 CODES = [

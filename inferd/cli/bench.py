@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from inferd.bench.session import Session
     from inferd.bench.terminal import Progress
 
-__all__ = ["bench"]
+__all__ = ["LONGEST_S", "bench", "positive"]
 
 INTERRUPTED = 130
 LONGEST_S = 366 * 86_400.0
