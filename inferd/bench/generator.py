@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inferd.bench.inputs import Requests
+    from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
     from inferd.bench.verify import Verifier
     from inferd.config import Address
@@ -63,12 +64,13 @@ def measure(
     watch: Callable[[Interval], None] | None = None,
     verifier: Verifier | None = None,
     verify_every: int = 100,
-    samples: list[bytes] | None = None,
+    samples: Samples | None = None,
     spin: bool = False,
 ) -> Measurement:
     """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th answer, when all is over. samples: gets
     (intended, sent, done, code) of every request, int64 each. spin: a core is kept for punctual sending in an open loop.
-    With `watch` the generator gets a process of its own, so that whatever is done there (drawing takes milliseconds) disturbs nothing.
+    With `watch` or `samples` the generator gets a process of its own, so that whatever is done there (drawing takes milliseconds)
+    disturbs nothing.
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
@@ -85,7 +87,8 @@ def measure(
     )
     total = Total(load, watch, samples)
     with ExitStack() as stack:
-        crew = stack.enter_context(Crew(plan)) if load.processes > 1 or watch or load.duration_s > LONG_S else Alone(plan)
+        apart = load.processes > 1 or watch or samples is not None or load.duration_s > LONG_S
+        crew = stack.enter_context(Crew(plan)) if apart else Alone(plan)
         total.started_unix_s = time.time() + HEADSTART_S
         begin_ns = time.monotonic_ns() + int(HEADSTART_S * 1e9)
         if isinstance(crew, Alone):  # nothing that can wait is done on the generator's thread
@@ -111,7 +114,7 @@ def interval_length_s(load: Load) -> float:
 class Total:
     """Adds up the pieces of all workers."""
 
-    def __init__(self, load: Load, watch: Callable[[Interval], None] | None, samples: list[bytes] | None) -> None:
+    def __init__(self, load: Load, watch: Callable[[Interval], None] | None, samples: Samples | None) -> None:
         self.load, self.watch, self.samples = load, watch, samples
         self.started_unix_s = 0.0
         self.endings: list[Ending] = []

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Interval, Load, Measurement
     from inferd.bench.modes import Outcome
+    from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
 
 __all__ = ["EMBEDDED", "Checks", "Looks", "Session"]
@@ -73,7 +74,7 @@ class Session:
         checks: Checks = Checks(),  # noqa: B008 - it cannot change
         looks: Looks = Looks(),  # noqa: B008
         spin: bool = False,
-        samples: list[bytes] | None = None,
+        samples: Samples | None = None,
         trace: Arrivals | None = None,
     ) -> None:
         self.target, self.metadata, self.spin, self.samples = target, tuple(metadata), spin, samples

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Load, Measurement
     from inferd.bench.modes import Mode, Outcome
     from inferd.bench.report import Report
+    from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
     from inferd.bench.session import Session
     from inferd.bench.terminal import Progress
@@ -192,19 +193,21 @@ def bench(**given: Any) -> int:
     inferd bench localhost:8001 resnet50 --slo p99=50ms
     """
     from inferd.bench.interrupts import interrupted_once
+    from inferd.bench.samples import Samples
 
     refuse_unused(given)
-    with interrupted_once():  # whoever presses Ctrl-C twice wants the report no less
-        return measure(given)
+    outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
+    refuse_shared(outputs)
+    opened = Samples(given["samples"]) if given["samples"] else nullcontext()
+    with interrupted_once(), opened as samples:  # whoever presses Ctrl-C twice wants the report no less
+        return measure(given, outputs, samples)
 
 
-def measure(given: dict[str, Any]) -> int:
+def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
     """What the flags ask for, told and written; the exit code."""
     from inferd.bench import plots, report, terminal
     from inferd.bench.session import Checks, Looks, Session
 
-    outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
-    refuse_shared(outputs)
     if given["html"]:
         plots.require_matplotlib()
     trace = arrivals_of(given)
@@ -212,7 +215,6 @@ def measure(given: dict[str, Any]) -> int:
     spin = report.usable_cores() > load.processes if given["spin"] is None else given["spin"]
     names = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
     tolerances = {name: given[name] for name in ("rtol", "atol") if given[name] is not None}
-    samples: list[bytes] | None = [] if given["samples"] else None
     with Session(
         given["target"],
         given["model"],
@@ -434,7 +436,7 @@ def pair(text: str) -> tuple[str, str]:
     return key.lower(), value
 
 
-def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) -> list[str]:
+def write(made: Report, outputs: dict[str, str], samples: Samples | None) -> list[str]:
     """The files that were asked for, each for itself: why those that failed did."""
     from inferd.bench import export, report
 
@@ -452,7 +454,7 @@ def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) ->
         "html": page,
         "csv": tables,
         "hdr": lambda path: report.write_text(path, export.histogram_log(made)),
-        "samples": lambda path: save_samples(path, samples or []),
+        "samples": lambda path: samples.save() if samples else None,
     }
     failures = []
     for flag, path in outputs.items():
@@ -461,16 +463,6 @@ def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) ->
         except InferdError as error:
             failures.append(str(error))
     return failures
-
-
-def save_samples(path: str, samples: list[bytes]) -> None:
-    import numpy as np
-
-    try:
-        with open(path, "wb") as out:
-            np.save(out, np.frombuffer(b"".join(samples), np.int64).reshape(-1, 4))
-    except OSError as error:
-        raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def beside(path: str, ending: str) -> Path:
