@@ -131,19 +131,25 @@ def work(pipe: Connection, task: Task) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     try:
         client = Client(task)
-        rate, fastest_ns = warm_up(task, client)
+        rate, fastest_ns = warm_up(task, client, pipe.poll)
     except InferdError as error:
         pipe.send(error)
+        return
+    except KeyboardInterrupt:
+        pipe.send(Ending("interrupted"))
         return
     report = Report(pipe, client)
     over = threading.Event()
     serving = threading.Thread(target=client.serve, args=(complete,), daemon=True)
+    driving = threading.Thread(target=run, args=(task, client, settings(task, rate, fastest_ns), over), daemon=True)
     serving.start()
-    threading.Thread(target=run, args=(task, client, settings(task, rate, fastest_ns), over), daemon=True).start()
+    driving.start()
     ended = ""
     while not ended and not over.wait(LOOK_S):
         report.tell()
         ended = "interrupted" if pipe.poll() else client.lost
+        if not ended and not (serving.is_alive() and driving.is_alive()) and not over.is_set() and not client.lost:
+            ended = "LoadGen or its client failed"  # and said on stderr how
     client.generator.stop()
     serving.join()
     report.tell()
@@ -153,17 +159,16 @@ def work(pipe: Connection, task: Task) -> None:
     client.close()
 
 
-def warm_up(task: Task, client: Client) -> tuple[float, int]:
+def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[float, int]:
     """Answers a second in the second half, with as many under way as the scenario has, and the shortest time of one in ns.
 
-    InferdError: the first request failed, and how."""
+    InferdError: the first request failed, and how, or the server was lost. KeyboardInterrupt: the parent has said something."""
     load, asker = task.plan.load, client.generator
     at_once = {"MultiStream": MULTI_STREAM_SAMPLES, "Offline": load.connections * load.streams}.get(task.scenario, 1)
     asker.start(0)
     asker.ask([0], [0])
-    while not client.turn():
-        if client.lost:
-            raise InferdError(client.lost)
+    while not turned(client, stopped):
+        pass
     if said := failure(client):
         raise InferdError(f"{task.plan.address}: {said}")
     begun_s = half_s = time.monotonic()
@@ -175,15 +180,23 @@ def warm_up(task: Task, client: Client) -> tuple[float, int]:
         asked, under_way = asked + len(more), wanted
         if asked <= WARM_UP_REQUESTS * at_once // 2 or time.monotonic() - begun_s <= load.warm_up_s / 2:
             half_s, half = time.monotonic(), asked
-        under_way -= len(client.turn())
-        if client.lost:
-            raise InferdError(client.lost)
-    while under_way and not client.lost:
-        under_way -= len(client.turn())
+        under_way -= len(turned(client, stopped))
+    while under_way:
+        under_way -= len(turned(client, stopped))
     rate = max(asked - half, 1) / (time.monotonic() - half_s)
     fastest_ns = client._collect(-1).service.min_ns
     asker.start(time.monotonic_ns())
     return rate, fastest_ns
+
+
+def turned(client: Client, stopped: Callable[[], bool]) -> list[int]:
+    """One turn of the warm-up."""
+    ended = client.turn()
+    if client.lost:
+        raise InferdError(client.lost)
+    if not ended and stopped():
+        raise KeyboardInterrupt
+    return ended
 
 
 def failure(client: Client) -> str:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from inferd.bench.generator import BUSY, LATE, sent_late
+from inferd.bench.generator import BUSY, LATE, NOTICED_S, sent_late
+from inferd.bench.interrupts import interrupts_noted
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
@@ -156,8 +157,14 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
     process.start()
     theirs.close()
     try:
-        while True:
-            try:
+        with interrupts_noted() as interrupted:
+            while True:
+                if interrupted() and not told_to_stop:
+                    told_to_stop = True
+                    with suppress(OSError):  # it has ended already, and its last word is in the pipe
+                        pipe.send("stop")
+                if not pipe.poll(NOTICED_S):
+                    continue
                 told = received(pipe, process)
                 if isinstance(told, InferdError):
                     raise told
@@ -171,12 +178,6 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
                     unchecked += told.unchecked
                     for body, answer in told.answers:
                         verifier.check(body, answer)
-            except KeyboardInterrupt:
-                if told_to_stop:  # it does not listen: its first request is never answered
-                    process.kill()
-                told_to_stop = True
-                with suppress(OSError):  # it has ended already, and its last word is in the pipe
-                    pipe.send("stop")
     finally:
         process.terminate()
         process.join()

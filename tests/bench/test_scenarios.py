@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -174,6 +175,31 @@ def test_ctrl_c_keeps_what_was_measured(server):
     assert measured.errors == {}
     assert measured.latency_us.p50 == Latency.of(decode(measured.histogram)).p50  # the client's: LoadGen said nothing
     assert len(measured.intervals) >= 1
+
+
+def test_ctrl_c_ends_a_warm_up_whose_first_request_is_never_answered():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        accepted = []
+
+        def interrupt() -> None:
+            accepted.append(silent.accept()[0])
+            os.kill(os.getpid(), signal.SIGINT)
+
+        interrupted = threading.Thread(target=interrupt)
+        interrupted.start()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        outcome = scenarios.run("singlestream", target(address), BODIES, msgspec.structs.replace(SHORT, connections=1))
+        interrupted.join()
+        accepted[0].close()
+    assert outcome.ended == "interrupted"
+    assert outcome.measurements[0].requests == 0
+    assert not outcome.clean
+
+
+def test_a_deadline_is_kept(server):
+    hurried = msgspec.structs.replace(SHORT, deadline_ms=1e-6)
+    with pytest.raises(InferdError, match=r"^127\.0\.0\.1:\d+: DEADLINE_EXCEEDED"):
+        scenarios.run("singlestream", target(server.address), BODIES, hurried)
 
 
 def test_a_process_that_dies_is_told(server):
