@@ -18,8 +18,6 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from inferd.bench.export import encode
 from inferd.bench.generator import MAX_KEPT_BYTES, interval_length_s, sent_late
 from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
@@ -93,9 +91,7 @@ def measure(
             measured.client_bound_reason = usage.bound_by_python()
             measured.client_bound = bool(measured.client_bound_reason)
     if verifier is not None:
-        for body, outputs in tally.kept:
-            verifier.compare(body, outputs)
-        measured.verified = msgspec.structs.replace(verifier.result, unchecked=tally.unchecked)
+        verifier.check_kept(tally.kept, measured, tally.unchecked)
     return measured
 
 

@@ -100,9 +100,7 @@ def measure(
             total.endings = crew.drive(begin_ns, total.add)
     measured = total.result()
     if verifier is not None:
-        for body, answer in total.answers:
-            verifier.check(body, answer)
-        measured.verified = msgspec.structs.replace(verifier.result, unchecked=total.unchecked)
+        verifier.check_kept(total.answers, measured, total.unchecked)
     return measured
 
 
