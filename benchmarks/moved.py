@@ -1,4 +1,4 @@
-"""What moved: the newest line of each history beside the one before it. `make bench` ends with it.
+"""What moved: the newest line of each history, section by section beside the newest one before that has it. `make bench` ends with it.
 
     python benchmarks/moved.py [--micro pytest-benchmark.json] [--threshold 0.1]
 
@@ -18,6 +18,8 @@ from record import Report, append
 
 FOLDER = Path(__file__).resolve().parent / "history"
 MICRO = FOLDER / "micro.jsonl"
+MOST_NAMED = 8  # sections
+Line = dict[str, Any]
 
 
 def keep_micro(path: Path) -> None:
@@ -38,38 +40,63 @@ def numbers(value: Any, name: str = "") -> Iterator[tuple[str, float]]:
         yield name, float(value)
 
 
-def moved(before: dict[str, Any], after: dict[str, Any], threshold: float) -> Iterator[str]:
-    """The figures that are more than `threshold` away from what they were, as sentences; those of sections that both lines have."""
-    old = dict(numbers(before["results"]))
-    for name, now in numbers(after["results"]):
+def results(line: Line) -> Line:
+    """A line's results by section. Those of the peers stand in rows: a section is a model on a peer."""
+    if "rows" not in line:
+        found: Line = line["results"]
+        return found
+    found = {}
+    for row in line["rows"]:
+        section = found.setdefault(f"{row['model']} / {row['peer']}", {})
+        section[row["load"]] = {name: value for name, value in row.items() if name.endswith(("_s", "_us"))}
+    for size in line["sizes"]:
+        section = found.setdefault(f"{size['model']} / {size['peer']}", {})
+        section |= {name: value for name, value in size.items() if name.endswith(("_s", "_bytes"))}
+    return found
+
+
+def moved(before: Line, after: Line, threshold: float) -> Iterator[str]:
+    """The figures that are more than `threshold` away from what they were, and those that are new, as sentences."""
+    old = dict(numbers(before))
+    for name, now in numbers(after):
         was = old.get(name)
-        if was and abs(now / was - 1) > threshold:
-            yield f"{name}: {was:,.4g} -> {now:,.4g} ({now / was - 1:+.0%})"
+        if was is None:
+            yield f"{name}: {now:,.4g}, nothing to compare with"
+        elif abs(now - was) > threshold * abs(was):
+            yield f"{name}: {was:,.4g} -> {now:,.4g}" + (f" ({now / was - 1:+.0%})" if was else "")
 
 
 def told(path: Path, threshold: float) -> Iterator[str]:
-    """What a history says, its newest line against the newest before it that has results in common."""
+    """What a history says: its newest line, each section of it against the newest line before that has it."""
     lines = [json.loads(text) for text in path.read_text("utf-8").splitlines()]
     if len(lines) < 2:
         yield f"{path.stem}: {'one run' if lines else 'no run'}, nothing to compare with"
         return
-    after = lines[-1]
-    before = next((line for line in reversed(lines[:-1]) if line["results"].keys() & after["results"].keys()), lines[-2])
-    yield f"{path.stem}: {before['commit']} ({before['time'][:10]}) -> {after['commit']} ({after['time'][:10]})"
-    if before["machine"] != after["machine"]:
-        yield "  another machine: compare ratios within a run only"
-    found = list(moved(before, after, threshold))
-    yield from (f"  {sentence}" for sentence in found or [f"nothing moved by more than {threshold:.0%}"])
+    after, rest = lines[-1], results(lines[-1])
+    for before in reversed(lines[:-1]):
+        common = [section for section in rest if section in results(before)]
+        if common:
+            names = ", ".join(common) if len(common) <= MOST_NAMED else f"{len(common)} of {len(results(after))} sections"
+            which = "" if len(common) == len(results(after)) else f": {names}"
+            yield f"{path.stem}: {before['commit']} ({before['time'][:10]}) -> {after['commit']} ({after['time'][:10]}){which}"
+            if before["machine"] != after["machine"]:
+                yield "  another machine: compare ratios within a run only"
+            old, new = ({section: side[section] for section in common} for side in (results(before), rest))
+            found = list(moved(old, new, threshold))
+            yield from (f"  {sentence}" for sentence in found or [f"nothing moved by more than {threshold:.0%}"])
+        rest = {section: figures for section, figures in rest.items() if section not in common}
+    if rest:
+        yield f"{path.stem}: {after['commit']} ({after['time'][:10]}): nothing to compare with: {', '.join(rest)}"
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Says what moved between the two newest lines of each history.")
+    parser = argparse.ArgumentParser(description="Says what moved from run to run in each history.")
     parser.add_argument("--micro", type=Path, help="what pytest --benchmark-json wrote: kept as a line first")
     parser.add_argument("--threshold", type=float, default=0.1, help="a share; smaller moves are not told (default 0.1)")
     given = parser.parse_args()
     if given.micro:
         keep_micro(given.micro)
-    for name in ("micro", "server_cost", "bench_check"):
+    for name in ("micro", "server_cost", "bench_check", "peers"):
         if (path := FOLDER / f"{name}.jsonl").exists():
             print("\n".join(told(path, given.threshold)))
     return 0

@@ -17,7 +17,7 @@ from posix.time cimport timespec
 from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
-    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, State, Stream, ask, ask_again,
+    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, Stream, ask, ask_again,
     cancel_late, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
 )
 from inferd._core.linux cimport (
@@ -66,17 +66,6 @@ cdef class Generator:
     deadline_ns: time from the sending until a request is cancelled, 0 for none. verify_every: each so many-th answer is kept for
     `take_answers`, 0 for none. sample_room: requests of which `take_samples` tells all times, 0 for none.
     """
-
-    cdef State state
-    cdef list framed            # the bodies behind their prefixes
-    cdef list header_bytes
-    cdef int epoll
-    cdef uint8_t *buffer
-    cdef list queue             # arrays of arrival times that have not begun, oldest first
-    cdef bint queued            # whether there are any, for those who have no GIL
-    cdef int64_t[::1] arrivals  # the array being used up
-    cdef Py_ssize_t arrival     # next of it
-    cdef Py_ssize_t arrival_count       # behind its last
 
     def __cinit__(self, *args, **kwargs):
         self.epoll = -1
@@ -284,7 +273,7 @@ cdef class Generator:
                 now_ns = self.turn_around(until_ns, spin_ns)
         return now_ns
 
-    cdef inline int64_t next_due(self) noexcept nogil:
+    cdef int64_t next_due(self) noexcept nogil:
         """When the next request is to be sent; in a closed loop that is an answer's business."""
         if self.state.startable <= 0 or self.state.streams > 0 or self.arrival >= self.arrival_count:
             return INT64_MAX
@@ -309,11 +298,9 @@ cdef class Generator:
 
     cdef int64_t turn_around(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
         """The loop itself, until the time has come, this array of arrivals is used up, nothing is under way, or a link died."""
-        cdef epoll_event events[EVENTS]
         cdef Link *link
         cdef int64_t now_ns = monotonic_ns()
         cdef int64_t due_ns
-        cdef int i, count
         while True:
             if self.state.blocked:      # up to now
                 self.state.blocked = False
@@ -335,20 +322,31 @@ cdef class Generator:
                 break
             if due_ns == INT64_MAX and (self.queued and self.state.startable > 0 or self.state.outstanding == 0):
                 break                   # the next array begins, or there is nothing to wait for
-            count = self.wait(events, min(due_ns, until_ns), spin_ns)
-            for i in range(count):
-                link = <Link *>events[i].data.ptr
-                if events[i].events & EPOLLOUT:
-                    mark_dirty(link)
-                if events[i].events & ~<uint32_t>EPOLLOUT and not link.dead:
-                    receive(link, self.buffer)
-            now_ns = monotonic_ns()
-            if self.state.deadline_ns > 0:
-                link = self.state.links
-                while link != NULL:
-                    cancel_late(link, now_ns)
-                    link = link.next
-                end_refused(&self.state, DEADLINE_EXCEEDED, now_ns - self.state.deadline_ns)
+            now_ns = self.take_events(min(due_ns, until_ns), spin_ns)
+        return now_ns
+
+    cdef int64_t take_events(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
+        """Sleeps until something comes, or the time has, and reads it; ends what is late. Returns the time."""
+        cdef epoll_event events[EVENTS]
+        cdef Link *link
+        cdef int64_t now_ns
+        cdef int i
+        cdef int count = self.wait(events, until_ns, spin_ns)
+        for i in range(count):
+            link = <Link *>events[i].data.ptr
+            if link == NULL:            # no connection's: it has woken the loop, and that was all
+                continue
+            if events[i].events & EPOLLOUT:
+                mark_dirty(link)
+            if events[i].events & ~<uint32_t>EPOLLOUT and not link.dead:
+                receive(link, self.buffer)
+        now_ns = monotonic_ns()
+        if self.state.deadline_ns > 0:
+            link = self.state.links
+            while link != NULL:
+                cancel_late(link, now_ns)
+                link = link.next
+            end_refused(&self.state, DEADLINE_EXCEEDED, now_ns - self.state.deadline_ns)
         return now_ns
 
     cdef Link *next_link(self) noexcept nogil:

@@ -45,6 +45,7 @@ cdef struct Stream:             # one request under way
     Stream *next                # of the link's list, in the order of sending; of the free list
     Stream *previous
     int64_t number              # since the beginning
+    uint64_t tag                # what whoever asked for it calls it
     int body
     int32_t id                  # 0: nghttp2 does not have it yet
     int64_t intended_ns
@@ -133,6 +134,8 @@ cdef struct State:              # what a Generator's links share
     Py_ssize_t sample_room
     int64_t samples_lost
     int died                    # links that died since Python looked
+    uint64_t *ended             # tags of the requests that are over, for an Asker; NULL: nobody wants them
+    Py_ssize_t ended_count
 
 
 cdef inline int bucket_of(int64_t value) noexcept nogil:
@@ -162,6 +165,7 @@ cdef Link *new_link(State *state, int fd, int number) noexcept             # NUL
 cdef void free_link(Link *link) noexcept                                   # its streams count as lost; its socket is the caller's
 cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil   # counts one that was never sent
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil       # sends the next request; False: it can't
+cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil      # the same, of a given body
 cdef bint ask_again(Link *link) noexcept nogil                             # sends the first of the refused; False: the link can't
 cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept nogil        # nobody asks again what was sent before
 cdef void kill(Link *link, const char *why) noexcept nogil                 # nothing more comes from it

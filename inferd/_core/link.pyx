@@ -67,11 +67,16 @@ cdef void reset(State *state, Stream *stream) noexcept nogil:
 
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     """Sends the next request on a link; False: it can't."""
+    return ask_for(link, <int>(link.owner.number % link.owner.body_count), 0, intended_ns, now_ns)
+
+
+cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil:
     cdef State *state = link.owner
-    cdef Stream *stream = new_stream(state, <int>(state.number % state.body_count))
+    cdef Stream *stream = new_stream(state, body)
     if stream == NULL:
         return False
     stream.link = link
+    stream.tag = tag
     stream.number = state.number
     stream.intended_ns = intended_ns
     stream.sent_ns = now_ns
@@ -262,15 +267,18 @@ cdef bint is_untouched(Stream *stream, uint32_t error_code) noexcept nogil:
 cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
     """What came of a request; its link may have gone."""
     cdef int64_t now_ns = state.now_ns
+    cdef bint missed
     if state.deadline_ns > 0 and code < CONNECTION and now_ns > stream.sent_ns + state.deadline_ns:
         code = DEADLINE_EXCEEDED                # whatever the server says by then: a gRPC client waits for no answer any longer
+    # grpcio's servers say CANCELLED where a deadline has passed by their clock, which under load is some milliseconds behind
+    missed = code == DEADLINE_EXCEEDED or (code == CANCELLED and state.deadline_ns > 0)
     if code == OK and now_ns >= state.answers_from_ns:
         state.answered += 1
     if stream.intended_ns >= state.measure_from_ns:
         state.codes[code] += 1
-        if code == DEADLINE_EXCEEDED:           # there was none until then, whenever that was said
+        if missed:                              # there is no answer until then, whenever that was said
             now_ns = max(now_ns, stream.sent_ns + state.deadline_ns)
-        if code == OK or code == UNANSWERED or code == DEADLINE_EXCEEDED:       # the others took so long at least
+        if code == OK or code == UNANSWERED or missed:      # the others took so long at least
             count(&state.latency, now_ns - stream.intended_ns)
             count(&state.service, now_ns - (stream.intended_ns if stream.hindered else stream.sent_ns))
         if code != OK and code != UNANSWERED and state.text_nbytes[code] == 0:
@@ -369,7 +377,10 @@ cdef void detach(Stream *stream) noexcept nogil:
 
 
 cdef void release(State *state, Stream *stream) noexcept nogil:
-    """Keeps a stream for the next request."""
+    """A request is over: keeps its stream for the next one."""
+    if state.ended != NULL:             # as long as all that may be under way
+        state.ended[state.ended_count] = stream.tag
+        state.ended_count += 1
     if stream.room_nbytes > KEPT_NBYTES:
         free(stream.answer)
         stream.answer = NULL

@@ -4,8 +4,9 @@ A change is called worse or better only if it is beyond the threshold and its co
 the interval lies within the threshold; else `unclear`, for which measuring longer is the cure. Intervals come from resampling: of
 rounds where each side has four or more, in pairs if the sides took turns; else of the seconds of each measurement, in blocks because
 neighbouring seconds are alike. Those know nothing of what differs from run to run, so without rounds a change is called worse or
-better only if all of its interval lies beyond a generous margin, and that of a far tail never. All intervals of one comparison hold
-together at its confidence (Bonferroni). What has no interval is never called worse or better. Never in here: measuring, files, terminals.
+better only if all of its interval lies beyond a generous margin, and that of a far tail never; and whatever the interval says, if the
+figure is a multiple that no two runs of one server should reach (`Figure.multiple`): one stall has no interval. All intervals of one
+comparison hold together at its confidence (Bonferroni). Never in here: measuring, files, terminals.
 """
 
 from __future__ import annotations
@@ -19,7 +20,8 @@ import numpy as np
 
 from inferd.bench.export import decode
 from inferd.bench.findings import student
-from inferd.bench.measurement import Histogram, Latency, Load
+from inferd.bench.measurement import Histogram, Latency
+from inferd.bench.pairing import Pair, same_loads, stresses, unlike
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -35,6 +37,7 @@ MARGIN = 0.25  # what two runs of one unchanged server may well differ by
 ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
 LEAST_INTERVALS = 4
 DRAWS = 2000
+FLOOR = 1e-130  # what is taken for 0 where logarithms are
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
 
 
@@ -69,6 +72,11 @@ class Comparison(msgspec.Struct):
         """1 if anything became worse, 0 else."""
         return int(any(change.verdict == "worse" for change in self.changes))
 
+    @property
+    def unclear(self) -> int:
+        """How many changes nothing can be said of."""
+        return sum(change.verdict == "unclear" for change in self.changes)
+
 
 def compare(
     before: Report,
@@ -79,25 +87,30 @@ def compare(
     margin: float = MARGIN,
     force: bool = False,
 ) -> Comparison:
-    """Two reports of the same model and loads; two searches by their results. ConfigError where they differ, unless `force` is set."""
+    """Two reports of the same model and loads; two searches by their results, two stresses by shares of their saturations. ConfigError
+    where they differ, unless `force` is set."""
     if before.model != after.model and not force:
         raise ConfigError(f"the reports are of different models, {before.model} and {after.model}: --force compares them all the same")
-    asked = [{name: report.settings.get(name) for name in WHAT_IS_ASKED} for report in (before, after)]
+    searches, stress = (before.kind == after.kind == kind for kind in ("search", "stress"))
+    flags = (*WHAT_IS_ASKED, "deadline") if stress else WHAT_IS_ASKED
+    asked = [{name: report.settings.get(name) for name in flags} for report in (before, after)]
     if asked[0] != asked[1] and not force:
-        name = next(name for name in WHAT_IS_ASKED if asked[0][name] != asked[1][name])
+        name = next(name for name in flags if asked[0][name] != asked[1][name])
         values = " and ".join(str(side[name] or "nothing") for side in asked)
         raise ConfigError(
             f"the reports are of different requests: --{name.replace('_', '-')} is {values}: --force compares them all the same"
         )
     names = [f"{report.model} at {report.target}" for report in (before, after)]
-    sides = [report.measurements for report in (before, after)]
-    searches = before.kind == after.kind == "search"
+    made = Comparison(names[0], names[1], threshold, confidence, margin=margin)
+    made.notices += differences(before, after)
+    old, new = before.measurements, after.measurements
     if searches:
-        sides = [[report.main] if report.main else [] for report in (before, after)]
-    made = compare_measurements(
-        *sides, names=(names[0], names[1]), threshold=threshold, confidence=confidence, margin=margin, force=force or searches
-    )
-    made.notices[:0] = [*differences(before, after), *(["the rates are those that each search ended on"] if searches else [])]
+        old, new = ([report.main] if report.main else [] for report in (before, after))
+        made.notices.append("the rates are those that each search ended on")
+    refuse_nothing(made, old, new)
+    if stress:
+        made.notices += unlike(old, new)
+    fill(made, list(stresses(old, new) if stress else same_loads(old, new, force or searches)))
     return made
 
 
@@ -126,51 +139,28 @@ def compare_measurements(
     force: bool = False,
 ) -> Comparison:
     """Measurements of a load on one side count as rounds of it. ConfigError if the sides' loads differ and `force` is not set."""
-    if not before or not after:
-        raise ConfigError(f"nothing to compare: {names[0] if not before else names[1]} has no measurement")
     made = Comparison(*names, threshold, confidence, margin=margin)
-    paired = list(pairs(before, after, force))
-    level = 1 - (1 - confidence) / (len(paired) * (len(FIGURES) + 1))  # of each figure, for all of them together; 1: the errors
-    for load, old, new in paired:
-        made.changes += changes(load, Side(old), Side(new), made, level)
-    made.notices += list(doubts(before, after, made))
+    refuse_nothing(made, before, after)
+    fill(made, list(same_loads(before, after, force)))
     return made
 
 
-def load_key(load: Load) -> tuple[object, ...]:
-    """What makes two loads the same: not how long they lasted, nor the seed."""
-    if load.rate:
-        return (load.rate, load.arrivals, load.deadline_ms)
-    return (load.connections, load.streams, load.deadline_ms)
+def refuse_nothing(made: Comparison, before: Sequence[Measurement], after: Sequence[Measurement]) -> None:
+    if not before or not after:
+        raise ConfigError(f"nothing to compare: {made.after if before else made.before} has no measurement")
 
 
-def spelled(key_load: Load) -> str:
-    return f"{key_load}" + (f", deadline {key_load.deadline_ms:g} ms" if key_load.deadline_ms else "")
-
-
-def pairs(
-    before: Sequence[Measurement], after: Sequence[Measurement], force: bool
-) -> Iterator[tuple[str, list[Measurement], list[Measurement]]]:
-    """The measurements of each load on both sides; with `force`, different loads in their order."""
-    old, new = by_load(before), by_load(after)
-    if old.keys() == new.keys():
-        for key, measured in old.items():
-            yield spelled(measured[0].load), measured, new[key]
-        return
-    texts = [", ".join(spelled(measured[0].load) for measured in side.values()) for side in (old, new)]
-    if not force:
-        raise ConfigError(f"the loads differ, {texts[0]} before and {texts[1]} after: measure the same, or give --force")
-    if len(old) != len(new):
-        raise ConfigError(f"the loads differ in number, {texts[0]} before and {texts[1]} after: even --force cannot pair them")
-    for one, other in zip(old.values(), new.values(), strict=True):
-        yield f"{spelled(one[0].load)} / {spelled(other[0].load)}", one, other
-
-
-def by_load(measurements: Sequence[Measurement]) -> dict[tuple[object, ...], list[Measurement]]:
-    found: dict[tuple[object, ...], list[Measurement]] = {}
-    for measured in measurements:
-        found.setdefault(load_key(measured.load), []).append(measured)
-    return found
+def fill(made: Comparison, paired: Sequence[Pair]) -> None:
+    """The changes of all pairs, and what is to be doubted."""
+    figures = [[figure for figure in FIGURES if not pair.figures or figure.name in pair.figures] for pair in paired]
+    count = sum(len(some) + (not pair.figures) for some, pair in zip(figures, paired, strict=True))  # with the errors
+    level = 1 - (1 - made.confidence) / count  # of each figure, for all of them together
+    for pair, some in zip(paired, figures, strict=True):
+        before, after = Side(pair.before), Side(pair.after)
+        made.changes += changes(pair, before, after, some, made, level)
+        if not pair.figures:
+            made.changes += errors_changes(pair.load, before, after, level)
+    made.notices += doubts(paired, made)
 
 
 class Side:
@@ -202,11 +192,13 @@ class Figure(NamedTuple):
     name: str
     unit: str
     value: Callable[[Measurement], float | None]
-    of_interval: Callable[[Interval], float] | None  # 0: that interval does not know it
+    of_interval: Callable[[Interval], float | None] | None  # None: that interval does not know it
     weight: Callable[[Any], float]
     more_is_worse: bool = True
     latency: str = ""  # the field of Latency
     margins: float = 1.0  # how many margins it may differ by from run to run
+    multiple: float = 3.0  # times as much, or as little, is no difference of two runs of one server
+    least_requests: int = 0  # of either side, for `multiple` to mean anything: else the tail is one request
 
 
 def answered(part: Any) -> float:
@@ -222,10 +214,12 @@ def latency_figure(name: str) -> Figure:
         name,
         "us",
         lambda measured: float(getattr(measured.latency_us, name)) or None,
-        lambda interval: float(getattr(interval, f"{name}_us", 0.0)),
+        lambda interval: float(getattr(interval, f"{name}_us", 0.0)) or None,
         answered,
         latency=name,
         margins={"p99": 3.0, "p999": math.inf}.get(name, 1.0),
+        multiple={"p50": 10.0, "mean": 20.0, "p99": 30.0, "p999": 100.0}[name],
+        least_requests={"p99": 1000, "p999": 10_000}.get(name, 0),
     )
 
 
@@ -234,7 +228,7 @@ FIGURES = (
         "requests/s",
         "1/s",
         lambda measured: measured.requests_per_second,
-        lambda interval: interval.requests / interval.duration_s if interval.duration_s else 0.0,
+        lambda interval: interval.requests / interval.duration_s if interval.duration_s else None,
         duration,
         more_is_worse=False,
     ),
@@ -244,10 +238,10 @@ FIGURES = (
 )
 
 
-def changes(load: str, before: Side, after: Side, made: Comparison, level: float) -> Iterator[Change]:
+def changes(pair: Pair, before: Side, after: Side, figures: Sequence[Figure], made: Comparison, level: float) -> Iterator[Change]:
     """level: the confidence of each interval."""
-    threshold, has_rounds = made.threshold, min(len(before.rounds), len(after.rounds)) >= ROUNDS
-    for figure in FIGURES:
+    threshold, has_rounds = made.threshold, pair.rounds >= ROUNDS
+    for figure in figures:
         old, new = value_of(figure, before), value_of(figure, after)
         if old is None or new is None:
             continue
@@ -259,7 +253,18 @@ def changes(load: str, before: Side, after: Side, made: Comparison, level: float
             low, high = (1 + change) * low - 1, (1 + change) * high - 1
             margin = 0.0 if has_rounds else made.margin * figure.margins
             verdict = judged(change, low, high, threshold, margin, figure.more_is_worse)
-        yield Change(load, figure.name, figure.unit, old, new, change, low, high, verdict)
+        if change is not None and not pair.is_overload and (not has_rounds or low is None) and is_multiple(figure, change, before, after):
+            verdict = "worse" if (change > 0) == figure.more_is_worse else "better"
+        yield Change(pair.load, figure.name, figure.unit, old, new, change, low, high, verdict)
+
+
+def is_multiple(figure: Figure, change: float, before: Side, after: Side) -> bool:
+    """Whether one side is so many times the other that no two runs of one server are."""
+    enough = min(before.requests, after.requests) >= figure.least_requests
+    return enough and not 1 / figure.multiple < 1 + change < figure.multiple
+
+
+def errors_changes(load: str, before: Side, after: Side, level: float) -> Iterator[Change]:
     yield errors_change(load, before, after, level)
     if before.verified or after.verified:
         verdict = "worse" if after.wrong > before.wrong else "better" if after.wrong < before.wrong else "same"
@@ -292,7 +297,7 @@ def limits(figure: Figure, before: Side, after: Side, confidence: float) -> tupl
     old, new = (resampled(figure, side, np.random.default_rng(seed)) for side, seed in zip((before, after), seeds, strict=True))
     if old is None or new is None:
         return None
-    logarithms = np.log(new[0]) - np.log(old[0])
+    logarithms = np.log(np.maximum(new[0], FLOOR)) - np.log(np.maximum(old[0], FLOOR))
     tails = [(1 - CONFIDENCE) / 2, (1 + CONFIDENCE) / 2]  # further out there are too few draws, and so few units have no tails
     low, high = np.clip(np.quantile(logarithms, tails) * widening(min(old[1], new[1]), confidence), -300, 300)
     return math.exp(low), math.exp(high)
@@ -315,8 +320,9 @@ def widening(units: int, confidence: float) -> float:
 
 def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple[Numbers, int] | None:
     """The figure in many resamplings of a side, over its value in all of it, and how many independent units there were."""
+    series: list[list[tuple[float, float | None]]]
     if len(side.rounds) >= ROUNDS:
-        series = [[(figure.weight(measured), figure.value(measured) or 0.0) for measured in side.rounds]]
+        series = [[(figure.weight(measured), figure.value(measured)) for measured in side.rounds]]
         block = 1
     elif figure.of_interval is not None:
         series = [[(figure.weight(part), figure.of_interval(part)) for part in measured.intervals] for measured in side.rounds]
@@ -324,18 +330,20 @@ def resampled(figure: Figure, side: Side, numbers: np.random.Generator) -> tuple
     else:
         return None
     count = sum(map(len, series))
-    if count < LEAST_INTERVALS or any(value <= 0 for part in series for weight, value in part if weight):
+    if count < LEAST_INTERVALS or any(value is None for part in series for weight, value in part if weight):
         return None
     sums, weights = np.zeros(DRAWS), np.zeros(DRAWS)
     for part in filter(None, series):
-        weight, value = np.array(part, np.float64).T
+        weight, value = np.array([(weight, value or 0.0) for weight, value in part], np.float64).T
         drawn = blocks(len(part), block, numbers)
         sums += (weight * value)[drawn].sum(axis=1)
         weights += weight[drawn].sum(axis=1)
     total = sum(weight for part in series for weight, _ in part)
     if not total or not weights.all():
         return None
-    whole = sum(weight * value for part in series for weight, value in part) / total
+    whole = sum(weight * (value or 0.0) for part in series for weight, value in part) / total
+    if not whole:
+        return None
     return sums / weights / whole, max(count // block, 3)
 
 
@@ -388,22 +396,24 @@ def differences(before: Report, after: Report) -> Iterator[str]:
                 yield f"{what} {name} differs: {old.get(name, '(none)')} before, {new.get(name, '(none)')} after"
 
 
-def doubts(before: Sequence[Measurement], after: Sequence[Measurement], made: Comparison) -> Iterator[str]:
+def doubts(paired: Sequence[Pair], made: Comparison) -> Iterator[str]:
     """What a reader must know before believing the table."""
-    for side, measurements in (("before", before), ("after", after)):
+    for side in ("before", "after"):
+        measurements = [measured for pair in paired if len(pair.figures) != 1 for measured in getattr(pair, side)]
         if bound := [measured for measured in measurements if measured.client_bound]:
             reason = f": {bound[0].client_bound_reason}" if bound[0].client_bound_reason else ""
             yield f"{side}: {len(bound)} of {len(measurements)} measurements were limited by the client{reason}; not the server's figures"
         for ended in sorted({measured.ended for measured in measurements if measured.ended}):
             yield f"{side}: a measurement ended early: {ended}"
-    if any(len(rounds) < ROUNDS for side in (before, after) for rounds in by_load(side).values()):
+    if any(pair.rounds < ROUNDS for pair in paired):
+        multiples = ", ".join(f"{figure.name} {figure.multiple:g}" for figure in FIGURES)
         yield (
             f"fewer than {ROUNDS} rounds a side: the intervals hold the spread within a run, not that between runs, so a figure is "
-            f"worse or better only where all of its interval is beyond {100 * made.margin:g} % (p99: three times that; p999: never); "
-            f"measure with --rounds {ROUNDS} to find less"
+            f"worse or better only where all of its interval is beyond {100 * made.margin:g} % (p99: three times that; p999: never), or "
+            f"where it is so many times what it was: {multiples}; measure with --rounds {ROUNDS} to find less"
         )
-    if any(change.verdict == "unclear" for change in made.changes):
+    if made.unclear:
         yield "unclear: the interval is too wide, or there is none; measure longer or more rounds"
-    turns = [took_turns(Side(old), Side(new)) for old, new in zip(by_load(before).values(), by_load(after).values(), strict=False)]
-    if not all(turns) and all(len(rounds) >= ROUNDS for side in (before, after) for rounds in by_load(side).values()):
+    turns = [took_turns(Side(pair.before), Side(pair.after)) for pair in paired]
+    if not all(turns) and all(pair.rounds >= ROUNDS for pair in paired):
         yield "the sides did not take turns: what else happened on the machines between them counts as a change, too"

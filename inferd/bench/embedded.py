@@ -18,13 +18,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-import msgspec
-
 from inferd.bench.export import encode
-from inferd.bench.generator import sent_late
+from inferd.bench.generator import MAX_KEPT_BYTES, interval_length_s, sent_late
 from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
 from inferd.bench.server_side import rss_bytes
-from inferd.errors import DeadlineExceeded, InferdError, RequestError
+from inferd.bench.worker import DRAIN_S
+from inferd.errors import ConfigError, DeadlineExceeded, InferdError, RequestError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -37,14 +36,11 @@ if TYPE_CHECKING:
     from inferd.bench.verify import Verifier
     from inferd.engine.embedded import Engine, LocalCall
 
-__all__ = ["measure"]
+__all__ = ["check_in_flight", "measure"]
 
-INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
-SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
 AHEAD_NS = 200_000_000  # arrivals that are drawn in advance
 AHEAD_COUNT = 10_000
-MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
-DRAIN_S = 30.0  # what is under way at the end has to be answered in
+MOST_IN_FLIGHT = 1024  # of a closed loop: each is a thread
 STAGES = {"queue_us": "queue", "compute_input_us": "preprocess", "compute_infer_us": "execute", "compute_output_us": "encode"}
 RUNNING = 0.5  # client-bound: the model runs for less than this share of the time,
 BUSY = 0.4  # and this process is busy for more than this share of a core (threads that wait for each other fill none),
@@ -69,11 +65,13 @@ def measure(
     and stays open. model: its name; None where there is only one. load.connections * load.streams is what is in flight, closed loop.
     watch: told of every interval as it ends. verifier: checks every verify_every-th answer.
 
-    Ctrl-C ends it early: what was measured is returned, with `ended`. Raises InferdError when the model cannot be had.
+    Ctrl-C ends it early: what was measured is returned, with `ended`. Raises InferdError when the model cannot be had, and what
+    `check_in_flight` does.
     """
     from inferd.bench.schedule import parse
     from inferd.engine.embedded import Engine
 
+    check_in_flight(load)
     if load.rate and arrivals is None:
         arrivals = parse(load.arrivals, load.rate, load.seed)
     opened = nullcontext(model_file) if isinstance(model_file, Engine) else Engine(model_file, **options)
@@ -93,16 +91,23 @@ def measure(
             measured.client_bound_reason = usage.bound_by_python()
             measured.client_bound = bool(measured.client_bound_reason)
     if verifier is not None:
-        for body, outputs in tally.kept:
-            verifier.compare(body, outputs)
-        measured.verified = msgspec.structs.replace(verifier.result, unchecked=tally.unchecked)
+        verifier.check_kept(tally.kept, measured, tally.unchecked)
     return measured
+
+
+def check_in_flight(load: Load) -> None:
+    """ConfigError for a closed loop that would measure how so many threads take turns."""
+    if not load.rate and (count := load.connections * load.streams) > MOST_IN_FLIGHT:
+        raise ConfigError(
+            f"--connections {load.connections} x --concurrency {load.streams}: expected {MOST_IN_FLIGHT:,} requests in flight at most, got "
+            f"{count:,}: in this process each is a thread, and more would measure the threads; give fewer, a --rate, or a server"
+        )
 
 
 def _run(threads: list[threading.Thread], tally: Tally, usage: Usage, watch: Callable[[Interval], None] | None) -> str:
     """Warms up, measures interval by interval, and waits for the last answers; why it ended early."""
     load = tally.load
-    interval_s = min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
+    interval_s = interval_length_s(load)
     until_ns = tally.begin_ns
     try:
         for thread in threads:

@@ -11,15 +11,15 @@ from __future__ import annotations
 import multiprocessing
 import multiprocessing.connection
 import signal
-import threading
 import time
-from contextlib import ExitStack, contextmanager, suppress
+from contextlib import ExitStack, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
 
 import msgspec
 
+from inferd.bench.interrupts import interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
 from inferd.errors import StartError
@@ -28,11 +28,12 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
     from inferd.bench.inputs import Requests
+    from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
     from inferd.bench.verify import Verifier
     from inferd.config import Address
 
-__all__ = ["Target", "measure", "sent_late"]
+__all__ = ["MAX_KEPT_BYTES", "Target", "interval_length_s", "measure", "sent_late"]
 
 INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
@@ -63,30 +64,31 @@ def measure(
     watch: Callable[[Interval], None] | None = None,
     verifier: Verifier | None = None,
     verify_every: int = 100,
-    samples: list[bytes] | None = None,
+    samples: Samples | None = None,
     spin: bool = False,
 ) -> Measurement:
     """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th answer, when all is over. samples: gets
     (intended, sent, done, code) of every request, int64 each. spin: a core is kept for punctual sending in an open loop.
-    With `watch` the generator gets a process of its own, so that whatever is done there (drawing takes milliseconds) disturbs nothing.
+    With `watch` or `samples` the generator gets a process of its own, so that whatever is done there (drawing takes milliseconds)
+    disturbs nothing.
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
-    interval_s = min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
     plan = Plan(
         target.address,
         target.metadata,
         requests.bodies,
         load,
         arrivals,
-        int(interval_s * 1e9),
+        int(interval_length_s(load) * 1e9),
         spin,
         verify_every if verifier is not None else 0,
         1_000_000 if samples is not None else 0,
     )
     total = Total(load, watch, samples)
     with ExitStack() as stack:
-        crew = stack.enter_context(Crew(plan)) if load.processes > 1 or watch or load.duration_s > LONG_S else Alone(plan)
+        apart = load.processes > 1 or watch or samples is not None or load.duration_s > LONG_S
+        crew = stack.enter_context(Crew(plan)) if apart else Alone(plan)
         total.started_unix_s = time.time() + HEADSTART_S
         begin_ns = time.monotonic_ns() + int(HEADSTART_S * 1e9)
         if isinstance(crew, Alone):  # nothing that can wait is done on the generator's thread
@@ -96,18 +98,21 @@ def measure(
                 total.add(piece)
         else:
             total.endings = crew.drive(begin_ns, total.add)
-    measured = total.result(begin_ns + int(load.warm_up_s * 1e9))
+    measured = total.result()
     if verifier is not None:
-        for body, answer in total.answers:
-            verifier.check(body, answer)
-        measured.verified = msgspec.structs.replace(verifier.result, unchecked=total.unchecked)
+        verifier.check_kept(total.answers, measured, total.unchecked)
     return measured
+
+
+def interval_length_s(load: Load) -> float:
+    """How long the intervals are that a measurement is cut into."""
+    return min(max((load.duration_s or LONGEST_INTERVAL_S) / INTERVALS, SHORTEST_INTERVAL_S), LONGEST_INTERVAL_S)
 
 
 class Total:
     """Adds up the pieces of all workers."""
 
-    def __init__(self, load: Load, watch: Callable[[Interval], None] | None, samples: list[bytes] | None) -> None:
+    def __init__(self, load: Load, watch: Callable[[Interval], None] | None, samples: Samples | None) -> None:
         self.load, self.watch, self.samples = load, watch, samples
         self.started_unix_s = 0.0
         self.endings: list[Ending] = []
@@ -122,7 +127,7 @@ class Total:
         self.kept_bytes = 0
         self.answers: list[tuple[int, bytes]] = []
         self.unchecked = 0
-        self.first_ns, self.until_ns = 0, 0
+        self.first_ns, self.until_ns = 0, 0  # of all intervals
 
     def add(self, piece: Piece) -> None:
         """Of one worker."""
@@ -141,7 +146,8 @@ class Total:
             self.samples.append(piece.samples)
         if piece.at < 0:
             return
-        self.answered += piece.answered
+        self.answered += piece.codes[0] if self.load.requests else piece.answered  # of a number of requests only these count
+        self.first_ns = min(self.first_ns, piece.from_ns) if self.until_ns else piece.from_ns
         self.until_ns = max(self.until_ns, piece.until_ns)
         gathered = self.pieces.setdefault(piece.at, [])
         gathered.append(piece)
@@ -157,7 +163,6 @@ class Total:
             length_ns = max(piece.until_ns - piece.from_ns, 1)
             if (busy := 1 - piece.waited_ns / length_ns) > self.busiest:
                 self.busiest, self.ran = busy, piece.cpu_ns / length_ns
-        self.first_ns = self.first_ns or first.from_ns
         answered = sum(piece.codes[0] for piece in pieces)
         interval = Interval.of(
             (first.from_ns - self.first_ns) / 1e9,
@@ -171,12 +176,12 @@ class Total:
         if self.watch is not None:
             self.watch(interval)
 
-    def result(self, measure_ns: int) -> Measurement:
+    def result(self) -> Measurement:
         from inferd.bench.export import encode
 
         for at in sorted(self.pieces):  # in which some worker had ended already
             self._end_interval(self.pieces.pop(at))
-        duration_s = max(self.until_ns - measure_ns, 0) / 1e9
+        duration_s = (self.until_ns - self.first_ns) / 1e9
         finished = sum(self.codes)
         measured = Measurement(
             self.load,
@@ -237,24 +242,6 @@ class Alone:
         return [self.worker.drive(begin_ns, emit, lambda: False)]
 
 
-@contextmanager
-def interrupts_noted() -> Iterator[Callable[[], bool]]:
-    """In the block Ctrl-C, and SIGTERM where that is answered alike, raises nothing, which could cut a piece in two on its way; whether
-    it came can be asked."""
-    if threading.current_thread() is not threading.main_thread():
-        yield lambda: False
-        return
-    seen: list[int] = []
-    raising = [number for number in (signal.SIGINT, signal.SIGTERM) if signal.getsignal(number) is signal.default_int_handler]
-    for number in raising:
-        signal.signal(number, lambda number, frame: seen.append(number))
-    try:
-        yield lambda: bool(seen)
-    finally:
-        for number in raising:
-            signal.signal(number, signal.default_int_handler)
-
-
 class Crew:
     """A worker in each of several processes, begun at one time."""
 
@@ -309,6 +296,8 @@ class Crew:
                     for pipe in waiting:
                         with suppress(OSError):
                             pipe.send("stop")
+            if interrupted() and not any(ending.ended for ending in endings):  # it came with the last word of the last one
+                endings[-1] = endings[-1]._replace(ended="interrupted")
         return endings
 
 

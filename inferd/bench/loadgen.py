@@ -1,209 +1,238 @@
-"""MLPerf's LoadGen in a process of its own: it decides when a sample is asked for, gRPC asks, and the parent is told.
+"""MLPerf's LoadGen in a process of its own: it decides when a sample is asked for, the native client asks, and the parent is told.
 
 A process, for LoadGen cannot be stopped before its time, and what goes wrong in its callbacks ends the program that it is in.
-Never in here: what the figures mean (scenarios.py), terminals.
+LoadGen's threads hand over what they want (`Asker.ask`); the client's thread sleeps without the GIL until there is something to send or
+to read, and tells LoadGen of all that is over at once. Never in here: what the figures mean (scenarios.py), terminals.
 """
 
 from __future__ import annotations
 
-import itertools
 import json
 import os
 import signal
 import threading
 import time
-from collections import Counter, deque
-from functools import partial
+from collections import deque
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import unquote
 
 from inferd.bench.measurement import Histogram, Interval
+from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, headers
+from inferd.errors import InferdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Sequence
+    from collections.abc import Callable
     from multiprocessing.connection import Connection
+
+    from inferd._core.asker import Asker
 
 __all__ = ["Answers", "Ending", "Task", "work"]
 
-METHOD = "/inference.GRPCInferenceService/ModelInfer"
-LONGEST_ANSWER_S = 60.0  # where there is no deadline
-SILENT_S = 3.0  # a server that cannot be reached for so long is gone
 LOOK_S = 0.05  # the parent's word and LoadGen's end are noticed after at most
-INTERVAL_S = 1.0
 WARM_UP_REQUESTS = 8  # at least
-MOST_AT_ONCE = 100_000  # under way
 MULTI_STREAM_SAMPLES = 8  # of a query
 AHEAD = 1.3  # Offline asks for so many more samples than the warm-up had answers in that time
-CHANNEL_OPTIONS = (
-    ("grpc.use_local_subchannel_pool", 1),  # each channel is a connection
-    ("grpc.max_send_message_length", -1),
-    ("grpc.max_receive_message_length", -1),
-)
 
 
 class Task(NamedTuple):
     """All that the process has to know."""
 
     scenario: str  # LoadGen's word
-    address: str  # as gRPC writes it
-    metadata: tuple[tuple[str, str], ...]
-    bodies: list[bytes]  # serialized ModelInferRequests: the sample library
-    connections: int
-    streams: int  # Offline keeps connections * streams under way
-    rate: float
-    duration_s: float
-    warm_up_s: float
-    deadline_s: float
+    plan: Plan  # whom to ask, its bodies are the sample library; the load's streams and rate as `scenarios.run` has them
     limit_ns: int
     percentile: float
     least_queries: int
-    seed: int
-    verify_every: int
     folder: str  # of LoadGen's logs
 
 
 class Answers(NamedTuple):
-    """To be checked: number of the body, serialized ModelInferResponse."""
+    """To be checked: number of the body, serialized ModelInferResponse; and how many more there was no room for."""
 
     answers: list[tuple[int, bytes]]
+    unchecked: int
 
 
 class Ending(NamedTuple):
-    """The last word. failure: nothing was measured, and why; ended: why it stopped before its time."""
+    """The last word. ended: why it stopped before its time."""
 
-    failure: str = ""
     ended: str = ""
-    duration_s: float = 0.0
+    duration_s: float = 0.0  # from LoadGen's first sample to the last answer
     cpu_s: float = 0.0
-    errors: dict[str, int] = {}
+    busy: float = 0.0  # share of the time in which the client's thread had something to do
+    under_way_s: float = 0.0  # in which there were requests under way
+    codes: list[int] = [0] * len(CODES)
     messages: dict[str, str] = {}
-    took: Histogram = Histogram()  # of what was answered with OK, from the asking
+    latency: Histogram = Histogram()  # from LoadGen's asking; in Offline, where most wait for their turn, from the sending
+    service: Histogram = Histogram()  # from the sending
+    lateness: Histogram = Histogram()  # from the asking to the sending
+    sent: int = 0  # warm-up included
+    unfinished: int = 0
     summary: str = ""  # LoadGen's own
     figures: dict[str, Any] = {}  # what its log says of the result
 
 
-class Asker:
-    """Connections, and what came of all requests."""
+class Client(Worker):
+    """The connections, whose loop is on the thread that calls `turn`. Raises StartError."""
+
+    generator: Asker
 
     def __init__(self, task: Task) -> None:
-        import grpc
+        load = task.plan.load
+        self.at_once = load.connections * load.streams if task.scenario == "Offline" else 0  # 0: as LoadGen asks
+        super().__init__(task.plan)
+        self.end_ns, self.connected_ns = NEVER_NS, time.monotonic_ns()
+        self.pieces: deque[Piece] = deque()
+        self.first_ns = 0  # when LoadGen asked for the first sample
+        self.first_under_way_ns = 0
+        self.lost = ""  # why there is no point in going on
 
-        self._bodies = task.bodies
-        self._timeout_s = task.deadline_s or LONGEST_ANSWER_S
-        self._metadata = task.metadata or None
-        self._channels = [grpc.insecure_channel(task.address, options=CHANNEL_OPTIONS) for _ in range(task.connections)]
-        self._calls: Iterator[Any] = itertools.cycle([channel.unary_unary(METHOD) for channel in self._channels])
-        self._verify_every = task.verify_every
-        self.done: deque[tuple[int, str, str]] = deque()  # how long it took, code, message
-        self.to_check: deque[tuple[int, bytes]] = deque()
-        self.forget()
+    def _made(self, **settings: int) -> Asker:
+        from inferd._core.asker import Asker
 
-    def forget(self) -> None:
-        """What was asked up to now was the warm-up."""
-        self.done.clear()
-        self.to_check.clear()
-        self._number = itertools.count(1)
-        self.first_ns = self.last_ns = 0  # when the first was asked, and the last one over
-        self.first_cpu_s = 0.0  # of this process, when the first was asked
+        return Asker(self.plan.bodies, headers(self.plan), at_once=self.at_once, **settings)
 
-    def ask(self, body: int, then: Callable[[], None]) -> None:
-        """Sends a request; `then` runs on gRPC's thread once it is over, however that went."""
-        asked_ns = time.monotonic_ns()
+    def turn(self) -> list[int]:
+        """Asks and receives until something is over, and for SLICE_NS at most. Returns the tags of what is."""
+        ended = self.generator.run(time.monotonic_ns() + SLICE_NS)
+        if ended and not self.generator.has_dead:  # LoadGen's thread waits for the GIL: be quick
+            return ended
+        now_ns = time.monotonic_ns()
+        self.lost = self._keep_connected(now_ns)
+        if not self.lost and self._is_stuck(now_ns):
+            self.lost = f"{self.plan.address} has answered nothing for {DRAIN_S:g} s"
+            self.generator.give_up()
+        return ended
+
+    def ask(self, tags: list[int], bodies: list[int]) -> None:
+        """LoadGen's threads call it."""
         if not self.first_ns:
-            self.first_ns, self.first_cpu_s = asked_ns, time.process_time()
-        call = next(self._calls).future(self._bodies[body], timeout=self._timeout_s, metadata=self._metadata)
+            self.spent_ns = time.process_time_ns(), self.generator.waited_ns
+            self.first_under_way_ns = self.generator.under_way_ns
+            self.first_ns = time.monotonic_ns()
+        self.generator.ask(tags, bodies)
 
-        def over(call: Any) -> None:
-            self.last_ns = time.monotonic_ns()
-            took_ns = self.last_ns - asked_ns
-            code = call.code().name
-            self.done.append((took_ns, code, "" if code == "OK" else call.details() or ""))
-            if code == "OK" and self._verify_every and next(self._number) % self._verify_every == 0:
-                self.to_check.append((body, call.result()))
-            then()
-
-        call.add_done_callback(over)
-
-    def close(self) -> None:
-        for channel in self._channels:
-            channel.close()
+    def serve(self, complete: Callable[[list[int]], None]) -> None:
+        """The loop, on a thread of its own, until `stop` or until the server is lost. complete: is told all tags that are over."""
+        at = from_ns = 0
+        while not self.generator.stopped and not self.lost:
+            if ended := self.turn():
+                complete(ended)
+            from_ns = from_ns or self.first_ns
+            if from_ns and (now_ns := time.monotonic_ns()) - from_ns >= self.plan.interval_ns:
+                self.pieces.append(self._collect(at, from_ns, now_ns))
+                at, from_ns = at + 1, now_ns
+        if from_ns:
+            self.pieces.append(self._collect(at, from_ns, time.monotonic_ns()))
 
 
 def work(pipe: Connection, task: Task) -> None:
     """The process. Ctrl-C, which reaches every process of a terminal, is the parent's to answer: any word of it ends the run."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    asker = Asker(task)
     try:
-        rate, fastest_ns = warm_up(task, asker)
-    except ConnectionError as error:
-        pipe.send(Ending(failure=str(error)))
+        client = Client(task)
+        rate, fastest_ns = warm_up(task, client, pipe.poll)
+    except InferdError as error:
+        pipe.send(error)
         return
-    report = Report(pipe, asker)
+    except KeyboardInterrupt:
+        pipe.send(Ending("interrupted"))
+        return
+    report = Report(pipe, client)
     over = threading.Event()
-    threading.Thread(target=run, args=(task, asker, settings(task, rate, fastest_ns), over), daemon=True).start()
-    while not over.wait(LOOK_S):
+    serving = threading.Thread(target=client.serve, args=(complete,), daemon=True)
+    driving = threading.Thread(target=run, args=(task, client, settings(task, rate, fastest_ns), over), daemon=True)
+    serving.start()
+    driving.start()
+    ended = ""
+    while not ended and not over.wait(LOOK_S):
         report.tell()
-        if pipe.poll():
-            report.end("interrupted")
-        elif report.silent_s > SILENT_S:
-            report.end(f"nothing is answered any more: {report.last_message}")
-    report.end("", *read_logs(Path(task.folder)))
-    asker.close()
+        ended = "interrupted" if pipe.poll() else client.lost
+        if not ended and not (serving.is_alive() and driving.is_alive()) and not over.is_set() and not client.lost:
+            ended = "LoadGen or its client failed"  # and said on stderr how
+    client.generator.stop()
+    serving.join()
+    report.tell()
+    pipe.send(report.ending(ended, *(("", {}) if ended else read_logs(Path(task.folder)))))
+    if ended:
+        os._exit(0)  # LoadGen goes on
+    client.close()
 
 
-def warm_up(task: Task, asker: Asker) -> tuple[float, int]:
+def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[float, int]:
     """Answers a second in the second half, with as many under way as the scenario has, and the shortest time of one in ns.
 
-    ConnectionError: the first request failed, and how."""
-    at_once = {"MultiStream": MULTI_STREAM_SAMPLES, "Offline": task.connections * task.streams}.get(task.scenario, 1)
-    first = threading.Event()
-    asker.ask(0, first.set)
-    first.wait()
-    _, code, message = asker.done[0]
-    if code != "OK":
-        raise ConnectionError(f"{code}: {message}")
-    room = threading.Semaphore(at_once)
-    begun_s, asked = time.monotonic(), 0
-    half_s, half = begun_s, 0
-    while asked < WARM_UP_REQUESTS * at_once or time.monotonic() - begun_s < task.warm_up_s:
-        room.acquire()
-        asker.ask(asked % len(task.bodies), room.release)
-        asked += 1
-        if asked <= WARM_UP_REQUESTS * at_once // 2 or time.monotonic() - begun_s <= task.warm_up_s / 2:
+    InferdError: the first request failed, and how, or the server was lost. KeyboardInterrupt: the parent has said something."""
+    load, asker = task.plan.load, client.generator
+    at_once = {"MultiStream": MULTI_STREAM_SAMPLES, "Offline": load.connections * load.streams}.get(task.scenario, 1)
+    asker.start(0)
+    asker.ask([0], [0])
+    while not turned(client, stopped):
+        pass
+    if said := failure(client):
+        raise InferdError(f"{task.plan.address}: {said}")
+    begun_s = half_s = time.monotonic()
+    wanted = 4 * at_once if task.scenario == "Offline" else at_once  # there, as in the run, some always wait for their turn
+    asked = under_way = half = 0
+    while asked < WARM_UP_REQUESTS * at_once or time.monotonic() - begun_s < load.warm_up_s:
+        more = [number % len(task.plan.bodies) for number in range(asked, asked + wanted - under_way)]
+        asker.ask(more, more)
+        asked, under_way = asked + len(more), wanted
+        if asked <= WARM_UP_REQUESTS * at_once // 2 or time.monotonic() - begun_s <= load.warm_up_s / 2:
             half_s, half = time.monotonic(), asked
-    for _ in range(at_once):
-        room.acquire()
+        under_way -= len(turned(client, stopped))
+    while under_way:
+        under_way -= len(turned(client, stopped))
     rate = max(asked - half, 1) / (time.monotonic() - half_s)
-    fastest_ns = min(took_ns for took_ns, _, _ in asker.done)
-    asker.forget()
+    fastest_ns = client._collect(-1).service.min_ns
+    asker.start(time.monotonic_ns())
     return rate, fastest_ns
 
 
-def run(task: Task, asker: Asker, chosen: Any, over: threading.Event) -> None:
+def turned(client: Client, stopped: Callable[[], bool]) -> list[int]:
+    """One turn of the warm-up."""
+    ended = client.turn()
+    if client.lost:
+        raise InferdError(client.lost)
+    if not ended and stopped():
+        raise KeyboardInterrupt
+    return ended
+
+
+def failure(client: Client) -> str:
+    """How the one request failed; empty: it did not."""
+    code = next(code for code, count in enumerate(client._collect(-1).codes) if count)
+    text = text_of(client.generator.messages().get(code, b""))
+    return f"{CODES[code]}: {text}".removesuffix(": ") if code else ""
+
+
+def text_of(message: bytes) -> str:
+    """Of what came percent-encoded."""
+    return unquote(message.decode("ascii", "replace"), errors="replace")
+
+
+def run(task: Task, client: Client, chosen: Any, over: threading.Event) -> None:
     """LoadGen, until it has had enough."""
     import mlperf_loadgen as loadgen
-
-    room = threading.Semaphore(task.connections * task.streams if task.scenario == "Offline" else MOST_AT_ONCE)
-
-    def complete(sample: int) -> None:
-        loadgen.QuerySamplesComplete([loadgen.QuerySampleResponse(sample, 0, 0)])
-        room.release()
-
-    def issue(samples: Sequence[Any]) -> None:
-        for sample in samples:
-            room.acquire()
-            asker.ask(sample.index, partial(complete, sample.id))
 
     output = loadgen.LogOutputSettings()
     output.outdir, output.copy_summary_to_stdout = task.folder, False
     log = loadgen.LogSettings()
     log.log_output, log.enable_trace = output, False
-    library = loadgen.ConstructQSL(len(task.bodies), len(task.bodies), _nothing, _nothing)
-    under_test = loadgen.ConstructSUT(issue, _nothing)
+    library = loadgen.ConstructQSL(len(task.plan.bodies), len(task.plan.bodies), _nothing, _nothing)
+    under_test = loadgen.ConstructFastSUT(client.ask, _nothing)  # numbers instead of an object for each sample
     loadgen.StartTestWithLogSettings(under_test, library, chosen, log)
-    loadgen.DestroySUT(under_test)
+    loadgen.DestroyFastSUT(under_test)
     loadgen.DestroyQSL(library)
     over.set()
+
+
+def complete(tags: list[int]) -> None:
+    """Tells LoadGen that these samples are over, however that went: it knows no failure."""
+    import mlperf_loadgen as loadgen
+
+    respond = loadgen.QuerySampleResponse
+    loadgen.QuerySamplesComplete([respond(tag, 0, 0) for tag in tags])
 
 
 def _nothing(*_: object) -> None:
@@ -215,17 +244,18 @@ def settings(task: Task, rate: float, fastest_ns: int) -> Any:
     told that each takes no longer than the fastest request did."""
     import mlperf_loadgen as loadgen
 
+    load = task.plan.load
     chosen = loadgen.TestSettings()
     chosen.scenario = getattr(loadgen.TestScenario, task.scenario)
     chosen.mode = loadgen.TestMode.PerformanceOnly
-    chosen.min_duration_ms = max(1, round(task.duration_s * 1e3))
+    chosen.min_duration_ms = max(1, round(load.duration_s * 1e3))
     chosen.min_query_count = task.least_queries
-    chosen.qsl_rng_seed, chosen.sample_index_rng_seed, chosen.schedule_rng_seed = task.seed, task.seed + 1, task.seed + 2
+    chosen.qsl_rng_seed, chosen.sample_index_rng_seed, chosen.schedule_rng_seed = load.seed, load.seed + 1, load.seed + 2
     chosen.single_stream_expected_latency_ns = chosen.multi_stream_expected_latency_ns = fastest_ns
     chosen.multi_stream_samples_per_query = MULTI_STREAM_SAMPLES
-    chosen.offline_expected_qps = task.rate or rate * AHEAD
+    chosen.offline_expected_qps = load.rate or rate * AHEAD
     if task.scenario == "Server":
-        chosen.server_target_qps = task.rate
+        chosen.server_target_qps = load.rate
         chosen.server_target_latency_ns = task.limit_ns
         chosen.server_target_latency_percentile = task.percentile
     elif task.scenario == "SingleStream":
@@ -247,63 +277,52 @@ def read_logs(folder: Path) -> tuple[str, dict[str, Any]]:
 
 
 class Report:
-    """What the parent is told, once a second and at the end."""
+    """What the parent is told: once an interval, and at the end."""
 
-    def __init__(self, pipe: Connection, asker: Asker) -> None:
-        self._pipe, self._asker = pipe, asker
-        self._begun_s = self._interval_s = self._answered_s = 0.0  # LoadGen draws its queries first, which may take seconds
-        self._took, self._recent = Histogram(), Histogram()
-        self._errors: Counter[str] = Counter()
-        self._messages: dict[str, str] = {}
-        self._failed = 0  # in this interval
-        self.last_message = ""
+    def __init__(self, pipe: Connection, client: Client) -> None:
+        self._pipe, self._client = pipe, client
+        self._codes = [0] * len(CODES)
+        self._latency, self._service, self._lateness = Histogram(), Histogram(), Histogram()
+        self._cpu_ns = self._waited_ns = self._length_ns = 0
 
-    @property
-    def silent_s(self) -> float:
-        """How long the server was not to be reached."""
-        return time.monotonic() - self._answered_s if self.last_message else 0.0
+    def tell(self) -> None:
+        """Takes the intervals that are over."""
+        while self._client.pieces:
+            self._add(self._client.pieces.popleft())
 
-    def tell(self, *, last: bool = False) -> None:
-        """Takes what is done, and sends an interval when one is over."""
-        now_s = time.monotonic()
-        if not self._begun_s and self._asker.first_ns:
-            self._begun_s = self._interval_s = self._answered_s = self._asker.first_ns / 1e9
-        for took_ns, code, message in drained(self._asker.done):
-            if code == "OK":
-                self._recent.record(took_ns)
-            else:
-                self._errors[code] += 1
-                self._failed += 1
-                self._messages.setdefault(code, message)
-            if code == "UNAVAILABLE":
-                self.last_message = message
-            else:
-                self._answered_s, self.last_message = now_s, ""
-        if answers := list(drained(self._asker.to_check)):
-            self._pipe.send(Answers(answers))
-        if not self._begun_s or now_s - self._interval_s < (INTERVAL_S / 4 if last and self._took.count else INTERVAL_S):
-            if last:  # so short a rest is no interval
-                self._took.add(self._recent)
-            return
-        recent = self._recent
-        begun_s, length_s = self._interval_s - self._begun_s, now_s - self._interval_s
-        self._pipe.send(Interval.of(begun_s, length_s, recent.count, self._failed, recent))
-        self._took.add(recent)
-        self._recent, self._failed, self._interval_s = Histogram(), 0, now_s
+    def _add(self, piece: Piece) -> None:
+        latency, lateness = Histogram(), Histogram()
+        latency.add_sparse(piece.latency)
+        lateness.add_sparse(piece.lateness)
+        for mine, its in ((self._latency, piece.latency), (self._service, piece.service), (self._lateness, piece.lateness)):
+            mine.add_sparse(its)
+        self._codes = [mine + its for mine, its in zip(self._codes, piece.codes, strict=True)]
+        length_ns = piece.until_ns - piece.from_ns
+        self._cpu_ns += piece.cpu_ns
+        self._waited_ns += piece.waited_ns
+        self._length_ns += length_ns
+        if piece.answers or piece.unchecked:
+            self._pipe.send(Answers(piece.answers, piece.unchecked))
+        if length_ns >= self._client.plan.interval_ns / 4 or not piece.at:  # so short a rest is no interval
+            begun_s, answered = (piece.from_ns - self._client.first_ns) / 1e9, piece.codes[0]
+            self._pipe.send(Interval.of(begun_s, length_ns / 1e9, answered, sum(piece.codes) - answered, latency, lateness))
 
-    def end(self, ended: str, summary: str = "", figures: dict[str, Any] | None = None) -> None:
-        """The last word; one that comes before LoadGen's end ends the process."""
-        cpu_s = time.process_time() - self._asker.first_cpu_s
-        duration_s = max(0, self._asker.last_ns - self._asker.first_ns) / 1e9
-        self.tell(last=True)
-        self._pipe.send(
-            Ending("", ended, duration_s, cpu_s, dict(self._errors), self._messages, self._took, summary, figures or {}),
+    def ending(self, ended: str, summary: str, figures: dict[str, Any]) -> Ending:
+        client, asker = self._client, self._client.generator
+        unfinished = asker.outstanding + (0 if client.at_once else asker.waiting_count)  # Offline's wait for their turn
+        return Ending(
+            ended,
+            max(0, asker.last_ended_ns - client.first_ns) / 1e9 if client.first_ns else 0.0,
+            self._cpu_ns / 1e9,
+            max(0.0, 1 - self._waited_ns / self._length_ns) if self._length_ns else 0.0,
+            (asker.under_way_ns - client.first_under_way_ns) / 1e9,
+            self._codes,
+            {CODES[code]: text_of(text) for code, text in asker.messages().items() if self._codes[code]},
+            self._latency,
+            self._service,
+            self._lateness,
+            asker.sent,
+            unfinished,
+            summary,
+            figures,
         )
-        if ended:
-            os._exit(0)
-
-
-def drained(queue: deque[Any]) -> Iterator[Any]:
-    """Takes all that is there; others go on appending."""
-    while queue:
-        yield queue.popleft()

@@ -1,7 +1,8 @@
 """MLPerf's scenarios, driven by its own LoadGen: SingleStream, MultiStream, Server, Offline. Its summary and verdict are kept.
 
-LoadGen says when, and times each sample from then; the requests go out by Python's gRPC, whose cost is in the figures and reported.
-Valid is what LoadGen calls valid and no request failed, which LoadGen does not know. Never in here: a schedule or a verdict of our own.
+LoadGen says when, and times each sample from then; the native client asks, and what passes between the two, in Python, is held against it.
+Valid is what LoadGen calls valid and no request failed, which LoadGen does not know; a verdict that the client may have brought about says
+so. Never in here: a schedule or a verdict of our own.
 """
 
 from __future__ import annotations
@@ -17,10 +18,12 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from inferd.bench.generator import sent_late
+from inferd.bench.generator import BUSY, LATE, NOTICED_S, sent_late
+from inferd.bench.interrupts import interrupts_noted
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
+from inferd.bench.worker import CODES, Plan
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -38,9 +41,7 @@ SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 PERCENTILES = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99, "Offline": 0.99}  # MLPerf's own
 LEAST_QUERIES = {"SingleStream": 100, "MultiStream": 700, "Server": 500, "Offline": 1}  # what early stopping needs, rounded up
 LIMIT_MS = 100.0  # LoadGen's own, for Server
-# Client-bound: Python's gRPC is busy for more than this share of a core. It does not do much more, since its threads wait for each
-# other; where one query is under way at a time, that is its share of the latency.
-BUSY = {"SingleStream": 0.4, "MultiStream": 0.4, "Server": 0.6, "Offline": 0.6}
+INTERVAL_NS = 1_000_000_000
 OFFLINE_STREAMS = 16  # under way on each connection in Offline, where no number is given
 KEYS = ("result_{}_latency_ns", "result_{}_query_latency_ns", "result_{}_per_query_latency_ns")  # the later ones for MultiStream
 
@@ -55,12 +56,14 @@ class Scenario(msgspec.Struct, frozen=True, tag_field="mode", tag="mlperf"):
     value: float
     figures: dict[str, Any]  # of LoadGen's log
     summary: str  # its summary, as it wrote it
+    client_bound: str = ""  # why the client, not the server, may have been the limit
 
     def words(self) -> list[str]:
         if not self.summary:
             return [f"MLPerf {self.scenario}: no result, for {'; '.join(self.reasons)}"]
         verdict = "VALID" if self.valid else f"INVALID ({'; '.join(self.reasons)})"
-        return [f"MLPerf {self.scenario}: {self.value:.6g} {self.metric}: {verdict}"]
+        bound = f", client-bound: {self.client_bound}" if self.client_bound else ""
+        return [f"MLPerf {self.scenario}: {self.value:.6g} {self.metric}: {verdict}{bound}"]
 
 
 def parse_scenario(text: str) -> str:
@@ -70,6 +73,14 @@ def parse_scenario(text: str) -> str:
         if scenario.lower() == plain:
             return scenario
     raise ConfigError(f"--scenario {text}: expected one of {', '.join(SCENARIOS)}")
+
+
+def load_of(scenario: str, load: Load) -> Load:
+    """What LoadGen makes of it, as other modes would say it."""
+    if scenario == "Server":
+        return replace(load, arrivals="poisson")
+    streams = OFFLINE_STREAMS if scenario == "Offline" and load.streams == 1 else load.streams
+    return replace(load, rate=0.0, streams=streams)
 
 
 def limit_of(slo: Slo) -> tuple[float, float]:
@@ -106,68 +117,67 @@ def run(
     scenario = parse_scenario(scenario)
     if scenario == "Server" and not load.rate:
         raise ConfigError("--scenario Server: needs a --rate, the requests a second that are to be kept")
-    if scenario == "Offline" and load.streams == 1:
-        load = replace(load, streams=OFFLINE_STREAMS)
+    shown = load_of(scenario, load)
     if importlib.util.find_spec("mlperf_loadgen") is None:
         raise StartError("LoadGen is not installed: pip install 'inferd[bench]'")
     task = Task(
         scenario,
-        str(target.address),
-        tuple(target.metadata),
-        list(bodies),
-        load.connections,
-        load.streams,
-        load.rate,
-        load.duration_s,
-        load.warm_up_s,
-        load.deadline_ms / 1e3,
+        Plan(
+            target.address,
+            target.metadata,
+            list(bodies),
+            replace(shown, rate=load.rate),
+            None,
+            INTERVAL_NS,
+            verify_every=verify_every if verifier else 0,
+        ),
         round(limit_ms * 1e6),
         percentile or PERCENTILES[scenario],
         least_queries or LEAST_QUERIES[scenario],
-        load.seed,
-        verify_every if verifier else 0,
         "",
     )
     started_unix_s = time.time() + load.warm_up_s
     with tempfile.TemporaryDirectory() as folder:
-        ending, intervals = follow(task._replace(folder=folder), watch, verifier)
-    if ending.failure:
-        raise InferdError(f"{target.address}: {ending.failure}")
-    measured = measurement(task, load, ending, intervals)
+        ending, intervals, unchecked = follow(task._replace(folder=folder), watch, verifier)
+    measured = measurement(task, ending, intervals)
     measured.started_unix_s = started_unix_s
     if verifier:
-        measured.verified = verifier.result
+        measured.verified = replace(verifier.result, unchecked=unchecked)
     return Outcome("mlperf", [measured], judged(task, ending, measured), ending.ended)
 
 
-def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verifier | None) -> tuple[Ending, list[Interval]]:
-    """Starts LoadGen's process and listens to it until its last word."""
+def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verifier | None) -> tuple[Ending, list[Interval], int]:
+    """Starts LoadGen's process and listens to it until its last word. Returns that, the intervals, and how many answers could not be
+    checked. Raises what it raised."""
     context = multiprocessing.get_context("spawn")  # nothing of this process is shared but the pipe
     pipe, theirs = context.Pipe()
     process = context.Process(target=work, args=(theirs, task), daemon=True)
     intervals: list[Interval] = []
-    told_to_stop = False
+    told_to_stop, unchecked = False, 0
     process.start()
     theirs.close()
     try:
-        while True:
-            try:
+        with interrupts_noted() as interrupted:
+            while True:
+                if interrupted() and not told_to_stop:
+                    told_to_stop = True
+                    with suppress(OSError):  # it has ended already, and its last word is in the pipe
+                        pipe.send("stop")
+                if not pipe.poll(NOTICED_S):
+                    continue
                 told = received(pipe, process)
+                if isinstance(told, InferdError):
+                    raise told
                 if isinstance(told, Ending):
-                    return told, intervals
+                    return told, intervals, unchecked
                 if isinstance(told, Interval):
                     intervals.append(told)
                     if watch:
                         watch(told)
                 elif isinstance(told, Answers) and verifier:
+                    unchecked += told.unchecked
                     for body, answer in told.answers:
                         verifier.check(body, answer)
-            except KeyboardInterrupt:
-                if told_to_stop:  # it does not listen: its first request is never answered
-                    process.kill()
-                told_to_stop = True
-                with suppress(OSError):  # it has ended already, and its last word is in the pipe
-                    pipe.send("stop")
     finally:
         process.terminate()
         process.join()
@@ -182,23 +192,22 @@ def received(pipe: Connection, process: BaseProcess) -> object:
         raise StartError(f"LoadGen's process ended by itself, with {process.exitcode}") from None
 
 
-def measurement(task: Task, load: Load, ending: Ending, intervals: list[Interval]) -> Measurement:
-    """What the process saw; the latencies are LoadGen's where it came to its end."""
-    answered = ending.took.count
-    finished = answered + sum(ending.errors.values())
-    service = Latency.of(ending.took)
-    load = replace(load, rate=task.rate, arrivals="poisson") if task.scenario == "Server" else replace(load, rate=0.0)
-    busy = ending.cpu_s / ending.duration_s if ending.duration_s else 0.0
-    seen = latency(ending.figures) or service
-    late = lateness(seen, service) if task.scenario == "Server" else Latency()
-    reason = sent_late(late, seen)
-    if not reason and busy > BUSY[task.scenario]:
-        reason = f"LoadGen and Python's gRPC were busy for {busy:.0%} of a core"
+def measurement(task: Task, ending: Ending, intervals: list[Interval]) -> Measurement:
+    """What the process saw; the latencies are LoadGen's where it came to its end, but for Offline, whose count from the beginning."""
+    from inferd.bench.export import encode
+
+    load, finished, answered = task.plan.load, sum(ending.codes), ending.codes[0]
+    native, service = Latency.of(ending.latency), Latency.of(ending.service)
+    seen = (latency(ending.figures) if task.scenario != "Offline" else None) or native
+    late = Latency()
+    if task.scenario == "Server":
+        late = lateness(seen, service) if ending.figures else Latency.of(ending.lateness)
+    reason = bound_by_client(task, ending, seen, late)
     return Measurement(
-        load,
+        load_of(task.scenario, load),
         duration_s=ending.duration_s,
         requests=finished,
-        errors=ending.errors,
+        errors={name: count for name, count in zip(CODES[1:], ending.codes[1:], strict=True) if count},
         error_messages=ending.messages,
         requests_per_second=answered / ending.duration_s if ending.duration_s else 0.0,
         latency_us=seen,
@@ -208,9 +217,22 @@ def measurement(task: Task, load: Load, ending: Ending, intervals: list[Interval
         client_bound=bool(reason),
         client_bound_reason=reason,
         intervals=intervals,
-        sent=finished,
+        sent=ending.sent,
+        unfinished=ending.unfinished,
         ended=ending.ended,
+        histogram=encode(ending.latency),
     )
+
+
+def bound_by_client(task: Task, ending: Ending, seen: Latency, late: Latency) -> str:
+    """Why the figures are too much those of LoadGen, Python and the client's thread; empty: they are not."""
+    if task.scenario in ("SingleStream", "MultiStream"):  # one query at a time: what is not under way is not the server's
+        queried_s = seen.mean * ending.figures.get("result_query_count", 0) / 1e6
+        part = 1 - ending.under_way_s / queried_s if queried_s else 0.0
+        return f"{part:.0%} of the latency passes between LoadGen and the connection" if part > LATE else ""
+    if task.scenario == "Server" and (reason := sent_late(late, seen)):
+        return reason
+    return f"the client was busy for {ending.busy:.0%} of the time" if ending.busy > BUSY else ""
 
 
 def latency(figures: dict[str, Any]) -> Latency | None:
@@ -235,12 +257,10 @@ def judged(task: Task, ending: Ending, measured: Measurement) -> Scenario:
         if figures.get("early_stopping_met") is False:
             reasons.append(" ".join(str(figures.get("early_stopping_result", "early stopping")).replace("*", "").split()))
         reasons = reasons or ["LoadGen's log counts errors"]
-        if measured.client_bound:
-            reasons.append(f"client-bound, which may be why: {measured.client_bound_reason}")
     if measured.failed:
         reasons.append(f"{measured.failed} of {measured.requests} requests failed")
     name, value = metric(task, ending, measured)
-    return Scenario(task.scenario, not reasons, reasons, name, value, figures, ending.summary)
+    return Scenario(task.scenario, not reasons, reasons, name, value, figures, ending.summary, measured.client_bound_reason)
 
 
 def metric(task: Task, ending: Ending, measured: Measurement) -> tuple[str, float]:

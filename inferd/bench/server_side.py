@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 __all__ = ["Reader", "family", "parse_metrics", "rss_bytes"]
 
 TIMEOUT_S = 5.0
+HURRIED_S = 0.5  # the same after Ctrl-C
 MAX_PAGE_BYTES = 16 << 20
 STAGES = {
     "queue_us": "queue",
@@ -71,6 +72,7 @@ class Reader:
         if dollars_per_hour is not None and not 0 <= dollars_per_hour < float("inf"):
             raise ConfigError(f"--dollars-per-hour {dollars_per_hour:g}: expected 0 or more")
         self._notices: list[str] = []
+        self._timeout_s = TIMEOUT_S
         self._metrics_url = _checked_url(metrics_url) if metrics_url else self._guessed_url()
         self._before = Look({}, {}, {})
 
@@ -80,9 +82,10 @@ class Reader:
         statistics, metrics = self._statistics(), self._metrics()
         self._before = Look(statistics, metrics, self._cpu_ns())
 
-    def after(self, requests: int, requests_per_second: float = 0.0) -> ServerSide:
+    def after(self, requests: int, requests_per_second: float = 0.0, *, hurried: bool = False) -> ServerSide:
         """The difference. requests: those that were sent since `before`, for servers that don't count them themselves;
-        requests_per_second: answered, for the price."""
+        requests_per_second: answered, for the price. hurried: somebody waits for the report, and the server may hang."""
+        self._timeout_s = HURRIED_S if hurried else TIMEOUT_S
         cpu_ns = self._cpu_ns()
         after = Look(self._statistics(), self._metrics(), cpu_ns)
         side = ServerSide()
@@ -109,7 +112,7 @@ class Reader:
     def _statistics(self) -> dict[str, Any]:
         library = require_client()
         try:
-            with library.Client(self._address, timeout=TIMEOUT_S, metadata=self._metadata) as client:
+            with library.Client(self._address, timeout=self._timeout_s, metadata=self._metadata) as client:
                 return {entry.version: entry for entry in client.statistics(self._model, self._version) if entry.name == self._model}
         except (library.InferenceError, ValueError) as error:
             self._note(f"no times of stages, no batch sizes: {error}")
@@ -182,13 +185,13 @@ class Reader:
         if address.path or not 0 < address.port < 65535:
             return None
         url = f"http://{address._replace(port=address.port + 1)}/metrics"
-        metrics = _fetched(url)
+        metrics = _fetched(url, self._timeout_s)
         return url if any(name == "inferd_model_ready" and ("model", self._model) in labels for name, labels in metrics) else None
 
     def _metrics(self) -> Metrics:
         if self._metrics_url is None:
             return {}
-        metrics = _fetched(self._metrics_url)
+        metrics = _fetched(self._metrics_url, self._timeout_s)
         if not metrics:
             self._note(f"no metrics: {self._metrics_url} does not answer with a page for Prometheus")
         return metrics
@@ -210,12 +213,12 @@ def _checked_url(text: str) -> str:
     return url if parts.path.strip("/") else url.rstrip("/") + "/metrics"
 
 
-def _fetched(url: str) -> Metrics:
+def _fetched(url: str, timeout_s: float) -> Metrics:
     """The page's series; none where it is not to be had, whole and in time. Goes straight there, through no proxy."""
-    until_s = time.monotonic() + TIMEOUT_S
+    until_s = time.monotonic() + timeout_s
     page = bytearray()
     try:
-        with build_opener(ProxyHandler({})).open(url, timeout=TIMEOUT_S) as answer:
+        with build_opener(ProxyHandler({})).open(url, timeout=timeout_s) as answer:
             while piece := answer.read1(1 << 16):  # the timeout is of one piece: a page may still come for ever
                 page += piece
                 if len(page) > MAX_PAGE_BYTES or time.monotonic() > until_s:

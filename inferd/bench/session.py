@@ -29,6 +29,7 @@ if TYPE_CHECKING:
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Interval, Load, Measurement
     from inferd.bench.modes import Outcome
+    from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
 
 __all__ = ["EMBEDDED", "Checks", "Looks", "Session"]
@@ -73,7 +74,7 @@ class Session:
         checks: Checks = Checks(),  # noqa: B008 - it cannot change
         looks: Looks = Looks(),  # noqa: B008
         spin: bool = False,
-        samples: list[bytes] | None = None,
+        samples: Samples | None = None,
         trace: Arrivals | None = None,
     ) -> None:
         self.target, self.metadata, self.spin, self.samples = target, tuple(metadata), spin, samples
@@ -181,9 +182,17 @@ class Session:
                 samples=self.samples,
                 spin=self.spin,
             )
-            measured.server = reader.after(measured.sent, measured.requests_per_second)
+            self._look_after(reader, measured)
         measured.version = version
         return measured
+
+    def _look_after(self, reader: Reader, measured: Measurement) -> None:
+        """Ctrl-C ends the looking, too, and costs nothing that was measured."""
+        hurried = measured.ended == "interrupted"
+        try:
+            measured.server = reader.after(measured.sent, measured.requests_per_second, hurried=hurried)
+        except KeyboardInterrupt:
+            measured.ended = "interrupted"
 
     @contextmanager
     def watch_memory(self, load: Load) -> Iterator[None]:
@@ -204,8 +213,7 @@ class Session:
         try:
             yield
         finally:
-            over.set()
-            thread.join()
+            over.set()  # nobody waits for it: it may wait for a server that hangs
 
     def scenario(self, name: str, load: Load, slo: Slo | None = None, watch: Callable[[Interval], None] | None = None) -> Outcome:
         """One of MLPerf's, by its LoadGen. slo: what Server's latencies must keep, one percentile; None: LoadGen's own limit."""

@@ -64,11 +64,9 @@ def warnings(report: Report) -> Iterator[Line]:
     if report.is_unverified:
         yield Line("--verify checked no answer: it takes some by lot, so give a smaller --verify-every, or more requests", "doubt")
     if unchecked := report.unchecked:
-        yield Line(
-            f"{unchecked:,} answers that --verify was to check it did not: there was no room to keep them until the end. Give a larger "
-            f"--verify-every, or measure for a shorter time",
-            "bad",
-        )
+        cure = ": there was no room to keep them until the end. Give a larger --verify-every, or measure for a shorter time"
+        why = "" if any(one.ended == "interrupted" for one in measured) else cure
+        yield Line(f"{unchecked:,} answers that --verify was to check it did not{why}", "bad")
     yield from failures(measured)
     if held := sum(one.held_back for one in measured):
         yield Line(

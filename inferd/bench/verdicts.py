@@ -12,6 +12,8 @@ if TYPE_CHECKING:
 
 __all__ = ["cells", "interval_words", "markdown", "one_line", "plain"]
 
+MOST = 1e3  # times as much: past it digits say nothing
+
 
 def plain(comparison: Comparison, style: Callable[[str, str], str] = lambda verdict, text: text) -> str:
     """Aligned lines for a terminal; `style(verdict, text)` may colour a line."""
@@ -66,4 +68,6 @@ def cells(change: Change) -> tuple[str, str, str, str, str, str]:
 def share(value: float | None, points: bool) -> str:
     if value is None:
         return ""
+    if value > MOST:
+        return f"> +{100 * MOST:,.0f} %"
     return f"{100 * value:+.3f}" if points else f"{100 * value:+.1f} %"

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import numpy as np
+from msgspec.structs import replace
 
 from inferd.ask import inputs as reading
 from inferd.ask.inputs import Literal
@@ -22,6 +23,7 @@ if TYPE_CHECKING:
 
     from inferd.ask.inputs import Array
     from inferd.bench.inputs import Requests
+    from inferd.bench.measurement import Measurement
 
 __all__ = ["ATOL", "RTOL", "Verifier"]
 
@@ -91,6 +93,21 @@ class Verifier:
             for name, array in expected.items():
                 fault = fault or self._fault(name, array, _text_as_bytes(outputs[name]))
         self._count(body_index, fault)
+
+    def check_kept(self, kept: Sequence[tuple[int, bytes | Mapping[str, Array]]], measured: Measurement, unchecked: int) -> None:
+        """Counts all that were kept of a measurement, when it is over. unchecked: how many more there was no room for. Ctrl-C ends it,
+        and loses nothing that was measured: the others count as unchecked."""
+        done = 0
+        try:
+            for body_index, answer in kept:
+                if isinstance(answer, bytes):
+                    self.check(body_index, answer)
+                else:
+                    self.compare(body_index, answer)
+                done += 1
+        except KeyboardInterrupt:
+            measured.ended = measured.ended or "interrupted"
+        measured.verified = replace(self.result, unchecked=unchecked + len(kept) - done)
 
     def anew(self) -> Verifier:
         """The same reference, with nothing counted yet."""

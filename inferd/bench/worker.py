@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inferd.bench.schedule import Arrivals
     from inferd.config import Address
 
-__all__ = ["CODES", "Ending", "Piece", "Plan", "Worker"]
+__all__ = ["CODES", "DRAIN_S", "Ending", "Piece", "Plan", "Worker"]
 
 PATH = b"/inference.GRPCInferenceService/ModelInfer"
 CODES = [
@@ -66,7 +66,7 @@ class Piece(NamedTuple):
     from_ns: int  # monotonic
     until_ns: int
     codes: list[int]  # how many requests ended with each of CODES
-    answered: int  # answers with OK that came in it, those to warm-up requests included
+    answered: int  # answers with OK that came in it, those to requests of the warm-up included
     latency: Sparse
     service: Sparse
     lateness: Sparse
@@ -92,18 +92,13 @@ class Worker:
     """The connections of one process. Made, it is connected; `drive` does the work, once. Raises StartError."""
 
     def __init__(self, plan: Plan) -> None:
+        self.plan = plan
         try:
-            from inferd._core.generator import Generator
+            self.generator: Generator = self._made(
+                deadline_ns=int(plan.load.deadline_ms * 1e6), verify_every=plan.verify_every, sample_room=plan.sample_room
+            )
         except ImportError:
             raise StartError("bench: this installation was built without libnghttp2: install libnghttp2-dev and build again") from None
-        self.plan = plan
-        self.generator: Generator = Generator(
-            plan.bodies,
-            headers(plan),
-            deadline_ns=int(plan.load.deadline_ms * 1e6),
-            verify_every=plan.verify_every,
-            sample_room=plan.sample_room,
-        )
         self.sockets: dict[int, socket.socket] = {}
         self.scratch = [np.zeros(BUCKETS, np.uint64) for _ in range(3)]
         self.missing: list[int] = []  # connections that are to be made again
@@ -124,6 +119,11 @@ class Worker:
         except OSError as error:
             self.close()
             raise StartError(f"{plan.address}: cannot connect: {error.strerror or error}; is the server up?") from None
+
+    def _made(self, **settings: int) -> Generator:
+        from inferd._core.generator import Generator
+
+        return Generator(self.plan.bodies, headers(self.plan), **settings)
 
     def close(self) -> None:
         self.generator.close()
@@ -147,6 +147,9 @@ class Worker:
             if load.warm_up_s > 0:
                 generator.start(NEVER_NS if streams else measure_ns, streams)
                 ended = self._run(measure_ns, stopped)
+                if load.requests and streams and not ended:  # so many requests are to have the connections to themselves
+                    generator.stop()
+                    ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
             from_ns = time.monotonic_ns() if streams else measure_ns
             generator.start(from_ns, streams, max(load.requests - generator.measured, 0) if load.requests else -1)
@@ -193,22 +196,29 @@ class Worker:
                 now_ns = generator.run(min(until_ns, time.monotonic_ns() + SLICE_NS), SPIN_NS if self.plan.spin else 0)
             except KeyboardInterrupt:
                 return "interrupted"
-            for number in generator.take_dead():
-                self.sockets.pop(number).close()
-                self.missing.append(number)
+            lost = self._keep_connected(now_ns)
             if stopped():
                 return "interrupted"
             if now_ns >= until_ns or self._is_done() or self._is_stuck(now_ns):
                 return ""
-            if self.missing:
-                self._reconnect(now_ns)
-            if self.sockets:
-                self.connected_ns = now_ns
-            elif now_ns - self.connected_ns > RECONNECT_S * 1e9:
-                return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
+            if lost:
+                return lost
             if not self.sockets or (generator.outstanding == 0 and not generator.arrivals_waiting):
                 sleep_until(min(until_ns, now_ns + 1_000_000))  # nothing to poll for
                 self.idle_ns += time.monotonic_ns() - now_ns
+
+    def _keep_connected(self, now_ns: int) -> str:
+        """Makes again the connections that have died; why there is no point in it any more."""
+        if self.sockets:  # until now
+            self.connected_ns = now_ns
+        for number in self.generator.take_dead():
+            self.sockets.pop(number).close()
+            self.missing.append(number)
+        if self.missing:
+            self._reconnect(now_ns)
+        if not self.sockets and now_ns - self.connected_ns > RECONNECT_S * 1e9:
+            return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
+        return ""
 
     def _is_done(self) -> bool:
         """Whether all is answered that was to be asked: a number of requests, a trace, or, after the end, what was begun before."""

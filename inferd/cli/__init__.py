@@ -7,6 +7,7 @@ An error that inferd raises on purpose is one line on stderr, never a traceback.
 
 from __future__ import annotations
 
+import io
 import os
 import sys
 from importlib import import_module
@@ -16,6 +17,7 @@ from typing import TYPE_CHECKING, NoReturn, cast
 import click
 
 from inferd import __version__
+from inferd.cli.say import say
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -84,14 +86,16 @@ def run(args: Sequence[str] | None = None) -> int:
     try:
         code = program.main(args, prog_name="inferd", standalone_mode=False)
     except click.ClickException as error:
-        error.show()
+        shown = io.StringIO()
+        error.show(shown)
+        say(shown.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except click.Abort:
         return 130
     except SystemExit as error:  # click's own end, such as after a broken pipe
         return error.code if isinstance(error.code, int) else 1
     except InferdError as error:
-        click.echo(f"inferd: {error}", err=True)
+        say(f"inferd: {error}", err=True)
         return exit_code(error)
     except OSError as error:
         if not raised_by_echo(error):

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import os
 import re
-import signal
 import sys
 from contextlib import ExitStack, nullcontext
 from typing import TYPE_CHECKING, Any
@@ -17,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from inferd.cli.say import say
 from inferd.config import parse_duration
 from inferd.errors import InferdError
 
@@ -27,11 +27,12 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Load, Measurement
     from inferd.bench.modes import Mode, Outcome
     from inferd.bench.report import Report
+    from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
     from inferd.bench.session import Session
     from inferd.bench.terminal import Progress
 
-__all__ = ["bench"]
+__all__ = ["LONGEST_S", "bench", "positive"]
 
 INTERRUPTED = 130
 LONGEST_S = 366 * 86_400.0
@@ -191,13 +192,22 @@ def bench(**given: Any) -> int:
     inferd bench localhost:8001 resnet50 --rate 200 --arrivals poisson --duration 30s --html report.html
     inferd bench localhost:8001 resnet50 --slo p99=50ms
     """
+    from inferd.bench.interrupts import interrupted_once
+    from inferd.bench.samples import Samples
+
+    refuse_unused(given)
+    outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
+    refuse_shared(outputs)
+    opened = Samples(given["samples"]) if given["samples"] else nullcontext()
+    with interrupted_once(), opened as samples:  # whoever presses Ctrl-C twice wants the report no less
+        return measure(given, outputs, samples)
+
+
+def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
+    """What the flags ask for, told and written; the exit code."""
     from inferd.bench import plots, report, terminal
     from inferd.bench.session import Checks, Looks, Session
 
-    refuse_unused(given)
-    signal.signal(signal.SIGTERM, signal.default_int_handler)  # as Ctrl-C: the partial report is told
-    outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
-    refuse_shared(outputs)
     if given["html"]:
         plots.require_matplotlib()
     trace = arrivals_of(given)
@@ -205,7 +215,6 @@ def bench(**given: Any) -> int:
     spin = report.usable_cores() > load.processes if given["spin"] is None else given["spin"]
     names = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
     tolerances = {name: given[name] for name in ("rtol", "atol") if given[name] is not None}
-    samples: list[bytes] | None = [] if given["samples"] else None
     with Session(
         given["target"],
         given["model"],
@@ -219,13 +228,11 @@ def bench(**given: Any) -> int:
         trace=trace,
     ) as session:
         for notice in session.notices:
-            click.echo(notice, err=True)
+            say(notice, err=True)
         said = report.versions_here(session.server)
         with ExitStack() as stack:
             progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))
             outcome = carry_out(session, given, load, versions, progress)
-            if outcome.ended == "interrupted":
-                signal.signal(signal.SIGINT, signal.SIG_IGN)  # whoever pressed twice wants the table no less
     settings = settings_of(given, load, spin if any(one.load.rate for one in outcome.measurements) and not session.local else None)
     made = report.of_outcome(outcome, session.target, session.model, settings=settings, versions=said, notices=session.notices)
     try:
@@ -304,11 +311,13 @@ def refuse_unused(given: dict[str, Any]) -> None:
 
 def carry_out(session: Session, given: dict[str, Any], load: Load, versions: list[str], progress: Progress | None) -> Outcome:
     """What the flags ask for, with its progress told."""
-    from inferd.bench import modes
+    from inferd.bench import modes, scenarios
 
     watch = progress.watch if progress else None
     if given["scenario"]:
         slo = modes.parse_slo(given["slo"]) if given["slo"] else None
+        if progress:
+            progress.tell(modes.Progress(1, 1, scenarios.load_of(given["scenario"], load), "", f"MLPerf {given['scenario']}"))
         return session.scenario(given["scenario"], load, slo, watch)
 
     def run(load: Load, version: str) -> Measurement:
@@ -381,7 +390,7 @@ def versions_of(given: dict[str, Any]) -> list[str]:
 def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Session) -> Mode:
     from msgspec.structs import replace
 
-    from inferd.bench import modes
+    from inferd.bench import embedded, modes
 
     wanted = [flag for flag in ("steps", "ramp", "slo", "stress", "soak", "versions") if given[flag]]
     if len(wanted) > 1:
@@ -395,7 +404,10 @@ def mode_of(given: dict[str, Any], load: Load, versions: list[str], session: Ses
                 f"--{wanted[0]}: expected whole numbers of requests in flight on a connection, {MOST_STREAMS:,} at most, got "
                 f"{wrong[0]:.12g}; give --rate for steps of rates"
             )
-        return modes.steps(modes.along(load, values))
+        loads = modes.along(load, values)
+        for one in loads if session.local else ():
+            embedded.check_in_flight(one)  # before the first of them is measured
+        return modes.steps(loads)
     if given["slo"]:
         return modes.search(load, modes.parse_slo(given["slo"]))
     if given["stress"]:
@@ -424,7 +436,7 @@ def pair(text: str) -> tuple[str, str]:
     return key.lower(), value
 
 
-def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) -> list[str]:
+def write(made: Report, outputs: dict[str, str], samples: Samples | None) -> list[str]:
     """The files that were asked for, each for itself: why those that failed did."""
     from inferd.bench import export, report
 
@@ -442,7 +454,7 @@ def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) ->
         "html": page,
         "csv": tables,
         "hdr": lambda path: report.write_text(path, export.histogram_log(made)),
-        "samples": lambda path: save_samples(path, samples or []),
+        "samples": lambda path: samples.save() if samples else None,
     }
     failures = []
     for flag, path in outputs.items():
@@ -451,16 +463,6 @@ def write(made: Report, outputs: dict[str, str], samples: list[bytes] | None) ->
         except InferdError as error:
             failures.append(str(error))
     return failures
-
-
-def save_samples(path: str, samples: list[bytes]) -> None:
-    import numpy as np
-
-    try:
-        with open(path, "wb") as out:
-            np.save(out, np.frombuffer(b"".join(samples), np.int64).reshape(-1, 4))
-    except OSError as error:
-        raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
 
 
 def beside(path: str, ending: str) -> Path:

@@ -1,4 +1,5 @@
-"""`inferd bench compare`: holds two saved reports against each other. Exit code 1 if anything became worse. Measures nothing."""
+"""`inferd bench compare`: holds two saved reports against each other. Exit code 1 if anything became worse; with --fail-on-unclear, also
+if that cannot be said of a figure. Measures nothing."""
 
 from __future__ import annotations
 
@@ -45,17 +46,27 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
     show_default=True,
     help="What two runs of one server may differ by; three times that in p99. For reports without rounds.",
 )
+@click.option("--fail-on-unclear", is_flag=True, help="Exit code 1 also where any figure is unclear: of few rounds some always are.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
 @click.option("--force", is_flag=True, help="Compare different models or loads, too.")
 def compare(
-    before: str | Path, after: str | Path, threshold: float, confidence: float, margin: float, as_markdown: bool, force: bool
+    before: str | Path,
+    after: str | Path,
+    threshold: float,
+    confidence: float,
+    margin: float,
+    fail_on_unclear: bool,
+    as_markdown: bool,
+    force: bool,
 ) -> int:
     """Compare two reports that `inferd bench --json` wrote.
 
     A figure is worse or better if it changed by more than the threshold and its confidence interval leaves out zero, where each report
     has four rounds of its load or more (--rounds, --versions). Of single runs, whose intervals don't know what differs from run to run,
-    all of the interval must lie beyond the margin, and p999 is never judged. Exit code 1 if any became worse, 2 if the reports cannot be
-    compared.
+    all of the interval must lie beyond the margin; p999 has none, nor has CPU. But whatever the interval says, requests/s and CPU that are
+    3 times what they were, a p50 of 10, mean of 20, p99 of 30 or p999 of 100 times are worse, too.
+
+    Exit code 1 if any became worse, 2 if the reports cannot be compared.
     """
     from inferd.bench import compare as comparing
     from inferd.bench import report, verdicts
@@ -64,7 +75,7 @@ def compare(
         report.load(before), report.load(after), threshold=threshold, confidence=confidence, margin=margin, force=force
     )
     click.echo(verdicts.markdown(made) if as_markdown else verdicts.plain(made, coloured))
-    return made.exit_code
+    return made.exit_code or int(fail_on_unclear and made.unclear > 0)
 
 
 def coloured(verdict: str, text: str) -> str:

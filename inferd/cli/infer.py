@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.say import say
 from inferd.config import parse_duration
 
 if TYPE_CHECKING:
@@ -106,7 +107,7 @@ def infer(
             raise click.UsageError("--shape is for the random inputs of --random")
         arrays, more = reading.suit(given, specs, cast=cast)
         for notice in (*notices, *more):
-            click.echo(notice, err=True)
+            say(notice, err=True)
         _check_outputs(description, wanted)
         most_rows = opened.most_rows(name, model_version) if csv_file else 0
         before_ns = time.perf_counter_ns()
@@ -146,8 +147,8 @@ def _give(
     except OSError as error:
         raise click.UsageError(f"--save {save}: cannot be written: {error.strerror}") from None
     if form == "text":
-        click.echo(f"{name} version {version} answered in {elapsed_ms:.2f} ms", err=True)
-    click.echo(text)
+        say(f"{name} version {version} answered in {elapsed_ms:.2f} ms", err=True)
+    say(text)
 
 
 def _form_of(save: str | None) -> str:

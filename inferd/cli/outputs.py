@@ -70,7 +70,8 @@ def _ranking(name: str, scores: Array, labels: Array) -> list[str]:
 
 
 def as_json(model: str, version: str, outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> str:
-    """One object with every value. NaN and infinities are strings, as protobuf's JSON has them; bytes that are no UTF-8 are base64."""
+    """One object with every value, on one line. NaN and infinities are strings, as protobuf's JSON has them; bytes that are no UTF-8 are
+    base64; what is not to be seen is escaped, for a terminal may obey it."""
     tensors = [
         {
             "name": name,
@@ -80,7 +81,8 @@ def as_json(model: str, version: str, outputs: Mapping[str, Array], datatypes: M
         }
         for name, array in outputs.items()
     ]
-    return json.dumps({"model_name": model, "model_version": version, "outputs": tensors}, ensure_ascii=False, allow_nan=False)
+    text = json.dumps({"model_name": model, "model_version": version, "outputs": tensors}, ensure_ascii=False, allow_nan=False)
+    return text if text.isprintable() else "".join(c if c.isprintable() else json.dumps(c)[1:-1] for c in text)
 
 
 def save_npz(path: str, outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> None:

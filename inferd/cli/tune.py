@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 
 from inferd.ask.targets import require_client
+from inferd.cli.bench import LONGEST_S, positive
+from inferd.cli.say import say
 from inferd.cli.serve import require_onnxruntime
 from inferd.config import PROVIDERS, parse_duration
 from inferd.errors import InferdError
@@ -30,7 +32,6 @@ if TYPE_CHECKING:
 __all__ = ["tune"]
 
 INTERRUPTED = 130
-LONGEST_S = 366 * 86_400.0
 MOST_ROWS = 1024  # of a batch, unless --batch-sizes says otherwise
 INPUTS = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
 
@@ -65,10 +66,6 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
     if wrong := [part for part in parts if part not in PROVIDERS]:
         raise click.BadParameter(f"expected {', '.join(PROVIDERS)}, got {wrong[0]!r}")
     return list(dict.fromkeys(parts))
-
-
-def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
-    return click.IntRange(least, most)
 
 
 @click.command()
@@ -249,7 +246,7 @@ def server_of(subject: Subject, given: dict[str, Any], seen: Seen, watch: Callab
             if settings is None and not seen.notices:
                 seen.rows, seen.notices = session.requests[""].rows, session.notices
                 for notice in session.notices:
-                    click.echo(notice, err=True)
+                    say(notice, err=True)
             yield Server(settings or in_force(configured(running.address, subject.name)), lambda load: session.run(load, watch=watch))
 
     return serve

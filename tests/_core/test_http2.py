@@ -21,6 +21,7 @@ from inferd._core.http2 import Http2Call, Session, nghttp2_version_text
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, UNARY, Client, Served, frame, headers, messages
+from tests.http2_peer import reset_streams
 
 OK = (0, "")
 
@@ -629,16 +630,24 @@ def test_a_call_outlives_its_connection() -> None:
     served.run_scheduled()
 
 
+def test_a_client_whose_deadlines_pass_is_not_cut_off() -> None:
+    """1024 requests under way, each reset after 10 ms, while the server stood still for a second."""
+    client = Client(served := Served())
+    client.session.receive(reset_streams(1, 100_000))
+    assert (client.closed_by_server, client.session.calls, served.calls) == (False, 0, [])
+    client.h2.highest_outbound_stream_id = 200_001 - 2
+    stream_id = client.call(b"x")
+    served.calls[0].reply(b"y")
+    client.exchange()
+    assert (messages(client.bodies[stream_id]), client.goaways) == ([b"y"], [])
+
+
 def test_rapid_reset_ends_the_connection() -> None:
     client = Client(Served())
-    for _ in range(3000):
+    for first in range(1, 2_000_000, 20_000):
+        client.session.receive(reset_streams(first, 10_000))
+        client.served.run_scheduled()
         if client.closed_by_server:
-            break
-        stream_id = client.open()
-        client.h2.reset_stream(stream_id)
-        try:
-            client.exchange()
-        except h2.exceptions.ProtocolError:
             break
     assert client.closed_by_server
     assert client.session.calls == 0

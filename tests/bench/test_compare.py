@@ -161,11 +161,49 @@ def test_rounds_that_took_turns_are_compared_in_pairs():
     assert (apart.verdict, apart.low < 0 < apart.high) == ("unclear", True)
 
 
-def test_what_has_no_interval_is_never_worse():
-    sides = [[measurement(client_cpu_us_per_request=cpu)] for cpu in (4.0, 9.0)]
-    change = figure(compare_measurements(*sides), "client CPU/request")
+def test_what_has_no_interval_is_worse_only_as_a_multiple():
+    sides = [[measurement(client_cpu_us_per_request=cpu)] for cpu in (4.0, 9.0, 12.0)]
+    change = figure(compare_measurements(*sides[:2]), "client CPU/request")
     assert (change.low, change.verdict) == (None, "unclear")
     assert change.change == pytest.approx(1.25)
+    assert verdicts(compare_measurements(sides[0], sides[2]))["client CPU/request"] == "worse"
+    assert verdicts(compare_measurements(sides[2], sides[0]))["client CPU/request"] == "better"
+
+
+def at_a_rate(stalled: int = 0, requests: int = 200) -> Measurement:
+    """Ten seconds of an open loop, of which some are without an answer and the next one has them all; p99 shows it."""
+    seconds = [Interval(at, 1.0, requests // 10, 0, 300.0, 2e3, 3e3, 400.0, 2.5e3) for at in range(10)]
+    seconds[4 : 4 + stalled] = [Interval(at, 1.0, 0, 0, 0.0, 0.0, 0.0) for at in range(4, 4 + stalled)]
+    if stalled:
+        seconds[4 + stalled] = Interval(4 + stalled, 1.0, requests // 10 * (1 + stalled), 0, 300.0, 9e5, 1e6, 4e5, 1e6)
+    latency = Latency(400.0 + 5e4 * stalled, 300.0, 5e2, 9e5 if stalled else 2e3, 1e6 if stalled else 2.5e3, 1e6)
+    return Measurement(Load(rate=20), duration_s=10.0, requests=requests, requests_per_second=20.0, latency_us=latency, intervals=seconds)
+
+
+def test_one_stall_is_worse_whatever_the_intervals_say():
+    good, bad = at_a_rate(requests=2000), at_a_rate(stalled=1, requests=2000)
+    made = compare_measurements([good], [bad])
+    assert {"mean", "p99"} <= {name for name, verdict in verdicts(made).items() if verdict == "worse"}
+    assert (verdicts(made)["p50"], made.exit_code) == ("unclear" if figure(made, "p50").low is None else "same", 1)
+    few = verdicts(compare_measurements([at_a_rate()], [at_a_rate(stalled=1)]))
+    assert (few["mean"], few["p99"], few["p999"]) == ("worse", "unclear", "unclear"), "the p99 of 200 requests is one or two of them"
+
+
+def test_seconds_without_answers_are_some_of_the_seconds():
+    made = compare_measurements([at_a_rate()], [at_a_rate(stalled=2)])
+    change = figure(made, "requests/s")
+    assert change.low < 0 < change.high
+    assert made.unclear > 0
+
+
+def test_no_interval_is_wider_than_a_screen():
+    change = Change("4x1", "mean", "us", 1.0, 2.0, 1.0, -1.0, 1e130, "unclear")
+    assert "  -100.0 % to > +100,000 %  unclear" in plain(Comparison("a", "b", 0.05, 0.95, changes=[change]))
+
+
+def test_a_server_that_answers_nothing_is_worse():
+    silent = Measurement(Load(rate=20), duration_s=10.0, requests=200, errors={"unanswered": 200}, intervals=at_a_rate(stalled=5).intervals)
+    assert verdicts(compare_measurements([at_a_rate()], [silent]))["requests/s"] == "worse"
 
 
 def test_any_real_increase_of_errors_is_worse():
@@ -236,6 +274,51 @@ def test_searches_are_compared_by_their_results():
     assert "the rates are those that each search ended on" in made.notices
 
 
+def stress(capacity: float, *, deepest: int = 5, deadline_ms: float = 10.0, collapses: bool = False, **fields) -> report.Report:
+    """A stress as `modes.stress` leaves it, of a server that answers 100 a second for each request in flight, up to its capacity."""
+    closed = [(Load(streams=2**n), min(capacity, 100.0 * 2**n)) for n in range(deepest)]
+    rates = [(factor, factor * capacity) for factor in (0.5, 1.0, 2.0)]
+    opened = [
+        (Load(rate=rate, deadline_ms=deadline_ms), min(rate, capacity) * (0.1 if collapses and factor > 1 else 1)) for factor, rate in rates
+    ]
+    made = [measurement(load, rate=answered, seed=n) for n, (load, answered) in enumerate([*closed, *opened])]
+    for measured, (_, answered) in zip(made, [*closed, *opened], strict=True):
+        measured.requests_per_second = answered
+    return sample("stress", made, **fields)
+
+
+def test_stresses_are_compared_by_shares_of_their_saturation():
+    made = compare(stress(600.0), stress(300.0, deepest=4))
+    loads = list(dict.fromkeys(change.load for change in made.changes))
+    assert loads[0] == "saturation (8 / 4 in flight)"
+    assert loads[1].startswith("best goodput (")
+    assert loads[2:6] == [f"{n} in flight" for n in (1, 2, 4, 8)]
+    assert [load.partition(" (")[0] for load in loads[6:]] == [f"{share} times the saturation" for share in ("0.5", "1", "2")]
+    of_saturation = [change for change in made.changes if change.load == loads[0]]
+    assert [(change.figure, change.verdict) for change in of_saturation] == [("requests/s", "worse")]
+    assert of_saturation[0].change == pytest.approx(-0.5, abs=0.05)
+    assert {change.figure for change in made.changes if change.load == loads[8]} == {"requests/s"}
+    assert "measured on one side only, and not compared: 16 in flight" in made.notices
+
+
+def test_a_stress_that_collapses_is_worse():
+    made = compare(stress(600.0), stress(600.0, collapses=True))
+    assert [change.load.partition(" (")[0] for change in made.changes if change.verdict == "worse"] == ["2 times the saturation"]
+    assert compare(stress(600.0), stress(600.0)).exit_code == 0
+
+
+def test_stresses_with_other_deadlines():
+    made = compare(stress(600.0), stress(600.0, deadline_ms=12.5))
+    assert any(notice.startswith("the goodput is of 10 ms before and of 12.5 ms after") for notice in made.notices)
+    settings = [{"deadline": at} for at in (0.01, 0.0125)]
+    sides = [stress(600.0, settings=one, deadline_ms=1e3 * one["deadline"]) for one in settings]
+    with pytest.raises(ConfigError, match=r"different requests: --deadline is 0\.01 and 0\.0125"):
+        compare(*sides)
+    assert compare(*sides, force=True).exit_code == 0
+    with pytest.raises(ConfigError, match="has closed loops"):
+        compare(stress(600.0), sample("stress", [measurement(Load(rate=5.0))]))
+
+
 def test_a_reader_is_told_what_to_doubt():
     bound = measurement(seed=2, client_bound=True, client_bound_reason="one core was full", ended="the server went away")
     made = compare(
@@ -283,6 +366,8 @@ def test_the_command(tmp_path):
     assert (result.return_value, result.exception) == (1, None)
     assert "before  mlp at localhost:8001" in result.output
     assert CliRunner().invoke(command, [*paths, "--margin", "90%"], standalone_mode=False).return_value == 0
+    strict = [*paths, "--margin", "90%", "--fail-on-unclear"]
+    assert CliRunner().invoke(command, strict, standalone_mode=False).return_value == 1
     result = CliRunner().invoke(command, [*paths, "--markdown", "--threshold", "80%", "--confidence", "0.9"], standalone_mode=False)
     assert result.return_value == 0
     assert "90 % interval" in result.output

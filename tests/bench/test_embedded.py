@@ -19,7 +19,7 @@ from inferd.bench.inputs import Requests, make
 from inferd.bench.measurement import Interval, Load, Measurement
 from inferd.bench.schedule import Arrivals
 from inferd.bench.verify import Verifier
-from inferd.errors import InferdError
+from inferd.errors import ConfigError, InferdError
 
 MS = 1_000_000
 
@@ -154,6 +154,15 @@ def test_a_model_that_is_not_there(doubled: Path, tmp_path: Path) -> None:
         embedded.measure(doubled, "absent", requests(), load)
     with pytest.raises(InferdError):
         embedded.measure(tmp_path / "absent.onnx", None, requests(), load)
+
+
+def test_so_many_in_flight_that_threads_would_be_measured(doubled: Path) -> None:
+    with pytest.raises(
+        ConfigError, match="--connections 1000 x --concurrency 1000: expected 1,024 requests in flight at most, got 1,000,000"
+    ):
+        embedded.measure(doubled, None, requests(), Load(connections=1000, streams=1000))
+    embedded.check_in_flight(Load(connections=64, streams=16))
+    embedded.check_in_flight(Load(connections=10_000, rate=1))
 
 
 @pytest.mark.parametrize("rate", [0, 200])

@@ -5,11 +5,13 @@ from __future__ import annotations
 import socket
 import time
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import numpy as np
 import pytest
 
+from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
 from inferd.bench import schedule, worker
 from inferd.bench.generator import Target, Total, measure, portion, share
@@ -65,15 +67,28 @@ def test_workers_add_up_interval_by_interval() -> None:
     made.add(piece(1, 7))
     assert [one.requests for one in seen] == [40, 12]
     made.endings = [Ending("", 30, 1, 0, {}), Ending("", 40, 2, 0, {})]
-    measured = made.result(0)
+    measured = made.result()
     assert (measured.requests, measured.sent, measured.unfinished, measured.duration_s) == (52, 70, 3, 2.0)
     assert measured.requests_per_second == 26
 
 
 def test_what_comes_after_the_end_is_counted_but_is_no_throughput() -> None:
     late = piece(-1, 4)
-    measured = total(Load(), piece(0, 10), late).result(0)
+    measured = total(Load(), piece(0, 10), late).result()
     assert (measured.requests, measured.requests_per_second) == (14, 10)
+
+
+def test_of_a_number_of_requests_only_these_are_throughput() -> None:
+    """Answers to the warm-up that come meanwhile are as many as were under way, whatever the number."""
+    measured = total(Load(requests=10), piece(0, 10)._replace(answered=266)).result()
+    assert (measured.requests, measured.requests_per_second) == (10, 10)
+    assert total(Load(), piece(0, 10)._replace(answered=266)).result().requests_per_second == 266
+
+
+def test_the_measured_time_begins_with_the_first_worker_that_measures() -> None:
+    late = piece(0, 10)._replace(from_ns=2 * S, until_ns=4 * S)
+    measured = total(Load(processes=2, requests=20), late, late._replace(from_ns=3 * S, until_ns=5 * S)).result()
+    assert (measured.duration_s, measured.requests_per_second) == (3.0, 20 / 3)
 
 
 def test_errors_have_names_and_first_messages() -> None:
@@ -81,25 +96,25 @@ def test_errors_have_names_and_first_messages() -> None:
     codes[0], codes[14], codes[17], codes[18] = 5, 3, 2, 1
     made = total(Load(), piece(0)._replace(codes=codes, answered=5))
     made.endings = [Ending("", 11, 0, 0, {13: b"nobody's", 14: b"try%20again", 17: b"an output has no name"})]
-    measured = made.result(0)
+    measured = made.result()
     assert measured.errors == {"UNAVAILABLE": 3, "malformed": 2, "connection": 1}
     assert measured.error_messages == {"UNAVAILABLE": "try again", "malformed": "an output has no name"}
     assert (measured.requests, measured.failed, measured.requests_per_second) == (11, 6, 5)
 
 
 def test_a_generator_without_a_pause_says_so() -> None:
-    assert not total(Load(), piece(0, waited=0.2, ran=0.8)).result(0).client_bound
-    measured = total(Load(), piece(0, waited=0.5), piece(1, waited=0.02, ran=0.95)).result(0)
+    assert not total(Load(), piece(0, waited=0.2, ran=0.8)).result().client_bound
+    measured = total(Load(), piece(0, waited=0.5), piece(1, waited=0.02, ran=0.95)).result()
     assert measured.client_bound
     assert "busy for 98%" in measured.client_bound_reason
-    measured = total(Load(), piece(0, waited=0.0, ran=0.3)).result(0)
+    measured = total(Load(), piece(0, waited=0.0, ran=0.3)).result()
     assert "ran for 30% of it" in measured.client_bound_reason
 
 
 def test_a_generator_that_sends_late_says_so() -> None:
     load = Load(rate=10)
-    assert not total(load, piece(0, waited=0.0, late_us=50, latency_us=1000)).result(0).client_bound
-    measured = total(load, piece(0, late_us=200, latency_us=1000)).result(0)
+    assert not total(load, piece(0, waited=0.0, late_us=50, latency_us=1000)).result().client_bound
+    measured = total(load, piece(0, late_us=200, latency_us=1000)).result()
     assert "200 us late (median), the latency is 1000 us" in measured.client_bound_reason
 
 
@@ -241,6 +256,35 @@ def test_a_number_of_requests_at_a_rate_ends_with_its_last_answer(tmp_path: Path
     assert "never sent" not in measured.client_bound_reason
 
 
+class Watched:
+    """A generator that notes what is under way whenever a part of the load begins."""
+
+    def __init__(self, generator: Generator) -> None:
+        self.generator, self.under_way = generator, []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.generator, name)
+
+    def start(self, *given: int) -> None:
+        self.under_way.append(self.generator.outstanding)
+        self.generator.start(*given)
+
+
+@pytest.mark.parametrize("load", [Load(requests=10, duration_s=0.0), Load(duration_s=0.1)])
+def test_a_number_of_requests_has_the_connections_to_itself(tmp_path: Path, load: Load) -> None:
+    """What the warm-up had under way is answered before; where a time is measured it fills the connections, as at its end."""
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        asked = msgspec.structs.replace(load, streams=64, warm_up_s=0.05)
+        made = Worker(Plan(parse_address(server.address), (), requests().bodies, asked, None, S))
+        made.generator = watched = Watched(made.generator)
+        pieces: list[Piece] = []
+        ending = made.drive(time.monotonic_ns(), pieces.append, lambda: False)
+    assert (ending.ended, ending.unfinished) == ("", 0)
+    assert watched.under_way == [0, 0 if load.requests else 64]
+    if load.requests:
+        assert sum(piece.answered for piece in pieces) == sum(sum(piece.codes) for piece in pieces) == 10
+
+
 def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each request that was due until the end is counted; none of it is called the generator's fault."""
     monkeypatch.setattr(worker, "RECONNECT_S", 0.3)
@@ -263,7 +307,7 @@ def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypat
     for each in pieces:
         made_total.add(each)
     made_total.endings = [ending]
-    measured = made_total.result(begin_ns)
+    measured = made_total.result()
     due = measured.duration_s * 1000
     assert "every connection to" in ending.ended
     assert (ending.unsent, ending.unfinished) == (0, 0)
@@ -275,9 +319,9 @@ def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypat
 def test_what_waits_for_a_silent_server_is_not_the_generators_fault() -> None:
     """Its endings say how many were due and not sent; only those that the generator did not get to are held against it."""
     made = total(Load(rate=10), piece(0))
-    assert not made.result(0).client_bound
+    assert not made.result().client_bound
     made.endings = [Ending("", 25, 0, 3, {})]
-    assert "3 requests whose time had come were never sent" in made.result(0).client_bound_reason
+    assert "3 requests whose time had come were never sent" in made.result().client_bound_reason
 
 
 def test_nobody_there(tmp_path: Path) -> None:

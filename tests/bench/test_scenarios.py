@@ -5,6 +5,7 @@ from __future__ import annotations
 import multiprocessing
 import os
 import signal
+import socket
 import threading
 from typing import TYPE_CHECKING, Any
 
@@ -16,10 +17,12 @@ from inferd_client import codec
 from served import Program, Served
 
 from inferd.bench import loadgen, scenarios
+from inferd.bench.export import decode
 from inferd.bench.generator import Target
 from inferd.bench.inputs import Requests
-from inferd.bench.measurement import Histogram, Load, Measurement
+from inferd.bench.measurement import Histogram, Latency, Load
 from inferd.bench.verify import Verifier
+from inferd.bench.worker import Plan
 from inferd.config import parse_address
 from inferd.errors import ConfigError, InferdError, StartError
 
@@ -109,7 +112,7 @@ def test_answers_are_checked(server):
     right = Verifier([{"y": inputs["x"]} for inputs in INPUTS], "itself")
     outcome = scenarios.run("offline", target(server.address), requests.bodies, SHORT, verifier=right, verify_every=3)
     [measured] = outcome.measurements
-    assert measured.verified.checked == measured.requests // 3
+    assert 0 < measured.verified.checked + measured.verified.unchecked < measured.requests
     assert measured.verified.wrong == 0
     wrong = Verifier([{"y": inputs["x"] + 1} for inputs in INPUTS], "itself")
     outcome = scenarios.run("singlestream", target(server.address), requests.bodies, SHORT, verifier=wrong, verify_every=3, least_queries=9)
@@ -137,7 +140,7 @@ def test_an_unknown_model_is_told(server):
 
 
 def test_a_server_that_is_not_there_is_told():
-    with pytest.raises(InferdError, match=r"^unix:/nonexistent/socket: UNAVAILABLE: "):
+    with pytest.raises(StartError, match=r"^unix:/nonexistent/socket: cannot connect: .*is the server up\?$"):
         scenarios.run("offline", target("unix:/nonexistent/socket"), BODIES, SHORT)
 
 
@@ -154,11 +157,12 @@ def test_a_server_that_dies_ends_the_run_and_what_was_measured_is_kept(model):
         outcome = scenarios.run("singlestream", target(program.address), BODIES, endless, watch=watch)
     [measured] = outcome.measurements
     assert outcome.ended == measured.ended
-    assert outcome.ended.startswith("nothing is answered any more: ")
+    assert outcome.ended.startswith(f"every connection to {program.address} was lost: ")
     assert measured.requests - measured.failed > 0
-    assert measured.errors.keys() == {"UNAVAILABLE"}
+    assert measured.errors.keys() == {"connection"}  # what was under way
+    assert measured.unfinished == 1  # which LoadGen asked for in its place
     assert not outcome.findings.valid
-    assert outcome.findings.words()[0].startswith("MLPerf SingleStream: no result, for nothing is answered any more: ")
+    assert outcome.findings.words()[0].startswith("MLPerf SingleStream: no result, for every connection ")
     assert not outcome.clean
 
 
@@ -169,8 +173,33 @@ def test_ctrl_c_keeps_what_was_measured(server):
     assert outcome.ended == "interrupted"
     assert measured.requests > 0
     assert measured.errors == {}
-    assert measured.latency_us == measured.service_us  # LoadGen said nothing
+    assert measured.latency_us.p50 == Latency.of(decode(measured.histogram)).p50  # the client's: LoadGen said nothing
     assert len(measured.intervals) >= 1
+
+
+def test_ctrl_c_ends_a_warm_up_whose_first_request_is_never_answered():
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        accepted = []
+
+        def interrupt() -> None:
+            accepted.append(silent.accept()[0])
+            os.kill(os.getpid(), signal.SIGINT)
+
+        interrupted = threading.Thread(target=interrupt)
+        interrupted.start()
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        outcome = scenarios.run("singlestream", target(address), BODIES, msgspec.structs.replace(SHORT, connections=1))
+        interrupted.join()
+        accepted[0].close()
+    assert outcome.ended == "interrupted"
+    assert outcome.measurements[0].requests == 0
+    assert not outcome.clean
+
+
+def test_a_deadline_is_kept(server):
+    hurried = msgspec.structs.replace(SHORT, deadline_ms=1e-6)
+    with pytest.raises(InferdError, match=r"^127\.0\.0\.1:\d+: DEADLINE_EXCEEDED"):
+        scenarios.run("singlestream", target(server.address), BODIES, hurried)
 
 
 def test_a_process_that_dies_is_told(server):
@@ -199,7 +228,8 @@ def test_words_that_are_no_scenario(text):
 
 
 def task(scenario: str) -> loadgen.Task:
-    return loadgen.Task(scenario, "", (), BODIES, 1, 1, 200.0, 1.0, 0.0, 0.0, 1000, 0.95, 7, 3, 0, "")
+    load = Load(connections=1, streams=1, rate=200.0, duration_s=1.0, seed=3)
+    return loadgen.Task(scenario, Plan(parse_address("127.0.0.1:1"), (), BODIES, load, None, 1_000_000_000), 1000, 0.95, 7, "")
 
 
 @pytest.mark.parametrize("scenario", scenarios.SCENARIOS)
@@ -217,21 +247,53 @@ def test_loadgen_is_told_what_was_asked_for(scenario):
     assert chosen.server_target_qps == (200 if scenario == "Server" else 1)
 
 
+def ending(took_us: int, **changed: Any) -> loadgen.Ending:
+    """500 requests, each of which took so long from the sending."""
+    took = Histogram()
+    took.record(took_us * 1000, 500)
+    return loadgen.Ending(duration_s=2.0, codes=[500] + [0] * 19, latency=took, service=took)._replace(**changed)
+
+
+def said(first_ms: int, last_ms: int, key: str = "result_{}_latency_ns") -> dict[str, Any]:
+    """LoadGen's figures of 500 queries, from mean to max."""
+    names = ["mean", "50.00_percentile", "90.00_percentile", "99.00_percentile", "99.90_percentile", "max"]
+    values = np.linspace(first_ms, last_ms, len(names))
+    figures = {key.format(name): int(value * 1_000_000) for name, value in zip(names, values, strict=True)}
+    return {**figures, "result_query_count": 500}
+
+
 def test_a_client_that_was_late_is_told_and_not_held_against_the_server():
     """LoadGen's latencies count from its schedule; of what is more than the asking took the server knows nothing."""
-    took = Histogram()
-    took.record(450_000, 500)
-    names = ["mean", "50.00_percentile", "90.00_percentile", "99.00_percentile", "99.90_percentile", "max"]
-    figures = {f"result_{name}_latency_ns": (71 + place) * 1_000_000 for place, name in enumerate(names)}
-    ending = loadgen.Ending(duration_s=2.0, cpu_s=0.5, took=took, figures={**figures, "result_validity": "INVALID"})
-    measured = scenarios.measurement(task("Server"), Load(), ending, [])
+    seen = ending(450, figures=said(71, 76) | {"result_validity": "INVALID"}, summary="a summary")
+    measured = scenarios.measurement(task("Server"), seen, [])
     assert measured.lateness_us.p50 == pytest.approx(72_000 - 450, rel=1e-3)
     assert measured.lateness_us.max == pytest.approx(76_000 - 450, rel=1e-3)
     assert measured.client_bound
     assert measured.client_bound_reason.startswith("requests were sent 715")
-    assert scenarios.judged(task("Server"), ending, measured).reasons[-1].startswith("client-bound, which may be why: requests were sent")
-    single = scenarios.measurement(task("SingleStream"), Load(), ending, [])
-    assert (single.client_bound, single.lateness_us.max) == (False, 0)
+    found = scenarios.judged(task("Server"), seen, measured)
+    assert found.client_bound == measured.client_bound_reason
+    assert "INVALID (LoadGen's log counts errors), client-bound: requests were sent 715" in found.words()[0]
+
+
+def test_nothing_is_valid_without_saying_that_the_client_was_the_limit():
+    late = ending(450, figures=said(1, 2) | {"result_validity": "VALID"}, summary="a summary")
+    found = scenarios.judged(task("Server"), late, scenarios.measurement(task("Server"), late, []))
+    assert found.valid
+    assert ": VALID, client-bound: requests were sent " in found.words()[0]
+    punctual = ending(450, figures=said(0, 0) | {"result_validity": "VALID"}, summary="a summary")
+    found = scenarios.judged(task("Server"), punctual, scenarios.measurement(task("Server"), punctual, []))
+    assert found.words()[0].endswith(": VALID")
+
+
+@pytest.mark.parametrize("scenario", ["SingleStream", "MultiStream"])
+def test_of_a_latency_that_is_not_the_servers_the_part_is_told(scenario):
+    """500 queries of 2 ms on average are 1 s, of which requests were under way for less."""
+    figures = said(2, 2, "result_{}_per_query_latency_ns" if scenario == "MultiStream" else "result_{}_latency_ns")
+    measured = scenarios.measurement(task(scenario), ending(450, figures=figures, under_way_s=0.75), [])
+    assert measured.client_bound_reason == "25% of the latency passes between LoadGen and the connection"
+    assert measured.lateness_us.max == 0
+    measured = scenarios.measurement(task(scenario), ending(450, figures=figures, under_way_s=0.95, busy=1.0), [])
+    assert not measured.client_bound
 
 
 def test_offline_keeps_several_under_way(server):
@@ -240,13 +302,26 @@ def test_offline_keeps_several_under_way(server):
     assert (measured.load.connections, measured.load.streams) == (2, scenarios.OFFLINE_STREAMS)
 
 
-def test_a_generator_that_was_busy_is_told():
-    took = Histogram()
-    took.record(1000, 500)
-    ending = loadgen.Ending(duration_s=2.0, cpu_s=1.9, took=took)
-    measured = scenarios.measurement(task("Offline"), Load(), ending, [])
+def test_a_client_that_was_busy_is_told():
+    measured = scenarios.measurement(task("Offline"), ending(1, cpu_s=1.9, busy=0.95, figures=said(70, 70)), [])
     assert measured.client_bound
-    assert measured.client_bound_reason == "LoadGen and Python's gRPC were busy for 95% of a core"
+    assert measured.client_bound_reason == "the client was busy for 95% of the time"
     assert measured.client_cpu_us_per_request == pytest.approx(3800)
     assert measured.requests_per_second == 250
-    assert isinstance(measured, Measurement)
+    assert measured.latency_us.max == 1  # from the sending: LoadGen's count from the beginning
+
+
+def test_the_histogram_holds_every_request(server):
+    load = msgspec.structs.replace(SHORT, rate=100.0)
+    for scenario in ("singlestream", "offline", "server"):
+        [measured] = scenarios.run(scenario, target(server.address), BODIES, load, least_queries=20, limit_ms=10_000).measurements
+        assert decode(measured.histogram).count == measured.requests > 0
+        assert measured.sent > measured.requests  # the warm-up's
+
+
+def test_the_largest_seed_is_loadgens_too():
+    largest = task("Server")
+    seed = 2**63 - 1  # that the flag takes
+    largest = largest._replace(plan=largest.plan._replace(load=msgspec.structs.replace(largest.plan.load, seed=seed)))
+    chosen = loadgen.settings(largest, 1000.0, 500_000)
+    assert (chosen.qsl_rng_seed, chosen.sample_index_rng_seed, chosen.schedule_rng_seed) == (seed, seed + 1, seed + 2)

@@ -189,6 +189,16 @@ def test_a_page_without_an_end_is_given_up(monkeypatch: pytest.MonkeyPatch, limi
         assert not thread.is_alive(), "the connection was not closed"
 
 
+def test_a_server_that_hangs_is_not_waited_for_once_somebody_hurries(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server_side, "TIMEOUT_S", 600.0)
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"127.0.0.1:{silent.getsockname()[1]}"
+        reader = Reader("127.0.0.1:1", "both", metrics_url=address)
+        side = reader.after(1, hurried=True)
+    assert side.rss_bytes is None
+    assert any("no metrics" in notice for notice in side.notices)
+
+
 def test_series_of_a_page() -> None:
     series = parse_metrics('# HELP a b\na{x="1,}\\"",b="2"} 3 1700000000\nb 1e3\nc{} NaN\nnot a series\nd{e="f"} x\n')
     assert series["a", (("b", "2"), ("x", '1,}\\"'))] == 3

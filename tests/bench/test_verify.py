@@ -11,6 +11,7 @@ from inferd_client import Client
 
 from inferd.ask.targets import Description, open_target
 from inferd.bench.inputs import Requests, make
+from inferd.bench.measurement import Load, Measurement
 from inferd.bench.verify import Verifier
 from inferd.errors import ConfigError
 from inferd.protocol import inference
@@ -136,6 +137,17 @@ def test_the_largest_difference_is_kept() -> None:
     verifier.check(0, answer(y=np.float32([1.5, 0])))
     verifier.check(0, answer(y=np.float32([0.75, np.inf])))
     assert verifier.result.largest_difference == 0.5
+
+
+def test_ctrl_c_ends_the_checking_and_loses_nothing() -> None:
+    class Pressed(dict[str, np.ndarray]):
+        def keys(self):
+            raise KeyboardInterrupt
+
+    right = np.float32([1])
+    verifier, measured = Verifier([{"y": right}], "test"), Measurement(Load())
+    verifier.check_kept([(0, answer(y=right)), (0, {"y": right}), (0, Pressed(y=right)), (0, {"y": right})], measured, 5)
+    assert (measured.ended, measured.verified.checked, measured.verified.wrong, measured.verified.unchecked) == ("interrupted", 2, 0, 7)
 
 
 def test_a_reference_file(served, tmp_path: Path) -> None:

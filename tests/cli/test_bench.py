@@ -10,7 +10,7 @@ import subprocess
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
 
 from inferd.bench import embedded, generator
+from inferd.bench.export import decode
 from tests.wire import Caller
 
 SHORT = ("--duration", "0.3s", "--warm-up", "0.05s", "--quiet")
@@ -179,6 +180,47 @@ def test_every_file_that_can_be_written(bench, tmp_path: Path) -> None:
     assert "<svg" in (tmp_path / "r.html").read_text()
 
 
+TINY = ("--duration", "0.2s", "--warm-up", "0.05s", "--quiet")
+
+
+def test_a_search(bench) -> None:
+    done, report = bench("slow", "--slo", "p99=10s,errors=50%", *TINY)
+    assert (done.returncode, report["kind"]) == (0, "search"), done.stderr
+    found, measured = report["summary"], report["measurements"]
+    assert found["rate"] > 0
+    assert measured[report["headline"]]["load"]["rate"] == found["rate"] in [tried["rate"] for tried in found["tried"] if tried["kept"]]
+    assert measured[0]["load"]["rate"] == 0, "one request at a time, to know where to start"
+    assert "/s keeps p99 10 s, errors 0.5" in done.stdout
+
+
+def test_a_search_that_nothing_keeps(bench) -> None:
+    done, report = bench("slow", "--slo", "p99=1us", *TINY)
+    assert (done.returncode, report["summary"]["rate"], len(report["measurements"])) == (1, 0, 1)
+    assert "no rate that was tried keeps p99 1 us" in done.stdout
+
+
+def test_a_stress(bench) -> None:
+    done, report = bench("slow", "--stress", *TINY)
+    assert (done.returncode, report["kind"]) == (0, "stress"), done.stderr
+    found, loads = report["summary"], [measured["load"] for measured in report["measurements"]]
+    assert len(found["closed"]) == sum(not load["rate"] for load in loads) >= 3
+    assert len(found["open"]) == sum(load["rate"] > 0 for load in loads) >= 6
+    assert {load["deadline_ms"] for load in loads if load["rate"]} == {found["deadline_ms"]}
+    assert found["saturation"] > 0
+    assert f"with {found['in_flight']} in flight" in done.stdout
+
+
+def test_a_soak(bench, server: Serving) -> None:
+    options = ("--rate", "100", "--duration", "1s", "--warm-up", "0s", "--metrics-url", server.addresses["metrics"], "--quiet")
+    done, report = bench("double", "--soak", *options)
+    assert (done.returncode, report["kind"], len(report["measurements"])) == (0, "soak", 1), done.stderr
+    assert report["requests"] == 100
+    found = report["summary"]
+    assert {"drifts", "notices"} < found.keys()
+    assert [words.split()[0].rstrip(":") for words in found["words"]][:3] == ["p50", "p99", "memory"]
+    assert all(words in done.stdout for words in found["words"])
+
+
 def test_steps_and_their_progress(bench) -> None:
     done, report = bench("double", "--steps", "1,4", "--duration", "0.2s", "--warm-up", "0s")
     assert [measured["load"]["streams"] for measured in report["measurements"]] == [1, 4]
@@ -207,7 +249,10 @@ def test_errors_are_counted_by_code(bench, tmp_path: Path) -> None:
 def test_versions_in_turn(bench) -> None:
     done, report = bench("double", "--versions", "1,3", "--rounds", "2", *SHORT)
     assert [measured["version"] for measured in report["measurements"]] == ["1", "3", "3", "1"]
-    assert done.returncode in (0, 1), done.stderr  # 1: the machine was slower in one's turns
+    (comparison,) = report["summary"]["comparisons"]
+    assert comparison["changes"]
+    worse = any(change["verdict"] == "worse" for change in comparison["changes"])  # the machine was slower in one's turns
+    assert done.returncode == int(worse), done.stderr
 
 
 def test_compare(bench, call, tmp_path: Path) -> None:
@@ -240,9 +285,56 @@ def test_a_trace_that_comes_through_a_pipe_is_read_once(bench, repository: Path,
     assert [measured["requests"] for measured in report["measurements"]] == [3, 3]
 
 
+@pytest.mark.parametrize("load", [("--connections", "1000", "--concurrency", "2"), ("--connections", "1", "--steps", "1,2000")])
+def test_in_process_so_many_in_flight_are_refused_before_anything_is_measured(call, repository: Path, load: tuple[str, ...]) -> None:
+    done = call("bench", f"embedded:{repository}", "double", *load)
+    assert (done.returncode, "1,024 requests in flight at most, got 2,000" in done.stderr) == (2, True)
+    assert "/s" not in done.stdout
+
+
 def test_in_process_needs_a_file(call) -> None:
     done = call("bench", "embedded:localhost:8001", "double", "--quiet")
     assert (done.returncode, "there is no file or folder" in done.stderr) == (2, True)
+
+
+SCENARIOS = {
+    "SingleStream": ((), "4x1 MLPerf SingleStream  warming up", "ms in the 90th percentile"),
+    "MultiStream": ((), "4x1 MLPerf MultiStream  warming up", "ms in the 99th percentile"),
+    "Server": (("--rate", "800", "--slo", "p99=20s"), "800/s poisson MLPerf Server  warming up", "samples a second"),
+    "Offline": ((), "4x16 MLPerf Offline  warming up", "samples a second"),
+}
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_a_scenario_of_mlperf(bench, server: Serving, tmp_path: Path, scenario: str) -> None:
+    flags, progress, metric = SCENARIOS[scenario]
+    looks = ("--server-pid", str(server.process.pid), "--dollars-per-hour", "2", "--metrics-url", server.addresses["metrics"])
+    files = ("--hdr", str(tmp_path / "r.hlog"), "--html", str(tmp_path / "r.html"))
+    lasting = ("--duration", "1s", "--warm-up", "0.1s", "--seed", str(2**63 - 1))
+    done, report = bench("double", "--scenario", scenario, *flags, *lasting, *looks, *files)
+    assert report["summary"]["reasons"] in ([], ["too short"] if scenario == "Offline" else [])  # its samples are counted before it begins
+    assert done.returncode == int(not report["summary"]["valid"]), done.stderr
+    assert progress in done.stderr
+    assert (report["kind"], report["summary"]["scenario"], report["summary"]["metric"]) == ("mlperf", scenario, metric)
+    assert "MLPerf Results Summary" in report["summary"]["summary"]
+    (measured,) = report["measurements"]
+    assert measured["requests"] == report["requests"] > 0
+    assert decode(measured["histogram"]).count == measured["requests"]
+    assert measured["client_bound"] == bool(report["summary"]["client_bound"])
+    assert (", client-bound: " in done.stdout.splitlines()[-1]) == measured["client_bound"]
+    assert measured["server"]["cpu_us_per_request"] > 0
+    assert measured["server"]["dollars_per_million"] > 0
+    assert measured["server"]["requests"] >= measured["requests"]
+    assert f",{measured['histogram']}" in (tmp_path / "r.hlog").read_text()
+    assert "Latency by percentile" in (tmp_path / "r.html").read_text()
+
+
+def test_a_scenario_that_is_not_valid_is_not_clean(bench) -> None:
+    """The model takes longer than the limit."""
+    done, report = bench("slow", "--scenario", "Server", "--rate", "20", "--slo", "p99=1ms", *SHORT)
+    assert done.returncode == 1
+    assert report["summary"]["reasons"][0] == "latency is above the limit"
+    assert "INVALID (latency is above the limit" in done.stdout
 
 
 def test_deadlines(bench) -> None:
@@ -276,6 +368,7 @@ def test_deadlines(bench) -> None:
         (("double", "--csv", "x.csv", "--json", "x-intervals.csv"), 2, ["FILE-intervals.csv", "twice"]),
         (("double", "--scenario", "SingleStream", "--rate", "7"), 2, ["--rate", "SingleStream"]),
         (("double", "--scenario", "Server", "--rate", "7", "--concurrency", "7"), 2, ["--concurrency", "Offline"]),
+        (("double", "--seed", "-1"), 2, ["--seed", "-1"]),
         (("double", "--steps", "200000"), 2, ["--steps", "100,000", "200000"]),
         (("double", "--ramp", "1:10/5"), 2, ["--ramp", "3.25"]),
         (("double", "--deadline", "99999999999h"), 2, ["--deadline", "a year at most"]),
@@ -326,9 +419,9 @@ def test_nobody_there_and_nobody_who_knows_the_protocol(call, server: Serving, t
 
 
 @contextmanager
-def measuring(address: str, model: str, folder: Path) -> Iterator[subprocess.Popen[str]]:
+def measuring(address: str, model: str, folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
     """A bench of a minute in the midst of its measuring: the server has answered many requests."""
-    words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json")
+    words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json", *more)
     with (
         Caller(address) as caller,
         subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
@@ -353,6 +446,29 @@ def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals)
     report = json.loads((tmp_path / "report.json").read_text())
     assert report["measurements"][0]["ended"] == "interrupted"
     assert report["requests"] > 0
+    assert "interrupted" in out
+
+
+@pytest.mark.parametrize("quiet", [[], ["--quiet"]])
+def test_ctrl_c_again_and_again_loses_nothing_even_where_the_server_hangs(tmp_path: Path, quiet: list[str]) -> None:
+    (tmp_path / "serving").mkdir()
+    with (
+        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
+        measuring(server.addresses["grpc"], "digits", tmp_path, *quiet) as process,
+    ):
+        server.process.send_signal(signal.SIGSTOP)
+        try:
+            for _ in range(TIMEOUT_S * 100):
+                process.send_signal(signal.SIGINT)
+                with suppress(subprocess.TimeoutExpired):
+                    process.wait(0.01)
+                    break
+            out, errors = process.communicate(timeout=TIMEOUT_S)
+        finally:
+            server.process.send_signal(signal.SIGCONT)
+    assert process.returncode == 130, errors
+    assert "Traceback" not in errors
+    assert json.loads((tmp_path / "report.json").read_text())["measurements"][0]["ended"] == "interrupted"
     assert "interrupted" in out
 
 

@@ -110,6 +110,7 @@ def test_metadata_is_for_servers(call, address: str, repository: Path) -> None:
         (["double", "--input", 'x=["a"]'], "the input 'x' is FP32 [?, 16]: expected numbers"),
         (["double", "--random", "--output", "z"], "--output z: the model has no such output"),
         (["double", "--shape", "x:1"], "--shape is for the random inputs of --random"),
+        (["double", "--random", "--seed", "-1"], "-1 is not in the range"),
         (["double", "--random", "--shape", "x"], "--shape x: expected NAME:SIZE,SIZE"),
         (["--random"], "has several models; name one: digits, double, half, open, text"),
     ],

@@ -6,10 +6,12 @@ import os
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 from command import EXAMPLES, TIMEOUT_S, command, environment
 
 from inferd import cli
+from inferd.errors import ConfigError, InferdError
 
 IDENTITY = str(EXAMPLES / "models" / "identity")
 
@@ -40,6 +42,21 @@ def test_an_error_of_the_system_elsewhere_is_no_matter_of_stdout(monkeypatch: py
     monkeypatch.setattr(cli.program, "main", lambda *arguments, **options: os.stat("/nowhere/at/all"))
     with pytest.raises(FileNotFoundError):
         cli.run([])
+
+
+EVIL = "no\x1b[2J\x1b[31mHACK\x9b5m\x07\r\u202e"
+
+
+@pytest.mark.parametrize("error", [InferdError(EVIL), ConfigError(EVIL), click.UsageError(EVIL)], ids=lambda error: type(error).__name__)
+def test_no_error_writes_to_the_terminal(error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise error
+
+    monkeypatch.setattr(cli.program, "main", refuse)
+    assert cli.run([]) in (1, 2)
+    said = capsys.readouterr().err
+    assert "HACK" in said
+    assert all(character.isprintable() or character == "\n" for character in said)
 
 
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])

@@ -40,6 +40,13 @@ def test_what_json_has_no_number_for() -> None:
     assert data(np.array(3.0)) == 3.0
 
 
+def test_what_a_terminal_would_obey_is_escaped() -> None:
+    texts = ["\x1b[2J", "\x9b31m", "\x7f", "\u202e", "\U000e0041", "é\u00a0\n"]
+    array = np.array([text.encode() for text in texts], dtype=object)
+    assert as_json("m", "1", {"\x9b": array}, {}).isprintable()
+    assert data(array) == texts
+
+
 def test_bfloat16_is_shown_as_numbers() -> None:
     assert data(np.uint16([0x3F80, 0x4000]), "BF16") == [1.0, 2.0]
     assert data(np.array([1, 2], ml_dtypes.bfloat16)) == [1.0, 2.0]

@@ -132,6 +132,7 @@ def test_an_early_end_shows_what_there_is(digits: Path, number: signal.Signals) 
         (["none.onnx"], 2, "expected an .onnx file"),
         (["digits", "other"], 2, "MODEL other"),
         (["digits", "--slo", "10ms"], 2, "--slo 10ms: expected"),
+        (["digits", "--seed", "-1"], 2, "-1 is not in the range"),
         (["digits", "--budget", "soon"], 2, "expected a time above 0 such as 10s, 250ms or 5m, got 'soon'"),
         (["digits", "--threads", "1,x"], 2, "expected whole numbers"),
         (["digits", "--batch-sizes", "0"], 2, "expected whole numbers"),

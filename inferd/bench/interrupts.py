@@ -1,0 +1,69 @@
+"""What Ctrl-C does to a run: pressed once it ends what is measured, pressed again nothing, so that what was measured is always told.
+
+SIGTERM is answered alike, but for the second one, which ends the program. Never in here: measuring, reports.
+"""
+
+from __future__ import annotations
+
+import signal
+import threading
+from contextlib import contextmanager
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Iterator
+    from types import FrameType
+
+__all__ = ["Once", "interrupted_once", "interrupts_noted"]
+
+NUMBERS = (signal.SIGINT, signal.SIGTERM)
+
+
+class Once:
+    """A handler: the first signal raises KeyboardInterrupt, a later SIGINT nothing."""
+
+    def __init__(self) -> None:
+        self.seen = False
+
+    def __call__(self, number: int, frame: FrameType | None) -> None:
+        if self.seen and number == signal.SIGINT:
+            return
+        self.seen = True
+        raise KeyboardInterrupt
+
+
+@contextmanager
+def interrupted_once() -> Iterator[None]:
+    """For all of a command, its report included. Signals that are ignored already stay so; after one that came, SIGINT is."""
+    once = Once()
+    before = {number: signal.signal(number, once) for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN}
+    try:
+        yield
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_IGN if once.seen and number == signal.SIGINT else handler)
+
+
+@contextmanager
+def interrupts_noted() -> Iterator[Callable[[], bool]]:
+    """In the block Ctrl-C, and SIGTERM where that is answered alike, raises nothing, which could cut a piece in two on its way; whether
+    it came can be asked."""
+    if threading.current_thread() is not threading.main_thread():
+        yield lambda: False
+        return
+    handlers = {number: signal.getsignal(number) for number in NUMBERS}
+    raising = {number: each for number, each in handlers.items() if each is signal.default_int_handler or isinstance(each, Once)}
+    seen: list[int] = []
+
+    def note(number: int, frame: FrameType | None) -> None:
+        seen.append(number)
+        if isinstance(once := raising[signal.Signals(number)], Once):
+            once.seen = True
+
+    for number in raising:
+        signal.signal(number, note)
+    try:
+        yield lambda: bool(seen)
+    finally:
+        for number, handler in raising.items():
+            signal.signal(number, handler)
