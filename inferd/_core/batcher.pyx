@@ -419,7 +419,8 @@ cdef class Batch:
             self.statistics.record_request(
                 request.entry.rows, request.decoded_ns or request.entry.queued_ns - request.received_ns,
                 self.taken_ns - request.entry.queued_ns + request.prepare_wait_ns,
-                self.gathered_ns - self.taken_ns + request.prepare_ns, self.executed_ns - self.gathered_ns, self.encoded_ns - self.executed_ns,
+                self.gathered_ns - self.taken_ns + request.prepare_ns, self.executed_ns - self.gathered_ns,
+                self.encoded_ns - self.executed_ns,
                 now_ns - request.received_ns)
         elif self.terminated:
             self.batcher.cancelled += 1
@@ -633,7 +634,7 @@ cdef class Batcher:
             self.queue.remove(entry)
             request = <Request>entry.owner
             release(entry, request)
-            request.call = request.prepared = None      # a call and its request refer to each other, and calls are not seen by the collector
+            request.call = request.prepared = None      # a call and its request refer to each other, unseen by the collector
             entry = following
         pthread_cond_destroy(&self.ready)
         pthread_cond_destroy(&self.room)

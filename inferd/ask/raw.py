@@ -84,7 +84,7 @@ def _target(option: str, argument: str, specs: Sequence[Spec]) -> tuple[str, str
     listed = ", ".join(f"{spec.name} ({spec})" for spec in specs)
     if not takers:
         raise ConfigError(
-            f"{option}: the model takes tensors: {listed}. Give it steps that make them (docs/preprocessing.md), or use --input with an array"
+            f"{option}: the model takes tensors: {listed}. Give it steps that make them (docs/preprocessing.md), or --input with an array"
         )
     raise ConfigError(f"{option} {argument}: expected NAME=... for one of {listed}")
 

@@ -33,8 +33,8 @@ def texts(*lines: str) -> Array:
 
 
 def records(*rows: Mapping[str, Any]) -> Array:
-    """Records by column name, each a row: an object array [rows, 1] of JSON. None is a missing value. Raises TypeError for what JSON has not,
-    ValueError for NaN and infinities."""
+    """Records by column name, each a row: an object array [rows, 1] of JSON. None is a missing value. Raises TypeError for what JSON
+    has not, ValueError for NaN and infinities."""
     return _rows([json.dumps(dict(row), ensure_ascii=False, allow_nan=False, default=_plain).encode() for row in rows])
 
 
