@@ -51,7 +51,6 @@ DOORS: dict[str, set[str]] = {
     "matplotlib": {"inferd.bench.plots"},
     "mlperf_loadgen": {"inferd.bench.loadgen"},
     "rich": {"inferd.bench.terminal", "inferd.cli"},
-    "onnxruntime_extensions": {"inferd.engine.backend"},
     "PIL": {"inferd.steps.picture"},
     "soundfile": {"inferd.steps.audio_file"},
     "soxr": {"inferd.steps.audio_file"},

@@ -17,6 +17,7 @@ import os
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from importlib.util import find_spec
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -294,14 +295,16 @@ def _open_session(
 
 def _extended(name: str, native: Any) -> Any:
     """Session options that know the operators of onnxruntime-extensions: models that carry their own preprocessing have them."""
-    try:
-        import onnxruntime_extensions
-    except ImportError:
+    # The package is not imported: it would set a variable of the environment that makes protobuf slow in every child process.
+    spec = find_spec("onnxruntime_extensions")
+    folders = spec.submodule_search_locations if spec is not None else None
+    libraries = [path for folder in folders or () for path in sorted(Path(folder).glob("_extensions_pydll*"))]
+    if not libraries:
         raise ConfigError(
             f"model {name!r} has operators of {_EXTENSIONS_DOMAIN}, and the package that knows them is not installed: "
             "pip install 'inferd[extensions]'"
-        ) from None
-    native.register_custom_ops_library(onnxruntime_extensions.get_library_path())
+        )
+    native.register_custom_ops_library(str(libraries[0]))
     return native
 
 

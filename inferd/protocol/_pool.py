@@ -19,7 +19,7 @@ from google.protobuf.internal.enum_type_wrapper import EnumTypeWrapper
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
-    from google.protobuf.descriptor import FileDescriptor, ServiceDescriptor
+    from google.protobuf.descriptor import Descriptor, FileDescriptor, ServiceDescriptor
 
 __all__ = ["FILES", "POOL", "namespace", "services"]
 
@@ -33,6 +33,15 @@ def _load(pool: DescriptorPool) -> dict[str, FileDescriptor]:
     for proto in descriptors.file:
         pool.AddSerializedFile(proto.SerializeToString())
     return {proto.name: pool.FindFileByName(proto.name) for proto in descriptors.file}
+
+
+def _class_of(message: Descriptor) -> Any:
+    """The class of a message, with those of the messages declared in it as attributes, which protobuf in plain Python lacks."""
+    made = message_factory.GetMessageClass(message)
+    for nested in message.nested_types:
+        if not hasattr(made, nested.name):
+            setattr(made, nested.name, _class_of(nested))
+    return made
 
 
 POOL = DescriptorPool()
@@ -58,7 +67,7 @@ def namespace(module: dict[str, Any], *packages: str) -> tuple[Callable[[str], A
 
     def attribute(name: str) -> Any:
         if name in messages:
-            made: Any = message_factory.GetMessageClass(messages[name])
+            made: Any = _class_of(messages[name])
         elif name in enums:
             made = EnumTypeWrapper(enums[name])
         elif name in numbers:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import importlib
+import os
 import pkgutil
 import subprocess
 import sys
 from importlib.metadata import version
+from pathlib import Path
 
 import pytest
 from google.protobuf import descriptor_pool, json_format, text_format
@@ -151,3 +153,18 @@ def test_services_by_full_name() -> None:
 def test_protobuf_is_one_of_the_promised_versions() -> None:
     """proto/check_versions.sh runs this file on the oldest and the newest; elsewhere it guards the promise itself."""
     assert (5, 29) <= tuple(int(part) for part in version("protobuf").split(".")[:2]) < (8, 0)
+
+
+def test_messages_within_messages_are_there_without_upb() -> None:
+    """Some libraries set this variable for all processes that come after them."""
+    code = (
+        "from google.protobuf.internal import api_implementation as used\n"
+        "from inferd.protocol import inference\n"
+        "print(used.Type(), inference.ModelMetadataResponse.TensorMetadata(name='x', shape=[1]).shape[0],\n"
+        "      inference.ModelInferRequest.InferInputTensor(name='y').name)"
+    )
+    environment = os.environ | {"PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION": "python"}
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, check=True, env=environment, cwd=Path(__file__).parents[2]
+    )
+    assert done.stdout.split() == ["python", "1", "y"]
