@@ -69,12 +69,16 @@ MINILM_CONFIG = """\
 # A text in, 384 numbers of length 1 out, whose dot product with another text's is how alike they are.
 [[inferd.preprocess]]
 name = "text"
-steps = [{ tokenize = { max_tokens = 256, buckets = [8, 12, 16, 20, 24, 28, 32, 40, 48, 56, 64, 80, 96, 128, 160, 192, 224, 256] } }]
+steps = [{ tokenize = { max_tokens = 256 } }]
 
 [[inferd.postprocess]]
 output = "last_hidden_state"
 name = "embedding"
 steps = [{ mean_pool = {} }, { l2_normalize = {} }]
+
+# Short runs gain little from more threads: two of them side by side do more.
+[[instance_group]]
+count = 2
 """
 
 SOURCES = (
