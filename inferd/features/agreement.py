@@ -82,7 +82,7 @@ def _difference(name: str, expected: Array, got: Array, tolerance: float) -> Dif
     with np.errstate(invalid="ignore"):
         apart = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
     apart[(ours == theirs) | (np.isnan(ours) & np.isnan(theirs))] = 0.0
-    worst = math.inf if np.isnan(apart).any() else float(apart.max())
+    worst = math.inf if np.isnan(apart).any() else float(np.max(apart))
     return Difference(name, rows, worst, None, worst <= tolerance)
 
 

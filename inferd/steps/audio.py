@@ -357,7 +357,7 @@ def _floored_logarithm(power: Floats, below: float) -> None:
     """The natural logarithm, which numpy is several times faster at than at others, at least the largest value - below."""
     np.maximum(power, np.float32(LEAST_POWER), out=power)
     np.log(power, out=power)
-    np.maximum(power, power.max() - np.float32(below), out=power)
+    np.maximum(power, np.max(power) - np.float32(below), out=power)
 
 
 def _natural(power: Floats) -> Floats:

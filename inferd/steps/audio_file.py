@@ -138,7 +138,7 @@ def resampler(rate: int, wanted: int) -> Callable[[Floats], Floats]:
 
 def checked_samples(samples: Floats) -> Floats:
     """The same; NaN, infinity and what is far too large to be sound are Refused."""
-    low, high = samples.min(), samples.max()
+    low, high = np.min(samples), np.max(samples)
     if not (low >= -LOUDEST and high <= LOUDEST):  # NaN is neither
         raise Refused(f"expected samples from -1 to 1, got values from {low:g} to {high:g}: send finite numbers, divided by the largest")
     return samples
