@@ -96,9 +96,8 @@ def main() -> int:
     given = parser.parse_args()
     if given.micro:
         keep_micro(given.micro)
-    for name in ("micro", "server_cost", "bench_check", "peers"):
-        if (path := FOLDER / f"{name}.jsonl").exists():
-            print("\n".join(told(path, given.threshold)))
+    for path in sorted(FOLDER.glob("*.jsonl")):
+        print("\n".join(told(path, given.threshold)))
     return 0
 
 
