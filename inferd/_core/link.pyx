@@ -18,7 +18,7 @@ cdef enum:
     STREAM_WINDOW_NBYTES = 4 << 20
     KEPT_NBYTES = 64 << 10      # of a request's room for an answer, when it is over
     MAX_REFUSALS = 2            # so often a request is asked again
-    MAX_CAPTURED = 1024         # answers kept for whoever checks them, in number
+    MAX_CAPTURED = 4096         # answers kept for whoever checks them, in number
     MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
 
 cdef enum:                      # of gRPC's codes those that are not the server's own word

@@ -239,5 +239,5 @@ class Session:
             verify_every=self.checks.every,
         )
         (measured,) = outcome.measurements
-        measured.server = reader.after(measured.sent, measured.requests_per_second)
-        return outcome
+        self._look_after(reader, measured)
+        return outcome._replace(ended=outcome.ended or measured.ended)
