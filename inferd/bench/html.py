@@ -6,7 +6,7 @@ Never in here: what a figure means (tables), how a plot is drawn (plots), measur
 from __future__ import annotations
 
 import time
-from html import escape
+from html import escape as markup_escaped
 from typing import TYPE_CHECKING
 
 from inferd.bench.findings import duration
@@ -26,6 +26,11 @@ __all__ = ["page", "require_matplotlib"]
 LIGHT = ("#1f6fd1", "#c2410c", "#0f766e", "#7c3aed", "#8a6100", "#be185d")
 DARK = ("#6cb0ff", "#ff9a62", "#4fd1c0", "#b79bff", "#e6c04d", "#ff8fbf")
 SAFE = "default-src 'none'; style-src 'unsafe-inline'"  # a browser holds us to it: nothing is loaded, nothing runs
+
+
+def escape(text: str) -> str:
+    """A text on the page: markup is text, and what is not to be seen is a space."""
+    return markup_escaped("".join(character if character.isprintable() or character == "\n" else " " for character in text))
 
 
 def style() -> str:

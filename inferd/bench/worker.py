@@ -164,6 +164,8 @@ class Worker:
                 generator.stop()  # in an open loop those are still sent whose time had come
             if not ended:
                 ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
+            if not ended and not self.sockets:  # since when nothing was asked, and so nothing failed
+                ended = self._all_lost()
         except KeyboardInterrupt:
             ended = "interrupted"
         unsent, unfinished = self._give_up(ended)
@@ -217,8 +219,11 @@ class Worker:
         if self.missing:
             self._reconnect(now_ns)
         if not self.sockets and now_ns - self.connected_ns > RECONNECT_S * 1e9:
-            return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
+            return self._all_lost()
         return ""
+
+    def _all_lost(self) -> str:
+        return f"every connection to {self.plan.address} was lost: {self.failure or 'the server closed it'}"
 
     def _is_done(self) -> bool:
         """Whether all is answered that was to be asked: a number of requests, a trace, or, after the end, what was begun before."""

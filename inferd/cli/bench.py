@@ -37,7 +37,7 @@ __all__ = ["LONGEST_S", "bench", "positive"]
 INTERRUPTED = 130
 LONGEST_S = 366 * 86_400.0
 RESERVED = frozenset({"connection", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"})
-MOST_STREAMS = 100_000  # in flight on a connection
+MOST_STREAMS = 100_000  # in flight, on a connection and in all
 
 
 class Duration(click.ParamType[float]):
@@ -351,6 +351,11 @@ def load_of(given: dict[str, Any], trace: Arrivals | None) -> Load:
     for what in ("connections", "requests"):
         if given[what] and given[what] < given["processes"]:
             raise click.UsageError(f"--processes {given['processes']}: expected no more than --{what}, {given[what]}: each needs one")
+    if not rate and given["connections"] * given["concurrency"] > MOST_STREAMS:
+        raise click.UsageError(
+            f"--connections {given['connections']} with --concurrency {given['concurrency']}: expected at most {MOST_STREAMS:,} requests "
+            "in flight in all"
+        )
     if trace is not None:
         rate = trace.rate
         duration_s = duration_s or 0.0  # as long as the trace is

@@ -285,6 +285,24 @@ def test_a_number_of_requests_has_the_connections_to_itself(tmp_path: Path, load
         assert sum(piece.answered for piece in pieces) == sum(sum(piece.codes) for piece in pieces) == 10
 
 
+def test_a_closed_loop_whose_server_has_gone_says_so(tmp_path: Path) -> None:
+    """Also where its end comes before the connections are given up, and where nothing was under way when they went."""
+    server = Served(models.write(tmp_path, "m", models.identity()))
+    server.__enter__()
+    pieces: list[Piece] = []
+
+    def told(piece: Piece) -> None:
+        pieces.append(piece)
+        if len(pieces) == 2:
+            server.__exit__(None, None, None)
+
+    load = Load(connections=1, warm_up_s=0.0, duration_s=1.0)
+    ending = Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)).drive(
+        time.monotonic_ns(), told, lambda: False
+    )
+    assert ending.ended.startswith("every connection to ")
+
+
 def test_what_was_due_when_the_server_had_gone_is_lost(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Each request that was due until the end is counted; none of it is called the generator's fault."""
     monkeypatch.setattr(worker, "RECONNECT_S", 0.3)

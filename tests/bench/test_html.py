@@ -155,6 +155,11 @@ def test_no_text_becomes_markup():
     assert page.texts.count(NASTY) >= 7
 
 
+def test_no_text_moves_a_cursor():
+    made = report.make("t", "m\x1b[31m", "\x1b]0;t\x07\x9b", [measurement(seconds=2)], versions={"x": "\x1b[2J"})
+    assert not set(html.page(made)) & set("\x1b\x07\x9b")
+
+
 def test_what_stands_out_stands_on_top():
     made = sample(measurements=[measurement(errors={"INTERNAL": 2}, client_bound=True)])
     marks = [(tag, attributes["class"]) for tag, attributes in Page(html.page(made)).tags if attributes.get("class") in ("bad", "doubt")]

@@ -487,3 +487,8 @@ def test_a_server_that_dies_half_way(tmp_path: Path) -> None:
     assert report["errors"]["connection"] > 0
     assert "was lost" in report["measurements"][0]["ended"]
     assert "was lost" in out
+
+
+def test_more_in_flight_than_memory_has_room_for_is_refused(bench: Any) -> None:
+    done, _ = bench("double", "--connections", "1000", "--concurrency", "1000")
+    assert (done.returncode, "expected at most 100,000 requests in flight in all" in done.stderr) == (2, True)
