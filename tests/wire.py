@@ -205,9 +205,10 @@ class Held:
 
     def check(self) -> None:
         """As before: bytes of the message pool, messages, open streams, waiting requests. A closing stream gets a moment.
-        grpc.aio keeps the last refused call, and with it one message, until the next one."""
+        grpc.aio keeps the last refused call, and with it one message, until the next one; and a call that it could not answer because
+        its deadline had passed is held by the record of grpc's own error, which pytest keeps to the end of a test."""
         limit = time.monotonic() + LIMIT_S
-        slack_messages = 1 if self._served.transport == "grpcio" else 0
+        slack_messages = 8 if self._served.transport == "grpcio" else 0
         while not self._is_back(now := self._at_rest(), slack_messages):
             assert time.monotonic() < limit, f"(bytes, messages, streams, waiting): {self._before} before, {now} after"
 
