@@ -6,13 +6,14 @@ Nothing is decoded here: a file's bytes go as they are, and the server says what
 from __future__ import annotations
 
 import csv
+import io
 import json
 import math
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from inferd.ask.files import read_whole
 from inferd.ask.inputs import DTYPES
 from inferd.errors import ConfigError
 
@@ -23,7 +24,7 @@ if TYPE_CHECKING:
 
 __all__ = ["from_csv", "from_files", "from_texts"]
 
-MAX_FILE_BYTES = 1 << 30  # more than any message holds
+MAX_FILE_BYTES = 1 << 30
 NULLS = ("", "NA", "NaN", "nan", "null")  # cells of a CSV file that hold nothing
 
 
@@ -32,13 +33,7 @@ def from_files(option: str, arguments: Sequence[str], specs: Sequence[Spec]) -> 
     rows: dict[str, list[bytes]] = {}
     for argument in arguments:
         name, source = _target(option, argument, specs)
-        path = Path(source)
-        try:
-            if path.stat().st_size > MAX_FILE_BYTES:
-                raise ConfigError(f"{option} {source}: is larger than {MAX_FILE_BYTES} bytes, more than a request holds")
-            rows.setdefault(name, []).append(path.read_bytes())
-        except OSError as error:
-            raise ConfigError(f"{option} {source}: cannot be read: {error.strerror}") from None
+        rows.setdefault(name, []).append(bytes(_content(option, source)))
     return {name: _column(elements) for name, elements in rows.items()}
 
 
@@ -95,12 +90,17 @@ def _column(elements: list[bytes]) -> Array:
     return array
 
 
-def _table(source: str) -> tuple[list[str], list[list[str]]]:
+def _content(option: str, source: str) -> bytearray:
     try:
-        with open(source, newline="", encoding="utf-8-sig") as file:
-            lines = [line for line in csv.reader(file, strict=True) if line]
+        return read_whole(source, f"{option} {source}", MAX_FILE_BYTES, "a request holds no more")
     except OSError as error:
-        raise ConfigError(f"--csv {source}: cannot be read: {error.strerror}") from None
+        raise ConfigError(f"{option} {source}: cannot be read: {error.strerror}") from None
+
+
+def _table(source: str) -> tuple[list[str], list[list[str]]]:
+    content = _content("--csv", source)
+    try:
+        lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True) if line]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"--csv {source}: expected UTF-8 text, values between commas: {error}") from None
     if len(lines) < 2:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
+from inferd.ask import raw
 from inferd.ask.inputs import Spec
 from inferd.ask.raw import from_csv, from_files, from_texts
 from inferd.errors import ConfigError
@@ -99,3 +101,11 @@ def test_a_wrong_table_is_refused_by_name(tmp_path: Path, text: str, said: str) 
 def test_a_record_that_lacks_a_column_of_the_model(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match="column 'b' is missing; it has a"):
         from_csv(write(tmp_path, "a\n1\n"), [Spec("record", "BYTES", (-1, 1))], {"record": ("CSV", ("a", "b"))})
+
+
+@pytest.mark.parametrize("read", [lambda name: from_files("--image", [name], [IMAGE]), lambda name: from_csv(name, [SCALE], {})])
+def test_a_file_that_no_request_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[str], object]) -> None:
+    monkeypatch.setattr(raw, "MAX_FILE_BYTES", 1 << 20)
+    (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(ConfigError, match="large: expected 1 MiB at most, got 1,048,577 bytes; a request holds no more"):
+        read(str(tmp_path / "large"))
