@@ -55,7 +55,7 @@ class Pipelines(NamedTuple):
 
 
 class Plan:
-    """The compiled steps of one model. `graph`: what a run takes and gives, with its paddings; Raises ConfigError.
+    """The compiled steps of one model. `graph`: what a run takes and gives, with its paddings. Raises ConfigError.
 
     signature: what clients send and get. run_signature: what a run takes, and what is made of it for clients.
     """
@@ -71,19 +71,18 @@ class Plan:
         self.prepares = bool(inputs)
         self.finishes = bool(outputs)
         self.together = min((pipeline.together for pipeline in inputs), default=1)
-        fed = {name for pipeline in inputs for name, _ in pipeline.outputs}
         self._fed = tuple(name for pipeline in inputs for name, _ in pipeline.outputs)
         words = {name: word for name, word, _ in graph.input_specs}
         self._fed_words = [words[name] for name in self._fed]
         run_specs = (*graph.run_input_specs, *graph.run_output_specs)
-        unbatched = {name for name, _, shape in run_specs if not self._batched and shape[:1] != (1,)}
-        self._bare = unbatched  # tensors of a graph without a batch axis, and without an axis of 1 in its place
-        sent = [spec for spec in graph.input_specs if spec[0] not in fed]
+        # Tensors of a graph without a batch axis, and without an axis of 1 in its place.
+        self._bare = {name for name, _, shape in run_specs if not self._batched and shape[:1] != (1,)}
+        sent = [spec for spec in graph.input_specs if spec[0] not in self._fed]
         asked = [(name, kind.datatype, self._wire_shape(kind, bare=False)) for pipeline in inputs for name, kind in pipeline.inputs]
         given: list[Spec] = []
         for spec in graph.output_specs:
             if spec[0] in outputs:
-                given += [(name, kind.datatype, self._wire_shape(kind, spec[0] in unbatched)) for name, kind in outputs[spec[0]].outputs]
+                given += [(name, kind.datatype, self._wire_shape(kind, spec[0] in self._bare)) for name, kind in outputs[spec[0]].outputs]
             else:
                 given.append(spec)
         if cut := [name for name in graph.cuts if name in outputs]:
