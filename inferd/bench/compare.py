@@ -4,9 +4,9 @@ A change is called worse or better only if it is beyond the threshold and its co
 the interval lies within the threshold; else `unclear`, for which measuring longer is the cure. Intervals come from resampling: of
 rounds where each side has four or more, in pairs if the sides took turns; else of the seconds of each measurement, in blocks because
 neighbouring seconds are alike. Those know nothing of what differs from run to run, so without rounds a change is called worse or
-better only if all of its interval lies beyond a generous margin, and that of a far tail never; and whatever the interval says, if the
-figure is a multiple that no two runs of one server should reach (`Figure.multiple`): one stall has no interval. All intervals of one
-comparison hold together at its confidence (Bonferroni). Never in here: measuring, files, terminals.
+better only if all of its interval lies beyond a generous margin, and that of a far tail never. And whatever the interval says, with
+rounds and without, if the figure is a multiple that no two runs of one server should reach (`Figure.multiple`): one stall has no
+interval. All intervals of one comparison hold together at its confidence (Bonferroni). Never in here: measuring, files, terminals.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ THRESHOLD, CONFIDENCE = 0.05, 0.95
 MARGIN = 0.25  # what two runs of one unchanged server may well differ by
 ROUNDS = 4  # from so many measurements of a load on, they are what is resampled
 LEAST_INTERVALS = 4
+STALL_US = 5e5  # a longest latency below this is no stall, however many times the other side's
 DRAWS = 2000
 FLOOR = 1e-130  # what is taken for 0 where logarithms are
 Numbers = np.ndarray[Any, np.dtype[np.float64]]
@@ -157,7 +158,9 @@ def fill(made: Comparison, paired: Sequence[Pair]) -> None:
     level = 1 - (1 - made.confidence) / count  # of each figure, for all of them together
     for pair, some in zip(paired, figures, strict=True):
         before, after = Side(pair.before), Side(pair.after)
-        made.changes += changes(pair, before, after, some, made, level)
+        found = list(changes(pair, before, after, some, made, level))
+        made.changes += found
+        made.notices += outliers(found, before, after)
         if not pair.figures:
             made.changes += errors_changes(pair.load, before, after, level)
     made.notices += doubts(paired, made)
@@ -198,7 +201,9 @@ class Figure(NamedTuple):
     latency: str = ""  # the field of Latency
     margins: float = 1.0  # how many margins it may differ by from run to run
     multiple: float = 3.0  # times as much, or as little, is no difference of two runs of one server
-    least_requests: int = 0  # of either side, for `multiple` to mean anything: else the tail is one request
+    least: float = 0.0  # what the larger side must reach at least for that
+    least_requests: int = 0  # and either side, for `multiple` to mean anything: else the tail is one request
+    by_multiple: bool = False  # of one request: nothing else can be said of it, with any number of rounds
 
 
 def answered(part: Any) -> float:
@@ -218,8 +223,10 @@ def latency_figure(name: str) -> Figure:
         answered,
         latency=name,
         margins={"p99": 3.0, "p999": math.inf}.get(name, 1.0),
-        multiple={"p50": 10.0, "mean": 20.0, "p99": 30.0, "p999": 100.0}[name],
+        multiple={"p50": 10.0, "mean": 20.0, "p99": 30.0, "p999": 100.0, "max": 10.0}[name],
+        least=STALL_US if name == "max" else 0.0,
         least_requests={"p99": 1000, "p999": 10_000}.get(name, 0),
+        by_multiple=name == "max",
     )
 
 
@@ -232,7 +239,7 @@ FIGURES = (
         duration,
         more_is_worse=False,
     ),
-    *map(latency_figure, ("mean", "p50", "p99", "p999")),
+    *map(latency_figure, ("mean", "p50", "p99", "p999", "max")),
     Figure("client CPU/request", "us", lambda measured: measured.client_cpu_us_per_request or None, None, answered),
     Figure("server CPU/request", "us", lambda measured: measured.server.cpu_us_per_request if measured.server else None, None, answered),
 )
@@ -246,22 +253,36 @@ def changes(pair: Pair, before: Side, after: Side, figures: Sequence[Figure], ma
         if old is None or new is None:
             continue
         change = new / old - 1 if old else None if new else 0.0
-        low, high = limits(figure, before, after, level) or (None, None)
+        low, high = (None if figure.by_multiple else limits(figure, before, after, level)) or (None, None)
         if change is None or low is None or high is None:
-            verdict = "same" if change is not None and abs(change) <= threshold else "unclear"
+            verdict = "same" if figure.by_multiple or (change is not None and abs(change) <= threshold) else "unclear"
         else:
             low, high = (1 + change) * low - 1, (1 + change) * high - 1
             margin = 0.0 if has_rounds else made.margin * figure.margins
             verdict = judged(change, low, high, threshold, margin, figure.more_is_worse)
-        if change is not None and not pair.is_overload and (not has_rounds or low is None) and is_multiple(figure, change, before, after):
-            verdict = "worse" if (change > 0) == figure.more_is_worse else "better"
+        if not pair.is_overload and is_multiple(figure, old, new, before, after):
+            verdict = "worse" if (new > old) == figure.more_is_worse else "better"
         yield Change(pair.load, figure.name, figure.unit, old, new, change, low, high, verdict)
 
 
-def is_multiple(figure: Figure, change: float, before: Side, after: Side) -> bool:
+def is_multiple(figure: Figure, old: float, new: float, before: Side, after: Side) -> bool:
     """Whether one side is so many times the other that no two runs of one server are."""
     enough = min(before.requests, after.requests) >= figure.least_requests
-    return enough and not 1 / figure.multiple < 1 + change < figure.multiple
+    low, high = sorted((old, new))
+    return enough and low > 0 and high >= max(figure.multiple * low, figure.least)
+
+
+def outliers(found: Sequence[Change], before: Side, after: Side) -> Iterator[str]:
+    """Of several rounds, the one to which a figure owes its being so many times the other side's."""
+    for figure, change in ((figure, change) for change in found for figure in FIGURES if figure.name == change.figure):
+        is_new = (change.after > change.before) == figure.more_is_worse
+        side, name = (after, "after") if is_new else (before, "before")
+        values = [figure.value(measured) for measured in side.rounds]
+        known = [value for value in values if value is not None]
+        if len(known) > 1 and len(known) == len(values) and is_multiple(figure, change.before, change.after, before, after):
+            extreme = max(known) if figure.more_is_worse else min(known)
+            round_words = f"round {known.index(extreme) + 1} of {len(known)}"
+            yield f"{change.load}: {figure.name} {name} owes most to {round_words}, where it was {extreme:,.1f} {figure.unit}"
 
 
 def errors_changes(load: str, before: Side, after: Side, level: float) -> Iterator[Change]:

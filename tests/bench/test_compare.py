@@ -11,7 +11,8 @@ from reports import measurement, sample
 
 from inferd.bench import report
 from inferd.bench.compare import Change, Comparison, compare, compare_measurements, compare_versions, wilson
-from inferd.bench.measurement import Interval, Latency, Load, Measurement, ServerSide, Verification
+from inferd.bench.export import encode
+from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide, Verification
 from inferd.bench.verdicts import markdown, plain
 from inferd.cli.bench_compare import compare as command
 from inferd.errors import ConfigError
@@ -128,13 +129,14 @@ def test_rounds_give_intervals_to_every_figure():
         return [measurement(seed=seed + n, slower=slower, seconds=2, server=cpu, client_cpu_us_per_request=4 + n / 100) for n in range(5)]
 
     made = compare_measurements(rounds(10, 1.0), rounds(20, 1.2))
-    assert all(change.low is not None for change in made.changes)
+    assert [change.figure for change in made.changes if change.low is None] == ["max"]
     assert verdicts(made) == {
         "requests/s": "same",
         "mean": "worse",
         "p50": "worse",
         "p99": "worse",
         "p999": verdicts(made)["p999"],  # whatever its few entries say
+        "max": "same",
         "client CPU/request": "same",
         "server CPU/request": "worse",
         "errors": "same",
@@ -187,6 +189,50 @@ def test_one_stall_is_worse_whatever_the_intervals_say():
     assert (verdicts(made)["p50"], made.exit_code) == ("unclear" if figure(made, "p50").low is None else "same", 1)
     few = verdicts(compare_measurements([at_a_rate()], [at_a_rate(stalled=1)]))
     assert (few["mean"], few["p99"], few["p999"]) == ("worse", "unclear", "unclear"), "the p99 of 200 requests is one or two of them"
+
+
+def in_a_closed_loop(stall_s: float = 0.0) -> Measurement:
+    """Ten seconds of one stream; while it stalls nothing else is asked, so that one request is slow and no percentile knows of it."""
+    histogram, requests = Histogram(), int(1000 * (10 - stall_s))
+    histogram.record(1_000_000, requests)
+    histogram.record(20_000_000, 5)
+    if stall_s:
+        histogram.record(int(stall_s * 1e9))
+    seconds = [Interval(at, 1.0, int(1000 * (1 - stall_s * (at == 4))), 0, 1e3, 1e3, 2e4, 1e3, 1e3) for at in range(10)]
+    latency = Latency.of(histogram)
+    return Measurement(
+        Load(),
+        duration_s=10.0,
+        requests=requests,
+        requests_per_second=requests / 10,
+        latency_us=latency,
+        intervals=seconds,
+        histogram=encode(histogram),
+    )
+
+
+@pytest.mark.parametrize("rounds", [1, 4])
+def test_a_stall_in_a_closed_loop_is_seen_by_the_longest_latency(rounds):
+    good, bad = [in_a_closed_loop()] * rounds, [in_a_closed_loop()] * (rounds - 1) + [in_a_closed_loop(stall_s=1.0)]
+    made = compare_measurements(good, bad)
+    assert [change.figure for change in made.changes if change.verdict == "worse"] == ["max"]
+    named = [notice for notice in made.notices if "round 4 of 4" in notice]
+    assert named == (["1x1: max after owes most to round 4 of 4, where it was 1,000,000.0 us"] if rounds == 4 else [])
+    assert verdicts(compare_measurements(bad, good))["max"] == "better"
+    assert compare_measurements(bad, bad).exit_code == 0
+
+
+def test_one_slow_request_below_half_a_second_is_no_stall():
+    made = compare_measurements([in_a_closed_loop()], [in_a_closed_loop(stall_s=0.4)])
+    assert (verdicts(made)["max"], made.exit_code) == ("same", 0)
+
+
+def test_one_round_that_stalls_is_worse_and_named():
+    """Of four rounds one has a stall, which leaves the interval of rounds open: the multiples say so all the same."""
+    rounds = [at_a_rate(requests=2000) for _ in range(4)]
+    made = compare_measurements(rounds, [*rounds[:2], at_a_rate(stalled=1, requests=2000), rounds[3]])
+    assert verdicts(made)["mean"] == "worse"
+    assert any(re.fullmatch(r"20/s constant: mean after owes most to round 3 of 4, where it was [\d,.]+ us", each) for each in made.notices)
 
 
 def test_seconds_without_answers_are_some_of_the_seconds():
