@@ -10,21 +10,18 @@ import json
 import math
 import os
 import sys
-import zlib
 from typing import TYPE_CHECKING, Any, NamedTuple
-from zipfile import BadZipFile, is_zipfile
 
 import numpy as np
 
+from inferd.ask.arrays import MAX_BYTES, Array, read_arrays
 from inferd.ask.files import read_stream, read_whole
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Spec", "from_arguments", "from_json", "from_npz", "parse_shapes", "random_inputs", "suit"]
-
-Array = np.ndarray[Any, np.dtype[Any]]
+__all__ = ["Array", "Spec", "from_arguments", "from_json", "from_npz", "parse_shapes", "random_inputs", "suit"]
 
 # The Open Inference Protocol's word -> the numpy type of an array in this program. BF16 travels as its 16 bits.
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -46,9 +43,6 @@ DTYPES: dict[str, np.dtype[Any]] = {
 
 
 MAX_JSON_BYTES = 256 << 20
-
-# What reading an archive raises where it is damaged, encrypted, packed by another method or says that it is larger than the memory.
-DAMAGES = (BadZipFile, EOFError, KeyError, MemoryError, NotImplementedError, OSError, OverflowError, RuntimeError, zlib.error)
 
 
 class Spec(NamedTuple):
@@ -82,9 +76,10 @@ def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str,
             raise ConfigError(f"--input {argument}: expected NAME=FILE.npy, for the model has these inputs: {_listed(specs)}")
         if name in found:
             raise ConfigError(f"--input: '{name}' is given twice")
-        found[name] = (
-            _literal(name, source) if source.lstrip()[:1] in tuple('[-0123456789"tf') and not os.path.exists(source) else _npy(source)
-        )
+        if source.lstrip()[:1] in tuple('[-0123456789"tf') and not os.path.exists(source):
+            found[name] = _literal(name, source)
+        else:
+            found[name] = _npy(source, sum(value.nbytes for value in found.values() if not isinstance(value, Literal)))
     return found
 
 
@@ -97,50 +92,20 @@ def _literal(name: str, text: str) -> Literal:
         raise ConfigError(f"--input {name}: expected a .npy file that exists, or JSON such as [1, 2]: {error}") from None
 
 
-def _npy(source: str) -> Array:
-    loaded = _load(source, "--input")
-    if not isinstance(loaded, np.ndarray):
-        loaded.close()
+def _npy(source: str, held_bytes: int) -> Array:
+    found = read_arrays(source, "--input", held_bytes)
+    if isinstance(found, dict):
         raise ConfigError(f"--input {source}: expected one array (.npy), got an archive; use --npz")
-    return loaded
-
-
-def from_npz(source: str, option: str = "--npz") -> dict[str, Array | Literal]:
-    """Arrays by name from a .npz file."""
-    loaded = _load(source, option)
-    if isinstance(loaded, np.ndarray):
-        cure = "; use --input" if option == "--npz" else ""
-        raise ConfigError(f"{option} {source}: expected an archive of named arrays, got one array{cure}")
-    found: dict[str, Array | Literal] = {}
-    with loaded:
-        for name in loaded.files:
-            try:
-                found[name] = loaded[name]
-            except ValueError:
-                raise ConfigError(
-                    f"{option} {source}: '{name}' holds Python objects, which are not read, or is damaged; save texts as numpy strings"
-                ) from None
-            except DAMAGES:
-                raise ConfigError(f"{option} {source}: '{name}' is damaged, or packed in a way that numpy.savez does not") from None
-            if not isinstance(found[name], np.ndarray):
-                raise ConfigError(f"{option} {source}: expected arrays (.npy) only, '{name}' is none")
     return found
 
 
-def _load(source: str, option: str) -> Any:
-    try:
-        with open(source, "rb") as file:
-            if file.read(4) == b"PK\x03\x04" and not is_zipfile(file):  # numpy would leave it open
-                raise BadZipFile
-        return np.load(source, allow_pickle=False)
-    except FileNotFoundError:
-        raise ConfigError(f"{option} {source}: there is no such file") from None
-    except OSError as error:
-        raise ConfigError(f"{option} {source}: cannot be read: {error.strerror or error}") from None
-    except (ValueError, *DAMAGES):
-        raise ConfigError(
-            f"{option} {source}: expected a file that numpy.save or numpy.savez wrote, without Python objects in it"
-        ) from None
+def from_npz(source: str, option: str = "--npz") -> dict[str, Array]:
+    """Arrays by name from a .npz file."""
+    found = read_arrays(source, option)
+    if not isinstance(found, dict):
+        cure = "; use --input" if option == "--npz" else ""
+        raise ConfigError(f"{option} {source}: expected an archive of named arrays, got one array{cure}")
+    return found
 
 
 def from_json(source: str, option: str = "--json") -> dict[str, Array | Literal]:
@@ -281,6 +246,8 @@ def _of_array(spec: Spec, array: Array, cast: bool) -> Array:
     if array.dtype.newbyteorder("=") == dtype:
         return array.astype(dtype, copy=False)
     if cast and array.dtype.kind in "biuf" and spec.datatype != "BYTES":
+        if array.size * dtype.itemsize > MAX_BYTES:
+            raise ConfigError(f"the input '{spec.name}' is {spec}: cast to it, the array would take more than {MAX_BYTES >> 20} MiB")
         try:
             with np.errstate(invalid="raise"):
                 return _floats(array, spec.datatype) if spec.datatype == "BF16" or dtype.kind == "f" else array.astype(dtype)

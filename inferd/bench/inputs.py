@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from inferd.ask import inputs as reading
+from inferd.ask.arrays import MAX_BYTES
 from inferd.ask.inputs import DTYPES, Array, Literal, Spec
 from inferd.ask.targets import require_client
 from inferd.bench.recording import read_recording, readdress
@@ -19,15 +20,15 @@ from inferd.bench.sizes import check_shapes, parse_sizes
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator, Mapping, Sequence
+    from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
     from inferd.ask.targets import Description
     from inferd.bench.sizes import Sizes
 
-__all__ = ["MAX_BYTES", "Requests", "make"]
+__all__ = ["Requests", "make"]
 
-MAX_BYTES = 1 << 30  # of all bodies together
 DRAWN_COUNT = 64  # bodies where sizes are drawn
+TEXT_LENGTH_BYTES = 4
 
 
 class Requests(NamedTuple):
@@ -73,9 +74,11 @@ def make(
             raise ConfigError(f"--recorded {recorded}: its requests are sent as they are; leave {used[0]} out")
         bodies, arrays = readdress(read_recording(recorded)[:count], description, f"--recorded {recorded}")
     else:
-        arrays = _from_files(description, _sources(description.inputs, files, npz, json), random, rows, cast, notices)
-        arrays = arrays[:count] or [{} for _ in range(count or (DRAWN_COUNT if sizes else 1))]
+        sources = _sources(description.inputs, files, npz, json)
+        arrays = _first(_from_files(description, sources, random, rows, cast, notices), count)
+        arrays = arrays or [{} for _ in range(count or (DRAWN_COUNT if sizes else 1))]
         _fill_in(description, arrays, shapes, [parse_sizes(text) for text in sizes], seed, rows, probe, notices)
+        _check_held(sum(map(_held_bytes, arrays)))
         bodies = [_encode(description, each) for each in arrays]
     _note_differences(description, arrays, notices)
     return Requests(bodies, arrays, _mean_rows(description.inputs, arrays, notices), notices)
@@ -85,31 +88,46 @@ def make(
 # Files
 
 
-def _sources(specs: Sequence[Spec], files: Sequence[str], npz: Sequence[str], json: Sequence[str]) -> list[dict[str, Array | Literal]]:
-    """What was given, a dictionary a request."""
+def _sources(specs: Sequence[Spec], files: Sequence[str], npz: Sequence[str], json: Sequence[str]) -> Iterator[dict[str, Array | Literal]]:
+    """What was given, a dictionary a request; each file is read when it is asked for."""
     common = reading.from_arguments(files, specs)
-    found = [*map(reading.from_npz, npz), *(reading.from_json(each, "--json-input") for each in json)]
-    return [source | common for source in found] or ([common] if common else [])
+    for each in npz:
+        yield {**reading.from_npz(each), **common}
+    for each in json:
+        yield reading.from_json(each, "--json-input") | common
+    if common and not npz and not json:
+        yield common
 
 
 def _from_files(
     description: Description,
-    sources: Sequence[Mapping[str, Array | Literal]],
+    sources: Iterable[Mapping[str, Array | Literal]],
     random: bool,
     rows: int | None,
     cast: bool,
     notices: list[str],
-) -> list[dict[str, Array]]:
+) -> Iterator[dict[str, Array]]:
     """Arrays of each request that files give; with `random` some inputs may be missing yet."""
-    found: list[dict[str, Array]] = []
     for source in sources:
         specs = description.inputs or _self_described(description.model, source)
         if random and all(name in {spec.name for spec in specs} for name in source):
             specs = tuple(spec for spec in specs if spec.name in source)
         arrays, more = reading.suit(source, specs, cast=cast)
         notices += (notice for notice in more if notice not in notices)
-        found += [arrays] if rows is None else _cut(arrays, specs, rows, notices)
-    return found
+        yield from [arrays] if rows is None else _cut(arrays, specs, rows, notices)
+
+
+def _first(found: Iterable[dict[str, Array]], count: int | None) -> list[dict[str, Array]]:
+    """The first so many of the requests in files, all of which are read: a fault in one is told. They are held in memory no further than
+    they may be sent."""
+    kept: list[dict[str, Array]] = []
+    held_bytes = 0
+    for arrays in found:
+        if count is None or len(kept) < count:
+            kept.append(arrays)
+            held_bytes += _held_bytes(arrays)
+            _check_held(held_bytes)
+    return kept
 
 
 def _self_described(model: str, source: Mapping[str, Array | Literal]) -> tuple[Spec, ...]:
@@ -179,7 +197,7 @@ def _fill_in(
     guessed = [spec for spec in specs if spec.name not in fixed and _unsized_axes(spec, sizes)]
     generator = np.random.default_rng(seed)
     drawn = [_drawn(specs, fixed, sizes, rows or _rows(description.inputs, each) or 1, generator) for each in arrays]
-    _check_bytes(specs, drawn)
+    _check_drawn(specs, drawn)
     for each, made in zip(arrays, drawn, strict=True):
         values, _ = reading.random_inputs(specs, made, int(generator.integers(1 << 32)))
         each |= reading.suit(values, specs)[0]
@@ -203,10 +221,9 @@ def _drawn(
     return made
 
 
-def _check_bytes(specs: Sequence[Spec], drawn: Sequence[Mapping[str, Sequence[int]]]) -> None:
+def _check_drawn(specs: Sequence[Spec], drawn: Sequence[Mapping[str, Sequence[int]]]) -> None:
     widths = {spec.name: DTYPES[spec.datatype].itemsize for spec in specs}
-    if sum(math.prod(shape) * widths[name] for each in drawn for name, shape in each.items()) > MAX_BYTES:
-        raise ConfigError(f"the requests would take more than {MAX_BYTES >> 20} MiB; give smaller shapes or a smaller --count")
+    _check_held(sum(math.prod(shape) * widths[name] for each in drawn for name, shape in each.items()))
 
 
 def _unsized_axes(spec: Spec, sizes: Sequence[Sizes]) -> list[int]:
@@ -236,6 +253,19 @@ def _ask(
 
 # ---------------------------------------------------------------------------------------------------------------------
 # What all have in common
+
+
+def _check_held(held_bytes: int) -> None:
+    if held_bytes > MAX_BYTES:
+        raise ConfigError(f"the requests would take more than {MAX_BYTES >> 20} MiB; give fewer or smaller ones")
+
+
+def _held_bytes(arrays: Mapping[str, Array]) -> int:
+    """What a request's values take in its body: of texts each its length, too."""
+    return sum(
+        sum(TEXT_LENGTH_BYTES + len(text) for text in array.reshape(-1)) if array.dtype == object else array.nbytes
+        for array in arrays.values()
+    )
 
 
 def _encode(description: Description, arrays: Mapping[str, Array]) -> bytes:

@@ -13,7 +13,6 @@ import numpy as np
 from msgspec.structs import replace
 
 from inferd.ask import inputs as reading
-from inferd.ask.inputs import Literal
 from inferd.ask.targets import require_client
 from inferd.bench.measurement import Verification
 from inferd.errors import ConfigError, RequestError, StartError
@@ -195,8 +194,7 @@ def _from_npz(source: str, requests: Requests) -> list[dict[str, Array]]:
         raise ConfigError(
             f"--verify {source}: it holds the answer to one request, and {count} are sent in turn; give --count 1, or a model"
         )
-    read = reading.from_npz(source, "--verify").items()
-    return [{name: value for name, value in read if not isinstance(value, Literal)}]  # from_npz makes arrays only
+    return [reading.from_npz(source, "--verify")]
 
 
 def _from_model(source: str, requests: Requests, model: str, version: str) -> tuple[list[dict[str, Array]], set[str]]:

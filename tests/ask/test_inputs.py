@@ -15,6 +15,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferd.ask import arrays
+from inferd.ask import inputs as ask_inputs
 from inferd.ask.inputs import DTYPES, Literal, Spec, from_arguments, from_json, from_npz, parse_shapes, random_inputs, suit
 from inferd.errors import ConfigError
 
@@ -56,13 +58,13 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     np.savez(tmp_path / "objects.npz", x=np.array([{}], dtype=object))
     assert "there is no such file" in usage_error(from_arguments, ["x=absent.npy"], [X])
     for name in ("text.npy", "empty.npy", "objects.npy"):
-        assert "expected a file that numpy.save" in usage_error(from_arguments, [f"x={tmp_path / name}"], [X])
+        assert f"--input {tmp_path / name}" in usage_error(from_arguments, [f"x={tmp_path / name}"], [X])
     assert "use --npz" in usage_error(from_arguments, [f"x={tmp_path / 'many.npz'}"], [X])
     (tmp_path / "junk.npz").write_bytes(b"PK\x03\x04" + b"junk" * 50)
-    assert "expected a file that numpy.save" in usage_error(from_npz, str(tmp_path / "junk.npz"))
+    assert "expected an archive that numpy.savez wrote" in usage_error(from_npz, str(tmp_path / "junk.npz"))
     with ZipFile(tmp_path / "text.npz", "w") as archive:
         archive.writestr("words", "no array")
-    assert "expected arrays (.npy) only, 'words' is none" in usage_error(from_npz, str(tmp_path / "text.npz"), "--verify")
+    assert "'words': expected what numpy.save" in usage_error(from_npz, str(tmp_path / "text.npz"), "--verify")
     damaged = bytearray((tmp_path / "many.npz").read_bytes())
     damaged[-200:-150] = bytes(50)
     (tmp_path / "many.npz").write_bytes(damaged)
@@ -71,6 +73,22 @@ def test_files_that_are_none(tmp_path: Path) -> None:
     assert "use --input" in usage_error(from_npz, str(tmp_path / "one.npy"))
     assert "Python objects" in usage_error(from_npz, str(tmp_path / "objects.npz"))
     assert "cannot be read" in usage_error(from_arguments, [f"x={tmp_path}"], [X])
+
+
+def test_the_files_of_a_command_have_one_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(arrays, "MAX_BYTES", 100)
+    np.save(tmp_path / "x.npy", np.zeros((1, 2), np.float32))
+    np.save(tmp_path / "y.npy", np.zeros((1, 3, 3), np.int64))
+    both = [f"x={tmp_path / 'x.npy'}", f"y={tmp_path / 'y.npy'}"]
+    assert from_arguments(both, [X, Y]).keys() == {"x", "y"}
+    monkeypatch.setattr(arrays, "MAX_BYTES", 79)
+    assert f"--input {tmp_path / 'y.npy'}: expected arrays of" in usage_error(from_arguments, both, [X, Y])
+
+
+def test_no_array_is_cast_to_more_than_the_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ask_inputs, "MAX_BYTES", 15)
+    assert "cast to it, the array would take more" in usage_error(one, Spec("x", "FP64", (2,)), np.int8([1, 2]), cast=True)
+    assert one(Spec("x", "FP32", (2,)), np.int8([1, 2]), cast=True).tolist() == [1, 2]
 
 
 def test_npz(tmp_path: Path) -> None:

@@ -77,7 +77,7 @@ def test_shapes_that_are_given() -> None:
     assert made.inputs[0]["x"].shape == (4, 2)
     assert "--shape or --sizes say otherwise" in refusal(TOKENS, shapes=["tokens:4,32"], rows=3)
     assert "is for random inputs" in refusal(X, files=["x=[[1,2]]"], shapes=["x:1,2"])
-    assert "MiB; give smaller shapes" in refusal(X, shapes=["x:99999999,2"], count=9)
+    assert "MiB; give fewer or smaller ones" in refusal(X, shapes=["x:99999999,2"], count=9)
 
 
 def test_an_open_size_is_one_only_where_the_target_answers(served) -> None:
@@ -113,6 +113,34 @@ def test_each_npz_and_json_is_a_request(tmp_path: Path) -> None:
     made = make(description(X, TOKENS), npz=[str(tmp_path / "a.npz")], json=[str(tmp_path / "b.json")], files=["tokens=[[5]]"])
     assert [arrays["x"].tolist() for arrays in made.inputs] == [[[1, 2]], [[3, 4]]]
     assert [arrays["tokens"].tolist() for arrays in made.inputs] == [[[5]], [[5]]]
+
+
+def test_all_bodies_together_have_a_limit(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    names = [str(tmp_path / f"{index}.npz") for index in range(3)]
+    for name in names:
+        np.savez_compressed(name, x=np.zeros((4, 2), np.float32))
+    monkeypatch.setattr(inputs, "MAX_BYTES", 3 * 32)
+    assert len(make(description(X), npz=names).bodies) == 3
+    monkeypatch.setattr(inputs, "MAX_BYTES", 3 * 32 - 1)
+    assert len(make(description(X), npz=names, count=2).bodies) == 2
+    monkeypatch.setattr(inputs, "_encode", lambda *_: pytest.fail("encoded"))
+    for options in ({"npz": names}, {"npz": names, "rows": 1}):
+        assert "the requests would take more than" in refusal(X, **options)
+    (tmp_path / "b.json").write_text('{"text": [["four"]]}')
+    text, common = Spec("text", "BYTES", (-1, 1)), f"x={np.zeros((11, 2)).tolist()}"
+    assert "the requests would take more than" in refusal(text, X, json=[str(tmp_path / "b.json")], files=[common])
+
+
+def test_what_files_and_lot_make_together_has_that_limit(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(inputs, "MAX_BYTES", 8 + 8)
+    monkeypatch.setattr(inputs, "_encode", lambda *_: b"")
+    assert make(description(X, TOKENS), files=["x=[[1, 2]]"], random=True, shapes=["tokens:1,1"]).bodies == [b""]
+    assert "the requests would take more than" in refusal(X, TOKENS, files=["x=[[1, 2]]"], random=True, shapes=["tokens:1,2"])
+
+
+def test_a_fault_in_a_file_beyond_the_count_is_told(tmp_path: Path) -> None:
+    np.savez(tmp_path / "a.npz", x=np.float32([[1, 2]]))
+    assert "there is no such file" in refusal(X, npz=[str(tmp_path / "a.npz"), "absent.npz"], count=1)
 
 
 def test_what_files_leave_out_is_random_only_if_that_is_asked() -> None:

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 from inferd_client import Client
 
+from inferd.ask import arrays
 from inferd.ask.targets import Description, open_target
 from inferd.bench.inputs import Requests, make
 from inferd.bench.measurement import Load, Measurement
@@ -160,6 +161,13 @@ def test_a_reference_file(served, tmp_path: Path) -> None:
         assert verifier.result.wrong == wrong
     many = make(Description("m", "", (models_spec("FP32"),), ()), count=2)
     assert "holds the answer to one request, and 2 are sent" in refusal(str(tmp_path / "right.npz"), many)
+
+
+def test_a_reference_file_has_the_limit_of_all_arrays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    made = make(Description("m", "", (models_spec("FP32"),), ()), count=1)
+    np.savez_compressed(tmp_path / "bomb.npz", y=np.zeros(1000))
+    monkeypatch.setattr(arrays, "MAX_BYTES", 7999)
+    assert f"--verify {tmp_path / 'bomb.npz'}: 'y': expected arrays of" in refusal(str(tmp_path / "bomb.npz"), made)
 
 
 def test_only_the_outputs_that_a_recorded_request_wants(served, model_files: Path, tmp_path: Path) -> None:
