@@ -5,6 +5,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
+    NEAR_ROWS = 6               # so many rows of one near key gain more by not being padded than by sharing a run with others
 
 cdef enum EntryState:
     IDLE = 0                    # not given to a batcher yet, or answered
@@ -22,6 +23,7 @@ cdef struct Entry:              # what the queue knows of one request
     Entry *previous
     int64_t rows
     uint64_t shape_key          # only entries of one key share a batch
+    uint32_t near_key           # of one shape key, those of one near key run alone where NEAR_ROWS of them wait; 0: no such wish
     int64_t nbytes              # input bytes held while it waits
     int64_t deadline_ns         # monotonic; INT64_MAX: none. The queue's timeout can bring it forward
     int64_t queued_ns           # monotonic, when it was put
@@ -63,6 +65,7 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef Entry *first_from(self, int level) noexcept nogil
     cdef Entry *following(self, Entry *entry) noexcept nogil
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil
+    cdef bint runs_near(self, Entry *head) noexcept nogil
     cdef list freed(self, Entry *entry)
     cdef bint gathers(self, int64_t now_ns) noexcept nogil
     cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil

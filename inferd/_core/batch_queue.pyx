@@ -24,7 +24,8 @@ cdef class BatchQueue:
     - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
-      A batch is made of the first SCAN_LIMIT requests that wait.
+      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, where those of the head's near key among them
+      have NEAR_ROWS together, it is made of these alone.
     - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said, when they
       have max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
       due when it can grow no further, when it has exactly as many rows as one of preferred_rows (the largest that is there), when
@@ -202,16 +203,20 @@ cdef class BatchQueue:
         cdef Entry *following
         cdef Entry *last = NULL
         cdef uint64_t shape_key
+        cdef uint32_t near_key
         cdef int64_t rows = 0
         cdef int count = SCAN_LIMIT
         cdef int looked = 0
+        cdef bint near
         if head == NULL or (self.decide(now_ns, &count) > now_ns if self.max_delay_ns > 0 else self.gathers(now_ns)):
             return NULL
         shape_key = head.shape_key
+        near_key = head.near_key
+        near = self.max_delay_ns == 0 and self.runs_near(head)
         while entry != NULL and looked < SCAN_LIMIT and count > 0:
             looked += 1
             following = self.following(entry)
-            if entry.shape_key == shape_key:
+            if entry.shape_key == shape_key and (not near or entry.near_key == near_key):
                 if last != NULL and rows + entry.rows > self.max_rows:
                     break
                 rows += entry.rows
@@ -222,6 +227,19 @@ cdef class BatchQueue:
                 last = entry
             entry = following
         return head
+
+    cdef bint runs_near(self, Entry *head) noexcept nogil:
+        cdef Entry *entry = head
+        cdef int64_t rows = 0
+        cdef int looked = 0
+        if head.near_key == 0:
+            return False
+        while entry != NULL and looked < SCAN_LIMIT and rows < NEAR_ROWS:
+            looked += 1
+            if entry.shape_key == head.shape_key and entry.near_key == head.near_key:
+                rows += entry.rows
+            entry = self.following(entry)
+        return rows >= NEAR_ROWS
 
     cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil:
         cdef Entry *dropped = NULL
@@ -245,13 +263,14 @@ cdef class BatchQueue:
     # ---- the same with integers, for tests ----
 
     def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
-             int64_t nbytes=0):
+             int64_t nbytes=0, uint32_t near_key=0):
         """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level or bytes."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
         if entry == NULL:
             raise MemoryError
         entry.rows = rows
         entry.shape_key = shape_key
+        entry.near_key = near_key
         entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
         entry.priority = priority
         entry.timeout_ns = timeout_ns

@@ -99,7 +99,7 @@ cdef class Request:
     cpdef check(self, Signature signature):
         cdef int64_t nbytes = 0
         cdef int i
-        signature.check(self.inputs, self.input_count, &self.entry.rows, &self.entry.shape_key)
+        signature.check(self.inputs, self.input_count, &self.entry.rows, &self.entry.shape_key, &self.entry.near_key)
         for i in range(self.input_count):
             nbytes += self.inputs[i].nbytes
         self.entry.nbytes = nbytes

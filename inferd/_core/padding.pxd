@@ -1,7 +1,7 @@
 # padding: how rows of unequal length share a batch. What a model declares of an axis, to which size it is filled up, which lengths may
 # meet in a batch, and what a filling is. Header-only; all memory is somebody else's. Never in here: requests, queues, Python objects.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 from libc.string cimport memcpy, memset
 
 cdef extern from *:
@@ -30,40 +30,51 @@ cdef struct Cut:                # of one output
     int input                   # the padded input whose length it is cut to
 
 
+cdef inline int bucket_of(const Padding *padding, int64_t length) noexcept nogil:
+    """The place of the least bucket that is long enough; bucket_count: none is."""
+    cdef int i = 0
+    while i < padding.bucket_count and length > padding.buckets[i]:
+        i += 1
+    return i
+
+
 cdef inline int64_t padded_size(const Padding *padding, int64_t length) noexcept nogil:
     """What the axis has in a run whose longest row is `length` long."""
-    cdef int i
+    cdef int bucket = bucket_of(padding, length)
     if padding.size > 0:
         return padding.size
-    for i in range(padding.bucket_count):
-        if length <= padding.buckets[i]:
-            return padding.buckets[i]
-    return length
+    return padding.buckets[bucket] if bucket < padding.bucket_count else length
 
 
-cdef inline int half_octave(int64_t length) noexcept nogil:
-    """0; 1; 2; 3; 4, 5; 6, 7; 8 to 11; 12 to 15; 16 to 23; and so on: the number of the range that a length is in."""
+cdef inline int part_of_octave(int64_t length, int bits) noexcept nogil:
+    """The number of the range that a length is in, where the lengths from one power of two to the next are cut into 2^bits ranges. With
+    1: 0; 1; 2; 3; 4, 5; 6, 7; 8 to 11; 12 to 15; 16 to 23; and so on."""
     cdef int power
     if length <= 0:
         return 0
     power = 63 - __builtin_clzll(<unsigned long long>length)
-    return 1 + 2 * power + (<int>(length >> (power - 1)) & 1 if power > 0 else 0)
+    return 1 + (power << bits) + (<int>(length >> (power - bits) if power >= bits else length << (bits - power)) & ((1 << bits) - 1))
 
 
 cdef inline uint64_t length_class(const Padding *padding, int64_t length, int64_t unit_nbytes) noexcept nogil:
     """Rows share a batch only with those of the same class, so that short ones do not pay for long ones: one for each bucket; above the
-    last, and without any, those of which none is half as long again as another (half_octave); and one for each length with which a
-    run could have more than MAX_PADDED_NBYTES. unit_nbytes: bytes of such a run for 1 along the axis."""
-    cdef int64_t size
-    cdef int i = 0
+    last, and without any, those of which none is half as long again as another (8 to 11, 12 to 15, 16 to 23 and so on); and one for each
+    length with which a run could have more than MAX_PADDED_NBYTES. unit_nbytes: bytes of such a run for 1 along the axis."""
+    cdef int64_t size = padded_size(padding, length)
+    cdef int bucket = bucket_of(padding, length)
     if padding.size > 0:
         return 0
-    size = padded_size(padding, length)
     if size > 0 and unit_nbytes > MAX_PADDED_NBYTES // size:
         return <uint64_t>length << 1 | 1
-    while i < padding.bucket_count and length > padding.buckets[i]:
-        i += 1
-    return <uint64_t>(i if i < padding.bucket_count else i + half_octave(length)) << 1
+    return <uint64_t>(bucket if bucket < padding.bucket_count else bucket + part_of_octave(length, 1)) << 1
+
+
+cdef inline uint32_t near_class(const Padding *padding, int64_t length) noexcept nogil:
+    """Of rows of one length_class those of one near class are less than a quarter longer than another: they run without the others where
+    enough of them wait. 0: all of the class are padded to one size, and cost the same."""
+    if padding.size > 0 or bucket_of(padding, length) < padding.bucket_count:
+        return 0
+    return <uint32_t>part_of_octave(length, 2)
 
 
 cdef inline uint64_t difference(int64_t one, int64_t other) noexcept nogil:

@@ -1,7 +1,7 @@
 # tensor: what a tensor is on the wire and in a model. Datatypes, views of bytes that somebody else owns,
 # a model's signature and the check of a request against it. Never in here: protobuf, queues, onnxruntime.
 
-from libc.stdint cimport int64_t, uint64_t
+from libc.stdint cimport int64_t, uint32_t, uint64_t
 
 from inferd._core.padding cimport Cut, Mask, Padding
 
@@ -78,9 +78,10 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef object owned                   # bytes objects behind the names
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
-    # Sets rows (1 without a batch axis) and shape_key (equal for requests that fit one batch).
+    # Sets rows (1 without a batch axis), shape_key (equal for requests that fit one batch) and near_key (equal for those of them that
+    # had better run without the others where enough of them wait: padding.near_class).
     # Raises InvalidArgument naming input, expectation, what came and the cure.
-    cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key) except -1
+    cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key, uint32_t *near_key) except -1
     # What the axis that `output` is cut in is to have for a request of these (checked) inputs; -1: it is not cut.
     cdef int64_t cut_length(self, int output, const TensorView *views) noexcept
     # The place of the output of that name, or -1.

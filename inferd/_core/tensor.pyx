@@ -11,7 +11,7 @@ from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
-from inferd._core.padding cimport MAX_BUCKETS, Cut, Mask, Padding, difference, length_class
+from inferd._core.padding cimport MAX_BUCKETS, Cut, Mask, Padding, difference, length_class, near_class
 from inferd._core.utf8 cimport is_utf8
 
 import hashlib
@@ -330,7 +330,7 @@ cdef class Signature:
         """(name, datatype word, shape) of every output, in the graph's order; shapes with the batch axis."""
         return tuple([described(self.output_names[i], &self.outputs[i]) for i in range(self.output_count)])
 
-    cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key) except -1:
+    cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key, uint32_t *near_key) except -1:
         cdef int64_t place = 0
         cdef uint64_t key = 0
         cdef bint exact = True          # the key holds every free axis in full
@@ -344,6 +344,7 @@ cdef class Signature:
         if count != self.input_count:
             refuse_names(self, views, count)
         rows[0] = 1
+        near_key[0] = 0
         for i in range(count):
             spec = &self.inputs[i]
             if not same_name(&views[i], spec) and not bring(views, i, count, spec):
@@ -366,6 +367,7 @@ cdef class Signature:
                             refuse_view(self, &views[i], spec, TOO_LONG, padding.size)
                         if length < 0:
                             length = views[i].shape[axis]
+                            near_key[0] = near_class(padding, length)
                         part = difference(views[i].shape[axis], length)
                         exact = exact and part >> self.key_bits == 0
                         key = (key << self.key_bits) | part

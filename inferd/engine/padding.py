@@ -6,7 +6,8 @@
 Every row of a batch costs what its longest costs, and on CPUs that is more than what running together gains: rows of a text model with
 5 to 178 tokens, all together, ran at a third of the speed of one by one. So only like lengths share a batch: those of one bucket, or,
 where there are no buckets (or above the last), those of which none is half as long again as another (8 to 11, 12 to 15, 16 to 23 and so
-on); that was 1.1 to 1.3 times as fast as one by one. Wide buckets are for devices on which a larger run costs no more.
+on), and of these only the closer half (16 to 19, 20 to 23) where enough wait (BatchQueue). Wide buckets are for devices on which a
+larger run costs no more.
 Never in here: queues, how rows are written (_core/batcher), onnxruntime.
 """
 

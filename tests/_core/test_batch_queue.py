@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from inferd._core.batch_queue import BatchQueue
 
-SCAN_LIMIT = 1024
+SCAN_LIMIT, NEAR_ROWS = 1024, 6
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Waiting:
     priority: int
     queued_ns: int
     nbytes: int
+    near: int
 
 
 @dataclass
@@ -40,7 +41,9 @@ class PlainQueue:
     waiting: list[Waiting] = field(default_factory=list)
     last_id: int = 0
 
-    def push(self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int) -> int | str:
+    def push(
+        self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int
+    ) -> int | str:
         levels = max(self.priority_levels, 1)
         if not 1 <= priority <= levels:
             priority = max(self.default_priority, 1)
@@ -55,7 +58,7 @@ class PlainQueue:
             timeout = timeout_ns
         deadline = min(float("inf") if deadline_ns is None else deadline_ns, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
-        self.waiting.append(Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes))
+        self.waiting.append(Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near))
         self.waiting.sort(key=lambda entry: entry.priority)  # stable: in order of arrival within a level
         return self.last_id
 
@@ -76,8 +79,11 @@ class PlainQueue:
         preferred: list[Waiting] = []
         seen: list[Waiting] = []
         rows, full = 0, False
+        head = self.waiting[0]
+        near = [entry for entry in self.waiting[:SCAN_LIMIT] if (entry.key, entry.near) == (head.key, head.near)]
+        alone = head.near > 0 and self.max_delay_ns == 0 and sum(entry.rows for entry in near) >= NEAR_ROWS
         for entry in self.waiting[:SCAN_LIMIT]:
-            if entry.key == self.waiting[0].key:
+            if entry in near or (entry.key == head.key and not alone):
                 if batch and rows + entry.rows > self.max_rows:
                     full = True
                     break
@@ -134,6 +140,7 @@ PUSH = st.tuples(
     st.integers(0, 4),  # priority, sometimes one that is not there
     st.sampled_from([0, 0, 3, 100]),  # its own timeout
     st.integers(0, 30),  # bytes
+    st.integers(0, 2),  # near key
 )
 STEPS = st.lists(
     st.one_of(
@@ -157,14 +164,14 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
     gone: list[int] = []
     for step, *arguments in steps:
         if step == "push":
-            rows, key, wait_ns, priority, timeout_ns, nbytes = arguments
+            rows, key, wait_ns, priority, timeout_ns, nbytes, near = arguments
             deadline_ns = None if wait_ns is None else now_ns + wait_ns
-            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes)
+            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near)
             if isinstance(expected, str):
                 with pytest.raises(OverflowError, match=expected):
-                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes)
+                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near)
             else:
-                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes) == expected
+                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near) == expected
                 pushed.add(expected)
         elif step == "take":
             rows_of = {entry.id: entry.rows for entry in plain.waiting}
@@ -231,6 +238,22 @@ def test_only_one_shape_at_a_time_the_oldest_first() -> None:
         queue.push(1, key, None, 0, 0)
     assert queue.take(0)[0] == [1, 3]
     assert queue.take(0)[0] == [2, 4]
+
+
+def test_enough_of_one_near_key_run_without_the_others() -> None:
+    def batches(queue: BatchQueue, near_keys: str) -> list[list[int]]:
+        for near_key in near_keys:
+            queue.push(1, 0, None, 0, 0, near_key=int(near_key))
+        found = []
+        while queue.requests:
+            found.append(queue.take(9)[0])
+        return found
+
+    assert batches(BatchQueue(8), "1212121121") == [[1, 3, 5, 7, 8, 10], [2, 4, 6, 9]]
+    assert batches(BatchQueue(8), "12121211") == [[1, 2, 3, 4, 5, 6, 7, 8]], "five are too few"
+    assert batches(BatchQueue(4), "12111111") == [[1, 3, 4, 5], [2, 6, 7, 8]], "the rest is filled up"
+    assert batches(BatchQueue(16), "00000020") == [[1, 2, 3, 4, 5, 6, 7, 8]], "0 has no wish"
+    assert batches(BatchQueue(16, max_delay_ns=9), "12111111") == [[1, 2, 3, 4, 5, 6, 7, 8]], "whoever waits wants large batches"
 
 
 def test_a_delay_gathers_until_full_or_over() -> None:

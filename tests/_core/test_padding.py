@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-from collections import defaultdict
 from typing import Any
 
 import numpy as np
@@ -24,7 +23,7 @@ from tests.puppets import Caller
 Array = np.ndarray[Any, Any]
 Spec = tuple[str, str, tuple[int, ...]]
 
-ROWS = 64
+ROWS, NEAR_ROWS = 64, 6
 WORDS = sorted(word for word in DATATYPES if word != "BYTES")
 IDS: Spec = ("ids", "INT64", (-1, -1))
 TYPES: Spec = ("types", "INT64", (-1, -1))
@@ -117,6 +116,25 @@ def bucket_of(length: int, buckets: tuple[int, ...]) -> int | tuple[int, bool]:
     return next((size for size in buckets if length <= size), (power, power >= 0 and 2 * length >= 3 << power))
 
 
+def near_of(length: int, buckets: tuple[int, ...]) -> int | tuple[int, int]:
+    """The same; the power of 2, and how many quarters of the way to the next one."""
+    power = max(length.bit_length() - 1, -1)
+    return next((size for size in buckets if length <= size), (power, 4 * length >> power if power >= 0 else 0))
+
+
+def plain_batches(requests: list[tuple[int, int]], buckets: tuple[int, ...]) -> list[list[int]]:
+    """The places of requests, given as (rows, length), that run together: the oldest and its likes, or only its near ones if these have
+    NEAR_ROWS."""
+    waiting, found = list(range(len(requests))), []
+    while waiting:
+        length = requests[waiting[0]][1]
+        likes = [place for place in waiting if bucket_of(requests[place][1], buckets) == bucket_of(length, buckets)]
+        near = [place for place in likes if near_of(requests[place][1], buckets) == near_of(length, buckets)]
+        found.append(near if sum(requests[place][0] for place in near) >= NEAR_ROWS else likes)
+        waiting = [place for place in waiting if place not in found[-1]]
+    return found
+
+
 def one_of(word: str) -> Array:
     """1 in that datatype, as numpy holds it."""
     return np.array(0x3F80, np.uint16) if word == "BF16" else np.array(1, DATATYPES[word][2])
@@ -153,16 +171,16 @@ def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any,
             made = LocalRequest([("x", word, array)])
         made.check(signature)
         sent.append((made, array, put(batcher, made)))
-    groups: dict[Any, int] = defaultdict(int)  # the longest of those that share a batch, or their bucket
-    for _, length in requests:
-        bucket = bucket_of(length, buckets)
-        groups[bucket] = max(groups[bucket], bucket if isinstance(bucket, int) else length)
-    seen = 0
+    shared = plain_batches(requests, buckets)
+    sizes: dict[int, int] = {}  # place of a request -> what it is padded to
     fill, one = np.where(value == 1, one_of(word), np.zeros((), DATATYPES[word][2])), one_of(mask_word)
     while (batch := batcher.poll()) is not None:
-        mine = [each for each in sent if any(each[0] is request for request in batch.requests)]
-        length = mine[0][1].shape[axis + 1]
-        size = groups[bucket_of(length, buckets)]
+        places = shared.pop(0)
+        mine = [sent[place] for place in places]
+        assert [each[0] for each in mine] == list(batch.requests)
+        bucket = bucket_of(requests[places[0]][1], buckets)
+        size = bucket if isinstance(bucket, int) else max(requests[place][1] for place in places)
+        sizes |= dict.fromkeys(places, size)
         assert batch.input_shape(0) == (batch.rows, *(size if dim < 0 else dim for dim in dims))
         assert batch.input_shape(1) == (batch.rows, size)
         copied = message.copied_nbytes()
@@ -172,10 +190,9 @@ def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any,
         assert x.tobytes() == expected.astype(x.dtype).tobytes()
         real = [plain_padded(np.full((array.shape[0], array.shape[axis + 1]), one), 0, size, one * 0) for _, array, _ in mine]
         assert mask.tobytes() == np.concatenate(real).astype(mask.dtype).tobytes()
-        seen += 1
-    assert seen == len(groups)
-    for _, array, caller in sent:
-        assert_answered(caller, array, groups[bucket_of(array.shape[axis + 1], buckets)], axis)
+    assert not shared
+    for place, (_, array, caller) in enumerate(sent):
+        assert_answered(caller, array, sizes[place], axis)
 
 
 def assert_answered(caller: Caller, array: Array, size: int, axis: int) -> None:
@@ -232,6 +249,16 @@ def test_only_lengths_of_one_bucket_meet() -> None:
 def test_without_buckets_none_is_half_as_long_again_as_another() -> None:
     found = batches(text(), *({"ids": tokens(1, length)} for length in range(25)))
     assert found == [[0], [1], [2], [3], [4, 5], [6, 7], [8, 9, 10, 11], [12, 13, 14, 15], [16, 17, 18, 19, 20, 21, 22, 23], [24]]
+
+
+def test_many_of_nearly_one_length_run_without_those_that_are_longer() -> None:
+    """Quarters of an octave are alone, if enough wait of the oldest one's; a bucket costs the same whatever is in it."""
+    lengths = (17, 21, 16, 19, 18, 20, 16, 17, 23)
+    sent = [{"ids": tokens(1, length)} for length in lengths]
+    assert batches(text(), *sent) == [[0, 2, 3, 4, 6, 7], [1, 5, 8]]
+    assert batches(text(), *sent[:-2]) == [[0, 1, 2, 3, 4, 5, 6]]
+    assert batches(text(buckets=(32,)), *sent) == [list(range(9))]
+    assert batches(text(size=32), *sent) == [list(range(9))]
 
 
 def test_requests_whose_own_inputs_differ_in_length_never_meet_those_whose_do_not() -> None:
