@@ -15,7 +15,7 @@ from msgspec.structs import replace
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterable, Sequence
 
     from inferd.bench.measurement import Measurement
 
@@ -116,10 +116,10 @@ def judge(measurement: Measurement, slo: Slo) -> str:
     return ""
 
 
-def kept_up(measurement: Measurement) -> bool:
-    """Whether as much was answered, with OK or not, as was asked."""
+def kept_up(measurement: Measurement, share: float = 1.0) -> bool:
+    """Whether as much was answered, with OK or not, as was asked; or this share of it."""
     in_time = measurement.requests_per_second * measurement.duration_s + measurement.failed
-    return not measurement.load.rate or in_time >= due_rate(measurement) * measurement.duration_s
+    return not measurement.load.rate or in_time >= share * due_rate(measurement) * measurement.duration_s
 
 
 def due_rate(measurement: Measurement) -> float:
@@ -205,7 +205,7 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
     stopped: str  # why the search ended
     tried: list[Judged]
     step: int | None = None  # the measurement of `rate`, by its place in the report
-    confirmed: bool = False  # the last measurement was one more of `rate`, which kept the target again: the search came to its end
+    confirmed: bool = False  # in the end both were measured once more, and were what they had been: the search came to its end
 
     def words(self) -> list[str]:
         if not self.rate:
@@ -220,14 +220,22 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
         return [f"{per_second(self.rate)} kept {self.target}{above}", f"the search did NOT finish: {self.stopped}", *limit, *thin]
 
 
+def bounds(rates: Iterable[Judged]) -> tuple[float, Judged | None]:
+    """Of rates that were judged once each: the highest that keeps the target, of those below all that do not (0: there is none), and the
+    lowest that does not."""
+    rates = sorted(rates, key=lambda one: one.rate)
+    lost = next((one for one in rates if not one.kept), None)
+    below = [one.rate for one in rates if lost is None or one.rate < lost.rate]
+    return max(below, default=0.0), lost
+
+
 def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search:
-    """A rate that was measured twice is what it was the second time."""
+    """A rate that was measured more than once is what it was the last time."""
     places = [place for place, m in enumerate(measurements) if m.load.rate and not m.ended]
     tried = [judged(measurements[place], slo) for place in places]
     last = {one.rate: (one, place) for one, place in zip(tried, places, strict=True)}
-    lost = min((one for one, _ in last.values() if not one.kept), key=lambda one: one.rate, default=None)
-    below = [rate for rate, (one, _) in last.items() if one.kept and (lost is None or rate < lost.rate)]
-    best = max(below, default=0.0)
+    best, lost = bounds(one for one, _ in last.values())
+    of_best = [one.kept for one in tried if one.rate == best]
     return Search(
         target=str(slo),
         rate=best,
@@ -236,7 +244,7 @@ def found(measurements: Sequence[Measurement], slo: Slo, stopped: str) -> Search
         stopped=stopped,
         tried=tried,
         step=last[best][1] if best else None,
-        confirmed=bool(tried) and tried[-1].rate == best and sum(one.kept for one in tried if one.rate == best) > 1,
+        confirmed=of_best[-2:] == [True, True] and tried[-1].rate == (lost.rate if lost else best),
     )
 
 

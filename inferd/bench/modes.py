@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from msgspec.structs import replace
 
 from inferd.bench import findings
-from inferd.bench.findings import Findings, Slo, judge, judged, parse_slo, per_second
+from inferd.bench.findings import Findings, Judged, Slo, judge, judged, parse_slo, per_second
 from inferd.bench.measurement import Load, Measurement
 from inferd.errors import ConfigError, InferdError
 
@@ -186,54 +186,81 @@ def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -
     """The highest rate that keeps the target: doubling until one does not, then halving the gap until it is at most `width` of the
     rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried.
 
-    A rate at which all is answered, but too late or with errors, or at which the generator was the limit, is measured once more before
-    it counts as one that does not keep the target: one stall of the machine must not halve the result. And the rate that is found is
-    measured once more before it is told: one lucky measurement must not make it."""
+    Neither a stall of a moment nor luck must make the result. So a rate that misses the target is measured once more before that counts,
+    unless it is new and less than half of what was due was answered. And when the gap is narrow both of its ends are measured once
+    more, the upper one last: an end that turns out to be on the other side moves the gap, and the search goes on from there."""
     return Mode("search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped))
 
 
 def _search(load: Load, slo: Slo, width: float, highest: float) -> Policy:
-    rate = load.rate
+    rate, steps = load.rate, SEARCH_STEPS
     if not rate:
-        alone = yield Ask(replace(load, connections=1, streams=1), why="one at a time, to know where to start")
-        if why := judge(alone, slo):
+        looks = yield from _one_at_a_time(load, slo)
+        if why := judge(looks[-1], slo):
             return f"one request at a time does not keep it: {why}"
-        rate = alone.requests_per_second / 2
-    kept, lost, bound, rate = 0.0, 0.0, False, min(rate, highest)
-    steps, lower, stopped = 0, [0.0], ""  # lower: the rates that kept it, ascending, and none; stopped: `kept` is being confirmed
-    while steps < SEARCH_STEPS:
-        measured = yield Ask(
-            replace(load, rate=rate), why=f"{per_second(rate)} once more, to confirm it" if stopped else _place(kept, lost)
-        )
-        steps += 1
-        result = judged(measured, slo)
-        if not result.kept and (result.client_bound or findings.kept_up(measured)) and steps < SEARCH_STEPS:
-            measured = yield Ask(replace(load, rate=rate), why=f"{per_second(rate)} once more: {result.why}")
-            steps += 1
+        rate, steps = looks[-1].requests_per_second / 2, steps - len(looks)
+    return (yield from _narrow_down(replace(load, rate=min(rate, highest)), slo, width, highest, steps))
+
+
+def _one_at_a_time(load: Load, slo: Slo) -> Generator[Ask, Measurement, list[Measurement]]:
+    """To know where to start; once more where that misses the target."""
+    alone = replace(load, connections=1, streams=1)
+    looks = [(yield Ask(alone, why="one at a time, to know where to start"))]
+    if why := judge(looks[0], slo):
+        looks.append((yield Ask(alone, why=f"one at a time once more: {why}")))
+    return looks
+
+
+def _narrow_down(load: Load, slo: Slo, width: float, highest: float, steps: int) -> Policy:
+    """The search itself, from load.rate on, in so many measurements at most."""
+    rate, why = load.rate, "the first"
+    last: dict[float, Judged] = {}  # what each rate showed
+    sure: set[float] = set()  # of a narrow gap the ends that showed it once more
+    for _ in range(steps):
+        measured = yield Ask(replace(load, rate=rate), why=why)
+        before, result = last.get(rate), judged(measured, slo)
+        last[rate] = result
+        if before and before.kept != result.kept:
+            sure.discard(rate)
+        if not result.kept and (before.kept if before else not _missed_by_far(measured)):
+            why = f"{per_second(rate)} once more: {result.why}"
+            continue
         if gone := _gone(measured):
             return gone
-        result = judged(measured, slo)
-        if stopped and result.kept:
+        kept, lost = findings.bounds(last.values())
+        if not kept and lost and lost.rate * (load.duration_s or 1.0) < 1:
+            return "the generator was the limit at any rate" if lost.client_bound else "even a request now and then does not keep it"
+        if not (stopped := _narrow(kept, lost, width, highest)):
+            rate, why = _between(kept, lost, highest), _place(kept, lost)
+        elif unsure := [end for end in (kept, lost.rate if lost else kept) if end not in sure]:
+            rate, why = unsure[0], f"{per_second(unsure[0])} once more, to be sure"
+            sure.add(rate)
+        else:
             return stopped
-        if result.kept:
-            lower.append(kept := rate)
-        else:
-            lower = [below for below in lower if below < rate]
-            kept, lost, bound = lower[-1], rate, result.client_bound
-        if kept >= highest:
-            stopped = f"{highest:g}/s is the highest rate that may be tried"
-        elif kept and lost and lost - kept <= width * kept:
-            gap = f"the gap is at most {width:.2g} of it"
-            stopped = f"the generator cannot ask for {per_second(lost)}; the server may do more" if bound else gap
-        else:
-            stopped = ""
-        if stopped:
-            rate = kept
-            continue
-        if not kept and lost * (load.duration_s or 1.0) < 1:
-            return "the generator was the limit at any rate" if bound else "even a request now and then does not keep it"
-        rate = (kept + lost) / 2 if kept and lost else min(kept * 2, highest) if kept else lost / 2
     return f"{SEARCH_STEPS} steps were measured: measure longer, or with a more generous target"
+
+
+def _missed_by_far(measured: Measurement) -> bool:
+    """Whether less than half of what was due was answered."""
+    return not findings.kept_up(measured, 0.5)
+
+
+def _narrow(kept: float, lost: Judged | None, width: float, highest: float) -> str:
+    """Why nothing between the two, or above, has to be tried; empty: it has."""
+    if kept >= highest:
+        return f"{highest:g}/s is the highest rate that may be tried"
+    if not kept or not lost or lost.rate - kept > width * kept:
+        return ""
+    if lost.client_bound:
+        return f"the generator cannot ask for {per_second(lost.rate)}; the server may do more"
+    return f"the gap is at most {width:.2g} of it"
+
+
+def _between(kept: float, lost: Judged | None, highest: float) -> float:
+    """The rate to try next. kept: 0 for none."""
+    if lost is None:
+        return min(kept * 2, highest)
+    return (kept + lost.rate) / 2
 
 
 def _gone(measured: Measurement) -> str:
@@ -243,10 +270,10 @@ def _gone(measured: Measurement) -> str:
     return ""
 
 
-def _place(kept: float, lost: float) -> str:
-    if kept and lost:
-        return f"{per_second(kept)} keeps the target, {per_second(lost)} does not"
-    return f"{per_second(kept)} keeps the target" if kept else f"{per_second(lost)} does not keep the target" if lost else "the first"
+def _place(kept: float, lost: Judged | None) -> str:
+    keeps = f"{per_second(kept)} keeps the target" if kept else ""
+    loses = f"{per_second(lost.rate)} does not" if lost else ""
+    return ", ".join(filter(None, (keeps, loses if keeps else f"{loses} keep the target")))
 
 
 def stress(load: Load, factors: Sequence[float] = FACTORS) -> Mode:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import random
-from itertools import pairwise
+from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -18,7 +18,7 @@ from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verif
 from inferd.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Container
 
 SLO = parse_slo("p99=10ms")
 
@@ -154,7 +154,7 @@ def test_a_single_stall_does_not_halve_the_result():
 
 def test_a_single_stroke_of_luck_does_not_make_the_result():
     """Some rates above what the server does keep the target when they are measured for the first time."""
-    chance, seen = random.Random(8), set()
+    chance, seen = random.Random(3), set()
     server = queue(10_000)
 
     def run(load: Load, version: str) -> Measurement:
@@ -167,21 +167,64 @@ def test_a_single_stroke_of_luck_does_not_make_the_result():
     assert found.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
     assert any(one.kept for one in found.tried if one.rate > keeps_up_to(10_000)), "there was luck"
     assert [one.kept for one in found.tried if one.rate == found.rate][-2:] == [True, True]
-    assert outcome.measurements[-1].load.rate == found.rate
+    assert [m.load.rate for m in outcome.measurements[-2:]] == [found.rate, found.above]
 
 
-def test_a_rate_that_is_not_answered_is_not_measured_twice():
-    outcome = modes.carry_out(modes.search(Load(rate=1000), SLO), lambda load, version: measured(load, min(load.rate, 1900)))
-    rates = [m.load.rate for m in outcome.measurements]
-    assert len(rates) == len(set(rates)) + 1, "but the one that was found"
+def stalling(where: Container[int], answered: float) -> Callable[[Load, str], Measurement]:
+    """A server of 10,000/s. In its measurements number `where`, from 0, it stalls: that share of what was due is answered, and late."""
+    server, numbers = queue(10_000), count()
+
+    def run(load: Load, version: str) -> Measurement:
+        return measured(load, load.rate * answered, 3e6) if next(numbers) in where else server(load, version)
+
+    return run
 
 
-def test_search_ends_at_once_where_not_even_one_request_keeps_the_target():
+@pytest.mark.parametrize("answered", [1, 0.9, 0.1], ids=["late", "not-all", "hardly-any"])
+@pytest.mark.parametrize("at", range(18))
+def test_a_stall_never_caps_the_result(at, answered):
+    """Whichever measurement it hits, also those that confirm the result."""
+    outcome = modes.carry_out(modes.search(Load(rate=100), SLO), stalling({at}, answered))
+    assert outcome.findings.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
+    assert outcome.clean
+
+
+@pytest.mark.parametrize("answered", [1, 0.9], ids=["late", "not-all"])
+@pytest.mark.parametrize("at", range(12))
+def test_nor_does_a_stall_of_two_measurements(at, answered):
+    """Both looks at a rate are within it: what finds out is that the end of the gap is measured once more."""
+    found = modes.carry_out(modes.search(Load(rate=100), SLO), stalling({at, at + 1}, answered)).findings
+    assert found.rate == pytest.approx(keeps_up_to(10_000), rel=0.03)
+
+
+def test_what_a_search_measures_once_more():
+    """Rates that miss the target, unless they do by far, and in the end both ends of the gap."""
+    outcome = modes.carry_out(modes.search(Load(rate=1000), SLO, width=0.1), lambda load, version: measured(load, min(load.rate, 1900)))
+    assert [m.load.rate for m in outcome.measurements] == [1000, 2000, 2000, 1500, 1750, 1875, 1875, 2000]
+    outcome = modes.carry_out(modes.search(Load(rate=1000), SLO, width=0.5), lambda load, version: measured(load, min(load.rate, 900)))
+    assert [m.load.rate for m in outcome.measurements] == [1000, 1000, 500, 750, 750, 1000]
+    outcome = modes.carry_out(modes.search(Load(rate=1000), SLO, width=0.5), lambda load, version: measured(load, min(load.rate, 400)))
+    assert [m.load.rate for m in outcome.measurements] == [1000, 500, 500, 250, 375, 375, 500]
+
+
+def test_search_ends_soon_where_not_even_one_request_keeps_the_target():
     outcome = modes.carry_out(modes.search(Load(), SLO), queue(1000, service_us=11_000))
-    assert len(outcome.measurements) == 1
+    assert len(outcome.measurements) == 2, "once more, lest a stall of a moment ends it"
     assert outcome.findings.rate == 0
     assert outcome.findings.stopped == "one request at a time does not keep it: p99 is 11 ms"
     assert not outcome.clean
+
+
+def test_a_stall_of_the_first_request_does_not_end_a_search():
+    server, looks = queue(1000), []
+
+    def run(load: Load, version: str) -> Measurement:
+        looks.append(load)
+        return measured(load, 0.3, 3e6) if len(looks) == 1 else server(load, version)
+
+    outcome = modes.carry_out(modes.search(Load(), SLO), run)
+    assert outcome.findings.rate == pytest.approx(keeps_up_to(1000), rel=0.03)
+    assert [load.rate > 0 for load in looks[:3]] == [False, False, True]
 
 
 def test_search_ends_where_no_rate_keeps_the_target():
@@ -252,11 +295,14 @@ def test_search_ends_when_the_server_is_gone():
     assert not outcome.clean
 
 
-def test_search_halves_a_server_that_never_settles():
+@pytest.mark.parametrize("start", [0, 1000])
+def test_search_halves_a_server_that_never_settles(start):
     chance = random.Random(4)
-    outcome = modes.carry_out(
-        modes.search(Load(rate=1000), SLO, width=1e-12), lambda load, version: measured(load, load.rate, chance.choice([100, 20_000]))
-    )
+
+    def run(load: Load, version: str) -> Measurement:
+        return measured(load, load.rate, chance.choice([100, 20_000])) if load.rate else measured(load, 2000)
+
+    outcome = modes.carry_out(modes.search(Load(rate=start), SLO, width=1e-12), run)
     found = outcome.findings
     assert len(outcome.measurements) == modes.SEARCH_STEPS
     assert found.words()[1].startswith("the search did NOT finish: 40 steps were measured")
