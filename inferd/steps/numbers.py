@@ -63,7 +63,8 @@ def normalize(step: Normalize, channels: int, axis: int, rank: int) -> Apply:
 
 
 def cast(step: Cast) -> Apply:
-    """To step.datatype; numbers that do not fit are limited to its range, fractions are cut off, NaN is 0 where there is none."""
+    """To step.datatype; numbers that do not fit are limited to its range, infinities only where it has none; fractions are cut off, NaN
+    is 0 where there is none."""
     if step.datatype not in CASTS:
         raise ValueError(f"expected one of {', '.join(CASTS)} as datatype, got {step.datatype!r}")
     dtype: np.dtype[Any] = DATATYPES[step.datatype][2]
@@ -76,7 +77,8 @@ def cast(step: Cast) -> Apply:
 
 def _to_floats(array: Array, dtype: np.dtype[Any]) -> Array:
     if dtype.itemsize == 2 or (array.dtype.kind == "f" and array.dtype.itemsize > dtype.itemsize):
-        array = np.clip(array, -np.finfo(dtype).max, np.finfo(dtype).max)
+        limited = np.clip(array, -np.finfo(dtype).max, np.finfo(dtype).max)
+        array = np.where(np.isinf(array), array, limited)  # what was no number before is none afterwards
     return array.astype(dtype)
 
 

@@ -13,6 +13,7 @@ import pytest
 from inferd._core.batcher import Batch
 from inferd._core.grpc import NO_DEADLINE
 from inferd._core.local import LocalRequest
+from inferd.engine import preparer
 from inferd.engine.model import Model
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from inferd.protocol import inference
@@ -193,6 +194,22 @@ def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting])
     callers += [setting.ask("1 1 1 1") for _ in range(4)]
     assert setting.model.depth >= 28
     assert len(setting.pipeline.prepared) <= 1 + 16 + 1
+    setting.backend.release()
+    assert all(float(caller.answer[0, 0]) == 2 for caller in callers)
+
+
+def test_only_so_many_bytes_are_prepared_as_may_wait(made: list[Setting], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three requests of 16 bytes wait for a run; the fourth makes it no more than allowed, whatever rows a batch has room for."""
+    monkeypatch.setattr(preparer, "READY_BYTES", 3 * 16)
+    made.append(setting := Setting(max_queue_requests=100))
+    setting.backend.hold()
+    callers = [setting.ask("1 1 1 1")]
+    setting.backend.wait_for_run()
+    callers += [setting.ask("1 1 1 1") for _ in range(12)]
+    until(lambda: setting.model._batcher.depth >= 3)
+    callers.append(setting.ask("1 1 1 1"))
+    assert setting.model.depth >= 9
+    assert len(setting.pipeline.prepared) <= 1 + 3 + 1
     setting.backend.release()
     assert all(float(caller.answer[0, 0]) == 2 for caller in callers)
 

@@ -105,6 +105,8 @@ def test_to_floats(word):
     assert result.dtype == dtype
     expected = [0.5, min(largest, 1e300), max(-largest, -1e300), -2]
     assert result.tolist() == expected
+    infinite = np.array([np.inf, -np.inf, np.nan])
+    np.testing.assert_array_equal(numbers.cast(options.Cast(datatype=word))(infinite), infinite)
     assert numbers.cast(options.Cast(datatype=word))(np.array([7, 2**40], np.int64)).tolist() == [7, min(largest, 2**40)]
 
 
