@@ -18,7 +18,7 @@ from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
     BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, Stream, ask, ask_again,
-    cancel_late, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
+    cancel_late, count_wait, count_waiting, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
 )
 from inferd._core.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
@@ -239,6 +239,19 @@ cdef class Generator:
         for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
             give_up_arrival(&self.state, intended_ns, now_ns, code)
         return count
+
+    def count_waiting(self, int64_t until_ns, int64_t longer_than_ns):
+        """Nobody wants to wait to the end: of what is under way, and of what was due before until_ns and could not be sent, the time so
+        far counts as latency where it is longer than that, for so long it took at least. None of it ends, and none is an error."""
+        cdef Link *link = self.state.links
+        self.state.now_ns = monotonic_ns()
+        while link != NULL:
+            count_waiting(&self.state, link.first, longer_than_ns)
+            link = link.next
+        count_waiting(&self.state, self.state.refused, longer_than_ns)
+        count = self.overdue(until_ns) if self.state.blocked else 0
+        for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
+            count_wait(&self.state, intended_ns, intended_ns, longer_than_ns)
 
     cdef list waiting(self):
         """Arrivals that were not sent, in arrays, ascending."""

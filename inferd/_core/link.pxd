@@ -164,6 +164,8 @@ cdef inline void mark_dirty(Link *link) noexcept nogil:
 cdef Link *new_link(State *state, int fd, int number) noexcept             # NULL: there is no memory
 cdef void free_link(Link *link) noexcept                                   # its streams count as lost; its socket is the caller's
 cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil   # counts one that was never sent
+cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil       # a list of those under way
+cdef void count_wait(State *state, int64_t intended_ns, int64_t sent_ns, int64_t longer_than_ns) noexcept nogil     # one request
 cdef bint ask(Link *link, int64_t intended_ns, int64_t now_ns) noexcept nogil       # sends the next request; False: it can't
 cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64_t now_ns) noexcept nogil      # the same, of a given body
 cdef bint ask_again(Link *link) noexcept nogil                             # sends the first of the refused; False: the link can't

@@ -299,6 +299,20 @@ cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int
         keep_sample(state, intended_ns, now_ns, now_ns, code)
 
 
+cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil:
+    """Of a list of requests under way, which they stay."""
+    while stream != NULL:
+        count_wait(state, stream.intended_ns, stream.intended_ns if stream.hindered else stream.sent_ns, longer_than_ns)
+        stream = stream.next
+
+
+cdef void count_wait(State *state, int64_t intended_ns, int64_t sent_ns, int64_t longer_than_ns) noexcept nogil:
+    """The time so far of a request that is not over counts as its latency, if it is longer."""
+    if intended_ns >= state.measure_from_ns and state.now_ns - intended_ns > longer_than_ns:
+        count(&state.latency, state.now_ns - intended_ns)
+        count(&state.service, state.now_ns - sent_ns)
+
+
 cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
     """gRPC's mapping of what came: its own status, else HTTP's, else the stream's reset."""
     if stream.gave_up:

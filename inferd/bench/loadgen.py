@@ -123,6 +123,7 @@ class Client(Worker):
                 self.pieces.append(self._collect(at, from_ns, now_ns))
                 at, from_ns = at + 1, now_ns
         if from_ns:
+            self._count_waiting(time.monotonic_ns())  # where it ends early
             self.pieces.append(self._collect(at, from_ns, time.monotonic_ns()))
 
 

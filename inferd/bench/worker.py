@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from inferd import __version__
-from inferd.bench.measurement import BUCKETS, Counts, Load, Sparse
+from inferd.bench.measurement import BUCKETS, Counts, Histogram, Load, Sparse
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
@@ -43,6 +43,7 @@ CONNECT_S = 5.0  # a connection has to be there in
 RECONNECT_S = 3.0  # without any connection a measurement ends after
 RETRY_NS = 100_000_000  # between two tries
 DRAIN_S = 30.0  # what is under way at the end has to be answered in
+LONG = 0.99  # what waits longer than this share of the answers took is counted even if nobody waits for its end
 
 
 class Plan(NamedTuple):
@@ -82,7 +83,7 @@ class Ending(NamedTuple):
 
     ended: str
     sent: int  # in all, warm-up included
-    unfinished: int  # without an answer at the end; unless it ended early they count as unanswered
+    unfinished: int  # without an answer at the end; unless it ended early they count as unanswered, else as no error
     unsent: int  # arrivals whose time had come, and that the generator itself did not get to
     messages: dict[int, bytes]
     held_back: int = 0  # requests that waited here until the server took another stream on their connection
@@ -100,6 +101,7 @@ class Worker:
         except ImportError:
             raise StartError("bench: this installation was built without libnghttp2: install libnghttp2-dev and build again") from None
         self.sockets: dict[int, socket.socket] = {}
+        self.answered = Histogram()  # latencies of all that was collected
         self.scratch = [np.zeros(BUCKETS, np.uint64) for _ in range(3)]
         self.missing: list[int] = []  # connections that are to be made again
         self.failure = ""  # why the last try failed
@@ -168,6 +170,7 @@ class Worker:
                 ended = self._all_lost()
         except KeyboardInterrupt:
             ended = "interrupted"
+        emit(self._collect(-1))  # all that was answered: what waits is held against it
         unsent, unfinished = self._give_up(ended)
         emit(self._collect(-1))
         messages = generator.messages()
@@ -178,16 +181,22 @@ class Worker:
         return ending
 
     def _give_up(self, ended: str) -> tuple[int, int]:
-        """Nobody waits any longer, unless it ended early: unsent and unfinished of the Ending. What was due and could not be sent is no
-        better off than what was sent: lost where there is no connection, else without an answer."""
+        """Nobody waits any longer: unsent and unfinished of the Ending. What was due and could not be sent is no better off than what was
+        sent: lost where there is no connection, else without an answer. Where it ended early that is no error, for an answer may have
+        been near, and a latency only if it waited for so long already that it is one of the longest."""
         generator, until_ns = self.generator, min(time.monotonic_ns(), self.end_ns)
         overdue = generator.overdue(until_ns)
         if ended and self.sockets:
+            self._count_waiting(until_ns)
             return 0, generator.outstanding + (overdue if generator.blocked else 0)
         lost = generator.give_up_overdue(until_ns) if generator.blocked or not self.sockets else 0
         if ended:
             return 0, generator.outstanding
         return overdue - lost, generator.give_up() + lost
+
+    def _count_waiting(self, until_ns: int) -> None:
+        """A server that has gone silent shows; shorter times so far say nothing yet, and would make the percentiles less than they are."""
+        self.generator.count_waiting(until_ns, self.answered.quantile_ns(LONG))
 
     def _run(self, until_ns: int, stopped: Callable[[], bool]) -> str:
         """The native loop until then, or until there is nothing left to do; why it has to end before."""
@@ -253,6 +262,7 @@ class Worker:
         """What was counted since the last time. The generator is deaf meanwhile, so this is quick, and whatever can wait is left."""
         codes, totals, answered = self.generator.collect(*self.scratch)
         latency, service, lateness = (emptied(counts, *total) for counts, total in zip(self.scratch, totals, strict=True))
+        self.answered.add_sparse(latency)
         cpu_ns, waited_ns = self.spent_ns
         self.spent_ns = time.process_time_ns(), self.generator.waited_ns + self.idle_ns
         answers, unchecked = self.generator.take_answers() if self.plan.verify_every else ([], 0)

@@ -546,6 +546,24 @@ def test_what_is_given_up_is_unanswered_and_took_its_time(made) -> None:
     assert latency.min_ns >= 5_000_000_000
 
 
+def test_what_waits_long_shows_though_it_is_not_over(made) -> None:
+    generator, server = made()
+    now_ns = time.monotonic_ns()
+    generator.start(now_ns - 8_000_000_000)
+    generator.arrive(np.array([now_ns - seconds * 1_000_000_000 for seconds in (9, 7, 5, 3)], np.int64))  # the first is warm-up
+    pump(generator, server, lambda: len(server.requests) == 4)
+    counted(generator)
+    generator.count_waiting(time.monotonic_ns(), 4_000_000_000)
+    codes, (latency, service, _) = counted(generator)
+    assert (codes, latency.count, service.count, generator.outstanding) == ({}, 2, 2, 4)
+    assert latency.min_ns >= 5_000_000_000
+    assert latency.max_ns >= 7_000_000_000
+    for stream in list(server.requests):
+        server.answer(stream)
+    pump(generator, server, lambda: not generator.outstanding)
+    assert counted(generator)[0] == {"OK": 3}, "nothing was ended"
+
+
 def test_answers_to_warm_up_requests_are_answers_of_the_time_in_which_they_come(made) -> None:
     """Throughput is what comes out; else a server that is asked too much would seem to give less."""
     generator, server = made()
@@ -576,6 +594,9 @@ def test_what_exceeds_the_most_that_may_be_under_way_is_no_lateness_and_not_forg
     codes, (latency, _, lateness) = counted(generator)
     assert (codes, latency.count, lateness.count) == ({"OK": 1}, 1, 0), "it was sent late because the server did not answer"
     assert (generator.overdue(begun_ns), generator.overdue(begun_ns + 1)) == (0, 7)
+    generator.count_waiting(begun_ns + 1, 0)
+    codes, (latency, service, _) = counted(generator)
+    assert (codes, latency.count, service.count) == ({}, most + 7, most + 7), "what could not be sent waits, too"
     assert generator.give_up_overdue(time.monotonic_ns()) == 7
     codes, (latency, service, _) = counted(generator)
     assert (codes, latency.count, service.count) == ({"unanswered": 7}, 7, 7)

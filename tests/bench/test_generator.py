@@ -14,9 +14,10 @@ import pytest
 from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
 from inferd.bench import schedule, worker
+from inferd.bench.export import decode
 from inferd.bench.generator import Target, Total, measure, portion, share
 from inferd.bench.inputs import Requests
-from inferd.bench.measurement import Histogram, Interval, Load
+from inferd.bench.measurement import Histogram, Interval, Load, Measurement
 from inferd.bench.modes import Outcome
 from inferd.bench.tables import warnings
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, grpc_timeout, headers
@@ -244,6 +245,33 @@ def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyP
     assert (measured.requests, measured.unfinished, measured.requests_per_second) == (4, 4, 0.0)
     assert measured.latency_us.max >= 0.3e6
     assert not Outcome("single", [measured], None, "").clean
+
+
+def interrupted(address: Address, load: Load, answered: Histogram) -> Measurement:
+    """What is told of a load that Ctrl-C ends when it has begun. answered: the latencies until then."""
+    made, pieces = Worker(Plan(address, (), requests().bodies, load, None, S)), []
+    made.answered.add(answered)
+    ending = made.drive(time.monotonic_ns(), pieces.append, lambda: True)
+    made_total = Total(load, None, None)
+    for each in pieces:
+        made_total.add(each)
+    made_total.endings = [ending]
+    return made_total.result()
+
+
+def test_what_waits_when_it_is_interrupted_is_a_latency_and_no_error(tmp_path: Path) -> None:
+    """Whoever loses patience with a silent server sees for how long it was; what waits no longer than answers do says nothing yet."""
+    load = Load(streams=4, warm_up_s=0.0)
+    with socket.socket(socket.AF_UNIX) as listening:
+        listening.bind(str(tmp_path / "s"))
+        listening.listen()
+        silent = interrupted(Address("", 0, str(tmp_path / "s")), load, histogram(*[1.0] * 100))
+        slow = interrupted(Address("", 0, str(tmp_path / "s")), load, histogram(*[1e9] * 100))
+    for measured in (silent, slow):
+        assert (measured.ended, measured.requests, measured.errors, measured.unfinished) == ("interrupted", 0, {}, 4)
+    assert silent.latency_us.p50 > 0
+    assert decode(silent.histogram).count == 4
+    assert decode(slow.histogram).count == 0
 
 
 @pytest.mark.parametrize("arrivals", ["constant", "burst:40"])

@@ -177,6 +177,26 @@ def test_ctrl_c_keeps_what_was_measured(server):
     assert len(measured.intervals) >= 1
 
 
+def test_ctrl_c_tells_how_long_a_silent_server_was_waited_for(model):
+    endless = msgspec.structs.replace(SHORT, duration_s=30.0)
+    with Program(model) as program:
+        seen: list[Any] = []
+
+        def watch(interval: Any) -> None:
+            if not seen:
+                os.kill(program.process.pid, signal.SIGSTOP)
+            elif not interval.requests:
+                os.kill(os.getpid(), signal.SIGINT)
+            seen.append(interval)
+
+        outcome = scenarios.run("singlestream", target(program.address), BODIES, endless, watch=watch)
+        program.process.send_signal(signal.SIGCONT)
+    [measured] = outcome.measurements
+    assert (outcome.ended, measured.errors, measured.unfinished) == ("interrupted", {}, 1)
+    assert decode(measured.histogram).count == measured.requests + 1
+    assert measured.latency_us.max >= 1e6, "an interval without an answer"
+
+
 def test_ctrl_c_ends_a_warm_up_whose_first_request_is_never_answered():
     with socket.create_server(("127.0.0.1", 0)) as silent:
         accepted = []
