@@ -59,10 +59,11 @@ sanitize: .stamps/develop  ## the native modules' tests under the address and un
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
 	$(call test_tree,build/debug-sanitize/tree) --capture=sys tests/_core
 
-bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's cost, inferd bench beside other testers; what moved
+bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's cost, inferd bench beside other testers and on known changes; what moved
 	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops --benchmark-json=build/micro.json
 	$(PY) benchmarks/server_cost.py
 	$(PY) benchmarks/bench_check.py
+	$(PY) benchmarks/compare_check.py
 	$(PY) benchmarks/moved.py --micro build/micro.json
 
 bench-inputs: .stamps/develop .stamps/system-bench .stamps/images  ## raw inputs: kernels, decoders and whole models beside other libraries

@@ -53,6 +53,12 @@ PUBLISHED = (
         ROOT / "docs" / "measuring.md",
         "<!-- written by benchmarks/measured.py bench_check -->\n",
     ),
+    Published(
+        ROOT / "benchmarks" / "history" / "compare_check.jsonl",
+        ("digits", "work"),
+        ROOT / "docs" / "measuring.md",
+        "<!-- written by benchmarks/measured.py compare_check -->\n",
+    ),
     *(
         Published(
             ROOT / "benchmarks" / "history" / f"{name}.jsonl",
@@ -72,7 +78,8 @@ def markdown(line: dict[str, Any] | None) -> str:
     machine, versions = line["machine"], line["versions"]
     words = [
         f"{line['time'][:10]}, commit {line['commit']}",
-        f"medians of {line['rounds']} rounds" + (f" of about {line['seconds']} s" if "seconds" in line else ""),
+        (f"medians of {line['rounds']} rounds" if "rounds" in line else f"{line['runs']} runs of each load")
+        + (f" of about {line['seconds']} s" if "seconds" in line else ""),
         f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}",
         *([f"load of the machine at the start {line['load_1m']}"] if "load_1m" in line else []),
         ", ".join(f"{name} {version}" for name, version in versions.items()),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -43,8 +44,8 @@ class Workload:
         return path
 
 
-def put(repository: Path, name: str, model: onnx.ModelProto) -> None:
-    path = repository / name / "1" / "model.onnx"
+def put(repository: Path, name: str, model: onnx.ModelProto, version: int = 1) -> None:
+    path = repository / name / str(version) / "model.onnx"
     path.parent.mkdir(parents=True)
     onnx.save(model, path)
 
@@ -117,6 +118,24 @@ def image() -> NDArray[np.float32]:
 def turning(repository: Path) -> Workload:
     """As slow as the request says: y = x after x[0] turns of a loop of about 2 us each. For servers that stall, and for clients that
     must not be the limit."""
+    nodes = [
+        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
+        helper.make_node("Cast", ["most"], ["turns"], to=TensorProto.INT64),
+    ]
+    put(repository, "turning", looping("turning", nodes, []))
+    return Workload("turning", "x", "y", np.ones((1, 1), np.float32))
+
+
+def working(repository: Path, turns: Sequence[int]) -> Workload:
+    """One model whose versions, from 1 on, differ in nothing but how many turns of that loop they do. All of them are served."""
+    for version, count in enumerate(turns, 1):
+        put(repository, "working", looping("working", [], [onnx.numpy_helper.from_array(np.array(count), "turns")]), version)
+    (repository / "working" / "config.pbtxt").write_text("version_policy { all {} }\n")
+    return Workload("working", "x", "y", np.ones((1, 1), np.float32))
+
+
+def looping(name: str, nodes: list[onnx.NodeProto], constants: list[onnx.TensorProto]) -> onnx.ModelProto:
+    """y = x after `turns` turns of a loop: these nodes or constants must say how many that is."""
     number = helper.make_tensor_value_info
     body = helper.make_graph(
         [helper.make_node("MatMul", ["state", "mirror"], ["next"]), helper.make_node("Identity", ["go"], ["go_on"])],
@@ -124,19 +143,18 @@ def turning(repository: Path) -> Workload:
         [number("turn", TensorProto.INT64, []), number("go", TensorProto.BOOL, []), number("state", TensorProto.FLOAT, [64, 64])],
         [number("go_on", TensorProto.BOOL, []), number("next", TensorProto.FLOAT, [64, 64])],
     )
-    nodes = [
-        helper.make_node("ReduceMax", ["x"], ["most"], keepdims=0),
-        helper.make_node("Cast", ["most"], ["turns"], to=TensorProto.INT64),
-        helper.make_node("Loop", ["turns", "true", "state"], ["last"], body=body),
-        helper.make_node("ReduceMax", ["last"], ["one"], keepdims=0),  # 1: the loop has to be run
-        helper.make_node("Mul", ["x", "one"], ["y"]),
-    ]
     graph = helper.make_graph(
-        nodes,
-        "turning",
+        [
+            *nodes,
+            helper.make_node("Loop", ["turns", "true", "state"], ["last"], body=body),
+            helper.make_node("ReduceMax", ["last"], ["one"], keepdims=0),  # 1: the loop has to be run
+            helper.make_node("Mul", ["x", "one"], ["y"]),
+        ],
+        name,
         [number("x", TensorProto.FLOAT, ["rows", 1])],
         [number("y", TensorProto.FLOAT, ["rows", 1])],
         [
+            *constants,
             onnx.numpy_helper.from_array(np.array(True), "true"),
             onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "mirror"),
             onnx.numpy_helper.from_array(np.eye(64, dtype=np.float32), "state"),
@@ -144,5 +162,4 @@ def turning(repository: Path) -> Workload:
     )
     model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
     model.ir_version = 8
-    put(repository, "turning", model)
-    return Workload("turning", "x", "y", np.ones((1, 1), np.float32))
+    return model

@@ -67,6 +67,11 @@ def test_the_table_is_the_line(measured):
     assert lines[4:] == ["| a ratio | <= 1.6 | 1.2 | yes |", "| another |  | x\\|y |  |"]
 
 
+def test_runs_that_are_no_rounds_are_counted(measured):
+    line = {name: value for name, value in LINE.items() if name != "rounds"} | {"runs": 8, "seconds": 3}
+    assert "; 8 runs of each load of about 3 s; " in measured.markdown(line)
+
+
 def test_a_page_without_the_marks_is_not_written(measured):
     published = measured.PUBLISHED[1]
     with pytest.raises(ValueError, match="lacks the marks"):

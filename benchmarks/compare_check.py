@@ -1,0 +1,228 @@
+"""`inferd bench compare` held against what is known: one server left as it was, stopped for a second, and given more work.
+
+    python benchmarks/compare_check.py [--sections digits,work] [--runs 8] [--seconds 3] [--no-history]
+
+A comparison is worth what it does not cry over, and what it does not miss. Runs of one server that nothing was done to must not be
+called worse than each other, in either order; a run in which the server stood still must be, and so must one of a model that does more.
+Four runs in a row stand for a run of `--rounds 4`. The table is printed, and one line appended to
+benchmarks/history/compare_check.jsonl; docs/measuring.md shows the newest one.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import signal
+import tempfile
+import threading
+from collections import Counter
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from itertools import permutations, product
+from pathlib import Path
+
+import servers
+import workloads
+from msgspec.structs import replace
+from record import ROOT, Report, append
+from servers import Running
+
+from inferd.bench import report as bench_report
+from inferd.bench.compare import ROUNDS, compare
+from inferd.bench.measurement import Interval, Load, Measurement
+from inferd.bench.session import Looks, Session
+
+HISTORY = ROOT / "benchmarks" / "history" / "compare_check.jsonl"
+CLOSED, OPEN = Load(connections=4), Load(connections=4, rate=200)
+WARM_UP_S = 0.5
+STALL_S = 1.0
+TURNS = 500  # of the model that is given more work: a millisecond or two
+LOSSES = (1.3, 2.0)  # times the work
+ALIKE = ("--max-batch-size", "1", "--intra-op-threads", "1")  # the versions differ in nothing else: not in batches, not in threads
+FIGURES = ("requests/s", "p50", "p99", "server CPU/request")  # whose intervals are shown
+Side = Sequence[Measurement]  # one run, or the rounds of one
+
+
+@dataclass(frozen=True)
+class Bench:
+    """One server, and one model on it."""
+
+    running: Running
+    model: str
+    seconds: float
+
+    def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] = lambda interval: None) -> Measurement:
+        """One run of `inferd bench`: connections, requests and process of its own."""
+        load = replace(load, duration_s=self.seconds, warm_up_s=WARM_UP_S)
+        with Session(self.running.address, self.model, [version], {}, looks=Looks(server_pid=self.running.pid)) as session:
+            measured = session.run(load, version, watch)
+        if measured.failed or not measured.requests:
+            raise RuntimeError(f"{load}: {measured.requests} requests, {measured.failed} failed: {measured.error_messages}")
+        return measured
+
+    def stopped(self, load: Load) -> Measurement:
+        """One run, in which the server stands still for a second."""
+        with stopping(self.running.pid, self.seconds / 3) as watch:
+            return self.run(load, watch=watch)
+
+
+@contextmanager
+def stopping(pid: int, at_s: float, for_s: float = STALL_S) -> Iterator[Callable[[Interval], None]]:
+    """What watches a run, and stops a process once, when so much of the run is over. It goes on after `for_s`, and in any case at the
+    end of the block."""
+    timers: list[threading.Timer] = []
+
+    def watch(interval: Interval) -> None:
+        if not timers and interval.at_s + interval.duration_s >= at_s:
+            timers.append(threading.Timer(for_s, os.kill, (pid, signal.SIGCONT)))
+            os.kill(pid, signal.SIGSTOP)
+            timers[0].start()
+
+    try:
+        yield watch
+    finally:
+        for timer in timers:
+            timer.cancel()
+            os.kill(pid, signal.SIGCONT)
+    if not timers:
+        raise RuntimeError("the run was over before the server was stopped")
+
+
+@dataclass
+class Tally:
+    """What compare says of pairs, of which the second side should be worse, or should not."""
+
+    pairs: int = 0
+    worse: int = 0  # pairs in which any figure is
+    by_figure: Counter[str] = field(default_factory=Counter)
+    widest: dict[str, tuple[float, float]] = field(default_factory=dict)  # intervals by figure
+
+    @classmethod
+    def of(cls, pairs: Iterable[tuple[Side, Side]]) -> Tally:
+        tally = cls()
+        for before, after in pairs:
+            changes = compare(reported(before), reported(after)).changes
+            worse = {change.figure for change in changes if change.verdict == "worse"}
+            tally.pairs += 1
+            tally.worse += bool(worse)
+            tally.by_figure.update(worse)
+            for change in changes:
+                if change.figure in FIGURES and change.low is not None and change.high is not None:
+                    low, high = tally.widest.get(change.figure, (0.0, 0.0))
+                    tally.widest[change.figure] = min(low, change.low), max(high, change.high)
+        return tally
+
+    def __str__(self) -> str:
+        why = ", ".join(f"{figure} {count}" for figure, count in self.by_figure.most_common())
+        return f"{self.worse} of {self.pairs}" + (f" ({why})" if why else "")
+
+
+def reported(side: Side) -> bench_report.Report:
+    return bench_report.make("rounds" if len(side) > 1 else "single", "", "", side)
+
+
+def alone(runs: Side) -> list[Side]:
+    return [[run] for run in runs]
+
+
+def in_rounds(runs: Side) -> list[Side]:
+    """Each four in a row."""
+    return [runs[first : first + ROUNDS] for first in range(0, len(runs) - ROUNDS + 1, ROUNDS)]
+
+
+def spread(values: Sequence[float]) -> float:
+    """By how much the largest is more than the smallest."""
+    return max(values) / min(values) - 1
+
+
+def mean_cpu_us(runs: Side) -> float:
+    """Of the server, a request."""
+    known = [run.server.cpu_us_per_request for run in runs if run.server and run.server.cpu_us_per_request]
+    return sum(known) / len(known)
+
+
+def left_alone(report: Report, section: str, runs: Side) -> None:
+    """Rows on runs that nothing was changed between: none may be worse than another, in either order."""
+    rates, medians = ([run.requests_per_second for run in runs], [run.latency_us.p50 for run in runs])
+    report.add(f"{section}, {len(runs)} runs", "", f"requests/s differ by {spread(rates):.0%}, p50 by {spread(medians):.0%}")
+    single, rounds = Tally.of(permutations(alone(runs), 2)), Tally.of(permutations(in_rounds(runs), 2))
+    report.add("same: ordered pairs called worse", "0", str(single), not single.worse)
+    report.add(f"same, {ROUNDS} rounds a side: ordered pairs called worse", "0", str(rounds), not rounds.worse)
+    widest = ", ".join(f"{figure} {low:+.1%} to {high:+.1%}" for figure, (low, high) in rounds.widest.items())
+    report.add("same: widest intervals of the rounds", "", widest)
+    report.numbers[section] = {"requests_s_spread": spread(rates), "p50_spread": spread(medians)}
+    report.numbers[section] |= {"worse": single.worse, "worse_in_rounds": rounds.worse}
+
+
+def found(report: Report, what: str, pairs: Iterable[tuple[Side, Side]], asked: bool = True) -> float:
+    """A row on pairs of which the second side is worse: the share of which that is said. asked: it must be all."""
+    tally = Tally.of(pairs)
+    report.add(f"{what}: called worse", "all" if asked else "", str(tally), tally.worse == tally.pairs if asked else None)
+    return tally.worse / tally.pairs
+
+
+def digits(report: Report, folder: Path) -> None:
+    """The digits of examples/models, left as they are in run after run, then stopped for a second of one."""
+    with servers.inferd("digits", [ROOT / "examples" / "models"], folder) as running:
+        bench = Bench(running, "digits", report.seconds)
+        for section, load in {"closed loop": CLOSED, "open loop": OPEN}.items():
+            runs = [bench.run(load) for _ in range(report.rounds)]
+            left_alone(report, f"{section} {load}", runs)
+            stopped = bench.stopped(load)
+            one = found(report, f"{section}, stopped for {STALL_S:g} s of {report.seconds:g} s", product(alone(runs), [[stopped]]))
+            pairs = ((before, [*after[1:], stopped]) for before, after in permutations(in_rounds(runs), 2))
+            several = found(report, f"same, in one of {ROUNDS} rounds", pairs)
+            report.numbers[f"{section} {load}"] |= {"stall_found": one, "stall_found_in_rounds": several}
+
+
+def work(report: Report, folder: Path) -> None:
+    """A model that takes a millisecond or two, and versions of it that do more."""
+    repository = folder / "repository"
+    workload = workloads.working(repository, [TURNS, *(round(TURNS * times) for times in LOSSES)])
+    with servers.inferd("working", [repository], folder, *ALIKE) as running:
+        bench = Bench(running, workload.model, report.seconds)
+        runs: dict[float, list[Measurement]] = {times: [] for times in (1.0, *LOSSES)}
+        for _ in range(report.rounds // ROUNDS):  # four of one, four of the next: no turns, which would cancel what else happens
+            for version, some in enumerate(runs.values(), 1):
+                some += (bench.run(CLOSED, str(version)) for _ in range(ROUNDS))
+    before = runs.pop(1.0)
+    left_alone(report, f"a steady model {CLOSED}", before)
+    for times, after in runs.items():
+        section, cost = f"{times:g} times the work", mean_cpu_us(after) / mean_cpu_us(before)
+        report.add(section, "", f"server CPU a request {cost:.2f} times as much")
+        one = found(report, "same, single runs", product(alone(before), alone(after)), asked=times == max(LOSSES))
+        several = found(report, f"same, {ROUNDS} rounds a side", product(in_rounds(before), in_rounds(after)))
+        report.numbers[section] = {"server_cpu": cost, "found": one, "found_in_rounds": several}
+
+
+SECTIONS = {section.__name__: section for section in (digits, work)}
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Holds the verdicts of inferd bench compare against what is known.")
+    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which to run, in order: {','.join(SECTIONS)}")
+    parser.add_argument("--runs", type=int, default=8, help=f"of each load: a multiple of {ROUNDS}, {2 * ROUNDS} at least (default 8)")
+    parser.add_argument("--seconds", type=float, default=3, help="that one run lasts (default 3)")
+    parser.add_argument("--no-history", action="store_true", help="print only")
+    given = parser.parse_args()
+    sections = given.sections.split(",")
+    if unknown := set(sections) - set(SECTIONS):
+        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    if given.runs < 2 * ROUNDS or given.runs % ROUNDS:
+        parser.error(f"--runs {given.runs}: expected a multiple of {ROUNDS}, {2 * ROUNDS} at least")
+    report = Report(given.runs, given.seconds)
+    load_1m = round(os.getloadavg()[0], 2)
+    for name in sections:
+        print(f"{name}: {SECTIONS[name].__doc__}", flush=True)
+        with tempfile.TemporaryDirectory() as folder:
+            SECTIONS[name](report, Path(folder))
+    print("\n" + report.table())
+    if not given.no_history:
+        settings = {"runs": given.runs, "seconds": given.seconds, "sections": sections, "load_1m": load_1m}
+        append(HISTORY, report, settings)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
