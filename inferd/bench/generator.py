@@ -224,7 +224,9 @@ class Total:
 
 
 def sent_late(lateness_us: Latency, latency_us: Latency) -> str:
-    """Why latencies are too much those of the sender; empty: they are not."""
+    """Why latencies are too much those of the sender; empty: they are not, or there are none."""
+    if not latency_us.max:
+        return ""
     if lateness_us.p50 > LATE * latency_us.p50:
         return f"requests were sent {lateness_us.p50:.0f} us late (median), the latency is {latency_us.p50:.0f} us"
     if lateness_us.p99 > LATE_P99 * latency_us.p99:

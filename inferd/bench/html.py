@@ -9,9 +9,8 @@ import time
 from html import escape as markup_escaped
 from typing import TYPE_CHECKING
 
-from inferd.bench.findings import duration
 from inferd.bench.plots import SERIES, plots, require_matplotlib
-from inferd.bench.tables import heading, outline, rate, tables, warnings
+from inferd.bench.tables import heading, outline, rate, tables, time_of, warnings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -106,10 +105,10 @@ def key_figures(report: Report) -> Iterator[str]:
     latency = main.latency_us
     figures = {
         "answers/s": rate(main.requests_per_second),
-        "p50": duration(latency.p50),
-        "p99": duration(latency.p99),
-        "p99.9": duration(latency.p999),
-        "max": duration(latency.max),
+        "p50": time_of(latency, "p50"),
+        "p99": time_of(latency, "p99"),
+        "p99.9": time_of(latency, "p999"),
+        "max": time_of(latency, "max"),
         "errors": f"{main.failed:,}",
     }
     if len(report.measurements) > 1:

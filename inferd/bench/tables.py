@@ -16,10 +16,11 @@ if TYPE_CHECKING:
     from inferd.bench.measurement import Latency, Measurement
     from inferd.bench.report import Report
 
-__all__ = ["Line", "Row", "Table", "heading", "one_line", "outline", "tables", "warnings"]
+__all__ = ["Line", "Row", "Table", "heading", "one_line", "outline", "tables", "time_of", "warnings"]
 
 LATENCY_HEAD = ("mean", "p50", "p90", "p99", "p99.9", "max")
 MOST_CODES = 4  # errors that are named, the most frequent first
+FEW = 100  # requests; p99 of fewer is the longest of all
 
 
 class Line(NamedTuple):
@@ -60,7 +61,8 @@ def warnings(report: Report) -> Iterator[Line]:
         first = next(one.verified.first_wrong for one in measured if one.verified and one.verified.wrong)
         yield Line(f"{wrong:,} wrong answers: {one_line(first)}".removesuffix(": "), "bad")
     if measured and not report.answered:
-        yield Line("no request was answered: there is nothing to say of latency", "bad")
+        waited = any(one.latency_us.max for one in measured)
+        yield Line(f"no request was answered with OK: {'latency is what was waited in vain' if waited else 'there is no latency'}", "bad")
     if report.is_unverified:
         yield Line("--verify checked no answer: it takes some by lot, so give a smaller --verify-every, or more requests", "doubt")
     if unchecked := report.unchecked:
@@ -68,6 +70,10 @@ def warnings(report: Report) -> Iterator[Line]:
         why = "" if any(one.ended == "interrupted" for one in measured) else cure
         yield Line(f"{unchecked:,} answers that --verify was to check it did not{why}", "bad")
     yield from failures(measured)
+    few = [one for one in measured if 0 < one.requests < FEW]
+    if few and report.kind != "search":  # which says it of its result
+        which = "" if len(measured) == 1 else f" ({len(few)} of {len(measured)} measurements)"
+        yield Line(f"fewer than {FEW} requests{which}: rates and percentiles of so few say little; measure longer", "doubt")
     if held := sum(one.held_back for one in measured):
         yield Line(
             f"{held:,} requests waited in the generator, since the server takes no more streams a connection (its "
@@ -103,7 +109,8 @@ def tables(report: Report) -> Iterator[Table]:
     for comparison in report.summary.get("comparisons", []):
         yield compared(msgspec.convert(comparison, Comparison))
     if (main := report.main) is not None:
-        yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {outline(main)}")
+        if main.latency_us.max:
+            yield latencies(main, "latency" if len(report.measurements) == 1 else f"latency at {outline(main)}")
         yield Table("", ("", ""), [Row(fact) for fact in facts(main)])
 
 
@@ -120,7 +127,7 @@ def overview(report: Report) -> Table:
     for place, one in enumerate(report.measurements):
         latency = one.latency_us
         cells = (one_line(str(one.load)), f"{one.requests:,}", f"{one.failed:,}", rate(one.requests_per_second))
-        times = (*(duration(us) for us in (latency.p50, latency.p99, latency.p999, latency.max)), duration(one.client_cpu_us_per_request))
+        times = (*(time_of(latency, name) for name in ("p50", "p99", "p999", "max")), duration(one.client_cpu_us_per_request))
         mark = "bad" if one.failed else "doubt" if one.client_bound else "main" if place == report.headline else ""
         last = ("client-bound" if one.client_bound else "",) if bound else ()
         rows.append(Row(((one.version,) if versions else ()) + cells + times + last, mark))
@@ -144,7 +151,12 @@ def latencies(measured: Measurement, title: str) -> Table:
 
 
 def times(latency: Latency) -> tuple[str, ...]:
-    return tuple(map(duration, (latency.mean, latency.p50, latency.p90, latency.p99, latency.p999, latency.max)))
+    return tuple(time_of(latency, name) for name in latency.__struct_fields__)
+
+
+def time_of(latency: Latency, name: str) -> str:
+    """One figure of it: where no request took a time that counts there is none."""
+    return duration(getattr(latency, name)) if latency.max else "none"
 
 
 def facts(measured: Measurement) -> Iterator[tuple[str, str]]:
@@ -155,6 +167,8 @@ def facts(measured: Measurement) -> Iterator[tuple[str, str]]:
     yield "measured", f"{measured.duration_s:.4g} s after {load.warm_up_s:g} s of warm-up"
     left = f", {measured.unfinished:,} without an answer at the end" if measured.unfinished else ""
     yield "requests", f"{measured.requests:,}, {measured.failed:,} failed{left}"
+    if not measured.latency_us.max:
+        yield "latency", "none: no request was answered with OK"
     asked = f" of {rate(load.rate)} asked" if load.rate else ""
     yield "answers/s", f"{rate(measured.requests_per_second)}{asked}"
     if measured.client_cpu_us_per_request:

@@ -156,7 +156,7 @@ class Progress:
         wrong = f"  {measured.verified.wrong:,} WRONG ANSWERS" if measured.verified and measured.verified.wrong else ""
         late = f"  sent late p99 {duration(measured.lateness_us.p99)}" if measured.load.rate else ""
         bound = "  CLIENT-BOUND" if measured.client_bound else ""
-        latency = f"p50 {duration(measured.latency_us.p50)}  p99 {duration(measured.latency_us.p99)}"
+        latency = percentiles(measured.latency_us.p50, measured.latency_us.p99)
         figures = f"{rate(measured.requests_per_second)}/s  {latency}{late}{failed}{wrong}{bound}"
         self.say(f"{self._title}  {figures}", "bad" if failed or wrong else "doubt" if bound else "")
 
@@ -195,10 +195,14 @@ class Progress:
             self._stream.flush()
 
 
+def percentiles(p50_us: float, p99_us: float) -> str:
+    return f"p50 {duration(p50_us)}  p99 {duration(p99_us)}" if p99_us else "no latency"
+
+
 def figures(interval: Interval, requests: int, errors: int, load: Load) -> str:
     """Now, and so far."""
     now = interval.requests / interval.duration_s if interval.duration_s else 0.0
     asked = f" of {rate(load.rate)}/s" if load.rate else ""
     late = f"  sent late p99 {duration(interval.late_p99_us)}" if load.rate else ""
-    latency = f"p50 {duration(interval.p50_us)}  p99 {duration(interval.p99_us)}"
+    latency = percentiles(interval.p50_us, interval.p99_us)
     return f"{interval.at_s + interval.duration_s:.1f} s  {requests:,} requests  {rate(now)}/s{asked}  {latency}{late}  {errors:,} errors"

@@ -115,6 +115,7 @@ def test_a_generator_without_a_pause_says_so() -> None:
 def test_a_generator_that_sends_late_says_so() -> None:
     load = Load(rate=10)
     assert not total(load, piece(0, waited=0.0, late_us=50, latency_us=1000)).result().client_bound
+    assert not total(load, piece(0, answered=0)._replace(lateness=histogram(5.0).sparse())).result().client_bound, "there is no latency"
     measured = total(load, piece(0, late_us=200, latency_us=1000)).result()
     assert "200 us late (median), the latency is 1000 us" in measured.client_bound_reason
 

@@ -170,6 +170,7 @@ def test_what_stands_out_stands_on_top():
 def test_a_report_of_little_is_a_page_too(measured):
     page = Page(html.page(sample(measurements=measured)))
     assert "mlp at localhost:8001" in page.texts
+    assert ("none" in page.texts) == bool(measured), "zeros would be the best latency there is"
 
 
 def test_versions_are_told_apart():

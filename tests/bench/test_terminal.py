@@ -96,6 +96,37 @@ def test_nothing_measured():
     assert "load" in lines(render(sample(measurements=[Measurement(Load())])))
 
 
+@pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
+def test_where_nothing_was_answered_no_latency_is_shown(rich):
+    """Zeros would be the best latency there is."""
+    failed = Measurement(Load(rate=50.0), requests=200, errors={"INTERNAL": 200}, duration_s=4.0)
+    text = ESCAPE.sub("", render(sample(measurements=[failed]), rich=rich, width=140))
+    assert "! no request was answered with OK: there is no latency" in text
+    assert lines(text)["latency"] == "none: no request was answered with OK"
+    assert "0 us" not in text
+    text = ESCAPE.sub("", render(sample("steps", [measurement(), failed], headline=0), rich=rich, width=140))
+    assert lines(text)["50/s constant"].split()[:7] == ["200", "200", "0", *["none"] * 4]
+    assert "there is no latency" not in text, "but in one of them"
+
+
+def test_what_was_waited_in_vain_is_a_latency():
+    silent = measurement(errors={"unanswered": 100})
+    silent.requests = 100
+    text = render(sample(measurements=[silent]))
+    assert "! no request was answered with OK: latency is what was waited in vain" in text
+    assert "p99.9" in text
+
+
+def test_of_few_requests_it_is_said_how_little_they_say():
+    few, some = measurement(seconds=1, rate=20.0), measurement(seconds=1, rate=200.0)
+    told = "requests{}: rates and percentiles of so few say little; measure longer"
+    assert "! fewer than 100 " + told.format("") in render(sample(measurements=[few]))
+    assert "! fewer than 100 " + told.format(" (1 of 2 measurements)") in render(sample("steps", [few, some]))
+    assert "say little" not in render(sample(measurements=[some]))
+    assert "say little" not in render(sample(measurements=[Measurement(Load())])), "of none nothing is said"
+    assert "say little" not in render(sample("search", [few, some])), "most of its rates do not matter"
+
+
 def test_no_server_moves_the_cursor():
     measured = measurement(errors={"\x1b[2J": 1}, error_messages={"\x1b[2J": "\x1b]0;title\x07\r[red]"}, version="\x1b[31m")
     for rich in (False, True):
@@ -125,6 +156,15 @@ def test_plain_progress_is_a_line_now_and_then():
     assert len(told) == 1 + 4 + 1 + 1 + 1
     assert "sent late p99 0 us" in told[5]
     assert told[-1].endswith("7 ERRORS  CLIENT-BOUND")
+
+
+def test_the_progress_of_a_silent_server_has_no_percentiles():
+    stream = io.StringIO()
+    with Progress(stream) as progress:
+        progress.tell(Step(1, 1, Load(), "", ""))
+        progress.watch(Interval(0.0, 20.0, 0, 0, 0.0, 0.0, 0.0))
+        progress.done(Measurement(Load()))
+    assert [line.partition("/s  ")[2] for line in stream.getvalue().splitlines()[1:]] == ["no latency  0 errors", "no latency"]
 
 
 @contextmanager
