@@ -26,7 +26,7 @@ def keep_micro(path: Path) -> None:
     """One line of the micro benchmarks' medians, in us."""
     told = json.loads(path.read_text("utf-8"))
     report = Report(0, 0.0)
-    report.numbers["median_us"] = {one["name"]: round(one["stats"]["median"] * 1e6, 3) for one in told["benchmarks"]}
+    report.numbers["median_us"] = {one["name"]: round(one["stats"]["median"] * 1e6, 4) for one in told["benchmarks"]}
     append(MICRO, report, {}, {})
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 from typing import Any
@@ -84,8 +85,17 @@ def test_another_machine_and_no_line_before(tmp_path: Path) -> None:
 def test_micro_benchmarks_become_a_line(tmp_path: Path, monkeypatch) -> None:
     monkeypatch.setattr(moved, "MICRO", tmp_path / "micro.jsonl")
     result = tmp_path / "benchmark.json"
-    result.write_text(json.dumps({"benchmarks": [{"name": "decode", "stats": {"median": 2.5e-6}}]}))
+    result.write_text(json.dumps({"benchmarks": [{"name": "decode", "stats": {"median": 3.21e-8}}]}))
     moved.keep_micro(result)
     kept = json.loads((tmp_path / "micro.jsonl").read_text())
-    assert kept["results"] == {"median_us": {"decode": 2.5}}
+    assert kept["results"] == {"median_us": {"decode": 0.0321}}
     assert {"commit", "machine", "versions"} <= kept.keys()
+
+
+def test_pytest_takes_none_of_the_programs_for_micro_benchmarks() -> None:
+    command = [sys.executable, "-m", "pytest", "benchmarks", "--collect-only", "--quiet"]  # as `make bench` has it
+    done = subprocess.run(command, cwd=moved.FOLDER.parents[1], capture_output=True, text=True, timeout=60, check=False)
+    assert done.returncode == 0, done.stdout
+    assert {Path(line.partition("::")[0]).stem for line in done.stdout.splitlines() if "::" in line} == {
+        path.stem for path in moved.FOLDER.parent.glob("test_*.py")
+    }
