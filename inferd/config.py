@@ -256,7 +256,7 @@ def _field(name: str, annotation: Any, default: Any) -> Field:
 
 _SIZES = {"b": 1, "kb": 1000, "mb": 1000**2, "gb": 1000**3, "tb": 1000**4, "kib": KiB, "mib": MiB, "gib": GiB, "tib": TiB}
 _DURATIONS = {"ns": 1, "us": 1_000, "ms": 1_000_000, "s": 1_000_000_000, "m": 60_000_000_000, "min": 60_000_000_000, "h": 3_600_000_000_000}
-_QUANTITY = re.compile(r"([0-9]+)(?:\.([0-9]+))?\s*([A-Za-zµ]*)", re.ASCII)
+_QUANTITY = re.compile(r"(?=\.?[0-9])([0-9]*)(?:\.([0-9]+))?\s*([A-Za-zµ]*)", re.ASCII)
 _BOOLS = {"true": True, "yes": True, "on": True, "1": True, "false": False, "no": False, "off": False, "0": False}
 
 
@@ -378,6 +378,9 @@ class Address(NamedTuple):
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
 
+_URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://+(?P<host>\[[^]/]*\]|[^:/]*)(?P<port>:[0-9]+)?")
+
+
 def parse_address(text: str) -> Address:
     """host:port, [IPv6]:port or unix:/path. ValueError with a message that says what was expected."""
     if text.startswith("unix:"):
@@ -385,6 +388,10 @@ def parse_address(text: str) -> Address:
         if not path or "\0" in path:
             raise ValueError(f"expected unix:/path of a socket, got '{text}'")
         return Address("", 0, path)
+    if url := _URL.match(text):
+        plain = " (TLS is not spoken)" if url["scheme"].lower() in ("https", "grpcs") else ""
+        address = (url["host"] or "HOST") + (url["port"] or ":PORT")
+        raise ValueError(f"expected host:port or unix:/path, got the URL '{text}': write '{address}'{plain}")
     host, colon, port = text.rpartition(":")
     if host.startswith("[") and host.endswith("]"):
         host = host[1:-1]

@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.cli.config import markdown
-from inferd.config import Address, Field, Settings, fields, load_settings, parse_address, spell
+from inferd.config import Address, Field, Settings, fields, load_settings, parse_address, parse_duration, spell
 from inferd.errors import ConfigError
 
 NOWHERE = Path("no-such-folder")
@@ -129,6 +129,20 @@ def test_durations_are_whole_steps_or_refused(number: object, unit: str) -> None
         assert "in steps of 1s" in refusal(environ={"INFERD_DRAIN_TIMEOUT_S": f"{number}{unit}"})
     else:
         assert from_variable("drain_timeout_s", f"{number}{unit}") == whole
+
+
+@pytest.mark.parametrize(
+    ("text", "ns"),
+    [(".1s", 10**8), ("0.1s", 10**8), (".25", 25 * 10**7), ("0s", 0), ("1.50 ms", 1_500_000), ("007s", 7 * 10**9)],
+)
+def test_durations(text: str, ns: int) -> None:
+    assert parse_duration(text) == ns
+
+
+@pytest.mark.parametrize("text", ["", "s", ".", ".s", "1.s", "1..5s", ".1.5s", "-1s", "+1s", "1e3s", "1 0s", "1parsec", ".0000000001s"])
+def test_what_is_no_duration(text: str) -> None:
+    with pytest.raises(ValueError):
+        parse_duration(text)
 
 
 def test_durations_convert_between_units() -> None:
@@ -289,6 +303,22 @@ def test_settings_travel_as_json() -> None:
 def test_addresses(text: str, address: Address) -> None:
     assert parse_address(text) == address
     assert parse_address(str(address)) == address
+
+
+@pytest.mark.parametrize(
+    ("text", "instead"),
+    [
+        ("http://localhost:8001", "'localhost:8001'"),
+        ("grpc://[::1]:8001/", "'[::1]:8001'"),
+        ("dns:///models.example:80", "'models.example:80'"),
+        ("https://localhost:8001/v2/models", "'localhost:8001' (TLS is not spoken)"),
+        ("http://localhost", "'localhost:PORT'"),
+        ("http://", "'HOST:PORT'"),
+    ],
+)
+def test_of_a_url_it_is_said_what_to_write_instead(text: str, instead: str) -> None:
+    message = outcome(lambda: parse_address(text), ValueError)
+    assert message == f"expected host:port or unix:/path, got the URL '{text}': write {instead}"
 
 
 @given(st.text(max_size=30) | st.from_regex(r"(\[[:0-9a-f]*\]|[a-z.]*):[0-9]*", fullmatch=True))

@@ -82,6 +82,11 @@ def test_a_closed_loop(bench, server: Serving) -> None:
     assert "answers/s" in done.stdout
 
 
+def test_a_time_may_begin_with_its_point(bench) -> None:
+    done, report = bench("double", "--duration", ".2s", "--warm-up", ".05s", "--quiet")
+    assert (done.returncode, report["settings"]["duration"], report["settings"]["warm_up"]) == (0, 0.2, 0.05), done.stderr
+
+
 def test_as_many_requests_as_asked_for(bench) -> None:
     done, report = bench("double", "--requests", "500", "--concurrency", "8", "--quiet")
     assert (done.returncode, report["requests"]) == (0, 500)
@@ -290,6 +295,11 @@ def test_in_process_so_many_in_flight_are_refused_before_anything_is_measured(ca
     done = call("bench", f"embedded:{repository}", "double", *load)
     assert (done.returncode, "1,024 requests in flight at most, got 2,000" in done.stderr) == (2, True)
     assert "/s" not in done.stdout
+
+
+def test_a_target_is_no_url(call) -> None:
+    done = call("bench", "http://localhost:8001", "double", "--quiet")
+    assert (done.returncode, "got the URL 'http://localhost:8001': write 'localhost:8001', or embedded:PATH" in done.stderr) == (2, True)
 
 
 def test_in_process_needs_a_file(call) -> None:
