@@ -42,6 +42,7 @@ __all__ = [
 ACHIEVED = 0.99  # of the rate asked for; answering less is saturation
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
 FIGURES = ("mean", "p50", "p90", "p99", "p999", "max")
+LEAST_SOAK_S = 60.0  # of less each part is so short that whatever else the machine does is a drift
 PARTS = (10, 20)  # a soak is cut into so many parts, at least and at most
 CONFIDENCE = 0.99
 DRIFTS = 0.05  # of the mean, over the whole soak; a certain drift that is smaller is not worth a word
@@ -374,6 +375,9 @@ class Soak(msgspec.Struct, frozen=True, tag_field="mode", tag="soak"):
 
 def soaked(measurements: Sequence[Measurement], memory: Sequence[tuple[float, float]]) -> Soak:
     """Latency over all of the time; memory over its second half, for buffers and caches fill in the first."""
+    lasted_s = max((entry.at_s + entry.duration_s for measurement in measurements for entry in measurement.intervals), default=0.0)
+    if round(lasted_s) < LEAST_SOAK_S:  # a closed loop begins when it has seen that the warm-up is over
+        return Soak([], [f"a soak of {lasted_s:.3g} s is too short to tell a drift; {LEAST_SOAK_S:g} s are needed"])
     intervals = [entry for measurement in measurements for entry in measurement.intervals if entry.requests]
     series = {
         ("p50", "us"): [(entry.at_s, entry.p50_us) for entry in intervals],

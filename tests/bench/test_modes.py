@@ -426,6 +426,17 @@ def test_a_soak_that_does_not_drift():
     assert found.words()[1].startswith("p99 does not drift: ")
 
 
+@pytest.mark.parametrize("seconds", [0, 3, 59])
+def test_a_short_soak_says_nothing_of_drift(seconds):
+    """Even if it has as many intervals as a line needs."""
+    found = soaked(seconds, lambda at: 1000 + 100 * at, [(float(at), 2**20 * (100.0 + at)) for at in range(seconds)])
+    assert found.drifts == []
+    assert found.words() == [f"a soak of {seconds} s is too short to tell a drift; 60 s are needed"]
+    assert len(soaked(60, lambda at: 1000).drifts) == 2
+    late = [Interval(at * 0.9999, 0.9999, 100, 0, 300, 300, 300) for at in range(60)]
+    assert findings.soaked([measured(Load(), 100, intervals=late)], []).drifts, "it was asked for a minute"
+
+
 def test_one_stall_is_no_drift():
     assert not soaked(600, lambda at: 1_000_000 if at == 590 else 1000).drifts[1].drifts
 

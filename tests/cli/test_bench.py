@@ -221,9 +221,8 @@ def test_a_soak(bench, server: Serving) -> None:
     assert (done.returncode, report["kind"], len(report["measurements"])) == (0, "soak", 1), done.stderr
     assert report["requests"] == 100
     found = report["summary"]
-    assert {"drifts", "notices"} < found.keys()
-    assert [words.split()[0].rstrip(":") for words in found["words"]][:3] == ["p50", "p99", "memory"]
-    assert all(words in done.stdout for words in found["words"])
+    assert (found["drifts"], found["words"]) == ([], ["a soak of 1 s is too short to tell a drift; 60 s are needed"])
+    assert found["words"][0] in done.stdout
 
 
 def test_steps_and_their_progress(bench) -> None:
