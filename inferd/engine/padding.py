@@ -47,6 +47,7 @@ DEFAULT_TOLERANCE = 1e-3
 LENGTHS = ((13, 15, 12), (128, 160), (1700, 2000, 1600))
 FREE_SIZES = (1, 32)  # of axes of any size that are not padded
 LIMITS = (128, 2)  # below which random whole numbers are: few vocabularies are smaller; token types are 0 and 1
+SIGNS = (1, -1)  # of all fractions of a sample: the largest of negative ones is not what was filled in, nor the least of positive ones
 
 
 @dataclass(frozen=True)
@@ -126,35 +127,44 @@ def check_padding(
         return  # nothing shares a batch, or the graph has no other length to compare with
     plain = _without_buckets(signature)
     failure: RequestError | None = None
-    for requests in [samples] if samples else _random_requests(signature):
-        rows = list(requests)[: signature.max_batch_size]
-        try:
-            alone = [_run(instance, plain, [row]) for row in rows]
-        except RequestError as error:
-            failure = error
-            continue
-        try:
-            together = _run(instance, signature, rows)
-        except RequestError as error:
-            lengths = ", ".join(str(_length(signature, row)) for row in rows)
-            raise ConfigError(
-                f"{where}: padding: rows of lengths {lengths} run alone, and fail when they are padded together ({error}); pad every input "
-                "that has this axis, another axis, or remove the padding"
-            ) from None
-        differences = [
-            difference
-            for row, (mine,), padded, size in zip(rows, (run.answers for run in alone), together.answers, together.sizes, strict=True)
-            for difference in _differences(signature, _length(signature, row), size, mine, padded, where)
-        ]
-        worst = max(differences, default=None)
-        if worst is not None and not worst.amount <= tolerance:
-            raise _changes(worst, where, tolerance)
-        return
+    for together in [[samples]] if samples else _random_requests(signature):
+        ran = False
+        for requests in together:
+            rows = list(requests)[: signature.max_batch_size]
+            try:
+                alone = [_run(instance, plain, [row]) for row in rows]
+            except RequestError as error:
+                failure = error
+                continue
+            _compare(instance, signature, rows, alone, where, tolerance)
+            ran = True
+        if ran:
+            return
     log.warning(
         "%s: padding could not be checked, the model runs none of the rows that were tried: %s; compare the answers of unequal requests",
         where,
         failure,
     )
+
+
+def _compare(instance: Instance, signature: Signature, rows: Sequence[Inputs], alone: Sequence[_Run], where: str, tolerance: float) -> None:
+    """Of rows that ran alone. Raises ConfigError."""
+    try:
+        together = _run(instance, signature, rows)
+    except RequestError as error:
+        lengths = ", ".join(str(_length(signature, row)) for row in rows)
+        raise ConfigError(
+            f"{where}: padding: rows of lengths {lengths} run alone, and fail when they are padded together ({error}); pad every input "
+            "that has this axis, another axis, or remove the padding"
+        ) from None
+    differences = [
+        difference
+        for row, (mine,), padded, size in zip(rows, (run.answers for run in alone), together.answers, together.sizes, strict=True)
+        for difference in _differences(signature, _length(signature, row), size, mine, padded, where)
+    ]
+    worst = max(differences, default=None)
+    if worst is not None and not worst.amount <= tolerance:
+        raise _changes(worst, where, tolerance)
 
 
 class _Run(NamedTuple):
@@ -251,7 +261,8 @@ def _without_buckets(signature: Signature) -> Signature:
 # ---- rows to try ---------------------------------------------------------------------------------------------------
 
 
-def _random_requests(signature: Signature) -> Iterator[list[Inputs]]:
+def _random_requests(signature: Signature) -> Iterator[list[list[Inputs]]]:
+    """Samples that are tried together, each of rows of several lengths."""
     padded = {name: axis + 1 for name, (axis, _, _) in signature.paddings.items()}
     specs = signature.input_specs
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
@@ -262,10 +273,13 @@ def _random_requests(signature: Signature) -> Iterator[list[Inputs]]:
                 random = np.random.default_rng(0)
                 yield [
                     [
-                        (name, word, _random(random, name, word, _shape(shape, padded.get(name, 0), length, size), limit))
-                        for name, word, shape in specs
+                        [
+                            (name, word, _random(random, name, word, _shape(shape, padded.get(name, 0), length, size), limit, sign))
+                            for name, word, shape in specs
+                        ]
+                        for length in lengths
                     ]
-                    for length in lengths
+                    for sign in SIGNS
                 ]
 
 
@@ -285,16 +299,16 @@ def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple
     return 1, *(length if axis == padded else size if known < 0 else known for axis, known in enumerate(shape[1:], 1))
 
 
-def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], limit: int) -> Array:
+def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], limit: int, sign: int) -> Array:
     if "mask" in name.lower() and word not in ("BYTES", "BF16"):  # sent by clients, or made by a step: everything that is there is real
         return np.ones(shape, DATATYPES[word][2])
     if word == "BYTES":
         return np.array([str(number) for number in random.integers(0, limit, math.prod(shape))], dtype=object).reshape(shape)
     if word == "BF16":  # the upper half of an FP32
-        return (random.random(shape, np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        return ((sign * random.random(shape, np.float32)).view(np.uint32) >> 16).astype(np.uint16)
     dtype = DATATYPES[word][2]
     if word.startswith("FP"):
-        return random.random(shape).astype(dtype)
+        return (sign * random.random(shape)).astype(dtype)
     return random.integers(0, 2 if word == "BOOL" else min(limit, 128), shape).astype(dtype)
 
 

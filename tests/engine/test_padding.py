@@ -194,6 +194,19 @@ def test_a_padding_that_changes_answers_is_refused(buckets: tuple[int, ...]) -> 
     assert "and the tolerance is 0.001: give the graph a mask of what is real (padding.mask), pad another axis" in text
 
 
+@pytest.mark.parametrize("buckets", [(), (16, 32)])
+@pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin"])
+def test_fillings_that_only_some_values_show_are_found(operator: str, buckets: tuple[int, ...]) -> None:
+    """0 is not the largest of positive values, but of negative ones, as logarithms are."""
+    content = models.model(
+        [helper.make_node(operator, ["x"], ["y"], axes=[1], keepdims=1)],
+        [("x", "FP32", ("N", "s"))],
+        [("y", "FP32", ("N", 1))],
+    )
+    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+        Served(content, Paddings({"x": PadAxis(0, 0, buckets)})).check()
+
+
 def test_the_difference_at_the_worst_length_is_shown() -> None:
     served = Served(models.sequence_length(), Paddings({"tokens": PadAxis(0, 1000)}, {}, {"doubled": (0, "tokens")}))
     with pytest.raises(ConfigError, match=r"'total' of a row of length 12 differs by .* alone, .* padded\) once it is filled up to 15"):
