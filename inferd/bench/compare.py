@@ -54,7 +54,7 @@ class Change(msgspec.Struct, frozen=True):
     change: float | None  # None: there is nothing to take a share of
     low: float | None
     high: float | None
-    verdict: str  # better, worse, same, unclear
+    verdict: str  # better, worse, same, unclear; empty: of one request, which says nothing unless it is a multiple
 
 
 class Comparison(msgspec.Struct):
@@ -255,7 +255,7 @@ def changes(pair: Pair, before: Side, after: Side, figures: Sequence[Figure], ma
         change = new / old - 1 if old else None if new else 0.0
         low, high = (None if figure.by_multiple else limits(figure, before, after, level)) or (None, None)
         if change is None or low is None or high is None:
-            verdict = "same" if figure.by_multiple or (change is not None and abs(change) <= threshold) else "unclear"
+            verdict = "" if figure.by_multiple else "same" if change is not None and abs(change) <= threshold else "unclear"
         else:
             low, high = (1 + change) * low - 1, (1 + change) * high - 1
             margin = 0.0 if has_rounds else made.margin * figure.margins
