@@ -2,7 +2,7 @@
 
     python benchmarks/text_cost.py [--models build/models] [--texts 400] [--in-flight 128] [--instances N] [--rounds 5] [--no-history]
 
-The texts are the sentences of this project's own pages, and then their paragraphs, which are longer and less alike. The loop is what
+The texts are the sentences of Python's own reference, as pydoc has it, and then its paragraphs, longer and less alike. The loop is what
 one writes first: tokenize a text, run it, pool and normalise with numpy, take the next one; on all cores, by the same libraries and
 the same file; once as ONNX Runtime does it, once with threads that do not spin, which is faster where the cores are busy. Rounds are
 interleaved, the figure is the median of their ratios to the faster loop, and each answer of each round is held against a loop's.
@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 from pathlib import Path
+from pydoc_data.topics import topics
 from typing import Any
 
 import numpy as np
@@ -35,19 +36,20 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def sentences(count: int) -> list[str]:
-    """Of the pages' prose, in an order that is always the same."""
-    found = [part for block in paragraphs(10_000) for part in re.split(r"(?<=[.:;]) ", block) if len(part) > 10]
-    return shuffled(found)[:count]
+    """Of the prose, in an order that is always the same."""
+    found = [part for block in blocks() for part in re.split(r"(?<=[.:;]) ", block) if len(part) > 10]
+    return shuffled(list(dict.fromkeys(found)))[:count]
 
 
 def paragraphs(count: int) -> list[str]:
     """Of the same, whole: some are many times as long as others."""
-    found: list[str] = []
-    for page in (ROOT / "README.md", ROOT / "ARCHITECTURE.md", *sorted((ROOT / "docs").rglob("*.md"))):
-        text = re.sub(r"^```.*?^```", "", page.read_text("utf-8"), flags=re.MULTILINE | re.DOTALL)
-        blocks = (" ".join(block.split()) for block in text.split("\n\n"))
-        found += [block for block in blocks if block and block[0].isalpha() and len(block) > 20]
-    return shuffled(found)[:count]
+    return shuffled(blocks())[:count]
+
+
+def blocks() -> list[str]:
+    """What begins with a letter is prose; the rest is grammar and code."""
+    parts = (" ".join(part.split()) for text in topics.values() for part in text.split("\n\n"))
+    return list(dict.fromkeys(part for part in parts if part[:1].isalpha() and len(part) > 20))
 
 
 def shuffled(texts: list[str]) -> list[str]:
