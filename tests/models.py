@@ -6,6 +6,7 @@ Nothing here is random: a model of the same name always holds the same numbers.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -340,3 +341,14 @@ def repository(folder: Path, models: Mapping[str, bytes | Mapping[int, bytes]], 
         (folder / name).mkdir(parents=True, exist_ok=True)
         (folder / name / "config.pbtxt").write_text(config)
     return folder
+
+
+def tokenized(folder: Path, name: str, step: str = "{}") -> Path:
+    """folder/name: `sum_of_ids` of texts whose words are one, two and three. `step`: what tokenize says, as TOML."""
+    place = repository(folder, {name: sum_of_ids()}) / name
+    words = {"type": "WordLevel", "vocab": {"[UNK]": 0, "one": 1, "two": 2, "three": 3}, "unk_token": "[UNK]"}
+    tokenizer = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
+    tokenizer |= {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words}
+    (place / "tokenizer.json").write_text(json.dumps(tokenizer))
+    (place / "config.toml").write_text(f"max_batch_size = 8\n[[inferd.preprocess]]\nsteps = [{{ tokenize = {step} }}]\n")
+    return place

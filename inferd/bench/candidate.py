@@ -18,6 +18,7 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from inferd.bench.buckets import buckets_of, write_buckets
 from inferd.bench.climb import Settings
 from inferd.engine.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
@@ -128,6 +129,8 @@ def apply(config: Any, settings: Settings) -> None:
     """Writes settings into a ModelConfig."""
     if settings.rows:
         config.max_batch_size = settings.rows
+    if settings.buckets is not None:
+        write_buckets(config, settings.buckets)
     group = config.instance_group[0] if config.instance_group else config.instance_group.add()
     group.count = settings.instances
     group.kind = group.KIND_CPU if settings.provider == "cpu" else group.KIND_GPU
@@ -289,4 +292,4 @@ def in_force(config: Any) -> Settings:
     gpu = group.kind == group.KIND_GPU
     accelerators = {each.name for each in config.optimization.execution_accelerators.gpu_execution_accelerator}
     provider = "tensorrt" if gpu and "tensorrt" in accelerators else "cuda" if gpu else "cpu"
-    return Settings(provider, group.count, config.inferd.intra_op_threads, config.max_batch_size)
+    return Settings(provider, group.count, config.inferd.intra_op_threads, config.max_batch_size, buckets_of(config))

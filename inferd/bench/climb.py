@@ -6,40 +6,49 @@ A policy: it asks for settings and is sent how well they did. Never in here: ser
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import msgspec
 from msgspec.structs import replace
 
 if TYPE_CHECKING:
-    from collections.abc import Generator, Iterator, Sequence
+    from collections.abc import Generator, Iterable, Iterator, Sequence
 
 __all__ = ["GAIN", "Settings", "Space", "climb"]
 
 GAIN = 1.02  # a step that brings less than this is none
 
 
-class Settings(msgspec.Struct, frozen=True):
-    """What is tuned. rows: of a batch at most; 0 for a model that does not batch."""
+class Settings(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What is tuned. rows: of a batch at most; 0 for a model that does not batch. buckets: sizes that unequal lengths are padded to; empty
+    where like lengths share a batch, None for a model that pads nothing."""
 
     provider: str
     instances: int
     threads: int  # of one run
     rows: int
+    buckets: tuple[int, ...] | None = None
 
     def __str__(self) -> str:
         batches = f"batches of {self.rows}" if self.rows else "no batches"
-        return f"{self.provider}, {self.instances} x {self.threads} threads, {batches}"
+        padded = "" if self.buckets is None else f", buckets {self.sizes}"
+        return f"{self.provider}, {self.instances} x {self.threads} threads, {batches}{padded}"
+
+    @property
+    def sizes(self) -> str:
+        """The buckets as --buckets takes them."""
+        return ",".join(map(str, self.buckets or ())) or "none"
 
 
 class Space(NamedTuple):
-    """The values that may be tried, ascending. cores: that may be used at once."""
+    """The values that may be tried, ascending. cores: that may be used at once. buckets: sets of them; empty: they stay as they are."""
 
     providers: Sequence[str]
     instances: Sequence[int]
     threads: Sequence[int]
     rows: Sequence[int]
     cores: int
+    buckets: Sequence[tuple[int, ...]] = ()
 
     def nearest(self, settings: Settings) -> Settings:
         """The settings themselves where the space has them."""
@@ -48,6 +57,7 @@ class Space(NamedTuple):
             _nearest(self.instances, settings.instances),
             _nearest(self.threads, settings.threads),
             _nearest(self.rows, settings.rows) if settings.rows else 0,
+            settings.buckets if not self.buckets or settings.buckets in self.buckets else self.buckets[0],
         )
 
 
@@ -58,9 +68,9 @@ def _nearest(values: Sequence[int], wanted: int) -> int:
 def climb(space: Space, default: Settings, score: float) -> Generator[Settings, float, None]:
     """Asks for settings and is sent their scores, the more the better; 0 is unusable. `score` is the default's, if it is known.
 
-    Each provider has its own climb: first the ways to share the cores between instances and their threads, then rows of a batch, then
-    instances and threads each for itself, up or down as long as it helps; again, until nothing helps. Nothing is asked twice. The very
-    same score means the same in effect: that is stepped over.
+    Each provider has its own climb: first the ways to share the cores between instances and their threads, then rows of a batch, every
+    set of buckets, then instances and threads each for itself, up or down as long as it helps; again, until nothing helps. Nothing is
+    asked twice. The very same score means the same in effect: that is stepped over.
     """
     scores = {default: score}
 
@@ -68,6 +78,14 @@ def climb(space: Space, default: Settings, score: float) -> Generator[Settings, 
         if settings not in scores:
             scores[settings] = yield settings
         return scores[settings]
+
+    def choose(best: Settings, changes: Iterable[dict[str, Any]]) -> Generator[Settings, float, Settings]:
+        """The best of all of these."""
+        for change in changes:
+            tried = replace(best, **change)
+            if (yield from ask(tried)) > GAIN * scores[best]:
+                best = tried
+        return best
 
     def walk(best: Settings, axis: str, values: Sequence[int]) -> Generator[Settings, float, Settings]:
         """Up the axis, and down only if that did not help."""
@@ -93,12 +111,10 @@ def climb(space: Space, default: Settings, score: float) -> Generator[Settings, 
         while best != before:
             before = best
             if provider == "cpu":
-                for instances, threads in splits(space):
-                    tried = replace(best, instances=instances, threads=threads)
-                    if (yield from ask(tried)) > GAIN * scores[best]:
-                        best = tried
+                best = yield from choose(best, ({"instances": count, "threads": threads} for count, threads in splits(space)))
             if best.rows:
                 best = yield from walk(best, "rows", space.rows)
+            best = yield from choose(best, ({"buckets": sizes} for sizes in space.buckets))
             best = yield from walk(best, "instances", space.instances)
             if provider == "cpu":  # on a GPU operators don't run on the host's threads
                 best = yield from walk(best, "threads", space.threads)

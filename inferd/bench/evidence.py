@@ -26,7 +26,8 @@ if TYPE_CHECKING:
 __all__ = ["comments", "line_of", "report_of", "sentences", "tables"]
 
 MOST_REASONS = 4  # why settings could not be served, each told once
-HEAD = ("provider", "instances", "threads", "rows", "in flight", "answers/s", "again", "p50", "p99", "rows a run", "server CPU", "")
+SETTINGS = ("provider", "instances", "threads", "rows")
+FIGURES = ("in flight", "answers/s", "again", "p50", "p99", "rows a run", "server CPU", "")
 
 
 def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
@@ -41,7 +42,8 @@ def best_of_each(trials: Sequence[Trial]) -> list[Trial]:
 def tables(tuned: Tuned) -> Iterator[Table]:
     """The search, and the rounds in which the best and the default took turns."""
     rows = [Row(cells(trial, tuned), mark(trial, tuned)) for trial in best_of_each(tuned.trials)]
-    yield Table("the search", HEAD, rows)
+    padded = () if tuned.default.buckets is None else ("buckets",)
+    yield Table("the search", (*SETTINGS, *padded, *FIGURES), rows)
     if tuned.verdict is not None:
         rounds = [(f"{at}", figure(default), figure(best)) for at, (default, best) in enumerate(zip(*sides(tuned), strict=True), start=1)]
         medians = ("median", *(figure(statistics.median(side)) for side in sides(tuned)))
@@ -59,7 +61,8 @@ def figure(score: float) -> str:
 
 def cells(trial: Trial, tuned: Tuned) -> tuple[str, ...]:
     settings, measured = trial.settings, trial.measurement
-    first = (settings.provider, str(settings.instances), str(settings.threads), str(settings.rows or "-"))
+    padded = () if settings.buckets is None else (settings.sizes,)
+    first = (settings.provider, str(settings.instances), str(settings.threads), str(settings.rows or "-"), *padded)
     note = ("not served" if measured is None else one_line(trial.why)) or remark(trial, tuned)
     if measured is None:
         return (*first, "", "", "", "", "", "", "", note)

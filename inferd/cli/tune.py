@@ -18,21 +18,27 @@ from inferd.cli.bench import LONGEST_S, positive
 from inferd.cli.say import say
 from inferd.cli.serve import require_onnxruntime
 from inferd.config import PROVIDERS, parse_duration
-from inferd.errors import InferdError
+from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Iterator
+    from collections.abc import Callable, Iterator, Sequence
     from types import TracebackType
 
+    from inferd.bench.buckets import Lengths
     from inferd.bench.candidate import Subject
     from inferd.bench.climb import Settings, Space
     from inferd.bench.measurement import Interval
+    from inferd.bench.session import Session
     from inferd.bench.tune import Server, Target, Trial, Tuned
 
 __all__ = ["tune"]
 
 INTERRUPTED = 130
 MOST_ROWS = 1024  # of a batch, unless --batch-sizes says otherwise
+ALIKE = (
+    "the model pads, and no requests of unequal length are seen, so no buckets are tried: give texts or arrays as unequal as those that "
+    "will come (--npz, --json-input, --sizes), or --buckets"
+)
 INPUTS = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
 
 
@@ -51,11 +57,18 @@ def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
 
 def numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
     """1,2,4."""
-    if text is None:
-        return None
+    return None if text is None else whole_numbers(text, 65_536)
+
+
+def sets(ctx: click.Context, param: click.Parameter, texts: tuple[str, ...]) -> tuple[tuple[int, ...], ...]:
+    """none or 32,64,128, each a set."""
+    return tuple(() if text == "none" else tuple(whole_numbers(text, (1 << 31) - 1)) for text in texts)
+
+
+def whole_numbers(text: str, most: int) -> list[int]:
     parts = [part.strip() for part in text.split(",")]
-    if not all(part.isascii() and part.isdecimal() and 0 < int(part[:6]) <= 65_536 for part in parts):
-        raise click.BadParameter(f"expected whole numbers from 1 to 65536 such as 1,2,4, got {text!r}")
+    if not all(part.isascii() and part.isdecimal() and len(part) < 12 and 0 < int(part) <= most for part in parts):
+        raise click.BadParameter(f"expected whole numbers from 1 to {most} such as 1,2,4, got {text!r}")
     return sorted(set(map(int, parts)))
 
 
@@ -84,6 +97,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--instances", callback=numbers, metavar="N,N,...", help="To be tried.  [default: by the cores]")
 @click.option("--threads", callback=numbers, metavar="N,N,...", help="Of one run, to be tried.  [default: by the cores]")
 @click.option("--batch-sizes", callback=numbers, metavar="N,N,...", help="Most rows of a batch, to be tried.  [default: 1, 2, 4, ...]")
+@click.option("--buckets", multiple=True, callback=sets, metavar="N,N,...", help="One set of sizes to pad to, or none, to be tried.")
 @click.option("--providers", callback=words, metavar="NAME,...", help="Execution providers, to be tried.  [default: all built in]")
 @click.option("--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="One input: .npy, or JSON such as 'x=[[1, 2]]'.")
 @click.option("--npz", multiple=True, metavar="FILE", help="Named inputs of one request; several are sent in turn.")
@@ -126,7 +140,7 @@ def tune(**given: Any) -> int:
     with ends_like_ctrl_c(), Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
         tuned = tuning.tune(
             server_of(subject, given, seen, progress.watch),
-            lambda default: space_of(given, default, target, seen.rows),
+            lambda default: space_of(given, default, target, seen),
             target,
             tell=progress.tell,
             keep=progress.keep,
@@ -197,7 +211,7 @@ def target_of(given: dict[str, Any]) -> Target:
     return tuning.Target(load, slo, given["most_in_flight"], given["budget"], given["rounds"], given["margin"])
 
 
-def space_of(given: dict[str, Any], default: Settings, target: Target, rows: float) -> Space:
+def space_of(given: dict[str, Any], default: Settings, target: Target, seen: Seen) -> Space:
     """What the flags say; else powers of two around the default. Larger batches than all requests in flight make are never full."""
     from inferd.bench.climb import Space
     from inferd.engine.backend import available_providers
@@ -205,7 +219,7 @@ def space_of(given: dict[str, Any], default: Settings, target: Target, rows: flo
 
     cores = Host.detect().usable
     in_flight = target.most_in_flight if target.slo else target.load.connections * target.load.streams
-    most_rows = min(MOST_ROWS, max(int(in_flight * rows), 1))
+    most_rows = min(MOST_ROWS, max(int(in_flight * seen.rows), 1))
     built_in = [name for name in PROVIDERS if any(each.lower().startswith(name) for each in available_providers())]
     return Space(
         given["providers"] or list(dict.fromkeys([default.provider, *built_in])),
@@ -213,7 +227,17 @@ def space_of(given: dict[str, Any], default: Settings, target: Target, rows: flo
         given["threads"] or powers(cores, default.threads),
         given["batch_sizes"] or powers(most_rows, default.rows or 1),
         cores,
+        given["buckets"] or buckets_for(default, seen.lengths),
     )
+
+
+def buckets_for(default: Settings, lengths: Lengths | None) -> list[tuple[int, ...]]:
+    """The sets to try; none where the model pads nothing, or nothing could be learnt of it."""
+    from inferd.bench import buckets
+
+    if default.buckets is None or lengths is None:
+        return []
+    return list(dict.fromkeys([default.buckets, (), *buckets.sets(lengths)]))
 
 
 def powers(most: int, also: int) -> list[int]:
@@ -222,11 +246,24 @@ def powers(most: int, also: int) -> list[int]:
 
 
 class Seen:
-    """What the first server said: rows of a request, and what a user should know of the inputs."""
+    """What the first server said: rows of a request, how unequal requests are, and what a user should know of the inputs."""
 
     def __init__(self) -> None:
         self.rows = 1.0
+        self.lengths: Lengths | None = None
         self.notices: list[str] = []
+
+    def look(self, config: Any, session: Session, buckets: Sequence[tuple[int, ...]]) -> None:
+        """config: the server's. buckets: sets that are to be tried, if a user said so. ConfigError where the model has no use for them."""
+        from inferd.bench.buckets import buckets_of, lengths_of
+
+        requests, padded = session.requests[""], buckets_of(config) is not None
+        if buckets and not padded:
+            raise ConfigError("--buckets: the model's configuration pads nothing, or several inputs to sizes of their own: leave it out")
+        self.rows, self.lengths = requests.rows, lengths_of(config, requests.inputs)
+        self.notices = [*session.notices, *([ALIKE] if padded and not buckets and not self.lengths else [])]
+        for notice in self.notices:
+            say(notice, err=True)
 
 
 def server_of(subject: Subject, given: dict[str, Any], seen: Seen, watch: Callable[[Interval], None]) -> Callable[[Settings | None], Any]:
@@ -243,11 +280,12 @@ def server_of(subject: Subject, given: dict[str, Any], seen: Seen, watch: Callab
             serving(subject, settings) as running,
             Session(running.address, subject.name, [""], asked, looks=Looks(server_pid=running.pid)) as session,
         ):
-            if settings is None and not seen.notices:
-                seen.rows, seen.notices = session.requests[""].rows, session.notices
-                for notice in session.notices:
-                    say(notice, err=True)
-            yield Server(settings or in_force(configured(running.address, subject.name)), lambda load: session.run(load, watch=watch))
+            if settings is None:
+                config = configured(running.address, subject.name)
+                settings = in_force(config)
+                if not seen.notices:
+                    seen.look(config, session, given["buckets"])
+            yield Server(settings, lambda load: session.run(load, watch=watch))
 
     return serve
 

@@ -212,7 +212,7 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
     length = _length(fed, wrong)
     file = step.file or "tokenizer.json"
     tokenizer = _load(str(place.file(0, "tokenize", file)), file, wrong)
-    max_tokens = _limit(tokenizer, step, length, wrong)
+    max_tokens = step.max_tokens = _limit(tokenizer, step, length, wrong)  # the answer of the ModelConfig RPC says it
     buckets = _buckets(step, max_tokens, length, wrong)
     pads, left = _padding(tokenizer)
     parts = [Part(part, name, _DTYPES[kind.datatype], pads[part]) for part, (name, kind) in fed.items()]

@@ -13,10 +13,11 @@ from command import EXAMPLES
 from hypothesis import given
 from hypothesis import strategies as st
 from inferd_client import Client
+from msgspec.structs import replace
 
 from inferd.bench.candidate import Subject, as_dict, configuration, in_force, locate, serving, toml
 from inferd.bench.climb import Settings
-from inferd.engine.model_config import read_model_config
+from inferd.engine.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
 
 DIGITS = EXAMPLES / "models" / "digits"
@@ -28,6 +29,11 @@ dynamic_batching { max_queue_delay_microseconds: 500 }
 instance_group { count: 3 kind: KIND_CPU }
 parameters { key: "intra_op_thread_count" value { string_value: "2" } }
 inferd { spinning: true }
+"""
+
+PADDED = """
+max_batch_size: 8
+inferd { preprocess { steps { tokenize { max_tokens: 64 buckets: [9] } } } padding { input: "frames" mask: "real" buckets: [9] } }
 """
 
 
@@ -95,6 +101,22 @@ def test_a_configuration_keeps_what_it_says_of_other_things(repository: Path) ->
         assert config.inferd.spinning
         assert not config.parameters
         assert in_force(config) == TRIED
+        (folder / name).unlink()
+
+
+@pytest.mark.parametrize("buckets", [(16, 32), ()])
+def test_buckets_go_where_the_configuration_pads(repository: Path, buckets: tuple[int, ...]) -> None:
+    """Into every entry and step that pads, and taken out again; the rest of them is kept."""
+    folder = repository / "digits"
+    (folder / "config.pbtxt").write_text(PADDED)
+    texts = {name: configuration(locate(folder, None), replace(TRIED, buckets=buckets), folder / name) for name in CONFIG_FILES}
+    (folder / "config.pbtxt").unlink()
+    for name, text in texts.items():
+        (folder / name).write_text(text)
+        config = read_model_config(folder, "digits").config
+        assert in_force(config) == replace(TRIED, buckets=buckets)
+        assert config.inferd.preprocess[0].steps[0].tokenize.max_tokens == 64
+        assert [(entry.input, entry.mask, tuple(entry.buckets)) for entry in config.inferd.padding] == [("frames", "real", buckets)]
         (folder / name).unlink()
 
 
@@ -175,6 +197,15 @@ def test_a_server_runs_with_what_was_asked(repository: Path, model: str) -> None
     assert (repository / "flat" / "weights").exists()
     assert running(locate(repository, model), TRIED) == TRIED
     assert not [path for path in repository.rglob("*") if path.suffix in (".toml", ".pbtxt")], "a trial leaves nothing behind"
+
+
+def test_a_server_runs_with_the_buckets_that_were_asked(tmp_path: Path) -> None:
+    subject = locate(models.tokenized(tmp_path, "total"), None)
+    assert running(subject, None).buckets == ()
+    tried = replace(TRIED, rows=8, buckets=(16, 512))
+    assert running(subject, tried) == tried
+    with pytest.raises(StartError, match="1024 is more than max_tokens, 512"), serving(subject, replace(tried, buckets=(1024,))):
+        pass
 
 
 def test_a_configuration_is_tried_and_left_as_it_is(repository: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from msgspec.structs import replace
 
 from inferd.bench.climb import Settings, Space, climb, splits
 
@@ -85,11 +86,27 @@ def test_a_model_that_does_not_batch_has_no_rows():
     assert {settings.rows for settings in asked} == {0}
 
 
+def test_every_set_of_buckets_is_asked_at_the_best_rows():
+    space, default = SPACE._replace(buckets=((), (32, 64), (64,))), replace(DEFAULT, buckets=())
+    top = Settings("cpu", 1, 4, 128, (64,))
+    best, asked = search(space, default, lambda settings: hill(top)(settings) * (1 + len(settings.buckets or ()) % 2))
+    assert best == top
+    assert {settings.buckets for settings in asked if settings.rows == 128} == {(), (32, 64), (64,)}
+
+
+def test_buckets_stay_where_none_are_to_be_tried():
+    _, asked = search(SPACE, replace(DEFAULT, buckets=(7,)), hill(Settings("cpu", 2, 2, 16)))
+    assert {settings.buckets for settings in asked} == {(7,)}
+    _, asked = search(SPACE, DEFAULT, hill(Settings("cpu", 2, 2, 16)))
+    assert {settings.buckets for settings in asked} == {None}
+
+
 def test_only_what_the_space_has_is_asked():
-    space = Space(("cpu",), (3,), (1,), (8, 16), 4)
-    best, asked = search(space, DEFAULT, lambda settings: settings.rows if settings != DEFAULT else 1)
-    assert best == Settings("cpu", 3, 1, 16)
-    assert set(asked[1:]) <= {Settings("cpu", 3, 1, 8), Settings("cpu", 3, 1, 16)}
+    space = Space(("cpu",), (3,), (1,), (8, 16), 4, ((32,),))
+    default = replace(DEFAULT, buckets=())
+    best, asked = search(space, default, lambda settings: settings.rows if settings != default else 1)
+    assert best == Settings("cpu", 3, 1, 16, (32,))
+    assert set(asked[1:]) <= {Settings("cpu", 3, 1, 8, (32,)), Settings("cpu", 3, 1, 16, (32,))}
 
 
 @pytest.mark.parametrize(

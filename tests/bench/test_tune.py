@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
 import pytest
+from msgspec.structs import replace
 
 from inferd.bench import evidence, tune
 from inferd.bench.climb import Settings, Space
@@ -28,6 +29,8 @@ SERVER_S = 3.0  # that each server takes
 class Bench:
     """capacity: answers a second by settings. service_us: of one request that is alone; a queue makes it longer."""
 
+    default, space = DEFAULT, SPACE
+
     def __init__(self, capacity: Callable[[Settings], float], service_us: float = 1000, largest_run: int = 64) -> None:
         self.capacity, self.service_us, self.largest_run = capacity, service_us, largest_run
         self.now_s = 0.0
@@ -42,7 +45,7 @@ class Bench:
         self.now_s += SERVER_S
         if settings in self.refused:
             raise StartError("no room")
-        yield Server(settings or DEFAULT, lambda load: self.run(settings or DEFAULT, load))
+        yield Server(settings or self.default, lambda load: self.run(settings or self.default, load))
 
     def run(self, settings: Settings, load: Load) -> Measurement:
         self.loads.append(load)
@@ -61,7 +64,7 @@ class Bench:
 
     def tune(self, **target: object) -> Tuned:
         wanted = Target(**({"load": LOAD, "budget_s": 3000.0} | target))
-        return tune.tune(self.serve, lambda default: SPACE, wanted, now=lambda: self.now_s)
+        return tune.tune(self.serve, lambda default: self.space, wanted, now=lambda: self.now_s)
 
 
 def two_instances_are_better(settings: Settings) -> float:
@@ -144,6 +147,35 @@ def test_settings_that_cannot_be_served_are_evidence_and_no_end():
     (search, *_) = evidence.tables(tuned)
     assert "not served" in search.rows[-1].cells
     assert "cpu, 2 x 1 threads, batches of 64 is not served: no room" in [line.text for line in evidence.sentences(tuned, Target(LOAD))]
+
+
+class Padding(Bench):
+    default, space = replace(DEFAULT, buckets=()), SPACE._replace(buckets=((), (32, 64), (64,)))
+
+
+def test_buckets_that_are_better_are_found_and_shown_beside_those_that_are_not_served():
+    bench = Padding(lambda settings: {(): 1000.0, (32, 64): 1300.0}[settings.buckets])  # type: ignore[index]
+    bench.refused = {replace(bench.default, buckets=(64,))}
+    tuned = bench.tune()
+    assert tuned.best == replace(bench.default, buckets=(32, 64))
+    (search, turns) = evidence.tables(tuned)
+    shown = {row.cells[search.head.index("buckets")]: row.cells[-1] for row in search.rows if row.cells[:4] == ("cpu", "1", "2", "64")}
+    assert shown == {"32,64": "best", "none": "default", "64": "not served"}
+    assert turns.rows[-1].cells == ("median", "1,000", "1,300")
+    said = [line.text for line in evidence.sentences(tuned, Target(LOAD))]
+    assert said[0] == "best: cpu, 1 x 2 threads, batches of 64, buckets 32,64: 1,300/s"
+    assert "cpu, 1 x 2 threads, batches of 64, buckets 64 is not served: no room" in said
+    assert evidence.report_of(tuned, Target(LOAD), "m", "m", {}, {}, []).summary["best"]["buckets"] == (32, 64)
+
+
+def test_buckets_that_are_not_better_leave_the_default():
+    tuned = Padding(lambda settings: 1000.0 - len(settings.buckets or ())).tune()
+    assert tuned.best == Padding.default
+
+
+def test_a_model_that_pads_nothing_has_no_column_of_buckets():
+    (search, *_) = evidence.tables(Bench(two_instances_are_better).tune())
+    assert "buckets" not in search.head
 
 
 def test_a_default_that_cannot_be_served_is_an_error():

@@ -82,6 +82,57 @@ def test_a_default_that_keeps_no_target_gives_way(call: Run, tmp_path: Path) -> 
         assert in_force(client.model_config("narrow")) == Settings("cpu", 1, 1, 16)
 
 
+TEXTS = [["one"], ["two one three two"], ["three two " * 20]]
+
+
+def test_buckets_of_a_model_of_texts(call: Run, tmp_path: Path) -> None:
+    """Texts have as many tokens as the step's max_tokens at most: the sets go up to that."""
+    models.tokenized(tmp_path, "total", "{ max_tokens = 60 }")
+    Path("texts.json").write_text(json.dumps({"text": TEXTS}))
+    done = call("tune", "total", *QUICK, *ONE, "--json-input", "texts.json", "--rows", "1", "--json", "tuned.json", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "no buckets are tried" not in done.stderr
+    assert " buckets  in flight" in done.stdout
+    tried = {tuple(trial["settings"]["buckets"]) for trial in report.load("tuned.json").summary["trials"]}
+    assert tried == {(), (16, 32, 60), (16, 24, 32, 48, 60), (60,)}
+
+
+def test_buckets_are_written_where_the_model_pads(call: Run, tmp_path: Path) -> None:
+    """Requests of eight rows, which the default refuses: what is tried takes sixteen."""
+    folder = tmp_path / "sum"
+    folder.mkdir()
+    (folder / "model.onnx").write_bytes(models.sum_of_ids())
+    config = folder / "config.toml"
+    config.write_text('max_batch_size = 4\n[[inferd.padding]]\ninput = "input_ids"\n')
+    asked = ("--sizes", "input_ids:1=uniform:20..40", "--rows", "8", "--buckets", "24,48", "--force")
+    done = call("tune", folder, *QUICK, *ONE, *asked)
+    assert done.returncode == 0, done.stderr
+    assert "best: cpu, 1 x 1 threads, batches of 16, buckets 24,48: " in done.stdout
+    assert tomllib.loads(config.read_text())["inferd"] == {"intra_op_threads": 1, "padding": [{"input": "input_ids", "buckets": [24, 48]}]}
+    with (
+        Serving(tmp_path, folder, "--grpc-port", "0", "--metrics-port", "off") as server,
+        Client(server.addresses["grpc"], timeout=30) as client,
+    ):
+        assert in_force(client.model_config("sum")) == Settings("cpu", 1, 1, 16, (24, 48))
+
+
+def test_buckets_with_which_the_model_is_not_served_are_a_line(call: Run, tmp_path: Path) -> None:
+    models.tokenized(tmp_path, "total", "{ max_tokens = 60 }")
+    done = call("tune", "total", *QUICK, *ONE, "--buckets", "none", "--buckets", "64", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert "batches of 16, buckets 64 is not served: config.toml of model 'total'" in done.stdout
+    assert "buckets: 64 is more than max_tokens, 60" in done.stdout
+
+
+def test_random_texts_say_nothing_of_buckets(call: Run, tmp_path: Path) -> None:
+    models.tokenized(tmp_path, "total")
+    done = call("tune", "total", *QUICK, *ONE[:4], "--batch-sizes", "8", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.count("so no buckets are tried: give texts or arrays as unequal as those that will come") == 1
+    assert ", buckets none, " in done.stderr
+    assert ", buckets 16" not in done.stderr
+
+
 def test_a_single_file_gets_settings_to_serve_it_with(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     file = tmp_path / "m.onnx"
@@ -136,6 +187,8 @@ def test_an_early_end_shows_what_there_is(digits: Path, number: signal.Signals) 
         (["digits", "--budget", "soon"], 2, "expected a time above 0 such as 10s, 250ms or 5m, got 'soon'"),
         (["digits", "--threads", "1,x"], 2, "expected whole numbers"),
         (["digits", "--batch-sizes", "0"], 2, "expected whole numbers"),
+        (["digits", "--buckets", "none", "--buckets", "8,x"], 2, "expected whole numbers from 1 to 2147483647"),
+        (["digits", "--buckets", "8,16"], 2, "--buckets: the model's configuration pads nothing"),
         (["digits", "--providers", "cpu,npu"], 2, "expected cpu, cuda, tensorrt, got 'npu'"),
         (["digits", "--processes", "9"], 2, "at most as many as --connections"),
         (["digits", "--output", "config.ini"], 2, "ends in .pbtxt or .toml"),

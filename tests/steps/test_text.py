@@ -236,6 +236,12 @@ def test_buckets_are_for_the_batch(folder):
     assert compiled(folder, buckets=[24]).paddings["input_ids"].buckets == (24,)
 
 
+def test_the_configuration_says_how_many_tokens_there_can_be(folder):
+    entry = options.Preprocess(steps=[options.Step(tokenize=options.Tokenize(file="bert.json"))])
+    compile_text(entry, Place(WHERE, BERT, (folder,)))
+    assert entry.steps[0].tokenize.max_tokens == 24, "for the answer of the ModelConfig RPC"
+
+
 # ---- what is refused
 
 
