@@ -1,9 +1,10 @@
 """Audio files: the bytes of a WAV, FLAC, OGG or MP3 file -> samples of one channel at one rate, by libsndfile and libsoxr; plain WAV
 files by numpy.
 
-What is broken is refused, never shortened or mended silently: what does not look whole (audio_container.py), what the library reports,
-what gives fewer samples than its header says, NaN, infinity and numbers that are no sound. One thing nobody reports is damage inside an
-MP3's frames: it is decoded to whatever it gives, and libmpg123 says so on stderr, for each such frame.
+What is broken is refused, never shortened or mended silently: what is not whole (audio_wav.py, audio_ogg.py, audio_mp3.py), what the
+library reports, what gives fewer samples than its header says, NaN, infinity and numbers that are no sound. One thing nobody reports is
+damage in an MP3's coded spectra, which have no checksum: it is decoded to whatever it gives, and libmpg123 may say so on stderr, a line
+for such a frame.
 
 The one door to soundfile and soxr. Never in here: files of the disk, spectra, which row of which request.
 """
@@ -18,14 +19,16 @@ from typing import Any
 
 import numpy as np
 
-from inferd.steps.audio_container import TAKEN, Refused, format_of, whole_sound
+from inferd.steps.audio_container import TAKEN, Refused, format_of
+from inferd.steps.audio_mp3 import mp3_frames
+from inferd.steps.audio_ogg import check_ogg
 from inferd.steps.audio_wav import plain_wav
 
 __all__ = ["LEAST_RATE", "MOST_RATE", "AudioDecoder", "checked_samples", "resampler"]
 
 LEAST_RATE, MOST_RATE = 1_000, 192_000  # samples a second, of files and of steps
 MOST_CHANNELS = 8
-LOUDEST = 32_768.0  # of FP32 samples, which should lie within -1 and 1: far beyond it powers would overflow
+LOUDEST = 32_768.0  # of FP32 samples, which should lie within -1 and 1, and are taken as they are: far beyond it powers would overflow
 BLOCK_BYTES = 32 << 20  # that are decoded at a time
 QUALITY = "HQ"  # of soxr, its own default
 UNKNOWN_FRAMES = 1 << 62  # and above: libsndfile does not know how many samples there are
@@ -74,7 +77,7 @@ class AudioDecoder:
         word = format_of(content)
         if word == "WAV" and (wav := plain_wav(content)):
             return self._decoded(wav, check)
-        with _opened(whole_sound(word, content, self._seconds)) as source:
+        with _opened(_whole(word, content, self._seconds)) as source:
             try:
                 with self._open(source, closefd=False) as file:
                     return self._decoded(file, check)
@@ -97,6 +100,8 @@ class AudioDecoder:
                 raise Refused(f"expected at most {self._seconds:g} seconds, got more, whatever the file's header says: send a shorter clip")
             mono = checked_samples(_mixed(samples)) if file.subtype in FLOAT_CODECS else _mixed(samples)
             pieces.append(mono if resampler is None else resampler.resample_chunk(mono))
+        if not frames:
+            raise Refused("expected samples, got a file without any, whatever its header says: send all of it as it was written")
         if frames != file.frames < UNKNOWN_FRAMES:
             raise Refused(f"expected {file.frames} samples, as the file's header says, got {frames}: send all of it as it was written")
         if resampler is not None:
@@ -140,8 +145,18 @@ def checked_samples(samples: Floats) -> Floats:
     """The same; NaN, infinity and what is far too large to be sound are Refused."""
     low, high = np.min(samples), np.max(samples)
     if not (low >= -LOUDEST and high <= LOUDEST):  # NaN is neither
-        raise Refused(f"expected samples from -1 to 1, got values from {low:g} to {high:g}: send finite numbers, divided by the largest")
+        why = f"expected samples from {-LOUDEST:,.0f} to {LOUDEST:,.0f} (sound is -1 to 1), got values from {low:g} to {high:g}"
+        raise Refused(f"{why}: send finite numbers, divided by the largest")
     return samples
+
+
+def _whole(word: str, content: memoryview, seconds: float) -> memoryview:
+    """What libsndfile is to decode of a file of that format. Raises Refused where something is wrong that it would not say."""
+    if word == "MP3":
+        return mp3_frames(content, seconds)
+    if word == "OGG":
+        check_ogg(content, seconds)
+    return content
 
 
 def _mixed(samples: Floats) -> Floats:

@@ -18,7 +18,8 @@ __all__ = ["PlainWav", "plain_wav"]
 MOST_CHUNKS = 1_000  # in front of the samples
 UNKNOWN_BYTES = 0x7FFF0000  # and above: a file that was written before its length was known, whose samples go on to its end
 
-PCM, FLOAT, EXTENSIBLE = 1, 3, 0xFFFE
+PCM, FLOAT, A_LAW, MU_LAW, EXTENSIBLE = 1, 3, 6, 7, 0xFFFE
+UNCOMPRESSED = {PCM, FLOAT, A_LAW, MU_LAW}  # a sample has its bytes to itself
 SUBFORMAT = bytes.fromhex("000000001000800000aa00389b71")  # how the name of a format goes on behind its number, of EXTENSIBLE
 
 # Format and bits -> libsndfile's word, numpy's, what silence is and what the largest number is.
@@ -78,7 +79,11 @@ def plain_wav(content: memoryview) -> PlainWav | None:
     )
     if kind == EXTENSIBLE and layout[26:40] == SUBFORMAT:
         kind = int.from_bytes(layout[24:26], "little")
-    if (kind, bits) not in PLAIN or channels == 0 or frame_bytes != channels * bits // 8:
+    if kind not in UNCOMPRESSED or bits % 8 or frame_bytes != channels * bits // 8 or frame_bytes == 0:
+        return None
+    if over := len(samples) % frame_bytes:
+        raise cut_off("WAV", f"{frame_bytes - over} bytes of its last sample are")
+    if (kind, bits) not in PLAIN:
         return None
     subtype, dtype, silence, factor = PLAIN[kind, bits]
     frames = len(samples) // frame_bytes

@@ -262,7 +262,9 @@ def test_each_request_has_its_own_length_and_its_own_error():
     assert isinstance(second, InvalidArgument)
     assert str(second) == "input 'clip', row 0: expected at least 201 samples, got 100: send a longer clip"
     assert isinstance(third, InvalidArgument)
-    assert str(third).startswith("input 'clip', row 1: expected samples from -1 to 1, got values from nan to nan")
+    assert str(third).startswith(
+        "input 'clip', row 1: expected samples from -32,768 to 32,768 (sound is -1 to 1), got values from nan to nan"
+    )
     close(fourth[0][0], reference(good[0, :8000]))
 
 
@@ -270,7 +272,7 @@ def test_each_request_has_its_own_length_and_its_own_error():
 def test_what_is_no_sound_is_refused(value):
     clip = sound()[np.newaxis]
     clip[0, 500] = value
-    with pytest.raises(InvalidArgument, match="row 0: expected samples from -1 to 1"):
+    with pytest.raises(InvalidArgument, match="row 0: expected samples from -32,768 to 32,768 "):
         answer(compiled(SAMPLES + "steps { log_mel {} }"), clip)
 
 

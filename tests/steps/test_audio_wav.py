@@ -59,11 +59,15 @@ def test_others_are_the_librarys(codec):
     assert plain_wav(memoryview(written(np.zeros(1000, np.float32), codec))) is None
 
 
-def test_half_a_frame_at_the_end_is_none():
-    content = bytearray(written(np.zeros((10, 2), np.int16)))
+@pytest.mark.parametrize(
+    ("codec", "channels", "size", "missing"), [("PCM_16", 1, 19, 1), ("PCM_16", 2, 37, 3), ("PCM_24", 1, 29, 1), ("ULAW", 2, 19, 1)]
+)
+def test_a_last_sample_that_is_not_all_there_is_cut_off(codec, channels, size, missing):
+    content = bytearray(written(np.zeros((10, channels), np.float32), codec))
     at = content.index(b"data") + 4
-    content[at : at + 4] = struct.pack("<I", 39)
-    assert plain_wav(memoryview(content)).frames == 9
+    content[at : at + 4] = struct.pack("<I", size)
+    with pytest.raises(Refused, match=rf"cut off: {missing} bytes of its last sample are missing"):
+        plain_wav(memoryview(content))
 
 
 @pytest.mark.parametrize(
