@@ -56,7 +56,7 @@ _ONNX_NUMBER = {word: number for word, number, _ in _TYPES.values()}
 _NUMPY_TYPE = {word: dtype for word, _, dtype in _TYPES.values()}
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
-_EXTENSIONS_DOMAIN = "ai.onnx.contrib"  # what onnxruntime-extensions calls its operators
+_EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
 _GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 _GRAPH_LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -285,15 +285,16 @@ def _open_session(
         )
     except Exception as error:
         text = _plain(error, source)
-        if _EXTENSIONS_DOMAIN in text and not extended:
-            return _open_session(ort, name, source, _extended(name, native), providers, extended=True)
+        domain = next((domain for domain in _EXTENSIONS_DOMAINS if domain in text), None)
+        if domain and not extended:
+            return _open_session(ort, name, source, _extended(name, domain, native), providers, extended=True)
         asked = [full for full, _ in providers if full != "CPUExecutionProvider"]
         if asked and any(full.removesuffix("ExecutionProvider").lower() in text.lower() for full in asked):
             raise StartError(f"model {name!r}: {', '.join(asked)} did not start: {text}") from None
         raise ConfigError(f"model {name!r} cannot be loaded: {text}; check that the file is a complete ONNX model") from None
 
 
-def _extended(name: str, native: Any) -> Any:
+def _extended(name: str, domain: str, native: Any) -> Any:
     """Session options that know the operators of onnxruntime-extensions: models that carry their own preprocessing have them."""
     # The package is not imported: it would set a variable of the environment that makes protobuf slow in every child process.
     spec = find_spec("onnxruntime_extensions")
@@ -301,8 +302,7 @@ def _extended(name: str, native: Any) -> Any:
     libraries = [path for folder in folders or () for path in sorted(Path(folder).glob("_extensions_pydll*"))]
     if not libraries:
         raise ConfigError(
-            f"model {name!r} has operators of {_EXTENSIONS_DOMAIN}, and the package that knows them is not installed: "
-            "pip install 'inferd[extensions]'"
+            f"model {name!r} has operators of {domain}, and the package that knows them is not installed: pip install 'inferd[extensions]'"
         )
     native.register_custom_ops_library(str(libraries[0]))
     return native

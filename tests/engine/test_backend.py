@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import contextlib
 import gc
+import io
 import os
+import re
 import sys
 import threading
 import time
@@ -17,6 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from onnx import TensorProto, helper
+from PIL import Image
 
 from inferd._core.batcher import Batch, Batcher
 from inferd._core.grpc import Call
@@ -578,6 +581,20 @@ def upper() -> bytes:
     return content
 
 
+def pixels() -> bytes:
+    """image UINT8[N], a file -> pixels UINT8[H, W, 3] in BGR, as the package's own tools begin a graph that takes images."""
+    graph = helper.make_graph(
+        [helper.make_node("DecodeImage", ["image"], ["pixels"], domain="com.microsoft.extensions")],
+        "graph",
+        [helper.make_tensor_value_info("image", TensorProto.UINT8, ["N"])],
+        [helper.make_tensor_value_info("pixels", TensorProto.UINT8, ["H", "W", 3])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("com.microsoft.extensions", 1)])
+    made.ir_version = 8
+    content: bytes = made.SerializeToString()
+    return content
+
+
 def test_operators_of_onnxruntime_extensions_are_there_where_a_model_has_them() -> None:
     answer = OnnxModel.load(upper(), name="loud").trial({"text": np.array(["abc", "x1"], object)})
     assert answer["loud"].tolist() == ["ABC", "X1"]
@@ -585,7 +602,15 @@ def test_operators_of_onnxruntime_extensions_are_there_where_a_model_has_them() 
     assert "PROTOCOL_BUFFERS_PYTHON_IMPLEMENTATION" not in os.environ
 
 
-def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_so_are_those_of_images() -> None:
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2), (10, 20, 30)).save(file, "PNG")
+    answer = OnnxModel.load(pixels(), name="decoded").trial({"image": np.frombuffer(file.getvalue(), np.uint8)})
+    assert answer["pixels"].tolist() == [[[30, 20, 10]] * 3] * 2
+
+
+@pytest.mark.parametrize(("content", "domain"), [(upper(), "ai.onnx.contrib"), (pixels(), "com.microsoft.extensions")])
+def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.MonkeyPatch, content: bytes, domain: str) -> None:
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
-    with pytest.raises(ConfigError, match=r"model 'loud' has operators of ai\.onnx\.contrib, .*pip install 'inferd\[extensions\]'"):
-        OnnxModel.load(upper(), name="loud")
+    with pytest.raises(ConfigError, match=rf"model 'loud' has operators of {re.escape(domain)}, .*pip install 'inferd\[extensions\]'"):
+        OnnxModel.load(content, name="loud")
