@@ -40,12 +40,18 @@ class Preprocess(Message):
     """
     @property
     def steps(self) -> RepeatedCompositeFieldContainer[Step]: ...
+    datatype: str
+    """Of a list of scale, normalize and cast alone: it takes numbers of this datatype and of the shape of the
+    graph's input, whatever that is. Left out: pixels where the graph takes two or three axes beside the batch
+    axis, else FP32.
+    """
     def __init__(
         self,
         *,
         name: str = ...,
         input: str = ...,
         steps: Iterable[Step] | None = ...,
+        datatype: str = ...,
     ) -> None: ...
 
 @final
@@ -169,7 +175,7 @@ class Resize(Message):
     its neighbours, as OpenCV does.
     """
     exact: bool
-    """Rounds exactly as Pillow does: slower, and the same to the bit."""
+    """Rounds exactly as Pillow (13) does: slower, and the same to the bit."""
     def __init__(
         self,
         *,
@@ -259,7 +265,9 @@ class Scale(Message):
 
 @final
 class Normalize(Message):
-    """(x - mean) / std, as FP32; one number for all channels, or one each."""
+    """(x - mean) / std, as FP32; one number for all channels, or one each. Of numbers that are no image or sound,
+    channels are the last axis.
+    """
 
     @property
     def mean(self) -> RepeatedScalarFieldContainer[float]: ...
@@ -274,7 +282,9 @@ class Normalize(Message):
 
 @final
 class Cast(Message):
-    """To another datatype; numbers that do not fit are limited to its range, fractions are cut off."""
+    """To another datatype; numbers that do not fit are limited to its range (an infinity stays one where there are
+    any), fractions are cut off. To BOOL: true of all but 0.
+    """
 
     datatype: str
     """The protocol's word: FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, BOOL."""
@@ -292,7 +302,9 @@ class Transpose(Message):
 
 @final
 class DecodeAudio(Message):
-    """BYTES (a WAV, FLAC, OGG or MP3 file) -> FP32 [samples], one channel, from -1 to 1."""
+    """BYTES (a WAV, FLAC, OGG or MP3 file) -> FP32 [samples], one channel, from -1 to 1; floats are taken as they
+    are.
+    """
 
     sample_rate: int
     """Samples a second of the result; other files are resampled. Required."""
@@ -307,7 +319,7 @@ class DecodeAudio(Message):
 
 @final
 class Samples(Message):
-    """FP32 or INT16 samples [any number] -> FP32 [samples], one channel, from -1 to 1."""
+    """FP32 or INT16 samples [any number] -> FP32 [samples], one channel, from -1 to 1; FP32 is taken as it is."""
 
     datatype: str
     """FP32 (default) or INT16, which is divided by 32768."""
@@ -368,7 +380,9 @@ class LogMel(Message):
     frames_first: bool
     """Frames first: [frames, mels]."""
     centered: bool
-    """Reflected at both ends so that frame t is centred on sample t * hop (default), or only whole windows."""
+    """Reflected at both ends so that frame t is centred on sample t * hop (default): samples / hop frames, as
+    Whisper has them; or only whole windows.
+    """
     def __init__(
         self,
         *,

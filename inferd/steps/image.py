@@ -65,6 +65,11 @@ class Recipe:
     channels_first: bool
 
     @property
+    def plain(self) -> bool:
+        """Whether these are steps of any numbers, and of pixels only because they are told by no datatype."""
+        return self.decoder is None and not self.passes[0].steps and not self.channels_first and not self.reverse
+
+    @property
     def result(self) -> TensorType:
         height, width = self.known[-1] or (-1, -1)
         return TensorType(self.datatype, (self.channels, height, width) if self.channels_first else (height, width, self.channels))
@@ -424,7 +429,8 @@ def _check_fit(where: str, name: str, kind: TensorType, recipe: Recipe) -> None:
         if wanted >= 0 and made != wanted
     ]
     if wrong:
-        raise ConfigError(f"{given}: {', '.join(wrong)}; {_cure(result, kind, recipe)}")
+        other = ", or set the entry's datatype where it takes numbers and no pixels" if recipe.plain else ""
+        raise ConfigError(f"{given}: {', '.join(wrong)}; {_cure(result, kind, recipe)}{other}")
     if result.datatype != kind.datatype:
         if kind.datatype == "FP32":
             cure = 'add scale, normalize, or cast { datatype: "FP32" }'

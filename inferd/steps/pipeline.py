@@ -1,4 +1,5 @@
-"""What a list of steps is once it is compiled. Each kind has a module of its own: image, audio, text, table; outputs after the graph.
+"""What a list of steps is once it is compiled. Each kind has a module of its own: image, audio, text, table, tensors; outputs after
+the graph.
 
 compile_...(entry, place) reads one entry of the configuration, propagates datatypes and shapes through its steps, and raises ConfigError
 naming the step that cannot feed the next. What it returns is called from several threads at once, and keeps nothing of a request.

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, NamedTuple
 from inferd._core.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
 from inferd.steps.pipeline import Array, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value
+from inferd.steps.tensors import STEPS, compile_tensor
 
 if TYPE_CHECKING:
     from inferd._core.batcher import Request
@@ -33,7 +34,7 @@ log = logging.getLogger("inferd.steps")
 
 Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape as Signature has it
 
-# The first step of a list says of which kind it is; every other step is one of images.
+# The first step of a list says of which kind it is; every other step is one of images, or of plain tensors.
 _KINDS = {
     "decode_audio": "audio",
     "samples": "audio",
@@ -213,7 +214,7 @@ def _input_pipelines(entries: Iterable[Preprocess], place: Place) -> list[InputP
         for number, step in enumerate(entry.steps):
             if step.WhichOneof("step") is None:
                 raise ConfigError(f"{here.where}: steps[{number}] is empty: name a step")
-        pipeline = _compiler(entry.steps[0].WhichOneof("step") or "")(entry, here)
+        pipeline = _compiler(entry, here)(entry, here)
         pipelines.append(pipeline)
         for name, _ in pipeline.outputs:
             if name not in free:
@@ -222,9 +223,11 @@ def _input_pipelines(entries: Iterable[Preprocess], place: Place) -> list[InputP
     return pipelines
 
 
-def _compiler(step: str) -> Callable[[Preprocess, Place], InputPipeline]:
-    """What compiles a list that begins with that step. Imported as it is needed: each kind has libraries of its own."""
-    kind = _KINDS.get(step, "image")
+def _compiler(entry: Preprocess, place: Place) -> Callable[[Preprocess, Place], InputPipeline]:
+    """What compiles that list. Imported as it is needed: each kind has libraries of its own."""
+    kind = _KINDS.get(entry.steps[0].WhichOneof("step") or "", "")
+    if kind and entry.datatype:
+        raise ConfigError(f"{place.where}: datatype is {entry.datatype!r}, and only lists of {', '.join(STEPS)} have one: remove it")
     if kind == "audio":
         from inferd.steps.audio import compile_audio
 
@@ -237,9 +240,19 @@ def _compiler(step: str) -> Callable[[Preprocess, Place], InputPipeline]:
         from inferd.steps.table import compile_table
 
         return compile_table
+    if entry.datatype or _takes_no_pixels(entry, place):
+        return compile_tensor
     from inferd.steps.image import compile_image
 
     return compile_image
+
+
+def _takes_no_pixels(entry: Preprocess, place: Place) -> bool:
+    """Whether the steps are those that take any numbers, and the graph takes no picture."""
+    if any(step.WhichOneof("step") not in STEPS for step in entry.steps):
+        return False
+    _, wanted = place.only_free(entry.input)
+    return len(wanted.shape) not in (2, 3)
 
 
 def _output_pipelines(entries: Iterable[Postprocess], place: Place) -> dict[str, OutputPipeline]:

@@ -54,6 +54,15 @@ name = "record"
 input = "a"
 steps = [{ columns = { columns = [{ name = "one" }, { name = "two", missing = "7" }] } }]
 """
+SCALED = """
+max_batch_size = 8
+
+[[inferd.preprocess]]
+name = "level"
+input = "a"
+datatype = "UINT8"
+steps = [{ scale = { factor = 0.5, offset = 1 } }]
+"""
 
 
 def png(color: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> bytes:
@@ -75,6 +84,7 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("color", models.pooled_image(), MEAN_COLOR),
         ("total", models.sum_of_ids(), TOTAL),
         ("sum", models.add((2,)), SUM),
+        ("scaled", models.add((2,)), SCALED),
     ):
         (folder / name / "1").mkdir(parents=True)
         (folder / name / "1" / "model.onnx").write_bytes(model)
@@ -131,6 +141,16 @@ def test_texts_of_different_lengths_share_a_batch(client: Client) -> None:
 def test_rows_of_one_request_may_differ_in_length(client: Client) -> None:
     answer = client.infer("total", {"text": texts("one", "two three two", "what one")})
     assert answer["total"][:, 0].tolist() == [1, 7, 1]
+
+
+def test_numbers_that_are_scaled_beside_an_ordinary_input(client: Client) -> None:
+    metadata = client.model_metadata("scaled")
+    assert [(each.name, each.datatype, list(each.shape)) for each in metadata.inputs] == [
+        ("level", "UINT8", [-1, 2]),
+        ("b", "FP32", [-1, 2]),
+    ]
+    answer = client.infer("scaled", {"level": np.array([[0, 2], [3, 255]], np.uint8), "b": np.ones((2, 2), np.float32)})
+    np.testing.assert_array_equal(answer["sum"], [[2, 3], [3.5, 129.5]])
 
 
 def test_a_record_beside_an_ordinary_input(client: Client) -> None:
