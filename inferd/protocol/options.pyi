@@ -415,7 +415,8 @@ class Mfcc(Message):
 @final
 class Tokenize(Message):
     """BYTES (UTF-8) -> INT64 [tokens], and whatever else the graph takes: attention mask, token types. Requests of
-    different lengths share a batch: shorter ones are padded.
+    different lengths share a batch: shorter ones are padded. A text without a token of its own, such as an empty
+    one, is refused.
     """
 
     file: str

@@ -64,7 +64,8 @@ class Row(NamedTuple):
 
 
 class TextPipeline:
-    """See InputPipeline. `length`: of the graph's axis of tokens; None where it is free. `left`: rows stand at its end."""
+    """See InputPipeline. `added`: tokens that every text has and are none of its own. `length`: of the graph's axis of tokens; None where
+    it is free. `left`: rows stand at its end."""
 
     together = TOGETHER_REQUESTS
 
@@ -77,6 +78,7 @@ class TextPipeline:
         paddings: Mapping[str, PadAxis],
         *,
         max_tokens: int,
+        added: int,
         length: int | None,
         left: bool,
     ) -> None:
@@ -88,6 +90,7 @@ class TextPipeline:
         self._parts = tuple(parts)
         self._typed = any(part.part == "token_type_ids" for part in parts)
         self._max_tokens = max_tokens
+        self._added = added
         self._max_bytes = max(MAX_TEXT_BYTES, max_tokens * MAX_TEXT_BYTES_A_TOKEN)
         self._length = length
         self._left = left
@@ -168,8 +171,8 @@ class TextPipeline:
             raise wrong_row(self._name, row, "the tokenizer cannot encode this text: leave out what is unusual in it")
         ids = encoding.ids
         count = len(ids)
-        if not count:
-            raise wrong_row(self._name, row, "expected text, got one without any token: send at least one word")
+        if count <= self._added:
+            raise wrong_row(self._name, row, "expected text, got one without any token of its own: send at least one word")
         if count > self._max_tokens:
             raise wrong_row(self._name, row, f"expected at most {self._max_tokens} tokens, got {count}: send a shorter text")
         types = encoding.type_ids if self._typed else None
@@ -223,6 +226,7 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
         tuple((name, TensorType(kind.datatype, (length or -1,))) for name, kind in fed.values()),
         {} if length else {part.name: PadAxis(0, part.pad, buckets) for part in parts},
         max_tokens=max_tokens,
+        added=_added(tokenizer),
         length=length,
         left=left and length is not None,
     )
@@ -280,7 +284,7 @@ def _limit(tokenizer: Tokenizer, step: Tokenize, length: int | None, wrong: Wron
     if length is not None and step.max_tokens > length:
         raise wrong(f"max_tokens is {step.max_tokens}, and the graph takes {length} tokens: set it to {length}, or leave it out")
     max_tokens: int = step.max_tokens or min(written.get("max_length", DEFAULT_MAX_TOKENS), length or 1 << 32)
-    added = tokenizer.num_special_tokens_to_add(is_pair=False)
+    added = _added(tokenizer)
     if max_tokens <= added:
         raise wrong(f"max_tokens is {max_tokens}, of which the tokenizer's own are {added}: set it to {added + 1} or more")
     if step.HasField("truncate") and not step.truncate:
@@ -288,6 +292,11 @@ def _limit(tokenizer: Tokenizer, step: Tokenize, length: int | None, wrong: Wron
     else:
         tokenizer.enable_truncation(max_tokens, direction=written.get("direction", "right"))
     return max_tokens
+
+
+def _added(tokenizer: Tokenizer) -> int:
+    """How many tokens every text has that are none of its own."""
+    return tokenizer.num_special_tokens_to_add(is_pair=False)
 
 
 def _buckets(step: Tokenize, max_tokens: int, length: int | None, wrong: Wrong) -> tuple[int, ...]:

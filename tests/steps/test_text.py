@@ -109,6 +109,10 @@ class Alone:
         self.tokenizer.no_padding()
         self.tokenizer.enable_truncation(max_tokens)
 
+    def empty(self, text) -> bool:
+        """Whether all tokens of the text are the tokenizer's own."""
+        return all(self.tokenizer.encode(text).special_tokens_mask)
+
     def arrays(self, texts, length: int | None = None, pads=(1, 0, 3)):
         found = [self.tokenizer.encode(text) for text in texts]
         length = length or max(len(one.ids) for one in found)
@@ -150,7 +154,10 @@ def test_any_text_is_what_the_library_makes_of_it_alone(folder, requests, max_to
     answers = compiled(folder, max_tokens=max_tokens).prepare([request_of(*texts) for texts in requests], unwatched)
     alone = Alone(folder, max_tokens)
     for arrays, texts in zip(answers, requests, strict=True):
-        assert_equal(arrays, alone.arrays(texts))
+        if any(map(alone.empty, texts)):
+            assert "without any token of its own" in str(arrays)
+        else:
+            assert_equal(arrays, alone.arrays(texts))
 
 
 @settings(max_examples=40, deadline=None)
@@ -251,9 +258,21 @@ def test_text_that_is_not_utf8(folder):
     assert "byte 0xed at position 0" in refusal(compiled(folder), "\ud800".encode("utf-8", "surrogatepass"))
 
 
-def test_text_without_tokens(folder):
-    assert "row 0: expected text, got one without any token" in refusal(compiled(folder, file="bytes.json"), "")
-    assert prepared(compiled(folder), "")["input_ids"].shape == (1, 2)  # the tokenizer's own
+@pytest.mark.parametrize("text", ["", " ", "\n\t", "\x00\x07"])
+def test_text_without_tokens_of_its_own(folder, text):
+    why = "input 'text', row 1: expected text, got one without any token of its own: send at least one word"
+    assert refusal(compiled(folder), "fox", text) == why
+    assert refusal(compiled(folder, FIXED, truncate=False), "fox", text) == why
+
+
+def test_spaces_are_tokens_of_some_tokenizers(folder):
+    pipeline = compiled(folder, file="bytes.json")
+    assert "row 0: expected text, got one without any token" in refusal(pipeline, "")
+    assert prepared(pipeline, " ")["input_ids"].shape == (1, 1)
+
+
+def test_the_tokenizers_own_words_are_tokens(folder):
+    assert prepared(compiled(folder), "[SEP]")["input_ids"].shape == (1, 3)
 
 
 def test_text_over_the_limit_where_nothing_is_cut(folder):
