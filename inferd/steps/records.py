@@ -31,6 +31,9 @@ CHECK_ROWS = 32  # some 200 us of work between two looks at whether somebody wai
 _INT64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _JSON_TYPES: dict[str, Any] = {"FP32": float, "FP64": float, "INT64": _INT64, "BOOL": bool, "BYTES": str}
 
+# In JSON: a surrogate pair, half of one, any other escape.
+_ESCAPES = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
+
 Row = Sequence[Any]  # a record's settled values, in the order of the columns
 
 
@@ -134,6 +137,10 @@ class JsonReader(Reader):
             raise self.bad(row, "expected a JSON object of columns, got another kind of JSON value") from None
         except msgspec.DecodeError as error:
             place = re.search(r"byte (\d+)", str(error))
+            half = next((match.start(1) for match in _ESCAPES.finditer(view) if match[1]), None)
+            if half is not None and (place is None or half < int(place[1])):
+                why = f"the escape at byte {half} is half of a surrogate pair: send both halves, or the character itself"
+                raise self.bad(row, f"expected JSON of whole characters, and {why}") from None
             where = f"byte {place[1]} does not fit" if place else "it ends too early"
             raise self.bad(row, f"expected one JSON object, and {where}: send {{...}} of columns") from None
 
