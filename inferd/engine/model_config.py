@@ -15,10 +15,9 @@ Errors are ConfigError; they name the model, the file and the field. Never in he
 
 from __future__ import annotations
 
-import difflib
 import re
 import tomllib
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -29,6 +28,7 @@ from google.protobuf import json_format, text_format
 from inferd._core.tensor import Signature
 from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.planner import Plan
+from inferd.engine.toml_faults import for_json, toml_faults, unknown_field
 from inferd.engine.unsupported import refuse_unsupported
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import POOL, inference, options
@@ -156,19 +156,12 @@ def _parse_text(text: str, where: str) -> Written:
 
 
 def _no_field(match: re.Match[str]) -> str:
-    return _unknown(match[2], _descriptor(match[1]), f"in {match[1]}")
+    return unknown_field(match[2], _descriptor(match[1]), f"in {match[1]}")
 
 
 def _descriptor(name: str) -> Any:
     package = "inferd.v1" if name.startswith("ModelOptions") else "inference"
     return POOL.FindMessageTypeByName(f"{package}.{name}")
-
-
-def _unknown(field: str, descriptor: Any, place: str) -> str:
-    known = [known.name for known in descriptor.fields]
-    near = difflib.get_close_matches(field, known, 1)
-    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
-    return f"unknown field {field!r} {place}: {hint}"
 
 
 def _parse_toml(text: str, where: str) -> Written:
@@ -177,58 +170,14 @@ def _parse_toml(text: str, where: str) -> Written:
     except (tomllib.TOMLDecodeError, RecursionError) as error:
         raise ConfigError(f"{where}: wrong TOML: {_one_line(str(error))}") from None
     config = inference.ModelConfig()
-    for path, fault in _toml_faults(values, config.DESCRIPTOR, ""):
-        raise ConfigError(f"{where}: {path}{fault}")
     try:
-        json_format.ParseDict(values, config, descriptor_pool=POOL)
+        for fault in toml_faults(values, config.DESCRIPTOR):
+            raise ConfigError(f"{where}: {_one_line(fault)}")
+        json_format.ParseDict(for_json(values), config, descriptor_pool=POOL)
     except (json_format.ParseError, ValueError, TypeError, OverflowError, AttributeError, RecursionError) as error:
-        raise ConfigError(f"{where}: {_one_line(str(error))}") from None
+        said = re.sub(r"Failed to parse \w+ field: ", "", str(error)).rstrip(".")  # protobuf's chain of one error for each level
+        raise ConfigError(f"{where}: {_one_line(said)}") from None
     return Written(config, where, frozenset(values))
-
-
-def _toml_faults(values: Any, descriptor: Any, path: str) -> Iterator[tuple[str, str]]:
-    """Keys that are no fields, and tables in the wrong places: told better than json_format does."""
-    if not isinstance(values, Mapping):
-        yield path, f": expected a table of {descriptor.name}'s fields, got {_kind(values)}"
-        return
-    for key, value in values.items():
-        field = descriptor.fields_by_name.get(key)
-        place = f"{path}.{key}" if path else key
-        if field is None:
-            yield "", _unknown(key, descriptor, f"in {path}" if path else "")
-            continue
-        entry = field.message_type
-        if entry is None:
-            continue
-        if entry.GetOptions().map_entry:
-            yield from _toml_map_faults(value, entry.fields_by_name["value"].message_type, place)
-        elif _repeated(field):
-            if not isinstance(value, list):
-                yield place, f": expected a list of tables ([[{place}]]), got {_kind(value)}"
-                continue
-            for index, item in enumerate(value):
-                yield from _toml_faults(item, entry, f"{place}[{index}]")
-        else:
-            yield from _toml_faults(value, entry, place)
-
-
-def _toml_map_faults(values: Any, message: Any, path: str) -> Iterator[tuple[str, str]]:
-    if not isinstance(values, Mapping):
-        yield path, f": expected a table, got {_kind(values)}"
-    elif message is not None:
-        for key, value in values.items():
-            yield from _toml_faults(value, message, f"{path}.{key}")
-
-
-def _repeated(field: Any) -> bool:
-    repeated = getattr(field, "is_repeated", None)  # protobuf 6; `label` is deprecated there
-    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
-
-
-def _kind(value: object) -> str:
-    return {dict: "a table", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}.get(
-        type(value), type(value).__name__
-    )
 
 
 def _one_line(text: str) -> str:

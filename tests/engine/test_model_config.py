@@ -578,10 +578,15 @@ def test_toml_and_pbtxt_are_one_schema(tmp_path: Path) -> None:
         ("dynamic_batching = true", ["dynamic_batching: expected a table", "got true or false"]),
         ("parameters = 3", ["parameters: expected a table, got a number"]),
         ("[parameters]\nx = 3", ["parameters.x: expected a table"]),
-        ('max_batch_size = "four"', ["max_batch_size"]),
-        ("max_batch_size = 2020-01-01", ["max_batch_size"]),
+        ('max_batch_size = "four"', ["max_batch_size: expected a whole number from -2147483648 to 2147483647, got 'four'"]),
+        ("max_batch_size = 2020-01-01", ["max_batch_size: expected a whole number", "got date"]),
+        (
+            "[[inferd.preprocess]]\nsteps = [{ resize = { height = -8, width = 8 } }]",
+            ["inferd.preprocess[0].steps[0].resize.height: expected a whole number from 0 to 4294967295, got -8"],
+        ),
+        ("[dynamic_batching.priority_queue_policy.high]", ["a key of dynamic_batching.priority_queue_policy: ", "got 'high'"]),
         ("max_batch_size = ?", ["wrong TOML", "line 1"]),
-        ("dynamic_batching = {}\n[sequence_batching]", ["scheduling_choice"]),
+        ("dynamic_batching = {}\n[sequence_batching]", ["expected one of dynamic_batching, sequence_batching, got all of them"]),
         ('[inferd]\ninline = "SOMETIMES"', ["SOMETIMES"]),
     ],
 )
@@ -590,6 +595,14 @@ def test_syntax_of_toml(tmp_path: Path, text: str, words: list[str]) -> None:
     assert message.startswith("config.toml of model 'm'")
     for word in words:
         assert word in message
+    assert "Failed to parse" not in message
+
+
+def test_numbers_of_toml_that_json_does_not_have(tmp_path: Path) -> None:
+    text = "[[inferd.preprocess]]\nsteps = [{ normalize = { mean = [nan, -inf], std = [inf] } }]"
+    config, _ = walk(tmp_path, text, file="config.toml")
+    step = config.inferd.preprocess[0].steps[0].normalize
+    assert [str(number) for number in (*step.mean, *step.std)] == ["nan", "-inf", "inf"]
 
 
 def test_two_files(tmp_path: Path) -> None:

@@ -1,0 +1,145 @@
+"""What is wrong with a configuration written in TOML, field by field: a name that is none, a value of another kind or out of range, two
+where one can be. protobuf says less of it, and not where.
+
+Never in here: files, the text format, what a field means.
+"""
+
+from __future__ import annotations
+
+import difflib
+import math
+from collections.abc import Iterator, Mapping
+from typing import Any
+
+__all__ = ["for_json", "toml_faults", "unknown_field"]
+
+FP32_MAX = 3.4028234663852886e38
+JSON_WORDS = ("NaN", "Infinity", "-Infinity")
+
+
+def toml_faults(values: Any, descriptor: Any, path: str = "") -> Iterator[str]:
+    """Each begins with the field's place, such as "inferd.preprocess[0].name: ". descriptor: of the message that `values` should be."""
+    if not isinstance(values, Mapping):
+        yield f"{path}: expected a table of {descriptor.name}'s fields, got {_kind(values)}"
+        return
+    for key, value in values.items():
+        field = descriptor.fields_by_name.get(key)
+        place = f"{path}.{key}" if path else key
+        if field is None:
+            yield unknown_field(key, descriptor, f"in {path}" if path else "")
+            continue
+        entry = field.message_type
+        if entry is not None and entry.GetOptions().map_entry:
+            yield from _map_faults(value, entry.fields_by_name["key"], entry.fields_by_name["value"], place)
+        elif _repeated(field):
+            if isinstance(value, list):
+                for index, item in enumerate(value):
+                    yield from _value_faults(item, field, f"{place}[{index}]")
+            elif entry is None:
+                yield f"{place}: expected a list, got {_kind(value)}"
+            else:
+                yield f"{place}: expected a list of tables ([[{place}]]), got {_kind(value)}"
+        else:
+            yield from _value_faults(value, field, place)
+    for group in descriptor.oneofs:
+        there = [field.name for field in group.fields if field.name in values]
+        if len(there) > 1:
+            yield f"{path}{': ' if path else ''}expected one of {', '.join(there)}, got all of them: leave one"
+
+
+def unknown_field(name: str, descriptor: Any, place: str) -> str:
+    """The error of a field that a message does not have, with the one that was probably meant."""
+    known = [known.name for known in descriptor.fields]
+    near = difflib.get_close_matches(name, known, 1)
+    hint = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(sorted(known))}"
+    return f"unknown field {name!r} {place}: {hint}"
+
+
+def for_json(value: Any) -> Any:
+    """The same values, with the words for NaN and infinities that JSON has no numbers for."""
+    if isinstance(value, Mapping):
+        return {key: for_json(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [for_json(each) for each in value]
+    if isinstance(value, float) and not math.isfinite(value):
+        return "NaN" if math.isnan(value) else "Infinity" if value > 0 else "-Infinity"
+    return value
+
+
+def _map_faults(values: Any, key_field: Any, field: Any, path: str) -> Iterator[str]:
+    if not isinstance(values, Mapping):
+        yield f"{path}: expected a table, got {_kind(values)}"
+        return
+    for key, value in values.items():
+        yield from _value_faults(key, key_field, f"a key of {path}")
+        yield from _value_faults(value, field, f"{path}.{key}")
+
+
+def _value_faults(value: Any, field: Any, path: str) -> Iterator[str]:
+    """Of one value, an element of a list or of a map included."""
+    if field.message_type is not None:
+        yield from toml_faults(value, field.message_type, path)
+        return
+    expected = _expected(value, field)
+    if expected:
+        yield f"{path}: expected {expected}, got {_shown(value)}"
+
+
+def _expected(value: Any, field: Any) -> str:
+    """What should stand there; empty where it does. Numbers may be written as text, as in JSON."""
+    kind = field.cpp_type
+    if kind == field.CPPTYPE_STRING:
+        return "" if isinstance(value, str) else "a text"
+    if kind == field.CPPTYPE_BOOL:
+        return "" if isinstance(value, bool) else "true or false"
+    if kind == field.CPPTYPE_ENUM:
+        names = field.enum_type.values_by_name
+        known = value in names if isinstance(value, str) else _is_int(value) and abs(value) < 1 << 31
+        return "" if known else f"one of {', '.join(names)}"
+    if kind in (field.CPPTYPE_FLOAT, field.CPPTYPE_DOUBLE):
+        number = _number(value, float)
+        if number is None:
+            return "a number"
+        too_large = kind == field.CPPTYPE_FLOAT and FP32_MAX < abs(number) < math.inf
+        return "a number that FP32 can hold" if too_large else ""
+    bits = 32 if kind in (field.CPPTYPE_INT32, field.CPPTYPE_UINT32) else 64
+    signed = kind in (field.CPPTYPE_INT32, field.CPPTYPE_INT64)
+    low, high = (-(1 << bits - 1), (1 << bits - 1) - 1) if signed else (0, (1 << bits) - 1)
+    whole = _number(value, int)
+    return "" if whole is not None and low <= whole <= high else f"a whole number from {low} to {high}"
+
+
+def _number(value: Any, kind: type[int | float]) -> Any:
+    """As a number of that kind; None where it is none."""
+    plain = _is_int(value) or (isinstance(value, float) and (kind is float or value.is_integer()))
+    if not plain and (not isinstance(value, str) or any(map(str.isspace, value))):
+        return None
+    try:
+        number = kind(value)
+    except (ValueError, OverflowError):
+        return None
+    named = plain or kind is int or math.isfinite(number) or value in JSON_WORDS  # "inf" is none of JSON's words
+    return number if named else None
+
+
+def _is_int(value: Any) -> bool:
+    return isinstance(value, int) and not isinstance(value, bool)
+
+
+def _repeated(field: Any) -> bool:
+    repeated = getattr(field, "is_repeated", None)  # protobuf 6; `label` is deprecated there
+    return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
+
+
+def _kind(value: object) -> str:
+    return {dict: "a table", list: "a list", str: "a text", bool: "true or false", int: "a number", float: "a number"}.get(
+        type(value), type(value).__name__
+    )
+
+
+def _shown(value: object) -> str:
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, str):
+        return repr(value if len(value) <= 40 else value[:40] + "...")
+    return f"{value}" if isinstance(value, int | float) else _kind(value)
