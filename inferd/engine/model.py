@@ -29,7 +29,7 @@ from inferd._core.histogram import Statistics
 from inferd.engine import warmup
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.engine.inline import InlinePolicy
-from inferd.engine.preparer import PreprocessThread
+from inferd.engine.preparer import PreprocessThreads
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.protocol import options
 
@@ -125,7 +125,7 @@ class Model:
         self._run_signature = signature if steps is None else steps.run_signature
         self._batcher = Batcher(statistics=self.statistics, name=f"'{name}' version {version}", **batching_of(config))
         self._waiting = self._batcher  # where requests wait first
-        self._preprocess: list[PreprocessThread] = []
+        self._preprocess: PreprocessThreads | None = None
         if steps is not None and steps.prepares:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
         finish = steps.finish if steps is not None and steps.finishes else None
@@ -234,8 +234,8 @@ class Model:
             self._wake = self._schedule_inline
         else:
             self._start_threads()
-        for thread in self._preprocess:
-            thread.start()
+        if self._preprocess is not None:
+            self._preprocess.start()
         self.state = "READY"
 
     def expire(self, now_ns: int) -> None:
@@ -262,11 +262,13 @@ class Model:
         if self.state == "READY":
             self.state = "UNLOADING"
         until_s = time.monotonic() + timeout_s
-        for batcher, threads in ((self._waiting, self._preprocess), (self._batcher, self._threads)):
-            batcher.close()
-            for thread in threads:
-                if thread.ident is not None:  # it was started
-                    thread.join(max(until_s - time.monotonic(), 0.0))
+        self._waiting.close()
+        if self._preprocess is not None:
+            self._preprocess.join(until_s)
+        self._batcher.close()
+        for thread in self._threads:
+            if thread.ident is not None:  # it was started
+                thread.join(max(until_s - time.monotonic(), 0.0))
         pause = threading.Event()
         while (self.depth or self._polling or any(thread.is_alive() for thread in self._threads)) and time.monotonic() < until_s:
             if self.inline and threading.get_ident() == self._loop_thread and not self._polling:
@@ -309,12 +311,9 @@ class Model:
         behind = {key: value for key, value in policy.items() if key not in kept} | {"max_queue_requests": MAX_PREPARED}
         behind |= {key: policy[key] for key in ("priority_levels", "default_priority") if key in policy}
         self._batcher = Batcher(statistics=self.statistics, name=title, **behind)
-        self._preprocess = [
-            PreprocessThread(
-                steps, self._waiting, self._batcher, self._deliver, policy["max_rows"], f"{self.name}/{self.version} preprocess {index}"
-            )
-            for index in range(threads)
-        ]
+        self._preprocess = PreprocessThreads(
+            steps, self._waiting, self._batcher, self._deliver, policy["max_rows"], threads, f"{self.name}/{self.version}"
+        )
 
     def _hand_over(self, batch: Batch) -> None:
         try:
@@ -338,7 +337,7 @@ class Model:
             return "there is no event loop"
         if self.instances != 1:
             return f"it has {self.instances} instances"
-        if self._preprocess:
+        if self._preprocess is not None:
             return "its inputs are made by preprocess threads"
         if self.config.dynamic_batching.max_queue_delay_microseconds:
             return "max_queue_delay_microseconds is set"

@@ -111,8 +111,8 @@ def plan(
 
 
 def preprocess_threads(host: Host) -> int:
-    """Threads that prepare a model's inputs: one for each usable core. They share the cores with the runs as both are busy: the
-    dearer of the two gets more of them by itself."""
+    """Threads that prepare a model's inputs, at most: one for each usable core. They are started as there is work for them (preparer.py),
+    and share the cores with the runs, and with other models, as all are busy: the dearer gets more of them by itself."""
     return host.usable
 
 

@@ -1,14 +1,16 @@
 """Preprocess threads: they take requests as clients sent them, and let them wait again, for their run, once the plan has made the inputs
 of it. So a slow image delays neither the event loop nor the run of the batch before it.
 
-Only that many prepared requests wait for a run as it can soon take; the others wait as they came, which is smaller by far. Never in
-here: what the steps do, batches of runs.
+A model begins with one, and gets another whenever all that it has are at work: there is one to take what comes next, up to the limit,
+and a model that nobody asks, or that asks little of them, has few. Only that many prepared requests wait for a run as it can soon take;
+the others wait as they came, which is smaller by far. Never in here: what the steps do, batches of runs.
 """
 
 from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
@@ -17,7 +19,7 @@ if TYPE_CHECKING:
     from inferd._core.batcher import Batch, Batcher
     from inferd.steps.plan import Plan
 
-__all__ = ["PreprocessThread"]
+__all__ = ["PreprocessThreads"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -25,28 +27,65 @@ READY_BATCHES = 2  # full ones that may wait for a run: one that is next, and on
 READY_BYTES = 1 << 28  # of prepared inputs that may wait
 
 
-class PreprocessThread(threading.Thread):
-    """One thread that prepares what `waiting` gives until that is closed. `ready`: where prepared requests wait for their run.
+class PreprocessThreads:
+    """Up to `most` threads, which prepare what `waiting` gives until that is closed. `ready`: where prepared requests wait for their run.
 
-    deliver(batch) is called on this thread with every batch that holds a request which cannot be prepared, or was dropped.
+    deliver(batch) is called on one of them with every batch that holds a request which cannot be prepared, or was dropped.
     """
 
-    def __init__(self, plan: Plan, waiting: Batcher, ready: Batcher, deliver: Callable[[Batch], None], max_rows: int, name: str) -> None:
-        super().__init__(name=name, daemon=True)
+    def __init__(
+        self, plan: Plan, waiting: Batcher, ready: Batcher, deliver: Callable[[Batch], None], max_rows: int, most: int, name: str
+    ) -> None:
         self._plan = plan
         self._waiting = waiting
         self._ready = ready
         self._deliver = deliver
         self._ready_requests = READY_BATCHES * max(max_rows, 1)
+        self._most = most
+        self._name = name
+        self._lock = threading.Lock()  # of these two
+        self._threads: list[threading.Thread] = []
+        self._at_work = 0
 
-    def run(self) -> None:
+    def __len__(self) -> int:
+        return len(self._threads)
+
+    def start(self) -> None:
+        with self._lock:
+            self._add()
+
+    def join(self, until_s: float) -> None:
+        """Waits for all of them, by the monotonic clock. Those that begin meanwhile are waited for, too."""
+        for thread in self._threads:
+            thread.join(max(until_s - time.monotonic(), 0.0))
+
+    def _add(self) -> None:
+        thread = threading.Thread(target=self._run, name=f"{self._name} preprocess {len(self._threads)}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
+
+    def _run(self) -> None:
         while True:
             self._ready.wait_room(self._ready_requests, READY_BYTES)
             batch = self._waiting.take()
             if batch is None:
                 return
+            self._begin_work()
             self._prepare(batch)
+            with self._lock:
+                self._at_work -= 1
             del batch  # nothing of it may live on while this thread waits
+
+    def _begin_work(self) -> None:
+        with self._lock:
+            self._at_work += 1
+            if self._at_work < len(self._threads) or len(self._threads) >= self._most or self._waiting.closed:
+                return
+            try:
+                self._add()
+            except RuntimeError:
+                self._most = len(self._threads)
+                log.warning("%s: the system has no more threads: it goes on with %d that prepare inputs", self._name, self._most)
 
     def _prepare(self, batch: Batch) -> None:
         requests = list(batch.requests)
@@ -58,4 +97,4 @@ class PreprocessThread(threading.Thread):
             try:
                 self._deliver(batch)
             except Exception:
-                log.exception("%s: a refusal could not be handed over", self.name)
+                log.exception("%s: a refusal could not be handed over", self._name)

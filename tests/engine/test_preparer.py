@@ -305,6 +305,52 @@ def test_two_threads_prepare_at_the_same_time(made: list[Setting]) -> None:
     assert [float(caller.answer[0, 0]) for caller in callers] == [2, 2]
 
 
+def test_a_thread_is_added_where_all_are_at_work(made: list[Setting]) -> None:
+    made.append(setting := Setting(threads=3))
+    threads = setting.model._preprocess
+    assert threads is not None
+    assert len(threads) == 1
+    for held, expected in enumerate((2, 3, 3)):
+        setting.ask("wait")
+        setting.wait_for_preparing()
+        assert setting.pipeline.entered.acquire(blocking=False) is False
+        assert len(threads) == expected, held
+
+
+def test_requests_one_by_one_need_few_threads(made: list[Setting]) -> None:
+    made.append(setting := Setting(threads=8))
+    assert [float(setting.ask("1 1 1 1").answer[0, 0]) for _ in range(20)] == [2] * 20
+    threads = setting.model._preprocess
+    assert threads is not None
+    assert len(threads) < 8  # mostly 2: one is still at its end when the next request comes
+
+
+def test_where_the_system_has_no_more_threads_it_goes_on(
+    made: list[Setting], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    made.append(setting := Setting(threads=3))
+
+    def full(thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(threading.Thread, "start", full)
+        assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
+    assert float(setting.ask("2 2 2 2").answer[0, 0]) == 4
+    assert "no more threads: it goes on with 1" in caplog.text
+
+
+def test_threads_that_begin_while_the_model_drains_are_waited_for(made: list[Setting]) -> None:
+    made.append(setting := Setting(threads=4))
+    callers = [setting.ask("wait") for _ in range(3)]
+    for _ in callers:
+        setting.wait_for_preparing()
+    setting.pipeline.gate.set()
+    assert setting.model.drain(LIMIT_S)
+    assert [float(caller.answer[0, 0]) for caller in callers] == [2, 2, 2]
+    assert not [thread for thread in threading.enumerate() if thread.name.startswith("double/1 preprocess")]
+
+
 def test_it_is_never_inline(setting: Setting) -> None:
     setting.model.warm_up()
     assert not setting.model.inline

@@ -806,7 +806,9 @@ class ModelOptions(Message):
     @property
     def postprocess(self) -> RepeatedCompositeFieldContainer[Postprocess]: ...
     preprocess_threads: int
-    """Threads that prepare inputs. Default: the planner's choice."""
+    """Threads that prepare inputs, at most: there is one at first, and another whenever all are at work. Default:
+    one a usable core.
+    """
     @property
     def padding(self) -> RepeatedCompositeFieldContainer[Padding]: ...
     def __init__(
