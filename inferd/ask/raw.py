@@ -1,71 +1,104 @@
-"""From what people have, pictures, sounds, sentences and tables, to the BYTES inputs of a model that makes tensors of them itself.
+"""From what people have, pictures, sounds, sentences and tables, to the inputs of a model that makes tensors of them itself.
 
 Nothing is decoded here: a file's bytes go as they are, and the server says what is wrong with them. Each file, text or record is one row.
+How they become a request's arrays is `fit`'s rule, whoever asks; clients/python/inferd_client/raw.py has the same.
 """
 
 from __future__ import annotations
 
-import csv
-import io
-import json
 import math
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inferd.ask.files import read_whole
-from inferd.ask.inputs import DTYPES
+from inferd.ask.inputs import DTYPES, Literal
+from inferd.ask.tables import from_csv
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Iterator, Sequence
 
     from inferd.ask.inputs import Array, Spec
+    from inferd.ask.targets import Description
 
-__all__ = ["from_csv", "from_files", "from_texts"]
+__all__ = ["fit", "read", "refuse_random"]
 
-MAX_FILE_BYTES = 1 << 30
-NULLS = ("", "NA", "NaN", "nan", "null")  # cells of a CSV file that hold nothing
+MAX_BYTES = 1 << 30  # of all files and texts together
+
+# The first step of an input that no random bytes are for -> what is.
+ENCODED = {"decode_image": "--image FILE", "decode_audio": "--audio FILE", "columns": "{csv} FILE"}
 
 
-def from_files(option: str, arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str, Array]:
-    """--image or --audio [NAME=]FILE, each a row: BYTES[rows,1] by input name."""
-    rows: dict[str, list[bytes]] = {}
+def read(
+    description: Description,
+    *,
+    images: Sequence[str] = (),
+    clips: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    csv: str | None = None,
+    csv_option: str = "--csv",
+) -> dict[str, list[Any]]:
+    """What stands on the command line, by the input that it is for, a value a row: bytes, or numbers of a column.
+
+    images, clips: [NAME=]FILE. texts: [NAME=]TEXT, or [NAME=]@FILE with a text a line; @@ begins a text with @. csv: a file, see
+    `from_csv`. NAME may be left out where one input only takes bytes. Raises ConfigError.
+    """
+    specs = description.inputs
+    rows: dict[str, list[Any]] = {}
+    held_bytes = 0
+    for name, value in (*_files("--image", images, specs), *_files("--audio", clips, specs), *_texts(texts, specs)):
+        rows.setdefault(name, []).append(value)
+        held_bytes += len(value)
+        if held_bytes > MAX_BYTES:
+            raise ConfigError(f"--image, --audio and --text: expected {MAX_BYTES >> 20} MiB at most in all; give fewer")
+    table = from_csv(csv_option, csv, description) if csv else {}
+    if twice := sorted(rows.keys() & table.keys()):
+        raise ConfigError(f"{csv_option}: '{twice[0]}' is given twice")
+    return rows | table
+
+
+def fit(spec: Spec, values: Sequence[Any]) -> Array | Literal:
+    """Values, a row each, in the shape that the input has: behind a batch axis, or alone where there is none. Raises ConfigError where
+    the input takes another number of them."""
+    shape = tuple(max(size, 1) for size in spec.shape)
+    if spec.shape[:1] == (-1,):
+        shape = (len(values), *shape[1:])
+    if math.prod(shape) != len(values):
+        raise ConfigError(
+            f"the input '{spec.name}' is {spec}: expected {math.prod(shape)} a request, got {len(values)} (each file, text and line is one)"
+        )
+    if spec.datatype != "BYTES":
+        return Literal(list(values), shape)
+    array = np.empty(len(values), dtype=DTYPES["BYTES"])
+    array[:] = values
+    return array.reshape(shape)
+
+
+def refuse_random(description: Description, specs: Sequence[Spec], csv_option: str = "--csv") -> None:
+    """ConfigError where one of these inputs takes files or records: random bytes are none, and every request with them is refused."""
+    steps = description.readers()
+    for spec in specs:
+        kind = steps[spec.name].WhichOneof("step") if spec.name in steps else None
+        if kind in ENCODED:
+            option = ENCODED[kind].format(csv=csv_option)
+            raise ConfigError(f"the input '{spec.name}' is what {kind} reads, and no random bytes are that; give {option}")
+
+
+def _files(option: str, arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[str, bytes]]:
     for argument in arguments:
         name, source = _target(option, argument, specs)
-        rows.setdefault(name, []).append(bytes(_content(option, source)))
-    return {name: _column(elements) for name, elements in rows.items()}
+        yield name, bytes(_content(f"{option} ", source))
 
 
-def from_texts(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str, Array]:
-    """--text [NAME=]TEXT, each a row: BYTES[rows,1] by input name."""
-    rows: dict[str, list[bytes]] = {}
+def _texts(arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[str, bytes]]:
     for argument in arguments:
         name, text = _target("--text", argument, specs)
-        rows.setdefault(name, []).append(text.encode("utf-8", "surrogateescape"))
-    return {name: _column(elements) for name, elements in rows.items()}
-
-
-def from_csv(source: str, specs: Sequence[Spec], layouts: Mapping[str, tuple[str, tuple[str, ...]]]) -> dict[str, Array]:
-    """--csv FILE with a header, each line a row.
-
-    layouts: input name -> how a record is written ("JSON", "CSV" or "ARROW") and its columns, for the inputs that take whole records.
-    Without any, the file's columns are the model's inputs.
-    """
-    header, lines = _table(source)
-    for name, (layout, columns) in layouts.items():
-        if layout == "JSON":
-            return {name: _column([_record(header, line) for line in lines])}
-        missing = [column for column in columns if column not in header]
-        if layout != "CSV" or missing:
-            lacks = f"column {missing[0]!r} is missing" if missing else f"the model takes records as {layout}"
-            raise ConfigError(f"--csv {source}: {lacks}; it has {', '.join(header)}")
-        places = [header.index(column) for column in columns]
-        return {name: _column([_line([line[place] for place in places]) for line in lines])}
-    missing = [spec.name for spec in specs if spec.name not in header]
-    if missing:
-        raise ConfigError(f"--csv {source}: the model's input {missing[0]!r} is none of its columns: {', '.join(header)}")
-    return {spec.name: _values(source, spec, [line[header.index(spec.name)] for line in lines]) for spec in specs}
+        if text.startswith("@") and not text.startswith("@@"):
+            lines = _content("--text @", text[1:], "; of a text that begins with @ write it twice").split(b"\n")
+            yield from ((name, bytes(line).removesuffix(b"\r")) for line in lines if line.strip())
+        else:
+            yield name, text.removeprefix("@" if text.startswith("@@") else "").encode("utf-8", "surrogateescape")
 
 
 def _target(option: str, argument: str, specs: Sequence[Spec]) -> tuple[str, str]:
@@ -84,69 +117,8 @@ def _target(option: str, argument: str, specs: Sequence[Spec]) -> tuple[str, str
     raise ConfigError(f"{option} {argument}: expected NAME=... for one of {listed}")
 
 
-def _column(elements: list[bytes]) -> Array:
-    array = np.empty((len(elements), 1), dtype=object)
-    array[:, 0] = elements
-    return array
-
-
-def _content(option: str, source: str) -> bytearray:
+def _content(option: str, source: str, cure: str = "") -> bytearray:
     try:
-        return read_whole(source, f"{option} {source}", MAX_FILE_BYTES, "a request holds no more")
+        return read_whole(source, f"{option}{source}", MAX_BYTES, "a request holds no more")
     except OSError as error:
-        raise ConfigError(f"{option} {source}: cannot be read: {error.strerror}") from None
-
-
-def _table(source: str) -> tuple[list[str], list[list[str]]]:
-    content = _content("--csv", source)
-    try:
-        lines = [line for line in csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True) if line]
-    except (csv.Error, UnicodeDecodeError) as error:
-        raise ConfigError(f"--csv {source}: expected UTF-8 text, values between commas: {error}") from None
-    if len(lines) < 2:
-        raise ConfigError(f"--csv {source}: expected a header with the columns' names and at least one line below it")
-    header, *rows = lines
-    for number, line in enumerate(rows, 2):
-        if len(line) != len(header):
-            raise ConfigError(f"--csv {source}, line {number}: expected {len(header)} values, as the header has, got {len(line)}")
-    return header, rows
-
-
-def _record(header: Sequence[str], line: Sequence[str]) -> bytes:
-    """A line as a JSON object: numbers and truth values as such, empty cells as null."""
-    return json.dumps({name: _cell(text) for name, text in zip(header, line, strict=True)}, ensure_ascii=False).encode()
-
-
-def _cell(text: str) -> Any:
-    if text in NULLS:
-        return None
-    if text in ("true", "false"):
-        return text == "true"
-    try:
-        number = float(text)
-    except ValueError:
-        return text
-    if not math.isfinite(number):
-        return text
-    return int(text) if text.lstrip("+-").isdecimal() else number
-
-
-def _line(line: Sequence[str]) -> bytes:
-    quoted = ['"' + text.replace('"', '""') + '"' if set(text) & set(',"\r\n') else text for text in line]
-    return ",".join(quoted).encode()
-
-
-def _values(source: str, spec: Spec, cells: Sequence[str]) -> Array:
-    """One column as the input that has its name."""
-    if spec.datatype == "BYTES":
-        return _column([cell.encode() for cell in cells])
-    try:
-        if spec.datatype == "BOOL":
-            made = np.array([{"true": True, "false": False, "1": True, "0": False}[cell.lower()] for cell in cells])
-        elif spec.datatype.startswith(("FP", "BF")):
-            made = np.array([float("nan") if cell in NULLS else float(cell) for cell in cells])
-        else:
-            made = np.array([int(cell) for cell in cells])
-        return made.astype(DTYPES[spec.datatype]).reshape(len(cells), 1)
-    except (ValueError, KeyError, OverflowError):
-        raise ConfigError(f"--csv {source}: column {spec.name!r}: expected values of {spec.datatype}") from None
+        raise ConfigError(f"{option}{source}: cannot be read: {error.strerror}{cure}") from None

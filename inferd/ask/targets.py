@@ -18,16 +18,44 @@ if TYPE_CHECKING:
 __all__ = ["Answer", "Description", "Target", "open_target", "require_client"]
 
 
-Layouts = dict[str, tuple[str, tuple[str, ...]]]
-
-
 class Description(NamedTuple):
-    """A model as its target describes it; `version` is empty for the newest."""
+    """A model as its target describes it; `version` is empty for the newest. config: its ModelConfig; None where nobody tells it."""
 
     model: str
     version: str
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
+    config: Any = None
+
+    @property
+    def most_rows(self) -> int:
+        """Of one request; 0: not known, or the model has no batch axis."""
+        return 0 if self.config is None else int(self.config.max_batch_size)
+
+    def columns(self) -> list[Any]:
+        """The columns that are inputs of their own, Column messages."""
+        return [column for _, step in self._entries() if _in_tensors(step) for column in step.columns.columns]
+
+    def readers(self) -> dict[str, Any]:
+        """By the name of an input of whole files, texts or records: the step that reads it, a Step message."""
+        names = {"tokenize": "text", "columns": "record"}
+        found = {
+            entry.name or names.get(step.WhichOneof("step"), entry.input): step for entry, step in self._entries() if not _in_tensors(step)
+        }
+        if "" in found:  # the entry has the name of the graph's input, the only one that is left
+            known = {*found, *(column.name for column in self.columns())}
+            left = [spec.name for spec in self.inputs if spec.datatype == "BYTES" and spec.name not in known]
+            found |= dict.fromkeys(left, found.pop(""))
+        return found
+
+    def _entries(self) -> list[tuple[Any, Any]]:
+        """What the configuration says of inputs: each entry and its first step."""
+        return [] if self.config is None else [(entry, entry.steps[0]) for entry in self.config.inferd.preprocess]
+
+
+def _in_tensors(step: Any) -> bool:
+    """Whether it takes its columns as inputs of their own."""
+    return bool(step.columns.format == step.columns.TENSORS)
 
 
 class Answer(NamedTuple):
@@ -44,8 +72,6 @@ class Target(Protocol):
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None: ...
     def only_model(self) -> str: ...
     def describe(self, model: str, version: str) -> Description: ...
-    def record_layouts(self, model: str, version: str) -> Layouts: ...
-    def most_rows(self, model: str, version: str) -> int: ...
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
 
 
@@ -82,16 +108,6 @@ def choose(names: Sequence[str], where: str) -> str:
     raise ConfigError(f"{where} has several models; name one: {', '.join(sorted(names))}")
 
 
-def _layouts(config: Any) -> Layouts:
-    """Inputs that take whole records, by name: how a record is written (JSON, CSV or ARROW), and its columns."""
-    return {
-        entry.name or "record": (step.columns.Format.Name(step.columns.format), tuple(column.name for column in step.columns.columns))
-        for entry in config.inferd.preprocess
-        for step in entry.steps
-        if step.HasField("columns") and step.columns.format != step.columns.TENSORS
-    }
-
-
 class Remote:
     """A server on the other end of gRPC: inferd, Triton or another that speaks the Open Inference Protocol."""
 
@@ -116,17 +132,7 @@ class Remote:
             tuple(Spec(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in side)
             for side in (metadata.inputs, metadata.outputs)
         )
-        return Description(model, version, inputs, outputs)
-
-    def record_layouts(self, model: str, version: str) -> Layouts:
-        """See _layouts."""
-        config = self._config(model, version)
-        return {} if config is None else _layouts(config)
-
-    def most_rows(self, model: str, version: str) -> int:
-        """Of one request; 0: not known, or the model has no batch axis."""
-        config = self._config(model, version)
-        return 0 if config is None else int(config.max_batch_size)
+        return Description(model, version, inputs, outputs, self._config(model, version))
 
     def _config(self, model: str, version: str) -> Any:
         """None of a server that does not have the RPC ModelConfig."""
@@ -172,13 +178,7 @@ class Local:
     def describe(self, model: str, version: str) -> Description:
         metadata = self.engine.metadata(model, version)
         inputs, outputs = (tuple(Spec(*tensor) for tensor in side) for side in (metadata.inputs, metadata.outputs))
-        return Description(model, metadata.version, inputs, outputs)
-
-    def record_layouts(self, model: str, version: str) -> Layouts:
-        return _layouts(self.engine.config(model, version))
-
-    def most_rows(self, model: str, version: str) -> int:
-        return int(self.engine.config(model, version).max_batch_size)
+        return Description(model, metadata.version, inputs, outputs, self.engine.config(model, version))
 
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer:
         answer = self.engine.infer(

@@ -29,7 +29,7 @@ __all__ = ["infer"]
 @click.option("--npz", "npz_file", metavar="FILE", help="Inputs by name from a .npz file.")
 @click.option("--image", "images", multiple=True, metavar="[NAME=]FILE", help="A picture, as it lies in the file; several are rows.")
 @click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way.")
-@click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way.")
+@click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way; @FILE: each line of a file.")
 @click.option("--csv", "csv_file", metavar="FILE", help="Records from a CSV file with a header, a line a row.")
 @click.option("--random", "use_random", is_flag=True, help="Random values for every input that is not given.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
@@ -93,14 +93,12 @@ def infer(
         if json_file:
             given |= reading.from_json(json_file)
         given |= reading.from_arguments(inputs, specs)
-        given |= raw.from_files("--image", images, specs)
-        given |= raw.from_files("--audio", clips, specs)
-        given |= raw.from_texts(texts, specs)
-        if csv_file:
-            given |= raw.from_csv(csv_file, specs, opened.record_layouts(name, model_version))
+        rows = raw.read(description, images=images, clips=clips, texts=texts, csv=csv_file)
+        given |= {spec.name: raw.fit(spec, rows[spec.name]) for spec in specs if spec.name in rows}
         notices: list[str] = []
         if use_random:
             rest = [spec for spec in specs if spec.name not in given]
+            raw.refuse_random(description, rest)
             made, notices = reading.random_inputs(rest, reading.parse_shapes(shapes), seed)
             given |= made
         elif shapes:
@@ -109,7 +107,7 @@ def infer(
         for notice in (*notices, *more):
             say(notice, err=True)
         _check_outputs(description, wanted)
-        most_rows = opened.most_rows(name, model_version) if csv_file else 0
+        most_rows = description.most_rows if rows else 0
         before_ns = time.perf_counter_ns()
         answer = _in_parts(opened, description, arrays, wanted, most_rows)
         elapsed_ms = (time.perf_counter_ns() - before_ns) / 1e6

@@ -23,7 +23,7 @@ from inferd.protocol import options
 from inferd.steps.columns import Column, Refused
 from inferd.steps.pipeline import Value, wrong_row
 
-__all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "listed"]
+__all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "arrow_record", "listed"]
 
 MAX_RECORD_BYTES = 128 << 10  # of one record in any format. The csv module takes no longer field
 CHECK_ROWS = 32  # some 200 us of work between two looks at whether somebody waits
@@ -269,6 +269,19 @@ class ArrowReader(Reader):
 
     def _value(self, row: int, column: Column, found: Any) -> Any:
         return self.settled(row, column, None if found is None else found[0].as_py())
+
+
+def arrow_record(values: dict[str, Any]) -> bytes:
+    """A record as ArrowReader takes it. Raises ImportError without pyarrow."""
+    import pyarrow
+    import pyarrow.ipc
+
+    batch = pyarrow.RecordBatch.from_pylist([values])
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    content: bytes = sink.getvalue().to_pybytes()
+    return content
 
 
 def is_compressed(metadata: Any) -> bool:

@@ -1,111 +1,127 @@
-"""Files, texts and tables as the BYTES inputs of a model that makes its own tensors."""
+"""Files and texts as the inputs of a model that makes its own tensors, in the shape that each declares."""
 
 from __future__ import annotations
 
-import json
-from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
 import pytest
 
 from inferd.ask import raw
-from inferd.ask.inputs import Spec
-from inferd.ask.raw import from_csv, from_files, from_texts
+from inferd.ask.inputs import Literal, Spec
+from inferd.ask.raw import fit, read, refuse_random
+from inferd.ask.targets import Description
 from inferd.errors import ConfigError
+from inferd.protocol import inference
 
 IMAGE = Spec("image", "BYTES", (-1, 1))
 TEXT = Spec("text", "BYTES", (-1, 1))
 SCALE = Spec("scale", "FP32", (-1, 1))
 
 
-def elements(array: np.ndarray) -> list[bytes]:
-    assert array.shape == (array.size, 1)
-    return array[:, 0].tolist()
-
-
-def write(folder: Path, text: str) -> str:
-    path = folder / "rows.csv"
-    path.write_text(text, "utf-8")
-    return str(path)
+def model(*specs: Spec, config: inference.ModelConfig | None = None) -> Description:
+    return Description("model", "1", specs, (), config)
 
 
 def test_each_file_is_a_row_of_the_only_input_that_takes_bytes(tmp_path: Path) -> None:
     for name, content in (("a.jpg", b"\xff\xd8a"), ("b.jpg", b"\xff\xd8b")):
         (tmp_path / name).write_bytes(content)
-    found = from_files("--image", [str(tmp_path / "a.jpg"), str(tmp_path / "b.jpg")], [IMAGE, SCALE])
-    assert list(found) == ["image"]
-    assert elements(found["image"]) == [b"\xff\xd8a", b"\xff\xd8b"]
+    found = read(model(IMAGE, SCALE), images=[str(tmp_path / "a.jpg")], clips=[str(tmp_path / "b.jpg")])
+    assert found == {"image": [b"\xff\xd8a", b"\xff\xd8b"]}
 
 
 def test_a_name_in_front_chooses_between_inputs(tmp_path: Path) -> None:
     (tmp_path / "a=b.jpg").write_bytes(b"x")
-    assert elements(from_files("--image", [f"image={tmp_path / 'a=b.jpg'}"], [IMAGE, TEXT])["image"]) == [b"x"]
-    assert elements(from_files("--image", [str(tmp_path / "a=b.jpg")], [IMAGE])["image"]) == [b"x"]
+    assert read(model(IMAGE, TEXT), images=[f"image={tmp_path / 'a=b.jpg'}"], texts=["text=y"]) == {"image": [b"x"], "text": [b"y"]}
+    assert read(model(IMAGE), images=[str(tmp_path / "a=b.jpg")]) == {"image": [b"x"]}
     with pytest.raises(ConfigError, match="expected NAME="):
-        from_files("--image", [str(tmp_path / "a=b.jpg")], [IMAGE, TEXT])
+        read(model(IMAGE, TEXT), images=[str(tmp_path / "a=b.jpg")])
 
 
 def test_a_model_of_tensors_is_told_what_it_lacks(tmp_path: Path) -> None:
     (tmp_path / "a.jpg").write_bytes(b"x")
     with pytest.raises(ConfigError, match=r"takes tensors: scale .*preprocessing"):
-        from_files("--image", [str(tmp_path / "a.jpg")], [SCALE])
+        read(model(SCALE), images=[str(tmp_path / "a.jpg")])
 
 
 def test_a_file_that_is_not_there(tmp_path: Path) -> None:
     with pytest.raises(ConfigError, match=r"--audio .*none\.wav: cannot be read: No such file"):
-        from_files("--audio", [str(tmp_path / "none.wav")], [IMAGE])
+        read(model(IMAGE), clips=[str(tmp_path / "none.wav")])
 
 
 def test_texts_are_rows() -> None:
-    assert elements(from_texts(["one = two", "Grüße"], [TEXT])["text"]) == [b"one = two", "Grüße".encode()]
+    assert read(model(TEXT), texts=["one = two", "Grüße", "@@anna"]) == {"text": [b"one = two", "Grüße".encode(), b"@anna"]}
 
 
-def test_csv_becomes_json_records(tmp_path: Path) -> None:
-    source = write(tmp_path, "age,job,member,score\n39,clerk,true,1.5\n,,false,-2e3\n")
-    found = from_csv(source, [Spec("record", "BYTES", (-1, 1))], {"record": ("JSON", ("age", "job"))})
-    assert [json.loads(element) for element in elements(found["record"])] == [
-        {"age": 39, "job": "clerk", "member": True, "score": 1.5},
-        {"age": None, "job": None, "member": False, "score": -2000.0},
-    ]
+def test_a_file_of_texts_has_one_a_line(tmp_path: Path) -> None:
+    path = tmp_path / "lines.txt"
+    path.write_bytes("eins\r\n\n zwei \nGrüße".encode())
+    expected = [b"zero", b"eins", b" zwei ", "Grüße".encode()]
+    assert read(model(TEXT), texts=["zero", f"@{path}"]) == read(model(TEXT), texts=["zero", f"text=@{path}"]) == {"text": expected}
+    with pytest.raises(ConfigError, match=r"--text @anna: cannot be read: No such file or directory; of a text that begins with @"):
+        read(model(TEXT), texts=["@anna"])
 
 
-def test_csv_lines_are_put_into_the_models_order_and_quoted(tmp_path: Path) -> None:
-    source = write(tmp_path, 'b,a\n"x, ""y""",1\n')
-    found = from_csv(source, [Spec("record", "BYTES", (-1, 1))], {"record": ("CSV", ("a", "b"))})
-    assert elements(found["record"]) == [b'1,"x, ""y"""']
-
-
-def test_csv_columns_are_inputs_of_their_names(tmp_path: Path) -> None:
-    source = write(tmp_path, "age,job,extra\n39,clerk,9\nNaN,cook,9\n")
-    found = from_csv(source, [Spec("age", "FP32", (-1, 1)), Spec("job", "BYTES", (-1, 1))], {})
-    assert found["age"].dtype == np.float32
-    np.testing.assert_array_equal(found["age"], [[39], [np.nan]])
-    assert elements(found["job"]) == [b"clerk", b"cook"]
+def test_what_no_request_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(raw, "MAX_BYTES", 1 << 20)
+    (tmp_path / "half").write_bytes(bytes((1 << 19) + 1))
+    (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
+    with pytest.raises(ConfigError, match="large: expected 1 MiB at most, got 1,048,577 bytes; a request holds no more"):
+        read(model(IMAGE), images=[str(tmp_path / "large")])
+    with pytest.raises(ConfigError, match="expected 1 MiB at most in all"):
+        read(model(IMAGE), images=[str(tmp_path / "half")] * 2)
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("shape", "count", "made"),
     [
-        ("age\n", "at least one line"),
-        ("age,job\n1\n", "line 2: expected 2 values, as the header has, got 1"),
-        ("job\nclerk\n", "input 'age' is none of its columns: job"),
-        ("age\nold\n", "column 'age': expected values of FP32"),
+        ((-1, 1), 3, (3, 1)),
+        ((-1,), 3, (3,)),
+        ((-1, -1), 2, (2, 1)),
+        ((1,), 1, (1,)),
+        ((1, 1), 1, (1, 1)),
+        ((), 1, ()),
+        ((4, 1), 4, (4, 1)),
+        ((1,), 2, None),
+        ((4, 1), 1, None),
+        ((-1, 2), 2, None),
     ],
 )
-def test_a_wrong_table_is_refused_by_name(tmp_path: Path, text: str, said: str) -> None:
-    with pytest.raises(ConfigError, match=said):
-        from_csv(write(tmp_path, text), [Spec("age", "FP32", (-1, 1))], {})
+def test_the_shape_is_the_one_that_the_input_declares(shape: tuple[int, ...], count: int, made: tuple[int, ...] | None) -> None:
+    values = [bytes([number]) for number in range(count)]
+    spec = Spec("image", "BYTES", shape)
+    if made is None:
+        with pytest.raises(ConfigError, match=rf"the input 'image' is BYTES .*: expected \d+ a request, got {count}"):
+            fit(spec, values)
+        return
+    array = fit(spec, values)
+    assert isinstance(array, np.ndarray)
+    assert array.shape == made
+    assert array.reshape(-1).tolist() == values
+    assert fit(spec._replace(datatype="FP32"), list(range(count))) == Literal(list(range(count)), made)
 
 
-def test_a_record_that_lacks_a_column_of_the_model(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match="column 'b' is missing; it has a"):
-        from_csv(write(tmp_path, "a\n1\n"), [Spec("record", "BYTES", (-1, 1))], {"record": ("CSV", ("a", "b"))})
+@pytest.mark.parametrize(
+    ("step", "option"), [("decode_image", "--image FILE"), ("decode_audio", "--audio FILE"), ("columns", "--table FILE")]
+)
+@pytest.mark.parametrize("named", [True, False])
+def test_random_bytes_are_no_files(step: str, option: str, named: bool) -> None:
+    name = {"columns": "record"}.get(step, "x")
+    config = inference.ModelConfig()
+    entry = config.inferd.preprocess.add(name=name if named else "")
+    getattr(entry.steps.add(), step).SetInParent()
+    spec = Spec(name, "BYTES", (-1, 1))
+    with pytest.raises(ConfigError, match=f"the input '{name}' is what {step} reads, and no random bytes are that; give {option}"):
+        refuse_random(model(SCALE, spec, config=config), [SCALE, spec], "--table")
+    refuse_random(model(SCALE, spec, config=config), [SCALE], "--table")
 
 
-@pytest.mark.parametrize("read", [lambda name: from_files("--image", [name], [IMAGE]), lambda name: from_csv(name, [SCALE], {})])
-def test_a_file_that_no_request_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, read: Callable[[str], object]) -> None:
-    monkeypatch.setattr(raw, "MAX_FILE_BYTES", 1 << 20)
-    (tmp_path / "large").write_bytes(bytes((1 << 20) + 1))
-    with pytest.raises(ConfigError, match="large: expected 1 MiB at most, got 1,048,577 bytes; a request holds no more"):
-        read(str(tmp_path / "large"))
+def test_random_texts_and_tensors_are_what_they_are() -> None:
+    config = inference.ModelConfig()
+    config.inferd.preprocess.add().steps.add().tokenize.SetInParent()
+    columns = config.inferd.preprocess.add().steps.add().columns
+    columns.format = columns.TENSORS
+    columns.columns.add(name="city", datatype="BYTES")
+    specs = [TEXT, Spec("city", "BYTES", (-1, 1))]
+    refuse_random(model(*specs, config=config), specs)
+    refuse_random(model(*specs), specs)
