@@ -48,7 +48,7 @@ class EchoServer:
         self.metadata: dict[str, str | bytes] = {}  # of the last inference
         self.request: Any = None  # the last inference
         self.metadata_calls = 0
-        self.datatype = "FP32"  # of the only input in the metadata, "x"
+        self.datatype, self.shape = "FP32", [-1]  # of the only input in the metadata, "x"
         self.arrived = threading.Event()  # a caller of `slow` has come
         self.cancelled = threading.Event()  # a caller of `slow` has gone
         self.typed: list[Any] = []  # what `typed` answers in the only output's contents
@@ -103,7 +103,7 @@ class EchoServer:
         request = messages.ModelMetadataRequest.FromString(serialized)
         self.metadata_calls += 1
         response = messages.ModelMetadataResponse(name=request.name, versions=["1"], platform="echo")
-        response.inputs.add(name="x", datatype=self.datatype, shape=[-1])
+        response.inputs.add(name="x", datatype=self.datatype, shape=self.shape)
         return response.SerializeToString()
 
     def health(self, serialized: bytes, context: grpc.ServicerContext) -> bytes:

@@ -13,7 +13,7 @@ from urllib.request import urlopen
 import numpy as np
 import pytest
 import tritonclient.grpc
-from inferd_client import Client, InferenceError, files, records, texts
+from inferd_client import Client, InferenceError, arrow_records, csv_records, files, records, texts
 from PIL import Image
 from tokenizers import Tokenizer
 from tokenizers.models import WordLevel
@@ -65,6 +65,16 @@ steps = [{ scale = { factor = 0.5, offset = 1 } }]
 """
 
 
+ALONE = """
+[[inferd.preprocess]]
+steps = [{ decode_image = {} }, { resize = { height = 8, width = 8 } }, { scale = {} }, { transpose = {} }]
+"""
+FORM = """
+[[inferd.preprocess]]
+steps = [{{ columns = {{ format = "{}", columns = [{{ name = "one" }}, {{ name = "two", missing = "7" }}] }} }}]
+"""
+
+
 def png(color: tuple[int, int, int], size: tuple[int, int] = (40, 30)) -> bytes:
     content = io.BytesIO()
     Image.new("RGB", size, color).save(content, "PNG")
@@ -85,6 +95,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("total", models.sum_of_ids(), TOTAL),
         ("sum", models.add((2,)), SUM),
         ("scaled", models.add((2,)), SCALED),
+        ("alone", models.identity("FP32", (3, 8, 8), batch=1), ALONE),
+        ("lines", models.identity("FP32", (2,)), FORM.format("CSV")),
+        ("arrow", models.identity("FP32", (2,)), FORM.format("ARROW")),
     ):
         (folder / name / "1").mkdir(parents=True)
         (folder / name / "1" / "model.onnx").write_bytes(model)
@@ -128,6 +141,21 @@ def test_a_picture_becomes_labels(client: Client, tmp_path: Path) -> None:
     answer = client.infer("color", {"picture": files(tmp_path / "a.png", tmp_path / "b.jpg")})
     assert answer["color_label"].tolist() == [[b"blue", b"green"], [b"red", b"blue"]]
     np.testing.assert_allclose(answer["color"], [[200 / 255, 20 / 255], [250 / 255, 100 / 255]], atol=2 / 255)
+    assert answer.ranked("color")[1] == [("red", pytest.approx(250 / 255, abs=2 / 255)), ("blue", pytest.approx(100 / 255, abs=2 / 255))]
+
+
+def test_a_model_without_a_batch_axis_takes_one_picture(client: Client, tmp_path: Path) -> None:
+    (tmp_path / "a.png").write_bytes(png((255, 0, 51)))
+    assert [list(each.shape) for each in client.model_metadata("alone").inputs] == [[1]]
+    np.testing.assert_allclose(client.infer("alone", {"x": files(tmp_path / "a.png")})["y"].mean(axis=(0, 2, 3)), [1, 0, 0.2], atol=1 / 255)
+    with pytest.raises(ValueError, match=r"input 'x': the model takes BYTES\[1\]: expected 1 a request, got 2"):
+        client.infer("alone", {"x": files(tmp_path / "a.png", tmp_path / "a.png")})
+
+
+def test_records_in_the_form_that_each_model_takes(client: Client) -> None:
+    expected = [[1.5, 7], [3, 2]]
+    assert client.infer("lines", {"record": csv_records([1.5, None], [3, 2])})["y"].tolist() == expected
+    assert client.infer("arrow", {"record": arrow_records({"one": 1.5, "two": None}, {"one": 3, "two": 2})})["y"].tolist() == expected
 
 
 def test_texts_of_different_lengths_share_a_batch(client: Client) -> None:

@@ -6,7 +6,7 @@
         result = client.infer("digits", {"image": image}, timeout=1.0)
         print(result["probabilities"], result.model_version)
 
-Models that make their own tensors take files(...), texts(...) and records(...).
+Models that make their own tensors take files(...), texts(...), records(...), csv_records(...) and arrow_records(...).
 
 AsyncClient has the same calls, awaited. Both raise InferenceError. The protobuf messages that some calls answer
 with are in inferd_client.messages.
@@ -16,8 +16,19 @@ from inferd_client.aio import AsyncClient
 from inferd_client.client import Client
 from inferd_client.codec import InferResult
 from inferd_client.errors import InferenceError
-from inferd_client.raw import files, records, texts
+from inferd_client.raw import arrow_records, csv_records, files, records, texts
 
-__all__ = ["AsyncClient", "Client", "InferResult", "InferenceError", "__version__", "files", "records", "texts"]
+__all__ = [
+    "AsyncClient",
+    "Client",
+    "InferResult",
+    "InferenceError",
+    "__version__",
+    "arrow_records",
+    "csv_records",
+    "files",
+    "records",
+    "texts",
+]
 
 __version__ = "0.1.0"

@@ -14,7 +14,7 @@ from google.protobuf.message import Message
 
 from inferd_client import calls, codec, messages
 from inferd_client.calls import HealthStatus, Metadata, Options, Response, Rpc
-from inferd_client.codec import InferResult, Parameter
+from inferd_client.codec import Declared, InferResult, Parameter
 from inferd_client.errors import InferenceError
 
 __all__ = ["AsyncClient"]
@@ -43,7 +43,7 @@ class AsyncClient:
         self._options = [*calls.CHANNEL_OPTIONS, *options]
         self._timeout = timeout
         self._metadata = metadata
-        self._datatypes: dict[tuple[str, str], dict[str, str]] = {}
+        self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
         self._open: grpc.aio.Channel | None = None
         self._infer: Any = None
 
@@ -82,16 +82,16 @@ class AsyncClient:
         datatypes: Mapping[str, str] | None = None,
     ) -> InferResult:
         """One inference; the arguments are those of Client.infer."""
-        model_datatypes = None
+        declared = None
         if codec.wants_metadata(inputs, datatypes):
-            model_datatypes = await self._datatypes_of(model, version, timeout, metadata)
+            declared = await self._declared_inputs(model, version, timeout, metadata)
         request = codec.encode_infer_request(
             model,
             inputs,
             version=version,
             outputs=outputs,
             datatypes=datatypes,
-            model_datatypes=model_datatypes,
+            declared=declared,
             parameters=parameters,
             request_id=request_id,
         )
@@ -99,8 +99,8 @@ class AsyncClient:
             self._channel()
             answer = await self._infer(request, timeout=self._seconds(timeout), metadata=self._pairs(metadata))
         except grpc.RpcError as error:
-            # A model that was loaded again may take other datatypes now.
-            self._datatypes.pop((model, version), None)
+            # A model that was loaded again may take something else now.
+            self._declared.pop((model, version), None)
             raise InferenceError.from_rpc(error) from error
         return codec.decode_infer_response(answer)
 
@@ -168,12 +168,12 @@ class AsyncClient:
             raise InferenceError.from_rpc(error) from error
         return answer
 
-    async def _datatypes_of(self, model: str, version: str, timeout: float | None, metadata: Metadata | None) -> Mapping[str, str]:
-        """Input name -> datatype word, asked for once."""
-        known = self._datatypes.get((model, version))
+    async def _declared_inputs(self, model: str, version: str, timeout: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
+        """What the model takes, by name, asked for once."""
+        known = self._declared.get((model, version))
         if known is None:
             answer = await self.model_metadata(model, version, timeout=timeout, metadata=metadata)
-            known = self._datatypes[model, version] = {tensor.name: tensor.datatype for tensor in answer.inputs}
+            known = self._declared[model, version] = codec.declared_inputs(answer)
         return known
 
     def _seconds(self, timeout: float | None) -> float | None:

@@ -11,7 +11,7 @@ from google.protobuf.message import Message
 
 from inferd_client import calls, codec, messages
 from inferd_client.calls import HealthStatus, Metadata, Options, Response, Rpc
-from inferd_client.codec import InferResult, Parameter
+from inferd_client.codec import Declared, InferResult, Parameter
 from inferd_client.errors import InferenceError
 
 __all__ = ["Client"]
@@ -51,7 +51,7 @@ class Client:
         self._timeout = timeout
         self._metadata = metadata
         self._infer: Any = self._channel.unary_unary(calls.MODEL_INFER, request_serializer=None, response_deserializer=None)
-        self._datatypes: dict[tuple[str, str], dict[str, str]] = {}
+        self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
 
     def __enter__(self) -> Self:
         return self
@@ -80,7 +80,8 @@ class Client:
 
         inputs:      name -> numpy array, whose dtype must be the model's; or a (nested) list or number, which is
                      converted to the datatype that the model's metadata names (asked for once and remembered).
-                     BYTES are arrays of object, bytes or str; BF16 is ml_dtypes.bfloat16.
+                     BYTES are arrays of object, bytes or str; BF16 is ml_dtypes.bfloat16. What files(), texts() and
+                     records() make is sent in the shape that the metadata names.
         outputs:     the outputs wanted; None: all.
         version:     empty: the newest.
         timeout:     seconds; the server does not run a request whose time is up.
@@ -88,24 +89,24 @@ class Client:
         datatypes:   input name -> datatype word where it does not follow from the array: {"x": "BF16"} sends a uint16
                      array as the bits of BF16.
         """
-        model_datatypes = None
+        declared = None
         if codec.wants_metadata(inputs, datatypes):
-            model_datatypes = self._datatypes_of(model, version, timeout, metadata)
+            declared = self._declared_inputs(model, version, timeout, metadata)
         request = codec.encode_infer_request(
             model,
             inputs,
             version=version,
             outputs=outputs,
             datatypes=datatypes,
-            model_datatypes=model_datatypes,
+            declared=declared,
             parameters=parameters,
             request_id=request_id,
         )
         try:
             answer = self._infer(request, timeout=self._seconds(timeout), metadata=self._pairs(metadata))
         except grpc.RpcError as error:
-            # A model that was loaded again may take other datatypes now.
-            self._datatypes.pop((model, version), None)
+            # A model that was loaded again may take something else now.
+            self._declared.pop((model, version), None)
             raise InferenceError.from_rpc(error) from error
         return codec.decode_infer_response(answer)
 
@@ -173,12 +174,12 @@ class Client:
             raise InferenceError.from_rpc(error) from error
         return answer
 
-    def _datatypes_of(self, model: str, version: str, timeout: float | None, metadata: Metadata | None) -> Mapping[str, str]:
-        """Input name -> datatype word, asked for once."""
-        known = self._datatypes.get((model, version))
+    def _declared_inputs(self, model: str, version: str, timeout: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
+        """What the model takes, by name, asked for once."""
+        known = self._declared.get((model, version))
         if known is None:
             answer = self.model_metadata(model, version, timeout=timeout, metadata=metadata)
-            known = self._datatypes[model, version] = {tensor.name: tensor.datatype for tensor in answer.inputs}
+            known = self._declared[model, version] = codec.declared_inputs(answer)
         return known
 
     def _seconds(self, timeout: float | None) -> float | None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any, TypeAlias
+from typing import Any, NamedTuple, TypeAlias
 
 import grpc
 import numpy as np
@@ -16,9 +16,10 @@ from google.protobuf.message import DecodeError
 
 from inferd_client import messages, tensors
 from inferd_client.errors import InferenceError
+from inferd_client.raw import Rows
 from inferd_client.tensors import Array
 
-__all__ = ["InferResult", "Parameter", "decode_infer_response", "encode_infer_request", "wants_metadata"]
+__all__ = ["Declared", "InferResult", "Parameter", "declared_inputs", "decode_infer_response", "encode_infer_request", "wants_metadata"]
 
 Parameter: TypeAlias = bool | int | float | str
 
@@ -57,10 +58,33 @@ class InferResult(Mapping[str, Array]):
     def __len__(self) -> int:
         return len(self.outputs)
 
+    def ranked(self, name: str) -> list[list[tuple[str, float]]]:
+        """The best k of a model that ranks, best first: for each row (label, score), the place of the class where it has no labels.
+
+        Raises KeyError where the answer holds no `name`_label and no `name`_index.
+        """
+        scores, labels = self[name], self[f"{name}_label" if f"{name}_label" in self else f"{name}_index"]
+        best = scores.shape[-1]
+        return [
+            [(label.decode() if isinstance(label, bytes) else str(label), score) for label, score in zip(*row, strict=True)]
+            for row in zip(labels.reshape(-1, best).tolist(), scores.reshape(-1, best).tolist(), strict=True)
+        ]
+
+
+class Declared(NamedTuple):
+    """What the model's metadata says of an input."""
+
+    datatype: str
+    shape: tuple[int, ...]  # -1 is any size
+
+
+def declared_inputs(metadata: messages.ModelMetadataResponse) -> dict[str, Declared]:
+    return {tensor.name: Declared(tensor.datatype, tuple(tensor.shape)) for tensor in metadata.inputs}
+
 
 def wants_metadata(inputs: Mapping[str, Any], datatypes: Mapping[str, str] | None) -> bool:
-    """Whether some input is a plain Python value without a datatype, so that only the model's metadata can tell it."""
-    return any(isinstance(value, _PLAIN) and name not in (datatypes or ()) for name, value in inputs.items())
+    """Whether only the model's metadata tells how to send some input: a plain Python value without a datatype, or Rows."""
+    return any(isinstance(value, Rows) or (isinstance(value, _PLAIN) and name not in (datatypes or ())) for name, value in inputs.items())
 
 
 def encode_infer_request(
@@ -70,11 +94,11 @@ def encode_infer_request(
     version: str = "",
     outputs: Sequence[str] | None = None,
     datatypes: Mapping[str, str] | None = None,
-    model_datatypes: Mapping[str, str] | None = None,
+    declared: Mapping[str, Declared] | None = None,
     parameters: Mapping[str, Parameter] | None = None,
     request_id: str | None = None,
 ) -> bytes:
-    """A serialized ModelInferRequest. `model_datatypes`, from the model's metadata, are those of plain Python values.
+    """A serialized ModelInferRequest. `declared`, from the model's metadata: the datatypes of plain Python values, the shapes of Rows.
 
     Raises TypeError and ValueError that begin with the input's or parameter's name.
     """
@@ -82,7 +106,7 @@ def encode_infer_request(
     parts: list[bytes | memoryview] = [b""]
     for name, value in inputs.items():
         try:
-            array, datatype = _array(value, (datatypes or {}).get(name), (model_datatypes or {}).get(name))
+            array, datatype = _array(value, (datatypes or {}).get(name), (declared or {}).get(name))
             raw = tensors.encode(array, datatype)
         except (TypeError, ValueError, OverflowError) as error:
             raise (TypeError if isinstance(error, TypeError) else ValueError)(f"input {name!r}: {error}") from error
@@ -96,12 +120,14 @@ def encode_infer_request(
     return b"".join(parts)
 
 
-def _array(value: Any, datatype: str | None, model_datatype: str | None) -> tuple[Array, str]:
+def _array(value: Any, datatype: str | None, declared: Declared | None) -> tuple[Array, str]:
     """The array to send, and as which datatype."""
+    if isinstance(value, Rows) and declared is not None:
+        value = value.fitted(declared.shape)
     if not isinstance(value, _PLAIN):
         array = np.asarray(value)  # anything with __array__, such as a torch tensor on the CPU
         return array, datatype or tensors.datatype_of(array)
-    wanted = datatype or model_datatype
+    wanted = datatype or (declared.datatype if declared is not None else None)
     if wanted is None:
         raise ValueError("the model's metadata names no such input, so its datatype is unknown; check the name, or pass an array")
     return tensors.array_of(value, wanted), wanted

@@ -9,33 +9,84 @@ Nothing is decoded here: the server does that, and says what is wrong with which
 
 from __future__ import annotations
 
+import csv
+import io
 import json
-from collections.abc import Mapping
+import math
+from collections.abc import Mapping, Sequence
 from os import PathLike
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
-__all__ = ["files", "records", "texts"]
+__all__ = ["Rows", "arrow_records", "csv_records", "files", "records", "texts"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 
-def files(*paths: str | PathLike[str]) -> Array:
-    """The bytes of image or audio files, each a row: an object array [rows, 1]. Raises OSError."""
+class Rows(np.ndarray[Any, np.dtype[Any]]):
+    """Values of one input, a row each: an object array [rows, 1].
+
+    Client and AsyncClient send it in the shape that the model's metadata names (asked for once and remembered): a model without a
+    batch axis takes one value, as [1].
+    """
+
+    def fitted(self, shape: Sequence[int]) -> Array:
+        """The values in the shape that an input has, -1 for any size. Raises ValueError where it takes another number of them."""
+        own = tuple(max(size, 1) for size in shape)
+        if tuple(shape[:1]) == (-1,):
+            own = (self.size, *own[1:])
+        if math.prod(own) != self.size:
+            wanted = f"the model takes BYTES{list(shape)}: expected {math.prod(own)} a request"
+            raise ValueError(f"{wanted}, got {self.size} (each file, text and record is one)")
+        return np.asarray(self).reshape(own)
+
+
+def files(*paths: str | PathLike[str]) -> Rows:
+    """The bytes of image or audio files. Raises OSError."""
     return _rows([Path(path).read_bytes() for path in paths])
 
 
-def texts(*lines: str) -> Array:
-    """Sentences, each a row: an object array [rows, 1] of UTF-8."""
+def texts(*lines: str) -> Rows:
+    """Sentences, as UTF-8."""
     return _rows([line.encode() for line in lines])
 
 
-def records(*rows: Mapping[str, Any]) -> Array:
-    """Records by column name, each a row: an object array [rows, 1] of JSON. None is a missing value. Raises TypeError for what JSON
-    has not, ValueError for NaN and infinities."""
+def records(*rows: Mapping[str, Any]) -> Rows:
+    """Records by column name, for a model that takes JSON. None is a missing value. Raises TypeError for what JSON has not, ValueError
+    for NaN and infinities."""
     return _rows([json.dumps(dict(row), ensure_ascii=False, allow_nan=False, default=_plain).encode() for row in rows])
+
+
+def csv_records(*rows: Sequence[Any]) -> Rows:
+    """Records as their values in the order of the model's columns, for one that takes CSV. None is a missing value. Raises TypeError for
+    what is no number, truth value or text."""
+    elements = []
+    for row in rows:
+        line = io.StringIO()
+        csv.writer(line, lineterminator="").writerow([value if isinstance(value, _CELLS) else _plain(value) for value in row])
+        elements.append(line.getvalue().encode())
+    return _rows(elements)
+
+
+def arrow_records(*rows: Mapping[str, Any]) -> Rows:
+    """Records by column name, for a model that takes Arrow. None is a missing value. Needs pyarrow (inferd-client[arrow]), whose errors
+    it raises for what has no Arrow type."""
+    import pyarrow
+    import pyarrow.ipc
+
+    elements = []
+    for row in rows:
+        batch = pyarrow.RecordBatch.from_pylist([dict(row)])
+        sink = pyarrow.BufferOutputStream()
+        with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+            stream.write_batch(batch)
+        elements.append(sink.getvalue().to_pybytes())
+    return _rows(elements)
+
+
+_CELLS = (str, bool, int, float, type(None))
 
 
 def _plain(value: object) -> object:
@@ -44,7 +95,7 @@ def _plain(value: object) -> object:
     raise TypeError(f"a record holds numbers, truth values, texts and None, not {type(value).__name__}")
 
 
-def _rows(elements: list[bytes]) -> Array:
+def _rows(elements: list[bytes]) -> Rows:
     array = np.empty((len(elements), 1), dtype=object)
     array[:, 0] = elements
-    return array
+    return array.view(Rows)

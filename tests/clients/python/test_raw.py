@@ -1,0 +1,93 @@
+"""What a model that makes its own tensors takes: one rule of shapes for both clients, which is that of `inferd infer`."""
+
+from __future__ import annotations
+
+import csv
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import pytest
+from inferd_client import InferenceError, InferResult, arrow_records, csv_records, files, records, texts
+from inferd_client.raw import Rows
+
+from inferd.ask.inputs import Spec
+from inferd.ask.raw import fit
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from tests.echo_server import Awaited, EchoServer
+
+
+def test_each_file_and_text_is_a_row(tmp_path: Path) -> None:
+    (tmp_path / "a.jpg").write_bytes(b"\xff\xd8")
+    assert files(str(tmp_path / "a.jpg"), tmp_path / "a.jpg").tolist() == [[b"\xff\xd8"]] * 2
+    assert texts("Grüße", "").tolist() == [["Grüße".encode()], [b""]]
+
+
+def test_records_in_each_form() -> None:
+    rows: list[dict[str, Any]] = [{"a": np.float32(1.5), "b": None, "c": 'x, "y"'}, {"a": 2, "b": True, "c": ""}]
+    assert [json.loads(row) for (row,) in records(*rows)] == [{**rows[0], "a": 1.5}, rows[1]]
+    lines = csv_records(*(row.values() for row in rows))
+    assert [next(csv.reader([row.decode()])) for (row,) in lines] == [["1.5", "", 'x, "y"'], ["2", "True", ""]]
+    pyarrow = pytest.importorskip("pyarrow")
+    assert [pyarrow.ipc.open_stream(row).read_all().to_pylist() for (row,) in arrow_records(*rows)] == [[{**rows[0], "a": 1.5}], [rows[1]]]
+
+
+@pytest.mark.parametrize("make", [lambda value: records({"a": value}), lambda value: csv_records([value])])
+def test_what_no_record_holds(make: Any) -> None:
+    with pytest.raises(TypeError, match="a record holds numbers, truth values, texts and None, not bytes"):
+        make(b"x")
+
+
+@pytest.mark.parametrize("shape", [(-1, 1), (-1,), (-1, -1), (1,), (1, 1), (), (3, 1), (-1, 2)])
+@pytest.mark.parametrize("count", [1, 3])
+def test_rows_are_fitted_as_inferd_infer_does(shape: tuple[int, ...], count: int) -> None:
+    rows = texts(*map(str, range(count)))
+    try:
+        expected = fit(Spec("x", "BYTES", shape), rows.reshape(-1).tolist())
+    except ConfigError:
+        with pytest.raises(ValueError, match=rf"the model takes BYTES.*: expected \d+ a request, got {count} "):
+            rows.fitted(shape)
+    else:
+        assert isinstance(expected, np.ndarray)
+        found = rows.fitted(shape)
+        assert (type(found), found.shape, found.tolist()) == (np.ndarray, expected.shape, expected.tolist())
+
+
+async def test_clients_send_the_shape_of_the_metadata_and_ask_for_it_once(client: Awaited, server: EchoServer) -> None:
+    server.datatype, server.shape = "BYTES", [1]
+    for _ in range(2):
+        assert (await client.infer("echo", {"x": texts("one")}))["x"].tolist() == [b"one"]
+    assert server.metadata_calls == 1
+    with pytest.raises(ValueError, match=r"input 'x': the model takes BYTES\[1\]: expected 1 a request, got 2"):
+        await client.infer("echo", {"x": texts("one", "two")})
+    with pytest.raises(InferenceError):
+        await client.infer("full", {"x": texts("one")})
+    server.shape = [-1, 1]
+    with pytest.raises(InferenceError):
+        await client.infer("full", {"x": texts("one")})
+    assert list(server.request.inputs[0].shape) == [1, 1], "after a refusal the shape is asked for again"
+
+
+async def test_an_input_that_the_metadata_lacks_is_sent_as_it_is(client: Awaited) -> None:
+    assert (await client.infer("echo", {"y": texts("one", "two")}))["y"].tolist() == [[b"one"], [b"two"]]
+
+
+def test_a_ranking_has_labels_and_scores() -> None:
+    scores = np.array([[0.75, 0.25], [0.5, 0.5]])
+    places = np.array([[7, 1], [0, 2]])
+    labels = np.array([[b"sieben", b"one"], [b"zero", b"two"]], object)
+    named = InferResult({"digit": scores, "digit_index": places, "digit_label": labels, "other": scores})
+    assert named.ranked("digit") == [[("sieben", 0.75), ("one", 0.25)], [("zero", 0.5), ("two", 0.5)]]
+    assert InferResult({"digit": scores[0], "digit_index": places[0]}).ranked("digit") == [[("7", 0.75), ("1", 0.25)]]
+    with pytest.raises(KeyError, match="no output 'other_index'"):
+        named.ranked("other")
+
+
+def test_rows_are_an_array_for_everybody_else() -> None:
+    rows = texts("one", "two")
+    assert isinstance(rows, Rows)
+    assert (rows.shape, rows.dtype) == ((2, 1), np.dtype(object))
+    assert np.concatenate([rows, rows])[:, 0].tolist() == [b"one", b"two"] * 2
