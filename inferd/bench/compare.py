@@ -93,14 +93,12 @@ def compare(
     if before.model != after.model and not force:
         raise ConfigError(f"the reports are of different models, {before.model} and {after.model}: --force compares them all the same")
     searches, stress = (before.kind == after.kind == kind for kind in ("search", "stress"))
-    flags = (*WHAT_IS_ASKED, "deadline") if stress else WHAT_IS_ASKED
+    flags = WHAT_IS_ASKED | {"deadline": "--deadline"} if stress else WHAT_IS_ASKED
     asked = [{name: report.settings.get(name) for name in flags} for report in (before, after)]
     if asked[0] != asked[1] and not force:
         name = next(name for name in flags if asked[0][name] != asked[1][name])
         values = " and ".join(str(side[name] or "nothing") for side in asked)
-        raise ConfigError(
-            f"the reports are of different requests: --{name.replace('_', '-')} is {values}: --force compares them all the same"
-        )
+        raise ConfigError(f"the reports are of different requests: {flags[name]} is {values}: --force compares them all the same")
     names = [f"{report.model} at {report.target}" for report in (before, after)]
     made = Comparison(names[0], names[1], threshold, confidence, margin=margin)
     made.notices += differences(before, after)
@@ -397,7 +395,17 @@ def wilson(failed: int, requests: int, z: float) -> tuple[float, float, float]:
 
 
 # Settings that say what is compared and where it was written, not how it was measured.
-WHAT_IS_ASKED = ("rows", "shapes", "sizes", "count", "files", "npz", "json", "recorded", "random")  # flags that make the requests
+# Settings that make the requests, and their flags.
+WHAT_IS_ASKED = {
+    **{name: f"--{name}" for name in ("rows", "sizes", "count", "npz", "recorded", "random")},
+    "shapes": "--shape",
+    "files": "--input",
+    "json": "--json-input",
+    "images": "--image",
+    "clips": "--audio",
+    "texts": "--text",
+    "table": "--csv-input",
+}
 NOT_OF_THE_LOAD = frozenset(
     {
         *("target", "model", "model_version", "versions", "rounds", "seed", "server_pid", "metrics_url"),

@@ -7,11 +7,12 @@ where the target answers to that, and a notice says so. Never in here: connectio
 from __future__ import annotations
 
 import math
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from inferd.ask import inputs as reading
+from inferd.ask import raw
 from inferd.ask.arrays import MAX_BYTES
 from inferd.ask.inputs import DTYPES, Array, Literal, Spec
 from inferd.ask.targets import require_client
@@ -25,10 +26,17 @@ if TYPE_CHECKING:
     from inferd.ask.targets import Description
     from inferd.bench.sizes import Sizes
 
-__all__ = ["Requests", "make"]
+__all__ = ["OPTIONS", "Requests", "make"]
+
+# What `make` takes of a command line, by its names there.
+OPTIONS = (
+    *("files", "npz", "json", "images", "clips", "texts", "table", "recorded"),
+    *("random", "shapes", "sizes", "seed", "count", "rows", "cast"),
+)
 
 DRAWN_COUNT = 64  # bodies where sizes are drawn
 TEXT_LENGTH_BYTES = 4
+CSV = "--csv-input"  # --csv is where a report goes
 
 
 class Requests(NamedTuple):
@@ -46,6 +54,10 @@ def make(
     files: Sequence[str] = (),
     npz: Sequence[str] = (),
     json: Sequence[str] = (),
+    images: Sequence[str] = (),
+    clips: Sequence[str] = (),
+    texts: Sequence[str] = (),
+    table: str | None = None,
     recorded: str | None = None,
     random: bool = False,
     shapes: Sequence[str] = (),
@@ -59,6 +71,7 @@ def make(
     """The bodies for one model. Without any file all inputs are random.
 
     files: [NAME=]FILE.npy or [NAME=]JSON, as --input takes them; they go into the request that each of `npz` and `json` makes.
+    images, clips, texts, table: see `raw.read`; requests of `rows` rows each, by default one, are made of them in turn.
     recorded: a file of requests, see `read_recording`. random: values for the inputs that files leave out, with `shapes`
     (NAME:1,32) and `sizes` (see `parse_sizes`). count: how many bodies: made at random (by default 1, or 64 with sizes), or the first
     so many of what files hold. rows: of each request; longer arrays in files are cut into several requests. probe: asks the target
@@ -70,11 +83,13 @@ def make(
     notices: list[str] = []
     if recorded is not None:
         others = {"--input": files, "--npz": npz, "--json": json, "--random": random, "--shape": shapes, "--sizes": sizes, "--rows": rows}
+        others |= {"--image": images, "--audio": clips, "--text": texts, CSV: table}
         if used := [flag for flag, value in others.items() if value]:
             raise ConfigError(f"--recorded {recorded}: its requests are sent as they are; leave {used[0]} out")
         bodies, arrays = readdress(read_recording(recorded)[:count], description, f"--recorded {recorded}")
     else:
-        sources = _sources(description.inputs, files, npz, json)
+        values = raw.read(description, images=images, clips=clips, texts=texts, csv=table, csv_option=CSV)
+        sources = _sources(description.inputs, files, npz, json, _shared_out(values, rows or 1, notices))
         arrays = _first(_from_files(description, sources, random, rows, cast, notices), count)
         arrays = arrays or [{} for _ in range(count or (DRAWN_COUNT if sizes else 1))]
         _fill_in(description, arrays, shapes, [parse_sizes(text) for text in sizes], seed, rows, probe, notices)
@@ -88,15 +103,33 @@ def make(
 # Files
 
 
-def _sources(specs: Sequence[Spec], files: Sequence[str], npz: Sequence[str], json: Sequence[str]) -> Iterator[dict[str, Array | Literal]]:
-    """What was given, a dictionary a request; each file is read when it is asked for."""
+def _sources(
+    specs: Sequence[Spec], files: Sequence[str], npz: Sequence[str], json: Sequence[str], rows: Sequence[Mapping[str, Sequence[Any]]]
+) -> Iterator[dict[str, Array | Literal]]:
+    """What was given, a dictionary a request; each file is read when it is asked for. rows: see `_shared_out`."""
     common = reading.from_arguments(files, specs)
     for each in npz:
         yield {**reading.from_npz(each), **common}
     for each in json:
         yield reading.from_json(each, "--json-input") | common
-    if common and not npz and not json:
+    for values in rows:
+        yield {spec.name: raw.fit(spec, values[spec.name]) for spec in specs if spec.name in values} | common
+    if common and not npz and not json and not rows:
         yield common
+
+
+def _shared_out(values: Mapping[str, Sequence[Any]], rows: int, notices: list[str]) -> list[dict[str, Sequence[Any]]]:
+    """Files, texts and records by their input, a row each -> those of each request, `rows` of each. One alone goes with all the others."""
+    held = max(map(len, values.values()), default=0)
+    if any(len(each) not in (1, held) for each in values.values()):
+        counts = {name: len(each) for name, each in values.items()}
+        raise ConfigError(f"expected as many files, texts or records for each input, or one, got {_listed(counts)}")
+    if values and held < rows:
+        raise ConfigError(f"--rows {rows}: expected so many files, texts or records, got {held}")
+    if held % rows:
+        notices.append(_left_out(held, rows))
+    full = {name: [each[0]] * held if len(each) == 1 else each for name, each in values.items()}
+    return [{name: each[first : first + rows] for name, each in full.items()} for first in range(0, held - rows + 1, rows)]
 
 
 def _from_files(
@@ -153,9 +186,13 @@ def _cut(arrays: Mapping[str, Array], specs: Sequence[Spec], rows: int, notices:
     if held < rows:
         raise ConfigError(f"--rows {rows}: expected so many rows in each file, got {held}")
     if held % rows:
-        notices.append(f"the last {held % rows} of {held} rows are left out: requests have {rows} rows each")
+        notices.append(_left_out(held, rows))
     for first in range(0, held - rows + 1, rows):
         yield {name: array[first : first + rows] for name, array in arrays.items()}
+
+
+def _left_out(held: int, rows: int) -> str:
+    return f"the last {held % rows} of {held} rows are left out: requests have {rows} rows each"
 
 
 def _check_batch_axis(specs: Sequence[Spec], rows: int) -> None:
@@ -190,6 +227,7 @@ def _fill_in(
         raise ConfigError(f"{'--shape' if shapes else '--sizes'} is for random inputs, and files give all of them")
     fixed = reading.parse_shapes(shapes)
     check_shapes(fixed, sizes, specs)
+    raw.refuse_random(description, specs, CSV)
     if rows is not None:
         _check_batch_axis(specs, rows)
         if any(shape[:1] != (rows,) for shape in fixed.values()) or any(each.axis == 0 for each in sizes):

@@ -140,6 +140,10 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     click.option("--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="One input: .npy, or JSON such as 'x=[[1, 2]]'."),
     click.option("--npz", multiple=True, metavar="FILE", help="Named inputs of one request; several are sent in turn."),
     click.option("--json-input", "json", multiple=True, metavar="FILE", help="The same as JSON, plain or as REST has it."),
+    click.option("--image", "images", multiple=True, metavar="[NAME=]FILE", help="A picture, as it lies in the file: a request each."),
+    click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way."),
+    click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way; @FILE: each line of a file."),
+    click.option("--csv-input", "table", metavar="FILE", help="Records from a CSV file with a header: a line a request."),
     click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them."),
     click.option("--random", is_flag=True, help="Random values for the inputs that files leave out."),
     click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open."),
@@ -205,7 +209,7 @@ def bench(**given: Any) -> int:
 
 def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
     """What the flags ask for, told and written; the exit code."""
-    from inferd.bench import plots, report, terminal
+    from inferd.bench import inputs, plots, report, terminal
     from inferd.bench.session import Checks, Looks, Session
 
     if given["html"]:
@@ -213,13 +217,12 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
     trace = arrivals_of(given)
     load, versions = load_of(given, trace), versions_of(given)
     spin = report.usable_cores() > load.processes if given["spin"] is None else given["spin"]
-    names = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
     tolerances = {name: given[name] for name in ("rtol", "atol") if given[name] is not None}
     with Session(
         given["target"],
         given["model"],
         versions,
-        {name: given[name] for name in names},
+        {name: given[name] for name in inputs.OPTIONS},
         metadata=[pair(text) for text in given["pairs"]],
         checks=Checks(given["verify"], given["verify_every"], **tolerances),
         looks=Looks(given["metrics_url"], given["server_pid"], given["dollars_per_hour"]),

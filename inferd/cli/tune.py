@@ -37,9 +37,8 @@ INTERRUPTED = 130
 MOST_ROWS = 1024  # of a batch, unless --batch-sizes says otherwise
 ALIKE = (
     "the model pads, and no requests of unequal length are seen, so no buckets are tried: give texts or arrays as unequal as those that "
-    "will come (--npz, --json-input, --sizes), or --buckets"
+    "will come (--text, --npz, --json-input, --sizes), or --buckets"
 )
-INPUTS = ("files", "npz", "json", "recorded", "random", "shapes", "sizes", "count", "rows", "cast", "seed")
 
 
 def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
@@ -102,6 +101,10 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--input", "files", multiple=True, metavar="[NAME=]FILE.npy", help="One input: .npy, or JSON such as 'x=[[1, 2]]'.")
 @click.option("--npz", multiple=True, metavar="FILE", help="Named inputs of one request; several are sent in turn.")
 @click.option("--json-input", "json", multiple=True, metavar="FILE", help="The same as JSON.")
+@click.option("--image", "images", multiple=True, metavar="[NAME=]FILE", help="A picture, as it lies in the file: a request each.")
+@click.option("--audio", "clips", multiple=True, metavar="[NAME=]FILE", help="A sound file, in the same way.")
+@click.option("--text", "texts", multiple=True, metavar="[NAME=]TEXT", help="A text, in the same way; @FILE: each line of a file.")
+@click.option("--csv-input", "table", metavar="FILE", help="Records from a CSV file with a header: a line a request.")
 @click.option("--recorded", metavar="FILE", help="Recorded ModelInferRequests, framed as gRPC frames them.")
 @click.option("--random", is_flag=True, help="Random values for the inputs that files leave out.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open.")
@@ -268,11 +271,12 @@ class Seen:
 
 def server_of(subject: Subject, given: dict[str, Any], seen: Seen, watch: Callable[[Interval], None]) -> Callable[[Settings | None], Any]:
     """Starts servers of the model; each is asked the same requests."""
+    from inferd.bench import inputs
     from inferd.bench.candidate import in_force, serving
     from inferd.bench.session import Looks, Session
     from inferd.bench.tune import Server
 
-    asked = {name: given[name] for name in INPUTS}
+    asked = {name: given[name] for name in inputs.OPTIONS}
 
     @contextmanager
     def serve(settings: Settings | None) -> Iterator[Server]:

@@ -353,6 +353,11 @@ def test_a_stress_that_collapses_is_worse():
     assert compare(stress(600.0), stress(600.0)).exit_code == 0
 
 
+def test_other_pictures_are_other_requests():
+    with pytest.raises(ConfigError, match=r"different requests: --image is \['a.png'\] and nothing"):
+        compare(stress(600.0, settings={"images": ["a.png"]}), stress(600.0))
+
+
 def test_stresses_with_other_deadlines():
     made = compare(stress(600.0), stress(600.0, deadline_ms=12.5))
     assert any(notice.startswith("the goodput is of 10 ms before and of 12.5 ms after") for notice in made.notices)

@@ -18,6 +18,8 @@ from inferd.protocol import inference
 X = Spec("x", "FP32", (-1, 2))
 TOKENS = Spec("tokens", "INT64", (-1, -1))
 MASK = Spec("mask", "INT64", (-1, -1))
+IMAGE = Spec("image", "BYTES", (-1, 1))
+TEXT = Spec("text", "BYTES", (-1, 1))
 
 
 def description(*specs: Spec) -> Description:
@@ -170,3 +172,76 @@ def test_a_server_that_does_not_say_what_a_model_takes(tmp_path: Path) -> None:
 def test_numbers_that_are_none() -> None:
     assert "--count 0: expected 1 or more" in refusal(X, count=0)
     assert "--rows -1: expected 1 or more" in refusal(X, rows=-1)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Pictures, sounds, texts and records
+
+
+@pytest.fixture
+def pictures(tmp_path: Path) -> list[str]:
+    for number in range(5):
+        (tmp_path / f"{number}.png").write_bytes(bytes([number]))
+    return [str(tmp_path / f"{number}.png") for number in range(5)]
+
+
+def test_each_file_is_a_request(pictures: list[str]) -> None:
+    made = make(description(IMAGE, X), images=pictures[:3], files=["x=[[1, 2]]"])
+    assert [arrays["image"].tolist() for arrays in made.inputs] == [[[b"\0"]], [[b"\1"]], [[b"\2"]]]
+    assert [arrays["x"].tolist() for arrays in made.inputs] == [[[1, 2]]] * 3
+    assert list(inference.ModelInferRequest.FromString(made.bodies[2]).raw_input_contents) == [
+        b"\1\0\0\0\2",
+        np.float32([[1, 2]]).tobytes(),
+    ]
+    assert len(make(description(IMAGE), images=pictures, count=2).bodies) == 2
+    assert make(description(IMAGE, X), images=pictures, random=True).inputs[4]["x"].shape == (1, 2)
+
+
+def test_files_share_requests_of_several_rows(pictures: list[str]) -> None:
+    made = make(description(IMAGE), images=pictures, rows=2)
+    assert [arrays["image"].tolist() for arrays in made.inputs] == [[[b"\0"], [b"\1"]], [[b"\2"], [b"\3"]]]
+    assert (made.rows, made.notices) == (2, ["the last 1 of 5 rows are left out: requests have 2 rows each"])
+    assert "--rows 6: expected so many files, texts or records, got 5" in refusal(IMAGE, images=pictures, rows=6)
+
+
+def test_a_model_without_a_batch_axis_gets_one_at_a_time(pictures: list[str]) -> None:
+    made = make(description(IMAGE._replace(shape=(1,))), images=pictures)
+    assert [arrays["image"].tolist() for arrays in made.inputs] == [[bytes([number])] for number in range(5)]
+    assert made.notices == []
+    assert "the input 'image' is BYTES [1]: expected 1 a request, got 2" in refusal(IMAGE._replace(shape=(1,)), images=pictures, rows=2)
+
+
+def test_inputs_go_side_by_side_and_one_alone_with_all(pictures: list[str]) -> None:
+    texts = ["text=a", "text=b"]
+    named = [f"image={path}" for path in pictures]
+    made = make(description(IMAGE, TEXT), images=named[:2], texts=texts)
+    assert [(arrays["image"][0, 0], arrays["text"][0, 0]) for arrays in made.inputs] == [(b"\0", b"a"), (b"\1", b"b")]
+    made = make(description(IMAGE, TEXT), images=named[:1], texts=texts)
+    assert [(arrays["image"][0, 0], arrays["text"][0, 0]) for arrays in made.inputs] == [(b"\0", b"a"), (b"\0", b"b")]
+    said = refusal(IMAGE, TEXT, images=named[:3], texts=texts)
+    assert "expected as many files, texts or records for each input, or one, got image 3, text 2" in said
+
+
+def test_lines_of_a_table_are_requests(tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("b,a\nx,1.5\ny,\n")
+    made = make(description(Spec("a", "FP32", (-1, 1)), Spec("b", "BYTES", (-1, 1))), table=str(tmp_path / "rows.csv"))
+    np.testing.assert_array_equal([arrays["a"] for arrays in made.inputs], [[[1.5]], [[np.nan]]])
+    assert [arrays["b"].tolist() for arrays in made.inputs] == [[[b"x"]], [[b"y"]]]
+    assert "--csv-input none.csv: cannot be read" in refusal(X, table="none.csv")
+
+
+def test_a_model_that_takes_files_is_not_asked_with_random_bytes(pictures: list[str]) -> None:
+    config = inference.ModelConfig()
+    config.inferd.preprocess.add(name="image").steps.add().decode_image.SetInParent()
+    asked = Description("model", "7", (IMAGE, X), (), config)
+    for options in ({}, {"files": ["x=[[1, 2]]"], "random": True}):
+        with pytest.raises(
+            ConfigError, match="the input 'image' is what decode_image reads, and no random bytes are that; give --image FILE"
+        ):
+            make(asked, **options)
+    assert len(make(asked, images=pictures, random=True).bodies) == 5
+
+
+def test_a_recording_is_sent_as_it_is() -> None:
+    assert "leave --text out" in refusal(TEXT, recorded="r", texts=["a"])
+    assert "leave --csv-input out" in refusal(TEXT, recorded="r", table="a.csv")

@@ -250,6 +250,18 @@ def test_errors_are_counted_by_code(bench, tmp_path: Path) -> None:
     assert "the run failed" in report["measurements"][0]["error_messages"]["INTERNAL"]
 
 
+def test_files_and_records_are_asked(bench) -> None:
+    folder = f"embedded:{EXAMPLES / 'raw'}"
+    done, report = bench("written_digits", "--image", str(EXAMPLES / "seven.png"), *SHORT, target=folder)
+    assert (done.returncode, report["errors"]) == (0, {}), done.stderr
+    done, report = bench("parcels", "--csv-input", str(EXAMPLES / "parcels.csv"), "--rows", "8", *SHORT, target=folder)
+    assert (done.returncode, report["errors"]) == (0, {}), done.stderr
+    assert all(int(rows) % 8 == 0 for rows in report["measurements"][0]["server"]["batch_sizes"])
+    done, _ = bench("written_digits", *SHORT, target=folder)
+    assert done.returncode == 2
+    assert "the input 'picture' is what decode_image reads, and no random bytes are that; give --image FILE" in done.stderr
+
+
 def test_versions_in_turn(bench) -> None:
     done, report = bench("double", "--versions", "1,3", "--rounds", "2", *SHORT)
     assert [measured["version"] for measured in report["measurements"]] == ["1", "3", "3", "1"]

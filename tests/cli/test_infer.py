@@ -21,9 +21,25 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "text": models.text(),
         "half": models.identity("BF16", (2,)),
         "open": models.identity("INT64", ("length",)),
+        "one": models.identity("FP32", (3, 8, 8), batch=1),
+        "lines": models.identity("FP32", (2,)),
         "digits": (EXAMPLES / "models" / "digits" / "1" / "model.onnx").read_bytes(),
     }
-    return models.repository(tmp_path_factory.mktemp("repository"), contents)
+    configs = {
+        "one": """
+            inferd { preprocess {
+                steps { decode_image {} } steps { resize { height: 8 width: 8 } } steps { scale {} } steps { transpose {} }
+            } }
+        """,
+        "lines": """
+            max_batch_size: 2
+            inferd { preprocess { steps { columns {
+                columns { name: "count" datatype: "INT64" }
+                columns { name: "zip" datatype: "BYTES" hash { buckets: 1000 } }
+            } } } }
+        """,
+    }
+    return models.repository(tmp_path_factory.mktemp("repository"), contents, configs)
 
 
 @pytest.fixture(scope="module")
@@ -81,6 +97,31 @@ def test_texts_and_bfloat16(call, target: str) -> None:
     assert values == [[1.0, -2.5]]
 
 
+def test_a_picture_for_a_model_without_a_batch_axis(call, target: str) -> None:
+    picture = EXAMPLES / "seven.png"
+    (values,) = outputs(call("infer", target, "one", "--image", picture, "--format", "json")).values()
+    assert np.shape(values) == (1, 3, 8, 8)
+    done = call("infer", target, "one", "--image", picture, "--image", picture)
+    assert done.returncode == 2
+    assert "the input 'x' is BYTES [1]: expected 1 a request, got 2" in done.stderr
+    done = call("infer", target, "one", "--random")
+    assert done.returncode == 2
+    assert "the input 'x' is what decode_image reads, and no random bytes are that; give --image FILE" in done.stderr
+
+
+def test_records_are_what_their_columns_say_in_requests_that_the_model_takes(call, target: str, tmp_path: Path) -> None:
+    (tmp_path / "rows.csv").write_text("zip,count,note\n007,1,NA\ntrue,2,\nNA,3,1\n")
+    (values,) = outputs(call("infer", target, "lines", "--csv", "rows.csv", "--format", "json")).values()
+    assert [row[0] for row in values] == [1, 2, 3]
+    assert [row[1] for row in values] == [54, 370, 903], "the buckets of these texts"
+    (tmp_path / "rows.csv").write_text("zip,count\n007,1\n008,1_0\n")
+    done = call("infer", target, "lines", "--csv", "rows.csv")
+    assert (done.returncode, done.stderr.splitlines()[-1]) == (
+        2,
+        "inferd: --csv rows.csv, line 3: column 'count': expected a whole number, got '1_0'",
+    )
+
+
 def test_random_values_of_an_open_shape(call, target: str) -> None:
     done = call("infer", target, "open", "--random", "--shape", "x:2,7", "--format", "json")
     (values,) = outputs(done).values()
@@ -112,7 +153,7 @@ def test_metadata_is_for_servers(call, address: str, repository: Path) -> None:
         (["double", "--shape", "x:1"], "--shape is for the random inputs of --random"),
         (["double", "--random", "--seed", "-1"], "-1 is not in the range"),
         (["double", "--random", "--shape", "x"], "--shape x: expected NAME:SIZE,SIZE"),
-        (["--random"], "has several models; name one: digits, double, half, open, text"),
+        (["--random"], "has several models; name one: digits, double, half, lines, one, open, text"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(call, target: str, arguments: list[str], message: str) -> None:

@@ -148,6 +148,18 @@ def test_a_single_file_gets_settings_to_serve_it_with(tmp_path: Path, monkeypatc
         assert in_force(client.model_config("m")) == best
 
 
+def test_a_model_of_pictures_is_tuned_with_pictures(call: Run, tmp_path: Path) -> None:
+    folder = shutil.copytree(EXAMPLES / "raw" / "written_digits", tmp_path / "written_digits")
+    done = call("tune", folder, "--dry-run")
+    assert done.returncode == 2
+    assert "the input 'picture' is what decode_image reads, and no random bytes are that; give --image FILE" in done.stderr
+    done = call("tune", folder, *QUICK, *ONE, "--image", EXAMPLES / "seven.png", "--json", "tuned.json", "--dry-run")
+    assert done.returncode == 0, done.stderr
+    made = report.load("tuned.json")
+    assert made.requests_per_second > 0
+    assert made.settings["images"] == [str(EXAMPLES / "seven.png")]
+
+
 def test_a_target_that_nothing_keeps(call: Run, digits: Path) -> None:
     done = call("tune", digits, *QUICK, *ONE, "--slo", "p99=1us", "--quiet")
     assert done.returncode == 1
