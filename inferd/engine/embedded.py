@@ -208,7 +208,7 @@ class Engine:
         model = self._lookup(name, version)
         if not isinstance(inputs, Mapping):
             raise InvalidArgument(f"inputs: expected a dict of arrays by input name, got {_kind(inputs)}")
-        specs = {name: word for name, word, _ in model.signature.input_specs}
+        specs = {name: (word, shape) for name, word, shape in model.signature.input_specs}
         request = LocalRequest([_tensor(name, specs, value) for name, value in inputs.items()], _names(outputs))
         call = LocalCall(_deadline_ns(timeout))
         call.request = request
@@ -258,17 +258,14 @@ def _too_late(timeout_s: float | None) -> DeadlineExceeded:
     return DeadlineExceeded(f"no answer within the timeout of {timeout_s} s; allow more time, or send fewer rows")
 
 
-def _tensor(name: str, specs: Mapping[str, str], value: ArrayLike) -> tuple[str, str, Array]:
+def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: ArrayLike) -> tuple[str, str, Array]:
     """(name, datatype word, array of its numpy type). Unknown names pass with a word of their own: check refuses them better."""
     if not isinstance(name, str):
         raise InvalidArgument(f"inputs: expected input names as str, got {_kind(name)}")
-    try:
-        array = np.asarray(value)
-    except ValueError:
-        raise InvalidArgument(f"input {name!r}: expected an array, got lists of unequal lengths") from None
-    word = specs.get(name)
-    if word is None:
+    if name not in specs:
         return name, "BYTES", np.empty(0, dtype=object)
+    word, shape = specs[name]
+    array = _array(name, value, shape)
     if word == "BYTES":
         return name, word, _as_text(name, array)
     if word == "BF16":
@@ -276,6 +273,15 @@ def _tensor(name: str, specs: Mapping[str, str], value: ArrayLike) -> tuple[str,
             raise InvalidArgument(f"input {name!r}: expected BF16 as ml_dtypes.bfloat16, or its bits as uint16, got {array.dtype}")
         return name, word, array
     return name, word, _as_number(name, word, array)
+
+
+def _array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
+    """What files, texts and records of inferd_client make knows how to take the shape of an input."""
+    try:
+        return np.asarray(value.fitted(shape) if hasattr(value, "fitted") else value)
+    except ValueError as error:
+        why = str(error) if hasattr(value, "fitted") else "expected an array, got lists of unequal lengths"
+        raise InvalidArgument(f"input {name!r}: {why}") from None
 
 
 def _as_text(name: str, array: Array) -> Array:

@@ -17,6 +17,7 @@ import ml_dtypes
 import numpy as np
 import onnxruntime
 import pytest
+from inferd_client import texts
 
 import inferd
 from inferd import DeadlineExceeded, Engine, FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
@@ -37,6 +38,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             "fixed": models.fixed_batch(),
             **{f"free_{word}": models.identity(word, ("s", "t")) for word in ("FP32", "BYTES", "BF16")},
             "identity": models.identity(),
+            "one_BYTES": models.identity("BYTES", (), batch=1),
             "scalar": models.scalar(),
             "sequence": models.sequence_length(),
             "slow": models.slow(30),
@@ -186,6 +188,14 @@ def test_conversions_keep_every_value(engine: Engine, name: str, value: Any, kep
 )
 def test_text(engine: Engine, value: Any) -> None:
     assert engine.infer("text", {"x": value})["y"].tolist() == [["a", "é"]]
+
+
+def test_rows_of_the_client_take_the_shape_of_the_input(engine: Engine) -> None:
+    text = texts("one", "two")
+    assert engine.infer("whole_BYTES", {"x": text})["y"].tolist() == [[["one"]], [["two"]]]
+    assert engine.infer("one_BYTES", {"x": texts("one")})["y"].tolist() == ["one"]
+    with pytest.raises(InvalidArgument, match=r"input 'x': the model takes BYTES\[1\]: expected 1 a request, got 2"):
+        engine.infer("one_BYTES", {"x": text})
 
 
 @pytest.mark.parametrize(
