@@ -47,7 +47,15 @@ def commands() -> list[tuple[str, str]]:
 
 
 # What is sent -> what the answer shows.
-SHOWN = {"digit.npy": "[7]", "seven.png": "1  7 ", "seven.wav": "seven", "two.ogg": "two", "parcels.csv": "probabilities"}
+SHOWN = {
+    "digit.npy": "[7]",
+    "seven.png": "1  7 ",
+    "seven.wav": "seven",
+    "two.ogg": "two",
+    "the thread has finished": "1  threads",
+    "questions.txt": "topic, row 15",
+    "parcels.csv": "probabilities",
+}
 
 
 def example_requests() -> list[tuple[str, str]]:
