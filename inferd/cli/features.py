@@ -11,6 +11,8 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.say import say
+
 if TYPE_CHECKING:
     from inferd.features import Exported
 
@@ -42,6 +44,7 @@ def features() -> None:
 @click.option(
     "--sample", type=click.Path(path_type=Path), metavar="FILE", help="Records to compare on: .csv with a header, .npz, .parquet."
 )
+@click.option("--guess", is_flag=True, help="Without a sample, also where no step says what a column holds: that tests little.")
 @click.option("--tolerance", type=float, default=1e-5, show_default=True, help="Most that probabilities and predictions may differ.")
 @click.option("--features-only", is_flag=True, help="Without the estimator: a model of its own that several share.")
 @click.option(
@@ -58,6 +61,7 @@ def export(
     pipeline: Path,
     model: Path | None,
     sample: Path | None,
+    guess: bool,
     tolerance: float,
     features_only: bool,
     form: str,
@@ -70,7 +74,8 @@ def export(
     model's folder; by default it has the file's name.
 
     Both are asked the same records, and nothing is written where they answer differently. Without --sample the records are made
-    of what the pipeline's own steps learned: means, ranges, categories.
+    of what the pipeline's own steps learned: means, ranges, categories, thresholds of trees. Where none says what a column holds,
+    a sample is needed, or --guess.
 
     \b
     inferd features export churn.joblib models/churn --sample holdout.csv
@@ -80,11 +85,14 @@ def export(
 
     if not tolerance >= 0:
         raise click.UsageError(f"--tolerance {tolerance}: expected 0 or more")
+    if pipeline.is_file():
+        say(f"note: reading {pipeline} runs whatever code it holds: export files that you trust only", err=True)
     folder = model or Path(pipeline.stem)
     exported = make(
         pipeline,
         folder,
         sample=sample,
+        guess=guess,
         tolerance=tolerance,
         form=form.upper(),
         version=model_version,
@@ -97,24 +105,29 @@ def export(
 
 def _show(exported: Exported, tolerance: float) -> None:
     for notice in exported.notices:
-        click.echo(f"note: {notice}", err=True)
-    click.echo("compared on records made of the pipeline's statistics" if len(exported.sampled) > 1 else "compared on a sample")
-    for line in exported.sampled[:SHOWN_COLUMNS]:
-        click.echo(f"  {line}")
-    if len(exported.sampled) > SHOWN_COLUMNS:
-        click.echo(f"  and {len(exported.sampled) - SHOWN_COLUMNS} more")
+        say(f"note: {notice}", err=True)
+    sample = exported.sample
+    say("compared on records made of what the pipeline's steps learned" if sample.made else "compared on a sample")
+    for line in sample.told[:SHOWN_COLUMNS]:
+        say(f"  {line}")
+    if len(sample.told) > SHOWN_COLUMNS:
+        say(f"  and {len(sample.told) - SHOWN_COLUMNS} more")
     rows = [("output", "rows", "max abs difference", "labels flipped", "equal")]
     for each in exported.differences:
         worst = "" if each.worst is None else f"{each.worst:.1e}"
-        rows.append((each.output, str(each.rows), worst, "" if each.flipped is None else str(each.flipped), "yes" if each.kept else "NO"))
+        equal = "NO" if not each.kept else "on guesses" if sample.guessed else "yes"
+        rows.append((each.output, str(each.rows), worst, "" if each.flipped is None else str(each.flipped), equal))
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
-    click.echo()
+    say("")
     for row in rows:
-        click.echo("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
-    click.echo()
-    if exported.agrees:
-        for path in exported.files:
-            click.echo(f"wrote {path}")
+        say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
+    say("")
+    if not exported.agrees:
+        say(f"nothing is written: the graph's answers are not scikit-learn's within {tolerance:g}, be its numbers FP32 or FP64", err=True)
+        say(f"they differ most at {exported.worst}" if exported.worst else "they are of other shapes", err=True)
+        say("allow more by --tolerance; labels must be equal in any case", err=True)
         return
-    click.echo(f"nothing is written: the graph's answers are not scikit-learn's within {tolerance:g}", err=True)
-    click.echo("look at the worst column of the sample, or allow more by --tolerance; labels must be equal in any case", err=True)
+    for path in exported.files:
+        say(f"wrote {path}")
+    if sample.guessed:
+        say(f"NOT TESTED: what {', '.join(map(repr, sample.guessed))} hold was guessed; compare on real records by --sample", err=True)

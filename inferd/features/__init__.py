@@ -1,8 +1,10 @@
 """A trained scikit-learn pipeline becomes a model: its features and its estimator in one ONNX graph, with the steps that read records.
 
-    trained.py      what a fitted pipeline says of its columns: names, types, categories, statistics; and the file it is read from
-    samples.py      records to try both with: of a file, or made from the pipeline's statistics
+    trained.py      a fitted pipeline: the names of its columns, its estimator, its classes; and the file it is read from
+    learned.py      what its steps learned of each column: types, categories, statistics, thresholds
+    samples.py      records to try both with: of a file, or made of what the steps learned
     conversion.py   the pipeline -> ONNX, by skl2onnx
+    fp64.py         the steps that skl2onnx would compute as FP32 in a graph of FP64
     served.py       the model as a server runs it: records in, outputs out
     agreement.py    whether it answers as scikit-learn does: on the sample, with values missing, with values never seen
     writing.py      the model's folder

@@ -16,9 +16,10 @@ from typing import Any
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument
+from inferd.features.learned import Learned
 from inferd.features.samples import Sample
 from inferd.features.served import Column, Served
-from inferd.features.trained import Learned, Trained
+from inferd.features.trained import Trained
 
 __all__ = ["Difference", "compare", "scikit_learn_answers", "settle_columns"]
 
@@ -30,13 +31,18 @@ UNSEEN_NUMBER = -987_654
 
 @dataclass(frozen=True)
 class Difference:
-    """One output on the sample. worst: the largest difference, of values over 1 relative to them; flipped: labels that differ."""
+    """One output on the sample. worst: the largest difference; flipped: labels that differ; row: where it is, or the first of these.
+
+    Differences are relative to values over 1, or to how far apart those of the sample lie, if that is less: 64 seconds are much of
+    times of one day, though little of all seconds since 1970.
+    """
 
     output: str
     rows: int
     worst: float | None
     flipped: int | None
     kept: bool
+    row: int | None = None
 
 
 def scikit_learn_answers(trained: Trained, sample: Sample) -> dict[str, Array]:
@@ -71,8 +77,9 @@ def compare(expected: dict[str, Array], got: dict[str, Array], tolerance: float)
 def _difference(name: str, expected: Array, got: Array, tolerance: float) -> Difference:
     rows = len(expected)
     if name == "label":
-        flipped = sum(str(ours) != str(theirs) for ours, theirs in zip(_plain(got), _plain(expected), strict=True))
-        return Difference(name, rows, None, flipped, flipped == 0)
+        pairs = zip(_plain(got), _plain(expected), strict=True)
+        flipped = [row for row, (ours, theirs) in enumerate(pairs) if str(ours) != str(theirs)]
+        return Difference(name, rows, None, len(flipped), not flipped, next(iter(flipped), None))
     ours = np.asarray(got, dtype=np.float64).reshape(rows, -1)
     theirs = np.asarray(expected, dtype=np.float64).reshape(rows, -1)
     if ours.shape != theirs.shape:
@@ -80,10 +87,14 @@ def _difference(name: str, expected: Array, got: Array, tolerance: float) -> Dif
     if not ours.size:
         return Difference(name, rows, 0.0, None, kept=True)
     with np.errstate(invalid="ignore"):
-        apart = np.abs(ours - theirs) / np.maximum(1.0, np.abs(theirs))
+        span = np.ptp(theirs, axis=0)
+        size = np.fmin(np.abs(theirs), np.where(span > 0, span, math.inf))
+        apart = np.abs(ours - theirs) / np.maximum(1.0, size)
     apart[(ours == theirs) | (np.isnan(ours) & np.isnan(theirs))] = 0.0
-    worst = math.inf if np.isnan(apart).any() else float(np.max(apart))
-    return Difference(name, rows, worst, None, worst <= tolerance)
+    apart[np.isnan(apart)] = math.inf
+    row = int(apart.max(axis=1).argmax())
+    worst = float(apart[row].max())
+    return Difference(name, rows, worst, None, worst <= tolerance, row)
 
 
 def _plain(labels: Array) -> list[Any]:

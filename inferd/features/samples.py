@@ -8,14 +8,15 @@ from __future__ import annotations
 import csv
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
 from inferd.errors import ConfigError
-from inferd.features.trained import Learned, Trained, library
+from inferd.features.learned import Learned
+from inferd.features.trained import Trained, library
 
 __all__ = ["Sample", "made_sample", "read_sample"]
 
@@ -28,12 +29,17 @@ _NULLS = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "None"})  # what pand
 
 @dataclass(frozen=True)
 class Sample:
-    """columns: an array a column, by name, in the pipeline's order. whole: those whose numbers have no fractions. told: how it was made."""
+    """columns: an array a column, by name, in the pipeline's order. whole: those whose numbers have no fractions. told: how it was made.
+
+    made: of what the pipeline says; else read of a file. guessed: columns of which it says nothing, so that any value had to do.
+    """
 
     columns: Mapping[str, Array]
     whole: frozenset[str]
     flags: frozenset[str]
     told: tuple[str, ...]
+    made: bool = False
+    guessed: tuple[str, ...] = ()
 
     @property
     def rows(self) -> int:
@@ -42,12 +48,12 @@ class Sample:
     def part(self, rows: Sequence[int]) -> Sample:
         """The same columns at these rows."""
         picked = {name: column[list(rows)] for name, column in self.columns.items()}
-        return Sample(picked, self.whole, self.flags, self.told)
+        return replace(self, columns=picked)
 
     def holding(self, name: str, value: Any) -> Sample:
         """The same with one value in all of a column."""
         column = np.full(self.rows, value, dtype=self.columns[name].dtype)
-        return Sample({**self.columns, name: column}, self.whole, self.flags, self.told)
+        return replace(self, columns={**self.columns, name: column})
 
     def as_input(self, trained: Trained) -> Any:
         """What the pipeline takes: a DataFrame where it was fitted on one, else an array."""
@@ -179,27 +185,61 @@ def made_sample(trained: Trained, rows: int = MADE_ROWS) -> Sample:
     random = np.random.default_rng(0)
     columns: dict[str, Array] = {}
     told: list[str] = []
-    for name, learned in zip(trained.names, trained.learned, strict=True):
+    whole, guessed = [], []
+    for place, (name, learned) in enumerate(zip(trained.names, trained.learned, strict=True)):
         columns[name], how = _made(learned, rows, random)
-        told.append(f"{name}: {how}")
-    whole = frozenset(name for name, learned in zip(trained.names, trained.learned, strict=True) if learned.kind == "whole")
-    return Sample(columns, whole, frozenset(), tuple(told))
+        if place not in trained.used:
+            continue
+        if learned.kind == "whole":
+            whole.append(name)
+        if not learned.known:
+            guessed.append(name)
+        source = " and ".join(learned.source) if learned.known else "a guess: no step says more"
+        told.append(f"{name if name.isprintable() else repr(name)}: {how} ({source})")
+    return Sample(columns, frozenset(whole), frozenset(), tuple(told), made=True, guessed=tuple(guessed))
 
 
 def _made(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Array, str]:
-    source = " and ".join(learned.source) or "no step says more"
     categories = [value for value in learned.categories or () if value is not None and value == value]
     if learned.kind == "text":
-        texts = np.empty(rows, dtype=object)
+        if learned.words and not categories:
+            return _texts([" ".join(random.choice(learned.words, 3)) for _ in range(rows)]), f"texts of {len(learned.words)} words"
         known = categories or [learned.stand_in or "a text"]
-        texts[:] = [str(known[place]) for place in random.integers(len(known), size=rows)]
-        return texts, f"{len(known)} categories ({source})"
+        return _texts([str(known[place]) for place in random.integers(len(known), size=rows)]), f"{len(known)} categories"
     if categories:
-        return np.array(categories, dtype=np.float64)[random.integers(len(categories), size=rows)], f"{len(categories)} values ({source})"
-    middle = learned.middle
-    if middle is None:
-        middle = float(learned.stand_in) if isinstance(learned.stand_in, (int, float)) else 0.0
-    spread = learned.spread or abs(middle) or 1.0
-    # Rounded to what FP32 holds, as no client of the model can send more.
-    numbers = random.normal(middle, 1.5 * spread, rows).astype(np.float32).astype(np.float64)
-    return numbers, f"normal around {middle:.4g}, deviation {1.5 * spread:.4g} ({source})"
+        return np.array(categories, dtype=np.float64)[random.integers(len(categories), size=rows)], f"{len(categories)} values"
+    if not learned.points:
+        return _around(learned, rows, random)
+    numbers, how = _between(learned.points, rows, random)
+    if learned.middle is None:
+        return numbers, how
+    around, also = _around(learned, rows, random)
+    return np.where(np.arange(rows) % 2, numbers, around), f"{also}, and {how}"
+
+
+def _texts(values: list[str]) -> Array:
+    texts = np.empty(len(values), dtype=object)
+    texts[:] = values
+    return texts
+
+
+def _around(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Array, str]:
+    middle = learned.middle or 0.0
+    numbers = random.normal(0, 1.5, rows)
+    if learned.spread or not middle:
+        spread = learned.spread or 1.0
+        return middle + spread * numbers, f"normal around {middle:.10g}, deviation {1.5 * spread:.4g}"
+    # How far from it numbers lie, nothing says: all the way from what FP32 cannot tell apart.
+    return middle + abs(middle) * numbers * 10 ** random.uniform(-8, 0, rows), f"around {middle:.10g}, near and far"
+
+
+def _between(points: Sequence[float], rows: int, random: np.random.Generator) -> tuple[Array, str]:
+    """Numbers on all sides of all points, or of some where there are more than rows."""
+    edges = np.unique(points)
+    reach = np.ptp(edges) / 4 or abs(edges[0]) or 1.0
+    picked = edges[np.linspace(0, len(edges) - 1, min(len(edges), rows)).astype(int)]
+    bounds = np.concatenate([[edges[0] - reach], picked, [edges[-1] + reach]])
+    places = random.permutation(np.linspace(0, len(bounds) - 2, rows).astype(int))
+    return random.uniform(
+        bounds[places], bounds[places + 1]
+    ), f"on both sides of {len(edges)} points from {edges[0]:.10g} to {edges[-1]:.10g}"

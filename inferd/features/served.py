@@ -9,7 +9,7 @@ from typing import Any
 
 import numpy as np
 
-from inferd.engine.backend import OnnxModel, SessionOptions
+from inferd.engine.backend import OnnxModel
 from inferd.errors import InvalidArgument
 from inferd.features.conversion import MATRIX
 from inferd.protocol import options
@@ -41,21 +41,17 @@ class Column:
 class Served:
     """A converted model with the columns of its records."""
 
-    def __init__(self, model: OnnxModel, columns: Sequence[Column], matrix: bool) -> None:
+    def __init__(self, model: OnnxModel, columns: Sequence[Column], *, matrix: bool) -> None:
+        """matrix: all columns go into one input. Raises ConfigError."""
         self._model = model
         self.columns = tuple(columns)
         self._matrix = matrix
         self._pipeline = self._compiled()
 
-    @classmethod
-    def load(cls, content: bytes, columns: Sequence[Column], *, matrix: bool) -> Served:
-        """matrix: all columns go into one input. Raises ConfigError."""
-        return cls(OnnxModel.load(content, SessionOptions(intra_op_threads=1), name="the converted model"), columns, matrix)
-
     def changed(self, column: Column) -> Served:
         """The same model with one column's settings changed. Raises ConfigError where they cannot be."""
         columns = [column if old.name == column.name else old for old in self.columns]
-        return Served(self._model, columns, self._matrix)
+        return Served(self._model, columns, matrix=self._matrix)
 
     def entry(self, form: str) -> options.Preprocess:
         """The configuration's entry for records of a format."""

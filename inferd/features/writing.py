@@ -16,14 +16,13 @@ if TYPE_CHECKING:
 
 __all__ = ["config_of", "labels_of", "refuse_overwriting", "write_model"]
 
-WIDTH = 110
 
-
-def config_of(trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str) -> str:
-    """config.toml."""
+def config_of(trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str, labels: bool) -> str:
+    """config.toml. source: what the model was made of; labels: whether there is a labels.txt."""
     lines = [
-        f"# Written by `inferd features export`, of {source}. What clients send are records; scikit-learn's own answers to them are what",
-        "# this model was checked against. Columns: docs/preprocessing.md.",
+        f"# Written by `inferd features export`, of {_string(source)}.",
+        "# What clients send are records; scikit-learn's own answers to them are what this model was checked against.",
+        "# Columns: docs/preprocessing.md.",
         "",
         "[[inferd.preprocess]]",
         *([f'input = "{MATRIX}"'] if matrix else []),
@@ -34,7 +33,10 @@ def config_of(trained: Trained, columns: Sequence[Column], *, form: str, matrix:
         *(f"  {_inline(column)}," for column in columns),
         "]",
     ]
-    if trained.role == "classifier" and trained.classes:
+    if trained.role == "classifier" and trained.classes and not labels:
+        classes = ", ".join(_string(str(each)) for each in trained.classes)
+        lines += ["", f"# The classes of `probabilities`, in order, of which one is no line of text for a labels.txt: {classes}"]
+    if labels:
         lines += [
             "",
             "# The classes of `probabilities`, in order, are in labels.txt. With these lines clients get the best ones by name:",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pickle
 import subprocess
 import sys
 
@@ -12,11 +13,12 @@ from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
 
+VALUES = np.random.default_rng(0).normal(0, 1, (80, 2))
+
 
 @pytest.fixture
 def pipeline(tmp_path):
-    values = np.random.default_rng(0).normal(0, 1, (80, 2))
-    joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(values, values[:, 0] > 0), tmp_path / "signs.joblib")
+    joblib.dump(make_pipeline(StandardScaler(), LogisticRegression()).fit(VALUES, VALUES[:, 0] > 0), tmp_path / "signs.joblib")
     return "signs.joblib"
 
 
@@ -24,7 +26,7 @@ def test_a_model_is_written_and_the_comparison_shown(call, pipeline, tmp_path):
     done = call("features", "export", pipeline)
     assert done.returncode == 0, done.stderr
     lines = done.stdout.splitlines()
-    assert lines[0] == "compared on records made of the pipeline's statistics"
+    assert lines[0] == "compared on records made of what the pipeline's steps learned"
     assert lines[1].startswith("  x0: normal around ")
     assert "StandardScaler" in lines[1]
     table = [line.split() for line in lines if line.startswith(("label", "probabilities"))]
@@ -40,7 +42,50 @@ def test_answers_that_differ_are_exit_code_1(call, pipeline, tmp_path):
     assert done.returncode == 1
     assert "NO" in done.stdout
     assert "nothing is written: the graph's answers are not scikit-learn's within 0" in done.stderr
+    assert 'they differ most at {"x0": ' in done.stderr
     assert not (tmp_path / "model").exists()
+
+
+def test_what_was_compared_is_told_of_a_single_column_too(call, tmp_path):
+    joblib.dump(StandardScaler().fit(VALUES[:, :1]), tmp_path / "one.joblib")
+    np.savez(tmp_path / "one.npz", X=VALUES[:, :1])
+    assert call("features", "export", "one.joblib").stdout.startswith(
+        "compared on records made of what the pipeline's steps learned\n  x0: "
+    )
+    done = call("features", "export", "one.joblib", "again", "--sample", "one.npz")
+    assert done.stdout.startswith("compared on a sample\n  one.npz: 80 rows\n")
+
+
+def test_nothing_that_was_guessed_is_said_to_be_equal(call, tmp_path):
+    joblib.dump(LogisticRegression().fit(VALUES, VALUES[:, 0] > 0), tmp_path / "bare.joblib")
+    done = call("features", "export", "bare.joblib")
+    assert done.returncode == 2
+    assert "no step of the pipeline says what these columns hold: 'x0', 'x1'" in done.stderr
+    assert not (tmp_path / "bare").exists()
+    done = call("features", "export", "bare.joblib", "--guess")
+    assert done.returncode == 0
+    assert "yes" not in done.stdout
+    assert [line.split()[-2:] for line in done.stdout.splitlines() if line.startswith(("label", "probabilities"))] == [
+        ["on", "guesses"]
+    ] * 2
+    assert "NOT TESTED: what 'x0', 'x1' hold was guessed" in done.stderr
+
+
+class Talkative:
+    """Code that runs when it is read."""
+
+    def __reduce__(self):
+        return exec, ("import sys; print('running', file=sys.stderr, flush=True)",)
+
+
+def test_code_in_a_file_is_warned_of_before_it_runs(call, tmp_path):
+    (tmp_path / "evil.pkl").write_bytes(pickle.dumps(Talkative()))
+    done = call("features", "export", "evil.pkl", "model")
+    assert done.returncode == 2
+    assert done.stderr.splitlines()[:2] == [
+        "note: reading evil.pkl runs whatever code it holds: export files that you trust only",
+        "running",
+    ]
 
 
 def test_wrong_usage_is_exit_code_2(call, pipeline):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import pickle
+import re
 import tomllib
 from pathlib import Path
 
@@ -17,9 +18,11 @@ from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import (
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
+    IsolationForest,
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
@@ -118,7 +121,7 @@ def test_types_are_those_of_the_sample(frame, target, tmp_path):
     frame.assign(sold=target).to_csv(tmp_path / "sample.csv", index=False)
     exported = export(pipeline, tmp_path / "flats", sample=tmp_path / "sample.csv")
     assert exported.agrees
-    assert exported.sampled == (f"sample.csv: {ROWS} rows",)
+    assert exported.sample.told == (f"sample.csv: {ROWS} rows",)
     assert {column.name: column.datatype for column in exported.columns}["rooms"] == "INT64"
     arrays = {name: frame[name].to_numpy(dtype=str if frame[name].dtype == object else None) for name in ("income", "rooms", "city")}
     np.savez(tmp_path / "sample.npz", **arrays, age=frame["age"].fillna(30), job=frame["job"].fillna("a").to_numpy(dtype=str))
@@ -137,7 +140,7 @@ def test_what_scikit_learn_refuses_is_refused(frame, target, tmp_path):
     assert columns["job"]["allowed"] == ["a", "b", "c"]
     good = as_records(whole[:1])[0]
     for change, told in [({"age": None}, "column 'age': there is no value"), ({"job": "z"}, "column 'job': 'z' is none of the 3 values")]:
-        with pytest.raises(InvalidArgument, match=told):
+        with pytest.raises(InvalidArgument, match=f"input 'record', row 0: {told}"):
             ask(tmp_path / "flats", good | change)
 
 
@@ -190,7 +193,7 @@ def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path):
 def test_pipelines_of_many_shapes(pipeline, tmp_path):
     values = RANDOM.normal(0, 2, (100, 3))
     pipeline.fit(values, values[:, 0] + values[:, 2] > 0)
-    assert export(pipeline, tmp_path / "model").agrees
+    assert export(pipeline, tmp_path / "model", guess=True).agrees
     answers = ask(tmp_path / "model", *({f"x{place}": value for place, value in enumerate(row)} for row in values[:10].tolist()))
     assert answers["label"].tolist() == pipeline.predict(values[:10]).astype(int).tolist()
 
@@ -221,7 +224,69 @@ def test_columns_that_are_dropped_are_not_asked_for(tmp_path):
     assert len(ask(tmp_path / "model", {"a": 1, "label": 0})) == 2
 
 
+def test_features_that_pass_through_stay_as_fine_as_they_came(tmp_path):
+    times = 1.7e9 + RANDOM.integers(0, 2000, (100, 2))
+    np.savez(tmp_path / "times.npz", X=times)
+    features = ColumnTransformer([("a", "passthrough", [0]), ("b", StandardScaler(), [1])]).fit(times)
+    assert export(features, tmp_path / "features", sample=tmp_path / "times.npz").agrees
+    answers = ask(tmp_path / "features", *({"x0": a, "x1": b} for a, b in times[:20].tolist()))
+    np.testing.assert_allclose(answers["features"], features.transform(times[:20]), rtol=1e-12)
+
+
+def test_outliers_are_told_apart(tmp_path):
+    values = RANDOM.normal(0, 1, (200, 2))
+    pipeline = IsolationForest(n_estimators=10, random_state=0).fit(values)  # whose converter knows no newer operators, and says so
+    exported = export(pipeline, tmp_path / "model")
+    assert [(each.output, each.kept) for each in exported.differences] == [("label", True)]
+    answers = ask(tmp_path / "model", {"x0": 0, "x1": 0}, {"x0": 9, "x1": 9})
+    assert answers["label"].reshape(-1).tolist() == [1, -1]
+
+
 # ---- what cannot be
+
+
+@pytest.mark.parametrize(
+    ("pipeline", "unknown"),
+    [
+        (LinearRegression(), "'x0', 'x1'"),
+        (make_pipeline(ColumnTransformer([("a", StandardScaler(), [0]), ("b", "passthrough", [1])]), LinearRegression()), "'x1'"),
+    ],
+    ids=["bare", "partly"],
+)
+def test_of_columns_that_nothing_is_known_of_a_sample_is_asked(pipeline, unknown, tmp_path):
+    values = RANDOM.normal(1.7e9, 500, (60, 2))
+    pipeline.fit(values, values[:, 0])
+    with pytest.raises(ConfigError, match=f"says what these columns hold: {unknown}; .* give real ones by --sample, or take --guess"):
+        export(pipeline, tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    np.savez(tmp_path / "real.npz", X=values)
+    assert export(pipeline, tmp_path / "model", sample=tmp_path / "real.npz").files
+    assert export(pipeline, tmp_path / "guessed", guess=True).sample.guessed
+
+
+def test_a_classifier_of_several_answers_is_refused(tmp_path):
+    values = RANDOM.normal(0, 1, (60, 2))
+    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=0)).fit(values, values > 0)
+    with pytest.raises(
+        ConfigError, match=r"RandomForestClassifier cannot be exported: it has 2 answers for a record, .*: fit one for each"
+    ):
+        export(pipeline, tmp_path / "model")
+
+
+def test_a_graph_that_cannot_run_is_told_by_step_and_cure(tmp_path, monkeypatch):
+    from inferd.features import conversion
+
+    def refused(*arguments, **options):
+        raise ConfigError("model 'x' cannot be loaded: Failed to construct locale with name:en_US.UTF-8; check that the file is complete")
+
+    monkeypatch.setattr(conversion.OnnxModel, "load", refused)
+    table = pd.DataFrame({"title": ["red wine", "white wine", "beer"] * 9})
+    features = ColumnTransformer([("words", TfidfVectorizer(), "title")])
+    pipeline = make_pipeline(features, LogisticRegression()).fit(table, table["title"] == "beer")
+    with pytest.raises(
+        ConfigError, match=r"step 'columntransformer', .* construct locale with name:en_US.UTF-8\): .* install it, here and"
+    ):
+        export(pipeline, tmp_path / "model")
 
 
 def test_nothing_is_written_where_answers_differ(tmp_path):
@@ -230,6 +295,7 @@ def test_nothing_is_written_where_answers_differ(tmp_path):
     exported = export(pipeline, tmp_path / "model", tolerance=0)
     assert not exported.agrees
     assert exported.differences[0].worst > 0
+    assert re.fullmatch(r'\{"x0": .*"x9": .*\} -> prediction \[.*\], and scikit-learn\'s is [\d.-]+', exported.worst)
     assert not exported.files
     assert not (tmp_path / "model").exists()
 
@@ -263,7 +329,7 @@ def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path, mon
     pipeline = HistGradientBoostingClassifier(max_iter=20, categorical_features=[1]).fit(values, (values[:, 0] > 0) ^ (values[:, 1] == 2))
     exported = None
     with contextlib.suppress(ConfigError):  # which says that it cannot be converted; skl2onnx 1.20 converts it, wrongly
-        exported = export(pipeline, tmp_path / "model")
+        exported = export(pipeline, tmp_path / "model", guess=True)
     assert (tmp_path / "model").exists() == (exported is not None and exported.agrees)
 
 

@@ -1,0 +1,81 @@
+"""Trees and imputers as FP64, which skl2onnx has as FP32 even where numbers go in as FP64.
+
+It rounds thresholds and leaves of trees: its own converters write them as FP64 here, which ONNX has since version 3 of ai.onnx.ml. Its
+imputer is an operator that onnxruntime has for FP32 alone. Never in here: what any other step becomes.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+import numpy as np
+
+from inferd.features.learned import inner_steps
+from inferd.features.trained import library
+
+__all__ = ["keep_fp64"]
+
+_TREES = re.compile(r"(?:DecisionTree|ExtraTrees?|RandomForest|(?:Hist)?GradientBoosting)(Classifier|Regressor)")
+_NUMBERS = ("nodes_values", "class_weights", "target_weights", "base_values")
+_OPSET = 3
+# Votes are sums of 1 / trees. As whole multiples of this they add up without rounding, so that equal votes stay equal.
+_VOTE = 2.0**-50
+
+
+def keep_fp64(pipeline: Any) -> None:
+    """Has skl2onnx convert such steps of a pipeline so: it asks a step for `onnx_converter` before it looks for its own."""
+    for step in inner_steps(pipeline):
+        if _TREES.fullmatch(type(step).__name__):
+            step.onnx_converter = lambda: _tree
+        elif type(step).__name__ == "SimpleImputer" and _fills_nan(step):
+            step.onnx_converter = lambda: _imputer
+
+
+def _own(operator: Any) -> Any:
+    return library("skl2onnx.common._registration").get_converter(operator.type)
+
+
+def _tree(scope: Any, operator: Any, container: Any) -> None:
+    named = _TREES.fullmatch(type(operator.raw_operator).__name__)
+    _own(operator)(scope, operator, _Container(container), f"TreeEnsemble{named[1] if named else ''}", "ai.onnx.ml", _OPSET)
+
+
+class _Container:
+    """skl2onnx's container of nodes, in which trees have FP64."""
+
+    def __init__(self, container: Any) -> None:
+        self._container = container
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._container, name)
+
+    def add_node(self, op_type: str, inputs: Any, outputs: Any, **attributes: Any) -> None:
+        if op_type.startswith("TreeEnsemble"):
+            attributes.pop("nodes_hitrates", None)
+            for name in _NUMBERS:
+                if name in attributes:
+                    values = np.asarray(attributes.pop(name), dtype=np.float64)
+                    if name == "class_weights" and attributes["post_transform"] == "NONE":
+                        values = np.floor(values / _VOTE) * _VOTE
+                    attributes[f"{name}_as_tensor"] = library("onnx.numpy_helper").from_array(values)
+        self._container.add_node(op_type, inputs, outputs, **attributes)
+
+
+def _fills_nan(imputer: Any) -> bool:
+    """Whether it fills NaN with numbers, and gives as many columns as it takes."""
+    values = np.asarray(imputer.statistics_)
+    return values.dtype.kind == "f" and not np.isnan(values).any() and imputer.missing_values != imputer.missing_values
+
+
+def _imputer(scope: Any, operator: Any, container: Any) -> None:
+    types = library("skl2onnx.common.data_types")
+    if not all(isinstance(each.type, types.DoubleTensorType) for each in operator.inputs):
+        _own(operator)(scope, operator, container)
+        return
+    given = library("skl2onnx.operator_converters.common").concatenate_variables(scope, operator.inputs, container)
+    missing, values = scope.get_unique_variable_name("missing"), scope.get_unique_variable_name("values")
+    statistics = operator.raw_operator.statistics_
+    container.add_initializer(values, library("onnx").TensorProto.DOUBLE, [1, len(statistics)], statistics)
+    container.add_node("IsNaN", given, missing, op_version=13)
+    container.add_node("Where", [missing, values, given], operator.outputs[0].full_name, op_version=9)

@@ -1,0 +1,120 @@
+"""Where FP32 gives other answers than scikit-learn, numbers are FP64 in the graph: trees and imputers then answer as scikit-learn's."""
+
+from __future__ import annotations
+
+import json
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import (
+    BaggingClassifier,
+    ExtraTreesRegressor,
+    GradientBoostingClassifier,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.tree import DecisionTreeClassifier
+
+from inferd.engine.embedded import Engine
+from inferd.features import export
+
+RANDOM = np.random.default_rng(0)
+TIME = 1.7e9
+
+
+@pytest.fixture(autouse=True)
+def one_core(monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # joblib warns where the machine does not say how many cores it has
+
+
+def ask(folder, frame: pd.DataFrame) -> dict[str, np.ndarray]:
+    """The model's answers to JSON records, by the engine that servers have."""
+    rows = np.empty((len(frame), 1), dtype=object)
+    there = [{name: value for name, value in row.items() if value == value} for row in frame.to_dict("records")]
+    rows[:, 0] = [json.dumps(row).encode() for row in there]
+    with Engine(folder) as engine:
+        answers = [engine.infer(None, {"record": rows[first : first + 64]}) for first in range(0, len(rows), 64)]
+    return {name: np.concatenate([answer[name] for answer in answers]) for name in answers[0]}
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        HistGradientBoostingClassifier(max_iter=20),
+        GradientBoostingClassifier(n_estimators=20, random_state=0),
+        make_pipeline(StandardScaler(), RandomForestClassifier(20, random_state=0)),
+        make_pipeline(StandardScaler(), BaggingClassifier(DecisionTreeClassifier(), 5, random_state=0)),
+        make_pipeline(StandardScaler(), LogisticRegression()),
+    ],
+    ids=str,
+)
+def test_times_in_seconds_keep_their_labels(estimator, tmp_path):
+    times = pd.DataFrame({"time": TIME + RANDOM.integers(0, 2000, 600), "z": RANDOM.normal(0, 1, 600)})
+    label = ((times["time"] + 20 * times["z"]) // 40 % 2).astype(int)
+    pipeline = estimator.fit(times, label)
+    exported = export(pipeline, tmp_path / "times")
+    assert exported.agrees
+    got = ask(tmp_path / "times", times)
+    assert got["label"].reshape(-1).tolist() == pipeline.predict(times).tolist()
+    np.testing.assert_allclose(got["probabilities"], pipeline.predict_proba(times), atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [ExtraTreesRegressor(10, random_state=0), HistGradientBoostingRegressor(max_iter=20)], ids=str)
+def test_times_in_seconds_keep_their_predictions(estimator, tmp_path):
+    times = TIME + RANDOM.integers(0, 2000, (500, 1)).astype(np.float64)
+    pipeline = make_pipeline(StandardScaler(), estimator).fit(times, times[:, 0] % 40)
+    assert export(pipeline, tmp_path / "times").agrees
+    got = ask(tmp_path / "times", pd.DataFrame({"x0": times[:, 0]}))["prediction"]
+    np.testing.assert_allclose(got.reshape(-1), pipeline.predict(times), rtol=1e-6)
+
+
+def test_what_is_chosen_is_told_and_written(tmp_path):
+    times = TIME + RANDOM.integers(0, 2000, (500, 1))
+    exported = export(HistGradientBoostingClassifier(max_iter=9).fit(times, times[:, 0] // 40 % 2), tmp_path / "times", form="TENSORS")
+    assert exported.notices == ("numbers are FP64 in the graph, as in scikit-learn: as FP32 they give other answers",)
+    assert [column.datatype for column in exported.columns] == ["FP64"]
+    with Engine(tmp_path / "times") as engine:
+        metadata = engine.metadata()
+    assert {each.name: each.datatype for each in (*metadata.inputs, *metadata.outputs)} == {
+        "x0": "FP64", "label": "INT64", "probabilities": "FP64",
+    }  # fmt: skip
+
+
+@pytest.mark.parametrize("trees", [6, 20, 50])
+def test_equal_votes_of_a_forest_go_to_the_class_that_scikit_learn_chooses(trees, tmp_path):
+    values = RANDOM.normal(0, 1, (400, 2))
+    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(trees, random_state=0))
+    pipeline.fit(values, values[:, 0] + RANDOM.normal(0, 1, 400) > 0)
+    fresh = pd.DataFrame(RANDOM.normal(0, 1, (2000, 2)), columns=["x0", "x1"])
+    shares = pipeline.predict_proba(fresh.to_numpy())
+    assert np.any(shares[:, 0] == 0.5)
+    np.savez(tmp_path / "fresh.npz", X=fresh.to_numpy())
+    assert export(pipeline, tmp_path / "forest", sample=tmp_path / "fresh.npz").agrees
+    labels = ask(tmp_path / "forest", fresh)["label"]
+    assert labels.reshape(-1).astype(bool).tolist() == pipeline.predict(fresh.to_numpy()).tolist()
+
+
+def test_missing_values_are_imputed(tmp_path):
+    table = pd.DataFrame(
+        {
+            "time": TIME + RANDOM.integers(0, 2000, 300).astype(np.float64),
+            "visits": RANDOM.integers(0, 9, 300).astype(np.float64),
+            "plan": pd.Series(RANDOM.choice(["a", "b"], 300), dtype=object),
+        }
+    )
+    label = (table["time"] // 40 % 2).astype(int)
+    table.loc[::7, ["time", "visits"]] = np.nan
+    features = make_column_transformer((make_pipeline(SimpleImputer(), StandardScaler()), ["time", "visits"]), (OneHotEncoder(), ["plan"]))
+    pipeline = make_pipeline(features, GradientBoostingClassifier(n_estimators=20, random_state=0)).fit(table, label)
+    exported = export(pipeline, tmp_path / "model")
+    assert exported.agrees
+    assert [column.missing for column in exported.columns] == ["NaN", "NaN", None]
+    got = ask(tmp_path / "model", table)
+    assert got["label"].reshape(-1).tolist() == pipeline.predict(table).tolist()

@@ -1,0 +1,70 @@
+"""Records that are made lie where the pipeline's own did, on both sides of all that it decides by; of what nothing is known is named."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.feature_extraction.text import CountVectorizer
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from inferd.features.samples import MADE_ROWS, made_sample, read_sample
+from inferd.features.trained import trained
+
+RANDOM = np.random.default_rng(0)
+
+
+def test_made_records_straddle_every_split():
+    values = np.column_stack([1.7e9 + RANDOM.integers(0, 90, 500) * 20, RANDOM.normal(0, 1, 500)])
+    pipeline = HistGradientBoostingClassifier(max_iter=3).fit(values, values[:, 0] // 40 % 2)
+    made = made_sample(trained(pipeline))
+    splits = pipeline._bin_mapper.bin_thresholds_[0]
+    assert len(splits) == 89
+    assert len(set(np.searchsorted(splits, made.columns["x0"]))) == 90
+    assert made.made
+    assert not made.guessed
+    assert made.told[0].startswith("x0: on both sides of 89 points from 17000000")
+
+
+def test_made_numbers_are_as_fine_as_clients_send_them():
+    values = RANDOM.normal(1.7e9, 500, (50, 1))
+    made = made_sample(trained(make_pipeline(StandardScaler(), LogisticRegression()).fit(values, values[:, 0] > 1.7e9)))
+    assert len(np.unique(made.columns["x0"])) == MADE_ROWS
+    assert np.any(made.columns["x0"] != made.columns["x0"].astype(np.float32))
+    assert np.mean(made.columns["x0"]) == pytest.approx(1.7e9, abs=500)
+
+
+def test_where_only_a_mean_is_known_numbers_lie_near_and_far():
+    made = made_sample(trained(SimpleImputer().fit([[1000.0], [1002.0]]))).columns["x0"]
+    apart = np.abs(made - 1001)
+    assert np.min(apart) < 1e-3
+    assert np.max(apart) > 100
+
+
+def test_columns_of_which_nothing_is_known_are_named():
+    table = pd.DataFrame({"a\x1b[2J": RANDOM.normal(0, 1, 40), "flag": RANDOM.random(40) < 0.5, "unused": 1.0})
+    features = make_column_transformer((StandardScaler(), ["a\x1b[2J"]), ("passthrough", ["flag"]))
+    made = made_sample(trained(make_pipeline(features, LogisticRegression()).fit(table, table["flag"])))
+    assert made.guessed == ("flag",)
+    assert [line.partition(":")[0] for line in made.told] == ["'a\\x1b[2J'", "flag"]
+    assert "a guess: no step says more" in made.told[1]
+    assert len(made.columns) == 3
+
+
+def test_texts_are_made_of_words_that_were_learned():
+    table = pd.DataFrame({"title": ["red wine", "white wine", "beer"]})
+    made = made_sample(trained(make_column_transformer((CountVectorizer(), "title")).fit(table)))
+    assert {word for text in made.columns["title"] for word in text.split()} == {"red", "wine", "white", "beer"}
+
+
+def test_a_file_of_one_column_is_not_made(tmp_path):
+    known = trained(StandardScaler().fit([[1.0], [2.0]]))
+    (tmp_path / "a.csv").write_text("x0\n1\n")
+    read = read_sample(tmp_path / "a.csv", known)
+    assert not read.made
+    assert made_sample(known).made
