@@ -64,7 +64,7 @@ def export(
 
     pipeline: a fitted scikit-learn object, or the path of a joblib or pickle file that holds one: **whose code is run**. sample: see
     read_sample; None: made of what the pipeline's steps learned. guess: also where they say nothing of a column. tolerance: of
-    probabilities and predictions, those over 1 relative to their size; labels must be equal. form: of the records that clients send.
+    probabilities, predictions and features (see Difference); labels must be equal. form: of the records that clients send.
     features_only: without the estimator. force: overwrites.
     Raises ConfigError and StartError.
     """
@@ -127,7 +127,7 @@ def _attempted(known: Trained, sample: Sample, tolerance: float) -> _Attempt:
             failed = failed or error
             continue
         if attempt.agrees:
-            notice = f"numbers are {floats} in the graph, as in scikit-learn: as FP32 they give other answers"
+            notice = f"numbers are {floats} in the graph, as in scikit-learn: as FP32 they do not give the same answers"
             return replace(attempt, notices=(*attempt.notices, notice)) if floats == "FP64" else attempt
         found = found or attempt
     if found is None:

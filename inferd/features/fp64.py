@@ -64,8 +64,8 @@ class _Container:
 
 def _fills_nan(imputer: Any) -> bool:
     """Whether it fills NaN with numbers, and gives as many columns as it takes."""
-    values = np.asarray(imputer.statistics_)
-    return values.dtype.kind == "f" and not np.isnan(values).any() and imputer.missing_values != imputer.missing_values
+    values, nan = np.asarray(imputer.statistics_), imputer.missing_values
+    return values.dtype.kind == "f" and not np.isnan(values).any() and isinstance(nan, float) and nan != nan
 
 
 def _imputer(scope: Any, operator: Any, container: Any) -> None:

@@ -9,7 +9,6 @@ from __future__ import annotations
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -119,32 +118,21 @@ def _walk(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
     if step == "passthrough":
         return list(seen)
     _note(step, seen)
-    for member, places in islice(_members(step, len(seen)), MOST_MEMBERS):
+    members = list(_members(step, len(seen)))
+    for member, places in members[:: len(members) // MOST_MEMBERS + 1]:
         _walk(member, [seen[place] for place in places])
     return _given(step, seen)
 
 
 def _walk_columns(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
     """Of a ColumnTransformer."""
-    names = list(getattr(step, "feature_names_in_", ()))
     given: list[Seen | None] = [None] * max((part.stop for part in step.output_indices_.values()), default=0)
-    for name, inner, columns in step.transformers_:
-        made = _walk(inner, [seen[place] for place in _chosen(columns, names, len(seen))])
+    for name, inner, _ in step.transformers_:
+        made = _walk(inner, [seen[place] for place in step._transformer_to_input_indices[name]])
         part = step.output_indices_.get(name, slice(0, 0))
         if len(made) == part.stop - part.start:
             given[part] = made
     return given
-
-
-def _chosen(columns: Any, names: Sequence[str], count: int) -> list[int]:
-    if isinstance(columns, slice):
-        return list(range(count))[columns]
-    if isinstance(columns, (str, int, np.integer)):
-        columns = [columns]
-    columns = list(columns)
-    if columns and all(isinstance(column, (bool, np.bool_)) for column in columns):
-        return [place for place, chosen in enumerate(columns) if chosen]
-    return [names.index(column) if isinstance(column, str) else int(column) for column in columns]
 
 
 def _members(step: Any, count: int) -> Iterator[tuple[Any, list[int]]]:
@@ -217,9 +205,10 @@ def _points(step: Any, count: int) -> list[list[float]]:
 def _given(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
     if hasattr(step, "get_support"):
         return [seen[place] for place in step.get_support(indices=True)]
-    if type(step).__name__ not in _ONE_TO_ONE or getattr(step, "add_indicator", False):
+    passes = type(step).__name__ in _ONE_TO_ONE or getattr(step, "func", step) is None  # so is what was "passthrough" before fitting
+    if not passes or getattr(step, "add_indicator", False):
         return []
-    if hasattr(step, "statistics_"):
+    if hasattr(step, "statistics_") or type(step).__name__ == "FunctionTransformer":
         return list(seen)
     return [each and Seen(each.column, _undoing(step, place, len(seen), each.undo)) for place, each in enumerate(seen)]
 

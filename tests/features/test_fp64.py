@@ -78,7 +78,7 @@ def test_times_in_seconds_keep_their_predictions(estimator, tmp_path):
 def test_what_is_chosen_is_told_and_written(tmp_path):
     times = TIME + RANDOM.integers(0, 2000, (500, 1))
     exported = export(HistGradientBoostingClassifier(max_iter=9).fit(times, times[:, 0] // 40 % 2), tmp_path / "times", form="TENSORS")
-    assert exported.notices == ("numbers are FP64 in the graph, as in scikit-learn: as FP32 they give other answers",)
+    assert exported.notices == ("numbers are FP64 in the graph, as in scikit-learn: as FP32 they do not give the same answers",)
     assert [column.datatype for column in exported.columns] == ["FP64"]
     with Engine(tmp_path / "times") as engine:
         metadata = engine.metadata()

@@ -125,6 +125,16 @@ def test_columns_are_found_behind_those_that_become_several():
     assert all(column.used for column in (city, time, text))
 
 
+def test_columns_are_found_whichever_way_they_were_chosen():
+    table = pd.DataFrame(VALUES, columns=["time", "x"]).assign(y=5.0, z=7.0)
+    for chosen in (["time"], slice("time", "time"), [True, False, False, False], lambda frame: ["time"]):
+        features = make_column_transformer((StandardScaler(), ["z"]), ("passthrough", chosen), remainder=MinMaxScaler())
+        time, x, *rest = learn(make_pipeline(features, TREE).fit(table, TARGET), 4)
+        assert "DecisionTreeClassifier" in time.source
+        assert "DecisionTreeClassifier" in x.source
+        assert all(column.used for column in rest)
+
+
 def test_columns_are_found_behind_a_choice_of_them_and_side_by_side():
     noise, said = learn(fitted(SelectKBest(k=1).fit(VALUES, VALUES[:, 1] > MIDDLES[1]), TREE), 2)
     assert bool(noise.points) != bool(said.points)

@@ -1,0 +1,49 @@
+"""Answers are held against scikit-learn's: labels as they are, numbers by how large they are, and by how far apart they lie."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+
+from inferd.features import export
+from inferd.features.agreement import compare
+
+
+@pytest.mark.parametrize(
+    ("theirs", "ours", "worst"),
+    [
+        ([0.5, 0.25], [0.5, 0.125], 0.125),
+        ([1000.0, 2000.0], [1000.0, 2002.0], 2e-3),  # of the 1000 that they lie apart
+        ([5e3, -5e3], [5e3, -5e3 + 1], 2e-4),
+        ([1.7e9, 1.7e9 + 2000], [1.7e9 + 64, 1.7e9 + 2000], 64 / 2000),
+        ([1.7e9, 1.7e9], [1.7e9 + 17, 1.7e9], 1e-8),  # which says nothing of how far they may
+        ([np.nan, 1e9], [np.nan, 1e9 + 1], 1e-9),
+        ([1.0, 2.0], [np.nan, 2.0], np.inf),
+    ],
+)
+def test_numbers_are_held_against_their_size_and_their_span(theirs, ours, worst):
+    (difference,) = compare({"prediction": np.array(theirs)}, {"prediction": np.array([ours]).T}, 1e-5)
+    assert difference.worst == pytest.approx(worst)
+    assert difference.kept == (worst <= 1e-5)
+    assert difference.row == int(np.argmax(np.abs(np.nan_to_num(ours) - np.nan_to_num(theirs))))
+
+
+def test_the_first_label_that_differs_is_told():
+    (difference,) = compare({"label": np.array(["a", "b", "c"])}, {"label": np.array(["a", "x", "x"], dtype=object)}, 1e-5)
+    assert (difference.flipped, difference.row, difference.kept) == (2, 1, False)
+
+
+def test_records_that_are_alike_are_no_measure_of_a_difference(tmp_path):
+    """With one column missing in all of a trial's records, they lie close together, and FP32 tells them apart less well than all."""
+    random = np.random.default_rng(0)
+    table = pd.DataFrame({"visits": random.integers(0, 20, 300), "age": random.normal(40, 9, 300)})
+    pipeline = make_pipeline(SimpleImputer(), StandardScaler(), LinearRegression()).fit(table, table["visits"] * 1000 + table["age"] / 100)
+    exported = export(pipeline, tmp_path / "model")
+    assert exported.agrees
+    assert not exported.notices
+    assert [column.missing for column in exported.columns] == ["NaN", "NaN"]
