@@ -197,7 +197,7 @@ def _points(step: Any, count: int) -> list[list[float]]:
     for place, thresholds in enumerate(getattr(binned, "bin_thresholds_", ())):
         found[place] += thresholds.tolist()
     tree: Any = getattr(step, "tree_", None)
-    for place in range(count) if tree is not None else ():
+    for place in range(count) if hasattr(tree, "threshold") else ():  # a tree of neighbours has none
         found[place] += tree.threshold[tree.feature == place].tolist()
     return found
 

@@ -13,7 +13,7 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.feature_selection import SelectKBest
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import HuberRegressor, LinearRegression, LogisticRegression
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KernelDensity, KNeighborsClassifier
 from sklearn.pipeline import FeatureUnion, make_pipeline
 from sklearn.preprocessing import (
     KBinsDiscretizer,
@@ -97,6 +97,7 @@ def test_limits_and_quantiles(step):
     [
         [LinearRegression()],
         [HuberRegressor()],  # has one scale_ for all columns
+        [KernelDensity()],  # has a tree_ of another kind
         [SimpleImputer(strategy="constant", fill_value=-1)],
         [PCA(2, whiten=True), TREE],
         [PowerTransformer(standardize=False)],
