@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from inferd._core.image import MAX_SIDE, Transform, instruction_sets
+from inferd._core.image import MAX_SIDE, Transform, blend, instruction_sets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Size = tuple[int, int]
@@ -244,6 +244,46 @@ def test_nothing_is_written_beside_the_array(
     transform.apply(picture(size, channels, seed), out, resized)
     assert (memory[:64] == 113).all()
     assert (memory[-64:] == 113).all()
+
+
+# ---- transparent pixels
+
+
+@given(sizes, st.tuples(*[st.integers(0, 255)] * 3), seeds)
+def test_pixels_are_blended_as_pillow_does(size: Size, background: tuple[int, int, int], seed: int) -> None:
+    pixels = picture(size, 4, seed)
+    behind = Image.new("RGBA", (size[1], size[0]), (*background, 255))
+    behind.alpha_composite(Image.fromarray(pixels, "RGBA"))
+    out = np.empty((*size, 3), np.uint8)
+    blend(pixels, background, out)
+    np.testing.assert_array_equal(out, np.asarray(behind)[:, :, :3])
+
+
+def test_every_color_is_blended_as_pillow_does() -> None:
+    values = np.arange(256, dtype=np.uint8)
+    pixels = np.zeros((256, 256, 4), np.uint8)  # each level in each transparency
+    pixels[:, :, 0], pixels[:, :, 3] = values[:, None], values[None, :]
+    for level in range(256):
+        behind = Image.new("RGBA", (256, 256), (level, level, level, 255))
+        behind.alpha_composite(Image.fromarray(pixels, "RGBA"))
+        out = np.empty((256, 256, 3), np.uint8)
+        blend(pixels, (level, level, level), out)
+        np.testing.assert_array_equal(out, np.asarray(behind)[:, :, :3])
+
+
+@pytest.mark.parametrize(
+    ("pixels", "background", "out", "why"),
+    [
+        ((4, 5, 3), (0, 0, 0), (4, 5, 3), "expected pixels of 4 channels and out of 3, got 3 and 3"),
+        ((4, 5, 4), (0, 0, 0), (4, 5, 4), "expected pixels of 4 channels and out of 3, got 4 and 4"),
+        ((4, 5, 4), (0, 0, 0), (5, 4, 3), "out: expected the height and width of pixels"),
+        ((4, 5, 4), (0, 0, 0), (4, 4, 3), "out: expected the height and width of pixels"),
+        ((4, 5, 4), (0, 256, 0), (4, 5, 3), "background: expected 0 to 255, got 256"),
+    ],
+)
+def test_what_cannot_be_blended(pixels: Any, background: Any, out: Any, why: str) -> None:
+    with pytest.raises(ValueError, match=why):
+        blend(np.zeros(pixels, np.uint8), background, np.zeros(out, np.uint8))
 
 
 # ---- machines, threads, arguments ----------------------------------------------------------------------------------------
