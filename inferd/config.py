@@ -99,6 +99,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inline_limit_us: Annotated[
         int, _about("models", "Longest run that may stay on the event loop when inline is auto.", ge=1, le=100_000)
     ] = 100
+    picture_memory_bytes: Annotated[
+        int,
+        _about(
+            "models",
+            "All large pictures in memory together while steps decode them. One that finds no room waits; one alone is always decoded. "
+            "Pictures that take less than 16MiB are not counted.",
+            ge=1 * MiB,
+            le=1024 * TiB,
+        ),
+    ] = 1 * GiB
 
     # Where to listen
     host: Annotated[str, _about("addresses", "Address of the gRPC and the metrics port: an IPv4 or IPv6 address, or a name.")] = "127.0.0.1"

@@ -44,10 +44,21 @@ cdef struct Header:
     Py_ssize_t scans            # passes over the picture: 1, or some ten of a progressive file
 
 
-def header(data not None):
-    """(height, width, scans) of a JPEG file; None where its head cannot be read, or not without a warning.
+cdef enum Marker:               # the byte behind 0xFF
+    STUFFED = 0x00              # none: the data of a scan has a 0xFF there
+    TEMPORARY = 0x01            # without a length, as the next three
+    FIRST_RESTART = 0xD0
+    START_OF_IMAGE = 0xD8
+    END_OF_IMAGE = 0xD9
+    START_OF_SCAN = 0xDA
+    FILLING = 0xFF
 
-    scans: how many passes over the picture its data makes at the most. Each costs time, whatever the file's size.
+
+def header(data not None):
+    """(height, width, scans, components) of a JPEG file; None where its head cannot be read, or not without a warning.
+
+    scans: how many passes over the picture its data makes. Each costs time, whatever the file's size, and where there are several the
+    library keeps 2 bytes of each component of each pixel. components: 1 gray, 3 colors, or 4 inks.
     """
     cdef Py_buffer source
     cdef Header found
@@ -62,7 +73,9 @@ def header(data not None):
         PyBuffer_Release(&source)
     if status == NO_MEMORY:
         raise MemoryError
-    return (found.height, found.width, found.scans) if status == DECODED else None
+    if status != DECODED:
+        return None
+    return found.height, found.width, found.scans, 1 if found.color == TJCS_GRAY else 4 if has_inks(&found) else 3
 
 
 def decode(data not None, pixels not None):
@@ -130,17 +143,30 @@ cdef int read_header_by(tjhandle decoder, const unsigned char *source, Py_ssize_
 
 
 cdef Py_ssize_t count_scans(const unsigned char *source, Py_ssize_t nbytes) noexcept nogil:
-    """How often a start of scan may stand in the file: those of a thumbnail in it count, too."""
+    """How many scans begin before the end of the image. What segments hold, such as a thumbnail, is passed over by their lengths."""
     cdef const unsigned char *at = source
-    cdef const unsigned char *end = source + nbytes - 1     # a mark has two bytes
+    cdef const unsigned char *end = source + nbytes - 1     # a marker has two bytes
     cdef Py_ssize_t count = 0
+    cdef unsigned char marker
+    cdef Py_ssize_t length
     while at < end:
-        at = <const unsigned char *>memchr(at, 0xFF, end - at)
+        at = <const unsigned char *>memchr(at, FILLING, end - at)
         if at == NULL:
             break
         at += 1
-        if at[0] == 0xDA:
+        marker = at[0]
+        if marker == FILLING:                               # the marker's own 0xFF may be this one
+            continue
+        if marker == END_OF_IMAGE:
+            break
+        if marker == STUFFED or marker == TEMPORARY or FIRST_RESTART <= marker <= START_OF_IMAGE:
+            continue
+        if marker == START_OF_SCAN:
             count += 1
+        if end - at < 2:                                    # the length has two bytes, and counts them
+            break
+        length = at[1] << 8 | at[2]
+        at += 1 + min(length, end - at)
     return count
 
 
@@ -168,7 +194,7 @@ cdef int read_pixels_by(
     # The library takes the largest scale that fits into what it is given: only an exact fit fills all of it.
     if not is_scale(&found, height, width):
         return OTHER_SIZE
-    if found.color != TJCS_CMYK and found.color != TJCS_YCCK:
+    if not has_inks(&found):
         return decompress(decoder, source, nbytes, pixels, height, width, TJPF_RGB if channels == 3 else TJPF_GRAY, channels)
     inks = <unsigned char *>malloc(height * width * 4)
     if inks == NULL:
@@ -178,6 +204,10 @@ cdef int read_pixels_by(
         mix(inks, pixels, height * width, channels)
     free(inks)
     return status
+
+
+cdef inline bint has_inks(const Header *found) noexcept nogil:
+    return found.color == TJCS_CMYK or found.color == TJCS_YCCK
 
 
 cdef bint is_scale(const Header *found, Py_ssize_t height, Py_ssize_t width) noexcept nogil:

@@ -232,7 +232,14 @@ def _limits(settings: Settings) -> Iterator[Finding]:
     elif settings.max_connections + SPARE_DESCRIPTORS > soft != resource.RLIM_INFINITY:
         note = f"the soft limit is below max_connections ({settings.max_connections}); ulimit -n raises it up to the hard one"
     yield Finding(area, "open files", f"{_count(soft)} (hard limit {_count(hard)})", note=note)
-    for name in ("max_message_bytes", "message_memory_bytes", "max_concurrent_streams", "max_queue_requests", "max_unread_bytes"):
+    for name in (
+        "max_message_bytes",
+        "message_memory_bytes",
+        "picture_memory_bytes",
+        "max_concurrent_streams",
+        "max_queue_requests",
+        "max_unread_bytes",
+    ):
         yield Finding(area, name, _spelled(settings, name))
     windows = settings.connection_window_bytes * settings.max_connections
     yield Finding(area, "flow control", f"{windows / (1 << 30):,.1f} GiB if all connections filled their windows")

@@ -36,6 +36,7 @@ from inferd.engine.probe import why_rows_depend
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
+from inferd.steps.picture_memory import memory as picture_memory
 from inferd.steps.plan import Plan as StepsPlan
 from inferd.steps.plan import compile_steps
 
@@ -87,7 +88,8 @@ class Loaded(NamedTuple):
 class Repository:
     """All models of one server or embedded engine.
 
-    `settings` has the fields of model_config.Defaults, or some of them. `schedule` and `deliver` are passed to each Model.
+    `settings` has the fields of model_config.Defaults and picture_memory_bytes, which is the whole process's, or some of them.
+    `schedule` and `deliver` are passed to each Model.
     """
 
     def __init__(
@@ -99,6 +101,7 @@ class Repository:
         host: Host | None = None,
     ) -> None:
         self._defaults = Defaults.of(settings)
+        picture_memory.limit_bytes = getattr(settings, "picture_memory_bytes", picture_memory.limit_bytes)
         self._schedule = schedule
         self._deliver = deliver
         self._host = host

@@ -8,11 +8,13 @@ from __future__ import annotations
 
 import struct
 
+from inferd.steps.picture_file import jpeg_segments
+
 __all__ = ["UPRIGHT", "block_orientation", "jpeg_orientation"]
 
 UPRIGHT = 1
 
-_MAX_SEGMENTS = 100  # of a JPEG file before EXIF, which cameras write first
+_APP1 = 0xE1  # of a JPEG file
 _MAX_TAGS = 500  # of the first directory; cameras write some twenty
 _EXIF = b"Exif\0\0"
 _ORIENTATION = 0x0112
@@ -22,23 +24,10 @@ _ORDERS = {b"II*\0": "<", b"MM\0*": ">"}
 
 def jpeg_orientation(file: memoryview) -> int:
     """EXIF's orientation of a JPEG file, 1 to 8; 1 where it says none."""
-    at = 2  # behind the start of the image
-    for _ in range(_MAX_SEGMENTS):
-        if at + 4 > len(file) or file[at] != 0xFF:
-            break
-        marker = file[at + 1]
-        if marker == 0xFF:  # filling
-            at += 1
-            continue
-        if marker in (0xDA, 0xD9):  # the picture itself begins, or all ends
-            break
-        if marker == 0x01 or 0xD0 <= marker <= 0xD7:  # without a length
-            at += 2
-            continue
-        length = file[at + 2] << 8 | file[at + 3]
-        if marker == 0xE1 and bytes(file[at + 4 : at + 10]) == _EXIF:
-            return block_orientation(file[at + 4 : at + 2 + length])
-        at += 2 + length
+    for segment in jpeg_segments(file):
+        content = file[segment.content : segment.end]
+        if segment.marker == _APP1 and bytes(content[:6]) == _EXIF:
+            return block_orientation(content)
     return UPRIGHT
 
 

@@ -8,7 +8,8 @@ its length. Every row is prepared alone. Never in here: decoding (picture.py), t
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -302,9 +303,7 @@ class ImagePipeline(RowPipeline):
         for row in range(rows):
             check()
             try:
-                picture = self._picture(sent[row])
-                check()
-                result = self._write(picture, result, row, rows)
+                result = self._prepare_row(sent[row], check, result, row, rows)
             except Unfit as why:
                 raise wrong_row(self._name, row, str(why)) from None
             except MemoryError:
@@ -315,14 +314,22 @@ class ImagePipeline(RowPipeline):
             result = result[..., 0]
         return [self._cast(result) if self._cast else result]
 
-    def _picture(self, sent: Any) -> Picture:
+    def _prepare_row(self, sent: Any, check: Callable[[], None], result: Array | None, row: int, rows: int) -> Array:
+        with self._picture(sent, check) as picture:
+            check()
+            return self._write(picture, result, row, rows)
+
+    @contextmanager
+    def _picture(self, sent: Any, check: Callable[[], None]) -> Iterator[Picture]:
         recipe = self._recipe
         if recipe.decoder is not None:
-            return recipe.decoder.decode(sent, self._needed)
+            with recipe.decoder.decode(sent, self._needed, check) as picture:
+                yield picture
+            return
         height, width = sent.shape[:2]
         if height < 1 or width < 1:
             raise Unfit(f"expected a picture, got one that is {height} x {width} (height x width): it has no pixels")
-        return Picture(np.ascontiguousarray(sent), (height, width))
+        yield Picture(np.ascontiguousarray(sent), (height, width))
 
     def _needed(self, size: Size) -> Size:
         return self._view(0, size).resized

@@ -1,8 +1,11 @@
 """Encoded images -> pixels: JPEG by libturbojpeg (_core/jpeg) where that is built, everything else by Pillow. The one door to PIL.
 
 What a file is, is read off its first bytes: Pillow is never left to guess among its formats. What it announces is held against the
-limit before anything is decoded. Of 16 bits a channel the upper 8 are taken, of gray as of colors. Pillow's own warning of large
-pictures is not used: it is a process-wide setting, max_pixels is a step's.
+limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
+whatever the library warns of is damage; Pillow's own decoder of JPEG does not tell of it, so that it is the last resort. Pillow's pixels
+are taken over in bands: what it does to a whole picture takes as much memory again, and parts of it the GIL. Of 16 bits a channel the
+upper 8 are taken, of gray as of colors. Pillow's own warning of large pictures is not used: it is a process-wide setting, max_pixels is a
+step's.
 
 Never in here: what is made of the pixels (image.py), requests.
 """
@@ -12,14 +15,18 @@ from __future__ import annotations
 import io
 import logging
 import threading
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
+from inferd._core.image import blend
 from inferd._core.orientation import orient
 from inferd.steps.exif import UPRIGHT, block_orientation, jpeg_orientation
 from inferd.steps.geometry import Size, Unfit
+from inferd.steps.picture_file import FORMATS, file_format, is_whole_png, jpeg_scans, tidied_jpeg, webp_size
+from inferd.steps.picture_memory import memory
 from inferd.steps.pipeline import Array
 
 if TYPE_CHECKING:
@@ -27,50 +34,40 @@ if TYPE_CHECKING:
 
     from PIL import Image, ImageFile
 
-__all__ = ["MAX_PIXELS", "Decoder", "Picture", "file_format", "jpeg_is_native", "scratch"]
+__all__ = ["MAX_PIXELS", "Decoder", "Picture", "jpeg_is_native", "scratch"]
 
 log = logging.getLogger("inferd.steps")
 
 MAX_PIXELS = 50_000_000  # by default
 MAX_SCANS = 100  # of a JPEG file, each some 20 ms for 50 million pixels; progressive ones have about ten
 KEPT_BYTES = 16 << 20  # of memory for one use on one thread: pictures of five million pixels. Larger ones get theirs, and give it back
+BAND_PIXELS = 1 << 18  # that are taken over from Pillow at once
+# Pillow's memory is of such blocks. The C library keeps freed ones of up to 32 MiB for itself, and Pillow's own are of 16: 700 MB stayed
+# behind two pictures of 49 million pixels.
+BLOCK_BYTES = 64 << 20
+
+# Bytes that Pillow and its libraries take for a pixel: four of its own; the coefficients of a progressive JPEG; of WebP two canvases and
+# what is read of them.
+_PILLOW_BYTES = {"JPEG": 12, "PNG": 4, "WebP": 16, "BMP": 4}
 
 # Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize has too
 # little to take the mean of. 3/8 takes longer than 1/2 and is further from the whole decode, 5/8 to 7/8 take longer than that; 1/8 is a
 # mean of blocks, which aliases.
 _SCALES = ((1, 3.0), (2, 1.75), (4, 1.75))
 
-_FORMATS = ("JPEG", "PNG", "WebP", "BMP")
-_BEGINNINGS = (
-    (b"\xff\xd8\xff", "JPEG"),
-    (b"\x89PNG\r\n\x1a\n", "PNG"),
-    (b"BM", "BMP"),
-    (b"GIF8", "GIF"),
-    (b"II*\0", "TIFF"),
-    (b"MM\0*", "TIFF"),
-    (b"II+\0", "TIFF"),
-    (b"MM\0+", "TIFF"),
-    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
-    (b"\xff\x4f\xff\x51", "JPEG 2000"),
-    (b"\0\0\0\x0cJXL ", "JPEG XL"),
-    (b"\xff\x0a", "JPEG XL"),
-    (b"\0\0\1\0", "ICO"),
-    (b"8BPS", "PSD"),
-    (b"%PDF", "PDF"),
-    (b"<svg", "SVG"),
-    (b"<?xml", "XML"),
-    (b"/9j/", "base64 text"),
-    (b"iVBORw0KGgo", "base64 text"),
-    (b"data:image/", "data URL"),
-)
-_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
-
 
 class Picture(NamedTuple):
     """A decoded picture."""
 
-    pixels: Array  # UINT8 [height, width, channels], C-contiguous; valid until this thread decodes the next
+    pixels: Array  # UINT8 [height, width, channels], C-contiguous; valid inside of the `with` that gave it
     size: Size  # height and width of the whole picture, upright; `pixels` has less where it was decoded scaled
+
+
+class _Opened(NamedTuple):
+    """A file whose head is read."""
+
+    nbytes: int  # of memory that decode() takes
+    decode: Callable[[], Picture]
 
 
 class Scratch(threading.local):
@@ -109,8 +106,9 @@ class Decoder:
         ignore_orientation: bool = False,
         background: tuple[int, int, int] | None = None,
     ) -> None:
-        from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin
+        from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin, _imaging
 
+        _imaging.set_block_size(max(BLOCK_BYTES, _imaging.get_block_size()))
         self._open: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
             "JPEG": JpegImagePlugin.JpegImageFile,
             "PNG": PngImagePlugin.PngImageFile,
@@ -125,62 +123,98 @@ class Decoder:
         self._ignore_orientation = ignore_orientation
         self._background = background
         if self._jpeg is None:
-            log.warning("JPEG files are decoded by Pillow, more slowly: libturbojpeg was not found when inferd was built")
+            log.warning(
+                "JPEG files are decoded by Pillow, more slowly, and damage in them may pass unnoticed: libturbojpeg was not found when "
+                "inferd was built"
+            )
 
-    def decode(self, file: memoryview, needed: Callable[[Size], Size]) -> Picture:
-        """The pixels of a file. Raises Unfit.
+    @contextmanager
+    def decode(self, file: memoryview, needed: Callable[[Size], Size], check: Callable[[], None] = lambda: None) -> Iterator[Picture]:
+        """The pixels of a file, for which memory is held inside of the `with`. Raises Unfit, and what check() raises.
 
         needed: height and width of the upright picture -> those that its first resize makes of it; it may raise Unfit, too.
+        check: called while other pictures take all of the memory.
         """
         form = file_format(file)
-        if form not in _FORMATS:
+        if form not in FORMATS:
             raise Unfit(f"expected a JPEG, PNG, WebP or BMP file, got {_shown(form, file)}")
         if form == "JPEG" and self._jpeg is not None:
-            head = self._jpeg.header(file)
-            if head is not None:
-                return self._by_turbojpeg(self._jpeg, file, head, needed)
-        return self._by_pillow(form, file, needed)
+            opened = self._by_turbojpeg(self._jpeg, file, needed)
+        else:
+            opened = self._by_pillow(form, file, needed)
+        with memory.room(opened.nbytes, check):
+            yield opened.decode()
 
-    def _by_turbojpeg(self, jpeg: ModuleType, file: memoryview, head: tuple[int, int, int], needed: Callable[[Size], Size]) -> Picture:
-        height, width, scans = head
+    # ---- libturbojpeg
+
+    def _by_turbojpeg(self, jpeg: ModuleType, file: memoryview, needed: Callable[[Size], Size]) -> _Opened:
+        head = jpeg.header(file)
+        if head is None:
+            file = memoryview(tidied_jpeg(file) or b"")
+            head = jpeg.header(file)
+        if head is None:
+            raise _unreadable("JPEG")
+        height, width, scans, components = head
         self._check_size(height, width)
         _check_scans(scans)
         lies = UPRIGHT if self._ignore_orientation else jpeg_orientation(file)
         size = _upright((height, width), lies)
         wanted = needed(size)
         rows, columns = jpeg.scaled_size(height, width, _eighths(size, wanted) if self._scaled else 8)
-        pixels = scratch.pixels("decoded", (rows, columns, self._channels))
-        if not jpeg.decode(file, pixels):
-            raise Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
-        return Picture(_turned(pixels, lies), size)
+        a_pixel = self._channels * (1 if lies == UPRIGHT else 2) + (4 if components == 4 else 0)
+        coefficients = 2 * components * height * width if scans > 1 else 0
 
-    def _by_pillow(self, form: str, file: memoryview, needed: Callable[[Size], Size]) -> Picture:
-        try:
-            if form == "WebP":
-                self._check_size(*_webp_size(file))  # its library asks for memory as soon as it sees the file
-            elif form == "JPEG":
-                _check_scans(bytes(file).count(b"\xff\xda"))
-            with self._open[form](io.BytesIO(file)) as image:
-                self._check_size(image.height, image.width)
-                frames = getattr(image, "n_frames", 1)
-                if frames > 1:
-                    raise Unfit(f"it is an animated {form} file of {frames} frames: send one of them as a picture of its own")
-                if form == "JPEG" and self._channels == 1:
-                    image.draft("L", image.size)  # its luma, as libturbojpeg gives it
-                image.load()
-                lies = UPRIGHT if self._ignore_orientation else _orientation(form, file, image)
-                size = _upright((image.height, image.width), lies)
-                needed(size)
-                pixels = np.asarray(self._flattened(image))
-        except (Unfit, MemoryError):
-            raise
-        except Exception:  # whatever a broken file makes Pillow stumble over; its words are not for clients
-            raise Unfit(
-                f"it is a {form} file that is damaged, cut short or of a kind that cannot be decoded: send the whole file, or save it again"
-            ) from None
-        return Picture(_turned(pixels.reshape((*pixels.shape[:2], self._channels)), lies), size)
+        def decode() -> Picture:
+            pixels = scratch.pixels("decoded", (rows, columns, self._channels))
+            if not jpeg.decode(file, pixels):
+                raise Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
+            return Picture(_turned(pixels, lies), size)
 
-    def _flattened(self, image: Image.Image) -> Image.Image:
+        return _Opened(rows * columns * a_pixel + coefficients, decode)
+
+    # ---- Pillow
+
+    def _by_pillow(self, form: str, file: memoryview, needed: Callable[[Size], Size]) -> _Opened:
+        with _reading(form):
+            if form == "WebP":  # its library asks for memory as soon as it sees the file
+                image, size = None, webp_size(file)
+            else:
+                image = self._open[form](io.BytesIO(file))
+                size = image.height, image.width
+            if size is None:
+                raise _unreadable(form)
+            self._check_size(*size)
+            _check_whole(form, file)
+
+        def decode() -> Picture:
+            with _reading(form):
+                return self._load(form, file, image or self._open[form](io.BytesIO(file)), needed)
+
+        return _Opened(size[0] * size[1] * (_PILLOW_BYTES[form] + 2 * self._channels), decode)
+
+    def _load(self, form: str, file: memoryview, image: ImageFile.ImageFile, needed: Callable[[Size], Size]) -> Picture:
+        self._check_size(image.height, image.width)
+        frames = getattr(image, "n_frames", 1)
+        if frames > 1:
+            raise Unfit(f"it is an animated {form} file of {frames} frames: send one of them as a picture of its own")
+        if form == "JPEG" and self._channels == 1:
+            image.draft("L", image.size)  # its luma, as libturbojpeg gives it
+        image.load()
+        lies = UPRIGHT if self._ignore_orientation else _orientation(form, file, image)
+        size = _upright((image.height, image.width), lies)
+        needed(size)
+        return Picture(_turned(self._pixels(image), lies), size)
+
+    def _pixels(self, image: Image.Image) -> Array:
+        """A picture's pixels as the step gives them, band by band."""
+        pixels = scratch.pixels("decoded", (image.height, image.width, self._channels))
+        rows = max(1, BAND_PIXELS // image.width)
+        for top in range(0, image.height, rows):
+            band = pixels[top : top + rows]
+            self._flatten(image.crop((0, top, image.width, top + len(band))), band)
+        return pixels
+
+    def _flatten(self, image: Image.Image, pixels: Array) -> None:
         """8 bits a channel, without transparency."""
         from PIL import Image
 
@@ -191,11 +225,12 @@ class Decoder:
             if self._background is not None and isinstance(transparency, int):
                 image.putalpha(Image.fromarray(np.where(samples == transparency, 0, 255).astype(np.uint8)))
         if self._background is not None and (image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info):
-            behind = Image.new("RGBA", image.size, (*self._background, 255))
-            behind.alpha_composite(image.convert("RGBA"))
-            image = behind
+            colors = np.empty((image.height, image.width, 3), np.uint8)
+            blend(np.asarray(image.convert("RGBA")), self._background, colors)
+            image = Image.fromarray(colors)
         image.info.pop("transparency", None)  # Pillow would look for it in the new mode
-        return image if image.mode == self._mode else image.convert(self._mode)
+        flat = image if image.mode == self._mode else image.convert(self._mode)
+        pixels[:] = np.asarray(flat).reshape(pixels.shape)
 
     def _check_size(self, height: int, width: int) -> None:
         if height < 1 or width < 1:
@@ -220,14 +255,29 @@ def jpeg_is_native() -> bool:
     return _native() is not None
 
 
-def file_format(file: memoryview) -> str:
-    """The name of what a file seems to be by its first bytes; empty: unknown."""
-    head = bytes(file[:16])
-    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
-        return "WebP"
-    if head[4:8] == b"ftyp":
-        return _BRANDS.get(head[8:12], "video")
-    return next((name for beginning, name in _BEGINNINGS if head.startswith(beginning)), "")
+@contextmanager
+def _reading(form: str) -> Iterator[None]:
+    """Whatever a broken file makes Pillow stumble over is Unfit; its words are not for clients."""
+    try:
+        yield
+    except (Unfit, MemoryError):
+        raise
+    except Exception:
+        raise _unreadable(form) from None
+
+
+def _unreadable(form: str) -> Unfit:
+    return Unfit(
+        f"it is a {form} file that is damaged, cut short or of a kind that cannot be decoded: send the whole file, or save it again"
+    )
+
+
+def _check_whole(form: str, file: memoryview) -> None:
+    """Of what Pillow does not look at. Raises Unfit."""
+    scans = jpeg_scans(file) if form == "JPEG" else 1
+    if not scans or (form == "PNG" and not is_whole_png(file)):
+        raise _unreadable(form)
+    _check_scans(scans)
 
 
 def _shown(form: str, file: memoryview) -> str:
@@ -267,17 +317,3 @@ def _orientation(form: str, file: memoryview, image: ImageFile.ImageFile) -> int
         return jpeg_orientation(file)
     block: Any = image.info.get("exif")
     return block_orientation(block) if isinstance(block, bytes) else UPRIGHT
-
-
-def _webp_size(file: memoryview) -> Size:
-    """Height and width that a WebP file announces. Raises Unfit where it has no such place."""
-    head = bytes(file[12:30])
-    kind = head[:4]
-    if kind == b"VP8X" and len(head) == 18:
-        return 1 + int.from_bytes(head[15:18], "little"), 1 + int.from_bytes(head[12:15], "little")
-    if kind == b"VP8L" and len(head) >= 13:
-        bits = int.from_bytes(head[9:13], "little")
-        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
-    if kind == b"VP8 " and len(head) == 18:
-        return int.from_bytes(head[16:18], "little") & 0x3FFF, int.from_bytes(head[14:16], "little") & 0x3FFF
-    raise Unfit("it is a WebP file that is damaged or cut short: send the whole file, or save it again")

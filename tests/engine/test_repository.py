@@ -20,6 +20,7 @@ from inferd.engine.model_config import Defaults
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
+from inferd.steps.picture_memory import memory as picture_memory
 from tests import models
 
 Load = Callable[..., Repository]
@@ -111,6 +112,14 @@ def test_several_paths_and_settings_of_the_server(tmp_path: Path, made: list[Rep
     made.append(opened)
     opened.load([models.write(tmp_path, "a", IDENTITY), models.write(tmp_path, "b", IDENTITY)])
     assert [(model.name, model.config.max_batch_size) for model in opened.models()] == [("a", 5), ("b", 5)]
+
+
+def test_room_for_pictures_is_what_the_settings_say(made: list[Repository], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(picture_memory, "limit_bytes", 7)
+    made.append(Repository(Defaults(), deliver=Batch.deliver))
+    assert picture_memory.limit_bytes == 7
+    made.append(Repository(Settings(picture_memory_bytes=5 << 20), deliver=Batch.deliver))
+    assert picture_memory.limit_bytes == 5 << 20
 
 
 def test_a_relative_folder_has_a_name(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

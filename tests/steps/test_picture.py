@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import io
 import struct
+import subprocess
+import sys
 import threading
 import zlib
 
@@ -16,9 +18,10 @@ pytest.importorskip("PIL")
 
 from PIL import Image, ImageOps
 
+from inferd.errors import Cancelled
 from inferd.steps import picture
 from inferd.steps.geometry import Unfit
-from inferd.steps.picture import Decoder, file_format, jpeg_is_native, scratch
+from inferd.steps.picture import Decoder, jpeg_is_native, scratch
 
 SIZES = [(1, 1), (3, 50), (37, 29)]
 MODES = {
@@ -57,7 +60,8 @@ def saved(image: Image.Image, form: str, **more) -> bytes:
 
 
 def decoded(file: bytes, **how) -> np.ndarray:
-    return Decoder(**how).decode(memoryview(file), lambda size: size).pixels.copy()
+    with Decoder(**how).decode(memoryview(file), lambda size: size) as made:
+        return made.pixels.copy()
 
 
 def refused(file: bytes, **how) -> str:
@@ -163,11 +167,26 @@ def test_pictures_are_put_upright(jpeg_decoder, form, orientation):
     file = saved(image_of("RGB"), form, exif=exif.tobytes())
     with Image.open(io.BytesIO(file)) as image:
         wanted = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
-    made = Decoder().decode(memoryview(file), lambda size: size)
-    assert made.size == wanted.shape[:2]
-    assert np.array_equal(made.pixels, wanted)
+    with Decoder().decode(memoryview(file), lambda size: size) as made:
+        assert made.size == wanted.shape[:2]
+        assert np.array_equal(made.pixels, wanted)
     assert np.array_equal(decoded(file, ignore_orientation=True), by_pillow(file))
     assert np.array_equal(decoded(file, gray=True)[:, :, 0].shape, wanted.shape[:2])
+
+
+def test_pixels_are_taken_over_in_bands(jpeg_decoder, monkeypatch):
+    files = [saved(image_of(mode), form) for form, mode in KINDS]
+    files.append(saved(image_of("P"), "PNG", transparency=bytes(range(0, 256, 16))))
+    files.append(png((2, 2), 16, 0, b"\0\x05\x01\x05\x02" * 2, tRNS=b"\x05\x01"))
+    hows = [{"gray": gray, "background": background} for gray in (False, True) for background in (None, (10, 200, 30))]
+    whole = [decoded(file, **how) for file in files for how in hows]
+    monkeypatch.setattr(picture, "BAND_PIXELS", 200)
+    seen = []
+    flatten = Decoder._flatten
+    monkeypatch.setattr(Decoder, "_flatten", lambda self, image, pixels: (seen.append(image.size), flatten(self, image, pixels))[1])
+    banded = [decoded(file, **how) for file in files for how in hows]
+    assert all(np.array_equal(one, other) for one, other in zip(whole, banded, strict=True))
+    assert max(width * height for width, height in seen) <= 200
 
 
 # ---- scaled
@@ -192,9 +211,9 @@ def test_pictures_are_put_upright(jpeg_decoder, form, orientation):
 )
 def test_scaled_leaves_more_than_is_needed(wanted, eighths):
     file = saved(Image.new("RGB", (2560, 1600)), "JPEG")
-    made = Decoder(scaled=True).decode(memoryview(file), lambda size: wanted)
-    assert made.size == (1600, 2560)
-    assert made.pixels.shape == (1600 * eighths // 8, 2560 * eighths // 8, 3)
+    with Decoder(scaled=True).decode(memoryview(file), lambda size: wanted) as made:
+        assert made.size == (1600, 2560)
+        assert made.pixels.shape == (1600 * eighths // 8, 2560 * eighths // 8, 3)
 
 
 @pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
@@ -202,11 +221,11 @@ def test_scaled_looks_at_the_upright_picture():
     exif = Image.Exif()
     exif[0x0112] = 6
     file = saved(Image.new("RGB", (1600, 400)), "JPEG", exif=exif.tobytes())
-    made = Decoder(scaled=True).decode(memoryview(file), lambda size: (size[0] // 8, size[1] // 2))
-    assert made.size == (1600, 400)
-    assert made.pixels.shape == (1600, 400, 3)
-    made = Decoder(scaled=True).decode(memoryview(file), lambda size: (size[0] // 8, size[1] // 4))
-    assert made.pixels.shape == (800, 200, 3)
+    with Decoder(scaled=True).decode(memoryview(file), lambda size: (size[0] // 8, size[1] // 2)) as made:
+        assert made.size == (1600, 400)
+        assert made.pixels.shape == (1600, 400, 3)
+    with Decoder(scaled=True).decode(memoryview(file), lambda size: (size[0] // 8, size[1] // 4)) as made:
+        assert made.pixels.shape == (800, 200, 3)
 
 
 # ---- what is refused
@@ -282,13 +301,86 @@ def test_jpeg_of_too_many_scans_is_refused(jpeg_decoder):
     assert "scans, and at most 100 are decoded" in refused(file[:end] + file[end:-2] * 120 + file[-2:])
 
 
+def test_scans_behind_the_image_do_not_count(jpeg_decoder):
+    file = saved(image_of("RGB"), "JPEG")
+    motion = b"\xff\xda" * 200
+    assert np.array_equal(decoded(file + motion), by_pillow(file))
+    thumbnail = b"\xff\xe2" + struct.pack(">H", len(motion) + 2) + motion
+    assert np.array_equal(decoded(file[:2] + thumbnail + file[2:]), by_pillow(file))
+
+
+def untidy(file: bytes) -> bytes:
+    """With three bytes between two segments."""
+    tables = file.index(b"\xff\xdb")
+    return file[:tables] + bytes(3) + file[tables:]
+
+
+def test_bytes_between_the_segments_of_a_jpeg_are_passed_over(jpeg_decoder):
+    for mode in MODES["JPEG"]:
+        file = saved(image_of(mode), "JPEG")
+        assert np.array_equal(decoded(untidy(file)), by_pillow(file))
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = untidy(saved(Image.new("RGB", (1600, 400)), "JPEG", exif=exif.tobytes()))
+    with Decoder(scaled=True).decode(memoryview(file), lambda size: (100, 25)) as made:
+        assert made.size == (1600, 400)
+        assert made.pixels.shape == (400, 100, 3)
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+def test_damage_is_found_behind_bytes_between_segments_too():
+    file = saved(image_of("RGB"), "JPEG")
+    scan = file.index(b"\xff\xda")
+    found = 0
+    for at in range(scan, len(file)):
+        broken = bytearray(file)
+        broken[at] ^= 0x5A
+        try:
+            pixels = decoded(bytes(broken))
+        except Unfit:
+            found += 1
+            refused(untidy(bytes(broken)))
+        else:
+            assert np.array_equal(decoded(untidy(bytes(broken))), pixels)
+    assert found > 50
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+def test_damage_in_the_head_of_a_jpeg_is_no_reason_to_ask_pillow(monkeypatch):
+    monkeypatch.setattr(Decoder, "_by_pillow", None)
+    file = saved(image_of("CMYK"), "JPEG")
+    transform = file.index(b"Adobe") + 11
+    for broken in (file[:transform] + b"\7" + file[transform + 1 :], file[: file.index(b"\xff\xda")], file[:2] + file):
+        assert "damaged, cut short or of a kind that cannot be decoded" in refused(broken)
+
+
+def test_a_jpeg_without_its_end_is_cut_short(jpeg_decoder):
+    file = saved(image_of("RGB"), "JPEG")
+    for broken in (file[:-2], file[:-1], file[:-2] + bytes(100), file[:-2] + b"\xff\xd0"):
+        assert "cut short" in refused(broken)
+
+
+@pytest.mark.parametrize("mode", MODES["PNG"])
+def test_a_png_is_held_against_its_checksums(mode):
+    file = saved(image_of(mode), "PNG")
+    for at in range(8, len(file)):
+        broken = bytearray(file)
+        broken[at] ^= 0x5A
+        refused(bytes(broken))
+
+
 def test_a_large_picture_is_refused_where_its_size_does_not_fit():
     def needed(size):
         raise Unfit(f"{size} is a strip")
 
     for form in ("JPEG", "PNG"):
-        with pytest.raises(Unfit, match=r"\(29, 37\) is a strip"):
-            Decoder().decode(memoryview(saved(image_of("RGB", (29, 37)), form)), needed)
+        file = memoryview(saved(image_of("RGB", (29, 37)), form))
+        with pytest.raises(Unfit, match=r"\(29, 37\) is a strip"), Decoder().decode(file, needed):
+            pass
 
 
 @pytest.mark.parametrize(
@@ -302,7 +394,7 @@ def test_a_file_that_is_cut_short_is_refused(jpeg_decoder, form, mode):
             pixels = decoded(file[:nbytes])
         except Unfit:
             continue
-        assert form != "JPEG"
+        assert form not in ("JPEG", "PNG")
         assert np.array_equal(pixels, whole), "what is missing is no part of the picture"
 
 
@@ -360,6 +452,75 @@ def test_large_pictures_get_memory_of_their_own():
     assert not np.shares_memory(scratch.pixels("test", shape), scratch.pixels("test", shape))
 
 
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
+def test_large_pictures_hold_room_while_they_are_looked_at(jpeg_decoder, form):
+    file = memoryview(saved(Image.new("RGB", (3000, 2000)), form))
+    with Decoder().decode(file, lambda size: size) as made:
+        assert made.pixels.nbytes <= picture.memory.taken_bytes < 24 * 3000 * 2000
+    assert picture.memory.taken_bytes == 0
+    for broken in (file[:-2], file[: len(file) // 2]):
+        with pytest.raises(Unfit), Decoder().decode(broken, lambda size: size):
+            pass
+        assert picture.memory.taken_bytes == 0
+
+
+@pytest.mark.parametrize(("more", "bytes_a_pixel"), [({}, 3), ({"progressive": True}, 9), ({"exif": 6}, 6), ({"mode": "CMYK"}, 7)])
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel):
+    exif = Image.Exif()
+    exif[0x0112] = more.get("exif", 1)
+    image = Image.new(more.get("mode", "RGB"), (3000, 2000))
+    file = memoryview(saved(image, "JPEG", exif=exif.tobytes(), progressive=more.get("progressive", False)))
+    with Decoder().decode(file, lambda size: size):
+        assert picture.memory.taken_bytes == bytes_a_pixel * 3000 * 2000
+
+
+def test_a_picture_that_waits_for_room_is_given_up_with_its_request(monkeypatch):
+    monkeypatch.setattr(picture.memory, "limit_bytes", 1)
+    file = memoryview(saved(Image.new("RGB", (3000, 2000)), "JPEG"))
+
+    def nobody_waits() -> None:
+        raise Cancelled("nobody waits")
+
+    first, second = (Decoder().decode(file, lambda size: size, nobody_waits) for _ in range(2))
+    with first, pytest.raises(Cancelled), second:
+        pass
+    assert picture.memory.taken_bytes == 0
+
+
+MEMORY_AFTERWARDS = """
+import io, threading
+from PIL import Image
+from inferd.steps.picture import Decoder
+
+def resident_mb():
+    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
+
+def decode():
+    for _ in range(2):
+        with decoder.decode(file, lambda size: size):
+            pass
+
+made = io.BytesIO()
+Image.new("RGBA", (6000, 5000)).save(made, "PNG", compress_level=1)
+file, decoder = memoryview(made.getvalue()), Decoder()
+decode()
+before = resident_mb()
+threads = [threading.Thread(target=decode) for _ in range(2)]
+for thread in threads:
+    thread.start()
+for thread in threads:
+    thread.join()
+print(resident_mb() - before)
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+def test_memory_of_large_pictures_goes_back_to_the_system():
+    done = subprocess.run([sys.executable, "-c", MEMORY_AFTERWARDS], capture_output=True, text=True, check=True, timeout=120)
+    assert int(done.stdout) < 64, "120 MB a picture"
+
+
 def test_threads_do_not_disturb_each_other():
     files = [saved(image_of("RGB", size), form) for size in ((40, 60), (60, 40), (29, 37)) for form in ("JPEG", "PNG")]
     wanted = [by_pillow(file) for file in files]
@@ -369,8 +530,9 @@ def test_threads_do_not_disturb_each_other():
     def work(first: int) -> None:
         for number in range(60):
             at = (first + number) % len(files)
-            if not np.array_equal(decoder.decode(memoryview(files[at]), lambda size: size).pixels, wanted[at]):
-                wrong.append(at)
+            with decoder.decode(memoryview(files[at]), lambda size: size) as made:
+                if not np.array_equal(made.pixels, wanted[at]):
+                    wrong.append(at)
 
     threads = [threading.Thread(target=work, args=(number,)) for number in range(4)]
     for thread in threads:
@@ -378,8 +540,3 @@ def test_threads_do_not_disturb_each_other():
     for thread in threads:
         thread.join()
     assert not wrong
-
-
-@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_names_formats(form):
-    assert file_format(memoryview(saved(image_of("RGB"), form))) == form

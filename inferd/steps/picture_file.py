@@ -1,0 +1,165 @@
+"""What a picture's file is by its bytes: JPEG, PNG, WebP or BMP, or which other format; and what can be told without decoding it.
+
+Decoders stop where they have the last pixel, and pass over what they do not know. So a PNG's checksums are looked at here, and whether a
+JPEG comes to its end. What libjpeg only warns of in the head of a JPEG, and every viewer passes over, is mended here, so that behind the
+head each warning is damage: bytes between the segments, and a version of JFIF that came after it. Every read is bounded, and long ones
+are made in pieces, between which other threads run. Never in here: libraries, pixels.
+"""
+
+from __future__ import annotations
+
+import re
+import struct
+import zlib
+from collections.abc import Iterator
+from typing import NamedTuple
+
+__all__ = ["FORMATS", "Segment", "file_format", "is_whole_png", "jpeg_scans", "jpeg_segments", "tidied_jpeg", "webp_size"]
+
+FORMATS = ("JPEG", "PNG", "WebP", "BMP")
+
+_BEGINNINGS = (
+    (b"\xff\xd8\xff", "JPEG"),
+    (b"\x89PNG\r\n\x1a\n", "PNG"),
+    (b"BM", "BMP"),
+    (b"GIF8", "GIF"),
+    (b"II*\0", "TIFF"),
+    (b"MM\0*", "TIFF"),
+    (b"II+\0", "TIFF"),
+    (b"MM\0+", "TIFF"),
+    (b"\0\0\0\x0cjP  ", "JPEG 2000"),
+    (b"\xff\x4f\xff\x51", "JPEG 2000"),
+    (b"\0\0\0\x0cJXL ", "JPEG XL"),
+    (b"\xff\x0a", "JPEG XL"),
+    (b"\0\0\1\0", "ICO"),
+    (b"8BPS", "PSD"),
+    (b"%PDF", "PDF"),
+    (b"<svg", "SVG"),
+    (b"<?xml", "XML"),
+    (b"/9j/", "base64 text"),
+    (b"iVBORw0KGgo", "base64 text"),
+    (b"data:image/", "data URL"),
+)
+_BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
+
+_MAX_SEGMENTS = 1000  # of a JPEG file; a color profile has up to 255
+_MAX_STRAY_BYTES = 1 << 16  # between two of them
+_PIECE_BYTES = 1 << 20
+_APP0, _SCAN, _START, _END = 0xE0, 0xDA, 0xD8, 0xD9
+# A marker that means something: behind 0xFF no zero, as the data of a scan has it, no restart of a scan, and no filling.
+_MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
+
+
+class Segment(NamedTuple):
+    """A piece of a JPEG file: its marker, where that begins, where its content does, and where it ends."""
+
+    marker: int
+    start: int
+    content: int
+    end: int
+
+
+def file_format(file: memoryview) -> str:
+    """The name of what a file seems to be by its first bytes; empty: unknown."""
+    head = bytes(file[:16])
+    if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
+        return "WebP"
+    if head[4:8] == b"ftyp":
+        return _BRANDS.get(head[8:12], "video")
+    return next((name for beginning, name in _BEGINNINGS if head.startswith(beginning)), "")
+
+
+# ---- JPEG
+
+
+def jpeg_segments(file: memoryview) -> Iterator[Segment]:
+    """The segments of the head of a JPEG file, its first scan's the last; fewer where the file is none, or ends before.
+
+    Bytes between them are passed over, as by every decoder.
+    """
+    at = 2  # behind the start of the image
+    for _ in range(_MAX_SEGMENTS):
+        segment = _next_segment(file, at, at + _MAX_STRAY_BYTES)
+        if segment is None or segment.marker == _END:
+            return
+        yield segment
+        if segment.marker == _SCAN:
+            return
+        at = segment.end
+
+
+def tidied_jpeg(file: memoryview) -> bytes | None:
+    """A JPEG file without bytes between the segments of its head, and of JFIF's version 1; None where the head has no end."""
+    pieces = [bytes(file[:2])]
+    for segment in jpeg_segments(file):
+        piece = bytes(file[segment.start : segment.end])
+        if segment.marker == _APP0 and piece[4:9] == b"JFIF\0":
+            piece = piece[:9] + b"\1" + piece[10:]
+        pieces.append(piece)
+        if segment.marker == _SCAN:
+            return b"".join([*pieces, file[segment.end :]])
+    return None
+
+
+def jpeg_scans(file: memoryview) -> int:
+    """How many scans a JPEG file has; 0 where it does not come to the end of the image."""
+    at, scans = 2, 0
+    for _ in range(_MAX_SEGMENTS):
+        segment = _next_segment(file, at, len(file))
+        if segment is None:
+            break
+        if segment.marker == _END:
+            return scans
+        scans += segment.marker == _SCAN
+        at = segment.end
+    return 0
+
+
+def _next_segment(file: memoryview, at: int, most: int) -> Segment | None:
+    """The first segment that begins from `at` on and before `most`, if it lies in the file."""
+    found = None
+    while found is None and at < min(most, len(file)):
+        past = min(at + _PIECE_BYTES, most)
+        found = _MARKER.search(file, at, past + 1)  # it may lie across the end of a piece
+        at = past
+    if found is None:
+        return None
+    start, content = found.span()
+    marker = file[start + 1]
+    if marker == _START:  # of another image
+        return None
+    if marker == _END:
+        return Segment(marker, start, content, content)
+    end = content + int.from_bytes(file[content : content + 2], "big")
+    return Segment(marker, start, content + 2, end) if content + 2 <= end <= len(file) else None
+
+
+# ---- PNG and WebP
+
+
+def is_whole_png(file: memoryview) -> bool:
+    """Whether a PNG file comes to its end, and each of its chunks has the checksum that it says."""
+    at = 8  # behind the signature
+    while at + 12 <= len(file):
+        (nbytes,) = struct.unpack_from(">I", file, at)
+        end = at + 8 + nbytes
+        if end + 4 > len(file) or zlib.crc32(file[at + 4 : end]) != int.from_bytes(file[end : end + 4], "big"):
+            return False
+        if bytes(file[at + 4 : at + 8]) == b"IEND":
+            return True
+        at = end + 4
+    return False
+
+
+def webp_size(file: memoryview) -> tuple[int, int] | None:
+    """Height and width that a WebP file announces; None where it has no such place."""
+    head = bytes(file[12:30])
+    kind = head[:4]
+    if kind == b"VP8X" and len(head) == 18:
+        return 1 + int.from_bytes(head[15:18], "little"), 1 + int.from_bytes(head[12:15], "little")
+    if kind == b"VP8L" and len(head) >= 13:
+        bits = int.from_bytes(head[9:13], "little")
+        return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
+    if kind == b"VP8 " and len(head) == 18:
+        return int.from_bytes(head[16:18], "little") & 0x3FFF, int.from_bytes(head[14:16], "little") & 0x3FFF
+    return None

@@ -1,0 +1,154 @@
+"""What is told of files without decoding them: against Pillow's and libjpeg's own files, and files that are wrong in one place."""
+
+from __future__ import annotations
+
+import io
+import itertools
+import random
+import struct
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd.steps.picture_file import file_format, is_whole_png, jpeg_scans, jpeg_segments, tidied_jpeg, webp_size
+
+Image = pytest.importorskip("PIL.Image")
+
+START, END, TABLES, SCAN = b"\xff\xd8", b"\xff\xd9", 0xDB, 0xDA
+
+
+def saved(form: str, size: tuple[int, int] = (40, 30), **more) -> bytes:
+    """A file of height and width."""
+    file = io.BytesIO()
+    Image.effect_noise((size[1], size[0]), 90).convert("RGB").save(file, form, **more)
+    return file.getvalue()
+
+
+def segment(marker: int, content: bytes = b"") -> bytes:
+    return bytes([0xFF, marker]) + struct.pack(">H", len(content) + 2) + content
+
+
+def scans(file: bytes) -> int:
+    return jpeg_scans(memoryview(file))
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
+def test_names_formats(form):
+    assert file_format(memoryview(saved(form))) == form
+
+
+# ---- JPEG
+
+
+def test_the_head_of_a_jpeg_is_its_segments():
+    file = memoryview(saved("JPEG"))
+    found = list(jpeg_segments(file))
+    assert [each.marker for each in found] == [0xE0, TABLES, TABLES, 0xC0, 0xC4, 0xC4, 0xC4, 0xC4, SCAN]
+    assert found[0].start == 2
+    assert all(before.end == behind.start for before, behind in itertools.pairwise(found))
+    assert bytes(file[found[0].content :][:5]) == b"JFIF\0"
+
+
+def test_the_head_ends_where_the_image_does_or_another_begins():
+    comment = segment(0xFE, b"hi")
+    for end in (END, START, b""):
+        file = memoryview(START + comment * 3 + end + comment + segment(SCAN))
+        assert [each.marker for each in jpeg_segments(file)] == ([0xFE] * 3 if end else [0xFE] * 4 + [SCAN])
+
+
+def test_a_tidy_jpeg_stays_as_it_is():
+    file = saved("JPEG")
+    assert tidied_jpeg(memoryview(file)) == file
+
+
+def test_bytes_between_segments_are_left_out():
+    file = saved("JPEG")
+    for each in jpeg_segments(memoryview(file)):
+        for stray in (b"\0\0\0", b"\xff", b"\xff\0ab", b"a" * 60_000):
+            untidy = file[: each.start] + stray + file[each.start :]
+            assert tidied_jpeg(memoryview(untidy)) == file
+    assert tidied_jpeg(memoryview(file[:2] + bytes(100_000) + file[2:])) is None
+
+
+def test_a_later_version_of_jfif_is_read_as_the_first():
+    file = saved("JPEG")
+    at = file.index(b"JFIF\0") + 5
+    assert file[at] == 1
+    assert tidied_jpeg(memoryview(file[:at] + b"\2" + file[at + 1 :])) == file
+
+
+def test_what_stands_behind_the_head_is_left():
+    file = saved("JPEG")
+    behind = file[list(jpeg_segments(memoryview(file)))[-1].end :]
+    untidy = file[: -len(behind)] + bytes(9) + behind + bytes(9)
+    assert tidied_jpeg(memoryview(untidy)) == untidy
+
+
+def test_a_head_without_an_end_cannot_be_mended():
+    file = saved("JPEG")
+    scan = list(jpeg_segments(memoryview(file)))[-1]
+    for nbytes in range(scan.end):
+        assert tidied_jpeg(memoryview(file[:nbytes])) is None
+    assert tidied_jpeg(memoryview(START + segment(0xFE) * 5000 + file[2:])) is None
+
+
+def test_counts_scans():
+    assert scans(saved("JPEG")) == 1
+    assert scans(saved("JPEG", progressive=True)) == 10
+    assert scans(saved("JPEG", restart_marker_blocks=1)) == 1
+
+
+def test_counts_no_scans_inside_of_segments_and_behind_the_end():
+    file = saved("JPEG")
+    assert scans(file + segment(SCAN) * 200 + END) == 1
+    assert scans(START + segment(0xE1, segment(SCAN) * 200 + END) + file[2:]) == 1
+
+
+def test_a_jpeg_without_an_end_has_no_scans():
+    file = saved("JPEG", progressive=True)
+    for nbytes in range(len(file)):
+        assert scans(file[:nbytes]) == 0
+    assert scans(START + segment(0xFE) * 5000 + END) == 0
+
+
+def test_markers_are_found_in_whatever_piece_they_lie():
+    file = saved("JPEG")
+    behind = list(jpeg_segments(memoryview(file)))[-1].end
+    for nbytes in range((1 << 20) - 3 - behind, (1 << 20) + 3 - behind):
+        assert scans(file[:behind] + bytes(nbytes) + segment(SCAN) + END) == 2
+
+
+@given(st.binary(max_size=300))
+def test_any_bytes_are_a_jpeg_or_none(noise):
+    for file in (noise, START + noise, START + segment(TABLES, b"ab") + noise):
+        assert scans(file) >= 0
+        assert tidied_jpeg(memoryview(file)) != b""
+
+
+# ---- PNG and WebP
+
+
+def test_a_png_is_whole_or_not():
+    file = saved("PNG")
+    assert is_whole_png(memoryview(file))
+    assert is_whole_png(memoryview(file + b"and more"))
+    for nbytes in range(len(file)):
+        assert not is_whole_png(memoryview(file[:nbytes]))
+    chance = random.Random(0)
+    for at in range(8, len(file)):
+        broken = bytearray(file)
+        broken[at] ^= chance.randrange(1, 256)
+        assert not is_whole_png(memoryview(broken))
+
+
+def test_the_announced_size_of_every_webp():
+    for lossless, kind in ((False, b"VP8 "), (True, b"VP8L")):
+        file = saved("WebP", (200, 300), lossless=lossless)
+        assert file[12:16] == kind
+        assert webp_size(memoryview(file)) == (200, 300)
+        assert webp_size(memoryview(file[:20])) is None
+    file = io.BytesIO()
+    Image.new("RGBA", (300, 200)).save(file, "WebP", exif=b"Exif\0\0II*\0")
+    assert file.getvalue()[12:16] == b"VP8X"
+    assert webp_size(memoryview(file.getvalue())) == (200, 300)
