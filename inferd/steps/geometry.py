@@ -11,7 +11,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import NamedTuple, Protocol
 
-__all__ = ["CenterCrop", "Letterbox", "Pad", "Pass", "Resampling", "Resize", "Shape", "Size", "Unfit", "View", "fold"]
+__all__ = ["CenterCrop", "Letterbox", "Pad", "Pass", "Resampling", "Resize", "Shape", "Sides", "Size", "Unfit", "View", "fold"]
 
 Size = tuple[int, int]  # height, width
 
@@ -33,6 +33,19 @@ class View(NamedTuple):
         return cls(size, (0, 0), size)
 
 
+class Sides(NamedTuple):
+    """What is known of a picture's sides before there is one, whichever of the two is the height: the least and the most of each."""
+
+    short: tuple[int, int]
+    long: tuple[int, int]
+
+    @classmethod
+    def of(cls, size: Size) -> Sides:
+        """Those of one size."""
+        short, long = sorted(size)
+        return cls((short, short), (long, long))
+
+
 @dataclass(frozen=True)
 class Resampling:
     """How pixels between pixels are found: see steps.proto, Method and Resize."""
@@ -52,6 +65,9 @@ class Shape(Protocol):
     def see(self, view: View) -> View:
         """The view that it makes of another. Raises Unfit."""
 
+    def bound(self, sides: Sides) -> Sides:
+        """What is known of its result's sides. Raises Unfit where no picture of such sides can go through it."""
+
 
 @dataclass(frozen=True)
 class Resize:
@@ -70,15 +86,26 @@ class Resize:
         return self.size
 
     def see(self, view: View) -> View:
-        return View.of(self.size or self._scaled(*view.size))
+        height, width = view.size
+        if self.size:
+            return View.of(self.size)
+        short, long = self._scaled(min(height, width), max(height, width))
+        return View.of((short, long) if height <= width else (long, short))
 
-    def _scaled(self, height: int, width: int) -> Size:
-        short, long = min(height, width), max(height, width)
+    def bound(self, sides: Sides) -> Sides:
+        if self.size:
+            return Sides.of(self.size)
+        (least_short, most_short), (least_long, most_long) = sides
+        strip = self._scaled(least_short, most_long)
+        square = self._scaled(most_short, max(least_long, most_short))
+        short, long = sorted((strip[0], square[0])), sorted((strip[1], square[1]))
+        return Sides((short[0], short[1]), (long[0], long[1]))
+
+    def _scaled(self, short: int, long: int) -> tuple[int, int]:
+        """The shorter and the longer side."""
         if self.shortest:
-            short, long = self.shortest, self.shortest * long // short
-        else:
-            short, long = max(1, (2 * self.longest * short + long) // (2 * long)), self.longest
-        return (short, long) if height <= width else (long, short)
+            return self.shortest, self.shortest * long // short
+        return max(1, (2 * self.longest * short + long) // (2 * long)), self.longest
 
 
 @dataclass(frozen=True)
@@ -98,6 +125,9 @@ class Letterbox:
         scale = min(frame_height / height, frame_width / width)
         inner = (min(max(round(height * scale), 1), frame_height), min(max(round(width * scale), 1), frame_width))
         return View(inner, (-((frame_height - inner[0]) // 2), -((frame_width - inner[1]) // 2)), self.size)
+
+    def bound(self, sides: Sides) -> Sides:
+        return Sides.of(self.size)
 
 
 @dataclass(frozen=True)
@@ -120,6 +150,14 @@ class CenterCrop:
         corner = (view.corner[0] + round((height - wanted_height) / 2), view.corner[1] + round((width - wanted_width) / 2))
         return View(view.resized, corner, self.size)
 
+    def bound(self, sides: Sides) -> Sides:
+        if min(self.size) > sides.short[1] or max(self.size) > sides.long[1]:
+            raise Unfit(
+                f"center_crop takes the middle {self.size[0]} x {self.size[1]} (height x width) of pictures whose sides are at most "
+                f"{sides.short[1]} and {sides.long[1]}: none is that large; resize them to more first"
+            )
+        return Sides.of(self.size)
+
 
 @dataclass(frozen=True)
 class Pad:
@@ -140,6 +178,14 @@ class Pad:
                 "resize or crop it first"
             )
         return View(view.resized, view.corner, self.size)
+
+    def bound(self, sides: Sides) -> Sides:
+        if min(self.size) < sides.short[0] or max(self.size) < sides.long[0]:
+            raise Unfit(
+                f"pad fills up to {self.size[0]} x {self.size[1]} (height x width) pictures whose sides are at least {sides.short[0]} and "
+                f"{sides.long[0]}: none is that small; resize or crop them to less first"
+            )
+        return Sides.of(self.size)
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ import numpy as np
 from inferd._core.image import Transform
 from inferd.errors import ConfigError, ResourceExhausted
 from inferd.protocol import options
-from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Shape, Size, Unfit, View, fold
+from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Shape, Sides, Size, Unfit, View, fold
 from inferd.steps.numbers import CASTS, cast
 from inferd.steps.picture import MAX_PIXELS, Decoder, Picture, scratch
 from inferd.steps.pipeline import Array, PadAxis, Place, RowPipeline, TensorType, Value, wrong_row
@@ -89,6 +89,7 @@ class _Reading:
     max_pixels: int = MAX_PIXELS
     shapes: list[Shape] = field(default_factory=list)
     known: Size | None = None
+    sides: Sides | None = None  # None: of any picture
     reverse: bool = False
     factors: list[float] = field(default_factory=list)
     offsets: list[float] = field(default_factory=list)
@@ -204,10 +205,13 @@ class _Reading:
             raise self._not_scaled()
         try:
             self.known = shape.see(View.of(self.known)).size if self.known else shape.fixed
+            self.sides = shape.bound(self.sides or Sides((1, math.isqrt(self.max_pixels)), (1, min(MAX_SIDE, self.max_pixels))))
         except Unfit as why:
             raise self.wrong(str(why)) from None
-        if self.known and self.known[0] * self.known[1] > self.max_pixels:
-            raise self.wrong(f"it makes {self.known[0]} x {self.known[1]} pixels, more than max_pixels of decode_image, {self.max_pixels}")
+        if self.sides.short[0] * self.sides.long[0] > self.max_pixels:
+            height, width = self.known or (self.sides.short[0], self.sides.long[0])
+            least = "" if self.known else "at least "
+            raise self.wrong(f"it makes {least}{height} x {width} pixels, more than max_pixels of decode_image, {self.max_pixels}")
         self.shapes.append(shape)
 
     def _not_scaled(self) -> ConfigError:

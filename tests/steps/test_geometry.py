@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Unfit, View, fold
+from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Sides, Unfit, View, fold
 
 OUTSIDE = -1
 
@@ -65,6 +65,66 @@ def test_passes_do_what_their_steps_do(size, listed):
             folded(places, listed)
     else:
         assert np.array_equal(folded(places, listed), wanted)
+
+
+ANY = Sides((1, 20), (1, 20))  # of the sizes above
+
+
+@given(sizes, st.lists(steps, max_size=5))
+def test_sides_are_within_what_is_known_of_them(size, listed):
+    known = ANY
+    for step in listed:
+        try:
+            size = step.see(View.of(size)).size
+        except Unfit:
+            return
+        known = step.bound(known)  # what goes through for one picture is not refused for all
+        assert known.short[0] <= min(size) <= known.short[1]
+        assert known.long[0] <= max(size) <= known.long[1]
+
+
+@pytest.mark.parametrize(
+    ("listed", "wanted"),
+    [
+        ([Resize(size=(5, 3))], Sides((3, 3), (5, 5))),
+        ([Letterbox((5, 3), 0)], Sides((3, 3), (5, 5))),
+        ([Resize(shortest=4)], Sides((4, 4), (4, 80))),
+        ([Resize(longest=10)], Sides((1, 10), (10, 10))),
+        ([Resize(size=(5, 10)), Resize(shortest=4)], Sides((4, 4), (8, 8))),
+        ([Resize(size=(5, 10)), Resize(longest=4)], Sides((2, 2), (4, 4))),
+        ([Resize(shortest=4), Resize(longest=40)], Sides((2, 40), (40, 40))),
+        ([CenterCrop((20, 3))], Sides((3, 3), (20, 20))),
+        ([Pad((1, 1), 0)], Sides((1, 1), (1, 1))),
+        ([Resize(shortest=4), CenterCrop((4, 80))], Sides((4, 4), (80, 80))),
+        ([Resize(longest=10), Pad((1, 10), 0)], Sides((1, 1), (10, 10))),
+    ],
+    ids=str,
+)
+def test_what_is_known_of_sides(listed, wanted):
+    known = ANY
+    for step in listed:
+        known = step.bound(known)
+    assert known == wanted
+
+
+@pytest.mark.parametrize(
+    ("listed", "why"),
+    [
+        ([Resize(shortest=4), CenterCrop((8, 8))], r"the middle 8 x 8 .* at most 4 and 80: none is that large; resize them to more first"),
+        ([Resize(shortest=4), CenterCrop((4, 81))], "at most 4 and 80"),
+        ([Resize(longest=10), CenterCrop((1, 11))], "at most 10 and 10"),
+        ([CenterCrop((1, 21))], "at most 20 and 20"),
+        ([Resize(shortest=4), Pad((3, 90), 0)], r"fills up to 3 x 90 .* at least 4 and 4: none is that small; resize or crop them to less"),
+        ([Resize(longest=10), Pad((9, 9), 0)], "at least 1 and 10"),
+    ],
+    ids=str,
+)
+def test_what_no_picture_can_go_through_is_known_before(listed, why):
+    known = ANY
+    for step in listed[:-1]:
+        known = step.bound(known)
+    with pytest.raises(Unfit, match=why):
+        listed[-1].bound(known)
 
 
 def test_the_usual_lists_are_one_pass():

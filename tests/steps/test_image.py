@@ -365,6 +365,13 @@ DECODE, RESIZE, CROP, SCALE, PLANAR = ("decode_image", {}), ("resize", SIDES), (
         ([("resize", {"height": 200, "width": 300}), CROP], None,
          r"steps\[1\] \(center_crop\): center_crop takes the middle 224 x 224 .* that is 200 x 300"),
         ([("resize", {"height": 200, "width": 300}), ("pad", SIDES)], None, r"steps\[1\] \(pad\): pad fills up to"),
+        # sides that are known
+        ([("resize", {"shortest": 200}), CROP], None,
+         r"steps\[1\] \(center_crop\): center_crop takes the middle 224 x 224 .* at most 200 and \d+: none is that large; resize them to"),
+        ([DECODE, ("resize", {"longest": 224}), ("center_crop", {"height": 225, "width": 1})], None, "at most 224 and 224"),
+        ([("resize", {"shortest": 225}), ("pad", SIDES)], None, r"steps\[1\] \(pad\): .* at least 225 and 225: none is that small"),
+        ([("decode_image", {"max_pixels": 40_000}), CROP], None, "at most 200 and 40000"),
+        ([("decode_image", {"max_pixels": 1000}), ("resize", {"shortest": 32})], None, "makes at least 32 x 32 pixels, more than max_"),
         # scaled
         ([("decode_image", {"scaled": True}), SCALE, PLANAR], ("FP32", (3, -1, -1)),
          r"steps\[0\] \(decode_image\): scaled needs a resize or a letterbox"),
