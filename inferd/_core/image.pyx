@@ -129,9 +129,9 @@ cdef class Transform:
 
     size: height and width of the tensor. method: BILINEAR, NEAREST, BICUBIC or AREA, which is Pillow's BOX. antialias: when it shrinks,
     BILINEAR and BICUBIC look at all that a pixel covers, as Pillow does, or only at its neighbours, as OpenCV does.
-    exact: the values are Pillow's (13 or later) to the bit, rounded before the affine; BICUBIC's always are. fill: of what lies outside.
-    factors, offsets: out = x * factor + offset in single precision, one for all of out's channels or one for each. datatype: out's, UINT8
-    or FP32; UINT8 is rounded, and takes factor 1 and offset 0 only. channels_first: out is [channels, height, width].
+    Resized pixels are whole levels, and one level from Pillow's (13 or later) at most; exact: to the bit the same, as BICUBIC's always are.
+    fill: of what lies outside. factors, offsets: out = x * factor + offset in single precision, one for all of out's channels or one for
+    each. datatype: out's, UINT8 or FP32; UINT8 takes factor 1 and offset 0 only. channels_first: out is [channels, height, width].
     reverse_channels: out's first channel is the last of the pixels. instruction_set: one of instruction_sets(), all of which give the same.
     Raises ValueError.
     """

@@ -3,7 +3,11 @@
  *
  * Two ways to resample, both through tables of weights that depend on sizes alone (Axis):
  * - resample: first the rows, then the columns, in 16-bit fixed point. A value is (value - 128) * 256 as int16: 8 bits of fraction. Weights
- *   have 15 bits, are negated so that 1.0 is one of them, and add up to 1 exactly. Only for weights of one sign (bilinear, area).
+ *   have 15 bits, are negated so that 1.0 is one of them, and add up to 1 exactly. Only for weights of one sign (bilinear, area). Each
+ *   product is rounded to 1/256 of a level, and all may be rounded the same way: of more than LONG_TAPS weights, which are small, each
+ *   RUN_TAPS are added up with some bits more, and a run's sum is rounded. So a value is less than a quarter of a level from the filter's
+ *   after one pass and less than half a level after both. It is rounded to a whole one then, as Pillow's is, which is itself one level
+ *   from the filter's at most: half of one in each of its passes. One color stays what it is, and the distance to Pillow is one level.
  * - exactly_...: Pillow's recipe, to the bit: 22-bit weights, bytes between the passes, which come in the order that Pillow (since 13)
  *   chooses by the sizes: see rows_first.
  */
@@ -20,6 +24,8 @@ enum {
     MAX_SIDE = 65535,     /* rows or columns of an image, of what it is resized to, and of a window */
     MAX_CHANNELS = 4,
     MAX_TAPS = 128,       /* weights of one output in 16-bit fixed point; longer filters are computed exactly */
+    LONG_TAPS = 64,       /* of more than these a sum is made in runs */
+    RUN_TAPS = 8,         /* weights of a run */
     NARROW_ONE = 32768,   /* 1.0 as a 16-bit weight */
     WIDE_BITS = 22,       /* bits of fraction of an exact weight */
     MID_NBYTES = 1 << 20, /* of bytes between the exact passes: larger windows are cut into pieces */
@@ -36,7 +42,8 @@ typedef struct {
     int32_t taps;        /* weights from one output to the next */
     int32_t *starts;     /* first source position of each; NULL: position least + i alone, unweighted */
     int32_t *lengths;    /* weights of each */
-    int16_t *narrow;     /* weights * -NARROW_ONE; NULL where wide are asked for */
+    int16_t *narrow;     /* weights * -NARROW_ONE << shift; NULL where wide are asked for */
+    int shift;           /* of narrow weights: further bits. A run of them adds up to less than 1 >> shift; 0: there are no runs */
     int32_t *wide;       /* weights * 2^WIDE_BITS, or NULL */
     size_t nbytes;       /* of the block */
 } Axis;
@@ -47,7 +54,7 @@ typedef struct {
     int channels;
 } Image;
 
-/* Where a window's values go, and what becomes of them: value * factor + offset as float, or the rounded value as a byte. */
+/* Where a window's values go, and what becomes of them: whole * factor + offset as float, or the whole value as a byte. */
 typedef struct {
     char *base;           /* the window's first element */
     ptrdiff_t row, plane; /* elements from a row to the next; from a channel's plane to the next */
@@ -107,13 +114,33 @@ static int32_t axis_weigh(double *weights, int32_t *start, int32_t in, int32_t o
     return to - from;
 }
 
-/* Rounded so that they add up to exactly one: what is cut off here goes to the neighbour. Leading and trailing zeros are dropped. */
-static int32_t axis_round(int16_t *narrow, const double *weights, int32_t *start, int32_t length) {
+/* How many bits more the weights of the outputs can have if they are added up in runs, wherever one begins. */
+static int axis_shift(double *weights, int32_t in, int32_t out, int method, int antialias, int32_t first, int32_t count) {
+    double most = 0.0;
+    int shift = 0;
+    for (int32_t i = first; i < first + count; i++) {
+        int32_t start;
+        const int32_t length = axis_weigh(weights, &start, in, out, method, antialias, i);
+        double sum = 0.0;
+        for (int32_t k = 0; k < length; k++) {
+            sum += weights[k] - (k < RUN_TAPS ? 0.0 : weights[k - RUN_TAPS]);
+            if (sum > most) most = sum;
+        }
+    }
+    while (shift < 4 && most * (2 << shift) < 0.99) shift++; /* the rest is for what rounding adds */
+    return shift;
+}
+
+/* Rounded so that they add up to exactly one, and those of a run to a multiple of 1 << shift: what is cut off here goes to the neighbour.
+ * Leading and trailing zeros are dropped. */
+static int32_t axis_round(int16_t *narrow, const double *weights, int32_t *start, int32_t length, int shift) {
+    const int32_t one = NARROW_ONE << shift, half = 1 << shift >> 1;
     double sum = 0.0;
     int32_t used = 0, dropped = 0, before = 0;
     for (int32_t i = 0; i < length; i++) {
         sum += weights[i];
-        const int32_t rounded = i == length - 1 ? NARROW_ONE : (int32_t)(sum * NARROW_ONE + 0.5);
+        int32_t rounded = i == length - 1 ? one : (int32_t)(sum * one + 0.5);
+        if (used % RUN_TAPS == RUN_TAPS - 1) rounded = (rounded + half) >> shift << shift;
         const int32_t weight = rounded - before;
         before = rounded;
         if (used == 0 && weight == 0) dropped++;
@@ -153,6 +180,7 @@ static int axis_fill(Axis *axis, int32_t in, int32_t out, int method, int antial
     if (exact) axis->wide = axis->lengths + count;
     else axis->narrow = (int16_t *)(axis->lengths + count);
     axis->least = in;
+    if (!exact && method != NEAREST && taps > LONG_TAPS) axis->shift = axis_shift(row, in, out, method, antialias, first, count);
     double nearest = (double)in / out * 0.5; /* added up, as Pillow does, so that roundings are the same */
     for (int32_t i = 0; i < first + count; i++, nearest += (double)in / out) {
         if (i < first) continue;
@@ -166,7 +194,7 @@ static int axis_fill(Axis *axis, int32_t in, int32_t out, int method, int antial
                 for (int32_t k = 0; k < length; k++)
                     axis->wide[(size_t)at * taps + k] = (int32_t)(row[k] * (1 << WIDE_BITS) + (row[k] < 0 ? -0.5 : 0.5));
             else
-                length = axis_round(axis->narrow + (size_t)at * taps, row, &start, length);
+                length = axis_round(axis->narrow + (size_t)at * taps, row, &start, length, axis->shift);
         }
         axis->starts[at] = start;
         axis->lengths[at] = length;

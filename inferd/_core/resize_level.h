@@ -1,5 +1,5 @@
 /* resize_level: the loops of resize.h for one set of instructions: vectors of LANES int16, names that end as LEVEL says. Included once for
- * each. Every level gives the same values to the bit, but that NEON, which limits -1 * -1 to 1 - 2^-15, may give black as 1/256 of a level.
+ * each. Every level gives the same results: NEON limits -1 * -1 to 1 - 2^-15, but that is rounded away.
  *
  * LANES output rows go together: a source column's values in all of them are one vector (a stack: [column][LANES]), so that the pass over
  * the columns needs no shuffling and knows no channels. Rows are written into GROUP lines (row 8 + i, if there is one, takes turns with
@@ -86,36 +86,78 @@ ALWAYS_INLINE void LEVEL(put)(int16_t *to, Words values) {
 #endif
 }
 
+/* Adds STEP_NBYTES of source rows from x on, weighted, to four sums. */
+ALWAYS_INLINE void LEVEL(add_rows)(const uint8_t *const *rows, const int16_t *weights, int length, ptrdiff_t x, Words *sums) {
+    Words a = sums[0], b = sums[1], c = sums[2], d = sums[3];
+    for (int k = 0; k < length; k++) {
+        const Lanes weight = weights[k] - (Lanes){0};
+        const Bytes first = LEVEL(load_bytes)(rows[k] + x) ^ 0x80, second = LEVEL(load_bytes)(rows[k] + x + 2 * LANES) ^ 0x80;
+        a -= (Words)MULTIPLY(LEVEL(widen_low)(first), weight);
+        b -= (Words)MULTIPLY(LEVEL(widen_high)(first), weight);
+        c -= (Words)MULTIPLY(LEVEL(widen_low)(second), weight);
+        d -= (Words)MULTIPLY(LEVEL(widen_high)(second), weight);
+    }
+    sums[0] = a, sums[1] = b, sums[2] = c, sums[3] = d;
+}
+
 /* One output row: nbytes, a multiple of STEP_NBYTES, of source rows weighted, each 8 columns LANES elements behind the last 8.
- * `ahead`: rows that the next output needs. */
-static void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights, int length, const uint8_t *const *ahead, int ahead_length,
-                              ptrdiff_t nbytes, int16_t *line) {
+ * `ahead`: rows that the next output needs. shift: of the weights; where it is none the compiler knows. */
+ALWAYS_INLINE void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *weights, int length, int shift, const uint8_t *const *ahead,
+                                     int ahead_length, ptrdiff_t nbytes, int16_t *line) {
+    const Words half = (uint16_t)(1 << shift >> 1) - (Words){0};
     for (ptrdiff_t x = 0; x < nbytes; x += LEVEL(STEP_NBYTES)) {
         for (int k = 0; k < ahead_length; k++) __builtin_prefetch(ahead[k] + x);
-        Words a = {0}, b = {0}, c = {0}, d = {0};
-        for (int k = 0; k < length; k++) {
-            const Lanes weight = weights[k] - (Lanes){0};
-            const Bytes first = LEVEL(load_bytes)(rows[k] + x) ^ 0x80, second = LEVEL(load_bytes)(rows[k] + x + 2 * LANES) ^ 0x80;
-            a -= (Words)MULTIPLY(LEVEL(widen_low)(first), weight);
-            b -= (Words)MULTIPLY(LEVEL(widen_high)(first), weight);
-            c -= (Words)MULTIPLY(LEVEL(widen_low)(second), weight);
-            d -= (Words)MULTIPLY(LEVEL(widen_high)(second), weight);
+        Words sums[4] = {{0}, {0}, {0}, {0}};
+        for (int k = 0; shift > 0 && k < length; k += RUN_TAPS) {
+            Words run[4] = {half, half, half, half};
+            LEVEL(add_rows)(rows + k, weights + k, length - k < RUN_TAPS ? length - k : RUN_TAPS, x, run);
+            sums[0] += (Words)((Lanes)run[0] >> shift);
+            sums[1] += (Words)((Lanes)run[1] >> shift);
+            sums[2] += (Words)((Lanes)run[2] >> shift);
+            sums[3] += (Words)((Lanes)run[3] >> shift);
         }
+        if (shift == 0) LEVEL(add_rows)(rows, weights, length, x, sums);
         int16_t *const to = line + x / GROUP * LANES;
-        LEVEL(put)(to, a);
-        LEVEL(put)(to + LANES, b);
-        LEVEL(put)(to + 2 * LANES * LANES / GROUP, c);
-        LEVEL(put)(to + 2 * LANES * LANES / GROUP + LANES, d);
+        LEVEL(put)(to, sums[0]);
+        LEVEL(put)(to + LANES, sums[1]);
+        LEVEL(put)(to + 2 * LANES * LANES / GROUP, sums[2]);
+        LEVEL(put)(to + 2 * LANES * LANES / GROUP + LANES, sums[3]);
     }
 }
 
-/* One output column of all channels: stacks of weighted source columns. */
-ALWAYS_INLINE void LEVEL(weigh_columns)(const int16_t *stacks, const int16_t *weights, int length, const int channels, Lanes *values) {
-    Words sums[MAX_CHANNELS] = {{0}};
+static void LEVEL(weigh_few_rows)(const uint8_t *const *rows, const int16_t *weights, int length, const uint8_t *const *ahead,
+                                  int ahead_length, ptrdiff_t nbytes, int16_t *line) {
+    LEVEL(weigh_rows)(rows, weights, length, 0, ahead, ahead_length, nbytes, line);
+}
+
+static void LEVEL(weigh_many_rows)(const uint8_t *const *rows, const int16_t *weights, int length, int shift, const uint8_t *const *ahead,
+                                   int ahead_length, ptrdiff_t nbytes, int16_t *line) {
+    LEVEL(weigh_rows)(rows, weights, length, shift, ahead, ahead_length, nbytes, line);
+}
+
+/* Adds stacks of weighted source columns to the sums of all channels. */
+ALWAYS_INLINE void LEVEL(add_columns)(const int16_t *stacks, const int16_t *weights, int length, const int channels, Words *sums) {
     for (int k = 0; k < length; k++) {
         const Lanes weight = weights[k] - (Lanes){0};
         for (int channel = 0; channel < channels; channel++)
             sums[channel] -= (Words)MULTIPLY(LEVEL(load)(stacks + (k * channels + channel) * LANES), weight);
+    }
+}
+
+/* One output column of all channels, and half a level, so that the fraction can be cut off. */
+ALWAYS_INLINE void LEVEL(weigh_columns)(const int16_t *stacks, const int16_t *weights, int length, const int channels, int shift,
+                                        Lanes *values) {
+    Words sums[MAX_CHANNELS];
+    for (int channel = 0; channel < channels; channel++) sums[channel] = (Words){0} + 128;
+    if (shift == 0) {
+        LEVEL(add_columns)(stacks, weights, length, channels, sums);
+    } else {
+        for (int k = 0; k < length; k += RUN_TAPS) {
+            Words run[MAX_CHANNELS];
+            for (int channel = 0; channel < channels; channel++) run[channel] = (Words){0} + (uint16_t)(1 << shift >> 1);
+            LEVEL(add_columns)(stacks + (ptrdiff_t)k * channels * LANES, weights + k, length - k < RUN_TAPS ? length - k : RUN_TAPS, channels, run);
+            for (int channel = 0; channel < channels; channel++) sums[channel] += (Words)((Lanes)run[channel] >> shift);
+        }
     }
     for (int channel = 0; channel < channels; channel++) values[channel] = (Lanes)sums[channel];
 }
@@ -138,7 +180,7 @@ ALWAYS_INLINE void LEVEL(weigh_columns_exactly)(const int16_t *stacks, const int
     }
 }
 
-/* `count` elements of each row: values of 8 bits of fraction, row 8 + i behind row i, into rows `stride` apart. */
+/* `count` elements of each row: whole values * 256, row 8 + i behind row i, into rows `stride` apart. */
 ALWAYS_INLINE void LEVEL(rows_of_floats)(float *to, ptrdiff_t stride, uint16_t (*values)[LANES], int rows, int count, const float *factors,
                                          const float *offsets) {
     float by[GROUP], plus[GROUP], row[GROUP];
@@ -155,16 +197,16 @@ ALWAYS_INLINE void LEVEL(rows_of_bytes)(uint8_t *to, ptrdiff_t stride, uint16_t 
     for (int lane = 0; lane < rows; lane++, to += stride) {
         Words8 words;
         memcpy(&words, values[lane % GROUP] + lane / GROUP * GROUP, sizeof words);
-        const Bytes8 row = __builtin_convertvector((words + 128) >> 8, Bytes8);
+        const Bytes8 row = __builtin_convertvector(words >> 8, Bytes8);
         memcpy(to, &row, (size_t)count);
     }
 }
 
-/* 8 columns (fewer at the end) of LANES rows (fewer at the end), tile[column][channel], into the target's rows from y, columns from x. */
+/* 8 columns (fewer at the end) of LANES rows (fewer at the end), tile[column][channel], into the target's rows from y, columns from x.
+ * The values' fractions are cut off. */
 static void LEVEL(lay_out)(const Target *target, const float (*factors)[GROUP], const float (*offsets)[GROUP], const Lanes *tile, int32_t y,
                            int rows, int32_t x, int columns) {
     const int channels = target->channels;
-    const Lanes white = (int16_t)(127 * 256) - (Lanes){0};
     for (int group = 0; group < channels; group++) {
         Lanes v[GROUP];
         uint16_t values[GROUP][LANES];
@@ -173,23 +215,23 @@ static void LEVEL(lay_out)(const Target *target, const float (*factors)[GROUP], 
         if (count <= 0) continue;
         for (int i = 0; i < GROUP; i++) v[i] = tile[target->planar ? i * channels + group : group * GROUP + i];
         LEVEL(transpose)(v);
-        for (int i = 0; i < GROUP; i++) {
-            const Lanes over = v[i] > white; /* by what was rounded */
-            v[i] = ((v[i] & ~over) | (white & over)) ^ (int16_t)-32768;
-        }
+        for (int i = 0; i < GROUP; i++) v[i] = (v[i] & (int16_t)-256) ^ (int16_t)-32768;
         memcpy(values, v, sizeof values);
         const ptrdiff_t at = y * target->row + (target->planar ? group * target->plane + x : (ptrdiff_t)x * channels + group * GROUP);
-        float *const floats = (float *)target->base + at;
-        uint8_t *const bytes = (uint8_t *)target->base + at;
-        if (target->floating && count == GROUP) /* both counts, for the compiler knows what a constant one saves */
-            LEVEL(rows_of_floats)(floats, target->row, values, rows, GROUP, factors[group], offsets[group]);
-        else if (target->floating) LEVEL(rows_of_floats)(floats, target->row, values, rows, count, factors[group], offsets[group]);
-        else if (count == GROUP) LEVEL(rows_of_bytes)(bytes, target->row, values, rows, GROUP);
-        else LEVEL(rows_of_bytes)(bytes, target->row, values, rows, count);
+        if (target->floating) {
+            float *const to = (float *)target->base + at;
+            if (count == GROUP) /* both counts, for the compiler knows what a constant one saves */
+                LEVEL(rows_of_floats)(to, target->row, values, rows, GROUP, factors[group], offsets[group]);
+            else LEVEL(rows_of_floats)(to, target->row, values, rows, count, factors[group], offsets[group]);
+        } else {
+            uint8_t *const to = (uint8_t *)target->base + at;
+            if (count == GROUP) LEVEL(rows_of_bytes)(to, target->row, values, rows, GROUP);
+            else LEVEL(rows_of_bytes)(to, target->row, values, rows, count);
+        }
     }
 }
 
-/* Factors and offsets of each element of the groups, for values of 8 bits of fraction. */
+/* Factors and offsets of each element of the groups, for values * 256. */
 static void LEVEL(spread)(const Target *target, float (*factors)[GROUP], float (*offsets)[GROUP]) {
     for (int group = 0; group < target->channels; group++)
         for (int i = 0; i < GROUP; i++) {
@@ -243,7 +285,8 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
             }
             const int16_t *const weights = rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps;
             int16_t *const to = lines + lane % GROUP * line + lane / GROUP * GROUP;
-            LEVEL(weigh_rows)(sources, weights, length, ahead, ahead_length, padded, to);
+            if (rows->shift == 0) LEVEL(weigh_few_rows)(sources, weights, length, ahead, ahead_length, padded, to);
+            else LEVEL(weigh_many_rows)(sources, weights, length, rows->shift, ahead, ahead_length, padded, to);
         }
         for (ptrdiff_t group = 0; group < padded; group += GROUP) {
             Lanes v[GROUP];
@@ -255,7 +298,8 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
             const int16_t *const first = stacks + (ptrdiff_t)(columns->starts[x] - columns->least) * channels * LANES;
             const size_t weights = (size_t)x * (size_t)columns->taps;
             Lanes values[MAX_CHANNELS];
-            if (columns->narrow != NULL) LEVEL(weigh_columns)(first, columns->narrow + weights, columns->lengths[x], channels, values);
+            if (columns->narrow != NULL)
+                LEVEL(weigh_columns)(first, columns->narrow + weights, columns->lengths[x], channels, columns->shift, values);
             else LEVEL(weigh_columns_exactly)(first, columns->wide + weights, columns->lengths[x], channels, values);
             for (int channel = 0; channel < channels; channel++)
                 tile[x % GROUP * channels + (target->reversed ? channels - 1 - channel : channel)] = values[channel];
@@ -283,19 +327,24 @@ ALWAYS_INLINE void LEVEL(lay_out_row)(const Target *target, const uint8_t *row, 
         memcpy((uint8_t *)target->base + at, row, (size_t)columns * (size_t)channels);
         return;
     }
+    const ptrdiff_t step = target->planar ? 1 : channels;
     for (int channel = 0; channel < channels; channel++) {
         const uint8_t *const from = row + (target->reversed ? channels - 1 - channel : channel);
-        const float factor = target->factors[channel], offset = target->offsets[channel];
-        float *const floats = (float *)target->base + at + channel * (target->planar ? target->plane : 1);
-        uint8_t *const bytes = (uint8_t *)target->base + at + channel * (target->planar ? target->plane : 1);
-        if (target->floating && target->planar)
-            for (int32_t i = 0; i < columns; i++) floats[i] = (float)from[i * channels] * factor + offset;
-        else if (target->floating)
-            for (int32_t i = 0; i < columns; i++) floats[(ptrdiff_t)i * channels] = (float)from[i * channels] * factor + offset;
-        else if (target->planar)
-            for (int32_t i = 0; i < columns; i++) bytes[i] = from[i * channels];
-        else
-            for (int32_t i = 0; i < columns; i++) bytes[(ptrdiff_t)i * channels] = from[i * channels];
+        const ptrdiff_t first = at + channel * (target->planar ? target->plane : 1);
+        if (target->floating) {
+            const float factor = target->factors[channel], offset = target->offsets[channel];
+            float *const to = (float *)target->base + first;
+            if (target->planar)
+                for (int32_t i = 0; i < columns; i++) to[i] = (float)from[i * channels] * factor + offset;
+            else
+                for (int32_t i = 0; i < columns; i++) to[i * step] = (float)from[i * channels] * factor + offset;
+        } else {
+            uint8_t *const to = (uint8_t *)target->base + first;
+            if (target->planar)
+                for (int32_t i = 0; i < columns; i++) to[i] = from[i * channels];
+            else
+                for (int32_t i = 0; i < columns; i++) to[i * step] = from[i * channels];
+        }
     }
 }
 

@@ -186,7 +186,8 @@ def test_other_lists_are_within_a_level(name):
     level = 1 / 255 if level == 1.0 and ("scale", {}) in listed else level
     array = prepared(compiled(listed, any_graph(listed)), pixels[None])[0]
     passes = 3 if name in ("three passes", "resized twice") else 1
-    assert np.abs(array.astype(float) - one_by_one(pixels, listed).astype(float)).max() <= level * passes * 1.001
+    rounded = 2**-11 if array.dtype == np.float16 else 0.0  # half a step of each of two numbers below 1
+    assert np.abs(array.astype(float) - one_by_one(pixels, listed).astype(float)).max() <= level * passes * 1.001 + rounded
 
 
 def sized(name: str, most: int, **more: st.SearchStrategy[Any]) -> st.SearchStrategy[tuple[str, dict[str, Any]]]:
