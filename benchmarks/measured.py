@@ -15,6 +15,7 @@ from typing import Any, NamedTuple
 
 ROOT = Path(__file__).resolve().parent.parent
 END = "<!-- end -->\n"
+MISSING = "in place"  # older lines say so of what was not installed, and took no part
 
 
 class Published(NamedTuple):
@@ -82,7 +83,7 @@ def markdown(line: dict[str, Any] | None) -> str:
         + (f" of about {line['seconds']} s" if "seconds" in line else ""),
         f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}",
         *([f"load of the machine at the start {line['load_1m']}"] if "load_1m" in line else []),
-        ", ".join(f"{name} {version}" for name, version in versions.items()),
+        ", ".join(f"{name} {version}" for name, version in versions.items() if version != MISSING),
     ]
     rows = ["| measurement | asked | measured | kept |", "|---|---|---|---|"]
     rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in line["table"]]

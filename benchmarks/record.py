@@ -59,12 +59,13 @@ OURS = ("inferd", "onnxruntime", "grpcio", "protobuf", "numpy", "uvloop")
 
 
 def versions(programs: Mapping[str, str], packages: Sequence[str] = ()) -> dict[str, str]:
+    """Of what is there: what is not took no part. inferd itself may be the tree's, without being installed."""
     found = {"python": platform.python_version()}
     for package in (*OURS, *packages):
         try:
             found[package] = version(package)
         except PackageNotFoundError:
-            if package in OURS:
+            if package == "inferd":
                 found[package] = "in place"
     for program, flag in programs.items():
         if shutil.which(program):

@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+import pyarrow
 import record
 import soundfile
 from PIL import Image
@@ -153,16 +154,41 @@ def texts(folder: Path) -> Iterator[Case]:
 def tables() -> Iterator[Case]:
     names = [f"column{number}" for number in range(12)]
     values = {name: number + 0.5 for number, name in enumerate(names)}
-    columns = [{"name": name} for name in names]
-    matrix = Place("", {"x": TensorType("FP32", (12,))})
-    for form, given in (
-        ("JSON", [[memoryview(json.dumps(values).encode())]]),
-        ("CSV", [[memoryview(",".join(map(str, values.values())).encode())]]),
-        ("TENSORS", [np.full((1, 1), value, np.float32) for value in values.values()]),
-    ):
-        pipeline = compile_table(entry([{"columns": {"format": form, "columns": columns}}]), matrix)
-        yield f"columns {form}", prepares(pipeline, given), 1
-        yield f"columns {form}, of {TOGETHER}", prepares(pipeline, given, TOGETHER), TOGETHER
+    texts = {name: f"value{number}" for number, name in enumerate(names)}
+    times = {name: f"2024-05-01T{number:02}:30:00Z" for number, name in enumerate(names)}
+
+    def as_json(record: dict[str, Any]) -> list[list[memoryview]]:
+        return [[memoryview(json.dumps(record).encode())]]
+
+    def encoded(**how: Any) -> list[dict[str, Any]]:
+        return [{"name": name, "datatype": "BYTES", **how} for name in names]
+
+    numbers = [{"name": name} for name in names]
+    as_csv = [[memoryview(",".join(map(str, values.values())).encode())]]
+    as_tensors = [np.full((1, 1), value, np.float32) for value in values.values()]
+    cases: list[tuple[str, str, list[dict[str, Any]], Any]] = [
+        ("JSON", "JSON", numbers, as_json(values)),
+        ("CSV", "CSV", numbers, as_csv),
+        ("ARROW", "ARROW", numbers, [[arrow(values)]]),
+        ("TENSORS", "TENSORS", numbers, as_tensors),
+        ("JSON, vocabulary", "JSON", encoded(vocabulary={"values": [f"value{number}" for number in range(100)]}), as_json(texts)),
+        ("JSON, hash", "JSON", encoded(hash={"buckets": 1024}), as_json(texts)),
+        ("JSON, date_time", "JSON", encoded(date_time={"parts": ["HOUR"]}), as_json(times)),
+    ]
+    for what, form, columns, given in cases:
+        place = Place("", {"x": TensorType("FP32" if columns is numbers else "INT64", (len(names),))})
+        pipeline = compile_table(entry([{"columns": {"format": form, "columns": columns}}]), place)
+        yield f"columns {what}", prepares(pipeline, given), 1
+        yield f"columns {what}, of {TOGETHER}", prepares(pipeline, given, TOGETHER), TOGETHER
+
+
+def arrow(values: dict[str, float]) -> memoryview:
+    """A record as an Arrow IPC stream."""
+    batch = pyarrow.record_batch({name: [value] for name, value in values.items()})
+    sink = pyarrow.BufferOutputStream()
+    with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
+        stream.write_batch(batch)
+    return memoryview(sink.getvalue().to_pybytes())
 
 
 def outputs(folder: Path) -> Iterator[Case]:

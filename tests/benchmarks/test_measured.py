@@ -67,6 +67,11 @@ def test_the_table_is_the_line(measured):
     assert lines[4:] == ["| a ratio | <= 1.6 | 1.2 | yes |", "| another |  | x\\|y |  |"]
 
 
+def test_what_took_no_part_is_not_named(measured):
+    line = LINE | {"versions": {"python": "3.11.7", "onnxruntime": "in place", "numpy": "2.0"}}
+    assert measured.markdown(line).splitlines()[0].endswith("; python 3.11.7, numpy 2.0.")
+
+
 def test_runs_that_are_no_rounds_are_counted(measured):
     line = {name: value for name, value in LINE.items() if name != "rounds"} | {"runs": 8, "seconds": 3}
     assert "; 8 runs of each load of about 3 s; " in measured.markdown(line)
