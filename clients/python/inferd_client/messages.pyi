@@ -120,7 +120,8 @@ class Step(Message):
 @final
 class DecodeImage(Message):
     """BYTES (a JPEG, PNG, WebP or BMP file) -> UINT8 [height, width, channels]. Of 16 bits a channel the upper 8 are
-    taken. Animated files, files of other formats, and JPEG files that are damaged or cut short are refused.
+    taken. Animated files, files of other formats, and files that are damaged or cut short, as far as their format
+    tells, are refused.
     """
 
     class _Color:
