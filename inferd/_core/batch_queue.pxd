@@ -23,7 +23,7 @@ cdef struct Entry:              # what the queue knows of one request
     Entry *previous
     int64_t rows
     uint64_t shape_key          # only entries of one key share a batch
-    uint32_t near_key           # of one shape key, those of one near key run alone where NEAR_ROWS of them wait; 0: no such wish
+    uint32_t near_key           # of one shape key and level, those of one near key run alone where NEAR_ROWS of them wait; 0: no wish
     int64_t nbytes              # input bytes held while it waits
     int64_t deadline_ns         # monotonic; INT64_MAX: none. The queue's timeout can bring it forward
     int64_t queued_ns           # monotonic, when it was put

@@ -14,6 +14,10 @@ cdef int64_t after(int64_t time_ns, int64_t duration_ns) noexcept nogil:
     return INT64_MAX if duration_ns > INT64_MAX - time_ns else time_ns + duration_ns
 
 
+cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
+    return entry.near_key == head.near_key and entry.priority == head.priority
+
+
 @cython.final
 @cython.no_gc                       # its dict holds integers; __dealloc__ needs it
 cdef class BatchQueue:
@@ -24,8 +28,8 @@ cdef class BatchQueue:
     - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
-      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, where those of the head's near key among them
-      have NEAR_ROWS together, it is made of these alone.
+      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, where those of the head's level and near key among
+      them have NEAR_ROWS together, it is made of these alone: no lower level overtakes the rest.
     - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said, when they
       have max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
       due when it can grow no further, when it has exactly as many rows as one of preferred_rows (the largest that is there), when
@@ -203,7 +207,6 @@ cdef class BatchQueue:
         cdef Entry *following
         cdef Entry *last = NULL
         cdef uint64_t shape_key
-        cdef uint32_t near_key
         cdef int64_t rows = 0
         cdef int count = SCAN_LIMIT
         cdef int looked = 0
@@ -211,12 +214,11 @@ cdef class BatchQueue:
         if head == NULL or (self.decide(now_ns, &count) > now_ns if self.max_delay_ns > 0 else self.gathers(now_ns)):
             return NULL
         shape_key = head.shape_key
-        near_key = head.near_key
         near = self.max_delay_ns == 0 and self.runs_near(head)
         while entry != NULL and looked < SCAN_LIMIT and count > 0:
             looked += 1
             following = self.following(entry)
-            if entry.shape_key == shape_key and (not near or entry.near_key == near_key):
+            if entry.shape_key == shape_key and (not near or is_near(entry, head)):
                 if last != NULL and rows + entry.rows > self.max_rows:
                     break
                 rows += entry.rows
@@ -236,7 +238,7 @@ cdef class BatchQueue:
             return False
         while entry != NULL and looked < SCAN_LIMIT and rows < NEAR_ROWS:
             looked += 1
-            if entry.shape_key == head.shape_key and entry.near_key == head.near_key:
+            if entry.shape_key == head.shape_key and is_near(entry, head):
                 rows += entry.rows
             entry = self.following(entry)
         return rows >= NEAR_ROWS

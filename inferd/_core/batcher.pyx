@@ -410,7 +410,8 @@ cdef class Batch:
         """Gives one request of the run its answer or error. What a call raises is logged and stops no other."""
         cdef Call call = request.call
         answer, error = request.answer, request.error
-        request.call = request.answer = request.batch = request.prepared = None
+        # An error's traceback holds the frames in which it was raised, and those the request: kept, both would live for ever.
+        request.call = request.answer = request.error = request.batch = request.prepared = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
             self.batcher.cancelled += 1
@@ -438,7 +439,7 @@ cdef class Batch:
     cdef refuse(self, Request request, int64_t now_ns):
         """Answers one request that never ran: its time ran out, or its caller went away."""
         cdef Call call = request.call
-        request.call = request.batch = request.prepared = None
+        request.call = request.error = request.batch = request.prepared = None
         request.entry.state = IDLE
         if request.entry.cancelled or call is None:
             self.batcher.cancelled += 1

@@ -104,8 +104,9 @@ def _lines_of_csv(table: Table, names: Sequence[str]) -> list[bytes]:
     records = []
     for _, cells in table.lines:
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow([cells[place] for place in places])
-        records.append(line.getvalue().encode())
+        # A cell is quoted that holds a character of the line's end, which is taken off again.
+        csv.writer(line, lineterminator="\r\n").writerow([cells[place] for place in places])
+        records.append(line.getvalue().removesuffix("\r\n").encode())
     return records
 
 

@@ -17,6 +17,7 @@ import logging
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -47,7 +48,9 @@ DEFAULT_TOLERANCE = 1e-3
 LENGTHS = ((13, 15, 12), (128, 160), (1700, 2000, 1600))
 FREE_SIZES = (1, 32)  # of axes of any size that are not padded
 LIMITS = (128, 2)  # below which random whole numbers are: few vocabularies are smaller; token types are 0 and 1
-SIGNS = (1, -1)  # of all fractions of a sample: the largest of negative ones is not what was filled in, nor the least of positive ones
+# Of the fractions of a sample: from 0, or from what is filled in, up or down by so much. The largest of smaller values than the filling
+# is not that, nor the least of larger ones; and what a graph does not care about below 1 it may above.
+SPREADS = ((False, 1), (False, -1), (True, 30), (True, -30))
 
 
 @dataclass(frozen=True)
@@ -274,12 +277,16 @@ def _random_requests(signature: Signature) -> Iterator[list[list[Inputs]]]:
                 yield [
                     [
                         [
-                            (name, word, _random(random, name, word, _shape(shape, padded.get(name, 0), length, size), limit, sign))
+                            (
+                                name,
+                                word,
+                                _random(random, name, word, _shape(shape, padded.get(name, 0), length, size), limit, from_to(name)),
+                            )
                             for name, word, shape in specs
                         ]
                         for length in lengths
                     ]
-                    for sign in SIGNS
+                    for from_to in (partial(_spread, signature, *spread) for spread in SPREADS)
                 ]
 
 
@@ -299,16 +306,27 @@ def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple
     return 1, *(length if axis == padded else size if known < 0 else known for axis, known in enumerate(shape[1:], 1))
 
 
-def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], limit: int, sign: int) -> Array:
+def _spread(signature: Signature, from_filling: bool, width: float, name: str) -> tuple[float, float]:
+    """Between which fractions an input is."""
+    start = float(signature.paddings[name][1]) if from_filling and name in signature.paddings else 0.0
+    return start, start + width
+
+
+def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], limit: int, spread: tuple[float, float]) -> Array:
     if "mask" in name.lower() and word not in ("BYTES", "BF16"):  # sent by clients, or made by a step: everything that is there is real
         return np.ones(shape, DATATYPES[word][2])
     if word == "BYTES":
         return np.array([str(number) for number in random.integers(0, limit, math.prod(shape))], dtype=object).reshape(shape)
+
+    def fractions() -> Array:
+        least, most = spread
+        return least + (most - least) * random.random(shape)
+
     if word == "BF16":  # the upper half of an FP32
-        return ((sign * random.random(shape, np.float32)).view(np.uint32) >> 16).astype(np.uint16)
+        return (fractions().astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     dtype = DATATYPES[word][2]
     if word.startswith("FP"):
-        return (sign * random.random(shape)).astype(dtype)
+        return fractions().astype(dtype)
     return random.integers(0, 2 if word == "BOOL" else min(limit, 128), shape).astype(dtype)
 
 

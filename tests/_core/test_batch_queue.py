@@ -80,7 +80,7 @@ class PlainQueue:
         seen: list[Waiting] = []
         rows, full = 0, False
         head = self.waiting[0]
-        near = [entry for entry in self.waiting[:SCAN_LIMIT] if (entry.key, entry.near) == (head.key, head.near)]
+        near = [each for each in self.waiting[:SCAN_LIMIT] if (each.key, each.near, each.priority) == (head.key, head.near, head.priority)]
         alone = head.near > 0 and self.max_delay_ns == 0 and sum(entry.rows for entry in near) >= NEAR_ROWS
         for entry in self.waiting[:SCAN_LIMIT]:
             if entry in near or (entry.key == head.key and not alone):
@@ -254,6 +254,13 @@ def test_enough_of_one_near_key_run_without_the_others() -> None:
     assert batches(BatchQueue(4), "12111111") == [[1, 3, 4, 5], [2, 6, 7, 8]], "the rest is filled up"
     assert batches(BatchQueue(16), "00000020") == [[1, 2, 3, 4, 5, 6, 7, 8]], "0 has no wish"
     assert batches(BatchQueue(16, max_delay_ns=9), "12111111") == [[1, 2, 3, 4, 5, 6, 7, 8]], "whoever waits wants large batches"
+
+
+def test_no_lower_level_overtakes_because_it_is_near() -> None:
+    queue = BatchQueue(64, priority_levels=2)
+    for near_key, priority in [(5, 1), *[(9, 1)] * 10, *[(5, 2)] * 5]:
+        queue.push(1, 0, None, priority, 0, near_key=near_key)
+    assert queue.take(0)[0] == list(range(1, 17))
 
 
 def test_a_delay_gathers_until_full_or_over() -> None:

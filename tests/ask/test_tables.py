@@ -128,6 +128,8 @@ def test_csv_lines_are_put_into_the_models_order_and_quoted(tmp_path: Path) -> N
     source = write(tmp_path, 'b,a\n"x, ""y""",1_0\n,\n')
     assert from_csv("--csv", source, described(tmp_path, "CSV", '{ name = "a" }, { name = "b" }')) == {"record": [b'1_0,"x, ""y"""', b","]}
     assert from_csv("--csv", source, described(tmp_path, "CSV", '{ name = "b" }'))["record"][1] == b'""', "a line, and no empty one"
+    source = write(tmp_path, 'a\n"x\ny"\n')
+    assert from_csv("--csv", source, described(tmp_path, "CSV", '{ name = "a" }'))["record"] == [b'"x\ny"']
 
 
 def test_records_of_arrow_need_pyarrow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -196,15 +196,32 @@ def test_a_padding_that_changes_answers_is_refused(buckets: tuple[int, ...]) -> 
 
 @pytest.mark.parametrize("buckets", [(), (16, 32)])
 @pytest.mark.parametrize("operator", ["ReduceMax", "ReduceMin"])
-def test_fillings_that_only_some_values_show_are_found(operator: str, buckets: tuple[int, ...]) -> None:
-    """0 is not the largest of positive values, but of negative ones, as logarithms are."""
+@pytest.mark.parametrize("value", [0, -5, -11.5, 40])
+def test_fillings_that_only_some_values_show_are_found(operator: str, buckets: tuple[int, ...], value: float) -> None:
+    """0 is not the largest of positive values, but of negative ones, as logarithms are; and so is any other filling."""
     content = models.model(
         [helper.make_node(operator, ["x"], ["y"], axes=[1], keepdims=1)],
         [("x", "FP32", ("N", "s"))],
         [("y", "FP32", ("N", 1))],
     )
     with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
-        Served(content, Paddings({"x": PadAxis(0, 0, buckets)})).check()
+        Served(content, Paddings({"x": PadAxis(0, value, buckets)})).check()
+
+
+def test_values_that_a_graph_cares_about_are_tried() -> None:
+    """The mean of what is above 5."""
+    content = models.model(
+        [
+            helper.make_node("Sub", ["x", "five"], ["less"]),
+            helper.make_node("Relu", ["less"], ["above"]),
+            helper.make_node("ReduceMean", ["above"], ["y"], axes=[1], keepdims=1),
+        ],
+        [("x", "FP32", ("N", "s"))],
+        [("y", "FP32", ("N", 1))],
+        {"five": np.float32(5)},
+    )
+    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+        Served(content, Paddings({"x": PadAxis(0, 0, ())})).check()
 
 
 def test_the_difference_at_the_worst_length_is_shown() -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import threading
 import time
+import weakref
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
@@ -141,6 +143,14 @@ def test_a_wrong_row_fails_its_own_request_alone(setting: Setting) -> None:
     assert str(error) == "input 'text', row 0: expected 4 numbers, got 2; send 4"
     assert [float(caller.answer[0, 0]) for caller in (first, callers[0], callers[2])] == [2, 4, 8]
     assert setting.model.failures == {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 1}
+
+
+def test_nothing_of_a_refused_request_stays(setting: Setting) -> None:
+    """An error has a traceback, whose frames have the request: a cycle that nobody would find."""
+    caller = setting.ask("1 2 3")
+    known = weakref.ref(caller.error)
+    caller.errors.clear()
+    until(lambda: gc.collect() >= 0 and known() is None)
 
 
 def test_a_fault_of_ours_is_told_without_its_text(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:

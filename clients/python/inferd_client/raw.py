@@ -65,8 +65,9 @@ def csv_records(*rows: Sequence[Any]) -> Rows:
     elements = []
     for row in rows:
         line = io.StringIO()
-        csv.writer(line, lineterminator="").writerow([value if isinstance(value, _CELLS) else _plain(value) for value in row])
-        elements.append(line.getvalue().encode())
+        # A cell is quoted that holds a character of the line's end, which is taken off again.
+        csv.writer(line, lineterminator="\r\n").writerow([value if isinstance(value, _CELLS) else _plain(value) for value in row])
+        elements.append(line.getvalue().removesuffix("\r\n").encode())
     return _rows(elements)
 
 

@@ -29,6 +29,7 @@ def test_each_file_and_text_is_a_row(tmp_path: Path) -> None:
 def test_records_in_each_form() -> None:
     rows: list[dict[str, Any]] = [{"a": np.float32(1.5), "b": None, "c": 'x, "y"'}, {"a": 2, "b": True, "c": ""}]
     assert [json.loads(row) for (row,) in records(*rows)] == [{**rows[0], "a": 1.5}, rows[1]]
+    assert [row for (row,) in csv_records(["x\ny", "a\rb", 1])] == [b'"x\ny","a\rb",1']
     lines = csv_records(*(row.values() for row in rows))
     assert [next(csv.reader([row.decode()])) for (row,) in lines] == [["1.5", "", 'x, "y"'], ["2", "True", ""]]
     pyarrow = pytest.importorskip("pyarrow")
