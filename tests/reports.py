@@ -1,4 +1,5 @@
-"""Reports as a run leaves them, made from seeded numbers: what the tests of report, terminal, html, export and compare show."""
+"""Reports as a run leaves them, made from seeded numbers: what the tests of report, terminal, html, export and compare show. And what a
+comparison of them says."""
 
 from __future__ import annotations
 
@@ -7,6 +8,7 @@ from typing import Any
 import numpy as np
 
 from inferd.bench import report
+from inferd.bench.compare import Change, Comparison
 from inferd.bench.export import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide
 
@@ -53,3 +55,11 @@ def measurement(
 
 def sample(kind: str = "single", measurements: list[Measurement] | None = None, **fields: Any) -> report.Report:
     return report.make(kind, "localhost:8001", "mlp", [measurement()] if measurements is None else measurements, **fields)
+
+
+def verdicts(made: Comparison) -> dict[str, str]:
+    return {change.figure: change.verdict for change in made.changes}
+
+
+def figure(made: Comparison, name: str) -> Change:
+    return next(change for change in made.changes if change.figure == name)

@@ -13,7 +13,7 @@ What a measurement is made of, in the order of its making:
     modes       which loads to measure: one, steps, the highest that keeps a target, past saturation; findings: what they say
     scenarios   MLPerf's, driven by its LoadGen in a process of its own (loadgen)
     report      all of a run; terminal and html show it (tables, plots), export writes it for others
-    compare     two reports against each other; verdicts: how that looks
+    compare     two reports against each other: pairing of loads, sides, resampling; verdicts: how that looks
     tune        which settings serve a model best: climb searches, candidate serves (buckets: what of it pads), evidence tells
 
 Never in here: what serves. A bench talks to inferd as to any other server.

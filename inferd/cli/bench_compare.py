@@ -40,11 +40,12 @@ def between(least: float, most: float) -> Callable[[click.Context, click.Paramet
 )
 @click.option(
     "--margin",
-    default="25%",
+    default="50%",
     callback=between(0, 10),
     metavar="SHARE",
     show_default=True,
-    help="What two runs of one server may differ by; three times that in p99. For reports without rounds.",
+    help="What two runs of one server may differ by, so much more or as many times less; three times that in p99, four times where the "
+    "client was the limit. For reports without rounds.",
 )
 @click.option("--fail-on-unclear", is_flag=True, help="Exit code 1 also where any figure is unclear: of few rounds some always are.")
 @click.option("--markdown", "as_markdown", is_flag=True, help="Print a Markdown table.")
@@ -63,8 +64,9 @@ def compare(
 
     A figure is worse or better if it changed by more than the threshold and its confidence interval leaves out zero, where each report
     has four rounds of its load or more (--rounds, --versions). Of single runs, whose intervals don't know what differs from run to run,
-    all of the interval must lie beyond the margin; p999 has none, nor has CPU. But whatever the interval says, requests/s and CPU that are
-    3 times what they were, a p50 of 10, mean of 20, p99 of 30 or p999 of 100 times are worse, too.
+    all of the interval must lie beyond the margin; p999 has none, a p99 below 10 ms neither, nor has CPU. But whatever the interval says,
+    requests/s that are 5 times less, a p50 of 10, mean of 20, p99 of 30, p999 of 100 or server CPU of 1.5 times as much are worse, too. So
+    is a server that answered nothing, left requests unanswered, was silent for half a second, or ended the run before its time.
 
     Exit code 1 if any became worse, 2 if the reports cannot be compared.
     """

@@ -1,0 +1,57 @@
+"""One side of a comparison: what was not answered, and for how long nothing was."""
+
+from __future__ import annotations
+
+import pytest
+
+from inferd.bench.measurement import Interval, Load, Measurement
+from inferd.bench.sides import Side, stalled
+
+
+def answering(counts: list[int], load: Load | None = None, length_s: float = 0.5, **fields) -> Measurement:
+    """So many answers in each interval."""
+    intervals = [Interval(at * length_s, length_s, count, 0, 1e3, 1e3, 1e3) for at, count in enumerate(counts)]
+    seconds = length_s * len(counts)
+    return Measurement(
+        load or Load(), duration_s=seconds, requests=sum(counts), requests_per_second=sum(counts) / seconds, intervals=intervals, **fields
+    )
+
+
+def test_the_longest_stretch_without_answers_counts_of_all_rounds():
+    side = Side([answering([5, 0, 5, 0, 0, 5]), answering([0, 0, 0, 5]), answering([5, 5])])
+    assert side.silence_s == 1.5
+    assert Side([answering([1, 1])]).silence_s == 0.0
+
+
+@pytest.mark.parametrize(
+    ("counts", "other", "load", "is_stall"),
+    [
+        ([50, 0, 50, 50], [50, 50, 50, 50], Load(), True),
+        ([50, 0, 50, 50], [50, 50, 0, 50], Load(), False),  # so is the other
+        ([2, 0, 2, 2], [2, 2, 2, 2], Load(rate=4.0, arrivals="poisson"), False),  # two answers that came a little later
+        ([60, 0, 60, 0], [30, 30, 30, 30], Load(rate=60.0, arrivals="burst:60"), False),  # the bursts fall on the ends of intervals
+        ([60, 0, 0, 0], [60, 0, 60, 0], Load(rate=60.0, arrivals="burst:60"), False),
+        ([60, 0, 0, 0, 60], [30, 30, 30, 30, 30], Load(rate=60.0, arrivals="burst:60"), True),
+    ],
+)
+def test_a_silence_is_a_stall_where_answers_were_due(counts, other, load, is_stall):
+    assert stalled(Side([answering(counts, load)]), Side([answering(other, load)])) == is_stall
+
+
+def test_a_pause_of_less_than_half_a_second_is_no_stall():
+    assert not stalled(Side([answering([50, 0, 50], length_s=0.4)]), Side([answering([50, 50, 50], length_s=0.4)]))
+
+
+@pytest.mark.parametrize(
+    ("fields", "unanswered", "failed"),
+    [
+        ({}, 0, 0),
+        ({"unfinished": 2}, 2, 2),  # nobody counted them
+        ({"unfinished": 2, "errors": {"unanswered": 2}}, 2, 2),
+        ({"unfinished": 2, "errors": {"connection": 2}}, 0, 2),  # what could not be sent for want of a connection
+        ({"unfinished": 2, "ended": "interrupted"}, 0, 0),  # nobody waited for them
+    ],
+)
+def test_what_stayed_unanswered_failed(fields, unanswered, failed):
+    side = Side([answering([5, 5], **fields)])
+    assert (side.unanswered, side.failed) == (unanswered, failed)
