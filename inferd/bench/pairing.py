@@ -33,37 +33,46 @@ class Pair(NamedTuple):
 
 
 def same_loads(before: Sequence[Measurement], after: Sequence[Measurement], force: bool) -> Iterator[Pair]:
-    """The measurements of each load; with `force`, different loads in their order."""
-    old, new = by_load(before), by_load(after)
+    """The measurements of each load; of each version, too, where a side has several. With `force`, different loads in their order."""
+    by_version = any(len({measured.version for measured in side}) > 1 for side in (before, after))
+    old, new = by_load(before, by_version), by_load(after, by_version)
     if old.keys() == new.keys():
         for key, measured in old.items():
-            yield Pair(spelled(measured[0].load), measured, new[key])
+            yield Pair(spelled(measured[0], by_version), measured, new[key])
         return
-    texts = [", ".join(spelled(measured[0].load) for measured in side.values()) for side in (old, new)]
+    texts = [", ".join(in_full(measured[0], by_version) for measured in side.values()) for side in (old, new)]
     if not force:
         raise ConfigError(f"the loads differ, {texts[0]} before and {texts[1]} after: measure the same, or give --force")
     if len(old) != len(new):
         raise ConfigError(f"the loads differ in number, {texts[0]} before and {texts[1]} after: even --force cannot pair them")
     for one, other in zip(old.values(), new.values(), strict=True):
-        yield Pair(f"{spelled(one[0].load)} / {spelled(other[0].load)}", one, other)
+        yield Pair(f"{spelled(one[0], by_version)} / {spelled(other[0], by_version)}", one, other)
 
 
-def by_load(measurements: Sequence[Measurement]) -> dict[tuple[object, ...], list[Measurement]]:
+def by_load(measurements: Sequence[Measurement], by_version: bool) -> dict[tuple[object, ...], list[Measurement]]:
     found: dict[tuple[object, ...], list[Measurement]] = {}
     for measured in measurements:
-        found.setdefault(load_key(measured.load), []).append(measured)
+        found.setdefault((load_key(measured.load), measured.version if by_version else ""), []).append(measured)
     return found
 
 
 def load_key(load: Load) -> tuple[object, ...]:
-    """What makes two loads the same: not how long they lasted, nor the seed."""
+    """What makes two loads the same: not how long they lasted, the seed, nor how many processes asked."""
     if load.rate:
-        return (load.rate, load.arrivals, load.deadline_ms)
+        return (load.rate, load.arrivals, load.connections, load.deadline_ms)
     return (load.connections, load.streams, load.deadline_ms)
 
 
-def spelled(load: Load) -> str:
-    return f"{load}" + (f", deadline {load.deadline_ms:g} ms" if load.deadline_ms else "")
+def spelled(measured: Measurement, by_version: bool) -> str:
+    deadline_ms = measured.load.deadline_ms
+    version = f", version {measured.version or '(newest)'}" if by_version else ""
+    return f"{measured.load}" + (f", deadline {deadline_ms:g} ms" if deadline_ms else "") + version
+
+
+def in_full(measured: Measurement, by_version: bool) -> str:
+    """With the connections, which an open loop does not name."""
+    connections = measured.load.connections
+    return spelled(measured, by_version) + (f" on {connections} connection{'s' * (connections > 1)}" if measured.load.rate else "")
 
 
 class Stressed:
