@@ -3,7 +3,8 @@
     python benchmarks/compare_check.py [--sections digits,work] [--runs 8] [--seconds 3] [--no-history]
 
 A comparison is worth what it does not cry over, and what it does not miss. Runs of one server that nothing was done to must not be
-called worse than each other, in either order; a run in which the server stood still must be, and so must one of a model that does more.
+called worse than each other, in either order; a run in which the server stood still must be, even if it did so from before the measuring
+on, and so must one of a model that does twice as much.
 Four runs in a row stand for a run of `--rounds 4`. The table is printed, and one line appended to
 benchmarks/history/compare_check.jsonl; docs/measuring.md shows the newest one.
 """
@@ -21,6 +22,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from itertools import permutations, product
 from pathlib import Path
+from statistics import fmean
 
 import servers
 import workloads
@@ -29,14 +31,16 @@ from record import ROOT, Report, append
 from servers import Running
 
 from inferd.bench import report as bench_report
-from inferd.bench.compare import ROUNDS, compare
+from inferd.bench.compare import compare
 from inferd.bench.measurement import Interval, Load, Measurement
+from inferd.bench.resampling import ROUNDS
 from inferd.bench.session import Looks, Session
 
 HISTORY = ROOT / "benchmarks" / "history" / "compare_check.jsonl"
-CLOSED, OPEN = Load(connections=4), Load(connections=4, rate=200)
 WARM_UP_S = 0.5
+CLOSED, OPEN = Load(connections=4, warm_up_s=WARM_UP_S), Load(connections=4, rate=200, warm_up_s=WARM_UP_S)
 STALL_S = 1.0
+LEAD_S = 0.5  # a server that is stopped in the warm-up is stopped so long before its end, or some moments more
 TURNS = 500  # of the model that is given more work: a millisecond or two
 LOSSES = (1.3, 2.0)  # times the work
 ALIKE = ("--max-batch-size", "1", "--intra-op-threads", "1")  # the versions differ in nothing else: not in batches, not in threads
@@ -52,10 +56,18 @@ class Bench:
     model: str
     seconds: float
 
-    def run(self, load: Load, version: str = "", watch: Callable[[Interval], None] = lambda interval: None) -> Measurement:
-        """One run of `inferd bench`: connections, requests and process of its own."""
-        load = replace(load, duration_s=self.seconds, warm_up_s=WARM_UP_S)
-        with Session(self.running.address, self.model, [version], {}, looks=Looks(server_pid=self.running.pid)) as session:
+    def run(
+        self,
+        load: Load,
+        version: str = "",
+        watch: Callable[[Interval], None] | None = lambda interval: None,
+        before: Callable[[], None] = lambda: None,
+    ) -> Measurement:
+        """One run of `inferd bench`: connections, requests and process of its own. before: called when its time begins."""
+        load = replace(load, duration_s=self.seconds)
+        looks = Looks(server_pid=self.running.pid)
+        with Session(self.running.address, self.model, [version], {}, looks=looks, spin=servers.cores() > 1) as session:
+            before()
             measured = session.run(load, version, watch)
         if measured.failed or not measured.requests:
             raise RuntimeError(f"{load}: {measured.requests} requests, {measured.failed} failed: {measured.error_messages}")
@@ -65,6 +77,15 @@ class Bench:
         """One run, in which the server stands still for a second."""
         with stopping(self.running.pid, self.seconds / 3) as watch:
             return self.run(load, watch=watch)
+
+    def stopped_before(self, load: Load) -> Measurement:
+        """One run, in whose warm-up the server is stopped. It goes on when it has stood still for about a second of the measuring."""
+        load = replace(load, warm_up_s=2 * LEAD_S)  # nothing is watched, so that the generator has no process that takes its time to start
+        with stopped_after(self.running.pid, LEAD_S, LEAD_S + STALL_S) as begin:
+            measured = self.run(load, watch=None, before=begin)
+        if measured.intervals[0].requests:
+            raise RuntimeError("the measuring had begun before the server was stopped")
+        return measured
 
 
 @contextmanager
@@ -87,6 +108,24 @@ def stopping(pid: int, at_s: float, for_s: float = STALL_S) -> Iterator[Callable
             os.kill(pid, signal.SIGCONT)
     if not timers:
         raise RuntimeError("the run was over before the server was stopped")
+
+
+@contextmanager
+def stopped_after(pid: int, after_s: float, for_s: float) -> Iterator[Callable[[], None]]:
+    """What begins the time, after so much of which a process is stopped. It goes on after `for_s`, and in any case at the end of the
+    block."""
+    timers = [threading.Timer(at_s, os.kill, (pid, what)) for at_s, what in ((after_s, signal.SIGSTOP), (after_s + for_s, signal.SIGCONT))]
+
+    def begin() -> None:
+        for timer in timers:
+            timer.start()
+
+    try:
+        yield begin
+    finally:
+        for timer in timers:
+            timer.cancel()
+        os.kill(pid, signal.SIGCONT)
 
 
 @dataclass
@@ -136,22 +175,23 @@ def spread(values: Sequence[float]) -> float:
     return max(values) / min(values) - 1
 
 
-def mean_cpu_us(runs: Side) -> float:
+def cpus_us(runs: Side) -> list[float]:
     """Of the server, a request."""
-    known = [run.server.cpu_us_per_request for run in runs if run.server and run.server.cpu_us_per_request]
-    return sum(known) / len(known)
+    return [run.server.cpu_us_per_request for run in runs if run.server and run.server.cpu_us_per_request]
 
 
 def left_alone(report: Report, section: str, runs: Side) -> None:
     """Rows on runs that nothing was changed between: none may be worse than another, in either order."""
-    rates, medians = ([run.requests_per_second for run in runs], [run.latency_us.p50 for run in runs])
-    report.add(f"{section}, {len(runs)} runs", "", f"requests/s differ by {spread(rates):.0%}, p50 by {spread(medians):.0%}")
+    rates, medians, cpu = [run.requests_per_second for run in runs], [run.latency_us.p50 for run in runs], spread(cpus_us(runs))
+    differ = f"requests/s differ by {spread(rates):.0%}, p50 by {spread(medians):.0%}, server CPU a request by {cpu:.0%}"
+    bound = sum(run.client_bound for run in runs)
+    report.add(f"{section}, {len(runs)} runs", "", differ + (f"; {bound} of them limited by the client" if bound else ""))
     single, rounds = Tally.of(permutations(alone(runs), 2)), Tally.of(permutations(in_rounds(runs), 2))
     report.add("same: ordered pairs called worse", "0", str(single), not single.worse)
     report.add(f"same, {ROUNDS} rounds a side: ordered pairs called worse", "0", str(rounds), not rounds.worse)
     widest = ", ".join(f"{figure} {low:+.1%} to {high:+.1%}" for figure, (low, high) in rounds.widest.items())
     report.add("same: widest intervals of the rounds", "", widest)
-    report.numbers[section] = {"requests_s_spread": spread(rates), "p50_spread": spread(medians)}
+    report.numbers[section] = {"requests_s_spread": spread(rates), "p50_spread": spread(medians), "server_cpu_spread": cpu}
     report.numbers[section] |= {"worse": single.worse, "worse_in_rounds": rounds.worse}
 
 
@@ -169,11 +209,15 @@ def digits(report: Report, folder: Path) -> None:
         for section, load in {"closed loop": CLOSED, "open loop": OPEN}.items():
             runs = [bench.run(load) for _ in range(report.rounds)]
             left_alone(report, f"{section} {load}", runs)
-            stopped = bench.stopped(load)
-            one = found(report, f"{section}, stopped for {STALL_S:g} s of {report.seconds:g} s", product(alone(runs), [[stopped]]))
-            pairs = ((before, [*after[1:], stopped]) for before, after in permutations(in_rounds(runs), 2))
-            several = found(report, f"same, in one of {ROUNDS} rounds", pairs)
-            report.numbers[f"{section} {load}"] |= {"stall_found": one, "stall_found_in_rounds": several}
+            numbers = report.numbers[f"{section} {load}"]
+            for name, words, stopped in (
+                ("stall", f"stopped for {STALL_S:g} s of {report.seconds:g} s", bench.stopped(load)),
+                ("early_stall", f"stopped from the warm-up on, for some {STALL_S:g} s of {report.seconds:g} s", bench.stopped_before(load)),
+            ):
+                one = found(report, f"{section}, {words}", product(alone(runs), [[stopped]]))
+                pairs = ((before, [*after[1:], stopped]) for before, after in permutations(in_rounds(runs), 2))
+                several = found(report, f"same, in one of {ROUNDS} rounds", pairs)
+                numbers |= {f"{name}_found": one, f"{name}_found_in_rounds": several}
 
 
 def work(report: Report, folder: Path) -> None:
@@ -189,7 +233,7 @@ def work(report: Report, folder: Path) -> None:
     before = runs.pop(1.0)
     left_alone(report, f"a steady model {CLOSED}", before)
     for times, after in runs.items():
-        section, cost = f"{times:g} times the work", mean_cpu_us(after) / mean_cpu_us(before)
+        section, cost = f"{times:g} times the work", fmean(cpus_us(after)) / fmean(cpus_us(before))
         report.add(section, "", f"server CPU a request {cost:.2f} times as much")
         one = found(report, "same, single runs", product(alone(before), alone(after)), asked=times == max(LOSSES))
         several = found(report, f"same, {ROUNDS} rounds a side", product(in_rounds(before), in_rounds(after)))
@@ -211,6 +255,10 @@ def main() -> int:
         parser.error(f"no such section: {', '.join(sorted(unknown))}")
     if given.runs < 2 * ROUNDS or given.runs % ROUNDS:
         parser.error(f"--runs {given.runs}: expected a multiple of {ROUNDS}, {2 * ROUNDS} at least")
+    if given.seconds < 2 * STALL_S:
+        parser.error(
+            f"--seconds {given.seconds:g}: expected {2 * STALL_S:g} at least, for the server is stopped for {STALL_S:g} s of one run"
+        )
     report = Report(given.runs, given.seconds)
     load_1m = round(os.getloadavg()[0], 2)
     for name in sections:

@@ -68,14 +68,17 @@ def test_the_widest_intervals_are_kept() -> None:
 def test_a_server_that_is_left_alone_and_one_that_stands_still(servers_left_out, monkeypatch, tmp_path: Path) -> None:
     seeds = count()
     monkeypatch.setattr(compare_check.Bench, "run", lambda bench, load: run(next(seeds), load))
-    monkeypatch.setattr(compare_check.Bench, "stopped", lambda bench, load: run(next(seeds), load, stalled=True))
+    for name in ("stopped", "stopped_before"):
+        monkeypatch.setattr(compare_check.Bench, name, lambda bench, load: run(next(seeds), load, stalled=True))
     report = Report(8, 3)
     compare_check.digits(report, tmp_path)
-    assert [kept for *_, kept in report.rows if kept] == ["yes"] * 8
+    assert [kept for *_, kept in report.rows if kept] == ["yes"] * 12
     shown = rows(report)
-    assert shown["closed loop, stopped for 1 s of 3 s: called worse"] == ("8 of 8 (max 8)", "yes")
+    for words in ("stopped for 1 s of 3 s", "stopped from the warm-up on, for some 1 s of 3 s"):
+        assert shown[f"closed loop, {words}: called worse"] == ("8 of 8 (max 8)", "yes")
     assert shown["same, in one of 4 rounds: called worse"] == ("2 of 2 (max 2)", "yes")
-    assert report.numbers["open loop 200/s constant"]["stall_found_in_rounds"] == 1
+    numbers = report.numbers["open loop 200/s constant"]
+    assert (numbers["stall_found_in_rounds"], numbers["early_stall_found_in_rounds"]) == (1, 1)
 
 
 def test_a_server_that_seems_worse_without_a_reason_is_told(capsys) -> None:
@@ -123,6 +126,23 @@ def test_a_process_is_stopped_once_and_goes_on_in_any_case() -> None:
             watch(Interval(1.0, 0.5, 0, 0, 0, 0, 0))
         process.communicate(b"\n", timeout=30)
         assert process.returncode == 0
+
+
+def test_a_process_is_stopped_when_its_time_has_come_and_goes_on_in_any_case() -> None:
+    with subprocess.Popen([sys.executable, "-c", "input()"], stdin=subprocess.PIPE) as process:
+        with compare_check.stopped_after(process.pid, after_s=0.0, for_s=3600) as begin:
+            begin()
+            _, status = os.waitpid(process.pid, os.WUNTRACED)
+            assert os.WIFSTOPPED(status)
+        process.communicate(b"\n", timeout=30)
+        assert process.returncode == 0
+
+
+def test_a_server_that_was_stopped_too_late_says_so(monkeypatch) -> None:
+    bench = compare_check.Bench(Running("nobody", os.getpid(), "127.0.0.1:1", 0.0), "", 3)
+    monkeypatch.setattr(compare_check.Bench, "run", lambda *arguments, **named: run(1))
+    with pytest.raises(RuntimeError, match="before the server was stopped"):
+        bench.stopped_before(Load())
 
 
 def test_a_run_that_was_over_before_the_stop_says_so() -> None:
