@@ -1,12 +1,13 @@
-# answer: whether a ModelInferResponse is what it says: well-formed protobuf, outputs with a name, a known datatype, and as many
-# bytes or elements as their shape has; header-only. Read by the load generator, which counts no answer that it did not read.
+# answer: whether a ModelInferResponse is what it says: well-formed protobuf, of the model that was asked, outputs that this model has, with
+# a known datatype and as many bytes or elements as their shape has; header-only. Read by the load generator, which counts no answer that
+# it did not read.
 # Never in here: values, memory, Python objects.
 
 from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memset
+from libc.string cimport memcpy, memset
 
 from inferd._core.contents cimport Contents, measure, raw_nbytes
-from inferd._core.fields cimport Parameter, read_parameter
+from inferd._core.fields cimport Parameter, equals, read_parameter
 from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, datatype_of, itemsize
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport DELIMITED, VARINT, Bytes, Reader, enter, open_reader, read_bytes, read_tag, read_varint, skip_field
@@ -16,7 +17,8 @@ cdef extern from *:
 
 cdef enum:
     PARAMETERS = 4              # of ModelInferResponse and of its outputs
-    ID = 3                      # field numbers of ModelInferResponse: model_name, model_version and id are 1 to 3
+    MODEL = 1                   # field numbers of ModelInferResponse: model_name, model_version and id are 1 to 3
+    ID = 3
     OUTPUTS = 5
     RAW_OUTPUTS = 6
     OUTPUT_NAME = 1             # and of its InferOutputTensor
@@ -25,6 +27,24 @@ cdef enum:
     OUTPUT_CONTENTS = 5
     ANY_NBYTES = -1             # of a raw BYTES tensor, whose shape says nothing of them
 
+cdef struct Expected:           # what an answer may say; owns nothing
+    Bytes *models               # names of its model; not every server gives one
+    int model_count             # 0: any
+    Bytes *outputs              # names of outputs
+    int output_count            # 0: any
+
+cdef struct Held:               # what an output must hold, by its shape and datatype
+    int64_t elements
+    int64_t nbytes              # of its raw contents
+
+
+cdef inline bint is_one_of(const Bytes *word, const Bytes *words, int count) noexcept nogil:
+    cdef int i
+    for i in range(count):
+        if equals(word, words[i].data, words[i].nbytes):
+            return True
+    return False
+
 
 cdef inline const char *multiply(int64_t *elements, uint64_t size) noexcept nogil:
     if <int64_t>size < 0 or __builtin_mul_overflow(elements[0], <int64_t>size, elements):
@@ -32,22 +52,49 @@ cdef inline const char *multiply(int64_t *elements, uint64_t size) noexcept nogi
     return NULL
 
 
-cdef inline const char *output_fault(const Reader *outer, const Bytes *content, int64_t *nbytes, bint *typed,
+cdef inline bint holds_any(const Contents *contents) noexcept nogil:
+    cdef int i
+    for i in range(1, 9):
+        if contents.elements[i] > 0:
+            return True
+    return False
+
+
+cdef inline const char *texts_fault(const Bytes *raw, int64_t elements) noexcept nogil:
+    """Raw BYTES: each element stands behind its length, 4 bytes, little-endian."""
+    cdef const char *at = raw.data
+    cdef const char *end = at + raw.nbytes
+    cdef uint32_t length
+    cdef int64_t found = 0
+    while at < end:
+        if end - at < 4:
+            return "an output's raw contents end inside an element"
+        memcpy(&length, at, 4)
+        at += 4
+        if length > end - at:
+            return "an output's raw contents end inside an element"
+        at += length
+        found += 1
+    if found != elements:
+        return "an output has more or fewer elements than its shape"
+    return NULL
+
+
+cdef inline const char *output_fault(const Reader *outer, const Bytes *content, const Expected *expected, Held *held, bint *typed,
                                      int *parameter_count) noexcept nogil:
-    """Reads one InferOutputTensor. nbytes: what its raw contents must have; typed: whether it has its elements in itself."""
+    """Reads one InferOutputTensor. typed: whether it has its elements in itself."""
     cdef Reader reader, inner
-    cdef Bytes piece, word
+    cdef Bytes piece, name, word
     cdef Contents contents
     cdef Parameter parameter
     cdef uint32_t tag
     cdef uint64_t size
     cdef int64_t elements = 1
     cdef int datatype, found
-    cdef bint named = False
+    cdef bint has_contents = False
     cdef const char *fault
-    word.nbytes = 0
-    word.data = NULL
-    typed[0] = False
+    name.nbytes = word.nbytes = 0
+    name.data = word.data = NULL
     enter(&reader, outer, content)
     while True:
         found = read_tag(&reader, &tag)
@@ -68,10 +115,12 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
             if read_bytes(&reader, &piece) < 0:
                 return reader.fault
             if tag >> 3 == OUTPUT_NAME:
-                named = piece.nbytes > 0
+                name = piece
                 if not is_utf8(piece.data, piece.nbytes):
                     return "a text is not UTF-8"
             elif tag >> 3 == OUTPUT_DATATYPE:
+                if not is_utf8(word.data, word.nbytes):         # one that another replaces; the last is a known word
+                    return "a text is not UTF-8"
                 word = piece
             elif tag >> 3 == OUTPUT_SHAPE:
                 enter(&inner, &reader, &piece)
@@ -84,46 +133,53 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
             elif tag >> 3 == OUTPUT_CONTENTS:
                 if piece.nbytes == 0:
                     continue            # MLServer sends it beside raw contents
-                if not typed[0]:
+                if not has_contents:
                     memset(&contents, 0, sizeof(Contents))
-                    typed[0] = True
+                    has_contents = True
                 enter(&inner, &reader, &piece)
                 if measure(&inner, &contents) < 0:
                     return inner.fault
         elif skip_field(&reader, tag) < 0:
             return reader.fault
     datatype = datatype_of(word.data, word.nbytes)
-    if not named:
+    if name.nbytes == 0:
         return "an output has no name"
+    if expected.output_count > 0 and not is_one_of(&name, expected.outputs, expected.output_count):
+        return "an output is none that the model has by its metadata"
     if datatype == INVALID:
         return "an output has no datatype that is known"
-    if elements == 0 and not typed[0]:
-        typed[0] = True             # it has all of its elements
-        memset(&contents, 0, sizeof(Contents))
-    if datatype == BYTES:
-        nbytes[0] = ANY_NBYTES
-        if typed[0] and contents.elements[8] != elements:
-            return "an output has more or fewer elements than its shape"
-    else:
-        if __builtin_mul_overflow(elements, itemsize(datatype), nbytes):
-            return "an output's shape is no shape"
-        if typed[0] and raw_nbytes(&contents, datatype) != nbytes[0]:
-            return "an output has more or fewer elements than its shape"
+    has_contents = has_contents and holds_any(&contents)
+    typed[0] = has_contents or elements == 0            # of none it has all
+    held.elements = elements
+    held.nbytes = ANY_NBYTES
+    if datatype != BYTES and __builtin_mul_overflow(elements, itemsize(datatype), &held.nbytes):
+        return "an output's shape is no shape"
+    if has_contents and (contents.elements[8] != elements if datatype == BYTES else raw_nbytes(&contents, datatype) != held.nbytes):
+        return "an output has more or fewer elements than its shape"
     return NULL
 
 
-cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexcept nogil:
+cdef inline const char *raw_fault(const Bytes *raw, const Held *held) noexcept nogil:
+    if held.nbytes == ANY_NBYTES:
+        return texts_fault(raw, held.elements)
+    if raw.nbytes != held.nbytes:
+        return "an output's raw contents have not as many bytes as its shape"
+    return NULL
+
+
+cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes, const Expected *expected) noexcept nogil:
     """What is wrong with a serialized ModelInferResponse, as static text; NULL: nothing."""
     cdef Reader reader
-    cdef Bytes piece
+    cdef Bytes piece, model
     cdef uint32_t tag
-    cdef int64_t[MAX_TENSORS] expected_nbytes       # of each output's raw contents
-    cdef int64_t[MAX_TENSORS] raw
+    cdef Held[MAX_TENSORS] held
+    cdef Bytes[MAX_TENSORS] raw
     cdef Parameter parameter
     cdef int outputs = 0, raws = 0, typed_outputs = 0, parameter_count = 0
     cdef int i, found
-    cdef bint typed
+    cdef bint typed = False
     cdef const char *fault
+    model.nbytes = 0
     open_reader(&reader, data, nbytes)
     while True:
         found = read_tag(&reader, &tag)
@@ -137,10 +193,10 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexce
             if (raws if tag >> 3 == RAW_OUTPUTS else outputs) == MAX_TENSORS:
                 return "the answer has too many outputs"
             if tag >> 3 == RAW_OUTPUTS:
-                raw[raws] = piece.nbytes
+                raw[raws] = piece
                 raws += 1
                 continue
-            fault = output_fault(&reader, &piece, &expected_nbytes[outputs], &typed, &parameter_count)
+            fault = output_fault(&reader, &piece, expected, &held[outputs], &typed, &parameter_count)
             if fault != NULL:
                 return fault
             outputs += 1
@@ -153,8 +209,12 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexce
                 return reader.fault
             if not is_utf8(piece.data, piece.nbytes):
                 return "a text is not UTF-8"
+            if tag >> 3 == MODEL:
+                model = piece
         elif skip_field(&reader, tag) < 0:
             return reader.fault
+    if model.nbytes > 0 and expected.model_count > 0 and not is_one_of(&model, expected.models, expected.model_count):
+        return "the answer is another model's"
     if outputs == 0:
         return "the answer has no output"
     if raws == 0 and typed_outputs != outputs:
@@ -162,6 +222,7 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes) noexce
     if raws != 0 and raws != outputs:
         return "the answer has more or fewer raw contents than outputs"
     for i in range(raws):
-        if expected_nbytes[i] != ANY_NBYTES and raw[i] != expected_nbytes[i]:
-            return "an output's raw contents have not as many bytes as its shape"
+        fault = raw_fault(&raw[i], &held[i])
+        if fault != NULL:
+            return fault
     return NULL

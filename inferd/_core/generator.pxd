@@ -10,6 +10,7 @@ cdef class Generator:
     cdef State state
     cdef list framed            # the bodies behind their prefixes
     cdef list header_bytes
+    cdef list words             # names that answers may have: of models, of outputs
     cdef int epoll
     cdef uint8_t *buffer
     cdef list queue             # arrays of arrival times that have not begun, oldest first
@@ -18,7 +19,9 @@ cdef class Generator:
     cdef Py_ssize_t arrival     # next of it
     cdef Py_ssize_t arrival_count       # behind its last
 
+    cdef bint is_greeted(self) noexcept nogil
     cdef void drop(self, Link *link)
+    cdef int64_t measure_left(self, int64_t *from_ns)
     cdef list waiting(self)
     cdef int64_t next_due(self) noexcept nogil
     cdef void fill(self) noexcept nogil

@@ -1,16 +1,18 @@
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from typing import Any
 
 import numpy as np
 
-def fault_of(answer: bytes) -> str | None: ...
+def fault_of(answer: bytes, models: Iterable[bytes] = ..., outputs: Iterable[bytes] = ...) -> str | None: ...
 
 class Generator:
     """Connections that ask ModelInfer, and what came of it.
 
     bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
-    deadline_ns: time from the sending until a request is cancelled, 0 for none. verify_every: each so many-th answer is kept for
-    `take_answers`, 0 for none. sample_room: requests of which `take_samples` tells all times, 0 for none.
+    deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
+    request was kept here. verify_every: each so many-th answer is kept for `take_answers`, 0 for none. sample_room: requests of which
+    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of an answer and its outputs may have;
+    empty: any.
     """
 
     outstanding: int
@@ -32,8 +34,11 @@ class Generator:
         verify_every: int = ...,
         sample_room: int = ...,
         max_answer_nbytes: int = ...,
+        models: Iterable[bytes] = ...,
+        outputs: Iterable[bytes] = ...,
     ) -> None: ...
     def add(self, fd: int, number: int = ...) -> None: ...
+    def greet(self, until_ns: int) -> bool: ...
     def take_dead(self) -> list[int]: ...
     def close(self) -> None: ...
     def start(self, measure_from_ns: int, streams: int = ..., requests: int = ...) -> None: ...

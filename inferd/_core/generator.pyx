@@ -14,7 +14,7 @@ from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memset
 from posix.time cimport timespec
 
-from inferd._core.answer cimport answer_fault
+from inferd._core.answer cimport Expected, answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
     BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, Stream, ask, ask_again,
@@ -25,6 +25,7 @@ from inferd._core.linux cimport (
     prctl, wait_readable,
 )
 from inferd._core.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, nghttp2_nv
+from inferd._core.wire cimport Bytes
 
 cdef enum:
     EVENTS = 64                         # connections looked at between two looks at the clock
@@ -35,10 +36,39 @@ cdef enum:
 cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
 
 
-def fault_of(bytes answer not None):
-    """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show."""
-    cdef const char *fault = answer_fault(PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer))
+def fault_of(bytes answer not None, models=(), outputs=()):
+    """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show. models, outputs: names (bytes) that its
+    model and its outputs may have; empty: any."""
+    cdef Expected expected
+    cdef list held = [list(models), list(outputs)]
+    cdef const char *fault
+    expected.models = expected.outputs = NULL
+    try:
+        expect(&expected, held[0], held[1])
+        fault = answer_fault(PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer), &expected)
+    finally:
+        free(expected.models)
+        free(expected.outputs)
     return None if fault == NULL else fault.decode()
+
+
+cdef int expect(Expected *expected, list models, list outputs) except -1:
+    """Points to names that the lists go on holding; both arrays are the caller's to free."""
+    expected.models, expected.model_count = spans(models), <int>len(models)
+    expected.outputs, expected.output_count = spans(outputs), <int>len(outputs)
+    return 0
+
+
+cdef Bytes *spans(list words) except NULL:
+    cdef Py_ssize_t i
+    cdef bytes word
+    cdef Bytes *made = <Bytes *>malloc((len(words) + 1) * sizeof(Bytes))
+    if made == NULL:
+        raise MemoryError
+    for i, word in enumerate(words):
+        made[i].data = PyBytes_AS_STRING(word)
+        made[i].nbytes = PyBytes_GET_SIZE(word)
+    return made
 
 
 cdef tuple collect_counter(Counter *counter, uint64_t[::1] counts):
@@ -59,12 +89,24 @@ cdef void clear(Counter *counter) noexcept:
     counter.min_ns = HIGHEST_NS
 
 
+cdef int64_t count_left(Stream *stream, int64_t before_ns, int64_t *earliest_ns) noexcept nogil:
+    """How many of a list of requests under way were meant for a time before that."""
+    cdef int64_t count = 0
+    while stream != NULL:
+        count += stream.intended_ns < before_ns
+        earliest_ns[0] = min(earliest_ns[0], stream.intended_ns)
+        stream = stream.next
+    return count
+
+
 cdef class Generator:
     """Connections that ask ModelInfer, and what came of it.
 
     bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
-    deadline_ns: time from the sending until a request is cancelled, 0 for none. verify_every: each so many-th answer is kept for
-    `take_answers`, 0 for none. sample_room: requests of which `take_samples` tells all times, 0 for none.
+    deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
+    request was kept here. verify_every: each so many-th answer is kept for `take_answers`, 0 for none. sample_room: requests of which
+    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of an answer and its outputs may have;
+    empty: any.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -78,7 +120,7 @@ cdef class Generator:
             raise MemoryError
 
     def __init__(self, bodies, headers, *, int64_t deadline_ns=0, int64_t verify_every=0, Py_ssize_t sample_room=0,
-                 int64_t max_answer_nbytes=256 << 20):
+                 int64_t max_answer_nbytes=256 << 20, models=(), outputs=()):
         cdef Py_ssize_t i
         if not bodies:
             raise ValueError("expected at least one body")
@@ -103,7 +145,11 @@ cdef class Generator:
             self.state.headers[i].value = <uint8_t *>PyBytes_AS_STRING(value)
             self.state.headers[i].valuelen = PyBytes_GET_SIZE(value)
             self.state.headers[i].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+            if name == b"grpc-timeout" and deadline_ns > 0:
+                self.state.timeout = &self.state.headers[i]
         self.state.header_count = len(self.header_bytes)
+        self.words = [list(models), list(outputs)]
+        expect(&self.state.expected, self.words[0], self.words[1])
         self.state.deadline_ns = deadline_ns
         self.state.verify_every = verify_every
         self.state.max_answer_nbytes = max_answer_nbytes
@@ -141,6 +187,8 @@ cdef class Generator:
         free(self.state.bodies)
         free(self.state.body_nbytes)
         free(self.state.headers)
+        free(self.state.expected.models)
+        free(self.state.expected.outputs)
         free(self.state.samples)
         free(self.state.latency.counts)
         free(self.state.service.counts)
@@ -160,6 +208,22 @@ cdef class Generator:
             code = errno
             free_link(link)
             raise OSError(code, "epoll_ctl")
+
+    def greet(self, int64_t until_ns):
+        """Waits for the SETTINGS of the servers, before which no connection asks anything: until all are there, a connection has died,
+        or the time `until_ns` (monotonic) has come. Returns whether waiting longer may be of use."""
+        cdef int64_t now_ns = monotonic_ns()
+        with nogil:
+            while self.state.died == 0 and now_ns < until_ns and not self.is_greeted():
+                self.flush_dirty()
+                now_ns = self.take_events(until_ns, 0)
+        return self.state.died == 0 and not self.is_greeted()
+
+    cdef bint is_greeted(self) noexcept nogil:
+        cdef Link *link = self.state.links
+        while link != NULL and (link.greeted or link.dead):
+            link = link.next
+        return link == NULL
 
     cdef void drop(self, Link *link):
         """Forgets a link; its socket is the caller's."""
@@ -195,14 +259,29 @@ cdef class Generator:
 
     def start(self, int64_t measure_from_ns, int streams=0, int64_t requests=-1):
         """From now on: a closed loop with so many streams in flight on each connection, or, with 0, what `arrive` says. Requests
-        that were meant for a time before measure_from_ns (monotonic) are warm-up and counted nowhere; requests: how many may be
-        sent, -1 for no limit."""
+        that were meant for a time before measure_from_ns (monotonic) are warm-up and counted nowhere, but for what is still under way in
+        a closed loop when that time has come: nothing else is asked there while these wait, so they are measured, from their sending.
+        requests: how many are measured, these included, -1 for no limit."""
+        cdef int64_t left = 0
         if streams < 0 or streams > 100_000:
             raise ValueError(f"streams: expected 0 to 100000, got {streams}")
         self.state.streams = streams
-        self.state.measure_from_ns = measure_from_ns
         self.state.answers_from_ns = measure_from_ns
-        self.state.startable = requests if requests >= 0 else INT64_MAX
+        if streams > 0 and measure_from_ns <= monotonic_ns():
+            left = self.measure_left(&measure_from_ns)
+        self.state.measure_from_ns = measure_from_ns
+        self.state.startable = max(requests - left, 0) if requests >= 0 else INT64_MAX
+
+    cdef int64_t measure_left(self, int64_t *from_ns):
+        """Moves the beginning of the measuring before all that is under way. Returns how many of these were warm-up until now."""
+        cdef Link *link = self.state.links
+        cdef int64_t before_ns = min(from_ns[0], self.state.measure_from_ns)
+        cdef int64_t count = count_left(self.state.refused, before_ns, from_ns)
+        while link != NULL:
+            count += count_left(link.first, before_ns, from_ns)
+            link = link.next
+        self.state.measured += count
+        return count
 
     def arrive(self, times_ns not None):
         """More arrivals of an open loop: ascending monotonic times, as an array of int64, after all that came before."""
@@ -212,9 +291,11 @@ cdef class Generator:
             self.queued = True
 
     def give_up(self):
-        """Nobody waits any longer: what is under way counts as unanswered, its time so far as its latency. Returns how many those are."""
+        """Nobody waits any longer: what is under way counts as unanswered, its time so far as its latency, and be it of the warm-up, for
+        it was waited for all the time. Returns how many those are."""
         cdef Link *link = self.state.links
         cdef int count = self.state.outstanding
+        self.state.measure_from_ns = 0
         self.state.startable = 0
         self.state.now_ns = monotonic_ns()
         while link != NULL:
@@ -230,10 +311,12 @@ cdef class Generator:
 
     def give_up_overdue(self, int64_t until_ns):
         """Nobody sends the overdue any more, nor those that a connection refused: they count as lost with the connection where there is
-        none, else as unanswered, their time so far as their latency. Returns how many were overdue."""
+        none, else as unanswered, as `give_up` says. Returns how many were overdue."""
         cdef int64_t now_ns = monotonic_ns()
         cdef int code = CONNECTION if self.next_link() == NULL else UNANSWERED
         self.state.now_ns = now_ns
+        if code == UNANSWERED:
+            self.state.measure_from_ns = 0
         end_refused(&self.state, code, INT64_MAX)
         count = self.overdue(until_ns)
         for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
@@ -242,9 +325,12 @@ cdef class Generator:
 
     def count_waiting(self, int64_t until_ns, int64_t longer_than_ns):
         """Nobody wants to wait to the end: of what is under way, and of what was due before until_ns and could not be sent, the time so
-        far counts as latency where it is longer than that, for so long it took at least. None of it ends, and none is an error."""
+        far counts as latency where it is longer than that, for so long it took at least. None of it ends, and none is an error. Before
+        the measuring has begun nothing counts; then what is left of the warm-up does, too."""
         cdef Link *link = self.state.links
         self.state.now_ns = monotonic_ns()
+        if self.state.now_ns < self.state.answers_from_ns:
+            return
         while link != NULL:
             count_waiting(&self.state, link.first, longer_than_ns)
             link = link.next

@@ -7,6 +7,7 @@
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
+from inferd._core.answer cimport Expected
 from inferd._core.nghttp2 cimport nghttp2_nv, nghttp2_session
 
 cdef extern from *:
@@ -62,10 +63,10 @@ cdef struct Stream:             # one request under way
     char *answer                # room for an answer that comes in pieces; kept when the Stream is free
     Py_ssize_t room_nbytes
     int messages                # whole ones that came
-    int refusals                # how often a server that went away had not looked at it
+    int refusals                # how often a server had not looked at it
     bint gave_up                # nobody waits for it any longer
     const char *fault           # static text: why the answer is none
-    char text[TEXT_NBYTES]      # grpc-message, percent-encoded; or its link's parting word
+    char text[TEXT_NBYTES]      # grpc-message, percent-encoded; where there is none, how it ended
     int text_nbytes
 
 cdef struct Link:               # one connection
@@ -77,6 +78,8 @@ cdef struct Link:               # one connection
     int number                  # as `add` was told
     int in_flight               # requests given to this link
     int open                    # of them those that nghttp2 has
+    bint greeted                # the server's SETTINGS came
+    uint32_t limit              # streams that it allows; none before that
     Stream *waiting             # the first of the others, which wait at the list's end: more than the server's limit of streams
     Stream *first
     Stream *last
@@ -107,6 +110,8 @@ cdef struct State:              # what a Generator's links share
     int body_count
     nghttp2_nv *headers
     size_t header_count
+    nghttp2_nv *timeout         # of the headers, grpc-timeout; NULL: there is none
+    Expected expected           # what every answer may say
     int64_t max_answer_nbytes
     int64_t deadline_ns         # after the sending; 0: none
     int64_t verify_every        # 0: none
@@ -118,7 +123,7 @@ cdef struct State:              # what a Generator's links share
     int outstanding
     bint blocked                # an arrival was due, and there was no connection, or too much under way already
     int64_t hindered_ns         # until when that was so
-    int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted,
+    int64_t measure_from_ns     # what was meant to be sent earlier is warm-up, and not counted (see Generator.start),
     int64_t answered            # but for this: answers with OK since the measuring began, whenever they were asked for
     int64_t answers_from_ns
     int64_t now_ns              # read once a wake-up, behind the receive

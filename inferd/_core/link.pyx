@@ -3,6 +3,7 @@
 
 from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, strerror, strlen
 
@@ -18,6 +19,7 @@ cdef enum:
     STREAM_WINDOW_NBYTES = 4 << 20
     KEPT_NBYTES = 64 << 10      # of a request's room for an answer, when it is over
     MAX_REFUSALS = 2            # so often a request is asked again
+    TIMEOUT_NBYTES = 16         # room for a grpc-timeout: 8 digits, a unit, a zero
     MAX_CAPTURED = 4096         # answers kept for whoever checks them, in number
     MAX_CAPTURED_NBYTES = 64 << 20      # and in bytes
 
@@ -91,7 +93,7 @@ cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64
     append(stream)
     if intended_ns >= state.measure_from_ns:
         state.measured += 1
-        state.held_back += stream.id == 0
+        state.held_back += stream.id == 0 and link.greeted
         if not stream.hindered:
             count(&state.lateness, now_ns - intended_ns)
     return True
@@ -126,7 +128,7 @@ cdef bint ask_again(Link *link) noexcept nogil:
 
 
 cdef void refuse(Stream *stream) noexcept nogil:
-    """Takes a request off a link that goes away; it stays under way."""
+    """Takes a request off its link; it stays under way."""
     cdef State *state = stream.link.owner
     detach(stream)
     stream.refusals += 1
@@ -149,19 +151,19 @@ cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept n
         release(state, stream)
 
 
-cdef bint has_room(Link *link) noexcept nogil:
-    """Whether the server takes one more stream now. nghttp2 would queue what is too much, and search that queue for every reset."""
-    return <uint32_t>link.open < nghttp2_session_get_remote_settings(link.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
+cdef inline bint has_room(Link *link) noexcept nogil:
+    """Whether the server takes one more stream now. nghttp2 would queue what is too much, and search that queue for every reset; and
+    before the server's SETTINGS it would send what they may forbid."""
+    return <uint32_t>link.open < link.limit
 
 
 cdef bint open_stream(Stream *stream) noexcept nogil:
     """Gives a request to nghttp2; False: the connection has no stream ids left, or is going away."""
     cdef Link *link = stream.link
-    cdef State *state = link.owner
-    cdef nghttp2_data_provider2 provider
-    provider.source.ptr = stream
-    provider.read_callback = read_body
-    stream.id = nghttp2_submit_request2(link.session, NULL, state.headers, state.header_count, &provider, stream)
+    if link.owner.timeout != NULL and link.owner.now_ns > stream.sent_ns:
+        submit_late(stream)
+    else:
+        submit(stream)
     if stream.id < 0:
         stream.id = 0
         link.leaving = True
@@ -171,6 +173,37 @@ cdef bint open_stream(Stream *stream) noexcept nogil:
     link.open += 1
     mark_dirty(link)
     return True
+
+
+cdef void submit(Stream *stream) noexcept nogil:
+    cdef State *state = stream.link.owner
+    cdef nghttp2_data_provider2 provider
+    provider.source.ptr = stream
+    provider.read_callback = read_body
+    stream.id = nghttp2_submit_request2(stream.link.session, NULL, state.headers, state.header_count, &provider, stream)
+
+
+cdef void submit_late(Stream *stream) noexcept nogil:
+    """A request that has waited here: the server is told what is left of its time, not all of it."""
+    cdef State *state = stream.link.owner
+    cdef nghttp2_nv whole = state.timeout[0]
+    cdef char[TIMEOUT_NBYTES] text
+    cdef int nbytes = put_timeout(text, stream.sent_ns + state.deadline_ns - state.now_ns)
+    state.timeout.value, state.timeout.valuelen = <uint8_t *>text, nbytes
+    state.timeout.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME
+    submit(stream)
+    state.timeout[0] = whole
+
+
+cdef int put_timeout(char *text, int64_t rest_ns) noexcept nogil:
+    """A grpc-timeout of 8 digits at most, in the smallest unit that does, rounded down, but 1 us at least; its length."""
+    cdef int64_t count = max(rest_ns // 1000, 1)
+    cdef char unit = c'u'
+    if count >= 100_000_000:
+        count, unit = count // 1000, c'm'
+    if count >= 100_000_000:
+        count, unit = min(count // 1000, 99_999_999), c'S'
+    return snprintf(text, TIMEOUT_NBYTES, "%lld%c", <long long>count, unit)
 
 
 cdef void open_waiting(Link *link) noexcept nogil:
@@ -207,7 +240,7 @@ cdef void take_answer(Stream *stream, const char *answer, Py_ssize_t nbytes) noe
     """One whole message has come."""
     cdef State *state = stream.link.owner
     stream.messages += 1
-    stream.fault = answer_fault(answer, nbytes)
+    stream.fault = answer_fault(answer, nbytes, &state.expected)
     if state.verify_every > 0 and is_drawn(stream.number, state.verify_every) and stream.intended_ns >= state.measure_from_ns:
         capture(state, stream.body, answer, nbytes)
 
@@ -240,10 +273,11 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
     """The stream is closed: counts it, and asks again in a closed loop."""
     cdef Link *link = stream.link
     cdef State *state = link.owner
-    if lost or (stream.http_status == 0 and stream.grpc_status < 0):
-        memcpy(stream.text, link.parting, link.parting_nbytes)      # the server said nothing of this request
-        stream.text_nbytes = link.parting_nbytes
-    if link.leaving and is_untouched(stream, error_code):
+    cdef bint again = False
+    if lost or stream.grpc_status < 0 or stream.http_status != 200:
+        explain(stream, error_code, lost)
+    if is_untouched(stream, error_code):
+        again = not link.leaving and not link.dead
         refuse(stream)
     else:
         detach(stream)
@@ -252,16 +286,44 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
         release(state, stream)
     if link.waiting != NULL:
         open_waiting(link)
-    if state.streams > 0 and state.startable > 0 and link.in_flight < state.streams and not link.leaving and not link.dead:
+    if again:
+        ask_again(link)
+    elif state.streams > 0 and state.startable > 0 and link.in_flight < state.streams and not link.leaving and not link.dead:
         ask(link, state.now_ns, state.now_ns)
     elif link.leaving and link.in_flight == 0:
         kill(link, NULL)
 
 
 cdef bint is_untouched(Stream *stream, uint32_t error_code) noexcept nogil:
-    """Whether the server, which goes away, has never looked at a request: a gRPC client asks it again elsewhere and tells nobody."""
+    """Whether the server has never looked at a request: a gRPC client asks it again and tells nobody."""
     return ((stream.id == 0 or error_code == NGHTTP2_REFUSED_STREAM) and stream.http_status == 0 and stream.grpc_status < 0
             and not stream.gave_up and stream.refusals < MAX_REFUSALS)
+
+
+cdef void explain(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
+    """How a request ended, where the server did not say it in a grpc-message."""
+    cdef Link *link = stream.link
+    cdef const char *word
+    cdef bint silent = stream.http_status == 0 and stream.grpc_status < 0
+    if lost or (silent and link.parting_nbytes > 0):
+        memcpy(stream.text, link.parting, link.parting_nbytes)
+        stream.text_nbytes = link.parting_nbytes
+        return
+    if stream.grpc_status > OK or stream.text_nbytes > 0:
+        return
+    if is_http_error(stream):
+        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "HTTP status %d", stream.http_status)
+    elif error_code != NGHTTP2_NO_ERROR:
+        word = nghttp2_http2_strerror(error_code)
+        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the stream was reset: %s", word)
+    else:
+        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the answer ended without a grpc-status")
+
+
+cdef inline bint is_http_error(Stream *stream) noexcept nogil:
+    """Whether HTTP says that there is no answer. A grpc-status that names an error is heeded beside it; one that does not, or is missing,
+    is none of a server that took the call."""
+    return stream.http_status != 200 and stream.http_status != 0 and stream.grpc_status <= OK
 
 
 cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
@@ -308,7 +370,7 @@ cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) no
 
 cdef void count_wait(State *state, int64_t intended_ns, int64_t sent_ns, int64_t longer_than_ns) noexcept nogil:
     """The time so far of a request that is not over counts as its latency, if it is longer."""
-    if intended_ns >= state.measure_from_ns and state.now_ns - intended_ns > longer_than_ns:
+    if state.now_ns - intended_ns > longer_than_ns:
         count(&state.latency, state.now_ns - intended_ns)
         count(&state.service, state.now_ns - sent_ns)
 
@@ -317,6 +379,8 @@ cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
     """gRPC's mapping of what came: its own status, else HTTP's, else the stream's reset."""
     if stream.gave_up:
         return UNANSWERED
+    if is_http_error(stream):
+        return code_of_http(stream.http_status)
     if stream.grpc_status >= 0:
         if stream.grpc_status != OK:
             return stream.grpc_status if stream.grpc_status < MALFORMED else UNKNOWN
@@ -326,18 +390,6 @@ cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
             elif stream.messages > 1 or stream.prefix_nbytes > 0:
                 stream.fault = "more than one answer"
         return OK if stream.fault == NULL else MALFORMED
-    if stream.http_status != 0 and stream.http_status != 200:
-        if stream.http_status == 400:
-            return INTERNAL
-        if stream.http_status == 401:
-            return UNAUTHENTICATED
-        if stream.http_status == 403:
-            return PERMISSION_DENIED
-        if stream.http_status == 404:
-            return UNIMPLEMENTED
-        if stream.http_status == 429 or 502 <= stream.http_status <= 504:
-            return UNAVAILABLE
-        return UNKNOWN
     if error_code == NGHTTP2_REFUSED_STREAM:
         return UNAVAILABLE
     if error_code == NGHTTP2_CANCEL:
@@ -347,6 +399,21 @@ cdef int code_of(Stream *stream, uint32_t error_code) noexcept nogil:
     if error_code == NGHTTP2_INADEQUATE_SECURITY:
         return PERMISSION_DENIED
     return INTERNAL if error_code != NGHTTP2_NO_ERROR else UNKNOWN
+
+
+cdef int code_of_http(int status) noexcept nogil:
+    """gRPC's table for what comes from others than a gRPC server."""
+    if status == 400:
+        return INTERNAL
+    if status == 401:
+        return UNAUTHENTICATED
+    if status == 403:
+        return PERMISSION_DENIED
+    if status == 404:
+        return UNIMPLEMENTED
+    if status == 429 or 502 <= status <= 504:
+        return UNAVAILABLE
+    return UNKNOWN
 
 
 cdef void keep_text(State *state, Stream *stream, int code) noexcept nogil:
@@ -496,7 +563,10 @@ cdef bint make_room(Stream *stream) noexcept nogil:
 
 cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept nogil:
     cdef Link *link = <Link *>user_data
-    if frame.hd.type == NGHTTP2_GOAWAY:
+    if frame.hd.type == NGHTTP2_DATA or frame.hd.type == NGHTTP2_HEADERS:
+        if frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
+            end_early(link, frame.hd.stream_id)
+    elif frame.hd.type == NGHTTP2_GOAWAY:
         link.leaving = True
         link.parting_nbytes = 0             # the last GOAWAY says it best: the first may only give notice
         part(link, b"GOAWAY ", 7)
@@ -507,9 +577,23 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
         open_waiting(link)
         if link.in_flight == 0:
             kill(link, NULL)
-    elif frame.hd.type == NGHTTP2_SETTINGS:
+    elif frame.hd.type == NGHTTP2_SETTINGS and not frame.hd.flags & NGHTTP2_FLAG_ACK:
+        link.greeted = True
+        link.limit = nghttp2_session_get_remote_settings(link.session, NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS)
         open_waiting(link)
     return 0
+
+
+cdef void end_early(Link *link, int32_t stream_id) noexcept nogil:
+    """The server has ended an answer. Where it did not wait for all of the request the call is over, as for any gRPC client, and what is
+    left of the request is not sent; else on_stream_close comes now."""
+    cdef Stream *stream = <Stream *>nghttp2_session_get_stream_user_data(link.session, stream_id)
+    if stream == NULL or stream.unsent_nbytes == 0:
+        return
+    nghttp2_session_set_stream_user_data(link.session, stream_id, NULL)
+    nghttp2_submit_rst_stream(link.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
+    mark_dirty(link)
+    finish(stream, NGHTTP2_NO_ERROR, False)
 
 
 cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data) noexcept nogil:

@@ -60,6 +60,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_GOAWAY
         NGHTTP2_FLAG_NONE
         NGHTTP2_FLAG_END_STREAM
+        NGHTTP2_FLAG_ACK
         NGHTTP2_NV_FLAG_NONE
         NGHTTP2_NV_FLAG_NO_COPY_NAME
         NGHTTP2_NV_FLAG_NO_COPY_VALUE
