@@ -26,6 +26,7 @@ class Description(NamedTuple):
     inputs: tuple[Spec, ...]
     outputs: tuple[Spec, ...]
     config: Any = None
+    own_name: str = ""  # as it names itself: behind a proxy that may be another one than it is asked by
 
     @property
     def most_rows(self) -> int:
@@ -132,7 +133,7 @@ class Remote:
             tuple(Spec(tensor.name, tensor.datatype, tuple(tensor.shape)) for tensor in side)
             for side in (metadata.inputs, metadata.outputs)
         )
-        return Description(model, version, inputs, outputs, self._config(model, version))
+        return Description(model, version, inputs, outputs, self._config(model, version), metadata.name)
 
     def _config(self, model: str, version: str) -> Any:
         """None of a server that does not have the RPC ModelConfig."""

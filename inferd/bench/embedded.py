@@ -219,7 +219,9 @@ class Asker:
 class Tally:
     """Numbers the requests and counts the answers; any thread may call it. Times are monotonic.
 
-    Counted is what is meant to start in the measured time, whenever it ends; the rate is of answers within that time.
+    Counted is what is meant to start in the measured time, whenever it ends; the rate is of answers within that time. In a closed loop
+    what is left of the warm-up when that begins is counted, too, from its sending, for nothing else is asked there while it waits; not
+    where a number of requests is asked for, which are those sent from then on.
     """
 
     def __init__(self, load: Load, bodies: int, verify_every: int) -> None:
@@ -231,6 +233,7 @@ class Tally:
         self.exhausted = False  # a trace came to its end
         self._lock = threading.Condition()
         self._taken = 0  # requests in all, warm-up included
+        self._warming = 0  # of the warm-up, not finished
         self._asked = self._finished = self._answered = 0  # of what is measured
         self._errors: Counter[str] = Counter()
         self._messages: dict[str, str] = {}
@@ -253,6 +256,7 @@ class Tally:
             if self.over.is_set() or intended_ns >= self.end_ns or (limit and self._asked >= limit):
                 return None
             self._asked += intended_ns >= self.begin_ns
+            self._warming += intended_ns < self.begin_ns
             self._taken += 1
             return self._taken - 1
 
@@ -268,7 +272,10 @@ class Tally:
                 self._interval_errors += error is not None
                 self._answered += error is None
             if intended_ns < self.begin_ns:
-                return
+                self._warming -= 1
+                if not self._counts_what_is_left or now_ns < self.begin_ns:
+                    return
+                self._asked += 1
             self._finished += 1
             self._last_ns = now_ns
             self._lateness.record(sent_ns - intended_ns)
@@ -287,6 +294,15 @@ class Tally:
             if self._finished == self._asked and (self.exhausted or self.load.requests == self._asked):
                 self.over.set()
             self._lock.notify_all()
+
+    @property
+    def _counts_what_is_left(self) -> bool:
+        return not self.load.rate and not self.load.requests
+
+    @property
+    def _unfinished(self) -> int:
+        """Of what is measured."""
+        return self._asked - self._finished + (self._warming if self._counts_what_is_left else 0)
 
     def _keep(self, body: int, outputs: Mapping[str, Array]) -> None:
         if self._kept_bytes >= MAX_KEPT_BYTES:
@@ -320,7 +336,7 @@ class Tally:
 
     def wait_for_answers(self, at_most_s: float) -> None:
         with self._lock:
-            self._lock.wait_for(lambda: self._finished == self._asked, at_most_s)
+            self._lock.wait_for(lambda: not self._unfinished, at_most_s)
 
     def result(self, ended: str) -> Measurement:
         """Nothing is counted afterwards."""
@@ -343,7 +359,7 @@ class Tally:
                 lateness_us=Latency.of(self._lateness),
                 intervals=self._intervals,
                 sent=self._taken,
-                unfinished=self._asked - self._finished,
+                unfinished=self._unfinished,
                 ended=ended,
                 histogram=encode(self._latency),
             )

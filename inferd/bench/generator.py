@@ -84,6 +84,7 @@ def measure(
         spin,
         verify_every if verifier is not None else 0,
         1_000_000 if samples is not None else 0,
+        requests.expected,
     )
     total = Total(load, watch, samples)
     with ExitStack() as stack:

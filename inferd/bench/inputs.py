@@ -18,6 +18,7 @@ from inferd.ask.inputs import DTYPES, Array, Literal, Spec
 from inferd.ask.targets import require_client
 from inferd.bench.recording import read_recording, readdress
 from inferd.bench.sizes import check_shapes, parse_sizes
+from inferd.bench.worker import Expected
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
@@ -46,6 +47,7 @@ class Requests(NamedTuple):
     inputs: list[dict[str, Array]]  # what each holds
     rows: float
     notices: list[str]
+    expected: Expected = Expected()  # what every answer may say
 
 
 def make(
@@ -96,7 +98,7 @@ def make(
         _check_held(sum(map(_held_bytes, arrays)))
         bodies = [_encode(description, each) for each in arrays]
     _note_differences(description, arrays, notices)
-    return Requests(bodies, arrays, _mean_rows(description.inputs, arrays, notices), notices)
+    return Requests(bodies, arrays, _mean_rows(description.inputs, arrays, notices), notices, _expected(description))
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -312,6 +314,12 @@ def _encode(description: Description, arrays: Mapping[str, Array]) -> bytes:
         description.model, arrays, version=description.version, datatypes={name: words[name] for name in arrays if name in words}
     )
     return body
+
+
+def _expected(description: Description) -> Expected:
+    """Not every server says which outputs a model has."""
+    models = tuple(dict.fromkeys(name for name in (description.model, description.own_name) if name))
+    return Expected(models, tuple(spec.name for spec in description.outputs))
 
 
 def _rows(specs: Sequence[Spec], arrays: Mapping[str, Array]) -> int:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
 from inferd.bench.measurement import Histogram, Interval
-from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, headers
+from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, headers, names
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
@@ -90,7 +90,8 @@ class Client(Worker):
     def _made(self, **settings: int) -> Asker:
         from inferd._core.asker import Asker
 
-        return Asker(self.plan.bodies, headers(self.plan), at_once=self.at_once, **settings)
+        models, outputs = names(self.plan)
+        return Asker(self.plan.bodies, headers(self.plan), at_once=self.at_once, models=models, outputs=outputs, **settings)
 
     def turn(self) -> list[int]:
         """Asks and receives until something is over, and for SLICE_NS at most. Returns the tags of what is."""

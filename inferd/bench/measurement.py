@@ -200,7 +200,7 @@ class Measurement(msgspec.Struct):
     version: str = ""
     started_unix_s: float = 0.0
     duration_s: float = 0.0  # of the measured part
-    requests: int = 0  # finished in it: answered with OK or not
+    requests: int = 0  # finished, of those that were meant to start in it, or, in a closed loop, were under way when it began
     errors: dict[str, int] = {}  # gRPC code's name, or "malformed", "connection" -> how many
     error_messages: dict[str, str] = {}  # the first message of each
     requests_per_second: float = 0.0  # answered with OK

@@ -23,7 +23,7 @@ from inferd.bench.interrupts import interrupts_noted
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
-from inferd.bench.worker import CODES, Plan
+from inferd.bench.worker import CODES, Expected, Plan
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
@@ -97,6 +97,7 @@ def run(
     bodies: Sequence[bytes],
     load: Load,
     *,
+    expected: Expected = Expected(),  # noqa: B008 - it cannot change
     limit_ms: float = LIMIT_MS,
     percentile: float = 0.0,
     least_queries: int = 0,
@@ -104,7 +105,8 @@ def run(
     verifier: Verifier | None = None,
     verify_every: int = 100,
 ) -> Outcome:
-    """One scenario against a server. bodies: serialized ModelInferRequests, the samples that LoadGen chooses from.
+    """One scenario against a server. bodies: serialized ModelInferRequests, the samples that LoadGen chooses from. expected: what
+    answers may say.
 
     load: duration_s is LoadGen's min_duration; rate is Server's target, and Offline's expectation where it is given; Offline keeps
     connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1.
@@ -130,6 +132,7 @@ def run(
             None,
             INTERVAL_NS,
             verify_every=verify_every if verifier else 0,
+            expected=expected,
         ),
         round(limit_ms * 1e6),
         percentile or PERCENTILES[scenario],

@@ -232,6 +232,7 @@ class Session:
             target,
             requests.bodies,
             load,
+            expected=requests.expected,
             limit_ms=limit_ms,
             percentile=percentile,
             watch=watch,

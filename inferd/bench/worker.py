@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from inferd.bench.schedule import Arrivals
     from inferd.config import Address
 
-__all__ = ["CODES", "DRAIN_S", "Ending", "Piece", "Plan", "Worker"]
+__all__ = ["CODES", "DRAIN_S", "Ending", "Expected", "Piece", "Plan", "Worker"]
 
 PATH = b"/inference.GRPCInferenceService/ModelInfer"
 CODES = [
@@ -40,10 +40,18 @@ AHEAD_NS = 200_000_000  # arrivals that it is given in advance
 AHEAD_COUNT = 1_000_000  # at most
 SPIN_NS = 100_000  # kept awake before an arrival, where that was asked for: a sleep ends some ten microseconds late
 CONNECT_S = 5.0  # a connection has to be there in
+GREETED_S = 1.0  # and the server's SETTINGS in; from then on requests wait for them
 RECONNECT_S = 3.0  # without any connection a measurement ends after
 RETRY_NS = 100_000_000  # between two tries
 DRAIN_S = 30.0  # what is under way at the end has to be answered in
 LONG = 0.99  # what waits longer than this share of the answers took is counted even if nobody waits for its end
+
+
+class Expected(NamedTuple):
+    """What an answer may say, by the metadata of its model; empty: anything."""
+
+    models: tuple[str, ...] = ()  # names of the model: the one that was asked for, and the one that it gives itself
+    outputs: tuple[str, ...] = ()  # names of outputs
 
 
 class Plan(NamedTuple):
@@ -58,6 +66,7 @@ class Plan(NamedTuple):
     spin: bool = False
     verify_every: int = 0
     sample_room: int = 0  # of each interval
+    expected: Expected = Expected()
 
 
 class Piece(NamedTuple):
@@ -118,6 +127,7 @@ class Worker:
                 made = connected(plan.address, CONNECT_S)
                 self.family, self.peer = made.family, made.getpeername()
                 self._add(number, made)
+            self._greet()
         except OSError as error:
             self.close()
             raise StartError(f"{plan.address}: cannot connect: {error.strerror or error}; is the server up?") from None
@@ -125,7 +135,15 @@ class Worker:
     def _made(self, **settings: int) -> Generator:
         from inferd._core.generator import Generator
 
-        return Generator(self.plan.bodies, headers(self.plan), **settings)
+        models, outputs = names(self.plan)
+        return Generator(self.plan.bodies, headers(self.plan), models=models, outputs=outputs, **settings)
+
+    def _greet(self) -> None:
+        """Waits for the server to say what it allows on each connection, a round trip that the first requests would wait for otherwise.
+        One that is silent is none before the measuring, which shows it."""
+        until_ns = time.monotonic_ns() + int(GREETED_S * 1e9)
+        while self.generator.greet(min(until_ns, time.monotonic_ns() + SLICE_NS)) and time.monotonic_ns() < until_ns:
+            pass  # Ctrl-C is heeded here
 
     def close(self) -> None:
         self.generator.close()
@@ -154,7 +172,8 @@ class Worker:
                     ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
             from_ns = time.monotonic_ns() if streams else measure_ns
-            generator.start(from_ns, streams, max(load.requests - generator.measured, 0) if load.requests else -1)
+            if not ended:  # in a closed loop what is under way is measured from here on
+                generator.start(from_ns, streams, max(load.requests - generator.measured, 0) if load.requests else -1)
             while not ended and from_ns < end_ns and not self._is_done() and not self._is_stuck(time.monotonic_ns()):
                 until_ns = min(from_ns + self.plan.interval_ns, end_ns)
                 ended = self._run(until_ns, stopped)
@@ -351,6 +370,11 @@ def headers(plan: Plan) -> list[tuple[bytes, bytes]]:
     if plan.load.deadline_ms:
         said.append((b"grpc-timeout", grpc_timeout(plan.load.deadline_ms)))
     return said + [(name.encode(), value.encode()) for name, value in plan.metadata]
+
+
+def names(plan: Plan) -> tuple[list[bytes], list[bytes]]:
+    """Those that answers may give their model and their outputs."""
+    return [name.encode() for name in plan.expected.models], [name.encode() for name in plan.expected.outputs]
 
 
 def grpc_timeout(duration_ms: float) -> bytes:

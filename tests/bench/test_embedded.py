@@ -5,8 +5,10 @@ from __future__ import annotations
 import signal
 import threading
 from pathlib import Path
+from typing import Any
 
 import models
+import msgspec
 import numpy as np
 import pytest
 
@@ -65,6 +67,22 @@ def test_a_closed_loop_that_python_bounds_says_so(doubled: Path, slow: Path) -> 
         measured = embedded.measure(path, None, requests(dims), Load(streams=4, duration_s=0.3, warm_up_s=0.1), instances=1)
         assert measured.client_bound == bound, measured.client_bound_reason
         assert bound == ("Python is the limit" in measured.client_bound_reason)
+
+
+@pytest.mark.parametrize(("changed", "counted"), [({}, True), ({"rate": 100.0}, False), ({"requests": 7}, False)])
+def test_what_is_left_of_a_closed_loops_warm_up_is_measured_from_its_sending(changed: dict[str, Any], counted: bool) -> None:
+    """Its threads ask nothing else meanwhile: a stall that began in the warm-up would hide. Not so arrivals, and a number of requests."""
+    tally = embedded.Tally(msgspec.structs.replace(Load(streams=3, duration_s=1.0, warm_up_s=1.0), **changed), 1, 0)
+    tally.begin(0)
+    numbers = [tally.take(sent_ns) for sent_ns in (100 * MS, 800 * MS, 900 * MS)]
+    for number, sent_ns, done_ns in ((numbers[0], 100 * MS, 400 * MS), (numbers[1], 800 * MS, 1500 * MS)):
+        assert number is not None
+        tally.record(number, sent_ns, sent_ns, done_ns, {}, None)
+    interval = tally.end_interval(2000 * MS)
+    measured = tally.result("")
+    assert interval is not None
+    assert (measured.requests, measured.unfinished, interval.requests) == (counted, counted, 1)
+    assert measured.latency_us.max == (700_000 if counted else 0)
 
 
 def test_what_the_model_used(doubled: Path) -> None:

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import socket
+import threading
 import time
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
 
@@ -20,10 +23,11 @@ from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Interval, Load, Measurement
 from inferd.bench.modes import Outcome
 from inferd.bench.tables import warnings
-from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker, grpc_timeout, headers
+from inferd.bench.worker import CODES, Ending, Expected, Piece, Plan, Worker, grpc_timeout, headers
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
 from tests import models
+from tests.http2_peer import EMPTY_SETTINGS
 from tests.reports import sample
 from tests.served import Served
 from tests.wire import infer_request
@@ -188,8 +192,33 @@ def test_what_the_servers_limit_of_streams_keeps_back_is_said(tmp_path: Path) ->
             assert bool(said) == held
 
 
+@pytest.mark.parametrize("rate", [0, 2000])
+def test_the_servers_limit_of_streams_holds_from_the_first_request_on(tmp_path: Path, rate: float) -> None:
+    """It is known before anything is asked: a server refuses what it did not allow."""
+    model = models.write(tmp_path, "m", models.identity())
+    with Served(model, max_concurrent_streams=4) as server:
+        for _ in range(5):
+            load = Load(connections=2, streams=16, rate=rate, requests=200, duration_s=0.0, warm_up_s=0.0)
+            measured = measure(Target(parse_address(server.address)), requests(), load, schedule.parse("burst:40", rate) if rate else None)
+            assert (measured.requests, measured.errors) == (200, {})
+
+
+def test_an_answer_of_another_model_or_with_another_output_is_malformed(tmp_path: Path) -> None:
+    load = Load(requests=8, duration_s=0.0, warm_up_s=0.0)
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        for expected, fault in (
+            (Expected(("m",), ("y",)), ""),
+            (Expected(("n", "o"), ("y",)), "the answer is another model's"),
+            (Expected(("m",), ("x", "z")), "an output is none that the model has by its metadata"),
+        ):
+            measured = measure(Target(parse_address(server.address)), requests()._replace(expected=expected), load)
+            assert measured.errors == ({"malformed": 8} if fault else {})
+            assert measured.error_messages == ({"malformed": fault} if fault else {})
+
+
 def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch: pytest.MonkeyPatch) -> None:
     """Its place in the backlog is taken: the attempt stays on its way while time goes on, ends in time, and the next succeeds."""
+    monkeypatch.setattr(worker, "GREETED_S", 0.05)
     monkeypatch.setattr(worker, "CONNECT_S", 1.0)
     with socket.create_server(("127.0.0.1", 0), backlog=0) as listening:
         address = Address(*listening.getsockname())
@@ -210,7 +239,8 @@ def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch
             made.close()
 
 
-def test_a_refused_connection_is_tried_again_after_a_while(tmp_path: Path) -> None:
+def test_a_refused_connection_is_tried_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(worker, "GREETED_S", 0.05)
     path = tmp_path / "s"
     with socket.socket(socket.AF_UNIX) as listening:
         listening.bind(str(path))
@@ -232,27 +262,51 @@ def test_a_refused_connection_is_tried_again_after_a_while(tmp_path: Path) -> No
         made.close()
 
 
-@pytest.mark.parametrize("load", [Load(requests=4), Load(duration_s=0.2), Load(rate=20, duration_s=0.2), Load(rate=20, requests=4)])
-def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load) -> None:
-    """It takes connections and is silent: every request is an error that took as long as it was waited for, and the run ends."""
-    monkeypatch.setattr(worker, "DRAIN_S", 0.3)
+@contextmanager
+def silent_server(path: Path, monkeypatch: pytest.MonkeyPatch, *, greets: bool = False) -> Iterator[Address]:
+    """It takes one connection and never answers. greets: it sends its SETTINGS, and so the requests are sent."""
+    monkeypatch.setattr(worker, "GREETED_S", 0.05)
     with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "s"))
+        listening.bind(str(path / "s"))
         listening.listen()
-        asked = msgspec.structs.replace(load, streams=4, warm_up_s=0.0, duration_s=load.duration_s if not load.requests else 0.0)
-        arrivals = schedule.parse("constant", load.rate) if load.rate else None
-        measured = measure(Target(Address("", 0, str(tmp_path / "s"))), requests(), asked, arrivals)
-    assert measured.errors == {"unanswered": 4}
-    assert (measured.requests, measured.unfinished, measured.requests_per_second) == (4, 4, 0.0)
+        if not greets:
+            yield Address("", 0, str(path / "s"))
+            return
+        accepted: list[socket.socket] = []
+
+        def greet() -> None:
+            accepted.append(listening.accept()[0])
+            accepted[0].sendall(EMPTY_SETTINGS)
+
+        greeting = threading.Thread(target=greet)
+        greeting.start()
+        yield Address("", 0, str(path / "s"))
+        greeting.join()
+        accepted[0].close()
+
+
+@pytest.mark.parametrize("greets", [True, False])
+@pytest.mark.parametrize("warm_up_s", [0.0, 0.1])
+@pytest.mark.parametrize("load", [Load(requests=4), Load(duration_s=0.2), Load(rate=20, duration_s=0.2), Load(rate=20, requests=4)])
+def test_a_server_that_never_answers(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load, warm_up_s: float, greets: bool) -> None:
+    """Every request is an error that took as long as it was waited for, also those that the warm-up has left, and the run ends."""
+    monkeypatch.setattr(worker, "DRAIN_S", 0.3)
+    asked = msgspec.structs.replace(load, streams=4, warm_up_s=warm_up_s, duration_s=load.duration_s if not load.requests else 0.0)
+    arrivals = schedule.parse("constant", load.rate) if load.rate else None
+    with silent_server(tmp_path, monkeypatch, greets=greets) as address:
+        measured = measure(Target(address), requests(), asked, arrivals)
+    left = int(load.rate * warm_up_s)  # a closed loop has its four then, and asks no more
+    assert measured.errors == {"unanswered": 4 + left}
+    assert (measured.requests, measured.unfinished, measured.requests_per_second) == (4 + left, 4 + left, 0.0)
     assert measured.latency_us.max >= 0.3e6
     assert not Outcome("single", [measured], None, "").clean
 
 
-def interrupted(address: Address, load: Load, answered: Histogram) -> Measurement:
-    """What is told of a load that Ctrl-C ends when it has begun. answered: the latencies until then."""
-    made, pieces = Worker(Plan(address, (), requests().bodies, load, None, S)), []
+def interrupted(address: Address, load: Load, answered: Histogram, *, after: int = 0) -> Measurement:
+    """What is told of a load that Ctrl-C ends. answered: the latencies until then. after: so many intervals."""
+    made, pieces = Worker(Plan(address, (), requests().bodies, load, None, S // 20)), []
     made.answered.add(answered)
-    ending = made.drive(time.monotonic_ns(), pieces.append, lambda: True)
+    ending = made.drive(time.monotonic_ns(), pieces.append, lambda: len(pieces) >= after)
     made_total = Total(load, None, None)
     for each in pieces:
         made_total.add(each)
@@ -260,19 +314,27 @@ def interrupted(address: Address, load: Load, answered: Histogram) -> Measuremen
     return made_total.result()
 
 
-def test_what_waits_when_it_is_interrupted_is_a_latency_and_no_error(tmp_path: Path) -> None:
+def test_what_waits_when_it_is_interrupted_is_a_latency_and_no_error(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whoever loses patience with a silent server sees for how long it was; what waits no longer than answers do says nothing yet."""
     load = Load(streams=4, warm_up_s=0.0)
-    with socket.socket(socket.AF_UNIX) as listening:
-        listening.bind(str(tmp_path / "s"))
-        listening.listen()
-        silent = interrupted(Address("", 0, str(tmp_path / "s")), load, histogram(*[1.0] * 100))
-        slow = interrupted(Address("", 0, str(tmp_path / "s")), load, histogram(*[1e9] * 100))
+    with silent_server(tmp_path, monkeypatch) as address:
+        silent = interrupted(address, load, histogram(*[1.0] * 100))
+        slow = interrupted(address, load, histogram(*[1e9] * 100))
     for measured in (silent, slow):
         assert (measured.ended, measured.requests, measured.errors, measured.unfinished) == ("interrupted", 0, {}, 4)
     assert silent.latency_us.p50 > 0
     assert decode(silent.histogram).count == 4
     assert decode(slow.histogram).count == 0
+
+
+def test_a_server_that_is_silent_from_the_warm_up_on_shows_when_it_is_interrupted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Once the measuring has begun; a wait of the warm-up says nothing."""
+    with silent_server(tmp_path, monkeypatch) as address:
+        measuring = interrupted(address, Load(streams=4, warm_up_s=0.1), Histogram(), after=1)
+        warming_up = interrupted(address, Load(streams=4, warm_up_s=60.0), Histogram())
+    assert (measuring.ended, decode(measuring.histogram).count, measuring.unfinished) == ("interrupted", 4, 4)
+    assert measuring.latency_us.p50 >= 100_000
+    assert (warming_up.ended, decode(warming_up.histogram).count) == ("interrupted", 0)
 
 
 @pytest.mark.parametrize("arrivals", ["constant", "burst:40"])

@@ -8,10 +8,12 @@ import numpy as np
 import pytest
 from inferd_client import Client
 
+from inferd._core.generator import fault_of
 from inferd.ask.inputs import Spec
 from inferd.ask.targets import Description, open_target
 from inferd.bench import inputs
 from inferd.bench.inputs import Requests, make
+from inferd.bench.worker import Expected
 from inferd.errors import ConfigError, InferdError
 from inferd.protocol import inference
 
@@ -51,6 +53,17 @@ def test_random_bodies_are_answered(served, model: str) -> None:
         made = make(target.describe(model, ""), count=2, seed=3)
         answers = [client._infer(body) for body in made.bodies]
     assert len({*made.bodies}) == len(answers) == 2
+    models, outputs = ([name.encode() for name in names] for names in made.expected)
+    assert models == [model.encode()]
+    assert [fault_of(answer, models, outputs) for answer in answers] == [None, None]
+
+
+def test_answers_may_have_the_names_of_the_metadata() -> None:
+    """The model's own, too, which behind a proxy is not the one that it is asked by."""
+    takes, gives = (Spec("x", "FP32", (-1, 2)),), (Spec("y", "FP32", (-1, 2)), Spec("z", "FP32", (-1,)))
+    assert make(Description("m", "", takes, gives, own_name="inner")).expected == Expected(("m", "inner"), ("y", "z"))
+    assert make(Description("m", "", takes, gives, own_name="m")).expected == Expected(("m",), ("y", "z"))
+    assert make(Description("m", "", takes, ())).expected == Expected(("m",), ()), "it does not say what it gives"
 
 
 def test_the_same_seed_makes_the_same_bodies() -> None:
