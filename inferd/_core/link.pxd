@@ -1,9 +1,9 @@
 # link: one HTTP/2 connection of the load generator, in client role over libnghttp2: asks ModelInfer, reads every answer whole and counts
 # what came of it. All of it without the GIL. Never in here: when to ask (generator), sockets' making, percentiles, Python objects.
 #
-# Ownership: a Stream belongs to its Link's list from its sending to on_stream_close, or until the Link is dropped; both give it back
-# to the free list, or to the list of the refused, which are asked again elsewhere. A Link belongs to its Generator. Nothing here is shared
-# between threads.
+# Ownership: a Stream belongs to its Link's list from its sending to on_stream_close, to the end of an answer that does not wait for all of
+# the request, or until the Link is dropped; each gives it back to the free list, or to the list of the refused, which are asked again.
+# A Link belongs to its Generator. Nothing here is shared between threads.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
