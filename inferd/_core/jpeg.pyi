@@ -3,11 +3,12 @@ from typing import Any
 import numpy as np
 from typing_extensions import Buffer
 
-def header(data: Buffer) -> tuple[int, int, int, int] | None:
-    """(height, width, scans, components) of a JPEG file; None where its head cannot be read, or not without a warning.
+def header(data: Buffer) -> tuple[int, int, int, int, bool] | None:
+    """(height, width, scans, components, whole) of a JPEG file; None where its head cannot be read, or not without a warning.
 
-    scans: how many passes over the picture its data makes. Each costs time, whatever the file's size, and where there are several the
-    library keeps 2 bytes of each component of each pixel. components: 1 gray, 3 colors, or 4 inks.
+    scans: how many passes over the picture its data makes, each of which costs time, whatever the file's size; 0 where the file does not
+    come to the end of the image. components: 1 gray, 3 colors, or 4 inks. whole: the library keeps 2 bytes of each component of each
+    pixel while it decodes, at whatever scale.
     """
 
 def decode(data: Buffer, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bool:

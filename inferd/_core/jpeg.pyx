@@ -41,24 +41,36 @@ cdef struct Header:
     int width
     int height
     int color                   # TJCS_...
-    Py_ssize_t scans            # passes over the picture: 1, or some ten of a progressive file
+    Py_ssize_t scans            # passes over the picture: 1, or some ten of a progressive file; 0: its end is missing
+    bint whole                  # the library keeps the coefficients of the whole picture
 
 
 cdef enum Marker:               # the byte behind 0xFF
     STUFFED = 0x00              # none: the data of a scan has a 0xFF there
     TEMPORARY = 0x01            # without a length, as the next three
+    FIRST_FRAME = 0xC0          # the four bits below: how the picture is coded, or one of the next three
+    HUFFMAN_TABLES = 0xC4
+    RESERVED = 0xC8
+    ARITHMETIC_TABLES = 0xCC
+    LAST_FRAME = 0xCF
     FIRST_RESTART = 0xD0
+    LAST_RESTART = 0xD7
     START_OF_IMAGE = 0xD8
     END_OF_IMAGE = 0xD9
     START_OF_SCAN = 0xDA
     FILLING = 0xFF
 
+cdef enum:
+    MOST_SEGMENTS = 1000        # as in steps/picture_file.py
+    PROGRESSIVE = 2             # the two bits of a frame's marker that say so
+
 
 def header(data not None):
-    """(height, width, scans, components) of a JPEG file; None where its head cannot be read, or not without a warning.
+    """(height, width, scans, components, whole) of a JPEG file; None where its head cannot be read, or not without a warning.
 
-    scans: how many passes over the picture its data makes. Each costs time, whatever the file's size, and where there are several the
-    library keeps 2 bytes of each component of each pixel. components: 1 gray, 3 colors, or 4 inks.
+    scans: how many passes over the picture its data makes, each of which costs time, whatever the file's size; 0 where the file does not
+    come to the end of the image. components: 1 gray, 3 colors, or 4 inks. whole: the library keeps 2 bytes of each component of each
+    pixel while it decodes, at whatever scale.
     """
     cdef Py_buffer source
     cdef Header found
@@ -68,14 +80,14 @@ def header(data not None):
         with nogil:
             status = read_header(<const unsigned char *>source.buf, source.len, &found)
             if status == DECODED:
-                found.scans = count_scans(<const unsigned char *>source.buf, source.len)
+                look_at_scans(<const unsigned char *>source.buf, source.len, &found)
     finally:
         PyBuffer_Release(&source)
     if status == NO_MEMORY:
         raise MemoryError
     if status != DECODED:
         return None
-    return found.height, found.width, found.scans, 1 if found.color == TJCS_GRAY else 4 if has_inks(&found) else 3
+    return found.height, found.width, found.scans, 1 if found.color == TJCS_GRAY else 4 if has_inks(&found) else 3, bool(found.whole)
 
 
 def decode(data not None, pixels not None):
@@ -131,6 +143,7 @@ cdef int read_header_by(tjhandle decoder, const unsigned char *source, Py_ssize_
     found.width = found.height = 0
     found.color = -1
     found.scans = 0
+    found.whole = False
     if nbytes <= 0:
         return DAMAGED
     # It calls files wrong whose sampling has no name in its interface, and decodes them well: what counts is whether all is known.
@@ -142,32 +155,53 @@ cdef int read_header_by(tjhandle decoder, const unsigned char *source, Py_ssize_
     return DECODED
 
 
-cdef Py_ssize_t count_scans(const unsigned char *source, Py_ssize_t nbytes) noexcept nogil:
-    """How many scans begin before the end of the image. What segments hold, such as a thumbnail, is passed over by their lengths."""
-    cdef const unsigned char *at = source
+cdef void look_at_scans(const unsigned char *source, Py_ssize_t nbytes, Header *found) noexcept nogil:
+    """Fills in `scans` and `whole`. What segments hold, such as a thumbnail, is passed over by their lengths.
+
+    jpeg_scans of steps/picture_file.py is the same where this module is missing. `whole` is so by libjpeg's own rule
+    (has_multiple_scans), which looks at no scan but the first.
+    """
+    cdef const unsigned char *at = source + 2
     cdef const unsigned char *end = source + nbytes - 1     # a marker has two bytes
-    cdef Py_ssize_t count = 0
-    cdef unsigned char marker
+    cdef Py_ssize_t scans = 0
     cdef Py_ssize_t length
+    cdef int _segment
+    cdef int components = 0                                 # of the frame
+    cdef bint progressive = False
+    for _segment in range(MOST_SEGMENTS):
+        at = next_marker(at, end)
+        if at == NULL or at[0] == START_OF_IMAGE:
+            return
+        if at[0] == END_OF_IMAGE:
+            found.scans = scans
+            return
+        length = at[1] << 8 | at[2] if end - at >= 2 else 0 # it has two bytes, and counts them
+        if length < 2 or length > end - at:
+            return
+        if is_frame(at[0]) and length >= 8:
+            progressive = at[0] & 3 == PROGRESSIVE
+            components = at[8]                              # behind the precision, the height and the width
+        elif at[0] == START_OF_SCAN:
+            scans += 1
+            if scans == 1:
+                found.whole = progressive or (length > 2 and at[3] < components)
+        at += 1 + length
+
+
+cdef inline const unsigned char *next_marker(const unsigned char *at, const unsigned char *end) noexcept nogil:
+    """The byte behind the 0xFF of the next marker that means something; NULL where there is none."""
     while at < end:
         at = <const unsigned char *>memchr(at, FILLING, end - at)
         if at == NULL:
-            break
+            return NULL
         at += 1
-        marker = at[0]
-        if marker == FILLING:                               # the marker's own 0xFF may be this one
-            continue
-        if marker == END_OF_IMAGE:
-            break
-        if marker == STUFFED or marker == TEMPORARY or FIRST_RESTART <= marker <= START_OF_IMAGE:
-            continue
-        if marker == START_OF_SCAN:
-            count += 1
-        if end - at < 2:                                    # the length has two bytes, and counts them
-            break
-        length = at[1] << 8 | at[2]
-        at += 1 + min(length, end - at)
-    return count
+        if at[0] != STUFFED and at[0] != TEMPORARY and at[0] != FILLING and not FIRST_RESTART <= at[0] <= LAST_RESTART:
+            return at
+    return NULL
+
+
+cdef inline bint is_frame(unsigned char marker) noexcept nogil:
+    return FIRST_FRAME <= marker <= LAST_FRAME and marker not in (HUFFMAN_TABLES, RESERVED, ARITHMETIC_TABLES)
 
 
 cdef int read_pixels(

@@ -25,7 +25,7 @@ from inferd._core.image import blend
 from inferd._core.orientation import orient
 from inferd.steps.exif import UPRIGHT, block_orientation, jpeg_orientation
 from inferd.steps.geometry import Size, Unfit
-from inferd.steps.picture_file import FORMATS, file_format, is_whole_png, jpeg_scans, tidied_jpeg, webp_size
+from inferd.steps.picture_file import FORMATS, file_format, is_whole_png, jpeg_scans, tidied_jpeg, unpadded_jpeg, webp_size
 from inferd.steps.picture_memory import memory
 from inferd.steps.pipeline import Array
 
@@ -133,7 +133,7 @@ class Decoder:
         """The pixels of a file, for which memory is held inside of the `with`. Raises Unfit, and what check() raises.
 
         needed: height and width of the upright picture -> those that its first resize makes of it; it may raise Unfit, too.
-        check: called while other pictures take all of the memory.
+        check: called while other pictures take all of the memory, and while a file is looked through.
         """
         form = file_format(file)
         if form not in FORMATS:
@@ -141,7 +141,7 @@ class Decoder:
         if form == "JPEG" and self._jpeg is not None:
             opened = self._by_turbojpeg(self._jpeg, file, needed)
         else:
-            opened = self._by_pillow(form, file, needed)
+            opened = self._by_pillow(form, file, needed, check)
         with memory.room(opened.nbytes, check):
             yield opened.decode()
 
@@ -154,27 +154,30 @@ class Decoder:
             head = jpeg.header(file)
         if head is None:
             raise _unreadable("JPEG")
-        height, width, scans, components = head
+        height, width, scans, components, whole = head
         self._check_size(height, width)
+        if not scans:
+            raise _damaged_jpeg()
         _check_scans(scans)
         lies = UPRIGHT if self._ignore_orientation else jpeg_orientation(file)
         size = _upright((height, width), lies)
         wanted = needed(size)
         rows, columns = jpeg.scaled_size(height, width, _eighths(size, wanted) if self._scaled else 8)
         a_pixel = self._channels * (1 if lies == UPRIGHT else 2) + (4 if components == 4 else 0)
-        coefficients = 2 * components * height * width if scans > 1 else 0
+        coefficients = 2 * components * height * width if whole else 0
 
         def decode() -> Picture:
             pixels = scratch.pixels("decoded", (rows, columns, self._channels))
-            if not jpeg.decode(file, pixels):
-                raise Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
+            if not (jpeg.decode(file, pixels) or ((unpadded := unpadded_jpeg(file)) and jpeg.decode(unpadded, pixels))):
+                raise _damaged_jpeg()
             return Picture(_turned(pixels, lies), size)
 
         return _Opened(rows * columns * a_pixel + coefficients, decode)
 
     # ---- Pillow
 
-    def _by_pillow(self, form: str, file: memoryview, needed: Callable[[Size], Size]) -> _Opened:
+    def _by_pillow(self, form: str, file: memoryview, needed: Callable[[Size], Size], check: Callable[[], None]) -> _Opened:
+        _check_whole(form, file, check)
         with _reading(form):
             if form == "WebP":  # its library asks for memory as soon as it sees the file
                 image, size = None, webp_size(file)
@@ -184,7 +187,6 @@ class Decoder:
             if size is None:
                 raise _unreadable(form)
             self._check_size(*size)
-            _check_whole(form, file)
 
         def decode() -> Picture:
             with _reading(form):
@@ -272,10 +274,14 @@ def _unreadable(form: str) -> Unfit:
     )
 
 
-def _check_whole(form: str, file: memoryview) -> None:
-    """Of what Pillow does not look at. Raises Unfit."""
+def _damaged_jpeg() -> Unfit:
+    return Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
+
+
+def _check_whole(form: str, file: memoryview, check: Callable[[], None]) -> None:
+    """Of what Pillow does not look at, and of how many pieces it looks at, before it does. Raises Unfit, and what check() raises."""
     scans = jpeg_scans(file) if form == "JPEG" else 1
-    if not scans or (form == "PNG" and not is_whole_png(file)):
+    if not scans or (form == "PNG" and not is_whole_png(file, check)):
         raise _unreadable(form)
     _check_scans(scans)
 

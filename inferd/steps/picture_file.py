@@ -11,10 +11,10 @@ from __future__ import annotations
 import re
 import struct
 import zlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-__all__ = ["FORMATS", "Segment", "file_format", "is_whole_png", "jpeg_scans", "jpeg_segments", "tidied_jpeg", "webp_size"]
+__all__ = ["FORMATS", "Segment", "file_format", "is_whole_png", "jpeg_scans", "jpeg_segments", "tidied_jpeg", "unpadded_jpeg", "webp_size"]
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP")
 
@@ -43,6 +43,8 @@ _BEGINNINGS = (
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
 
 _MAX_SEGMENTS = 1000  # of a JPEG file; a color profile has up to 255
+_MAX_CHUNKS = 1 << 16  # of a PNG file; most encoders write its pixels in chunks of 8 KiB and more, none in less than 1
+_CHUNKS_A_CHECK = 1000
 _MAX_STRAY_BYTES = 1 << 16  # between two of them
 _PIECE_BYTES = 1 << 20
 _APP0, _SCAN, _START, _END = 0xE0, 0xDA, 0xD8, 0xD9
@@ -103,16 +105,35 @@ def tidied_jpeg(file: memoryview) -> bytes | None:
 
 def jpeg_scans(file: memoryview) -> int:
     """How many scans a JPEG file has; 0 where it does not come to the end of the image."""
-    at, scans = 2, 0
-    for _ in range(_MAX_SEGMENTS):
-        segment = _next_segment(file, at, len(file))
+    segments = _all_segments(file)
+    return sum(segment.marker == _SCAN for segment in segments) if _ends(segments) else 0
+
+
+def unpadded_jpeg(file: memoryview) -> bytes | None:
+    """A JPEG file without the zeros in front of the end of its image, as some cameras write them; None where there are none."""
+    segments = _all_segments(file)
+    if not _ends(segments):
+        return None
+    start = segments[-1].start
+    data = bytes(file[:start]).rstrip(b"\0")
+    if data.endswith(b"\xff"):  # a zero behind it belongs to it
+        data += b"\0"
+    return b"".join([data, file[start:]]) if len(data) < start else None
+
+
+def _all_segments(file: memoryview) -> list[Segment]:
+    """The segments of a JPEG file up to the end of the image, which is the last of them where the file comes to it."""
+    segments: list[Segment] = []
+    while len(segments) < _MAX_SEGMENTS and not _ends(segments):
+        segment = _next_segment(file, segments[-1].end if segments else 2, len(file))
         if segment is None:
             break
-        if segment.marker == _END:
-            return scans
-        scans += segment.marker == _SCAN
-        at = segment.end
-    return 0
+        segments.append(segment)
+    return segments
+
+
+def _ends(segments: list[Segment]) -> bool:
+    return bool(segments) and segments[-1].marker == _END
 
 
 def _next_segment(file: memoryview, at: int, most: int) -> Segment | None:
@@ -137,10 +158,17 @@ def _next_segment(file: memoryview, at: int, most: int) -> Segment | None:
 # ---- PNG and WebP
 
 
-def is_whole_png(file: memoryview) -> bool:
-    """Whether a PNG file comes to its end, and each of its chunks has the checksum that it says."""
+def is_whole_png(file: memoryview, check: Callable[[], None] = lambda: None) -> bool:
+    """Whether a PNG file comes to its end, in so many chunks at most, and each of them has the checksum that it says.
+
+    check() is called now and then, and may raise.
+    """
     at = 8  # behind the signature
-    while at + 12 <= len(file):
+    for number in range(_MAX_CHUNKS):
+        if number % _CHUNKS_A_CHECK == 0:
+            check()
+        if at + 12 > len(file):
+            return False
         (nbytes,) = struct.unpack_from(">I", file, at)
         end = at + 8 + nbytes
         if end + 4 > len(file) or zlib.crc32(file[at + 4 : end]) != int.from_bytes(file[end : end + 4], "big"):

@@ -9,6 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from inferd.steps.picture_file import jpeg_scans
+from tests.jpegs import one_component_a_scan, with_one_scan
+
 jpeg = pytest.importorskip("inferd._core.jpeg", reason="inferd was built without libturbojpeg")
 Image = pytest.importorskip("PIL.Image")
 
@@ -109,21 +112,6 @@ def scans(file: bytes) -> int:
     return jpeg.header(file)[2]
 
 
-def counted(file: bytes) -> int:
-    """The scans of a file, counted in plain Python."""
-    at, count = 2, 0
-    while at + 1 < len(file):
-        marker = file[at + 1]
-        if file[at] != 0xFF or marker in (0x00, 0x01, 0xFF) or 0xD0 <= marker <= 0xD8:
-            at += 1
-            continue
-        if marker == 0xD9:
-            break
-        count += marker == 0xDA
-        at += 2 + int.from_bytes(file[at + 2 : at + 4], "big")
-    return count
-
-
 def segment(marker: int, content: bytes) -> bytes:
     return bytes([0xFF, marker]) + (len(content) + 2).to_bytes(2, "big") + content
 
@@ -141,24 +129,47 @@ def test_scans_inside_of_segments_and_behind_the_end_do_not_count():
     assert scans(file[:-2] + more + file[-2:]) == 151
 
 
+def test_a_file_without_the_end_of_its_image_has_no_scans():
+    file = photo(progressive=True)
+    behind = file.index(b"\xff\xda") + 40
+    for broken in (file[:-2], file[:-2] + b"\xff\xd8\xff\xd9", file[:behind] + segment(0xFE, b"") * 1000 + file[behind:]):
+        assert scans(broken) == jpeg_scans(memoryview(broken)) == 0
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 @given(st.data())
 def test_counts_the_scans_of_any_file(progressive, data):
+    """As jpeg_scans does, which looks at files where this module is missing."""
     file = bytearray(photo(24, 40, progressive=progressive))
     behind = file.index(b"\xff\xda") + 2
     for _ in range(data.draw(st.integers(0, 5))):
         at = data.draw(st.integers(behind, len(file) - 1))
-        file[at : at + 2] = data.draw(st.sampled_from([b"\xff\xda", b"\xff\xd9", b"\xff\xff", b"\xff\xd0", b"\xff\x00", b"\xff"]))
+        file[at : at + 2] = data.draw(
+            st.sampled_from([b"\xff\xda", b"\xff\xd9", b"\xff\xd8", b"\xff\x01", b"\xff\xff", b"\xff\xd0", b"\xff\x00", b"\xff"])
+        )
     file = file[: data.draw(st.integers(behind + 12, len(file)))]
     head = jpeg.header(file)
     if head is not None:  # what was overwritten may be the head of the scan
-        assert head[2] == counted(file)
+        assert head[2] == jpeg_scans(memoryview(file))
 
 
 def test_counts_components():
     image = Image.fromarray(colors(24, 40))
     assert [jpeg.header(saved(image.convert(mode)))[3] for mode in ("L", "RGB", "CMYK")] == [1, 3, 4]
     assert jpeg.header(photo(keep_rgb=True))[3] == 3
+
+
+def test_tells_whether_the_library_keeps_the_whole_picture():
+    def whole(file: bytes) -> bool:
+        return jpeg.header(file)[4]
+
+    assert not whole(photo())
+    assert not whole(photo(restart_marker_blocks=2))
+    assert not whole(saved(Image.fromarray(colors(24, 40, 1)[:, :, 0])))
+    assert whole(photo(progressive=True))
+    assert whole(with_one_scan(photo(progressive=True)))
+    assert whole(one_component_a_scan(24, 40, scans=3))
+    assert whole(one_component_a_scan(24, 40, scans=1))
 
 
 @pytest.mark.parametrize("progressive", [False, True])

@@ -22,6 +22,7 @@ from inferd.errors import Cancelled
 from inferd.steps import picture
 from inferd.steps.geometry import Unfit
 from inferd.steps.picture import Decoder, jpeg_is_native, scratch
+from tests.jpegs import one_component_a_scan, with_one_scan
 
 SIZES = [(1, 1), (3, 50), (37, 29)]
 MODES = {
@@ -364,6 +365,43 @@ def test_a_jpeg_without_its_end_is_cut_short(jpeg_decoder):
         assert "cut short" in refused(broken)
 
 
+def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over(jpeg_decoder):
+    for more in ({}, {"progressive": True}):
+        file = saved(image_of("RGB"), "JPEG", **more)
+        for count in (1, 16, 5000):
+            assert np.array_equal(decoded(file[:-2] + bytes(count) + file[-2:]), by_pillow(file))
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+def test_other_bytes_in_front_of_the_end_of_a_jpeg_are_damage():
+    file = saved(image_of("RGB"), "JPEG")
+    for stray in (b"\1" * 16, bytes(16) + b"\1" * 16, b"\1" * 16 + bytes(16)):
+        assert "damaged" in refused(file[:-2] + stray + file[-2:])
+
+
+def test_a_png_of_too_many_chunks_is_refused_before_pillow_looks_at_it(monkeypatch):
+    file = png((4, 4), 8, 0, b"\0\0\0\0\0" * 4)
+    at = file.index(b"IDAT") - 4
+    chunk = struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd"))
+    decoder, looked = Decoder(), []
+    monkeypatch.setitem(decoder._open, "PNG", lambda file: looked.append(1))
+    with (
+        pytest.raises(Unfit, match="cannot be decoded"),
+        decoder.decode(memoryview(file[:at] + chunk * 70_000 + file[at:]), lambda size: size),
+    ):
+        pass
+    assert not looked
+
+
+def test_a_png_that_is_looked_through_is_given_up_with_its_request():
+    def nobody_waits() -> None:
+        raise Cancelled("nobody waits")
+
+    file = memoryview(saved(image_of("RGB"), "PNG"))
+    with pytest.raises(Cancelled), Decoder().decode(file, lambda size: size, nobody_waits):
+        pass
+
+
 @pytest.mark.parametrize("mode", MODES["PNG"])
 def test_a_png_is_held_against_its_checksums(mode):
     file = saved(image_of(mode), "PNG")
@@ -462,6 +500,57 @@ def test_large_pictures_hold_room_while_they_are_looked_at(jpeg_decoder, form):
         with pytest.raises(Unfit), Decoder().decode(broken, lambda size: size):
             pass
         assert picture.memory.taken_bytes == 0
+
+
+MEMORY_AT_ITS_PEAK = """
+import sys
+from inferd.steps import picture
+
+def peak_bytes():
+    return next(int(line.split()[1]) << 10 for line in open("/proc/self/status") if line.startswith("VmHWM"))
+
+def noted(nbytes, check):
+    asked.append(nbytes)
+    return room(nbytes, check)
+
+asked, room, picture.memory.room = [], picture.memory.room, noted
+decoder = picture.Decoder(scaled=True)
+for file in sys.argv[1:]:
+    content = memoryview(open(file, "rb").read())
+    before = peak_bytes()
+    with decoder.decode(content, lambda size: (224, 224)):
+        pass
+print(asked[-1], peak_bytes() - before)
+"""
+
+
+PECULIAR = {
+    "progressive": {"progressive": True},
+    "of full colors": {"progressive": True, "subsampling": 0},
+    "of one progressive scan": {"progressive": True, "subsampling": 0},
+}
+KINDS_OF_FILES = ["JPEG", "JPEG CMYK", *(f"JPEG {how}" for how in PECULIAR), "three scans", "one scan of three", "PNG", "WebP", "BMP"]
+
+
+def file_of_kind(kind: str, height: int, width: int) -> bytes:
+    if kind in ("three scans", "one scan of three"):
+        return one_component_a_scan(height, width, 3 if kind == "three scans" else 1)
+    form, _, how = kind.partition(" ")
+    file = saved(Image.new("CMYK" if how == "CMYK" else "RGB", (width, height), 90), form, **PECULIAR.get(how, {}))
+    return with_one_scan(file) if how == "of one progressive scan" else file
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.parametrize("kind", KINDS_OF_FILES)
+def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path):
+    files = {tmp_path / "small": (80, 80), tmp_path / "large": (4000, 3500)}
+    for file, size in files.items():
+        file.write_bytes(file_of_kind(kind, *size))
+    command = [sys.executable, "-c", MEMORY_AT_ITS_PEAK, *files]
+    done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
+    asked, taken = map(int, done.stdout.split())
+    assert taken < asked + picture.KEPT_BYTES
 
 
 @pytest.mark.parametrize(("more", "bytes_a_pixel"), [({}, 3), ({"progressive": True}, 9), ({"exif": 6}, 6), ({"mode": "CMYK"}, 7)])

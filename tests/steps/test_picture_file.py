@@ -6,12 +6,14 @@ import io
 import itertools
 import random
 import struct
+import zlib
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.steps.picture_file import file_format, is_whole_png, jpeg_scans, jpeg_segments, tidied_jpeg, webp_size
+from inferd.errors import Cancelled
+from inferd.steps.picture_file import file_format, is_whole_png, jpeg_scans, jpeg_segments, tidied_jpeg, unpadded_jpeg, webp_size
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -119,11 +121,23 @@ def test_markers_are_found_in_whatever_piece_they_lie():
         assert scans(file[:behind] + bytes(nbytes) + segment(SCAN) + END) == 2
 
 
+def test_zeros_in_front_of_the_end_are_left_out():
+    file = saved("JPEG")
+    assert unpadded_jpeg(memoryview(file)) is None
+    for behind in (b"", b"\0\0", file):
+        assert unpadded_jpeg(memoryview(file[:-2] + bytes(16) + END + behind)) == file + behind
+    stuffed = file[:-2] + b"\xff\0"
+    assert unpadded_jpeg(memoryview(stuffed + END)) is None
+    assert unpadded_jpeg(memoryview(stuffed + bytes(3) + END)) == stuffed + END
+    assert unpadded_jpeg(memoryview(file[:-2] + bytes(16))) is None
+
+
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_jpeg_or_none(noise):
     for file in (noise, START + noise, START + segment(TABLES, b"ab") + noise):
         assert scans(file) >= 0
         assert tidied_jpeg(memoryview(file)) != b""
+        assert unpadded_jpeg(memoryview(file)) != b""
 
 
 # ---- PNG and WebP
@@ -140,6 +154,31 @@ def test_a_png_is_whole_or_not():
         broken = bytearray(file)
         broken[at] ^= chance.randrange(1, 256)
         assert not is_whole_png(memoryview(broken))
+
+
+def with_chunks(file: bytes, count: int) -> bytes:
+    """A PNG with so many empty chunks more in front of its pixels."""
+    at = file.index(b"IDAT") - 4
+    return file[:at] + struct.pack(">I4sI", 0, b"abCd", zlib.crc32(b"abCd")) * count + file[at:]
+
+
+def test_the_chunks_of_a_png_have_a_limit():
+    file = saved("PNG")
+    assert is_whole_png(memoryview(with_chunks(file, 65_000)))
+    assert not is_whole_png(memoryview(with_chunks(file, 65_536)))
+
+
+def test_a_png_of_many_chunks_is_given_up_with_its_request():
+    asked = []
+
+    def nobody_waits() -> None:
+        asked.append(1)
+        if len(asked) == 3:
+            raise Cancelled("nobody waits")
+
+    with pytest.raises(Cancelled):
+        is_whole_png(memoryview(with_chunks(saved("PNG"), 10_000)), nobody_waits)
+    assert len(asked) == 3
 
 
 def test_the_announced_size_of_every_webp():
