@@ -102,7 +102,7 @@ class AudioDecoder:
             pieces.append(mono if resampler is None else resampler.resample_chunk(mono))
         if not frames:
             raise Refused("expected samples, got a file without any, whatever its header says: send all of it as it was written")
-        if frames != file.frames < UNKNOWN_FRAMES:
+        if frames != file.frames < UNKNOWN_FRAMES and file.format != "MP3":  # whose frames are counted already
             raise Refused(f"expected {file.frames} samples, as the file's header says, got {frames}: send all of it as it was written")
         if resampler is not None:
             pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
@@ -150,7 +150,7 @@ def checked_samples(samples: Floats) -> Floats:
     return samples
 
 
-def _whole(word: str, content: memoryview, seconds: float) -> memoryview:
+def _whole(word: str, content: memoryview, seconds: float) -> bytes | memoryview:
     """What libsndfile is to decode of a file of that format. Raises Refused where something is wrong that it would not say."""
     if word == "MP3":
         return mp3_frames(content, seconds)
@@ -171,7 +171,7 @@ def _mixed(samples: Floats) -> Floats:
 
 
 @contextmanager
-def _opened(content: memoryview) -> Iterator[Any]:
+def _opened(content: bytes | memoryview) -> Iterator[Any]:
     """Something that libsndfile can open: a file in memory, which it reads by itself, without the GIL; else an object of Python's."""
     try:
         descriptor = os.memfd_create("clip")

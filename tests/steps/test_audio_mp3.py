@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.steps.audio_container import Refused
-from inferd.steps.audio_mp3 import RATES, mp3_frames
+from inferd.steps.audio_mp3 import RATES, _frame_bytes, mp3_frames
 from tests.clips import sound, written
 
 ALL_RATES = sorted(rate for rates in RATES for rate in rates)
@@ -35,6 +35,12 @@ def with_bits(content, at, value, count):
     return np.packbits(bits).tobytes()
 
 
+def frames_of(content, seconds=300.0):
+    """Without the tag that is put in front of those that have none."""
+    frames = bytes(mp3_frames(memoryview(content), seconds))
+    return frames if frames in content else frames[_frame_bytes(frames[:4]) :]
+
+
 def noise(rate, channels):
     return np.random.default_rng(2).uniform(-0.9, 0.9, (2 * rate, channels)) * (np.arange(2 * rate) % 5000 < 3000)[:, np.newaxis]
 
@@ -46,7 +52,7 @@ def test_whole_files_of_every_kind(rate, channels, mode):
     for samples in (sound(rate, rate, channels), noise(rate, channels), np.zeros((rate, channels))):
         for level in (0, 0.99):
             content = mp3(samples, rate, mode, level)
-            assert bytes(mp3_frames(memoryview(content), 300)) == content
+            assert frames_of(content) == content
 
 
 def test_a_clip_cut_out_of_another_is_whole():
@@ -57,7 +63,7 @@ def test_a_clip_cut_out_of_another_is_whole():
         at for at in range(1, len(content) - 4) if content[at : at + 2] == content[:2] and content[at + 2] & 0x0C == content[2] & 0x0C
     ]
     cut = next(at for at in begins[20:] if mp3_frames_or_none(whole[at:]) is not None)
-    assert bytes(mp3_frames(whole[cut:], 300)) == content[cut:]
+    assert frames_of(content[cut:]) == content[cut:]
 
 
 def mp3_frames_or_none(content):
@@ -71,7 +77,28 @@ def test_tags_are_left_out():
     tag = b"ID3\4\0\0" + bytes([0, 0, 1, 5]) + bytes(133)
     for front in (b"", tag, tag + bytes(77), tag + tag):
         for behind in (b"", b"TAG" + bytes(125), bytes(100), tag):
-            assert bytes(mp3_frames(memoryview(front + MONO + behind), 300)) == MONO
+            assert frames_of(front + MONO + behind) == MONO
+
+
+def test_a_file_that_counts_its_frames_stays_as_it_is():
+    content = mp3(sound(8000), mode="VARIABLE")
+    assert b"Xing" in content[:40]
+    assert bytes(mp3_frames(memoryview(content), 300)) == content
+
+
+@pytest.mark.parametrize("difference", [-3, -1, 1, 1000])
+def test_a_count_of_other_frames_is_refused(difference):
+    content = bytearray(mp3(sound(8000), mode="VARIABLE"))
+    at = content.index(b"Xing") + 8
+    there = int.from_bytes(content[at : at + 4], "big")
+    content[at : at + 4] = (there + difference).to_bytes(4, "big")
+    assert refusal(content).startswith(f"expected {there + difference} frames, as the MP3 file's header says, got {there}: ")
+
+
+def test_a_file_of_free_format_is_told_as_such():
+    content = bytearray(MONO)
+    content[2] &= 0x0F
+    assert refusal(content).endswith("got one of free format: encode it at a standard bit rate")
 
 
 def test_more_frames_than_the_clip_can_have():
@@ -135,4 +162,4 @@ def test_any_bytes(edits, end):
     for at, byte in edits:
         content[at] = byte
     frames = mp3_frames_or_none(memoryview(content)[:end])
-    assert frames is None or len(frames) <= end
+    assert frames is None or len(frames) <= end + FRAME
