@@ -164,7 +164,7 @@ def is_whole_png(file: memoryview, check: Callable[[], None] = lambda: None) -> 
     check() is called now and then, and may raise.
     """
     at = 8  # behind the signature
-    for number in range(_MAX_CHUNKS):
+    for number in range(1, _MAX_CHUNKS + 1):
         if number % _CHUNKS_A_CHECK == 0:
             check()
         if at + 12 > len(file):
