@@ -2,8 +2,9 @@
 of it. So a slow image delays neither the event loop nor the run of the batch before it.
 
 A model begins with one, and gets another whenever all that it has are at work: there is one to take what comes next, up to the limit,
-and a model that nobody asks, or that asks little of them, has few. Only that many prepared requests wait for a run as it can soon take;
-the others wait as they came, which is smaller by far. Never in here: what the steps do, batches of runs.
+and a model that nobody asks, or that asks little of them, has few. They last until the model is unloaded. Only that many prepared
+requests wait for a run as it can soon take; the others wait as they came, which is smaller by far. Never in here: what the steps do,
+batches of runs.
 """
 
 from __future__ import annotations
@@ -70,10 +71,12 @@ class PreprocessThreads:
             batch = self._waiting.take()
             if batch is None:
                 return
-            self._begin_work()
-            self._prepare(batch)
-            with self._lock:
-                self._at_work -= 1
+            try:
+                self._begin_work()
+                self._prepare(batch)
+            finally:
+                with self._lock:
+                    self._at_work -= 1
             del batch  # nothing of it may live on while this thread waits
 
     def _begin_work(self) -> None:

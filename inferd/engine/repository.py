@@ -88,7 +88,7 @@ class Loaded(NamedTuple):
 class Repository:
     """All models of one server or embedded engine.
 
-    `settings` has the fields of model_config.Defaults and picture_memory_bytes, which is the whole process's, or some of them.
+    `settings` has the fields of model_config.Defaults and picture_memory_bytes, of which the process has the largest, or some of them.
     `schedule` and `deliver` are passed to each Model.
     """
 
@@ -101,7 +101,8 @@ class Repository:
         host: Host | None = None,
     ) -> None:
         self._defaults = Defaults.of(settings)
-        picture_memory.limit_bytes = getattr(settings, "picture_memory_bytes", picture_memory.limit_bytes)
+        if asked_bytes := getattr(settings, "picture_memory_bytes", 0):
+            picture_memory.allow(asked_bytes)
         self._schedule = schedule
         self._deliver = deliver
         self._host = host

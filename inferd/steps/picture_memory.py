@@ -19,13 +19,20 @@ LOOK_S = 0.1  # how often a picture that waits is asked whether anybody still wa
 
 
 class PictureMemory:
-    """Room for `limit_bytes`; see picture_memory_bytes of the settings."""
+    """Room for `limit_bytes`, until somebody asks for another; see picture_memory_bytes of the settings."""
 
     def __init__(self, limit_bytes: int) -> None:
         self.limit_bytes = limit_bytes
+        self._asked_bytes = 0
         self.taken_bytes = 0
         self._waiting: deque[object] = deque()  # one for each that waits, in the order of their coming
         self._changed = threading.Condition()
+
+    def allow(self, limit_bytes: int) -> None:
+        """Sets the limit; the largest counts of those that the servers and engines of one process ask for."""
+        with self._changed:
+            self.limit_bytes = self._asked_bytes = max(self._asked_bytes, limit_bytes)
+            self._changed.notify_all()
 
     @contextmanager
     def room(self, nbytes: int, check: Callable[[], None]) -> Iterator[None]:

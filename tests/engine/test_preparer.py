@@ -17,6 +17,7 @@ from inferd._core.grpc import NO_DEADLINE
 from inferd._core.local import LocalRequest
 from inferd.engine import preparer
 from inferd.engine.model import Model
+from inferd.engine.preparer import PreprocessThreads
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from inferd.protocol import inference
 from inferd.steps.pipeline import Array, Check, PadAxis, RowPipeline, TensorType, Value, wrong_row
@@ -348,6 +349,26 @@ def test_where_the_system_has_no_more_threads_it_goes_on(
         assert float(setting.ask("1 1 1 1").answer[0, 0]) == 2
     assert float(setting.ask("2 2 2 2").answer[0, 0]) == 4
     assert "no more threads: it goes on with 1" in caplog.text
+
+
+def test_a_thread_that_fails_is_not_at_work(setting: Setting, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Waiting:
+        closed = False
+
+        def take(self) -> Batch:
+            return Batch([])
+
+        def wait_room(self, requests: int, nbytes: int) -> None:
+            pass
+
+    def fail(batch: Batch) -> None:
+        raise MemoryError
+
+    threads = PreprocessThreads(setting.plan, Waiting(), Waiting(), Batch.deliver, 8, 0, "double")  # type: ignore[arg-type]
+    monkeypatch.setattr(threads, "_prepare", fail)
+    with pytest.raises(MemoryError):
+        threads._run()
+    assert threads._at_work == 0
 
 
 def test_threads_that_begin_while_the_model_drains_are_waited_for(made: list[Setting]) -> None:

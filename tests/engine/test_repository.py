@@ -116,9 +116,12 @@ def test_several_paths_and_settings_of_the_server(tmp_path: Path, made: list[Rep
 
 def test_room_for_pictures_is_what_the_settings_say(made: list[Repository], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(picture_memory, "limit_bytes", 7)
+    monkeypatch.setattr(picture_memory, "_asked_bytes", 0)
     made.append(Repository(Defaults(), deliver=Batch.deliver))
     assert picture_memory.limit_bytes == 7
     made.append(Repository(Settings(picture_memory_bytes=5 << 20), deliver=Batch.deliver))
+    assert picture_memory.limit_bytes == 5 << 20
+    made.append(Repository(Settings(picture_memory_bytes=2 << 20), deliver=Batch.deliver))
     assert picture_memory.limit_bytes == 5 << 20
 
 

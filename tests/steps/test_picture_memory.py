@@ -115,6 +115,23 @@ def test_who_gives_up_makes_room_for_the_next():
     assert memory.taken_bytes == 0
 
 
+def test_the_largest_limit_counts_that_anybody_asks_for():
+    memory = PictureMemory(LIMIT)
+    for asked, limit in ((LIMIT // 2, LIMIT // 2), (LIMIT, LIMIT), (LIMIT // 4, LIMIT)):
+        memory.allow(asked)
+        assert memory.limit_bytes == limit
+
+
+def test_what_waits_goes_on_where_the_limit_grows():
+    memory = PictureMemory(LIMIT)
+    with memory.room(LIMIT, nobody):
+        second = Waiting(memory, LIMIT)
+        assert second.waits.wait(WAIT_S)
+        memory.allow(2 * LIMIT)
+        assert second.entered.wait(WAIT_S)
+        second.end()
+
+
 def test_many_threads_never_take_more_than_there_is():
     memory = PictureMemory(LIMIT)
     most = []
