@@ -252,7 +252,9 @@ class ReverseChannels(Message):
 
 @final
 class Scale(Message):
-    """x * factor + offset, as FP32. Default factor 1/255: 0 to 255 becomes 0 to 1."""
+    """x * factor + offset, as FP32, or as FP64 of FP64 and of integers of 32 and 64 bits where the graph takes that.
+    Default factor 1/255: 0 to 255 becomes 0 to 1.
+    """
 
     factor: float
     offset: float
@@ -266,8 +268,8 @@ class Scale(Message):
 
 @final
 class Normalize(Message):
-    """(x - mean) / std, as FP32; one number for all channels, or one each. Of numbers that are no image or sound,
-    channels are the last axis.
+    """(x - mean) / std, as scale computes; one number for all channels, or one each. Of numbers that are no image or
+    sound, channels are the last axis.
     """
 
     @property

@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 
 __all__ = ["MAX_BOXES", "MAX_CANDIDATES", "compile_detections"]
 
+PARTS_OF_ONE = ("sigmoid", "softmax")  # steps that make scores of 0 to 1; what a graph gives may have any size
 DEFAULT_SCORE = 0.25
 DEFAULT_OVERLAP = 0.45
 DEFAULT_BOXES = 100
@@ -31,7 +32,7 @@ def compile_detections(at: At, step: DetectBoxes) -> Last:
     """The step over FP32. Raises ConfigError: a shape that is not the layout's, thresholds and numbers out of range, wrong labels."""
     labels = at.labels(step.labels)
     transposed = _check_shape(at, step, None if labels is None else len(labels))
-    score = _part_of(at, "score_threshold", step.score_threshold, DEFAULT_SCORE, math.inf)
+    score = _part_of(at, "score_threshold", step.score_threshold, DEFAULT_SCORE, 1.0 if at.before in PARTS_OF_ONE else math.inf)
     overlap = _part_of(at, "overlap_threshold", step.overlap_threshold, DEFAULT_OVERLAP, 1.0)
     most = step.max_boxes or DEFAULT_BOXES
     if most > MAX_BOXES:

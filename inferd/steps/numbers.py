@@ -25,22 +25,25 @@ CASTS = ("FP16", "FP32", "FP64", "INT8", "INT16", "INT32", "INT64", "UINT8", "UI
 DEFAULT_FACTOR = 1 / 255
 
 
-def scale(step: Scale) -> Apply:
-    """x * factor + offset, as FP32."""
-    factor = np.float32(step.factor if step.HasField("factor") else DEFAULT_FACTOR)
-    offset = np.float32(step.offset)
+def scale(step: Scale, datatype: str = "FP32") -> Apply:
+    """x * factor + offset, as FP32, or FP64."""
+    dtype = DATATYPES[datatype][2]
+    factor = dtype.type(step.factor if step.HasField("factor") else DEFAULT_FACTOR)
+    offset = dtype.type(step.offset)
     if not (np.isfinite(factor) and np.isfinite(offset)):
         raise ValueError(f"expected finite numbers, got factor {factor:g} and offset {offset:g}")
 
     def apply(array: Array) -> Array:
-        scaled = np.multiply(array, factor, dtype=np.float32)
-        return np.add(scaled, offset, out=scaled) if offset else scaled
+        scaled: Array = np.multiply(array, factor, dtype=dtype)
+        if offset:
+            scaled += offset
+        return scaled
 
     return apply
 
 
-def normalize(step: Normalize, channels: int, axis: int, rank: int) -> Apply:
-    """(x - mean) / std, as FP32, of arrays of `rank` axes whose axis `axis` has `channels` channels."""
+def normalize(step: Normalize, channels: int, axis: int, rank: int, datatype: str = "FP32") -> Apply:
+    """(x - mean) / std, as FP32, or FP64, of arrays of `rank` axes whose axis `axis` has `channels` channels."""
     if not step.mean and not step.std:
         raise ValueError("expected mean, std, or both: one number for all channels or one each; neither is there")
     for name, numbers in (("mean", step.mean), ("std", step.std)):
@@ -50,14 +53,16 @@ def normalize(step: Normalize, channels: int, axis: int, rank: int) -> Apply:
             raise ValueError(f"expected finite numbers in {name}, got {list(numbers)}")
     if any(number <= 0 for number in step.std):
         raise ValueError(f"expected numbers above 0 in std, got {list(step.std)}")
+    dtype = DATATYPES[datatype][2]
     mean, std = (
-        np.reshape(np.array(numbers or [default], np.float32), [-1 if at == axis else 1 for at in range(rank)])
+        np.reshape(np.array(numbers or [default], dtype), [-1 if at == axis else 1 for at in range(rank)])
         for numbers, default in ((step.mean, 0), (step.std, 1))
     )
 
     def apply(array: Array) -> Array:
-        centred = np.subtract(array, mean, dtype=np.float32)
-        return np.divide(centred, std, out=centred)
+        centred = np.subtract(array, mean, dtype=dtype)
+        result: Array = np.divide(centred, std, out=centred)
+        return result
 
     return apply
 

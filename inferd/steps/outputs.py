@@ -54,7 +54,7 @@ def compile_output(entry: Postprocess, place: Place) -> OutputSteps:
     last: Last | None = None
     for number, step in enumerate(entry.steps):
         word = step.WhichOneof("step") or ""
-        at = At(place, number, word or "empty", name, kind)
+        at = At(place, number, word or "empty", name, kind, (entry.steps[number - 1].WhichOneof("step") or "") if number else "")
         if not word:
             raise at.wrong(f"it names no step: remove it, or name one of {', '.join((*_SCORES, *_OTHERS))}")
         if last is not None:

@@ -26,6 +26,7 @@ class At(NamedTuple):
     word: str  # the step's name
     name: str  # of the output that clients see
     kind: TensorType  # what the step before gives
+    before: str = ""  # the name of the step before; empty: it is the first
 
     def wrong(self, why: str) -> ConfigError:
         return self.place.wrong(self.number, self.word, why)

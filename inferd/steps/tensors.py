@@ -18,6 +18,7 @@ __all__ = ["STEPS", "compile_tensor"]
 
 STEPS = ("scale", "normalize", "cast")
 DEFAULT_DATATYPE = "FP32"
+WIDE = ("FP64", "INT32", "INT64", "UINT32", "UINT64")  # which FP32 rounds: scaled and normalized in FP64 for a graph that takes it
 
 
 class TensorPipeline(RowPipeline):
@@ -50,18 +51,19 @@ def compile_tensor(entry: Preprocess, place: Place) -> TensorPipeline:
     steps: list[numbers.Apply] = []
     for index, step in enumerate(entry.steps):
         word = step.WhichOneof("step") or ""
+        made = "FP64" if datatype in WIDE and wanted.datatype == "FP64" else "FP32"
         try:
             if word == "scale":
-                steps.append(numbers.scale(step.scale))
+                steps.append(numbers.scale(step.scale, made))
             elif word == "normalize":
-                steps.append(numbers.normalize(step.normalize, max(channels, 1), rank - 1, rank))
+                steps.append(numbers.normalize(step.normalize, max(channels, 1), rank - 1, rank, made))
             elif word == "cast":
                 steps.append(numbers.cast(step.cast))
             else:
                 raise ValueError(f"a list that takes {sent} has {', '.join(STEPS)} and nothing else: remove it, or the entry's datatype")
         except ValueError as error:
             raise place.wrong(index, word, str(error)) from None
-        datatype = step.cast.datatype if word == "cast" else "FP32"
+        datatype = step.cast.datatype if word == "cast" else made
     if datatype != wanted.datatype:
         why = f"the steps make {datatype}, and the graph's input {name!r} takes {wanted}"
         raise ConfigError(f"{place.where}: {why}: add cast to {wanted.datatype} as the last step")

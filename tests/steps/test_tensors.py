@@ -86,6 +86,29 @@ def test_numbers_that_lie_anywhere_in_a_message() -> None:
     assert prepared(compiled([{"cast": {"datatype": "FP32"}}]), array).tolist() == [[0, 1, 2, 3]]
 
 
+@pytest.mark.parametrize("datatype", ["FP64", "INT32", "INT64", "UINT32", "UINT64"])
+def test_wide_numbers_are_computed_in_fp64_for_a_graph_that_takes_it(datatype: str) -> None:
+    kind = TensorType("FP64", (2,))
+    array = np.array([[1_700_000_001, 16_777_217]]).astype(DATATYPES[datatype][2]) + (0.123 if datatype == "FP64" else 0)
+    for steps in ([{"scale": {"factor": 1}}], [{"scale": {"factor": 1, "offset": -1}}, {"normalize": {"mean": [-1], "std": [1]}}]):
+        result = prepared(compiled(steps, kind, datatype=datatype), array)
+        assert result.dtype == np.float64
+        assert result.tolist() == array.tolist()
+    seconds = prepared(compiled([{"normalize": {"mean": [1.7e9], "std": [2]}}], kind, datatype=datatype), array)
+    assert seconds.tolist() == ((array - 1.7e9) / 2).tolist()
+    lone = [{"scale": {}}, {"cast": {"datatype": "FP64"}}]
+    assert prepared(compiled(lone, kind, datatype=datatype), array).tolist() == (array * (1 / 255)).tolist()
+
+
+@pytest.mark.parametrize(("datatype", "wanted"), [("FP64", "FP32"), ("INT64", "FP32"), ("INT16", "FP64"), ("FP32", "FP64")])
+def test_others_are_computed_in_fp32(datatype: str, wanted: str) -> None:
+    steps = [{"scale": {"factor": 0.1}}, {"cast": {"datatype": wanted}}]
+    array = np.array([[7]]).astype(DATATYPES[datatype][2])
+    assert prepared(compiled(steps, TensorType(wanted, (1,)), datatype=datatype), array).tolist() == [
+        [float(np.float32(7) * np.float32(0.1))]
+    ]
+
+
 def test_too_large_for_fp32_is_infinity() -> None:
     result = prepared(compiled([{"scale": {"factor": 3e38}}], datatype="FP64"), np.array([[1, 1e300, -10, np.nan]]))
     np.testing.assert_array_equal(result, np.array([[3e38, np.inf, -np.inf, np.nan]], np.float32))
