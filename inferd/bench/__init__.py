@@ -6,7 +6,7 @@ What a measurement is made of, in the order of its making:
     schedule    when: arrival times of an open loop; trace: recorded ones
     generator   asks, and times the answers: native connections in one or several workers
     embedded    the same against in-process ONNX Runtime, without a server
-    measurement what one load showed
+    measurement what one load showed; client_bound: whether it was the generator that showed it
     verify      whether the answers were right
     server_side what the server says of the same requests
     session     all of that for one target and model

@@ -1,9 +1,6 @@
-"""Measures one load against one server: starts the workers, adds up what they tell, and judges their own honesty.
+"""Measures one load against one server: starts the workers, and adds up what they tell.
 
-A measurement is client-bound when its figures are the generator's rather than the server's: its thread had no pause, or it sent
-later than the schedule said by more than a tenth of the median latency. It says so instead of being believed. What was late for want
-of a connection, or because too much was under way already, is the server's.
-Never in here: what to ask (inputs), which loads (modes), how it looks (report).
+Never in here: what to ask (inputs), which loads (modes), whether the figures are the server's (client_bound), how it looks (report).
 """
 
 from __future__ import annotations
@@ -19,6 +16,8 @@ from urllib.parse import unquote
 
 import msgspec
 
+from inferd.bench import client_bound
+from inferd.bench.client_bound import Effort
 from inferd.bench.interrupts import interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
@@ -33,15 +32,11 @@ if TYPE_CHECKING:
     from inferd.bench.verify import Verifier
     from inferd.config import Address
 
-__all__ = ["MAX_KEPT_BYTES", "Target", "interval_length_s", "measure", "sent_late"]
+__all__ = ["MAX_KEPT_BYTES", "Target", "interval_length_s", "measure"]
 
 INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
 HEADSTART_S = 0.05  # from the word to the first request
-BUSY = 0.9  # a generator that is busy for more than this share of its time is at its limit
-STARVED = 0.7  # of that time, if it ran for less, it was kept from running
-LATE = 0.1  # as is one whose median lateness is more than this share of the median latency
-LATE_P99 = 0.5  # and one whose lateness at p99 is more than this share of the latency there
 MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
 NOTICED_S = 0.1  # how late Ctrl-C may be noticed
 LONG_S = 600.0  # the pieces of a longer measurement are added up while it lasts, by a process of its own
@@ -124,7 +119,7 @@ class Total:
         self.intervals: list[Interval] = []
         self.busiest = 0.0  # the largest share of an interval in which a worker had something to do,
         self.ran = 0.0  # and the share of it in which it really ran
-        self.cpu_ns = 0
+        self.cpu_ns = self.delayed_ns = self.turns = 0
         self.kept_bytes = 0
         self.answers: list[tuple[int, bytes]] = []
         self.unchecked = 0
@@ -136,6 +131,8 @@ class Total:
         for mine, its in ((self.latency, piece.latency), (self.service, piece.service), (self.lateness, piece.lateness)):
             mine.add_sparse(its)
         self.cpu_ns += piece.cpu_ns
+        self.delayed_ns += piece.delayed_ns
+        self.turns += piece.turns
         self.unchecked += piece.unchecked
         for answer in piece.answers:
             if self.kept_bytes < MAX_KEPT_BYTES:
@@ -203,7 +200,9 @@ class Total:
             ended=next((ending.ended for ending in self.endings if ending.ended), ""),
             histogram=encode(self.latency),
         )
-        measured.client_bound_reason = self._bound_by_client(measured)
+        unsent = sum(ending.unsent for ending in self.endings)
+        effort = Effort(self.busiest, self.ran, self.cpu_ns, self.delayed_ns, self.turns, unsent)
+        measured.client_bound_reason = client_bound.reason(measured, effort)
         measured.client_bound = bool(measured.client_bound_reason)
         return measured
 
@@ -211,28 +210,6 @@ class Total:
         for ending in self.endings:
             for code, text in ending.messages.items():
                 yield code, unquote(text.decode("ascii", "replace"), errors="replace")
-
-    def _bound_by_client(self, measured: Measurement) -> str:
-        if self.busiest > BUSY and not self.load.rate:
-            if self.ran < STARVED * self.busiest:
-                return f"the generator had work all the time and ran for {self.ran:.0%} of it: too much else runs on this machine"
-            return f"the generator was busy for {self.busiest:.0%} of the time: give it more --processes"
-        if self.load.rate and (late := sent_late(measured.lateness_us, measured.latency_us)):
-            return f"{late}: give it --spin, or more --processes"
-        if self.load.rate and (unsent := sum(ending.unsent for ending in self.endings)):
-            return f"{unsent} requests whose time had come were never sent: give it more --processes"
-        return ""
-
-
-def sent_late(lateness_us: Latency, latency_us: Latency) -> str:
-    """Why latencies are too much those of the sender; empty: they are not, or there are none."""
-    if not latency_us.max:
-        return ""
-    if lateness_us.p50 > LATE * latency_us.p50:
-        return f"requests were sent {lateness_us.p50:.0f} us late (median), the latency is {latency_us.p50:.0f} us"
-    if lateness_us.p99 > LATE_P99 * latency_us.p99:
-        return f"one request in a hundred left {lateness_us.p99:.0f} us late, p99 is {latency_us.p99:.0f} us"
-    return ""
 
 
 class Alone:

@@ -18,7 +18,8 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 from msgspec.structs import replace
 
-from inferd.bench.generator import BUSY, LATE, NOTICED_S, sent_late
+from inferd.bench.client_bound import BUSY, LATE, sent_late
+from inferd.bench.generator import NOTICED_S
 from inferd.bench.interrupts import interrupts_noted
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
 __all__ = ["CODES", "DRAIN_S", "Ending", "Expected", "Piece", "Plan", "Worker"]
 
+SCHEDSTAT = "/proc/thread-self/schedstat"  # ns in which the thread ran, ns in which it could have, and how often it did
 PATH = b"/inference.GRPCInferenceService/ModelInfer"
 CODES = [
     *("OK", "CANCELLED", "UNKNOWN", "INVALID_ARGUMENT", "DEADLINE_EXCEEDED", "NOT_FOUND", "ALREADY_EXISTS", "PERMISSION_DENIED"),
@@ -85,6 +86,8 @@ class Piece(NamedTuple):
     answers: list[tuple[int, bytes]]  # to be checked: number of the body, serialized ModelInferResponse
     unchecked: int  # more, for which there was no room
     samples: bytes
+    delayed_ns: int = 0  # of it in which the generator had work and no core
+    turns: int = 0  # how often it was given one
 
 
 class Ending(NamedTuple):
@@ -122,6 +125,7 @@ class Worker:
         self.begun_ns, self.end_ns = 0, 0
         self.draining = False
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
+        self.turns = (0, 0)  # what `scheduled` said then
         try:
             for number in range(plan.load.connections):
                 made = connected(plan.address, CONNECT_S)
@@ -287,7 +291,9 @@ class Worker:
         answers, unchecked = self.generator.take_answers() if self.plan.verify_every else ([], 0)
         samples = self.generator.take_samples()[0] if self.plan.sample_room else b""
         spent = self.spent_ns[0] - cpu_ns, self.spent_ns[1] - waited_ns
-        return Piece(at, from_ns, until_ns, codes, answered, latency, service, lateness, *spent, answers, unchecked, samples)
+        (delayed_ns, turns), self.turns = self.turns, scheduled()
+        since = self.turns[0] - delayed_ns, self.turns[1] - turns
+        return Piece(at, from_ns, until_ns, codes, answered, latency, service, lateness, *spent, answers, unchecked, samples, *since)
 
     def _reconnect(self, now_ns: int) -> None:
         """Makes again what is missing, one after the other and without waiting: the other connections go on asking."""
@@ -392,6 +398,17 @@ def emptied(counts: Counts, sum_ns: int, max_ns: int, min_ns: int) -> Sparse:
     held = counts[buckets]
     counts[buckets] = 0
     return Sparse(buckets, held, sum_ns, max_ns, min_ns)
+
+
+def scheduled() -> tuple[int, int]:
+    """For how long this thread could have run and had no core, in ns, and how often it was given one, since it began; zeros where the
+    kernel does not say."""
+    try:
+        with open(SCHEDSTAT, "rb") as told:
+            _, delayed_ns, turns = told.read().split()
+        return int(delayed_ns), int(turns)
+    except (OSError, ValueError):
+        return 0, 0
 
 
 def sleep_until(then_ns: int) -> None:

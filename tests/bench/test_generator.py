@@ -116,6 +116,24 @@ def test_a_generator_without_a_pause_says_so() -> None:
     assert "ran for 30% of it" in measured.client_bound_reason
 
 
+def test_a_generator_without_a_core_says_so() -> None:
+    """Whichever of its processes it was, and after the end, too."""
+    part = piece(0, 1000, ran=0.1, latency_us=100)._replace(delayed_ns=S // 5, turns=1000)
+    measured = total(Load(processes=2), part, part, part._replace(at=-1)).result()
+    assert measured.client_bound
+    assert "no core for 67% of the time in which it had work, 200 us each time" in measured.client_bound_reason
+
+
+def test_a_piece_says_how_long_its_thread_waited_for_a_core(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    told = iter(range(10))
+    monkeypatch.setattr(worker, "scheduled", lambda: ((at := next(told)) * S, at * at))
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        made = Worker(Plan(parse_address(server.address), (), requests().bodies, Load(requests=1, duration_s=0.0, warm_up_s=0.0), None, S))
+        pieces: list[Piece] = []
+        made.drive(time.monotonic_ns(), pieces.append, lambda: False)
+    assert [(each.delayed_ns, each.turns) for each in pieces] == [(S, 1), (S, 3), (S, 5)], "the first was the warm-up's"
+
+
 def test_a_generator_that_sends_late_says_so() -> None:
     load = Load(rate=10)
     assert not total(load, piece(0, waited=0.0, late_us=50, latency_us=1000)).result().client_bound
