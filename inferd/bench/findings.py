@@ -111,16 +111,15 @@ def judge(measurement: Measurement, slo: Slo) -> str:
         if (us := getattr(measurement.latency_us, figure)) > limit_us:
             late = f", {duration(getattr(measurement.service_us, figure))} from the sending" if measurement.service_us.max else ""
             return f"{figure} is {duration(us)}{late}"
-    if not kept_up(measurement):
-        finished = measurement.requests / measurement.duration_s
-        return f"{per_second(finished)} are answered, where {per_second(due_rate(measurement))} were due"
+    if measurement.load.rate and (came := in_time(measurement)) < (due := due_rate(measurement)):
+        few = f"less than {per_second(due)}" if per_second(came) == per_second(due) else per_second(came)
+        return f"{few} are answered in time, where {per_second(due)} were due"
     return ""
 
 
-def kept_up(measurement: Measurement, share: float = 1.0) -> bool:
-    """Whether as much was answered, with OK or not, as was asked; or this share of it."""
-    in_time = measurement.requests_per_second * measurement.duration_s + measurement.failed
-    return not measurement.load.rate or in_time >= share * due_rate(measurement) * measurement.duration_s
+def in_time(measurement: Measurement) -> float:
+    """Answers a second, with OK or not, that came while it was measured."""
+    return measurement.requests_per_second + measurement.failed / measurement.duration_s if measurement.duration_s else 0.0
 
 
 def due_rate(measurement: Measurement) -> float:
@@ -194,6 +193,7 @@ class Judged(msgspec.Struct, frozen=True):
     why: str = ""
     client_bound: bool = False
     requests: int = 0
+    answered: float = 0.0  # with OK, a second
 
 
 class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
@@ -214,11 +214,21 @@ class Search(msgspec.Struct, frozen=True, tag_field="mode", tag="search"):
         above = f"; {per_second(self.above)} does not: {self.why}" if self.above else ""
         few = [one.requests for one in self.tried if one.rate == self.rate and one.requests < (1000 if "p999" in self.target else 100)]
         thin = [f"that rests on {few[-1]} requests: measure longer"] if few else []
+        thin += self._stalls()
         if self.confirmed:
             return [f"{per_second(self.rate)} keeps {self.target}{above}", f"stopped: {self.stopped}", *thin]
         bound = sum(one.client_bound for one in self.tried)
         limit = [f"the generator was the limit in {bound} of {len(self.tried)} steps"] if bound else []
         return [f"{per_second(self.rate)} kept {self.target}{above}", f"the search did NOT finish: {self.stopped}", *limit, *thin]
+
+    def _stalls(self) -> list[str]:
+        """What happens now and then: the target was missed, and kept when the rate was measured once more."""
+        below = [one for one in self.tried if one.rate <= self.rate]
+        missed = [one for one in below if not one.kept]
+        if not missed:
+            return []
+        times = f"{len(missed)} of {len(below)} measurements at {per_second(self.rate)} and below it"
+        return [f"{times} did not keep it, once at {per_second(missed[0].rate)} ({missed[0].why}): a longer --duration counts that in"]
 
 
 def bounds(rates: Iterable[Judged]) -> tuple[float, Judged | None]:
@@ -257,7 +267,7 @@ def judged(measurement: Measurement, slo: Slo) -> Judged:
         why = f"the generator was the limit ({measurement.client_bound_reason or 'client-bound'})"
     elif why and late_only(measurement, slo):
         why, bound = f"{why}: the generator sent too late", True
-    return Judged(measurement.load.rate, not why, why, bound, measurement.requests)
+    return Judged(measurement.load.rate, not why, why, bound, measurement.requests, measurement.requests_per_second)
 
 
 def late_only(measurement: Measurement, slo: Slo) -> bool:

@@ -41,6 +41,7 @@ __all__ = [
 
 MOST_STEPS = 1000  # of --steps and --ramp
 SEARCH_STEPS = 40
+STEEPEST = 16.0  # a search goes down by so many times at most
 FACTORS = (0.5, 0.75, 1.0, 1.25, 1.5, 2.0)  # of the saturation: where a stress measures
 GAIN = 1.05  # twice as many in flight that answer less than this much more: saturated
 PATIENCE = 2  # times in a row, for one may be noise
@@ -187,8 +188,9 @@ def search(load: Load, slo: Slo, *, width: float = 0.03, highest: float = 1e7) -
     rate. It starts at load.rate; without one, at half of what one request at a time reaches. highest: no rate above it is tried.
 
     Neither a stall of a moment nor luck must make the result. So a rate that misses the target is measured once more before that counts,
-    unless it is new and less than half of what was due was answered. And when the gap is narrow both of its ends are measured once
-    more, the upper one last: an end that turns out to be on the other side moves the gap, and the search goes on from there."""
+    by however much it does: a stall of half a step looks like a rate that is far too high. And when the gap is narrow both of its ends
+    are measured once more, the upper one last: an end that turns out to be on the other side moves the gap, and the search goes on from
+    there."""
     return Mode("search", _search(load, slo, width, highest), lambda measured, stopped: findings.found(measured, slo, stopped))
 
 
@@ -222,7 +224,7 @@ def _narrow_down(load: Load, slo: Slo, width: float, highest: float, steps: int)
         last[rate] = result
         if before and before.kept != result.kept:
             sure.discard(rate)
-        if not result.kept and (before.kept if before else not _missed_by_far(measured)):
+        if not result.kept and (before is None or before.kept):
             why = f"{per_second(rate)} once more: {result.why}"
             continue
         if gone := _gone(measured):
@@ -240,11 +242,6 @@ def _narrow_down(load: Load, slo: Slo, width: float, highest: float, steps: int)
     return f"{SEARCH_STEPS} steps were measured: measure longer, or with a more generous target"
 
 
-def _missed_by_far(measured: Measurement) -> bool:
-    """Whether less than half of what was due was answered."""
-    return not findings.kept_up(measured, 0.5)
-
-
 def _narrow(kept: float, lost: Judged | None, width: float, highest: float) -> str:
     """Why nothing between the two, or above, has to be tried; empty: it has."""
     if kept >= highest:
@@ -257,9 +254,11 @@ def _narrow(kept: float, lost: Judged | None, width: float, highest: float) -> s
 
 
 def _between(kept: float, lost: Judged | None, highest: float) -> float:
-    """The rate to try next. kept: 0 for none."""
+    """The rate to try next. kept: 0 for none, and then what was answered of a rate that is far too high says how far down to go."""
     if lost is None:
         return min(kept * 2, highest)
+    if not kept:
+        return lost.rate / min(max(lost.rate / lost.answered if lost.answered else 0.0, 2.0), STEEPEST)
     return (kept + lost.rate) / 2
 
 
