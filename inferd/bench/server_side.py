@@ -29,6 +29,7 @@ __all__ = ["Reader", "family", "parse_metrics", "rss_bytes"]
 TIMEOUT_S = 5.0
 HURRIED_S = 0.5  # the same after Ctrl-C
 MAX_PAGE_BYTES = 16 << 20
+MORE, FEW = 1.01, 10  # a health check now and then, or a count that is read a moment too early, is no other traffic
 STAGES = {
     "queue_us": "queue",
     "compute_input_us": "compute_input",
@@ -82,14 +83,16 @@ class Reader:
         statistics, metrics = self._statistics(), self._metrics()
         self._before = Look(statistics, metrics, self._cpu_ns())
 
-    def after(self, requests: int, requests_per_second: float = 0.0, *, hurried: bool = False) -> ServerSide:
-        """The difference. requests: those that were sent since `before`, for servers that don't count them themselves;
-        requests_per_second: answered, for the price. hurried: somebody waits for the report, and the server may hang."""
+    def after(self, requests: int, requests_per_second: float = 0.0, *, answered: int = 0, hurried: bool = False) -> ServerSide:
+        """The difference. requests: those that were sent since `before`, for servers that don't count them themselves; answered: so
+        many of them with OK, at least; requests_per_second: the same, for the price. hurried: somebody waits for the report, and the
+        server may hang."""
         self._timeout_s = HURRIED_S if hurried else TIMEOUT_S
         cpu_ns = self._cpu_ns()
         after = Look(self._statistics(), self._metrics(), cpu_ns)
         side = ServerSide()
         self._say_stages(side, after.statistics)
+        self._compare_counts(side, requests, answered)
         self._say_processor(side, after, side.requests or requests)
         side.rss_bytes = self._rss_bytes(after.metrics)
         if self._dollars_per_hour is not None and requests_per_second > 0:
@@ -138,6 +141,22 @@ class Reader:
             for entry, sign in [*((each, 1) for each in new.batch_stats), *((each, -1) for each in old.batch_stats)]:
                 sizes[entry.batch_size] = sizes.get(entry.batch_size, 0) + sign * entry.compute_infer.count
         side.batch_sizes = {size: runs for size, runs in sorted(sizes.items()) if runs > 0}
+
+    def _compare_counts(self, side: ServerSide, sent: int, answered: int) -> None:
+        """A notice where the server speaks of other requests than were sent from here."""
+        counted = side.requests
+        if counted is None:
+            return
+        if counted > MORE * sent + FEW:
+            self._note(
+                f"the server counted {counted:,} requests, and {sent:,} were sent from here: others ask it, too, so its stages, batches "
+                "and CPU a request are of all traffic"
+            )
+        elif answered > MORE * counted + FEW:
+            self._note(
+                f"the server counted {counted:,} requests, and {answered:,} were answered: it is not the only one that answers there, or "
+                "does not count all, so its stages, batches and CPU a request are of a part"
+            )
 
     # Processor and memory
 

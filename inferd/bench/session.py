@@ -190,7 +190,8 @@ class Session:
         """Ctrl-C ends the looking, too, and costs nothing that was measured."""
         hurried = measured.ended == "interrupted"
         try:
-            measured.server = reader.after(measured.sent, measured.requests_per_second, hurried=hurried)
+            answered = measured.requests - measured.failed
+            measured.server = reader.after(measured.sent, measured.requests_per_second, answered=answered, hurried=hurried)
         except KeyboardInterrupt:
             measured.ended = "interrupted"
 

@@ -76,6 +76,25 @@ def test_no_version_is_all_of_them(serving: Serving) -> None:
     assert side.rss_bytes > 1 << 20
 
 
+@pytest.mark.parametrize(
+    ("sent", "answered", "says"),
+    [
+        (40, 40, []),
+        (30, 30, []),  # a health check or two
+        (50, 40, []),  # some were refused, or lost, before they were counted
+        (29, 29, ["the server counted 40 requests, and 29 were sent from here: others ask it, too, so its stages, batches and CPU"]),
+        (60, 51, ["the server counted 40 requests, and 51 were answered: it is not the only one"]),
+    ],
+)
+def test_what_the_server_counted_is_held_against_what_was_sent(serving: Serving, sent: int, answered: int, says: list[str]) -> None:
+    reader = Reader(serving.addresses["grpc"], "both", "2", server_pid=serving.process.pid)
+    reader.before()
+    ask(serving, "2", 40)
+    notices = reader.after(sent, answered=answered).notices
+    assert len(notices) == len(says)
+    assert all(notice.startswith(said) for notice, said in zip(notices, says, strict=True))
+
+
 def test_without_a_page_and_a_process_there_is_a_notice(serving: Serving) -> None:
     reader = Reader(serving.addresses["grpc"], "both", dollars_per_hour=1)
     reader.before()
