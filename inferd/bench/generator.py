@@ -7,9 +7,8 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
-import signal
 import time
-from contextlib import ExitStack, suppress
+from contextlib import ExitStack, closing, suppress
 from multiprocessing.connection import Connection
 from typing import TYPE_CHECKING, NamedTuple, Self
 from urllib.parse import unquote
@@ -18,13 +17,14 @@ import msgspec
 
 from inferd.bench import client_bound
 from inferd.bench.client_bound import Effort
-from inferd.bench.interrupts import interrupts_noted
+from inferd.bench.interrupts import ignore_interrupts, interrupts_held, interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
+    from multiprocessing.process import BaseProcess
 
     from inferd.bench.inputs import Requests
     from inferd.bench.samples import Samples
@@ -226,28 +226,30 @@ class Crew:
     """A worker in each of several processes, begun at one time."""
 
     def __init__(self, plan: Plan) -> None:
-        context = multiprocessing.get_context("spawn")  # nothing of this process is shared but the pipe
-        count = plan.load.processes
+        self.plan = plan
         self.pipes: list[Connection] = []
-        self.processes = []
-        for index in range(count):
-            ours, theirs = context.Pipe()
-            process = context.Process(target=work, args=(theirs, share(plan, count, index)), daemon=True)
-            process.start()
-            theirs.close()
-            self.pipes.append(ours)
-            self.processes.append(process)
+        self.processes: list[BaseProcess] = []
 
     def __enter__(self) -> Self:
-        for pipe in self.pipes:
-            try:
-                failure = pipe.recv() if pipe.poll(STARTED_S) else "a worker of the generator did not start in time"
-            except EOFError:
-                failure = "a worker of the generator ended before it was connected"
-            if failure:
-                self.__exit__()
-                raise StartError(failure)
+        try:
+            for index in range(self.plan.load.processes):
+                self._start(index)
+            for pipe in self.pipes:
+                await_connected(pipe)
+        except BaseException:
+            self.__exit__()
+            raise
         return self
+
+    def _start(self, index: int) -> None:
+        context = multiprocessing.get_context("spawn")  # nothing of this process is shared but the pipe
+        ours, theirs = context.Pipe()
+        process = context.Process(target=work, args=(theirs, share(self.plan, self.plan.load.processes, index)), daemon=True)
+        with interrupts_held():
+            process.start()
+            self.processes.append(process)
+        theirs.close()
+        self.pipes.append(ours)
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
@@ -281,6 +283,16 @@ class Crew:
         return endings
 
 
+def await_connected(pipe: Connection) -> None:
+    """Until a worker has its connections; StartError if it will not."""
+    try:
+        failure = pipe.recv() if pipe.poll(STARTED_S) else "a worker of the generator did not start in time"
+    except EOFError:
+        failure = "a worker of the generator ended before it was connected"
+    if failure:
+        raise StartError(failure)
+
+
 def share(plan: Plan, count: int, index: int) -> Plan:
     """Worker `index` of `count`'s part: connections, rate and requests."""
     load = plan.load
@@ -294,16 +306,14 @@ def portion(total: int, count: int, index: int) -> int:
 
 
 def work(pipe: Connection, plan: Plan) -> None:
-    """A worker's process. Ctrl-C, which reaches every process of a terminal, is the parent's to answer."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    try:
-        worker = Worker(plan)
-    except StartError as error:
-        pipe.send(str(error))
-        return
-    pipe.send("")
-    try:
-        begin_ns = pipe.recv()
-    except EOFError:  # the parent has gone
-        return
-    pipe.send(worker.drive(begin_ns, pipe.send, pipe.poll))
+    """A worker's process. It ends without a word where the parent has gone."""
+    ignore_interrupts()
+    with suppress(EOFError, BrokenPipeError):
+        try:
+            worker = Worker(plan)
+        except StartError as error:
+            pipe.send(str(error))
+            return
+        with closing(worker):
+            pipe.send("")
+            pipe.send(worker.drive(pipe.recv(), pipe.send, pipe.poll))

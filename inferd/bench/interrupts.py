@@ -1,6 +1,7 @@
 """What Ctrl-C does to a run: pressed once it ends what is measured, pressed again nothing, so that what was measured is always told.
 
-SIGTERM is answered alike, but for the second one, which ends the program. Never in here: measuring, reports.
+SIGTERM is answered alike, but for the second one, which ends the program. Ctrl-C reaches every process of a terminal, and is the first
+one's to answer: the others never have it. Never in here: measuring, reports.
 """
 
 from __future__ import annotations
@@ -8,13 +9,14 @@ from __future__ import annotations
 import signal
 import threading
 from contextlib import contextmanager
+from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from types import FrameType
 
-__all__ = ["Once", "interrupted_once", "interrupts_noted"]
+__all__ = ["Once", "ignore_interrupts", "interrupted_once", "interrupts_held", "interrupts_noted"]
 
 NUMBERS = (signal.SIGINT, signal.SIGTERM)
 
@@ -67,3 +69,24 @@ def interrupts_noted() -> Iterator[Callable[[], bool]]:
     finally:
         for number, handler in raising.items():
             signal.signal(number, handler)
+
+
+@contextmanager
+def interrupts_held() -> Iterator[None]:
+    """In the block Ctrl-C waits, and raises KeyboardInterrupt at its end. In a process that is started there it waits, too, while that
+    imports what it needs, until it calls `ignore_interrupts`."""
+    resource_tracker.ensure_running()  # it comes with the first process, and its coming lets through what is blocked
+    with interrupts_noted() as interrupted:  # for a thread that blocks nothing may have it
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        try:
+            yield
+        finally:
+            signal.pthread_sigmask(signal.SIG_SETMASK, before)
+    if interrupted():
+        raise KeyboardInterrupt
+
+
+def ignore_interrupts() -> None:
+    """For all of this process, which is not the first one."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})

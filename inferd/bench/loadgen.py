@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import json
 import os
-import signal
 import threading
 import time
 from collections import deque
@@ -17,6 +16,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import unquote
 
+from inferd.bench.interrupts import ignore_interrupts
 from inferd.bench.measurement import Histogram, Interval
 from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, headers, names
 from inferd.errors import InferdError
@@ -129,8 +129,8 @@ class Client(Worker):
 
 
 def work(pipe: Connection, task: Task) -> None:
-    """The process. Ctrl-C, which reaches every process of a terminal, is the parent's to answer: any word of it ends the run."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    """The process. Any word of the parent ends the run."""
+    ignore_interrupts()
     try:
         client = Client(task)
         rate, fastest_ns = warm_up(task, client, pipe.poll)

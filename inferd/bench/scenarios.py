@@ -20,7 +20,7 @@ from msgspec.structs import replace
 
 from inferd.bench.client_bound import BUSY, LATE, sent_late
 from inferd.bench.generator import NOTICED_S
-from inferd.bench.interrupts import interrupts_noted
+from inferd.bench.interrupts import interrupts_held, interrupts_noted
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
@@ -158,9 +158,10 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
     process = context.Process(target=work, args=(theirs, task), daemon=True)
     intervals: list[Interval] = []
     told_to_stop, unchecked = False, 0
-    process.start()
-    theirs.close()
     try:
+        with interrupts_held():
+            process.start()
+        theirs.close()
         with interrupts_noted() as interrupted:
             while True:
                 if interrupted() and not told_to_stop:
@@ -183,8 +184,9 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
                     for body, answer in told.answers:
                         verifier.check(body, answer)
     finally:
-        process.terminate()
-        process.join()
+        if process.pid is not None:  # it was started
+            process.terminate()
+            process.join()
         pipe.close()
 
 

@@ -1,24 +1,31 @@
 """The `inferd` command: one module a verb, imported only when it is called, so that `inferd --help` stays quick.
 
 Exit codes: 0 done, 1 a request was refused, something asked for is not there or stdout cannot be written, 2 a wrong setting or
-usage, 3 could not start.
-An error that inferd raises on purpose is one line on stderr, never a traceback.
+usage, 3 could not start, 130 Ctrl-C.
+An error that inferd raises on purpose is one line on stderr, never a traceback; nor is Ctrl-C one, whenever it comes.
 """
 
 from __future__ import annotations
 
-import io
-import os
 import sys
-from importlib import import_module
-from traceback import walk_tb
-from typing import TYPE_CHECKING, NoReturn, cast
 
-import click
+INTERRUPTED = 130
 
-from inferd import __version__
-from inferd.cli.say import say
-from inferd.errors import ConfigError, InferdError, StartError
+try:
+    import io
+    import os
+    import signal
+    from importlib import import_module
+    from traceback import walk_tb
+    from typing import TYPE_CHECKING, NoReturn, cast
+
+    import click
+
+    from inferd import __version__
+    from inferd.cli.say import say
+    from inferd.errors import ConfigError, InferdError, StartError
+except KeyboardInterrupt:  # that takes a while
+    sys.exit(INTERRUPTED)
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -67,8 +74,13 @@ def program() -> None:
 
 def main(args: Sequence[str] | None = None) -> NoReturn:
     """Run the command line and exit with its code."""
-    open_standard_descriptors()
-    sys.exit(run(args))
+    try:
+        open_standard_descriptors()
+        code = run(args)
+        signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be ended but the interpreter, which would say how
+    except KeyboardInterrupt:
+        code = INTERRUPTED
+    sys.exit(code)
 
 
 def open_standard_descriptors() -> None:
@@ -91,7 +103,7 @@ def run(args: Sequence[str] | None = None) -> int:
         say(shown.getvalue().rstrip("\n"), err=True)
         return error.exit_code
     except click.Abort:
-        return 130
+        return INTERRUPTED
     except SystemExit as error:  # click's own end, such as after a broken pipe
         return error.code if isinstance(error.code, int) else 1
     except InferdError as error:

@@ -16,9 +16,9 @@ import pytest
 
 from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
-from inferd.bench import schedule, worker
+from inferd.bench import generator, schedule, worker
 from inferd.bench.export import decode
-from inferd.bench.generator import Target, Total, measure, portion, share
+from inferd.bench.generator import Crew, Target, Total, measure, portion, share, work
 from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Interval, Load, Measurement
 from inferd.bench.modes import Outcome
@@ -449,6 +449,40 @@ def test_what_waits_for_a_silent_server_is_not_the_generators_fault() -> None:
     assert not made.result().client_bound
     made.endings = [Ending("", 25, 0, 3, {})]
     assert "3 requests whose time had come were never sent" in made.result().client_bound_reason
+
+
+def test_ctrl_c_while_the_workers_connect_leaves_none_of_them(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def interrupt(pipe: object) -> None:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(generator, "await_connected", interrupt)
+    address = Address("", 0, str(tmp_path / "nowhere"))
+    crew = Crew(Plan(address, (), requests().bodies, Load(connections=2, processes=2), None, S))
+    with pytest.raises(KeyboardInterrupt), crew:
+        pass
+    assert [process.is_alive() for process in crew.processes] == [False, False]
+
+
+class Gone:
+    """A pipe whose other end was closed."""
+
+    def __init__(self, connected: bool) -> None:
+        self.connected = connected
+
+    def send(self, told: object) -> None:
+        if not self.connected:
+            raise BrokenPipeError
+
+    def recv(self) -> object:
+        raise EOFError
+
+
+@pytest.mark.parametrize("connected", [False, True])
+def test_a_worker_whose_parent_has_gone_says_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, connected: bool) -> None:
+    monkeypatch.setattr(generator, "ignore_interrupts", lambda: None)
+    pipe: Any = Gone(connected)
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        work(pipe, Plan(parse_address(server.address), (), requests().bodies, Load(), None, S))
 
 
 def test_nobody_there(tmp_path: Path) -> None:

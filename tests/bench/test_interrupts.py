@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+import os
 import signal
+import subprocess
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import pytest
 
-from inferd.bench.interrupts import interrupted_once, interrupts_noted
+from inferd.bench.interrupts import ignore_interrupts, interrupted_once, interrupts_held, interrupts_noted
+from tests.command import TIMEOUT_S, environment
 
 
 @pytest.fixture(autouse=True)
 def handlers() -> Iterator[None]:
     before = {number: signal.getsignal(number) for number in (signal.SIGINT, signal.SIGTERM)}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, [])
     yield
+    signal.pthread_sigmask(signal.SIG_SETMASK, mask)
     for number, handler in before.items():
         signal.signal(number, handler)
 
@@ -62,3 +69,51 @@ def test_noted_where_ctrl_c_raises_by_itself() -> None:
         assert interrupted()
     with raising(signal.SIGINT):
         pass
+
+
+def test_what_is_held_comes_at_the_end_of_the_block() -> None:
+    reached = []
+
+    def hold() -> None:
+        with interrupts_held():
+            os.kill(os.getpid(), signal.SIGINT)
+            reached.append("the end")
+
+    with pytest.raises(KeyboardInterrupt):
+        hold()
+    assert reached == ["the end"]
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+
+
+STARTS_ONE = """
+import multiprocessing, signal
+from inferd.bench.interrupts import interrupts_held
+
+def tell(pipe):
+    pipe.send(signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context("spawn")
+    pipe, theirs = context.Pipe()
+    process = context.Process(target=tell, args=(theirs,))
+    with interrupts_held():
+        process.start()
+    print(pipe.recv(), signal.SIGINT in signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    process.join()
+"""
+
+
+def test_a_process_that_is_started_meanwhile_has_it_held_from_its_very_start(tmp_path: Path) -> None:
+    """Even the first one of a program, with which another comes along."""
+    (tmp_path / "starts.py").write_text(STARTS_ONE)
+    words = [sys.executable, str(tmp_path / "starts.py")]
+    done = subprocess.run(words, env=environment(), capture_output=True, text=True, timeout=TIMEOUT_S, check=True)
+    assert done.stdout == "True False\n"
+
+
+def test_what_was_held_is_ignored_by_who_ignores_it() -> None:
+    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+    signal.raise_signal(signal.SIGINT)
+    ignore_interrupts()
+    assert signal.SIGINT not in signal.pthread_sigmask(signal.SIG_BLOCK, [])
+    signal.raise_signal(signal.SIGINT)

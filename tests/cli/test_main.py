@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import signal
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import click
@@ -72,3 +74,37 @@ def test_closed_standard_descriptors_lead_nowhere(tmp_path: Path, closed: list[i
     arguments = [*command()[:1], "-c", program]
     subprocess.run(arguments, cwd=tmp_path, env=environment(), stdin=subprocess.DEVNULL, capture_output=True, timeout=TIMEOUT_S, check=True)
     assert (tmp_path / "seen").read_text() == "{'/dev/null'} 3"
+
+
+@pytest.fixture
+def ctrl_c() -> Iterator[None]:
+    before = signal.getsignal(signal.SIGINT)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+def test_ctrl_c_is_exit_code_130_without_a_word(ctrl_c: None, monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]) -> None:
+    def interrupt(args: object) -> int:
+        raise KeyboardInterrupt
+
+    monkeypatch.setattr(cli, "run", interrupt)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    assert ended.value.code == 130
+    assert capfd.readouterr() == ("", "")
+
+
+def test_when_all_is_done_ctrl_c_does_nothing(ctrl_c: None, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(cli, "run", lambda args: 1)
+    with pytest.raises(SystemExit) as ended:
+        cli.main([])
+    signal.raise_signal(signal.SIGINT)
+    assert ended.value.code == 1
+
+
+def test_ctrl_c_while_it_imports_is_exit_code_130_without_a_word(tmp_path: Path) -> None:
+    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+    words, own = command("--help"), environment()
+    own["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{own['PYTHONPATH']}"
+    done = subprocess.run(words, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
+    assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
