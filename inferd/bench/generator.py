@@ -87,14 +87,15 @@ def measure(
         crew = stack.enter_context(Crew(plan)) if apart else Alone(plan)
         total.started_unix_s = time.time() + HEADSTART_S
         begin_ns = time.monotonic_ns() + int(HEADSTART_S * 1e9)
-        if isinstance(crew, Alone):  # nothing that can wait is done on the generator's thread
-            pieces: list[Piece] = []
-            total.endings = crew.drive(begin_ns, pieces.append)
+        pieces: list[Piece] = []
+        total.endings = crew.drive(begin_ns, total.add if apart else pieces.append)  # on the generator's thread all that can wait does
+        with interrupts_noted() as interrupted:
+            stack.close()
             for piece in pieces:
                 total.add(piece)
-        else:
-            total.endings = crew.drive(begin_ns, total.add)
-    measured = total.result()
+            measured = total.result()
+    if interrupted():
+        measured.ended = measured.ended or "interrupted"
     if verifier is not None:
         verifier.check_kept(total.answers, measured, total.unchecked)
     return measured

@@ -184,10 +184,11 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
                     for body, answer in told.answers:
                         verifier.check(body, answer)
     finally:
-        if process.pid is not None:  # it was started
-            process.terminate()
-            process.join()
-        pipe.close()
+        with interrupts_noted():  # its last word has come, or it failed
+            if process.pid is not None:
+                process.terminate()
+                process.join()
+            pipe.close()
 
 
 def received(pipe: Connection, process: BaseProcess) -> object:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 import socket
 import threading
 import time
@@ -461,6 +462,20 @@ def test_ctrl_c_while_the_workers_connect_leaves_none_of_them(tmp_path: Path, mo
     with pytest.raises(KeyboardInterrupt), crew:
         pass
     assert [process.is_alive() for process in crew.processes] == [False, False]
+
+
+def test_ctrl_c_while_it_is_added_up_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    add = Total.add
+
+    def interrupted_add(self: Total, piece: Piece) -> None:
+        signal.raise_signal(signal.SIGINT)
+        add(self, piece)
+
+    monkeypatch.setattr(Total, "add", interrupted_add)
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        load = Load(requests=10, duration_s=0.0, warm_up_s=0.0)
+        measured = measure(Target(parse_address(server.address)), requests(), load)
+    assert (measured.requests, measured.ended) == (10, "interrupted")
 
 
 class Gone:
