@@ -27,6 +27,8 @@ __all__ = ["Progress", "is_rich", "render"]
 STYLES = {"bad": "bold red", "doubt": "bold yellow", "main": "bold", "": ""}
 REFRESH_S = 0.25  # of the measurement's time: drawing must not disturb it
 PLAIN_S = 10.0  # between two plain lines of one measurement
+FRAME = 4  # columns that a frame takes
+NARROWEST, WIDEST = 24, 1000  # of sentences in a table; of a table
 
 
 def is_rich(stream: TextIO | None) -> bool:
@@ -35,8 +37,9 @@ def is_rich(stream: TextIO | None) -> bool:
 
 
 def render(report: Report, *, rich: bool = False, width: int | None = None) -> str:
-    """The final tables. rich: with colours and lines, `width` columns wide (the terminal's own by default)."""
-    return rich_text(report, width) if rich else "\n".join(plain_lines(report))
+    """The final tables. rich: with colours and lines, `width` columns wide (the terminal's own by default); plain lines, which a terminal
+    breaks and never cuts, where that is too narrow for a table."""
+    return (rich_text(report, width) if rich else "") or "\n".join(plain_lines(report))
 
 
 def sentences(report: Report) -> list[Line]:
@@ -67,6 +70,7 @@ def aligned(table: Table) -> Iterator[str]:
 
 
 def rich_text(report: Report, width: int | None) -> str:
+    """Empty: it does not fit."""
     from rich.console import Console, Group
     from rich.panel import Panel
     from rich.text import Text
@@ -75,11 +79,20 @@ def rich_text(report: Report, width: int | None) -> str:
     # rich heeds a width on a dumb terminal only where a height is given, too; nothing here is as high as it.
     console = Console(file=drawn, force_terminal=True, width=width, height=100 if width else None, highlight=False)
     lines = sentences(report)
-    parts: list[Any] = [rich_table(table) for table in tables(report)]
+    shown = list(tables(report))
+    parts: list[Any] = [rich_table(table) for table in shown]
+    if any(least_width(console, part, any(table.head)) + FRAME > console.width for table, part in zip(shown, parts, strict=True)):
+        return ""
     console.print(Panel(Group(*parts), title=Text(heading(report), "bold"), title_align="left", expand=False) if parts else heading(report))
     for line in lines:
         console.print(Text(("! " if line.mark in ("bad", "doubt") else "") + line.text, STYLES[line.mark]))
     return drawn.getvalue().rstrip("\n")
+
+
+def least_width(console: Any, drawn: Any, headed: bool) -> int:
+    """Of a table that cuts nothing. A sentence may be broken, a figure not."""
+    width = console.measure(drawn, options=console.options.update(max_width=WIDEST))
+    return int(width.maximum if headed else width.minimum)
 
 
 def rich_table(table: Table) -> Any:
@@ -92,7 +105,13 @@ def rich_table(table: Table) -> Any:
         box=box.SIMPLE_HEAD if headed else None, show_header=headed, title=table.title or None, title_justify="left", padding=(0, 1)
     )
     for place, name in enumerate(table.head):
-        drawn.add_column(Text(name), justify="right" if headed and place else "left", style="" if headed or place else "dim")
+        drawn.add_column(
+            Text(name),
+            justify="right" if headed and place else "left",
+            style="" if headed or place else "dim",
+            no_wrap=headed or not place,
+            min_width=0 if headed or not place else NARROWEST,
+        )
     for row in table.rows:
         drawn.add_row(*map(Text, row.cells), style=STYLES[row.mark])
     return drawn

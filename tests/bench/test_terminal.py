@@ -79,6 +79,21 @@ def test_what_stands_out(rich):
     assert text.count("ended early") == 1
 
 
+@pytest.mark.parametrize("width", [1, 20, 40, 60, 73, 74, 80, 106, 107, 200])
+def test_a_narrow_terminal_cuts_no_figure(width):
+    """Where a table has no room there are plain lines, which the terminal breaks; sentences are broken within it."""
+    one = sample(measurements=[measurement()])
+    several = sample("steps", [measurement(Load(rate=rate, arrivals="poisson"), rate=rate) for rate in (100.0, 2000.0)])
+    for made in (one, several):
+        text = ESCAPE.sub("", render(made, rich=True, width=width))
+        assert "…" not in text
+        for figure in (f"{made.measurements[0].latency_us.max / 1e3:.3g} ms", "server stages", "queue 120 us"):
+            assert figure in text
+        drawn = "╭" in text
+        assert not drawn or max(map(len, text.splitlines())) <= width
+        assert drawn or width < 110
+
+
 def test_several_loads_have_a_row_each():
     rates = (100.0, 200.0, 400.0)
     made = sample(
