@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
+import resource
 import time
 from contextlib import ExitStack, closing, suppress
 from multiprocessing.connection import Connection
@@ -41,6 +42,7 @@ MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
 NOTICED_S = 0.1  # how late Ctrl-C may be noticed
 LONG_S = 600.0  # the pieces of a longer measurement are added up while it lasts, by a process of its own
 STARTED_S = 30.0  # a worker's process has to be there in
+OWN_FILES = 24  # open in a worker's process beside its connections
 
 
 class Target(NamedTuple):
@@ -69,6 +71,7 @@ def measure(
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
+    allow_files(load)
     plan = Plan(
         target.address,
         target.metadata,
@@ -99,6 +102,20 @@ def measure(
     if verifier is not None:
         verifier.check_kept(total.answers, measured, total.unchecked)
     return measured
+
+
+def allow_files(load: Load) -> None:
+    """Lets this process, and those that it starts, open a file for each connection; StartError where the system has none so many."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    needed = portion(load.connections, load.processes, 0) + OWN_FILES
+    if soft == resource.RLIM_INFINITY or soft >= needed:
+        return
+    if hard != resource.RLIM_INFINITY and hard < needed:
+        raise StartError(
+            f"--connections {load.connections}: expected {hard - OWN_FILES} at most of each process, for each is an open file, and a "
+            f"process may have {hard} (ulimit -n): raise that limit, or give more --processes"
+        )
+    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def interval_length_s(load: Load) -> float:

@@ -19,7 +19,7 @@ import msgspec
 from msgspec.structs import replace
 
 from inferd.bench.client_bound import BUSY, LATE, sent_late
-from inferd.bench.generator import NOTICED_S
+from inferd.bench.generator import NOTICED_S, allow_files
 from inferd.bench.interrupts import interrupts_held, interrupts_noted
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
@@ -140,6 +140,7 @@ def run(
         least_queries or LEAST_QUERIES[scenario],
         "",
     )
+    allow_files(load)
     started_unix_s = time.time() + load.warm_up_s
     with tempfile.TemporaryDirectory() as folder:
         ending, intervals, unchecked = follow(task._replace(folder=folder), watch, verifier)

@@ -19,7 +19,7 @@ from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
 from inferd.bench import generator, schedule, worker
 from inferd.bench.export import decode
-from inferd.bench.generator import Crew, Target, Total, measure, portion, share, work
+from inferd.bench.generator import Crew, Target, Total, allow_files, measure, portion, share, work
 from inferd.bench.inputs import Requests
 from inferd.bench.measurement import Histogram, Interval, Load, Measurement
 from inferd.bench.modes import Outcome
@@ -498,6 +498,46 @@ def test_a_worker_whose_parent_has_gone_says_nothing(tmp_path: Path, monkeypatch
     pipe: Any = Gone(connected)
     with Served(models.write(tmp_path, "m", models.identity())) as server:
         work(pipe, Plan(parse_address(server.address), (), requests().bodies, Load(), None, S))
+
+
+class Limits:
+    """As the system has them for open files."""
+
+    RLIM_INFINITY, RLIMIT_NOFILE = -1, 7
+
+    def __init__(self, soft: int, hard: int) -> None:
+        self.soft, self.hard = soft, hard
+
+    def getrlimit(self, which: int) -> tuple[int, int]:
+        return self.soft, self.hard
+
+    def setrlimit(self, which: int, limits: tuple[int, int]) -> None:
+        self.soft, self.hard = limits
+
+
+@pytest.mark.parametrize(
+    ("soft", "hard", "connections", "processes", "then"),
+    [
+        (1024, 4096, 1000, 1, 1024),
+        (1024, 4096, 1001, 1, 1025),
+        (1024, 4096, 2001, 2, 1025),
+        (1024, -1, 9000, 1, 9024),
+        (-1, -1, 9000, 1, -1),
+    ],
+)
+def test_as_many_files_may_be_open_as_there_are_connections(
+    monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, connections: int, processes: int, then: int
+) -> None:
+    limits = Limits(soft, hard)
+    monkeypatch.setattr(generator, "resource", limits)
+    allow_files(Load(connections, processes=processes))
+    assert (limits.soft, limits.hard) == (then, hard)
+
+
+def test_more_connections_than_files_may_be_open_are_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(generator, "resource", Limits(200, 200))
+    with pytest.raises(StartError, match=r"--connections 1000: expected 176 at most .* may have 200 \(ulimit -n\): raise that limit"):
+        measure(Target(Address("h", 1)), requests(), Load(1000))
 
 
 def test_nobody_there(tmp_path: Path) -> None:
