@@ -11,6 +11,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from inferd.bench import trace as bench_trace
 from inferd.bench.schedule import BLOCK, Arrivals, parse
 from inferd.errors import ConfigError
 
@@ -172,6 +173,20 @@ def test_traces(tmp_path, content, column, expected_s):
     arrivals = trace(tmp_path, content, column)
     assert arrivals.take(100 * SECOND_NS, EVERYTHING) == pytest.approx(np.array(expected_s) * 1e9, abs=1000)
     assert arrivals.ended
+
+
+@given(times_s=st.lists(st.floats(0, 1e6), min_size=1, max_size=20), ending=st.sampled_from(["\n", "\r\n", " \n", "\n \n", "\r"]))
+@settings(deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+def test_a_number_a_line_is_read_at_once_and_no_other_way(monkeypatch, tmp_path, times_s, ending):
+    content = "".join(f"{time_s}{ending}" for time_s in times_s)
+    fast = trace(tmp_path, content).take(2**62, EVERYTHING)
+    with monkeypatch.context() as patched:
+        patched.setattr(bench_trace, "_numbers", lambda content: None)
+        assert np.array_equal(trace(tmp_path, content).take(2**62, EVERYTHING), fast)
+    if ending in ("\n", "\r\n", " \n"):
+        with monkeypatch.context() as patched:
+            patched.delattr(bench_trace, "_times")
+            trace(tmp_path, content)
 
 
 def test_a_trace_is_scaled_to_the_rate(tmp_path):
