@@ -10,6 +10,7 @@ What a measurement is made of, in the order of its making:
     verify      whether the answers were right
     server_side what the server says of the same requests
     session     all of that for one target and model
+    interval_log  the latencies of each interval, for a log of histograms
     modes       which loads to measure: one, steps, the highest that keeps a target, past saturation; findings: what they say
     scenarios   MLPerf's, driven by its LoadGen in a process of its own (loadgen)
     report      all of a run; terminal and html show it (tables, plots), export writes it for others

@@ -25,6 +25,7 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
+    from inferd.bench.interval_log import IntervalLog
     from inferd.bench.measurement import Measurement
     from inferd.bench.report import Report
 
@@ -136,8 +137,9 @@ def read_number(payload: memoryview, position: int) -> tuple[int, int]:
     return (number >> 1) ^ -(number & 1), position
 
 
-def histogram_log(report: Report) -> str:
-    """An HdrHistogram log (.hlog), one line a measurement, tagged with its number and load. Values are ns, Interval_Max is ms."""
+def histogram_log(report: Report, log: IntervalLog | None = None) -> str:
+    """An HdrHistogram log (.hlog): one line a measurement, or one an interval where `log` has them, tagged with the number and load of the
+    measurement. Values are ns, Interval_Max is ms."""
     start_s = min((measured.started_unix_s for measured in report.measurements), default=0.0)
     lines = [
         "#[Histogram log format version 1.3]",
@@ -146,9 +148,15 @@ def histogram_log(report: Report) -> str:
         '"StartTimestamp","Interval_Length","Interval_Max","Interval_Compressed_Histogram"',
     ]
     for number, measured in enumerate(report.measurements):
-        if measured.histogram:
-            at = f"{measured.started_unix_s - start_s:.3f},{measured.duration_s:.3f},{measured.latency_us.max / 1e3:.6f}"
-            lines.append(f"Tag={tag(number, measured)},{at},{measured.histogram}")
+        named, at_s = f"Tag={tag(number, measured)}", measured.started_unix_s - start_s
+        logged = log.lines(measured) if log else []
+        for line in logged:
+            latency = Histogram()
+            latency.add_sparse(line.latency)
+            at = f"{at_s + line.at_s:.3f},{line.duration_s:.3f},{latency.max_ns / 1e6:.6f}"
+            lines.append(f"{named},{at},{encode(latency)}")
+        if measured.histogram and not logged:
+            lines.append(f"{named},{at_s:.3f},{measured.duration_s:.3f},{measured.latency_us.max / 1e3:.6f},{measured.histogram}")
     return "\n".join(lines) + "\n"
 
 

@@ -28,6 +28,7 @@ if TYPE_CHECKING:
     from multiprocessing.process import BaseProcess
 
     from inferd.bench.inputs import Requests
+    from inferd.bench.interval_log import IntervalLog
     from inferd.bench.samples import Samples
     from inferd.bench.schedule import Arrivals
     from inferd.bench.verify import Verifier
@@ -62,12 +63,13 @@ def measure(
     verifier: Verifier | None = None,
     verify_every: int = 100,
     samples: Samples | None = None,
+    log: IntervalLog | None = None,
     spin: bool = False,
 ) -> Measurement:
     """One load. watch: told of every interval as it ends. verifier: checks every verify_every-th answer, when all is over. samples: gets
-    (intended, sent, done, code) of every request, int64 each. spin: a core is kept for punctual sending in an open loop.
-    With `watch` or `samples` the generator gets a process of its own, so that whatever is done there (drawing takes milliseconds)
-    disturbs nothing.
+    (intended, sent, done, code) of every request, int64 each; log: the latencies of each interval. spin: a core is kept for punctual
+    sending in an open loop. With `watch` or `samples` the generator gets a process of its own, so that whatever is done there (drawing
+    takes milliseconds) disturbs nothing.
 
     Ctrl-C ends it early: what was measured is returned, with `ended`. Raises StartError when the server cannot be reached.
     """
@@ -84,7 +86,7 @@ def measure(
         1_000_000 if samples is not None else 0,
         requests.expected,
     )
-    total = Total(load, watch, samples)
+    total = Total(load, watch, samples, log)
     with ExitStack() as stack:
         apart = load.processes > 1 or watch or samples is not None or load.duration_s > LONG_S
         crew = stack.enter_context(Crew(plan)) if apart else Alone(plan)
@@ -99,6 +101,8 @@ def measure(
             measured = total.result()
     if interrupted():
         measured.ended = measured.ended or "interrupted"
+    if log is not None:
+        log.end(measured)
     if verifier is not None:
         verifier.check_kept(total.answers, measured, total.unchecked)
     return measured
@@ -126,8 +130,12 @@ def interval_length_s(load: Load) -> float:
 class Total:
     """Adds up the pieces of all workers."""
 
-    def __init__(self, load: Load, watch: Callable[[Interval], None] | None, samples: Samples | None) -> None:
-        self.load, self.watch, self.samples = load, watch, samples
+    def __init__(
+        self, load: Load, watch: Callable[[Interval], None] | None, samples: Samples | None, log: IntervalLog | None = None
+    ) -> None:
+        self.load, self.watch, self.samples, self.log = load, watch, samples, log
+        if log is not None:
+            log.begin()
         self.started_unix_s = 0.0
         self.endings: list[Ending] = []
         self.codes = [0] * len(CODES)
@@ -161,6 +169,8 @@ class Total:
         if self.samples is not None:
             self.samples.append(piece.samples)
         if piece.at < 0:
+            if self.log is not None:
+                self.log.add_after(piece.latency)
             return
         self.answered += piece.codes[0] if self.load.requests else piece.answered  # of a number of requests only these count
         self.first_ns = min(self.first_ns, piece.from_ns) if self.until_ns else piece.from_ns
@@ -189,6 +199,8 @@ class Total:
             lateness,
         )
         self.intervals.append(interval)
+        if self.log is not None:
+            self.log.add(interval.at_s, interval.duration_s, latency)
         if self.watch is not None:
             self.watch(interval)
 

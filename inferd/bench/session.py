@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from inferd.bench.findings import Slo
     from inferd.bench.inputs import Requests
+    from inferd.bench.interval_log import IntervalLog
     from inferd.bench.measurement import Interval, Load, Measurement
     from inferd.bench.modes import Outcome
     from inferd.bench.samples import Samples
@@ -75,9 +76,10 @@ class Session:
         looks: Looks = Looks(),  # noqa: B008
         spin: bool = False,
         samples: Samples | None = None,
+        log: IntervalLog | None = None,
         trace: Arrivals | None = None,
     ) -> None:
-        self.target, self.metadata, self.spin, self.samples = target, tuple(metadata), spin, samples
+        self.target, self.metadata, self.spin, self.samples, self.log = target, tuple(metadata), spin, samples, log
         self.trace = trace
         self.local = target.startswith(EMBEDDED)
         self.notices: list[str] = []
@@ -180,6 +182,7 @@ class Session:
                 verifier=verifier,
                 verify_every=self.checks.every,
                 samples=self.samples,
+                log=self.log,
                 spin=self.spin,
             )
             self._look_after(reader, measured)

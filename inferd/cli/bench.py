@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from pathlib import Path
 
+    from inferd.bench.interval_log import IntervalLog
     from inferd.bench.measurement import Load, Measurement
     from inferd.bench.modes import Mode, Outcome
     from inferd.bench.report import Report
@@ -172,7 +173,7 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     click.option("--json", "json_file", metavar="FILE", help="The report."),
     click.option("--html", metavar="FILE", help="The report to look at: one file, with plots (inferd[bench])."),
     click.option("--csv", metavar="FILE", help="One line a measurement; FILE-intervals.csv has one a second."),
-    click.option("--hdr", metavar="FILE", help="HdrHistogram log of the latencies."),
+    click.option("--hdr", metavar="FILE", help="HdrHistogram log of the latencies, a line an interval."),
     click.option(
         "--samples", metavar="FILE.npy", help="Each request of one load: intended, sent, done in ns, code; a million an interval."
     ),
@@ -210,6 +211,7 @@ def bench(**given: Any) -> int:
 def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
     """What the flags ask for, told and written; the exit code."""
     from inferd.bench import inputs, plots, report, terminal
+    from inferd.bench.interval_log import IntervalLog
     from inferd.bench.session import Checks, Looks, Session
 
     if given["html"]:
@@ -228,6 +230,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
         looks=Looks(given["metrics_url"], given["server_pid"], given["dollars_per_hour"]),
         spin=spin,
         samples=samples,
+        log=IntervalLog() if "hdr" in outputs else None,
         trace=trace,
     ) as session:
         for notice in session.notices:
@@ -241,7 +244,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
     try:
         click.echo(terminal.render(made, rich=terminal.is_rich(sys.stdout)))
     finally:  # the table does not wait for a file, nor the files for a reader of the table
-        failures = write(made, outputs, samples)
+        failures = write(made, outputs, samples, session.log)
     if failures:
         raise InferdError("; ".join(failures))
     return exit_code(made, outcome)
@@ -444,7 +447,7 @@ def pair(text: str) -> tuple[str, str]:
     return key.lower(), value
 
 
-def write(made: Report, outputs: dict[str, str], samples: Samples | None) -> list[str]:
+def write(made: Report, outputs: dict[str, str], samples: Samples | None, log: IntervalLog | None) -> list[str]:
     """The files that were asked for, each for itself: why those that failed did."""
     from inferd.bench import export, report
 
@@ -461,7 +464,7 @@ def write(made: Report, outputs: dict[str, str], samples: Samples | None) -> lis
         "json_file": lambda path: report.save(made, path),
         "html": page,
         "csv": tables,
-        "hdr": lambda path: report.write_text(path, export.histogram_log(made)),
+        "hdr": lambda path: report.write_text(path, export.histogram_log(made, log)),
         "samples": lambda path: samples.save() if samples else None,
     }
     failures = []

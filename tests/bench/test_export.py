@@ -17,6 +17,7 @@ from hypothesis import strategies as st
 from reports import measurement, sample
 
 from inferd.bench import export, report
+from inferd.bench.interval_log import IntervalLog
 from inferd.bench.measurement import BUCKETS, HIGHEST_NS, Histogram, Latency
 from inferd.errors import ConfigError
 
@@ -111,6 +112,35 @@ def test_a_log_is_read_by_the_hdrhistogram_package(tmp_path):
         assert theirs.get_mean_value() / 1e3 == pytest.approx(measured.latency_us.mean, rel=1e-3)
         assert theirs.get_start_time_stamp() / 1e3 == pytest.approx(measured.started_unix_s, abs=0.01)
         assert f"v{measured.version}" in theirs.get_tag()
+    assert reader.get_next_interval_histogram() is None
+    reader.close()
+
+
+def test_a_log_of_intervals_is_read_by_the_hdrhistogram_package(tmp_path):
+    """Each line is an interval; the lines of one tag together are the measurement."""
+    logged, other = measurement(version="3", seconds=3), measurement(version="4")
+    made, log, whole = sample(kind="versions", measurements=[logged, other]), IntervalLog(), export.decode(logged.histogram)
+    buckets = np.flatnonzero(whole.counts)
+    for at in range(3):
+        counts = np.zeros_like(whole.counts)
+        counts[buckets[at::3]] = whole.counts[buckets[at::3]]
+        log.add(at, 1.0, Histogram(counts, max_ns=int(buckets[-1])))
+    log.end(logged)
+    path = tmp_path / "run.hlog"
+    path.write_text(export.histogram_log(made, log))
+    reader = HistogramLogReader(str(path), HdrHistogram(1, HIGHEST_NS, 3))
+    together = HdrHistogram(1, HIGHEST_NS, 3)
+    for at in range(3):
+        theirs = reader.get_next_interval_histogram()
+        assert (theirs.get_tag(), theirs.get_start_time_stamp() / 1e3) == (
+            "0-4x16-v3",
+            pytest.approx(logged.started_unix_s + at, abs=0.01),
+        )
+        together.add(theirs)
+    assert together.get_total_count() == logged.requests
+    at_once = HdrHistogram.decode(logged.histogram)
+    assert [together.get_value_at_percentile(at) for at in (10, 50, 99)] == [at_once.get_value_at_percentile(at) for at in (10, 50, 99)]
+    assert reader.get_next_interval_histogram().get_total_count() == other.requests, "of one that was not logged there is a line"
     assert reader.get_next_interval_histogram() is None
     reader.close()
 

@@ -21,6 +21,7 @@ from inferd.bench import generator, schedule, worker
 from inferd.bench.export import decode
 from inferd.bench.generator import Crew, Target, Total, allow_files, measure, portion, share, work
 from inferd.bench.inputs import Requests
+from inferd.bench.interval_log import IntervalLog
 from inferd.bench.measurement import Histogram, Interval, Load, Measurement
 from inferd.bench.modes import Outcome
 from inferd.bench.tables import warnings
@@ -476,6 +477,21 @@ def test_ctrl_c_while_it_is_added_up_costs_nothing(tmp_path: Path, monkeypatch: 
         load = Load(requests=10, duration_s=0.0, warm_up_s=0.0)
         measured = measure(Target(parse_address(server.address)), requests(), load)
     assert (measured.requests, measured.ended) == (10, "interrupted")
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_what_is_logged_of_the_intervals_is_all_that_was_measured(tmp_path: Path, processes: int) -> None:
+    """Also what comes after the end."""
+    log, together = IntervalLog(), Histogram()
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        load = Load(connections=2, streams=4, duration_s=0.3, warm_up_s=0.0, processes=processes)
+        measured = measure(Target(parse_address(server.address)), requests(), load, log=log)
+    lines = log.lines(measured)
+    assert [line.at_s for line in lines] == [interval.at_s for interval in measured.intervals]
+    for line in lines:
+        together.add_sparse(line.latency)
+    assert np.array_equal(together.counts, decode(measured.histogram).counts)
+    assert together.count == measured.requests > 0
 
 
 class Gone:

@@ -177,11 +177,13 @@ def test_answers_that_were_to_be_checked_and_were_not_are_not_clean(
 
 def test_every_file_that_can_be_written(bench, tmp_path: Path) -> None:
     files = {"--csv": "r.csv", "--hdr": "r.hlog", "--html": "r.html"}
-    done, _ = bench("double", *SHORT, *(word for flag, name in files.items() for word in (flag, str(tmp_path / name))))
+    done, written = bench("double", *SHORT, *(word for flag, name in files.items() for word in (flag, str(tmp_path / name))))
     assert done.returncode == 0, done.stderr
     assert (tmp_path / "r.csv").read_text().startswith("measurement,")
     assert (tmp_path / "r-intervals.csv").exists()
-    assert "#[Histogram log format version 1.3]" in (tmp_path / "r.hlog").read_text()
+    log = (tmp_path / "r.hlog").read_text()
+    assert "#[Histogram log format version 1.3]" in log
+    assert log.count("\nTag=0-4x1,") == len(written["measurements"][0]["intervals"]) > 1
     assert "<svg" in (tmp_path / "r.html").read_text()
 
 
