@@ -21,12 +21,24 @@ if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from pathlib import Path
 
-__all__ = ["PROVIDERS", "Address", "Field", "Settings", "fields", "load_settings", "parse_address", "parse_duration", "spell"]
+__all__ = [
+    "PROVIDERS",
+    "Address",
+    "Field",
+    "Settings",
+    "fields",
+    "load_settings",
+    "parse_address",
+    "parse_duration",
+    "parse_listen",
+    "spell",
+]
 
 KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 CONFIG_FILE = "inferd.toml"
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 PREFIX = "INFERD_"
+PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
 OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
 
@@ -39,9 +51,12 @@ def _about(
     le: int | None = None,
     words: Mapping[str, int] | None = None,
     items: str | None = None,
+    file: bool = False,
 ) -> msgspec.Meta:
-    """One field's row: its group in help and docs, what it does, its limits, words that stand for a number, what a list holds."""
-    return msgspec.Meta(ge=ge, le=le, description=description, extra={"group": group, "words": dict(words or {}), "items": items})
+    """One field's row: its group in help and docs, what it does, its limits, words that stand for a number, what a list holds, whether
+    a text is the path of a file, which may be empty: none."""
+    extra = {"group": group, "words": dict(words or {}), "items": items, "file": file}
+    return msgspec.Meta(ge=ge, le=le, description=description, extra=extra)
 
 
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
@@ -118,9 +133,42 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 8002
     listen: Annotated[
         tuple[str, ...],
-        _about("addresses", "Further gRPC addresses.", items="host:port, [IPv6]:port or unix:/path"),
+        _about("addresses", "Further gRPC addresses.", items="host:port, [IPv6]:port, plaintext:host:port or unix:/path"),
     ] = ()
     reuse_port: Annotated[bool, _about("addresses", "Several processes may listen on one port (SO_REUSEPORT).")] = False
+
+    # Who may ask
+    tls_cert: Annotated[
+        str,
+        _about(
+            "access",
+            "PEM file of the server's certificate and its chain. With it all gRPC ports speak TLS but those of listen that begin with "
+            "plaintext:. Read again when it changes.",
+            file=True,
+        ),
+    ] = ""
+    tls_key: Annotated[str, _about("access", "PEM file of the certificate's key, without a password.", file=True)] = ""
+    tls_client_ca: Annotated[
+        str,
+        _about("access", "PEM file of authorities: a client needs a certificate of one of them to connect by TLS (mTLS).", file=True),
+    ] = ""
+    tls_allow: Annotated[
+        tuple[str, ...],
+        _about(
+            "access",
+            "Names of client certificates that may ask: common names, DNS, URI, e-mail or IP names. None: all that tls_client_ca trusts.",
+            items="names",
+        ),
+    ] = ()
+    token_file: Annotated[
+        str,
+        _about(
+            "access",
+            "File of tokens, one a line. Each call but health checks then needs one: `authorization: Bearer TOKEN`. Read again when it "
+            "changes.",
+            file=True,
+        ),
+    ] = ""
 
     # Transport and its limits
     transport: Annotated[
@@ -196,7 +244,7 @@ class Field(NamedTuple):
     """One row of the table, as flags, variables and docs use it."""
 
     name: str
-    kind: str  # one of: bytes, duration, number, bool, choice, text, list
+    kind: str  # one of: bytes, duration, number, bool, choice, text, file, list
     default: Any
     description: str
     group: str
@@ -228,6 +276,8 @@ class Field(NamedTuple):
             return "true or false"
         if self.kind == "list":
             return f"a list of: {self.items}"
+        if self.kind == "file":
+            return "the path of a file"
         if self.kind == "text":
             return "a text that is not empty"
         what = {"bytes": "a size such as 64MiB", "duration": "a duration such as 30s or 100ms", "number": "a whole number"}[self.kind]
@@ -256,7 +306,7 @@ def _field(name: str, annotation: Any, default: Any) -> Field:
     elif base is int:
         kind = "bytes" if suffix == "bytes" else "duration" if suffix in _DURATIONS else "number"
     else:
-        kind = "bool" if base is bool else "text"
+        kind = "bool" if base is bool else "file" if about.extra["file"] else "text"
     group, words, items = about.extra["group"], about.extra["words"], about.extra["items"]
     return Field(name, kind, default, about.description, group, about.ge, about.le, words, choices, items, annotation)
 
@@ -279,7 +329,7 @@ def _parse(field: Field, text: str) -> object:
         return _BOOLS[text.lower()]
     if field.kind == "list":
         return tuple(part.strip() for part in text.split(",") if part.strip())
-    if field.kind in ("text", "choice"):
+    if field.kind in ("text", "file", "choice"):
         return text.lower() if field.kind == "choice" else text
     if text.lower() in field.words:
         return field.words[text.lower()]
@@ -365,9 +415,12 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
             raise refuse(small, f"expected at most {limit}, got {spell(table[small], least)}")
     for address in values["listen"]:
         try:
-            parse_address(address)
+            parse_listen(address, tls=bool(values["tls_cert"]))
         except ValueError as error:
             raise refuse("listen", str(error)) from None
+    for name, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert"), ("tls_allow", "tls_client_ca")):
+        if values[name] and not values[other]:
+            raise refuse(name, f"expected {other}, too, got none")
     for provider in values["providers"]:
         if provider not in PROVIDERS:
             raise refuse("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{_near(provider, PROVIDERS)}")
@@ -381,6 +434,7 @@ class Address(NamedTuple):
     host: str
     port: int
     path: str = ""
+    tls: bool = False  # whether a server speaks TLS there
 
     def __str__(self) -> str:
         if self.path:
@@ -412,6 +466,15 @@ def parse_address(text: str) -> Address:
     return Address(host, int(port))
 
 
+def parse_listen(text: str, *, tls: bool) -> Address:
+    """An address of a server that speaks TLS on its ports, or not: plaintext:host:port is one where it never does. ValueError."""
+    plain = text.startswith(PLAINTEXT)
+    if plain and not tls:
+        raise ValueError(f"expected host:port, got '{text}': without tls_cert all ports are plaintext; leave {PLAINTEXT} out")
+    address = parse_address(text.removeprefix(PLAINTEXT))
+    return address._replace(tls=tls and not plain and not address.path)
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # Where values come from
 
@@ -437,6 +500,8 @@ def load_settings(
         take(name, value, path.name)
         if table[name].items == "path" and path.parent != folder:
             values[name] = tuple(str(path.parent / item) for item in values[name])
+        if table[name].kind == "file" and values[name] and path.parent != folder:
+            values[name] = str(path.parent / str(values[name]))
     for name, text in _variables(environ).items():
         take(name, text, table[name].variable)
     for name, value in flags.items():

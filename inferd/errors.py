@@ -6,11 +6,13 @@
         InvalidArgument     3   the request can never be right for this model
         DeadlineExceeded    4   its deadline passed before an answer was ready
         NotFound            5   no such model, version or service
+        PermissionDenied    7   who the client is is known, and it may not
         ResourceExhausted   8   a stated limit is reached; `retry_after_ns` says when to come back
         FailedPrecondition  9   right in itself, not possible in the present state: an Engine that is closed
         Unimplemented      12   no such method, or a feature that is not built
         Internal           13   a fault of ours; the details are in the log, never in the message
         Unavailable        14   another replica may answer
+        Unauthenticated    16   the client does not say who it is, or not so that it could be believed
       ConfigError               exit code 2: a setting or a model's configuration is wrong
       StartError                exit code 3: the settings are right, the machine says no (port in use, unreadable file)
 
@@ -32,9 +34,11 @@ __all__ = [
     "Internal",
     "InvalidArgument",
     "NotFound",
+    "PermissionDenied",
     "RequestError",
     "ResourceExhausted",
     "StartError",
+    "Unauthenticated",
     "Unavailable",
     "Unimplemented",
 ]
@@ -84,6 +88,12 @@ class NotFound(RequestError):
     reason = "not_found"
 
 
+class PermissionDenied(RequestError):
+    code = 7
+    status = "PERMISSION_DENIED"
+    reason = "permission"
+
+
 class ResourceExhausted(RequestError):
     code = 8
     status = "RESOURCE_EXHAUSTED"
@@ -116,6 +126,12 @@ class Unavailable(RequestError):
     code = 14
     status = "UNAVAILABLE"
     reason = "unavailable"
+
+
+class Unauthenticated(RequestError):
+    code = 16
+    status = "UNAUTHENTICATED"
+    reason = "unauthenticated"
 
 
 class ConfigError(InferdError):

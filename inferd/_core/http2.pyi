@@ -34,6 +34,7 @@ class Endpoint:
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
+        guard: Callable[[str, bytes | None], bool] | None = None,
         max_message_nbytes: int = ...,
         max_header_nbytes: int = ...,
         max_unread_nbytes: int = ...,
@@ -51,12 +52,14 @@ class Endpoint:
     protocol_errors_total: int
     stalled_total: int
     def flush(self) -> None: ...
+    def guard_changed(self) -> None: ...
     def end_gathering(self, now_ns: int = 0) -> None: ...
     def __len__(self) -> int: ...
     def __buffer__(self, flags: int, /) -> memoryview: ...
 
 class Session:
     endpoint: Endpoint
+    refusal: RequestError | None
     calls: int
     closed: bool
     def __init__(self, endpoint: Endpoint) -> None: ...

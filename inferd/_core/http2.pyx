@@ -148,6 +148,8 @@ cdef class Http2Call(Call):
     cdef bint final                     # no message follows the present one: trailers come next
     cdef bint plain                     # an HTTP answer without gRPC's trailers
     cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
+    cdef bytes authorization            # the header's value, where the endpoint's guard wants to see it and it is not the last one again
+    cdef bint is_authorized             # it is the last one that the guard let through on this connection
     cdef Pace pace
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
 
@@ -455,6 +457,8 @@ cdef class Endpoint:
     methods: the service table, "/package.Service/Method" -> Method. start(call, method): begins a unary call whose message
     is there, or a streaming call whose headers are there. unserved(path): the refusal of an unknown method. refuse(call, error):
     answers any exception that a method raised.
+    guard(method, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes, or
+    None). True: the header is good for all calls of its connection, until guard_changed().
     schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then. Limits are
     in bytes, or counts.
     """
@@ -464,6 +468,8 @@ cdef class Endpoint:
     cdef str infer_method               # the same as text
     cdef object infer_row, infer_handler
     cdef object start, refuse, schedule, call_later, unserved
+    cdef object guard                   # or None: every call may be made
+    cdef uint64_t guard_epoch           # grows when the guard may say something else of what it let through
     cdef list dirty                     # sessions with output, in the order in which it came
     cdef bint flush_scheduled
     cdef list gathering                 # sessions whose socket may wait for more than one byte
@@ -483,7 +489,7 @@ cdef class Endpoint:
         if self.receive_buffer == NULL or self.send_buffer == NULL:
             raise MemoryError()
 
-    def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, Py_ssize_t max_message_nbytes=64 << 20,
+    def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, guard=None, Py_ssize_t max_message_nbytes=64 << 20,
                  Py_ssize_t max_header_nbytes=16 << 10, Py_ssize_t max_unread_nbytes=64 << 20,
                  uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20, uint32_t connection_window_nbytes=4 << 20):
         self.methods = {path.encode(): row for path, row in methods.items()}
@@ -492,6 +498,7 @@ cdef class Endpoint:
             if row.kind == "infer":
                 self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
         self.start, self.refuse, self.unserved, self.schedule, self.call_later = start, refuse, unserved, schedule, call_later
+        self.guard = guard
         self.dirty = []
         self.gathering = []
         self.max_message_nbytes = max_message_nbytes
@@ -531,6 +538,10 @@ cdef class Endpoint:
             except Exception:           # its transport is gone and has not said so yet: connection_lost follows
                 session.end()
 
+    def guard_changed(self):
+        """What the guard let through so far, it is asked for again."""
+        self.guard_epoch += 1
+
     def end_gathering(self, int64_t now_ns=0):
         """Who did not send so much in GATHER_S is read as it comes. now_ns: monotonic; 0: look at the clock."""
         cdef Session session
@@ -558,6 +569,9 @@ cdef class Session:
     cdef nghttp2_session *session
     cdef readonly Endpoint endpoint
     cdef object write, close_transport
+    cdef public object refusal          # a RequestError that every call of this connection is answered with, or None
+    cdef bytes authorized               # the `authorization` header that the guard let through last, or None,
+    cdef uint64_t authorized_epoch      # and when
     cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
     cdef Http2Call opening              # whose headers are being received
     cdef Py_ssize_t trailer_nbytes      # of the block of trailers that is being received
@@ -891,28 +905,43 @@ cdef class Session:
     cdef void headers_complete(self, Http2Call call) noexcept:
         """All request headers are there: refuses what is not a call that this server knows."""
         try:
-            if call.too_many_headers:           # first: what the others look for may be among those that were not read
+            if call.too_many_headers:           # first: what is looked for below may be among those that were not read
                 raise ResourceExhausted(
                     f"metadata: expected at most {self.endpoint.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
                     f"got more; send less metadata", reason="header_size")
-            elif call.error is not None:
+            if call.error is not None:
                 raise call.error
-            elif not call.is_post:
+            if not call.is_post:
                 call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
-            elif not call.is_grpc:
+                return
+            if not call.is_grpc:
                 call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
-            elif call.method_row is None:
+                return
+            if self.refusal is not None:
+                self.fail(call, self.refusal)   # not raised: it would gather a traceback of each call
+                return
+            if self.endpoint.guard is not None and not call.is_authorized:
+                self.ask_guard(call)
+            if call.method_row is None:
                 raise self.endpoint.unserved(call.method)
-            elif call.bad_timeout:
+            if call.bad_timeout:
                 raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")
-            elif call.is_compressed:
+            if call.is_compressed:
                 raise Unimplemented("grpc-encoding: this server takes identity only; send messages uncompressed", reason="compression")
-            elif not self.has_room(0):
+            if not self.has_room(0):
                 raise self.unread_error(0)
-            elif call.kind == STREAM:
+            if call.kind == STREAM:
                 self.endpoint.start(call, call.method_row)
         except Exception as error:
             self.fail(call, error)
+
+    cdef int ask_guard(self, Http2Call call) except -1:
+        """Raises what the guard does."""
+        cdef bytes authorization = call.authorization
+        call.authorization = None
+        if self.endpoint.guard(call.method, authorization):
+            self.authorized, self.authorized_epoch = authorization, self.endpoint.guard_epoch
+        return 0
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages. What comes after an answer, or a refusal, is thrown away."""
@@ -1027,6 +1056,8 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
             call.deadline_ns = monotonic_ns() + timeout
     elif equals(name, name_nbytes, "grpc-encoding", 13):
         call.is_compressed = not equals(value, value_nbytes, "identity", 8)
+    elif endpoint.guard is not None and equals(name, name_nbytes, "authorization", 13):
+        take_authorization(self, call, value, value_nbytes)
     elif not (equals(name, name_nbytes, "te", 2) or equals(name, name_nbytes, "user-agent", 10) or
               equals(name, name_nbytes, "grpc-accept-encoding", 20) or equals(name, name_nbytes, "accept-encoding", 15) or
               equals(name, name_nbytes, "content-length", 14)):
@@ -1036,6 +1067,26 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
         elif call.kind == UNARY or call.kind == STREAM:
             keep_metadata(call, name, name_nbytes, value, value_nbytes)
     return 0
+
+
+cdef void take_authorization(Session session, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
+    """The guard's, and nobody else's: it is no metadata. It is asked once for what each call of a connection brings alike, which is
+    compared in a time that does not depend on where the first difference is."""
+    cdef const uint8_t *known
+    cdef uint8_t difference = 0
+    cdef size_t i
+    call.is_authorized = False
+    if session.authorized is not None and session.authorized_epoch == session.endpoint.guard_epoch and \
+            nbytes == <size_t>PyBytes_GET_SIZE(session.authorized):
+        known = <const uint8_t *>PyBytes_AS_STRING(session.authorized)
+        for i in range(nbytes):
+            difference |= value[i] ^ known[i]
+        call.is_authorized = difference == 0
+    if not call.is_authorized:
+        try:
+            call.authorization = <bytes>value[:nbytes]
+        except Exception as error:
+            call.error = error              # headers_complete refuses the call
 
 
 cdef void keep_metadata(Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:

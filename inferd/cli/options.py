@@ -20,6 +20,7 @@ __all__ = ["GROUPS", "SettingsCommand", "takes_settings"]
 GROUPS = {
     "models": "Models and scheduling",
     "addresses": "Addresses",
+    "access": "Who may ask",
     "transport": "Transport and its limits",
     "operation": "Life cycle and log",
 }
@@ -67,6 +68,6 @@ def _flag(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     text = f"{field.description}  [default: {spell(field, field.default) or 'none'}]"
     if field.kind == "bool":
         return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=text)
-    metavars = {"bytes": "SIZE", "duration": "TIME", "number": "N", "list": "ITEM", "choice": "|".join(field.choices)}
+    metavars = {"bytes": "SIZE", "duration": "TIME", "number": "N", "list": "ITEM", "file": "FILE", "choice": "|".join(field.choices)}
     metavar = metavars.get(field.kind, "TEXT")
     return click.option(field.flag, field.name, metavar=metavar, multiple=field.kind == "list", default=None, help=text)

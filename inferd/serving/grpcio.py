@@ -19,13 +19,16 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
+from inferd.serving.access import Identity
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from inferd.config import Address, Settings
+    from inferd.serving.access import Access
     from inferd.serving.method import Method
+    from inferd.serving.tls import Certificates, Tls
 
     Rpc = grpc.aio.ServicerContext[Any, Any]  # one RPC as grpc.aio knows it
 
@@ -66,13 +69,21 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     """A gRPC server over a service table. Made, started and stopped on one event loop.
 
     methods: full method name -> Method. refuse(call, error): answers any exception that a method raised (see service.py).
-    settings: the limits and socket options. grpc.aio cannot count connections, so max_connections bounds the open RPCs
-    of all clients here; windows and unread answers are left to grpc.
+    settings: the limits and socket options. access: who may ask. tls: of the addresses that speak it. grpc.aio cannot count
+    connections, so max_connections bounds the open RPCs of all clients here; windows and unread answers are left to grpc.
     """
 
-    def __init__(self, methods: Mapping[str, Method], settings: Settings, refuse: Callable[[Call, Exception], None]) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        settings: Settings,
+        refuse: Callable[[Call, Exception], None],
+        access: Access,
+        tls: Tls | None,
+    ) -> None:
         self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
         self._refuse = refuse
+        self._access, self._tls = access, tls
         self._open = 0
         self._opened = 0
         self._held_bytes = 0
@@ -101,6 +112,9 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
         await self._server.stop(timeout_s)
 
+    def access_changed(self) -> None:
+        """Each call is asked anew."""
+
     def flush(self) -> None:
         """grpc sends an answer when its coroutine returns: there is nothing to gather."""
 
@@ -112,7 +126,11 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         if address.path and _is_live_socket(address.path):  # grpc would take its file away
             raise StartError(f"cannot listen on {address}: another server listens there; choose another path, or stop that one")
         try:
-            port = self._server.add_insecure_port(str(address))
+            if address.tls:
+                assert self._tls is not None
+                port = self._server.add_secure_port(str(address), _credentials(self._tls))
+            else:
+                port = self._server.add_insecure_port(str(address))
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere
             what = "a path that can be written and is free" if address.path else "a free address of this machine"
             raise StartError(
@@ -183,6 +201,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._open += 1
         self._held_bytes += len(message)
         try:
+            self._check_access(name, rpc)
             yield call
         except Exception as error:
             if not call.closed:  # raised by the method, not told through the call
@@ -193,6 +212,14 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             self._open -= 1
             self._held_bytes -= len(message)
 
+    def _check_access(self, name: str, rpc: Rpc) -> None:
+        if rpc.auth_context().get("transport_security_type") == [b"ssl"] and (refusal := self._access.check_identity(_identity(rpc))):
+            raise refusal
+        if self._access.asks_for_tokens:
+            headers = [value for key, value in rpc.invocation_metadata() or () if key == "authorization"]
+            last = headers[-1] if headers else None
+            self._access.check_token(name, last.encode() if isinstance(last, str) else last)
+
     def _check_memory(self) -> None:
         if self._held_bytes > self._max_held_bytes:
             raise ResourceExhausted(
@@ -200,6 +227,31 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 reason="memory",
                 retry_after_ns=RETRY_AFTER_NS,
             )
+
+
+def _credentials(tls: Tls) -> grpc.ServerCredentials:
+    """Those of the certificates as they are at each handshake."""
+    given = tls.certificates
+
+    def made(certificates: Certificates) -> grpc.ServerCertificateConfiguration:
+        return grpc.ssl_server_certificate_configuration([(certificates.key, certificates.chain)], certificates.client_ca or None)
+
+    def newest() -> Any:
+        nonlocal given
+        if tls.certificates is given:
+            return None  # nothing new, which grpc's annotation leaves out
+        given = tls.certificates
+        return made(given)
+
+    return grpc.dynamic_ssl_server_credentials(made(given), newest, require_client_authentication=bool(given.client_ca))
+
+
+def _identity(rpc: Rpc) -> Identity | None:
+    """Whom the client's certificate names, as grpc tells it; None: it has none."""
+    said = {key: [value.decode("utf-8", "replace") for value in values] for key, values in rpc.auth_context().items()}
+    names = tuple(dict.fromkeys([*said.get("x509_common_name", ()), *said.get("x509_subject_alternative_name", ())]))
+    subject = "".join(said.get("x509_subject", ()))
+    return Identity(subject, names) if names or subject else None
 
 
 def _is_live_socket(path: str) -> bool:

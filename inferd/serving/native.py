@@ -20,7 +20,9 @@ from google.protobuf.message import DecodeError
 
 from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Endpoint, Http2Call, Session
-from inferd.errors import DeadlineExceeded, InvalidArgument, StartError
+from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, StartError
+from inferd.serving.access import Identity
+from inferd.serving.tls import HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -29,7 +31,9 @@ if TYPE_CHECKING:
 
     from inferd._core.grpc import Call
     from inferd.config import Address, Settings
+    from inferd.serving.access import Access
     from inferd.serving.method import Method
+    from inferd.serving.tls import Tls
 
 __all__ = ["NativeTransport"]
 
@@ -67,8 +71,11 @@ class Connection(Session, asyncio.BufferedProtocol):
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._owner.connections.add(self)
+        handshake = transport.get_extra_info("ssl_object")
+        if handshake is not None:
+            self.refusal = self._owner.refusal_of(handshake.getpeercert(), transport.get_extra_info("peername"))
         socket = transport.get_extra_info("socket")
-        low_water = socket.family != AF_UNIX  # which the kernel does not look at there
+        low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
         self.open(transport.write, self._close_socket, socket.fileno() if low_water else -1)
 
     def connection_lost(self, error: Exception | None) -> None:
@@ -95,10 +102,17 @@ class NativeTransport:
     """A gRPC server over a service table, on the running event loop.
 
     methods: full method name -> Method. settings: limits and socket options. refuse(call, error): answers any exception
-    that a method raised (see service.py).
+    that a method raised (see service.py). tls: of the addresses that speak it.
     """
 
-    def __init__(self, methods: Mapping[str, Method], settings: Settings, refuse: Callable[[Call, Exception], None]) -> None:
+    def __init__(
+        self,
+        methods: Mapping[str, Method],
+        settings: Settings,
+        refuse: Callable[[Call, Exception], None],
+        access: Access,
+        tls: Tls | None,
+    ) -> None:
         self.loop = asyncio.get_running_loop()
         self.max_connections = settings.max_connections
         self.connections: set[Connection] = set()
@@ -110,6 +124,7 @@ class NativeTransport:
             unserved=unserved,
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
+            guard=access.check_token if access.asks_for_tokens else None,
             max_message_nbytes=settings.max_message_bytes,
             max_header_nbytes=settings.max_header_bytes,
             max_unread_nbytes=settings.max_unread_bytes,
@@ -125,6 +140,7 @@ class NativeTransport:
         self._descriptors_logged_s = float("-inf")
         self._refuse = refuse
         self._reuse_port = settings.reuse_port
+        self._access, self._tls = access, tls
         self._servers: list[asyncio.Server] = []
         self._socket_paths: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
@@ -160,6 +176,18 @@ class NativeTransport:
         for path in self._socket_paths:
             with suppress(OSError):
                 os.unlink(path)
+
+    def access_changed(self) -> None:
+        """Tokens that were good may not be any more."""
+        self.endpoint.guard_changed()
+
+    def refusal_of(self, certificate: Mapping[str, Any] | None, peer: object) -> RequestError | None:
+        """Why a client with this certificate, or none, may not ask anything; None: it may."""
+        identity = Identity.of(certificate) if certificate else None
+        refusal = self._access.check_identity(identity)
+        if identity is not None:
+            log.info("%s client %s from %s", "refused:" if refusal else "connected:", identity, peer)
+        return refusal
 
     def counters(self) -> dict[str, float]:
         """What observe.metrics shows of a transport."""
@@ -217,8 +245,11 @@ class NativeTransport:
                 server: asyncio.Server = await self.loop.create_unix_server(self._connection, address.path, backlog=BACKLOG)
                 self._socket_paths.append(address.path)
             else:
-                reuse_port = self._reuse_port or None
-                server = await self.loop.create_server(self._connection, address.host, address.port, backlog=BACKLOG, reuse_port=reuse_port)
+                options: dict[str, Any] = {"backlog": BACKLOG, "reuse_port": self._reuse_port or None}
+                if address.tls:
+                    assert self._tls is not None
+                    options |= {"ssl": self._tls.context, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": CLOSE_TIMEOUT_S}
+                server = await self.loop.create_server(self._connection, address.host, address.port, **options)
         except OSError as error:
             unknown = "the path is too long" if address.path else "the host's name has no address here"
             reason = WHY_NOT_LISTENING.get(error.errno or 0, unknown)

@@ -17,11 +17,13 @@ from typing import TYPE_CHECKING, Protocol
 
 import inferd
 from inferd._core import message as messages
-from inferd.config import Address, Settings, parse_address
+from inferd.config import Address, Settings, parse_listen
 from inferd.engine.repository import Repository
 from inferd.errors import StartError
 from inferd.observe.metrics import Metrics
+from inferd.serving.access import Access, open_to_all
 from inferd.serving.service import InferenceService
+from inferd.serving.tls import Tls
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -33,6 +35,7 @@ __all__ = ["Server", "serve"]
 log = logging.getLogger(__name__)
 
 EXPIRE_S = 0.02  # how often deadlines of waiting and running requests are looked at
+RELOAD_S = 2.0  # how often files of secrets are looked at
 
 
 class Transport(Protocol):
@@ -41,6 +44,7 @@ class Transport(Protocol):
     async def start(self, addresses: list[Address]) -> list[Address]: ...
     async def stop(self, timeout_s: float) -> None: ...
     def flush(self) -> None: ...
+    def access_changed(self) -> None: ...
     def counters(self) -> dict[str, float]: ...
 
 
@@ -60,10 +64,13 @@ class Server:
         messages.set_budget(settings.message_memory_bytes)
         self.repository = Repository(settings, schedule=self.loop.call_soon, deliver=self._deliver)
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready)
+        self._access = Access(settings)
+        self._tls = Tls(settings) if settings.tls_cert else None
         self.transport_name, self._transport = self._make_transport()
         self._flush = self._transport.flush
         self._close_metrics: Callable[[], None] | None = None
         self._expire_timer: asyncio.TimerHandle | None = None
+        self._reload_timer: asyncio.TimerHandle | None = None
 
     async def start(self) -> dict[str, object]:
         """Everything until the server is ready. The real addresses: {"grpc": "127.0.0.1:8001", "metrics": ..., "listen": [...]}."""
@@ -75,8 +82,10 @@ class Server:
             await asyncio.to_thread(self.repository.load, settings.models)
             self.loading = False
             loaded = time.monotonic()
-            addresses = [Address(settings.host, settings.grpc_port), *map(parse_address, settings.listen)]
+            tls = self._tls is not None
+            addresses = [Address(settings.host, settings.grpc_port, tls=tls), *(parse_listen(text, tls=tls) for text in settings.listen)]
             bound = [str(address) for address in await self._transport.start(addresses)]
+            self._warn_of_open(addresses)
             real: dict[str, object] = {"grpc": bound[0]}
             if settings.metrics_port >= 0:
                 metrics = Metrics(self.repository, self._counters, {"version": inferd.__version__, "transport": self.transport_name})
@@ -89,6 +98,7 @@ class Server:
             await self.stop()
             raise
         self._expire()
+        self._watch_files()
         self.ready = True
         self.service.health.changed()
         gc.collect()
@@ -104,9 +114,9 @@ class Server:
         self.service.health.close()
         await self._transport.stop(self.settings.drain_timeout_s)
         await asyncio.to_thread(self.repository.close)
-        if self._expire_timer is not None:
-            self._expire_timer.cancel()
-            self._expire_timer = None
+        for timer in filter(None, (self._expire_timer, self._reload_timer)):
+            timer.cancel()
+        self._expire_timer = self._reload_timer = None
         if self._close_metrics is not None:
             self._close_metrics()
             self._close_metrics = None
@@ -123,12 +133,12 @@ class Server:
         if settings.transport != "grpcio" and native:
             from inferd.serving.native import NativeTransport
 
-            return "native", NativeTransport(self.service.methods, settings, self.service.refuse)
+            return "native", NativeTransport(self.service.methods, settings, self.service.refuse, self._access, self._tls)
         if settings.transport == "auto":
             log.warning("the native transport is not built (libnghttp2 was not found): serving on grpcio, which is many times slower")
         from inferd.serving.grpcio import GrpcioTransport
 
-        return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.refuse)
+        return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.refuse, self._access, self._tls)
 
     def _deliver(self, batch: Batch) -> None:
         """From an executor's thread: the batch's answers go out on the loop, with one wake-up for all of them."""
@@ -142,6 +152,27 @@ class Server:
         """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for any longer."""
         self.repository.expire(time.monotonic_ns())
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
+
+    def reload(self) -> None:
+        """Takes certificates and tokens as they are in their files now. No connection and no call is lost for it."""
+        if self._tls is not None:
+            self._tls.reload()
+        if self._access.reload():
+            self._transport.access_changed()
+
+    def _watch_files(self) -> None:
+        """Until the server stops; nothing where no file is named."""
+        if self._tls is not None or self._access.asks_for_tokens:
+            self.reload()
+            self._reload_timer = self.loop.call_later(RELOAD_S, self._watch_files)
+
+    def _warn_of_open(self, addresses: list[Address]) -> None:
+        if (found := open_to_all(addresses)) and not self._access.asks_for_tokens:
+            log.warning(
+                "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
+                "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",
+                ", ".join(map(str, found)),
+            )
 
     def _counters(self) -> dict[str, float]:
         refusals = {f"refusals_{reason}_total": count for reason, count in self.service.refusals.copy().items()}

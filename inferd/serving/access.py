@@ -1,0 +1,125 @@
+"""Who may ask: bearer tokens from a file, and names that a client's certificate has.
+
+Both are questions about one call, or one connection, answered by an error or by nothing. Never in here: sockets, handshakes (tls.py),
+how a transport finds a header.
+"""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+import logging
+from typing import TYPE_CHECKING, NamedTuple
+
+from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
+from inferd.serving.files import Watched
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
+    from typing import Any
+
+    from inferd.config import Address, Settings
+
+__all__ = ["Access", "Identity", "open_to_all"]
+
+log = logging.getLogger(__name__)
+
+OPEN_SERVICE = "/grpc.health.v1.Health/"  # a probe has no token
+MAX_TOKEN_FILE_BYTES = 1 << 20
+LEAST_TOKEN_BYTES = 16
+
+
+class Identity(NamedTuple):
+    """Whom a client's certificate names. names: the common name, and all DNS, URI, e-mail and IP names."""
+
+    subject: str
+    names: tuple[str, ...]
+
+    @classmethod
+    def of(cls, certificate: Mapping[str, Any]) -> Identity:
+        """What ssl's getpeercert() says."""
+        subject = [(key, value) for part in certificate.get("subject", ()) for key, value in part]
+        common = [value for key, value in subject if key == "commonName"]
+        alternative = [value for _, value in certificate.get("subjectAltName", ())]
+        return cls(", ".join(f"{key}={value}" for key, value in subject), tuple(dict.fromkeys([*common, *alternative])))
+
+    def __str__(self) -> str:
+        return f"{self.subject or 'no subject'} ({', '.join(self.names) or 'no name'})"
+
+
+class Access:
+    """The rules of one server. Made from its settings, which it raises ConfigError for."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._allowed = frozenset(settings.tls_allow)
+        self._file = Watched(settings.token_file) if settings.token_file else None
+        self._tokens = self._read() if self._file else []
+
+    @property
+    def asks_for_tokens(self) -> bool:
+        return self._file is not None
+
+    def reload(self) -> bool:
+        """Takes the tokens that are in the file now. One that cannot be read changes nothing, and is logged. True: they changed."""
+        if self._file is None or not self._file.changed():
+            return False
+        try:
+            tokens = self._read()
+        except ConfigError as error:
+            log.error("%s; the tokens that were read before stay", error)
+            return False
+        changed = tokens != self._tokens
+        self._tokens = tokens
+        if changed:
+            log.info("%d tokens were read again", len(tokens))
+        return changed
+
+    def check_identity(self, identity: Identity | None) -> RequestError | None:
+        """Why this client may not ask anything; None: it may."""
+        if not self._allowed or (identity is not None and not self._allowed.isdisjoint(identity.names)):
+            return None
+        return PermissionDenied("this client's certificate has none of the names that may ask here (tls_allow)", reason="identity")
+
+    def check_token(self, method: str, authorization: bytes | None) -> bool:
+        """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it
+        need not."""
+        if self._file is None or method.startswith(OPEN_SERVICE):
+            return False
+        if authorization is None:
+            raise Unauthenticated("expected the header 'authorization: Bearer TOKEN', got none; send a token", reason="token")
+        scheme, _, token = authorization.partition(b" ")
+        # Every token is compared, in a time that does not depend on where the first difference is.
+        known = [hmac.compare_digest(token.strip(), each) for each in self._tokens]
+        if scheme.lower() != b"bearer" or not any(known):
+            raise Unauthenticated("the header 'authorization' brings no token that is known here; send a valid one", reason="token")
+        return True
+
+    def _read(self) -> list[bytes]:
+        assert self._file is not None
+        content = self._file.read(MAX_TOKEN_FILE_BYTES, "token_file")
+        tokens = [line.strip() for line in content.split(b"\n")]
+        tokens = [token for token in tokens if token and not token.startswith(b"#")]
+        for number, token in enumerate(tokens, 1):
+            if len(token) < LEAST_TOKEN_BYTES or not token.isascii() or b" " in token:
+                raise ConfigError(
+                    f"token_file: token {number}: expected {LEAST_TOKEN_BYTES} or more characters without spaces, one token a line, got "
+                    f"{len(token)}; make one with: openssl rand -hex 32"
+                )
+        if not tokens:
+            raise ConfigError("token_file: expected one token a line, got none; make one with: openssl rand -hex 32")
+        return tokens
+
+
+def is_loopback(address: Address) -> bool:
+    """Whether only this machine can reach it."""
+    if address.path or address.host == "localhost":
+        return True
+    try:
+        return ipaddress.ip_address(address.host).is_loopback
+    except ValueError:
+        return False
+
+
+def open_to_all(addresses: Iterable[Address]) -> list[Address]:
+    """Those that other machines reach without TLS."""
+    return [address for address in addresses if not address.tls and not is_loopback(address)]

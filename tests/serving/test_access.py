@@ -1,0 +1,361 @@
+"""Who may ask, on both transports: TLS, client certificates and the names in them, tokens; all of it replaced under open connections."""
+
+from __future__ import annotations
+
+import os
+import socket
+import ssl
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import grpc
+import numpy as np
+import pytest
+import trustme
+
+from inferd.config import Settings
+from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
+from inferd.protocol import health, inference
+from inferd.serving.access import Access, Identity, is_loopback
+from inferd.serving.tls import Tls
+from tests import models
+from tests.http2_peer import connected
+from tests.served import LIMIT_S, TRANSPORTS, Program, Served
+from tests.wire import INFER, infer_request
+
+TOKEN, OTHER_TOKEN = "a" * 32, "b" * 32
+LIVE = "/inference.GRPCInferenceService/ServerLive"
+CHECK = "/grpc.health.v1.Health/Check"
+REQUEST = infer_request("identity", {"x": np.ones((1, 16), np.float32)}).SerializeToString()
+
+
+class Files(NamedTuple):
+    """PEM of one authority's: the server's certificate and key, a client's, and the authority itself."""
+
+    cert: Path
+    key: Path
+    ca: Path
+    authority: trustme.CA
+
+    @classmethod
+    def made(cls, folder: Path, authority: trustme.CA | None = None) -> Files:
+        folder.mkdir(exist_ok=True)
+        found = cls(folder / "cert.pem", folder / "key.pem", folder / "ca.pem", authority or trustme.CA())
+        found.renew()
+        found.authority.cert_pem.write_to_path(found.ca)
+        return found
+
+    def renew(self) -> trustme.LeafCert:
+        """Another certificate of the same authority, in the same files."""
+        leaf = self.authority.issue_cert("localhost", "127.0.0.1")
+        leaf.cert_chain_pems[0].write_to_path(self.cert)
+        leaf.private_key_pem.write_to_path(self.key)
+        return leaf
+
+    def settings(self, **more: Any) -> dict[str, Any]:
+        return {"tls_cert": str(self.cert), "tls_key": str(self.key), **more}
+
+    def channel(self, address: str, client: trustme.LeafCert | None = None) -> grpc.Channel:
+        key, chain = (client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes()) if client else (None, None)
+        credentials = grpc.ssl_channel_credentials(self.authority.cert_pem.bytes(), key, chain)
+        return grpc.secure_channel(address.replace("127.0.0.1", "localhost"), credentials, OWN_CONNECTION)
+
+
+OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files.made(tmp_path_factory.mktemp("tls") / "server")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(tmp_path_factory.mktemp("models"), {"identity": models.identity()})
+
+
+@pytest.fixture(params=TRANSPORTS)
+def transport(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def channels() -> Iterator[list[grpc.Channel]]:
+    made: list[grpc.Channel] = []
+    yield made
+    for channel in made:
+        channel.close()
+
+
+def call(channel: grpc.Channel, method: str = LIVE, request: bytes = b"", **more: Any) -> bytes:
+    answer: bytes = channel.unary_unary(method)(request, timeout=LIMIT_S, **more)
+    return answer
+
+
+def code_of(ask: Callable[[], object]) -> str:
+    with pytest.raises(grpc.RpcError) as caught:
+        ask()
+    return str(caught.value.code().name)
+
+
+def bearer(token: str) -> dict[str, Any]:
+    return {"metadata": [("authorization", f"Bearer {token}")]}
+
+
+def serial(address: str, files: Files) -> int:
+    """Of the certificate that a new handshake shows."""
+    context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
+    context.set_alpn_protocols(["h2"])
+    host, port = address.rsplit(":", 1)
+    with socket.create_connection((host, int(port)), LIMIT_S) as plain, context.wrap_socket(plain, server_hostname="localhost") as made:
+        assert made.selected_alpn_protocol() == "h2"
+        certificate: Any = made.getpeercert()
+        return int(certificate["serialNumber"], 16)
+
+
+# ---- TLS
+
+
+def test_every_kind_of_call_goes_by_tls(files: Files, model: Path, transport: str, channels: list[grpc.Channel]) -> None:
+    with Served(model, transport=transport, **files.settings()) as served:
+        channels.append(channel := files.channel(served.address))
+        answer = inference.ModelInferResponse.FromString(call(channel, INFER, REQUEST))
+        assert answer.raw_output_contents[0] == np.ones((1, 16), np.float32).tobytes()
+        assert inference.ServerLiveResponse.FromString(call(channel)).live
+        watched = channel.unary_stream("/grpc.health.v1.Health/Watch")(b"", timeout=LIMIT_S)
+        assert health.HealthCheckResponse.FromString(next(watched)).status == 1
+        watched.cancel()
+        large = infer_request("identity", {"x": np.ones((20_000, 16), np.float32)}).SerializeToString()
+        assert code_of(lambda: call(channel, INFER, large)) == "INVALID_ARGUMENT", "more rows than a batch has, and all of them read"
+
+
+def test_who_does_not_trust_the_authority_does_not_connect(
+    files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]
+) -> None:
+    with Served(model, transport=transport, **files.settings()) as served:
+        channels.append(stranger := Files.made(tmp_path / "other").channel(served.address))
+        assert code_of(lambda: call(stranger)) == "UNAVAILABLE"
+        channels.append(plain := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        assert code_of(lambda: call(plain)) == "UNAVAILABLE"
+        channels.append(channel := files.channel(served.address))
+        assert call(channel)
+
+
+@pytest.mark.filterwarnings("ignore:ssl.TLSVersion:DeprecationWarning")
+def test_old_protocols_are_not_spoken(files: Files, model: Path) -> None:
+    with Served(model, **files.settings()) as served:
+        host, port = served.address.rsplit(":", 1)
+        context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
+        context.set_ciphers("ALL:@SECLEVEL=0")
+        context.minimum_version = ssl.TLSVersion.MINIMUM_SUPPORTED
+        context.maximum_version = ssl.TLSVersion.TLSv1_1
+        with socket.create_connection((host, int(port)), LIMIT_S) as plain, pytest.raises((ssl.SSLError, ConnectionError)):
+            context.wrap_socket(plain, server_hostname="localhost")
+
+
+def test_plaintext_and_tls_side_by_side(files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+    listen = ("plaintext:127.0.0.1:0", "127.0.0.1:0", f"unix:{tmp_path}/s")
+    with Served(model, transport=transport, listen=listen, **files.settings()) as served:
+        plaintext, secure, local = served.addresses["listen"]
+        channels += [grpc.insecure_channel(address, OWN_CONNECTION) for address in (plaintext, local)]
+        channels.append(files.channel(secure))
+        assert all(call(channel) for channel in channels)
+
+
+def test_a_certificate_is_replaced_and_no_connection_notices(
+    model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]
+) -> None:
+    files = Files.made(tmp_path / "server")
+    with Served(model, transport=transport, **files.settings()) as served:
+        channels.append(channel := files.channel(served.address))
+        call(channel)
+        before = serial(served.address, files)
+        files.renew()
+        served.on_loop(served.server.reload)
+        assert serial(served.address, files) != before
+        assert call(channel), "the open connection goes on"
+        files.key.write_text("no key")
+        served.on_loop(served.server.reload)
+        after = serial(served.address, files)
+        files.renew()
+        served.on_loop(served.server.reload)
+        assert serial(served.address, files) != after
+        assert call(channel)
+
+
+# ---- client certificates
+
+
+def test_clients_need_a_certificate_of_the_authority(
+    files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]
+) -> None:
+    other = Files.made(tmp_path / "other")
+    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca))) as served:
+        good = files.channel(served.address, files.authority.issue_cert("client.example"))
+        strange = files.channel(served.address, other.authority.issue_cert("client.example"))
+        none = files.channel(served.address)
+        channels += [good, strange, none]
+        assert call(good)
+        assert [code_of(lambda channel=channel: call(channel)) for channel in (strange, none)] == ["UNAVAILABLE"] * 2
+
+
+def test_only_names_on_the_list_may_ask(files: Files, model: Path, transport: str, channels: list[grpc.Channel]) -> None:
+    allowed = ("spiffe://example/batch", "Some Person")
+    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served:
+        by_common_name = files.authority.issue_cert("x.example", common_name="Some Person")
+        channels += [files.channel(served.address, leaf) for leaf in (by_common_name, files.authority.issue_cert("client.example"))]
+        for method, request in ((INFER, REQUEST), (LIVE, b"")):
+            assert call(channels[0], method, request)
+            assert code_of(lambda method=method, request=request: call(channels[1], method, request)) == "PERMISSION_DENIED"
+
+
+def test_authorities_are_replaced(model: Path, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+    """Of a client whose authority is trusted no longer the next handshake is refused; grpc's transport shares the mechanism."""
+    files, other = Files.made(tmp_path / "server"), trustme.CA()
+    with Served(model, **files.settings(tls_client_ca=str(files.ca))) as served:
+        channels.append(before := files.channel(served.address, files.authority.issue_cert("client.example")))
+        assert call(before)
+        other.cert_pem.write_to_path(files.ca)
+        served.on_loop(served.server.reload)
+        channels.append(strange := files.channel(served.address, files.authority.issue_cert("client.example")))
+        channels.append(good := files.channel(served.address, other.issue_cert("client.example")))
+        assert code_of(lambda: call(strange)) == "UNAVAILABLE"
+        assert call(good)
+
+
+def test_who_a_certificate_names() -> None:
+    said = {
+        "subject": ((("organizationName", "inferd"),), (("commonName", "batch"),)),
+        "subjectAltName": (("DNS", "batch.example"), ("URI", "spiffe://example/batch"), ("DNS", "batch")),
+    }
+    identity = Identity.of(said)
+    assert identity == ("organizationName=inferd, commonName=batch", ("batch", "batch.example", "spiffe://example/batch"))
+    assert str(identity) == "organizationName=inferd, commonName=batch (batch, batch.example, spiffe://example/batch)"
+    assert str(Identity.of({})) == "no subject (no name)"
+    access = Access(Settings(tls_cert="c", tls_key="k", tls_client_ca="a", tls_allow=("batch.example",)))
+    assert access.check_identity(identity) is None
+    assert isinstance(access.check_identity(Identity("", ("other",))), PermissionDenied)
+    assert isinstance(access.check_identity(None), PermissionDenied)
+    assert Access(Settings()).check_identity(None) is None
+
+
+# ---- tokens
+
+
+def write_tokens(path: Path, *tokens: str) -> Path:
+    path.write_text("# of the batch jobs\n" + "\n".join(tokens) + "\n\n")
+    return path
+
+
+def test_calls_need_a_token_but_probes_do_not(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+    with Served(model, transport=transport, token_file=str(write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN))) as served:
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        assert call(channel, CHECK)
+        assert call(channel, CHECK, **bearer("x" * 32)), "a wrong token is no harm where none is needed,"
+        assert code_of(lambda: call(channel, **bearer("x" * 32))) == "UNAUTHENTICATED", "and opens nothing else"
+        for method, request in ((INFER, REQUEST), (LIVE, b""), ("/no.such.Service/Method", b"")):
+            for wrong in ({}, bearer("x" * 32), bearer(TOKEN[:-1]), {"metadata": [("authorization", TOKEN)]}):
+                assert code_of(lambda method=method, request=request, wrong=wrong: call(channel, method, request, **wrong)) == (
+                    "UNAUTHENTICATED"
+                )
+        for token in (TOKEN, TOKEN, OTHER_TOKEN, TOKEN):
+            assert call(channel, INFER, REQUEST, **bearer(token))
+        assert code_of(lambda: call(channel, INFER, REQUEST, **bearer("c" * 32))) == "UNAUTHENTICATED"
+        assert code_of(lambda: call(channel, "/no.such.Service/Method", **bearer(TOKEN))) == "UNIMPLEMENTED"
+
+
+def test_tokens_are_replaced_under_an_open_connection(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+    path = write_tokens(tmp_path / "tokens", TOKEN)
+    with Served(model, transport=transport, token_file=str(path)) as served:
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        assert call(channel, INFER, REQUEST, **bearer(TOKEN))
+        os.replace(write_tokens(tmp_path / "new", OTHER_TOKEN), path)
+        served.on_loop(served.server.reload)
+        assert code_of(lambda: call(channel, INFER, REQUEST, **bearer(TOKEN))) == "UNAUTHENTICATED"
+        assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN))
+        path.write_text("short\n")
+        served.on_loop(served.server.reload)
+        assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN)), "what cannot be read changes nothing"
+
+
+@pytest.mark.parametrize(
+    ("content", "says"),
+    [
+        ("", "expected one token a line, got none"),
+        ("# only words\n", "expected one token a line, got none"),
+        ("short\n", "token 1: expected 16 or more characters without spaces, one token a line, got 5"),
+        (TOKEN + "\n" + "two words of some length\n", "token 2: expected 16 or more characters without spaces"),
+        ("ä" * 20, "token 1: expected 16 or more characters"),
+        ("a" * (1 << 20) + "\n", "expected at most 1048576 bytes"),
+    ],
+)
+def test_files_that_hold_no_tokens(tmp_path: Path, content: str, says: str) -> None:
+    path = tmp_path / "tokens"
+    path.write_text(content)
+    with pytest.raises(ConfigError, match=says):
+        Access(Settings(token_file=str(path)))
+
+
+def test_tokens_by_themselves(tmp_path: Path) -> None:
+    access = Access(Settings(token_file=str(write_tokens(tmp_path / "tokens", TOKEN))))
+    assert access.check_token(LIVE, f"bearer  {TOKEN} ".encode()) is True
+    assert access.check_token(CHECK, b"Bearer wrong") is False
+    for wrong in (None, b"", b"Bearer", b"Bearer ", b"Basic " + TOKEN.encode(), TOKEN.encode(), b"\xff" * 40):
+        with pytest.raises(Unauthenticated):
+            access.check_token(LIVE, wrong)
+    assert Access(Settings()).check_token(LIVE, None) is False
+
+
+# ---- settings and words
+
+
+@pytest.mark.parametrize(
+    ("settings", "says"),
+    [
+        ({"tls_cert": "c.pem"}, r"tls_cert .*: expected tls_key, too, got none"),
+        ({"tls_key": "k.pem"}, r"tls_key .*: expected tls_cert, too, got none"),
+        ({"tls_client_ca": "a.pem"}, r"tls_client_ca .*: expected tls_cert, too, got none"),
+        ({"tls_cert": "c", "tls_key": "k", "tls_allow": ("x",)}, r"tls_allow .*: expected tls_client_ca, too, got none"),
+        ({"listen": ("plaintext:127.0.0.1:1",)}, r"listen .*: expected host:port, .*: without tls_cert all ports are plaintext"),
+    ],
+)
+def test_settings_that_do_not_fit_together(settings: dict[str, Any], says: str) -> None:
+    with pytest.raises(ConfigError, match=says):
+        Settings(**settings)
+
+
+def test_files_that_are_no_certificates(files: Files, tmp_path: Path) -> None:
+    other = Files.made(tmp_path / "other")
+    for cert, key, says in (
+        (tmp_path / "none", files.key, "tls_cert: expected a file that can be read, got .*No such file"),
+        (files.key, files.key, "tls_cert, tls_key: expected a certificate with its chain and the key that belongs to it"),
+        (files.cert, other.key, "tls_cert, tls_key: .* key values mismatch"),
+    ):
+        with pytest.raises(ConfigError, match=says):
+            Tls(Settings(tls_cert=str(cert), tls_key=str(key)))
+    (tmp_path / "garbage").write_bytes(b"\xff no certificate")
+    with pytest.raises(ConfigError, match="tls_client_ca: expected certificates of authorities, PEM"):
+        Tls(Settings(**files.settings(tls_client_ca=str(tmp_path / "garbage"))))
+
+
+def test_a_wrong_certificate_ends_the_start(files: Files, model: Path) -> None:
+    with pytest.raises(ConfigError, match="tls_cert"), Served(model, tls_cert=str(files.key), tls_key=str(files.key)):
+        pass
+
+
+@pytest.mark.parametrize("host", ["127.0.0.1", "0.0.0.0"])
+def test_an_open_port_says_so_once(model: Path, host: str) -> None:
+    with Program(model, "--host", host) as program:
+        with connected(program.address.replace("0.0.0.0", "127.0.0.1")):
+            pass
+        assert program.stop() == 0
+    assert program.errors.count("without TLS and without a token") == (host != "127.0.0.1")
+
+
+def test_loopback() -> None:
+    from inferd.config import Address
+
+    assert all(is_loopback(Address(host, 1)) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"))
+    assert is_loopback(Address("", 0, "/run/s"))
+    assert not any(is_loopback(Address(host, 1)) for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"))
