@@ -62,9 +62,12 @@ def a_value(field: Field) -> st.SearchStrategy[object]:
         "providers": st.lists(st.sampled_from(["cpu", "cuda", "tensorrt"]), min_size=1).map(tuple),
         "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), max_size=3).map(tuple),
         "host": st.sampled_from(["::1", "0.0.0.0", "localhost"]),
+        "tls_allow": st.lists(st.sampled_from(["a", "spiffe://b/c"]), max_size=2).map(tuple),
     }
     if field.name in special:
         return special[field.name]
+    if field.kind == "file":
+        return st.sampled_from(["/etc/x.pem", "secrets/x"])
     if field.kind == "bool":
         return st.booleans()
     if field.kind == "choice":
@@ -84,6 +87,8 @@ def test_what_spell_writes_is_read_back(data: st.DataObject) -> None:
         "metrics_port": -1,
         "grpc_port": 0,
     }
+    if field.group == "access" and field.name != "token_file":  # they need each other
+        others |= {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a"}
     others.pop(field.name, None)
     settings, _ = load_settings(others, {field.variable: spell(field, value)}, NOWHERE)
     expected = value or field.default if field.kind == "list" else value

@@ -19,14 +19,13 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
-from inferd.serving.access import Identity
+from inferd.serving.access import Access, Identity
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 
     from inferd.config import Address, Settings
-    from inferd.serving.access import Access
     from inferd.serving.method import Method
     from inferd.serving.tls import Certificates, Tls
 
@@ -78,12 +77,12 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         methods: Mapping[str, Method],
         settings: Settings,
         refuse: Callable[[Call, Exception], None],
-        access: Access,
-        tls: Tls | None,
+        access: Access | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
         self._refuse = refuse
-        self._access, self._tls = access, tls
+        self._access, self._tls = access or Access(settings), tls
         self._open = 0
         self._opened = 0
         self._held_bytes = 0

@@ -21,7 +21,7 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Endpoint, Http2Call, Session
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, StartError
-from inferd.serving.access import Identity
+from inferd.serving.access import Access, Identity
 from inferd.serving.tls import HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
@@ -31,7 +31,6 @@ if TYPE_CHECKING:
 
     from inferd._core.grpc import Call
     from inferd.config import Address, Settings
-    from inferd.serving.access import Access
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
 
@@ -102,7 +101,7 @@ class NativeTransport:
     """A gRPC server over a service table, on the running event loop.
 
     methods: full method name -> Method. settings: limits and socket options. refuse(call, error): answers any exception
-    that a method raised (see service.py). tls: of the addresses that speak it.
+    that a method raised (see service.py). access: who may ask; by default as the settings say. tls: of the addresses that speak it.
     """
 
     def __init__(
@@ -110,10 +109,11 @@ class NativeTransport:
         methods: Mapping[str, Method],
         settings: Settings,
         refuse: Callable[[Call, Exception], None],
-        access: Access,
-        tls: Tls | None,
+        access: Access | None = None,
+        tls: Tls | None = None,
     ) -> None:
         self.loop = asyncio.get_running_loop()
+        self._access, self._tls = access or Access(settings), tls
         self.max_connections = settings.max_connections
         self.connections: set[Connection] = set()
         self.refused_connections = 0
@@ -124,7 +124,7 @@ class NativeTransport:
             unserved=unserved,
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
-            guard=access.check_token if access.asks_for_tokens else None,
+            guard=self._access.check_token if self._access.asks_for_tokens else None,
             max_message_nbytes=settings.max_message_bytes,
             max_header_nbytes=settings.max_header_bytes,
             max_unread_nbytes=settings.max_unread_bytes,
@@ -140,7 +140,6 @@ class NativeTransport:
         self._descriptors_logged_s = float("-inf")
         self._refuse = refuse
         self._reuse_port = settings.reuse_port
-        self._access, self._tls = access, tls
         self._servers: list[asyncio.Server] = []
         self._socket_paths: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
