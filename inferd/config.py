@@ -224,6 +224,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 60
 
     # Life cycle and log
+    lame_duck_s: Annotated[
+        int,
+        _about(
+            "operation",
+            "Time from the signal to stop until new connections are refused: health says NOT_SERVING, requests are still answered. As long "
+            "as balancers take to notice.",
+            ge=0,
+            le=3600,
+        ),
+    ] = 0
+    pid_file: Annotated[
+        str, _about("operation", "File that holds the process's number while it serves, for `inferd drain`.", file=True)
+    ] = ""
     drain_timeout_s: Annotated[
         int, _about("operation", "Time that running requests get when the server is told to stop.", ge=0, le=86_400)
     ] = 30

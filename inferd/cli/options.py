@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from functools import wraps
+from functools import partial, wraps
 from itertools import groupby
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,7 +15,9 @@ from inferd.config import Field, fields, load_settings, spell
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["GROUPS", "SettingsCommand", "takes_settings"]
+__all__ = ["GROUPS", "REREAD", "SettingsCommand", "takes_settings"]
+
+REREAD = "inferd.reread"  # in the context's meta: the settings as the same flags, variables and file have them now
 
 GROUPS = {
     "models": "Models and scheduling",
@@ -50,7 +52,9 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         table = fields()
         flags = {name: given.pop(name) for name in table if name in given}
         flags = {name: ",".join(value) or None if isinstance(value, tuple) else value for name, value in flags.items()}
-        settings, origins = load_settings(flags | {"models": paths or None}, os.environ, Path.cwd(), config_file=config)
+        read = partial(load_settings, flags | {"models": paths or None}, os.environ, Path.cwd(), config_file=config)
+        settings, origins = read()
+        click.get_current_context().meta[REREAD] = lambda: read()[0]
         return command(settings=settings, origins=origins, **given)
 
     decorated: Callable[..., Any] = call

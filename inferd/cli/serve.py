@@ -11,7 +11,7 @@ import click
 
 from inferd import log
 from inferd.cli import silence_stdout
-from inferd.cli.options import SettingsCommand, takes_settings
+from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
 
@@ -37,9 +37,9 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     changed = ", ".join(f"{name}={spell(fields()[name], getattr(settings, name))} ({origins[name]})" for name in given)
     logging.getLogger("inferd.cli.serve").info("settings: %s", changed)
 
-    from inferd.serving.server import serve as run
+    from inferd.serving.process import serve as run
 
-    return run(settings, announce)
+    return run(settings, announce, click.get_current_context().meta[REREAD])
 
 
 def announce(addresses: dict[str, object]) -> None:

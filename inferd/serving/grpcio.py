@@ -107,6 +107,9 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         await self._server.start()
         return bound
 
+    async def adopt(self, opened: socket.socket, tls: bool) -> Address:
+        raise StartError("sockets that were opened for this process (LISTEN_FDS) need --transport native: grpc opens its own")
+
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
         await self._server.stop(timeout_s)

@@ -20,6 +20,7 @@ from google.protobuf.message import DecodeError
 
 from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd.config import Address
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, StartError
 from inferd.serving.access import Access, Identity
 from inferd.serving.tls import HANDSHAKE_S
@@ -30,7 +31,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from inferd._core.grpc import Call
-    from inferd.config import Address, Settings
+    from inferd.config import Settings
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
 
@@ -148,6 +149,17 @@ class NativeTransport:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
         return [await self._listen(address) for address in addresses]
 
+    async def adopt(self, opened: socket, tls: bool) -> Address:
+        """Serves on a socket that listens already; its address. A Unix socket speaks no TLS."""
+        local = opened.family == AF_UNIX
+        if local:
+            server = await self.loop.create_unix_server(self._connection, sock=opened)
+        else:
+            server = await self.loop.create_server(self._connection, sock=opened, **(self._tls_options() if tls else {}))
+        self._servers.append(server)
+        name = opened.getsockname()
+        return Address("", 0, _spelled(name)) if local else Address(name[0], name[1], tls=tls)
+
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
         Running is what is answered: for the rest of a request that does not move, nobody waits longer than DRAIN_STALL_NS."""
@@ -244,10 +256,7 @@ class NativeTransport:
                 server: asyncio.Server = await self.loop.create_unix_server(self._connection, address.path, backlog=BACKLOG)
                 self._socket_paths.append(address.path)
             else:
-                options: dict[str, Any] = {"backlog": BACKLOG, "reuse_port": self._reuse_port or None}
-                if address.tls:
-                    assert self._tls is not None
-                    options |= {"ssl": self._tls.context, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": CLOSE_TIMEOUT_S}
+                options = {"backlog": BACKLOG, "reuse_port": self._reuse_port or None} | (self._tls_options() if address.tls else {})
                 server = await self.loop.create_server(self._connection, address.host, address.port, **options)
         except OSError as error:
             unknown = "the path is too long" if address.path else "the host's name has no address here"
@@ -256,6 +265,10 @@ class NativeTransport:
             raise StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}") from None
         self._servers.append(server)
         return address if address.path else address._replace(port=_port(server.sockets[0]))
+
+    def _tls_options(self) -> dict[str, Any]:
+        assert self._tls is not None
+        return {"ssl": self._tls.context, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": CLOSE_TIMEOUT_S}
 
     def _connection(self) -> Connection:
         return Connection(self)
@@ -338,6 +351,12 @@ def _remove_stale_socket(path: str) -> None:
                     os.unlink(path)
                     return
         raise OSError(errno.EADDRINUSE, "in use")
+
+
+def _spelled(path: str | bytes) -> str:
+    """A Unix socket's path; an abstract name begins with @."""
+    text = path.decode("utf-8", "replace") if isinstance(path, bytes) else path
+    return "@" + text[1:] if text.startswith("\0") else text
 
 
 def _port(listening: socket) -> int:

@@ -9,8 +9,6 @@ from __future__ import annotations
 import asyncio
 import gc
 import logging
-import os
-import signal
 import time
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
@@ -26,11 +24,12 @@ from inferd.serving.service import InferenceService
 from inferd.serving.tls import Tls
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
+    from socket import socket
 
     from inferd._core.batcher import Batch
 
-__all__ = ["Server", "serve"]
+__all__ = ["Server"]
 
 log = logging.getLogger(__name__)
 
@@ -42,6 +41,7 @@ class Transport(Protocol):
     """What both transports, native.py and grpcio.py, do for the server."""
 
     async def start(self, addresses: list[Address]) -> list[Address]: ...
+    async def adopt(self, opened: socket, tls: bool) -> Address: ...
     async def stop(self, timeout_s: float) -> None: ...
     def flush(self) -> None: ...
     def access_changed(self) -> None: ...
@@ -51,13 +51,14 @@ class Transport(Protocol):
 class Server:
     """Serves models over gRPC, with metrics. Made, started and stopped on one running event loop.
 
-    start() loads and warms the models, opens the addresses and returns them; stop() takes no new work, answers what is
-    queued within settings.drain_timeout_s, says GOAWAY and frees everything.
-    Raises ConfigError and StartError from start().
+    start() loads and warms the models, opens the addresses and returns them; stop() is not ready for settings.lame_duck_s, takes no new
+    work then, answers what is queued within settings.drain_timeout_s, says GOAWAY and frees everything. sockets: listen already, and
+    are served instead of host and grpc_port. Raises ConfigError and StartError from start().
     """
 
-    def __init__(self, settings: Settings) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket] = ()) -> None:
         self.settings = settings
+        self._sockets = sockets
         self.loop = asyncio.get_running_loop()
         self.ready = False
         self.loading = False
@@ -83,8 +84,10 @@ class Server:
             self.loading = False
             loaded = time.monotonic()
             tls = self._tls is not None
-            addresses = [Address(settings.host, settings.grpc_port, tls=tls), *(parse_listen(text, tls=tls) for text in settings.listen)]
-            bound = [str(address) for address in await self._transport.start(addresses)]
+            own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
+            addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
+            given = [await self._transport.adopt(opened, tls) for opened in self._sockets]
+            bound = [str(address) for address in [*given, *await self._transport.start(addresses)]]
             self._warn_of_open(addresses)
             real: dict[str, object] = {"grpc": bound[0]}
             if settings.metrics_port >= 0:
@@ -109,8 +112,11 @@ class Server:
 
     async def stop(self) -> None:
         """Not ready any more, nothing new, answers for what is queued, GOAWAY, end. Idempotent."""
-        self.ready = False
+        was_ready, self.ready = self.ready, False
         self.service.health.changed()
+        if was_ready and self.settings.lame_duck_s:
+            log.info("not ready: requests are answered for %s s more, so that balancers turn away first", self.settings.lame_duck_s)
+            await asyncio.sleep(self.settings.lame_duck_s)
         self.service.health.close()
         await self._transport.stop(self.settings.drain_timeout_s)
         await asyncio.to_thread(self.repository.close)
@@ -177,40 +183,3 @@ class Server:
     def _counters(self) -> dict[str, float]:
         refusals = {f"refusals_{reason}_total": count for reason, count in self.service.refusals.copy().items()}
         return self._transport.counters() | {"message_bytes": messages.in_use()} | refusals
-
-
-def serve(settings: Settings, ready: Callable[[dict[str, object]], None]) -> int:
-    """Serves until SIGTERM or SIGINT. ready(addresses) is called once, when requests are answered. The exit code: 0.
-
-    A signal while models are still being loaded ends the process at once: loading cannot be interrupted, and nobody waits.
-    """
-
-    async def run() -> None:
-        stopped = asyncio.Event()
-        for number in (signal.SIGTERM, signal.SIGINT):
-            asyncio.get_running_loop().add_signal_handler(number, stopped.set)
-        server = Server(settings)
-        start = asyncio.create_task(server.start())
-        signalled = asyncio.create_task(stopped.wait())
-        await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
-        if server.loading:
-            log.info("stopped before the models were loaded")
-            logging.shutdown()
-            os._exit(0)
-        try:
-            addresses = await start
-            if not stopped.is_set():
-                ready(addresses)
-            await signalled
-            log.info("stopping: answering what is queued, for %s s at most", settings.drain_timeout_s)
-        finally:  # also when `ready` raised: a loop that still has connections does not close
-            await server.stop()
-
-    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
-    if settings.uvloop and find_spec("uvloop") is not None:
-        import uvloop
-
-        factory = uvloop.new_event_loop
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(run())
-    return 0

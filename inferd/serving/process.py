@@ -1,0 +1,124 @@
+"""A server as a process: from its settings to its exit code, and what signals do to it on the way. Never in here: serving (server.py).
+
+SIGTERM, SIGINT   not ready, then GOAWAY, then the end when all is answered; a second one ends the process at once
+SIGHUP            settings that can change in a running server, certificates and tokens are read again
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+from contextlib import suppress
+from importlib.util import find_spec
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inferd import log as logs
+from inferd.errors import ConfigError, StartError
+from inferd.serving.server import Server
+from inferd.serving.systemd import inherited_sockets, notify
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+    from socket import socket
+
+    from inferd.config import Settings
+
+__all__ = ["serve"]
+
+log = logging.getLogger(__name__)
+
+RELOADED = ("log_level", "log_format", "drain_timeout_s", "lame_duck_s")  # settings that a running server takes
+
+
+def serve(settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None = None) -> int:
+    """Serves until a signal ends it. ready(addresses) is called once, when requests are answered. reread(): the settings as they are
+    now, for SIGHUP; ConfigError where they are wrong. The exit code: 0, also when a signal came while models were still being loaded,
+    which ends the process at once: loading cannot be interrupted, and nobody waits."""
+    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    if settings.uvloop and find_spec("uvloop") is not None:
+        import uvloop
+
+        factory = uvloop.new_event_loop
+    sockets = inherited_sockets()
+    with asyncio.Runner(loop_factory=factory) as runner:
+        runner.run(_serve(settings, ready, reread, sockets))
+    return 0
+
+
+async def _serve(
+    settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None, sockets: list[socket]
+) -> None:
+    stopped = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, _stop, stopped, number)
+    server = Server(settings, sockets)
+    start = asyncio.create_task(server.start())
+    signalled = asyncio.create_task(stopped.wait())
+    await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
+    if server.loading:
+        log.info("stopped before the models were loaded")
+        logging.shutdown()
+        os._exit(0)
+    pid_file = None
+    try:
+        addresses = await start
+        loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
+        pid_file = _write_pid(settings.pid_file)
+        if not stopped.is_set():
+            ready(addresses)
+            notify("READY=1")
+        await signalled
+        notify("STOPPING=1")
+        log.info("stopping: answering what is queued, for %s s at most", server.settings.drain_timeout_s)
+    finally:  # also when `ready` raised: a loop that still has connections does not close
+        await server.stop()
+        if pid_file is not None:
+            with suppress(OSError):
+                pid_file.unlink()
+
+
+def _stop(stopped: asyncio.Event, number: int) -> None:
+    if stopped.is_set():
+        log.warning("stopped at once, by a second signal: what was not answered is lost")
+        logging.shutdown()
+        os._exit(128 + number)
+    stopped.set()
+
+
+def _reload(server: Server, reread: Callable[[], Settings] | None) -> None:
+    notify("RELOADING=1")
+    server.reload()
+    if reread is not None:
+        try:
+            _take(server, reread())
+        except ConfigError as error:
+            log.error("settings were not read again: %s", error)
+    notify("READY=1")
+
+
+def _take(server: Server, read: Settings) -> None:
+    old, new = (msgspec.structs.asdict(each) for each in (server.settings, read))
+    changed = [name for name in old if old[name] != new[name]]
+    if taken := {name: new[name] for name in changed if name in RELOADED}:
+        server.settings = msgspec.structs.replace(server.settings, **taken)
+        logs.set_up(server.settings.log_level, server.settings.log_format)
+        log.info("settings were read again: %s", ", ".join(f"{name}={value}" for name, value in taken.items()))
+    if waiting := [name for name in changed if name not in RELOADED]:
+        log.warning("%s: changed, and taken at the next start only", ", ".join(waiting))
+
+
+def _write_pid(path: str) -> Path | None:
+    if not path:
+        return None
+    file = Path(path)
+    try:
+        file.write_text(f"{os.getpid()}\n", "ascii")
+    except OSError as error:
+        raise StartError(f"pid_file: expected a file that can be written, got '{path}': {error.strerror}") from None
+    return file.absolute()

@@ -1,0 +1,234 @@
+"""A server as a process: signals, what systemd gives and is told, the file with its number, and `inferd drain`."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+import pytest
+
+from inferd.protocol import health
+from inferd.serving.systemd import inherited_sockets, notify
+from tests import models
+from tests.command import run
+from tests.served import LIMIT_S, Program
+from tests.wire import Caller, infer_request, rows, same
+
+WATCH = "/grpc.health.v1.Health/Watch"
+SERVING, NOT_SERVING = 1, 2
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(
+        tmp_path_factory.mktemp("life"), {"identity": models.identity(), "slow": models.slow(100)}, {"slow": "max_batch_size: 1"}
+    )
+
+
+def wait_for(program: Program, words: str, count: int = 1) -> None:
+    """Until the log has said so, so many times."""
+    end = time.monotonic() + LIMIT_S
+    while program.errors.count(words) < count:
+        assert time.monotonic() < end, program.errors
+        time.sleep(0.01)
+
+
+# ---- leaving
+
+
+def test_a_lame_duck_says_so_and_goes_on_answering(files: Path) -> None:
+    with Program(files, "--lame-duck-s", "1h") as program, Caller(program.address) as caller:
+        watch = caller.channel.unary_stream(WATCH)(b"", timeout=LIMIT_S)
+        assert health.HealthCheckResponse.FromString(next(watch)).status == SERVING
+        program.process.send_signal(signal.SIGTERM)
+        assert health.HealthCheckResponse.FromString(next(watch)).status == NOT_SERVING
+        assert not caller.ask("ServerReady").ready
+        same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        with Caller(program.address) as newcomer:
+            same(newcomer.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        watch.cancel()
+        assert program.stop() == 128 + signal.SIGTERM
+    assert "stopped at once, by a second signal" in program.errors
+
+
+def test_a_second_signal_ends_it_at_once(files: Path) -> None:
+    with Program(files, "--drain-timeout-s", "1h") as program, Caller(program.address) as caller:
+        calls = [caller.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString()) for _ in range(200)]
+        program.process.send_signal(signal.SIGTERM)
+        wait_for(program, "stopping: answering")
+        assert program.stop(signal.SIGINT) == 128 + signal.SIGINT
+        assert any(call.exception(LIMIT_S) for call in calls)
+
+
+# ---- settings that are read again
+
+
+def test_sighup_takes_what_a_running_server_can_take(files: Path, tmp_path: Path) -> None:
+    config = tmp_path / "inferd.toml"
+    config.write_text('log_level = "warning"\n')
+    with Program(files, "--config", config) as program:
+        assert "ready on" not in program.errors
+        config.write_text('log_level = "info"\nlame_duck_s = 3600\nmax_connections = 7\n')
+        program.process.send_signal(signal.SIGHUP)
+        wait_for(program, "settings were read again: lame_duck_s=3600, log_level=info")
+        wait_for(program, "max_connections: changed, and taken at the next start only")
+        config.write_text("no toml")
+        program.process.send_signal(signal.SIGHUP)
+        wait_for(program, "settings were not read again: config: expected TOML")
+        with Caller(program.address) as caller:
+            same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        program.process.send_signal(signal.SIGTERM)
+        wait_for(program, "not ready: requests are answered for 3600 s more")
+        assert program.stop() == 128 + signal.SIGTERM
+
+
+# ---- systemd
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(str(tmp_path / "notify"))
+        made.settimeout(LIMIT_S)
+        yield made
+
+
+def test_systemd_is_told(files: Path, tmp_path: Path, listener: socket.socket) -> None:
+    with Program(files, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as program:
+        assert listener.recv(1000) == b"READY=1"
+        program.process.send_signal(signal.SIGHUP)
+        state, _, since = listener.recv(1000).partition(b"\n")
+        assert state == b"RELOADING=1"
+        assert int(since.removeprefix(b"MONOTONIC_USEC=")) <= time.monotonic_ns() // 1000
+        assert listener.recv(1000) == b"READY=1"
+        program.process.send_signal(signal.SIGTERM)
+        assert listener.recv(1000) == b"STOPPING=1"
+        assert program.process.wait(LIMIT_S) == 0
+
+
+def test_nobody_to_tell(tmp_path: Path, listener: socket.socket) -> None:
+    notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "none")})
+    notify("READY=1", {"NOTIFY_SOCKET": "relative"})
+    notify("READY=1", {})
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as abstract:
+        abstract.bind("")  # the kernel chooses a name
+        abstract.settimeout(LIMIT_S)
+        notify("READY=1", {"NOTIFY_SOCKET": "@" + abstract.getsockname()[1:].decode()})
+        assert abstract.recv(100) == b"READY=1"
+
+
+def activated(files: Path, *sockets: socket.socket, transport: str = "native") -> subprocess.Popen[str]:
+    """The server as systemd starts it: with sockets from descriptor 3 on."""
+    highest = [os.dup(each.fileno()) for each in sockets]
+
+    def place() -> None:
+        for number, descriptor in enumerate(highest):
+            os.dup2(descriptor, 3 + number, inheritable=True)
+
+    serve = [sys.executable, "-m", "inferd", "serve", str(files), "--metrics-port", "off", "--transport", transport]
+    program = subprocess.Popen(
+        ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *serve],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env=os.environ | {"LISTEN_FDS": str(len(sockets))},
+        pass_fds=range(3, 3 + len(sockets)),
+        preexec_fn=place,
+    )
+    for descriptor in highest:
+        os.close(descriptor)
+    return program
+
+
+def test_sockets_that_were_opened_before(files: Path, tmp_path: Path) -> None:
+    with socket.socket() as tcp, socket.socket(socket.AF_UNIX) as unix:
+        tcp.bind(("127.0.0.1", 0))
+        unix.bind(str(tmp_path / "s"))
+        for each in (tcp, unix):
+            each.listen()
+        with activated(files, tcp, unix) as program:
+            assert program.stdout is not None
+            line = program.stdout.readline()
+            addresses = json.loads(line.removeprefix("ready "))
+            assert addresses == {"grpc": f"127.0.0.1:{tcp.getsockname()[1]}", "listen": [f"unix:{tmp_path}/s"]}
+            for address in (addresses["grpc"], *addresses["listen"]):
+                with Caller(address) as caller:
+                    same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+            program.terminate()
+            assert program.wait(LIMIT_S) == 0
+
+
+def test_sockets_that_are_none(files: Path) -> None:
+    with socket.socket() as closed, activated(files, closed) as program:
+        _, errors = program.communicate(timeout=LIMIT_S)
+        assert program.returncode == 3
+        assert "LISTEN_FDS: descriptor 3 is no listening stream socket; give the unit's socket ListenStream=" in errors
+
+
+def test_grpc_opens_its_own(files: Path) -> None:
+    with socket.socket() as tcp:
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        with activated(files, tcp, transport="grpcio") as program:
+            _, errors = program.communicate(timeout=LIMIT_S)
+            assert program.returncode == 3
+            assert "need --transport native" in errors
+
+
+def test_variables_of_another_process() -> None:
+    environ = {"LISTEN_FDS": "1", "LISTEN_PID": "1", "LISTEN_FDNAMES": "x", "OTHER": "y"}
+    assert inherited_sockets(environ) == []
+    assert environ == {"OTHER": "y"}
+    for count in ("", "many", "-1"):
+        assert inherited_sockets({"LISTEN_FDS": count, "LISTEN_PID": str(os.getpid())}) == []
+
+
+# ---- its number, and drain
+
+
+def test_drain_ends_the_server_that_wrote_its_number(files: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    with Program(files, "--pid-file", path) as program:
+        assert int(path.read_text()) == program.process.pid
+        done = run("drain", "--pid-file", path, folder=tmp_path)
+        assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
+        assert program.process.wait(LIMIT_S) == 0
+    assert not path.exists()
+
+
+def test_drain_says_when_it_takes_too_long(files: Path, tmp_path: Path) -> None:
+    with Program(files, "--lame-duck-s", "1h") as program:
+        done = run("drain", str(program.process.pid), "--timeout", "10ms", folder=tmp_path)
+        assert done.returncode == 1
+        assert f"process {program.process.pid} has not ended within 0.01 s" in done.stderr
+        assert program.stop() == 128 + signal.SIGTERM
+
+
+def test_drain_ends_nobody_else(tmp_path: Path) -> None:
+    done = run("drain", str(os.getpid()), folder=tmp_path)
+    assert done.returncode == 2
+    assert f"process {os.getpid()} is no `inferd serve`" in done.stderr
+    (tmp_path / "pid").write_text("none")
+    for arguments, code, says in (
+        ((), 2, "expected PID or --pid-file, one of them"),
+        (("1", "--pid-file", "x"), 2, "expected PID or --pid-file, one of them"),
+        (("--pid-file", "none"), 2, "--pid-file none: cannot be read: No such file or directory"),
+        (("--pid-file", "pid"), 2, "--pid-file pid: expected the number of a process, got 'none'"),
+        ((str((1 << 22) + 5),), 1, "there is no process 4194309; the server has ended"),
+    ):
+        done = run("drain", *arguments, folder=tmp_path)
+        assert done.returncode == code, done.stderr
+        assert says in done.stderr
+
+
+def test_a_number_that_cannot_be_written(files: Path, tmp_path: Path) -> None:
+    done = run("serve", files, "--grpc-port", "0", "--metrics-port", "off", "--pid-file", tmp_path / "none" / "pid", folder=tmp_path)
+    assert done.returncode == 3
+    assert "pid_file: expected a file that can be written" in done.stderr
