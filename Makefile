@@ -27,7 +27,7 @@ TESTS ?=
 # 256): the tests that memory does not grow see a process whose quarantine is full after their warm-up.
 ASAN := detect_leaks=0:quarantine_size_mb=8
 
-.PHONY: help demo test lint types build debug sanitize bench bench-inputs peers proto examples clean
+.PHONY: help demo test lint types build debug sanitize bench bench-inputs peers wheel proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -77,6 +77,15 @@ bench-inputs: .stamps/develop .stamps/system-bench .stamps/images  ## raw inputs
 
 peers: .stamps/develop .stamps/system-bench  ## other model servers beside this one, each in a venv of its own; about an hour
 	$(PY) benchmarks/peers
+
+wheel: .stamps/develop  ## dist/: a wheel with its libraries, the SDK's, an sdist; installed into a new venv and asked
+	rm -rf build/wheel dist
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir build/wheel .
+	$(VENV)/bin/auditwheel repair --plat auto --wheel-dir dist build/wheel/inferd-*.whl
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir dist ./clients/python
+	$(PY) setup.py --quiet sdist --dist-dir dist
+	$(PIP) wheel --no-build-isolation --no-deps --wheel-dir build/sdist dist/inferd-*.tar.gz
+	$(PY) scripts/check_wheel.py
 
 proto: .stamps/develop  ## regenerate inferd/protocol/descriptors.binpb from proto/
 	$(PY) proto/generate.py

@@ -1,0 +1,86 @@
+"""Whether the wheels in dist/ are all that a machine needs: a new venv, no compiler on PATH, and the libraries that come along.
+
+    python scripts/check_wheel.py [--dist dist]
+
+Installs inferd[cpu,client] from the wheels and everything else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
+looks at which files the server has mapped: libnghttp2 and libturbojpeg must be the wheel's own. Prints the sizes. Exit code 0, or 1 with
+what is wrong.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+BUNDLED = ("libnghttp2", "libturbojpeg")
+LIMIT_S = 120
+
+
+def check(dist: Path, folder: Path) -> None:
+    """Raises SystemExit with what is wrong."""
+    (server,) = dist.glob("inferd-*.whl")
+    (client,) = dist.glob("inferd_client-*.whl")
+    for wheel in (server, client):
+        print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB")
+    subprocess.run([sys.executable, "-m", "venv", folder], check=True)
+    install = [folder / "bin" / "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary=:all:"]
+    subprocess.run([*install, client, f"{server}[cpu,client,image]"], check=True)
+    size = sum(file.stat().st_size for file in folder.rglob("*") if file.is_file() and not file.is_symlink())
+    print(f"installed with all that it needs: {size / 1e6:.0f} MB")
+    environment = {"PATH": str(folder / "bin"), "HOME": str(folder)}
+    if compiler := shutil.which("cc", path=environment["PATH"]) or shutil.which("gcc", path=environment["PATH"]):
+        raise SystemExit(f"{compiler} is on the PATH: nothing would be shown")
+    command = [folder / "bin" / "inferd", "serve", ROOT / "examples" / "models", "--grpc-port", "0", "--metrics-port", "off"]
+    command += ["--transport", "native"]
+    with subprocess.Popen(command, env=environment, cwd=folder, stdout=subprocess.PIPE, text=True) as program:
+        try:
+            assert program.stdout is not None
+            line = program.stdout.readline()
+            if not line.startswith("ready "):
+                raise SystemExit("the installed server did not get ready")
+            ask(folder, environment, json.loads(line.removeprefix("ready "))["grpc"])
+            check_mapped(Path(f"/proc/{program.pid}/maps").read_text(), folder)
+        finally:
+            program.terminate()
+            program.wait(LIMIT_S)
+    if program.returncode != 0:
+        raise SystemExit(f"the server ended with {program.returncode}")
+    # The decoder is loaded with the first picture: here by itself.
+    decoder = "import inferd._core.jpeg, pathlib; print(pathlib.Path('/proc/self/maps').read_text())"
+    shown = subprocess.run(
+        [folder / "bin" / "python", "-c", decoder], env=environment, cwd=folder, check=True, capture_output=True, text=True
+    )
+    check_mapped(shown.stdout, folder, "libturbojpeg")
+
+
+def ask(folder: Path, environment: dict[str, str], address: str) -> None:
+    infer = [folder / "bin" / "inferd", "infer", address, "digits", "--input", ROOT / "examples" / "digit.npy"]
+    done = subprocess.run(infer, env=environment, cwd=folder, capture_output=True, text=True, timeout=LIMIT_S, check=False)
+    if done.returncode or "[7]" not in done.stdout:
+        raise SystemExit(f"`inferd infer` said {done.stdout!r} and {done.stderr!r}")
+
+
+def check_mapped(maps: str, folder: Path, *wanted: str) -> None:
+    for name in wanted or BUNDLED[:1]:
+        files = {line.split()[-1] for line in maps.splitlines() if f"/{name}" in line}
+        if not files or any(not Path(file).is_relative_to(folder) for file in files):
+            raise SystemExit(f"{name}: expected the wheel's own, mapped is {', '.join(files) or 'none'}")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--dist", type=Path, default=ROOT / "dist")
+    arguments = parser.parse_args()
+    with tempfile.TemporaryDirectory(prefix="inferd-wheel-") as folder:
+        check(arguments.dist.resolve(), Path(folder).resolve())
+    print("the wheel serves by itself")
+
+
+if __name__ == "__main__":
+    main()
