@@ -2,7 +2,7 @@
 
     python scripts/check_wheel.py [--dist dist]
 
-Installs inferd[cpu,client] from the wheels and everything else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
+Installs inferd[cpu,client] from the wheels and all else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
 looks at which files the server has mapped: libnghttp2 and libturbojpeg must be the wheel's own. Prints the sizes. Exit code 0, or 1 with
 what is wrong.
 """
