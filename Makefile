@@ -95,7 +95,7 @@ examples: .stamps/develop  ## train and export the models in examples/models aga
 	$(PY) examples/make_identity.py
 
 clean:  ## remove everything that was built or installed here
-	rm -rf build dist .stamps .venv .tools .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info clients/python/*.egg-info
+	rm -rf build dist clients/python/build .stamps .venv .tools .peers .pytest_cache .mypy_cache .ruff_cache .hypothesis .benchmarks *.egg-info clients/python/*.egg-info
 	rm -rf tests/clients/node/node_modules
 	find inferd -name '*.so' -delete
 	find . -name __pycache__ -prune -exec rm -rf {} +
