@@ -1,0 +1,91 @@
+"""Whether and when a call that failed is tried again. Pure: no clock, no randomness of its own, no waiting."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import grpc
+
+from inferd_client.errors import InferenceError
+
+__all__ = ["DEFAULT", "NEVER", "Budget", "Retry", "is_transient"]
+
+MOST_ATTEMPTS = 10
+
+
+@dataclass(frozen=True)
+class Retry:
+    """When a call is sent once more: after UNAVAILABLE, and after RESOURCE_EXHAUSTED that says when to come back (RetryInfo).
+
+    attempts:         of one call, the first included; 1: none is repeated.
+    initial_delay:    seconds; the wait before the first repetition is anything between 0 and this (full jitter).
+    multiplier:       how much longer the longest wait gets each time,
+    max_delay:        up to this many seconds.
+    max_retry_after:  seconds; a server that asks for a longer wait than this is not waited for. What it asks for comes before the wait
+                      above, which is added to it.
+    tokens:           the budget of the whole client: a failure takes one token, an answer gives token_ratio back, and nothing is repeated
+    token_ratio:      while half of them or fewer are left. With 0.1, repetitions end when more than one attempt in eleven fails.
+
+    A wait that would not end before the call's timeout is not begun.
+    """
+
+    attempts: int = 3
+    initial_delay: float = 0.1
+    multiplier: float = 2.0
+    max_delay: float = 5.0
+    max_retry_after: float = 30.0
+    tokens: float = 100.0
+    token_ratio: float = 0.1
+
+    def __post_init__(self) -> None:
+        if not 1 <= self.attempts <= MOST_ATTEMPTS:
+            raise ValueError(f"retry: attempts: expected 1 to {MOST_ATTEMPTS}, got {self.attempts}")
+        least = {"initial_delay": 0, "multiplier": 1, "max_delay": 0, "max_retry_after": 0, "tokens": 0, "token_ratio": 0}
+        for name, bound in least.items():
+            if not bound <= getattr(self, name) < float("inf"):
+                raise ValueError(f"retry: {name}: expected {bound} or more, got {getattr(self, name)}")
+
+    def delay(self, repetitions: int, error: InferenceError, chance: float) -> float | None:
+        """Seconds to wait after a failure; None where the call is not to be repeated.
+
+        repetitions:  how many there were before.
+        chance:       from 0 to 1.
+        """
+        if repetitions + 1 >= self.attempts or not is_transient(error):
+            return None
+        own = chance * min(self.max_delay, self.initial_delay * self.multiplier**repetitions)
+        if error.retry_after is None:
+            return own
+        return None if error.retry_after > self.max_retry_after else max(0.0, error.retry_after) + own
+
+
+DEFAULT = Retry()
+NEVER = Retry(attempts=1)
+
+
+def is_transient(error: InferenceError) -> bool:
+    """Whether the same request may fare better: what it failed of is not the request."""
+    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
+        return error.retry_after is not None  # without it, it may as well be a message that is too large
+    return error.code is grpc.StatusCode.UNAVAILABLE
+
+
+class Budget:
+    """A bucket of tokens that keeps repetitions from adding to an overload, as gRPC's retryThrottling does."""
+
+    def __init__(self, tokens: float, ratio: float) -> None:
+        self.tokens = self._most = tokens
+        self._ratio = ratio
+
+    @property
+    def is_open(self) -> bool:
+        """Whether anything may be repeated now."""
+        return self.tokens > self._most / 2
+
+    def take(self) -> None:
+        """For a failure, or for a request that answers none: a hedge."""
+        self.tokens = max(0.0, self.tokens - 1)
+
+    def give(self) -> None:
+        """For an answer."""
+        self.tokens = min(self._most, self.tokens + self._ratio)
