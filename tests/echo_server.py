@@ -9,16 +9,21 @@ It stands for any server of the protocol and is the client's oracle: nothing of 
     slow     never answers
     garbled  bytes that are no message
     short    an output with fewer bytes than its shape says
+
+`refusals` holds what the next inferences are refused with, whatever their model.
 """
 
 from __future__ import annotations
 
+import asyncio
 import inspect
+import secrets
 import threading
+from collections import deque
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple, NoReturn
 
 import grpc
 from inferd_client import AsyncClient, Client, messages
@@ -41,31 +46,55 @@ TYPED = {
 }
 
 
-class EchoServer:
-    """Listens on a free loopback port and on a Unix socket; remembers what came."""
+class Refusal(NamedTuple):
+    """A status for an inference, and after how many seconds to come back, where it says so."""
 
-    def __init__(self, folder: Path) -> None:
+    code: grpc.StatusCode
+    retry_after: float | None = None
+
+
+class EchoServer:
+    """Listens on a free loopback port, with TLS where it gets credentials, on a Unix socket and on an abstract one; remembers what came."""
+
+    def __init__(self, folder: Path, credentials: grpc.ServerCredentials | None = None) -> None:
+        self.infer_calls = 0
+        self.remaining: float | None = None  # seconds that the last inference had left when it came
+        self.refusals: deque[Refusal] = deque()
+        self.gate = threading.Event()  # while it is not set, inferences wait
+        self.gate.set()
+        self.peer: dict[str, Any] = {}  # who asked last, as its certificate says
         self.metadata: dict[str, str | bytes] = {}  # of the last inference
         self.request: Any = None  # the last inference
         self.metadata_calls = 0
         self.datatype, self.shape = "FP32", [-1]  # of the only input in the metadata, "x"
-        self.arrived = threading.Event()  # a caller of `slow` has come
-        self.cancelled = threading.Event()  # a caller of `slow` has gone
+        self.arrived = threading.Event()  # a caller of `slow` has come, or one is at the gate
+        self.cancelled = threading.Event()  # a caller of `slow`, or one at the gate, has gone
         self.typed: list[Any] = []  # what `typed` answers in the only output's contents
         self.server = grpc.server(ThreadPoolExecutor(4))
         self.server.add_generic_rpc_handlers((_Router(self),))
         self.unix_target = f"unix:{folder / 'echo.sock'}"
         self.server.add_insecure_port(self.unix_target)
-        self.target = f"127.0.0.1:{self.server.add_insecure_port('127.0.0.1:0')}"
+        self.abstract_name = f"inferd-{secrets.token_hex(8)}"
+        self.server.add_insecure_port(f"unix-abstract:{self.abstract_name}")
+        anywhere = "127.0.0.1:0"
+        port = self.server.add_secure_port(anywhere, credentials) if credentials else self.server.add_insecure_port(anywhere)
+        self.target = f"127.0.0.1:{port}"
         self.server.start()
 
     def stop(self) -> None:
+        self.gate.set()
         self.server.stop(None).wait(10)
 
     def infer(self, serialized: bytes, context: grpc.ServicerContext) -> bytes:
         request = messages.ModelInferRequest.FromString(serialized)
         self.request = request
         self.metadata = dict(context.invocation_metadata())
+        self.infer_calls += 1
+        self.remaining = context.time_remaining()
+        self.peer = dict(context.auth_context())
+        self.wait_at_the_gate(context)
+        if self.refusals:
+            refuse(context, self.refusals.popleft(), "refused for a test")
         response = messages.ModelInferResponse(model_name=request.model_name, model_version=request.model_version or "1", id=request.id)
         for name, value in request.parameters.items():
             response.parameters[name].CopyFrom(value)
@@ -80,12 +109,10 @@ class EchoServer:
             case "typed":
                 del response.raw_output_contents[:]
                 getattr(response.outputs[0].contents, TYPED.get(request.inputs[0].datatype, "int_contents")).extend(self.typed)
-            case "full" | "vague":
-                status = messages.Status(code=8, message="the queue is full")
-                retry = messages.RetryInfo(retry_delay=messages.Duration(seconds=1, nanos=500_000_000))
-                status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry.SerializeToString())
-                details = status.SerializeToString() if request.model_name == "full" else b"\xff\xff\xff"
-                context.set_trailing_metadata((("grpc-status-details-bin", details),))
+            case "full":
+                refuse(context, Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 1.5), "the queue is full: ümlaut")
+            case "vague":
+                context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full: ümlaut")
             case "slow":
                 context.add_callback(self.cancelled.set)
@@ -99,9 +126,17 @@ class EchoServer:
                 context.abort(grpc.StatusCode.NOT_FOUND, f'there is no model "{request.model_name}"')
         return response.SerializeToString()
 
+    def wait_at_the_gate(self, context: grpc.ServicerContext) -> None:
+        if not self.gate.is_set():
+            context.add_callback(self.cancelled.set)
+            self.arrived.set()
+            self.gate.wait(30)
+
     def model_metadata(self, serialized: bytes, context: grpc.ServicerContext) -> bytes:
         request = messages.ModelMetadataRequest.FromString(serialized)
         self.metadata_calls += 1
+        if request.name == "garbled":
+            return b"\x0a\xff"
         response = messages.ModelMetadataResponse(name=request.name, versions=["1"], platform="echo")
         response.inputs.add(name="x", datatype=self.datatype, shape=self.shape)
         return response.SerializeToString()
@@ -144,6 +179,17 @@ class EchoServer:
         }
 
 
+def refuse(context: grpc.ServicerContext, refusal: Refusal, message: str) -> NoReturn:
+    if refusal.retry_after is not None:
+        seconds, rest = divmod(refusal.retry_after, 1)
+        delay = messages.Duration(seconds=int(seconds), nanos=round(rest * 1e9))
+        status = messages.Status(code=refusal.code.value[0], message="the queue is full")
+        retry = messages.RetryInfo(retry_delay=delay).SerializeToString()
+        status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry)
+        context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
+    context.abort(refusal.code, message)
+
+
 class _Router(grpc.GenericRpcHandler):
     def __init__(self, server: EchoServer) -> None:
         self.methods = server.methods()
@@ -165,3 +211,10 @@ class Awaited:
             return await result if inspect.isawaitable(result) else result
 
         return call
+
+    def begin(self, name: str, *arguments: Any, **keywords: Any) -> asyncio.Future[Any]:
+        """Begins a call that is awaited later: as a task, or on a thread."""
+        method = getattr(self.client, name)
+        if isinstance(self.client, AsyncClient):
+            return asyncio.ensure_future(method(*arguments, **keywords))
+        return asyncio.ensure_future(asyncio.to_thread(method, *arguments, **keywords))

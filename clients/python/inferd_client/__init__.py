@@ -8,6 +8,8 @@
 
 Models that make their own tensors take files(...), texts(...), records(...), csv_records(...) and arrow_records(...).
 
+TLS says how a connection is encrypted, Retry when a call that failed is sent again.
+
 AsyncClient has the same calls, awaited. Both raise InferenceError. The protobuf messages that some calls answer
 with are in inferd_client.messages.
 """
@@ -17,12 +19,16 @@ from inferd_client.client import Client
 from inferd_client.codec import InferResult
 from inferd_client.errors import InferenceError
 from inferd_client.raw import arrow_records, csv_records, files, records, texts
+from inferd_client.retry import Retry
+from inferd_client.security import TLS
 
 __all__ = [
+    "TLS",
     "AsyncClient",
     "Client",
     "InferResult",
     "InferenceError",
+    "Retry",
     "__version__",
     "arrow_records",
     "csv_records",

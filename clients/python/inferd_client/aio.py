@@ -4,48 +4,70 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from inspect import isawaitable
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
-import grpc.aio
 from google.protobuf.message import Message
 
-from inferd_client import calls, codec, messages
-from inferd_client.calls import HealthStatus, Metadata, Options, Response, Rpc
+from inferd_client import calls, codec, messages, security
+from inferd_client.aio_sender import AsyncSender
+from inferd_client.balance import Balance
+from inferd_client.calls import HealthStatus, Metadata, Pairs, Response, Rpc
 from inferd_client.codec import Declared, InferResult, Parameter
+from inferd_client.connection import Options, connection
 from inferd_client.errors import InferenceError
+from inferd_client.retry import DEFAULT, NEVER, Retry
+from inferd_client.security import TLS
 
 __all__ = ["AsyncClient"]
 
 
 class AsyncClient:
-    """A connection to one server of the Open Inference Protocol, for asyncio.
+    """The same as Client for asyncio: a connection to a server of the Open Inference Protocol, or one to each of several.
 
         async with AsyncClient("localhost:8001", timeout=5) as client:
             answers = await asyncio.gather(*(client.infer("digits", {"image": image}) for image in images))
 
-    The arguments and the errors are those of Client. Cancelling a call's task cancels the call at the server.
+    The arguments and the errors are those of Client; what `token` calls may be awaitable, too, and must not block. Cancelling a call's
+    task cancels the call at the server.
     """
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
+        tls: TLS | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | Callable[[], str | Awaitable[str]] | None = None,
+        token_in_plaintext: bool = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        retry: Retry | None = DEFAULT,
+        balance: Balance = "round_robin",
+        hedge_after: float | None = None,
         options: Options = (),
     ) -> None:
-        self._target = calls.checked_target(target)
-        self._credentials = credentials
-        self._options = [*calls.CHANNEL_OPTIONS, *options]
+        self._sender = AsyncSender(
+            connection(
+                target,
+                credentials=credentials,
+                tls=tls,
+                token=token,
+                token_in_plaintext=token_in_plaintext,
+                options=options,
+            ),
+            retry=NEVER if retry is None else retry,
+            balance=balance,
+            hedge_after=hedge_after,
+        )
+        self._token = token
         self._timeout = timeout
         self._metadata = metadata
         self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
-        self._open: grpc.aio.Channel | None = None
-        self._infer: Any = None
 
     async def __aenter__(self) -> Self:
         return self
@@ -54,19 +76,8 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connection; calls that are under way are cancelled. May be called twice."""
-        if self._open is not None:
-            await self._open.close()
-
-    def _channel(self) -> grpc.aio.Channel:
-        """The channel, made at the first call: a channel belongs to the event loop that is running then."""
-        if self._open is None:
-            if self._credentials is None:
-                self._open = grpc.aio.insecure_channel(self._target, options=self._options)
-            else:
-                self._open = grpc.aio.secure_channel(self._target, self._credentials, options=self._options)
-            self._infer = self._open.unary_unary(calls.MODEL_INFER, request_serializer=None, response_deserializer=None)
-        return self._open
+        """Closes the connections; calls that are under way are cancelled. May be called twice."""
+        await self._sender.close()
 
     async def infer(
         self,
@@ -82,9 +93,10 @@ class AsyncClient:
         datatypes: Mapping[str, str] | None = None,
     ) -> InferResult:
         """One inference; the arguments are those of Client.infer."""
+        until = self._until(timeout)
         declared = None
         if codec.wants_metadata(inputs, datatypes):
-            declared = await self._declared_inputs(model, version, timeout, metadata)
+            declared = await self._declared_inputs(model, version, until, metadata)
         request = codec.encode_infer_request(
             model,
             inputs,
@@ -95,13 +107,13 @@ class AsyncClient:
             parameters=parameters,
             request_id=request_id,
         )
+        pairs = await self._pairs(metadata)
         try:
-            self._channel()
-            answer = await self._infer(request, timeout=self._seconds(timeout), metadata=self._pairs(metadata))
-        except grpc.RpcError as error:
+            answer = await self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
+        except InferenceError:
             # A model that was loaded again may take something else now.
             self._declared.pop((model, version), None)
-            raise InferenceError.from_rpc(error) from error
+            raise
         return codec.decode_infer_response(answer)
 
     async def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
@@ -159,25 +171,28 @@ class AsyncClient:
         return calls.health_status(answer)
 
     async def _call(self, rpc: Rpc[Response], request: Message, timeout: float | None, metadata: Metadata | None) -> Response:
-        method: Any = self._channel().unary_unary(
-            rpc.path, request_serializer=type(request).SerializeToString, response_deserializer=rpc.response.FromString
-        )
-        try:
-            answer: Response = await method(request, timeout=self._seconds(timeout), metadata=self._pairs(metadata))
-        except grpc.RpcError as error:
-            raise InferenceError.from_rpc(error) from error
-        return answer
+        return await self._ask(rpc, request, self._until(timeout), metadata)
 
-    async def _declared_inputs(self, model: str, version: str, timeout: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
+    async def _ask(self, rpc: Rpc[Response], request: Message, until: float | None, metadata: Metadata | None) -> Response:
+        pairs = await self._pairs(metadata)
+        return calls.read(rpc, await self._sender.call(rpc.path, request.SerializeToString(), until, pairs))
+
+    async def _declared_inputs(self, model: str, version: str, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
         """What the model takes, by name, asked for once."""
         known = self._declared.get((model, version))
         if known is None:
-            answer = await self.model_metadata(model, version, timeout=timeout, metadata=metadata)
+            request = messages.ModelMetadataRequest(name=model, version=version)
+            answer = await self._ask(calls.MODEL_METADATA, request, until, metadata)
             known = self._declared[model, version] = codec.declared_inputs(answer)
         return known
 
-    def _seconds(self, timeout: float | None) -> float | None:
-        return self._timeout if timeout is None else timeout
+    def _until(self, timeout: float | None) -> float | None:
+        """When the caller's patience ends, on the clock `monotonic`."""
+        seconds = self._timeout if timeout is None else timeout
+        return None if seconds is None else monotonic() + seconds
 
-    def _pairs(self, metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...] | None:
-        return calls.metadata_pairs(self._metadata, metadata)
+    async def _pairs(self, metadata: Metadata | None) -> Pairs:
+        token = self._token() if callable(self._token) else self._token
+        if isawaitable(token):
+            token = await token
+        return calls.metadata_pairs(self._metadata, metadata, token=None if token is None else security.bearer(token))

@@ -1,17 +1,18 @@
-"""What both clients share: the table of RPCs, the channel's options, how targets and metadata are read. Sends nothing."""
+"""What both clients share: the table of RPCs, how metadata is put together, how answers are read. Sends nothing."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Generic, Literal, TypeAlias, TypeVar
+from typing import Generic, Literal, TypeAlias, TypeVar
 
-from google.protobuf.message import Message
+import grpc
+from google.protobuf.message import DecodeError, Message
 
 from inferd_client import messages
+from inferd_client.errors import InferenceError
 
 __all__ = [
-    "CHANNEL_OPTIONS",
     "HEALTH_CHECK",
     "MODEL_CONFIG",
     "MODEL_INFER",
@@ -24,20 +25,19 @@ __all__ = [
     "SERVER_READY",
     "HealthStatus",
     "Metadata",
-    "Options",
+    "Pairs",
     "Response",
     "Rpc",
-    "checked_target",
+    "answer",
     "health_status",
+    "is_repeatable",
     "metadata_pairs",
+    "read",
 ]
 
 Metadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
 HealthStatus: TypeAlias = Literal["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
-Options: TypeAlias = Sequence[tuple[str, Any]]
-
-# Tensors are large: gRPC's own limit of 4 MB on answers is for small messages. The server keeps its limits.
-CHANNEL_OPTIONS: Options = (("grpc.max_send_message_length", -1), ("grpc.max_receive_message_length", -1))
+Pairs: TypeAlias = tuple[tuple[str, str | bytes], ...] | None
 
 Response = TypeVar("Response", bound=Message)
 
@@ -64,23 +64,42 @@ REPOSITORY_INDEX = Rpc(_SERVICE + "RepositoryIndex", messages.RepositoryIndexRes
 HEALTH_CHECK = Rpc("/grpc.health.v1.Health/Check", messages.HealthCheckResponse)
 
 
-def checked_target(target: str) -> str:
-    """The target as gRPC takes it. Raises ValueError for a URL, which gRPC would look up as a host name."""
-    scheme, separator, rest = target.partition("://")
-    if separator and scheme in ("http", "https", "grpc", "grpcs"):
-        hint = "; for TLS pass credentials=grpc.ssl_channel_credentials()" if scheme in ("https", "grpcs") else ""
-        raise ValueError(f"target: expected host:port or unix:path, got the URL {target!r}: write {rest.rstrip('/')!r}{hint}")
-    return target
+def answer(outcome: bytes | InferenceError) -> bytes:
+    """The bytes of an answer. Raises the error that a call ended with."""
+    if not isinstance(outcome, InferenceError):
+        return outcome
+    try:
+        raise outcome
+    finally:
+        del outcome  # else it holds this frame, and this frame it
 
 
-def metadata_pairs(*sources: Metadata | None) -> tuple[tuple[str, str | bytes], ...] | None:
-    """Client-wide and call metadata together, names in lower case as gRPC wants them; None when there is none."""
+def read(rpc: Rpc[Response], message: bytes) -> Response:
+    """Raises InferenceError(INTERNAL) when the bytes are no such message."""
+    try:
+        return rpc.response.FromString(message)
+    except DecodeError as error:
+        raise InferenceError(grpc.StatusCode.INTERNAL, f"the server's answer cannot be read: {error}") from error
+
+
+def is_repeatable(parameters: Mapping[str, object] | None) -> bool:
+    """Whether an inference may reach servers more than once: not a step of a sequence, which Triton's stateful models count."""
+    return parameters is None or "sequence_id" not in parameters
+
+
+def metadata_pairs(*sources: Metadata | None, token: tuple[str, str] | None = None) -> Pairs:
+    """Client-wide and call metadata together, names in lower case as gRPC wants them; None when there is none.
+
+    token:  sent as well, unless the metadata holds another authorization.
+    """
     pairs = tuple(
         (name.lower(), value)
         for source in sources
         if source is not None
         for name, value in (source.items() if isinstance(source, Mapping) else source)
     )
+    if token is not None and all(name != token[0] for name, _ in pairs):
+        pairs = (*pairs, token)
     return pairs or None
 
 

@@ -1,56 +1,84 @@
-"""The blocking client. Safe to share between threads; one client is one HTTP/2 connection."""
+"""The blocking client. Safe to share between threads; one client is one HTTP/2 connection to each address."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
+from time import monotonic
 from types import TracebackType
 from typing import Any, Self
 
 import grpc
 from google.protobuf.message import Message
 
-from inferd_client import calls, codec, messages
-from inferd_client.calls import HealthStatus, Metadata, Options, Response, Rpc
+from inferd_client import calls, codec, messages, security
+from inferd_client.balance import Balance
+from inferd_client.calls import HealthStatus, Metadata, Pairs, Response, Rpc
 from inferd_client.codec import Declared, InferResult, Parameter
+from inferd_client.connection import Options, connection
 from inferd_client.errors import InferenceError
+from inferd_client.retry import DEFAULT, NEVER, Retry
+from inferd_client.security import TLS
+from inferd_client.sender import Sender
 
 __all__ = ["Client"]
 
 
 class Client:
-    """A connection to one server of the Open Inference Protocol.
+    """A connection to a server of the Open Inference Protocol, or one to each of several that serve the same.
 
         with Client("localhost:8001", timeout=5) as client:
             probabilities = client.infer("digits", {"image": image})["probabilities"]
 
-    target:       "host:port", "[::1]:8001", "unix:path" or whatever else gRPC resolves.
-    credentials:  grpc.ssl_channel_credentials(...) for TLS; None: plain text.
-    timeout:      seconds that a call may take when it names none itself; None: as long as it takes.
-    metadata:     sent with every call, before the call's own.
-    options:      gRPC channel arguments, besides message sizes without a limit.
+    target:              "host:port", "[::1]:8001", "unix:path", "unix:@name" (an abstract one) or whatever else gRPC resolves; or
+                         several of them, which take the calls between them.
+    tls:                 TLS(...); None: plain text.
+    credentials:         grpc's own, in the place of tls.
+    token:               sent as a bearer token; or what returns it, asked for each call. Over plain text it may go to loopback and Unix
+                         sockets only,
+    token_in_plaintext:  unless this is True.
+    timeout:             seconds that a call may take when it names none itself, repetitions included; None: as long as it takes.
+    metadata:            sent with every call, before the call's own.
+    retry:               when a call that failed is sent again; None: never.
+    balance:             of several addresses: "round_robin", or "least_in_flight".
+    hedge_after:         seconds without an answer after which the request is sent to another address, too; the first answer counts.
+                         None: it is not.
+    options:             gRPC channel arguments, besides those of inferd_client.connection.
 
-    The connection is opened by the first call. Calls raise InferenceError when the server refuses or cannot be
+    Connections are opened by the first call. Calls raise InferenceError when the server refuses or cannot be
     reached; TypeError and ValueError when an argument cannot be sent at all.
     """
 
     def __init__(
         self,
-        target: str,
+        target: str | Sequence[str],
         *,
+        tls: TLS | None = None,
         credentials: grpc.ChannelCredentials | None = None,
+        token: str | Callable[[], str] | None = None,
+        token_in_plaintext: bool = False,
         timeout: float | None = None,
         metadata: Metadata | None = None,
+        retry: Retry | None = DEFAULT,
+        balance: Balance = "round_robin",
+        hedge_after: float | None = None,
         options: Options = (),
     ) -> None:
-        target = calls.checked_target(target)
-        arguments = [*calls.CHANNEL_OPTIONS, *options]
-        if credentials is None:
-            self._channel = grpc.insecure_channel(target, options=arguments)
-        else:
-            self._channel = grpc.secure_channel(target, credentials, options=arguments)
+        self._sender = Sender(
+            connection(
+                target,
+                credentials=credentials,
+                tls=tls,
+                token=token,
+                token_in_plaintext=token_in_plaintext,
+                options=options,
+            ),
+            retry=NEVER if retry is None else retry,
+            balance=balance,
+            hedge_after=hedge_after,
+        )
+        self._token = token
         self._timeout = timeout
         self._metadata = metadata
-        self._infer: Any = self._channel.unary_unary(calls.MODEL_INFER, request_serializer=None, response_deserializer=None)
         self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
 
     def __enter__(self) -> Self:
@@ -60,8 +88,8 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connection; calls that are under way end with CANCELLED. May be called twice."""
-        self._channel.close()
+        """Closes the connections; calls that are under way end with CANCELLED. May be called twice."""
+        self._sender.close()
 
     def infer(
         self,
@@ -89,9 +117,10 @@ class Client:
         datatypes:   input name -> datatype word where it does not follow from the array: {"x": "BF16"} sends a uint16
                      array as the bits of BF16.
         """
+        until = self._until(timeout)
         declared = None
         if codec.wants_metadata(inputs, datatypes):
-            declared = self._declared_inputs(model, version, timeout, metadata)
+            declared = self._declared_inputs(model, version, until, metadata)
         request = codec.encode_infer_request(
             model,
             inputs,
@@ -102,12 +131,13 @@ class Client:
             parameters=parameters,
             request_id=request_id,
         )
+        pairs = self._pairs(metadata)
         try:
-            answer = self._infer(request, timeout=self._seconds(timeout), metadata=self._pairs(metadata))
-        except grpc.RpcError as error:
+            answer = self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
+        except InferenceError:
             # A model that was loaded again may take something else now.
             self._declared.pop((model, version), None)
-            raise InferenceError.from_rpc(error) from error
+            raise
         return codec.decode_infer_response(answer)
 
     def server_live(self, *, timeout: float | None = None, metadata: Metadata | None = None) -> bool:
@@ -165,25 +195,26 @@ class Client:
         return calls.health_status(answer)
 
     def _call(self, rpc: Rpc[Response], request: Message, timeout: float | None, metadata: Metadata | None) -> Response:
-        method = self._channel.unary_unary(
-            rpc.path, request_serializer=type(request).SerializeToString, response_deserializer=rpc.response.FromString
-        )
-        try:
-            answer: Response = method(request, timeout=self._seconds(timeout), metadata=self._pairs(metadata))
-        except grpc.RpcError as error:
-            raise InferenceError.from_rpc(error) from error
-        return answer
+        return self._ask(rpc, request, self._until(timeout), metadata)
 
-    def _declared_inputs(self, model: str, version: str, timeout: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
+    def _ask(self, rpc: Rpc[Response], request: Message, until: float | None, metadata: Metadata | None) -> Response:
+        pairs = self._pairs(metadata)
+        return calls.read(rpc, self._sender.call(rpc.path, request.SerializeToString(), until, pairs))
+
+    def _declared_inputs(self, model: str, version: str, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
         """What the model takes, by name, asked for once."""
         known = self._declared.get((model, version))
         if known is None:
-            answer = self.model_metadata(model, version, timeout=timeout, metadata=metadata)
+            request = messages.ModelMetadataRequest(name=model, version=version)
+            answer = self._ask(calls.MODEL_METADATA, request, until, metadata)
             known = self._declared[model, version] = codec.declared_inputs(answer)
         return known
 
-    def _seconds(self, timeout: float | None) -> float | None:
-        return self._timeout if timeout is None else timeout
+    def _until(self, timeout: float | None) -> float | None:
+        """When the caller's patience ends, on the clock `monotonic`."""
+        seconds = self._timeout if timeout is None else timeout
+        return None if seconds is None else monotonic() + seconds
 
-    def _pairs(self, metadata: Metadata | None) -> tuple[tuple[str, str | bytes], ...] | None:
-        return calls.metadata_pairs(self._metadata, metadata)
+    def _pairs(self, metadata: Metadata | None) -> Pairs:
+        token = self._token() if callable(self._token) else self._token
+        return calls.metadata_pairs(self._metadata, metadata, token=None if token is None else security.bearer(token))

@@ -34,14 +34,17 @@ class InferenceError(Exception):
 
     @classmethod
     def from_rpc(cls, error: grpc.RpcError) -> InferenceError:
-        """From what grpc raised, sync or asyncio."""
+        """From what grpc raised, sync or asyncio, which is its cause."""
         # Every RpcError that a call raises is a grpc.Call, too; its type does not say so.
         code = getattr(error, "code", lambda: grpc.StatusCode.UNKNOWN)()
         message = getattr(error, "details", lambda: str(error))() or ""
         trailers = getattr(error, "trailing_metadata", lambda: None)() or ()
         # Pairs in every version of grpcio, sync and asyncio; asyncio's are no mapping in the older ones.
         details = next((value for name, value in trailers if name == _DETAILS), None)
-        return cls(code, message, _retry_after(details))
+        made = cls(code, message, _retry_after(details))
+        # Without its traceback, whose frames hold what is made here: a cycle, and the request in it.
+        made.__cause__ = error.with_traceback(None)
+        return made
 
 
 def _retry_after(details: str | bytes | None) -> float | None:

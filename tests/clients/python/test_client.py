@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import inspect
 import subprocess
 import sys
+import weakref
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
@@ -108,8 +110,9 @@ async def test_lists_take_the_models_datatype_which_is_asked_for_once(client: Aw
     assert server.metadata_calls == 1  # neither needs it
 
 
-async def test_a_refusal_makes_the_client_ask_again(client: Awaited, server: EchoServer) -> None:
+async def test_a_refusal_makes_the_client_ask_again(server: EchoServer, connect: Callable[..., Awaited]) -> None:
     """The model may have been loaded again with another datatype."""
+    client = connect(server.target, timeout=30, retry=None)
     for datatype in ("FP32", "INT8"):
         server.datatype = datatype
         with pytest.raises(InferenceError):
@@ -154,7 +157,8 @@ async def test_fp16_in_typed_contents_cannot_be_read(client: Awaited) -> None:
         await client.infer("typed", {"x": ARRAYS["FP16"]})
 
 
-async def test_a_refusal_says_when_to_come_back(client: Awaited) -> None:
+async def test_a_refusal_says_when_to_come_back(server: EchoServer, connect: Callable[..., Awaited]) -> None:
+    client = connect(server.target, timeout=30, retry=None)
     with pytest.raises(InferenceError, match="RESOURCE_EXHAUSTED: the queue is full: ümlaut") as raised:
         await client.infer("full", {"x": np.ones(1)})
     assert raised.value.code is grpc.StatusCode.RESOURCE_EXHAUSTED
@@ -174,6 +178,26 @@ async def test_an_answer_that_cannot_be_read_is_internal(client: Awaited, model:
     with pytest.raises(InferenceError, match="INTERNAL: the server's answer cannot be read") as raised:
         await client.infer(model, {"x": np.ones(1)})
     assert raised.value.code is grpc.StatusCode.INTERNAL
+
+
+async def test_metadata_that_cannot_be_read_is_internal(client: Awaited) -> None:
+    with pytest.raises(InferenceError, match="INTERNAL: the server's answer cannot be read") as raised:
+        await client.model_metadata("garbled")
+    assert raised.value.code is grpc.StatusCode.INTERNAL
+
+
+async def test_an_error_is_gone_when_nobody_holds_it(client: Awaited) -> None:
+    """With all that it refers to: the request of a failed call may be large."""
+    gc.collect()
+    gc.disable()
+    try:
+        try:
+            await client.infer("nothing", {"x": np.ones(1)})
+        except InferenceError as error:
+            held = weakref.ref(error)
+        assert held() is None
+    finally:
+        gc.enable()
 
 
 async def test_a_timeout_of_the_call_and_of_the_client(server: EchoServer, connect: Callable[..., Awaited]) -> None:
@@ -246,7 +270,7 @@ async def test_wrong_datatype_words_and_parameters(client: Awaited) -> None:
 
 @pytest.mark.parametrize(
     ("target", "message"),
-    [("http://h:1/", "write 'h:1'$"), ("grpcs://h:1", r"write 'h:1'; for TLS pass credentials=grpc\.ssl_channel_credentials\(\)")],
+    [("http://h:1/", "write 'h:1'$"), ("grpcs://h:1", r"write 'h:1'; for TLS pass tls=TLS\(\)")],
 )
 def test_a_url_is_no_target(kind: type[Client | AsyncClient], target: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
@@ -291,3 +315,10 @@ def test_both_clients_have_the_same_calls() -> None:
         }
 
     assert calls(Client) == calls(AsyncClient)
+
+
+def test_both_clients_take_the_same_arguments() -> None:
+    def arguments(kind: type) -> list[tuple[str, Any]]:
+        return [(name, parameter.default) for name, parameter in inspect.signature(kind).parameters.items()]
+
+    assert arguments(Client) == arguments(AsyncClient)

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING, Any
 
 import grpc
 import numpy as np
 import pytest
-from inferd_client import InferenceError
+from inferd_client import InferenceError, Retry
+
+from tests.served import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from pathlib import Path
 
+    from tests.clients.python.conftest import AtEachPause
     from tests.echo_server import Awaited
-    from tests.served import Served
 
 
 @pytest.fixture
@@ -106,3 +110,27 @@ async def test_a_timeout_ends_the_wait(inferd: Awaited) -> None:
     with pytest.raises(InferenceError) as raised:
         await inferd.infer("slow", {"x": np.ones((1, 64), np.float32)}, timeout=0.001)
     assert raised.value.code is grpc.StatusCode.DEADLINE_EXCEEDED
+
+
+async def test_a_full_queue_is_waited_out(model_files: Path, connect: Callable[..., Awaited], at_each_pause: AtEachPause) -> None:
+    """inferd says when to come back."""
+    inputs = {"x": np.ones((1, 64), np.float32)}
+    with Served(model_files / "slow", max_queue_requests=1, max_batch_size=1, instances=1) as served:
+        impatient = connect(served.address, retry=None, timeout=60)
+        outcomes = await asyncio.gather(*(impatient.begin("infer", "slow", inputs) for _ in range(6)), return_exceptions=True)
+        [refused, *_] = [outcome for outcome in outcomes if isinstance(outcome, InferenceError)]
+        assert refused.code is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert refused.retry_after is not None
+
+        pauses: list[bool] = []
+        at_each_pause(lambda: pauses.append(True))
+        patient = connect(served.address, retry=Retry(attempts=10), timeout=60)
+        await asyncio.gather(*(patient.begin("infer", "slow", inputs) for _ in range(6)))
+        assert pauses
+
+
+async def test_a_token_and_a_unix_socket(model_files: Path, connect: Callable[..., Awaited], tmp_path: Path) -> None:
+    path = tmp_path / "inferd.sock"
+    with Served(model_files / "identity", listen=[f"unix:{path}"]):
+        client = connect(f"unix:{path}", token="t", timeout=60)
+        assert (await client.infer("identity", {"x": np.ones((1, 16), np.float32)}))["y"].sum() == 16

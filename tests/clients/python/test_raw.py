@@ -17,6 +17,8 @@ from inferd.ask.raw import fit
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from tests.echo_server import Awaited, EchoServer
 
 
@@ -57,7 +59,8 @@ def test_rows_are_fitted_as_inferd_infer_does(shape: tuple[int, ...], count: int
         assert (type(found), found.shape, found.tolist()) == (np.ndarray, expected.shape, expected.tolist())
 
 
-async def test_clients_send_the_shape_of_the_metadata_and_ask_for_it_once(client: Awaited, server: EchoServer) -> None:
+async def test_clients_send_the_shape_of_the_metadata_and_ask_for_it_once(server: EchoServer, connect: Callable[..., Awaited]) -> None:
+    client = connect(server.target, timeout=30, retry=None)
     server.datatype, server.shape = "BYTES", [1]
     for _ in range(2):
         assert (await client.infer("echo", {"x": texts("one")}))["x"].tolist() == [b"one"]

@@ -1,0 +1,141 @@
+"""Carries out calls on an event loop: channels, clocks and waiting. What to do next is course.py's to say."""
+
+# ruff: noqa: ASYNC109  # timeouts are gRPC's here
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, TypeAlias
+
+import grpc
+import grpc.aio
+from grpc import ChannelConnectivity
+
+from inferd_client import calls
+from inferd_client.balance import Balance
+from inferd_client.connection import Connection
+from inferd_client.course import Course, Done, Outcome, Policy, Send
+from inferd_client.errors import InferenceError
+from inferd_client.retry import Retry
+
+__all__ = ["AsyncSender"]
+
+Ended: TypeAlias = Iterable[tuple[int, Outcome]]  # flights and how they ended
+
+
+class AsyncSender:
+    """One channel an address, made at the first call: a channel belongs to the event loop that is running then."""
+
+    def __init__(self, connection: Connection, *, retry: Retry, balance: Balance, hedge_after: float | None) -> None:
+        self._connection = connection
+        self._channels: list[grpc.aio.Channel] = []
+        self._methods: dict[tuple[int, str], Any] = {}
+        self._closed = asyncio.Event()
+        self._policy = Policy(len(connection.targets), self._state, random.random, retry=retry, balance=balance, hedge_after=hedge_after)
+
+    async def call(self, path: str, request: bytes, until: float | None, metadata: calls.Pairs, *, repeatable: bool = True) -> bytes:
+        """The answer to one call. until: on the clock `monotonic`. Raises InferenceError."""
+        if not self._channels:
+            self._channels = [_channel(self._connection, target) for target in self._connection.targets]
+        return calls.answer(await self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)))
+
+    async def _carry_out(self, path: str, request: bytes, metadata: calls.Pairs, course: Course) -> Outcome:
+        flights = _Single(self._closed) if self._policy.hedge_after is None else _Several(self._closed)
+        try:
+            while True:
+                step = course.next(monotonic())
+                if isinstance(step, Done):
+                    return step.outcome
+                if isinstance(step, Send):
+                    await flights.launch(step.flight, self._method(step.address, path), request, step.timeout, metadata)
+                    continue
+                for flight, outcome in await flights.wait(step.seconds):
+                    course.ended(flight, outcome, monotonic())
+        finally:
+            flights.cancel()
+            course.close(monotonic())
+
+    async def close(self) -> None:
+        self._closed.set()
+        for channel in self._channels:
+            await channel.close()
+
+    def _method(self, address: int, path: str) -> Any:
+        method = self._methods.get((address, path))
+        if method is None:
+            method = self._methods[address, path] = self._channels[address].unary_unary(path)
+        return method
+
+    def _state(self, address: int) -> ChannelConnectivity:
+        return self._channels[address].get_state(try_to_connect=True)
+
+
+class _Single:
+    """The requests of a call that has one in flight at most: each is over when it has been launched."""
+
+    def __init__(self, closed: asyncio.Event) -> None:
+        self._closed = closed
+        self._ended: list[tuple[int, Outcome]] = []
+
+    async def launch(self, flight: int, method: Any, request: bytes, timeout: float | None, metadata: calls.Pairs) -> None:
+        self._ended.append((flight, await _outcome(method(request, timeout=timeout, metadata=metadata))))
+
+    async def wait(self, seconds: float | None) -> Ended:
+        """What has ended; when nothing is in flight, after that many seconds. Raises InferenceError when the client is closed meanwhile."""
+        ended, self._ended = self._ended, []
+        if not ended:
+            await _pause(self._closed, seconds)
+        return ended
+
+    def cancel(self) -> None:
+        """A request that is awaited is cancelled with its task."""
+
+
+class _Several:
+    """The requests of a call that may have two in flight, a task each."""
+
+    def __init__(self, closed: asyncio.Event) -> None:
+        self._closed = closed
+        self._in_flight: dict[asyncio.Task[Outcome], int] = {}
+
+    async def launch(self, flight: int, method: Any, request: bytes, timeout: float | None, metadata: calls.Pairs) -> None:
+        call = method(request, timeout=timeout, metadata=metadata)
+        self._in_flight[asyncio.create_task(_outcome(call))] = flight
+
+    async def wait(self, seconds: float | None) -> Ended:
+        if not self._in_flight:
+            await _pause(self._closed, seconds)
+            return []
+        done, _ = await asyncio.wait(self._in_flight, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        return [(self._in_flight.pop(task), task.result()) for task in done]
+
+    def cancel(self) -> None:
+        for task in self._in_flight:
+            task.cancel()
+
+
+async def _outcome(call: Any) -> Outcome:
+    try:
+        answer: bytes = await call
+    except grpc.RpcError as error:
+        return InferenceError.from_rpc(error)
+    return answer
+
+
+async def _pause(closed: asyncio.Event, seconds: float | None) -> None:
+    try:
+        async with asyncio.timeout(seconds):
+            await closed.wait()
+    except TimeoutError:
+        return
+    raise InferenceError(grpc.StatusCode.CANCELLED, "the client was closed while it waited to try again")
+
+
+def _channel(connection: Connection, target: str) -> grpc.aio.Channel:
+    options = connection.options_for(target)
+    if connection.credentials is None:
+        return grpc.aio.insecure_channel(target, options=options)
+    return grpc.aio.secure_channel(target, connection.credentials, options=options)

@@ -1,0 +1,63 @@
+"""How the servers are reached, said once for both clients: addresses, TLS, channel arguments, and whether a token may go there."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any, TypeAlias
+
+import grpc
+
+from inferd_client import security, targets
+from inferd_client.security import TLS
+
+__all__ = ["Connection", "Options", "connection"]
+
+Options: TypeAlias = Sequence[tuple[str, Any]]
+
+CHANNEL_OPTIONS: Options = (
+    # Tensors are large: gRPC's own limit of 4 MB on answers is for small messages. The server keeps its limits.
+    ("grpc.max_send_message_length", -1),
+    ("grpc.max_receive_message_length", -1),
+    # A server that was restarted is back in a second, not in the two minutes that gRPC may wait.
+    ("grpc.initial_reconnect_backoff_ms", 100),
+    ("grpc.max_reconnect_backoff_ms", 10_000),
+)
+
+
+@dataclass(frozen=True)
+class Connection:
+    """What channels are made of. credentials: None is plain text."""
+
+    targets: tuple[str, ...]
+    credentials: grpc.ChannelCredentials | None
+    options: tuple[tuple[str, Any], ...]
+
+    def options_for(self, target: str) -> list[tuple[str, Any]]:
+        """Channel arguments. What stays on this machine goes through no proxy, whatever the environment says."""
+        own = [("grpc.enable_http_proxy", 0)] if targets.is_local(target) else []
+        # Of arguments of one name gRPC keeps the first; the caller's are to count.
+        return list(dict([*CHANNEL_OPTIONS, *own, *self.options]).items())
+
+
+def connection(
+    target: str | Sequence[str],
+    *,
+    credentials: grpc.ChannelCredentials | None,
+    tls: TLS | None,
+    token: object,
+    token_in_plaintext: bool,
+    options: Options,
+) -> Connection:
+    """Raises ValueError for arguments that do not go together, OSError for a certificate that cannot be read."""
+    addresses = targets.checked(target)
+    if tls is not None:
+        if credentials is not None:
+            raise ValueError("tls: credentials are given, too; one of the two says how to connect")
+        credentials = tls.credentials()
+        options = [*tls.options(), *options]
+    if isinstance(token, str):
+        security.bearer(token)
+    if token is not None and credentials is None and not token_in_plaintext:
+        security.refuse_plaintext(addresses)
+    return Connection(addresses, credentials, tuple(options))

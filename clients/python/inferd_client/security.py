@@ -1,0 +1,83 @@
+"""What makes a connection private and says who calls: TLS, client certificates, bearer tokens. Sends nothing."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from os import PathLike
+from pathlib import Path
+from typing import TypeAlias
+
+import grpc
+
+from inferd_client import targets
+
+__all__ = ["TLS", "Pem", "bearer", "refuse_plaintext"]
+
+Pem: TypeAlias = str | PathLike[str] | bytes
+
+_CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
+_KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
+_LOCKED_KEY = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+_TOKEN = re.compile(r"[\x21-\x7e]+")
+
+
+@dataclass(frozen=True)
+class TLS:
+    """A connection that is encrypted, to a server that proves its name. Each file is a path, or its PEM as bytes.
+
+    ca:           who must have signed the server's certificate; None: the authorities that gRPC ships.
+    certificate:  the client's own, for servers that ask for one (mTLS): itself first, then those between it and the authority.
+    key:          its private key, without a passphrase.
+    server_name:  the name that the server's certificate must hold where that is not the address's: behind a tunnel, on a Unix socket.
+
+    Files are read when the client is made.
+    """
+
+    ca: Pem | None = None
+    certificate: Pem | None = field(default=None, repr=False)
+    key: Pem | None = field(default=None, repr=False)
+    server_name: str | None = None
+
+    def __post_init__(self) -> None:
+        if (self.certificate is None) != (self.key is None):
+            missing, given = ("key", "certificate") if self.key is None else ("certificate", "key")
+            raise ValueError(f"tls: {given} needs {missing}, too")
+
+    def credentials(self) -> grpc.ChannelCredentials:
+        """For gRPC. Raises OSError where a file cannot be read, ValueError where it holds something else."""
+        ca, certificate, key = (None if pem is None else _read(pem) for pem in (self.ca, self.certificate, self.key))
+        for name, content in (("ca", ca), ("certificate", certificate)):
+            if content is not None and _CERTIFICATE not in content:
+                raise ValueError(f"tls: {name}: expected a certificate in PEM (-----BEGIN CERTIFICATE-----)")
+        if key is not None and _LOCKED_KEY.search(key):
+            raise ValueError("tls: key: it is locked with a passphrase, which gRPC does not take; write it without one: openssl pkey")
+        if key is not None and not _KEY.search(key):
+            raise ValueError("tls: key: expected a private key in PEM (-----BEGIN PRIVATE KEY-----)")
+        return grpc.ssl_channel_credentials(root_certificates=ca, private_key=key, certificate_chain=certificate)
+
+    def options(self) -> tuple[tuple[str, str], ...]:
+        """Channel arguments."""
+        return () if self.server_name is None else (("grpc.ssl_target_name_override", self.server_name),)
+
+
+def _read(pem: Pem) -> bytes:
+    return pem if isinstance(pem, bytes) else Path(pem).read_bytes()
+
+
+def bearer(token: str) -> tuple[str, str]:
+    """The token as a call's metadata. Raises ValueError, which does not repeat it, for what no header can hold."""
+    if not _TOKEN.fullmatch(token):
+        raise ValueError("token: expected printable ASCII without spaces or line ends; of a file's text take .strip()")
+    return "authorization", f"Bearer {token}"
+
+
+def refuse_plaintext(addresses: Sequence[str]) -> None:
+    """Raises ValueError where a token that is sent to these addresses as it is would leave this machine."""
+    for address in addresses:
+        if not targets.is_local(address):
+            raise ValueError(
+                f"token: without TLS whoever is on the way to {address!r} can read it; pass tls=TLS(), or token_in_plaintext=True in a "
+                "network that you trust"
+            )

@@ -1,0 +1,157 @@
+"""Carries out calls, blocking: channels, locks, clocks and waiting. What to do next is course.py's to say."""
+
+from __future__ import annotations
+
+import queue
+import random
+import threading
+from collections.abc import Iterable
+from time import monotonic
+from typing import Any, TypeAlias
+
+import grpc
+from grpc import ChannelConnectivity
+
+from inferd_client import calls
+from inferd_client.balance import Balance
+from inferd_client.connection import Connection
+from inferd_client.course import Course, Done, Outcome, Policy, Send
+from inferd_client.errors import InferenceError
+from inferd_client.retry import Retry
+
+__all__ = ["Sender"]
+
+Ended: TypeAlias = Iterable[tuple[int, Outcome]]  # flights and how they ended
+
+
+class Sender:
+    """One channel an address. Safe to share between threads."""
+
+    def __init__(self, connection: Connection, *, retry: Retry, balance: Balance, hedge_after: float | None) -> None:
+        self._channels = [_channel(connection, target) for target in connection.targets]
+        self._methods: dict[tuple[int, str], Any] = {}
+        self._closed = threading.Event()
+        self._lock = threading.Lock()  # around the policy
+        self._policy = Policy(len(self._channels), self._state, random.random, retry=retry, balance=balance, hedge_after=hedge_after)
+
+    def call(self, path: str, request: bytes, until: float | None, metadata: calls.Pairs, *, repeatable: bool = True) -> bytes:
+        """The answer to one call. until: on the clock `monotonic`. Raises InferenceError."""
+        return calls.answer(self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)))
+
+    def _carry_out(self, path: str, request: bytes, metadata: calls.Pairs, course: Course) -> Outcome:
+        flights = _Single(self._closed) if self._policy.hedge_after is None else _Several(self._closed)
+        try:
+            while True:
+                with self._lock:
+                    step = course.next(monotonic())
+                if isinstance(step, Done):
+                    return step.outcome
+                if isinstance(step, Send):
+                    flights.launch(step.flight, self._method(step.address, path), request, step.timeout, metadata)
+                    continue
+                for flight, outcome in flights.wait(step.seconds):
+                    with self._lock:
+                        course.ended(flight, outcome, monotonic())
+        finally:
+            flights.cancel()
+            with self._lock:
+                course.close(monotonic())
+
+    def close(self) -> None:
+        self._closed.set()
+        for channel in self._channels:
+            channel.close()
+
+    def _method(self, address: int, path: str) -> Any:
+        method = self._methods.get((address, path))
+        if method is None:
+            method = self._methods[address, path] = self._channels[address].unary_unary(path)
+        return method
+
+    def _state(self, address: int) -> ChannelConnectivity:
+        return _connectivity(self._channels[address])
+
+
+class _Single:
+    """The requests of a call that has one in flight at most: each is over when it has been launched."""
+
+    def __init__(self, closed: threading.Event) -> None:
+        self._closed = closed
+        self._ended: list[tuple[int, Outcome]] = []
+
+    def launch(self, flight: int, method: Any, request: bytes, timeout: float | None, metadata: calls.Pairs) -> None:
+        try:
+            self._ended.append((flight, method(request, timeout=timeout, metadata=metadata)))
+        except grpc.RpcError as error:
+            self._ended.append((flight, InferenceError.from_rpc(error)))
+
+    def wait(self, seconds: float | None) -> Ended:
+        """What has ended; when nothing is in flight, after that many seconds. Raises InferenceError when the client is closed meanwhile."""
+        ended, self._ended = self._ended, []
+        if not ended:
+            _pause(self._closed, seconds)
+        return ended
+
+    def cancel(self) -> None:
+        """Nothing is in flight."""
+
+
+class _Several:
+    """The requests of a call that may have two in flight. Each costs more than _Single's: gRPC has a thread of its own receive it."""
+
+    def __init__(self, closed: threading.Event) -> None:
+        self._closed = closed
+        self._in_flight: dict[int, Any] = {}
+        self._ended: queue.SimpleQueue[int] = queue.SimpleQueue()
+
+    def launch(self, flight: int, method: Any, request: bytes, timeout: float | None, metadata: calls.Pairs) -> None:
+        call = self._in_flight[flight] = method.future(request, timeout=timeout, metadata=metadata)
+        call.add_done_callback(lambda _: self._ended.put(flight))
+
+    def wait(self, seconds: float | None) -> Ended:
+        if not self._in_flight:
+            _pause(self._closed, seconds)
+            return []
+        try:
+            flight = self._ended.get(timeout=seconds)
+        except queue.Empty:
+            return []
+        return [(flight, _outcome(self._in_flight.pop(flight)))]
+
+    def cancel(self) -> None:
+        for call in self._in_flight.values():
+            call.cancel()
+
+
+def _outcome(call: Any) -> Outcome:
+    """Of a call that has ended. Such a call is an RpcError itself when it failed."""
+    if call.code() is not grpc.StatusCode.OK:
+        return InferenceError.from_rpc(call)
+    answer: bytes = call.result()
+    return answer
+
+
+def _pause(closed: threading.Event, seconds: float | None) -> None:
+    if closed.wait(seconds):
+        raise InferenceError(grpc.StatusCode.CANCELLED, "the client was closed while it waited to try again")
+
+
+def _channel(connection: Connection, target: str) -> grpc.Channel:
+    options = connection.options_for(target)
+    if connection.credentials is None:
+        return grpc.insecure_channel(target, options=options)
+    return grpc.secure_channel(target, connection.credentials, options=options)
+
+
+def _connectivity(channel: grpc.Channel) -> ChannelConnectivity:
+    """The state of a channel, which is told to connect.
+
+    Of a blocking channel gRPC tells it by `subscribe` alone: a thread for each channel that looks five times a second and fails when the
+    channel is closed meanwhile (grpc/grpc 18995). What asyncio's `get_state` asks lies behind a blocking channel, too. Should it
+    move, every channel passes for ready, and what fails is left out all the same.
+    """
+    check = getattr(getattr(channel, "_channel", None), "check_connectivity_state", None)
+    return ChannelConnectivity.READY if check is None else _STATES[check(True)]
+
+
+_STATES: dict[int, ChannelConnectivity] = {state.value[0]: state for state in ChannelConnectivity}
