@@ -6,7 +6,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from inferd_client import Client
 
 from inferd._core.generator import fault_of
 from inferd.ask.inputs import Spec
@@ -16,6 +15,7 @@ from inferd.bench.inputs import Requests, make
 from inferd.bench.worker import Expected
 from inferd.errors import ConfigError, InferdError
 from inferd.protocol import inference
+from tests.wire import Caller
 
 X = Spec("x", "FP32", (-1, 2))
 TOKENS = Spec("tokens", "INT64", (-1, -1))
@@ -49,9 +49,9 @@ def test_a_body_is_a_request_with_raw_contents() -> None:
 
 @pytest.mark.parametrize("model", ["identity", "add", "text", "many", "every_datatype", "pooled_image", "fixed_batch"])
 def test_random_bodies_are_answered(served, model: str) -> None:
-    with open_target(served.address, None, 30, ()) as target, Client(served.address) as client:
+    with open_target(served.address, None, 30, ()) as target, Caller(served.address) as caller:
         made = make(target.describe(model, ""), count=2, seed=3)
-        answers = [client._infer(body) for body in made.bodies]
+        answers = [caller.start(body).result() for body in made.bodies]
     assert len({*made.bodies}) == len(answers) == 2
     models, outputs = ([name.encode() for name in names] for names in made.expected)
     assert models == [model.encode()]

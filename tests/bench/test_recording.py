@@ -9,7 +9,6 @@ import numpy as np
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from inferd_client import Client
 
 from inferd.ask.inputs import Spec
 from inferd.ask.targets import Description
@@ -17,6 +16,7 @@ from inferd.bench.inputs import make
 from inferd.bench.recording import read_recording
 from inferd.errors import ConfigError
 from inferd.protocol import inference
+from tests.wire import Caller
 
 DESCRIPTION = Description("identity", "", (Spec("x", "FP32", (-1, 16)),), ())
 
@@ -55,8 +55,8 @@ def test_requests_are_readdressed_and_else_unchanged(tmp_path: Path, served) -> 
     assert {(message.model_name, message.model_version, message.id) for message in messages} == {("identity", "", "a")}
     assert messages[2].raw_input_contents[0] == np.arange(16, dtype=np.float32).tobytes()
     assert not messages[2].inputs[0].HasField("contents")
-    with Client(served.address) as client:
-        answers = [inference.ModelInferResponse.FromString(client._infer(body)) for body in made.bodies]
+    with Caller(served.address) as caller:
+        answers = [inference.ModelInferResponse.FromString(caller.start(body).result()) for body in made.bodies]
     assert [answer.raw_output_contents[0] for answer in answers] == [message.raw_input_contents[0] for message in messages]
     assert len(make(DESCRIPTION, recorded=str(file), count=2).bodies) == 2
 

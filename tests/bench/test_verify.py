@@ -7,7 +7,6 @@ from pathlib import Path
 import models
 import numpy as np
 import pytest
-from inferd_client import Client
 
 from inferd.ask import arrays
 from inferd.ask.targets import Description, open_target
@@ -16,6 +15,7 @@ from inferd.bench.measurement import Load, Measurement
 from inferd.bench.verify import Verifier
 from inferd.errors import ConfigError
 from inferd.protocol import inference
+from tests.wire import Caller
 
 TENSORS = ["identity", "add", "text", "many", "every_datatype", "pooled_image", "fixed_batch"]
 
@@ -39,10 +39,10 @@ def fault(expected: np.ndarray, got: np.ndarray, **options: object) -> str:
 
 
 def asked(served, model: str, **options: object) -> tuple[Description, Requests, list[bytes]]:
-    with open_target(served.address, None, 30, ()) as target, Client(served.address) as client:
+    with open_target(served.address, None, 30, ()) as target, Caller(served.address) as caller:
         description = target.describe(model, "")
         made = make(description, **options)
-        return description, made, [client._infer(body) for body in made.bodies]
+        return description, made, [caller.start(body).result() for body in made.bodies]
 
 
 @pytest.mark.parametrize("model", TENSORS)
@@ -176,8 +176,8 @@ def test_only_the_outputs_that_a_recorded_request_wants(served, model_files: Pat
     message.outputs.add(name="sum")
     body = message.SerializeToString()
     verifier = Verifier.from_file(str(model_files / "add"), made._replace(bodies=[body]))
-    with Client(served.address) as client:
-        verifier.check(0, client._infer(body))
+    with Caller(served.address) as caller:
+        verifier.check(0, caller.start(body).result())
     assert verifier.result.wrong == 0
 
 
