@@ -135,6 +135,8 @@ class Course:
         """A request was answered, or failed."""
         self._in_flight.remove(flight)
         self._policy.balancer.ended(self._addresses[flight], _end(outcome), now)
+        if self._outcome is not None:
+            return  # two ended at one time, and the other decided
         if not isinstance(outcome, InferenceError):
             self._policy.budget.give()
             self._decide(flight, outcome)

@@ -266,6 +266,14 @@ def test_what_both_would_say_ends_the_call() -> None:
     assert call.answer(wrong, flight=0) == Done(wrong)
 
 
+@pytest.mark.parametrize("late", [failure("INVALID_ARGUMENT"), failure(), b"another answer"])
+def test_what_ends_after_the_answer_changes_nothing(late: Outcome) -> None:
+    call = hedged(policy(2, hedge_after=0.1, retry=NEVER))
+    call.course.ended(1, ANSWER, call.now)
+    call.course.ended(0, late, call.now)
+    assert call.until_waiting() == Done(ANSWER)
+
+
 def test_hedges_are_paid_for_by_answers() -> None:
     shared = policy(2, hedge_after=0.1, retry=Retry(tokens=10, token_ratio=0.1))
     sent = []
@@ -394,7 +402,8 @@ def carried_out(world: Drawn, shared: Policy, now: float, timeout: float | None)
         for flight in [flight for flight, end in ends.items() if end <= now]:
             del ends[flight]
             course.ended(flight, world.outcome(), now)
-            break
+            if world.random.random() < 0.5:
+                break
     course.close(now)
     return now, sent
 
