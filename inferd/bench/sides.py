@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 __all__ = ["FIGURES", "INTERRUPTED", "RATE", "STALL_S", "Figure", "Side", "stalled", "value_of"]
 
 STALL_S = 0.5  # a longest latency below this is no stall, however many times the other side's; nor is a silence,
-SILENCES = 10  # which must be so many times the other side's, too,
+SILENCES = 3  # which must be so many times the other side's, too,
 LEAST_DUE = 10  # and so long that so many answers were due in it
 SLICES_US = 1e4  # a tail below this may be other programs' turns on a core
 LEAST_CPU_US = 500.0  # of a request: of less, what a core does else is too much
@@ -111,7 +111,7 @@ def latency_figure(name: str) -> Figure:
         lambda measured: float(getattr(measured.latency_us, name)) or None,
         lambda interval: float(getattr(interval, f"{name}_us", 0.0)) or None,
         answered,
-        {"p50": 10.0, "mean": 20.0, "p99": 30.0, "p999": 100.0, "max": 10.0}[name],
+        {"p50": 10.0, "mean": 20.0, "p99": 30.0, "p999": 100.0, "max": 5.0}[name],
         latency=name,
         margins={"p99": 3.0, "p999": math.inf}.get(name, 1.0),
         least={"p99": SLICES_US, "max": 1e6 * STALL_S}.get(name, 0.0),

@@ -30,7 +30,7 @@ def test_the_longest_stretch_without_answers_counts_of_all_rounds():
         ([50, 0, 50, 50], [50, 50, 0, 50], Load(), False),  # so is the other
         ([2, 0, 2, 2], [2, 2, 2, 2], Load(rate=4.0, arrivals="poisson"), False),  # two answers that came a little later
         ([60, 0, 60, 0], [30, 30, 30, 30], Load(rate=60.0, arrivals="burst:60"), False),  # the bursts fall on the ends of intervals
-        ([60, 0, 0, 0], [60, 0, 60, 0], Load(rate=60.0, arrivals="burst:60"), False),
+        ([60, 0, 0, 60], [60, 0, 60, 0], Load(rate=60.0, arrivals="burst:60"), False),
         ([60, 0, 0, 0, 60], [30, 30, 30, 30, 30], Load(rate=60.0, arrivals="burst:60"), True),
     ],
 )
