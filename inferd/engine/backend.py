@@ -138,6 +138,7 @@ class Backend(Protocol):
 
 
 def _onnxruntime() -> Any:
+    os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")  # its wheels keep a log of use at home, and may send it, where nobody says no
     try:
         import onnxruntime  # type: ignore[import-untyped,unused-ignore]
     except ImportError:

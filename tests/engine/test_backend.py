@@ -7,6 +7,7 @@ import gc
 import io
 import os
 import re
+import subprocess
 import sys
 import threading
 import time
@@ -130,6 +131,15 @@ def test_bf16_keeps_its_bits(dims: tuple[int | str, ...]) -> None:
         assert_same(runner.run({"x": bits[:rows]}), {"y": bits[:rows]})
     values = np.array([[1.5, -2.0, 3.0]], dtype=ml_dtypes.bfloat16)
     assert runner.run({"x": values})["y"].view(ml_dtypes.bfloat16).tolist() == [[1.5, -2.0, 3.0]]
+
+
+def test_onnxruntime_sends_nothing_home() -> None:
+    code = "import os; from inferd.engine import backend; backend.versions(); print(os.environ['ORT_DISABLE_TELEMETRY'])"
+    environment = {name: value for name, value in os.environ.items() if name != "ORT_DISABLE_TELEMETRY"}
+    said: dict[str, str]
+    for said, expected in (({}, "1"), ({"ORT_DISABLE_TELEMETRY": "0"}, "0")):
+        done = subprocess.run([sys.executable, "-c", code], env=environment | said, capture_output=True, text=True, check=True)
+        assert done.stdout.strip() == expected
 
 
 @pytest.mark.parametrize(
