@@ -1,6 +1,6 @@
 # message: the bytes of one gRPC message, in a block from a bounded pool, so that a busy server neither asks malloc nor faults
 # in fresh pages for each request, and so that all of it together has one limit.
-# Never in here: what the bytes mean. All of it runs with the GIL held: the free lists need no lock of their own.
+# Never in here: what the bytes mean. All of it runs with the GIL held, but where said: the free lists need no lock of their own.
 
 cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
@@ -13,6 +13,7 @@ cdef class Message:
     cdef int size_class         # which free list the block goes back to
     cdef Py_ssize_t charged_nbytes      # what it counts for in the budget
     cdef object wrapped         # the bytes object whose memory this message borrows, or None
+    cdef bint compressed        # its bytes are compressed, as the grpc-encoding that goes with it says
 
 # A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget is spent.
 cdef Message new_message(Py_ssize_t nbytes)
@@ -24,7 +25,11 @@ cdef Message awaited_message(Py_ssize_t nbytes)
 # `nbytes` more of a message count from now on. Raises ResourceExhausted when the process's budget is spent.
 cdef int charge(Message message, Py_ssize_t nbytes) except -1
 
-# The same for bytes that are no Message's, such as metadata. Who charged them gives them back, once.
+# More bytes of a message of awaited_message whose length was not known: charged, copied behind the others (nbytes counts those that
+# are there), and its block grows as needed. Only for who made the message and has shown its memory to nobody. Gives up the GIL.
+cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1
+
+# Charges bytes that are no Message's, such as metadata. Who charged them gives them back, once.
 cdef int charge_bytes(Py_ssize_t nbytes) except -1
 cdef void release_bytes(Py_ssize_t nbytes) noexcept
 

@@ -6,12 +6,15 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
-from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, munmap
+from posix.mman cimport MAP_ANONYMOUS, MAP_FAILED, MAP_PRIVATE, PROT_READ, PROT_WRITE, mmap, mremap, munmap
 
 from inferd.errors import InvalidArgument, ResourceExhausted
 
 cdef extern from *:
     int __builtin_clzl(unsigned long number) nogil
+
+cdef extern from "<sys/mman.h>" nogil:
+    const int MREMAP_MAYMOVE
 
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
@@ -106,6 +109,10 @@ cdef no_room(Py_ssize_t nbytes):
     )
 
 
+cdef no_memory():
+    return ResourceExhausted("the server is out of memory; retry later", reason="memory", retry_after_ns=1_000_000_000)
+
+
 cdef int charge(Message message, Py_ssize_t nbytes) except -1:
     global used_nbytes
     if used_nbytes + nbytes > budget_nbytes:
@@ -184,7 +191,7 @@ cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
     cdef int size_class = class_of(nbytes)
     message.block = acquire_block(size_class)
     if message.block == NULL:
-        raise ResourceExhausted("the server is out of memory; retry later", reason="memory", retry_after_ns=1_000_000_000)
+        raise no_memory()
     message.size_class = size_class
     message.data = <char *>message.block + HEADROOM_NBYTES
     message.nbytes = nbytes
@@ -204,10 +211,41 @@ cdef Message awaited_message(Py_ssize_t nbytes):
     return message
 
 
+cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1:
+    cdef char *end
+    charge(message, nbytes)
+    if message.nbytes + nbytes > class_nbytes(message.size_class):
+        enlarge(message, message.nbytes + nbytes)
+    end = message.data + message.nbytes
+    with nogil:
+        memcpy(end, more, nbytes)
+    message.nbytes += nbytes
+    return 0
+
+
+cdef int enlarge(Message message, Py_ssize_t nbytes) except -1:
+    """A block for so many bytes, with those of the present one; its pages move where it is mapped, nothing is copied."""
+    cdef int size_class = class_of(nbytes)
+    cdef void *block
+    if message.size_class >= MAPPED_CLASS:
+        block = mremap(message.block, room_nbytes(message.size_class), room_nbytes(size_class), MREMAP_MAYMOVE)
+        if block == MAP_FAILED:
+            raise no_memory()
+    else:
+        block = acquire_block(size_class)
+        if block == NULL:
+            raise no_memory()
+        memcpy(<char *>block + HEADROOM_NBYTES, message.data, message.nbytes)
+        release_block(message.block, message.size_class)
+    message.block, message.size_class = block, size_class
+    message.data = <char *>block + HEADROOM_NBYTES
+    return 0
+
+
 cdef char *framed(Message message) noexcept:
     cdef unsigned char *prefix = <unsigned char *>message.data - PREFIX_NBYTES
     cdef Py_ssize_t nbytes = message.nbytes
-    prefix[0] = 0               # not compressed
+    prefix[0] = message.compressed
     prefix[1] = (nbytes >> 24) & 0xFF
     prefix[2] = (nbytes >> 16) & 0xFF
     prefix[3] = (nbytes >> 8) & 0xFF
