@@ -202,6 +202,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     connection_window_bytes: Annotated[
         int, _about("transport", "HTTP/2 flow-control window of one connection. Native transport.", ge=65_535, le=1 * GiB)
     ] = 4 * MiB
+    compression: Annotated[
+        Literal["none", "gzip", "deflate"],
+        _about(
+            "transport",
+            "Compression of answers from 1KiB on, for clients that take it; grpcio: of all answers, for all clients. 1MiB takes a thread "
+            "some 10 ms, 40 where there is little to save. Compressed requests are always taken.",
+        ),
+    ] = "none"
     max_unread_bytes: Annotated[
         int,
         _about(

@@ -12,6 +12,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
     cdef readonly bint closed   # answered, or the client went away: a late answer is dropped
     cdef public object request  # the Request that waits for this call: cancelled when the client goes away
+    cdef str encoding           # of the messages that say that they are compressed: "gzip", "deflate"; None: there may be none
     # Where the parsing of the length-prefixed messages stands.
     cdef uint8_t prefix[PREFIX_NBYTES]
     cdef int prefix_nbytes      # bytes of the prefix that have come

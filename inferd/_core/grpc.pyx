@@ -9,7 +9,7 @@ from inferd._core.message cimport Message, awaited_message, charge, count_copied
 from base64 import b64encode
 from urllib.parse import quote
 
-from inferd.errors import Internal, ResourceExhausted, Unimplemented
+from inferd.errors import Internal, ResourceExhausted
 
 NO_DEADLINE = INT64_MAX         # deadline_ns of a call that set none
 
@@ -18,6 +18,16 @@ PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) 
 cdef enum:
     TIMEOUT_DIGITS = 8          # most digits that grpc-timeout may have, by gRPC's specification
     MAX_STATUS_CHARACTERS = 2048    # most characters of a status message
+
+
+cdef int check_compressed(int flag, str encoding) except -1:
+    """A message whose flag is not 0."""
+    if flag != 1:
+        raise Internal(f"gRPC message prefix: expected the compressed flag to be 0 or 1, got {flag}", reason="framing")
+    if encoding is None:
+        raise Internal("gRPC message prefix: the compressed flag is set, and grpc-encoding does not say how the message is compressed; "
+                       "send grpc-encoding: gzip or deflate with it", reason="compression")
+    return 0
 
 
 @cython.no_gc                           # its one cycle, through request, is broken when it is answered or abandoned
@@ -76,17 +86,14 @@ cdef class Call:
             nbytes[0] -= 1
         if self.partial is None:
             if self.prefix[0] != 0:
-                if self.prefix[0] == 1:
-                    raise Unimplemented("compressed messages are not supported; send grpc-encoding: identity",
-                                        reason="compression")
-                raise Internal(f"gRPC message prefix: expected the compressed flag to be 0 or 1, got {self.prefix[0]}",
-                               reason="framing")
+                check_compressed(self.prefix[0], self.encoding)
             length = (<Py_ssize_t>self.prefix[1] << 24) | (self.prefix[2] << 16) | (self.prefix[3] << 8) | self.prefix[4]
             if length > max_message_nbytes:
                 raise ResourceExhausted(
                     f"request message: expected at most {max_message_nbytes} bytes (max_message_bytes), got {length}; "
                     "split the request into smaller ones, or have the server's limit raised", reason="message_size")
             self.partial = awaited_message(length)
+            self.partial.compressed = self.prefix[0]
             self.missing_nbytes = length
         taken = min(nbytes[0], self.missing_nbytes)
         charge(self.partial, taken)

@@ -3,6 +3,7 @@ from typing import Any
 
 from typing_extensions import Buffer
 
+from inferd._core.compression import Conversion
 from inferd._core.grpc import Call
 from inferd._core.message import Message
 from inferd.errors import RequestError
@@ -18,11 +19,15 @@ class Http2Call(Call):
     @property
     def half_closed(self) -> bool: ...
     @property
+    def request_over(self) -> bool: ...
+    @property
     def sending(self) -> bool: ...
     listener: Callable[[], None] | None
     def write(self, message: Message | bytes) -> None: ...
     def end(self) -> None: ...
     def take_message(self) -> Message | None: ...
+    def go_on(self) -> None: ...
+    def send_compressed(self) -> None: ...
 
 class Endpoint:
     def __init__(
@@ -34,7 +39,9 @@ class Endpoint:
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
+        in_thread: Callable[[Session, Conversion], Any],
         guard: Callable[[str, bytes | None], bool] | None = None,
+        compression: str = "none",
         max_message_nbytes: int = ...,
         max_header_nbytes: int = ...,
         max_unread_nbytes: int = ...,
@@ -51,6 +58,10 @@ class Endpoint:
     abandoned_total: int
     protocol_errors_total: int
     stalled_total: int
+    decompressed_total: int
+    decompressed_nbytes: int
+    compressed_total: int
+    saved_nbytes: int
     def flush(self) -> None: ...
     def guard_changed(self) -> None: ...
     def end_gathering(self, now_ns: int = 0) -> None: ...

@@ -18,6 +18,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy
 
 from inferd._core.clock cimport monotonic_ns
+from inferd._core.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
 from inferd._core.message cimport PREFIX_NBYTES, Message, charge_bytes, framed, release_bytes
 from inferd._core.nghttp2 cimport *
@@ -50,6 +51,8 @@ cdef enum:
     ENTRY_NBYTES = 160                  # what an entry takes beside its name and value: two bytes objects, their pair, its place
     LEAST_RATE = 1024                   # bytes a second that must move, on average over stall_timeout_s, where memory is held
     MAX_ENDED = 64                      # stalled calls that one look at a connection ends; the others' turn comes with the next
+    LEAST_COMPRESSED_NBYTES = 1024      # smaller answers are not worth compressing
+    INLINE_NBYTES = 64 << 10            # decompressed on the loop between two reads, some 150 us; what comes then is for threads
 
 GATHER_S = 0.005                        # the longest that the loop sleeps for GATHER_NBYTES
 
@@ -96,8 +99,9 @@ cdef inline nghttp2_nv header(bytes name, bytes value):
 
 # Names and values that every answer uses; kept alive here, since nghttp2 holds only their addresses.
 STATUS, OK_200, CONTENT_TYPE, GRPC, GRPC_STATUS, GRPC_OK = b":status", b"200", b"content-type", b"application/grpc", b"grpc-status", b"0"
-GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, IDENTITY = (
-    b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity")
+GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING, GZIP, DEFLATE = (
+    b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity, deflate, gzip",
+    b"grpc-encoding", b"gzip", b"deflate")
 
 cdef nghttp2_nv ANSWER_HEADERS[2]
 ANSWER_HEADERS[0] = constant_header(STATUS, OK_200)
@@ -120,6 +124,13 @@ cdef bint is_stalled(Pace *pace, Owed owed, uint64_t moved_nbytes, int64_t now_n
     return owed != NOTHING and now_ns - pace.since_ns >= limit_ns
 
 
+cdef inline Message pooled(message):
+    """An answer in a block of its own: a frame needs room in front of the message."""
+    if type(message) is Message and (<Message>message).wrapped is None:
+        return <Message>message
+    return Message(message)
+
+
 @cython.final
 @cython.no_gc                           # its cycles (request, listener) are broken by hand when the stream closes
 cdef class Http2Call(Call):
@@ -132,14 +143,18 @@ cdef class Http2Call(Call):
     cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
     # What the request's headers said.
     cdef Py_ssize_t header_nbytes
-    cdef bint is_post, is_grpc, is_compressed, bad_timeout, too_many_headers
+    cdef bint is_post, is_grpc, bad_encoding, bad_timeout, too_many_headers
+    cdef bint compresses                # the client takes the encoding of the endpoint's answers
     cdef int metadata_count             # entries that came
     cdef list metadata_items            # (name, value) as bytes, or None; none are kept of the hot method, where nobody reads them
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
     cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog
     cdef uint64_t received_nbytes       # of messages
+    cdef Conversion incoming            # decompresses a message of the request, the only one that is begun, or None
     # The answer.
+    cdef Conversion outgoing            # compresses a message of it on a thread, or None
+    cdef Py_ssize_t outgoing_nbytes     # of that message, in the session's compressing_nbytes
     cdef Message answer                 # whose frame is being sent, or None
     cdef char *unsent                   # next byte of it
     cdef Py_ssize_t unsent_nbytes
@@ -165,7 +180,12 @@ cdef class Http2Call(Call):
     @property
     def sending(self):
         """Whether bytes of the last message still wait to be sent."""
-        return self.unsent_nbytes > 0
+        return self.unsent_nbytes > 0 or self.outgoing is not None
+
+    @property
+    def request_over(self):
+        """Whether the client sends no more, and no message of it is being decompressed: when take_message has none, none will come."""
+        return self.half_closed and self.incoming is None
 
     cpdef reply(self, message):
         if self.closed:
@@ -173,10 +193,11 @@ cdef class Http2Call(Call):
         if self.session is not None and not self.session.has_room(len(message)):
             self.session.fail(self, self.session.unread_error(len(message)))
             return
+        answer = pooled(message)        # raises, if it does, before the call counts as answered
         self.closed = True
         self.request = None
         self.final = True
-        self.send(message)
+        self.send(answer)
 
     cpdef fail(self, error):
         if self.closed:
@@ -187,6 +208,7 @@ cdef class Http2Call(Call):
         if self.session is None:
             return
         self.drop_request()
+        self.drop_outgoing()
         if self.headers_sent:
             self.error = error
             self.resume()
@@ -200,7 +222,7 @@ cdef class Http2Call(Call):
             return
         if not self.session.has_room(len(message)):
             raise self.session.unread_error(len(message))
-        self.send(message)
+        self.send(pooled(message))
 
     def end(self):
         """Ends a streaming answer with OK."""
@@ -219,6 +241,16 @@ cdef class Http2Call(Call):
     def take_message(self):
         """The next message of a streaming request, or None while there is none. Taking one opens the window for more.
         Raises RequestError when what the client sent is no message."""
+        cdef Message message
+        if self.incoming is None:
+            message = self.next_message()
+            if message is None or not message.compressed or self.session is None:
+                return message
+            self.decompress(message)
+        return self.decompressed()
+
+    cdef Message next_message(self):
+        """The one that came first, as it came."""
         cdef Message message = self.message
         cdef const uint8_t *unread
         cdef Py_ssize_t nbytes, taken
@@ -237,6 +269,38 @@ cdef class Http2Call(Call):
             self.session.mark_dirty()
         return message
 
+    cdef bint decompress(self, Message message) except -1:
+        """Begins it; True: `decompressed` has the result already. Else go_on is called when it has."""
+        self.incoming = Decompression(message, self.encoding, self.session.endpoint.max_message_nbytes, self.go_on, self.deadline_ns)
+        return self.session.endpoint.convert(self.session, self.incoming)
+
+    cdef Message decompressed(self):
+        """What has become of the message, or None while a thread is at it. Raises what was wrong with it."""
+        cdef Conversion conversion = self.incoming
+        if not conversion.over:
+            return None
+        self.incoming = None
+        if conversion.error is not None:
+            raise conversion.error
+        if self.session is not None:
+            self.session.endpoint.decompressed_total += 1
+            self.session.endpoint.decompressed_nbytes += conversion.result.nbytes
+        return conversion.result
+
+    def go_on(self):
+        """A thread has decompressed the message."""
+        if self.session is None or self.incoming is None:
+            return
+        if self.kind == STREAM:
+            self.notify()
+            return
+        try:
+            self.message = self.decompressed()
+            self.session.begin(self)
+        except Exception as error:
+            self.session.fail(self, error)
+        self.session.mark_dirty()       # behind the inline run that the call scheduled: its answer goes along
+
     cdef int hold(self, Py_ssize_t nbytes) except -1:
         """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
         charge_bytes(nbytes)
@@ -251,6 +315,9 @@ cdef class Http2Call(Call):
         """Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window."""
         cdef Py_ssize_t nbytes
         self.partial = None
+        if self.incoming is not None:
+            self.incoming.cancel()
+            self.incoming = None
         if self.backlog is not None:
             nbytes = PyByteArray_GET_SIZE(self.backlog)
             self.backlog = None
@@ -262,6 +329,13 @@ cdef class Http2Call(Call):
         self.session.unread_nbytes -= self.unsent_nbytes
         self.unsent_nbytes = 0
         self.answer = None
+        self.drop_outgoing()
+
+    cdef void drop_outgoing(self) noexcept:
+        if self.outgoing is not None:
+            self.outgoing.cancel()
+            self.outgoing = None
+            self.session.compressing_nbytes -= self.outgoing_nbytes
 
     cdef Owed owed(self) noexcept:
         """What the client must do before this call goes on, memory being held for it meanwhile. A streaming call whose client has
@@ -272,6 +346,8 @@ cdef class Http2Call(Call):
             return ANSWERS
         if self.closed:
             return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
+        if self.incoming is not None:
+            return NOTHING              # but time
         if self.kind == STREAM:
             # Messages that wait to be taken count: either they are read as they come, or the method does not want them.
             if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
@@ -310,14 +386,34 @@ cdef class Http2Call(Call):
             f"{self.method}: expected the whole request, or {LEAST_RATE} bytes of it a second, got less for {limit_ns / 1e9:g} s "
             f"(stall_timeout_s)", reason="stalled")
 
-    cdef int send(self, message) except -1:
-        cdef Message answer
+    cdef int send(self, Message answer) except -1:
         if self.session is None:
             return 0
-        if type(message) is Message and (<Message>message).wrapped is None:
-            answer = <Message>message
+        if self.compresses and answer.nbytes >= LEAST_COMPRESSED_NBYTES:
+            self.outgoing = Compression(answer, self.session.endpoint.compression, self.send_compressed)
+            self.outgoing_nbytes = answer.nbytes
+            self.session.compressing_nbytes += answer.nbytes
+            if self.session.endpoint.convert(self.session, self.outgoing):
+                self.send_compressed()
         else:
-            answer = Message(message)           # a frame needs room in front of the message
+            self.put(answer)
+        return 0
+
+    def send_compressed(self):
+        """The answer is compressed; or it goes as it was, where that saves nothing or there is no memory for it."""
+        cdef Conversion conversion = self.outgoing
+        if conversion is None:
+            return
+        self.outgoing = None
+        self.session.compressing_nbytes -= self.outgoing_nbytes
+        if conversion.result is None:
+            self.put(conversion.source)
+            return
+        self.session.endpoint.compressed_total += 1
+        self.session.endpoint.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
+        self.put(conversion.result)
+
+    cdef void put(self, Message answer) noexcept:
         self.answer = answer
         self.unsent = framed(answer)
         self.unsent_nbytes = answer.nbytes + PREFIX_NBYTES
@@ -326,14 +422,16 @@ cdef class Http2Call(Call):
             self.resume()
         else:
             self.submit_headers()
-        return 0
 
     cdef void submit_headers(self) noexcept:
         cdef nghttp2_data_provider2 provider
         provider.source.ptr = <void *>self
         provider.read_callback = read_answer
         self.headers_sent = True
-        nghttp2_submit_response2(self.session.session, self.stream_id, ANSWER_HEADERS, 2, &provider)
+        if self.compresses and (self.kind == STREAM or self.answer.compressed):
+            nghttp2_submit_response2(self.session.session, self.stream_id, self.session.endpoint.compressed_headers, 3, &provider)
+        else:
+            nghttp2_submit_response2(self.session.session, self.stream_id, ANSWER_HEADERS, 2, &provider)
         self.session.mark_dirty()
 
     cdef void resume(self) noexcept:
@@ -356,8 +454,8 @@ cdef class Http2Call(Call):
         if details:
             headers[count] = header(GRPC_DETAILS, details)
             count += 1
-        if self.is_compressed:
-            headers[count] = header(ACCEPT_ENCODING, IDENTITY)
+        if self.bad_encoding:
+            headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
         self.headers_sent = True
         nghttp2_submit_response2(self.session.session, self.stream_id, headers, count, NULL)
@@ -459,6 +557,8 @@ cdef class Endpoint:
     answers any exception that a method raised.
     guard(method, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes, or
     None). True: the header is good for all calls of its connection, until guard_changed().
+    in_thread(session, conversion): calls conversion.run() on another thread and conversion.done() on the loop's after it, for what it
+    would take the loop too long to compress or decompress. compression: of answers, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then. Limits are
     in bytes, or counts.
     """
@@ -482,6 +582,13 @@ cdef class Endpoint:
     cdef readonly int64_t connections, calls        # now
     cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
     cdef readonly uint64_t stalled_total            # calls ended because their client did not move
+    cdef object in_thread
+    cdef str compression                # of answers: "gzip", "deflate", or None
+    cdef bytes encoding                 # the same as bytes
+    cdef nghttp2_nv[3] compressed_headers           # of such answers
+    cdef Py_ssize_t inline_nbytes       # that the loop may still decompress before the next read or flush
+    cdef readonly uint64_t decompressed_total, decompressed_nbytes      # messages of requests, what they became
+    cdef readonly uint64_t compressed_total, saved_nbytes               # messages of answers, bytes that they had more before
 
     def __cinit__(self):
         self.receive_buffer = <uint8_t *>malloc(RECEIVE_NBYTES)
@@ -489,9 +596,10 @@ cdef class Endpoint:
         if self.receive_buffer == NULL or self.send_buffer == NULL:
             raise MemoryError()
 
-    def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, guard=None, Py_ssize_t max_message_nbytes=64 << 20,
-                 Py_ssize_t max_header_nbytes=16 << 10, Py_ssize_t max_unread_nbytes=64 << 20,
-                 uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20, uint32_t connection_window_nbytes=4 << 20):
+    def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, in_thread, guard=None, str compression="none",
+                 Py_ssize_t max_message_nbytes=64 << 20, Py_ssize_t max_header_nbytes=16 << 10,
+                 Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
+                 uint32_t connection_window_nbytes=4 << 20):
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():
@@ -499,6 +607,10 @@ cdef class Endpoint:
                 self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
         self.start, self.refuse, self.unserved, self.schedule, self.call_later = start, refuse, unserved, schedule, call_later
         self.guard = guard
+        self.in_thread = in_thread
+        if compression != "none":
+            self.compression, self.encoding = compression, GZIP if compression == "gzip" else DEFLATE
+        self.compressed_headers = [ANSWER_HEADERS[0], ANSWER_HEADERS[1], constant_header(ENCODING, self.encoding or GZIP)]
         self.dirty = []
         self.gathering = []
         self.max_message_nbytes = max_message_nbytes
@@ -528,6 +640,7 @@ cdef class Endpoint:
         cdef Session session
         cdef list sessions = self.dirty
         self.flush_scheduled = False
+        self.inline_nbytes = INLINE_NBYTES
         if not sessions:
             return
         self.dirty = []
@@ -537,6 +650,22 @@ cdef class Endpoint:
                 session.flush()
             except Exception:           # its transport is gone and has not said so yet: connection_lost follows
                 session.end()
+
+    cdef bint convert(self, Session session, Conversion conversion) noexcept:
+        """What takes little is done here, as long as it is not much of it, and all else on a thread. True: it is over."""
+        cdef bint over
+        if conversion.inline_nbytes > 0 and self.inline_nbytes > 0:
+            over = conversion.attempt(conversion.inline_nbytes)
+            self.inline_nbytes -= conversion.weight * conversion.moved_nbytes
+            if over:
+                return True
+            conversion.restart()
+        try:
+            self.in_thread(session, conversion)
+            return False
+        except Exception as error:
+            conversion.fail(error)
+            return True
 
     def guard_changed(self):
         """What the guard let through so far, it is asked for again."""
@@ -577,6 +706,7 @@ cdef class Session:
     cdef Py_ssize_t trailer_nbytes      # of the block of trailers that is being received
     cdef readonly int64_t calls
     cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
+    cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
     cdef uint64_t written_nbytes        # handed to the transport
     cdef uint64_t received_nbytes
@@ -632,6 +762,7 @@ cdef class Session:
             return
         self.endpoint.received_nbytes += nbytes
         self.received_nbytes += nbytes
+        self.endpoint.inline_nbytes = INLINE_NBYTES
         self.receiving = True
         self.expecting = False
         self.missing_nbytes = 0
@@ -770,7 +901,8 @@ cdef class Session:
                 if call is self.opening:
                     return True
                 stalled.append(call)
-            elif owed == REQUEST and call.kind != STREAM and now_ns >= call.deadline_ns and call is not self.opening:
+            elif (owed == REQUEST or call.incoming is not None) and call.kind != STREAM and now_ns >= call.deadline_ns and (
+                    call is not self.opening):
                 late.append(call)
             call = call.next
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
@@ -869,9 +1001,9 @@ cdef class Session:
         if call.next is not None:
             call.next.previous = call.previous
         call.next = call.previous = None
-        if call.unsent_nbytes > 0:
+        if call.unsent_nbytes > 0 or call.outgoing is not None:
             call.drop_answer()
-        if call.partial is not None or call.backlog is not None:
+        if call.partial is not None or call.backlog is not None or call.incoming is not None:
             call.drop_request()
         if call.held_nbytes > 0:
             call.give_back(call.held_nbytes)
@@ -886,11 +1018,13 @@ cdef class Session:
 
     cdef bint has_room(self, Py_ssize_t nbytes) noexcept:
         """Whether an answer of that size may wait for the client to read it; one may always, or it could never be given."""
-        return self.unread_nbytes == 0 or self.unread_nbytes + nbytes <= self.endpoint.max_unread_nbytes
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
+        return waiting_nbytes == 0 or waiting_nbytes + nbytes <= self.endpoint.max_unread_nbytes
 
     cdef unread_error(self, Py_ssize_t nbytes):
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
         return ResourceExhausted(
-            f"this connection has {self.unread_nbytes} bytes of answers that were not read, and no room for {nbytes} more under "
+            f"this connection has {waiting_nbytes} bytes of answers that were not read, and no room for {nbytes} more under "
             f"its limit of {self.endpoint.max_unread_nbytes} (max_unread_bytes); read answers before you send more requests",
             reason="unread", retry_after_ns=100_000_000)
 
@@ -926,8 +1060,9 @@ cdef class Session:
                 raise self.endpoint.unserved(call.method)
             if call.bad_timeout:
                 raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")
-            if call.is_compressed:
-                raise Unimplemented("grpc-encoding: this server takes identity only; send messages uncompressed", reason="compression")
+            if call.bad_encoding:
+                raise Unimplemented("grpc-encoding: expected identity, deflate or gzip, got another; send messages in one of these",
+                                    reason="compression")
             if not self.has_room(0):
                 raise self.unread_error(0)
             if call.kind == STREAM:
@@ -983,13 +1118,24 @@ cdef class Session:
                 call.notify()
             elif call.message is None:
                 raise Unimplemented(f"{call.method}: expected one request message, got none", reason="cardinality")
-            elif call.kind == INFER:
-                self.expecting = True
-                self.endpoint.infer_handler(call)
+            elif call.message.compressed:
+                message, call.message = call.message, None
+                if call.decompress(message):
+                    call.message = call.decompressed()
+                    self.begin(call)
             else:
-                self.endpoint.start(call, call.method_row)
+                self.begin(call)
         except Exception as error:
             self.fail(call, error)
+
+    cdef int begin(self, Http2Call call) except -1:
+        """A unary call, whose message is there."""
+        if call.kind == INFER:
+            self.expecting = True
+            self.endpoint.infer_handler(call)
+        else:
+            self.endpoint.start(call, call.method_row)
+        return 0
 
 
 cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
@@ -1055,7 +1201,9 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
         else:
             call.deadline_ns = monotonic_ns() + timeout
     elif equals(name, name_nbytes, "grpc-encoding", 13):
-        call.is_compressed = not equals(value, value_nbytes, "identity", 8)
+        take_encoding(call, value, value_nbytes)
+    elif endpoint.compression is not None and equals(name, name_nbytes, "grpc-accept-encoding", 20):
+        call.compresses |= lists(value, value_nbytes, endpoint.encoding)
     elif endpoint.guard is not None and equals(name, name_nbytes, "authorization", 13):
         take_authorization(self, call, value, value_nbytes)
     elif not (equals(name, name_nbytes, "te", 2) or equals(name, name_nbytes, "user-agent", 10) or
@@ -1067,6 +1215,28 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
         elif call.kind == UNARY or call.kind == STREAM:
             keep_metadata(call, name, name_nbytes, value, value_nbytes)
     return 0
+
+
+cdef void take_encoding(Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
+    call.encoding = None
+    if equals(value, nbytes, "gzip", 4):
+        call.encoding = "gzip"
+    elif equals(value, nbytes, "deflate", 7):
+        call.encoding = "deflate"
+    call.bad_encoding = call.encoding is None and not equals(value, nbytes, "identity", 8)
+
+
+cdef bint lists(const uint8_t *value, size_t nbytes, bytes word) noexcept:
+    """Whether a header's words, such as "identity, deflate,gzip", have this one among them."""
+    cdef size_t begin = 0, end
+    while begin < nbytes:
+        end = begin
+        while end < nbytes and value[end] != c',' and value[end] != c' ':
+            end += 1
+        if equals(value + begin, end - begin, PyBytes_AS_STRING(word), PyBytes_GET_SIZE(word)):
+            return True
+        begin = end + 1
+    return False
 
 
 cdef void take_authorization(Session session, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:

@@ -35,6 +35,7 @@ __all__ = ["GrpcioCall", "GrpcioTransport"]
 
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
+COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
 
 
@@ -90,6 +91,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._server = grpc.aio.server(
             handlers=(self,),
             maximum_concurrent_rpcs=settings.max_connections,
+            compression=COMPRESSION[settings.compression],
             options=(
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),

@@ -21,8 +21,10 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Endpoint, Http2Call, Session
 from inferd.config import Address
+from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, StartError
 from inferd.serving.access import Access, Identity
+from inferd.serving.compression import CompressionThreads
 from inferd.serving.tls import HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
@@ -118,6 +120,7 @@ class NativeTransport:
         self.max_connections = settings.max_connections
         self.connections: set[Connection] = set()
         self.refused_connections = 0
+        self._compression = CompressionThreads(Host.detect().usable)
         self.endpoint = Endpoint(
             methods,
             start=self._start_call,
@@ -125,7 +128,9 @@ class NativeTransport:
             unserved=unserved,
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
+            in_thread=self._compression.submit,
             guard=self._access.check_token if self._access.asks_for_tokens else None,
+            compression=settings.compression,
             max_message_nbytes=settings.max_message_bytes,
             max_header_nbytes=settings.max_header_bytes,
             max_unread_nbytes=settings.max_unread_bytes,
@@ -184,6 +189,7 @@ class NativeTransport:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._compression.close()
         for path in self._socket_paths:
             with suppress(OSError):
                 os.unlink(path)
@@ -215,6 +221,11 @@ class NativeTransport:
             "protocol_errors_total": endpoint.protocol_errors_total,
             "received_bytes_total": endpoint.received_nbytes,
             "sent_bytes_total": endpoint.sent_nbytes,
+            "compression_waiting": self._compression.unfinished,
+            "decompressed_total": endpoint.decompressed_total,
+            "decompressed_bytes_total": endpoint.decompressed_nbytes,
+            "compressed_total": endpoint.compressed_total,
+            "compression_saved_bytes_total": endpoint.saved_nbytes,
         }
 
     def _look_for_stalls(self) -> None:
@@ -318,7 +329,7 @@ async def _requests(call: Http2Call, method: Method, changed: asyncio.Event) -> 
         message = call.take_message()
         if message is not None:
             yield _parse(method, message, call.method)
-        elif call.half_closed or call.closed:
+        elif call.request_over or call.closed:
             return
         else:
             changed.clear()

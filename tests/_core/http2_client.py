@@ -20,6 +20,8 @@ from inferd.serving.method import Method
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferd._core.compression import Conversion
+
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 UNARY = "/test.Service/Unary"
 STREAM = "/test.Service/Stream"
@@ -60,22 +62,23 @@ def headers(
 class Served:
     """An endpoint whose calls are kept for the test to answer, and what was scheduled, run by hand."""
 
-    def __init__(self, infer: Callable[[Http2Call], None] | None = None, **limits: int) -> None:
+    def __init__(self, infer: Callable[[Http2Call], None] | None = None, **settings: Any) -> None:
         self.calls: list[Http2Call] = []
         self.started: list[tuple[Http2Call, Method]] = []
         self.scheduled: list[Callable[[], None]] = []
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.errors: list[Exception] = []
+        self.conversions: list[Conversion] = []
         methods = {INFER: Method("infer", infer or self.calls.append), UNARY: Method("unary", None), STREAM: Method("stream", None)}
-        self.endpoint = Endpoint(
-            methods,
-            start=lambda call, method: self.started.append((call, method)),
-            refuse=self.refuse,
-            unserved=lambda path: Unimplemented(f"no method {path}"),
-            schedule=self.scheduled.append,
-            call_later=lambda seconds, callback: self.later.append((seconds, callback)),
-            **limits,
-        )
+        own: dict[str, Any] = {
+            "start": lambda call, method: self.started.append((call, method)),
+            "refuse": self.refuse,
+            "unserved": lambda path: Unimplemented(f"no method {path}"),
+            "schedule": self.scheduled.append,
+            "call_later": lambda seconds, callback: self.later.append((seconds, callback)),
+            "in_thread": lambda session, conversion: self.conversions.append(conversion),
+        }
+        self.endpoint = Endpoint(methods, **(own | settings))
 
     def refuse(self, call: Any, error: Exception) -> None:
         self.errors.append(error)
@@ -84,6 +87,13 @@ class Served:
     def run_scheduled(self) -> None:
         while self.scheduled:
             self.scheduled.pop(0)()
+
+    def run_conversions(self) -> None:
+        """What a thread does, and what follows on the loop."""
+        while self.conversions:
+            conversion = self.conversions.pop(0)
+            conversion.run()
+            conversion.done()
 
     def run_later(self) -> None:
         while self.later:

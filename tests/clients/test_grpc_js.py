@@ -31,14 +31,15 @@ def node() -> str:
     return found
 
 
-@pytest.fixture(scope="module", params=TRANSPORTS)
+@pytest.fixture(scope="module", params=[(transport, compression) for transport in TRANSPORTS for compression in ("none", "gzip")])
 def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[str, Any]:
     files = models.repository(
         tmp_path_factory.mktemp("node"),
         {"identity": models.identity(), "slow": models.slow(200), "large": models.doubled("FP32", (150_000,))},
         {"slow": "max_batch_size: 1", "large": "max_batch_size: 4"},
     )
-    with Served(files, transport=request.param) as served:
+    transport, compression = request.param
+    with Served(files, transport=transport, compression=compression) as served:
         done = subprocess.run([node(), "client.js", served.address, str(PROTO)], cwd=HERE, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stderr
     found: dict[str, Any] = json.loads(done.stdout)
@@ -66,6 +67,10 @@ def test_metadata(came: dict[str, Any]) -> None:
 
 def test_200_calls_at_once_get_their_own_rows(came: dict[str, Any]) -> None:
     assert came["many"] == [row(first) for first in range(200)]
+
+
+def test_compressed_messages(came: dict[str, Any]) -> None:
+    assert came["compressed"] == {"deflate": [row(3), 150_000], "gzip": [row(3), 150_000]}
 
 
 def test_errors_and_their_words(came: dict[str, Any]) -> None:

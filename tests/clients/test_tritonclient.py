@@ -170,6 +170,13 @@ def test_large_messages(client: triton.InferenceServerClient, count: int) -> Non
     assert infer(client, "large", x=x).as_numpy("y").tobytes() == (x + x).tobytes()
 
 
+@pytest.mark.parametrize("algorithm", ["gzip", "deflate"])
+def test_compressed_messages(client: triton.InferenceServerClient, algorithm: str) -> None:
+    for model, x in (("identity", rows(2)), ("large", np.arange(3 * 224 * 224, dtype=np.float32).reshape(1, 3, 224, 224))):
+        y = infer(client, model, x=x, compression_algorithm=algorithm).as_numpy("y")
+        assert y.tobytes() == (x if model == "identity" else x + x).tobytes()
+
+
 # ---- what it may ask
 
 

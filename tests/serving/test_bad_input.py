@@ -439,7 +439,7 @@ FRAMING: dict[str, tuple[bytes, int, tuple[str, ...]]] = {
     "no message": (b"", 12, ("expected one request message", "none")),
     "two messages": (framed(MESSAGE) * 2, 12, ("one request message", "more")),
     "bytes behind the message": (framed(MESSAGE) + b"\0", 12, ("one request message", "more")),
-    "compressed without an encoding": (framed(MESSAGE, compressed=1), 12, ("compress", "identity")),
+    "compressed without an encoding": (framed(MESSAGE, compressed=1), 13, ("compressed flag", "grpc-encoding: gzip or deflate")),
     "flag of 2": (framed(MESSAGE, compressed=2), 13, ("flag", "0 or 1", "2")),
     "4 GiB promised": (framed(b"xx", nbytes=0xFFFFFFFF), 8, (str(MAX_MESSAGE_BYTES), "4294967295")),
     "one byte over the limit promised": (

@@ -104,6 +104,21 @@ function varint(value) {
   return Buffer.from([...bytes, value]);
 }
 
+// Requests that are compressed, small and large, and answers that may be: grpc-js takes gzip and deflate unasked.
+async function compressed() {
+  const found = {};
+  for (const [name, algorithm] of [["deflate", 1], ["gzip", 2]]) {
+    const client = new api.inference.GRPCInferenceService(address, credentials, { "grpc.default_compression_algorithm": algorithm });
+    const large = floats(await unary(client, "ModelInfer", inferRequest("large", Array.from({ length: 150_000 }, (_, index) => index % 100))));
+    found[name] = [
+      floats(await unary(client, "ModelInfer", inferRequest("identity", row(3)))),
+      large.every((value, index) => value === 2 * (index % 100)) && large.length,
+    ];
+    client.close();
+  }
+  return found;
+}
+
 const typed = {
   model_name: "identity",
   inputs: [{ name: "x", datatype: "FP32", shape: [1, 16], contents: { fp32_contents: row(7) } }],
@@ -124,6 +139,7 @@ const results = {
   late: await unary(inference, "ModelInfer", inferRequest("slow", Array(64).fill(1)), deadline(20)),
   large: floats(await unary(inference, "ModelInfer", inferRequest("large", Array(150_000).fill(0.5)))).reduce((sum, value) => sum + value, 0),
   many: (await Promise.all(Array.from({ length: 200 }, (_, first) => unary(inference, "ModelInfer", inferRequest("identity", row(first)))))).map(floats),
+  compressed: await compressed(),
   check: await unary(health, "Check", { service: "identity" }),
   check_unknown: await unary(health, "Check", { service: "nosuch" }),
   watch: await firstOf(health.Watch({ service: "identity" }, deadline(30_000)), 1),

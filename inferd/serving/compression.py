@@ -1,0 +1,91 @@
+"""Threads for the messages whose compression or decompression would hold the event loop. zlib works without the GIL.
+
+Who waits is kept on the loop's thread alone, hence no lock. Never in here: how a message is compressed (_core/compression), whether one is.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections import OrderedDict, deque
+from contextlib import suppress
+from queue import SimpleQueue
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from inferd._core.compression import Conversion
+    from inferd._core.http2 import Session
+
+__all__ = ["CompressionThreads"]
+
+MAX_THREADS = 4
+MIN_THREADS = 2  # on one core, too: the system lets small messages pass a large one
+GIVEN = 2  # conversions for each thread, one of them in its hands: none idles until the loop has seen that one is over
+
+
+class CompressionThreads:
+    """A few threads, started when there is work. Made, given work and closed on the running event loop.
+
+    Connections take turns: one that sends much keeps the others waiting for one message of its own, not for all.
+    usable: threads of this process that can run at once; the event loop is one of them.
+    """
+
+    def __init__(self, usable: int) -> None:
+        self._loop = asyncio.get_running_loop()
+        self._count = min(max(MIN_THREADS, usable - 1), MAX_THREADS)
+        self._waiting: OrderedDict[Session, deque[Conversion]] = OrderedDict()  # of each connection, by whose turn it is
+        self._given: SimpleQueue[Conversion | None] = SimpleQueue()  # None: a thread ends
+        self._over: deque[Conversion] = deque()
+        self._is_woken = False
+        self._given_count = 0
+        self._threads: list[threading.Thread] = []
+        self._is_closed = False
+        self.unfinished = 0  # conversions that wait, or are in a thread's hands
+
+    def submit(self, session: Session, conversion: Conversion) -> None:
+        """conversion.run() is called on a thread, and then conversion.done() on the loop's. RuntimeError once the threads were closed."""
+        if self._is_closed:
+            raise RuntimeError("compression was asked for after the end")
+        self.unfinished += 1
+        self._waiting.setdefault(session, deque()).append(conversion)
+        self._give()
+
+    async def close(self) -> None:
+        """Ends the threads. What still waits is dropped: nobody wants it any more, or its connection would be there."""
+        self._is_closed = True
+        self._waiting.clear()
+        for _ in self._threads:
+            self._given.put(None)
+        for thread in self._threads:
+            await asyncio.to_thread(thread.join)
+
+    def _give(self) -> None:
+        while self._waiting and self._given_count < GIVEN * self._count:
+            session, conversions = self._waiting.popitem(last=False)
+            self._given.put(conversions.popleft())
+            if conversions:
+                self._waiting[session] = conversions  # behind the others
+            self._given_count += 1
+            if len(self._threads) < min(self._count, self._given_count):
+                self._threads.append(threading.Thread(target=self._run, name=f"compression {len(self._threads)}", daemon=True))
+                self._threads[-1].start()
+
+    def _run(self) -> None:
+        while (conversion := self._given.get()) is not None:
+            conversion.run()
+            self._over.append(conversion)
+            del conversion  # while this thread waits for another
+            if not self._is_woken:  # after the append: who takes from `_over` says False first
+                self._is_woken = True
+                with suppress(RuntimeError):  # the loop is closed
+                    self._loop.call_soon_threadsafe(self._finish)
+
+    def _finish(self) -> None:
+        """One wake-up for all that is over by then."""
+        self._is_woken = False
+        while self._over:
+            conversion = self._over.popleft()
+            self.unfinished -= 1
+            self._given_count -= 1
+            conversion.done()
+        self._give()

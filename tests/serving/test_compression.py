@@ -1,0 +1,560 @@
+"""Compressed messages: the threads that take what is large, and grpc's own clients and bare HTTP/2 against both transports.
+
+Threads are held by gates: what a test calls "waiting" waits until its gate is opened.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import random
+import struct
+import threading
+import zlib
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import grpc
+import grpc.aio
+import numpy as np
+import pytest
+
+from inferd import errors
+from inferd._core import message as messages
+from inferd._core.grpc import Call
+from inferd.config import Address, Settings
+from inferd.protocol import health, inference
+from inferd.serving.compression import MAX_THREADS, CompressionThreads
+from inferd.serving.method import Method
+from inferd.serving.native import NativeTransport
+from tests import models
+from tests.http2_peer import Answer, Peer, framed
+from tests.served import TRANSPORTS, Served
+from tests.wire import LIMIT_S, Caller, Held, infer_request, outputs_of, rows, same, status_of
+
+ECHO = "/test.T/Echo"
+LARGE = random.Random(1).randbytes(100_000)
+ACCEPTS = ("grpc-accept-encoding", "identity, deflate, gzip")
+GRPC = {"gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
+
+
+def compressed(content: bytes, encoding: str = "gzip") -> bytes:
+    return framed(gzip.compress(content) if encoding == "gzip" else zlib.compress(content), compressed=1)
+
+
+def plain(answer: Answer) -> list[tuple[int, bytes]]:
+    """Each message of an answer with its flag, decompressed."""
+    body, found = answer.body, []
+    while body:
+        flag, nbytes = struct.unpack(">BI", body[:5])
+        content = body[5 : 5 + nbytes]
+        if flag:
+            content = gzip.decompress(content) if answer.headers["grpc-encoding"] == "gzip" else zlib.decompress(content)
+        found.append((flag, content))
+        body = body[5 + nbytes :]
+    return found
+
+
+# ---- threads
+
+
+class Piece:
+    """Stands for a conversion: says where it ran, waits for its gate there, and notes its name when it is done."""
+
+    def __init__(self, name: str = "", notes: list[str] | None = None, gate: threading.Event | None = None) -> None:
+        self.name, self.notes, self.gate = name, notes, gate
+        self.begun, self.over = threading.Event(), asyncio.Event()
+        self.ran_on: threading.Thread | None = None
+        self.done_on: threading.Thread | None = None
+
+    def run(self) -> None:
+        self.ran_on = threading.current_thread()
+        self.begun.set()
+        if self.gate is not None:
+            assert self.gate.wait(LIMIT_S)
+
+    def done(self) -> None:
+        self.done_on = threading.current_thread()
+        if self.notes is not None:
+            self.notes.append(self.name)
+        self.over.set()
+
+    async def wait(self) -> None:
+        await asyncio.wait_for(self.over.wait(), LIMIT_S)
+
+
+def fill(threads: CompressionThreads) -> threading.Event:
+    """Keeps all threads busy, and their next piece taken, until the gate is opened."""
+    gate = threading.Event()
+    for _ in range(2 * threads._count):
+        threads.submit(object(), Piece(gate=gate))  # type: ignore[arg-type]
+    return gate
+
+
+async def test_it_runs_on_a_thread_and_ends_on_the_loops() -> None:
+    threads = CompressionThreads(1)
+    assert threads._threads == []
+    piece = Piece()
+    threads.submit(object(), piece)  # type: ignore[arg-type]
+    assert threads.unfinished == 1
+    await piece.wait()
+    assert threads.unfinished == 0
+    assert piece.ran_on in threads._threads
+    assert piece.done_on is threading.current_thread()
+    await threads.close()
+    assert not [thread for thread in threads._threads if thread.is_alive()]
+    with pytest.raises(RuntimeError):
+        threads.submit(object(), Piece())  # type: ignore[arg-type]
+
+
+@pytest.mark.parametrize(("usable", "count"), [(1, 2), (2, 2), (4, 3), (5, 4), (100, MAX_THREADS)])
+async def test_a_few_threads_and_no_more(usable: int, count: int) -> None:
+    threads = CompressionThreads(usable)
+    gate = threading.Event()
+    pieces = [Piece(gate=gate) for _ in range(50)]
+    for piece in pieces:
+        threads.submit(object(), piece)  # type: ignore[arg-type]
+    assert len(threads._threads) == count
+    gate.set()
+    for piece in pieces:
+        await piece.wait()
+    assert {piece.ran_on for piece in pieces} <= set(threads._threads)
+    assert threads.unfinished == 0
+    await threads.close()
+
+
+async def test_connections_take_turns() -> None:
+    threads = CompressionThreads(1)
+    gate = fill(threads)
+    notes: list[str] = []
+    busy, modest, other = object(), object(), object()
+    pieces = [Piece(f"busy {number}", notes) for number in range(6)]
+    for piece in pieces:
+        threads.submit(busy, piece)  # type: ignore[arg-type]
+    for session, name in ((modest, "modest"), (other, "other")):
+        pieces.append(Piece(name, notes))
+        threads.submit(session, pieces[-1])  # type: ignore[arg-type]
+    assert list(threads._waiting) == [busy, modest, other]
+    gate.set()
+    for piece in pieces:
+        await piece.wait()
+    assert max(notes.index("modest"), notes.index("other")) <= 2 + 2  # two threads may change places
+    assert threads._waiting == {}
+    await threads.close()
+
+
+async def test_closing_waits_for_what_runs_and_drops_what_waits() -> None:
+    threads = CompressionThreads(1)
+    gate = fill(threads)
+    waiting = Piece()
+    threads.submit(object(), waiting)  # type: ignore[arg-type]
+    closing = asyncio.create_task(threads.close())
+    await asyncio.sleep(0)
+    assert not closing.done()
+    gate.set()
+    await closing
+    assert not waiting.begun.is_set()
+
+
+# ---- the native transport, whose threads are held
+
+
+class Service:
+    """Echoes, and keeps the calls that it was asked."""
+
+    def __init__(self) -> None:
+        self.calls: list[Call] = []
+
+    def echo(self, call: Call) -> None:
+        self.calls.append(call)
+        call.reply(call.message)
+
+    def refuse(self, call: Call, error: Exception) -> None:
+        call.fail(error if isinstance(error, errors.RequestError) else errors.Internal("see the log"))
+
+
+@asynccontextmanager
+async def serving(**settings: Any) -> AsyncIterator[tuple[NativeTransport, str, Service]]:
+    service = Service()
+    transport = NativeTransport({ECHO: Method("infer", service.echo)}, Settings(**settings), service.refuse)
+    [bound] = await transport.start([Address("127.0.0.1", 0)])
+    try:
+        yield transport, str(bound), service
+    finally:
+        await transport.stop(0)
+
+
+async def until(transport: NativeTransport, **counters: int) -> None:
+    """Until the transport's counters say so."""
+    async with asyncio.timeout(LIMIT_S):
+        while {name: transport.counters()[name] for name in counters} != counters:
+            await asyncio.sleep(0)
+
+
+async def asked(address: str, content: bytes, **options: Any) -> bytes:
+    async with grpc.aio.insecure_channel(address) as channel:
+        return bytes(await channel.unary_unary(ECHO)(content, timeout=LIMIT_S, **options))
+
+
+async def test_small_messages_need_no_thread() -> None:
+    async with serving(compression="gzip") as (transport, address, _):
+        gate = fill(transport._compression)
+        assert await asked(address, b"small", compression=grpc.Compression.Gzip) == b"small"
+        assert await asked(address, bytes(5000), compression=grpc.Compression.Gzip) == bytes(5000)
+        gate.set()
+        counters = transport.counters()
+        # grpc's client sends what does not become smaller as it is.
+        assert (counters["decompressed_total"], counters["decompressed_bytes_total"], counters["compressed_total"]) == (1, 5000, 1)
+        assert counters["compression_saved_bytes_total"] > 4000
+
+
+async def test_other_requests_pass_one_that_waits_for_a_thread() -> None:
+    async with serving() as (transport, address, service):
+        gate = fill(transport._compression)
+        large = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
+        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        assert await asked(address, b"passes") == b"passes"
+        assert not large.done()
+        assert len(service.calls) == 1
+        gate.set()
+        assert await large == bytes(10**6)
+
+
+@pytest.mark.parametrize("how", ["cancel", "vanish"])
+async def test_a_client_that_leaves_while_its_request_waits_for_a_thread(how: str) -> None:
+    """Its memory is free although no thread has come to it."""
+    async with serving() as (transport, address, service):
+        before = messages.in_use()
+        gate = fill(transport._compression)
+        peer = await asyncio.to_thread(Peer, address)
+        with peer:
+            stream = await asyncio.to_thread(peer.open, ECHO, extra=(("grpc-encoding", "gzip"),))
+            await asyncio.to_thread(peer.data, stream, compressed(LARGE), end=True)
+            await until(transport, compression_waiting=2 * transport._compression._count + 1)
+            assert messages.in_use() - before >= len(LARGE)
+            if how == "cancel":
+                peer.h2.reset_stream(stream, 8)
+                peer.send()
+            else:
+                peer.vanish()
+            await until(transport, streams=0)
+            assert messages.in_use() == before
+        gate.set()
+        await until(transport, compression_waiting=0)
+        assert service.calls == []
+
+
+async def test_a_grpc_client_that_cancels_while_its_request_waits_for_a_thread() -> None:
+    async with serving() as (transport, address, service):
+        gate = fill(transport._compression)
+        asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Deflate))
+        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        asking.cancel()
+        await until(transport, streams=0, streams_abandoned_total=1)
+        gate.set()
+        await until(transport, compression_waiting=0)
+        assert service.calls == []
+        with pytest.raises(asyncio.CancelledError):
+            await asking
+
+
+async def test_a_client_that_cancels_while_a_thread_has_its_request() -> None:
+    """The thread sees it between two pieces, and what is there by then is given back."""
+    async with serving() as (transport, address, service):
+        before = messages.in_use()
+        content = compressed(bytes(60 << 20))
+
+        def give_up() -> None:
+            with Peer(address) as peer:
+                for _ in range(5):
+                    stream = peer.open(ECHO, extra=(("grpc-encoding", "gzip"),))
+                    peer.data(stream, content, end=True)
+                    peer.h2.reset_stream(stream, 8)
+                    peer.send()
+                peer.ping()
+
+        await asyncio.to_thread(give_up)
+        await until(transport, compression_waiting=0, streams=0)
+        assert service.calls == []
+        assert messages.in_use() == before
+
+
+async def test_the_deadline_passes_while_the_request_waits_for_a_thread() -> None:
+    async with serving() as (transport, address, service):
+        gate = fill(transport._compression)
+        with Peer(address) as peer:
+            stream = await asyncio.to_thread(peer.open, ECHO, extra=(("grpc-encoding", "gzip"), ("grpc-timeout", "1m")))
+            await asyncio.to_thread(peer.data, stream, compressed(LARGE), end=True)
+            await until(transport, compression_waiting=2 * transport._compression._count + 1)
+            transport._cut_off_stalled(10**18)  # an hour, if not years, from now
+            answer = await asyncio.to_thread(peer.wait, stream)
+            assert answer.status == 4
+        gate.set()
+        await until(transport, compression_waiting=0)
+        assert service.calls == []
+
+
+async def test_the_drain_waits_for_what_a_thread_has() -> None:
+    async with serving(compression="gzip") as (transport, address, _):
+        gate = fill(transport._compression)
+        asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
+        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        stopping = asyncio.create_task(transport.stop(LIMIT_S))
+        while not transport._draining:
+            await asyncio.sleep(0)
+        assert not stopping.done()
+        gate.set()
+        assert await asking == bytes(10**6)
+        await stopping
+
+
+async def test_the_drain_ends_when_its_time_is_over_although_requests_wait() -> None:
+    async with serving() as (transport, address, service):
+        gate = fill(transport._compression)
+        asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
+        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        stopping = asyncio.create_task(transport.stop(0))
+        with pytest.raises(grpc.aio.AioRpcError):
+            await asking
+        gate.set()
+        await stopping
+        assert service.calls == []
+
+
+# ---- both transports, over real models
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(
+        tmp_path_factory.mktemp("compression"),
+        {"identity": models.identity(), "large": models.doubled("FP32", (150_000,))},
+        {"large": "max_batch_size: 4"},
+    )
+
+
+@pytest.fixture(scope="module", params=TRANSPORTS)
+def server(request: pytest.FixtureRequest, files: Path) -> Iterator[Served]:
+    with Served(files, transport=request.param, compression="gzip", max_message_bytes=4 << 20) as running:
+        yield running
+
+
+@pytest.fixture(scope="module", params=[(transport, encoding) for transport in TRANSPORTS for encoding in ("none", "gzip", "deflate")])
+def each(request: pytest.FixtureRequest, files: Path) -> Iterator[Served]:
+    """With every setting of compression."""
+    transport, encoding = request.param
+    with Served(files, transport=transport, compression=encoding) as running:
+        yield running
+
+
+@pytest.fixture
+def caller(server: Served) -> Iterator[Caller]:
+    with Caller(server.address) as one:
+        yield one
+
+
+def answers(
+    caller: Caller, model: str, x: np.ndarray[Any, Any], compression: grpc.Compression | None = None
+) -> dict[str, np.ndarray[Any, Any]]:
+    return outputs_of(caller.infer(infer_request(model, {"x": x}), compression=compression))
+
+
+def numbers(seed: int = 0) -> np.ndarray[Any, Any]:
+    """600 kB of which half can be saved."""
+    return np.random.default_rng(seed).integers(0, 1000, (1, 150_000)).astype(np.float32)
+
+
+@pytest.mark.parametrize("encoding", GRPC)
+def test_requests(caller: Caller, encoding: str) -> None:
+    """Small and large, beside others that are not compressed."""
+    for seed in range(3):
+        same(answers(caller, "identity", rows(64, first=seed), GRPC[encoding]), {"y": rows(64, first=seed)})
+        same(caller.answers("identity", {"x": rows(64, first=seed)}), {"y": rows(64, first=seed)})
+        same(answers(caller, "large", numbers(seed), GRPC[encoding]), {"y": numbers(seed) * 2})
+
+
+@pytest.mark.parametrize("encoding", GRPC)
+def test_many_at_once(server: Served, caller: Caller, encoding: str) -> None:
+    held = Held(server)
+    sent = [rows(1 + number % 64, first=number) for number in range(300)]
+    calls = [caller.start(infer_request("identity", {"x": x}).SerializeToString(), compression=GRPC[encoding]) for x in sent]
+    large = [
+        caller.start(infer_request("large", {"x": numbers(seed)}).SerializeToString(), compression=GRPC[encoding]) for seed in range(5)
+    ]
+    for x, call in zip(sent, calls, strict=True):
+        same(outputs_of(inference.ModelInferResponse.FromString(call.result(LIMIT_S))), {"y": x})
+    for seed, call in enumerate(large):
+        same(outputs_of(inference.ModelInferResponse.FromString(call.result(LIMIT_S))), {"y": numbers(seed) * 2})
+    held.check()
+
+
+def test_answers(each: Served) -> None:
+    """Compressed as the setting says, for a client that takes it."""
+    encoding = each.settings.compression
+    request = infer_request("large", {"x": numbers()}).SerializeToString()
+    with Peer(each.address) as peer:
+        answer = peer.call(framed(request), extra=(ACCEPTS,))
+        assert answer.status == 0
+        assert answer.headers.get("grpc-encoding") == (None if encoding == "none" else encoding)
+        ((flag, content),) = plain(answer)
+        assert flag == (encoding != "none")
+        same(outputs_of(inference.ModelInferResponse.FromString(content)), {"y": numbers() * 2})
+        assert (len(answer.body) < len(content)) == (encoding != "none")
+
+
+def test_answers_for_clients_that_take_no_compression(each: Served) -> None:
+    """grpc's own server does not look: it compresses for everyone."""
+    request = infer_request("identity", {"x": rows(64)}).SerializeToString()
+    with Peer(each.address) as peer:
+        for extra in ((), (("grpc-accept-encoding", "identity"),)):
+            ((flag, content),) = plain(peer.call(framed(request), extra=extra))
+            assert flag == (each.transport == "grpcio" and each.settings.compression != "none")
+            same(outputs_of(inference.ModelInferResponse.FromString(content)), {"y": rows(64)})
+
+
+def test_small_answers_are_not_compressed(each: Served) -> None:
+    with Peer(each.address) as peer:
+        ((flag, _),) = plain(peer.call(framed(infer_request("identity", {"x": rows(1)}).SerializeToString()), extra=(ACCEPTS,)))
+        assert flag == 0 or each.transport == "grpcio"
+
+
+@pytest.mark.parametrize("encoding", GRPC)
+def test_methods_that_are_not_the_hot_one(server: Served, encoding: str) -> None:
+    with Peer(server.address) as peer:
+        path = "/inference.GRPCInferenceService/ModelConfig"
+        request = inference.ModelConfigRequest(name="identity" + "x" * 5000).SerializeToString()
+        answer = peer.call(compressed(request, encoding), path, extra=(("grpc-encoding", encoding),))
+        assert answer.status == 5
+        request = inference.ModelConfigRequest(name="large").SerializeToString()
+        answer = peer.call(compressed(request, encoding), path, extra=(("grpc-encoding", encoding), ACCEPTS))
+        ((_, content),) = plain(answer)
+        assert inference.ModelConfigResponse.FromString(content).config.name == "large"
+
+
+@pytest.mark.parametrize("encoding", GRPC)
+def test_streams(each: Served, encoding: str) -> None:
+    """Reflection: small questions, and an answer that is worth compressing; one question is large, and a thread's."""
+    questions = [bytes((0x22, len(name))) + name for name in (b"inference.GRPCInferenceService", b"no.such")]
+    questions.append(b"\x22\xa0\x8d\x06" + b"x" * 100_000)
+    with Peer(each.address) as peer:
+        path = "/grpc.reflection.v1.ServerReflection/ServerReflectionInfo"
+        stream = peer.open(path, extra=(("grpc-encoding", encoding), ACCEPTS))
+        for question in questions:
+            peer.data(stream, compressed(question, encoding))
+        peer.data(stream, framed(questions[1]), end=True)
+        answer = peer.wait(stream)
+        assert answer.status == 0
+        found = plain(answer)
+        assert len(found) == 4
+        assert b"GRPCInferenceService" in found[0][1]
+        assert found[0][0] == (each.settings.compression != "none")
+        assert found[1][1] == found[3][1]
+
+
+def test_health(server: Served) -> None:
+    with grpc.insecure_channel(server.address) as channel:
+        check = channel.unary_unary("/grpc.health.v1.Health/Check")
+        request = health.HealthCheckRequest(service="identity").SerializeToString()
+        found = check(request, timeout=LIMIT_S, compression=grpc.Compression.Gzip)
+        assert health.HealthCheckResponse.FromString(found).status == 1
+
+
+# ---- what is wrong, and what it costs
+
+
+WHOLE = gzip.compress(infer_request("large", {"x": numbers()}).SerializeToString())
+SMALL = gzip.compress(infer_request("identity", {"x": rows(60)}).SerializeToString())
+WRONG = {
+    "cut": (SMALL[:-20], 13),
+    "cut in the checksum": (SMALL[:-1], 13),
+    "large and cut": (WHOLE[:-20], 13),
+    "other bytes": (b"no gzip at all", 13),
+    "bytes behind": (SMALL + b"x", 13),
+    "a second member": (SMALL + SMALL, 13),
+    "bytes behind the large one": (WHOLE + b"x", 13),
+    "zlib's format": (zlib.compress(b"x" * 100), 13),
+    "a bomb": (gzip.compress(bytes(40 << 20)), 8),
+    "one byte too many": (gzip.compress(bytes((4 << 20) + 1)), 8),
+    "nothing": (b"", 5),
+    "no request": (gzip.compress(b"\xff" * 100), 3),
+}
+
+
+@pytest.mark.parametrize("name", WRONG)
+def test_what_is_wrong_is_refused_with_the_same_status_by_both(server: Served, caller: Caller, name: str) -> None:
+    content, status = WRONG[name]
+    with Peer(server.address) as peer:
+        answer = peer.call(framed(content, compressed=1), extra=(("grpc-encoding", "gzip"),))
+        assert answer.status == status, answer
+        if server.transport == "native" and status == 13:
+            assert f"request message: expected {len(content)} bytes of gzip" in answer.message
+        if server.transport == "native" and status == 8:
+            assert "at most 4194304 bytes (max_message_bytes) once it is decompressed" in answer.message
+        follows = peer.call(compressed(infer_request("identity", {"x": rows(1)}).SerializeToString()), extra=(("grpc-encoding", "gzip"),))
+        assert follows.status == 0
+    same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+
+
+@pytest.mark.parametrize("encoding", [(), (("grpc-encoding", "identity"),)], ids=["none", "identity"])
+def test_a_flag_without_an_encoding(server: Served, encoding: Any) -> None:
+    with Peer(server.address) as peer:
+        assert peer.call(framed(SMALL, compressed=1), extra=encoding).status == 13
+
+
+def test_an_encoding_that_nobody_has(server: Served) -> None:
+    with Peer(server.address) as peer:
+        answer = peer.call(framed(SMALL, compressed=1), extra=(("grpc-encoding", "snappy"),))
+        if server.transport == "native":  # grpc's own server says INTERNAL
+            assert answer.status == 12
+            assert answer.headers["grpc-accept-encoding"] == "identity, deflate, gzip"
+        assert answer.status != 0
+
+
+def test_bombs_beside_a_client_that_is_served(server: Served, caller: Caller) -> None:
+    """Each becomes 64 times the limit of a message. They take their turns, and hold what one message may."""
+    held = Held(server)
+    bomb = framed(zlib.compress(bytes(256 << 20), 9), compressed=1)
+    with Peer(server.address) as peer:
+        streams = [peer.open(extra=(("grpc-encoding", "deflate"),)) for _ in range(20)]
+        for stream in streams:
+            peer.data(stream, bomb, end=True)
+        for seed in range(5):
+            same(answers(caller, "large", numbers(seed), grpc.Compression.Gzip), {"y": numbers(seed) * 2})
+            if server.transport == "native":
+                assert messages.in_use() < 40 * (4 << 20)
+        assert {peer.wait(stream).status for stream in streams} == {8}
+    held.check()
+
+
+def test_clients_that_vanish(server: Served, caller: Caller) -> None:
+    held = Held(server)
+    request = compressed(infer_request("large", {"x": numbers()}).SerializeToString())
+    for number in range(30):
+        peer = Peer(server.address)
+        stream = peer.open(extra=(("grpc-encoding", "gzip"), ACCEPTS))
+        cut = number * len(request) // 29
+        peer.data(stream, request[:cut], end=cut == len(request))
+        peer.vanish()
+    same(answers(caller, "large", numbers(7), grpc.Compression.Gzip), {"y": numbers(7) * 2})
+    held.check()
+
+
+def test_cancelled_calls(server: Served, caller: Caller) -> None:
+    held = Held(server)
+    message = infer_request("large", {"x": numbers()}).SerializeToString()
+    for _ in range(10):
+        call = caller.start(message, compression=grpc.Compression.Deflate)
+        call.cancel()
+    assert status_of(caller.start(b"", timeout=LIMIT_S).exception(LIMIT_S))[0] == "NOT_FOUND"
+    held.check()
+
+
+def test_every_byte_is_copied_at_most_twice(files: Path) -> None:
+    """What comes is copied into the message; what becomes of it into its place, and into its rows of the batch."""
+    message = infer_request("large", {"x": numbers()}).SerializeToString()
+    with Served(files) as native, Caller(native.address) as caller:
+        before = messages.copied_nbytes()
+        caller.start(message, compression=grpc.Compression.Gzip).result(LIMIT_S)
+        assert messages.copied_nbytes() - before <= 2 * len(message) + len(WHOLE) * 1.1
