@@ -43,7 +43,7 @@ ALLOWED: dict[str, set[str]] = {
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
 DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
-    "grpc": {"inferd.serving.grpcio"},
+    "grpc": {"inferd.serving.grpcio", "inferd.cli.health"},
     "prometheus_client": {"inferd.observe.metrics"},
     "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.serving"},
     "inferd_client": {"inferd.ask"},

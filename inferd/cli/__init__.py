@@ -38,6 +38,7 @@ VERBS = {
     "infer": "Send one request to a server, or run a model file once without any server.",
     "bench": "Measure a model server: closed and open loops, searches, stress; compare reports.",
     "tune": "Find the settings that serve a model best on this machine.",
+    "health": "Ask a server whether it takes requests; an exit code for probes.",
     "drain": "Tell a server of this machine to stop, and wait until it has.",
     "features": "Turn a trained scikit-learn pipeline into a model.",
     "doctor": "Show what this machine and installation can do, and what is missing.",

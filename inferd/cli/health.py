@@ -1,0 +1,63 @@
+"""`inferd health`: whether a server, or one of its models, takes requests, as an exit code. For probes that run a command."""
+
+from __future__ import annotations
+
+import click
+
+from inferd.cli.say import say
+from inferd.config import Address, parse_address, parse_duration
+from inferd.errors import InferdError
+
+__all__ = ["health"]
+
+CHECK = "/grpc.health.v1.Health/Check"
+
+
+def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
+    try:
+        return parse_address(text)
+    except ValueError as error:
+        raise click.BadParameter(str(error)) from None
+
+
+def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
+    try:
+        duration_ns = parse_duration(text)
+    except ValueError:
+        duration_ns = 0
+    if duration_ns <= 0:
+        raise click.BadParameter(f"expected a duration such as 5s or 250ms, got '{text}'")
+    return duration_ns / 1e9
+
+
+@click.command()
+@click.argument("target", metavar="HOST:PORT", callback=address)
+@click.argument("service", default="")
+@click.option("--timeout", default="1s", show_default=True, callback=seconds, metavar="TIME", help="That the answer may take.")
+def health(target: Address, service: str, timeout: float) -> int:
+    """Ask a server's health service whether it takes requests, of a model if SERVICE names one.
+
+    HOST:PORT, or unix:/path, speaks plaintext. Made for probes: exit code 0 for SERVING, 1 for everything else, no answer included.
+
+    \b
+    inferd health localhost:8001
+    inferd health localhost:8001 digits
+    """
+    status = ask(str(target), service, timeout)
+    say(status)
+    return 0 if status == "SERVING" else 1
+
+
+def ask(target: str, service: str, timeout_s: float) -> str:
+    """The name of the ServingStatus. InferdError where there is none."""
+    import grpc
+
+    from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
+
+    with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
+        check = channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
+        try:
+            answer = check(HealthCheckRequest(service=service), timeout=timeout_s)
+        except grpc.RpcError as error:
+            raise InferdError(f"{target}: {error.code().name}: {error.details()}") from None
+    return str(HealthCheckResponse.ServingStatus.Name(answer.status))
