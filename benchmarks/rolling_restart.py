@@ -80,7 +80,7 @@ def start_load(proxy: Proxy, folder: Path, rate: float, seconds: float) -> subpr
     """`inferd bench` through the proxy; its report comes to load.json."""
     command = [sys.executable, "-m", "inferd", "bench", proxy.address, "identity", "--quiet", "--json", str(folder / "load.json")]
     command += ["--rate", f"{rate:g}", "--duration", f"{seconds:g}s", "--warm-up", f"{WARM_UP_S}s", "--connections", "8", "--no-spin"]
-    return subprocess.Popen(command, stderr=subprocess.PIPE, text=True)
+    return subprocess.Popen(command, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True)
 
 
 def measure(folder: Path, rate: float, seconds: float, restarts: int) -> tuple[dict[str, Any], list[float], float]:

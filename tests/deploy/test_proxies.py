@@ -57,7 +57,15 @@ class Setup:
         self.proxy: Proxy
 
     def start(self, *numbers: int) -> None:
-        flags = [*self.files.server_flags(), "--lame-duck-s", "2s" if self.asks_for_health else "0s", "--listen", "plaintext:127.0.0.1:0"]
+        flags = [
+            "--intra-op-threads",
+            "1",
+            *self.files.server_flags(),
+            "--lame-duck-s",
+            "2s" if self.asks_for_health else "0s",
+            "--listen",
+            "plaintext:127.0.0.1:0",
+        ]
         for number in numbers:
             self.programs[number] = Program(self.repository, *flags, "--listen", self.addresses[number])
         for number in numbers:
@@ -217,7 +225,16 @@ def test_a_server_that_is_drained_and_comes_back(behind: Setup) -> None:
     assert not load.failed
 
 
-def test_a_server_that_dies(behind: Setup) -> None:
+@pytest.fixture
+def restored(behind: Setup) -> Iterator[None]:
+    """Whoever has ended is there again for the next test."""
+    yield
+    behind.start(*(number for number, program in behind.programs.items() if program.process.poll() is not None))
+    behind.proxy.wait_until_well(2)
+
+
+@pytest.mark.usefixtures("restored")
+def test_one_server_dies_then_the_other(behind: Setup, caller: Caller) -> None:
     """nginx cannot ask again what it has passed on: what was running is lost, and nothing after that."""
     with Load(behind.proxy.address) as load:
         behind.programs[1].process.kill()
@@ -232,5 +249,6 @@ def test_a_server_that_dies(behind: Setup) -> None:
             assert not lost
         load.more()
         assert load.failed == lost
-    behind.start(1)
-    behind.proxy.wait_until_well(2)
+    behind.programs[0].process.kill()
+    behind.programs[0].process.wait(LIMIT_S)
+    assert caller.refused(infer_request("identity", {"x": rows(1)}))[0] == "UNAVAILABLE"
