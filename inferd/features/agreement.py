@@ -95,7 +95,7 @@ def _difference(name: str, expected: Array, got: Array, tolerance: float, alike:
         apart = np.abs(ours - theirs) / np.maximum(1.0, size)
     apart[(ours == theirs) | (np.isnan(ours) & np.isnan(theirs))] = 0.0
     apart[np.isnan(apart)] = math.inf
-    row = int(apart.max(axis=1).argmax())
+    row = int(np.argmax(np.max(apart, axis=1)))
     worst = float(apart[row].max())
     return Difference(name, rows, worst, None, worst <= tolerance, row)
 

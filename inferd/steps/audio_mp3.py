@@ -157,7 +157,7 @@ def _check_frames(content: Bytes, starts: Numbers, sizes: Numbers, *, fast: bool
         bits = np.unpackbits(content[begin[:, np.newaxis] + np.arange(side.nbytes)], axis=1)
         wrong = _wrong_sides(side, bits, 8 * (starts[here] + sizes[here] - begin - side.nbytes))
         if wrong.any():
-            raise corrupt("MP3", f"the frame at byte {starts[here][wrong.argmax()]} says of itself what cannot be")
+            raise corrupt("MP3", f"the frame at byte {starts[here][np.argmax(wrong)]} says of itself what cannot be")
 
 
 def _wrong_sides(side: Side, bits: Bytes, own_bits: Numbers) -> np.ndarray[Any, np.dtype[np.bool_]]:
