@@ -122,7 +122,7 @@ def test_markers_are_found_in_whatever_piece_they_lie():
 
 
 def test_zeros_in_front_of_the_end_are_left_out():
-    file = saved("JPEG")
+    file = saved("JPEG")[:-2] + b"\1" + END  # the last byte of real data may be a zero, too
     assert unpadded_jpeg(memoryview(file)) is None
     for behind in (b"", b"\0\0", file):
         assert unpadded_jpeg(memoryview(file[:-2] + bytes(16) + END + behind)) == file + behind
