@@ -9,17 +9,10 @@ from pathlib import Path
 
 import click
 
-from inferd.config import parse_duration
+from inferd.cli.options import seconds
 from inferd.errors import ConfigError, InferdError
 
 __all__ = ["drain"]
-
-
-def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
-    try:
-        return parse_duration(text) / 1e9
-    except ValueError:
-        raise click.BadParameter(f"expected a duration such as 30s, got '{text}'") from None
 
 
 @click.command()

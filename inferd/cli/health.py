@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import click
 
+from inferd.cli.options import seconds
 from inferd.cli.say import say
-from inferd.config import Address, parse_address, parse_duration
+from inferd.config import Address, parse_address
 from inferd.errors import InferdError
 
 __all__ = ["health"]
@@ -18,16 +19,6 @@ def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
         return parse_address(text)
     except ValueError as error:
         raise click.BadParameter(str(error)) from None
-
-
-def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
-    try:
-        duration_ns = parse_duration(text)
-    except ValueError:
-        duration_ns = 0
-    if duration_ns <= 0:
-        raise click.BadParameter(f"expected a duration such as 5s or 250ms, got '{text}'")
-    return duration_ns / 1e9
 
 
 @click.command()

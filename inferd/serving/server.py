@@ -88,7 +88,7 @@ class Server:
             addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
             given = [await self._transport.adopt(opened, tls) for opened in self._sockets]
             bound = [str(address) for address in [*given, *await self._transport.start(addresses)]]
-            self._warn_of_open(addresses)
+            self._warn_of_open([*given, *addresses])
             real: dict[str, object] = {"grpc": bound[0]}
             if settings.metrics_port >= 0:
                 metrics = Metrics(self.repository, self._counters, {"version": inferd.__version__, "transport": self.transport_name})

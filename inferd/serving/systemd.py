@@ -15,7 +15,6 @@ from inferd.errors import StartError
 __all__ = ["inherited_sockets", "notify"]
 
 FIRST = 3  # the descriptor of the first socket
-MOST = 64
 
 
 def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
@@ -26,7 +25,7 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[so
     if not count.isdecimal() or pid != str(os.getpid()):
         return []
     found = []
-    for descriptor in range(FIRST, FIRST + min(int(count), MOST)):
+    for descriptor in range(FIRST, FIRST + int(count)):
         try:
             opened = socket.socket(fileno=descriptor)
             listens = opened.type == socket.SOCK_STREAM and opened.getsockopt(socket.SOL_SOCKET, socket.SO_ACCEPTCONN)

@@ -41,8 +41,7 @@ class Tls:
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
         self._files = {setting: Watched(path) for setting, path in named.items() if path}
         self.certificates = self._read()
-        self._newest = self._made(self.certificates)
-        self.context = self._made(self.certificates)  # of the ports
+        self.context = self._newest = self._made(self.certificates)  # context: of the ports
         self.context.sni_callback = self._hand_newest
         self.reloads = 0
 

@@ -165,6 +165,18 @@ def test_sockets_that_were_opened_before(files: Path, tmp_path: Path) -> None:
             assert program.wait(LIMIT_S) == 0
 
 
+def test_sockets_that_others_reach_are_warned_of(files: Path) -> None:
+    with socket.socket() as tcp:
+        tcp.bind(("0.0.0.0", 0))
+        tcp.listen()
+        with activated(files, tcp) as program:
+            assert program.stdout is not None
+            assert program.stdout.readline().startswith("ready ")
+            program.terminate()
+            _, errors = program.communicate(timeout=LIMIT_S)
+            assert errors.count("without TLS and without a token") == 1
+
+
 def test_sockets_that_are_none(files: Path) -> None:
     with socket.socket() as closed, activated(files, closed) as program:
         _, errors = program.communicate(timeout=LIMIT_S)
