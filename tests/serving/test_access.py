@@ -13,10 +13,12 @@ import grpc
 import numpy as np
 import pytest
 import trustme
+from cryptography.hazmat.primitives import serialization
 
 from inferd.config import Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
+from inferd.serving import native
 from inferd.serving.access import Access, Identity, is_loopback
 from inferd.serving.tls import Tls
 from tests import models
@@ -337,6 +339,24 @@ def test_files_that_are_no_certificates(files: Files, tmp_path: Path) -> None:
     (tmp_path / "garbage").write_bytes(b"\xff no certificate")
     with pytest.raises(ConfigError, match="tls_client_ca: expected certificates of authorities, PEM"):
         Tls(Settings(**files.settings(tls_client_ca=str(tmp_path / "garbage"))))
+
+
+def test_keys_with_a_password_and_files_without_end(files: Files, tmp_path: Path) -> None:
+    key = serialization.load_pem_private_key(files.key.read_bytes(), None)
+    form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret"))
+    (tmp_path / "key").write_bytes(key.private_bytes(*form))
+    with pytest.raises(ConfigError, match="the key is encrypted: write it without a password"):
+        Tls(Settings(tls_cert=str(files.cert), tls_key=str(tmp_path / "key")))
+    with pytest.raises(ConfigError, match="tls_cert: expected at most 4194304 bytes, '/dev/zero' has more"):
+        Tls(Settings(tls_cert="/dev/zero", tls_key=str(files.key)))
+
+
+def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "HANDSHAKE_S", 0.05)
+    with Served(model, **files.settings()) as served:
+        host, port = served.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), LIMIT_S) as silent:
+            assert silent.recv(1) == b"", "the server has closed it"
 
 
 def test_a_wrong_certificate_ends_the_start(files: Files, model: Path) -> None:
