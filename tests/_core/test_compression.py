@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import gc
 import gzip
 import random
 import time
 import zlib
-from collections.abc import Iterator
 from contextlib import suppress
 
 import pytest
@@ -52,22 +50,6 @@ def decompress(content: bytes, encoding: str = "gzip", limit: int = LIMIT) -> by
         raise conversion.error
     assert conversion.result is not None
     return bytes(conversion.result)
-
-
-@pytest.fixture(params=["gzip", "deflate"])
-def encoding(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def before() -> Iterator[int]:
-    """What the pool holds, and must hold in the end."""
-    gc.collect()
-    held = messages.in_use()
-    yield held
-    messages.set_budget(1 << 30)
-    gc.collect()
-    assert messages.in_use() == held
 
 
 @pytest.mark.parametrize("content", CONTENTS.values(), ids=CONTENTS)

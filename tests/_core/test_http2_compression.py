@@ -11,7 +11,6 @@ import random
 import struct
 import time
 import zlib
-from collections.abc import Iterator
 from urllib.parse import unquote
 
 import pytest
@@ -66,22 +65,6 @@ def answer(client: Client, stream_id: int) -> tuple[str | None, list[tuple[int, 
         found.append((flag, content))
         body = body[5 + nbytes :]
     return encoding, found
-
-
-@pytest.fixture(params=["gzip", "deflate"])
-def encoding(request: pytest.FixtureRequest) -> str:
-    return str(request.param)
-
-
-@pytest.fixture
-def before() -> Iterator[int]:
-    """What the pool holds, and must hold in the end."""
-    gc.collect()
-    held = pool.in_use()
-    yield held
-    pool.set_budget(1 << 30)
-    gc.collect()
-    assert pool.in_use() == held
 
 
 # ---- requests

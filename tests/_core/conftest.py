@@ -1,0 +1,26 @@
+"""What tests of compressed messages share: both encodings, and a pool of messages that holds in the end what it held before."""
+
+from __future__ import annotations
+
+import gc
+from collections.abc import Iterator
+
+import pytest
+
+from inferd._core import message as messages
+
+
+@pytest.fixture(params=["gzip", "deflate"])
+def encoding(request: pytest.FixtureRequest) -> str:
+    return str(request.param)
+
+
+@pytest.fixture
+def before() -> Iterator[int]:
+    """What the pool holds, and must hold in the end."""
+    gc.collect()
+    held = messages.in_use()
+    yield held
+    messages.set_budget(1 << 30)
+    gc.collect()
+    assert messages.in_use() == held
