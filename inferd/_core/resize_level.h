@@ -125,6 +125,12 @@ ALWAYS_INLINE void LEVEL(weigh_rows)(const uint8_t *const *rows, const int16_t *
     }
 }
 
+/* Without antialiasing it is two rows, and two columns: the compiler lays loops out for a count that it knows. */
+static void LEVEL(weigh_two_rows)(const uint8_t *const *rows, const int16_t *weights, const uint8_t *const *ahead, int ahead_length,
+                                  ptrdiff_t nbytes, int16_t *line) {
+    LEVEL(weigh_rows)(rows, weights, 2, 0, ahead, ahead_length, nbytes, line);
+}
+
 static void LEVEL(weigh_few_rows)(const uint8_t *const *rows, const int16_t *weights, int length, const uint8_t *const *ahead,
                                   int ahead_length, ptrdiff_t nbytes, int16_t *line) {
     LEVEL(weigh_rows)(rows, weights, length, 0, ahead, ahead_length, nbytes, line);
@@ -149,7 +155,9 @@ ALWAYS_INLINE void LEVEL(weigh_columns)(const int16_t *stacks, const int16_t *we
                                         Lanes *values) {
     Words sums[MAX_CHANNELS];
     for (int channel = 0; channel < channels; channel++) sums[channel] = (Words){0} + 128;
-    if (shift == 0) {
+    if (shift == 0 && length == 2) {
+        LEVEL(add_columns)(stacks, weights, 2, channels, sums);
+    } else if (shift == 0) {
         LEVEL(add_columns)(stacks, weights, length, channels, sums);
     } else {
         for (int k = 0; k < length; k += RUN_TAPS) {
@@ -285,7 +293,8 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
             }
             const int16_t *const weights = rows->starts == NULL ? &whole : rows->narrow + (size_t)(y + lane) * (size_t)rows->taps;
             int16_t *const to = lines + lane % GROUP * line + lane / GROUP * GROUP;
-            if (rows->shift == 0) LEVEL(weigh_few_rows)(sources, weights, length, ahead, ahead_length, padded, to);
+            if (rows->shift == 0 && length == 2) LEVEL(weigh_two_rows)(sources, weights, ahead, ahead_length, padded, to);
+            else if (rows->shift == 0) LEVEL(weigh_few_rows)(sources, weights, length, ahead, ahead_length, padded, to);
             else LEVEL(weigh_many_rows)(sources, weights, length, rows->shift, ahead, ahead_length, padded, to);
         }
         for (ptrdiff_t group = 0; group < padded; group += GROUP) {
