@@ -35,7 +35,7 @@ help:  ## this list
 demo: .stamps/build  ## serve the example models, send real requests, show answers and latency
 	$(PY) -m inferd demo
 
-test: lint types .stamps/node  ## lint, types and the whole suite
+test: lint types .stamps/node .stamps/go  ## lint, types and the whole suite
 	$(PYTEST)
 
 lint: .stamps/develop  ## ruff check, ruff format --check and cython-lint
@@ -48,7 +48,7 @@ types: .stamps/develop  ## mypy --strict
 
 build: .stamps/build  ## compile the native modules in place
 
-debug: .stamps/node  ## the suite on a build with assertions and object counters, in a tree of its own
+debug: .stamps/node .stamps/go  ## the suite on a build with assertions and object counters, in a tree of its own
 	INFERD_DEBUG=1 $(PY) setup.py --quiet build --build-lib build/debug/tree
 	ln -sfn $(CURDIR)/examples build/debug/tree/examples
 	$(call test_tree,build/debug/tree) $(TESTS)
@@ -131,4 +131,9 @@ $(PY): | .stamps/system-build
 
 .stamps/node: tests/clients/node/package-lock.json .stamps/develop
 	cd tests/clients/node && npm ci --ignore-scripts --no-audit --no-fund --loglevel=error
+	@touch $@
+
+.stamps/go: tests/clients/go/client.go scripts/go-client | .stamps/system-test
+	@echo "building the Go client of the suite"
+	scripts/go-client
 	@touch $@

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import trustme
 
 SERVER_NAME = "server.test"
@@ -17,6 +19,13 @@ class Certificates:
         self.server, self.server_key = _pems(authority.issue_cert(SERVER_NAME, "127.0.0.1"))
         self.client, self.client_key = _pems(authority.issue_cert(CLIENT_NAME))
         self.stranger, self.stranger_key = _pems(trustme.CA().issue_cert(CLIENT_NAME))
+
+    def settings(self, folder: Path) -> dict[str, str]:
+        """A server's settings to speak TLS, with files in `folder`, which then has the authority's certificate, too: ca.pem."""
+        (folder / "ca.pem").write_bytes(self.ca)
+        (folder / "server.pem").write_bytes(self.server)
+        (folder / "server.key").write_bytes(self.server_key)
+        return {"tls_cert": str(folder / "server.pem"), "tls_key": str(folder / "server.key")}
 
 
 def _pems(certificate: trustme.LeafCert) -> tuple[bytes, bytes]:
