@@ -474,7 +474,7 @@ def parse_address(text: str) -> Address:
             raise ValueError(f"expected unix:/path of a socket, got '{text}'")
         return Address("", 0, path)
     if url := _URL.match(text):
-        plain = " (TLS is not spoken)" if url["scheme"].lower() in ("https", "grpcs") else ""
+        plain = " (flags say whether TLS is spoken)" if url["scheme"].lower() in ("https", "grpcs") else ""
         address = (url["host"] or "HOST") + (url["port"] or ":PORT")
         raise ValueError(f"expected host:port or unix:/path, got the URL '{text}': write '{address}'{plain}")
     host, colon, port = text.rpartition(":")

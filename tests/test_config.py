@@ -316,7 +316,7 @@ def test_addresses(text: str, address: Address) -> None:
         ("http://localhost:8001", "'localhost:8001'"),
         ("grpc://[::1]:8001/", "'[::1]:8001'"),
         ("dns:///models.example:80", "'models.example:80'"),
-        ("https://localhost:8001/v2/models", "'localhost:8001' (TLS is not spoken)"),
+        ("https://localhost:8001/v2/models", "'localhost:8001' (flags say whether TLS is spoken)"),
         ("http://localhost", "'localhost:PORT'"),
         ("http://", "'HOST:PORT'"),
     ],

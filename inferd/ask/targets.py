@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
 from inferd.ask.inputs import Spec
+from inferd.ask.reach import PLAINTEXT, Reach, explained
 from inferd.config import parse_address
 from inferd.errors import ConfigError, InferdError, StartError
 
@@ -76,11 +77,13 @@ class Target(Protocol):
     def infer(self, description: Description, inputs: Mapping[str, Array], outputs: Sequence[str]) -> Answer: ...
 
 
-def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> Target:
+def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach = PLAINTEXT) -> Target:
     """A server where `target` is an address and no file of that name exists, else an engine over the file or folder."""
     if Path(target).exists():
         if metadata:
             raise ConfigError(f"--metadata is for a server, and {target} runs in this process")
+        if reach != PLAINTEXT:
+            raise ConfigError(f"TLS and tokens are for a server, and {target} runs in this process")
         return Local(Path(target), model, timeout_s)
     if target.endswith((".onnx", "/")) or target.startswith((".", "/")):
         raise ConfigError(f"TARGET {target}: there is no such file or folder")
@@ -88,7 +91,7 @@ def open_target(target: str, model: str | None, timeout_s: float, metadata: Sequ
         address = parse_address(target)
     except ValueError as error:
         raise ConfigError(f"TARGET: {error}, or the path of an ONNX file or model repository that exists") from None
-    return Remote(str(address), timeout_s, metadata)
+    return Remote(str(address), timeout_s, metadata, reach)
 
 
 def require_client() -> Any:
@@ -112,9 +115,10 @@ def choose(names: Sequence[str], where: str) -> str:
 class Remote:
     """A server on the other end of gRPC: inferd, Triton or another that speaks the Open Inference Protocol."""
 
-    def __init__(self, address: str, timeout_s: float, metadata: Sequence[tuple[str, str]]) -> None:
+    def __init__(self, address: str, timeout_s: float, metadata: Sequence[tuple[str, str]], reach: Reach) -> None:
         self._library = require_client()
-        self._client = self._library.Client(address, timeout=timeout_s, metadata=list(metadata))
+        with explained():
+            self._client = self._library.Client(address, timeout=timeout_s, metadata=list(metadata), **reach.options(self._library))
         self._address = address
 
     def __enter__(self) -> Self:

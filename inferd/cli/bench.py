@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from inferd.cli.reaching import TOKEN_FILE
 from inferd.cli.say import say
 from inferd.config import parse_duration
 from inferd.errors import InferdError
@@ -183,12 +184,13 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     "Other",
     click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]"),
     click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along; no report has its values."),
+    TOKEN_FILE,
 )
 def bench(**given: Any) -> int:
     """Measure a model server: closed and open loops, searches, stress; or compare reports (`inferd bench compare A.json B.json`).
 
-    TARGET is host:port or unix:/path of any server of the Open Inference Protocol over gRPC, or embedded:PATH of an ONNX file or
-    repository to run in this process. MODEL may be left out where there is only one.
+    TARGET is host:port or unix:/path of any server of the Open Inference Protocol over gRPC, in plaintext, or embedded:PATH of an ONNX
+    file or repository to run in this process. MODEL may be left out where there is only one.
 
     Latency counts from the time at which a request was meant to be sent, so a server that stalls cannot hide it.
 
@@ -210,6 +212,7 @@ def bench(**given: Any) -> int:
 
 def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
     """What the flags ask for, told and written; the exit code."""
+    from inferd.ask.reach import Reach
     from inferd.bench import inputs, plots, report, terminal
     from inferd.bench.interval_log import IntervalLog
     from inferd.bench.session import Checks, Looks, Session
@@ -225,7 +228,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
         given["model"],
         versions,
         {name: given[name] for name in inputs.OPTIONS},
-        metadata=[pair(text) for text in given["pairs"]],
+        metadata=[*map(pair, given["pairs"]), *Reach(token_file=given["token_file"]).metadata()],
         checks=Checks(given["verify"], given["verify_every"], **tolerances),
         looks=Looks(given["metrics_url"], given["server_pid"], given["dollars_per_hour"]),
         spin=spin,

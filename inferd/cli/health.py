@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import click
 
+from inferd.ask.reach import Reach, explained
 from inferd.cli.options import seconds
+from inferd.cli.reaching import reaches_by_tls
 from inferd.cli.say import say
 from inferd.config import Address, parse_address
 from inferd.errors import InferdError
@@ -25,27 +27,36 @@ def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
 @click.argument("target", metavar="HOST:PORT", callback=address)
 @click.argument("service", default="")
 @click.option("--timeout", default="1s", show_default=True, callback=seconds, metavar="TIME", help="That the answer may take.")
-def health(target: Address, service: str, timeout: float) -> int:
+@reaches_by_tls
+def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
     """Ask a server's health service whether it takes requests, of a model if SERVICE names one.
 
-    HOST:PORT, or unix:/path, speaks plaintext. Made for probes: exit code 0 for SERVING, 1 for everything else, no answer included.
+    HOST:PORT, or unix:/path. No token is asked for. Made for probes: exit code 0 for SERVING, 1 for everything else, no answer included.
 
     \b
     inferd health localhost:8001
     inferd health localhost:8001 digits
     """
-    status = ask(str(target), service, timeout)
+    status = ask(str(target), service, timeout, reach)
     say(status)
     return 0 if status == "SERVING" else 1
 
 
-def ask(target: str, service: str, timeout_s: float) -> str:
+def ask(target: str, service: str, timeout_s: float, reach: Reach) -> str:
     """The name of the ServingStatus. InferdError where there is none."""
     import grpc
 
+    from inferd.ask.targets import require_client
     from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
 
-    with grpc.insecure_channel(target, [("grpc.enable_http_proxy", 0)]) as channel:
+    options = [("grpc.enable_http_proxy", 0)]
+    if reach.by_tls:
+        with explained():
+            tls = reach.options(require_client())["tls"]
+            opened = grpc.secure_channel(target, tls.credentials(), [*options, *tls.options()])
+    else:
+        opened = grpc.insecure_channel(target, options)
+    with opened as channel:
         check = channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
         try:
             answer = check(HealthCheckRequest(service=service), timeout=timeout_s)

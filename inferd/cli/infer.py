@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import say
 from inferd.config import parse_duration
 
 if TYPE_CHECKING:
     from inferd.ask.inputs import Array, Literal
+    from inferd.ask.reach import Reach
     from inferd.ask.targets import Answer, Description, Target
 
 __all__ = ["infer"]
@@ -39,6 +41,8 @@ __all__ = ["infer"]
 @click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]")
 @click.option("--timeout", default="60s", metavar="TIME", show_default=True, help="Time that the request may take.")
 @click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along.")
+@TOKEN_FILE
+@reaches_by_tls
 @click.option("--format", "form", type=click.Choice(["text", "json", "npz"]), help="Of what is printed or saved.  [default: text]")
 @click.option("--save", metavar="FILE", help="Write the outputs to a file: .npz, .json or text by its name, unless --format says.")
 def infer(
@@ -61,6 +65,7 @@ def infer(
     pairs: tuple[str, ...],
     form: str | None,
     save: str | None,
+    reach: Reach,
 ) -> None:
     """Send one request to a server, or run a model file once without any server.
 
@@ -72,6 +77,7 @@ def infer(
     inferd infer model.onnx --input 'x=[[1.5, 2]]' --format json
     inferd infer localhost:8001 encoder --random --shape input_ids:1,32
     inferd infer localhost:8001 cats --image cat.jpg --image dog.jpg
+    inferd infer models.example:8001 digits --random --tls-ca ca.pem --token-file token
     """
     form = form or _form_of(save)
     if form == "npz" and save is None:
@@ -84,7 +90,7 @@ def infer(
     from inferd.ask.targets import open_target
 
     given: dict[str, Array | Literal] = {}
-    with open_target(target, model, timeout_s, metadata) as opened:
+    with open_target(target, model, timeout_s, metadata, reach) as opened:
         name = model or opened.only_model()
         description = opened.describe(name, model_version)
         specs = description.inputs
