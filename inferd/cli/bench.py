@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, Any
 import click
 from click.core import ParameterSource
 
+from inferd.cli.duration import Duration
 from inferd.cli.reaching import TOKEN_FILE
 from inferd.cli.say import say
-from inferd.config import parse_duration
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
@@ -34,29 +34,11 @@ if TYPE_CHECKING:
     from inferd.bench.session import Session
     from inferd.bench.terminal import Progress
 
-__all__ = ["LONGEST_S", "bench", "positive"]
+__all__ = ["bench", "positive"]
 
 INTERRUPTED = 130
-LONGEST_S = 366 * 86_400.0
 RESERVED = frozenset({"connection", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"})
 MOST_STREAMS = 100_000  # in flight, on a connection and in all
-
-
-class Duration(click.ParamType[float]):
-    """10s, 250ms, 2m; in seconds."""
-
-    name = "time"
-
-    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
-        if isinstance(value, float):
-            return value
-        try:
-            ns = parse_duration(value)
-        except ValueError:
-            self.fail(f"expected a time such as 10s, 250ms or 2m, got {value!r}", param, ctx)
-        if ns > LONGEST_S * 1e9:
-            self.fail(f"expected a year at most, got {value!r}", param, ctx)
-        return ns / 1e9
 
 
 def of_group(title: str, *options: Callable[[Any], Any]) -> Callable[[Any], Any]:
@@ -110,7 +92,7 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     click.option("--arrivals", default="constant", show_default=True, help="Of an open loop: constant, poisson, burst:N, trace:FILE."),
     click.option("--duration", type=Duration(), help="Of the measuring.  [default: 10s]"),
     click.option("--requests", type=positive(1, 10**12), help="End after so many requests."),
-    click.option("--warm-up", type=Duration(), default="1s", show_default=True, help="Before it; not counted."),
+    click.option("--warm-up", type=Duration(zero=True), default="1s", show_default=True, help="Before it; not counted."),
     click.option("--deadline", type=Duration(), help="Time that each request has."),
     click.option("--processes", type=positive(1, 256), default=1, show_default=True, help="Of the generator."),
     click.option(

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import click
 
-from inferd.cli.options import seconds
+from inferd.cli.duration import timeout_option
 from inferd.errors import ConfigError, InferdError
 
 __all__ = ["drain"]
@@ -18,7 +18,7 @@ __all__ = ["drain"]
 @click.command()
 @click.argument("pid", type=click.IntRange(1), required=False)
 @click.option("--pid-file", type=click.Path(path_type=Path), help="Where the server wrote its number (its --pid-file).")
-@click.option("--timeout", default="60s", show_default=True, callback=seconds, metavar="TIME", help="To wait for the end.")
+@timeout_option("60s", "To wait for the end.")
 def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
     """Tell a server of this machine to stop, and wait until it has.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import click
 
 from inferd.ask.reach import Reach, explained
-from inferd.cli.options import seconds
+from inferd.cli.duration import timeout_option
 from inferd.cli.reaching import reaches_by_tls
 from inferd.cli.say import say
 from inferd.config import Address, parse_address
@@ -26,7 +26,7 @@ def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
 @click.command()
 @click.argument("target", metavar="HOST:PORT", callback=address)
 @click.argument("service", default="")
-@click.option("--timeout", default="1s", show_default=True, callback=seconds, metavar="TIME", help="That the answer may take.")
+@timeout_option("1s", "That the answer may take.")
 @reaches_by_tls
 def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
     """Ask a server's health service whether it takes requests, of a model if SERVICE names one.

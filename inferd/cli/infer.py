@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.duration import timeout_option
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import say
-from inferd.config import parse_duration
 
 if TYPE_CHECKING:
     from inferd.ask.inputs import Array, Literal
@@ -39,7 +39,7 @@ __all__ = ["infer"]
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
 @click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only these outputs.")
 @click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]")
-@click.option("--timeout", default="60s", metavar="TIME", show_default=True, help="Time that the request may take.")
+@timeout_option("60s", "Time that the request may take.")
 @click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along.")
 @TOKEN_FILE
 @reaches_by_tls
@@ -61,7 +61,7 @@ def infer(
     cast: bool,
     wanted: tuple[str, ...],
     model_version: str,
-    timeout: str,
+    timeout: float,
     pairs: tuple[str, ...],
     form: str | None,
     save: str | None,
@@ -82,7 +82,6 @@ def infer(
     form = form or _form_of(save)
     if form == "npz" and save is None:
         raise click.UsageError("--format npz needs --save FILE")
-    timeout_s = _seconds(timeout)
     metadata = [_pair(text) for text in pairs]
 
     from inferd.ask import inputs as reading
@@ -90,7 +89,7 @@ def infer(
     from inferd.ask.targets import open_target
 
     given: dict[str, Array | Literal] = {}
-    with open_target(target, model, timeout_s, metadata, reach) as opened:
+    with open_target(target, model, timeout, metadata, reach) as opened:
         name = model or opened.only_model()
         description = opened.describe(name, model_version)
         specs = description.inputs
@@ -165,16 +164,6 @@ def _check_outputs(description: Description, wanted: tuple[str, ...]) -> None:
     for name in wanted:
         if name not in names:
             raise click.UsageError(f"--output {name}: the model has no such output; it has: {', '.join(names)}")
-
-
-def _seconds(text: str) -> float:
-    try:
-        nanoseconds = parse_duration(text)
-    except ValueError:
-        raise click.UsageError(f"--timeout {text}: expected a duration such as 5s or 250ms") from None
-    if nanoseconds <= 0:
-        raise click.UsageError(f"--timeout {text}: expected more than no time at all")
-    return nanoseconds / 1e9
 
 
 def _pair(text: str) -> tuple[str, str]:

@@ -10,12 +10,12 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferd.config import Field, fields, load_settings, parse_duration, spell
+from inferd.config import Field, fields, load_settings, spell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["GROUPS", "REREAD", "SettingsCommand", "seconds", "takes_settings"]
+__all__ = ["GROUPS", "REREAD", "SettingsCommand", "takes_settings"]
 
 REREAD = "inferd.reread"  # in the context's meta: the settings as the same flags, variables and file have them now
 
@@ -26,17 +26,6 @@ GROUPS = {
     "transport": "Transport and its limits",
     "operation": "Life cycle and log",
 }
-
-
-def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
-    """A callback for options that take a time to wait."""
-    try:
-        duration_ns = parse_duration(text)
-    except ValueError:
-        duration_ns = 0
-    if duration_ns <= 0:
-        raise click.BadParameter(f"expected a duration such as 5s or 250ms, got '{text}'")
-    return duration_ns / 1e9
 
 
 class SettingsCommand(click.Command):

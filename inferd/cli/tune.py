@@ -14,10 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 
 from inferd.ask.targets import require_client
-from inferd.cli.bench import LONGEST_S, positive
+from inferd.cli.bench import positive
+from inferd.cli.duration import Duration
 from inferd.cli.say import say
 from inferd.cli.serve import require_onnxruntime
-from inferd.config import PROVIDERS, parse_duration
+from inferd.config import PROVIDERS
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
@@ -39,19 +40,6 @@ ALIKE = (
     "the model pads, and no requests of unequal length are seen, so no buckets are tried: give texts or arrays as unequal as those that "
     "will come (--text, --npz, --json-input, --sizes), or --buckets"
 )
-
-
-def seconds(ctx: click.Context, param: click.Parameter, text: str) -> float:
-    """10s, 250ms, 5m."""
-    try:
-        found = parse_duration(text) / 1e9
-    except (ValueError, OverflowError):
-        found = 0.0
-    if found <= 0:
-        raise click.BadParameter(f"expected a time above 0 such as 10s, 250ms or 5m, got {text!r}")
-    if found > LONGEST_S:
-        raise click.BadParameter(f"expected a year at most, got {text!r}")
-    return found
 
 
 def numbers(ctx: click.Context, param: click.Parameter, text: str | None) -> list[int] | None:
@@ -87,9 +75,9 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--connections", type=positive(1, 10_000), default=4, show_default=True, help="HTTP/2 connections.")
 @click.option("--concurrency", type=positive(1, 100_000), default=16, show_default=True, help="Requests in flight on each of them.")
 @click.option("--most-in-flight", type=positive(1, 100_000), default=512, show_default=True, help="That are tried to keep --slo.")
-@click.option("--budget", default="5m", show_default=True, callback=seconds, metavar="TIME", help="Of it all.")
-@click.option("--duration", default="2s", show_default=True, callback=seconds, metavar="TIME", help="Of each measurement, at least.")
-@click.option("--warm-up", default="500ms", show_default=True, callback=seconds, metavar="TIME", help="Before each; not counted.")
+@click.option("--budget", type=Duration(), default="5m", show_default=True, help="Of it all.")
+@click.option("--duration", type=Duration(), default="2s", show_default=True, help="Of each measurement, at least.")
+@click.option("--warm-up", type=Duration(zero=True), default="500ms", show_default=True, help="Before each; not counted.")
 @click.option("--processes", type=positive(1, 256), default=1, show_default=True, help="Of the generator.")
 @click.option("--rounds", type=positive(5, 12), default=6, show_default=True, help="In which the best and the default take turns.")
 @click.option("--margin", type=click.FloatRange(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")

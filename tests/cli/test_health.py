@@ -56,8 +56,8 @@ def test_no_answer_in_time(call) -> None:
     ("arguments", "says"),
     [
         (("localhost",), "expected host:port with a port from 0 to 65535"),
-        (("localhost:1", "--timeout", "soon"), "expected a duration such as 5s or 250ms, got 'soon'"),
-        (("localhost:1", "--timeout", "0s"), "expected a duration such as 5s or 250ms, got '0s'"),
+        (("localhost:1", "--timeout", "soon"), "expected a time above 0 such as 10s, 250ms or 2m, got 'soon'"),
+        (("localhost:1", "--timeout", "0s"), "expected a time above 0 such as 10s, 250ms or 2m, got '0s'"),
         ((), "Missing argument 'HOST:PORT'"),
     ],
 )
