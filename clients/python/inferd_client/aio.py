@@ -18,7 +18,7 @@ from inferd_client.aio_sender import AsyncSender
 from inferd_client.balance import Balance
 from inferd_client.calls import HealthStatus, Metadata, Pairs, Response, Rpc
 from inferd_client.codec import Declared, InferResult, Parameter
-from inferd_client.connection import Options, connection
+from inferd_client.connection import Compression, Options, connection
 from inferd_client.errors import InferenceError
 from inferd_client.retry import DEFAULT, NEVER, Retry
 from inferd_client.security import TLS
@@ -49,6 +49,7 @@ class AsyncClient:
         retry: Retry | None = DEFAULT,
         balance: Balance = "round_robin",
         hedge_after: float | None = None,
+        compression: Compression | None = None,
         options: Options = (),
     ) -> None:
         self._sender = AsyncSender(
@@ -58,6 +59,7 @@ class AsyncClient:
                 tls=tls,
                 token=token,
                 token_in_plaintext=token_in_plaintext,
+                compression=compression,
                 options=options,
             ),
             retry=NEVER if retry is None else retry,

@@ -14,7 +14,7 @@ from inferd_client import calls, codec, messages, security
 from inferd_client.balance import Balance
 from inferd_client.calls import HealthStatus, Metadata, Pairs, Response, Rpc
 from inferd_client.codec import Declared, InferResult, Parameter
-from inferd_client.connection import Options, connection
+from inferd_client.connection import Compression, Options, connection
 from inferd_client.errors import InferenceError
 from inferd_client.retry import DEFAULT, NEVER, Retry
 from inferd_client.security import TLS
@@ -42,6 +42,7 @@ class Client:
     balance:             of several addresses: "round_robin", or "least_in_flight".
     hedge_after:         seconds without an answer after which the request is sent to another address, too; the first answer counts.
                          None: it is not.
+    compression:         of requests: "gzip" or "deflate"; None: they go as they are, which is faster but on a slow network.
     options:             gRPC channel arguments, besides those of inferd_client.connection.
 
     Connections are opened by the first call. Calls raise InferenceError when the server refuses or cannot be
@@ -61,6 +62,7 @@ class Client:
         retry: Retry | None = DEFAULT,
         balance: Balance = "round_robin",
         hedge_after: float | None = None,
+        compression: Compression | None = None,
         options: Options = (),
     ) -> None:
         self._sender = Sender(
@@ -70,6 +72,7 @@ class Client:
                 tls=tls,
                 token=token,
                 token_in_plaintext=token_in_plaintext,
+                compression=compression,
                 options=options,
             ),
             retry=NEVER if retry is None else retry,

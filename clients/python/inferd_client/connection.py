@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, TypeAlias
+from typing import Any, Literal, TypeAlias
 
 import grpc
 
 from inferd_client import security, targets
 from inferd_client.security import TLS
 
-__all__ = ["Connection", "Options", "connection"]
+__all__ = ["Compression", "Connection", "Options", "connection"]
 
 Options: TypeAlias = Sequence[tuple[str, Any]]
+Compression: TypeAlias = Literal["gzip", "deflate"]
+
+ALGORITHMS = {"deflate": grpc.Compression.Deflate, "gzip": grpc.Compression.Gzip}
 
 CHANNEL_OPTIONS: Options = (
     # Tensors are large: gRPC's own limit of 4 MB on answers is for small messages. The server keeps its limits.
@@ -47,6 +50,7 @@ def connection(
     tls: TLS | None,
     token: object,
     token_in_plaintext: bool,
+    compression: Compression | None,
     options: Options,
 ) -> Connection:
     """Raises ValueError for arguments that do not go together, OSError for a certificate that cannot be read."""
@@ -56,6 +60,10 @@ def connection(
             raise ValueError("tls: credentials are given, too; one of the two says how to connect")
         credentials = tls.credentials()
         options = [*tls.options(), *options]
+    if compression is not None:
+        if compression not in ALGORITHMS:
+            raise ValueError(f"compression: expected one of {', '.join(ALGORITHMS)}, or None, got {compression!r}")
+        options = [("grpc.default_compression_algorithm", int(ALGORITHMS[compression])), *options]
     if isinstance(token, str):
         security.bearer(token)
     if token is not None and credentials is None and not token_in_plaintext:
