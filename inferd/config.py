@@ -230,6 +230,65 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=86_400,
         ),
     ] = 60
+    keepalive_s: Annotated[
+        int,
+        _about(
+            "transport",
+            "A client that has sent nothing for this long is asked by a PING whether it is still there. It keeps silent connections open "
+            "in networks that forget them, often after 4 minutes.",
+            ge=0,
+            le=86_400,
+            words={"off": 0},
+        ),
+    ] = 120
+    keepalive_timeout_s: Annotated[
+        int, _about("transport", "A client that does not answer that PING for this long loses its connection.", ge=1, le=86_400)
+    ] = 20
+    min_ping_interval_s: Annotated[
+        int,
+        _about(
+            "transport",
+            "A client that sends PINGs more often than this, more than three times and without an answer to a call between them, loses its "
+            "connection (too_many_pings).",
+            ge=0,
+            le=86_400,
+            words={"off": 0},
+        ),
+    ] = 5
+    max_control_frame_rate: Annotated[
+        int,
+        _about(
+            "transport",
+            "Frames a second of one connection that ask for nothing: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA. Ten "
+            "seconds' worth may come at once; those that calls and their answers need are not counted. Native transport.",
+            ge=10,
+            le=1_000_000,
+        ),
+    ] = 1000
+    max_connection_idle_s: Annotated[
+        int,
+        _about("transport", "A connection without a call for this long is told to leave (GOAWAY).", ge=0, le=31_536_000, words={"off": 0}),
+    ] = 0
+    max_connection_age_s: Annotated[
+        int,
+        _about(
+            "transport",
+            "A connection that is this old, 10 % more or less, is told to leave (GOAWAY): clients look again where servers are.",
+            ge=0,
+            le=31_536_000,
+            words={"off": 0},
+        ),
+    ] = 0
+    max_connection_age_grace_s: Annotated[
+        int,
+        _about(
+            "transport",
+            "Calls of a connection that was told to leave may go on for this long; then it is cut off. off: as long as they take.",
+            ge=0,
+            le=31_536_000,
+            words={"off": 0},
+        ),
+    ] = 30
 
     # Life cycle and log
     lame_duck_s: Annotated[
@@ -387,7 +446,7 @@ def spell(field: Field, value: object) -> str:
     if isinstance(value, tuple | list):
         return ",".join(map(str, value))
     for word, number in field.words.items():
-        if value == number and (number < 0 or word == "auto"):
+        if value == number and (number < 0 or word in ("auto", "off")):
             return word
     if isinstance(value, int) and field.kind == "bytes":
         for unit, size in (("TiB", TiB), ("GiB", GiB), ("MiB", MiB), ("KiB", KiB)):

@@ -20,8 +20,10 @@ from libc.string cimport memcmp, memcpy
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
+from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, Terms, next_step
 from inferd._core.message cimport PREFIX_NBYTES, Message, charge_bytes, framed, release_bytes
 from inferd._core.nghttp2 cimport *
+from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, OUTPUT, REQUEST, Allowance, Owed, Pace, is_stalled, refill, spend
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 
@@ -41,6 +43,10 @@ cdef enum:
     MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read,
     MAX_STREAM_FRAMES = 4               # and other frames for each stream that it may have open: refusals beyond it count, too
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
+    CONTROL_BURST_S = 10                # seconds' worth of control frames (max_control_frame_rate) that may come at once
+    EARNED_FRAMES = 4                   # control frames that each call brings with it, at no cost to that allowance,
+    EARNED_NBYTES = 4 << 10             # and one more for so many bytes of answers: windows are opened for them
+    PING_BURST = 3                      # PINGs that may come closer to each other than min_ping_interval_s, answers between them aside
     MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
     RESET_BURST = 100_000               # streams that a client may reset at once: a second's worth of 1024 whose deadline is 10 ms,
     RESET_RATE = 20_000                 # and how many more a second: 4 % of a core, for one costs some 2 us, half an answered call
@@ -61,18 +67,6 @@ cdef enum Kind:                         # Method.kind
     INFER = 1
     UNARY = 2
     STREAM = 3
-
-cdef enum Owed:                         # what a call, or a connection, waits for its client to do
-    NOTHING = 0
-    REQUEST = 1                         # send the rest of the request
-    ANSWER = 2                          # read the call's answer: its stream's window is shut
-    ANSWERS = 3                         # read the connection's answers: the window that they share is shut
-    OUTPUT = 4                          # read what the transport holds
-
-cdef struct Pace:                       # how fast a count of bytes grows for which the client is waited, looked at now and then
-    Owed owed                           # what was waited for at the last look
-    uint64_t seen_nbytes                # the count when the present stretch of time began
-    int64_t since_ns                    # when it began: when the waiting did, or when enough had moved
 
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
 
@@ -113,15 +107,6 @@ OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
 def nghttp2_version_text():
     """The version of libnghttp2 that is loaded, such as "1.64.0"."""
     return nghttp2_version(0).version_str.decode()
-
-
-cdef bint is_stalled(Pace *pace, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns) noexcept:
-    """Whether the client has owed the same for limit_ns while less than LEAST_RATE of it moved."""
-    cdef uint64_t least_nbytes = max(1, LEAST_RATE * (limit_ns // 1000) // 1_000_000)
-    if owed != pace.owed or moved_nbytes - pace.seen_nbytes >= least_nbytes:
-        pace.owed, pace.seen_nbytes, pace.since_ns = owed, moved_nbytes, now_ns
-        return False
-    return owed != NOTHING and now_ns - pace.since_ns >= limit_ns
 
 
 cdef inline Message pooled(message):
@@ -418,6 +403,7 @@ cdef class Http2Call(Call):
         self.unsent = framed(answer)
         self.unsent_nbytes = answer.nbytes + PREFIX_NBYTES
         self.session.unread_nbytes += self.unsent_nbytes
+        self.session.answered = True
         if self.headers_sent:
             self.resume()
         else:
@@ -457,7 +443,7 @@ cdef class Http2Call(Call):
         if self.bad_encoding:
             headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
-        self.headers_sent = True
+        self.headers_sent = self.session.answered = True
         nghttp2_submit_response2(self.session.session, self.stream_id, headers, count, NULL)
         self.stop_upload()
         self.session.mark_dirty()
@@ -582,6 +568,12 @@ cdef class Endpoint:
     cdef readonly int64_t connections, calls        # now
     cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
     cdef readonly uint64_t stalled_total            # calls ended because their client did not move
+    cdef Terms terms                                # how long connections last
+    cdef int64_t control_step_ns, control_burst     # one more control frame may come each so many ns, and so many at once
+    cdef int64_t min_ping_interval_ns               # 0: PINGs count as other control frames do
+    cdef readonly uint64_t flooding_total, pinging_total        # connections cut off for too many control frames, or PINGs
+    cdef readonly uint64_t dead_total               # connections cut off because a PING was not answered
+    cdef readonly uint64_t retired_total, idle_total, overdue_total     # told to leave for their age, for having no calls; cut off after it
     cdef object in_thread
     cdef str compression                # of answers: "gzip", "deflate", or None
     cdef bytes encoding                 # the same as bytes
@@ -599,7 +591,8 @@ cdef class Endpoint:
     def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, in_thread, guard=None, str compression="none",
                  Py_ssize_t max_message_nbytes=64 << 20, Py_ssize_t max_header_nbytes=16 << 10,
                  Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
-                 uint32_t connection_window_nbytes=4 << 20):
+                 uint32_t connection_window_nbytes=4 << 20, int64_t max_control_frame_rate=1000, int64_t min_ping_interval_ns=0,
+                 int64_t keepalive_ns=0, int64_t keepalive_timeout_ns=20 * 10**9, int64_t max_idle_ns=0, int64_t age_grace_ns=0):
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():
@@ -620,6 +613,11 @@ cdef class Endpoint:
         self.max_outbound_frames = MAX_OUTBOUND_ACKS + MAX_STREAM_FRAMES * <size_t>max_streams
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
+        self.control_step_ns = 1_000_000_000 // max_control_frame_rate
+        self.control_burst = CONTROL_BURST_S * max_control_frame_rate
+        self.min_ping_interval_ns = min_ping_interval_ns
+        self.terms.keepalive_ns, self.terms.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
+        self.terms.max_idle_ns, self.terms.grace_ns = max_idle_ns, age_grace_ns
         # nghttp2 opens a window again when half of it was consumed.
         self.gather_nbytes = min(<Py_ssize_t>GATHER_NBYTES, min(stream_window_nbytes, connection_window_nbytes) // 2)
 
@@ -712,6 +710,15 @@ cdef class Session:
     cdef uint64_t received_nbytes
     cdef Pace preface_pace              # until the client has said that it speaks HTTP/2
     cdef Pace answers_pace, output_pace # of sent_nbytes, and of what the transport got rid of
+    cdef Lifetime lifetime
+    cdef int64_t max_age_ns             # when it is told to leave; 0: never
+    cdef int32_t aged_stream_id         # the newest stream at the last look at the lifetime
+    cdef int64_t control_frames, pings  # that came since they were counted last
+    cdef Allowance control_allowance, ping_allowance
+    cdef int64_t earned_frames          # control frames that calls brought with them and that did not come yet
+    cdef int32_t earned_stream_id       # the newest stream,
+    cdef uint64_t earned_nbytes         # and sent_nbytes, when those were counted last
+    cdef bint answered                  # something was answered since PINGs were counted last
     cdef int descriptor                 # of the socket, or -1
     cdef int low_water_nbytes           # what must have come before the loop is woken
     cdef int64_t read_ns                # monotonic; the last read after which more than one byte is waited for
@@ -733,13 +740,13 @@ cdef class Session:
         self.descriptor = -1
         self.low_water_nbytes = 1
 
-    def open(self, write, close_transport, int descriptor=-1):
+    def open(self, write, close_transport, int descriptor=-1, int64_t max_age_ns=0):
         """The connection is made. write(bytes) and close_transport() are the transport's, descriptor its socket's; -1: the transport
-        always says at once what came. Our settings leave with the first answer to what the client sends, never before its preface:
-        who speaks HTTP/1.1 would take them for garbage."""
+        always says at once what came. max_age_ns: when it is told to leave; 0: never. Our settings leave with the first answer to what
+        the client sends, never before its preface: who speaks HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[4]
         cdef Endpoint endpoint = self.endpoint
-        self.write, self.close_transport, self.descriptor = write, close_transport, descriptor
+        self.write, self.close_transport, self.descriptor, self.max_age_ns = write, close_transport, descriptor, max_age_ns
         if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, options) != 0:
             raise MemoryError()
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, endpoint.max_streams
@@ -768,6 +775,9 @@ cdef class Session:
         self.missing_nbytes = 0
         taken = nghttp2_session_mem_recv2(self.session, self.endpoint.receive_buffer, nbytes)
         self.receiving = False
+        if taken == NGHTTP2_ERR_FLOODED:        # more than MAX_OUTBOUND_ACKS in one read
+            self.end_flood()
+            return
         if taken < 0 or (self.paused and nghttp2_session_get_outbound_queue_size(self.session) > self.endpoint.max_outbound_frames):
             self.endpoint.protocol_errors_total += 1
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and not self.started:
@@ -776,12 +786,58 @@ cdef class Session:
                 self.flush()
             self.end()
             return
+        if self.control_frames > 0 and self.is_too_much():
+            return
         if self.descriptor >= 0:
             self.gather(nbytes)
         if self.received_nbytes < PREFACE_NBYTES:
             return                      # whoever speaks HTTP/1.1 would take our settings for garbage
         if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
             self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
+
+    cdef bint is_too_much(self) noexcept:
+        """Whether the client sends more frames that ask for nothing than it may; the connection has ended then."""
+        cdef int64_t frames = self.control_frames, pings = self.pings, now_ns = monotonic_ns()
+        self.control_frames = self.pings = 0
+        if self.answered:
+            self.answered = False
+            refill(&self.ping_allowance)
+        if pings > 0 and self.endpoint.min_ping_interval_ns > 0 and not spend(
+                &self.ping_allowance, pings, self.endpoint.min_ping_interval_ns, PING_BURST, now_ns):
+            self.endpoint.pinging_total += 1
+            self.calm_down(b"too_many_pings")           # gRPC's word: its clients ping half as often then
+            return True
+        if not spend(&self.control_allowance, self.unearned(frames), self.endpoint.control_step_ns, self.endpoint.control_burst, now_ns):
+            self.end_flood()
+            return True
+        return False
+
+    cdef void end_flood(self) noexcept:
+        self.endpoint.flooding_total += 1
+        self.calm_down(b"too_many_control_frames")
+
+    cdef int64_t unearned(self, int64_t frames) noexcept:
+        """How many of these control frames no call brought with it. What was earned and not used is kept, up to a burst."""
+        cdef int32_t newest = nghttp2_session_get_last_proc_stream_id(self.session)
+        cdef uint64_t nbytes = self.sent_nbytes - self.earned_nbytes
+        cdef int64_t used
+        self.earned_frames += EARNED_FRAMES * ((newest - self.earned_stream_id) // 2) + <int64_t>(nbytes // EARNED_NBYTES)
+        self.earned_frames = min(self.earned_frames, self.endpoint.control_burst)
+        self.earned_stream_id = newest
+        self.earned_nbytes = self.sent_nbytes - nbytes % EARNED_NBYTES
+        used = min(frames, self.earned_frames)
+        self.earned_frames -= used
+        return frames - used
+
+    cdef void calm_down(self, bytes why) noexcept:
+        """GOAWAY, and the end: calls under way are lost, as at any server of gRPC."""
+        nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
+                              NGHTTP2_ENHANCE_YOUR_CALM, <const uint8_t *>PyBytes_AS_STRING(why), PyBytes_GET_SIZE(why))
+        try:
+            self.flush()
+        except Exception:               # its transport is gone and has not said so yet
+            pass
+        self.end()
 
     cdef void gather(self, Py_ssize_t read_nbytes) noexcept:
         """Where a large message comes fast, as half a buffer at once shows, the loop sleeps until a good piece of it is there: being
@@ -888,7 +944,7 @@ cdef class Session:
         cdef list late = []             # whose deadline has passed before the request was whole
         if self.ended or self.closed:
             return False                # the transport was asked to close, and has a limit of its own
-        if is_stalled(&self.preface_pace, NOTHING if self.started else REQUEST, 0, now_ns, request_limit_ns):
+        if is_stalled(&self.preface_pace, NOTHING if self.started else REQUEST, 0, now_ns, request_limit_ns, LEAST_RATE):
             return True
         call = <Http2Call>self.head if self.head != NULL else None
         while call is not None and len(stalled) < MAX_ENDED:
@@ -897,7 +953,7 @@ cdef class Session:
                 blocked = True
                 owed = NOTHING
             if is_stalled(&call.pace, owed, call.sent_nbytes if owed == ANSWER else call.received_nbytes, now_ns,
-                          answer_limit_ns if owed == ANSWER else request_limit_ns):
+                          answer_limit_ns if owed == ANSWER else request_limit_ns, LEAST_RATE):
                 if call is self.opening:
                     return True
                 stalled.append(call)
@@ -907,9 +963,9 @@ cdef class Session:
             call = call.next
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
         blocked &= is_stalled(&self.answers_pace, ANSWERS if self.unread_nbytes > 0 and not self.paused else NOTHING, self.sent_nbytes,
-                              now_ns, answer_limit_ns)
+                              now_ns, answer_limit_ns, LEAST_RATE)
         if is_stalled(&self.output_pace, OUTPUT if waiting_nbytes > 0 else NOTHING, self.written_nbytes - waiting_nbytes,
-                      now_ns, answer_limit_ns) or blocked:
+                      now_ns, answer_limit_ns, LEAST_RATE) or blocked:
             return True
         for call in late:
             self.fail(call, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole", reason="deadline"))
@@ -919,6 +975,40 @@ cdef class Session:
                 self.endpoint.stalled_total += 1
                 call.end_stalled(call.pace.owed, request_limit_ns)
         return False
+
+    def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
+        """What its lifetime asks for by now: PING to a silent client, GOAWAY in two steps, a look apart, to one that has been here long
+        enough. True: the connection must be cut off. Asked now and then with the monotonic time and how many bytes the transport holds."""
+        cdef int32_t newest
+        cdef bint busy
+        cdef Step step
+        if self.ended or self.closed or not self.started:
+            return False
+        newest = nghttp2_session_get_last_proc_stream_id(self.session)
+        busy = self.calls > 0 or newest != self.aged_stream_id
+        self.aged_stream_id = newest
+        step = next_step(&self.lifetime, &self.endpoint.terms, self.max_age_ns, self.received_nbytes, busy,
+                         waiting_nbytes == 0 and not self.paused, now_ns)
+        if step == STAY:
+            return False
+        if step == ASK:
+            nghttp2_submit_ping(self.session, NGHTTP2_FLAG_NONE, NULL)
+        elif step == RETIRE or step == IDLE:
+            self.endpoint.retired_total += step == RETIRE
+            self.endpoint.idle_total += step == IDLE
+            nghttp2_submit_shutdown_notice(self.session)
+        elif step == LEAVE:
+            self.say_goodbye()
+        else:
+            self.endpoint.dead_total += step == DEAD
+            self.endpoint.overdue_total += step == OVERDUE
+            return True
+        self.mark_dirty()
+        return False
+
+    cdef void say_goodbye(self) noexcept:
+        nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
+                              NGHTTP2_NO_ERROR, NULL, 0)
 
     def announce_drain(self):
         """First phase of leaving: GOAWAY with the highest stream id, so that no request under way is lost."""
@@ -930,8 +1020,7 @@ cdef class Session:
         """Second phase: GOAWAY with the last stream that will be answered; the connection ends after its calls."""
         if not self.closed:
             self.draining = True
-            nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
-                                  NGHTTP2_NO_ERROR, NULL, 0)
+            self.say_goodbye()
             self.mark_dirty()
 
     cdef void end(self) noexcept:
@@ -1138,6 +1227,20 @@ cdef class Session:
         return 0
 
 
+cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
+    """Counts frames that ask for nothing and bring nothing, also those that nghttp2 looks at no further, such as of closed streams.
+    Of types that it does not know it says nothing, and skips them."""
+    if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION or frame.type == NGHTTP2_RST_STREAM:
+        return 0                            # these have limits of their own
+    if frame.type == NGHTTP2_DATA and not frame.flags & NGHTTP2_FLAG_PADDED and (
+            frame.length > 0 or frame.flags & NGHTTP2_FLAG_END_STREAM):
+        return 0
+    (<Session>user_data).control_frames += 1
+    if frame.type == NGHTTP2_PING and not frame.flags & NGHTTP2_FLAG_ACK:
+        (<Session>user_data).pings += 1
+    return 0
+
+
 cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
     cdef Session self = <Session>user_data
     cdef Http2Call call
@@ -1326,6 +1429,7 @@ cdef int set_up() except -1:
     global callbacks, options
     if nghttp2_session_callbacks_new(&callbacks) != 0 or nghttp2_option_new(&options) != 0:
         raise MemoryError()
+    nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame)
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers)
     nghttp2_session_callbacks_set_on_header_callback(callbacks, on_header)
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk)

@@ -57,10 +57,14 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_DATA
         NGHTTP2_HEADERS
         NGHTTP2_SETTINGS
+        NGHTTP2_PING
         NGHTTP2_GOAWAY
+        NGHTTP2_RST_STREAM
+        NGHTTP2_CONTINUATION
         NGHTTP2_FLAG_NONE
         NGHTTP2_FLAG_END_STREAM
         NGHTTP2_FLAG_ACK
+        NGHTTP2_FLAG_PADDED
         NGHTTP2_NV_FLAG_NONE
         NGHTTP2_NV_FLAG_NO_COPY_NAME
         NGHTTP2_NV_FLAG_NO_COPY_VALUE
@@ -75,6 +79,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_ERR_DEFERRED
         NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         NGHTTP2_ERR_BAD_CLIENT_MAGIC
+        NGHTTP2_ERR_FLOODED
         NGHTTP2_ERR_FRAME_SIZE_ERROR
         NGHTTP2_SETTINGS_ENABLE_PUSH
         NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS
@@ -82,6 +87,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_SETTINGS_MAX_FRAME_SIZE
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
 
+    ctypedef int (*nghttp2_on_begin_frame_callback)(nghttp2_session *, const nghttp2_frame_hd *, void *) noexcept
     ctypedef int (*nghttp2_on_begin_headers_callback)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
     ctypedef int (*nghttp2_on_header_callback)(nghttp2_session *, const nghttp2_frame *, const uint8_t *, size_t,
                                                const uint8_t *, size_t, uint8_t, void *) noexcept
@@ -91,6 +97,7 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef int (*nghttp2_on_stream_close_callback)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
+    void nghttp2_session_callbacks_set_on_begin_frame_callback(nghttp2_session_callbacks *, nghttp2_on_begin_frame_callback)
     void nghttp2_session_callbacks_set_on_begin_headers_callback(nghttp2_session_callbacks *, nghttp2_on_begin_headers_callback)
     void nghttp2_session_callbacks_set_on_header_callback(nghttp2_session_callbacks *, nghttp2_on_header_callback)
     void nghttp2_session_callbacks_set_on_frame_recv_callback(nghttp2_session_callbacks *, nghttp2_on_frame_recv_callback)
@@ -127,6 +134,7 @@ cdef extern from "nghttp2/nghttp2.h":
                                     const nghttp2_data_provider2 *, void *stream_user_data) nogil
     int nghttp2_submit_trailer(nghttp2_session *, int32_t stream_id, const nghttp2_nv *, size_t)
     uint32_t nghttp2_session_get_remote_settings(nghttp2_session *, int settings_id) nogil
+    int nghttp2_submit_ping(nghttp2_session *, uint8_t flags, const uint8_t *opaque_data)
     int nghttp2_submit_rst_stream(nghttp2_session *, uint8_t flags, int32_t stream_id, uint32_t error_code) nogil
     int nghttp2_submit_shutdown_notice(nghttp2_session *)
     int nghttp2_submit_goaway(nghttp2_session *, uint8_t flags, int32_t last_stream_id, uint32_t error_code,

@@ -34,6 +34,7 @@ if TYPE_CHECKING:
 __all__ = ["GrpcioCall", "GrpcioTransport"]
 
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
+NEVER_MS = 2**31 - 1  # as grpc says it
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
 COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -100,6 +101,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 ("grpc.max_metadata_size", settings.max_header_bytes),
                 ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
                 ("grpc.so_reuseport", int(settings.reuse_port)),
+                *_lifetime(settings),
             ),
         )
 
@@ -263,6 +265,19 @@ def _is_live_socket(path: str) -> bool:
         probe.connect(path)
         return True
     return False
+
+
+def _lifetime(settings: Settings) -> list[tuple[str, int]]:
+    """How long connections last, and how often clients may ask whether they do."""
+    return [
+        ("grpc.keepalive_time_ms", settings.keepalive_s * 1000 or NEVER_MS),
+        ("grpc.keepalive_timeout_ms", settings.keepalive_timeout_s * 1000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.min_recv_ping_interval_without_data_ms", settings.min_ping_interval_s * 1000),
+        ("grpc.max_connection_idle_ms", min(settings.max_connection_idle_s * 1000 or NEVER_MS, NEVER_MS)),
+        ("grpc.max_connection_age_ms", min(settings.max_connection_age_s * 1000 or NEVER_MS, NEVER_MS)),
+        ("grpc.max_connection_age_grace_ms", min(settings.max_connection_age_grace_s * 1000 or NEVER_MS, NEVER_MS)),
+    ]
 
 
 def _deadline_ns(rpc: Rpc) -> int:

@@ -10,6 +10,7 @@ import asyncio
 import errno
 import logging
 import os
+import random
 import stat
 import time
 from contextlib import aclosing, suppress
@@ -50,7 +51,8 @@ WHY_NOT_LISTENING = {
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
 }
-STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move
+STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move, and how old connections are
+AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
@@ -78,7 +80,7 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.refusal = self._owner.refusal_of(handshake.getpeercert(), transport.get_extra_info("peername"))
         socket = transport.get_extra_info("socket")
         low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
-        self.open(transport.write, self._close_socket, socket.fileno() if low_water else -1)
+        self.open(transport.write, self._close_socket, socket.fileno() if low_water else -1, self._owner.age_ns())
 
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.connections.discard(self)
@@ -137,7 +139,14 @@ class NativeTransport:
             max_streams=settings.max_concurrent_streams,
             stream_window_nbytes=settings.stream_window_bytes,
             connection_window_nbytes=settings.connection_window_bytes,
+            max_control_frame_rate=settings.max_control_frame_rate,
+            min_ping_interval_ns=settings.min_ping_interval_s * 10**9,
+            keepalive_ns=settings.keepalive_s * 10**9,
+            keepalive_timeout_ns=settings.keepalive_timeout_s * 10**9,
+            max_idle_ns=settings.max_connection_idle_s * 10**9,
+            age_grace_ns=settings.max_connection_age_grace_s * 10**9,
         )
+        self._max_age_ns = settings.max_connection_age_s * 10**9
         self.flush = self.endpoint.flush
         self.stalled_connections = 0
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
@@ -198,6 +207,10 @@ class NativeTransport:
         """Tokens that were good may not be any more."""
         self.endpoint.guard_changed()
 
+    def age_ns(self) -> int:
+        """At which the connection that is being made is told to leave; 0: never."""
+        return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
+
     def refusal_of(self, certificate: Mapping[str, Any] | None, peer: object) -> RequestError | None:
         """Why a client with this certificate, or none, may not ask anything; None: it may."""
         identity = Identity.of(certificate) if certificate else None
@@ -214,6 +227,12 @@ class NativeTransport:
             "connections_total": endpoint.connections_total,
             "connections_refused_total": self.refused_connections,
             "connections_stalled_total": self.stalled_connections,
+            "connections_dead_total": endpoint.dead_total,
+            "connections_flooding_total": endpoint.flooding_total,
+            "connections_pinging_total": endpoint.pinging_total,
+            "connections_idle_total": endpoint.idle_total,
+            "connections_retired_total": endpoint.retired_total,
+            "connections_overdue_total": endpoint.overdue_total,
             "streams": endpoint.calls,
             "streams_total": endpoint.calls_total,
             "streams_abandoned_total": endpoint.abandoned_total,
@@ -230,8 +249,10 @@ class NativeTransport:
 
     def _look_for_stalls(self) -> None:
         self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self._draining else STALL_CHECK_S, self._look_for_stalls)
-        self._cut_off_stalled(time.monotonic_ns())
+        now_ns = time.monotonic_ns()
+        self._cut_off_stalled(now_ns)
         if not self._draining:
+            self._age(now_ns)
             self._check_descriptors()
 
     def _cut_off_stalled(self, now_ns: int) -> None:
@@ -243,6 +264,12 @@ class NativeTransport:
         for connection in list(self.connections):
             if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns):
                 self.stalled_connections += 1
+                connection.abort()
+
+    def _age(self, now_ns: int) -> None:
+        """Silent clients are asked whether they are there, old and idle connections told to leave; who does not answer is cut off."""
+        for connection in list(self.connections):
+            if connection.age(now_ns, connection.waiting_nbytes()):
                 connection.abort()
 
     def _check_descriptors(self) -> None:

@@ -103,7 +103,7 @@ class Served:
 class Client:
     """One connection to a Served: h2's client, the session, and what the client was told, by stream."""
 
-    def __init__(self, served: Served, *, greet: bool = True, descriptor: int = -1) -> None:
+    def __init__(self, served: Served, *, greet: bool = True, descriptor: int = -1, max_age_ns: int = 0) -> None:
         self.served = served
         self.session = Session(served.endpoint)
         self.written: list[bytes] = []
@@ -116,7 +116,7 @@ class Client:
         self.ended: set[int] = set()
         self.goaways: list[h2.events.ConnectionTerminated] = []
         self.reads = True  # whether received data opens the windows again
-        self.session.open(self.written.append, self.close_transport, descriptor)
+        self.session.open(self.written.append, self.close_transport, descriptor, max_age_ns)
         self.greeted = False
         self.h2.initiate_connection()
         if greet:

@@ -31,6 +31,7 @@ from tests.served import Served
 from tests.wire import LIMIT_S, Caller, Held, infer_request, rows, same
 
 ECHO, WATCH = "/test.T/Echo", "/test.T/Watch"
+S = 10**9
 
 
 class Echo:
@@ -216,7 +217,113 @@ async def test_a_client_that_does_not_read_stops_nobody() -> None:
         assert await echoed(bound)
 
 
-S = 10**9
+# ---- how long connections last
+
+
+async def greeted(transport: NativeTransport, address: str) -> Peer:
+    """A client whose settings the server has seen, its newest."""
+    peer = await asyncio.to_thread(Peer, address)
+    assert (await asyncio.to_thread(peer.call, framed(b"1"), ECHO)).body == framed(b"1")
+    transport._age(0)
+    return peer
+
+
+async def test_a_client_that_is_gone_without_a_word_loses_its_connection() -> None:
+    """Its socket is open and nobody reads: as half-open sockets are."""
+    async with serving(keepalive_s=60, keepalive_timeout_s=20) as (transport, [bound]):
+        with await greeted(transport, bound), await greeted(transport, bound) as good:
+            transport._age(59 * S)
+            transport._age(60 * S)
+            good.h2.ping(b"12345678")  # any frame is an answer
+            good.send()
+            before = transport.endpoint.received_nbytes
+            while transport.endpoint.received_nbytes < before + 17:
+                await asyncio.sleep(0)
+            transport._age(79 * S)
+            assert len(transport.connections) == 2
+            transport._age(80 * S)
+            while len(transport.connections) > 1:
+                await asyncio.sleep(0)
+            assert transport.counters()["connections_dead_total"] == 1
+            assert (await asyncio.to_thread(good.call, framed(b"me too"), ECHO)).body == framed(b"me too")
+
+
+async def test_connections_grow_old_one_by_one() -> None:
+    """10 % earlier or later than max_connection_age_s."""
+    async with serving(max_connection_age_s=1000, keepalive_s=0) as (transport, [bound]):
+        ages = {transport.age_ns() for _ in range(1000)}
+        assert 900 * S <= min(ages) < 910 * S
+        assert 1090 * S < max(ages) <= 1100 * S
+        with await greeted(transport, bound) as peer:
+            transport._age(899 * S)
+            assert transport.counters()["connections_retired_total"] == 0
+            transport._age(1100 * S)
+            transport._age(1101 * S)
+            await asyncio.to_thread(peer.wait_for_end)
+            assert [goaway.error_code for goaway in peer.goaways] == [0, 0]
+            assert transport.counters()["connections_retired_total"] == 1
+
+
+async def test_calls_of_an_old_connection_end_within_the_grace() -> None:
+    held: list[Call] = []
+    methods = {ECHO: Method("infer", held.append)}
+    async with serving(methods=methods, max_connection_age_s=100, keepalive_s=0) as (transport, [bound]):
+        with await asyncio.to_thread(Peer, bound) as peer:
+            stream = peer.open(ECHO)
+            peer.data(stream, framed(b"x"), end=True)
+            while not held:
+                await asyncio.sleep(0)
+            for now_s in (0, 110, 111, 139):
+                transport._age(now_s * S)
+            assert transport.connections
+            transport._age(140 * S)
+            while transport.connections:
+                await asyncio.sleep(0)
+            assert transport.counters()["connections_overdue_total"] == 1
+        held.clear()
+
+
+async def test_a_connection_without_calls_leaves() -> None:
+    async with serving(max_connection_idle_s=60) as (transport, [bound]):
+        with await greeted(transport, bound) as peer:
+            for now_s in (59, 60, 61):
+                transport._age(now_s * S)
+            await asyncio.to_thread(peer.wait_for_end)
+            assert transport.counters()["connections_idle_total"] == 1
+
+
+async def test_by_default_connections_stay() -> None:
+    async with serving(keepalive_s=0) as (transport, [bound]):
+        assert transport.age_ns() == 0
+        with await greeted(transport, bound) as peer:
+            for now_s in (3600, 10**6, 10**8):
+                transport._age(now_s * S)
+            assert (await asyncio.to_thread(peer.call, framed(b"2"), ECHO)).body == framed(b"2")
+
+
+async def test_clients_of_grpc_that_ping_are_told_when_it_is_too_often() -> None:
+    """What grpc's own client does on GOAWAY too_many_pings: it connects again."""
+    async with serving(min_ping_interval_s=3600) as (transport, [bound]):
+
+        def ping() -> tuple[int, bytes]:
+            with Peer(bound) as peer:
+                while not peer.closed:
+                    peer.ping()
+                return peer.goaways[0].error_code, peer.goaways[0].additional_data
+
+        assert await asyncio.to_thread(ping) == (11, b"too_many_pings")
+        assert transport.counters()["connections_pinging_total"] == 1
+        assert await echoed(bound)
+
+
+async def test_a_client_of_grpc_with_keepalive_stays() -> None:
+    """PINGs each 10 ms, and an answer between them: no GOAWAY."""
+    options = [("grpc.keepalive_time_ms", 10), ("grpc.http2.max_pings_without_data", 0), ("grpc.keepalive_permit_without_calls", 1)]
+    async with serving() as (transport, [bound]), grpc.aio.insecure_channel(bound, options) as channel:
+        for _ in range(300):
+            assert await channel.unary_unary(ECHO)(b"abc", timeout=LIMIT_S) == b"abc"
+        assert transport.counters()["connections_total"] == 1
+        assert transport.counters()["connections_pinging_total"] == 0
 
 
 async def test_a_request_that_does_not_come_whole_ends_its_call_and_nothing_else() -> None:

@@ -1,0 +1,135 @@
+"""Frames that ask for nothing: how many a client may send, what it hears then, and that no client that works meets the limit."""
+
+from __future__ import annotations
+
+import struct
+
+import h2.errors
+import pytest
+
+from inferd._core.http2 import Http2Call
+from tests._core.http2_client import INFER, STREAM, Client, Served, frame
+from tests._core.test_http2 import raw_frame
+
+S = 10**9
+BURST = 10_000  # ten seconds' worth of the default rate
+PING = raw_frame(6, 0, 0, b"12345678")
+
+
+def echo(call: Http2Call) -> None:
+    call.reply(call.message)
+
+
+def feed(client: Client, content: bytes) -> None:
+    """As a client does that sends without looking up; nothing of it is read by h2, which would object."""
+    step = 9000
+    for begin in range(0, len(content), step):
+        client.session.receive(content[begin : begin + step])
+        client.served.run_scheduled()
+    arrived, client.written[:] = b"".join(client.written), []
+    for event in client.h2.receive_data(arrived) if arrived else ():
+        client.take(event)
+
+
+def window_update(stream_id: int) -> bytes:
+    return raw_frame(8, 0, stream_id, struct.pack(">I", 1))
+
+
+FLOODS = {
+    "settings": raw_frame(4, 0, 0, b""),
+    "settings of values": raw_frame(4, 0, 0, struct.pack(">HI", 4, 65_535)),
+    "answers to PINGs that nobody sent": raw_frame(6, 1, 0, b"12345678"),
+    "windows of the connection": window_update(0),
+    "windows of a closed stream": window_update(1),
+    "priority": raw_frame(2, 0, 3, struct.pack(">IB", 0, 15)),
+    "empty data": raw_frame(0, 0, 3, b""),
+    "padding": raw_frame(0, 8, 3, b"\x03\0\0\0"),
+}
+
+
+@pytest.mark.parametrize("flood", FLOODS)
+def test_a_flood_ends_the_connection(flood: str) -> None:
+    client = Client(served := Served(echo))
+    client.call(b"stream 1 is closed")
+    client.open(STREAM)  # and 3 open
+    client.exchange()
+    feed(client, FLOODS[flood] * (BURST - 100))
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    feed(client, FLOODS[flood] * BURST)
+    assert client.closed_by_server
+    [goaway] = client.goaways
+    assert (goaway.error_code, goaway.additional_data) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_control_frames")
+    assert (served.endpoint.flooding_total, served.endpoint.pinging_total, served.endpoint.protocol_errors_total) == (1, 0, 0)
+    client.session.close()
+    assert served.endpoint.calls == 0
+
+
+def test_what_comes_in_one_read_beyond_what_may_wait_to_be_answered_is_a_flood() -> None:
+    client = Client(served := Served(echo))
+    client.session.receive(PING * 1100)
+    assert client.closed_by_server
+    assert (served.endpoint.flooding_total, served.endpoint.protocol_errors_total) == (1, 0)
+    client.session.close()
+
+
+def test_the_allowance_comes_back_with_time() -> None:
+    """At a million a second all of this is nothing."""
+    client = Client(served := Served(echo, max_control_frame_rate=1_000_000, min_ping_interval_ns=1))
+    feed(client, window_update(0) * 30_000)
+    for _ in range(100):
+        feed(client, PING)
+    assert (client.closed_by_server, served.endpoint.flooding_total, served.endpoint.pinging_total) == (False, 0, 0)
+    assert client.status(client.call(b"x")) == (0, "")
+
+
+def test_what_calls_bring_with_them_is_not_counted() -> None:
+    """A client that opens windows for each call and each answer of it, far beyond the burst."""
+    client = Client(served := Served(echo, max_control_frame_rate=10))
+    for _ in range(200):
+        stream_id = client.call(bytes(10_000))
+        client.session.receive(window_update(0) * 3 + window_update(stream_id) * 2)
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    feed(client, window_update(0) * 210)
+    assert client.closed_by_server
+
+
+# ---- PING
+
+
+def test_pings_without_calls() -> None:
+    client = Client(served := Served(echo, min_ping_interval_ns=3600 * S))
+    feed(client, PING * 3)
+    assert not client.closed_by_server
+    feed(client, PING)
+    assert client.closed_by_server
+    [goaway] = client.goaways
+    assert (goaway.error_code, goaway.additional_data) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_pings")
+    assert (served.endpoint.pinging_total, served.endpoint.flooding_total) == (1, 0)
+    client.session.close()
+
+
+@pytest.mark.parametrize("how", ["reply", "fail", "write"])
+def test_an_answer_makes_pings_good_again(how: str) -> None:
+    """Clients measure their bandwidth by PINGs, one for each piece that comes."""
+    client = Client(served := Served(echo if how == "reply" else None, min_ping_interval_ns=3600 * S))
+    watch = client.open(STREAM)
+    client.exchange()
+    for _ in range(20):
+        if how == "write":
+            served.started[0][0].write(b"news")
+        elif how == "fail":
+            client.call(b"x", "/no.Such/Method")
+        else:
+            client.call(b"x", INFER)
+        client.exchange()
+        feed(client, PING * 3)
+        assert not client.closed_by_server
+    assert watch in client.headers or how != "write"
+    client.session.close()
+
+
+def test_our_answers_to_pings_are_no_pings() -> None:
+    client = Client(Served(echo, min_ping_interval_ns=3600 * S))
+    feed(client, raw_frame(6, 1, 0, b"12345678") * 100)
+    assert not client.closed_by_server
+    assert client.status(client.call(frame(b"x"))) == (0, "")
