@@ -133,8 +133,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 8002
     listen: Annotated[
         tuple[str, ...],
-        _about("addresses", "Further gRPC addresses.", items="host:port, [IPv6]:port, plaintext:host:port or unix:/path"),
+        _about("addresses", "Further gRPC addresses.", items="host:port, [IPv6]:port, plaintext:host:port, unix:/path or unix:@name"),
     ] = ()
+    socket_mode: Annotated[
+        int,
+        _about(
+            "addresses",
+            "Permissions of the files of Unix sockets: who may connect. umask: as the process's umask leaves them.",
+            ge=-1,
+            le=0o777,
+            words={"umask": -1},
+        ),
+    ] = -1
     reuse_port: Annotated[bool, _about("addresses", "Several processes may listen on one port (SO_REUSEPORT).")] = False
 
     # Who may ask
@@ -324,7 +334,7 @@ class Field(NamedTuple):
     """One row of the table, as flags, variables and docs use it."""
 
     name: str
-    kind: str  # one of: bytes, duration, number, bool, choice, text, file, list
+    kind: str  # one of: bytes, duration, mode, number, bool, choice, text, file, list
     default: Any
     description: str
     group: str
@@ -360,6 +370,8 @@ class Field(NamedTuple):
             return "the path of a file"
         if self.kind == "text":
             return "a text that is not empty"
+        if self.kind == "mode":
+            return "a file mode of three or four octal digits such as 0660, or umask"
         what = {"bytes": "a size such as 64MiB", "duration": "a duration such as 30s or 100ms", "number": "a whole number"}[self.kind]
         words = "".join(f", or {word}" for word in self.words)
         low = max(self.low or 0, 0)  # below zero there are only words
@@ -384,7 +396,7 @@ def _field(name: str, annotation: Any, default: Any) -> Field:
     elif get_origin(base) is tuple:
         kind = "list"
     elif base is int:
-        kind = "bytes" if suffix == "bytes" else "duration" if suffix in _DURATIONS else "number"
+        kind = suffix if suffix in ("bytes", "mode") else "duration" if suffix in _DURATIONS else "number"
     else:
         kind = "bool" if base is bool else "file" if about.extra["file"] else "text"
     group, words, items = about.extra["group"], about.extra["words"], about.extra["items"]
@@ -413,6 +425,10 @@ def _parse(field: Field, text: str) -> object:
         return text.lower() if field.kind == "choice" else text
     if text.lower() in field.words:
         return field.words[text.lower()]
+    if field.kind == "mode":
+        if not re.fullmatch(r"[0-7]{3,4}", text, re.ASCII):
+            raise ValueError(text)
+        return int(text, 8)
     if field.kind == "number":
         if not re.fullmatch(r"-?[0-9]{1,20}", text, re.ASCII):
             raise ValueError(text)
@@ -448,6 +464,8 @@ def spell(field: Field, value: object) -> str:
     for word, number in field.words.items():
         if value == number and (number < 0 or word in ("auto", "off")):
             return word
+    if isinstance(value, int) and field.kind == "mode":
+        return f"{value:04o}"
     if isinstance(value, int) and field.kind == "bytes":
         for unit, size in (("TiB", TiB), ("GiB", GiB), ("MiB", MiB), ("KiB", KiB)):
             if value and value % size == 0:
@@ -509,7 +527,7 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
 
 
 class Address(NamedTuple):
-    """A place to listen on or to connect to: a Unix socket's `path`, else `host` and `port`."""
+    """A place to listen on or to connect to: a Unix socket's `path`, or its abstract name behind @, else `host` and `port`."""
 
     host: str
     port: int
@@ -521,16 +539,33 @@ class Address(NamedTuple):
             return f"unix:{self.path}"
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
+    @property
+    def is_abstract(self) -> bool:
+        """Whether the Unix socket has no file, but a name in Linux's own table: it goes with its process, and has no permissions."""
+        return self.path.startswith("@")
+
+    @property
+    def socket_name(self) -> str:
+        """What a Unix socket is bound or connected to."""
+        return "\0" + self.path[1:] if self.is_abstract else self.path
+
+    @property
+    def for_grpc(self) -> str:
+        """As grpc spells it."""
+        return f"unix-abstract:{self.path[1:]}" if self.is_abstract else str(self)
+
 
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://+(?P<host>\[[^]/]*\]|[^:/]*)(?P<port>:[0-9]+)?")
 
 
 def parse_address(text: str) -> Address:
-    """host:port, [IPv6]:port or unix:/path. ValueError with a message that says what was expected."""
+    """host:port, [IPv6]:port, unix:/path or unix:@name. ValueError with a message that says what was expected."""
+    if text.startswith("unix-abstract:"):
+        text = "unix:@" + text.removeprefix("unix-abstract:")  # as gRPC spells it
     if text.startswith("unix:"):
         path = text.removeprefix("unix:").removeprefix("//")  # unix:///run/x.sock is how gRPC spells it, too
-        if not path or "\0" in path:
-            raise ValueError(f"expected unix:/path of a socket, got '{text}'")
+        if path in ("", "@") or "\0" in path:
+            raise ValueError(f"expected unix:/path of a socket or unix:@name of an abstract one, got '{text}'")
         return Address("", 0, path)
     if url := _URL.match(text):
         plain = " (flags say whether TLS is spoken)" if url["scheme"].lower() in ("https", "grpcs") else ""
@@ -577,6 +612,8 @@ def load_settings(
 
     path, keys = _read_file(environ, folder, config_file)
     for name, value in keys.items():
+        if table[name].kind == "mode" and not isinstance(value, str):
+            raise _wrong(table[name], path.name, repr(value))  # 660 would be taken for a decimal number
         take(name, value, path.name)
         if table[name].items == "path" and path.parent != folder:
             values[name] = tuple(str(path.parent / item) for item in values[name])

@@ -58,7 +58,7 @@ def test_every_field_has_a_row_a_limit_and_a_right_default() -> None:
 def a_value(field: Field) -> st.SearchStrategy[object]:
     """Values that are right for the field by itself."""
     special: dict[str, st.SearchStrategy[object]] = {
-        "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "[::1]:0", "localhost:8001"])).map(tuple),
+        "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "unix:@x", "[::1]:0", "localhost:8001"])).map(tuple),
         "providers": st.lists(st.sampled_from(["cpu", "cuda", "tensorrt"]), min_size=1).map(tuple),
         "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), max_size=3).map(tuple),
         "host": st.sampled_from(["::1", "0.0.0.0", "localhost"]),
@@ -303,11 +303,42 @@ def test_settings_travel_as_json() -> None:
         ("unix:/run/inferd.sock", Address("", 0, "/run/inferd.sock")),
         ("unix:///run/inferd.sock", Address("", 0, "/run/inferd.sock")),
         ("unix:here.sock", Address("", 0, "here.sock")),
+        ("unix:@inferd", Address("", 0, "@inferd")),
+        ("unix-abstract:inferd", Address("", 0, "@inferd")),
+        ("unix:./@inferd", Address("", 0, "./@inferd")),
     ],
 )
 def test_addresses(text: str, address: Address) -> None:
     assert parse_address(text) == address
     assert parse_address(str(address)) == address
+
+
+def test_names_of_unix_sockets() -> None:
+    path, name = Address("", 0, "/run/x"), Address("", 0, "@x")
+    assert (path.is_abstract, path.socket_name, path.for_grpc) == (False, "/run/x", "unix:/run/x")
+    assert (name.is_abstract, name.socket_name, name.for_grpc) == (True, "\0x", "unix-abstract:x")
+    assert Address("::1", 1).for_grpc == "[::1]:1"
+
+
+@pytest.mark.parametrize(("text", "mode"), [("0660", 0o660), ("600", 0o600), ("0000", 0), ("umask", -1)])
+def test_file_modes(text: str, mode: int) -> None:
+    assert from_variable("socket_mode", text) == mode
+
+
+@pytest.mark.parametrize("text", ["0o660", "888", "1777", "66", "-1", "rw-rw----"])
+def test_what_is_no_file_mode(text: str) -> None:
+    message = refusal(environ={"INFERD_SOCKET_MODE": text})
+    assert message is not None
+    assert "expected a file mode of three or four octal digits such as 0660, or umask, got" in message
+
+
+@pytest.mark.parametrize("number", ["440", "0o660"])
+def test_a_file_mode_in_a_file_is_text(number: str, tmp_path: Path) -> None:
+    """As a number it could be meant in octal or not."""
+    (tmp_path / "inferd.toml").write_text(f"socket_mode = {number}\n")
+    assert "such as 0660, or umask" in (refusal(folder=tmp_path) or "")
+    (tmp_path / "inferd.toml").write_text('socket_mode = "0440"\n')
+    assert load_settings({}, {}, tmp_path)[0].socket_mode == 0o440
 
 
 @pytest.mark.parametrize(
@@ -337,7 +368,7 @@ def test_any_address_is_read_or_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "localhost", ":8001", "localhost:", "localhost:65536", "localhost:-1", "::1:80", "unix:", "unix:a\0b"]
+    "text", ["", "localhost", ":8001", "localhost:", "localhost:65536", "localhost:-1", "::1:80", "unix:", "unix:a\0b", "unix:@"]
 )
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(ValueError, match="expected"):

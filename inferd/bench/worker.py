@@ -332,7 +332,7 @@ def connected(address: Address, timeout_s: float) -> socket.socket:
     made = socket.socket(socket.AF_UNIX)
     try:
         made.settimeout(timeout_s)
-        made.connect(address.path)
+        made.connect(address.socket_name)
     except OSError:
         made.close()
         raise

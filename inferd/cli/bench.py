@@ -171,8 +171,8 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
 def bench(**given: Any) -> int:
     """Measure a model server: closed and open loops, searches, stress; or compare reports (`inferd bench compare A.json B.json`).
 
-    TARGET is host:port or unix:/path of any server of the Open Inference Protocol over gRPC, in plaintext, or embedded:PATH of an ONNX
-    file or repository to run in this process. MODEL may be left out where there is only one.
+    TARGET is host:port, unix:/path or unix:@name of any server of the Open Inference Protocol over gRPC, in plaintext, or embedded:PATH of
+    an ONNX file or repository to run in this process. MODEL may be left out where there is only one.
 
     Latency counts from the time at which a request was meant to be sent, so a server that stalls cannot hide it.
 

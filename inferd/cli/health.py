@@ -31,18 +31,19 @@ def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
 def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
     """Ask a server's health service whether it takes requests, of a model if SERVICE names one.
 
-    HOST:PORT, or unix:/path. No token is asked for. Made for probes: exit code 0 for SERVING, 1 for everything else, no answer included.
+    HOST:PORT, or unix:/path or unix:@name. No token is asked for. Made for probes: exit code 0 for SERVING, 1 for everything else, no
+    answer included.
 
     \b
     inferd health localhost:8001
     inferd health localhost:8001 digits
     """
-    status = ask(str(target), service, timeout, reach)
+    status = ask(target, service, timeout, reach)
     say(status)
     return 0 if status == "SERVING" else 1
 
 
-def ask(target: str, service: str, timeout_s: float, reach: Reach) -> str:
+def ask(target: Address, service: str, timeout_s: float, reach: Reach) -> str:
     """The name of the ServingStatus. InferdError where there is none."""
     import grpc
 
@@ -53,9 +54,9 @@ def ask(target: str, service: str, timeout_s: float, reach: Reach) -> str:
     if reach.by_tls:
         with explained():
             tls = reach.options(require_client())["tls"]
-            opened = grpc.secure_channel(target, tls.credentials(), [*options, *tls.options()])
+            opened = grpc.secure_channel(target.for_grpc, tls.credentials(), [*options, *tls.options()])
     else:
-        opened = grpc.insecure_channel(target, options)
+        opened = grpc.insecure_channel(target.for_grpc, options)
     with opened as channel:
         check = channel.unary_unary(CHECK, HealthCheckRequest.SerializeToString, HealthCheckResponse.FromString)
         try:

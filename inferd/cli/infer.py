@@ -69,7 +69,7 @@ def infer(
 ) -> None:
     """Send one request to a server, or run a model file once without any server.
 
-    TARGET is host:port or unix:/path of a running server, or the path of an ONNX file or model repository to run in this
+    TARGET is host:port, unix:/path or unix:@name of a running server, or the path of an ONNX file or model repository to run in this
     process. MODEL may be left out where there is only one.
 
     \b

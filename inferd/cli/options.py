@@ -72,6 +72,6 @@ def _flag(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     text = f"{field.description}  [default: {spell(field, field.default) or 'none'}]"
     if field.kind == "bool":
         return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=text)
-    metavars = {"bytes": "SIZE", "duration": "TIME", "number": "N", "list": "ITEM", "file": "FILE", "choice": "|".join(field.choices)}
-    metavar = metavars.get(field.kind, "TEXT")
+    metavars = {"bytes": "SIZE", "duration": "TIME", "mode": "MODE", "number": "N", "list": "ITEM", "file": "FILE"}
+    metavar = "|".join(field.choices) or metavars.get(field.kind, "TEXT")
     return click.option(field.flag, field.name, metavar=metavar, multiple=field.kind == "list", default=None, help=text)

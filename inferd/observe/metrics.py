@@ -53,6 +53,8 @@ SERVER_METRICS = {
     "connections": ("inferd_connections", "Open client connections."),
     "connections_total": ("inferd_connections_opened", "Client connections since the start."),
     "connections_refused_total": ("inferd_connections_refused", "Client connections closed at once, max_connections being open."),
+    "handshakes": ("inferd_handshakes", "Clients that have connected and not finished their TLS handshakes."),
+    "handshakes_failed_total": ("inferd_handshakes_failed", "TLS handshakes that failed, or took too long."),
     "connections_stalled_total": ("inferd_connections_stalled", "Client connections cut off: they held memory and did not move."),
     "connections_dead_total": ("inferd_connections_dead", "Client connections cut off: a PING was not answered (keepalive_timeout_s)."),
     "connections_flooding_total": ("inferd_connections_flooding", "Client connections cut off: too many frames that ask for nothing."),

@@ -7,6 +7,7 @@ serve its three kinds. Never in here: what a method does, and protobuf beyond pa
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import time
 from contextlib import aclosing, asynccontextmanager, suppress
@@ -89,6 +90,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._opened = 0
         self._held_bytes = 0
         self._max_held_bytes = settings.message_memory_bytes
+        self._socket_mode = settings.socket_mode
         self._server = grpc.aio.server(
             handlers=(self,),
             maximum_concurrent_rpcs=settings.max_connections,
@@ -129,14 +131,16 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         return {"streams": self._open, "streams_total": self._opened, "request_bytes": self._held_bytes}
 
     def _bind(self, address: Address) -> Address:
-        if address.path and _is_live_socket(address.path):  # grpc would take its file away
+        if address.path and _is_live_socket(address.socket_name):  # grpc would take its file away
             raise StartError(f"cannot listen on {address}: another server listens there; choose another path, or stop that one")
         try:
             if address.tls:
                 assert self._tls is not None
-                port = self._server.add_secure_port(str(address), _credentials(self._tls))
+                port = self._server.add_secure_port(address.for_grpc, _credentials(self._tls))
             else:
-                port = self._server.add_insecure_port(str(address))
+                port = self._server.add_insecure_port(address.for_grpc)
+            if address.path and not address.is_abstract and self._socket_mode >= 0:
+                os.chmod(address.path, self._socket_mode)
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere
             what = "a path that can be written and is free" if address.path else "a free address of this machine"
             raise StartError(

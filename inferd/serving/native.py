@@ -11,7 +11,6 @@ import errno
 import logging
 import os
 import random
-import stat
 import time
 from contextlib import aclosing, suppress
 from socket import AF_UNIX
@@ -26,6 +25,7 @@ from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, StartError
 from inferd.serving.access import Access, Identity
 from inferd.serving.compression import CompressionThreads
+from inferd.serving.sockets import BACKLOG, TlsPort, bound_unix_socket, listening, name_of
 from inferd.serving.tls import HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
@@ -42,7 +42,6 @@ __all__ = ["NativeTransport"]
 
 log = logging.getLogger(__name__)
 
-BACKLOG = 4096  # connections that the kernel holds before they are accepted
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
 NOTICE_S = 0.1  # between the first GOAWAY and the last: requests that are on their way arrive
 WHY_NOT_LISTENING = {
@@ -69,13 +68,13 @@ class Connection(Session, asyncio.BufferedProtocol):
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
-        if self.endpoint.connections >= self._owner.max_connections:
-            self._owner.refused_connections += 1
+        handshake = transport.get_extra_info("ssl_object")
+        if handshake is None and self._owner.is_full():  # who speaks TLS was counted before the handshake
+            self._owner.count_refused()
             transport.abort()
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._owner.connections.add(self)
-        handshake = transport.get_extra_info("ssl_object")
         if handshake is not None:
             self.refusal = self._owner.refusal_of(handshake.getpeercert(), transport.get_extra_info("peername"))
         socket = transport.get_extra_info("socket")
@@ -119,9 +118,9 @@ class NativeTransport:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._access, self._tls = access or Access(settings), tls
-        self.max_connections = settings.max_connections
+        self._max_connections = settings.max_connections
         self.connections: set[Connection] = set()
-        self.refused_connections = 0
+        self._refused_connections = 0
         self._compression = CompressionThreads(Host.detect().usable)
         self.endpoint = Endpoint(
             methods,
@@ -154,8 +153,9 @@ class NativeTransport:
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
         self._refuse = refuse
-        self._reuse_port = settings.reuse_port
+        self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._servers: list[asyncio.Server] = []
+        self._tls_ports: list[TlsPort] = []
         self._socket_paths: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -165,14 +165,15 @@ class NativeTransport:
 
     async def adopt(self, opened: socket, tls: bool) -> Address:
         """Serves on a socket that listens already; its address. A Unix socket speaks no TLS."""
-        local = opened.family == AF_UNIX
-        if local:
-            server = await self.loop.create_unix_server(self._connection, sock=opened)
-        else:
-            server = await self.loop.create_server(self._connection, sock=opened, **(self._tls_options() if tls else {}))
-        self._servers.append(server)
         name = opened.getsockname()
-        return Address("", 0, _spelled(name)) if local else Address(name[0], name[1], tls=tls)
+        if opened.family == AF_UNIX:
+            self._servers.append(await self.loop.create_unix_server(self._connection, sock=opened))
+            return Address("", 0, name_of(name))
+        if tls:
+            self._serve_tls([opened])
+        else:
+            self._servers.append(await self.loop.create_server(self._connection, sock=opened))
+        return Address(name[0], name[1], tls=tls)
 
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
@@ -180,6 +181,8 @@ class NativeTransport:
         self._stall_timer.cancel()
         for server in self._servers:
             server.close()
+        for port in self._tls_ports:
+            port.close()
         for connection in list(self.connections):
             connection.announce_drain()
         if self.connections:
@@ -225,7 +228,9 @@ class NativeTransport:
         return {
             "connections": endpoint.connections,
             "connections_total": endpoint.connections_total,
-            "connections_refused_total": self.refused_connections,
+            "connections_refused_total": self._refused_connections,
+            "handshakes": self._handshakes(),
+            "handshakes_failed_total": sum(port.failed for port in self._tls_ports),
             "connections_stalled_total": self.stalled_connections,
             "connections_dead_total": endpoint.dead_total,
             "connections_flooding_total": endpoint.flooding_total,
@@ -275,10 +280,11 @@ class NativeTransport:
     def _check_descriptors(self) -> None:
         """Says so, once in a while, when this process has no file descriptor left. The loops do not: uvloop's closes the
         connections that come then, without a word."""
-        if not self._servers or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
+        ports: list[asyncio.Server | TlsPort] = [*self._servers, *self._tls_ports]
+        if not ports or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
             return
         try:
-            os.close(os.dup(self._servers[0].sockets[0].fileno()))
+            os.close(os.dup(ports[0].sockets[0].fileno()))
         except OSError:
             self._descriptors_logged_s = self.loop.time()
             log.warning(
@@ -289,24 +295,54 @@ class NativeTransport:
 
     async def _listen(self, address: Address) -> Address:
         try:
-            if address.path:
-                _remove_stale_socket(address.path)
-                server: asyncio.Server = await self.loop.create_unix_server(self._connection, address.path, backlog=BACKLOG)
-                self._socket_paths.append(address.path)
-            else:
-                options = {"backlog": BACKLOG, "reuse_port": self._reuse_port or None} | (self._tls_options() if address.tls else {})
-                server = await self.loop.create_server(self._connection, address.host, address.port, **options)
+            return await self._open(address)
         except OSError as error:
             unknown = "the path is too long" if address.path else "the host's name has no address here"
             reason = WHY_NOT_LISTENING.get(error.errno or 0, unknown)
             cure = "choose another path, or stop who listens there" if address.path else "choose another port (0 picks a free one) or host"
             raise StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}") from None
-        self._servers.append(server)
-        return address if address.path else address._replace(port=_port(server.sockets[0]))
 
-    def _tls_options(self) -> dict[str, Any]:
+    async def _open(self, address: Address) -> Address:
+        """The real address. OSError."""
+        if address.path:
+            bound = bound_unix_socket(address, self._socket_mode)
+            if not address.is_abstract:
+                self._socket_paths.append(address.path)
+            self._servers.append(await self.loop.create_unix_server(self._connection, sock=bound, backlog=BACKLOG))
+            return address
+        if address.tls:
+            opened = await listening(address, reuse_port=self._reuse_port)
+            self._serve_tls(opened)
+            return address._replace(port=opened[0].getsockname()[1])
+        server = await self.loop.create_server(
+            self._connection, address.host, address.port, backlog=BACKLOG, reuse_port=self._reuse_port or None
+        )
+        self._servers.append(server)
+        return address._replace(port=server.sockets[0].getsockname()[1])
+
+    def _serve_tls(self, opened: list[socket]) -> None:
         assert self._tls is not None
-        return {"ssl": self._tls.context, "ssl_handshake_timeout": HANDSHAKE_S, "ssl_shutdown_timeout": CLOSE_TIMEOUT_S}
+        self._tls_ports.append(
+            TlsPort(
+                opened,
+                self._tls.context,
+                self._connection,
+                self.is_full,
+                self.count_refused,
+                handshake_s=HANDSHAKE_S,
+                shutdown_s=CLOSE_TIMEOUT_S,
+            )
+        )
+
+    def is_full(self) -> bool:
+        """Whether max_connections are open, those among them that have not finished their TLS handshakes."""
+        return self.endpoint.connections + self._handshakes() >= self._max_connections
+
+    def count_refused(self) -> None:
+        self._refused_connections += 1
+
+    def _handshakes(self) -> int:
+        return sum(port.handshakes for port in self._tls_ports)
 
     def _connection(self) -> Connection:
         return Connection(self)
@@ -373,30 +409,3 @@ def _parse(method: Method, message: Any, name: str) -> Any:
 
 def _remaining_s(call: Http2Call) -> float | None:
     return None if call.deadline_ns == NO_DEADLINE else max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)
-
-
-def _remove_stale_socket(path: str) -> None:
-    """A socket file that a server left behind when it was killed. OSError for one that somebody listens on, which the event
-    loop would take away, and for another file."""
-    import socket
-
-    with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            with socket.socket(socket.AF_UNIX) as probe:
-                try:
-                    probe.connect(path)
-                except ConnectionRefusedError:
-                    os.unlink(path)
-                    return
-        raise OSError(errno.EADDRINUSE, "in use")
-
-
-def _spelled(path: str | bytes) -> str:
-    """A Unix socket's path; an abstract name begins with @."""
-    text = path.decode("utf-8", "replace") if isinstance(path, bytes) else path
-    return "@" + text[1:] if text.startswith("\0") else text
-
-
-def _port(listening: socket) -> int:
-    port: int = listening.getsockname()[1]
-    return port

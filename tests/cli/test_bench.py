@@ -41,8 +41,9 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def server(repository: Path, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Serving]:
     path = tmp_path_factory.mktemp("socket") / "s"
-    with Serving(tmp_path_factory.mktemp("serving"), repository, *FREE_PORTS, "--listen", f"unix:{path}") as running:
-        running.addresses["unix"] = f"unix:{path}"
+    listen = [f"unix:{path}", f"unix:@{path.parent}"]
+    with Serving(tmp_path_factory.mktemp("serving"), repository, *FREE_PORTS, "--listen", ",".join(listen)) as running:
+        running.addresses |= dict(zip(("unix", "abstract"), listen, strict=True))
         yield running
 
 
@@ -109,8 +110,9 @@ def test_several_processes_add_up(bench) -> None:
     assert (done.returncode, report["requests"]) == (0, 301)
 
 
-def test_a_unix_socket(bench, server: Serving) -> None:
-    done, report = bench("double", "--requests", "20", "--quiet", target=server.addresses["unix"])
+@pytest.mark.parametrize("kind", ["unix", "abstract"])
+def test_a_unix_socket(kind: str, bench, server: Serving) -> None:
+    done, report = bench("double", "--requests", "20", "--quiet", target=server.addresses[kind])
     assert (done.returncode, report["requests"]) == (0, 20)
 
 

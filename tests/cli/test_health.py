@@ -19,10 +19,16 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_health_is_an_exit_code(repository: Path, tmp_path: Path, call) -> None:
     path = tmp_path / "socket"
-    flags = ("--grpc-port", "0", "--metrics-port", "off", "--lame-duck-s", "1h", "--listen", f"unix:{path}")
+    flags = ("--grpc-port", "0", "--metrics-port", "off", "--lame-duck-s", "1h", "--listen", f"unix:{path},unix:@{path}")
     with Serving(tmp_path, repository, *flags) as server:
         target = server.addresses["grpc"]
-        for arguments in ((target,), (f"unix:{path}",), (target, "identity"), (target, "identity/1", "--timeout", "30s")):
+        for arguments in (
+            (target,),
+            (f"unix:{path}",),
+            (f"unix:@{path}",),
+            (target, "identity"),
+            (target, "identity/1", "--timeout", "30s"),
+        ):
             done = call("health", *arguments)
             assert (done.returncode, done.stdout, done.stderr) == (0, "SERVING\n", "")
         done = call("health", target, "other", "--timeout", "30s")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import ssl
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -357,6 +358,56 @@ def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path, monkey
         host, port = served.address.rsplit(":", 1)
         with socket.create_connection((host, int(port)), LIMIT_S) as silent:
             assert silent.recv(1) == b"", "the server has closed it"
+        assert counters(served)["handshakes"] == 0
+        assert counters(served)["handshakes_failed_total"] == 1
+
+
+def until(condition: Callable[[], bool]) -> None:
+    limit = time.monotonic() + LIMIT_S
+    while not condition():
+        assert time.monotonic() < limit
+
+
+def counters(served: Served) -> dict[str, float]:
+    found: dict[str, float] = served.on_loop(served.server._transport.counters)
+    return found
+
+
+def test_clients_without_a_handshake_count_as_connections(files: Files, model: Path, channels: list[grpc.Channel]) -> None:
+    """Beyond max_connections a further one is closed before it costs a handshake; when one of them goes, there is room again."""
+    with Served(model, **files.settings(max_connections=2)) as served:
+        host, port = served.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), LIMIT_S):
+            channels.append(channel := files.channel(served.address))
+            assert call(channel), "one is silent, one asks"
+            assert counters(served)["handshakes"] == 1
+            with socket.create_connection((host, int(port)), LIMIT_S) as third:
+                assert third.recv(1) == b""
+            assert counters(served)["connections_refused_total"] == 1
+            assert call(channel)
+        until(lambda: counters(served)["handshakes"] == 0)
+        channels.append(other := files.channel(served.address))
+        assert call(other)
+        assert counters(served)["connections"] == 2
+
+
+def test_handshakes_under_way_end_with_the_server(files: Files, model: Path) -> None:
+    with Served(model, **files.settings()) as served:
+        host, port = served.address.rsplit(":", 1)
+        silent = socket.create_connection((host, int(port)), LIMIT_S)
+        until(lambda: counters(served)["handshakes"] == 1)
+    with silent:
+        assert silent.recv(1) == b""
+
+
+def test_a_client_of_tls_is_answered_without_delay(files: Files, model: Path, channels: list[grpc.Channel]) -> None:
+    """Nagle's algorithm is off, as the loops have it."""
+    with Served(model, **files.settings()) as served:
+        channels.append(channel := files.channel(served.address))
+        assert call(channel)
+        [connection] = served.server._transport.connections
+        made = served.on_loop(lambda: connection._socket.get_extra_info("socket"))
+        assert made.getsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY)
 
 
 def test_a_wrong_certificate_ends_the_start(files: Files, model: Path) -> None:

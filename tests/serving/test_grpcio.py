@@ -87,7 +87,7 @@ async def serving(service: Service, addresses: list[Address] | None = None, **se
     transport = GrpcioTransport(service.methods(), Settings(**settings), service.refuse)
     bound = await transport.start(addresses or [Address("127.0.0.1", 0)])
     try:
-        async with grpc.aio.insecure_channel(str(bound[0])) as channel:
+        async with grpc.aio.insecure_channel(bound[0].for_grpc) as channel:
             yield channel, transport
     finally:
         await transport.stop(0)
@@ -104,16 +104,21 @@ async def refused(awaitable: Any) -> grpc.aio.AioRpcError:
     return caught.value
 
 
-@pytest.mark.parametrize("place", ["tcp", "ipv6", "unix"])
+@pytest.mark.parametrize("place", ["tcp", "ipv6", "unix", "abstract"])
 async def test_serves_on_every_kind_of_address(place: str, tmp_path: Any) -> None:
-    address = {"tcp": Address("127.0.0.1", 0), "ipv6": Address("::1", 0), "unix": Address("", 0, str(tmp_path / "s.sock"))}[place]
+    address = {
+        "tcp": Address("127.0.0.1", 0),
+        "ipv6": Address("::1", 0),
+        "unix": Address("", 0, str(tmp_path / "s.sock")),
+        "abstract": Address("", 0, f"@{tmp_path}"),
+    }[place]
     service = Service()
     transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
     [bound] = await transport.start([address])
     try:
         assert bound.path == address.path
         assert bound.path or bound.port > 0
-        async with grpc.aio.insecure_channel(str(bound)) as channel:
+        async with grpc.aio.insecure_channel(bound.for_grpc) as channel:
             assert await infer(channel, b"abc") == b"cba"
     finally:
         await transport.stop(0)
@@ -143,6 +148,12 @@ async def test_a_port_in_use_is_a_start_error_that_names_it() -> None:
             assert "UNKNOWN" not in str(caught.value)
         finally:
             await other.stop(0)
+
+
+async def test_the_permissions_of_a_socket_file(tmp_path: Any) -> None:
+    path = tmp_path / "s.sock"
+    async with serving(Service(), [Address("", 0, str(path))], socket_mode=0o660):
+        assert path.stat().st_mode & 0o777 == 0o660
 
 
 async def test_a_socket_file_that_was_left_behind_is_replaced_and_a_live_one_is_not(tmp_path: Any) -> None:

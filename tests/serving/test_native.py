@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import gc
+import os
 import resource
 import socket
 import threading
@@ -75,17 +76,18 @@ async def echoed(address: str, message: bytes = b"abc") -> bool:
 # ---- sockets
 
 
-@pytest.mark.parametrize("kind", ["tcp", "name", "ipv6", "unix"])
+@pytest.mark.parametrize("kind", ["tcp", "name", "ipv6", "unix", "abstract"])
 async def test_every_kind_of_address(kind: str, tmp_path: Path) -> None:
     address = {
         "tcp": Address("127.0.0.1", 0),
         "name": Address("localhost", 0),
         "ipv6": Address("::1", 0),
         "unix": Address("", 0, str(tmp_path / "s.sock")),
+        "abstract": Address("", 0, f"@{tmp_path.name}-{os.getpid()}"),
     }[kind]
     async with serving(address) as (_, [bound]):
-        assert bound == f"unix:{address.path}" if kind == "unix" else int(bound.rpartition(":")[2]) > 0
-        assert await echoed(bound)
+        assert bound == f"unix:{address.path}" if address.path else int(bound.rpartition(":")[2]) > 0
+        assert await echoed(bound.replace("unix:@", "unix-abstract:"))
     assert not (address.path and Path(address.path).exists())  # noqa: ASYNC240
 
 
@@ -104,6 +106,26 @@ async def test_a_socket_file_that_a_dead_server_left_is_replaced(tmp_path: Path)
     assert Path(path).exists()  # noqa: ASYNC240
     async with serving(Address("", 0, path)) as (_, [bound]):
         assert await echoed(bound)
+
+
+@pytest.mark.parametrize(("umask", "mode", "found"), [(0o077, -1, 0o700), (0o022, 0o660, 0o660), (0o077, 0o666, 0o666)])
+async def test_the_permissions_of_a_socket_file(umask: int, mode: int, found: int, tmp_path: Path) -> None:
+    path, before = tmp_path / "s.sock", os.umask(umask)
+    try:
+        async with serving(Address("", 0, str(path)), socket_mode=mode) as (_, [bound]):
+            assert path.stat().st_mode & 0o777 == found
+            assert await echoed(bound)
+    finally:
+        os.umask(before)
+
+
+async def test_an_abstract_name_that_is_in_use(tmp_path: Path) -> None:
+    address = Address("", 0, f"@{tmp_path.name}-{os.getpid()}")
+    async with serving(address, socket_mode=0o600) as (_, [bound]):
+        with pytest.raises(errors.StartError, match="it is in use"):
+            async with serving(address):
+                pass
+        assert await echoed(bound.replace("unix:@", "unix-abstract:"))
 
 
 async def test_what_is_in_use_stays(tmp_path: Path) -> None:
