@@ -1,4 +1,4 @@
-"""What tests of compressed messages share: both encodings, and a pool of messages that holds in the end what it held before."""
+"""What tests of the native modules share: encodings, and a pool of messages that holds in the end what it held before."""
 
 from __future__ import annotations
 
@@ -24,3 +24,13 @@ def before() -> Iterator[int]:
     messages.set_budget(1 << 30)
     gc.collect()
     assert messages.in_use() == held
+
+
+@pytest.fixture(scope="module")
+def nothing_stays() -> Iterator[None]:
+    """The pool holds what it held before the module's tests."""
+    gc.collect()
+    before = messages.live(), messages.in_use()
+    yield
+    gc.collect()
+    assert (messages.live(), messages.in_use()) == before
