@@ -782,7 +782,9 @@ cdef class Session:
             self.endpoint.protocol_errors_total += 1
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and not self.started:
                 self.write(HTTP_1_ANSWER)
-            else:
+            else:                       # beyond MAX_CONTINUATIONS and its like nghttp2 gives up without a word
+                nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
+                                      NGHTTP2_ENHANCE_YOUR_CALM, NULL, 0)
                 self.flush()
             self.end()
             return
