@@ -37,6 +37,9 @@ cdef enum:
     GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once (GATHER_S)
     PAUSE_NS = 1_000_000                # who has sent nothing for so long while the loop slept for them
     PAUSED_NBYTES = 16 << 20            # is read as it comes for so many bytes: small calls beside its uploads would be late each time
+    TURN_NS = 500_000                   # what a connection sends is worked on for so long, then it is the others' turn
+    PIECE_NBYTES = 2 << 10              # between two looks at the clock, while a connection is watched:
+    WATCHED_NBYTES = 1 << 20            # for its first bytes, and for so many behind each turn that was too long
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
@@ -559,6 +562,7 @@ cdef class Endpoint:
     cdef list dirty                     # sessions with output, in the order in which it came
     cdef bint flush_scheduled
     cdef list gathering                 # sessions whose socket may wait for more than one byte
+    cdef public int64_t turn_ns         # TURN_NS
     cdef Py_ssize_t gather_nbytes       # GATHER_NBYTES, or what the windows surely let a client send
     cdef uint8_t *receive_buffer
     cdef uint8_t *send_buffer
@@ -592,7 +596,8 @@ cdef class Endpoint:
                  Py_ssize_t max_message_nbytes=64 << 20, Py_ssize_t max_header_nbytes=16 << 10,
                  Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
                  uint32_t connection_window_nbytes=4 << 20, int64_t max_control_frame_rate=1000, int64_t min_ping_interval_ns=0,
-                 int64_t keepalive_ns=0, int64_t keepalive_timeout_ns=20 * 10**9, int64_t max_idle_ns=0, int64_t age_grace_ns=0):
+                 int64_t keepalive_ns=0, int64_t keepalive_timeout_ns=20 * 10**9, int64_t max_idle_ns=0, int64_t age_grace_ns=0,
+                 int64_t turn_ns=TURN_NS):
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():
@@ -613,6 +618,7 @@ cdef class Endpoint:
         self.max_outbound_frames = MAX_OUTBOUND_ACKS + MAX_STREAM_FRAMES * <size_t>max_streams
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
+        self.turn_ns = turn_ns
         self.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.control_burst = CONTROL_BURST_S * max_control_frame_rate
         self.min_ping_interval_ns = min_ping_interval_ns
@@ -725,6 +731,8 @@ cdef class Session:
     cdef uint64_t gather_from_nbytes    # of received_nbytes: until then it stays one byte
     cdef bint gathers                   # is in the endpoint's list of those who may wait for more than one byte
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
+    cdef bytes rest                     # what came and waits for the connection's next turn, or None
+    cdef uint64_t watched_nbytes        # of received_nbytes: until then the clock is looked at between pieces of a read
     cdef list uploads                   # calls whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in the endpoint's list
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
@@ -739,6 +747,7 @@ cdef class Session:
         self.endpoint = endpoint
         self.descriptor = -1
         self.low_water_nbytes = 1
+        self.watched_nbytes = WATCHED_NBYTES
 
     def open(self, write, close_transport, int descriptor=-1, int64_t max_age_ns=0):
         """The connection is made. write(bytes) and close_transport() are the transport's, descriptor its socket's; -1: the transport
@@ -764,20 +773,71 @@ cdef class Session:
 
     def buffer_updated(self, Py_ssize_t nbytes):
         """`nbytes` bytes have come into the endpoint's buffer."""
-        cdef nghttp2_ssize taken
         if self.ended or self.closed:
             return
         self.endpoint.received_nbytes += nbytes
         self.received_nbytes += nbytes
+        if self.rest is not None:       # the transport had read these before it was held
+            self.rest += PyBytes_FromStringAndSize(<char *>self.endpoint.receive_buffer, nbytes)
+            return
         self.endpoint.inline_nbytes = INLINE_NBYTES
+        self.take(self.endpoint.receive_buffer, nbytes)
+
+    def take_rest(self):
+        """The connection's next turn."""
+        cdef bytes rest = self.rest
+        self.rest = None
+        if rest is None or self.ended or self.closed:
+            return
+        self.take(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+        if self.rest is None:
+            self.hold_reading(False)
+
+    def hold_reading(self, bint held):
+        """A transport reads nothing while it is held. Tests and others that feed bytes have no need of it."""
+
+    cdef nghttp2_ssize take_turn(self, const uint8_t *source, Py_ssize_t nbytes) noexcept:
+        """Hands nghttp2 what came. A byte can cost a thousand times as much as another: of a connection that is watched, what has not
+        been read within a turn waits until the others have had theirs."""
+        cdef Py_ssize_t taken = 0, piece
+        cdef nghttp2_ssize result
+        cdef int64_t until_ns
+        if nbytes <= PIECE_NBYTES:
+            return nghttp2_session_mem_recv2(self.session, source, nbytes)
+        until_ns = monotonic_ns() + self.endpoint.turn_ns
+        while taken < nbytes:
+            piece = min(nbytes - taken, <Py_ssize_t>PIECE_NBYTES) if self.received_nbytes < self.watched_nbytes else nbytes
+            result = nghttp2_session_mem_recv2(self.session, source + taken, piece)
+            if result < 0:
+                return result
+            taken += piece
+            if monotonic_ns() >= until_ns:
+                self.watched_nbytes = self.received_nbytes + WATCHED_NBYTES
+                if taken < nbytes:
+                    self.leave(source + taken, nbytes - taken)
+                    break
+        return taken
+
+    cdef void leave(self, const uint8_t *source, Py_ssize_t nbytes) noexcept:
+        """For the next turn."""
+        try:
+            self.rest = PyBytes_FromStringAndSize(<const char *>source, nbytes)
+            self.hold_reading(True)
+            self.endpoint.schedule(self.take_rest)
+        except Exception as error:
+            self.endpoint.log(error)
+            self.end()
+
+    cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
+        cdef nghttp2_ssize taken
         self.receiving = True
         self.expecting = False
         self.missing_nbytes = 0
-        taken = nghttp2_session_mem_recv2(self.session, self.endpoint.receive_buffer, nbytes)
+        taken = self.take_turn(source, nbytes)
         self.receiving = False
         if taken == NGHTTP2_ERR_FLOODED:        # more than MAX_OUTBOUND_ACKS in one read
             self.end_flood()
-            return
+            return 0
         if taken < 0 or (self.paused and nghttp2_session_get_outbound_queue_size(self.session) > self.endpoint.max_outbound_frames):
             self.endpoint.protocol_errors_total += 1
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and not self.started:
@@ -787,15 +847,16 @@ cdef class Session:
                                       NGHTTP2_ENHANCE_YOUR_CALM, NULL, 0)
                 self.flush()
             self.end()
-            return
+            return 0
         if self.control_frames > 0 and self.is_too_much():
-            return
+            return 0
         if self.descriptor >= 0:
             self.gather(nbytes)
         if self.received_nbytes < PREFACE_NBYTES:
-            return                      # whoever speaks HTTP/1.1 would take our settings for garbage
+            return 0                    # whoever speaks HTTP/1.1 would take our settings for garbage
         if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
             self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
+        return 0
 
     cdef bint is_too_much(self) noexcept:
         """Whether the client sends more frames that ask for nothing than it may; the connection has ended then."""
@@ -873,12 +934,14 @@ cdef class Session:
             self.low_water_nbytes = nbytes
 
     def receive(self, const uint8_t[::1] source not None):
-        """Feeds bytes from anywhere, in pieces of the receive buffer's size. For tests and other transports."""
+        """Feeds bytes from anywhere, in pieces of the receive buffer's size, all in one turn. For tests and other transports."""
         cdef Py_ssize_t offset = 0, nbytes
         while offset < source.shape[0]:
             nbytes = min(source.shape[0] - offset, <Py_ssize_t>RECEIVE_NBYTES)
             memcpy(self.endpoint.receive_buffer, &source[offset], nbytes)
             self.buffer_updated(nbytes)
+            while self.rest is not None:
+                self.take_rest()
             offset += nbytes
 
     cpdef flush(self):
@@ -1043,7 +1106,7 @@ cdef class Session:
         if self.session == NULL:
             return
         self.endpoint.connections -= 1
-        self.opening = self.uploads = None
+        self.opening = self.uploads = self.rest = None
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)

@@ -90,6 +90,11 @@ class Connection(Session, asyncio.BufferedProtocol):
         """Bytes that the socket has not taken yet."""
         return self._socket.get_write_buffer_size() if self._socket is not None else 0
 
+    def hold_reading(self, held: bool) -> None:
+        """What is read waits for the connection's next turn."""
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.pause_reading() if held else self._socket.resume_reading()
+
     def abort(self) -> None:
         """Cuts the connection off; what was not sent is lost."""
         if self._socket is not None:

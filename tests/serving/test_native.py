@@ -600,6 +600,24 @@ async def test_http_1_is_told_what_this_port_is(content: bytes) -> None:
         assert await echoed(bound)
 
 
+async def test_a_connection_that_is_read_in_turns_loses_nothing() -> None:
+    """Turns of no length: its socket is held again and again."""
+    async with serving() as (transport, [bound]):
+        transport.endpoint.turn_ns = 0
+
+        def ask() -> None:
+            with Peer(bound) as peer:
+                body = framed(bytes(range(256)) * 4000)
+                assert peer.call(body, ECHO).body == body
+                streams = [peer.open(ECHO) for _ in range(300)]
+                for number, stream in enumerate(streams):
+                    peer.h2.send_data(stream, framed(b"%d" % number), end_stream=True)
+                peer.send()
+                assert [peer.wait(stream).body for stream in streams] == [framed(b"%d" % number) for number in range(300)]
+
+        await asyncio.to_thread(ask)
+
+
 async def test_rapid_resets_end_the_connection_that_sends_them() -> None:
     async with serving() as (_, [bound]):
 

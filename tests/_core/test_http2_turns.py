@@ -1,0 +1,91 @@
+"""Turns: what a connection sends, however costly, is worked on for a while, then it is the others' turn. With turns of no length every
+piece is one, whatever the machine."""
+
+from __future__ import annotations
+
+from tests._core.http2_client import INFER, Client, Served, frame, messages
+from tests.http2_peer import reset_streams
+
+PIECE_NBYTES = 2 << 10
+WATCHED_NBYTES = 1 << 20
+S = 10**9
+
+
+def arrive(client: Client, content: bytes) -> None:
+    """As a transport reads it; nothing else of the loop runs."""
+    memoryview(client.session.get_buffer(-1))[: len(content)] = content  # type: ignore[arg-type]
+    client.session.buffer_updated(len(content))
+
+
+def calls(client: Client, count: int) -> bytes:
+    for number in range(count):
+        client.h2.send_data(client.open(INFER), frame(b"%d" % number), end_stream=True)
+    return client.h2.data_to_send()
+
+
+def test_a_turn_ends_and_the_next_goes_on_where_it_was() -> None:
+    client = Client(served := Served(turn_ns=0))
+    content = calls(client, 200)
+    assert len(content) > 3 * PIECE_NBYTES
+    arrive(client, content)
+    seen = [len(served.calls)]
+    assert 0 < seen[0] < 200
+    while len(served.calls) < 200:
+        served.scheduled.pop(0)()
+        seen.append(len(served.calls))
+    assert len(seen) > 3
+    for call in served.calls:
+        call.reply(call.message)
+    client.exchange()
+    assert [messages(client.bodies[1 + 2 * number]) for number in range(200)] == [[b"%d" % number] for number in range(200)]
+
+
+def test_others_are_served_between_two_turns() -> None:
+    attacker, good = Client(served := Served(lambda call: call.reply(call.message), turn_ns=0)), Client(served)
+    arrive(attacker, reset_streams(1, 300))
+    stream_id = good.open()
+    good.h2.send_data(stream_id, frame(b"me too"), end_stream=True)
+    good.session.receive(good.h2.data_to_send())
+    served.scheduled.pop(0)()
+    assert served.endpoint.calls_total < 300
+    good.exchange()
+    assert messages(good.bodies[stream_id]) == [b"me too"]
+    assert served.endpoint.calls_total == 301
+
+
+def test_what_came_before_the_transport_was_held_keeps_its_place() -> None:
+    client = Client(served := Served(turn_ns=0))
+    content = calls(client, 300)
+    arrive(client, content[:10_000])
+    arrive(client, content[10_000:])
+    served.run_scheduled()
+    assert [bytes(call.message) for call in served.calls] == [b"%d" % number for number in range(300)]
+
+
+def test_a_connection_that_is_lost_within_its_turns_leaves_nothing() -> None:
+    client = Client(served := Served(turn_ns=0))
+    arrive(client, calls(client, 200))
+    client.session.close()
+    seen = len(served.calls)
+    served.run_scheduled()
+    assert (len(served.calls), served.endpoint.calls) == (seen, 0)
+
+
+def test_who_is_quick_to_read_is_read_at_once() -> None:
+    client = Client(served := Served(turn_ns=S))
+    arrive(client, calls(client, 200))
+    assert len(served.calls) == 200
+
+
+def test_who_is_known_is_watched_again_after_one_long_turn() -> None:
+    client = Client(served := Served(lambda call: call.reply(call.message), turn_ns=S))
+    for _ in range(WATCHED_NBYTES // 50_000 + 1):
+        client.call(bytes(50_000))
+    served.endpoint.turn_ns = 0
+    before = served.endpoint.calls_total
+    arrive(client, calls(client, 200))
+    assert served.endpoint.calls_total == before + 200, "in one piece"
+    arrive(client, calls(client, 200))
+    assert served.endpoint.calls_total < before + 400
+    client.exchange()
+    assert served.endpoint.calls_total == before + 400
