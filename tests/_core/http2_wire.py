@@ -30,6 +30,10 @@ def u32(number: int) -> bytes:
     return struct.pack(">I", number)
 
 
+def setting(number: int, value: int) -> bytes:
+    return struct.pack(">HI", number, value)
+
+
 def literal(*fields: tuple[bytes, bytes]) -> bytes:
     """An HPACK block that indexes nothing."""
     return b"".join(b"\0%c%b%c%b" % (len(name), name, len(value), value) for name, value in fields)

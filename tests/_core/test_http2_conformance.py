@@ -44,6 +44,7 @@ from tests._core.http2_wire import (
     Frame,
     Wire,
     check,
+    setting,
     u32,
 )
 from tests._core.test_http2 import raw_frame
@@ -295,10 +296,6 @@ def test_a_header_block_in_pieces(cut_at: int, empty: int) -> None:
 
 
 # ---- what a connection was told
-
-
-def setting(number: int, value: int) -> bytes:
-    return struct.pack(">HI", number, value)
 
 
 @pytest.mark.parametrize(
