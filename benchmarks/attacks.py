@@ -128,6 +128,7 @@ class Peer:
     greeting: bytes = PREFACE + frame(SETTINGS, 0, 0)
     deaf: bool = False
     cut: bool = False
+    _torn: bool = False  # less than a frame was sent
     _said: str = ""  # GOAWAY
     _unread: bytes = b""
     _decoder: hpack.Decoder = field(default_factory=hpack.Decoder)
@@ -140,9 +141,9 @@ class Peer:
             self.send(self.greeting)
 
     def send(self, content: bytes, patience_s: float = 10.0) -> bool:
-        """Whether all of it went. A server that takes nothing for so long has stopped reading, which is an answer, too."""
+        """Whether all of it went; else nothing more goes. A server that takes nothing for so long has stopped reading: an answer, too."""
         unsent = memoryview(content)
-        while unsent and not self.cut:
+        while unsent and not self.cut and not self._torn:
             events = ready(self.socket.fileno(), select.POLLOUT if self.deaf else select.POLLOUT | select.POLLIN, patience_s)
             if events & select.POLLIN:
                 self.read()
@@ -155,10 +156,8 @@ class Peer:
                     self._read_rest()
             if not events:
                 self.words["not read"] += 1
-                return False
-            if stopped():
-                return False
-        return not self.cut
+            self._torn = not events or stopped()
+        return not self.cut and not self._torn
 
     def wait(self, seconds: float) -> None:
         """Reads what comes for so long, or until the connection is cut."""
@@ -193,9 +192,9 @@ class Peer:
         elif kind == RST_STREAM:
             self.words[f"RST {CODES[int.from_bytes(payload, 'big')]}"] += 1
         elif kind == HEADERS:
-            fields = dict(self._decoder.decode(payload))
-            if "grpc-status" in fields:
-                self.words[f"grpc-status {fields['grpc-status']}"] += 1
+            for name, value in self._decoder.decode(payload, raw=True):
+                if name == b"grpc-status":
+                    self.words[f"grpc-status {int(value)}"] += 1
 
     def _read_rest(self) -> None:
         """What the server said before it cut the connection."""
@@ -215,12 +214,12 @@ class Peer:
         self.socket.close()
 
 
-def over_and_over(attack: Callable[[Peer], None], address: str, **options: bool) -> Words:
+def over_and_over(attack: Callable[[Peer], None], address: str, *, deaf: bool = False) -> Words:
     """The attack on one connection after the other."""
     words: Words = Counter()
     going()
     while not stopped():
-        peer = Peer(address, words, **options)
+        peer = Peer(address, words, deaf=deaf)
         attack(peer)
         peer.close()
         words["connections"] += 1

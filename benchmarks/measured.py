@@ -1,4 +1,4 @@
-"""The tables of docs/performance.md, docs/measuring.md and docs/preprocessing.md, each from the newest whole line of its history.
+"""The tables of docs/performance.md, measuring.md, security.md and preprocessing.md, each from the newest whole line of its history.
 
     python benchmarks/measured.py            prints them
     python benchmarks/measured.py --write    puts them into the pages
@@ -59,6 +59,12 @@ PUBLISHED = (
         ("digits", "work"),
         ROOT / "docs" / "measuring.md",
         "<!-- written by benchmarks/measured.py compare_check -->\n",
+    ),
+    Published(
+        ROOT / "benchmarks" / "history" / "hostile.jsonl",
+        (),
+        ROOT / "docs" / "security.md",
+        "<!-- written by benchmarks/measured.py hostile -->\n",
     ),
     *(
         Published(
