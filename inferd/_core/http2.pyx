@@ -639,6 +639,10 @@ cdef class Endpoint:
         """Bytes of the receive buffer; asyncio's own loop asks for it."""
         return RECEIVE_NBYTES
 
+    def __getitem__(self, piece):
+        """A view of a piece of the receive buffer: asyncio's own TLS reads record by record."""
+        return memoryview(self)[piece]
+
     def flush(self):
         """Writes what waits to be sent, one write a connection."""
         cdef Session session
