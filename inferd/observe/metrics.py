@@ -52,7 +52,10 @@ FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")  # Triton's; each
 SERVER_METRICS = {
     "connections": ("inferd_connections", "Open client connections."),
     "connections_total": ("inferd_connections_opened", "Client connections since the start."),
-    "connections_refused_total": ("inferd_connections_refused", "Client connections closed at once, max_connections being open."),
+    "connections_refused_total": (
+        "inferd_connections_refused",
+        "Client connections closed at once: max_connections were open, or h2 was not offered.",
+    ),
     "handshakes": ("inferd_handshakes", "Clients that have connected and not finished their TLS handshakes."),
     "handshakes_failed_total": ("inferd_handshakes_failed", "TLS handshakes that failed, or took too long."),
     "connections_stalled_total": ("inferd_connections_stalled", "Client connections cut off: they held memory and did not move."),

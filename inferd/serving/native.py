@@ -26,7 +26,7 @@ from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, Start
 from inferd.serving.access import Access, Identity
 from inferd.serving.compression import CompressionThreads
 from inferd.serving.sockets import BACKLOG, TlsPort, bound_unix_socket, listening, name_of
-from inferd.serving.tls import HANDSHAKE_S
+from inferd.serving.tls import ALPN, HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -72,6 +72,9 @@ class Connection(Session, asyncio.BufferedProtocol):
         if handshake is None and self._owner.is_full():  # who speaks TLS was counted before the handshake
             self._owner.count_refused()
             transport.abort()
+            return
+        if handshake is not None and handshake.selected_alpn_protocol() != ALPN:
+            self._owner.refuse_protocol(transport)
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._owner.connections.add(self)
@@ -218,6 +221,12 @@ class NativeTransport:
     def age_ns(self) -> int:
         """At which the connection that is being made is told to leave; 0: never."""
         return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
+
+    def refuse_protocol(self, transport: asyncio.Transport) -> None:
+        """Of a client that did not ask for HTTP/2 in its handshake, which RFC 9113 wants: Python's ssl lets it in all the same."""
+        self.refused_connections += 1
+        log.info("refused: %s did not offer h2 in its handshake (ALPN)", transport.get_extra_info("peername"))
+        transport.abort()
 
     def refusal_of(self, certificate: Mapping[str, Any] | None, peer: object) -> RequestError | None:
         """Why a client with this certificate, or none, may not ask anything; None: it may."""

@@ -16,10 +16,11 @@ from inferd.serving.files import Watched
 if TYPE_CHECKING:
     from inferd.config import Settings
 
-__all__ = ["HANDSHAKE_S", "Certificates", "Tls"]
+__all__ = ["ALPN", "HANDSHAKE_S", "Certificates", "Tls"]
 
 log = logging.getLogger(__name__)
 
+ALPN = "h2"  # what a client must offer
 HANDSHAKE_S = 10.0  # a client that has not finished its handshake by then is cut off
 MAX_FILE_BYTES = 4 << 20
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
@@ -76,7 +77,7 @@ class Tls:
         context.minimum_version = ssl.TLSVersion.TLSv1_2
         context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
         context.set_ciphers(CIPHERS)
-        context.set_alpn_protocols(["h2"])
+        context.set_alpn_protocols([ALPN])
         chain, key = self._files["tls_cert"].path, self._files["tls_key"].path
         try:
             context.load_cert_chain(chain, key, password=_no_password)

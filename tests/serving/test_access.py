@@ -8,7 +8,7 @@ import ssl
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any
 
 import grpc
 import numpy as np
@@ -23,6 +23,7 @@ from inferd.serving import native
 from inferd.serving.access import Access, Identity, is_loopback
 from inferd.serving.tls import Tls
 from tests import models
+from tests.certificates import OWN_CONNECTION, Files
 from tests.http2_peer import connected
 from tests.served import LIMIT_S, TRANSPORTS, Program, Served
 from tests.wire import INFER, infer_request
@@ -31,41 +32,6 @@ TOKEN, OTHER_TOKEN = "a" * 32, "b" * 32
 LIVE = "/inference.GRPCInferenceService/ServerLive"
 CHECK = "/grpc.health.v1.Health/Check"
 REQUEST = infer_request("identity", {"x": np.ones((1, 16), np.float32)}).SerializeToString()
-
-
-class Files(NamedTuple):
-    """PEM of one authority's: the server's certificate and key, a client's, and the authority itself."""
-
-    cert: Path
-    key: Path
-    ca: Path
-    authority: trustme.CA
-
-    @classmethod
-    def made(cls, folder: Path, authority: trustme.CA | None = None) -> Files:
-        folder.mkdir(exist_ok=True)
-        found = cls(folder / "cert.pem", folder / "key.pem", folder / "ca.pem", authority or trustme.CA())
-        found.renew()
-        found.authority.cert_pem.write_to_path(found.ca)
-        return found
-
-    def renew(self) -> trustme.LeafCert:
-        """Another certificate of the same authority, in the same files."""
-        leaf = self.authority.issue_cert("localhost", "127.0.0.1")
-        leaf.cert_chain_pems[0].write_to_path(self.cert)
-        leaf.private_key_pem.write_to_path(self.key)
-        return leaf
-
-    def settings(self, **more: Any) -> dict[str, Any]:
-        return {"tls_cert": str(self.cert), "tls_key": str(self.key), **more}
-
-    def channel(self, address: str, client: trustme.LeafCert | None = None) -> grpc.Channel:
-        key, chain = (client.private_key_pem.bytes(), client.cert_chain_pems[0].bytes()) if client else (None, None)
-        credentials = grpc.ssl_channel_credentials(self.authority.cert_pem.bytes(), key, chain)
-        return grpc.secure_channel(address.replace("127.0.0.1", "localhost"), credentials, OWN_CONNECTION)
-
-
-OWN_CONNECTION = [("grpc.use_local_subchannel_pool", 1)]
 
 
 @pytest.fixture(scope="module")

@@ -1,0 +1,238 @@
+"""Handshakes by hand: what they must offer, who is resumed, what is left of connections; and certificates replaced under load."""
+
+from __future__ import annotations
+
+import gc
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Self
+
+import grpc
+import numpy as np
+import pytest
+
+from inferd.serving import native
+from tests import models
+from tests.certificates import Files
+from tests.http2_peer import EMPTY_SETTINGS, PREFACE
+from tests.served import LIMIT_S, TRANSPORTS, Served
+from tests.wire import INFER, infer_request
+
+LIVE = "/inference.GRPCInferenceService/ServerLive"
+ROTATIONS = 3
+WIDTH = 1 << 16  # 256 KiB a message: many records of TLS
+VERSIONS = [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3]
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Files:
+    return Files.made(tmp_path_factory.mktemp("tls") / "server")
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(tmp_path_factory.mktemp("models"), {"wide": models.identity(dims=(WIDTH,))})
+
+
+def context_of(files: Files, protocols: Sequence[str] = ("h2",), version: ssl.TLSVersion | None = None) -> ssl.SSLContext:
+    """A client's. Without protocols it offers none."""
+    context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
+    context.maximum_version = version or ssl.TLSVersion.MAXIMUM_SUPPORTED
+    if protocols:
+        context.set_alpn_protocols(list(protocols))
+    return context
+
+
+@contextmanager
+def shaken(address: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> Iterator[ssl.SSLSocket]:
+    """A connection whose handshake is made."""
+    host, port = address.rsplit(":", 1)
+    with (
+        socket.create_connection((host, int(port)), LIMIT_S) as plain,
+        context.wrap_socket(plain, server_hostname="localhost", session=session) as made,
+    ):
+        yield made
+
+
+def greeted(made: ssl.SSLSocket) -> bytes:
+    """What the server says first to who speaks HTTP/2; empty: it has closed the connection."""
+    try:
+        made.sendall(PREFACE + EMPTY_SETTINGS)
+        return made.recv(9)
+    except (ssl.SSLError, ConnectionError):
+        return b""
+
+
+def until(holds: Callable[[], bool]) -> None:
+    end = time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < end
+
+
+def connections(served: Served) -> float:
+    count: float = served.server._transport.counters()["connections"]
+    return count
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+@pytest.mark.parametrize("protocols", [(), ("http/1.1",), ("http/1.1", "h2")])
+def test_a_client_must_offer_http_2(files: Files, model: Path, transport: str, protocols: Sequence[str]) -> None:
+    with Served(model, transport=transport, **files.settings()) as served:
+        try:
+            with shaken(served.address, context_of(files, protocols)) as made:
+                answered = greeted(made) != b""
+        except (ssl.SSLError, ConnectionError):  # in the handshake
+            answered = False
+        assert answered == ("h2" in protocols)
+        if transport == "native":
+            assert served.server._transport.counters()["connections_refused_total"] == (0 if answered else 1)
+            until(lambda: connections(served) == 0)
+
+
+def test_tls_without_uvloop(files: Files, model: Path) -> None:
+    """asyncio's own TLS asks for pieces of the receive buffer."""
+    value = np.arange(WIDTH, dtype=np.float32).reshape(1, WIDTH)
+    request = infer_request("wide", {"x": value}).SerializeToString()
+    with Served(model, uvloop=False, **files.settings()) as served, files.channel(served.address) as channel:
+        for _ in range(3):
+            assert value.tobytes() in channel.unary_unary(INFER)(request, timeout=LIMIT_S)
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+@pytest.mark.parametrize("mutual", [False, True])
+def test_a_session_is_resumed_unless_clients_show_certificates(
+    files: Files, model: Path, tmp_path: Path, version: ssl.TLSVersion, mutual: bool
+) -> None:
+    context = context_of(files, version=version)
+    if mutual:
+        leaf = files.authority.issue_cert("client.example")
+        leaf.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
+        context.load_cert_chain(tmp_path / "client.pem")
+    session = None
+    with Served(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
+        for turn in range(3):
+            with shaken(served.address, context, session) as made:
+                assert greeted(made)
+                assert made.session_reused == (turn > 0 and not mutual)
+                session = made.session
+
+
+def test_a_session_is_resumed_after_the_certificate_was_replaced(model: Path, tmp_path: Path) -> None:
+    files = Files.made(tmp_path / "server")
+    context = context_of(files)
+    with Served(model, **files.settings()) as served:
+        with shaken(served.address, context) as made:
+            assert greeted(made)
+            session = made.session
+        files.renew()
+        served.on_loop(served.server.reload)
+        with shaken(served.address, context, session) as made:
+            assert greeted(made)
+            assert made.session_reused
+
+
+def test_who_does_not_close_is_cut_off(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """TLS waits for the peer's word at the end, and one that never says it would hold the socket."""
+    monkeypatch.setattr(native, "CLOSE_TIMEOUT_S", 0.05)
+    with Served(model, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
+        made.sendall(b"GET / HTTP/1.1\r\n\r\n")
+        assert made.recv(64).startswith(b"HTTP/1.1 505 ")
+        until(lambda: connections(served) == 0)
+
+
+def test_waves_of_connections_leave_nothing(files: Files, model: Path) -> None:
+    """Not even for the garbage collector: cycles of a connection and its TLS would wait for it, tens of kilobytes each."""
+    with Served(model, **files.settings()) as served:
+        gc.disable()
+        try:
+            for _ in range(3):
+                _wave(served, context_of(files), 20)
+                until(lambda: connections(served) == 0)
+                assert served.on_loop(lambda: sum(isinstance(thing, native.Connection) for thing in gc.get_objects())) == 0
+        finally:
+            gc.enable()
+
+
+def _wave(served: Served, context: ssl.SSLContext, count: int) -> None:
+    """So many connections at once; all are left without a word."""
+    host, port = served.address.rsplit(":", 1)
+    made = [context.wrap_socket(socket.create_connection((host, int(port)), LIMIT_S), server_hostname="localhost") for _ in range(count)]
+    assert all(map(greeted, made))
+    assert connections(served) == count
+    for one in made:
+        one.close()
+
+
+# ---- replaced under load
+
+
+class Callers:
+    """Threads that call all the time: one on a connection that lasts, one on a new connection each time."""
+
+    def __init__(self, served: Served, files: Files) -> None:
+        self.served, self.files = served, files
+        self.lasting = self.fresh = 0  # calls that were answered
+        self.failures: list[str] = []
+        self._stop = threading.Event()
+        self._threads = [threading.Thread(target=self._lasting), threading.Thread(target=self._fresh)]
+
+    def __enter__(self) -> Self:
+        for thread in self._threads:
+            thread.start()
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self._stop.set()
+        for thread in self._threads:
+            thread.join(LIMIT_S)
+
+    def wait_for_more(self) -> None:
+        """Until two more calls of each kind were answered: the second one began after now."""
+        lasting, fresh = self.lasting + 2, self.fresh + 2
+        until(lambda: bool(self.failures) or (self.lasting >= lasting and self.fresh >= fresh))
+
+    def _lasting(self) -> None:
+        with self.files.channel(self.served.address) as channel:
+            while not self._stop.is_set():
+                self.lasting += self._call(channel)
+
+    def _fresh(self) -> None:
+        while not self._stop.is_set():
+            with self.files.channel(self.served.address) as channel:
+                self.fresh += self._call(channel)
+
+    def _call(self, channel: grpc.Channel) -> int:
+        try:
+            channel.unary_unary(LIVE)(b"", timeout=LIMIT_S)
+        except grpc.RpcError as error:
+            self.failures.append(str(error))
+            return 0
+        return 1
+
+
+def shown(served: Served, files: Files) -> str:
+    """The serial number of the certificate that a new handshake shows."""
+    with shaken(served.address, context_of(files)) as made:
+        certificate = made.getpeercert()
+        assert certificate
+        return str(certificate["serialNumber"])
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_certificates_are_replaced_under_load(model: Path, tmp_path: Path, transport: str) -> None:
+    files = Files.made(tmp_path / "server")
+    with Served(model, transport=transport, **files.settings()) as served, Callers(served, files) as callers:
+        seen = {shown(served, files)}
+        for rotation in range(ROTATIONS):
+            callers.wait_for_more()
+            files.renew()
+            served.on_loop(served.server.reload)
+            seen.add(shown(served, files))
+            assert len(seen) == rotation + 2, "each new certificate is shown"
+            callers.wait_for_more()
+    assert not callers.failures
