@@ -145,8 +145,16 @@ def _transport(settings: Settings) -> Iterator[Finding]:
         yield Finding(area, "build", flavour, note="" if flavour.startswith("release") else "for development: slower than a release build")
     there = find_spec("uvloop") is not None
     loop = "uvloop" if settings.uvloop and there else "asyncio"
-    note = "uvloop is not installed; asyncio costs some microseconds a request more" if settings.uvloop and not there else ""
-    yield Finding(area, "event loop", loop, note=note)
+    yield Finding(area, "event loop", loop, note=_about_asyncio(settings, there) if loop == "asyncio" else "")
+
+
+def _about_asyncio(settings: Settings, there: bool) -> str:
+    """What a server without uvloop pays."""
+    words = "" if not settings.uvloop else "uvloop is not installed; " if not there else ""
+    cost = "asyncio costs some microseconds a request more"
+    if settings.tls_cert:
+        return f"{words}{cost}, and its TLS half as many again and four times the memory of a connection"
+    return words + cost if words else ""
 
 
 def _import(name: str) -> Any:
