@@ -1,19 +1,21 @@
 """TLS of the server's ports: a certificate, its key and the authorities of clients, from files that are read again when they change.
 
-A port keeps the context that it was opened with; each handshake is handed the newest one, so that a new certificate needs no new port
-and no open connection notices. Never in here: who may ask (access.py), transports.
+A port keeps the context that it was opened with, which makes each connection of the newest one, so that a new certificate needs no new
+port and no open connection notices. Never in here: who may ask (access.py), transports.
 """
 
 from __future__ import annotations
 
 import logging
 import ssl
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.errors import ConfigError
 from inferd.serving.files import Watched
 
 if TYPE_CHECKING:
+    from collections.abc import Callable
+
     from inferd.config import Settings
 
 __all__ = ["ALPN", "HANDSHAKE_S", "Certificates", "Tls"]
@@ -35,6 +37,15 @@ class Certificates(NamedTuple):
     client_ca: bytes
 
 
+class PortContext(ssl.SSLContext):
+    """What a port is opened with: each of its connections is what `wrap` makes of the two buffers."""
+
+    wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
+
+    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *more: Any, **named: Any) -> ssl.SSLObject:
+        return self.wrap(incoming, outgoing)
+
+
 class Tls:
     """What the ports of one server speak. Raises ConfigError where the files are no certificate and its key."""
 
@@ -42,8 +53,9 @@ class Tls:
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
         self._files = {setting: Watched(path) for setting, path in named.items() if path}
         self.certificates = self._read()
-        self.context = self._newest = self._made(self.certificates)  # context: of the ports
-        self.context.sni_callback = self._hand_newest
+        self._newest = self._made(self.certificates)
+        self.context = PortContext(ssl.PROTOCOL_TLS_SERVER)
+        self.context.wrap = self._wrap
         self.reloads = 0
 
     def reload(self) -> bool:
@@ -65,17 +77,21 @@ class Tls:
         log.info("the certificate was read again: new connections have it")
         return True
 
-    def _hand_newest(self, handshake: ssl.SSLObject | ssl.SSLSocket, name: str | None, context: ssl.SSLContext) -> None:
-        handshake.context = self._newest
+    def _wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+        """The server's side of one connection. Clients show their certificate each time: what was trusted once may not be any more.
+        OpenSSL would look for a session to resume in the context that a connection begins with, so that one is nobody else's then."""
+        if not self.certificates.client_ca:
+            return self._newest.wrap_bio(incoming, outgoing, server_side=True)
+        made = _without_certificate(mutual=True).wrap_bio(incoming, outgoing, server_side=True)
+        made.context = self._newest
+        return made
 
     def _read(self) -> Certificates:
         found = {setting: file.read(MAX_FILE_BYTES, setting) for setting, file in self._files.items()}
         return Certificates(found["tls_cert"], found["tls_key"], found.get("tls_client_ca", b""))
 
     def _made(self, certificates: Certificates) -> ssl.SSLContext:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.minimum_version = ssl.TLSVersion.TLSv1_2
-        context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+        context = _without_certificate(mutual=bool(certificates.client_ca))
         context.set_ciphers(CIPHERS)
         context.set_alpn_protocols([ALPN])
         chain, key = self._files["tls_cert"].path, self._files["tls_key"].path
@@ -87,9 +103,6 @@ class Tls:
                 f"'{chain}' and '{key}': {_plain(error)}"
             ) from None
         if certificates.client_ca:
-            context.verify_mode = ssl.CERT_REQUIRED
-            context.options |= ssl.OP_NO_TICKET  # a client shows its certificate each time: what was trusted once may not be any more
-            context.num_tickets = 0
             try:
                 context.load_verify_locations(cadata=certificates.client_ca.decode("ascii"))
             except (ssl.SSLError, UnicodeDecodeError) as error:
@@ -97,6 +110,18 @@ class Tls:
                     f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files['tls_client_ca'].path}': {_plain(error)}"
                 ) from None
         return context
+
+
+def _without_certificate(mutual: bool) -> ssl.SSLContext:
+    """What a connection takes from the context that it begins with. mutual: clients need a certificate, and get no tickets."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.minimum_version = ssl.TLSVersion.TLSv1_2
+    context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    if mutual:
+        context.verify_mode = ssl.CERT_REQUIRED
+        context.options |= ssl.OP_NO_TICKET
+        context.num_tickets = 0
+    return context
 
 
 def _no_password() -> str:

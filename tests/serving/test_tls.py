@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import Self
 
@@ -49,12 +49,14 @@ def context_of(files: Files, protocols: Sequence[str] = ("h2",), version: ssl.TL
 
 
 @contextmanager
-def shaken(address: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None) -> Iterator[ssl.SSLSocket]:
+def shaken(
+    address: str, context: ssl.SSLContext, session: ssl.SSLSession | None = None, name: str | None = "localhost"
+) -> Iterator[ssl.SSLSocket]:
     """A connection whose handshake is made."""
     host, port = address.rsplit(":", 1)
     with (
         socket.create_connection((host, int(port)), LIMIT_S) as plain,
-        context.wrap_socket(plain, server_hostname="localhost", session=session) as made,
+        context.wrap_socket(plain, server_hostname=name, session=session) as made,
     ):
         yield made
 
@@ -104,36 +106,43 @@ def test_tls_without_uvloop(files: Files, model: Path) -> None:
 
 
 @pytest.mark.parametrize("version", VERSIONS)
-@pytest.mark.parametrize("mutual", [False, True])
-def test_a_session_is_resumed_unless_clients_show_certificates(
-    files: Files, model: Path, tmp_path: Path, version: ssl.TLSVersion, mutual: bool
-) -> None:
-    context = context_of(files, version=version)
-    if mutual:
-        leaf = files.authority.issue_cert("client.example")
-        leaf.private_key_and_cert_chain_pem.write_to_path(tmp_path / "client.pem")
-        context.load_cert_chain(tmp_path / "client.pem")
-    session = None
-    with Served(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
-        for turn in range(3):
-            with shaken(served.address, context, session) as made:
-                assert greeted(made)
-                assert made.session_reused == (turn > 0 and not mutual)
-                session = made.session
-
-
-def test_a_session_is_resumed_after_the_certificate_was_replaced(model: Path, tmp_path: Path) -> None:
+def test_a_session_is_resumed(model: Path, tmp_path: Path, version: ssl.TLSVersion) -> None:
     files = Files.made(tmp_path / "server")
-    context = context_of(files)
+    context = context_of(files, version=version)
     with Served(model, **files.settings()) as served:
-        with shaken(served.address, context) as made:
-            assert greeted(made)
-            session = made.session
+        assert reused(served, context, 3) == [False, True, True]
         files.renew()
         served.on_loop(served.server.reload)
-        with shaken(served.address, context, session) as made:
+        assert reused(served, context, 2) == [False, True], "with the new certificate, too"
+
+
+@pytest.mark.parametrize("version", VERSIONS)
+def test_nobody_who_shows_a_certificate_is_resumed(files: Files, model: Path, tmp_path: Path, version: ssl.TLSVersion) -> None:
+    """Else an authority that is not trusted any more would be, for hours."""
+    context = with_certificate(context_of(files, version=version), files, tmp_path)
+    with Served(model, **files.settings(tls_client_ca=str(files.ca))) as served:
+        assert reused(served, context, 3) == [False, False, False]
+        context.check_hostname = False
+        assert reused(served, context, 2, name=None) == [False, False], "nor who does not say whom he looks for"
+
+
+def with_certificate(context: ssl.SSLContext, files: Files, folder: Path) -> ssl.SSLContext:
+    """A client that shows one of the authority."""
+    files.authority.issue_cert("client.example").private_key_and_cert_chain_pem.write_to_path(folder / "client.pem")
+    context.load_cert_chain(folder / "client.pem")
+    return context
+
+
+def reused(served: Served, context: ssl.SSLContext, count: int, name: str | None = "localhost") -> list[bool]:
+    """Of so many connections, each beside those before, whether it goes on with the session of the last one."""
+    session, found = None, []
+    with ExitStack() as opened:
+        for _ in range(count):
+            made = opened.enter_context(shaken(served.address, context, session, name))
             assert greeted(made)
-            assert made.session_reused
+            found.append(bool(made.session_reused))
+            session = made.session
+    return found
 
 
 def test_who_does_not_close_is_cut_off(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,13 +154,15 @@ def test_who_does_not_close_is_cut_off(files: Files, model: Path, monkeypatch: p
         until(lambda: connections(served) == 0)
 
 
-def test_waves_of_connections_leave_nothing(files: Files, model: Path) -> None:
+@pytest.mark.parametrize("mutual", [False, True])
+def test_waves_of_connections_leave_nothing(files: Files, model: Path, tmp_path: Path, mutual: bool) -> None:
     """Not even for the garbage collector: cycles of a connection and its TLS would wait for it, tens of kilobytes each."""
-    with Served(model, **files.settings()) as served:
+    context = with_certificate(context_of(files), files, tmp_path)
+    with Served(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
         gc.disable()
         try:
             for _ in range(3):
-                _wave(served, context_of(files), 20)
+                _wave(served, context, 20)
                 until(lambda: connections(served) == 0)
                 assert served.on_loop(lambda: sum(isinstance(thing, native.Connection) for thing in gc.get_objects())) == 0
         finally:
