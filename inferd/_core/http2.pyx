@@ -255,7 +255,18 @@ cdef class Http2Call(Call):
             self.give_back(taken)
             nghttp2_session_consume(self.session.session, self.stream_id, taken)
             self.session.mark_dirty()
+        if message is None and self.half_closed and not self.closed:
+            self.check_ended()          # what waited behind the last message may be the beginning of another
         return message
+
+    cdef int check_ended(self) except -1:
+        """The client sends no more, and all of it was looked at: raises where that is not the end of a message."""
+        if self.partial is not None:
+            raise InvalidArgument(f"request message: the stream ended {self.missing_nbytes} bytes before the message did", reason="framing")
+        if self.prefix_nbytes > 0:
+            raise InvalidArgument(f"request message: expected a {PREFIX_NBYTES}-byte prefix, got {self.prefix_nbytes} bytes",
+                                  reason="framing")
+        return 0
 
     cdef bint decompress(self, Message message) except -1:
         """Begins it; True: `decompressed` has the result already. Else go_on is called when it has."""
@@ -1268,10 +1279,7 @@ cdef class Session:
         if call.closed:
             return
         try:
-            if call.partial is not None or call.prefix_nbytes > 0:
-                raise InvalidArgument(
-                    f"request message: the stream ended {call.missing_nbytes} bytes before the message did" if call.partial is not None
-                    else f"request message: expected a {PREFIX_NBYTES}-byte prefix, got {call.prefix_nbytes} bytes", reason="framing")
+            call.check_ended()
             if call.kind == STREAM:
                 call.notify()
             elif call.message is None:

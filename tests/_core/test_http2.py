@@ -786,6 +786,17 @@ def test_broken_message_in_a_stream() -> None:
     assert not served.errors
 
 
+@pytest.mark.parametrize("cut", [1, 4, 7])
+def test_a_stream_that_ends_within_a_message_is_refused_whenever_that_is_seen(cut: int) -> None:
+    client = Client(Served())
+    stream_id, call, _ = stream(client)
+    client.send(stream_id, frame(b"whole") + frame(b"other")[:cut])  # the rest waits until the first is taken
+    assert call.half_closed
+    assert bytes(call.take_message()) == b"whole"  # type: ignore[arg-type]
+    with pytest.raises(InvalidArgument, match=r"the stream ended 3 bytes before|expected a 5-byte prefix, got [14] bytes"):
+        call.take_message()
+
+
 # ---- unary methods that are not the hot one
 
 
