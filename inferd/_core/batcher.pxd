@@ -87,7 +87,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef void lock(self) noexcept
     cdef bint wakes(self, int64_t now_ns) noexcept nogil
     cdef bint wait(self) noexcept nogil
-    cdef void left(self) noexcept
+    cdef void unlock_left(self) noexcept
     cdef full(self, int status, uint32_t priority)
     cdef int64_t retry_ns(self)
     cdef Batch batch_of(self, Entry *taken, Entry *dropped, int64_t now_ns)

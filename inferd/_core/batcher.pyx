@@ -762,9 +762,11 @@ cdef class Batcher:
                 self.wait_for_room -= 1
             pthread_mutex_unlock(&self.mutex)
 
-    cdef inline void left(self) noexcept:
-        """Requests have left the queue, and the mutex is free again: whoever waits for that looks."""
-        if self.wait_for_room > 0:
+    cdef inline void unlock_left(self) noexcept:
+        """Requests have left the queue: frees the mutex, and whoever waits for that looks."""
+        cdef bint waited = self.wait_for_room > 0       # under the mutex: who waits writes it without the GIL
+        pthread_mutex_unlock(&self.mutex)
+        if waited:
             pthread_cond_broadcast(&self.room)
 
     cpdef Batch poll(self):
@@ -781,10 +783,9 @@ cdef class Batcher:
         taken = self.queue.form(now_ns)
         self.woken = False
         wake = self.wakes(now_ns)
-        pthread_mutex_unlock(&self.mutex)
+        self.unlock_left()
         if wake:
             pthread_cond_signal(&self.ready)
-        self.left()
         return self.batch_of(taken, dropped, now_ns)
 
     cpdef Batch expire(self, int64_t now_ns):
@@ -794,8 +795,7 @@ cdef class Batcher:
             return None
         self.lock()
         dropped = self.queue.drop_expired(now_ns)
-        pthread_mutex_unlock(&self.mutex)
-        self.left()
+        self.unlock_left()
         return self.batch_of(NULL, dropped, now_ns)
 
     cdef Batch batch_of(self, Entry *taken, Entry *dropped, int64_t now_ns):
@@ -835,12 +835,11 @@ cdef class Batcher:
         waiting = request.entry.state == WAITING        # no other thread has taken it in the meantime
         if waiting:
             self.queue.remove(&request.entry)
-        pthread_mutex_unlock(&self.mutex)
+        self.unlock_left()
         if waiting:
             release(&request.entry, request)
             request.call = request.prepared = None
             self.cancelled += 1
-            self.left()
         return waiting
 
     def expect(self, int64_t requests, int64_t wait_ns):
