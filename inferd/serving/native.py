@@ -224,7 +224,7 @@ class NativeTransport:
 
     def refuse_protocol(self, transport: asyncio.Transport) -> None:
         """Of a client that did not ask for HTTP/2 in its handshake, which RFC 9113 wants: Python's ssl lets it in all the same."""
-        self.refused_connections += 1
+        self.count_refused()
         log.info("refused: %s did not offer h2 in its handshake (ALPN)", transport.get_extra_info("peername"))
         transport.abort()
 
