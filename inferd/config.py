@@ -76,6 +76,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_queue_requests: Annotated[
         int, _about("models", "Requests that may wait for one model version; the next one is refused at once.", ge=1, le=10_000_000)
     ] = 4096
+    fair_queue: Annotated[
+        bool,
+        _about(
+            "models",
+            "Connections take turns in a model's queue, row by row, within a priority level: one that sends much lets no other wait. Else "
+            "requests run in order of arrival. Native transport.",
+        ),
+    ] = True
     providers: Annotated[
         tuple[str, ...],
         _about(
@@ -200,6 +208,16 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=1024 * TiB,
         ),
     ] = 1 * GiB
+    connection_memory_percent: Annotated[
+        int,
+        _about(
+            "transport",
+            "What requests of one connection may hold of the message memory that others leave free, in percent; one request alone may have "
+            "all of it. Behind a proxy that has one connection for everybody: 100. Native transport.",
+            ge=1,
+            le=100,
+        ),
+    ] = 50
     stream_window_bytes: Annotated[
         int,
         _about(

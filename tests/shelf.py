@@ -42,6 +42,7 @@ class ShelfModel:
     depth_bytes: int = 0
     instances: int = 1
     inline: bool = False
+    overtaken: int = 0
 
 
 class Shelf:

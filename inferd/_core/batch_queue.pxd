@@ -6,6 +6,7 @@ from libc.stdint cimport int64_t, uint32_t, uint64_t
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
     NEAR_ROWS = 6               # so many rows of one near key gain more by not being padded than by sharing a run with others
+    SOURCES = 1024              # sources that have a turn of their own; a power of 2. Two of more may share one
 
 cdef enum EntryState:
     IDLE = 0                    # not given to a batcher yet, or answered
@@ -29,14 +30,17 @@ cdef struct Entry:              # what the queue knows of one request
     int64_t queued_ns           # monotonic, when it was put
     int64_t timeout_ns          # how long it may wait, by its own wish; 0: no wish. Heeded where the queue policy lets it
     uint32_t priority           # 1 is first; 0 before the queue has put in its default
+    uint32_t source             # who sends it, such as one connection: sources take turns; 0: nobody in particular
+    uint64_t turn               # its place in its level, in rows: see BatchQueue.take_turn
     int state                   # where it is now: an EntryState
     bint cancelled              # the caller went away: never run it
     void *owner                 # the Request; the queue or batch that holds the entry holds one reference
     void *batcher               # borrowed: the Batcher that holds it while it is WAITING, else NULL
 
-cdef struct Level:              # one priority level: a queue in order of arrival, and its queue policy
+cdef struct Level:              # one priority level: a queue in the order of turns, and its queue policy
     Entry *first
     Entry *last
+    Entry *placed               # the one that was put between others last, if it is still there: the next often goes behind it
     int64_t requests
     int64_t max_requests        # max_queue_size; 0: only the queue's own limit
     int64_t timeout_ns          # default_timeout_microseconds; 0: none
@@ -58,9 +62,13 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef int64_t expected               # requests that are likely to come again soon: see expect
     cdef int64_t expected_until_ns      # when they are waited for no longer
     cdef int64_t next_deadline_ns       # no waiting entry's deadline is earlier; may be too early, never too late
+    cdef uint64_t turn                  # of the head that was taken last: who comes anew begins there
+    cdef uint64_t *turns                # index: source % SOURCES; where its next request comes at the earliest
+    cdef readonly uint64_t overtaken    # requests that were put before some of a source that had more waiting
     cdef dict entries                   # id -> address, of entries that Python made through `push`
     cdef int64_t last_id
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil       # an Admission
+    cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil
     cdef void remove(self, Entry *entry) noexcept nogil
     cdef Entry *first_from(self, int level) noexcept nogil
     cdef Entry *following(self, Entry *entry) noexcept nogil

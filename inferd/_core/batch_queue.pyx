@@ -23,8 +23,9 @@ cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
 cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
-    - Requests wait in priority levels, 1 first, each in order of arrival. A request with no level, or one that is not there,
-      gets the default level.
+    - Requests wait in priority levels, 1 first, each in order of arrival; but where several sources (connections) have requests in one,
+      these take turns, row by row: who has many waiting is no reason for others to wait (start-time fair queueing). A request with no
+      level, or one that is not there, gets the default level.
     - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
@@ -65,7 +66,8 @@ cdef class BatchQueue:
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
         self.next_deadline_ns = INT64_MAX
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
-        if self.levels == NULL:
+        self.turns = <uint64_t *>calloc(SOURCES, sizeof(uint64_t))
+        if self.levels == NULL or self.turns == NULL:
             raise MemoryError
         for i, (limit, timeout_ns, override) in enumerate(queue_policies):
             self.levels[<int>i].max_requests = limit
@@ -84,6 +86,7 @@ cdef class BatchQueue:
         for address in self.entries.values():
             free(<void *><uint64_t>address)
         free(self.levels)
+        free(self.turns)
         free(self.preferred)
 
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:
@@ -105,13 +108,19 @@ cdef class BatchQueue:
             entry.deadline_ns = min(entry.deadline_ns, after(now_ns, timeout_ns))
         entry.queued_ns = now_ns
         entry.state = WAITING
-        entry.next = NULL
-        entry.previous = level.last
-        if level.last != NULL:
-            level.last.next = entry
+        entry.previous = self.take_turn(level, entry)
+        if entry.previous != NULL:
+            entry.next = entry.previous.next
+            entry.previous.next = entry
         else:
+            entry.next = level.first
             level.first = entry
-        level.last = entry
+        if entry.next != NULL:
+            entry.next.previous = entry
+            level.placed = entry
+            self.overtaken += 1
+        else:
+            level.last = entry
         level.requests += 1
         self.requests += 1
         self.rows += entry.rows
@@ -119,8 +128,32 @@ cdef class BatchQueue:
         self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
         return ADMITTED
 
+    cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil:
+        """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A source's requests come as many
+        rows apart as each has, from the turn on that is now at the head: so one that has little waiting goes before what others have
+        too much of. At most SCAN_LIMIT entries are looked at."""
+        cdef Entry *before = level.last
+        cdef Entry *following
+        cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
+        cdef int looked = 0
+        if entry.source == 0:
+            entry.turn = before.turn if before != NULL else self.turn
+            return before
+        entry.turn = max(self.turn, next_turn[0])
+        next_turn[0] = entry.turn + entry.rows
+        if before == NULL or before.turn <= entry.turn:
+            return before
+        before = level.placed if level.placed != NULL and level.placed.turn <= entry.turn else NULL
+        following = before.next if before != NULL else level.first
+        while following.turn <= entry.turn and looked < SCAN_LIMIT:
+            before, following = following, following.next
+            looked += 1
+        return before
+
     cdef void remove(self, Entry *entry) noexcept nogil:
         cdef Level *level = &self.levels[entry.priority - 1]
+        if level.placed == entry:
+            level.placed = NULL
         if entry.previous != NULL:
             entry.previous.next = entry.next
         else:
@@ -214,6 +247,7 @@ cdef class BatchQueue:
         if head == NULL or (self.decide(now_ns, &count) > now_ns if self.max_delay_ns > 0 else self.gathers(now_ns)):
             return NULL
         shape_key = head.shape_key
+        self.turn = max(self.turn, head.turn)
         near = self.max_delay_ns == 0 and self.runs_near(head)
         while entry != NULL and looked < SCAN_LIMIT and count > 0:
             looked += 1
@@ -265,7 +299,7 @@ cdef class BatchQueue:
     # ---- the same with integers, for tests ----
 
     def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
-             int64_t nbytes=0, uint32_t near_key=0):
+             int64_t nbytes=0, uint32_t near_key=0, uint32_t source=0):
         """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level or bytes."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
         if entry == NULL:
@@ -273,6 +307,7 @@ cdef class BatchQueue:
         entry.rows = rows
         entry.shape_key = shape_key
         entry.near_key = near_key
+        entry.source = source
         entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
         entry.priority = priority
         entry.timeout_ns = timeout_ns

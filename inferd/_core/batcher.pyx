@@ -672,6 +672,7 @@ cdef class Batcher:
         if self.closed:
             raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may answer")
         entry.deadline_ns = call.deadline_ns
+        entry.source = call.source
         call.request = request
         entry.owner = <void *>request
         entry.batcher = <void *>self

@@ -168,7 +168,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
             total += view.nbytes
     if total == 0:
         return 0
-    request.packed = new_message(total)
+    request.packed = new_message(total, request.message.share)
     count_copied(total)
     at = request.packed.data
     for i in range(fields.input_count):

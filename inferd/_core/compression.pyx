@@ -75,6 +75,7 @@ cdef class Conversion:
         cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(piece)
         if self.result is None:
             self.result = awaited_message(nbytes)
+            self.result.share = self.source.share
             self.result.nbytes = 0
         extend(self.result, PyBytes_AS_STRING(piece), nbytes)
         return 0

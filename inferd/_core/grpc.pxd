@@ -2,8 +2,8 @@
 # Never in here: frames and streams (http2), the messages' meaning (codec), sockets.
 
 cimport cython
-from libc.stdint cimport int64_t, uint8_t
-from inferd._core.message cimport PREFIX_NBYTES, Message
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from inferd._core.message cimport PREFIX_NBYTES, Message, Share
 
 @cython.no_gc                   # said here, too: a subclass elsewhere looks only at the .pxd
 cdef class Call:                # one RPC. A transport makes it; it is answered exactly once
@@ -11,6 +11,8 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     cdef readonly Message message       # the newest complete request message; the only one of a unary call
     cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
     cdef readonly bint closed   # answered, or the client went away: a late answer is dropped
+    cdef uint32_t source        # of whom it comes: the connection's number; 0: of nobody in particular
+    cdef Share share            # of the connection's, in which its messages count, or None
     cdef public object request  # the Request that waits for this call: cancelled when the client goes away
     cdef str encoding           # of the messages that say that they are compressed: "gzip", "deflate"; None: there may be none
     # Where the parsing of the length-prefixed messages stands.

@@ -94,6 +94,7 @@ cdef class Call:
                     "split the request into smaller ones, or have the server's limit raised", reason="message_size")
             self.partial = awaited_message(length)
             self.partial.compressed = self.prefix[0]
+            self.partial.share = self.share
             self.missing_nbytes = length
         taken = min(nbytes[0], self.missing_nbytes)
         charge(self.partial, taken)

@@ -55,6 +55,8 @@ class Endpoint:
         max_idle_ns: int = ...,
         age_grace_ns: int = ...,
         turn_ns: int = ...,
+        memory_percent: int = ...,
+        fair: bool = ...,
     ) -> None: ...
     connections: int
     calls: int

@@ -21,7 +21,7 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, Terms, next_step
-from inferd._core.message cimport PREFIX_NBYTES, Message, charge_bytes, framed, release_bytes
+from inferd._core.message cimport PREFIX_NBYTES, Message, Share, charge_bytes, framed, release_bytes
 from inferd._core.nghttp2 cimport *
 from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, OUTPUT, REQUEST, Allowance, Owed, Pace, is_stalled, refill, spend
 
@@ -302,13 +302,13 @@ cdef class Http2Call(Call):
 
     cdef int hold(self, Py_ssize_t nbytes) except -1:
         """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
-        charge_bytes(nbytes)
+        charge_bytes(nbytes, self.share)
         self.held_nbytes += nbytes
         return 0
 
     cdef void give_back(self, Py_ssize_t nbytes) noexcept:
         self.held_nbytes -= nbytes
-        release_bytes(nbytes)
+        release_bytes(nbytes, self.share)
 
     cdef void drop_request(self) noexcept:
         """Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window."""
@@ -583,6 +583,8 @@ cdef class Endpoint:
     cdef readonly int64_t connections, calls        # now
     cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
     cdef readonly uint64_t stalled_total            # calls ended because their client did not move
+    cdef int memory_percent                         # of the message memory that others leave free, for one connection
+    cdef bint fair                                  # connections take turns in a model's queue
     cdef Terms terms                                # how long connections last
     cdef int64_t control_step_ns, control_burst     # one more control frame may come each so many ns, and so many at once
     cdef int64_t min_ping_interval_ns               # 0: PINGs count as other control frames do
@@ -608,7 +610,7 @@ cdef class Endpoint:
                  Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
                  uint32_t connection_window_nbytes=4 << 20, int64_t max_control_frame_rate=1000, int64_t min_ping_interval_ns=0,
                  int64_t keepalive_ns=0, int64_t keepalive_timeout_ns=20 * 10**9, int64_t max_idle_ns=0, int64_t age_grace_ns=0,
-                 int64_t turn_ns=TURN_NS):
+                 int64_t turn_ns=TURN_NS, int memory_percent=100, bint fair=True):
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():
@@ -633,6 +635,7 @@ cdef class Endpoint:
         self.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.control_burst = CONTROL_BURST_S * max_control_frame_rate
         self.min_ping_interval_ns = min_ping_interval_ns
+        self.memory_percent, self.fair = memory_percent, fair
         self.terms.keepalive_ns, self.terms.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
         self.terms.max_idle_ns, self.terms.grace_ns = max_idle_ns, age_grace_ns
         # nghttp2 opens a window again when half of it was consumed.
@@ -724,6 +727,8 @@ cdef class Session:
     cdef Http2Call opening              # whose headers are being received
     cdef Py_ssize_t trailer_nbytes      # of the block of trailers that is being received
     cdef readonly int64_t calls
+    cdef Share share                    # of its messages in the memory for all, or None: all of it
+    cdef uint32_t source                # the connection's number, from 1 on; 0: its calls wait in order of arrival with all others
     cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
@@ -781,6 +786,9 @@ cdef class Session:
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, endpoint.connection_window_nbytes)
         endpoint.connections += 1
         endpoint.connections_total += 1
+        self.source = <uint32_t>endpoint.connections_total if endpoint.fair else 0
+        if endpoint.memory_percent < 100:
+            self.share = Share(endpoint.memory_percent)
 
     def get_buffer(self, Py_ssize_t sizehint):
         """Where the transport reads into."""
@@ -1327,6 +1335,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
         return 0
     call = Http2Call.__new__(Http2Call)
     call.stream_id = frame.hd.stream_id
+    call.source, call.share = self.source, self.share
     self.link(call)
     self.opening = call
     nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>call)

@@ -6,23 +6,28 @@ cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
     HEADROOM_NBYTES = 64        # what a block keeps in front of the message, so that the message is aligned
 
+cdef class Share:                # what the messages of one connection hold, beside the budget of all
+    cdef Py_ssize_t nbytes
+    cdef int percent            # that it may hold of what the others leave free
+
 cdef class Message:
     cdef char *data             # first byte of the message
     cdef Py_ssize_t nbytes      # bytes of the message
     cdef void *block            # pool block that this message owns and gives back, or NULL
     cdef int size_class         # which free list the block goes back to
     cdef Py_ssize_t charged_nbytes      # what it counts for in the budget
+    cdef Share share            # in which it counts, too, or None; set before anything is charged
     cdef object wrapped         # the bytes object whose memory this message borrows, or None
     cdef bint compressed        # its bytes are compressed, as the grpc-encoding that goes with it says
 
-# A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget is spent.
-cdef Message new_message(Py_ssize_t nbytes)
+# A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget, or the share, is spent.
+cdef Message new_message(Py_ssize_t nbytes, Share share=*)
 
 # The same for bytes that are still to come: only what has come is charged, by charge(), so that a client that announces
 # much and sends nothing takes nothing from the others.
 cdef Message awaited_message(Py_ssize_t nbytes)
 
-# `nbytes` more of a message count from now on. Raises ResourceExhausted when the process's budget is spent.
+# `nbytes` more of a message count from now on. Raises ResourceExhausted when the process's budget, or the message's share, is spent.
 cdef int charge(Message message, Py_ssize_t nbytes) except -1
 
 # More bytes of a message of awaited_message whose length was not known: charged, copied behind the others (nbytes counts those that
@@ -30,8 +35,8 @@ cdef int charge(Message message, Py_ssize_t nbytes) except -1
 cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1
 
 # Charges bytes that are no Message's, such as metadata. Who charged them gives them back, once.
-cdef int charge_bytes(Py_ssize_t nbytes) except -1
-cdef void release_bytes(Py_ssize_t nbytes) noexcept
+cdef int charge_bytes(Py_ssize_t nbytes, Share share) except -1
+cdef void release_bytes(Py_ssize_t nbytes, Share share) noexcept
 
 # Writes gRPC's prefix in front of the message and returns the address of the whole frame (nbytes + PREFIX_NBYTES).
 cdef char *framed(Message message) noexcept

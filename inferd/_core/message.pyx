@@ -113,26 +113,54 @@ cdef no_memory():
     return ResourceExhausted("the server is out of memory; retry later", reason="memory", retry_after_ns=1_000_000_000)
 
 
-cdef int charge(Message message, Py_ssize_t nbytes) except -1:
+cdef no_share(Share share, Py_ssize_t nbytes):
+    return ResourceExhausted(
+        f"this connection holds {share.nbytes} bytes of messages and has no room for {nbytes} more: one may hold {share.percent} % "
+        f"(connection_memory_percent) of what the others leave free of {budget_nbytes} (message_memory_bytes); send fewer requests at "
+        f"a time", reason="connection_memory", retry_after_ns=100_000_000,
+    )
+
+
+cdef inline int take(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes) except -1:
+    """Counts `nbytes` more of something that counts with own_nbytes already. It may have all the memory where its share holds nothing
+    else: else a message that is larger than the share could never come."""
     global used_nbytes
     if used_nbytes + nbytes > budget_nbytes:
         raise no_room(nbytes)
+    if share is not None:
+        if share.nbytes > own_nbytes and \
+                (share.nbytes + nbytes) * 100 > (budget_nbytes - used_nbytes + share.nbytes) * share.percent:
+            raise no_share(share, nbytes)
+        share.nbytes += nbytes
     used_nbytes += nbytes
+    return 0
+
+
+cdef int charge(Message message, Py_ssize_t nbytes) except -1:
+    take(message.share, message.charged_nbytes, nbytes)
     message.charged_nbytes += nbytes
     return 0
 
 
-cdef int charge_bytes(Py_ssize_t nbytes) except -1:
-    global used_nbytes
-    if used_nbytes + nbytes > budget_nbytes:
-        raise no_room(nbytes)
-    used_nbytes += nbytes
+cdef int charge_bytes(Py_ssize_t nbytes, Share share) except -1:
+    take(share, 0, nbytes)
     return 0
 
 
-cdef void release_bytes(Py_ssize_t nbytes) noexcept:
+cdef void release_bytes(Py_ssize_t nbytes, Share share) noexcept:
     global used_nbytes
     used_nbytes -= nbytes
+    if share is not None:
+        share.nbytes -= nbytes
+
+
+@cython.final
+@cython.no_gc
+cdef class Share:
+    """percent: 1 to 100."""
+
+    def __init__(self, int percent):
+        self.percent = percent
 
 
 @cython.freelist(256)
@@ -160,9 +188,9 @@ cdef class Message:
             PyBuffer_Release(&view)
 
     def __dealloc__(self):
-        global live_count, used_nbytes
+        global live_count
         live_count -= 1
-        used_nbytes -= self.charged_nbytes
+        release_bytes(self.charged_nbytes, self.share)
         if self.block != NULL:
             release_block(self.block, self.size_class)
 
@@ -198,8 +226,9 @@ cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
     return 0
 
 
-cdef Message new_message(Py_ssize_t nbytes):
+cdef Message new_message(Py_ssize_t nbytes, Share share=None):
     cdef Message message = Message.__new__(Message)
+    message.share = share
     reserve(message, nbytes)
     charge(message, class_nbytes(message.size_class))
     return message

@@ -197,6 +197,11 @@ class Model:
         return sum(batcher.depth for batcher in self._batchers)
 
     @property
+    def overtaken(self) -> int:
+        """Requests that did not wait for those that a busier connection had sent before them."""
+        return sum(batcher.queue.overtaken for batcher in self._batchers)
+
+    @property
     def depth_bytes(self) -> int:
         """Bytes of their inputs."""
         return sum(batcher.depth_bytes for batcher in self._batchers)

@@ -226,6 +226,7 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
             family.add_metric(_labels(model), float(value(model)))
         yield family
     yield _refusals(models)
+    yield _overtaken(models)
     yield _stage_durations(models)
     yield _batch_rows(models)
 
@@ -235,6 +236,15 @@ def _refusals(models: Sequence[Model]) -> Metric:
     for model in models:
         for reason, count in sorted(model.failures.items()):
             family.add_metric([*_labels(model), reason], count)
+    return family
+
+
+def _overtaken(models: Sequence[Model]) -> Metric:
+    family = CounterMetricFamily(
+        "inferd_overtaken", "Requests that did not wait for those of a busier connection that came before.", labels=["model", "version"]
+    )
+    for model in models:
+        family.add_metric(_labels(model), model.overtaken)
     return family
 
 

@@ -146,6 +146,8 @@ class NativeTransport:
             max_streams=settings.max_concurrent_streams,
             stream_window_nbytes=settings.stream_window_bytes,
             connection_window_nbytes=settings.connection_window_bytes,
+            memory_percent=settings.connection_memory_percent,
+            fair=settings.fair_queue,
             max_control_frame_rate=settings.max_control_frame_rate,
             min_ping_interval_ns=settings.min_ping_interval_s * 10**9,
             keepalive_ns=settings.keepalive_s * 10**9,

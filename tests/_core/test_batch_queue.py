@@ -24,6 +24,7 @@ class Waiting:
     queued_ns: int
     nbytes: int
     near: int
+    turn: int
 
 
 @dataclass
@@ -40,9 +41,11 @@ class PlainQueue:
     queue_policies: tuple[tuple[int, int, bool], ...] = ()
     waiting: list[Waiting] = field(default_factory=list)
     last_id: int = 0
+    turn: int = 0  # of the head that was taken last
+    next_turn: dict[int, int] = field(default_factory=dict)  # of each source
 
     def push(
-        self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int
+        self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int, source: int
     ) -> int | str:
         levels = max(self.priority_levels, 1)
         if not 1 <= priority <= levels:
@@ -58,9 +61,18 @@ class PlainQueue:
             timeout = timeout_ns
         deadline = min(float("inf") if deadline_ns is None else deadline_ns, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
-        self.waiting.append(Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near))
-        self.waiting.sort(key=lambda entry: entry.priority)  # stable: in order of arrival within a level
+        self.waiting.append(
+            Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, self.turn_of(source, rows, priority))
+        )
+        self.waiting.sort(key=lambda entry: (entry.priority, entry.turn))  # stable: of equal turns the first to come is first
         return self.last_id
+
+    def turn_of(self, source: int, rows: int, priority: int) -> int:
+        if source == 0:  # the last place
+            return max((entry.turn for entry in self.waiting if entry.priority == priority), default=self.turn)
+        turn = max(self.turn, self.next_turn.get(source, 0))
+        self.next_turn[source] = turn + rows
+        return turn
 
     @property
     def nbytes(self) -> int:
@@ -111,6 +123,7 @@ class PlainQueue:
         if due_ns > now_ns:
             return [], expired
         ids = [entry.id for entry in batch]
+        self.turn = max(self.turn, *(entry.turn for entry in batch[:1]), 0)
         self.waiting = [entry for entry in self.waiting if entry.id not in ids]
         return ids, expired
 
@@ -141,6 +154,7 @@ PUSH = st.tuples(
     st.sampled_from([0, 0, 3, 100]),  # its own timeout
     st.integers(0, 30),  # bytes
     st.integers(0, 2),  # near key
+    st.integers(0, 3),  # source
 )
 STEPS = st.lists(
     st.one_of(
@@ -164,14 +178,14 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
     gone: list[int] = []
     for step, *arguments in steps:
         if step == "push":
-            rows, key, wait_ns, priority, timeout_ns, nbytes, near = arguments
+            rows, key, wait_ns, priority, timeout_ns, nbytes, near, source = arguments
             deadline_ns = None if wait_ns is None else now_ns + wait_ns
-            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near)
+            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source)
             if isinstance(expected, str):
                 with pytest.raises(OverflowError, match=expected):
-                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near)
+                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source)
             else:
-                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near) == expected
+                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source) == expected
                 pushed.add(expected)
         elif step == "take":
             rows_of = {entry.id: entry.rows for entry in plain.waiting}
@@ -421,3 +435,84 @@ def test_no_request_expires_while_others_are_expected() -> None:
     queue.expect_requests(3, 100)
     urgent = queue.push(1, 0, 90, 0, 10)
     assert queue.take(10) == ([urgent], [])
+
+
+# ---- sources take turns
+
+
+def pushed(queue: BatchQueue, *sources: int, rows: int = 1, **options: Any) -> list[int]:
+    return [queue.push(rows, 0, None, 0, 0, source=source, **options) for source in sources]
+
+
+def order(queue: BatchQueue) -> list[int]:
+    """All that wait, in the order in which they run."""
+    found: list[int] = []
+    while queue.requests:
+        found += queue.take(0)[0]
+    return found
+
+
+def test_one_request_does_not_wait_for_a_thousand_of_another_source() -> None:
+    queue = BatchQueue(8)
+    busy = pushed(queue, *[1] * 1000)
+    queue.take(0)
+    [other] = pushed(queue, 2)
+    assert queue.overtaken == 1
+    assert other in queue.take(0)[0], "with the next batch, not with the 125th"
+    assert order(queue) == busy[15:], "who was overtaken keeps its order"
+
+
+def test_two_busy_sources_have_half_each() -> None:
+    queue = BatchQueue(8)
+    first, second = pushed(queue, *[1] * 100), pushed(queue, *[2] * 100)
+    for batch in range(25):
+        ids = queue.take(0)[0]
+        assert len(set(ids) & set(first)) == 4, batch
+        assert len(set(ids) & set(second)) == 4, batch
+
+
+def test_turns_are_of_rows() -> None:
+    queue = BatchQueue(8)
+    large, small = pushed(queue, *[1] * 10, rows=8), pushed(queue, *[2] * 20)
+    assert order(queue)[:11] == [large[0], *small[:8], large[1], small[8]]
+
+
+def test_who_has_waited_for_nothing_has_saved_nothing() -> None:
+    """A source that was away comes in between, not before everybody for as long as it was away."""
+    queue = BatchQueue(1)
+    pushed(queue, *[1] * 100)
+    for _ in range(50):
+        queue.take(0)
+    pushed(queue, *[2] * 50)
+    pushed(queue, *[1] * 10)
+    taken = [queue.take(0)[0][0] for _ in range(20)]
+    assert sum(one > 100 for one in taken) in (10, 11)
+
+
+def test_requests_of_nobody_in_particular_wait_in_order_of_arrival() -> None:
+    queue = BatchQueue(1)
+    ids = pushed(queue, 1, 1, 1, 0, 0, 1, 0)
+    assert order(queue) == ids
+    assert queue.overtaken == 0
+
+
+def test_priority_goes_before_turns() -> None:
+    queue = BatchQueue(1, priority_levels=2, default_priority=2)
+    low = pushed(queue, 1, 2)
+    high = [queue.push(1, 0, None, 1, 0, source=1) for _ in range(2)]
+    assert order(queue) == high + low
+
+
+def test_sources_that_share_a_turn_lose_nothing() -> None:
+    """1 and 1 + 1024: taken for one."""
+    queue = BatchQueue(4)
+    ids = pushed(queue, *[1, 1025] * 10)
+    assert order(queue) == ids
+
+
+def test_many_sources_cost_no_more_than_a_look_at_some() -> None:
+    queue = BatchQueue(64, max_queue_requests=10_000)
+    pushed(queue, *[1] * 4000)
+    ids = pushed(queue, *range(2, 4002))
+    assert set(queue.take(0)[0]) <= {1, *ids}
+    assert len(order(queue)) == 8000 - 64
