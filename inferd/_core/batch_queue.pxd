@@ -1,7 +1,7 @@
 # batch_queue: which of the waiting requests run together, and when. The policy: integers in, integers out, no clock,
 # no lock, no thread. Entries belong to whoever pushes them, and link themselves: nothing is allocated while they come and go.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
@@ -19,21 +19,21 @@ cdef enum Admission:            # what the policy says to one more request
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
     BYTES_FULL = 3              # max_queue_bytes of input wait already
 
-cdef struct Entry:              # what the queue knows of one request
+cdef struct Entry:              # what the queue knows of one request; small: a Request just fits Python's fast allocator
     Entry *next
     Entry *previous
     int64_t rows
     uint64_t shape_key          # only entries of one key share a batch
     uint32_t near_key           # of one shape key and level, those of one near key run alone where NEAR_ROWS of them wait; 0: no wish
+    uint32_t source             # who sends it, such as one connection: sources take turns; 0: nobody in particular
+    uint64_t turn               # its place in its level, in rows: see BatchQueue.take_turn
     int64_t nbytes              # input bytes held while it waits
     int64_t deadline_ns         # monotonic; INT64_MAX: none. The queue's timeout can bring it forward
     int64_t queued_ns           # monotonic, when it was put
     int64_t timeout_ns          # how long it may wait, by its own wish; 0: no wish. Heeded where the queue policy lets it
     uint32_t priority           # 1 is first; 0 before the queue has put in its default
-    uint32_t source             # who sends it, such as one connection: sources take turns; 0: nobody in particular
-    uint64_t turn               # its place in its level, in rows: see BatchQueue.take_turn
-    int state                   # where it is now: an EntryState
-    bint cancelled              # the caller went away: never run it
+    uint8_t state               # where it is now: an EntryState
+    uint8_t cancelled           # 1: the caller went away: never run it
     void *owner                 # the Request; the queue or batch that holds the entry holds one reference
     void *batcher               # borrowed: the Batcher that holds it while it is WAITING, else NULL
 

@@ -127,7 +127,7 @@ cdef class Request:
     @property
     def cancelled(self):
         """Whether its caller has gone."""
-        return self.entry.cancelled
+        return self.entry.cancelled != 0
 
     @property
     def deadline_ns(self):

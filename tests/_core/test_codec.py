@@ -821,3 +821,8 @@ def test_references_are_given_back() -> None:
     assert sys.getrefcount(signature) == counts[1] + 10
     del requests_made, request
     assert (sys.getrefcount(content), sys.getrefcount(signature)) == counts
+
+
+def test_a_request_fits_pythons_fast_allocator() -> None:
+    """Eight bytes more cost each request some 40 ns."""
+    assert InferRequest.__basicsize__ <= 512
