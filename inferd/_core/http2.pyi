@@ -54,7 +54,6 @@ class Endpoint:
         keepalive_timeout_ns: int = ...,
         max_idle_ns: int = ...,
         age_grace_ns: int = ...,
-        turn_ns: int = ...,
         memory_percent: int = ...,
         fair: bool = ...,
     ) -> None: ...

@@ -573,7 +573,7 @@ cdef class Endpoint:
     cdef list dirty                     # sessions with output, in the order in which it came
     cdef bint flush_scheduled
     cdef list gathering                 # sessions whose socket may wait for more than one byte
-    cdef public int64_t turn_ns         # TURN_NS
+    cdef public int64_t turn_ns         # TURN_NS, but in tests
     cdef Py_ssize_t gather_nbytes       # GATHER_NBYTES, or what the windows surely let a client send
     cdef uint8_t *receive_buffer
     cdef uint8_t *send_buffer
@@ -610,7 +610,7 @@ cdef class Endpoint:
                  Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
                  uint32_t connection_window_nbytes=4 << 20, int64_t max_control_frame_rate=1000, int64_t min_ping_interval_ns=0,
                  int64_t keepalive_ns=0, int64_t keepalive_timeout_ns=20 * 10**9, int64_t max_idle_ns=0, int64_t age_grace_ns=0,
-                 int64_t turn_ns=TURN_NS, int memory_percent=100, bint fair=True):
+                 int memory_percent=100, bint fair=True):
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():
@@ -631,7 +631,7 @@ cdef class Endpoint:
         self.max_outbound_frames = MAX_OUTBOUND_ACKS + MAX_STREAM_FRAMES * <size_t>max_streams
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
-        self.turn_ns = turn_ns
+        self.turn_ns = TURN_NS
         self.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.control_burst = CONTROL_BURST_S * max_control_frame_rate
         self.min_ping_interval_ns = min_ping_interval_ns

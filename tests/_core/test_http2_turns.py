@@ -11,6 +11,13 @@ WATCHED_NBYTES = 1 << 20
 S = 10**9
 
 
+def served_in_turns(turn_ns: int = 0, *, echoes: bool = False) -> Served:
+    """Calls are answered at once, or kept."""
+    served = Served(lambda call: call.reply(call.message)) if echoes else Served()
+    served.endpoint.turn_ns = turn_ns
+    return served
+
+
 def arrive(client: Client, content: bytes) -> None:
     """As a transport reads it; nothing else of the loop runs."""
     memoryview(client.session.get_buffer(-1))[: len(content)] = content  # type: ignore[arg-type]
@@ -24,7 +31,7 @@ def calls(client: Client, count: int) -> bytes:
 
 
 def test_a_turn_ends_and_the_next_goes_on_where_it_was() -> None:
-    client = Client(served := Served(turn_ns=0))
+    client = Client(served := served_in_turns())
     content = calls(client, 200)
     assert len(content) > 3 * PIECE_NBYTES
     arrive(client, content)
@@ -41,7 +48,7 @@ def test_a_turn_ends_and_the_next_goes_on_where_it_was() -> None:
 
 
 def test_others_are_served_between_two_turns() -> None:
-    attacker, good = Client(served := Served(lambda call: call.reply(call.message), turn_ns=0)), Client(served)
+    attacker, good = Client(served := served_in_turns(echoes=True)), Client(served)
     arrive(attacker, reset_streams(1, 300))
     stream_id = good.open()
     good.h2.send_data(stream_id, frame(b"me too"), end_stream=True)
@@ -54,7 +61,7 @@ def test_others_are_served_between_two_turns() -> None:
 
 
 def test_what_came_before_the_transport_was_held_keeps_its_place() -> None:
-    client = Client(served := Served(turn_ns=0))
+    client = Client(served := served_in_turns())
     content = calls(client, 300)
     arrive(client, content[:10_000])
     arrive(client, content[10_000:])
@@ -63,7 +70,7 @@ def test_what_came_before_the_transport_was_held_keeps_its_place() -> None:
 
 
 def test_a_connection_that_is_lost_within_its_turns_leaves_nothing() -> None:
-    client = Client(served := Served(turn_ns=0))
+    client = Client(served := served_in_turns())
     arrive(client, calls(client, 200))
     client.session.close()
     seen = len(served.calls)
@@ -72,13 +79,13 @@ def test_a_connection_that_is_lost_within_its_turns_leaves_nothing() -> None:
 
 
 def test_who_is_quick_to_read_is_read_at_once() -> None:
-    client = Client(served := Served(turn_ns=S))
+    client = Client(served := served_in_turns(S))
     arrive(client, calls(client, 200))
     assert len(served.calls) == 200
 
 
 def test_who_is_known_is_watched_again_after_one_long_turn() -> None:
-    client = Client(served := Served(lambda call: call.reply(call.message), turn_ns=S))
+    client = Client(served := served_in_turns(S, echoes=True))
     for _ in range(WATCHED_NBYTES // 50_000 + 1):
         client.call(bytes(50_000))
     served.endpoint.turn_ns = 0
