@@ -37,9 +37,8 @@ cdef enum:
     GATHER_NBYTES = 256 << 10           # of a message that comes fast, the loop is woken for so many at once (GATHER_S)
     PAUSE_NS = 1_000_000                # who has sent nothing for so long while the loop slept for them
     PAUSED_NBYTES = 16 << 20            # is read as it comes for so many bytes: small calls beside its uploads would be late each time
-    TURN_NS = 500_000                   # what a connection sends is worked on for so long, then it is the others' turn
-    PIECE_NBYTES = 2 << 10              # between two looks at the clock, while a connection is watched:
-    WATCHED_NBYTES = 1 << 20            # for its first bytes, and for so many behind each turn that was too long
+    TURN_NS = 200_000                   # what a connection sends is worked on for so long, then it is the others' turn
+    PIECE_NBYTES = 1 << 10              # of what comes, between two looks at the clock; DATA's payload aside, which is only copied
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
@@ -752,7 +751,7 @@ cdef class Session:
     cdef bint gathers                   # is in the endpoint's list of those who may wait for more than one byte
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
     cdef bytes rest                     # what came and waits for the connection's next turn, or None
-    cdef uint64_t watched_nbytes        # of received_nbytes: until then the clock is looked at between pieces of a read
+    cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
     cdef list uploads                   # calls whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in the endpoint's list
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
@@ -767,7 +766,6 @@ cdef class Session:
         self.endpoint = endpoint
         self.descriptor = -1
         self.low_water_nbytes = 1
-        self.watched_nbytes = WATCHED_NBYTES
 
     def open(self, write, close_transport, int descriptor=-1, int64_t max_age_ns=0):
         """The connection is made. write(bytes) and close_transport() are the transport's, descriptor its socket's; -1: the transport
@@ -820,25 +818,21 @@ cdef class Session:
         """A transport reads nothing while it is held. Tests and others that feed bytes have no need of it."""
 
     cdef nghttp2_ssize take_turn(self, const uint8_t *source, Py_ssize_t nbytes) noexcept:
-        """Hands nghttp2 what came. A byte can cost a thousand times as much as another: of a connection that is watched, what has not
-        been read within a turn waits until the others have had theirs."""
+        """Hands nghttp2 what came. A byte of frames can cost a thousand times as much as one of a message: what has not been read within
+        a turn waits until others had theirs."""
         cdef Py_ssize_t taken = 0, piece
         cdef nghttp2_ssize result
-        cdef int64_t until_ns
-        if nbytes <= PIECE_NBYTES:
-            return nghttp2_session_mem_recv2(self.session, source, nbytes)
-        until_ns = monotonic_ns() + self.endpoint.turn_ns
+        cdef int64_t until_ns = monotonic_ns() + self.endpoint.turn_ns if nbytes > PIECE_NBYTES else 0
         while taken < nbytes:
-            piece = min(nbytes - taken, <Py_ssize_t>PIECE_NBYTES) if self.received_nbytes < self.watched_nbytes else nbytes
+            piece = min(nbytes - taken, max(<Py_ssize_t>PIECE_NBYTES, self.payload_nbytes))
             result = nghttp2_session_mem_recv2(self.session, source + taken, piece)
             if result < 0:
                 return result
             taken += piece
-            if monotonic_ns() >= until_ns:
-                self.watched_nbytes = self.received_nbytes + WATCHED_NBYTES
-                if taken < nbytes:
-                    self.leave(source + taken, nbytes - taken)
-                    break
+            self.payload_nbytes -= piece    # more than what is left of the frame, if it began in this piece: the clock is looked at sooner
+            if taken < nbytes and monotonic_ns() >= until_ns:
+                self.leave(source + taken, nbytes - taken)
+                break
         return taken
 
     cdef void leave(self, const uint8_t *source, Py_ssize_t nbytes) noexcept:
@@ -1315,6 +1309,7 @@ cdef class Session:
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
     """Counts frames that ask for nothing and bring nothing, also those that nghttp2 looks at no further, such as of closed streams.
     Of types that it does not know it says nothing, and skips them."""
+    (<Session>user_data).payload_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION or frame.type == NGHTTP2_RST_STREAM:
         return 0                            # these have limits of their own
     if frame.type == NGHTTP2_DATA and not frame.flags & NGHTTP2_FLAG_PADDED and (
