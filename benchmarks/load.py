@@ -16,6 +16,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 UNITS_US = {"us": 1.0, "ms": 1e3, "s": 1e6}
+ONE_CIPHER = ("--tls13-ciphers=TLS_AES_128_GCM_SHA256", "--groups=X25519")  # whatever a server prefers: figures can be compared
 WARM_UP = 0.2  # of the requests that are measured
 
 
@@ -33,14 +34,17 @@ class Load:
 
 @dataclass(frozen=True)
 class Target:
-    """Where to send what. Without a body it is a GET."""
+    """Where to send what. Without a body it is a GET. headers: more of them, as "name: value"."""
 
     url: str
     body: Path | None = None
+    headers: tuple[str, ...] = ()
 
     def arguments(self) -> list[str]:
-        grpc = ["-d", str(self.body), "-H", "content-type: application/grpc", "-H", "te: trailers"] if self.body else []
-        return [*grpc, self.url]
+        headers = ("content-type: application/grpc", "te: trailers", *self.headers) if self.body else self.headers
+        body = ["-d", str(self.body)] if self.body else []
+        tls = ONE_CIPHER if self.url.startswith("https:") else ()
+        return [*body, *(part for header in headers for part in ("-H", header)), *tls, self.url]
 
 
 @dataclass(frozen=True)

@@ -38,6 +38,7 @@ class Running:
     pid: int
     address: str  # host:port
     start_s: float  # from exec until it answered
+    further: tuple[str, ...] = ()  # host:port of inferd's further ports, as --listen named them
 
 
 def free_port() -> int:
@@ -73,7 +74,9 @@ def inferd(name: str, paths: Sequence[Path], folder: Path, *flags: str) -> Itera
         for line in started.stdout:
             word, _, rest = line.partition(" ")
             if word == "ready":
-                yield Running(name, started.pid, json.loads(rest)["grpc"], time.monotonic() - begun)
+                told = json.loads(rest)
+                further = tuple(address.removeprefix("plaintext:") for address in told.get("listen", ()))
+                yield Running(name, started.pid, told["grpc"], time.monotonic() - begun, further)
                 return
         raise RuntimeError(f"{name} ended before it was ready:\n{log.read_text()}")
 
