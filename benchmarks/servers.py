@@ -39,6 +39,7 @@ class Running:
     address: str  # host:port
     start_s: float  # from exec until it answered
     further: tuple[str, ...] = ()  # host:port of inferd's further ports, as --listen named them
+    metrics: str = ""  # and of its metrics
 
 
 def free_port() -> int:
@@ -76,7 +77,7 @@ def inferd(name: str, paths: Sequence[Path], folder: Path, *flags: str) -> Itera
             if word == "ready":
                 told = json.loads(rest)
                 further = tuple(address.removeprefix("plaintext:") for address in told.get("listen", ()))
-                yield Running(name, started.pid, told["grpc"], time.monotonic() - begun, further)
+                yield Running(name, started.pid, told["grpc"], time.monotonic() - begun, further, told.get("metrics", ""))
                 return
         raise RuntimeError(f"{name} ended before it was ready:\n{log.read_text()}")
 

@@ -14,7 +14,6 @@ import os
 import socket
 import ssl
 import statistics
-import struct
 import sys
 import tempfile
 import time
@@ -22,6 +21,7 @@ from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
+import by_hand
 import servers
 import workloads
 from load import Load, Run, Target, cpu_ns, drive, missing_programs, requests_for, rss_bytes
@@ -99,36 +99,6 @@ def image(report: Report, folder: Path) -> None:
 # Connections made by hand
 
 
-def one_request(workload: Workload) -> bytes:
-    """All that a client sends on a connection with one request: HTTP/2 in as few words as it can be said."""
-    fields = {":method": "POST", ":scheme": "http", ":path": INFER_PATH, ":authority": "test"}
-    fields |= {"te": "trailers", "content-type": "application/grpc"}
-    block = b"".join(b"%c%c%b%c%b" % (0, len(name), name.encode(), len(value), value.encode()) for name, value in fields.items())
-    message = workload.message()
-    body = struct.pack(">BI", 0, len(message)) + message
-    return b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n" + frame(4, 0, 0, b"") + frame(1, 4, 1, block) + frame(0, 1, 1, body)
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def read_answer(connection: socket.socket) -> None:
-    """Up to the end of the stream. ValueError for one that does not end with grpc-status 0."""
-    received = b""
-    while True:
-        piece = connection.recv(1 << 16)
-        if not piece:
-            raise ValueError("the server closed the connection before it answered")
-        received += piece
-        while len(received) >= 9 and len(received) >= (size := 9 + int.from_bytes(received[:3], "big")):
-            kind, flags, payload, received = received[3], received[4], received[9:size], received[size:]
-            if kind == 1 and flags & 1:  # trailers
-                if not payload.endswith((b"\x010", b"\x81\x07")):  # "0", as it is or by Huffman's code
-                    raise ValueError("the answer is an error")
-                return
-
-
 class Client:
     """Makes connections to one port, each with one request. context: None: plaintext."""
 
@@ -143,11 +113,11 @@ class Client:
         connection = socket.create_connection((self.host, self.port), LIMIT_S)
         if self.context is None:
             connection.sendall(self.request)
-            read_answer(connection)
+            by_hand.read_answer(connection)
             return connection
         made = self.context.wrap_socket(connection, server_hostname=SERVER_NAME, session=self.session if resume else None)
         made.sendall(self.request)
-        read_answer(made)
+        by_hand.read_answer(made)
         self.session = made.session
         self.resumed += bool(made.session_reused)
         return made
@@ -181,7 +151,7 @@ def started(kind: str, repository: Path, folder: Path, files: Files, request: by
 def handshakes(report: Report, folder: Path) -> None:
     """What a connection with one request costs, with a full handshake and a resumed one."""
     repository, files = folder / "repository", Files(folder / "certificates")
-    request = one_request(workloads.identity(repository))
+    request = by_hand.hello() + by_hand.request(workloads.identity(repository).message())
     with ExitStack() as stack:
         running = {kind: stack.enter_context(started(kind, repository, folder, files, request)) for kind in (PLAIN, TLS, MUTUAL)}
         kinds = [(kind, resume) for kind in running for resume in (False, True) if kind != PLAIN or not resume]
@@ -207,7 +177,7 @@ def handshakes(report: Report, folder: Path) -> None:
 def idle(report: Report, folder: Path) -> None:
     """The memory of connections that have asked once, and what waves of them leave behind."""
     repository, files = folder / "repository", Files(folder / "certificates")
-    request = one_request(workloads.identity(repository))
+    request = by_hand.hello() + by_hand.request(workloads.identity(repository).message())
     numbers = report.numbers.setdefault("idle", {})
     for kind in (PLAIN, TLS, MUTUAL):
         with started(kind, repository, folder, files, request) as (server, client):
