@@ -25,6 +25,7 @@ from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, StartError
 from inferd.serving.access import Access, Identity
 from inferd.serving.compression import CompressionThreads
+from inferd.serving.memory import give_back
 from inferd.serving.sockets import BACKLOG, TlsPort, bound_unix_socket, listening, name_of
 from inferd.serving.tls import ALPN, HANDSHAKE_S
 from inferd.serving.unserved import unserved
@@ -55,6 +56,7 @@ AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
+GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
 CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
 
 
@@ -162,6 +164,7 @@ class NativeTransport:
         self._draining = False
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
+        self._closed_before = 0  # connections whose memory was given back
         self._refuse = refuse
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._servers: list[asyncio.Server] = []
@@ -275,6 +278,7 @@ class NativeTransport:
         if not self._draining:
             self._age(now_ns)
             self._check_descriptors()
+            self._give_memory_back()
 
     def _cut_off_stalled(self, now_ns: int) -> None:
         """Memory is not held forever for a client that does not move: a request that does not come whole, or an answer that is
@@ -308,6 +312,14 @@ class NativeTransport:
                 "raise the limit on open files (ulimit -n), or lower max_connections",
                 len(self.connections),
             )
+
+    def _give_memory_back(self) -> None:
+        """uvloop's TLS has a buffer of 256 KiB for each connection and touches little of it. The C library makes the buffers of later
+        connections out of memory that earlier ones have touched, elsewhere each time: until all of it is."""
+        closed = self.endpoint.connections_total - self.endpoint.connections + sum(port.failed for port in self._tls_ports)
+        if self._tls is not None and closed - self._closed_before >= GIVE_BACK_CONNECTIONS:
+            self._closed_before = closed
+            give_back()
 
     async def _listen(self, address: Address) -> Address:
         try:

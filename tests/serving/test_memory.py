@@ -1,0 +1,53 @@
+"""Memory goes back to the system, and when the server gives it."""
+
+from __future__ import annotations
+
+import os
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from inferd.serving import memory, native
+from tests import models
+from tests.certificates import Files
+from tests.http2_peer import connected
+from tests.served import LIMIT_S, Served
+
+BLOCK_NBYTES, BLOCKS = 60_000, 1000  # small enough for the heap
+
+
+def rss_bytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+@pytest.mark.skipif(memory._trim is None, reason="not glibc")
+def test_pages_that_hold_nothing_go_back() -> None:
+    blocks: list[Any] = [bytearray(b"x") * BLOCK_NBYTES for _ in range(BLOCKS)]
+    keep = blocks[99::100]  # the heap does not shrink by itself
+    full = rss_bytes()
+    blocks.clear()
+    memory.give_back()
+    assert rss_bytes() < full - BLOCK_NBYTES * BLOCKS / 2
+    assert keep
+
+
+@pytest.mark.parametrize("secure", [True, False])
+def test_after_many_connections_by_tls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, secure: bool) -> None:
+    given: list[float] = []
+    monkeypatch.setattr(native, "give_back", lambda: given.append(served.server._transport.counters()["connections_total"]))
+    monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
+    monkeypatch.setattr(native, "GIVE_BACK_CONNECTIONS", 4)
+    files = Files.made(tmp_path / "tls")
+    model = models.repository(tmp_path / "models", {"identity": models.identity()})
+    listen = ("plaintext:127.0.0.1:0",) if secure else ("127.0.0.1:0",)
+    with Served(model, listen=listen, **(files.settings() if secure else {})) as served:
+        address = served.addresses["listen"][0].removeprefix("plaintext:")
+        for _ in range(4):
+            with connected(address):
+                pass
+        end = time.monotonic() + LIMIT_S
+        while served.server._transport.counters()["connections_total"] < 4 or (secure and not given):
+            assert time.monotonic() < end
+        assert given == ([4] if secure else [])
