@@ -675,6 +675,8 @@ def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path
         raise ConfigError(f"config: expected a readable TOML file, got '{path}': {error.strerror}") from None
     except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
         raise ConfigError(f"config: expected TOML in '{path}': {error}") from None
+    except RecursionError:
+        raise ConfigError(f"config: expected TOML in '{path}', got values nested deeper than any setting is") from None
     for key in keys:
         if key not in fields():
             raise ConfigError(f"{path.name}: unknown key '{key}'{_near(key, tuple(fields()))}; `inferd config` lists every setting")

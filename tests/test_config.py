@@ -219,6 +219,7 @@ def test_refusals_say_what_to_write(environ: dict[str, str], message: str) -> No
         ("host = ''", "host (inferd.toml): expected a text that is not empty, got ''"),
         ("max_message_bytes = '64 megs'", "expected a size such as 64MiB from 1KiB to 2147483647, got '64 megs'"),
         ("grpc_port = ", "config: expected TOML in"),
+        ("models = " + "[" * 3000, "inferd.toml', got values nested deeper"),
         ("[grpc_port]\nx = 1", "grpc_port (inferd.toml): expected a whole number"),
     ],
 )
