@@ -479,12 +479,24 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
         return 0
     if name_nbytes == 7 and memcmp(name, ":status", 7) == 0:
         stream.http_status = decimal(value, value_nbytes)
+    elif not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
+        return 0                            # gRPC's status is in what ends the answer; before that it is none
     elif name_nbytes == 11 and memcmp(name, "grpc-status", 11) == 0:
         stream.grpc_status = decimal(value, value_nbytes)
+        if stream.grpc_status >= MALFORMED and stream.text_nbytes == 0:
+            tell_status(stream, <const char *>value, <int>min(value_nbytes, <size_t>TEXT_NBYTES))
     elif name_nbytes == 12 and memcmp(name, "grpc-message", 12) == 0:
         stream.text_nbytes = <int>min(value_nbytes, <size_t>TEXT_NBYTES)
         memcpy(stream.text, value, stream.text_nbytes)
     return 0
+
+
+cdef void tell_status(Stream *stream, const char *value, int nbytes) noexcept nogil:
+    """A status that gRPC does not have is told as it came, unless there is a message."""
+    cdef int i
+    stream.text_nbytes = min(snprintf(stream.text, TEXT_NBYTES, "grpc-status %.*s", nbytes, value), TEXT_NBYTES - 1)
+    for i in range(stream.text_nbytes):
+        stream.text[i] = printable(stream.text[i])
 
 
 cdef int decimal(const uint8_t *text, size_t nbytes) noexcept nogil:
@@ -670,13 +682,18 @@ cdef void free_link(Link *link) noexcept:
 
 # ---- bytes in and out -----------------------------------------------------------------------------------------------------
 
+cdef inline char printable(char letter) noexcept nogil:
+    """What may stand in a message beside percent-encoded text."""
+    return letter if c' ' <= letter <= c'~' and letter != c'%' else c'?'
+
+
 cdef void part(Link *link, const char *text, Py_ssize_t nbytes) noexcept nogil:
     """Adds to a link's parting word, as far as there is room. nbytes: -1 for text that ends with a zero."""
     cdef Py_ssize_t i
     if nbytes < 0:
         nbytes = <Py_ssize_t>strlen(text)
     for i in range(min(nbytes, <Py_ssize_t>TEXT_NBYTES - link.parting_nbytes)):
-        link.parting[link.parting_nbytes] = text[i] if c' ' <= text[i] <= c'~' and text[i] != c'%' else c'?'
+        link.parting[link.parting_nbytes] = printable(text[i])
         link.parting_nbytes += 1
 
 

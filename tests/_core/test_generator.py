@@ -426,6 +426,48 @@ def test_an_answer_without_a_status_says_so(made) -> None:
     assert (codes, messages) == ({"UNKNOWN": 1}, {2: b"the answer ended without a grpc-status"})
 
 
+def begin(server: Server, stream: int, *, end: bool = False) -> None:
+    """A status of OK where none may stand: before the message."""
+    server.http2.send_headers(stream, [(":status", "200"), ("content-type", "application/grpc"), *OK])
+    server.http2.send_data(stream, framed(ANSWER), end_stream=end)
+    server.send()
+
+
+def test_a_status_before_the_message_is_none(made) -> None:
+    """Whatever comes after it: only what ends an answer says how it ended, as for any gRPC client."""
+    codes, messages = one_request(made, lambda server, stream: begin(server, stream, end=True))
+    assert (codes, messages) == ({"UNKNOWN": 1}, {2: b"the answer ended without a grpc-status"})
+
+    def begin_and_reset(server: Server, stream: int) -> None:
+        begin(server, stream)
+        reset(server, stream, 2)
+
+    codes, messages = one_request(made, begin_and_reset)
+    assert (codes, messages) == ({"INTERNAL": 1}, {13: b"the stream was reset: INTERNAL_ERROR"})
+
+
+def test_a_status_that_comes_alone_ends_the_answer(made) -> None:
+    def refuse(server: Server, stream: int) -> None:
+        server.http2.send_headers(stream, [(":status", "200"), ("grpc-status", "8"), ("grpc-message", "full")], end_stream=True)
+        server.send()
+
+    assert one_request(made, refuse) == ({"RESOURCE_EXHAUSTED": 1}, {8: b"full"})
+
+
+@pytest.mark.parametrize(
+    ("trailers", "said"),
+    [
+        ([("grpc-status", "99")], b"grpc-status 99"),
+        ([("grpc-status", "zero%41")], b"grpc-status zero?41"),
+        ([("grpc-status", "9" * 1000)], (b"grpc-status " + b"9" * 1000)[:255]),
+        ([("grpc-status", "99"), ("grpc-message", "odd")], b"odd"),
+        ([("grpc-message", "odd"), ("grpc-status", "99")], b"odd"),
+    ],
+)
+def test_a_status_that_grpc_does_not_have_is_told(made, trailers: list[tuple[str, str]], said: bytes) -> None:
+    assert one_request(made, lambda server, stream: server.answer(stream, trailers=trailers)) == ({"UNKNOWN": 1}, {2: said})
+
+
 def reset(server: Server, stream: int, error: int) -> None:
     server.http2.reset_stream(stream, error)
     server.send()
