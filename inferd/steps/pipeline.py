@@ -17,7 +17,19 @@ import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument, RequestError
 
-__all__ = ["Array", "Check", "InputPipeline", "OutputPipeline", "PadAxis", "Place", "RowPipeline", "TensorType", "Value", "wrong_row"]
+__all__ = [
+    "Array",
+    "Check",
+    "InputPipeline",
+    "OutputPipeline",
+    "PadAxis",
+    "Place",
+    "RowPipeline",
+    "TensorType",
+    "Value",
+    "detached",
+    "wrong_row",
+]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -122,7 +134,7 @@ class RowPipeline:
             try:
                 answers.append(self.prepare_one(values, partial(check, place)))
             except RequestError as error:
-                answers.append(error)
+                answers.append(detached(error))
         return answers
 
     def prepare_one(self, values: Sequence[Value], check: Callable[[], None]) -> list[Array]:
@@ -143,6 +155,16 @@ class OutputPipeline(Protocol):
         inputs: the run's input arrays by the graph's names, as far as place.inputs has them. May write to nothing that it is given.
         """
         ...
+
+
+def detached(error: RequestError) -> RequestError:
+    """The same error, to be kept as a value: it no longer holds the frames that it was raised in.
+
+    Those hold whatever was made of the request so far, hundreds of MB of pixels, and the list that the error is kept in: memory that
+    nobody counts would wait for the garbage collector.
+    """
+    error.__cause__ = error.__context__ = None
+    return error.with_traceback(None)
 
 
 def wrong_row(name: str, row: int, why: str) -> InvalidArgument:

@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inferd._core.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
-from inferd.steps.pipeline import Array, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value
+from inferd.steps.pipeline import Array, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value, detached
 from inferd.steps.tensors import STEPS, compile_tensor
 
 if TYPE_CHECKING:
@@ -159,7 +159,7 @@ class Plan:
             tensors = Tensors(laid, self._fed_words, self._batched, request.rows if self._batched else None)
             request.prepare(tensors, self._fed, self.run_signature)
         except RequestError as error:
-            request.refuse(error)
+            request.refuse(detached(error))
 
     def finish(self, inputs: Tensors, outputs: Tensors) -> Tensors:
         """The outputs of a run -> what clients get of them."""

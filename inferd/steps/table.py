@@ -18,7 +18,7 @@ import numpy as np
 from inferd.errors import ConfigError, RequestError
 from inferd.protocol import options
 from inferd.steps.columns import Column, Refused, column_of
-from inferd.steps.pipeline import Array, Check, PadAxis, Place, TensorType, Value
+from inferd.steps.pipeline import Array, Check, PadAxis, Place, TensorType, Value, detached
 from inferd.steps.records import READERS, Reader, Row, listed
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ class TablePipeline:
                 rows = self._reader.rows(values, partial(check, request))
                 read.append(Records(request, rows, self._features(rows)))
             except RequestError as error:
-                answers[request] = error
+                answers[request] = detached(error)
         try:
             self._answer(read, answers)
         except (struct.error, OverflowError):  # of JSON's short way: one holds a number that the graph's datatype does not
@@ -142,7 +142,7 @@ class TablePipeline:
                 for column, value in zip(self._columns, values, strict=True):
                     self._reader.settled(row, column, value)
         except RequestError as error:
-            answers[records.request] = error
+            answers[records.request] = detached(error)
         else:
             self._answer([records], answers)
 

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument, RequestError
-from inferd.steps.pipeline import Array, Check, InputPipeline, PadAxis, Place, TensorType, Value, wrong_row
+from inferd.steps.pipeline import Array, Check, InputPipeline, PadAxis, Place, TensorType, Value, detached, wrong_row
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -113,7 +113,7 @@ class TextPipeline:
                 try:
                     text = self._text(row, view)
                 except InvalidArgument as error:
-                    errors[place] = error
+                    errors[place] = detached(error)
                     break
                 if call and len(view) > left_bytes:
                     yield call
@@ -141,7 +141,7 @@ class TextPipeline:
                 try:
                     check(place)
                 except RequestError as error:
-                    errors[place] = error
+                    errors[place] = detached(error)
         good = [text for text in texts if text.request not in errors]
         for (place, row, _), encoding in zip(good, self._encodings([text.text for text in good]), strict=True):
             if place in errors:
@@ -149,7 +149,7 @@ class TextPipeline:
             try:
                 rows[place].append(self._row(row, encoding))
             except InvalidArgument as error:
-                errors[place] = error
+                errors[place] = detached(error)
 
     def _encodings(self, texts: list[str]) -> list[Encoding] | list[Encoding | None]:
         """Of all texts; None for one that the tokenizer fails on, which leaves the others as they are."""

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gc
 import io
 import re
+import weakref
 from typing import Any
 
 import numpy as np
@@ -18,8 +20,9 @@ from PIL import Image
 from inferd.errors import Cancelled, ConfigError, InvalidArgument, RequestError
 from inferd.protocol import options
 from inferd.steps.image import compile_image
-from inferd.steps.picture import jpeg_is_native
+from inferd.steps.picture import jpeg_is_native, scratch
 from inferd.steps.pipeline import Place, TensorType
+from tests.pngs import png
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
 METHODS = {"BILINEAR": "BILINEAR", "NEAREST": "NEAREST", "BICUBIC": "BICUBIC", "AREA": "BOX"}
@@ -417,6 +420,35 @@ def test_one_pixel_is_a_picture():
     pixels = np.full((1, 1, 3), 200, np.uint8)
     array = prepared(compiled(SMALL, TensorType("FP32", (3, 20, 30))), files(pixels))
     assert np.allclose(array, 200 / 255)
+
+
+@pytest.mark.parametrize("form", ["PNG", "JPEG", "WebP", "BMP"])
+def test_what_was_decoded_of_a_refused_file_is_freed_at_once(form, monkeypatch):
+    made = []
+
+    def pixels(use, shape):
+        array = np.empty(shape, np.uint8)
+        made.append(weakref.ref(array))
+        return array
+
+    def opened():
+        return sum(isinstance(each, Image.Image) for each in gc.get_objects())
+
+    pipeline = compiled([("decode_image", {}), ("resize", {"height": 224, "width": 224}), ("scale", {}), ("transpose", {})])
+    (file,) = files(photo(200, 300), form=form)
+    broken = {"PNG": png((200, 300), 8, 2, b"\0" * 9000), "JPEG": file[:4000].tobytes() + file[-2:].tobytes()}
+    prepared(pipeline, [file])
+    gc.collect()
+    monkeypatch.setattr(scratch, "pixels", pixels)
+    before = opened()
+    gc.disable()
+    try:
+        (answer,) = pipeline.prepare([[[memoryview(broken.get(form, file[: len(file) // 2].tobytes()))]]], lambda place: None)
+        assert isinstance(answer, InvalidArgument)
+        assert opened() == before
+        assert not any(each() is not None for each in made)
+    finally:
+        gc.enable()
 
 
 def test_strips_are_refused():

@@ -23,6 +23,7 @@ from inferd.steps import picture
 from inferd.steps.geometry import Unfit
 from inferd.steps.picture import Decoder, jpeg_is_native, scratch
 from tests.jpegs import one_component_a_scan, with_one_scan
+from tests.pngs import png
 
 SIZES = [(1, 1), (3, 50), (37, 29)]
 MODES = {
@@ -79,17 +80,6 @@ def by_pillow(file: bytes, mode: str = "RGB") -> np.ndarray:
             image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
         pixels = np.asarray((image.convert("RGBA") if image.mode == "P" else image).convert(mode))
     return pixels.reshape(*pixels.shape[:2], -1)
-
-
-def png(size: tuple[int, int], depth: int, color: int, rows: bytes = b"", **chunks: bytes) -> bytes:
-    """A PNG file of any head: color is 0 gray, 2 RGB, 4 gray and alpha, 6 RGBA."""
-
-    def chunk(name: bytes, content: bytes) -> bytes:
-        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
-
-    head = struct.pack(">IIBBBBB", size[1], size[0], depth, color, 0, 0, 0)
-    more = b"".join(chunk(name.encode(), content) for name, content in chunks.items())
-    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", head) + more + chunk(b"IDAT", zlib.compress(rows)) + chunk(b"IEND", b"")
 
 
 # ---- what comes out

@@ -54,6 +54,7 @@ def prepared(pipeline, *records):
     """The arrays of one request of these records."""
     (answer,) = pipeline.prepare([views(*records)], unwatched)
     if isinstance(answer, Exception):
+        assert answer.__traceback__ is answer.__context__ is None  # which would hold what was made so far
         raise answer
     assert all(array.flags.c_contiguous and array.flags.writeable for array in answer)
     assert [(name, array.dtype) for (name, _), array in zip(pipeline.outputs, answer, strict=True)]

@@ -98,6 +98,7 @@ def refusal(pipeline, *texts) -> str:
     (error,) = pipeline.prepare([request_of(*texts)], unwatched)
     assert isinstance(error, InvalidArgument)
     assert error.reason == "bad_content"
+    assert error.__traceback__ is error.__context__ is None  # which would hold what was made so far
     return str(error)
 
 
