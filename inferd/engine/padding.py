@@ -15,7 +15,7 @@ from __future__ import annotations
 
 import logging
 import math
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -41,6 +41,8 @@ log = logging.getLogger("inferd.engine")
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 Answer = dict[str, Array]
+Series = list[list[Inputs]]  # rows of several lengths, and others that are tried where the model runs each of those before alone
+Spread = tuple[float, float]  # between what numbers are
 
 DEFAULT_TOLERANCE = 1e-3
 # Lengths that are tried together, each set of one half octave: of text, of models that want multiples of 32, of sound. The first that
@@ -51,6 +53,10 @@ LIMITS = (128, 2)  # below which random whole numbers are: few vocabularies are 
 # Of the fractions of a sample: from 0, or from what is filled in, up or down by so much. The largest of smaller values than the filling
 # is not that, nor the least of larger ones; and what a graph does not care about below 1 it may above.
 SPREADS = ((False, 1), (False, -1), (True, 30), (True, -30))
+# Of whole numbers, once those from 0 have been tried, in one padded input at a time: what a model that runs the first takes for numbers,
+# while one that looks something up at them fails, and the others would make no sense to it.
+FAR = -(1 << 30)
+WHOLE_SPREADS = ((False, FAR), (False, -LIMITS[0]), (True, 30), (True, -30))
 
 
 @dataclass(frozen=True)
@@ -130,17 +136,18 @@ def check_padding(
         return  # nothing shares a batch, or the graph has no other length to compare with
     plain = _without_buckets(signature)
     failure: RequestError | None = None
-    for together in [[samples]] if samples else _random_requests(signature):
+    for together in [[[samples]]] if samples else _random_requests(signature):
         ran = False
-        for requests in together:
-            rows = list(requests)[: signature.max_batch_size]
-            try:
-                alone = [_run(instance, plain, [row]) for row in rows]
-            except RequestError as error:
-                failure = error
-                continue
-            _compare(instance, signature, rows, alone, where, tolerance)
-            ran = True
+        for series in together:
+            for requests in series:
+                rows = list(requests)[: signature.max_batch_size]
+                try:
+                    alone = [_run(instance, plain, [row]) for row in rows]
+                except RequestError as error:
+                    failure = failure or error
+                    break
+                _compare(instance, signature, rows, alone, where, tolerance)
+                ran = True
         if ran:
             return
     log.warning(
@@ -264,30 +271,31 @@ def _without_buckets(signature: Signature) -> Signature:
 # ---- rows to try ---------------------------------------------------------------------------------------------------
 
 
-def _random_requests(signature: Signature) -> Iterator[list[list[Inputs]]]:
-    """Samples that are tried together, each of rows of several lengths."""
+def _random_requests(signature: Signature) -> Iterator[list[Series]]:
+    """Series that are tried together."""
     padded = {name: axis + 1 for name, (axis, _, _) in signature.paddings.items()}
     specs = signature.input_specs
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
     whole = any("INT" in word for _, word, _ in specs)
+    signed = [name for name, word, _ in specs if name in padded and word.startswith("INT") and not _is_mask(name, word)]
+
+    def rows(lengths: tuple[int, ...], size: int, spreads: Callable[[str, str], Spread]) -> list[Inputs]:
+        random = np.random.default_rng(0)
+        return [
+            [
+                (name, word, _random(random, name, word, _shape(shape, padded.get(name, 0), length, size), spreads(name, word)))
+                for name, word, shape in specs
+            ]
+            for length in lengths
+        ]
+
     for lengths in _lengths(signature):
         for size in FREE_SIZES if free else FREE_SIZES[:1]:
             for limit in LIMITS if whole else LIMITS[:1]:
-                random = np.random.default_rng(0)
-                yield [
-                    [
-                        [
-                            (
-                                name,
-                                word,
-                                _random(random, name, word, _shape(shape, padded.get(name, 0), length, size), limit, from_to(name)),
-                            )
-                            for name, word, shape in specs
-                        ]
-                        for length in lengths
-                    ]
-                    for from_to in (partial(_spread, signature, *spread) for spread in SPREADS)
-                ]
+                fractions = [partial(_spread, signature, limit, spread, "") for spread in SPREADS]
+                numbers = [[partial(_spread, signature, limit, spread, name) for spread in WHOLE_SPREADS] for name in signed]
+                series = [*([each] for each in fractions), *numbers]
+                yield [[rows(lengths, size, spreads) for spreads in each] for each in series]
 
 
 def _lengths(signature: Signature) -> list[tuple[int, ...]]:
@@ -306,28 +314,44 @@ def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple
     return 1, *(length if axis == padded else size if known < 0 else known for axis, known in enumerate(shape[1:], 1))
 
 
-def _spread(signature: Signature, from_filling: bool, width: float, name: str) -> tuple[float, float]:
-    """Between which fractions an input is."""
+def _spread(signature: Signature, limit: int, spread: tuple[bool, float], numbers: str, name: str, word: str) -> Spread:
+    """Between what an input is: the whole numbers of input `numbers`, or all fractions where that is empty, by `spread`."""
+    fraction = word.startswith("FP") or word == "BF16"
+    if name != numbers and (numbers or not fraction):
+        return (0, 1) if fraction else (0, limit)
+    from_filling, width = spread
     start = float(signature.paddings[name][1]) if from_filling and name in signature.paddings else 0.0
+    if not fraction and width > 0:
+        start += 1  # of so few numbers one would be the filling itself
     return start, start + width
 
 
-def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], limit: int, spread: tuple[float, float]) -> Array:
-    if "mask" in name.lower() and word not in ("BYTES", "BF16"):  # sent by clients, or made by a step: everything that is there is real
+def _is_mask(name: str, word: str) -> bool:
+    """Sent by clients, or made by a step: everything that is there is real."""
+    return "mask" in name.lower() and word not in ("BYTES", "BF16")
+
+
+def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], spread: Spread) -> Array:
+    if _is_mask(name, word):
         return np.ones(shape, DATATYPES[word][2])
+    low, high = sorted((int(spread[0]), int(spread[1])))
     if word == "BYTES":
-        return np.array([str(number) for number in random.integers(0, limit, math.prod(shape))], dtype=object).reshape(shape)
-
-    def fractions() -> Array:
-        least, most = spread
-        return least + (most - least) * random.random(shape)
-
+        return np.array([str(number) for number in random.integers(low, high, math.prod(shape))], dtype=object).reshape(shape)
+    if word == "BOOL":
+        return random.integers(0, 2, shape).astype(bool)
     if word == "BF16":  # the upper half of an FP32
-        return (fractions().astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        return (_fractions(random, shape, spread).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     dtype = DATATYPES[word][2]
     if word.startswith("FP"):
-        return fractions().astype(dtype)
-    return random.integers(0, 2 if word == "BOOL" else min(limit, 128), shape).astype(dtype)
+        return _fractions(random, shape, spread).astype(dtype)
+    held = np.iinfo(dtype)
+    low = min(max(low, held.min), held.max)
+    return random.integers(low, max(low + 1, min(high, held.max + 1)), shape).astype(dtype)
+
+
+def _fractions(random: np.random.Generator, shape: tuple[int, ...], spread: Spread) -> Array:
+    least, most = spread
+    return least + (most - least) * random.random(shape)
 
 
 # ---- comparing -----------------------------------------------------------------------------------------------------

@@ -208,6 +208,44 @@ def test_fillings_that_only_some_values_show_are_found(operator: str, buckets: t
         Served(content, Paddings({"x": PadAxis(0, value, buckets)})).check()
 
 
+@pytest.mark.parametrize("buckets", [(), (16, 32)])
+@pytest.mark.parametrize("datatype", ["INT64", "INT32", "INT8"])
+@pytest.mark.parametrize(("operator", "value"), [("ReduceMax", 0), ("ReduceMin", 0), ("ReduceMax", -100), ("ReduceMin", 100)])
+def test_fillings_that_only_some_whole_numbers_show_are_found(operator: str, value: int, datatype: str, buckets: tuple[int, ...]) -> None:
+    content = models.model(
+        [helper.make_node(operator, ["x"], ["y"], axes=[1], keepdims=1)],
+        [("x", datatype, ("N", "s"))],
+        [("y", datatype, ("N", 1))],
+    )
+    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+        Served(content, Paddings({"x": PadAxis(0, value, buckets)})).check()
+
+
+@pytest.mark.parametrize("datatype", ["INT64", "INT32"])
+def test_whole_numbers_that_a_graph_looks_up_are_tried_from_0_alone(datatype: str) -> None:
+    """The graph takes all below 1 for filling, and may: nobody sends them."""
+    content = models.model(
+        [
+            node("Gather", ["table", "ids"], "found"),
+            node("Greater", ["ids", "none"], "real"),
+            node("Cast", ["real"], "counted", to=TensorProto.FLOAT),
+            node("Where", ["real", "found", "far"], "kept"),
+            node("ReduceMax", ["kept"], "most", axes=[1], keepdims=1),
+            node("ReduceSum", ["counted", "rows"], "count", keepdims=1),
+            node("Add", ["most", "count"], "y"),
+        ],
+        [("ids", datatype, ("N", "s"))],
+        [("y", "FP32", ("N", 1))],
+        {
+            "table": np.arange(500, dtype=np.float32),
+            "none": np.array(0, np.dtype(datatype.lower())),
+            "far": np.float32(-1e9),
+            "rows": np.array([1], np.int64),
+        },
+    )
+    Served(content, Paddings({"ids": PadAxis(0, 0)})).check()
+
+
 def test_values_that_a_graph_cares_about_are_tried() -> None:
     """The mean of what is above 5."""
     content = models.model(
