@@ -12,6 +12,8 @@ from typing import TYPE_CHECKING
 import pytest
 from command import EXAMPLES, FREE_PORTS, ROOT, TIMEOUT_S, Serving, command, environment
 
+from inferd.config import fields, spell
+
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
@@ -110,3 +112,33 @@ def test_make_targets_exist(page):
     targets = set(re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.MULTILINE))
     for words in re.findall(r"`make ([a-z]+)`|^make ([a-z]+)\b", page.read_text("utf-8"), re.MULTILINE):
         assert set(filter(None, words)) <= targets
+
+
+def limits() -> str:
+    """The table of operations.md."""
+    return (ROOT / "docs" / "operations.md").read_text("utf-8").partition("## Limits\n")[2].partition("\n## ")[0]
+
+
+def test_the_table_of_limits_has_the_defaults_of_the_settings():
+    rows = [[cell.strip() for cell in row.strip("|").split("|")] for row in limits().splitlines() if "| `--" in row]
+    assert len(rows) > 15
+    for _, default, flags, _, _ in rows:
+        found = [field for flag in re.findall(r"`(--[a-z-]+)`", flags) for field in fields().values() if field.flag == flag]
+        assert len(found) == flags.count("--"), f"{flags} is no flag"
+        written = default.replace("%", "").replace(" ", "").split(",")
+        assert written == [{"true": "on"}.get(text, text) for text in (spell(field, field.default) for field in found)], flags
+
+
+def test_the_table_of_limits_has_the_numbers_of_the_constants():
+    source = (ROOT / "inferd" / "_core" / "http2.pyx").read_text("utf-8")
+    known = {name: value.replace("_", "") for name, value in re.findall(r"^    ([A-Z_]+) = ([0-9_]+)\b(?! <<)", source, re.MULTILINE)}
+    for name, number in re.findall(r"\b([A-Z]+_[A-Z_]+) \(([0-9]+)\)", limits()):
+        assert known[name] == number, name
+    for name in set(re.findall(r"\b[A-Z]+_[A-Z_]+\b", limits())) - {"REFUSED_STREAM", "ENHANCE_YOUR_CALM", "WINDOW_UPDATE"}:
+        assert re.search(rf"^    {name} = ", source, re.MULTILINE), name
+
+
+def test_the_table_of_limits_has_metrics_that_are_there():
+    known = (ROOT / "docs" / "metrics.md").read_text("utf-8")
+    for name in re.findall(r"`(inferd_[a-z_]+)`", limits()):
+        assert f"`{name}`" in known, name
