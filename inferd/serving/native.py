@@ -52,6 +52,7 @@ WHY_NOT_LISTENING = {
     errno.ENOENT: "its folder does not exist",
 }
 STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move, and how old connections are
+LOOKS = 250  # connections that are looked at in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request
@@ -273,27 +274,34 @@ class NativeTransport:
 
     def _look_for_stalls(self) -> None:
         self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self._draining else STALL_CHECK_S, self._look_for_stalls)
-        now_ns = time.monotonic_ns()
-        self._cut_off_stalled(now_ns)
+        self._look_at(list(self.connections), time.monotonic_ns())
         if not self._draining:
-            self._age(now_ns)
             self._check_descriptors()
             self._give_memory_back()
 
-    def _cut_off_stalled(self, now_ns: int) -> None:
+    def _look_at(self, connections: list[Connection], now_ns: int) -> None:
+        """Some in each of the loop's iterations: 10,000 at once would hold it up for 8 ms."""
+        some, others = connections[:LOOKS], connections[LOOKS:]
+        self._cut_off_stalled(now_ns, some)
+        if not self._draining:
+            self._age(now_ns, some)
+        if others:
+            self.loop.call_soon(self._look_at, others, now_ns)
+
+    def _cut_off_stalled(self, now_ns: int, connections: list[Connection] | None = None) -> None:
         """Memory is not held forever for a client that does not move: a request that does not come whole, or an answer that is
         not read, ends its call; a client that reads nothing of a connection, or stops within headers, loses the connection.
         Moving slower than http2's LEAST_RATE, on average over stall_timeout_s, is not moving."""
         answer_limit_ns = self._stall_timeout_ns
         request_limit_ns = min(DRAIN_STALL_NS, answer_limit_ns) if self._draining else answer_limit_ns
-        for connection in list(self.connections):
+        for connection in list(self.connections) if connections is None else connections:
             if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns):
                 self.stalled_connections += 1
                 connection.abort()
 
-    def _age(self, now_ns: int) -> None:
+    def _age(self, now_ns: int, connections: list[Connection] | None = None) -> None:
         """Silent clients are asked whether they are there, old and idle connections told to leave; who does not answer is cut off."""
-        for connection in list(self.connections):
+        for connection in list(self.connections) if connections is None else connections:
             if connection.age(now_ns, connection.waiting_nbytes()):
                 connection.abort()
 

@@ -314,6 +314,19 @@ async def test_a_connection_without_calls_leaves() -> None:
             assert transport.counters()["connections_idle_total"] == 1
 
 
+async def test_all_connections_are_looked_at_some_in_each_iteration_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "LOOKS", 2)
+    looked: list[int] = []
+    async with serving() as (transport, [bound]):
+        with await greeted(transport, bound), await greeted(transport, bound), await greeted(transport, bound):
+            monkeypatch.setattr(transport, "_cut_off_stalled", lambda now_ns, connections: looked.append(len(connections)))
+            monkeypatch.setattr(transport, "_age", lambda now_ns, connections: looked.append(-len(connections)))
+            transport._look_at(list(transport.connections), 0)
+            assert looked == [2, -2]
+            await asyncio.sleep(0)
+            assert looked == [2, -2, 1, -1]
+
+
 async def test_by_default_connections_stay() -> None:
     async with serving(keepalive_s=0) as (transport, [bound]):
         assert transport.age_ns() == 0
