@@ -64,10 +64,10 @@ def cancel(address: str, message: bytes, count: int) -> None:
     host, _, port = address.rpartition(":")
     with socket.create_connection((host, int(port)), LIMIT_S) as connection:
         connection.sendall(hello())
-        come = frames(connection)
         for first in range(0, count, PIECE):
             streams = range(2 * first + 1, 2 * min(first + PIECE, count) + 1, 2)
-            asked = b"".join(request(message, stream) + frame(RESET, 0, stream, CANCEL) for stream in streams)
-            connection.sendall(asked + frame(PING, 0, 0, bytes(8)))
-            while next(come)[:2] != (PING, ACK):
-                pass
+            connection.sendall(b"".join(request(message, stream) + frame(RESET, 0, stream, CANCEL) for stream in streams))
+        connection.sendall(frame(PING, 0, 0, bytes(8)))
+        come = frames(connection)
+        while next(come)[:2] != (PING, ACK):
+            pass
