@@ -1,4 +1,5 @@
-"""The tables of docs/performance.md, measuring.md, security.md and preprocessing.md, each from the newest whole line of its history.
+"""The tables of docs/performance.md, operations.md, measuring.md, security.md and preprocessing.md, each from the newest whole line of its
+history.
 
     python benchmarks/measured.py            prints them
     python benchmarks/measured.py --write    puts them into the pages
@@ -49,6 +50,21 @@ PUBLISHED = (
         "<!-- written by benchmarks/measured.py -->\n",
     ),
     Published(
+        ROOT / "benchmarks" / "history" / "tls_cost.jsonl",
+        ("requests", "image", "handshakes", "idle"),
+        ROOT / "docs" / "performance.md",
+        "<!-- written by benchmarks/measured.py tls_cost -->\n",
+    ),
+    *(
+        Published(
+            ROOT / "benchmarks" / "history" / f"{name}.jsonl",
+            (),
+            ROOT / "docs" / "operations.md",
+            f"<!-- written by benchmarks/measured.py {name} -->\n",
+        )
+        for name in ("rotation", "soak")
+    ),
+    Published(
         ROOT / "benchmarks" / "history" / "bench_check.jsonl",
         ("agreement", "reach", "stall", "rate"),
         ROOT / "docs" / "measuring.md",
@@ -85,8 +101,7 @@ def markdown(line: dict[str, Any] | None) -> str:
     machine, versions = line["machine"], line["versions"]
     words = [
         f"{line['time'][:10]}, commit {line['commit']}",
-        (f"medians of {line['rounds']} rounds" if "rounds" in line else f"{line['runs']} runs of each load")
-        + (f" of about {line['seconds']} s" if "seconds" in line else ""),
+        *_rounds(line),
         f"{machine['cpu']}, {machine['cores']} cores, Linux {machine['kernel']}",
         *([f"load of the machine at the start {line['load_1m']}"] if "load_1m" in line else []),
         ", ".join(f"{name} {version}" for name, version in versions.items() if version != MISSING),
@@ -94,6 +109,14 @@ def markdown(line: dict[str, Any] | None) -> str:
     rows = ["| measurement | asked | measured | kept |", "|---|---|---|---|"]
     rows += ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in line["table"]]
     return "; ".join(words) + ".\n\n" + "\n".join(rows) + "\n"
+
+
+def _rounds(line: dict[str, Any]) -> list[str]:
+    """How often it was measured; nothing of a run that was one."""
+    lasted = f" of about {line['seconds']} s" if "seconds" in line else ""
+    if "rounds" in line:
+        return [f"medians of {line['rounds']} rounds{lasted}"]
+    return [f"{line['runs']} runs of each load{lasted}"] if "runs" in line else []
 
 
 def main() -> int:

@@ -333,7 +333,7 @@ def main() -> int:
     judge(report, *found, time.monotonic() - begun)
     print("\n" + report.table())
     if not given.no_history:
-        settings = {"requests": given.requests, "rounds": given.rounds, "load_1m": load_1m}
+        settings = {"requests": given.requests, "load_1m": load_1m}
         append(HISTORY, report, settings, {"h2load": "--version"})
     return 0 if all(kept != "NO" for *_, kept in report.rows) else 1
 

@@ -77,6 +77,11 @@ def test_runs_that_are_no_rounds_are_counted(measured):
     assert "; 8 runs of each load of about 3 s; " in measured.markdown(line)
 
 
+def test_one_run_is_not_counted(measured):
+    line = {name: value for name, value in LINE.items() if name not in ("rounds", "seconds")}
+    assert measured.markdown(line).startswith("2026-01-31, commit abc1234; A CPU, 2 cores, ")
+
+
 def test_a_page_without_the_marks_is_not_written(measured):
     published = measured.PUBLISHED[1]
     with pytest.raises(ValueError, match="lacks the marks"):
