@@ -37,6 +37,7 @@ PLAIN, TLS, MUTUAL = "plaintext", "TLS", "TLS with client certificates"
 HANDSHAKES = 200  # of one kind in a round
 IDLE = 400  # connections of one wave
 WAVES = 4
+WAVE_PAUSE_S = 2.0  # between two of them: the server looks once a second whether memory can be given back
 LIMIT_S = 30
 
 
@@ -188,6 +189,7 @@ def idle(report: Report, folder: Path) -> None:
                 sizes.append(rss_bytes(server.pid))
                 for connection in opened:
                     connection.close()
+                time.sleep(WAVE_PAUSE_S)
         each = (sizes[0] - before) / IDLE / 1e3
         grown = (sizes[-1] - sizes[0]) / IDLE / 1e3
         numbers[kind] = {"connection_kb": round(each, 1), "grown_kb": round(grown, 2)}
