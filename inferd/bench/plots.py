@@ -172,7 +172,7 @@ def draw_time(axes: Any, measured: Sequence[Measurement]) -> None:
             )
             seen += [value for value in us if value > 0]
     axes.set_xlabel("seconds since the first measurement began")
-    axes.set_xlim(left=0)
+    axes.set_xlim(0, max(one.started_unix_s - start_s + one.duration_s for one in measured))  # what failed has no line, and took its time
     time_axis(axes, min(seen, default=0.0), max(seen, default=0.0))
     legend(axes)
 

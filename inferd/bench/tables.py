@@ -55,7 +55,9 @@ def warnings(report: Report) -> Iterator[Line]:
         yield Line("nothing was measured", "bad")
     if bound := [one for one in measured if one.client_bound]:
         which = "" if len(measured) == 1 else f" ({len(bound)} of {len(measured)} measurements)"
-        reason = f": {one_line(bound[0].client_bound_reason)}" if bound[0].client_bound_reason else ""
+        shown = report.main if report.main in bound else bound[0]
+        where = "" if len(measured) == 1 else f" at {outline(shown)}"
+        reason = f":{where} {one_line(shown.client_bound_reason)}" if shown.client_bound_reason else ""
         yield Line(f"client-bound{which}: the figures are the generator's, not the server's{reason}", "doubt")
     if wrong := report.wrong:
         first = next(one.verified.first_wrong for one in measured if one.verified and one.verified.wrong)

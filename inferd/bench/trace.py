@@ -28,6 +28,7 @@ __all__ = ["read", "scaled"]
 COLUMNS = ("arrival_s", "offset_s", "time_s", "arrival", "offset", "timestamp", "time", "ts")  # looked for when none is named
 LONGEST_S = 366 * 86400.0  # from the first arrival to the last
 MAX_BYTES = 256 << 20
+MOST_NAMES = 10  # that a message names
 
 Offsets = np.ndarray[Any, np.dtype[np.int64]]
 Seconds = np.ndarray[Any, np.dtype[np.float64]]
@@ -137,7 +138,7 @@ def _fields(path: Path, told: Iterator[tuple[int, str]], column: str) -> Iterato
         if not column:
             column = _choose(path, number, list(entry), "")
         if column not in entry:
-            raise _wrong(path, number, f"expected a field '{column}', got {', '.join(map(str, entry)) or 'none'}")
+            raise _wrong(path, number, f"expected a field '{column}', got {_some(list(entry)) or 'none'}")
         yield number, entry[column]
 
 
@@ -149,7 +150,13 @@ def _choose(path: Path, number: int, names: list[str], column: str) -> str:
     if not column and len(known) == 1:
         return known[0]
     wanted = f"a column '{column}'" if column else "one column of arrival times; name it: trace:FILE:COLUMN"
-    raise _wrong(path, number, f"expected {wanted}; there are: {', '.join(names)}")
+    raise _wrong(path, number, f"expected {wanted}; there are: {_some(names)}")
+
+
+def _some(names: list[str]) -> str:
+    """The first names of a list that may be a whole file."""
+    more = f" and {len(names) - MOST_NAMES:,} more" if len(names) > MOST_NAMES else ""
+    return ", ".join(name[:60] for name in names[:MOST_NAMES]) + more
 
 
 def _is_time(text: str) -> bool:

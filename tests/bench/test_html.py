@@ -11,7 +11,7 @@ import pytest
 from reports import measurement, sample
 
 from inferd.bench import html, plots, report
-from inferd.bench.measurement import Load, Measurement, Verification
+from inferd.bench.measurement import Interval, Load, Measurement, Verification
 from inferd.errors import StartError
 
 VOID = {"meta", "br", "hr", "link", "img"}
@@ -179,6 +179,13 @@ def test_versions_are_told_apart():
     assert [plot.title for plot in drawn] == ["Latency by percentile", "Latency over time", "Batch sizes"]
     assert "version 3, 4x16" in drawn[0].svg
     assert "version 4, p99" in drawn[1].svg
+
+
+def test_time_goes_on_where_nothing_is_answered():
+    """A server that died after two of six seconds: the axis has all six."""
+    died = measurement(seconds=6)
+    died.intervals[2:] = [Interval(one.at_s, 1.0, 0, 100, 0.0, 0.0, 0.0) for one in died.intervals[2:]]
+    assert [plot for plot in plots.plots(sample(measurements=[died])) if plot.title == "Latency over time" and ">6</text>" in plot.svg]
 
 
 def test_of_many_loads_some_are_drawn_and_the_headline_is_one_of_them():

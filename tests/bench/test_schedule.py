@@ -222,6 +222,9 @@ def test_shares_of_a_trace(tmp_path):
         ("1\n2,3\n", "", "line 2: expected 1 column, got 2"),
         ("1,2\n", "", "line 1: expected names of columns"),
         ("a,b\n1,2\n", "", "line 1: expected one column of arrival times; name it: trace:FILE:COLUMN; there are: a, b"),
+        ("[" + ", ".join(map(str, range(100_000))) + "]\n", "", "there are: [0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 99,990 more"),
+        ("{" + ", ".join(f'"{at}": 1' for at in range(12)) + "}\n", ":c", "a field 'c', got 0, 1, 2, 3, 4, 5, 6, 7, 8, 9 and 2 more"),
+        ("a" * 10_000 + ",b\n1,2\n", ":c", "there are: " + "a" * 60 + ", b"),
         ("a,b\n1,2\n", ":c", "line 1: expected a column 'c'; there are: a, b"),
         ("time,b\n1,2\n\n\n3\nx", ":b", "line 5: expected 2 columns, got 1"),
         ('a,b\n1,"2\n', ":b", "line 2: expected CSV"),
@@ -237,6 +240,7 @@ def test_traces_that_are_refused(tmp_path, content, column, message):
         trace(tmp_path, content, column)
     assert message in str(refused.value)
     assert "--arrivals trace" in str(refused.value)
+    assert len(str(refused.value)) < 400
 
 
 def test_a_trace_at_one_time_has_no_rate(tmp_path):

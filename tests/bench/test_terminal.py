@@ -68,7 +68,7 @@ def test_what_stands_out(rich):
     text = ESCAPE.sub("", render(sample("steps", [first, second], notices=["ended early: the server went away"]), rich=rich, width=160))
     asked = f"{first.requests + second.requests:,}"
     for line in (
-        "! client-bound (1 of 2 measurements): the figures are the generator's, not the server's: busy 97 %",
+        "! client-bound (1 of 2 measurements): the figures are the generator's, not the server's: at version 1, 4x16 busy 97 %",
         "! 2 wrong answers: y[0]: 1, got 2",
         f"! 3 of {asked} requests failed with UNAVAILABLE: shutting down",
         f"! 1 of {asked} requests failed with INTERNAL",
