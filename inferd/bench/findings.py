@@ -104,6 +104,8 @@ def judge(measurement: Measurement, slo: Slo) -> str:
     failed = measurement.failed / measurement.requests if measurement.requests else 1.0
     if measurement.requests <= measurement.failed:
         return "no request was answered with OK"
+    if not measurement.requests_per_second:
+        return "no request was answered with OK while it was measured"
     if failed > slo.errors:
         code = max(measurement.errors, key=lambda name: measurement.errors[name])
         return f"{measurement.failed} of {measurement.requests} requests failed, most with {code}"

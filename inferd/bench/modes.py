@@ -249,7 +249,7 @@ def _narrow(kept: float, lost: Judged | None, width: float, highest: float) -> s
     if not kept or not lost or lost.rate - kept > width * kept:
         return ""
     if lost.client_bound:
-        return f"the generator cannot ask for {per_second(lost.rate)}; the server may do more"
+        return f"at {per_second(lost.rate)} the generator was the limit; the server may do more"
     return f"the gap is at most {width:.2g} of it"
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+import re
 from itertools import count, pairwise
 from typing import TYPE_CHECKING
 
@@ -302,6 +303,24 @@ def test_a_stall_of_the_first_request_does_not_end_a_search():
     assert [load.rate > 0 for load in looks[:3]] == [False, False, True]
 
 
+@pytest.mark.parametrize("always", [False, True])
+def test_a_first_look_without_an_answer_is_no_rate_to_begin_with(always):
+    """The generator was stopped until the end, and every answer came after it."""
+    server, looks = queue(1000), []
+
+    def run(load: Load, version: str) -> Measurement:
+        looks.append(load)
+        return msgspec.structs.replace(measured(load, 0), requests=100) if always or len(looks) == 1 else server(load, version)
+
+    outcome = modes.carry_out(modes.search(Load(), SLO), run)
+    assert [load.rate > 0 for load in looks[:3]] == ([False, False] if always else [False, False, True])
+    if always:
+        why = "one request at a time does not keep it: no request was answered with OK while it was measured"
+        assert (outcome.findings.stopped, outcome.clean) == (why, False)
+    else:
+        assert outcome.findings.rate == pytest.approx(keeps_up_to(1000), rel=0.03)
+
+
 def test_search_ends_where_no_rate_keeps_the_target():
     outcome = modes.carry_out(modes.search(Load(rate=100), SLO), lambda load, version: measured(load, load.rate, 20_000))
     assert outcome.findings.stopped == "even a request now and then does not keep it"
@@ -324,7 +343,7 @@ def test_a_generator_that_is_the_limit_is_told_apart_from_a_server_that_is():
     outcome = modes.carry_out(modes.search(Load(rate=1000), SLO), run)
     assert 4800 < outcome.findings.rate <= 5000 / findings.ACHIEVED
     assert outcome.findings.why == "the generator was the limit (a core was full)"
-    assert outcome.findings.stopped.endswith("the server may do more")
+    assert re.fullmatch(r"at \d+/s the generator was the limit; the server may do more", outcome.findings.stopped)
 
 
 def test_a_generator_that_is_always_the_limit():
