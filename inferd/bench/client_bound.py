@@ -25,6 +25,7 @@ DELAY_REQUEST = 0.25  # Or if its waits are that share of the median latency, by
 LATE = 0.1  # one whose median lateness is more than this share of the median latency sends too late,
 LATE_P99 = 0.5  # as does one whose lateness at p99 is more than this share of the latency there
 BEHIND = 10  # one in whose process so many requests are due when half of them leave cannot send so fast
+HELD_UP = 0.1  # one that stood still for more than this share of the time, or whose processes began so far apart, has measured another time
 HELD_BACK = 0.5  # of the requests: if more wait for a stream while their deadline goes on, the server does not see the rate
 
 
@@ -37,6 +38,7 @@ class Effort(NamedTuple):
     delayed_ns: int = 0  # in which it could have run and had no core
     turns: int = 0  # how often it was given one
     unsent: int = 0  # arrivals whose time had come, and that it did not get to
+    apart_ns: int = 0  # from when its first process began to measure until its last one did
 
 
 def reason(measured: Measurement, effort: Effort) -> str:
@@ -50,6 +52,10 @@ def _reasons(measured: Measurement, effort: Effort) -> Iterator[str]:
         if effort.ran < STARVED * effort.busiest:
             yield f"the generator had work all the time and ran for {effort.ran:.0%} of it: too much else runs on this machine"
         yield f"the generator was busy for {effort.busiest:.0%} of the time: give it more --processes"
+    if measured.held_up_s > HELD_UP * measured.duration_s:
+        yield f"the generator stood still for {duration(1e6 * measured.held_up_s)}: it was stopped, or had too much to do at once"
+    if effort.apart_ns > HELD_UP * 1e9 * measured.duration_s:
+        yield f"the generator's processes began {duration(effort.apart_ns / 1e3)} apart: one of them was held up"
     if measured.latency_us.max:
         yield from _without_core(measured, effort)
     if not load.rate:
@@ -58,7 +64,7 @@ def _reasons(measured: Measurement, effort: Effort) -> Iterator[str]:
         yield f"{late}: give it --spin, or more --processes"
     if effort.unsent:
         yield f"{effort.unsent} requests whose time had come were never sent: give it more --processes"
-    if measured.requests_per_second < due_rate(measured):
+    if 0 < measured.requests_per_second < due_rate(measured):  # of a server that answers nothing no sender is the limit
         yield from _overloaded(measured)
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from inferd.bench.verify import Verifier
     from inferd.config import Address
 
-__all__ = ["MAX_KEPT_BYTES", "Target", "interval_length_s", "measure"]
+__all__ = ["MAX_KEPT_BYTES", "WORKER_DIED", "Target", "interval_length_s", "measure"]
 
 INTERVALS = 20  # that a short measurement is cut into; a long one has one a second
 SHORTEST_INTERVAL_S, LONGEST_INTERVAL_S = 0.1, 1.0
@@ -43,6 +43,7 @@ MAX_KEPT_BYTES = 256 << 20  # of answers to be checked
 NOTICED_S = 0.1  # how late Ctrl-C may be noticed
 LONG_S = 600.0  # the pieces of a longer measurement are added up while it lasts, by a process of its own
 STARTED_S = 30.0  # a worker's process has to be there in
+WORKER_DIED = "a worker of the generator ended by itself"
 OWN_FILES = 24  # open in a worker's process beside its connections
 
 
@@ -150,6 +151,8 @@ class Total:
         self.answers: list[tuple[int, bytes]] = []
         self.unchecked = 0
         self.first_ns, self.until_ns = 0, 0  # of all intervals
+        self.last_begin_ns = 0  # when the last worker began to measure
+        self.held_up_ns = 0  # the longest time by which one came back late while it measured
 
     def add(self, piece: Piece) -> None:
         """Of one worker."""
@@ -175,6 +178,8 @@ class Total:
         self.answered += piece.codes[0] if self.load.requests else piece.answered  # of a number of requests only these count
         self.first_ns = min(self.first_ns, piece.from_ns) if self.until_ns else piece.from_ns
         self.until_ns = max(self.until_ns, piece.until_ns)
+        self.last_begin_ns = max(self.last_begin_ns, piece.from_ns if piece.at == 0 else 0)
+        self.held_up_ns = max(self.held_up_ns, piece.held_up_ns)
         gathered = self.pieces.setdefault(piece.at, [])
         gathered.append(piece)
         if len(gathered) == self.load.processes:
@@ -227,11 +232,13 @@ class Total:
             sent=sum(ending.sent for ending in self.endings),
             unfinished=sum(ending.unfinished for ending in self.endings),
             held_back=sum(ending.held_back for ending in self.endings),
+            held_up_s=self.held_up_ns / 1e9,
             ended=next((ending.ended for ending in self.endings if ending.ended), ""),
             histogram=encode(self.latency),
         )
         unsent = sum(ending.unsent for ending in self.endings)
-        effort = Effort(self.busiest, self.ran, self.cpu_ns, self.delayed_ns, self.turns, unsent)
+        apart_ns = max(self.last_begin_ns - self.first_ns, 0)
+        effort = Effort(self.busiest, self.ran, self.cpu_ns, self.delayed_ns, self.turns, unsent, apart_ns)
         measured.client_bound_reason = client_bound.reason(measured, effort)
         measured.client_bound = bool(measured.client_bound_reason)
         return measured
@@ -291,6 +298,7 @@ class Crew:
         for pipe in self.pipes:
             pipe.send(begin_ns)
         endings: list[Ending] = []
+        sent = dict.fromkeys(self.pipes, 0)  # by each, as far as it has told
         waiting = list(self.pipes)
         with interrupts_noted() as interrupted:
             while waiting:
@@ -298,11 +306,12 @@ class Crew:
                     try:
                         told = pipe.recv()
                     except (EOFError, OSError):
-                        told = Ending("a worker of the generator ended by itself", 0, 0, 0, {})
+                        told = Ending(WORKER_DIED, sent[pipe], 0, 0, {})
                     if isinstance(told, Ending):
                         endings.append(told)
                         waiting.remove(pipe)
                     else:
+                        sent[pipe] = told.sent
                         emit(told)
                 if interrupted() or any(ending.ended for ending in endings):
                     for pipe in waiting:

@@ -214,6 +214,7 @@ class Measurement(msgspec.Struct):
     sent: int = 0  # in all, warm-up included
     unfinished: int = 0  # still without an answer at the end
     held_back: int = 0  # waited in the generator until the server took another stream on their connection
+    held_up_s: float = 0.0  # the longest time for which the generator itself stood still, or did not look at its connections
     ended: str = ""  # why the measurement ended early; empty: it did not
     server: ServerSide | None = None
     verified: Verification | None = None

@@ -83,16 +83,24 @@ class Reader:
         statistics, metrics = self._statistics(), self._metrics()
         self._before = Look(statistics, metrics, self._cpu_ns())
 
-    def after(self, requests: int, requests_per_second: float = 0.0, *, answered: int = 0, hurried: bool = False) -> ServerSide:
+    def after(
+        self,
+        requests: int,
+        requests_per_second: float = 0.0,
+        *,
+        answered: int = 0,
+        hurried: bool = False,
+        sent_more: bool = False,
+    ) -> ServerSide:
         """The difference. requests: those that were sent since `before`, for servers that don't count them themselves; answered: so
         many of them with OK, at least; requests_per_second: the same, for the price. hurried: somebody waits for the report, and the
-        server may hang."""
+        server may hang. sent_more: more may have been sent than is known."""
         self._timeout_s = HURRIED_S if hurried else TIMEOUT_S
         cpu_ns = self._cpu_ns()
         after = Look(self._statistics(), self._metrics(), cpu_ns)
         side = ServerSide()
         self._say_stages(side, after.statistics)
-        self._compare_counts(side, requests, answered)
+        self._compare_counts(side, None if sent_more else requests, answered)
         self._say_processor(side, after, side.requests or requests)
         side.rss_bytes = self._rss_bytes(after.metrics)
         if self._dollars_per_hour is not None and requests_per_second > 0:
@@ -142,12 +150,12 @@ class Reader:
                 sizes[entry.batch_size] = sizes.get(entry.batch_size, 0) + sign * entry.compute_infer.count
         side.batch_sizes = {size: runs for size, runs in sorted(sizes.items()) if runs > 0}
 
-    def _compare_counts(self, side: ServerSide, sent: int, answered: int) -> None:
-        """A notice where the server speaks of other requests than were sent from here."""
+    def _compare_counts(self, side: ServerSide, sent: int | None, answered: int) -> None:
+        """A notice where the server speaks of other requests than were sent from here. sent: None where nobody knows how many."""
         counted = side.requests
         if counted is None:
             return
-        if counted > MORE * sent + FEW:
+        if sent is not None and counted > MORE * sent + FEW:
             self._note(
                 f"the server counted {counted:,} requests, and {sent:,} were sent from here: others ask it, too, so its stages, batches "
                 "and CPU a request are of all traffic"

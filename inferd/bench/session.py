@@ -194,7 +194,8 @@ class Session:
         hurried = measured.ended == "interrupted"
         try:
             answered = measured.requests - measured.failed
-            measured.server = reader.after(measured.sent, measured.requests_per_second, answered=answered, hurried=hurried)
+            died = measured.ended == generator.WORKER_DIED  # and has not told of all that it sent
+            measured.server = reader.after(measured.sent, measured.requests_per_second, answered=answered, hurried=hurried, sent_more=died)
         except KeyboardInterrupt:
             measured.ended = "interrupted"
 

@@ -39,6 +39,7 @@ NEVER_NS = 2**63 - 1
 SLICE_NS = 50_000_000  # the native loop comes back this often, for Ctrl-C and for more arrivals
 AHEAD_NS = 200_000_000  # arrivals that it is given in advance
 AHEAD_COUNT = 1_000_000  # at most
+LATE_NS = 10_000_000  # a native loop that comes back later than that was held up
 SPIN_NS = 100_000  # kept awake before an arrival, where that was asked for: a sleep ends some ten microseconds late
 CONNECT_S = 5.0  # a connection has to be there in
 GREETED_S = 1.0  # and the server's SETTINGS in; from then on requests wait for them
@@ -88,6 +89,8 @@ class Piece(NamedTuple):
     samples: bytes
     delayed_ns: int = 0  # of it in which the generator had work and no core
     turns: int = 0  # how often it was given one
+    held_up_ns: int = 0  # the longest time by which the native loop came back late: it was stopped, or had too much to do at once
+    sent: int = 0  # requests since the beginning, warm-up included
 
 
 class Ending(NamedTuple):
@@ -123,7 +126,9 @@ class Worker:
         self.idle_ns = 0  # slept because there was nothing to poll for
         self.connected_ns = 0  # when there was a connection last
         self.begun_ns, self.end_ns = 0, 0
+        self.given_ns = 0  # until when the generator has its arrivals
         self.draining = False
+        self.held_up_ns = 0  # since the last piece
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
         self.turns = (0, 0)  # what `scheduled` said then
         try:
@@ -162,10 +167,10 @@ class Worker:
         """Asks from begin_ns on (monotonic), warms up, measures, and waits for the last answers."""
         load, generator = self.plan.load, self.generator
         measure_ns = begin_ns + int(load.warm_up_s * 1e9)
-        end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else NEVER_NS
         streams = 0 if self.plan.arrivals else load.streams
         ended, at = "", 0
-        self.begun_ns, self.end_ns = begin_ns, end_ns
+        self.begun_ns = self.given_ns = begin_ns
+        self.end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else NEVER_NS
         try:
             sleep_until(begin_ns)
             if load.warm_up_s > 0:
@@ -175,14 +180,16 @@ class Worker:
                     generator.stop()
                     ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
-            from_ns = time.monotonic_ns() if streams else measure_ns
+            from_ns = self._begin_measuring(measure_ns)
             if not ended:  # in a closed loop what is under way is measured from here on
                 generator.start(from_ns, streams, max(load.requests - generator.measured, 0) if load.requests else -1)
-            while not ended and from_ns < end_ns and not self._is_done() and not self._is_stuck(time.monotonic_ns()):
-                until_ns = min(from_ns + self.plan.interval_ns, end_ns)
+            while not ended and from_ns < self.end_ns and not self._is_done() and not self._is_stuck(time.monotonic_ns()):
+                until_ns = min(from_ns + self.plan.interval_ns, self.end_ns)
                 ended = self._run(until_ns, stopped)
-                piece = self._collect(at, from_ns, time.monotonic_ns() if ended or self._is_done() else until_ns)
-                emit(piece)
+                now_ns = time.monotonic_ns()
+                if ended or self._is_done() or now_ns > until_ns + LATE_NS:  # what was counted is of all the time until now
+                    until_ns = now_ns
+                emit(self._collect(at, from_ns, until_ns))
                 at, from_ns = at + 1, until_ns
             self.draining = True
             if streams:
@@ -202,6 +209,21 @@ class Worker:
         ending = Ending(ended, generator.sent, unfinished, unsent, messages, generator.held_back)
         self.close()
         return ending
+
+    def _begin_measuring(self, measure_ns: int) -> int:
+        """When the measuring begins, which lasts as long as was asked for, however late the warm-up ended. An open loop keeps to its
+        schedule, but for a generator that was held up for long: then that waits, for what nobody sent says nothing of the server."""
+        now_ns = time.monotonic_ns()
+        late_ns = now_ns - measure_ns
+        if self.plan.arrivals is not None:
+            if late_ns <= min(AHEAD_NS, (self.end_ns - measure_ns) // 2):
+                return measure_ns
+            self.begun_ns += max(now_ns - self.given_ns, 0)
+        elif not self.plan.load.requests:
+            self.held_up_ns = late_ns  # what is under way has waited for that, and is measured
+        if self.end_ns != NEVER_NS:
+            self.end_ns += late_ns
+        return now_ns
 
     def _give_up(self, ended: str) -> tuple[int, int]:
         """Nobody waits any longer: unsent and unfinished of the Ending. What was due and could not be sent is no better off than what was
@@ -226,10 +248,12 @@ class Worker:
         generator = self.generator
         while True:
             self._give_arrivals()
+            back_ns = min(until_ns, time.monotonic_ns() + SLICE_NS)
             try:
-                now_ns = generator.run(min(until_ns, time.monotonic_ns() + SLICE_NS), SPIN_NS if self.plan.spin else 0)
+                now_ns = generator.run(back_ns, SPIN_NS if self.plan.spin else 0)
             except KeyboardInterrupt:
                 return "interrupted"
+            self.held_up_ns = max(self.held_up_ns, now_ns - back_ns)
             lost = self._keep_connected(now_ns)
             if stopped():
                 return "interrupted"
@@ -280,6 +304,7 @@ class Worker:
         until_ns = min(time.monotonic_ns() + AHEAD_NS, self.end_ns)
         offsets = arrivals.take(until_ns - self.begun_ns, AHEAD_COUNT - generator.arrivals_waiting)
         generator.arrive(offsets + self.begun_ns)
+        self.given_ns = until_ns
 
     def _collect(self, at: int, from_ns: int = 0, until_ns: int = 0) -> Piece:
         """What was counted since the last time. The generator is deaf meanwhile, so this is quick, and whatever can wait is left."""
@@ -293,7 +318,9 @@ class Worker:
         spent = self.spent_ns[0] - cpu_ns, self.spent_ns[1] - waited_ns
         (delayed_ns, turns), self.turns = self.turns, scheduled()
         since = self.turns[0] - delayed_ns, self.turns[1] - turns
-        return Piece(at, from_ns, until_ns, codes, answered, latency, service, lateness, *spent, answers, unchecked, samples, *since)
+        told = (*spent, answers, unchecked, samples, *since, self.held_up_ns, self.generator.sent)
+        self.held_up_ns = 0
+        return Piece(at, from_ns, until_ns, codes, answered, latency, service, lateness, *told)
 
     def _reconnect(self, now_ns: int) -> None:
         """Makes again what is missing, one after the other and without waiting: the other connections go on asking."""

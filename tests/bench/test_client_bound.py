@@ -73,6 +73,12 @@ def test_equal_overloads_have_equal_verdicts(late_us: float) -> None:
     assert reason(answered, Effort()) == "", "nothing says that it was the limit"
 
 
+def test_of_a_server_that_answers_nothing_no_sender_is_the_limit() -> None:
+    silent = {"requests_per_second": 0.0, "requests": 150_000, "errors": {"unanswered": 150_000}, "held_back": 150_000}
+    for load in (Load(4, rate=150_000), DEADLINE):
+        assert reason(measured(load, 30e6, late_us=600, **silent), Effort()) == ""
+
+
 def test_of_several_processes_each_has_its_share_of_what_is_due() -> None:
     load = Load(4, rate=800_000, processes=4)
     assert reason(measured(load, 10_300, late_us=40, requests=100), Effort()) == ""

@@ -136,6 +136,102 @@ def test_a_piece_says_how_long_its_thread_waited_for_a_core(tmp_path: Path, monk
     assert [(each.delayed_ns, each.turns) for each in pieces] == [(S, 1), (S, 3), (S, 5)], "the first was the warm-up's"
 
 
+def test_a_generator_that_stood_still_says_so() -> None:
+    held = piece(1)._replace(held_up_ns=S // 4)
+    measured = total(Load(), piece(0), held, piece(-1)._replace(held_up_ns=9 * S)).result()
+    assert (measured.held_up_s, measured.duration_s) == (0.25, 2.0), "after the end nothing is measured"
+    assert measured.client_bound_reason == "the generator stood still for 250 ms: it was stopped, or had too much to do at once"
+    assert not total(Load(), piece(0), held._replace(held_up_ns=S // 10)).result().client_bound
+
+
+def test_processes_that_begin_apart_say_so() -> None:
+    first, last = piece(0), piece(0)._replace(from_ns=S // 2, until_ns=S + S // 2)
+    measured = total(Load(processes=2), first, last, piece(1), piece(1)).result()
+    assert "began 500 ms apart" in measured.client_bound_reason
+
+
+class Stopped:
+    """A generator whose process is stopped for as long as `times` says at the beginning of that run. It keeps its arrivals."""
+
+    def __init__(self, generator: Generator, clock: Any, times: dict[int, int]) -> None:
+        self.generator, self.clock, self.times, self.runs = generator, clock, times, 0
+        self.arrivals: list[int] = []
+        self.told: list[Any] = []
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self.generator, name)
+
+    def arrive(self, times_ns: Any) -> None:
+        self.arrivals += times_ns.tolist()
+        self.told.append(times_ns)
+
+    def start(self, from_ns: int, *given: int) -> None:
+        self.generator.start(max(from_ns - self.clock.ahead_ns, 0), *given)
+
+    def run(self, until_ns: int, spin_ns: int = 0) -> int:
+        self.runs += 1
+        self.clock.ahead_ns += self.times.get(self.runs, 0)
+        while self.told:
+            self.generator.arrive(self.told.pop(0) - self.clock.ahead_ns)
+        return self.generator.run(until_ns - self.clock.ahead_ns, spin_ns) + self.clock.ahead_ns
+
+
+class Jumping:
+    """The module `time`, whose monotonic clock is ahead by the time in which the process was stopped."""
+
+    def __init__(self) -> None:
+        self.ahead_ns = 0
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(time, name)
+
+    def monotonic_ns(self) -> int:
+        return time.monotonic_ns() + self.ahead_ns
+
+
+def stopped(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, load: Load, times: dict[int, int]) -> tuple[Measurement, Stopped]:
+    """What a worker measures whose process is stopped like that."""
+    clock = Jumping()
+    monkeypatch.setattr(worker, "time", clock)
+    arrivals = schedule.parse("constant", load.rate) if load.rate else None
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        made = Worker(Plan(parse_address(server.address), (), requests().bodies, load, arrivals, S // 20))
+        made.generator = stopping = Stopped(made.generator, clock, times)  # type: ignore[assignment]
+        pieces: list[Piece] = []
+        ending = made.drive(clock.monotonic_ns(), pieces.append, lambda: False)
+    adding = total(load, *pieces)
+    adding.endings = [ending]
+    return adding.result(), stopping
+
+
+def test_a_generator_that_is_stopped_past_the_end_measures_all_the_same(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """In its warm-up: it measures for as long as was asked for, from when it goes on."""
+    load = Load(duration_s=0.2, warm_up_s=0.1)
+    measured, _ = stopped(tmp_path, monkeypatch, load, {1: 3 * S})
+    assert measured.duration_s >= 0.2
+    assert measured.requests_per_second > 0
+    assert measured.held_up_s >= 2.9, "what was under way meanwhile is measured"
+    assert measured.client_bound
+
+
+def test_a_schedule_waits_for_a_generator_that_is_stopped_in_its_warm_up(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    load = Load(duration_s=1.0, warm_up_s=0.1, rate=200)
+    measured, stopping = stopped(tmp_path, monkeypatch, load, {1: 3 * S})
+    assert 195 <= measured.requests <= 205
+    assert measured.latency_us.max < 2e6
+    assert max(b - a for a, b in zip(stopping.arrivals, stopping.arrivals[1:], strict=False)) > 2 * S, "nothing was due meanwhile"
+
+
+@pytest.mark.parametrize("rate", [0.0, 200.0])
+def test_a_generator_that_is_stopped_while_it_measures_says_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rate: float) -> None:
+    """What it counted is of all the time until it went on, and no interval is said to be silent in which nobody listened."""
+    measured, _ = stopped(tmp_path, monkeypatch, Load(duration_s=0.3, warm_up_s=0.0, rate=rate), {3: 2 * S})
+    assert measured.client_bound
+    assert measured.held_up_s >= 1.9
+    assert measured.duration_s >= 2
+    assert sum(interval.duration_s for interval in measured.intervals) == pytest.approx(measured.duration_s)
+
+
 def test_a_generator_that_sends_late_says_so() -> None:
     load = Load(rate=10)
     assert not total(load, piece(0, waited=0.0, late_us=50, latency_us=1000)).result().client_bound
@@ -463,6 +559,25 @@ def test_ctrl_c_while_the_workers_connect_leaves_none_of_them(tmp_path: Path, mo
     with pytest.raises(KeyboardInterrupt), crew:
         pass
     assert [process.is_alive() for process in crew.processes] == [False, False]
+
+
+def test_a_worker_that_dies_has_told_what_it_sent(tmp_path: Path) -> None:
+    """What it counted until then is kept, and so is how much that was of."""
+    pieces: list[Piece] = []
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        load = Load(connections=2, processes=2, duration_s=60.0, warm_up_s=0.0)
+        plan = Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)
+        with Crew(plan) as crew:
+
+            def kill_one(piece: Piece) -> None:
+                pieces.append(piece)
+                if len(pieces) == 4:
+                    crew.processes[0].kill()
+
+            endings = crew.drive(time.monotonic_ns(), kill_one)
+    assert [ending.ended for ending in endings] == [generator.WORKER_DIED, "interrupted"]
+    assert endings[0].sent > 0
+    assert sum(ending.sent for ending in endings) >= sum(sum(piece.codes) for piece in pieces)
 
 
 def test_ctrl_c_while_it_is_added_up_costs_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

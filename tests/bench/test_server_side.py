@@ -95,6 +95,14 @@ def test_what_the_server_counted_is_held_against_what_was_sent(serving: Serving,
     assert all(notice.startswith(said) for notice, said in zip(notices, says, strict=True))
 
 
+def test_where_more_may_have_been_sent_nobody_else_is_said_to_ask(serving: Serving) -> None:
+    """As of a worker of the generator that died, and took along how much it had sent."""
+    reader = Reader(serving.addresses["grpc"], "both", "2", server_pid=serving.process.pid)
+    reader.before()
+    ask(serving, "2", 40)
+    assert reader.after(5, answered=5, sent_more=True).notices == []
+
+
 def test_without_a_page_and_a_process_there_is_a_notice(serving: Serving) -> None:
     reader = Reader(serving.addresses["grpc"], "both", dollars_per_hour=1)
     reader.before()
