@@ -207,8 +207,9 @@ def clients(figure: Figure, before: Side, after: Side) -> float:
 
 
 def says_something(figure: Figure, old: float, new: float, before: Side, after: Side) -> bool:
-    """Whether the figure is of so many requests, and so large, that it is not by chance what it is."""
-    return min(before.requests, after.requests) >= figure.least_requests and max(old, new) >= figure.least
+    """Whether the figure is of so many requests, and so large, that it is not by chance what it is, nor the client's own pause."""
+    paused_us = 1e6 * (after if new > old else before).held_up_s if figure.by_multiple else 0.0
+    return min(before.requests, after.requests) >= figure.least_requests and max(old, new) - paused_us >= figure.least
 
 
 def is_multiple(figure: Figure, old: float, new: float, before: Side, after: Side) -> bool:

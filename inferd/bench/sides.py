@@ -19,6 +19,7 @@ __all__ = ["FIGURES", "INTERRUPTED", "RATE", "STALL_S", "Figure", "Side", "stall
 
 STALL_S = 0.5  # a longest latency below this is no stall, however many times the other side's; nor is a silence,
 SILENCES = 3  # which must be so many times the other side's, too,
+SILENT, GOOD = 0.05, 0.8  # in an interval with less than this share of what the better ones have: were they fewer, the rate would tell
 LEAST_DUE = 10  # and so long that so many answers were due in it
 SLICES_US = 1e4  # a tail below this may be other programs' turns on a core
 LEAST_CPU_US = 500.0  # of a request: of less, what a core does else is too much
@@ -41,6 +42,7 @@ class Side:
         self.silence_s = max(map(longest_silence_s, rounds))
         self.ended_early = sum(bool(measured.ended) and measured.ended != INTERRUPTED for measured in rounds)
         self.client_bound = any(measured.client_bound for measured in rounds)
+        self.held_up_s = max(measured.held_up_s for measured in rounds)
         self.latency = self._latency()
 
     def _latency(self) -> Latency | None:
@@ -63,12 +65,15 @@ def unanswered(measured: Measurement) -> int:
 
 
 def longest_silence_s(measured: Measurement) -> float:
-    """The longest stretch of intervals without an OK answer."""
+    """The longest stretch of intervals without an OK answer, or with so few of them as good as without; a client that stood still
+    heard nothing meanwhile."""
+    rates = [interval.requests / interval.duration_s if interval.duration_s else 0.0 for interval in measured.intervals]
+    few = SILENT * float(np.quantile(rates, GOOD, method="higher")) if rates else 0.0
     longest = silence = 0.0
-    for interval in measured.intervals:
-        silence = 0.0 if interval.requests else silence + interval.duration_s
+    for interval, rate in zip(measured.intervals, rates, strict=True):
+        silence = silence + interval.duration_s if not interval.requests or rate < few else 0.0
         longest = max(longest, silence)
-    return longest
+    return max(longest - measured.held_up_s, 0.0)
 
 
 def stalled(side: Side, other: Side) -> bool:

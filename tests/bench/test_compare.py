@@ -216,6 +216,13 @@ def test_a_stall_in_a_closed_loop_is_seen_by_the_longest_latency(rounds):
     assert compare_measurements(bad, bad).exit_code == 0
 
 
+def test_a_pause_of_the_client_is_no_stall_of_the_server():
+    good, paused = in_a_closed_loop(), replace(in_a_closed_loop(stall_s=1.0), held_up_s=0.95)
+    made = compare_measurements([good], [paused])
+    assert (verdicts(made)["max"], made.exit_code) == ("", 0)
+    assert compare_measurements([good], [replace(in_a_closed_loop(stall_s=2.0), held_up_s=0.95)]).exit_code == 1
+
+
 def test_one_slow_request_below_half_a_second_is_no_stall():
     made = compare_measurements([in_a_closed_loop()], [in_a_closed_loop(stall_s=0.4)])
     assert (verdicts(made)["max"], made.exit_code) == ("", 0)

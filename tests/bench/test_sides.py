@@ -38,6 +38,20 @@ def test_a_silence_is_a_stall_where_answers_were_due(counts, other, load, is_sta
     assert stalled(Side([answering(counts, load)]), Side([answering(other, load)])) == is_stall
 
 
+def test_a_server_that_answers_now_and_then_is_as_good_as_silent():
+    """A few answers an interval hide nothing; half as many are half as many."""
+    assert Side([answering([500] * 4 + [20] * 4)]).silence_s == 2.0
+    assert Side([answering([500] * 2 + [20] * 8)]).silence_s == 4.0
+    assert Side([answering([500] * 4 + [250] * 4)]).silence_s == 0.0
+    assert Side([answering([3, 1, 0, 2, 1, 4])]).silence_s == 0.5
+
+
+def test_what_a_client_that_stood_still_did_not_hear_is_no_silence():
+    held = answering([50, 0, 0, 50], held_up_s=0.9)
+    assert Side([held]).silence_s == pytest.approx(0.1)
+    assert not stalled(Side([held]), Side([answering([50] * 4)]))
+
+
 def test_a_pause_of_less_than_half_a_second_is_no_stall():
     assert not stalled(Side([answering([50, 0, 50], length_s=0.4)]), Side([answering([50, 50, 50], length_s=0.4)]))
 
