@@ -23,9 +23,10 @@ import numpy as np
 
 from inferd._core.image import blend
 from inferd._core.orientation import orient
+from inferd.errors import RequestError
 from inferd.steps.exif import UPRIGHT, block_orientation, jpeg_orientation
 from inferd.steps.geometry import Size, Unfit
-from inferd.steps.picture_file import FORMATS, file_format, is_whole_png, jpeg_scans, tidied_jpeg, unpadded_jpeg, webp_size
+from inferd.steps.picture_file import FORMATS, Png, file_format, has_all_rows, jpeg_scans, read_png, tidied_jpeg, unpadded_jpeg, webp_size
 from inferd.steps.picture_memory import memory
 from inferd.steps.pipeline import Array
 
@@ -45,6 +46,8 @@ BAND_PIXELS = 1 << 18  # that are taken over from Pillow at once
 # Pillow's memory is of such blocks. The C library keeps freed ones of up to 32 MiB for itself, and Pillow's own are of 16: 700 MB stayed
 # behind two pictures of 49 million pixels.
 BLOCK_BYTES = 64 << 20
+
+MARK, MARK_PIXELS = (77, 177, 7, 201), 64  # a color that few last rows begin with, and how much of the row is given it
 
 # Bytes that Pillow and its libraries take for a pixel: four of its own; the coefficients of a progressive JPEG; of WebP two canvases and
 # what is read of them.
@@ -68,6 +71,14 @@ class _Opened(NamedTuple):
 
     nbytes: int  # of memory that decode() takes
     decode: Callable[[], Picture]
+
+
+class _Whole(NamedTuple):
+    """A file for Pillow."""
+
+    form: str
+    file: memoryview
+    png: Png | None  # None: it is of another format
 
 
 class Scratch(threading.local):
@@ -177,43 +188,60 @@ class Decoder:
     # ---- Pillow
 
     def _by_pillow(self, form: str, file: memoryview, needed: Callable[[Size], Size], check: Callable[[], None]) -> _Opened:
-        _check_whole(form, file, check)
+        whole = _Whole(form, file, _checked(form, file, check))
+
+        def opened() -> tuple[ImageFile.ImageFile, int]:
+            image = self._open[form](io.BytesIO(file))
+            return image, self._announced(whole, image, needed)
+
         with _reading(form):
             if form == "WebP":  # its library asks for memory as soon as it sees the file
-                image, size = None, webp_size(file)
+                seen, size = None, webp_size(file)
             else:
-                image = self._open[form](io.BytesIO(file))
-                size = image.height, image.width
+                seen = opened()
+                size = seen[0].height, seen[0].width
             if size is None:
                 raise _unreadable(form)
             self._check_size(*size)
 
         def decode() -> Picture:
             with _reading(form):
-                return self._load(form, file, image or self._open[form](io.BytesIO(file)), needed)
+                return self._load(whole, *(seen or opened()), check)
 
         return _Opened(size[0] * size[1] * (_PILLOW_BYTES[form] + 2 * self._channels), decode)
 
-    def _load(self, form: str, file: memoryview, image: ImageFile.ImageFile, needed: Callable[[Size], Size]) -> Picture:
+    def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Callable[[Size], Size]) -> int:
+        """How a picture lies. Raises Unfit where something else that its file says is not taken."""
         self._check_size(image.height, image.width)
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
-            raise Unfit(f"it is an animated {form} file of {frames} frames: send one of them as a picture of its own")
-        if form == "JPEG" and self._channels == 1:
-            image.draft("L", image.size)  # its luma, as libturbojpeg gives it
-        image.load()
-        lies = UPRIGHT if self._ignore_orientation else _orientation(form, file, image)
-        size = _upright((image.height, image.width), lies)
-        needed(size)
-        return Picture(_turned(self._pixels(image), lies), size)
+            raise Unfit(f"it is an animated {whole.form} file of {frames} frames: send one of them as a picture of its own")
+        lies = UPRIGHT if self._ignore_orientation else _orientation(whole, image)
+        needed(_upright((image.height, image.width), lies))
+        return lies
 
-    def _pixels(self, image: Image.Image) -> Array:
-        """A picture's pixels as the step gives them, band by band."""
+    def _load(self, whole: _Whole, image: ImageFile.ImageFile, lies: int, check: Callable[[], None]) -> Picture:
+        if whole.form == "JPEG" and self._channels == 1:
+            image.draft("L", image.size)  # its luma, as libturbojpeg gives it
+        if whole.png is None:
+            image.load()
+        else:
+            sure = _reaches_its_end(image) and not whole.png.interlaced  # whose last row is written to early
+            if not sure and not has_all_rows(whole.file, check):
+                raise _unreadable("PNG")
+        colors = whole.png.colors if whole.png is not None and image.mode == "P" else 0
+        return Picture(_turned(self._pixels(image, colors), lies), _upright((image.height, image.width), lies))
+
+    def _pixels(self, image: Image.Image, colors: int) -> Array:
+        """A picture's pixels as the step gives them, band by band. colors: of its palette, which must have all of them; 0: any."""
         pixels = scratch.pixels("decoded", (image.height, image.width, self._channels))
         rows = max(1, BAND_PIXELS // image.width)
         for top in range(0, image.height, rows):
             band = pixels[top : top + rows]
-            self._flatten(image.crop((0, top, image.width, top + len(band))), band)
+            part = image.crop((0, top, image.width, top + len(band)))
+            if 0 < colors < 256 and int(part.getextrema()[1]) >= colors:  # type: ignore[arg-type]
+                raise _unreadable("PNG")
+            self._flatten(part, band)
         return pixels
 
     def _flatten(self, image: Image.Image, pixels: Array) -> None:
@@ -259,10 +287,10 @@ def jpeg_is_native() -> bool:
 
 @contextmanager
 def _reading(form: str) -> Iterator[None]:
-    """Whatever a broken file makes Pillow stumble over is Unfit; its words are not for clients."""
+    """Whatever a broken file makes Pillow stumble over is Unfit; its words are not for clients. What check() raises stays that."""
     try:
         yield
-    except (Unfit, MemoryError):
+    except (Unfit, RequestError, MemoryError):
         raise
     except Exception:
         raise _unreadable(form) from None
@@ -278,12 +306,29 @@ def _damaged_jpeg() -> Unfit:
     return Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
 
 
-def _check_whole(form: str, file: memoryview, check: Callable[[], None]) -> None:
-    """Of what Pillow does not look at, and of how many pieces it looks at, before it does. Raises Unfit, and what check() raises."""
+def _checked(form: str, file: memoryview, check: Callable[[], None]) -> Png | None:
+    """What a PNG file says. Raises Unfit for what Pillow does not look at, and for how many pieces it looks at, before it does; and what
+    check() raises."""
     scans = jpeg_scans(file) if form == "JPEG" else 1
-    if not scans or (form == "PNG" and not is_whole_png(file, check)):
+    png = read_png(file, check) if form == "PNG" else None
+    if not scans or (form == "PNG" and png is None):
         raise _unreadable(form)
     _check_scans(scans)
+    return png
+
+
+def _reaches_its_end(image: ImageFile.ImageFile) -> bool:
+    """Decodes a picture, and says whether anything was written to its last row, which Pillow does not tell; False: perhaps."""
+    from PIL import Image, ImageFile
+
+    width = min(image.width, MARK_PIXELS)
+    ink = MARK[: len(image.getbands())]
+    mark = Image.new(image.mode, (width, 1), ink if len(ink) > 1 else ink[0])
+    end = (0, image.height - 1, width, image.height)
+    ImageFile.ImageFile.load_prepare(image)  # which load() does not do again
+    image.im.paste(mark.im, end)
+    image.load()
+    return image.crop(end).tobytes() != mark.tobytes()
 
 
 def _shown(form: str, file: memoryview) -> str:
@@ -318,8 +363,8 @@ def _turned(pixels: Array, lies: int) -> Array:
     return upright
 
 
-def _orientation(form: str, file: memoryview, image: ImageFile.ImageFile) -> int:
-    if form == "JPEG":
-        return jpeg_orientation(file)
-    block: Any = image.info.get("exif")
-    return block_orientation(block) if isinstance(block, bytes) else UPRIGHT
+def _orientation(whole: _Whole, image: ImageFile.ImageFile) -> int:
+    if whole.form == "JPEG":
+        return jpeg_orientation(whole.file)
+    block: Any = whole.png.exif if whole.png is not None else image.info.get("exif")
+    return block_orientation(block) if isinstance(block, (bytes, memoryview)) else UPRIGHT

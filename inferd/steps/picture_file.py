@@ -1,9 +1,10 @@
 """What a picture's file is by its bytes: JPEG, PNG, WebP or BMP, or which other format; and what can be told without decoding it.
 
-Decoders stop where they have the last pixel, and pass over what they do not know. So a PNG's checksums are looked at here, and whether a
-JPEG comes to its end. What libjpeg only warns of in the head of a JPEG, and every viewer passes over, is mended here, so that behind the
-head each warning is damage: bytes between the segments, and a version of JFIF that came after it. Every read is bounded, and long ones
-are made in pieces, between which other threads run. Never in here: libraries, pixels.
+Decoders stop where they have the last pixel, or no more of them, and pass over what they do not know. So a PNG's chunks are looked at
+here, how many rows it has where that is asked for, and whether a JPEG comes to its end. What libjpeg only warns of in the head of a JPEG,
+and every viewer passes over, is mended here, so that behind the head each warning is damage: bytes between the segments, and a version of
+JFIF that came after it. Every read is bounded, and long ones are made in pieces, between which other threads run. Never in here:
+libraries, pixels.
 """
 
 from __future__ import annotations
@@ -14,7 +15,19 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
-__all__ = ["FORMATS", "Segment", "file_format", "is_whole_png", "jpeg_scans", "jpeg_segments", "tidied_jpeg", "unpadded_jpeg", "webp_size"]
+__all__ = [
+    "FORMATS",
+    "Png",
+    "Segment",
+    "file_format",
+    "has_all_rows",
+    "jpeg_scans",
+    "jpeg_segments",
+    "read_png",
+    "tidied_jpeg",
+    "unpadded_jpeg",
+    "webp_size",
+]
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP")
 
@@ -45,6 +58,14 @@ _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b
 _MAX_SEGMENTS = 1000  # of a JPEG file; a color profile has up to 255
 _MAX_CHUNKS = 1 << 16  # of a PNG file; most encoders write its pixels in chunks of 8 KiB and more, none in less than 1
 _CHUNKS_A_CHECK = 1000
+_CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_MAY_BE_PASSED_OVER = 0x20  # of the first letter of a chunk's name: a small one
+_PNG_WIDTH, _PNG_COLOR, _PNG_INTERLACED, _PNG_HEAD_BYTES = 16, 25, 28, 33  # where that stands in the file
+_PALETTE = 3
+_PNG_CHANNELS = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+# Of an interlaced PNG: the first column and row of each pass, and how far it is to the next.
+_PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
+_INFLATED_PIECE_BYTES = 1 << 16
 _MAX_STRAY_BYTES = 1 << 16  # between two of them
 _PIECE_BYTES = 1 << 20
 _APP0, _SCAN, _START, _END = 0xE0, 0xDA, 0xD8, 0xD9
@@ -158,25 +179,77 @@ def _next_segment(file: memoryview, at: int, most: int) -> Segment | None:
 # ---- PNG and WebP
 
 
-def is_whole_png(file: memoryview, check: Callable[[], None] = lambda: None) -> bool:
-    """Whether a PNG file comes to its end, in so many chunks at most, and each of them has the checksum that it says.
+class Png(NamedTuple):
+    """What the chunks of a PNG file say that is whole."""
+
+    colors: int  # of its palette; 0: it has none
+    interlaced: bool
+    exif: memoryview | None  # a block of EXIF's, the last of them, wherever it stands
+
+
+def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png | None:
+    """What a PNG file says; None where it does not come to its end in so many chunks at most, where one has another checksum than it
+    says or is none that a decoder may pass over, or where the head, the palette or the pixels are missing.
 
     check() is called now and then, and may raise.
     """
+    colors, exif, pixels, last = 0, None, False, b""
+    for number, (name, content) in enumerate(_png_chunks(file, check)):
+        if (name == b"IHDR") != (number == 0) or (name not in _CRITICAL and not name[0] & _MAY_BE_PASSED_OVER):
+            return None
+        if name == b"PLTE":
+            if len(content) % 3 or not 0 < len(content) <= 3 * 256 or colors or pixels:
+                return None
+            colors = len(content) // 3
+        elif name == b"eXIf":
+            exif = content
+        pixels = pixels or name == b"IDAT"
+        last = name
+    if last != b"IEND" or not pixels or len(file) < _PNG_HEAD_BYTES or (file[_PNG_COLOR] == _PALETTE and not colors):
+        return None
+    return Png(colors, bool(file[_PNG_INTERLACED]), exif)
+
+
+def has_all_rows(file: memoryview, check: Callable[[], None] = lambda: None) -> bool:
+    """Whether the pixels of a whole PNG file are as many as its head says, which takes half as long as to decode them."""
+    missing = _png_bytes(file)
+    inflater = zlib.decompressobj()
+    for name, content in _png_chunks(file, check):
+        for at in range(0, len(content) if name == b"IDAT" else 0, _INFLATED_PIECE_BYTES):
+            piece: bytes | memoryview = content[at : at + _INFLATED_PIECE_BYTES]
+            while piece and missing > 0 and not inflater.eof:
+                check()
+                missing -= len(inflater.decompress(piece, _PIECE_BYTES))
+                piece = inflater.unconsumed_tail
+    return missing <= 0
+
+
+def _png_bytes(file: memoryview) -> int:
+    """Of the rows of a PNG file before they are compressed, by its head."""
+    width, height, depth, color = struct.unpack_from(">IIBB", file, _PNG_WIDTH)
+    bits = depth * _PNG_CHANNELS.get(color, 1)
+    passes = _PASSES if file[_PNG_INTERLACED] else ((0, 0, 1, 1),)
+    sizes = ((-(-(height - top) // down), -(-(width - left) // right)) for left, top, right, down in passes)
+    return sum(rows * (1 + (columns * bits + 7) // 8) for rows, columns in sizes if rows > 0 and columns > 0)
+
+
+def _png_chunks(file: memoryview, check: Callable[[], None]) -> Iterator[tuple[bytes, memoryview]]:
+    """Name and content of each chunk up to the end of the image; fewer where one is not all there, or damaged."""
     at = 8  # behind the signature
     for number in range(1, _MAX_CHUNKS + 1):
         if number % _CHUNKS_A_CHECK == 0:
             check()
         if at + 12 > len(file):
-            return False
+            return
         (nbytes,) = struct.unpack_from(">I", file, at)
         end = at + 8 + nbytes
         if end + 4 > len(file) or zlib.crc32(file[at + 4 : end]) != int.from_bytes(file[end : end + 4], "big"):
-            return False
-        if bytes(file[at + 4 : at + 8]) == b"IEND":
-            return True
+            return
+        name = bytes(file[at + 4 : at + 8])
+        yield name, file[at + 8 : end]
+        if name == b"IEND":
+            return
         at = end + 4
-    return False
 
 
 def webp_size(file: memoryview) -> tuple[int, int] | None:

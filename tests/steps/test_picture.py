@@ -16,14 +16,14 @@ from hypothesis import strategies as st
 
 pytest.importorskip("PIL")
 
-from PIL import Image, ImageOps
+from PIL import Image, ImageFile, ImageOps
 
 from inferd.errors import Cancelled
 from inferd.steps import picture
 from inferd.steps.geometry import Unfit
 from inferd.steps.picture import Decoder, jpeg_is_native, scratch
 from tests.jpegs import one_component_a_scan, with_one_scan
-from tests.pngs import png
+from tests.pngs import chunk, head, png
 
 SIZES = [(1, 1), (3, 50), (37, 29)]
 MODES = {
@@ -399,6 +399,79 @@ def test_a_png_is_held_against_its_checksums(mode):
         broken = bytearray(file)
         broken[at] ^= 0x5A
         refused(bytes(broken))
+
+
+LAST_ROWS = [bytes(40), bytes([77, 177, 7, 201]) * 10, bytes([77]) * 40, bytes(range(40))]
+
+
+@pytest.mark.parametrize("last", LAST_ROWS, ids=["black", "the mark", "the mark of gray", "another"])
+@pytest.mark.parametrize(("depth", "color", "nbytes"), [(8, 0, 10), (8, 2, 30), (8, 3, 10), (8, 4, 20), (8, 6, 40), (16, 0, 20), (1, 0, 2)])
+def test_a_png_without_all_of_its_rows_is_cut_short(depth, color, nbytes, last):
+    colors = {"PLTE": bytes(range(256)) * 3} if color == 3 else {}
+    rows = (b"\0" + bytes(range(100, 100 + nbytes))) * 9 + b"\0" + last[:nbytes]
+    file = png((10, 10), depth, color, rows, **colors)
+    assert np.array_equal(decoded(file), by_pillow(file, "RGB"))
+    for count in (0, 1, nbytes + 1, 5 * (nbytes + 1), len(rows) - 1):
+        refused(png((10, 10), depth, color, rows[:count], **colors))
+
+
+def test_an_interlaced_png_without_all_of_its_rows_is_cut_short():
+    passes = [(1, 1), (1, 1), (1, 2), (2, 2), (2, 4)]  # of 4 x 4 pixels: rows and columns; two have none
+    rows = b"".join((b"\0" + bytes(range(1, 1 + 3 * columns))) * count for count, columns in passes)
+
+    def file(content):
+        return head((4, 4), 8, 2, 1) + chunk(b"IDAT", zlib.compress(content)) + chunk(b"IEND")
+
+    assert np.array_equal(decoded(file(rows)), by_pillow(file(rows)))
+    for count in range(len(rows)):
+        refused(file(rows[:count]))
+
+
+def test_a_png_whose_rows_are_counted_is_given_up_with_its_request():
+    def nobody_waits() -> None:
+        raise Cancelled("nobody waits")
+
+    file = png((10, 10), 8, 0, (b"\0" + bytes([picture.MARK[0]]) * 10) * 10)
+    with pytest.raises(Cancelled), Decoder().decode(memoryview(file), lambda size: size, nobody_waits):
+        pass
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8])
+def test_a_color_that_the_palette_lacks_is_damage(depth):
+    pixels = b"\0" + bytes([1 << (8 - depth)])  # of one row: its first pixel is color 1
+    for colors in (2, 3, 1 << depth):
+        assert decoded(png((1, 1), depth, 3, pixels, PLTE=bytes(range(6)).ljust(3 * colors))).tolist() == [[[3, 4, 5]]]
+    assert "damaged" in refused(png((1, 1), depth, 3, pixels, PLTE=bytes(3)))
+
+
+def test_other_damage_that_pillow_passes_over():
+    good = png((2, 2), 8, 2, b"\0" * 14)
+    assert decoded(good).shape == (2, 2, 3)
+    for broken in (png((2, 2), 8, 3, b"\0" * 6), png((2, 2), 8, 2, b"\0" * 14, ABCD=b"x"), good[:8] + good[8:33] * 2 + good[33:]):
+        assert "damaged" in refused(broken)
+
+
+@pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
+def test_a_shape_that_does_not_fit_is_refused_before_it_is_decoded(jpeg_decoder, form, monkeypatch):
+    exif = Image.Exif()
+    exif[0x0112] = 6
+    file = saved(image_of("RGB"), form, **({"exif": exif.tobytes()} if form != "BMP" else {}))
+    if form == "PNG":  # it may stand behind the pixels
+        at = file.index(b"eXIf") - 4
+        end = at + 12 + int.from_bytes(file[at : at + 4], "big")
+        file = file[:at] + file[end:-12] + file[at:end] + file[-12:]
+    decoded(file)
+    seen = []
+
+    def needed(size):
+        seen.append(size)
+        raise Unfit("a strip")
+
+    monkeypatch.setattr(ImageFile.ImageFile, "load", None)
+    monkeypatch.setattr(scratch, "pixels", None)
+    with pytest.raises(Unfit, match="a strip"), Decoder().decode(memoryview(file), needed):
+        pass
+    assert seen == [(37, 29) if form == "BMP" else (29, 37)]
 
 
 def test_a_large_picture_is_refused_where_its_size_does_not_fit():

@@ -13,7 +13,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.errors import Cancelled
-from inferd.steps.picture_file import file_format, is_whole_png, jpeg_scans, jpeg_segments, tidied_jpeg, unpadded_jpeg, webp_size
+from inferd.steps.picture_file import file_format, has_all_rows, jpeg_scans, jpeg_segments, read_png, tidied_jpeg, unpadded_jpeg, webp_size
+from tests.pngs import chunk, head, png
 
 Image = pytest.importorskip("PIL.Image")
 
@@ -143,6 +144,10 @@ def test_any_bytes_are_a_jpeg_or_none(noise):
 # ---- PNG and WebP
 
 
+def is_whole_png(file: memoryview) -> bool:
+    return read_png(file) is not None
+
+
 def test_a_png_is_whole_or_not():
     file = saved("PNG")
     assert is_whole_png(memoryview(file))
@@ -154,6 +159,75 @@ def test_a_png_is_whole_or_not():
         broken = bytearray(file)
         broken[at] ^= chance.randrange(1, 256)
         assert not is_whole_png(memoryview(broken))
+
+
+HEAD, PIXELS, END_CHUNK = head((2, 2), 8, 2), chunk(b"IDAT", zlib.compress(b"\0" * 14)), chunk(b"IEND")
+COLORS = chunk(b"PLTE", bytes(6))
+
+
+def test_what_a_png_says():
+    block = b"II*\0"
+    file = head((2, 2), 8, 3, 1) + COLORS + PIXELS + chunk(b"eXIf", block) + END_CHUNK
+    said = read_png(memoryview(file))
+    assert (said.colors, said.interlaced, bytes(said.exif)) == (2, True, block)
+    assert read_png(memoryview(HEAD + PIXELS + END_CHUNK)) == (0, False, None)
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        head((2, 2), 8, 3) + PIXELS + END_CHUNK,
+        head((2, 2), 8, 3) + PIXELS + COLORS + END_CHUNK,
+        head((2, 2), 8, 3) + chunk(b"PLTE") + PIXELS + END_CHUNK,
+        head((2, 2), 8, 3) + chunk(b"PLTE", bytes(7)) + PIXELS + END_CHUNK,
+        head((2, 2), 8, 3) + COLORS + COLORS + PIXELS + END_CHUNK,
+        HEAD + END_CHUNK,
+        HEAD + HEAD[8:] + PIXELS + END_CHUNK,
+        HEAD[:8] + PIXELS + HEAD[8:] + END_CHUNK,
+        HEAD[:8] + chunk(b"abCd") + HEAD[8:] + PIXELS + END_CHUNK,
+        HEAD + chunk(b"ABCD") + PIXELS + END_CHUNK,
+    ],
+    ids=[
+        "no palette", "a late palette", "an empty palette", "half a color", "two palettes", "no pixels", "two heads", "a late head",
+        "not the first chunk", "one that may not be passed over",
+    ],
+)  # fmt: skip
+def test_the_chunks_that_a_png_must_have(file):
+    assert read_png(memoryview(file)) is None
+
+
+@pytest.mark.parametrize("depth", [1, 2, 4, 8, 16])
+@pytest.mark.parametrize("color", [0, 2, 3, 4, 6])
+@pytest.mark.parametrize("interlaced", [0, 1])
+@pytest.mark.parametrize("size", [(1, 1), (1, 5), (5, 1), (2, 3), (9, 11)], ids=str)
+def test_the_rows_of_a_png_are_counted(size, depth, color, interlaced):
+    def file(nbytes):
+        return memoryview(head(size, depth, color, interlaced) + chunk(b"IDAT", zlib.compress(bytes(nbytes))) + END_CHUNK)
+
+    bits = depth * {0: 1, 2: 3, 3: 1, 4: 2, 6: 4}[color]
+    rows = [[(0, column) for column in range(size[1])]] * size[0]
+    if interlaced:  # as the specification has it: in which pass each pixel is
+        order = ["16462646", "77777777", "56565656", "77777777", "36463646", "77777777", "56565656", "77777777"]
+        rows = [
+            [place for place in range(size[1]) if order[row % 8][place % 8] == str(each)] for each in range(1, 8) for row in range(size[0])
+        ]
+    nbytes = sum(1 + -(-len(row) * bits // 8) for row in rows if row)
+    assert has_all_rows(file(nbytes))
+    assert has_all_rows(file(nbytes + 1))
+    assert not has_all_rows(file(nbytes - 1))
+
+
+def test_rows_are_counted_across_chunks_and_given_up_with_their_request():
+    pixels = zlib.compress(bytes(4 * 4001 * 4000), 1)
+    chunks = [chunk(b"IDAT", pixels[at : at + 1000]) for at in range(0, len(pixels), 1000)]
+    assert has_all_rows(memoryview(b"".join([head((4000, 4000), 8, 6), *chunks, END_CHUNK])))
+    assert not has_all_rows(memoryview(b"".join([head((4000, 4000), 8, 6), *chunks[:-10], END_CHUNK])))
+
+    def nobody_waits() -> None:
+        raise Cancelled("nobody waits")
+
+    with pytest.raises(Cancelled):
+        has_all_rows(memoryview(png((4000, 4000), 8, 6, bytes(1000))), nobody_waits)
 
 
 def with_chunks(file: bytes, count: int) -> bytes:
@@ -177,7 +251,7 @@ def test_a_png_of_many_chunks_is_given_up_with_its_request():
             raise Cancelled("nobody waits")
 
     with pytest.raises(Cancelled):
-        is_whole_png(memoryview(with_chunks(saved("PNG"), 10_000)), nobody_waits)
+        read_png(memoryview(with_chunks(saved("PNG"), 10_000)), nobody_waits)
     assert len(asked) == 3
 
 
