@@ -81,6 +81,27 @@ class _Whole(NamedTuple):
     png: Png | None  # None: it is of another format
 
 
+class _Reader:
+    """A file that Pillow reads where it lies, in pieces: io.BytesIO copies it as a whole, with the GIL, 40 ms for 100 MB."""
+
+    def __init__(self, file: memoryview) -> None:
+        self._file = file
+        self._at = 0
+
+    def read(self, nbytes: int = -1) -> bytes:
+        piece = bytes(self._file[self._at :] if nbytes < 0 else self._file[self._at : self._at + nbytes])
+        self._at += len(piece)
+        return piece
+
+    def seek(self, at: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._file)}[whence]
+        self._at = max(0, start + at)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
 class Scratch(threading.local):
     """Memory for pixels that each thread keeps and writes again: the pages of a fresh array cost as much as a resize."""
 
@@ -120,7 +141,7 @@ class Decoder:
         from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin, _imaging
 
         _imaging.set_block_size(max(BLOCK_BYTES, _imaging.get_block_size()))
-        self._open: dict[str, Callable[[io.BytesIO], ImageFile.ImageFile]] = {
+        self._open: dict[str, Callable[[Any], ImageFile.ImageFile]] = {
             "JPEG": JpegImagePlugin.JpegImageFile,
             "PNG": PngImagePlugin.PngImageFile,
             "WebP": WebPImagePlugin.WebPImageFile,
@@ -191,7 +212,7 @@ class Decoder:
         whole = _Whole(form, file, _checked(form, file, check))
 
         def opened() -> tuple[ImageFile.ImageFile, int]:
-            image = self._open[form](io.BytesIO(file))
+            image = self._open[form](_Reader(file))
             return image, self._announced(whole, image, needed)
 
         with _reading(form):

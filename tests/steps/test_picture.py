@@ -7,6 +7,7 @@ import struct
 import subprocess
 import sys
 import threading
+import tracemalloc
 import zlib
 
 import numpy as np
@@ -563,6 +564,25 @@ def test_large_pictures_hold_room_while_they_are_looked_at(jpeg_decoder, form):
         with pytest.raises(Unfit), Decoder().decode(broken, lambda size: size):
             pass
         assert picture.memory.taken_bytes == 0
+
+
+@pytest.mark.parametrize("form", ["PNG", "BMP"])
+def test_a_large_file_is_read_where_it_lies(form):
+    """A copy of it would hold the GIL as long as it takes."""
+    file = memoryview(saved(Image.effect_noise((1000, 800), 90).convert("RGB"), form))
+    taken = []
+
+    def needed(size):
+        taken.append(tracemalloc.get_traced_memory()[1])
+        return size
+
+    tracemalloc.start()
+    try:
+        with Decoder().decode(file, needed):
+            pass
+    finally:
+        tracemalloc.stop()
+    assert taken[0] < len(file) / 10
 
 
 MEMORY_AT_ITS_PEAK = """
