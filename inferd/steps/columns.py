@@ -310,9 +310,9 @@ def _number(text: str, *, whole: bool) -> float | None:
 
 
 def _number_or_text(text: str) -> float | str:
-    """Seconds since the epoch, or what may be ISO 8601: eight digits are a date."""
+    """Seconds since the epoch, or what may be ISO 8601: eight digits are a date, and four a year, which is none."""
     digits = text.strip()
-    if len(digits) == 8 and digits.isdecimal():
+    if len(digits) in (4, 8) and digits.isdecimal():
         return text
     number = _number(digits, whole=False)
     return text if number is None else number

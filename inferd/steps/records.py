@@ -211,7 +211,7 @@ class TensorReader(Reader):
             text = str(view, "utf-8")
         except UnicodeDecodeError as error:
             raise self.wrong(row, column, f"expected text in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
-        return text or None  # there is no other way to say that there is none
+        return column.parse(text)  # as of CSV: an empty one is none, for there is no other way to say so
 
     def wrong(self, row: int, column: Column, why: str) -> InvalidArgument:
         return wrong_row(column.name, row, why)

@@ -105,6 +105,7 @@ def test_the_answers_are_those_of_the_model_that_takes_csv(engines: Engine, tmp_
         "1,99999999999999999999,true,Bern,2024-05-01,1",
         "1,3,yes,Bern,2024-05-01,1",
         "1,3,true,Bern,soon,1",
+        "1,3,true,Bern,2024,1",
         "1,3,true,Bern,2024-05-01,",
     ],
 )

@@ -402,6 +402,19 @@ def test_dates_in_csv_may_be_basic():
     assert array.tolist() == [[2024, 5, 1, 0], [2024, 5, 2, 1], [2024, 5, 1, 7]]
 
 
+@pytest.mark.parametrize(("text", "year"), [("1714521600", 2024), ("-1", 1969), ("20240501", 2024), ("2024-05-01", 2024)])
+def test_dates_as_text_are_the_same_in_csv_and_in_tensors(text, year):
+    for form in ("CSV", "TENSORS"):
+        pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}], form=form)
+        assert prepared(pipeline, text)[0].item() == year
+
+
+@pytest.mark.parametrize("form", ["CSV", "TENSORS"])
+def test_a_year_alone_is_no_date(form):
+    pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}], form=form)
+    assert "expected a date and time (ISO 8601, such as 2024-05-01T12:30:00Z, or seconds since 1970)" in refusal(pipeline, "2024")
+
+
 @pytest.mark.parametrize("date", ["yesterday", "2024-13-01", "", "2024-05-01T25:00", "0001-01-01T00:00:00+05:00", 1e300, True, [1], "5"])
 def test_what_is_no_date(date):
     pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}])
