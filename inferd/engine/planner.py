@@ -21,29 +21,33 @@ _NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near
 
 @dataclass(frozen=True, slots=True)
 class Host:
-    """What the process may use: cores of the machine, cores it may run on, CPU quota in cores, memory limit."""
+    """What the process may use: cores of the machine, cores it may run on, CPU quota in cores, memory limit; and how many processes like
+    it share that, itself included."""
 
     cores: int
     affinity: int
     quota: float | None = None
     memory_bytes: int | None = None
+    workers: int = 1
 
     @classmethod
-    def detect(cls, root: Path | str = "/", *, cores: int | None = None, affinity: int | None = None) -> Host:
+    def detect(cls, root: Path | str = "/", *, cores: int | None = None, affinity: int | None = None, workers: int = 1) -> Host:
         """Reads this process's limits. `root` is where proc/ and sys/ lie; `cores` and `affinity` replace the system's answers."""
         quota, memory = _limits(Path(root))
         cores = cores or os.cpu_count() or 1
-        return cls(cores, affinity or _affinity(cores), quota, memory)
+        return cls(cores, affinity or _affinity(cores), quota, memory, max(1, workers))
 
     @property
     def usable(self) -> int:
-        """Threads that can run at once: the affinity, or the quota rounded up where that is less."""
-        return max(1, self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota)))
+        """Threads that can run at once: the affinity, or the quota rounded up where that is less; this process's part of it."""
+        allowed = self.affinity if self.quota is None else min(self.affinity, math.ceil(self.quota))
+        return max(1, allowed // self.workers)
 
     def describe(self) -> str:
         """One line for people: "2 of 8 cores (affinity 8, cgroup quota 1.5)"."""
         quota = "no cgroup quota" if self.quota is None else f"cgroup quota {self.quota:g}"
-        return f"{self.usable} of {self.cores} cores (affinity {self.affinity}, {quota})"
+        shared = f", shared by {self.workers} workers" if self.workers > 1 else ""
+        return f"{self.usable} of {self.cores} cores (affinity {self.affinity}, {quota}{shared})"
 
 
 @dataclass(frozen=True, slots=True)

@@ -177,3 +177,11 @@ def test_a_plan_is_always_possible(cores: int, instances: int, threads: int, mod
     if not threads and chosen.instances <= cores:
         assert chosen.intra_op_threads * chosen.instances <= max(cores, chosen.instances * 2 if gpu else 0)
     assert "\n" not in chosen.reason
+
+
+def test_workers_share_the_cores() -> None:
+    host = Host(8, 8, quota=5.5, workers=4)
+    assert host.usable == 1
+    assert host.describe() == "1 of 8 cores (affinity 8, cgroup quota 5.5, shared by 4 workers)"
+    assert Host(64, 64, workers=4).usable == 16
+    assert "shared" not in Host(8, 8).describe()
