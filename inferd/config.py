@@ -28,6 +28,7 @@ __all__ = [
     "Settings",
     "fields",
     "load_settings",
+    "most_workers",
     "parse_address",
     "parse_duration",
     "parse_listen",
@@ -193,6 +194,18 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["auto", "native", "grpcio"],
         _about("transport", "gRPC implementation. auto: native where it is built, else grpcio with a notice."),
     ] = "auto"
+    workers: Annotated[
+        int,
+        _about(
+            "transport",
+            "Processes that serve the same addresses, for machines with more cores than one event loop feeds. Each has all models; "
+            "max_connections, message_memory_bytes, picture_memory_bytes and the cores are divided among them. auto: one for every four "
+            "cores, or for as many as intra_op_threads. Native transport.",
+            ge=0,
+            le=256,
+            words={"auto": 0},
+        ),
+    ] = 1
     uvloop: Annotated[bool, _about("transport", "Use uvloop where it is installed.")] = True
     max_connections: Annotated[int, _about("transport", "Open connections; a further one is closed at once.", ge=1, le=1_000_000)] = 10_000
     max_concurrent_streams: Annotated[int, _about("transport", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
@@ -529,6 +542,13 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
         if least > most:
             limit = f"{large}, which is {spell(table[large], most)} ({origins[large]})"
             raise refuse(small, f"expected at most {limit}, got {spell(table[small], least)}")
+    if (workers := values["workers"]) > 1:
+        if values["transport"] == "grpcio":
+            raise refuse("workers", f"expected 1 with transport grpcio, where each process opens its own sockets, got {workers}")
+        if workers > (most := most_workers(values["message_memory_bytes"], values["max_message_bytes"])):
+            limit = f"message_memory_bytes, which is {spell(table['message_memory_bytes'], values['message_memory_bytes'])}"
+            raise refuse("workers", f"expected at most {most}: each one's part of {limit}, holds a message of max_message_bytes; "
+                                    f"got {workers}")  # fmt: skip
     for address in values["listen"]:
         try:
             parse_listen(address, tls=bool(values["tls_cert"]))
@@ -542,6 +562,11 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
             raise refuse("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{_near(provider, PROVIDERS)}")
     if not values["providers"]:
         raise refuse("providers", f"expected one or more of {', '.join(PROVIDERS)}, got none")
+
+
+def most_workers(message_memory_bytes: int, max_message_bytes: int) -> int:
+    """So many may share that memory: the part of each holds the largest message, and is a value of message_memory_bytes itself."""
+    return max(1, message_memory_bytes // max(max_message_bytes, fields()["message_memory_bytes"].low or 1))
 
 
 class Address(NamedTuple):

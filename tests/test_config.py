@@ -167,7 +167,7 @@ def test_any_text_is_taken_or_refused_with_the_name_and_the_origin(name: str, te
 
 def test_words_stand_for_numbers() -> None:
     assert from_variable("metrics_port", "off") == -1
-    assert from_variable("instances", "auto") == 0
+    assert from_variable("instances", "auto") == from_variable("workers", "auto") == 0
     assert from_variable("log_level", "ERROR") == "error"
     assert [from_variable("uvloop", text) for text in ("0", "no", "Off", "false", "1", "YES", "on", "true")] == [False] * 4 + [True] * 4
 
@@ -198,6 +198,8 @@ def test_an_empty_variable_counts_as_not_set() -> None:
             {"INFERD_STREAM_WINDOW_BYTES": "8MiB"},
             "stream_window_bytes (INFERD_STREAM_WINDOW_BYTES): expected at most connection_window_bytes, which is 4MiB (default), got 8MiB",
         ),
+        ({"INFERD_WORKERS": "17"}, "workers (INFERD_WORKERS): expected at most 16: each one's part of message_memory_bytes, which is 1GiB"),
+        ({"INFERD_WORKERS": "2", "INFERD_TRANSPORT": "grpcio"}, "workers (INFERD_WORKERS): expected 1 with transport grpcio"),
         ({"INFERD_MESSAGE_MEMORY_BYTES": "1MiB"}, "expected at most message_memory_bytes, which is 1MiB (INFERD_MESSAGE_MEMORY_BYTES)"),
         ({"INFERD_CONFIG": "nothing.toml"}, "config (INFERD_CONFIG): expected a TOML file, got 'nothing.toml', which does not exist"),
     ],
