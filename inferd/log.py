@@ -10,6 +10,7 @@ import json
 import logging
 import sys
 import time
+from functools import partial
 from typing import TYPE_CHECKING, TextIO
 
 if TYPE_CHECKING:
@@ -27,14 +28,16 @@ class _Output(logging.StreamHandler[TextIO]):
     """Ours among the root logger's handlers."""
 
 
-def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None) -> None:
-    """Send inferd's records of at least `level`, and other libraries' warnings, to `stream` (stderr) as "text" or "json".
+def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None, **extras: object) -> None:
+    """Send inferd's records of at least `level`, and other libraries' warnings, to `stream` (stderr) as "text" or "json". extras stand in
+    each line: who of several processes wrote it.
 
     For programs only: it writes to the root logger, so that asyncio's words and Python's warnings come in the same form.
     A second call replaces the first.
     """
     output = _Output(stream if stream is not None else sys.stderr)
     output.setFormatter(JsonLines() if form == "json" else TextLines())
+    output.addFilter(partial(_add, extras))
     root = logging.getLogger()
     for former in [handler for handler in root.handlers if isinstance(handler, _Output)]:
         root.removeHandler(former)
@@ -42,6 +45,11 @@ def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None
     logging.getLogger(ROOT).setLevel(level.upper())
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a closed stderr must not end a request
+
+
+def _add(extras: Mapping[str, object], record: logging.LogRecord) -> bool:
+    vars(record).update(extras)
+    return True
 
 
 class TextLines(logging.Formatter):

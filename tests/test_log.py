@@ -51,6 +51,17 @@ def test_json_has_one_object_a_line() -> None:
     assert "ValueError: broken" in second["error"]
 
 
+def test_who_wrote_it_stands_in_each_line() -> None:
+    stream = io.StringIO()
+    log.set_up("info", "text", stream, worker=2)
+    logging.getLogger("inferd.serving").info("ready")
+    log.set_up("info", "json", stream, worker=2)
+    logging.getLogger("inferd.serving").info("ready")
+    text, line = stream.getvalue().splitlines()
+    assert text.endswith("serving  ready  worker=2")
+    assert json.loads(line)["worker"] == 2
+
+
 def test_level_and_second_set_up() -> None:
     logger, first = lines("text", level="error")
     logger.warning("not this")
