@@ -19,23 +19,24 @@ from itertools import accumulate
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from prometheus_client import CollectorRegistry, ProcessCollector, make_wsgi_app
+from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, UnknownMetricFamily
 from prometheus_client.registry import Collector
+from prometheus_client.samples import Sample as PrometheusSample
 
+from inferd.observe.pages import Family, Sample
 from inferd.observe.scrape import ScrapeServer
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from prometheus_client import Metric
-
     from inferd._core.histogram import Histogram
     from inferd.engine.model import Model
     from inferd.engine.repository import Repository
+    from inferd.observe.pages import Page
 
-__all__ = ["Metrics"]
+__all__ = ["MergedMetrics", "Metrics"]
 
 log = logging.getLogger(__name__)
 
@@ -79,25 +80,18 @@ SERVER_METRICS = {
     "compression_saved_bytes_total": ("inferd_compression_saved_bytes", "Bytes that compressed answers are smaller for it."),
     "message_bytes": ("inferd_message_bytes", "Memory that messages and metadata hold: requests that come or wait, answers not yet sent."),
     "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
+    "workers": ("inferd_workers", "Worker processes that take requests; only with several."),
+    "worker_restarts_total": ("inferd_worker_restarts", "Worker processes that had ended and were started again; only with several."),
 }
 REFUSALS = re.compile("refusals_(.+)_total")  # keys that become one counter, by reason
 
 
-class Metrics(Collector):
-    """A collector over `repository`'s models and the counts that `server_counters` returns, called once a scrape.
+class Exposition(Collector):
+    """What a scraper reads; subclasses collect() it."""
 
-    server_counters: name -> value, on any thread; a name that ends in _total is a counter, any other a gauge (SERVER_METRICS).
-    build: labels of inferd_build_info, such as {"version": "0.1.0", "transport": "native"}.
-    """
-
-    def __init__(self, repository: Repository, server_counters: Callable[[], Mapping[str, float]], build: Mapping[str, str]) -> None:
-        self._repository = repository
-        self._server_counters = server_counters
-        self._build = dict(build)
-        self._cpu = _CpuTime()
+    def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.registry.register(self)
-        ProcessCollector(registry=self.registry)
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
         """Serves /metrics on threads of its own: the real port, and a function that ends it. StartError if the address is taken."""
@@ -125,6 +119,26 @@ class Metrics(Collector):
 
         return app
 
+
+class Metrics(Exposition):
+    """A collector over `repository`'s models and the counts that `server_counters` returns, called once a scrape.
+
+    server_counters: name -> value, on any thread; a name that ends in _total is a counter, any other a gauge (SERVER_METRICS).
+    build: labels of inferd_build_info, such as {"version": "0.1.0", "transport": "native"}.
+    """
+
+    def __init__(self, repository: Repository, server_counters: Callable[[], Mapping[str, float]], build: Mapping[str, str]) -> None:
+        self._repository = repository
+        self._server_counters = server_counters
+        self._build = dict(build)
+        self._cpu = _CpuTime()
+        super().__init__()
+        ProcessCollector(registry=self.registry)
+
+    def page(self) -> Page:
+        """All of it as plain values, which another process adds to others' (MergedMetrics)."""
+        return [_family(metric) for metric in self.registry.collect()]
+
     def collect(self) -> Iterator[Metric]:
         """Every family, once."""
         models = self._models()
@@ -144,19 +158,7 @@ class Metrics(Collector):
 
     def _server_families(self) -> Iterator[Metric]:
         yield InfoMetricFamily("inferd_build", "What this server is.", self._build)
-        refusals = CounterMetricFamily(
-            "inferd_server_refusals",
-            "RPCs refused when they came in, by reason; inferd_refusals_total has those for a known model, too.",
-            labels=["reason"],
-        )
-        for key, value in sorted(self._server_counters().items()):
-            if reason := REFUSALS.fullmatch(key):
-                refusals.add_metric([reason[1]], value)
-                continue
-            counter = key.endswith("_total")
-            name, documentation = SERVER_METRICS.get(key) or (f"inferd_{key.removesuffix('_total')}", f"The server's {key}.")
-            yield (CounterMetricFamily if counter else GaugeMetricFamily)(name, documentation, value)
-        yield refusals
+        yield from _counter_families(self._server_counters())
 
     def _machine_families(self) -> Iterator[Metric]:
         """Triton's gauges of the machine; where /proc does not say, none."""
@@ -167,6 +169,49 @@ class Metrics(Collector):
         if total:
             yield GaugeMetricFamily("nv_cpu_memory_total_bytes", "Memory of the machine.", total)
             yield GaugeMetricFamily("nv_cpu_memory_used_bytes", "Memory of the machine that is in use.", total - available)
+
+
+class MergedMetrics(Exposition):
+    """The metrics of several processes on one page. page(): all that they say, added up; counters(): what only this process counts."""
+
+    def __init__(self, page: Callable[[Page], Page], counters: Callable[[], Mapping[str, float]]) -> None:
+        self._page = page
+        self._counters = counters
+        self._process = ProcessCollector(registry=None)
+        super().__init__()
+
+    def collect(self) -> Iterator[Metric]:
+        """Every family, once."""
+        own = [*self._process.collect(), *_counter_families(self._counters())]
+        for family in self._page([_family(metric) for metric in own]):
+            yield _metric(family)
+
+
+def _family(metric: Metric) -> Family:
+    samples = [Sample(sample.name, dict(sample.labels), float(sample.value)) for sample in metric.samples]
+    return Family(metric.name, metric.documentation, metric.type, samples)
+
+
+def _metric(family: Family) -> Metric:
+    metric = Metric(family.name, family.documentation, family.kind)
+    metric.samples = [PrometheusSample(sample.name, sample.labels, sample.value) for sample in family.samples]
+    return metric
+
+
+def _counter_families(counters: Mapping[str, float]) -> Iterator[Metric]:
+    refusals = CounterMetricFamily(
+        "inferd_server_refusals",
+        "RPCs refused when they came in, by reason; inferd_refusals_total has those for a known model, too.",
+        labels=["reason"],
+    )
+    for key, value in sorted(counters.items()):
+        if reason := REFUSALS.fullmatch(key):
+            refusals.add_metric([reason[1]], value)
+            continue
+        counter = key.endswith("_total")
+        name, documentation = SERVER_METRICS.get(key) or (f"inferd_{key.removesuffix('_total')}", f"The server's {key}.")
+        yield (CounterMetricFamily if counter else GaugeMetricFamily)(name, documentation, value)
+    yield refusals
 
 
 def _text(start_response: StartResponse, status: str, text: str) -> list[bytes]:

@@ -20,7 +20,8 @@ from prometheus_client.openmetrics.parser import text_string_to_metric_families 
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
 from inferd.errors import StartError
-from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Metrics
+from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Exposition, MergedMetrics, Metrics
+from inferd.observe.pages import merge
 from tests.served import Served
 from tests.shelf import Shelf, ShelfModel
 
@@ -45,7 +46,7 @@ def metrics_of(*models: ShelfModel, counters: Callable[[], dict[str, float]] = d
 
 
 @contextmanager
-def serving(metrics: Metrics, host: str = "127.0.0.1") -> Iterator[int]:
+def serving(metrics: Exposition, host: str = "127.0.0.1") -> Iterator[int]:
     port, close = metrics.serve(host, 0)
     try:
         yield port
@@ -60,7 +61,7 @@ def get(port: int, path: str = "/metrics", host: str = "127.0.0.1", method: str 
         return answer.status, answer.headers.get("Content-Type", ""), answer.read()
 
 
-def samples(metrics: Metrics) -> dict[tuple[str, tuple[str, ...]], float]:
+def samples(metrics: Exposition) -> dict[tuple[str, tuple[str, ...]], float]:
     """(name, label values without model and version) -> value, as a scraper reads them."""
     with serving(metrics) as port:
         text = get(port)[2].decode()
@@ -208,6 +209,20 @@ def test_openmetrics_is_answered_to_who_asks_for_it() -> None:
         assert {"nv_inference_count", "inferd_stage_duration_seconds", "inferd_refusals"} <= names
         assert get(port)[1].startswith("text/plain")
         assert gzip.decompress(get(port, Accept_Encoding="gzip")[2]).startswith(b"# HELP")
+
+
+def test_one_page_of_several_is_as_one_of_one() -> None:
+    """Names, types and labels; what is the process's own comes on top."""
+    metrics = metrics_of(busy_model(), ShelfModel(version=2), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))
+    merged = MergedMetrics(lambda own: merge([metrics.page(), own]), dict)
+    with serving(metrics) as one, serving(merged) as several:
+        pages = [get(port)[2].decode().splitlines() for port in (one, several)]
+    first, second = ({line for line in page if "process_" not in line and "nv_cpu" not in line} for page in pages)
+    assert first == second
+    busy = metrics_of(busy_model()).page()
+    seen = samples(MergedMetrics(lambda own: merge([busy, busy, own]), lambda: {"workers": 2.0}))
+    assert (seen["nv_inference_count", ()], seen["inferd_stage_duration_seconds_count", ("request",)]) == (12, 6)
+    assert (seen["inferd_queue_depth", ()], seen["inferd_workers", ()]) == (14, 2)
 
 
 def test_other_paths() -> None:

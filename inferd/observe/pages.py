@@ -1,0 +1,104 @@
+"""Metrics of several processes as those of one: what each says, added up. Never in here: how they are asked, and formats of scrapers.
+
+Counts of a process that has ended stay in the sums: a sum that fell would look like a restart of the whole server, and a rate over
+it would count everything once more. prometheus_client's own way for several processes, values in shared files, would cost each
+request a write; here a request costs nothing, and a scrape asks.
+"""
+
+from __future__ import annotations
+
+import threading
+from typing import TYPE_CHECKING
+
+import msgspec
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Hashable, Iterable, Sequence
+
+__all__ = ["Family", "Page", "Sample", "Sums", "merge"]
+
+
+class Sample(msgspec.Struct, array_like=True, frozen=True):
+    """One line of a page."""
+
+    name: str
+    labels: dict[str, str]
+    value: float
+
+
+class Family(msgspec.Struct, array_like=True, frozen=True):
+    """All samples of one metric. kind: counter, gauge, histogram, info or unknown."""
+
+    name: str
+    documentation: str
+    kind: str
+    samples: list[Sample]
+
+
+Page = list[Family]
+
+# What is not added up: what is so of the machine, or of each process. Of two processes that differ the one counts that a watcher must see.
+COMBINED: dict[str, Callable[[float, float], float]] = {
+    "inferd_build": max,
+    "inferd_inline": max,
+    "inferd_model_ready": min,
+    "nv_cpu_memory_total_bytes": max,
+    "nv_cpu_memory_used_bytes": max,
+    "nv_cpu_utilization": max,
+    "nv_model_load_duration_secs": max,
+    "process_start_time_seconds": min,
+}
+COUNTS = ("counter", "histogram", "unknown")
+NO_COUNTS = ("nv_inference_pending_request_count",)  # Triton's, which have no type here
+
+
+def merge(pages: Iterable[Page]) -> Page:
+    """One page: samples of one name and the same labels become one, in the order in which they come first."""
+    families: dict[str, Family] = {}
+    values: dict[str, dict[tuple[object, ...], Sample]] = {}
+    for family in (family for page in pages for family in page):
+        families.setdefault(family.name, family)
+        found = values.setdefault(family.name, {})
+        combine = COMBINED.get(family.name, _add)
+        for sample in family.samples:
+            key = (sample.name, *sorted(sample.labels.items()))
+            before = found.get(key)
+            found[key] = sample if before is None else Sample(sample.name, sample.labels, combine(before.value, sample.value))
+    return [Family(name, of.documentation, of.kind, list(values[name].values())) for name, of in families.items()]
+
+
+def _add(one: float, other: float) -> float:
+    return one + other
+
+
+def _counts(page: Page) -> Page:
+    return [family for family in page if family.kind in COUNTS and family.name not in NO_COUNTS]
+
+
+class Sums:
+    """What processes said last, and what those had counted that have ended. On any thread."""
+
+    def __init__(self) -> None:
+        self._lock = threading.Lock()
+        self._pages: dict[Hashable, Page] = {}
+        self._ended: Page = []
+
+    def begin(self, process: Hashable) -> None:
+        with self._lock:
+            self._pages[process] = []
+
+    def saw(self, process: Hashable, page: Page) -> None:
+        """Nothing for one that has ended: it is counted as it was seen before."""
+        with self._lock:
+            if process in self._pages:
+                self._pages[process] = page
+
+    def end(self, process: Hashable) -> None:
+        with self._lock:
+            self._ended = merge([self._ended, _counts(self._pages.pop(process, []))])
+
+    def page(self, *own: Page) -> Page:
+        """All of it as one page, `own` included."""
+        with self._lock:
+            pages: Sequence[Page] = [*self._pages.values(), self._ended]
+        return merge([*pages, *own])
