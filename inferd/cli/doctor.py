@@ -213,7 +213,7 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     area = "machine"
     from inferd.engine import planner
 
-    host = planner.Host.detect()
+    host = planner.Host.detect(workers=settings.workers)
     chosen = planner.plan(
         host,
         instances=settings.instances,

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from inferd.config import Address, Settings
 
-__all__ = ["Access", "Identity", "open_to_all"]
+__all__ = ["Access", "Identity", "open_to_all", "warn_of_open"]
 
 log = logging.getLogger(__name__)
 
@@ -123,3 +123,13 @@ def is_loopback(address: Address) -> bool:
 def open_to_all(addresses: Iterable[Address]) -> list[Address]:
     """Those that other machines reach without TLS."""
     return [address for address in addresses if not address.tls and not is_loopback(address)]
+
+
+def warn_of_open(addresses: Iterable[Address], settings: Settings) -> None:
+    """Says it of a server that everybody may use, once, at its start."""
+    if (found := open_to_all(addresses)) and not settings.token_file:
+        log.warning(
+            "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
+            "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",
+            ", ".join(map(str, found)),
+        )

@@ -116,6 +116,14 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     async def adopt(self, opened: socket.socket, tls: bool) -> Address:
         raise StartError("sockets that were opened for this process (LISTEN_FDS) need --transport native: grpc opens its own")
 
+    def take(self, opened: socket.socket, tls: bool) -> None:
+        raise StartError("connections that another process accepted need --transport native")
+
+    @property
+    def open_connections(self) -> int:
+        """grpc.aio does not tell."""
+        return 0
+
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
         await self._server.stop(timeout_s)

@@ -7,7 +7,6 @@ Never in here: HTTP/2 frames, gRPC framing, what a method does.
 from __future__ import annotations
 
 import asyncio
-import errno
 import logging
 import os
 import random
@@ -22,11 +21,11 @@ from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Endpoint, Http2Call, Session
 from inferd.config import Address
 from inferd.engine.planner import Host
-from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError, StartError
+from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.access import Access, Identity
 from inferd.serving.compression import CompressionThreads
 from inferd.serving.memory import give_back
-from inferd.serving.sockets import BACKLOG, TlsPort, bound_unix_socket, listening, name_of
+from inferd.serving.sockets import BACKLOG, TlsPort, bound_unix_socket, listening, name_of, not_listening
 from inferd.serving.tls import ALPN, HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
@@ -45,12 +44,6 @@ log = logging.getLogger(__name__)
 
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
 NOTICE_S = 0.1  # between the first GOAWAY and the last: requests that are on their way arrive
-WHY_NOT_LISTENING = {
-    errno.EADDRINUSE: "it is in use",
-    errno.EACCES: "permission denied",
-    errno.EADDRNOTAVAIL: "it is no address of this machine",
-    errno.ENOENT: "its folder does not exist",
-}
 STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move, and how old connections are
 LOOKS = 250  # connections that are looked at in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
@@ -132,7 +125,7 @@ class NativeTransport:
         self._max_connections = settings.max_connections
         self.connections: set[Connection] = set()
         self._refused_connections = 0
-        self._compression = CompressionThreads(Host.detect().usable)
+        self._compression = CompressionThreads(Host.detect(workers=settings.workers).usable)
         self.endpoint = Endpoint(
             methods,
             start=self._start_call,
@@ -172,6 +165,7 @@ class NativeTransport:
         self._tls_ports: list[TlsPort] = []
         self._socket_paths: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._taking: set[asyncio.Task[None]] = set()
 
     async def start(self, addresses: list[Address]) -> list[Address]:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
@@ -189,12 +183,36 @@ class NativeTransport:
             self._servers.append(await self.loop.create_server(self._connection, sock=opened))
         return Address(name[0], name[1], tls=tls)
 
+    def take(self, opened: socket, tls: bool) -> None:
+        """Serves a connection that another process accepted. A Unix socket speaks no TLS."""
+        if tls and opened.family != AF_UNIX:
+            if not self._tls_ports:
+                self._serve_tls([])
+            self._tls_ports[0].take(opened)
+        else:
+            taking = self.loop.create_task(self._take_plaintext(opened))
+            self._taking.add(taking)
+            taking.add_done_callback(self._taking.discard)
+
+    async def _take_plaintext(self, opened: socket) -> None:
+        try:
+            await self.loop.connect_accepted_socket(self._connection, opened)
+        except OSError as error:
+            log.debug("a client went before it was taken: %s", error)
+
+    @property
+    def open_connections(self) -> int:
+        """Those that are made, and those that were handed over and are not made yet."""
+        return len(self.connections) + len(self._taking) + self._handshakes()
+
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
         Running is what is answered: for the rest of a request that does not move, nobody waits longer than DRAIN_STALL_NS."""
         self._stall_timer.cancel()
         for server in self._servers:
             server.close()
+        if self._taking:  # else they would not be told
+            await asyncio.wait(self._taking)
         for port in self._tls_ports:
             port.close()
         for connection in list(self.connections):
@@ -309,10 +327,11 @@ class NativeTransport:
         """Says so, once in a while, when this process has no file descriptor left. The loops do not: uvloop's closes the
         connections that come then, without a word."""
         ports: list[asyncio.Server | TlsPort] = [*self._servers, *self._tls_ports]
-        if not ports or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
+        opened = [each for port in ports for each in port.sockets]
+        if not opened or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
             return
         try:
-            os.close(os.dup(ports[0].sockets[0].fileno()))
+            os.close(os.dup(opened[0].fileno()))
         except OSError:
             self._descriptors_logged_s = self.loop.time()
             log.warning(
@@ -333,10 +352,7 @@ class NativeTransport:
         try:
             return await self._open(address)
         except OSError as error:
-            unknown = "the path is too long" if address.path else "the host's name has no address here"
-            reason = WHY_NOT_LISTENING.get(error.errno or 0, unknown)
-            cure = "choose another path, or stop who listens there" if address.path else "choose another port (0 picks a free one) or host"
-            raise StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}") from None
+            raise not_listening(address, error) from None
 
     async def _open(self, address: Address) -> Address:
         """The real address. OSError."""

@@ -13,13 +13,14 @@ import signal
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
 from inferd import log as logs
+from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
-from inferd.serving.server import Server
+from inferd.serving import workers
 from inferd.serving.systemd import inherited_sockets, notify
 
 if TYPE_CHECKING:
@@ -28,26 +29,51 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
 
-__all__ = ["serve"]
+__all__ = ["loop_factory", "serve"]
 
 log = logging.getLogger(__name__)
 
 RELOADED = ("log_level", "log_format", "drain_timeout_s", "lame_duck_s")  # settings that a running server takes
 
 
+class Served(Protocol):
+    """What a process serves with: one Server, or the supervisor of several."""
+
+    settings: Settings
+    loading: bool
+
+    async def start(self) -> dict[str, object]: ...
+    async def stop(self) -> None: ...
+    def reload(self) -> None: ...
+
+
 def serve(settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None = None) -> int:
     """Serves until a signal ends it. ready(addresses) is called once, when requests are answered. reread(): the settings as they are
     now, for SIGHUP; ConfigError where they are wrong. The exit code: 0, also when a signal came while models were still being loaded,
     which ends the process at once: loading cannot be interrupted, and nobody waits."""
-    factory: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
+    sockets = inherited_sockets()
+    with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
+        runner.run(_serve(settings, ready, reread, sockets))
+    return 0
+
+
+def loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
+    """What makes the event loop that the settings ask for."""
     if settings.uvloop and find_spec("uvloop") is not None:
         import uvloop
 
-        factory = uvloop.new_event_loop
-    sockets = inherited_sockets()
-    with asyncio.Runner(loop_factory=factory) as runner:
-        runner.run(_serve(settings, ready, reread, sockets))
-    return 0
+        return uvloop.new_event_loop
+    return asyncio.new_event_loop
+
+
+def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None]) -> Served:
+    """fail(): the server has to stop; stop() raises why."""
+    count = workers.count(settings, Host.detect())
+    if count > 1:
+        return workers.Supervisor(settings, count, sockets, fail)
+    from inferd.serving.server import Server  # with all that runs models, which a supervisor does not need
+
+    return Server(settings, sockets)
 
 
 async def _serve(
@@ -57,7 +83,7 @@ async def _serve(
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopped, number)
-    server = Server(settings, sockets)
+    server = _served(settings, sockets, stopped.set)
     start = asyncio.create_task(server.start())
     signalled = asyncio.create_task(stopped.wait())
     await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
@@ -77,10 +103,12 @@ async def _serve(
         notify("STOPPING=1")
         log.info("stopping: answering what is queued, for %s s at most", server.settings.drain_timeout_s)
     finally:  # also when `ready` raised: a loop that still has connections does not close
-        await server.stop()
-        if pid_file is not None:
-            with suppress(OSError):
-                pid_file.unlink()
+        try:
+            await server.stop()
+        finally:
+            if pid_file is not None:
+                with suppress(OSError):
+                    pid_file.unlink()
 
 
 def _stop(stopped: asyncio.Event, number: int) -> None:
@@ -91,18 +119,18 @@ def _stop(stopped: asyncio.Event, number: int) -> None:
     stopped.set()
 
 
-def _reload(server: Server, reread: Callable[[], Settings] | None) -> None:
+def _reload(server: Served, reread: Callable[[], Settings] | None) -> None:
     notify("RELOADING=1")
-    server.reload()
     if reread is not None:
         try:
             _take(server, reread())
         except ConfigError as error:
             log.error("settings were not read again: %s", error)
+    server.reload()
     notify("READY=1")
 
 
-def _take(server: Server, read: Settings) -> None:
+def _take(server: Served, read: Settings) -> None:
     old, new = (msgspec.structs.asdict(each) for each in (server.settings, read))
     changed = [name for name in old if old[name] != new[name]]
     if taken := {name: new[name] for name in changed if name in RELOADED}:

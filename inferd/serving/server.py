@@ -16,10 +16,11 @@ from typing import TYPE_CHECKING, Protocol
 import inferd
 from inferd._core import message as messages
 from inferd.config import Address, Settings, parse_listen
+from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
-from inferd.errors import StartError
+from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
-from inferd.serving.access import Access, open_to_all
+from inferd.serving.access import Access, warn_of_open
 from inferd.serving.service import InferenceService
 from inferd.serving.tls import Tls
 
@@ -42,6 +43,9 @@ class Transport(Protocol):
 
     async def start(self, addresses: list[Address]) -> list[Address]: ...
     async def adopt(self, opened: socket, tls: bool) -> Address: ...
+    def take(self, opened: socket, tls: bool) -> None: ...
+    @property
+    def open_connections(self) -> int: ...
     async def stop(self, timeout_s: float) -> None: ...
     def flush(self) -> None: ...
     def access_changed(self) -> None: ...
@@ -53,17 +57,22 @@ class Server:
 
     start() loads and warms the models, opens the addresses and returns them; stop() is not ready for settings.lame_duck_s, takes no new
     work then, answers what is queued within settings.drain_timeout_s, says GOAWAY and frees everything. sockets: listen already, and
-    are served instead of host and grpc_port. Raises ConfigError and StartError from start().
+    are served instead of host and grpc_port. opens: whether it has addresses; else it serves the connections that it is told to `take`.
+    Raises ConfigError and StartError from start().
     """
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket] = ()) -> None:
+    def __init__(self, settings: Settings, sockets: Sequence[socket] = (), *, opens: bool = True) -> None:
+        if opens and settings.workers > 1:
+            raise ConfigError(f"workers: expected 1 for a Server of one process, got {settings.workers}; `inferd serve` starts several")
         self.settings = settings
         self._sockets = sockets
+        self._opens = opens
         self.loop = asyncio.get_running_loop()
         self.ready = False
         self.loading = False
         messages.set_budget(settings.message_memory_bytes)
-        self.repository = Repository(settings, schedule=self.loop.call_soon, deliver=self._deliver)
+        host = Host.detect(workers=settings.workers)
+        self.repository = Repository(settings, schedule=self.loop.call_soon, deliver=self._deliver, host=host)
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready)
         self._access = Access(settings)
         self._tls = Tls(settings) if settings.tls_cert else None
@@ -83,19 +92,7 @@ class Server:
             await asyncio.to_thread(self.repository.load, settings.models)
             self.loading = False
             loaded = time.monotonic()
-            tls = self._tls is not None
-            own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
-            addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
-            given = [await self._transport.adopt(opened, tls) for opened in self._sockets]
-            bound = [str(address) for address in [*given, *await self._transport.start(addresses)]]
-            self._warn_of_open([*given, *addresses])
-            real: dict[str, object] = {"grpc": bound[0]}
-            if settings.metrics_port >= 0:
-                metrics = Metrics(self.repository, self._counters, {"version": inferd.__version__, "transport": self.transport_name})
-                port, self._close_metrics = metrics.serve(settings.host, settings.metrics_port)
-                real["metrics"] = str(Address(settings.host, port))
-            if bound[1:]:
-                real["listen"] = bound[1:]
+            real = await self._open() if self._opens else {}
         except BaseException:
             self.loading = False
             await self.stop()
@@ -106,14 +103,48 @@ class Server:
         self.service.health.changed()
         gc.collect()
         gc.freeze()  # what lives as long as the process is looked at no more
-        log.info("ready on %s (%s transport): %.2f s to load models, %.2f s in all", bound[0], self.transport_name, loaded - started,
+        where = f" on {real['grpc']}" if real else ""
+        log.info("ready%s (%s transport): %.2f s to load models, %.2f s in all", where, self.transport_name, loaded - started,
                  time.monotonic() - started)  # fmt: skip
         return real
 
+    async def _open(self) -> dict[str, object]:
+        """Opens all addresses, and answers there. The real ones."""
+        settings, tls = self.settings, self._tls is not None
+        own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
+        addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
+        given = [await self._transport.adopt(opened, tls) for opened in self._sockets]
+        bound = [str(address) for address in [*given, *await self._transport.start(addresses)]]
+        warn_of_open([*given, *addresses], settings)
+        real: dict[str, object] = {"grpc": bound[0]}
+        if settings.metrics_port >= 0:
+            port, self._close_metrics = self.metrics().serve(settings.host, settings.metrics_port)
+            real["metrics"] = str(Address(settings.host, port))
+        if bound[1:]:
+            real["listen"] = bound[1:]
+        return real
+
+    def metrics(self) -> Metrics:
+        """What there is to say of this server, looked at whenever somebody asks."""
+        return Metrics(self.repository, self._counters, {"version": inferd.__version__, "transport": self.transport_name})
+
+    def take(self, opened: socket, tls: bool) -> None:
+        """Serves a connection that another process accepted."""
+        self._transport.take(opened, tls)
+
+    @property
+    def open_connections(self) -> int:
+        return self._transport.open_connections
+
+    def turn_away(self) -> None:
+        """Not ready from now on, says health; everything is answered as before."""
+        self.ready = False
+        self.service.health.changed()
+
     async def stop(self) -> None:
         """Not ready any more, nothing new, answers for what is queued, GOAWAY, end. Idempotent."""
-        was_ready, self.ready = self.ready, False
-        self.service.health.changed()
+        was_ready = self.ready
+        self.turn_away()
         if was_ready and self.settings.lame_duck_s:
             log.info("not ready: requests are answered for %s s more, so that balancers turn away first", self.settings.lame_duck_s)
             await asyncio.sleep(self.settings.lame_duck_s)
@@ -171,14 +202,6 @@ class Server:
         if self._tls is not None or self._access.asks_for_tokens:
             self.reload()
             self._reload_timer = self.loop.call_later(RELOAD_S, self._watch_files)
-
-    def _warn_of_open(self, addresses: list[Address]) -> None:
-        if (found := open_to_all(addresses)) and not self._access.asks_for_tokens:
-            log.warning(
-                "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
-                "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",
-                ", ".join(map(str, found)),
-            )
 
     def _counters(self) -> dict[str, float]:
         refusals = {f"refusals_{reason}_total": count for reason, count in self.service.refusals.copy().items()}

@@ -14,19 +14,28 @@ import stat
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
+from inferd.errors import StartError
+
 if TYPE_CHECKING:
     import ssl
     from collections.abc import Callable
 
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "TlsPort", "bound_unix_socket", "listening", "name_of"]
+__all__ = ["BACKLOG", "TlsPort", "bound_unix_socket", "listening", "name_of", "not_listening"]
 
 log = logging.getLogger(__name__)
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
 ACCEPTS = 100  # that are accepted at one time: the loop has other things to do
 PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
+
+WHY_NOT_LISTENING = {
+    errno.EADDRINUSE: "it is in use",
+    errno.EACCES: "permission denied",
+    errno.EADDRNOTAVAIL: "it is no address of this machine",
+    errno.ENOENT: "its folder does not exist",
+}
 
 
 class TlsPort:
@@ -85,14 +94,18 @@ class TlsPort:
                 self._loop.remove_reader(listener)
                 self._loop.call_later(PAUSE_S, self._watch, listener)
                 return
-            if self._is_full():
-                client.close()
-                self._refused()
-                continue
-            client.setblocking(False)
-            handshake = self._loop.create_task(self._make_handshake(client))
-            self._handshakes.add(handshake)
-            handshake.add_done_callback(self._handshakes.discard)
+            self.take(client)
+
+    def take(self, client: socket.socket) -> None:
+        """A client that was accepted, here or by another process."""
+        if self._is_full():
+            client.close()
+            self._refused()
+            return
+        client.setblocking(False)
+        handshake = self._loop.create_task(self._make_handshake(client))
+        self._handshakes.add(handshake)
+        handshake.add_done_callback(self._handshakes.discard)
 
     async def _make_handshake(self, client: socket.socket) -> None:
         try:
@@ -149,6 +162,14 @@ def _remove_stale(path: str) -> None:
                     os.unlink(path)
                     return
         raise OSError(errno.EADDRINUSE, "in use")
+
+
+def not_listening(address: Address, error: OSError) -> StartError:
+    """What the system said of an address that cannot be listened on, and what to do."""
+    unknown = "the path is too long" if address.path else "the host's name has no address here"
+    reason = WHY_NOT_LISTENING.get(error.errno or 0, unknown)
+    cure = "choose another path, or stop who listens there" if address.path else "choose another port (0 picks a free one) or host"
+    return StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}")
 
 
 def name_of(path: str | bytes) -> str:

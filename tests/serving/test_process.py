@@ -124,7 +124,7 @@ def test_nobody_to_tell(tmp_path: Path, listener: socket.socket) -> None:
         assert abstract.recv(100) == b"READY=1"
 
 
-def activated(files: Path, *sockets: socket.socket, transport: str = "native") -> subprocess.Popen[str]:
+def activated(files: Path, *sockets: socket.socket, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
     """The server as systemd starts it: with sockets from descriptor 3 on."""
     highest = [os.dup(each.fileno()) for each in sockets]
 
@@ -132,7 +132,7 @@ def activated(files: Path, *sockets: socket.socket, transport: str = "native") -
         for number, descriptor in enumerate(highest):
             os.dup2(descriptor, 3 + number, inheritable=True)
 
-    serve = [sys.executable, "-m", "inferd", "serve", str(files), "--metrics-port", "off", "--transport", transport]
+    serve = [sys.executable, "-m", "inferd", "serve", str(files), "--metrics-port", "off", *options]
     program = subprocess.Popen(
         ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *serve],
         stdout=subprocess.PIPE,
@@ -188,7 +188,7 @@ def test_grpc_opens_its_own(files: Path) -> None:
     with socket.socket() as tcp:
         tcp.bind(("127.0.0.1", 0))
         tcp.listen()
-        with activated(files, tcp, transport="grpcio") as program:
+        with activated(files, tcp, options=("--transport", "grpcio")) as program:
             _, errors = program.communicate(timeout=LIMIT_S)
             assert program.returncode == 3
             assert "need --transport native" in errors

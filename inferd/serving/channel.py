@@ -1,0 +1,72 @@
+"""What a supervisor and a worker say to each other: whole messages over one pair of Unix sockets, some with a descriptor.
+
+    to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, turn_away, stop
+    to the supervisor   ready, failed, report, leaving
+
+When either process ends, however it does, the other one finds the end of its channel. Never in here: what a message makes of its reader.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import socket
+from contextlib import suppress
+from typing import Any, NamedTuple, Self
+
+__all__ = ["Channel", "Message"]
+
+MAX_MESSAGE_BYTES = 128 << 10  # the settings are the longest one
+
+
+class Message(NamedTuple):
+    """kind: one of those above. descriptor: the reader's to close; -1: none came along."""
+
+    kind: str
+    fields: dict[str, Any]
+    descriptor: int = -1
+
+
+class Channel:
+    """One end. Nothing waits: what cannot be sent or read now is for the caller to try again."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self._socket = opened
+        self._socket.setblocking(False)
+
+    @classmethod
+    def pair(cls) -> tuple[Self, socket.socket]:
+        """Our end, and the other one, which goes to the other process."""
+        ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+        return cls(ours), theirs
+
+    def fileno(self) -> int:
+        return self._socket.fileno()
+
+    def send(self, kind: str, descriptor: int = -1, /, **fields: object) -> bool:
+        """False where the other end is gone, or reads nothing. The descriptor stays the caller's to close."""
+        content = [json.dumps([kind, fields]).encode()]
+        try:
+            socket.send_fds(self._socket, content, [descriptor]) if descriptor >= 0 else self._socket.sendmsg(content)
+        except OSError:
+            return False
+        return True
+
+    def receive(self) -> Message | None:
+        """The next message; None: there is none now. Raises EOFError once the other end is gone."""
+        try:
+            content, descriptors, _, _ = socket.recv_fds(self._socket, MAX_MESSAGE_BYTES, 1)
+        except BlockingIOError:
+            return None
+        except OSError:  # reset: it went with something unread
+            content, descriptors = b"", []
+        if not content:
+            raise EOFError
+        for descriptor in descriptors:
+            os.set_inheritable(descriptor, False)  # as all others that Python makes
+        kind, fields = json.loads(content)
+        return Message(kind, fields, *descriptors)
+
+    def close(self) -> None:
+        with suppress(OSError):
+            self._socket.close()

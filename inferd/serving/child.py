@@ -1,0 +1,147 @@
+"""One worker process in the eyes of its supervisor: how it is started, what it was given, when it is started again. Never in here: what a
+worker does (worker.py), which of them gets what (workers.py).
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import subprocess
+import sys
+import time
+from collections import deque
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inferd.observe.pages import Page
+from inferd.serving.channel import Channel
+
+if TYPE_CHECKING:
+    import socket
+
+    from inferd.config import Settings
+
+__all__ = ["MAX_CRASHES", "Child", "Restarts", "read_page"]
+
+MAX_CRASHES = 5  # of one worker, within
+WINDOW_NS = 60 * 10**9
+BACK_OFF_NS = 10**9  # before the second restart within the window; twice as long before each further one
+MAX_UNTAKEN = 128  # connections on their way to a worker: its channel has room for other words, too
+QUIET_LOOKS = 3  # so often without a word, which comes every second, and others get the next connections
+
+
+class Restarts:
+    """When a worker that crashed is started again. The policy: no clock."""
+
+    def __init__(self) -> None:
+        self._crashes_ns: deque[int] = deque()
+
+    def crashed(self, now_ns: int) -> int | None:
+        """The time to wait, in nanoseconds: none at first, then longer each time; None: too many within a minute."""
+        self._crashes_ns.append(now_ns)
+        while self._crashes_ns[0] <= now_ns - WINDOW_NS:
+            self._crashes_ns.popleft()
+        crashes = len(self._crashes_ns)
+        if crashes >= MAX_CRASHES:
+            return None
+        return 0 if crashes == 1 else BACK_OFF_NS << (crashes - 2)
+
+
+class Child:
+    """A worker as the supervisor sees it. state: loading, ready, or leaving, which gets no connection more."""
+
+    process: subprocess.Popen[bytes]
+    ended: int  # a descriptor that can be read once the process has ended
+
+    def __init__(self, number: int) -> None:
+        self.number = number
+        self.state = "loading"
+        self.silent_looks = 0  # of the supervisor, since a word came last
+        self.turn = 0  # when it was given a connection last
+        self._handed = 0  # connections, in all
+        self._taken = 0  # of them, as it said last
+        self._open = 0
+        self.channel, self.theirs = Channel.pair()
+
+    def start(self, settings: Settings) -> None:
+        """Starts the process. Raises OSError where the system allows none."""
+        with self.theirs:
+            self.channel.send("settings", number=self.number, settings=msgspec.structs.asdict(settings))
+            try:
+                self.process = _start(self.theirs)
+                self.ended = os.pidfd_open(self.process.pid)
+            except OSError:
+                self.channel.close()
+                raise
+
+    def __str__(self) -> str:
+        return f"worker {self.number} (process {self.process.pid})"
+
+    @property
+    def connections(self) -> int:
+        """Those that it has, and those on their way to it."""
+        return self._open + self._handed - self._taken
+
+    @property
+    def takes(self) -> bool:
+        """Whether a connection can be given to it now."""
+        return self.state == "ready" and self._handed - self._taken < MAX_UNTAKEN and self.silent_looks <= QUIET_LOOKS
+
+    def reported(self, taken: int, open: int) -> None:
+        self._taken, self._open = taken, open
+
+    def hand(self, opened: socket.socket, turn: int, tls: bool) -> bool:
+        """Gives it a connection; False where it takes none."""
+        if not self.channel.send("connection", opened.fileno(), tls=tls):
+            return False
+        self._handed += 1
+        self.turn = turn
+        return True
+
+    def ask_metrics(self) -> int:
+        """The end of a pipe that its page will come out of, for `read_page`. Where it cannot be asked, nothing comes."""
+        reads, writes = os.pipe()
+        self.channel.send("metrics", writes)
+        os.close(writes)
+        return reads
+
+    def close(self) -> None:
+        """Of one that has ended."""
+        self.channel.close()
+        os.close(self.ended)
+
+
+def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [*_python(), "-m", "inferd.serving.worker", str(channel.fileno())],
+        stdin=subprocess.DEVNULL,
+        stdout=subprocess.DEVNULL,  # whose reader waits for its end, which no worker may hold up
+        pass_fds=(channel.fileno(),),
+        start_new_session=True,  # Ctrl-C on the terminal is the supervisor's to answer
+        env={name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"},
+    )
+
+
+def _python() -> list[str]:
+    """An interpreter that finds modules where this one does: in the working folder only if this one does."""
+    here = {"", os.getcwd()} & set(sys.path)
+    return [sys.executable, *([] if here else ["-P"])]
+
+
+def read_page(pipe: int, overdue_s: float) -> Page:
+    """What a worker writes into the pipe, which is closed then; nothing where it has not all come by `overdue_s` (of time.monotonic)."""
+    content = bytearray()
+    ready = select.poll()
+    ready.register(pipe, select.POLLIN)
+    try:
+        while ready.poll(max(0, int((overdue_s - time.monotonic()) * 1000))):
+            piece = os.read(pipe, 1 << 16)
+            if not piece:
+                return msgspec.json.decode(content, type=Page)
+            content += piece
+    except msgspec.DecodeError:  # it ended meanwhile
+        pass
+    finally:
+        os.close(pipe)
+    return []

@@ -1,0 +1,80 @@
+"""Sockets that a supervisor opens for its workers: bound before models are loaded, listening once they are. Never in here: accepting."""
+
+from __future__ import annotations
+
+import os
+import socket
+from contextlib import suppress
+from typing import TYPE_CHECKING, NamedTuple
+
+from inferd.config import Address
+from inferd.serving.sockets import BACKLOG, bound_unix_socket, name_of, not_listening
+
+if TYPE_CHECKING:
+    from inferd.config import Settings
+
+__all__ = ["Listener", "adopt", "bind"]
+
+
+class Listener(NamedTuple):
+    """One socket. address: what clients connect to. ours: nobody gave it to this process."""
+
+    socket: socket.socket
+    address: Address
+    ours: bool = True
+
+    def listen(self) -> None:
+        """Raises StartError where another process was quicker."""
+        try:
+            self.socket.listen(BACKLOG)
+        except OSError as error:
+            raise not_listening(self.address, error) from None
+
+    def close(self) -> None:
+        self.socket.close()
+        if self.ours and self.address.path and not self.address.is_abstract:
+            with suppress(OSError):
+                os.unlink(self.address.path)
+
+
+def adopt(opened: socket.socket, tls: bool) -> Listener:
+    """A socket that listens already. A Unix socket speaks no TLS."""
+    name = opened.getsockname()
+    local = opened.family == socket.AF_UNIX
+    return Listener(opened, Address("", 0, name_of(name)) if local else Address(name[0], name[1], tls=tls), ours=False)
+
+
+def bind(address: Address, settings: Settings) -> list[Listener]:
+    """The sockets of an address, of which a host's name may have several; port 0 has become a free one. Raises StartError."""
+    made: list[Listener] = []
+    try:
+        if address.path:
+            opened = bound_unix_socket(address, settings.socket_mode)
+            opened.setblocking(False)
+            return [Listener(opened, address)]
+        found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
+        for family, place in dict.fromkeys((family, place) for family, _, _, _, place in found):
+            port = made[0].address.port if made else address.port  # one that is free is free for all
+            opened = _bound(family, (place[0], port, *place[2:]), reuse_port=settings.reuse_port)
+            made.append(Listener(opened, address._replace(port=opened.getsockname()[1])))
+    except OSError as error:
+        for listener in made:
+            listener.close()
+        raise not_listening(address, error) from None
+    return made
+
+
+def _bound(family: int, place: tuple[object, ...], *, reuse_port: bool) -> socket.socket:
+    opened = socket.socket(family, socket.SOCK_STREAM)
+    try:
+        opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        if family == socket.AF_INET6:
+            opened.setsockopt(socket.IPPROTO_IPV6, socket.IPV6_V6ONLY, 1)
+        if reuse_port:
+            opened.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+        opened.bind(place)
+        opened.setblocking(False)
+    except OSError:
+        opened.close()
+        raise
+    return opened

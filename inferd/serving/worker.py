@@ -1,0 +1,159 @@
+"""A worker: one of several processes that serve the same addresses. It opens none: its supervisor (workers.py) hands it connections.
+
+`python -m inferd.serving.worker DESCRIPTOR`, which is its end of the channel. It drains and ends when it is told to stop, and at once
+when the supervisor is gone, so that nobody serves who is not looked after.
+
+SIGTERM           asks the supervisor for the same: no connection more, a drain, and another worker in its place
+SIGINT, SIGHUP    the supervisor's to answer
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import os
+import signal
+import socket
+import sys
+import threading
+from contextlib import suppress
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inferd import log as logs
+from inferd.config import Settings
+from inferd.errors import ConfigError, InferdError
+from inferd.serving.channel import Channel
+from inferd.serving.process import loop_factory
+from inferd.serving.server import Server
+
+if TYPE_CHECKING:
+    from inferd.observe.metrics import Metrics
+    from inferd.serving.channel import Message
+
+__all__ = ["Worker", "main"]
+
+log = logging.getLogger(__name__)
+
+REPORT_S = 0.05  # between two looks at whether there is something to report
+HEARTBEAT_REPORTS = 20  # so many looks, and there is: that the event loop turns
+
+
+class Worker:
+    """A Server and its end of the channel, on the running event loop."""
+
+    def __init__(self, number: int, settings: Settings, channel: Channel) -> None:
+        """Raises ConfigError where a setting shows to be wrong."""
+        self._number = number
+        self._channel = channel
+        self._server = Server(settings, opens=False)
+        self._metrics: Metrics = self._server.metrics()
+        self._loop = asyncio.get_running_loop()
+        self._stopped = asyncio.Event()
+        self._taken = 0
+        self._reported = (-1, -1)
+        self._looks = 0
+
+    async def run(self) -> None:
+        """Serves until told to stop. Raises ConfigError and StartError where models cannot be loaded."""
+        self._loop.add_reader(self._channel.fileno(), self._receive)
+        self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
+        await self._server.start()
+        self._channel.send("ready")
+        self._look()
+        await self._stopped.wait()
+        await self._server.stop()
+
+    def _receive(self) -> None:
+        try:
+            while (message := self._channel.receive()) is not None:
+                self._obey(message)
+        except EOFError:
+            if not self._server.loading:
+                log.warning("ended at once: the supervisor is gone")
+            _end(1)
+        self._report()
+
+    def _obey(self, message: Message) -> None:
+        match message.kind:
+            case "connection":
+                opened = socket.socket(fileno=message.descriptor)
+                opened.setblocking(False)
+                self._taken += 1
+                self._server.take(opened, message.fields["tls"])
+            case "metrics":
+                threading.Thread(target=self._tell_metrics, args=(message.descriptor,), name="inferd-metrics", daemon=True).start()
+            case "reload":
+                self._reload(**message.fields)
+            case "turn_away":
+                self._server.turn_away()
+            case "stop" if self._server.loading:  # which cannot be interrupted, and nobody waits for it
+                _end(0)
+            case "stop":
+                self._stopped.set()
+
+    def _reload(self, log_level: str, log_format: str, drain_timeout_s: int) -> None:
+        self._server.settings = msgspec.structs.replace(self._server.settings, drain_timeout_s=drain_timeout_s)
+        logs.set_up(log_level, log_format, worker=self._number)
+        self._server.reload()
+
+    def _ask_to_leave(self) -> None:
+        if self._server.loading:
+            _end(0)
+        self._channel.send("leaving")
+
+    def _look(self) -> None:
+        self._looks += 1
+        self._report()
+        self._loop.call_later(REPORT_S, self._look)
+
+    def _report(self) -> None:
+        """Tells how many connections were taken, and how many are open, where that is news or nothing was told for long."""
+        state = self._taken, self._server.open_connections
+        due = state != self._reported or self._looks >= HEARTBEAT_REPORTS
+        if due and not self._server.loading and self._channel.send("report", taken=state[0], open=state[1]):
+            self._reported, self._looks = state, 0
+
+    def _tell_metrics(self, descriptor: int) -> None:
+        """On a thread: the reader takes its time."""
+        with suppress(OSError), open(descriptor, "wb") as pipe:
+            try:
+                pipe.write(msgspec.json.encode(self._metrics.page()))
+            except OSError:
+                raise
+            except Exception:
+                log.exception("metrics could not be collected")
+
+
+def _end(code: int) -> None:
+    logging.shutdown()
+    os._exit(code)
+
+
+async def _serve(number: int, settings: Settings, channel: Channel) -> int:
+    try:
+        await Worker(number, settings, channel).run()
+    except InferdError as error:
+        channel.send("failed", text=str(error), setting=isinstance(error, ConfigError))
+        return 3
+    return 0
+
+
+def main() -> None:
+    for number in (signal.SIGINT, signal.SIGHUP):
+        signal.signal(number, signal.SIG_IGN)
+    channel = Channel(socket.socket(fileno=int(sys.argv[1])))
+    try:
+        first = channel.receive()
+    except EOFError:
+        return
+    assert first is not None, "settings are sent before a worker is started"
+    settings = msgspec.convert(first.fields["settings"], Settings)
+    logs.set_up(settings.log_level, settings.log_format, worker=first.fields["number"])
+    with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
+        sys.exit(runner.run(_serve(first.fields["number"], settings, channel)))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,394 @@
+"""Several processes on the same addresses: a supervisor, which loads no model, accepts connections and hands each to a worker.
+
+Why it accepts itself. A gRPC client keeps one connection for hours, so who gets it decides where the load is. The kernel does not know:
+SO_REUSEPORT sends four connections to four workers as dice would, and one to a worker that has died, or that loads, waits or is lost;
+on one shared socket whoever wakes first takes all that wait. The supervisor knows how many each worker has and gives the next one to
+who has least, to those that are ready only. It costs a connection some tens of microseconds, and a request nothing.
+
+Health is each worker's own: it answers for the connections that it has. So the server is ready as long as one worker is; who has crashed
+costs its connections, and no others. Never in here: models, requests, HTTP/2.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import logging
+import math
+import signal
+import threading
+import time
+from contextlib import suppress
+from importlib.util import find_spec
+from typing import TYPE_CHECKING
+
+import msgspec
+
+from inferd.config import Address, Settings, fields, most_workers, parse_listen
+from inferd.errors import ConfigError, InferdError, StartError
+from inferd.observe.metrics import MergedMetrics
+from inferd.observe.pages import Sums
+from inferd.serving.access import warn_of_open
+from inferd.serving.child import MAX_CRASHES, Child, Restarts, read_page
+from inferd.serving.listeners import Listener, adopt, bind
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from socket import socket
+
+    from inferd.engine.planner import Host
+    from inferd.observe.pages import Page
+
+__all__ = ["Supervisor", "count", "share"]
+
+log = logging.getLogger(__name__)
+
+CORES_EACH = 4  # of a worker, where neither its number nor the threads of a run are given
+ACCEPTED_AT_ONCE = 64  # connections of one address between two looks at everything else
+NO_DESCRIPTOR_PAUSE_S = 1.0
+LOOK_S = 1.0  # how often workers are looked at
+SILENT_LOOKS = 30  # so often without a word, and a worker hangs
+GRACE_S = 10.0  # of a worker beyond drain_timeout_s
+METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count
+
+
+def count(settings: Settings, host: Host) -> int:
+    """How many processes the settings ask for. Raises StartError for several where the native transport is not built."""
+    if settings.workers != 1 and find_spec("inferd._core.http2") is None:
+        if settings.workers == 0:
+            return 1
+        raise StartError("workers: more than one need the native transport, which is not built; `inferd doctor` says why")
+    if settings.workers:
+        return settings.workers
+    if settings.transport == "grpcio":
+        return 1
+    most = most_workers(settings.message_memory_bytes, settings.max_message_bytes)
+    return max(1, min(host.usable // (settings.intra_op_threads or CORES_EACH), most))
+
+
+def share(settings: Settings, workers: int) -> Settings:
+    """What one of so many workers serves with: its part of what the process has, and nothing that is the supervisor's."""
+    least_picture_bytes = fields()["picture_memory_bytes"].low or 0
+    return msgspec.structs.replace(
+        settings,
+        workers=workers,
+        transport="native",
+        max_connections=math.ceil(settings.max_connections / workers),
+        message_memory_bytes=settings.message_memory_bytes // workers,
+        picture_memory_bytes=max(least_picture_bytes, settings.picture_memory_bytes // workers),
+        listen=(),
+        metrics_port=-1,
+        pid_file="",
+        lame_duck_s=0,
+    )
+
+
+class Supervisor:
+    """A server of several processes: started, reloaded and stopped as a Server is (server.py).
+
+    sockets: listen already, and are served instead of host and grpc_port. fail(): called when a worker has crashed too often; stop() then
+    raises the error. Raises ConfigError and StartError from start(), where one worker has found it.
+    """
+
+    def __init__(self, settings: Settings, workers: int, sockets: Sequence[socket], fail: Callable[[], None]) -> None:
+        self.settings = settings
+        self.loading = False
+        self._workers = workers
+        self._sockets = sockets
+        self._fail = fail
+        self._loop = asyncio.get_running_loop()
+        self._started: asyncio.Future[None] = self._loop.create_future()
+        self._listeners: list[Listener] = []
+        self._accepting = False
+        self._children: dict[int, Child] = {}
+        self._restarts = {number: Restarts() for number in range(1, workers + 1)}
+        self._restarted = 0
+        self._timers: dict[int, asyncio.TimerHandle] = {}  # of workers that are started again later
+        self._look_timer: asyncio.TimerHandle | None = None
+        self._changed = asyncio.Event()
+        self._turn = 0
+        self._serving = False
+        self._stopping = False
+        self._error: InferdError | None = None
+        self._sums = Sums()
+        self._asking = threading.Lock()
+        self._close_metrics: Callable[[], None] | None = None
+
+    # ---- life ----
+
+    async def start(self) -> dict[str, object]:
+        """Everything until all workers are ready. The real addresses, as of a Server."""
+        began = time.monotonic()
+        self.loading = True
+        try:
+            addresses = self._bind()
+            for number in self._restarts:
+                self._start_worker(number)
+            await self._started
+            self.loading = False
+            real = self._open(addresses)
+        except BaseException as error:
+            self.loading = False
+            self._stopping = True
+            await self._kill_all()
+            self._close()
+            if isinstance(error, OSError):
+                raise StartError(f"workers: a process cannot be started: {error.strerror}") from None
+            raise
+        self._serving = True
+        self._look()
+        log.info("ready on %s: %d workers, %.2f s in all", real["grpc"], self._workers, time.monotonic() - began)
+        return real
+
+    async def stop(self) -> None:
+        """As a Server's, in all workers. Idempotent. Raises the error of a worker that crashed too often."""
+        if self._stopping:
+            return
+        self._stopping = True
+        if self._serving:
+            self._tell("turn_away")
+            if self.settings.lame_duck_s:
+                log.info("not ready: requests are answered for %s s more, so that balancers turn away first", self.settings.lame_duck_s)
+                await asyncio.sleep(self.settings.lame_duck_s)
+        await self._accept_the_last()
+        self._close_listeners()
+        await self._end_all()
+        self._close()
+        if self._error is not None:
+            raise self._error
+
+    def reload(self) -> None:
+        """Workers take settings that can change, certificates and tokens as they are now."""
+        names = ("log_level", "log_format", "drain_timeout_s")
+        self._tell("reload", **{name: getattr(self.settings, name) for name in names})
+
+    def _bind(self) -> list[list[Listener]]:
+        """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
+        tls = bool(self.settings.tls_cert)
+        own = [] if self._sockets else [Address(self.settings.host, self.settings.grpc_port, tls=tls)]
+        places = [[adopt(opened, tls)] for opened in self._sockets]
+        self._listeners = [listener for place in places for listener in place]
+        for address in (*own, *(parse_listen(text, tls=tls) for text in self.settings.listen)):
+            places.append(bind(address, self.settings))
+            self._listeners += places[-1]
+        return places
+
+    def _open(self, places: list[list[Listener]]) -> dict[str, object]:
+        bound = [place[0].address for place in places]
+        for listener in self._listeners:
+            if listener.ours:
+                listener.listen()
+        warn_of_open(bound, self.settings)
+        self._accept_again()
+        real: dict[str, object] = {"grpc": str(bound[0])}
+        if self.settings.metrics_port >= 0:
+            port, self._close_metrics = MergedMetrics(self._metrics, self._counters).serve(self.settings.host, self.settings.metrics_port)
+            real["metrics"] = str(Address(self.settings.host, port))
+        if bound[1:]:
+            real["listen"] = list(map(str, bound[1:]))
+        return real
+
+    async def _end_all(self) -> None:
+        """Workers drain, and end by themselves; who does not is killed."""
+        self._tell("stop")
+        with suppress(TimeoutError):
+            async with asyncio.timeout(self.settings.drain_timeout_s + GRACE_S):
+                await self._all_ended()
+        for child in self._children.values():
+            log.error("%s does not end: killed", child)
+        await self._kill_all()
+
+    async def _kill_all(self) -> None:
+        for child in self._children.values():
+            child.process.kill()
+        await self._all_ended()
+
+    async def _all_ended(self) -> None:
+        while self._children:
+            self._changed.clear()
+            await self._changed.wait()
+
+    def _close_listeners(self) -> None:
+        self._pause()
+        for listener in self._listeners:
+            listener.close()
+        self._listeners = []
+
+    def _close(self) -> None:
+        """What is left when all workers have ended."""
+        self._close_listeners()
+        for timer in (*self._timers.values(), self._look_timer):
+            if timer is not None:
+                timer.cancel()
+        if self._close_metrics is not None:
+            self._close_metrics()
+
+    # ---- workers ----
+
+    def _start_worker(self, number: int) -> None:
+        self._timers.pop(number, None)
+        child = Child(number)
+        child.start(share(self.settings, self._workers))
+        self._children[number] = child
+        self._sums.begin(child)
+        self._loop.add_reader(child.channel.fileno(), self._hear, child)
+        self._loop.add_reader(child.ended, self._ended, child)
+        log.info("%s is started", child)
+
+    def _hear(self, child: Child) -> None:
+        child.silent_looks = 0
+        try:
+            while (message := child.channel.receive()) is not None:
+                match message.kind:
+                    case "ready":
+                        self._ready(child)
+                    case "failed":
+                        self._failed(child, message.fields["text"], setting=message.fields["setting"])
+                    case "report":
+                        child.reported(**message.fields)
+                        self._accept_again()
+                    case "leaving":
+                        self._leave(child)
+        except EOFError:
+            self._loop.remove_reader(child.channel.fileno())  # its end is seen by itself
+
+    def _ready(self, child: Child) -> None:
+        child.state = "ready"
+        if not self._started.done():
+            if self._ready_workers == self._workers:
+                self._started.set_result(None)
+        else:
+            log.info("%s is ready", child)
+
+    def _failed(self, child: Child, text: str, *, setting: bool) -> None:
+        """It could not start: so cannot the server. Once it serves, that is a crash as any."""
+        if not self._started.done():
+            self._started.set_exception(ConfigError(text) if setting else StartError(text))
+        elif self._serving:
+            log.error("%s cannot start: %s", child, text)
+
+    def _leave(self, child: Child) -> None:
+        if not self._stopping and child.state == "ready":
+            child.state = "leaving"
+            child.channel.send("stop")
+            log.info("%s leaves, and another takes its place", child)
+
+    def _ended(self, child: Child) -> None:
+        self._hear(child)  # its last words
+        code = child.process.wait()
+        self._loop.remove_reader(child.channel.fileno())
+        self._loop.remove_reader(child.ended)
+        child.close()
+        del self._children[child.number]
+        self._sums.end(child)
+        self._changed.set()
+        if self._stopping or self._error is not None:
+            return  # on purpose, or as well
+        how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with code {code}"
+        if not self._started.done():
+            self._started.set_exception(StartError(f"worker {child.number} ended {how} before it was ready; the log has more"))
+        elif code == 0 and child.state == "leaving":
+            self._start_again(child.number)
+        else:
+            log.error("%s ended %s; its connections are lost", child, how)
+            self._crashed(child.number, how)
+
+    def _crashed(self, number: int, how: str) -> None:
+        wait_ns = self._restarts[number].crashed(time.monotonic_ns())
+        if wait_ns is None:
+            self._error = InferdError(f"worker {number} ended {MAX_CRASHES} times within a minute, at last {how}; the log has more")
+            self._fail()
+            return
+        log.info("worker %d is started again in %g s", number, wait_ns / 1e9)
+        self._timers[number] = self._loop.call_later(wait_ns / 1e9, self._start_again, number)
+
+    def _start_again(self, number: int) -> None:
+        try:
+            self._start_worker(number)
+            self._restarted += 1
+        except OSError as error:
+            log.error("worker %d cannot be started: %s", number, error.strerror)
+            self._crashed(number, f"before its start ({error.strerror})")
+
+    def _look(self) -> None:
+        """Kills who says nothing for long: its event loop, which nothing may hold up, does not turn."""
+        self._look_timer = self._loop.call_later(LOOK_S, self._look)
+        for child in self._children.values():
+            child.silent_looks += 1
+            if child.state != "loading" and child.silent_looks > SILENT_LOOKS:
+                log.error("%s hangs: killed", child)
+                child.process.kill()
+
+    @property
+    def _ready_workers(self) -> int:
+        return sum(child.state == "ready" for child in list(self._children.values()))
+
+    def _tell(self, kind: str, **fields: object) -> None:
+        for child in self._children.values():
+            child.channel.send(kind, **fields)
+
+    # ---- connections ----
+
+    def _accept_again(self) -> None:
+        """Where there is a worker that takes connections; else they wait in the kernel."""
+        if not self._accepting and self._listeners and not self.loading and self._next() is not None:
+            self._accepting = True
+            for listener in self._listeners:
+                self._loop.add_reader(listener.socket.fileno(), self._accept, listener)
+
+    def _pause(self) -> None:
+        self._accepting = False
+        for listener in self._listeners:
+            self._loop.remove_reader(listener.socket.fileno())
+
+    def _next(self) -> Child | None:
+        """Who gets the next connection: who has least, and of those who has waited longest for one."""
+        able = (child for child in self._children.values() if child.takes)
+        return min(able, key=lambda child: (child.connections, child.turn), default=None)
+
+    def _accept(self, listener: Listener) -> bool:
+        """Hands on what has come to one address. Whether there may be more."""
+        for _ in range(ACCEPTED_AT_ONCE):
+            if self._next() is None:
+                self._pause()
+                return False
+            try:
+                opened, _ = listener.socket.accept()
+            except OSError as error:
+                return self._not_accepted(error)
+            with opened:
+                self._hand_on(opened, listener.address.tls)
+        return True
+
+    def _hand_on(self, opened: socket, tls: bool) -> None:
+        self._turn += 1
+        while (child := self._next()) is not None and not child.hand(opened, self._turn, tls):
+            child.state = "leaving"  # it has ended, or hangs: both will be seen to
+
+    def _not_accepted(self, error: OSError) -> bool:
+        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            log.warning("connections wait: none can be accepted (%s)", error.strerror)
+            self._pause()
+            self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._accept_again)
+        return False  # else nothing is there, or the client has gone
+
+    async def _accept_the_last(self) -> None:
+        """Who has connected is served: no connection is lost that the kernel has taken."""
+        for listener in self._listeners if self._accepting else ():
+            while listener.ours and self._accept(listener):
+                await asyncio.sleep(0)
+
+    # ---- metrics, on threads that scrapes have ----
+
+    def _metrics(self, own: Page) -> Page:
+        """Asks all workers at once. One that says nothing counts as it did last."""
+        with self._asking:  # else an older page could come last
+            asked = [(child, child.ask_metrics()) for child in list(self._children.values()) if child.state != "loading"]
+            overdue_s = time.monotonic() + METRICS_TIMEOUT_S
+            for child, pipe in asked:
+                if page := read_page(pipe, overdue_s):
+                    self._sums.saw(child, page)
+            return self._sums.page(own)
+
+    def _counters(self) -> dict[str, float]:
+        return {"workers": self._ready_workers, "worker_restarts_total": self._restarted}

@@ -1,0 +1,418 @@
+"""Several processes on the same addresses: who gets which connection, what one's end costs, one page of metrics, and the end of all."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import os
+import re
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import grpc
+import psutil
+import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse_text
+
+from inferd.config import Settings
+from inferd.engine.planner import Host
+from inferd.errors import ConfigError, StartError
+from inferd.protocol import health
+from inferd.serving import workers
+from inferd.serving.channel import Channel
+from inferd.serving.child import MAX_CRASHES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
+from inferd.serving.server import Server
+from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
+from tests import models
+from tests.certificates import Certificates
+from tests.command import environment, run
+from tests.served import LIMIT_S, Program
+from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, wait_for
+from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
+
+X = {"x": rows(1)}
+MiB = 1 << 20
+
+
+@pytest.fixture(scope="module")
+def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    return models.repository(
+        tmp_path_factory.mktemp("workers"), {"identity": models.identity(), "slow": models.slow(50)}, {"slow": "max_batch_size: 1"}
+    )
+
+
+class Pair(Program):
+    """A server of two workers, both ready when the block begins."""
+
+    def __init__(self, files: Path, *arguments: str | Path) -> None:
+        super().__init__(files, "--workers", "2", "--drain-timeout-s", "20", *arguments)
+
+    def worker(self, number: int) -> psutil.Process:
+        """The newest process of that number."""
+        return psutil.Process(int(re.findall(rf"worker {number} \(process (\d+)\) is started", self.errors)[-1]))
+
+    def connections(self, number: int) -> int:
+        return sum(each.status == "ESTABLISHED" for each in self.worker(number).net_connections("tcp"))
+
+    def until_ready(self, process: psutil.Process) -> None:
+        wait_for(self, f"(process {process.pid}) is ready")
+
+    def samples(self) -> dict[str, float]:
+        """Samples without labels, and those of the model identity by their name."""
+        with urllib.request.urlopen(f"http://{self.addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
+            families = list(parse_text(page.read().decode()))
+        return {
+            sample.name: sample.value
+            for family in families
+            for sample in family.samples
+            if sample.labels.get("model", "identity") == "identity" and not {"le", "stage", "reason"} & set(sample.labels)
+        }
+
+
+@pytest.fixture
+def listener(tmp_path: Path) -> Iterator[socket.socket]:
+    """Where systemd would hear of it."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as made:
+        made.bind(str(tmp_path / "notify"))
+        made.settimeout(LIMIT_S)
+        yield made
+
+
+@pytest.fixture
+def callers() -> Iterator[ExitStack]:
+    with ExitStack() as stack:
+        yield stack
+
+
+def answer(caller: Caller) -> None:
+    same(outputs_of(caller.infer(infer_request("identity", X), wait_for_ready=True)), {"y": rows(1)})
+
+
+def connect(callers: ExitStack, address: str, number: int) -> list[Caller]:
+    """So many connections, each of which was answered."""
+    made = [callers.enter_context(Caller(address)) for _ in range(number)]
+    for caller in made:
+        answer(caller)
+    return made
+
+
+def start_slow(callers: list[Caller], each: int) -> list[grpc.Future]:
+    message = infer_request("slow", {"x": rows(1, 64)}).SerializeToString()
+    return [caller.start(message) for caller in callers for _ in range(each)]
+
+
+def gone(*processes: psutil.Process) -> bool:
+    _, alive = psutil.wait_procs(processes, LIMIT_S)
+    return not alive
+
+
+# ---- connections, metrics
+
+
+def test_connections_are_spread_evenly_and_counted_on_one_page(files: Path, tmp_path: Path, callers: ExitStack) -> None:
+    made = Certificates()
+    for name, content in (("server", made.server), ("key", made.server_key)):
+        (tmp_path / name).write_bytes(content)
+    tls = ("--tls-cert", tmp_path / "server", "--tls-key", tmp_path / "key")
+    with Pair(files, *tls, "--listen", "plaintext:127.0.0.1:0", "--listen", f"unix:{tmp_path}/s") as program:
+        plaintext, unix = program.addresses["listen"]
+        connect(callers, plaintext, 6)
+        assert [program.connections(number) for number in (1, 2)] == [3, 3]
+        with grpc.secure_channel(program.address, grpc.ssl_channel_credentials(made.ca)) as channel:
+            channel.unary_unary(INFER)(infer_request("identity", X).SerializeToString(), timeout=LIMIT_S)
+            connect(callers, unix, 1)
+            seen = program.samples()
+        assert seen["nv_inference_request_success"] == seen["nv_inference_count"] == 8
+        assert (seen["inferd_connections"], seen["inferd_connections_opened_total"]) == (8, 8)
+        assert (seen["inferd_workers"], seen["inferd_worker_restarts_total"]) == (2, 0)
+        assert (seen["inferd_model_ready"], seen["inferd_instances"]) == (1, 2)
+        resident = [program.worker(number).memory_info().rss for number in (1, 2)]
+        assert seen["process_resident_memory_bytes"] > sum(resident) * 0.9
+        assert program.stop() == 0
+    assert not (tmp_path / "s").exists()
+    assert "shared by 2 workers" in program.errors
+
+
+# ---- the end of one worker
+
+
+def test_a_worker_that_crashes_costs_its_connections_and_comes_back(files: Path, callers: ExitStack) -> None:
+    with Pair(files) as program:
+        made = connect(callers, program.address, 4)
+        assert program.samples()["nv_inference_request_success"] == 4
+        killed, other = program.worker(1), program.worker(2)
+        killed.kill()
+        assert gone(killed)
+        lost = [caller.start(infer_request("identity", X).SerializeToString()).exception(LIMIT_S) for caller in made]
+        lost = [error for error in lost if error is not None]
+        assert {error.code() for error in lost} <= {grpc.StatusCode.UNAVAILABLE}
+        assert len(lost) <= 2
+        made += connect(callers, program.address, 1)
+        for caller in made:  # who lost a connection gets another, of who is there
+            answer(caller)
+        wait_for(program, "is started", 3)
+        returned = program.worker(1)
+        assert returned != killed
+        program.until_ready(returned)
+        connect(callers, program.address, 2)
+        assert (program.connections(1), program.worker(2)) == (2, other)  # it has least, so it gets them
+        seen = program.samples()
+        assert seen["nv_inference_request_success"] == 4 + (4 - len(lost)) + 1 + 5 + 2
+        assert (seen["inferd_workers"], seen["inferd_worker_restarts_total"]) == (2, 1)
+        assert program.stop() == 0
+    assert f"worker 1 (process {killed.pid}) ended by signal 9 (Killed); its connections are lost" in program.errors
+
+
+def wait_for_running(callers: list[Caller]) -> None:
+    """Until each worker has started on what its connection sent."""
+    end = time.monotonic() + LIMIT_S
+    for caller in callers:
+        while not caller.statistics("slow").execution_count:
+            assert time.monotonic() < end
+
+
+def test_a_worker_that_crashes_over_and_over_ends_the_server(files: Path) -> None:
+    code = "from inferd.serving import child; child.BACK_OFF_NS = 0; from inferd.cli import main; main()"
+    arguments = ["serve", str(files), "--grpc-port", "0", "--metrics-port", "off", "--workers", "2"]
+    errors, crashes, started = "", 0, 0
+    with subprocess.Popen(
+        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+    ) as program:
+        assert program.stderr is not None
+        for line in program.stderr:
+            errors += line
+            if again := re.search(r"worker 1 \(process (\d+)\) is started", line):
+                started = int(again[1])
+            if "ready on 127.0.0.1" in line or (crashes and again):
+                os.kill(started, signal.SIGKILL)
+                crashes += 1
+    assert program.returncode == 1
+    assert crashes == MAX_CRASHES
+    assert errors.endswith("inferd: worker 1 ended 5 times within a minute, at last by signal 9 (Killed); the log has more\n")
+
+
+def test_restarts_wait_longer_each_time() -> None:
+    restarts, second = Restarts(), 10**9
+    assert [restarts.crashed(at * second) for at in (0, 1, 2, 3)] == [0, 1 * second, 2 * second, 4 * second]
+    assert restarts.crashed(63 * second) == 0  # all others are a minute old
+    assert [restarts.crashed(64 * second) for _ in range(4)][-1] is None
+
+
+# ---- the end of all
+
+
+def test_who_leaves_loses_no_call_one_worker_or_all(files: Path, tmp_path: Path, callers: ExitStack) -> None:
+    path = tmp_path / "pid"
+    with Pair(files, "--pid-file", path) as program:
+        made = connect(callers, program.address, 2)
+        calls = start_slow(made, 3)
+        wait_for_running(made)
+        left = program.worker(2)
+        assert run("drain", str(left.pid), folder=tmp_path).returncode == 2  # a worker is not the server
+        left.terminate()
+        assert [call.exception(LIMIT_S) for call in calls] == [None] * 6
+        assert gone(left)
+        wait_for(program, "is started", 3)
+        program.until_ready(program.worker(2))
+        assert "ended by" not in program.errors
+
+        made = connect(callers, program.address, 2)
+        calls = start_slow(made, 3)
+        wait_for_running(made)
+        processes = [program.worker(number) for number in (1, 2)]
+        assert int(path.read_text()) == program.process.pid
+        done = run("drain", "--pid-file", path, folder=tmp_path)
+        assert (done.returncode, done.stderr) == (0, "")
+        assert [call.exception(LIMIT_S) for call in calls] == [None] * 6
+        assert program.process.wait(LIMIT_S) == 0
+        assert gone(*processes)
+    assert not path.exists()
+
+
+def test_a_lame_duck_answers_and_a_second_signal_ends_all(files: Path, callers: ExitStack) -> None:
+    with Pair(files, "--lame-duck-s", "1h") as program:
+        processes = [program.worker(number) for number in (1, 2)]
+        made = connect(callers, program.address, 2)
+        watches = [caller.channel.unary_stream(WATCH)(b"", timeout=LIMIT_S) for caller in made]
+        assert [status(watch) for watch in watches] == [SERVING] * 2
+        program.process.send_signal(signal.SIGTERM)
+        assert [status(watch) for watch in watches] == [NOT_SERVING] * 2
+        for caller in [*made, *connect(callers, program.address, 2)]:
+            answer(caller)
+        assert program.stop() == 128 + signal.SIGTERM
+        assert gone(*processes)
+
+
+def status(watch: Any) -> int:
+    return int(health.HealthCheckResponse.FromString(next(watch)).status)
+
+
+def test_workers_are_reloaded_and_end_with_their_supervisor(files: Path, tmp_path: Path, listener: socket.socket) -> None:
+    config = tmp_path / "inferd.toml"
+    config.write_text('log_level = "error"\n')
+    with Program(files, "--workers", "2", "--config", config, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as program:
+        assert listener.recv(1000) == b"READY=1"
+        found = psutil.Process(program.process.pid).children()
+        assert len(found) == 2
+        config.write_text('log_level = "info"\nlog_format = "json"\n')
+        program.process.send_signal(signal.SIGHUP)
+        assert listener.recv(1000).startswith(b"RELOADING=1")
+        assert listener.recv(1000) == b"READY=1"
+        program.process.kill()
+        assert gone(*found)
+    last = [json.loads(line) for line in program.errors.splitlines() if "is gone" in line]
+    assert {line["worker"] for line in last} == {1, 2}
+    assert {line["message"] for line in last} == {"ended at once: the supervisor is gone"}
+
+
+# ---- starts
+
+
+def test_sockets_that_were_opened_before(files: Path) -> None:
+    with socket.socket() as tcp:
+        tcp.bind(("127.0.0.1", 0))
+        tcp.listen()
+        with activated(files, tcp, options=("--workers", "2")) as program:
+            assert program.stdout is not None
+            addresses = json.loads(program.stdout.readline().removeprefix("ready "))
+            assert addresses == {"grpc": f"127.0.0.1:{tcp.getsockname()[1]}"}
+            with Caller(addresses["grpc"]) as caller:
+                answer(caller)
+            program.terminate()
+            assert program.wait(LIMIT_S) == 0
+
+
+def test_what_one_worker_cannot_start_with_is_said_once(tmp_path: Path) -> None:
+    (tmp_path / "broken.onnx").write_bytes(b"this is no model")
+    done = run("serve", "broken.onnx", "--grpc-port", "0", "--metrics-port", "off", "--workers", "3", folder=tmp_path)
+    assert done.returncode in (2, 3)
+    assert done.stderr.count("inferd: ") == 1
+    assert "Traceback" not in done.stderr
+
+
+def test_a_port_in_use_is_found_before_anything_is_started(files: Path, tmp_path: Path) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = str(taken.getsockname()[1])
+        done = run("serve", files, "--grpc-port", port, "--metrics-port", "off", "--workers", "2", folder=tmp_path)
+    assert done.returncode == 3
+    assert f"cannot listen on 127.0.0.1:{port}" in done.stderr
+    assert "is started" not in done.stderr
+
+
+def test_how_many() -> None:
+    eight = Host(8, 8)
+    assert count(Settings(workers=3), eight) == 3
+    assert count(Settings(), eight) == 1
+    assert count(Settings(workers=0), eight) == 2
+    assert count(Settings(workers=0), Host(2, 2)) == 1
+    assert count(Settings(workers=0, intra_op_threads=1), eight) == 8
+    assert count(Settings(workers=0, intra_op_threads=1, message_memory_bytes=256 * MiB), eight) == 4
+    assert count(Settings(workers=0, transport="grpcio"), eight) == 1
+
+
+def test_without_the_native_transport_there_is_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "find_spec", lambda name: None)
+    assert count(Settings(workers=0), Host(8, 8)) == 1
+    with pytest.raises(StartError, match="workers: more than one need the native transport"):
+        count(Settings(workers=2), Host(8, 8))
+
+
+def test_what_is_divided() -> None:
+    whole = Settings(workers=3, max_connections=100, listen=("[::1]:0",), pid_file="x", lame_duck_s=5, picture_memory_bytes=2 * MiB)
+    part = share(whole, 3)
+    assert part.message_memory_bytes * 3 <= whole.message_memory_bytes
+    assert (part.max_connections, part.picture_memory_bytes) == (34, MiB)
+    assert (part.listen, part.metrics_port, part.pid_file, part.lame_duck_s) == ((), -1, "", 0)
+    assert part.max_queue_requests == whole.max_queue_requests
+
+
+def test_several_are_no_matter_of_one_process() -> None:
+    async def make() -> None:
+        Server(Settings(workers=2))
+
+    with pytest.raises(ConfigError, match="workers: expected 1 for a Server of one process, got 2"):
+        asyncio.run(make())
+
+
+# ---- who gets the next connection
+
+
+@contextmanager
+def closed_at_end(*children: Child) -> Iterator[None]:
+    try:
+        yield
+    finally:
+        for child in children:
+            child.channel.close()
+            child.theirs.close()
+
+
+async def supervisor_of(*children: Child) -> Supervisor:
+    supervisor = Supervisor(Settings(), len(children), (), lambda: None)
+    supervisor._children = {child.number: child for child in children}
+    return supervisor
+
+
+def ready_child(number: int, connections: int) -> Child:
+    child = Child(number)
+    child.state = "ready"
+    child.reported(taken=0, open=connections)
+    return child
+
+
+async def test_who_has_least_gets_the_next_connection() -> None:
+    children = [ready_child(1, 5), ready_child(2, 0), ready_child(3, 2)]
+    supervisor = await supervisor_of(*children)
+    ours, other = socket.socketpair()
+    with ours, other, closed_at_end(*children):
+        for expected in ([5, 1, 2], [5, 2, 2], [5, 2, 3], [5, 3, 3], [5, 3, 4]):
+            supervisor._hand_on(ours, tls=False)
+            assert [child.connections for child in children] == expected
+        children[1].theirs.close()  # it has ended: the next one has it
+        supervisor._hand_on(ours, tls=False)
+        assert [child.connections for child in children] == [5, 3, 5]
+        children[2].silent_looks = children[0].silent_looks = QUIET_LOOKS
+        supervisor._hand_on(ours, tls=False)
+        assert [child.connections for child in children] == [6, 3, 5]  # of two that have as many, who has waited longer
+        children[2].silent_looks += 1
+        supervisor._hand_on(ours, tls=False)
+        assert [child.connections for child in children] == [7, 3, 5]  # it may hang
+
+
+async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
+    child = ready_child(1, 0)
+    supervisor = await supervisor_of(child)
+    ours, other = socket.socketpair()
+    with ours, other, closed_at_end(child):
+        for _ in range(MAX_UNTAKEN):
+            supervisor._hand_on(ours, tls=False)
+        assert supervisor._next() is None
+        assert child.channel.send("stop"), "there is room for other words"
+        child.reported(taken=1, open=1)
+        assert supervisor._next() is child
+
+
+async def test_a_worker_that_says_nothing_is_killed() -> None:
+    quiet, heard, loading = children = ready_child(1, 0), ready_child(2, 0), Child(3)
+    killed: list[int] = []
+    for child in children:
+        child.process = SimpleNamespace(pid=0, kill=lambda number=child.number: killed.append(number))  # type: ignore[assignment]
+    supervisor = await supervisor_of(*children)
+    with closed_at_end(*children):
+        for _ in range(SILENT_LOOKS):
+            supervisor._look()
+        assert not killed
+        Channel(heard.theirs).send("report", taken=0, open=0)
+        supervisor._hear(heard)
+        supervisor._look()
+        assert killed == [quiet.number]
+    assert loading.silent_looks > SILENT_LOOKS
