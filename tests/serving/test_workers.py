@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import json
 import os
 import re
@@ -23,23 +24,26 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from inferd.config import Settings
+from inferd.config import Address, Settings
 from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health
 from inferd.serving import workers
 from inferd.serving.channel import Channel
 from inferd.serving.child import MAX_CRASHES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
+from inferd.serving.listeners import Listener
 from inferd.serving.server import Server
 from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
 from tests import models
 from tests.certificates import Certificates
 from tests.command import environment, run
+from tests.http2_peer import EMPTY_SETTINGS, PREFACE
 from tests.served import LIMIT_S, Program
 from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, wait_for
 from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
 
 X = {"x": rows(1)}
+GOAWAY = 7
 MiB = 1 << 20
 
 
@@ -238,6 +242,29 @@ def test_who_leaves_loses_no_call_one_worker_or_all(files: Path, tmp_path: Path,
     assert not path.exists()
 
 
+def test_a_connection_that_waits_to_be_accepted_is_served_when_all_leave(files: Path) -> None:
+    """Its last place would be a listening socket that is closed: its client would see a reset."""
+    with Pair(files) as program:
+        host, _, port = program.address.rpartition(":")
+        program.process.send_signal(signal.SIGSTOP)
+        os.waitpid(program.process.pid, os.WUNTRACED)
+        with socket.create_connection((host, int(port)), LIMIT_S) as client:
+            client.sendall(PREFACE + EMPTY_SETTINGS)
+            program.process.send_signal(signal.SIGTERM)
+            program.process.send_signal(signal.SIGCONT)
+            came = b"".join(iter(lambda: client.recv(1000), b""))
+        assert GOAWAY in frame_types(came)
+        assert program.process.wait(LIMIT_S) == 0
+
+
+def frame_types(content: bytes) -> Iterator[int]:
+    """Of each HTTP/2 frame."""
+    at = 0
+    while at < len(content):
+        yield content[at + 3]
+        at += 9 + int.from_bytes(content[at : at + 3])
+
+
 def test_a_lame_duck_answers_and_a_second_signal_ends_all(files: Path, callers: ExitStack) -> None:
     with Pair(files, "--lame-duck-s", "1h") as program:
         processes = [program.worker(number) for number in (1, 2)]
@@ -399,6 +426,40 @@ async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
         assert child.channel.send("stop"), "there is room for other words"
         child.reported(taken=1, open=1)
         assert supervisor._next() is child
+
+
+class NoDescriptors:
+    """A listening socket of a process that may open nothing more."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.opened, self.asked = opened, 0
+
+    def fileno(self) -> int:
+        return self.opened.fileno()
+
+    def accept(self) -> tuple[socket.socket, object]:
+        self.asked += 1
+        if self.asked == 1:
+            raise OSError(errno.EMFILE, "Too many open files")
+        return self.opened.accept()
+
+
+async def test_without_a_descriptor_connections_wait(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(workers, "NO_DESCRIPTOR_PAUSE_S", 0)
+    child = ready_child(1, 0)
+    supervisor = await supervisor_of(child)
+    with socket.create_server(("127.0.0.1", 0)) as opened, closed_at_end(child):
+        opened.setblocking(False)
+        full = NoDescriptors(opened)
+        supervisor._listeners = [Listener(full, Address("127.0.0.1", 0), ours=False)]  # type: ignore[arg-type]
+        supervisor._accept_again()
+        with socket.create_connection(opened.getsockname()):
+            async with asyncio.timeout(LIMIT_S):
+                while not child.connections:
+                    await asyncio.sleep(0)
+        supervisor._pause()
+    assert full.asked >= 2
+    assert caplog.text.count("connections wait: none can be accepted (Too many open files)") == 1
 
 
 async def test_a_worker_that_says_nothing_is_killed() -> None:
