@@ -62,6 +62,7 @@ class Child:
         self._handed = 0  # connections, in all
         self._taken = 0  # of them, as it said last
         self._open = 0
+        self._last_page = -1  # a file in memory for what it has counted when it leaves
         self.channel, self.theirs = Channel.pair()
 
     def start(self, settings: Settings) -> None:
@@ -106,6 +107,20 @@ class Child:
         os.close(writes)
         return reads
 
+    def leave(self) -> None:
+        """Tells it to drain and end; it gets no connection more."""
+        self.state = "leaving"
+        self._last_page = os.memfd_create("inferd-metrics")
+        self.channel.send("stop", self._last_page)
+
+    def last_page(self) -> Page:
+        """What one that has left had counted; nothing of one that crashed."""
+        if self._last_page < 0:
+            return []
+        os.lseek(self._last_page, 0, os.SEEK_SET)
+        descriptor, self._last_page = self._last_page, -1
+        return read_page(descriptor, time.monotonic())
+
     def close(self) -> None:
         """Of one that has ended."""
         self.channel.close()
@@ -129,19 +144,19 @@ def _python() -> list[str]:
     return [sys.executable, *([] if here else ["-P"])]
 
 
-def read_page(pipe: int, overdue_s: float) -> Page:
-    """What a worker writes into the pipe, which is closed then; nothing where it has not all come by `overdue_s` (of time.monotonic)."""
+def read_page(descriptor: int, overdue_s: float) -> Page:
+    """What a worker writes there, which is closed then; nothing where it has not all come by `overdue_s` (of time.monotonic)."""
     content = bytearray()
     ready = select.poll()
-    ready.register(pipe, select.POLLIN)
+    ready.register(descriptor, select.POLLIN)
     try:
         while ready.poll(max(0, int((overdue_s - time.monotonic()) * 1000))):
-            piece = os.read(pipe, 1 << 16)
+            piece = os.read(descriptor, 1 << 16)
             if not piece:
                 return msgspec.json.decode(content, type=Page)
             content += piece
     except msgspec.DecodeError:  # it ended meanwhile
         pass
     finally:
-        os.close(pipe)
+        os.close(descriptor)
     return []

@@ -51,6 +51,7 @@ class Worker:
         self._metrics: Metrics = self._server.metrics()
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
+        self._last_page = -1  # where what was counted is written at the end
         self._taken = 0
         self._reported = (-1, -1)
         self._looks = 0
@@ -64,6 +65,8 @@ class Worker:
         self._look()
         await self._stopped.wait()
         await self._server.stop()
+        if self._last_page >= 0:
+            self._tell_metrics(self._last_page)
 
     def _receive(self) -> None:
         try:
@@ -91,6 +94,7 @@ class Worker:
             case "stop" if self._server.loading:  # which cannot be interrupted, and nobody waits for it
                 _end(0)
             case "stop":
+                self._last_page = message.descriptor
                 self._stopped.set()
 
     def _reload(self, log_level: str, log_format: str, drain_timeout_s: int) -> None:
@@ -116,10 +120,10 @@ class Worker:
             self._reported, self._looks = state, 0
 
     def _tell_metrics(self, descriptor: int) -> None:
-        """On a thread: the reader takes its time."""
-        with suppress(OSError), open(descriptor, "wb") as pipe:
+        """On a thread where it is a pipe: the reader takes its time."""
+        with suppress(OSError), open(descriptor, "wb") as file:
             try:
-                pipe.write(msgspec.json.encode(self._metrics.page()))
+                file.write(msgspec.json.encode(self._metrics.page()))
             except OSError:
                 raise
             except Exception:

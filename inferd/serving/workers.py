@@ -46,6 +46,8 @@ log = logging.getLogger(__name__)
 CORES_EACH = 4  # of a worker, where neither its number nor the threads of a run are given
 ACCEPTED_AT_ONCE = 64  # connections of one address between two looks at everything else
 NO_DESCRIPTOR_PAUSE_S = 1.0
+LAST_S = 1.0  # in a drain, for connections that are there already
+LAST_PAUSE_S = 0.001  # for workers to take them
 LOOK_S = 1.0  # how often workers are looked at
 SILENT_LOOKS = 30  # so often without a word, and a worker hangs
 GRACE_S = 10.0  # of a worker beyond drain_timeout_s
@@ -145,6 +147,8 @@ class Supervisor:
         if self._stopping:
             return
         self._stopping = True
+        for timer in self._timers.values():
+            timer.cancel()
         if self._serving:
             self._tell("turn_away")
             if self.settings.lame_duck_s:
@@ -217,9 +221,8 @@ class Supervisor:
     def _close(self) -> None:
         """What is left when all workers have ended."""
         self._close_listeners()
-        for timer in (*self._timers.values(), self._look_timer):
-            if timer is not None:
-                timer.cancel()
+        if self._look_timer is not None:
+            self._look_timer.cancel()
         if self._close_metrics is not None:
             self._close_metrics()
 
@@ -269,8 +272,7 @@ class Supervisor:
 
     def _leave(self, child: Child) -> None:
         if not self._stopping and child.state == "ready":
-            child.state = "leaving"
-            child.channel.send("stop")
+            child.leave()
             log.info("%s leaves, and another takes its place", child)
 
     def _ended(self, child: Child) -> None:
@@ -280,6 +282,8 @@ class Supervisor:
         self._loop.remove_reader(child.ended)
         child.close()
         del self._children[child.number]
+        if page := child.last_page():
+            self._sums.saw(child, page)
         self._sums.end(child)
         self._changed.set()
         if self._stopping or self._error is not None:
@@ -347,36 +351,41 @@ class Supervisor:
         return min(able, key=lambda child: (child.connections, child.turn), default=None)
 
     def _accept(self, listener: Listener) -> bool:
-        """Hands on what has come to one address. Whether there may be more."""
+        """Hands on what has come to one address. False: that is not all."""
         for _ in range(ACCEPTED_AT_ONCE):
             if self._next() is None:
                 self._pause()
                 return False
             try:
                 opened, _ = listener.socket.accept()
+            except BlockingIOError:
+                return True
             except OSError as error:
-                return self._not_accepted(error)
+                self._not_accepted(error)
+                return False
             with opened:
                 self._hand_on(opened, listener.address.tls)
-        return True
+        return False
 
     def _hand_on(self, opened: socket, tls: bool) -> None:
         self._turn += 1
         while (child := self._next()) is not None and not child.hand(opened, self._turn, tls):
             child.state = "leaving"  # it has ended, or hangs: both will be seen to
 
-    def _not_accepted(self, error: OSError) -> bool:
+    def _not_accepted(self, error: OSError) -> None:
+        """Waits where it is this process that can take none; else a client has gone."""
         if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
             log.warning("connections wait: none can be accepted (%s)", error.strerror)
             self._pause()
             self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._accept_again)
-        return False  # else nothing is there, or the client has gone
 
     async def _accept_the_last(self) -> None:
-        """Who has connected is served: no connection is lost that the kernel has taken."""
-        for listener in self._listeners if self._accepting else ():
-            while listener.ours and self._accept(listener):
-                await asyncio.sleep(0)
+        """Who has connected is served: no connection is lost that the kernel has taken. What others gave stays open, and theirs."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                for listener in [each for each in self._listeners if each.ours]:
+                    while not self._accept(listener):
+                        await asyncio.sleep(LAST_PAUSE_S)
 
     # ---- metrics, on threads that scrapes have ----
 

@@ -227,6 +227,7 @@ def test_who_leaves_loses_no_call_one_worker_or_all(files: Path, tmp_path: Path,
         assert gone(left)
         wait_for(program, "is started", 3)
         program.until_ready(program.worker(2))
+        assert program.samples()["nv_inference_request_success"] == 2  # of both, of whom one was never asked
         assert "ended by" not in program.errors
 
         made = connect(callers, program.address, 2)
@@ -242,19 +243,24 @@ def test_who_leaves_loses_no_call_one_worker_or_all(files: Path, tmp_path: Path,
     assert not path.exists()
 
 
-def test_a_connection_that_waits_to_be_accepted_is_served_when_all_leave(files: Path) -> None:
-    """Its last place would be a listening socket that is closed: its client would see a reset."""
+def test_connections_that_wait_to_be_accepted_are_served_when_all_leave(files: Path, callers: ExitStack) -> None:
+    """More than are accepted at once, and than workers take at once. Left in a listening socket, they would see a reset."""
     with Pair(files) as program:
         host, _, port = program.address.rpartition(":")
         program.process.send_signal(signal.SIGSTOP)
         os.waitpid(program.process.pid, os.WUNTRACED)
-        with socket.create_connection((host, int(port)), LIMIT_S) as client:
+        clients = [callers.enter_context(socket.create_connection((host, int(port)), LIMIT_S)) for _ in range(400)]
+        for client in clients:
             client.sendall(PREFACE + EMPTY_SETTINGS)
-            program.process.send_signal(signal.SIGTERM)
-            program.process.send_signal(signal.SIGCONT)
-            came = b"".join(iter(lambda: client.recv(1000), b""))
-        assert GOAWAY in frame_types(came)
+        program.process.send_signal(signal.SIGTERM)
+        program.process.send_signal(signal.SIGCONT)
+        for client in clients:
+            assert GOAWAY in frame_types(read_all(client))
         assert program.process.wait(LIMIT_S) == 0
+
+
+def read_all(client: socket.socket) -> bytes:
+    return b"".join(iter(lambda: client.recv(1000), b""))
 
 
 def frame_types(content: bytes) -> Iterator[int]:
