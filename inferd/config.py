@@ -546,9 +546,9 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
         if values["transport"] == "grpcio":
             raise refuse("workers", f"expected 1 with transport grpcio, where each process opens its own sockets, got {workers}")
         if workers > (most := most_workers(values["message_memory_bytes"], values["max_message_bytes"])):
-            limit = f"message_memory_bytes, which is {spell(table['message_memory_bytes'], values['message_memory_bytes'])}"
-            raise refuse("workers", f"expected at most {most}: each one's part of {limit}, holds a message of max_message_bytes; "
-                                    f"got {workers}")  # fmt: skip
+            memory = spell(table["message_memory_bytes"], values["message_memory_bytes"])
+            why = f"so that each one's part of message_memory_bytes ({memory}) holds a message of max_message_bytes"
+            raise refuse("workers", f"expected at most {most}, {why}; got {workers}")
     for address in values["listen"]:
         try:
             parse_listen(address, tls=bool(values["tls_cert"]))

@@ -198,7 +198,10 @@ def test_an_empty_variable_counts_as_not_set() -> None:
             {"INFERD_STREAM_WINDOW_BYTES": "8MiB"},
             "stream_window_bytes (INFERD_STREAM_WINDOW_BYTES): expected at most connection_window_bytes, which is 4MiB (default), got 8MiB",
         ),
-        ({"INFERD_WORKERS": "17"}, "workers (INFERD_WORKERS): expected at most 16: each one's part of message_memory_bytes, which is 1GiB"),
+        (
+            {"INFERD_WORKERS": "17"},
+            "workers (INFERD_WORKERS): expected at most 16, so that each one's part of message_memory_bytes (1GiB) holds a",
+        ),
         ({"INFERD_WORKERS": "2", "INFERD_TRANSPORT": "grpcio"}, "workers (INFERD_WORKERS): expected 1 with transport grpcio"),
         ({"INFERD_MESSAGE_MEMORY_BYTES": "1MiB"}, "expected at most message_memory_bytes, which is 1MiB (INFERD_MESSAGE_MEMORY_BYTES)"),
         ({"INFERD_CONFIG": "nothing.toml"}, "config (INFERD_CONFIG): expected a TOML file, got 'nothing.toml', which does not exist"),
