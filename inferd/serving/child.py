@@ -62,6 +62,7 @@ class Child:
         self._handed = 0  # connections, in all
         self._taken = 0  # of them, as it said last
         self._open = 0
+        self._able = True  # it has descriptors for more
         self._last_page = -1  # a file in memory for what it has counted when it leaves
         self.channel, self.theirs = Channel.pair()
 
@@ -87,10 +88,11 @@ class Child:
     @property
     def takes(self) -> bool:
         """Whether a connection can be given to it now."""
-        return self.state == "ready" and self._handed - self._taken < MAX_UNTAKEN and self.silent_looks <= QUIET_LOOKS
+        answers = self._able and self.silent_looks <= QUIET_LOOKS
+        return self.state == "ready" and answers and self._handed - self._taken < MAX_UNTAKEN
 
-    def reported(self, taken: int, open: int) -> None:
-        self._taken, self._open = taken, open
+    def reported(self, taken: int, open: int, able: bool) -> None:
+        self._taken, self._open, self._able = taken, open, able
 
     def hand(self, opened: socket.socket, turn: int, tls: bool) -> bool:
         """Gives it a connection; False where it takes none."""

@@ -34,10 +34,11 @@ if TYPE_CHECKING:
 
 __all__ = ["Worker", "main"]
 
-log = logging.getLogger(__name__)
+log = logging.getLogger("inferd.serving.worker")  # which is __main__ here
 
 REPORT_S = 0.05  # between two looks at whether there is something to report
 HEARTBEAT_REPORTS = 20  # so many looks, and there is: that the event loop turns
+LOST_LOG_S = 60.0  # between two warnings that connections are lost
 
 
 class Worker:
@@ -53,7 +54,9 @@ class Worker:
         self._stopped = asyncio.Event()
         self._last_page = -1  # where what was counted is written at the end
         self._taken = 0
-        self._reported = (-1, -1)
+        self._able = True
+        self._lost_said_s = float("-inf")
+        self._reported = (-1, -1, True)
         self._looks = 0
 
     async def run(self) -> None:
@@ -81,11 +84,8 @@ class Worker:
     def _obey(self, message: Message) -> None:
         match message.kind:
             case "connection":
-                opened = socket.socket(fileno=message.descriptor)
-                opened.setblocking(False)
-                self._taken += 1
-                self._server.take(opened, message.fields["tls"])
-            case "metrics":
+                self._take(message)
+            case "metrics" if message.descriptor >= 0:
                 threading.Thread(target=self._tell_metrics, args=(message.descriptor,), name="inferd-metrics", daemon=True).start()
             case "reload":
                 self._reload(**message.fields)
@@ -96,6 +96,24 @@ class Worker:
             case "stop":
                 self._last_page = message.descriptor
                 self._stopped.set()
+
+    def _take(self, message: Message) -> None:
+        self._taken += 1
+        if message.descriptor < 0:
+            self._lost()
+            return
+        opened = socket.socket(fileno=message.descriptor)
+        opened.setblocking(False)
+        self._server.take(opened, message.fields["tls"])
+
+    def _lost(self) -> None:
+        """A connection: the kernel drops what it has no descriptor for. Others get the next ones, until there are descriptors again."""
+        self._able = False
+        if self._loop.time() - self._lost_said_s >= LOST_LOG_S:
+            self._lost_said_s = self._loop.time()
+            log.warning(
+                "a connection is lost: no file descriptor is left; raise the limit on open files (ulimit -n), or lower max_connections"
+            )
 
     def _reload(self, log_level: str, log_format: str, drain_timeout_s: int) -> None:
         self._server.settings = msgspec.structs.replace(self._server.settings, drain_timeout_s=drain_timeout_s)
@@ -109,14 +127,16 @@ class Worker:
 
     def _look(self) -> None:
         self._looks += 1
+        self._able = self._able or _has_descriptors()
         self._report()
         self._loop.call_later(REPORT_S, self._look)
 
     def _report(self) -> None:
-        """Tells how many connections were taken, and how many are open, where that is news or nothing was told for long."""
-        state = self._taken, self._server.open_connections
+        """Tells how many connections were taken, how many are open, and whether it can take more, where that is news or nothing was
+        told for long."""
+        state = self._taken, self._server.open_connections, self._able
         due = state != self._reported or self._looks >= HEARTBEAT_REPORTS
-        if due and not self._server.loading and self._channel.send("report", taken=state[0], open=state[1]):
+        if due and not self._server.loading and self._channel.send("report", taken=state[0], open=state[1], able=state[2]):
             self._reported, self._looks = state, 0
 
     def _tell_metrics(self, descriptor: int) -> None:
@@ -128,6 +148,14 @@ class Worker:
                 raise
             except Exception:
                 log.exception("metrics could not be collected")
+
+
+def _has_descriptors() -> bool:
+    try:
+        os.close(os.dup(0))
+    except OSError:
+        return False
+    return True
 
 
 def _end(code: int) -> None:

@@ -46,6 +46,7 @@ log = logging.getLogger(__name__)
 CORES_EACH = 4  # of a worker, where neither its number nor the threads of a run are given
 ACCEPTED_AT_ONCE = 64  # connections of one address between two looks at everything else
 NO_DESCRIPTOR_PAUSE_S = 1.0
+HELD_LOG_S = 60.0  # between two warnings that there is none
 LAST_S = 1.0  # in a drain, for connections that are there already
 LAST_PAUSE_S = 0.001  # for workers to take them
 LOOK_S = 1.0  # how often workers are looked at
@@ -102,6 +103,8 @@ class Supervisor:
         self._started: asyncio.Future[None] = self._loop.create_future()
         self._listeners: list[Listener] = []
         self._accepting = False
+        self._held = False  # nobody is accepted for a while
+        self._held_said_s = float("-inf")
         self._children: dict[int, Child] = {}
         self._restarts = {number: Restarts() for number in range(1, workers + 1)}
         self._restarted = 0
@@ -335,7 +338,7 @@ class Supervisor:
 
     def _accept_again(self) -> None:
         """Where there is a worker that takes connections; else they wait in the kernel."""
-        if not self._accepting and self._listeners and not self.loading and self._next() is not None:
+        if not (self._accepting or self._held or self.loading) and self._listeners and self._next() is not None:
             self._accepting = True
             for listener in self._listeners:
                 self._loop.add_reader(listener.socket.fileno(), self._accept, listener)
@@ -374,10 +377,18 @@ class Supervisor:
 
     def _not_accepted(self, error: OSError) -> None:
         """Waits where it is this process that can take none; else a client has gone."""
-        if error.errno in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
-            log.warning("connections wait: none can be accepted (%s)", error.strerror)
-            self._pause()
-            self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._accept_again)
+        if error.errno not in (errno.EMFILE, errno.ENFILE, errno.ENOBUFS, errno.ENOMEM):
+            return
+        self._pause()
+        self._held = True
+        self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._accept_after_all)
+        if self._loop.time() - self._held_said_s >= HELD_LOG_S:
+            self._held_said_s = self._loop.time()
+            log.warning("connections wait: none can be accepted (%s); raise the limit on open files (ulimit -n)", error.strerror)
+
+    def _accept_after_all(self) -> None:
+        self._held = False
+        self._accept_again()
 
     async def _accept_the_last(self) -> None:
         """Who has connected is served: no connection is lost that the kernel has taken. What others gave stays open, and theirs."""

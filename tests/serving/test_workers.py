@@ -398,7 +398,7 @@ async def supervisor_of(*children: Child) -> Supervisor:
 def ready_child(number: int, connections: int) -> Child:
     child = Child(number)
     child.state = "ready"
-    child.reported(taken=0, open=connections)
+    child.reported(taken=0, open=connections, able=True)
     return child
 
 
@@ -419,6 +419,8 @@ async def test_who_has_least_gets_the_next_connection() -> None:
         children[2].silent_looks += 1
         supervisor._hand_on(ours, tls=False)
         assert [child.connections for child in children] == [7, 3, 5]  # it may hang
+        children[0].reported(taken=0, open=0, able=False)
+        assert supervisor._next() is None
 
 
 async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
@@ -430,7 +432,7 @@ async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
             supervisor._hand_on(ours, tls=False)
         assert supervisor._next() is None
         assert child.channel.send("stop"), "there is room for other words"
-        child.reported(taken=1, open=1)
+        child.reported(taken=1, open=1, able=True)
         assert supervisor._next() is child
 
 
@@ -478,7 +480,7 @@ async def test_a_worker_that_says_nothing_is_killed() -> None:
         for _ in range(SILENT_LOOKS):
             supervisor._look()
         assert not killed
-        Channel(heard.theirs).send("report", taken=0, open=0)
+        Channel(heard.theirs).send("report", taken=0, open=0, able=True)
         supervisor._hear(heard)
         supervisor._look()
         assert killed == [quiet.number]
