@@ -329,3 +329,14 @@ def test_one_file_is_a_model(tmp_path: Path, transport: str) -> None:
 def _nothing_left() -> Iterator[None]:
     yield
     assert threads_of_models() == []
+
+
+def test_the_start_is_told_by_phase(files: Path) -> None:
+    before = time.monotonic()
+    with Program(files) as program:
+        most = time.monotonic() - before + 0.1  # the kernel tells the start to a hundredth of a second
+        found = re.search(r"ready on .*: ([\d.]+) s to start Python, ([\d.]+) s to load models, ([\d.]+) s to open ports", program.errors)
+        assert found, program.errors
+        phases = [float(text) for text in found.groups()]
+        assert phases[0] > 0
+        assert sum(phases) <= most
