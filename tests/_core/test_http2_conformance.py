@@ -8,6 +8,9 @@ The words are those of http2_wire.py. Behind one stands, where libnghttp2 does w
 
     *   the RFC asks for a stream error here, and lets an endpoint take it for a connection error (5.4.1)
     +   the RFC lets an endpoint take it for an error (5.1, "closed"); it is ignored, as it must be after an RST_STREAM of our own
+
+Either is right. Priorities by dependency are RFC 7540's, which 9113 (5.3.2) lets nobody rely on: that one stream depends on itself may
+be overlooked.
 """
 
 from __future__ import annotations
@@ -197,6 +200,20 @@ def rows() -> dict[str, dict[str, str]]:
 ROWS = rows()
 
 
+def allowed(row: str, state: str) -> set[str]:
+    """What another libnghttp2 may do as well."""
+    cell = ROWS[row][state]
+    outcome = cell.rstrip("*+")
+    found = {outcome}
+    if cell.endswith("*"):
+        found.add("s" + outcome[1:])
+    if cell.endswith("+"):
+        found |= {"s:CLOSED", "c:CLOSED"}
+    if row.endswith(" itself"):
+        found |= allowed(row.removesuffix(" itself"), state)
+    return found
+
+
 def spellings(kind: int, flags: int, number: int, payload: bytes) -> Iterator[bytes]:
     """The same frame with flags that mean nothing for its type, and with the reserved bit (4.1)."""
     idle = IDLE_FLAGS.get(kind, 0xFF)
@@ -213,14 +230,13 @@ def test_the_table_is_whole() -> None:
 
 @pytest.mark.parametrize("row", ROWS)
 def test_a_frame_in_every_state_of_a_stream(row: str) -> None:
-    for state, expected in ROWS[row].items():
+    for state in STATES:
         number = NUMBERS.get(state, STREAM_ID)
         for kind, flags, payload in frames(number)[row]:
             for sent in spellings(kind, flags, number, payload):
                 wire = Wire()
                 STATES[state](wire)
-                got = wire.outcome(wire.send(sent), number)
-                assert got == expected.rstrip("*+"), f"{sent.hex()} in state {state}"
+                assert wire.outcome(wire.send(sent), number) in allowed(row, state), f"{sent.hex()} in state {state}"
                 wire.close(calls=state != "leaving")
 
 
