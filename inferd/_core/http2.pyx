@@ -19,11 +19,12 @@ from libc.string cimport memcmp, memcpy
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.compression cimport Compression, Conversion, Decompression
+from inferd._core.conduct cimport CONTROL_BURST_S, FINE, PINGING, Conduct, Rules, Verdict, judge
 from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, Terms, next_step
 from inferd._core.message cimport PREFIX_NBYTES, Message, Share, charge_bytes, framed, release_bytes
 from inferd._core.nghttp2 cimport *
-from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, OUTPUT, REQUEST, Allowance, Owed, Pace, is_stalled, refill, spend
+from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, OUTPUT, REQUEST, Owed, Pace, is_stalled
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable, Unimplemented
 
@@ -45,10 +46,6 @@ cdef enum:
     MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read,
     MAX_STREAM_FRAMES = 4               # and other frames for each stream that it may have open: refusals beyond it count, too
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
-    CONTROL_BURST_S = 10                # seconds' worth of control frames (max_control_frame_rate) that may come at once
-    EARNED_FRAMES = 4                   # control frames that each call brings with it, at no cost to that allowance,
-    EARNED_NBYTES = 4 << 10             # and one more for so many bytes of answers: windows are opened for them
-    PING_BURST = 3                      # PINGs that may come closer to each other than min_ping_interval_s, answers between them aside
     MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
     RESET_BURST = 100_000               # streams that a client may reset at once: a second's worth of 1024 whose deadline is 10 ms,
     RESET_RATE = 20_000                 # and how many more a second: 4 % of a core, for one costs some 2 us, half an answered call
@@ -416,7 +413,7 @@ cdef class Http2Call(Call):
         self.unsent = framed(answer)
         self.unsent_nbytes = answer.nbytes + PREFIX_NBYTES
         self.session.unread_nbytes += self.unsent_nbytes
-        self.session.answered = True
+        self.session.conduct.answered = True
         if self.headers_sent:
             self.resume()
         else:
@@ -456,7 +453,7 @@ cdef class Http2Call(Call):
         if self.bad_encoding:
             headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
-        self.headers_sent = self.session.answered = True
+        self.headers_sent = self.session.conduct.answered = True
         nghttp2_submit_response2(self.session.session, self.stream_id, headers, count, NULL)
         self.stop_upload()
         self.session.mark_dirty()
@@ -585,8 +582,7 @@ cdef class Endpoint:
     cdef int memory_percent                         # of the message memory that others leave free, for one connection
     cdef bint fair                                  # connections take turns in a model's queue
     cdef Terms terms                                # how long connections last
-    cdef int64_t control_step_ns, control_burst     # one more control frame may come each so many ns, and so many at once
-    cdef int64_t min_ping_interval_ns               # 0: PINGs count as other control frames do
+    cdef Rules rules                                # what clients may send that asks for nothing
     cdef readonly uint64_t flooding_total, pinging_total        # connections cut off for too many control frames, or PINGs
     cdef readonly uint64_t dead_total               # connections cut off because a PING was not answered
     cdef readonly uint64_t retired_total, idle_total, overdue_total     # told to leave for their age, for having no calls; cut off after it
@@ -631,9 +627,9 @@ cdef class Endpoint:
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
         self.turn_ns = TURN_NS
-        self.control_step_ns = 1_000_000_000 // max_control_frame_rate
-        self.control_burst = CONTROL_BURST_S * max_control_frame_rate
-        self.min_ping_interval_ns = min_ping_interval_ns
+        self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
+        self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
+        self.rules.min_ping_interval_ns = min_ping_interval_ns
         self.memory_percent, self.fair = memory_percent, fair
         self.terms.keepalive_ns, self.terms.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
         self.terms.max_idle_ns, self.terms.grace_ns = max_idle_ns, age_grace_ns
@@ -738,12 +734,7 @@ cdef class Session:
     cdef Lifetime lifetime
     cdef int64_t max_age_ns             # when it is told to leave; 0: never
     cdef int32_t aged_stream_id         # the newest stream at the last look at the lifetime
-    cdef int64_t control_frames, pings  # that came since they were counted last
-    cdef Allowance control_allowance, ping_allowance
-    cdef int64_t earned_frames          # control frames that calls brought with them and that did not come yet
-    cdef int32_t earned_stream_id       # the newest stream,
-    cdef uint64_t earned_nbytes         # and sent_nbytes, when those were counted last
-    cdef bint answered                  # something was answered since PINGs were counted last
+    cdef Conduct conduct
     cdef int descriptor                 # of the socket, or -1
     cdef int low_water_nbytes           # what must have come before the loop is woken
     cdef int64_t read_ns                # monotonic; the last read after which more than one byte is waited for
@@ -865,7 +856,7 @@ cdef class Session:
                 self.flush()
             self.end()
             return 0
-        if self.control_frames > 0 and self.is_too_much():
+        if self.conduct.control_frames > 0 and self.is_too_much():
             return 0
         if self.descriptor >= 0:
             self.gather(nbytes)
@@ -877,37 +868,20 @@ cdef class Session:
 
     cdef bint is_too_much(self) noexcept:
         """Whether the client sends more frames that ask for nothing than it may; the connection has ended then."""
-        cdef int64_t frames = self.control_frames, pings = self.pings, now_ns = monotonic_ns()
-        self.control_frames = self.pings = 0
-        if self.answered:
-            self.answered = False
-            refill(&self.ping_allowance)
-        if pings > 0 and self.endpoint.min_ping_interval_ns > 0 and not spend(
-                &self.ping_allowance, pings, self.endpoint.min_ping_interval_ns, PING_BURST, now_ns):
+        cdef Verdict verdict = judge(&self.conduct, &self.endpoint.rules, nghttp2_session_get_last_proc_stream_id(self.session),
+                                     self.sent_nbytes, monotonic_ns())
+        if verdict == FINE:
+            return False
+        if verdict == PINGING:
             self.endpoint.pinging_total += 1
             self.calm_down(b"too_many_pings")           # gRPC's word: its clients ping half as often then
-            return True
-        if not spend(&self.control_allowance, self.unearned(frames), self.endpoint.control_step_ns, self.endpoint.control_burst, now_ns):
+        else:
             self.end_flood()
-            return True
-        return False
+        return True
 
     cdef void end_flood(self) noexcept:
         self.endpoint.flooding_total += 1
         self.calm_down(b"too_many_control_frames")
-
-    cdef int64_t unearned(self, int64_t frames) noexcept:
-        """How many of these control frames no call brought with it. What was earned and not used is kept, up to a burst."""
-        cdef int32_t newest = nghttp2_session_get_last_proc_stream_id(self.session)
-        cdef uint64_t nbytes = self.sent_nbytes - self.earned_nbytes
-        cdef int64_t used
-        self.earned_frames += EARNED_FRAMES * ((newest - self.earned_stream_id) // 2) + <int64_t>(nbytes // EARNED_NBYTES)
-        self.earned_frames = min(self.earned_frames, self.endpoint.control_burst)
-        self.earned_stream_id = newest
-        self.earned_nbytes = self.sent_nbytes - nbytes % EARNED_NBYTES
-        used = min(frames, self.earned_frames)
-        self.earned_frames -= used
-        return frames - used
 
     cdef void calm_down(self, bytes why) noexcept:
         """GOAWAY, and the end: calls under way are lost, as at any server of gRPC."""
@@ -1315,9 +1289,9 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     if frame.type == NGHTTP2_DATA and not frame.flags & NGHTTP2_FLAG_PADDED and (
             frame.length > 0 or frame.flags & NGHTTP2_FLAG_END_STREAM):
         return 0
-    (<Session>user_data).control_frames += 1
+    (<Session>user_data).conduct.control_frames += 1
     if frame.type == NGHTTP2_PING and not frame.flags & NGHTTP2_FLAG_ACK:
-        (<Session>user_data).pings += 1
+        (<Session>user_data).conduct.pings += 1
     return 0
 
 

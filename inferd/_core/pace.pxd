@@ -1,5 +1,4 @@
-# pace: whether what must move does, and whether what may come does not come too often. Structs and functions of integers, header-only;
-# no clock: the time is an argument.
+# pace: whether what a client must move does move. The policy: integers in, yes or no out, header-only; no clock.
 
 from libc.stdint cimport int64_t, uint64_t
 
@@ -15,9 +14,6 @@ cdef struct Pace:                       # how fast a count of bytes grows for wh
     uint64_t seen_nbytes                # the count when the present stretch of time began
     int64_t since_ns                    # when it began: when the waiting did, or when enough had moved
 
-cdef struct Allowance:                  # of what may come so often: it grows by one each so many ns, up to a burst
-    int64_t spent_until_ns              # when all of it is there again; in the past: it is
-
 
 cdef inline bint is_stalled(Pace *pace, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns, int64_t rate) noexcept:
     """Whether the client has owed the same for limit_ns while less than `rate` bytes a second of it moved."""
@@ -26,13 +22,3 @@ cdef inline bint is_stalled(Pace *pace, Owed owed, uint64_t moved_nbytes, int64_
         pace.owed, pace.seen_nbytes, pace.since_ns = owed, moved_nbytes, now_ns
         return False
     return owed != NOTHING and now_ns - pace.since_ns >= limit_ns
-
-
-cdef inline bint spend(Allowance *allowance, int64_t count, int64_t each_ns, int64_t burst, int64_t now_ns) noexcept:
-    """Takes `count` from what grows by one each each_ns, up to `burst`. False: there was less."""
-    allowance.spent_until_ns = max(allowance.spent_until_ns, now_ns) + count * each_ns
-    return allowance.spent_until_ns - now_ns <= burst * each_ns
-
-
-cdef inline void refill(Allowance *allowance) noexcept:
-    allowance.spent_until_ns = 0

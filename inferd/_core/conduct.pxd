@@ -1,0 +1,63 @@
+# conduct: how many frames that ask for nothing a client may send, and how often it may PING. The policy: integers in, a verdict out,
+# header-only; no clock, no frames.
+
+from libc.stdint cimport int32_t, int64_t, uint64_t
+
+cdef enum:
+    CONTROL_BURST_S = 10                # seconds' worth of control frames (max_control_frame_rate) that may come at once
+    EARNED_FRAMES = 4                   # control frames that each call brings with it, at no cost to that allowance,
+    EARNED_NBYTES = 4 << 10             # and one more for so many bytes of answers: windows are opened for them
+    PING_BURST = 3                      # PINGs that may come closer to each other than min_ping_interval_s, answers between them aside
+
+cdef enum Verdict:
+    FINE = 0
+    PINGING = 1                         # PINGs too often
+    FLOODING = 2                        # too many control frames
+
+cdef struct Rules:                      # for all connections
+    int64_t control_step_ns             # one more control frame may come each so many ns,
+    int64_t control_burst               # and so many at once
+    int64_t min_ping_interval_ns        # 0: PINGs count as other control frames do
+
+cdef struct Conduct:                    # of one connection
+    int64_t control_frames              # that came since the last verdict, PINGs among them
+    int64_t pings
+    bint answered                       # something was answered since then
+    int64_t control_until_ns            # when the whole allowance of control frames is there again; in the past: it is
+    int64_t ping_until_ns               # the same of PINGs
+    int64_t earned_frames               # control frames that calls brought with them and that did not come yet
+    int32_t earned_stream_id            # the newest stream when those were counted last,
+    uint64_t earned_nbytes              # and how much was sent
+
+
+cdef inline bint spend(int64_t *until_ns, int64_t count, int64_t each_ns, int64_t burst, int64_t now_ns) noexcept:
+    """Takes `count` of what grows by one each each_ns, up to `burst`. False: there was less."""
+    until_ns[0] = max(until_ns[0], now_ns) + count * each_ns
+    return until_ns[0] - now_ns <= burst * each_ns
+
+
+cdef inline int64_t unearned(Conduct *conduct, const Rules *rules, int64_t frames, int32_t newest_stream_id, uint64_t sent_nbytes) noexcept:
+    """How many of these control frames no call brought with it. What was earned and not used is kept, up to a burst."""
+    cdef uint64_t nbytes = sent_nbytes - conduct.earned_nbytes
+    cdef int64_t used
+    conduct.earned_frames += EARNED_FRAMES * ((newest_stream_id - conduct.earned_stream_id) // 2) + <int64_t>(nbytes // EARNED_NBYTES)
+    conduct.earned_frames = min(conduct.earned_frames, rules.control_burst)
+    conduct.earned_stream_id = newest_stream_id
+    conduct.earned_nbytes = sent_nbytes - nbytes % EARNED_NBYTES
+    used = min(frames, conduct.earned_frames)
+    conduct.earned_frames -= used
+    return frames - used
+
+
+cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int32_t newest_stream_id, uint64_t sent_nbytes, int64_t now_ns) noexcept:
+    """Of the frames that came since the last verdict. newest_stream_id, sent_nbytes (of answers): so far."""
+    cdef int64_t frames = conduct.control_frames, pings = conduct.pings
+    conduct.control_frames = conduct.pings = 0
+    if conduct.answered:                # clients measure their bandwidth by PINGs, one for each piece that comes
+        conduct.answered = False
+        conduct.ping_until_ns = 0
+    if pings > 0 and rules.min_ping_interval_ns > 0 and not spend(
+            &conduct.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
+        return PINGING
+    frames = unearned(conduct, rules, frames, newest_stream_id, sent_nbytes)
+    return FINE if spend(&conduct.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else FLOODING
