@@ -1,0 +1,61 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""run_times: how long a run of so many rows is likely to take (see run_times.pxd). Never in here: clocks, locks, models."""
+
+cimport cython
+from libc.stdint cimport INT64_MAX, int64_t
+
+cdef extern from *:
+    int __builtin_clzll(unsigned long long value) noexcept nogil
+
+cdef enum:
+    GAIN = 8                    # a run moves what is known by an eighth of the difference
+    FORGET_NS = 1_000_000_000   # what was not seen for so long, and for FORGET_RUNS of its runs, is not known any longer
+    FORGET_RUNS = 8
+
+
+cdef inline int kind_of(int64_t rows) noexcept nogil:
+    return min(63 - __builtin_clzll(<unsigned long long>max(rows, 1)), SIZES - 1)
+
+
+@cython.final
+cdef class RunTimes:
+    """How long runs take, by their rows: a moving mean for each power of two.
+
+    - One run moves what is known by an eighth of the difference, and counts as twice the mean at most: a run that the system
+      interrupted says little of the next.
+    - What was not seen for a second, or eight of its runs if they take longer, is forgotten: a server that was slow under a load
+      must not refuse for ever what it could do without that.
+    - Of rows that were not seen, the nearest smaller kind is taken, for more rows take no less; else their share of the nearest
+      larger one. So what is not known is taken for short.
+    """
+
+    cdef void record(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil:
+        cdef RunTime *size = &self.sizes[kind_of(rows)]
+        run_ns = min(max(run_ns, 1), INT64_MAX // 1024)
+        if now_ns >= size.known_until_ns:
+            size.mean_ns = run_ns
+        else:
+            size.mean_ns += min(run_ns - size.mean_ns, size.mean_ns) // GAIN
+        size.known_until_ns = now_ns + max(FORGET_NS, FORGET_RUNS * size.mean_ns)
+
+    cdef int64_t expect(self, int64_t rows, int64_t now_ns) noexcept nogil:
+        cdef int kind = kind_of(rows)
+        cdef int near = kind
+        while near >= 0 and now_ns >= self.sizes[near].known_until_ns:
+            near -= 1
+        if near >= 0:
+            return self.sizes[near].mean_ns
+        for near in range(kind + 1, SIZES):
+            if now_ns < self.sizes[near].known_until_ns:
+                return self.sizes[near].mean_ns >> (near - kind)
+        return 0
+
+    # ---- the same for tests ----
+
+    def record_run(self, int64_t rows, int64_t run_ns, int64_t now_ns):
+        """A run of so many rows took so long, and ended now."""
+        self.record(rows, run_ns, now_ns)
+
+    def expected_ns(self, int64_t rows, int64_t now_ns):
+        """What a run of so many rows is likely to take; 0: nothing is known."""
+        return self.expect(rows, now_ns)
