@@ -146,10 +146,21 @@ def parse_timeout(const uint8_t[::1] value not None):
     return result
 
 
+# What was encoded last: a server that refuses many requests says the same to all of them.
+cdef str last_text = ""
+cdef bytes last_encoded = b""
+cdef tuple last_status = ()
+cdef bytes last_details = b""
+
+
 cpdef bytes percent_encode(str text):
     """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes.
     Cut at MAX_STATUS_CHARACTERS."""
-    return quote(text[:MAX_STATUS_CHARACTERS], safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
+    global last_text, last_encoded
+    if text is not last_text:
+        last_encoded = quote(text[:MAX_STATUS_CHARACTERS], safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
+        last_text = text
+    return last_encoded
 
 
 cdef bytes varint(int64_t value):
@@ -182,4 +193,12 @@ def status_proto(error):
 
 cpdef bytes status_details(error):
     """grpc-status-details-bin of an error, base64 without padding; b"" when the status says all there is."""
-    return b64encode(status_proto(error)).rstrip(b"=")
+    global last_status, last_details
+    cdef tuple status
+    if getattr(error, "retry_after_ns", 0) <= 0:
+        return b""
+    status = (error.code, error.retry_after_ns, str(error))
+    if status != last_status:
+        last_details = b64encode(status_proto(error)).rstrip(b"=")
+        last_status = status
+    return last_details

@@ -51,6 +51,15 @@ def test_plain_errors_have_no_details() -> None:
     assert status_details(ResourceExhausted("full")) == b""
 
 
+def test_what_was_encoded_last_is_not_told_to_others() -> None:
+    first, second = ResourceExhausted("full", retry_after_ns=10**9), ResourceExhausted("full", retry_after_ns=2 * 10**9)
+    told = [status_proto(error) for error in (first, second)]
+    for _ in range(2):
+        assert [base64.b64decode(status_details(error) + b"==") for error in (first, second, first)] == [*told, told[0]]
+        assert [percent_encode(text) for text in ("a%", "b", "a%")] == [b"a%25", b"b", b"a%25"]
+    assert status_details(InvalidArgument("full")) == b""
+
+
 @given(st.integers(1, 10**15), st.text(max_size=50))
 def test_retry_info(retry_after_ns: int, text: str) -> None:
     from inferd.protocol import rpc
