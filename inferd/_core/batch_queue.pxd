@@ -2,9 +2,11 @@
 # no lock, no thread. Entries belong to whoever pushes them, and link themselves: nothing is allocated while they come and go.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from inferd._core.run_times cimport RunTimes
 
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
+    RESERVE = 8                 # of a request's time one part in so many is left for what nobody expects, and the way of its answer
     NEAR_ROWS = 6               # so many rows of one near key gain more by not being padded than by sharing a run with others
     SOURCES = 1024              # sources that have a turn of their own; a power of 2. Two of more may share one
 
@@ -18,6 +20,8 @@ cdef enum Admission:            # what the policy says to one more request
     QUEUE_FULL = 1              # max_queue_requests wait already
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
     BYTES_FULL = 3              # max_queue_bytes of input wait already
+    WAIT_FULL = 4               # it would wait for longer than max_wait
+    TOO_LATE = 5                # its answer would come after its deadline
 
 cdef struct Entry:              # what the queue knows of one request; small: a Request just fits Python's fast allocator
     Entry *next
@@ -28,12 +32,13 @@ cdef struct Entry:              # what the queue knows of one request; small: a 
     uint32_t source             # who sends it, such as one connection: sources take turns; 0: nobody in particular
     uint64_t turn               # its place in its level, in rows: see BatchQueue.take_turn
     int64_t nbytes              # input bytes held while it waits
-    int64_t deadline_ns         # monotonic; INT64_MAX: none. The queue's timeout can bring it forward
+    int64_t deadline_ns         # monotonic, when its answer is of no use any longer; INT64_MAX: none
     int64_t queued_ns           # monotonic, when it was put
-    int64_t timeout_ns          # how long it may wait, by its own wish; 0: no wish. Heeded where the queue policy lets it
+    int64_t timeout_ns          # how long it may wait, 0: any time. By its own wish before it is put, by the queue policy from then on
     uint32_t priority           # 1 is first; 0 before the queue has put in its default
     uint8_t state               # where it is now: an EntryState
     uint8_t cancelled           # 1: the caller went away: never run it
+    uint8_t at_once             # 1: it did not have to wait for a run, and is run whatever runs are expected to take
     void *owner                 # the Request; the queue or batch that holds the entry holds one reference
     void *batcher               # borrowed: the Batcher that holds it while it is WAITING, else NULL
 
@@ -42,6 +47,7 @@ cdef struct Level:              # one priority level: a queue in the order of tu
     Entry *last
     Entry *placed               # the one that was put between others last, if it is still there: the next often goes behind it
     int64_t requests
+    int64_t rows                # of theirs
     int64_t max_requests        # max_queue_size; 0: only the queue's own limit
     int64_t timeout_ns          # default_timeout_microseconds; 0: none
     bint timeout_override       # allow_timeout_override: a request's own shorter timeout counts
@@ -54,6 +60,8 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef int64_t max_delay_ns
     cdef int64_t max_requests
     cdef int64_t max_nbytes             # of waiting inputs; 0: no limit
+    cdef int64_t max_wait_ns            # that a request may have to wait; 0: no limit
+    cdef int64_t takers                 # batches that can run at one time
     cdef int64_t max_preferred_rows     # largest of preferred_rows, max_rows where there are none
     cdef bint *preferred                # index: rows, 0 .. max_rows; NULL: none
     cdef readonly int64_t requests      # waiting now
@@ -61,7 +69,14 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef readonly int64_t nbytes        # of their inputs
     cdef int64_t expected               # requests that are likely to come again soon: see expect
     cdef int64_t expected_until_ns      # when they are waited for no longer
-    cdef int64_t next_deadline_ns       # no waiting entry's deadline is earlier; may be too early, never too late
+    cdef int64_t next_expiry_ns         # no waiting entry expires earlier; may be too early, never too late
+    cdef int64_t next_needed_ns         # nor is the answer of one needed earlier: the same
+    cdef readonly RunTimes run_times    # of batches, from their taking to their answers
+    cdef readonly int64_t running       # batches that were taken and are not over
+    cdef int64_t taken_ns               # when the last batch was taken
+    cdef int64_t taken_rows             # its rows
+    cdef int64_t behind_ns              # what follows a batch where there is another queue behind this one: the waiting and the run there
+    cdef double behind_row_ns           # what a row takes there at least
     cdef uint64_t turn                  # of the head that was taken last: who comes anew begins there
     cdef uint64_t *turns                # index: source % SOURCES; where its next request comes at the earliest
     cdef readonly uint64_t overtaken    # requests that were put before some of a source that had more waiting
@@ -76,7 +91,15 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef bint runs_near(self, Entry *head) noexcept nogil
     cdef list freed(self, Entry *entry)
     cdef bint gathers(self, int64_t now_ns) noexcept nogil
+    cdef int late(self, Entry *entry, int64_t now_ns) noexcept nogil
+    cdef double share_ahead(self, const Level *level, const Entry *entry) noexcept nogil
+    cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil
+    cdef int64_t wait_ns(self, int64_t requests, int64_t rows, int64_t now_ns) noexcept nogil
+    cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil
+    cdef void look_behind(self, BatchQueue behind, int64_t now_ns) noexcept nogil
+    cdef int64_t hurry_ns(self, int64_t now_ns) noexcept nogil
     cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil
     cdef int64_t due(self, int64_t now_ns) noexcept nogil                   # when a batch is due; INT64_MAX: never
     cdef Entry *form(self, int64_t now_ns) noexcept nogil                   # the batch that is due now, linked by next; or NULL
-    cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil           # linked by next, in no order; or NULL
+    cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil     # linked by next, in no order; or NULL
+    cdef void over(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil

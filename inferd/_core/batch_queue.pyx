@@ -7,11 +7,31 @@ Integers in, integers out. Never in here: clocks, locks, threads, requests, mode
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
+from inferd._core.run_times cimport RunTimes
+
+cdef double MAX_WAIT_NS = 1e18      # 32 years: what longer waiting is taken for
 
 
 cdef int64_t after(int64_t time_ns, int64_t duration_ns) noexcept nogil:
     """time + duration, both >= 0; INT64_MAX where that does not fit."""
     return INT64_MAX if duration_ns > INT64_MAX - time_ns else time_ns + duration_ns
+
+
+cdef inline int64_t expires_ns(const Entry *entry) noexcept nogil:
+    """When the queue drops it: its deadline, or the timeout of the queue policy if that is earlier."""
+    return min(entry.deadline_ns, after(entry.queued_ns, entry.timeout_ns)) if entry.timeout_ns > 0 else entry.deadline_ns
+
+
+cdef inline int64_t needed_ns(const Entry *entry) noexcept nogil:
+    """When its answer should be ready, to be there by its deadline; INT64_MAX: it has none."""
+    if entry.deadline_ns == INT64_MAX or entry.deadline_ns <= entry.queued_ns:
+        return entry.deadline_ns
+    return entry.deadline_ns - (entry.deadline_ns - entry.queued_ns) // RESERVE
+
+
+cdef inline int64_t begin_by(const Entry *entry, int64_t hurry_ns) noexcept nogil:
+    """When its run has to begin, if it is likely to take hurry_ns; 0: nothing is known of that."""
+    return min(expires_ns(entry), needed_ns(entry) - hurry_ns) if hurry_ns > 0 else expires_ns(entry)
 
 
 cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
@@ -40,6 +60,11 @@ cdef class BatchQueue:
       it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
     - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
       anything admit what would take it beyond max_queue_bytes (0: no such limit).
+    - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
+      answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
+      likely to take is dropped: else, under more than it can do, a model would run only what comes too late. Runs are likely to take
+      what those before took (run_times), `takers` at a time. What joins a batch that can begin at once is neither refused nor
+      dropped for that: expectations can be wrong, and only runs mend them.
 
     Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
     dropping by the requests that wait, and nothing is looked at before the earliest deadline.
@@ -48,12 +73,14 @@ cdef class BatchQueue:
     """
 
     def __cinit__(self, int64_t max_rows=1, *, int64_t max_delay_ns=0, preferred_rows=(), int64_t max_queue_requests=4096,
-                  int64_t max_queue_bytes=0, int priority_levels=0, uint32_t default_priority=0, queue_policies=()):
+                  int64_t max_queue_bytes=0, int64_t max_wait_ns=0, int64_t takers=1, int priority_levels=0,
+                  uint32_t default_priority=0, queue_policies=()):
         cdef int64_t rows
         self.entries = {}
+        self.run_times = RunTimes()
         self.level_count = max(priority_levels, 1)
-        if min(max_rows, max_queue_requests) < 1 or min(max_delay_ns, max_queue_bytes, priority_levels) < 0:
-            raise ValueError("expected max_rows and max_queue_requests of 1 or more, all else 0 or more")
+        if min(max_rows, max_queue_requests, takers) < 1 or min(max_delay_ns, max_queue_bytes, max_wait_ns, priority_levels) < 0:
+            raise ValueError("expected max_rows, max_queue_requests and takers of 1 or more, all else 0 or more")
         if default_priority > <uint32_t>self.level_count:
             raise ValueError(f"default_priority: expected at most {self.level_count} (priority_levels), got {default_priority}")
         if len(queue_policies) > self.level_count:
@@ -62,9 +89,11 @@ cdef class BatchQueue:
         self.max_delay_ns = max_delay_ns
         self.max_requests = max_queue_requests
         self.max_nbytes = max_queue_bytes
+        self.max_wait_ns = max_wait_ns
+        self.takers = takers
         self.default_level = max(default_priority, 1)
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
-        self.next_deadline_ns = INT64_MAX
+        self.next_expiry_ns = self.next_needed_ns = INT64_MAX
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
         self.turns = <uint64_t *>calloc(SOURCES, sizeof(uint64_t))
         if self.levels == NULL or self.turns == NULL:
@@ -92,6 +121,7 @@ cdef class BatchQueue:
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:
         cdef Level *level
         cdef int64_t timeout_ns
+        cdef int late
         if entry.priority == 0 or entry.priority > <uint32_t>self.level_count:
             entry.priority = self.default_level
         level = &self.levels[entry.priority - 1]
@@ -101,12 +131,15 @@ cdef class BatchQueue:
             return BYTES_FULL
         if level.max_requests > 0 and level.requests >= level.max_requests:
             return LEVEL_FULL
+        entry.queued_ns = now_ns
+        if entry.deadline_ns < INT64_MAX or self.max_wait_ns > 0:
+            late = self.late(entry, now_ns)
+            if late != ADMITTED:
+                return late
         timeout_ns = level.timeout_ns
         if level.timeout_override and entry.timeout_ns > 0 and (timeout_ns == 0 or entry.timeout_ns < timeout_ns):
             timeout_ns = entry.timeout_ns
-        if timeout_ns > 0:
-            entry.deadline_ns = min(entry.deadline_ns, after(now_ns, timeout_ns))
-        entry.queued_ns = now_ns
+        entry.timeout_ns = timeout_ns
         entry.state = WAITING
         entry.previous = self.take_turn(level, entry)
         if entry.previous != NULL:
@@ -122,10 +155,12 @@ cdef class BatchQueue:
         else:
             level.last = entry
         level.requests += 1
+        level.rows += entry.rows
         self.requests += 1
         self.rows += entry.rows
         self.nbytes += entry.nbytes
-        self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+        self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
+        self.next_needed_ns = min(self.next_needed_ns, needed_ns(entry))
         return ADMITTED
 
     cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil:
@@ -150,6 +185,84 @@ cdef class BatchQueue:
             looked += 1
         return before
 
+    @cython.cdivision(True)
+    cdef int late(self, Entry *entry, int64_t now_ns) noexcept nogil:
+        """Whether a request would wait too long, as an Admission; says so, too, where it need not wait."""
+        cdef int64_t requests = 0
+        cdef int64_t rows = 0
+        cdef int64_t wait_ns, batch_rows
+        cdef const Level *own = &self.levels[entry.priority - 1]
+        cdef double share = self.share_ahead(own, entry)
+        cdef uint32_t level
+        for level in range(entry.priority - 1):
+            requests += self.levels[level].requests
+            rows += self.levels[level].rows
+        requests += <int64_t>(share * own.requests)
+        rows += <int64_t>(share * own.rows)
+        batch_rows = self.batch_rows(requests, rows)
+        entry.at_once = rows < batch_rows * (self.takers - self.running)
+        if entry.at_once:
+            return ADMITTED
+        wait_ns = self.wait_ns(requests, rows, now_ns)
+        if self.max_wait_ns > 0 and wait_ns > self.max_wait_ns:
+            return WAIT_FULL
+        rows = min(rows % batch_rows + entry.rows, batch_rows)
+        if now_ns < entry.deadline_ns and needed_ns(entry) < now_ns + wait_ns + self.answer_ns(rows, now_ns):
+            return TOO_LATE
+        return ADMITTED
+
+    @cython.cdivision(True)
+    cdef double share_ahead(self, const Level *level, const Entry *entry) noexcept nogil:
+        """How much of its level is likely to be ahead of a request whose source may have waited less than others: by its turn."""
+        cdef uint64_t turn = max(self.turn, self.turns[entry.source % SOURCES])
+        if entry.source == 0 or level.last == NULL or turn >= level.last.turn:
+            return 1.0
+        if turn <= level.first.turn:
+            return 0.0
+        return <double>(turn - level.first.turn) / <double>(level.last.turn - level.first.turn)
+
+    @cython.cdivision(True)
+    cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil:
+        """Rows of one batch, when so many requests wait: of a model without batching they can be more than max_rows."""
+        return max(self.max_rows, rows // requests) if requests > 0 else self.max_rows
+
+    @cython.cdivision(True)
+    cdef int64_t wait_ns(self, int64_t requests, int64_t rows, int64_t now_ns) noexcept nogil:
+        """How long a request is likely to wait, with so many requests of so many rows ahead of it; 0 where nothing is known."""
+        cdef int64_t batch_rows = self.batch_rows(requests, rows)
+        cdef int64_t idle = max(self.takers - self.running, 0)
+        cdef int64_t batches = rows // batch_rows - idle            # that begin one after the other, as those before end
+        cdef double batch_ns = max(<double>self.run_times.expect(batch_rows, now_ns) / self.takers, batch_rows * self.behind_row_ns)
+        cdef double first_ns = batch_ns
+        if batches < 0:
+            return 0
+        if idle == 0:
+            first_ns = max(self.taken_ns - now_ns + <double>self.run_times.expect(self.taken_rows, now_ns) / self.takers, 0.0)
+        return <int64_t>min(first_ns + batches * batch_ns, MAX_WAIT_NS)
+
+    cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil:
+        """How long a batch of so many rows is likely to take, from its taking to its answers; 0 where nothing is known."""
+        return self.run_times.expect(rows, now_ns) + self.behind_ns
+
+    @cython.cdivision(True)
+    cdef void look_behind(self, BatchQueue behind, int64_t now_ns) noexcept nogil:
+        """What is taken from this queue waits in another one: what that is likely to add."""
+        cdef int64_t rows = min(behind.rows % behind.max_rows + self.max_rows, behind.max_rows)
+        self.behind_ns = behind.wait_ns(behind.requests, behind.rows, now_ns) + behind.answer_ns(rows, now_ns)
+        self.behind_row_ns = <double>behind.run_times.expect(behind.max_rows, now_ns) / behind.takers / behind.max_rows
+
+    cdef int64_t hurry_ns(self, int64_t now_ns) noexcept nogil:
+        """The same for the batch that could be taken now; 0, too, where nothing that waits has a deadline."""
+        if self.next_needed_ns == INT64_MAX:
+            return 0
+        return self.answer_ns(min(self.rows, self.batch_rows(self.requests, self.rows)), now_ns)
+
+    cdef void over(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil:
+        """A batch of so many rows was answered, so long after its taking; 0: it failed, or there is nothing to learn from it."""
+        self.running -= 1
+        if run_ns > 0:
+            self.run_times.record(rows, run_ns, now_ns)
+
     cdef void remove(self, Entry *entry) noexcept nogil:
         cdef Level *level = &self.levels[entry.priority - 1]
         if level.placed == entry:
@@ -165,6 +278,7 @@ cdef class BatchQueue:
         entry.next = entry.previous = NULL
         entry.state = TAKEN
         level.requests -= 1
+        level.rows -= entry.rows
         self.requests -= 1
         self.rows -= entry.rows
         self.nbytes -= entry.nbytes
@@ -196,7 +310,7 @@ cdef class BatchQueue:
     cdef bint gathers(self, int64_t now_ns) noexcept nogil:
         """Without a delay: whether the expected requests are still waited for. Not by rows that fill a batch already."""
         return now_ns < self.expected_until_ns and self.requests < self.expected and self.rows < self.max_rows and \
-            self.next_deadline_ns > self.expected_until_ns
+            self.next_expiry_ns > self.expected_until_ns and self.next_needed_ns - self.hurry_ns(now_ns) > self.expected_until_ns
 
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
         """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
@@ -204,7 +318,8 @@ cdef class BatchQueue:
         cdef Entry *entry = head
         cdef int64_t rows = 0
         cdef int64_t oldest_ns = INT64_MAX
-        cdef int64_t deadline_ns = INT64_MAX
+        cdef int64_t last_ns = INT64_MAX            # when one of them would be dropped
+        cdef int64_t hurry_ns = self.hurry_ns(now_ns)
         cdef int64_t until_ns
         cdef int preferred_count = 0
         cdef int looked = 0
@@ -222,10 +337,10 @@ cdef class BatchQueue:
                 closed = rows >= self.max_rows
                 if self.preferred != NULL and rows <= self.max_rows and self.preferred[rows]:
                     preferred_count = count[0]
-            deadline_ns = min(deadline_ns, entry.deadline_ns)
+            last_ns = min(last_ns, begin_by(entry, hurry_ns))
             entry = self.following(entry)
         until_ns = after(oldest_ns, self.max_delay_ns)
-        if now_ns >= until_ns or deadline_ns <= until_ns:
+        if now_ns >= until_ns or last_ns <= until_ns:
             return now_ns
         if preferred_count > 0:
             count[0] = preferred_count
@@ -262,6 +377,9 @@ cdef class BatchQueue:
                     last.next = entry
                 last = entry
             entry = following
+        self.running += 1
+        self.taken_ns = now_ns
+        self.taken_rows = rows
         return head
 
     cdef bint runs_near(self, Entry *head) noexcept nogil:
@@ -277,22 +395,24 @@ cdef class BatchQueue:
             entry = self.following(entry)
         return rows >= NEAR_ROWS
 
-    cdef Entry *drop_expired(self, int64_t now_ns) noexcept nogil:
+    cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil:
+        """What expired, and what is needed earlier than in hurry_ns, unless it came to run at once; 0: only what expired."""
         cdef Entry *dropped = NULL
         cdef Entry *entry
         cdef Entry *following
-        if now_ns < self.next_deadline_ns:
+        if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.next_needed_ns - hurry_ns):
             return NULL
-        self.next_deadline_ns = INT64_MAX
+        self.next_expiry_ns = self.next_needed_ns = INT64_MAX
         entry = self.first_from(0)
         while entry != NULL:
             following = self.following(entry)
-            if entry.deadline_ns <= now_ns:
+            if expires_ns(entry) <= now_ns or (hurry_ns > 0 and begin_by(entry, hurry_ns) < now_ns and not entry.at_once):
                 self.remove(entry)
                 entry.next = dropped
                 dropped = entry
             else:
-                self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+                self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
+                self.next_needed_ns = min(self.next_needed_ns, needed_ns(entry))
             entry = following
         return dropped
 
@@ -300,7 +420,8 @@ cdef class BatchQueue:
 
     def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
              int64_t nbytes=0, uint32_t near_key=0, uint32_t source=0):
-        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level or bytes."""
+        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
+        or deadline."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
         if entry == NULL:
             raise MemoryError
@@ -315,7 +436,8 @@ cdef class BatchQueue:
         status = self.admit(entry, now_ns)
         if status != ADMITTED:
             free(entry)
-            raise OverflowError({QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes"}[status])
+            limits = {QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes", WAIT_FULL: "wait", TOO_LATE: "deadline"}
+            raise OverflowError(limits[status])
         self.last_id += 1
         entry.owner = <void *>self.last_id
         self.entries[self.last_id] = <uint64_t>entry
@@ -323,11 +445,11 @@ cdef class BatchQueue:
 
     def take(self, int64_t now_ns):
         """(ids of the batch that is due, ids of the expired)."""
-        dropped = self.freed(self.drop_expired(now_ns))
+        dropped = self.freed(self.drop_expired(now_ns, self.hurry_ns(now_ns)))
         return self.freed(self.form(now_ns)), dropped
 
     def expire(self, int64_t now_ns):
-        return self.freed(self.drop_expired(now_ns))
+        return self.freed(self.drop_expired(now_ns, 0))
 
     def cancel(self, int64_t id):
         cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
@@ -337,6 +459,18 @@ cdef class BatchQueue:
     def expect_requests(self, int64_t requests, int64_t until_ns):
         """So many requests are likely to come again soon: until_ns at the latest they are waited for no longer."""
         self.expect(requests, until_ns)
+
+    def batch_over(self, int64_t rows, int64_t run_ns, int64_t now_ns):
+        """A batch of so many rows was answered, so long after its taking; 0: there is nothing to learn from it."""
+        self.over(rows, run_ns, now_ns)
+
+    def expected_wait_ns(self, int64_t now_ns):
+        """How long a request behind all that waits is likely to wait; 0 where nothing is known."""
+        return self.wait_ns(self.requests, self.rows, now_ns)
+
+    def put_before(self, BatchQueue behind not None, int64_t now_ns):
+        """What is taken waits in `behind`, as that is now."""
+        self.look_behind(behind, now_ns)
 
     def due_ns(self, int64_t now_ns):
         """When a batch is due; None while nothing waits."""

@@ -44,6 +44,8 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cdef readonly list requests             # of Request
     cdef readonly list dropped              # of Request: expired or cancelled while they waited; answered, never run
     cdef readonly int64_t rows
+    cdef int64_t taken_rows                 # rows when it was taken; those of requests that were forwarded among them
+    cdef bint was_taken                     # out of a queue: not of expired requests alone
     cdef int64_t taken_ns, gathered_ns, executed_ns, encoded_ns      # monotonic; 0: not there yet
     cdef Statistics statistics
     cdef Batcher batcher                    # where it came from: counts what fails
@@ -69,6 +71,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef readonly BatchQueue queue
     cdef readonly Statistics statistics
     cdef readonly str name              # the model, for messages
+    cdef public Batcher behind          # where requests that were taken here wait again (Batch.forward); or None
     cdef pthread_mutex_t mutex          # guards queue and the flags below where they are read without the GIL
     cdef pthread_cond_t ready           # signalled when a batch may be due
     cdef pthread_cond_t room            # signalled when fewer wait than before
@@ -78,6 +81,11 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef int64_t alarm_ns               # a sleeper wakes by itself then, or earlier; INT64_MAX: none does
     cdef readonly int leaving           # threads in take that `dismiss` sends away once nothing waits
     cdef readonly bint closed
+    cdef int told_status                # of the last refusal, an Admission; others are told the same until told_until_ns
+    cdef uint32_t told_priority
+    cdef str told
+    cdef int64_t told_retry_ns
+    cdef int64_t told_until_ns
     cdef readonly uint64_t expired      # requests whose time ran out before they ran
     cdef readonly uint64_t cancelled    # requests whose caller went away before they were answered
     cdef readonly uint64_t failed       # requests whose run or encoding failed
@@ -88,7 +96,9 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef bint wakes(self, int64_t now_ns) noexcept nogil
     cdef bint wait(self) noexcept nogil
     cdef void unlock_left(self) noexcept
-    cdef full(self, int status, uint32_t priority)
-    cdef int64_t retry_ns(self)
+    cdef refusal(self, int status, uint32_t priority, int64_t now_ns)
+    cdef str full(self, int status, uint32_t priority)
+    cdef int64_t retry_ns(self, int64_t now_ns)
+    cdef over(self, Batch batch, int64_t now_ns)
     cdef Batch batch_of(self, Entry *taken, Entry *dropped, int64_t now_ns)
     cdef bint withdraw(self, Request request) noexcept      # a waiting request was cancelled; False: it is in a batch by now

@@ -77,6 +77,8 @@ class Batcher:
         preferred_rows: Sequence[int] = (),
         max_queue_requests: int = 4096,
         max_queue_bytes: int = 0,
+        max_wait_ns: int = 0,
+        takers: int = 1,
         priority_levels: int = 0,
         default_priority: int = 0,
         queue_policies: Sequence[tuple[int, int, bool]] = (),
@@ -87,6 +89,7 @@ class Batcher:
     def statistics(self) -> Statistics: ...
     @property
     def name(self) -> str: ...
+    behind: Batcher | None
     @property
     def leaving(self) -> int: ...
     @property

@@ -11,12 +11,12 @@ Never in here: what makes a batch (batch_queue), models, sockets, protobuf; and,
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clockid_t, timespec
 
-from inferd._core.batch_queue cimport ADMITTED, BYTES_FULL, IDLE, LEVEL_FULL, WAITING, BatchQueue, Entry, Level
+from inferd._core.batch_queue cimport ADMITTED, BYTES_FULL, IDLE, LEVEL_FULL, TOO_LATE, WAIT_FULL, WAITING, BatchQueue, Entry, Level
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
@@ -131,7 +131,7 @@ cdef class Request:
 
     @property
     def deadline_ns(self):
-        """Monotonic; INT64_MAX: none. The queue's timeout can have brought it forward."""
+        """Monotonic; INT64_MAX: none."""
         return self.entry.deadline_ns
 
     def values(self):
@@ -395,6 +395,7 @@ cdef class Batch:
         if self.delivered:
             return
         self.delivered = True
+        self.batcher.over(self, now_ns)
         self.requests = []
         self.dropped = []
         self.terminate = None
@@ -446,10 +447,16 @@ cdef class Batch:
             return
         self.batcher.expired += 1
         waited_ms = (now_ns - request.entry.queued_ns) / 1e6
-        limit = "its deadline" if call.deadline_ns <= request.entry.deadline_ns else "the timeout of the model's queue policy"
+        if 0 < request.entry.timeout_ns <= now_ns - request.entry.queued_ns and \
+                request.entry.queued_ns + request.entry.timeout_ns < request.entry.deadline_ns:
+            limit = "the timeout of the model's queue policy passed"
+        elif request.entry.deadline_ns <= now_ns:
+            limit = "its deadline passed"
+        else:
+            limit = f"{(request.entry.deadline_ns - now_ns) / 1e6:.1f} ms were left until its deadline, too little for a run,"
         try:
             call.fail(DeadlineExceeded(
-                f"model {self.batcher.name}: {limit} passed while the request waited in the queue ({waited_ms:.1f} ms), so it was not "
+                f"model {self.batcher.name}: {limit} while the request waited in the queue ({waited_ms:.1f} ms), so it was not "
                 "run; allow more time, or send fewer requests at once", reason="queue_timeout"))
         except Exception:
             log.exception("model %s: a refusal could not be delivered", self.batcher.name)
@@ -677,36 +684,54 @@ cdef class Batcher:
         entry.owner = <void *>request
         entry.batcher = <void *>self
         self.lock()
+        if self.behind is not None:
+            self.queue.look_behind(self.behind.queue, now_ns)
         waited = self.queue.requests
         status = self.queue.admit(entry, now_ns)
         wake = status == ADMITTED and self.wakes(now_ns)
         pthread_mutex_unlock(&self.mutex)
         if status != ADMITTED:
             call.request = None
-            raise self.full(status, entry.priority)
+            raise self.refusal(status, entry.priority, now_ns)
         Py_INCREF(request)                  # the queue's own reference
         request.call = call
         if wake:
             pthread_cond_signal(&self.ready)
         return waited == 0
 
-    cdef full(self, int status, uint32_t priority):
+    cdef refusal(self, int status, uint32_t priority, int64_t now_ns):
+        """What a request that is not admitted is told. The words are made, and encoded (grpc.pyx), once a millisecond: they would be
+        most of what a refusal costs."""
+        if now_ns >= self.told_until_ns or status != self.told_status or priority != self.told_priority:
+            self.told_status, self.told_priority = status, priority
+            self.told = f"model {self.name}: {self.full(status, priority)}"
+            self.told_retry_ns = self.retry_ns(now_ns)
+            self.told_until_ns = now_ns + MIN_RETRY_NS
+        return ResourceExhausted(self.told, reason="queue_time" if status == TOO_LATE else "queue_full", retry_after_ns=self.told_retry_ns)
+
+    cdef str full(self, int status, uint32_t priority):
         cdef Level *level = &self.queue.levels[priority - 1]
+        if status == TOO_LATE:
+            # Not DEADLINE_EXCEEDED: there is time left, to ask another replica, or this one when fewer wait.
+            return (f"{self.queue.requests} requests wait, so that the answer would come after the request's deadline; retry later, or "
+                    "allow more time")
         if status == LEVEL_FULL:
             what = (f"priority level {priority} of its queue is full: {level.requests} requests wait, the most that max_queue_size of "
                     "the level's queue policy allows")
         elif status == BYTES_FULL:
             what = f"its queue is full: {self.queue.nbytes} bytes of input wait, and max_queue_bytes allows {self.queue.max_nbytes}"
+        elif status == WAIT_FULL:
+            what = f"its queue is full: {self.queue.requests} requests wait, which takes longer than max_queue_wait_us allows"
         else:
             what = f"its queue is full: {self.queue.requests} requests wait, the most that max_queue_requests allows"
-        return ResourceExhausted(f"model {self.name}: {what}; retry later, or have the limit raised", reason="queue_full",
-                                 retry_after_ns=self.retry_ns())
+        return f"{what}; retry later, or have the limit raised"
 
-    cdef int64_t retry_ns(self):
-        """When half of what waits now will have run, by the mean of the runs so far."""
-        cdef int64_t runs = self.queue.requests // self.queue.max_rows // 2 + 1
-        cdef int64_t run_ns = <int64_t>(self.statistics.run.sum_ns // max(self.statistics.run.count, <uint64_t>1))
-        return min(max(runs * run_ns, MIN_RETRY_NS), MAX_RETRY_NS)
+    cdef int64_t retry_ns(self, int64_t now_ns):
+        """When half of what waits now is likely to have run; where nothing is known, as much later as the run that goes on has lasted."""
+        cdef int64_t wait_ns = self.queue.wait_ns((self.queue.requests + 1) // 2, (self.queue.rows + 1) // 2, now_ns)
+        if wait_ns == 0 and self.queue.running > 0:
+            wait_ns = now_ns - self.queue.taken_ns
+        return min(max(wait_ns, MIN_RETRY_NS), MAX_RETRY_NS)
 
     def take(self):
         """Waits, without the GIL, until a batch is due. None: close or dismiss was called, and nothing is left for this thread."""
@@ -780,7 +805,9 @@ cdef class Batcher:
             return None
         self.lock()
         now_ns = monotonic_ns()
-        dropped = self.queue.drop_expired(now_ns)
+        if self.behind is not None:
+            self.queue.look_behind(self.behind.queue, now_ns)
+        dropped = self.queue.drop_expired(now_ns, self.queue.hurry_ns(now_ns))
         taken = self.queue.form(now_ns)
         self.woken = False
         wake = self.wakes(now_ns)
@@ -792,10 +819,10 @@ cdef class Batcher:
     cpdef Batch expire(self, int64_t now_ns):
         """A batch of the requests whose time has run out, to be delivered; or None."""
         cdef Entry *dropped
-        if now_ns < self.queue.next_deadline_ns:
+        if now_ns < self.queue.next_expiry_ns:
             return None
         self.lock()
-        dropped = self.queue.drop_expired(now_ns)
+        dropped = self.queue.drop_expired(now_ns, 0)
         self.unlock_left()
         return self.batch_of(NULL, dropped, now_ns)
 
@@ -812,6 +839,7 @@ cdef class Batcher:
         batch.taken_ns = now_ns
         batch.statistics = self.statistics
         batch.batcher = self
+        batch.was_taken = taken != NULL
         while taken != NULL:
             entry, taken = taken, taken.next
             request = <Request>entry.owner
@@ -821,6 +849,7 @@ cdef class Batcher:
             else:
                 batch.requests.append(request)
                 batch.rows += entry.rows
+                batch.taken_rows += entry.rows
                 batch.alive += 1
                 request.batch = batch
         while dropped != NULL:
@@ -829,6 +858,16 @@ cdef class Batcher:
             release(entry, request)
             batch.dropped.append(request)
         return batch
+
+    cdef over(self, Batch batch, int64_t now_ns):
+        """A batch of this batcher was delivered. What it took, to its answers or the next queue, is learned."""
+        cdef bint passed = batch.encoded_ns > 0 or batch.rows < batch.taken_rows
+        cdef int64_t run_ns = now_ns - batch.taken_ns if passed and not batch.failed else 0
+        if not batch.was_taken:
+            return                              # expired requests alone
+        self.lock()
+        self.queue.over(batch.taken_rows, run_ns, now_ns)
+        pthread_mutex_unlock(&self.mutex)
 
     cdef bint withdraw(self, Request request) noexcept:
         cdef bint waiting

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import heapq
+import random
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -10,8 +13,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from inferd._core.batch_queue import BatchQueue
+from inferd._core.run_times import RunTimes
 
-SCAN_LIMIT, NEAR_ROWS = 1024, 6
+SCAN_LIMIT, NEAR_ROWS, RESERVE = 1024, 6, 8
+MS = 10**6
 
 
 @dataclass
@@ -25,6 +30,12 @@ class Waiting:
     nbytes: int
     near: int
     turn: int
+    expires_ns: float
+    needed_ns: float
+    at_once: bool
+
+    def begin_by(self, hurry_ns: int) -> float:
+        return min(self.expires_ns, self.needed_ns - hurry_ns) if hurry_ns else self.expires_ns
 
 
 @dataclass
@@ -36,6 +47,8 @@ class PlainQueue:
     preferred_rows: tuple[int, ...] = ()
     max_queue_requests: int = 4096
     max_queue_bytes: int = 0
+    max_wait_ns: int = 0
+    takers: int = 1
     priority_levels: int = 0
     default_priority: int = 0
     queue_policies: tuple[tuple[int, int, bool], ...] = ()
@@ -43,6 +56,9 @@ class PlainQueue:
     last_id: int = 0
     turn: int = 0  # of the head that was taken last
     next_turn: dict[int, int] = field(default_factory=dict)  # of each source
+    times: RunTimes = field(default_factory=RunTimes)
+    running: int = 0
+    taken: tuple[int, int] = (0, 0)  # when, and how many rows
 
     def push(
         self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int, source: int
@@ -57,13 +73,24 @@ class PlainQueue:
             return "bytes"
         if limit and sum(entry.priority == priority for entry in self.waiting) >= limit:
             return "level"
+        deadline = needed = float("inf") if deadline_ns is None else deadline_ns
+        if deadline_ns is not None and now_ns < deadline_ns:
+            needed = deadline_ns - (deadline_ns - now_ns) // RESERVE
+        requests, ahead = self.ahead(source, priority)
+        size = self.batch_rows(requests, ahead)
+        at_once = ahead < size * (self.takers - self.running)
+        wait_ns = self.wait_ns(requests, ahead, now_ns)
+        if not at_once and self.max_wait_ns and wait_ns > self.max_wait_ns:
+            return "wait"
+        answer_ns = now_ns + wait_ns + self.times.expected_ns(min(ahead % size + rows, size), now_ns)
+        if not at_once and now_ns < deadline and needed < answer_ns:
+            return "deadline"
         if override and timeout_ns and (not timeout or timeout_ns < timeout):
             timeout = timeout_ns
-        deadline = min(float("inf") if deadline_ns is None else deadline_ns, now_ns + timeout if timeout else float("inf"))
+        expires = min(deadline, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
-        self.waiting.append(
-            Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, self.turn_of(source, rows, priority))
-        )
+        turn = self.turn_of(source, rows, priority)
+        self.waiting.append(Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, turn, expires, needed, at_once))
         self.waiting.sort(key=lambda entry: (entry.priority, entry.turn))  # stable: of equal turns the first to come is first
         return self.last_id
 
@@ -78,10 +105,47 @@ class PlainQueue:
     def nbytes(self) -> int:
         return sum(entry.nbytes for entry in self.waiting)
 
-    def expire(self, now_ns: int) -> list[int]:
-        expired = [entry.id for entry in self.waiting if entry.deadline_ns <= now_ns]
-        self.waiting = [entry for entry in self.waiting if entry.deadline_ns > now_ns]
+    def ahead(self, source: int, priority: int) -> tuple[int, int]:
+        """Requests and rows that run before the next one."""
+        first = [entry.rows for entry in self.waiting if entry.priority < priority]
+        own = [entry for entry in self.waiting if entry.priority == priority]
+        turn = max(self.turn, self.next_turn.get(source, 0))
+        share = 1.0
+        if source and own and turn < own[-1].turn:
+            share = max(turn - own[0].turn, 0) / (own[-1].turn - own[0].turn)
+        return len(first) + int(share * len(own)), sum(first) + int(share * sum(entry.rows for entry in own))
+
+    def batch_rows(self, requests: int, rows: int) -> int:
+        return max(self.max_rows, rows // requests) if requests else self.max_rows
+
+    def wait_ns(self, requests: int, rows: int, now_ns: int) -> int:
+        size = self.batch_rows(requests, rows)
+        idle = max(self.takers - self.running, 0)
+        batches = rows // size - idle
+        first_ns = batch_ns = self.times.expected_ns(size, now_ns) / self.takers
+        if idle == 0:
+            first_ns = max(self.taken[0] + self.times.expected_ns(self.taken[1], now_ns) / self.takers - now_ns, 0)
+        return int(first_ns + batches * batch_ns) if batches >= 0 else 0
+
+    def hurry_ns(self, now_ns: int) -> int:
+        rows = sum(entry.rows for entry in self.waiting)
+        if all(entry.deadline_ns == float("inf") for entry in self.waiting):
+            return 0
+        return self.times.expected_ns(min(rows, self.batch_rows(len(self.waiting), rows)), now_ns)
+
+    def expire(self, now_ns: int, hurry_ns: int = 0) -> list[int]:
+        expired = [
+            entry.id
+            for entry in self.waiting
+            if entry.expires_ns <= now_ns or (hurry_ns and entry.begin_by(hurry_ns) < now_ns and not entry.at_once)
+        ]
+        self.waiting = [entry for entry in self.waiting if entry.id not in expired]
         return expired
+
+    def over(self, rows: int, run_ns: int, now_ns: int) -> None:
+        self.running -= 1
+        if run_ns:
+            self.times.record_run(rows, run_ns, now_ns)
 
     def batch(self, now_ns: int) -> tuple[list[Waiting], float]:
         """The head's batch as it is now, and when it is due."""
@@ -108,7 +172,8 @@ class PlainQueue:
                 full = True
                 break
         until_ns = min(entry.queued_ns for entry in batch) + self.max_delay_ns
-        waited = now_ns >= until_ns or min(entry.deadline_ns for entry in seen) <= until_ns
+        hurry_ns = self.hurry_ns(now_ns)
+        waited = now_ns >= until_ns or min(entry.begin_by(hurry_ns) for entry in seen) <= until_ns
         if self.max_delay_ns == 0 or waited:
             return batch, now_ns
         if preferred:
@@ -118,10 +183,12 @@ class PlainQueue:
         return batch, until_ns
 
     def take(self, now_ns: int) -> tuple[list[int], list[int]]:
-        expired = self.expire(now_ns)
+        expired = self.expire(now_ns, self.hurry_ns(now_ns))
         batch, due_ns = self.batch(now_ns)
         if due_ns > now_ns:
             return [], expired
+        self.running += 1
+        self.taken = now_ns, sum(entry.rows for entry in batch)
         ids = [entry.id for entry in batch]
         self.turn = max(self.turn, *(entry.turn for entry in batch[:1]), 0)
         self.waiting = [entry for entry in self.waiting if entry.id not in ids]
@@ -139,6 +206,8 @@ def policies(draw: st.DrawFn) -> dict[str, Any]:
         "preferred_rows": tuple(draw(st.lists(st.integers(1, max_rows), max_size=3))),
         "max_queue_requests": draw(st.sampled_from([1, 5, 4096])),
         "max_queue_bytes": draw(st.sampled_from([0, 0, 60])),
+        "max_wait_ns": draw(st.sampled_from([0, 0, 10, 50])),
+        "takers": draw(st.sampled_from([1, 1, 2, 3])),
         "priority_levels": levels,
         "default_priority": draw(st.integers(1, levels)) if levels else 0,
         "queue_policies": tuple(draw(st.lists(policy, max_size=max(levels, 1)))),
@@ -164,6 +233,7 @@ STEPS = st.lists(
         st.tuples(st.just("expire")),
         st.tuples(st.just("cancel"), st.integers(0, 1000)),
         st.tuples(st.just("wait"), st.integers(0, 20)),
+        st.tuples(st.just("over"), st.sampled_from([0, 1, 3, 10, 30])),
     ),
     max_size=60,
 )
@@ -176,6 +246,7 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
     now_ns = 1000
     pushed: set[int] = set()
     gone: list[int] = []
+    runs: list[int] = []  # rows of those that are not over
     for step, *arguments in steps:
         if step == "push":
             rows, key, wait_ns, priority, timeout_ns, nbytes, near, source = arguments
@@ -190,7 +261,7 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
         elif step == "take":
             rows_of = {entry.id: entry.rows for entry in plain.waiting}
             key_of = {entry.id: entry.key for entry in plain.waiting}
-            deadlines = {entry.id: entry.deadline_ns for entry in plain.waiting}
+            deadlines = {entry.id: entry.expires_ns for entry in plain.waiting}
             ids, expired = queue.take(now_ns)
             expected_ids, expected_expired = plain.take(now_ns)
             assert (ids, sorted(expired)) == (expected_ids, sorted(expected_expired))
@@ -198,6 +269,11 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
             assert len({key_of[one] for one in ids}) <= 1
             assert all(deadlines[one] > now_ns for one in ids)
             gone += ids + expired
+            runs += [sum(rows_of[one] for one in ids)] if ids else []
+        elif step == "over" and runs:
+            rows = runs.pop(0)
+            queue.batch_over(rows, arguments[0], now_ns)
+            plain.over(rows, arguments[0], now_ns)
         elif step == "expire":
             expired = queue.expire(now_ns)
             assert sorted(expired) == sorted(plain.expire(now_ns))
@@ -211,7 +287,8 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
             now_ns += arguments[0]
         _, due_ns = plain.batch(now_ns)
         assert queue.due_ns(now_ns) == (None if due_ns == float("inf") else due_ns)
-        assert (queue.requests, queue.nbytes) == (len(plain.waiting), plain.nbytes)
+        assert (queue.requests, queue.nbytes, queue.running) == (len(plain.waiting), plain.nbytes, plain.running)
+        assert queue.expected_wait_ns(now_ns) == plain.wait_ns(len(plain.waiting), sum(entry.rows for entry in plain.waiting), now_ns)
     while queue.requests:
         ids, expired = queue.take(now_ns)
         gone += ids + expired
@@ -385,6 +462,8 @@ def test_a_batch_looks_at_a_bounded_number_of_requests() -> None:
         {"max_rows": 4, "max_delay_ns": -1},
         {"max_rows": 4, "max_queue_requests": 0},
         {"max_rows": 4, "max_queue_bytes": -1},
+        {"max_rows": 4, "max_wait_ns": -1},
+        {"max_rows": 4, "takers": 0},
         {"max_rows": 4, "priority_levels": -1},
         {"max_rows": 4, "priority_levels": 2, "default_priority": 3},
         {"max_rows": 4, "preferred_rows": (5,)},
@@ -516,3 +595,175 @@ def test_many_sources_cost_no_more_than_a_look_at_some() -> None:
     ids = pushed(queue, *range(2, 4002))
     assert set(queue.take(0)[0]) <= {1, *ids}
     assert len(order(queue)) == 8000 - 64
+
+
+# ---- under more than it can do ----
+
+
+def busy(*, run_ns: int = 10 * MS, **policy: Any) -> BatchQueue:
+    """At 0 each of its takers begins a run of 8 rows that is likely to take run_ns."""
+    queue = BatchQueue(8, **policy)
+    for _ in range(policy.get("takers", 1)):
+        for _ in range(8):
+            queue.push(1, 0, None, 0, -run_ns)
+        queue.take(-run_ns)
+        queue.batch_over(8, run_ns, 0)
+        for _ in range(8):
+            queue.push(1, 0, None, 0, 0)
+        queue.take(0)
+    return queue
+
+
+def test_what_would_be_answered_too_late_is_refused() -> None:
+    queue = busy()
+    for _ in range(23):  # nearly three more batches: the next one is answered with the third
+        queue.push(1, 0, None, 0, 0)
+    assert queue.expected_wait_ns(0) == 30 * MS
+    with pytest.raises(OverflowError, match="deadline"):
+        queue.push(1, 0, 45 * MS, 0, 0)
+    queue.push(1, 0, 46 * MS, 0, 0)  # an eighth of its time is left for its answer's way
+    queue.push(1, 0, None, 0, 0)  # without a deadline there is no hurry
+    assert queue.push(1, 0, -5, 0, 0), "what is late already is dropped when a batch is taken, and told so"
+
+
+def test_several_instances_take_more() -> None:
+    queue = busy(takers=2)
+    for _ in range(16):
+        queue.push(1, 0, None, 0, 0)
+    assert queue.expected_wait_ns(0) == 15 * MS
+
+
+def test_the_wait_gets_shorter_while_a_batch_runs() -> None:
+    queue = busy()
+    assert [queue.expected_wait_ns(now_ns * MS) for now_ns in (0, 4, 10, 30)] == [10 * MS, 6 * MS, 0, 0]
+
+
+def test_only_levels_ahead_make_a_request_wait() -> None:
+    queue = busy(priority_levels=2, default_priority=2)
+    for _ in range(16):
+        queue.push(1, 0, None, 2, 0)
+    with pytest.raises(OverflowError, match="deadline"):
+        queue.push(1, 0, 30 * MS, 2, 0)
+    queue.push(1, 0, 30 * MS, 1, 0)
+
+
+def test_who_has_little_waiting_is_not_refused_for_what_others_have_too_much_of() -> None:
+    queue = busy()
+    for _ in range(40):
+        queue.push(1, 0, None, 0, 0, source=1)
+    with pytest.raises(OverflowError, match="deadline"):
+        queue.push(1, 0, 40 * MS, 0, 0, source=1)
+    other = queue.push(1, 0, 40 * MS, 0, 0, source=2)
+    queue.batch_over(8, 10 * MS, 10 * MS)
+    assert other in queue.take(10 * MS)[0]
+
+
+def test_a_limit_of_waiting() -> None:
+    queue = busy(max_wait_ns=15 * MS)
+    for _ in range(8):
+        queue.push(1, 0, None, 0, 0)
+    with pytest.raises(OverflowError, match="wait"):
+        queue.push(1, 0, None, 0, 0)
+    queue.push(1, 0, None, 0, 6 * MS)
+
+
+def test_nothing_that_can_run_at_once_is_refused_for_what_runs_are_expected_to_take() -> None:
+    queue = busy(run_ns=1000 * MS, max_wait_ns=1)
+    queue.batch_over(8, 1000 * MS, 0)
+    ids = [queue.push(1, 0, 5 * MS, 0, 0) for _ in range(8)]
+    with pytest.raises(OverflowError, match="wait"):
+        queue.push(1, 0, None, 0, 0)
+    assert queue.take(1) == (ids, []), "they are run, though runs took a second before"
+
+
+def test_a_queue_behind_adds_its_wait_and_its_pace() -> None:
+    behind, queue = busy(), BatchQueue(1)
+    for _ in range(8):
+        behind.push(1, 0, None, 0, 0)
+    queue.run_times.record_run(1, 1000, 0)
+    queue.put_before(behind, 0)
+    for _ in range(2):
+        queue.push(1, 0, None, 0, 0)
+        queue.take(0)
+    for _ in range(16):
+        queue.push(1, 0, None, 0, 0)
+    assert queue.expected_wait_ns(0) == 20 * MS + 1000, "8 rows in 10 ms, however quick they are prepared"
+    with pytest.raises(OverflowError, match="deadline"):
+        queue.push(1, 0, 46 * MS, 0, 0)
+    queue.push(1, 0, 60 * MS, 0, 0)
+
+
+def test_what_would_expire_in_its_run_is_not_run() -> None:
+    queue = busy()
+    late = queue.push(1, 0, 24 * MS, 0, 0)
+    early = queue.push(1, 0, 40 * MS, 0, 0)
+    assert queue.expire(20 * MS) == [], "there is time left, and nobody knows when it would run"
+    assert queue.take(20 * MS) == ([early], [late])
+
+
+def test_a_delay_ends_when_a_run_has_to_begin() -> None:
+    queue = BatchQueue(8, max_delay_ns=100 * MS)
+    queue.run_times.record_run(1, 30 * MS, 0)
+    queue.push(1, 0, None, 0, 0)
+    assert queue.due_ns(0) == 100 * MS
+    queue.push(1, 0, 120 * MS, 0, 0)
+    assert queue.due_ns(0) == 0
+
+
+@dataclass
+class Served:
+    """Of a simulated second: how many were answered in time."""
+
+    goodput: float
+    refused: float
+    longest_queue: int
+
+
+def served(
+    rate: float, run: Callable[[random.Random], float], deadline_ns: float = float("inf"), takers: int = 1, seconds: int = 5, **policy: Any
+) -> Served:
+    """An open loop of independent requests on a model that runs 8 at a time. Deadlines are those of clients that are 1 ms away."""
+    chance = random.Random(1)
+    queue = BatchQueue(8, takers=takers, **policy)
+    way_ns, idle, good, refused, longest = MS, takers, 0, 0, 0
+    deadlines: dict[int, float] = {}
+    events: list[tuple[int, int, list[int]]] = [(0, 0, [])]  # when, when its batch was taken, requests that were answered; none: one comes
+    while events:
+        now_ns, taken_ns, answered = heapq.heappop(events)
+        if answered:
+            idle += 1
+            queue.batch_over(len(answered), now_ns - taken_ns, now_ns)
+            good += sum(now_ns + way_ns <= deadlines[one] for one in answered)
+        elif now_ns < seconds * 1000 * MS:
+            heapq.heappush(events, (now_ns + int(chance.expovariate(rate) * 1e9), 0, []))
+            due_ns = None if deadline_ns == float("inf") else now_ns + int(deadline_ns)
+            try:
+                deadlines[queue.push(1, 0, due_ns, 0, now_ns)] = now_ns + deadline_ns - way_ns
+            except OverflowError:
+                refused += 1
+        longest = max(longest, queue.requests)
+        while idle and (batch := queue.take(now_ns)[0]):
+            idle -= 1
+            heapq.heappush(events, (now_ns + int(run(chance)), now_ns, batch))
+    return Served(good / seconds, refused / seconds, longest)
+
+
+@pytest.mark.parametrize("takers", [1, 2])
+@pytest.mark.parametrize("spread", [0.0, 0.2, 0.5])
+def test_goodput_at_three_times_the_capacity_is_its_peak(spread: float, takers: int) -> None:
+    def run(chance: random.Random) -> float:
+        return 10 * MS * max(0.3, chance.gauss(1, spread))
+
+    capacity = served(5000, run, takers=takers, seconds=2, max_queue_requests=100).goodput
+    peak = served(capacity, run, 100 * MS, takers).goodput
+    over = served(3 * capacity, run, 100 * MS, takers)
+    assert peak > 0.9 * capacity
+    assert over.goodput >= 0.95 * peak
+    assert over.longest_queue <= 200 * takers, "no more wait than can be answered in time"
+    assert over.refused >= 1.7 * capacity, "nearly all others are told at once"
+
+
+def test_little_is_refused_where_there_is_capacity() -> None:
+    quiet = served(400, lambda chance: 10 * MS * max(0.3, chance.gauss(1, 0.2)), 50 * MS)
+    assert quiet.refused <= 0.01 * 400
+    assert quiet.goodput >= 0.98 * 400

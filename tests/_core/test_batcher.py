@@ -285,14 +285,103 @@ def test_a_full_queue_refuses_at_once_and_keeps_nothing() -> None:
     assert queue.depth == 1
 
 
+def busy(run_ns: int = 50_000_000, **policy: Any) -> Batcher:
+    """One request runs, of a model whose runs are likely to take so long."""
+    queue = batcher(1, **policy)
+    queue.queue.run_times.record_run(1, run_ns, time.monotonic_ns())
+    put(queue)
+    polled(queue)
+    return queue
+
+
 def test_retry_after_follows_the_measured_runs() -> None:
-    queue = batcher(1, max_queue_requests=4)
-    queue.statistics.add_run(1, 0, 50_000_000, 0)
+    queue = busy(max_queue_requests=4)
     for _ in range(4):
         put(queue)
     with pytest.raises(ResourceExhausted) as refused:
         put(queue)
-    assert refused.value.retry_after_ns == 150_000_000, "half of the four, and the one that runs"
+    assert 100_000_000 <= refused.value.retry_after_ns <= 150_000_000, "half of the four, and what is left of the one that runs"
+
+
+def test_others_are_told_the_same_for_a_millisecond() -> None:
+    queue = batcher(queue_policies=((1, 0, False), (1, 0, False)), priority_levels=2)
+    told = []
+    for priority in (1, 2):
+        for _ in range(4):
+            made = request()
+            made.prefer(priority)
+            try:
+                queue.put(made, Caller())
+            except ResourceExhausted as error:
+                told.append(str(error))
+    assert [f"level {priority} of its queue is full" in text for text, priority in zip(told, (1, 1, 1, 2, 2, 2), strict=True)] == [True] * 6
+
+
+def test_retry_after_the_first_run_is_as_long_as_that_has_lasted() -> None:
+    queue = batcher(1, max_queue_requests=1)
+    put(queue)
+    polled(queue)
+    put(queue)
+    with pytest.raises(ResourceExhausted) as refused:
+        put(queue)
+    assert 1_000_000 <= refused.value.retry_after_ns <= 1_000_000_000
+
+
+def test_what_would_be_answered_too_late_is_refused_while_there_is_time() -> None:
+    queue = busy(HOUR_NS)
+    made, caller = request(), Caller(time.monotonic_ns() + HOUR_NS)
+    words = r"'double' version 1: 0 requests wait.* after the request's deadline; retry later"
+    with pytest.raises(ResourceExhausted, match=words) as refused:
+        queue.put(made, caller)
+    assert (refused.value.reason, refused.value.retry_after_ns) == ("queue_time", 1_000_000_000)
+    assert (queue.depth, caller.request, made.call) == (0, None, None)
+
+
+def test_what_is_late_already_is_told_so() -> None:
+    queue = busy(HOUR_NS)
+    _, caller = put(queue, deadline_ns=1)
+    polled(queue).deliver()
+    assert isinstance(caller.error, DeadlineExceeded)
+
+
+def test_what_has_too_little_time_left_for_a_run_is_not_run() -> None:
+    queue = busy()
+    _, caller = put(queue, deadline_ns=time.monotonic_ns() + HOUR_NS)
+    queue.queue.run_times.record_run(1, HOUR_NS, time.monotonic_ns() + HOUR_NS)  # forgets the others
+    batch = polled(queue)
+    assert (batch.requests, len(batch.dropped)) == ([], 1)
+    batch.deliver()
+    assert isinstance(caller.error, DeadlineExceeded)
+    assert "ms were left until its deadline, too little for a run" in str(caller.error)
+    assert queue.expired == 1
+
+
+def test_batches_tell_how_long_they_took_when_they_are_delivered() -> None:
+    queue = batcher()
+    put(queue)
+    batch = polled(queue)
+    run(batch)
+    assert (queue.queue.running, queue.queue.run_times.expected_ns(1, time.monotonic_ns())) == (1, 0)
+    batch.deliver()
+    batch.deliver()
+    assert queue.queue.running == 0
+    assert queue.queue.run_times.expected_ns(1, time.monotonic_ns()) >= batch.run_ns
+
+
+def test_a_failed_run_tells_nothing_of_the_next() -> None:
+    queue = batcher()
+    put(queue)
+    batch = polled(queue)
+    batch.fail(Internal("broken"))
+    batch.deliver()
+    assert (queue.queue.running, queue.queue.run_times.expected_ns(1, time.monotonic_ns())) == (0, 0)
+
+
+def test_expired_requests_alone_are_no_run() -> None:
+    queue = batcher()
+    put(queue, deadline_ns=1)
+    polled(queue).deliver()
+    assert queue.queue.running == 0
 
 
 def test_other_limits_name_themselves() -> None:
@@ -304,6 +393,8 @@ def test_other_limits_name_themselves() -> None:
     put(queue)
     with pytest.raises(ResourceExhausted, match=r"priority level 1 .* max_queue_size"):
         put(queue)
+    with pytest.raises(ResourceExhausted, match=r"0 requests wait.*max_queue_wait_us"):
+        put(busy(HOUR_NS, max_wait_ns=1))
 
 
 def test_a_request_waits_once_at_a_time() -> None:
@@ -351,6 +442,14 @@ def test_an_expired_request_is_answered_and_never_runs() -> None:
     assert isinstance(caller.error, DeadlineExceeded)
     assert "its deadline" in str(caller.error)
     assert (queue.expired, queue.statistics.request.count) == (1, 1)
+
+
+def test_the_timeout_of_the_queue_ends_no_run() -> None:
+    queue = batcher(queue_policies=((0, HOUR_NS, False),))
+    put(queue)
+    batch = polled(queue)
+    batch.terminate = lambda batch: None
+    assert not batch.expire(time.monotonic_ns() + 2 * HOUR_NS)
 
 
 def test_expired_requests_alone_make_a_batch_without_rows() -> None:
@@ -729,6 +828,19 @@ def test_forward_moves_a_request_between_batchers() -> None:
     second.deliver()
     np.testing.assert_array_equal(caller.answer, [[10, 10, 10, 10]])
     assert (ready.statistics.request.count, waiting.statistics.request.count) == (1, 0)
+
+
+def test_a_queue_in_front_knows_what_waits_behind_it() -> None:
+    waiting, ready = batcher(1), busy(HOUR_NS)
+    waiting.behind = ready
+    held, _ = put(waiting)
+    batch = polled(waiting)
+    with pytest.raises(ResourceExhausted, match="deadline"):
+        put(waiting, deadline_ns=time.monotonic_ns() + HOUR_NS)
+    batch.forward(held, ready)
+    batch.deliver()
+    assert waiting.queue.running == 0
+    assert waiting.queue.run_times.expected_ns(1, time.monotonic_ns()) > 0
 
 
 def test_who_has_gone_is_not_forwarded() -> None:
