@@ -77,6 +77,25 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_queue_requests: Annotated[
         int, _about("models", "Requests that may wait for one model version; the next one is refused at once.", ge=1, le=10_000_000)
     ] = 4096
+    max_queue_bytes: Annotated[
+        int,
+        _about(
+            "models",
+            "Input bytes that may wait for one model version; a request beyond it is refused. 0: no limit but message_memory_bytes.",
+            ge=0,
+            le=1024 * TiB,
+        ),
+    ] = 0
+    max_queue_wait_us: Annotated[
+        int,
+        _about(
+            "models",
+            "Time that a request may have to wait for a run, by what waits already and how long runs took; one that would wait longer is "
+            "refused at once. 0: no limit but its deadline.",
+            ge=0,
+            le=3_600_000_000,
+        ),
+    ] = 0
     fair_queue: Annotated[
         bool,
         _about(

@@ -53,7 +53,7 @@ DEFAULT_BUSY_PERCENT = 50
 HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
 GROWTH = 4  # a request of so many times the bytes of those whose runs were short is no guess for the loop
 MAX_PREPARED = 1 << 30  # the queue behind the preprocess threads: they take no more than it has room for (preparer.py)
-INLINE_BATCHES = 4  # run in one go on the loop; then everything else on it has its turn
+INLINE_BATCHES = 4  # run in one go on the loop, unless they took a run's limit; then everything else on it has its turn
 MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
 CLOSE_TIMEOUT_S = 10.0
 
@@ -64,6 +64,7 @@ def batching_of(config: ModelConfig) -> dict[str, Any]:
         "max_rows": 1,  # no batching: every request is a run
         "max_queue_requests": config.inferd.max_queue_requests or DEFAULT_QUEUE_REQUESTS,
         "max_queue_bytes": config.inferd.max_queue_bytes,
+        "max_wait_ns": 1000 * config.inferd.max_queue_wait_us,
     }
     if not config.HasField("dynamic_batching"):
         return policy
@@ -123,7 +124,9 @@ class Model:
         self._schedule = schedule
         self._deliver = deliver
         self._run_signature = signature if steps is None else steps.run_signature
-        self._batcher = Batcher(statistics=self.statistics, name=f"'{name}' version {version}", **batching_of(config))
+        self._batcher = Batcher(
+            statistics=self.statistics, name=f"'{name}' version {version}", takers=self.instances, **batching_of(config)
+        )
         self._waiting = self._batcher  # where requests wait first
         self._preprocess: PreprocessThreads | None = None
         if steps is not None and steps.prepares:
@@ -134,6 +137,7 @@ class Model:
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
         self._policy = self._inline_policy()
+        self._turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)  # of the loop's, when it runs several batches
         self._short_nbytes = (
             0 if self._run_signature.fixed else 1
         )  # of the largest request whose run was seen to be short; 0: all are of one size
@@ -171,7 +175,7 @@ class Model:
 
     def refuse(self, error: RequestError) -> None:
         """Counts one request that was refused before it waited."""
-        if isinstance(error, ResourceExhausted | DeadlineExceeded):
+        if isinstance(error, (ResourceExhausted, DeadlineExceeded)):
             self._refused["REJECTED"] += 1
         elif isinstance(error, Cancelled):
             self._refused["CANCELED"] += 1
@@ -309,13 +313,13 @@ class Model:
     def _put_in_front(self, steps: Plan, threads: int) -> None:
         """The queue in front of the preprocess threads. It admits and refuses; behind it everything is let through."""
         policy = batching_of(self.config)
-        kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "queue_policies"}
+        kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "max_wait_ns", "queue_policies"}
         waiting = {key: value for key, value in policy.items() if key in kept}
         title = f"'{self.name}' version {self.version}"
-        self._waiting = Batcher(steps.together, Statistics(steps.together), name=title, **waiting)
+        self._waiting = Batcher(steps.together, Statistics(steps.together), name=title, takers=threads, **waiting)
         behind = {key: value for key, value in policy.items() if key not in kept} | {"max_queue_requests": MAX_PREPARED}
         behind |= {key: policy[key] for key in ("priority_levels", "default_priority") if key in policy}
-        self._batcher = Batcher(statistics=self.statistics, name=title, **behind)
+        self._batcher = self._waiting.behind = Batcher(statistics=self.statistics, name=title, takers=self.instances, **behind)
         self._preprocess = PreprocessThreads(
             steps, self._waiting, self._batcher, self._deliver, policy["max_rows"], threads, f"{self.name}/{self.version}"
         )
@@ -373,10 +377,12 @@ class Model:
             self._schedule(self._run_inline)
 
     def _run_inline(self) -> None:
-        """Runs what waits, on the loop: a few batches at most, then the loop has its turn."""
+        """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their answers are not sent before, and what
+        came meanwhile is older than it says."""
         self._scheduled = False
         self._polling = True
         batcher, policy = self._batcher, self._policy
+        left_ns = self._turn_ns
         try:
             for _ in range(INLINE_BATCHES):
                 batch = batcher.poll() if self.inline else None
@@ -389,6 +395,9 @@ class Model:
                     if reason and not batcher.closed:  # what is left of a model that drains is run here
                         self._leave_loop(reason)
                         return
+                left_ns -= run_ns
+                if left_ns <= 0:
+                    break
         finally:
             self._polling = False
         if self.inline and batcher.depth:

@@ -44,6 +44,7 @@ MAX_BATCH_SIZE = 65_536  # the same limits as the settings of the same names
 MAX_THREADS = 1024
 MAX_QUEUE_REQUESTS = 10_000_000
 MAX_QUEUE_BYTES = 1 << 50
+MAX_QUEUE_WAIT_US = 3_600_000_000
 MAX_INLINE_LIMIT_US = 100_000
 
 
@@ -53,6 +54,8 @@ class Defaults:
 
     max_batch_size: int = 64
     max_queue_requests: int = 4096
+    max_queue_bytes: int = 0
+    max_queue_wait_us: int = 0
     providers: tuple[str, ...] = ("cpu",)
     instances: int = 0
     intra_op_threads: int = 0
@@ -106,6 +109,7 @@ def _check_limits(written: Written) -> None:
         "inferd.inter_op_threads": (config.inferd.inter_op_threads, MAX_THREADS),
         "inferd.max_queue_requests": (config.inferd.max_queue_requests, MAX_QUEUE_REQUESTS),
         "inferd.max_queue_bytes": (config.inferd.max_queue_bytes, MAX_QUEUE_BYTES),
+        "inferd.max_queue_wait_us": (config.inferd.max_queue_wait_us, MAX_QUEUE_WAIT_US),
         "inferd.inline_limit_us": (config.inferd.inline_limit_us, MAX_INLINE_LIMIT_US),
         "inferd.preprocess_threads": (config.inferd.preprocess_threads, MAX_THREADS),
     }
@@ -247,6 +251,8 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
     own.spinning = plan.spinning
     own.inline_limit_us = own.inline_limit_us or defaults.inline_limit_us
     own.max_queue_requests = own.max_queue_requests or defaults.max_queue_requests
+    own.max_queue_bytes = own.max_queue_bytes or defaults.max_queue_bytes
+    own.max_queue_wait_us = own.max_queue_wait_us or defaults.max_queue_wait_us
     if own.inline == options.ModelOptions.AUTO:
         own.inline = options.ModelOptions.Inline.Value(defaults.inline.upper())
     return config

@@ -96,8 +96,10 @@ class PreprocessThreads:
         for request in requests:
             if not request.refused:
                 batch.forward(request, self._ready)
-        if batch.requests or batch.dropped:
-            try:
-                self._deliver(batch)
-            except Exception:
-                log.exception("%s: a refusal could not be handed over", self._name)
+        if not (batch.requests or batch.dropped):
+            batch.deliver()  # to nobody: it is over
+            return
+        try:
+            self._deliver(batch)
+        except Exception:
+            log.exception("%s: a refusal could not be handed over", self._name)

@@ -246,7 +246,7 @@ def test_a_deadline(client: triton.InferenceServerClient, served: Served) -> Non
     assert client.is_server_live()  # the first request is there
     for _ in range(5):
         status, _ = refused(infer, client, "slow", x=x, client_timeout=0.001)
-        assert status == "DEADLINE_EXCEEDED"
+        assert status in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")  # the latter where earlier runs told how long this one takes
     result, error = first.get(timeout=LIMIT_S)
     assert error is None
     np.testing.assert_allclose(result.as_numpy("y"), x, rtol=0.01, atol=0.05)

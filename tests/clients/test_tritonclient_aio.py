@@ -135,7 +135,8 @@ async def test_deadlines(client: triton.InferenceServerClient, served: Served) -
     await running(served, 0)
     late = await asyncio.gather(*(infer(client, "slow", x=rows(1, 64), client_timeout=0.02) for _ in range(5)), return_exceptions=True)
     assert all(isinstance(error, InferenceServerException) for error in late)
-    assert {error.status() for error in late if isinstance(error, InferenceServerException)} == {"StatusCode.DEADLINE_EXCEEDED"}
+    told = {"StatusCode.DEADLINE_EXCEEDED", "StatusCode.RESOURCE_EXHAUSTED"}  # the latter where earlier runs told how long this one takes
+    assert {error.status() for error in late if isinstance(error, InferenceServerException)} <= told
     about(await first, 1)
     with pytest.raises(InferenceServerException, match=r"Deadline|deadline"):
         await infer(client, "slow", x=rows(1, 64), client_timeout=0.03)

@@ -91,7 +91,7 @@ def submit(model: Model, value: float = 0.0, rows: int = 1, deadline_ns: int | N
 
 
 def test_batching_of_a_configuration() -> None:
-    assert batching_of(inference.ModelConfig()) == {"max_rows": 1, "max_queue_requests": 4096, "max_queue_bytes": 0}
+    assert batching_of(inference.ModelConfig()) == {"max_rows": 1, "max_queue_requests": 4096, "max_queue_bytes": 0, "max_wait_ns": 0}
     policy = {"default_timeout_microseconds": 5, "allow_timeout_override": True, "max_queue_size": 7}
     written = config(
         max_queue_delay_microseconds=100,
@@ -100,7 +100,7 @@ def test_batching_of_a_configuration() -> None:
         default_priority_level=2,
         default_queue_policy=policy,
         priority_queue_policy={1: {"default_timeout_microseconds": 2**64 - 1}},
-        inferd={"max_queue_requests": 10, "max_queue_bytes": 1000},
+        inferd={"max_queue_requests": 10, "max_queue_bytes": 1000, "max_queue_wait_us": 7},
     )
     assert batching_of(written) == {
         "max_rows": 8,
@@ -108,6 +108,7 @@ def test_batching_of_a_configuration() -> None:
         "preferred_rows": (2, 4),
         "max_queue_requests": 10,
         "max_queue_bytes": 1000,
+        "max_wait_ns": 7000,
         "priority_levels": 2,
         "default_priority": 2,
         "queue_policies": [(0, 1000 * 2**50, False), (7, 5000, True)],
@@ -192,6 +193,37 @@ def test_a_full_queue_refuses_at_once_and_is_counted() -> None:
     backend.release()
     for caller in (running, *waiting):
         assert caller.answer[0, 0] == 0
+    model.close()
+
+
+def test_a_request_that_cannot_be_in_time_is_refused_at_once_and_counted() -> None:
+    model, (backend,) = threaded(inferd={"max_queue_wait_us": 1_000_000})
+    backend.hold()
+    running = submit(model)
+    backend.wait_for_run()
+    model._batcher.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    with pytest.raises(ResourceExhausted, match="max_queue_wait_us"):
+        submit(model)
+    with pytest.raises(ResourceExhausted):
+        submit(model, deadline_ns=time.monotonic_ns() + 10**11)
+    assert model.failures["REJECTED"] == 2
+    backend.release()
+    assert running.answer[0, 0] == 0
+    model.close()
+
+
+def test_an_idle_instance_takes_what_would_be_too_late_behind_the_others() -> None:
+    model, backends = threaded(2)
+    for backend in backends:
+        backend.hold()
+    running = submit(model)
+    while not model._batcher.queue.running:
+        threading.Event().wait(0.001)
+    model._batcher.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    second = submit(model, deadline_ns=time.monotonic_ns() + 10**11)
+    for backend in backends:
+        backend.release()
+    assert [float(caller.answer[0, 0]) for caller in (running, second)] == [0, 0]
     model.close()
 
 
@@ -316,6 +348,16 @@ def test_the_loop_has_its_turn_between_many_batches() -> None:
     loop.turn()
     assert backend.rows == [8] * 6
     assert [caller.answer[0, 0] for caller in callers] == [2 * value for value in range(48)]
+    model.close()
+
+
+def test_the_loop_has_its_turn_after_a_batch_that_took_long() -> None:
+    model, backend, loop = inline(inferd={"inline": "ON", "inline_limit_us": 1})
+    for value in range(8 * 2):
+        submit(model, value)
+    for count in (1, 2):
+        loop.turn()
+        assert backend.rows == [8] * count
     model.close()
 
 

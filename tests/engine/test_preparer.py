@@ -195,6 +195,18 @@ def test_the_queue_limit_counts_what_waits_to_be_prepared(setting: Setting) -> N
     assert setting.model.failures["REJECTED"] == 1
 
 
+def test_a_request_that_cannot_be_in_time_is_refused_before_it_is_prepared(setting: Setting) -> None:
+    """What runs took is known although the queue in front has no runs."""
+    held = setting.ask("wait")
+    setting.wait_for_preparing()
+    setting.model._batcher.queue.run_times.record_run(1, 10**12, time.monotonic_ns())
+    with pytest.raises(ResourceExhausted, match="deadline"):
+        setting.ask("1 1 1 1", deadline_ns=time.monotonic_ns() + 10**11)
+    setting.pipeline.gate.set()
+    assert held.answer is not None
+    until(lambda: setting.model._waiting.queue.running == 0)
+
+
 def test_only_so_much_is_prepared_as_the_runs_have_room_for(made: list[Setting]) -> None:
     made.append(setting := Setting(max_queue_requests=100))
     setting.backend.hold()

@@ -804,6 +804,10 @@ class ModelOptions(Message):
     """The most input bytes that wait for this model; a request beyond it is refused with RESOURCE_EXHAUSTED.
     Default: the server's setting.
     """
+    max_queue_wait_us: int
+    """The longest that a request is likely to wait, in microseconds, by the runs so far and what waits already; one
+    that would wait longer is refused with RESOURCE_EXHAUSTED. Default: the server's setting.
+    """
     @property
     def preprocess(self) -> RepeatedCompositeFieldContainer[Preprocess]: ...
     @property
@@ -825,6 +829,7 @@ class ModelOptions(Message):
         spinning: bool = ...,
         max_queue_requests: int = ...,
         max_queue_bytes: int = ...,
+        max_queue_wait_us: int = ...,
         preprocess: Iterable[Preprocess] | None = ...,
         postprocess: Iterable[Postprocess] | None = ...,
         preprocess_threads: int = ...,
