@@ -176,6 +176,18 @@ def test_a_worker_that_crashes_costs_its_connections_and_comes_back(files: Path,
     assert f"worker 1 (process {killed.pid}) ended by signal 9 (Killed); its connections are lost" in program.errors
 
 
+def test_a_worker_without_descriptors_does_not_get_connection_after_connection(files: Path, callers: ExitStack) -> None:
+    with Pair(files) as program:
+        worker = program.worker(1)
+        worker.rlimit(psutil.RLIMIT_NOFILE, (worker.num_fds() + 2, worker.rlimit(psutil.RLIMIT_NOFILE)[1]))
+        host, _, port = program.address.rpartition(":")
+        for _ in range(16):
+            callers.enter_context(socket.create_connection((host, int(port)), LIMIT_S))
+        wait_for(program, "a connection is lost: no file descriptor is left")
+        connect(callers, program.address, 2)  # it has least, and would get all
+        assert program.worker(1) == worker
+
+
 def wait_for_running(callers: list[Caller]) -> None:
     """Until each worker has started on what its connection sent."""
     end = time.monotonic() + LIMIT_S
