@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections import deque
+from contextlib import suppress
 from typing import TYPE_CHECKING
 
 import msgspec
@@ -112,7 +113,8 @@ class Child:
     def leave(self) -> None:
         """Tells it to drain and end; it gets no connection more."""
         self.state = "leaving"
-        self._last_page = os.memfd_create("inferd-metrics")
+        with suppress(OSError):  # without a descriptor its last counts are lost
+            self._last_page = os.memfd_create("inferd-metrics")
         self.channel.send("stop", self._last_page)
 
     def last_page(self) -> Page:

@@ -142,12 +142,14 @@ class Worker:
     def _tell_metrics(self, descriptor: int) -> None:
         """On a thread where it is a pipe: the reader takes its time."""
         with suppress(OSError), open(descriptor, "wb") as file:
-            try:
-                file.write(msgspec.json.encode(self._metrics.page()))
-            except OSError:
-                raise
-            except Exception:
-                log.exception("metrics could not be collected")
+            file.write(self._page())
+
+    def _page(self) -> bytes:
+        try:
+            return msgspec.json.encode(self._metrics.page())
+        except Exception:
+            log.exception("metrics could not be collected")
+            return b""
 
 
 def _has_descriptors() -> bool:
