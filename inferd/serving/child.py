@@ -137,7 +137,7 @@ def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
         stdin=subprocess.DEVNULL,
         stdout=subprocess.DEVNULL,  # whose reader waits for its end, which no worker may hold up
         pass_fds=(channel.fileno(),),
-        start_new_session=True,  # Ctrl-C on the terminal is the supervisor's to answer
+        process_group=0,  # Ctrl-C on the terminal is the supervisor's to answer. No new session: Linux shares cores out by sessions
         env={name: text for name, text in os.environ.items() if name != "NOTIFY_SOCKET"},
     )
 

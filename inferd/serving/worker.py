@@ -4,7 +4,7 @@
 when the supervisor is gone, so that nobody serves who is not looked after.
 
 SIGTERM           asks the supervisor for the same: no connection more, a drain, and another worker in its place
-SIGINT, SIGHUP    the supervisor's to answer
+SIGINT, SIGHUP    the supervisor's to answer; Ctrl-C reaches no worker, which is in a process group of its own
 """
 
 from __future__ import annotations
@@ -175,7 +175,7 @@ async def _serve(number: int, settings: Settings, channel: Channel) -> int:
 
 
 def main() -> None:
-    for number in (signal.SIGINT, signal.SIGHUP):
+    for number in (signal.SIGINT, signal.SIGHUP, signal.SIGTTOU):  # the last one comes of writing a log to a terminal of others
         signal.signal(number, signal.SIG_IGN)
     channel = Channel(socket.socket(fileno=int(sys.argv[1])))
     try:

@@ -289,6 +289,10 @@ def test_a_lame_duck_answers_and_a_second_signal_ends_all(files: Path, callers: 
         made = connect(callers, program.address, 2)
         watches = [caller.channel.unary_stream(WATCH)(b"", timeout=LIMIT_S) for caller in made]
         assert [status(watch) for watch in watches] == [SERVING] * 2
+        for process in processes:  # what the terminal sends to all in front of it, and the supervisor alone answers
+            assert os.getpgid(process.pid) == process.pid
+            process.send_signal(signal.SIGINT)
+            process.send_signal(signal.SIGHUP)
         program.process.send_signal(signal.SIGTERM)
         assert [status(watch) for watch in watches] == [NOT_SERVING] * 2
         for caller in [*made, *connect(callers, program.address, 2)]:
