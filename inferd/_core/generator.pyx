@@ -29,6 +29,7 @@ from inferd._core.wire cimport Bytes
 
 cdef enum:
     EVENTS = 64                         # connections looked at between two looks at the clock
+    TURN = 64                           # requests of an open loop sent between two looks at the answers: these must not grow old unread
     MAX_OUTSTANDING = 100_000           # requests under way; more wait, and their waiting counts
     DEADLINE_LOOK_NS = 1_000_000        # how late a deadline may be noticed
     DEADLINE_EXCEEDED = 4               # gRPC's code
@@ -399,7 +400,7 @@ cdef class Generator:
         """The loop itself, until the time has come, this array of arrivals is used up, nothing is under way, or a link died."""
         cdef Link *link
         cdef int64_t now_ns = monotonic_ns()
-        cdef int64_t due_ns
+        cdef int64_t due_ns, turn_end
         while True:
             if self.state.blocked:      # up to now
                 self.state.blocked = False
@@ -407,7 +408,8 @@ cdef class Generator:
             if self.state.refused != NULL:
                 self.ask_refused()
             due_ns = self.next_due()
-            while due_ns <= now_ns:
+            turn_end = self.state.number + TURN
+            while due_ns <= now_ns and self.state.number < turn_end:
                 link = self.next_link() if self.state.outstanding < MAX_OUTSTANDING else NULL
                 self.state.blocked = link == NULL
                 if link == NULL or not ask(link, due_ns, now_ns):

@@ -51,6 +51,7 @@ cdef struct Stream:             # one request under way
     int32_t id                  # 0: nghttp2 does not have it yet
     int64_t intended_ns
     int64_t sent_ns
+    int64_t opened_ns           # when nghttp2 got it
     bint hindered               # sent late for want of a connection, or of answers: not the generator's own lateness
     const char *unsent          # the rest of the framed body
     Py_ssize_t unsent_nbytes
@@ -114,6 +115,7 @@ cdef struct State:              # what a Generator's links share
     Expected expected           # what every answer may say
     int64_t max_answer_nbytes
     int64_t deadline_ns         # after the sending; 0: none
+    int64_t answered_in_ns      # what a good answer took of late, from when nghttp2 had the request; 0: none came, or there is no deadline
     int64_t verify_every        # 0: none
     int streams                 # closed loop: in flight on each link; 0: open loop
     int64_t startable           # requests that may still be sent

@@ -685,6 +685,32 @@ def test_a_deadline_ends_those_that_wait_without_a_word_to_the_server(made) -> N
     assert len(server.headers) < 100
 
 
+def test_what_has_less_time_left_than_answers_take_does_not_take_the_time_of_others(made) -> None:
+    """One after the other all would be sent too late. The answer takes more than half of the deadline: the next one has less left."""
+    second_ns = 1_000_000_000
+    generator, server = made(deadline_ns=second_ns, streams=1)
+    generator.start(0)
+    begun_ns = time.monotonic_ns()
+    generator.arrive(np.full(2, begun_ns, np.int64))
+    pump(generator, server, lambda: bool(server.requests) and time.monotonic_ns() > begun_ns + 0.55 * second_ns)
+    server.answer(1)
+    pump(generator, server, lambda: not generator.outstanding)
+    assert counted(generator)[0] == {"OK": 1, "DEADLINE_EXCEEDED": 1}
+    assert list(server.headers) == [1], "it is not sent"
+    assert generator.messages() == {4: b"waited in the generator for a stream until it was too late"}
+
+
+def test_answers_are_read_while_much_is_due(made) -> None:
+    """They would grow old unread, past their deadlines, while all that is due is sent."""
+    generator, server = made(streams=1_000)
+    generator.start(0)
+    generator.arrive(np.full(1_000, time.monotonic_ns(), np.int64))
+    while not generator.sent:
+        generator.run(time.monotonic_ns() + 100_000)
+    assert generator.sent < 1_000, "it looks up before all is sent"
+    pump(generator, server, lambda: generator.sent == 1_000)
+
+
 def test_a_server_is_told_what_is_left_of_the_time_of_a_request_that_was_kept_here(made) -> None:
     second_ns = 1_000_000_000
     generator, server = made(headers=[*HEADERS, (b"grpc-timeout", b"3600S")], deadline_ns=3600 * second_ns)
