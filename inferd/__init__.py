@@ -11,7 +11,6 @@ numpy, so that a program which only looks at errors or settings starts at once.
 from __future__ import annotations
 
 from importlib import import_module
-from typing import TYPE_CHECKING
 
 from inferd.errors import (
     Cancelled,
@@ -31,6 +30,7 @@ from inferd.errors import (
     Unimplemented,
 )
 
+TYPE_CHECKING = False  # that of `typing` takes as long to import as all the rest, and Ctrl-C that comes then ends in a traceback
 if TYPE_CHECKING:
     from inferd.config import Settings
     from inferd.engine.embedded import Engine

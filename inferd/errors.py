@@ -23,7 +23,9 @@ quote paths and causes: what ONNX Runtime says of a broken file, what the system
 
 from __future__ import annotations
 
-from typing import ClassVar
+TYPE_CHECKING = False  # as in inferd/__init__.py
+if TYPE_CHECKING:
+    from typing import ClassVar
 
 __all__ = [
     "Cancelled",

@@ -102,9 +102,18 @@ def test_when_all_is_done_ctrl_c_does_nothing(ctrl_c: None, monkeypatch: pytest.
     assert ended.value.code == 1
 
 
-def test_ctrl_c_while_it_imports_is_exit_code_130_without_a_word(tmp_path: Path) -> None:
-    (tmp_path / "click.py").write_text("raise KeyboardInterrupt")
+@pytest.mark.parametrize("module", ["click", "locale"])
+def test_ctrl_c_while_it_imports_is_exit_code_130_without_a_word(tmp_path: Path, module: str) -> None:
+    """Also where click imports something when a command is made."""
+    (tmp_path / f"{module}.py").write_text("raise KeyboardInterrupt")
     words, own = command("--help"), environment()
     own["PYTHONPATH"] = f"{tmp_path}{os.pathsep}{own['PYTHONPATH']}"
     done = subprocess.run(words, cwd=tmp_path, env=own, capture_output=True, text=True, timeout=TIMEOUT_S, check=False)
     assert (done.returncode, done.stdout, done.stderr) == (130, "", "")
+
+
+def test_nothing_long_is_imported_before_ctrl_c_is_heeded(tmp_path: Path) -> None:
+    """The package itself comes first, and it cannot end the program."""
+    code = "import sys, inferd; sys.exit('typing' in sys.modules or 're' in sys.modules)"
+    words = [*command()[:1], "-S", "-c", code]
+    assert subprocess.run(words, cwd=tmp_path, env=environment(), timeout=TIMEOUT_S, check=False).returncode == 0
