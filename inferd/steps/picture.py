@@ -14,9 +14,10 @@ from __future__ import annotations
 
 import io
 import logging
+import mmap
 import threading
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
@@ -41,7 +42,7 @@ log = logging.getLogger("inferd.steps")
 
 MAX_PIXELS = 50_000_000  # by default
 MAX_SCANS = 100  # of a JPEG file, each some 20 ms for 50 million pixels; progressive ones have about ten
-KEPT_BYTES = 16 << 20  # of memory for one use on one thread: pictures of five million pixels. Larger ones get theirs, and give it back
+KEPT_BYTES = 16 << 20  # of memory on one thread, for all uses: pictures of five million pixels. Larger ones get theirs, and give it back
 BAND_PIXELS = 1 << 18  # that are taken over from Pillow at once
 # Pillow's memory is of such blocks. The C library keeps freed ones of up to 32 MiB for itself, and Pillow's own are of 16: 700 MB stayed
 # behind two pictures of 49 million pixels.
@@ -112,11 +113,25 @@ class Scratch(threading.local):
         """UINT8 of that shape, holding anything. It is the caller's until its thread asks again for the same use."""
         nbytes = shape[0] * shape[1] * shape[2]
         if nbytes > KEPT_BYTES:
-            return np.empty(shape, np.uint8)
+            return _pages(nbytes).reshape(shape)
         kept = self._kept.get(use)
         if kept is None or len(kept) < nbytes:
-            kept = self._kept[use] = np.empty(nbytes, np.uint8)
+            self._kept.pop(use, None)
+            if sum(map(len, self._kept.values())) + nbytes > KEPT_BYTES:
+                self._kept.clear()
+            kept = self._kept[use] = _pages(nbytes)
         return kept[:nbytes].reshape(shape)
+
+
+def _pages(nbytes: int) -> Array:
+    """UINT8 of the system's memory, which has it back at once: the C library keeps some 30 MB of each thread, even of one that ended."""
+    try:
+        pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
+    except OSError:
+        raise MemoryError from None
+    with suppress(AttributeError, OSError):  # where there are no large pages, it is slower
+        pages.madvise(mmap.MADV_HUGEPAGE)
+    return np.frombuffer(pages, np.uint8, nbytes)
 
 
 scratch = Scratch()
