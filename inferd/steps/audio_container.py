@@ -1,7 +1,7 @@
 """What an audio file is by its bytes: WAV, FLAC, OGG or MP3, or which other format; and the words for what is wrong with it.
 
 Whether all of a file is there, and is what it says, is looked at before a library decodes it: audio_wav.py, audio_ogg.py, audio_mp3.py.
-FLAC tells by itself. Never in here: libraries, samples.
+FLAC tells by itself, all but how much there is (audio_flac.py). Never in here: libraries, samples.
 """
 
 from __future__ import annotations

@@ -2,9 +2,9 @@
 files by numpy.
 
 What is broken is refused, never shortened or mended silently: what is not whole (audio_wav.py, audio_ogg.py, audio_mp3.py), what the
-library reports, what gives fewer samples than its header says, NaN, infinity and numbers that are no sound. One thing nobody reports is
-damage in an MP3's coded spectra, which have no checksum: it is decoded to whatever it gives, and libmpg123 may say so on stderr, a line
-for such a frame.
+library reports, what gives another number of samples than its header says, NaN, infinity and numbers that are no sound. One thing nobody
+reports is damage in an MP3's coded spectra, which have no checksum: it is decoded to whatever it gives, and libmpg123 may say so on
+stderr, a line for such a frame.
 
 The one door to soundfile and soxr. Never in here: files of the disk, spectra, which row of which request.
 """
@@ -20,6 +20,7 @@ from typing import Any
 import numpy as np
 
 from inferd.steps.audio_container import TAKEN, Refused, format_of
+from inferd.steps.audio_flac import announced_frames, uncounted
 from inferd.steps.audio_mp3 import mp3_frames
 from inferd.steps.audio_ogg import check_ogg
 from inferd.steps.audio_wav import plain_wav
@@ -76,21 +77,23 @@ class AudioDecoder:
     def __call__(self, content: memoryview, check: Check) -> Floats:
         word = format_of(content)
         if word == "WAV" and (wav := plain_wav(content)):
-            return self._decoded(wav, check)
+            return self._decoded(wav, wav.frames, check)
+        announced = announced_frames(content) if word == "FLAC" else 0
         with _opened(_whole(word, content, self._seconds)) as source:
             try:
                 with self._open(source, closefd=False) as file:
-                    return self._decoded(file, check)
+                    return self._decoded(file, announced or file.frames, check)
             except self._broken:
                 raise Refused(f"the {word} file is corrupt or cut off: send all of it as it was written") from None
 
-    def _decoded(self, file: Any, check: Check) -> Floats:
+    def _decoded(self, file: Any, announced: int, check: Check) -> Floats:
+        """announced: how many samples the file says that it has."""
         longest = int(self._seconds * file.samplerate)
-        self._check_header(file, longest)
+        self._check_header(file, announced, longest)
         resampler = None if file.samplerate == self._rate else self._resampler(file.samplerate, self._rate, 1, "float32", QUALITY)
-        block_frames = min(file.frames, longest + 1, BLOCK_BYTES // (4 * file.channels))
+        block_frames = min(announced, longest + 1, BLOCK_BYTES // (4 * file.channels))
         pieces, frames = [], 0
-        while frames < file.frames:
+        while frames < file.frames and frames <= announced:
             check()
             samples = file.read(out=np.empty((block_frames, file.channels), np.float32))
             if not len(samples):
@@ -102,8 +105,9 @@ class AudioDecoder:
             pieces.append(mono if resampler is None else resampler.resample_chunk(mono))
         if not frames:
             raise Refused("expected samples, got a file without any, whatever its header says: send all of it as it was written")
-        if frames != file.frames < UNKNOWN_FRAMES and file.format != "MP3":  # whose frames are counted already
-            raise Refused(f"expected {file.frames} samples, as the file's header says, got {frames}: send all of it as it was written")
+        if frames != announced < UNKNOWN_FRAMES and file.format != "MP3":  # whose frames are counted already
+            got = frames if frames < announced else "more"
+            raise Refused(f"expected {announced} samples, as the file's header says, got {got}: send all of it as it was written")
         if resampler is not None:
             pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
         clip = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
@@ -111,7 +115,7 @@ class AudioDecoder:
             raise Refused(f"expected a longer clip: {frames} samples at {file.samplerate} Hz are none at {self._rate} Hz")
         return np.ascontiguousarray(clip)
 
-    def _check_header(self, file: Any, longest: int) -> None:
+    def _check_header(self, file: Any, announced: int, longest: int) -> None:
         """Refuses by what the file announces, before anything is decoded."""
         word = FORMATS.get(file.format, "")
         if file.subtype not in CODECS.get(word, ()):
@@ -121,10 +125,10 @@ class AudioDecoder:
             raise Refused(f"expected 1 to {MOST_CHANNELS} channels, got {file.channels}: mix them down")
         if not LEAST_RATE <= file.samplerate <= MOST_RATE:
             raise Refused(f"expected a sample rate from {LEAST_RATE} to {MOST_RATE} Hz, got {file.samplerate}: resample it")
-        if file.frames < 1:
+        if announced < 1:
             raise Refused("expected samples, got a file whose header says that it has none")
-        if longest < file.frames < UNKNOWN_FRAMES:
-            got = f"{file.frames / file.samplerate:.3f}"
+        if longest < announced < UNKNOWN_FRAMES:
+            got = f"{announced / file.samplerate:.3f}"
             raise Refused(f"expected at most {self._seconds:g} seconds, got {got}: send a shorter clip")
 
 
@@ -150,13 +154,13 @@ def checked_samples(samples: Floats) -> Floats:
     return samples
 
 
-def _whole(word: str, content: memoryview, seconds: float) -> bytes | memoryview:
-    """What libsndfile is to decode of a file of that format. Raises Refused where something is wrong that it would not say."""
+def _whole(word: str, content: memoryview, seconds: float) -> list[bytes | memoryview]:
+    """What libsndfile is to decode of a file of that format, in pieces. Raises Refused where something is wrong that it would not say."""
     if word == "MP3":
-        return mp3_frames(content, seconds)
+        return [mp3_frames(content, seconds)]
     if word == "OGG":
         check_ogg(content, seconds)
-    return content
+    return uncounted(content) if word == "FLAC" else [content]
 
 
 def _mixed(samples: Floats) -> Floats:
@@ -171,17 +175,19 @@ def _mixed(samples: Floats) -> Floats:
 
 
 @contextmanager
-def _opened(content: bytes | memoryview) -> Iterator[Any]:
-    """Something that libsndfile can open: a file in memory, which it reads by itself, without the GIL; else an object of Python's."""
+def _opened(pieces: list[bytes | memoryview]) -> Iterator[Any]:
+    """Something that libsndfile can open, of a file's pieces: a file in memory, which it reads by itself, without the GIL; else an object
+    of Python's."""
     try:
         descriptor = os.memfd_create("clip")
     except (AttributeError, OSError):  # an old system, or too many open files
-        yield io.BytesIO(content)
+        yield io.BytesIO(b"".join(pieces))
         return
     try:
-        written = 0
-        while written < len(content):
-            written += os.write(descriptor, content[written:])
+        for piece in pieces:
+            written = 0
+            while written < len(piece):
+                written += os.write(descriptor, piece[written:])
         os.lseek(descriptor, 0, os.SEEK_SET)
         yield descriptor
     finally:

@@ -243,6 +243,9 @@ def test_headers_that_lie():
     content = bytearray(written(sound(24_000), kind=("FLAC", "PCM_16")))
     content[22:26] = struct.pack(">I", 24_001)
     assert refusal(content).startswith("expected 24001 samples, as the file's header says, got 24000: ")
+    for fewer in (1, 1000, 23_999):  # libsndfile would stop there
+        content[22:26] = struct.pack(">I", fewer)
+        assert refusal(content).startswith(f"expected {fewer} samples, as the file's header says, got more: ")
     content[22:26] = struct.pack(">I", 2**32 - 1)
     assert refusal(content).startswith("expected at most 300 seconds, got 268435")
 

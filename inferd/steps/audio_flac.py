@@ -1,0 +1,22 @@
+"""How many samples a FLAC file says that it has, and the same file without that: libsndfile stops where the number does, and would
+leave out the rest without a word. Never in here: libraries, samples.
+"""
+
+from __future__ import annotations
+
+__all__ = ["announced_frames", "uncounted"]
+
+_COUNT = slice(18, 26)  # of the file: of STREAMINFO, which comes first, the 64 bits whose last 36 are the number
+_COUNT_BITS = 36
+
+
+def announced_frames(content: memoryview) -> int:
+    """Samples of each channel by the file's header; 0: it says none."""
+    return int.from_bytes(content[_COUNT], "big") & ((1 << _COUNT_BITS) - 1)
+
+
+def uncounted(content: memoryview) -> list[bytes | memoryview]:
+    """The pieces of the same file, which says no number."""
+    field = content[_COUNT]
+    kept = int.from_bytes(field, "big") >> _COUNT_BITS << _COUNT_BITS
+    return [content[: _COUNT.start], kept.to_bytes(len(field), "big"), content[_COUNT.stop :]]
