@@ -120,6 +120,8 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
         cure += "; --features-only exports what is in front of it" if len(steps) > 1 else ""
     elif "locale" in told:
         cure = "its graph needs the locale that is named, which this machine has not: install it, here and where the model is served"
+    elif "onehot encoding not supported" in told:
+        cure = "fit KBinsDiscretizer with encode='onehot-dense', which gives the same numbers"
     elif type(culprit).__name__ == "FunctionTransformer":
         cure = "a function of Python has no graph: do what it does by a step of the configuration (docs/features.md), or before fitting"
     return f"{step}{type(culprit).__name__} cannot be converted by {versions} ({told[:300]}): {cure}"

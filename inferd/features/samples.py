@@ -185,22 +185,29 @@ def made_sample(trained: Trained, rows: int = MADE_ROWS) -> Sample:
     random = np.random.default_rng(0)
     columns: dict[str, Array] = {}
     told: list[str] = []
-    whole, guessed = [], []
+    whole: list[str] = []
+    flags: list[str] = []
+    guessed: list[str] = []
     for place, (name, learned) in enumerate(zip(trained.names, trained.learned, strict=True)):
         columns[name], how = _made(learned, rows, random)
         if place not in trained.used:
             continue
         if learned.kind == "whole":
-            whole.append(name)
+            (flags if all(isinstance(value, bool) for value in _there(learned)) else whole).append(name)
         if not learned.known:
             guessed.append(name)
         source = " and ".join(learned.source) if learned.known else "a guess: no step says more"
         told.append(f"{name if name.isprintable() else repr(name)}: {how} ({source})")
-    return Sample(columns, frozenset(whole), frozenset(), tuple(told), made=True, guessed=tuple(guessed))
+    return Sample(columns, frozenset(whole), frozenset(flags), tuple(told), made=True, guessed=tuple(guessed))
+
+
+def _there(learned: Learned) -> list[Any]:
+    """Its categories, without what stands for a missing one."""
+    return [value for value in learned.categories or () if value is not None and value == value]
 
 
 def _made(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Array, str]:
-    categories = [value for value in learned.categories or () if value is not None and value == value]
+    categories = _there(learned)
     if learned.kind == "text":
         if learned.words and not categories:
             return _texts([" ".join(random.choice(learned.words, 3)) for _ in range(rows)]), f"texts of {len(learned.words)} words"

@@ -138,24 +138,41 @@ def _role(pipeline: Any) -> str:
 
 
 def _names(pipeline: Any) -> tuple[tuple[str, ...], bool]:
+    word = type(pipeline).__name__
     try:
         library("sklearn.utils.validation").check_is_fitted(pipeline)
+    except (AttributeError, TypeError, ValueError):
+        raise ConfigError(f"{word} is not fitted: fit it before it is saved") from None
+    try:
         count = int(pipeline.n_features_in_)
     except (AttributeError, TypeError, ValueError):
-        raise ConfigError(
-            f"{type(pipeline).__name__} is not fitted, or does not say how many columns it takes: fit it before it is saved"
-        ) from None
+        raise ConfigError(_no_columns(pipeline)) from None
     names = getattr(pipeline, "feature_names_in_", None)
     if names is None:
         return tuple(f"x{place}" for place in range(count)), False
     return tuple(map(str, names)), True
 
 
+def _no_columns(pipeline: Any) -> str:
+    """Why a fitted pipeline cannot be exported that does not say how many columns it takes."""
+    first = type(_first_of(pipeline)).__name__
+    if hasattr(_first_of(pipeline), "vocabulary_"):
+        return (
+            f"{first} takes a list of texts, and a model takes records of columns: put it into a ColumnTransformer, such as "
+            f"make_column_transformer(({first}(), 'text')), and fit that on a DataFrame"
+        )
+    return f"{first} does not say how many columns it takes (n_features_in_): put one in front of it that does, or fit it anew"
+
+
+def _first_of(pipeline: Any) -> Any:
+    """The first step of pipelines within pipelines."""
+    while hasattr(pipeline, "steps"):
+        pipeline = pipeline.steps[0][1]
+    return pipeline
+
+
 def _takes_names(pipeline: Any) -> bool:
-    first = pipeline
-    while hasattr(first, "steps"):
-        first = first.steps[0][1]
-    return hasattr(first, "transformers_")
+    return hasattr(_first_of(pipeline), "transformers_")
 
 
 def without_text_imputers(pipeline: Any) -> Any:

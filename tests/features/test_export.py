@@ -27,7 +27,15 @@ from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
-from sklearn.preprocessing import FunctionTransformer, MinMaxScaler, OneHotEncoder, OrdinalEncoder, RobustScaler, StandardScaler
+from sklearn.preprocessing import (
+    FunctionTransformer,
+    KBinsDiscretizer,
+    MinMaxScaler,
+    OneHotEncoder,
+    OrdinalEncoder,
+    RobustScaler,
+    StandardScaler,
+)
 
 from inferd.engine.embedded import Engine
 from inferd.errors import ConfigError, InvalidArgument
@@ -215,6 +223,15 @@ def test_whole_categories_and_ordinals(tmp_path):
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:20]), atol=1e-5)
 
 
+def test_true_and_false_are_flags_without_a_sample_too(tmp_path):
+    table = pd.DataFrame({"flag": RANDOM.random(90) < 0.5, "age": RANDOM.normal(40, 9, 90)})
+    features = make_column_transformer((OneHotEncoder(), ["flag"]), (StandardScaler(), ["age"]))
+    exported = export(make_pipeline(features, LogisticRegression()).fit(table, table["flag"] & (table["age"] > 40)), tmp_path / "model")
+    assert exported.agrees
+    assert [(column.name, column.datatype) for column in exported.columns] == [("flag", "BOOL"), ("age", "FP32")]
+    assert len(ask(tmp_path / "model", {"flag": True, "age": 41.5})["label"]) == 1
+
+
 def test_columns_that_are_dropped_are_not_asked_for(tmp_path):
     table = pd.DataFrame({"a": RANDOM.normal(0, 1, 50), "id": np.arange(50), "label": RANDOM.normal(0, 1, 50)})
     pipeline = make_pipeline(make_column_transformer((StandardScaler(), ["a", "label"])), LogisticRegression()).fit(table, table["a"] > 0)
@@ -307,6 +324,27 @@ def test_what_cannot_be_converted_is_told_by_name(tmp_path):
     with pytest.raises(
         ConfigError, match=r"step 'own', FunctionTransformer cannot be converted by skl2onnx .*: a function of Python has no graph"
     ):
+        export(pipeline, tmp_path / "model")
+
+
+def test_the_encoding_of_bins_that_has_a_graph_is_named(tmp_path):
+    values = RANDOM.normal(0, 1, (60, 2))
+    for encode in ("onehot", "onehot-dense"):
+        bins = KBinsDiscretizer(3, encode=encode, quantile_method="averaged_inverted_cdf")
+        pipeline = make_pipeline(bins, LogisticRegression()).fit(values, values[:, 0] > 0)
+        cure = r"KBinsDiscretizer cannot be converted by .*: fit KBinsDiscretizer with encode='onehot-dense', which gives the same numbers$"
+        with pytest.raises(ConfigError, match=cure) if encode == "onehot" else contextlib.nullcontext():
+            assert export(pipeline, tmp_path / "model").agrees
+
+
+def test_texts_alone_are_no_records(tmp_path):
+    pipeline = make_pipeline(TfidfVectorizer(), LogisticRegression()).fit(["a cat sat", "dogs bark"], [0, 1])
+    with pytest.raises(
+        ConfigError, match=r"^TfidfVectorizer takes a list of texts, .*make_column_transformer\(\(TfidfVectorizer\(\), 'text'\)\)"
+    ):
+        export(pipeline, tmp_path / "model")
+    pipeline.steps[0] = ("own", FunctionTransformer())
+    with pytest.raises(ConfigError, match=r"^FunctionTransformer does not say how many columns it takes"):
         export(pipeline, tmp_path / "model")
 
 
