@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_image"]
 
+MOST_PIXELS = 1 << 30  # that a step may allow; they take from 3 GB (a plain JPEG) to 24 (a WebP)
 MAX_SIDE = 65535  # pixels of one side of a picture, and of whatever is made of it: the kernel's limit, and JPEG's own
 
 
@@ -124,6 +125,8 @@ class _Reading:
         background = tuple(step.background)
         if len(background) not in (0, 3) or any(value > 255 for value in background):
             raise self.wrong(f"background: expected red, green and blue from 0 to 255, got {list(background)}")
+        if step.max_pixels > MOST_PIXELS:
+            raise self.wrong(f"max_pixels: at most {MOST_PIXELS} are possible, got {step.max_pixels}")
         self.max_pixels = step.max_pixels or MAX_PIXELS
         self.scaled = step.scaled
         self.reverse = step.color == options.DecodeImage.BGR

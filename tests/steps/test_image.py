@@ -364,6 +364,7 @@ DECODE, RESIZE, CROP, SCALE, PLANAR = ("decode_image", {}), ("resize", SIDES), (
         ([("decode_image", {"background": [1, 2, 256]})], None, "background: expected red, green and blue"),
         ([("decode_image", {"color": "GRAY"}), ("reverse_channels", {})], None, r"have 1 channel\(s\): remove it"),
         ([("resize", {"height": 224, "width": 224, "exact": True, "antialias": False})], ("UINT8", (224, 224, 3)), "exact"),
+        ([("decode_image", {"max_pixels": (1 << 30) + 1}), RESIZE], None, "max_pixels: at most 1073741824 are possible, got 1073741825"),
         ([("decode_image", {"max_pixels": 1000}), RESIZE], None, "makes 224 x 224 pixels, more than max_pixels"),
         # sizes that are known
         ([("resize", {"height": 200, "width": 300}), CROP], None,
