@@ -92,7 +92,7 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef list freed(self, Entry *entry)
     cdef bint gathers(self, int64_t now_ns) noexcept nogil
     cdef int late(self, Entry *entry, int64_t now_ns) noexcept nogil
-    cdef double share_ahead(self, const Level *level, const Entry *entry) noexcept nogil
+    cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil
     cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil
     cdef int64_t wait_ns(self, int64_t requests, int64_t rows, int64_t now_ns) noexcept nogil
     cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil

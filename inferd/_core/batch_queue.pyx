@@ -191,14 +191,11 @@ cdef class BatchQueue:
         cdef int64_t requests = 0
         cdef int64_t rows = 0
         cdef int64_t wait_ns, batch_rows
-        cdef const Level *own = &self.levels[entry.priority - 1]
-        cdef double share = self.share_ahead(own, entry)
         cdef uint32_t level
         for level in range(entry.priority - 1):
             requests += self.levels[level].requests
             rows += self.levels[level].rows
-        requests += <int64_t>(share * own.requests)
-        rows += <int64_t>(share * own.rows)
+        self.count_ahead(&self.levels[entry.priority - 1], entry, &requests, &rows)
         batch_rows = self.batch_rows(requests, rows)
         entry.at_once = rows < batch_rows * (self.takers - self.running)
         if entry.at_once:
@@ -211,15 +208,21 @@ cdef class BatchQueue:
             return TOO_LATE
         return ADMITTED
 
-    @cython.cdivision(True)
-    cdef double share_ahead(self, const Level *level, const Entry *entry) noexcept nogil:
-        """How much of its level is likely to be ahead of a request whose source may have waited less than others: by its turn."""
+    cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil:
+        """Adds what runs before this request in its level: all, or, where its source has waited for less than others, those whose turn
+        comes no later than its own. At most SCAN_LIMIT entries are looked at; more count as behind it."""
         cdef uint64_t turn = max(self.turn, self.turns[entry.source % SOURCES])
+        cdef const Entry *ahead = level.first
+        cdef int looked = 0
         if entry.source == 0 or level.last == NULL or turn >= level.last.turn:
-            return 1.0
-        if turn <= level.first.turn:
-            return 0.0
-        return <double>(turn - level.first.turn) / <double>(level.last.turn - level.first.turn)
+            requests[0] += level.requests
+            rows[0] += level.rows
+            return
+        while ahead.turn <= turn and looked < SCAN_LIMIT:
+            requests[0] += 1
+            rows[0] += ahead.rows
+            ahead = ahead.next
+            looked += 1
 
     @cython.cdivision(True)
     cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil:

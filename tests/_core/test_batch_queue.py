@@ -107,13 +107,9 @@ class PlainQueue:
 
     def ahead(self, source: int, priority: int) -> tuple[int, int]:
         """Requests and rows that run before the next one."""
-        first = [entry.rows for entry in self.waiting if entry.priority < priority]
-        own = [entry for entry in self.waiting if entry.priority == priority]
-        turn = max(self.turn, self.next_turn.get(source, 0))
-        share = 1.0
-        if source and own and turn < own[-1].turn:
-            share = max(turn - own[0].turn, 0) / (own[-1].turn - own[0].turn)
-        return len(first) + int(share * len(own)), sum(first) + int(share * sum(entry.rows for entry in own))
+        turn = max(self.turn, self.next_turn.get(source, 0)) if source else float("inf")
+        rows = [entry.rows for entry in self.waiting if entry.priority < priority or (entry.priority == priority and entry.turn <= turn)]
+        return len(rows), sum(rows)
 
     def batch_rows(self, requests: int, rows: int) -> int:
         return max(self.max_rows, rows // requests) if requests else self.max_rows
