@@ -275,7 +275,7 @@ class Decoder:
         for top in range(0, image.height, rows):
             band = pixels[top : top + rows]
             part = image.crop((0, top, image.width, top + len(band)))
-            if 0 < colors < 256 and int(part.getextrema()[1]) >= colors:  # type: ignore[arg-type]
+            if 0 < colors < 256 and np.asarray(part).max() >= colors:
                 raise _unreadable("PNG")
             self._flatten(part, band)
         return pixels
