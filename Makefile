@@ -26,8 +26,20 @@ TESTS ?=
 # No leak check: Python itself keeps memory until its end. Freed memory is held back up to 8 MiB only (ASan's own default is
 # 256): the tests that memory does not grow see a process whose quarantine is full after their warm-up.
 ASAN := detect_leaks=0:quarantine_size_mb=8
+# What the thread sanitizer looks at: who waits, takes and is answered, on threads of their own. Python is not built for it; it sees the
+# GIL's mutex and condition all the same, so that nothing needs to be suppressed.
+THREADED := tests/_core/test_batch_queue.py tests/_core/test_batcher.py tests/_core/test_local.py tests/_core/test_histogram.py
+# make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS='http2 codec' FUZZ_SANITIZE=address,undefined: seconds are each target's; FUZZ_FLAGS are
+# tests/fuzz/run.py's. The driver is loaded before the sanitizer: both have what the instrumentation calls, and the driver's is wanted.
+FUZZ_SECONDS ?= 10
+FUZZ_TARGETS ?=
+FUZZ_SANITIZE ?=
+FUZZ_FLAGS ?=
+FUZZ = $(if $(FUZZ_SANITIZE),build/fuzz-sanitize/tree,build/fuzz/tree)
+FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):verify_asan_link_order=0 \
+	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
-.PHONY: help demo test lint types build debug sanitize bench bench-inputs peers wheel proto examples clean
+.PHONY: help demo test lint types build debug sanitize fuzz bench bench-inputs peers wheel proto examples clean
 
 help:  ## this list
 	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
@@ -53,11 +65,18 @@ debug: .stamps/node .stamps/go  ## the suite on a build with assertions and obje
 	ln -sfn $(CURDIR)/examples build/debug/tree/examples
 	$(call test_tree,build/debug/tree) $(TESTS)
 
-sanitize: .stamps/develop  ## the native modules' tests under the address and undefined-behaviour sanitizers
-	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-sanitize/tree
+sanitize: .stamps/develop  ## the native modules' tests under the address and undefined-behaviour sanitizers, the batcher's under that of threads
+	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-address-undefined/tree
 	PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN) \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	$(call test_tree,build/debug-sanitize/tree) --capture=sys tests/_core
+	$(call test_tree,build/debug-address-undefined/tree) --capture=sys tests/_core tests/fuzz
+	INFERD_DEBUG=1 INFERD_SANITIZE=thread INFERD_HTTP2=0 INFERD_JPEG=0 $(PY) setup.py --quiet build --build-lib build/debug-thread/tree
+	PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
+	$(call test_tree,build/debug-thread/tree) --capture=sys $(THREADED)
+
+fuzz: .stamps/develop .stamps/system-fuzz  ## coverage-guided fuzzing of all that reads what others send, FUZZ_SECONDS=10 for each target
+	CC=clang LDSHARED='clang -shared' INFERD_FUZZ=1 INFERD_SANITIZE=$(FUZZ_SANITIZE) $(PY) setup.py --quiet build --build-lib $(FUZZ)
+	PYTHONPATH=$(FUZZ):. $(FUZZ_PRELOAD) $(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS) $(FUZZ_TARGETS)
 
 bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's cost, inferd bench beside other testers and on known changes; what moved
 	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops --benchmark-json=build/micro.json

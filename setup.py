@@ -1,9 +1,11 @@
 """Compiles the native modules, inferd/_core/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
-Five environment variables change a build:
+Six environment variables change a build:
 
     INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
     INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded
+    INFERD_FUZZ=1                       clang's coverage for the fuzzers of tests/fuzz, assertions and counters, and their driver; a build
+                                        folder of its own, never in place
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
     INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
     INFERD_JPEG=0                       leaves out the JPEG decoder, as if libturbojpeg were missing
@@ -16,6 +18,7 @@ wheel runs on any machine of its architecture.
 from __future__ import annotations
 
 import os
+import platform
 import shutil
 import subprocess
 import sys
@@ -38,13 +41,14 @@ def switched_on(name: str) -> bool:
 
 DEBUG = switched_on("INFERD_DEBUG")
 PROFILE = switched_on("INFERD_PROFILE")
+FUZZ = switched_on("INFERD_FUZZ")
 SANITIZE = os.environ.get("INFERD_SANITIZE", "")
 
 
 def flavour() -> str:
     """One word for this kind of build: flavours never share intermediate files."""
-    words = [word for word, on in (("debug", DEBUG), ("profile", PROFILE), ("sanitize", bool(SANITIZE))) if on]
-    return "-".join(words) or "release"
+    words = [word for word, on in (("debug", DEBUG), ("profile", PROFILE), ("fuzz", FUZZ)) if on]
+    return "-".join([*words, *SANITIZE.split(",")] if SANITIZE else words) or "release"
 
 
 def compile_flags() -> tuple[list[str], list[str], list[tuple[str, str | None]]]:
@@ -53,6 +57,9 @@ def compile_flags() -> tuple[list[str], list[str], list[tuple[str, str | None]]]
     macros: list[tuple[str, str | None]] = []
     if DEBUG:
         compiling += ["-O0", "-g3", "-UNDEBUG"]
+        macros.append(("INFERD_DEBUG", "1"))
+    elif FUZZ:
+        compiling += ["-O2", "-g1", "-UNDEBUG", "-fsanitize=fuzzer-no-link"]
         macros.append(("INFERD_DEBUG", "1"))
     else:
         compiling += ["-O2", "-g1", "-DNDEBUG"]
@@ -162,7 +169,19 @@ def extensions() -> list[Extension]:
                 **extra,
             )
         )
-    return found
+    return [*found, fuzz_driver(compiling, linking)] if FUZZ else found
+
+
+def fuzz_driver(compiling: list[str], linking: list[str]) -> Extension:
+    """libFuzzer as a module. It holds what the instrumentation of the others calls, and has none itself."""
+    name = f"libclang_rt.fuzzer_no_main-{platform.machine()}.a"
+    library = subprocess.run(["clang", f"-print-file-name={name}"], capture_output=True, text=True, check=True)
+    return Extension(
+        "fuzz_driver",
+        ["tests/fuzz/fuzz_driver.pyx"],
+        extra_compile_args=[flag for flag in compiling if not flag.startswith("-fsanitize")],
+        extra_link_args=[*linking, "-Wl,--whole-archive", library.stdout.strip(), "-Wl,--no-whole-archive", "-lstdc++", "-lm"],
+    )
 
 
 @cache  # said once, whichever module misses it

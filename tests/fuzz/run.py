@@ -1,0 +1,262 @@
+"""Runs the fuzzers: libFuzzer over functions of tests/fuzz/targets, in this process, guided by the coverage of the native modules.
+
+    make fuzz [FUZZ_SECONDS=10] [FUZZ_TARGETS='http2 codec']
+    python tests/fuzz/run.py [TARGET[:RUNS] ...] [--seconds 10 | --runs 1000000] [--grown build/fuzz/corpus] [--keep] [--history]
+
+Each target has a process of its own, and begins with its committed corpus, its seeds, and what earlier runs found (--grown). --keep makes
+the committed corpus of all that anew, as few and as small inputs as reach everything that is reached. A crash leaves its input in
+tests/fuzz/crashes/TARGET: mend what it shows, and commit the file; test_corpus.py tries it from then on. The table at the end is printed,
+and with --history one line of it appended to benchmarks/history/fuzz.jsonl.
+
+Never in here: what a right result is.
+"""
+
+from __future__ import annotations
+
+import argparse
+import ctypes
+import hashlib
+import importlib
+import inspect
+import json
+import os
+import platform
+import re
+import shutil
+import subprocess
+import sys
+import time
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+
+HERE = Path(__file__).resolve().parent
+ROOT = HERE.parents[1]
+HISTORY = ROOT / "benchmarks" / "history" / "fuzz.jsonl"
+TARGETS = tuple(sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem not in ("__init__", "wires")))
+MAX_INPUT_BYTES = 4096
+MAX_INPUT_S = 10  # one that takes longer is a hang
+MAX_MEMORY_MB = 2048
+
+
+@dataclass(frozen=True)
+class Result:
+    """What came of one target. reached, all: edges of its native modules; lines of its Python ones."""
+
+    runs: int
+    seconds: float
+    crashes: int
+    inputs: int
+    reached: int
+    all: int
+    lines_reached: int
+    lines: int
+
+    @property
+    def runs_s(self) -> float:
+        return self.runs / self.seconds if self.seconds else 0.0
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# One target, in a process of its own
+
+
+def loaded_driver() -> Any:
+    """The module that is libFuzzer. Instrumented modules can be imported once it is there."""
+    flags = sys.getdlopenflags()
+    sys.setdlopenflags(flags | os.RTLD_GLOBAL)
+    driver = importlib.import_module("fuzz_driver")
+    sys.setdlopenflags(flags)
+    return driver
+
+
+def drive(name: str, arguments: list[str]) -> None:
+    """Ends the process."""
+    driver = loaded_driver()
+    target: Any = importlib.import_module(f"tests.fuzz.targets.{name}")
+    if files := watched_files(target):
+        driver.watch({file: max(numbers) for file, numbers in files.items()})
+    driver.run([name, *arguments], target.check, getattr(target, "mutate", None))
+
+
+def measure(name: str, folders: list[str]) -> None:
+    """Prints how many inputs there are, the edges that they reach and all there are, the same of lines, and those inputs that are needed to
+    reach all of that, the smallest first."""
+    driver = loaded_driver()
+    target: Any = importlib.import_module(f"tests.fuzz.targets.{name}")
+    files = watched_files(target)
+    lines = driver.watch({file: max(numbers) for file, numbers in files.items()})
+    edges = [edges_of(module) for module in target.MODULES]
+    counters = [np.frombuffer(each, np.uint8) for each in (*edges, lines)]
+    reached = [np.zeros(len(each), bool) for each in counters]
+    paths = sorted((path for folder in folders for path in Path(folder).iterdir()), key=lambda path: (path.stat().st_size, path.name))
+    needed = []
+    for path in paths:
+        for each in counters:
+            each[:] = 0
+        target.check(path.read_bytes())
+        if any(np.any((each > 0) & ~seen) for seen, each in zip(reached, counters, strict=True)):
+            needed.append(str(path))
+        for seen, each in zip(reached, counters, strict=True):
+            seen |= each > 0
+    counts = [int(each.sum()) for each in reached]
+    every_line = sum(len(numbers) for numbers in files.values())
+    print(json.dumps([[len(paths), sum(counts[:-1]), sum(map(len, edges)), counts[-1], every_line], needed]))
+
+
+def edges_of(module: str) -> Any:
+    """A native module's counters, one an edge, where they lie."""
+    file = importlib.import_module(f"inferd._core.{module}").__file__
+    plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # which is for Python alone
+    listed = subprocess.run(["nm", file], env=plain, capture_output=True, text=True, check=True).stdout
+    offsets = {name: int(offset, 16) for offset, name in re.findall(r"^(\w+) \w (\w+)$", listed, re.MULTILINE)}
+    known = f"PyInit_{module}"
+    base = ctypes.cast(getattr(ctypes.PyDLL(file), known), ctypes.c_void_p).value - offsets[known]
+    begin, end = offsets["__start___sancov_cntrs"], offsets["__stop___sancov_cntrs"]
+    return (ctypes.c_uint8 * (end - begin)).from_address(base + begin)
+
+
+def watched_files(target: Any) -> dict[str, set[int]]:
+    """The Python files whose lines guide a target -> the numbers of the lines that can run."""
+    found = {}
+    for name in getattr(target, "LINES", ()):
+        file = str(importlib.import_module(name).__file__)
+        found[file] = set(lines_of(compile(Path(file).read_text(), file, "exec")))
+    return found
+
+
+def lines_of(code: Any) -> set[int]:
+    """Of the functions that a file defines; it and its classes run when it is imported, before anything is looked at."""
+    numbers: set[int] = set()
+    for inner in code.co_consts:
+        if hasattr(inner, "co_lines"):
+            if inner.co_flags & inspect.CO_OPTIMIZED:
+                numbers |= {line for _, _, line in inner.co_lines() if line}
+            numbers |= lines_of(inner)
+    return numbers
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# All of them
+
+
+class Fuzzer:
+    """One target's folders, and libFuzzer's runs over them."""
+
+    def __init__(self, name: str, grown: Path) -> None:
+        self.name = name
+        self.module: Any = importlib.import_module(f"tests.fuzz.targets.{name}")
+        self.committed = HERE / "corpus" / name
+        self.crashes = HERE / "crashes" / name
+        self.grown = grown / name
+        self.seeds = grown / "seeds" / name
+        for folder in (self.committed, self.crashes, self.grown, self.seeds):
+            folder.mkdir(parents=True, exist_ok=True)
+        for number, seed in enumerate(self.module.seeds()):
+            (self.seeds / str(number)).write_bytes(seed)
+        self.dictionary = grown / f"{name}.dict"
+        self.dictionary.write_text("".join(f'"{quoted(word)}"\n' for word in self.module.DICTIONARY))
+
+    def command(self, *arguments: str) -> list[str]:
+        return [sys.executable, str(Path(__file__)), "--drive", self.name, *arguments]
+
+    def start(self, *arguments: str) -> str:
+        """What libFuzzer said."""
+        done = subprocess.run(self.command(*arguments), cwd=ROOT, stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, check=False)
+        return done.stderr.decode(errors="replace")
+
+    def fuzz(self, seconds: int, runs: int) -> Result:
+        before = set(self.crashes.iterdir())
+        began = time.monotonic()
+        said = self.start(
+            f"-max_total_time={seconds}",
+            f"-runs={runs}",
+            f"-max_len={MAX_INPUT_BYTES}",
+            f"-timeout={MAX_INPUT_S}",
+            f"-rss_limit_mb={MAX_MEMORY_MB}",
+            f"-dict={self.dictionary}",
+            f"-artifact_prefix={self.crashes}/",
+            "-print_final_stats=1",
+            "-use_value_profile=1",
+            "-reload=0",
+            *map(str, (self.grown, self.committed, self.seeds)),
+        )
+        took = time.monotonic() - began
+        crashes = len(set(self.crashes.iterdir()) - before)
+        executed = re.search(r"stat::number_of_executed_units: (\d+)", said)
+        if crashes or executed is None:
+            print(said[-6000:], file=sys.stderr)
+        return Result(int(executed[1]) if executed else 0, took, crashes or int(executed is None), *self.coverage()[0])
+
+    def coverage(self) -> tuple[list[int], list[str]]:
+        """Of all inputs: how many they are and what they reach, see Result; and those that are needed for that."""
+        folders = [str(folder) for folder in (self.grown, self.committed, self.seeds)]
+        command = [sys.executable, __file__, "--measure", self.name, *folders]
+        done = subprocess.run(command, cwd=ROOT, stdout=subprocess.PIPE, text=True, check=True)
+        counts, needed = json.loads(done.stdout.splitlines()[-1])
+        return counts, needed
+
+    def keep(self) -> None:
+        """The committed corpus anew: of all inputs those that are needed."""
+        kept = [Path(path).read_bytes() for path in self.coverage()[1]]
+        shutil.rmtree(self.committed)
+        self.committed.mkdir()
+        for content in kept:
+            (self.committed / name_of(content)).write_bytes(content)
+
+
+def name_of(content: bytes) -> str:
+    return hashlib.sha1(content, usedforsecurity=False).hexdigest()[:12]
+
+
+def quoted(word: bytes) -> str:
+    return "".join(chr(byte) if 32 <= byte < 127 and byte not in b'"\\' else f"\\x{byte:02x}" for byte in word)
+
+
+def table(results: dict[str, Result]) -> str:
+    rows = [f"{'target':<14}{'runs':>12}{'runs/s':>9}{'crashes':>9}{'inputs':>8}{'edges':>14}{'lines':>12}"]
+    for name, each in results.items():
+        edges = f"{each.reached}/{each.all}" if each.all else "-"
+        lines = f"{each.lines_reached}/{each.lines}" if each.lines else "-"
+        rows.append(f"{name:<14}{each.runs:>12,}{each.runs_s:>9,.0f}{each.crashes:>9}{each.inputs:>8}{edges:>14}{lines:>12}")
+    runs, crashes = sum(each.runs for each in results.values()), sum(each.crashes for each in results.values())
+    return "\n".join([*rows, f"{'all':<14}{runs:>12,}{'':>9}{crashes:>9}"])
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description="Runs the fuzzers.")
+    parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}, or with a limit of its own: http2:100000; all by default")
+    parser.add_argument("--seconds", type=int, default=10, help="for each target; 0: no limit (default 10)")
+    parser.add_argument("--runs", type=int, default=-1, help="of each target; -1: no limit (default)")
+    parser.add_argument("--grown", type=Path, default=ROOT / "build" / "fuzz" / "corpus", help="inputs that runs find stay here")
+    parser.add_argument("--keep", action="store_true", help="make the committed corpus anew")
+    parser.add_argument("--history", action="store_true", help="append a line to benchmarks/history/fuzz.jsonl")
+    given = parser.parse_args()
+    loaded_driver()
+    results = {}
+    for word in given.targets or TARGETS:
+        name, _, runs = word.partition(":")
+        fuzzer = Fuzzer(name, given.grown)
+        results[name] = fuzzer.fuzz(given.seconds, int(runs or given.runs))
+        print(table({name: results[name]}).splitlines()[1], flush=True)
+        if given.keep:
+            fuzzer.keep()
+    print("\n" + table(results))
+    if given.history:
+        figures = {name: asdict(result) for name, result in results.items()}
+        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "python": platform.python_version(), "results": figures}
+        with HISTORY.open("a") as file:
+            file.write(json.dumps(line) + "\n")
+    return 1 if any(result.crashes for result in results.values()) else 0
+
+
+if __name__ == "__main__":
+    match sys.argv[1:]:
+        case ["--drive", name, *arguments]:
+            drive(name, arguments)
+        case ["--measure", name, *folders]:
+            measure(name, folders)
+        case _:
+            raise SystemExit(main())

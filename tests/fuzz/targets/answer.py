@@ -1,0 +1,24 @@
+"""ModelInferResponse as the load generator judges it: an answer, or none, as a plain reading of what google.protobuf gives finds it.
+
+Input: 1 byte for whether the generator knows what the model has, and the answer's bytes.
+"""
+
+from __future__ import annotations
+
+from inferd._core.generator import fault_of
+from tests._core.test_answer import DATATYPES, MODELS, OUTPUTS, is_answer, samples
+
+MODULES = ("generator",)
+DICTIONARY = tuple(word.encode() for word in DATATYPES) + MODELS + OUTPUTS
+
+
+def check(data: bytes) -> None:
+    if not data:
+        return
+    content, names = data[1:], (MODELS, OUTPUTS) if data[0] & 1 else ((), ())
+    fault = fault_of(content, *names)
+    assert (fault is None) is is_answer(content, *names), fault
+
+
+def seeds() -> list[bytes]:
+    return [head + content for head in (b"\0", b"\1") for content in samples()]

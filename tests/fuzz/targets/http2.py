@@ -1,0 +1,232 @@
+"""A server's Session, fed with any bytes: it answers or refuses, raises nothing, writes whole frames, and holds nothing in the end.
+
+Input: 1 byte for the endpoint and what precedes the rest, 1 for how many bytes come at a time, 6 for what the server does in between, and
+the client's bytes. The service is an echo of all three kinds.
+"""
+
+from __future__ import annotations
+
+import random
+import struct
+import time
+from typing import Any
+
+from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd.errors import Internal, RequestError, Unauthenticated, Unimplemented
+from inferd.serving.method import Method
+from tests.fuzz.targets import wires
+from tests.fuzz.targets.framing import held
+from tests.fuzz.targets.wires import INFER, STREAM, UNARY, WORDS, frame
+
+MODULES = ("http2", "grpc", "compression", "message")
+DICTIONARY = WORDS
+HEAD_NBYTES = 8
+LATER_NS = 1 << 62
+
+# What limits there are is small in the second half: inputs are small, too.
+SETTINGS: tuple[dict[str, Any], ...] = (
+    {},
+    {"compression": "gzip", "guard": True},
+    {
+        "max_message_nbytes": 256,
+        "max_header_nbytes": 512,
+        "max_streams": 2,
+        "stream_window_nbytes": 300,
+        "connection_window_nbytes": 70_000,
+    },
+    {"compression": "deflate", "max_unread_nbytes": 2_000, "max_streams": 3},
+)
+
+
+class Echo:
+    """An endpoint whose calls are answered with what they sent."""
+
+    def __init__(self, *, guard: bool = False, **settings: Any) -> None:
+        self.scheduled: list[Any] = []
+        self.conversions: list[Any] = []
+        self.waiting: list[Http2Call] = []
+        self.moved: list[Http2Call] = []
+        methods = {INFER.decode(): Method("infer", self.waiting.append), UNARY.decode(): Method("unary", None)}
+        self.endpoint = Endpoint(
+            methods | {STREAM.decode(): Method("stream", None)},
+            start=self.start,
+            refuse=self.refuse,
+            unserved=lambda path: Unimplemented(f"no method {path}"),
+            schedule=self.scheduled.append,
+            call_later=lambda seconds, callback: None,
+            in_thread=lambda session, conversion: self.conversions.append(conversion),
+            guard=self.let_through if guard else None,
+            **settings,
+        )
+
+    @staticmethod
+    def let_through(method: str, authorization: bytes | None) -> bool:
+        if authorization != b"Bearer good":
+            raise Unauthenticated("no token")
+        return True
+
+    @staticmethod
+    def refuse(call: Any, error: Exception) -> None:
+        call.fail(error if isinstance(error, RequestError) else Internal("fault"))
+
+    def start(self, call: Http2Call, method: Method) -> None:
+        if method.kind == "unary":
+            self.waiting.append(call)
+        else:
+            call.listener = lambda: self.moved.append(call)
+            self.moved.append(call)
+
+    def answer(self) -> None:
+        if self.waiting:
+            call = self.waiting.pop()
+            if not call.closed:
+                call.reply(bytes(call.message) * (1 + len(call.metadata)))
+
+    def go_on(self) -> None:
+        """What streaming calls would do in their tasks."""
+        while self.moved:
+            call = self.moved.pop()
+            try:
+                while not call.sending and (message := call.take_message()) is not None:
+                    call.write(message)
+                if call.request_over and not call.sending and call.message is None:
+                    call.end()
+            except RequestError as error:
+                call.fail(error)
+
+    def run(self, pending: list[Any]) -> None:
+        while pending:
+            pending.pop(0)()
+
+    def convert(self) -> None:
+        while self.conversions:
+            conversion = self.conversions.pop(0)
+            conversion.run()
+            conversion.done()
+
+    def let_go(self) -> None:
+        for pending in (self.scheduled, self.conversions, self.waiting, self.moved):
+            pending.clear()
+
+
+ECHOES = [Echo(**settings) for settings in SETTINGS]
+HELD = held()
+
+
+def check(data: bytes) -> None:
+    if len(data) < HEAD_NBYTES:
+        return
+    echo = ECHOES[data[0] & 3]
+    content = data[HEAD_NBYTES:]
+    if not data[0] & 4:
+        content = wires.PREFACE + frame(wires.SETTINGS) + content
+    step = data[1] * 8 or len(content) + 1
+    session = Session(echo.endpoint)
+    written: list[bytes] = []
+    session.open(written.append, lambda: None)
+    for number, at in enumerate(range(0, len(content), step)):
+        session.receive(content[at : at + step])
+        act(echo, session, data[2 + number % 6])
+    for _ in range(2):
+        echo.convert()
+        echo.go_on()
+        while echo.waiting:
+            echo.answer()
+        session.resume_writing()
+        echo.run(echo.scheduled)
+    session.close()
+    echo.let_go()
+    check_written(b"".join(written))
+    assert (echo.endpoint.connections, echo.endpoint.calls) == (0, 0)
+    del session
+    assert held() == HELD
+
+
+def act(echo: Echo, session: Session, what: int) -> None:
+    """What the server does between two reads."""
+    echo.go_on()
+    if what & 1:
+        echo.answer()
+    match what >> 1 & 15:
+        case 0:
+            echo.convert()
+        case 1:
+            session.pause_writing()
+        case 2:
+            session.resume_writing()
+        case 3:
+            session.announce_drain()
+        case 4:
+            session.drain()
+        case 5:
+            session.end_stalled(time.monotonic_ns(), 0, 1 << 40, 1 << 40)
+            session.end_stalled(LATER_NS, what, 1, 1)
+        case 6:
+            echo.endpoint.guard_changed()
+        case 7:
+            for call in echo.waiting:
+                call.fail(Internal("no"))
+        case 8:
+            return  # nothing is flushed
+    echo.run(echo.scheduled)
+
+
+def check_written(written: bytes) -> None:
+    """It is whole frames, or the answer to HTTP/1.1."""
+    if written.startswith(b"HTTP/1.1"):
+        return
+    at = 0
+    while at < len(written):
+        assert written[at + 3] <= wires.CONTINUATION, "no frame"
+        at += 9 + int.from_bytes(written[at : at + 3], "big")
+    assert at == len(written), "half a frame"
+
+
+def made(source: random.Random, stream: int) -> bytes:
+    """Something that a client sends."""
+    match source.randrange(6):
+        case 0 | 1:
+            extra = source.sample(EXTRAS, source.randrange(3))
+            flags = wires.END_HEADERS | source.choice((0, 0, 0, 1))
+            return frame(wires.HEADERS, flags, stream, wires.request(source.choice((INFER, INFER, UNARY, STREAM, b"/no")), *extra))
+        case 2 | 3:
+            content = source.choice((b"", b"x", b"ab" * 50, bytes(2_000)))
+            body = wires.message(content, source.choice(("", "", "", "gzip", "deflate")))
+            return frame(wires.DATA, source.choice((0, 1, 1)), stream, body)
+        case 4:
+            return frame(wires.HEADERS, 5, stream, wires.block([(b"trailer", b"x")]))
+        case _:
+            return wires.control(source, stream)
+
+
+EXTRAS = (
+    (b"grpc-timeout", b"1S"), (b"grpc-timeout", b"1n"), (b"grpc-encoding", b"gzip"), (b"grpc-encoding", b"deflate"),
+    (b"grpc-accept-encoding", b"identity, gzip,deflate"), (b"authorization", b"Bearer good"), (b"x-meta", b"value"),
+    (b"data-bin", b"AAEC"), (b"content-length", b"10"), (b"grpc-encoding", b"br"), (b"x", b"y" * 120),
+)  # fmt: skip
+
+
+def mutate(data: bytes, seed: int) -> bytes:
+    return data[:HEAD_NBYTES].ljust(HEAD_NBYTES, b"\0") + wires.mutated(data[HEAD_NBYTES:], seed, made)
+
+
+def call(path: bytes, *bodies: bytes, stream: int = 1, extra: tuple[tuple[bytes, bytes], ...] = ()) -> bytes:
+    head = frame(wires.HEADERS, wires.END_HEADERS, stream, wires.request(path, *extra))
+    return head + b"".join(frame(wires.DATA, body is bodies[-1], stream, body) for body in bodies)
+
+
+def seeds() -> list[bytes]:
+    message = wires.message(b"hello")
+    packed = wires.message(bytes(3_000), "gzip")
+    gzipped = ((b"grpc-encoding", b"gzip"), (b"grpc-accept-encoding", b"gzip"))
+    contents = [
+        call(INFER, message),
+        call(UNARY, message[:3], message[3:], extra=((b"grpc-timeout", b"5S"), (b"x-meta", b"y"))),
+        call(STREAM, message, message + message[:7], message[7:]),
+        call(INFER, packed, extra=gzipped) + call(STREAM, packed, packed, stream=3, extra=gzipped),
+        call(INFER, message, extra=((b"authorization", b"Bearer good"),)) + call(INFER, message, stream=3),
+        call(INFER, message)[:-20] + frame(wires.RST_STREAM, 0, 1, struct.pack(">I", 8)) + frame(wires.PING, 0, 0, bytes(8)),
+        frame(wires.WINDOW_UPDATE, 0, 0, struct.pack(">I", 1000)) + frame(wires.GOAWAY, 0, 0, bytes(8)),
+    ]
+    heads = [bytes(8), b"\1\4\0\1\0\1\0\1", b"\2\2\1\1\1\1\1\1", b"\3\1\1\3\5\7\11\13"]
+    return [head + content for head in heads for content in contents] + [b"\4" + bytes(7) + b"GET / HTTP/1.1\r\n\r\n"]

@@ -1,0 +1,49 @@
+"""Encoded pictures: decoded to as many pixels as they say, or Unfit. JPEG by libturbojpeg, everything else by Pillow."""
+
+from __future__ import annotations
+
+import io
+from contextlib import suppress
+
+from PIL import Image
+
+from inferd.steps.geometry import Unfit
+from inferd.steps.picture import Decoder
+from tests.jpegs import one_component_a_scan, with_one_scan
+
+MODULES = ("jpeg", "orientation")
+LINES = ("inferd.steps.picture", "inferd.steps.picture_file", "inferd.steps.exif")
+MARKERS = (b"\xff\xd8", b"\xff\xda", b"\xff\xc0", b"\xff\xc2", b"\xff\xe1", b"Exif\0\0")
+DICTIONARY = (*MARKERS, b"II*\0", b"MM\0*", b"IHDR", b"IDAT", b"IEND", b"RIFF", b"WEBP")
+MAX_PIXELS = 10_000
+DECODERS = (
+    Decoder(max_pixels=MAX_PIXELS, background=(1, 2, 3)),
+    Decoder(max_pixels=MAX_PIXELS, scaled=True),
+    Decoder(max_pixels=MAX_PIXELS, gray=True),
+)
+
+
+def check(data: bytes) -> None:
+    if not data:
+        return
+    decoder = DECODERS[data[0] % 3]
+    with suppress(Unfit), decoder.decode(memoryview(data)[1:], lambda size: (4, 4)) as picture:
+        height, width = picture.size
+        assert 0 < height * width <= MAX_PIXELS
+        assert picture.pixels.shape[2] == (1 if data[0] % 3 == 2 else 3)
+        assert int(picture.pixels.max()) <= 255
+
+
+def saved(form: str, mode: str, **options: object) -> bytes:
+    file = io.BytesIO()
+    Image.linear_gradient("L").resize((9, 7)).convert(mode).save(file, form, **options)
+    return file.getvalue()
+
+
+def seeds() -> list[bytes]:
+    tags = Image.Exif()
+    tags[0x0112] = 6
+    files = [saved("JPEG", "RGB", exif=tags), saved("JPEG", "L"), saved("JPEG", "CMYK"), saved("JPEG", "RGB", progressive=True)]
+    files += [with_one_scan(files[3]), one_component_a_scan(8, 8, 3), saved("PNG", "RGBA"), saved("PNG", "P"), saved("PNG", "I;16")]
+    files += [saved("BMP", "RGB"), saved("WebP", "RGBA", lossless=True)]
+    return [bytes([decoder]) + file for decoder in range(3) for file in files]

@@ -1,0 +1,74 @@
+"""Every target's function over its committed corpus and over what once crashed it, on the build that is tested here; and over changes of
+both that need no coverage. What guides its inputs by coverage is `make fuzz`."""
+
+from __future__ import annotations
+
+import importlib
+import random
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+HERE = Path(__file__).parent
+TARGETS = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem not in ("__init__", "wires"))
+CHANGED = 400  # inputs of each target
+MOST_CORPUS_BYTES = 300_000
+
+
+def inputs(target: str) -> list[bytes]:
+    """In one order on every machine."""
+    folders = (HERE / "corpus" / target, HERE / "crashes" / target)
+    return [path.read_bytes() for folder in folders if folder.is_dir() for path in sorted(folder.iterdir())]
+
+
+@pytest.fixture(scope="module", params=TARGETS)
+def target(request: pytest.FixtureRequest) -> Any:
+    module = {"picture": "PIL", "audio": "soundfile", "records": "sklearn"}.get(request.param)
+    if module is not None:
+        pytest.importorskip(module)
+    return importlib.import_module(f"tests.fuzz.targets.{request.param}")
+
+
+def test_the_corpus(target: Any) -> None:
+    found = inputs(target.__name__.rpartition(".")[2])
+    assert found
+    for content in found:
+        target.check(content)
+
+
+def test_the_seeds(target: Any) -> None:
+    for content in target.seeds():
+        target.check(content)
+
+
+def test_changes_of_the_corpus(target: Any) -> None:
+    """The same changes each time: a failure can be repeated."""
+    source = random.Random(target.__name__)
+    found = inputs(target.__name__.rpartition(".")[2])
+    mutate = getattr(target, "mutate", None)
+    for number in range(CHANGED):
+        content = source.choice(found)
+        content = mutate(content, number) if mutate and number % 2 else changed(content, source)
+        target.check(content)
+
+
+def changed(content: bytes, source: random.Random) -> bytes:
+    """Some bytes are others, some are gone, some are there twice."""
+    made = bytearray(content)
+    for _ in range(source.randint(1, 4)):
+        at = source.randrange(len(made) + 1)
+        nbytes = source.choice((1, 1, 2, 4, 8))
+        match source.randrange(3):
+            case 0:
+                made[at : at + nbytes] = source.randbytes(nbytes)
+            case 1:
+                del made[at : at + nbytes]
+            case 2:
+                made[at:at] = made[max(0, at - nbytes) : at]
+    return bytes(made)
+
+
+def test_the_corpus_is_small() -> None:
+    sizes = [path.stat().st_size for path in (HERE / "corpus").rglob("*") if path.is_file()]
+    assert 0 < sum(sizes) < MOST_CORPUS_BYTES
