@@ -20,7 +20,6 @@ import importlib
 import inspect
 import json
 import os
-import platform
 import re
 import shutil
 import subprocess
@@ -183,7 +182,7 @@ class Fuzzer:
             "-reload=0",
             *map(str, (self.grown, self.committed, self.seeds)),
         )
-        took = time.monotonic() - began
+        took = round(time.monotonic() - began, 1)
         crashes = len(set(self.crashes.iterdir()) - before)
         executed = re.search(r"stat::number_of_executed_units: (\d+)", said)
         if crashes or executed is None:
@@ -225,6 +224,14 @@ def table(results: dict[str, Result]) -> str:
     return "\n".join([*rows, f"{'all':<14}{runs:>12,}{'':>9}{crashes:>9}"])
 
 
+def keep_history(results: dict[str, Result]) -> None:
+    sys.path.insert(0, str(ROOT / "benchmarks"))
+    record: Any = importlib.import_module("record")
+    report = record.Report(0, 0.0)
+    report.numbers = {name: asdict(result) for name, result in results.items()}
+    record.append(HISTORY, report, {"sanitized": "libclang_rt.asan" in os.environ.get("LD_PRELOAD", "")})
+
+
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the fuzzers.")
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}, or with a limit of its own: http2:100000; all by default")
@@ -245,10 +252,7 @@ def main() -> int:
             fuzzer.keep()
     print("\n" + table(results))
     if given.history:
-        figures = {name: asdict(result) for name, result in results.items()}
-        line = {"time": time.strftime("%Y-%m-%dT%H:%M:%S"), "python": platform.python_version(), "results": figures}
-        with HISTORY.open("a") as file:
-            file.write(json.dumps(line) + "\n")
+        keep_history(results)
     return 1 if any(result.crashes for result in results.values()) else 0
 
 
