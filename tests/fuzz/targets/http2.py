@@ -15,7 +15,7 @@ from inferd._core.http2 import Endpoint, Http2Call, Session
 from inferd.errors import Internal, RequestError, Unauthenticated, Unimplemented
 from inferd.serving.method import Method
 from tests.fuzz.targets import wires
-from tests.fuzz.targets.framing import held
+from tests.fuzz.targets.framing import check_held, held
 from tests.fuzz.targets.wires import INFER, STREAM, UNARY, WORDS, frame
 
 MODULES = ("http2", "grpc", "compression", "message")
@@ -110,12 +110,12 @@ class Echo:
 
 
 ECHOES = [Echo(**settings) for settings in SETTINGS]
-HELD = held()
 
 
 def check(data: bytes) -> None:
     if len(data) < HEAD_NBYTES:
         return
+    before = held()
     echo = ECHOES[data[0] & 3]
     content = data[HEAD_NBYTES:]
     if not data[0] & 4:
@@ -139,7 +139,7 @@ def check(data: bytes) -> None:
     check_written(b"".join(written))
     assert (echo.endpoint.connections, echo.endpoint.calls) == (0, 0)
     del session
-    assert held() == HELD
+    check_held(before)
 
 
 def act(echo: Echo, session: Session, what: int) -> None:
