@@ -19,6 +19,17 @@ settings.register_profile("inferd", deadline=None)  # speed is measured in bench
 settings.load_profile("inferd")
 
 
+@pytest.fixture(scope="session", autouse=True)
+def no_session_is_left() -> Iterator[None]:
+    """A build that counts ends the suite without a session: it is set up first, and looks last. Calls and messages are held to it in
+    tests/_core: grpc.aio keeps the last call that it refused."""
+    yield
+    from tests.live import counted, left
+
+    if counted():
+        assert left("sessions") == {}
+
+
 @pytest.fixture(scope="session")
 def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """A repository with the small models of tests/models.py that most tests use."""

@@ -9,6 +9,7 @@ from inferd._core.message import Message
 from inferd.errors import RequestError
 from inferd.serving.method import Method
 
+def live() -> int | None: ...
 def nghttp2_version_text() -> str: ...
 
 class Http2Call(Call):

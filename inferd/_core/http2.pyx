@@ -22,6 +22,7 @@ from inferd._core.compression cimport Compression, Conversion, Decompression
 from inferd._core.conduct cimport CONTROL_BURST_S, FINE, PINGING, Conduct, Rules, Verdict, judge
 from inferd._core.grpc cimport Call, percent_encode, status_details, timeout_ns
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, Terms, next_step
+from inferd._core.live cimport COUNTED
 from inferd._core.message cimport PREFIX_NBYTES, Message, Share, charge_bytes, framed, release_bytes
 from inferd._core.nghttp2 cimport *
 from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, OUTPUT, REQUEST, Owed, Pace, is_stalled
@@ -101,6 +102,14 @@ ANSWER_HEADERS[0] = constant_header(STATUS, OK_200)
 ANSWER_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
 cdef nghttp2_nv OK_TRAILERS[1]
 OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
+
+
+cdef Py_ssize_t live_count = 0
+
+
+def live():
+    """Sessions that exist now; None where the build does not count them."""
+    return live_count if COUNTED else None
 
 
 def nghttp2_version_text():
@@ -753,6 +762,11 @@ cdef class Session:
     cdef bint ended                     # the transport was asked to close
     cdef readonly bint closed           # the connection is gone
 
+    def __cinit__(self, *args, **kwargs):
+        global live_count
+        if COUNTED:
+            live_count += 1
+
     def __init__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
         self.descriptor = -1
@@ -1106,6 +1120,9 @@ cdef class Session:
         self.write = self.close_transport = None
 
     def __dealloc__(self):
+        global live_count
+        if COUNTED:
+            live_count -= 1
         if self.session != NULL:
             nghttp2_session_del(self.session)
 

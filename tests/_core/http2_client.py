@@ -69,7 +69,7 @@ class Served:
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.errors: list[Exception] = []
         self.conversions: list[Conversion] = []
-        methods = {INFER: Method("infer", infer or self.calls.append), UNARY: Method("unary", None), STREAM: Method("stream", None)}
+        methods = {INFER: Method("infer", infer or self.take), UNARY: Method("unary", None), STREAM: Method("stream", None)}
         own: dict[str, Any] = {
             "start": lambda call, method: self.started.append((call, method)),
             "refuse": self.refuse,
@@ -83,6 +83,14 @@ class Served:
     def refuse(self, call: Any, error: Exception) -> None:
         self.errors.append(error)
         call.fail(error if isinstance(error, RequestError) else Internal("fault"))
+
+    def take(self, call: Http2Call) -> None:
+        self.calls.append(call)
+
+    def let_go(self) -> None:
+        """Each call refers to its method, and so to what is kept here, unseen by the collector."""
+        for kept in (self.calls, self.started, self.errors, self.conversions):
+            kept.clear()
 
     def run_scheduled(self) -> None:
         while self.scheduled:
