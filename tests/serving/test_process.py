@@ -124,25 +124,28 @@ def test_nobody_to_tell(tmp_path: Path, listener: socket.socket) -> None:
         assert abstract.recv(100) == b"READY=1"
 
 
+AS_SYSTEMD = """
+import os, sys
+given = [int(word) for word in sys.argv[1].split(",")]
+for place, descriptor in enumerate(given, 3):
+    os.dup2(descriptor, place, inheritable=True)
+os.execve(sys.argv[2], sys.argv[2:], os.environ | {"LISTEN_PID": str(os.getpid()), "LISTEN_FDS": str(len(given))})
+"""
+
+
 def activated(files: Path, *sockets: socket.socket, options: tuple[str, ...] = ()) -> subprocess.Popen[str]:
-    """The server as systemd starts it: with sockets from descriptor 3 on."""
-    highest = [os.dup(each.fileno()) for each in sockets]
-
-    def place() -> None:
-        for number, descriptor in enumerate(highest):
-            os.dup2(descriptor, 3 + number, inheritable=True)
-
+    """The server as systemd starts it: with sockets from descriptor 3 on. A program places them: code of this process between fork and
+    exec would run beside gRPC's threads, which it does not take well."""
+    given = [os.dup(each.fileno()) for each in sockets]
     serve = [sys.executable, "-m", "inferd", "serve", str(files), "--metrics-port", "off", *options]
     program = subprocess.Popen(
-        ["/bin/sh", "-c", 'LISTEN_PID=$$ exec "$@"', "sh", *serve],
+        [sys.executable, "-c", AS_SYSTEMD, ",".join(map(str, given)), *serve],
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
-        env=os.environ | {"LISTEN_FDS": str(len(sockets))},
-        pass_fds=range(3, 3 + len(sockets)),
-        preexec_fn=place,
+        pass_fds=given,
     )
-    for descriptor in highest:
+    for descriptor in given:
         os.close(descriptor)
     return program
 
