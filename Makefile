@@ -19,6 +19,9 @@ export PIP_NO_INPUT := 1
 
 NATIVE := $(wildcard inferd/_core/*.pyx inferd/_core/*.pxd inferd/_core/*.h) setup.py
 PYTEST := $(PY) -m pytest
+# Tests run side by side in so many processes; of one file in one, for what its tests share. make test JOBS=0: one after the other.
+JOBS ?= 2
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
 # The suite on a build outside this tree: $(call test_tree,FOLDER). PYTHONSAFEPATH keeps the release build out of sight.
 test_tree = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests $(VENV)/bin/pytest -o pythonpath=
 # What `make debug` runs: all of the suite, unless named: make debug TESTS='tests/_core tests/serving'
@@ -48,7 +51,7 @@ demo: .stamps/build  ## serve the example models, send real requests, show answe
 	$(PY) -m inferd demo
 
 test: lint types .stamps/node .stamps/go  ## lint, types and the whole suite
-	$(PYTEST)
+	$(PYTEST) $(SIDE_BY_SIDE)
 
 lint: .stamps/develop  ## ruff check, ruff format --check and cython-lint
 	$(PY) -m ruff check .
@@ -63,13 +66,13 @@ build: .stamps/build  ## compile the native modules in place
 debug: .stamps/node .stamps/go  ## the suite on a build with assertions and object counters, in a tree of its own
 	INFERD_DEBUG=1 $(PY) setup.py --quiet build --build-lib build/debug/tree
 	ln -sfn $(CURDIR)/examples build/debug/tree/examples
-	$(call test_tree,build/debug/tree) $(TESTS)
+	$(call test_tree,build/debug/tree) $(SIDE_BY_SIDE) $(TESTS)
 
 sanitize: .stamps/develop  ## the native modules' tests under the address and undefined-behaviour sanitizers, the batcher's under that of threads
 	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-address-undefined/tree
 	PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN) \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	$(call test_tree,build/debug-address-undefined/tree) --capture=sys tests/_core tests/fuzz
+	$(call test_tree,build/debug-address-undefined/tree) --capture=sys $(SIDE_BY_SIDE) tests/_core tests/fuzz
 	INFERD_DEBUG=1 INFERD_SANITIZE=thread INFERD_HTTP2=0 INFERD_JPEG=0 $(PY) setup.py --quiet build --build-lib build/debug-thread/tree
 	PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 	$(call test_tree,build/debug-thread/tree) --capture=sys $(THREADED)
