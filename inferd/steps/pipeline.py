@@ -158,13 +158,17 @@ class OutputPipeline(Protocol):
 
 
 def detached(error: RequestError) -> RequestError:
-    """The same error, to be kept as a value: it no longer holds the frames that it was raised in.
+    """The same error, to be kept as a value: neither it nor those that led to it hold the frames that they were raised in.
 
     Those hold whatever was made of the request so far, hundreds of MB of pixels, and the list that the error is kept in: memory that
-    nobody counts would wait for the garbage collector.
+    nobody counts would wait for the garbage collector. A frame of contextlib's can hold its error, too, so each has to let go of its own.
     """
-    error.__cause__ = error.__context__ = None
-    return error.with_traceback(None)
+    links: list[BaseException] = [error]
+    while links:
+        link = links.pop()
+        links += filter(None, (link.__cause__, link.__context__))
+        link.__cause__ = link.__context__ = link.__traceback__ = None
+    return error
 
 
 def wrong_row(name: str, row: int, why: str) -> InvalidArgument:
