@@ -23,13 +23,6 @@ class Certificates:
         self.client, self.client_key = _pems(authority.issue_cert(CLIENT_NAME))
         self.stranger, self.stranger_key = _pems(trustme.CA().issue_cert(CLIENT_NAME))
 
-    def settings(self, folder: Path) -> dict[str, str]:
-        """A server's settings to speak TLS, with files in `folder`, which then has the authority's certificate, too: ca.pem."""
-        (folder / "ca.pem").write_bytes(self.ca)
-        (folder / "server.pem").write_bytes(self.server)
-        (folder / "server.key").write_bytes(self.server_key)
-        return {"tls_cert": str(folder / "server.pem"), "tls_key": str(folder / "server.key")}
-
 
 class Files(NamedTuple):
     """PEM of one authority's: the server's certificate and key, a client's, and the authority itself."""

@@ -7,11 +7,12 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
+import trustme
 
 from inferd.ask.reach import Reach
 from inferd.errors import ConfigError
 from tests import models
-from tests.certificates import SERVER_NAME, Certificates
+from tests.certificates import CLIENT_NAME, Files
 from tests.served import Served
 
 TOKEN = "a-token-of-the-tests-own"
@@ -29,14 +30,14 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module")
 def served(folder: Path) -> Iterator[Served]:
     """By TLS with client certificates, and without on a Unix socket."""
-    certificates = Certificates()
-    settings = certificates.settings(folder)
-    (folder / "client.pem").write_bytes(certificates.client)
-    (folder / "client.key").write_bytes(certificates.client_key)
-    (folder / "stranger.pem").write_bytes(Certificates().ca)
+    ours = Files.made(folder)
+    client = ours.authority.issue_cert(CLIENT_NAME)
+    client.cert_chain_pems[0].write_to_path(folder / "client.pem")
+    client.private_key_pem.write_to_path(folder / "client.key")
+    trustme.CA().cert_pem.write_to_path(folder / "stranger.pem")
     files = models.repository(folder / "models", {"identity": models.identity()})
-    ca, socket, tokens = str(folder / "ca.pem"), f"unix:{folder / 'socket'}", str(folder / "token")
-    with Served(files, **settings, tls_client_ca=ca, token_file=tokens, listen=(socket,)) as server:
+    ca, socket, tokens = str(ours.ca), f"unix:{folder / 'socket'}", str(folder / "token")
+    with Served(files, **ours.settings(tls_client_ca=ca, token_file=tokens, listen=(socket,))) as server:
         yield server
 
 
@@ -47,7 +48,7 @@ def mine(folder: Path) -> tuple[str, ...]:
 
 def test_let_in(served: Served, folder: Path, mine: tuple[str, ...], call) -> None:
     token = ("--token-file", str(folder / "token"))
-    for named in ((), ("--tls-server-name", SERVER_NAME)):
+    for named in ((), ("--tls-server-name", "localhost")):
         done = call("infer", served.address, *ONE_ROW, *mine, *token, *named)
         assert done.returncode == 0, done.stderr
         assert json.loads(done.stdout)["outputs"][0]["data"] == [[1.0] * 16]

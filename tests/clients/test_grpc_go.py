@@ -14,7 +14,7 @@ from typing import Any
 import pytest
 
 from tests import models
-from tests.certificates import Certificates
+from tests.certificates import Files
 from tests.served import TRANSPORTS, Served
 
 ROOT = Path(__file__).resolve().parents[2]
@@ -42,7 +42,7 @@ def came(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactor
     flags: list[str] = []
     if secure:
         (folder / "tokens").write_text(TOKEN)
-        settings = Certificates().settings(folder) | {"token_file": str(folder / "tokens")}
+        settings = Files.made(folder).settings() | {"token_file": str(folder / "tokens")}
         flags = [str(folder / "ca.pem"), TOKEN]
     with Served(files, transport=transport, compression="gzip", **settings) as served:
         done = subprocess.run([program(), served.address, str(DESCRIPTORS), *flags], capture_output=True, text=True, timeout=60)

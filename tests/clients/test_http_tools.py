@@ -15,7 +15,7 @@ import pytest
 
 from inferd.protocol import inference
 from tests import models
-from tests.certificates import Certificates
+from tests.certificates import Files
 from tests.http2_peer import framed
 from tests.served import TRANSPORTS, Served
 from tests.wire import INFER, infer_request, outputs_of, rows, same
@@ -37,7 +37,7 @@ def served(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFact
     folder = tmp_path_factory.mktemp("tools")
     files = models.repository(folder / "models", {"identity": models.identity()}, {"identity": "max_batch_size: 4096"})
     transport, secure = request.param
-    settings = Certificates().settings(folder) if secure else {}
+    settings = Files.made(folder).settings() if secure else {}
     with Served(files, transport=transport, **settings) as server:
         yield f"{'https' if secure else 'http'}://{server.address}", folder
 
