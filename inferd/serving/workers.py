@@ -3,7 +3,7 @@
 Why it accepts itself. A gRPC client keeps one connection for hours, so who gets it decides where the load is. The kernel does not know:
 SO_REUSEPORT sends four connections to four workers as dice would, and one to a worker that has died, or that loads, waits or is lost;
 on one shared socket whoever wakes first takes all that wait. The supervisor knows how many each worker has and gives the next one to
-who has least, to those that are ready only. It costs a connection some tens of microseconds, and a request nothing.
+who has least, to those that are ready only. That costs something once a connection, and a request nothing.
 
 Health is each worker's own: it answers for the connections that it has. So the server is ready as long as one worker is; who has crashed
 costs its connections, and no others. Never in here: models, requests, HTTP/2.
