@@ -21,8 +21,8 @@ SIGNATURE = Signature("double", "1", [("x", "FP32", (-1, 4))], [("y", "FP32", (-
 class Caller(Call):
     """Keeps what it is answered with, and how often."""
 
-    def __init__(self, deadline_ns: int = NO_DEADLINE) -> None:
-        super().__init__("/test/Infer", None, deadline_ns)
+    def __init__(self, deadline_ns: int = NO_DEADLINE, source: int = 0) -> None:
+        super().__init__("/test/Infer", None, deadline_ns, source)
         self.answers: list[dict[str, Any]] = []
         self.errors: list[RequestError] = []
         self.answered = threading.Event()

@@ -43,6 +43,7 @@ class ShelfModel:
     instances: int = 1
     inline: bool = False
     overtaken: int = 0
+    evictions: int = 0
 
 
 class Shelf:

@@ -39,6 +39,7 @@ cdef struct Entry:              # what the queue knows of one request; small: a 
     uint8_t state               # where it is now: an EntryState
     uint8_t cancelled           # 1: the caller went away: never run it
     uint8_t at_once             # 1: it did not have to wait for a run, and is run whatever runs are expected to take
+    uint8_t evicted             # 1: it made room for another one and is refused
     void *owner                 # the Request; the queue or batch that holds the entry holds one reference
     void *batcher               # borrowed: the Batcher that holds it while it is WAITING, else NULL
 
@@ -80,6 +81,8 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef uint64_t turn                  # of the head that was taken last: who comes anew begins there
     cdef uint64_t *turns                # index: source % SOURCES; where its next request comes at the earliest
     cdef readonly uint64_t overtaken    # requests that were put before some of a source that had more waiting
+    cdef Entry *evicted                 # who made room since the last drop, linked by next
+    cdef readonly uint64_t evictions    # how many did in all
     cdef dict entries                   # id -> address, of entries that Python made through `push`
     cdef int64_t last_id
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil       # an Admission
@@ -91,6 +94,9 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef bint runs_near(self, Entry *head) noexcept nogil
     cdef list freed(self, Entry *entry)
     cdef bint gathers(self, int64_t now_ns) noexcept nogil
+    cdef int full(self, const Level *level, const Entry *entry) noexcept nogil
+    cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil
+    cdef void evict(self, Entry *entry) noexcept nogil
     cdef int late(self, Entry *entry, int64_t now_ns) noexcept nogil
     cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil
     cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil

@@ -59,7 +59,8 @@ cdef class BatchQueue:
     - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
       it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
     - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
-      anything admit what would take it beyond max_queue_bytes (0: no such limit).
+      anything admit what would take it beyond max_queue_bytes (0: no such limit). But a source that has less than half as much waiting
+      as another one of its level is admitted all the same: the last of that other one is evicted for it.
     - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
       answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
       likely to take is dropped: else, under more than it can do, a model would run only what comes too late. Runs are likely to take
@@ -120,27 +121,30 @@ cdef class BatchQueue:
 
     cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:
         cdef Level *level
+        cdef Entry *last = NULL
         cdef int64_t timeout_ns
-        cdef int late
+        cdef int late, full
         if entry.priority == 0 or entry.priority > <uint32_t>self.level_count:
             entry.priority = self.default_level
         level = &self.levels[entry.priority - 1]
-        if self.requests >= self.max_requests:
-            return QUEUE_FULL
-        if self.max_nbytes > 0 and self.requests > 0 and self.nbytes + entry.nbytes > self.max_nbytes:
-            return BYTES_FULL
-        if level.max_requests > 0 and level.requests >= level.max_requests:
-            return LEVEL_FULL
+        full = self.full(level, entry)
+        if full != ADMITTED:
+            last = self.evictable(level, entry)
+            if last == NULL:
+                return full
         entry.queued_ns = now_ns
         if entry.deadline_ns < INT64_MAX or self.max_wait_ns > 0:
             late = self.late(entry, now_ns)
             if late != ADMITTED:
                 return late
+        if last != NULL:
+            self.evict(last)
         timeout_ns = level.timeout_ns
         if level.timeout_override and entry.timeout_ns > 0 and (timeout_ns == 0 or entry.timeout_ns < timeout_ns):
             timeout_ns = entry.timeout_ns
         entry.timeout_ns = timeout_ns
         entry.state = WAITING
+        entry.evicted = 0
         entry.previous = self.take_turn(level, entry)
         if entry.previous != NULL:
             entry.next = entry.previous.next
@@ -162,6 +166,37 @@ cdef class BatchQueue:
         self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
         self.next_needed_ns = min(self.next_needed_ns, needed_ns(entry))
         return ADMITTED
+
+    cdef int full(self, const Level *level, const Entry *entry) noexcept nogil:
+        """Whether there is no room for one more, as an Admission."""
+        if self.requests >= self.max_requests:
+            return QUEUE_FULL
+        if self.max_nbytes > 0 and self.requests > 0 and self.nbytes + entry.nbytes > self.max_nbytes:
+            return BYTES_FULL
+        if level.max_requests > 0 and level.requests >= level.max_requests:
+            return LEVEL_FULL
+        return ADMITTED
+
+    cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil:
+        """Who makes room in a queue that is full: the last of the level, which is of the source that has most waiting, for a request of a
+        source that has less than half as much. NULL: nobody, or that would not be room enough."""
+        cdef Entry *last = level.last
+        cdef uint64_t turn = max(self.turn, self.turns[entry.source % SOURCES])
+        if entry.source == 0 or last == NULL or last.source == 0 or last.turn <= turn:
+            return NULL
+        if self.max_nbytes > 0 and self.requests > 1 and self.nbytes - last.nbytes + entry.nbytes > self.max_nbytes:
+            return NULL
+        return last if last.turn - turn > turn - self.turn else NULL
+
+    cdef void evict(self, Entry *entry) noexcept nogil:
+        cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
+        if next_turn[0] == entry.turn + entry.rows:
+            next_turn[0] = entry.turn                   # it had no turn
+        self.remove(entry)
+        entry.evicted = 1
+        entry.next = self.evicted
+        self.evicted = entry
+        self.evictions += 1
 
     cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil:
         """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A source's requests come as many
@@ -299,6 +334,8 @@ cdef class BatchQueue:
 
     cdef int64_t due(self, int64_t now_ns) noexcept nogil:
         cdef int count = 0
+        if self.evicted != NULL:
+            return now_ns
         if self.requests == 0:
             return INT64_MAX
         if self.max_delay_ns == 0:
@@ -399,12 +436,13 @@ cdef class BatchQueue:
         return rows >= NEAR_ROWS
 
     cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil:
-        """What expired, and what is needed earlier than in hurry_ns, unless it came to run at once; 0: only what expired."""
-        cdef Entry *dropped = NULL
+        """What made room, what expired, and what is needed earlier than in hurry_ns, unless it came to run at once; 0: only what expired."""
+        cdef Entry *dropped = self.evicted
         cdef Entry *entry
         cdef Entry *following
+        self.evicted = NULL
         if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.next_needed_ns - hurry_ns):
-            return NULL
+            return dropped
         self.next_expiry_ns = self.next_needed_ns = INT64_MAX
         entry = self.first_from(0)
         while entry != NULL:

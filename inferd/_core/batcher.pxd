@@ -65,6 +65,7 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cpdef executed(self)                    # the model has run: what follows belongs to encode
     cdef answer(self, Request request, int64_t now_ns)
     cdef refuse(self, Request request, int64_t now_ns)
+    cdef too_late(self, Request request, int64_t now_ns)
     cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on
 
 cdef class Batcher:             # a BatchQueue between threads
@@ -97,6 +98,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef bint wait(self) noexcept nogil
     cdef void unlock_left(self) noexcept
     cdef refusal(self, int status, uint32_t priority, int64_t now_ns)
+    cdef eviction(self, int64_t now_ns)
     cdef str full(self, int status, uint32_t priority)
     cdef int64_t retry_ns(self, int64_t now_ns)
     cdef over(self, Batch batch, int64_t now_ns)

@@ -438,7 +438,7 @@ cdef class Batch:
             log.exception("model %s: an answer could not be delivered", self.batcher.name)
 
     cdef refuse(self, Request request, int64_t now_ns):
-        """Answers one request that never ran: its time ran out, or its caller went away."""
+        """Answers one request that never ran: it made room, its time ran out, or its caller went away."""
         cdef Call call = request.call
         request.call = request.error = request.batch = request.prepared = None
         request.entry.state = IDLE
@@ -446,6 +446,13 @@ cdef class Batch:
             self.batcher.cancelled += 1
             return
         self.batcher.expired += 1
+        try:
+            call.fail(self.batcher.eviction(now_ns) if request.entry.evicted else self.too_late(request, now_ns))
+        except Exception:
+            log.exception("model %s: a refusal could not be delivered", self.batcher.name)
+
+    cdef too_late(self, Request request, int64_t now_ns):
+        """What a request is told whose time ran out."""
         waited_ms = (now_ns - request.entry.queued_ns) / 1e6
         if 0 < request.entry.timeout_ns <= now_ns - request.entry.queued_ns and \
                 request.entry.queued_ns + request.entry.timeout_ns < request.entry.deadline_ns:
@@ -454,12 +461,9 @@ cdef class Batch:
             limit = "its deadline passed"
         else:
             limit = f"{(request.entry.deadline_ns - now_ns) / 1e6:.1f} ms were left until its deadline, too little for a run,"
-        try:
-            call.fail(DeadlineExceeded(
-                f"model {self.batcher.name}: {limit} while the request waited in the queue ({waited_ms:.1f} ms), so it was not "
-                "run; allow more time, or send fewer requests at once", reason="queue_timeout"))
-        except Exception:
-            log.exception("model %s: a refusal could not be delivered", self.batcher.name)
+        return DeadlineExceeded(
+            f"model {self.batcher.name}: {limit} while the request waited in the queue ({waited_ms:.1f} ms), so it was not "
+            "run; allow more time, or send fewer requests at once", reason="queue_timeout")
 
     @property
     def run_ns(self):
@@ -638,8 +642,11 @@ cdef class Batcher:
         cdef Entry *following
         cdef Request request
         while entry != NULL:                # nobody will take these
-            following = self.queue.following(entry)
-            self.queue.remove(entry)
+            self.queue.evict(entry)
+            entry = self.queue.first_from(0)
+        entry = self.queue.evicted if self.queue is not None else NULL
+        while entry != NULL:
+            following = entry.next
             request = <Request>entry.owner
             release(entry, request)
             request.call = request.prepared = None      # a call and its request refer to each other, unseen by the collector
@@ -709,6 +716,12 @@ cdef class Batcher:
             self.told_until_ns = now_ns + MIN_RETRY_NS
         return ResourceExhausted(self.told, reason="queue_time" if status == TOO_LATE else "queue_full", retry_after_ns=self.told_retry_ns)
 
+    cdef eviction(self, int64_t now_ns):
+        """What a request is told that made room for another one."""
+        return ResourceExhausted(
+            f"model {self.name}: its queue is full, and this request made room for one of a connection that has fewer waiting; retry "
+            "later, or send fewer requests at once", reason="queue_full", retry_after_ns=self.retry_ns(now_ns))
+
     cdef str full(self, int status, uint32_t priority):
         cdef Level *level = &self.queue.levels[priority - 1]
         if status == TOO_LATE:
@@ -755,7 +768,7 @@ cdef class Batcher:
         pthread_mutex_lock(&self.mutex)
         self.woken = False                  # if it was this thread, it has looked
         while True:
-            if self.queue.requests == 0 and (self.closed or self.leaving > 0):
+            if self.queue.requests == 0 and self.queue.evicted == NULL and (self.closed or self.leaving > 0):
                 self.leaving -= self.leaving > 0
                 more = False
                 break
@@ -796,12 +809,12 @@ cdef class Batcher:
             pthread_cond_broadcast(&self.room)
 
     cpdef Batch poll(self):
-        """The batch that is due now, or expired requests alone, or None. Never waits."""
+        """The batch that is due now, or dropped requests alone, or None. Never waits."""
         cdef int64_t now_ns
         cdef Entry *dropped
         cdef Entry *taken
         cdef bint wake
-        if self.queue.requests == 0:
+        if self.queue.requests == 0 and self.queue.evicted == NULL:
             return None
         self.lock()
         now_ns = monotonic_ns()
@@ -817,9 +830,9 @@ cdef class Batcher:
         return self.batch_of(taken, dropped, now_ns)
 
     cpdef Batch expire(self, int64_t now_ns):
-        """A batch of the requests whose time has run out, to be delivered; or None."""
+        """A batch of the requests whose time has run out, or that made room, to be delivered; or None."""
         cdef Entry *dropped
-        if now_ns < self.queue.next_expiry_ns:
+        if now_ns < self.queue.next_expiry_ns and self.queue.evicted == NULL:
             return None
         self.lock()
         dropped = self.queue.drop_expired(now_ns, 0)
@@ -864,7 +877,7 @@ cdef class Batcher:
         cdef bint passed = batch.encoded_ns > 0 or batch.rows < batch.taken_rows
         cdef int64_t run_ns = now_ns - batch.taken_ns if passed and not batch.failed else 0
         if not batch.was_taken:
-            return                              # expired requests alone
+            return                              # dropped requests alone
         self.lock()
         self.queue.over(batch.taken_rows, run_ns, now_ns)
         pthread_mutex_unlock(&self.mutex)

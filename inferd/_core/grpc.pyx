@@ -2,7 +2,7 @@
 # grpc: what gRPC adds to HTTP/2 (see grpc.pxd).
 
 cimport cython
-from libc.stdint cimport INT64_MAX, int64_t, uint8_t
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
 from libc.string cimport memcpy
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport Message, awaited_message, charge, count_copied
@@ -38,6 +38,7 @@ cdef class Call:
     """One RPC. Subclasses, one a transport, say how it is answered; tests may make it by hand.
 
     method: "/package.Service/Method". message: the request. deadline_ns: monotonic, NO_DEADLINE for none.
+    source: of whom it comes, such as a connection's number; 0: of nobody in particular.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -51,10 +52,11 @@ cdef class Call:
         if COUNTED:
             live_count -= 1
 
-    def __init__(self, str method="", Message message=None, int64_t deadline_ns=INT64_MAX):
+    def __init__(self, str method="", Message message=None, int64_t deadline_ns=INT64_MAX, uint32_t source=0):
         self.method = method
         self.message = message
         self.deadline_ns = deadline_ns
+        self.source = source
 
     cpdef reply(self, message):
         raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")

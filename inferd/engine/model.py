@@ -186,8 +186,8 @@ class Model:
 
     @property
     def failures(self) -> dict[str, int]:
-        """Requests without an answer, by Triton's reason. REJECTED: the queue was full, or their time ran out in it. CANCELED: the
-        caller went away, or their time ran out while they ran. BACKEND: the run failed. OTHER: all else."""
+        """Requests without an answer, by Triton's reason. REJECTED: the queue was full, they made room in it, or their time ran out
+        there. CANCELED: the caller went away, or their time ran out while they ran. BACKEND: the run failed. OTHER: all else."""
         counts = self._refused.copy()
         for batcher in self._batchers:
             counts["REJECTED"] += batcher.expired
@@ -204,6 +204,11 @@ class Model:
     def overtaken(self) -> int:
         """Requests that did not wait for those that a busier connection had sent before them."""
         return sum(batcher.queue.overtaken for batcher in self._batchers)
+
+    @property
+    def evictions(self) -> int:
+        """Requests that waited and were refused after all, for one of a connection that has fewer waiting."""
+        return sum(batcher.queue.evictions for batcher in self._batchers)
 
     @property
     def depth_bytes(self) -> int:

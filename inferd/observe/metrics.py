@@ -271,7 +271,7 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
             family.add_metric(_labels(model), float(value(model)))
         yield family
     yield _refusals(models)
-    yield _overtaken(models)
+    yield from _turns(models)
     yield _stage_durations(models)
     yield _batch_rows(models)
 
@@ -284,13 +284,16 @@ def _refusals(models: Sequence[Model]) -> Metric:
     return family
 
 
-def _overtaken(models: Sequence[Model]) -> Metric:
-    family = CounterMetricFamily(
-        "inferd_overtaken", "Requests that did not wait for those of a busier connection that came before.", labels=["model", "version"]
-    )
-    for model in models:
-        family.add_metric(_labels(model), model.overtaken)
-    return family
+def _turns(models: Sequence[Model]) -> Iterator[Metric]:
+    counters: Sequence[tuple[str, str, Callable[[Model], int]]] = [
+        ("inferd_overtaken", "Requests that did not wait for those of a busier connection that came before.", lambda one: one.overtaken),
+        ("inferd_evicted", "Requests refused after waiting: a connection with fewer needed room.", lambda one: one.evictions),
+    ]
+    for name, documentation, value in counters:
+        family = CounterMetricFamily(name, documentation, labels=["model", "version"])
+        for model in models:
+            family.add_metric(_labels(model), value(model))
+        yield family
 
 
 def _stage_durations(models: Sequence[Model]) -> Metric:

@@ -29,6 +29,7 @@ class Waiting:
     queued_ns: int
     nbytes: int
     near: int
+    source: int
     turn: int
     expires_ns: float
     needed_ns: float
@@ -59,6 +60,7 @@ class PlainQueue:
     times: RunTimes = field(default_factory=RunTimes)
     running: int = 0
     taken: tuple[int, int] = (0, 0)  # when, and how many rows
+    evicted: list[int] = field(default_factory=list)  # that made room and were not told yet
 
     def push(
         self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int, source: int
@@ -67,12 +69,11 @@ class PlainQueue:
         if not 1 <= priority <= levels:
             priority = max(self.default_priority, 1)
         limit, timeout, override = self.queue_policies[priority - 1] if priority <= len(self.queue_policies) else (0, 0, False)
-        if len(self.waiting) >= self.max_queue_requests:
-            return "queue"
-        if self.max_queue_bytes and self.waiting and self.nbytes + nbytes > self.max_queue_bytes:
-            return "bytes"
-        if limit and sum(entry.priority == priority for entry in self.waiting) >= limit:
-            return "level"
+        last = None
+        if full := self.full(self.waiting, nbytes, priority, limit):
+            last = self.evictable(source, priority)
+            if not last or self.full([entry for entry in self.waiting if entry is not last], nbytes, priority, limit):
+                return full
         deadline = needed = float("inf") if deadline_ns is None else deadline_ns
         if deadline_ns is not None and now_ns < deadline_ns:
             needed = deadline_ns - (deadline_ns - now_ns) // RESERVE
@@ -85,14 +86,35 @@ class PlainQueue:
         answer_ns = now_ns + wait_ns + self.times.expected_ns(min(ahead % size + rows, size), now_ns)
         if not at_once and now_ns < deadline and needed < answer_ns:
             return "deadline"
+        if last:
+            self.waiting.remove(last)
+            self.evicted.append(last.id)
+            if self.next_turn[last.source] == last.turn + last.rows:
+                self.next_turn[last.source] = last.turn
         if override and timeout_ns and (not timeout or timeout_ns < timeout):
             timeout = timeout_ns
         expires = min(deadline, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
         turn = self.turn_of(source, rows, priority)
-        self.waiting.append(Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, turn, expires, needed, at_once))
+        made = Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, source, turn, expires, needed, at_once)
+        self.waiting.append(made)
         self.waiting.sort(key=lambda entry: (entry.priority, entry.turn))  # stable: of equal turns the first to come is first
         return self.last_id
+
+    def full(self, waiting: list[Waiting], nbytes: int, priority: int, limit: int) -> str:
+        if len(waiting) >= self.max_queue_requests:
+            return "queue"
+        if self.max_queue_bytes and waiting and sum(entry.nbytes for entry in waiting) + nbytes > self.max_queue_bytes:
+            return "bytes"
+        return "level" if limit and sum(entry.priority == priority for entry in waiting) >= limit else ""
+
+    def evictable(self, source: int, priority: int) -> Waiting | None:
+        """The last of the level, if its source is more than twice as far ahead of the turn."""
+        turn = max(self.turn, self.next_turn.get(source, 0))
+        for last in [entry for entry in self.waiting if entry.priority == priority][-1:]:
+            if source and last.source and last.turn - self.turn > 2 * (turn - self.turn):
+                return last
+        return None
 
     def turn_of(self, source: int, rows: int, priority: int) -> int:
         if source == 0:  # the last place
@@ -136,6 +158,7 @@ class PlainQueue:
             if entry.expires_ns <= now_ns or (hurry_ns and entry.begin_by(hurry_ns) < now_ns and not entry.at_once)
         ]
         self.waiting = [entry for entry in self.waiting if entry.id not in expired]
+        expired, self.evicted = expired + self.evicted, []
         return expired
 
     def over(self, rows: int, run_ns: int, now_ns: int) -> None:
@@ -281,7 +304,7 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
             gone.append(chosen)
         elif step == "wait":
             now_ns += arguments[0]
-        _, due_ns = plain.batch(now_ns)
+        due_ns = now_ns if plain.evicted else plain.batch(now_ns)[1]
         assert queue.due_ns(now_ns) == (None if due_ns == float("inf") else due_ns)
         assert (queue.requests, queue.nbytes, queue.running) == (len(plain.waiting), plain.nbytes, plain.running)
         assert queue.expected_wait_ns(now_ns) == plain.wait_ns(len(plain.waiting), sum(entry.rows for entry in plain.waiting), now_ns)
@@ -289,6 +312,7 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
         ids, expired = queue.take(now_ns)
         gone += ids + expired
         now_ns += 50
+    gone += queue.expire(now_ns)
     assert sorted(gone) == sorted(pushed), "each request leaves the queue exactly once"
 
 
@@ -591,6 +615,42 @@ def test_many_sources_cost_no_more_than_a_look_at_some() -> None:
     ids = pushed(queue, *range(2, 4002))
     assert set(queue.take(0)[0]) <= {1, *ids}
     assert len(order(queue)) == 8000 - 64
+
+
+def test_a_source_that_fills_the_queue_makes_room_for_another() -> None:
+    queue = BatchQueue(1, max_queue_requests=6)
+    busy = pushed(queue, *[1] * 6)
+    with pytest.raises(OverflowError, match="queue"):
+        pushed(queue, 1)
+    others = pushed(queue, 2, 2)
+    assert (queue.requests, queue.evictions, queue.due_ns(0)) == (6, 2, 0)
+    for source in (1, 2):
+        with pytest.raises(OverflowError, match="queue"):  # 4 and 2: nobody has more than twice as much
+            pushed(queue, source)
+    assert queue.take(0) == ([busy[0]], [busy[4], busy[5]]), "the last to run were refused, and are told with the next batch"
+    pushed(queue, 1)
+    assert order(queue) == [others[0], busy[1], others[1], busy[2], busy[3], 9], "who was evicted has used no turn"
+
+
+def test_who_makes_room_is_of_the_same_level_and_large_enough() -> None:
+    queue = BatchQueue(1, max_queue_requests=4, max_queue_bytes=40, priority_levels=2, default_priority=2)
+    low = pushed(queue, *[1] * 4, nbytes=10)
+    with pytest.raises(OverflowError, match="queue"):
+        queue.push(1, 0, None, 1, 0, source=2)
+    with pytest.raises(OverflowError, match="queue"):
+        pushed(queue, 2, nbytes=11)
+    with pytest.raises(OverflowError, match="queue"):
+        pushed(queue, 0)
+    pushed(queue, 2, nbytes=10)
+    assert queue.expire(0) == [low[3]]
+
+
+def test_nobody_is_evicted_for_who_would_be_too_late() -> None:
+    queue = busy(max_queue_requests=8)
+    pushed(queue, *[1] * 8)
+    with pytest.raises(OverflowError, match="deadline"):
+        queue.push(1, 0, 5 * MS, 0, 0, source=2)
+    assert (queue.requests, queue.evictions) == (8, 0)
 
 
 # ---- under more than it can do ----

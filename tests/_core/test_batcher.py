@@ -270,6 +270,51 @@ def test_text_that_does_not_fit() -> None:
 # ---- refusals ----
 
 
+def test_who_makes_room_is_told_with_the_next_batch_or_by_its_own() -> None:
+    queue = batcher(1, max_queue_requests=3)
+    callers = [Caller(source=1) for _ in range(3)]
+    for caller in callers:
+        queue.put(request(), caller)
+    queue.put(request(), Caller(source=2))
+    batch = polled(queue)
+    assert (len(batch.requests), len(batch.dropped), queue.depth) == (1, 1, 2)
+    run(batch)
+    batch.deliver()
+    assert len(callers[0].answers) == 1
+    refused = callers[2].error
+    assert isinstance(refused, ResourceExhausted)
+    assert "made room for one of a connection that has fewer waiting" in str(refused)
+    assert (refused.reason, refused.retry_after_ns > 0) == ("queue_full", True)
+    assert (queue.expired, queue.poll() is None) == (1, False)
+
+
+def test_who_makes_room_is_told_by_a_sleeper_even_if_all_others_go_away() -> None:
+    queue = batcher(1, max_queue_requests=3)
+    callers = [Caller(source=1) for _ in range(3)]
+    requests = [request() for _ in range(4)]
+    for made, caller in zip(requests, [*callers, Caller(source=2)], strict=True):
+        queue.put(made, caller)
+    for made in (requests[0], requests[1], requests[3]):
+        made.cancel()
+    queue.close()
+    batch = queue.take()
+    assert (batch.requests, len(batch.dropped)) == ([], 1)
+    batch.deliver()
+    assert isinstance(callers[2].error, ResourceExhausted)
+    assert queue.take() is None
+
+
+def test_a_batcher_that_ends_lets_go_of_who_made_room() -> None:
+    queue = batcher(1, max_queue_requests=3)
+    callers = [Caller(source=source) for source in (1, 1, 1, 2)]
+    for caller in callers:
+        queue.put(request(), caller)
+    gone = [weakref.ref(caller) for caller in callers]
+    del queue, caller, callers
+    gc.collect()
+    assert [one() for one in gone] == [None] * 4
+
+
 def test_a_full_queue_refuses_at_once_and_keeps_nothing() -> None:
     queue = batcher(max_queue_requests=2)
     put(queue)
