@@ -1,4 +1,4 @@
-# nghttp2: what http2.pyx and generator.pyx use of libnghttp2's C interface, and no more. Declarations only.
+# nghttp2: what http2 and its parts, and generator use of libnghttp2's C interface, and no more. Declarations only.
 # The callbacks' types hold the GIL, for http2's; generator's run without it, and so do the functions where both need them.
 
 from libc.stdint cimport int32_t, uint8_t, uint32_t, uint64_t
@@ -123,6 +123,7 @@ cdef extern from "nghttp2/nghttp2.h":
     int nghttp2_session_consume(nghttp2_session *, int32_t stream_id, size_t)
     int nghttp2_session_consume_connection(nghttp2_session *, size_t)
     int nghttp2_session_resume_data(nghttp2_session *, int32_t stream_id)
+    int nghttp2_session_get_stream_remote_close(nghttp2_session *, int32_t stream_id)
     void *nghttp2_session_get_stream_user_data(nghttp2_session *, int32_t stream_id) nogil
     int nghttp2_session_set_stream_user_data(nghttp2_session *, int32_t stream_id, void *) nogil
     int nghttp2_session_set_local_window_size(nghttp2_session *, uint8_t flags, int32_t stream_id, int32_t window_size)

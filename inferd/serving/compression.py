@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferd._core.compression import Conversion
-    from inferd._core.http2 import Session
+    from inferd._core.http2_endpoint import Output
 
 __all__ = ["CompressionThreads"]
 
@@ -33,7 +33,7 @@ class CompressionThreads:
     def __init__(self, usable: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._count = min(max(MIN_THREADS, usable - 1), MAX_THREADS)
-        self._waiting: OrderedDict[Session, deque[Conversion]] = OrderedDict()  # of each connection, by whose turn it is
+        self._waiting: OrderedDict[Output, deque[Conversion]] = OrderedDict()  # of each connection, by whose turn it is
         self._given: SimpleQueue[Conversion | None] = SimpleQueue()  # None: a thread ends
         self._over: deque[Conversion] = deque()
         self._is_woken = False
@@ -42,12 +42,12 @@ class CompressionThreads:
         self._is_closed = False
         self.unfinished = 0  # conversions that wait, or are in a thread's hands
 
-    def submit(self, session: Session, conversion: Conversion) -> None:
+    def submit(self, output: Output, conversion: Conversion) -> None:
         """conversion.run() is called on a thread, and then conversion.done() on the loop's. RuntimeError once the threads were closed."""
         if self._is_closed:
             raise RuntimeError("compression was asked for after the end")
         self.unfinished += 1
-        self._waiting.setdefault(session, deque()).append(conversion)
+        self._waiting.setdefault(output, deque()).append(conversion)
         self._give()
 
     async def close(self) -> None:
@@ -61,10 +61,10 @@ class CompressionThreads:
 
     def _give(self) -> None:
         while self._waiting and self._given_count < GIVEN * self._count:
-            session, conversions = self._waiting.popitem(last=False)
+            output, conversions = self._waiting.popitem(last=False)
             self._given.put(conversions.popleft())
             if conversions:
-                self._waiting[session] = conversions  # behind the others
+                self._waiting[output] = conversions  # behind the others
             self._given_count += 1
             if len(self._threads) < min(self._count, self._given_count):
                 self._threads.append(threading.Thread(target=self._run, name=f"compression {len(self._threads)}", daemon=True))

@@ -18,7 +18,9 @@ from typing import TYPE_CHECKING, Any
 from google.protobuf.message import DecodeError
 
 from inferd._core.grpc import NO_DEADLINE
-from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
+from inferd._core.http2_endpoint import Endpoint
 from inferd.config import Address
 from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError

@@ -13,7 +13,9 @@ import h2.config
 import h2.connection
 import h2.events
 
-from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
+from inferd._core.http2_endpoint import Endpoint
 from inferd.errors import Internal, RequestError, Unimplemented
 from inferd.serving.method import Method
 

@@ -13,7 +13,8 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from inferd._core.http2 import Http2Call, Session
+from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, Served, frame
 from tests._core.test_http2 import raw_frame
 

@@ -17,7 +17,8 @@ from hypothesis import strategies as st
 
 from inferd._core import message as pool
 from inferd._core.grpc import NO_DEADLINE
-from inferd._core.http2 import Http2Call, Session, nghttp2_version_text
+from inferd._core.http2 import Session, nghttp2_version_text
+from inferd._core.http2_call import Http2Call
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, UNARY, Client, Served, frame, headers, messages

@@ -17,7 +17,8 @@ import pytest
 
 from inferd._core import message as pool
 from inferd._core.compression import Conversion
-from inferd._core.http2 import Http2Call, Session
+from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, ResourceExhausted
 from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, frame, messages

@@ -7,7 +7,7 @@ import struct
 import h2.errors
 import pytest
 
-from inferd._core.http2 import Http2Call
+from inferd._core.http2_call import Http2Call
 from tests._core.http2_client import INFER, STREAM, Client, Served, frame
 from tests._core.test_http2 import raw_frame
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import h2.events
 from h2.connection import ConnectionState
 
-from inferd._core.http2 import Http2Call
+from inferd._core.http2_call import Http2Call
 from tests._core.http2_client import STREAM, Client, Served, frame
 from tests._core.test_http2 import raw_frame
 from tests._core.test_http2_stalls import S

@@ -14,7 +14,7 @@ from inferd._core import message as pool
 from inferd._core.batcher import Batcher
 from inferd._core.codec import decode_infer_request
 from inferd._core.histogram import Statistics
-from inferd._core.http2 import Http2Call
+from inferd._core.http2_call import Http2Call
 from inferd._core.tensor import Signature
 from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, frame
 from tests.wire import infer_request

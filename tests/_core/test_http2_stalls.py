@@ -11,7 +11,8 @@ import h2.settings
 import pytest
 
 from inferd._core import message as pool
-from inferd._core.http2 import Http2Call, Session
+from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
 from inferd.errors import Unavailable
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, UNARY, Client, Served, frame, messages
 from tests._core.test_http2 import raw_frame

@@ -13,13 +13,15 @@ from inferd._core import grpc, http2
 from inferd._core import message as messages
 from inferd._core.compression import Conversion
 from inferd._core.grpc import NO_DEADLINE, parse_timeout, percent_encode
-from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
+from inferd._core.http2_endpoint import Endpoint
 from inferd.errors import RequestError, Unimplemented
 from inferd.serving.method import Method
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import INFER, STREAM, frame
 
-MODULES = ("grpc", "compression", "http2", "message")
+MODULES = ("grpc", "compression", "http2", "http2_call", "http2_endpoint", "http2_headers", "message")
 DICTIONARY = (b"\0\0\0\0\5hello", b"\1\0\0\0\2", wires.message(b"hello", "gzip"), wires.message(b"hello", "deflate"), b"100m", b"1H")
 LIMIT_NBYTES = 5_000
 ENCODINGS = ("", "gzip", "deflate", "")

@@ -11,14 +11,16 @@ import struct
 import time
 from typing import Any
 
-from inferd._core.http2 import Endpoint, Http2Call, Session
+from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
+from inferd._core.http2_endpoint import Endpoint
 from inferd.errors import Internal, RequestError, Unauthenticated, Unimplemented
 from inferd.serving.method import Method
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
 from tests.fuzz.targets.wires import INFER, STREAM, UNARY, WORDS, frame
 
-MODULES = ("http2", "grpc", "compression", "message")
+MODULES = ("http2", "http2_call", "http2_endpoint", "http2_gathering", "http2_headers", "grpc", "compression", "message")
 DICTIONARY = WORDS
 HEAD_NBYTES = 8
 LATER_NS = 1 << 62

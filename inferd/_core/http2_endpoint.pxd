@@ -1,0 +1,88 @@
+# http2_endpoint: what all connections of a server share (Endpoint), and one connection as its calls know it: the way out (Output).
+# Never in here: what a client sends.
+
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from inferd._core.compression cimport Conversion
+from inferd._core.conduct cimport Conduct, Rules
+from inferd._core.grpc cimport Call
+from inferd._core.http2_gathering cimport Gathering
+from inferd._core.lifetime cimport Terms
+from inferd._core.nghttp2 cimport nghttp2_session
+
+cdef enum:
+    RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
+    SEND_NBYTES = 256 << 10             # bytes gathered for one write
+    INLINE_NBYTES = 64 << 10            # decompressed on the loop between two reads, some 150 us; what comes then is for threads
+
+cdef class Output
+
+cdef class Endpoint:
+    cdef dict methods                   # bytes path -> Method
+    cdef bytes infer_path               # the hot method's path; compared before the table is asked
+    cdef str infer_method               # the same as text
+    cdef object infer_row, infer_handler
+    cdef object start, refuse, schedule, unserved
+    cdef object guard                   # or None: every call may be made
+    cdef uint64_t guard_epoch           # grows when the guard may say something else of what it let through
+    cdef list dirty                     # Outputs with something to write, in the order in which it came
+    cdef bint flush_scheduled
+    cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
+    cdef public int64_t turn_ns         # TURN_NS, but in tests
+    cdef uint8_t *receive_buffer
+    cdef uint8_t *send_buffer
+    cdef readonly Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
+    cdef size_t max_outbound_frames     # that wait for a client that reads nothing
+    cdef readonly uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
+    cdef readonly int64_t connections, calls        # now
+    cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
+    cdef readonly uint64_t stalled_total            # calls ended because their client did not move
+    cdef int memory_percent                         # of the message memory that others leave free, for one connection
+    cdef bint fair                                  # connections take turns in a model's queue
+    cdef Terms terms                                # how long connections last
+    cdef Rules rules                                # what clients may send that asks for nothing
+    cdef readonly uint64_t flooding_total, pinging_total        # connections cut off for too many control frames, or PINGs
+    cdef readonly uint64_t dead_total               # connections cut off because a PING was not answered
+    cdef readonly uint64_t retired_total, idle_total, overdue_total     # told to leave for their age, for having no calls; cut off after it
+    cdef object in_thread
+    cdef str compression                # of answers: "gzip", "deflate", or None
+    cdef bytes encoding                 # the same as bytes, which headers point to
+    cdef Py_ssize_t inline_nbytes       # that the loop may still decompress before the next read or flush
+    cdef readonly uint64_t decompressed_total, decompressed_nbytes      # messages of requests, what they became
+    cdef readonly uint64_t compressed_total, saved_nbytes               # messages of answers, bytes that they had more before
+    # Compresses or decompresses: what takes little here, as long as it is not much of it, and all else on a thread. True: it is over.
+    cdef bint convert(self, Output output, Conversion conversion) noexcept
+    cdef void log(self, error) noexcept
+
+cdef class Output:              # nghttp2's, gathered into writes, and what limits it. A Session is one
+    cdef nghttp2_session *session       # the Session's; NULL before open() and after close()
+    cdef readonly Endpoint endpoint
+    cdef object write, close_transport  # the transport's, until close()
+    cdef Py_ssize_t unread_nbytes       # answers that wait for the client to take them
+    cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
+    cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
+    cdef uint64_t written_nbytes        # handed to the transport
+    cdef Conduct conduct                # what the client sends that asks for nothing, and whether it was answered meanwhile
+    cdef list uploads                   # streams whose answer is whole while the client still sends, or None
+    cdef bint dirty                     # is in the endpoint's list
+    cdef bint receiving                 # inside nghttp2_session_mem_recv2
+    cdef bint paused                    # the transport takes no more for now
+    cdef bint draining                  # GOAWAY was said
+    cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
+    cdef bint ended                     # the transport was asked to close
+    cdef readonly bint closed           # the connection is gone
+    # nghttp2 may have something to send: flush() is called at the end of the loop's present iteration, or what receives looks itself.
+    cdef void mark_dirty(self) noexcept
+    # Writes all output that the transport takes now; ends the connection when HTTP/2 is done with it.
+    cpdef flush(self)
+    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
+    # The one place where an exception becomes an answer; the service says how.
+    cdef void refuse(self, Call call, int32_t stream_id, error) noexcept
+    # RST_STREAM(NO_ERROR) on a stream whose answer is whole, after the answer has left: nghttp2 sends nothing more on a stream whose
+    # reset is queued.
+    cdef void stop_upload(self, int32_t stream_id) noexcept
+    cdef void stop_uploads(self) noexcept
+    # Asks the transport to close; connection_lost follows.
+    cdef void end(self) noexcept
+    # Whether an answer of that size may wait for the client to read it; one may always, or it could never be given.
+    cdef bint has_room(self, Py_ssize_t nbytes) noexcept
+    cdef unread_error(self, Py_ssize_t nbytes)

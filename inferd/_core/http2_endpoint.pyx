@@ -1,0 +1,233 @@
+# cython: language_level=3
+# http2_endpoint: what all connections of a server share, and the way out of one (see http2_endpoint.pxd).
+
+from cpython.buffer cimport PyBuffer_FillInfo
+from cpython.bytes cimport PyBytes_FromStringAndSize
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcpy
+
+from inferd._core.compression cimport Conversion
+from inferd._core.conduct cimport CONTROL_BURST_S
+from inferd._core.grpc cimport Call
+from inferd._core.http2_gathering cimport Gathering
+from inferd._core.http2_limits cimport MAX_OUTBOUND_ACKS, MAX_STREAM_FRAMES, TURN_NS
+from inferd._core.nghttp2 cimport *
+
+from inferd.errors import ResourceExhausted
+
+
+cdef class Endpoint:
+    """What all connections of one server share: the service table, limits, buffers and counters.
+
+    methods: the service table, "/package.Service/Method" -> Method. start(call, method): begins a unary call whose message
+    is there, or a streaming call whose headers are there. unserved(path): the refusal of an unknown method. refuse(call, error):
+    answers any exception that a method raised.
+    guard(method, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes, or
+    None). True: the header is good for all calls of its connection, until guard_changed().
+    in_thread(output, conversion): calls conversion.run() on another thread and conversion.done() on the loop's after it, for what it
+    would take the loop too long to compress or decompress. compression: of answers, for clients that take it: "none", "gzip", "deflate".
+    schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then. Limits are
+    in bytes, or counts.
+    """
+
+    def __cinit__(self):
+        self.receive_buffer = <uint8_t *>malloc(RECEIVE_NBYTES)
+        self.send_buffer = <uint8_t *>malloc(SEND_NBYTES)
+        if self.receive_buffer == NULL or self.send_buffer == NULL:
+            raise MemoryError()
+
+    def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, in_thread, guard=None, str compression="none",
+                 Py_ssize_t max_message_nbytes=64 << 20, Py_ssize_t max_header_nbytes=16 << 10,
+                 Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
+                 uint32_t connection_window_nbytes=4 << 20, int64_t max_control_frame_rate=1000, int64_t min_ping_interval_ns=0,
+                 int64_t keepalive_ns=0, int64_t keepalive_timeout_ns=20 * 10**9, int64_t max_idle_ns=0, int64_t age_grace_ns=0,
+                 int memory_percent=100, bint fair=True):
+        self.methods = {path.encode(): row for path, row in methods.items()}
+        self.infer_path = b""
+        for path, row in methods.items():
+            if row.kind == "infer":
+                self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
+        self.start, self.refuse, self.unserved, self.schedule = start, refuse, unserved, schedule
+        self.guard = guard
+        self.in_thread = in_thread
+        if compression != "none":
+            self.compression, self.encoding = compression, compression.encode()
+        self.dirty = []
+        self.gathering = Gathering(call_later, min(stream_window_nbytes, connection_window_nbytes))
+        self.max_message_nbytes = max_message_nbytes
+        self.max_header_nbytes = max_header_nbytes
+        self.max_unread_nbytes = max_unread_nbytes
+        self.max_streams = max_streams
+        self.max_outbound_frames = MAX_OUTBOUND_ACKS + MAX_STREAM_FRAMES * <size_t>max_streams
+        self.stream_window_nbytes = stream_window_nbytes
+        self.connection_window_nbytes = connection_window_nbytes
+        self.turn_ns = TURN_NS
+        self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
+        self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
+        self.rules.min_ping_interval_ns = min_ping_interval_ns
+        self.memory_percent, self.fair = memory_percent, fair
+        self.terms.keepalive_ns, self.terms.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
+        self.terms.max_idle_ns, self.terms.grace_ns = max_idle_ns, age_grace_ns
+
+    def __dealloc__(self):
+        free(self.receive_buffer)
+        free(self.send_buffer)
+
+    def __getbuffer__(self, Py_buffer *view, int flags):
+        """The receive buffer: a transport reads into it, then calls buffer_updated of the connection at once."""
+        PyBuffer_FillInfo(view, self, self.receive_buffer, RECEIVE_NBYTES, 0, flags)
+
+    def __len__(self):
+        """Bytes of the receive buffer; asyncio's own loop asks for it."""
+        return RECEIVE_NBYTES
+
+    def __getitem__(self, piece):
+        """A view of a piece of the receive buffer: asyncio's own TLS reads record by record."""
+        return memoryview(self)[piece]
+
+    def flush(self):
+        """Writes what waits to be sent, one write a connection."""
+        cdef Output output
+        cdef list outputs = self.dirty
+        self.flush_scheduled = False
+        self.inline_nbytes = INLINE_NBYTES
+        if not outputs:
+            return
+        self.dirty = []
+        for output in outputs:
+            output.dirty = False
+            try:
+                output.flush()
+            except Exception:           # its transport is gone and has not said so yet: connection_lost follows
+                output.end()
+
+    cdef bint convert(self, Output output, Conversion conversion) noexcept:
+        cdef bint over
+        if conversion.inline_nbytes > 0 and self.inline_nbytes > 0:
+            over = conversion.attempt(conversion.inline_nbytes)
+            self.inline_nbytes -= conversion.weight * conversion.moved_nbytes
+            if over:
+                return True
+            conversion.restart()
+        try:
+            self.in_thread(output, conversion)
+            return False
+        except Exception as error:
+            conversion.fail(error)
+            return True
+
+    def guard_changed(self):
+        """What the guard let through so far, it is asked for again."""
+        self.guard_epoch += 1
+
+    cdef void log(self, error) noexcept:
+        try:
+            import logging
+            logging.getLogger("inferd.http2").error("a call failed in an unexpected way", exc_info=error)
+        except Exception:
+            pass                        # logging itself failed: nothing is left to say it with
+
+
+cdef class Output:
+    """What one connection's client gets. Made by a Session, which is one.
+
+    write(bytes): hands bytes to the transport. close_transport(): ends the connection after what was written.
+    """
+
+    cdef void mark_dirty(self) noexcept:
+        cdef Endpoint endpoint = self.endpoint
+        if self.dirty or self.receiving or self.ended or self.closed:
+            return                      # after receiving, Session.take looks whether there is output
+        self.dirty = True
+        endpoint.dirty.append(self)
+        if not endpoint.flush_scheduled:
+            endpoint.flush_scheduled = True
+            try:
+                endpoint.schedule(endpoint.flush)
+            except Exception as error:
+                endpoint.log(error)
+
+    cpdef flush(self):
+        """Writes all output that the transport takes now; ends the connection when HTTP/2 is done with it."""
+        cdef const uint8_t *piece
+        cdef nghttp2_ssize nbytes
+        cdef Py_ssize_t filled = 0
+        cdef uint8_t *buffer = self.endpoint.send_buffer
+        if self.ended or self.closed:
+            return
+        while not self.paused:
+            nbytes = nghttp2_session_mem_send2(self.session, &piece)
+            if nbytes <= 0:
+                if nbytes < 0:
+                    self.end()
+                    return
+                if self.uploads is None:
+                    break
+                self.stop_uploads()
+                continue
+            if filled + nbytes > SEND_NBYTES:
+                self.put(buffer, filled)
+                filled = 0
+            if nbytes > SEND_NBYTES:
+                self.put(piece, nbytes)
+            else:
+                memcpy(buffer + filled, piece, nbytes)
+                filled += nbytes
+        if filled > 0:
+            self.put(buffer, filled)
+        if not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
+            self.end()
+
+    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        self.endpoint.sent_nbytes += nbytes
+        self.written_nbytes += nbytes
+        self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
+        return 0
+
+    def pause_writing(self):
+        """The transport's buffer is full: nothing is taken from nghttp2 until resume_writing."""
+        self.paused = True
+
+    def resume_writing(self):
+        self.paused = False
+        self.mark_dirty()
+
+    cdef void refuse(self, Call call, int32_t stream_id, error) noexcept:
+        try:
+            self.endpoint.refuse(call, error)
+        except Exception as unexpected:
+            self.endpoint.log(unexpected)
+            nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_INTERNAL_ERROR)
+
+    cdef void stop_upload(self, int32_t stream_id) noexcept:
+        if self.uploads is None:
+            self.uploads = []
+        self.uploads.append(stream_id)
+
+    cdef void stop_uploads(self) noexcept:
+        cdef int32_t stream_id
+        cdef list uploads = self.uploads
+        self.uploads = None
+        for stream_id in uploads:
+            if nghttp2_session_get_stream_remote_close(self.session, stream_id) == 0:       # it is there, and the client still sends
+                nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
+
+    cdef void end(self) noexcept:
+        if not self.ended and not self.closed:
+            self.ended = True
+            try:
+                self.close_transport()
+            except Exception as error:
+                self.endpoint.log(error)
+
+    cdef bint has_room(self, Py_ssize_t nbytes) noexcept:
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
+        return waiting_nbytes == 0 or waiting_nbytes + nbytes <= self.endpoint.max_unread_nbytes
+
+    cdef unread_error(self, Py_ssize_t nbytes):
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
+        return ResourceExhausted(
+            f"this connection has {waiting_nbytes} bytes of answers that were not read, and no room for {nbytes} more under "
+            f"its limit of {self.endpoint.max_unread_nbytes} (max_unread_bytes); read answers before you send more requests",
+            reason="unread", retry_after_ns=100_000_000)

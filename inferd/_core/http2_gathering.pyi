@@ -1,0 +1,6 @@
+from collections.abc import Callable
+from typing import Any
+
+class Gathering:
+    def __init__(self, call_later: Callable[[float, Callable[[], None]], Any], window_nbytes: int) -> None: ...
+    def end(self, now_ns: int = 0) -> None: ...
