@@ -9,15 +9,12 @@ is printed, and one line appended to benchmarks/history/bench_check.jsonl; docs/
 
 from __future__ import annotations
 
-import argparse
 import csv
 import json
-import os
 import resource
 import statistics
 import subprocess
 import sys
-import tempfile
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -26,11 +23,12 @@ from typing import Any
 
 import load as h2load
 import numpy as np
+import sections
 import servers
 import tritonclient.grpc
 import workloads
 from load import Target
-from record import Report, append
+from record import Report
 from servers import Running
 from workloads import INFER_PATH, Workload
 
@@ -302,28 +300,16 @@ SECTIONS = {section.__name__: section for section in (agreement, reach, stall, r
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Holds inferd bench against h2load and perf_analyzer.")
-    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which to run, in order: {','.join(SECTIONS)}")
-    parser.add_argument("--rounds", type=int, default=3, help="rounds of each measurement; medians are shown (default 3)")
-    parser.add_argument("--seconds", type=float, default=5, help="that one run lasts (default 5)")
-    parser.add_argument("--no-history", action="store_true", help="print only")
-    given = parser.parse_args()
-    sections = given.sections.split(",")
-    if unknown := set(sections) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    asked = sections.parser(
+        "Holds inferd bench against h2load and perf_analyzer.", SECTIONS, rounds=3, seconds=5, lasts="that one run lasts"
+    )
+    given = asked.parse_args()
     if missing := h2load.missing_programs(list(PROGRAMS)):
         print(f"missing programs: {', '.join(missing)}; `make bench` installs them", file=sys.stderr)
         return 2
     report = Report(given.rounds, given.seconds)
-    load_1m = round(os.getloadavg()[0], 2)
-    for name in sections:
-        print(f"{name}: {SECTIONS[name].__doc__}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            SECTIONS[name](report, Path(folder))
-    print("\n" + report.table())
-    if not given.no_history:
-        settings = {"rounds": given.rounds, "seconds": given.seconds, "sections": sections, "load_1m": load_1m}
-        append(HISTORY, report, settings, PROGRAMS)
+    sections.run(report, SECTIONS, given.sections)
+    sections.keep(HISTORY, given, report, PROGRAMS)
     return 0
 
 

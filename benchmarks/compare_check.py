@@ -11,10 +11,8 @@ benchmarks/history/compare_check.jsonl; docs/measuring.md shows the newest one.
 
 from __future__ import annotations
 
-import argparse
 import os
 import signal
-import tempfile
 import threading
 from collections import Counter
 from collections.abc import Callable, Iterable, Iterator, Sequence
@@ -24,10 +22,11 @@ from itertools import permutations, product
 from pathlib import Path
 from statistics import fmean
 
+import sections
 import servers
 import workloads
 from msgspec.structs import replace
-from record import ROOT, Report, append
+from record import ROOT, Report
 from servers import Running
 
 from inferd.bench import report as bench_report
@@ -244,31 +243,20 @@ SECTIONS = {section.__name__: section for section in (digits, work)}
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(description="Holds the verdicts of inferd bench compare against what is known.")
-    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which to run, in order: {','.join(SECTIONS)}")
-    parser.add_argument("--runs", type=int, default=8, help=f"of each load: a multiple of {ROUNDS}, {2 * ROUNDS} at least (default 8)")
-    parser.add_argument("--seconds", type=float, default=3, help="that one run lasts (default 3)")
-    parser.add_argument("--no-history", action="store_true", help="print only")
-    given = parser.parse_args()
-    sections = given.sections.split(",")
-    if unknown := set(sections) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
+    asked = sections.parser(
+        "Holds the verdicts of inferd bench compare against what is known.", SECTIONS, seconds=3, lasts="that one run lasts"
+    )
+    asked.add_argument("--runs", type=int, default=8, help=f"of each load: a multiple of {ROUNDS}, {2 * ROUNDS} at least (default 8)")
+    given = asked.parse_args()
     if given.runs < 2 * ROUNDS or given.runs % ROUNDS:
-        parser.error(f"--runs {given.runs}: expected a multiple of {ROUNDS}, {2 * ROUNDS} at least")
+        asked.error(f"--runs {given.runs}: expected a multiple of {ROUNDS}, {2 * ROUNDS} at least")
     if given.seconds < 2 * STALL_S:
-        parser.error(
+        asked.error(
             f"--seconds {given.seconds:g}: expected {2 * STALL_S:g} at least, for the server is stopped for {STALL_S:g} s of one run"
         )
     report = Report(given.runs, given.seconds)
-    load_1m = round(os.getloadavg()[0], 2)
-    for name in sections:
-        print(f"{name}: {SECTIONS[name].__doc__}", flush=True)
-        with tempfile.TemporaryDirectory() as folder:
-            SECTIONS[name](report, Path(folder))
-    print("\n" + report.table())
-    if not given.no_history:
-        settings = {"runs": given.runs, "seconds": given.seconds, "sections": sections, "load_1m": load_1m}
-        append(HISTORY, report, settings)
+    sections.run(report, SECTIONS, given.sections)
+    sections.keep(HISTORY, given, report)
     return 0
 
 

@@ -237,12 +237,12 @@ def main() -> int:
     given = parser.parse_args()
     if unknown := set(given.attacks) - set(attacks.ATTACKS):
         parser.error(f"unknown: {', '.join(sorted(unknown))}")
-    report, load_1m = Report(given.rounds, given.seconds), round(os.getloadavg()[0], 2)
+    report = Report(given.rounds, given.seconds)
     run(given.attacks or list(attacks.ATTACKS), report)
     print("\n" + report.table())
     if not given.attacks and not given.no_history:
-        append(HISTORY, report, {"rounds": given.rounds, "seconds": given.seconds, "load_1m": load_1m})
-    return 0 if all(kept != "NO" for *_, kept in report.rows) else 1
+        append(HISTORY, report, {"rounds": given.rounds, "seconds": given.seconds, "load_1m": report.load_1m})
+    return 0 if report.kept else 1
 
 
 if __name__ == "__main__":

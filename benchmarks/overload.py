@@ -1,6 +1,6 @@
 """More than a server can do: what is still answered in time, how soon the others are refused, and how soon it is over.
 
-    python benchmarks/overload.py [--models thread,inline] [--rounds 3] [--seconds 30] [--no-history]
+    python benchmarks/overload.py [--sections thread,inline] [--rounds 3] [--seconds 30] [--no-history]
 
 A server of one model, `inferd bench` beside it on the same cores. Each round, within a minute or so: the capacity, by a closed loop; the
 peak, the goodput of an open loop at that rate; then three times the capacity for --seconds, whose requests have ten times the service
@@ -8,21 +8,18 @@ time, which is the median latency of a request alone. Meanwhile and for some sec
 another client the health service. Goodput is OK answers by their deadline, counted from the sending; a refusal is RESOURCE_EXHAUSTED.
 Recovery is the time from the end of the load until the light load's answers are OK again, and as quick as before.
 
-thread: runs of some 10 ms on an executor thread, 8 requests in each. inline: runs of some 0.4 ms on the event loop, one request in each.
-Both loops are as slow as their requests say, so that neither the generator nor reading and writing is the limit: of a model that costs
-less than its request's way, no server can refuse more cheaply than it answers. The load has many connections, or requests would wait in
-the generator for a stream of theirs. Medians of the rounds; the table is printed, and a line appended to benchmarks/history/overload.jsonl.
+The model is a loop as long as its requests say, so that neither the generator nor reading and writing is the limit: of a model that
+costs less than its request's way, no server can refuse more cheaply than it answers. The load has many connections, or requests would
+wait in the generator for a stream of theirs. Medians of the rounds; the table is printed, and a line appended to
+benchmarks/history/overload.jsonl; docs/operations.md shows the newest one.
 """
 
 from __future__ import annotations
 
-import argparse
 import json
-import os
 import statistics
 import subprocess
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Iterator
@@ -33,10 +30,11 @@ from typing import Any
 
 import grpc
 import numpy as np
+import sections
 import servers
 import workloads
 from load import rss_bytes
-from record import Report, append
+from record import Report
 from servers import Running
 
 HISTORY = Path(__file__).resolve().parent / "history" / "overload.jsonl"
@@ -52,20 +50,6 @@ INTENDED, SENT, DONE, CODE = range(4)  # columns of bench's samples; ns
 MiB = 1 << 20
 
 Samples = np.ndarray[Any, np.dtype[np.int64]]
-
-
-@dataclass(frozen=True)
-class Case:
-    """A model and how it is served. turns: of its loop, some 2 us each."""
-
-    turns: int
-    flags: tuple[str, ...]
-
-
-CASES = {
-    "thread": Case(4000, ("--max-batch-size", "8", "--inline", "off")),
-    "inline": Case(200, ("--max-batch-size", "1", "--inline", "on")),
-}
 
 
 @dataclass
@@ -122,9 +106,9 @@ class Watch:
 class Bench:
     """`inferd bench` on one server and one request."""
 
-    def __init__(self, server: Running, case: Case, folder: Path) -> None:
+    def __init__(self, server: Running, turns: int, folder: Path) -> None:
         self.server, self.folder = server, folder
-        self.flags = ["--input", f"x=[[{case.turns}]]", "--quiet"]
+        self.flags = ["--input", f"x=[[{turns}]]", "--quiet"]
 
     def start(self, name: str, *flags: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "inferd", "bench", self.server.address, "turning", *self.flags, *flags]
@@ -217,25 +201,40 @@ def judge(report: Report, name: str, rounds: list[Round]) -> None:
     report.numbers[name] = {"rounds": [vars(each) | {"ratio": round(each.ratio, 4)} for each in rounds]}
 
 
+def overloaded(report: Report, folder: Path, name: str, turns: int, *flags: str) -> None:
+    """turns: of the model's loop, some 2 us each. flags: how it is served."""
+    workloads.turning(folder / "models")
+    with servers.inferd(name, [folder / "models"], folder, *flags) as server:
+        bench = Bench(server, turns, folder)
+        judge(report, name, [measure(bench, report.seconds) for _ in range(report.rounds)])
+
+
+def thread(report: Report, folder: Path) -> None:
+    """Runs of some 10 ms on an executor thread, 8 requests in each."""
+    overloaded(report, folder, "thread", 4000, "--max-batch-size", "8", "--inline", "off")
+
+
+def inline(report: Report, folder: Path) -> None:
+    """Runs of some 0.4 ms on the event loop, one request in each."""
+    overloaded(report, folder, "inline", 200, "--max-batch-size", "1", "--inline", "on")
+
+
+SECTIONS = {section.__name__: section for section in (thread, inline)}
+
+
 def main() -> int:
-    parser = argparse.ArgumentParser(description="What a server answers in time when three times as much is asked as it can do.")
-    parser.add_argument("--models", default=",".join(CASES), help=f"of {', '.join(CASES)} (default all)")
-    parser.add_argument("--rounds", type=int, default=3, help="medians of so many (default 3)")
-    parser.add_argument("--seconds", type=float, default=30, help="that the overload lasts (default 30)")
-    parser.add_argument("--no-history", action="store_true", help="print only")
-    given = parser.parse_args()
-    report, load_1m = Report(given.rounds, given.seconds), round(os.getloadavg()[0], 2)
-    for name in given.models.split(","):
-        with tempfile.TemporaryDirectory(prefix="overload-") as made:
-            folder, case = Path(made), CASES[name]
-            workloads.turning(folder / "models")
-            with servers.inferd(name, [folder / "models"], folder, *case.flags) as server:
-                bench = Bench(server, case, folder)
-                judge(report, name, [measure(bench, given.seconds) for _ in range(given.rounds)])
-    print("\n" + report.table())
-    if not given.no_history:
-        append(HISTORY, report, {"rounds": given.rounds, "seconds": given.seconds, "sections": given.models.split(","), "load_1m": load_1m})
-    return 0 if all(kept != "NO" for *_, kept in report.rows) else 1
+    asked = sections.parser(
+        "What a server answers in time when three times as much is asked as it can do.",
+        SECTIONS,
+        rounds=3,
+        seconds=30,
+        lasts="that the overload lasts",
+    )
+    given = asked.parse_args()
+    report = Report(given.rounds, given.seconds)
+    sections.run(report, SECTIONS, given.sections)
+    sections.keep(HISTORY, given, report)
+    return 0 if report.kept else 1
 
 
 if __name__ == "__main__":

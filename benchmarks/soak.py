@@ -14,7 +14,6 @@ from __future__ import annotations
 import argparse
 import gzip
 import json
-import os
 import re
 import struct
 import subprocess
@@ -323,7 +322,7 @@ def main() -> int:
     if missing := missing_programs(["h2load"]):
         print(f"missing programs: {', '.join(missing)}; `make bench` installs them", file=sys.stderr)
         return 2
-    report, load_1m, begun = Report(given.rounds, 0.0), round(os.getloadavg()[0], 2), time.monotonic()
+    report, begun = Report(given.rounds, 0.0), time.monotonic()
     with tempfile.TemporaryDirectory(prefix="soak-") as folder:
         try:
             found: Any = soak(Path(folder), given.requests, given.rounds, lambda line: print(line, flush=True))
@@ -333,9 +332,9 @@ def main() -> int:
     judge(report, *found, time.monotonic() - begun)
     print("\n" + report.table())
     if not given.no_history:
-        settings = {"requests": given.requests, "load_1m": load_1m}
+        settings = {"requests": given.requests, "load_1m": report.load_1m}
         append(HISTORY, report, settings, {"h2load": "--version"})
-    return 0 if all(kept != "NO" for *_, kept in report.rows) else 1
+    return 0 if report.kept else 1
 
 
 if __name__ == "__main__":

@@ -9,24 +9,22 @@ is P-256. Answers are checked as server_cost.py does. The table is printed, and 
 
 from __future__ import annotations
 
-import argparse
-import os
 import socket
 import ssl
 import statistics
 import sys
-import tempfile
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import by_hand
+import sections
 import servers
 import workloads
 from load import Load, Run, Target, cpu_ns, drive, missing_programs, requests_for, rss_bytes
 from proxies import SERVER_NAME, Files
-from record import Report, append
+from record import Report
 from server_cost import Checker, answer_of, as_numbers, checked, figures, median
 from servers import Running
 from workloads import INFER_PATH, Workload
@@ -200,38 +198,17 @@ def idle(report: Report, folder: Path) -> None:
 SECTIONS = {section.__name__: section for section in (requests, image, handshakes, idle)}
 
 
-def arguments() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(description="Measures what TLS costs the server.")
-    parser.add_argument("--sections", default=",".join(SECTIONS), help=f"which to run, in order: {','.join(SECTIONS)}")
-    parser.add_argument("--rounds", type=int, default=5, help="rounds of each measurement; medians are shown (default 5)")
-    parser.add_argument("--seconds", type=float, default=1.5, help="about how long one run lasts (default 1.5)")
-    parser.add_argument("--no-history", action="store_true", help="print only")
-    given = parser.parse_args()
-    given.sections = given.sections.split(",")
-    if unknown := set(given.sections) - set(SECTIONS):
-        parser.error(f"no such section: {', '.join(sorted(unknown))}")
-    return given
-
-
 def main() -> int:
-    given = arguments()
+    asked = sections.parser("Measures what TLS costs the server.", SECTIONS, rounds=5, seconds=1.5, lasts="that one run lasts, about")
+    given = asked.parse_args()
     if missing := missing_programs(["h2load", "taskset"]):
         print(f"missing programs: {', '.join(missing)}; `make bench` installs them", file=sys.stderr)
         return 2
-    load_1m = round(os.getloadavg()[0], 2)
     report = Report(given.rounds, given.seconds)
-    for name in given.sections:
-        print(f"{name}: {SECTIONS[name].__doc__}", flush=True)
-        begun = time.monotonic()
-        with tempfile.TemporaryDirectory() as folder:
-            SECTIONS[name](report, Path(folder))
-        print(f"  ({time.monotonic() - begun:.0f} s)", flush=True)
-    print("\n" + report.table())
-    if not given.no_history:
-        settings = {"rounds": given.rounds, "seconds": given.seconds, "sections": given.sections, "load_1m": load_1m}
-        report.numbers["openssl"] = ssl.OPENSSL_VERSION
-        append(HISTORY, report, settings, {"h2load": "--version"})
-    return 0
+    sections.run(report, SECTIONS, given.sections)
+    report.numbers["openssl"] = ssl.OPENSSL_VERSION
+    sections.keep(HISTORY, given, report, {"h2load": "--version"})
+    return 0 if report.kept else 1
 
 
 if __name__ == "__main__":
