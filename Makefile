@@ -42,10 +42,10 @@ FUZZ = $(if $(FUZZ_SANITIZE),build/fuzz-sanitize/tree,build/fuzz/tree)
 FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):verify_asan_link_order=0 \
 	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
-.PHONY: help demo test lint types build debug sanitize fuzz bench bench-inputs peers wheel proto examples clean
+.PHONY: help demo test lint types build debug sanitize fuzz bench bench-inputs bench-production peers wheel proto examples clean
 
 help:  ## this list
-	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-9s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+	@awk -F':.*## ' '/^[a-z-]+:.*## / {printf "  make %-16s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 demo: .stamps/build  ## serve the example models, send real requests, show answers and latency
 	$(PY) -m inferd demo
@@ -96,6 +96,12 @@ bench-inputs: .stamps/develop .stamps/system-bench .stamps/images  ## raw inputs
 	$(PY) benchmarks/text_cost.py
 	$(PY) benchmarks/table_cost.py
 	$(PY) benchmarks/measured.py --write
+
+# All of them, whatever one says: each ends with 1 where something was asked and not kept.
+bench-production: .stamps/develop .stamps/system-bench  ## overload, hostile peers, TLS, certificates and servers replaced under load, a soak; about half an hour
+	missed=; for name in overload hostile tls_cost rotation rolling_restart soak; do $(PY) benchmarks/$$name.py || missed+=" $$name"; done; \
+	$(PY) benchmarks/measured.py --write; \
+	[ -z "$$missed" ] || { echo "not kept, or not measured:$$missed" >&2; exit 1; }
 
 peers: .stamps/develop .stamps/system-bench  ## other model servers beside this one, each in a venv of its own; about an hour
 	$(PY) benchmarks/peers

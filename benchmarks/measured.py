@@ -62,7 +62,13 @@ PUBLISHED = (
             ROOT / "docs" / "operations.md",
             f"<!-- written by benchmarks/measured.py {name} -->\n",
         )
-        for name in ("rotation", "soak")
+        for name in ("rotation", "rolling_restart", "soak")
+    ),
+    Published(
+        ROOT / "benchmarks" / "history" / "overload.jsonl",
+        ("thread", "inline"),
+        ROOT / "docs" / "operations.md",
+        "<!-- written by benchmarks/measured.py overload -->\n",
     ),
     Published(
         ROOT / "benchmarks" / "history" / "bench_check.jsonl",
