@@ -81,6 +81,7 @@ class Served:
             "in_thread": lambda session, conversion: self.conversions.append(conversion),
         }
         self.endpoint = Endpoint(methods, **(own | settings))
+        self.endpoint.turn_ns = 10**12  # on a busy machine a turn would end anywhere; test_http2_turns.py is about that
 
     def refuse(self, call: Any, error: Exception) -> None:
         self.errors.append(error)
