@@ -35,7 +35,7 @@ FIXED = {
 }
 _INTEGERS = {"INT64": 63, "INT32": 31}  # bits of the largest number
 _BEYOND_FP32 = float.fromhex("0x1.ffffffp+127")  # the least that FP32 rounds to infinity
-_EXACT = 2.0**53  # up to here FP64 has every whole number
+_EXACT = 2.0**53  # below it FP64 has every whole number; this one may have been the next, which it was rounded to
 _SHOWN_CHARACTERS = 40
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WANTED = {
@@ -138,7 +138,9 @@ class Column:
                 return None
             raise Refused(f"there is no value, and nothing stands in for one: send {self._wanted}")
         if not self._is_one(value):
-            raise Refused(f"expected {self._wanted}, got {_shown(value)}")
+            rounded = self.datatype == "INT64" and type(value) is float and value.is_integer()
+            cure = ", which may have been rounded: send all of its digits, without a point or an exponent" if rounded else ""
+            raise Refused(f"expected {self._wanted}, got {_shown(value)}{cure}")
         if self.dated or self.datatype == "BYTES":
             return value
         if self.datatype == "BOOL":
@@ -155,7 +157,7 @@ class Column:
         if self.datatype == "BOOL":
             return kind is bool or (kind is int and value in (0, 1))
         if self.datatype == "INT64":
-            return kind is int or (kind is float and value.is_integer() and abs(value) <= _EXACT)
+            return kind is int or (kind is float and value.is_integer() and abs(value) < _EXACT)
         return kind in (float, int)
 
     def _whole(self, value: float) -> int:

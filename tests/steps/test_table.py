@@ -267,6 +267,9 @@ def test_whole_floats_are_whole_numbers():
     pipeline = compiled([{"name": "b", "datatype": "INT64"}], {"b": single("INT64")})
     assert prepared(pipeline, '{"b": 3.0}')[0].item() == 3
     assert "expected a whole number, got 1e+18" in refusal(pipeline, '{"b": 1e18}'), "FP64 has no neighbours of it"
+    assert prepared(pipeline, '{"b": -9007199254740991.0}')[0].tolist() == [[-9007199254740991]]
+    for number in ("9007199254740993.0", "-9007199254740993.0", "9007199254740992.0"):
+        assert "which may have been rounded: send all of its digits" in refusal(pipeline, f'{{"b": {number}}}')
 
 
 def test_fields_that_are_no_columns():
