@@ -113,7 +113,8 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
             break
     versions = f"skl2onnx {library('skl2onnx').__version__} with scikit-learn {library('sklearn').__version__}"
     step = f"step {name!r}, " if name else ""
-    told = f"{type(error).__name__}: {' '.join(str(error).split())}".partition("; check that the file")[0]
+    told = f"{type(error).__name__}: {' '.join(str(error).split())}".partition("; check that the file")[0].partition(" You may raise ")[0]
+    reason = f" ({told[:300]})"
     cure = "use another that skl2onnx knows (https://onnx.ai/sklearn-onnx/supported.html), or a release that does"
     if culprit is last_of(pipeline) and trained.role in _SIMPLE:
         cure = f"use {_SIMPLE[trained.role]} in its place, or a release of skl2onnx that knows this one"
@@ -121,10 +122,11 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
     elif "locale" in told:
         cure = "its graph needs the locale that is named, which this machine has not: install it, here and where the model is served"
     elif "onehot encoding not supported" in told:
-        cure = "fit KBinsDiscretizer with encode='onehot-dense', which gives the same numbers"
+        reason, cure = "", "fit KBinsDiscretizer with encode='onehot-dense', which gives the same numbers"
     elif type(culprit).__name__ == "FunctionTransformer":
+        reason = ""
         cure = "a function of Python has no graph: do what it does by a step of the configuration (docs/features.md), or before fitting"
-    return f"{step}{type(culprit).__name__} cannot be converted by {versions} ({told[:300]}): {cure}"
+    return f"{step}{type(culprit).__name__} cannot be converted by {versions}{reason}: {cure}"
 
 
 def _tidy(model: Any, inputs: Mapping[str, str], wanted: tuple[str, ...]) -> None:

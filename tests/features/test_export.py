@@ -42,6 +42,7 @@ from inferd.errors import ConfigError, InvalidArgument
 from inferd.features import export
 
 RANDOM = np.random.default_rng(0)
+VERSIONS = r"skl2onnx \S+ with scikit-learn \S+"  # and no word of theirs
 ROWS = 300
 
 
@@ -322,7 +323,7 @@ def test_what_cannot_be_converted_is_told_by_name(tmp_path):
     pipeline = Pipeline([("scale", StandardScaler()), ("own", FunctionTransformer(np.sinh)), ("model", LogisticRegression())])
     pipeline.fit(values, values[:, 0] > 0)
     with pytest.raises(
-        ConfigError, match=r"step 'own', FunctionTransformer cannot be converted by skl2onnx .*: a function of Python has no graph"
+        ConfigError, match=rf"step 'own', FunctionTransformer cannot be converted by {VERSIONS}: a function of Python has no graph"
     ):
         export(pipeline, tmp_path / "model")
 
@@ -332,7 +333,7 @@ def test_the_encoding_of_bins_that_has_a_graph_is_named(tmp_path):
     for encode in ("onehot", "onehot-dense"):
         bins = KBinsDiscretizer(3, encode=encode, quantile_method="averaged_inverted_cdf")
         pipeline = make_pipeline(bins, LogisticRegression()).fit(values, values[:, 0] > 0)
-        cure = r"KBinsDiscretizer cannot be converted by .*: fit KBinsDiscretizer with encode='onehot-dense', which gives the same numbers$"
+        cure = rf"KBinsDiscretizer cannot be converted by {VERSIONS}: fit KBinsDiscretizer with encode='onehot-dense', which gives the same"
         with pytest.raises(ConfigError, match=cure) if encode == "onehot" else contextlib.nullcontext():
             assert export(pipeline, tmp_path / "model").agrees
 
