@@ -146,7 +146,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "models",
-            "All large pictures in memory together while steps decode them. One that finds no room waits; one alone is always decoded. "
+            "All large pictures in memory together while steps decode them; what they become is not counted. One "
+            "that finds no room waits; one alone is always decoded. "
             "Pictures that take less than 16MiB are not counted: for these each preprocess thread keeps up to 16MiB. "
             "It is the process's: of several engines in one, the largest counts.",
             ge=1 * MiB,

@@ -120,8 +120,8 @@ class Step(Message):
 @final
 class DecodeImage(Message):
     """BYTES (a JPEG, PNG, WebP or BMP file) -> UINT8 [height, width, channels]. Of 16 bits a channel the upper 8 are
-    taken. Animated files, files of other formats, and files that are damaged or cut short, as far as their format
-    tells, are refused.
+    taken. Animated files, BMP files of run lengths, files of other formats, and files that are damaged or cut
+    short, as far as their format tells, are refused.
     """
 
     class _Color:
@@ -141,7 +141,9 @@ class DecodeImage(Message):
 
     color: DecodeImage.Color.ValueType
     max_pixels: int
-    """The most pixels that a file may announce; larger ones are refused before they are decoded. Default 50,000,000."""
+    """The most pixels that a file may announce; larger ones are refused before they are decoded. And the most that
+    all rows of a request may become together where the steps fix no height and width. Default 50,000,000.
+    """
     scaled: bool
     """A JPEG much larger than what the next step makes of it is decoded at 1/2, 1/4 or 1/8 of its size, and left at
     least 1.75 times (at 1/8: 3 times) as large as needed: faster, and not quite the same pixels.

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -56,7 +57,7 @@ class Recipe:
 
     decoder: Decoder | None  # None: pixels come as they are
     channels: int
-    max_pixels: int  # of a picture, and of whatever is made of it
+    max_pixels: int  # of a picture, of whatever is made of it, and of all rows of a request where the steps fix no size
     passes: tuple[Pass, ...]
     known: tuple[Size | None, ...]  # of each pass, the size of its result where it is always the same
     reverse: bool  # the channels, of what the decoder gives
@@ -322,24 +323,36 @@ class ImagePipeline(RowPipeline):
         return [self._cast(result) if self._cast else result]
 
     def _prepare_row(self, sent: Any, check: Callable[[], None], result: Array | None, row: int, rows: int) -> Array:
-        with self._picture(sent, check) as picture:
+        with self._picture(sent, rows, check) as picture:
             check()
             return self._write(picture, result, row, rows)
 
     @contextmanager
-    def _picture(self, sent: Any, check: Callable[[], None]) -> Iterator[Picture]:
+    def _picture(self, sent: Any, rows: int, check: Callable[[], None]) -> Iterator[Picture]:
         recipe = self._recipe
         if recipe.decoder is not None:
-            with recipe.decoder.decode(sent, self._needed, check) as picture:
+            with recipe.decoder.decode(sent, partial(self._needed, rows), check) as picture:
                 yield picture
             return
         height, width = sent.shape[:2]
         if height < 1 or width < 1:
             raise Unfit(f"expected a picture, got one that is {height} x {width} (height x width): it has no pixels")
+        self._needed(rows, (height, width))
         yield Picture(np.ascontiguousarray(sent), (height, width))
 
-    def _needed(self, size: Size) -> Size:
-        return self._view(0, size).resized
+    def _needed(self, rows: int, size: Size) -> Size:
+        """What the first pass resizes a picture to that is one of so many rows. Raises Unfit, of what comes of all passes, too."""
+        views = [self._view(0, size)]
+        for index in range(1, len(self._recipe.passes)):
+            views.append(self._view(index, views[-1].size))
+        height, width = views[-1].size
+        limit = self._recipe.max_pixels
+        if self._recipe.known[-1] is None and rows * height * width > limit:
+            raise Unfit(
+                f"{rows} pictures like this one become {rows} x {height} x {width} pixels (rows x height x width), and one request may "
+                f"have at most {limit} (max_pixels of decode_image): send fewer in a request, or smaller ones"
+            )
+        return views[0].resized
 
     def _view(self, index: int, size: Size) -> View:
         """What a pass makes of a picture of that size. Raises Unfit."""

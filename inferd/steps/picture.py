@@ -27,7 +27,18 @@ from inferd._core.orientation import orient
 from inferd.errors import RequestError
 from inferd.steps.exif import UPRIGHT, block_orientation, jpeg_orientation
 from inferd.steps.geometry import Size, Unfit
-from inferd.steps.picture_file import FORMATS, Png, file_format, has_all_rows, jpeg_scans, read_png, tidied_jpeg, unpadded_jpeg, webp_size
+from inferd.steps.picture_file import (
+    FORMATS,
+    Png,
+    file_format,
+    has_all_rows,
+    jpeg_scans,
+    lean_png,
+    read_png,
+    tidied_jpeg,
+    unpadded_jpeg,
+    webp_size,
+)
 from inferd.steps.picture_memory import memory
 from inferd.steps.pipeline import Array
 
@@ -78,7 +89,7 @@ class _Whole(NamedTuple):
     """A file for Pillow."""
 
     form: str
-    file: memoryview
+    file: memoryview  # without what Pillow would read byte by byte, or at length, and no pixel needs
     png: Png | None  # None: it is of another format
 
 
@@ -224,10 +235,10 @@ class Decoder:
     # ---- Pillow
 
     def _by_pillow(self, form: str, file: memoryview, needed: Callable[[Size], Size], check: Callable[[], None]) -> _Opened:
-        whole = _Whole(form, file, _checked(form, file, check))
+        whole = _whole(form, file, check)
 
         def opened() -> tuple[ImageFile.ImageFile, int]:
-            image = self._open[form](_Reader(file))
+            image = self._open[form](_Reader(whole.file))
             return image, self._announced(whole, image, needed)
 
         with _reading(form):
@@ -249,6 +260,8 @@ class Decoder:
     def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Callable[[Size], Size]) -> int:
         """How a picture lies. Raises Unfit where something else that its file says is not taken."""
         self._check_size(image.height, image.width)
+        if _is_python(image):
+            raise Unfit("it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG")
         frames = getattr(image, "n_frames", 1)
         if frames > 1:
             raise Unfit(f"it is an animated {whole.form} file of {frames} frames: send one of them as a picture of its own")
@@ -342,15 +355,27 @@ def _damaged_jpeg() -> Unfit:
     return Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
 
 
-def _checked(form: str, file: memoryview, check: Callable[[], None]) -> Png | None:
-    """What a PNG file says. Raises Unfit for what Pillow does not look at, and for how many pieces it looks at, before it does; and what
-    check() raises."""
-    scans = jpeg_scans(file) if form == "JPEG" else 1
-    png = read_png(file, check) if form == "PNG" else None
-    if not scans or (form == "PNG" and png is None):
-        raise _unreadable(form)
-    _check_scans(scans)
-    return png
+def _whole(form: str, file: memoryview, check: Callable[[], None]) -> _Whole:
+    """Raises Unfit for what Pillow does not look at, and for how many pieces it looks at, before it does; and what check() raises."""
+    if form == "PNG":
+        png = read_png(file, check)
+        if png is None:
+            raise _unreadable(form)
+        return _Whole(form, lean_png(file, png), png)
+    if form == "JPEG":
+        scans, tidied = jpeg_scans(file), tidied_jpeg(file)
+        if not scans or tidied is None:
+            raise _unreadable(form)
+        _check_scans(scans)
+        return _Whole(form, memoryview(tidied), None)
+    return _Whole(form, file, None)
+
+
+def _is_python(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow's decoder of it is Python code, as that of BMP's run lengths is: it has the GIL for seconds, for a file of 4 KB."""
+    from PIL import Image
+
+    return any(tile[0] in Image.DECODERS for tile in image.tile)
 
 
 def _reaches_its_end(image: ImageFile.ImageFile) -> bool:

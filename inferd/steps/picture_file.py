@@ -23,6 +23,7 @@ __all__ = [
     "has_all_rows",
     "jpeg_scans",
     "jpeg_segments",
+    "lean_png",
     "read_png",
     "tidied_jpeg",
     "unpadded_jpeg",
@@ -59,7 +60,10 @@ _MAX_SEGMENTS = 1000  # of a JPEG file; a color profile has up to 255
 _MAX_CHUNKS = 1 << 16  # of a PNG file; most encoders write its pixels in chunks of 8 KiB and more, none in less than 1
 _CHUNKS_A_CHECK = 1000
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
+_PACKED = (b"iCCP", b"iTXt", b"zTXt")  # compressed: a KB of file may become a MB, which takes 2 ms and no pixel needs
+_MAX_PACKED = 4  # that a decoder is left to read; editors write one or two
 _MAY_BE_PASSED_OVER = 0x20  # of the first letter of a chunk's name: a small one
+_PNG_SIGNATURE_BYTES = 8
 _PNG_WIDTH, _PNG_COLOR, _PNG_INTERLACED, _PNG_HEAD_BYTES = 16, 25, 28, 33  # where that stands in the file
 _PALETTE = 3
 _PNG_CHANNELS = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
@@ -185,6 +189,7 @@ class Png(NamedTuple):
     colors: int  # of its palette; 0: it has none
     interlaced: bool
     exif: memoryview | None  # a block of EXIF's, the last of them, wherever it stands
+    packed: tuple[tuple[int, int], ...]  # from where to where compressed texts and profiles stand in the file
 
 
 def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png | None:
@@ -194,7 +199,9 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
     check() is called now and then, and may raise.
     """
     colors, exif, pixels, last = 0, None, False, b""
+    packed, end = [], _PNG_SIGNATURE_BYTES
     for number, (name, content) in enumerate(_png_chunks(file, check)):
+        start, end = end, end + 12 + len(content)
         if (name == b"IHDR") != (number == 0) or (name not in _CRITICAL and not name[0] & _MAY_BE_PASSED_OVER):
             return None
         if name == b"PLTE":
@@ -203,11 +210,21 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
             colors = len(content) // 3
         elif name == b"eXIf":
             exif = content
+        elif name in _PACKED:
+            packed.append((start, end))
         pixels = pixels or name == b"IDAT"
         last = name
     if last != b"IEND" or not pixels or len(file) < _PNG_HEAD_BYTES or (file[_PNG_COLOR] == _PALETTE and not colors):
         return None
-    return Png(colors, bool(file[_PNG_INTERLACED]), exif)
+    return Png(colors, bool(file[_PNG_INTERLACED]), exif, tuple(packed))
+
+
+def lean_png(file: memoryview, png: Png) -> memoryview:
+    """A PNG file without compressed texts and profiles, if it has more of them than a decoder should read."""
+    if len(png.packed) <= _MAX_PACKED:
+        return file
+    starts, ends = [0, *(end for _, end in png.packed)], [*(start for start, _ in png.packed), len(file)]
+    return memoryview(b"".join(file[start:end] for start, end in zip(starts, ends, strict=True)))
 
 
 def has_all_rows(file: memoryview, check: Callable[[], None] = lambda: None) -> bool:
@@ -235,7 +252,7 @@ def _png_bytes(file: memoryview) -> int:
 
 def _png_chunks(file: memoryview, check: Callable[[], None]) -> Iterator[tuple[bytes, memoryview]]:
     """Name and content of each chunk up to the end of the image; fewer where one is not all there, or damaged."""
-    at = 8  # behind the signature
+    at = _PNG_SIGNATURE_BYTES
     for number in range(1, _MAX_CHUNKS + 1):
         if number % _CHUNKS_A_CHECK == 0:
             check()

@@ -19,7 +19,7 @@ from PIL import Image
 
 from inferd.errors import Cancelled, ConfigError, InvalidArgument, RequestError
 from inferd.protocol import options
-from inferd.steps.image import compile_image
+from inferd.steps.image import ImagePipeline, compile_image
 from inferd.steps.picture import jpeg_is_native, scratch
 from inferd.steps.pipeline import Place, TensorType
 from tests.pngs import png
@@ -470,6 +470,26 @@ def test_what_a_resize_may_make_is_limited():
     assert prepared(pipeline, files(photo(10, 12))).shape == (1, 90, 108, 3)
     with pytest.raises(InvalidArgument, match="at most 10000 are possible"):
         prepared(pipeline, files(photo(10, 13)))
+
+
+def test_what_the_rows_of_one_request_become_is_limited(monkeypatch):
+    made = []
+    monkeypatch.setattr(ImagePipeline, "_rows", lambda pipeline, rows, size: made.append(rows) or np.empty((rows, *size, 3), np.uint8))
+    listed = [("decode_image", {"max_pixels": 10_000}), ("resize", {"shortest": 50})]
+    pipeline = compiled(listed, TensorType("UINT8", (-1, -1, 3)))
+    assert prepared(pipeline, files(*[photo(20, 20)] * 4)).shape == (4, 50, 50, 3)
+    told = r"row 0: 5 pictures like this one become 5 x 50 x 50 pixels .* at most 10000 \(max_pixels of decode_image\): send fewer"
+    with pytest.raises(InvalidArgument, match=told):
+        prepared(pipeline, files(*[photo(20, 20)] * 5))
+    assert made == [4]  # nothing was made of what is refused
+    pipeline = compiled([*listed, ("resize", {"height": 60, "width": 60})], TensorType("UINT8", (-1, -1, 3)))
+    assert prepared(pipeline, files(*[photo(20, 20)] * 5)).shape == (5, 60, 60, 3)  # the configuration says how large it may be
+
+
+def test_pixels_of_one_request_are_limited_too():
+    pipeline = compiled([("cast", {"datatype": "FP32"})], TensorType("FP32", (-1, -1, 3)))
+    with pytest.raises(InvalidArgument, match=r"row 0: 51 pictures like this one become 51 x 1000 x 1000 pixels .* at most 50000000 "):
+        prepared(pipeline, np.zeros((51, 1000, 1000, 3), np.uint8))
 
 
 def test_a_picture_that_does_not_fit_is_refused():

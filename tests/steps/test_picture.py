@@ -17,7 +17,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("PIL")
 
-from PIL import Image, ImageFile, ImageOps
+from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 
 from inferd.errors import Cancelled
 from inferd.steps import picture
@@ -252,6 +252,51 @@ def test_animated_files_are_refused():
         file = saved(frames[0], form, save_all=True, append_images=frames[1:])
         assert f"an animated {form} file of 3 frames" in refused(file)
     assert "got GIF" in refused(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+
+
+@pytest.mark.parametrize("name", ["iCCP", "iTXt", "zTXt"])
+def test_pillow_reads_few_compressed_texts(name, monkeypatch):
+    made = []
+    inflate = PngImagePlugin._safe_zlib_decompress
+    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda packed: made.append(len(packed)) or inflate(packed))
+    content = {"iCCP": b"x\0\0", "iTXt": b"\xff\0\1\0\0\0", "zTXt": b"\0\0"}[name] + zlib.compress(b"\xff" * 1_000_000)
+    plain = png((1, 1), 8, 2, b"\0\1\2\3")
+    at = plain.index(b"IDAT") - 4
+    for count in (1, 1000):
+        assert decoded(plain[:at] + chunk(name.encode(), content) * count + plain[at:]).tolist() == [[[1, 2, 3]]]
+    assert len(made) == 1
+
+
+def test_pillow_reads_a_tidy_jpeg(monkeypatch):
+    monkeypatch.setattr(picture, "_native", lambda: None)
+    read = []
+    whole = picture._Reader.read
+    monkeypatch.setattr(picture._Reader, "read", lambda reader, nbytes=-1: read.append(nbytes) or whole(reader, nbytes))
+    file = saved(image_of("RGB"), "JPEG")
+    wanted = decoded(file)
+    pieces = len(read)
+    assert np.array_equal(decoded(file[:2] + b"\xff" * 50_000 + file[2:]), wanted)
+    assert len(read) == 2 * pieces  # Pillow would pass over it byte by byte
+
+
+def bmp(header_bytes: int, bits: int, compression: int, body: bytes, size: tuple[int, int] = (2, 4)) -> bytes:
+    """A BMP file with a header of so many bytes, in gray."""
+    colors = b"".join(bytes([level] * 3) + bytes(header_bytes > 12) for level in range(1 << bits))
+    if header_bytes == 12:
+        fields = struct.pack("<IHHHH", 12, size[1], size[0], 1, bits)
+    else:
+        fields = struct.pack("<IiiHHIIiiII", header_bytes, size[1], size[0], 1, bits, compression, len(body), 0, 0, 0, 0)
+    start = 14 + header_bytes + len(colors)
+    return b"BM" + struct.pack("<IHHI", start + len(body), 0, 0, start) + fields.ljust(header_bytes, b"\0") + colors + body
+
+
+@pytest.mark.parametrize("header_bytes", [12, 40, 52, 56, 64, 108, 124])
+def test_bmp_of_run_lengths_is_refused_whatever_its_header(header_bytes):
+    plain = bmp(header_bytes, 8, 0, bytes(range(8)))
+    assert decoded(plain)[:, :, 0].tolist() == [[4, 5, 6, 7], [0, 1, 2, 3]]
+    for bits, compression in ((8, 1), (4, 2)) if header_bytes > 12 else ():
+        told = refused(bmp(header_bytes, bits, compression, b"\4\0\0\0\4\1\0\1"))
+        assert told == "it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG"
 
 
 def bombs() -> dict[str, bytes]:

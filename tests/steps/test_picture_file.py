@@ -13,7 +13,17 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.errors import Cancelled
-from inferd.steps.picture_file import file_format, has_all_rows, jpeg_scans, jpeg_segments, read_png, tidied_jpeg, unpadded_jpeg, webp_size
+from inferd.steps.picture_file import (
+    file_format,
+    has_all_rows,
+    jpeg_scans,
+    jpeg_segments,
+    lean_png,
+    read_png,
+    tidied_jpeg,
+    unpadded_jpeg,
+    webp_size,
+)
 from tests.pngs import chunk, head, png
 
 Image = pytest.importorskip("PIL.Image")
@@ -144,6 +154,17 @@ def test_any_bytes_are_a_jpeg_or_none(noise):
 # ---- PNG and WebP
 
 
+def test_a_png_of_many_compressed_texts_is_made_lean():
+    pixels, end = chunk(b"IDAT", zlib.compress(b"\0" * 4)), chunk(b"IEND")
+    plain = head((1, 1), 8, 2) + chunk(b"tEXt", b"a\0b") + pixels + end
+    for count, kept in ((4, True), (5, False)):
+        packed = [chunk(name, b"x\0\0\0\0\0") for name in (b"zTXt", b"iTXt", b"iCCP", b"zTXt", b"zTXt")[:count]]
+        file = memoryview(plain.replace(pixels, b"".join(packed[:2]) + pixels + b"".join(packed[2:])))
+        found = read_png(file)
+        assert found is not None
+        assert lean_png(file, found) == (file if kept else plain)
+
+
 def is_whole_png(file: memoryview) -> bool:
     return read_png(file) is not None
 
@@ -170,7 +191,7 @@ def test_what_a_png_says():
     file = head((2, 2), 8, 3, 1) + COLORS + PIXELS + chunk(b"eXIf", block) + END_CHUNK
     said = read_png(memoryview(file))
     assert (said.colors, said.interlaced, bytes(said.exif)) == (2, True, block)
-    assert read_png(memoryview(HEAD + PIXELS + END_CHUNK)) == (0, False, None)
+    assert read_png(memoryview(HEAD + PIXELS + END_CHUNK)) == (0, False, None, ())
 
 
 @pytest.mark.parametrize(
