@@ -27,7 +27,8 @@ from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.access import Access, Identity
 from inferd.serving.compression import CompressionThreads
 from inferd.serving.memory import give_back
-from inferd.serving.sockets import BACKLOG, TlsPort, bound_unix_socket, listening, name_of, not_listening
+from inferd.serving.ports import Port, TlsPort
+from inferd.serving.sockets import BACKLOG, bound_unix_socket, listening, name_of, not_listening
 from inferd.serving.tls import ALPN, HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
@@ -57,20 +58,19 @@ CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off a
 
 
 class Connection(Session, asyncio.BufferedProtocol):
-    """One client's connection. get_buffer and buffer_updated, the hot half of the protocol, are Session's, in native code."""
+    """One client's connection. get_buffer and buffer_updated, the hot half of the protocol, are Session's, in native code.
+    made(): is called when it is connected."""
 
-    def __init__(self, transport: NativeTransport) -> None:
+    def __init__(self, transport: NativeTransport, made: Callable[[], None]) -> None:
         super().__init__(transport.endpoint)
-        self._owner = transport
+        self._owner, self._made = transport, made
         self._socket: asyncio.Transport | None = None
+        self._cut_off: asyncio.TimerHandle | None = None
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
+        self._made()
         handshake = transport.get_extra_info("ssl_object")
-        if handshake is None and self._owner.is_full():  # who speaks TLS was counted before the handshake
-            self._owner.count_refused()
-            transport.abort()
-            return
         if handshake is not None and handshake.selected_alpn_protocol() != ALPN:
             self._owner.refuse_protocol(transport)
             return
@@ -86,6 +86,9 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._owner.connections.discard(self)
         self.close()
         self._socket = None
+        if self._cut_off is not None:
+            self._cut_off.cancel()  # which holds this connection, and all that it has
+            self._cut_off = None
 
     def waiting_nbytes(self) -> int:
         """Bytes that the socket has not taken yet."""
@@ -104,7 +107,7 @@ class Connection(Session, asyncio.BufferedProtocol):
     def _close_socket(self) -> None:
         if self._socket is not None:
             self._socket.close()  # after what was written
-            self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
+            self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
 
 
 class NativeTransport:
@@ -163,11 +166,9 @@ class NativeTransport:
         self._closed_before = 0  # connections whose memory was given back
         self._refuse = refuse
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
-        self._servers: list[asyncio.Server] = []
-        self._tls_ports: list[TlsPort] = []
+        self._ports: list[Port] = []
         self._socket_paths: list[str] = []
         self._tasks: set[asyncio.Task[None]] = set()
-        self._taking: set[asyncio.Task[None]] = set()
 
     async def start(self, addresses: list[Address]) -> list[Address]:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
@@ -176,47 +177,32 @@ class NativeTransport:
     async def adopt(self, opened: socket, tls: bool) -> Address:
         """Serves on a socket that listens already; its address. A Unix socket speaks no TLS."""
         name = opened.getsockname()
-        if opened.family == AF_UNIX:
-            self._servers.append(await self.loop.create_unix_server(self._connection, sock=opened))
-            return Address("", 0, name_of(name))
-        if tls:
-            self._serve_tls([opened])
-        else:
-            self._servers.append(await self.loop.create_server(self._connection, sock=opened))
-        return Address(name[0], name[1], tls=tls)
+        self._ports.append(self._port([opened], tls=tls and opened.family != AF_UNIX))
+        return Address("", 0, name_of(name)) if opened.family == AF_UNIX else Address(name[0], name[1], tls=tls)
 
     def take(self, opened: socket, tls: bool) -> None:
         """Serves a connection that another process accepted. A Unix socket speaks no TLS."""
-        if tls and opened.family != AF_UNIX:
-            if not self._tls_ports:
-                self._serve_tls([])
-            self._tls_ports[0].take(opened)
-        else:
-            taking = self.loop.create_task(self._take_plaintext(opened))
-            self._taking.add(taking)
-            taking.add_done_callback(self._taking.discard)
-
-    async def _take_plaintext(self, opened: socket) -> None:
-        try:
-            await self.loop.connect_accepted_socket(self._connection, opened)
-        except OSError as error:
-            log.debug("a client went before it was taken: %s", error)
+        kind = TlsPort if tls and opened.family != AF_UNIX else Port
+        port = next((port for port in self._ports if type(port) is kind), None)
+        if port is None:
+            port = self._port([], tls=kind is TlsPort)
+            self._ports.append(port)
+        port.take(opened)
 
     @property
     def open_connections(self) -> int:
-        """Those that are made, and those that were handed over and are not made yet."""
-        return len(self.connections) + len(self._taking) + self._handshakes()
+        """Those that are made, and those that have come and are not made yet."""
+        return len(self.connections) + self._unfinished()
 
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
         Running is what is answered: for the rest of a request that does not move, nobody waits longer than DRAIN_STALL_NS."""
         self._stall_timer.cancel()
-        for server in self._servers:
-            server.close()
-        if self._taking:  # else they would not be told
-            await asyncio.wait(self._taking)
-        for port in self._tls_ports:
+        for port in self._ports:
             port.close()
+        for port in self._ports:
+            if not isinstance(port, TlsPort):  # else they would not be told
+                await port.settle()
         for connection in list(self.connections):
             connection.announce_drain()
         if self.connections:
@@ -269,7 +255,7 @@ class NativeTransport:
             "connections": endpoint.connections,
             "connections_total": endpoint.connections_total,
             "connections_refused_total": self._refused_connections,
-            "handshakes": self._handshakes(),
+            "handshakes": sum(port.unfinished for port in self._tls_ports),
             "handshakes_failed_total": sum(port.failed for port in self._tls_ports),
             "connections_stalled_total": self.stalled_connections,
             "connections_dead_total": endpoint.dead_total,
@@ -326,10 +312,8 @@ class NativeTransport:
                 connection.abort()
 
     def _check_descriptors(self) -> None:
-        """Says so, once in a while, when this process has no file descriptor left. The loops do not: uvloop's closes the
-        connections that come then, without a word."""
-        ports: list[asyncio.Server | TlsPort] = [*self._servers, *self._tls_ports]
-        opened = [each for port in ports for each in port.sockets]
+        """Says so, once in a while, when this process has no file descriptor left."""
+        opened = [each for port in self._ports for each in port.sockets]
         if not opened or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
             return
         try:
@@ -337,7 +321,7 @@ class NativeTransport:
         except OSError:
             self._descriptors_logged_s = self.loop.time()
             log.warning(
-                "no file descriptor is left: connections are closed, or wait, until others have ended; %d are open; "
+                "no file descriptor is left: connections wait until others have ended; %d are open; "
                 "raise the limit on open files (ulimit -n), or lower max_connections",
                 len(self.connections),
             )
@@ -362,44 +346,43 @@ class NativeTransport:
             bound = bound_unix_socket(address, self._socket_mode)
             if not address.is_abstract:
                 self._socket_paths.append(address.path)
-            self._servers.append(await self.loop.create_unix_server(self._connection, sock=bound, backlog=BACKLOG))
+            bound.listen(BACKLOG)
+            self._ports.append(self._port([bound], tls=False))
             return address
-        if address.tls:
-            opened = await listening(address, reuse_port=self._reuse_port)
-            self._serve_tls(opened)
-            return address._replace(port=opened[0].getsockname()[1])
-        server = await self.loop.create_server(
-            self._connection, address.host, address.port, backlog=BACKLOG, reuse_port=self._reuse_port or None
-        )
-        self._servers.append(server)
-        return address._replace(port=server.sockets[0].getsockname()[1])
+        opened = await listening(address, reuse_port=self._reuse_port)
+        self._ports.append(self._port(opened, tls=address.tls))
+        return address._replace(port=opened[0].getsockname()[1])
 
-    def _serve_tls(self, opened: list[socket]) -> None:
+    def _port(self, opened: list[socket], *, tls: bool) -> Port:
+        if not tls:
+            return Port(opened, self._connection, self.is_full, self.count_refused)
         assert self._tls is not None
-        self._tls_ports.append(
-            TlsPort(
-                opened,
-                self._tls.context,
-                self._connection,
-                self.is_full,
-                self.count_refused,
-                handshake_s=HANDSHAKE_S,
-                shutdown_s=CLOSE_TIMEOUT_S,
-            )
+        return TlsPort(
+            opened,
+            self._tls.context,
+            self._connection,
+            self.is_full,
+            self.count_refused,
+            handshake_s=HANDSHAKE_S,
+            shutdown_s=CLOSE_TIMEOUT_S,
         )
 
     def is_full(self) -> bool:
-        """Whether max_connections are open, those among them that have not finished their TLS handshakes."""
-        return self.endpoint.connections + self._handshakes() >= self._max_connections
+        """Whether max_connections are open, those among them that are not made yet, such as by a TLS handshake."""
+        return self.endpoint.connections + self._unfinished() >= self._max_connections
 
     def count_refused(self) -> None:
         self._refused_connections += 1
 
-    def _handshakes(self) -> int:
-        return sum(port.handshakes for port in self._tls_ports)
+    def _unfinished(self) -> int:
+        return sum(port.unfinished for port in self._ports)
 
-    def _connection(self) -> Connection:
-        return Connection(self)
+    @property
+    def _tls_ports(self) -> list[TlsPort]:
+        return [port for port in self._ports if isinstance(port, TlsPort)]
+
+    def _connection(self, made: Callable[[], None]) -> Connection:
+        return Connection(self, made)
 
     # Cold calls: a task each. `call.request` is the task, so that a client that goes away cancels it.
 

@@ -1,13 +1,11 @@
-"""Sockets that listen: Unix sockets with the permissions that they are to have, and ports of TLS that count unfinished handshakes.
-
-Never in here: HTTP/2, certificates, who may ask.
+"""Sockets that listen: on all addresses that a name has, and Unix sockets with the permissions that they are to have. Never in here:
+accepting (ports.py).
 """
 
 from __future__ import annotations
 
 import asyncio
 import errno
-import logging
 import os
 import socket
 import stat
@@ -17,18 +15,11 @@ from typing import TYPE_CHECKING
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
-    import ssl
-    from collections.abc import Callable
-
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "TlsPort", "bound_unix_socket", "listening", "name_of", "not_listening"]
-
-log = logging.getLogger(__name__)
+__all__ = ["BACKLOG", "bound_unix_socket", "listening", "name_of", "not_listening"]
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
-ACCEPTS = 100  # that are accepted at one time: the loop has other things to do
-PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
 
 WHY_NOT_LISTENING = {
     errno.EADDRINUSE: "it is in use",
@@ -36,89 +27,6 @@ WHY_NOT_LISTENING = {
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
 }
-
-
-class TlsPort:
-    """Accepts connections on sockets that listen, and makes the handshakes; the loop's own server would let in any number of clients
-    that never finish theirs. connection(): a protocol for one. is_full(): whether there are too many already: a further one is closed
-    before it costs a handshake, and refused() is told. Serves until close().
-    """
-
-    def __init__(
-        self,
-        opened: list[socket.socket],
-        context: ssl.SSLContext,
-        connection: Callable[[], asyncio.BufferedProtocol],
-        is_full: Callable[[], bool],
-        refused: Callable[[], None],
-        *,
-        handshake_s: float,
-        shutdown_s: float,
-    ) -> None:
-        self.sockets = opened
-        self.failed = 0
-        self._context, self._connection, self._is_full, self._refused = context, connection, is_full, refused
-        self._handshake_s, self._shutdown_s = handshake_s, shutdown_s
-        self._loop = asyncio.get_running_loop()
-        self._handshakes: set[asyncio.Task[None]] = set()
-        self._closed = False
-        for listener in opened:
-            listener.setblocking(False)
-            self._watch(listener)
-
-    @property
-    def handshakes(self) -> int:
-        """Clients that have connected and not finished their handshakes."""
-        return len(self._handshakes)
-
-    def close(self) -> None:
-        """Accepts nobody more; handshakes under way end."""
-        self._closed = True
-        for listener in self.sockets:
-            self._loop.remove_reader(listener)
-            listener.close()
-        for handshake in self._handshakes:
-            handshake.cancel()
-
-    def _watch(self, listener: socket.socket) -> None:
-        if not self._closed:
-            self._loop.add_reader(listener, self._accept, listener)
-
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS):
-            try:
-                client, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:  # said in the log by who looks after descriptors; meanwhile connections wait in the kernel
-                self._loop.remove_reader(listener)
-                self._loop.call_later(PAUSE_S, self._watch, listener)
-                return
-            self.take(client)
-
-    def take(self, client: socket.socket) -> None:
-        """A client that was accepted, here or by another process."""
-        if self._is_full():
-            client.close()
-            self._refused()
-            return
-        client.setblocking(False)
-        handshake = self._loop.create_task(self._make_handshake(client))
-        self._handshakes.add(handshake)
-        handshake.add_done_callback(self._handshakes.discard)
-
-    async def _make_handshake(self, client: socket.socket) -> None:
-        try:
-            await self._loop.connect_accepted_socket(
-                self._connection,
-                client,
-                ssl=self._context,
-                ssl_handshake_timeout=self._handshake_s,
-                ssl_shutdown_timeout=self._shutdown_s,
-            )
-        except OSError as error:  # ssl's errors are some, and so is a time that is over; the loop has closed the socket
-            self.failed += 1
-            log.debug("a client's TLS handshake failed: %s", error)
 
 
 async def listening(address: Address, *, reuse_port: bool) -> list[socket.socket]:

@@ -763,3 +763,22 @@ def test_clients_that_vanish_leave_nothing(tmp_path: Path) -> None:
         assert len(turns) > 10
         held.check()
         same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+
+
+async def test_a_connection_that_was_closed_is_not_kept() -> None:
+    """Nobody waits any longer to cut it off: thousands a second that come back after each refusal would pile up."""
+    async with serving() as (transport, [bound]):
+        host, port = bound.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), LIMIT_S) as client:
+            client.sendall(PREFACE + EMPTY_SETTINGS)
+            while not transport.connections:
+                await asyncio.sleep(0)
+            [connection] = transport.connections
+            kept = weakref.ref(connection)
+            del connection
+            client.sendall(b"\0\0\0\x06\0\0\0\0\0")  # a PING without its bytes
+            while transport.connections:
+                await asyncio.sleep(0)
+            for _ in range(3):
+                await asyncio.sleep(0)
+            assert kept() is None

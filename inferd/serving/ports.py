@@ -1,0 +1,268 @@
+"""Ports: sockets that listen, and the clients that have come and are not served yet. They are let in by turns, a few in each iteration of
+the loop: the loop's own server accepts all who wait at once, and everybody else waits for that.
+
+Never in here: HTTP/2, certificates, who may ask.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+import select
+import socket
+from collections import deque
+from functools import partial
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    import ssl
+    from collections.abc import Callable
+
+__all__ = ["Port", "TlsPort", "hello_nbytes"]
+
+log = logging.getLogger(__name__)
+
+ACCEPTS = 4  # clients that are let in in one iteration of the loop: some 50 us each, with what they send first
+HANDSHAKE_ITERATIONS = 4  # of the loop for each handshake that begins: it takes some 0.3 ms of one of them, the others are everybody else's
+PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
+LEAST_S = 0.001  # that a handshake has, however late it begins
+RECORD_NBYTES = 5  # of a TLS record's header
+HANDSHAKE_RECORD = 22
+HELLO_NBYTES = 4  # of a handshake message's header
+MAX_HELLO_NBYTES = 16 << 10
+MAX_HELLO_RECORDS = 4  # all clients that are known send one
+
+
+class Port:
+    """Accepts connections on sockets that listen. connection(made): a protocol for one, which calls made() when it is connected.
+    is_full(): whether there are too many already: a further one is closed at once, and refused() is told. Serves until close().
+    """
+
+    def __init__(
+        self,
+        opened: list[socket.socket],
+        connection: Callable[[Callable[[], None]], asyncio.BufferedProtocol],
+        is_full: Callable[[], bool],
+        refused: Callable[[], None],
+    ) -> None:
+        self.sockets = opened
+        self._connection, self._is_full, self._refused = connection, is_full, refused
+        self._loop = asyncio.get_running_loop()
+        self._line: deque[socket.socket] = deque()  # clients whose turn comes
+        self._turns = False  # it is scheduled
+        self._making: set[socket.socket] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closed = False
+        for listener in opened:
+            listener.setblocking(False)
+            self._watch(listener)
+
+    @property
+    def unfinished(self) -> int:
+        """Clients that have come and are no connections yet."""
+        return len(self._line) + len(self._making)
+
+    def close(self) -> None:
+        """Accepts nobody more. Idempotent."""
+        if self._closed:
+            return
+        self._closed = True
+        for listener in self.sockets:
+            self._loop.remove_reader(listener)
+            listener.close()
+
+    async def settle(self) -> None:
+        """Waits until all who have come are connections."""
+        while self.unfinished:
+            await asyncio.sleep(0)
+
+    def take(self, client: socket.socket) -> None:
+        """A client that was accepted, here or by another process."""
+        if self._is_full():
+            client.close()
+            self._refused()
+            return
+        client.setblocking(False)
+        self._greet(client)
+
+    def _watch(self, listener: socket.socket) -> None:
+        if not self._closed:
+            self._loop.add_reader(listener, self._accept, listener)
+
+    def _accept(self, listener: socket.socket) -> None:
+        for _ in range(ACCEPTS - min(len(self._line), ACCEPTS)):
+            try:
+                client, _ = listener.accept()
+            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
+                return
+            except OSError:  # said in the log by who looks after descriptors; meanwhile connections wait in the kernel
+                self._loop.remove_reader(listener)
+                self._loop.call_later(PAUSE_S, self._watch, listener)
+                return
+            self.take(client)
+
+    def _greet(self, client: socket.socket) -> None:
+        self._line_up(client)
+
+    def _line_up(self, client: socket.socket) -> None:
+        self._line.append(client)
+        if not self._turns:
+            self._turns = True
+            self._loop.call_soon(self._turn)
+
+    def _turn(self) -> None:
+        """Of this iteration."""
+        for _ in range(min(len(self._line), ACCEPTS)):
+            self._make(self._line.popleft())
+        self._turns = bool(self._line)
+        if self._turns:
+            self._loop.call_soon(self._turn)
+
+    def _make(self, client: socket.socket, **more: Any) -> None:
+        self._making.add(client)
+        task = self._loop.create_task(self._connect(client, more))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _connect(self, client: socket.socket, more: dict[str, Any]) -> None:
+        made = partial(self._making.discard, client)
+        try:
+            await self._loop.connect_accepted_socket(lambda: self._connection(made), client, **more)
+        except OSError as error:  # ssl's errors are some, and so is a time that is over; the loop has closed the socket
+            self._count_failed(error)
+        finally:
+            made()
+
+    def _count_failed(self, why: object) -> None:
+        log.debug("a client went before it was served: %s", why)
+
+
+class TlsPort(Port):
+    """Makes the handshakes; the loop's own server would let in any number of clients that never finish theirs. A handshake begins when
+    all of the client's hello is there: until then it costs no memory of TLS, and the answer, by far the most of the work, is given in its
+    turn, however many clients say hello at once. Who has left by then costs nothing. handshake_s: a client has so long.
+    """
+
+    def __init__(
+        self,
+        opened: list[socket.socket],
+        context: ssl.SSLContext,
+        connection: Callable[[Callable[[], None]], asyncio.BufferedProtocol],
+        is_full: Callable[[], bool],
+        refused: Callable[[], None],
+        *,
+        handshake_s: float,
+        shutdown_s: float,
+    ) -> None:
+        self.failed = 0
+        self._context, self._handshake_s, self._shutdown_s = context, handshake_s, shutdown_s
+        self._limits: dict[socket.socket, asyncio.TimerHandle] = {}  # of the clients whose handshake has not begun
+        self._asked: dict[socket.socket, int] = {}  # bytes that must have come before they are looked at again
+        self._pause = 0  # iterations of the loop until the next handshake
+        super().__init__(opened, connection, is_full, refused)
+
+    @property
+    def unfinished(self) -> int:
+        return len(self._limits) + len(self._making)
+
+    def close(self) -> None:
+        """Accepts nobody more; handshakes under way end. Idempotent."""
+        super().close()
+        for client in list(self._limits):
+            self._drop(client)
+        for handshake in self._tasks:
+            handshake.cancel()
+
+    def _greet(self, client: socket.socket) -> None:
+        self._limits[client] = self._loop.call_later(self._handshake_s, self._fail, client, "it is too late")
+        self._ask(client, RECORD_NBYTES)
+        self._loop.add_reader(client, self._look, client)
+
+    def _ask(self, client: socket.socket, nbytes: int) -> None:
+        self._asked[client] = nbytes
+        client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
+
+    def _look(self, client: socket.socket) -> None:
+        """So much has come as was asked for, or the client has left."""
+        try:
+            come = client.recv(MAX_HELLO_NBYTES, socket.MSG_PEEK)
+        except BlockingIOError:
+            return
+        except OSError:
+            come = b""
+        wanted = hello_nbytes(come)
+        if len(come) < self._asked[client] and _has_left(client):
+            self._fail(client, "it has left")
+        elif len(come) < wanted <= MAX_HELLO_NBYTES and len(come) >= self._asked[client]:
+            self._ask(client, wanted)
+        else:  # what is no hello, or too long for one, OpenSSL has a word for
+            self._loop.remove_reader(client)
+            del self._asked[client]
+            client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
+            self._line_up(client)
+
+    def _turn(self) -> None:
+        if self._pause > 0:
+            self._pause -= 1
+        else:
+            while self._line and not self._begin(self._line.popleft()):
+                pass
+        self._turns = self._pause > 0 or bool(self._line)
+        if self._turns:
+            self._loop.call_soon(self._turn)
+
+    def _begin(self, client: socket.socket) -> bool:
+        """False: it has left, or its time is over."""
+        if client not in self._limits:
+            return False
+        if _has_left(client):
+            self._fail(client, "it has left")
+            return False
+        self._pause = HANDSHAKE_ITERATIONS - 1
+        self._make(client)
+        return True
+
+    def _fail(self, client: socket.socket, why: str) -> None:
+        self._count_failed(why)
+        self._drop(client)
+
+    def _drop(self, client: socket.socket) -> None:
+        self._limits.pop(client).cancel()
+        if self._asked.pop(client, 0):
+            self._loop.remove_reader(client)
+        client.close()
+
+    def _make(self, client: socket.socket, **more: Any) -> None:
+        limit = self._limits.pop(client)
+        limit.cancel()
+        left_s = max(limit.when() - self._loop.time(), LEAST_S)
+        super()._make(client, ssl=self._context, ssl_handshake_timeout=left_s, ssl_shutdown_timeout=self._shutdown_s)
+
+    def _count_failed(self, why: object) -> None:
+        self.failed += 1
+        log.debug("a client's TLS handshake failed: %s", why)
+
+
+def hello_nbytes(come: bytes) -> int:
+    """How many bytes the hello takes that begins so, or must be there before more can be said of it. No more than have come: it is
+    there, or it is none."""
+    end = filled = 0
+    hello = b""
+    for _ in range(MAX_HELLO_RECORDS):
+        if len(come) < end + RECORD_NBYTES:
+            return end + RECORD_NBYTES
+        nbytes = int.from_bytes(come[end + 3 : end + RECORD_NBYTES])
+        if come[end] != HANDSHAKE_RECORD or not nbytes:
+            break
+        filled, end = end + RECORD_NBYTES, end + RECORD_NBYTES + nbytes
+        hello += come[filled:end]
+        if len(come) < end or (len(hello) >= HELLO_NBYTES and len(hello) >= HELLO_NBYTES + int.from_bytes(hello[1:HELLO_NBYTES])):
+            break
+    return end
+
+
+def _has_left(client: socket.socket) -> bool:
+    """Whether it sends nothing more."""
+    looked = select.poll()
+    looked.register(client, select.POLLRDHUP)
+    return bool(looked.poll(0))

@@ -1,0 +1,318 @@
+"""Ports: clients are let in by turns, few in each iteration of the loop; handshakes begin when all of a hello is there; what happens
+when there are too many clients, or no file descriptor is left."""
+
+from __future__ import annotations
+
+import asyncio
+import errno
+import socket
+import ssl
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
+from itertools import pairwise
+from typing import Any, Self
+
+import pytest
+import trustme
+
+from inferd.serving import ports
+from inferd.serving.ports import ACCEPTS, HANDSHAKE_ITERATIONS, MAX_HELLO_RECORDS, Port, TlsPort, hello_nbytes
+from tests.wire import LIMIT_S
+
+
+class Scarce(socket.socket):
+    """A socket that listens, and finds no file descriptor for the first three clients."""
+
+    refusals = 3
+
+    def accept(self) -> tuple[socket.socket, Any]:
+        if self.refusals:
+            self.refusals -= 1
+            raise OSError(errno.EMFILE, "none is left")
+        return super().accept()
+
+
+class Greeter(asyncio.Protocol):
+    def __init__(self, made: Callable[[], None]) -> None:
+        self._made = made
+
+    def connection_made(self, transport: asyncio.WriteTransport) -> None:  # type: ignore[override]
+        self._made()
+        transport.write(b"hello")
+        transport.close()
+
+
+class Iterations:
+    """Of the loop, while the block runs: how much more `count()` says at the end of each."""
+
+    def __init__(self, count: Callable[[], int]) -> None:
+        self._count, self.more = count, [0]
+        self._before = count()
+        self._loop = asyncio.get_running_loop()
+        self._going = True
+
+    def __enter__(self) -> Self:
+        self._look()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._going = False
+
+    def _look(self) -> None:
+        now = self._count()
+        self.more.append(now - self._before)
+        self._before = now
+        if self._going:
+            self._loop.call_soon(self._look)
+
+
+@pytest.fixture
+def authority() -> trustme.CA:
+    return trustme.CA()
+
+
+def port_of_tls(
+    authority: trustme.CA, listener: socket.socket, *, full: bool = False, begun: list[str] | None = None
+) -> tuple[TlsPort, list[str]]:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    authority.issue_cert("localhost").configure_cert(context)
+    refused: list[str] = []
+
+    def greeter(made: Callable[[], None]) -> Any:
+        if begun is not None:
+            begun.append("one")
+        return Greeter(made)
+
+    port = TlsPort(
+        [listener],
+        context,
+        greeter,
+        lambda: full,
+        lambda: refused.append("one"),
+        handshake_s=LIMIT_S,
+        shutdown_s=LIMIT_S,
+    )
+    return port, refused
+
+
+def greeting(authority: trustme.CA, address: tuple[str, int]) -> bytes:
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    with socket.create_connection(address, LIMIT_S) as plain, context.wrap_socket(plain, server_hostname="localhost") as made:
+        return made.recv(100)
+
+
+async def test_it_accepts_again_when_there_are_descriptors_again(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(ports, "PAUSE_S", 0.001)
+    listener = Scarce()
+    listener.bind(("127.0.0.1", 0))
+    listener.listen()
+    port, _ = port_of_tls(authority, listener)
+    try:
+        assert await asyncio.to_thread(greeting, authority, listener.getsockname()) == b"hello"
+        assert (listener.refusals, port.failed) == (0, 0)
+    finally:
+        port.close()
+
+
+async def test_beyond_the_limit_nobody_gets_a_handshake(authority: trustme.CA) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, refused = port_of_tls(authority, listener, full=True)
+    try:
+        with pytest.raises(OSError):
+            await asyncio.to_thread(greeting, authority, listener.getsockname())
+        assert (refused, port.unfinished, port.failed) == (["one"], 0, 0)
+    finally:
+        port.close()
+
+
+async def test_what_is_no_handshake_is_counted(authority: trustme.CA) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, _ = port_of_tls(authority, listener)
+    try:
+
+        def chat() -> None:
+            with socket.create_connection(listener.getsockname(), LIMIT_S) as plain:
+                plain.sendall(b"GET / HTTP/1.1\r\n\r\n")
+                while plain.recv(100):
+                    pass
+
+        await asyncio.to_thread(chat)
+        while port.unfinished:
+            await asyncio.sleep(0)
+        assert port.failed == 1
+        assert await asyncio.to_thread(greeting, authority, listener.getsockname()) == b"hello"
+    finally:
+        port.close()
+
+
+async def test_a_closed_port_accepts_nobody(authority: trustme.CA) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    address = listener.getsockname()
+    port, _ = port_of_tls(authority, listener)
+    port.close()
+    with pytest.raises(ConnectionRefusedError):
+        socket.create_connection(address, LIMIT_S)
+
+
+def client_hello() -> bytes:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    with suppress(ssl.SSLWantReadError):
+        context.wrap_bio(incoming, outgoing).do_handshake()
+    return outgoing.read()
+
+
+def connected(stack: ExitStack, listener: socket.socket, count: int, first: bytes = b"") -> list[socket.socket]:
+    """Clients whom the kernel has connected, and who have sent this."""
+    clients = [stack.enter_context(socket.create_connection(listener.getsockname(), LIMIT_S)) for _ in range(count)]
+    for client in clients:
+        client.sendall(first)
+    return clients
+
+
+async def until(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():
+            await asyncio.sleep(0)
+
+
+async def test_clients_that_come_at_once_are_let_in_by_turns() -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    begun: list[str] = []
+
+    def greeter(made: Callable[[], None]) -> Any:
+        begun.append("one")
+        return Greeter(made)
+
+    with ExitStack() as stack:
+        clients = connected(stack, listener, 5 * ACCEPTS)
+        port = Port([listener], greeter, lambda: False, lambda: None)
+        with Iterations(lambda: len(begun)) as iterations:
+            await until(lambda: len(begun) == len(clients) and not port.unfinished)
+        assert max(iterations.more) <= ACCEPTS
+        assert [await asyncio.to_thread(client.recv, 100) for client in clients] == [b"hello"] * len(clients)
+        port.close()
+
+
+async def test_clients_that_are_handed_over_at_once_are_let_in_by_turns() -> None:
+    begun: list[str] = []
+
+    def greeter(made: Callable[[], None]) -> Any:
+        begun.append("one")
+        return Greeter(made)
+
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(5 * ACCEPTS)]
+        port = Port([], greeter, lambda: False, lambda: None)
+        with Iterations(lambda: len(begun)) as iterations:
+            for one, other in pairs:
+                stack.enter_context(one)
+                port.take(other)
+            assert port.unfinished == len(pairs)
+            await port.settle()
+        assert max(iterations.more) <= ACCEPTS
+        assert [await asyncio.to_thread(one.recv, 100) for one, _ in pairs] == [b"hello"] * len(pairs)
+
+
+async def test_hellos_that_come_at_once_are_answered_by_turns(authority: trustme.CA) -> None:
+    """However long ago their clients have connected."""
+    listener = socket.create_server(("127.0.0.1", 0))
+    begun: list[str] = []
+    port, _ = port_of_tls(authority, listener, begun=begun)
+    hello = client_hello()
+    with ExitStack() as stack:
+        clients = connected(stack, listener, 10, hello[:-1])
+        await until(lambda: port.unfinished == len(clients))
+        with Iterations(lambda: len(begun)) as iterations:
+            for client in clients:
+                client.sendall(hello[-1:])
+            await until(lambda: len(begun) == len(clients))
+        starts = [at for at, more in enumerate(iterations.more) if more]
+        assert max(iterations.more) == 1
+        assert min(later - earlier for earlier, later in pairwise(starts)) >= HANDSHAKE_ITERATIONS
+        port.close()
+
+
+async def test_a_handshake_begins_when_all_of_the_hello_is_there(authority: trustme.CA) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    begun: list[str] = []
+    port, _ = port_of_tls(authority, listener, begun=begun)
+    context = ssl.create_default_context()
+    authority.configure_trust(context)
+    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+    made = context.wrap_bio(incoming, outgoing, server_hostname="localhost")
+    with suppress(ssl.SSLWantReadError):
+        made.do_handshake()
+    hello = outgoing.read()
+    with ExitStack() as stack:
+        [client] = connected(stack, listener, 1)
+        for at in range(len(hello)):
+            client.sendall(hello[at : at + 1])
+            if at % 100 == 0:
+                await asyncio.sleep(0)
+            assert not begun
+
+        def rest() -> bytes:
+            while True:
+                try:
+                    made.do_handshake()
+                    break
+                except ssl.SSLWantReadError:
+                    incoming.write(client.recv(1 << 16))
+            client.sendall(outgoing.read())
+            while True:
+                try:
+                    return made.read(100)
+                except ssl.SSLWantReadError:
+                    incoming.write(client.recv(1 << 16))
+
+        assert await asyncio.to_thread(rest) == b"hello"
+        assert (begun, port.failed) == (["one"], 0)
+        port.close()
+
+
+@pytest.mark.parametrize("sent", [0, 3, 50, None], ids=["nothing", "part of a header", "part of a hello", "all of it"])
+async def test_who_has_left_costs_no_handshake(authority: trustme.CA, sent: int | None) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    begun: list[str] = []
+    with ExitStack() as stack:
+        [client] = connected(stack, listener, 1, client_hello()[:sent])
+        client.close()
+        port, _ = port_of_tls(authority, listener, begun=begun)
+        await until(lambda: port.failed == 1)
+        assert (begun, port.unfinished) == ([], 0)
+        port.close()
+
+
+async def test_a_port_that_closes_cuts_off_who_waits(authority: trustme.CA) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, _ = port_of_tls(authority, listener)
+    with ExitStack() as stack:
+        clients = connected(stack, listener, 2, b"\x16") + connected(stack, listener, 5, client_hello())
+        await until(lambda: port.unfinished == len(clients))
+        port.close()
+        await until(lambda: port.unfinished == 0)
+
+        def ends(client: socket.socket) -> bool:
+            with suppress(ConnectionResetError):
+                while client.recv(1 << 16):
+                    pass
+            return True
+
+        assert all([await asyncio.to_thread(ends, client) for client in clients])
+
+
+def test_how_long_a_hello_is() -> None:
+    """Read as it comes: asked for is never more than there is of it, and all of it in the end."""
+    hello = client_hello()
+    message = hello[5:]
+    split = b"".join(b"\x16\x03\x01" + len(piece).to_bytes(2) + piece for piece in (message[:2], message[2:100], message[100:]))
+    for whole in (hello, split):
+        assert hello_nbytes(whole) == len(whole)
+        assert hello_nbytes(whole + b"more") == len(whole)
+        for end in range(len(whole)):
+            assert end < hello_nbytes(whole[:end]) <= len(whole)
+    for none in (b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\0\0", b"\x16\x03\x01\0\1\1" * (MAX_HELLO_RECORDS + 1)):
+        assert hello_nbytes(none) <= len(none)
