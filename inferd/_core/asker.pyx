@@ -152,6 +152,7 @@ cdef class Asker(Generator):
         if self.state.ended_count == 0:
             with nogil:
                 self.serve(until_ns, spin_ns)
+        self.check_raised()
         ended = [self.state.ended[i] for i in range(self.state.ended_count)]
         self.state.ended_count = 0
         return ended

@@ -19,6 +19,7 @@ cdef class Generator:
     cdef Py_ssize_t arrival     # next of it
     cdef Py_ssize_t arrival_count       # behind its last
 
+    cdef int check_raised(self) except -1
     cdef bint is_greeted(self) noexcept nogil
     cdef void drop(self, Link *link)
     cdef int64_t measure_left(self, int64_t *from_ns)

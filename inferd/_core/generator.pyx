@@ -18,13 +18,15 @@ from inferd._core.answer cimport Expected, answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.link cimport (
     BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, Stream, ask, ask_again,
-    cancel_late, count_wait, count_waiting, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive, watch,
+    cancel_late, count_wait, count_waiting, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive,
+    receive_left, watch,
 )
 from inferd._core.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
     prctl, wait_readable,
 )
 from inferd._core.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, nghttp2_nv
+from inferd._core.tls cimport Tls
 from inferd._core.wire cimport Bytes
 
 cdef enum:
@@ -200,15 +202,18 @@ cdef class Generator:
 
     # ---- connections ----
 
-    def add(self, int fd, int number=0):
-        """Takes a connected, non-blocking socket's descriptor, which stays the caller's to close after `take_dead` or `close`."""
-        cdef Link *link = new_link(&self.state, fd, number)
+    def add(self, int fd, int number=0, Tls tls=None):
+        """Takes a connected, non-blocking socket's descriptor, which stays the caller's to close after `take_dead` or `close`. tls: what
+        is spoken on it; None: plaintext."""
+        cdef Link *link = new_link(&self.state, fd, number, NULL if tls is None else &tls.seal)
         if link == NULL:
             raise MemoryError
         if watch(link, self.epoll, EPOLL_CTL_ADD, False) < 0:
             code = errno
             free_link(link)
             raise OSError(code, "epoll_ctl")
+        if tls is not None:
+            receive_left(link, self.buffer)
 
     def greet(self, int64_t until_ns):
         """Waits for the SETTINGS of the servers, before which no connection asks anything: until all are there, a connection has died,
@@ -218,7 +223,17 @@ cdef class Generator:
             while self.state.died == 0 and now_ns < until_ns and not self.is_greeted():
                 self.flush_dirty()
                 now_ns = self.take_events(until_ns, 0)
+        self.check_raised()
         return self.state.died == 0 and not self.is_greeted()
+
+    cdef int check_raised(self) except -1:
+        """Ctrl-C may come while TLS is at work, which ends that connection; it is whoever called the loop that is to have it."""
+        cdef Link *link = self.state.links
+        while link != NULL and self.state.died > 0:
+            if link.seal != NULL and (<Tls>link.seal.tls).raised is not None:
+                raise (<Tls>link.seal.tls).raised
+            link = link.next
+        return 0
 
     cdef bint is_greeted(self) noexcept nogil:
         cdef Link *link = self.state.links
@@ -371,6 +386,7 @@ cdef class Generator:
                 break
             with nogil:
                 now_ns = self.turn_around(until_ns, spin_ns)
+        self.check_raised()
         return now_ns
 
     cdef int64_t next_due(self) noexcept nogil:

@@ -3,12 +3,13 @@
 #
 # Ownership: a Stream belongs to its Link's list from its sending to on_stream_close, to the end of an answer that does not wait for all of
 # the request, or until the Link is dropped; each gives it back to the free list, or to the list of the refused, which are asked again.
-# A Link belongs to its Generator. Nothing here is shared between threads.
+# A Link belongs to its Generator, and holds a reference to the Tls of its Seal. Nothing here is shared between threads.
 
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 
 from inferd._core.answer cimport Expected
 from inferd._core.nghttp2 cimport nghttp2_nv, nghttp2_session
+from inferd._core.tls cimport Seal
 
 cdef extern from *:
     int __builtin_clzll(unsigned long long value) noexcept nogil
@@ -76,6 +77,7 @@ cdef struct Link:               # one connection
     State *owner
     nghttp2_session *session
     int fd
+    Seal *seal                  # by TLS: what makes its bytes private; NULL: they are plaintext
     int number                  # as `add` was told
     int in_flight               # requests given to this link
     int open                    # of them those that nghttp2 has
@@ -168,7 +170,7 @@ cdef inline void mark_dirty(Link *link) noexcept nogil:
         link.owner.dirty = link
 
 
-cdef Link *new_link(State *state, int fd, int number) noexcept             # NULL: there is no memory
+cdef Link *new_link(State *state, int fd, int number, Seal *seal) noexcept # NULL: there is no memory
 cdef void free_link(Link *link) noexcept                                   # its streams count as lost; its socket is the caller's
 cdef void give_up_arrival(State *state, int64_t intended_ns, int64_t now_ns, int code) noexcept nogil   # counts one that was never sent
 cdef void count_waiting(State *state, Stream *stream, int64_t longer_than_ns) noexcept nogil       # a list of those under way
@@ -180,6 +182,7 @@ cdef void end_refused(State *state, int code, int64_t sent_before_ns) noexcept n
 cdef void kill(Link *link, const char *why) noexcept nogil                 # nothing more comes from it
 cdef void flush(Link *link, int epoll) noexcept nogil                      # hands the kernel what it takes
 cdef void receive(Link *link, uint8_t *buffer) noexcept nogil              # reads what has come, RECEIVE_NBYTES at most
+cdef void receive_left(Link *link, uint8_t *buffer) noexcept nogil         # by TLS: what came with the end of the handshake
 cdef void give_up(Link *link) noexcept nogil                               # what is under way counts as unanswered
 cdef void cancel_late(Link *link, int64_t now_ns) noexcept nogil           # requests whose time is over
 cdef int watch(Link *link, int epoll, int operation, bint output) noexcept nogil

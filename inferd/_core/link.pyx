@@ -1,6 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # link: one HTTP/2 connection of the load generator (see link.pxd).
 
+from cpython.ref cimport Py_DECREF, Py_INCREF
 from libc.errno cimport EAGAIN, EINTR, EPIPE, errno
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
@@ -11,6 +12,7 @@ from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.linux cimport EPOLL_CTL_MOD, EPOLLIN, EPOLLOUT, MSG_DONTWAIT, MSG_NOSIGNAL, epoll_ctl, epoll_event, recv, send
 from inferd._core.nghttp2 cimport *
+from inferd._core.tls cimport decrypt, encrypt
 
 cdef enum:
     SEND_NBYTES = 256 << 10     # of each connection: what the kernel has not taken yet
@@ -652,7 +654,7 @@ set_up()
 
 # ---- a connection's life ---------------------------------------------------------------------------------------------------
 
-cdef Link *new_link(State *state, int fd, int number) noexcept:
+cdef Link *new_link(State *state, int fd, int number, Seal *seal) noexcept:
     """A connection whose preface and settings wait to be flushed."""
     cdef nghttp2_settings_entry settings[2]
     cdef Link *link = <Link *>calloc(1, sizeof(Link))
@@ -670,6 +672,9 @@ cdef Link *new_link(State *state, int fd, int number) noexcept:
     settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, STREAM_WINDOW_NBYTES
     nghttp2_submit_settings(link.session, NGHTTP2_FLAG_NONE, settings, 2)
     nghttp2_session_set_local_window_size(link.session, NGHTTP2_FLAG_NONE, 0, WINDOW_NBYTES)
+    link.seal = seal
+    if seal != NULL:
+        Py_INCREF(<object>seal.tls)
     link.next = state.links
     state.links = link
     mark_dirty(link)
@@ -695,6 +700,8 @@ cdef void free_link(Link *link) noexcept:
     if state.turn == link:
         state.turn = NULL
     nghttp2_session_del(link.session)
+    if link.seal != NULL:
+        Py_DECREF(<object>link.seal.tls)
     free(link.unsent)
     free(link)
 
@@ -754,6 +761,8 @@ cdef void flush(Link *link, int epoll) noexcept nogil:
             link.unsent_end += nbytes
         if nbytes < 0:
             kill(link, nghttp2_strerror(<int>nbytes))
+        if link.seal != NULL:
+            encrypt_unsent(link)
         if link.unsent_end == 0:
             break
     if not nghttp2_session_want_read(link.session) and not nghttp2_session_want_write(link.session):
@@ -762,12 +771,51 @@ cdef void flush(Link *link, int epoll) noexcept nogil:
         watch(link, epoll, EPOLL_CTL_MOD, False)
 
 
+cdef void encrypt_unsent(Link *link) noexcept nogil:
+    """What is to be sent is encrypted where it lies."""
+    cdef Py_ssize_t nbytes = 0
+    if link.unsent_end > 0 or link.seal.owes:
+        nbytes = encrypt(link.seal, link.unsent, link.unsent_end, SEND_NBYTES)
+    if nbytes < 0:
+        kill(link, link.seal.fault)
+    link.unsent_end = max(nbytes, <Py_ssize_t>0)
+
+
 cdef int watch(Link *link, int epoll, int operation, bint output) noexcept nogil:
     cdef epoll_event event
     event.events = EPOLLIN | (EPOLLOUT if output else 0)
     event.data.ptr = link
     link.polls_output = output
     return epoll_ctl(epoll, operation, link.fd, &event)
+
+
+cdef inline Py_ssize_t take(Link *link, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
+    """Gives nghttp2 what has come. Negative: it is no HTTP/2."""
+    if link.seal != NULL:
+        return take_encrypted(link, buffer, nbytes, room)
+    return nghttp2_session_mem_recv2(link.session, buffer, nbytes)
+
+
+cdef Py_ssize_t take_encrypted(Link *link, uint8_t *buffer, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil:
+    """The same by TLS: what is whole of it. What comes of it in the end is said behind that."""
+    cdef Py_ssize_t opened = room
+    while opened == room:
+        opened = decrypt(link.seal, buffer, nbytes, room)
+        nbytes = nghttp2_session_mem_recv2(link.session, buffer, opened) if opened > 0 else 0
+        if nbytes < 0:
+            return nbytes
+        nbytes = 0
+    if link.seal.owes:
+        mark_dirty(link)
+    if link.seal.fault[0] != 0:
+        kill(link, link.seal.fault)
+    return 1
+
+
+cdef void receive_left(Link *link, uint8_t *buffer) noexcept nogil:
+    cdef Py_ssize_t nbytes = take_encrypted(link, buffer, 0, RECEIVE_NBYTES)
+    if nbytes < 0:
+        kill(link, nghttp2_strerror(<int>nbytes))
 
 
 cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
@@ -779,7 +827,7 @@ cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
     if nbytes <= 0:
         kill(link, ended_by(errno if nbytes < 0 else 0))
         return
-    nbytes = nghttp2_session_mem_recv2(link.session, buffer, nbytes)
+    nbytes = take(link, buffer, nbytes, RECEIVE_NBYTES)
     if nbytes < 0:
         kill(link, nghttp2_strerror(<int>nbytes))
     elif nghttp2_session_want_write(link.session) or not nghttp2_session_want_read(link.session):
@@ -795,7 +843,7 @@ cdef void read_last(Link *link, int error) noexcept nogil:
         nbytes = recv(link.fd, buffer, FRAME_NBYTES, MSG_DONTWAIT)
         link.owner.now_ns = monotonic_ns()
         if nbytes > 0:
-            nbytes = nghttp2_session_mem_recv2(link.session, buffer, nbytes)
+            nbytes = take(link, buffer, nbytes, FRAME_NBYTES)
     kill(link, ended_by(error))
 
 

@@ -1,0 +1,33 @@
+# tls: what makes the bytes of a generator's connection private, as link uses it (see tls.pyx).
+
+from libc.stdint cimport uint8_t
+
+cdef enum:
+    FAULT_NBYTES = 256
+
+cdef struct Seal:               # what a link looks at without the GIL
+    void *tls                   # the Tls; whoever keeps its Seal keeps it, too
+    bint owes                   # there is more to send: a word of TLS itself, or what there was no room for
+    char fault[FAULT_NBYTES]    # why nothing more comes; empty: it does
+
+
+cdef class Tls:
+    cdef Seal seal
+    cdef object session         # ssl.SSLObject, its handshake made
+    cdef object incoming        # ssl.MemoryBIO: what has come,
+    cdef object outgoing        # and what is to be sent
+    cdef bint unread            # there was no room for all that has come
+    cdef readonly object raised # Ctrl-C, or the like, which came in the midst of it
+
+    cdef Py_ssize_t encrypt(self, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room)
+    cdef Py_ssize_t decrypt(self, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room)
+    cdef Py_ssize_t read(self, uint8_t *content, Py_ssize_t room)
+    cdef void fail(self, object error) noexcept
+    cdef void say(self, bytes why) noexcept
+
+
+# Encrypts nbytes in their place, as far as there is room; the rest waits (`owes`). Returns how many are to be sent, -1: it failed.
+cdef Py_ssize_t encrypt(Seal *seal, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil
+# Decrypts nbytes that have come, in their place: whatever is whole, also before a `fault`. Returns how many these are; where they take all
+# the room there may be more, for a call with 0.
+cdef Py_ssize_t decrypt(Seal *seal, uint8_t *content, Py_ssize_t nbytes, Py_ssize_t room) noexcept nogil
