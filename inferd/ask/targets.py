@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Protocol, Self
 
+from inferd.ask.connections import explanation
 from inferd.ask.inputs import Spec
 from inferd.ask.reach import PLAINTEXT, Reach, explained
 from inferd.config import parse_address
@@ -119,7 +120,7 @@ class Remote:
         self._library = require_client()
         with explained():
             self._client = self._library.Client(address, timeout=timeout_s, metadata=list(metadata), **reach.options(self._library))
-        self._address = address
+        self._address, self._reach = address, reach
 
     def __enter__(self) -> Self:
         return self
@@ -157,7 +158,9 @@ class Remote:
         try:
             return method(*arguments, **options)
         except (self._library.InferenceError, ValueError) as error:  # refused, or an answer that is not what it says
-            raise InferdError(f"{self._address}: {error}") from None
+            code = getattr(getattr(error, "code", None), "name", "")
+            why = explanation(parse_address(self._address), self._reach) if code == "UNAVAILABLE" else ""
+            raise InferdError(f"{self._address}: {why or error}") from None
 
 
 class Local:
