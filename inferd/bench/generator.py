@@ -16,12 +16,13 @@ from urllib.parse import unquote
 
 import msgspec
 
+from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.bench import client_bound
 from inferd.bench.client_bound import Effort
 from inferd.bench.interrupts import ignore_interrupts, interrupts_held, interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
-from inferd.errors import StartError
+from inferd.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -52,6 +53,7 @@ class Target(NamedTuple):
 
     address: Address
     metadata: tuple[tuple[str, str], ...] = ()
+    reach: Reach = PLAINTEXT
 
 
 def measure(
@@ -86,6 +88,7 @@ def measure(
         verify_every if verifier is not None else 0,
         1_000_000 if samples is not None else 0,
         requests.expected,
+        target.reach,
     )
     total = Total(load, watch, samples, log)
     with ExitStack() as stack:
@@ -350,7 +353,7 @@ def work(pipe: Connection, plan: Plan) -> None:
     with suppress(EOFError, BrokenPipeError):
         try:
             worker = Worker(plan)
-        except StartError as error:
+        except (StartError, ConfigError) as error:  # the latter of files of TLS that have gone meanwhile
             pipe.send(str(error))
             return
         with closing(worker):

@@ -25,6 +25,7 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
+    from inferd.ask.connections import Spoken
     from inferd.bench.compare import Comparison
     from inferd.bench.modes import Outcome
 
@@ -254,13 +255,15 @@ def write_text(path: str | Path, text: str) -> None:
         raise InferdError(f"{path}: cannot be written: {error.strerror}") from None
 
 
-def versions_here(server: str = "") -> dict[str, str]:
-    """What takes part on this side, and `server`: the name and version that the other side gave."""
+def versions_here(server: str = "", spoken: Spoken | None = None) -> dict[str, str]:
+    """What takes part on this side, `server`, the name and version that the other side gave, and by TLS what is spoken between them."""
     found = {
         "inferd": __version__,
         "server": server,
         "python": platform.python_version(),
         "libnghttp2": nghttp2_version(),
+        "tls": str(spoken or ""),
+        "openssl": openssl_version() if spoken else "",
         "onnxruntime": package_version("onnxruntime") or package_version("onnxruntime-gpu"),
         "kernel": f"{platform.system()} {platform.release()}",
         "cpu": f"{cpu_name()}, {usable_cores()} cores",
@@ -273,6 +276,12 @@ def nghttp2_version() -> str:
         return str(import_module("inferd._core.http2").nghttp2_version_text())
     except (ImportError, ValueError):  # not built; built apart from its neighbours
         return ""
+
+
+def openssl_version() -> str:
+    import ssl
+
+    return ssl.OPENSSL_VERSION
 
 
 def package_version(name: str) -> str:

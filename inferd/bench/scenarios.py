@@ -134,6 +134,7 @@ def run(
             INTERVAL_NS,
             verify_every=verify_every if verifier else 0,
             expected=expected,
+            reach=target.reach,
         ),
         round(limit_ms * 1e6),
         percentile or PERCENTILES[scenario],

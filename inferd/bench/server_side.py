@@ -16,6 +16,7 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
+from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.ask.targets import require_client
 from inferd.bench.measurement import ServerSide
 from inferd.config import parse_address
@@ -67,8 +68,10 @@ class Reader:
         dollars_per_hour: float | None = None,
         rows: float = 1.0,
         metadata: Sequence[tuple[str, str]] = (),
+        reach: Reach = PLAINTEXT,
     ) -> None:
-        self._address, self._model, self._version, self._metadata = address, model, version, list(metadata)
+        self._address, self._model, self._version = address, model, version
+        self._metadata, self._reach = list(metadata), reach
         self._pid, self._dollars_per_hour, self._rows = server_pid, dollars_per_hour, rows
         if dollars_per_hour is not None and not 0 <= dollars_per_hour < float("inf"):
             raise ConfigError(f"--dollars-per-hour {dollars_per_hour:g}: expected 0 or more")
@@ -123,9 +126,10 @@ class Reader:
     def _statistics(self) -> dict[str, Any]:
         library = require_client()
         try:
-            with library.Client(self._address, timeout=self._timeout_s, metadata=self._metadata) as client:
+            options = self._reach.options(library)
+            with library.Client(self._address, timeout=self._timeout_s, metadata=self._metadata, **options) as client:
                 return {entry.version: entry for entry in client.statistics(self._model, self._version) if entry.name == self._model}
-        except (library.InferenceError, ValueError) as error:
+        except (library.InferenceError, ValueError, OSError, ConfigError) as error:  # the latter of files that have gone meanwhile
             self._note(f"no times of stages, no batch sizes: {error}")
             return {}
 

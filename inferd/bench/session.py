@@ -14,6 +14,8 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
+from inferd.ask.connections import Spoken, context_of, explanation, spoken
+from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.ask.targets import Local, Remote, open_target, require_client
 from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
@@ -59,7 +61,7 @@ class Looks(NamedTuple):
 
 class Session:
     """A target and a model. versions: those that will be measured, "" for the newest. given: what `inputs.make` takes. trace: the
-    arrivals of loads that are one, which was read already: a pipe can be read but once.
+    arrivals of loads that are one, which was read already: a pipe can be read but once. reach: TLS, and a token.
 
     Raises ConfigError for what cannot be asked, InferdError for a target that cannot be reached or has no such model.
     """
@@ -72,6 +74,7 @@ class Session:
         given: Mapping[str, Any],
         *,
         metadata: Sequence[tuple[str, str]] = (),
+        reach: Reach = PLAINTEXT,
         checks: Checks = Checks(),  # noqa: B008 - it cannot change
         looks: Looks = Looks(),  # noqa: B008
         spin: bool = False,
@@ -79,12 +82,14 @@ class Session:
         log: IntervalLog | None = None,
         trace: Arrivals | None = None,
     ) -> None:
-        self.target, self.metadata, self.spin, self.samples, self.log = target, tuple(metadata), spin, samples, log
-        self.trace = trace
+        self.target, self.metadata, self.reach = target, tuple(metadata), reach
+        self._token = reach.metadata()
+        self.spin, self.samples, self.log, self.trace = spin, samples, log, trace
         self.local = target.startswith(EMBEDDED)
         self.notices: list[str] = []
         self.memory: list[tuple[float, float]] = []  # (seconds, the server's resident bytes), where `watch_memory` looked
         self.server = "in-process ONNX Runtime"
+        self.spoken: Spoken | None = None  # by TLS
         self._stack = ExitStack()
         where = target.removeprefix(EMBEDDED) if self.local else target
         if self.local and not Path(where).exists():
@@ -94,10 +99,12 @@ class Session:
                 self.address = parse_address(target)
             except ValueError as error:
                 raise ConfigError(f"TARGET: {error}, or {EMBEDDED}PATH of an ONNX file or model repository") from None
-        opened = self._stack.enter_context(open_target(where, model, DESCRIBED_S, self.metadata))
+        opened = self._stack.enter_context(open_target(where, model, DESCRIBED_S, self.metadata, reach))
         try:
             self.engine = opened.engine if isinstance(opened, Local) else None
             if isinstance(opened, Remote):
+                if reach.by_tls:
+                    self.spoken = spoken(self.address, reach, context_of(reach))
                 self.server = self._server_name()
             self.model = model or opened.only_model()
             self._prepare(opened, versions, given, checks, looks)
@@ -119,13 +126,14 @@ class Session:
                 self._verifier(version)  # expected answers are made now, not while something is measured
             if not self.local:
                 self.readers[version] = Reader(
-                    str(self.address), self.model, version, rows=made.rows, metadata=self.metadata, **looks._asdict()
+                    str(self.address), self.model, version, rows=made.rows, metadata=self.metadata, reach=self.reach, **looks._asdict()
                 )
 
     def _server_name(self) -> str:
         """Name and version as the server gives them. InferdError where it does not speak the protocol."""
         library = require_client()
-        with library.Client(str(self.address), timeout=DESCRIBED_S, metadata=list(self.metadata)) as client:
+        options = self.reach.options(library)
+        with library.Client(str(self.address), timeout=DESCRIBED_S, metadata=list(self.metadata), **options) as client:
             try:
                 said = client.server_metadata()
             except library.InferenceError as error:
@@ -133,6 +141,8 @@ class Session:
                 if code == "UNIMPLEMENTED":
                     raise InferdError(f"{self.address}: it does not speak the Open Inference Protocol (no ServerMetadata)") from None
                 if code in ("UNAVAILABLE", "DEADLINE_EXCEEDED"):
+                    if why := explanation(self.address, self.reach):
+                        raise InferdError(f"{self.address}: {why}") from None
                     raise InferdError(f"{self.address}: no gRPC server answers there: {error}") from None
                 raise InferdError(f"{self.address}: {error}") from None
         return f"{said.name} {said.version}".strip()
@@ -174,7 +184,7 @@ class Session:
             reader = self.readers[version]
             reader.before()
             measured = generator.measure(
-                generator.Target(self.address, self.metadata),
+                self._asked(),
                 requests,
                 load,
                 arrivals,
@@ -188,6 +198,9 @@ class Session:
             self._look_after(reader, measured)
         measured.version = version
         return measured
+
+    def _asked(self) -> generator.Target:
+        return generator.Target(self.address, (*self.metadata, *self._token), self.reach)
 
     def _look_after(self, reader: Reader, measured: Measurement) -> None:
         """Ctrl-C ends the looking, too, and costs nothing that was measured."""
@@ -227,7 +240,7 @@ class Session:
         if self.local:
             raise ConfigError(f"--scenario is for a server: serve {self.target.removeprefix(EMBEDDED)} and name its address")
         ((version, requests),) = self.requests.items()
-        target = generator.Target(self.address, self.metadata)
+        target = self._asked()
         verifier = self._verifier(version)
         limit_ms, percentile = scenarios.limit_of(slo) if slo else (scenarios.LIMIT_MS, 0.0)
         reader = self.readers[version]

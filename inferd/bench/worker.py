@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from inferd import __version__
+from inferd.ask.connections import Handshake, connected, context_of, name_of, said
+from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.bench.measurement import BUCKETS, Counts, Histogram, Load, Sparse
 from inferd.errors import StartError
 
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferd._core.generator import Generator
+    from inferd._core.tls import Tls
     from inferd.bench.schedule import Arrivals
     from inferd.config import Address
 
@@ -37,6 +40,7 @@ CODES = [
 
 NEVER_NS = 2**63 - 1
 SLICE_NS = 50_000_000  # the native loop comes back this often, for Ctrl-C and for more arrivals
+HANDSHAKE_NS = 1_000_000  # and so often where a connection's handshake waits for its next step
 AHEAD_NS = 200_000_000  # arrivals that it is given in advance
 AHEAD_COUNT = 1_000_000  # at most
 LATE_NS = 10_000_000  # a native loop that comes back later than that was held up
@@ -69,6 +73,7 @@ class Plan(NamedTuple):
     verify_every: int = 0
     sample_room: int = 0  # of each interval
     expected: Expected = Expected()
+    reach: Reach = PLAINTEXT
 
 
 class Piece(NamedTuple):
@@ -120,7 +125,7 @@ class Worker:
         self.scratch = [np.zeros(BUCKETS, np.uint64) for _ in range(3)]
         self.missing: list[int] = []  # connections that are to be made again
         self.failure = ""  # why the last try failed
-        self.attempt: socket.socket | None = None  # one of them, on its way
+        self.attempt: Attempt | None = None  # one of them, on its way
         self.attempt_ns = 0  # since when; 0: the next may begin at once
         self.finished, self.finished_ns = -1, 0  # requests, and when there was one more
         self.idle_ns = 0  # slept because there was nothing to poll for
@@ -131,21 +136,34 @@ class Worker:
         self.held_up_ns = 0  # since the last piece
         self.spent_ns = (0, 0)  # of the processor, and in waiting, when it was last asked
         self.turns = (0, 0)  # what `scheduled` said then
+        self.context = context_of(plan.reach) if plan.reach.by_tls else None
         try:
             for number in range(plan.load.connections):
-                made = connected(plan.address, CONNECT_S)
-                self.family, self.peer = made.family, made.getpeername()
-                self._add(number, made)
+                self._connect(number)
             self._greet()
         except OSError as error:
             self.close()
-            raise StartError(f"{plan.address}: cannot connect: {error.strerror or error}; is the server up?") from None
+            raise StartError(f"{plan.address}: cannot connect: {said(error)}; is the server up?") from None
 
     def _made(self, **settings: int) -> Generator:
         from inferd._core.generator import Generator
 
         models, outputs = names(self.plan)
         return Generator(self.plan.bodies, headers(self.plan), models=models, outputs=outputs, **settings)
+
+    def _connect(self, number: int) -> None:
+        until_s = time.monotonic() + CONNECT_S
+        made = connected(self.plan.address, CONNECT_S)
+        self.family, self.peer = made.family, made.getpeername()
+        self.attempt = Attempt(made, self._handshake)  # to be closed, whatever comes
+        while not self.attempt.is_made():
+            self.attempt.wait(until_s)
+        self._add(number, self.attempt)
+        self.attempt = None
+
+    def _handshake(self, made: socket.socket) -> Handshake | None:
+        """What follows on a connection; None: nothing does."""
+        return Handshake(made, self.context, name_of(self.plan.address, self.plan.reach)) if self.context else None
 
     def _greet(self) -> None:
         """Waits for the server to say what it allows on each connection, a round trip that the first requests would wait for otherwise.
@@ -248,7 +266,8 @@ class Worker:
         generator = self.generator
         while True:
             self._give_arrivals()
-            back_ns = min(until_ns, time.monotonic_ns() + SLICE_NS)
+            in_handshake = self.attempt is not None and self.attempt.in_handshake
+            back_ns = min(until_ns, time.monotonic_ns() + (HANDSHAKE_NS if in_handshake else SLICE_NS))
             try:
                 now_ns = generator.run(back_ns, SPIN_NS if self.plan.spin else 0)
             except KeyboardInterrupt:
@@ -330,13 +349,13 @@ class Worker:
                     if now_ns - self.attempt_ns < RETRY_NS:
                         return
                     self.attempt_ns = now_ns
-                    self.attempt = on_its_way(self.family, self.peer)
-                if not has_arrived(self.attempt):
+                    self.attempt = Attempt(on_its_way(self.family, self.peer), self._handshake)
+                if not self.attempt.is_made():
                     if now_ns - self.attempt_ns > CONNECT_S * 1e9:
                         raise TimeoutError(errno.ETIMEDOUT, os.strerror(errno.ETIMEDOUT))
                     return
             except OSError as error:
-                self.failure = error.strerror or str(error)
+                self.failure = said(error)
                 if self.attempt is not None:
                     self.attempt.close()
                     self.attempt = None
@@ -344,26 +363,51 @@ class Worker:
             self._add(self.missing.pop(), self.attempt)
             self.attempt, self.attempt_ns = None, 0
 
-    def _add(self, number: int, made: socket.socket) -> None:
-        made.setblocking(False)
+    def _add(self, number: int, attempt: Attempt) -> None:
+        made = attempt.socket
         if made.family != socket.AF_UNIX:
             made.setsockopt(socket.IPPROTO_TCP, socket.TCP_NODELAY, 1)
-        self.generator.add(made.fileno(), number)
+        self.generator.add(made.fileno(), number, attempt.tls())
         self.sockets[number] = made
 
 
-def connected(address: Address, timeout_s: float) -> socket.socket:
-    """A connection; OSError when there is none in time."""
-    if not address.path:
-        return socket.create_connection((address.host, address.port), timeout_s)
-    made = socket.socket(socket.AF_UNIX)
-    try:
-        made.settimeout(timeout_s)
-        made.connect(address.socket_name)
-    except OSError:
-        made.close()
-        raise
-    return made
+class Attempt:
+    """A connection that is being made: TCP's, then by TLS its handshake."""
+
+    def __init__(self, made: socket.socket, handshake: Callable[[socket.socket], Handshake | None]) -> None:
+        self.socket = made
+        self.socket.setblocking(False)
+        self._begin = handshake
+        self._arrived = False
+        self._handshake: Handshake | None = None
+
+    @property
+    def in_handshake(self) -> bool:
+        return self._handshake is not None
+
+    def is_made(self) -> bool:
+        """Whether it is by now; OSError when it will not be."""
+        if not self._arrived:
+            if not has_arrived(self.socket):
+                return False
+            self._arrived, self._handshake = True, self._begin(self.socket)
+        return self._handshake is None or self._handshake.advance()
+
+    def wait(self, until_s: float) -> None:
+        """For the server's part of the handshake. OSError: it does not come in time."""
+        if self._handshake is not None:
+            self._handshake.wait(until_s)
+
+    def tls(self) -> Tls | None:
+        """What the native loop speaks on it; None: plaintext."""
+        if self._handshake is None:
+            return None
+        from inferd._core.tls import Tls
+
+        return Tls(self._handshake.session, self._handshake.incoming, self._handshake.outgoing)
+
+    def close(self) -> None:
+        self.socket.close()
 
 
 def on_its_way(family: int, peer: object) -> socket.socket:
@@ -390,10 +434,10 @@ def has_arrived(attempt: socket.socket) -> bool:
 
 def headers(plan: Plan) -> list[tuple[bytes, bytes]]:
     """What every request says."""
-    authority = "localhost" if plan.address.path else str(plan.address)
+    authority = plan.reach.server_name or ("localhost" if plan.address.path else str(plan.address))
     said = [
         (b":method", b"POST"),
-        (b":scheme", b"http"),
+        (b":scheme", b"https" if plan.reach.by_tls else b"http"),
         (b":path", PATH),
         (b":authority", authority.encode()),
         (b"te", b"trailers"),

@@ -17,7 +17,7 @@ import click
 from click.core import ParameterSource
 
 from inferd.cli.duration import Duration
-from inferd.cli.reaching import TOKEN_FILE
+from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
 from inferd.cli.say import say
 from inferd.errors import InferdError
 
@@ -162,17 +162,17 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     ),
     click.option("--quiet", is_flag=True, help="No progress."),
 )
+@of_group("Access: TLS, and a token", *TLS, TOKEN_FILE)
 @of_group(
     "Other",
     click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]"),
     click.option("--metadata", "pairs", multiple=True, metavar="KEY=VALUE", help="Metadata to send along; no report has its values."),
-    TOKEN_FILE,
 )
 def bench(**given: Any) -> int:
     """Measure a model server: closed and open loops, searches, stress; or compare reports (`inferd bench compare A.json B.json`).
 
-    TARGET is host:port, unix:/path or unix:@name of any server of the Open Inference Protocol over gRPC, in plaintext, or embedded:PATH of
-    an ONNX file or repository to run in this process. MODEL may be left out where there is only one.
+    TARGET is host:port, unix:/path or unix:@name of any server of the Open Inference Protocol over gRPC, or embedded:PATH of an ONNX file
+    or repository to run in this process. MODEL may be left out where there is only one.
 
     Latency counts from the time at which a request was meant to be sent, so a server that stalls cannot hide it.
 
@@ -180,6 +180,7 @@ def bench(**given: Any) -> int:
     inferd bench localhost:8001 resnet50 --connections 4 --concurrency 2
     inferd bench localhost:8001 resnet50 --rate 200 --arrivals poisson --duration 30s --html report.html
     inferd bench localhost:8001 resnet50 --slo p99=50ms
+    inferd bench models.example:8001 resnet50 --tls-ca ca.pem --token-file token
     """
     from inferd.bench.interrupts import interrupted_once
     from inferd.bench.samples import Samples
@@ -194,7 +195,6 @@ def bench(**given: Any) -> int:
 
 def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | None) -> int:
     """What the flags ask for, told and written; the exit code."""
-    from inferd.ask.reach import Reach
     from inferd.bench import inputs, plots, report, terminal
     from inferd.bench.interval_log import IntervalLog
     from inferd.bench.session import Checks, Looks, Session
@@ -210,7 +210,8 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
         given["model"],
         versions,
         {name: given[name] for name in inputs.OPTIONS},
-        metadata=[*map(pair, given["pairs"]), *Reach(token_file=given["token_file"]).metadata()],
+        metadata=[*map(pair, given["pairs"])],
+        reach=reach_of(given),
         checks=Checks(given["verify"], given["verify_every"], **tolerances),
         looks=Looks(given["metrics_url"], given["server_pid"], given["dollars_per_hour"]),
         spin=spin,
@@ -220,7 +221,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
     ) as session:
         for notice in session.notices:
             say(notice, err=True)
-        said = report.versions_here(session.server)
+        said = report.versions_here(session.server, session.spoken)
         with ExitStack() as stack:
             progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))
             outcome = carry_out(session, given, load, versions, progress)
@@ -284,6 +285,7 @@ def refuse_unused(given: dict[str, Any]) -> None:
     refuse({"rounds"}, not modes - {"versions"}, "is for --versions, or for one load")
     refuse({"verify_every", "rtol", "atol"}, "verify" in said, "is for --verify FILE")
     refuse({"metrics_url", "server_pid", "dollars_per_hour", "spin", "processes", "deadline", "samples"}, not local, "is for a server")
+    refuse(set(FLAGS), not local, "is for a server")
     refuse({"concurrency"}, "rate" not in said or "scenario" in modes, "is for a closed loop: leave it or --rate out")
     refuse({"concurrency"}, "slo" not in modes or "scenario" in modes, "is for a closed loop, and --slo searches a rate of an open one")
     refuse({"concurrency"}, not {"steps", "ramp"} & modes, "is what --steps and --ramp change")

@@ -10,9 +10,9 @@ import click
 from inferd.ask.reach import Reach
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
-__all__ = ["TOKEN_FILE", "reaches_by_tls"]
+__all__ = ["FLAGS", "TLS", "TOKEN_FILE", "reach_of", "reaches_by_tls"]
 
 TOKEN_FILE = click.option("--token-file", metavar="FILE", help="File whose first line is the token that the server asks for.")
 TLS = (
@@ -22,17 +22,21 @@ TLS = (
     click.option("--tls-key", metavar="FILE", help="Its key, PEM."),
     click.option("--tls-server-name", metavar="NAME", help="Whom the server's certificate is for, where that is not HOST."),
 )
+FLAGS = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "token_file")
+
+
+def reach_of(given: Mapping[str, Any]) -> Reach:
+    """What the flags say. --token-file is not every command's."""
+    tls, ca, certificate, key, server_name = (given[name] for name in FLAGS[:-1])
+    return Reach(tls, ca, certificate, key, server_name, given.get("token_file"))
 
 
 def reaches_by_tls(command: Callable[..., Any]) -> Callable[..., Any]:
     """Gives a command the flags; it is called with `reach`."""
 
     @wraps(command)
-    def call(
-        tls: bool, tls_ca: str | None, tls_cert: str | None, tls_key: str | None, tls_server_name: str | None,
-        token_file: str | None = None, **given: Any,
-    ) -> Any:  # fmt: skip
-        return command(reach=Reach(tls, tls_ca, tls_cert, tls_key, tls_server_name, token_file), **given)
+    def call(**given: Any) -> Any:
+        return command(reach=reach_of(given), **{name: value for name, value in given.items() if name not in FLAGS})
 
     decorated: Callable[..., Any] = call
     for option in reversed(TLS):

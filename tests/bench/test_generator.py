@@ -17,6 +17,7 @@ import pytest
 
 from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
+from inferd.ask.reach import Reach
 from inferd.bench import generator, schedule, worker
 from inferd.bench.export import decode
 from inferd.bench.generator import Crew, Target, Total, allow_files, measure, portion, share, work
@@ -29,6 +30,7 @@ from inferd.bench.worker import CODES, Ending, Expected, Piece, Plan, Worker, gr
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
 from tests import models
+from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS
 from tests.reports import sample
 from tests.served import Served
@@ -258,6 +260,10 @@ def test_headers() -> None:
     assert (said[b":authority"], said[b"grpc-timeout"], said[b"x-key"]) == (b"h:1", b"1500u", b"v")
     assert dict(headers(plan._replace(address=Address("", 0, "/s"), load=Load())))[b":authority"] == b"localhost"
     assert b"grpc-timeout" not in dict(headers(plan._replace(load=Load())))
+    assert said[b":scheme"] == b"http"
+    said = dict(headers(plan._replace(reach=Reach(tls=True))))
+    assert (said[b":scheme"], said[b":authority"]) == (b"https", b"h:1")
+    assert dict(headers(plan._replace(reach=Reach(server_name="name.test"))))[b":authority"] == b"name.test", "as gRPC's clients say it"
 
 
 @pytest.mark.parametrize(
@@ -295,6 +301,64 @@ def test_a_server_that_comes_back_is_asked_again(tmp_path: Path) -> None:
     assert measured.ended == ""
     assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
     assert measured.intervals[-1].requests > 0, "the second server answers"
+
+
+def test_by_tls_connections_are_made_again_with_their_handshakes(tmp_path: Path) -> None:
+    """A server that comes back on its port, with another certificate of the same authority; and one that is gone for good says so."""
+    files = Files.made(tmp_path / "files")
+    model = models.write(tmp_path, "m", models.identity())
+    servers = [Served(model, **files.settings())]
+    servers[0].__enter__()
+    address = parse_address(servers[0].address)
+
+    def restart(interval: Interval) -> None:
+        if len(servers) == 1:
+            servers[0].__exit__(None, None, None)
+            files.renew()
+            servers.append(Served(model, grpc_port=address.port, **files.settings()))
+            servers[1].__enter__()
+
+    target = Target(address, reach=Reach(ca=str(files.ca)))
+    try:
+        load = Load(connections=2, streams=2, duration_s=1.0, warm_up_s=0.0)
+        measured = measure(target, requests(), load, watch=restart)
+    finally:
+        servers[-1].__exit__(None, None, None)
+    assert measured.ended == ""
+    assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
+    assert measured.intervals[-1].requests > 0, "the second server answers"
+    with pytest.raises(StartError, match=r"cannot connect: Connection refused"):
+        measure(target, requests(), load)
+
+
+def test_by_tls_a_server_that_does_not_shake_hands_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """At the start; and where a connection is made again it keeps nobody waiting."""
+    monkeypatch.setattr(worker, "CONNECT_S", 0.05)
+    files = Files.made(tmp_path / "files")
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        target = Target(Address(*silent.getsockname()), reach=Reach(ca=str(files.ca)))
+        with pytest.raises(StartError, match="cannot connect: the server does not answer"):
+            measure(target, requests(), Load(duration_s=0.1))
+        with Served(models.write(tmp_path, "m", models.identity()), **files.settings()) as server:
+            monkeypatch.setattr(worker, "CONNECT_S", 5.0)
+            made = Worker(Plan(parse_address(server.address), (), requests().bodies, Load(), None, 10**9, reach=target.reach))
+            try:
+                made.missing.append(1)
+                made.peer = silent.getsockname()
+                for at_ns in range(1 * S, 2 * S, S // 100):
+                    made._reconnect(at_ns)
+                assert made.attempt is not None
+                assert made.attempt.in_handshake
+                made._reconnect(7 * S)
+                assert (made.attempt, made.failure, made.missing) == (None, "Connection timed out", [1])
+            finally:
+                made.close()
+
+
+def test_by_tls_the_files_may_be_gone_when_the_workers_start(tmp_path: Path) -> None:
+    target = Target(Address("127.0.0.1", 1), reach=Reach(ca=str(tmp_path / "nosuch.pem")))
+    with pytest.raises(StartError, match=r"nosuch\.pem: no certificates can be read in it"):
+        measure(target, requests(), Load(connections=2, processes=2))
 
 
 def test_what_the_servers_limit_of_streams_keeps_back_is_said(tmp_path: Path) -> None:
@@ -347,7 +411,7 @@ def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch
             assert attempt is not None
             assert (made.missing, list(made.sockets)) == ([1], [0])
             made._reconnect(2 * S + 1)
-            assert (made.attempt, made.failure, attempt.fileno()) == (None, "Connection timed out", -1)
+            assert (made.attempt, made.failure, attempt.socket.fileno()) == (None, "Connection timed out", -1)
             listening.accept()[0].close()  # there is room again
             made._reconnect(2 * S + 2 + worker.RETRY_NS)
             assert (made.missing, list(made.sockets)) == ([], [0, 1])

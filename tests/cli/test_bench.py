@@ -447,11 +447,11 @@ def test_nobody_there_and_nobody_who_knows_the_protocol(call, server: Serving, t
 
 
 @contextmanager
-def measuring(address: str, model: str, folder: Path, *more: str) -> Iterator[subprocess.Popen[str]]:
-    """A bench of a minute in the midst of its measuring: the server has answered many requests."""
+def measuring(address: str, model: str, folder: Path, *more: str, plain: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A bench of a minute in the midst of its measuring: the server has answered many requests. plain: where it says so, if not there."""
     words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json", *more)
     with (
-        Caller(address) as caller,
+        Caller(plain or address) as caller,
         subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
     ):
         limit_s = time.monotonic() + TIMEOUT_S
