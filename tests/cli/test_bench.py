@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -210,7 +211,8 @@ def test_a_search_that_nothing_keeps(bench) -> None:
 
 
 def test_a_stress(bench) -> None:
-    done, report = bench("slow", "--stress", *TINY)
+    # Counted, not timed: on a busy machine 0.2 s can be over before anything is answered.
+    done, report = bench("slow", "--stress", "--requests", "20", "--warm-up", "0s", "--quiet")
     assert (done.returncode, report["kind"]) == (0, "stress"), done.stderr
     found, loads = report["summary"], [measured["load"] for measured in report["measurements"]]
     assert len(found["closed"]) == sum(not load["rate"] for load in loads) >= 3
@@ -226,8 +228,10 @@ def test_a_soak(bench, server: Serving) -> None:
     assert (done.returncode, report["kind"], len(report["measurements"])) == (0, "soak", 1), done.stderr
     assert report["requests"] == 100
     found = report["summary"]
-    assert (found["drifts"], found["words"]) == ([], ["a soak of 1 s is too short to tell a drift; 60 s are needed"])
-    assert found["words"][0] in done.stdout
+    (words,) = found["words"]  # its last answers may come late
+    assert found["drifts"] == []
+    assert float(re.fullmatch(r"a soak of (\S+) s is too short to tell a drift; 60 s are needed", words)[1]) >= 1
+    assert words in done.stdout
 
 
 def test_steps_and_their_progress(bench) -> None:

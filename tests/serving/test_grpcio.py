@@ -277,7 +277,7 @@ async def test_a_client_that_goes_away_cancels_its_request() -> None:
 async def test_a_deadline_that_passes_cancels_the_request() -> None:
     service = Service()
     async with serving(service) as (channel, _):
-        answer = asyncio.ensure_future(infer(channel, b"", "Late", timeout=0.05))
+        answer = asyncio.ensure_future(infer(channel, b"", "Late", timeout=1))  # long enough to be served first, whatever else runs
         call = await asyncio.wait_for(service.calls.get(), LIMIT_S)
         waiting = call.request
         assert (await refused(answer)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
