@@ -18,7 +18,7 @@ from inferd.config import Settings
 from inferd.serving.server import Server
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Sequence
     from pathlib import Path
 
 TRANSPORTS = ("native", "grpcio")
@@ -98,8 +98,9 @@ class Served:
 class Program:
     """`python -m inferd serve ...` as a process, until `with` ends. stdout's ready line is read; stderr is kept."""
 
-    def __init__(self, *arguments: str | Path, environment: dict[str, str] | None = None) -> None:
-        command = [sys.executable, "-m", "inferd", "serve", *map(str, arguments), "--grpc-port", "0", "--metrics-port", "0"]
+    def __init__(self, *arguments: str | Path, environment: dict[str, str] | None = None, entry: Sequence[str] = ("-m", "inferd")) -> None:
+        """entry: what the interpreter runs."""
+        command = [sys.executable, *entry, "serve", *map(str, arguments), "--grpc-port", "0", "--metrics-port", "0"]
         self.process = subprocess.Popen(
             command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, env=os.environ | (environment or {})
         )

@@ -82,6 +82,7 @@ SERVER_METRICS = {
     "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
     "workers": ("inferd_workers", "Worker processes that take requests; only with several."),
     "worker_restarts_total": ("inferd_worker_restarts", "Worker processes that had ended and were started again; only with several."),
+    "worker_starts_failed_total": ("inferd_worker_starts_failed", "Worker processes that ended before they were ready; only with several."),
 }
 REFUSALS = re.compile("refusals_(.+)_total")  # keys that become one counter, by reason
 

@@ -29,17 +29,21 @@ MAX_CRASHES = 5  # of one worker, within
 WINDOW_NS = 60 * 10**9
 BACK_OFF_NS = 10**9  # before the second restart within the window; twice as long before each further one
 MAX_UNTAKEN = 128  # connections on their way to a worker: its channel has room for other words, too
+MAX_FAILURES = 5  # starts of one worker, in a row; then it is taken for one that cannot be started
+LONGEST_BACK_OFF_NS = 30 * 10**9  # between two starts that fail
 QUIET_LOOKS = 3  # so often without a word, which comes every second, and others get the next connections
 
 
 class Restarts:
-    """When a worker that crashed is started again. The policy: no clock."""
+    """When a worker that crashed, or could not be started, is started again. The policy: no clock."""
 
     def __init__(self) -> None:
         self._crashes_ns: deque[int] = deque()
 
+        self._failures = 0  # of starts, since one went well
     def crashed(self, now_ns: int) -> int | None:
-        """The time to wait, in nanoseconds: none at first, then longer each time; None: too many within a minute."""
+        """After a crash of one that served, the time to wait, in nanoseconds: none at first, then longer each time; None: too many
+        within a minute."""
         self._crashes_ns.append(now_ns)
         while self._crashes_ns[0] <= now_ns - WINDOW_NS:
             self._crashes_ns.popleft()
@@ -48,6 +52,19 @@ class Restarts:
             return None
         return 0 if crashes == 1 else BACK_OFF_NS << (crashes - 2)
 
+
+    def failed(self) -> int:
+        """After a start that failed, the same: longer each time, up to LONGEST_BACK_OFF_NS, and never too many."""
+        self._failures += 1
+        return min(BACK_OFF_NS << min(self._failures - 1, MAX_FAILURES), LONGEST_BACK_OFF_NS)
+
+    def started(self) -> None:
+        self._failures = 0
+
+    @property
+    def hopeless(self) -> bool:
+        """Whether its starts have failed so often in a row that the next one is not likely to go better."""
+        return self._failures >= MAX_FAILURES
 
 class Child:
     """A worker as the supervisor sees it. state: loading, ready, or leaving, which gets no connection more."""
@@ -87,10 +104,14 @@ class Child:
         return self._open + self._handed - self._taken
 
     @property
+    @property
+    def answers(self) -> bool:
+        """Whether its event loop turns, as far as is known."""
+        return self.silent_looks <= QUIET_LOOKS
+
     def takes(self) -> bool:
         """Whether a connection can be given to it now."""
-        answers = self._able and self.silent_looks <= QUIET_LOOKS
-        return self.state == "ready" and answers and self._handed - self._taken < MAX_UNTAKEN
+        return self.state == "ready" and self.answers and self._able and self._handed - self._taken < MAX_UNTAKEN
 
     def reported(self, taken: int, open: int, able: bool) -> None:
         self._taken, self._open, self._able = taken, open, able

@@ -6,7 +6,8 @@ on one shared socket whoever wakes first takes all that wait. The supervisor kno
 who has least, to those that are ready only. That costs something once a connection, and a request nothing.
 
 Health is each worker's own: it answers for the connections that it has. So the server is ready as long as one worker is; who has crashed
-costs its connections, and no others. Never in here: models, requests, HTTP/2.
+costs its connections, and no others, even where nobody can take its place: what a start needs may be gone from the disk just then.
+Never in here: models, requests, HTTP/2.
 """
 
 from __future__ import annotations
@@ -29,7 +30,7 @@ from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
 from inferd.observe.pages import Sums
 from inferd.serving.access import warn_of_open
-from inferd.serving.child import MAX_CRASHES, Child, Restarts, read_page
+from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
 from inferd.serving.listeners import Listener, adopt, bind
 
 if TYPE_CHECKING:
@@ -52,7 +53,7 @@ LAST_PAUSE_S = 0.001  # for workers to take them
 LOOK_S = 1.0  # how often workers are looked at
 SILENT_LOOKS = 30  # so often without a word, and a worker hangs
 GRACE_S = 10.0  # of a worker beyond drain_timeout_s
-METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count
+METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count; who has been silent as long is not asked
 
 
 def count(settings: Settings, host: Host) -> int:
@@ -108,6 +109,7 @@ class Supervisor:
         self._children: dict[int, Child] = {}
         self._restarts = {number: Restarts() for number in range(1, workers + 1)}
         self._restarted = 0
+        self._starts_failed = 0
         self._timers: dict[int, asyncio.TimerHandle] = {}  # of workers that are started again later
         self._look_timer: asyncio.TimerHandle | None = None
         self._changed = asyncio.Event()
@@ -260,6 +262,7 @@ class Supervisor:
 
     def _ready(self, child: Child) -> None:
         child.state = "ready"
+        self._restarts[child.number].started()
         if not self._started.done():
             if self._ready_workers == self._workers:
                 self._started.set_result(None)
@@ -267,7 +270,7 @@ class Supervisor:
             log.info("%s is ready", child)
 
     def _failed(self, child: Child, text: str, *, setting: bool) -> None:
-        """It could not start: so cannot the server. Once it serves, that is a crash as any."""
+        """It could not start: so cannot the server. Once that serves, it is tried again when the process has ended."""
         if not self._started.done():
             self._started.set_exception(ConfigError(text) if setting else StartError(text))
         elif self._serving:
@@ -296,6 +299,8 @@ class Supervisor:
             self._started.set_exception(StartError(f"worker {child.number} ended {how} before it was ready; the log has more"))
         elif code == 0 and child.state == "leaving":
             self._start_again(child.number)
+        elif child.state == "loading":
+            self._not_started(child.number, how)
         else:
             log.error("%s ended %s; its connections are lost", child, how)
             self._crashed(child.number, how)
@@ -303,9 +308,25 @@ class Supervisor:
     def _crashed(self, number: int, how: str) -> None:
         wait_ns = self._restarts[number].crashed(time.monotonic_ns())
         if wait_ns is None:
-            self._error = InferdError(f"worker {number} ended {MAX_CRASHES} times within a minute, at last {how}; the log has more")
-            self._fail()
-            return
+            self._end(f"worker {number} ended {MAX_CRASHES} times within a minute, at last {how}; the log has more")
+        else:
+            self._start_later(number, wait_ns)
+
+    def _not_started(self, number: int, how: str) -> None:
+        """The others serve meanwhile. Where no worker can be started, there are none."""
+        self._starts_failed += 1
+        wait_ns = self._restarts[number].failed()
+        log.error("worker %d ended %s before it was ready; %d others are ready", number, how, self._ready_workers)
+        if all(each.hopeless for each in self._restarts.values()):
+            self._end(f"no worker can be started: {MAX_FAILURES} starts of each failed, at last {how}; the log has more")
+        else:
+            self._start_later(number, wait_ns)
+
+    def _end(self, text: str) -> None:
+        self._error = InferdError(text)
+        self._fail()
+
+    def _start_later(self, number: int, wait_ns: int) -> None:
         log.info("worker %d is started again in %g s", number, wait_ns / 1e9)
         self._timers[number] = self._loop.call_later(wait_ns / 1e9, self._start_again, number)
 
@@ -314,8 +335,7 @@ class Supervisor:
             self._start_worker(number)
             self._restarted += 1
         except OSError as error:
-            log.error("worker %d cannot be started: %s", number, error.strerror)
-            self._crashed(number, f"before its start ({error.strerror})")
+            self._not_started(number, f"with its process ({error.strerror})")
 
     def _look(self) -> None:
         """Kills who says nothing for long: its event loop, which nothing may hold up, does not turn."""
@@ -401,9 +421,10 @@ class Supervisor:
     # ---- metrics, on threads that scrapes have ----
 
     def _metrics(self, own: Page) -> Page:
-        """Asks all workers at once. One that says nothing counts as it did last."""
+        """Asks all workers at once. One that says nothing counts as it did last; one whose loop does not turn holds up no scrape."""
         with self._asking:  # else an older page could come last
-            asked = [(child, child.ask_metrics()) for child in list(self._children.values()) if child.state != "loading"]
+            able = [child for child in list(self._children.values()) if child.state != "loading" and child.answers]
+            asked = [(child, child.ask_metrics()) for child in able]
             overdue_s = time.monotonic() + METRICS_TIMEOUT_S
             for child, pipe in asked:
                 if page := read_page(pipe, overdue_s):
@@ -411,4 +432,9 @@ class Supervisor:
             return self._sums.page(own)
 
     def _counters(self) -> dict[str, float]:
-        return {"workers": self._ready_workers, "worker_restarts_total": self._restarted}
+        serving = sum(child.state == "ready" and child.answers for child in list(self._children.values()))
+        return {
+            "workers": serving,
+            "worker_restarts_total": self._restarted,
+            "worker_starts_failed_total": self._starts_failed,
+        }

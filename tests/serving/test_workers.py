@@ -13,7 +13,7 @@ import subprocess
 import sys
 import time
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
@@ -30,7 +30,7 @@ from inferd.errors import ConfigError, StartError
 from inferd.protocol import health
 from inferd.serving import workers
 from inferd.serving.channel import Channel
-from inferd.serving.child import MAX_CRASHES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
+from inferd.serving.child import LONGEST_BACK_OFF_NS, MAX_CRASHES, MAX_FAILURES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
 from inferd.serving.listeners import Listener
 from inferd.serving.server import Server
 from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
@@ -57,8 +57,8 @@ def files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 class Pair(Program):
     """A server of two workers, both ready when the block begins."""
 
-    def __init__(self, files: Path, *arguments: str | Path) -> None:
-        super().__init__(files, "--workers", "2", "--drain-timeout-s", "20", *arguments)
+    def __init__(self, files: Path, *arguments: str | Path, entry: Sequence[str] = ("-m", "inferd")) -> None:
+        super().__init__(files, "--workers", "2", "--drain-timeout-s", "20", *arguments, entry=entry)
 
     def worker(self, number: int) -> psutil.Process:
         """The newest process of that number."""
@@ -196,19 +196,49 @@ def wait_for_running(callers: list[Caller]) -> None:
             assert time.monotonic() < end
 
 
+AT_ONCE = ("-c", "from inferd.serving import child; child.BACK_OFF_NS = 0; from inferd.cli import main; main()")  # without a back-off
+TOKEN = "a-token-of-the-tests"
+
+
+def test_a_worker_that_cannot_be_started_again_costs_nobody_a_call(files: Path, tmp_path: Path, callers: ExitStack) -> None:
+    tokens, allowed = tmp_path / "tokens", {"metadata": [("authorization", f"Bearer {TOKEN}")]}
+    tokens.write_text(TOKEN)
+    with Pair(files, "--token-file", tokens, entry=AT_ONCE) as program:
+        killed, other = program.worker(1), program.worker(2)
+        tokens.rename(tmp_path / "elsewhere")
+        killed.kill()
+        wait_for(program, "before it was ready; 1 others are ready", MAX_FAILURES + 1)
+        caller = callers.enter_context(Caller(program.address))
+        same(outputs_of(caller.infer(infer_request("identity", X), **allowed)), {"y": rows(1)})
+        seen = program.samples()
+        assert seen["inferd_workers"] == 1
+        assert seen["inferd_worker_starts_failed_total"] > MAX_FAILURES
+        assert "cannot start: token_file: expected a file that can be read" in program.errors
+        (tmp_path / "elsewhere").rename(tokens)
+        wait_for(program, "is ready\n")
+        assert (program.samples()["inferd_workers"], program.worker(2)) == (2, other)
+
+        tokens.unlink()
+        for number in (1, 2):
+            program.worker(number).kill()
+        assert program.process.wait(LIMIT_S) == 1
+    assert program.errors.endswith(
+        f"inferd: no worker can be started: {MAX_FAILURES} starts of each failed, at last with code 3; the log has more\n"
+    )
+
+
 def test_a_worker_that_crashes_over_and_over_ends_the_server(files: Path) -> None:
-    code = "from inferd.serving import child; child.BACK_OFF_NS = 0; from inferd.cli import main; main()"
     arguments = ["serve", str(files), "--grpc-port", "0", "--metrics-port", "off", "--workers", "2"]
     errors, crashes, started = "", 0, 0
     with subprocess.Popen(
-        [sys.executable, "-c", code, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
+        [sys.executable, *AT_ONCE, *arguments], stdout=subprocess.DEVNULL, stderr=subprocess.PIPE, text=True, env=environment()
     ) as program:
         assert program.stderr is not None
         for line in program.stderr:
             errors += line
             if again := re.search(r"worker 1 \(process (\d+)\) is started", line):
                 started = int(again[1])
-            if "ready on 127.0.0.1" in line or (crashes and again):
+            if "ready on 127.0.0.1" in line or f"(process {started}) is ready" in line:
                 os.kill(started, signal.SIGKILL)
                 crashes += 1
     assert program.returncode == 1
@@ -221,6 +251,17 @@ def test_restarts_wait_longer_each_time() -> None:
     assert [restarts.crashed(at * second) for at in (0, 1, 2, 3)] == [0, 1 * second, 2 * second, 4 * second]
     assert restarts.crashed(63 * second) == 0  # all others are a minute old
     assert [restarts.crashed(64 * second) for _ in range(4)][-1] is None
+
+
+def test_starts_that_fail_are_tried_again_for_ever() -> None:
+    restarts, second = Restarts(), 10**9
+    assert [restarts.failed() for _ in range(4)] == [1 * second, 2 * second, 4 * second, 8 * second]
+    assert not restarts.hopeless
+    assert [restarts.failed() for _ in range(100)][1:] == [LONGEST_BACK_OFF_NS] * 99
+    assert restarts.hopeless
+    restarts.started()
+    assert not restarts.hopeless
+    assert restarts.failed() == second
 
 
 # ---- the end of all
@@ -484,6 +525,20 @@ async def test_without_a_descriptor_connections_wait(monkeypatch: pytest.MonkeyP
         supervisor._pause()
     assert full.asked >= 2
     assert caplog.text.count("connections wait: none can be accepted (Too many open files)") == 1
+
+
+async def test_no_scrape_waits_for_a_worker_that_hangs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "METRICS_TIMEOUT_S", 0)
+    hung, good = children = ready_child(1, 0), ready_child(2, 0)
+    hung.silent_looks = QUIET_LOOKS + 1
+    supervisor = await supervisor_of(*children)
+    with closed_at_end(*children):
+        supervisor._metrics([])
+        assert supervisor._counters()["workers"] == 1
+        assert Channel(hung.theirs).receive() is None
+        asked = Channel(good.theirs).receive()
+        assert asked is not None
+        os.close(asked.descriptor)
 
 
 async def test_a_worker_that_says_nothing_is_killed() -> None:
