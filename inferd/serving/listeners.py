@@ -2,13 +2,11 @@
 
 from __future__ import annotations
 
-import os
 import socket
-from contextlib import suppress
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.config import Address
-from inferd.serving.sockets import BACKLOG, bound_unix_socket, name_of, not_listening
+from inferd.serving.sockets import BACKLOG, SocketFile, bound_unix_socket, name_of, not_listening
 
 if TYPE_CHECKING:
     from inferd.config import Settings
@@ -17,11 +15,12 @@ __all__ = ["Listener", "adopt", "bind"]
 
 
 class Listener(NamedTuple):
-    """One socket. address: what clients connect to. ours: nobody gave it to this process."""
+    """One socket. address: what clients connect to. ours: nobody gave it to this process. file: goes with it."""
 
     socket: socket.socket
     address: Address
     ours: bool = True
+    file: SocketFile | None = None
 
     def listen(self) -> None:
         """Raises StartError where another process was quicker."""
@@ -31,10 +30,9 @@ class Listener(NamedTuple):
             raise not_listening(self.address, error) from None
 
     def close(self) -> None:
+        if self.file is not None:
+            self.file.remove()
         self.socket.close()
-        if self.ours and self.address.path and not self.address.is_abstract:
-            with suppress(OSError):
-                os.unlink(self.address.path)
 
 
 def adopt(opened: socket.socket, tls: bool) -> Listener:
@@ -51,7 +49,7 @@ def bind(address: Address, settings: Settings) -> list[Listener]:
         if address.path:
             opened = bound_unix_socket(address, settings.socket_mode)
             opened.setblocking(False)
-            return [Listener(opened, address)]
+            return [Listener(opened, address, file=SocketFile.of(address))]
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)
         for family, place in dict.fromkeys((family, place) for family, _, _, _, place in found):
             port = made[0].address.port if made else address.port  # one that is free is free for all

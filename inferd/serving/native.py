@@ -28,7 +28,7 @@ from inferd.serving.access import Access, Identity
 from inferd.serving.compression import CompressionThreads
 from inferd.serving.memory import give_back
 from inferd.serving.ports import Port, TlsPort
-from inferd.serving.sockets import BACKLOG, bound_unix_socket, listening, name_of, not_listening
+from inferd.serving.sockets import BACKLOG, SocketFile, bound_unix_socket, listening, name_of, not_listening
 from inferd.serving.tls import ALPN, HANDSHAKE_S
 from inferd.serving.unserved import unserved
 
@@ -167,7 +167,7 @@ class NativeTransport:
         self._refuse = refuse
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
-        self._socket_paths: list[str] = []
+        self._socket_files: list[SocketFile] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def start(self, addresses: list[Address]) -> list[Address]:
@@ -198,6 +198,8 @@ class NativeTransport:
         """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
         Running is what is answered: for the rest of a request that does not move, nobody waits longer than DRAIN_STALL_NS."""
         self._stall_timer.cancel()
+        for file in self._socket_files:
+            file.remove()
         for port in self._ports:
             port.close()
         for port in self._ports:
@@ -222,9 +224,6 @@ class NativeTransport:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._compression.close()
-        for path in self._socket_paths:
-            with suppress(OSError):
-                os.unlink(path)
 
     def access_changed(self) -> None:
         """Tokens that were good may not be any more."""
@@ -344,8 +343,8 @@ class NativeTransport:
         """The real address. OSError."""
         if address.path:
             bound = bound_unix_socket(address, self._socket_mode)
-            if not address.is_abstract:
-                self._socket_paths.append(address.path)
+            if file := SocketFile.of(address):
+                self._socket_files.append(file)
             bound.listen(BACKLOG)
             self._ports.append(self._port([bound], tls=False))
             return address

@@ -10,14 +10,14 @@ import os
 import socket
 import stat
 from contextlib import suppress
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, NamedTuple, Self
 
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "bound_unix_socket", "listening", "name_of", "not_listening"]
+__all__ = ["BACKLOG", "SocketFile", "bound_unix_socket", "listening", "name_of", "not_listening"]
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
 
@@ -41,6 +41,30 @@ async def listening(address: Address, *, reuse_port: bool) -> list[socket.socket
             one.close()
         raise
     return opened
+
+
+class SocketFile(NamedTuple):
+    """The file of a Unix socket that this process has bound. It goes while the socket still listens: nobody else takes its path then, and
+    the file system gives its number to no other file. A server that starts while this one drains has a file of its own there."""
+
+    path: str
+    device: int
+    inode: int
+
+    @classmethod
+    def of(cls, address: Address) -> Self | None:
+        """None: an abstract name, which has none. OSError."""
+        if address.is_abstract:
+            return None
+        found = os.stat(address.path)
+        return cls(address.path, found.st_dev, found.st_ino)
+
+    def remove(self) -> None:
+        """Unless it is gone, or another one, by now."""
+        with suppress(OSError):
+            found = os.stat(self.path)
+            if (found.st_dev, found.st_ino) == (self.device, self.inode):
+                os.unlink(self.path)
 
 
 def bound_unix_socket(address: Address, mode: int) -> socket.socket:

@@ -80,6 +80,18 @@ def test_a_unix_socket_goes_with_its_listener(tmp_path: Path) -> None:
     assert path.exists()
 
 
+def test_the_file_of_a_server_that_came_later_stays(tmp_path: Path) -> None:
+    address = Address("", 0, str(tmp_path / "s"))
+    (old,) = bind(address, SETTINGS)
+    (tmp_path / "s").unlink()
+    (new,) = bind(address, SETTINGS)
+    new.listen()
+    old.close()
+    assert connects(new.socket)
+    new.close()
+    assert not (tmp_path / "s").exists()
+
+
 def test_sockets_of_others_are_left_as_they_are(tmp_path: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as tcp, socket.socket(socket.AF_UNIX) as unix:
         unix.bind(str(tmp_path / "s"))

@@ -108,6 +108,28 @@ async def test_a_socket_file_that_a_dead_server_left_is_replaced(tmp_path: Path)
         assert await echoed(bound)
 
 
+async def test_a_server_that_starts_while_another_drains_keeps_its_socket_file(tmp_path: Path) -> None:
+    held: list[Call] = []
+    path = tmp_path / "s.sock"
+    address = Address("", 0, str(path))
+    async with (
+        serving(address, methods={ECHO: Method("infer", held.append)}) as (old, [bound]),
+        grpc.aio.insecure_channel(bound) as channel,
+    ):
+        call = channel.unary_unary(ECHO)(b"abc", timeout=LIMIT_S)
+        while not held:
+            await asyncio.sleep(0)
+        drained = asyncio.create_task(old.stop(LIMIT_S))
+        await asyncio.sleep(0)
+        async with serving(address):
+            held.pop().reply(b"abc")
+            old.flush()
+            assert await call == b"abc"
+            await drained
+            assert await echoed(bound)
+    assert not path.exists()
+
+
 @pytest.mark.parametrize(("umask", "mode", "found"), [(0o077, -1, 0o700), (0o022, 0o660, 0o660), (0o077, 0o666, 0o666)])
 async def test_the_permissions_of_a_socket_file(umask: int, mode: int, found: int, tmp_path: Path) -> None:
     path, before = tmp_path / "s.sock", os.umask(umask)
