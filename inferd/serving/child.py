@@ -6,6 +6,7 @@ from __future__ import annotations
 
 import os
 import select
+import signal
 import subprocess
 import sys
 import time
@@ -28,9 +29,9 @@ __all__ = ["MAX_CRASHES", "Child", "Restarts", "read_page"]
 MAX_CRASHES = 5  # of one worker, within
 WINDOW_NS = 60 * 10**9
 BACK_OFF_NS = 10**9  # before the second restart within the window; twice as long before each further one
-MAX_UNTAKEN = 128  # connections on their way to a worker: its channel has room for other words, too
 MAX_FAILURES = 5  # starts of one worker, in a row; then it is taken for one that cannot be started
 LONGEST_BACK_OFF_NS = 30 * 10**9  # between two starts that fail
+MAX_UNTAKEN = 128  # connections on their way to a worker: its channel has room for other words, too
 QUIET_LOOKS = 3  # so often without a word, which comes every second, and others get the next connections
 
 
@@ -39,8 +40,8 @@ class Restarts:
 
     def __init__(self) -> None:
         self._crashes_ns: deque[int] = deque()
-
         self._failures = 0  # of starts, since one went well
+
     def crashed(self, now_ns: int) -> int | None:
         """After a crash of one that served, the time to wait, in nanoseconds: none at first, then longer each time; None: too many
         within a minute."""
@@ -51,7 +52,6 @@ class Restarts:
         if crashes >= MAX_CRASHES:
             return None
         return 0 if crashes == 1 else BACK_OFF_NS << (crashes - 2)
-
 
     def failed(self) -> int:
         """After a start that failed, the same: longer each time, up to LONGEST_BACK_OFF_NS, and never too many."""
@@ -65,6 +65,7 @@ class Restarts:
     def hopeless(self) -> bool:
         """Whether its starts have failed so often in a row that the next one is not likely to go better."""
         return self._failures >= MAX_FAILURES
+
 
 class Child:
     """A worker as the supervisor sees it. state: loading, ready, or leaving, which gets no connection more."""
@@ -104,11 +105,11 @@ class Child:
         return self._open + self._handed - self._taken
 
     @property
-    @property
     def answers(self) -> bool:
         """Whether its event loop turns, as far as is known."""
         return self.silent_looks <= QUIET_LOOKS
 
+    @property
     def takes(self) -> bool:
         """Whether a connection can be given to it now."""
         return self.state == "ready" and self.answers and self._able and self._handed - self._taken < MAX_UNTAKEN
@@ -153,6 +154,14 @@ class Child:
 
 
 def _start(channel: socket.socket) -> subprocess.Popen[bytes]:
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # inherited: else it would end a worker that does not ignore it yet
+    try:
+        return _opened(channel)
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+
+
+def _opened(channel: socket.socket) -> subprocess.Popen[bytes]:
     return subprocess.Popen(
         [*_python(), "-m", "inferd.serving.worker", str(channel.fileno())],
         stdin=subprocess.DEVNULL,

@@ -1,7 +1,7 @@
 """A server as a process: from its settings to its exit code, and what signals do to it on the way. Never in here: serving (server.py).
 
 SIGTERM, SIGINT   not ready, then GOAWAY, then the end when all is answered; a second one ends the process at once
-SIGHUP            settings that can change in a running server, certificates and tokens are read again
+SIGHUP            settings that can change in a running server, certificates and tokens are read again; before it is ready, as soon as it is
 """
 
 from __future__ import annotations
@@ -79,10 +79,12 @@ def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None])
 async def _serve(
     settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None, sockets: list[socket]
 ) -> None:
-    stopped = asyncio.Event()
+    stopped, hung_up = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopped, number)
+    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came before waits in the kernel (cli/serve.py)
     server = _served(settings, sockets, stopped.set)
     start = asyncio.create_task(server.start())
     signalled = asyncio.create_task(stopped.wait())
@@ -94,11 +96,13 @@ async def _serve(
     pid_file = None
     try:
         addresses = await start
-        loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
         pid_file = _write_pid(settings.pid_file)
         if not stopped.is_set():
             ready(addresses)
             notify("READY=1")
+        loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
+        if hung_up.is_set():
+            _reload(server, reread)
         await signalled
         notify("STOPPING=1")
         log.info("stopping: answering what is queued, for %s s at most", server.settings.drain_timeout_s)
@@ -107,8 +111,7 @@ async def _serve(
             await server.stop()
         finally:
             if pid_file is not None:
-                with suppress(OSError):
-                    pid_file.unlink()
+                _remove_pid(pid_file)
 
 
 def _stop(stopped: asyncio.Event, number: int) -> None:
@@ -150,3 +153,10 @@ def _write_pid(path: str) -> Path | None:
     except OSError as error:
         raise StartError(f"pid_file: expected a file that can be written, got '{path}': {error.strerror}") from None
     return file.absolute()
+
+
+def _remove_pid(file: Path) -> None:
+    """Unless it names another process by now, which started while this one drained."""
+    with suppress(OSError, ValueError):
+        if int(file.read_text("ascii")) == os.getpid():
+            file.unlink()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -87,6 +88,29 @@ def test_sighup_takes_what_a_running_server_can_take(files: Path, tmp_path: Path
         program.process.send_signal(signal.SIGTERM)
         wait_for(program, "not ready: requests are answered for 3600 s more")
         assert program.stop() == 128 + signal.SIGTERM
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_sighup_before_ready_is_remembered(tmp_path: Path, workers: int) -> None:
+    inputs = 'inputs { key: "x" value: { data_type: TYPE_FP32 dims: [64] zero_data: true } }'
+    warmup = f'model_warmup {{ name: "long" batch_size: 1 count: 20 {inputs} }}'
+    models.repository(tmp_path / "m", {"slow": models.slow(30)}, {"slow": warmup})
+    config = tmp_path / "inferd.toml"
+    config.write_text("drain_timeout_s = 5")
+    program = Program(tmp_path / "m", "--config", config, "--workers", str(workers))
+    wait_for(program, "settings: ")
+    config.write_text("drain_timeout_s = 7")
+    program.process.send_signal(signal.SIGHUP)
+    if workers > 1:
+        for number in range(1, workers + 1):
+            wait_for(program, f"worker {number} (process ")
+            (worker,) = re.findall(rf"worker {number} \(process (\d+)\)", program.errors)
+            os.kill(int(worker), signal.SIGHUP)
+    wait_for(program, "loading /", workers)
+    program.process.send_signal(signal.SIGHUP)
+    with program:
+        wait_for(program, "settings were read again: drain_timeout_s=7")
+        assert program.stop() == 0
 
 
 # ---- systemd
@@ -216,6 +240,14 @@ def test_drain_ends_the_server_that_wrote_its_number(files: Path, tmp_path: Path
         assert (done.returncode, done.stdout, done.stderr) == (0, "", "")
         assert program.process.wait(LIMIT_S) == 0
     assert not path.exists()
+
+
+def test_the_number_of_a_server_that_came_later_stays(files: Path, tmp_path: Path) -> None:
+    path = tmp_path / "pid"
+    with Program(files, "--pid-file", path) as program:
+        path.write_text(f"{os.getpid()}\n")
+        assert program.stop() == 0
+    assert path.read_text() == f"{os.getpid()}\n"
 
 
 def test_drain_says_when_it_takes_too_long(files: Path, tmp_path: Path) -> None:
