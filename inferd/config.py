@@ -137,7 +137,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = False
     inline: Annotated[
         Literal["auto", "on", "off"],
-        _about("models", "Run tiny models on the event loop instead of an executor thread. auto: by the measured time of a run."),
+        _about("models", "Run tiny models on the event loop, not on a thread. auto: by the measured time of a run, where shapes bound it."),
     ] = "auto"
     inline_limit_us: Annotated[
         int, _about("models", "Longest run that may stay on the event loop when inline is auto.", ge=1, le=100_000)

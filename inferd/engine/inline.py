@@ -6,6 +6,7 @@ That is right only while its runs are short and leave the loop time for everythi
 - Each run over the limit adds its length to a debt, counted in limits, MAX_WEIGHT at most; each run within the limit pays
   REPAYMENT of it back. A debt of MAX_DEBT, two to eight slow runs close together, sends the model to an executor thread. One run
   that the operating system interrupted, or a few in a hundred of them, do not.
+  A run of HELD_NS or more sends it there at once, whatever held it up: nothing was answered meanwhile.
   While there is a debt the caller may give the processor time of a run instead of its duration, where that tells the two apart.
 - So does a window of WINDOW_NS in which runs filled more than the given share of the loop's time.
 - It may come back when, over the number of runs asked for, the mean run took half of the limit at most and runs filled half
@@ -22,6 +23,7 @@ WINDOW_NS = 1_000_000_000  # busy share is taken over this long
 MAX_WEIGHT = 4.0  # limits that one run counts for at most
 REPAYMENT = 0.25  # limits that a run within the limit pays back
 MAX_DEBT = 8.0  # limits
+HELD_NS = 100_000_000  # of one run that is over the limit, too
 FIRST_RETURN_RUNS = 1000  # runs, well within the limit, before a model returns for the first time
 MAX_RETURN_RUNS = 64_000
 
@@ -53,6 +55,8 @@ class InlinePolicy:
         """Accounts for one run on the loop that ended now. Why the model has to leave the loop; empty while it may stay."""
         self._window_busy_ns += run_ns
         if run_ns > self.limit_ns:
+            if run_ns >= HELD_NS:
+                return self._leave(f"a run held it up for {run_ns / 1e6:.0f} ms")
             self._debt += min(run_ns / self.limit_ns, MAX_WEIGHT)
             if self._debt >= MAX_DEBT:
                 return self._leave(f"its runs take longer than {self.limit_ns / 1e3:.0f} us")

@@ -3,9 +3,9 @@
     LOADING --start--> READY --drain--> UNLOADING --close--> UNAVAILABLE
 
 A model runs either inline, on the event loop at the end of the iteration that gathered its batch, or on executor threads, one
-an instance. It is inline when its measured runs are tiny (inline.py says what that means), it has one instance and no delay; it
-moves by itself when that changes, and before a request much larger than any whose run was seen to be short; it never runs in two
-places at once:
+an instance. It is inline when its measured runs are tiny (inline.py says what that means), shapes bound them (bounds.py), it has one
+instance and no delay; it moves by itself when that changes, and before a request much larger than any whose run was seen to be short;
+it never runs in two places at once:
 
 - from the loop to a thread: the loop stops polling, then the thread starts;
 - from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
@@ -92,7 +92,8 @@ class Model:
     schedule(callback): runs it at the end of the loop's present iteration; None: there is no loop, so nothing is inline.
     deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
     signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has
-    these threads and instances, for people. What else it should know stands in `config.inferd`.
+    these threads and instances, for people. why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
+    What else it should know stands in `config.inferd`.
     """
 
     def __init__(
@@ -107,6 +108,7 @@ class Model:
         deliver: Callable[[Batch], None],
         steps: Plan | None = None,
         plan_reason: str = "",
+        why_unbounded: Callable[[], str] = lambda: "",
     ) -> None:
         self.name = name
         self.version = version
@@ -137,6 +139,7 @@ class Model:
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
         self._policy = self._inline_policy()
+        self._why_unbounded = why_unbounded
         self._turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)  # of the loop's, when it runs several batches
         self._short_nbytes = (
             0 if self._run_signature.fixed else 1
@@ -224,10 +227,11 @@ class Model:
         """
         measured_ns = None
         signature = self._run_signature
+        unbounded = self._look_through()
         try:
             for instance in self._instances:
                 warmup.warm_up(instance, signature)
-            if self._policy is not None:
+            if self._policy is not None and not unbounded:
                 measured_ns = warmup.measure(self._instances[0], signature, HOPELESS_LIMITS * self._policy.limit_ns)
                 if not signature.fixed and self._policy.admits(measured_ns):
                     self._short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._policy.limit_ns)
@@ -240,7 +244,7 @@ class Model:
                         warmup.run_once(instance, signature, inputs)
             except RequestError as error:
                 raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
-        self._decide(measured_ns)
+        self._decide(measured_ns, unbounded)
 
     def start(self) -> None:
         """Takes requests from now on."""
@@ -357,7 +361,16 @@ class Model:
             return "max_queue_delay_microseconds is set"
         return ""
 
-    def _decide(self, measured_ns: int | None) -> None:
+    def _look_through(self) -> str:
+        """Why shapes do not bound its runs: no measurement brings it to the loop then. '' where they do, or it does not matter."""
+        if self.config.inferd.inline == options.ModelOptions.OFF or self._never_inline():
+            return ""
+        why = self._why_unbounded()
+        if why:
+            self._policy = None
+        return why
+
+    def _decide(self, measured_ns: int | None, unbounded: str) -> None:
         mode = self.config.inferd.inline
         never = self._never_inline()
         if mode == options.ModelOptions.OFF:
@@ -368,6 +381,10 @@ class Model:
                 log.warning("%s: inline is on, but %s: it runs on executor threads", self._title, never)
         elif mode == options.ModelOptions.ON:
             self.inline, self.inline_reason = True, "inline: inline is on"
+            if unbounded:
+                log.warning("%s: inline is on, and %s: one request can hold up all others", self._title, unbounded)
+        elif unbounded:
+            self.inline, self.inline_reason = False, f"executor thread: {unbounded}"
         elif measured_ns is None or self._policy is None:
             self.inline, self.inline_reason = False, "executor thread: it could not be measured"
         else:

@@ -27,6 +27,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine import model_config, warmup
 from inferd.engine.backend import OnnxModel
+from inferd.engine.bounds import why_unbounded
 from inferd.engine.executor import Instance
 from inferd.engine.model import Model
 from inferd.engine.model_config import Defaults, Written
@@ -213,6 +214,7 @@ class Repository:
             deliver=self._deliver,
             steps=steps,
             plan_reason=loaded.plan.reason,
+            why_unbounded=partial(why_unbounded, file),
         )
         try:
             model.warm_up()

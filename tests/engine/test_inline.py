@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferd.engine.inline import FIRST_RETURN_RUNS, MAX_RETURN_RUNS, WINDOW_NS, InlinePolicy
+from inferd.engine.inline import FIRST_RETURN_RUNS, HELD_NS, MAX_RETURN_RUNS, WINDOW_NS, InlinePolicy
 
 LIMIT_NS = 100_000
 
@@ -28,8 +28,18 @@ def test_short_runs_stay() -> None:
 
 
 def test_slow_runs_leave_within_a_few() -> None:
-    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [10**9] * 10) == 2
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [10**7] * 10) == 2
     assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [LIMIT_NS + 1] * 10) == 8
+
+
+def test_one_run_that_holds_the_loop_up_is_enough() -> None:
+    policy = InlinePolicy(LIMIT_NS, 0.5)
+    assert policy.overrun(HELD_NS - 1, HELD_NS) == ""
+    policy = InlinePolicy(LIMIT_NS, 0.5)
+    assert policy.overrun(5 * HELD_NS, 5 * HELD_NS) == "a run held it up for 500 ms"
+    assert policy.return_runs == 2 * FIRST_RETURN_RUNS
+    allowed = InlinePolicy(2 * HELD_NS, 1.0)
+    assert runs_until_it_leaves(allowed, [2 * HELD_NS] * 10, gap_ns=0) is None, "a run within the limit is what was asked for"
 
 
 def test_an_interrupted_run_now_and_then_changes_nothing() -> None:
@@ -43,8 +53,8 @@ def test_one_slow_run_in_ten_is_too_many() -> None:
 
 def test_the_reason_names_the_limit() -> None:
     policy = InlinePolicy(LIMIT_NS, 0.5)
-    policy.overrun(10**9, 1)
-    assert policy.overrun(10**9, 2) == "its runs take longer than 100 us"
+    policy.overrun(10**7, 1)
+    assert policy.overrun(10**7, 2) == "its runs take longer than 100 us"
 
 
 def test_a_busy_loop_is_left_after_a_window() -> None:
@@ -88,7 +98,7 @@ def test_a_slow_phase_is_forgotten() -> None:
 def test_each_time_it_leaves_the_return_takes_twice_as_long() -> None:
     policy = InlinePolicy(LIMIT_NS, 0.5)
     for expected in (2 * FIRST_RETURN_RUNS, 4 * FIRST_RETURN_RUNS):
-        assert runs_until_it_leaves(policy, [10**9] * 2) == 2
+        assert runs_until_it_leaves(policy, [10**7] * 2) == 2
         assert back(policy, 20_000) == expected
     for _ in range(20):
         runs_until_it_leaves(policy, [10**9] * 2)

@@ -12,6 +12,7 @@ import pytest
 from inferd._core.batcher import Batch
 from inferd._core.local import LocalRequest
 from inferd._core.tensor import Signature
+from inferd.engine.inline import HELD_NS
 from inferd.engine.model import Model, batching_of
 from inferd.errors import (
     Cancelled,
@@ -405,6 +406,60 @@ def test_where_a_model_runs(instances: int, loop: bool, fields: dict[str, Any], 
     model.warm_up()
     assert model.inline is is_inline
     assert reason in model.inline_reason
+    model.close()
+
+
+def test_a_model_that_shapes_do_not_bound_is_never_on_the_loop_by_itself(caplog: pytest.LogCaptureFixture) -> None:
+    asked: list[str] = []
+
+    def why_unbounded() -> str:
+        asked.append("once")
+        return "shapes do not say how often its Loop runs"
+
+    def made(mode: str, loop: Loop | None) -> Model:
+        model = Model(
+            "double", 1, config(inferd={"inline": mode}), SIGNATURE, [PuppetBackend()],
+            schedule=loop.call_soon if loop else None, deliver=deliver, why_unbounded=why_unbounded,
+        )  # fmt: skip
+        model.warm_up()
+        model.start()
+        return model
+
+    model = made("AUTO", Loop())
+    assert (model.inline, model.inline_reason) == (False, "executor thread: shapes do not say how often its Loop runs")
+    assert model._policy is None, "no run brings it back"
+    assert submit(model, 3).answer[0, 0] == 6
+    model.close()
+    caplog.clear()
+    model = made("ON", Loop())
+    assert model.inline, "as it was asked for"
+    assert [record.getMessage() for record in caplog.records if record.levelname == "WARNING"] == [
+        "model 'double' version 1: inline is on, and shapes do not say how often its Loop runs: one request can hold up all others"
+    ]
+    model.close()
+    asked.clear()
+    for mode, loop in (("OFF", Loop()), ("AUTO", None)):
+        made(mode, loop).close()
+    assert not asked, "where it does not matter, nobody looks"
+
+
+def test_one_run_that_holds_the_loop_up_takes_the_model_off_it() -> None:
+    model, _, loop = inline(inferd={"inline_limit_us": GENEROUS_US})
+    assert model._policy is not None
+    reasons: list[str] = []
+    overrun = model._policy.overrun
+
+    def held_up(run_ns: int, now_ns: int) -> str:
+        reasons.append(overrun(2 * HELD_NS, now_ns))
+        return reasons[-1]
+
+    model._policy.overrun = held_up  # type: ignore[method-assign]
+    caller = submit(model, 1)
+    loop.turn()
+    assert caller.answer[0, 0] == 2
+    assert reasons == ["a run held it up for 200 ms"]
+    assert not model.inline
+    assert submit(model, 2).answer[0, 0] == 4
     model.close()
 
 

@@ -405,3 +405,18 @@ def test_loading_is_told_once_a_version(tmp_path: Path, load: Load, caplog: pyte
     assert "CPUExecutionProvider" in line
     assert "axis 0 of every tensor is the symbol 'N'" in line
     assert str(tmp_path) not in line
+
+
+def test_a_graph_whose_cost_depends_on_values_is_not_inline(tmp_path: Path, made: list[Repository]) -> None:
+    """However generous the limit."""
+    folder = models.repository(tmp_path, {"identity": IDENTITY, "slow": models.slow(0.01), "nonzero": models.nonzero()})
+    opened = Repository(
+        Defaults(inline_limit_us=100_000, intra_op_threads=1), schedule=lambda callback: None, deliver=Batch.deliver, host=Host(1, 1)
+    )
+    made.append(opened)
+    opened.load(str(folder))
+    assert {model.name: (model.inline, model.inline_reason) for model in opened.models() if model.name != "identity"} == {
+        "slow": (False, "executor thread: shapes do not say how often its Loop runs"),
+        "nonzero": (False, "executor thread: the cost of its NonZero depends on the values of an input"),
+    }
+    assert opened.lookup("identity", "").inline

@@ -1,0 +1,186 @@
+"""What an ONNX file says of its graph, as far as operators and the names between them go. Weights are passed over where they lie: a file
+of gigabytes is neither read into memory nor copied.
+
+ONNX Runtime tells a graph's inputs and outputs and nothing of what is between them, and the onnx package is not needed to serve.
+Never in here: what an operator does (bounds.py).
+"""
+
+from __future__ import annotations
+
+import mmap
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+if TYPE_CHECKING:
+    import os
+    from collections.abc import Iterator
+
+__all__ = ["Function", "Node", "OnnxFile", "Subgraph", "read_onnx"]
+
+Content = bytes | mmap.mmap
+
+# Field numbers of onnx.proto.
+_MODEL_GRAPH, _MODEL_FUNCTION = 7, 25
+_GRAPH_NODE, _GRAPH_INITIALIZER, _GRAPH_OUTPUT, _GRAPH_SPARSE_INITIALIZER = 1, 5, 12, 15
+_NODE_INPUT, _NODE_OUTPUT, _NODE_OPERATOR, _NODE_ATTRIBUTE, _NODE_DOMAIN, _NODE_OVERLOAD = 1, 2, 4, 5, 7, 8
+_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS = 6, 11
+_FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_NODE, _FUNCTION_DOMAIN, _FUNCTION_OVERLOAD = 1, 4, 5, 7, 10, 13
+_TENSOR_NAME, _VALUE_NAME, _SPARSE_VALUES = 8, 1, 1
+
+# An attribute's floats (7) and ints (8) are written one by one: a forest has a million of them, which are passed over together.
+_NUMBERS = re.compile(rb"(?:\x3d.{4}|\x40[\x80-\xff]*[\x00-\x7f])++", re.DOTALL)
+
+
+class Node(NamedTuple):
+    """One operator, or the call of a function. An input that is left out is ''. graphs: those of its attributes."""
+
+    operator: str
+    domain: str
+    overload: str
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+    graphs: tuple[Subgraph, ...]
+
+
+class Subgraph(NamedTuple):
+    """A graph, or one inside an operator of it. constants: names of the tensors that lie in the file."""
+
+    nodes: tuple[Node, ...]
+    constants: frozenset[str]
+    outputs: tuple[str, ...]
+
+
+class Function(NamedTuple):
+    """An operator that the file itself defines."""
+
+    nodes: tuple[Node, ...]
+    inputs: tuple[str, ...]
+    outputs: tuple[str, ...]
+
+
+class OnnxFile(NamedTuple):
+    """functions: by domain, name and overload."""
+
+    graph: Subgraph
+    functions: dict[tuple[str, str, str], Function]
+
+
+def read_onnx(source: str | os.PathLike[str] | bytes) -> OnnxFile:
+    """A file, or the bytes of one. Raises ValueError, IndexError or RecursionError where it is none, OSError where it cannot be read."""
+    if isinstance(source, bytes):
+        return _model(source)
+    with open(source, "rb") as file, mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ) as content:
+        return _model(content)
+
+
+def _model(content: Content) -> OnnxFile:
+    graphs: list[Subgraph] = []
+    functions: dict[tuple[str, str, str], Function] = {}
+    for field, start, end in _fields(content, 0, len(content)):
+        if field == _MODEL_GRAPH:
+            graphs.append(_graph(content, start, end))
+        elif field == _MODEL_FUNCTION:
+            key, function = _function(content, start, end)
+            functions[key] = function
+    if len(graphs) != 1:
+        raise ValueError(f"expected one graph, got {len(graphs)}")
+    return OnnxFile(graphs[0], functions)
+
+
+def _graph(content: Content, start: int, end: int) -> Subgraph:
+    nodes: list[Node] = []
+    constants: set[str] = set()
+    outputs: list[str] = []
+    for field, first, last in _fields(content, start, end):
+        if field == _GRAPH_NODE:
+            nodes.append(_node(content, first, last))
+        elif field == _GRAPH_INITIALIZER:
+            constants.update(_texts(content, first, last, _TENSOR_NAME))
+        elif field == _GRAPH_OUTPUT:
+            outputs += _texts(content, first, last, _VALUE_NAME)
+        elif field == _GRAPH_SPARSE_INITIALIZER:
+            for part, at, over in _fields(content, first, last):
+                if part == _SPARSE_VALUES:
+                    constants.update(_texts(content, at, over, _TENSOR_NAME))
+    return Subgraph(tuple(nodes), frozenset(constants), tuple(outputs))
+
+
+def _node(content: Content, start: int, end: int) -> Node:
+    operator = domain = overload = ""
+    inputs: list[str] = []
+    outputs: list[str] = []
+    graphs: list[Subgraph] = []
+    for field, first, last in _fields(content, start, end):
+        if field == _NODE_INPUT:
+            inputs.append(_text(content, first, last))
+        elif field == _NODE_OUTPUT:
+            outputs.append(_text(content, first, last))
+        elif field == _NODE_OPERATOR:
+            operator = _text(content, first, last)
+        elif field == _NODE_DOMAIN:
+            domain = _text(content, first, last)
+        elif field == _NODE_OVERLOAD:
+            overload = _text(content, first, last)
+        elif field == _NODE_ATTRIBUTE:
+            for part, at, over in _fields(content, first, last):
+                if part in (_ATTRIBUTE_GRAPH, _ATTRIBUTE_GRAPHS):
+                    graphs.append(_graph(content, at, over))
+    return Node(operator, domain, overload, tuple(inputs), tuple(outputs), tuple(graphs))
+
+
+def _function(content: Content, start: int, end: int) -> tuple[tuple[str, str, str], Function]:
+    found: dict[int, list[str]] = {}
+    nodes: list[Node] = []
+    for field, first, last in _fields(content, start, end):
+        if field == _FUNCTION_NODE:
+            nodes.append(_node(content, first, last))
+        elif field in (_FUNCTION_NAME, _FUNCTION_INPUT, _FUNCTION_OUTPUT, _FUNCTION_DOMAIN, _FUNCTION_OVERLOAD):
+            found.setdefault(field, []).append(_text(content, first, last))
+    domain, name, overload = (found.get(field, [""])[-1] for field in (_FUNCTION_DOMAIN, _FUNCTION_NAME, _FUNCTION_OVERLOAD))
+    inputs, outputs = (tuple(found.get(field, ())) for field in (_FUNCTION_INPUT, _FUNCTION_OUTPUT))
+    return (domain, name, overload), Function(tuple(nodes), inputs, outputs)
+
+
+def _texts(content: Content, start: int, end: int, wanted: int) -> list[str]:
+    return [_text(content, first, last) for field, first, last in _fields(content, start, end) if field == wanted]
+
+
+def _text(content: Content, start: int, end: int) -> str:
+    return content[start:end].decode("utf-8", "replace")
+
+
+def _fields(content: Content, at: int, end: int) -> Iterator[tuple[int, int, int]]:
+    """(number, start, end) of each field with a length: texts, messages, packed numbers. Other fields are passed over."""
+    while at < end:
+        if numbers := _NUMBERS.match(content, at, end):
+            at = numbers.end()
+            continue
+        key, at = _varint(content, at)
+        kind = key & 7
+        if kind == 2:
+            size, at = _varint(content, at)
+            if size > end - at:
+                raise ValueError("a field is longer than what it stands in")
+            yield key >> 3, at, at + size
+            at += size
+        elif kind == 0:
+            _, at = _varint(content, at)
+        elif kind in (1, 5):
+            at += 8 if kind == 1 else 4
+        else:
+            raise ValueError(f"wire type {kind} is none of ONNX's")
+    if at != end:
+        raise ValueError("a field is longer than what it stands in")
+
+
+def _varint(content: Content, at: int) -> tuple[int, int]:
+    value = shift = 0
+    while True:
+        byte = content[at]
+        at += 1
+        value |= (byte & 0x7F) << shift
+        if byte < 0x80:
+            return value, at
+        shift += 7
+        if shift > 63:
+            raise ValueError("a number has too many bytes")

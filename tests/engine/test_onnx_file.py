@@ -1,0 +1,86 @@
+"""The operators of an ONNX file and the names between them, against the onnx package, which wrote it."""
+
+from __future__ import annotations
+
+from contextlib import suppress
+from pathlib import Path
+
+import numpy as np
+import onnx
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from onnx import TensorProto, helper
+
+from inferd.engine.onnx_file import Subgraph, read_onnx
+from tests import models
+
+EVERY = [
+    models.identity(),
+    models.add(),
+    models.slow(),
+    models.failing(),
+    models.many(),
+    models.rows_depend(),
+    models.text(),
+    models.light(),
+]
+
+
+def agree(read: Subgraph, written: onnx.GraphProto) -> None:
+    assert read.constants == {tensor.name for tensor in written.initializer} | {each.values.name for each in written.sparse_initializer}
+    assert read.outputs == tuple(output.name for output in written.output)
+    assert len(read.nodes) == len(written.node)
+    for node, proto in zip(read.nodes, written.node, strict=True):
+        assert node[:5] == (proto.op_type, proto.domain, proto.overload, tuple(proto.input), tuple(proto.output))
+        graphs = [graph for attribute in proto.attribute for graph in ([attribute.g] if attribute.HasField("g") else attribute.graphs)]
+        assert len(node.graphs) == len(graphs)
+        for inner, graph in zip(node.graphs, graphs, strict=True):
+            agree(inner, graph)
+
+
+@pytest.mark.parametrize("content", EVERY, ids=range(len(EVERY)))
+def test_what_was_written_is_read(content: bytes, tmp_path: Path) -> None:
+    agree(read_onnx(content).graph, onnx.load_from_string(content).graph)
+    assert read_onnx(models.write(tmp_path, "model", content)) == read_onnx(content)
+
+
+def test_functions_and_numbers_that_are_passed_over() -> None:
+    body = [helper.make_node("Add", ["a", "b"], ["c"])]
+    function = helper.make_function("own", "Sum", ["a", "b"], ["c"], body, [helper.make_opsetid("", 17)])
+    node = helper.make_node("Sum", ["x", "x"], ["y"], domain="own", many=[1.5] * 1000, more=list(range(-3, 1000)), words=["a", "=bcde"])
+    sparse = helper.make_sparse_tensor(
+        helper.make_tensor("few", TensorProto.FLOAT, [1], [1.0]), helper.make_tensor("where", TensorProto.INT64, [1], [0]), [4]
+    )
+    x, y = (helper.make_tensor_value_info(name, TensorProto.FLOAT, [1]) for name in "xy")
+    graph = helper.make_graph([node], "graph", [x], [y], sparse_initializer=[sparse])
+    read = read_onnx(helper.make_model(graph, functions=[function]).SerializeToString())
+    agree(read.graph, graph)
+    assert read.graph.constants == {"few"}
+    (key, found), *others = read.functions.items()
+    assert (key, others) == (("own", "Sum", ""), [])
+    assert (found.inputs, found.outputs, found.nodes[0].operator) == (("a", "b"), ("c",), "Add")
+
+
+def test_weights_are_passed_over(tmp_path: Path) -> None:
+    big = np.zeros(1 << 20, np.float32)
+    content = models.model([helper.make_node("Add", ["x", "w"], ["y"])], [("x", "FP32", (1,))], [("y", "FP32", (1 << 20,))], {"w": big})
+    assert read_onnx(content).graph.constants == {"w"}
+
+
+@pytest.mark.parametrize("content", [b"", b"\x00", b"\x3a\x05\x0a", b"\x3b", b"\xff" * 20, b"ORTM" * 8])
+def test_what_is_no_model(content: bytes, tmp_path: Path) -> None:
+    with pytest.raises((ValueError, IndexError)):
+        read_onnx(content)
+    (tmp_path / "model.onnx").write_bytes(content)
+    with pytest.raises((ValueError, IndexError)):
+        read_onnx(tmp_path / "model.onnx")
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.sampled_from(EVERY[:7]), st.integers(0, 1 << 16), st.integers(0, 255), st.booleans())
+def test_damaged_files_are_read_or_refused(content: bytes, place: int, byte: int, cut: bool) -> None:
+    place %= len(content)
+    damaged = content[:place] if cut else content[:place] + bytes([byte]) + content[place + 1 :]
+    with suppress(ValueError, IndexError):
+        read_onnx(damaged)
