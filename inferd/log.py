@@ -56,7 +56,7 @@ class TextLines(logging.Formatter):
     """`2026-01-31T12:00:00.123Z INFO    serving.server  message  key=value`; a traceback follows, indented."""
 
     def format(self, record: logging.LogRecord) -> str:
-        message = record.getMessage().translate(_ESCAPES)
+        message = _message(record).translate(_ESCAPES)
         extras = "".join(f"  {name}={str(value).translate(_ESCAPES)}" for name, value in _extras(record).items())
         line = f"{_time(record)} {record.levelname:<7} {_area(record)}  {message}{extras}"
         if record.exc_info:
@@ -72,12 +72,20 @@ class JsonLines(logging.Formatter):
             "time": _time(record),
             "level": record.levelname.lower(),
             "area": _area(record),
-            "message": record.getMessage(),
+            "message": _message(record),
         }
         line |= {name: value for name, value in _extras(record).items() if name not in line}
         if record.exc_info:
             line["error"] = self.formatException(record.exc_info)
         return json.dumps(line, default=str)
+
+
+def _message(record: logging.LogRecord) -> str:
+    """What it says. One whose arguments do not fit would be lost without a word: it is written without them."""
+    try:
+        return record.getMessage()
+    except Exception as error:
+        return f"{record.msg!s} ({type(error).__name__}: the line could not be made; its arguments are left out)"
 
 
 def _time(record: logging.LogRecord) -> str:

@@ -51,6 +51,28 @@ def test_json_has_one_object_a_line() -> None:
     assert "ValueError: broken" in second["error"]
 
 
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_line_is_swallowed(form: str) -> None:
+    """An argument that does not fit is a fault of ours, and no reason to say nothing."""
+
+    class Unspeakable:
+        def __str__(self) -> str:
+            raise TypeError("a tuple where text was expected")
+
+        def __repr__(self) -> str:
+            raise TypeError("no")
+
+    logger, stream = lines(form)
+    logger.info("connected: %s from %s", "one")
+    logger.info("connected: %s", Unspeakable())
+    logger.info("after")
+    said = stream.getvalue().splitlines()
+    assert len(said) == 3
+    assert "connected: %s from %s" in said[0]
+    assert "TypeError: the line could not be made" in said[0]
+    assert "connected: %s" in said[1]
+
+
 def test_who_wrote_it_stands_in_each_line() -> None:
     stream = io.StringIO()
     log.set_up("info", "text", stream, worker=2)

@@ -6,7 +6,7 @@ how a transport finds a header.
 
 from __future__ import annotations
 
-import hmac
+import hashlib
 import ipaddress
 import logging
 from typing import TYPE_CHECKING, NamedTuple
@@ -20,28 +20,37 @@ if TYPE_CHECKING:
 
     from inferd.config import Address, Settings
 
-__all__ = ["Access", "Identity", "open_to_all", "warn_of_open"]
+__all__ = ["Access", "Identity", "open_to_all", "tell", "warn_of_open"]
 
 log = logging.getLogger(__name__)
 
 OPEN_SERVICE = "/grpc.health.v1.Health/"  # a probe has no token
 MAX_TOKEN_FILE_BYTES = 1 << 20
 LEAST_TOKEN_BYTES = 16
+NAMES = ("DNS", "URI", "email", "IP Address")  # the kinds of them that may stand in tls_allow, as ssl calls them
 
 
 class Identity(NamedTuple):
-    """Whom a client's certificate names. names: the common name, and all DNS, URI, e-mail and IP names."""
+    """Whom a client's certificate names. names: the common name, and all DNS, URI, e-mail and IP names. hosts: the DNS names, which are
+    the same in any case, without one."""
 
     subject: str
     names: tuple[str, ...]
+    hosts: frozenset[str] = frozenset()
 
     @classmethod
     def of(cls, certificate: Mapping[str, Any]) -> Identity:
-        """What ssl's getpeercert() says."""
+        """What ssl's getpeercert() says. It has other kinds of names, too (a directory name is a tuple), which allow nobody anything."""
         subject = [(key, value) for part in certificate.get("subject", ()) for key, value in part]
         common = [value for key, value in subject if key == "commonName"]
-        alternative = [value for _, value in certificate.get("subjectAltName", ())]
-        return cls(", ".join(f"{key}={value}" for key, value in subject), tuple(dict.fromkeys([*common, *alternative])))
+        alternative = [(kind, value) for kind, value in certificate.get("subjectAltName", ()) if kind in NAMES]
+        hosts = [value for kind, value in alternative if kind == "DNS"]
+        return cls.named(", ".join(f"{key}={value}" for key, value in subject), [*common, *(value for _, value in alternative)], hosts)
+
+    @classmethod
+    def named(cls, subject: str, names: Iterable[str], hosts: Iterable[str]) -> Identity:
+        """hosts: those of the names that are DNS names."""
+        return cls(subject, tuple(dict.fromkeys(map(_spelled, names))), frozenset(host.casefold() for host in hosts))
 
     def __str__(self) -> str:
         return f"{self.subject or 'no subject'} ({', '.join(self.names) or 'no name'})"
@@ -51,13 +60,22 @@ class Access:
     """The rules of one server. Made from its settings, which it raises ConfigError for."""
 
     def __init__(self, settings: Settings) -> None:
-        self._allowed = frozenset(settings.tls_allow)
+        self._allowed: tuple[str, ...] = ()
+        self._names = self._hosts = frozenset[str]()
+        self.allow(settings.tls_allow)
         self._file = Watched(settings.token_file) if settings.token_file else None
-        self._tokens = self._read() if self._file else []
+        self._tokens = self._read() if self._file else frozenset()
 
     @property
     def asks_for_tokens(self) -> bool:
         return self._file is not None
+
+    def allow(self, names: tuple[str, ...]) -> bool:
+        """Whose certificate has one of these may ask, from now on; none: whose authority is trusted. True: they changed."""
+        changed = names != self._allowed
+        self._allowed = names
+        self._names, self._hosts = frozenset(map(_spelled, names)), frozenset(name.casefold() for name in names)
+        return changed
 
     def reload(self) -> bool:
         """Takes the tokens that are in the file now. One that cannot be read changes nothing, and is logged. True: they changed."""
@@ -76,7 +94,9 @@ class Access:
 
     def check_identity(self, identity: Identity | None) -> RequestError | None:
         """Why this client may not ask anything; None: it may."""
-        if not self._allowed or (identity is not None and not self._allowed.isdisjoint(identity.names)):
+        if not self._allowed:
+            return None
+        if identity is not None and not (self._names.isdisjoint(identity.names) and self._hosts.isdisjoint(identity.hosts)):
             return None
         return PermissionDenied("this client's certificate has none of the names that may ask here (tls_allow)", reason="identity")
 
@@ -88,13 +108,13 @@ class Access:
         if authorization is None:
             raise Unauthenticated("expected the header 'authorization: Bearer TOKEN', got none; send a token", reason="token")
         scheme, _, token = authorization.partition(b" ")
-        # Every token is compared, in a time that does not depend on where the first difference is.
-        known = [hmac.compare_digest(token.strip(), each) for each in self._tokens]
-        if scheme.lower() != b"bearer" or not any(known):
+        if scheme.lower() != b"bearer" or _digest(token.strip()) not in self._tokens:
             raise Unauthenticated("the header 'authorization' brings no token that is known here; send a valid one", reason="token")
         return True
 
-    def _read(self) -> list[bytes]:
+    def _read(self) -> frozenset[bytes]:
+        """Digests of the tokens. However many there are, one look finds one, and how long that takes says nothing of a token: who tries
+        to come near one cannot choose what a digest begins with."""
         assert self._file is not None
         content = self._file.read(MAX_TOKEN_FILE_BYTES, "token_file")
         tokens = [line.strip() for line in content.split(b"\n")]
@@ -107,7 +127,24 @@ class Access:
                 )
         if not tokens:
             raise ConfigError("token_file: expected one token a line, got none; make one with: openssl rand -hex 32")
-        return tokens
+        return frozenset(map(_digest, tokens))
+
+
+def tell(identity: Identity, refusal: RequestError | None, peer: object) -> None:
+    """Says in the log who has connected, and whether it may ask."""
+    log.info("%s client %s from %s", "refused:" if refusal else "connected:", identity, peer)
+
+
+def _digest(token: bytes) -> bytes:
+    return hashlib.sha256(token).digest()
+
+
+def _spelled(name: str) -> str:
+    """A name as all its spellings are compared: an IP address has several."""
+    try:
+        return str(ipaddress.ip_address(name.strip()))
+    except ValueError:
+        return name
 
 
 def is_loopback(address: Address) -> bool:

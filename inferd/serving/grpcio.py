@@ -20,7 +20,7 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
-from inferd.serving.access import Access, Identity
+from inferd.serving.access import Access, Identity, tell
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = ["GrpcioCall", "GrpcioTransport"]
 
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
 NEVER_MS = 2**31 - 1  # as grpc says it
+MAX_TOLD = 1024  # connections that the log has named the client of; one that has not asked for so many others is named again
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
 COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -86,6 +87,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
         self._refuse = refuse
         self._access, self._tls = access or Access(settings), tls
+        self._told: dict[tuple[str, Identity, bool], None] = {}  # who connected, and may ask or not; who has asked last comes last
         self._open = 0
         self._opened = 0
         self._held_bytes = 0
@@ -231,12 +233,27 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             self._held_bytes -= len(message)
 
     def _check_access(self, name: str, rpc: Rpc) -> None:
-        if rpc.auth_context().get("transport_security_type") == [b"ssl"] and (refusal := self._access.check_identity(_identity(rpc))):
-            raise refusal
+        if rpc.auth_context().get("transport_security_type") == [b"ssl"]:
+            self._check_identity(rpc)
         if self._access.asks_for_tokens:
             headers = [value for key, value in rpc.invocation_metadata() or () if key == "authorization"]
             last = headers[-1] if headers else None
             self._access.check_token(name, last.encode() if isinstance(last, str) else last)
+
+    def _check_identity(self, rpc: Rpc) -> None:
+        """grpc.aio does not tell of a connection until it has a call: its first one is when the log names its client."""
+        identity = _identity(rpc)
+        refusal = self._access.check_identity(identity)
+        if identity is not None:
+            client = rpc.peer(), identity, refusal is None
+            if client not in self._told:
+                tell(identity, refusal, client[0])
+            self._told.pop(client, None)
+            self._told[client] = None
+            if len(self._told) > MAX_TOLD:
+                del self._told[next(iter(self._told))]
+        if refusal is not None:
+            raise refusal
 
     def _check_memory(self) -> None:
         if self._held_bytes > self._max_held_bytes:
@@ -267,9 +284,10 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 def _identity(rpc: Rpc) -> Identity | None:
     """Whom the client's certificate names, as grpc tells it; None: it has none."""
     said = {key: [value.decode("utf-8", "replace") for value in values] for key, values in rpc.auth_context().items()}
-    names = tuple(dict.fromkeys([*said.get("x509_common_name", ()), *said.get("x509_subject_alternative_name", ())]))
+    kinds = ("x509_common_name", "peer_dns", "peer_uri", "peer_email", "peer_ip")
+    names = [name for kind in kinds for name in said.get(kind, ())]
     subject = "".join(said.get("x509_subject", ()))
-    return Identity(subject, names) if names or subject else None
+    return Identity.named(subject, names, said.get("peer_dns", ())) if names or subject else None
 
 
 def _is_live_socket(path: str) -> bool:

@@ -24,7 +24,7 @@ from inferd._core.http2_endpoint import Endpoint
 from inferd.config import Address
 from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
-from inferd.serving.access import Access, Identity
+from inferd.serving.access import Access, Identity, tell
 from inferd.serving.compression import CompressionThreads
 from inferd.serving.memory import give_back
 from inferd.serving.ports import Port, TlsPort
@@ -66,6 +66,8 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._owner, self._made = transport, made
         self._socket: asyncio.Transport | None = None
         self._cut_off: asyncio.TimerHandle | None = None
+        self._identity: Identity | None = None  # whom the client's certificate names
+        self._told = False  # in the log
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
@@ -77,7 +79,9 @@ class Connection(Session, asyncio.BufferedProtocol):
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._owner.connections.add(self)
         if handshake is not None:
-            self.refusal = self._owner.refusal_of(handshake.getpeercert(), transport.get_extra_info("peername"))
+            certificate = handshake.getpeercert()
+            self._identity = Identity.of(certificate) if certificate else None
+            self.ask_who_it_is()
         socket = transport.get_extra_info("socket")
         low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
         self.open(transport.write, self._close_socket, socket.fileno() if low_water else -1, self._owner.age_ns())
@@ -89,6 +93,16 @@ class Connection(Session, asyncio.BufferedProtocol):
         if self._cut_off is not None:
             self._cut_off.cancel()  # which holds this connection, and all that it has
             self._cut_off = None
+
+    def ask_who_it_is(self) -> None:
+        """Of a client by TLS: whether it may ask. Said in the log when that is news."""
+        if self._socket is None or self._socket.get_extra_info("ssl_object") is None:
+            return
+        refusal = self._owner.refusal_of(self._identity)
+        is_news = not self._told or (refusal is None) != (self.refusal is None)
+        self.refusal, self._told = refusal, True
+        if self._identity is not None and is_news:
+            tell(self._identity, self.refusal, self._socket.get_extra_info("peername"))
 
     def waiting_nbytes(self) -> int:
         """Bytes that the socket has not taken yet."""
@@ -226,8 +240,10 @@ class NativeTransport:
         await self._compression.close()
 
     def access_changed(self) -> None:
-        """Tokens that were good may not be any more."""
+        """Tokens and names that were good may not be any more, of clients that are connected, too. What they have asked is answered."""
         self.endpoint.guard_changed()
+        for connection in self.connections:
+            connection.ask_who_it_is()
 
     def age_ns(self) -> int:
         """At which the connection that is being made is told to leave; 0: never."""
@@ -239,13 +255,9 @@ class NativeTransport:
         log.info("refused: %s did not offer h2 in its handshake (ALPN)", transport.get_extra_info("peername"))
         transport.abort()
 
-    def refusal_of(self, certificate: Mapping[str, Any] | None, peer: object) -> RequestError | None:
-        """Why a client with this certificate, or none, may not ask anything; None: it may."""
-        identity = Identity.of(certificate) if certificate else None
-        refusal = self._access.check_identity(identity)
-        if identity is not None:
-            log.info("%s client %s from %s", "refused:" if refusal else "connected:", identity, peer)
-        return refusal
+    def refusal_of(self, identity: Identity | None) -> RequestError | None:
+        """Why a client whose certificate names that, or that has none, may not ask anything; None: it may."""
+        return self._access.check_identity(identity)
 
     def counters(self) -> dict[str, float]:
         """What observe.metrics shows of a transport."""

@@ -10,12 +10,13 @@ import asyncio
 import logging
 import select
 import socket
+import ssl
 from collections import deque
+from contextlib import suppress
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    import ssl
     from collections.abc import Callable
 
 __all__ = ["Port", "TlsPort", "hello_nbytes"]
@@ -25,6 +26,7 @@ log = logging.getLogger(__name__)
 ACCEPTS = 4  # clients that are let in in one iteration of the loop: some 50 us each, with what they send first
 HANDSHAKE_ITERATIONS = 4  # of the loop for each handshake that begins: it takes some 0.3 ms of one of them, the others are everybody else's
 PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
+REFUSED_LOG_S = 1.0  # between two lines of handshakes that failed: whoever cannot connect could fill the log
 LEAST_S = 0.001  # that a handshake has, however late it begins
 RECORD_NBYTES = 5  # of a TLS record's header
 HANDSHAKE_RECORD = 22
@@ -126,14 +128,17 @@ class Port:
 
     async def _connect(self, client: socket.socket, more: dict[str, Any]) -> None:
         made = partial(self._making.discard, client)
+        peer: object = None
+        with suppress(OSError):  # it may have left
+            peer = client.getpeername()
         try:
             await self._loop.connect_accepted_socket(lambda: self._connection(made), client, **more)
         except OSError as error:  # ssl's errors are some, and so is a time that is over; the loop has closed the socket
-            self._count_failed(error)
+            self._count_failed(error, peer)
         finally:
             made()
 
-    def _count_failed(self, why: object) -> None:
+    def _count_failed(self, why: object, peer: object = None) -> None:
         log.debug("a client went before it was served: %s", why)
 
 
@@ -155,6 +160,8 @@ class TlsPort(Port):
         shutdown_s: float,
     ) -> None:
         self.failed = 0
+        self._said_s = float("-inf")  # when the log had a handshake that failed
+        self._unsaid = 0  # of those since
         self._context, self._handshake_s, self._shutdown_s = context, handshake_s, shutdown_s
         self._limits: dict[socket.socket, asyncio.TimerHandle] = {}  # of the clients whose handshake has not begun
         self._asked: dict[socket.socket, int] = {}  # bytes that must have come before they are looked at again
@@ -238,9 +245,16 @@ class TlsPort(Port):
         left_s = max(limit.when() - self._loop.time(), LEAST_S)
         super()._make(client, ssl=self._context, ssl_handshake_timeout=left_s, ssl_shutdown_timeout=self._shutdown_s)
 
-    def _count_failed(self, why: object) -> None:
+    def _count_failed(self, why: object, peer: object = None) -> None:
         self.failed += 1
-        log.debug("a client's TLS handshake failed: %s", why)
+        if not isinstance(why, ssl.SSLError) or isinstance(why, ssl.SSLEOFError):  # who went without a word, as many probes do
+            log.debug("a client's TLS handshake failed: %s", why)
+        elif self._loop.time() - self._said_s < REFUSED_LOG_S:
+            self._unsaid += 1
+        else:
+            more = f", and so did {self._unsaid} before it" if self._unsaid else ""
+            log.info("refused: the TLS handshake of %s failed: %s%s", peer, _plain(why), more)
+            self._said_s, self._unsaid = self._loop.time(), 0
 
 
 def hello_nbytes(come: bytes) -> int:
@@ -259,6 +273,13 @@ def hello_nbytes(come: bytes) -> int:
         if len(come) < end or (len(hello) >= HELLO_NBYTES and len(hello) >= HELLO_NBYTES + int.from_bytes(hello[1:HELLO_NBYTES])):
             break
     return end
+
+
+def _plain(error: ssl.SSLError) -> str:
+    """OpenSSL's own words for what was wrong, with a client's certificate above all."""
+    reason = str(error.reason or error).replace("_", " ").lower()
+    what = getattr(error, "verify_message", "")
+    return f"{reason}: {what}" if what else reason
 
 
 def _has_left(client: socket.socket) -> bool:

@@ -2,7 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+import datetime
+import ipaddress
+import logging
 import os
+import re
 import socket
 import ssl
 import time
@@ -14,12 +19,15 @@ import grpc
 import numpy as np
 import pytest
 import trustme
-from cryptography.hazmat.primitives import serialization
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
 
 from inferd.config import Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
-from inferd.serving import native
+from inferd.serving import access, grpcio, native, ports
 from inferd.serving.access import Access, Identity, is_loopback
 from inferd.serving.tls import Tls
 from tests import models
@@ -199,14 +207,156 @@ def test_who_a_certificate_names() -> None:
         "subjectAltName": (("DNS", "batch.example"), ("URI", "spiffe://example/batch"), ("DNS", "batch")),
     }
     identity = Identity.of(said)
-    assert identity == ("organizationName=inferd, commonName=batch", ("batch", "batch.example", "spiffe://example/batch"))
+    names = ("batch", "batch.example", "spiffe://example/batch")
+    assert identity == ("organizationName=inferd, commonName=batch", names, {"batch", "batch.example"})
     assert str(identity) == "organizationName=inferd, commonName=batch (batch, batch.example, spiffe://example/batch)"
     assert str(Identity.of({})) == "no subject (no name)"
-    access = Access(Settings(tls_cert="c", tls_key="k", tls_client_ca="a", tls_allow=("batch.example",)))
-    assert access.check_identity(identity) is None
-    assert isinstance(access.check_identity(Identity("", ("other",))), PermissionDenied)
-    assert isinstance(access.check_identity(None), PermissionDenied)
+    rules = Access(Settings(tls_cert="c", tls_key="k", tls_client_ca="a", tls_allow=("batch.example",)))
+    assert rules.check_identity(identity) is None
+    assert isinstance(rules.check_identity(Identity("", ("other",))), PermissionDenied)
+    assert isinstance(rules.check_identity(None), PermissionDenied)
     assert Access(Settings()).check_identity(None) is None
+
+
+def test_spellings_of_names() -> None:
+    """DNS names are the same in any case, IP addresses in any spelling; all else is compared letter by letter."""
+    said = {
+        "subject": ((("commonName", "Batch"),),),
+        "subjectAltName": (
+            ("DirName", ((("commonName", "directory"),),)),
+            ("DNS", "Web.Example"),
+            ("IP Address", "2001:DB8:0:0:0:0:0:1"),
+            ("Registered ID", "1.2.3"),
+            ("URI", "spiffe://Example/Web"),
+        ),
+    }
+    identity = Identity.of(said)
+    assert str(identity) == "commonName=Batch (Batch, Web.Example, 2001:db8::1, spiffe://Example/Web)"
+    rules = Access(Settings())
+
+    def may(name: str) -> bool:
+        rules.allow((name,))
+        return rules.check_identity(identity) is None
+
+    assert all(map(may, ("web.example", "WEB.EXAMPLE", "2001:db8::1", "2001:0DB8::0:1", "Batch", "spiffe://Example/Web")))
+    assert not any(map(may, ("batch", "spiffe://example/web", "2001:db8::2", "1.2.3", "directory", "DirName", "example")))
+
+
+def leaf(authority: trustme.CA, common_name: str, *names: x509.GeneralName) -> trustme.LeafCert:
+    """Of names that trustme does not write."""
+    signer = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
+    issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
+    key = ec.generate_private_key(ec.SECP256R1())
+    now = datetime.datetime.now(datetime.UTC)
+    made = (
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .issuer_name(issuer.subject)
+        .public_key(key.public_key())
+        .serial_number(x509.random_serial_number())
+        .not_valid_before(now - datetime.timedelta(1))
+        .not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .sign(signer, hashes.SHA256())  # type: ignore[arg-type]
+    )
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    return trustme.LeafCert(private, made.public_bytes(serialization.Encoding.PEM), [])
+
+
+def said_of_clients(caplog: pytest.LogCaptureFixture) -> list[str]:
+    """Without their ports, and how each library writes a subject."""
+    lines = [record.getMessage() for record in caplog.records if record.name == "inferd.serving.access"]
+    return [re.sub(r"(client ).*(\(.*\) from) .*", r"\1\2", line) for line in lines if " client " in line]
+
+
+def test_names_are_spelled_alike_and_the_log_names_each_client(
+    files: Files, model: Path, transport: str, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
+    allowed = ("web.example", "2001:db8::1", "spiffe://example/a")
+    directory = x509.DirectoryName(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "directory")]))
+    good = {
+        "host": leaf(files.authority, "host", directory, x509.DNSName("WEB.example")),
+        "address": leaf(files.authority, "address", x509.IPAddress(ipaddress.ip_address("2001:db8::1"))),
+        "uri": leaf(files.authority, "uri", x509.UniformResourceIdentifier("spiffe://example/a")),
+    }
+    bad = leaf(files.authority, "bad", x509.UniformResourceIdentifier("spiffe://example/A"), directory)
+    with (
+        caplog.at_level(logging.INFO, "inferd"),
+        Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served,
+    ):
+        for each in good.values():
+            channels.append(channel := files.channel(served.address, each))
+            assert call(channel)
+            assert call(channel)
+        channels.append(refused := files.channel(served.address, bad))
+        assert [code_of(lambda: call(refused)) for _ in range(2)] == ["PERMISSION_DENIED"] * 2
+    assert said_of_clients(caplog) == [
+        "connected: client (host, WEB.example) from",
+        "connected: client (address, 2001:db8::1) from",
+        "connected: client (uri, spiffe://example/a) from",
+        "refused: client (bad, spiffe://example/A) from",
+    ], "once a connection"
+
+
+def test_grpc_clients_are_remembered_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    monkeypatch.setattr(grpcio, "MAX_TOLD", 2)
+
+    class Rpc:
+        def __init__(self, peer: str) -> None:
+            self._peer = peer
+
+        def auth_context(self) -> dict[str, list[bytes]]:
+            return {"transport_security_type": [b"ssl"], "x509_common_name": [b"batch"]}
+
+        def peer(self) -> str:
+            return self._peer
+
+    async def ask() -> None:
+        transport = grpcio.GrpcioTransport({}, Settings(), lambda call, error: None)
+        for peer in "abacabc":
+            transport._check_access(LIVE, Rpc(peer))  # type: ignore[arg-type]
+        await transport.stop(0)
+
+    with caplog.at_level(logging.INFO, "inferd"):
+        asyncio.run(ask())
+    assert [record.getMessage()[-1] for record in caplog.records if "batch" in record.getMessage()] == list("abcbc")
+
+
+def test_a_handshake_that_fails_is_said(
+    files: Files, model: Path, tmp_path: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture, monkeypatch: Any
+) -> None:
+    """A client without a certificate, or with one of a stranger's. Of many that fail at once one has a line."""
+    settings = files.settings(tls_client_ca=str(files.ca))
+
+    def fails(served: Served, client: trustme.LeafCert | None) -> None:
+        channels.append(channel := files.channel(served.address, client))
+        assert code_of(lambda: call(channel)) == "UNAVAILABLE"
+        channel.close()
+
+    def lines() -> list[str]:
+        return [record.getMessage() for record in caplog.records if "handshake of" in record.getMessage()]
+
+    strange = Files.made(tmp_path / "other").authority.issue_cert("client.example")
+    with caplog.at_level(logging.INFO, "inferd"):
+        monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+        with Served(model, **settings) as served:
+            fails(served, strange)
+            until(lambda: any("failed: certificate verify failed: unable to get local issuer certificate" in line for line in lines()))
+            fails(served, None)
+            until(lambda: any(line.endswith("failed: peer did not return a certificate") for line in lines()))
+            assert all(re.match(r"refused: the TLS handshake of \('127.0.0.1', \d+\) failed: ", line) for line in lines())
+        monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+        caplog.clear()
+        with Served(model, **settings) as served:
+            for _ in range(2):
+                before = counters(served)["handshakes_failed_total"]
+                fails(served, None)
+                until(lambda before=before: counters(served)["handshakes_failed_total"] > before)
+            assert len(lines()) == 1
+            monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+            fails(served, strange)
+            until(lambda: len(lines()) > 1)
+            assert re.search(r", and so did \d+ before it$", lines()[1])
 
 
 # ---- tokens
@@ -267,13 +417,31 @@ def test_files_that_hold_no_tokens(tmp_path: Path, content: str, says: str) -> N
 
 
 def test_tokens_by_themselves(tmp_path: Path) -> None:
-    access = Access(Settings(token_file=str(write_tokens(tmp_path / "tokens", TOKEN))))
-    assert access.check_token(LIVE, f"bearer  {TOKEN} ".encode()) is True
-    assert access.check_token(CHECK, b"Bearer wrong") is False
+    rules = Access(Settings(token_file=str(write_tokens(tmp_path / "tokens", TOKEN))))
+    assert rules.check_token(LIVE, f"bearer  {TOKEN} ".encode()) is True
+    assert rules.check_token(CHECK, b"Bearer wrong") is False
     for wrong in (None, b"", b"Bearer", b"Bearer ", b"Basic " + TOKEN.encode(), TOKEN.encode(), b"\xff" * 40):
         with pytest.raises(Unauthenticated):
-            access.check_token(LIVE, wrong)
+            rules.check_token(LIVE, wrong)
     assert Access(Settings()).check_token(LIVE, None) is False
+
+
+def test_a_token_is_looked_up_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Who has none must not hold the event loop for a time that grows with their number."""
+    known = Access(Settings(token_file=str(write_tokens(tmp_path / "tokens", *(f"{number:032}" for number in range(20_000))))))
+    asked: list[bytes] = []
+    digest = access._digest
+    monkeypatch.setattr(access, "_digest", lambda token: asked.append(token) or digest(token))
+
+    class Compared(frozenset[bytes]):
+        def __iter__(self) -> Iterator[bytes]:
+            raise AssertionError("each of them is looked at")
+
+    monkeypatch.setattr(known, "_tokens", Compared(known._tokens))
+    with pytest.raises(Unauthenticated):
+        known.check_token(LIVE, b"Bearer " + b"9" * 32)
+    assert known.check_token(LIVE, b"Bearer " + b"%032d" % 19_999) is True
+    assert len(asked) == 2
 
 
 # ---- settings and words
