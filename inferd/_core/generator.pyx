@@ -277,7 +277,7 @@ cdef class Generator:
         """From now on: a closed loop with so many streams in flight on each connection, or, with 0, what `arrive` says. Requests
         that were meant for a time before measure_from_ns (monotonic) are warm-up and counted nowhere, but for what is still under way in
         a closed loop when that time has come: nothing else is asked there while these wait, so they are measured, from their sending.
-        requests: how many are measured, these included, -1 for no limit."""
+        requests: how many are measured, these included, -1 for no limit; those of the warm-up are none of them, however late they are."""
         cdef int64_t left = 0
         if streams < 0 or streams > 100_000:
             raise ValueError(f"streams: expected 0 to 100000, got {streams}")
@@ -321,20 +321,24 @@ cdef class Generator:
         return count
 
     def overdue(self, int64_t until_ns):
-        """Arrivals that were due before until_ns, might have been sent, and were not."""
-        count = sum([int(np.searchsorted(times, until_ns)) for times in self.waiting()])
-        return min(count, max(self.state.startable, 0))
+        """Arrivals that were due before until_ns, might have been sent, and were not: those of the warm-up, and of the others as many as
+        may still be measured."""
+        if self.state.startable <= 0:
+            return 0
+        due, warm_up = (sum([int(np.searchsorted(times, before_ns)) for times in self.waiting()])
+                        for before_ns in (until_ns, min(until_ns, self.state.measure_from_ns)))
+        return warm_up + min(due - warm_up, self.state.startable)
 
     def give_up_overdue(self, int64_t until_ns):
         """Nobody sends the overdue any more, nor those that a connection refused: they count as lost with the connection where there is
         none, else as unanswered, as `give_up` says. Returns how many were overdue."""
         cdef int64_t now_ns = monotonic_ns()
         cdef int code = CONNECTION if self.next_link() == NULL else UNANSWERED
+        count = self.overdue(until_ns)
         self.state.now_ns = now_ns
         if code == UNANSWERED:
             self.state.measure_from_ns = 0
         end_refused(&self.state, code, INT64_MAX)
-        count = self.overdue(until_ns)
         for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
             give_up_arrival(&self.state, intended_ns, now_ns, code)
         return count
@@ -366,7 +370,8 @@ cdef class Generator:
     # ---- the loop ----
 
     def run(self, int64_t until_ns, int64_t spin_ns=0):
-        """Asks and receives until the time `until_ns` (monotonic), until nothing is left to do, or until a connection has died.
+        """Asks and receives until the time `until_ns` (monotonic), until nothing is left to do, or until a connection has died. What is
+        meant for that time or a later one is not sent: it is the next run's, for which other things may count.
         spin_ns: before an arrival the processor is kept instead of slept away for so long. Returns the time."""
         cdef int64_t now_ns = monotonic_ns()
         cdef int64_t due_ns
@@ -425,7 +430,7 @@ cdef class Generator:
                 self.ask_refused()
             due_ns = self.next_due()
             turn_end = self.state.number + TURN
-            while due_ns <= now_ns and self.state.number < turn_end:
+            while due_ns <= now_ns and due_ns < until_ns and self.state.number < turn_end:
                 link = self.next_link() if self.state.outstanding < MAX_OUTSTANDING else NULL
                 self.state.blocked = link == NULL
                 if link == NULL or not ask(link, due_ns, now_ns):

@@ -58,6 +58,7 @@ cdef struct Stream:             # one request under way
     Py_ssize_t unsent_nbytes
     int http_status             # 0: none came
     int grpc_status             # -1: none came
+    bint is_grpc                # a content-type of gRPC's came
     uint8_t prefix[PREFIX_NBYTES]
     int prefix_nbytes
     Py_ssize_t answer_nbytes    # as announced
@@ -120,7 +121,7 @@ cdef struct State:              # what a Generator's links share
     int64_t answered_in_ns      # what a good answer took of late, from when nghttp2 had the request; 0: none came, or there is no deadline
     int64_t verify_every        # 0: none
     int streams                 # closed loop: in flight on each link; 0: open loop
-    int64_t startable           # requests that may still be sent
+    int64_t startable           # measured requests that may still be sent; 0: none of the warm-up either
     int64_t number              # of the next request
     int64_t measured            # those sent that are counted,
     int64_t held_back           # and of them those that the server's limit of streams kept back

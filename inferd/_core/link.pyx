@@ -7,6 +7,7 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdio cimport snprintf
 from libc.stdlib cimport calloc, free, malloc, realloc
 from libc.string cimport memcmp, memcpy, strerror, strlen
+from posix.strings cimport strncasecmp
 
 from inferd._core.answer cimport answer_fault
 from inferd._core.clock cimport monotonic_ns
@@ -17,7 +18,7 @@ from inferd._core.tls cimport decrypt, encrypt
 cdef enum:
     SEND_NBYTES = 256 << 10     # of each connection: what the kernel has not taken yet
     FRAME_NBYTES = (16 << 10) + 64      # the most that nghttp2 gives out at once: a frame of a client
-    WINDOW_NBYTES = 16 << 20    # what a server may send on a connection before it is read
+    WINDOW_NBYTES = 16 << 20    # what a server may send on a connection before it is read, and what is read of one that takes nothing more
     STREAM_WINDOW_NBYTES = 4 << 20
     KEPT_NBYTES = 64 << 10      # of a request's room for an answer, when it is over
     MAX_REFUSALS = 2            # so often a request is asked again
@@ -62,6 +63,7 @@ cdef void reset(State *state, Stream *stream) noexcept nogil:
     stream.unsent_nbytes = state.body_nbytes[stream.body]
     stream.http_status = 0
     stream.grpc_status = -1
+    stream.is_grpc = False
     stream.prefix_nbytes = 0
     stream.filled_nbytes = 0
     stream.messages = 0
@@ -90,10 +92,10 @@ cdef bint ask_for(Link *link, int body, uint64_t tag, int64_t intended_ns, int64
         state.free_streams = stream
         return False
     state.number += 1
-    state.startable -= 1
     state.outstanding += 1
     append(stream)
     if intended_ns >= state.measure_from_ns:
+        state.startable -= 1
         state.measured += 1
         state.held_back += stream.id == 0 and link.greeted
         if not stream.hindered:
@@ -160,9 +162,11 @@ cdef inline bint has_room(Link *link) noexcept nogil:
 
 
 cdef bint open_stream(Stream *stream) noexcept nogil:
-    """Gives a request to nghttp2; False: the connection has no stream ids left, or is going away."""
+    """Gives a request to nghttp2; False: the connection has no stream ids left, is going away, or its session has failed."""
     cdef Link *link = stream.link
-    if link.owner.timeout != NULL and link.owner.now_ns > stream.sent_ns:
+    if not nghttp2_session_check_request_allowed(link.session):
+        stream.id = -1                  # nghttp2 would take it and end it at once, and so the next one in its place, for ever
+    elif link.owner.timeout != NULL and link.owner.now_ns > stream.sent_ns:
         submit_late(stream)
     else:
         submit(stream)
@@ -286,7 +290,7 @@ cdef void finish(Stream *stream, uint32_t error_code, bint lost) noexcept nogil:
     cdef Link *link = stream.link
     cdef State *state = link.owner
     cdef bint again = False
-    if lost or stream.grpc_status < 0 or stream.http_status != 200:
+    if lost or stream.grpc_status < 0 or stream.http_status != 200 or not stream.is_grpc:
         explain(stream, error_code, lost)
     if is_untouched(stream, error_code):
         again = not link.leaving and not link.dead
@@ -323,7 +327,9 @@ cdef void explain(Stream *stream, uint32_t error_code, bint lost) noexcept nogil
         return
     if stream.grpc_status > OK or stream.text_nbytes > 0:
         return
-    if is_http_error(stream):
+    if is_http_error(stream) and stream.http_status == 200:
+        stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "the answer has no content-type")
+    elif is_http_error(stream):
         stream.text_nbytes = snprintf(stream.text, TEXT_NBYTES, "HTTP status %d", stream.http_status)
     elif error_code != NGHTTP2_NO_ERROR:
         word = nghttp2_http2_strerror(error_code)
@@ -333,9 +339,9 @@ cdef void explain(Stream *stream, uint32_t error_code, bint lost) noexcept nogil
 
 
 cdef inline bint is_http_error(Stream *stream) noexcept nogil:
-    """Whether HTTP says that there is no answer. A grpc-status that names an error is heeded beside it; one that does not, or is missing,
-    is none of a server that took the call."""
-    return stream.http_status != 200 and stream.http_status != 0 and stream.grpc_status <= OK
+    """Whether HTTP says that there is no answer, by its status, or by a content-type that is not gRPC's. A grpc-status that names an error
+    is heeded beside it; one that does not, or is missing, is none of a server that took the call."""
+    return stream.http_status != 0 and (stream.http_status != 200 or not stream.is_grpc) and stream.grpc_status <= OK
 
 
 cdef void count_ended(State *state, Stream *stream, int code) noexcept nogil:
@@ -500,22 +506,32 @@ cdef int on_header(nghttp2_session *session, const nghttp2_frame *frame, const u
         return 0
     if name_nbytes == 7 and memcmp(name, ":status", 7) == 0:
         stream.http_status = decimal(value, value_nbytes)
+    elif name_nbytes == 12 and memcmp(name, "content-type", 12) == 0:
+        if names_grpc(<const char *>value, value_nbytes):
+            stream.is_grpc = True
+        elif stream.text_nbytes == 0:
+            tell(stream, "content-type", <const char *>value, <int>min(value_nbytes, <size_t>TEXT_NBYTES))
     elif not frame.hd.flags & NGHTTP2_FLAG_END_STREAM:
         return 0                            # gRPC's status is in what ends the answer; before that it is none
     elif name_nbytes == 11 and memcmp(name, "grpc-status", 11) == 0:
         stream.grpc_status = decimal(value, value_nbytes)
         if stream.grpc_status >= MALFORMED and stream.text_nbytes == 0:
-            tell_status(stream, <const char *>value, <int>min(value_nbytes, <size_t>TEXT_NBYTES))
+            tell(stream, "grpc-status", <const char *>value, <int>min(value_nbytes, <size_t>TEXT_NBYTES))
     elif name_nbytes == 12 and memcmp(name, "grpc-message", 12) == 0:
         stream.text_nbytes = <int>min(value_nbytes, <size_t>TEXT_NBYTES)
         memcpy(stream.text, value, stream.text_nbytes)
     return 0
 
 
-cdef void tell_status(Stream *stream, const char *value, int nbytes) noexcept nogil:
-    """A status that gRPC does not have is told as it came, unless there is a message."""
+cdef inline bint names_grpc(const char *value, size_t nbytes) noexcept nogil:
+    """application/grpc, and what may come behind it: +proto, or parameters."""
+    return nbytes >= 16 and strncasecmp(value, "application/grpc", 16) == 0 and (nbytes == 16 or value[16] == c'+' or value[16] == c';')
+
+
+cdef void tell(Stream *stream, const char *name, const char *value, int nbytes) noexcept nogil:
+    """A header that gRPC does not have like that is told as it came, unless there is a message."""
     cdef int i
-    stream.text_nbytes = min(snprintf(stream.text, TEXT_NBYTES, "grpc-status %.*s", nbytes, value), TEXT_NBYTES - 1)
+    stream.text_nbytes = min(snprintf(stream.text, TEXT_NBYTES, "%s %.*s", name, nbytes, value), TEXT_NBYTES - 1)
     for i in range(stream.text_nbytes):
         stream.text[i] = printable(stream.text[i])
 
@@ -835,12 +851,14 @@ cdef void receive(Link *link, uint8_t *buffer) noexcept nogil:
 
 
 cdef void read_last(Link *link, int error) noexcept nogil:
-    """The server takes nothing any more: what it said before that is still there, answers and why it goes."""
+    """The server takes nothing any more: what it said before that is still there, answers and why it goes. It may go on saying more."""
     cdef uint8_t buffer[FRAME_NBYTES]
     cdef Py_ssize_t nbytes = 1
+    cdef Py_ssize_t left = WINDOW_NBYTES
     kill(link, NULL)                    # nothing is asked in place of what is answered now
-    while nbytes > 0:
+    while nbytes > 0 and left > 0:
         nbytes = recv(link.fd, buffer, FRAME_NBYTES, MSG_DONTWAIT)
+        left -= nbytes
         link.owner.now_ns = monotonic_ns()
         if nbytes > 0:
             nbytes = take(link, buffer, nbytes, FRAME_NBYTES)

@@ -118,6 +118,7 @@ cdef extern from "nghttp2/nghttp2.h":
     nghttp2_ssize nghttp2_session_mem_recv2(nghttp2_session *, const uint8_t *, size_t) nogil
     nghttp2_ssize nghttp2_session_mem_send2(nghttp2_session *, const uint8_t **) nogil
     int nghttp2_session_want_read(nghttp2_session *) nogil
+    int nghttp2_session_check_request_allowed(nghttp2_session *) nogil
     int nghttp2_session_want_write(nghttp2_session *) nogil
     size_t nghttp2_session_get_outbound_queue_size(nghttp2_session *) nogil
     int nghttp2_session_consume(nghttp2_session *, int32_t stream_id, size_t)

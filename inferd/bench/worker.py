@@ -200,7 +200,7 @@ class Worker:
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
             from_ns = self._begin_measuring(measure_ns)
             if not ended:  # in a closed loop what is under way is measured from here on
-                generator.start(from_ns, streams, max(load.requests - generator.measured, 0) if load.requests else -1)
+                generator.start(from_ns, streams, load.requests or -1)
             while not ended and from_ns < self.end_ns and not self._is_done() and not self._is_stuck(time.monotonic_ns()):
                 until_ns = min(from_ns + self.plan.interval_ns, self.end_ns)
                 ended = self._run(until_ns, stopped)

@@ -36,6 +36,7 @@ HEADERS = [
     (b"content-type", b"application/grpc"),
 ]
 OK = [("grpc-status", "0")]
+PING_OF_A_STREAM = b"\0\0\x08\6\0\0\0\0\1" + bytes(8)  # a stream has none
 
 
 def response(**changed: Any) -> inference.ModelInferResponse:
@@ -258,12 +259,37 @@ def test_nothing_is_sent_before_its_time(made) -> None:
     assert (generator.sent, generator.arrivals_waiting, server.headers) == (0, 1, {})
 
 
+def test_what_is_meant_for_the_end_of_a_run_is_the_next_ones(made) -> None:
+    """What comes then may be counted otherwise, as at the end of the warm-up."""
+    generator, server = made()
+    end_ns = time.monotonic_ns() + 1_000_000
+    generator.start(0)
+    generator.arrive(np.array([end_ns - 1, end_ns, end_ns], np.int64))
+    while generator.run(end_ns) < end_ns:
+        pass
+    assert (generator.sent, generator.overdue(end_ns + 1)) == (1, 2)
+    answer_every(generator, server, 3)
+
+
+def test_what_is_late_of_the_warm_up_is_none_of_the_number_of_requests(made) -> None:
+    generator, server = made()
+    now_ns = time.monotonic_ns()
+    generator.start(now_ns, requests=2)
+    generator.arrive(np.full(7, now_ns - 1_000_000, np.int64))
+    generator.arrive(np.full(5, now_ns, np.int64))
+    assert (generator.overdue(now_ns), generator.overdue(now_ns + 1)) == (7, 9), "three of them are not allowed"
+    answer_every(generator, server, 9)
+    assert (generator.measured, counted(generator)[0], generator.exhausted) == (2, {"OK": 2}, True)
+    assert (generator.overdue(now_ns + 1), generator.arrivals_waiting) == (0, 3)
+
+
 def test_warm_up_is_counted_nowhere(made) -> None:
     generator, server = made(verify_every=1, sample_room=10)
-    generator.start(time.monotonic_ns() + 3_600_000_000_000, streams=1, requests=2)
+    generator.start(time.monotonic_ns() + 3_600_000_000_000, streams=1)
     pump(generator, server, lambda: bool(server.requests))
     server.answer(1)
     pump(generator, server, lambda: 3 in server.requests)
+    generator.stop()
     server.answer(3, trailers=[("grpc-status", "13")])
     pump(generator, server, lambda: not generator.outstanding)
     codes, histograms = counted(generator)
@@ -424,6 +450,38 @@ def test_http_that_says_no_leaves_a_status_that_says_more(made) -> None:
 def test_an_answer_without_a_status_says_so(made) -> None:
     codes, messages = one_request(made, lambda server, stream: server.answer(stream, trailers=[("x", "y")]))
     assert (codes, messages) == ({"UNKNOWN": 1}, {2: b"the answer ended without a grpc-status"})
+
+
+@pytest.mark.parametrize("content_type", ["application/grpc", "application/grpc+proto", "application/grpc;x=y", "Application/gRPC"])
+def test_a_content_type_of_grpc(made, content_type: str) -> None:
+    codes, _ = one_request(made, lambda server, stream: answer_as(server, stream, [("content-type", content_type)], OK))
+    assert codes == {"OK": 1}
+
+
+@pytest.mark.parametrize(
+    ("headers", "said"),
+    [
+        ([("content-type", "text/html")], b"content-type text/html"),
+        ([("content-type", "application/grpc-web")], b"content-type application/grpc-web"),
+        ([("content-type", "a%41" + "b" * 1000)], (b"content-type a?41" + b"b" * 1000)[:255]),
+        ([], b"the answer has no content-type"),
+    ],
+)
+def test_an_answer_of_another_content_type_is_none(made, headers: list[tuple[str, str]], said: bytes) -> None:
+    """Whatever it says beside it, as for other gRPC clients; but a status that names an error is heeded, and so is a message."""
+    told = [("grpc-status", "8"), ("grpc-message", "full")]
+    for trailers, expected in ((OK, (2, said)), ([("x", "y")], (2, said)), (told[:1], (8, said)), (told, (8, b"full"))):
+        codes, messages = one_request(made, lambda server, stream, trailers=trailers: answer_as(server, stream, headers, trailers))
+        code, message = expected
+        assert codes == {CODES[code]: 1}
+        assert messages == ({code: message} if headers or code == 2 or trailers is told else {})
+
+
+def answer_as(server: Server, stream: int, headers: list[tuple[str, str]], trailers: list[tuple[str, str]]) -> None:
+    server.http2.send_headers(stream, [(":status", "200"), *headers])
+    server.http2.send_data(stream, framed(ANSWER))
+    server.http2.send_headers(stream, trailers, end_stream=True)
+    server.send()
 
 
 def begin(server: Server, stream: int, *, end: bool = False) -> None:
@@ -606,8 +664,9 @@ def settled(generator: Generator, server: Server, limit: int) -> None:
     """One request and its answer, by which the server's limit of streams is known, too."""
     server.http2.update_settings({h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: limit})
     server.send()
-    generator.start(2**62, streams=1, requests=1)
+    generator.start(2**62, streams=1)
     pump(generator, server, lambda: bool(server.requests))
+    generator.stop()
     server.answer(1)
     pump(generator, server, lambda: not generator.outstanding)
     server.requests.clear()
@@ -999,8 +1058,9 @@ def test_why_a_server_went_away(made, error: int, debug: bytes, said: bytes) -> 
 
 def lose(generator: Generator, server: Server) -> None:
     """The only connection, with a request of the warm-up."""
-    generator.start(2**62, streams=1, requests=1)
+    generator.start(2**62, streams=1)
     pump(generator, server, lambda: bool(server.requests))
+    generator.stop()
     server.socket.close()
     while not generator.take_dead():
         generator.run(time.monotonic_ns() + 500_000)
@@ -1062,6 +1122,26 @@ def test_rubbish_ends_the_connection(made) -> None:
         generator.run(time.monotonic_ns() + 500_000)
     assert dead == [0]
     assert generator.messages() == {18: b"what the server sent is no HTTP/2"}
+
+
+def test_a_session_that_has_failed_is_asked_nothing(made) -> None:
+    """An answer makes room for the next request, and behind it comes what is no HTTP/2: the next request is not begun any more, which the
+    library would end at once, and the one after it, without coming back."""
+    generator, server = made()
+    generator.start(0, streams=1, requests=1000)
+    pump(generator, server, lambda: bool(server.requests))
+    server.http2.send_headers(1, [(":status", "200"), ("content-type", "application/grpc")])
+    server.http2.send_data(1, framed(ANSWER))
+    server.http2.send_headers(1, OK, end_stream=True)
+    server.socket.sendall(server.http2.data_to_send() + PING_OF_A_STREAM)
+    while not (dead := generator.take_dead()):
+        generator.run(time.monotonic_ns() + 500_000)
+    assert (dead, generator.sent, generator.outstanding) == ([0], 2, 1), "the second waits for another connection"
+    again = Server(generator, 5)
+    pump(generator, again, lambda: bool(again.requests))
+    generator.close()
+    assert counted(generator)[0] == {"OK": 1, "connection": 1}
+    again.close()
 
 
 def misbehave(server: Server, chance: random.Random) -> None:

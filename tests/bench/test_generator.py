@@ -527,6 +527,19 @@ def test_a_number_of_requests_at_a_rate_ends_with_its_last_answer(tmp_path: Path
     assert "never sent" not in measured.client_bound_reason
 
 
+@pytest.mark.parametrize(("arrivals", "late_s"), [("constant", 0.2), ("burst:10", 0.0)])
+def test_a_number_of_requests_is_that_of_the_measured_ones(tmp_path: Path, arrivals: str, late_s: float) -> None:
+    """Not fewer where what is left of the warm-up is sent late, and not more where a burst is due when it ends; each with its lateness."""
+    pieces: list[Piece] = []
+    load = Load(rate=1000, requests=5, duration_s=0.0, warm_up_s=0.1)
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        plan = Plan(parse_address(server.address), (), requests().bodies, load, schedule.parse(arrivals, 1000), S)
+        ending = Worker(plan).drive(time.monotonic_ns() - int(late_s * S), pieces.append, lambda: False)
+    measured = total(load, *pieces)
+    measured.endings = [ending]
+    assert (measured.result().requests, measured.result().errors, measured.lateness.count) == (5, {}, 5)
+
+
 class Watched:
     """A generator that notes what is under way whenever a part of the load begins."""
 
