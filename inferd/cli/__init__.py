@@ -15,12 +15,13 @@ try:
     import io
     import os
     import signal
+    from contextlib import suppress
     from traceback import walk_tb
     from typing import TYPE_CHECKING, NoReturn
 
     import click
 
-    from inferd.cli.say import say
+    from inferd.cli.say import one_line, say
     from inferd.cli.verbs import VERBS, program  # which makes texts and options, and that takes longest
     from inferd.errors import ConfigError, InferdError, StartError
 except KeyboardInterrupt:  # that takes a while
@@ -67,13 +68,14 @@ def run(args: Sequence[str] | None = None) -> int:
     except SystemExit as error:  # click's own end, such as after a broken pipe
         return error.code if isinstance(error.code, int) else 1
     except InferdError as error:
-        say(f"inferd: {error}", err=True)
+        say(one_line(f"inferd: {error}"), err=True)
         return exit_code(error)
     except OSError as error:
         if not raised_by_echo(error):
             raise
         silence_stdout()
-        click.echo(f"inferd: stdout cannot be written: {error.strerror}", err=True)
+        with suppress(OSError):  # stderr neither: a terminal that has gone
+            click.echo(f"inferd: stdout cannot be written: {error.strerror}", err=True)
         return 1
     return int(code or 0)
 

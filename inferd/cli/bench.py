@@ -18,7 +18,7 @@ from click.core import ParameterSource
 
 from inferd.cli.duration import Duration
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
-from inferd.cli.say import say
+from inferd.cli.say import one_line, say
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
@@ -220,7 +220,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
         trace=trace,
     ) as session:
         for notice in session.notices:
-            say(notice, err=True)
+            say(one_line(notice), err=True)
         said = report.versions_here(session.server, session.spoken)
         with ExitStack() as stack:
             progress = None if given["quiet"] or sys.stderr is None else stack.enter_context(terminal.Progress(sys.stderr))

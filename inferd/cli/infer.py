@@ -13,7 +13,7 @@ import click
 
 from inferd.cli.duration import timeout_option
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
-from inferd.cli.say import say
+from inferd.cli.say import one_line, say
 
 if TYPE_CHECKING:
     from inferd.ask.inputs import Array, Literal
@@ -110,7 +110,7 @@ def infer(
             raise click.UsageError("--shape is for the random inputs of --random")
         arrays, more = reading.suit(given, specs, cast=cast)
         for notice in (*notices, *more):
-            say(notice, err=True)
+            say(one_line(notice), err=True)
         _check_outputs(description, wanted)
         most_rows = description.most_rows if rows else 0
         before_ns = time.perf_counter_ns()

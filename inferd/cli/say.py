@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-__all__ = ["printable", "say"]
+__all__ = ["one_line", "printable", "say"]
 
 
 def say(text: str, *, err: bool = False) -> None:
@@ -15,3 +15,8 @@ def say(text: str, *, err: bool = False) -> None:
 def printable(text: str) -> str:
     """The text with spaces for all that is not to be seen, but ends of lines."""
     return "\n".join(line if line.isprintable() else "".join(c if c.isprintable() else " " for c in line) for line in text.split("\n"))
+
+
+def one_line(text: str) -> str:
+    """The text of several lines on one."""
+    return " ".join(filter(None, map(str.strip, text.splitlines())))

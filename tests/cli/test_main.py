@@ -61,6 +61,15 @@ def test_no_error_writes_to_the_terminal(error: Exception, monkeypatch: pytest.M
     assert all(character.isprintable() or character == "\n" for character in said)
 
 
+def test_an_error_is_one_line_whatever_a_server_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise InferdError("localhost:8001: UNAVAILABLE: it said\n  this\r\nand that")
+
+    monkeypatch.setattr(cli.program, "main", refuse)
+    assert cli.run([]) == 1
+    assert capsys.readouterr().err == "inferd: localhost:8001: UNAVAILABLE: it said this and that\n"
+
+
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
 def test_closed_standard_descriptors_lead_nowhere(tmp_path: Path, closed: list[int]) -> None:
     program = (

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from inferd.cli.say import printable, say
+from inferd.cli.say import one_line, printable, say
 
 
 @pytest.mark.parametrize(
@@ -22,3 +22,7 @@ def test_nothing_that_a_terminal_would_obey(text: str, shown: str, capsys: pytes
     say(text)
     say(text, err=True)
     assert capsys.readouterr() == (shown + "\n", shown + "\n")
+
+
+def test_what_is_to_be_one_line_is() -> None:
+    assert one_line("said\n  two  words\r\n\n of\u2028three\n") == "said two  words of three"
