@@ -436,7 +436,7 @@ cdef class BatchQueue:
         return rows >= NEAR_ROWS
 
     cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil:
-        """What made room, what expired, and what is needed earlier than in hurry_ns, unless it came to run at once; 0: only what expired."""
+        """What made room, what expired, and what is needed earlier than in hurry_ns, unless it came to run at once; 0: no such."""
         cdef Entry *dropped = self.evicted
         cdef Entry *entry
         cdef Entry *following
