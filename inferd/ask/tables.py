@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 __all__ = ["from_csv"]
 
 MAX_FILE_BYTES = 1 << 30
-EXACT = 2.0**53  # up to here a float has every whole number
+EXACT = 2.0**53  # below it a float has every whole number; this one may have been the next, which it was rounded to
 
 
 class Table(NamedTuple):
@@ -85,6 +85,9 @@ def _records(table: Table, step: Any) -> list[bytes]:
     if form == "CSV":
         return _lines_of_csv(table, [column.name for column in step.columns])
     columns = {written.name: _column(table, written) for written in step.columns}
+    if not columns.keys() & set(table.header):
+        has = ", ".join(table.header)
+        raise ConfigError(f"{table.where}: it has none of the model's columns, which are {', '.join(columns)}; it has {has}")
     write = {"JSON": _json, "ARROW": _arrow}[form]
     records = []
     for number, cells in table.lines:
@@ -174,7 +177,7 @@ def _whole(table: Table, line: int, column: Column, cell: str, stand_in: str) ->
         raise table.refuse(line, column.name, f"a tensor of {column.datatype} cannot say that a value is missing; give one")
     if not isinstance(value, float):
         return value
-    if not value.is_integer() or abs(value) > EXACT:
+    if not value.is_integer() or abs(value) >= EXACT:
         raise table.refuse(line, column.name, f"expected a whole number, got {cell!r}")
     return int(value)
 

@@ -212,6 +212,20 @@ def test_a_date_in_a_tensor_of_numbers_is_seconds(tmp_path: Path) -> None:
     assert "expected seconds since 1970, which the model takes as INT64, got '20240501'" in refusal(tmp_path, "at\n20240501\n", description)
 
 
+@pytest.mark.parametrize("form", ["JSON", "ARROW"])
+def test_a_file_of_other_columns_is_no_table_of_missing_values(tmp_path: Path, form: str) -> None:
+    description = described(tmp_path, form, '{ name = "age", missing = "-1" }, { name = "city", datatype = "BYTES", missing = "" }')
+    told = "--csv FILE: it has none of the model's columns, which are age, city; it has job, Age"
+    assert refusal(tmp_path, "job,Age\nclerk,3\n", description) == told
+    assert len(from_csv("--csv", write(tmp_path, "job,age\nclerk,3\n"), description)["record"]) == 1
+
+
+def test_a_whole_number_that_was_rounded_is_refused(tmp_path: Path) -> None:
+    description = Description("model", "1", (Spec("a", "INT64", (-1, 1)),), ())
+    assert tensors(tmp_path, "a\n9007199254740991.0\n9007199254740993\n", description)["a"].tolist() == [[2**53 - 1], [2**53 + 1]]
+    assert "expected a whole number, got '9007199254740993.0'" in refusal(tmp_path, "a\n9007199254740993.0\n", description)
+
+
 def test_an_input_that_is_none_of_the_columns(tmp_path: Path) -> None:
     description = Description("model", "1", (Spec("age", "FP32", (-1, 1)),), ())
     assert refusal(tmp_path, "job\nclerk\n", description) == "--csv FILE: the model's input 'age' is none of its columns: job"
