@@ -4,8 +4,8 @@ What a file is, is read off its first bytes: Pillow is never left to guess among
 limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
 whatever the library warns of is damage; Pillow's own decoder of JPEG does not tell of it, so that it is the last resort. Pillow's pixels
 are taken over in bands: what it does to a whole picture takes as much memory again, and parts of it the GIL. Of 16 bits a channel the
-upper 8 are taken, of gray as of colors. Pillow's own warning of large pictures is not used: it is a process-wide setting, max_pixels is a
-step's.
+upper 8 are taken, of gray as of colors. Pillow's own limit of large pictures is a process-wide setting, max_pixels is a step's: it is
+not used, but for WebP, of which Pillow asks it by itself.
 
 Never in here: what is made of the pixels (image.py), requests.
 """
@@ -337,10 +337,14 @@ def jpeg_is_native() -> bool:
 @contextmanager
 def _reading(form: str) -> Iterator[None]:
     """Whatever a broken file makes Pillow stumble over is Unfit; its words are not for clients. What check() raises stays that."""
+    from PIL import Image
+
     try:
         yield
     except (Unfit, RequestError, MemoryError):
         raise
+    except Image.DecompressionBombError:
+        raise Unfit(f"it is a {form} file of more pixels than Pillow takes: send a smaller picture, or save it as JPEG or PNG") from None
     except Exception:
         raise _unreadable(form) from None
 

@@ -332,6 +332,10 @@ def test_the_announced_size_of_every_webp(form):
     assert "200 x 300 pixels" in refused(file, max_pixels=100)
 
 
+def test_a_webp_of_more_pixels_than_pillow_takes_is_told_so():
+    assert "a WebP file of more pixels than Pillow takes: send a smaller" in refused(bombs()["WebP"], max_pixels=1 << 30)
+
+
 def test_jpeg_of_too_many_scans_is_refused(jpeg_decoder):
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     end = file.rindex(b"\xff\xda")
