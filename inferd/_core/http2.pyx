@@ -14,13 +14,13 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from inferd._core.clock cimport monotonic_ns
-from inferd._core.conduct cimport FINE, PINGING, Verdict, judge
+from inferd._core.conduct cimport FINE, FLOODING, PINGING, Verdict, judge
 from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
 from inferd._core.http2_limits cimport LEAST_RATE, MAX_CONTINUATIONS, MAX_ENDED, MAX_FRAME_NBYTES, MAX_OUTBOUND_ACKS, MAX_SETTINGS, \
-    RESET_BURST, RESET_RATE
+    RESET_BURST, RESET_RATE, UNASKED_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport Share
@@ -31,6 +31,8 @@ from inferd.errors import DeadlineExceeded, Unimplemented
 
 cdef enum:
     PIECE_NBYTES = 1 << 10              # of what comes, between two looks at the clock; DATA's payload aside, which is only copied
+    FRAME_HEADER_NBYTES = 9
+    FIRST_EXTENSION = 10                # of the types of frames that RFC 9113 leaves to extensions
     PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
 
 NOT_HTTP_2 = b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge.\n"
@@ -73,7 +75,9 @@ cdef class Session(Output):
     cdef LowWater low_water             # of the socket; None: it is always read as it comes
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
     cdef bytes rest                     # what came and waits for the connection's next turn, or None
+    cdef int64_t turn_until_ns          # when its present turn is over
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
+    cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
     cdef bint started                   # the client's preface was right, settings included
 
     def __cinit__(self, *args, **kwargs):
@@ -122,6 +126,9 @@ cdef class Session(Output):
             self.rest += PyBytes_FromStringAndSize(<char *>self.endpoint.receive_buffer, nbytes)
             return
         self.endpoint.inline_nbytes = INLINE_NBYTES
+        if self.endpoint.reading != <PyObject *>self:
+            self.turn_until_ns = 0
+        self.endpoint.reading = <PyObject *>self if nbytes == RECEIVE_NBYTES else NULL      # loops read again where that is so
         self.take(self.endpoint.receive_buffer, nbytes)
 
     def take_rest(self):
@@ -130,7 +137,10 @@ cdef class Session(Output):
         self.rest = None
         if rest is None or self.ended or self.closed:
             return
-        self.take(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+        self.turn_until_ns = 0
+        self.endpoint.reading = <PyObject *>self        # what is read next is part of this turn
+        if rest:
+            self.take(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
         if self.rest is None:
             self.hold_reading(False)
 
@@ -142,7 +152,9 @@ cdef class Session(Output):
         a turn waits until others had theirs."""
         cdef Py_ssize_t taken = 0, piece
         cdef nghttp2_ssize result
-        cdef int64_t until_ns = monotonic_ns() + self.endpoint.turn_ns if nbytes > PIECE_NBYTES else 0
+        cdef bint goes_on = self.endpoint.reading == <PyObject *>self
+        if self.turn_until_ns == 0 and (goes_on or nbytes > PIECE_NBYTES):
+            self.turn_until_ns = monotonic_ns() + self.endpoint.turn_ns
         while taken < nbytes:
             piece = min(nbytes - taken, max(<Py_ssize_t>PIECE_NBYTES, self.payload_nbytes))
             result = nghttp2_session_mem_recv2(self.session, source + taken, piece)
@@ -150,9 +162,10 @@ cdef class Session(Output):
                 return result
             taken += piece
             self.payload_nbytes -= piece    # more than what is left of the frame, if it began in this piece: the clock is looked at sooner
-            if taken < nbytes and monotonic_ns() >= until_ns:
+            if (taken < nbytes or goes_on) and monotonic_ns() >= self.turn_until_ns:
                 self.leave(source + taken, nbytes - taken)
                 break
+        self.ignored_nbytes += taken
         return taken
 
     cdef void leave(self, const uint8_t *source, Py_ssize_t nbytes) noexcept:
@@ -160,7 +173,7 @@ cdef class Session(Output):
         try:
             self.rest = PyBytes_FromStringAndSize(<const char *>source, nbytes)
             self.hold_reading(True)
-            self.endpoint.schedule(self.take_rest)
+            self.endpoint.line_up(self)
         except Exception as error:
             self.endpoint.log(error)
             self.end()
@@ -185,7 +198,7 @@ cdef class Session(Output):
                 self.flush()
             self.end()
             return 0
-        if self.conduct.control_frames > 0 and self.is_too_much():
+        if (self.conduct.control_frames > 0 or self.ignored_nbytes > self.endpoint.connection_window_nbytes) and self.is_too_much():
             return 0
         if self.low_water is not None:
             self.gather(nbytes)
@@ -196,9 +209,12 @@ cdef class Session(Output):
         return 0
 
     cdef bint is_too_much(self) noexcept:
-        """Whether the client sends more frames that ask for nothing than it may; the connection has ended then."""
-        cdef Verdict verdict = judge(&self.conduct, &self.endpoint.rules, nghttp2_session_get_last_proc_stream_id(self.session),
-                                     self.sent_nbytes, monotonic_ns())
+        """Whether the client sends more that asks for nothing than it may; the connection has ended then. What it cannot know yet that
+        nobody wants is no more than the windows of the connection, and of each stream that has ended."""
+        cdef int32_t newest = nghttp2_session_get_last_proc_stream_id(self.session)
+        cdef Verdict verdict = judge(&self.conduct, &self.endpoint.rules, newest, self.sent_nbytes, monotonic_ns())
+        if self.ignored_nbytes > self.endpoint.connection_window_nbytes + <int64_t>self.endpoint.stream_window_nbytes * (newest // 2 + 1):
+            verdict = FLOODING
         if verdict == FINE:
             return False
         if verdict == PINGING:
@@ -404,6 +420,8 @@ cdef class Session(Output):
         if self.session == NULL:
             return
         self.endpoint.connections -= 1
+        if self.endpoint.reading == <PyObject *>self:
+            self.endpoint.reading = NULL
         self.headers.opening = self.uploads = self.rest = None
         if self.low_water is not None:
             self.low_water.close()
@@ -462,18 +480,24 @@ cdef class Session(Output):
 
 
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
-    """Counts frames that ask for nothing and bring nothing, also those that nghttp2 looks at no further, such as of closed streams.
-    Of types that it does not know it says nothing, and skips them."""
+    """Counts frames that ask for nothing and bring nothing, those of types that nobody knows among them. Of DATA that nghttp2 ignores,
+    since its stream is closed, it says nothing: those bytes are in ignored_nbytes."""
     (<Session>user_data).payload_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
+    (<Session>user_data).ignored_nbytes -= FRAME_HEADER_NBYTES + frame.length
     if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION or frame.type == NGHTTP2_RST_STREAM:
         return 0                            # these have limits of their own
     if frame.type == NGHTTP2_DATA and not frame.flags & NGHTTP2_FLAG_PADDED and (
             frame.length > 0 or frame.flags & NGHTTP2_FLAG_END_STREAM):
         return 0
-    (<Session>user_data).conduct.control_frames += 1
+    (<Session>user_data).conduct.control_frames += 1 if frame.type == NGHTTP2_DATA else 1 + frame.length // UNASKED_NBYTES
     if frame.type == NGHTTP2_PING and not frame.flags & NGHTTP2_FLAG_ACK:
         (<Session>user_data).conduct.pings += 1
     return 0
+
+
+cdef int on_extension(nghttp2_session *session, void **payload, const nghttp2_frame_hd *frame, void *user_data) noexcept:
+    """A frame of a type that nobody knows. nghttp2 is told of all such types, or it would skip them without a word, and uncounted."""
+    return NGHTTP2_ERR_CANCEL
 
 
 cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, void *user_data) noexcept:
@@ -549,6 +573,7 @@ cdef nghttp2_option *options = NULL
 cdef int set_up() except -1:
     """Callbacks and options are the same for every session; they live as long as the process."""
     global callbacks, options
+    cdef int kind
     if nghttp2_session_callbacks_new(&callbacks) != 0 or nghttp2_option_new(&options) != 0:
         raise MemoryError()
     nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame)
@@ -557,6 +582,9 @@ cdef int set_up() except -1:
     nghttp2_session_callbacks_set_on_data_chunk_recv_callback(callbacks, on_data_chunk)
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
+    nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_extension)
+    for kind in range(FIRST_EXTENSION, 256):
+        nghttp2_option_set_user_recv_extension_type(options, kind)
     nghttp2_option_set_no_auto_window_update(options, 1)
     nghttp2_option_set_no_closed_streams(options, 1)
     nghttp2_option_set_max_outbound_ack(options, MAX_OUTBOUND_ACKS)

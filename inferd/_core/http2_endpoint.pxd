@@ -1,6 +1,7 @@
 # http2_endpoint: what all connections of a server share (Endpoint), and one connection as its calls know it: the way out (Output).
 # Never in here: what a client sends.
 
+from cpython.object cimport PyObject
 from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from inferd._core.compression cimport Conversion
 from inferd._core.conduct cimport Conduct, Rules
@@ -28,6 +29,9 @@ cdef class Endpoint:
     cdef bint flush_scheduled
     cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
     cdef public int64_t turn_ns         # TURN_NS, but in tests
+    cdef object held                    # a deque of sessions whose turn is over and comes again, one in each iteration of the loop
+    cdef bint turns_scheduled
+    cdef PyObject *reading              # the session whose turn may go on, borrowed: nothing of others was read since; NULL: none
     cdef uint8_t *receive_buffer
     cdef uint8_t *send_buffer
     cdef readonly Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
@@ -51,6 +55,8 @@ cdef class Endpoint:
     cdef readonly uint64_t compressed_total, saved_nbytes               # messages of answers, bytes that they had more before
     # Compresses or decompresses: what takes little here, as long as it is not much of it, and all else on a thread. True: it is over.
     cdef bint convert(self, Output output, Conversion conversion) noexcept
+    # session.take_rest() is called when its turn comes.
+    cdef int line_up(self, Output session) except -1
     cdef void log(self, error) noexcept
 
 cdef class Output:              # nghttp2's, gathered into writes, and what limits it. A Session is one

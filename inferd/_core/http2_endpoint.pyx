@@ -14,6 +14,8 @@ from inferd._core.http2_gathering cimport Gathering
 from inferd._core.http2_limits cimport MAX_OUTBOUND_ACKS, MAX_STREAM_FRAMES, TURN_NS
 from inferd._core.nghttp2 cimport *
 
+from collections import deque
+
 from inferd.errors import ResourceExhausted
 
 
@@ -63,6 +65,7 @@ cdef class Endpoint:
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
         self.turn_ns = TURN_NS
+        self.held = deque()
         self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
         self.rules.min_ping_interval_ns = min_ping_interval_ns
@@ -116,6 +119,21 @@ cdef class Endpoint:
         except Exception as error:
             conversion.fail(error)
             return True
+
+    cdef int line_up(self, Output session) except -1:
+        self.held.append(session)
+        if not self.turns_scheduled:
+            self.schedule(self.next_turn)
+            self.turns_scheduled = True
+        return 0
+
+    def next_turn(self):
+        """Of one of those that wait for theirs: all of them in one iteration of the loop would hold up everybody else."""
+        session = self.held.popleft()
+        self.turns_scheduled = bool(self.held)
+        if self.turns_scheduled:
+            self.schedule(self.next_turn)
+        session.take_rest()
 
     def guard_changed(self):
         """What the guard let through so far, it is asked for again."""

@@ -6,6 +6,7 @@ cdef enum:
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_OUTBOUND_ACKS = 1000            # answers to PING and SETTINGS that may wait for a client that does not read,
     MAX_STREAM_FRAMES = 4               # and other frames for each stream that it may have open: refusals beyond it count, too
+    UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
     MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
     RESET_BURST = 100_000               # streams that a client may reset at once: a second's worth of 1024 whose deadline is 10 ms,

@@ -76,6 +76,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_CANCEL
         NGHTTP2_ENHANCE_YOUR_CALM
         NGHTTP2_INADEQUATE_SECURITY
+        NGHTTP2_ERR_CANCEL
         NGHTTP2_ERR_DEFERRED
         NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
         NGHTTP2_ERR_BAD_CLIENT_MAGIC
@@ -94,6 +95,7 @@ cdef extern from "nghttp2/nghttp2.h":
     ctypedef int (*nghttp2_on_frame_recv_callback)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
     ctypedef int (*nghttp2_on_data_chunk_recv_callback)(nghttp2_session *, uint8_t, int32_t, const uint8_t *, size_t,
                                                         void *) noexcept
+    ctypedef int (*nghttp2_unpack_extension_callback)(nghttp2_session *, void **payload, const nghttp2_frame_hd *, void *) noexcept
     ctypedef int (*nghttp2_on_stream_close_callback)(nghttp2_session *, int32_t, uint32_t, void *) noexcept
 
     int nghttp2_session_callbacks_new(nghttp2_session_callbacks **)
@@ -102,12 +104,14 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_session_callbacks_set_on_header_callback(nghttp2_session_callbacks *, nghttp2_on_header_callback)
     void nghttp2_session_callbacks_set_on_frame_recv_callback(nghttp2_session_callbacks *, nghttp2_on_frame_recv_callback)
     void nghttp2_session_callbacks_set_on_data_chunk_recv_callback(nghttp2_session_callbacks *, nghttp2_on_data_chunk_recv_callback)
+    void nghttp2_session_callbacks_set_unpack_extension_callback(nghttp2_session_callbacks *, nghttp2_unpack_extension_callback)
     void nghttp2_session_callbacks_set_on_stream_close_callback(nghttp2_session_callbacks *, nghttp2_on_stream_close_callback)
 
     int nghttp2_option_new(nghttp2_option **)
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
     void nghttp2_option_set_no_closed_streams(nghttp2_option *, int)
     void nghttp2_option_set_max_outbound_ack(nghttp2_option *, size_t)
+    void nghttp2_option_set_user_recv_extension_type(nghttp2_option *, uint8_t type)
     void nghttp2_option_set_max_settings(nghttp2_option *, size_t)
     void nghttp2_option_set_stream_reset_rate_limit(nghttp2_option *, uint64_t burst, uint64_t rate)
     void nghttp2_option_set_max_continuations(nghttp2_option *, size_t)

@@ -43,6 +43,8 @@ FLOODS = {
     "windows of a closed stream": window_update(1),
     "priority": raw_frame(2, 0, 3, struct.pack(">IB", 0, 15)),
     "empty data": raw_frame(0, 0, 3, b""),
+    "frames that nobody knows": raw_frame(0xF0, 0, 0, b""),
+    "frames of other extensions": raw_frame(10, 0, 0, b"\0\0"),
     "padding": raw_frame(0, 8, 3, b"\x03\0\0\0"),
 }
 
@@ -70,6 +72,52 @@ def test_what_comes_in_one_read_beyond_what_may_wait_to_be_answered_is_a_flood()
     assert client.closed_by_server
     assert (served.endpoint.flooding_total, served.endpoint.protocol_errors_total) == (1, 0)
     client.session.close()
+
+
+@pytest.mark.parametrize("kind", [10, 0xFF])
+def test_a_large_frame_that_asks_for_nothing_counts_for_many(kind: int) -> None:
+    client = Client(served := Served(echo))
+    large = raw_frame(kind, 0, 0, bytes(16_000))
+    for _ in range(600):
+        client.session.receive(large)
+    assert not client.closed_by_server
+    for _ in range(200):
+        client.session.receive(large)
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+
+
+def test_what_is_sent_on_closed_streams_may_be_what_the_windows_let_through() -> None:
+    """Which a client may have sent before it learned that nobody wants it; each stream has a window of its own."""
+    window = 1 << 17
+    client = Client(served := Served(echo, stream_window_nbytes=window, connection_window_nbytes=2 * window))
+    client.call(b"stream 1 is closed")
+    data = raw_frame(0, 0, 1, bytes(16_000))
+    for _ in range(3 * window // len(data)):
+        client.session.receive(data)
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    for _ in range(10):
+        client.call(b"more streams")
+    for _ in range(10 * window // len(data)):
+        client.session.receive(data)
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    for _ in range(2 * window // len(data)):
+        client.session.receive(data)
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+
+
+def test_what_is_taken_is_not_ignored() -> None:
+    """However much it is, and however it is cut up."""
+    window = 1 << 16
+    client = Client(served := Served(echo, stream_window_nbytes=window, connection_window_nbytes=window))
+    body = raw_frame(0, 0, 1, frame(bytes(100)))
+    client.open(STREAM)
+    client.exchange()
+    for at in range(5000):
+        client.session.receive(body[: at % len(body)])
+        client.session.receive(body[at % len(body) :])
+        served.started[0][0].take_message()
+        served.run_scheduled()
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
 
 
 def test_the_allowance_comes_back_with_time() -> None:

@@ -107,3 +107,42 @@ def test_a_payload_that_is_thrown_away_hides_nothing() -> None:
     assert len(served.calls) < 300
     client.exchange()
     assert len(served.calls) == 300
+
+
+def test_a_turn_goes_on_while_the_loop_reads_on() -> None:
+    """libuv reads a full buffer after the other, 32 times, before it looks at another connection."""
+    client = Client(served := served_in_turns())
+    buffer_nbytes = len(client.session.get_buffer(-1))  # type: ignore[arg-type]
+    stream_id = client.open()
+    client.exchange()
+    message = raw_frame(0, 1, stream_id, frame(bytes(3 * buffer_nbytes)))
+    arrive(client, message[:PIECE_NBYTES])
+    assert not served.scheduled, "all of it was read"
+    at = PIECE_NBYTES
+    for _ in range(2):
+        arrive(client, message[at : at + buffer_nbytes])
+        at += buffer_nbytes
+        assert [each.__name__ for each in served.scheduled] == ["next_turn"], "more is there, and the turn is over"
+        served.scheduled.pop()()
+    served.endpoint.turn_ns = S
+    client.session.receive(message[at : at + 10])
+    arrive(client, message[at + 10 :])
+    assert not served.scheduled or served.scheduled[0].__name__ != "next_turn"
+    assert [len(call.message) for call in served.calls] == [3 * buffer_nbytes]
+
+
+def test_of_those_whose_turn_is_over_one_goes_on_in_each_iteration() -> None:
+    clients = [Client(served := served_in_turns())]
+    clients += [Client(served), Client(served)]
+    for client in clients:
+        arrive(client, reset_streams(1, 300))
+    total, more = served.endpoint.calls_total, []
+    for _ in range(6):
+        [turn] = [each for each in served.scheduled if each.__name__ == "next_turn"]
+        served.scheduled.remove(turn)
+        turn()
+        more.append(served.endpoint.calls_total - total)
+        total = served.endpoint.calls_total
+    assert all(0 < count < 100 for count in more), "a piece each"
+    served.run_scheduled()
+    assert served.endpoint.calls_total == 900
