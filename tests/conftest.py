@@ -19,15 +19,36 @@ settings.register_profile("inferd", deadline=None)  # speed is measured in bench
 settings.load_profile("inferd")
 
 
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left() -> Iterator[None]:
+    """In a build that counts, a file's tests leave nothing of what is counted: it is set up before, and looks after all else of them."""
+    from tests.live import counted, counts, left
+
+    before = counts() if counted() else {}
+    yield
+    if counted():
+        assert left(before) == {}
+
+
+@pytest.fixture(autouse=True)
+def nothing_said_is_kept(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """In a build that counts: a record of an exception holds the frames that it went through, until pytest is done with the test."""
+    from tests.live import counted
+
+    yield
+    if counted():
+        for phase in ("setup", "call"):
+            caplog.get_records(phase).clear()
+
+
 @pytest.fixture(scope="session", autouse=True)
-def no_session_is_left() -> Iterator[None]:
-    """A build that counts ends the suite without a session: it is set up first, and looks last. Calls and messages are held to it in
-    tests/_core: grpc.aio keeps the last call that it refused."""
+def all_is_zero() -> Iterator[None]:
+    """And so does the suite."""
     yield
     from tests.live import counted, left
 
     if counted():
-        assert left("sessions") == {}
+        assert left() == {}
 
 
 @pytest.fixture(scope="session")

@@ -9,13 +9,14 @@ import gc
 import importlib
 import logging
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from typing import Any
 
 LIMIT_S = 20
 
-KINDS = {"calls": "grpc", "sessions": "http2", "messages": "message"}
+# What is counted: of which module, and how it is asked. Buffers are the bytes under the budget of messages, whoever holds them.
+KINDS = {"calls": ("grpc", "live"), "sessions": ("http2", "live"), "messages": ("message", "live"), "buffer_bytes": ("message", "in_use")}
 
 
 def counted() -> bool:
@@ -25,10 +26,10 @@ def counted() -> bool:
     return grpc.live() is not None
 
 
-def left(*kinds: str) -> dict[str, int]:
-    """What exists still of these kinds, of all by default; what a thread or a transport lets go a moment late is waited for."""
+def left(before: Mapping[str, int] = {}) -> dict[str, int]:
+    """What there is more than before; what a thread or a transport lets go a moment late is waited for."""
     limit = time.monotonic() + LIMIT_S
-    while (found := {kind: number for kind, number in counts().items() if kind in (kinds or KINDS)}) and time.monotonic() < limit:
+    while (found := {kind: number for kind, number in counts().items() if number > before.get(kind, 0)}) and time.monotonic() < limit:
         time.sleep(0.01)
     return found
 
@@ -61,11 +62,11 @@ def counts() -> dict[str, int]:
     """Of the kinds of which there are any, how many; none of a module that was not built."""
     gc.collect()
     found = {}
-    for kind, name in KINDS.items():
+    for kind, (name, asked) in KINDS.items():
         try:
             module = importlib.import_module(f"inferd._core.{name}")
         except ImportError:
             continue
-        if number := module.live():
+        if number := getattr(module, asked)():
             found[kind] = number
     return found

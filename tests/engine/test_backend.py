@@ -11,7 +11,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -31,6 +31,7 @@ from inferd.engine import backend
 from inferd.engine.backend import Graph, OnnxModel, Provider, SessionOptions, TensorInfo, available_providers, versions
 from inferd.errors import Cancelled, ConfigError, Internal, RequestError, StartError
 from tests import models
+from tests.live import counted, end_by_hand
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 ROWS = (1, 2, 7, 64)
@@ -49,6 +50,14 @@ class Unheard(Call):
 
     def fail(self, error: RequestError) -> None:
         self.finish()
+
+
+@pytest.fixture(scope="module", autouse=True)
+def nothing_is_left_open() -> Iterator[None]:
+    """Batches are made here and answered by nobody."""
+    yield
+    if counted():
+        end_by_hand()
 
 
 class Runner:

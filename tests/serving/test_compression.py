@@ -184,6 +184,7 @@ async def serving(**settings: Any) -> AsyncIterator[tuple[NativeTransport, str, 
         yield transport, str(bound), service
     finally:
         await transport.stop(0)
+        service.calls.clear()  # each refers to its method, and so to the service, unseen by the collector
 
 
 async def until(transport: NativeTransport, **counters: int) -> None:

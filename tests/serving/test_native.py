@@ -676,6 +676,7 @@ async def one_open_call() -> AsyncIterator[tuple[NativeTransport, str, Call, Any
         while not calls:
             await asyncio.sleep(0)
         yield transport, bound, calls[0], answer
+    calls.clear()  # each refers to its method, and so to this list, unseen by the collector
 
 
 async def test_the_drain_waits_for_an_answer_and_takes_no_connection() -> None:
