@@ -41,7 +41,7 @@ PROVIDERS = ("cpu", "cuda", "tensorrt")
 PREFIX = "INFERD_"
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
-OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
+OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
 
 
 def _about(
@@ -268,8 +268,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         Literal["none", "gzip", "deflate"],
         _about(
             "transport",
-            "Compression of answers from 1KiB on, for clients that take it; grpcio: of all answers, for all clients. 1MiB takes a thread "
-            "some 10 ms, 40 where there is little to save. Compressed requests are always taken.",
+            "Compression of answers from 1KiB on, for clients that take it; grpcio: of all answers, for all clients. It costs CPU time, "
+            "most where there is little to save. Compressed requests are always taken.",
         ),
     ] = "none"
     max_unread_bytes: Annotated[

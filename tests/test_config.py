@@ -279,7 +279,7 @@ def test_variables_of_kubernetes_service_links_are_no_settings() -> None:
 
 
 def test_build_variables_are_no_settings() -> None:
-    assert load_settings({}, {"INFERD_DEBUG": "1", "INFERD_HTTP2": "0"}, NOWHERE)[0] == Settings()
+    assert load_settings({}, {"INFERD_DEBUG": "1", "INFERD_FUZZ": "1", "INFERD_HTTP2": "0"}, NOWHERE)[0] == Settings()
 
 
 def test_settings_made_by_hand_are_checked_too() -> None:

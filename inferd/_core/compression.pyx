@@ -12,14 +12,14 @@ import zlib
 from inferd.errors import DeadlineExceeded, Internal, ResourceExhausted
 
 WINDOW_BITS = {"gzip": 31, "deflate": 15}       # zlib's words for its formats
-LEVEL = 1                       # of compression: others take two to ten times as long for a few per cent
+LEVEL = 1                       # of compression: the quickest
 
 cdef enum:
     PIECE_NBYTES = 256 << 10    # a thread looks between two of them whether anybody waits for the result
     CHUNK_NBYTES = 64 << 10     # of a message that zlib is given at once: what it leaves of one is copied
     INLINE_COMPRESSED_NBYTES = 10 << 10         # a request is decompressed on the loop that came in so many bytes
-    INLINE_DECOMPRESSED_NBYTES = 32 << 10       # and becomes so many, in some 80 us; what it lacks then is a thread's
-    INLINE_ANSWER_NBYTES = 8 << 10              # an answer of so many bytes is compressed there, in some 50 us
+    INLINE_DECOMPRESSED_NBYTES = 32 << 10       # and becomes so many; what it lacks then is a thread's
+    INLINE_ANSWER_NBYTES = 8 << 10              # an answer of so many bytes is compressed there
     COMPRESSION_WEIGHT = 4      # a byte takes so many times as long to compress as to decompress
 
 

@@ -13,7 +13,7 @@ from inferd._core.nghttp2 cimport nghttp2_session
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
-    INLINE_NBYTES = 64 << 10            # decompressed on the loop between two reads, some 150 us; what comes then is for threads
+    INLINE_NBYTES = 64 << 10            # decompressed on the loop between two reads; what comes then is for threads
 
 cdef class Output
 

@@ -10,7 +10,7 @@ cdef enum:
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
     MAX_CONTINUATIONS = 8               # CONTINUATION frames of one header block
     RESET_BURST = 100_000               # streams that a client may reset at once: a second's worth of 1024 whose deadline is 10 ms,
-    RESET_RATE = 20_000                 # and how many more a second: 4 % of a core, for one costs some 2 us, half an answered call
+    RESET_RATE = 20_000                 # and how many more a second
     ANSWERED_HEADERS = 4                # so many times max_header_nbytes, and LEAST_ANSWERED_NBYTES in any case, are read to refuse
     LEAST_ANSWERED_NBYTES = 64 << 10    # them with a word; more are not read
     MAX_PATH_NBYTES = 256               # kept of an unknown method's path, for the words of its refusal

@@ -8,7 +8,7 @@ from cpython.buffer cimport PyBUF_SIMPLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport int32_t, uint8_t, uint32_t
 
 cdef enum:
-    LONG_NBYTES = 32768         # work on so many bytes or more is done without the GIL: some 20 us
+    LONG_NBYTES = 32768         # work on so many bytes or more is done without the GIL
 
 
 cdef inline uint32_t rotated(uint32_t x, int bits) noexcept nogil:

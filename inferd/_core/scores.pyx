@@ -13,7 +13,7 @@ from inferd._core.scores cimport INT64_FORMAT, Lent, Scores, index_of_key, lend,
 import numpy
 
 cdef enum:
-    NOGIL_ELEMENTS = 16384      # arithmetic over as many takes some 10 us
+    NOGIL_ELEMENTS = 16384      # of fewer the GIL is kept: others would not get far meanwhile
 
 cdef Py_ssize_t MAX_AXIS = 0x7FFFFFFF   # places have 32 bits in top_k
 cdef const Scores *scores = scores_here(False)

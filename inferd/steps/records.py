@@ -26,7 +26,7 @@ from inferd.steps.pipeline import Value, wrong_row
 __all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "arrow_record", "listed"]
 
 MAX_RECORD_BYTES = 128 << 10  # of one record in any format. The csv module takes no longer field
-CHECK_ROWS = 32  # some 200 us of work between two looks at whether somebody waits
+CHECK_ROWS = 32  # between two looks at whether somebody waits
 
 _INT64 = Annotated[int, msgspec.Meta(ge=-(1 << 63), le=(1 << 63) - 1)]
 _JSON_TYPES: dict[str, Any] = {"FP32": float, "FP64": float, "INT64": _INT64, "BOOL": bool, "BYTES": str}
