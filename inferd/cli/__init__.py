@@ -12,9 +12,12 @@ import sys
 INTERRUPTED = 130
 
 try:
+    import signal
+
+    if sys.argv[1:2] == ["serve"]:  # SIGHUP would end it, until the server takes it: from here on it waits in the kernel
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
     import io
     import os
-    import signal
     from contextlib import suppress
     from traceback import walk_tb
     from typing import TYPE_CHECKING, NoReturn

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import logging
-import signal
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -30,7 +29,6 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     PATH is an ONNX file, a model's folder or a repository of such folders. When the models are loaded and warm, the last
     line on stdout is: ready {"grpc": "127.0.0.1:8001", ...}. SIGTERM or SIGINT answers what is queued and ends.
     """
-    signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})  # it would end the process; the server takes it, once there is one
     if not settings.models:
         raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`")
     require_onnxruntime()
