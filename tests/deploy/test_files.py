@@ -135,6 +135,17 @@ def test_commands_are_those_of_inferd(file: str, words: list[str]) -> None:
         assert re.search(rf"{flag}(?![\w-])", shown), f"{file}: `inferd {words[1]}` has no {flag}"
 
 
+def test_the_service_reads_certificates_that_can_be_renewed() -> None:
+    """Copies of a start would need a restart: it reads the files that the settings name, by a group that may."""
+    unit, page = (DEPLOY / "systemd" / "inferd.service").read_text(), (ROOT / "docs" / "deployment.md").read_text()
+    assert not re.search(r"^LoadCredential", unit, re.MULTILINE)
+    (group,) = re.findall(r"^SupplementaryGroups=(\S+)$", unit, re.MULTILINE)
+    assert f"groupadd --system {group}" in page
+    assert f"-g {group} -t /etc/inferd/tls server.pem server.key" in page
+    assert re.search(r'^tls_cert = "/etc/inferd/tls/server.pem"\ntls_key = "/etc/inferd/tls/server.key"$', page, re.MULTILINE)
+    assert re.search(r"^Type=notify-reload$", unit, re.MULTILINE)
+
+
 def test_nobody_is_killed_while_he_leaves() -> None:
     """Grace periods are longer than the lame-duck time and the drain together."""
     template = documents("kubernetes.yaml")[2]["spec"]["template"]["spec"]
