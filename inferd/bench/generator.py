@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import multiprocessing
 import multiprocessing.connection
-import resource
 import time
 from contextlib import ExitStack, closing, suppress
 from multiprocessing.connection import Connection
@@ -16,6 +15,7 @@ from urllib.parse import unquote
 
 import msgspec
 
+from inferd import descriptors
 from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.bench import client_bound
 from inferd.bench.client_bound import Effort
@@ -114,16 +114,13 @@ def measure(
 
 def allow_files(load: Load) -> None:
     """Lets this process, and those that it starts, open a file for each connection; StartError where the system has none so many."""
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     needed = portion(load.connections, load.processes, 0) + OWN_FILES
-    if soft == resource.RLIM_INFINITY or soft >= needed:
-        return
-    if hard != resource.RLIM_INFINITY and hard < needed:
+    allowed = descriptors.allow(needed)
+    if allowed < needed:
         raise StartError(
-            f"--connections {load.connections}: expected {hard - OWN_FILES} at most of each process, for each is an open file, and a "
-            f"process may have {hard} (ulimit -n): raise that limit, or give more --processes"
+            f"--connections {load.connections}: expected {allowed - OWN_FILES} at most of each process, for each is an open file, and a "
+            f"process may have {allowed} (ulimit -n): raise that limit, or give more --processes"
         )
-    resource.setrlimit(resource.RLIMIT_NOFILE, (needed, hard))
 
 
 def interval_length_s(load: Load) -> float:

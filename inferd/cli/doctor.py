@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
 
-from inferd import __version__
+from inferd import __version__, descriptors
 from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import InferdError
@@ -38,7 +38,6 @@ PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "ms
 # What the steps of a model's configuration can read, and the package that does it.
 READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text": "tokenizers", "Arrow records": "pyarrow"}
 EXTRAS = {"images": "image", "audio": "audio", "resampling": "audio", "text": "text", "Arrow records": "table"}
-SPARE_DESCRIPTORS = 64  # files of the models, the log, libraries: what a process has open besides connections
 
 
 class Finding(NamedTuple):
@@ -233,12 +232,10 @@ def _machine(settings: Settings) -> Iterator[Finding]:
 def _limits(settings: Settings) -> Iterator[Finding]:
     area = "limits"
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard
+    most = sys.maxsize if hard == resource.RLIM_INFINITY else hard  # the server raises the soft one
     note = ""
-    if settings.max_connections + SPARE_DESCRIPTORS > most:
+    if settings.max_connections + descriptors.RESERVED > most:
         note = f"too few for max_connections ({settings.max_connections}): raise it (ulimit -n), or lower max_connections"
-    elif settings.max_connections + SPARE_DESCRIPTORS > soft != resource.RLIM_INFINITY:
-        note = f"the soft limit is below max_connections ({settings.max_connections}); ulimit -n raises it up to the hard one"
     yield Finding(area, "open files", f"{_count(soft)} (hard limit {_count(hard)})", note=note)
     for name in (
         "max_message_bytes",

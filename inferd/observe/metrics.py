@@ -52,6 +52,7 @@ FAILURE_REASONS = ("REJECTED", "CANCELED", "BACKEND", "OTHER")  # Triton's; each
 # stand once, with or without _total (OpenMetrics). A key that is not here appears as inferd_<key>.
 SERVER_METRICS = {
     "connections": ("inferd_connections", "Open client connections."),
+    "connections_limit": ("inferd_connections_limit", "How many there may be: max_connections, or what the limit on open files leaves."),
     "connections_total": ("inferd_connections_opened", "Client connections since the start."),
     "connections_refused_total": (
         "inferd_connections_refused",

@@ -7,9 +7,12 @@ Never in here: HTTP/2 frames, gRPC framing, what a method does.
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import logging
 import os
 import random
+import struct
+import termios
 import time
 from contextlib import aclosing, suppress
 from socket import AF_UNIX
@@ -22,6 +25,7 @@ from inferd._core.http2 import Session
 from inferd._core.http2_call import Http2Call
 from inferd._core.http2_endpoint import Endpoint
 from inferd.config import Address
+from inferd.descriptors import fitting, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.access import Access, Identity, tell
@@ -52,6 +56,7 @@ LOOKS = 250  # connections that are looked at in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request
+CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
 CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
@@ -65,7 +70,8 @@ class Connection(Session, asyncio.BufferedProtocol):
         super().__init__(transport.endpoint)
         self._owner, self._made = transport, made
         self._socket: asyncio.Transport | None = None
-        self._cut_off: asyncio.TimerHandle | None = None
+        self._cut_off: asyncio.TimerHandle | None = None  # once it closes
+        self._closing_looks = 0
         self._identity: Identity | None = None  # whom the client's certificate names
         self._told = False  # in the log
 
@@ -123,6 +129,15 @@ class Connection(Session, asyncio.BufferedProtocol):
             self._socket.close()  # after what was written
             self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
 
+    def look_at_closing(self) -> None:
+        """In a drain: TLS would wait for the client's own word at the end (close_notify), which nobody needs once the client's kernel has
+        all that was written."""
+        if self._cut_off is None or self._socket is None:
+            return
+        self._closing_looks += 1
+        if self._closing_looks >= CLOSING_LOOKS and not self.waiting_nbytes() and not _unsent_nbytes(self._socket):
+            self.abort()
+
 
 class NativeTransport:
     """A gRPC server over a service table, on the running event loop.
@@ -141,7 +156,8 @@ class NativeTransport:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._access, self._tls = access or Access(settings), tls
-        self._max_connections = settings.max_connections
+        self._asked_connections = settings.max_connections
+        self._max_connections = fitting(settings.max_connections)
         self.connections: set[Connection] = set()
         self._refused_connections = 0
         self._compression = CompressionThreads(Host.detect(workers=settings.workers).usable)
@@ -186,6 +202,7 @@ class NativeTransport:
 
     async def start(self, addresses: list[Address]) -> list[Address]:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
+        warn_of_few(self._asked_connections)
         return [await self._listen(address) for address in addresses]
 
     async def adopt(self, opened: socket, tls: bool) -> Address:
@@ -264,6 +281,7 @@ class NativeTransport:
         endpoint = self.endpoint
         return {
             "connections": endpoint.connections,
+            "connections_limit": self._max_connections,
             "connections_total": endpoint.connections_total,
             "connections_refused_total": self._refused_connections,
             "handshakes": sum(port.unfinished for port in self._tls_ports),
@@ -300,7 +318,10 @@ class NativeTransport:
         """Some in each of the loop's iterations: 10,000 at once would hold it up for 8 ms."""
         some, others = connections[:LOOKS], connections[LOOKS:]
         self._cut_off_stalled(now_ns, some)
-        if not self._draining:
+        if self._draining:
+            for connection in some:
+                connection.look_at_closing()
+        else:
             self._age(now_ns, some)
         if others:
             self.loop.call_soon(self._look_at, others, now_ns)
@@ -379,7 +400,7 @@ class NativeTransport:
         )
 
     def is_full(self) -> bool:
-        """Whether max_connections are open, those among them that are not made yet, such as by a TLS handshake."""
+        """Whether as many connections are open as may be, those among them that are not made yet, such as by a TLS handshake."""
         return self.endpoint.connections + self._unfinished() >= self._max_connections
 
     def count_refused(self) -> None:
@@ -445,6 +466,13 @@ async def _requests(call: Http2Call, method: Method, changed: asyncio.Event) -> 
         else:
             changed.clear()
             await changed.wait()
+
+
+def _unsent_nbytes(transport: asyncio.Transport) -> int:
+    """What the kernel has, and the client's kernel has not said to have. A loop has bytes of its own only while this is full."""
+    unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    (nbytes,) = struct.unpack("i", unsent)
+    return int(nbytes)
 
 
 def _parse(method: Method, message: Any, name: str) -> Any:

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import msgspec
 
+from inferd import descriptors
 from inferd import log as logs
 from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
@@ -51,6 +52,7 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], None], reread
     """Serves until a signal ends it. ready(addresses) is called once, when requests are answered. reread(): the settings as they are
     now, for SIGHUP; ConfigError where they are wrong. The exit code: 0, also when a signal came while models were still being loaded,
     which ends the process at once: loading cannot be interrupted, and nobody waits."""
+    descriptors.allow()
     sockets = inherited_sockets()
     with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
         runner.run(_serve(settings, ready, reread, sockets))
@@ -84,7 +86,7 @@ async def _serve(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopped, number)
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came before waits in the kernel (cli/serve.py)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came before waits in the kernel (cli/__init__.py)
     server = _served(settings, sockets, stopped.set)
     start = asyncio.create_task(server.start())
     signalled = asyncio.create_task(stopped.wait())

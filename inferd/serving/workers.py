@@ -26,6 +26,7 @@ from typing import TYPE_CHECKING
 import msgspec
 
 from inferd.config import Address, Settings, fields, most_workers, parse_listen
+from inferd.descriptors import warn_of_few
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
 from inferd.observe.pages import Sums
@@ -188,6 +189,7 @@ class Supervisor:
             if listener.ours:
                 listener.listen()
         warn_of_open(bound, self.settings)
+        warn_of_few(share(self.settings, self._workers).max_connections)
         self._accept_again()
         real: dict[str, object] = {"grpc": str(bound[0])}
         if self.settings.metrics_port >= 0:

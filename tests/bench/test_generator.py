@@ -15,6 +15,7 @@ import msgspec
 import numpy as np
 import pytest
 
+from inferd import descriptors
 from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
 from inferd.ask.reach import Reach
@@ -34,6 +35,7 @@ from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS
 from tests.reports import sample
 from tests.served import Served
+from tests.test_descriptors import Limits
 from tests.wire import infer_request
 
 S = 1_000_000_000
@@ -708,21 +710,6 @@ def test_a_worker_whose_parent_has_gone_says_nothing(tmp_path: Path, monkeypatch
         work(pipe, Plan(parse_address(server.address), (), requests().bodies, Load(), None, S))
 
 
-class Limits:
-    """As the system has them for open files."""
-
-    RLIM_INFINITY, RLIMIT_NOFILE = -1, 7
-
-    def __init__(self, soft: int, hard: int) -> None:
-        self.soft, self.hard = soft, hard
-
-    def getrlimit(self, which: int) -> tuple[int, int]:
-        return self.soft, self.hard
-
-    def setrlimit(self, which: int, limits: tuple[int, int]) -> None:
-        self.soft, self.hard = limits
-
-
 @pytest.mark.parametrize(
     ("soft", "hard", "connections", "processes", "then"),
     [
@@ -737,13 +724,13 @@ def test_as_many_files_may_be_open_as_there_are_connections(
     monkeypatch: pytest.MonkeyPatch, soft: int, hard: int, connections: int, processes: int, then: int
 ) -> None:
     limits = Limits(soft, hard)
-    monkeypatch.setattr(generator, "resource", limits)
+    monkeypatch.setattr(descriptors, "resource", limits)
     allow_files(Load(connections, processes=processes))
     assert (limits.soft, limits.hard) == (then, hard)
 
 
 def test_more_connections_than_files_may_be_open_are_refused_with_the_cure(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(generator, "resource", Limits(200, 200))
+    monkeypatch.setattr(descriptors, "resource", Limits(200, 200))
     with pytest.raises(StartError, match=r"--connections 1000: expected 176 at most .* may have 200 \(ulimit -n\): raise that limit"):
         measure(Target(Address("h", 1)), requests(), Load(1000))
 

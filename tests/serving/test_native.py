@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -523,6 +523,50 @@ async def test_want_of_descriptors_is_said_once_in_a_while(caplog: pytest.LogCap
         transport._check_descriptors()
         assert len(caplog.records) == 1
         assert await echoed(bound)
+
+
+class Closing:
+    """A transport of a loop that waits for its client's last word."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.opened, self.aborted = opened, False
+
+    def get_extra_info(self, name: str) -> socket.socket:
+        return self.opened
+
+    def get_write_buffer_size(self) -> int:
+        return 0
+
+    def close(self) -> None:
+        """It waits."""
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+async def test_a_drain_cuts_off_who_has_all_and_nobody_else() -> None:
+    async with serving() as (transport, _):
+        with socket.create_server(("127.0.0.1", 0)) as listener, socket.create_connection(listener.getsockname()) as client:
+            opened, _ = listener.accept()
+            with opened:
+                opened.setblocking(False)
+                with suppress(BlockingIOError):
+                    while True:
+                        opened.send(bytes(1 << 16))
+                connection = native.Connection(transport, lambda: None)
+                connection._socket = closing = Closing(opened)  # type: ignore[assignment]
+                for _ in range(5):
+                    connection.look_at_closing()
+                connection._close_socket()
+                for _ in range(5):
+                    connection.look_at_closing()
+                assert not closing.aborted
+                client.settimeout(LIMIT_S)
+                while not closing.aborted:
+                    client.setblocking(False)
+                    with suppress(BlockingIOError):
+                        client.recv(1 << 20)
+                    connection.look_at_closing()
 
 
 # ---- what arrives

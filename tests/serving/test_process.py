@@ -10,15 +10,21 @@ import socket
 import subprocess
 import sys
 import time
+import urllib.request
 from collections.abc import Iterator
+from contextlib import ExitStack
 from pathlib import Path
 
+import psutil
 import pytest
+from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from inferd.descriptors import RESERVED
 from inferd.protocol import health
 from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
 from tests.command import run
+from tests.http2_peer import EMPTY_SETTINGS, PREFACE
 from tests.served import LIMIT_S, Program
 from tests.wire import Caller, infer_request, rows, same
 
@@ -111,6 +117,42 @@ def test_sighup_before_ready_is_remembered(tmp_path: Path, workers: int) -> None
     with program:
         wait_for(program, "settings were read again: drain_timeout_s=7")
         assert program.stop() == 0
+
+
+# ---- open files
+
+FEW_FILES = "import resource; resource.setrlimit(resource.RLIMIT_NOFILE, (100, 300)); from inferd.cli import main; main()"
+
+
+def samples(program: Program) -> dict[str, float]:
+    """Those without labels."""
+    with urllib.request.urlopen(f"http://{program.addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
+        families = list(parse_text(page.read().decode()))
+    return {sample.name: sample.value for family in families for sample in family.samples if not sample.labels}
+
+
+def taken(program: Program, clients: ExitStack) -> bool:
+    """Whether the server answers on one more connection, which stays open."""
+    host, _, port = program.address.rpartition(":")
+    client = clients.enter_context(socket.create_connection((host, int(port)), LIMIT_S))
+    try:
+        client.sendall(PREFACE + EMPTY_SETTINGS)
+        return client.recv(1) != b""
+    except ConnectionError:
+        return False
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_no_more_connections_than_the_limit_on_open_files_leaves(files: Path, workers: int) -> None:
+    fit = (300 - RESERVED) * workers
+    with Program(files, "--workers", str(workers), entry=("-c", FEW_FILES)) as program, ExitStack() as clients:
+        assert psutil.Process(program.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (300, 300)
+        assert program.errors.count(f"do not fit into the open files that it may have: {fit // workers} are taken") == 1
+        assert [taken(program, clients) for _ in range(fit + 10)] == [True] * fit + [False] * 10
+        seen = samples(program)
+        assert (seen["inferd_connections"], seen["inferd_connections_limit"]) == (fit, fit)
+        assert seen["inferd_connections_refused_total"] == 10
+        assert "no file descriptor is left" not in program.errors
 
 
 # ---- systemd

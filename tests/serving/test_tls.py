@@ -154,6 +154,13 @@ def test_who_does_not_close_is_cut_off(files: Files, model: Path, monkeypatch: p
         until(lambda: connections(served) == 0)
 
 
+def test_who_does_not_close_holds_up_no_drain(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "CLOSE_TIMEOUT_S", 3600.0)
+    with Served(model, drain_timeout_s=3600, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
+        assert greeted(made)
+        served.on_loop(served.server.stop)
+
+
 @pytest.mark.parametrize("mutual", [False, True])
 def test_waves_of_connections_leave_nothing(files: Files, model: Path, tmp_path: Path, mutual: bool) -> None:
     """Not even for the garbage collector: cycles of a connection and its TLS would wait for it, tens of kilobytes each."""

@@ -1,0 +1,47 @@
+"""How many files this process may have open, of which each connection is one. Never in here: whose connections they are."""
+
+from __future__ import annotations
+
+import logging
+import resource
+import sys
+
+__all__ = ["RESERVED", "allow", "fitting", "warn_of_few"]
+
+log = logging.getLogger(__name__)
+
+RESERVED = 128  # of a server beside its connections: models, libraries, the log, files that are read again, scrapes
+
+
+def allow(wanted: int = sys.maxsize) -> int:
+    """Raises the soft limit to `wanted`, or to the hard one where that is lower. How many files may be open now."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    most = min(wanted, _number(hard))
+    if _number(soft) >= most:
+        return _number(soft)
+    try:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (hard if most == _number(hard) else most, hard))
+    except (OSError, ValueError):  # more than the system has by now (fs.nr_open)
+        return soft
+    return most
+
+
+def fitting(connections: int) -> int:
+    """So many of a server's connections, or what the limit leaves for them: RESERVED are kept, of a low limit half."""
+    limit = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
+    return min(connections, limit - min(RESERVED, limit // 2))
+
+
+def warn_of_few(connections: int) -> None:
+    """Where not so many connections of one process fit."""
+    if (most := fitting(connections)) < connections:
+        log.warning(
+            "max_connections: %d of a process do not fit into the open files that it may have: %d are taken; raise the limit (ulimit -n, "
+            "LimitNOFILE=), or lower max_connections",
+            connections,
+            most,
+        )
+
+
+def _number(limit: int) -> int:
+    return sys.maxsize if limit == resource.RLIM_INFINITY else limit
