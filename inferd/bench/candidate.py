@@ -31,6 +31,15 @@ __all__ = ["Running", "Subject", "configuration", "in_force", "locate", "serving
 START_TIMEOUT_S = 300.0  # large models, and TensorRT, which builds its engine first
 STOP_TIMEOUT_S = 10.0
 
+# Runs the command behind the number of the process that starts it, and has the system kill it with that: PR_SET_PDEATHSIG outlives execv.
+# It goes by the thread that starts it, which the caller keeps until the end of the block.
+BOUND = """
+import ctypes, os, signal, sys
+ctypes.CDLL(None).prctl(1, signal.SIGKILL, 0, 0, 0)
+if os.getppid() == int(sys.argv[1]):
+    os.execv(sys.argv[2], sys.argv[2:])
+"""
+
 
 class Subject(NamedTuple):
     """A model to be tuned. path: its folder or file. config: the configuration that it has; None where it has none."""
@@ -200,7 +209,8 @@ def _value(value: Any) -> str:
 
 @contextmanager
 def serving(subject: Subject, settings: Settings | None) -> Iterator[Running]:
-    """`inferd serve` as a process of its own on a free loopback port; without settings, as the model is served by default.
+    """`inferd serve` as a process of its own on a free loopback port; without settings, as the model is served by default. It ends with
+    this process, however that ends.
 
     INFERD_* variables and inferd.toml do not reach it. StartError with the server's own words where it does not become ready.
     """
@@ -208,7 +218,7 @@ def serving(subject: Subject, settings: Settings | None) -> Iterator[Running]:
         arguments = _arguments(subject, settings, Path(folder))
         command = [sys.executable, "-m", "inferd", "serve", *arguments, "--grpc-port", "0", "--metrics-port", "off"]
         process = subprocess.Popen(
-            [*command, "--log-level", "warning"],
+            [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *command, "--log-level", "warning"],
             cwd=folder,
             env=_environment(),
             stdout=subprocess.PIPE,

@@ -1,7 +1,7 @@
 """What Ctrl-C does to a run: pressed once it ends what is measured, pressed again nothing, so that what was measured is always told.
 
-SIGTERM is answered alike, but for the second one, which ends the program. Ctrl-C reaches every process of a terminal, and is the first
-one's to answer: the others never have it. Never in here: measuring, reports.
+So does SIGHUP, which comes, more than once, when the terminal goes; and SIGTERM, but for the second one, which ends the program. Ctrl-C and
+SIGHUP reach every process of a terminal, and are the first one's to answer: the others never have them. Never in here: measuring, reports.
 """
 
 from __future__ import annotations
@@ -18,17 +18,18 @@ if TYPE_CHECKING:
 
 __all__ = ["Once", "ignore_interrupts", "interrupted_once", "interrupts_held", "interrupts_noted"]
 
-NUMBERS = (signal.SIGINT, signal.SIGTERM)
+OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGHUP})
+NUMBERS = (*OF_TERMINALS, signal.SIGTERM)
 
 
 class Once:
-    """A handler: the first signal raises KeyboardInterrupt, a later SIGINT nothing."""
+    """A handler: the first signal raises KeyboardInterrupt, a later one of a terminal nothing."""
 
     def __init__(self) -> None:
         self.seen = False
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.seen and number == signal.SIGINT:
+        if self.seen and number in OF_TERMINALS:
             return
         self.seen = True
         raise KeyboardInterrupt
@@ -36,19 +37,19 @@ class Once:
 
 @contextmanager
 def interrupted_once() -> Iterator[None]:
-    """For all of a command, its report included. Signals that are ignored already stay so; after one that came, SIGINT is."""
+    """For all of a command, its report included. Signals that are ignored already stay so; after one that came, those of terminals are."""
     once = Once()
     before = {number: signal.signal(number, once) for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield
     finally:
         for number, handler in before.items():
-            signal.signal(number, signal.SIG_IGN if once.seen and number == signal.SIGINT else handler)
+            signal.signal(number, signal.SIG_IGN if once.seen and number in OF_TERMINALS else handler)
 
 
 @contextmanager
 def interrupts_noted() -> Iterator[Callable[[], bool]]:
-    """In the block Ctrl-C, and SIGTERM where that is answered alike, raises nothing, which could cut a piece in two on its way; whether
+    """In the block Ctrl-C, and what else is answered alike, raises nothing, which could cut a piece in two on its way; whether
     it came can be asked."""
     if threading.current_thread() is not threading.main_thread():
         yield lambda: False
@@ -73,11 +74,11 @@ def interrupts_noted() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """In the block Ctrl-C waits, and raises KeyboardInterrupt at its end. In a process that is started there it waits, too, while that
-    imports what it needs, until it calls `ignore_interrupts`."""
+    """In the block Ctrl-C and SIGHUP wait, and raise KeyboardInterrupt at its end. In a process that is started there they wait, too,
+    while that imports what it needs, until it calls `ignore_interrupts`."""
     resource_tracker.ensure_running()  # it comes with the first process, and its coming lets through what is blocked
     with interrupts_noted() as interrupted:  # for a thread that blocks nothing may have it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT})
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINALS)
         try:
             yield
         finally:
@@ -88,5 +89,6 @@ def interrupts_held() -> Iterator[None]:
 
 def ignore_interrupts() -> None:
     """For all of this process, which is not the first one."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT})
+    for number in OF_TERMINALS:
+        signal.signal(number, signal.SIG_IGN)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_TERMINALS)

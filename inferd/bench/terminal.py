@@ -118,7 +118,8 @@ def rich_table(table: Table) -> Any:
 
 
 class Progress:
-    """How far a run is, on a stream that is not the one of the results: stderr.
+    """How far a run is, on a stream that is not the one of the results: stderr. That nobody can read it, a disk being full or a terminal
+    having gone, is no reason to lose what is measured.
 
     with Progress(sys.stderr) as progress:
         outcome = carry_out(mode, run, progress.tell)     # where run has the generator call progress.watch, and then progress.done
@@ -148,8 +149,10 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._live is not None:
-            self._live.update("", refresh=True)
-            self._live.stop()
+            with suppress(OSError):
+                self._live.update("", refresh=True)
+            with suppress(OSError):
+                self._live.stop()
 
     def tell(self, step: Step) -> None:
         """A measurement begins."""
@@ -186,8 +189,9 @@ class Progress:
         else:
             from rich.text import Text
 
-            self._live.update("", refresh=True)  # else it would be drawn again below
-            self._live.console.print(Text(text, STYLES[mark]), soft_wrap=True)
+            with suppress(OSError):
+                self._live.update("", refresh=True)  # else it would be drawn again below
+                self._live.console.print(Text(text, STYLES[mark]), soft_wrap=True)
 
     def _show(self, text: str) -> None:
         if self._live is None:
@@ -200,7 +204,8 @@ class Progress:
 
         line = Drawn.grid(padding=(0, 1))
         line.add_row(ProgressBar(total=1.0, completed=self._part(), width=24), Text(text, "red" if self._errors else "", no_wrap=True))
-        self._live.update(Group(Text(self._title, "bold", no_wrap=True), line), refresh=True)
+        with suppress(OSError):
+            self._live.update(Group(Text(self._title, "bold", no_wrap=True), line), refresh=True)
 
     def _part(self) -> float:
         """Of the measurement that is over, by whichever limit is nearer."""
@@ -209,7 +214,7 @@ class Progress:
         return min(1.0, max(by_time, self._requests / load.requests if load.requests else 0.0))
 
     def _write(self, text: str) -> None:
-        with suppress(OSError):  # progress that nobody can read is no reason to lose what is measured
+        with suppress(OSError):
             self._stream.write(text + "\n")
             self._stream.flush()
 

@@ -5,9 +5,8 @@ Exit codes: 0 done, 1 no settings that were tried keep the target, 2 usage, 3 th
 
 from __future__ import annotations
 
-import signal
 import sys
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
@@ -16,7 +15,7 @@ import click
 from inferd.ask.targets import require_client
 from inferd.cli.bench import positive
 from inferd.cli.duration import Duration
-from inferd.cli.say import say
+from inferd.cli.say import one_line, say
 from inferd.cli.serve import require_onnxruntime
 from inferd.config import PROVIDERS
 from inferd.errors import ConfigError, InferdError
@@ -119,52 +118,55 @@ def tune(**given: Any) -> int:
     """
     require_onnxruntime()
     require_client()
-    from inferd.bench import evidence, report, terminal
+    from inferd.bench import report, terminal
     from inferd.bench import tune as tuning
     from inferd.bench.candidate import locate
+    from inferd.bench.interrupts import interrupted_once
 
     subject = locate(given["path"], given["model"])
     output: Path = given["output"] or subject.output
     check_files(given, subject, output)
     target = target_of(given)
     seen = Seen()
-    with ends_like_ctrl_c(), Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
-        tuned = tuning.tune(
-            server_of(subject, given, seen, progress.watch),
-            lambda default: space_of(given, default, target, seen),
-            target,
-            tell=progress.tell,
-            keep=progress.keep,
-        )
-    versions = report.versions_here()
-    show(tuned, target, terminal.is_rich(sys.stdout))
-    failures = []
+    with interrupted_once():  # no signal leaves a server behind, nor takes what was measured
+        with Progress(sys.stderr, given["budget"], quiet=given["quiet"]) as progress:
+            tuned = tuning.tune(
+                server_of(subject, given, seen, progress.watch),
+                lambda default: space_of(given, default, target, seen),
+                target,
+                tell=progress.tell,
+                keep=progress.keep,
+            )
+        said, failures = write(given, subject, tuned, target, output, report.versions_here(), seen.notices)  # whoever reads the tables
+        show(tuned, target, terminal.is_rich(sys.stdout))
+        if said:
+            click.echo(said)
+        if failures:
+            raise InferdError("; ".join(failures))
+        return INTERRUPTED if tuned.interrupted else int(not tuned.kept)
+
+
+def write(
+    given: dict[str, Any], subject: Subject, tuned: Tuned, target: Target, output: Path, versions: dict[str, str], notices: list[str]
+) -> tuple[str, list[str]]:
+    """The configuration and the report, each for itself: what is to be said of the first, and why those that failed did."""
+    from inferd.bench import evidence, report
+
+    said, failures = "", []
     if tuned.best != tuned.default and not given["dry_run"]:
         try:
             write_configuration(subject, tuned, target, output, versions)
-            click.echo(usage(subject, output))
+            said = usage(subject, output)
         except InferdError as error:
             failures.append(str(error))
     if given["json_file"]:
         flags = {name: value for name, value in given.items() if value is not None and value is not False and value not in ((), "")}
-        made = evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, versions, seen.notices)
+        made = evidence.report_of(tuned, target, str(given["path"]), subject.name, flags, versions, notices)
         try:
             report.save(made, given["json_file"])
         except InferdError as error:
             failures.append(str(error))
-    if failures:
-        raise InferdError("; ".join(failures))
-    return INTERRUPTED if tuned.interrupted else int(not tuned.kept)
-
-
-@contextmanager
-def ends_like_ctrl_c() -> Iterator[None]:
-    """SIGTERM must not leave a server behind."""
-    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
-    try:
-        yield
-    finally:
-        signal.signal(signal.SIGTERM, before)
+    return said, failures
 
 
 def check_files(given: dict[str, Any], subject: Subject, output: Path) -> None:
@@ -254,7 +256,7 @@ class Seen:
         self.rows, self.lengths = requests.rows, lengths_of(config, requests.inputs)
         self.notices = [*session.notices, *([ALIKE] if padded and not buckets and not self.lengths else [])]
         for notice in self.notices:
-            say(notice, err=True)
+            say(one_line(notice), err=True)
 
 
 def server_of(subject: Subject, given: dict[str, Any], seen: Seen, watch: Callable[[Interval], None]) -> Callable[[Settings | None], Any]:
@@ -322,7 +324,8 @@ def show(tuned: Tuned, target: Target, rich: bool) -> None:
 class Progress:
     """How far the tuning is, on stderr: a bar of its budget on a terminal that rich can draw on, a line a trial elsewhere.
 
-    It draws between two intervals of a measurement, on the generator's thread: one of its own would disturb what is measured.
+    It draws between two intervals of a measurement, on the generator's thread: one of its own would disturb what is measured. Where nobody
+    can read it, a terminal having gone, nothing is lost.
     """
 
     def __init__(self, stream: TextIO, budget_s: float, *, quiet: bool = False) -> None:
@@ -348,7 +351,8 @@ class Progress:
 
     def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, traceback: TracebackType | None) -> None:
         if self._bar is not None:
-            self._bar.stop()
+            with suppress(OSError):
+                self._bar.stop()
 
     def tell(self, stage: str, settings: Settings | None, best: float, spent_s: float) -> None:
         """A server is started."""
@@ -357,18 +361,23 @@ class Progress:
             from inferd.bench.tables import rate
 
             so_far = f"; best {rate(best)}/s" if best else ""
-            self._bar.update(self._task, completed=spent_s, description=f"{stage}: {settings or 'as it is'}{so_far}", refresh=True)
+            self._update(completed=spent_s, description=f"{stage}: {settings or 'as it is'}{so_far}")
 
     def watch(self, interval: Interval) -> None:
         if self._bar is not None and interval.at_s % 0.5 < interval.duration_s:
-            self._bar.update(self._task, completed=min(self._spent_s + interval.at_s, self._budget_s), refresh=True)
+            self._update(completed=min(self._spent_s + interval.at_s, self._budget_s))
 
     def keep(self, trial: Trial) -> None:
         """A measurement has ended."""
         from inferd.bench.evidence import line_of
 
         line = f"{trial.stage}: {line_of(trial)}"
-        if self._bar is not None:
-            self._bar.console.print(line, markup=False, soft_wrap=True)
-        elif not self._quiet:
-            click.echo(line, err=True, file=self._stream)
+        with suppress(OSError):
+            if self._bar is not None:
+                self._bar.console.print(line, markup=False, soft_wrap=True)
+            elif not self._quiet:
+                click.echo(line, err=True, file=self._stream)
+
+    def _update(self, **changed: Any) -> None:
+        with suppress(OSError):
+            self._bar.update(self._task, refresh=True, **changed)

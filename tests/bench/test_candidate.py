@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
+import os
+import select
 import shutil
+import subprocess
+import sys
 import tomllib
 from pathlib import Path
 
 import models
 import onnx
 import pytest
-from command import EXAMPLES
+from command import EXAMPLES, TIMEOUT_S, environment
 from hypothesis import given
 from hypothesis import strategies as st
 from inferd_client import Client
@@ -222,3 +226,27 @@ def test_a_server_that_does_not_start_says_why(repository: Path) -> None:
     (repository / "flat" / "model.onnx").write_bytes(b"no model")
     with pytest.raises(StartError, match="flat"), serving(locate(repository, "flat"), None):
         pass
+
+
+TRIES = """
+import sys
+from pathlib import Path
+from inferd.bench.candidate import locate, serving
+
+with serving(locate(Path(sys.argv[1]), None), None) as running:
+    print(running.pid, flush=True)
+    input()
+"""
+
+
+def test_a_server_ends_with_whoever_tries_it(repository: Path) -> None:
+    """However that ends."""
+    words = [sys.executable, "-c", TRIES, str(repository / "single.onnx")]
+    with subprocess.Popen(words, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as trying:
+        assert trying.stdout is not None
+        server = os.pidfd_open(int(trying.stdout.readline()))
+        trying.kill()
+        trying.wait()
+        ended = select.select([server], [], [], TIMEOUT_S)[0]
+        os.close(server)
+    assert ended

@@ -451,12 +451,16 @@ def test_nobody_there_and_nobody_who_knows_the_protocol(call, server: Serving, t
 
 
 @contextmanager
-def measuring(address: str, model: str, folder: Path, *more: str, plain: str = "") -> Iterator[subprocess.Popen[str]]:
-    """A bench of a minute in the midst of its measuring: the server has answered many requests. plain: where it says so, if not there."""
+def measuring(address: str, model: str, folder: Path, *more: str, plain: str = "", terminal: str = "") -> Iterator[subprocess.Popen[str]]:
+    """A bench of a minute in the midst of its measuring: the server has answered many requests. plain: where it says so, if not there.
+    terminal: a session's of its own."""
     words = command("bench", address, model, "--duration", "60s", "--warm-up", "0s", "--json", "report.json", *more)
+    if terminal:
+        words = ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', terminal, *words]
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with (
         Caller(plain or address) as caller,
-        subprocess.Popen(words, cwd=folder, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True) as process,
+        subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=bool(terminal), **pipes) as process,
     ):
         limit_s = time.monotonic() + TIMEOUT_S
         while caller.statistics(model).inference_stats.success.count < 1000:
@@ -464,7 +468,7 @@ def measuring(address: str, model: str, folder: Path, *more: str, plain: str = "
         yield process
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
 def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals) -> None:
     (tmp_path / "serving").mkdir()
     with (
@@ -479,6 +483,26 @@ def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals)
     assert report["measurements"][0]["ended"] == "interrupted"
     assert report["requests"] > 0
     assert "interrupted" in out
+
+
+@pytest.mark.parametrize("processes", [1, 2])
+def test_a_terminal_that_goes_takes_nothing_that_was_measured(tmp_path: Path, processes: int) -> None:
+    """The system tells the first process, a shell all of them, and again; nobody can be told anything then, but the report is there."""
+    (tmp_path / "serving").mkdir()
+    ours, theirs = os.openpty()
+    load = ("--connections", "2", "--processes", str(processes))
+    with (
+        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
+        measuring(server.addresses["grpc"], "digits", tmp_path, *load, terminal=os.ttyname(theirs)) as process,
+    ):
+        os.close(theirs)
+        os.close(ours)
+        with suppress(ProcessLookupError):
+            os.killpg(process.pid, signal.SIGHUP)
+        process.wait(TIMEOUT_S)
+    assert process.returncode == 1, "stdout cannot be written"
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["measurements"][0]["ended"], report["requests"] > 0) == ("interrupted", True)
 
 
 @pytest.mark.parametrize("quiet", [[], ["--quiet"]])

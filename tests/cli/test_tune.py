@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 import subprocess
@@ -10,6 +11,7 @@ import threading
 import tomllib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import models
 import pytest
@@ -167,11 +169,17 @@ def test_a_target_that_nothing_keeps(call: Run, digits: Path) -> None:
     assert not (digits / "config.toml").exists()
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM])
-def test_an_early_end_shows_what_there_is(digits: Path, number: signal.Signals) -> None:
-    arguments = command("tune", digits, *QUICK, "--json", "tuned.json")
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGHUP])
+def test_an_early_end_shows_what_there_is(digits: Path, tmp_path: Path, number: signal.Signals) -> None:
+    """And leaves no server behind, which would still be in its folder."""
+    (tmp_path / "folders").mkdir()
+    pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with subprocess.Popen(
-        arguments, cwd=digits, env=environment(), stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True, start_new_session=True
+        command("tune", digits, *QUICK, "--json", "tuned.json"),
+        cwd=digits,
+        env=environment(TMPDIR=str(tmp_path / "folders")),
+        start_new_session=True,
+        **pipes,
     ) as process:
         watchdog = threading.Timer(TIMEOUT_S, process.kill)
         watchdog.start()
@@ -187,6 +195,28 @@ def test_an_early_end_shows_what_there_is(digits: Path, number: signal.Signals) 
     assert "Traceback" not in errors
     assert json.loads((digits / "tuned.json").read_text())["summary"]["trials"]
     assert not (digits / "config.toml").exists()
+    assert not list((tmp_path / "folders").iterdir())
+
+
+def test_a_terminal_that_goes_takes_nothing_that_was_measured(digits: Path, tmp_path: Path) -> None:
+    (tmp_path / "folders").mkdir()
+    ours, theirs = os.openpty()
+    words = command("tune", digits, *QUICK, "--json", "tuned.json")
+    with subprocess.Popen(
+        ["sh", "-c", 'exec "$@" <>"$0" >&0 2>&0', os.ttyname(theirs), *words],
+        cwd=digits,
+        env=environment(TMPDIR=str(tmp_path / "folders")),
+        start_new_session=True,
+    ) as process:
+        shown = b""
+        while b"search: cpu" not in shown:  # drawn, or as a line
+            shown += os.read(ours, 1 << 16)
+        os.close(theirs)
+        os.close(ours)
+        process.wait(TIMEOUT_S)
+    assert process.returncode == 1, "stdout cannot be written"
+    assert json.loads((digits / "tuned.json").read_text())["summary"]["trials"]
+    assert not list((tmp_path / "folders").iterdir())
 
 
 @pytest.mark.parametrize(
