@@ -21,7 +21,7 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Array", "Spec", "from_arguments", "from_json", "from_npz", "parse_shapes", "random_inputs", "suit"]
+__all__ = ["Array", "Spec", "check_datatypes", "from_arguments", "from_json", "from_npz", "parse_shapes", "random_inputs", "suit"]
 
 # The Open Inference Protocol's word -> the numpy type of an array in this program. BF16 travels as its 16 bits.
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -54,6 +54,15 @@ class Spec(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.datatype} [{', '.join('?' if size < 0 else str(size) for size in self.shape)}]"
+
+
+def check_datatypes(specs: Sequence[Spec]) -> None:
+    """ConfigError for an input whose datatype is none of the protocol's, whatever a server says: no value can be made for it."""
+    for spec in specs:
+        if spec.datatype not in DTYPES:
+            raise ConfigError(
+                f"the input '{spec.name}' is {spec}: expected one of the datatypes {', '.join(DTYPES)}, got {spec.datatype!r}"
+            )
 
 
 class Literal(NamedTuple):
@@ -152,6 +161,7 @@ def random_inputs(
     specs: Sequence[Spec], shapes: Mapping[str, Sequence[int]], seed: int = 0
 ) -> tuple[dict[str, Array | Literal], list[str]]:
     """Random values for every spec, the same for the same seed; sizes that the model leaves open are 1 unless `shapes` says."""
+    check_datatypes(specs)
     generator = np.random.default_rng(seed)
     arrays: dict[str, Array | Literal] = {}
     notices = []
@@ -183,6 +193,7 @@ def suit(given: Mapping[str, Array | Literal], specs: Sequence[Spec], *, cast: b
     missing = [spec for spec in specs if spec.name not in given]
     if missing:
         raise ConfigError(f"the input '{missing[0].name}' ({missing[0]}) is missing; give --input {missing[0].name}=FILE.npy or --random")
+    check_datatypes(specs)
     arrays: dict[str, Array] = {}
     notices: list[str] = []
     for name, value in given.items():

@@ -230,6 +230,7 @@ def _fill_in(
     fixed = reading.parse_shapes(shapes)
     check_shapes(fixed, sizes, specs)
     raw.refuse_random(description, specs, CSV)
+    reading.check_datatypes(specs)
     if rows is not None:
         _check_batch_axis(specs, rows)
         if any(shape[:1] != (rows,) for shape in fixed.values()) or any(each.axis == 0 for each in sizes):

@@ -137,6 +137,16 @@ def test_missing_and_unknown_inputs() -> None:
     assert "the input 'y' (INT64 [?, 3, 3]) is missing" in usage_error(suit, {"x": np.zeros((1, 2), np.float32)}, [X, Y])
 
 
+@pytest.mark.parametrize("word", ["FOO", "fp32", ""])
+def test_a_datatype_that_is_none(word: str) -> None:
+    """A server may say anything."""
+    spec = Spec("x", word, (1,))
+    said = f"the input 'x' is {word} [1]: expected one of the datatypes BOOL, UINT8, UINT16, "
+    for call in (lambda: one(spec, np.float32([1])), lambda: one(spec, Literal([1])), lambda: random_inputs([spec], {})):
+        assert said in (told := usage_error(call))
+        assert told.endswith(f"BYTES, got {word!r}")
+
+
 def test_another_datatype_needs_cast() -> None:
     wrong = np.float64([[1.5, 2]])
     assert "the input 'x' is FP32 [?, 2]: expected an array of float32, got float64; --cast converts it" in usage_error(one, X, wrong)

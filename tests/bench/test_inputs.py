@@ -66,6 +66,11 @@ def test_answers_may_have_the_names_of_the_metadata() -> None:
     assert make(Description("m", "", takes, ())).expected == Expected(("m",), ()), "it does not say what it gives"
 
 
+def test_a_datatype_that_nobody_knows_is_told_with_its_input() -> None:
+    for options in ({}, {"files": ["x=[1]"]}):
+        assert "the input 'x' is FOO [1]: expected one of the datatypes BOOL, " in refusal(Spec("x", "FOO", (1,)), **options)
+
+
 def test_the_same_seed_makes_the_same_bodies() -> None:
     one, same, other = (make(description(X, TOKENS), sizes=["tokens:1=uniform:1..9"], seed=seed) for seed in (1, 1, 2))
     assert one.bodies == same.bodies != other.bodies
