@@ -37,7 +37,7 @@ CLIENTS = 4.0  # margins and multiples, where the client was the limit of a side
 
 
 class Change(msgspec.Struct, frozen=True):
-    """One figure of one load. `change` is a share of `before`; of the errors, which are shares themselves, it is the difference.
+    """One figure of one load. `change` is a share of `before`; of errors and wrong answers, which are shares themselves, the difference.
     `low` and `high`: the change's confidence interval."""
 
     load: str
@@ -155,10 +155,10 @@ def refuse_nothing(made: Comparison, before: Sequence[Measurement], after: Seque
 def fill(made: Comparison, paired: Sequence[Pair]) -> None:
     """The changes of all pairs, and what is to be doubted."""
     figures = [[figure for figure in FIGURES if not pair.figures or figure.name in pair.figures] for pair in paired]
-    count = sum(len(some) + (not pair.figures) for some, pair in zip(figures, paired, strict=True))  # with the errors
-    level = 1 - (1 - made.confidence) / count  # of each figure, for all of them together
-    for pair, some in zip(paired, figures, strict=True):
-        before, after = Side(pair.before), Side(pair.after)
+    sides = [(Side(pair.before), Side(pair.after)) for pair in paired]
+    shares = [0 if pair.figures else 1 + any(side.verified for side in both) for pair, both in zip(paired, sides, strict=True)]
+    level = 1 - (1 - made.confidence) / sum(shares, sum(map(len, figures)))  # of each figure, for all of them together
+    for pair, some, (before, after) in zip(paired, figures, sides, strict=True):
         found = list(changes(pair, before, after, some, made, level))
         made.changes += found
         made.notices += outliers(found, before, after)
@@ -249,7 +249,7 @@ def failures(load: str, before: Side, after: Side, level: float) -> Iterator[Cha
     if before.ended_early or after.ended_early:
         yield count_change(load, "ended early", before.ended_early, after.ended_early)
     if before.verified or after.verified:
-        yield count_change(load, "wrong answers", before.wrong, after.wrong)
+        yield wrong_change(load, before, after, level)
 
 
 def count_change(load: str, what: str, before: int, after: int, verdict: str | None = None) -> Change:
@@ -291,14 +291,25 @@ def judged(change: float, low: float, high: float, threshold: float, margin: flo
 
 
 def errors_change(load: str, before: Side, after: Side, confidence: float) -> Change:
-    """Shares of requests that failed, and Newcombe's interval of their difference: any increase beyond noise is worse."""
+    """Of the requests."""
+    return share_change(load, "errors", (before.failed, before.requests), (after.failed, after.requests), confidence)
+
+
+def wrong_change(load: str, before: Side, after: Side, confidence: float) -> Change:
+    """Of the answers that were checked. Wrong ones where none was before are worse, however few: a server that is right has none."""
+    change = share_change(load, "wrong answers", (before.wrong, before.checked), (after.wrong, after.checked), confidence)
+    return msgspec.structs.replace(change, verdict="worse") if after.wrong and not before.wrong else change
+
+
+def share_change(load: str, what: str, before: tuple[int, int], after: tuple[int, int], confidence: float) -> Change:
+    """Two shares, each so many of so many, and Newcombe's interval of their difference: any increase beyond noise is worse."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
-    old, old_low, old_high = wilson(before.failed, before.requests, z)
-    new, new_low, new_high = wilson(after.failed, after.requests, z)
+    old, old_low, old_high = wilson(*before, z)
+    new, new_low, new_high = wilson(*after, z)
     change = new - old
     low, high = change - math.hypot(new - new_low, old_high - old), change + math.hypot(new_high - new, old - old_low)
     verdict = "worse" if low > 0 else "better" if high < 0 else "same"
-    return Change(load, "errors", "%", 100 * old, 100 * new, change, low, high, verdict)
+    return Change(load, what, "%", 100 * old, 100 * new, change, low, high, verdict)
 
 
 ENDED = "ended early: "  # so begins the notice of a report

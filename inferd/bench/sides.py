@@ -36,6 +36,7 @@ class Side:
         self.requests = sum(measured.requests for measured in rounds) + uncounted
         self.failed = sum(measured.failed for measured in rounds) + uncounted
         self.wrong = sum(measured.verified.wrong for measured in rounds if measured.verified)
+        self.checked = sum(measured.verified.checked for measured in rounds if measured.verified)
         self.verified = any(measured.verified for measured in rounds)
         self.silent = [place for place, measured in enumerate(rounds, 1) if not measured.requests_per_second]  # from 1 on
         self.share_silent = len(self.silent) / len(rounds)

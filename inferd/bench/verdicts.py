@@ -59,7 +59,7 @@ def cells(change: Change) -> tuple[str, str, str, str, str, str]:
     """Figure, before, after, change, interval, verdict."""
     places = 3 if change.unit == "%" else 0 if change.unit in ("", "1/s") else 1
     unit = f" {change.unit}" if change.unit in ("us", "%") else ""
-    points = change.figure == "errors"
+    points = change.unit == "%"
     interval = f"{share(change.low, points)} to {share(change.high, points)}" if change.low is not None else ""
     before, after = (f"{value:,.{places}f}{unit}" for value in (change.before, change.after))
     return change.figure, before, after, share(change.change, points), interval, change.verdict

@@ -325,6 +325,34 @@ def test_wrong_answers_are_worse():
     assert (verdicts(made)["wrong answers"], made.exit_code) == ("worse", 1)
 
 
+def verified(*sides: tuple[int, int]) -> list[list[Measurement]]:
+    """Wrong ones of so many that were checked."""
+    return [[measurement(seed=seed, verified=Verification(checked, wrong))] for seed, (wrong, checked) in enumerate(sides)]
+
+
+@pytest.mark.parametrize(
+    ("before", "after", "verdict"),
+    [
+        ((5950, 5950), (4967, 4967), "same"),
+        ((10, 1000), (11, 10_000), "better"),
+        ((11, 10_000), (10, 1000), "worse"),
+        ((10, 1000), (14, 1000), "same"),
+        ((10, 1000), (50, 1000), "worse"),
+        ((0, 1000), (1, 100_000), "worse"),
+        ((1, 100_000), (0, 1000), "same"),
+        ((0, 1000), (0, 9), "same"),
+    ],
+)
+def test_wrong_answers_are_compared_by_their_share(before, after, verdict):
+    """A faster server, or a longer run, has more of them; but a right one has none."""
+    made = compare_measurements(*verified(before, after))
+    change = figure(made, "wrong answers")
+    assert (change.verdict, made.exit_code) == (verdict, int(verdict == "worse"))
+    assert (change.before, change.after) == pytest.approx((100 * before[0] / before[1], 100 * after[0] / after[1]))
+    shown = next(line for line in plain(made).splitlines() if "wrong answers" in line)
+    assert f"{change.after:,.3f} %  {100 * change.change:+.3f}" in shown
+
+
 def test_a_reader_is_told_what_to_doubt():
     bound = measurement(seed=2, client_bound=True, client_bound_reason="one core was full", ended="the server went away")
     made = compare(
