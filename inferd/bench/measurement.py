@@ -171,6 +171,7 @@ class Verification(msgspec.Struct, frozen=True):
     first_wrong: str = ""  # what was expected and what came
     reference: str = ""  # where the expected answers are from
     unchecked: int = 0  # answers that were to be checked, and for which there was no room
+    beyond_numbers: int = 0  # wrong ones of which no difference tells: NaN or infinity on one side, another shape or output, text
 
 
 class ServerSide(msgspec.Struct):

@@ -177,10 +177,11 @@ def facts(measured: Measurement) -> Iterator[tuple[str, str]]:
         bound = ", client-bound" if measured.client_bound else ""
         yield "client CPU", f"{duration(measured.client_cpu_us_per_request)} a request{bound}"
     if (verified := measured.verified) is not None:
-        largest = f", largest difference {verified.largest_difference:.3g}" if verified.checked else ""
+        beyond = f" ({verified.beyond_numbers:,} by NaN, infinity, shape or text)" if verified.beyond_numbers else ""
+        largest = f", largest difference {verified.largest_difference:.3g}" if verified.checked > verified.beyond_numbers else ""
         reference = f" against {one_line(verified.reference)}" if verified.reference else ""
         unchecked = f"; no room for {verified.unchecked:,} more" if verified.unchecked else ""
-        yield "verified", f"{verified.checked:,} answers{reference}, {verified.wrong:,} wrong{largest}{unchecked}"
+        yield "verified", f"{verified.checked:,} answers{reference}, {verified.wrong:,} wrong{beyond}{largest}{unchecked}"
     yield from server_facts(measured)
 
 

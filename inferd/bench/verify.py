@@ -55,7 +55,7 @@ class Verifier:
         self._bfloat16 = bfloat16
         self._reference = reference
         self._rtol, self._atol = rtol, atol
-        self._checked = self._wrong = 0
+        self._checked = self._wrong = self._beyond = 0
         self._largest = 0.0
         self._first_wrong = ""
 
@@ -78,20 +78,21 @@ class Verifier:
         try:
             outputs = client.codec.decode_infer_response(answer)
         except client.InferenceError as error:
-            self._count(body_index, str(error))
+            self._count(body_index, str(error), beyond=True)
         else:
             self.compare(body_index, outputs)
 
     def compare(self, body_index: int, outputs: Mapping[str, Array]) -> None:
         """The same for an answer that is arrays already."""
         expected = self._expected[body_index]
-        fault = ""
+        fault, beyond = "", False
         if outputs.keys() != expected.keys():
-            fault = f"expected the outputs {', '.join(expected)}, got {', '.join(outputs)}"
-        else:
-            for name, array in expected.items():
-                fault = fault or self._fault(name, array, _text_as_bytes(outputs[name]))
-        self._count(body_index, fault)
+            fault, beyond = f"expected the outputs {', '.join(expected)}, got {', '.join(outputs)}", True
+        for name, array in () if fault else expected.items():
+            fault, beyond = self._fault(name, array, _text_as_bytes(outputs[name]))
+            if fault:
+                break
+        self._count(body_index, fault, beyond=beyond)
 
     def check_kept(self, kept: Sequence[tuple[int, bytes | Mapping[str, Array]]], measured: Measurement, unchecked: int) -> None:
         """Counts all that were kept of a measurement, when it is over. unchecked: how many more there was no room for. Ctrl-C ends it,
@@ -111,38 +112,38 @@ class Verifier:
     def anew(self) -> Verifier:
         """The same reference, with nothing counted yet."""
         made = copy(self)
-        made._checked = made._wrong = 0
+        made._checked = made._wrong = made._beyond = 0
         made._largest, made._first_wrong = 0.0, ""
         return made
 
     @property
     def result(self) -> Verification:
-        return Verification(self._checked, self._wrong, self._largest, self._first_wrong, self._reference)
+        return Verification(self._checked, self._wrong, self._largest, self._first_wrong, self._reference, beyond_numbers=self._beyond)
 
-    def _count(self, body_index: int, fault: str) -> None:
+    def _count(self, body_index: int, fault: str, *, beyond: bool) -> None:
         self._checked += 1
         if fault:
             self._wrong += 1
+            self._beyond += beyond
             self._first_wrong = self._first_wrong or f"request {body_index}: {fault}"
 
-    def _fault(self, name: str, expected: Array, got: Array) -> str:
-        """What is wrong with one output; empty where it is right."""
+    def _fault(self, name: str, expected: Array, got: Array) -> tuple[str, bool]:
+        """What is wrong with one output, empty where it is right; and whether it is something of which no difference tells."""
         rounding = 0.0
         if name in self._bfloat16:
             expected, got, rounding = _widened(expected), _widened(got), BFLOAT16_ROUNDING
         if expected.shape != got.shape or _family(expected) != _family(got):
-            return f"{name}: expected {expected.dtype} {list(expected.shape)}, got {got.dtype} {list(got.shape)}"
+            return f"{name}: expected {expected.dtype} {list(expected.shape)}, got {got.dtype} {list(got.shape)}", True
         if expected.dtype == got.dtype != object and expected.tobytes() == got.tobytes():
-            return ""
+            return "", False
         if _family(expected) != "float":
-            self._see_distance(expected, got)
-            return self._first_difference(name, expected, got, np.asarray(expected != got))
+            wrong = np.asarray(expected != got)
+            return self._first_difference(name, expected, got, wrong), self._is_beyond(expected, got, wrong)
         rtol = max(self._rtol, 2 * max(rounding, _rounding(expected), _rounding(got)))
         wide, given = expected.astype(np.float64), got.astype(np.float64)
-        self._see_distance(wide, given)
         wrong = ~np.isclose(given, wide, rtol=rtol, atol=self._atol, equal_nan=True)
         fault = self._first_difference(name, wide, given, wrong)
-        return fault and f"{fault}, beyond atol {self._atol:g} + rtol {rtol:.3g}"
+        return fault and f"{fault}, beyond atol {self._atol:g} + rtol {rtol:.3g}", self._is_beyond(wide, given, wrong)
 
     def _first_difference(self, name: str, expected: Array, got: Array, wrong: Array) -> str:
         if not wrong.any():
@@ -151,13 +152,15 @@ class Verifier:
         place = ", ".join(map(str, at))
         return f"{name}[{place}]: expected {expected[at]!s:.60}, got {got[at]!s:.60}, {int(wrong.sum())} of {wrong.size} values wrong"
 
-    def _see_distance(self, expected: Array, got: Array) -> None:
-        """Keeps the largest difference between numbers."""
-        if expected.dtype.kind not in "iuf" or not expected.size:
-            return
+    def _is_beyond(self, expected: Array, got: Array, wrong: Array) -> bool:
+        """Keeps the largest difference between numbers. Whether some that are wrong have none."""
+        if expected.dtype.kind not in "iuf":
+            return bool(wrong.any())
         with np.errstate(invalid="ignore"):
             distances = np.abs(expected.astype(np.float64) - got.astype(np.float64))
-        self._largest = max(self._largest, float(np.max(distances, where=np.isfinite(distances), initial=0.0)))
+        told = np.isfinite(distances)
+        self._largest = max(self._largest, float(np.max(distances, where=told, initial=0.0)))
+        return bool(np.any(wrong & ~told))
 
 
 def _family(array: Array) -> str:

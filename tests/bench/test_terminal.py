@@ -33,6 +33,18 @@ def lines(text: str) -> dict[str, str]:
     return {parts[0]: parts[1].rstrip() for parts in found if len(parts) == 2}
 
 
+@pytest.mark.parametrize(
+    ("verified", "said"),
+    [
+        (Verification(9, 9, beyond_numbers=9), "9 answers, 9 wrong (9 by NaN, infinity, shape or text)"),
+        (Verification(9, 4, 2.5, beyond_numbers=3), "9 answers, 4 wrong (3 by NaN, infinity, shape or text), largest difference 2.5"),
+        (Verification(), "0 answers, 0 wrong"),
+    ],
+)
+def test_the_largest_difference_is_one_of_numbers(verified, said):
+    assert lines(render(sample(measurements=[measurement(verified=verified)]), rich=False, width=140))["verified"] == said
+
+
 @pytest.mark.parametrize("rich", [False, True], ids=["plain", "rich"])
 def test_one_load(rich):
     measured = measurement(

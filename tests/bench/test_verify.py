@@ -116,6 +116,31 @@ def test_nan_and_infinity() -> None:
     assert "y[1]: expected inf, got -inf" in fault(odd, np.float32([np.nan, -np.inf, -np.inf]))
 
 
+@pytest.mark.parametrize(
+    ("expected", "got", "largest", "beyond"),
+    [
+        (np.float32([0, 1]), np.float32([np.nan, np.nan]), 0.0, 1),
+        (np.float32([0, 1]), np.float32([3, np.inf]), 3.0, 1),
+        (np.float32([np.nan, 1]), np.float32([0, 1]), 0.0, 1),
+        (np.float32([np.inf, np.nan, 1]), np.float32([np.inf, np.nan, 3]), 2.0, 0),
+        (np.int64([1, 2]), np.int64([1, 9]), 7.0, 0),
+        (np.float32([1, 2]), np.float32([1, 2, 3]), 0.0, 1),
+        (np.float32([1, 2]), np.float32([1, 2]), 0.0, 0),
+    ],
+)
+def test_what_no_difference_tells_of_is_counted_beside_the_largest(
+    expected: np.ndarray, got: np.ndarray, largest: float, beyond: int
+) -> None:
+    verifier = Verifier([{"y": expected}], "test")
+    verifier.check(0, answer(y=got))
+    result = verifier.result
+    assert (result.largest_difference, result.beyond_numbers) == (largest, beyond)
+    assert verifier.anew().result.beyond_numbers == 0
+    verifier.check(0, b"none")
+    verifier.check(0, answer(z=expected))
+    assert verifier.result.beyond_numbers == beyond + 2
+
+
 def test_all_else_is_exact() -> None:
     assert fault(np.arange(3), np.arange(3)) == ""
     assert "y[2]: expected 2, got 3, 1 of 3 values wrong" in fault(np.arange(3), np.array([0, 1, 3]))
