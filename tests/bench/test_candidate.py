@@ -239,10 +239,10 @@ with serving(locate(Path(sys.argv[1]), None), None) as running:
 """
 
 
-def test_a_server_ends_with_whoever_tries_it(repository: Path) -> None:
+def test_a_server_ends_with_whoever_tries_it(repository: Path, tmp_path: Path) -> None:
     """However that ends."""
     words = [sys.executable, "-c", TRIES, str(repository / "single.onnx")]
-    with subprocess.Popen(words, env=environment(), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as trying:
+    with subprocess.Popen(words, env=environment(TMPDIR=str(tmp_path)), stdin=subprocess.PIPE, stdout=subprocess.PIPE) as trying:
         assert trying.stdout is not None
         server = os.pidfd_open(int(trying.stdout.readline()))
         trying.kill()
