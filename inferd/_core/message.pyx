@@ -14,17 +14,33 @@ cdef extern from *:
     int __builtin_clzl(unsigned long number) nogil
 
 cdef extern from "<sys/mman.h>" nogil:
-    const int MREMAP_MAYMOVE
+    const int MREMAP_MAYMOVE, MADV_DONTNEED
+    int madvise(void *start, size_t nbytes, int advice)
+
+cdef extern from "<sys/resource.h>" nogil:
+    const int PRIO_PROCESS
+    int setpriority(int which, unsigned int who, int nice)
+
+cdef extern from "<pthread.h>" nogil:
+    ctypedef unsigned long pthread_t
+    int pthread_create(pthread_t *thread, void *attributes, void *(*routine)(void *) noexcept nogil, void *argument)
+    int pthread_detach(pthread_t thread)
 
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
     MAPPED_CLASS = 9            # from 256 KiB on blocks are mapped: what is given back leaves the process at once
+    ASIDE_NBYTES = 2 << 20      # from here on a thread gives it back: a page costs some 0.3 us, 64 MiB 5 ms, in which nobody is served
+    SLICE_NBYTES = 1 << 20      # in such pieces: nobody else can map memory meanwhile
+    ASIDE_NICE = 10             # and gives way to the others
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
     KEPT_BLOCK_NBYTES = 32 << 20        # the largest of them
 
 cdef struct Block:              # a free block; the link lies in the block's own memory
     Block *next
+
+cdef struct Leaving:            # a block that leaves the process, likewise
+    Py_ssize_t nbytes
 
 cdef Block *free_blocks[CLASS_COUNT]
 cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
@@ -33,6 +49,7 @@ cdef Py_ssize_t used_nbytes = 0
 cdef Py_ssize_t budget_nbytes = 1 << 30
 cdef uint64_t copied_count_nbytes = 0
 cdef Py_ssize_t live_count = 0
+cdef Py_ssize_t aside_count = 0         # blocks that a thread was started for, to give them back
 
 
 cdef inline Py_ssize_t class_nbytes(int size_class) noexcept:
@@ -95,10 +112,29 @@ cdef int largest_hoard() noexcept:
 
 
 cdef void to_system(void *block, int size_class) noexcept:
+    global aside_count
+    cdef pthread_t thread
+    cdef Py_ssize_t nbytes = room_nbytes(size_class)
     if size_class < MAPPED_CLASS:
         free(block)
-    else:
-        munmap(block, room_nbytes(size_class))
+        return
+    if nbytes >= ASIDE_NBYTES:
+        (<Leaving *>block).nbytes = nbytes
+        if pthread_create(&thread, NULL, unmap, block) == 0:
+            pthread_detach(thread)
+            aside_count += 1
+            return
+    munmap(block, nbytes)
+
+
+cdef void *unmap(void *block) noexcept nogil:
+    cdef Py_ssize_t nbytes = (<Leaving *>block).nbytes, done = 0
+    setpriority(PRIO_PROCESS, 0, ASIDE_NICE)    # of this thread: so Linux takes it
+    while done < nbytes:
+        madvise(<char *>block + done, min(nbytes - done, <Py_ssize_t>SLICE_NBYTES), MADV_DONTNEED)
+        done += SLICE_NBYTES
+    munmap(block, nbytes)
+    return NULL
 
 
 cdef no_room(Py_ssize_t nbytes):
@@ -303,6 +339,11 @@ def in_use():
 def kept():
     """Bytes of free blocks that the pool keeps for reuse."""
     return kept_nbytes
+
+
+def given_back_aside():
+    """Blocks that threads have given back to the system since the process began, or are about to: others go on meanwhile."""
+    return aside_count
 
 
 def live():

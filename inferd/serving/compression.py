@@ -6,6 +6,7 @@ Who waits is kept on the loop's thread alone, hence no lock. Never in here: how 
 from __future__ import annotations
 
 import asyncio
+import os
 import threading
 from collections import OrderedDict, deque
 from contextlib import suppress
@@ -20,6 +21,7 @@ __all__ = ["CompressionThreads"]
 
 MAX_THREADS = 4
 MIN_THREADS = 2  # on one core, too: the system lets small messages pass a large one
+NICE = 5  # where there are few cores the event loop goes before
 GIVEN = 2  # conversions for each thread, one of them in its hands: none idles until the loop has seen that one is over
 
 
@@ -71,6 +73,7 @@ class CompressionThreads:
                 self._threads[-1].start()
 
     def _run(self) -> None:
+        os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICE)  # of this thread: so Linux takes it
         while (conversion := self._given.get()) is not None:
             conversion.run()
             self._over.append(conversion)

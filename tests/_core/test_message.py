@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import gc
+import os
+import time
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -11,8 +14,10 @@ from hypothesis import strategies as st
 from inferd._core import message
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, ResourceExhausted
+from tests.wire import LIMIT_S
 
 KiB = 1 << 10
+MiB = 1 << 20
 
 
 @pytest.fixture
@@ -108,3 +113,21 @@ def test_budget_refuses_and_recovers(budget: object) -> None:
 def test_budget_must_be_positive(budget: object) -> None:
     with pytest.raises(InvalidArgument, match="positive"):
         budget(0)  # type: ignore[operator]
+
+
+def resident_nbytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_a_large_block_is_given_back_aside() -> None:
+    """By a thread, since it takes long; all of it, soon."""
+    threads = message.given_back_aside()
+    large = Message(b"x" * (64 * MiB))
+    full = resident_nbytes()
+    del large
+    assert message.given_back_aside() == threads + 1
+    limit = time.monotonic() + LIMIT_S
+    while resident_nbytes() > full - 60 * MiB:
+        assert time.monotonic() < limit
+    Message(b"x" * MiB)
+    assert message.given_back_aside() == threads + 1, "which the pool keeps"

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import gzip
+import os
 import random
 import struct
 import threading
@@ -26,7 +27,7 @@ from inferd._core import message as messages
 from inferd._core.grpc import Call
 from inferd.config import Address, Settings
 from inferd.protocol import health, inference
-from inferd.serving.compression import MAX_THREADS, CompressionThreads
+from inferd.serving.compression import MAX_THREADS, NICE, CompressionThreads
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests import models
@@ -71,6 +72,7 @@ class Piece:
 
     def run(self) -> None:
         self.ran_on = threading.current_thread()
+        self.ran_nice = os.getpriority(os.PRIO_PROCESS, 0)
         self.begun.set()
         if self.gate is not None:
             assert self.gate.wait(LIMIT_S)
@@ -91,6 +93,16 @@ def fill(threads: CompressionThreads) -> threading.Event:
     for _ in range(2 * threads._count):
         threads.submit(object(), Piece(gate=gate))  # type: ignore[arg-type]
     return gate
+
+
+async def test_the_loop_goes_before_it() -> None:
+    """Where there are few cores: a large message is no matter of life and death."""
+    threads = CompressionThreads(1)
+    piece = Piece()
+    threads.submit(object(), piece)  # type: ignore[arg-type]
+    await piece.wait()
+    assert piece.ran_nice == min(os.getpriority(os.PRIO_PROCESS, 0) + NICE, 19)
+    await threads.close()
 
 
 async def test_it_runs_on_a_thread_and_ends_on_the_loops() -> None:
