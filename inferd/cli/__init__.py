@@ -71,7 +71,8 @@ def run(args: Sequence[str] | None = None) -> int:
     except SystemExit as error:  # click's own end, such as after a broken pipe
         return error.code if isinstance(error.code, int) else 1
     except InferdError as error:
-        say(one_line(f"inferd: {error}"), err=True)
+        said = f"inferd: {error}"
+        say(said if isinstance(error, (ConfigError, StartError)) else one_line(said), err=True)  # these are our own words, often a list
         return exit_code(error)
     except OSError as error:
         if not raised_by_echo(error):

@@ -13,7 +13,7 @@ import pytest
 from command import EXAMPLES, TIMEOUT_S, command, environment
 
 from inferd import cli
-from inferd.errors import ConfigError, InferdError
+from inferd.errors import ConfigError, InferdError, StartError
 
 IDENTITY = str(EXAMPLES / "models" / "identity")
 
@@ -68,6 +68,15 @@ def test_an_error_is_one_line_whatever_a_server_says(monkeypatch: pytest.MonkeyP
     monkeypatch.setattr(cli.program, "main", refuse)
     assert cli.run([]) == 1
     assert capsys.readouterr().err == "inferd: localhost:8001: UNAVAILABLE: it said this and that\n"
+
+
+def test_what_keeps_a_server_from_starting_may_be_a_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    def refuse(*arguments: object, **options: object) -> None:
+        raise StartError("2 of 3 models cannot be served:\n- this\n- that")
+
+    monkeypatch.setattr(cli.program, "main", refuse)
+    cli.run([])
+    assert capsys.readouterr().err == "inferd: 2 of 3 models cannot be served:\n- this\n- that\n"
 
 
 @pytest.mark.parametrize("closed", [[0], [1], [2], [0, 1, 2]])
