@@ -14,17 +14,19 @@ import subprocess
 import sys
 import tempfile
 import threading
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.bench.buckets import buckets_of, write_buckets
 from inferd.bench.climb import Settings
+from inferd.bench.interrupts import interrupts_noted
 from inferd.engine.model_config import CONFIG_FILES, read_model_config
 from inferd.errors import ConfigError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
+    from typing import TextIO
 
 __all__ = ["Running", "Subject", "configuration", "in_force", "locate", "serving"]
 
@@ -214,26 +216,39 @@ def serving(subject: Subject, settings: Settings | None) -> Iterator[Running]:
 
     INFERD_* variables and inferd.toml do not reach it. StartError with the server's own words where it does not become ready.
     """
-    with tempfile.TemporaryDirectory(prefix="inferd-tune-") as folder, open(Path(folder) / "serve.log", "w+", encoding="utf-8") as log:
-        arguments = _arguments(subject, settings, Path(folder))
-        command = [sys.executable, "-m", "inferd", "serve", *arguments, "--grpc-port", "0", "--metrics-port", "off"]
-        process = subprocess.Popen(
-            [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *command, "--log-level", "warning"],
-            cwd=folder,
-            env=_environment(),
-            stdout=subprocess.PIPE,
-            stderr=log,
-            text=True,
-            start_new_session=True,  # Ctrl-C on the terminal is not the server's to answer
-        )
+    with ExitStack() as stack:
+        with interrupts_noted() as interrupted:  # of half a server nobody would know
+            folder = Path(stack.enter_context(tempfile.TemporaryDirectory(prefix="inferd-tune-")))
+            log = stack.enter_context(open(folder / "serve.log", "w+", encoding="utf-8"))
+            process = _started(subject, settings, folder, log)
+            stack.callback(_stop, process)
         try:
+            if interrupted():
+                raise KeyboardInterrupt
             address = _ready(process)
             if not address:
                 log.seek(0)
                 raise StartError(_last_words(log.read()) or f"the server ended with {process.wait()} before it was ready")
             yield Running(address, process.pid)
         finally:
-            _stop(process)
+            with interrupts_noted() as interrupted:
+                stack.close()
+            if interrupted():
+                raise KeyboardInterrupt
+
+
+def _started(subject: Subject, settings: Settings | None, folder: Path, log: TextIO) -> subprocess.Popen[str]:
+    arguments = _arguments(subject, settings, folder)
+    command = [sys.executable, "-m", "inferd", "serve", *arguments, "--grpc-port", "0", "--metrics-port", "off"]
+    return subprocess.Popen(
+        [sys.executable, "-I", "-S", "-c", BOUND, str(os.getpid()), *command, "--log-level", "warning"],
+        cwd=folder,
+        env=_environment(),
+        stdout=subprocess.PIPE,
+        stderr=log,
+        text=True,
+        start_new_session=True,  # Ctrl-C on the terminal is not the server's to answer
+    )
 
 
 def _arguments(subject: Subject, settings: Settings | None, folder: Path) -> list[str]:

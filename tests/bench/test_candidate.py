@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 import select
 import shutil
+import signal
 import subprocess
 import sys
+import tempfile
 import tomllib
 from pathlib import Path
+from typing import Any
 
 import models
 import onnx
@@ -19,6 +22,7 @@ from hypothesis import strategies as st
 from inferd_client import Client
 from msgspec.structs import replace
 
+from inferd.bench import candidate
 from inferd.bench.candidate import Subject, as_dict, configuration, in_force, locate, serving, toml
 from inferd.bench.climb import Settings
 from inferd.engine.model_config import CONFIG_FILES, read_model_config
@@ -226,6 +230,27 @@ def test_a_server_that_does_not_start_says_why(repository: Path) -> None:
     (repository / "flat" / "model.onnx").write_bytes(b"no model")
     with pytest.raises(StartError, match="flat"), serving(locate(repository, "flat"), None):
         pass
+
+
+@pytest.mark.parametrize(("where", "what"), [(tempfile, "mkdtemp"), (subprocess, "Popen"), (candidate, "_stop")])
+def test_ctrl_c_while_a_server_comes_or_goes_leaves_nothing_of_it(
+    repository: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, where: Any, what: str
+) -> None:
+    (tmp_path / "folders").mkdir()
+    monkeypatch.setattr(tempfile, "tempdir", str(tmp_path / "folders"))
+    real, started = getattr(where, what), []
+
+    def interrupted(*given: Any, **named: Any) -> Any:
+        made = real(*given, **named)
+        started.extend([made] if what == "Popen" else given if what == "_stop" else [])
+        signal.raise_signal(signal.SIGINT)
+        return made
+
+    monkeypatch.setattr(where, what, interrupted)
+    with pytest.raises(KeyboardInterrupt), serving(locate(repository, "single"), None):
+        assert what == "_stop"
+    assert not list((tmp_path / "folders").iterdir())
+    assert [process.poll() is not None for process in started] == [True] * (what != "mkdtemp")
 
 
 TRIES = """
