@@ -38,6 +38,13 @@ __all__ = [
 KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 CONFIG_FILE = "inferd.toml"
 PROVIDERS = ("cpu", "cuda", "tensorrt")
+# Settings that a running server takes on SIGHUP; what else changed waits for the next start.
+RELOADED = (
+    *("log_level", "log_format", "drain_timeout_s", "lame_duck_s", "tls_allow"),
+    *("max_queue_requests", "max_queue_bytes", "max_queue_wait_us"),
+    *("max_connections", "keepalive_s", "keepalive_timeout_s", "min_ping_interval_s"),
+    *("max_connection_idle_s", "max_connection_age_s", "max_connection_age_grace_s"),
+)
 PREFIX = "INFERD_"
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.

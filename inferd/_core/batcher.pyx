@@ -673,6 +673,15 @@ cdef class Batcher:
         self.woken = True
         return True
 
+    def limit(self, int64_t max_queue_requests, int64_t max_queue_bytes, int64_t max_wait_ns):
+        """The queue's limits from now on, as BatchQueue has them. What waits goes on waiting, however much it is."""
+        if max_queue_requests < 1 or min(max_queue_bytes, max_wait_ns) < 0:
+            raise ValueError("expected max_queue_requests of 1 or more, all else 0 or more")
+        self.told_until_ns = 0
+        self.lock()
+        self.queue.max_requests, self.queue.max_nbytes, self.queue.max_wait_ns = max_queue_requests, max_queue_bytes, max_wait_ns
+        pthread_mutex_unlock(&self.mutex)
+
     cpdef bint put(self, Request request, Call call) except? -1:
         """Lets a checked request wait for its turn, on behalf of `call`. True when nothing else waited: an inline instance must
         be scheduled. The queue holds the request until it is taken. Raises ResourceExhausted (full) or Unavailable (closed)."""

@@ -68,10 +68,8 @@ cdef class Endpoint:
         self.held = deque()
         self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
-        self.rules.min_ping_interval_ns = min_ping_interval_ns
         self.memory_percent, self.fair = memory_percent, fair
-        self.terms.keepalive_ns, self.terms.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
-        self.terms.max_idle_ns, self.terms.grace_ns = max_idle_ns, age_grace_ns
+        self.set_terms(min_ping_interval_ns, keepalive_ns, keepalive_timeout_ns, max_idle_ns, age_grace_ns)
 
     def __dealloc__(self):
         free(self.receive_buffer)
@@ -134,6 +132,13 @@ cdef class Endpoint:
         if self.turns_scheduled:
             self.schedule(self.next_turn)
         session.take_rest()
+
+    def set_terms(self, int64_t min_ping_interval_ns, int64_t keepalive_ns, int64_t keepalive_timeout_ns, int64_t max_idle_ns,
+                  int64_t age_grace_ns):
+        """How long connections last, and how often clients may ask whether they do: of all that are open, too, from now on."""
+        self.rules.min_ping_interval_ns = min_ping_interval_ns
+        self.terms.keepalive_ns, self.terms.keepalive_timeout_ns = keepalive_ns, keepalive_timeout_ns
+        self.terms.max_idle_ns, self.terms.grace_ns = max_idle_ns, age_grace_ns
 
     def guard_changed(self):
         """What the guard let through so far, it is asked for again."""

@@ -34,7 +34,7 @@ from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, R
 from inferd.protocol import options
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Sequence
+    from collections.abc import Callable, Mapping, Sequence
 
     from inferd._core.batcher import Batch, Request
     from inferd._core.grpc import Call
@@ -274,6 +274,13 @@ class Model:
             self._returning = True
             self._wake = self._return_if_left
             self._batcher.dismiss()
+
+    def limit_queue(self, limits: Mapping[str, int]) -> None:
+        """Takes max_queue_requests, max_queue_bytes or max_queue_wait_us as given. What waits goes on waiting."""
+        for name, value in limits.items():
+            setattr(self.config.inferd, name, value)
+        policy = batching_of(self.config)
+        self._waiting.limit(policy["max_queue_requests"], policy["max_queue_bytes"], policy["max_wait_ns"])
 
     def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s."""

@@ -55,6 +55,7 @@ SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_COMPARED_BYTES = 32 << 20  # a larger file is not loaded a second time to see where one thread is enough
 MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
 MAX_VERSION = (1 << 63) - 1
+QUEUE_LIMITS = ("max_queue_requests", "max_queue_bytes", "max_queue_wait_us")
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
 
 
@@ -110,6 +111,7 @@ class Repository:
         self._models: list[Model] = []
         self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests
         self._newest: dict[str, Model] = {}  # of each name, the newest version that does
+        self._own: dict[Model, frozenset[str]] = {}  # the limits of its queue that a model's own configuration sets
 
     # ---- every request ----
 
@@ -216,6 +218,7 @@ class Repository:
             plan_reason=loaded.plan.reason,
             why_unbounded=partial(why_unbounded, file),
         )
+        self._own[model] = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
             model.warm_up()
         except BaseException:
@@ -298,6 +301,11 @@ class Repository:
         """Lets every model answer requests whose time ran out. Some times a second, on the loop."""
         for model in self._models:
             model.expire(now_ns)
+
+    def limit_queues(self, settings: Any) -> None:
+        """Takes the limits of queues as the server's settings say them now, where a model's own configuration does not. On the loop."""
+        for model in self._models:
+            model.limit_queue({name: getattr(settings, name) for name in QUEUE_LIMITS if name not in self._own[model]})
 
     def drain(self, timeout_s: float) -> bool:
         """No model takes anything new; waits until what is queued has run. False: that took longer than `timeout_s`."""

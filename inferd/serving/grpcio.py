@@ -19,6 +19,7 @@ from google.protobuf.message import DecodeError
 
 from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
+from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
 from inferd.serving.access import Access, Identity, tell
 from inferd.serving.unserved import unserved
@@ -76,6 +77,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     connections, so max_connections bounds the open RPCs of all clients here; windows and unread answers are left to grpc.
     """
 
+    fixed = frozenset(name for name in RELOADED if "connection" in name or "keepalive" in name or "ping" in name)
+
     def __init__(
         self,
         methods: Mapping[str, Method],
@@ -129,6 +132,9 @@ class GrpcioTransport(grpc.GenericRpcHandler):
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
         await self._server.stop(timeout_s)
+
+    def limit(self, settings: Settings) -> None:
+        """grpc keeps to what it was started with."""
 
     def access_changed(self) -> None:
         """Each call is asked anew."""

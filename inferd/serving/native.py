@@ -146,6 +146,8 @@ class NativeTransport:
     that a method raised (see service.py). access: who may ask; by default as the settings say. tls: of the addresses that speak it.
     """
 
+    fixed: frozenset[str] = frozenset()
+
     def __init__(
         self,
         methods: Mapping[str, Method],
@@ -261,6 +263,19 @@ class NativeTransport:
         self.endpoint.guard_changed()
         for connection in self.connections:
             connection.ask_who_it_is()
+
+    def limit(self, settings: Settings) -> None:
+        """Takes the limits of connections as they are now. Nobody is cut off for max_connections; an age is told to who comes then."""
+        self._asked_connections = settings.max_connections
+        self._max_connections = fitting(settings.max_connections)
+        self._max_age_ns = settings.max_connection_age_s * 10**9
+        self.endpoint.set_terms(
+            settings.min_ping_interval_s * 10**9,
+            settings.keepalive_s * 10**9,
+            settings.keepalive_timeout_s * 10**9,
+            settings.max_connection_idle_s * 10**9,
+            settings.max_connection_age_grace_s * 10**9,
+        )
 
     def age_ns(self) -> int:
         """At which the connection that is being made is told to leave; 0: never."""

@@ -19,6 +19,7 @@ import msgspec
 
 from inferd import descriptors
 from inferd import log as logs
+from inferd.config import RELOADED
 from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
 from inferd.serving import workers
@@ -34,14 +35,13 @@ __all__ = ["loop_factory", "serve"]
 
 log = logging.getLogger(__name__)
 
-RELOADED = ("log_level", "log_format", "drain_timeout_s", "lame_duck_s")  # settings that a running server takes
-
 
 class Served(Protocol):
     """What a process serves with: one Server, or the supervisor of several."""
 
     settings: Settings
     loading: bool
+    fixed: frozenset[str]  # settings of RELOADED that it does not take after all
 
     async def start(self) -> dict[str, object]: ...
     async def stop(self) -> None: ...
@@ -138,11 +138,14 @@ def _reload(server: Served, reread: Callable[[], Settings] | None) -> None:
 def _take(server: Served, read: Settings) -> None:
     old, new = (msgspec.structs.asdict(each) for each in (server.settings, read))
     changed = [name for name in old if old[name] != new[name]]
-    if taken := {name: new[name] for name in changed if name in RELOADED}:
+    takes = set(RELOADED) - server.fixed
+    if old["tls_client_ca"] != new["tls_client_ca"]:
+        takes.discard("tls_allow")  # names that belong to authorities which are not asked yet: they would shut out all, or let in others
+    if taken := {name: new[name] for name in changed if name in takes}:
         server.settings = msgspec.structs.replace(server.settings, **taken)
         logs.set_up(server.settings.log_level, server.settings.log_format)
         log.info("settings were read again: %s", ", ".join(f"{name}={value}" for name, value in taken.items()))
-    if waiting := [name for name in changed if name not in RELOADED]:
+    if waiting := [name for name in changed if name not in takes]:
         log.warning("%s: changed, and taken at the next start only", ", ".join(waiting))
 
 

@@ -47,9 +47,12 @@ class Transport(Protocol):
     def take(self, opened: socket, tls: bool) -> None: ...
     @property
     def open_connections(self) -> int: ...
+    @property
+    def fixed(self) -> frozenset[str]: ...
     async def stop(self, timeout_s: float) -> None: ...
     def flush(self) -> None: ...
     def access_changed(self) -> None: ...
+    def limit(self, settings: Settings) -> None: ...
     def counters(self) -> dict[str, float]: ...
 
 
@@ -65,7 +68,7 @@ class Server:
     def __init__(self, settings: Settings, sockets: Sequence[socket] = (), *, opens: bool = True) -> None:
         if opens and settings.workers > 1:
             raise ConfigError(f"workers: expected 1 for a Server of one process, got {settings.workers}; `inferd serve` starts several")
-        self.settings = settings
+        self.settings = self._taken = settings
         self._sockets = sockets
         self._opens = opens
         self.loop = asyncio.get_running_loop()
@@ -78,6 +81,7 @@ class Server:
         self._access = Access(settings)
         self._tls = Tls(settings) if settings.tls_cert else None
         self.transport_name, self._transport = self._make_transport()
+        self.fixed = self._transport.fixed
         self._flush = self._transport.flush
         self._close_metrics: Callable[[], None] | None = None
         self._expire_timer: asyncio.TimerHandle | None = None
@@ -99,6 +103,7 @@ class Server:
             await self.stop()
             raise
         self._expire()
+        self.reload()  # settings that have come meanwhile
         self._watch_files()
         self.ready = True
         self.service.health.changed()
@@ -192,10 +197,17 @@ class Server:
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
 
     def reload(self) -> None:
-        """Takes certificates and tokens as they are in their files now. No connection and no call is lost for it."""
+        """Takes certificates and tokens as they are in their files now, and of `settings`, where they are others, what a running server
+        takes (RELOADED). No connection and no call is lost for it."""
+        changed = False
+        if self.settings is not self._taken and not self.loading:
+            self._taken = self.settings
+            self.repository.limit_queues(self.settings)
+            self._transport.limit(self.settings)
+            changed = self._access.allow(self.settings.tls_allow)
         if self._tls is not None:
             self._tls.reload()
-        if self._access.reload():
+        if self._access.reload() or changed:
             self._transport.access_changed()
 
     def _watch_files(self) -> None:

@@ -115,9 +115,11 @@ class Worker:
                 "a connection is lost: no file descriptor is left; raise the limit on open files (ulimit -n), or lower max_connections"
             )
 
-    def _reload(self, log_level: str, log_format: str, drain_timeout_s: int) -> None:
-        self._server.settings = msgspec.structs.replace(self._server.settings, drain_timeout_s=drain_timeout_s)
-        logs.set_up(log_level, log_format, worker=self._number)
+    def _reload(self, **settings: object) -> None:
+        """settings: those that a running server takes."""
+        taken = msgspec.convert(msgspec.structs.asdict(self._server.settings) | settings, Settings)
+        self._server.settings = taken
+        logs.set_up(taken.log_level, taken.log_format, worker=self._number)
         self._server.reload()
 
     def _ask_to_leave(self) -> None:

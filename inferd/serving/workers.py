@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from inferd.config import Address, Settings, fields, most_workers, parse_listen
+from inferd.config import RELOADED, Address, Settings, fields, most_workers, parse_listen
 from inferd.descriptors import warn_of_few
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
@@ -97,6 +97,7 @@ class Supervisor:
 
     def __init__(self, settings: Settings, workers: int, sockets: Sequence[socket], fail: Callable[[], None]) -> None:
         self.settings = settings
+        self.fixed: frozenset[str] = frozenset()
         self.loading = False
         self._workers = workers
         self._sockets = sockets
@@ -169,8 +170,8 @@ class Supervisor:
 
     def reload(self) -> None:
         """Workers take settings that can change, certificates and tokens as they are now."""
-        names = ("log_level", "log_format", "drain_timeout_s")
-        self._tell("reload", **{name: getattr(self.settings, name) for name in names})
+        shared = share(self.settings, self._workers)
+        self._tell("reload", **{name: getattr(shared, name) for name in RELOADED})
 
     def _bind(self) -> list[list[Listener]]:
         """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""

@@ -315,6 +315,26 @@ def test_a_batcher_that_ends_lets_go_of_who_made_room() -> None:
     assert [one() for one in gone] == [None] * 4
 
 
+def test_limits_that_change_count_for_what_comes_then() -> None:
+    queue = batcher(max_queue_requests=1)
+    queue.put(request(), Caller())
+    with pytest.raises(ResourceExhausted, match="max_queue_requests"):
+        queue.put(request(), Caller())
+    queue.limit(3, 0, 0)
+    queue.put(request(), Caller())
+    queue.put(request(), Caller())
+    queue.limit(1, 0, 0)
+    with pytest.raises(ResourceExhausted, match=r"3 requests wait.*max_queue_requests"):
+        queue.put(request(), Caller())
+    assert queue.depth == 3, "what waits stays"
+    queue.limit(100, queue.depth_bytes, 0)
+    with pytest.raises(ResourceExhausted, match="max_queue_bytes"):
+        queue.put(request(), Caller())
+    for wrong in ((0, 0, 0), (1, -1, 0), (1, 0, -1)):
+        with pytest.raises(ValueError, match="expected max_queue_requests of 1 or more"):
+            queue.limit(*wrong)
+
+
 def test_a_full_queue_refuses_at_once_and_keeps_nothing() -> None:
     queue = batcher(max_queue_requests=2)
     put(queue)

@@ -65,6 +65,20 @@ def test_a_client_that_does_not_answer_is_cut_off() -> None:
     assert client.served.endpoint.dead_total == 1
 
 
+def test_terms_that_change_count_for_open_connections() -> None:
+    client = kept()
+    client.look(0)
+    client.served.endpoint.set_terms(0, 10 * S, 5 * S, 0, 0)
+    assert [client.look(now_s, deaf=True) for now_s in (9, 10, 14)] == [False] * 3
+    assert client.look(15, deaf=True)
+    client = kept()
+    client.look(0)
+    client.served.endpoint.set_terms(0, 0, 20 * S, 30 * S, 0)
+    client.look(59)
+    assert client.pinged == 0
+    assert client.served.endpoint.idle_total == 1
+
+
 def test_anything_that_comes_is_an_answer() -> None:
     client = kept()
     client.look(0)

@@ -197,6 +197,26 @@ def test_a_full_queue_refuses_at_once_and_is_counted() -> None:
     model.close()
 
 
+def test_the_limits_of_a_queue_change_while_it_serves() -> None:
+    model, (backend,) = threaded(inferd={"max_queue_requests": 1, "max_queue_bytes": 1000})
+    backend.hold()
+    running = submit(model)
+    backend.wait_for_run()
+    waiting = [submit(model)]
+    with pytest.raises(ResourceExhausted, match="max_queue_requests"):
+        submit(model)
+    model.limit_queue({"max_queue_requests": 2})
+    waiting.append(submit(model))
+    assert (model.config.inferd.max_queue_requests, model.config.inferd.max_queue_bytes) == (2, 1000)
+    model.limit_queue({})
+    with pytest.raises(ResourceExhausted, match="max_queue_requests"):
+        submit(model)
+    backend.release()
+    for caller in (running, *waiting):
+        assert caller.answer[0, 0] == 0
+    model.close()
+
+
 def test_a_request_that_cannot_be_in_time_is_refused_at_once_and_counted() -> None:
     model, (backend,) = threaded(inferd={"max_queue_wait_us": 1_000_000})
     backend.hold()

@@ -420,3 +420,14 @@ def test_a_graph_whose_cost_depends_on_values_is_not_inline(tmp_path: Path, made
         "nonzero": (False, "executor thread: the cost of its NonZero depends on the values of an input"),
     }
     assert opened.lookup("identity", "").inline
+
+
+def test_the_limits_of_queues_follow_the_settings_but_for_a_model_s_own(tmp_path: Path, load: Load) -> None:
+    folder = models.repository(tmp_path, {"plain": IDENTITY, "own": DOUBLED}, {"own": "inferd { max_queue_requests: 7 }"})
+    opened = load(folder, max_queue_requests=5, max_queue_bytes=100)
+    opened.limit_queues(Settings(max_queue_requests=50, max_queue_bytes=0, max_queue_wait_us=9))
+    found = {model.name: model.config.inferd for model in opened.models()}
+    assert {name: (own.max_queue_requests, own.max_queue_bytes, own.max_queue_wait_us) for name, own in found.items()} == {
+        "plain": (50, 0, 9),
+        "own": (7, 0, 9),
+    }

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Any
 
 import grpc
+import msgspec
 import numpy as np
 import pytest
 import trustme
@@ -185,6 +186,39 @@ def test_only_names_on_the_list_may_ask(files: Files, model: Path, transport: st
         for method, request in ((INFER, REQUEST), (LIVE, b"")):
             assert call(channels[0], method, request)
             assert code_of(lambda method=method, request=request: call(channels[1], method, request)) == "PERMISSION_DENIED"
+
+
+def test_a_name_is_taken_from_a_client_that_is_connected(
+    files: Files, model: Path, transport: str, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
+    allowed = ("batch.example", "web.example")
+    with (
+        caplog.at_level(logging.INFO, "inferd"),
+        Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allowed)) as served,
+    ):
+
+        def allow(*names: str) -> None:
+            server = served.server
+            server.settings = msgspec.structs.replace(server.settings, tls_allow=names)
+            served.on_loop(server.reload)
+
+        channels += [
+            files.channel(served.address, leaf(files.authority, name, x509.DNSName(f"{name}.example"))) for name in ("batch", "web")
+        ]
+        assert all(call(channel) for channel in channels)
+        allow("web.example")
+        assert code_of(lambda: call(channels[0])) == "PERMISSION_DENIED", "on its open connection"
+        assert call(channels[1])
+        allow("web.example", "BATCH.example")
+        assert all(call(channel) for channel in channels)
+        allow()
+        assert all(call(channel) for channel in channels), "none are all"
+    assert said_of_clients(caplog) == [
+        "connected: client (batch, batch.example) from",
+        "connected: client (web, web.example) from",
+        "refused: client (batch, batch.example) from",
+        *(["connected: client (batch, batch.example) from"] if transport == "native" else []),
+    ]
 
 
 def test_authorities_are_replaced(model: Path, tmp_path: Path, channels: list[grpc.Channel]) -> None:

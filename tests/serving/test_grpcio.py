@@ -397,3 +397,15 @@ def test_runs_on_uvloop() -> None:
 
     with asyncio.Runner(loop_factory=uvloop.new_event_loop) as runner:
         assert runner.run(main()) == b"vu"
+
+
+def test_settings_that_a_running_grpc_server_does_not_take() -> None:
+    assert GrpcioTransport.fixed == {
+        "max_connections",
+        "keepalive_s",
+        "keepalive_timeout_s",
+        "min_ping_interval_s",
+        "max_connection_idle_s",
+        "max_connection_age_s",
+        "max_connection_age_grace_s",
+    }

@@ -215,6 +215,29 @@ async def test_a_connection_over_the_limit_is_closed_at_once() -> None:
         assert await echoed(bound)
 
 
+async def test_limits_of_connections_that_change() -> None:
+    """Nobody is cut off for there being fewer; what is open is held to the new terms."""
+    async with serving(max_connections=2) as (transport, [bound]):
+
+        def asked(peer: Peer) -> None:
+            assert peer.call(framed(b"1"), ECHO).body == framed(b"1")
+
+        with Peer(bound) as first, Peer(bound) as second:
+            await asyncio.to_thread(asked, first)
+            await asyncio.to_thread(asked, second)
+            transport.limit(Settings(max_connections=1, max_connection_idle_s=1, max_connection_age_s=1000))
+            assert await asyncio.to_thread(exchange, bound, PREFACE + EMPTY_SETTINGS) == b""
+            await asyncio.to_thread(asked, first)
+            transport.limit(Settings(max_connections=3))
+            with Peer(bound) as third:
+                await asyncio.to_thread(asked, third)
+            transport.limit(Settings(max_connection_idle_s=1))
+            now_ns = time.monotonic_ns()
+            transport._age(now_ns)
+            transport._age(now_ns + 2 * 10**9)
+            assert transport.counters()["connections_idle_total"] >= 2
+
+
 async def test_messages_up_to_the_limit() -> None:
     async with serving(max_message_bytes=100_000) as (_, [bound]):
         assert await echoed(bound, bytes(100_000))

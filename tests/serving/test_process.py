@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import os
 import re
 import signal
@@ -14,13 +15,17 @@ import urllib.request
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
 
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from inferd.config import Settings
 from inferd.descriptors import RESERVED
 from inferd.protocol import health
+from inferd.serving import process
 from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
 from tests.command import run
@@ -82,15 +87,18 @@ def test_sighup_takes_what_a_running_server_can_take(files: Path, tmp_path: Path
     config.write_text('log_level = "warning"\n')
     with Program(files, "--config", config) as program:
         assert "ready on" not in program.errors
-        config.write_text('log_level = "info"\nlame_duck_s = 3600\nmax_connections = 7\n')
+        config.write_text('log_level = "info"\nlame_duck_s = 3600\nmax_queue_requests = 5\nreuse_port = true\n')
         program.process.send_signal(signal.SIGHUP)
-        wait_for(program, "settings were read again: lame_duck_s=3600, log_level=info")
-        wait_for(program, "max_connections: changed, and taken at the next start only")
+        wait_for(program, "settings were read again: ")
+        taken = program.errors.partition("settings were read again: ")[2].partition("\n")[0]
+        assert set(taken.split(", ")) == {"lame_duck_s=3600", "log_level=info", "max_queue_requests=5"}
+        wait_for(program, "reuse_port: changed, and taken at the next start only")
         config.write_text("no toml")
         program.process.send_signal(signal.SIGHUP)
         wait_for(program, "settings were not read again: config: expected TOML")
         with Caller(program.address) as caller:
             same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+            assert caller.ask("ModelConfig", name="identity").config.inferd.max_queue_requests == 5
         program.process.send_signal(signal.SIGTERM)
         wait_for(program, "not ready: requests are answered for 3600 s more")
         assert program.stop() == 128 + signal.SIGTERM
@@ -117,6 +125,35 @@ def test_sighup_before_ready_is_remembered(tmp_path: Path, workers: int) -> None
     with program:
         wait_for(program, "settings were read again: drain_timeout_s=7")
         assert program.stop() == 0
+
+
+TLS = {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a"}
+
+
+@pytest.mark.parametrize(
+    ("old", "new", "fixed", "taken"),
+    [
+        (TLS | {"tls_allow": ("a", "b")}, TLS | {"tls_allow": ("a",)}, set(), {"tls_allow": ("a",)}),
+        ({}, TLS | {"tls_allow": ("a",)}, set(), {}),
+        (TLS | {"tls_allow": ("a",)}, {}, set(), {}),
+        ({}, {"max_connections": 5, "keepalive_s": 9}, set(), {"max_connections": 5, "keepalive_s": 9}),
+        ({}, {"max_connections": 5, "max_queue_bytes": 9}, {"max_connections"}, {"max_queue_bytes": 9}),
+        ({}, {"grpc_port": 5}, set(), {}),
+    ],
+)
+def test_what_is_taken_of_new_settings(
+    old: dict[str, Any], new: dict[str, Any], fixed: set[str], taken: dict[str, Any],
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
+) -> None:  # fmt: skip
+    """Names of clients only where the authorities stay as they are: the new ones are of others, who are asked at the next start."""
+    monkeypatch.setattr(process.logs, "set_up", lambda level, form: None)
+    server = SimpleNamespace(settings=Settings(**old), fixed=frozenset(fixed))
+    with caplog.at_level(logging.INFO, "inferd"):
+        process._take(server, Settings(**new))  # type: ignore[arg-type]
+    assert server.settings == Settings(**old | taken)
+    waits = {name for name in {**old, **new} if getattr(server.settings, name) != getattr(Settings(**new), name)}
+    said = [record.getMessage() for record in caplog.records if "at the next start only" in record.getMessage()]
+    assert {name for line in said for name in line.partition(": changed")[0].split(", ")} == waits
 
 
 # ---- open files

@@ -346,17 +346,23 @@ def status(watch: Any) -> int:
     return int(health.HealthCheckResponse.FromString(next(watch)).status)
 
 
-def test_workers_are_reloaded_and_end_with_their_supervisor(files: Path, tmp_path: Path, listener: socket.socket) -> None:
+def test_workers_are_reloaded_and_end_with_their_supervisor(
+    files: Path, tmp_path: Path, listener: socket.socket, callers: ExitStack
+) -> None:
     config = tmp_path / "inferd.toml"
     config.write_text('log_level = "error"\n')
     with Program(files, "--workers", "2", "--config", config, environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as program:
         assert listener.recv(1000) == b"READY=1"
         found = psutil.Process(program.process.pid).children()
         assert len(found) == 2
-        config.write_text('log_level = "info"\nlog_format = "json"\n')
+        config.write_text('log_level = "info"\nlog_format = "json"\nmax_queue_requests = 5\nmax_connections = 7\n')
         program.process.send_signal(signal.SIGHUP)
         assert listener.recv(1000).startswith(b"RELOADING=1")
         assert listener.recv(1000) == b"READY=1"
+        for caller in connect(callers, program.address, 2):
+            end = time.monotonic() + LIMIT_S
+            while caller.ask("ModelConfig", name="identity").config.inferd.max_queue_requests != 5:
+                assert time.monotonic() < end
         program.process.kill()
         assert gone(*found)
     last = [json.loads(line) for line in program.errors.splitlines() if "is gone" in line]
