@@ -237,6 +237,26 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     uvloop: Annotated[bool, _about("transport", "Use uvloop where it is installed.")] = True
     max_connections: Annotated[int, _about("transport", "Open connections; a further one is closed at once.", ge=1, le=1_000_000)] = 10_000
     max_concurrent_streams: Annotated[int, _about("transport", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
+    max_total_streams: Annotated[
+        int,
+        _about(
+            "transport",
+            "Open requests of all connections together; one more is refused (REFUSED_STREAM), but the first of a connection. Native "
+            "transport.",
+            ge=1,
+            le=100_000_000,
+        ),
+    ] = 100_000
+    max_watchers: Annotated[int, _about("transport", "Open Watch streams of the health service.", ge=1, le=1_000_000)] = 1000
+    max_connection_watchers: Annotated[
+        int,
+        _about(
+            "transport",
+            "Of these, one connection's. Behind a proxy that has one connection for everybody: as many as max_watchers.",
+            ge=1,
+            le=1_000_000,
+        ),
+    ] = 16
     max_header_bytes: Annotated[int, _about("transport", "Headers of one request.", ge=1 * KiB, le=16 * MiB)] = 16 * KiB
     max_message_bytes: Annotated[int, _about("transport", "One request or response.", ge=1 * KiB, le=2 * GiB - 1)] = 64 * MiB
     message_memory_bytes: Annotated[
@@ -293,12 +313,31 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "transport",
-            "A request that does not come whole, or an answer that is not read, ends its call when less than 1KiB a second of it moved for "
-            "this long; a client that reads nothing of a connection loses it. Native transport.",
+            "A request that does not come whole, or an answer that is not read, ends its call when too little of it moved for this long "
+            "(min_rate_bytes, min_message_rate_bytes); a client that reads nothing of a connection loses it. Native transport.",
             ge=1,
             le=86_400,
         ),
     ] = 60
+    min_rate_bytes: Annotated[
+        int,
+        _about(
+            "transport",
+            "What of a request, or of an answer, must move in a second, on average over stall_timeout_s. Native transport.",
+            ge=1,
+            le=1 * GiB,
+        ),
+    ] = 1 * KiB
+    min_message_rate_bytes: Annotated[
+        int,
+        _about(
+            "transport",
+            "The same of a request whose message has more than 64KiB: it is whole after stall_timeout_s and a second for each so many of "
+            "its bytes. While the message memory is full, five seconds of less end it, and an answer of that size. Native transport.",
+            ge=1,
+            le=1 * GiB,
+        ),
+    ] = 256 * KiB
     keepalive_s: Annotated[
         int,
         _about(
@@ -329,11 +368,28 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _about(
             "transport",
             "Frames a second of one connection that ask for nothing: PING, SETTINGS, WINDOW_UPDATE, PRIORITY, empty DATA. Ten "
-            "seconds' worth may come at once; those that calls and their answers need are not counted. Native transport.",
+            "seconds' worth may come at once, and the answers to one second's worth may wait; those that calls and their answers need are "
+            "not counted. Native transport.",
             ge=10,
             le=1_000_000,
         ),
     ] = 1000
+    max_reset_rate: Annotated[
+        int,
+        _about(
+            "transport",
+            "Streams of one connection that may be reset in a second, by its client or by the server for what the client sent; five "
+            "seconds' worth may come at once. Native transport.",
+            ge=10,
+            le=10_000_000,
+        ),
+    ] = 20_000
+    max_continuation_frames: Annotated[
+        int, _about("transport", "CONTINUATION frames of one header block. Native transport.", ge=1, le=1000)
+    ] = 8
+    handshake_timeout_s: Annotated[
+        int, _about("transport", "A TLS handshake that takes longer is cut off. Native transport.", ge=1, le=600)
+    ] = 10
     max_connection_idle_s: Annotated[
         int,
         _about("transport", "A connection without a call for this long is told to leave (GOAWAY).", ge=0, le=31_536_000, words={"off": 0}),

@@ -112,8 +112,9 @@ cdef class Decompression(Conversion):
         self.moved_nbytes = self.result.nbytes
         if self.result.nbytes > self.max_nbytes:
             raise ResourceExhausted(
-                f"request message: expected at most {self.max_nbytes} bytes (max_message_bytes) once it is decompressed, got more from "
-                f"{self.source.nbytes} bytes of {self.encoding}; split the request into smaller ones, or have the server's limit raised",
+                f"request message: expected at most {self.max_nbytes} bytes (max_message_bytes; less where a method needs less) once it is "
+                f"decompressed, got more from {self.source.nbytes} bytes of {self.encoding}; split the request into smaller ones, or have "
+                "the server's limit raised",
                 reason="message_size")
         if not self.zlib.eof:
             return False

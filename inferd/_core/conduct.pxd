@@ -1,5 +1,5 @@
-# conduct: how many frames that ask for nothing a client may send, and how often it may PING. The policy: integers in, a verdict out,
-# header-only; no clock, no frames.
+# conduct: how many frames that ask for nothing a client may send, how often it may PING, and have streams reset. The policy: integers
+# in, a verdict out, header-only; no clock, no frames.
 
 from libc.stdint cimport int32_t, int64_t, uint64_t
 
@@ -7,24 +7,30 @@ cdef enum:
     CONTROL_BURST_S = 10                # seconds' worth of control frames (max_control_frame_rate) that may come at once
     EARNED_FRAMES = 4                   # control frames that each call brings with it, at no cost to that allowance,
     EARNED_NBYTES = 4 << 10             # and one more for so many bytes of answers: windows are opened for them
+    RESET_BURST_S = 5                   # seconds' worth of resets (max_reset_rate) at once: 100,000, as of 1024 streams each 10 ms for 1 s
     PING_BURST = 3                      # PINGs that may come closer to each other than min_ping_interval_s, answers between them aside
 
 cdef enum Verdict:
     FINE = 0
     PINGING = 1                         # PINGs too often
     FLOODING = 2                        # too many control frames
+    RESETTING = 3                       # too many resets
 
 cdef struct Rules:                      # for all connections
     int64_t control_step_ns             # one more control frame may come each so many ns,
     int64_t control_burst               # and so many at once
     int64_t min_ping_interval_ns        # 0: PINGs count as other control frames do
+    int64_t reset_step_ns               # one more stream may be reset each so many ns,
+    int64_t reset_burst                 # and so many at once
 
 cdef struct Conduct:                    # of one connection
     int64_t control_frames              # that came since the last verdict, PINGs among them
     int64_t pings
+    int64_t resets                      # of streams, by the client, or by us for what it sent
     bint answered                       # something was answered since then
     int64_t control_until_ns            # when the whole allowance of control frames is there again; in the past: it is
     int64_t ping_until_ns               # the same of PINGs
+    int64_t reset_until_ns              # and of resets
     int64_t earned_frames               # control frames that calls brought with them and that did not come yet
     int32_t earned_stream_id            # the newest stream when those were counted last,
     uint64_t earned_nbytes              # and how much was sent
@@ -51,8 +57,10 @@ cdef inline int64_t unearned(Conduct *conduct, const Rules *rules, int64_t frame
 
 cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int32_t newest_stream_id, uint64_t sent_nbytes, int64_t now_ns) noexcept:
     """Of the frames that came since the last verdict. newest_stream_id, sent_nbytes (of answers): so far."""
-    cdef int64_t frames = conduct.control_frames, pings = conduct.pings
-    conduct.control_frames = conduct.pings = 0
+    cdef int64_t frames = conduct.control_frames, pings = conduct.pings, resets = conduct.resets
+    conduct.control_frames = conduct.pings = conduct.resets = 0
+    if resets > 0 and not spend(&conduct.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
+        return RESETTING
     if conduct.answered:                # clients measure their bandwidth by PINGs, one for each piece that comes
         conduct.answered = False
         conduct.ping_until_ns = 0

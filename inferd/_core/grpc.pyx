@@ -103,8 +103,8 @@ cdef class Call:
             length = (<Py_ssize_t>self.prefix[1] << 24) | (self.prefix[2] << 16) | (self.prefix[3] << 8) | self.prefix[4]
             if length > max_message_nbytes:
                 raise ResourceExhausted(
-                    f"request message: expected at most {max_message_nbytes} bytes (max_message_bytes), got {length}; "
-                    "split the request into smaller ones, or have the server's limit raised", reason="message_size")
+                    f"request message: expected at most {max_message_nbytes} bytes (max_message_bytes; less where a method needs less), "
+                    f"got {length}; split the request into smaller ones, or have the server's limit raised", reason="message_size")
             self.partial = awaited_message(length)
             self.partial.compressed = self.prefix[0]
             self.partial.share = self.share

@@ -14,16 +14,15 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from inferd._core.clock cimport monotonic_ns
-from inferd._core.conduct cimport FINE, FLOODING, PINGING, Verdict, judge
+from inferd._core.conduct cimport FINE, FLOODING, PINGING, RESETTING, Verdict, judge
 from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport LEAST_RATE, MAX_CONTINUATIONS, MAX_ENDED, MAX_FRAME_NBYTES, MAX_OUTBOUND_ACKS, MAX_SETTINGS, \
-    RESET_BURST, RESET_RATE, UNASKED_NBYTES
+from inferd._core.http2_limits cimport MAX_ENDED, MAX_FRAME_NBYTES, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
-from inferd._core.message cimport Share
+from inferd._core.message cimport SMALL_NBYTES, Share
 from inferd._core.nghttp2 cimport *
 from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, OUTPUT, REQUEST, Owed, Pace, is_stalled
 
@@ -32,7 +31,6 @@ from inferd.errors import DeadlineExceeded, Unimplemented
 cdef enum:
     PIECE_NBYTES = 1 << 10              # of what comes, between two looks at the clock; DATA's payload aside, which is only copied
     FRAME_HEADER_NBYTES = 9
-    FIRST_EXTENSION = 10                # of the types of frames that RFC 9113 leaves to extensions
     PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
 
 NOT_HTTP_2 = b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge.\n"
@@ -98,7 +96,7 @@ cdef class Session(Output):
         self.write, self.close_transport, self.max_age_ns = write, close_transport, max_age_ns
         if descriptor >= 0:
             self.low_water = LowWater(endpoint.gathering, descriptor)
-        if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, options) != 0:
+        if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, endpoint.options) != 0:
             raise MemoryError()
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, endpoint.max_streams
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, endpoint.stream_window_nbytes
@@ -185,20 +183,21 @@ cdef class Session(Output):
         self.missing_nbytes = 0
         taken = self.take_turn(source, nbytes)
         self.receiving = False
-        if taken == NGHTTP2_ERR_FLOODED:        # more than MAX_OUTBOUND_ACKS in one read
+        if taken == NGHTTP2_ERR_FLOODED:        # more than max_control_frame_rate in one read, or that nobody reads
             self.end_flood()
             return 0
         if taken < 0 or (self.paused and nghttp2_session_get_outbound_queue_size(self.session) > self.endpoint.max_outbound_frames):
-            self.endpoint.protocol_errors_total += 1
+            self.count_error()
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and not self.started:
                 self.write(HTTP_1_ANSWER)
-            else:                       # beyond MAX_CONTINUATIONS and its like nghttp2 gives up without a word
+            else:                       # beyond max_continuations and its like nghttp2 gives up without a word
                 nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
                                       NGHTTP2_ENHANCE_YOUR_CALM, NULL, 0)
                 self.flush()
             self.end()
             return 0
-        if (self.conduct.control_frames > 0 or self.ignored_nbytes > self.endpoint.connection_window_nbytes) and self.is_too_much():
+        if (self.conduct.control_frames > 0 or self.conduct.resets > 0 or
+                self.ignored_nbytes > self.endpoint.connection_window_nbytes) and self.is_too_much():
             return 0
         if self.low_water is not None:
             self.gather(nbytes)
@@ -209,8 +208,8 @@ cdef class Session(Output):
         return 0
 
     cdef bint is_too_much(self) noexcept:
-        """Whether the client sends more that asks for nothing than it may; the connection has ended then. What it cannot know yet that
-        nobody wants is no more than the windows of the connection, and of each stream that has ended."""
+        """Whether the client sends more that asks for nothing, or has more streams reset, than it may; it has ended then. What it cannot know
+        yet that nobody wants is no more than the windows of the connection, and of each stream that has ended."""
         cdef int32_t newest = nghttp2_session_get_last_proc_stream_id(self.session)
         cdef Verdict verdict = judge(&self.conduct, &self.endpoint.rules, newest, self.sent_nbytes, monotonic_ns())
         if self.ignored_nbytes > self.endpoint.connection_window_nbytes + <int64_t>self.endpoint.stream_window_nbytes * (newest // 2 + 1):
@@ -220,6 +219,9 @@ cdef class Session(Output):
         if verdict == PINGING:
             self.endpoint.pinging_total += 1
             self.calm_down(b"too_many_pings")           # gRPC's word: its clients ping half as often then
+        elif verdict == RESETTING:
+            self.endpoint.resetting_total += 1
+            self.calm_down(b"too_many_resets")
         else:
             self.end_flood()
         return True
@@ -229,7 +231,8 @@ cdef class Session(Output):
         self.calm_down(b"too_many_control_frames")
 
     cdef void calm_down(self, bytes why) noexcept:
-        """GOAWAY, and the end: calls under way are lost, as at any server of gRPC."""
+        """GOAWAY, and the end: calls under way are lost, as at any server of gRPC. Who asks for it has counted it."""
+        self.judged = True
         nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
                               NGHTTP2_ENHANCE_YOUR_CALM, <const uint8_t *>PyBytes_AS_STRING(why), PyBytes_GET_SIZE(why))
         try:
@@ -268,6 +271,7 @@ cdef class Session(Output):
             if not self.has_room(0):
                 raise self.unread_error(0)
             if call.kind == STREAM:
+                call.hold(STREAM_NBYTES)
                 self.endpoint.start(call, call.method_row)
         except Exception as error:
             self.refuse(call, call.stream_id, error)
@@ -278,14 +282,14 @@ cdef class Session(Output):
         call.received_nbytes += nbytes
         try:
             if call.kind == STREAM and call.message is None and not call.closed:
-                if call.feed(&chunk, &nbytes, self.endpoint.max_message_nbytes):
+                if call.feed(&chunk, &nbytes, call.max_message_nbytes):
                     call.notify()
             elif call.kind != STREAM:
                 while nbytes > 0 and not call.closed:
                     if call.message is not None:
                         raise Unimplemented(f"{call.method}: expected one request message, got more; it is a unary method",
                                             reason="cardinality")
-                    call.feed(&chunk, &nbytes, self.endpoint.max_message_nbytes)
+                    call.feed(&chunk, &nbytes, call.max_message_nbytes)
             if call.kind == STREAM and nbytes > 0 and not call.closed:
                 call.hold(nbytes)
                 if call.backlog is None:        # back-pressure: these bytes stay unconsumed until the reader takes them
@@ -319,40 +323,52 @@ cdef class Session(Output):
         except Exception as error:
             self.refuse(call, call.stream_id, error)
 
-    def end_stalled(self, int64_t now_ns, Py_ssize_t waiting_nbytes, int64_t request_limit_ns, int64_t answer_limit_ns):
+    def end_stalled(self, int64_t now_ns, Py_ssize_t waiting_nbytes, int64_t request_limit_ns, int64_t answer_limit_ns,
+                    bint pressed=False):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the
-        request, for answer_limit_ns that the answer is read, while less than LEAST_RATE moved. True: the connection must be cut
-        off, since its client reads nothing of it, or stopped within a request's headers. Asked now and then with the
-        monotonic time and how many bytes the transport holds."""
+        request, for answer_limit_ns that the answer is read, while less than min_rate moved, or min_message_rate of a large message.
+        pressed: messages found no room since the last look, and what is large and slow ends after PRESSED_NS. True: the connection must
+        be cut off, since its client reads nothing of it, or stopped within a request's headers. Asked now and then with the monotonic
+        time and how many bytes the transport holds."""
+        cdef Endpoint endpoint = self.endpoint
+        cdef bint large, is_slow
+        cdef uint64_t moved_nbytes
         cdef Http2Call call
         cdef Owed owed
         cdef bint blocked = False
         cdef list stalled = []
+        cdef list slow = []             # that hold much, while others find no room
         cdef list late = []             # whose deadline has passed before the request was whole
         if self.ended or self.closed:
             return False                # the transport was asked to close, and has a limit of its own
-        if is_stalled(&self.preface_pace, NOTHING if self.started else REQUEST, 0, now_ns, request_limit_ns, LEAST_RATE):
+        if is_stalled(&self.preface_pace, NOTHING if self.started else REQUEST, 0, now_ns, request_limit_ns, endpoint.min_rate):
             return True
         call = <Http2Call>self.head if self.head != NULL else None
-        while call is not None and len(stalled) < MAX_ENDED:
+        while call is not None and len(stalled) + len(slow) < MAX_ENDED:
             owed = call.owed()
+            large = call.owed_nbytes() > SMALL_NBYTES
+            moved_nbytes = self.sent_nbytes if owed == ANSWERS else call.sent_nbytes if owed == ANSWER else call.taken_nbytes()
+            is_slow = is_stalled(&call.pressed_pace, owed if large else NOTHING, moved_nbytes, now_ns, PRESSED_NS,
+                                 endpoint.min_message_rate)
             if owed == ANSWERS:         # not this call's own doing: the connection is judged
                 blocked = True
                 owed = NOTHING
-            if is_stalled(&call.pace, owed, call.sent_nbytes if owed == ANSWER else call.received_nbytes, now_ns,
-                          answer_limit_ns if owed == ANSWER else request_limit_ns, LEAST_RATE):
+            if is_stalled(&call.pace, owed, moved_nbytes, now_ns, answer_limit_ns if owed == ANSWER else request_limit_ns,
+                          endpoint.min_message_rate if large and owed == REQUEST else endpoint.min_rate):
                 if call is self.headers.opening:
                     return True
                 stalled.append(call)
+            elif is_slow and pressed:
+                slow.append(call)
             elif (owed == REQUEST or call.incoming is not None) and call.kind != STREAM and now_ns >= call.deadline_ns and (
                     call is not self.headers.opening):
                 late.append(call)
             call = call.next
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
         blocked &= is_stalled(&self.answers_pace, ANSWERS if self.unread_nbytes > 0 and not self.paused else NOTHING, self.sent_nbytes,
-                              now_ns, answer_limit_ns, LEAST_RATE)
+                              now_ns, answer_limit_ns, endpoint.min_rate)
         if is_stalled(&self.output_pace, OUTPUT if waiting_nbytes > 0 else NOTHING, self.written_nbytes - waiting_nbytes,
-                      now_ns, answer_limit_ns, LEAST_RATE) or blocked:
+                      now_ns, answer_limit_ns, endpoint.min_rate) or blocked:
             return True
         for call in late:
             self.refuse(call, call.stream_id, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole",
@@ -360,8 +376,12 @@ cdef class Session(Output):
             call.message = None
         for call in stalled:
             if call.output is not None:
-                self.endpoint.stalled_total += 1
-                call.end_stalled(call.pace.owed, request_limit_ns)
+                endpoint.stalled_total += 1
+                call.end_stalled(call.pace.owed, request_limit_ns, False)
+        for call in slow:
+            if call.output is not None:
+                endpoint.stalled_total += 1
+                call.end_stalled(call.pressed_pace.owed, request_limit_ns, True)
         return False
 
     def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
@@ -484,8 +504,11 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     since its stream is closed, it says nothing: those bytes are in ignored_nbytes."""
     (<Session>user_data).payload_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     (<Session>user_data).ignored_nbytes -= FRAME_HEADER_NBYTES + frame.length
-    if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION or frame.type == NGHTTP2_RST_STREAM:
+    if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
         return 0                            # these have limits of their own
+    if frame.type == NGHTTP2_RST_STREAM:
+        (<Session>user_data).conduct.resets += 1
+        return 0
     if frame.type == NGHTTP2_DATA and not frame.flags & NGHTTP2_FLAG_PADDED and (
             frame.length > 0 or frame.flags & NGHTTP2_FLAG_END_STREAM):
         return 0
@@ -506,6 +529,10 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
     if frame.hd.type != NGHTTP2_HEADERS or frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         self.headers.begin(None)
         return 0
+    if self.endpoint.calls >= self.endpoint.max_calls and self.calls > 0:       # who has none may always open one, such as a probe
+        self.endpoint.refused_total += 1
+        nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
+        return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
     call = Http2Call.__new__(Http2Call)
     call.stream_id = frame.hd.stream_id
     call.source, call.share = self.source, self.share
@@ -561,6 +588,8 @@ cdef int on_frame(nghttp2_session *session, const nghttp2_frame *frame, void *us
 cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t error_code, void *user_data) noexcept:
     cdef Session self = <Session>user_data
     cdef void *stream = nghttp2_session_get_stream_user_data(session, stream_id)
+    if error_code != NGHTTP2_NO_ERROR and error_code != NGHTTP2_REFUSED_STREAM and not self.receiving:
+        self.conduct.resets += 1            # by us, for what the client sent: those that it sent itself were counted as they came
     if stream != NULL:
         nghttp2_session_set_stream_user_data(session, stream_id, NULL)
         self.unlink(<Http2Call>stream)
@@ -568,13 +597,11 @@ cdef int on_stream_close(nghttp2_session *session, int32_t stream_id, uint32_t e
 
 
 cdef nghttp2_session_callbacks *callbacks = NULL
-cdef nghttp2_option *options = NULL
 
 cdef int set_up() except -1:
-    """Callbacks and options are the same for every session; they live as long as the process."""
-    global callbacks, options
-    cdef int kind
-    if nghttp2_session_callbacks_new(&callbacks) != 0 or nghttp2_option_new(&options) != 0:
+    """Callbacks are the same for every session; they live as long as the process."""
+    global callbacks
+    if nghttp2_session_callbacks_new(&callbacks) != 0:
         raise MemoryError()
     nghttp2_session_callbacks_set_on_begin_frame_callback(callbacks, on_begin_frame)
     nghttp2_session_callbacks_set_on_begin_headers_callback(callbacks, on_begin_headers)
@@ -583,14 +610,6 @@ cdef int set_up() except -1:
     nghttp2_session_callbacks_set_on_frame_recv_callback(callbacks, on_frame)
     nghttp2_session_callbacks_set_on_stream_close_callback(callbacks, on_stream_close)
     nghttp2_session_callbacks_set_unpack_extension_callback(callbacks, on_extension)
-    for kind in range(FIRST_EXTENSION, 256):
-        nghttp2_option_set_user_recv_extension_type(options, kind)
-    nghttp2_option_set_no_auto_window_update(options, 1)
-    nghttp2_option_set_no_closed_streams(options, 1)
-    nghttp2_option_set_max_outbound_ack(options, MAX_OUTBOUND_ACKS)
-    nghttp2_option_set_max_settings(options, MAX_SETTINGS)
-    nghttp2_option_set_stream_reset_rate_limit(options, RESET_BURST, RESET_RATE)
-    nghttp2_option_set_max_continuations(options, MAX_CONTINUATIONS)
     return 0
 
 set_up()

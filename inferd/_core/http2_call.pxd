@@ -18,20 +18,21 @@ cdef enum Kind:                         # Method.kind
 @cython.final
 @cython.no_gc                   # its cycles (request, listener) are broken by hand when the stream closes
 cdef class Http2Call(Call):
-    cdef Output output                  # its connection's, the Session; None once the stream is closed
+    cdef readonly Output output         # its connection's, the Session; None once the stream is closed
     cdef int32_t stream_id
     cdef Kind kind
     cdef readonly object method_row     # the service table's Method, None for an unknown path
     cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
     # What the request's headers said.
     cdef Py_ssize_t header_nbytes
+    cdef Py_ssize_t max_message_nbytes  # of its method
     cdef bint is_post, is_grpc, bad_encoding, bad_timeout, too_many_headers
     cdef bint compresses                # the client takes the encoding of the endpoint's answers
     cdef int metadata_count             # entries that came
     cdef list metadata_items            # (name, value) as bytes, or None; none are kept of the hot method, where nobody reads them
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
-    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog
+    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog, STREAM_NBYTES
     cdef uint64_t received_nbytes       # of messages
     cdef Conversion incoming            # decompresses a message of the request, the only one that is begun, or None
     # The answer.
@@ -48,6 +49,7 @@ cdef class Http2Call(Call):
     cdef bytes authorization            # the header's value, where the endpoint's guard wants to see it and it is not the last one again
     cdef bint is_authorized             # it is the last one that the guard let through on this connection
     cdef Pace pace
+    cdef Pace pressed_pace              # the same, over PRESSED_NS, while it holds much
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
     # Begins a unary call, whose message is there. Raises what the service does.
     cdef int begin(self) except -1
@@ -67,9 +69,14 @@ cdef class Http2Call(Call):
     cdef void drop_outgoing(self) noexcept
     # What the client must do before this call goes on, memory being held for it meanwhile.
     cdef Owed owed(self) noexcept
-    # The client has owed this for too long: it is told where it can be, and the call holds nothing more.
-    cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept
-    cdef stall_error(self, int64_t limit_ns)
+    # Bytes that must move at min_message_rate, where they are more than SMALL_NBYTES: of the message that comes or is being sent. Of a
+    # request that is whole but for its end: what it holds.
+    cdef Py_ssize_t owed_nbytes(self) noexcept
+    # Of the request: sent by the client, and taken by who reads them.
+    cdef uint64_t taken_nbytes(self) noexcept
+    # The client has owed this for too long: it is told where it can be, and the call holds nothing more. pressed: others find no room.
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept
+    cdef stall_error(self, int64_t limit_ns, bint pressed)
     cdef int send(self, Message answer) except -1
     cdef void put(self, Message answer) noexcept
     cdef void submit_headers(self) noexcept

@@ -1,10 +1,13 @@
 from collections.abc import Callable
 
 from inferd._core.grpc import Call
+from inferd._core.http2_endpoint import Output
 from inferd._core.message import Message
 from inferd.serving.method import Method
 
 class Http2Call(Call):
+    @property
+    def output(self) -> Output | None: ...
     @property
     def method_row(self) -> Method | None: ...
     @property

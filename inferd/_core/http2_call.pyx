@@ -6,18 +6,18 @@
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from inferd._core.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc cimport Call, percent_encode, status_details
 from inferd._core.http2_endpoint cimport Output
-from inferd._core.http2_limits cimport LEAST_RATE
-from inferd._core.message cimport PREFIX_NBYTES, Message, charge_bytes, framed, release_bytes
+from inferd._core.http2_limits cimport PRESSED_NS
+from inferd._core.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, release_bytes
 from inferd._core.nghttp2 cimport *
 from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, REQUEST, Owed
 
-from inferd.errors import DeadlineExceeded, InvalidArgument, Unavailable
+from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
 
 cdef enum:
     LEAST_COMPRESSED_NBYTES = 1024      # smaller answers are not worth compressing
@@ -160,7 +160,7 @@ cdef class Http2Call(Call):
         if message is not None and self.backlog is not None and self.output is not None:
             unread = <const uint8_t *>PyByteArray_AS_STRING(self.backlog)
             nbytes = taken = PyByteArray_GET_SIZE(self.backlog)
-            self.feed(&unread, &nbytes, self.output.endpoint.max_message_nbytes)
+            self.feed(&unread, &nbytes, self.max_message_nbytes)
             taken -= nbytes
             if nbytes == 0:
                 self.backlog = None
@@ -184,7 +184,7 @@ cdef class Http2Call(Call):
 
     cdef bint decompress(self, Message message) except -1:
         """Begins it; True: `decompressed` has the result already. Else go_on is called when it has."""
-        self.incoming = Decompression(message, self.encoding, self.output.endpoint.max_message_nbytes, self.go_on, self.deadline_ns)
+        self.incoming = Decompression(message, self.encoding, self.max_message_nbytes, self.go_on, self.deadline_ns)
         return self.output.endpoint.convert(self.output, self.incoming)
 
     cdef Message decompressed(self):
@@ -217,7 +217,7 @@ cdef class Http2Call(Call):
 
     cdef int hold(self, Py_ssize_t nbytes) except -1:
         """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
-        charge_bytes(nbytes, self.share)
+        charge_bytes(nbytes, self.share, self.held_nbytes)
         self.held_nbytes += nbytes
         return 0
 
@@ -271,11 +271,23 @@ cdef class Http2Call(Call):
             return REQUEST if self.output.draining and not self.half_closed else NOTHING
         return NOTHING if self.half_closed else REQUEST
 
-    cdef void end_stalled(self, Owed owed, int64_t limit_ns) noexcept:
+    cdef Py_ssize_t owed_nbytes(self) noexcept:
+        """Of the message that comes or is being sent; of a request that is whole but for its end: what it holds."""
+        if self.unsent_nbytes > 0:
+            return self.unsent_nbytes
+        if self.partial is not None:
+            return self.partial.nbytes
+        return self.message.nbytes if self.message is not None else 0
+
+    cdef uint64_t taken_nbytes(self) noexcept:
+        """Of the request: sent by the client, and taken by who reads them."""
+        return self.received_nbytes - (PyByteArray_GET_SIZE(self.backlog) if self.backlog is not None else 0)
+
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept:
         """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
         request = self.request
         if owed == REQUEST:
-            self.output.refuse(self, self.stream_id, self.stall_error(limit_ns))
+            self.output.refuse(self, self.stream_id, self.stall_error(limit_ns, pressed))
             if request is not None:
                 try:
                     request.cancel()
@@ -289,15 +301,22 @@ cdef class Http2Call(Call):
             self.output.mark_dirty()
         self.message = None
 
-    cdef stall_error(self, int64_t limit_ns):
+    cdef stall_error(self, int64_t limit_ns, bint pressed):
+        cdef int64_t rate
+        if pressed:
+            return ResourceExhausted(
+                f"{self.method}: the message memory of the server is full, and less than {self.output.endpoint.min_message_rate} bytes a "
+                f"second (min_message_rate_bytes) of this request came for {PRESSED_NS // 1_000_000_000} s; retry later",
+                reason="stalled", retry_after_ns=1_000_000_000)
         if self.output.draining:
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")
         if self.message is not None or self.backlog is not None:
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")
+        rate = self.output.endpoint.min_message_rate if self.owed_nbytes() > SMALL_NBYTES else self.output.endpoint.min_rate
         return DeadlineExceeded(
-            f"{self.method}: expected the whole request, or {LEAST_RATE} bytes of it a second, got less for {limit_ns / 1e9:g} s "
+            f"{self.method}: expected the whole request, or {rate} bytes of it a second, got less for {limit_ns / 1e9:g} s "
             f"(stall_timeout_s)", reason="stalled")
 
     cdef int send(self, Message answer) except -1:

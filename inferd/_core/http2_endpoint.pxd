@@ -8,7 +8,7 @@ from inferd._core.conduct cimport Conduct, Rules
 from inferd._core.grpc cimport Call
 from inferd._core.http2_gathering cimport Gathering
 from inferd._core.lifetime cimport Terms
-from inferd._core.nghttp2 cimport nghttp2_session
+from inferd._core.nghttp2 cimport nghttp2_option, nghttp2_session
 
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
@@ -36,6 +36,10 @@ cdef class Endpoint:
     cdef uint8_t *send_buffer
     cdef readonly Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
     cdef size_t max_outbound_frames     # that wait for a client that reads nothing
+    cdef nghttp2_option *options        # of the sessions
+    cdef readonly int64_t max_calls     # open ones of all connections, the first of each aside
+    cdef readonly uint64_t refused_total            # calls beyond it
+    cdef readonly int64_t min_rate, min_message_rate        # bytes a second that must move where memory is held; of large messages
     cdef readonly uint32_t max_streams, stream_window_nbytes, connection_window_nbytes
     cdef readonly int64_t connections, calls        # now
     cdef readonly uint64_t received_nbytes, sent_nbytes, connections_total, calls_total, abandoned_total, protocol_errors_total
@@ -44,7 +48,7 @@ cdef class Endpoint:
     cdef bint fair                                  # connections take turns in a model's queue
     cdef Terms terms                                # how long connections last
     cdef Rules rules                                # what clients may send that asks for nothing
-    cdef readonly uint64_t flooding_total, pinging_total        # connections cut off for too many control frames, or PINGs
+    cdef readonly uint64_t flooding_total, pinging_total, resetting_total   # connections cut off for too many control frames, PINGs, resets
     cdef readonly uint64_t dead_total               # connections cut off because a PING was not answered
     cdef readonly uint64_t retired_total, idle_total, overdue_total     # told to leave for their age, for having no calls; cut off after it
     cdef object in_thread
@@ -74,6 +78,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef bint paused                    # the transport takes no more for now
     cdef bint draining                  # GOAWAY was said
     cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
+    cdef bint judged                    # what ended the connection was counted
     cdef bint ended                     # the transport was asked to close
     cdef readonly bint closed           # the connection is gone
     # nghttp2 may have something to send: flush() is called at the end of the loop's present iteration, or what receives looks itself.
@@ -87,6 +92,8 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     # reset is queued.
     cdef void stop_upload(self, int32_t stream_id) noexcept
     cdef void stop_uploads(self) noexcept
+    # The connection ends for an error in HTTP/2, unless it was counted for another reason.
+    cdef void count_error(self) noexcept
     # Asks the transport to close; connection_lost follows.
     cdef void end(self) noexcept
     # Whether an answer of that size may wait for the client to read it; one may always, or it could never be given.

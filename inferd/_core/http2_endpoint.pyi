@@ -35,6 +35,11 @@ class Endpoint:
         age_grace_ns: int = ...,
         memory_percent: int = ...,
         fair: bool = ...,
+        max_calls: int = ...,
+        max_reset_rate: int = ...,
+        max_continuations: int = ...,
+        min_rate: int = ...,
+        min_message_rate: int = ...,
     ) -> None: ...
     gathering: Gathering
     connections: int
@@ -49,6 +54,11 @@ class Endpoint:
     stalled_total: int
     flooding_total: int
     pinging_total: int
+    resetting_total: int
+    refused_total: int
+    max_calls: int
+    min_rate: int
+    min_message_rate: int
     dead_total: int
     retired_total: int
     idle_total: int

@@ -3,20 +3,23 @@
 
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.bytes cimport PyBytes_FromStringAndSize
-from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t
+from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
 from inferd._core.compression cimport Conversion
-from inferd._core.conduct cimport CONTROL_BURST_S
+from inferd._core.conduct cimport CONTROL_BURST_S, RESET_BURST_S
 from inferd._core.grpc cimport Call
 from inferd._core.http2_gathering cimport Gathering
-from inferd._core.http2_limits cimport MAX_OUTBOUND_ACKS, MAX_STREAM_FRAMES, TURN_NS
+from inferd._core.http2_limits cimport MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
 from inferd._core.nghttp2 cimport *
 
 from collections import deque
 
 from inferd.errors import ResourceExhausted
+
+cdef enum:
+    FIRST_EXTENSION = 10                # of the types of frames that RFC 9113 leaves to extensions
 
 
 cdef class Endpoint:
@@ -36,7 +39,7 @@ cdef class Endpoint:
     def __cinit__(self):
         self.receive_buffer = <uint8_t *>malloc(RECEIVE_NBYTES)
         self.send_buffer = <uint8_t *>malloc(SEND_NBYTES)
-        if self.receive_buffer == NULL or self.send_buffer == NULL:
+        if self.receive_buffer == NULL or self.send_buffer == NULL or nghttp2_option_new(&self.options) != 0:
             raise MemoryError()
 
     def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, in_thread, guard=None, str compression="none",
@@ -44,7 +47,9 @@ cdef class Endpoint:
                  Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
                  uint32_t connection_window_nbytes=4 << 20, int64_t max_control_frame_rate=1000, int64_t min_ping_interval_ns=0,
                  int64_t keepalive_ns=0, int64_t keepalive_timeout_ns=20 * 10**9, int64_t max_idle_ns=0, int64_t age_grace_ns=0,
-                 int memory_percent=100, bint fair=True):
+                 int memory_percent=100, bint fair=True, int64_t max_calls=100_000, int64_t max_reset_rate=20_000,
+                 size_t max_continuations=8, int64_t min_rate=1 << 10, int64_t min_message_rate=256 << 10):
+        cdef int kind
         self.methods = {path.encode(): row for path, row in methods.items()}
         self.infer_path = b""
         for path, row in methods.items():
@@ -61,7 +66,8 @@ cdef class Endpoint:
         self.max_header_nbytes = max_header_nbytes
         self.max_unread_nbytes = max_unread_nbytes
         self.max_streams = max_streams
-        self.max_outbound_frames = MAX_OUTBOUND_ACKS + MAX_STREAM_FRAMES * <size_t>max_streams
+        self.max_outbound_frames = max_control_frame_rate + MAX_STREAM_FRAMES * <size_t>max_streams
+        self.max_calls, self.min_rate, self.min_message_rate = max_calls, min_rate, min_message_rate
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
         self.turn_ns = TURN_NS
@@ -70,10 +76,22 @@ cdef class Endpoint:
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
         self.memory_percent, self.fair = memory_percent, fair
         self.set_terms(min_ping_interval_ns, keepalive_ns, keepalive_timeout_ns, max_idle_ns, age_grace_ns)
+        self.rules.reset_step_ns = 1_000_000_000 // max_reset_rate
+        self.rules.reset_burst = RESET_BURST_S * max_reset_rate
+        for kind in range(FIRST_EXTENSION, 256):
+            nghttp2_option_set_user_recv_extension_type(self.options, kind)
+        nghttp2_option_set_no_auto_window_update(self.options, 1)
+        nghttp2_option_set_no_closed_streams(self.options, 1)
+        nghttp2_option_set_max_outbound_ack(self.options, max_control_frame_rate)
+        nghttp2_option_set_max_settings(self.options, MAX_SETTINGS)
+        nghttp2_option_set_max_continuations(self.options, max_continuations)
+        nghttp2_option_set_stream_reset_rate_limit(self.options, INT64_MAX, INT64_MAX)      # conduct counts them, ours with them
 
     def __dealloc__(self):
         free(self.receive_buffer)
         free(self.send_buffer)
+        if self.options != NULL:
+            nghttp2_option_del(self.options)
 
     def __getbuffer__(self, Py_buffer *view, int flags):
         """The receive buffer: a transport reads into it, then calls buffer_updated of the connection at once."""
@@ -189,6 +207,8 @@ cdef class Output:
                     break
                 self.stop_uploads()
                 continue
+            if piece[3] == NGHTTP2_GOAWAY and piece[13] | piece[14] | piece[15] | piece[16] != 0:  # a frame at a time; its error code
+                self.count_error()
             if filled + nbytes > SEND_NBYTES:
                 self.put(buffer, filled)
                 filled = 0
@@ -235,6 +255,11 @@ cdef class Output:
         for stream_id in uploads:
             if nghttp2_session_get_stream_remote_close(self.session, stream_id) == 0:       # it is there, and the client still sends
                 nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
+
+    cdef void count_error(self) noexcept:
+        if not self.judged:
+            self.judged = True
+            self.endpoint.protocol_errors_total += 1
 
     cdef void end(self) noexcept:
         if not self.ended and not self.closed:

@@ -51,6 +51,7 @@ cdef class HeaderReader:
                     call.kind = INFER
                     call.method = endpoint.infer_method
                     call.method_row = endpoint.infer_row
+                    call.max_message_nbytes = endpoint.max_message_nbytes
                 else:
                     find_method(endpoint, call, <bytes>value[:value_nbytes])
             elif equals(name, name_nbytes, ":method", 7):
@@ -178,5 +179,6 @@ cdef void find_method(Endpoint endpoint, Http2Call call, bytes path) noexcept:
     if call.method_row is not None:
         call.method = path.decode("ascii")
         call.kind = KINDS[call.method_row.kind]
+        call.max_message_nbytes = min(endpoint.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
     else:
         call.method = path[:MAX_PATH_NBYTES].decode("ascii", "replace")

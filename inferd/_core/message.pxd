@@ -5,6 +5,7 @@
 cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
     HEADROOM_NBYTES = 64        # what a block keeps in front of the message, so that the message is aligned
+    SMALL_NBYTES = 64 << 10     # a message of more is a large one: it finds no room in what is kept free for small ones, and must come fast
 
 cdef class Share:                # what the messages of one connection hold, beside the budget of all
     cdef Py_ssize_t nbytes
@@ -34,8 +35,8 @@ cdef int charge(Message message, Py_ssize_t nbytes) except -1
 # are there), and its block grows as needed. Only for who made the message and has shown its memory to nobody. Gives up the GIL.
 cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1
 
-# Charges bytes that are no Message's, such as metadata. Who charged them gives them back, once.
-cdef int charge_bytes(Py_ssize_t nbytes, Share share) except -1
+# Charges bytes that are no Message's, such as metadata, beside held_nbytes of the same. Who charged them gives them back, once.
+cdef int charge_bytes(Py_ssize_t nbytes, Share share, Py_ssize_t held_nbytes) except -1
 cdef void release_bytes(Py_ssize_t nbytes, Share share) noexcept
 
 # Writes gRPC's prefix in front of the message and returns the address of the whole frame (nbytes + PREFIX_NBYTES).

@@ -35,6 +35,7 @@ cdef enum:
     ASIDE_NICE = 10             # and gives way to the others
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
     KEPT_BLOCK_NBYTES = 32 << 20        # the largest of them
+    FREE_NBYTES = 128 << 10     # a message of so many bytes or more leaves an eighth of the budget free, a smaller one less in proportion
 
 cdef struct Block:              # a free block; the link lies in the block's own memory
     Block *next
@@ -47,6 +48,7 @@ cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
 cdef Py_ssize_t kept_nbytes = 0         # of all of them
 cdef Py_ssize_t used_nbytes = 0
 cdef Py_ssize_t budget_nbytes = 1 << 30
+cdef uint64_t refused_count = 0
 cdef uint64_t copied_count_nbytes = 0
 cdef Py_ssize_t live_count = 0
 cdef Py_ssize_t aside_count = 0         # blocks that a thread was started for, to give them back
@@ -138,9 +140,11 @@ cdef void *unmap(void *block) noexcept nogil:
 
 
 cdef no_room(Py_ssize_t nbytes):
+    global refused_count
+    refused_count += 1
     return ResourceExhausted(
         f"the server holds {used_nbytes} bytes of messages and has no room for {nbytes} more under its limit of "
-        f"{budget_nbytes} (message_memory_bytes); retry later, or send smaller messages",
+        f"{budget_nbytes} (message_memory_bytes), an eighth of which is for small ones; retry later, or send smaller messages",
         reason="message_memory", retry_after_ns=100_000_000,
     )
 
@@ -157,11 +161,16 @@ cdef no_share(Share share, Py_ssize_t nbytes):
     )
 
 
-cdef inline int take(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes) except -1:
-    """Counts `nbytes` more of something that counts with own_nbytes already. It may have all the memory where its share holds nothing
-    else: else a message that is larger than the share could never come."""
+cdef inline Py_ssize_t left_free(Py_ssize_t nbytes) noexcept:
+    """Of the budget, by a message of so many bytes: the smaller one is, the later it finds no room."""
+    return (budget_nbytes >> 10) * min(nbytes, <Py_ssize_t>FREE_NBYTES) >> 10
+
+
+cdef inline int take(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes, Py_ssize_t whole_nbytes) except -1:
+    """Counts `nbytes` more of something that counts with own_nbytes already and becomes whole_nbytes. It may have all the memory that
+    its like may where its share holds nothing else: else a message that is larger than the share could never come."""
     global used_nbytes
-    if used_nbytes + nbytes > budget_nbytes:
+    if used_nbytes + nbytes + left_free(whole_nbytes) > budget_nbytes:
         raise no_room(nbytes)
     if share is not None:
         if share.nbytes > own_nbytes and \
@@ -173,13 +182,13 @@ cdef inline int take(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes) exce
 
 
 cdef int charge(Message message, Py_ssize_t nbytes) except -1:
-    take(message.share, message.charged_nbytes, nbytes)
+    take(message.share, message.charged_nbytes, nbytes, message.nbytes)
     message.charged_nbytes += nbytes
     return 0
 
 
-cdef int charge_bytes(Py_ssize_t nbytes, Share share) except -1:
-    take(share, 0, nbytes)
+cdef int charge_bytes(Py_ssize_t nbytes, Share share, Py_ssize_t held_nbytes) except -1:
+    take(share, 0, nbytes, held_nbytes + nbytes)
     return 0
 
 
@@ -278,7 +287,8 @@ cdef Message awaited_message(Py_ssize_t nbytes):
 
 cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1:
     cdef char *end
-    charge(message, nbytes)
+    take(message.share, message.charged_nbytes, nbytes, message.nbytes + nbytes)
+    message.charged_nbytes += nbytes
     if message.nbytes + nbytes > class_nbytes(message.size_class):
         enlarge(message, message.nbytes + nbytes)
     end = message.data + message.nbytes
@@ -329,6 +339,11 @@ def set_budget(Py_ssize_t nbytes):
     if nbytes <= 0:
         raise InvalidArgument(f"message memory: expected a positive number of bytes, got {nbytes}")
     budget_nbytes = nbytes
+
+
+def refused():
+    """How often something found no room under the budget."""
+    return refused_count
 
 
 def in_use():

@@ -10,7 +10,8 @@ import asyncio
 import os
 import socket
 import time
-from contextlib import aclosing, asynccontextmanager, suppress
+from collections import Counter
+from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
@@ -25,7 +26,7 @@ from inferd.serving.access import Access, Identity, tell
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+    from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 
     from inferd.config import Address, Settings
     from inferd.serving.method import Method
@@ -94,6 +95,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._open = 0
         self._opened = 0
         self._held_bytes = 0
+        self._streams: Counter[tuple[str, str]] = Counter()  # open ones of methods that have a limit for each connection, by peer
         self._max_held_bytes = settings.message_memory_bytes
         self._socket_mode = settings.socket_mode
         self._server = grpc.aio.server(
@@ -204,9 +206,11 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
         async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
             # Closed at once when the client goes away, not when the garbage collector comes by.
-            async with self._call(name, b"", rpc), aclosing(method.handler(requests(messages))) as responses:
-                async for response in responses:
-                    yield _serialize(response)
+            async with self._call(name, b"", rpc):
+                with self._one_more(name, method, rpc):
+                    async with aclosing(method.handler(requests(messages))) as responses:
+                        async for response in responses:
+                            yield _serialize(response)
 
         return serve
 
@@ -237,6 +241,22 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             call.cancel()  # nothing to an answered call; else the client went away, or its deadline passed
             self._open -= 1
             self._held_bytes -= len(message)
+
+    @contextmanager
+    def _one_more(self, name: str, method: Method, rpc: Rpc) -> Iterator[None]:
+        """An open stream of the method on its connection, which grpc names for TCP alone."""
+        peer = rpc.peer()
+        if not method.max_open or peer.startswith("unix"):
+            yield
+            return
+        method.check_open(name, self._streams[peer, name])
+        self._streams[peer, name] += 1
+        try:
+            yield
+        finally:
+            self._streams[peer, name] -= 1
+            if not self._streams[peer, name]:
+                del self._streams[peer, name]
 
     def _check_access(self, name: str, rpc: Rpc) -> None:
         if rpc.auth_context().get("transport_security_type") == [b"ssl"]:
@@ -324,6 +344,7 @@ def _deadline_ns(rpc: Rpc) -> int:
 
 
 def _parse(name: str, method: Method, message: bytes) -> Any:
+    method.check_size(name, len(message))  # grpc has one limit for all methods
     try:
         return method.request_type.FromString(message)
     except DecodeError:

@@ -32,7 +32,8 @@ __all__ = ["SERVICE", "Health"]
 SERVICE = "grpc.health.v1.Health"
 SERVER_NAMES = frozenset({"", "inference.GRPCInferenceService"})
 
-MAX_WATCHERS = 1000  # open Watch streams of all clients
+MAX_REQUEST_NBYTES = 4 << 10  # of one HealthCheckRequest: anybody may send it
+TYPES = (health.HealthCheckRequest, health.HealthCheckResponse)
 MAX_NAME_CHARS = 1024  # a Watch keeps its name for as long as it lasts
 RETRY_AFTER_NS = 5_000_000_000  # a watcher that was refused has no event to wait for
 
@@ -45,10 +46,12 @@ class Health:
     that reads slowly gets the newest state, never a backlog, and costs one pending wake-up at most.
     """
 
-    def __init__(self, repository: Repository, ready: Callable[[], bool], max_watchers: int = MAX_WATCHERS) -> None:
+    def __init__(
+        self, repository: Repository, ready: Callable[[], bool], max_watchers: int = 1000, max_connection_watchers: int = 16
+    ) -> None:
         self._repository = repository
         self._ready = ready
-        self._max_watchers = max_watchers
+        self._max_watchers, self._max_connection_watchers = max_watchers, max_connection_watchers
         self._watchers: set[asyncio.Event] = set()
         self._closed = False
 
@@ -60,8 +63,8 @@ class Health:
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
         return {
-            f"/{SERVICE}/Check": Method("unary", self.check, health.HealthCheckRequest, health.HealthCheckResponse),
-            f"/{SERVICE}/Watch": Method("stream", self.watch, health.HealthCheckRequest, health.HealthCheckResponse),
+            f"/{SERVICE}/Check": Method("unary", self.check, *TYPES, MAX_REQUEST_NBYTES),
+            f"/{SERVICE}/Watch": Method("stream", self.watch, *TYPES, MAX_REQUEST_NBYTES, self._max_connection_watchers),
         }
 
     async def check(self, request: health.HealthCheckRequest) -> health.HealthCheckResponse:

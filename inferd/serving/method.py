@@ -6,7 +6,11 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from inferd.errors import ResourceExhausted
+
 __all__ = ["Method"]
+
+RETRY_AFTER_NS = 5_000_000_000  # who has too many streams open has no event to wait for
 
 
 @dataclass(frozen=True, slots=True)
@@ -19,9 +23,32 @@ class Method:
 
     Handlers raise RequestError to refuse. request_type and response_type are protobuf classes; an "infer"
     method has none, since it reads and writes bytes.
+
+    max_request_nbytes: of one message, which is parsed on the event loop; an "infer" method's is max_message_bytes.
+    max_open: streams of the method that one connection may have open; 0: as many as streams of any kind.
     """
 
     kind: Literal["infer", "unary", "stream"]
     handler: Callable[..., Any]
     request_type: Any = None
     response_type: Any = None
+    max_request_nbytes: int = 64 << 10
+    max_open: int = 0
+
+    def check_size(self, name: str, nbytes: int) -> None:
+        """ResourceExhausted where a transport let more through."""
+        if nbytes > self.max_request_nbytes:
+            raise ResourceExhausted(
+                f"{name}: expected a message of at most {self.max_request_nbytes} bytes, got {nbytes}; send a smaller one",
+                reason="message_size",
+            )
+
+    def check_open(self, name: str, count: int) -> None:
+        """ResourceExhausted where a connection that has so many of its streams open may have no more."""
+        if count >= self.max_open > 0:
+            raise ResourceExhausted(
+                f"{name}: this connection has {count} of these streams open, which is its limit (max_connection_watchers); close one "
+                "that is not needed",
+                reason="watchers",
+                retry_after_ns=RETRY_AFTER_NS,
+            )

@@ -14,12 +14,14 @@ import random
 import struct
 import termios
 import time
+from collections import Counter
 from contextlib import aclosing, suppress
 from socket import AF_UNIX
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.message import DecodeError
 
+from inferd._core import message as messages
 from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Session
 from inferd._core.http2_call import Http2Call
@@ -33,7 +35,7 @@ from inferd.serving.compression import CompressionThreads
 from inferd.serving.memory import give_back
 from inferd.serving.ports import Port, TlsPort
 from inferd.serving.sockets import BACKLOG, SocketFile, bound_unix_socket, listening, name_of, not_listening
-from inferd.serving.tls import ALPN, HANDSHAKE_S
+from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -74,6 +76,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._closing_looks = 0
         self._identity: Identity | None = None  # whom the client's certificate names
         self._told = False  # in the log
+        self.streams: Counter[Method] = Counter()  # open ones of methods that have a limit for each connection
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
@@ -177,11 +180,16 @@ class NativeTransport:
             max_header_nbytes=settings.max_header_bytes,
             max_unread_nbytes=settings.max_unread_bytes,
             max_streams=settings.max_concurrent_streams,
+            max_calls=settings.max_total_streams,
             stream_window_nbytes=settings.stream_window_bytes,
             connection_window_nbytes=settings.connection_window_bytes,
             memory_percent=settings.connection_memory_percent,
             fair=settings.fair_queue,
             max_control_frame_rate=settings.max_control_frame_rate,
+            max_reset_rate=settings.max_reset_rate,
+            max_continuations=settings.max_continuation_frames,
+            min_rate=settings.min_rate_bytes,
+            min_message_rate=settings.min_message_rate_bytes,
             min_ping_interval_ns=settings.min_ping_interval_s * 10**9,
             keepalive_ns=settings.keepalive_s * 10**9,
             keepalive_timeout_ns=settings.keepalive_timeout_s * 10**9,
@@ -192,6 +200,9 @@ class NativeTransport:
         self.flush = self.endpoint.flush
         self.stalled_connections = 0
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
+        self._handshake_s = float(settings.handshake_timeout_s)
+        self._messages_refused = messages.refused()
+        self._pressed = False
         self._draining = False
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
@@ -305,12 +316,14 @@ class NativeTransport:
             "connections_dead_total": endpoint.dead_total,
             "connections_flooding_total": endpoint.flooding_total,
             "connections_pinging_total": endpoint.pinging_total,
+            "connections_resetting_total": endpoint.resetting_total,
             "connections_idle_total": endpoint.idle_total,
             "connections_retired_total": endpoint.retired_total,
             "connections_overdue_total": endpoint.overdue_total,
             "streams": endpoint.calls,
             "streams_total": endpoint.calls_total,
             "streams_abandoned_total": endpoint.abandoned_total,
+            "streams_refused_total": endpoint.refused_total,
             "streams_stalled_total": endpoint.stalled_total,
             "protocol_errors_total": endpoint.protocol_errors_total,
             "received_bytes_total": endpoint.received_nbytes,
@@ -324,6 +337,8 @@ class NativeTransport:
 
     def _look_for_stalls(self) -> None:
         self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self._draining else STALL_CHECK_S, self._look_for_stalls)
+        refused = messages.refused()
+        self._pressed, self._messages_refused = refused != self._messages_refused, refused
         self._look_at(list(self.connections), time.monotonic_ns())
         if not self._draining:
             self._check_descriptors()
@@ -344,11 +359,12 @@ class NativeTransport:
     def _cut_off_stalled(self, now_ns: int, connections: list[Connection] | None = None) -> None:
         """Memory is not held forever for a client that does not move: a request that does not come whole, or an answer that is
         not read, ends its call; a client that reads nothing of a connection, or stops within headers, loses the connection.
-        Moving slower than http2's LEAST_RATE, on average over stall_timeout_s, is not moving."""
+        Moving slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving;
+        where messages found no room since the last look, over http2's PRESSED_NS."""
         answer_limit_ns = self._stall_timeout_ns
         request_limit_ns = min(DRAIN_STALL_NS, answer_limit_ns) if self._draining else answer_limit_ns
         for connection in list(self.connections) if connections is None else connections:
-            if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns):
+            if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns, self._pressed):
                 self.stalled_connections += 1
                 connection.abort()
 
@@ -410,7 +426,7 @@ class NativeTransport:
             self._connection,
             self.is_full,
             self.count_refused,
-            handshake_s=HANDSHAKE_S,
+            handshake_s=self._handshake_s,
             shutdown_s=CLOSE_TIMEOUT_S,
         )
 
@@ -435,7 +451,13 @@ class NativeTransport:
 
     def _start_call(self, call: Http2Call, method: Method) -> None:
         serve = self._serve_stream if method.kind == "stream" else self._serve_unary
+        connection = cast("Connection", call.output)
+        if method.max_open:
+            method.check_open(call.method, connection.streams[method])
+            connection.streams[method] += 1
         task = self.loop.create_task(serve(call, method))
+        if method.max_open:
+            task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
         call.request = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

@@ -77,7 +77,8 @@ class Server:
         messages.set_budget(settings.message_memory_bytes)
         host = Host.detect(workers=settings.workers)
         self.repository = Repository(settings, schedule=self.loop.call_soon, deliver=self._deliver, host=host)
-        self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready)
+        watchers = settings.max_watchers, settings.max_connection_watchers
+        self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers)
         self._access = Access(settings)
         self._tls = Tls(settings) if settings.tls_cert else None
         self.transport_name, self._transport = self._make_transport()
@@ -218,7 +219,8 @@ class Server:
 
     def _counters(self) -> dict[str, float]:
         refusals = {f"refusals_{reason}_total": count for reason, count in self.service.refusals.copy().items()}
-        return self._transport.counters() | {"message_bytes": messages.in_use()} | refusals
+        own = {"message_bytes": messages.in_use(), "watchers": self.service.health.watchers}
+        return self._transport.counters() | own | refusals
 
 
 def process_age_s() -> float:

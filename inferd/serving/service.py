@@ -30,12 +30,19 @@ log = logging.getLogger(__name__)
 class InferenceService:
     """All methods that the server has, over one repository. Lives on the event loop's thread.
 
-    version: inferd's own. ready: whether the server as a whole takes requests.
+    version: inferd's own. ready: whether the server as a whole takes requests. The limits are those of health.
     """
 
-    def __init__(self, repository: Repository, version: str, ready: Callable[[], bool]) -> None:
+    def __init__(
+        self,
+        repository: Repository,
+        version: str,
+        ready: Callable[[], bool],
+        max_watchers: int = 1000,
+        max_connection_watchers: int = 16,
+    ) -> None:
         self.repository = repository
-        self.health = Health(repository, ready)
+        self.health = Health(repository, ready, max_watchers, max_connection_watchers)
         self.refusals: Counter[str] = Counter()  # of calls that were refused as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),

@@ -18,12 +18,11 @@ if TYPE_CHECKING:
 
     from inferd.config import Settings
 
-__all__ = ["ALPN", "HANDSHAKE_S", "Certificates", "Tls"]
+__all__ = ["ALPN", "Certificates", "Tls"]
 
 log = logging.getLogger(__name__)
 
 ALPN = "h2"  # what a client must offer
-HANDSHAKE_S = 10.0  # a client that has not finished its handshake by then is cut off
 MAX_FILE_BYTES = 4 << 20
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"

@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 UNARY = "/test.Service/Unary"
 STREAM = "/test.Service/Stream"
+STREAM_NBYTES = 4096  # what a streaming call counts for beside its messages
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
 
@@ -61,6 +62,11 @@ def headers(
     ]
 
 
+def cold(kind: Any, max_request_nbytes: int = 64 << 20) -> Method:
+    """A method other than ModelInfer, whose messages may be large."""
+    return Method(kind, None, max_request_nbytes=max_request_nbytes)  # type: ignore[arg-type]
+
+
 class Served:
     """An endpoint whose calls are kept for the test to answer, and what was scheduled, run by hand."""
 
@@ -71,7 +77,7 @@ class Served:
         self.later: list[tuple[float, Callable[[], None]]] = []
         self.errors: list[Exception] = []
         self.conversions: list[Conversion] = []
-        methods = {INFER: Method("infer", infer or self.take), UNARY: Method("unary", None), STREAM: Method("stream", None)}
+        methods = {INFER: Method("infer", infer or self.take), UNARY: cold("unary"), STREAM: cold("stream")}
         own: dict[str, Any] = {
             "start": lambda call, method: self.started.append((call, method)),
             "refuse": self.refuse,
@@ -81,6 +87,7 @@ class Served:
             "in_thread": lambda session, conversion: self.conversions.append(conversion),
         }
         self.endpoint = Endpoint(methods, **(own | settings))
+        self.default_turn_ns = self.endpoint.turn_ns
         self.endpoint.turn_ns = 10**12  # on a busy machine a turn would end anywhere; test_http2_turns.py is about that
 
     def refuse(self, call: Any, error: Exception) -> None:

@@ -10,6 +10,7 @@ import pytest
 from inferd._core.http2_call import Http2Call
 from tests._core.http2_client import INFER, STREAM, Client, Served, frame
 from tests._core.test_http2 import raw_frame
+from tests.http2_peer import reset_streams
 
 S = 10**9
 BURST = 10_000  # ten seconds' worth of the default rate
@@ -139,6 +140,53 @@ def test_what_calls_bring_with_them_is_not_counted() -> None:
     assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
     feed(client, window_update(0) * 210)
     assert client.closed_by_server
+
+
+# ---- streams that are reset
+
+
+RESETS = 100_000  # five seconds' worth of the default rate
+
+
+def made_to_reset(first: int, count: int) -> bytes:
+    """Streams whose windows the client lets grow too far, so that it is the server that resets them."""
+    opened = reset_streams(first, 1)[:-13]  # HEADERS alone
+    grow = struct.pack(">I", 2**31 - 1)
+    streams = range(first, first + 2 * count, 2)
+    return b"".join(opened[:5] + struct.pack(">I", stream) + opened[9:] + raw_frame(8, 0, stream, grow) for stream in streams)
+
+
+def test_resets_by_the_server_that_the_client_provokes_count() -> None:
+    client = Client(served := Served(echo))
+    for first in range(1, 2 * RESETS, 1000):
+        client.session.receive(made_to_reset(first, 500))
+        served.run_scheduled()
+        assert not client.closed_by_server
+    for first in range(2 * RESETS + 1, 20 * RESETS, 1000):
+        if not client.closed_by_server:
+            client.session.receive(made_to_reset(first, 500))
+            served.run_scheduled()
+    assert client.closed_by_server
+    assert b"too_many_resets" in b"".join(client.written)[-100:]
+    assert (served.endpoint.resetting_total, served.endpoint.protocol_errors_total) == (1, 0)
+    client.session.close()
+
+
+def test_the_rate_of_resets_is_a_setting() -> None:
+    for rate, cut in ((10, True), (100, False)):
+        client = Client(served := Served(echo, max_reset_rate=rate))
+        client.session.receive(reset_streams(1, 100))
+        assert (client.closed_by_server, served.endpoint.resetting_total) == (cut, int(cut))
+        client.session.close()
+
+
+def test_resets_of_streams_that_are_closed_count() -> None:
+    client = Client(served := Served(echo, max_reset_rate=10))
+    stream_id = client.call(b"x")
+    client.session.receive(raw_frame(3, 0, stream_id, struct.pack(">I", 8)) * 100)
+    assert client.closed_by_server
+    assert served.endpoint.resetting_total == 1
+    client.session.close()
 
 
 # ---- PING

@@ -14,7 +14,7 @@ from inferd._core import message as pool
 from inferd._core.http2 import Session
 from inferd._core.http2_call import Http2Call
 from inferd.errors import Unavailable
-from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, UNARY, Client, Served, frame, messages
+from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, STREAM_NBYTES, UNARY, Client, Served, frame, messages
 from tests._core.test_http2 import raw_frame
 
 S = 10**9
@@ -125,24 +125,129 @@ def test_a_byte_a_second_is_no_progress() -> None:
 def test_the_least_rate_is_progress() -> None:
     client = Client(Served(echo))
     stream_id = client.open()
-    client.send(stream_id, frame(bytes(LEAST_NBYTES * 3))[:5], end=False)
-    for second in range(180):
+    client.send(stream_id, frame(bytes(LEAST_NBYTES))[:5], end=False)
+    for second in range(60):
         client.send(stream_id, bytes(1024), end=False)
         assert not look(client, second)
     client.send(stream_id, b"")
-    assert messages(client.bodies[stream_id]) == [bytes(LEAST_NBYTES * 3)]
+    assert messages(client.bodies[stream_id]) == [bytes(LEAST_NBYTES)]
 
 
 def test_a_stalled_call_beside_one_that_moves() -> None:
     client = Client(Served(echo))
     still, moving = client.open(), client.open()
-    client.send(moving, frame(bytes(100_000))[:5], end=False)
+    client.send(moving, frame(bytes(65_000))[:5], end=False)
     for second in range(61):
-        client.send(moving, bytes(1100), end=False)
+        client.send(moving, bytes(1030), end=False)
         assert not look(client, second)
     assert client.status(still)[0] == 4
-    client.send(moving, bytes(100_000 - 61 * 1100))
+    client.send(moving, bytes(65_000 - 61 * 1030))
     assert client.status(moving) == (0, "")
+
+
+# ---- large requests, and those that hold memory that others want
+
+RATE = 256 << 10  # min_message_rate_bytes
+LARGE_NBYTES = 20 << 20
+
+
+@pytest.mark.parametrize(("rate", "kept"), [(RATE, True), (RATE // 2, False)])
+def test_a_large_request_must_come_faster(rate: int, kept: bool) -> None:
+    client = Client(Served())
+    stream_id = client.open()
+    client.send(stream_id, frame(bytes(LARGE_NBYTES))[:5], end=False)
+    for second in range(61):
+        client.send(stream_id, bytes(rate), end=False)
+        assert not look(client, second)
+    assert (stream_id not in client.headers) == kept
+    if not kept:
+        assert f"{RATE} bytes of it a second" in unquote(client.status(stream_id)[1])
+    client.session.close()
+
+
+def test_its_least_rate_is_a_setting() -> None:
+    client = Client(Served(min_message_rate=1000, min_rate=10))
+    large, small = client.open(), client.open()
+    client.send(large, frame(bytes(LARGE_NBYTES))[:5], end=False)
+    client.send(small, frame(bytes(10_000))[:5], end=False)
+    for second in range(130):
+        client.send(large, bytes(1000), end=False)
+        client.send(small, bytes(10), end=False)
+        assert not look(client, second)
+    assert not client.headers
+    client.session.close()
+
+
+def test_a_large_request_that_is_whole_but_for_its_end_must_end() -> None:
+    client = Client(Served())
+    stream_id = client.open()
+    client.send(stream_id, frame(bytes(1 << 20)), end=False)
+    assert not look(client, 0)
+    assert not look(client, 60)
+    assert client.status(stream_id)[0] == 4
+
+
+def pressed_look(client: Client, now_s: int) -> None:
+    assert not client.session.end_stalled(now_s * S, 0, LIMIT_NS, LIMIT_NS, True)
+    client.exchange()
+
+
+def test_where_others_find_no_room_who_is_slow_ends_within_seconds() -> None:
+    """Those that hold much and bring little, and no others."""
+    before = pool.in_use()
+    client = Client(served := Served())
+    still, slow, fast, small = (client.open() for _ in range(4))
+    for stream_id, body in ((still, bytes(1 << 20)), (slow, bytes(1 << 20)), (fast, bytes(8 << 20)), (small, bytes(60_000))):
+        client.send(stream_id, frame(body)[:50_000], end=False)
+    for second in range(6):
+        client.send(slow, bytes(RATE // 8), end=False)
+        client.send(fast, bytes(RATE), end=False)
+        pressed_look(client, second)
+    for stream_id in (still, slow):
+        code, text = client.status(stream_id)
+        assert (code, "min_message_rate_bytes" in unquote(text)) == (8, True)
+    assert {fast, small}.isdisjoint(client.headers)
+    assert (served.endpoint.stalled_total, served.endpoint.calls) == (2, 2)
+    assert pool.in_use() - before < 3 << 20
+    client.session.close()
+
+
+def test_where_others_find_room_nobody_is_hurried() -> None:
+    client = Client(Served())
+    stream_id = client.open()
+    client.send(stream_id, frame(bytes(1 << 20))[:50_000], end=False)
+    for second in range(60):
+        assert not look(client, second)
+    assert stream_id not in client.headers
+    client.session.close()
+
+
+@pytest.mark.parametrize("stream_nbytes", [0, None])
+def test_where_others_find_no_room_answers_that_nobody_reads_end(stream_nbytes: int | None) -> None:
+    """Whether the window of the stream is shut, or that of the connection."""
+    before = pool.in_use()
+    client = Client(served := Served())
+    stop_reading(client, stream_nbytes)
+    stream_id = client.call(b"x")
+    served.calls.pop().reply(bytes(1 << 20))
+    client.exchange()
+    for second in range(6):
+        pressed_look(client, second)
+    assert client.resets[stream_id] == h2.errors.ErrorCodes.CANCEL
+    gc.collect()
+    assert pool.in_use() == before
+
+
+def test_what_waits_behind_a_message_that_nobody_takes_is_no_progress() -> None:
+    client = Client(served := Served())
+    stream_id = client.open(STREAM)
+    client.send(stream_id, frame(b"taken") + frame(b"x"), end=False)
+    [(call, _)] = served.started
+    assert call.take_message() is not None
+    for second in range(61):
+        client.send(stream_id, frame(bytes(2000)), end=False)
+        assert not look(client, second)
+    assert client.status(stream_id)[0] == 4
 
 
 def test_the_memory_of_a_stalled_request_is_free_though_its_end_cannot_leave() -> None:
@@ -266,7 +371,7 @@ def test_the_memory_of_a_streams_messages_is_free_though_its_end_cannot_leave() 
     client.session.pause_writing()
     look(client, 0)
     look(client, 60)
-    assert (call.closed, call.message, pool.in_use()) == (True, None, before)
+    assert (call.closed, call.message, pool.in_use()) == (True, None, before + STREAM_NBYTES)
 
 
 # ---- answers that are not read

@@ -3,6 +3,9 @@ piece is one, whatever the machine."""
 
 from __future__ import annotations
 
+import struct
+from collections.abc import Iterator
+
 from tests._core.http2_client import INFER, Client, Served, frame, messages
 from tests._core.test_http2 import raw_frame
 from tests.http2_peer import reset_streams
@@ -22,6 +25,12 @@ def arrive(client: Client, content: bytes) -> None:
     """As a transport reads it; nothing else of the loop runs."""
     memoryview(client.session.get_buffer(-1))[: len(content)] = content  # type: ignore[arg-type]
     client.session.buffer_updated(len(content))
+
+
+def refused_calls(count: int) -> Iterator[bytes]:
+    opened = reset_streams(1, 1, "/no.Such/Method")[:-13]  # HEADERS alone
+    for stream in range(1, 2 * count, 2):
+        yield opened[:5] + struct.pack(">I", stream) + opened[9:]
 
 
 def calls(client: Client, count: int) -> bytes:
@@ -58,6 +67,17 @@ def test_others_are_served_between_two_turns() -> None:
     good.exchange()
     assert messages(good.bodies[stream_id]) == [b"me too"]
     assert served.endpoint.calls_total == 301
+
+
+def test_turns_have_a_length_by_default() -> None:
+    """500 refusals, each of which raises an exception, take many times as long as a turn on any machine."""
+    client = Client(served := Served())
+    served.endpoint.turn_ns = served.default_turn_ns
+    content = b"".join(refused_calls(500))
+    assert len(content) <= len(client.session.get_buffer(-1))  # type: ignore[arg-type]
+    arrive(client, content)
+    assert 0 < served.endpoint.calls_total < 500
+    client.session.close()
 
 
 def test_what_came_before_the_transport_was_held_keeps_its_place() -> None:

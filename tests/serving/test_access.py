@@ -28,7 +28,7 @@ from cryptography.x509.oid import NameOID
 from inferd.config import Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
-from inferd.serving import access, grpcio, native, ports
+from inferd.serving import access, grpcio, ports
 from inferd.serving.access import Access, Identity, is_loopback
 from inferd.serving.tls import Tls
 from tests import models
@@ -520,9 +520,8 @@ def test_keys_with_a_password_and_files_without_end(files: Files, tmp_path: Path
         Tls(Settings(tls_cert="/dev/zero", tls_key=str(files.key)))
 
 
-def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "HANDSHAKE_S", 0.05)
-    with Served(model, **files.settings()) as served:
+def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path) -> None:
+    with Served(model, **files.settings(), handshake_timeout_s=1) as served:
         host, port = served.address.rsplit(":", 1)
         with socket.create_connection((host, int(port)), LIMIT_S) as silent:
             assert silent.recv(1) == b"", "the server has closed it"

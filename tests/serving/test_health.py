@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -17,7 +18,7 @@ from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
 from inferd.serving.health import MAX_NAME_CHARS, SERVICE, Health
 from inferd.serving.server import Server
-from tests.edge import LIMIT_S, ask, channel_to
+from tests.edge import LIMIT_S, ask, serving
 from tests.served import Served
 from tests.shelf import Shelf, ShelfModel
 
@@ -35,6 +36,7 @@ class World:
         self.ready = True
         self.health = Health(self.shelf, lambda: self.ready, max_watchers)  # type: ignore[arg-type]
         self.channel: Any = None
+        self.address = ""
 
     def set_state(self, name: str, version: int, state: str) -> None:
         for model in self.shelf.contents:
@@ -65,7 +67,7 @@ class Watch:
 @pytest.fixture(params=["native", "grpcio"])
 async def world(request: pytest.FixtureRequest) -> AsyncIterator[World]:
     world = World()
-    async with channel_to(request.param, world.health.methods()) as world.channel:
+    async with serving(request.param, world.health.methods()) as world.address, grpc.aio.insecure_channel(world.address) as world.channel:
         yield world
 
 
@@ -96,7 +98,7 @@ async def test_check(world: World, service: str, status: int) -> None:
     assert await world.check(service) == status
 
 
-@pytest.mark.parametrize("service", ["none", "m/3", "m/x", "m/", "/", "/1", "x" * 5000])
+@pytest.mark.parametrize("service", ["none", "m/3", "m/x", "m/", "/", "/1", "x" * 4000])
 async def test_check_of_what_there_is_not(world: World, service: str) -> None:
     if service == "m/":  # no version: the newest
         assert await world.check(service) == SERVING
@@ -193,6 +195,41 @@ async def test_a_slow_watcher_gets_only_the_newest() -> None:
             await asyncio.sleep(0)
         world.set_state("m", 1, "READY")
         assert (await pending).status == SERVING
+
+
+@pytest.mark.parametrize("path", [CHECK, WATCH])
+@pytest.mark.parametrize(("nbytes", "code"), [(4093, None), (4094, grpc.StatusCode.RESOURCE_EXHAUSTED)])
+async def test_requests_are_small(world: World, path: str, nbytes: int, code: grpc.StatusCode | None) -> None:
+    """4 KiB with the field's tag and length."""
+    request = health.HealthCheckRequest(service="x" * nbytes).SerializeToString()
+    if path == CHECK:
+        answer = world.channel.unary_unary(path)(request, timeout=LIMIT_S)
+    else:
+        answer = world.channel.unary_stream(path)(request, timeout=LIMIT_S).read()
+    with pytest.raises(grpc.aio.AioRpcError) as caught:
+        await answer
+    expected = code or (grpc.StatusCode.NOT_FOUND if path == CHECK else grpc.StatusCode.INVALID_ARGUMENT)
+    assert (caught.value.code(), "at most 4096 bytes" in (caught.value.details() or "")) == (expected, code is not None)
+
+
+async def test_watchers_of_one_connection_are_bounded(world: World) -> None:
+    """16 of the 100 that all may have; others find room, and so does it again when one has gone."""
+    watches = [world.watch("") for _ in range(16)]
+    for watch in watches:
+        assert await watch.next() == SERVING
+    with pytest.raises(grpc.aio.AioRpcError, match="max_connection_watchers") as caught:
+        await world.watch("").next()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+    async with grpc.aio.insecure_channel(world.address, options=[("grpc.use_local_subchannel_pool", 1)]) as other:
+        assert await Watch(other.unary_stream(WATCH)(b"")).next() == SERVING
+    watches.pop().stream.cancel()
+    limit = time.monotonic() + LIMIT_S
+    while True:
+        try:
+            assert await world.watch("").next() == SERVING
+            return
+        except grpc.aio.AioRpcError:  # the server has not heard yet that the stream has gone
+            assert time.monotonic() < limit
 
 
 async def test_watchers_are_bounded() -> None:
