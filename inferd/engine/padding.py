@@ -50,13 +50,16 @@ DEFAULT_TOLERANCE = 1e-3
 LENGTHS = ((13, 15, 12), (128, 160), (1700, 2000, 1600))
 FREE_SIZES = (1, 32)  # of axes of any size that are not padded
 LIMITS = (128, 2)  # below which random whole numbers are: few vocabularies are smaller; token types are 0 and 1
-# Of the fractions of a sample: from 0, or from what is filled in, up or down by so much. The largest of smaller values than the filling
-# is not that, nor the least of larger ones; and what a graph does not care about below 1 it may above.
-SPREADS = ((False, 1), (False, -1), (True, 30), (True, -30))
+# Of the fractions of a sample: from 0, or from what is filled in, between what distances up or down. The largest of smaller values than
+# the filling is not that, nor the least of larger ones; and what a graph does not care about below 1 it may above. Some keep their
+# distance: of many random numbers that begin at the filling one is so close to it that the tolerance hides whose extreme it is.
+SPREADS = ((False, 0, 1), (False, 0, -1), (True, 0, 30), (True, 0, -30), (True, 10, 40), (True, -10, -40))
 # Of whole numbers, once those from 0 have been tried, in one padded input at a time: what a model that runs the first takes for numbers,
 # while one that looks something up at them fails, and the others would make no sense to it.
 FAR = -(1 << 30)
-WHOLE_SPREADS = ((False, FAR), (False, -LIMITS[0]), (True, 30), (True, -30))
+WHOLE_SPREADS = ((False, 0, FAR), (False, 0, -LIMITS[0]), (True, 1, 31), (True, 0, -30), (True, 10, 40), (True, -10, -40))
+# Of those without a sign, as levels and pixels are. Where the filling is too near to an end of the datatype, it is all that is tried.
+UNSIGNED_SPREADS = ((False, LIMITS[0], 2 * LIMITS[0]), (True, 10, 40), (True, -10, -40))
 
 
 @dataclass(frozen=True)
@@ -277,7 +280,7 @@ def _random_requests(signature: Signature) -> Iterator[list[Series]]:
     specs = signature.input_specs
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
     whole = any("INT" in word for _, word, _ in specs)
-    signed = [name for name, word, _ in specs if name in padded and word.startswith("INT") and not _is_mask(name, word)]
+    wholes = [(name, word) for name, word, _ in specs if name in padded and "INT" in word and not _is_mask(name, word)]
 
     def rows(lengths: tuple[int, ...], size: int, spreads: Callable[[str, str], Spread]) -> list[Inputs]:
         random = np.random.default_rng(0)
@@ -293,7 +296,10 @@ def _random_requests(signature: Signature) -> Iterator[list[Series]]:
         for size in FREE_SIZES if free else FREE_SIZES[:1]:
             for limit in LIMITS if whole else LIMITS[:1]:
                 fractions = [partial(_spread, signature, limit, spread, "") for spread in SPREADS]
-                numbers = [[partial(_spread, signature, limit, spread, name) for spread in WHOLE_SPREADS] for name in signed]
+                numbers = [
+                    [partial(_spread, signature, limit, spread, name) for spread in (WHOLE_SPREADS if word[0] == "I" else UNSIGNED_SPREADS)]
+                    for name, word in wholes
+                ]
                 series = [*([each] for each in fractions), *numbers]
                 yield [[rows(lengths, size, spreads) for spreads in each] for each in series]
 
@@ -314,16 +320,14 @@ def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple
     return 1, *(length if axis == padded else size if known < 0 else known for axis, known in enumerate(shape[1:], 1))
 
 
-def _spread(signature: Signature, limit: int, spread: tuple[bool, float], numbers: str, name: str, word: str) -> Spread:
+def _spread(signature: Signature, limit: int, spread: tuple[bool, float, float], numbers: str, name: str, word: str) -> Spread:
     """Between what an input is: the whole numbers of input `numbers`, or all fractions where that is empty, by `spread`."""
     fraction = word.startswith("FP") or word == "BF16"
     if name != numbers and (numbers or not fraction):
         return (0, 1) if fraction else (0, limit)
-    from_filling, width = spread
+    from_filling, nearest, furthest = spread
     start = float(signature.paddings[name][1]) if from_filling and name in signature.paddings else 0.0
-    if not fraction and width > 0:
-        start += 1  # of so few numbers one would be the filling itself
-    return start, start + width
+    return start + nearest, start + furthest
 
 
 def _is_mask(name: str, word: str) -> bool:

@@ -221,6 +221,36 @@ def test_fillings_that_only_some_whole_numbers_show_are_found(operator: str, val
         Served(content, Paddings({"x": PadAxis(0, value, buckets)})).check()
 
 
+def level(datatype: str, normalized: bool, value: float = 0) -> Served:
+    """Clips [frames, 80] -> each value's place between the least and the largest, or the least."""
+    nodes = [node("Cast", ["x"], "f", to=TensorProto.FLOAT), node("ReduceMin", ["f"], "least", axes=[1, 2], keepdims=1)]
+    if normalized:
+        nodes += [
+            node("ReduceMax", ["f"], "most", axes=[1, 2], keepdims=1),
+            node("Sub", ["most", "least"], "width"),
+            node("Sub", ["f", "least"], "above"),
+            node("Div", ["above", "width"], "y"),
+        ]
+        paddings = Paddings({"x": PadAxis(0, value)}, {}, {"y": (0, "x")})
+    else:
+        nodes[-1].output[0] = "y"
+        paddings = Paddings({"x": PadAxis(0, value)})
+    shape = ("N", "s", 80) if normalized else ("N", 1, 1)
+    return Served(models.model(nodes, [("x", datatype, ("N", "s", 80))], [("y", "FP32", shape)]), paddings)
+
+
+@pytest.mark.parametrize("value", [0, 200, 255])
+@pytest.mark.parametrize("normalized", [True, False])
+@pytest.mark.parametrize("datatype", ["FP32", "FP16", "UINT8", "UINT16", "UINT32", "INT16"])
+def test_fillings_that_show_where_all_values_are_far_from_them_are_found(datatype: str, normalized: bool, value: float) -> None:
+    """Of hundreds of random numbers from the filling on, one is next to it."""
+    if value == 255 and datatype == "UINT8" and not normalized:
+        level(datatype, normalized, value).check()  # nothing is above it: the least is right
+        return
+    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
+        level(datatype, normalized, value).check()
+
+
 @pytest.mark.parametrize("datatype", ["INT64", "INT32"])
 def test_whole_numbers_that_a_graph_looks_up_are_tried_from_0_alone(datatype: str) -> None:
     """The graph takes all below 1 for filling, and may: nobody sends them."""
