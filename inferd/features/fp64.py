@@ -6,7 +6,10 @@ imputer is an operator that onnxruntime has for FP32 alone. Never in here: what 
 
 from __future__ import annotations
 
+import math
 import re
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -38,7 +41,21 @@ def _own(operator: Any) -> Any:
 
 def _tree(scope: Any, operator: Any, container: Any) -> None:
     named = _TREES.fullmatch(type(operator.raw_operator).__name__)
-    _own(operator)(scope, operator, _Container(container), f"TreeEnsemble{named[1] if named else ''}", "ai.onnx.ml", _OPSET)
+    with _infinite_thresholds():
+        _own(operator)(scope, operator, _Container(container), f"TreeEnsemble{named[1] if named else ''}", "ai.onnx.ml", _OPSET)
+
+
+@contextmanager
+def _infinite_thresholds() -> Iterator[None]:
+    """skl2onnx looks for the number that stands for a threshold, and for infinity, by which a tree asks whether a value is missing, its
+    search has no end where numbers are FP64. Infinity stands for itself."""
+    trees = library("skl2onnx.common.tree_ensemble")
+    own = trees.sklearn_threshold
+    trees.sklearn_threshold = lambda value, dtype, mode: value if math.isinf(value) else own(value, dtype, mode)
+    try:
+        yield
+    finally:
+        trees.sklearn_threshold = own
 
 
 class _Container:

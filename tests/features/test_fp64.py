@@ -7,6 +7,10 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
+from onnx import numpy_helper
+from skl2onnx import to_onnx
+from skl2onnx.common import tree_ensemble
+from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.compose import make_column_transformer
 from sklearn.ensemble import (
     BaggingClassifier,
@@ -24,6 +28,7 @@ from sklearn.tree import DecisionTreeClassifier
 
 from inferd.engine.embedded import Engine
 from inferd.features import export
+from inferd.features.fp64 import keep_fp64
 
 RANDOM = np.random.default_rng(0)
 TIME = 1.7e9
@@ -118,3 +123,29 @@ def test_missing_values_are_imputed(tmp_path):
     assert [column.missing for column in exported.columns] == ["NaN", "NaN", None]
     got = ask(tmp_path / "model", table)
     assert got["label"].reshape(-1).tolist() == pipeline.predict(table).tolist()
+
+
+@pytest.mark.parametrize("estimator", [DecisionTreeClassifier(random_state=0), RandomForestClassifier(5, random_state=0)], ids=str)
+def test_trees_that_ask_whether_a_value_is_missing(estimator, monkeypatch):
+    """Such a threshold is infinite, for which skl2onnx's search among FP64 has no end."""
+    search = tree_ensemble.find_switch_point
+
+    def ends(low, high):
+        assert np.isfinite([low, high]).all()
+        return search(low, high)
+
+    monkeypatch.setattr(tree_ensemble, "find_switch_point", ends)
+    values = np.stack([RANDOM.normal(0, 1, 400), TIME + RANDOM.integers(0, 2000, 400)], axis=1)
+    values[::3, 0] = np.nan
+    label = np.isnan(values[:, 0]) ^ (values[:, 1] // 40 % 2 == 1)
+    pipeline = estimator.fit(values, label.astype(int))
+    trees = getattr(pipeline, "estimators_", [pipeline])
+    assert np.isinf(np.concatenate([tree.tree_.threshold for tree in trees])).any()
+    keep_fp64(pipeline)
+    graph = to_onnx(
+        pipeline, initial_types=[("x", DoubleTensorType([None, 2]))], options={"zipmap": False}, target_opset={"": 18, "ai.onnx.ml": 3}
+    )
+    (node,) = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble")]
+    (thresholds,) = [numpy_helper.to_array(each.t) for each in node.attribute if each.name == "nodes_values_as_tensor"]
+    assert thresholds.dtype == np.float64
+    assert np.isinf(thresholds).sum() == sum(np.isinf(tree.tree_.threshold).sum() for tree in trees)
