@@ -3,7 +3,7 @@ from typing import Any
 import numpy as np
 from typing_extensions import Buffer
 
-def header(data: Buffer) -> tuple[int, int, int, int, bool] | None:
+def header(data: Buffer) -> tuple[int, int, int, int, bool, bool] | None:
     """(height, width, scans, components, whole) of a JPEG file; None where its head cannot be read, or not without a warning.
 
     scans: how many passes over the picture its data makes, each of which costs time, whatever the file's size; 0 where the file does not

@@ -43,6 +43,7 @@ cdef struct Header:
     int color                   # TJCS_...
     Py_ssize_t scans            # passes over the picture: 1, or some ten of a progressive file; 0: its end is missing
     bint whole                  # the library keeps the coefficients of the whole picture
+    bint arithmetic             # coded arithmetically, not by Huffman's codes
 
 
 cdef enum Marker:               # the byte behind 0xFF
@@ -66,11 +67,11 @@ cdef enum:
 
 
 def header(data not None):
-    """(height, width, scans, components, whole) of a JPEG file; None where its head cannot be read, or not without a warning.
+    """(height, width, scans, components, whole, arithmetic) of a JPEG file; None where its head cannot be read, or not without a warning.
 
     scans: how many passes over the picture its data makes, each of which costs time, whatever the file's size; 0 where the file does not
     come to the end of the image. components: 1 gray, 3 colors, or 4 inks. whole: the library keeps 2 bytes of each component of each
-    pixel while it decodes, at whatever scale.
+    pixel while it decodes, at whatever scale. arithmetic: its data is coded so, as far as its segments can be read.
     """
     cdef Py_buffer source
     cdef Header found
@@ -87,7 +88,8 @@ def header(data not None):
         raise MemoryError
     if status != DECODED:
         return None
-    return found.height, found.width, found.scans, 1 if found.color == TJCS_GRAY else 4 if has_inks(&found) else 3, bool(found.whole)
+    components = 1 if found.color == TJCS_GRAY else 4 if has_inks(&found) else 3
+    return found.height, found.width, found.scans, components, bool(found.whole), bool(found.arithmetic)
 
 
 def decode(data not None, pixels not None):
@@ -144,6 +146,7 @@ cdef int read_header_by(tjhandle decoder, const unsigned char *source, Py_ssize_
     found.color = -1
     found.scans = 0
     found.whole = False
+    found.arithmetic = False
     if nbytes <= 0:
         return DAMAGED
     # It calls files wrong whose sampling has no name in its interface, and decodes them well: what counts is whether all is known.
@@ -156,7 +159,7 @@ cdef int read_header_by(tjhandle decoder, const unsigned char *source, Py_ssize_
 
 
 cdef void look_at_scans(const unsigned char *source, Py_ssize_t nbytes, Header *found) noexcept nogil:
-    """Fills in `scans` and `whole`. What segments hold, such as a thumbnail, is passed over by their lengths.
+    """Fills in `scans`, `whole` and `arithmetic`. What segments hold, such as a thumbnail, is passed over by their lengths.
 
     jpeg_scans of steps/picture_file.py is the same where this module is missing. `whole` is so by libjpeg's own rule
     (has_multiple_scans), which looks at no scan but the first.
@@ -178,6 +181,8 @@ cdef void look_at_scans(const unsigned char *source, Py_ssize_t nbytes, Header *
         length = at[1] << 8 | at[2] if end - at >= 2 else 0 # it has two bytes, and counts them
         if length < 2 or length > end - at:
             return
+        if is_frame(at[0]) and at[0] > RESERVED:
+            found.arithmetic = True
         if is_frame(at[0]) and length >= 8:
             progressive = at[0] & 3 == PROGRESSIVE
             components = at[8]                              # behind the precision, the height and the width

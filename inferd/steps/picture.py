@@ -32,6 +32,7 @@ from inferd.steps.picture_file import (
     Png,
     file_format,
     has_all_rows,
+    is_arithmetic,
     jpeg_scans,
     lean_png,
     read_png,
@@ -52,7 +53,10 @@ __all__ = ["MAX_PIXELS", "Decoder", "Picture", "jpeg_is_native", "scratch"]
 log = logging.getLogger("inferd.steps")
 
 MAX_PIXELS = 50_000_000  # by default
-MAX_SCANS = 100  # of a JPEG file, each some 20 ms for 50 million pixels; progressive ones have about ten
+# Scans of a JPEG file, each of which goes over the whole picture, in one call that nothing ends: some 50 ms for 50 million pixels.
+# Progressive files have about ten, of four inks 18. More are taken of smaller pictures.
+MAX_SCANS = 100
+USUAL_SCANS, MAX_SCANNED_PIXELS = 18, 500_000_000
 KEPT_BYTES = 16 << 20  # of memory on one thread, for all uses: pictures of five million pixels. Larger ones get theirs, and give it back
 BAND_PIXELS = 1 << 18  # that are taken over from Pillow at once
 # Pillow's memory is of such blocks. The C library keeps freed ones of up to 32 MiB for itself, and Pillow's own are of 16: 700 MB stayed
@@ -90,7 +94,8 @@ class _Whole(NamedTuple):
 
     form: str
     file: memoryview  # without what Pillow would read byte by byte, or at length, and no pixel needs
-    png: Png | None  # None: it is of another format
+    png: Png | None = None  # None: it is of another format
+    scans: int = 1  # of a JPEG
 
 
 class _Reader:
@@ -211,12 +216,14 @@ class Decoder:
             file = memoryview(tidied_jpeg(file) or b"")
             head = jpeg.header(file)
         if head is None:
-            raise _unreadable("JPEG")
-        height, width, scans, components, whole = head
+            raise _arithmetic_jpeg() if is_arithmetic(file) else _unreadable("JPEG")
+        height, width, scans, components, whole, arithmetic = head
         self._check_size(height, width)
+        if arithmetic:
+            raise _arithmetic_jpeg()
         if not scans:
             raise _damaged_jpeg()
-        _check_scans(scans)
+        _check_scans(scans, height * width)
         lies = UPRIGHT if self._ignore_orientation else jpeg_orientation(file)
         size = _upright((height, width), lies)
         wanted = needed(size)
@@ -260,6 +267,7 @@ class Decoder:
     def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Callable[[Size], Size]) -> int:
         """How a picture lies. Raises Unfit where something else that its file says is not taken."""
         self._check_size(image.height, image.width)
+        _check_scans(whole.scans, image.height * image.width)
         if _is_python(image):
             raise Unfit("it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG")
         frames = getattr(image, "n_frames", 1)
@@ -355,6 +363,10 @@ def _unreadable(form: str) -> Unfit:
     )
 
 
+def _arithmetic_jpeg() -> Unfit:
+    return Unfit("it is a JPEG file with arithmetic coding, which is not decoded: save it again with Huffman coding, as nearly all are")
+
+
 def _damaged_jpeg() -> Unfit:
     return Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
 
@@ -368,11 +380,13 @@ def _whole(form: str, file: memoryview, check: Callable[[], None]) -> _Whole:
         return _Whole(form, lean_png(file, png), png)
     if form == "JPEG":
         scans, tidied = jpeg_scans(file), tidied_jpeg(file)
+        if is_arithmetic(file):
+            raise _arithmetic_jpeg()
         if not scans or tidied is None:
             raise _unreadable(form)
         _check_scans(scans)
-        return _Whole(form, memoryview(tidied), None)
-    return _Whole(form, file, None)
+        return _Whole(form, memoryview(tidied), scans=scans)
+    return _Whole(form, file)
 
 
 def _is_python(image: ImageFile.ImageFile) -> bool:
@@ -404,9 +418,12 @@ def _shown(form: str, file: memoryview) -> str:
     return f"{len(file)} bytes that begin like none of them" if len(file) else "nothing: the element is empty"
 
 
-def _check_scans(scans: int) -> None:
-    if scans > MAX_SCANS:
-        raise Unfit(f"it is a JPEG file of {scans} scans, and at most {MAX_SCANS} are decoded: save it again")
+def _check_scans(scans: int, pixels: int = 0) -> None:
+    """pixels: of the picture; 0: not known yet."""
+    most = MAX_SCANS if scans <= USUAL_SCANS or not pixels else min(MAX_SCANS, max(USUAL_SCANS, MAX_SCANNED_PIXELS // pixels))
+    if scans > most:
+        size = f" of {pixels:,} pixels" if most < MAX_SCANS else ""
+        raise Unfit(f"it is a JPEG file of {scans} scans, and at most {most}{size} are decoded: save it again, with fewer")
 
 
 def _eighths(size: Size, wanted: Size) -> int:

@@ -21,6 +21,7 @@ __all__ = [
     "Segment",
     "file_format",
     "has_all_rows",
+    "is_arithmetic",
     "jpeg_scans",
     "jpeg_segments",
     "lean_png",
@@ -73,6 +74,7 @@ _INFLATED_PIECE_BYTES = 1 << 16
 _MAX_STRAY_BYTES = 1 << 16  # between two of them
 _PIECE_BYTES = 1 << 20
 _APP0, _SCAN, _START, _END = 0xE0, 0xDA, 0xD8, 0xD9
+_ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # frames that are coded so: SOF9 and those behind it, of which 0xCC is none
 # A marker that means something: behind 0xFF no zero, as the data of a scan has it, no restart of a scan, and no filling.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
 
@@ -126,6 +128,11 @@ def tidied_jpeg(file: memoryview) -> bytes | None:
         if segment.marker == _SCAN:
             return b"".join([*pieces, file[segment.end :]])
     return None
+
+
+def is_arithmetic(file: memoryview) -> bool:
+    """Whether a JPEG file is coded arithmetically, not by Huffman's codes."""
+    return any(segment.marker in _ARITHMETIC for segment in jpeg_segments(file))
 
 
 def jpeg_scans(file: memoryview) -> int:

@@ -172,6 +172,13 @@ def test_tells_whether_the_library_keeps_the_whole_picture():
     assert whole(one_component_a_scan(24, 40, scans=1))
 
 
+def test_tells_what_is_coded_arithmetically():
+    for file, frame in ((photo(), 0xC0), (photo(progressive=True), 0xC2)):
+        assert not jpeg.header(file)[5]
+        coded = file.replace(bytes([0xFF, frame]), bytes([0xFF, frame + (9 if frame == 0xC0 else 8)]), 1)
+        assert jpeg.header(coded)[5]
+
+
 @pytest.mark.parametrize("progressive", [False, True])
 def test_a_file_that_is_cut_short_is_damaged(progressive):
     file = photo(40, 60, progressive=progressive)

@@ -23,6 +23,7 @@ from inferd.errors import Cancelled
 from inferd.steps import picture
 from inferd.steps.geometry import Unfit
 from inferd.steps.picture import Decoder, Scratch, jpeg_is_native, scratch
+from inferd.steps.picture_file import jpeg_segments
 from tests.jpegs import one_component_a_scan, with_one_scan
 from tests.pngs import chunk, head, png
 
@@ -340,6 +341,39 @@ def test_jpeg_of_too_many_scans_is_refused(jpeg_decoder):
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     end = file.rindex(b"\xff\xda")
     assert "scans, and at most 100 are decoded" in refused(file[:end] + file[end:-2] * 120 + file[-2:])
+
+
+def test_jpeg_of_more_scans_than_its_size_allows_is_refused(jpeg_decoder, monkeypatch):
+    file = saved(image_of("RGB"), "JPEG", progressive=True)
+    pixels = decoded(file).size // 3
+    end = file.rindex(b"\xff\xda")
+    many = file[:end] + file[end:-2] * 11 + file[-2:]  # 20 scans
+    for scanned in (20 * pixels, 20 * pixels - 1):
+        monkeypatch.setattr(picture, "MAX_SCANNED_PIXELS", scanned)
+        if scanned < 20 * pixels:
+            assert f"a JPEG file of 20 scans, and at most 19 of {pixels:,} pixels are decoded: save it again" in refused(many)
+        else:
+            assert "of 20 scans" not in outcome(many)
+    monkeypatch.setattr(picture, "MAX_SCANNED_PIXELS", 0)
+    assert np.array_equal(decoded(file), by_pillow(file))  # as many as encoders write
+
+
+@pytest.mark.parametrize("frame", [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
+def test_jpeg_with_arithmetic_coding_is_refused_by_name(jpeg_decoder, frame):
+    for file in (saved(image_of("RGB"), "JPEG"), saved(image_of("RGB"), "JPEG", progressive=True)):
+        at = next(segment.start for segment in jpeg_segments(memoryview(file)) if segment.marker in (0xC0, 0xC2))
+        coded = file[: at + 1] + bytes([frame]) + file[at + 2 :]
+        for sent in (coded, untidy(coded)):
+            assert "JPEG file with arithmetic coding, which is not decoded: save it again" in refused(sent)
+
+
+def outcome(file: bytes) -> str:
+    """Why a file is refused; empty: it is not."""
+    try:
+        decoded(file)
+    except Unfit as error:
+        return str(error)
+    return ""
 
 
 def test_scans_behind_the_image_do_not_count(jpeg_decoder):
