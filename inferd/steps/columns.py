@@ -10,6 +10,7 @@ A value that cannot be used is Refused, with the reason. Never in here: formats,
 from __future__ import annotations
 
 import math
+import struct
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -35,6 +36,7 @@ FIXED = {
 }
 _INTEGERS = {"INT64": 63, "INT32": 31}  # bits of the largest number
 _BEYOND_FP32 = float.fromhex("0x1.ffffffp+127")  # the least that FP32 rounds to infinity
+_FP32 = struct.Struct("=f")
 _EXACT = 2.0**53  # below it FP64 has every whole number; this one may have been the next, which it was rounded to
 _SHOWN_CHARACTERS = 40
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
@@ -79,7 +81,7 @@ class Column:
         self.target = ""  # the datatype of the graph's input
         self._encode = encode or (lambda value: (value,))
         self._allow_infinity = allow_infinity
-        self._allowed: frozenset[Any] | None = None
+        self._allowed: dict[Any, Any] | None = None  # what is compared -> the value
         self._stand_in: Features = ()
         self._wanted = _WANTED["date" if dated else datatype]
         # Floats between these need no further look. None where they are not what is sent.
@@ -94,7 +96,7 @@ class Column:
         self.target = target
         permitted = [self._settled(text, "allowed") for text in allowed]
         if permitted:
-            self._allowed = frozenset(permitted)
+            self._allowed = {self._compared(value): value for value in permitted}
         if missing is not None:
             self._stand_in = self._standing_in(missing)
             self.fills = True
@@ -183,9 +185,19 @@ class Column:
         """See the module. Raises Refused."""
         if value is None:
             return self._stand_in
-        if self._allowed is not None and value not in self._allowed:
-            raise Refused(f"{_shown(value)} is none of the {len(self._allowed)} values that the model knows: {_listed(self._allowed)}")
+        if self._allowed is not None:
+            known = self._allowed.get(self._compared(value))
+            if known is None:
+                listed = _listed(frozenset(self._allowed.values()))
+                raise Refused(f"{_shown(value)} is none of the {len(self._allowed)} values that the model knows: {listed}")
+            value = known
         return self._fit(self._encode(value))
+
+    def _compared(self, value: Any) -> Any:
+        """What a value is held against those that are allowed by: FP32 that clients send, or that the graph takes, has no 0.1."""
+        if self.kind != "float" or "FP32" not in (self.datatype, self.target) or abs(value) >= _BEYOND_FP32:
+            return value
+        return _FP32.unpack(_FP32.pack(value))[0]
 
     def _fit(self, features: Features) -> Features:
         if self.dated and self.target in _INTEGERS:

@@ -24,6 +24,7 @@ from inferd.steps.table import MAX_COLUMNS, compile_table
 
 WHERE = "config.toml of model 'm': preprocess[0]"
 FORMATS = options.Columns
+WORDS_OF = {"FP32": np.float32, "FP64": np.float64}
 WORDS = {"float": "FP32", "int": "INT64", "flag": "BOOL", "text": "BYTES"}
 
 
@@ -440,6 +441,25 @@ def test_only_values_that_are_allowed():
     assert (text.reshape(-1).tolist(), number.reshape(-1).tolist()) == (["y", ""], [2, 1])
     assert "column 't': 'z' is none of the 2 values that the model knows: 'x', 'y'" in refusal(compiled(columns, free), {"t": "z", "n": 1})
     assert "column 'n': 3 is none of the 2 values that the model knows: 1, 2" in refusal(compiled(columns, free), {"t": "x", "n": 3})
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+@pytest.mark.parametrize("target", ["FP32", "FP64"])
+def test_fractions_that_are_allowed_come_as_fp32_too(datatype, target):
+    columns = [{"name": "a", "datatype": datatype, "allowed": ["0.1", "0.25", "7", "1e300"][: 4 if target == "FP64" else 3]}]
+    free = {"a": single(target)}
+    sent = np.array([[0.1], [0.25], [7]], WORDS_OF[datatype])
+    ((array,),) = compiled(columns, free, form="TENSORS").prepare([[sent]], unwatched)
+    assert array.tolist() == np.array([[0.1], [0.25], [7]], WORDS_OF[target]).tolist()
+    (array,) = prepared(compiled(columns, free), {"a": 0.1}, {"a": 7})
+    assert array.tolist() == np.array([[0.1], [7]], WORDS_OF[target]).tolist()
+    assert "0.3 is none of the" in refusal(compiled(columns, free), {"a": 0.3})
+    exact = datatype == target == "FP64"  # FP32 has no number between the two
+    near = {"a": 0.1 + 1e-12}
+    if exact:
+        assert "is none of the" in refusal(compiled(columns, free), near)
+    else:
+        prepared(compiled(columns, free), near)
 
 
 # ---- typed columns
