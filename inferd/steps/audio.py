@@ -200,7 +200,7 @@ def _next(step: Step, flow: Flow) -> tuple[Apply, Flow]:
         rate = _rate(step.resample)
         if rate == flow.rate:
             return _as_it_is, flow
-        return resampler(flow.rate, rate), Flow(TensorType("FP32", (-1,)), rate)
+        return _resampled(flow.rate, rate), Flow(TensorType("FP32", (-1,)), rate)
     if word == "fit_length":
         samples = _within("samples", step.fit_length.samples, 1, MOST_SAMPLES)
         return _fitter(samples), flow._replace(kind=TensorType("FP32", (samples,)))
@@ -235,6 +235,19 @@ def _read_int16(clip: Array, check: Check) -> Floats:
 
 def _as_it_is(clip: Array) -> Array:
     return clip
+
+
+def _resampled(rate: int, wanted: int) -> Apply:
+    apply = resampler(rate, wanted)
+
+    def within(clip: Array) -> Array:
+        nbytes = 4 * (len(clip) * wanted // rate)
+        if nbytes > MAX_REQUEST_BYTES:  # looked at before it is made: no later step bounds what this one takes
+            why = f"its {len(clip):,} samples at {rate} Hz become {nbytes:,} bytes at {wanted} Hz, {MAX_REQUEST_BYTES:,} are allowed"
+            raise Refused(f"{why}: send a shorter clip")
+        return apply(clip)
+
+    return within
 
 
 def _fitter(samples: int) -> Apply:

@@ -311,6 +311,23 @@ def test_a_request_has_a_limit_of_bytes(monkeypatch):
         answer(pipeline, sound(50_080)[np.newaxis])
 
 
+def test_what_resampling_makes_has_a_limit_of_bytes_before_it_is_made(monkeypatch):
+    """Whatever a later step leaves of it."""
+    made = []
+
+    def resampler(rate, wanted):
+        return lambda clip: made.append(len(clip)) or np.zeros(len(clip) * wanted // rate, np.float32)
+
+    monkeypatch.setattr(audio, "resampler", resampler)
+    monkeypatch.setattr(audio, "MAX_REQUEST_BYTES", 100_000)
+    pipeline = compiled(SAMPLES + "steps { resample { sample_rate: 48000 } } steps { fit_length { samples: 80 } }", (80,))
+    assert answer(pipeline, sound(8_333)[np.newaxis]).shape == (1, 80)
+    says = "row 0: its 8,334 samples at 16000 Hz become 100,008 bytes at 48000 Hz, 100,000 are allowed: send a shorter clip"
+    with pytest.raises(InvalidArgument, match=says):
+        answer(pipeline, sound(8_334)[np.newaxis])
+    assert made == [8_333]
+
+
 # ---------------------------------------------------------------------------------------------------------------------
 # What does not compile
 
