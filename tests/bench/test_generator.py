@@ -296,13 +296,13 @@ def test_a_server_that_comes_back_is_asked_again(tmp_path: Path) -> None:
             servers[1].__enter__()
 
     try:
-        load = Load(connections=2, streams=2, duration_s=1.0, warm_up_s=0.0)
+        load = Load(connections=2, streams=2, duration_s=2.0, warm_up_s=0.0)
         measured = measure(Target(parse_address(address)), requests(), load, watch=restart)
     finally:
         servers[-1].__exit__(None, None, None)
     assert measured.ended == ""
     assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
-    assert measured.intervals[-1].requests > 0, "the second server answers"
+    assert sum(interval.requests for interval in measured.intervals[1:]) > 0, "the second server answers"
 
 
 def test_by_tls_connections_are_made_again_with_their_handshakes(tmp_path: Path) -> None:
@@ -322,13 +322,13 @@ def test_by_tls_connections_are_made_again_with_their_handshakes(tmp_path: Path)
 
     target = Target(address, reach=Reach(ca=str(files.ca)))
     try:
-        load = Load(connections=2, streams=2, duration_s=1.0, warm_up_s=0.0)
+        load = Load(connections=2, streams=2, duration_s=2.0, warm_up_s=0.0)
         measured = measure(target, requests(), load, watch=restart)
     finally:
         servers[-1].__exit__(None, None, None)
     assert measured.ended == ""
     assert measured.errors.keys() <= {"connection", "UNAVAILABLE"}
-    assert measured.intervals[-1].requests > 0, "the second server answers"
+    assert sum(interval.requests for interval in measured.intervals[1:]) > 0, "the second server answers"
     with pytest.raises(StartError, match=r"cannot connect: Connection refused"):
         measure(target, requests(), load)
 

@@ -115,7 +115,8 @@ def test_what_runs_longer_than_the_drain_timeout_is_refused(files: Path, transpo
         program.process.send_signal(signal.SIGTERM)
         refused = [call.exception(LIMIT_S) for call in calls]
         assert len([error for error in refused if error is not None]) > 50
-        assert {status_of(error)[0] for error in refused if error is not None} <= {"UNAVAILABLE", "CANCELLED"}
+        # On a busy machine a hundred of them can be too much for the time that each has, which is said as it comes.
+        assert {status_of(error)[0] for error in refused if error is not None} <= {"UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED"}
         assert program.process.wait(LIMIT_S) == 0, program.errors
     assert "Traceback" not in program.errors
 
