@@ -241,8 +241,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "transport",
-            "Open requests of all connections together; one more is refused (REFUSED_STREAM), but the first of a connection. Native "
-            "transport.",
+            "Open requests of all connections together. A connection that has 16 may have as many as are left to all; one more is "
+            "refused (REFUSED_STREAM). Native transport.",
             ge=1,
             le=100_000_000,
         ),

@@ -19,7 +19,7 @@ from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport MAX_ENDED, MAX_FRAME_NBYTES, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
+from inferd._core.http2_limits cimport OWN_CALLS, MAX_ENDED, MAX_FRAME_NBYTES, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport SMALL_NBYTES, Share
@@ -529,7 +529,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
     if frame.hd.type != NGHTTP2_HEADERS or frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         self.headers.begin(None)
         return 0
-    if self.endpoint.calls >= self.endpoint.max_calls and self.calls > 0:       # who has none may always open one, such as a probe
+    if self.calls >= OWN_CALLS and self.endpoint.calls + self.calls >= self.endpoint.max_calls:     # no more than are left to others
         self.endpoint.refused_total += 1
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE

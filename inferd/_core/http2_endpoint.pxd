@@ -37,7 +37,7 @@ cdef class Endpoint:
     cdef readonly Py_ssize_t max_message_nbytes, max_header_nbytes, max_unread_nbytes
     cdef size_t max_outbound_frames     # that wait for a client that reads nothing
     cdef nghttp2_option *options        # of the sessions
-    cdef readonly int64_t max_calls     # open ones of all connections, the first of each aside
+    cdef readonly int64_t max_calls     # open ones of all connections, OWN_CALLS of each aside
     cdef readonly uint64_t refused_total            # calls beyond it
     cdef readonly int64_t min_rate, min_message_rate        # bytes a second that must move where memory is held; of large messages
     cdef readonly uint32_t max_streams, stream_window_nbytes, connection_window_nbytes

@@ -71,7 +71,7 @@ SERVER_METRICS = {
     "streams": ("inferd_streams", "Open RPCs."),
     "streams_total": ("inferd_streams_opened", "RPCs since the start."),
     "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the answer."),
-    "streams_refused_total": ("inferd_streams_refused", "RPCs refused: max_total_streams were open."),
+    "streams_refused_total": ("inferd_streams_refused", "RPCs refused: too many were open of all connections (max_total_streams)."),
     "streams_stalled_total": ("inferd_streams_stalled", "RPCs ended: they held memory and their client did not move."),
     "protocol_errors_total": ("inferd_protocol_errors", "Connections closed for an error in HTTP/2."),
     "received_bytes_total": ("inferd_received_bytes", "Bytes read from clients."),

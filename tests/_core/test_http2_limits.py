@@ -101,29 +101,43 @@ def test_answers_that_wait_and_continuations_are_settings() -> None:
 
 
 def test_streams_of_all_connections_together() -> None:
-    """One more is refused, but the first of a connection, such as a probe's."""
-    served = Served(max_calls=5)
+    """Of more than 16 a connection has no more than are left to all: those of many leave room to others."""
+    served = Served(max_calls=100)
     greedy, other, late = Client(served), Client(served), Client(served)
-    for client, count in ((greedy, 4), (other, 1)):
-        for _ in range(count):
-            client.open()
-        client.exchange()
-    assert (served.endpoint.calls, served.endpoint.refused_total) == (5, 0)
+    opened = []
     for client in (greedy, other):
-        stream_id = client.open()
+        streams = [client.open() for _ in range(60)]
         client.exchange()
-        assert client.resets[stream_id] == h2.errors.ErrorCodes.REFUSED_STREAM
-    assert (served.endpoint.calls, served.endpoint.refused_total) == (5, 2)
-    assert late.call(b"x") not in late.resets
-    served.calls.pop().reply(b"y")
+        refused = [stream_id for stream_id in streams if stream_id in client.resets]
+        assert {client.resets[stream_id] for stream_id in refused} == {h2.errors.ErrorCodes.REFUSED_STREAM}
+        opened.append(60 - len(refused))
+    assert opened == [50, 25]
+    assert (served.endpoint.calls, served.endpoint.refused_total) == (75, 45)
+    answered = [late.call(b"x") for _ in range(16)]
+    assert not late.resets
+    for call in served.calls:
+        call.reply(b"y")
+    served.let_go()
+    del call
     late.exchange()
-    assert (late.bodies[1], served.endpoint.calls) == (frame(b"y"), 5)
+    assert [late.bodies[stream_id] for stream_id in answered] == [frame(b"y")] * 16
     greedy.session.close()
     stream_id = other.open(INFER, ("name", "the table of the headers is whole"))
     other.exchange()
     assert stream_id not in other.resets
     other.session.close()
     late.session.close()
+
+
+def test_each_connection_has_some_streams_whatever_others_have() -> None:
+    served = Served(max_calls=1)
+    clients = [Client(served) for _ in range(3)]
+    for client in clients:
+        streams = [client.open() for _ in range(17)]
+        client.exchange()
+        assert list(client.resets) == streams[16:]
+    for client in clients:
+        client.session.close()
 
 
 def test_a_stream_counts_for_what_its_task_takes() -> None:
