@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import TYPE_CHECKING
 
 import pytest
@@ -17,6 +18,10 @@ TRANSPORTS = ("native", "grpcio")
 
 settings.register_profile("inferd", deadline=None)  # speed is measured in benchmarks/; a busy machine is no fault of the code
 settings.load_profile("inferd")
+
+# Where the suite runs behind `nohup` or `&` these are ignored, which every process that a test starts would inherit.
+signal.signal(signal.SIGINT, signal.default_int_handler)
+signal.signal(signal.SIGHUP, signal.SIG_DFL)
 
 
 @pytest.fixture(scope="module", autouse=True)
