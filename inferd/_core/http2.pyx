@@ -442,6 +442,7 @@ cdef class Session(Output):
         self.endpoint.connections -= 1
         if self.endpoint.reading == <PyObject *>self:
             self.endpoint.reading = NULL
+        self.endpoint.forget(self)
         self.headers.opening = self.uploads = self.rest = None
         if self.low_water is not None:
             self.low_water.close()

@@ -61,6 +61,7 @@ cdef class Endpoint:
     cdef bint convert(self, Output output, Conversion conversion) noexcept
     # session.take_rest() is called when its turn comes.
     cdef int line_up(self, Output session) except -1
+    cdef void forget(self, Output session) noexcept         # one that is closed waits for no write and no turn
     cdef void log(self, error) noexcept
 
 cdef class Output:              # nghttp2's, gathered into writes, and what limits it. A Session is one

@@ -143,8 +143,19 @@ cdef class Endpoint:
             self.turns_scheduled = True
         return 0
 
+    cdef void forget(self, Output session) noexcept:
+        """Else a session that is closed would live until the loop comes to its write, or its turn."""
+        if session.dirty and session in self.dirty:
+            self.dirty.remove(session)
+            session.dirty = False
+        if session in self.held:
+            self.held.remove(session)
+
     def next_turn(self):
         """Of one of those that wait for theirs: all of them in one iteration of the loop would hold up everybody else."""
+        if not self.held:                   # closed in the meantime
+            self.turns_scheduled = False
+            return
         session = self.held.popleft()
         self.turns_scheduled = bool(self.held)
         if self.turns_scheduled:

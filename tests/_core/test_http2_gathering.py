@@ -40,6 +40,7 @@ def gathering() -> Iterator[Gathering]:
             for client in gathering.clients:
                 client.session.close()  # gives back the messages that did not come whole
                 client.served.calls.clear()  # and those that did
+            gathering.clients.clear()
 
 
 def upload(client: Client, nbytes: int, path: str = INFER) -> bytes:
