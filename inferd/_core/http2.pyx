@@ -19,7 +19,7 @@ from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport OWN_CALLS, MAX_ENDED, MAX_FRAME_NBYTES, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
+from inferd._core.http2_limits cimport MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport SMALL_NBYTES, Share

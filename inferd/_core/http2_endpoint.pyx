@@ -148,7 +148,7 @@ cdef class Endpoint:
         if session.dirty and session in self.dirty:
             self.dirty.remove(session)
             session.dirty = False
-        if session in self.held:
+        if self.held and session in self.held:
             self.held.remove(session)
 
     def next_turn(self):

@@ -3,9 +3,11 @@ piece is one, whatever the machine."""
 
 from __future__ import annotations
 
+import gc
 import struct
 from collections.abc import Iterator
 
+from inferd._core.http2 import Session
 from tests._core.http2_client import INFER, Client, Served, frame, messages
 from tests._core.test_http2 import raw_frame
 from tests.http2_peer import reset_streams
@@ -54,6 +56,25 @@ def test_a_turn_ends_and_the_next_goes_on_where_it_was() -> None:
         call.reply(call.message)
     client.exchange()
     assert [messages(client.bodies[1 + 2 * number]) for number in range(200)] == [[b"%d" % number] for number in range(200)]
+
+
+def sessions() -> int:
+    gc.collect()
+    return sum(isinstance(each, Session) for each in gc.get_objects())
+
+
+def test_who_is_closed_waits_for_no_turn_and_no_write() -> None:
+    before = sessions()
+    served = served_in_turns(echoes=True)
+    held, dirty = Client(served), Client(served)
+    arrive(held, calls(held, 200))
+    arrive(dirty, calls(dirty, 1))
+    assert sessions() == before + 2
+    for client in (held, dirty):
+        client.session.close()
+    del client, held, dirty
+    assert sessions() == before, "though the loop comes to its scheduled calls only now"
+    served.run_scheduled()
 
 
 def test_others_are_served_between_two_turns() -> None:
