@@ -36,6 +36,8 @@ if TYPE_CHECKING:
     from inferd.engine.repository import Repository
     from inferd.observe.pages import Page
 
+    Values = Sequence[tuple[str, str, Callable[[Model], float]]]  # of metrics: name, documentation, and what a model has of it
+
 __all__ = ["MergedMetrics", "Metrics"]
 
 log = logging.getLogger(__name__)
@@ -234,7 +236,7 @@ def _labels(model: Model) -> list[str]:
 
 
 def _triton_families(models: Sequence[Model]) -> Iterator[Metric]:
-    values: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
+    values: Values = (
         ("nv_inference_request_success", "Requests answered.", lambda model: model.statistics.request.count),
         ("nv_inference_count", "Rows of answered requests.", lambda model: model.statistics.rows),
         ("nv_inference_exec_count", "Runs of the model, each over one batch.", lambda model: model.statistics.runs),
@@ -245,11 +247,7 @@ def _triton_families(models: Sequence[Model]) -> Iterator[Metric]:
         ("nv_inference_compute_output_duration_us", "Time of encode, all requests.", lambda model: _us(model.statistics.encode)),
         ("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),
     )
-    for name, documentation, value in values:
-        family = UnknownMetricFamily(name, documentation, labels=["model", "version"])
-        for model in models:
-            family.add_metric(_labels(model), value(model))
-        yield family
+    yield from _of_each(UnknownMetricFamily, values, models)
     failures = UnknownMetricFamily("nv_inference_request_failure", "Requests not answered.", labels=["model", "version", "reason"])
     for model in models:
         for reason in FAILURE_REASONS:
@@ -262,7 +260,7 @@ def _us(histogram: Histogram) -> int:
 
 
 def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
-    gauges: tuple[tuple[str, str, Callable[[Model], float]], ...] = (
+    gauges: Values = (
         ("nv_model_load_duration_secs", "From opening the model's file to the end of its warm-up.", lambda model: model.load_ns / 1e9),
         ("inferd_model_ready", "1 when the version takes requests.", lambda model: model.state == "READY"),
         ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
@@ -270,13 +268,17 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
         ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.depth),
         ("inferd_queue_bytes", "Input bytes of the requests that wait.", lambda model: model.depth_bytes),
     )
-    for name, documentation, value in gauges:
-        family = GaugeMetricFamily(name, documentation, labels=["model", "version"])
-        for model in models:
-            family.add_metric(_labels(model), float(value(model)))
-        yield family
+    counters: Values = (
+        (
+            "inferd_overtaken",
+            "Requests that did not wait for those of a busier connection that came before.",
+            lambda model: model.overtaken,
+        ),
+        ("inferd_evicted", "Requests refused after waiting: a connection with fewer needed room.", lambda one: one.evictions),
+    )
+    yield from _of_each(GaugeMetricFamily, gauges, models)
     yield _refusals(models)
-    yield from _turns(models)
+    yield from _of_each(CounterMetricFamily, counters, models)
     yield _stage_durations(models)
     yield _batch_rows(models)
 
@@ -289,15 +291,14 @@ def _refusals(models: Sequence[Model]) -> Metric:
     return family
 
 
-def _turns(models: Sequence[Model]) -> Iterator[Metric]:
-    counters: Sequence[tuple[str, str, Callable[[Model], int]]] = [
-        ("inferd_overtaken", "Requests that did not wait for those of a busier connection that came before.", lambda one: one.overtaken),
-        ("inferd_evicted", "Requests refused after waiting: a connection with fewer needed room.", lambda one: one.evictions),
-    ]
-    for name, documentation, value in counters:
-        family = CounterMetricFamily(name, documentation, labels=["model", "version"])
+def _of_each(
+    kind: type[UnknownMetricFamily | GaugeMetricFamily | CounterMetricFamily], values: Values, models: Sequence[Model]
+) -> Iterator[Metric]:
+    """A family for each of the values, with one of every model."""
+    for name, documentation, value in values:
+        family = kind(name, documentation, labels=["model", "version"])
         for model in models:
-            family.add_metric(_labels(model), value(model))
+            family.add_metric(_labels(model), float(value(model)))
         yield family
 
 
