@@ -30,7 +30,7 @@ cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
     MAPPED_CLASS = 9            # from 256 KiB on blocks are mapped: what is given back leaves the process at once
-    ASIDE_NBYTES = 2 << 20      # from here on a thread gives it back: a page costs some 0.3 us, 64 MiB 5 ms, in which nobody is served
+    ASIDE_NBYTES = 2 << 20      # from here on a thread gives it back: each page costs, and nobody is served meanwhile
     SLICE_NBYTES = 1 << 20      # in such pieces: nobody else can map memory meanwhile
     ASIDE_NICE = 10             # and gives way to the others
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all

@@ -53,7 +53,7 @@ __all__ = ["MAX_PIXELS", "Decoder", "Picture", "jpeg_is_native", "scratch"]
 log = logging.getLogger("inferd.steps")
 
 MAX_PIXELS = 50_000_000  # by default
-# Scans of a JPEG file, each of which goes over the whole picture, in one call that nothing ends: some 50 ms for 50 million pixels.
+# Scans of a JPEG file, each of which goes over the whole picture, in one call that nothing ends.
 # Progressive files have about ten, of four inks 18. More are taken of smaller pictures.
 MAX_SCANS = 100
 USUAL_SCANS, MAX_SCANNED_PIXELS = 18, 500_000_000
