@@ -24,9 +24,7 @@ __all__ = ["Port", "TlsPort", "hello_nbytes"]
 log = logging.getLogger(__name__)
 
 ACCEPTS = 4  # clients that are let in in one iteration of the loop
-HANDSHAKE_ITERATIONS = (
-    4  # of the loop for each handshake that begins: it takes much of one of them, the others are everybody else's
-)
+HANDSHAKE_ITERATIONS = 4  # of the loop for each handshake that begins: it takes much of one of them, the others are everybody else's
 PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
 REFUSED_LOG_S = 1.0  # between two lines of handshakes that failed: whoever cannot connect could fill the log
 LEAST_S = 0.001  # that a handshake has, however late it begins
