@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from inferd.ask.reach import Reach
     from inferd.config import Address
 
-__all__ = ["Handshake", "Spoken", "connected", "context_of", "explanation", "name_of", "said", "spoken"]
+__all__ = ["Handshake", "Spoken", "connected", "context_of", "explanation", "failed", "name_of", "said", "spoken"]
 
 WAIT_S = 5.0  # for a connection with its handshake,
 GREETED_S = 1.0  # and for what the server says by itself then
@@ -221,7 +221,7 @@ def spoken(address: Address, reach: Reach, context: ssl.SSLContext) -> Spoken:
             handshake.finish(WAIT_S)
         except OSError as error:
             made.close()  # it may be one that takes another only then
-            raise InferdError(f"{address}: {_failed(address, reach, error)}") from None
+            raise InferdError(f"{address}: {failed(address, reach, error)}") from None
         try:
             handshake.greet(GREETED_S)
         except OSError as error:
@@ -240,8 +240,8 @@ def explanation(address: Address, reach: Reach) -> str:
     return ""
 
 
-def _failed(address: Address, reach: Reach, error: OSError) -> str:
-    """Why there was no handshake."""
+def failed(address: Address, reach: Reach, error: OSError) -> str:
+    """Why there was no handshake, with the cure."""
     if isinstance(error, ssl.SSLCertVerificationError):
         if error.verify_code in WRONG_NAME:
             return f"its certificate is for another name ({said(error)}): give --tls-server-name NAME, the one that it is for"

@@ -33,6 +33,7 @@ __all__ = ["Change", "Comparison", "compare", "compare_measurements", "compare_v
 
 THRESHOLD = 0.05
 MARGIN = 0.5  # what two runs of one unchanged server may well differ by: half as much again, or a third less
+SHARE = 0.01  # of the requests: whether more than that fail, or are answered wrongly, too few of them do not tell
 CLIENTS = 4.0  # margins and multiples, where the client was the limit of a side: its times are partly its own
 
 
@@ -302,13 +303,15 @@ def wrong_change(load: str, before: Side, after: Side, confidence: float) -> Cha
 
 
 def share_change(load: str, what: str, before: tuple[int, int], after: tuple[int, int], confidence: float) -> Change:
-    """Two shares, each so many of so many, and Newcombe's interval of their difference: any increase beyond noise is worse."""
+    """Two shares, each so many of so many, and Newcombe's interval of their difference: any increase beyond noise is worse. Where there
+    are none on either side that is the same, however few were looked at."""
     z = NormalDist().inv_cdf((1 + confidence) / 2)
     old, old_low, old_high = wilson(*before, z)
     new, new_low, new_high = wilson(*after, z)
     change = new - old
     low, high = change - math.hypot(new - new_low, old_high - old), change + math.hypot(new_high - new, old - old_low)
-    verdict = "worse" if low > 0 else "better" if high < 0 else "same"
+    same = before[0] == after[0] == 0 or (low >= -SHARE and high <= SHARE)
+    verdict = "worse" if low > 0 else "better" if high < 0 else "same" if same else "unclear"
     return Change(load, what, "%", 100 * old, 100 * new, change, low, high, verdict)
 
 

@@ -109,7 +109,7 @@ def line_of(trial: Trial) -> str:
 
 def sentences(tuned: Tuned, target: Target) -> list[Line]:
     """The conclusion, and what has to be known of it."""
-    return [*conclusion(tuned, target), Line(f"the search ended: {tuned.ended}"), *doubts(tuned)]
+    return [*conclusion(tuned, target), Line(f"the search ended: {tuned.ended}"), *doubts(tuned, target)]
 
 
 def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
@@ -120,6 +120,8 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
         whys = [trial.why for trial in tuned.trials if trial.settings == tuned.default]
         wanted = f"keep {target.slo}" if target.slo else "answer all requests"
         yield Line(f"no settings that were tried {wanted}; the default: {one_line(whys[-1])}", "bad")
+    elif not tuned.tried and not tuned.interrupted:
+        yield Line(f"nothing but the default was tried: {tuned.default}", "bad")
     elif tuned.interrupted:
         yield Line(f"the best so far: {best_of_each(tuned.trials)[0].settings}; it was not held against the default", "doubt")
     elif verdict is None:
@@ -142,7 +144,13 @@ def share(luck: float) -> str:
     return f"1 of {1 / luck:.0f}" if luck <= 0.5 else f"{luck:.0%} of all"
 
 
-def doubts(tuned: Tuned) -> Iterator[Line]:
+def doubts(tuned: Tuned, target: Target) -> Iterator[Line]:
+    if tuned.in_flight and tuned.in_flight < (asked := target.load.connections * target.load.streams):
+        yield Line(
+            f"with {asked} in flight the model is too slow for this budget, so the search began with {tuned.in_flight}: "
+            f"--connections and --concurrency are kept where they are given",
+            "doubt",
+        )
     unserved = {one_line(trial.why): str(trial.settings) for trial in reversed(tuned.trials) if trial.measurement is None}
     for why, settings in list(unserved.items())[:MOST_REASONS]:
         yield Line(f"{settings} is not served: {why}")

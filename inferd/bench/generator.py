@@ -233,6 +233,7 @@ class Total:
             unfinished=sum(ending.unfinished for ending in self.endings),
             held_back=sum(ending.held_back for ending in self.endings),
             held_up_s=self.held_up_ns / 1e9,
+            connections_missing=sum(ending.missing_ns for ending in self.endings) / 1e9 / duration_s if duration_s else 0.0,
             ended=next((ending.ended for ending in self.endings if ending.ended), ""),
             histogram=encode(self.latency),
         )
@@ -290,7 +291,8 @@ class Crew:
 
     def __exit__(self, *_: object) -> None:
         for process in self.processes:
-            process.terminate()
+            process.kill()  # deaf to all other signals, and without anything to put away
+        for process in self.processes:
             process.join()
 
     def drive(self, begin_ns: int, emit: Callable[[Piece], None]) -> list[Ending]:

@@ -1,13 +1,16 @@
 """What Ctrl-C does to a run: pressed once it ends what is measured, pressed again nothing, so that what was measured is always told.
 
-So does SIGHUP, which comes, more than once, when the terminal goes; and SIGTERM, but for the second one, which ends the program. Ctrl-C and
-SIGHUP reach every process of a terminal, and are the first one's to answer: the others never have them. Never in here: measuring, reports.
+So does SIGHUP, which comes, more than once, when the terminal goes; and SIGTERM, but for a second one a moment later, which ends the
+program. All of them may be sent to every process of a group, by a terminal or by timeout(1), and are the first one's to answer: the others
+never have them. Never in here: measuring, reports.
 """
 
 from __future__ import annotations
 
+import math
 import signal
 import threading
+import time
 from contextlib import contextmanager
 from multiprocessing import resource_tracker
 from typing import TYPE_CHECKING
@@ -20,25 +23,33 @@ __all__ = ["Once", "ignore_interrupts", "interrupted_once", "interrupts_held", "
 
 OF_TERMINALS = frozenset({signal.SIGINT, signal.SIGHUP})
 NUMBERS = (*OF_TERMINALS, signal.SIGTERM)
+AGAIN_S = 0.5  # timeout(1) sends SIGTERM to its child and to the group, so that one comes twice: only a later one is a second
 
 
 class Once:
     """A handler: the first signal raises KeyboardInterrupt, a later one of a terminal nothing."""
 
-    def __init__(self) -> None:
+    def __init__(self, now: Callable[[], float] = time.monotonic) -> None:
         self.seen = False
+        self._now, self._terminated_s = now, -math.inf  # when SIGTERM came last
 
     def __call__(self, number: int, frame: FrameType | None) -> None:
-        if self.seen and number in OF_TERMINALS:
-            return
-        self.seen = True
-        raise KeyboardInterrupt
+        if not self.note(number):
+            raise KeyboardInterrupt
+
+    def note(self, number: int) -> bool:
+        """One came; whether it says nothing that was not said before."""
+        if number in OF_TERMINALS:
+            known, self.seen = self.seen, True
+            return known
+        before_s, self.seen, self._terminated_s = self._terminated_s, True, self._now()
+        return self._terminated_s - before_s < AGAIN_S
 
 
 @contextmanager
-def interrupted_once() -> Iterator[None]:
+def interrupted_once(now: Callable[[], float] = time.monotonic) -> Iterator[None]:
     """For all of a command, its report included. Signals that are ignored already stay so; after one that came, those of terminals are."""
-    once = Once()
+    once = Once(now)
     before = {number: signal.signal(number, once) for number in NUMBERS if signal.getsignal(number) is not signal.SIG_IGN}
     try:
         yield
@@ -61,7 +72,7 @@ def interrupts_noted() -> Iterator[Callable[[], bool]]:
     def note(number: int, frame: FrameType | None) -> None:
         seen.append(number)
         if isinstance(once := raising[signal.Signals(number)], Once):
-            once.seen = True
+            once.note(number)
 
     for number in raising:
         signal.signal(number, note)
@@ -74,11 +85,11 @@ def interrupts_noted() -> Iterator[Callable[[], bool]]:
 
 @contextmanager
 def interrupts_held() -> Iterator[None]:
-    """In the block Ctrl-C and SIGHUP wait, and raise KeyboardInterrupt at its end. In a process that is started there they wait, too,
-    while that imports what it needs, until it calls `ignore_interrupts`."""
+    """In the block the signals wait, and raise KeyboardInterrupt at its end. In a process that is started there they wait, too, while
+    that imports what it needs, until it calls `ignore_interrupts`."""
     resource_tracker.ensure_running()  # it comes with the first process, and its coming lets through what is blocked
     with interrupts_noted() as interrupted:  # for a thread that blocks nothing may have it
-        before = signal.pthread_sigmask(signal.SIG_BLOCK, OF_TERMINALS)
+        before = signal.pthread_sigmask(signal.SIG_BLOCK, NUMBERS)
         try:
             yield
         finally:
@@ -88,7 +99,7 @@ def interrupts_held() -> Iterator[None]:
 
 
 def ignore_interrupts() -> None:
-    """For all of this process, which is not the first one."""
-    for number in OF_TERMINALS:
+    """For all of this process, which is not the first one: that ends it by its pipe, or kills it."""
+    for number in NUMBERS:
         signal.signal(number, signal.SIG_IGN)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, OF_TERMINALS)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, NUMBERS)

@@ -14,6 +14,7 @@ import numpy as np
 
 __all__ = ["HIGHEST_NS", "PART_BITS", "Histogram", "Interval", "Latency", "Load", "Measurement", "ServerSide", "Sparse", "Verification"]
 
+MISSING = 0.01  # of the connections, on the average: more are not only made anew
 PART_BITS = 10  # each power of two is cut into 2^10 parts: three significant digits, HdrHistogram's own buckets
 PARTS = 1 << PART_BITS
 HIGHEST_NS = (1 << 42) - 1  # 73 minutes; longer times count as that
@@ -216,6 +217,7 @@ class Measurement(msgspec.Struct):
     unfinished: int = 0  # still without an answer at the end
     held_back: int = 0  # waited in the generator until the server took another stream on their connection
     held_up_s: float = 0.0  # the longest time for which the generator itself stood still, or did not look at its connections
+    connections_missing: float = 0.0  # of load.connections, on the average: lost, and not made again
     ended: str = ""  # why the measurement ended early; empty: it did not
     server: ServerSide | None = None
     verified: Verification | None = None
@@ -224,3 +226,8 @@ class Measurement(msgspec.Struct):
     @property
     def failed(self) -> int:
         return sum(self.errors.values())
+
+    @property
+    def lacked_connections(self) -> bool:
+        """More than those that a server ends now and then, and that are made again at once."""
+        return self.connections_missing > MISSING * self.load.connections

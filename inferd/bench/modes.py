@@ -98,7 +98,7 @@ class Outcome(NamedTuple):
             return self.findings.confirmed
         if isinstance(self.findings, findings.Stress):
             return any(m.requests_per_second for m in self.measurements)
-        return not any(m.failed or m.unfinished for m in self.measurements)
+        return not any(m.failed or m.unfinished or m.lacked_connections for m in self.measurements)
 
 
 def carry_out(mode: Mode, run: Run, tell: Callable[[Progress], None] | None = None) -> Outcome:

@@ -188,7 +188,7 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
     finally:
         with interrupts_noted():  # its last word has come, or it failed
             if process.pid is not None:
-                process.terminate()
+                process.kill()  # deaf to all other signals, and without anything to put away
                 process.join()
             pipe.close()
 

@@ -82,6 +82,13 @@ def warnings(report: Report) -> Iterator[Line]:
             f"MAX_CONCURRENT_STREAMS); their latency counts it: use more --connections",
             "doubt",
         )
+    if missing := [one for one in measured if one.lacked_connections]:
+        worst = max(missing, key=lambda one: one.connections_missing / one.load.connections)
+        yield Line(
+            f"of {worst.load.connections} connections {worst.connections_missing:.2g} were missing on the average: lost, and not made "
+            f"again meanwhile, so the load was less than {worst.load}",
+            "bad",
+        )
     for ended in dict.fromkeys(one.ended for one in measured if one.ended):
         yield Line(f"ended early: {one_line(ended)}", "doubt")
     told = [f"ended early: {one.ended}" for one in measured]

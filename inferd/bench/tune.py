@@ -37,7 +37,8 @@ __all__ = ["Server", "Target", "Trial", "Tuned", "Verdict", "compare", "tune"]
 LUCK = 0.05  # the best must not be better by chance more often than this
 FEW = 200  # requests; a measurement with fewer says little of a p99, so all become longer
 TURNS = 10  # as long as so many median latencies, too: batches that end together would else be in or out by chance
-LONGEST = 10  # times as long as asked, at most
+LONGEST = 10  # times as long as asked, at most, and so that in the budget
+TRIED = 6  # others are tried, too
 SHORTLIST = 3  # the best of the search that are measured again, and the default: the first of many is the luckiest, too
 NEAR = 0.9  # of the best's score; what is further behind is not measured again
 
@@ -96,6 +97,7 @@ class Target(NamedTuple):
     load: Load
     slo: Slo | None = None
     most_in_flight: int = 512
+    fixed: bool = False  # load's number is what somebody wants to know about; else a model that is too slow for it gets fewer
     budget_s: float = 300.0
     rounds: int = 6
     margin: float = 0.03
@@ -113,6 +115,12 @@ class Tuned(NamedTuple):
     kept: bool  # whether any settings keep the target
     ended: str  # why the search ended
     interrupted: bool = False
+    in_flight: int = 0  # that the default was given first; fewer than the load's where the model is too slow for those
+
+    @property
+    def tried(self) -> bool:
+        """Whether anything was, beside the default."""
+        return any(trial.settings != self.default for trial in self.trials)
 
 
 class Server(NamedTuple):
@@ -145,11 +153,11 @@ def tune(
             best = run.shortlisted(default)
             verdict = run.finals(default, best) if best != default else None
         except KeyboardInterrupt:
-            return Tuned(run.trials, default, default, default, None, run.any_kept, "interrupted", True)
+            return Tuned(run.trials, default, default, default, None, run.any_kept, "interrupted", True, run.in_flight)
     finally:
         run.close()
     chosen = best if verdict is not None and verdict.better else default
-    return Tuned(run.trials, default, chosen, best, verdict, run.any_kept, ended)
+    return Tuned(run.trials, default, chosen, best, verdict, run.any_kept, ended, in_flight=run.in_flight)
 
 
 class Run:
@@ -182,13 +190,29 @@ class Run:
         if self._policy is not None:
             self._policy.close()
 
+    @property
+    def in_flight(self) -> int:
+        return self.load.connections * self.load.streams
+
+    @property
+    def kept_back(self) -> int:
+        """Measurements after the search."""
+        return 2 * self.target.rounds + SHORTLIST + 1
+
     def default(self) -> Settings:
-        """Measures the server as it is, and makes measurements longer where they would show too few requests."""
+        """Measures the server as it is. Makes measurements longer where they would show too few requests, and puts fewer in flight where
+        the model is so slow that they would be too long then."""
         self._say("default", None)
         begun_s = self._now()
         with self.serve(None) as server:
-            first = self._measure(server, self._in_flight(self.load))
-            self.load = long_enough(self.load, first)
+            first = self._measure(server, self.in_flight)
+            start_s = self._now() - begun_s - self.loads_s[0]
+            each_s = self.target.budget_s / (self.kept_back + TRIED) - start_s - self.load.warm_up_s
+            longest_s = max(self.load.duration_s, min(LONGEST * self.load.duration_s, each_s))
+            if not self.target.fixed and self.in_flight > (most := in_time(first, self.loads_s[0], longest_s)):
+                self.load = with_in_flight(self.load, most)
+                first = self._measure(server, most)
+            self.load = long_enough(self.load, first, longest_s)
             self._settle("default", server, 0.0)
         self._took(begun_s)
         return server.settings
@@ -203,11 +227,14 @@ class Run:
                 if (same := self._same(asked)) is not None:
                     score = same.score
                     continue
-                final_s = (2 * self.target.rounds + SHORTLIST + 1) * statistics.median(self.once_s)
+                final_s = self.kept_back * statistics.median(self.once_s)
                 if self.spent_s + max(self.took_s) + final_s > self.target.budget_s:
                     if len(self.took_s) == 1:  # the default
                         enough_s = self.spent_s + 2 * final_s
-                        return f"in the budget of {self.target.budget_s:.0f} s nothing can be tried and compared: give {enough_s:.0f} s"
+                        short = f"in the budget of {self.target.budget_s:.0f} s nothing can be tried and compared"
+                        return (
+                            f"{short}: give --budget {enough_s:.0f}s, or fewer in flight (--concurrency {max(self.load.streams // 4, 1)})"
+                        )
                     return f"the budget of {self.target.budget_s:.0f} s was used up"
                 score = self._try(asked)
         except StopIteration:
@@ -238,7 +265,7 @@ class Run:
 
     def _settle(self, stage: str, server: Server, to_beat: float) -> None:
         """With a target: more in flight as long as that brings more and keeps it, less until it is kept or cannot win any more."""
-        in_flight = self.found[self.best].in_flight if self.found else self._in_flight(self.load)
+        in_flight = self.found[self.best].in_flight if self.found else self.in_flight
         trial = self._trial(stage, server, in_flight)
         if self.target.slo is None or trial.measurement is None:
             return
@@ -310,9 +337,6 @@ class Run:
             raise KeyboardInterrupt
         return measured
 
-    def _in_flight(self, load: Load) -> int:
-        return load.connections * load.streams
-
     def _took(self, begun_s: float) -> None:
         self.took_s.append(self._now() - begun_s)
         self.once_s.append(self.took_s[-1] - sum(self.loads_s[:-1]))
@@ -322,13 +346,21 @@ class Run:
         self._tell(stage, settings, self.found[self.best].score if self.found else 0.0, self.spent_s)
 
 
-def long_enough(load: Load, first: Measurement) -> Load:
+def in_time(first: Measurement, took_s: float, longest_s: float) -> int:
+    """How many in flight wait for so short a time each that TURNS of it fit into the longest measurement: a power of two. took_s: by the
+    first one, which may have seen answers only after its end."""
+    answered = first.requests - first.failed
+    rate = max(first.requests_per_second, answered / took_s if took_s else 0.0)
+    return 1 << max(int(rate * longest_s / TURNS), 1).bit_length() - 1
+
+
+def long_enough(load: Load, first: Measurement, longest_s: float) -> Load:
     """Longer where the first measurement shows that the time asked for is too short for this model."""
     asked_s, latency_s = load.duration_s, first.latency_us.p50 / 1e6
     if first.failed or not first.requests:
         return load
     wanted_s = max(asked_s, asked_s * FEW / first.requests, TURNS * latency_s)
-    return replace(load, duration_s=min(wanted_s, LONGEST * asked_s), warm_up_s=max(load.warm_up_s, min(2 * latency_s, asked_s)))
+    return replace(load, duration_s=min(wanted_s, longest_s), warm_up_s=max(load.warm_up_s, min(2 * latency_s, asked_s)))
 
 
 def with_in_flight(load: Load, in_flight: int) -> Load:

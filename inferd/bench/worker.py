@@ -9,13 +9,14 @@ import errno
 import os
 import select
 import socket
+import ssl
 import time
 from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
 from inferd import __version__
-from inferd.ask.connections import Handshake, connected, context_of, name_of, said
+from inferd.ask.connections import Handshake, connected, context_of, failed, name_of, said
 from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.bench.measurement import BUCKETS, Counts, Histogram, Load, Sparse
 from inferd.errors import StartError
@@ -107,6 +108,7 @@ class Ending(NamedTuple):
     unsent: int  # arrivals whose time had come, and that the generator itself did not get to
     messages: dict[int, bytes]
     held_back: int = 0  # requests that waited here until the server took another stream on their connection
+    missing_ns: int = 0  # for which connections were lost and not made again, while it was measured, added up
 
 
 class Worker:
@@ -124,6 +126,7 @@ class Worker:
         self.answered = Histogram()  # latencies of all that was collected
         self.scratch = [np.zeros(BUCKETS, np.uint64) for _ in range(3)]
         self.missing: list[int] = []  # connections that are to be made again
+        self.missing_ns, self.looked_ns = 0, 0  # for which they were missing, added up; until when
         self.failure = ""  # why the last try failed
         self.attempt: Attempt | None = None  # one of them, on its way
         self.attempt_ns = 0  # since when; 0: the next may begin at once
@@ -143,6 +146,8 @@ class Worker:
             self._greet()
         except OSError as error:
             self.close()
+            if isinstance(error, ssl.SSLError):
+                raise StartError(f"{plan.address}: {failed(plan.address, plan.reach, error)}") from None
             raise StartError(f"{plan.address}: cannot connect: {said(error)}; is the server up?") from None
 
     def _made(self, **settings: int) -> Generator:
@@ -186,19 +191,21 @@ class Worker:
         load, generator = self.plan.load, self.generator
         measure_ns = begin_ns + int(load.warm_up_s * 1e9)
         streams = 0 if self.plan.arrivals else load.streams
-        ended, at = "", 0
+        ended, at, missing_ns = "", 0, 0
+        end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else NEVER_NS
         self.begun_ns = self.given_ns = begin_ns
-        self.end_ns = measure_ns + int(load.duration_s * 1e9) if load.duration_s > 0 else NEVER_NS
+        self.end_ns = measure_ns if load.requests and load.warm_up_s > 0 else end_ns
         try:
             sleep_until(begin_ns)
             if load.warm_up_s > 0:
                 generator.start(NEVER_NS if streams else measure_ns, streams)
                 ended = self._run(measure_ns, stopped)
-                if load.requests and streams and not ended:  # so many requests are to have the connections to themselves
-                    generator.stop()
-                    ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
+                if load.requests and not ended:  # so many requests are to have the connections to themselves
+                    ended = self._drain(stopped)
             self._collect(-1)  # of the warm-up nothing is counted, but its processor time
+            self.end_ns = end_ns
             from_ns = self._begin_measuring(measure_ns)
+            self.missing_ns, self.looked_ns, self.finished_ns = 0, from_ns, from_ns
             if not ended:  # in a closed loop what is under way is measured from here on
                 generator.start(from_ns, streams, load.requests or -1)
             while not ended and from_ns < self.end_ns and not self._is_done() and not self._is_stuck(time.monotonic_ns()):
@@ -209,11 +216,9 @@ class Worker:
                     until_ns = now_ns
                 emit(self._collect(at, from_ns, until_ns))
                 at, from_ns = at + 1, until_ns
-            self.draining = True
-            if streams:
-                generator.stop()  # in an open loop those are still sent whose time had come
+            missing_ns = self.missing_ns
             if not ended:
-                ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
+                ended = self._drain(stopped)
             if not ended and not self.sockets:  # since when nothing was asked, and so nothing failed
                 ended = self._all_lost()
         except KeyboardInterrupt:
@@ -224,17 +229,27 @@ class Worker:
         messages = generator.messages()
         if self.failure:  # what was never sent says nothing of its connection
             messages.setdefault(CODES.index("connection"), self.failure.encode())
-        ending = Ending(ended, generator.sent, unfinished, unsent, messages, generator.held_back)
+        ending = Ending(ended, generator.sent, unfinished, unsent, messages, generator.held_back, missing_ns)
         self.close()
         return ending
 
+    def _drain(self, stopped: Callable[[], bool]) -> str:
+        """Waits for what is under way; why that had to end. In an open loop those are still sent whose time had come."""
+        self.draining = True
+        if self.plan.arrivals is None:
+            self.generator.stop()
+        ended = self._run(time.monotonic_ns() + int(DRAIN_S * 1e9), stopped)
+        self.draining = False
+        return ended
+
     def _begin_measuring(self, measure_ns: int) -> int:
         """When the measuring begins, which lasts as long as was asked for, however late the warm-up ended. An open loop keeps to its
-        schedule, but for a generator that was held up for long: then that waits, for what nobody sent says nothing of the server."""
+        schedule, but for a generator that was held up for long, or that waited for the warm-up's answers: then that waits, for what nobody
+        sent says nothing of the server."""
         now_ns = time.monotonic_ns()
         late_ns = now_ns - measure_ns
         if self.plan.arrivals is not None:
-            if late_ns <= min(AHEAD_NS, (self.end_ns - measure_ns) // 2):
+            if not (self.plan.load.requests and self.plan.load.warm_up_s) and late_ns <= min(AHEAD_NS, (self.end_ns - measure_ns) // 2):
                 return measure_ns
             self.begun_ns += max(now_ns - self.given_ns, 0)
         elif not self.plan.load.requests:
@@ -288,6 +303,8 @@ class Worker:
         """Makes again the connections that have died; why there is no point in it any more."""
         if self.sockets:  # until now
             self.connected_ns = now_ns
+        self.missing_ns += len(self.missing) * (now_ns - self.looked_ns)
+        self.looked_ns = now_ns
         for number in self.generator.take_dead():
             self.sockets.pop(number).close()
             self.missing.append(number)

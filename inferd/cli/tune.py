@@ -1,6 +1,7 @@
 """`inferd tune`: the settings that serve a model best on this machine, measured, and a configuration that has them.
 
-Exit codes: 0 done, 1 no settings that were tried keep the target, 2 usage, 3 the model cannot be served, 130 Ctrl-C, after the table.
+Exit codes: 0 done, 1 no settings that were tried keep the target, or none were tried, 2 usage,
+3 the model cannot be served, 130 Ctrl-C, after the table.
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self, TextIO
 
 import click
+from click.core import ParameterSource
 
 from inferd.ask.targets import require_client
 from inferd.cli.bench import positive
@@ -143,7 +145,7 @@ def tune(**given: Any) -> int:
             click.echo(said)
         if failures:
             raise InferdError("; ".join(failures))
-        return INTERRUPTED if tuned.interrupted else int(not tuned.kept)
+        return INTERRUPTED if tuned.interrupted else int(not tuned.kept or not tuned.tried)
 
 
 def write(
@@ -201,7 +203,9 @@ def target_of(given: dict[str, Any]) -> Target:
     if given["processes"] > given["connections"]:
         raise click.UsageError(f"--processes {given['processes']}: expected at most as many as --connections, {given['connections']}")
     slo = parse_slo(given["slo"]) if given["slo"] else None
-    return tuning.Target(load, slo, given["most_in_flight"], given["budget"], given["rounds"], given["margin"])
+    source = click.get_current_context().get_parameter_source
+    fixed = any(source(name) is not ParameterSource.DEFAULT for name in ("connections", "concurrency"))
+    return tuning.Target(load, slo, given["most_in_flight"], fixed, given["budget"], given["rounds"], given["margin"])
 
 
 def space_of(given: dict[str, Any], default: Settings, target: Target, seen: Seen) -> Space:

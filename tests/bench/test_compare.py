@@ -314,6 +314,10 @@ def test_any_real_increase_of_errors_is_worse():
     assert verdicts(made)["errors"] == "worse"
     made = compare_measurements([measurement(errors={"UNAVAILABLE": 1})], [measurement(errors={"INTERNAL": 2})])
     assert verdicts(made)["errors"] == "same"
+    few = [replace(measurement(errors=errors), requests=40) for errors in ({"UNAVAILABLE": 1}, {"INTERNAL": 2})]
+    assert verdicts(compare_measurements(few[:1], few[1:]))["errors"] == "unclear", "one in forty may be as well as one in ten"
+    none = [replace(measurement(), requests=40)]
+    assert verdicts(compare_measurements(none, none))["errors"] == "same"
     made = compare_measurements([measurement(errors={"UNAVAILABLE": 20})], [measurement()])
     assert verdicts(made)["errors"] == "better"
 
@@ -336,7 +340,8 @@ def verified(*sides: tuple[int, int]) -> list[list[Measurement]]:
         ((5950, 5950), (4967, 4967), "same"),
         ((10, 1000), (11, 10_000), "better"),
         ((11, 10_000), (10, 1000), "worse"),
-        ((10, 1000), (14, 1000), "same"),
+        ((10, 1000), (14, 1000), "unclear"),
+        ((1000, 100_000), (1010, 100_000), "same"),
         ((10, 1000), (50, 1000), "worse"),
         ((0, 1000), (1, 100_000), "worse"),
         ((1, 100_000), (0, 1000), "same"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import errno
+import os
 import signal
 import socket
 import threading
@@ -19,7 +21,7 @@ from inferd import descriptors
 from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
 from inferd.ask.reach import Reach
-from inferd.bench import generator, schedule, worker
+from inferd.bench import generator, report, schedule, worker
 from inferd.bench.export import decode
 from inferd.bench.generator import Crew, Target, Total, allow_files, measure, portion, share, work
 from inferd.bench.inputs import Requests
@@ -331,6 +333,8 @@ def test_by_tls_connections_are_made_again_with_their_handshakes(tmp_path: Path)
     assert sum(interval.requests for interval in measured.intervals[1:]) > 0, "the second server answers"
     with pytest.raises(StartError, match=r"cannot connect: Connection refused"):
         measure(target, requests(), load)
+    with Served(model) as plaintext, pytest.raises(StartError, match="it speaks no TLS, but plaintext: leave --tls"):
+        measure(target._replace(address=parse_address(plaintext.address)), requests(), load)
 
 
 def test_by_tls_a_server_that_does_not_shake_hands_is_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -419,6 +423,32 @@ def test_a_connection_that_is_slow_to_come_back_keeps_nobody_waiting(monkeypatch
             assert (made.missing, list(made.sockets)) == ([], [0, 1])
         finally:
             made.close()
+
+
+def test_a_connection_that_is_gone_for_good_is_missing_in_the_load(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The other one goes on asking, and the result says that it was not the load that was asked for."""
+    monkeypatch.setattr(worker, "on_its_way", refused)
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        load = Load(connections=2, streams=2, warm_up_s=0.0, duration_s=0.4)
+        made, pieces = Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 10)), []
+
+        def told(piece: Piece) -> None:
+            pieces.append(piece)
+            if len(pieces) == 2:
+                made.sockets[0].shutdown(socket.SHUT_RDWR)
+
+        ending = made.drive(time.monotonic_ns(), told, lambda: False)
+    everything = total(load, *pieces)
+    everything.endings = [ending]
+    measured = everything.result()
+    assert (ending.ended, measured.lacked_connections) == ("", True)
+    assert 0 < measured.connections_missing < 1
+    assert not Outcome("closed", [measured], None, "").clean
+    assert any("connections 0." in line.text for line in warnings(report.make("closed", "t", "m", [measured])))
+
+
+def refused(*_: object) -> socket.socket:
+    raise ConnectionRefusedError(errno.ECONNREFUSED, os.strerror(errno.ECONNREFUSED))
 
 
 def test_a_refused_connection_is_tried_again_after_a_while(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -569,6 +599,21 @@ def test_a_number_of_requests_has_the_connections_to_itself(tmp_path: Path, load
     assert watched.under_way == [0, 0 if load.requests else 64]
     if load.requests:
         assert sum(piece.answered for piece in pieces) == sum(sum(piece.codes) for piece in pieces) == 10
+
+
+def test_a_number_of_requests_at_a_rate_waits_for_nothing_of_the_warm_up(tmp_path: Path) -> None:
+    """Of a server that is too slow for the rate the warm-up leaves a queue; what is measured begins without it, late as that may be."""
+    with Served(models.write(tmp_path, "m", models.slow(20))) as server:
+        address = parse_address(server.address)
+        load = Load(rate=400, requests=5, duration_s=0.0, warm_up_s=0.1)
+        x = np.zeros((1, 64), np.float32)
+        body = infer_request("m", {"x": x}).SerializeToString()
+        made = Worker(Plan(address, (), [body], load, schedule.parse("constant", 400), S))
+        made.generator = watched = Watched(made.generator)
+        pieces: list[Piece] = []
+        ending = made.drive(time.monotonic_ns(), pieces.append, lambda: False)
+    assert (ending.ended, ending.unfinished, watched.under_way) == ("", 0, [0, 0])
+    assert sum(piece.codes[0] for piece in pieces) == 5
 
 
 def test_a_closed_loop_whose_server_has_gone_says_so(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from inferd.bench.interrupts import ignore_interrupts, interrupted_once, interrupts_held, interrupts_noted
+from inferd.bench.interrupts import AGAIN_S, ignore_interrupts, interrupted_once, interrupts_held, interrupts_noted
 from tests.command import TIMEOUT_S, environment
 
 
@@ -44,6 +44,17 @@ def test_the_first_signal_raises_and_a_second_one_of_a_terminal_does_not(first: 
 def test_a_second_sigterm_ends_it() -> None:
     with interrupted_once(), raising(signal.SIGINT), raising(signal.SIGTERM):
         pass
+
+
+def test_sigterm_that_comes_twice_at_once_is_one() -> None:
+    """timeout(1) sends it to its child, and to the group in which that is."""
+    now_s = 100.0
+    with interrupted_once(lambda: now_s), raising(signal.SIGTERM):
+        now_s += AGAIN_S / 2
+        signal.raise_signal(signal.SIGTERM)
+        now_s += AGAIN_S
+        with raising(signal.SIGTERM):
+            pass
 
 
 def test_where_nothing_came_all_is_as_before() -> None:
@@ -92,7 +103,7 @@ import multiprocessing, signal
 from inferd.bench.interrupts import interrupts_held
 
 def tell(pipe):
-    pipe.send({signal.SIGINT, signal.SIGHUP} <= signal.pthread_sigmask(signal.SIG_BLOCK, []))
+    pipe.send({signal.SIGINT, signal.SIGHUP, signal.SIGTERM} <= signal.pthread_sigmask(signal.SIG_BLOCK, []))
 
 if __name__ == "__main__":
     context = multiprocessing.get_context("spawn")
@@ -113,7 +124,7 @@ def test_a_process_that_is_started_meanwhile_has_it_held_from_its_very_start(tmp
     assert done.stdout == "True set()\n"
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP])
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGHUP, signal.SIGTERM])
 def test_what_was_held_is_ignored_by_who_ignores_it(number: signal.Signals) -> None:
     signal.pthread_sigmask(signal.SIG_BLOCK, {number})
     signal.raise_signal(number)

@@ -134,8 +134,12 @@ def test_the_budget_is_kept_with_the_final_rounds_in_it():
 
 def test_a_budget_that_is_too_small_says_so():
     tuned = Bench(two_instances_are_better).tune(budget_s=20.0)
-    assert tuned.ended == "in the budget of 20 s nothing can be tried and compared: give 99 s"
-    assert tuned.best == DEFAULT
+    assert tuned.ended == (
+        "in the budget of 20 s nothing can be tried and compared: give --budget 99s, or fewer in flight (--concurrency 4)"
+    )
+    assert (tuned.best, tuned.tried) == (DEFAULT, False)
+    first = evidence.sentences(tuned, Target(LOAD))[0]
+    assert (first.mark, first.text) == ("bad", "nothing but the default was tried: cpu, 1 x 2 threads, batches of 64")
 
 
 def test_settings_that_cannot_be_served_are_evidence_and_no_end():
@@ -196,9 +200,38 @@ def test_a_default_that_cannot_be_served_is_an_error():
 )
 def test_slow_models_are_measured_for_longer(capacity, duration_s, warm_up_s):
     bench = Bench(lambda settings: capacity)
-    bench.tune()
+    bench.tune(fixed=True)
     assert (bench.loads[0].duration_s, bench.loads[0].warm_up_s) == (2.0, 1.0)
     assert {(load.duration_s, load.warm_up_s) for load in bench.loads[1:]} == {(duration_s, warm_up_s)}
+
+
+@pytest.mark.parametrize(
+    ("capacity", "in_flight", "duration_s"),
+    [
+        (100.0, 64, 6.4),  # ten turns of 640 ms
+        (20.0, 16, 10.0),  # 200 requests
+        (5.0, 4, 320 / 22 - SERVER_S - 1.0),  # a 22nd of the budget, without what a server's start takes
+        (0.5, 1, 320 / 22 - SERVER_S - 1.0),
+    ],
+)
+def test_a_model_that_is_too_slow_for_so_many_in_flight_gets_fewer(capacity, in_flight, duration_s):
+    """So that there is time in the budget to try others, and to compare."""
+    bench = Bench(lambda settings: capacity * settings.instances)
+    tuned = bench.tune(budget_s=320.0)
+    assert (tuned.in_flight, tuned.tried) == (in_flight, True)
+    assert {round(load.duration_s, 6) for load in bench.loads[2:]} == {round(duration_s, 6)}
+    said = [line.text for line in evidence.sentences(tuned, Target(LOAD))]
+    assert any(f"the search began with {in_flight}" in text for text in said) == (in_flight < 64)
+
+
+def test_a_model_that_answers_nothing_in_time_gets_one():
+    def none(settings: Settings, load: Load) -> Measurement:
+        measured = Bench.run(bench, settings, load)
+        return replace(measured, errors={"unanswered": measured.requests}, requests_per_second=0.0) if load.streams > 1 else measured
+
+    bench = Bench(lambda settings: 1.0)
+    bench.run = none  # type: ignore[method-assign]
+    assert bench.tune().in_flight == 1
 
 
 @pytest.mark.parametrize(("start", "expected"), [(1, 8), (8, 8), (64, 8)])

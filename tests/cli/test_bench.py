@@ -460,7 +460,7 @@ def measuring(address: str, model: str, folder: Path, *more: str, plain: str = "
     pipes: dict[str, Any] = {"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, "text": True}
     with (
         Caller(plain or address) as caller,
-        subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=bool(terminal), **pipes) as process,
+        subprocess.Popen(words, cwd=folder, env=environment(), start_new_session=True, **pipes) as process,
     ):
         limit_s = time.monotonic() + TIMEOUT_S
         while caller.statistics(model).inference_stats.success.count < 1000:
@@ -501,6 +501,24 @@ def test_a_terminal_that_goes_takes_nothing_that_was_measured(tmp_path: Path, pr
             os.killpg(process.pid, signal.SIGHUP)
         process.wait(TIMEOUT_S)
     assert process.returncode == 1, "stdout cannot be written"
+    report = json.loads((tmp_path / "report.json").read_text())
+    assert (report["measurements"][0]["ended"], report["requests"] > 0) == ("interrupted", True)
+
+
+@pytest.mark.parametrize("load", [("--connections", "2", "--processes", "2"), ("--scenario", "SingleStream")])
+def test_sigterm_to_all_processes_takes_nothing_that_was_measured(tmp_path: Path, load: tuple[str, ...]) -> None:
+    """As timeout(1) sends it: to its child, and to the group in which that is."""
+    if "--scenario" in load:
+        pytest.importorskip("mlperf_loadgen", reason="LoadGen is not installed here")
+    (tmp_path / "serving").mkdir()
+    with (
+        Serving(tmp_path / "serving", EXAMPLES / "models", *FREE_PORTS) as server,
+        measuring(server.addresses["grpc"], "digits", tmp_path, *load) as process,
+    ):
+        process.send_signal(signal.SIGTERM)
+        os.killpg(process.pid, signal.SIGTERM)
+        _, errors = process.communicate(timeout=TIMEOUT_S)
+    assert process.returncode == 130, errors
     report = json.loads((tmp_path / "report.json").read_text())
     assert (report["measurements"][0]["ended"], report["requests"] > 0) == ("interrupted", True)
 
