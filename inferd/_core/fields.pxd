@@ -8,7 +8,7 @@ from libc.string cimport memcmp, memset
 from inferd._core.contents cimport MAX_STEPS, Contents, measure, pack
 from inferd._core.tensor cimport MAX_RANK, MAX_TENSORS, TensorView, datatype_of
 from inferd._core.utf8 cimport is_utf8
-from inferd._core.wire cimport Bytes, Reader, enter, fail, fail_as, read_bytes, read_fixed, read_tag, read_varint, skip_field
+from inferd._core.wire cimport Bytes, Reader, enter, fail, fail_as, next_field, read_bytes, read_fixed, read_varint, skip_field
 
 cdef enum:
     MAX_PARAMETERS = 256        # of one request, its tensors' included
@@ -102,7 +102,7 @@ cdef inline int read_value(Reader *outer, const Bytes *content, Parameter *param
     cdef int status
     enter(&reader, outer, content)
     while True:
-        found = read_tag(&reader, &tag)
+        found = next_field(&reader, &tag)
         if found == 0:
             return 0
         if found < 0:
@@ -139,7 +139,7 @@ cdef inline int read_parameter(Reader *outer, Parameter *parameter, int *count) 
         return -1
     enter(&reader, outer, &content)
     while True:
-        found = read_tag(&reader, &tag)
+        found = next_field(&reader, &tag)
         if found == 0:
             if not parameter.known:
                 memset(parameter, 0, sizeof(Parameter))
@@ -193,7 +193,7 @@ cdef inline int read_input(Reader *outer, const Bytes *content, TensorView *view
     memset(extra, 0, sizeof(Input))
     enter(&reader, outer, content)
     while True:
-        found = read_tag(&reader, &tag)
+        found = next_field(&reader, &tag)
         if found == 0:
             break
         if found < 0:
@@ -233,7 +233,7 @@ cdef inline int read_asked(Reader *outer, const Bytes *content, Asked *asked, in
     memset(asked, 0, sizeof(Asked))
     enter(&reader, outer, content)
     while True:
-        found = read_tag(&reader, &tag)
+        found = next_field(&reader, &tag)
         if found == 0:
             return 0
         if found < 0:
@@ -262,7 +262,7 @@ cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, 
     cdef int found
     enter(&reader, outer, tensor)
     while True:
-        found = read_tag(&reader, &tag)
+        found = next_field(&reader, &tag)
         if found == 0:
             return 0
         if found < 0:
@@ -314,7 +314,7 @@ cdef inline int read_fields(Reader *reader, Fields *fields) noexcept nogil:
     fields.input_count = fields.output_count = fields.raw_count = fields.parameter_count = 0
     fields.priority = fields.timeout_us = 0
     while True:
-        found = read_tag(reader, &tag)
+        found = next_field(reader, &tag)
         if found <= 0:
             return found
         if tag == INPUTS:

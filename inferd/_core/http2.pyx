@@ -281,15 +281,17 @@ cdef class Session(Output):
         cdef Py_ssize_t taken = nbytes
         call.received_nbytes += nbytes
         try:
-            if call.kind == STREAM and call.message is None and not call.closed:
+            if call.kind != STREAM or call.single:
+                while nbytes > 0 and not call.closed:
+                    if call.asked:
+                        raise Unimplemented(f"{call.method}: expected one request message, got more; the method takes one",
+                                            reason="cardinality")
+                    if call.feed(&chunk, &nbytes, call.max_message_nbytes):
+                        call.asked = True
+                        call.notify()
+            elif call.message is None and not call.closed:
                 if call.feed(&chunk, &nbytes, call.max_message_nbytes):
                     call.notify()
-            elif call.kind != STREAM:
-                while nbytes > 0 and not call.closed:
-                    if call.message is not None:
-                        raise Unimplemented(f"{call.method}: expected one request message, got more; it is a unary method",
-                                            reason="cardinality")
-                    call.feed(&chunk, &nbytes, call.max_message_nbytes)
             if call.kind == STREAM and nbytes > 0 and not call.closed:
                 call.hold(nbytes)
                 if call.backlog is None:        # back-pressure: these bytes stay unconsumed until the reader takes them
@@ -327,11 +329,13 @@ cdef class Session(Output):
                     bint pressed=False):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the
         request, for answer_limit_ns that the answer is read, while less than min_rate moved, or min_message_rate of a large message.
-        pressed: messages found no room since the last look, and what is large and slow ends after PRESSED_NS. True: the connection must
+        pressed: messages found no room since the last look, and what is slow ends after PRESSED_NS, if it is large, or one of many small
+        ones that hold as much as a large one. True: the connection must
         be cut off, since its client reads nothing of it, or stopped within a request's headers. Asked now and then with the monotonic
         time and how many bytes the transport holds."""
         cdef Endpoint endpoint = self.endpoint
         cdef bint large, is_slow
+        cdef bint holds_much = self.share is not None and self.share.nbytes > SMALL_NBYTES
         cdef uint64_t moved_nbytes
         cdef Http2Call call
         cdef Owed owed
@@ -348,8 +352,8 @@ cdef class Session(Output):
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
             moved_nbytes = self.sent_nbytes if owed == ANSWERS else call.sent_nbytes if owed == ANSWER else call.taken_nbytes()
-            is_slow = is_stalled(&call.pressed_pace, owed if large else NOTHING, moved_nbytes, now_ns, PRESSED_NS,
-                                 endpoint.min_message_rate)
+            is_slow = is_stalled(&call.pressed_pace, owed if large or (holds_much and owed == REQUEST) else NOTHING, moved_nbytes,
+                                 now_ns, PRESSED_NS, endpoint.min_message_rate if large else endpoint.min_rate)
             if owed == ANSWERS:         # not this call's own doing: the connection is judged
                 blocked = True
                 owed = NOTHING

@@ -30,6 +30,8 @@ cdef class Http2Call(Call):
     cdef bint compresses                # the client takes the encoding of the endpoint's answers
     cdef int metadata_count             # entries that came
     cdef list metadata_items            # (name, value) as bytes, or None; none are kept of the hot method, where nobody reads them
+    cdef bint single                    # of a streaming method that takes one request message
+    cdef bint asked                     # the one message of a method that takes one is there
     cdef readonly bint half_closed      # the client sends no more
     cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
     cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog, STREAM_NBYTES

@@ -179,6 +179,7 @@ cdef void find_method(Endpoint endpoint, Http2Call call, bytes path) noexcept:
     if call.method_row is not None:
         call.method = path.decode("ascii")
         call.kind = KINDS[call.method_row.kind]
+        call.single = call.method_row.single
         call.max_message_nbytes = min(endpoint.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
     else:
         call.method = path[:MAX_PATH_NBYTES].decode("ascii", "replace")

@@ -5,6 +5,7 @@
 cdef enum:
     PREFIX_NBYTES = 5           # gRPC's length prefix; room for it lies in front of every message that is not wrapped
     HEADROOM_NBYTES = 64        # what a block keeps in front of the message, so that the message is aligned
+    OWN_NBYTES = 16 << 10       # a share may always hold, beyond the budget if need be: a health check comes through, and small requests
     SMALL_NBYTES = 64 << 10     # a message of more is a large one: it finds no room in what is kept free for small ones, and must come fast
 
 cdef class Share:                # what the messages of one connection hold, beside the budget of all

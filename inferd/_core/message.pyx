@@ -168,8 +168,13 @@ cdef inline Py_ssize_t left_free(Py_ssize_t nbytes) noexcept:
 
 cdef inline int take(Share share, Py_ssize_t own_nbytes, Py_ssize_t nbytes, Py_ssize_t whole_nbytes) except -1:
     """Counts `nbytes` more of something that counts with own_nbytes already and becomes whole_nbytes. It may have all the memory that
-    its like may where its share holds nothing else: else a message that is larger than the share could never come."""
+    its like may where its share holds nothing else: else a message that is larger than the share could never come. OWN_NBYTES nobody
+    can take from a share, whatever all others hold."""
     global used_nbytes
+    if share is not None and share.nbytes + nbytes <= OWN_NBYTES:
+        share.nbytes += nbytes
+        used_nbytes += nbytes
+        return 0
     if used_nbytes + nbytes + left_free(whole_nbytes) > budget_nbytes:
         raise no_room(nbytes)
     if share is not None:

@@ -2,7 +2,7 @@
 # returns a status and leaves what is wrong, as static text, in the reader. Strict where protobuf's own parser (upb) is.
 # Never in here: what a field means, memory, Python objects.
 
-from libc.stdint cimport uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 cdef enum:
@@ -13,6 +13,7 @@ cdef enum:
     GROUP_END = 4
     FIXED32 = 5
     MAX_DEPTH = 100             # unknown groups inside each other
+    MAX_FIELDS = 1 << 16        # of one message, typed contents aside, which have a limit of their own: each costs, and means nothing
 
 cdef struct Bytes:              # a length-delimited field's content; owns nothing
     const char *data
@@ -23,6 +24,8 @@ cdef struct Reader:             # the rest of one message or submessage
     const uint8_t *end          # behind its last byte
     const uint8_t *start        # of the outermost message: positions in errors count from here
     const char *fault           # static text: what is wrong at `at`; NULL: nothing so far
+    int64_t *fields_left        # of the outermost reader, shared by those of its submessages
+    int64_t fields_left_of_all  # what that points to, where this is the outermost one
 
 
 cdef inline void open_reader(Reader *reader, const char *data, Py_ssize_t nbytes) noexcept nogil:
@@ -30,6 +33,8 @@ cdef inline void open_reader(Reader *reader, const char *data, Py_ssize_t nbytes
     reader.end = reader.at + nbytes
     reader.start = reader.at
     reader.fault = NULL
+    reader.fields_left_of_all = MAX_FIELDS
+    reader.fields_left = &reader.fields_left_of_all
 
 
 cdef inline void enter(Reader *inner, const Reader *outer, const Bytes *content) noexcept nogil:
@@ -38,6 +43,7 @@ cdef inline void enter(Reader *inner, const Reader *outer, const Bytes *content)
     inner.end = inner.at + content.nbytes
     inner.start = outer.start
     inner.fault = NULL
+    inner.fields_left = outer.fields_left
 
 
 cdef inline int fail(Reader *reader, const char *fault) noexcept nogil:
@@ -94,6 +100,17 @@ cdef inline int read_tag(Reader *reader, uint32_t *tag) noexcept nogil:
     return 1
 
 
+cdef inline int count_field(Reader *reader) noexcept nogil:
+    reader.fields_left[0] -= 1
+    return 0 if reader.fields_left[0] >= 0 else fail(reader, "more fields than a request may have")
+
+
+cdef inline int next_field(Reader *reader, uint32_t *tag) noexcept nogil:
+    """read_tag of a field that counts."""
+    cdef int found = read_tag(reader, tag)
+    return found if found <= 0 or count_field(reader) == 0 else -1
+
+
 cdef inline int read_bytes(Reader *reader, Bytes *content) noexcept nogil:
     """The content of a length-delimited field, where it lies."""
     cdef uint64_t nbytes
@@ -143,7 +160,7 @@ cdef inline int skip_field(Reader *reader, uint32_t tag) noexcept nogil:
         return skip_value(reader, tag)
     open_groups[0] = tag >> 3
     while depth > 0:
-        found = read_tag(reader, &tag)
+        found = next_field(reader, &tag)
         if found == 0:
             return fail(reader, "the message ends inside a group")
         if found < 0:

@@ -1,7 +1,8 @@
 """A small HTTP server for scrapes: a WSGI app on a bounded number of threads. Never in here: what the app answers.
 
-A client can take one thread for `TIMEOUT_S` at most, however slowly it writes or reads; when all threads are taken, the
-next client is told so at once. One request a connection (HTTP/1.0), as a scraper needs it every few seconds.
+A client can take one thread for `TIMEOUT_S` at most, however slowly it writes or reads. When all threads are taken, the one that has
+had its for longest gives way to the next client, after `TURN_S`; before that the next one is told so at once. One request a connection
+(HTTP/1.0), as a scraper needs it every few seconds.
 """
 
 from __future__ import annotations
@@ -27,7 +28,8 @@ __all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer"]
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 8  # answered at the same time, a thread each
-TIMEOUT_S = 10.0  # for one connection from accept to close
+TIMEOUT_S = 10.0  # for one connection from accept to close,
+TURN_S = 1.0  # of which nobody takes so much from it: many times what a scrape needs
 POLL_S = 0.1  # how often the accepting thread looks for connections that are overdue
 BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n\r\ntoo many scrapes at once\n"
 
@@ -52,12 +54,21 @@ class ScrapeServer(WSGIServer):
     request_queue_size = 16
 
     def __init__(
-        self, host: str, port: int, app: WSGIApplication, *, max_connections: int = MAX_CONNECTIONS, timeout_s: float = TIMEOUT_S
+        self,
+        host: str,
+        port: int,
+        app: WSGIApplication,
+        *,
+        max_connections: int = MAX_CONNECTIONS,
+        timeout_s: float = TIMEOUT_S,
+        turn_s: float = TURN_S,
     ) -> None:
         self._max_connections = max_connections
-        self._timeout_s = timeout_s
+        self._timeout_s, self._turn_s = timeout_s, turn_s
         self._lock = threading.Lock()
-        self._open: dict[socket.socket, tuple[threading.Thread, float]] = {}  # connection -> its thread, when it is overdue
+        self._open: dict[
+            socket.socket, tuple[threading.Thread, float]
+        ] = {}  # connection -> its thread, when it is overdue; the oldest first
         try:
             self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             super().__init__((str(address[0]), port), _Exchange)
@@ -98,7 +109,7 @@ class ScrapeServer(WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(target=self._exchange, args=(request, client_address), name="inferd-scrape", daemon=True)
         with self._lock:
-            full = len(self._open) >= self._max_connections
+            full = len(self._open) >= self._max_connections and not self._gives_way()
             if not full:
                 self._open[request] = thread, time.monotonic() + self._timeout_s
         if full:
@@ -113,6 +124,15 @@ class ScrapeServer(WSGIServer):
             with self._lock:
                 del self._open[request]
             self.shutdown_request(request)
+
+    def _gives_way(self) -> bool:
+        """Whether the oldest connection has had its turn; it is broken off then."""
+        oldest, (_, overdue) = next(iter(self._open.items()))
+        if time.monotonic() < overdue - self._timeout_s + self._turn_s:
+            return False
+        self._break_off([oldest])
+        del self._open[oldest]
+        return True
 
     def service_actions(self) -> None:
         now = time.monotonic()
@@ -129,7 +149,7 @@ class ScrapeServer(WSGIServer):
             self.handle_error(connection, client_address)
         finally:
             with self._lock:  # out of the table first: what is closed is never shut down by service_actions
-                del self._open[connection]
+                self._open.pop(connection, None)
             self.shutdown_request(connection)
 
     @staticmethod

@@ -64,7 +64,15 @@ class Health:
         """Rows of the service table, by full method name."""
         return {
             f"/{SERVICE}/Check": Method("unary", self.check, *TYPES, MAX_REQUEST_NBYTES),
-            f"/{SERVICE}/Watch": Method("stream", self.watch, *TYPES, MAX_REQUEST_NBYTES, self._max_connection_watchers),
+            f"/{SERVICE}/Watch": Method(
+                "stream",
+                self.watch,
+                *TYPES,
+                MAX_REQUEST_NBYTES,
+                self._max_connection_watchers,
+                " (max_connection_watchers)",
+                single=True,
+            ),
         }
 
     async def check(self, request: health.HealthCheckRequest) -> health.HealthCheckResponse:

@@ -25,7 +25,9 @@ class Method:
     method has none, since it reads and writes bytes.
 
     max_request_nbytes: of one message, which is parsed on the event loop; an "infer" method's is max_message_bytes.
-    max_open: streams of the method that one connection may have open; 0: as many as streams of any kind.
+    max_open: streams of the method that one connection may have open; 0: as many as streams of any kind. max_open_by: the setting
+    that says so, in brackets.
+    single: a "stream" that is asked by one message; a transport may refuse more.
     """
 
     kind: Literal["infer", "unary", "stream"]
@@ -34,6 +36,8 @@ class Method:
     response_type: Any = None
     max_request_nbytes: int = 64 << 10
     max_open: int = 0
+    max_open_by: str = ""
+    single: bool = False
 
     def check_size(self, name: str, nbytes: int) -> None:
         """ResourceExhausted where a transport let more through."""
@@ -47,8 +51,8 @@ class Method:
         """ResourceExhausted where a connection that has so many of its streams open may have no more."""
         if count >= self.max_open > 0:
             raise ResourceExhausted(
-                f"{name}: this connection has {count} of these streams open, which is its limit (max_connection_watchers); close one "
-                "that is not needed",
+                f"{name}: this connection has {count} of these streams open, which is its limit{self.max_open_by}; close one that is "
+                "not needed",
                 reason="watchers",
                 retry_after_ns=RETRY_AFTER_NS,
             )

@@ -21,6 +21,7 @@ __all__ = ["Reflection"]
 
 VERSIONS = {"grpc.reflection.v1.ServerReflection": reflection_v1, "grpc.reflection.v1alpha.ServerReflection": reflection_v1alpha}
 
+MAX_OPEN = 16  # streams of one connection: a tool has one
 MAX_NAME_CHARS = 256  # of an unknown name that an error message repeats
 
 
@@ -35,7 +36,11 @@ class Reflection:
         """Rows of the service table, by full method name."""
         return {
             f"/{service}/ServerReflectionInfo": Method(
-                "stream", partial(self.answer_all, messages), messages.ServerReflectionRequest, messages.ServerReflectionResponse
+                "stream",
+                partial(self.answer_all, messages),
+                messages.ServerReflectionRequest,
+                messages.ServerReflectionResponse,
+                max_open=MAX_OPEN,
             )
             for service, messages in VERSIONS.items()
         }

@@ -459,6 +459,27 @@ def test_what_is_malformed_is_said_with_its_byte(content: bytes, expected: str) 
     assert expected in str(caught.value)
 
 
+@pytest.mark.parametrize(
+    "content",
+    [
+        b"\x98\x06\x00" * 70_000,  # of a number that nobody knows
+        b"\x9b\x06\x9c\x06" * 70_000,  # groups without anything in them
+        b"\x0a\x00" * 70_000,  # the model's name: the last one holds
+        (b"\x2a\xe0\xa7\x12" + b"\x98\x06\x00" * 100_000),  # an input with fields that nobody knows
+    ],
+)
+def test_fields_that_mean_nothing_are_no_more_than_so_many(content: bytes) -> None:
+    """Each costs time on the event loop, and millions of them fit into a message."""
+    with pytest.raises(InvalidArgument, match="more fields than a request may have"):
+        decode_infer_request(content)
+
+
+def test_a_group_of_many_fields_counts_as_they_do() -> None:
+    decode_infer_request(b"\x9b\x06" + b"\x98\x06\x00" * 60_000 + b"\x9c\x06")
+    with pytest.raises(InvalidArgument, match="more fields than a request may have"):
+        decode_infer_request(b"\x9b\x06" + b"\x98\x06\x00" * 70_000 + b"\x9c\x06")
+
+
 def test_a_hundred_nested_groups_are_skipped() -> None:
     assert check_against_protobuf(b"\x9b\x06" * 90 + b"\x9c\x06" * 90)
 

@@ -70,6 +70,33 @@ def test_one_request_alone_may_have_all(budget: int) -> None:
     end(client)
 
 
+def test_whatever_others_hold_a_connection_may_have_a_little(budget: int) -> None:
+    """Unfinished messages, each as large as still finds room, fill all that there is; a health check comes through all the same."""
+    greedy, other = Client(Served(memory_percent=99)), Client(Served(lambda call: call.reply(b"done"), memory_percent=99))
+    for nbytes in (64 * KiB, 8 * KiB, 600):
+        for _ in range(200):
+            greedy.send(greedy.open(), frame(bytes(2 * nbytes))[: nbytes + 5], end=False)
+    assert {error.reason for error in greedy.served.errors} <= {"connection_memory", "message_memory"}  # type: ignore[attr-defined]
+    assert pool.in_use() > budget - 16 * KiB
+    for _ in range(50):
+        assert other.status(other.call(bytes(4 * KiB))) == OK
+    assert other.status(other.call(bytes(64 * KiB)))[0] == 8, "more than a little finds no room"
+    end(greedy, other)
+
+
+def test_a_little_is_no_more_than_that(budget: int) -> None:
+    """Of each connection, beyond the budget."""
+    pool.set_budget(1)
+    clients = [Client(Served(memory_percent=50)) for _ in range(3)]
+    begun = pool.in_use()
+    for client in clients:
+        for _ in range(40):
+            client.call(bytes(2 * KiB))
+        assert len(client.served.calls) == 8
+    assert pool.in_use() - begun == 3 * 16 * KiB
+    end(*clients)
+
+
 def test_without_a_share_there_is_the_budget(budget: int) -> None:
     client = Client(Served())
     for _ in range(15):

@@ -213,6 +213,25 @@ def test_where_others_find_no_room_who_is_slow_ends_within_seconds() -> None:
     client.session.close()
 
 
+def test_where_others_find_no_room_many_small_ones_are_as_a_large_one() -> None:
+    """What a connection holds in unfinished messages, however small each is. Who holds little waits for its client as ever."""
+    before = pool.in_use()
+    served = Served(memory_percent=50)
+    many, few = Client(served), Client(served)
+    for client, count in ((many, 40), (few, 5)):
+        for _ in range(count):
+            client.send(client.open(), frame(bytes(4000))[:3000], end=False)
+    for second in range(6):
+        pressed_look(many, second)
+        pressed_look(few, second)
+    assert (served.endpoint.stalled_total, served.endpoint.calls) == (40, 5)
+    assert {many.status(stream_id)[0] for stream_id in many.headers} == {8}
+    assert not few.headers
+    assert pool.in_use() - before < 30_000
+    many.session.close()
+    few.session.close()
+
+
 def test_where_others_find_room_nobody_is_hurried() -> None:
     client = Client(Served())
     stream_id = client.open()

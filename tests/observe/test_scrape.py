@@ -91,6 +91,19 @@ def test_a_client_that_writes_or_reads_too_slowly_is_broken_off(sent: bytes) -> 
         wait_until(lambda: server.connections == 0)
 
 
+def test_who_has_had_a_turn_gives_way() -> None:
+    """Clients that say nothing do not keep a scraper out."""
+    with scrape_server(hello, max_connections=2, turn_s=0.0) as server:
+        silent = [connect(server, b"GET") for _ in range(2)]
+        wait_until(lambda: server.connections == 2)
+        with closing(connect(server, b"GET / HTTP/1.0\r\n\r\n")) as client:
+            assert b"200 OK" in read_all(client)
+        assert read_all(silent[0]) == b"", "the oldest"
+        wait_until(lambda: server.connections == 1)
+        for client in silent:
+            client.close()
+
+
 def test_close_breaks_off_what_is_open() -> None:
     server = ScrapeServer("127.0.0.1", 0, endless)
     server.start()

@@ -18,7 +18,7 @@ from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
 from inferd.serving.health import MAX_NAME_CHARS, SERVICE, Health
 from inferd.serving.server import Server
-from tests.edge import LIMIT_S, ask, serving
+from tests.edge import LIMIT_S, ask, channel_to, serving
 from tests.served import Served
 from tests.shelf import Shelf, ShelfModel
 
@@ -261,6 +261,18 @@ async def test_a_watch_without_a_request_is_refused(world: World) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match="one HealthCheckRequest") as caught:
         await stream.read()
     assert caught.value.code() is grpc.StatusCode.INVALID_ARGUMENT
+
+
+async def test_a_watch_is_asked_once() -> None:
+    """Messages that nobody will read would only fill memory."""
+    async with channel_to("native", World().health.methods()) as channel:
+        stream = channel.stream_stream(WATCH)(timeout=LIMIT_S)
+        await stream.write(b"")
+        assert await Watch(stream).next() == SERVING
+        await stream.write(b"")
+        with pytest.raises(grpc.aio.AioRpcError, match="expected one request message, got more") as caught:
+            await stream.read()
+    assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 
 # Over real models.

@@ -12,7 +12,7 @@ from google.protobuf.descriptor_pool import DescriptorPool
 from google.protobuf.message_factory import GetMessageClass
 
 from inferd.protocol import SERVICES, reflection_v1, reflection_v1alpha
-from inferd.serving.reflection import Reflection
+from inferd.serving.reflection import MAX_OPEN, Reflection
 from tests.edge import LIMIT_S, channel_to
 
 VERSIONS = {"v1": reflection_v1, "v1alpha": reflection_v1alpha}
@@ -55,6 +55,17 @@ async def asking(request: pytest.FixtureRequest, channel: grpc.aio.Channel) -> A
     yield Asking(stream, VERSIONS[request.param])
     await stream.done_writing()
     assert await stream.read() is grpc.aio.EOF
+
+
+async def test_a_connection_has_a_few_streams(channel: grpc.aio.Channel) -> None:
+    method = channel.stream_stream("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo")
+    streams = [Asking(method(timeout=LIMIT_S), reflection_v1) for _ in range(MAX_OPEN)]
+    for stream in streams:
+        assert await stream.files(file_containing_symbol="grpc.health.v1.Health")
+    one_more = method(timeout=LIMIT_S)
+    with pytest.raises(grpc.aio.AioRpcError, match=f"this connection has {MAX_OPEN} of these streams open") as caught:
+        await one_more.read()
+    assert caught.value.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
 
 
 def test_the_table_names_methods_that_the_protocol_has() -> None:
