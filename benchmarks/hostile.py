@@ -3,8 +3,9 @@ memory has a bound and comes back, and the client's p99 stays within 2 times of 
 
     python benchmarks/hostile.py [ATTACK ...] [--seconds 4] [--rounds 3] [--no-history]
 
-The server, with its defaults and the identity model, has the first core for itself. The attacker (attacks.py) has the second, at nice 10,
-so that the client, `inferd bench` at a low fixed rate on the same core, is not what is late: what it waits for is the server. Its p99 is
+The server, with its defaults and the identity model, has the first core for itself. The attacker (attacks.py) has the second, of which it
+takes what the client leaves (SCHED_IDLE: by its niceness alone it would keep the core for milliseconds after the client has woken), so
+that the client, `inferd bench` at a low fixed rate on the same core, is not what is late: what it waits for is the server. Its p99 is
 taken without and with the attack, in turn, in each round; the medians count. An attack goes on, over and over, all the time that the
 client measures. Memory is the server's RSS: before, the highest that was seen, and when every connection of the attacker is gone.
 The result is printed and, when all attacks were made, appended as one line to benchmarks/history/hostile.jsonl.
