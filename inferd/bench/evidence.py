@@ -120,7 +120,7 @@ def conclusion(tuned: Tuned, target: Target) -> Iterator[Line]:
         whys = [trial.why for trial in tuned.trials if trial.settings == tuned.default]
         wanted = f"keep {target.slo}" if target.slo else "answer all requests"
         yield Line(f"no settings that were tried {wanted}; the default: {one_line(whys[-1])}", "bad")
-    elif not tuned.tried and not tuned.interrupted:
+    elif tuned.out_of_time:
         yield Line(f"nothing but the default was tried: {tuned.default}", "bad")
     elif tuned.interrupted:
         yield Line(f"the best so far: {best_of_each(tuned.trials)[0].settings}; it was not held against the default", "doubt")

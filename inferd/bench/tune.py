@@ -116,11 +116,7 @@ class Tuned(NamedTuple):
     ended: str  # why the search ended
     interrupted: bool = False
     in_flight: int = 0  # that the default was given first; fewer than the load's where the model is too slow for those
-
-    @property
-    def tried(self) -> bool:
-        """Whether anything was, beside the default."""
-        return any(trial.settings != self.default for trial in self.trials)
+    out_of_time: bool = False  # before anything but the default could be tried
 
 
 class Server(NamedTuple):
@@ -157,7 +153,7 @@ def tune(
     finally:
         run.close()
     chosen = best if verdict is not None and verdict.better else default
-    return Tuned(run.trials, default, chosen, best, verdict, run.any_kept, ended, in_flight=run.in_flight)
+    return Tuned(run.trials, default, chosen, best, verdict, run.any_kept, ended, in_flight=run.in_flight, out_of_time=run.out_of_time)
 
 
 class Run:
@@ -172,6 +168,7 @@ class Run:
         self.took_s: list[float] = []  # each server, from its start to its end
         self.once_s: list[float] = []  # the same, had it been measured once only
         self.loads_s: list[float] = []  # each measurement of the present server
+        self.out_of_time = False  # before anything but the default could be tried
         self._policy: Generator[Settings, float, None] | None = None
 
     @property
@@ -230,6 +227,7 @@ class Run:
                 final_s = self.kept_back * statistics.median(self.once_s)
                 if self.spent_s + max(self.took_s) + final_s > self.target.budget_s:
                     if len(self.took_s) == 1:  # the default
+                        self.out_of_time = True
                         enough_s = self.spent_s + 2 * final_s
                         short = f"in the budget of {self.target.budget_s:.0f} s nothing can be tried and compared"
                         return (

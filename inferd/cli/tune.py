@@ -145,7 +145,7 @@ def tune(**given: Any) -> int:
             click.echo(said)
         if failures:
             raise InferdError("; ".join(failures))
-        return INTERRUPTED if tuned.interrupted else int(not tuned.kept or not tuned.tried)
+        return INTERRUPTED if tuned.interrupted else int(not tuned.kept or tuned.out_of_time)
 
 
 def write(

@@ -89,7 +89,7 @@ def test_the_default_stays_where_nothing_is_better():
     tuned = bench.tune()
     assert tuned.best == tuned.found == DEFAULT
     assert tuned.verdict is None
-    assert tuned.kept
+    assert (tuned.kept, tuned.out_of_time) == (True, False)
 
 
 def test_what_was_only_luck_is_seldom_taken():
@@ -137,7 +137,7 @@ def test_a_budget_that_is_too_small_says_so():
     assert tuned.ended == (
         "in the budget of 20 s nothing can be tried and compared: give --budget 99s, or fewer in flight (--concurrency 4)"
     )
-    assert (tuned.best, tuned.tried) == (DEFAULT, False)
+    assert (tuned.best, tuned.out_of_time) == (DEFAULT, True)
     first = evidence.sentences(tuned, Target(LOAD))[0]
     assert (first.mark, first.text) == ("bad", "nothing but the default was tried: cpu, 1 x 2 threads, batches of 64")
 
@@ -218,7 +218,7 @@ def test_a_model_that_is_too_slow_for_so_many_in_flight_gets_fewer(capacity, in_
     """So that there is time in the budget to try others, and to compare."""
     bench = Bench(lambda settings: capacity * settings.instances)
     tuned = bench.tune(budget_s=320.0)
-    assert (tuned.in_flight, tuned.tried) == (in_flight, True)
+    assert (tuned.in_flight, tuned.out_of_time) == (in_flight, False)
     assert {round(load.duration_s, 6) for load in bench.loads[2:]} == {round(duration_s, 6)}
     said = [line.text for line in evidence.sentences(tuned, Target(LOAD))]
     assert any(f"the search began with {in_flight}" in text for text in said) == (in_flight < 64)

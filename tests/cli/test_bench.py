@@ -361,7 +361,7 @@ def test_a_scenario_of_mlperf(bench, server: Serving, tmp_path: Path, scenario: 
 
 def test_a_scenario_that_is_not_valid_is_not_clean(bench) -> None:
     """The model takes longer than the limit."""
-    done, report = bench("slow", "--scenario", "Server", "--rate", "20", "--slo", "p99=1ms", *SHORT)
+    done, report = bench("slow", "--scenario", "Server", "--rate", "200", "--slo", "p99=1ms", *SHORT)
     assert done.returncode == 1
     assert report["summary"]["reasons"][0] == "latency is above the limit"
     assert "INVALID (latency is above the limit" in done.stdout

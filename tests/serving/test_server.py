@@ -336,8 +336,8 @@ def test_the_start_is_told_by_phase(files: Path) -> None:
     before = time.monotonic()
     with Program(files) as program:
         most = time.monotonic() - before + 0.1  # the kernel tells the start to a hundredth of a second
-        found = re.search(r"ready on .*: ([\d.]+) s to start Python, ([\d.]+) s to load models, ([\d.]+) s to open ports", program.errors)
-        assert found, program.errors
-        phases = [float(text) for text in found.groups()]
-        assert phases[0] > 0
-        assert sum(phases) <= most
+    found = re.search(r"ready on .*: ([\d.]+) s to start Python, ([\d.]+) s to load models, ([\d.]+) s to open ports", program.errors)
+    assert found, program.errors
+    phases = [float(text) for text in found.groups()]
+    assert phases[0] > 0
+    assert sum(phases) <= most
