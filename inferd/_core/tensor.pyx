@@ -139,6 +139,8 @@ cdef enum:
     LENGTH_NBYTES = 4           # in front of each BYTES element
     MAX_TEXTS = 1 << 17         # BYTES elements of one input of a whole batch: each becomes a Python object of some 60 bytes.
     LEAST_TEXTS = 16            # A row has its share of them, and so many in any case
+    MAX_TEXT_NBYTES = 16 << 20  # of all of them together: onnxruntime makes strings of them, and its answers' back, while nobody else runs
+    LEAST_TEXT_NBYTES = 256 << 10       # of a row, likewise
     BREATH = 4096               # of them are made in one go; then other threads have their turn
 
 cdef enum Fault:                # why a view is not what the spec takes
@@ -154,18 +156,23 @@ cdef enum Fault:                # why a view is not what the spec takes
     CUT_ELEMENT                 # a BYTES element that ends behind the tensor
     ELEMENT_COUNT               # a BYTES tensor of more or fewer elements than the shape says
     TOO_MANY_TEXTS
+    TOO_MUCH_TEXT
     NOT_UTF8
     TOO_LONG                    # longer than the size that the padded axis has in the graph
 
 
-cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t limit, bint binary, int64_t *place) noexcept nogil:
-    """Walks the elements of a BYTES tensor; place: the faulty element, or the number of elements found."""
+cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t rows, int max_batch_size, bint binary,
+                          int64_t *place) noexcept nogil:
+    """Walks the elements of a BYTES tensor; place: the faulty element, or the number of elements found, or that may be."""
     cdef const char *at = view.data
     cdef const char *end = at + view.nbytes
     cdef uint32_t length
-    if expected > limit:
-        place[0] = limit
+    place[0] = rows * max(MAX_TEXTS // max(max_batch_size, 1), LEAST_TEXTS)
+    if expected > place[0]:
         return TOO_MANY_TEXTS
+    place[0] = rows * max(MAX_TEXT_NBYTES // max(max_batch_size, 1), LEAST_TEXT_NBYTES)
+    if not binary and view.nbytes - expected * LENGTH_NBYTES > place[0]:
+        return TOO_MUCH_TEXT
     place[0] = 0
     while at < end:
         if end - at < 4:
@@ -199,8 +206,7 @@ cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int max_b
             return TOO_LARGE
         nbytes = 0
     if view.datatype == BYTES:
-        return check_elements(view, nbytes // LENGTH_NBYTES, rows * max(MAX_TEXTS // max(max_batch_size, 1), LEAST_TEXTS), spec.binary,
-                              place)
+        return check_elements(view, nbytes // LENGTH_NBYTES, rows, max_batch_size, spec.binary, place)
     if nbytes != view.nbytes:
         place[0] = nbytes
         return WRONG_NBYTES
@@ -664,6 +670,8 @@ cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec
         return f"expected at most {place} along the axis that is filled up to {place}, got {got}; send less of it"
     if fault == TOO_MANY_TEXTS:
         return f"expected at most {place} BYTES elements in so many rows, got {got}; split the request, or have max_batch_size lowered"
+    if fault == TOO_MUCH_TEXT:
+        return f"expected at most {place} bytes of text in so many rows, got {view.nbytes}; send less, or have max_batch_size lowered"
     if fault == ELEMENT_COUNT:
         return f"expected as many BYTES elements as {shape} has, got {place}; send one length and its bytes for each"
     return f"expected UTF-8 text, but element {place} is not; send UTF-8, or binary data as UINT8"

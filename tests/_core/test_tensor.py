@@ -310,6 +310,22 @@ def test_the_texts_of_a_batch_have_a_limit(rows: int, max_batch_size: int, limit
         assert f"expected at most {limit} BYTES elements in so many rows, got " in text
 
 
+@pytest.mark.parametrize(
+    ("rows", "max_batch_size", "limit"),
+    [(1, 0, 16 << 20), (1, 1, 16 << 20), (2, 16, 2 << 20), (1, 64, 256 << 10), (1, 1_000_000, 256 << 10)],
+)
+def test_the_text_of_a_batch_has_a_limit(rows: int, max_batch_size: int, limit: int) -> None:
+    """onnxruntime turns it into strings while nothing else runs. What goes to a step's bytes is none."""
+    spec = ("text", "BYTES", (-1, 1))
+    signature = signature_of(spec, max_batch_size=max_batch_size)
+    texts = [b"x" * (limit // rows)] * rows
+    request_of(("text", "BYTES", (rows, 1), elements(*texts))).check(signature)
+    texts[-1] += b"x"
+    raw = elements(*texts)
+    text = refused(signature, ("text", "BYTES", (rows, 1), raw))
+    assert f"expected at most {limit} bytes of text in so many rows, got {len(raw)}" in text
+
+
 @given(st.binary(max_size=12))
 @settings(max_examples=500)
 def test_utf8_is_what_python_decodes(text: bytes) -> None:
