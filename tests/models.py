@@ -138,6 +138,23 @@ def sum_of_ids() -> bytes:
     )
 
 
+def last_token() -> bytes:
+    """As a decoder does: input_ids INT64[N,time], attention_mask INT64[N,time] -> last FP32[N,2]: the last token, and what the mask's
+    places count at it, which is how many tokens are real."""
+    return model(
+        [
+            _node("CumSum", ["attention_mask", "time"], ["counted"]),
+            _node("Gather", ["input_ids", "end"], ["id"], axis=1),
+            _node("Gather", ["counted", "end"], ["count"], axis=1),
+            _node("Concat", ["id", "count"], ["both"], axis=1),
+            _node("Cast", ["both"], ["last"], to=TensorProto.FLOAT),
+        ],
+        [("input_ids", "INT64", ("N", "time")), ("attention_mask", "INT64", ("N", "time"))],
+        [("last", "FP32", ("N", 2))],
+        {"time": np.int64(1), "end": np.array([-1])},
+    )
+
+
 def many(count: int = 6) -> bytes:
     """x0..x5 FP32[N,4] -> y0..y5, yi = xi + i."""
     return model(
@@ -343,12 +360,13 @@ def repository(folder: Path, models: Mapping[str, bytes | Mapping[int, bytes]], 
     return folder
 
 
-def tokenized(folder: Path, name: str, step: str = "{}") -> Path:
-    """folder/name: `sum_of_ids` of texts whose words are one, two and three. `step`: what tokenize says, as TOML."""
-    place = repository(folder, {name: sum_of_ids()}) / name
+def tokenized(folder: Path, name: str, step: str = "{}", *, graph: bytes | None = None, padding: Mapping[str, Any] | None = None) -> Path:
+    """folder/name: `sum_of_ids`, or another graph, of texts whose words are one, two and three. `step`: what tokenize says, as TOML;
+    `padding`: what tokenizer.json says of it."""
+    place = repository(folder, {name: graph or sum_of_ids()}) / name
     words = {"type": "WordLevel", "vocab": {"[UNK]": 0, "one": 1, "two": 2, "three": 3}, "unk_token": "[UNK]"}
     tokenizer = dict.fromkeys(("truncation", "padding", "normalizer", "post_processor", "decoder"))
-    tokenizer |= {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words}
+    tokenizer |= {"version": "1.0", "added_tokens": [], "pre_tokenizer": {"type": "Whitespace"}, "model": words, "padding": padding}
     (place / "tokenizer.json").write_text(json.dumps(tokenizer))
     (place / "config.toml").write_text(f"max_batch_size = 8\n[[inferd.preprocess]]\nsteps = [{{ tokenize = {step} }}]\n")
     return place

@@ -21,7 +21,7 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
 from inferd._core.message cimport count_copied
-from inferd._core.padding cimport Mask, padded_size
+from inferd._core.padding cimport Mask, Padding, padded_size
 from inferd._core.pieces cimport Pieces, place_mask, place_padded, place_whole, write_pieces
 from inferd._core.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, fill_objects, itemsize, word_of
 
@@ -570,6 +570,7 @@ cdef inline bint place_unequal(Pieces *place, Request request, Tensors arrays, i
     """Where an input that is padded, or a mask, goes. False: it does not fit there."""
     cdef ArrayView *array = &arrays.views[index]
     cdef Signature signature = request.signature
+    cdef const Padding *padding
     cdef Mask *mask
     if not arrays.batched:
         return False
@@ -577,8 +578,9 @@ cdef inline bint place_unequal(Pieces *place, Request request, Tensors arrays, i
         return place_padded(place, &request.inputs[index], array, &signature.input_paddings[index], itemsize(array.datatype), first_row,
                             request.entry.rows)
     mask = &signature.run_masks[index - request.input_count]
+    padding = &signature.input_paddings[mask.input]
     return place_mask(place, array, mask, itemsize(array.datatype), first_row, request.entry.rows,
-                      request.inputs[mask.input].shape[signature.input_paddings[mask.input].axis])
+                      request.inputs[mask.input].shape[padding.axis], padding.left)
 
 
 cdef int copy_pieces(const Pieces *pieces, int count) except -1:

@@ -369,7 +369,7 @@ cdef struct Part:               # one output of an answer
     const int64_t *shape        # of the run's array, or what the answer has of that; the request's rows stand in place of axis 0
     Py_ssize_t shape_nbytes     # of the packed shape
     Py_ssize_t tensor_nbytes    # of the InferOutputTensor
-    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, each the first of a longer part of `data`
+    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, each of an equal, longer part of `data`
 
 
 cdef inline void measure_part(Part *part, int64_t rows, bint batched) noexcept nogil:
@@ -429,6 +429,8 @@ cdef int cut_part(Part *part, InferRequest request, int64_t *shape) except -1:
         part.pieces = rows
         for axis in range(1, cut_axis):
             part.pieces *= view.shape[axis]
+        if signature.cut_left(index):
+            part.data += part.nbytes // part.pieces // view.shape[cut_axis] * (view.shape[cut_axis] - size)
         part.nbytes = part.nbytes // view.shape[cut_axis] * size
     measure_part(part, rows, True)
     return 0

@@ -94,7 +94,8 @@ cdef object _cut(LocalRequest request, object array, int index):
     if axis >= array.ndim or size > array.shape[axis]:
         raise Internal(f"model '{request.signature.model_name.decode()}': output '{request.signature.output_names[index]}' is not as long "
                        "as its input; remove its cut from the padding in the model's configuration")
-    return array[(slice(None),) * axis + (slice(size),)]
+    first = array.shape[axis] - size if request.signature.cut_left(index) else 0
+    return array[(slice(None),) * axis + (slice(first, first + size),)]
 
 
 cdef bytes _encoded(str name, str text):

@@ -19,6 +19,7 @@ cdef struct Padding:            # of one input
     int64_t[MAX_BUCKETS] buckets        # rising: rows are filled up to the least that is long enough
     int bucket_count            # rows that are longer than all of them are filled up to the longest of the batch
     char[8] fill                # one element of the filling; bytes behind it are 0
+    bint left                   # the filling stands in front: what is real is the last of the axis, in masks and cut outputs, too
 
 cdef struct Mask:               # an input of a run that is made here: 1 where its padded input is real, 0 where it was filled up
     int input                   # place of that input

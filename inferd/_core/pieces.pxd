@@ -11,7 +11,8 @@ cdef struct Pieces:             # of one input of one request
     char *to                    # where it begins
     const char *source          # `pieces` equal ones, one after the other
     Py_ssize_t nbytes           # of all of them
-    Py_ssize_t fill_nbytes      # of filling, an equal part behind each piece
+    Py_ssize_t fill_nbytes      # of filling, an equal part behind each piece, or in front of it
+    bint left                   # in front
     Py_ssize_t pieces           # 1 or more
     const char *fill            # one element of the filling; NULL: 0
     const char *one             # a mask: this element, again and again, instead of the source; else NULL
@@ -44,6 +45,7 @@ cdef inline bint place_padded(Pieces *place, const TensorView *view, const Array
     place.source = view.data
     place.nbytes = view.nbytes
     place.fill_nbytes = rows * array.row_nbytes - view.nbytes
+    place.left = padding.left
     place.pieces = max(pieces, <Py_ssize_t>1)
     place.fill = padding.fill
     place.one = NULL
@@ -52,14 +54,15 @@ cdef inline bint place_padded(Pieces *place, const TensorView *view, const Array
 
 
 cdef inline bint place_mask(Pieces *place, const ArrayView *array, Mask *mask, Py_ssize_t itemsize, int64_t first_row,
-                            int64_t rows, int64_t length) noexcept nogil:
-    """The mask of rows that have `length` along their padded axis. False: it does not fit there."""
+                            int64_t rows, int64_t length, bint left) noexcept nogil:
+    """The mask of rows that have `length` along their padded axis, `left`: at its end. False: it does not fit there."""
     if array.datatype != mask.datatype or array.rank != 2 or first_row + rows > array.shape[0] or length > array.shape[1]:
         return False
     place.to = array.data + first_row * array.row_nbytes
     place.source = NULL
     place.nbytes = rows * length * itemsize
     place.fill_nbytes = rows * array.row_nbytes - place.nbytes
+    place.left = left
     place.pieces = rows
     place.fill = NULL
     place.one = mask.one
@@ -73,6 +76,7 @@ cdef inline void place_whole(Pieces *place, char *to, const char *source, Py_ssi
     place.source = source
     place.nbytes = nbytes
     place.fill_nbytes = 0
+    place.left = False
     place.pieces = 1
     place.fill = place.one = NULL
 
@@ -83,12 +87,14 @@ cdef inline void write_pieces(const Pieces *place) noexcept nogil:
     cdef Py_ssize_t fill_nbytes = place.fill_nbytes // pieces
     cdef char *to = place.to
     cdef const char *source = place.source
+    cdef Py_ssize_t real = fill_nbytes if place.left else 0     # where the piece and its filling begin
+    cdef Py_ssize_t filling = 0 if place.left else nbytes
     while pieces > 0:
         pieces -= 1
         if place.one != NULL:
-            fill_elements(to, nbytes, place.one, place.itemsize)
+            fill_elements(to + real, nbytes, place.one, place.itemsize)
         elif nbytes > 0:
-            memcpy(to, source, nbytes)
+            memcpy(to + real, source, nbytes)
             source += nbytes
-        fill_elements(to + nbytes, fill_nbytes, place.fill, place.itemsize)
+        fill_elements(to + filling, fill_nbytes, place.fill, place.itemsize)
         to += nbytes + fill_nbytes

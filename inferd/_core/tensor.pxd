@@ -68,7 +68,7 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef readonly tuple output_names
     cdef readonly tuple run_input_specs     # (name, word, shape) of a run's inputs: those of requests, in order, then masks
     cdef readonly tuple run_output_specs    # of its outputs; both with the graph's own sizes of axes that are padded or cut
-    cdef readonly dict paddings         # as declared: input -> (axis, value, buckets)
+    cdef readonly dict paddings         # as declared: input -> (axis, value, buckets, left)
     cdef readonly dict masks            # mask -> padded input
     cdef readonly dict cuts             # output -> (axis, padded input)
     cdef Padding *input_paddings        # one for each input; NULL: none is padded
@@ -84,6 +84,8 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key, uint32_t *near_key) except -1
     # What the axis that `output` is cut in is to have for a request of these (checked) inputs; -1: it is not cut.
     cdef int64_t cut_length(self, int output, const TensorView *views) noexcept
+    # Whether what it is cut to is the last of that axis, and not the first.
+    cdef bint cut_left(self, int output) noexcept
     # The place of the output of that name, or -1.
     cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) noexcept
 

@@ -18,7 +18,7 @@ class Signature:
         max_batch_size: int,
         *,
         binary: Collection[str] = (),
-        paddings: Mapping[str, tuple[int, float, tuple[int, ...]]] | None = None,
+        paddings: Mapping[str, tuple[int, float, tuple[int, ...], bool]] | None = None,
         masks: Mapping[str, str] | None = None,
         cuts: Mapping[str, tuple[int, str]] | None = None,
     ) -> Self: ...
@@ -43,7 +43,7 @@ class Signature:
     @property
     def run_output_specs(self) -> tuple[tuple[str, str, tuple[int, ...]], ...]: ...
     @property
-    def paddings(self) -> dict[str, tuple[int, float, tuple[int, ...]]]: ...
+    def paddings(self) -> dict[str, tuple[int, float, tuple[int, ...], bool]]: ...
     @property
     def masks(self) -> dict[str, str]: ...
     @property

@@ -272,12 +272,13 @@ cdef class Signature:
     inputs whose elements need not be UTF-8. Raises ConfigError naming the tensor.
 
     Unequal lengths (axes counted without the batch axis):
-    - paddings: input -> (axis, value, buckets). The requests of a batch may differ in that axis; all are filled up with `value` to
-      the least of `buckets` that is long enough, or else to the longest; where inputs says the axis' size, to that. Which lengths
-      share a batch, so that short ones do not pay for long ones: padding.length_class. Several padded inputs are taken to have one
-      length: requests share a batch if all these lengths differ by the same.
+    - paddings: input -> (axis, value, buckets, left). The requests of a batch may differ in that axis; all are filled up with `value`,
+      behind what is real or, with `left`, in front of it, to the least of `buckets` that is long enough, or else to the longest; where
+      inputs says the axis' size, to that. Which lengths share a batch, so that short ones do not pay for long ones: padding.length_class.
+      Several padded inputs are taken to have one length: requests share a batch if all these lengths differ by the same.
     - masks: one of `inputs` -> the padded input that it is the mask of. Requests do not have it: it is made for each run.
-    - cuts: output -> (axis, padded input). Each request gets that axis as long as its own input is.
+    - cuts: output -> (axis, padded input). Each request gets that axis as long as its own input is: its first part, of an input that is
+      filled up in front its last.
     """
 
     def __cinit__(self, str model_name not None, str model_version not None, inputs, outputs, int max_batch_size, *, binary=(),
@@ -389,6 +390,9 @@ cdef class Signature:
             return -1
         cut = &self.output_cuts[output]
         return views[cut.input].shape[self.input_paddings[cut.input].axis]
+
+    cdef bint cut_left(self, int output) noexcept:
+        return self.output_cuts != NULL and self.output_cuts[output].axis > 0 and self.input_paddings[self.output_cuts[output].input].left
 
     cdef int output_index(self, const char *name, Py_ssize_t name_nbytes) noexcept:
         cdef int i
@@ -524,7 +528,7 @@ cdef int declare_paddings(Signature signature) except -1:
     signature.input_paddings = <Padding *>calloc(signature.input_count + 1, sizeof(Padding))
     if signature.input_paddings == NULL:
         raise MemoryError
-    for name, (declared_axis, value, buckets) in signature.paddings.items():
+    for name, (declared_axis, value, buckets, left) in signature.paddings.items():
         where = f"{model_of(signature)}: padding of input '{name}'"
         index = place_of(where, name, signature.input_names)
         spec = &signature.inputs[index]
@@ -540,6 +544,7 @@ cdef int declare_paddings(Signature signature) except -1:
         element_of(where, value, spec.datatype, padding.fill)
         padding.axis = axis
         padding.size = max(spec.shape[axis], 0)
+        padding.left = left
         for bucket in buckets:
             padding.buckets[padding.bucket_count] = bucket
             padding.bucket_count += 1

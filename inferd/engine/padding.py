@@ -87,11 +87,12 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
         seen.add(entry.input)
         if not (math.isfinite(entry.tolerance) and entry.tolerance >= 0):
             raise ConfigError(f"{here}: tolerance is {entry.tolerance}; it must be a number from 0 (the default, {DEFAULT_TOLERANCE})")
-        declared = PadAxis(entry.axis, entry.value, tuple(entry.buckets))
+        declared = PadAxis(entry.axis, entry.value, tuple(entry.buckets), entry.left)
         if entry.input in axes:
-            if entry.mask or entry.value or entry.buckets or entry.axis != axes[entry.input].axis:
+            if entry.mask or entry.value or entry.buckets or entry.left or entry.axis != axes[entry.input].axis:
                 raise ConfigError(
-                    f"{here}: a step pads axis {axes[entry.input].axis} of this input; leave axis as it is, and value, buckets and mask out"
+                    f"{here}: a step pads axis {axes[entry.input].axis} of this input; leave axis as it is, and "
+                    "value, buckets, left and mask out"
                 )
             declared = axes[entry.input]
         axes[entry.input] = declared
@@ -265,7 +266,7 @@ def _without_buckets(signature: Signature) -> Signature:
         signature.run_input_specs,
         signature.run_output_specs,
         signature.max_batch_size,
-        paddings={name: (axis, value, ()) for name, (axis, value, _) in signature.paddings.items()},
+        paddings={name: (axis, value, (), left) for name, (axis, value, _, left) in signature.paddings.items()},
         masks=signature.masks,
         cuts=signature.cuts,
     )
@@ -276,7 +277,7 @@ def _without_buckets(signature: Signature) -> Signature:
 
 def _random_requests(signature: Signature) -> Iterator[list[Series]]:
     """Series that are tried together."""
-    padded = {name: axis + 1 for name, (axis, _, _) in signature.paddings.items()}
+    padded = {name: axis + 1 for name, (axis, *_) in signature.paddings.items()}
     specs = signature.input_specs
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
     whole = any("INT" in word for _, word, _ in specs)
@@ -306,7 +307,7 @@ def _random_requests(signature: Signature) -> Iterator[list[Series]]:
 
 def _lengths(signature: Signature) -> list[tuple[int, ...]]:
     """Lengths that share a batch: of each bucket, from the least, or some; none above a size that the graph has for one input."""
-    buckets = max((buckets for _, _, buckets in signature.paddings.values()), key=len)
+    buckets = max((buckets for _, _, buckets, _ in signature.paddings.values()), key=len)
     most = min((size for name in signature.paddings if (size := _size(signature, name)) > 0), default=0)
     tried = []
     for low, high in zip((1, *(bucket + 1 for bucket in buckets)), buckets, strict=False):
@@ -400,5 +401,6 @@ def _changes(worst: _Difference, where: str, tolerance: float) -> ConfigError:
     return ConfigError(
         f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length} differs by {worst.amount:.3g}"
         f"{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real "
-        "(padding.mask), pad another axis or with another value, allow more (padding.tolerance), or remove the padding"
+        "(padding.mask), pad another axis, on the other side (padding.left; of texts tokenizer.json says it, padding.direction) or with "
+        "another value, allow more (padding.tolerance), or remove the padding"
     )

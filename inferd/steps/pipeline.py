@@ -57,6 +57,7 @@ class PadAxis(NamedTuple):
     axis: int
     value: float = 0
     buckets: tuple[int, ...] = ()  # rising; empty: the longest of the batch
+    left: bool = False  # filled up in front, so that what is real ends where the axis does
 
 
 @dataclass(frozen=True)

@@ -65,7 +65,7 @@ class Row(NamedTuple):
 
 class TextPipeline:
     """See InputPipeline. `added`: tokens that every text has and are none of its own. `length`: of the graph's axis of tokens; None where
-    it is free. `left`: rows stand at its end."""
+    it is free. `left`: rows stand at its end, among those of their own request, too."""
 
     together = TOGETHER_REQUESTS
 
@@ -224,11 +224,11 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
         tokenizer,
         parts,
         tuple((name, TensorType(kind.datatype, (length or -1,))) for name, kind in fed.values()),
-        {} if length else {part.name: PadAxis(0, part.pad, buckets) for part in parts},
+        {} if length else {part.name: PadAxis(0, part.pad, buckets, left) for part in parts},
         max_tokens=max_tokens,
         added=_added(tokenizer),
         length=length,
-        left=left and length is not None,
+        left=left,
     )
 
 

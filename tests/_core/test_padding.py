@@ -35,10 +35,10 @@ def signature_of(*inputs: Spec, output: Spec = OUT, rows: int = ROWS, **unequal:
     return Signature("m", "1", inputs, [output], rows, **unequal)
 
 
-def text(buckets: tuple[int, ...] = (), size: int = -1) -> Signature:
+def text(buckets: tuple[int, ...] = (), size: int = -1, left: bool = False) -> Signature:
     """Token numbers, and the mask that the server makes."""
     ids, mask, out = (("ids", "INT64", (-1, size)), ("mask", "INT64", (-1, size)), ("y", "INT64", (-1, size)))
-    return signature_of(ids, mask, output=out, paddings={"ids": (0, -1, buckets)}, masks={"mask": "ids"}, cuts={"y": (0, "ids")})
+    return signature_of(ids, mask, output=out, paddings={"ids": (0, -1, buckets, left)}, masks={"mask": "ids"}, cuts={"y": (0, "ids")})
 
 
 def local(signature: Signature, **arrays: Array) -> LocalRequest:
@@ -104,9 +104,10 @@ def unequal(draw: st.DrawFn) -> tuple[str, tuple[int, ...], int, tuple[int, ...]
     )
 
 
-def plain_padded(array: Array, axis: int, size: int, value: Array) -> Array:
+def plain_padded(array: Array, axis: int, size: int, value: Array, left: bool = False) -> Array:
     widths = [(0, 0)] * array.ndim
-    widths[axis + 1] = (0, size - array.shape[axis + 1])
+    filling = size - array.shape[axis + 1]
+    widths[axis + 1] = (filling, 0) if left else (0, filling)
     return np.pad(array, widths, constant_values=value)
 
 
@@ -141,8 +142,8 @@ def one_of(word: str) -> Array:
 
 
 @settings(max_examples=150, deadline=None)
-@given(unequal(), st.integers(0, 1), st.booleans())
-def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any, value: int, on_the_wire: bool) -> None:
+@given(unequal(), st.integers(0, 1), st.booleans(), st.booleans())
+def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any, value: int, left: bool, on_the_wire: bool) -> None:
     word, dims, axis, buckets, requests, mask_word = case
     signature = Signature(
         "m",
@@ -150,7 +151,7 @@ def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any,
         [("x", word, (-1, *dims)), ("mask", mask_word, (-1, -1))],
         [("whole", word, (-1, *dims)), ("y", word, (-1, *dims))],
         ROWS,
-        paddings={"x": (axis, value, buckets)},
+        paddings={"x": (axis, value, buckets, left)},
         masks={"mask": "x"},
         cuts={"y": (axis, "x")},
     )
@@ -186,9 +187,9 @@ def test_every_row_is_written_as_numpy_pads_it_and_answered_as_it_was(case: Any,
         copied = message.copied_nbytes()
         x, mask = ran(batch, signature)
         assert message.copied_nbytes() - copied == sum(array.nbytes for _, array, _ in mine), "every byte of a request once"
-        expected = np.concatenate([plain_padded(array, axis, size, fill) for _, array, _ in mine])
+        expected = np.concatenate([plain_padded(array, axis, size, fill, left) for _, array, _ in mine])
         assert x.tobytes() == expected.astype(x.dtype).tobytes()
-        real = [plain_padded(np.full((array.shape[0], array.shape[axis + 1]), one), 0, size, one * 0) for _, array, _ in mine]
+        real = [plain_padded(np.full((array.shape[0], array.shape[axis + 1]), one), 0, size, one * 0, left) for _, array, _ in mine]
         assert mask.tobytes() == np.concatenate(real).astype(mask.dtype).tobytes()
     assert not shared
     for place, (_, array, caller) in enumerate(sent):
@@ -211,11 +212,12 @@ def assert_answered(caller: Caller, array: Array, size: int, axis: int) -> None:
     assert response.raw_output_contents[1] == array.tobytes()
 
 
-def test_large_rows_and_several_outputs_asked_for() -> None:
+@pytest.mark.parametrize("left", [False, True])
+def test_large_rows_and_several_outputs_asked_for(left: bool) -> None:
     """More than is copied with the GIL held, in several pieces a row."""
     dims = (3, -1, 100)
     signature = signature_of(
-        ("x", "FP32", (-1, *dims)), output=("y", "FP32", (-1, *dims)), paddings={"x": (1, 2.5, ())}, cuts={"y": (1, "x")}
+        ("x", "FP32", (-1, *dims)), output=("y", "FP32", (-1, *dims)), paddings={"x": (1, 2.5, (), left)}, cuts={"y": (1, "x")}
     )
     batcher = Batcher(ROWS, Statistics(ROWS))
     arrays = [np.random.default_rng(length).random((2, 3, length, 100), np.float32) for length in (800, 1000, 770, 999)]
@@ -223,7 +225,7 @@ def test_large_rows_and_several_outputs_asked_for() -> None:
     batch = batcher.poll()
     assert batch is not None
     (x,) = ran(batch, signature)
-    np.testing.assert_array_equal(x, np.concatenate([plain_padded(array, 1, 1000, np.array(2.5)) for array in arrays]))
+    np.testing.assert_array_equal(x, np.concatenate([plain_padded(array, 1, 1000, np.array(2.5), left) for array in arrays]))
     for array, caller in zip(arrays, callers, strict=True):
         np.testing.assert_array_equal(caller.answer, array)
 
@@ -232,7 +234,7 @@ def test_large_rows_and_several_outputs_asked_for() -> None:
 
 
 def test_lengths_differ_in_the_padded_axis_only() -> None:
-    signature = signature_of(("x", "FP32", (-1, -1, -1)), output=("y", "FP32", (-1,)), paddings={"x": (0, 0, ())})
+    signature = signature_of(("x", "FP32", (-1, -1, -1)), output=("y", "FP32", (-1,)), paddings={"x": (0, 0, (), False)})
 
     def sent(length: int, width: int) -> dict[str, Array]:
         return {"x": np.zeros((1, length, width), np.float32)}
@@ -263,7 +265,7 @@ def test_many_of_nearly_one_length_run_without_those_that_are_longer() -> None:
 
 def test_requests_whose_own_inputs_differ_in_length_never_meet_those_whose_do_not() -> None:
     """A model may fail on them: nobody else's request is to fail with theirs."""
-    signature = signature_of(IDS, TYPES, paddings={"ids": (0, 0, ()), "types": (0, 0, ())})
+    signature = signature_of(IDS, TYPES, paddings={"ids": (0, 0, (), False), "types": (0, 0, (), False)})
 
     def sent(ids: int, types: int) -> dict[str, Array]:
         return {"ids": tokens(1, ids), "types": tokens(1, types)}
@@ -275,7 +277,7 @@ def test_requests_whose_own_inputs_differ_in_length_never_meet_those_whose_do_no
 def test_many_padded_inputs(count: int) -> None:
     """More than a shape key has room for: it is hashed, without the rows."""
     names = [f"in{index}" for index in range(count)]
-    paddings = dict.fromkeys(names, (0, 0, (10, 1000)))
+    paddings = dict.fromkeys(names, (0, 0, (10, 1000), False))
     signature = signature_of(*((name, "INT64", (-1, -1)) for name in names), paddings=paddings)
 
     def sent(rows: int, length: int, last: int = 0) -> dict[str, Array]:
@@ -287,18 +289,20 @@ def test_many_padded_inputs(count: int) -> None:
 
 def test_nobodys_long_row_makes_a_batch_of_short_ones_much_larger_than_itself() -> None:
     """256 MiB are the most that is made of max_batch_size of them (MAX_PADDED_NBYTES); longer ones meet their like only."""
-    signature = signature_of(("x", "UINT8", (-1, -1)), output=("y", "UINT8", (-1,)), rows=48, paddings={"x": (0, 0, ())})
+    signature = signature_of(("x", "UINT8", (-1, -1)), output=("y", "UINT8", (-1,)), rows=48, paddings={"x": (0, 0, (), False)})
     most = (1 << 28) // 48
     rows = [np.zeros((1, length), np.uint8) for length in (1 << 22, most, most + 1, most - 9, most + 2, most + 1)]
     assert batches(signature, *({"x": array} for array in rows)) == [[0, 1, 3], [2, 5], [4]]
     short = np.zeros((1, 5), np.uint8)
-    bucketed = signature_of(("x", "UINT8", (-1, -1)), output=("y", "UINT8", (-1,)), paddings={"x": (0, 0, (1 << 23,))})
+    bucketed = signature_of(("x", "UINT8", (-1, -1)), output=("y", "UINT8", (-1,)), paddings={"x": (0, 0, (1 << 23,), False)})
     assert batches(bucketed, {"x": short}, {"x": np.zeros((1, 6), np.uint8)}, {"x": short}) == [[0, 2], [1]]
 
 
 def test_wide_rows_count_with_all_their_bytes() -> None:
     def shared(rows: int) -> list[list[int]]:
-        signature = signature_of(("x", "FP64", (-1, -1, 1 << 17)), output=("y", "FP64", (-1,)), rows=rows, paddings={"x": (0, 0, ())})
+        signature = signature_of(
+            ("x", "FP64", (-1, -1, 1 << 17)), output=("y", "FP64", (-1,)), rows=rows, paddings={"x": (0, 0, (), False)}
+        )
         return batches(signature, *({"x": np.zeros((1, length, 1 << 17))} for length in (4, 5, 5, 4)))
 
     assert (shared(64), shared(8)) == ([[0, 3], [1, 2]], [[0, 1, 2, 3]])
@@ -320,6 +324,18 @@ def test_rows_are_filled_up_to_the_size_that_the_graph_has() -> None:
     ids, mask = ran(batch, signature)
     assert ids.tolist() == [[1, 2, -1, -1, -1, -1], [1, 2, 3, 4, 5, 6], [-1] * 6]
     assert mask.tolist() == [[1, 1, 0, 0, 0, 0], [1] * 6, [0] * 6]
+    assert [caller.answer.tolist() for caller in callers] == [[[1, 2]], [[1, 2, 3, 4, 5, 6]], [[]]]
+
+
+def test_rows_are_filled_up_in_front() -> None:
+    signature = text(size=6, left=True)
+    batcher = Batcher(ROWS, Statistics(ROWS))
+    callers = [put(batcher, local(signature, ids=tokens(1, length))) for length in (2, 6, 0)]
+    batch = batcher.poll()
+    assert batch is not None
+    ids, mask = ran(batch, signature)
+    assert ids.tolist() == [[-1, -1, -1, -1, 1, 2], [1, 2, 3, 4, 5, 6], [-1] * 6]
+    assert mask.tolist() == [[0, 0, 0, 0, 1, 1], [1] * 6, [0] * 6]
     assert [caller.answer.tolist() for caller in callers] == [[[1, 2]], [[1, 2, 3, 4, 5, 6]], [[]]]
 
 
@@ -406,7 +422,7 @@ def test_an_output_that_is_shorter_than_its_input_fails_that_request_alone(on_th
 
 def test_a_signature_shows_its_paddings() -> None:
     signature = text(buckets=(4, 8))
-    assert signature.paddings == {"ids": (0, -1, (4, 8))}
+    assert signature.paddings == {"ids": (0, -1, (4, 8), False)}
     assert (signature.masks, signature.cuts) == ({"mask": "ids"}, {"y": (0, "ids")})
     assert signature.run_input_specs == (IDS, MASK)
     plain = signature_of(IDS)
@@ -415,36 +431,36 @@ def test_a_signature_shows_its_paddings() -> None:
 
 
 def test_masks_stand_behind_the_inputs_of_requests() -> None:
-    signature = signature_of(MASK, IDS, TYPES, paddings={"ids": (0, 0, ())}, masks={"mask": "ids"})
+    signature = signature_of(MASK, IDS, TYPES, paddings={"ids": (0, 0, (), False)}, masks={"mask": "ids"})
     assert signature.input_specs == (IDS, TYPES)
     assert signature.run_input_specs == (IDS, TYPES, MASK)
 
 
-PADDED = {"ids": (0, 0, ())}
+PADDED = {"ids": (0, 0, (), False)}
 
 
 @pytest.mark.parametrize(
     ("inputs", "unequal", "expected"),
     [
-        ([IDS], {"paddings": {"nope": (0, 0, ())}}, "padding of input 'nope': 'nope' is not there; there is 'ids'"),
+        ([IDS], {"paddings": {"nope": (0, 0, (), False)}}, "padding of input 'nope': 'nope' is not there; there is 'ids'"),
         ([("ids", "BYTES", (-1, -1))], {"paddings": PADDED}, "BYTES cannot be filled up: remove the padding"),
         (
             [IDS],
-            {"paddings": {"ids": (1, 0, ())}},
+            {"paddings": {"ids": (1, 0, (), False)}},
             "axis 1 of INT64[-1,-1], the batch axis not counted, is not there: choose one from 0 to 0",
         ),
-        ([IDS], {"paddings": {"ids": (-1, 0, ())}}, "axis -1 of INT64[-1,-1]"),
+        ([IDS], {"paddings": {"ids": (-1, 0, (), False)}}, "axis -1 of INT64[-1,-1]"),
         ([("ids", "INT64", (-1, 0))], {"paddings": PADDED}, "axis 0 of INT64[-1,0]"),
-        ([IDS], {"paddings": {"ids": (0, 0.5, ())}}, "INT64 does not hold the value 0.5: choose one that it holds"),
-        ([("ids", "UINT8", (-1, -1))], {"paddings": {"ids": (0, -1, ())}}, "UINT8 does not hold the value -1"),
-        ([("ids", "UINT8", (-1, -1))], {"paddings": {"ids": (0, 256, ())}}, "UINT8 does not hold the value 256"),
-        ([("ids", "BOOL", (-1, -1))], {"paddings": {"ids": (0, 2, ())}}, "BOOL does not hold the value 2"),
-        ([("ids", "INT32", (-1, -1))], {"paddings": {"ids": (0, math.nan, ())}}, "INT32 does not hold the value nan"),
-        ([("ids", "FP16", (-1, -1))], {"paddings": {"ids": (0, 1e6, ())}}, "FP16 does not hold the value 1000000"),
-        ([IDS], {"paddings": {"ids": (0, 0, (4, 4))}}, "buckets [4, 4]: expected at most 32 rising sizes, from 1 to 2^31 - 1"),
-        ([IDS], {"paddings": {"ids": (0, 0, (0, 4))}}, "buckets [0, 4]"),
-        ([IDS], {"paddings": {"ids": (0, 0, (1 << 31,))}}, "buckets [2147483648]"),
-        ([IDS], {"paddings": {"ids": (0, 0, tuple(range(1, 34)))}}, "expected at most 32 rising sizes"),
+        ([IDS], {"paddings": {"ids": (0, 0.5, (), False)}}, "INT64 does not hold the value 0.5: choose one that it holds"),
+        ([("ids", "UINT8", (-1, -1))], {"paddings": {"ids": (0, -1, (), False)}}, "UINT8 does not hold the value -1"),
+        ([("ids", "UINT8", (-1, -1))], {"paddings": {"ids": (0, 256, (), False)}}, "UINT8 does not hold the value 256"),
+        ([("ids", "BOOL", (-1, -1))], {"paddings": {"ids": (0, 2, (), False)}}, "BOOL does not hold the value 2"),
+        ([("ids", "INT32", (-1, -1))], {"paddings": {"ids": (0, math.nan, (), False)}}, "INT32 does not hold the value nan"),
+        ([("ids", "FP16", (-1, -1))], {"paddings": {"ids": (0, 1e6, (), False)}}, "FP16 does not hold the value 1000000"),
+        ([IDS], {"paddings": {"ids": (0, 0, (4, 4), False)}}, "buckets [4, 4]: expected at most 32 rising sizes, from 1 to 2^31 - 1"),
+        ([IDS], {"paddings": {"ids": (0, 0, (0, 4), False)}}, "buckets [0, 4]"),
+        ([IDS], {"paddings": {"ids": (0, 0, (1 << 31,), False)}}, "buckets [2147483648]"),
+        ([IDS], {"paddings": {"ids": (0, 0, tuple(range(1, 34)), False)}}, "expected at most 32 rising sizes"),
         ([IDS], {"paddings": PADDED, "masks": {"mask": "ids"}}, "mask 'mask' is not one of the inputs"),
         ([IDS, MASK], {"paddings": PADDED, "masks": {"mask": "x"}}, "mask 'mask': 'x' is not there"),
         ([IDS, TYPES, MASK], {"paddings": PADDED, "masks": {"mask": "types"}}, "mask 'mask': input 'types' is not padded: pad it"),
@@ -489,7 +505,7 @@ def test_padding_needs_a_batch_axis() -> None:
     ],
 )
 def test_values_of_the_filling(word: str, value: float, expected: Any) -> None:
-    signature = signature_of(("x", word, (-1, 5)), output=("y", word, (-1, 5)), paddings={"x": (0, value, ())})
+    signature = signature_of(("x", word, (-1, 5)), output=("y", word, (-1, 5)), paddings={"x": (0, value, (), False)})
     batcher = Batcher(ROWS, Statistics(ROWS))
     put(batcher, local(signature, x=np.zeros((1, 2), DATATYPES[word][2])))
     batch = batcher.poll()

@@ -138,15 +138,19 @@ def ids_of(rows: int, length: int, seed: int = 0) -> Array:
 # ---- runs ----------------------------------------------------------------------------------------------------------
 
 BUCKETS: tuple[tuple[int, ...], ...] = ((), (8, 20))
-SERVED = {buckets: Served(attention(), Paddings({"ids": IDS._replace(buckets=buckets)}, {"mask": "ids"}, CUT)) for buckets in BUCKETS}
+SERVED = {
+    (buckets, left): Served(attention(), Paddings({"ids": IDS._replace(buckets=buckets, left=left)}, {"mask": "ids"}, CUT))
+    for buckets in BUCKETS
+    for left in (False, True)
+}
 
 
 @settings(max_examples=40, deadline=None)
-@given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 24)), min_size=1, max_size=2), st.sampled_from(BUCKETS))
+@given(st.lists(st.tuples(st.integers(1, 2), st.integers(1, 24)), min_size=1, max_size=2), st.sampled_from(BUCKETS), st.booleans())
 def test_unequal_requests_get_the_answers_of_their_own_runs(
-    alone: onnxruntime.InferenceSession, requests: list[tuple[int, int]], buckets: tuple[int, ...]
+    alone: onnxruntime.InferenceSession, requests: list[tuple[int, int]], buckets: tuple[int, ...], left: bool
 ) -> None:
-    served = SERVED[buckets]
+    served = SERVED[buckets, left]
     sent = [ids_of(rows, length, seed) for seed, (rows, length) in enumerate(requests)]
     answers = served.ask(*({"ids": ids} for ids in sent))
     ranges = (1, 2, 3, 4, 6, 8, 12, 16, 24)  # where there are no buckets: see length_class
@@ -175,9 +179,16 @@ def test_a_graph_of_one_size_takes_every_length_up_to_it(alone: onnxruntime.Infe
 # ---- the check at load ---------------------------------------------------------------------------------------------
 
 
+def test_a_model_that_looks_at_the_last_token_is_filled_up_in_front() -> None:
+    Served(models.last_token(), Paddings({"input_ids": PadAxis(0, left=True)}, {"attention_mask": "input_ids"})).check()
+    with pytest.raises(ConfigError, match=r"padding changes answers: output 'last'.* on the other side \(padding.left; of texts"):
+        Served(models.last_token(), Paddings({"input_ids": PadAxis(0)}, {"attention_mask": "input_ids"})).check()
+
+
+@pytest.mark.parametrize("left", [False, True])
 @pytest.mark.parametrize("buckets", [(), (16,), (8, 16, 32)])
-def test_a_padding_that_changes_nothing(buckets: tuple[int, ...]) -> None:
-    Served(attention(), Paddings({"ids": IDS._replace(buckets=buckets)}, {"mask": "ids"}, CUT)).check()
+def test_a_padding_that_changes_nothing(buckets: tuple[int, ...], left: bool) -> None:
+    Served(attention(), Paddings({"ids": IDS._replace(buckets=buckets, left=left)}, {"mask": "ids"}, CUT)).check()
     harmless = Paddings({"tokens": PadAxis(0, 0, buckets)}, {}, {"doubled": (0, "tokens")})
     Served(models.sequence_length(), harmless).check()
 
@@ -390,6 +401,28 @@ def test_mixed_lengths_at_once_through_the_engine(tmp_path: Path, alone: onnxrun
         assert model.statistics.runs < model.statistics.rows
 
 
+def test_texts_are_filled_up_in_front_where_their_tokenizer_says_so(tmp_path: Path) -> None:
+    padding = {"strategy": "BatchLongest", "direction": "Left", "pad_to_multiple_of": None, "pad_id": 3, "pad_type_id": 0, "pad_token": ""}
+    models.tokenized(tmp_path, "m", graph=models.last_token(), padding=padding)
+    words = {"one": 1, "two": 2, "three": 3}
+
+    def expected(text: str) -> list[float]:
+        ids = [words[word] for word in text.split()]
+        return [ids[-1], len(ids)]
+
+    def ask(engine: Engine, seed: int) -> None:
+        for turn in range(10):
+            texts = [
+                " ".join(np.random.default_rng((seed, turn, row)).choice(list(words), 8 + (seed + 3 * turn + row) % 4)) for row in (0, 1)
+            ]
+            answer = engine.infer("m", {"text": [[text] for text in texts]})["last"]
+            assert answer.tolist() == [expected(text) for text in texts]
+            assert answer[:1].tolist() == engine.infer("m", {"text": [texts[:1]]})["last"].tolist()
+
+    with Engine(tmp_path) as engine, ThreadPoolExecutor(8) as pool:
+        list(pool.map(lambda seed: ask(engine, seed), range(8)))
+
+
 def test_a_model_whose_answers_would_change_is_not_served(tmp_path: Path) -> None:
     folder = models.repository(tmp_path, {"m": attention(masked=False)}, {"m": CONFIG.replace('mask: "mask"', "")})
     with pytest.raises(ConfigError, match="padding changes answers: output"):
@@ -423,10 +456,14 @@ def declared(**fields: Any) -> Any:
 def test_compile_padding() -> None:
     entries = [
         declared(input="ids", axis=0, value=3, buckets=[8, 16], mask="mask", cut=[("tokens", 0), ("other", 1)], tolerance=0.5),
-        declared(input="sound", axis=1),
+        declared(input="sound", axis=1, left=True),
     ]
     assert compile_padding(entries, "here") == Paddings(
-        {"ids": PadAxis(0, 3, (8, 16)), "sound": PadAxis(1)}, {"mask": "ids"}, {"tokens": (0, "ids"), "other": (1, "ids")}, 0.5, True
+        {"ids": PadAxis(0, 3, (8, 16)), "sound": PadAxis(1, left=True)},
+        {"mask": "ids"},
+        {"tokens": (0, "ids"), "other": (1, "ids")},
+        0.5,
+        True,
     )
     assert compile_padding([], "here") == Paddings()
 
@@ -454,7 +491,8 @@ def test_steps_that_pad_and_a_model_without_a_batch_axis() -> None:
         ([declared(input="a", mask="m"), declared(input="b", mask="m")], "padding[1] 'b': 'm' is the mask of 'a' already"),
         ([declared(input="a", cut=[("y", 0)]), declared(input="b", cut=[("y", 0)])], "output 'y' is cut by another entry already"),
         ([declared(input="made", axis=1)], "padding[0] 'made': a step pads axis 0 of this input"),
-        ([declared(input="made", buckets=[4])], "leave axis as it is, and value, buckets and mask out"),
+        ([declared(input="made", buckets=[4])], "leave axis as it is, and value, buckets, left and mask out"),
+        ([declared(input="made", left=True)], "a step pads axis 0 of this input"),
         ([declared(input="made", mask="m")], "a step pads axis 0 of this input"),
     ],
 )

@@ -226,6 +226,20 @@ def test_a_fixed_length_and_a_free_one_are_the_fixed_one(folder):
     assert {kind.shape for _, kind in pipeline.outputs} == {(16,)}
 
 
+def test_a_file_that_pads_on_the_left(folder, tmp_path):
+    tokenizer = bert()
+    tokenizer.enable_padding(direction="left", pad_id=1, pad_type_id=3)
+    tokenizer.save(str(tmp_path / "tokenizer.json"))
+    pipeline = compiled(tmp_path, file="")
+    pads = {"input_ids": 1, "attention_mask": 0, "token_type_ids": 3}
+    assert pipeline.paddings == {name: PadAxis(0, pad, left=True) for name, pad in pads.items()}
+    texts = ["quick fox", CORPUS[0], "dog"]
+    encodings = tokenizer.encode_batch(texts)  # pads to the longest
+    expected = [np.array([getattr(one, part) for one in encodings]) for part in ("ids", "attention_mask", "type_ids")]
+    assert expected[1][0][0] == 0
+    assert_equal(prepared(pipeline, *texts).values(), expected)
+
+
 def test_a_file_that_pads_on_the_left_does_so_where_the_length_is_fixed(folder, tmp_path):
     tokenizer = bert()
     tokenizer.enable_padding(direction="left", pad_id=1, pad_type_id=3, length=16)

@@ -420,8 +420,8 @@ class Mfcc(Message):
 @final
 class Tokenize(Message):
     """BYTES (UTF-8) -> INT64 [tokens], and whatever else the graph takes: attention mask, token types. Requests of
-    different lengths share a batch: shorter ones are padded. A text without a token of its own, such as an empty
-    one, is refused.
+    different lengths share a batch: shorter ones are padded, on the side that the file says. A text without a
+    token of its own, such as an empty one, is refused.
     """
 
     file: str
@@ -742,6 +742,8 @@ class Padding(Message):
     def cut(self) -> RepeatedCompositeFieldContainer[CutOutput]: ...
     tolerance: float
     """The most that a padded answer may differ from a single one, absolutely or relative to the value. Default 1e-3."""
+    left: bool
+    """Fills up in front of what is real, and not behind it, as models want that look at the last token."""
     def __init__(
         self,
         *,
@@ -752,6 +754,7 @@ class Padding(Message):
         mask: str = ...,
         cut: Iterable[CutOutput] | None = ...,
         tolerance: float = ...,
+        left: bool = ...,
     ) -> None: ...
 
 @final
