@@ -59,6 +59,8 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cpdef gather(self, Tensors inputs)      # preprocess: writes every row once into the run's input arrays
     cpdef encode(self, Tensors outputs)     # encode: every request's answer from its rows
     cpdef fail(self, error)                 # the run failed: every request of this batch gets this RequestError
+    cpdef list apart(self)                  # a batch for each request, to be run alone; `settle` when all of them have
+    cpdef settle(self)
     cpdef deliver(self)                     # gives answers and errors to the calls, records the statistics; once
     cpdef bint expire(self, int64_t now_ns) # True: every deadline has passed, and the run has been told to end
     cpdef forward(self, Request request, Batcher batcher)   # a prepared request leaves this batch and waits for its run in `batcher`

@@ -369,6 +369,31 @@ cdef class Batch:
             request.answer = None
         self.encoded_ns = monotonic_ns()
 
+    cpdef list apart(self):
+        """A batch for each request that somebody still waits for, to be run alone where a run of all failed by what one of them holds.
+
+        They are gathered and encoded, or failed, and never delivered: their requests remain this batch's, which answers them.
+        """
+        cdef list parts = []
+        cdef Batch part
+        cdef Request request
+        for request in self.requests:
+            if not request.entry.cancelled:
+                part = Batch.__new__(Batch)
+                part.requests, part.dropped = [request], []
+                part.rows = request.entry.rows
+                part.alive = 1
+                part.statistics, part.batcher = self.statistics, self.batcher
+                parts.append(part)
+        return parts
+
+    cpdef settle(self):
+        """All that came `apart` has been run. Requests have their own answers or errors; none of it goes into the statistics of runs."""
+        self.failed = True
+        if self.executed_ns == 0:
+            self.executed_ns = monotonic_ns()
+        self.encoded_ns = monotonic_ns()
+
     cpdef bint expire(self, int64_t now_ns):
         """Ends the run when the deadline of every request that somebody waits for has passed. On the loop's thread."""
         cdef Request request

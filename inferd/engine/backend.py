@@ -14,6 +14,7 @@ import ctypes
 import logging
 import math
 import os
+import re
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -24,7 +25,8 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inferd._core.tensor import Signature, Tensors
-from inferd.errors import Cancelled, ConfigError, Internal, StartError
+from inferd.engine.onnx_file import Subgraph, read_onnx
+from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, StartError
 
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
@@ -57,6 +59,14 @@ _NUMPY_TYPE = {word: dtype for word, _, dtype in _TYPES.values()}
 
 _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "tensorrt": "TensorrtExecutionProvider"}
 _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
+# How onnxruntime says that an operator failed, and what it was told by it.
+_FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
+# Seen of onnxruntime-extensions 0.15: its libjpeg ends the process where it is left to itself, and waits for bytes that never come.
+_UNSAFE = (
+    "its operator DecodeImage ends the whole process on bytes that are no picture, and never returns from a JPEG that is cut off: let only "
+    "clients that are trusted ask it, or have inferd decode pictures (decode_image in the model's configuration) and export without it"
+)
+_MAX_WORDS = 300  # characters of an operator's own that a client is told
 _GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 _GRAPH_LEVELS = {
     "disable": "ORT_DISABLE_ALL",
@@ -126,8 +136,8 @@ class Backend(Protocol):
     def run(self, rows: int) -> Tensors:
         """Runs the model over the first `rows` rows of the arrays that `inputs` gave. The answer is valid until the next run.
 
-        Raises Cancelled when `terminate` ended the run, Internal when an output is not what the signature promises,
-        onnxruntime's own exception when the model fails.
+        Raises Cancelled when `terminate` ended the run, Internal when an output is not what the signature promises, InvalidArgument
+        when an operator of onnxruntime-extensions refuses what the rows hold, onnxruntime's own exception when the model fails.
         """
 
     def terminate(self) -> None:
@@ -163,10 +173,12 @@ def versions() -> dict[str, str]:
 class OnnxModel:
     """One ONNX file, loaded: its graph, the providers that it really runs on, and the session that its instances share."""
 
-    def __init__(self, name: str, session: Any, graph: Graph) -> None:
+    def __init__(self, name: str, session: Any, graph: Graph, refusing: frozenset[str] = frozenset()) -> None:
+        """refusing: operators of onnxruntime-extensions, which look at contents as steps do."""
         self.name = name
         self.graph = graph
         self._session = session
+        self._refusing = refusing
         self._few_session, self._few_rows = session, 0  # which runs what has so many rows or fewer
         self.providers: tuple[str, ...] = tuple(session.get_providers())
 
@@ -186,9 +198,12 @@ class OnnxModel:
         if not isinstance(source, bytes) and not os.access(source, os.R_OK):
             raise StartError(f"model {name!r}: {os.fspath(source)!r} cannot be read: give the server's user the right to")
         providers = _wanted_providers(name, options, ort.get_available_providers())
-        session = _open_session(ort, name, source, _native_options(ort, options), providers)
+        session, extended = _open_session(ort, name, source, _native_options(ort, options), providers)
         _refuse_silent_fallback(name, providers, session.get_providers())
-        return cls(name, session, _graph_of(name, session))
+        refusing = _extensions_of(source) if extended else frozenset()
+        if "DecodeImage" in refusing:
+            log.warning("model %r: %s", name, _UNSAFE)
+        return cls(name, session, _graph_of(name, session), refusing)
 
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One run outside of any instance, for questions about the model while it loads. Every output by name.
@@ -218,8 +233,8 @@ class OnnxModel:
             )
         try:
             if not signature.fixed:
-                return _VaryingBackend(self._session, signature)
-            return _BoundBackend(self._session, signature, self._few_session, self._few_rows)
+                return _VaryingBackend(self._session, signature, self._refusing)
+            return _BoundBackend(self._session, signature, self._refusing, self._few_session, self._few_rows)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
@@ -278,12 +293,14 @@ def _open_session(
     providers: list[tuple[str, dict[str, str]]],
     *,
     extended: bool = False,
-) -> Any:
+) -> tuple[Any, bool]:
+    """The session, and whether it needs the operators of onnxruntime-extensions."""
     try:
         # enable_fallback=0: onnxruntime must not print, and retry on the CPU, when a provider fails.
-        return ort.InferenceSession(
+        session = ort.InferenceSession(
             source if isinstance(source, bytes) else os.fspath(source), native, providers=providers, enable_fallback=0
         )
+        return session, extended
     except Exception as error:
         text = _plain(error, source)
         domain = next((domain for domain in _EXTENSIONS_DOMAINS if domain in text), None)
@@ -307,6 +324,35 @@ def _extended(name: str, domain: str, native: Any) -> Any:
         )
     native.register_custom_ops_library(str(libraries[0]))
     return native
+
+
+def _extensions_of(source: str | os.PathLike[str] | bytes) -> frozenset[str]:
+    """The operators of onnxruntime-extensions in a file that has some; those not that share their name with another of its operators."""
+    try:
+        file = read_onnx(source)
+    except (OSError, ValueError, IndexError, RecursionError):
+        return frozenset()
+    theirs, others = set[str](), set[str]()
+    graphs = [file.graph, *(Subgraph(function.nodes, frozenset(), ()) for function in file.functions.values())]
+    while graphs:
+        for node in graphs.pop().nodes:
+            (theirs if node.domain in _EXTENSIONS_DOMAINS else others).add(node.operator)
+            graphs += node.graphs
+    return frozenset(theirs - others)
+
+
+def _refusal(error: Exception, refusing: frozenset[str], model_name: str, inputs: Sequence[str]) -> InvalidArgument | None:
+    """What a client is told whose request one of these operators did not take; None where something else failed."""
+    found = _FAILED_NODE.search(str(error)) if refusing else None
+    if found is None or found["operator"] not in refusing:
+        return None
+    words = " ".join(word for word in found["words"].split() if "/" not in word and "\\" not in word)  # no paths
+    names = ", ".join(map(repr, inputs))
+    return InvalidArgument(
+        f"model {model_name!r}: its operator {found['operator']} refused what was sent ({words:.{_MAX_WORDS}}): "
+        f"send what that operator takes in {names:.{_MAX_WORDS}}",
+        reason="bad_content",
+    )
 
 
 def _plain(error: Exception, source: str | os.PathLike[str] | bytes) -> str:
@@ -355,7 +401,8 @@ Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape with the batch 
 class _Run:
     """What both backends share: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
 
-    def __init__(self, session: Any, signature: Signature) -> None:
+    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str]) -> None:
+        self._refusing = refusing
         self._batched = signature.max_batch_size > 0
         self._input_specs, self._output_specs = signature.run_input_specs, signature.run_output_specs
         self._input_words = [word for _, word, _ in self._input_specs]
@@ -406,15 +453,22 @@ class _Run:
                 values = self._session.run_with_ort_values(self._output_names, feed, self._options)
             else:
                 arrays = self._inner.run(self._output_names, feed, self._options)
-        except Exception:
+        except Exception as error:
             if self._end():
                 raise _cancelled() from None
+            self._raise_refusal(error)
             raise
         self._end()
         if self._as_values:
             arrays = [_array_of(value, word) for value, word in zip(values, self._output_words, strict=True)]
         self._check_shapes(arrays, rows)
         return self._tensors(arrays, self._output_words, rows)
+
+    def _raise_refusal(self, error: Exception) -> None:
+        """Raises InvalidArgument where the model failed by what a client sent."""
+        refusal = _refusal(error, self._refusing, self._model_name, [name for name, _, _ in self._input_specs])
+        if refusal is not None:
+            raise refusal from None
 
     def _check_shapes(self, arrays: list[Array], rows: int) -> None:
         """Output arrays that onnxruntime shaped: refuses what the signature does not promise."""
@@ -447,8 +501,10 @@ class _Bound:
 class _BoundBackend(_Run):
     """Every size but the rows is known: arrays, views and bindings are made once, and a run allocates nothing."""
 
-    def __init__(self, session: Any, signature: Signature, few_session: Any = None, few_rows: int = 0) -> None:
-        super().__init__(session, signature)
+    def __init__(
+        self, session: Any, signature: Signature, refusing: frozenset[str] = frozenset(), few_session: Any = None, few_rows: int = 0
+    ) -> None:
+        super().__init__(session, signature, refusing)
         self._few_session, self._few_rows = few_session, few_rows
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]
@@ -494,9 +550,10 @@ class _BoundBackend(_Run):
         self._running = True
         try:
             bound.execute(bound.native, self._options)
-        except Exception:
+        except Exception as error:
             if self._end():
                 raise _cancelled() from None
+            self._raise_refusal(error)
             if bound.proven:
                 raise
             return self._run_unproven(rows)
@@ -525,8 +582,8 @@ class _VaryingBackend(_Run):
     Views of the last 32 combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
 
-    def __init__(self, session: Any, signature: Signature) -> None:
-        super().__init__(session, signature)
+    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str] = frozenset()) -> None:
+        super().__init__(session, signature, refusing)
         self._arenas: list[Array] = [_aligned((0,), np.uint8) for _ in self._input_specs]
         self._views: dict[tuple[tuple[int, ...], ...], tuple[Tensors, dict[str, Any]]] = {}
         self._next_feed: dict[str, Any] = {}  # what the next run takes

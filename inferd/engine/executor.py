@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import logging
 import threading
+import time
 from typing import TYPE_CHECKING
 
-from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, Unavailable
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, RequestError, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -25,6 +26,7 @@ log = logging.getLogger("inferd.engine")
 
 EXPECTED_SHARE = 1 / 64  # of a run: the most that the next one waits for the clients of the one before
 MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by computing: more rows at once gain nothing, and waiting costs
+TELL_EVERY_NS = 60 * 10**9  # at most one line of an instance about requests that its model refused
 
 
 class Instance:
@@ -40,6 +42,8 @@ class Instance:
         self.warming_up = False  # a run that fails is then no news for an operator
         self.running: Batch | None = None  # while the model itself runs
         self._ended = False
+        self._untold = 0  # requests that the model refused and no line in the log has counted
+        self._tell_ns = 0  # monotonic: not before
         self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
 
     def run_batch(self, batch: Batch) -> None:
@@ -47,15 +51,33 @@ class Instance:
         if not batch.requests:
             return  # all of them expired while they waited
         try:
-            inputs = self.backend.inputs(batch)
-            batch.gather(inputs)
-            outputs = self._execute(batch)
-            if self.finish is not None:
-                batch.executed()
-                outputs = self.finish(inputs, outputs)
-            batch.encode(outputs)
+            self._run(batch, batch)
+        except InvalidArgument as error:
+            if len(batch.requests) == 1:
+                batch.fail(self._answer_to(error, batch))
+            else:
+                self._run_apart(batch)
         except Exception as error:
             batch.fail(self._answer_to(error, batch))
+
+    def _run(self, part: Batch, batch: Batch) -> None:
+        """Runs `part`: `batch`, or one request of it."""
+        inputs = self.backend.inputs(part)
+        part.gather(inputs)
+        outputs = self._execute(part.rows, batch)
+        if self.finish is not None:
+            part.executed()
+            outputs = self.finish(inputs, outputs)
+        part.encode(outputs)
+
+    def _run_apart(self, batch: Batch) -> None:
+        """The model refuses what one of these requests holds, and says not which: only that one is to fail."""
+        for part in batch.apart():
+            try:
+                self._run(part, batch)
+            except Exception as error:
+                part.fail(self._answer_to(error, batch))
+        batch.settle()
 
     def _answer_to(self, error: Exception, batch: Batch) -> RequestError:
         """What the requests of a batch that has no outputs are told. An error that was not meant for them goes into the log."""
@@ -66,19 +88,29 @@ class Instance:
         if self._ended:
             return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may answer")
         if isinstance(error, RequestError):
+            if isinstance(error, InvalidArgument) and not self.warming_up:
+                self._tell_refused()
             return error
         level = logging.DEBUG if self.warming_up else logging.ERROR
         log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
         return Internal(f"{self.name}: the run failed; the server's log has the details")
 
-    def _execute(self, batch: Batch) -> Tensors:
+    def _tell_refused(self) -> None:
+        """The model refused a request. Of its words, which may hold some of what was sent, nothing goes into the log."""
+        self._untold += 1
+        now_ns = time.monotonic_ns()
+        if now_ns >= self._tell_ns:
+            log.info("%s: the model's own operators refused %d requests; their clients were told why", self.name, self._untold)
+            self._untold, self._tell_ns = 0, now_ns + TELL_EVERY_NS
+
+    def _execute(self, rows: int, batch: Batch) -> Tensors:
         """Runs the model, unless nobody waits for it. From now to the end of the run `batch.terminate` can end it."""
         self.running = batch
         batch.terminate = self._end_run
         try:
-            if batch.alive == 0:
+            if batch.alive == 0 or batch.terminated:
                 raise Cancelled(f"{self.name}: nobody waits for the answer any longer")
-            return self.backend.run(batch.rows)
+            return self.backend.run(rows)
         finally:
             batch.terminate = self.running = None
             if batch.terminated or self._ended:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import gc
 import io
+import logging
 import os
 import re
 import subprocess
@@ -22,6 +23,7 @@ import pytest
 from onnx import TensorProto, helper
 from PIL import Image
 
+from inferd import Engine
 from inferd._core.batcher import Batch, Batcher
 from inferd._core.grpc import Call
 from inferd._core.histogram import Statistics
@@ -29,7 +31,7 @@ from inferd._core.local import LocalRequest
 from inferd._core.tensor import DATATYPES, Signature
 from inferd.engine import backend
 from inferd.engine.backend import Graph, OnnxModel, Provider, SessionOptions, TensorInfo, available_providers, versions
-from inferd.errors import Cancelled, ConfigError, Internal, RequestError, StartError
+from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, RequestError, StartError
 from tests import models
 from tests.live import counted, end_by_hand
 
@@ -633,3 +635,58 @@ def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.Monkey
     monkeypatch.setattr(backend, "find_spec", lambda name: None)
     with pytest.raises(ConfigError, match=rf"model 'loud' has operators of {re.escape(domain)}, .*pip install 'inferd\[extensions\]'"):
         OnnxModel.load(content, name="loud")
+
+
+def test_what_an_operator_of_theirs_refuses_is_the_clients_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """The operator's own words on one line, no traceback; others are answered."""
+    file = io.BytesIO()
+    Image.new("RGB", (3, 2), (10, 20, 30)).save(file, "PNG")
+    models.repository(tmp_path, {"m": pixels()}, {"m": "max_batch_size: 0"})
+    with caplog.at_level(logging.INFO, "inferd.engine"), Engine(tmp_path) as engine:
+        assert "'m': its operator DecodeImage ends the whole process on bytes that are no picture" in caplog.text
+        for sent in (b"nopic", b"", file.getvalue()[:60]):
+            with pytest.raises(InvalidArgument) as caught:
+                engine.infer("m", {"image": np.frombuffer(sent, np.uint8)})
+            assert re.fullmatch(
+                r"model 'm': its operator DecodeImage refused what was sent \(\[ImageDecoder\]: .+\): "
+                r"send what that operator takes in 'image'",
+                str(caught.value),
+            )
+            assert caught.value.reason == "bad_content"
+        answer = engine.infer("m", {"image": np.frombuffer(file.getvalue(), np.uint8)})
+    assert answer["pixels"].tolist() == [[[30, 20, 10]] * 3] * 2
+    refused = [record for record in caplog.records if "operators refused" in record.getMessage()]
+    assert len(refused) == 1
+    assert not any(record.exc_info for record in caplog.records)
+
+
+FAILED = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running {} node. Name:'a b' Status Message: {}"
+
+
+def test_which_failures_are_refusals() -> None:
+    def told(text: str) -> str:
+        return str(backend._refusal(RuntimeError(text), frozenset({"DecodeImage"}), "m", ["image"]))
+
+    words = "at /home/us/decode.cc:12 bad\nfile C:\\x"
+    assert told(FAILED.format("DecodeImage", words)) == (
+        "model 'm': its operator DecodeImage refused what was sent (at bad file): send what that operator takes in 'image'"
+    )
+    assert len(told(FAILED.format("DecodeImage", "x " * 10000))) < 500
+    for text in (FAILED.format("Reshape", words), "DecodeImage", ""):
+        assert told(text) == "None"
+    assert backend._refusal(RuntimeError(FAILED.format("DecodeImage", words)), frozenset(), "m", ["image"]) is None
+
+
+def test_operators_whose_name_another_domain_has_too_are_not_told_apart() -> None:
+    graph = helper.make_graph(
+        [
+            helper.make_node("StringUpper", ["text"], ["loud"], domain="ai.onnx.contrib"),
+            helper.make_node("StringSplit", ["loud"], ["parts"], domain="ai.onnx.contrib"),
+            helper.make_node("StringSplit", ["loud"], ["others", "counts"]),
+        ],
+        "graph",
+        [],
+        [],
+    )
+    assert backend._extensions_of(helper.make_model(graph).SerializeToString()) == {"StringUpper"}
+    assert backend._extensions_of(b"none") == frozenset()

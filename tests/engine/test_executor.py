@@ -11,12 +11,15 @@ import pytest
 
 from inferd._core.batcher import Batch, Batcher
 from inferd._core.histogram import Statistics
+from inferd.engine import executor
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
 from tests.puppets import LIMIT_S, Caller, PuppetBackend, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    from inferd._core.tensor import Tensors
 
 HOUR_NS = 3600 * 10**9
 
@@ -119,6 +122,100 @@ def test_an_error_that_is_meant_for_the_client_passes(house: House, caplog: pyte
     house.backend.raises = InvalidArgument("input 'x': not like this")
     assert str(house.put().error) == "input 'x': not like this"
     assert caplog.records == []
+
+
+class Choosy(PuppetBackend):
+    """Refuses runs in which a number is negative, as an operator that looks at contents does."""
+
+    def run(self, rows: int) -> Tensors:
+        if (self._x < 0).any():
+            self.rows.append(rows)
+            raise InvalidArgument("no negative numbers", reason="bad_content")
+        return super().run(rows)
+
+
+def together(instance: Instance, *values: float) -> list[Caller]:
+    """Requests that are one batch, run and delivered."""
+    batcher = Batcher(8, Statistics(8))
+    callers = [Caller() for _ in values]
+    for value, caller in zip(values, callers, strict=True):
+        batcher.put(request(value), caller)
+    batch = batcher.poll()
+    assert batch is not None
+    instance.run_batch(batch)
+    batch.deliver()
+    return callers
+
+
+def test_what_the_model_refuses_of_one_request_fails_that_one_alone() -> None:
+    backend = Choosy()
+    good, bad, other = together(Instance("model", backend), 1, -2, 3)
+    assert (good.answer[0, 0], other.answer[0, 0]) == (2, 6)
+    assert (type(bad.error), str(bad.error)) == (InvalidArgument, "no negative numbers")
+    assert backend.rows == [3, 1, 1, 1]
+
+
+def test_requests_that_are_run_apart_are_finished_and_nobody_runs_who_left() -> None:
+    backend = Choosy()
+    done: list[int] = []
+
+    def finish(inputs: Tensors, outputs: Tensors) -> Tensors:
+        done.append(len(outputs.arrays[0]))
+        return outputs
+
+    instance = Instance("model", backend, finish)
+    batcher = Batcher(8, Statistics(8))
+    callers = [Caller() for _ in range(3)]
+    for value, caller in zip((-1, 2, 3), callers, strict=True):
+        batcher.put(request(value), caller)
+    batch = batcher.poll()
+    assert batch is not None
+    callers[2].cancel()
+    instance.run_batch(batch)
+    batch.deliver()
+    assert (str(callers[0].error), callers[1].answer[0, 0], callers[2].answers) == ("no negative numbers", 4, [])
+    assert (done, backend.rows) == ([1], [3, 1, 1])
+    assert batch.run_ns > 0
+
+
+def test_what_is_run_apart_ends_with_the_time_of_all() -> None:
+    backend = Choosy()
+    instance = Instance("model 'm'", backend)
+    batcher = Batcher(8, Statistics(8))
+    callers = [Caller(time.monotonic_ns() + HOUR_NS) for _ in range(3)]
+    for value, caller in zip((-1, 2, 3), callers, strict=True):
+        batcher.put(request(value), caller)
+    batch = batcher.poll()
+    assert batch is not None
+    backend.hold()
+    runner = threading.Thread(target=instance.run_batch, args=(batch,))
+    runner.start()
+    backend.wait_for_run()
+    assert batch.expire(time.monotonic_ns() + 2 * HOUR_NS)
+    runner.join(LIMIT_S)
+    batch.deliver()
+    assert str(callers[0].error) == "no negative numbers"
+    assert [type(caller.error) for caller in callers[1:]] == [DeadlineExceeded] * 2
+    assert backend.rows == [3, 1, 1], "the last one is not run"
+
+
+def test_refusals_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+    now_ns = [5 * HOUR_NS]
+    monkeypatch.setattr(executor.time, "monotonic_ns", lambda: now_ns[0])
+    instance = Instance("model 'm'", Choosy())
+    with caplog.at_level(logging.INFO, "inferd.engine"):
+        instance.warming_up = True
+        together(instance, -1)
+        instance.warming_up = False
+        for _ in range(3):
+            together(instance, -1)
+        now_ns[0] += executor.TELL_EVERY_NS
+        together(instance, -1)
+    assert [record.getMessage() for record in caplog.records] == [
+        "model 'm': the model's own operators refused 1 requests; their clients were told why",
+        "model 'm': the model's own operators refused 3 requests; their clients were told why",
+    ]
+    assert not any(record.exc_info for record in caplog.records)
 
 
 def test_nobody_waits_any_longer(house: House) -> None:
