@@ -13,6 +13,8 @@ import json
 import re
 import struct
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime, timedelta
+from decimal import Decimal
 from typing import Annotated, Any
 
 import msgspec
@@ -230,7 +232,7 @@ class ArrowReader(Reader):
     def record(self, row: int, view: memoryview) -> Row:
         try:
             table = self._table(row, view)
-            table.validate(full=True)
+            self._validate(row, table)
             names = table.schema.names
             if len(set(names)) < len(names):
                 raise self.bad(row, "a column is there twice: send each once")
@@ -253,7 +255,9 @@ class ArrowReader(Reader):
         stream = arrow.ipc.open_stream(arrow.py_buffer(view))
         for field in stream.schema:
             if not self._flat(field.type):
-                raise self.bad(row, f"Arrow column {quoted(field.name)} has a type that is no single value: send numbers, text, dates")
+                kind = f"{field.type!s:.40}"
+                why = "send numbers, true or false, text, or dates (timestamp, date32, date64), one value a column"
+                raise self.bad(row, f"Arrow column {quoted(field.name)} has the type {kind}, which is none that a column takes: {why}")
         table = stream.read_next_batch() if batches == 1 else None
         if table is None or table.num_rows != 1:
             got = f"{batches} batches" if table is None else table.num_rows
@@ -264,11 +268,59 @@ class ArrowReader(Reader):
         types = self._arrow.types
         if types.is_dictionary(kind):
             return self._flat(kind.value_type) and not types.is_dictionary(kind.value_type)
-        plain = (types.is_integer, types.is_floating, types.is_boolean, types.is_string, types.is_large_string, types.is_null)
-        return any(is_it(kind) for is_it in (*plain, types.is_timestamp, types.is_date))
+        numbers = (types.is_integer, types.is_floating, types.is_boolean, types.is_decimal, types.is_null)
+        texts = (types.is_string, types.is_large_string, types.is_string_view, types.is_binary, types.is_large_binary, types.is_binary_view)
+        return any(is_it(kind) for is_it in (*numbers, *texts, types.is_timestamp, types.is_date))
+
+    def _validate(self, row: int, table: Any) -> None:
+        try:
+            table.validate(full=True)
+        except self._arrow.ArrowInvalid:
+            why = "its buffers do not fit its types, or a text in it is no UTF-8: write it with pyarrow.ipc.new_stream"
+            raise self.bad(row, f"expected an Arrow record of whole values, and {why}") from None
 
     def _value(self, row: int, column: Column, found: Any) -> Any:
-        return self.settled(row, column, None if found is None else found[0].as_py())
+        try:
+            value = None if found is None else self._plain(found[0])
+        except Refused as error:
+            raise self.wrong(row, column, str(error)) from None
+        return self.settled(row, column, value)
+
+    def _plain(self, scalar: Any) -> Any:
+        """A value as JSON or Python has it. Times are counted from 1970 here: Python's own way ends at the year 9999, and needs to know
+        the time zone, which changes nothing of a moment. Raises Refused."""
+        arrow = self._arrow
+        if not scalar.is_valid:
+            return None
+        if isinstance(scalar, arrow.DictionaryScalar):
+            return self._plain(scalar.value)
+        if isinstance(scalar, arrow.TimestampScalar):
+            return _since_1970(scalar.value, scalar.type.unit)
+        if isinstance(scalar, (arrow.Date32Scalar, arrow.Date64Scalar)):
+            return _since_1970(scalar.value, "days" if isinstance(scalar, arrow.Date32Scalar) else "ms").date()
+        value = scalar.as_py()
+        if isinstance(value, Decimal):
+            return int(value) if value == value.to_integral_value() else float(value)
+        if isinstance(value, bytes):
+            try:
+                return value.decode()
+            except UnicodeDecodeError as error:
+                raise Refused(f"expected text in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
+        return value
+
+
+def _since_1970(count: int, unit: str) -> datetime:
+    """In UTC. unit: days, or one of Arrow's: s, ms, us, ns. Raises Refused."""
+    try:
+        if unit == "days":
+            return _EPOCH + timedelta(days=count)
+        return _EPOCH + timedelta(microseconds=count // 1000 if unit == "ns" else count * _MICROSECONDS[unit])
+    except OverflowError:
+        raise Refused(f"expected a date and time of the years 1 to 9999, got {count} {unit} since 1970") from None
+
+
+_EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
+_MICROSECONDS = {"s": 1_000_000, "ms": 1_000, "us": 1}  # in Arrow's units of time
 
 
 def arrow_record(values: dict[str, Any]) -> bytes:

@@ -9,6 +9,7 @@ import math
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
+from decimal import Decimal
 
 import numpy as np
 import pytest
@@ -555,11 +556,67 @@ def test_arrow_that_cannot_be_used(arrow):
         pipeline, stream(arrow, a=arrow.array([], arrow.float64()), b=arrow.array([], arrow.int64()))
     )
     assert "its buffers are compressed" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], compression="zstd"))
-    assert "'a' has a type that is no single value" in refusal(pipeline, stream(arrow, a=[[1.0]], b=[2]))
+    nested = refusal(pipeline, stream(arrow, a=[[1.0]], b=[2]))
+    assert "Arrow column 'a' has the type list<" in nested
+    assert nested.endswith("send numbers, true or false, text, or dates (timestamp, date32, date64), one value a column")
+    for kind in (arrow.duration("s"), arrow.time32("s")):
+        assert f"'a' has the type {kind}, which is none that" in refusal(pipeline, stream(arrow, a=arrow.array([1], kind), b=[2]))
     assert "'z' is no column" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], z=[1]))
     assert "column 'b': there is no value" in refusal(pipeline, stream(arrow, a=[1.0]))
     assert "column 'a': expected a finite number, got inf" in refusal(pipeline, stream(arrow, a=[math.inf], b=[2]))
     assert "column 'b': expected a whole number, got 'x'" in refusal(pipeline, stream(arrow, a=[1.0], b=["x"]))
+
+
+def test_arrow_text_of_every_kind(arrow):
+    pipeline = compiled([{"name": "t", "datatype": "BYTES"}], {"t": single("BYTES")}, form="ARROW")
+    kinds = [arrow.string(), arrow.large_string(), arrow.string_view(), arrow.binary(), arrow.large_binary(), arrow.binary_view()]
+    for kind in kinds:
+        for text in ("é", "longer than the twelve bytes of a view"):
+            content = text.encode() if "binary" in str(kind) else text
+            assert prepared(pipeline, stream(arrow, t=arrow.array([content], kind)))[0].item() == text
+    for kind in (arrow.large_string(), arrow.binary()):
+        coded = arrow.array(["x"]).cast(kind).dictionary_encode()
+        assert prepared(pipeline, stream(arrow, t=coded))[0].item() == "x"
+    for kind in kinds[3:]:
+        why = "column 't': expected text in UTF-8, and byte 1 is none: encode it as UTF-8"
+        assert why in refusal(pipeline, stream(arrow, t=arrow.array([b"a\xff"], kind)))
+    broken = arrow.array([b"a\xff"], arrow.binary()).view(arrow.string())
+    assert "a text in it is no UTF-8" in refusal(pipeline, stream(arrow, t=broken))
+
+
+def test_arrow_decimals_are_numbers(arrow):
+    form = [{"name": "a", "datatype": "FP64"}, {"name": "b", "datatype": "INT64"}]
+    pipeline = compiled(form, {"a": single("FP64"), "b": single("INT64")}, form="ARROW")
+
+    def of(text: str, kind) -> object:
+        return arrow.array([Decimal(text)], kind)
+
+    exact = arrow.decimal128(38, 2)
+    for kind in (exact, arrow.decimal256(70, 2)):
+        a, b = prepared(pipeline, stream(arrow, a=of("-1234.56", kind), b=of("9007199254740993.00", kind)))
+        assert (a.item(), b.item()) == (-1234.56, 9007199254740993)
+    third = f"0.{'3' * 38}"
+    assert prepared(pipeline, stream(arrow, a=of(third, arrow.decimal128(38, 38)), b=[1]))[0].item() == float(third)
+    assert "column 'b': expected a whole number, got 1.5" in refusal(pipeline, stream(arrow, a=[1.0], b=of("1.5", exact)))
+    assert "column 'a': there is no value" in refusal(pipeline, stream(arrow, a=arrow.array([None], exact), b=[1]))
+
+
+def test_arrow_times_whose_zone_or_year_python_does_not_know(arrow):
+    form = [{"name": "d", "datatype": "BYTES", "date_time": {"parts": ["YEAR", "HOUR", "EPOCH_SECONDS"]}}]
+    pipeline = compiled(form, {"x": TensorType("FP64", (3,))}, form="ARROW")
+    hour = 3600
+    for unit, factor in (("s", 1), ("ms", 10**3), ("us", 10**6), ("ns", 10**9)):
+        for zone in (None, "UTC", "Nowhere/Such", "+03:00"):
+            sent = arrow.array([5 * hour * factor], arrow.timestamp(unit, zone))
+            assert prepared(pipeline, stream(arrow, d=sent))[0].tolist() == [[1970, 5, 5 * hour]]
+    before = arrow.array([-1], arrow.timestamp("ns"))
+    assert prepared(pipeline, stream(arrow, d=before))[0].tolist() == [[1969, 23, -1e-06]]
+    assert prepared(pipeline, stream(arrow, d=arrow.array([-1], arrow.date32())))[0].tolist() == [[1969, 0, -24 * hour]]
+    assert prepared(pipeline, stream(arrow, d=arrow.array([24 * hour * 1000], arrow.date64())))[0].tolist() == [[1970, 0, 24 * hour]]
+    for count, kind, unit in ((10**15, arrow.timestamp("s"), "s"), (10**8, arrow.date32(), "days"), (-(10**9), arrow.date32(), "days")):
+        sent = arrow.array([count], arrow.int64()).cast(arrow.int32()).cast(kind) if unit == "days" else arrow.array([count], kind)
+        why = f"column 'd': expected a date and time of the years 1 to 9999, got {count} {unit} since 1970"
+        assert why in refusal(pipeline, stream(arrow, d=sent))
 
 
 def test_compressed_dictionaries_are_refused_too(arrow):
