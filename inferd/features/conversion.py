@@ -32,11 +32,13 @@ _SIMPLE = {
 
 @dataclass(frozen=True)
 class Converted:
-    """An ONNX model. inputs: datatype by name of the graph's input."""
+    """An ONNX model. inputs: datatype by name of the graph's input. outputs: what clients see, by the graph's names where those are
+    others: of an output whose name a column has."""
 
     content: bytes
     model: OnnxModel
     inputs: Mapping[str, str]
+    outputs: Mapping[str, str]
 
 
 def convert(trained: Trained, floats: str) -> Converted:
@@ -77,9 +79,9 @@ def _large(values: list[Any]) -> bool:
 def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> Converted:
     """What onnxruntime loads. Raises whatever it, or skl2onnx, meets."""
     model = _graph(pipeline, inputs, trained)
-    _tidy(model, inputs, _OUTPUTS.get(trained.role, ()))
+    outputs = _tidy(model, inputs, _OUTPUTS.get(trained.role, ()))
     content = model.SerializeToString()
-    return Converted(content, OnnxModel.load(content, SessionOptions(intra_op_threads=1), name="the converted model"), inputs)
+    return Converted(content, OnnxModel.load(content, SessionOptions(intra_op_threads=1), name="the converted model"), inputs, outputs)
 
 
 def _graph(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> Any:
@@ -129,14 +131,19 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
     return f"{step}{type(culprit).__name__} cannot be converted by {versions}{reason}: {cure}"
 
 
-def _tidy(model: Any, inputs: Mapping[str, str], wanted: tuple[str, ...]) -> None:
-    """Names as a reader expects them: inputs as the columns are, outputs by what they are, the first axis `rows`."""
+def _tidy(model: Any, inputs: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
+    """Names as a reader expects them: inputs as the columns are, outputs by what they are, the first axis `rows`.
+
+    Outputs that could not be named so, as a column is, by the names that they have.
+    """
     graph = model.graph
     _cast_outputs(graph)
     renamed = {value.name: name for value, name in zip(graph.input, inputs, strict=True)}
+    others: dict[str, str] = {}
     if len(wanted) >= len(graph.output):
         free = [name if name not in inputs else _unlike(name, set(inputs)) for name in wanted]
         renamed |= {value.name: name for value, name in zip(graph.output, free, strict=False)}
+        others = {name: public for _, name, public in zip(graph.output, free, wanted, strict=False) if name != public}
     taken = set(renamed.values())
     inner = {name for node in graph.node for name in (*node.input, *node.output)} | {constant.name for constant in graph.initializer}
     for name in (inner & taken) - set(renamed):
@@ -152,6 +159,7 @@ def _tidy(model: Any, inputs: Mapping[str, str], wanted: tuple[str, ...]) -> Non
         value.name = rename(value.name)
         value.type.tensor_type.shape.dim[0].dim_param = "rows"
     library("onnx").checker.check_model(model)
+    return others
 
 
 def _cast_outputs(graph: Any) -> None:

@@ -85,7 +85,15 @@ def export(
     written: Sequence[Path] = ()
     if found.agrees:
         labels = labels_of(known)
-        config = config_of(known, found.served.columns, form=form, matrix=not known.apart, source=source, labels=labels is not None)
+        config = config_of(
+            known,
+            found.served.columns,
+            form=form,
+            matrix=not known.apart,
+            source=source,
+            labels=labels is not None,
+            outputs=found.converted.outputs,
+        )
         if not force:
             refuse_overwriting(folder, version, config)
         written = write_model(folder, version, found.converted.content, config, labels)
@@ -137,7 +145,7 @@ def _attempted(known: Trained, sample: Sample, tolerance: float) -> _Attempt:
 
 def _attempt(known: Trained, sample: Sample, tolerance: float, floats: str) -> _Attempt:
     converted = convert(known, floats)
-    served = Served(converted.model, _columns(known, converted, sample), matrix=not known.apart)
+    served = Served(converted.model, _columns(known, converted, sample), matrix=not known.apart, outputs=converted.outputs)
     served, told = settle_columns(known, served, _whole(known, sample), tolerance)
     expected, got = _answers(known, served, sample)
     differences = compare(expected, got, tolerance)

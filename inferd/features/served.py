@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -41,9 +41,10 @@ class Column:
 class Served:
     """A converted model with the columns of its records."""
 
-    def __init__(self, model: OnnxModel, columns: Sequence[Column], *, matrix: bool) -> None:
-        """matrix: all columns go into one input. Raises ConfigError."""
+    def __init__(self, model: OnnxModel, columns: Sequence[Column], *, matrix: bool, outputs: Mapping[str, str]) -> None:
+        """matrix: all columns go into one input. outputs: see Converted. Raises ConfigError."""
         self._model = model
+        self._outputs = outputs
         self.columns = tuple(columns)
         self._matrix = matrix
         self._pipeline = self._compiled()
@@ -51,7 +52,7 @@ class Served:
     def changed(self, column: Column) -> Served:
         """The same model with one column's settings changed. Raises ConfigError where they cannot be."""
         columns = [column if old.name == column.name else old for old in self.columns]
-        return Served(self._model, columns, matrix=self._matrix)
+        return Served(self._model, columns, matrix=self._matrix, outputs=self._outputs)
 
     def entry(self, form: str) -> options.Preprocess:
         """The configuration's entry for records of a format."""
@@ -71,7 +72,8 @@ class Served:
         (arrays,) = self._pipeline.prepare([[views]], lambda place: None)
         if isinstance(arrays, InvalidArgument):
             raise arrays
-        return self._model.trial({name: array for (name, _), array in zip(self._pipeline.outputs, arrays, strict=True)})
+        found = self._model.trial({name: array for (name, _), array in zip(self._pipeline.outputs, arrays, strict=True)})
+        return {self._outputs.get(name, name): array for name, array in found.items()}
 
 
 def _written(column: Column) -> options.Column:

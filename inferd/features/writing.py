@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -17,8 +17,10 @@ if TYPE_CHECKING:
 __all__ = ["config_of", "labels_of", "refuse_overwriting", "write_model"]
 
 
-def config_of(trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str, labels: bool) -> str:
-    """config.toml. source: what the model was made of; labels: whether there is a labels.txt."""
+def config_of(
+    trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str, labels: bool, outputs: Mapping[str, str]
+) -> str:
+    """config.toml. source: what the model was made of; labels: whether there is a labels.txt; outputs: see Converted."""
     lines = [
         f"# Written by `inferd features export`, of {_string(source)}.",
         "# What clients send are records; scikit-learn's own answers to them are what this model was checked against.",
@@ -33,15 +35,18 @@ def config_of(trained: Trained, columns: Sequence[Column], *, form: str, matrix:
         *(f"  {_inline(column)}," for column in columns),
         "]",
     ]
+    for name, public in outputs.items():
+        lines += ["", "# A column has this name in the graph.", "[[inferd.postprocess]]", f'output = "{name}"', f'name = "{public}"']
     if trained.role == "classifier" and trained.classes and not labels:
         classes = ", ".join(_string(str(each)) for each in trained.classes)
         lines += ["", f"# The classes of `probabilities`, in order, of which one is no line of text for a labels.txt: {classes}"]
     if labels:
+        has_entry = "probabilities" in outputs.values()  # the last one above
+        these = "this line, in the entry above," if has_entry else "these lines"
         lines += [
             "",
-            "# The classes of `probabilities`, in order, are in labels.txt. With these lines clients get the best ones by name:",
-            "# [[inferd.postprocess]]",
-            '# output = "probabilities"',
+            f"# The classes of `probabilities`, in order, are in labels.txt. With {these} clients get the best ones by name:",
+            *([] if has_entry else ["# [[inferd.postprocess]]", '# output = "probabilities"']),
             f'# steps = [{{ top_k = {{ k = {min(5, len(trained.classes))}, labels = "labels.txt" }} }}]',
         ]
     return "\n".join(lines) + "\n"

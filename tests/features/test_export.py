@@ -233,6 +233,51 @@ def test_true_and_false_are_flags_without_a_sample_too(tmp_path):
     assert len(ask(tmp_path / "model", {"flag": True, "age": 41.5})["label"]) == 1
 
 
+@pytest.mark.parametrize("names", [("label", "probabilities"), ("label", "x"), ("x", "probabilities"), ("label", "label_1")])
+@pytest.mark.parametrize("form", ["JSON", "TENSORS"])
+def test_columns_that_are_called_as_outputs_are(names, form, tmp_path):
+    text, number = names
+    frame = pd.DataFrame({text: pd.Series(RANDOM.choice(["a", "b"], 60), dtype=object), number: RANDOM.normal(0, 1, 60)})
+    features = make_column_transformer((OneHotEncoder(), [text]), (StandardScaler(), [number]))
+    pipeline = make_pipeline(features, LogisticRegression()).fit(frame, np.where(frame[number] > 0, "yes", "no"))
+    exported = export(pipeline, tmp_path / "m", form=form)
+    assert [difference.output for difference in exported.differences] == ["label", "probabilities"], "both are compared"
+    assert exported.agrees
+    if form == "JSON":
+        answer = ask(tmp_path / "m", *as_records(frame))
+    else:
+        with Engine(tmp_path / "m") as engine:
+            numbers = frame[[number]].to_numpy(np.float32)
+            answer = engine.infer(None, {text: frame[[text]].to_numpy(object), number: numbers})
+    np.testing.assert_allclose(answer["probabilities"], pipeline.predict_proba(frame), atol=1e-5)
+    assert answer["label"].reshape(-1).tolist() == pipeline.predict(frame).tolist()
+    assert list(answer) == ["label", "probabilities"]
+
+
+@pytest.mark.parametrize("names", [("x", "y"), ("x", "probabilities")])
+def test_labels_by_name_are_two_lines_away(names, tmp_path):
+    """What stands as a comment in the configuration can be made part of it."""
+    frame = pd.DataFrame({names[0]: pd.Series(RANDOM.choice(["a", "b"], 60), dtype=object), names[1]: RANDOM.normal(0, 1, 60)})
+    features = make_column_transformer((OneHotEncoder(), [names[0]]), (StandardScaler(), [names[1]]))
+    export(make_pipeline(features, LogisticRegression()).fit(frame, frame[names[1]] > 0), tmp_path / "m")
+    config = tmp_path / "m" / "config.toml"
+    text = config.read_text("utf-8")
+    config.write_text(re.sub(r"^# (\[\[inferd.postprocess\]\]|output = |steps = )", r"\1", text, flags=re.MULTILINE), "utf-8")
+    answer = ask(tmp_path / "m", *as_records(frame[:3]))
+    assert set(answer["probabilities_label"].reshape(-1).tolist()) == {"True", "False"}
+
+
+@pytest.mark.parametrize(("column", "estimator"), [("prediction", LinearRegression()), ("features", None)])
+def test_so_are_those_of_other_roles(column, estimator, tmp_path):
+    frame = pd.DataFrame({column: pd.Series(RANDOM.choice(["a", "b"], 60), dtype=object), "x": RANDOM.normal(0, 1, 60)})
+    steps = [make_column_transformer((OneHotEncoder(), [column]), (StandardScaler(), ["x"])), *([estimator] if estimator else [])]
+    pipeline = make_pipeline(*steps).fit(frame, frame["x"] * 2)
+    output = "prediction" if estimator else "features"
+    assert export(pipeline, tmp_path / "m").agrees
+    expected = pipeline.predict(frame) if estimator else pipeline.transform(frame)
+    np.testing.assert_allclose(ask(tmp_path / "m", *as_records(frame))[output].reshape(expected.shape), expected, atol=1e-5)
+
+
 def test_columns_that_are_dropped_are_not_asked_for(tmp_path):
     table = pd.DataFrame({"a": RANDOM.normal(0, 1, 50), "id": np.arange(50), "label": RANDOM.normal(0, 1, 50)})
     pipeline = make_pipeline(make_column_transformer((StandardScaler(), ["a", "label"])), LogisticRegression()).fit(table, table["a"] > 0)

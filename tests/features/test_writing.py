@@ -25,7 +25,9 @@ def classifier(*classes, name="x0"):
 
 def test_names_add_nothing_to_the_configuration():
     known = classifier("a", "b", name=HOSTILE)
-    text = config_of(known, [Column(HOSTILE, missing=HOSTILE, allowed=(HOSTILE,))], form="JSON", matrix=True, source=HOSTILE, labels=True)
+    text = config_of(
+        known, [Column(HOSTILE, missing=HOSTILE, allowed=(HOSTILE,))], form="JSON", matrix=True, source=HOSTILE, labels=True, outputs={}
+    )
     assert all(character.isprintable() or character == "\n" for character in text)
     config = tomllib.loads(text)
     assert list(config) == ["inferd"]
@@ -38,9 +40,9 @@ def test_classes_that_are_no_lines_stand_in_the_configuration():
     for classes, told in [(("a\nb", "c"), r'"a\U0000000Ab", "c"'), (("", "c"), '"", "c"')]:
         known = classifier(*classes)
         assert labels_of(known) is None
-        text = config_of(known, [Column("x0")], form="JSON", matrix=True, source="x", labels=False)
+        text = config_of(known, [Column("x0")], form="JSON", matrix=True, source="x", labels=False, outputs={})
         assert f"of which one is no line of text for a labels.txt: {told}\n" in text
         assert "are in labels.txt" not in text
     known = classifier("a", "b")
     assert labels_of(known) == "a\nb\n"
-    assert "are in labels.txt" in config_of(known, [Column("x0")], form="JSON", matrix=True, source="x", labels=True)
+    assert "are in labels.txt" in config_of(known, [Column("x0")], form="JSON", matrix=True, source="x", labels=True, outputs={})
