@@ -4,6 +4,7 @@
     learned.py      what its steps learned of each column: types, categories, statistics, thresholds
     samples.py      records to try both with: of a file, or made of what the steps learned
     conversion.py   the pipeline -> ONNX, by skl2onnx
+    missing.py      the way that missing values go in trees, which skl2onnx forgets
     fp64.py         the steps that skl2onnx would compute as FP32 in a graph of FP64
     served.py       the model as a server runs it: records in, outputs out
     agreement.py    whether it answers as scikit-learn does: on the sample, with values missing, with values never seen

@@ -25,6 +25,7 @@ __all__ = ["Difference", "compare", "scikit_learn_answers", "settle_columns"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TRIAL_ROWS = 8
+MISSING_ROWS = 256  # which way a missing value goes, each node of a tree says for itself
 UNSEEN_TEXT = "\u2205 never seen"
 UNSEEN_NUMBER = -987_654
 
@@ -116,9 +117,12 @@ def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: 
     told: list[str] = []
     some = sample.part(range(min(TRIAL_ROWS, sample.rows)))
     by_name = dict(zip(trained.names, trained.learned, strict=True))
+    many = sample.part(range(min(MISSING_ROWS, sample.rows)))
     for column in served.columns:
-        served, word = _settle_missing(trained, served, some, column, by_name[column.name], tolerance)
+        served, word = _settle_missing(trained, served, many, column, by_name[column.name], tolerance)
         told += word
+    served, word = _settle_lacking(trained, served, many, tolerance)
+    told += word
     for column in served.columns:
         served, word = _settle_unseen(trained, served, some, column, by_name[column.name], tolerance)
         told += word
@@ -159,6 +163,20 @@ def _settle_missing(
         if _agrees(changed, records, expected, tolerance):
             return changed, []
     return served, [f"column {column.name!r}: scikit-learn answers where it is missing, and the graph otherwise: such records are refused"]
+
+
+def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance: float) -> tuple[Served, list[str]]:
+    """Records that lack several values at once: where the graph answers those otherwise, no value may be missing."""
+    names = [column.name for column in served.columns if column.missing is not None]
+    lacking = sample.lacking(names)
+    expected = _answers(trained, lacking) if len(names) > 1 else None
+    if expected is None or _agrees(served, lacking.records([column.name for column in served.columns]), expected, tolerance):
+        return served, []
+    for column in served.columns:
+        served = served.changed(column.with_missing(None))
+    shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    why = "scikit-learn answers where several of them are missing, and the graph otherwise: records that lack any are refused"
+    return served, [f"columns {shown}: {why}"]
 
 
 def _stand_ins(column: Column, learned: Learned) -> list[str]:

@@ -15,6 +15,7 @@ from typing import Any
 from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.errors import ConfigError
 from inferd.features.fp64 import keep_fp64
+from inferd.features.missing import keep_ways
 from inferd.features.trained import Trained, last_of, library, without_text_imputers
 
 __all__ = ["MATRIX", "Converted", "convert"]
@@ -49,6 +50,7 @@ def convert(trained: Trained, floats: str) -> Converted:
     library("skl2onnx")
     inputs = _inputs(trained, floats)
     pipeline = without_text_imputers(trained.pipeline)
+    keep_ways(pipeline)
     if floats == "FP64":
         keep_fp64(pipeline)
     try:

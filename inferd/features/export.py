@@ -157,7 +157,7 @@ def _worst(differences: Sequence[Difference], expected: Mapping[str, Any], got: 
     if apart is None or apart.row is None:
         return ""
     (record,) = sample.part([apart.row]).records([column.name for column in served.columns])
-    ours, theirs = (str(np.asarray(answers[apart.output])[apart.row].tolist())[:200] for answers in (got, expected))
+    ours, theirs = (str(np.asarray(answers[apart.output]).tolist()[apart.row])[:200] for answers in (got, expected))
     return f"{json.dumps(record)[:1000]} -> {apart.output} {ours}, and scikit-learn's is {theirs}"
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import numpy as np
 
 from inferd.features.learned import inner_steps
+from inferd.features.missing import Ways
 from inferd.features.trained import library
 
 __all__ = ["keep_fp64"]
@@ -42,7 +43,8 @@ def _own(operator: Any) -> Any:
 def _tree(scope: Any, operator: Any, container: Any) -> None:
     named = _TREES.fullmatch(type(operator.raw_operator).__name__)
     with _infinite_thresholds():
-        _own(operator)(scope, operator, _Container(container), f"TreeEnsemble{named[1] if named else ''}", "ai.onnx.ml", _OPSET)
+        ways = Ways(container, operator.raw_operator)
+        _own(operator)(scope, operator, _Container(ways), f"TreeEnsemble{named[1] if named else ''}", "ai.onnx.ml", _OPSET)
 
 
 @contextmanager

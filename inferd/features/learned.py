@@ -67,7 +67,9 @@ class Seen:
         news = {key: value for key, value in found.items() if value is not None and getattr(self.column, key) is None}
         for key, value in news.items():
             setattr(self.column, key, value)
-        added = _thinned(self.undo(np.array(points, dtype=np.float64)))
+        # A tree that asks whether a value is missing splits at infinity, which steps before it do not take.
+        finite = [point for point in points if np.isfinite(point)]
+        added = _thinned(self.undo(np.array(finite, dtype=np.float64)))
         self.column.points.extend(added)
         if (news or added) and source not in self.column.source:
             self.column.source.append(source)

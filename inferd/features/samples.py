@@ -55,6 +55,15 @@ class Sample:
         column = np.full(self.rows, value, dtype=self.columns[name].dtype)
         return replace(self, columns={**self.columns, name: column})
 
+    def lacking(self, names: Sequence[str]) -> Sample:
+        """The same with about half of the values of these columns missing, the same ones each time."""
+        random = np.random.default_rng(0)
+        columns = dict(self.columns)
+        for name in names:
+            columns[name] = columns[name].copy()
+            columns[name][random.integers(0, 2, self.rows) == 1] = None if columns[name].dtype == object else math.nan
+        return replace(self, columns=columns)
+
     def as_input(self, trained: Trained) -> Any:
         """What the pipeline takes: a DataFrame where it was fitted on one, else an array."""
         if not trained.named:

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+from typing import Any
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -12,6 +15,8 @@ from sklearn.preprocessing import StandardScaler
 
 from inferd.features import export
 from inferd.features.agreement import compare
+from inferd.features.export import _worst
+from inferd.features.samples import Sample
 
 
 @pytest.mark.parametrize(
@@ -36,6 +41,15 @@ def test_numbers_are_held_against_their_size_and_their_span(theirs, ours, worst)
 def test_the_first_label_that_differs_is_told():
     (difference,) = compare({"label": np.array(["a", "b", "c"])}, {"label": np.array(["a", "x", "x"], dtype=object)}, 1e-5)
     assert (difference.flipped, difference.row, difference.kept) == (2, 1, False)
+
+
+def test_the_record_whose_label_differs_is_shown():
+    """Texts of a graph are objects, those of scikit-learn are not."""
+    theirs, ours = np.array(["a", "b"]), np.array(["a", "x"], dtype=object)
+    differences = compare({"label": theirs}, {"label": ours}, 1e-5)
+    sample = Sample({"age": np.array([1.0, 2.5])}, frozenset(), frozenset(), ())
+    served: Any = SimpleNamespace(columns=[SimpleNamespace(name="age")])
+    assert _worst(differences, {"label": theirs}, {"label": ours}, served, sample) == ('{"age": 2.5} -> label x, and scikit-learn\'s is b')
 
 
 def test_records_that_are_alike_are_no_measure_of_a_difference(tmp_path):

@@ -1,0 +1,97 @@
+"""Trees, trained with missing values and without, answer records that lack some as scikit-learn does, or such records are refused."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.ensemble import BaggingClassifier, ExtraTreesRegressor, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import StandardScaler
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
+
+from inferd.errors import InvalidArgument
+from inferd.features import agreement, conversion, export
+from tests.features.test_export import as_records, ask, columns_of
+
+ROWS = 64  # of a request, at most
+NAMES = ["a", "b", "c"]
+
+
+@pytest.fixture(scope="module")
+def frame() -> pd.DataFrame:
+    """Numbers of which a quarter is missing."""
+    random = np.random.default_rng(3)
+    made = pd.DataFrame(random.normal(size=(600, 3)), columns=NAMES)
+    return made.mask(random.random(made.shape) < 0.25)
+
+
+def target_of(frame: pd.DataFrame) -> np.ndarray:
+    filled = frame.fillna({"a": 2.0, "b": -1.0, "c": 0.5})
+    return (filled["a"] + filled["b"] * frame["c"].isna() + filled["c"] > 0.5).to_numpy()
+
+
+def expected_of(pipeline, frame: pd.DataFrame) -> np.ndarray:
+    return pipeline.predict_proba(frame) if hasattr(pipeline, "predict_proba") else pipeline.predict(frame)
+
+
+def answers_of(folder, frame: pd.DataFrame) -> np.ndarray:
+    answer = ask(folder, *as_records(frame))
+    return answer.get("probabilities", answer.get("prediction"))
+
+
+@pytest.mark.parametrize("lacking", [True, False], ids=["trained with missing values", "without"])
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        DecisionTreeClassifier(max_depth=6, random_state=0),
+        DecisionTreeRegressor(max_depth=6, random_state=0),
+        ExtraTreeClassifier(max_depth=6, random_state=0),
+        RandomForestClassifier(10, max_depth=6, random_state=0),
+        ExtraTreesRegressor(10, max_depth=6, random_state=0),
+        HistGradientBoostingClassifier(max_iter=10),
+        BaggingClassifier(DecisionTreeClassifier(max_depth=5), 3, random_state=0),
+        make_pipeline(StandardScaler(), DecisionTreeClassifier(max_depth=6, random_state=0)),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_missing_values_go_the_way_that_was_learned(frame, estimator, lacking, tmp_path):
+    trained_on = frame if lacking else frame.fillna(0.1)
+    estimator.fit(trained_on, target_of(frame))
+    exported = export(estimator, tmp_path / "m")
+    assert exported.agrees
+    assert [column.get("missing") for column in columns_of(tmp_path / "m").values()] == ["NaN"] * 3
+    for first in range(0, len(frame), ROWS):
+        rows = frame[first : first + ROWS]
+        expected = expected_of(estimator, rows)
+        np.testing.assert_allclose(answers_of(tmp_path / "m", rows).reshape(expected.shape), expected, atol=1e-5)
+
+
+@pytest.mark.parametrize("depth", [2, 4, 8])
+def test_where_the_graph_has_them_go_another_way_they_are_refused(frame, depth, tmp_path, monkeypatch):
+    """As skl2onnx writes trees by itself. What is answered is right; what is not is told."""
+    monkeypatch.setattr(conversion, "keep_ways", lambda pipeline: None)
+    tree = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(frame, target_of(frame))
+    exported = export(tree, tmp_path / "m", guess=True)
+    assert exported.agrees
+    columns = columns_of(tmp_path / "m")
+    assert not all("missing" in column for column in columns.values())
+    assert any(
+        "are missing, and the graph otherwise" in notice or "is missing, and the graph otherwise" in notice for notice in exported.notices
+    )
+    taken = [name for name, column in columns.items() if "missing" in column]
+    rows = frame.where(frame.notna() | np.isin(NAMES, taken), 0.3)[:ROWS]
+    np.testing.assert_allclose(answers_of(tmp_path / "m", rows), tree.predict_proba(rows), atol=1e-5)
+    lacks = rows.assign(**{next(name for name in NAMES if name not in taken): np.nan})
+    with pytest.raises(InvalidArgument, match="there is no value, and nothing stands in for one"):
+        answers_of(tmp_path / "m", lacks)
+
+
+def test_several_missing_values_at_once_are_tried_too(frame, tmp_path, monkeypatch):
+    """Here the graph is right where one of three is missing, and no further."""
+    monkeypatch.setattr(agreement, "_agrees", lambda served, records, *others: all(len(record) >= 2 for record in records))
+    exported = export(HistGradientBoostingClassifier(max_iter=5).fit(frame, target_of(frame)), tmp_path / "m")
+    assert exported.agrees
+    assert not any("missing" in column for column in columns_of(tmp_path / "m").values())
+    (notice,) = exported.notices
+    assert notice.startswith("columns 'a', 'b', 'c': scikit-learn answers where several of them are missing, and the graph otherwise: ")
