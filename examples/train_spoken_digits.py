@@ -22,6 +22,7 @@ from __future__ import annotations
 
 import io
 import itertools
+import shutil
 import subprocess
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
@@ -132,6 +133,10 @@ def graph_of(network: MLPClassifier, mean: Array, std: Array) -> onnx.ModelProto
 
 
 def main() -> None:
+    if shutil.which("espeak-ng") is None:
+        raise SystemExit(
+            "espeak-ng, which says the words, is not installed: apt install espeak-ng, or https://github.com/espeak-ng/espeak-ng"
+        )
     random = np.random.default_rng(0)
     heard, unheard = recordings(VOICES), recordings(UNHEARD)
     pipeline = steps()

@@ -88,7 +88,11 @@ def refuse_random(description: Description, specs: Sequence[Spec], csv_option: s
 def _files(option: str, arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[str, bytes]]:
     for argument in arguments:
         name, source = _target(option, argument, specs)
-        yield name, bytes(_content(f"{option} ", source))
+        head, equals, _ = argument.partition("=")
+        named = equals and source == argument and not {"/", "\\"} & set(head)  # perhaps a name that no input has
+        listed = ", ".join(spec.name for spec in specs if spec.datatype == "BYTES")
+        cure = f"; no input is called {head!r}, if that was meant: name one of {listed}" if named else ""
+        yield name, bytes(_content(f"{option} ", source, cure))
 
 
 def _texts(arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[str, bytes]]:
@@ -96,7 +100,10 @@ def _texts(arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[st
         name, text = _target("--text", argument, specs)
         if text.startswith("@") and not text.startswith("@@"):
             lines = _content("--text @", text[1:], "; of a text that begins with @ write it twice").split(b"\n")
-            yield from ((name, bytes(line).removesuffix(b"\r")) for line in lines if line.strip())
+            found = [bytes(line).removesuffix(b"\r") for line in lines if line.strip()]
+            if not found:
+                raise ConfigError(f"--text {text}: expected a text a line, got a file without any: write one, or give the text itself")
+            yield from ((name, line) for line in found)
         else:
             yield name, text.removeprefix("@" if text.startswith("@@") else "").encode("utf-8", "surrogateescape")
 

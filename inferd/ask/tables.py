@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.ask.files import read_whole
 from inferd.errors import ConfigError
-from inferd.steps.columns import Column, Refused, column_of
+from inferd.steps.columns import Column, Refused, column_of, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -46,11 +46,18 @@ def from_csv(option: str, source: str, description: Description) -> dict[str, li
     records = {name: step.columns for name, step in description.readers().items() if step.HasField("columns")}
     if records:
         return {name: _records(table, step) for name, step in records.items()}
+    _refuse_twins(table, [spec.name for spec in description.inputs])
     declared = {column.name: column for column in description.columns()}
     missing = [spec.name for spec in description.inputs if spec.name not in table.header]
     if missing:
         raise ConfigError(f"{table.where}: the model's input {missing[0]!r} is none of its columns: {', '.join(table.header)}")
     return {spec.name: _tensor(table, spec, declared.get(spec.name)) for spec in description.inputs}
+
+
+def _refuse_twins(table: Table, names: Sequence[str]) -> None:
+    for name in names:
+        if why := twin_of(name, (found for found in table.header if found == name or found not in names)):
+            raise ConfigError(f"{table.where}: column {name!r}: {why}")
 
 
 def _table(where: str, source: str) -> Table:
@@ -82,6 +89,7 @@ def _table(where: str, source: str) -> Table:
 def _records(table: Table, step: Any) -> list[bytes]:
     """Each line as one record. `step`: what reads it, a Columns message."""
     form = step.Format.Name(step.format)
+    _refuse_twins(table, [column.name for column in step.columns])
     if form == "CSV":
         return _lines_of_csv(table, [column.name for column in step.columns])
     columns = {written.name: _column(table, written) for written in step.columns}

@@ -17,6 +17,7 @@ import numpy as np
 from inferd.errors import ConfigError
 from inferd.features.learned import Learned
 from inferd.features.trained import Trained, library
+from inferd.steps.columns import twin_of
 
 __all__ = ["Sample", "made_sample", "read_sample"]
 
@@ -114,6 +115,9 @@ def read_sample(path: Path, trained: Trained) -> Sample:
     if not trained.named and set(found) == {"X"} and found["X"].ndim == 2:
         found = {f"x{place}": column for place, column in enumerate(found["X"].T)}
     missing = [name for name in trained.names if name not in found]
+    for name in missing:
+        if why := twin_of(name, found):
+            raise ConfigError(f"--sample {path}: column {name!r}: {why}")
     if missing:
         raise ConfigError(f"--sample {path}: column {missing[0]!r} of the pipeline is missing; it has {', '.join(found) or 'none'}")
     columns, whole, flags = {}, set(), set()

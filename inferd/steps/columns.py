@@ -11,6 +11,7 @@ from __future__ import annotations
 
 import math
 import struct
+import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
@@ -21,7 +22,7 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from inferd.protocol.options import Column as Written
 
-__all__ = ["FIXED", "Column", "Features", "Refused", "column_of"]
+__all__ = ["FIXED", "Column", "Features", "Refused", "column_of", "twin_of"]
 
 Features = tuple[Any, ...]  # numbers, or one text
 
@@ -306,6 +307,19 @@ def _moment(value: str | float | date) -> datetime:
         return when.replace(tzinfo=UTC) if when.tzinfo is None else when.astimezone(UTC)
     except (ValueError, OverflowError):
         raise Refused(f"expected {_WANTED['date']} of the years 1 to 9999, got {_shown(value)}") from None
+
+
+def twin_of(name: str, found: Iterable[str]) -> str:
+    """That one of these names is the column's, to the eye alone, and the cure; '' where none is, or the column is there."""
+    if name.isascii():
+        return ""
+    names = set(found)
+    form = unicodedata.normalize("NFC", name)
+    twin = next((other for other in names if not other.isascii() and unicodedata.normalize("NFC", other) == form), None)
+    if twin is None or name in names:
+        return ""
+    told, wanted = ascii(twin), ascii(name)
+    return f"its name came in another Unicode normal form, {told:.80} and not {wanted:.80}: write it as the model does"
 
 
 def _number(text: str, *, whole: bool) -> float | None:

@@ -12,7 +12,7 @@ import csv
 import json
 import re
 import struct
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from datetime import UTC, datetime, timedelta
 from decimal import Decimal
 from typing import Annotated, Any
@@ -22,7 +22,7 @@ import msgspec
 from inferd._core.records import count_pairs
 from inferd.errors import InvalidArgument
 from inferd.protocol import options
-from inferd.steps.columns import Column, Refused
+from inferd.steps.columns import Column, Refused, twin_of
 from inferd.steps.pipeline import Value, wrong_row
 
 __all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "arrow_record", "listed"]
@@ -78,7 +78,14 @@ class Reader:
         except Refused as error:
             raise self.wrong(row, column, str(error)) from None
 
-    def refuse_others(self, row: int, found: Iterable[str]) -> None:
+    def refuse_twins(self, row: int, found: Collection[str]) -> None:
+        """Of names that look like a column's, which would be taken for others, and the column for one that is missing."""
+        for column in self.columns:
+            if why := twin_of(column.name, (name for name in found if name == column.name or name not in self.known)):
+                raise self.wrong(row, column, why)
+
+    def refuse_others(self, row: int, found: Collection[str]) -> None:
+        self.refuse_twins(row, found)
         for name in found if self.refuse_unknown else ():
             if name not in self.known:
                 raise self.bad(row, f"{quoted(name)} is no column: send {listed(self.names)} only")
@@ -117,7 +124,9 @@ class JsonReader(Reader):
                 return self._long_way(row, view)
             absent = values.count(msgspec.UNSET) if self._fills else 0
             if count_pairs(view) != self._count - absent:  # other fields, or some twice
-                self._refuse_twice(row, view, self._object(row, view))
+                parts = self._object(row, view)
+                self._refuse_twice(row, view, parts)
+                self.refuse_twins(row, parts)
             return [None if value is msgspec.UNSET else value for value in values] if absent else values
         return self._long_way(row, view)
 

@@ -62,6 +62,22 @@ def test_a_file_of_texts_has_one_a_line(tmp_path: Path) -> None:
         read(model(TEXT), texts=["@anna"])
 
 
+@pytest.mark.parametrize("content", [b"", b"\n \r\n"])
+def test_a_file_without_texts(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "empty.txt"
+    path.write_bytes(content)
+    with pytest.raises(ConfigError, match=r"--text @.*empty\.txt: expected a text a line, got a file without any: write one"):
+        read(model(TEXT), texts=["one", f"text=@{path}"])
+
+
+def test_a_name_that_no_input_has(tmp_path: Path) -> None:
+    with pytest.raises(ConfigError, match=r"nope=none\.jpg: cannot be read: .*; no input is called 'nope', .*: name one of image"):
+        read(model(IMAGE, SCALE), images=["nope=none.jpg"])
+    for argument in ("none.jpg", "image=none.jpg", "a/b=none.jpg"):
+        with pytest.raises(ConfigError, match=r"none\.jpg: cannot be read: No such file or directory$"):
+            read(model(IMAGE), images=[argument])
+
+
 def test_what_no_request_holds_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(raw, "MAX_BYTES", 1 << 20)
     (tmp_path / "half").write_bytes(bytes((1 << 19) + 1))

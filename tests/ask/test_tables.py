@@ -226,6 +226,16 @@ def test_a_whole_number_that_was_rounded_is_refused(tmp_path: Path) -> None:
     assert "expected a whole number, got '9007199254740993.0'" in refusal(tmp_path, "a\n9007199254740993.0\n", description)
 
 
+@pytest.mark.parametrize("form", ["JSON", "CSV", "ARROW", "TENSORS"])
+def test_a_name_in_another_normal_form(tmp_path: Path, form: str) -> None:
+    specs = (Spec("café", "FP32", (-1, 1)), Spec("x", "FP32", (-1, 1))) if form == "TENSORS" else ()
+    description = described(tmp_path, form, "{ name = 'caf\u00e9' }, { name = 'x' }", *specs)
+    said = refusal(tmp_path, "x,cafe\u0301\n1,2\n", description)
+    assert said.startswith("--csv FILE: column 'café': its name came in another Unicode normal form, ")
+    assert said.endswith("'cafe\\u0301' and not 'caf\\xe9': write it as the model does")
+    assert from_csv("--csv", write(tmp_path, "x,caf\u00e9\n1,2\n"), description)
+
+
 def test_an_input_that_is_none_of_the_columns(tmp_path: Path) -> None:
     description = Description("model", "1", (Spec("age", "FP32", (-1, 1)),), ())
     assert refusal(tmp_path, "job\nclerk\n", description) == "--csv FILE: the model's input 'age' is none of its columns: job"

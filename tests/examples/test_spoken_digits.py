@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from pathlib import Path
 
 import numpy as np
@@ -50,3 +52,12 @@ def test_the_model_is_small_and_valid():
     model = onnx.load(path)
     onnx.checker.check_model(model, full_check=True)
     assert model.graph.input[0].type.tensor_type.shape.dim[0].dim_param == "rows"
+
+
+def test_training_says_what_it_needs(tmp_path):
+    """Without espeak-ng on the path nothing is begun."""
+    done = subprocess.run(
+        [sys.executable, str(EXAMPLES / "train_spoken_digits.py")], capture_output=True, text=True, timeout=120, env={"PATH": str(tmp_path)}
+    )
+    assert done.returncode == 1
+    assert done.stderr.startswith("espeak-ng, which says the words, is not installed: apt install espeak-ng")

@@ -452,6 +452,14 @@ def test_files_that_hold_no_pipeline(tmp_path):
             export(path, tmp_path / "model")
 
 
+def test_a_sample_whose_column_has_another_normal_form(tmp_path):
+    frame = pd.DataFrame({"caf\u00e9": RANDOM.normal(0, 1, 30), "x": RANDOM.normal(0, 1, 30)})
+    pipeline = make_pipeline(StandardScaler(), LogisticRegression()).fit(frame, frame["x"] > 0)
+    (tmp_path / "rows.csv").write_text("cafe\u0301,x\n1,2\n")
+    with pytest.raises(ConfigError, match=r"column 'café': its name came in another Unicode normal form, 'cafe.u0301' and not"):
+        export(pipeline, tmp_path / "model", sample=tmp_path / "rows.csv")
+
+
 def test_samples_that_cannot_be_used(frame, target, tmp_path):
     pipeline = mixed(LogisticRegression()).fit(frame, target)
     for name, text, told in [

@@ -500,6 +500,23 @@ def test_infinities_where_they_are_allowed():
     np.testing.assert_array_equal(array, np.array([[np.inf, -np.inf], [np.nan, 1]], np.float32))
 
 
+NAMES_THAT_LOOK_ALIKE = [{"name": "caf\u00e9", "missing": "7"}, {"name": "x"}]
+ANOTHER_FORM = "column 'café': its name came in another Unicode normal form, 'cafe\\u0301' and not 'caf\\xe9': write it as the model does"
+
+
+@pytest.mark.parametrize("refuse_unknown", [False, True])
+def test_a_name_in_another_normal_form_is_no_missing_value(refuse_unknown):
+    pipeline = compiled(NAMES_THAT_LOOK_ALIKE, refuse_unknown=refuse_unknown)
+    assert ANOTHER_FORM in refusal(pipeline, {"cafe\u0301": 1, "x": 2})
+    assert ANOTHER_FORM in refusal(pipeline, {"cafe\u0301": 1, "x": None})
+    assert prepared(pipeline, {"caf\u00e9": 1, "x": 2})[0].tolist() == [[1, 2]]
+    if not refuse_unknown:
+        assert prepared(pipeline, {"caf\u00e9": 1, "cafe\u0301": 5, "x": 2})[0].tolist() == [[1, 2]]
+        assert prepared(pipeline, {"the\u0301": 1, "x": 2})[0].tolist() == [[7, 2]]
+    both = compiled([*NAMES_THAT_LOOK_ALIKE, {"name": "cafe\u0301"}], refuse_unknown=refuse_unknown)
+    assert prepared(both, {"cafe\u0301": 1, "x": 2})[0].tolist() == [[7, 2, 1]], "both are columns"
+
+
 # ---- Arrow
 
 
@@ -565,6 +582,11 @@ def test_arrow_that_cannot_be_used(arrow):
     assert "column 'b': there is no value" in refusal(pipeline, stream(arrow, a=[1.0]))
     assert "column 'a': expected a finite number, got inf" in refusal(pipeline, stream(arrow, a=[math.inf], b=[2]))
     assert "column 'b': expected a whole number, got 'x'" in refusal(pipeline, stream(arrow, a=[1.0], b=["x"]))
+
+
+def test_arrow_names_in_another_normal_form(arrow):
+    columns = {"cafe\u0301": [1.0], "x": [2.0]}  # as a keyword Python would make the other form of it
+    assert ANOTHER_FORM in refusal(compiled(NAMES_THAT_LOOK_ALIKE, form="ARROW"), stream(arrow, **columns))
 
 
 def test_arrow_text_of_every_kind(arrow):
