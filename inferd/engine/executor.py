@@ -1,7 +1,8 @@
 """How a batch runs: `Instance.run_batch`, the second half of a request's path, and the threads that call it.
 
 An instance runs one batch at a time, either on the event loop (inline) or on an executor thread of its own. A run that fails
-fails its own batch and nothing else. Never in here: which requests form a batch (the batcher), who gets the answers (deliver).
+fails its own batch and nothing else, one that refuses what a request holds that request alone. Never in here: which requests form a
+batch (the batcher), who gets the answers (deliver).
 """
 
 from __future__ import annotations
