@@ -128,28 +128,29 @@ def open_loop_s(rate: float, seconds: float) -> float:
     return max(turn_s(rate, seconds), FEWEST_ARRIVALS / rate)
 
 
-def bench_command(server: Running, model: Model, body: Path, rate: float, seconds: float, report: Path) -> list[str]:
-    """`inferd bench` over the very bytes that h2load sends."""
+def bench_command(server: Running, model: Model, body: Path, rate: float, seconds: float, seed: int, report: Path) -> list[str]:
+    """`inferd bench` over the very bytes that h2load sends. seed: of the arrivals."""
     words = [sys.executable, "-m", "inferd", "bench", server.address, model.name, "--recorded", str(body)]
     words += ["--rate", f"{rate:g}", "--arrivals", "poisson", "--connections", "4", "--duration", f"{seconds:g}s", "--warm-up", "0.5s"]
+    words += ["--seed", str(seed)]
     return [*words, "--json", str(report)]
 
 
-def bench(server: Running, model: Model, question: Question, rate: float, seconds: float, report: Path) -> Figures:
+def bench(server: Running, model: Model, question: Question, rate: float, seconds: float, report: Path, seed: int = 0) -> Figures:
     """An open loop with Poisson arrivals; once more where the generator itself was late, which on cores that it shares happens."""
     tries = 1
     while True:
         try:
-            return open_loop(server, model, question, rate, seconds, report)
+            return open_loop(server, model, question, rate, seconds, report, seed)
         except GeneratorLate:
             if tries == TRIES:
                 raise
             tries += 1
 
 
-def open_loop(server: Running, model: Model, question: Question, rate: float, seconds: float, report: Path) -> Figures:
+def open_loop(server: Running, model: Model, question: Question, rate: float, seconds: float, report: Path, seed: int) -> Figures:
     assert question.body is not None
-    command = bench_command(server, model, question.body, rate, seconds, report)
+    command = bench_command(server, model, question.body, rate, seconds, seed, report)
     report.unlink(missing_ok=True)
     before = running.cpu_ns(server)
     done = subprocess.run(command, capture_output=True, text=True, check=False, timeout=seconds + GRACE_S)

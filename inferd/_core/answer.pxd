@@ -18,6 +18,7 @@ cdef extern from *:
 cdef enum:
     PARAMETERS = 4              # of ModelInferResponse and of its outputs
     MODEL = 1                   # field numbers of ModelInferResponse: model_name, model_version and id are 1 to 3
+    VERSION = 2
     ID = 3
     OUTPUTS = 5
     RAW_OUTPUTS = 6
@@ -32,6 +33,8 @@ cdef struct Expected:           # what an answer may say; owns nothing
     int model_count             # 0: any
     Bytes *outputs              # names of outputs
     int output_count            # 0: any
+    Bytes *versions             # of its model; not every server says one
+    int version_count           # 0: any
 
 cdef struct Held:               # what an output must hold, by its shape and datatype
     int64_t elements
@@ -170,7 +173,7 @@ cdef inline const char *raw_fault(const Bytes *raw, const Held *held) noexcept n
 cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes, const Expected *expected) noexcept nogil:
     """What is wrong with a serialized ModelInferResponse, as static text; NULL: nothing."""
     cdef Reader reader
-    cdef Bytes piece, model
+    cdef Bytes piece, model, version
     cdef uint32_t tag
     cdef Held[MAX_TENSORS] held
     cdef Bytes[MAX_TENSORS] raw
@@ -179,7 +182,7 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes, const 
     cdef int i, found
     cdef bint typed = False
     cdef const char *fault
-    model.nbytes = 0
+    model.nbytes = version.nbytes = 0
     open_reader(&reader, data, nbytes)
     while True:
         found = read_tag(&reader, &tag)
@@ -211,10 +214,14 @@ cdef inline const char *answer_fault(const char *data, Py_ssize_t nbytes, const 
                 return "a text is not UTF-8"
             if tag >> 3 == MODEL:
                 model = piece
+            elif tag >> 3 == VERSION:
+                version = piece
         elif skip_field(&reader, tag) < 0:
             return reader.fault
     if model.nbytes > 0 and expected.model_count > 0 and not is_one_of(&model, expected.models, expected.model_count):
         return "the answer is another model's"
+    if version.nbytes > 0 and expected.version_count > 0 and not is_one_of(&version, expected.versions, expected.version_count):
+        return "the answer is another version's"
     if outputs == 0:
         return "the answer has no output"
     if raws == 0 and typed_outputs != outputs:

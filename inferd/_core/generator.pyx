@@ -39,26 +39,28 @@ cdef enum:
 cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
 
 
-def fault_of(bytes answer not None, models=(), outputs=()):
+def fault_of(bytes answer not None, models=(), outputs=(), versions=()):
     """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show. models, outputs: names (bytes) that its
-    model and its outputs may have; empty: any."""
+    model and its outputs may have, versions: those of the model; empty: any."""
     cdef Expected expected
-    cdef list held = [list(models), list(outputs)]
+    cdef list held = [list(models), list(outputs), list(versions)]
     cdef const char *fault
-    expected.models = expected.outputs = NULL
+    expected.models = expected.outputs = expected.versions = NULL
     try:
-        expect(&expected, held[0], held[1])
+        expect(&expected, held)
         fault = answer_fault(PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer), &expected)
     finally:
         free(expected.models)
         free(expected.outputs)
+        free(expected.versions)
     return None if fault == NULL else fault.decode()
 
 
-cdef int expect(Expected *expected, list models, list outputs) except -1:
-    """Points to names that the lists go on holding; both arrays are the caller's to free."""
-    expected.models, expected.model_count = spans(models), <int>len(models)
-    expected.outputs, expected.output_count = spans(outputs), <int>len(outputs)
+cdef int expect(Expected *expected, list words) except -1:
+    """words: models, outputs, versions. Points to what these lists go on holding; the arrays are the caller's to free."""
+    expected.models, expected.model_count = spans(words[0]), <int>len(words[0])
+    expected.outputs, expected.output_count = spans(words[1]), <int>len(words[1])
+    expected.versions, expected.version_count = spans(words[2]), <int>len(words[2])
     return 0
 
 
@@ -108,8 +110,8 @@ cdef class Generator:
     bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
     deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
     request was kept here. verify_every: each so many-th answer is kept for `take_answers`, 0 for none. sample_room: requests of which
-    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of an answer and its outputs may have;
-    empty: any.
+    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of an answer and its outputs may have,
+    versions: those of the model; empty: any.
     """
 
     def __cinit__(self, *args, **kwargs):
@@ -123,7 +125,7 @@ cdef class Generator:
             raise MemoryError
 
     def __init__(self, bodies, headers, *, int64_t deadline_ns=0, int64_t verify_every=0, Py_ssize_t sample_room=0,
-                 int64_t max_answer_nbytes=256 << 20, models=(), outputs=()):
+                 int64_t max_answer_nbytes=256 << 20, models=(), outputs=(), versions=()):
         cdef Py_ssize_t i
         if not bodies:
             raise ValueError("expected at least one body")
@@ -151,8 +153,8 @@ cdef class Generator:
             if name == b"grpc-timeout" and deadline_ns > 0:
                 self.state.timeout = &self.state.headers[i]
         self.state.header_count = len(self.header_bytes)
-        self.words = [list(models), list(outputs)]
-        expect(&self.state.expected, self.words[0], self.words[1])
+        self.words = [list(models), list(outputs), list(versions)]
+        expect(&self.state.expected, self.words)
         self.state.deadline_ns = deadline_ns
         self.state.verify_every = verify_every
         self.state.max_answer_nbytes = max_answer_nbytes
@@ -192,6 +194,7 @@ cdef class Generator:
         free(self.state.headers)
         free(self.state.expected.models)
         free(self.state.expected.outputs)
+        free(self.state.expected.versions)
         free(self.state.samples)
         free(self.state.latency.counts)
         free(self.state.service.counts)

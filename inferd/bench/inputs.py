@@ -320,7 +320,8 @@ def _encode(description: Description, arrays: Mapping[str, Array]) -> bytes:
 def _expected(description: Description) -> Expected:
     """Not every server says which outputs a model has."""
     models = tuple(dict.fromkeys(name for name in (description.model, description.own_name) if name))
-    return Expected(models, tuple(spec.name for spec in description.outputs))
+    versions = (description.version,) if description.version else ()
+    return Expected(models, tuple(spec.name for spec in description.outputs), versions)
 
 
 def _rows(specs: Sequence[Spec], arrays: Mapping[str, Array]) -> int:

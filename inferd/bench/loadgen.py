@@ -18,7 +18,7 @@ from urllib.parse import unquote
 
 from inferd.bench.interrupts import ignore_interrupts
 from inferd.bench.measurement import Histogram, Interval
-from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, headers, names
+from inferd.bench.worker import CODES, DRAIN_S, NEVER_NS, SLICE_NS, Piece, Plan, Worker, headers, words
 from inferd.errors import InferdError
 
 if TYPE_CHECKING:
@@ -30,7 +30,9 @@ if TYPE_CHECKING:
 __all__ = ["Answers", "Ending", "Task", "work"]
 
 LOOK_S = 0.05  # the parent's word and LoadGen's end are noticed after at most
-WARM_UP_REQUESTS = 8  # at least
+WARM_UP_REQUESTS = 8  # at least, of each that is under way at once; fewer where they take longer than
+WARM_UP_S = 5.0
+LONG_S = 60.0  # a run that will last longer is told of beforehand
 MULTI_STREAM_SAMPLES = 8  # of a query
 AHEAD = 1.3  # Offline asks for so many more samples than the warm-up had answers in that time
 
@@ -90,8 +92,9 @@ class Client(Worker):
     def _made(self, **settings: int) -> Asker:
         from inferd._core.asker import Asker
 
-        models, outputs = names(self.plan)
-        return Asker(self.plan.bodies, headers(self.plan), at_once=self.at_once, models=models, outputs=outputs, **settings)
+        models, outputs, versions = words(self.plan.expected)
+        expected = {"models": models, "outputs": outputs, "versions": versions}
+        return Asker(self.plan.bodies, headers(self.plan), at_once=self.at_once, **expected, **settings)
 
     def turn(self) -> list[int]:
         """Asks and receives until something is over, and for SLICE_NS at most. Returns the tags of what is."""
@@ -140,6 +143,8 @@ def work(pipe: Connection, task: Task) -> None:
     except KeyboardInterrupt:
         pipe.send(Ending("interrupted"))
         return
+    if notice := lasting(task, rate):
+        pipe.send(notice)
     report = Report(pipe, client)
     over = threading.Event()
     serving = threading.Thread(target=client.serve, args=(complete,), daemon=True)
@@ -176,7 +181,7 @@ def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[fl
     begun_s = half_s = time.monotonic()
     wanted = 4 * at_once if task.scenario == "Offline" else at_once  # there, as in the run, some always wait for their turn
     asked = under_way = half = 0
-    while asked < WARM_UP_REQUESTS * at_once or time.monotonic() - begun_s < load.warm_up_s:
+    while time.monotonic() - begun_s < (load.warm_up_s if asked >= WARM_UP_REQUESTS * at_once else max(load.warm_up_s, WARM_UP_S)):
         more = [number % len(task.plan.bodies) for number in range(asked, asked + wanted - under_way)]
         asker.ask(more, more)
         asked, under_way = asked + len(more), wanted
@@ -189,6 +194,18 @@ def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[fl
     fastest_ns = client._collect(-1).service.min_ns
     asker.start(time.monotonic_ns())
     return rate, fastest_ns
+
+
+def lasting(task: Task, rate: float) -> str:
+    """What a user should know before it begins; empty: nothing. rate: answers a second of the warm-up."""
+    samples = task.least_queries * (MULTI_STREAM_SAMPLES if task.scenario == "MultiStream" else 1)
+    seconds = samples / (task.plan.load.rate if task.scenario == "Server" else rate)
+    if seconds <= max(LONG_S, 2 * task.plan.load.duration_s):
+        return ""
+    return (
+        f"LoadGen asks {task.least_queries} queries of {task.scenario} at least, which takes some {seconds:.0f} s at {rate:.3g} samples a "
+        "second; Ctrl-C ends it with what was measured"
+    )
 
 
 def turned(client: Client, stopped: Callable[[], bool]) -> list[int]:

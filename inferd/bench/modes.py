@@ -115,8 +115,9 @@ def carry_out(mode: Mode, run: Run, tell: Callable[[Progress], None] | None = No
             if tell:
                 tell(Progress(len(measurements) + 1, mode.loads, ask.load, ask.version, ask.why))
             measurement = run(ask.load, ask.version)
-            measurements.append(measurement)
             ended = measurement.ended
+            if measurement.requests or not ended or not measurements:  # of one that ended in its warm-up there is nothing to tell
+                measurements.append(measurement)
             if not ended:
                 ask = mode.policy.send(measurement)
     except StopIteration as finished:

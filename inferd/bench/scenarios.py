@@ -103,6 +103,7 @@ def run(
     percentile: float = 0.0,
     least_queries: int = 0,
     watch: Callable[[Interval], None] | None = None,
+    notice: Callable[[str], None] = lambda _: None,
     verifier: Verifier | None = None,
     verify_every: int = 100,
 ) -> Outcome:
@@ -111,6 +112,7 @@ def run(
 
     load: duration_s is LoadGen's min_duration; rate is Server's target, and Offline's expectation where it is given; Offline keeps
     connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1.
+    notice: is told once the warm-up has shown that the run will be long.
     limit_ms: what `percentile` of Server's latencies may not exceed. percentile and least_queries: 0 for MLPerf's, and for what
     LoadGen's early stopping needs.
 
@@ -144,7 +146,7 @@ def run(
     allow_files(load)
     started_unix_s = time.time() + load.warm_up_s
     with tempfile.TemporaryDirectory() as folder:
-        ending, intervals, unchecked = follow(task._replace(folder=folder), watch, verifier)
+        ending, intervals, unchecked = follow(task._replace(folder=folder), watch, notice, verifier)
     measured = measurement(task, ending, intervals)
     measured.started_unix_s = started_unix_s
     if verifier:
@@ -152,7 +154,9 @@ def run(
     return Outcome("mlperf", [measured], judged(task, ending, measured), ending.ended)
 
 
-def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verifier | None) -> tuple[Ending, list[Interval], int]:
+def follow(
+    task: Task, watch: Callable[[Interval], None] | None, notice: Callable[[str], None], verifier: Verifier | None
+) -> tuple[Ending, list[Interval], int]:
     """Starts LoadGen's process and listens to it until its last word. Returns that, the intervals, and how many answers could not be
     checked. Raises what it raised."""
     context = multiprocessing.get_context("spawn")  # nothing of this process is shared but the pipe
@@ -177,6 +181,8 @@ def follow(task: Task, watch: Callable[[Interval], None] | None, verifier: Verif
                     raise told
                 if isinstance(told, Ending):
                     return told, intervals, unchecked
+                if isinstance(told, str):
+                    notice(told)
                 if isinstance(told, Interval):
                     intervals.append(told)
                     if watch:

@@ -233,8 +233,16 @@ class Session:
         finally:
             over.set()  # nobody waits for it: it may wait for a server that hangs
 
-    def scenario(self, name: str, load: Load, slo: Slo | None = None, watch: Callable[[Interval], None] | None = None) -> Outcome:
-        """One of MLPerf's, by its LoadGen. slo: what Server's latencies must keep, one percentile; None: LoadGen's own limit."""
+    def scenario(
+        self,
+        name: str,
+        load: Load,
+        slo: Slo | None = None,
+        watch: Callable[[Interval], None] | None = None,
+        notice: Callable[[str], None] = lambda _: None,
+    ) -> Outcome:
+        """One of MLPerf's, by its LoadGen. slo: what Server's latencies must keep, one percentile; None: LoadGen's own limit. notice: is
+        told what a user should know before the run begins."""
         from inferd.bench import scenarios
 
         if self.local:
@@ -254,6 +262,7 @@ class Session:
             limit_ms=limit_ms,
             percentile=percentile,
             watch=watch,
+            notice=notice,
             verifier=verifier,
             verify_every=self.checks.every,
         )

@@ -62,7 +62,7 @@ def warnings(report: Report) -> Iterator[Line]:
     if wrong := report.wrong:
         first = next(one.verified.first_wrong for one in measured if one.verified and one.verified.wrong)
         yield Line(f"{wrong:,} wrong answers: {one_line(first)}".removesuffix(": "), "bad")
-    if measured and not report.answered:
+    if measured and not report.answered and any(one.requests or not one.ended for one in measured):
         waited = any(one.latency_us.max for one in measured)
         yield Line(f"no request was answered with OK: {'latency is what was waited in vain' if waited else 'there is no latency'}", "bad")
     if report.is_unverified:
@@ -71,6 +71,9 @@ def warnings(report: Report) -> Iterator[Line]:
         cure = ": there was no room to keep them until the end. Give a larger --verify-every, or measure for a shorter time"
         why = "" if any(one.ended == "interrupted" for one in measured) else cure
         yield Line(f"{unchecked:,} answers that --verify was to check it did not{why}", "bad")
+    for one in measured:
+        if one.requests < one.load.requests and not one.ended and one.load.duration_s:
+            yield Line(f"{one.requests:,} of {one.load.requests:,} requests were asked: --duration was over before", "doubt")
     yield from failures(measured)
     few = [one for one in measured if 0 < one.requests < FEW]
     if few and report.kind != "search":  # which says it of its result

@@ -59,6 +59,7 @@ class Expected(NamedTuple):
 
     models: tuple[str, ...] = ()  # names of the model: the one that was asked for, and the one that it gives itself
     outputs: tuple[str, ...] = ()  # names of outputs
+    versions: tuple[str, ...] = ()  # of the model: the one that was asked for
 
 
 class Plan(NamedTuple):
@@ -153,8 +154,8 @@ class Worker:
     def _made(self, **settings: int) -> Generator:
         from inferd._core.generator import Generator
 
-        models, outputs = names(self.plan)
-        return Generator(self.plan.bodies, headers(self.plan), models=models, outputs=outputs, **settings)
+        models, outputs, versions = words(self.plan.expected)
+        return Generator(self.plan.bodies, headers(self.plan), models=models, outputs=outputs, versions=versions, **settings)
 
     def _connect(self, number: int) -> None:
         until_s = time.monotonic() + CONNECT_S
@@ -466,9 +467,9 @@ def headers(plan: Plan) -> list[tuple[bytes, bytes]]:
     return said + [(name.encode(), value.encode()) for name, value in plan.metadata]
 
 
-def names(plan: Plan) -> tuple[list[bytes], list[bytes]]:
-    """Those that answers may give their model and their outputs."""
-    return [name.encode() for name in plan.expected.models], [name.encode() for name in plan.expected.outputs]
+def words(expected: Expected) -> list[list[bytes]]:
+    """As the generator takes them: models, outputs, versions."""
+    return [[word.encode() for word in said] for said in expected]
 
 
 def grpc_timeout(duration_ms: float) -> bytes:

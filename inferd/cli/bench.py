@@ -311,7 +311,7 @@ def carry_out(session: Session, given: dict[str, Any], load: Load, versions: lis
         slo = modes.parse_slo(given["slo"]) if given["slo"] else None
         if progress:
             progress.tell(modes.Progress(1, 1, scenarios.load_of(given["scenario"], load), "", f"MLPerf {given['scenario']}"))
-        return session.scenario(given["scenario"], load, slo, watch)
+        return session.scenario(given["scenario"], load, slo, watch, lambda notice: say(one_line(notice), err=True))
 
     def run(load: Load, version: str) -> Measurement:
         measured = session.run(load, version or given["model_version"], watch)

@@ -62,10 +62,7 @@ _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the 
 # How onnxruntime says that an operator failed, and what it was told by it.
 _FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
 # Seen of onnxruntime-extensions 0.15: its libjpeg ends the process where it is left to itself, and waits for bytes that never come.
-_UNSAFE = (
-    "its operator DecodeImage ends the whole process on bytes that are no picture, and never returns from a JPEG that is cut off: let only "
-    "clients that are trusted ask it, or have inferd decode pictures (decode_image in the model's configuration) and export without it"
-)
+_UNSAFE = "its operator DecodeImage ends the whole process on bytes that are no picture, and never returns from a JPEG that is cut off"
 _MAX_WORDS = 300  # characters of an operator's own that a client is told
 _GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 _GRAPH_LEVELS = {
@@ -96,7 +93,8 @@ class SessionOptions:
     `providers` are tried in order; the CPU provider always comes last. Idle threads do not spin unless `spinning`:
     a spinning thread gains some microseconds a run and takes a core away from everything else.
     `graph_optimization` is disable, basic, extended or all; `execution_mode` sequential or parallel.
-    `entries` are onnxruntime's own session configuration entries, passed as they are.
+    `entries` are onnxruntime's own session configuration entries, passed as they are. `unsafe_operators`: also a graph with operators by
+    which what a client sends can end the process.
     """
 
     providers: tuple[Provider, ...] = ()
@@ -108,6 +106,7 @@ class SessionOptions:
     memory_arena: bool = True
     memory_pattern: bool = True
     entries: Mapping[str, str] = field(default_factory=dict)
+    unsafe_operators: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -201,8 +200,13 @@ class OnnxModel:
         session, extended = _open_session(ort, name, source, _native_options(ort, options), providers)
         _refuse_silent_fallback(name, providers, session.get_providers())
         refusing = _extensions_of(source) if extended else frozenset()
+        if "DecodeImage" in refusing and not options.unsafe_operators:
+            raise ConfigError(
+                f"model {name!r}: {_UNSAFE}: export without it and have inferd decode pictures (decode_image in the configuration), or, "
+                "where only trusted clients ask, set unsafe_operators in the inferd part of that"
+            )
         if "DecodeImage" in refusing:
-            log.warning("model %r: %s", name, _UNSAFE)
+            log.warning("model %r: %s; it is served, for unsafe_operators is set: let only trusted clients ask", name, _UNSAFE)
         return cls(name, session, _graph_of(name, session), refusing)
 
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:

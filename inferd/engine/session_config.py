@@ -106,6 +106,7 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
         intra_op_threads=config.inferd.intra_op_threads,
         inter_op_threads=config.inferd.inter_op_threads,
         spinning=config.inferd.spinning,
+        unsafe_operators=config.inferd.unsafe_operators,
         graph_optimization=_GRAPH_LEVELS[level],
         execution_mode="parallel" if parallel else "sequential",
         memory_arena=bool(number(written, "enable_mem_arena", 0, 1, 1)),

@@ -823,6 +823,11 @@ class ModelOptions(Message):
     """
     @property
     def padding(self) -> RepeatedCompositeFieldContainer[Padding]: ...
+    unsafe_operators: bool
+    """Serves a graph with an operator by which a client's bytes can end the whole process, or hold a thread for
+    ever: DecodeImage of onnxruntime-extensions. For models that only trusted clients ask. Default: such a graph
+    is refused.
+    """
     def __init__(
         self,
         *,
@@ -839,5 +844,6 @@ class ModelOptions(Message):
         postprocess: Iterable[Postprocess] | None = ...,
         preprocess_threads: int = ...,
         padding: Iterable[Padding] | None = ...,
+        unsafe_operators: bool = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning"]) -> bool: ...

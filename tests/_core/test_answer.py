@@ -94,6 +94,15 @@ def test_a_server_that_does_not_say_what_its_model_has_is_believed() -> None:
     assert fault_of(named("m", "thing").SerializeToString(), MODELS) is None
 
 
+def test_an_answer_of_a_version_that_was_not_asked_for_is_none() -> None:
+    made = named("m", "y")
+    assert fault_of(made.SerializeToString(), MODELS, OUTPUTS, [b"3"]) is None, "not every server says it"
+    made.model_version = "3"
+    assert fault_of(made.SerializeToString(), MODELS, OUTPUTS, [b"3"]) is None
+    assert fault_of(made.SerializeToString(), MODELS, OUTPUTS) is None
+    assert fault_of(made.SerializeToString(), MODELS, OUTPUTS, [b"4"]) == "the answer is another version's"
+
+
 # ---- against protobuf ----------------------------------------------------------------------------------------------------
 
 

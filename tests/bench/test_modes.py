@@ -640,6 +640,15 @@ def test_what_was_measured_is_kept(name, end, after):
         assert all(isinstance(line, str) for line in outcome.findings.words())
 
 
+def test_what_ended_in_its_warm_up_is_no_row():
+    """There is nothing to tell of it but that it ended."""
+    runs = [measured(RATE, 1000), Measurement(RATE, ended="interrupted")]
+    outcome = modes.carry_out(modes.steps([RATE, RATE, RATE]), lambda load, version: runs.pop(0))
+    assert (len(outcome.measurements), outcome.ended, outcome.clean) == (1, "interrupted", False)
+    alone = modes.carry_out(modes.single(RATE), lambda load, version: Measurement(RATE, ended="interrupted"))
+    assert (len(alone.measurements), alone.ended) == (1, "interrupted")
+
+
 def test_a_fault_of_the_program_is_no_partial_result():
     with pytest.raises(ZeroDivisionError):
         modes.carry_out(modes.steps([Load(), Load()]), lambda load, version: 1 / 0)

@@ -6,7 +6,9 @@ import multiprocessing
 import os
 import signal
 import socket
+import tempfile
 import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import models
@@ -20,6 +22,7 @@ from inferd.bench import loadgen, scenarios
 from inferd.bench.export import decode
 from inferd.bench.generator import Target
 from inferd.bench.inputs import Requests
+from inferd.bench.loadgen import Task
 from inferd.bench.measurement import Histogram, Latency, Load
 from inferd.bench.verify import Verifier
 from inferd.bench.worker import Plan
@@ -28,7 +31,6 @@ from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
 INPUTS = [{"x": np.full((1, 16), number, np.float32)} for number in range(4)]
 BODIES = [codec.encode_infer_request("identity", inputs) for inputs in INPUTS]
@@ -131,6 +133,38 @@ def test_a_failed_request_is_not_valid_whatever_loadgen_says(server):
     assert not outcome.findings.valid
     assert outcome.findings.reasons[-1] == f"{measured.failed} of {measured.requests} requests failed"
     assert not outcome.clean
+
+
+@pytest.mark.parametrize(
+    ("scenario", "load", "rate", "told"),
+    [
+        ("SingleStream", SHORT, 0.25, "LoadGen asks 100 queries of SingleStream at least, which takes some 400 s at 0.25 samples a second"),
+        ("MultiStream", SHORT, 10, "LoadGen asks 700 queries of MultiStream at least, which takes some 560 s at 10 samples a second"),
+        ("Server", msgspec.structs.replace(SHORT, rate=5), 1000, "LoadGen asks 500 queries of Server at least, which takes some 100 s"),
+        ("SingleStream", SHORT, 2, ""),
+        ("SingleStream", msgspec.structs.replace(SHORT, duration_s=300.0), 0.25, ""),
+        ("Offline", SHORT, 0.25, ""),
+    ],
+)
+def test_a_long_run_is_told_of_beforehand(scenario, load, rate, told):
+    task = Task(scenario, Plan(parse_address("h:1"), (), [b""], load, None, 1), 1, 0.9, scenarios.LEAST_QUERIES[scenario], "")
+    assert loadgen.lasting(task, rate).startswith(told)
+    assert bool(loadgen.lasting(task, rate)) == bool(told)
+
+
+def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch):
+    """The model takes 20 ms: eight requests would take 160, and the warm-up is asked to take 100 at most."""
+    monkeypatch.setattr(loadgen, "WARM_UP_S", 0.1)
+    bodies = [codec.encode_infer_request("slow", {"x": np.zeros((1, 64), np.float32)})]
+    with tempfile.TemporaryDirectory() as folder, Served(models.write(Path(folder), "slow", models.slow(40))) as served:
+        task = Task("SingleStream", Plan(parse_address(served.address), (), bodies, SHORT, None, 1), 1, 0.9, 100, "")
+        client = loadgen.Client(task)
+        try:
+            rate, fastest_ns = loadgen.warm_up(task, client, lambda: False)
+            assert client.generator.sent < 1 + loadgen.WARM_UP_REQUESTS
+        finally:
+            client.close()
+    assert 0 < rate <= 2e9 / fastest_ns
 
 
 def test_an_unknown_model_is_told(server):

@@ -136,6 +136,17 @@ def test_where_nothing_was_answered_no_latency_is_shown(rich):
     assert "there is no latency" not in text, "but in one of them"
 
 
+def test_an_end_in_the_warm_up_says_nothing_of_answers():
+    text = render(sample(measurements=[Measurement(Load(), ended="interrupted")]))
+    assert "! ended early: interrupted" in text
+    assert "! no request was answered" not in text
+
+
+def test_requests_that_the_duration_left_over_are_told():
+    text = render(sample(measurements=[Measurement(Load(rate=1.0, requests=5, duration_s=1.0), requests=1, requests_per_second=1.0)]))
+    assert "! 1 of 5 requests were asked: --duration was over before" in text
+
+
 def test_what_was_waited_in_vain_is_a_latency():
     silent = measurement(errors={"unanswered": 100})
     silent.requests = 100

@@ -626,7 +626,9 @@ def test_operators_of_onnxruntime_extensions_are_there_where_a_model_has_them() 
 def test_so_are_those_of_images() -> None:
     file = io.BytesIO()
     Image.new("RGB", (3, 2), (10, 20, 30)).save(file, "PNG")
-    answer = OnnxModel.load(pixels(), name="decoded").trial({"image": np.frombuffer(file.getvalue(), np.uint8)})
+    answer = OnnxModel.load(pixels(), SessionOptions(unsafe_operators=True), name="decoded").trial(
+        {"image": np.frombuffer(file.getvalue(), np.uint8)}
+    )
     assert answer["pixels"].tolist() == [[[30, 20, 10]] * 3] * 2
 
 
@@ -637,11 +639,19 @@ def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.Monkey
         OnnxModel.load(content, name="loud")
 
 
+def test_one_by_which_clients_can_end_the_process_is_refused(tmp_path: Path) -> None:
+    models.repository(tmp_path, {"m": pixels()}, {"m": "max_batch_size: 0"})
+    with pytest.raises(
+        ConfigError, match=r"'m': its operator DecodeImage ends the whole process .*: export without it .* unsafe_operators"
+    ):
+        Engine(tmp_path)
+
+
 def test_what_an_operator_of_theirs_refuses_is_the_clients_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The operator's own words on one line, no traceback; others are answered."""
     file = io.BytesIO()
     Image.new("RGB", (3, 2), (10, 20, 30)).save(file, "PNG")
-    models.repository(tmp_path, {"m": pixels()}, {"m": "max_batch_size: 0"})
+    models.repository(tmp_path, {"m": pixels()}, {"m": "max_batch_size: 0 inferd { unsafe_operators: true }"})
     with caplog.at_level(logging.INFO, "inferd.engine"), Engine(tmp_path) as engine:
         assert "'m': its operator DecodeImage ends the whole process on bytes that are no picture" in caplog.text
         for sent in (b"nopic", b"", file.getvalue()[:60]):
