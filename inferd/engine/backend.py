@@ -62,7 +62,10 @@ _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the 
 # How onnxruntime says that an operator failed, and what it was told by it.
 _FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
 # Seen of onnxruntime-extensions 0.15: its libjpeg ends the process where it is left to itself, and waits for bytes that never come.
-_UNSAFE = "its operator DecodeImage ends the whole process on bytes that are no picture, and never returns from a JPEG that is cut off"
+_UNSAFE = (
+    "it has operators of onnxruntime-extensions, of which some end the whole process, or never return, on what any client may send "
+    "(DecodeImage, EncodeImage, RaggedTensorToDense, StringJoin and others)"
+)
 _MAX_WORDS = 300  # characters of an operator's own that a client is told
 _GPU_PROVIDERS = frozenset({"CUDAExecutionProvider", "TensorrtExecutionProvider"})
 _GRAPH_LEVELS = {
@@ -200,12 +203,12 @@ class OnnxModel:
         session, extended = _open_session(ort, name, source, _native_options(ort, options), providers)
         _refuse_silent_fallback(name, providers, session.get_providers())
         refusing = _extensions_of(source) if extended else frozenset()
-        if "DecodeImage" in refusing and not options.unsafe_operators:
+        if extended and not options.unsafe_operators:
             raise ConfigError(
-                f"model {name!r}: {_UNSAFE}: export without it and have inferd decode pictures (decode_image in the configuration), or, "
-                "where only trusted clients ask, set unsafe_operators in the inferd part of that"
+                f"model {name!r}: {_UNSAFE}: export without them and have inferd prepare pictures and texts (preprocess in the "
+                "configuration), or, where only trusted clients ask, set unsafe_operators in the inferd part of that"
             )
-        if "DecodeImage" in refusing:
+        if extended:
             log.warning("model %r: %s; it is served, for unsafe_operators is set: let only trusted clients ask", name, _UNSAFE)
         return cls(name, session, _graph_of(name, session), refusing)
 

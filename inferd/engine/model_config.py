@@ -149,7 +149,7 @@ def _parse_text(text: str, where: str) -> Written:
     except text_format.ParseError as error:
         line = error.GetLine()
         said = re.sub(r"^\d+:\d+ : ", "", str(error))
-        said = re.sub(r'Message type "(?:inference|inferd\.v1)\.(\w+(?:\.\w+)*)" has no field named "([^"]*)"\.?', _no_field, said)
+        said = re.sub(r'Message type "((?:inference|inferd\.v1)(?:\.\w+)+)" has no field named "([^"]*)"\.?', _no_field, said)
         raise ConfigError(f"{where}{f', line {line}' if line else ''}: {_one_line(said)}") from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{where}: {_one_line(str(error)) or 'wrong syntax'}") from None
@@ -160,12 +160,8 @@ def _parse_text(text: str, where: str) -> Written:
 
 
 def _no_field(match: re.Match[str]) -> str:
-    return unknown_field(match[2], _descriptor(match[1]), f"in {match[1]}")
-
-
-def _descriptor(name: str) -> Any:
-    package = "inferd.v1" if name.startswith("ModelOptions") else "inference"
-    return POOL.FindMessageTypeByName(f"{package}.{name}")
+    name = match[1].removeprefix("inference.").removeprefix("inferd.v1.")
+    return unknown_field(match[2], POOL.FindMessageTypeByName(match[1]), f"in {name}")
 
 
 def _parse_toml(text: str, where: str) -> Written:

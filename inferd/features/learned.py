@@ -97,7 +97,9 @@ def _kind(column: Learned) -> str:
     values = [value for value in column.categories or () if value == value and value is not None]
     if column.words or isinstance(column.stand_in, str) or any(isinstance(value, str) for value in values):
         return "text"
-    whole = values and all(isinstance(value, (bool, int)) or float(value).is_integer() for value in values)
+    whole = values and all(
+        isinstance(value, (bool, int, np.integer)) or (isinstance(value, float) and value.is_integer()) for value in values
+    )
     return "whole" if whole else "number"
 
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import copy
 import warnings
 from dataclasses import dataclass
+from datetime import date
 from importlib import import_module
 from pathlib import Path
 from typing import Any
@@ -90,6 +91,12 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
         pipeline = features_of(pipeline)
     names, named = _names(pipeline)
     learned = learn(pipeline, len(names))
+    for name, column in zip(names, learned, strict=True):
+        if any(isinstance(value, (date, np.datetime64)) for value in column.categories or ()):
+            raise ConfigError(
+                f"column {name!r}: the pipeline learned dates as its categories, which no graph takes: make texts or numbers of them in "
+                "front of it, or parts of dates, which the step of a served model makes, too (date_time)"
+            )
     used = tuple(place for place, column in enumerate(learned) if column.used or not named)
     picks = named and _takes_names(pipeline)
     classes = getattr(last_of(pipeline), "classes_", ())

@@ -824,9 +824,9 @@ class ModelOptions(Message):
     @property
     def padding(self) -> RepeatedCompositeFieldContainer[Padding]: ...
     unsafe_operators: bool
-    """Serves a graph with an operator by which a client's bytes can end the whole process, or hold a thread for
-    ever: DecodeImage of onnxruntime-extensions. For models that only trusted clients ask. Default: such a graph
-    is refused.
+    """Serves a graph with operators of onnxruntime-extensions, of which some end the whole process, or hold a thread
+    for ever, on what a client may send. For models that only trusted clients ask. Default: such a graph is
+    refused.
     """
     def __init__(
         self,

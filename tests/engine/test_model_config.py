@@ -511,6 +511,8 @@ def test_warmup_fits_the_model(tmp_path: Path, warmup: str, words: list[str]) ->
 @pytest.mark.parametrize(
     ("text", "words"),
     [
+        ("inferd { preprocess { steps { resize { heigth: 3 } } } }", ["unknown field 'heigth'", "in Resize", "did you mean 'height'"]),
+        ("inferd { inlin: ON }", ["unknown field 'inlin'", "in ModelOptions", "did you mean 'inline'"]),
         ('name: "m"\nmax_batchsize: 4', ["line 2", "unknown field 'max_batchsize'", "did you mean 'max_batch_size'"]),
         ("dynamic_batching {\n  max_queue_delay: 5\n}", ["line 2", "'max_queue_delay'", "max_queue_delay_microseconds"]),
         ("\n\ninferd { inlin: ON }", ["line 3", "'inlin'", "'inline'"]),

@@ -327,6 +327,14 @@ def test_of_columns_that_nothing_is_known_of_a_sample_is_asked(pipeline, unknown
     assert export(pipeline, tmp_path / "guessed", guess=True).sample.guessed
 
 
+def test_dates_as_categories_are_refused(tmp_path):
+    table = pd.DataFrame({"day": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"] * 9), "x": RANDOM.normal(0, 1, 27)})
+    features = ColumnTransformer([("days", OneHotEncoder(handle_unknown="ignore"), ["day"])], remainder="passthrough")
+    pipeline = make_pipeline(features, LogisticRegression()).fit(table, table["x"] > 0)
+    with pytest.raises(ConfigError, match=r"column 'day': the pipeline learned dates as its categories.*date_time"):
+        export(pipeline, tmp_path / "model")
+
+
 def test_a_classifier_of_several_answers_is_refused(tmp_path):
     values = RANDOM.normal(0, 1, (60, 2))
     pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=0)).fit(values, values > 0)
