@@ -39,7 +39,13 @@ class Transform:
     @property
     def datatype(self) -> str: ...
     def apply(
-        self, pixels: np.ndarray[Any, Any], out: np.ndarray[Any, Any], resized: tuple[int, int], corner: tuple[int, int] = (0, 0)
+        self,
+        pixels: np.ndarray[Any, Any],
+        out: np.ndarray[Any, Any],
+        resized: tuple[int, int],
+        corner: tuple[int, int] = (0, 0),
+        box: tuple[float, float, float, float] | None = None,
     ) -> None:
         """pixels: UINT8 [height, width, channels] -> out, both C-contiguous; resized: height and width of R, of which out is the window
-        at `corner`, filled where it lies outside. The GIL is released. Raises ValueError, and MemoryError."""
+        at `corner`, filled where it lies outside. box: top, left, height and width of what R is made of; None: all of the pixels. The GIL
+        is released. Raises ValueError, and MemoryError."""

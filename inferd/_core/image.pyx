@@ -32,8 +32,11 @@ cdef extern from "resize.h" nogil:
     ctypedef struct Level:
         const char *name
         Loop resample, exactly_columns_first, exactly_rows_first, pick
-    int32_t axis_taps(int32_t size, int32_t resized, int method, int antialias) noexcept
-    int axis_fill(AxisTable *table, int32_t size, int32_t resized, int method, int antialias, int exact, int32_t first,
+    ctypedef struct Source:
+        int32_t in_ "in"
+        double origin, span
+    int32_t axis_taps(Source source, int32_t resized, int method, int antialias) noexcept
+    int axis_fill(AxisTable *table, Source source, int32_t resized, int method, int antialias, int exact, int32_t first,
                   int32_t count) noexcept
     int rows_first(int32_t height, int32_t width, int32_t resized_height, int32_t resized_width) noexcept
     void axis_free(AxisTable *table) noexcept
@@ -97,6 +100,14 @@ cdef int32_t checked(object number, str what, int32_t least, int32_t most) excep
     return number
 
 
+cdef Source source_of(int32_t size, double origin, double span) except *:
+    cdef Source source
+    if not (origin >= 0 and span > 0 and origin + span <= size):
+        raise ValueError(f"box: expected a part of {size} pixels, got {span} from {origin} on")
+    source.in_, source.origin, source.span = size, origin, span
+    return source
+
+
 def blend(pixels, background, out):
     """UINT8 [height, width, 4], the last of the channels how opaque a pixel is, before one color -> out, UINT8 [height, width, 3].
 
@@ -147,7 +158,7 @@ cdef class Transform:
     cdef bint antialias
     cdef bint exact             # always by Pillow's recipe
     cdef int fill               # 0 to 255
-    cdef dict tables            # (size, resized, method, exact, first, count) -> Axis, oldest first; KEPT_TABLES at most
+    cdef dict tables            # (size, origin, span, resized, method, exact, first, count) -> Axis, oldest first; KEPT_TABLES at most
 
     def __cinit__(self, size, *, int channels, str method="BILINEAR", bint antialias=True, bint exact=False, int fill=0, factors=(1.0,),
                   offsets=(0.0,), str datatype="UINT8", bint channels_first=False, bint reverse_channels=False, str instruction_set=""):
@@ -191,10 +202,11 @@ cdef class Transform:
                 raise ValueError(f"instruction_set: expected one of {', '.join(instruction_sets())}, got {instruction_set!r}")
         self.tables = {}
 
-    def apply(self, pixels, out, resized, corner=(0, 0)):
+    def apply(self, pixels, out, resized, corner=(0, 0), box=None):
         """pixels: UINT8 [height, width, channels] -> out, whose shape and datatype are the constructor's; both C-contiguous, apart.
 
-        R is pixels resized to `resized` (height, width); out[y, x] = affine(R[y + corner[0], x + corner[1]]) where that lies in R,
+        R is the `box` of pixels (top, left, height and width, fractions included, as Pillow takes one; None: all of them) resized to
+        `resized` (height, width); out[y, x] = affine(R[y + corner[0], x + corner[1]]) where that lies in R,
         else affine(fill): a centre crop has a positive corner, a letterbox a negative one. Only what the window needs is computed.
         Sides are at most MAX_SIDE, corners from -MAX_SIDE to MAX_SIDE. The GIL is released. Raises ValueError, and MemoryError.
         """
@@ -218,19 +230,23 @@ cdef class Transform:
         cdef bint exact = self.exact
         cdef int status = 0
         cdef bint meets = y0 < y1 and x0 < x1
+        cdef Source down, across
         image.pixels = <const uint8_t *>source.view.buf
         image.height = checked(source.view.shape[0], "pixels' height", 1, MAX_SIDE)
         image.width = checked(source.view.shape[1], "pixels' width", 1, MAX_SIDE)
         image.channels = self.channels
         self.check_shapes(source, made)
-        if height == image.height and width == image.width:
+        box = (0, 0, image.height, image.width) if box is None else box
+        down = source_of(image.height, box[0], box[2])
+        across = source_of(image.width, box[1], box[3])
+        if height == down.span and width == across.span and down.origin == <int32_t>down.origin and across.origin == <int32_t>across.origin:
             method = NEAREST
         elif method != NEAREST and not exact:
-            exact = (axis_taps(image.height, height, method, self.antialias) > MAX_TAPS
-                     or axis_taps(image.width, width, method, self.antialias) > MAX_TAPS)
+            exact = (axis_taps(down, height, method, self.antialias) > MAX_TAPS
+                     or axis_taps(across, width, method, self.antialias) > MAX_TAPS)
         if meets:
-            rows = self.table_of(image.height, height, method, exact, y0 + top, y1 - y0)
-            columns = self.table_of(image.width, width, method, exact, x0 + left, x1 - x0)
+            rows = self.table_of(down, height, method, exact, y0 + top, y1 - y0)
+            columns = self.table_of(across, width, method, exact, x0 + left, x1 - x0)
             if method != NEAREST and not exact:
                 loop = self.level.resample
             elif method != NEAREST and rows_first(image.height, image.width, height, width):
@@ -258,13 +274,13 @@ cdef class Transform:
             raise ValueError(f"pixels: expected {self.channels} channels, got {source.view.shape[2]}")
         return 0
 
-    cdef Axis table_of(self, int32_t size, int32_t resized, int method, bint exact, int32_t first, int32_t count):
+    cdef Axis table_of(self, Source source, int32_t resized, int method, bint exact, int32_t first, int32_t count):
         """The weights of `count` outputs from `first` on. Under the GIL; whoever runs with a table holds a reference."""
-        cdef tuple key = (size, resized, method, exact, first, count)
+        cdef tuple key = (source.in_, source.origin, source.span, resized, method, exact, first, count)
         cdef Axis axis = self.tables.get(key)
         if axis is None:
             axis = Axis()
-            if axis_fill(&axis.table, size, resized, method, self.antialias, exact, first, count) != 0:
+            if axis_fill(&axis.table, source, resized, method, self.antialias, exact, first, count) != 0:
                 raise MemoryError
             if axis.table.nbytes <= KEPT_NBYTES:
                 while len(self.tables) >= KEPT_TABLES:

@@ -81,22 +81,29 @@ static double axis_filter(int method, int antialias, double x) {
     return x < 2.0 ? (((x - 5.0) * x + 8.0) * x - 4.0) * a : 0.0;
 }
 
+/* What of an axis of `in` positions is resized: `span` of them from `origin` on, which need not be whole ones. */
+typedef struct {
+    int32_t in;
+    double origin, span;
+} Source;
+
 /* Source positions that one output covers. */
-static double axis_stretch(int32_t in, int32_t out, int method, int antialias) {
-    const double scale = (double)in / out;
+static double axis_stretch(Source source, int32_t out, int method, int antialias) {
+    const double scale = source.span / out;
     return scale > 1.0 && (antialias || method == AREA) ? scale : 1.0;
 }
 
 /* The most weights that an output can have. */
-static int32_t axis_taps(int32_t in, int32_t out, int method, int antialias) {
-    const int32_t reach = method == NEAREST ? 0 : (int32_t)ceil(axis_support(method) * axis_stretch(in, out, method, antialias));
-    return reach * 2 + 1 < in ? reach * 2 + 1 : in;
+static int32_t axis_taps(Source source, int32_t out, int method, int antialias) {
+    const int32_t reach = method == NEAREST ? 0 : (int32_t)ceil(axis_support(method) * axis_stretch(source, out, method, antialias));
+    return reach * 2 + 1 < source.in ? reach * 2 + 1 : source.in;
 }
 
 /* One output's weights, which add up to 1, into weights[axis_taps]. Returns how many; *start is the first one's position. */
-static int32_t axis_weigh(double *weights, int32_t *start, int32_t in, int32_t out, int method, int antialias, int32_t position) {
-    const double stretch = axis_stretch(in, out, method, antialias), scale = (double)in / out;
-    const double center = (position + 0.5) * scale, support = axis_support(method) * stretch, inverse = 1.0 / stretch;
+static int32_t axis_weigh(double *weights, int32_t *start, Source source, int32_t out, int method, int antialias, int32_t position) {
+    const int32_t in = source.in;
+    const double stretch = axis_stretch(source, out, method, antialias), scale = source.span / out;
+    const double center = source.origin + (position + 0.5) * scale, support = axis_support(method) * stretch, inverse = 1.0 / stretch;
     const int clipped = antialias || method == AREA; /* else positions outside are those of the edge */
     const int32_t low = (int32_t)floor(center - support + 0.5), high = (int32_t)floor(center + support + 0.5);
     const int32_t from = low < 0 ? 0 : low, to = high > in ? in : high;
@@ -115,12 +122,12 @@ static int32_t axis_weigh(double *weights, int32_t *start, int32_t in, int32_t o
 }
 
 /* How many bits more the weights of the outputs can have if they are added up in runs, wherever one begins. */
-static int axis_shift(double *weights, int32_t in, int32_t out, int method, int antialias, int32_t first, int32_t count) {
+static int axis_shift(double *weights, Source source, int32_t out, int method, int antialias, int32_t first, int32_t count) {
     double most = 0.0;
     int shift = 0;
     for (int32_t i = first; i < first + count; i++) {
         int32_t start;
-        const int32_t length = axis_weigh(weights, &start, in, out, method, antialias, i);
+        const int32_t length = axis_weigh(weights, &start, source, out, method, antialias, i);
         double sum = 0.0;
         for (int32_t k = 0; k < length; k++) {
             sum += weights[k] - (k < RUN_TAPS ? 0.0 : weights[k - RUN_TAPS]);
@@ -161,9 +168,9 @@ static void axis_free(Axis *axis) {
     memset(axis, 0, sizeof *axis);
 }
 
-/* The table of outputs first <= position < first + count, of an axis of `in` that is resized to `out`. Sizes are at most MAX_SIDE. */
-static int axis_fill(Axis *axis, int32_t in, int32_t out, int method, int antialias, int exact, int32_t first, int32_t count) {
-    const int32_t taps = axis_taps(in, out, method, antialias);
+/* The table of outputs first <= position < first + count, of an axis that is resized to `out`. Sizes are at most MAX_SIDE. */
+static int axis_fill(Axis *axis, Source source, int32_t out, int method, int antialias, int exact, int32_t first, int32_t count) {
+    const int32_t in = source.in, taps = axis_taps(source, out, method, antialias);
     const size_t weights = (size_t)count * (size_t)taps, nbytes = (size_t)count * 2 * sizeof(int32_t) + weights * (exact ? 4 : 2);
     double *const row = malloc(sizeof(double) * (size_t)(taps + 2));
     memset(axis, 0, sizeof *axis);
@@ -180,16 +187,16 @@ static int axis_fill(Axis *axis, int32_t in, int32_t out, int method, int antial
     if (exact) axis->wide = axis->lengths + count;
     else axis->narrow = (int16_t *)(axis->lengths + count);
     axis->least = in;
-    if (!exact && method != NEAREST && taps > LONG_TAPS) axis->shift = axis_shift(row, in, out, method, antialias, first, count);
-    double nearest = (double)in / out * 0.5; /* added up, as Pillow does, so that roundings are the same */
-    for (int32_t i = 0; i < first + count; i++, nearest += (double)in / out) {
+    if (!exact && method != NEAREST && taps > LONG_TAPS) axis->shift = axis_shift(row, source, out, method, antialias, first, count);
+    double nearest = source.origin + source.span / out * 0.5; /* added up, as Pillow does, so that roundings are the same */
+    for (int32_t i = 0; i < first + count; i++, nearest += source.span / out) {
         if (i < first) continue;
         const int32_t at = i - first;
         int32_t start = 0, length = 1;
         if (method == NEAREST) {
             start = nearest < in ? (int32_t)nearest : in - 1;
         } else {
-            length = axis_weigh(row, &start, in, out, method, antialias, i);
+            length = axis_weigh(row, &start, source, out, method, antialias, i);
             if (exact)
                 for (int32_t k = 0; k < length; k++)
                     axis->wide[(size_t)at * taps + k] = (int32_t)(row[k] * (1 << WIDE_BITS) + (row[k] < 0 ? -0.5 : 0.5));

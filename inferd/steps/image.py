@@ -368,7 +368,7 @@ class ImagePipeline(RowPipeline):
 
     def _write(self, picture: Picture, result: Array | None, row: int, rows: int) -> Array:
         """Carries out the passes, the last of them into its row of the result, which is made with the first row."""
-        pixels, size = picture
+        pixels, size, box = picture
         last = len(self._transforms) - 1
         for index, ready in enumerate(self._transforms):
             view = self._view(index, size)
@@ -380,8 +380,8 @@ class ImagePipeline(RowPipeline):
                     result = self._rows(rows, view.size)
                 self._check_like_first(result, view.size)
                 out = result[row]
-            transform.apply(pixels, out, view.resized, view.corner)
-            pixels, size = out, view.size
+            transform.apply(pixels, out, view.resized, view.corner, box)
+            pixels, size, box = out, view.size, None
         assert result is not None
         return result
 

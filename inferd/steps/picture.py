@@ -75,11 +75,15 @@ _PILLOW_BYTES = {"JPEG": 12, "PNG": 4, "WebP": 16, "BMP": 4}
 _SCALES = ((1, 3.0), (2, 1.75), (4, 1.75))
 
 
+Box = tuple[float, float, float, float]  # top, left, height, width, fractions of a pixel included
+
+
 class Picture(NamedTuple):
     """A decoded picture."""
 
     pixels: Array  # UINT8 [height, width, channels], C-contiguous; valid inside of the `with` that gave it
     size: Size  # height and width of the whole picture, upright; `pixels` has less where it was decoded scaled
+    box: Box | None = None  # what of `pixels` the picture is, where it was decoded scaled: sides that 8 does not divide end within a pixel
 
 
 class _Opened(NamedTuple):
@@ -227,7 +231,8 @@ class Decoder:
         lies = UPRIGHT if self._ignore_orientation else jpeg_orientation(file)
         size = _upright((height, width), lies)
         wanted = needed(size)
-        rows, columns = jpeg.scaled_size(height, width, _eighths(size, wanted) if self._scaled else 8)
+        eighths = _eighths(size, wanted) if self._scaled else 8
+        rows, columns = jpeg.scaled_size(height, width, eighths)
         a_pixel = self._channels * (1 if lies == UPRIGHT else 2) + (4 if components == 4 else 0)
         coefficients = 2 * components * height * width if whole else 0
 
@@ -235,7 +240,7 @@ class Decoder:
             pixels = scratch.pixels("decoded", (rows, columns, self._channels))
             if not (jpeg.decode(file, pixels) or ((unpadded := unpadded_jpeg(file)) and jpeg.decode(unpadded, pixels))):
                 raise _damaged_jpeg()
-            return Picture(_turned(pixels, lies), size)
+            return Picture(_turned(pixels, lies), size, _box(size, eighths, lies) if eighths < 8 else None)
 
         return _Opened(rows * columns * a_pixel + coefficients, decode)
 
@@ -430,6 +435,14 @@ def _eighths(size: Size, wanted: Size) -> int:
     """At how many eighths of its size a picture is decoded that is then resized to `wanted`."""
     ratio = min(size[0] / wanted[0], size[1] / wanted[1])
     return next((eighths for eighths, margin in _SCALES if ratio * eighths >= margin * 8), 8)
+
+
+def _box(size: Size, eighths: int, lies: int) -> Box:
+    """Of an upright picture's pixels at so many eighths. libjpeg fills its last row and column up at the end of what lies in the file."""
+    (height, width), fractions = size, (size[0] * eighths / 8, size[1] * eighths / 8)
+    top = -(-height * eighths // 8) - fractions[0] if lies in (3, 4, 7, 8) else 0.0
+    left = -(-width * eighths // 8) - fractions[1] if lies in (2, 3, 6, 7) else 0.0
+    return top, left, *fractions
 
 
 def _upright(size: Size, lies: int) -> Size:

@@ -260,9 +260,13 @@ def test_one_request_of_no_rows():
 
 
 @pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
-@pytest.mark.parametrize("size", [(400, 600), (1000, 640)], ids=str)
-def test_scaled_differs_little(size):
-    sent = files(photo(*size), form="JPEG", quality=90)
+@pytest.mark.parametrize("lies", range(1, 9))
+@pytest.mark.parametrize("size", [(400, 600), (1000, 640), (401, 601), (853, 1279)], ids=str)
+def test_scaled_differs_little(size, lies):
+    """Also where the sides are no multiples of the scale, however the picture lies."""
+    exif = Image.Exif()
+    exif[0x0112] = lies
+    sent = files(photo(*size), form="JPEG", quality=90, exif=exif)
     listed = [("resize", {"height": 60, "width": 70}), ("cast", {"datatype": "FP32"})]
     full = prepared(compiled([("decode_image", {}), *listed], any_graph(listed)), sent)
     scaled = prepared(compiled([("decode_image", {"scaled": True}), *listed], any_graph(listed)), sent)
