@@ -208,12 +208,14 @@ def received(pipe: Connection, process: BaseProcess) -> object:
 
 
 def measurement(task: Task, ending: Ending, intervals: list[Interval]) -> Measurement:
-    """What the process saw; the latencies are LoadGen's where it came to its end, but for Offline, whose count from the beginning."""
+    """What the process saw; the latencies are LoadGen's where it came to its end and no request failed, but for Offline, whose count from
+    the beginning."""
     from inferd.bench.export import encode
 
     load, finished, answered = task.plan.load, sum(ending.codes), ending.codes[0]
     native, service = Latency.of(ending.latency), Latency.of(ending.service)
-    seen = (latency(ending.figures) if task.scenario != "Offline" else None) or native
+    loadgens = task.scenario != "Offline" and answered == finished  # which does not know that a request failed, however soon
+    seen = (latency(ending.figures) if loadgens else None) or native
     late = Latency()
     if task.scenario == "Server":
         late = lateness(seen, service) if ending.figures else Latency.of(ending.lateness)

@@ -230,9 +230,10 @@ class Run:
                         self.out_of_time = True
                         enough_s = self.spent_s + 2 * final_s
                         short = f"in the budget of {self.target.budget_s:.0f} s nothing can be tried and compared"
-                        return (
-                            f"{short}: give --budget {enough_s:.0f}s, or fewer in flight (--concurrency {max(self.load.streams // 4, 1)})"
-                        )
+                        cure = f"give --budget {enough_s:.0f}s"
+                        if self.target.fixed and self.in_flight > 1 and self.load.duration_s > self.target.load.duration_s:  # a slow model
+                            cure += ", or fewer in flight (--connections 1 --concurrency 1)"
+                        return f"{short}: {cure}"
                     return f"the budget of {self.target.budget_s:.0f} s was used up"
                 score = self._try(asked)
         except StopIteration:

@@ -549,6 +549,19 @@ def test_a_server_that_is_silent_from_the_warm_up_on_shows_when_it_is_interrupte
     assert (warming_up.ended, decode(warming_up.histogram).count) == ("interrupted", 0)
 
 
+@pytest.mark.parametrize(("duration_s", "count"), [(0.2, 4), (0.2000001, 4), (0.21, 4), (0.23, 5)])
+def test_no_fragment_of_an_interval_is_left_over(tmp_path: Path, duration_s: float, count: int) -> None:
+    """Of some nanoseconds in which the client was busy all the time."""
+    with Served(models.write(tmp_path, "m", models.identity())) as server:
+        load = Load(warm_up_s=0.0, duration_s=duration_s)
+        pieces: list[Piece] = []
+        Worker(Plan(parse_address(server.address), (), requests().bodies, load, None, S // 20)).drive(
+            time.monotonic_ns(), pieces.append, lambda: False
+        )
+    assert len([piece for piece in pieces if piece.at >= 0]) <= count, "fewer where the machine was busy"
+    assert min(piece.until_ns - piece.from_ns for piece in pieces if piece.at >= 0) >= S // 50
+
+
 @pytest.mark.parametrize("arrivals", ["constant", "burst:40"])
 def test_a_number_of_requests_at_a_rate_ends_with_its_last_answer(tmp_path: Path, arrivals: str) -> None:
     """Arrivals that were handed over for later, and not allowed any more, are not unsent."""

@@ -129,6 +129,7 @@ def test_a_failed_request_is_not_valid_whatever_loadgen_says(server):
     [measured] = outcome.measurements
     assert measured.errors.keys() == {"INVALID_ARGUMENT"}
     assert measured.error_messages["INVALID_ARGUMENT"]
+    assert measured.latency_us.p50 == Latency.of(decode(measured.histogram)).p50, "LoadGen takes refusals for answers"
     assert outcome.findings.figures["result_min_queries_met"]
     assert not outcome.findings.valid
     assert outcome.findings.reasons[-1] == f"{measured.failed} of {measured.requests} requests failed"
