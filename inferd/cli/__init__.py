@@ -32,6 +32,7 @@ except KeyboardInterrupt:  # that takes a while
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
+    from typing import TextIO
 
 __all__ = ["VERBS", "main", "program"]
 
@@ -44,6 +45,11 @@ def main(args: Sequence[str] | None = None) -> NoReturn:
         signal.signal(signal.SIGINT, signal.SIG_IGN)  # nothing is left to be ended but the interpreter, which would say how
     except KeyboardInterrupt:
         code = INTERRUPTED
+    try:
+        if sys.stderr is not None:
+            sys.stderr.flush()
+    except OSError:  # a terminal that has gone: what could not be said to it is not to change the exit code to 120
+        silence(sys.stderr)
     sys.exit(code)
 
 
@@ -77,7 +83,7 @@ def run(args: Sequence[str] | None = None) -> int:
     except OSError as error:
         if not raised_by_echo(error):
             raise
-        silence_stdout()
+        silence(sys.stdout)
         with suppress(OSError):  # stderr neither: a terminal that has gone
             click.echo(f"inferd: stdout cannot be written: {error.strerror}", err=True)
         return 1
@@ -94,7 +100,7 @@ def raised_by_echo(error: OSError) -> bool:
     return frame.f_globals.get("__name__") == "click.utils"
 
 
-def silence_stdout() -> None:
-    """Point stdout at nothing: nobody can read it, and the interpreter's last flush must not fail."""
-    if sys.stdout is not None and not sys.stdout.closed:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def silence(stream: TextIO | None) -> None:
+    """Point stdout or stderr at nothing: nobody can read it, and the interpreter's last flush must not fail."""
+    if stream is not None and not stream.closed:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())

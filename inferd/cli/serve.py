@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import json
 import logging
+import sys
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
 import click
 
 from inferd import log
-from inferd.cli import silence_stdout
+from inferd.cli import silence
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
@@ -47,7 +48,7 @@ def announce(addresses: dict[str, object]) -> None:
     try:
         print("ready " + json.dumps(addresses), flush=True)
     except (OSError, ValueError):  # a broken pipe, a full disk, a closed stdout
-        silence_stdout()
+        silence(sys.stdout)
         logging.getLogger("inferd.cli.serve").warning("stdout took no ready line; the addresses are: %s", json.dumps(addresses))
 
 
