@@ -485,9 +485,12 @@ def test_ctrl_c_prints_what_was_measured(tmp_path: Path, number: signal.Signals)
     assert "interrupted" in out
 
 
-@pytest.mark.parametrize("processes", [1, 2])
-def test_a_terminal_that_goes_takes_nothing_that_was_measured(tmp_path: Path, processes: int) -> None:
+@pytest.mark.parametrize(("processes", "unbuffered"), [(1, "1"), (1, ""), (2, "")])
+def test_a_terminal_that_goes_takes_nothing_that_was_measured(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, processes: int, unbuffered: str
+) -> None:
     """The system tells the first process, a shell all of them, and again; nobody can be told anything then, but the report is there."""
+    monkeypatch.setenv("PYTHONUNBUFFERED", unbuffered)
     (tmp_path / "serving").mkdir()
     ours, theirs = os.openpty()
     load = ("--connections", "2", "--processes", str(processes))
