@@ -205,7 +205,7 @@ cdef class Transform:
     def apply(self, pixels, out, resized, corner=(0, 0), box=None):
         """pixels: UINT8 [height, width, channels] -> out, whose shape and datatype are the constructor's; both C-contiguous, apart.
 
-        R is the `box` of pixels (top, left, height and width, fractions included, as Pillow takes one; None: all of them) resized to
+        R is the `box` of pixels (top, left, height and width, fractions included; None: all of them) resized to
         `resized` (height, width); out[y, x] = affine(R[y + corner[0], x + corner[1]]) where that lies in R,
         else affine(fill): a centre crop has a positive corner, a letterbox a negative one. Only what the window needs is computed.
         Sides are at most MAX_SIDE, corners from -MAX_SIDE to MAX_SIDE. The GIL is released. Raises ValueError, and MemoryError.

@@ -61,7 +61,7 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "t
 _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
 # How onnxruntime says that an operator failed, and what it was told by it.
 _FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
-# Seen of onnxruntime-extensions 0.15: its libjpeg ends the process where it is left to itself, and waits for bytes that never come.
+# Seen of onnxruntime-extensions 0.15: docs/preprocessing.md says which do what.
 _UNSAFE = (
     "it has operators of onnxruntime-extensions, of which some end the whole process, or never return, on what any client may send "
     "(DecodeImage, EncodeImage, RaggedTensorToDense, StringJoin and others)"
@@ -202,7 +202,6 @@ class OnnxModel:
         providers = _wanted_providers(name, options, ort.get_available_providers())
         session, extended = _open_session(ort, name, source, _native_options(ort, options), providers)
         _refuse_silent_fallback(name, providers, session.get_providers())
-        refusing = _extensions_of(source) if extended else frozenset()
         if extended and not options.unsafe_operators:
             raise ConfigError(
                 f"model {name!r}: {_UNSAFE}: export without them and have inferd prepare pictures and texts (preprocess in the "
@@ -210,7 +209,7 @@ class OnnxModel:
             )
         if extended:
             log.warning("model %r: %s; it is served, for unsafe_operators is set: let only trusted clients ask", name, _UNSAFE)
-        return cls(name, session, _graph_of(name, session), refusing)
+        return cls(name, session, _graph_of(name, session), _extensions_of(source) if extended else frozenset())
 
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One run outside of any instance, for questions about the model while it loads. Every output by name.

@@ -387,6 +387,26 @@ def test_wrong_arrays(arguments: dict[str, Any], why: str) -> None:
         transform.apply(**{**right, **arguments})
 
 
+@pytest.mark.parametrize("box", [(-0.1, 0, 5, 5), (0, 0.5, 5, 5), (0, 0, 5, 5.1), (0, 0, 0, 5), (0, 0, float("nan"), 5)])
+def test_a_box_lies_in_the_pixels(box: tuple[float, float, float, float]) -> None:
+    out = np.zeros((4, 4, 3), np.uint8)
+    with pytest.raises(ValueError, match="box: expected a part of 5 pixels"):
+        Transform((4, 4), channels=3).apply(np.zeros((5, 5, 3), np.uint8), out, (4, 4), box=box)
+
+
+@pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC", "AREA", "NEAREST"])
+@pytest.mark.parametrize("box", [(0.0, 0.0, 49.25, 60.5), (0.75, 0.5, 49.25, 60.5), (10.0, 20.0, 12.0, 9.0), (3.0, 4.0, 30.0, 31.0)])
+def test_a_box_is_pillows(box: tuple[float, float, float, float], method: str) -> None:
+    """Also one of as many pixels as it becomes."""
+    pixels = picture((50, 61), 3, 1)
+    out = np.zeros((12, 9, 3), np.uint8)
+    Transform((12, 9), channels=3, method=method, exact=method != "NEAREST").apply(pixels, out, (12, 9), box=box)
+    top, left, height, width = box
+    by = Image.Resampling[{"AREA": "BOX"}.get(method, method)]
+    expected = np.asarray(Image.fromarray(pixels).resize((9, 12), by, box=(left, top, left + width, top + height)))
+    assert np.array_equal(out, expected)
+
+
 def test_an_array_that_may_not_be_written() -> None:
     out = np.zeros((4, 4, 3), np.uint8)
     out.flags.writeable = False
