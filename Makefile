@@ -20,7 +20,8 @@ export PIP_NO_INPUT := 1
 NATIVE := $(wildcard inferd/_core/*.pyx inferd/_core/*.pxd inferd/_core/*.h) setup.py
 PYTEST := $(PY) -m pytest
 # Tests run side by side in so many processes; of one file in one, for what its tests share. make test JOBS=0: one after the other.
-JOBS ?= 2
+# Three for two cores: much of the suite waits for servers and clients of its own.
+JOBS ?= 3
 SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
 # The suite on a build outside this tree: $(call test_tree,FOLDER). PYTHONSAFEPATH keeps the release build out of sight.
 test_tree = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests $(VENV)/bin/pytest -o pythonpath=

@@ -194,7 +194,7 @@ def test_a_server_that_dies_ends_the_run_and_what_was_measured_is_kept(model):
     assert outcome.ended == measured.ended
     assert outcome.ended.startswith(f"every connection to {program.address} was lost: ")
     assert measured.requests - measured.failed > 0
-    assert measured.errors.keys() == {"connection"}  # what was under way
+    assert measured.errors.keys() <= {"connection"}  # what was under way, if anything was
     assert measured.unfinished == 1  # which LoadGen asked for in its place
     assert not outcome.findings.valid
     assert outcome.findings.words()[0].startswith("MLPerf SingleStream: no result, for every connection ")
