@@ -31,6 +31,8 @@ enum {
     MID_NBYTES = 1 << 20, /* of bytes between the exact passes: larger windows are cut into pieces */
     GROUP = 8,            /* outputs that are laid out together */
     AHEAD = 8,            /* source rows that are fetched while others are summed up */
+    SPARSE = 2,           /* source columns for each output, from which on they are fetched one by one where two are enough */
+    PAIR_NBYTES = 8,      /* two columns of three channels, and two bytes that are not looked at */
 };
 
 enum Method { BILINEAR, NEAREST, BICUBIC, AREA };
@@ -42,6 +44,7 @@ typedef struct {
     int32_t taps;        /* weights from one output to the next */
     int32_t *starts;     /* first source position of each; NULL: position least + i alone, unweighted */
     int32_t *lengths;    /* weights of each */
+    int32_t longest;     /* of the lengths */
     int16_t *narrow;     /* weights * -NARROW_ONE << shift; NULL where wide are asked for */
     int shift;           /* of narrow weights: further bits. A run of them adds up to less than 1 >> shift; 0: there are no runs */
     int32_t *wide;       /* weights * 2^WIDE_BITS, or NULL */
@@ -205,6 +208,7 @@ static int axis_fill(Axis *axis, Source source, int32_t out, int method, int ant
         }
         axis->starts[at] = start;
         axis->lengths[at] = length;
+        if (length > axis->longest) axis->longest = length;
         if (start < axis->least) axis->least = start;
         if (start + length > axis->past) axis->past = start + length;
     }
@@ -333,9 +337,9 @@ static void fill_run(const Target *target, ptrdiff_t at, int32_t count, int chan
     const ptrdiff_t step = target->planar ? 1 : target->channels;
     const float value = (float)fill * target->factors[channel] + target->offsets[channel];
     if (target->floating)
-        for (int32_t i = 0; i < count; i++) ((float *)target->base)[at + i * step] = value;
+        for (ptrdiff_t i = 0; i < count; i++) ((float *)target->base)[at + i * step] = value;
     else
-        for (int32_t i = 0; i < count; i++) ((uint8_t *)target->base)[at + i * step] = (uint8_t)fill;
+        for (ptrdiff_t i = 0; i < count; i++) ((uint8_t *)target->base)[at + i * step] = (uint8_t)fill;
 }
 
 /* All of a target [height, width] but the window of rows y0 to y1 and columns x0 to x1. */

@@ -10,15 +10,18 @@
 #define Bytes LEVEL(Bytes)
 #define Words LEVEL(Words)
 #define Half LEVEL(Half)
+#define Pairs LEVEL(Pairs)
 
 enum {
     LEVEL(STEP_NBYTES) = 4 * LANES, /* of a row, in one round of the loop */
+    LEVEL(PAIRS) = LANES / 4,       /* outputs of two columns each, together in Bytes: PAIR_NBYTES of each */
 };
 
 typedef int16_t Lanes __attribute__((vector_size(2 * LANES)));
 typedef uint8_t Bytes __attribute__((vector_size(2 * LANES)));
 typedef uint16_t Words __attribute__((vector_size(2 * LANES))); /* Lanes that may overflow, as sums do on their way */
 typedef int32_t Half __attribute__((vector_size(2 * LANES))); /* every second lane */
+typedef uint64_t Pairs __attribute__((vector_size(2 * LANES)));
 
 #if LANES == 8
 #define LOW_BYTES 0, 16, 1, 17, 2, 18, 3, 19, 4, 20, 5, 21, 6, 22, 7, 23
@@ -26,6 +29,10 @@ typedef int32_t Half __attribute__((vector_size(2 * LANES))); /* every second la
 #define LOW_LANES 0, 8, 1, 9, 2, 10, 3, 11
 #define HIGH_LANES 4, 12, 5, 13, 6, 14, 7, 15
 #define EVEN_LANES 0, 2, 4, 6, 8, 10, 12, 14 /* undoes both, of Half */
+#define ODD_BYTES 1, 3, 5, 7, 9, 11, 13, 15, 17, 19, 21, 23, 25, 27, 29, 31 /* undoes both, of Bytes */
+#define BEHIND_PIXEL 3, 4, 5, 8, 8, 8, 8, 8
+#define EACH_PAIR pairs[0], pairs[1]
+#define TWO_PIXELS 0, 1, 2, 8, 9, 10, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16
 #else /* within each half, as the instructions do */
 #define LOW_BYTES 0, 32, 1, 33, 2, 34, 3, 35, 4, 36, 5, 37, 6, 38, 7, 39, 16, 48, 17, 49, 18, 50, 19, 51, 20, 52, 21, 53, 22, 54, 23, 55
 #define HIGH_BYTES \
@@ -33,6 +40,11 @@ typedef int32_t Half __attribute__((vector_size(2 * LANES))); /* every second la
 #define LOW_LANES 0, 16, 1, 17, 2, 18, 3, 19, 8, 24, 9, 25, 10, 26, 11, 27
 #define HIGH_LANES 4, 20, 5, 21, 6, 22, 7, 23, 12, 28, 13, 29, 14, 30, 15, 31
 #define EVEN_LANES 0, 2, 4, 6, 16, 18, 20, 22, 8, 10, 12, 14, 24, 26, 28, 30
+#define ODD_BYTES 1, 3, 5, 7, 9, 11, 13, 15, 33, 35, 37, 39, 41, 43, 45, 47, 17, 19, 21, 23, 25, 27, 29, 31, 49, 51, 53, 55, 57, 59, 61, 63
+#define BEHIND_PIXEL 3, 4, 5, 16, 16, 16, 16, 16, 11, 12, 13, 16, 16, 16, 16, 16
+#define EACH_PAIR pairs[0], pairs[1], pairs[2], pairs[3]
+#define TWO_PIXELS \
+    0, 1, 2, 8, 9, 10, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32, 16, 17, 18, 24, 25, 26, 32, 32, 32, 32, 32, 32, 32, 32, 32, 32
 #endif
 
 ALWAYS_INLINE Bytes LEVEL(load_bytes)(const uint8_t *at) {
@@ -321,15 +333,8 @@ ALWAYS_INLINE int LEVEL(pass)(const Image *image, const Axis *rows, const Axis *
     return 0;
 }
 
-static int LEVEL(resample)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
-    switch (image->channels) {
-        case 1: return LEVEL(pass)(image, rows, columns, target, 1);
-        case 3: return LEVEL(pass)(image, rows, columns, target, 3);
-        default: return LEVEL(pass)(image, rows, columns, target, 4);
-    }
-}
-
-/* A row of bytes [columns, channels] into row y of the target, columns from x on. */
+/* A row of bytes [columns, channels] into row y of the target, columns from x on. The loops are vectorized
+ * because their index is a ptrdiff_t: Python is built with -fwrapv, by which a shorter one, multiplied, might wrap. */
 ALWAYS_INLINE void LEVEL(lay_out_row)(const Target *target, const uint8_t *row, int32_t y, int32_t x, int32_t columns, const int channels) {
     const ptrdiff_t at = y * target->row + (ptrdiff_t)x * (target->planar ? 1 : channels);
     if (!target->floating && !target->planar && !target->reversed) {
@@ -338,22 +343,87 @@ ALWAYS_INLINE void LEVEL(lay_out_row)(const Target *target, const uint8_t *row, 
     }
     const ptrdiff_t step = target->planar ? 1 : channels;
     for (int channel = 0; channel < channels; channel++) {
-        const uint8_t *const from = row + (target->reversed ? channels - 1 - channel : channel);
+        const uint8_t *restrict const from = row + (target->reversed ? channels - 1 - channel : channel);
         const ptrdiff_t first = at + channel * (target->planar ? target->plane : 1);
         if (target->floating) {
             const float factor = target->factors[channel], offset = target->offsets[channel];
-            float *const to = (float *)target->base + first;
+            float *restrict const to = (float *)target->base + first;
             if (target->planar)
-                for (int32_t i = 0; i < columns; i++) to[i] = (float)from[i * channels] * factor + offset;
+                for (ptrdiff_t i = 0; i < columns; i++) to[i] = (float)from[i * channels] * factor + offset;
             else
-                for (int32_t i = 0; i < columns; i++) to[i * step] = (float)from[i * channels] * factor + offset;
+                for (ptrdiff_t i = 0; i < columns; i++) to[i * step] = (float)from[i * channels] * factor + offset;
         } else {
-            uint8_t *const to = (uint8_t *)target->base + first;
+            uint8_t *restrict const to = (uint8_t *)target->base + first;
             if (target->planar)
-                for (int32_t i = 0; i < columns; i++) to[i] = from[i * channels];
+                for (ptrdiff_t i = 0; i < columns; i++) to[i] = from[i * channels];
             else
-                for (int32_t i = 0; i < columns; i++) to[i * step] = from[i * channels];
+                for (ptrdiff_t i = 0; i < columns; i++) to[i * step] = from[i * channels];
         }
+    }
+}
+
+/* Two columns of three channels each from where each output's begin, as (value - 128) of bytes. */
+ALWAYS_INLINE Bytes LEVEL(load_pairs)(const uint8_t *row, const int32_t *offsets) {
+    uint64_t pairs[LEVEL(PAIRS)];
+    for (int i = 0; i < LEVEL(PAIRS); i++) memcpy(pairs + i, row + offsets[i], PAIR_NBYTES);
+    return (Bytes)(Pairs){EACH_PAIR} ^ 0x80;
+}
+
+/* Both passes, over every second output that load_pairs found: the results are in the first three lanes of each 8. */
+ALWAYS_INLINE Lanes LEVEL(weigh_pairs)(Lanes upper, Lanes lower, Lanes upper_weight, Lanes lower_weight, const int16_t *weights) {
+    const Words columns = -(Words)MULTIPLY(upper, upper_weight) - (Words)MULTIPLY(lower, lower_weight);
+    const Lanes weighted = MULTIPLY((Lanes)columns, LEVEL(load)(weights));
+    return (Lanes)(128 - (Words)weighted - (Words)SHUFFLE(Lanes, weighted, (Lanes){0}, BEHIND_PIXEL));
+}
+
+/* resample of three channels where no output has more than two rows and columns, and most columns have no output: what there is to add up
+ * is fetched from where it lies. The sums are those of LEVEL(pass), to the bit. An output's last bytes may lie behind its row, by less
+ * than a row: only the last row is copied for it. */
+static int LEVEL(pass_pairs)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
+    const ptrdiff_t stride = (ptrdiff_t)image->width * 3;
+    const size_t padded = ((size_t)columns->count + LEVEL(PAIRS) - 1) / LEVEL(PAIRS) * LEVEL(PAIRS);
+    const size_t weights_nbytes = padded * 8 * sizeof(int16_t), offsets_nbytes = padded * sizeof(int32_t);
+    const size_t line_nbytes = padded * 3 + PAIR_NBYTES, last_nbytes = (size_t)stride + PAIR_NBYTES;
+    int16_t *const weights = calloc(weights_nbytes + offsets_nbytes + line_nbytes + last_nbytes, 1); /* [columns, as they are weighed][8] */
+    if (weights == NULL) return -1;
+    int32_t *const offsets = (int32_t *)((char *)weights + weights_nbytes);
+    uint8_t *const line = (uint8_t *)offsets + offsets_nbytes, *const last = line + line_nbytes;
+    memcpy(last, image->pixels + (image->height - 1) * stride, (size_t)stride);
+    for (int32_t x = 0; x < columns->count; x++) {
+        /* widen_low finds the first 8 bytes of each 16, of one pair in two */
+        const int32_t place = x / LEVEL(PAIRS) * LEVEL(PAIRS) + x % 2 * (LEVEL(PAIRS) / 2) + x % LEVEL(PAIRS) / 2;
+        const int16_t *const narrow = columns->narrow + (size_t)x * (size_t)columns->taps;
+        offsets[x] = columns->starts[x] * 3;
+        for (int i = 0; i < columns->lengths[x] * 3; i++) weights[place * 8 + i] = narrow[i / 3];
+    }
+    for (int32_t y = 0; y < rows->count; y++) {
+        const int32_t start = rows->starts[y], next = start + rows->lengths[y] - 1;
+        const int16_t *const narrow = rows->narrow + (size_t)y * (size_t)rows->taps;
+        const uint8_t *const upper = start == image->height - 1 ? last : image->pixels + start * stride;
+        const uint8_t *const lower = next == image->height - 1 ? last : image->pixels + next * stride;
+        const Lanes upper_weight = narrow[0] - (Lanes){0}, lower_weight = (int16_t)(next > start ? narrow[1] : 0) - (Lanes){0};
+        for (int32_t x = 0; x < columns->count; x += LEVEL(PAIRS)) {
+            const Bytes above = LEVEL(load_pairs)(upper, offsets + x), below = LEVEL(load_pairs)(lower, offsets + x);
+            const Lanes even = LEVEL(weigh_pairs)(LEVEL(widen_low)(above), LEVEL(widen_low)(below), upper_weight, lower_weight, weights + x * 8);
+            const Lanes odd =
+                LEVEL(weigh_pairs)(LEVEL(widen_high)(above), LEVEL(widen_high)(below), upper_weight, lower_weight, weights + x * 8 + LANES);
+            const Bytes pixels = SHUFFLE(Bytes, SHUFFLE(Bytes, (Bytes)even, (Bytes)odd, ODD_BYTES) ^ 0x80, (Bytes){0}, TWO_PIXELS);
+            for (int i = 0; i < LEVEL(PAIRS); i += 2) memcpy(line + (x + i) * 3, (const char *)&pixels + i * PAIR_NBYTES, PAIR_NBYTES);
+        }
+        LEVEL(lay_out_row)(target, line, y, 0, columns->count, 3);
+    }
+    free(weights);
+    return 0;
+}
+
+static int LEVEL(resample)(const Image *image, const Axis *rows, const Axis *columns, const Target *target) {
+    const int few = rows->narrow != NULL && rows->longest <= 2 && columns->narrow != NULL && columns->longest <= 2;
+    if (few && image->channels == 3 && columns->past - columns->least > columns->count * SPARSE)
+        return LEVEL(pass_pairs)(image, rows, columns, target);
+    switch (image->channels) {
+        case 1: return LEVEL(pass)(image, rows, columns, target, 1);
+        case 3: return LEVEL(pass)(image, rows, columns, target, 3);
+        default: return LEVEL(pass)(image, rows, columns, target, 4);
     }
 }
 
@@ -481,7 +551,12 @@ static int LEVEL(pick)(const Image *image, const Axis *rows, const Axis *columns
 #undef LOW_LANES
 #undef HIGH_LANES
 #undef EVEN_LANES
+#undef ODD_BYTES
+#undef BEHIND_PIXEL
+#undef EACH_PAIR
+#undef TWO_PIXELS
 #undef Lanes
 #undef Bytes
 #undef Words
 #undef Half
+#undef Pairs

@@ -170,6 +170,23 @@ def test_values_are_the_filters(size: Size, resized: Size, antialias: bool, chan
     np.testing.assert_array_equal(values, transformed(pixels, resized, antialias=antialias))
 
 
+@example((1, 3), (4, 1), instruction_sets()[-1], 0)  # the smallest image of which columns are fetched one by one
+@example((40, 64), (9, 9), instruction_sets()[0], 1)
+@settings(max_examples=100, deadline=None)
+@given(
+    st.tuples(st.integers(1, 40), st.integers(3, 200)),
+    st.tuples(st.integers(1, 60), st.integers(1, 30)),
+    st.sampled_from(instruction_sets()),
+    seeds,
+)
+def test_columns_that_are_fetched_one_by_one_are_the_ones(size: Size, resized: Size, instruction_set: str, seed: int) -> None:
+    """Where most source columns have no output three channels are fetched, and four are not: the same to the bit."""
+    pixels = picture(size, 4, seed)
+    options = {"antialias": False, "datatype": "FP32", "instruction_set": instruction_set}
+    exactly_as_large = pixels[:, :, :3].copy()  # no byte behind its last row
+    np.testing.assert_array_equal(transformed(exactly_as_large, resized, **options), transformed(pixels, resized, **options)[:, :, :3])
+
+
 @settings(max_examples=50, deadline=None)
 @given(sizes, sizes, seeds)
 def test_bicubic_without_antialiasing(size: Size, resized: Size, seed: int) -> None:
