@@ -475,7 +475,7 @@ def bad_frames(address: str) -> Words:
 
 
 def gzip_bombs(address: str) -> Words:
-    """1 GiB of zeros in 1 MB; and one that is as large as it may be, 64 MiB."""
+    """256 MiB of zeros in 1 MB; and one that is as large as it may be, 64 MiB."""
     bodies = [gzip.compress(bytes(nbytes), 1) for nbytes in (256 << 20, (64 << 20) - 1000)]
     asked = block((b"grpc-encoding", b"gzip"))
 
