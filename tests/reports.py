@@ -9,7 +9,7 @@ import numpy as np
 
 from inferd.bench import report
 from inferd.bench.compare import Change, Comparison
-from inferd.bench.export import encode
+from inferd.bench.hdr import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide
 
 

@@ -19,8 +19,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from inferd.bench.client_bound import sent_late
-from inferd.bench.export import encode
 from inferd.bench.generator import MAX_KEPT_BYTES, interval_length_s
+from inferd.bench.hdr import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Measurement, ServerSide
 from inferd.bench.server_side import rss_bytes
 from inferd.bench.worker import DRAIN_S

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 import statistics
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec.structs import replace
@@ -26,6 +26,7 @@ __all__ = [
     "Judged",
     "Point",
     "Rounds",
+    "Scenario",
     "Search",
     "Slo",
     "Soak",
@@ -440,4 +441,24 @@ def took_turns(measurements: Sequence[Measurement], versions: Sequence[str], ask
     return Versions(rounds)
 
 
-Findings = Curve | Search | Stress | Soak | Versions
+class Scenario(msgspec.Struct, frozen=True, tag_field="mode", tag="mlperf"):
+    """What LoadGen says of a run."""
+
+    scenario: str
+    valid: bool
+    reasons: list[str]  # why it is not
+    metric: str  # what MLPerf compares in this scenario
+    value: float
+    figures: dict[str, Any]  # of LoadGen's log
+    summary: str  # its summary, as it wrote it
+    client_bound: str = ""  # why the client, not the server, may have been the limit
+
+    def words(self) -> list[str]:
+        if not self.summary:
+            return [f"MLPerf {self.scenario}: no result, for {'; '.join(self.reasons)}"]
+        verdict = "VALID" if self.valid else f"INVALID ({'; '.join(self.reasons)})"
+        bound = f", client-bound: {self.client_bound}" if self.client_bound else ""
+        return [f"MLPerf {self.scenario}: {self.value:.6g} {self.metric}: {verdict}{bound}"]
+
+
+Findings = Curve | Search | Stress | Soak | Versions | Scenario

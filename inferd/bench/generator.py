@@ -19,6 +19,7 @@ from inferd import descriptors
 from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.bench import client_bound
 from inferd.bench.client_bound import Effort
+from inferd.bench.hdr import encode
 from inferd.bench.interrupts import ignore_interrupts, interrupts_held, interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
@@ -210,8 +211,6 @@ class Total:
             self.watch(interval)
 
     def result(self) -> Measurement:
-        from inferd.bench.export import encode
-
         for at in sorted(self.pieces):  # in which some worker had ended already
             self._end_interval(self.pieces.pop(at))
         duration_s = (self.until_ns - self.first_ns) / 1e9

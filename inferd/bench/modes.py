@@ -20,8 +20,6 @@ from inferd.errors import ConfigError, InferdError
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferd.bench.scenarios import Scenario
-
 __all__ = [
     "Mode",
     "Outcome",
@@ -86,7 +84,7 @@ class Outcome(NamedTuple):
 
     mode: str
     measurements: list[Measurement]
-    findings: Findings | Scenario | None
+    findings: Findings | None
     ended: str
 
     @property

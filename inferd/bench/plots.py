@@ -12,8 +12,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inferd.bench.export import decode
 from inferd.bench.findings import duration
+from inferd.bench.hdr import decode
 from inferd.bench.measurement import Histogram, highest_ns
 from inferd.bench.tables import one_line, outline, rate
 from inferd.errors import StartError

@@ -15,11 +15,12 @@ import time
 from contextlib import suppress
 from typing import TYPE_CHECKING, Any
 
-import msgspec
 from msgspec.structs import replace
 
 from inferd.bench.client_bound import BUSY, LATE, sent_late
+from inferd.bench.findings import Scenario
 from inferd.bench.generator import NOTICED_S, allow_files
+from inferd.bench.hdr import encode
 from inferd.bench.interrupts import interrupts_held, interrupts_noted
 from inferd.bench.loadgen import Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
     from inferd.bench.generator import Target
     from inferd.bench.verify import Verifier
 
-__all__ = ["SCENARIOS", "Scenario", "parse_scenario", "run"]
+__all__ = ["SCENARIOS", "parse_scenario", "run"]
 
 SCENARIOS = ("SingleStream", "MultiStream", "Server", "Offline")
 PERCENTILES = {"SingleStream": 0.9, "MultiStream": 0.99, "Server": 0.99, "Offline": 0.99}  # MLPerf's own
@@ -45,26 +46,6 @@ LIMIT_MS = 100.0  # LoadGen's own, for Server
 INTERVAL_NS = 1_000_000_000
 OFFLINE_STREAMS = 16  # under way on each connection in Offline, where no number is given
 KEYS = ("result_{}_latency_ns", "result_{}_query_latency_ns", "result_{}_per_query_latency_ns")  # the later ones for MultiStream
-
-
-class Scenario(msgspec.Struct, frozen=True, tag_field="mode", tag="mlperf"):
-    """What LoadGen says of a run."""
-
-    scenario: str
-    valid: bool
-    reasons: list[str]  # why it is not
-    metric: str  # what MLPerf compares in this scenario
-    value: float
-    figures: dict[str, Any]  # of LoadGen's log
-    summary: str  # its summary, as it wrote it
-    client_bound: str = ""  # why the client, not the server, may have been the limit
-
-    def words(self) -> list[str]:
-        if not self.summary:
-            return [f"MLPerf {self.scenario}: no result, for {'; '.join(self.reasons)}"]
-        verdict = "VALID" if self.valid else f"INVALID ({'; '.join(self.reasons)})"
-        bound = f", client-bound: {self.client_bound}" if self.client_bound else ""
-        return [f"MLPerf {self.scenario}: {self.value:.6g} {self.metric}: {verdict}{bound}"]
 
 
 def parse_scenario(text: str) -> str:
@@ -210,8 +191,6 @@ def received(pipe: Connection, process: BaseProcess) -> object:
 def measurement(task: Task, ending: Ending, intervals: list[Interval]) -> Measurement:
     """What the process saw; the latencies are LoadGen's where it came to its end and no request failed, but for Offline, whose count from
     the beginning."""
-    from inferd.bench.export import encode
-
     load, finished, answered = task.plan.load, sum(ending.codes), ending.codes[0]
     native, service = Latency.of(ending.latency), Latency.of(ending.service)
     loadgens = task.scenario != "Offline" and answered == finished  # which does not know that a request failed, however soon

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inferd.bench.export import decode
+from inferd.bench.hdr import decode
 from inferd.bench.measurement import Histogram, Latency
 
 if TYPE_CHECKING:

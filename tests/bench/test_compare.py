@@ -10,7 +10,7 @@ from msgspec.structs import replace
 from reports import figure, measurement, sample, verdicts
 
 from inferd.bench.compare import compare, compare_measurements
-from inferd.bench.export import encode
+from inferd.bench.hdr import encode
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement, ServerSide, Verification
 from inferd.bench.verdicts import markdown, plain
 

@@ -16,7 +16,7 @@ from inferd import Engine
 from inferd.ask.inputs import Spec
 from inferd.ask.targets import Description
 from inferd.bench import embedded
-from inferd.bench.export import decode
+from inferd.bench.hdr import decode
 from inferd.bench.inputs import Requests, make
 from inferd.bench.measurement import Interval, Load, Measurement
 from inferd.bench.schedule import Arrivals

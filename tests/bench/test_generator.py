@@ -22,8 +22,8 @@ from inferd._core.generator import Generator
 from inferd._core.grpc import parse_timeout
 from inferd.ask.reach import Reach
 from inferd.bench import generator, report, schedule, worker
-from inferd.bench.export import decode
 from inferd.bench.generator import Crew, Target, Total, allow_files, measure, portion, share, work
+from inferd.bench.hdr import decode
 from inferd.bench.inputs import Requests
 from inferd.bench.interval_log import IntervalLog
 from inferd.bench.measurement import Histogram, Interval, Load, Measurement

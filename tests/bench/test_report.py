@@ -17,8 +17,8 @@ from msgspec.structs import replace
 from reports import measurement, sample
 
 from inferd import __version__
-from inferd.bench import modes, report, scenarios, terminal
-from inferd.bench.findings import Versions
+from inferd.bench import modes, report, terminal
+from inferd.bench.findings import Scenario, Versions
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, Verification
 from inferd.errors import ConfigError, InferdError
 
@@ -136,7 +136,7 @@ def test_nothing_answered_and_nothing_verified_is_said():
 
 
 def test_valid_is_no_submission():
-    found = scenarios.Scenario("Offline", True, [], "samples a second", 5.0, {}, "summary")
+    found = Scenario("Offline", True, [], "samples a second", 5.0, {}, "summary")
     made = report.of_outcome(modes.Outcome("mlperf", [measurement()], found, ""), "localhost:1", "m")
     assert "a result of MLPerf takes 600 s at least" in terminal.render(made)
     made = report.of_outcome(modes.Outcome("mlperf", [measurement()], replace(found, valid=False), ""), "localhost:1", "m")

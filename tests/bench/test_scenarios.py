@@ -19,8 +19,9 @@ from inferd_client import codec
 from served import Program, Served
 
 from inferd.bench import loadgen, scenarios
-from inferd.bench.export import decode
+from inferd.bench.findings import Scenario
 from inferd.bench.generator import Target
+from inferd.bench.hdr import decode
 from inferd.bench.inputs import Requests
 from inferd.bench.loadgen import Task
 from inferd.bench.measurement import Histogram, Latency, Load
@@ -81,7 +82,7 @@ def test_each_scenario_has_a_summary_and_a_verdict(server, name, load, metric):
     assert measured.intervals == intervals
     assert sum(interval.requests for interval in intervals) <= measured.requests
     assert found.words()[0].startswith(f"MLPerf {found.scenario}: ")
-    assert msgspec.json.decode(msgspec.json.encode(found), type=scenarios.Scenario) == found
+    assert msgspec.json.decode(msgspec.json.encode(found), type=Scenario) == found
 
 
 def test_what_loadgen_counts_is_what_was_asked(server):

@@ -22,7 +22,7 @@ from compare_check import Tally, alone, in_rounds
 from record import Report
 from servers import Running
 
-from inferd.bench.export import decode, encode
+from inferd.bench.hdr import decode, encode
 from inferd.bench.measurement import Interval, Latency, Load, Measurement, ServerSide
 from inferd.engine.embedded import Engine
 

@@ -21,7 +21,7 @@ import pytest
 from command import EXAMPLES, FREE_PORTS, TIMEOUT_S, Serving, command, environment
 
 from inferd.bench import embedded, generator
-from inferd.bench.export import decode
+from inferd.bench.hdr import decode
 from tests.wire import Caller
 
 SHORT = ("--duration", "0.3s", "--warm-up", "0.05s", "--quiet")
