@@ -9,6 +9,7 @@ which word. Loopback addresses only. Never in here: whether the server did well.
 
 from __future__ import annotations
 
+import ctypes
 import gzip
 import json
 import os
@@ -25,6 +26,7 @@ from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import hpack
 import workloads
@@ -504,6 +506,87 @@ def handshakes_never_made(address: str) -> Words:
     return words
 
 
+class TlsPeer:
+    """A TLS connection whose handshake is made and that has greeted; what comes is not read."""
+
+    def __init__(self, address: str) -> None:
+        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+        context.set_alpn_protocols(["h2"])
+        host, _, port = address.rpartition(":")
+        self.socket = socket.create_connection((host, int(port)), 10)
+        incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.session = context.wrap_bio(incoming, self.outgoing)
+        self.sent = 0  # of what it has to send
+        while True:
+            try:
+                self.session.do_handshake()
+                break
+            except ssl.SSLWantReadError:
+                self.flush()
+                incoming.write(self.socket.recv(1 << 16))
+        self.session.write(PREFACE + frame(SETTINGS, 0, 0))
+        self.flush()
+
+    def flush(self) -> int:
+        encrypted = self.outgoing.read()
+        self.socket.sendall(encrypted)
+        return len(encrypted)
+
+
+def tls_flood(address: str, records: Callable[[TlsPeer], None]) -> Words:
+    """12 connections at a time send records without end; a new one follows where one was closed."""
+    words: Words = Counter()
+    peers: list[TlsPeer] = []
+    going()
+    while not stopped():
+        while len(peers) < 12:
+            peers.append(TlsPeer(address))
+            words["connections"] += 1
+        for peer in list(peers):
+            try:
+                records(peer)
+                words["KiB"] += peer.flush() >> 10
+            except OSError:
+                peers.remove(peer)
+                peer.socket.close()
+                words["closed by the server"] += 1
+    for peer in peers:
+        peer.socket.close()
+    return words
+
+
+def records_of_a_byte(address: str) -> Words:
+    """A large message, a byte in each record."""
+    content = frame(HEADERS, END_HEADERS, 1, BLOCK) + data(1, struct.pack(">BI", 0, 1 << 20) + bytes(900_000), end=False)
+
+    def records(peer: TlsPeer) -> None:
+        for byte in content[peer.sent : peer.sent + 2000]:
+            peer.session.write(bytes((byte,)))
+        peer.sent += 2000
+
+    return tls_flood(address, records)
+
+
+def key_updates(address: str) -> Words:
+    """New keys, which each side of TLS 1.3 may ask for: Python has no word for it, OpenSSL has."""
+    maps = Path("/proc/self/maps").read_text().splitlines()
+    library = ctypes.CDLL(next((line.split()[-1] for line in maps if "libssl" in line), None))
+    library.SSL_key_update.argtypes = [ctypes.c_void_p, ctypes.c_int]
+    library.SSL_do_handshake.argtypes = library.SSL_version.argtypes = [ctypes.c_void_p]
+
+    def records(peer: TlsPeer) -> None:
+        held = id(peer.session._sslobj) + 3 * struct.calcsize("P")  # type: ignore[attr-defined]  # behind two words of Python's and the socket
+        found = ctypes.cast(held, ctypes.POINTER(ctypes.c_void_p))[0]
+        if library.SSL_version(found) != ssl.TLSVersion.TLSv1_3:
+            raise RuntimeError("no TLS 1.3, or this Python keeps its SSL elsewhere")
+        for _ in range(2000):
+            library.SSL_key_update(found, 0)
+            library.SSL_do_handshake(found)
+
+    return tls_flood(address, records)
+
+
 def client_hello() -> bytes:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
@@ -589,10 +672,12 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "bad frames in any state": bad_frames,
     "gzip bombs": gzip_bombs,
     "TLS handshakes never made": handshakes_never_made,
+    "TLS records of a byte": records_of_a_byte,
+    "TLS KeyUpdates": key_updates,
     "kill -9 in mid-message, 1000 times": killed_clients,
     "SIGSTOP for 10 s": stopped_clients,
 }
-OF_TLS = {"TLS handshakes never made"}  # those of the TLS port
+OF_TLS = {"TLS handshakes never made", "TLS records of a byte", "TLS KeyUpdates"}  # those of the TLS port
 
 
 def main() -> int:

@@ -142,6 +142,17 @@ cdef class Session(Output):
         if self.rest is None:
             self.hold_reading(False)
 
+    def wait_for_turn(self):
+        """The transport has worked for this connection as long as it may: it reads nothing until the next turn."""
+        if self.rest is None and not self.ended and not self.closed:
+            self.leave(<const uint8_t *>b"", 0)
+
+    def count_idle(self, int64_t records):
+        """Records of TLS without content count as control frames do."""
+        if records > 0 and not self.ended and not self.closed:
+            self.conduct.control_frames += records
+            self.is_too_much()
+
     def hold_reading(self, bint held):
         """A transport reads nothing while it is held. Tests and others that feed bytes have no need of it."""
 

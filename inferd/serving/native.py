@@ -43,6 +43,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from inferd._core.grpc import Call
+    from inferd._core.tls_reader import TlsReader
     from inferd.config import Settings
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
@@ -72,6 +73,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         super().__init__(transport.endpoint)
         self._owner, self._made = transport, made
         self._socket: asyncio.Transport | None = None
+        self._tls: TlsReader | None = None
         self._cut_off: asyncio.TimerHandle | None = None  # once it closes
         self._closing_looks = 0
         self._identity: Identity | None = None  # whom the client's certificate names
@@ -81,13 +83,14 @@ class Connection(Session, asyncio.BufferedProtocol):
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
         self._socket = transport
         self._made()
-        handshake = transport.get_extra_info("ssl_object")
+        self._tls = handshake = transport.get_extra_info("ssl_object")
         if handshake is not None and handshake.selected_alpn_protocol() != ALPN:
             self._owner.refuse_protocol(transport)
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
         self._owner.connections.add(self)
         if handshake is not None:
+            handshake.take_turns(self._owner.loop.call_soon, self._tls_told)
             certificate = handshake.getpeercert()
             self._identity = Identity.of(certificate) if certificate else None
             self.ask_who_it_is()
@@ -98,7 +101,9 @@ class Connection(Session, asyncio.BufferedProtocol):
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.connections.discard(self)
         self.close()
-        self._socket = None
+        if self._tls is not None:
+            self._tls.take_turns(None, None)
+        self._socket = self._tls = None
         if self._cut_off is not None:
             self._cut_off.cancel()  # which holds this connection, and all that it has
             self._cut_off = None
@@ -119,16 +124,26 @@ class Connection(Session, asyncio.BufferedProtocol):
 
     def hold_reading(self, held: bool) -> None:
         """What is read waits for the connection's next turn."""
-        if self._socket is not None and not self._socket.is_closing():
-            self._socket.pause_reading() if held else self._socket.resume_reading()
+        if self._socket is None or self._socket.is_closing():
+            return
+        if self._tls is not None and not held:
+            self._tls.begin_turn()
+        self._socket.pause_reading() if held else self._socket.resume_reading()
 
     def abort(self) -> None:
         """Cuts the connection off; what was not sent is lost."""
         if self._socket is not None:
             self._socket.abort()
 
+    def _tls_told(self, idle_records: int) -> None:
+        self.count_idle(idle_records)
+        if self._tls is not None and self._tls.is_over:
+            self.wait_for_turn()
+
     def _close_socket(self) -> None:
         if self._socket is not None:
+            if self._tls is not None:
+                self._tls.close()
             self._socket.close()  # after what was written
             self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
 

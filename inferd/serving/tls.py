@@ -10,6 +10,7 @@ import logging
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
 
+from inferd._core.tls_reader import TlsReader
 from inferd.errors import ConfigError
 from inferd.serving.files import Watched
 
@@ -39,10 +40,10 @@ class Certificates(NamedTuple):
 class PortContext(ssl.SSLContext):
     """What a port is opened with: each of its connections is what `wrap` makes of the two buffers."""
 
-    wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], ssl.SSLObject]
+    wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], TlsReader]
 
     def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *more: Any, **named: Any) -> ssl.SSLObject:
-        return self.wrap(incoming, outgoing)
+        return self.wrap(incoming, outgoing)  # type: ignore[return-value]  # what the loop calls of an SSLObject
 
 
 class Tls:
@@ -76,14 +77,16 @@ class Tls:
         log.info("the certificate was read again: new connections have it")
         return True
 
-    def _wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
+    def _wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> TlsReader:
         """The server's side of one connection. Clients show their certificate each time: what was trusted once may not be any more.
         OpenSSL would look for a session to resume in the context that a connection begins with, so that one is nobody else's then."""
-        if not self.certificates.client_ca:
-            return self._newest.wrap_bio(incoming, outgoing, server_side=True)
-        made = _without_certificate(mutual=True).wrap_bio(incoming, outgoing, server_side=True)
-        made.context = self._newest
-        return made
+        inner = ssl.MemoryBIO()
+        if self.certificates.client_ca:
+            made = _without_certificate(mutual=True).wrap_bio(inner, outgoing, server_side=True)
+            made.context = self._newest
+        else:
+            made = self._newest.wrap_bio(inner, outgoing, server_side=True)
+        return TlsReader(made, incoming, inner)
 
     def _read(self) -> Certificates:
         found = {setting: file.read(MAX_FILE_BYTES, setting) for setting, file in self._files.items()}

@@ -8,7 +8,7 @@ import ssl
 import threading
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 from typing import Self
 
@@ -159,6 +159,21 @@ def test_who_does_not_close_holds_up_no_drain(files: Files, model: Path, monkeyp
     with Served(model, drain_timeout_s=3600, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
         assert greeted(made)
         served.on_loop(served.server.stop)
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+def test_records_without_content_are_a_flood(files: Files, model: Path, uvloop: bool) -> None:
+    """They count as control frames do: of 10 a second 100 may come at once."""
+    with (
+        Served(model, max_control_frame_rate=10, uvloop=uvloop, **files.settings()) as served,
+        shaken(served.address, context_of(files)) as made,
+    ):
+        assert greeted(made)
+        with suppress(ssl.SSLError, ConnectionError):  # it is closed at some time
+            for byte in b"\0\4\0" + b"\xfa" + bytes(5 + 1024):  # a frame of a kind that nobody knows
+                made.send(bytes([byte]))
+        until(lambda: served.server._transport.counters()["connections_flooding_total"] == 1)
+        until(lambda: connections(served) == 0)
 
 
 @pytest.mark.parametrize("mutual", [False, True])

@@ -1,0 +1,178 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# tls_reader: what a client sends by TLS, decrypted in turns. The loop's TLS hands OpenSSL all that has come at once, however many records
+# these are, and one without content (a KeyUpdate, a byte of it) costs as much as a thousand bytes of a message.
+# Never in here: sockets, certificates, HTTP/2, what is sent.
+
+from ssl import MemoryBIO, SSLError, SSLWantReadError
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
+from inferd._core.clock cimport monotonic_ns
+from inferd._core.http2_limits cimport TURN_NS
+
+cdef extern from "Python.h":
+    object PyMemoryView_FromMemory(char *memory, Py_ssize_t nbytes, int flags)
+    const int PyBUF_READ
+
+cdef enum:
+    HEADER_NBYTES = 5           # of a record
+    CHUNK_NBYTES = 16 << 10     # taken out of what has come, at a time
+    SLICE_RECORDS = 4           # OpenSSL has so many records at most that it has not looked at: it reads on until one has content
+    LEAST_NBYTES = 9 + 17       # of a record that holds a frame of HTTP/2, with what TLS adds: shorter ones count as control frames
+    TOLD_RECORDS = 256          # of those are told to who counts them, at the latest
+    MAX_HANDSHAKE_RECORDS = 64  # a client needs fewer than ten
+    CLOSING_NBYTES = 16 << 10   # are read of who goes on when the server has closed the connection: its word at the end is among the first
+
+
+cdef class TlsReader:
+    """An ssl.SSLObject for the loop's TLS. session: the real one, whose incoming buffer is `inner`; incoming: the loop's.
+
+    When a turn is over, read() has nothing (SSLWantReadError) until begin_turn(), and tell(idle_records) is called soon after: by then
+    what was read is in its reader's hands. idle_records: that had no content, or next to none, since the last call; where these are many
+    it is called within a turn, too, with `is_over` unset.
+    """
+
+    cdef object session, incoming, inner, schedule, tell
+    cdef readonly object write  # session's own
+    cdef public int64_t turn_ns # TURN_NS, but in tests
+    cdef readonly bint is_over  # the turn
+    cdef int64_t spent_ns       # of the turn
+    cdef bytes chunk            # taken out of `incoming`; from `at` on not yet in `inner`
+    cdef Py_ssize_t at
+    cdef int header_nbytes      # of the record that the chunk is in the midst of: read of its header,
+    cdef Py_ssize_t body_nbytes # in its body,
+    cdef Py_ssize_t left_nbytes # and what is still to come of it
+    cdef int64_t idle_records, records
+    cdef bint shaken            # the handshake is made
+    cdef bint telling           # it is scheduled
+    cdef Py_ssize_t closing_nbytes      # that are still read once the server has closed the connection; -1: it has not
+
+    def __init__(self, session, incoming not None, inner not None):
+        self.session, self.incoming, self.inner = session, incoming, inner
+        self.write = session.write
+        self.turn_ns = TURN_NS
+        self.chunk = b""
+        self.closing_nbytes = -1
+
+    def __getattr__(self, name):
+        return getattr(self.session, name)
+
+    def pending(self):
+        """Bytes that read() may have, beside those in `incoming`."""
+        return self.session.pending() + self.inner.pending + PyBytes_GET_SIZE(self.chunk) - self.at
+
+    def do_handshake(self):
+        while True:
+            try:
+                self.session.do_handshake()
+            except SSLWantReadError:
+                if not self.feed():
+                    raise
+                if self.records > MAX_HANDSHAKE_RECORDS:
+                    raise SSLError(f"more than {MAX_HANDSHAKE_RECORDS} records before the handshake was made") from None
+            else:
+                self.shaken = True
+                self.idle_records = 0
+                return
+
+    def read(self, Py_ssize_t nbytes=1024, buffer=None):
+        """Of one record, as ssl.SSLObject.read."""
+        cdef int64_t since_ns
+        if self.is_over:
+            raise SSLWantReadError("it is the others' turn")
+        since_ns = monotonic_ns()
+        try:
+            while True:
+                while self.needs_more() and self.feed():
+                    pass
+                try:
+                    return self.session.read(nbytes) if buffer is None else self.session.read(nbytes, buffer)
+                except SSLWantReadError:
+                    if self.has_all() or self.is_late(since_ns):
+                        raise
+        finally:
+            self.is_over = self.is_late(since_ns)
+            self.spent_ns = 0 if self.has_all() else self.spent_ns + monotonic_ns() - since_ns
+            if self.is_over or self.idle_records >= TOLD_RECORDS:
+                self.tell_soon()
+
+    def unwrap(self):
+        self.close()
+        while self.feed():
+            pass
+        return self.session.unwrap()
+
+    def take_turns(self, schedule, tell):
+        """From now on, until it is called with None for both. schedule(callback): calls it soon."""
+        self.schedule, self.tell = schedule, tell
+
+    def begin_turn(self):
+        self.is_over = False
+        self.spent_ns = 0
+
+    def close(self):
+        """The server has closed the connection: little more is read of what the client sends, and more is an SSLError."""
+        if self.closing_nbytes < 0:
+            self.closing_nbytes = CLOSING_NBYTES
+        self.begin_turn()
+
+    cdef bint needs_more(self) except -1:
+        """OpenSSL has no whole record: what it has read of one it keeps itself, or it is the last in `inner`."""
+        return self.inner.pending <= self.header_nbytes + self.body_nbytes and self.session.pending() == 0
+
+    cdef bint has_all(self) except -1:
+        """OpenSSL has all that has come, and no content of it is left."""
+        return self.at == PyBytes_GET_SIZE(self.chunk) and self.incoming.pending == 0 and self.needs_more()
+
+    cdef bint is_late(self, int64_t since_ns) noexcept:
+        return self.tell is not None and self.closing_nbytes < 0 and self.spent_ns + monotonic_ns() - since_ns >= self.turn_ns
+
+    cdef int tell_soon(self) except -1:
+        if self.tell is not None and not self.telling:
+            self.telling = True
+            self.schedule(self.tell_now)
+        return 0
+
+    def tell_now(self):
+        cdef int64_t idle_records = self.idle_records
+        self.telling, self.idle_records = False, 0
+        if self.tell is not None:
+            self.tell(idle_records)
+
+    cdef bint feed(self) except -1:
+        """Gives OpenSSL the next few records, or what has come of one. False: nothing has come."""
+        cdef const uint8_t *source
+        cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(self.chunk), end, piece
+        cdef int records = 0
+        if self.at == nbytes:
+            self.chunk = self.incoming.read(CHUNK_NBYTES)
+            self.at, nbytes = 0, PyBytes_GET_SIZE(self.chunk)
+            if nbytes == 0:
+                return False
+        source = <const uint8_t *>PyBytes_AS_STRING(self.chunk)
+        end = self.at
+        while end < nbytes and records < SLICE_RECORDS:
+            if self.header_nbytes < HEADER_NBYTES:
+                if self.header_nbytes >= 3:
+                    self.left_nbytes = self.left_nbytes << 8 | source[end]
+                self.header_nbytes += 1
+                end += 1
+                if self.header_nbytes < HEADER_NBYTES:
+                    continue
+            piece = min(self.left_nbytes, nbytes - end)
+            end += piece
+            self.body_nbytes += piece
+            self.left_nbytes -= piece
+            if self.left_nbytes == 0:
+                records += 1
+                self.idle_records += self.body_nbytes < LEAST_NBYTES
+                self.header_nbytes = self.body_nbytes = 0
+        self.records += records
+        if self.closing_nbytes >= 0:
+            self.closing_nbytes -= end - self.at
+            if self.closing_nbytes < 0:
+                self.closing_nbytes = 0
+                raise SSLError("the client sends on a connection that is closed")
+        self.inner.write(PyMemoryView_FromMemory(<char *>source + self.at, end - self.at, PyBUF_READ))
+        self.at = end
+        return True
