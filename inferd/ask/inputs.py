@@ -94,11 +94,19 @@ def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str,
 
 def _literal(name: str, text: str) -> Literal:
     try:
-        return Literal(json.loads(text))
+        return Literal(json.loads(text, parse_float=_number))
     except RecursionError:
         raise ConfigError(f"--input {name}: its lists are nested too deep") from None
     except ValueError as error:
         raise ConfigError(f"--input {name}: expected a .npy file that exists, or JSON such as [1, 2]: {error}") from None
+
+
+def _number(text: str) -> float:
+    """A number of JSON that is not written as a whole one. ValueError for one that FP64 cannot hold, which Python reads as infinity."""
+    number = float(text)
+    if math.isinf(number):
+        raise ValueError(f"{text:.40} is more than FP64 can hold")
+    return number
 
 
 def _npy(source: str, held_bytes: int) -> Array:
@@ -122,7 +130,7 @@ def from_json(source: str, option: str = "--json") -> dict[str, Array | Literal]
     try:
         limit = (f"{option} {source}", MAX_JSON_BYTES, "give arrays as .npy or .npz")
         content = read_stream(sys.stdin.buffer, *limit) if source == "-" else read_whole(source, *limit)
-        document = json.loads(content.decode())
+        document = json.loads(content.decode(), parse_float=_number)
     except OSError as error:
         raise ConfigError(f"{option} {source}: cannot be read: {error.strerror}") from None
     except RecursionError:

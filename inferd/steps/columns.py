@@ -174,7 +174,7 @@ class Column:
         try:
             number = float(value)
         except OverflowError:
-            raise Refused("expected a number that FP64 can hold, got a whole number of more than 308 digits") from None
+            raise Refused("expected a number that FP64 can hold, up to 1.8e308, got a whole number of more than 308 digits") from None
         if not math.isfinite(number):
             if not self._allow_infinity:
                 raise Refused(f"expected a finite number, got {number!r}")
@@ -323,18 +323,22 @@ def twin_of(name: str, found: Iterable[str]) -> str:
 
 
 def _number(text: str, *, whole: bool) -> float | None:
-    """A decimal number as JSON and spreadsheets write it. Python reads more: 1_000, and digits of other scripts."""
+    """A decimal number as JSON and spreadsheets write it, or None. Python reads more: 1_000, and digits of other scripts. Raises Refused
+    for one that FP64 cannot hold, which Python reads as infinity."""
     if not text.isascii() or "_" in text:
         return None
+    if whole:
+        try:
+            return int(text)
+        except ValueError:
+            pass  # 1.0: settle knows whether it is whole
     try:
-        return int(text) if whole else float(text)
-    except ValueError:
-        if not whole:
-            return None
-    try:
-        return float(text)  # 1.0: settle knows whether it is whole
+        number = float(text)
     except ValueError:
         return None
+    if math.isinf(number) and any(map(str.isdigit, text)):
+        raise Refused(f"expected a number that FP64 can hold, up to 1.8e308, got {_shown(text)}")
+    return number
 
 
 def _number_or_text(text: str) -> float | str:

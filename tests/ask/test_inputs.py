@@ -48,6 +48,8 @@ def test_json_on_the_command_line() -> None:
     assert found == {"x": Literal([[1, 2.5]]), "y": Literal("text")}
     assert "nested too deep" in usage_error(from_arguments, ["x=" + "[" * 100_000], [X])
     assert "expected a .npy file that exists, or JSON" in usage_error(from_arguments, ["x=[1,"], [X])
+    assert "--input x: " in (told := usage_error(from_arguments, ["x=[[1, -1e400]]"], [X]))
+    assert "-1e400 is more than FP64 can hold" in told
 
 
 def test_files_that_are_none(tmp_path: Path) -> None:
@@ -112,6 +114,7 @@ def test_json_documents(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None
     ("text", "message"),
     [
         ("{", "expected JSON"),
+        ('{"x": [[1, 1e400]]}', "1e400 is more than FP64 can hold"),
         ("[1]", "expected an object, name -> values, got list"),
         ('{"inputs": [{"name": "x"}]}', "expected 'data' in the input 'x'"),
         ('{"inputs": [{"name": "x", "shape": [-1], "data": []}]}', "expected a list of sizes"),

@@ -107,6 +107,8 @@ def test_the_answers_are_those_of_the_model_that_takes_csv(engines: Engine, tmp_
         "1,3,true,Bern,soon,1",
         "1,3,true,Bern,2024,1",
         "1,3,true,Bern,2024-05-01,",
+        "1,3,true,Bern,2024-05-01,1e400",
+        "1,3,true,Bern,2024-05-01,-1e400",
     ],
 )
 def test_what_the_model_that_takes_csv_refuses_no_other_answers(engines: Engine, tmp_path: Path, line: str) -> None:

@@ -6,6 +6,7 @@ import csv
 import io
 import json
 import math
+import re
 import subprocess
 import sys
 from datetime import UTC, datetime, timedelta, timezone
@@ -235,7 +236,7 @@ def test_json_that_cannot_be_used(record, told):
         ("1_000,1,true", "column 'a': expected a number, got '1_000'"),
         ("٣,1,true", "column 'a': expected a number, got '٣'"),
         ("inf,1,true", "column 'a': expected a finite number, got inf"),
-        ("1e999,1,true", "column 'a': expected a finite number, got inf"),
+        ("1e999,1,true", "column 'a': expected a number that FP64 can hold, up to 1.8e308, got '1e999'"),
         ("nan,1,true", "column 'a': there is no value"),
         (",1,true", "column 'a': there is no value"),
         ("1,1.5,true", "column 'b': expected a whole number, got 1.5"),
@@ -496,8 +497,17 @@ def test_typed_columns_that_cannot_be_used(values, told):
 
 def test_infinities_where_they_are_allowed():
     columns = [{"name": "a", "allow_infinity": True, "missing": "nan"}, {"name": "b", "allow_infinity": True}]
-    (array,) = prepared(compiled(columns, form="CSV"), "inf,-inf", "nan,1")
-    np.testing.assert_array_equal(array, np.array([[np.inf, -np.inf], [np.nan, 1]], np.float32))
+    (array,) = prepared(compiled(columns, form="CSV"), "inf,-inf", "nan,1", "Infinity,-infinity")
+    np.testing.assert_array_equal(array, np.array([[np.inf, -np.inf], [np.nan, 1], [np.inf, -np.inf]], np.float32))
+
+
+@pytest.mark.parametrize("text", ["1e400", "-1e400", "1.8e308", "9" * 400, "9" * 400 + ".5"])
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_a_finite_number_that_overflows_is_no_infinity(text, datatype):
+    columns = [{"name": "a", "datatype": datatype, "allow_infinity": True}, {"name": "b"}]
+    told = refusal(compiled(columns, form="CSV"), text + ",1")
+    assert "column 'a': expected a number that FP64 can hold, up to 1.8e308, got '" + text[:39] in told
+    assert re.search("column 'a': .* a number that FP64 can(not)? hold", refusal(compiled(columns), f'{{"a": {text}, "b": 1}}'))
 
 
 NAMES_THAT_LOOK_ALIKE = [{"name": "caf\u00e9", "missing": "7"}, {"name": "x"}]
@@ -694,6 +704,8 @@ def test_pyarrow_is_loaded_where_it_is_used():
             "missing is '1.5', which is itself refused: expected a whole number",
         ),
         ([{"name": "a", "datatype": "INT64", "missing": "nan"}], {"a": single("INT64")}, "column 'a'"),
+        ([{"name": "a", "missing": "1e400"}], None, "missing is '1e400', which is itself refused: expected a number that FP64 can hold"),
+        ([{"name": "a", "allowed": ["1e400"]}], None, "column 'a': expected a number that FP64 can hold, up to 1.8e308, got '1e400'"),
         ([{"name": "a", "missing": "inf"}], None, "missing is 'inf', which is itself refused: expected a finite number"),
         ([{"name": "a", "vocabulary": options.Vocabulary()}], None, "vocabulary has no values"),
         ([{"name": "a", "vocabulary": options.Vocabulary(values=["x", "x"])}], None, "vocabulary holds 'x' twice"),

@@ -499,7 +499,9 @@ class Column(Message):
     @property
     def hash(self) -> Hash: ...
     allow_infinity: bool
-    """Whether infinities are let through; default: refused."""
+    """Whether infinities are let through; default: refused. A finite number that FP64 cannot hold is none, and
+    always refused.
+    """
     @property
     def allowed(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
