@@ -92,9 +92,10 @@ class AudioPipeline(RowPipeline):
         check()
         try:
             array: Array = self._source(clip, check)
-            for step in self._steps:
-                check()
-                array = step(array)
+            with np.errstate(over="ignore", invalid="ignore"):  # what is too large is infinity, as in the graph
+                for step in self._steps:
+                    check()
+                    array = step(array)
         except Refused as refused:
             raise wrong_row(self._name, row, str(refused)) from None
         return array

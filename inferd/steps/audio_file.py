@@ -45,7 +45,7 @@ CODECS = {
     "OGG": {"VORBIS", "OPUS"},
     "MP3": {"MPEG_LAYER_III"},
 }
-FLOAT_CODECS = {"FLOAT", "DOUBLE"}  # which can hold what is no number
+FLOAT_CODECS = {"FLOAT", "DOUBLE", "VORBIS", "OPUS", "MPEG_LAYER_III"}  # which can give what is no sound, or no number
 
 
 class AudioDecoder:
@@ -101,7 +101,7 @@ class AudioDecoder:
             frames += len(samples)
             if frames > longest:
                 raise Refused(f"expected at most {self._seconds:g} seconds, got more, whatever the file's header says: send a shorter clip")
-            mono = checked_samples(_mixed(samples)) if file.subtype in FLOAT_CODECS else _mixed(samples)
+            mono = _mixed(checked_samples(samples) if file.subtype in FLOAT_CODECS else samples)
             pieces.append(mono if resampler is None else resampler.resample_chunk(mono))
         if not frames:
             raise Refused("expected samples, got a file without any, whatever its header says: send all of it as it was written")

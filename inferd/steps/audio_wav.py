@@ -60,7 +60,7 @@ class PlainWav:
         numbers = self._numbers[self._read_frames : self._read_frames + len(out)]
         self._read_frames += len(numbers)
         filled = out[: len(numbers)]
-        with np.errstate(over="ignore"):  # a double too large for FP32 is infinity, which is refused with all others
+        with np.errstate(over="ignore", invalid="ignore"):  # doubles too large for FP32 become infinity, which is refused as NaN is
             np.copyto(filled, numbers, casting="unsafe")
         if self._silence:
             filled -= np.float32(self._silence)

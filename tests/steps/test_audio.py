@@ -241,6 +241,20 @@ def test_numbers_after_bands():
     close(answer(compiled(SAMPLES + steps, (-1, 80)), clip[np.newaxis])[0], expected.T)
 
 
+@pytest.mark.parametrize("steps", ["scale { factor: 3e38 }", "scale { factor: -3e38 }", "normalize { mean: 0.5 std: 1e-38 }"])
+def test_what_is_too_large_is_infinite_without_a_word(steps):
+    """Warnings are errors here."""
+    loud = np.array([[0.5, 32768, -32768]], np.float32)
+    result = answer(compiled(SAMPLES + f"steps {{ {steps} }}", (-1,)), loud)
+    assert np.isfinite(result[0, 0]), "nothing but what overflows"
+    assert np.isinf(result[0, 1:]).all()
+    naught = "steps { scale { factor: 0 } }"  # of which infinity makes NaN
+    for datatype, last in (("FP16", np.nan), ("INT8", 0), ("UINT64", 0)):
+        cast = f"steps {{ cast {{ datatype: '{datatype}' }} }}"
+        result = answer(compiled(SAMPLES + f"steps {{ {steps} }}" + naught + cast, (-1,), datatype), loud)
+        np.testing.assert_array_equal(result, np.array([[0, last, last]], result.dtype))
+
+
 def test_cast_last():
     clip = np.array([[-1, -0.6, 0, 0.4, 0.99]], np.float32)
     steps = "steps { scale { factor: 100 } } steps { cast { datatype: 'INT8' } }"

@@ -258,6 +258,51 @@ def test_what_is_no_sound_is_refused(value, codec):
     assert refusal(written(samples, kind=("WAV", codec))).startswith("expected samples from -32,768 to 32,768 (sound is -1 to 1), got ")
 
 
+SIGNALS = {"FLOAT": np.uint32(0x7F800001).view(np.float32), "DOUBLE": np.uint64(0x7FF0000000000001).view(np.float64)}  # NaN that traps
+
+
+@pytest.mark.parametrize("rate", [8_000, 16_000])
+@pytest.mark.parametrize("channels", [1, 2, 3])
+@pytest.mark.parametrize("codec", ["FLOAT", "DOUBLE"])
+@pytest.mark.parametrize("value", ["signal", "nan", "inf", "-inf", "3e38", "-3e38", "40000", "1e300", "1e-42", "5e-324"])
+def test_whatever_floats_hold_numpy_says_nothing(value, codec, channels, rate):
+    """Each channel is sound, or refused: the mean of two that are not may be. Warnings are errors here."""
+    wide = np.float64 if codec == "DOUBLE" else np.float32
+    with np.errstate(over="ignore"):
+        loud = SIGNALS[codec] if value == "signal" else np.float64(value).astype(wide)
+    samples = sound(3000, channels=channels).astype(wide)
+    content = bytearray(written(samples, rate, kind=("WAV", codec)))
+    first = content.index(samples[0].tobytes())
+    frame = [loud, np.negative(loud), loud][:channels]
+    content[first : first + samples[0].nbytes] = b"".join(number.tobytes() for number in frame)
+    pipeline = compiled("steps { decode_audio { sample_rate: 16000 } } steps { log_mel {} }", (80, -1))
+    (told,) = pipeline.prepare([[[memoryview(content)]]], lambda request: None)
+    if value in ("1e-42", "5e-324"):
+        assert np.isfinite(told[0]).all()
+    else:
+        assert str(told).startswith("input 'clip', row 0: expected samples from -32,768 to 32,768 (sound is -1 to 1), got values from ")
+
+
+def test_a_codebook_that_makes_no_sound_is_refused():
+    """Vorbis multiplies with numbers of the file's own."""
+    whole = written(sound(1000, channels=2), kind=("OGG", "VORBIS"))
+    books = list(ogg_pages(whole))[1]
+    random = np.random.default_rng(0)
+    for _ in range(5_000):
+        damaged = bytearray(whole)
+        damaged[random.integers(books.start + 60, books.stop)] ^= 1 << random.integers(8)
+        content = with_checksums(bytes(damaged), [books])
+        try:
+            samples, _ = soundfile.read(io.BytesIO(content), dtype="float32")
+        except soundfile.SoundFileError:
+            continue
+        if np.abs(samples).max(initial=0) > 1e6:
+            break
+    else:
+        pytest.fail("no bit of the codebooks makes a sound so loud")
+    assert refusal(content).startswith("expected samples from -32,768 to 32,768 (sound is -1 to 1), got values from ")
+
+
 def test_floats_beyond_full_scale_are_taken_as_they_are():
     samples = sound(1000) * 20_000
     assert np.abs(samples).max() > 2
