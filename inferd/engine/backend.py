@@ -61,6 +61,8 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "t
 _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
 # How onnxruntime says that an operator failed, and what it was told by it.
 _FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
+# What such an operator was told where it got no memory: by C++, by onnxruntime's arena. That is no fault of what was sent.
+_NO_MEMORY = re.compile(r"std::bad_(alloc|array_new_length)|.*Failed to allocate memory for requested buffer of size \d+", re.DOTALL)
 # Seen of onnxruntime-extensions 0.15: docs/preprocessing.md says which do what.
 _UNSAFE = (
     "it has operators of onnxruntime-extensions, of which some end the whole process, or never return, on what any client may send "
@@ -350,7 +352,7 @@ def _extensions_of(source: str | os.PathLike[str] | bytes) -> frozenset[str]:
 def _refusal(error: Exception, refusing: frozenset[str], model_name: str, inputs: Sequence[str]) -> InvalidArgument | None:
     """What a client is told whose request one of these operators did not take; None where something else failed."""
     found = _FAILED_NODE.search(str(error)) if refusing else None
-    if found is None or found["operator"] not in refusing:
+    if found is None or found["operator"] not in refusing or _NO_MEMORY.fullmatch(found["words"].strip()):
         return None
     words = " ".join(word for word in found["words"].split() if "/" not in word and "\\" not in word)  # no paths
     names = ", ".join(map(repr, inputs))

@@ -672,6 +672,30 @@ def test_what_an_operator_of_theirs_refuses_is_the_clients_fault(tmp_path: Path,
 FAILED = "[ONNXRuntimeError] : 6 : RUNTIME_EXCEPTION : Non-zero status code returned while running {} node. Name:'a b' Status Message: {}"
 
 
+def test_an_operator_of_theirs_that_gets_no_memory_has_failed(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """As any operator has: INTERNAL, and told in the log."""
+    graph = helper.make_graph(
+        [helper.make_node("SegmentSum", ["rows", "segments"], ["sums"], domain="ai.onnx.contrib")],
+        "graph",
+        [
+            helper.make_tensor_value_info("rows", TensorProto.FLOAT, ["N", 1000]),
+            helper.make_tensor_value_info("segments", TensorProto.INT64, ["N"]),
+        ],
+        [helper.make_tensor_value_info("sums", TensorProto.FLOAT, ["K", 1000])],
+    )
+    made = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17), helper.make_opsetid("ai.onnx.contrib", 1)])
+    made.ir_version = 8
+    models.repository(tmp_path, {"m": made.SerializeToString()}, {"m": "max_batch_size: 0 inferd { unsafe_operators: true }"})
+    rows = np.ones((2, 1000), np.float32)
+    with Engine(tmp_path) as engine:
+        assert engine.infer("m", {"rows": rows, "segments": np.array([0, 0])})["sums"].tolist() == [[2.0] * 1000]
+        with pytest.raises(InvalidArgument, match="its operator SegmentSum refused what was sent"):
+            engine.infer("m", {"rows": rows, "segments": np.array([1, 0])})
+        with pytest.raises(Internal, match=r"'m'.*: the run failed; the server's log has the details"):
+            engine.infer("m", {"rows": rows, "segments": np.array([0, 1 << 40])})  # more than addresses there are
+    assert "Failed to allocate memory" in caplog.text
+
+
 def test_which_failures_are_refusals() -> None:
     def told(text: str) -> str:
         return str(backend._refusal(RuntimeError(text), frozenset({"DecodeImage"}), "m", ["image"]))
@@ -681,6 +705,10 @@ def test_which_failures_are_refusals() -> None:
         "model 'm': its operator DecodeImage refused what was sent (at bad file): send what that operator takes in 'image'"
     )
     assert len(told(FAILED.format("DecodeImage", "x " * 10000))) < 500
+    arena = "1: /onnxruntime_src/core/framework/bfc_arena.cc:360 void* Failed to allocate memory for requested buffer of size 1200000000\n"
+    for memory in ("std::bad_alloc", "std::bad_array_new_length", arena):
+        assert told(FAILED.format("DecodeImage", memory)) == "None"
+        assert "refused what was sent" in told(FAILED.format("DecodeImage", f"{memory} is no picture")), "words of the client's own"
     for text in (FAILED.format("Reshape", words), "DecodeImage", ""):
         assert told(text) == "None"
     assert backend._refusal(RuntimeError(FAILED.format("DecodeImage", words)), frozenset(), "m", ["image"]) is None
