@@ -21,7 +21,7 @@ from inferd.errors import ConfigError
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-__all__ = ["Array", "Spec", "check_datatypes", "from_arguments", "from_json", "from_npz", "parse_shapes", "random_inputs", "suit"]
+__all__ = ["Array", "Spec", "check_datatypes", "from_arguments", "from_json", "from_npz", "listed", "parse_shapes", "random_inputs", "suit"]
 
 # The Open Inference Protocol's word -> the numpy type of an array in this program. BF16 travels as its 16 bits.
 DTYPES: dict[str, np.dtype[Any]] = {
@@ -75,14 +75,7 @@ class Literal(NamedTuple):
 def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str, Array | Literal]:
     """--input [NAME=]FILE.npy or [NAME=]JSON; the name may be left out when the model has one input."""
     found: dict[str, Array | Literal] = {}
-    for argument in arguments:
-        head, equals, rest = argument.partition("=")  # JSON may be longer than a path can be, for which pathlib raises
-        if equals and (head in {spec.name for spec in specs} or not os.path.isfile(argument)):
-            name, source = head, rest
-        elif len(specs) == 1:
-            name, source = specs[0].name, argument
-        else:
-            raise ConfigError(f"--input {argument}: expected NAME=FILE.npy, for the model has these inputs: {_listed(specs)}")
+    for name, source in [_named(argument, specs) for argument in arguments]:  # all names before any file
         if name in found:
             raise ConfigError(f"--input: '{name}' is given twice")
         if source.lstrip()[:1] in tuple('[-0123456789"tf') and not os.path.exists(source):
@@ -90,6 +83,20 @@ def from_arguments(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str,
         else:
             found[name] = _npy(source, sum(value.nbytes for value in found.values() if not isinstance(value, Literal)))
     return found
+
+
+def _named(argument: str, specs: Sequence[Spec]) -> tuple[str, str]:
+    """The input that an argument of --input is for, and its source. Without specs any name is taken."""
+    head, equals, rest = argument.partition("=")
+    # JSON has a "=" in texts only. It may be longer than a path can be, for which pathlib raises.
+    looks_named = equals and head.lstrip()[:1] not in tuple('["') and not os.path.isfile(argument)
+    if (equals and head in {spec.name for spec in specs}) or (looks_named and not specs):
+        return head, rest
+    if looks_named:
+        raise ConfigError(f"--input {argument:.200}: {_no_input(head, specs)}")
+    if len(specs) == 1:
+        return specs[0].name, argument
+    raise ConfigError(f"--input {argument:.200}: expected NAME=FILE.npy, for the model has these inputs: {listed(specs)}")
 
 
 def _literal(name: str, text: str) -> Literal:
@@ -197,7 +204,7 @@ def suit(given: Mapping[str, Array | Literal], specs: Sequence[Spec], *, cast: b
     known = {spec.name: spec for spec in specs}
     unknown = [name for name in given if name not in known]
     if unknown:
-        raise ConfigError(f"the model has no input '{unknown[0]}'; it has: {_listed(specs)}")
+        raise ConfigError(_no_input(unknown[0], specs))
     missing = [spec for spec in specs if spec.name not in given]
     if missing:
         raise ConfigError(f"the input '{missing[0].name}' ({missing[0]}) is missing; give --input {missing[0].name}=FILE.npy or --random")
@@ -299,5 +306,10 @@ def _bfloat16(array: Array) -> Array:
     return np.where((bits & 0x7FFFFFFF) > 0x7F800000, np.uint16(0x7FC0), rounded).reshape(np.shape(array))
 
 
-def _listed(specs: Sequence[Spec]) -> str:
+def _no_input(name: str, specs: Sequence[Spec]) -> str:
+    return f"the model has no input '{name:.200}'; it has: {listed(specs)}"
+
+
+def listed(specs: Sequence[Spec]) -> str:
+    """Inputs and what each takes, as messages name them."""
     return ", ".join(f"{spec.name} ({spec})" for spec in specs)

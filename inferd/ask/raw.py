@@ -7,12 +7,13 @@ How they become a request's arrays is `fit`'s rule, whoever asks; clients/python
 from __future__ import annotations
 
 import math
+import os
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from inferd.ask.files import read_whole
-from inferd.ask.inputs import DTYPES, Literal
+from inferd.ask.inputs import DTYPES, Literal, listed
 from inferd.ask.tables import from_csv
 from inferd.errors import ConfigError
 
@@ -47,7 +48,10 @@ def read(
     specs = description.inputs
     rows: dict[str, list[Any]] = {}
     held_bytes = 0
-    for name, value in (*_files("--image", images, specs), *_files("--audio", clips, specs), *_texts(texts, specs)):
+    # All names before any file.
+    files = [(option, *_target(option, each, specs)) for option, some in (("--image", images), ("--audio", clips)) for each in some]
+    named_texts = [_target("--text", each, specs) for each in texts]
+    for name, value in (*_files(files), *_texts(named_texts)):
         rows.setdefault(name, []).append(value)
         held_bytes += len(value)
         if held_bytes > MAX_BYTES:
@@ -85,20 +89,16 @@ def refuse_random(description: Description, specs: Sequence[Spec], csv_option: s
             raise ConfigError(f"the input '{spec.name}' is what {kind} reads, and no random bytes are that; give {option}")
 
 
-def _files(option: str, arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[str, bytes]]:
-    for argument in arguments:
-        name, source = _target(option, argument, specs)
-        head, equals, _ = argument.partition("=")
-        named = equals and source == argument and not {"/", "\\"} & set(head)  # perhaps a name that no input has
-        listed = ", ".join(spec.name for spec in specs if spec.datatype == "BYTES")
-        cure = f"; no input is called {head!r}, if that was meant: name one of {listed}" if named else ""
-        yield name, bytes(_content(f"{option} ", source, cure))
+def _files(files: Sequence[tuple[str, str, str]]) -> Iterator[tuple[str, bytes]]:
+    """files: the option, the input, the path."""
+    for option, name, source in files:
+        yield name, bytes(_content(f"{option} ", source))
 
 
-def _texts(arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[str, bytes]]:
-    for argument in arguments:
-        name, text = _target("--text", argument, specs)
-        if text.startswith("@") and not text.startswith("@@"):
+def _texts(texts: Sequence[tuple[str, str]]) -> Iterator[tuple[str, bytes]]:
+    """texts: the input, and TEXT or @FILE."""
+    for name, text in texts:
+        if _is_file_of_texts(text):
             lines = _content("--text @", text[1:], "; of a text that begins with @ write it twice").split(b"\n")
             found = [bytes(line).removesuffix(b"\r") for line in lines if line.strip()]
             if not found:
@@ -108,20 +108,30 @@ def _texts(arguments: Sequence[str], specs: Sequence[Spec]) -> Iterator[tuple[st
             yield name, text.removeprefix("@" if text.startswith("@@") else "").encode("utf-8", "surrogateescape")
 
 
+def _is_file_of_texts(text: str) -> bool:
+    return text.startswith("@") and not text.startswith("@@")
+
+
 def _target(option: str, argument: str, specs: Sequence[Spec]) -> tuple[str, str]:
-    """The input that `argument` is for, and what is left of it. An input's name and "=" in front choose; else there must be one only."""
-    takers = [spec for spec in specs if spec.datatype == "BYTES"]
+    """The input that `argument` is for, and what is left of it. An input's name and "=" in front choose; else there must be one only.
+    What looks like a name, and is none of an input that takes bytes, is refused."""
+    takers = [spec.name for spec in specs if spec.datatype == "BYTES"]
     head, equals, rest = argument.partition("=")
-    if equals and head in {spec.name for spec in takers}:
+    if equals and head in takers:
         return head, rest
-    if len(takers) == 1:
-        return takers[0].name, argument
-    listed = ", ".join(f"{spec.name} ({spec})" for spec in specs)
     if not takers:
-        raise ConfigError(
-            f"{option}: the model takes tensors: {listed}. Give it steps that make them (docs/preprocessing.md), or --input with an array"
-        )
-    raise ConfigError(f"{option} {argument}: expected NAME=... for one of {listed}")
+        cure = "Give it steps that make them (docs/preprocessing.md), or --input with an array"
+        raise ConfigError(f"{option}: the model takes tensors: {listed(specs)}. {cure}")
+    if len(takers) > 1:
+        raise ConfigError(f"{option} {argument}: expected NAME=... for one of {listed(specs)}")
+    if option == "--text":
+        looks_named, whole = _is_file_of_texts(rest) and not any(map(str.isspace, head)), "if all of that is the text"
+    else:
+        looks_named, whole = not {"/", "\\"} & set(head) and not os.path.exists(argument), "for a file of that name"
+    if equals and head and (looks_named or head in {spec.name for spec in specs}):
+        why = f"no input that takes bytes is called {head!r}; the model has {listed(specs)}"
+        raise ConfigError(f"{option} {argument}: {why}; {whole} write {takers[0]}={argument}")
+    return takers[0], argument
 
 
 def _content(option: str, source: str, cure: str = "") -> bytearray:

@@ -43,6 +43,16 @@ def test_npy_with_and_without_a_name(tmp_path: Path) -> None:
     assert "'x' is given twice" in usage_error(from_arguments, [str(file), f"x={file}"], [X])
 
 
+def test_a_name_that_no_input_has_and_nothing_is_read_for_it(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    np.save("there.npy", np.float32([[1, 2]]))
+    monkeypatch.setattr(ask_inputs, "read_arrays", None)
+    for argument in ("z=there.npy", "z=absent.npy", "z=[1]", 'true="x"'):
+        told = usage_error(from_arguments, ["x=there.npy", argument], [X])
+        assert f"--input {argument}: the model has no input '{argument.partition('=')[0]}'; it has: x (FP32 [?, 2])" in told
+    assert from_arguments(['["a=b"]'], [X]) == {"x": Literal(["a=b"])}, "JSON has a = in texts"
+
+
 def test_json_on_the_command_line() -> None:
     found = from_arguments(["x=[[1, 2.5]]", 'y="text"'], [X, Y])
     assert found == {"x": Literal([[1, 2.5]]), "y": Literal("text")}

@@ -70,9 +70,38 @@ def test_a_file_without_texts(tmp_path: Path, content: bytes) -> None:
         read(model(TEXT), texts=["one", f"text=@{path}"])
 
 
-def test_a_name_that_no_input_has(tmp_path: Path) -> None:
-    with pytest.raises(ConfigError, match=r"nope=none\.jpg: cannot be read: .*; no input is called 'nope', .*: name one of image"):
-        read(model(IMAGE, SCALE), images=["nope=none.jpg"])
+@pytest.mark.parametrize(
+    ("given", "told"),
+    [
+        ({"images": ["there", "nope=there"]}, "--image nope=there: no input that takes bytes is called 'nope'; "),
+        ({"clips": ["nope=absent"]}, "--audio nope=absent: no input that takes bytes is called 'nope'; "),
+        ({"images": ["there"], "texts": ["nope=@there"]}, "--text nope=@there: no input that takes bytes is called 'nope'; "),
+        ({"images": ["scale=there"]}, "--image scale=there: no input that takes bytes is called 'scale'; "),
+        ({"texts": ["scale=@there"]}, "--text scale=@there: no input that takes bytes is called 'scale'; "),
+        ({"texts": ["scale=2"]}, "--text scale=2: no input that takes bytes is called 'scale'; "),
+    ],
+)
+def test_a_name_that_no_input_has(given: dict[str, list[str]], told: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """It is told before any file is read."""
+    monkeypatch.chdir(tmp_path)
+    for name in ("there", "scale=there"):
+        Path(name).touch()
+    monkeypatch.setattr(raw, "read_whole", None)
+    with pytest.raises(ConfigError) as caught:
+        read(model(IMAGE, SCALE), **given)
+    argument = told.split()[1].removesuffix(":")
+    cure = f"{'if all of that is the text' if 'texts' in given else 'for a file of that name'} write image={argument}"
+    assert str(caught.value) == f"{told}the model has image (BYTES [?, 1]), scale (FP32 [?, 1]); {cure}"
+    with pytest.raises(ConfigError, match=r": expected NAME=\.\.\. for one of image \(BYTES \[\?, 1\]\), text \(BYTES \[\?, 1\]\)$"):
+        read(model(IMAGE, TEXT), **given)
+
+
+def test_an_equals_sign_is_no_name_where_it_cannot_be_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "a=b.jpg").write_bytes(b"x")
+    assert read(model(IMAGE), images=["a=b.jpg", "image=a=b.jpg"]) == {"image": [b"x", b"x"]}
+    texts = ["nope=there", "for us=@anna", "nope=@@anna", "=@anna", "text=nope=@there"]
+    assert read(model(TEXT), texts=texts)["text"] == [b"nope=there", b"for us=@anna", b"nope=@@anna", b"=@anna", b"nope=@there"]
     for argument in ("none.jpg", "image=none.jpg", "a/b=none.jpg"):
         with pytest.raises(ConfigError, match=r"none\.jpg: cannot be read: No such file or directory$"):
             read(model(IMAGE), images=[argument])
