@@ -388,6 +388,8 @@ class LogMel(Message):
     """Reflected at both ends so that frame t is centred on sample t * hop (default): samples / hop frames, as
     Whisper has them; or only whole windows.
     """
+    last_frame: bool
+    """Of centered frames one more, 1 + samples / hop, as librosa and torchaudio have them."""
     def __init__(
         self,
         *,
@@ -399,6 +401,7 @@ class LogMel(Message):
         scaling: LogMel.Scaling.ValueType = ...,
         frames_first: bool = ...,
         centered: bool = ...,
+        last_frame: bool = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["centered"]) -> bool: ...
 

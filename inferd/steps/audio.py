@@ -157,6 +157,9 @@ def _check_fit(flow: Flow, name: str, wanted: TensorType) -> None:
             if axis == flow.bands:
                 cure = "ask for as many mels or coefficients, or look at frames_first"
                 break
+            if flow.window[1] == 0 and size == given + 1 and flow.bands is not None:
+                cure = f"last_frame makes it {size}"
+                break
             length = size * flow.window[0] + flow.window[1]
             cure = f"fit_length of {length} samples{'' if flow.bands is None else ' before that step'} makes it {size}"
     if cure:
@@ -282,56 +285,67 @@ def _spectrum(step: LogMel, flow: Flow, coefficients: int) -> tuple[Apply, Flow]
     if not 0 <= low_hz < high_hz <= flow.rate / 2:
         raise ValueError(f"expected 0 <= low_hz < high_hz <= {flow.rate / 2:g}, half the sample rate, got {low_hz:g} and {high_hz:g}")
     centered = step.centered if step.HasField("centered") else True
+    if step.last_frame and not centered:
+        raise ValueError("last_frame is for centered frames, and centered is false: remove it")
+    span = fft if not centered else 0 if step.last_frame else hop
     bank = MelBank(_hann(fft), mel_weights(flow.rate, fft, mels, low_hz, high_hz))
     finish = _decibels if coefficients else _FINISHES[step.scaling]
     turn = _dct(coefficients, mels) if coefficients else None
-    apply = _Spectrum(bank, fft, hop, mels, centered, step.frames_first, finish, turn)
-    frames, bands = apply.frames(flow.kind.shape[0]) if flow.kind.shape[0] >= 0 else -1, coefficients or mels
+    apply = _Spectrum(bank, _Frames(fft, hop, span, centered), mels, step.frames_first, finish, turn)
+    frames, bands = apply.frames.count(flow.kind.shape[0]) if flow.kind.shape[0] >= 0 else -1, coefficients or mels
     if frames == 0:
-        raise ValueError(f"expected at least {apply.shortest} samples, got {flow.kind.shape[0]}: a longer fit_length, or a shorter fft")
+        why = f"expected at least {apply.frames.shortest} samples, got {flow.kind.shape[0]}"
+        raise ValueError(f"{why}: a longer fit_length, or a shorter fft")
     shape = (frames, bands) if step.frames_first else (bands, frames)
-    window = (hop, 0 if centered else fft - hop)
-    return apply, Flow(TensorType("FP32", shape), flow.rate, 1 if step.frames_first else 0, window)
+    return apply, Flow(TensorType("FP32", shape), flow.rate, 1 if step.frames_first else 0, (hop, span - hop))
+
+
+class _Frames(NamedTuple):
+    """Which windows a clip has."""
+
+    fft: int
+    hop: int
+    span: int  # samples that the first frame counts for: 1 + (samples - span) // hop frames
+    centered: bool  # the clip is reflected at both ends; else whole windows only
+
+    @property
+    def first(self) -> int:
+        """The sample that the first window begins at."""
+        return -(self.fft // 2) if self.centered else 0
+
+    @property
+    def shortest(self) -> int:
+        """Samples that give a frame."""
+        return max(self.fft // 2 + 1 if self.centered else self.fft, self.span)
+
+    def count(self, samples: int) -> int:
+        return 1 + (samples - self.span) // self.hop if samples >= self.shortest else 0
 
 
 class _Spectrum:
     """FP32 [samples] -> FP32 [bands, frames], or [frames, bands].
 
-    Centered: samples // hop frames, as Whisper has them: frame t is centred on sample t * hop, the clip is reflected at both ends, and
-    the frame that would be centred on the clip's end is left out. Else 1 + (samples - fft) // hop, whole windows only.
+    Centered: frame t is centred on sample t * hop, and the clip is reflected at both ends. There are samples // hop frames, as Whisper
+    has them, which leaves the last one out; with last_frame 1 + samples // hop. Else 1 + (samples - fft) // hop, whole windows only.
     """
 
     def __init__(
-        self,
-        bank: MelBank,
-        fft: int,
-        hop: int,
-        mels: int,
-        centered: bool,
-        frames_first: bool,
-        finish: Callable[[Floats], Floats],
-        turn: Floats | None,
+        self, bank: MelBank, frames: _Frames, mels: int, frames_first: bool, finish: Callable[[Floats], Floats], turn: Floats | None
     ) -> None:
-        self._bank, self._fft, self._hop, self._mels = bank, fft, hop, mels
-        self._centered, self._frames_first = centered, frames_first
+        self.frames = frames
+        self._bank, self._mels, self._frames_first = bank, mels, frames_first
         self._finish = finish
         self._turn = turn  # [coefficients, mels]
-        self.shortest = max(fft // 2 + 1, hop) if centered else fft  # samples that give a frame
-
-    def frames(self, samples: int) -> int:
-        if samples < self.shortest:
-            return 0
-        return samples // self._hop if self._centered else 1 + (samples - self._fft) // self._hop
 
     def __call__(self, clip: Array) -> Array:
-        frames = self.frames(len(clip))
+        frames = self.frames.count(len(clip))
         if not frames:
-            raise Refused(f"expected at least {self.shortest} samples, got {len(clip)}: send a longer clip")
+            raise Refused(f"expected at least {self.frames.shortest} samples, got {len(clip)}: send a longer clip")
         if 4 * frames * self._mels > MAX_REQUEST_BYTES:
             raise Refused(f"its {frames} frames of {self._mels} mels are more than {MAX_REQUEST_BYTES:,} bytes: send a shorter clip")
         spectrum = np.empty((frames, self._mels) if self._frames_first else (self._mels, frames), np.float32)
-        first = -(self._fft // 2) if self._centered else 0
-        self._bank.run(np.ascontiguousarray(clip), first, self._hop, spectrum.T if self._frames_first else spectrum)
+        bands = spectrum.T if self._frames_first else spectrum
+        self._bank.run(np.ascontiguousarray(clip), self.frames.first, self.frames.hop, bands)
         finished = self._finish(spectrum)
         return finished if self._turn is None else self._turned(finished, self._turn)
 

@@ -77,14 +77,14 @@ def slaney_weights(rate, fft, mels, low_hz, high_hz):
     return weights
 
 
-def reference(clip, *, rate=RATE, fft=400, hop=160, mels=80, low_hz=0, high_hz=None, scaling="WHISPER", centered=True):
-    """Log-mel [mels, frames] as Whisper computes it."""
+def reference(clip, *, rate=RATE, fft=400, hop=160, mels=80, low_hz=0, high_hz=None, scaling="WHISPER", centered=True, last=False):
+    """Log-mel [mels, frames] as Whisper computes it; last: with the last frame, which it leaves out."""
     clip = np.asarray(clip, np.float64)
     if centered:
         clip = np.pad(clip, fft // 2, mode="reflect")
     window = 0.5 * (1 - np.cos(2 * np.pi * np.arange(fft) / fft))
     frames = np.stack([clip[at : at + fft] * window for at in range(0, len(clip) - fft + 1, hop)])
-    if centered:
+    if centered and not last:
         frames = frames[:-1]
     power = np.abs(np.fft.rfft(frames)) ** 2
     mel = slaney_weights(rate, fft, mels, low_hz, high_hz or rate / 2) @ power.T
@@ -132,17 +132,18 @@ def test_every_scaling_and_layout(scaling, centered, frames_first):
     close(result.T if frames_first else result, expected)
 
 
-@settings(max_examples=40)
-@given(samples=st.integers(201, 5000), hop=st.integers(1, 600), centered=st.booleans())
-def test_any_length(samples, hop, centered):
+@settings(max_examples=60)
+@given(samples=st.integers(200, 5000), hop=st.integers(1, 600), frames=st.sampled_from(["", "last_frame: true", "centered: false"]))
+def test_any_length(samples, hop, frames):
     clip = sound(samples)
-    step = f"steps {{ log_mel {{ hop: {hop} mels: 8 centered: {str(centered).lower()} }} }}"
-    pipeline = compiled(SAMPLES + step, (8, -1))
-    if samples < (max(201, hop) if centered else 400):
-        with pytest.raises(InvalidArgument, match=r"row 0: expected at least \d+ samples"):
+    pipeline = compiled(SAMPLES + f"steps {{ log_mel {{ hop: {hop} mels: 8 {frames} }} }}", (8, -1))
+    least = {"": max(201, hop), "last_frame: true": 201, "centered: false": 400}[frames]
+    if samples < least:
+        with pytest.raises(InvalidArgument, match=f"row 0: expected at least {least} samples, got {samples}"):
             answer(pipeline, clip[np.newaxis])
     else:
-        close(answer(pipeline, clip[np.newaxis])[0], reference(clip, hop=hop, mels=8, centered=centered))
+        expected = reference(clip, hop=hop, mels=8, centered="centered" not in frames, last="last" in frames)
+        close(answer(pipeline, clip[np.newaxis])[0], expected)
 
 
 @pytest.mark.parametrize(
@@ -162,6 +163,19 @@ def test_mfcc_is_the_dct_of_decibels():
     first = answer(compiled(steps, (-1, 13)), clip[np.newaxis])
     np.testing.assert_allclose(first[0], expected.T, rtol=1e-5, atol=1e-3)
     assert answer(compiled(SAMPLES + "steps { mfcc {} }", (20, -1)), clip[np.newaxis]).shape == (1, 20, 100)
+
+
+@pytest.mark.parametrize("samples", [16_000, 16_001, 16_159])
+def test_the_last_frame_is_kept_where_it_is_asked_for(samples):
+    """One frame more than Whisper has: the one that is centred on the last multiple of hop, at the clip's end where that is one."""
+    clip = sound(samples)
+    assert reference(clip, last=True).shape == (80, 101)
+    close(answer(compiled(SAMPLES + "steps { log_mel { last_frame: true } }"), clip[np.newaxis])[0], reference(clip, last=True))
+    steps = f"steps {{ fit_length {{ samples: {samples} }} }} steps {{ mfcc {{ mel {{ last_frame: true frames_first: true }} }} }}"
+    pipeline = compiled(SAMPLES + steps, (101, 20))
+    assert pipeline.outputs == (("mel", TensorType("FP32", (101, 20))),)
+    expected = scipy.fft.dct(reference(clip, scaling="DB", last=True), type=2, norm="ortho", axis=0)[:20].T
+    np.testing.assert_allclose(answer(pipeline, clip[np.newaxis])[0], expected, rtol=1e-5, atol=1e-3)
 
 
 def test_silence_is_a_number():
@@ -374,6 +388,7 @@ def test_what_resampling_makes_has_a_limit_of_bytes_before_it_is_made(monkeypatc
         (SAMPLES + "steps { log_mel { low_hz: 500 high_hz: 400 } }", "got 500 and 400"),
         (SAMPLES + "steps { log_mel { low_hz: nan } }", "got nan and 8000"),
         (SAMPLES + "steps { fit_length { samples: 200 } } steps { log_mel {} }", "at least 201 samples, got 200: a longer fit_length"),
+        (SAMPLES + "steps { log_mel { centered: false last_frame: true } }", "last_frame is for centered frames, and centered is false"),
         (SAMPLES + "steps { mfcc { coefficients: 81 } }", r"steps\[1\] \(mfcc\): expected coefficients from 1 to 80, got 81"),
         (SAMPLES + "steps { mfcc { mel { fft: 22 } } }", r"steps\[1\] \(mfcc\): expected as fft"),
         (SAMPLES + "steps { normalize {} }", r"steps\[1\] \(normalize\): expected mean, std"),
@@ -394,6 +409,8 @@ def test_steps_that_do_not_compile_are_named(steps, says):
         ("steps { log_mel {} }", (40, -1), "FP32", r"steps\[1\] \(log_mel\): .* got FP32\[80,-1\]: ask for as many mels"),
         ("steps { log_mel {} }", (80, 3000), "FP32", "fit_length of 480000 samples before that step makes it 3000"),
         ("steps { log_mel { centered: false } }", (80, 98), "FP32", "fit_length of 15920 samples before that step makes it 98"),
+        ("steps { log_mel { last_frame: true } }", (80, 3001), "FP32", "fit_length of 480000 samples before that step makes it 3001"),
+        ("steps { fit_length { samples: 480000 } } steps { log_mel {} }", (80, 3001), "FP32", ": last_frame makes it 3001"),
         ("", (8000,), "FP32", "fit_length of 8000 samples makes it 8000"),
         ("steps { log_mel {} }", (80, -1), "FP16", "add cast to FP16 as the last step"),
         ("steps { log_mel {} }", (2, 80, -1), "FP32", "log_mel and mfcc give two axes"),
@@ -409,6 +426,7 @@ def test_the_cure_that_an_error_names_is_one():
     for steps, shape, samples in (
         ("steps { log_mel { centered: false } }", (80, 98), 15920),
         ("steps { log_mel {} }", (80, 3000), 480_000),
+        ("steps { log_mel { last_frame: true } }", (80, 3001), 480_000),
         ("steps { mfcc { mel { frames_first: true } } }", (7, 20), 1120),
     ):
         compiled(SAMPLES + f"steps {{ fit_length {{ samples: {samples} }} }}" + steps, shape)
