@@ -78,6 +78,13 @@ class Reader:
         except Refused as error:
             raise self.wrong(row, column, str(error)) from None
 
+    def parsed(self, row: int, column: Column, text: str) -> Any:
+        """The same of a text; an empty one is no value."""
+        try:
+            return column.settle(column.parse(text))
+        except Refused as error:
+            raise self.wrong(row, column, str(error)) from None
+
     def refuse_twins(self, row: int, found: Collection[str]) -> None:
         """Of names that look like a column's, which would be taken for others, and the column for one that is missing."""
         for column in self.columns:
@@ -141,7 +148,7 @@ class JsonReader(Reader):
             str(view, "utf-8")  # msgspec does not look into texts that nobody asked for
             return self._parts(view)
         except UnicodeDecodeError as error:
-            raise self.bad(row, f"expected JSON in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
+            raise self.bad(row, _not_utf8("JSON", error)) from None
         except RecursionError:
             raise self.bad(row, "its JSON is nested too deep: send one flat object") from None
         except msgspec.ValidationError:
@@ -185,7 +192,7 @@ class CsvReader(Reader):
         try:
             text = str(view, "utf-8")
         except UnicodeDecodeError as error:
-            raise self.bad(row, f"expected CSV in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
+            raise self.bad(row, _not_utf8("CSV", error)) from None
         try:
             lines = list(csv.reader([text], strict=True))
         except csv.Error:
@@ -193,17 +200,11 @@ class CsvReader(Reader):
         fields = lines[0] if lines and lines[0] else [""]
         if len(lines) > 1 or len(fields) != len(self.columns):
             raise self.bad(row, f"expected a line of {len(self.columns)} fields ({listed(self.names)}), got {len(fields)}")
-        return [self._value(row, column, field) for column, field in zip(self.columns, fields, strict=True)]
-
-    def _value(self, row: int, column: Column, field: str) -> Any:
-        try:
-            return column.settle(column.parse(field))
-        except Refused as error:
-            raise self.wrong(row, column, str(error)) from None
+        return [self.parsed(row, column, field) for column, field in zip(self.columns, fields, strict=True)]
 
 
 class TensorReader(Reader):
-    """Each column an input of its own, [rows, 1]."""
+    """Each column an input of its own, [rows, 1]. Texts are read as of CSV: an empty one is no value, which cannot be said otherwise."""
 
     def rows(self, values: Sequence[Value], check: Callable[[], None]) -> list[Row]:
         check()
@@ -212,17 +213,16 @@ class TensorReader(Reader):
 
     def _column(self, column: Column, value: Value) -> list[Any]:
         if isinstance(value, list):
-            return [self.settled(row, column, self._text(row, column, view)) for row, view in enumerate(value)]
+            return [self.parsed(row, column, self._text(row, column, view)) for row, view in enumerate(value)]
         return [self.settled(row, column, number) for row, number in enumerate(value.reshape(-1).tolist())]
 
-    def _text(self, row: int, column: Column, view: memoryview) -> Any:
+    def _text(self, row: int, column: Column, view: memoryview) -> str:
         if len(view) > MAX_RECORD_BYTES:
             raise self.wrong(row, column, f"expected at most {MAX_RECORD_BYTES} bytes, got {len(view)}")
         try:
-            text = str(view, "utf-8")
+            return str(view, "utf-8")
         except UnicodeDecodeError as error:
-            raise self.wrong(row, column, f"expected text in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
-        return column.parse(text)  # as of CSV: an empty one is none, for there is no other way to say so
+            raise self.wrong(row, column, _not_utf8("text", error)) from None
 
     def wrong(self, row: int, column: Column, why: str) -> InvalidArgument:
         return wrong_row(column.name, row, why)
@@ -314,7 +314,7 @@ class ArrowReader(Reader):
             try:
                 return value.decode()
             except UnicodeDecodeError as error:
-                raise Refused(f"expected text in UTF-8, and byte {error.start} is none: encode it as UTF-8") from None
+                raise Refused(_not_utf8("text", error)) from None
         return value
 
 
@@ -383,6 +383,10 @@ READERS: dict[int, type[Reader]] = {
     options.Columns.ARROW: ArrowReader,
     options.Columns.TENSORS: TensorReader,
 }
+
+
+def _not_utf8(what: str, error: UnicodeDecodeError) -> str:
+    return f"expected {what} in UTF-8, and byte {error.start} is none: encode it as UTF-8"
 
 
 def quoted(name: str) -> str:

@@ -510,6 +510,15 @@ def test_a_finite_number_that_overflows_is_no_infinity(text, datatype):
     assert re.search("column 'a': .* a number that FP64 can(not)? hold", refusal(compiled(columns), f'{{"a": {text}, "b": 1}}'))
 
 
+@pytest.mark.parametrize("form", ["JSON", "CSV", "TENSORS"])
+@pytest.mark.parametrize("text", ["1e400", "inf"])
+def test_seconds_that_no_date_has(form, text):
+    pipeline = compiled([{"name": "d", "date_time": options.DateTime(parts=["YEAR"])}], form=form)
+    record = json.dumps({"d": text}) if form == "JSON" else text
+    told = refusal(pipeline, record)
+    assert re.search("'d'.*: expected a (number that FP64 can hold|date and time)", told)
+
+
 NAMES_THAT_LOOK_ALIKE = [{"name": "caf\u00e9", "missing": "7"}, {"name": "x"}]
 ANOTHER_FORM = "column 'café': its name came in another Unicode normal form, 'cafe\\u0301' and not 'caf\\xe9': write it as the model does"
 
