@@ -19,7 +19,8 @@ import numpy as np
 from inferd._core.mel import MelBank
 from inferd.steps import numbers
 from inferd.steps.audio_container import Refused
-from inferd.steps.audio_file import LEAST_RATE, MOST_RATE, AudioDecoder, checked_samples, resampler
+from inferd.steps.audio_file import LEAST_RATE, MOST_RATE, AudioDecoder, Check, Floats, checked_samples, resampler
+from inferd.steps.numbers import Apply
 from inferd.steps.pipeline import Array, Place, RowPipeline, TensorType, Value, wrong_row
 
 if TYPE_CHECKING:
@@ -27,21 +28,17 @@ if TYPE_CHECKING:
 
 __all__ = ["compile_audio"]
 
-MOST_SAMPLES = 1 << 31  # of fit_length
 MOST_HOP = 1 << 20
 MOST_BANDS = 1_024
 MAX_REQUEST_BYTES = 256 << 20  # of what the clips of one request become: 70 minutes at 16 kHz
 
-PRODUCT = 200_000  # multiplications that OpenBLAS does on one thread
+MOST_PRODUCTS = 200_000  # multiplications that OpenBLAS does on one thread
 
 DEFAULT_SECONDS = 300
 DEFAULT_FFT, DEFAULT_HOP, DEFAULT_MELS, DEFAULT_COEFFICIENTS = 400, 160, 80, 20
 
 MISSING = "it needs libraries that are not installed: pip install 'inferd[audio]'"
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
-Check = Callable[[], None]
-Apply = Callable[[Array], Array]
 Source = Callable[[Any, Check], Floats]
 
 
@@ -203,10 +200,10 @@ def _next(step: Step, flow: Flow) -> tuple[Apply, Flow]:
     if word == "resample":
         rate = _rate(step.resample)
         if rate == flow.rate:
-            return _as_it_is, flow
+            return lambda clip: clip, flow
         return _resampled(flow.rate, rate), Flow(TensorType("FP32", (-1,)), rate)
     if word == "fit_length":
-        samples = _within("samples", step.fit_length.samples, 1, MOST_SAMPLES)
+        samples = _within("samples", step.fit_length.samples, 1, MAX_REQUEST_BYTES // 4)
         return _fitter(samples), flow._replace(kind=TensorType("FP32", (samples,)))
     return _spectrum(step.mfcc.mel if word == "mfcc" else step.log_mel, flow, _coefficients(step) if word == "mfcc" else 0)
 
@@ -225,19 +222,18 @@ def _within(field: str, number: int, least: int, most: int) -> int:
 # Samples
 
 
-def _read_fp32(clip: Floats, check: Check) -> Floats:
-    if not len(clip):
-        raise Refused("expected samples, got none")
-    return checked_samples(np.require(clip, np.float32, ["C", "A"]))  # in a message, numbers may lie anywhere
+def _read_fp32(clip: Array, check: Check) -> Floats:
+    return checked_samples(np.require(_some(clip), np.float32, ["C", "A"]))  # in a message, numbers may lie anywhere
 
 
 def _read_int16(clip: Array, check: Check) -> Floats:
+    return np.multiply(_some(clip), np.float32(1 / 32768), dtype=np.float32)
+
+
+def _some(clip: Array) -> Array:
+    """The same; none is Refused."""
     if not len(clip):
         raise Refused("expected samples, got none")
-    return np.multiply(clip, np.float32(1 / 32768), dtype=np.float32)
-
-
-def _as_it_is(clip: Array) -> Array:
     return clip
 
 
@@ -289,9 +285,9 @@ def _spectrum(step: LogMel, flow: Flow, coefficients: int) -> tuple[Apply, Flow]
         raise ValueError("last_frame is for centered frames, and centered is false: remove it")
     span = fft if not centered else 0 if step.last_frame else hop
     bank = MelBank(_hann(fft), mel_weights(flow.rate, fft, mels, low_hz, high_hz))
-    finish = _decibels if coefficients else _FINISHES[step.scaling]
-    turn = _dct(coefficients, mels) if coefficients else None
-    apply = _Spectrum(bank, _Frames(fft, hop, span, centered), mels, step.frames_first, finish, turn)
+    scale = _decibels if coefficients else _SCALINGS[step.scaling]
+    dct = _dct(coefficients, mels) if coefficients else None
+    apply = _Spectrum(bank, _Frames(fft, hop, span, centered), mels, step.frames_first, scale, dct)
     frames, bands = apply.frames.count(flow.kind.shape[0]) if flow.kind.shape[0] >= 0 else -1, coefficients or mels
     if frames == 0:
         why = f"expected at least {apply.frames.shortest} samples, got {flow.kind.shape[0]}"
@@ -330,12 +326,12 @@ class _Spectrum:
     """
 
     def __init__(
-        self, bank: MelBank, frames: _Frames, mels: int, frames_first: bool, finish: Callable[[Floats], Floats], turn: Floats | None
+        self, bank: MelBank, frames: _Frames, mels: int, frames_first: bool, scale: Callable[[Floats], Floats], dct: Floats | None
     ) -> None:
         self.frames = frames
         self._bank, self._mels, self._frames_first = bank, mels, frames_first
-        self._finish = finish
-        self._turn = turn  # [coefficients, mels]
+        self._scale = scale
+        self._dct = dct  # [coefficients, mels]
 
     def __call__(self, clip: Array) -> Array:
         frames = self.frames.count(len(clip))
@@ -343,22 +339,24 @@ class _Spectrum:
             raise Refused(f"expected at least {self.frames.shortest} samples, got {len(clip)}: send a longer clip")
         if 4 * frames * self._mels > MAX_REQUEST_BYTES:
             raise Refused(f"its {frames} frames of {self._mels} mels are more than {MAX_REQUEST_BYTES:,} bytes: send a shorter clip")
-        spectrum = np.empty((frames, self._mels) if self._frames_first else (self._mels, frames), np.float32)
-        bands = spectrum.T if self._frames_first else spectrum
+        bands = self._empty(self._mels, frames)
         self._bank.run(np.ascontiguousarray(clip), self.frames.first, self.frames.hop, bands)
-        finished = self._finish(spectrum)
-        return finished if self._turn is None else self._turned(finished, self._turn)
+        bands = self._scale(bands)
+        if self._dct is not None:
+            bands = self._product(self._dct, bands)
+        return bands.T if self._frames_first else bands
 
-    def _turned(self, spectrum: Floats, turn: Floats) -> Floats:
-        """The product with a matrix [coefficients, mels], in pieces so small that BLAS starts no threads of its own, which would wait
-        for each other where all cores are busy."""
-        bands = spectrum.T if self._frames_first else spectrum
-        coefficients = np.empty((bands.shape[1], len(turn)) if self._frames_first else (len(turn), bands.shape[1]), np.float32)
-        result = coefficients.T if self._frames_first else coefficients
-        frames = max(1, PRODUCT // turn.size)
+    def _empty(self, bands: int, frames: int) -> Floats:
+        """[bands, frames], which lie as they are given."""
+        return np.empty((frames, bands), np.float32).T if self._frames_first else np.empty((bands, frames), np.float32)
+
+    def _product(self, dct: Floats, bands: Floats) -> Floats:
+        """In pieces so small that BLAS starts no threads of its own, which would wait for each other where all cores are busy."""
+        coefficients = self._empty(len(dct), bands.shape[1])
+        frames = max(1, MOST_PRODUCTS // dct.size)
         for first in range(0, bands.shape[1], frames):
             piece = slice(first, first + frames)
-            np.matmul(turn, bands[:, piece], out=result[:, piece])
+            np.matmul(dct, bands[:, piece], out=coefficients[:, piece])
         return coefficients
 
 
@@ -394,7 +392,7 @@ def _natural(power: Floats) -> Floats:
     return np.log(power, out=power)
 
 
-_FINISHES: tuple[Callable[[Floats], Floats], ...] = (_whisper, _natural, _decibels)  # by LogMel.Scaling
+_SCALINGS: tuple[Callable[[Floats], Floats], ...] = (_whisper, _natural, _decibels)  # by LogMel.Scaling
 
 
 def _next_fft(fft: int) -> int:

@@ -23,9 +23,9 @@ from inferd.steps.audio_container import TAKEN, Refused, format_of
 from inferd.steps.audio_flac import announced_frames, uncounted
 from inferd.steps.audio_mp3 import mp3_frames
 from inferd.steps.audio_ogg import check_ogg
-from inferd.steps.audio_wav import plain_wav
+from inferd.steps.audio_wav import Floats, plain_wav
 
-__all__ = ["LEAST_RATE", "MOST_RATE", "AudioDecoder", "checked_samples", "resampler"]
+__all__ = ["LEAST_RATE", "MOST_RATE", "AudioDecoder", "Check", "Floats", "checked_samples", "resampler"]
 
 LEAST_RATE, MOST_RATE = 1_000, 192_000  # samples a second, of files and of steps
 MOST_CHANNELS = 8
@@ -34,7 +34,6 @@ BLOCK_BYTES = 32 << 20  # that are decoded at a time
 QUALITY = "HQ"  # of soxr, its own default
 UNKNOWN_FRAMES = 1 << 62  # and above: libsndfile does not know how many samples there are
 
-Floats = np.ndarray[Any, np.dtype[np.float32]]
 Check = Callable[[], None]
 
 # libsndfile's words: the format's name -> ours, and the codecs of each. Old and rare codecs stay out: nobody tests their decoders.
@@ -111,9 +110,7 @@ class AudioDecoder:
         if resampler is not None:
             pieces.append(resampler.resample_chunk(np.empty(0, np.float32), last=True))
         clip = pieces[0] if len(pieces) == 1 else np.concatenate(pieces)
-        if not len(clip):
-            raise Refused(f"expected a longer clip: {frames} samples at {file.samplerate} Hz are none at {self._rate} Hz")
-        return np.ascontiguousarray(clip)
+        return np.ascontiguousarray(_some(clip, frames, file.samplerate, self._rate))
 
     def _check_header(self, file: Any, announced: int, longest: int) -> None:
         """Refuses by what the file announces, before anything is decoded."""
@@ -136,13 +133,14 @@ def resampler(rate: int, wanted: int) -> Callable[[Floats], Floats]:
     """FP32 [samples] at one rate -> the same sound at another, by soxr's high quality. Raises ImportError where soxr is not installed."""
     import soxr
 
-    def apply(clip: Floats) -> Floats:
-        resampled: Floats = soxr.resample(clip, rate, wanted, quality=QUALITY)
-        if not len(resampled):
-            raise Refused(f"expected a longer clip: {len(clip)} samples at {rate} Hz are none at {wanted} Hz")
-        return resampled
+    return lambda clip: _some(soxr.resample(clip, rate, wanted, quality=QUALITY), len(clip), rate, wanted)
 
-    return apply
+
+def _some(clip: Floats, samples: int, rate: int, wanted: int) -> Floats:
+    """The same, which so many samples at another rate became; Refused where that is nothing."""
+    if not len(clip):
+        raise Refused(f"expected a longer clip: {samples} samples at {rate} Hz are none at {wanted} Hz")
+    return clip
 
 
 def checked_samples(samples: Floats) -> Floats:

@@ -22,13 +22,11 @@ MOST_ZEROS = 65_536  # between them and its first frame
 
 # Of MPEG audio, layer III, by the two bits of the version: 2.5, none, 2, 1. Bit rates by four bits, kbit/s; 0 is any, 15 none.
 RATES = ((11_025, 12_000, 8_000), (), (22_050, 24_000, 16_000), (44_100, 48_000, 32_000))
-SLOW = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
-FAST = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
+MPEG2_KILOBITS = (0, 8, 16, 24, 32, 40, 48, 56, 64, 80, 96, 112, 128, 144, 160)
+MPEG1_KILOBITS = (0, 32, 40, 48, 56, 64, 80, 96, 112, 128, 160, 192, 224, 256, 320)
 
-TAGS = (
-    b"Xing",
-    b"Info",
-)  # where the data of a frame would begin; behind it four bytes, the last of which says what is there, and the count
+# Where the data of a frame would begin; behind it four bytes, the last of which says what is there, and the count.
+TAGS = (b"Xing", b"Info")
 COUNTED = 1  # of that byte: the number of frames is
 TAG_BYTES = 12
 
@@ -44,9 +42,8 @@ class Side(NamedTuple):
     nbytes: int
     borrowed_bits: int  # of the first number: how many bytes lie there
     first_granule: int  # the bit; for each channel of each there are:
-    granule_bits: (
-        int  # bits of its data (12), pairs of large values (9), loudness (8), scale factors, whether the window is another (1) ...
-    )
+    # Bits of its data (12), pairs of large values (9), loudness (8), scale factors, whether the window is another (1) ...
+    granule_bits: int
     scale_bits: int
 
 
@@ -78,15 +75,15 @@ def mp3_frames(content: memoryview, seconds: float) -> bytes | memoryview:
     if not only_tags(content[end:]):
         raise corrupt("MP3", f"expected a frame like its first at byte {end}, got something else")
     if starts:
-        _check_frames(np.frombuffer(content, np.uint8), np.array(starts), np.diff(starts, append=end), fast=_is_fast(first))
+        _check_frames(np.frombuffer(content, np.uint8), np.array(starts), np.diff(starts, append=end), mpeg1=_is_mpeg1(first))
     return _counted(content[begin:end], len(starts))
 
 
 def _counted(frames: memoryview, count: int) -> bytes | memoryview:
     """The same behind a tag, where they have none. Raises Refused for one that counts others."""
     head = bytes(frames[:4])
-    fast, channels = _is_fast(head), 1 if head[3] >> 6 == 3 else 2
-    at = 4 + SIDES[fast, channels].nbytes
+    mpeg1, channels = _is_mpeg1(head), 1 if head[3] >> 6 == 3 else 2
+    at = 4 + SIDES[mpeg1, channels].nbytes
     tag = bytes(frames[at : at + TAG_BYTES])
     if tag[:4] in TAGS and tag[7] & COUNTED:
         said = int.from_bytes(tag[8:], "big")
@@ -117,8 +114,8 @@ def _first_frame(content: memoryview) -> int:
     return at + len(rest) - len(rest.lstrip(b"\0"))
 
 
-def _is_fast(frame: bytes | memoryview) -> bool:
-    """Whether it is MPEG 1, of 32 kHz and more."""
+def _is_mpeg1(frame: bytes | memoryview) -> bool:
+    """Whether it is MPEG 1, of 32 kHz and more; else 2 or 2.5."""
     return frame[1] & 0x18 == 0x18
 
 
@@ -129,13 +126,13 @@ def _rate(frame: bytes | memoryview) -> int:
 
 def _frame_bytes(frame: bytes | memoryview) -> int:
     """How long a frame is, by its head."""
-    kilobits, factor = (FAST, 144_000) if _is_fast(frame) else (SLOW, 72_000)
+    kilobits, factor = (MPEG1_KILOBITS, 144_000) if _is_mpeg1(frame) else (MPEG2_KILOBITS, 72_000)
     return factor * kilobits[frame[2] >> 4] // _rate(frame) + (frame[2] >> 1 & 1)
 
 
 def _starts(content: memoryview, at: int, first: bytes, seconds: float) -> list[int]:
     """Where each frame begins, and where the last of them ends."""
-    rate, samples = _rate(first), 1152 if _is_fast(first) else 576
+    rate, samples = _rate(first), 1152 if _is_mpeg1(first) else 576
     starts = [at]
     for _ in range(int((seconds + 1) * rate / samples)):  # a second for what encoders put in front and behind
         frame = content[at : at + 3]
@@ -147,12 +144,12 @@ def _starts(content: memoryview, at: int, first: bytes, seconds: float) -> list[
     raise Refused(f"expected at most {seconds:g} seconds, got more: send a shorter clip")
 
 
-def _check_frames(content: Bytes, starts: Numbers, sizes: Numbers, *, fast: bool) -> None:
+def _check_frames(content: Bytes, starts: Numbers, sizes: Numbers, *, mpeg1: bool) -> None:
     """Raises Refused for a frame whose side information cannot be."""
     alone = content[starts + 3] >> 6 == 3  # one channel
     checked = content[starts + 1] & 1 == 0  # two bytes of a checksum stand behind the head
     for channels, here in ((1, alone), (2, ~alone)):
-        side = SIDES[fast, channels]
+        side = SIDES[mpeg1, channels]
         begin = starts[here] + 4 + 2 * checked[here]
         bits = np.unpackbits(content[begin[:, np.newaxis] + np.arange(side.nbytes)], axis=1)
         wrong = _wrong_sides(side, bits, 8 * (starts[here] + sizes[here] - begin - side.nbytes))

@@ -13,7 +13,7 @@ import numpy as np
 
 from inferd.steps.audio_container import Refused, cut_off
 
-__all__ = ["PlainWav", "plain_wav"]
+__all__ = ["Floats", "PlainWav", "plain_wav"]
 
 MOST_CHUNKS = 1_000  # in front of the samples
 UNKNOWN_BYTES = 0x7FFF0000  # and above: a file that was written before its length was known, whose samples go on to its end

@@ -376,7 +376,7 @@ def test_what_resampling_makes_has_a_limit_of_bytes_before_it_is_made(monkeypatc
         (SAMPLES + SAMPLES, r"steps\[1\] \(samples\): no step of audio; these can follow: resample, fit_length, log_mel"),
         (SAMPLES + "steps { transpose {} }", r"steps\[1\] \(transpose\): no step of audio"),
         (SAMPLES + "steps { resample {} }", r"steps\[1\] \(resample\): expected sample_rate from 1000 to 192000, got 0"),
-        (SAMPLES + "steps { fit_length {} }", r"steps\[1\] \(fit_length\): expected samples from 1 to 2147483648, got 0"),
+        (SAMPLES + "steps { fit_length {} }", r"steps\[1\] \(fit_length\): expected samples from 1 to 67108864, got 0"),
         (SAMPLES + "steps { log_mel {} } steps { log_mel {} }", r"steps\[2\] \(log_mel\): expected FP32 samples, got FP32\[80,-1\] of"),
         (SAMPLES + "steps { log_mel {} } steps { fit_length { samples: 3 } }", r"steps\[2\] \(fit_length\): expected FP32 samples"),
         (SAMPLES + "steps { cast { datatype: 'INT8' } } steps { log_mel {} }", r"expected FP32 samples, got INT8\[-1\]: put it further"),
