@@ -130,7 +130,7 @@ def _target(option: str, argument: str, specs: Sequence[Spec]) -> tuple[str, str
         looks_named, whole = not {"/", "\\"} & set(head) and not os.path.exists(argument), "for a file of that name"
     if equals and head and (looks_named or head in {spec.name for spec in specs}):
         why = f"no input that takes bytes is called {head!r}; the model has {listed(specs)}"
-        raise ConfigError(f"{option} {argument}: {why}; {whole} write {takers[0]}={argument}")
+        raise ConfigError(f"{option} {argument}: {why}; {whole}, write {takers[0]}={argument}")
     return takers[0], argument
 
 

@@ -90,7 +90,7 @@ def test_a_name_that_no_input_has(given: dict[str, list[str]], told: str, tmp_pa
     with pytest.raises(ConfigError) as caught:
         read(model(IMAGE, SCALE), **given)
     argument = told.split()[1].removesuffix(":")
-    cure = f"{'if all of that is the text' if 'texts' in given else 'for a file of that name'} write image={argument}"
+    cure = f"{'if all of that is the text' if 'texts' in given else 'for a file of that name'}, write image={argument}"
     assert str(caught.value) == f"{told}the model has image (BYTES [?, 1]), scale (FP32 [?, 1]); {cure}"
     with pytest.raises(ConfigError, match=r": expected NAME=\.\.\. for one of image \(BYTES \[\?, 1\]\), text \(BYTES \[\?, 1\]\)$"):
         read(model(IMAGE, TEXT), **given)

@@ -148,6 +148,7 @@ def test_metadata_is_for_servers(call, address: str, repository: Path) -> None:
         (["double"], "the input 'x' (FP32 [?, 16]) is missing; give --input x=FILE.npy or --random"),
         (["double", "--input", "z=[1]"], "the model has no input 'z'; it has: x (FP32 [?, 16])"),
         (["double", "--input", "x=absent.npy"], "there is no such file"),
+        (["text", "--text", "nope=@absent"], "no input that takes bytes is called 'nope'; the model has x (BYTES [?, 2])"),
         (["double", "--input", 'x=["a"]'], "the input 'x' is FP32 [?, 16]: expected numbers"),
         (["double", "--random", "--output", "z"], "--output z: the model has no such output"),
         (["double", "--shape", "x:1"], "--shape is for the random inputs of --random"),

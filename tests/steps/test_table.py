@@ -510,6 +510,14 @@ def test_a_finite_number_that_overflows_is_no_infinity(text, datatype):
     assert re.search("column 'a': .* a number that FP64 can(not)? hold", refusal(compiled(columns), f'{{"a": {text}, "b": 1}}'))
 
 
+@pytest.mark.parametrize("datatype", ["FP32", "FP64"])
+def test_nor_is_one_that_the_graph_cannot_hold(datatype):
+    columns = [{"name": "a", "datatype": datatype, "allow_infinity": True}, {"name": "b"}]
+    for form, record in (("CSV", "-1e39,1"), ("JSON", {"a": -1e39, "b": 1})):
+        told = refusal(compiled(columns, form=form), record)
+        assert "column 'a': expected a number that FP32 can hold, up to 3.4e38, got -1e+39" in told
+
+
 @pytest.mark.parametrize("form", ["JSON", "CSV", "TENSORS"])
 @pytest.mark.parametrize("text", ["1e400", "inf"])
 def test_seconds_that_no_date_has(form, text):
