@@ -186,7 +186,12 @@ def _cast(at: At, step: OutputStep) -> Inner:
 
 def _converted(datatype: str) -> Run:
     convert = cast(options.Cast(datatype=datatype))
-    return lambda array, inputs: np.ascontiguousarray(convert(array))
+
+    def run(array: Array, inputs: Mapping[str, Array]) -> Array:
+        with np.errstate(invalid="ignore"):  # a NaN that traps is one like any other, and no news for stderr
+            return np.ascontiguousarray(convert(array))
+
+    return run
 
 
 def _drop(at: At, step: OutputStep) -> Last:

@@ -221,6 +221,15 @@ def test_mean_pool_is_refused_where_it_has_no_tokens_or_no_mask() -> None:
 # ---- another datatype -----------------------------------------------------------------------------------------------
 
 
+@pytest.mark.parametrize(("source", "traps"), [("FP32", np.uint32(0x7F800001)), ("FP64", np.uint64(0x7FF0000000000001))])
+@pytest.mark.parametrize(("target", "value"), [("FP16", math.nan), ("FP32", math.nan), ("FP64", math.nan), ("INT8", 0), ("UINT64", 0)])
+def test_cast_says_nothing_of_a_nan_that_traps(source: str, traps: np.generic, target: str, value: float) -> None:
+    """Warnings are errors here. Clients can send one, and a graph may let it through."""
+    array = np.full((1, 2), traps).view(DATATYPES[source][2])
+    (got,) = finish(compiled(f'cast {{ datatype: "{target}" }}', TensorType(source, (2,))), array)
+    np.testing.assert_array_equal(got, np.full((1, 2), value).astype(got.dtype))
+
+
 def test_cast_after_scores_and_of_integers() -> None:
     array = random(3, 10)
     (got,) = finish(compiled('softmax {}; cast { datatype: "FP64" }'), array)
