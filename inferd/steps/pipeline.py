@@ -28,6 +28,7 @@ __all__ = [
     "TensorType",
     "Value",
     "detached",
+    "within",
     "wrong_row",
 ]
 
@@ -175,3 +176,10 @@ def detached(error: RequestError) -> RequestError:
 def wrong_row(name: str, row: int, why: str) -> InvalidArgument:
     """What a request is told whose input `name` cannot be used; `why` says what was expected, what came and the cure."""
     return InvalidArgument(f"input {name!r}, row {row}: {why}", reason="bad_content")
+
+
+def within(field: str, number: int, least: int, most: int) -> int:
+    """The same number, of a step's parameter. Raises ValueError naming it where it is another."""
+    if not least <= number <= most:
+        raise ValueError(f"expected {field} from {least} to {most}, got {number}")
+    return number
