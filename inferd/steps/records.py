@@ -169,8 +169,11 @@ class JsonReader(Reader):
             return msgspec.json.decode(part)
         except RecursionError:
             raise self.wrong(row, column, "its value is nested too deep: send one value") from None
+        except msgspec.ValidationError:  # no type was asked for: a number is out of range
+            got = quoted(str(bytes(part), "utf-8"))
+            raise self.wrong(row, column, f"expected a number that FP64 can hold, up to 1.8e308, got {got}") from None
         except msgspec.DecodeError:
-            raise self.wrong(row, column, "its value is no JSON, or a number that FP64 cannot hold") from None
+            raise self.wrong(row, column, "its value is no JSON") from None
 
     def _refuse_twice(self, row: int, view: memoryview, parts: dict[str, msgspec.Raw]) -> None:
         if count_pairs(view) == len(parts):
