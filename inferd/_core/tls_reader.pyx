@@ -3,7 +3,7 @@
 # these are, and one without content (a KeyUpdate, a byte of it) costs as much as a thousand bytes of a message.
 # Never in here: sockets, certificates, HTTP/2, what is sent.
 
-from ssl import MemoryBIO, SSLError, SSLWantReadError
+from ssl import SSLError, SSLWantReadError
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
 from libc.stdint cimport int64_t, uint8_t
