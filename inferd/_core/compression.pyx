@@ -15,7 +15,7 @@ WINDOW_BITS = {"gzip": 31, "deflate": 15}       # zlib's words for its formats
 LEVEL = 1                       # of compression: the quickest
 
 cdef enum:
-    PIECE_NBYTES = 32 << 10     # what the zlib module makes without copying; between two a thread looks whether anybody waits for the result
+    PIECE_NBYTES = 32 << 10     # what the zlib module makes without copying; between two a thread looks whether anybody waits for it
     CHUNK_NBYTES = 64 << 10     # of a message that zlib is given at once: what it leaves of one is copied
     INLINE_COMPRESSED_NBYTES = 10 << 10         # a request is decompressed on the loop that came in so many bytes
     INLINE_DECOMPRESSED_NBYTES = 32 << 10       # and becomes so many; what it lacks then is a thread's
