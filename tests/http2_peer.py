@@ -8,6 +8,7 @@ from __future__ import annotations
 import socket
 import struct
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import Any, Self
 from urllib.parse import unquote
@@ -27,14 +28,23 @@ def framed(message: bytes, *, compressed: int = 0, nbytes: int | None = None) ->
     return struct.pack(">BI", compressed, len(message) if nbytes is None else nbytes) + message
 
 
+def open_streams(first: int, count: int, path: str = INFER) -> bytes:
+    """The HEADERS of so many requests, from the id `first` on, without counting on an answer."""
+    return b"".join(_opening(first, count, path))
+
+
 def reset_streams(first: int, count: int, path: str = INFER) -> bytes:
     """Opens so many streams, from the id `first` on, and resets each at once, as an attacker does: without counting on an answer."""
+    reset, cancel = b"\0\0\4\3\0", b"\0\0\0\x08"  # RST_STREAM
+    return b"".join(opening + reset + opening[5:9] + cancel for opening in _opening(first, count, path))
+
+
+def _opening(first: int, count: int, path: str) -> Iterator[bytes]:
     fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path.encode()), (b":authority", b"test"), (b"te", b"trailers")]
     fields.append((b"content-type", b"application/grpc"))
     block = b"".join(b"%c%c%b%c%b" % (0, len(name), name, len(value), value) for name, value in fields)  # HPACK, nothing indexed
-    opens, resets = struct.pack(">I", len(block))[1:] + b"\1\4", b"\0\0\4\3\0"  # HEADERS, all of them; RST_STREAM
-    numbers = (struct.pack(">I", stream) for stream in range(first, first + 2 * count, 2))
-    return b"".join(opens + number + block + resets + number + b"\0\0\0\x08" for number in numbers)
+    head = struct.pack(">I", len(block))[1:] + b"\1\4"  # HEADERS, all of them
+    return (head + struct.pack(">I", stream) + block for stream in range(first, first + 2 * count, 2))
 
 
 @dataclass

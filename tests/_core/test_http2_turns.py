@@ -4,13 +4,12 @@ piece is one, whatever the machine."""
 from __future__ import annotations
 
 import gc
-import struct
 from collections.abc import Iterator
 
 from inferd._core.http2 import Session
 from tests._core.http2_client import INFER, Client, Served, frame, messages
 from tests._core.test_http2 import raw_frame
-from tests.http2_peer import reset_streams
+from tests.http2_peer import open_streams, reset_streams
 
 PIECE_NBYTES = 1 << 10
 S = 10**9
@@ -30,9 +29,7 @@ def arrive(client: Client, content: bytes) -> None:
 
 
 def refused_calls(count: int) -> Iterator[bytes]:
-    opened = reset_streams(1, 1, "/no.Such/Method")[:-13]  # HEADERS alone
-    for stream in range(1, 2 * count, 2):
-        yield opened[:5] + struct.pack(">I", stream) + opened[9:]
+    return (open_streams(stream, 1, "/no.Such/Method") for stream in range(1, 2 * count, 2))
 
 
 def calls(client: Client, count: int) -> bytes:
