@@ -46,9 +46,14 @@ SANITIZE = os.environ.get("INFERD_SANITIZE", "")
 
 
 def flavour() -> str:
-    """One word for this kind of build: flavours never share intermediate files."""
+    """One word for this kind of build: flavours never share what a compiler made."""
     words = [word for word, on in (("debug", DEBUG), ("profile", PROFILE), ("fuzz", FUZZ)) if on]
     return "-".join([*words, *SANITIZE.split(",")] if SANITIZE else words) or "release"
+
+
+def dialect() -> str:
+    """One word for what Cython makes of a .pyx: flavours share it where they differ only in what the compiler is told."""
+    return "-".join(word for word, on in (("debug", DEBUG), ("profile", PROFILE)) if on) or "release"
 
 
 def compile_flags() -> tuple[list[str], list[str], list[tuple[str, str | None]]]:
@@ -253,7 +258,8 @@ class BuildNative(build_ext):
             directives |= {"boundscheck": True, "wraparound": False, "initializedcheck": True}
         prepared: list[Extension] = cythonize(
             [*wanted, self.shared(wanted[0])],
-            build_dir=str(Path(self.build_temp).parent / "c"),
+            build_dir=str(Path(self.build_temp).parents[1] / dialect() / "c"),
+            nthreads=self.parallel or 0,
             compiler_directives=directives,
             shared_utility_qualified_name=SHARED,
             quiet=True,
@@ -263,4 +269,5 @@ class BuildNative(build_ext):
         return prepared
 
 
-setup(ext_modules=extensions(), cmdclass={"build_ext": BuildNative})
+if __name__ == "__main__":  # Cython's processes may import this file
+    setup(ext_modules=extensions(), cmdclass={"build_ext": BuildNative})
