@@ -40,6 +40,9 @@ built = tjDestroy(tjInitDecompress()) == 0
 """
 
 
+SOON = {"INFERD_DEBUG": "1"}  # compiled without optimization, where that is not what a test is about
+
+
 class Project:
     """A copy of the build files around two tiny native modules."""
 
@@ -108,7 +111,7 @@ def test_debug_build(project):
 
 
 def test_without_the_library_the_rest_is_built(project):
-    said = project.build(PKG_CONFIG="no-such-pkg-config")
+    said = project.build(PKG_CONFIG="no-such-pkg-config", **SOON)
     assert NOTICE in said
     assert "libnghttp2-dev" in said
     assert JPEG_NOTICE in said
@@ -120,7 +123,7 @@ def test_without_the_library_the_rest_is_built(project):
 
 def test_too_old_a_library_is_left_out(project, tmp_path):
     old = script(tmp_path / "pkg-config", 'case "$1" in --exists) exit 0;; --modversion) echo 1.43.0;; *) exit 1;; esac')
-    said = project.build(PKG_CONFIG=old)
+    said = project.build(PKG_CONFIG=old, **SOON)
     assert "libnghttp2 1.43.0 is older than 1.61.0" in said
     assert "libturbojpeg 1.43.0 is older than 2.1.0" in said
     assert not project.has("http2")
@@ -130,7 +133,7 @@ def test_too_old_a_library_is_left_out(project, tmp_path):
 def test_a_library_without_its_header_is_left_out(project, tmp_path):
     found = script(tmp_path / "pkg-config", "exit 0")
     compiler = script(tmp_path / "cc", 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc "$@"')
-    said = project.build(PKG_CONFIG=found, CC=compiler)
+    said = project.build(PKG_CONFIG=found, CC=compiler, **SOON)
     assert "does not find <nghttp2/nghttp2.h>" in said
     assert "does not find <turbojpeg.h>" in said
     assert project.has("small")
@@ -139,7 +142,7 @@ def test_a_library_without_its_header_is_left_out(project, tmp_path):
 
 
 def test_can_be_switched_off(project):
-    said = project.build(INFERD_HTTP2="0", INFERD_JPEG="0")
+    said = project.build(INFERD_HTTP2="0", INFERD_JPEG="0", **SOON)
     assert NOTICE in said
     assert JPEG_NOTICE in said
     assert not project.has("http2")
