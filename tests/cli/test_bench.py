@@ -508,7 +508,7 @@ def test_a_terminal_that_goes_takes_nothing_that_was_measured(
     assert (report["measurements"][0]["ended"], report["requests"] > 0) == ("interrupted", True)
 
 
-@pytest.mark.parametrize("load", [("--connections", "2", "--processes", "2"), ("--scenario", "SingleStream")])
+@pytest.mark.parametrize("load", [("--connections", "2", "--processes", "2"), ("--scenario", "SingleStream", "--duration", "15s")])
 def test_sigterm_to_all_processes_takes_nothing_that_was_measured(tmp_path: Path, load: tuple[str, ...]) -> None:
     """As timeout(1) sends it: to its child, and to the group in which that is."""
     if "--scenario" in load:
