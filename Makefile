@@ -20,9 +20,9 @@ export PIP_NO_INPUT := 1
 NATIVE := $(wildcard inferd/_core/*.pyx inferd/_core/*.pxd inferd/_core/*.h) setup.py
 PYTEST := $(PY) -m pytest
 # Tests run side by side in so many processes; of one file in one, for what its tests share. make test JOBS=0: one after the other.
-# Three for two cores: much of the suite waits for servers and clients of its own.
+# Three for two cores: much of the suite waits for servers and clients of its own. In the order of tests/conftest.py: the longest first.
 JOBS ?= 3
-SIDE_BY_SIDE := -n $(JOBS) --dist loadfile
+SIDE_BY_SIDE := -n $(JOBS) --dist loadfile --no-loadscope-reorder
 # The suite on a build outside this tree: $(call test_tree,FOLDER). PYTHONSAFEPATH keeps the release build out of sight.
 test_tree = PYTHONSAFEPATH=1 PYTHONPATH=$(CURDIR)/$(1):$(CURDIR)/tests $(VENV)/bin/pytest -o pythonpath=
 # What `make debug` runs: all of the suite, unless named: make debug TESTS='tests/_core tests/serving'

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import signal
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import pytest
@@ -11,11 +12,33 @@ from hypothesis import settings
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
-    from pathlib import Path
 
     from tests.served import Served
 
+TESTS = Path(__file__).parent
 TRANSPORTS = ("native", "grpcio")
+
+# Files that take longest, from the longest on. They begin first, so that none is left at the end, when other processes have nothing to do.
+LONGEST = (
+    "cli/test_tune.py",
+    "cli/test_bench.py",
+    "serving/test_workers.py",
+    "deploy/test_proxies.py",
+    "bench/test_generator.py",
+    "test_build.py",
+    "serving/test_server.py",
+    "serving/test_access.py",
+    "_core/test_codec.py",
+    "serving/test_compression.py",
+    "serving/test_tls.py",
+    "serving/test_process.py",
+    "bench/test_scenarios.py",
+    "cli/test_bench_tls.py",
+    "cli/test_serve.py",
+    "clients/test_perf_analyzer.py",
+    "clients/python/test_several_inferds.py",
+    "test_docs.py",
+)
 
 settings.register_profile("inferd", deadline=None)  # speed is measured in benchmarks/; a busy machine is no fault of the code
 settings.load_profile("inferd")
@@ -23,6 +46,11 @@ settings.load_profile("inferd")
 # Where the suite runs behind `nohup` or `&` these are ignored, which every process that a test starts would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
 signal.signal(signal.SIGHUP, signal.SIG_DFL)
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    rank = {TESTS / name: place for place, name in enumerate(LONGEST)}
+    items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
 def pytest_collection_finish() -> None:
