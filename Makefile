@@ -16,6 +16,8 @@ INSTALL := $(PIP) install --only-binary=:all: --no-build-isolation 'protobuf<7'
 
 export PATH := $(CURDIR)/$(VENV)/bin:$(CURDIR)/.tools/bin:$(PATH)
 export PIP_NO_INPUT := 1
+# Bytecode is kept, whatever the caller's shell says: of each test file with its rewritten assertions, for all processes and builds to come.
+unexport PYTHONDONTWRITEBYTECODE
 
 NATIVE := $(wildcard inferd/_core/*.pyx inferd/_core/*.pxd inferd/_core/*.h) setup.py
 PYTEST := $(PY) -m pytest
