@@ -107,7 +107,11 @@ def test_builds_with_its_libraries(project):
 def test_debug_build(project):
     project.build(INFERD_DEBUG="1")
     assert project.value("small.built_for_debug") == "True"
-    assert (project.folder / "build" / "debug").is_dir()
+    built = {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")}
+    assert {path.relative_to(project.folder).parts[:3] for path in built} == {("build", "debug", "c")}
+    project.build(INFERD_DEBUG="1", INFERD_SANITIZE="undefined", INFERD_HTTP2="0", INFERD_JPEG="0")
+    assert (project.folder / "build" / "debug-undefined").is_dir()
+    assert {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")} == built, "what Cython made is shared"
 
 
 def test_without_the_library_the_rest_is_built(project):
