@@ -71,11 +71,11 @@ debug: .stamps/node .stamps/go  ## the suite on a build with assertions and obje
 	ln -sfn $(CURDIR)/examples build/debug/tree/examples
 	$(call test_tree,build/debug/tree) $(SIDE_BY_SIDE) $(TESTS)
 
-sanitize: .stamps/develop  ## the native modules' tests under the address and undefined-behaviour sanitizers, the batcher's under that of threads
+sanitize: .stamps/develop  ## native modules and serving under the address and undefined-behaviour sanitizers, the batcher's tests under that of threads
 	INFERD_DEBUG=1 INFERD_SANITIZE=address,undefined $(PY) setup.py --quiet build --build-lib build/debug-address-undefined/tree
 	PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN) \
 	LD_PRELOAD="$$(gcc -print-file-name=libasan.so) $$(gcc -print-file-name=libubsan.so)" \
-	$(call test_tree,build/debug-address-undefined/tree) --capture=sys $(SIDE_BY_SIDE) tests/_core tests/fuzz
+	$(call test_tree,build/debug-address-undefined/tree) --capture=sys $(SIDE_BY_SIDE) tests/_core tests/serving tests/fuzz
 	INFERD_DEBUG=1 INFERD_SANITIZE=thread INFERD_HTTP2=0 INFERD_JPEG=0 $(PY) setup.py --quiet build --build-lib build/debug-thread/tree
 	PYTHONMALLOC=malloc LD_PRELOAD="$$(gcc -print-file-name=libtsan.so)" \
 	$(call test_tree,build/debug-thread/tree) --capture=sys $(THREADED)
