@@ -33,7 +33,9 @@ cdef class TlsReader:
     """
 
     cdef object session, incoming, inner, schedule, tell
-    cdef readonly object write  # session's own
+    cdef object read_record, pending_nbytes     # session's own
+    cdef readonly object write  # the same
+    cdef bint full              # the last read filled its buffer: OpenSSL may have more of the record
     cdef public int64_t turn_ns # TURN_NS, but in tests
     cdef readonly bint is_over  # the turn
     cdef int64_t spent_ns       # of the turn
@@ -48,8 +50,9 @@ cdef class TlsReader:
     cdef Py_ssize_t closing_nbytes      # that are still read once the server has closed the connection; -1: it has not
 
     def __init__(self, session, incoming not None, inner not None):
+        direct = getattr(session, "_sslobj", session)   # an SSLObject's methods do nothing but call those
         self.session, self.incoming, self.inner = session, incoming, inner
-        self.write = session.write
+        self.read_record, self.pending_nbytes, self.write = direct.read, direct.pending, direct.write
         self.turn_ns = TURN_NS
         self.chunk = b""
         self.closing_nbytes = -1
@@ -59,7 +62,7 @@ cdef class TlsReader:
 
     def pending(self):
         """Bytes that read() may have, beside those in `incoming`."""
-        return self.session.pending() + self.inner.pending + PyBytes_GET_SIZE(self.chunk) - self.at
+        return self.held() + <Py_ssize_t>self.inner.pending + PyBytes_GET_SIZE(self.chunk) - self.at
 
     def do_handshake(self):
         while True:
@@ -77,7 +80,7 @@ cdef class TlsReader:
 
     def read(self, Py_ssize_t nbytes=1024, buffer=None):
         """Of one record, as ssl.SSLObject.read."""
-        cdef int64_t since_ns
+        cdef int64_t since_ns, spent_ns
         if self.is_over:
             raise SSLWantReadError("it is the others' turn")
         since_ns = monotonic_ns()
@@ -86,13 +89,21 @@ cdef class TlsReader:
                 while self.needs_more() and self.feed():
                     pass
                 try:
-                    return self.session.read(nbytes) if buffer is None else self.session.read(nbytes, buffer)
+                    if buffer is None:
+                        content = self.read_record(nbytes)
+                        self.full = len(content) == nbytes
+                    else:
+                        content = self.read_record(nbytes, buffer)
+                        self.full = <Py_ssize_t>content == nbytes
+                    return content
                 except SSLWantReadError:
-                    if self.has_all() or self.is_late(since_ns):
+                    self.full = False
+                    if self.has_all() or self.is_late(self.spent_ns + monotonic_ns() - since_ns):
                         raise
         finally:
-            self.is_over = self.is_late(since_ns)
-            self.spent_ns = 0 if self.has_all() else self.spent_ns + monotonic_ns() - since_ns
+            spent_ns = self.spent_ns + monotonic_ns() - since_ns
+            self.is_over = self.is_late(spent_ns)
+            self.spent_ns = 0 if self.has_all() else spent_ns
             if self.is_over or self.idle_records >= TOLD_RECORDS:
                 self.tell_soon()
 
@@ -118,14 +129,18 @@ cdef class TlsReader:
 
     cdef bint needs_more(self) except -1:
         """OpenSSL has no whole record: what it has read of one it keeps itself, or it is the last in `inner`."""
-        return self.inner.pending <= self.header_nbytes + self.body_nbytes and self.session.pending() == 0
+        return <Py_ssize_t>self.inner.pending <= self.header_nbytes + self.body_nbytes and self.held() == 0
+
+    cdef Py_ssize_t held(self) except -1:
+        """Content that OpenSSL has decrypted."""
+        return self.pending_nbytes() if self.full else 0
 
     cdef bint has_all(self) except -1:
         """OpenSSL has all that has come, and no content of it is left."""
-        return self.at == PyBytes_GET_SIZE(self.chunk) and self.incoming.pending == 0 and self.needs_more()
+        return self.at == PyBytes_GET_SIZE(self.chunk) and <Py_ssize_t>self.incoming.pending == 0 and self.needs_more()
 
-    cdef bint is_late(self, int64_t since_ns) noexcept:
-        return self.tell is not None and self.closing_nbytes < 0 and self.spent_ns + monotonic_ns() - since_ns >= self.turn_ns
+    cdef bint is_late(self, int64_t spent_ns) noexcept:
+        return spent_ns >= self.turn_ns and self.tell is not None and self.closing_nbytes < 0
 
     cdef int tell_soon(self) except -1:
         if self.tell is not None and not self.telling:
