@@ -123,7 +123,7 @@ def _show(exported: Exported, tolerance: float) -> None:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     say("")
     if not exported.agrees:
-        say(f"nothing is written: the graph's answers are not scikit-learn's within {tolerance:g}, be its numbers FP32 or FP64", err=True)
+        say(f"nothing is written: the graph's answers are not scikit-learn's within {tolerance:g}", err=True)
         say(f"they differ most at {exported.worst}" if exported.worst else "they are of other shapes", err=True)
         say("allow more by --tolerance; labels must be equal in any case", err=True)
         return

@@ -4,10 +4,15 @@
     learned.py      what its steps learned of each column: types, categories, statistics, thresholds
     samples.py      records to try both with: of a file, or made of what the steps learned
     conversion.py   the pipeline -> ONNX, by skl2onnx
+    parts.py        which step of a pipeline it is by which something goes wrong
+    nodes.py        graphs of steps that skl2onnx has none for, or wrong ones:
+    imputers.py       imputers and indicators of numbers
+    encoders.py       encoders of numbers, and bins
     missing.py      the way that missing values go in trees, which skl2onnx forgets
-    fp64.py         the steps that skl2onnx would compute as FP32 in a graph of FP64
+    fp64.py         trees, which skl2onnx would compute as FP32 in a graph of FP64
     served.py       the model as a server runs it: records in, outputs out
     agreement.py    whether it answers as scikit-learn does: on the sample, with values missing, with values never seen
+    attempts.py     the graph that answers so: as FP32, or as FP64
     writing.py      the model's folder
     export.py       all of it in order
 

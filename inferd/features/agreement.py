@@ -21,7 +21,7 @@ from inferd.features.samples import Sample
 from inferd.features.served import Column, Served
 from inferd.features.trained import Trained
 
-__all__ = ["Difference", "compare", "scikit_learn_answers", "settle_columns"]
+__all__ = ["Difference", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TRIAL_ROWS = 8
@@ -80,6 +80,8 @@ def compare(expected: dict[str, Array], got: dict[str, Array], tolerance: float,
 
 def _difference(name: str, expected: Array, got: Array, tolerance: float, alike: bool) -> Difference:
     rows = len(expected)
+    if len(got) != rows:
+        return Difference(name, rows, math.inf, None, kept=False)
     if name == "label":
         pairs = zip(_plain(got), _plain(expected), strict=True)
         flipped = [row for row, (ours, theirs) in enumerate(pairs) if str(ours) != str(theirs)]
@@ -112,21 +114,24 @@ def _plain(labels: Array) -> list[Any]:
 # ---- what a column lets through
 
 
-def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: float) -> tuple[Served, list[str]]:
-    """The same model with `missing` and `allowed` as the pipeline has them, and what had to be decided, in words."""
-    told: list[str] = []
+def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: float) -> tuple[Served, list[str], list[str]]:
+    """The same model with `missing` and `allowed` as the pipeline has them; the columns whose missing values it refuses, though the
+    pipeline does not; and what else had to be decided, in words."""
     some = sample.part(range(min(TRIAL_ROWS, sample.rows)))
     by_name = dict(zip(trained.names, trained.learned, strict=True))
     many = sample.part(range(min(MISSING_ROWS, sample.rows)))
+    refused = []
     for column in served.columns:
-        served, word = _settle_missing(trained, served, many, column, by_name[column.name], tolerance)
-        told += word
-    served, word = _settle_lacking(trained, served, many, tolerance)
-    told += word
+        found = _settle_missing(trained, served, many, column, by_name[column.name], tolerance)
+        if found is None:
+            refused.append(column.name)
+        served = found or served
+    served, several = _settle_lacking(trained, served, many, tolerance)
+    told: list[str] = []
     for column in served.columns:
         served, word = _settle_unseen(trained, served, some, column, by_name[column.name], tolerance)
         told += word
-    return served, told
+    return served, refused + several, told
 
 
 def _answers(trained: Trained, sample: Sample) -> dict[str, Array] | None:
@@ -137,7 +142,8 @@ def _answers(trained: Trained, sample: Sample) -> dict[str, Array] | None:
         return None
 
 
-def _agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str, Array], tolerance: float) -> bool:
+def agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str, Array], tolerance: float) -> bool:
+    """Whether records that are alike are answered as expected."""
     try:
         return all(difference.kept for difference in compare(expected, served.answers(records), tolerance, alike=True))
     except (InvalidArgument, ConfigError):
@@ -146,40 +152,37 @@ def _agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[st
         return False
 
 
-def _settle_missing(
-    trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float
-) -> tuple[Served, list[str]]:
+def _settle_missing(trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float) -> Served | None:
+    """None where scikit-learn answers without the value, and the graph otherwise."""
     nothing = sample.holding(column.name, None if sample.columns[column.name].dtype == object else math.nan)
     expected = _answers(trained, nothing)
     if expected is None:
-        return served, []
+        return served
     names = [each.name for each in served.columns]
     records = nothing.records(names)
-    for text in _stand_ins(column, learned):
+    for text in stand_ins(column, learned):
         try:
             changed = served.changed(column.with_missing(text))
         except ConfigError:
             continue
-        if _agrees(changed, records, expected, tolerance):
-            return changed, []
-    return served, [f"column {column.name!r}: scikit-learn answers where it is missing, and the graph otherwise: such records are refused"]
+        if agrees(changed, records, expected, tolerance):
+            return changed
+    return None
 
 
 def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance: float) -> tuple[Served, list[str]]:
-    """Records that lack several values at once: where the graph answers those otherwise, no value may be missing."""
+    """Records that lack several values at once: where the graph answers those otherwise, no value may be missing; the columns of these."""
     names = [column.name for column in served.columns if column.missing is not None]
     lacking = sample.lacking(names)
     expected = _answers(trained, lacking) if len(names) > 1 else None
-    if expected is None or _agrees(served, lacking.records([column.name for column in served.columns]), expected, tolerance):
+    if expected is None or agrees(served, lacking.records([column.name for column in served.columns]), expected, tolerance):
         return served, []
     for column in served.columns:
         served = served.changed(column.with_missing(None))
-    shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-    why = "scikit-learn answers where several of them are missing, and the graph otherwise: records that lack any are refused"
-    return served, [f"columns {shown}: {why}"]
+    return served, names
 
 
-def _stand_ins(column: Column, learned: Learned) -> list[str]:
+def stand_ins(column: Column, learned: Learned) -> list[str]:
     """What may stand in for a missing value, the likeliest first."""
     if column.datatype == "BYTES":
         known = [learned.stand_in] if isinstance(learned.stand_in, str) else []
@@ -192,14 +195,14 @@ def _settle_unseen(
     trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float
 ) -> tuple[Served, list[str]]:
     known = [value for value in learned.categories or () if value is not None and value == value]
-    if not known or (column.datatype != "BYTES" and learned.kind != "whole"):
+    if not known:
         return served, []
     now = next(each for each in served.columns if each.name == column.name)
     value: Any = UNSEEN_TEXT if sample.columns[column.name].dtype == object else float(UNSEEN_NUMBER)
     strange = sample.holding(column.name, value)
     expected = _answers(trained, strange)
     records = strange.records([each.name for each in served.columns])
-    if expected is not None and _agrees(served, records, expected, tolerance):
+    if expected is not None and agrees(served, records, expected, tolerance):
         return served, []
     changed = served.changed(now.with_allowed([_text_of(value) for value in known]))
     if expected is None:

@@ -12,19 +12,35 @@ from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
 from typing import Any
 
+import numpy as np
+
 from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.errors import ConfigError
+from inferd.features.encoders import keep_encoders
 from inferd.features.fp64 import keep_fp64
+from inferd.features.imputers import keep_imputers
+from inferd.features.learned import inner_steps
 from inferd.features.missing import keep_ways
+from inferd.features.parts import called, culprit
 from inferd.features.trained import Trained, last_of, library, without_text_imputers
 
 __all__ = ["MATRIX", "Converted", "convert"]
 
 MATRIX = "features_in"  # the one input of graphs that do not take columns apart
 _OLDER_OPSETS = {"": 18, "ai.onnx.ml": 3}  # for the converters that know no newer ones, and say so
-_FP32_WHOLE = 2**24  # up to here FP32 has every whole number
 # What clients see of each role's outputs.
 _OUTPUTS = {"classifier": ("label", "probabilities"), "regressor": ("prediction",), "transformer": ("features",)}
+_CURES = {
+    "FunctionTransformer": "a function of Python has no graph: do what it does by a step of the configuration (docs/features.md), or "
+    "before fitting",
+    "FeatureHasher": "hash texts by the step `columns` instead, "
+    "`hash = { buckets = 1024 }` (docs/features.md), and fit on what comes of it",
+    "HashingVectorizer": "use TfidfVectorizer or CountVectorizer in its place",
+    "IterativeImputer": "use KNNImputer or SimpleImputer in its place",
+    "KNNImputer": "functions of Python have no graph: use weights 'uniform' or 'distance', and metric 'nan_euclidean'",
+    "SimpleImputer": "of texts it has no graph with add_indicator: fit it without, and by strategy='constant' missing texts are a category",
+    "MissingIndicator": "of texts it has no graph: with SimpleImputer(strategy='constant') missing texts are a category of their own",
+}
 _SIMPLE = {
     "classifier": "RandomForestClassifier, GradientBoostingClassifier or LogisticRegression",
     "regressor": "RandomForestRegressor, GradientBoostingRegressor or Ridge",
@@ -50,13 +66,23 @@ def convert(trained: Trained, floats: str) -> Converted:
     library("skl2onnx")
     inputs = _inputs(trained, floats)
     pipeline = without_text_imputers(trained.pipeline)
+    keep_imputers(pipeline)
+    keep_encoders(pipeline)
     keep_ways(pipeline)
+    _keep_hashes(pipeline)
     if floats == "FP64":
         keep_fp64(pipeline)
     try:
         return _converted(pipeline, inputs, trained)
     except Exception as error:  # skl2onnx raises whatever it meets
         raise ConfigError(_blame(pipeline, inputs, trained, error)) from None
+
+
+def _keep_hashes(pipeline: Any) -> None:
+    """Counts of hashes are small, and FP64 beside FP32 is what skl2onnx's estimators do not take."""
+    for step in inner_steps(pipeline):
+        if type(step).__name__ == "FeatureHasher":
+            step.dtype = np.float32
 
 
 def _inputs(trained: Trained, floats: str) -> dict[str, str]:
@@ -69,18 +95,17 @@ def _inputs(trained: Trained, floats: str) -> dict[str, str]:
         if learned.kind == "text":
             datatype = "BYTES"
         elif learned.categories and learned.kind == "whole":
-            datatype = "INT64" if learned.stand_in is None or _large(learned.categories) else floats
+            may_lack = learned.stand_in is not None or any(value != value for value in learned.categories)
+            datatype = floats if may_lack else "INT64"
         found[trained.names[place]] = datatype
     return found
 
 
-def _large(values: list[Any]) -> bool:
-    return any(value == value and abs(value) > _FP32_WHOLE for value in values)
-
-
-def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> Converted:
-    """What onnxruntime loads. Raises whatever it, or skl2onnx, meets."""
+def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, settled: bool = True) -> Converted:
+    """What onnxruntime loads. settled: with outputs that are put right. Raises whatever it, or skl2onnx, meets."""
     model = _graph(pipeline, inputs, trained)
+    if settled:
+        _settle_outputs(model.graph, inputs)
     outputs = _tidy(model, inputs, _OUTPUTS.get(trained.role, ()))
     content = model.SerializeToString()
     return Converted(content, OnnxModel.load(content, SessionOptions(intra_op_threads=1), name="the converted model"), inputs, outputs)
@@ -106,31 +131,30 @@ def _graph(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> Any:
 
 
 def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Exception) -> str:
-    """Which step it was: the first without which what is left in front of it can be converted."""
-    steps = list(pipeline.steps) if hasattr(pipeline, "steps") else []
-    name, culprit = "", pipeline
-    for count in range(1, len(steps) + 1):
+    """Which step it was, why, and what to do instead."""
+
+    def fails(part: Any) -> bool:
         try:
-            _converted(pipeline[:count], inputs, trained)
+            # What a step in front gives must be what it says, for the next step relies on it.
+            _converted(part, inputs, trained, settled=last_of(part) is last_of(pipeline))
         except Exception:  # skl2onnx raises whatever it meets
-            name, culprit = steps[count - 1]
-            break
+            return True
+        return False
+
+    name, step = culprit(pipeline, fails)
+    word = type(step).__name__
     versions = f"skl2onnx {library('skl2onnx').__version__} with scikit-learn {library('sklearn').__version__}"
-    step = f"step {name!r}, " if name else ""
     told = f"{type(error).__name__}: {' '.join(str(error).split())}".partition("; check that the file")[0].partition(" You may raise ")[0]
     reason = f" ({told[:300]})"
     cure = "use another that skl2onnx knows (https://onnx.ai/sklearn-onnx/supported.html), or a release that does"
-    if culprit is last_of(pipeline) and trained.role in _SIMPLE:
+    if step is last_of(pipeline) and trained.role in _SIMPLE:
         cure = f"use {_SIMPLE[trained.role]} in its place, or a release of skl2onnx that knows this one"
-        cure += "; --features-only exports what is in front of it" if len(steps) > 1 else ""
+        cure += "; --features-only exports what is in front of it" if name else ""
     elif "locale" in told:
         cure = "its graph needs the locale that is named, which this machine has not: install it, here and where the model is served"
-    elif "onehot encoding not supported" in told:
-        reason, cure = "", "fit KBinsDiscretizer with encode='onehot-dense', which gives the same numbers"
-    elif type(culprit).__name__ == "FunctionTransformer":
-        reason = ""
-        cure = "a function of Python has no graph: do what it does by a step of the configuration (docs/features.md), or before fitting"
-    return f"{step}{type(culprit).__name__} cannot be converted by {versions}{reason}: {cure}"
+    elif word in _CURES:
+        reason, cure = "", _CURES[word]
+    return f"{called(name, step)} cannot be converted by {versions}{reason}: {cure}"
 
 
 def _tidy(model: Any, inputs: Mapping[str, str], wanted: tuple[str, ...]) -> dict[str, str]:
@@ -139,7 +163,6 @@ def _tidy(model: Any, inputs: Mapping[str, str], wanted: tuple[str, ...]) -> dic
     Outputs that could not be named so, as a column is, by the names that they have.
     """
     graph = model.graph
-    _cast_outputs(graph)
     renamed = {value.name: name for value, name in zip(graph.input, inputs, strict=True)}
     others: dict[str, str] = {}
     if len(wanted) >= len(graph.output):
@@ -164,16 +187,32 @@ def _tidy(model: Any, inputs: Mapping[str, str], wanted: tuple[str, ...]) -> dic
     return others
 
 
-def _cast_outputs(graph: Any) -> None:
-    """Outputs are FP64 where skl2onnx says so: it forgets that most of ai.onnx.ml's operators give FP32."""
+def _settle_outputs(graph: Any, inputs: Mapping[str, str]) -> None:
+    """Outputs are of the type that they say, and have a row for each record, where skl2onnx forgets it.
+
+    Most of ai.onnx.ml's operators give FP32 whatever they take, and labels of some classifiers are one row.
+    """
     onnx = library("onnx")
+    kinds = onnx.TensorProto
     for value in graph.output:
-        if value.type.tensor_type.elem_type == onnx.TensorProto.DOUBLE:
-            inner = _unlike(value.name, {name for node in graph.node for name in (*node.input, *node.output)})
-            for node in graph.node:
-                node.input[:] = [inner if name == value.name else name for name in node.input]
-                node.output[:] = [inner if name == value.name else name for name in node.output]
-            graph.node.append(onnx.helper.make_node("Cast", [inner], [value.name], to=onnx.TensorProto.DOUBLE))
+        found = value.type.tensor_type
+        if found.elem_type == kinds.DOUBLE or (found.elem_type == kinds.FLOAT and "FP64" in inputs.values()):
+            found.elem_type = kinds.DOUBLE
+            _append(graph, value.name, "Cast", to=kinds.DOUBLE)
+        if [dim.dim_value for dim in found.shape.dim] == [1, 0]:
+            del found.shape.dim[1]
+            shape = onnx.numpy_helper.from_array(np.array([-1]), _unlike("rows_alone", {constant.name for constant in graph.initializer}))
+            graph.initializer.append(shape)
+            _append(graph, value.name, "Reshape", shape.name)
+
+
+def _append(graph: Any, name: str, operator: str, *others: str, **attributes: Any) -> None:
+    """Puts a node behind all that gives an output, whose name it takes."""
+    inner = _unlike(name, {name for node in graph.node for name in (*node.input, *node.output)})
+    for node in graph.node:
+        node.input[:] = [inner if each == name else each for each in node.input]
+        node.output[:] = [inner if each == name else each for each in node.output]
+    graph.node.append(library("onnx").helper.make_node(operator, [inner, *others], [name], **attributes))
 
 
 def _unlike(name: str, taken: set[str]) -> str:

@@ -1,7 +1,7 @@
-"""Trees and imputers as FP64, which skl2onnx has as FP32 even where numbers go in as FP64.
+"""Trees as FP64, which skl2onnx has as FP32 even where numbers go in as FP64.
 
-It rounds thresholds and leaves of trees: its own converters write them as FP64 here, which ONNX has since version 3 of ai.onnx.ml. Its
-imputer is an operator that onnxruntime has for FP32 alone. Never in here: what any other step becomes.
+It rounds their thresholds and leaves: its own converters write them as FP64 here, which ONNX has since version 3 of ai.onnx.ml.
+Never in here: what any other step becomes.
 """
 
 from __future__ import annotations
@@ -32,8 +32,6 @@ def keep_fp64(pipeline: Any) -> None:
     for step in inner_steps(pipeline):
         if _TREES.fullmatch(type(step).__name__):
             step.onnx_converter = lambda: _tree
-        elif type(step).__name__ == "SimpleImputer" and _fills_nan(step):
-            step.onnx_converter = lambda: _imputer
 
 
 def _own(operator: Any) -> Any:
@@ -79,22 +77,3 @@ class _Container:
                         values = np.floor(values / _VOTE) * _VOTE
                     attributes[f"{name}_as_tensor"] = library("onnx.numpy_helper").from_array(values)
         self._container.add_node(op_type, inputs, outputs, **attributes)
-
-
-def _fills_nan(imputer: Any) -> bool:
-    """Whether it fills NaN with numbers, and gives as many columns as it takes."""
-    values, nan = np.asarray(imputer.statistics_), imputer.missing_values
-    return values.dtype.kind == "f" and not np.isnan(values).any() and isinstance(nan, float) and nan != nan
-
-
-def _imputer(scope: Any, operator: Any, container: Any) -> None:
-    types = library("skl2onnx.common.data_types")
-    if not all(isinstance(each.type, types.DoubleTensorType) for each in operator.inputs):
-        _own(operator)(scope, operator, container)
-        return
-    given = library("skl2onnx.operator_converters.common").concatenate_variables(scope, operator.inputs, container)
-    missing, values = scope.get_unique_variable_name("missing"), scope.get_unique_variable_name("values")
-    statistics = operator.raw_operator.statistics_
-    container.add_initializer(values, library("onnx").TensorProto.DOUBLE, [1, len(statistics)], statistics)
-    container.add_node("IsNaN", given, missing, op_version=13)
-    container.add_node("Where", [missing, values, given], operator.outputs[0].full_name, op_version=9)

@@ -13,16 +13,14 @@ from typing import Any
 
 import numpy as np
 
-__all__ = ["Learned", "inner_steps", "learn"]
+__all__ = ["Learned", "flagged_of", "inner_steps", "kept_of", "learn"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MOST_POINTS = 256  # of one column that one step is asked for
 MOST_MEMBERS = 50  # of one forest, say: more trees split at more of the same
 # Steps that give a column for each that they take, in the same order.
-_ONE_TO_ONE = frozenset(
-    {"SimpleImputer", "StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "PowerTransformer", "QuantileTransformer"}
-)
+_ONE_TO_ONE = frozenset({"StandardScaler", "MinMaxScaler", "MaxAbsScaler", "RobustScaler", "PowerTransformer", "QuantileTransformer"})
 _LISTS = ("data_min_", "data_max_", "max_abs_", "bin_edges_")  # of each column one number, or several
 _TABLES = ("quantiles_", "_fit_X", "support_vectors_", "cluster_centers_", "theta_")  # [any, columns]: records, or numbers like theirs
 
@@ -89,7 +87,7 @@ def learn(pipeline: Any, count: int) -> list[Learned]:
         warnings.simplefilter("ignore")
         _walk(pipeline, [Seen(column, np.asarray) for column in columns])
     for column in columns:
-        column.kind = _kind(column)
+        column.kind = column.kind or _kind(column)
     return columns
 
 
@@ -167,6 +165,8 @@ def _note(step: Any, seen: Sequence[Seen | None]) -> None:
     for place, each in enumerate(seen):
         if each is None:
             continue
+        if word == "FeatureHasher":  # which takes texts, and keeps none
+            each.column.kind = "text"
         middle = next((found[place] for found in middles if found[place] is not None and not isinstance(found[place], str)), None)
         known = None if categories[place] is None else np.asarray(categories[place]).tolist()
         stand_in = stand_ins[place]
@@ -209,12 +209,24 @@ def _points(step: Any, count: int) -> list[list[float]]:
 def _given(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
     if hasattr(step, "get_support"):
         return [seen[place] for place in step.get_support(indices=True)]
-    passes = type(step).__name__ in _ONE_TO_ONE or getattr(step, "func", step) is None  # so is what was "passthrough" before fitting
-    if not passes or getattr(step, "add_indicator", False):
-        return []
-    if hasattr(step, "statistics_") or type(step).__name__ == "FunctionTransformer":
-        return list(seen)
+    if type(step).__name__ in ("SimpleImputer", "KNNImputer"):
+        return [*(seen[place] for place in kept_of(step)), *(None for _ in flagged_of(step))]
+    if type(step).__name__ not in _ONE_TO_ONE:
+        # What was "passthrough" before fitting is a function that does nothing.
+        return list(seen) if getattr(step, "func", step) is None else []
     return [each and Seen(each.column, _undoing(step, place, len(seen), each.undo)) for place, each in enumerate(seen)]
+
+
+def kept_of(imputer: Any) -> list[int]:
+    """The places of the columns that a SimpleImputer or KNNImputer gives: those that had values when it was fitted."""
+    if hasattr(imputer, "_valid_mask"):
+        return [place for place, has in enumerate(imputer._valid_mask) if has]
+    return [place for place, value in enumerate(imputer.statistics_) if imputer.strategy == "constant" or value == value]
+
+
+def flagged_of(imputer: Any) -> list[int]:
+    """The places of the columns of which it says in others behind them whether a value was missing."""
+    return list(imputer.indicator_.features_) if imputer.add_indicator else []
 
 
 def _undoing(step: Any, place: int, count: int, before: Callable[[Array], Array]) -> Callable[[Array], Array]:

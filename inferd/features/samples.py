@@ -19,7 +19,7 @@ from inferd.features.learned import Learned
 from inferd.features.trained import Trained, library
 from inferd.steps.columns import twin_of
 
-__all__ = ["Sample", "made_sample", "read_sample"]
+__all__ = ["Sample", "made_sample", "read_sample", "varied"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -51,6 +51,18 @@ class Sample:
         picked = {name: column[list(rows)] for name, column in self.columns.items()}
         return replace(self, columns=picked)
 
+    def whole_rows(self) -> Sample:
+        """Rows of which no value is missing; where there are none such, all, with values of other rows in the gaps."""
+        gaps = {name: np.array([value is None or value != value for value in column]) for name, column in self.columns.items()}
+        whole = np.flatnonzero(~np.any(list(gaps.values()), axis=0))
+        if len(whole):
+            return self.part(whole.tolist())
+        filled = {}
+        for name, column in self.columns.items():
+            there = column[~gaps[name]] if not gaps[name].all() else np.array(["" if column.dtype == object else 0.0], dtype=column.dtype)
+            filled[name] = np.where(gaps[name], np.resize(there, self.rows), column)
+        return replace(self, columns=filled)
+
     def holding(self, name: str, value: Any) -> Sample:
         """The same with one value in all of a column."""
         column = np.full(self.rows, value, dtype=self.columns[name].dtype)
@@ -71,13 +83,16 @@ class Sample:
             arrays = list(self.columns.values())
             mixed = any(array.dtype == object for array in arrays)
             return np.column_stack([array.astype(object) for array in arrays]) if mixed else np.column_stack(arrays)
-        return library("pandas").DataFrame({name: self._frame_column(name) for name in self.columns})
+        learned = zip(self.columns, trained.learned, strict=True)
+        return library("pandas").DataFrame({name: self._frame_column(name, each) for name, each in learned})
 
-    def _frame_column(self, name: str) -> Array:
+    def _frame_column(self, name: str, learned: Learned) -> Any:
         column = self.columns[name]
         if column.dtype == object:
+            if None in (learned.categories or ()):
+                return library("pandas").Series(column, dtype=object)  # which pandas would have as NaN
             texts = np.array(column, dtype=object)
-            texts[[value is None for value in texts]] = math.nan  # what pandas has for it
+            texts[[value is None for value in texts]] = math.nan
             return texts
         if np.isnan(column).any():
             return column
@@ -212,6 +227,16 @@ def made_sample(trained: Trained, rows: int = MADE_ROWS) -> Sample:
         source = " and ".join(learned.source) if learned.known else "a guess: no step says more"
         told.append(f"{name if name.isprintable() else repr(name)}: {how} ({source})")
     return Sample(columns, frozenset(whole), frozenset(flags), tuple(told), made=True, guessed=tuple(guessed))
+
+
+def varied(sample: Sample, trained: Trained) -> Sample:
+    """Rows of a sample with other numbers, where the pipeline says among which its own lie: few that decide are in any sample."""
+    made = made_sample(trained)
+    columns = dict(sample.part([row % sample.rows for row in range(made.rows)]).columns)
+    for name, learned in zip(trained.names, trained.learned, strict=True):
+        if learned.kind == "number" and learned.known and name not in sample.flags:
+            columns[name] = np.rint(made.columns[name]) if name in sample.whole else made.columns[name]
+    return replace(sample, columns=columns)
 
 
 def _there(learned: Learned) -> list[Any]:

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import copy
 import warnings
+from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import date
 from importlib import import_module
@@ -18,7 +19,7 @@ import numpy as np
 from inferd.errors import ConfigError, StartError
 from inferd.features.learned import Learned, inner_steps, learn
 
-__all__ = ["Trained", "library", "load_pipeline", "trained"]
+__all__ = ["Trained", "library", "load_pipeline", "role_of", "trained"]
 
 CURE = "pip install 'inferd[features]'"
 
@@ -86,7 +87,7 @@ def _told(error: Exception) -> str:
 
 def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
     """What is known of a fitted pipeline; features_only: of all in front of its last step. Raises ConfigError."""
-    pipeline = unwrapped(pipeline)
+    pipeline = _without_steps(unwrapped(pipeline), _does_nothing)
     if features_only:
         pipeline = features_of(pipeline)
     names, named = _names(pipeline)
@@ -104,7 +105,7 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
         why = f"it has {len(classes)} answers for a record, each with classes of its own, and a model has one: fit one for each"
         raise ConfigError(f"{type(last_of(pipeline)).__name__} cannot be exported: {why}")
     classes = tuple(np.asarray(classes).tolist())
-    return Trained(pipeline, names, named, tuple(learned), used, picks, _role(pipeline), classes)
+    return Trained(pipeline, names, named, tuple(learned), used, picks, role_of(pipeline), classes)
 
 
 def unwrapped(pipeline: Any) -> Any:
@@ -121,7 +122,7 @@ def features_of(pipeline: Any) -> Any:
             return pipeline
         raise ConfigError(f"--features-only: {type(pipeline).__name__} has no features in front of it: export the whole of it")
     last = pipeline.steps[-1][1]
-    if last == "passthrough" or (hasattr(last, "transform") and not hasattr(last, "predict")):
+    if hasattr(last, "transform") and not hasattr(last, "predict"):
         return pipeline
     if len(pipeline.steps) == 1:
         raise ConfigError("--features-only: the pipeline has nothing in front of its estimator: export the whole of it")
@@ -135,7 +136,8 @@ def last_of(pipeline: Any) -> Any:
     return pipeline
 
 
-def _role(pipeline: Any) -> str:
+def role_of(pipeline: Any) -> str:
+    """See Trained."""
     base = library("sklearn.base")
     if base.is_classifier(pipeline):
         return "classifier"
@@ -168,6 +170,11 @@ def _no_columns(pipeline: Any) -> str:
             f"{first} takes a list of texts, and a model takes records of columns: put it into a ColumnTransformer, such as "
             f"make_column_transformer(({first}(), 'text')), and fit that on a DataFrame"
         )
+    if first == "FeatureHasher":
+        return (
+            "FeatureHasher takes lists of texts, and a model takes records of columns: hash texts by the step `columns` instead, "
+            "`hash = { buckets = 1024 }` (docs/features.md), and fit on what comes of it"
+        )
     return f"{first} does not say how many columns it takes (n_features_in_): put one in front of it that does, or fit it anew"
 
 
@@ -182,13 +189,23 @@ def _takes_names(pipeline: Any) -> bool:
     return hasattr(_first_of(pipeline), "transformers_")
 
 
-def without_text_imputers(pipeline: Any) -> Any:
-    """A copy in which nothing stands in for missing texts: skl2onnx has no graph for that, and the server does it."""
+def _without_steps(pipeline: Any, is_one: Callable[[Any], bool]) -> Any:
+    """A copy of a pipeline, and of those within it, without some steps."""
     pipeline = copy.deepcopy(pipeline)
+    nothing = library("sklearn.preprocessing").FunctionTransformer()
     for step in inner_steps(pipeline):
         if hasattr(step, "steps"):
-            step.steps = [each for each in step.steps if not _imputes_text(each[1])] or [("passthrough", "passthrough")]
+            step.steps = [each for each in step.steps if not is_one(each[1])] or [("nothing", nothing)]
     return pipeline
+
+
+def _does_nothing(step: Any) -> bool:
+    return step is None or (isinstance(step, str) and step == "passthrough")
+
+
+def without_text_imputers(pipeline: Any) -> Any:
+    """A copy in which nothing stands in for missing texts: skl2onnx has no graph for that, and the server does it."""
+    return _without_steps(pipeline, _imputes_text)
 
 
 def _imputes_text(step: Any) -> bool:

@@ -15,7 +15,7 @@ from sklearn.preprocessing import StandardScaler
 
 from inferd.features import export
 from inferd.features.agreement import compare
-from inferd.features.export import _worst
+from inferd.features.attempts import _worst
 from inferd.features.samples import Sample
 
 

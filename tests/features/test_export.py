@@ -22,6 +22,7 @@ from sklearn.ensemble import (
     RandomForestClassifier,
     RandomForestRegressor,
 )
+from sklearn.feature_extraction import FeatureHasher
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
@@ -29,7 +30,6 @@ from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
     FunctionTransformer,
-    KBinsDiscretizer,
     MinMaxScaler,
     OneHotEncoder,
     OrdinalEncoder,
@@ -196,8 +196,9 @@ def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path):
         make_pipeline(FeatureUnion([("a", StandardScaler()), ("b", MinMaxScaler())]), RandomForestClassifier(5, random_state=0)),
         LogisticRegression(),
         make_pipeline(SimpleImputer(), LogisticRegression()),
+        Pipeline([("scale", "passthrough"), ("model", LogisticRegression())]),
     ],
-    ids=["search", "union", "bare", "imputed"],
+    ids=["search", "union", "bare", "imputed", "passed"],
 )
 def test_pipelines_of_many_shapes(pipeline, tmp_path):
     values = RANDOM.normal(0, 2, (100, 3))
@@ -355,7 +356,8 @@ def test_a_graph_that_cannot_run_is_told_by_step_and_cure(tmp_path, monkeypatch)
     features = ColumnTransformer([("words", TfidfVectorizer(), "title")])
     pipeline = make_pipeline(features, LogisticRegression()).fit(table, table["title"] == "beer")
     with pytest.raises(
-        ConfigError, match=r"step 'columntransformer', .* construct locale with name:en_US.UTF-8\): .* install it, here and"
+        ConfigError,
+        match=r"'columntransformer__words', TfidfVectorizer .* locale with name:en_US.UTF-8\): .* install it, here and",
     ):
         export(pipeline, tmp_path / "model")
 
@@ -381,14 +383,45 @@ def test_what_cannot_be_converted_is_told_by_name(tmp_path):
         export(pipeline, tmp_path / "model")
 
 
-def test_the_encoding_of_bins_that_has_a_graph_is_named(tmp_path):
-    values = RANDOM.normal(0, 1, (60, 2))
-    for encode in ("onehot", "onehot-dense"):
-        bins = KBinsDiscretizer(3, encode=encode, quantile_method="averaged_inverted_cdf")
-        pipeline = make_pipeline(bins, LogisticRegression()).fit(values, values[:, 0] > 0)
-        cure = rf"KBinsDiscretizer cannot be converted by {VERSIONS}: fit KBinsDiscretizer with encode='onehot-dense', which gives the same"
-        with pytest.raises(ConfigError, match=cure) if encode == "onehot" else contextlib.nullcontext():
-            assert export(pipeline, tmp_path / "model").agrees
+def texts_and_numbers() -> np.ndarray:
+    values = np.empty((120, 2), dtype=object)
+    values[:, 0], values[:, 1] = RANDOM.choice(["x", "y", "zz"], 120), RANDOM.normal(0, 1, 120)
+    return values
+
+
+def test_hashes_of_texts_are_those_of_training(tmp_path):
+    values = texts_and_numbers()
+    features = make_column_transformer((FeatureHasher(8, input_type="string"), [0]), (StandardScaler(), [1]))
+    pipeline = make_pipeline(features, LogisticRegression()).fit(values, (values[:, 0] == "x") | (values[:, 1] > 1))
+    with pytest.raises(ConfigError, match=r"no step of the pipeline says what these columns hold: 'x0'; .* give real ones by --sample"):
+        export(pipeline, tmp_path / "model")
+    frame = pd.DataFrame(values, columns=["x0", "x1"])
+    frame.to_csv(tmp_path / "sample.csv", index=False)
+    exported = export(pipeline, tmp_path / "model", sample=tmp_path / "sample.csv")
+    assert exported.agrees
+    assert [column.datatype for column in exported.columns] == ["BYTES", "FP32"]
+    unseen = np.array([["never seen", 0.5], ["", -2.0]], dtype=object)
+    answers = ask(tmp_path / "model", *({"x0": text, "x1": number} for text, number in unseen))
+    np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(unseen), atol=1e-6)
+
+
+@pytest.mark.parametrize(("kind", "change"), [("pair", lambda text: [(text, 1)]), ("dict", lambda text: {text: 1})])
+def test_hashes_that_have_no_graph_are_named_with_the_step_that_makes_them(kind, change, tmp_path):
+    values = texts_and_numbers()[:, :1]
+    listed = FunctionTransformer(lambda rows: [change(text) for (text,) in rows], check_inverse=False)
+    hasher = Pipeline([("listed", listed), ("hash", FeatureHasher(8, input_type=kind))])
+    pipeline = Pipeline([("columns", ColumnTransformer([("text", hasher, [0])])), ("model", LogisticRegression())])
+    pipeline.fit(values, values[:, 0] == "x")
+    inner = pipeline["columns"].named_transformers_["text"]
+    inner.steps = inner.steps[1:]  # the function has no graph either
+    pd.DataFrame(values, columns=["x0"]).to_csv(tmp_path / "sample.csv", index=False)
+    cure = r"hash texts by the step `columns` instead, `hash = \{ buckets = 1024 \}` \(docs/features.md\)"
+    with pytest.raises(ConfigError, match=rf"^step 'columns__text__hash', FeatureHasher cannot be converted by {VERSIONS}: {cure}"):
+        export(pipeline, tmp_path / "model", sample=tmp_path / "sample.csv")
+    with pytest.raises(ConfigError, match=rf"^FeatureHasher takes lists of texts, .*: {cure}"):
+        export(
+            make_pipeline(FeatureHasher(8, input_type="string"), LogisticRegression()).fit(values, values[:, 0] == "x"), tmp_path / "model"
+        )
 
 
 def test_texts_alone_are_no_records(tmp_path):

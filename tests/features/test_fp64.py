@@ -12,8 +12,10 @@ from skl2onnx import to_onnx
 from skl2onnx.common import tree_ensemble
 from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.compose import make_column_transformer
+from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
     BaggingClassifier,
+    ExtraTreesClassifier,
     ExtraTreesRegressor,
     GradientBoostingClassifier,
     HistGradientBoostingClassifier,
@@ -22,12 +24,15 @@ from sklearn.ensemble import (
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.naive_bayes import GaussianNB
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from inferd.engine.embedded import Engine
-from inferd.features import export
+from inferd.errors import ConfigError
+from inferd.features import attempts, export
 from inferd.features.fp64 import keep_fp64
 
 RANDOM = np.random.default_rng(0)
@@ -90,6 +95,72 @@ def test_what_is_chosen_is_told_and_written(tmp_path):
     assert {each.name: each.datatype for each in (*metadata.inputs, *metadata.outputs)} == {
         "x0": "FP64", "label": "INT64", "probabilities": "FP64",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("scale", [1e12, 1e20, 1e30])
+@pytest.mark.parametrize("estimator", [KNeighborsClassifier(3), GaussianNB(), QuadraticDiscriminantAnalysis()], ids=str)
+def test_numbers_that_fp32_has_no_squares_of(estimator, scale, tmp_path):
+    values = RANDOM.normal(0, scale, (300, 3))
+    estimator.fit(values, (values[:, 0] + values[:, 1] / 2 > 0).astype(int))
+    np.savez(tmp_path / "sample.npz", X=values)
+    exported = export(estimator, tmp_path / "model", sample=tmp_path / "sample.npz")
+    assert exported.agrees
+    if scale > 1e19:
+        assert [column.datatype for column in exported.columns] == ["FP64"] * 3
+    got = ask(tmp_path / "model", pd.DataFrame(values, columns=["x0", "x1", "x2"]))
+    assert got["label"].shape == (300,)
+    assert got["label"].tolist() == estimator.predict(values).tolist()
+    np.testing.assert_allclose(got["probabilities"], estimator.predict_proba(values), atol=1e-5)
+
+
+@pytest.mark.parametrize("estimator", [LogisticRegression(), GaussianNB(), KNeighborsClassifier(3)], ids=str)
+def test_classifiers_behind_texts_are_tried_too(estimator, tmp_path):
+    """skl2onnx says of their probabilities that they were FP32, as what comes of texts is."""
+    table = pd.DataFrame({"plan": pd.Series(RANDOM.choice(["a", "b"], 300), dtype=object), "time": TIME + RANDOM.normal(0, 10, 300)})
+    features = make_column_transformer((OneHotEncoder(sparse_output=False), ["plan"]), (StandardScaler(), ["time"]))
+    pipeline = make_pipeline(features, estimator).fit(table, (table["time"] > TIME) ^ (table["plan"] == "a"))
+    exported = export(pipeline, tmp_path / "model")
+    assert exported.agrees
+    assert [column.datatype for column in exported.columns] == ["BYTES", "FP64"]
+    np.testing.assert_allclose(ask(tmp_path / "model", table)["probabilities"], pipeline.predict_proba(table), atol=1e-6)
+
+
+@pytest.mark.parametrize("estimator", [ExtraTreesClassifier(10, random_state=0), KNeighborsClassifier(3)], ids=str)
+def test_a_sample_of_few_records_does_not_hide_what_fp32_cannot_tell_apart(estimator, tmp_path):
+    """FP32 has one in 128 of such seconds, and this sample holds these alone."""
+    times = TIME + RANDOM.integers(0, 2000, (600, 1))
+    pipeline = make_pipeline(StandardScaler(), estimator).fit(times, times[:, 0] // 40 % 2)
+    alike = TIME // 128 * 128 + np.arange(2) * 128.0
+    assert np.array_equal(alike, alike.astype(np.float32))
+    np.savez(tmp_path / "sample.npz", X=alike[:, None])
+    exported = export(pipeline, tmp_path / "model", sample=tmp_path / "sample.npz")
+    assert exported.agrees
+    assert [column.datatype for column in exported.columns] == ["FP64"]
+    got = ask(tmp_path / "model", pd.DataFrame({"x0": times[:, 0]}))
+    assert got["label"].tolist() == pipeline.predict(times).tolist()
+
+
+def test_what_no_attempt_answers_alike_beside_the_sample_is_told(tmp_path, monkeypatch):
+    """As where only FP32 can be converted."""
+    own = attempts.convert
+
+    def in_fp32(known, floats):
+        if floats == "FP64":
+            raise ConfigError("step 'own' cannot be converted")
+        return own(known, floats)
+
+    monkeypatch.setattr(attempts, "convert", in_fp32)
+    times = TIME + RANDOM.integers(0, 2000, (600, 1))
+    pipeline = make_pipeline(StandardScaler(), ExtraTreesClassifier(10, random_state=0)).fit(times, times[:, 0] // 40 % 2)
+    np.savez(tmp_path / "few.npz", X=(TIME // 128 * 128 + np.arange(2) * 128.0)[:, None])
+    exported = export(pipeline, tmp_path / "model", sample=tmp_path / "few.npz")
+    if exported.agrees:
+        (notice,) = exported.notices
+        assert notice.startswith('on records that are not in the sample it answers otherwise: {"x0": 17')
+    np.savez(tmp_path / "all.npz", X=times)
+    exported = export(pipeline, tmp_path / "none", sample=tmp_path / "all.npz")
+    assert not exported.files
+    assert exported.notices[-1] == "numbers were tried as FP32 alone: as FP64, step 'own' cannot be converted"
 
 
 @pytest.mark.parametrize("trees", [6, 20, 50])

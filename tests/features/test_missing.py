@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 import numpy as np
 import pandas as pd
 import pytest
@@ -11,7 +13,7 @@ from sklearn.preprocessing import StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
 
 from inferd.errors import InvalidArgument
-from inferd.features import agreement, conversion, export
+from inferd.features import agreement, export, missing
 from tests.features.test_export import as_records, ask, columns_of
 
 ROWS = 64  # of a request, at most
@@ -70,14 +72,17 @@ def test_missing_values_go_the_way_that_was_learned(frame, estimator, lacking, t
 @pytest.mark.parametrize("depth", [2, 4, 8])
 def test_where_the_graph_has_them_go_another_way_they_are_refused(frame, depth, tmp_path, monkeypatch):
     """As skl2onnx writes trees by itself. What is answered is right; what is not is told."""
-    monkeypatch.setattr(conversion, "keep_ways", lambda pipeline: None)
+    monkeypatch.setattr(missing.Ways, "_are_all_of", lambda self, attributes: False)
     tree = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(frame, target_of(frame))
     exported = export(tree, tmp_path / "m", guess=True)
     assert exported.agrees
     columns = columns_of(tmp_path / "m")
     assert not all("missing" in column for column in columns.values())
-    assert any(
-        "are missing, and the graph otherwise" in notice or "is missing, and the graph otherwise" in notice for notice in exported.notices
+    (notice,) = exported.notices
+    assert re.fullmatch(
+        r"columns? '.*: scikit-learn answers where (it is|they are) missing, and the graph otherwise, by DecisionTreeClassifier: such "
+        r"records are refused; put a SimpleImputer in front; .*",
+        notice,
     )
     taken = [name for name, column in columns.items() if "missing" in column]
     rows = frame.where(frame.notna() | np.isin(NAMES, taken), 0.3)[:ROWS]
@@ -89,9 +94,9 @@ def test_where_the_graph_has_them_go_another_way_they_are_refused(frame, depth, 
 
 def test_several_missing_values_at_once_are_tried_too(frame, tmp_path, monkeypatch):
     """Here the graph is right where one of three is missing, and no further."""
-    monkeypatch.setattr(agreement, "_agrees", lambda served, records, *others: all(len(record) >= 2 for record in records))
+    monkeypatch.setattr(agreement, "agrees", lambda served, records, *others: all(len(record) >= 2 for record in records))
     exported = export(HistGradientBoostingClassifier(max_iter=5).fit(frame, target_of(frame)), tmp_path / "m")
     assert exported.agrees
     assert not any("missing" in column for column in columns_of(tmp_path / "m").values())
     (notice,) = exported.notices
-    assert notice.startswith("columns 'a', 'b', 'c': scikit-learn answers where several of them are missing, and the graph otherwise: ")
+    assert notice.startswith("columns 'a', 'b', 'c': scikit-learn answers where they are missing, and the graph otherwise")

@@ -11,9 +11,9 @@ from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from inferd.features.samples import MADE_ROWS, made_sample, read_sample
+from inferd.features.samples import MADE_ROWS, Sample, made_sample, read_sample, varied
 from inferd.features.trained import trained
 
 RANDOM = np.random.default_rng(0)
@@ -68,3 +68,26 @@ def test_a_file_of_one_column_is_not_made(tmp_path):
     read = read_sample(tmp_path / "a.csv", known)
     assert not read.made
     assert made_sample(known).made
+
+
+def test_rows_without_gaps_are_picked_or_made():
+    text = np.array(["a", None, "c"], dtype=object)
+    some = Sample({"x": np.array([1.0, 2.0, np.nan]), "text": text}, frozenset(), frozenset(), ())
+    assert {name: column.tolist() for name, column in some.whole_rows().columns.items()} == {"x": [1.0], "text": ["a"]}
+    none = Sample({"x": np.array([1.0, 2.0, np.nan]), "text": text, "never": np.full(3, np.nan)}, frozenset(), frozenset(), ())
+    filled = {name: column.tolist() for name, column in none.whole_rows().columns.items()}
+    assert filled == {"x": [1.0, 2.0, 1.0], "text": ["a", "c", "c"], "never": [0.0] * 3}
+
+
+def test_rows_of_a_sample_are_varied_where_steps_say_how():
+    table = pd.DataFrame({"time": 1.7e9 + RANDOM.integers(0, 900, 40), "x": RANDOM.normal(0, 1, 40), "kind": ["a", "b"] * 20})
+    features = make_column_transformer((StandardScaler(), ["time"]), ("passthrough", ["x"]), (OneHotEncoder(), ["kind"]))
+    known = trained(features.fit(table))
+    columns = {"time": np.array([5.0, 6.0]), "x": np.array([0.5, 7.0]), "kind": np.array(["b", "a"], dtype=object)}
+    sample = Sample(columns, frozenset({"time"}), frozenset(), ())
+    other = varied(sample, known).columns
+    assert other["x"][:4].tolist() == [0.5, 7.0, 0.5, 7.0]
+    assert other["kind"][:4].tolist() == ["b", "a", "b", "a"]
+    assert np.array_equal(other["time"], np.rint(other["time"]))
+    assert len(np.unique(other["time"])) > 100
+    assert np.mean(other["time"]) == pytest.approx(1.7e9 + 450, abs=200)

@@ -1,0 +1,173 @@
+"""Attempts at a graph that answers as scikit-learn does: numbers go in as FP32, or as FP64 where FP32 does not answer so.
+
+Never in here: files that are written.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+import numpy as np
+
+from inferd.errors import ConfigError, InvalidArgument
+from inferd.features.agreement import Difference, agrees, compare, scikit_learn_answers, settle_columns, stand_ins
+from inferd.features.conversion import MATRIX, Converted, convert
+from inferd.features.parts import called, culprit
+from inferd.features.samples import Sample, varied
+from inferd.features.served import Column, Served
+from inferd.features.trained import Trained, last_of, role_of
+
+__all__ = ["Attempt", "attempted"]
+
+# Of steps that have no one right answer where values are missing.
+_CURES = {
+    "KNNImputer": "which of records that are equally near it takes, and how near one is to itself, is up to rounding: put SimpleImputer in "
+    "its place"
+}
+
+
+@dataclass(frozen=True)
+class Attempt:
+    """A conversion, and how it answers beside scikit-learn. worst: the record of the sample at which they differ most, in words.
+
+    unlike: that of records that are not in the sample. refused: the columns whose missing values it refuses, and scikit-learn does not.
+    """
+
+    floats: str
+    converted: Converted
+    served: Served
+    differences: tuple[Difference, ...]
+    worst: str
+    unlike: str
+    refused: tuple[str, ...]
+    notices: tuple[str, ...]
+
+    @property
+    def agrees(self) -> bool:
+        return all(difference.kept for difference in self.differences)
+
+
+def attempted(known: Trained, sample: Sample, tolerance: float) -> Attempt:
+    """The attempt that answers most as scikit-learn does, FP32 before FP64. Raises ConfigError where none came to answers."""
+    attempts: list[Attempt] = []
+    failed: dict[str, ConfigError] = {}
+    for floats in ("FP32", "FP64"):
+        try:
+            attempts.append(_attempt(known, sample, tolerance, floats))
+        except ConfigError as error:
+            failed[floats] = error
+            continue
+        if attempts[-1].agrees and not attempts[-1].unlike and not attempts[-1].refused:
+            break
+    if not attempts:
+        raise failed["FP32"]
+    best = max(attempts, key=lambda attempt: (attempt.agrees, not attempt.unlike, -len(attempt.refused)))
+    notices = list(best.notices)
+    if best.unlike:
+        notices.append(f"on records that are not in the sample it answers otherwise: {best.unlike}")
+    if best.floats == "FP64":
+        notices.append("numbers are FP64 in the graph, as in scikit-learn: as FP32 they do not give the same answers")
+    elif not best.agrees and "FP64" in failed:
+        notices.append(f"numbers were tried as FP32 alone: as FP64, {failed['FP64']}")
+    return replace(best, notices=tuple(notices))
+
+
+def _attempt(known: Trained, sample: Sample, tolerance: float, floats: str) -> Attempt:
+    converted = convert(known, floats)
+    served = Served(converted.model, _columns(known, converted, sample), matrix=not known.apart, outputs=converted.outputs)
+    whole = sample.whole_rows()
+    served, refused, notices = settle_columns(known, served, whole, tolerance)
+    if refused:
+        notices.append(_why_refused(known, served, refused, whole, tolerance, floats))
+    try:
+        expected, got = _answers(known, served, sample)
+    except InvalidArgument as error:
+        why = "; ".join([str(error), *notices])
+        raise ConfigError(f"the sample holds a record that scikit-learn answers and the model would refuse: {why}") from None
+    differences = compare(expected, got, tolerance)
+    worst = _worst(differences, expected, got, served, sample)
+    unlike = "" if sample.made else _unlike(known, served, sample, tolerance)
+    return Attempt(floats, converted, served, tuple(differences), worst, unlike, tuple(refused), tuple(notices))
+
+
+def _unlike(known: Trained, served: Served, sample: Sample, tolerance: float) -> str:
+    """The record that is answered most otherwise, of some that are not in the sample; "" where none is, or scikit-learn refuses them."""
+    others = varied(sample, known)
+    try:
+        expected, got = _answers(known, served, others)
+    except (ConfigError, InvalidArgument):
+        return ""
+    return _worst(compare(expected, got, tolerance), expected, got, served, others)
+
+
+def _worst(differences: Sequence[Difference], expected: Mapping[str, Any], got: Mapping[str, Any], served: Served, sample: Sample) -> str:
+    apart = next((difference for difference in differences if not difference.kept and difference.row is not None), None)
+    if apart is None or apart.row is None:
+        return ""
+    (record,) = sample.part([apart.row]).records([column.name for column in served.columns])
+    ours, theirs = (str(np.asarray(answers[apart.output]).tolist()[apart.row])[:200] for answers in (got, expected))
+    return f"{json.dumps(record)[:1000]} -> {apart.output} {ours}, and scikit-learn's is {theirs}"
+
+
+def _columns(known: Trained, converted: Converted, sample: Sample) -> list[Column]:
+    """Names and datatypes of what clients send; what they are in the sample where one was given."""
+    columns = []
+    for place in known.used:
+        name, learned = known.names[place], known.learned[place]
+        datatype = converted.inputs.get(name) or converted.inputs[MATRIX]
+        if datatype == "BYTES" or sample.columns[name].dtype == object:
+            datatype = "BYTES"
+        elif name in sample.flags:
+            datatype = "BOOL"
+        elif name in sample.whole or learned.kind == "whole":
+            datatype = "INT64"
+        columns.append(Column(name, datatype))
+    return columns
+
+
+def _answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
+    """scikit-learn's, and the graph's. Raises ConfigError, InvalidArgument where the model refuses a record."""
+    try:
+        expected = scikit_learn_answers(known, sample)
+    except Exception as error:  # whatever a step of the pipeline raises
+        cure = "give others by --sample" if sample.made else "give records that it takes"
+        raise ConfigError(f"scikit-learn itself does not answer the sample ({' '.join(str(error).split())[:300]}): {cure}") from None
+    try:
+        return expected, served.answers(sample.records([column.name for column in served.columns]))
+    except InvalidArgument:
+        raise
+    except Exception as error:  # onnxruntime's own
+        raise ConfigError(f"the converted model does not run over the sample: {' '.join(str(error).split())[:300]}") from None
+
+
+# ---- values that may not be missing
+
+
+def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: Sample, tolerance: float, floats: str) -> str:
+    """That values of these columns may not be missing, by which step that is so, and what to do."""
+    lacking = sample.lacking(names)
+    learned = dict(zip(known.names, known.learned, strict=True))
+    columns = [
+        column.with_missing(stand_ins(column, learned[column.name])[0]) if column.name in names else column for column in served.columns
+    ]
+
+    def is_otherwise(part: Any) -> bool:
+        some = replace(known, pipeline=part, role=role_of(part))
+        try:
+            expected = scikit_learn_answers(some, lacking)
+            converted = convert(some, floats)
+            answering = Served(converted.model, columns, matrix=not known.apart, outputs=converted.outputs)
+        except Exception:  # a part that scikit-learn, or skl2onnx, does not take alone
+            return False
+        return not agrees(answering, lacking.records([column.name for column in columns]), expected, tolerance)
+
+    name, step = culprit(known.pipeline, is_otherwise)
+    by = f", by {called(name, step)}" if name or step is last_of(known.pipeline) else ""
+    cure = "put a SimpleImputer in front; of categories by strategy='constant', which makes missing ones a category of their own"
+    ending, subject = ("s", "they are") if len(names) > 1 else ("", "it is")
+    shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
+    why = f"scikit-learn answers where {subject} missing, and the graph otherwise{by}: such records are refused"
+    return f"column{ending} {shown}: {why}; {_CURES.get(type(step).__name__, cure)}"

@@ -1,0 +1,106 @@
+"""Encoders of numbers, of which NaN may be one, and bins answer as scikit-learn's do."""
+
+from __future__ import annotations
+
+import numpy as np
+import pandas as pd
+import pytest
+from sklearn.compose import make_column_transformer
+from sklearn.ensemble import HistGradientBoostingClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LogisticRegression
+from sklearn.pipeline import make_pipeline
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
+
+from inferd.errors import InvalidArgument
+from inferd.features import export
+from tests.features.test_export import as_records, ask
+
+RANDOM = np.random.default_rng(0)
+VALUES = {
+    "fractions": [0.1, 2.5, 3.0],
+    "fractions and NaN": [0.1, 2.5, 3.0, np.nan],
+    "whole and NaN": [1.0, 2.0, 3.0, np.nan],
+    "large and NaN": [70_000_001.0, 70_000_002.0, 70_000_003.0, np.nan],
+}
+
+
+def table_of(values) -> pd.DataFrame:
+    return pd.DataFrame({"kind": RANDOM.choice(values, 90), "x": RANDOM.normal(0, 1, 90)})
+
+
+@pytest.mark.parametrize("sampled", [True, False], ids=["sample", "made"])
+@pytest.mark.parametrize("values", VALUES.values(), ids=VALUES)
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(),
+        OneHotEncoder(drop="first"),
+        OneHotEncoder(handle_unknown="ignore"),
+        OrdinalEncoder(),
+        OrdinalEncoder(encoded_missing_value=-1),
+        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-2, encoded_missing_value=-1),
+    ],
+    ids=str,
+)
+def test_numbers_are_categories(encoder, values, sampled, tmp_path):
+    table = table_of(values)
+    features = make_column_transformer((encoder, ["kind"]), (StandardScaler(), ["x"])).fit(table)
+    table.to_csv(tmp_path / "sample.csv", index=False)
+    exported = export(features, tmp_path / "m", sample=tmp_path / "sample.csv" if sampled else None)
+    assert exported.agrees
+    assert not [notice for notice in exported.notices if "FP64" not in notice]
+    kind, _ = exported.columns
+    assert kind.missing == ("NaN" if np.isnan(values).any() or encoder.handle_unknown != "error" else None)
+    if encoder.handle_unknown == "error":
+        assert [float(value) for value in kind.allowed] == sorted(value for value in values if value == value)
+        with pytest.raises(InvalidArgument, match="is none of the 3 values that the model knows"):
+            ask(tmp_path / "m", {"kind": 7, "x": 0})
+    else:
+        unseen = pd.DataFrame({"kind": [7.0], "x": [0.0]})
+        np.testing.assert_allclose(ask(tmp_path / "m", *as_records(unseen))["features"], features.transform(unseen), atol=1e-6)
+    np.testing.assert_allclose(ask(tmp_path / "m", *as_records(table[:60]))["features"], features.transform(table[:60]), atol=1e-6)
+
+
+def test_texts_beside_numbers_stay_texts(tmp_path):
+    table = table_of(VALUES["fractions and NaN"]).assign(text=pd.Series(RANDOM.choice(["a", "b"], 90), dtype=object))
+    for encoder in (OneHotEncoder(drop=["a", 0.1]), OrdinalEncoder()):
+        features = make_column_transformer((encoder, ["text", "kind"]), (StandardScaler(), ["x"])).fit(table)
+        folder = tmp_path / type(encoder).__name__
+        assert export(features, folder).agrees
+        np.testing.assert_allclose(ask(folder, *as_records(table[:60]))["features"], features.transform(table[:60]), atol=1e-6)
+
+
+def test_ordinals_leave_missing_values_to_trees(tmp_path, monkeypatch):
+    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # joblib warns where the machine does not say how many cores it has
+    table = table_of(VALUES["fractions and NaN"])
+    features = make_column_transformer((OrdinalEncoder(), ["kind"]), ("passthrough", ["x"]))
+    pipeline = make_pipeline(features, HistGradientBoostingClassifier(max_iter=5)).fit(table, table["kind"].isna() | (table["x"] > 0))
+    exported = export(pipeline, tmp_path / "m")
+    assert [column.missing for column in exported.columns] == ["NaN", "NaN"]
+    answers = ask(tmp_path / "m", *as_records(table[:60]))
+    np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:60]), atol=1e-6)
+
+
+@pytest.mark.parametrize("none", [None, np.nan], ids=["None", "NaN"])
+def test_missing_texts_are_the_category_that_they_were(none, tmp_path):
+    table = table_of(VALUES["fractions"]).assign(text=pd.Series(["a", "b", none] * 30, dtype=object))
+    features = make_column_transformer((OneHotEncoder(), ["text"]), (StandardScaler(), ["x"])).fit(table)
+    table.to_csv(tmp_path / "sample.csv", index=False)
+    exported = export(features, tmp_path / "m", sample=tmp_path / "sample.csv")
+    assert exported.agrees
+    (text,) = [column for column in exported.columns if column.name == "text"]
+    assert (text.missing, text.allowed) == ({None: "None"}.get(none, "nan"), ("a", "b"))
+    np.testing.assert_allclose(ask(tmp_path / "m", *as_records(table[:60]))["features"], features.transform(table[:60]), atol=1e-6)
+
+
+@pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
+@pytest.mark.parametrize("shift", [0, 1.7e9], ids=["FP32", "FP64"])
+def test_bins_are_those_of_training(encode, shift, tmp_path):
+    table = pd.DataFrame({"a": shift + RANDOM.integers(0, 2000, 200), "b": RANDOM.normal(0, 1, 200)})
+    bins = KBinsDiscretizer(7, encode=encode, quantile_method="averaged_inverted_cdf")
+    pipeline = make_pipeline(SimpleImputer(), bins, LogisticRegression()).fit(table, (table["a"] - shift) // 500 % 2)
+    exported = export(pipeline, tmp_path / "m")
+    assert exported.agrees
+    answers = ask(tmp_path / "m", *as_records(table[:60]))
+    np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:60]), atol=1e-6)
