@@ -51,6 +51,12 @@ class Description(NamedTuple):
             found |= dict.fromkeys(left, found.pop(""))
         return found
 
+    def classes(self) -> dict[str, list[str]]:
+        """By the name of an output that has a value for each class: their names, in order, where the configuration tells them."""
+        written = [] if self.config is None else self.config.inferd.postprocess
+        told = {entry.name or entry.output: list(getattr(entry, "classes", ())) for entry in written if not entry.steps}
+        return {name: classes for name, classes in told.items() if classes}  # none by a client package that does not know of them
+
     def _entries(self) -> list[tuple[Any, Any]]:
         """What the configuration says of inputs: each entry and its first step."""
         return [] if self.config is None else [(entry, entry.steps[0]) for entry in self.config.inferd.preprocess]

@@ -117,7 +117,7 @@ def infer(
         answer = _in_parts(opened, description, arrays, wanted, most_rows)
         elapsed_ms = (time.perf_counter_ns() - before_ns) / 1e6
     datatypes = {spec.name: spec.datatype for spec in description.outputs}
-    _give(name, answer.version, answer.outputs, datatypes, form, save, elapsed_ms)
+    _give(name, answer, datatypes, description.classes(), form, save, elapsed_ms)
 
 
 def _in_parts(opened: Target, description: Description, arrays: dict[str, Array], wanted: tuple[str, ...], most_rows: int) -> Answer:
@@ -135,15 +135,22 @@ def _in_parts(opened: Target, description: Description, arrays: dict[str, Array]
 
 
 def _give(
-    name: str, version: str, outputs: dict[str, Array], datatypes: dict[str, str], form: str, save: str | None, elapsed_ms: float
+    name: str,
+    answer: Answer,
+    datatypes: dict[str, str],
+    classes: dict[str, list[str]],
+    form: str,
+    save: str | None,
+    elapsed_ms: float,
 ) -> None:
     from inferd.cli.outputs import as_json, as_text, save_npz
 
+    version, outputs = answer.version, answer.outputs
     try:
         if form == "npz" and save is not None:
             save_npz(save, outputs, datatypes)
             return
-        text = as_json(name, version, outputs, datatypes) if form == "json" else as_text(outputs, datatypes)
+        text = as_json(name, version, outputs, datatypes) if form == "json" else as_text(outputs, datatypes, classes)
         if save is not None:
             Path(save).write_text(text + "\n", "utf-8")
             return

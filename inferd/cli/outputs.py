@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Mapping, Sequence
 
 __all__ = ["as_json", "as_text", "save_npz"]
 
@@ -18,6 +18,9 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 BAR = 30  # characters of the longest bar
 MOST_LABEL = 40  # characters of a label in a table
+BEST = 5  # classes of a row in a table
+MOST_VALUES = 100  # of an output that is shown whole
+EDGE = 4  # rows, or values along an axis, that are shown of both ends of one that is not
 
 WORDS = {
     "bool": "BOOL",
@@ -37,30 +40,49 @@ WORDS = {
 }
 
 
-def as_text(outputs: Mapping[str, Array], datatypes: Mapping[str, str]) -> str:
+def as_text(outputs: Mapping[str, Array], datatypes: Mapping[str, str], classes: Mapping[str, Sequence[str]] | None = None) -> str:
     """Name, datatype and shape of each output, then its values, abbreviated in the middle when they are many. The best k of a model
-    that ranks, with their labels, are a table with bars."""
+    that ranks, with their labels, are a table with bars; so are the best of an output whose classes are known. classes: their names by
+    the output's."""
     lines = []
     shown_with_another: set[str] = set()
     for name, array in outputs.items():
         if name in shown_with_another:
             continue
         labels = outputs.get(f"{name}_label", outputs.get(f"{name}_index"))
-        if labels is not None and labels.shape == array.shape and array.ndim == 2 and array.dtype.kind == "f":
+        if labels is not None and _is_ranked(array, labels.shape):
             shown_with_another |= {f"{name}_label", f"{name}_index"}
             lines += _ranking(name, array, _readable(f"{name}_label", labels, datatypes))
             continue
         lines.append(f"{name}  {_word(name, array, datatypes)} {list(array.shape)}")
-        shown = np.array2string(_readable(name, array, datatypes), threshold=100, edgeitems=4, max_line_width=110, precision=6)
+        named = (classes or {}).get(name, ())
+        if named and _is_ranked(array, (*array.shape[:1], len(named))):
+            lines += _best(name, array, np.array([each if each.isprintable() else repr(each) for each in named], dtype=object))
+            continue
+        shown = np.array2string(_readable(name, array, datatypes), threshold=MOST_VALUES, edgeitems=EDGE, max_line_width=110, precision=6)
         lines += ["  " + line for line in shown.splitlines()]
     return "\n".join(lines)
 
 
-def _ranking(name: str, scores: Array, labels: Array) -> list[str]:
-    """The rows of a top-k: place, label, score, and a bar as long as the score is beside the best."""
+def _is_ranked(array: Array, shape: tuple[int, ...]) -> bool:
+    return array.ndim == 2 and array.shape == shape and array.dtype.kind == "f"
+
+
+def _best(name: str, scores: Array, classes: Array) -> list[str]:
+    """The best classes of each row; of many rows the first and last."""
+    order = np.argsort(-scores, axis=1, kind="stable")[:, :BEST]
+    ranked, labels = np.take_along_axis(scores, order, axis=1), classes[order]
+    if scores.size <= MOST_VALUES or len(scores) <= 2 * EDGE:
+        return _ranking(name, ranked, labels)
+    last = len(scores) - EDGE
+    return [*_ranking(name, ranked[:EDGE], labels[:EDGE]), "...", *_ranking(name, ranked[last:], labels[last:], first=last)]
+
+
+def _ranking(name: str, scores: Array, labels: Array, first: int = 0) -> list[str]:
+    """The rows of a top-k, of which the first has this number: place, label, score, and a bar as long as the score is beside the best."""
     width = min(max((len(str(label)) for label in labels.reshape(-1)), default=0), MOST_LABEL)
     lines = []
-    for row, (row_scores, row_labels) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True)):
+    for row, (row_scores, row_labels) in enumerate(zip(scores.tolist(), labels.tolist(), strict=True), first):
         lines.append(name if len(scores) == 1 else f"{name}, row {row}")
         best = max((abs(score) for score in row_scores if math.isfinite(score)), default=0.0)
         for place, (score, label) in enumerate(zip(row_scores, row_labels, strict=True), 1):

@@ -14,10 +14,10 @@ from typing import Any
 
 from inferd.errors import ConfigError
 from inferd.features.agreement import Difference
-from inferd.features.attempts import attempted
+from inferd.features.attempts import Attempt, attempted
 from inferd.features.samples import Sample, made_sample, read_sample
 from inferd.features.served import FORMATS, Column
-from inferd.features.trained import load_pipeline, trained
+from inferd.features.trained import Trained, load_pipeline, trained
 from inferd.features.writing import config_of, labels_of, refuse_overwriting, write_model
 
 __all__ = ["DEFAULT_TOLERANCE", "Exported", "export"]
@@ -88,14 +88,23 @@ def export(
             form=form,
             matrix=not known.apart,
             source=source,
-            labels=labels is not None,
             outputs=found.converted.outputs,
+            by_class=_by_class(known, found),
         )
         if not force:
             refuse_overwriting(folder, version, config)
         written = write_model(folder, version, found.converted.content, config, labels)
     told = (*notices, *found.notices)
     return Exported(known.role, found.differences, found.served.columns, tuple(written), told, records, found.worst)
+
+
+def _by_class(known: Trained, found: Attempt) -> str:
+    """The graph's output that has a value for each class, and was compared; "" where there is none."""
+    public = {value: name for name, value in found.converted.outputs.items()}
+    name = public.get("probabilities", "probabilities")
+    sizes = {tensor.name: tensor.shape[1:] for tensor in found.converted.model.graph.outputs}
+    compared = any(difference.output == "probabilities" for difference in found.differences)
+    return name if compared and sizes.get(name) == (len(known.classes),) else ""
 
 
 def _unknown(columns: Sequence[str]) -> str:

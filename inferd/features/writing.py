@@ -18,9 +18,9 @@ __all__ = ["config_of", "labels_of", "refuse_overwriting", "write_model"]
 
 
 def config_of(
-    trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str, labels: bool, outputs: Mapping[str, str]
+    trained: Trained, columns: Sequence[Column], *, form: str, matrix: bool, source: str, outputs: Mapping[str, str], by_class: str = ""
 ) -> str:
-    """config.toml. source: what the model was made of; labels: whether there is a labels.txt; outputs: see Converted."""
+    """config.toml. source: what the model was made of; outputs: see Converted; by_class: that of the graph with a value for each class."""
     lines = [
         f"# Written by `inferd features export`, of {_string(source)}.",
         "# What clients send are records; scikit-learn's own answers to them are what this model was checked against.",
@@ -35,21 +35,24 @@ def config_of(
         *(f"  {_inline(column)}," for column in columns),
         "]",
     ]
-    for name, public in outputs.items():
-        lines += ["", "# A column has this name in the graph.", "[[inferd.postprocess]]", f'output = "{name}"', f'name = "{public}"']
-    if trained.role == "classifier" and trained.classes and not labels:
-        classes = ", ".join(_string(str(each)) for each in trained.classes)
-        lines += ["", f"# The classes of `probabilities`, in order, of which one is no line of text for a labels.txt: {classes}"]
-    if labels:
-        has_entry = "probabilities" in outputs.values()  # the last one above
-        these = "this line, in the entry above," if has_entry else "these lines"
-        lines += [
-            "",
-            f"# The classes of `probabilities`, in order, are in labels.txt. With {these} clients get the best ones by name:",
-            *([] if has_entry else ["# [[inferd.postprocess]]", '# output = "probabilities"']),
-            f'# steps = [{{ top_k = {{ k = {min(5, len(trained.classes))}, labels = "labels.txt" }} }}]',
-        ]
+    for name in [*outputs, *({by_class} - {"", *outputs})]:
+        lines += ["", "[[inferd.postprocess]]", f'output = "{name}"']
+        if name in outputs:
+            lines += [f'name = "{outputs[name]}"  # a column has this name in the graph']
+        if name == by_class:
+            lines += _classes(trained)
     return "\n".join(lines) + "\n"
+
+
+def _classes(trained: Trained) -> list[str]:
+    lines = [f"classes = [{', '.join(_string(str(each)) for each in trained.classes)}]"]
+    if labels_of(trained) is not None:
+        best = min(5, len(trained.classes))
+        lines += [
+            "# With this line clients get the best ones by name:",
+            f'# steps = [{{ top_k = {{ k = {best}, labels = "labels.txt" }} }}]',
+        ]
+    return lines
 
 
 def _inline(column: Column) -> str:

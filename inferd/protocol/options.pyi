@@ -594,12 +594,15 @@ class Postprocess(Message):
     """The name that clients see. Default: `output`."""
     @property
     def steps(self) -> RepeatedCompositeFieldContainer[OutputStep]: ...
+    @property
+    def classes(self) -> RepeatedScalarFieldContainer[str]: ...
     def __init__(
         self,
         *,
         output: str = ...,
         name: str = ...,
         steps: Iterable[OutputStep] | None = ...,
+        classes: Iterable[str] | None = ...,
     ) -> None: ...
 
 @final

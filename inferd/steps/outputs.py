@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from inferd._core import scores
+from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.detections import compile_detections
 from inferd.steps.labels import shown_ends
@@ -49,6 +50,7 @@ class OutputSteps:
 def compile_output(entry: Postprocess, place: Place) -> OutputSteps:
     """One entry of `postprocess` -> its pipeline. Raises ConfigError naming the step, what it was given and the cure."""
     output, kind = place.only_free(entry.output)
+    _check_classes(entry, kind, place)
     name = entry.name or output
     inner: list[Run] = []
     last: Last | None = None
@@ -71,6 +73,12 @@ def compile_output(entry: Postprocess, place: Place) -> OutputSteps:
             kind = made.kind
             inner.append(made.run)
     return OutputSteps([(name, kind)], inner, None) if last is None else OutputSteps(last.outputs, inner, last.run)
+
+
+def _check_classes(entry: Postprocess, kind: TensorType, place: Place) -> None:
+    count = len(entry.classes)
+    if count and (not kind.shape or kind.shape[-1] not in (-1, count)):
+        raise ConfigError(f"{place.where}: classes names {count}, and the output is {kind}: name as many as its last axis has, or none")
 
 
 def _to_single(at: At) -> list[Run]:

@@ -189,6 +189,8 @@ def compile_steps(config: ModelConfig, graph: Signature, folders: Sequence[Path]
     outputs = {name: _row(word, shape, batched) for name, word, shape in graph.output_specs}
     given = _input_pipelines(own.preprocess, Place(where, inputs, tuple(folders)))
     gained = _output_pipelines(own.postprocess, Place(where, outputs, tuple(folders), inputs))
+    if not given and not gained:
+        return None
     sent = [name for pipeline in given for name, _ in pipeline.inputs]
     fed = {name for pipeline in given for name, _ in pipeline.outputs}
     _refuse_twice(where, "input", [*sent, *(name for name in inputs if name not in fed)])
@@ -256,7 +258,9 @@ def _takes_no_pixels(entry: Preprocess, place: Place) -> bool:
 
 
 def _output_pipelines(entries: Iterable[Postprocess], place: Place) -> dict[str, OutputPipeline]:
+    """Of outputs that something is made of: an entry that names classes alone costs nothing."""
     pipelines: dict[str, OutputPipeline] = {}
+    unchanged: set[str] = set()
     if entries:
         from inferd.steps.outputs import compile_output
     for index, entry in enumerate(entries):
@@ -264,7 +268,9 @@ def _output_pipelines(entries: Iterable[Postprocess], place: Place) -> dict[str,
         here = replace(place, where=f"{place.where}: postprocess[{index}]{_shown(entry.output)}", free=free)
         name, _ = here.only_free(entry.output)
         pipelines[name] = compile_output(entry, here)
-    return pipelines
+        if not entry.steps and entry.name in ("", name):
+            unchanged.add(name)
+    return {name: pipeline for name, pipeline in pipelines.items() if name not in unchanged}
 
 
 def _refuse_twice(where: str, side: str, names: Sequence[str]) -> None:

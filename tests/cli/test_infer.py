@@ -23,9 +23,11 @@ def repository(tmp_path_factory: pytest.TempPathFactory) -> Path:
         "open": models.identity("INT64", ("length",)),
         "one": models.identity("FP32", (3, 8, 8), batch=1),
         "lines": models.identity("FP32", (2,)),
+        "kinds": models.identity("FP32", (2,)),
         "digits": (EXAMPLES / "models" / "digits" / "1" / "model.onnx").read_bytes(),
     }
     configs = {
+        "kinds": 'inferd { postprocess { name: "kind" classes: "cat" classes: "dog" } }',
         "one": """
             inferd { preprocess {
                 steps { decode_image {} } steps { resize { height: 8 width: 8 } } steps { scale {} } steps { transpose {} }
@@ -122,6 +124,13 @@ def test_records_are_what_their_columns_say_in_requests_that_the_model_takes(cal
     )
 
 
+def test_classes_that_the_configuration_names_are_shown(call, target: str) -> None:
+    done = call("infer", target, "kinds", "--input", "x=[[0.25, 0.75]]")
+    lines = done.stdout.splitlines()
+    assert lines == ["kind  FP32 [1, 2]", "kind", "   1  dog    0.7500  " + "█" * 30, "   2  cat    0.2500  " + "█" * 10]
+    assert outputs(call("infer", target, "kinds", "--input", "x=[[0.25, 0.75]]", "--format", "json")) == {"kind": [[0.25, 0.75]]}
+
+
 def test_random_values_of_an_open_shape(call, target: str) -> None:
     done = call("infer", target, "open", "--random", "--shape", "x:2,7", "--format", "json")
     (values,) = outputs(done).values()
@@ -154,7 +163,7 @@ def test_metadata_is_for_servers(call, address: str, repository: Path) -> None:
         (["double", "--shape", "x:1"], "--shape is for the random inputs of --random"),
         (["double", "--random", "--seed", "-1"], "-1 is not in the range"),
         (["double", "--random", "--shape", "x"], "--shape x: expected NAME:SIZE,SIZE"),
-        (["--random"], "has several models; name one: digits, double, half, lines, one, open, text"),
+        (["--random"], "has several models; name one: digits, double, half, kinds, lines, one, open, text"),
     ],
 )
 def test_wrong_usage_is_exit_code_2(call, target: str, arguments: list[str], message: str) -> None:

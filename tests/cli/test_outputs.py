@@ -84,3 +84,33 @@ def test_several_rows_of_a_ranking_without_labels_show_places() -> None:
         "   1  0       nan",
         "   2  1    0.0000",
     ]
+
+
+def test_values_of_known_classes_are_a_table_of_the_best() -> None:
+    outputs = {"p": np.array([[0.25, 0.75, 0.0], [0.5, np.nan, 0.5]]), "flat": np.array([0.5, 0.5])}
+    lines = as_text(outputs, {"p": "FP64"}, {"p": ["no", "yes", "\x1b["], "flat": ["a", "b"], "gone": ["a"]}).splitlines()
+    assert lines == [
+        "p  FP64 [2, 3]",
+        "p, row 0",
+        "   1  yes        0.7500  " + "█" * 30,
+        "   2  no         0.2500  " + "█" * 10,
+        "   3  '\\x1b['    0.0000",
+        "p, row 1",
+        "   1  no         0.5000  " + "█" * 30,
+        "   2  '\\x1b['    0.5000  " + "█" * 30,
+        "   3  yes           nan",
+        "flat  FP64 [2]",
+        "  [0.5 0.5]",
+    ]
+    assert "row" not in as_text(outputs, {}, {"p": ["no", "yes"]}), "it has a class that has no name"
+    assert "row" not in as_text({"p": np.array([[1, 2]])}, {}, {"p": ["no", "yes"]}), "places are no scores"
+
+
+def test_of_many_rows_and_classes_the_ends_and_the_best_are_shown() -> None:
+    scores = np.arange(70 * 30, dtype=np.float32).reshape(70, 30)
+    lines = as_text({"p": scores}, {}, {"p": [f"class {place}" for place in range(30)]}).splitlines()
+    rows = [line for line in lines if line.startswith("p, row")]
+    assert rows == [f"p, row {row}" for row in (0, 1, 2, 3, 66, 67, 68, 69)]
+    assert lines[25] == "..."
+    assert lines[2].split() == ["1", "class", "29", "29.0000", "█" * 30]
+    assert len(lines) == 1 + 8 * 6 + 1

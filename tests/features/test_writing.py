@@ -24,25 +24,39 @@ def classifier(*classes, name="x0"):
 
 
 def test_names_add_nothing_to_the_configuration():
-    known = classifier("a", "b", name=HOSTILE)
-    text = config_of(
-        known, [Column(HOSTILE, missing=HOSTILE, allowed=(HOSTILE,))], form="JSON", matrix=True, source=HOSTILE, labels=True, outputs={}
-    )
+    known = classifier("a", HOSTILE, name=HOSTILE)
+    columns = [Column(HOSTILE, missing=HOSTILE, allowed=(HOSTILE,))]
+    text = config_of(known, columns, form="JSON", matrix=True, source=HOSTILE, outputs={}, by_class="probabilities")
     assert all(character.isprintable() or character == "\n" for character in text)
     config = tomllib.loads(text)
     assert list(config) == ["inferd"]
+    assert config["inferd"].pop("postprocess") == [{"output": "probabilities", "classes": ["a", HOSTILE]}]
     assert list(config["inferd"]) == ["preprocess"]
     (column,) = config["inferd"]["preprocess"][0]["steps"][0]["columns"]["columns"]
     assert column == {"name": HOSTILE, "datatype": "FP32", "missing": HOSTILE, "allowed": [HOSTILE]}
 
 
-def test_classes_that_are_no_lines_stand_in_the_configuration():
-    for classes, told in [(("a\nb", "c"), r'"a\U0000000Ab", "c"'), (("", "c"), '"", "c"')]:
+def postprocess_of(text):
+    return tomllib.loads(text)["inferd"].get("postprocess", [])
+
+
+def test_classes_are_told_be_they_lines_or_not():
+    for classes, lines in [(("a\nb", "c"), None), (("", "c"), None), (("a", "b"), "a\nb\n")]:
         known = classifier(*classes)
-        assert labels_of(known) is None
-        text = config_of(known, [Column("x0")], form="JSON", matrix=True, source="x", labels=False, outputs={})
-        assert f"of which one is no line of text for a labels.txt: {told}\n" in text
-        assert "are in labels.txt" not in text
-    known = classifier("a", "b")
-    assert labels_of(known) == "a\nb\n"
-    assert "are in labels.txt" in config_of(known, [Column("x0")], form="JSON", matrix=True, source="x", labels=True, outputs={})
+        assert labels_of(known) == lines
+        text = config_of(known, [Column("x0")], form="JSON", matrix=True, source="x", outputs={}, by_class="probabilities")
+        assert postprocess_of(text) == [{"output": "probabilities", "classes": sorted(classes)}]
+        assert ("labels.txt" in text) == (lines is not None)
+
+
+def test_outputs_that_have_a_columns_name_get_theirs_back():
+    outputs = {"label_1": "label", "probabilities_1": "probabilities"}
+    text = config_of(
+        classifier("a", "b"), [Column("x0")], form="JSON", matrix=True, source="x", outputs=outputs, by_class="probabilities_1"
+    )
+    assert postprocess_of(text) == [
+        {"output": "label_1", "name": "label"},
+        {"output": "probabilities_1", "name": "probabilities", "classes": ["a", "b"]},
+    ]
+    text = config_of(classifier("a", "b"), [Column("x0")], form="JSON", matrix=True, source="x", outputs={})
+    assert postprocess_of(text) == []

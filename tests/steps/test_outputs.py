@@ -69,6 +69,18 @@ def folder(tmp_path: Path) -> Path:
     return tmp_path
 
 
+def test_as_many_classes_as_the_last_axis_has() -> None:
+    entry = options.Postprocess(output="scores", classes=["a", "b", "c"])
+    for kind, fits in [((3,), True), ((5, 3), True), ((-1,), True), ((2,), False), ((3, 5), False), ((), False)]:
+        place = Place("config of model 'm'", {"scores": TensorType("FP32", kind)})
+        if fits:
+            array = np.ones((2, *(size % 7 for size in kind)), np.float32)
+            assert compile_output(entry, place).finish(array, {})[0] is array
+            continue
+        with pytest.raises(ConfigError, match=r"^config of model 'm': classes names 3, and the output is FP32.*: name as many as its last"):
+            compile_output(entry, place)
+
+
 # ---- single steps ---------------------------------------------------------------------------------------------------
 
 

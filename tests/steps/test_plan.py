@@ -43,6 +43,14 @@ def test_no_steps_no_plan() -> None:
     assert compile_steps(config(), graph(), [], WHERE) is None
 
 
+def test_names_of_classes_alone_change_nothing() -> None:
+    named = {"output": "scores", "classes": list("abcdefghij")}
+    assert compile_steps(config([], [named]), graph(), [], WHERE) is None
+    plan = compile_plan(config([{"steps": NORMALIZED}], [named]), graph())
+    assert (plan.prepares, plan.finishes) == (True, False)
+    assert compile_plan(config([], [named | {"name": "kinds"}]), graph()).signature.output_specs == (("kinds", "FP32", (-1, 10)),)
+
+
 def test_an_image_model_takes_bytes_and_gives_labels() -> None:
     plan = compile_plan(config([{"steps": NORMALIZED, "name": "picture"}], [{"steps": [{"top_k": {"k": 2}}]}]), graph())
     assert (plan.prepares, plan.finishes, plan.together) == (True, True, 1)
@@ -83,6 +91,8 @@ def test_finish_makes_of_a_run_what_clients_get() -> None:
         ([{"steps": NORMALIZED}, {"name": "more", "steps": NORMALIZED}], [], r"preprocess\[1\] 'more': .*none"),
         ([], [{"output": "other", "steps": [{"softmax": {}}]}], r"postprocess\[0\] 'other': .*'scores'"),
         ([], [{"steps": [{"drop": {}}]}], "drops every output"),
+        ([], [{"classes": ["a"]}, {"output": "scores"}], r"postprocess\[0\]: classes names 1, and the output is FP32\[10\]"),
+        ([], [{"classes": list("abcdefghij")}, {"output": "scores"}], r"postprocess\[1\] 'scores': .*'scores' is not there, or fed by an"),
         ([], [{"steps": [{"top_k": {"k": 11}}]}], r"postprocess\[0\]: steps\[0\] \(top_k\)"),
     ],
 )
