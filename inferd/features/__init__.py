@@ -8,8 +8,7 @@
     nodes.py        graphs of steps that skl2onnx has none for, or wrong ones:
     imputers.py       imputers and indicators of numbers
     encoders.py       encoders of numbers, and bins
-    missing.py      the way that missing values go in trees, which skl2onnx forgets
-    fp64.py         trees, which skl2onnx would compute as FP32 in a graph of FP64
+    trees.py        what skl2onnx forgets of trees: FP64, and the ways that missing values go
     served.py       the model as a server runs it: records in, outputs out
     agreement.py    whether it answers as scikit-learn does: on the sample, with values missing, with values never seen
     attempts.py     the graph that answers so: as FP32, or as FP64

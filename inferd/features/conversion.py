@@ -17,12 +17,11 @@ import numpy as np
 from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.errors import ConfigError
 from inferd.features.encoders import keep_encoders
-from inferd.features.fp64 import keep_fp64
 from inferd.features.imputers import keep_imputers
 from inferd.features.learned import inner_steps
-from inferd.features.missing import keep_ways
 from inferd.features.parts import called, culprit
 from inferd.features.trained import Trained, last_of, library, without_text_imputers
+from inferd.features.trees import keep_trees
 
 __all__ = ["MATRIX", "Converted", "convert"]
 
@@ -68,10 +67,8 @@ def convert(trained: Trained, floats: str) -> Converted:
     pipeline = without_text_imputers(trained.pipeline)
     keep_imputers(pipeline)
     keep_encoders(pipeline)
-    keep_ways(pipeline)
+    keep_trees(pipeline, floats)
     _keep_hashes(pipeline)
-    if floats == "FP64":
-        keep_fp64(pipeline)
     try:
         return _converted(pipeline, inputs, trained)
     except Exception as error:  # skl2onnx raises whatever it meets

@@ -11,7 +11,7 @@ import numpy as np
 
 from inferd.features.trained import library
 
-__all__ = ["Nodes", "become"]
+__all__ = ["Nodes", "become", "takes_fp64"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 
@@ -24,14 +24,15 @@ def become(step: Any, write: Callable[[Nodes], str], width: int) -> None:
 
     def settle_shape(operator: Any) -> None:
         types = library("skl2onnx.common.data_types")
-        kind = types.DoubleTensorType if _in_fp64(operator) else types.FloatTensorType
+        kind = types.DoubleTensorType if takes_fp64(operator) else types.FloatTensorType
         operator.outputs[0].type = kind([None, width])
 
     step.onnx_converter = lambda: convert
     step.onnx_shape_calculator = lambda: settle_shape
 
 
-def _in_fp64(operator: Any) -> bool:
+def takes_fp64(operator: Any) -> bool:
+    """Whether any of what comes into a step is FP64."""
     types = library("skl2onnx.common.data_types")
     return any(isinstance(each.type, types.DoubleTensorType) for each in operator.inputs)
 
@@ -41,7 +42,7 @@ class Nodes:
 
     def __init__(self, scope: Any, operator: Any, container: Any) -> None:
         self._scope, self._operator, self._container = scope, operator, container
-        self.floats: Any = np.float64 if _in_fp64(operator) else np.float32
+        self.floats: Any = np.float64 if takes_fp64(operator) else np.float32
 
     def add(self, operator: str, *inputs: str | Array, domain: str = "", **attributes: Any) -> str:
         """The name of a node's output; an array among the inputs is a constant."""

@@ -1,4 +1,6 @@
-"""Trees, trained with missing values and without, answer records that lack some as scikit-learn does, or such records are refused."""
+"""Trees, trained with missing values and without, answer records that lack some as scikit-learn does, or such records are refused; and
+count votes as it does.
+"""
 
 from __future__ import annotations
 
@@ -7,13 +9,20 @@ import re
 import numpy as np
 import pandas as pd
 import pytest
+from onnx import numpy_helper
+from skl2onnx import to_onnx
+from skl2onnx.common import tree_ensemble
+from skl2onnx.common.data_types import DoubleTensorType
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import BaggingClassifier, ExtraTreesRegressor, HistGradientBoostingClassifier, RandomForestClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
 
 from inferd.errors import InvalidArgument
-from inferd.features import agreement, export, missing
+from inferd.features import agreement, export, trees
+from inferd.features.conversion import convert
+from inferd.features.trained import trained
 from tests.features.test_export import as_records, ask, columns_of
 
 ROWS = 64  # of a request, at most
@@ -72,7 +81,7 @@ def test_missing_values_go_the_way_that_was_learned(frame, estimator, lacking, t
 @pytest.mark.parametrize("depth", [2, 4, 8])
 def test_where_the_graph_has_them_go_another_way_they_are_refused(frame, depth, tmp_path, monkeypatch):
     """As skl2onnx writes trees by itself. What is answered is right; what is not is told."""
-    monkeypatch.setattr(missing.Ways, "_are_all_of", lambda self, attributes: False)
+    monkeypatch.setattr(trees, "_are_all_of", lambda members, attributes: False)
     tree = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(frame, target_of(frame))
     exported = export(tree, tmp_path / "m", guess=True)
     assert exported.agrees
@@ -100,3 +109,60 @@ def test_several_missing_values_at_once_are_tried_too(frame, tmp_path, monkeypat
     assert not any("missing" in column for column in columns_of(tmp_path / "m").values())
     (notice,) = exported.notices
     assert notice.startswith("columns 'a', 'b', 'c': scikit-learn answers where they are missing, and the graph otherwise")
+
+
+# ---- FP64
+
+
+@pytest.mark.parametrize("count", [6, 20, 50])
+def test_equal_votes_of_a_forest_go_to_the_class_that_scikit_learn_chooses(count, tmp_path):
+    random = np.random.default_rng(0)
+    values = random.normal(0, 1, (400, 2))
+    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(count, random_state=0))
+    pipeline.fit(values, values[:, 0] + random.normal(0, 1, 400) > 0)
+    fresh = pd.DataFrame(random.normal(0, 1, (2000, 2)), columns=["x0", "x1"])
+    shares = pipeline.predict_proba(fresh.to_numpy())
+    assert np.any(shares[:, 0] == 0.5)
+    np.savez(tmp_path / "fresh.npz", X=fresh.to_numpy())
+    assert export(pipeline, tmp_path / "forest", sample=tmp_path / "fresh.npz").agrees
+    parts = [ask(tmp_path / "forest", *as_records(fresh[first : first + ROWS]))["label"] for first in range(0, len(fresh), ROWS)]
+    assert np.concatenate(parts).reshape(-1).astype(bool).tolist() == pipeline.predict(fresh.to_numpy()).tolist()
+
+
+def test_votes_on_texts_alone_are_counted_in_fp64_too():
+    """Where no number goes in, and what texts became is FP32."""
+    random = np.random.default_rng(0)
+    table, fresh = (pd.DataFrame({name: random.choice(list("abcdefgh"), rows).astype(object) for name in "xyzw"}) for rows in (300, 2000))
+    table = table.drop_duplicates()
+    features = make_column_transformer((OneHotEncoder(sparse_output=False), list("xyzw")))
+    pipeline = make_pipeline(features, RandomForestClassifier(20, random_state=0)).fit(table, random.integers(0, 2, len(table)))
+    assert np.any(pipeline.predict_proba(fresh)[:, 0] == 0.5)
+    found = convert(trained(pipeline), "FP64").model.trial({name: fresh[[name]].to_numpy(dtype=object) for name in fresh})
+    assert found["label"].tolist() == pipeline.predict(fresh).tolist()
+
+
+@pytest.mark.parametrize("estimator", [DecisionTreeClassifier(random_state=0), RandomForestClassifier(5, random_state=0)], ids=str)
+def test_trees_that_ask_whether_a_value_is_missing(estimator, monkeypatch):
+    """Such a threshold is infinite, for which skl2onnx's search among FP64 has no end."""
+    search = tree_ensemble.find_switch_point
+
+    def ends(low, high):
+        assert np.isfinite([low, high]).all()
+        return search(low, high)
+
+    monkeypatch.setattr(tree_ensemble, "find_switch_point", ends)
+    random = np.random.default_rng(0)
+    values = np.stack([random.normal(0, 1, 400), 1.7e9 + random.integers(0, 2000, 400)], axis=1)
+    values[::3, 0] = np.nan
+    label = np.isnan(values[:, 0]) ^ (values[:, 1] // 40 % 2 == 1)
+    pipeline = estimator.fit(values, label.astype(int))
+    members = getattr(pipeline, "estimators_", [pipeline])
+    assert np.isinf(np.concatenate([tree.tree_.threshold for tree in members])).any()
+    trees.keep_trees(pipeline, "FP64")
+    graph = to_onnx(
+        pipeline, initial_types=[("x", DoubleTensorType([None, 2]))], options={"zipmap": False}, target_opset={"": 18, "ai.onnx.ml": 3}
+    )
+    (node,) = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble")]
+    (thresholds,) = [numpy_helper.to_array(each.t) for each in node.attribute if each.name == "nodes_values_as_tensor"]
+    assert thresholds.dtype == np.float64
+    assert np.isinf(thresholds).sum() == sum(np.isinf(tree.tree_.threshold).sum() for tree in members)

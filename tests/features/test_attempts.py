@@ -1,4 +1,4 @@
-"""Where FP32 gives other answers than scikit-learn, numbers are FP64 in the graph: trees and imputers then answer as scikit-learn's."""
+"""Where FP32 gives other answers than scikit-learn, on a sample or beside it, numbers are FP64 in the graph, and it is told."""
 
 from __future__ import annotations
 
@@ -7,10 +7,6 @@ import json
 import numpy as np
 import pandas as pd
 import pytest
-from onnx import numpy_helper
-from skl2onnx import to_onnx
-from skl2onnx.common import tree_ensemble
-from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.compose import make_column_transformer
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
@@ -33,7 +29,6 @@ from sklearn.tree import DecisionTreeClassifier
 from inferd.engine.embedded import Engine
 from inferd.errors import ConfigError
 from inferd.features import attempts, export
-from inferd.features.fp64 import keep_fp64
 
 RANDOM = np.random.default_rng(0)
 TIME = 1.7e9
@@ -163,20 +158,6 @@ def test_what_no_attempt_answers_alike_beside_the_sample_is_told(tmp_path, monke
     assert exported.notices[-1] == "numbers were tried as FP32 alone: as FP64, step 'own' cannot be converted"
 
 
-@pytest.mark.parametrize("trees", [6, 20, 50])
-def test_equal_votes_of_a_forest_go_to_the_class_that_scikit_learn_chooses(trees, tmp_path):
-    values = RANDOM.normal(0, 1, (400, 2))
-    pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(trees, random_state=0))
-    pipeline.fit(values, values[:, 0] + RANDOM.normal(0, 1, 400) > 0)
-    fresh = pd.DataFrame(RANDOM.normal(0, 1, (2000, 2)), columns=["x0", "x1"])
-    shares = pipeline.predict_proba(fresh.to_numpy())
-    assert np.any(shares[:, 0] == 0.5)
-    np.savez(tmp_path / "fresh.npz", X=fresh.to_numpy())
-    assert export(pipeline, tmp_path / "forest", sample=tmp_path / "fresh.npz").agrees
-    labels = ask(tmp_path / "forest", fresh)["label"]
-    assert labels.reshape(-1).astype(bool).tolist() == pipeline.predict(fresh.to_numpy()).tolist()
-
-
 def test_missing_values_are_imputed(tmp_path):
     table = pd.DataFrame(
         {
@@ -194,29 +175,3 @@ def test_missing_values_are_imputed(tmp_path):
     assert [column.missing for column in exported.columns] == ["NaN", "NaN", None]
     got = ask(tmp_path / "model", table)
     assert got["label"].reshape(-1).tolist() == pipeline.predict(table).tolist()
-
-
-@pytest.mark.parametrize("estimator", [DecisionTreeClassifier(random_state=0), RandomForestClassifier(5, random_state=0)], ids=str)
-def test_trees_that_ask_whether_a_value_is_missing(estimator, monkeypatch):
-    """Such a threshold is infinite, for which skl2onnx's search among FP64 has no end."""
-    search = tree_ensemble.find_switch_point
-
-    def ends(low, high):
-        assert np.isfinite([low, high]).all()
-        return search(low, high)
-
-    monkeypatch.setattr(tree_ensemble, "find_switch_point", ends)
-    values = np.stack([RANDOM.normal(0, 1, 400), TIME + RANDOM.integers(0, 2000, 400)], axis=1)
-    values[::3, 0] = np.nan
-    label = np.isnan(values[:, 0]) ^ (values[:, 1] // 40 % 2 == 1)
-    pipeline = estimator.fit(values, label.astype(int))
-    trees = getattr(pipeline, "estimators_", [pipeline])
-    assert np.isinf(np.concatenate([tree.tree_.threshold for tree in trees])).any()
-    keep_fp64(pipeline)
-    graph = to_onnx(
-        pipeline, initial_types=[("x", DoubleTensorType([None, 2]))], options={"zipmap": False}, target_opset={"": 18, "ai.onnx.ml": 3}
-    )
-    (node,) = [node for node in graph.graph.node if node.op_type.startswith("TreeEnsemble")]
-    (thresholds,) = [numpy_helper.to_array(each.t) for each in node.attribute if each.name == "nodes_values_as_tensor"]
-    assert thresholds.dtype == np.float64
-    assert np.isinf(thresholds).sum() == sum(np.isinf(tree.tree_.threshold).sum() for tree in trees)
