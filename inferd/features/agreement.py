@@ -134,7 +134,7 @@ def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: 
     return served, refused + several, told
 
 
-def _answers(trained: Trained, sample: Sample) -> dict[str, Array] | None:
+def _unless_refused(trained: Trained, sample: Sample) -> dict[str, Array] | None:
     """scikit-learn's, or None where it refuses."""
     try:
         return scikit_learn_answers(trained, sample)
@@ -155,7 +155,7 @@ def agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str
 def _settle_missing(trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float) -> Served | None:
     """None where scikit-learn answers without the value, and the graph otherwise."""
     nothing = sample.holding(column.name, None if sample.columns[column.name].dtype == object else math.nan)
-    expected = _answers(trained, nothing)
+    expected = _unless_refused(trained, nothing)
     if expected is None:
         return served
     names = [each.name for each in served.columns]
@@ -174,7 +174,7 @@ def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance:
     """Records that lack several values at once: where the graph answers those otherwise, no value may be missing; the columns of these."""
     names = [column.name for column in served.columns if column.missing is not None]
     lacking = sample.lacking(names)
-    expected = _answers(trained, lacking) if len(names) > 1 else None
+    expected = _unless_refused(trained, lacking) if len(names) > 1 else None
     if expected is None or agrees(served, lacking.records([column.name for column in served.columns]), expected, tolerance):
         return served, []
     for column in served.columns:
@@ -188,7 +188,8 @@ def stand_ins(column: Column, learned: Learned) -> list[str]:
         known = [learned.stand_in] if isinstance(learned.stand_in, str) else []
         return list(dict.fromkeys([*known, "nan", "None", ""]))
     known = [_text_of(learned.stand_in)] if isinstance(learned.stand_in, (int, float)) and learned.stand_in == learned.stand_in else []
-    return ["NaN", *known]
+    unseen = [str(UNSEEN_NUMBER)] if learned.categories else []  # which is what NaN is to an encoder that did not see it either
+    return ["NaN", *known, *unseen]
 
 
 def _settle_unseen(
@@ -200,7 +201,7 @@ def _settle_unseen(
     now = next(each for each in served.columns if each.name == column.name)
     value: Any = UNSEEN_TEXT if sample.columns[column.name].dtype == object else float(UNSEEN_NUMBER)
     strange = sample.holding(column.name, value)
-    expected = _answers(trained, strange)
+    expected = _unless_refused(trained, strange)
     records = strange.records([each.name for each in served.columns])
     if expected is not None and agrees(served, records, expected, tolerance):
         return served, []

@@ -83,7 +83,7 @@ def _attempt(known: Trained, sample: Sample, tolerance: float, floats: str) -> A
     if refused:
         notices.append(_why_refused(known, served, refused, whole, tolerance, floats))
     try:
-        expected, got = _answers(known, served, sample)
+        expected, got = _both_answers(known, served, sample)
     except InvalidArgument as error:
         why = "; ".join([str(error), *notices])
         raise ConfigError(f"the sample holds a record that scikit-learn answers and the model would refuse: {why}") from None
@@ -97,7 +97,7 @@ def _unlike(known: Trained, served: Served, sample: Sample, tolerance: float) ->
     """The record that is answered most otherwise, of some that are not in the sample; "" where none is, or scikit-learn refuses them."""
     others = varied(sample, known)
     try:
-        expected, got = _answers(known, served, others)
+        expected, got = _both_answers(known, served, others)
     except (ConfigError, InvalidArgument):
         return ""
     return _worst(compare(expected, got, tolerance), expected, got, served, others)
@@ -128,7 +128,7 @@ def _columns(known: Trained, converted: Converted, sample: Sample) -> list[Colum
     return columns
 
 
-def _answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
+def _both_answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
     """scikit-learn's, and the graph's. Raises ConfigError, InvalidArgument where the model refuses a record."""
     try:
         expected = scikit_learn_answers(known, sample)

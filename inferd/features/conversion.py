@@ -40,6 +40,7 @@ _CURES = {
     "SimpleImputer": "of texts it has no graph with add_indicator: fit it without, and by strategy='constant' missing texts are a category",
     "MissingIndicator": "of texts it has no graph: with SimpleImputer(strategy='constant') missing texts are a category of their own",
 }
+_ENCODERS = ("OneHotEncoder", "OrdinalEncoder")
 _SIMPLE = {
     "classifier": "RandomForestClassifier, GradientBoostingClassifier or LogisticRegression",
     "regressor": "RandomForestRegressor, GradientBoostingRegressor or Ridge",
@@ -131,10 +132,12 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
     """Which step it was, why, and what to do instead."""
 
     def fails(part: Any) -> bool:
+        nonlocal error
         try:
             # What a step in front gives must be what it says, for the next step relies on it.
             _converted(part, inputs, trained, settled=last_of(part) is last_of(pipeline))
-        except Exception:  # skl2onnx raises whatever it meets
+        except Exception as found:  # skl2onnx raises whatever it meets
+            error = found
             return True
         return False
 
@@ -149,6 +152,8 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
         cure += "; --features-only exports what is in front of it" if name else ""
     elif "locale" in told:
         cure = "its graph needs the locale that is named, which this machine has not: install it, here and where the model is served"
+    elif word in _ENCODERS and ("not an int64" in told or "nfrequent" in told):
+        reason, cure = "", "where numbers have fractions, or NaN, it has no graph with min_frequency or max_categories: fit it without"
     elif word in _CURES:
         reason, cure = "", _CURES[word]
     return f"{called(name, step)} cannot be converted by {versions}{reason}: {cure}"
