@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -148,11 +149,8 @@ def _both_answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[
 
 def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: Sample, tolerance: float, floats: str) -> str:
     """That values of these columns may not be missing, by which step that is so, and what to do."""
-    lacking = sample.lacking(names)
-    learned = dict(zip(known.names, known.learned, strict=True))
-    columns = [
-        column.with_missing(stand_ins(column, learned[column.name])[0]) if column.name in names else column for column in served.columns
-    ]
+    columns = _standing_in(known, served, names)
+    lacking = sample.lacking([column.name for column in columns if column.name in names and column.missing is not None])
 
     def is_otherwise(part: Any) -> bool:
         some = replace(known, pipeline=part, role=role_of(part))
@@ -171,3 +169,14 @@ def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: S
     shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
     why = f"scikit-learn answers where {subject} missing, and the graph otherwise{by}: such records are refused"
     return f"column{ending} {shown}: {why}; {_CURES.get(type(step).__name__, cure)}"
+
+
+def _standing_in(known: Trained, served: Served, names: Sequence[str]) -> tuple[Column, ...]:
+    """The columns, of which these have something that stands in for missing values, be it right or not, where there is any such."""
+    learned = dict(zip(known.names, known.learned, strict=True))
+    for column in served.columns:
+        for text in stand_ins(column, learned[column.name]) if column.name in names else ():
+            with suppress(ConfigError):
+                served = served.changed(column.with_missing(text))
+                break
+    return served.columns

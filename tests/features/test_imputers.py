@@ -138,11 +138,15 @@ def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path):
 
 
 def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp_path):
-    table = frame.assign(kind=frame["a"].round(0))
-    encoder = make_column_transformer((TargetEncoder(), ["kind"]), (SimpleImputer(), NAMES))
+    table = frame.assign(kind=frame["a"].round(0), flag=frame["b"] > 10)  # of a truth value nothing can stand in for a missing one
+    encoder = make_column_transformer(
+        (TargetEncoder(), ["kind"]), (OneHotEncoder(handle_unknown="ignore"), ["flag"]), (SimpleImputer(), NAMES)
+    )
     pipeline = make_pipeline(encoder, LinearRegression()).fit(table, table["b"].fillna(0))
     (notice,) = export(pipeline, tmp_path / "m").notices
-    assert re.match(r"column 'kind': .*'columntransformer__targetencoder', TargetEncoder: .*; put a SimpleImputer in front; of cat", notice)
+    assert re.match(
+        r"columns 'kind', 'flag': .*'columntransformer__targetencoder', TargetEncoder: .*; put a SimpleImputer in front; of cat", notice
+    )
     (notice,) = export(IsolationForest(n_estimators=5, random_state=0).fit(frame), tmp_path / "forest").notices
     assert re.match(r"columns 'a', .*, by IsolationForest: such records are refused; put a SimpleImputer in front", notice)
 
