@@ -24,9 +24,12 @@ from inferd.features.trained import Trained, last_of, role_of
 __all__ = ["Attempt", "attempted"]
 
 # Of steps that have no one right answer where values are missing.
+_NEIGHBOURS = "which of records that are equally near it takes is up to rounding: use a random forest in its place"
 _CURES = {
     "KNNImputer": "which of records that are equally near it takes, and how near one is to itself, is up to rounding: put SimpleImputer in "
-    "its place"
+    "its place",
+    "KNeighborsClassifier": _NEIGHBOURS,
+    "KNeighborsRegressor": _NEIGHBOURS,
 }
 
 

@@ -12,6 +12,7 @@ from sklearn.ensemble import IsolationForest
 from sklearn.experimental import enable_iterative_imputer  # noqa: F401
 from sklearn.impute import IterativeImputer, KNNImputer, MissingIndicator, SimpleImputer
 from sklearn.linear_model import LinearRegression, LogisticRegression
+from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline, make_union
 from sklearn.preprocessing import OneHotEncoder, StandardScaler, TargetEncoder
 
@@ -135,6 +136,16 @@ def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path):
     with pytest.raises(ConfigError, match=r"model would refuse: .* column '.': there is no value.*'columntransformer__knnimputer'"):
         export(pipeline, tmp_path / "sampled", sample=tmp_path / "sample.csv")
     assert not (tmp_path / "sampled").exists()
+
+
+def test_neighbours_behind_an_imputer_may_be_equally_near_too(like, tmp_path):
+    """Records whose values are imputed are alike."""
+    pipeline = make_pipeline(SimpleImputer(), KNeighborsClassifier(4)).fit(like, np.random.default_rng(0).integers(0, 2, len(like)))
+    exported = export(pipeline, tmp_path / "m", guess=True)
+    refused = [column.name for column in exported.columns if column.missing is None]
+    assert refused or not exported.agrees
+    (notice,) = [notice for notice in exported.notices if notice.startswith("column")]
+    assert re.search(r", by step 'kneighborsclassifier', KNeighborsClassifier: .*; which of records that are equally near", notice)
 
 
 def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp_path):
