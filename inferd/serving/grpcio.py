@@ -295,7 +295,7 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
     given = tls.certificates
 
     def made(certificates: Certificates) -> grpc.ServerCertificateConfiguration:
-        return grpc.ssl_server_certificate_configuration([(certificates.key, certificates.chain)], certificates.client_ca or None)
+        return grpc.ssl_server_certificate_configuration([(certificates.key, certificates.chain)], certificates.client_ca)
 
     def newest() -> Any:
         nonlocal given
@@ -304,7 +304,7 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
         given = tls.certificates
         return made(given)
 
-    return grpc.dynamic_ssl_server_credentials(made(given), newest, require_client_authentication=bool(given.client_ca))
+    return grpc.dynamic_ssl_server_credentials(made(given), newest, require_client_authentication=given.client_ca is not None)
 
 
 def _identity(rpc: Rpc) -> Identity | None:

@@ -30,11 +30,12 @@ CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
 
 class Certificates(NamedTuple):
-    """PEM, as it stands in the files. client_ca: empty: clients need no certificate."""
+    """PEM, as it stands in the files. client_ca: None where no file of authorities is named: clients need no certificate. One that is
+    named and holds no certificate is an error, never that."""
 
     chain: bytes
     key: bytes
-    client_ca: bytes
+    client_ca: bytes | None
 
 
 class PortContext(ssl.SSLContext):
@@ -90,10 +91,10 @@ class Tls:
 
     def _read(self) -> Certificates:
         found = {setting: file.read(MAX_FILE_BYTES, setting) for setting, file in self._files.items()}
-        return Certificates(found["tls_cert"], found["tls_key"], found.get("tls_client_ca", b""))
+        return Certificates(found["tls_cert"], found["tls_key"], found.get("tls_client_ca"))
 
     def _made(self, certificates: Certificates) -> ssl.SSLContext:
-        context = _without_certificate(mutual=bool(certificates.client_ca))
+        context = _without_certificate(mutual=certificates.client_ca is not None)
         context.set_ciphers(CIPHERS)
         context.set_alpn_protocols([ALPN])
         chain, key = self._files["tls_cert"].path, self._files["tls_key"].path
@@ -104,10 +105,10 @@ class Tls:
                 f"tls_cert, tls_key: expected a certificate with its chain and the key that belongs to it, PEM, not encrypted, got "
                 f"'{chain}' and '{key}': {_plain(error)}"
             ) from None
-        if certificates.client_ca:
+        if certificates.client_ca is not None:
             try:
                 context.load_verify_locations(cadata=certificates.client_ca.decode("ascii"))
-            except (ssl.SSLError, UnicodeDecodeError) as error:
+            except (ssl.SSLError, ValueError) as error:  # among them UnicodeDecodeError, and what ssl says of nothing
                 raise ConfigError(
                     f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files['tls_client_ca'].path}': {_plain(error)}"
                 ) from None

@@ -505,9 +505,35 @@ def test_files_that_are_no_certificates(files: Files, tmp_path: Path) -> None:
     ):
         with pytest.raises(ConfigError, match=says):
             Tls(Settings(tls_cert=str(cert), tls_key=str(key)))
-    (tmp_path / "garbage").write_bytes(b"\xff no certificate")
-    with pytest.raises(ConfigError, match="tls_client_ca: expected certificates of authorities, PEM"):
-        Tls(Settings(**files.settings(tls_client_ca=str(tmp_path / "garbage"))))
+
+
+def not_authorities(files: Files) -> list[bytes]:
+    """What a file may hold that is being written, was written on a full disk, or is another one."""
+    whole = files.ca.read_bytes()
+    return [b"", b"\n", b"# none yet\n", b"\xff no certificate", files.key.read_bytes(), whole[: len(whole) // 2]]
+
+
+@pytest.mark.parametrize("number", range(6))
+def test_a_file_without_authorities_is_not_for_everybody(
+    number: int, files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Neither at the start nor in place of one that has some: those go on."""
+    content, ca = not_authorities(files)[number], tmp_path / "ca.pem"
+    settings = files.settings(tls_client_ca=str(ca))
+    ca.write_bytes(content)
+    with (
+        pytest.raises(ConfigError, match=r"tls_client_ca: expected certificates of authorities, PEM, got '.*/ca.pem': "),
+        Served(model, transport=transport, **settings),
+    ):
+        pass
+    ca.write_bytes(files.ca.read_bytes())
+    with Served(model, transport=transport, **settings) as served:
+        ca.write_bytes(content)
+        served.on_loop(served.server.reload)
+        channels += [files.channel(served.address), files.channel(served.address, files.authority.issue_cert("client.example"))]
+        assert code_of(lambda: call(channels[0])) == "UNAVAILABLE"
+        assert call(channels[1])
+    assert "tls_client_ca: expected certificates of authorities, PEM" in caplog.text
 
 
 def test_keys_with_a_password_and_files_without_end(files: Files, tmp_path: Path) -> None:

@@ -35,7 +35,7 @@ from inferd.serving.listeners import Listener
 from inferd.serving.server import Server
 from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
 from tests import models
-from tests.certificates import Certificates
+from tests.certificates import Certificates, Files
 from tests.command import environment, run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE
 from tests.served import LIMIT_S, Program
@@ -393,6 +393,15 @@ def test_what_one_worker_cannot_start_with_is_said_once(tmp_path: Path) -> None:
     assert done.returncode in (2, 3)
     assert done.stderr.count("inferd: ") == 1
     assert "Traceback" not in done.stderr
+
+
+def test_workers_without_authorities_of_clients_are_for_nobody(files: Path, tmp_path: Path) -> None:
+    secrets = Files.made(tmp_path / "tls")
+    secrets.ca.write_bytes(b"")
+    flags = ("--tls-cert", secrets.cert, "--tls-key", secrets.key, "--tls-client-ca", secrets.ca, "--grpc-port", "0", "--workers", "2")
+    done = run("serve", files, *flags, "--metrics-port", "off", folder=tmp_path)
+    assert done.returncode == 2
+    assert "tls_client_ca: expected certificates of authorities, PEM" in done.stderr
 
 
 def test_a_port_in_use_is_found_before_anything_is_started(files: Path, tmp_path: Path) -> None:
