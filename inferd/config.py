@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args,
 import msgspec
 
 from inferd.errors import ConfigError
+from inferd.files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -37,6 +38,7 @@ __all__ = [
 
 KiB, MiB, GiB, TiB = 1 << 10, 1 << 20, 1 << 30, 1 << 40
 CONFIG_FILE = "inferd.toml"
+MAX_CONFIG_BYTES = 1 << 20
 PROVIDERS = ("cpu", "cuda", "tensorrt")
 # Settings that a running server takes on SIGHUP; what else changed waits for the next start.
 RELOADED = (
@@ -775,7 +777,7 @@ def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path
     origin = "--config" if config_file else PREFIX + "CONFIG"
     path = folder / named if named else folder / CONFIG_FILE
     try:
-        keys = tomllib.loads(path.read_text("utf-8"))
+        keys = tomllib.loads(read_file(path, MAX_CONFIG_BYTES, "config").decode("utf-8"))
     except FileNotFoundError:
         if named:
             raise ConfigError(f"config ({origin}): expected a TOML file, got '{named}', which does not exist") from None

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 
@@ -247,6 +248,11 @@ def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
     (tmp_path / "inferd.toml").write_bytes(b"\xff\xfe")
     assert "config: expected TOML in" in refusal(folder=tmp_path)
     assert "config: expected a readable TOML file" in refusal(environ={"INFERD_CONFIG": "."}, folder=tmp_path)
+
+
+def test_a_pipe_in_place_of_the_file_holds_up_nobody(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "inferd.toml")
+    assert "config: expected a regular file, got" in refusal(folder=tmp_path)
 
 
 def test_models_of_a_file_are_relative_to_the_file(tmp_path: Path) -> None:

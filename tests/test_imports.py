@@ -19,13 +19,15 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "inferd"
 
 # Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> _core -> errors.
-# `protocol` (message classes), `config` (server settings), `log` and `descriptors` stand beside the line: they know nothing but errors.
-BESIDE = {"protocol", "config", "log", "descriptors"}
+# `protocol` (message classes), `config` (server settings), `files`, `log` and `descriptors` stand beside the line: they know nothing but
+# errors, and config how files are read.
+BESIDE = {"protocol", "config", "files", "log", "descriptors"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
     "protocol": {"errors"},
-    "config": {"errors"},
+    "config": {"errors", "files"},
+    "files": {"errors"},
     "log": {"errors"},
     "descriptors": {"errors"},
     "steps": {"errors", "_core", "protocol"},

@@ -12,7 +12,7 @@ import logging
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
-from inferd.serving.files import Watched
+from inferd.files import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -63,8 +63,8 @@ class Access:
         self._allowed: tuple[str, ...] = ()
         self._names = self._hosts = frozenset[str]()
         self.allow(settings.tls_allow)
-        self._file = Watched(settings.token_file) if settings.token_file else None
-        self._tokens = self._read() if self._file else frozenset()
+        self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file else None
+        self._tokens = self._file.read(_tokens) if self._file else frozenset()
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -77,20 +77,17 @@ class Access:
         self._names, self._hosts = frozenset(map(_spelled, names)), frozenset(name.casefold() for name in names)
         return changed
 
-    def reload(self) -> bool:
-        """Takes the tokens that are in the file now. One that cannot be read changes nothing, and is logged. True: they changed."""
-        if self._file is None or not self._file.changed():
+    def reload(self, *, asked: bool) -> bool:
+        """Takes the tokens that are in the file now, if it changed or in any case when `asked`. One that cannot be read changes nothing,
+        and is logged. True: the tokens changed."""
+        if self._file is None:
             return False
-        try:
-            tokens = self._read()
-        except ConfigError as error:
-            log.error("%s; the tokens that were read before stay", error)
+        tokens = self._file.read_again(_tokens, asked, "the tokens that were read before stay")
+        if tokens is None or tokens == self._tokens:
             return False
-        changed = tokens != self._tokens
         self._tokens = tokens
-        if changed:
-            log.info("%d tokens were read again", len(tokens))
-        return changed
+        log.info("%d tokens were read again", len(tokens))
+        return True
 
     def check_identity(self, identity: Identity | None) -> RequestError | None:
         """Why this client may not ask anything; None: it may."""
@@ -112,27 +109,26 @@ class Access:
             raise Unauthenticated("the header 'authorization' brings no token that is known here; send a valid one", reason="token")
         return True
 
-    def _read(self) -> frozenset[bytes]:
-        """Digests of the tokens. However many there are, one look finds one, and how long that takes says nothing of a token: who tries
-        to come near one cannot choose what a digest begins with."""
-        assert self._file is not None
-        content = self._file.read(MAX_TOKEN_FILE_BYTES, "token_file")
-        tokens = [line.strip() for line in content.split(b"\n")]
-        tokens = [token for token in tokens if token and not token.startswith(b"#")]
-        for number, token in enumerate(tokens, 1):
-            if len(token) < LEAST_TOKEN_BYTES or not token.isascii() or b" " in token:
-                raise ConfigError(
-                    f"token_file: token {number}: expected {LEAST_TOKEN_BYTES} or more characters without spaces, one token a line, got "
-                    f"{len(token)}; make one with: openssl rand -hex 32"
-                )
-        if not tokens:
-            raise ConfigError("token_file: expected one token a line, got none; make one with: openssl rand -hex 32")
-        return frozenset(map(_digest, tokens))
-
 
 def tell(identity: Identity, refusal: RequestError | None, peer: object) -> None:
     """Says in the log who has connected, and whether it may ask."""
     log.info("%s client %s from %s", "refused:" if refusal else "connected:", identity, peer)
+
+
+def _tokens(found: Mapping[str, bytes]) -> frozenset[bytes]:
+    """Digests of the tokens that the file holds. However many there are, one look finds one, and how long that takes says nothing of a
+    token: who tries to come near one cannot choose what a digest begins with."""
+    tokens = [line.strip() for line in found["token_file"].split(b"\n")]
+    tokens = [token for token in tokens if token and not token.startswith(b"#")]
+    for number, token in enumerate(tokens, 1):
+        if len(token) < LEAST_TOKEN_BYTES or not token.isascii() or b" " in token:
+            raise ConfigError(
+                f"token_file: token {number}: expected {LEAST_TOKEN_BYTES} or more characters without spaces, one token a line, got "
+                f"{len(token)}; make one with: openssl rand -hex 32"
+            )
+    if not tokens:
+        raise ConfigError("token_file: expected one token a line, got none; make one with: openssl rand -hex 32")
+    return frozenset(map(_digest, tokens))
 
 
 def _digest(token: bytes) -> bytes:

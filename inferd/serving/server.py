@@ -104,7 +104,7 @@ class Server:
             await self.stop()
             raise
         self._expire()
-        self.reload()  # settings that have come meanwhile
+        self._take_settings()  # that have come meanwhile
         self._watch_files()
         self.ready = True
         self.service.health.changed()
@@ -198,23 +198,30 @@ class Server:
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
 
     def reload(self) -> None:
-        """Takes certificates and tokens as they are in their files now, and of `settings`, where they are others, what a running server
-        takes (RELOADED). No connection and no call is lost for it."""
-        changed = False
-        if self.settings is not self._taken and not self.loading:
-            self._taken = self.settings
-            self.repository.limit_queues(self.settings)
-            self._transport.limit(self.settings)
-            changed = self._access.allow(self.settings.tls_allow)
+        """Takes certificates and tokens as they are in their files now, whether these show to have changed or not, and of `settings`,
+        where they are others, what a running server takes (RELOADED). No connection and no call is lost for it."""
+        self._take_settings()
+        self._take_files(asked=True)
+
+    def _take_settings(self) -> None:
+        if self.settings is self._taken or self.loading:
+            return
+        self._taken = self.settings
+        self.repository.limit_queues(self.settings)
+        self._transport.limit(self.settings)
+        if self._access.allow(self.settings.tls_allow):
+            self._transport.access_changed()
+
+    def _take_files(self, *, asked: bool) -> None:
         if self._tls is not None:
-            self._tls.reload()
-        if self._access.reload() or changed:
+            self._tls.reload(asked=asked)
+        if self._access.reload(asked=asked):
             self._transport.access_changed()
 
     def _watch_files(self) -> None:
         """Until the server stops; nothing where no file is named."""
         if self._tls is not None or self._access.asks_for_tokens:
-            self.reload()
+            self._take_files(asked=False)
             self._reload_timer = self.loop.call_later(RELOAD_S, self._watch_files)
 
     def _counters(self) -> dict[str, float]:

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd._core.tls_reader import TlsReader
 from inferd.errors import ConfigError
-from inferd.serving.files import Watched
+from inferd.files import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
 
     from inferd.config import Settings
 
@@ -52,28 +52,19 @@ class Tls:
 
     def __init__(self, settings: Settings) -> None:
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
-        self._files = {setting: Watched(path) for setting, path in named.items() if path}
-        self.certificates = self._read()
-        self._newest = self._made(self.certificates)
+        self._files = Watched({setting: path for setting, path in named.items() if path}, MAX_FILE_BYTES)
+        self.certificates, self._newest = self._files.read(self._made)
         self.context = PortContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.wrap = self._wrap
         self.reloads = 0
 
-    def reload(self) -> bool:
-        """Takes the files as they are now, if they changed. What does not fit together changes nothing, and is logged: a certificate
-        and its key are rarely replaced at one time. True: new handshakes have new certificates."""
-        changed = [file.changed() for file in self._files.values()]
-        if not any(changed):
+    def reload(self, *, asked: bool) -> bool:
+        """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
+        logged: a certificate and its key are rarely replaced at one time. True: new handshakes have new certificates."""
+        found = self._files.read_again(self._made, asked, "connections go on with the certificate that was read before")
+        if found is None or found[0] == self.certificates:
             return False
-        try:
-            certificates = self._read()
-            if certificates == self.certificates:
-                return False
-            self._newest = self._made(certificates)
-        except ConfigError as error:
-            log.error("%s; connections go on with the certificate that was read before", error)
-            return False
-        self.certificates = certificates
+        self.certificates, self._newest = found
         self.reloads += 1
         log.info("the certificate was read again: new connections have it")
         return True
@@ -89,15 +80,13 @@ class Tls:
             made = self._newest.wrap_bio(inner, outgoing, server_side=True)
         return TlsReader(made, incoming, inner)
 
-    def _read(self) -> Certificates:
-        found = {setting: file.read(MAX_FILE_BYTES, setting) for setting, file in self._files.items()}
-        return Certificates(found["tls_cert"], found["tls_key"], found.get("tls_client_ca"))
-
-    def _made(self, certificates: Certificates) -> ssl.SSLContext:
+    def _made(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
+        """Of what the files hold, by setting."""
+        certificates = Certificates(found["tls_cert"], found["tls_key"], found.get("tls_client_ca"))
         context = _without_certificate(mutual=certificates.client_ca is not None)
         context.set_ciphers(CIPHERS)
         context.set_alpn_protocols([ALPN])
-        chain, key = self._files["tls_cert"].path, self._files["tls_key"].path
+        chain, key = self._files.paths["tls_cert"], self._files.paths["tls_key"]
         try:
             context.load_cert_chain(chain, key, password=_no_password)
         except (ssl.SSLError, OSError, ValueError) as error:
@@ -110,9 +99,9 @@ class Tls:
                 context.load_verify_locations(cadata=certificates.client_ca.decode("ascii"))
             except (ssl.SSLError, ValueError) as error:  # among them UnicodeDecodeError, and what ssl says of nothing
                 raise ConfigError(
-                    f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files['tls_client_ca'].path}': {_plain(error)}"
+                    f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files.paths['tls_client_ca']}': {_plain(error)}"
                 ) from None
-        return context
+        return certificates, context
 
 
 def _without_certificate(mutual: bool) -> ssl.SSLContext:

@@ -432,6 +432,53 @@ def test_tokens_are_replaced_under_an_open_connection(model: Path, transport: st
         assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN)), "what cannot be read changes nothing"
 
 
+def test_a_pipe_in_place_of_the_tokens_holds_up_nobody(
+    model: Path, tmp_path: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
+    path = write_tokens(tmp_path / "tokens", TOKEN)
+    with Served(model, token_file=str(path)) as served:
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        path.unlink()
+        os.mkfifo(path)
+        served.on_loop(lambda: served.server._take_files(asked=False))
+        assert "token_file: expected a regular file, got" in caplog.text
+        assert call(channel, INFER, REQUEST, **bearer(TOKEN))
+        path.unlink()
+        write_tokens(path, OTHER_TOKEN)
+        served.on_loop(lambda: served.server._take_files(asked=False))
+        assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN))
+
+
+def test_who_asks_for_it_has_files_read_whatever_the_system_says_of_them(
+    model: Path, tmp_path: Path, channels: list[grpc.Channel], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = write_tokens(tmp_path / "tokens", TOKEN)
+    with Served(model, token_file=str(path)) as served:
+        monkeypatch.setattr("inferd.files._state_of", lambda path: None)
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        write_tokens(path, OTHER_TOKEN)
+        served.on_loop(lambda: served.server._take_files(asked=False))
+        assert call(channel, INFER, REQUEST, **bearer(TOKEN))
+        served.on_loop(served.server.reload)
+        assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN))
+
+
+def test_a_certificate_is_taken_when_its_key_has_come(
+    model: Path, tmp_path: Path, transport: str, caplog: pytest.LogCaptureFixture
+) -> None:
+    files = Files.made(tmp_path / "server")
+    with Served(model, transport=transport, **files.settings()) as served:
+        before, leaf = serial(served.address, files), files.authority.issue_cert("localhost", "127.0.0.1")
+        leaf.cert_chain_pems[0].write_to_path(files.cert)
+        for _ in range(3):
+            served.on_loop(lambda: served.server._take_files(asked=False))
+        assert serial(served.address, files) == before
+        assert caplog.text.count("key values mismatch") == 1, "said once, however often it is looked at"
+        leaf.private_key_pem.write_to_path(files.key)
+        served.on_loop(lambda: served.server._take_files(asked=False))
+        assert serial(served.address, files) != before
+
+
 @pytest.mark.parametrize(
     ("content", "says"),
     [
@@ -542,8 +589,13 @@ def test_keys_with_a_password_and_files_without_end(files: Files, tmp_path: Path
     (tmp_path / "key").write_bytes(key.private_bytes(*form))
     with pytest.raises(ConfigError, match="the key is encrypted: write it without a password"):
         Tls(Settings(tls_cert=str(files.cert), tls_key=str(tmp_path / "key")))
-    with pytest.raises(ConfigError, match="tls_cert: expected at most 4194304 bytes, '/dev/zero' has more"):
-        Tls(Settings(tls_cert="/dev/zero", tls_key=str(files.key)))
+    (tmp_path / "large").write_bytes(bytes((4 << 20) + 1))
+    for path, says in (
+        (str(tmp_path / "large"), "at most 4194304 bytes, '.*/large' has more"),
+        ("/dev/zero", "a regular file, got '/dev/zero', which is a device"),
+    ):
+        with pytest.raises(ConfigError, match=f"tls_cert: expected {says}"):
+            Tls(Settings(tls_cert=path, tls_key=str(files.key)))
 
 
 def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path) -> None:

@@ -1,0 +1,102 @@
+"""Files that an operator names: read whole, with a limit, and where they hold secrets read again when they are replaced.
+
+Replaced by renaming, in place, or by a link that points elsewhere, as Kubernetes does with secrets: all show. A change is over when what
+the files hold was taken, not when it was seen: what could not be read, or does not fit together yet, is tried again. Never in here: what
+a file means.
+"""
+
+from __future__ import annotations
+
+import logging
+import os
+import stat
+from typing import TYPE_CHECKING, TypeVar
+
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping
+    from pathlib import Path
+
+__all__ = ["Watched", "read_file"]
+
+log = logging.getLogger(__name__)
+
+Made = TypeVar("Made")
+State = tuple[int, ...]  # what the system says of a file: another one, or other content, has another
+
+
+def read_file(path: str | Path, limit: int, setting: str) -> bytes:
+    """All of a regular file: a pipe or a device in its place would hold up who reads it. OSError; ConfigError, which begins with
+    `setting`, where it is none, or has more bytes than `limit`."""
+    return _read(path, limit, setting)[0]
+
+
+class Watched:
+    """Files that make one thing together. paths: as they stand in the settings, by setting. limit: bytes that each may have."""
+
+    def __init__(self, paths: Mapping[str, str], limit: int) -> None:
+        self.paths = paths
+        self._limit = limit
+        self._taken: dict[str, State] = {}  # what the files were when their contents were taken
+        self._said = ""  # in the log, of what is wrong since
+
+    def read(self, make: Callable[[Mapping[str, bytes]], Made]) -> Made:
+        """What `make` makes of the contents, by setting. ConfigError, of a file or raised by `make`: nothing is taken."""
+        found = {setting: self._read(setting, path) for setting, path in self.paths.items()}
+        made = make({setting: content for setting, (content, _) in found.items()})
+        self._taken = {setting: state for setting, (_, state) in found.items()}
+        self._said = ""
+        return made
+
+    def read_again(self, make: Callable[[Mapping[str, bytes]], Made], asked: bool, otherwise: str) -> Made | None:
+        """The same where a file is not what was taken last, or, when `asked`, in any case. None: it is, or what is there is wrong. That
+        is said in the log with what holds `otherwise`, once or whenever asked, and tried again the next time."""
+        if not (asked or self._changed()):
+            self._said = ""
+            return None
+        try:
+            return self.read(make)
+        except ConfigError as error:
+            if asked or str(error) != self._said:
+                log.error("%s; %s", error, otherwise)
+            self._said = str(error)
+            return None
+
+    def _read(self, setting: str, path: str) -> tuple[bytes, State]:
+        try:
+            return _read(path, self._limit, setting)
+        except OSError as error:
+            raise ConfigError(f"{setting}: expected a file that can be read, got '{path}': {error.strerror}") from None
+
+    def _changed(self) -> bool:
+        """A file that is gone has not changed."""
+        return any(self._taken.get(setting) != state for setting, path in self.paths.items() if (state := _state_of(path)) is not None)
+
+
+def _read(path: str | Path, limit: int, setting: str) -> tuple[bytes, State]:
+    """The content, and the state that it had before: what is written meanwhile shows as a change."""
+    with open(path, "rb", opener=_opened) as file:
+        found = os.fstat(file.fileno())
+        if not stat.S_ISREG(found.st_mode):
+            kind = "a pipe" if stat.S_ISFIFO(found.st_mode) else "a device"
+            raise ConfigError(f"{setting}: expected a regular file, got '{path}', which is {kind}")
+        content = file.read(limit + 1)
+    if len(content) > limit:
+        raise ConfigError(f"{setting}: expected at most {limit} bytes, '{path}' has more")
+    return content, _state(found)
+
+
+def _opened(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NONBLOCK | os.O_NOCTTY)  # a pipe is opened without waiting for who writes it
+
+
+def _state_of(path: str) -> State | None:
+    try:
+        return _state(os.stat(path))
+    except OSError:
+        return None
+
+
+def _state(found: os.stat_result) -> State:
+    return found.st_dev, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
