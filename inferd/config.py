@@ -1,7 +1,8 @@
 """Every setting of the server, in one table: `Settings`. Flags, INFERD_* variables, inferd.toml and the docs derive from it.
 
 Precedence: flag > INFERD_<FIELD> > inferd.toml > default. An unknown key or variable is an error with a suggestion, a wrong
-value an error that names the setting, where it came from, what was expected and what came. Nothing is read from the
+value an error that names the setting, where it came from, what was expected and what came. So is an empty one, wherever it stands: what a
+shell makes of a variable that is not set must not open a server that was meant to ask who comes. Nothing is read from the
 environment or the disk except through the arguments of `load_settings`, and nothing here imports numpy, onnxruntime or grpc.
 """
 
@@ -64,7 +65,7 @@ def _about(
     file: bool = False,
 ) -> msgspec.Meta:
     """One field's row: its group in help and docs, what it does, its limits, words that stand for a number, what a list holds, whether
-    a text is the path of a file, which may be empty: none."""
+    a text is the path of a file."""
     extra = {"group": group, "words": dict(words or {}), "items": items, "file": file}
     return msgspec.Meta(ge=ge, le=le, description=description, extra=extra)
 
@@ -72,7 +73,7 @@ def _about(
 class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """All settings of one server. Every value is checked on construction (ConfigError), also when built by hand.
 
-    Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so.
+    Numbers are whole and carry their unit in the name; 0 means "let inferd choose" where the description says so. None: no file.
     """
 
     # What to serve
@@ -188,19 +189,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
 
     # Who may ask
     tls_cert: Annotated[
-        str,
+        str | None,
         _about(
             "access",
             "PEM file of the server's certificate and its chain. With it all gRPC ports speak TLS but those of listen that begin with "
             "plaintext:. Read again when it changes.",
             file=True,
         ),
-    ] = ""
-    tls_key: Annotated[str, _about("access", "PEM file of the certificate's key, without a password.", file=True)] = ""
+    ] = None
+    tls_key: Annotated[str | None, _about("access", "PEM file of the certificate's key, without a password.", file=True)] = None
     tls_client_ca: Annotated[
-        str,
+        str | None,
         _about("access", "PEM file of authorities: a client needs a certificate of one of them to connect by TLS (mTLS).", file=True),
-    ] = ""
+    ] = None
     tls_allow: Annotated[
         tuple[str, ...],
         _about(
@@ -210,14 +211,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = ()
     token_file: Annotated[
-        str,
+        str | None,
         _about(
             "access",
             "File of tokens, one a line. Each call but health checks then needs one: `authorization: Bearer TOKEN`. Read again when it "
             "changes.",
             file=True,
         ),
-    ] = ""
+    ] = None
 
     # Transport and its limits
     transport: Annotated[
@@ -429,8 +430,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 0
     pid_file: Annotated[
-        str, _about("operation", "File that holds the process's number while it serves, for `inferd drain`.", file=True)
-    ] = ""
+        str | None, _about("operation", "File that holds the process's number while it serves, for `inferd drain`.", file=True)
+    ] = None
     drain_timeout_s: Annotated[
         int, _about("operation", "Time that running requests get when the server is told to stop.", ge=0, le=86_400)
     ] = 30
@@ -573,7 +574,9 @@ def _parse_quantity(text: str, units: Mapping[str, int], own_unit: str) -> int:
 
 
 def spell(field: Field, value: object) -> str:
-    """A value as one would write it: 67108864 -> 64MiB, 30 -> 30s, -1 -> off. `_parse` reads it back."""
+    """A value as one would write it: 67108864 -> 64MiB, 30 -> 30s, -1 -> off; nothing for None. `_parse` reads it back."""
+    if value is None:
+        return ""
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, tuple | list):
@@ -600,10 +603,15 @@ def _check(field: Field, value: object, origin: str) -> None:
         msgspec.convert(value, field.annotation, strict=True)
     except msgspec.ValidationError:
         raise _wrong(field, origin, value) from None
-    if field.kind == "text" and not value:
-        raise _wrong(field, origin, value)
+    if isinstance(value, str) and not value:
+        raise _empty(field, origin)
     if field.kind == "list" and isinstance(value, tuple) and not all(value):
         raise _wrong(field, origin, value)
+
+
+def _empty(field: Field, origin: str) -> ConfigError:
+    default = spell(field, field.default)
+    return ConfigError(f"{field.name} ({origin}): expected {field.expected}, got ''; leave it out for {default or 'none'}")
 
 
 def _wrong(field: Field, origin: str, value: object) -> ConfigError:
@@ -760,7 +768,9 @@ def load_settings(
 
 
 def _value(field: Field, value: object, origin: str) -> object:
-    """Any layer's value as the field's own type, checked."""
+    """Any layer's value as the field's own type, checked. An empty one is refused: who wants none leaves it out."""
+    if value == [] or (isinstance(value, str) and not value.strip(" ,\t" if field.kind == "list" else None)):
+        raise _empty(field, origin)
     try:
         if isinstance(value, str):
             value = _parse(field, value)
@@ -773,8 +783,10 @@ def _value(field: Field, value: object, origin: str) -> object:
 
 
 def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path | None) -> tuple[Path, dict[str, object]]:
-    named = config_file or environ.get(PREFIX + "CONFIG")
-    origin = "--config" if config_file else PREFIX + "CONFIG"
+    given = (config_file, "--config"), (environ.get(PREFIX + "CONFIG"), PREFIX + "CONFIG")
+    named, origin = given[0] if config_file is not None else given[1]
+    if named == "":
+        raise ConfigError(f"config ({origin}): expected the path of a TOML file, got ''; leave it out for {CONFIG_FILE}, where it exists")
     path = folder / named if named else folder / CONFIG_FILE
     try:
         keys = tomllib.loads(read_file(path, MAX_CONFIG_BYTES, "config").decode("utf-8"))
@@ -795,7 +807,7 @@ def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path
 
 
 def _variables(environ: Mapping[str, str]) -> dict[str, str]:
-    """The INFERD_* variables that are settings, by field; an empty one counts as not set. A misspelt one is an error."""
+    """The INFERD_* variables that are settings, by field. A misspelt one is an error."""
     names = {field.variable: name for name, field in fields().items()}
     found: dict[str, str] = {}
     for variable, text in environ.items():
@@ -804,8 +816,7 @@ def _variables(environ: Mapping[str, str]) -> dict[str, str]:
         if variable not in names:
             near = _near(variable.upper(), tuple(names))
             raise ConfigError(f"environment: unknown variable {variable}{near}; `inferd config` lists every setting")
-        if text:
-            found[names[variable]] = text
+        found[names[variable]] = text
     return found
 
 

@@ -59,11 +59,11 @@ def test_every_field_has_a_row_a_limit_and_a_right_default() -> None:
 def a_value(field: Field) -> st.SearchStrategy[object]:
     """Values that are right for the field by itself."""
     special: dict[str, st.SearchStrategy[object]] = {
-        "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "unix:@x", "[::1]:0", "localhost:8001"])).map(tuple),
+        "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "unix:@x", "[::1]:0", "localhost:8001"]), min_size=1).map(tuple),
         "providers": st.lists(st.sampled_from(["cpu", "cuda", "tensorrt"]), min_size=1).map(tuple),
-        "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), max_size=3).map(tuple),
+        "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), min_size=1, max_size=3).map(tuple),
         "host": st.sampled_from(["::1", "0.0.0.0", "localhost"]),
-        "tls_allow": st.lists(st.sampled_from(["a", "spiffe://b/c"]), max_size=2).map(tuple),
+        "tls_allow": st.lists(st.sampled_from(["a", "spiffe://b/c"]), min_size=1, max_size=2).map(tuple),
     }
     if field.name in special:
         return special[field.name]
@@ -92,8 +92,7 @@ def test_what_spell_writes_is_read_back(data: st.DataObject) -> None:
         others |= {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a"}
     others.pop(field.name, None)
     settings, _ = load_settings(others, {field.variable: spell(field, value)}, NOWHERE)
-    expected = value or field.default if field.kind == "list" else value
-    assert getattr(settings, field.name) == expected
+    assert getattr(settings, field.name) == value
 
 
 LAYERS = st.fixed_dictionaries({}, optional={name: st.integers(1, 60) for name in ("file", "variable", "flag")})
@@ -179,8 +178,29 @@ def test_lists() -> None:
     assert load_settings({"models": ("a,b", "c")}, {}, NOWHERE)[0].models == ("a,b", "c")
 
 
-def test_an_empty_variable_counts_as_not_set() -> None:
-    assert load_settings({}, {"INFERD_GRPC_PORT": ""}, NOWHERE)[1]["grpc_port"] == "default"
+@pytest.mark.parametrize("name", sorted(fields()))
+def test_an_empty_value_is_refused_wherever_it_stands(name: str, tmp_path: Path) -> None:
+    """An unset variable of a shell must not mean that nobody is asked who comes."""
+    field = fields()[name]
+    says = f"expected {field.expected}, got ''; leave it out for {spell(field, field.default) or 'none'}"
+    for empty in ("", " ", *((",", " , ") if field.kind == "list" else ())):
+        assert refusal({name: empty}) == f"{name} ({'PATH' if name == 'models' else field.flag}): {says}"
+        assert refusal(environ={field.variable: empty}) == f"{name} ({field.variable}): {says}"
+        (tmp_path / "inferd.toml").write_text(f"{name} = '{empty}'\n")
+        assert refusal(folder=tmp_path) == f"{name} (inferd.toml): {says}"
+    if field.kind == "list":
+        (tmp_path / "inferd.toml").write_text(f"{name} = []\n")
+        assert refusal(folder=tmp_path) == f"{name} (inferd.toml): {says}"
+
+
+def test_an_empty_name_of_a_file_is_none() -> None:
+    assert "config (INFERD_CONFIG): expected the path of a TOML file, got ''" in refusal(environ={"INFERD_CONFIG": ""})
+    with pytest.raises(ConfigError, match=r"config \(--config\): expected the path of a TOML file, got ''; leave it out for inferd.toml"):
+        load_settings({}, {}, NOWHERE, config_file="")
+    for field in fields().values():
+        if field.kind == "file":
+            with pytest.raises(ConfigError, match=rf"{field.name} \(given in Python\): expected the path of a file, got ''; leave it out"):
+                Settings(**{field.name: ""})
 
 
 @pytest.mark.parametrize(

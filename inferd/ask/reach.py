@@ -32,7 +32,7 @@ class Reach(NamedTuple):
 
     @property
     def by_tls(self) -> bool:
-        return self.tls or any((self.ca, self.certificate, self.key, self.server_name))
+        return self.tls or any(each is not None for each in (self.ca, self.certificate, self.key, self.server_name))
 
     def token(self) -> str | None:
         """The first line that is none of the comments, which begin with #. ConfigError where there is none."""

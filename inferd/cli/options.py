@@ -51,7 +51,7 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
     def call(paths: tuple[str, ...] = (), config: str | None = None, **given: Any) -> Any:
         table = fields()
         flags = {name: given.pop(name) for name in table if name in given}
-        flags = {name: ",".join(value) or None if isinstance(value, tuple) else value for name, value in flags.items()}
+        flags = {name: _joined(value) if isinstance(value, tuple) else value for name, value in flags.items()}
         read = partial(load_settings, flags | {"models": paths or None}, os.environ, Path.cwd(), config_file=config)
         settings, origins = read()
         click.get_current_context().meta[REREAD] = lambda: read()[0]
@@ -65,6 +65,11 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         decorated
     )
     return click.argument("paths", nargs=-1, metavar="[PATH]...")(decorated)
+
+
+def _joined(values: tuple[str, ...]) -> str | None:
+    """Of a flag that may be repeated; None: it is not given."""
+    return ",".join(values) if values else None
 
 
 def _flag(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

@@ -63,8 +63,8 @@ class Access:
         self._allowed: tuple[str, ...] = ()
         self._names = self._hosts = frozenset[str]()
         self.allow(settings.tls_allow)
-        self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file else None
-        self._tokens = self._file.read(_tokens) if self._file else frozenset()
+        self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
+        self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -160,7 +160,7 @@ def open_to_all(addresses: Iterable[Address]) -> list[Address]:
 
 def warn_of_open(addresses: Iterable[Address], settings: Settings) -> None:
     """Says it of a server that everybody may use, once, at its start."""
-    if (found := open_to_all(addresses)) and not settings.token_file:
+    if (found := open_to_all(addresses)) and settings.token_file is None:
         log.warning(
             "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
             "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",

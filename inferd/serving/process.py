@@ -149,8 +149,8 @@ def _take(server: Served, read: Settings) -> None:
         log.warning("%s: changed, and taken at the next start only", ", ".join(waiting))
 
 
-def _write_pid(path: str) -> Path | None:
-    if not path:
+def _write_pid(path: str | None) -> Path | None:
+    if path is None:
         return None
     file = Path(path)
     try:

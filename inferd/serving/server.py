@@ -80,7 +80,7 @@ class Server:
         watchers = settings.max_watchers, settings.max_connection_watchers
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers)
         self._access = Access(settings)
-        self._tls = Tls(settings) if settings.tls_cert else None
+        self._tls = Tls(settings) if settings.tls_cert is not None else None
         self.transport_name, self._transport = self._make_transport()
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush

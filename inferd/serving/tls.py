@@ -52,7 +52,7 @@ class Tls:
 
     def __init__(self, settings: Settings) -> None:
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
-        self._files = Watched({setting: path for setting, path in named.items() if path}, MAX_FILE_BYTES)
+        self._files = Watched({setting: path for setting, path in named.items() if path is not None}, MAX_FILE_BYTES)
         self.certificates, self._newest = self._files.read(self._made)
         self.context = PortContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.wrap = self._wrap

@@ -83,7 +83,7 @@ def share(settings: Settings, workers: int) -> Settings:
         picture_memory_bytes=max(least_picture_bytes, settings.picture_memory_bytes // workers),
         listen=(),
         metrics_port=-1,
-        pid_file="",
+        pid_file=None,
         lame_duck_s=0,
     )
 
@@ -175,7 +175,7 @@ class Supervisor:
 
     def _bind(self) -> list[list[Listener]]:
         """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
-        tls = bool(self.settings.tls_cert)
+        tls = self.settings.tls_cert is not None
         own = [] if self._sockets else [Address(self.settings.host, self.settings.grpc_port, tls=tls)]
         places = [[adopt(opened, tls)] for opened in self._sockets]
         self._listeners = [listener for place in places for listener in place]

@@ -47,6 +47,9 @@ def test_every_field_is_a_flag(call) -> None:
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [
+        (["config", "--tls-allow", ""], "inferd: tls_allow (--tls-allow): expected a list of: names, got ''; leave it out for none\n"),
+        (["config", "--token-file", ""], "inferd: token_file (--token-file): expected the path of a file, got ''; leave it out for none\n"),
+        (["config", "--config", ""], "inferd: config (--config): expected the path of a TOML file, got ''; leave it out for inferd.toml"),
         (["config", "--grpc-port", "x"], "inferd: grpc_port (--grpc-port): expected a whole number from 0 to 65535, got 'x'\n"),
         (["config", "--config", "no.toml"], "inferd: config (--config): expected a TOML file, got 'no.toml', which does not exist\n"),
         (["config", "--grcp-port", "1"], "No such option"),

@@ -113,3 +113,9 @@ def test_no_token_in_the_file(tmp_path: Path) -> None:
             path.write_text(content)
         with pytest.raises(ConfigError, match=says):
             Reach(token_file=str(path)).token()
+
+
+@pytest.mark.parametrize("name", ["ca", "certificate", "key", "server_name"])
+def test_an_empty_flag_does_not_mean_plaintext(name: str) -> None:
+    assert Reach(**{name: ""}).by_tls
+    assert not Reach().by_tls

@@ -436,7 +436,7 @@ def test_what_is_divided() -> None:
     part = share(whole, 3)
     assert part.message_memory_bytes * 3 <= whole.message_memory_bytes
     assert (part.max_connections, part.picture_memory_bytes) == (34, MiB)
-    assert (part.listen, part.metrics_port, part.pid_file, part.lame_duck_s) == ((), -1, "", 0)
+    assert (part.listen, part.metrics_port, part.pid_file, part.lame_duck_s) == ((), -1, None, 0)
     assert part.max_queue_requests == whole.max_queue_requests
 
 
