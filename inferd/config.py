@@ -24,6 +24,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 __all__ = [
+    "CONFIG_FILE",
+    "CONFIG_VARIABLE",
     "PROVIDERS",
     "Address",
     "Field",
@@ -49,6 +51,7 @@ RELOADED = (
     *("max_connection_idle_s", "max_connection_age_s", "max_connection_age_grace_s"),
 )
 PREFIX = "INFERD_"
+CONFIG_VARIABLE = PREFIX + "CONFIG"  # where the file is
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
 OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
@@ -783,7 +786,7 @@ def _value(field: Field, value: object, origin: str) -> object:
 
 
 def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path | None) -> tuple[Path, dict[str, object]]:
-    given = (config_file, "--config"), (environ.get(PREFIX + "CONFIG"), PREFIX + "CONFIG")
+    given = (config_file, "--config"), (environ.get(CONFIG_VARIABLE), CONFIG_VARIABLE)
     named, origin = given[0] if config_file is not None else given[1]
     if named == "":
         raise ConfigError(f"config ({origin}): expected the path of a TOML file, got ''; leave it out for {CONFIG_FILE}, where it exists")

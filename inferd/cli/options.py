@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferd.config import Field, fields, load_settings, spell
+from inferd.config import CONFIG_FILE, CONFIG_VARIABLE, Field, fields, load_settings, spell
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -54,7 +54,9 @@ def takes_settings(command: Callable[..., Any]) -> Callable[..., Any]:
         flags = {name: _joined(value) if isinstance(value, tuple) else value for name, value in flags.items()}
         read = partial(load_settings, flags | {"models": paths or None}, os.environ, Path.cwd(), config_file=config)
         settings, origins = read()
-        click.get_current_context().meta[REREAD] = lambda: read()[0]
+        found = config is None and CONFIG_VARIABLE not in os.environ and Path(CONFIG_FILE).exists()
+        again = partial(read, config_file=CONFIG_FILE) if found else read  # once it was there it must be: without it all are defaults
+        click.get_current_context().meta[REREAD] = lambda: again()[0]
         return command(settings=settings, origins=origins, **given)
 
     decorated: Callable[..., Any] = call

@@ -141,6 +141,8 @@ def _take(server: Served, read: Settings) -> None:
     takes = set(RELOADED) - server.fixed
     if old["tls_client_ca"] != new["tls_client_ca"]:
         takes.discard("tls_allow")  # names that belong to authorities which are not asked yet: they would shut out all, or let in others
+    if not new["tls_allow"]:
+        takes.discard("tls_allow")  # a file that is being written has none, which would let in all
     if taken := {name: new[name] for name in changed if name in takes}:
         server.settings = msgspec.structs.replace(server.settings, **taken)
         logs.set_up(server.settings.log_level, server.settings.log_format)

@@ -8,11 +8,14 @@ import subprocess
 import sys
 from pathlib import Path
 
+import click
 import pytest
 
 import inferd
 from inferd.cli import VERBS
-from inferd.config import fields
+from inferd.cli.options import REREAD, takes_settings
+from inferd.config import Settings, fields
+from inferd.errors import ConfigError
 
 
 def test_text_shows_value_and_origin(run, tmp_path: Path) -> None:
@@ -83,3 +86,25 @@ def test_a_reader_that_leaves_ends_it_quietly() -> None:
     finally:
         os.close(writer)
     assert (done.returncode, done.stderr) == (1, b"")
+
+
+def test_a_file_that_is_gone_is_not_read_as_an_empty_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """When settings are read again: without their file all would be defaults."""
+
+    @click.command
+    @takes_settings
+    def verb(settings: Settings, origins: dict[str, str]) -> None:
+        reread = click.get_current_context().meta[REREAD]
+        assert reread() == settings
+        if (file := Path("inferd.toml")).exists():
+            file.write_text("lame_duck_s = 2")
+            assert reread().lame_duck_s == 2
+            file.unlink()
+            with pytest.raises(ConfigError, match=r"expected a TOML file, got 'inferd.toml', which does not exist"):
+                reread()
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.delenv("INFERD_CONFIG", raising=False)
+    verb.main([], standalone_mode=False)
+    Path("inferd.toml").write_text("lame_duck_s = 1")
+    verb.main([], standalone_mode=False)

@@ -136,6 +136,7 @@ TLS = {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a"}
         (TLS | {"tls_allow": ("a", "b")}, TLS | {"tls_allow": ("a",)}, set(), {"tls_allow": ("a",)}),
         ({}, TLS | {"tls_allow": ("a",)}, set(), {}),
         (TLS | {"tls_allow": ("a",)}, {}, set(), {}),
+        (TLS | {"tls_allow": ("a",)}, TLS, set(), {}),
         ({}, {"max_connections": 5, "keepalive_s": 9}, set(), {"max_connections": 5, "keepalive_s": 9}),
         ({}, {"max_connections": 5, "max_queue_bytes": 9}, {"max_connections"}, {"max_queue_bytes": 9}),
         ({}, {"grpc_port": 5}, set(), {}),
@@ -145,7 +146,8 @@ def test_what_is_taken_of_new_settings(
     old: dict[str, Any], new: dict[str, Any], fixed: set[str], taken: dict[str, Any],
     caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch,
 ) -> None:  # fmt: skip
-    """Names of clients only where the authorities stay as they are: the new ones are of others, who are asked at the next start."""
+    """Names of clients only where the authorities stay as they are: the new ones are of others, who are asked at the next start. And only
+    where there are some: none would let in all."""
     monkeypatch.setattr(process.logs, "set_up", lambda level, form: None)
     server = SimpleNamespace(settings=Settings(**old), fixed=frozenset(fixed))
     with caplog.at_level(logging.INFO, "inferd"):
