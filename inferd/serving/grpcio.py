@@ -11,7 +11,7 @@ import os
 import socket
 import time
 from collections import Counter
-from contextlib import aclosing, asynccontextmanager, contextmanager, suppress
+from contextlib import aclosing, asynccontextmanager, contextmanager
 from typing import TYPE_CHECKING, Any, NoReturn, cast
 
 import grpc
@@ -23,6 +23,7 @@ from inferd._core.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
 from inferd.serving.access import Access, Identity, tell
+from inferd.serving.sockets import not_listening, remove_stale
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -149,9 +150,9 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         return {"streams": self._open, "streams_total": self._opened, "request_bytes": self._held_bytes}
 
     def _bind(self, address: Address) -> Address:
-        if address.path and _is_live_socket(address.socket_name):  # grpc would take its file away
-            raise StartError(f"cannot listen on {address}: another server listens there; choose another path, or stop that one")
         try:
+            if address.path and not address.is_abstract:
+                remove_stale(address.path)  # grpc would take away any socket's file
             if address.tls:
                 assert self._tls is not None
                 port = self._server.add_secure_port(address.for_grpc, _credentials(self._tls))
@@ -159,6 +160,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 port = self._server.add_insecure_port(address.for_grpc)
             if address.path and not address.is_abstract and self._socket_mode >= 0:
                 os.chmod(address.path, self._socket_mode)
+        except OSError as error:
+            raise not_listening(address, error) from None
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere
             what = "a path that can be written and is free" if address.path else "a free address of this machine"
             raise StartError(
@@ -314,13 +317,6 @@ def _identity(rpc: Rpc) -> Identity | None:
     names = [name for kind in kinds for name in said.get(kind, ())]
     subject = "".join(said.get("x509_subject", ()))
     return Identity.named(subject, names, said.get("peer_dns", ())) if names or subject else None
-
-
-def _is_live_socket(path: str) -> bool:
-    with suppress(OSError), socket.socket(socket.AF_UNIX) as probe:
-        probe.connect(path)
-        return True
-    return False
 
 
 def _lifetime(settings: Settings) -> list[tuple[str, int]]:

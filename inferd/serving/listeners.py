@@ -1,4 +1,6 @@
-"""Sockets that a supervisor opens for its workers: bound before models are loaded, listening once they are. Never in here: accepting."""
+"""Sockets that a supervisor opens for its workers: bound before models are loaded, listening once they are, those of files at once, so that
+no other server takes one for a file that was left behind. Never in here: accepting.
+"""
 
 from __future__ import annotations
 
@@ -6,7 +8,7 @@ import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.config import Address
-from inferd.serving.sockets import BACKLOG, SocketFile, bound_unix_socket, name_of, not_listening
+from inferd.serving.sockets import BACKLOG, SocketFile, name_of, not_listening, unix_socket
 
 if TYPE_CHECKING:
     from inferd.config import Settings
@@ -23,7 +25,7 @@ class Listener(NamedTuple):
     file: SocketFile | None = None
 
     def listen(self) -> None:
-        """Raises StartError where another process was quicker."""
+        """Raises StartError where another process was quicker. A Unix socket does already."""
         try:
             self.socket.listen(BACKLOG)
         except OSError as error:
@@ -47,7 +49,7 @@ def bind(address: Address, settings: Settings) -> list[Listener]:
     made: list[Listener] = []
     try:
         if address.path:
-            opened = bound_unix_socket(address, settings.socket_mode)
+            opened = unix_socket(address, settings.socket_mode)
             opened.setblocking(False)
             return [Listener(opened, address, file=SocketFile.of(address))]
         found = socket.getaddrinfo(address.host, address.port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)

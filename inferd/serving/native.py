@@ -34,7 +34,7 @@ from inferd.serving.access import Access, Identity, tell
 from inferd.serving.compression import CompressionThreads
 from inferd.serving.memory import give_back
 from inferd.serving.ports import Port, TlsPort
-from inferd.serving.sockets import BACKLOG, SocketFile, bound_unix_socket, listening, name_of, not_listening
+from inferd.serving.sockets import SocketFile, listening, name_of, not_listening, unix_socket
 from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
 
@@ -421,11 +421,9 @@ class NativeTransport:
     async def _open(self, address: Address) -> Address:
         """The real address. OSError."""
         if address.path:
-            bound = bound_unix_socket(address, self._socket_mode)
+            self._ports.append(self._port([unix_socket(address, self._socket_mode)], tls=False))
             if file := SocketFile.of(address):
                 self._socket_files.append(file)
-            bound.listen(BACKLOG)
-            self._ports.append(self._port([bound], tls=False))
             return address
         opened = await listening(address, reuse_port=self._reuse_port)
         self._ports.append(self._port(opened, tls=address.tls))

@@ -17,7 +17,7 @@ from inferd.errors import StartError
 if TYPE_CHECKING:
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "SocketFile", "bound_unix_socket", "listening", "name_of", "not_listening"]
+__all__ = ["BACKLOG", "SocketFile", "listening", "name_of", "not_listening", "remove_stale", "unix_socket"]
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
 
@@ -26,6 +26,7 @@ WHY_NOT_LISTENING = {
     errno.EACCES: "permission denied",
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
+    errno.EPROTOTYPE: "a socket of another kind is there, of datagrams perhaps",
 }
 
 
@@ -67,39 +68,48 @@ class SocketFile(NamedTuple):
                 os.unlink(self.path)
 
 
-def bound_unix_socket(address: Address, mode: int) -> socket.socket:
-    """One that does not listen yet: nobody can connect before its file has its permissions. mode: below 0: as the umask says. OSError."""
+def unix_socket(address: Address, mode: int) -> socket.socket:
+    """One that listens. Nobody can connect before its file has its permissions, and whoever looks for a stale file finds that somebody
+    listens there, as long as this process lives. mode: below 0: as the umask says. OSError."""
     if not address.is_abstract:
-        _remove_stale(address.path)
-    bound = socket.socket(socket.AF_UNIX)
+        remove_stale(address.path)
+    opened = socket.socket(socket.AF_UNIX)
     try:
-        bound.bind(address.socket_name)
+        opened.bind(address.socket_name)
         if mode >= 0 and not address.is_abstract:
             os.chmod(address.path, mode)
+        opened.listen(BACKLOG)
     except OSError:
-        bound.close()
+        opened.close()
         raise
-    return bound
+    return opened
 
 
-def _remove_stale(path: str) -> None:
+def remove_stale(path: str) -> None:
     """A socket file that a server left behind when it was killed. OSError for one that somebody listens on, which the event
     loop would take away, and for another file."""
     with suppress(FileNotFoundError):
         if stat.S_ISSOCK(os.stat(path).st_mode):
             with socket.socket(socket.AF_UNIX) as probe:
+                probe.setblocking(False)
                 try:
                     probe.connect(path)
                 except ConnectionRefusedError:
                     os.unlink(path)
                     return
+                except BlockingIOError:  # somebody is there, with no room for one who waits
+                    pass
         raise OSError(errno.EADDRINUSE, "in use")
 
 
 def not_listening(address: Address, error: OSError) -> StartError:
     """What the system said of an address that cannot be listened on, and what to do."""
-    unknown = "the path is too long" if address.path else "the host's name has no address here"
-    reason = WHY_NOT_LISTENING.get(error.errno or 0, unknown)
+    if isinstance(error, socket.gaierror):
+        reason = "the host's name has no address here"
+    elif error.errno is None:  # Python's own
+        reason = "the path is too long"
+    else:
+        reason = WHY_NOT_LISTENING.get(error.errno, os.strerror(error.errno).lower())
     cure = "choose another path, or stop who listens there" if address.path else "choose another port (0 picks a free one) or host"
     return StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}")
 

@@ -161,17 +161,32 @@ async def test_a_socket_file_that_was_left_behind_is_replaced_and_a_live_one_is_
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(address.path)
     async with serving(Service(), [address]) as (channel, _):
-        with pytest.raises(errors.StartError, match="another server listens there"):
+        with pytest.raises(errors.StartError, match="it is in use"):
+            await GrpcioTransport({}, Settings(), Service().refuse).start([address])
+        assert await infer(channel, b"abc") == b"cba"
+
+
+async def test_an_abstract_name_that_is_in_use(tmp_path: Any) -> None:
+    address = Address("", 0, f"@{tmp_path}")
+    async with serving(Service(), [address]) as (channel, _):
+        with pytest.raises(errors.StartError, match=f"cannot listen on unix:@{tmp_path}"):
             await GrpcioTransport({}, Settings(), Service().refuse).start([address])
         assert await infer(channel, b"abc") == b"cba"
 
 
 async def test_a_path_that_cannot_be_had_is_a_start_error(tmp_path: Any) -> None:
     (tmp_path / "file").write_text("mine")
-    for path in ("file", "no/such/folder"):
-        with pytest.raises(errors.StartError, match="expected a path that can be written"):
-            await GrpcioTransport({}, Settings(), Service().refuse).start([Address("", 0, str(tmp_path / path))])
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
+        datagrams.bind(str(tmp_path / "datagrams"))
+        for path, says in (
+            ("file", "it is in use"),
+            ("no/such/folder", "expected a path that can be written"),
+            ("datagrams", "a socket of another kind is there"),
+        ):
+            with pytest.raises(errors.StartError, match=says):
+                await GrpcioTransport({}, Settings(), Service().refuse).start([Address("", 0, str(tmp_path / path))])
     assert (tmp_path / "file").read_text() == "mine"
+    assert (tmp_path / "datagrams").exists()
 
 
 async def test_infer_hands_the_bytes_over_and_back() -> None:

@@ -68,10 +68,11 @@ def test_a_unix_socket_goes_with_its_listener(tmp_path: Path) -> None:
         killed.bind(str(path))  # and leaves its file
     (listener,) = bind(Address("", 0, str(path)), SETTINGS)
     assert path.stat().st_mode & 0o777 == 0o600
-    listener.listen()
-    assert connects(listener.socket)
+    assert connects(listener.socket), "at once: a server that starts meanwhile would take it for a file that was left behind"
     with pytest.raises(StartError, match="choose another path, or stop who listens there"):
         bind(Address("", 0, str(path)), SETTINGS)
+    listener.listen()
+    assert connects(listener.socket)
     listener.close()
     assert not path.exists()
     path.write_text("a file of somebody's")
