@@ -33,7 +33,7 @@ from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.access import Access, Identity, tell
 from inferd.serving.compression import CompressionThreads
 from inferd.serving.memory import give_back
-from inferd.serving.ports import Port, TlsPort
+from inferd.serving.ports import Port, Refusals, TlsPort
 from inferd.serving.sockets import SocketFile, listening, name_of, not_listening, unix_socket
 from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
@@ -225,6 +225,7 @@ class NativeTransport:
         self._refuse = refuse
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
+        self._refusals = Refusals()
         self._socket_files: list[SocketFile] = []
         self._tasks: set[asyncio.Task[None]] = set()
 
@@ -310,7 +311,7 @@ class NativeTransport:
     def refuse_protocol(self, transport: asyncio.Transport) -> None:
         """Of a client that did not ask for HTTP/2 in its handshake, which RFC 9113 wants: Python's ssl lets it in all the same."""
         self.count_refused()
-        log.info("refused: %s did not offer h2 in its handshake (ALPN)", transport.get_extra_info("peername"))
+        self._refusals.tell(self.loop.time(), f"{transport.get_extra_info('peername')} did not offer h2 in its handshake (ALPN)")
         transport.abort()
 
     def refusal_of(self, identity: Identity | None) -> RequestError | None:
@@ -439,6 +440,7 @@ class NativeTransport:
             self._connection,
             self.is_full,
             self.count_refused,
+            self._refusals,
             handshake_s=self._handshake_s,
             shutdown_s=CLOSE_TIMEOUT_S,
         )

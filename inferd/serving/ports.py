@@ -19,20 +19,35 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Port", "TlsPort", "hello_nbytes"]
+__all__ = ["Port", "Refusals", "TlsPort", "hello_nbytes"]
 
 log = logging.getLogger(__name__)
 
 ACCEPTS = 4  # clients that are let in in one iteration of the loop
 HANDSHAKE_ITERATIONS = 4  # of the loop for each handshake that begins: it takes much of one of them, the others are everybody else's
 PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
-REFUSED_LOG_S = 1.0  # between two lines of handshakes that failed: whoever cannot connect could fill the log
+REFUSED_LOG_S = 1.0  # between two lines of clients that are refused: whoever cannot connect could fill the log
 LEAST_S = 0.001  # that a handshake has, however late it begins
 RECORD_NBYTES = 5  # of a TLS record's header
 HANDSHAKE_RECORD = 22
 HELLO_NBYTES = 4  # of a handshake message's header
 MAX_HELLO_NBYTES = 16 << 10
 MAX_HELLO_RECORDS = 4  # all clients that are known send one
+
+
+class Refusals:
+    """What the log says of clients whose TLS is refused: a line in REFUSED_LOG_S at most, with the number of those that had none."""
+
+    def __init__(self) -> None:
+        self._said_s = float("-inf")
+        self._unsaid = 0  # clients since
+
+    def tell(self, now_s: float, what: str) -> None:
+        if now_s - self._said_s < REFUSED_LOG_S:
+            self._unsaid += 1
+            return
+        log.info("refused: %s%s", what, f"; {self._unsaid} more were refused before it" if self._unsaid else "")
+        self._said_s, self._unsaid = now_s, 0
 
 
 class Port:
@@ -155,13 +170,13 @@ class TlsPort(Port):
         connection: Callable[[Callable[[], None]], asyncio.BufferedProtocol],
         is_full: Callable[[], bool],
         refused: Callable[[], None],
+        refusals: Refusals,
         *,
         handshake_s: float,
         shutdown_s: float,
     ) -> None:
         self.failed = 0
-        self._said_s = float("-inf")  # when the log had a handshake that failed
-        self._unsaid = 0  # of those since
+        self._refusals = refusals
         self._context, self._handshake_s, self._shutdown_s = context, handshake_s, shutdown_s
         self._limits: dict[socket.socket, asyncio.TimerHandle] = {}  # of the clients whose handshake has not begun
         self._asked: dict[socket.socket, int] = {}  # bytes that must have come before they are looked at again
@@ -249,12 +264,8 @@ class TlsPort(Port):
         self.failed += 1
         if not isinstance(why, ssl.SSLError) or isinstance(why, ssl.SSLEOFError):  # who went without a word, as many probes do
             log.debug("a client's TLS handshake failed: %s", why)
-        elif self._loop.time() - self._said_s < REFUSED_LOG_S:
-            self._unsaid += 1
         else:
-            more = f", and so did {self._unsaid} before it" if self._unsaid else ""
-            log.info("refused: the TLS handshake of %s failed: %s%s", peer, _plain(why), more)
-            self._said_s, self._unsaid = self._loop.time(), 0
+            self._refusals.tell(self._loop.time(), f"the TLS handshake of {peer} failed: {_plain(why)}")
 
 
 def hello_nbytes(come: bytes) -> int:

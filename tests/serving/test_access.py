@@ -12,6 +12,7 @@ import socket
 import ssl
 import time
 from collections.abc import Callable, Iterator
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -390,7 +391,28 @@ def test_a_handshake_that_fails_is_said(
             monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
             fails(served, strange)
             until(lambda: len(lines()) > 1)
-            assert re.search(r", and so did \d+ before it$", lines()[1])
+            assert re.search(r"; \d+ more were refused before it$", lines()[1])
+
+
+def test_clients_without_alpn_do_not_fill_the_log(
+    files: Files, model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """They share the lines of handshakes that fail."""
+    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
+    with caplog.at_level(logging.INFO, "inferd"), Served(model, **files.settings()) as served:
+        host, port = served.address.rsplit(":", 1)
+        for _ in range(5):
+            with socket.create_connection((host, int(port)), LIMIT_S) as plain, suppress(OSError):
+                context.wrap_socket(plain, server_hostname="localhost").close()
+        with socket.create_connection((host, int(port)), LIMIT_S) as plain:
+            plain.sendall(b"no hello at all, but as many bytes as one is looked at for")
+            with suppress(ConnectionError):
+                plain.recv(100)
+        until(lambda: counters(served)["connections_refused_total"] == 5)
+        until(lambda: counters(served)["handshakes_failed_total"] == 1)
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    assert line.endswith("did not offer h2 in its handshake (ALPN)")
 
 
 # ---- tokens

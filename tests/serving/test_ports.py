@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import logging
 import socket
 import ssl
 from collections.abc import Callable
@@ -16,7 +17,7 @@ import pytest
 import trustme
 
 from inferd.serving import ports
-from inferd.serving.ports import ACCEPTS, HANDSHAKE_ITERATIONS, MAX_HELLO_RECORDS, Port, TlsPort, hello_nbytes
+from inferd.serving.ports import ACCEPTS, HANDSHAKE_ITERATIONS, MAX_HELLO_RECORDS, Port, Refusals, TlsPort, hello_nbytes
 from tests.wire import LIMIT_S
 
 
@@ -89,6 +90,7 @@ def port_of_tls(
         greeter,
         lambda: full,
         lambda: refused.append("one"),
+        Refusals(),
         handshake_s=LIMIT_S,
         shutdown_s=LIMIT_S,
     )
@@ -316,3 +318,17 @@ def test_how_long_a_hello_is() -> None:
             assert end < hello_nbytes(whole[:end]) <= len(whole)
     for none in (b"GET / HTTP/1.1\r\n", b"\x16\x03\x01\0\0", b"\x16\x03\x01\0\1\1" * (MAX_HELLO_RECORDS + 1)):
         assert hello_nbytes(none) <= len(none)
+
+
+def test_of_many_clients_that_are_refused_one_a_second_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    refusals = Refusals()
+    with caplog.at_level(logging.INFO, "inferd"):
+        for number in range(25):
+            refusals.tell(100 + number / 10, f"client {number}")
+        refusals.tell(200.0, "the last")
+    assert [record.getMessage() for record in caplog.records] == [
+        "refused: client 0",
+        "refused: client 10; 9 more were refused before it",
+        "refused: client 20; 9 more were refused before it",
+        "refused: the last; 4 more were refused before it",
+    ]
