@@ -203,13 +203,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     tls_key: Annotated[str | None, _about("access", "PEM file of the certificate's key, without a password.", file=True)] = None
     tls_client_ca: Annotated[
         str | None,
-        _about("access", "PEM file of authorities: a client needs a certificate of one of them to connect by TLS (mTLS).", file=True),
+        _about(
+            "access",
+            "PEM file of authorities: a client needs a certificate of one of them to connect by TLS (mTLS). Read again when it changes; "
+            "one without a certificate is an error.",
+            file=True,
+        ),
     ] = None
     tls_allow: Annotated[
         tuple[str, ...],
         _about(
             "access",
-            "Names of client certificates that may ask: common names, DNS, URI, e-mail or IP names. None: all that tls_client_ca trusts.",
+            "Names of client certificates that may ask: common names, DNS, URI, e-mail or IP names. Left out: all that tls_client_ca "
+            "trusts.",
             items="names",
         ),
     ] = ()
