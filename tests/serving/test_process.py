@@ -186,10 +186,12 @@ def test_no_more_connections_than_the_limit_on_open_files_leaves(files: Path, wo
     fit = (300 - RESERVED) * workers
     with Program(files, "--workers", str(workers), entry=("-c", FEW_FILES)) as program, ExitStack() as clients:
         assert psutil.Process(program.process.pid).rlimit(psutil.RLIMIT_NOFILE) == (300, 300)
-        assert program.errors.count(f"do not fit into the open files that it may have: {fit // workers} are taken") == 1
+        said = f"do not fit into the open files that it may have: {fit // workers} are taken"
+        wait_for(program, said)
         assert [taken(program, clients) for _ in range(fit + 10)] == [True] * fit + [False] * 10
         seen = samples(program)
         assert (seen["inferd_connections"], seen["inferd_connections_limit"]) == (fit, fit)
+        assert program.errors.count(said) == 1
         assert seen["inferd_connections_refused_total"] == 10
         assert "no file descriptor is left" not in program.errors
 
