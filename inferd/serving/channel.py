@@ -16,7 +16,7 @@ from typing import Any, NamedTuple, Self
 
 __all__ = ["Channel", "Message"]
 
-MAX_MESSAGE_BYTES = 128 << 10  # the settings are the longest one
+MAX_MESSAGE_BYTES = 128 << 10  # the settings are the longest one, by far
 
 
 class Message(NamedTuple):
@@ -44,8 +44,11 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, kind: str, descriptor: int = -1, /, **fields: object) -> bool:
-        """False where the other end is gone, or reads nothing. The descriptor stays the caller's to close."""
+        """False where the other end is gone, or reads nothing, and of a message that is too long. The descriptor stays the caller's to
+        close."""
         content = [json.dumps([kind, fields]).encode()]
+        if len(content[0]) > MAX_MESSAGE_BYTES:
+            return False
         try:
             socket.send_fds(self._socket, content, [descriptor]) if descriptor >= 0 else self._socket.sendmsg(content)
         except OSError:

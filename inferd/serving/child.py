@@ -4,6 +4,7 @@ worker does (worker.py), which of them gets what (workers.py).
 
 from __future__ import annotations
 
+import errno
 import os
 import select
 import signal
@@ -86,10 +87,12 @@ class Child:
         self.channel, self.theirs = Channel.pair()
 
     def start(self, settings: Settings) -> None:
-        """Starts the process. Raises OSError where the system allows none."""
+        """Starts the process. Raises OSError where the system allows none, or the settings are too long for a message."""
         with self.theirs:
-            self.channel.send("settings", number=self.number, settings=msgspec.structs.asdict(settings))
+            told = self.channel.send("settings", number=self.number, settings=msgspec.structs.asdict(settings))
             try:
+                if not told:
+                    raise OSError(errno.EMSGSIZE, "the settings are too long")
                 self.process = _start(self.theirs)
                 self.ended = os.pidfd_open(self.process.pid)
             except OSError:

@@ -109,6 +109,7 @@ class Supervisor:
         self._held = False  # nobody is accepted for a while
         self._held_said_s = float("-inf")
         self._children: dict[int, Child] = {}
+        self._untold: set[Child] = set()  # of the settings that were read again last
         self._restarts = {number: Restarts() for number in range(1, workers + 1)}
         self._restarted = 0
         self._starts_failed = 0
@@ -169,9 +170,17 @@ class Supervisor:
             raise self._error
 
     def reload(self) -> None:
-        """Workers take settings that can change, certificates and tokens as they are now."""
+        """Workers take settings that can change, certificates and tokens as they are now. One that hears nothing just now is told again
+        at each look: names that may not ask any more must not be good there."""
+        self._untold = set(self._children.values())
+        self._tell_settings()
+        for child in self._untold:
+            log.error("%s was not told of the settings that were read again: it does not read, or they are too long", child)
+
+    def _tell_settings(self) -> None:
         shared = share(self.settings, self._workers)
-        self._tell("reload", **{name: getattr(shared, name) for name in RELOADED})
+        changes = {name: getattr(shared, name) for name in RELOADED}
+        self._untold = {child for child in self._untold if not child.channel.send("reload", **changes)}
 
     def _bind(self) -> list[list[Listener]]:
         """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
@@ -291,6 +300,7 @@ class Supervisor:
         self._loop.remove_reader(child.ended)
         child.close()
         del self._children[child.number]
+        self._untold.discard(child)
         if page := child.last_page():
             self._sums.saw(child, page)
         self._sums.end(child)
@@ -343,6 +353,8 @@ class Supervisor:
     def _look(self) -> None:
         """Kills who says nothing for long: its event loop, which nothing may hold up, does not turn."""
         self._look_timer = self._loop.call_later(LOOK_S, self._look)
+        if self._untold:
+            self._tell_settings()
         for child in self._children.values():
             child.silent_looks += 1
             if child.state != "loading" and child.silent_looks > SILENT_LOOKS:

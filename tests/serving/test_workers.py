@@ -508,6 +508,37 @@ async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
         assert supervisor._next() is child
 
 
+async def test_who_cannot_be_told_of_settings_is_told_later(caplog: pytest.LogCaptureFixture) -> None:
+    child = ready_child(1, 0)
+    child.process = SimpleNamespace(pid=0)  # type: ignore[assignment]
+    supervisor = await supervisor_of(child)
+    theirs = Channel(child.theirs)
+    with closed_at_end(child):
+        while child.channel.send("turn_away"):
+            pass
+        supervisor.settings = Settings(max_queue_requests=5)
+        supervisor.reload()
+        assert "worker 1 (process 0) was not told of the settings that were read again" in caplog.text
+        kinds = set()
+        while (message := theirs.receive()) is not None:
+            kinds.add(message.kind)
+        assert kinds == {"turn_away"}
+        for _ in range(2):  # the second time there is nothing more to tell
+            supervisor._look()
+            assert supervisor._look_timer is not None
+            supervisor._look_timer.cancel()
+        told = theirs.receive()
+        assert told is not None
+        assert (told.kind, told.fields["max_queue_requests"]) == ("reload", 5)
+        assert theirs.receive() is None
+
+
+async def test_settings_that_are_too_long_for_a_worker_start_none() -> None:
+    child = Child(1)
+    with pytest.raises(OSError, match="the settings are too long"):
+        child.start(Settings(listen=tuple(f"unix:/run/{number:01000}" for number in range(200))))
+
+
 class NoDescriptors:
     """A listening socket of a process that may open nothing more."""
 
