@@ -3,10 +3,10 @@
 # it did not read.
 # Never in here: values, memory, Python objects.
 
-from libc.stdint cimport int64_t, uint32_t, uint64_t
-from libc.string cimport memcpy, memset
+from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.string cimport memcpy
 
-from inferd._core.contents cimport Contents, measure, raw_nbytes
+from inferd._core.contents cimport ANY_FIELD, Contents, expect_contents, measure, raw_nbytes
 from inferd._core.fields cimport Parameter, equals, read_parameter
 from inferd._core.tensor cimport BYTES, INVALID, MAX_TENSORS, datatype_of, itemsize
 from inferd._core.utf8 cimport is_utf8
@@ -137,7 +137,7 @@ cdef inline const char *output_fault(const Reader *outer, const Bytes *content, 
                 if piece.nbytes == 0:
                     continue            # MLServer sends it beside raw contents
                 if not has_contents:
-                    memset(&contents, 0, sizeof(Contents))
+                    expect_contents(&contents, ANY_FIELD, INT64_MAX, 0)
                     has_contents = True
                 enter(&inner, &reader, &piece)
                 if measure(&inner, &contents) < 0:

@@ -11,7 +11,7 @@ from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
 from inferd._core.batcher cimport Request
-from inferd._core.contents cimport MAX_STEPS, Contents, contents_field, raw_nbytes
+from inferd._core.contents cimport MAX_STEPS, Contents, contents_field, expect_contents, raw_nbytes
 from inferd._core.fields cimport (
     BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, read_asked,
     read_fields, read_input, read_parameter, walk_contents,
@@ -28,6 +28,9 @@ from inferd.errors import Internal, InvalidArgument, ResourceExhausted
 
 cdef extern from "Python.h":
     const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
+
+cdef extern from *:
+    bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
 
 cdef enum:
     MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
@@ -135,34 +138,34 @@ cdef object value_of(const Parameter *parameter):
     return parameter.number
 
 
+cdef int64_t element_count(const TensorView *view) noexcept nogil:
+    """Elements that its shape has; INT64_MAX: more than can be, or no shape at all, which its check will say."""
+    cdef int64_t count = 1
+    cdef int axis
+    for axis in range(view.rank):
+        if view.shape[axis] < 0 or __builtin_mul_overflow(count, view.shape[axis], &count):
+            return INT64_MAX
+    return count
+
+
 cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except -1:
     """Typed contents of every input, packed as raw bytes into one message of their size."""
     cdef int64_t total = 0
     cdef int64_t value = 0
-    cdef int64_t steps
+    cdef int64_t steps = 0
     cdef char *at
     cdef char *first
     cdef TensorView *view
     cdef Contents contents
-    cdef int i, number
-    contents.steps = 0
+    cdef int i
     for i in range(fields.input_count):
         view = &request.inputs[i]
-        steps = contents.steps
-        memset(&contents, 0, sizeof(Contents))
-        contents.steps = steps
+        expect_contents(&contents, 0 if fields.raw_count > 0 else contents_field(view.datatype), element_count(view), steps)
         if walk_contents(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
-            if contents.steps > MAX_STEPS:
-                raise InvalidArgument(f"input '{shown_name(view)}': expected at most {<int>MAX_STEPS} elements as typed contents in a "
-                                      "request, got more; send raw_input_contents, which need no unpacking")
-            refuse_malformed(reader)
-        for number in range(1, 9):
-            if contents.elements[number] > 0:
-                if fields.raw_count > 0:
-                    raise InvalidArgument(f"input '{shown_name(view)}' has contents, and there are raw_input_contents; send every "
-                                          "input of a request one way or the other")
-                if number != contents_field(view.datatype):
-                    refuse_contents(view, number)
+            if reader.fault != NULL and contents.steps <= MAX_STEPS:
+                refuse_malformed(reader)
+            refuse_contents(view, &contents, fields.raw_count > 0)
+        steps = contents.steps
         if fields.raw_count == 0:
             view.nbytes = raw_nbytes(&contents, view.datatype)
             total += view.nbytes
@@ -175,6 +178,8 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
         view = &request.inputs[i]
         view.data = first = at
         if walk_contents(reader, &fields.inputs[i], view.datatype, NULL, &at, &value) < 0:
+            if reader.fault != NULL:
+                refuse_malformed(reader)
             refuse_element(view, value)
         if at - first != view.nbytes:
             raise Internal(f"input '{shown_name(view)}': typed contents changed while they were read")
@@ -211,8 +216,8 @@ cdef int refuse_parameter(const Parameter *parameter) except -1:
         raise InvalidArgument(
             f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
             "'triton_enable_empty_final_response'")
-    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got "
-                          f"{value_of(parameter)!r}")
+    got = shown(&parameter.text) if parameter.kind == STRING_PARAM else value_of(parameter)
+    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got {got!r}")
 
 
 cdef int refuse_input(const TensorView *view, const Input *extra) except -1:
@@ -235,11 +240,21 @@ cdef list CONTENTS_FIELDS = [
 ]
 
 
-cdef int refuse_contents(const TensorView *view, int number) except -1:
-    word = word_text(view.datatype)
-    field = contents_field(view.datatype)
+cdef int refuse_contents(const TensorView *view, const Contents *contents, bint beside_raw) except -1:
+    """Contents of more elements than there may be, or in a field where there must be none."""
+    name, word, field, number = shown_name(view), word_text(view.datatype), contents_field(view.datatype), contents.stray
+    if contents.steps > MAX_STEPS:
+        raise InvalidArgument(f"input '{name}': expected at most {<int>MAX_STEPS} elements as typed contents in a request (fewer of BYTES, "
+                              "of unpacked ones and of long numbers), got more; send raw_input_contents, which need no unpacking")
+    if number == 0:
+        shape = ",".join([str(view.shape[axis]) for axis in range(view.rank)])
+        raise InvalidArgument(f"input '{name}': expected the {contents.most} elements of {word}[{shape}] in {CONTENTS_FIELDS[field]}, got "
+                              "more; send as many elements as the shape says")
+    if beside_raw:
+        raise InvalidArgument(f"input '{name}' has contents, and there are raw_input_contents; send every input of a request one way or "
+                              "the other")
     cure = f"{word} goes into {CONTENTS_FIELDS[field]}" if field else f"{word} travels only in raw_input_contents"
-    raise InvalidArgument(f"input '{shown_name(view)}': {word} contents came in {CONTENTS_FIELDS[number]}; {cure}")
+    raise InvalidArgument(f"input '{name}': {word} contents came in {CONTENTS_FIELDS[number]}; {cure}")
 
 
 cdef int refuse_element(const TensorView *view, int64_t value) except -1:

@@ -5,10 +5,12 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcmp, memset
 
-from inferd._core.contents cimport MAX_STEPS, Contents, measure, pack
+from inferd._core.contents cimport FIELD_STEPS, Contents, count_steps, measure, pack
 from inferd._core.tensor cimport MAX_RANK, MAX_TENSORS, TensorView, datatype_of
 from inferd._core.utf8 cimport is_utf8
-from inferd._core.wire cimport Bytes, Reader, enter, fail, fail_as, next_field, read_bytes, read_fixed, read_varint, skip_field
+from inferd._core.wire cimport (
+    Bytes, Reader, enter, fail, fail_as, next_field, read_bytes, read_fixed, read_string, read_varint, skip_field,
+)
 
 cdef enum:
     MAX_PARAMETERS = 256        # of one request, its tensors' included
@@ -73,7 +75,7 @@ cdef inline bint equals(const Bytes *text, const char *word, Py_ssize_t nbytes) 
 
 cdef inline int read_text(Reader *reader, Bytes *text) noexcept nogil:
     """A string field: proto3 strings are UTF-8."""
-    if read_bytes(reader, text) < 0:
+    if read_string(reader, text) < 0:
         return -1
     if not is_utf8(text.data, text.nbytes):
         return fail(reader, "a string is not UTF-8")
@@ -84,7 +86,7 @@ cdef inline int read_name(Reader *reader, Bytes *text) noexcept nogil:
     """A string field that is checked later, when it counts; here only one that another replaces is checked."""
     if text.nbytes > 0 and not is_utf8(text.data, text.nbytes):
         return fail(reader, "a string before this one is not UTF-8")
-    return read_bytes(reader, text)
+    return read_string(reader, text)
 
 
 cdef inline int add_span(Reader *reader, Bytes *spans, int *count, const char *fault) noexcept nogil:
@@ -254,7 +256,7 @@ cdef inline int read_asked(Reader *outer, const Bytes *content, Asked *asked, in
 cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, Contents *contents, char **at,
                               int64_t *value) noexcept nogil:
     """Every `contents` of one InferInputTensor: measured when `at` is NULL, else packed there and `at` moved behind.
-    -1 with a fault: malformed; -1 without: `value` does not fit the datatype."""
+    -1 with a fault: malformed; -1 without: measured, there are too many elements or stray ones; packed, `value` does not fit."""
     cdef Reader reader
     cdef Reader inner
     cdef Bytes content
@@ -275,10 +277,7 @@ cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, 
             return fail_as(outer, &reader)
         enter(&inner, &reader, &content)
         if at == NULL:
-            contents.steps += 1
-            if contents.steps > MAX_STEPS:
-                return fail(outer, "too many elements")
-            if measure(&inner, contents) < 0:
+            if count_steps(&inner, contents, FIELD_STEPS) < 0 or measure(&inner, contents) < 0:
                 return fail_as(outer, &inner)
         else:
             at[0] = pack(&inner, datatype, at[0], value)

@@ -154,7 +154,8 @@ cdef enum Fault:                # why a view is not what the spec takes
     TOO_LARGE                   # the shape's byte size does not fit 63 bits, or that of an empty tensor's other axes a message
     WRONG_NBYTES
     CUT_ELEMENT                 # a BYTES element that ends behind the tensor
-    ELEMENT_COUNT               # a BYTES tensor of more or fewer elements than the shape says
+    TOO_FEW_ELEMENTS            # a BYTES tensor of fewer elements than the shape says
+    TOO_MANY_ELEMENTS           # or of more, which nobody counts
     TOO_MANY_TEXTS
     TOO_MUCH_TEXT
     NOT_UTF8
@@ -185,7 +186,9 @@ cdef Fault check_elements(const TensorView *view, int64_t expected, int64_t rows
             return NOT_UTF8
         at += length
         place[0] += 1
-    return FITS if place[0] == expected else ELEMENT_COUNT
+        if place[0] > expected:
+            return TOO_MANY_ELEMENTS
+    return FITS if place[0] == expected else TOO_FEW_ELEMENTS
 
 
 cdef Fault check_sizes(const TensorView *view, const TensorSpec *spec, int max_batch_size, int64_t rows, int64_t *place) noexcept nogil:
@@ -677,8 +680,9 @@ cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec
         return f"expected at most {place} BYTES elements in so many rows, got {got}; split the request, or have max_batch_size lowered"
     if fault == TOO_MUCH_TEXT:
         return f"expected at most {place} bytes of text in so many rows, got {view.nbytes}; send less, or have max_batch_size lowered"
-    if fault == ELEMENT_COUNT:
-        return f"expected as many BYTES elements as {shape} has, got {place}; send one length and its bytes for each"
+    if fault == TOO_FEW_ELEMENTS or fault == TOO_MANY_ELEMENTS:
+        found = place if fault == TOO_FEW_ELEMENTS else "more"
+        return f"expected as many BYTES elements as {shape} has, got {found}; send one length and its bytes for each"
     return f"expected UTF-8 text, but element {place} is not; send UTF-8, or binary data as UINT8"
 
 

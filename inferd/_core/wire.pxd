@@ -14,18 +14,23 @@ cdef enum:
     FIXED32 = 5
     MAX_DEPTH = 100             # unknown groups inside each other
     MAX_FIELDS = 1 << 16        # of one message, typed contents aside, which have a limit of their own: each costs, and means nothing
+    MAX_STRINGS_NBYTES = 1 << 20        # of all strings of one message: they are checked to be UTF-8, decoded and echoed on the event loop
 
 cdef struct Bytes:              # a length-delimited field's content; owns nothing
     const char *data
     Py_ssize_t nbytes
+
+cdef struct Allowance:          # what one message may still have
+    int64_t fields
+    int64_t strings_nbytes
 
 cdef struct Reader:             # the rest of one message or submessage
     const uint8_t *at           # next byte to read; after a fault: where it is
     const uint8_t *end          # behind its last byte
     const uint8_t *start        # of the outermost message: positions in errors count from here
     const char *fault           # static text: what is wrong at `at`; NULL: nothing so far
-    int64_t *fields_left        # of the outermost reader, shared by those of its submessages
-    int64_t fields_left_of_all  # what that points to, where this is the outermost one
+    Allowance *left             # of the outermost reader, shared by those of its submessages
+    Allowance left_of_all       # what that points to, where this is the outermost one
 
 
 cdef inline void open_reader(Reader *reader, const char *data, Py_ssize_t nbytes) noexcept nogil:
@@ -33,8 +38,9 @@ cdef inline void open_reader(Reader *reader, const char *data, Py_ssize_t nbytes
     reader.end = reader.at + nbytes
     reader.start = reader.at
     reader.fault = NULL
-    reader.fields_left_of_all = MAX_FIELDS
-    reader.fields_left = &reader.fields_left_of_all
+    reader.left_of_all.fields = MAX_FIELDS
+    reader.left_of_all.strings_nbytes = MAX_STRINGS_NBYTES
+    reader.left = &reader.left_of_all
 
 
 cdef inline void enter(Reader *inner, const Reader *outer, const Bytes *content) noexcept nogil:
@@ -43,7 +49,7 @@ cdef inline void enter(Reader *inner, const Reader *outer, const Bytes *content)
     inner.end = inner.at + content.nbytes
     inner.start = outer.start
     inner.fault = NULL
-    inner.fields_left = outer.fields_left
+    inner.left = outer.left
 
 
 cdef inline int fail(Reader *reader, const char *fault) noexcept nogil:
@@ -101,8 +107,8 @@ cdef inline int read_tag(Reader *reader, uint32_t *tag) noexcept nogil:
 
 
 cdef inline int count_field(Reader *reader) noexcept nogil:
-    reader.fields_left[0] -= 1
-    return 0 if reader.fields_left[0] >= 0 else fail(reader, "more fields than a request may have")
+    reader.left.fields -= 1
+    return 0 if reader.left.fields >= 0 else fail(reader, "more fields than a request may have")
 
 
 cdef inline int next_field(Reader *reader, uint32_t *tag) noexcept nogil:
@@ -124,6 +130,16 @@ cdef inline int read_bytes(Reader *reader, Bytes *content) noexcept nogil:
     content.data = <const char *>reader.at
     content.nbytes = <Py_ssize_t>nbytes
     reader.at += nbytes
+    return 0
+
+
+cdef inline int read_string(Reader *reader, Bytes *text) noexcept nogil:
+    """read_bytes of a string, which counts. Whether it is UTF-8 is not looked at."""
+    if read_bytes(reader, text) < 0:
+        return -1
+    reader.left.strings_nbytes -= text.nbytes
+    if reader.left.strings_nbytes < 0:
+        return fail(reader, "expected at most 1048576 bytes of names, ids and parameters in all, got more; send long text as a tensor")
     return 0
 
 

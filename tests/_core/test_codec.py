@@ -63,6 +63,8 @@ def plain_contents(tensor: Any) -> bytes:
     if not held:
         return b""
     values = getattr(tensor.contents, held[0])
+    if len(values) > most_elements(tensor.shape):
+        raise ValueError(len(values))
     if tensor.datatype == "BYTES":
         return b"".join(struct.pack("<I", len(value)) + value for value in values)
     dtype = DATATYPES[tensor.datatype][2]
@@ -71,6 +73,16 @@ def plain_contents(tensor: Any) -> bytes:
         if min(values) < limits.min or max(values) > limits.max:
             raise ValueError(values)
     return np.array(values, dtype=dtype).tobytes()
+
+
+def most_elements(shape: Any) -> int:
+    """Elements that the shape has; of one that is none, which its check will say, as many as there are."""
+    count = 1
+    for size in shape:
+        count *= size
+        if size < 0 or count >= 1 << 63:
+            return sys.maxsize
+    return count
 
 
 def plain_decode(content: bytes) -> Decoded:
@@ -153,12 +165,16 @@ def requests(draw: st.DrawFn) -> Any:
     raw = draw(st.booleans())
     for _ in range(draw(st.integers(0, 6))):
         word = draw(st.sampled_from(sorted(DATATYPES if raw else FIELDS)))
-        tensor = request.inputs.add(name=draw(names), datatype=word, shape=draw(shapes))
+        tensor = request.inputs.add(name=draw(names), datatype=word)
         fill_parameters(tensor, draw(parameter_maps))
         if raw:
+            tensor.shape.extend(draw(shapes))
             request.raw_input_contents.append(draw(st.binary(max_size=64)))
         else:
-            getattr(tensor.contents, FIELDS[word]).extend(draw(typed_values(word)))
+            values = draw(typed_values(word))
+            count = len(values)
+            tensor.shape.extend(draw(st.sampled_from([[count], [1, count], [count + 1, 3], [-1, 0], [2**62, 4, 0]])))
+            getattr(tensor.contents, FIELDS[word]).extend(values)
     for _ in range(draw(st.integers(0, 3))):
         fill_parameters(request.outputs.add(name=draw(names)), draw(parameter_maps))
     fill_parameters(request, draw(parameter_maps))
@@ -450,6 +466,8 @@ def test_spliced_bytes(content: bytes, splices: list[tuple[int, int, bytes]]) ->
         (b"\x2a\x02\x0a\x05", "a field is longer than what holds it, at byte 4"),
         (b"\x2a\x09\x12\x04FP32\x2a\x01\x32", "the message ends inside a number (varint), at byte 11"),
         (b"\x2a\x0d\x12\x04FP32\x2a\x05\x32\x03abc", "packed numbers that are cut"),
+        (b"\x2a\x0c\x12\x05INT64\x2a\x03\x1a\x01\xff", "packed numbers that are cut"),
+        (b"\x2a\x17\x12\x05INT64\x2a\x0e\x1a\x0c" + 11 * b"\xff" + b"\x01", "a number (varint) is too long, at byte 13"),
     ],
 )
 def test_what_is_malformed_is_said_with_its_byte(content: bytes, expected: str) -> None:
@@ -513,6 +531,7 @@ def typed_request(word: str, field: str, values: list[Any]) -> Any:
         ("UINT16", "uint_contents", [65536], "UINT16 holds 0 to 65535, an element is 65536"),
         ("INT64", "int_contents", [1], "INT64 goes into int64_contents"),
         ("BYTES", "uint_contents", [1], "BYTES goes into bytes_contents"),
+        ("FP16", "bytes_contents", [b""], "FP16 contents came in bytes_contents; FP16 travels only in raw_input_contents"),
         ("FLOAT", "fp32_contents", [1.0], "input 'x': unknown datatype 'FLOAT'; expected one of BOOL, UINT8"),
         ("", "fp32_contents", [1.0], "input 'x': unknown datatype ''"),
     ],
@@ -593,22 +612,80 @@ MOST = 4 << 20  # elements that are unpacked one by one: that work is the event 
 @pytest.mark.parametrize("inputs", [1, 4])
 def test_typed_contents_that_are_unpacked_one_by_one_have_a_limit(word: str, field: str, inputs: int) -> None:
     """In a request, over however many inputs they are spread."""
-    request = pb.ModelInferRequest(inputs=[{"name": str(i), "datatype": word} for i in range(inputs)])
+    most = MOST // (4 if word == "BYTES" else 1)  # what is not packed is walked twice
+    request = pb.ModelInferRequest(inputs=[{"name": str(i), "datatype": word, "shape": [MOST]} for i in range(inputs)])
     for tensor in request.inputs:
-        getattr(tensor.contents, field).extend([b"" if word == "BYTES" else 0] * (MOST // inputs - 2))
+        getattr(tensor.contents, field).extend([b"" if word == "BYTES" else 0] * (most // inputs - 8))
     assert len(decode_infer_request(request.SerializeToString()).tensors()) == inputs
-    getattr(request.inputs[-1].contents, field).extend([b"" if word == "BYTES" else 1] * 10)
+    getattr(request.inputs[-1].contents, field).extend([b"" if word == "BYTES" else 1] * 40)
     with pytest.raises(InvalidArgument, match="expected at most 4194304 elements as typed contents in a request"):
         decode_infer_request(request.SerializeToString())
 
 
+@pytest.mark.parametrize("contents", [b"\x18" + varint(-1), b"\x1a\x50" + varint(-1) * 8, b"\x1a\x01\x01", b"\x1a\x00"])
+def test_so_have_long_numbers_and_such_as_are_not_packed(contents: bytes) -> None:
+    count = (20 << 20) // len(contents)
+    with pytest.raises(InvalidArgument, match="expected at most 4194304 elements as typed contents in a request"):
+        decode_infer_request(typed_message("INT64", contents * count, 10 * count))
+
+
+def typed_message(word: str, contents: bytes, *shape: int) -> bytes:
+    tensor = pb.ModelInferRequest.InferInputTensor(name="x", datatype=word, shape=shape).SerializeToString()
+    tensor += b"\x2a" + varint(len(contents)) + contents
+    return b"\x2a" + varint(len(tensor)) + tensor
+
+
+@pytest.mark.parametrize(
+    ("word", "contents", "expected"),
+    [
+        ("FP32", b"\x1a\x03\x01\x01\xff", "input 'x': FP32 contents came in int64_contents; FP32 goes into fp32_contents"),
+        ("INT64", b"\x1a\x04" + b"\x01" * 4 + b"\xff", "expected the 3 elements of INT64[3] in int64_contents, got more; send as many"),
+        ("FP32", b"\x32\x10" + bytes(16) + b"\xff", "expected the 3 elements of FP32[3] in fp32_contents, got more"),
+        ("BYTES", b"\x42\x00" * 4 + b"\xff", "expected the 3 elements of BYTES[3] in bytes_contents, got more"),
+    ],
+)
+def test_nothing_is_read_behind_elements_that_nobody_wants(word: str, contents: bytes, expected: str) -> None:
+    """Those of another datatype's field, or more than the shape has: what follows here is malformed, and nobody sees it."""
+    with pytest.raises(InvalidArgument) as caught:
+        decode_infer_request(typed_message(word, contents, 3))
+    assert expected in str(caught.value)
+
+
+@pytest.mark.parametrize(
+    "content",
+    [
+        *(bytes([tag]) + b"\xff\xff\x3f" + bytes((1 << 20) - 1) + bytes([tag]) + b"\x02aa" for tag in (0x0A, 0x12, 0x1A)),
+        pb.ModelInferRequest(inputs=[{"name": "n" * (1 << 19), "datatype": "INT8"}] * 3).SerializeToString(),
+        pb.ModelInferRequest(inputs=[{"name": "n", "datatype": "n" * (1 << 20)}]).SerializeToString(),
+        pb.ModelInferRequest(outputs=[{"name": "n" * (1 << 19)}] * 3).SerializeToString(),
+        pb.ModelInferRequest(parameters={"k" * (1 << 20): {"string_param": "v"}}).SerializeToString(),
+        pb.ModelInferRequest(parameters={"k": {"string_param": "v" * (1 << 20)}}).SerializeToString(),
+        pb.ModelInferRequest(id="i" * (1 << 19), inputs=[{"name": "x", "parameters": {"k" * (1 << 19): {}}}]).SerializeToString(),
+    ],
+)
+def test_the_strings_of_a_request_have_a_limit(content: bytes) -> None:
+    """Together: each is checked to be UTF-8 on the event loop, even where another one replaces it."""
+    with pytest.raises(InvalidArgument) as caught:
+        decode_infer_request(content)
+    assert "expected at most 1048576 bytes of names, ids and parameters in all, got more; send long text as a tensor" in str(caught.value)
+
+
+def test_strings_that_are_long_and_not_too_long() -> None:
+    request = simple(model_name="m" * (1 << 18), model_version="1" * (1 << 18), id="i" * (1 << 18))
+    request.parameters["k"].string_param = "é" * (1 << 16)
+    assert check_against_protobuf(request.SerializeToString())
+
+
 def test_packed_numbers_need_no_unpacking() -> None:
-    request = pb.ModelInferRequest(inputs=[{"name": "x", "datatype": "FP32"}])
+    request = pb.ModelInferRequest(inputs=[{"name": "x", "datatype": "FP32", "shape": [MOST + 1]}])
     request.inputs[0].contents.fp32_contents.extend([0.0] * (MOST + 1))
     assert decode_infer_request(request.SerializeToString()).tensors()[0][3].nbytes == 4 * (MOST + 1)
 
 
 def test_long_words_of_a_client_are_cut() -> None:
+    request = simple()
+    request.parameters["priority"].string_param = "p" * 5000
+    assert refused(request).endswith("got '" + "p" * 100 + "...'")
     text = refused(pb.ModelInferRequest(inputs=[{"name": "n" * 5000, "datatype": "d" * 5000}]))
     assert len(text) < 500
     assert "n" * 100 + "...'" in text

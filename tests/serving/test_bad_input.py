@@ -246,6 +246,11 @@ WRONG: dict[str, tuple[Request, str, tuple[str, ...]]] = {
         INVALID,
         ("input 'x'", "64 bytes", "got 60"),
     ),
+    "too many typed elements": (
+        typed("identity", "fp32_contents", [1.0] * 17, (1, 16), "FP32"),
+        INVALID,
+        ("input 'x'", "16 elements", "FP32[1,16]", "fp32_contents", "got more"),
+    ),
     "typed element out of range": (
         typed("small", "int_contents", [1, 2, 3, 128], (1, 4), "INT8"),
         INVALID,
@@ -261,7 +266,7 @@ WRONG: dict[str, tuple[Request, str, tuple[str, ...]]] = {
     "length of 4 GiB": (text_tensor(struct.pack("<I", 0xFFFFFFFF) + b"ab"), INVALID, ("input 'x'", "element 0", "length")),
     "cut length": (text_tensor(pack_text([b"ab"]) + b"\1\0"), INVALID, ("input 'x'", "element 1", "4 bytes")),
     "too few elements": (text_tensor(pack_text([b"ab"])), INVALID, ("input 'x'", "[1,2]", "got 1")),
-    "too many elements": (text_tensor(pack_text([b"a", b"b", b"c"])), INVALID, ("input 'x'", "[1,2]", "got 3")),
+    "too many elements": (text_tensor(pack_text([b"a", b"b", b"c"])), INVALID, ("input 'x'", "[1,2]", "got more")),
     "no elements": (text_tensor(b""), INVALID, ("input 'x'", "[1,2]", "got 0")),
     "text that is not UTF-8": (text_tensor(pack_text([b"ok", b"\xff\xfe"])), INVALID, ("input 'x'", "element 1", "UTF-8", "UINT8")),
     # parameters
