@@ -14,24 +14,23 @@ from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
 from inferd._core.clock cimport monotonic_ns
+from inferd._core.header_block cimport FRAME_HEADER_NBYTES, PREFACE_NBYTES, HeaderBlock, follow
 from inferd._core.conduct cimport FINE, FLOODING, PINGING, RESETTING, Verdict, judge
 from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
+from inferd._core.http2_limits cimport HEADER_BLOCK_NS, MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
-from inferd._core.message cimport SMALL_NBYTES, Share
+from inferd._core.message cimport SMALL_NBYTES, Share, charge_bytes, release_bytes
 from inferd._core.nghttp2 cimport *
 from inferd._core.pace cimport ANSWER, ANSWERS, NOTHING, OUTPUT, REQUEST, Owed, Pace, is_stalled
 
-from inferd.errors import DeadlineExceeded, Unimplemented
+from inferd.errors import DeadlineExceeded, ResourceExhausted, Unimplemented
 
 cdef enum:
     PIECE_NBYTES = 1 << 10              # of what comes, between two looks at the clock; DATA's payload aside, which is only copied
-    FRAME_HEADER_NBYTES = 9
-    PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
 
 NOT_HTTP_2 = b"This port speaks gRPC over HTTP/2 without TLS: use a gRPC client, or HTTP/2 with prior knowledge.\n"
 HTTP_1_ANSWER = (
@@ -65,6 +64,9 @@ cdef class Session(Output):
     cdef Share share                    # of its messages in the memory for all, or None: all of it
     cdef uint32_t source                # the connection's number, from 1 on; 0: its calls wait in order of arrival with all others
     cdef uint64_t received_nbytes
+    cdef HeaderBlock block              # the one that is coming: nghttp2 holds what is there of a header
+    cdef Py_ssize_t block_nbytes        # of it that are charged as messages are
+    cdef Pace block_pace                # of blocks that were whole
     cdef Pace preface_pace              # until the client has said that it speaks HTTP/2
     cdef Pace answers_pace, output_pace # of sent_nbytes, and of what the transport got rid of
     cdef Lifetime lifetime
@@ -175,6 +177,7 @@ cdef class Session(Output):
                 self.leave(source + taken, nbytes - taken)
                 break
         self.ignored_nbytes += taken
+        follow(&self.block, source, taken)
         return taken
 
     cdef void leave(self, const uint8_t *source, Py_ssize_t nbytes) noexcept:
@@ -207,6 +210,8 @@ cdef class Session(Output):
                 self.flush()
             self.end()
             return 0
+        if self.block.nbytes != self.block_nbytes and not self.hold_block():
+            return 0
         if (self.conduct.control_frames > 0 or self.conduct.resets > 0 or
                 self.ignored_nbytes > self.endpoint.connection_window_nbytes) and self.is_too_much():
             return 0
@@ -217,6 +222,22 @@ cdef class Session(Output):
         if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
             self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
         return 0
+
+    cdef bint hold_block(self) noexcept:
+        """What is there of a header block that is not whole counts in the memory for messages. False: there is no room, and the connection
+        ends, since blocks stand in an order that all streams share."""
+        cdef Py_ssize_t more = self.block.nbytes - self.block_nbytes
+        if more < 0:
+            release_bytes(-more, self.share)
+        else:
+            try:
+                charge_bytes(more, self.share, self.block_nbytes)
+            except ResourceExhausted:
+                self.count_error()
+                self.calm_down(b"no_memory_for_headers")
+                return False
+        self.block_nbytes = self.block.nbytes
+        return True
 
     cdef bint is_too_much(self) noexcept:
         """Whether the client sends more that asks for nothing, or has more streams reset, than it may; it ends then. What it cannot know
@@ -341,9 +362,8 @@ cdef class Session(Output):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the
         request, for answer_limit_ns that the answer is read, while less than min_rate moved, or min_message_rate of a large message.
         pressed: messages found no room since the last look, and what is slow ends after PRESSED_NS, if it is large, or one of many small
-        ones that hold as much as a large one. True: the connection must
-        be cut off, since its client reads nothing of it, or stopped within a request's headers. Asked now and then with the monotonic
-        time and how many bytes the transport holds."""
+        ones that hold as much as a large one. True: the connection must be cut off, since its client reads nothing of it, or has sent no
+        header block whole for HEADER_BLOCK_NS. Asked now and then with the monotonic time and how many bytes the transport holds."""
         cdef Endpoint endpoint = self.endpoint
         cdef bint large, is_slow
         cdef bint holds_much = self.share is not None and self.share.nbytes > SMALL_NBYTES
@@ -358,6 +378,9 @@ cdef class Session(Output):
             return False                # the transport was asked to close, and has a limit of its own
         if is_stalled(&self.preface_pace, NOTHING if self.started else REQUEST, 0, now_ns, request_limit_ns, endpoint.min_rate):
             return True
+        if is_stalled(&self.block_pace, REQUEST if self.block.is_open else NOTHING, self.block.whole, now_ns,
+                      min(request_limit_ns, <int64_t>HEADER_BLOCK_NS), 0):
+            return True
         call = <Http2Call>self.head if self.head != NULL else None
         while call is not None and len(stalled) + len(slow) < MAX_ENDED:
             owed = call.owed()
@@ -370,8 +393,6 @@ cdef class Session(Output):
                 owed = NOTHING
             if is_stalled(&call.pace, owed, moved_nbytes, now_ns, answer_limit_ns if owed == ANSWER else request_limit_ns,
                           endpoint.min_message_rate if large and owed == REQUEST else endpoint.min_rate):
-                if call is self.headers.opening:
-                    return True
                 stalled.append(call)
             elif is_slow and pressed:
                 slow.append(call)
@@ -466,6 +487,8 @@ cdef class Session(Output):
             self.unlink(call)
         nghttp2_session_del(self.session)
         self.session = NULL
+        release_bytes(self.block_nbytes, self.share)
+        self.block_nbytes = 0
         self.write = self.close_transport = None
 
     def __dealloc__(self):

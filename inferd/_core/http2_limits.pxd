@@ -13,5 +13,6 @@ cdef enum:
     MAX_METADATA = 128                  # metadata entries of one call
     OWN_CALLS = 16                      # that a connection may always have open; of more no more than all connections may still open
     STREAM_NBYTES = 4 << 10             # what a streaming call takes beside its messages, which count with it: a task and its generators
+    HEADER_BLOCK_NS = 5_000_000_000     # a header block that is not whole by then ends its connection
     PRESSED_NS = 5_000_000_000          # over so long what holds much must move at min_message_rate_bytes while others find no room
     MAX_ENDED = 64                      # stalled calls that one look at a connection ends; the others' turn comes with the next

@@ -15,10 +15,13 @@ from inferd._core.http2 import Session
 from inferd._core.http2_call import Http2Call
 from inferd.errors import Unavailable
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, STREAM_NBYTES, UNARY, Client, Served, frame, messages
+from tests._core.http2_wire import BLOCK, CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, STREAM_ID, Wire
+from tests._core.test_codec import varint
 from tests._core.test_http2 import raw_frame
 
 S = 10**9
 LIMIT_NS = 60 * S
+BLOCK_NS = 5 * S
 LEAST_NBYTES = 60 * 1024  # what must move in that time
 
 
@@ -317,10 +320,83 @@ def test_headers_without_an_end_cost_the_connection() -> None:
     session.receive(PREFACE + EMPTY_SETTINGS + raw_frame(1, 0, 1, block[:10]))
     assert session.calls == 1
     assert not session.end_stalled(0, 0, LIMIT_NS, LIMIT_NS)
-    assert session.end_stalled(LIMIT_NS, 0, LIMIT_NS, LIMIT_NS)
+    assert not session.end_stalled(BLOCK_NS - 1, 0, LIMIT_NS, LIMIT_NS)
+    assert session.end_stalled(BLOCK_NS, 0, LIMIT_NS, LIMIT_NS)
     session.close()
     assert served.endpoint.calls == 0
     client.session.close()
+
+
+# ---- header blocks, whosever they are: nghttp2 holds what is there of a header that is not whole
+
+LONG = b"\0\1x\x7f" + varint(60_000 - 127) + b"a" * 60_000  # one literal
+BLOCKS = {
+    "of a request": [raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)],
+    "in pieces": [raw_frame(HEADERS, 0, STREAM_ID, LONG[:7]), raw_frame(CONTINUATION, END_HEADERS, STREAM_ID, LONG[7:])],
+    "of trailers": [
+        raw_frame(HEADERS, END_HEADERS, STREAM_ID, BLOCK),
+        raw_frame(HEADERS, END_HEADERS | END_STREAM, STREAM_ID, LONG),
+    ],
+    "that is ignored": [raw_frame(HEADERS, END_HEADERS, STREAM_ID + 2, BLOCK), raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)],
+}
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_a_header_block_is_whole_within_seconds(name: str) -> None:
+    wire, sent = Wire(), b"".join(BLOCKS[name])
+    before = pool.in_use()
+    for byte in range(0, len(sent) - 1, 1000):
+        wire.send(sent[byte : min(byte + 1000, len(sent) - 1)])
+    assert 60_000 <= pool.in_use() - before < 66_000  # it counts as messages do, beside what a stream takes
+    ends = [wire.session.end_stalled(100 * S + after_ns, 0, LIMIT_NS, LIMIT_NS) for after_ns in (0, BLOCK_NS - 1, BLOCK_NS)]
+    assert ends == [False, False, True]
+    wire.session.close()
+    assert pool.in_use() == before
+
+
+@pytest.mark.parametrize("name", BLOCKS)
+def test_of_a_header_block_that_is_whole_nothing_is_held(name: str) -> None:
+    wire, before = Wire(), pool.in_use()
+    wire.send(*BLOCKS[name])
+    assert pool.in_use() - before <= 3 * 4096  # of streams of a streaming method
+    assert not any(wire.session.end_stalled(second * S, 0, LIMIT_NS, LIMIT_NS) for second in range(59))
+    wire.session.close()
+    assert pool.in_use() == before
+
+
+def test_header_blocks_one_after_the_other_are_none_that_lasts() -> None:
+    """However often a look finds one that is not whole."""
+    wire = Wire()
+    for second in range(0, 59, 3):
+        sent = raw_frame(HEADERS, END_HEADERS, 101 + 2 * second, BLOCK)
+        wire.send(sent[:-1])
+        assert not wire.session.end_stalled(second * S, 0, LIMIT_NS, LIMIT_NS)
+        wire.send(sent[-1:])
+    wire.session.close()
+
+
+def test_in_a_drain_a_header_block_has_no_longer_than_a_request() -> None:
+    wire = Wire()
+    wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, BLOCK)[:-1])
+    assert [wire.session.end_stalled(now_ns, 0, S, LIMIT_NS) for now_ns in (0, S - 1, S)] == [False, False, True]
+    wire.session.close()
+
+
+def test_a_header_block_that_finds_no_room_ends_its_connection() -> None:
+    gc.collect()
+    wire, before = Wire(memory_percent=50), pool.in_use()
+    pool.set_budget(before + (40 << 10))
+    try:
+        assert wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)[:16_000]) == []
+        assert not wire.ended
+        [said] = wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, LONG)[16_000:-1])
+    finally:
+        pool.set_budget(1 << 30)
+    assert (said.kind, said.code, wire.ended) == (GOAWAY, "CALM", True)
+    assert said.payload.endswith(b"no_memory_for_headers")
+    assert wire.served.endpoint.protocol_errors_total == 1
+    wire.session.close()
+    assert pool.in_use() == before
 
 
 # ---- streams
