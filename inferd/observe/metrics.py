@@ -17,7 +17,7 @@ import logging
 import re
 from itertools import accumulate
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, UnknownMetricFamily
@@ -107,10 +107,20 @@ class Exposition(Collector):
         return server.server_port, server.close
 
     def wsgi_app(self) -> WSGIApplication:
-        """GET /metrics in the format that the scraper prefers, and a line at / for people who look in."""
+        """GET /metrics in the format that the scraper prefers, and a line at / for people who look in. HEAD is GET without the body."""
         metrics_app = make_wsgi_app(self.registry)
 
         def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+            if environ["REQUEST_METHOD"] != "HEAD":
+                return answer(environ, start_response)
+            said: list[Any] = []
+            keep = cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))
+            body = b"".join(answer({**environ, "REQUEST_METHOD": "GET"}, keep))
+            status, headers = said
+            start_response(status, [*headers, ("Content-Length", str(len(body)))])
+            return []
+
+        def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "")
             if path == "/metrics":
                 try:

@@ -1,8 +1,8 @@
 """A small HTTP server for scrapes: a WSGI app on a bounded number of threads. Never in here: what the app answers.
 
-A client can take one thread for `TIMEOUT_S` at most, however slowly it writes or reads. When all threads are taken, the one that has
-had its for longest gives way to the next client, after `TURN_S`; before that the next one is told so at once. One request a connection
-(HTTP/1.0), as a scraper needs it every few seconds.
+A client can take one thread for `TIMEOUT_S` at most, however slowly it writes or reads. When all threads are taken, the oldest client
+gives way to the next one: of those whose request is not there at once, of the others after `TURN_S`; before that the next one is told
+so. One request a connection (HTTP/1.0), as a scraper needs it every few seconds.
 """
 
 from __future__ import annotations
@@ -14,6 +14,7 @@ import sys
 import threading
 import time
 from contextlib import suppress
+from dataclasses import dataclass
 from socketserver import TCPServer
 from typing import TYPE_CHECKING, Any
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
@@ -34,8 +35,20 @@ POLL_S = 0.1  # how often the accepting thread looks for connections that are ov
 BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n\r\ntoo many scrapes at once\n"
 
 
+@dataclass(slots=True)
+class _Connection:
+    thread: threading.Thread
+    overdue: float  # monotonic seconds
+    asked: bool = False  # its request is there
+
+
 class _Exchange(WSGIRequestHandler):
     """One connection: reads a request, writes the app's answer."""
+
+    server: ScrapeServer
+
+    def parse_request(self) -> bool:
+        return super().parse_request() and self.server.asks(self.connection)
 
     def log_message(self, format: str, *args: object) -> None:
         log.debug(format, *args)
@@ -66,9 +79,7 @@ class ScrapeServer(WSGIServer):
         self._max_connections = max_connections
         self._timeout_s, self._turn_s = timeout_s, turn_s
         self._lock = threading.Lock()
-        self._open: dict[
-            socket.socket, tuple[threading.Thread, float]
-        ] = {}  # connection -> its thread, when it is overdue; the oldest first
+        self._open: dict[socket.socket, _Connection] = {}  # the oldest first
         try:
             self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             super().__init__((str(address[0]), port), _Exchange)
@@ -89,7 +100,7 @@ class ScrapeServer(WSGIServer):
         self._accepting.join()
         self.server_close()
         with self._lock:
-            threads = [thread for thread, _ in self._open.values()]
+            threads = [connection.thread for connection in self._open.values()]
             self._break_off(list(self._open))
         for thread in threads:
             thread.join()
@@ -111,7 +122,7 @@ class ScrapeServer(WSGIServer):
         with self._lock:
             full = len(self._open) >= self._max_connections and not self._gives_way()
             if not full:
-                self._open[request] = thread, time.monotonic() + self._timeout_s
+                self._open[request] = _Connection(thread, time.monotonic() + self._timeout_s)
         if full:
             with suppress(OSError):
                 request.setblocking(False)
@@ -126,9 +137,10 @@ class ScrapeServer(WSGIServer):
             self.shutdown_request(request)
 
     def _gives_way(self) -> bool:
-        """Whether the oldest connection has had its turn; it is broken off then."""
-        oldest, (_, overdue) = next(iter(self._open.items()))
-        if time.monotonic() < overdue - self._timeout_s + self._turn_s:
+        """Whether there is one that has not asked, or else has had its turn; the oldest such is broken off."""
+        silent = next((client for client, connection in self._open.items() if not connection.asked), None)
+        oldest = silent or next(iter(self._open))
+        if silent is None and time.monotonic() < self._open[oldest].overdue - self._timeout_s + self._turn_s:
             return False
         self._break_off([oldest])
         del self._open[oldest]
@@ -137,7 +149,17 @@ class ScrapeServer(WSGIServer):
     def service_actions(self) -> None:
         now = time.monotonic()
         with self._lock:
-            self._break_off([connection for connection, (_, overdue) in self._open.items() if now >= overdue])
+            self._break_off([client for client, connection in self._open.items() if now >= connection.overdue])
+
+    # What an exchange calls, on its thread.
+
+    def asks(self, client: socket.socket) -> bool:
+        """Its request is there. Whether it is to be answered: not where it had to give way, which looks like the request's end."""
+        with self._lock:
+            if client not in self._open:
+                return False
+            self._open[client].asked = True
+            return True
 
     def handle_error(self, request: Any, client_address: Any) -> None:
         log.debug("a scrape was broken off: %r", sys.exception())

@@ -7,6 +7,7 @@ import http.client
 import itertools
 import re
 import shutil
+import socket
 import subprocess
 import threading
 import time
@@ -232,6 +233,19 @@ def test_other_paths() -> None:
         assert b"/metrics" in body
         assert get(port, "/nothing")[0] == 404
         assert get(port, "/metrics", method="POST")[0] == 405
+
+
+@pytest.mark.parametrize(("path", "expected"), [("/metrics", 200), ("/", 200), ("/nothing", 404)])
+def test_head_is_get_without_the_body(path: str, expected: int) -> None:
+    with serving(metrics_of()) as port, socket.create_connection(("127.0.0.1", port), timeout=20) as client:
+        status, content_type, body = get(port, path)
+        client.sendall(b"HEAD %b HTTP/1.0\r\n\r\n" % path.encode())
+        came = b"".join(iter(lambda: client.recv(65536), b""))
+    head, _, after = came.decode().partition("\r\n\r\n")
+    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])}
+    assert (status, int(head.split()[1]), after) == (expected, expected, "")
+    assert headers["content-type"] == content_type
+    assert len(body) / 2 < int(headers["content-length"]) < len(body) * 2, "numbers grow between the two"
 
 
 def test_ipv6() -> None:

@@ -6,7 +6,7 @@ import socket
 import threading
 import time
 from collections.abc import Callable, Iterator
-from contextlib import closing, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from typing import Any
 
 import pytest
@@ -102,6 +102,21 @@ def test_who_has_had_a_turn_gives_way() -> None:
         wait_until(lambda: server.connections == 1)
         for client in silent:
             client.close()
+
+
+@pytest.mark.parametrize("sent", [b"", b"G", b"GET / HTTP/1.0\r\nslow: "])
+def test_who_has_not_asked_gives_way_at_once(sent: bytes) -> None:
+    """However many come, and however short their turn was: a scrape comes through, and who has asked is not put out."""
+    gate = Gate()
+    with scrape_server(gate, max_connections=2, turn_s=LIMIT_S) as server, ExitStack() as stack:
+        clients = [stack.enter_context(closing(connect(server, sent))) for _ in range(20)]
+        asking = stack.enter_context(closing(connect(server, b"GET / HTTP/1.0\r\n\r\n")))
+        assert gate.entered.acquire(timeout=LIMIT_S)
+        clients += [stack.enter_context(closing(connect(server, sent))) for _ in range(20)]
+        for client in clients[:-1]:
+            assert read_all(client) == b""
+        gate.passed.release()
+        assert read_all(asking).endswith(b"through")
 
 
 def test_close_breaks_off_what_is_open() -> None:
