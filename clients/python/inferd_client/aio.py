@@ -67,7 +67,7 @@ class AsyncClient:
             hedge_after=hedge_after,
         )
         self._token = token
-        self._timeout = timeout
+        self._timeout = calls.checked_timeout(timeout)
         self._metadata = metadata
         self._declared: dict[tuple[str, str], dict[str, Declared]] = {}
 
@@ -190,7 +190,7 @@ class AsyncClient:
 
     def _until(self, timeout: float | None) -> float | None:
         """When the caller's patience ends, on the clock `monotonic`."""
-        seconds = self._timeout if timeout is None else timeout
+        seconds = self._timeout if timeout is None else calls.checked_timeout(timeout)
         return None if seconds is None else monotonic() + seconds
 
     async def _pairs(self, metadata: Metadata | None) -> Pairs:

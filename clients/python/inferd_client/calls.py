@@ -29,6 +29,7 @@ __all__ = [
     "Response",
     "Rpc",
     "answer",
+    "checked_timeout",
     "health_status",
     "is_repeatable",
     "metadata_pairs",
@@ -101,6 +102,13 @@ def metadata_pairs(*sources: Metadata | None, token: tuple[str, str] | None = No
     if token is not None and all(name != token[0] for name, _ in pairs):
         pairs = (*pairs, token)
     return pairs or None
+
+
+def checked_timeout(timeout: float | None) -> float | None:
+    """Raises ValueError for seconds that never were, or never end."""
+    if timeout is not None and not 0 <= timeout < float("inf"):
+        raise ValueError(f"timeout: expected seconds, 0 or more, or None for as long as it takes, got {timeout}")
+    return timeout
 
 
 def health_status(response: messages.HealthCheckResponse) -> HealthStatus:

@@ -59,6 +59,8 @@ class Policy:
         balance: Balance,
         hedge_after: float | None,
     ) -> None:
+        if not isinstance(retry, Retry):
+            raise TypeError(f"retry: expected a Retry or None, got {retry!r}: for so many attempts write Retry(attempts=3)")
         if hedge_after is not None and not 0 < hedge_after < float("inf"):
             raise ValueError(f"hedge_after: expected seconds, more than 0, got {hedge_after}")
         if hedge_after is not None and addresses < 2:

@@ -3,10 +3,15 @@
 from __future__ import annotations
 
 import ipaddress
+import re
 from collections.abc import Sequence
 
 __all__ = ["checked", "is_local"]
 
+_PLACE = re.compile(
+    r"(?:\[(?P<bracketed>[0-9a-f:.]+)\]|(?P<name>localhost|[0-9.]+))(?::[0-9]{1,5})?|(?P<bare>[0-9a-f:]+:[0-9a-f:.]*)",
+    re.ASCII | re.IGNORECASE,
+)
 _URLS = ("http", "https", "grpc", "grpcs")
 
 
@@ -39,25 +44,31 @@ def _checked(target: str) -> str:
 def is_local(target: str) -> bool:
     """Whether what is sent there stays on this machine: a Unix socket, or loopback by number or as localhost.
 
-    Of a target that names several hosts all must be local; of what cannot be told the answer is no.
+    Written as gRPC's naming has it: `unix:path`, `unix-abstract:name`, `host[:port]`, `dns:[///]host[:port]` without a server that is
+    asked for the name, or `ipv4:` or `ipv6:` with addresses, all of which must be local. Of anything else the answer is no.
     """
-    scheme, separator, rest = target.partition(":")
-    if separator and scheme in ("unix", "unix-abstract"):
-        return True
-    if separator and scheme in ("dns", "ipv4", "ipv6"):
-        target = rest.rpartition("/")[2]  # dns://server/name:port
-    return all(_is_loopback(_host(place)) for place in target.split(","))
+    scheme, _, rest = target.partition(":")
+    if scheme == "unix":
+        return rest.startswith("///") or (rest != "" and not rest.startswith("//"))  # gRPC takes no host here
+    if scheme == "unix-abstract":
+        return rest != ""
+    if scheme == "dns":
+        return _is_loopback(rest.removeprefix("///"))
+    if scheme in ("ipv4", "ipv6"):
+        return all(_is_loopback(place) and not place.lower().startswith("localhost") for place in rest.split(","))
+    return _is_loopback(target)
 
 
-def _host(place: str) -> str:
-    if place.startswith("["):
-        return place[1:].partition("]")[0]
-    return place.partition(":")[0] if place.count(":") == 1 else place
+def _is_loopback(place: str) -> bool:
+    """host[:port], of which nothing else is known: an IPv6 address with a port stands in brackets."""
+    match = _PLACE.fullmatch(place)
+    if match is None:
+        return False
+    host = match["bracketed"] or match["name"] or match["bare"]
+    return host.lower() == "localhost" or _is_loopback_address(host)
 
 
-def _is_loopback(host: str) -> bool:
-    if host.lower() == "localhost":
-        return True
+def _is_loopback_address(host: str) -> bool:
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

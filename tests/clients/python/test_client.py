@@ -209,6 +209,23 @@ async def test_a_timeout_of_the_call_and_of_the_client(server: EchoServer, conne
         await client.infer("nothing", {"x": np.ones(1)}, timeout=30)
 
 
+@pytest.mark.parametrize("seconds", [-1, -0.001, float("inf"), float("-inf"), float("nan")])
+async def test_a_timeout_that_is_no_time(server: EchoServer, connect: Callable[..., Awaited], seconds: float) -> None:
+    expected = f"timeout: expected seconds, 0 or more, or None for as long as it takes, got {seconds}$"
+    with pytest.raises(ValueError, match=expected):
+        connect(server.target, timeout=seconds)
+    client = connect(server.target)
+    with pytest.raises(ValueError, match=expected):
+        await client.infer("echo", {"x": np.ones(1)}, timeout=seconds)
+    with pytest.raises(ValueError, match=expected):
+        await client.server_live(timeout=seconds)
+
+
+async def test_a_retry_that_is_none(server: EchoServer, connect: Callable[..., Awaited]) -> None:
+    with pytest.raises(TypeError, match=r"retry: expected a Retry or None, got 5: for so many attempts write Retry\(attempts=3\)"):
+        connect(server.target, retry=5)
+
+
 async def test_nobody_there(connect: Callable[..., Awaited], tmp_path: Path) -> None:
     client = connect(f"unix:{tmp_path / 'nobody.sock'}", timeout=30)
     with pytest.raises(InferenceError) as raised:
