@@ -539,11 +539,14 @@ cdef class Session(Output):
 
 
 cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame, void *user_data) noexcept:
-    """Counts frames that ask for nothing and bring nothing, those of types that nobody knows among them. Of DATA that nghttp2 ignores,
-    since its stream is closed, it says nothing: those bytes are in ignored_nbytes."""
+    """Counts frames that ask for nothing and bring nothing: those of types that nobody knows, too, and headers of closed streams, which
+    nghttp2 reads and forgets, wherever they might have been sent before a reset of ours came. Of DATA that nghttp2 ignores, since its
+    stream is closed, it says nothing: those bytes are in ignored_nbytes."""
     (<Session>user_data).payload_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     (<Session>user_data).ignored_nbytes -= FRAME_HEADER_NBYTES + frame.length
-    if frame.type == NGHTTP2_HEADERS or frame.type == NGHTTP2_CONTINUATION:
+    if frame.type == NGHTTP2_CONTINUATION or (frame.type == NGHTTP2_HEADERS and (
+            frame.stream_id > nghttp2_session_get_last_proc_stream_id(session) or
+            nghttp2_session_get_stream_user_data(session, frame.stream_id) != NULL)):
         return 0                            # these have limits of their own
     if frame.type == NGHTTP2_RST_STREAM:
         (<Session>user_data).conduct.resets += 1

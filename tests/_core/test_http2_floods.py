@@ -9,6 +9,7 @@ import pytest
 
 from inferd._core.http2_call import Http2Call
 from tests._core.http2_client import INFER, STREAM, Client, Served, frame
+from tests._core.http2_wire import TRAILERS
 from tests._core.test_http2 import raw_frame
 from tests.http2_peer import open_streams, reset_streams
 
@@ -47,6 +48,7 @@ FLOODS = {
     "frames that nobody knows": raw_frame(0xF0, 0, 0, b""),
     "frames of other extensions": raw_frame(10, 0, 0, b"\0\0"),
     "padding": raw_frame(0, 8, 3, b"\x03\0\0\0"),
+    "headers of a closed stream": raw_frame(1, 4, 1, TRAILERS),
 }
 
 
@@ -75,16 +77,35 @@ def test_what_comes_in_one_read_beyond_what_may_wait_to_be_answered_is_a_flood()
     client.session.close()
 
 
-@pytest.mark.parametrize("kind", [10, 0xFF])
-def test_a_large_frame_that_asks_for_nothing_counts_for_many(kind: int) -> None:
+@pytest.mark.parametrize(
+    "large",
+    [
+        raw_frame(10, 0, 0, bytes(16_000)),
+        raw_frame(0xFF, 0, 0, bytes(16_000)),
+        raw_frame(1, 4, 1, TRAILERS * 3200),
+    ],
+)
+def test_a_large_frame_that_asks_for_nothing_counts_for_many(large: bytes) -> None:
     client = Client(served := Served(echo))
-    large = raw_frame(kind, 0, 0, bytes(16_000))
+    client.call(b"stream 1 is closed")
     for _ in range(600):
         client.session.receive(large)
     assert not client.closed_by_server
     for _ in range(200):
         client.session.receive(large)
     assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+
+
+def test_headers_of_open_streams_are_no_control_frames() -> None:
+    client = Client(served := Served(echo))
+    for _ in range(3 * BURST // 2):
+        stream_id = client.open(STREAM)
+        client.exchange()
+        client.h2.send_headers(stream_id, [("a", "b")], end_stream=True)
+        client.exchange()
+        served.started.pop()[0].end()
+        client.exchange()
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
 
 
 def test_what_is_sent_on_closed_streams_may_be_what_the_windows_let_through() -> None:
