@@ -31,7 +31,8 @@ def check(data: bytes) -> None:
 
 def seeds() -> list[bytes]:
     found = [request(raw, word).SerializeToString() for raw in (True, False) for word in (DATATYPES if raw else FIELDS)]
-    return found + [oddly_written(request(True, "FP32"), seed) for seed in range(8)]
+    found += [oddly_written(request(True, "FP32"), seed) for seed in range(8)]
+    return found + [changed.SerializeToString() for changed in (strayed(), crowded())]
 
 
 def request(raw: bool, word: str) -> inference.ModelInferRequest:
@@ -46,6 +47,20 @@ def request(raw: bool, word: str) -> inference.ModelInferRequest:
         made.raw_input_contents.append(bytes(8))
     else:
         getattr(tensor.contents, FIELDS[word]).extend([b"ab", b""] if word == "BYTES" else [1, 0])
+    return made
+
+
+def strayed() -> inference.ModelInferRequest:
+    """Contents in two fields, one of which the datatype does not take."""
+    made = request(False, "FP32")
+    made.inputs[0].contents.int64_contents.extend([-1, 300, 1])
+    return made
+
+
+def crowded() -> inference.ModelInferRequest:
+    """More elements than the shape has, of one byte and of ten, enough to be counted eight bytes at a time."""
+    made = request(False, "INT64")
+    made.inputs[0].contents.int64_contents.extend([*range(40), *[-1] * 8])
     return made
 
 
