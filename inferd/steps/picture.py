@@ -253,6 +253,7 @@ class Decoder:
             image = self._open[form](_Reader(whole.file))
             return image, self._announced(whole, image, needed)
 
+        lower = self._needs_lower(whole.png)
         with _reading(form):
             if form == "WebP":  # its library asks for memory as soon as it sees the file
                 seen, size = None, webp_size(file)
@@ -267,7 +268,7 @@ class Decoder:
             with _reading(form):
                 return self._load(whole, *(seen or opened()), check)
 
-        return _Opened(size[0] * size[1] * (_PILLOW_BYTES[form] + 2 * self._channels), decode)
+        return _Opened(size[0] * size[1] * (_PILLOW_BYTES[form] * (1 + lower) + 2 * self._channels), decode)
 
     def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Callable[[Size], Size]) -> int:
         """How a picture lies. Raises Unfit where something else that its file says is not taken."""
@@ -291,36 +292,50 @@ class Decoder:
             sure = _reaches_its_end(image) and not whole.png.interlaced  # whose last row is written to early
             if not sure and not has_all_rows(whole.file, check):
                 raise _unreadable("PNG")
-        colors = whole.png.colors if whole.png is not None and image.mode == "P" else 0
-        return Picture(_turned(self._pixels(image, colors), lies), _upright((image.height, image.width), lies))
+        lower = self._lower(whole) if self._needs_lower(whole.png) else None
+        return Picture(_turned(self._pixels(image, whole.png, lower), lies), _upright((image.height, image.width), lies))
 
-    def _pixels(self, image: Image.Image, colors: int) -> Array:
-        """A picture's pixels as the step gives them, band by band. colors: of its palette, which must have all of them; 0: any."""
+    def _needs_lower(self, png: Png | None) -> bool:
+        """Whether pixels are compared with a transparent color of 16 bits a channel, of which Pillow gives the upper 8."""
+        return self._background is not None and png is not None and png.depth == 16 and len(png.transparent or ()) == 3
+
+    def _lower(self, whole: _Whole) -> Image.Image:
+        """The lower 8 bits of 16: what Pillow takes for the upper of samples whose bytes stand the other way round."""
+        image = self._open["PNG"](_Reader(whole.file))
+        image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+        image.load()
+        return image
+
+    def _pixels(self, image: Image.Image, png: Png | None, lower: Image.Image | None) -> Array:
+        """A picture's pixels as the step gives them, band by band. lower: of 16 bits a channel the lower 8, where they are needed."""
+        colors = png.colors if png is not None and image.mode == "P" else 0  # all that its pixels may be; 0: any
+        transparent = png.transparent if png is not None and self._background is not None else None
         pixels = scratch.pixels("decoded", (image.height, image.width, self._channels))
         rows = max(1, BAND_PIXELS // image.width)
         for top in range(0, image.height, rows):
             band = pixels[top : top + rows]
-            part = image.crop((0, top, image.width, top + len(band)))
+            here = 0, top, image.width, top + len(band)
+            part = image.crop(here)
             if 0 < colors < 256 and np.asarray(part).max() >= colors:
                 raise _unreadable("PNG")
-            self._flatten(part, band)
+            clear = None if transparent is None else _is_color(part, lower.crop(here) if lower else None, transparent)
+            self._flatten(part, band, clear)
         return pixels
 
-    def _flatten(self, image: Image.Image, pixels: Array) -> None:
-        """8 bits a channel, without transparency."""
+    def _flatten(self, image: Image.Image, pixels: Array, clear: Array | None) -> None:
+        """8 bits a channel, without transparency. clear: which pixels are transparent, where one color is; of a palette's Pillow tells."""
         from PIL import Image
 
         if image.mode.startswith("I"):
-            transparency = image.info.get("transparency")
-            samples = np.asarray(image)
-            image = Image.fromarray((samples >> 8).astype(np.uint8))
-            if self._background is not None and isinstance(transparency, int):
-                image.putalpha(Image.fromarray(np.where(samples == transparency, 0, 255).astype(np.uint8)))
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode != "P" or self._background is None:
+            image.info.pop("transparency", None)  # Pillow compares it with what it has made of the samples
+        if clear is not None:
+            image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
         if self._background is not None and (image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info):
             colors = np.empty((image.height, image.width, 3), np.uint8)
             blend(np.asarray(image.convert("RGBA")), self._background, colors)
             image = Image.fromarray(colors)
-        image.info.pop("transparency", None)  # Pillow would look for it in the new mode
         flat = image if image.mode == self._mode else image.convert(self._mode)
         pixels[:] = np.asarray(flat).reshape(pixels.shape)
 
@@ -399,6 +414,15 @@ def _is_python(image: ImageFile.ImageFile) -> bool:
     from PIL import Image
 
     return any(tile[0] in Image.DECODERS for tile in image.tile)
+
+
+def _is_color(image: Image.Image, lower: Image.Image | None, color: tuple[int, ...]) -> Array:
+    """Which pixels are of that color, BOOL [height, width]. lower: the lower 8 bits, where `image` has the upper 8 of 16."""
+    samples = np.asarray(image.convert("L") if image.mode == "1" else image)
+    if lower is not None:
+        samples = samples.astype(np.uint16) << 8 | np.asarray(lower)
+    same: Array = (samples.reshape(image.height, image.width, -1) == color).all(axis=-1)
+    return same
 
 
 def _reaches_its_end(image: ImageFile.ImageFile) -> bool:

@@ -65,9 +65,9 @@ _PACKED = (b"iCCP", b"iTXt", b"zTXt")  # compressed: a KB of file may become a M
 _MAX_PACKED = 4  # that a decoder is left to read; editors write one or two
 _MAY_BE_PASSED_OVER = 0x20  # of the first letter of a chunk's name: a small one
 _PNG_SIGNATURE_BYTES = 8
-_PNG_WIDTH, _PNG_COLOR, _PNG_INTERLACED, _PNG_HEAD_BYTES = 16, 25, 28, 33  # where that stands in the file
-_PALETTE = 3
-_PNG_CHANNELS = {0: 1, 2: 3, _PALETTE: 1, 4: 2, 6: 4}
+_PNG_WIDTH, _PNG_DEPTH, _PNG_COLOR, _PNG_INTERLACED, _PNG_HEAD_BYTES = 16, 24, 25, 28, 33  # where that stands in the file
+_GRAY, _RGB, _PALETTE = 0, 2, 3
+_PNG_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
 # Of an interlaced PNG: the first column and row of each pass, and how far it is to the next.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATED_PIECE_BYTES = 1 << 16
@@ -195,6 +195,8 @@ class Png(NamedTuple):
 
     colors: int  # of its palette; 0: it has none
     interlaced: bool
+    depth: int  # bits of a sample
+    transparent: tuple[int, ...] | None  # gray, or red, green, blue as decoders give them: fewer than 8 bits spread to 8, 16 as they are
     exif: memoryview | None  # a block of EXIF's, the last of them, wherever it stands
     packed: tuple[tuple[int, int], ...]  # from where to where compressed texts and profiles stand in the file
 
@@ -206,6 +208,7 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
     check() is called now and then, and may raise.
     """
     colors, exif, pixels, last = 0, None, False, b""
+    transparent: tuple[int, ...] | None = None
     packed, end = [], _PNG_SIGNATURE_BYTES
     for number, (name, content) in enumerate(_png_chunks(file, check)):
         start, end = end, end + 12 + len(content)
@@ -215,6 +218,8 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
             if len(content) % 3 or not 0 < len(content) <= 3 * 256 or colors or pixels:
                 return None
             colors = len(content) // 3
+        elif name == b"tRNS" and transparent is None and not pixels:
+            transparent = _transparent(file[_PNG_DEPTH], file[_PNG_COLOR], content)
         elif name == b"eXIf":
             exif = content
         elif name in _PACKED:
@@ -223,7 +228,16 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
         last = name
     if last != b"IEND" or not pixels or len(file) < _PNG_HEAD_BYTES or (file[_PNG_COLOR] == _PALETTE and not colors):
         return None
-    return Png(colors, bool(file[_PNG_INTERLACED]), exif, tuple(packed))
+    return Png(colors, bool(file[_PNG_INTERLACED]), file[_PNG_DEPTH], transparent, exif, tuple(packed))
+
+
+def _transparent(depth: int, color: int, content: memoryview) -> tuple[int, ...] | None:
+    """The one color that tRNS says; None: the file is of a kind that has none."""
+    if color not in (_GRAY, _RGB) or not 1 <= depth <= 16 or len(content) < 2 * _PNG_CHANNELS[color]:
+        return None
+    most = (1 << depth) - 1  # bits above it say nothing
+    spread = 255 // most if depth < 8 else 1
+    return tuple((sample & most) * spread for sample in struct.unpack_from(f">{_PNG_CHANNELS[color]}H", content))
 
 
 def lean_png(file: memoryview, png: Png) -> memoryview:

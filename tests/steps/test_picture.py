@@ -133,16 +133,33 @@ def test_transparent_colors_of_a_palette(transparency):
     assert np.array_equal(decoded(file, background=(1, 2, 3)), np.asarray(behind)[:, :, :3])
 
 
-def test_a_transparent_color_of_gray_and_of_rgb():
-    gray = png((1, 2), 8, 0, b"\0\x05\x06", tRNS=b"\0\x05")
-    assert decoded(gray).tolist() == [[[5, 5, 5], [6, 6, 6]]]
-    assert decoded(gray, background=(1, 2, 3)).tolist() == [[[1, 2, 3], [6, 6, 6]]]
-    wide = png((1, 2), 16, 0, b"\0\x05\x01\x05\x02", tRNS=b"\x05\x01")
-    assert decoded(wide).tolist() == [[[5, 5, 5], [5, 5, 5]]]
-    assert decoded(wide, background=(1, 2, 3)).tolist() == [[[1, 2, 3], [5, 5, 5]]]
-    colors = png((1, 2), 8, 2, b"\0\x01\x01\x01\x02\x02\x02", tRNS=b"\0\x01\0\x01\0\x01")
-    assert decoded(colors).tolist() == [[[1, 1, 1], [2, 2, 2]]]
-    assert decoded(colors, background=(9, 9, 9)).tolist() == [[[9, 9, 9], [2, 2, 2]]]
+@pytest.mark.parametrize("gray", [False, True])
+@pytest.mark.parametrize(("depth", "channels"), [(1, 1), (2, 1), (4, 1), (8, 1), (16, 1), (8, 3), (16, 3)])
+def test_a_transparent_color_of_gray_and_of_rgb(depth, channels, gray):
+    """The samples are compared as they lie in the file, of which Pillow gives fewer bits, or as many as 8."""
+    most = (1 << depth) - 1
+    color = np.array([0x0505, 0x0105, 0x0501][:channels]) & most
+    near = [color ^ (bit << shift) for bit in (np.eye(channels, dtype=int) & most) for shift in range(depth)]
+    samples = np.array([color, color * 0, color * 0 + most, color >> 8, *near, color])
+    bits = np.unpackbits(samples.astype(">u2").view(np.uint8).reshape(-1, 2), axis=1)[:, 16 - depth :]
+    above = (most ^ 0xFFFF) & 0xAAAA  # bits that a sample does not have say nothing
+    file = png(
+        (1, len(samples)),
+        depth,
+        0 if channels == 1 else 2,
+        b"\0" + np.packbits(bits).tobytes(),
+        tRNS=(color | above).astype(">u2").tobytes(),
+    )
+    seen = np.broadcast_to(samples >> 8 if depth == 16 else samples * 255 // most, (len(samples), 3)).astype(np.uint8)
+    behind = np.where((samples == color).all(1, keepdims=True), np.array([10, 200, 30], np.uint8), seen)
+    for how, colors in (({}, seen), ({"background": (10, 200, 30)}, behind)):
+        wanted = np.asarray(Image.fromarray(colors[None]).convert("L" if gray else "RGB")).reshape(1, len(samples), -1)
+        assert np.array_equal(decoded(file, gray=gray, **how), wanted)
+
+
+@pytest.mark.parametrize(("depth", "color", "content"), [(8, 0, b"\5"), (8, 2, bytes(5)), (16, 2, b"")])
+def test_half_a_transparent_color_is_damage(depth, color, content):
+    assert "damaged" in refused(png((1, 1), depth, color, bytes(7), tRNS=content), background=(1, 2, 3))
 
 
 def test_without_transparency_the_background_is_not_seen():
@@ -171,12 +188,13 @@ def test_pixels_are_taken_over_in_bands(jpeg_decoder, monkeypatch):
     files = [saved(image_of(mode), form) for form, mode in KINDS]
     files.append(saved(image_of("P"), "PNG", transparency=bytes(range(0, 256, 16))))
     files.append(png((2, 2), 16, 0, b"\0\x05\x01\x05\x02" * 2, tRNS=b"\x05\x01"))
+    files.append(png((200, 2), 16, 2, (b"\0" + bytes(range(1, 13))) * 200, tRNS=bytes(range(1, 7))))
     hows = [{"gray": gray, "background": background} for gray in (False, True) for background in (None, (10, 200, 30))]
     whole = [decoded(file, **how) for file in files for how in hows]
     monkeypatch.setattr(picture, "BAND_PIXELS", 200)
     seen = []
     flatten = Decoder._flatten
-    monkeypatch.setattr(Decoder, "_flatten", lambda self, image, pixels: (seen.append(image.size), flatten(self, image, pixels))[1])
+    monkeypatch.setattr(Decoder, "_flatten", lambda self, image, *more: (seen.append(image.size), flatten(self, image, *more))[1])
     banded = [decoded(file, **how) for file in files for how in hows]
     assert all(np.array_equal(one, other) for one, other in zip(whole, banded, strict=True))
     assert max(width * height for width, height in seen) <= 200

@@ -190,8 +190,30 @@ def test_what_a_png_says():
     block = b"II*\0"
     file = head((2, 2), 8, 3, 1) + COLORS + PIXELS + chunk(b"eXIf", block) + END_CHUNK
     said = read_png(memoryview(file))
-    assert (said.colors, said.interlaced, bytes(said.exif)) == (2, True, block)
-    assert read_png(memoryview(HEAD + PIXELS + END_CHUNK)) == (0, False, None, ())
+    assert (said.colors, said.interlaced, said.depth, said.transparent, bytes(said.exif)) == (2, True, 8, None, block)
+    assert read_png(memoryview(HEAD + PIXELS + END_CHUNK)) == (0, False, 8, None, None, ())
+
+
+@pytest.mark.parametrize(
+    ("depth", "color", "content", "transparent"),
+    [
+        (1, 0, b"\xff\xfe", (0,)),
+        (2, 0, b"\0\1", (85,)),
+        (4, 0, b"\xff\x13", (51,)),
+        (8, 0, b"\1\5", (5,)),
+        (16, 0, b"\1\5", (261,)),
+        (8, 2, b"\0\1\0\2\1\3", (1, 2, 3)),
+        (16, 2, b"\0\1\0\2\1\3", (1, 2, 259)),
+        (8, 2, b"\0\1\0\2\3", None),
+        (8, 6, b"\0\1\0\2\0\3", None),
+        (200, 0, b"\0\1", None),
+    ],
+)
+def test_the_transparent_color_of_a_png(depth, color, content, transparent):
+    before, behind = chunk(b"tRNS", content), chunk(b"tRNS", b"\0\7" * 3)
+    assert read_png(memoryview(head((2, 2), depth, color) + before + PIXELS + behind + END_CHUNK)).transparent == transparent
+    if transparent:
+        assert read_png(memoryview(head((2, 2), depth, color) + before + behind + PIXELS + END_CHUNK)).transparent == transparent
 
 
 @pytest.mark.parametrize(
