@@ -41,8 +41,8 @@ log = logging.getLogger("inferd.engine")
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
 Answer = dict[str, Array]
-Series = list[list[Inputs]]  # rows of several lengths, and others that are tried where the model runs each of those before alone
 Spread = tuple[float, float]  # between what numbers are
+Distance = tuple[bool, float, float]  # of them from what is filled in, or from 0: the nearest and the furthest
 
 DEFAULT_TOLERANCE = 1e-3
 # Lengths that are tried together, each set of one half octave: of text, of models that want multiples of 32, of sound. The first that
@@ -53,13 +53,22 @@ LIMITS = (128, 2)  # below which random whole numbers are: few vocabularies are 
 # Of the fractions of a sample: from 0, or from what is filled in, between what distances up or down. The largest of smaller values than
 # the filling is not that, nor the least of larger ones; and what a graph does not care about below 1 it may above. Some keep their
 # distance: of many random numbers that begin at the filling one is so close to it that the tolerance hides whose extreme it is.
-SPREADS = ((False, 0, 1), (False, 0, -1), (True, 0, 30), (True, 0, -30), (True, 10, 40), (True, -10, -40))
+SPREADS: tuple[Distance, ...] = ((False, 0, 1), (False, 0, -1), (True, 0, 30), (True, 0, -30), (True, 10, 40), (True, -10, -40))
+# Of other sizes, for what a graph does only far from 0, or close to it.
+SCALES: tuple[Distance, ...] = ((False, -1e-3, 1e-3), (False, 1e3, 1e4), (False, -1e3, -1e4))
 # Of whole numbers, once those from 0 have been tried, in one padded input at a time: what a model that runs the first takes for numbers,
 # while one that looks something up at them fails, and the others would make no sense to it.
 FAR = -(1 << 30)
-WHOLE_SPREADS = ((False, 0, FAR), (False, 0, -LIMITS[0]), (True, 1, 31), (True, 0, -30), (True, 10, 40), (True, -10, -40))
+WHOLE_SPREADS: tuple[Distance, ...] = (
+    (False, 0, FAR),
+    (False, 0, -LIMITS[0]),
+    (True, 1, 31),
+    (True, 0, -30),
+    (True, 10, 40),
+    (True, -10, -40),
+)
 # Of those without a sign, as levels and pixels are. Where the filling is too near to an end of the datatype, it is all that is tried.
-UNSIGNED_SPREADS = ((False, LIMITS[0], 2 * LIMITS[0]), (True, 10, 40), (True, -10, -40))
+UNSIGNED_SPREADS: tuple[Distance, ...] = ((False, LIMITS[0], 2 * LIMITS[0]), (True, 10, 40), (True, -10, -40))
 
 
 @dataclass(frozen=True)
@@ -140,17 +149,17 @@ def check_padding(
         return  # nothing shares a batch, or the graph has no other length to compare with
     plain = _without_buckets(signature)
     failure: RequestError | None = None
-    for together in [[[samples]]] if samples else _random_requests(signature):
+    for together in [[[_Trial(samples)]]] if samples else _random_requests(signature):
         ran = False
         for series in together:
-            for requests in series:
-                rows = list(requests)[: signature.max_batch_size]
+            for trial in series:
+                rows = list(trial.rows)[: signature.max_batch_size]
                 try:
                     alone = [_run(instance, plain, [row]) for row in rows]
                 except RequestError as error:
                     failure = failure or error
                     break
-                _compare(instance, signature, rows, alone, where, tolerance)
+                _compare(instance, signature, trial._replace(rows=rows), alone, where, tolerance)
                 ran = True
         if ran:
             return
@@ -161,8 +170,19 @@ def check_padding(
     )
 
 
-def _compare(instance: Instance, signature: Signature, rows: Sequence[Inputs], alone: Sequence[_Run], where: str, tolerance: float) -> None:
+class _Trial(NamedTuple):
+    """Rows of several lengths. scale: where their numbers are of another size than most are, the largest of it."""
+
+    rows: Sequence[Inputs]
+    scale: float = 0.0
+
+
+Series = list[_Trial]  # each of which is tried where the model runs those before it alone
+
+
+def _compare(instance: Instance, signature: Signature, trial: _Trial, alone: Sequence[_Run], where: str, tolerance: float) -> None:
     """Of rows that ran alone. Raises ConfigError."""
+    rows = trial.rows
     try:
         together = _run(instance, signature, rows)
     except RequestError as error:
@@ -174,11 +194,11 @@ def _compare(instance: Instance, signature: Signature, rows: Sequence[Inputs], a
     differences = [
         difference
         for row, (mine,), padded, size in zip(rows, (run.answers for run in alone), together.answers, together.sizes, strict=True)
-        for difference in _differences(signature, _length(signature, row), size, mine, padded, where)
+        for difference in _differences(signature, _length(signature, row), size, mine, padded, where, trial.scale)
     ]
     worst = max(differences, default=None)
     if worst is not None and not worst.amount <= tolerance:
-        raise _changes(worst, where, tolerance)
+        raise _changes(worst, where, tolerance, trial.scale)
 
 
 class _Run(NamedTuple):
@@ -189,7 +209,10 @@ class _Run(NamedTuple):
 
 
 class _Difference(NamedTuple):
-    """Of one output of one row: absolute, or relative to the value where that is above 1. Ordered by that."""
+    """Of one output of one row: absolute, or relative to the value where that is above 1. Ordered by that.
+
+    Of numbers of another size it is relative to the output's largest value: what rounding does to the others grows with them.
+    """
 
     amount: float
     output: str
@@ -281,7 +304,12 @@ def _random_requests(signature: Signature) -> Iterator[list[Series]]:
     specs = signature.input_specs
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
     whole = any("INT" in word for _, word, _ in specs)
+    fractions = (*SPREADS, *SCALES) if any(_is_fraction(word) and not _is_mask(name, word) for name, word, _ in specs) else SPREADS[:1]
     wholes = [(name, word) for name, word, _ in specs if name in padded and "INT" in word and not _is_mask(name, word)]
+    series: list[list[tuple[Distance, str]]] = [
+        *([(spread, "")] for spread in fractions),
+        *([(spread, name) for spread in (WHOLE_SPREADS if word[0] == "I" else UNSIGNED_SPREADS)] for name, word in wholes),
+    ]
 
     def rows(lengths: tuple[int, ...], size: int, spreads: Callable[[str, str], Spread]) -> list[Inputs]:
         random = np.random.default_rng(0)
@@ -296,13 +324,10 @@ def _random_requests(signature: Signature) -> Iterator[list[Series]]:
     for lengths in _lengths(signature):
         for size in FREE_SIZES if free else FREE_SIZES[:1]:
             for limit in LIMITS if whole else LIMITS[:1]:
-                fractions = [partial(_spread, signature, limit, spread, "") for spread in SPREADS]
-                numbers = [
-                    [partial(_spread, signature, limit, spread, name) for spread in (WHOLE_SPREADS if word[0] == "I" else UNSIGNED_SPREADS)]
-                    for name, word in wholes
+                yield [
+                    [_Trial(rows(lengths, size, partial(_spread, signature, limit, spread, name)), _scale(spread)) for spread, name in each]
+                    for each in series
                 ]
-                series = [*([each] for each in fractions), *numbers]
-                yield [[rows(lengths, size, spreads) for spreads in each] for each in series]
 
 
 def _lengths(signature: Signature) -> list[tuple[int, ...]]:
@@ -321,14 +346,23 @@ def _shape(shape: tuple[int, ...], padded: int, length: int, size: int) -> tuple
     return 1, *(length if axis == padded else size if known < 0 else known for axis, known in enumerate(shape[1:], 1))
 
 
-def _spread(signature: Signature, limit: int, spread: tuple[bool, float, float], numbers: str, name: str, word: str) -> Spread:
+def _spread(signature: Signature, limit: int, spread: Distance, numbers: str, name: str, word: str) -> Spread:
     """Between what an input is: the whole numbers of input `numbers`, or all fractions where that is empty, by `spread`."""
-    fraction = word.startswith("FP") or word == "BF16"
+    fraction = _is_fraction(word)
     if name != numbers and (numbers or not fraction):
         return (0, 1) if fraction else (0, limit)
     from_filling, nearest, furthest = spread
-    start = float(signature.paddings[name][1]) if from_filling and name in signature.paddings else 0.0
+    filling = float(signature.paddings[name][1]) if from_filling and name in signature.paddings else 0.0
+    start = filling if math.isfinite(filling) else 0.0  # nothing is near to NaN and infinity
     return start + nearest, start + furthest
+
+
+def _scale(spread: Distance) -> float:
+    return max(map(abs, spread[1:])) if spread in SCALES else 0.0
+
+
+def _is_fraction(word: str) -> bool:
+    return word.startswith("FP") or word == "BF16"
 
 
 def _is_mask(name: str, word: str) -> bool:
@@ -339,16 +373,16 @@ def _is_mask(name: str, word: str) -> bool:
 def _random(random: np.random.Generator, name: str, word: str, shape: tuple[int, ...], spread: Spread) -> Array:
     if _is_mask(name, word):
         return np.ones(shape, DATATYPES[word][2])
-    low, high = sorted((int(spread[0]), int(spread[1])))
-    if word == "BYTES":
-        return np.array([str(number) for number in random.integers(low, high, math.prod(shape))], dtype=object).reshape(shape)
-    if word == "BOOL":
-        return random.integers(0, 2, shape).astype(bool)
     if word == "BF16":  # the upper half of an FP32
         return (_fractions(random, shape, spread).astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
     dtype = DATATYPES[word][2]
     if word.startswith("FP"):
         return _fractions(random, shape, spread).astype(dtype)
+    low, high = sorted((int(spread[0]), int(spread[1])))
+    if word == "BYTES":
+        return np.array([str(number) for number in random.integers(low, high, math.prod(shape))], dtype=object).reshape(shape)
+    if word == "BOOL":
+        return random.integers(0, 2, shape).astype(bool)
     held = np.iinfo(dtype)
     low = min(max(low, held.min), held.max)
     return random.integers(low, max(low + 1, min(high, held.max + 1)), shape).astype(dtype)
@@ -362,7 +396,9 @@ def _fractions(random: np.random.Generator, shape: tuple[int, ...], spread: Spre
 # ---- comparing -----------------------------------------------------------------------------------------------------
 
 
-def _differences(signature: Signature, length: int, size: int, alone: Answer, padded: Answer, where: str) -> Iterator[_Difference]:
+def _differences(
+    signature: Signature, length: int, size: int, alone: Answer, padded: Answer, where: str, scale: float
+) -> Iterator[_Difference]:
     """One for each output of one row."""
     words = {name: word for name, word, _ in signature.output_specs}
     for name, one in alone.items():
@@ -378,7 +414,7 @@ def _differences(signature: Signature, length: int, size: int, alone: Answer, pa
             same = one.tolist() == other.tolist()
             yield _Difference(0.0 if same else math.inf, name, length, size, math.nan, math.nan)
         elif one.size:
-            yield _numeric(_numbers(one, words[name]), _numbers(other, words[name]), name, length, size)
+            yield _numeric(_numbers(one, words[name]), _numbers(other, words[name]), name, length, size, scale)
 
 
 def _numbers(array: Array, word: str) -> Array:
@@ -387,19 +423,21 @@ def _numbers(array: Array, word: str) -> Array:
     return array.reshape(-1).astype(np.float64)
 
 
-def _numeric(one: Array, other: Array, name: str, length: int, size: int) -> _Difference:
+def _numeric(one: Array, other: Array, name: str, length: int, size: int, scale: float) -> _Difference:
     with np.errstate(all="ignore"):
-        amounts = np.abs(one - other) / np.maximum(1.0, np.abs(one))
+        values = np.abs(one)
+        amounts = np.abs(one - other) / np.maximum(1.0, np.max(values, where=np.isfinite(values), initial=0.0) if scale else values)
     amounts[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
     amounts[np.isnan(amounts)] = math.inf
     worst = int(np.argmax(amounts))
     return _Difference(float(amounts[worst]), name, length, size, float(one[worst]), float(other[worst]))
 
 
-def _changes(worst: _Difference, where: str, tolerance: float) -> ConfigError:
+def _changes(worst: _Difference, where: str, tolerance: float, scale: float) -> ConfigError:
+    tried = f", of numbers as large as {scale:g}," if scale else ""
     values = "" if math.isnan(worst.alone) and math.isnan(worst.padded) else f" ({worst.alone:g} alone, {worst.padded:g} padded)"
     return ConfigError(
-        f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length} differs by {worst.amount:.3g}"
+        f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length}{tried} differs by {worst.amount:.3g}"
         f"{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real "
         "(padding.mask), pad another axis, on the other side (padding.left; of texts tokenizer.json says it, padding.direction) or with "
         "another value, allow more (padding.tolerance), or remove the padding"

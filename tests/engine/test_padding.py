@@ -303,6 +303,72 @@ def test_values_that_a_graph_cares_about_are_tried() -> None:
         Served(content, Paddings({"x": PadAxis(0, 0, ())})).check()
 
 
+def reducing(operator: str, datatype: str = "FP32") -> bytes:
+    """x [N, s] -> y [N, 1]."""
+    reduce = helper.make_node(operator, ["x"], ["y"], axes=[1], keepdims=1)
+    return models.model([reduce], [("x", datatype, ("N", "s"))], [("y", datatype, ("N", 1))])
+
+
+def within(limit: float, operator: str) -> bytes:
+    """x FP32 [N, s] -> y FP32 [N, 1]: whether any (ReduceMax) or all (ReduceMin) are as near to 0 as that."""
+    nodes = [
+        node("Abs", ["x"], "size"),
+        node("Less", ["size", "limit"], "near"),
+        node("Cast", ["near"], "one", to=TensorProto.FLOAT),
+        helper.make_node(operator, ["one"], ["y"], axes=[1], keepdims=1),
+    ]
+    return models.model(nodes, [("x", "FP32", ("N", "s"))], [("y", "FP32", ("N", 1))], {"limit": np.float32(limit)})
+
+
+@pytest.mark.parametrize("limit", [1, 50, 1000])
+def test_what_a_graph_does_far_from_0_alone_is_tried(limit: float) -> None:
+    with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length") as caught:
+        Served(within(limit, "ReduceMax"), Paddings({"x": PadAxis(0)})).check()
+    assert (", of numbers as large as 10000, differs by 1 (0 alone, 1 padded)" in str(caught.value)) == (limit > 1)
+
+
+def test_what_a_graph_does_close_to_0_alone_is_tried() -> None:
+    """The filling is the only number that is not close."""
+    with pytest.raises(ConfigError, match=r"of numbers as large as 0\.001, differs by 1 \(1 alone, 0 padded\)"):
+        Served(within(0.01, "ReduceMin"), Paddings({"x": PadAxis(0, 5)})).check()
+
+
+def test_rounding_of_large_numbers_is_no_difference() -> None:
+    """How far each is from the mean of those that the mask says are real, which is summed up in another order."""
+    nodes = [
+        node("Mul", ["x", "x_mask"], "real"),
+        node("ReduceSum", ["real", "columns"], "sum", keepdims=1),
+        node("ReduceSum", ["x_mask", "columns"], "count", keepdims=1),
+        node("Div", ["sum", "count"], "mean"),
+        node("Sub", ["x", "mean"], "y"),
+    ]
+    shape = ("N", "s")
+    content = models.model(
+        nodes, [("x", "FP32", shape), ("x_mask", "FP32", shape)], [("y", "FP32", shape)], {"columns": np.array([1], np.int64)}
+    )
+    Served(content, Paddings({"x": PadAxis(0)}, {"x_mask": "x"}, {"y": (0, "x")})).check()
+
+
+@pytest.mark.parametrize("datatype", ["FP32", "FP64", "FP16"])
+@pytest.mark.parametrize(
+    ("operator", "value"),
+    [(operator, value) for operator in ("ReduceMax", "ReduceMin", "ReduceMean") for value in (-math.inf, math.inf)]
+    + [("ReduceMean", math.nan)],
+)
+def test_what_is_filled_in_need_not_be_finite(operator: str, value: float, datatype: str) -> None:
+    served = Served(reducing(operator, datatype), Paddings({"x": PadAxis(0, value)}))
+    if (operator, value) not in {("ReduceMax", -math.inf), ("ReduceMin", math.inf)}:
+        with pytest.raises(ConfigError, match="padding changes answers: output 'y'"):
+            served.check()
+        return
+    served.check()
+    rows = [np.random.default_rng(length).standard_normal((1, length)).astype(datatype.replace("FP", "float")) for length in (13, 15, 12)]
+    answers = served.ask(*({"x": row} for row in rows))
+    assert served.runs == 1
+    best = np.max if operator == "ReduceMax" else np.min
+    assert [answer["y"].tolist() for answer in answers] == [[[best(row).tolist()]] for row in rows]
+
+
 def test_the_difference_at_the_worst_length_is_shown() -> None:
     served = Served(models.sequence_length(), Paddings({"tokens": PadAxis(0, 1000)}, {}, {"doubled": (0, "tokens")}))
     with pytest.raises(ConfigError, match=r"'total' of a row of length 12 differs by .* alone, .* padded\) once it is filled up to 15"):
