@@ -12,11 +12,13 @@ Never in here: what is made of the pixels (image.py), requests.
 
 from __future__ import annotations
 
+import bisect
 import io
+import itertools
 import logging
 import mmap
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -34,7 +36,6 @@ from inferd.steps.picture_file import (
     has_all_rows,
     is_arithmetic,
     jpeg_scans,
-    lean_png,
     read_png,
     tidied_jpeg,
     unpadded_jpeg,
@@ -97,25 +98,33 @@ class _Whole(NamedTuple):
     """A file for Pillow."""
 
     form: str
-    file: memoryview  # without what Pillow would read byte by byte, or at length, and no pixel needs
+    file: memoryview
+    pieces: Sequence[memoryview]  # of it: without what Pillow would read byte by byte, or at length, and no pixel needs
     png: Png | None = None  # None: it is of another format
     scans: int = 1  # of a JPEG
 
 
 class _Reader:
-    """A file that Pillow reads where it lies, in pieces: io.BytesIO copies it as a whole, with the GIL, 40 ms for 100 MB."""
+    """A file of several pieces that Pillow reads where they lie: io.BytesIO copies all of it, with the GIL, 40 ms for 100 MB."""
 
-    def __init__(self, file: memoryview) -> None:
-        self._file = file
+    def __init__(self, pieces: Sequence[memoryview]) -> None:
+        self._pieces = pieces
+        self._ends = list(itertools.accumulate(map(len, pieces)))
         self._at = 0
 
     def read(self, nbytes: int = -1) -> bytes:
-        piece = bytes(self._file[self._at :] if nbytes < 0 else self._file[self._at : self._at + nbytes])
-        self._at += len(piece)
-        return piece
+        end = self._ends[-1] if nbytes < 0 else min(self._at + nbytes, self._ends[-1])
+        found = []
+        index = bisect.bisect_right(self._ends, self._at)
+        while self._at < end:
+            start = self._ends[index] - len(self._pieces[index])
+            found.append(self._pieces[index][self._at - start : end - start])
+            self._at += len(found[-1])
+            index += 1
+        return b"".join(found)
 
     def seek(self, at: int, whence: int = io.SEEK_SET) -> int:
-        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: len(self._file)}[whence]
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._ends[-1]}[whence]
         self._at = max(0, start + at)
         return self._at
 
@@ -152,6 +161,16 @@ def _pages(nbytes: int) -> Array:
     with suppress(AttributeError, OSError):  # where there are no large pages, it is slower
         pages.madvise(mmap.MADV_HUGEPAGE)
     return np.frombuffer(pages, np.uint8, nbytes)
+
+
+def _joined(pieces: Sequence[memoryview]) -> memoryview:
+    """In one piece, as libturbojpeg takes it; bytes.join would copy them with the GIL."""
+    joined = _pages(sum(map(len, pieces)))
+    at = 0
+    for piece in pieces:
+        joined[at : at + len(piece)] = np.asarray(piece)
+        at += len(piece)
+    return joined.data
 
 
 scratch = Scratch()
@@ -215,10 +234,11 @@ class Decoder:
     # ---- libturbojpeg
 
     def _by_turbojpeg(self, jpeg: ModuleType, file: memoryview, needed: Callable[[Size], Size]) -> _Opened:
+        data = file
         head = jpeg.header(file)
-        if head is None:
-            file = memoryview(tidied_jpeg(file) or b"")
-            head = jpeg.header(file)
+        if head is None and (pieces := tidied_jpeg(file)):
+            data = _joined(pieces)
+            head = jpeg.header(data)
         if head is None:
             raise _arithmetic_jpeg() if is_arithmetic(file) else _unreadable("JPEG")
         height, width, scans, components, whole, arithmetic = head
@@ -238,7 +258,7 @@ class Decoder:
 
         def decode() -> Picture:
             pixels = scratch.pixels("decoded", (rows, columns, self._channels))
-            if not (jpeg.decode(file, pixels) or ((unpadded := unpadded_jpeg(file)) and jpeg.decode(unpadded, pixels))):
+            if not (jpeg.decode(data, pixels) or ((unpadded := unpadded_jpeg(data)) and jpeg.decode(_joined(unpadded), pixels))):
                 raise _damaged_jpeg()
             return Picture(_turned(pixels, lies), size, _box(size, eighths, lies) if eighths < 8 else None)
 
@@ -250,7 +270,7 @@ class Decoder:
         whole = _whole(form, file, check)
 
         def opened() -> tuple[ImageFile.ImageFile, int]:
-            image = self._open[form](_Reader(whole.file))
+            image = self._open[form](_Reader(whole.pieces))
             return image, self._announced(whole, image, needed)
 
         lower = self._needs_lower(whole.png)
@@ -301,7 +321,7 @@ class Decoder:
 
     def _lower(self, whole: _Whole) -> Image.Image:
         """The lower 8 bits of 16: what Pillow takes for the upper of samples whose bytes stand the other way round."""
-        image = self._open["PNG"](_Reader(whole.file))
+        image = self._open["PNG"](_Reader(whole.pieces))
         image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
         image.load()
         return image
@@ -397,7 +417,7 @@ def _whole(form: str, file: memoryview, check: Callable[[], None]) -> _Whole:
         png = read_png(file, check)
         if png is None:
             raise _unreadable(form)
-        return _Whole(form, lean_png(file, png), png)
+        return _Whole(form, file, png.pieces, png)
     if form == "JPEG":
         scans, tidied = jpeg_scans(file), tidied_jpeg(file)
         if is_arithmetic(file):
@@ -405,8 +425,8 @@ def _whole(form: str, file: memoryview, check: Callable[[], None]) -> _Whole:
         if not scans or tidied is None:
             raise _unreadable(form)
         _check_scans(scans)
-        return _Whole(form, memoryview(tidied), scans=scans)
-    return _Whole(form, file)
+        return _Whole(form, file, tidied, scans=scans)
+    return _Whole(form, file, [file])
 
 
 def _is_python(image: ImageFile.ImageFile) -> bool:

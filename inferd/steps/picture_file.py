@@ -3,8 +3,9 @@
 Decoders stop where they have the last pixel, or no more of them, and pass over what they do not know. So a PNG's chunks are looked at
 here, how many rows it has where that is asked for, and whether a JPEG comes to its end. What libjpeg only warns of in the head of a JPEG,
 and every viewer passes over, is mended here, so that behind the head each warning is damage: bytes between the segments, and a version of
-JFIF that came after it. Every read is bounded, and long ones are made in pieces, between which other threads run. Never in here:
-libraries, pixels.
+JFIF that came after it. What no pixel needs (texts, profiles, padding) is left out, so that no library reads it, be it as long as the
+message may be. Long files are looked through in pieces, between which other threads run, and never copied: what is left of one is its
+pieces, where they lie. Never in here: libraries, pixels.
 """
 
 from __future__ import annotations
@@ -24,7 +25,6 @@ __all__ = [
     "is_arithmetic",
     "jpeg_scans",
     "jpeg_segments",
-    "lean_png",
     "read_png",
     "tidied_jpeg",
     "unpadded_jpeg",
@@ -61,10 +61,10 @@ _MAX_SEGMENTS = 1000  # of a JPEG file; a color profile has up to 255
 _MAX_CHUNKS = 1 << 16  # of a PNG file; most encoders write its pixels in chunks of 8 KiB and more, none in less than 1
 _CHUNKS_A_CHECK = 1000
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
-_PACKED = (b"iCCP", b"iTXt", b"zTXt")  # compressed: a KB of file may become a MB, which takes its time and no pixel needs
-_MAX_PACKED = 4  # that a decoder is left to read; editors write one or two
+_NEEDED = (*_CRITICAL, b"tRNS", b"acTL", b"fcTL")  # transparency, and whether it is an animation
+_MAX_NEEDED_BYTES = 3 * 256  # of one of them but IDAT: a palette is the largest
 _MAY_BE_PASSED_OVER = 0x20  # of the first letter of a chunk's name: a small one
-_PNG_SIGNATURE_BYTES = 8
+_PNG_SIGNATURE_BYTES, _IHDR_BYTES = 8, 13
 _PNG_WIDTH, _PNG_DEPTH, _PNG_COLOR, _PNG_INTERLACED, _PNG_HEAD_BYTES = 16, 24, 25, 28, 33  # where that stands in the file
 _GRAY, _RGB, _PALETTE = 0, 2, 3
 _PNG_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
@@ -73,7 +73,8 @@ _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4),
 _INFLATED_PIECE_BYTES = 1 << 16
 _MAX_STRAY_BYTES = 1 << 16  # between two of them
 _PIECE_BYTES = 1 << 20
-_APP0, _SCAN, _START, _END = 0xE0, 0xDA, 0xD8, 0xD9
+_SCAN, _START, _END = 0xDA, 0xD8, 0xD9
+_APP0, _APP14, _APP15, _COMMENT = 0xE0, 0xEE, 0xEF, 0xFE
 _ARITHMETIC = {0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF}  # frames that are coded so: SOF9 and those behind it, of which 0xCC is none
 # A marker that means something: behind 0xFF no zero, as the data of a scan has it, no restart of a scan, and no filling.
 _MARKER = re.compile(rb"\xff[^\x00\x01\xd0-\xd7\xff]", re.DOTALL)
@@ -117,17 +118,24 @@ def jpeg_segments(file: memoryview) -> Iterator[Segment]:
         at = segment.end
 
 
-def tidied_jpeg(file: memoryview) -> bytes | None:
-    """A JPEG file without bytes between the segments of its head, and of JFIF's version 1; None where the head has no end."""
-    pieces = [bytes(file[:2])]
+def tidied_jpeg(file: memoryview) -> list[memoryview] | None:
+    """The pieces of a JPEG file without bytes between the segments of its head, and those that no pixel needs, and of JFIF's version 1;
+    None where the head has no end."""
+    pieces = [file[:2]]
     for segment in jpeg_segments(file):
-        piece = bytes(file[segment.start : segment.end])
-        if segment.marker == _APP0 and piece[4:9] == b"JFIF\0":
-            piece = piece[:9] + b"\1" + piece[10:]
-        pieces.append(piece)
+        piece = file[segment.start : segment.end]
+        if segment.marker == _APP0 and bytes(piece[4:9]) == b"JFIF\0":
+            piece = memoryview(bytes(piece[:9]) + b"\1" + bytes(piece[10:]))
         if segment.marker == _SCAN:
-            return b"".join([*pieces, file[segment.end :]])
+            return [*pieces, file[segment.start :]]
+        if not _says_nothing_of_pixels(segment.marker):
+            pieces.append(piece)
     return None
+
+
+def _says_nothing_of_pixels(marker: int) -> bool:
+    """Comments, and what applications keep; but of JFIF and Adobe, in the first and the 14th, it is what the components mean."""
+    return marker == _COMMENT or (_APP0 < marker <= _APP15 and marker != _APP14)
 
 
 def is_arithmetic(file: memoryview) -> bool:
@@ -141,16 +149,20 @@ def jpeg_scans(file: memoryview) -> int:
     return sum(segment.marker == _SCAN for segment in segments) if _ends(segments) else 0
 
 
-def unpadded_jpeg(file: memoryview) -> bytes | None:
-    """A JPEG file without the zeros in front of the end of its image, as some cameras write them; None where there are none."""
+def unpadded_jpeg(file: memoryview) -> list[memoryview] | None:
+    """The pieces of a JPEG file up to the end of its image without the zeros in front of that, as some cameras write them; None where
+    there are none."""
     segments = _all_segments(file)
     if not _ends(segments):
         return None
-    start = segments[-1].start
-    data = bytes(file[:start]).rstrip(b"\0")
-    if data.endswith(b"\xff"):  # a zero behind it belongs to it
-        data += b"\0"
-    return b"".join([data, file[start:]]) if len(data) < start else None
+    *_, last = segments
+    at = end = last.start
+    while at and at == end:
+        at = max(0, end - _PIECE_BYTES)
+        end = at + len(bytes(file[at:end]).rstrip(b"\0"))
+    if end < last.start and file[end - 1] == 0xFF:  # a zero behind it belongs to it
+        end += 1
+    return [file[:end], file[last.start : last.end]] if end < last.start else None
 
 
 def _all_segments(file: memoryview) -> list[Segment]:
@@ -198,7 +210,7 @@ class Png(NamedTuple):
     depth: int  # bits of a sample
     transparent: tuple[int, ...] | None  # gray, or red, green, blue as decoders give them: fewer than 8 bits spread to 8, 16 as they are
     exif: memoryview | None  # a block of EXIF's, the last of them, wherever it stands
-    packed: tuple[tuple[int, int], ...]  # from where to where compressed texts and profiles stand in the file
+    pieces: tuple[memoryview, ...]  # of the file, without what no pixel needs
 
 
 def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png | None:
@@ -209,10 +221,13 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
     """
     colors, exif, pixels, last = 0, None, False, b""
     transparent: tuple[int, ...] | None = None
-    packed, end = [], _PNG_SIGNATURE_BYTES
+    end = _PNG_SIGNATURE_BYTES
+    spans = [(0, end)]
     for number, (name, content) in enumerate(_png_chunks(file, check)):
         start, end = end, end + 12 + len(content)
-        if (name == b"IHDR") != (number == 0) or (name not in _CRITICAL and not name[0] & _MAY_BE_PASSED_OVER):
+        if (name == b"IHDR" and len(content) == _IHDR_BYTES) != (number == 0) or (
+            name not in _CRITICAL and not name[0] & _MAY_BE_PASSED_OVER
+        ):
             return None
         if name == b"PLTE":
             if len(content) % 3 or not 0 < len(content) <= 3 * 256 or colors or pixels:
@@ -222,13 +237,14 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
             transparent = _transparent(file[_PNG_DEPTH], file[_PNG_COLOR], content)
         elif name == b"eXIf":
             exif = content
-        elif name in _PACKED:
-            packed.append((start, end))
+        if name == b"IDAT" or (name in _NEEDED and len(content) <= _MAX_NEEDED_BYTES):
+            start = spans.pop()[0] if spans[-1][1] == start else start
+            spans.append((start, end))
         pixels = pixels or name == b"IDAT"
         last = name
     if last != b"IEND" or not pixels or len(file) < _PNG_HEAD_BYTES or (file[_PNG_COLOR] == _PALETTE and not colors):
         return None
-    return Png(colors, bool(file[_PNG_INTERLACED]), file[_PNG_DEPTH], transparent, exif, tuple(packed))
+    return Png(colors, bool(file[_PNG_INTERLACED]), file[_PNG_DEPTH], transparent, exif, tuple(file[start:end] for start, end in spans))
 
 
 def _transparent(depth: int, color: int, content: memoryview) -> tuple[int, ...] | None:
@@ -238,14 +254,6 @@ def _transparent(depth: int, color: int, content: memoryview) -> tuple[int, ...]
     most = (1 << depth) - 1  # bits above it say nothing
     spread = 255 // most if depth < 8 else 1
     return tuple((sample & most) * spread for sample in struct.unpack_from(f">{_PNG_CHANNELS[color]}H", content))
-
-
-def lean_png(file: memoryview, png: Png) -> memoryview:
-    """A PNG file without compressed texts and profiles, if it has more of them than a decoder should read."""
-    if len(png.packed) <= _MAX_PACKED:
-        return file
-    starts, ends = [0, *(end for _, end in png.packed)], [*(start for start, _ in png.packed), len(file)]
-    return memoryview(b"".join(file[start:end] for start, end in zip(starts, ends, strict=True)))
 
 
 def has_all_rows(file: memoryview, check: Callable[[], None] = lambda: None) -> bool:

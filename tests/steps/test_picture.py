@@ -274,16 +274,10 @@ def test_animated_files_are_refused():
 
 
 @pytest.mark.parametrize("name", ["iCCP", "iTXt", "zTXt"])
-def test_pillow_reads_few_compressed_texts(name, monkeypatch):
-    made = []
-    inflate = PngImagePlugin._safe_zlib_decompress
-    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", lambda packed: made.append(len(packed)) or inflate(packed))
-    content = {"iCCP": b"x\0\0", "iTXt": b"\xff\0\1\0\0\0", "zTXt": b"\0\0"}[name] + zlib.compress(b"\xff" * 1_000_000)
-    plain = png((1, 1), 8, 2, b"\0\1\2\3")
-    at = plain.index(b"IDAT") - 4
-    for count in (1, 1000):
-        assert decoded(plain[:at] + chunk(name.encode(), content) * count + plain[at:]).tolist() == [[[1, 2, 3]]]
-    assert len(made) == 1
+def test_pillow_reads_no_compressed_texts(name, monkeypatch):
+    monkeypatch.setattr(PngImagePlugin, "_safe_zlib_decompress", None)
+    content = {"iCCP": b"x\0\0", "iTXt": b"\xff\0\1\0\0\0", "zTXt": b"\0\0"}[name] + zlib.compress(b"\xff" * 1000)
+    assert decoded(png((1, 1), 8, 2, b"\0\1\2\3", **{name: content})).tolist() == [[[1, 2, 3]]]
 
 
 def test_pillow_reads_a_tidy_jpeg(monkeypatch):
@@ -744,6 +738,34 @@ def test_a_large_file_is_read_where_it_lies(form):
     finally:
         tracemalloc.stop()
     assert taken[0] < len(file) / 10
+
+
+LONG = bytes(8 << 20)
+
+
+def long_files() -> dict[str, bytes]:
+    """Small pictures in files of which nearly all is no pixel."""
+    jpeg = saved(image_of("RGB"), "JPEG")
+    texts = b"".join(b"\xff\xe1" + struct.pack(">H", 65_535) + LONG[:65_533] for _ in range(128))
+    return {name: png((1, 1), 8, 2, b"\0\1\2\3", **{name: LONG}) for name in ("tEXt", "iTXt", "eXIf", "abCd", "tRNS")} | {
+        "zeros": jpeg[:-2] + LONG + jpeg[-2:],
+        "behind": untidy(jpeg) + LONG,
+        "segments": jpeg[:2] + texts + jpeg[2:],
+        "untidy segments": untidy(jpeg[:2] + texts + jpeg[2:]),
+    }
+
+
+@pytest.mark.parametrize("name", list(long_files()))
+def test_what_no_pixel_needs_is_never_copied_with_the_gil(jpeg_decoder, name):
+    file = memoryview(long_files()[name])
+    tracemalloc.start()
+    try:
+        with Decoder().decode(file, lambda size: size):
+            pass
+        most = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert most < len(LONG) / 3
 
 
 MEMORY_AT_ITS_PEAK = """

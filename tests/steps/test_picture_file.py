@@ -13,12 +13,12 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.errors import Cancelled
+from inferd.steps import picture_file
 from inferd.steps.picture_file import (
     file_format,
     has_all_rows,
     jpeg_scans,
     jpeg_segments,
-    lean_png,
     read_png,
     tidied_jpeg,
     unpadded_jpeg,
@@ -44,6 +44,16 @@ def segment(marker: int, content: bytes = b"") -> bytes:
 
 def scans(file: bytes) -> int:
     return jpeg_scans(memoryview(file))
+
+
+def tidied(file: bytes) -> bytes | None:
+    pieces = tidied_jpeg(memoryview(file))
+    return None if pieces is None else b"".join(pieces)
+
+
+def unpadded(file: bytes) -> bytes | None:
+    pieces = unpadded_jpeg(memoryview(file))
+    return None if pieces is None else b"".join(pieces)
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
@@ -72,7 +82,7 @@ def test_the_head_ends_where_the_image_does_or_another_begins():
 
 def test_a_tidy_jpeg_stays_as_it_is():
     file = saved("JPEG")
-    assert tidied_jpeg(memoryview(file)) == file
+    assert tidied(file) == file
 
 
 def test_bytes_between_segments_are_left_out():
@@ -80,30 +90,37 @@ def test_bytes_between_segments_are_left_out():
     for each in jpeg_segments(memoryview(file)):
         for stray in (b"\0\0\0", b"\xff", b"\xff\0ab", b"a" * 60_000):
             untidy = file[: each.start] + stray + file[each.start :]
-            assert tidied_jpeg(memoryview(untidy)) == file
-    assert tidied_jpeg(memoryview(file[:2] + bytes(100_000) + file[2:])) is None
+            assert tidied(untidy) == file
+    assert tidied(file[:2] + bytes(100_000) + file[2:]) is None
+
+
+def test_segments_that_no_pixel_needs_are_left_out():
+    file = saved("JPEG")
+    for marker in (*range(0xE0, 0xF0), 0xFE):
+        more = file[:2] + segment(marker, bytes(60_000)) * 3 + file[2:]
+        assert tidied(more) == (more if marker in (0xE0, 0xEE) else file)
 
 
 def test_a_later_version_of_jfif_is_read_as_the_first():
     file = saved("JPEG")
     at = file.index(b"JFIF\0") + 5
     assert file[at] == 1
-    assert tidied_jpeg(memoryview(file[:at] + b"\2" + file[at + 1 :])) == file
+    assert tidied(file[:at] + b"\2" + file[at + 1 :]) == file
 
 
 def test_what_stands_behind_the_head_is_left():
     file = saved("JPEG")
     behind = file[list(jpeg_segments(memoryview(file)))[-1].end :]
     untidy = file[: -len(behind)] + bytes(9) + behind + bytes(9)
-    assert tidied_jpeg(memoryview(untidy)) == untidy
+    assert tidied(untidy) == untidy
 
 
 def test_a_head_without_an_end_cannot_be_mended():
     file = saved("JPEG")
     scan = list(jpeg_segments(memoryview(file)))[-1]
     for nbytes in range(scan.end):
-        assert tidied_jpeg(memoryview(file[:nbytes])) is None
-    assert tidied_jpeg(memoryview(START + segment(0xFE) * 5000 + file[2:])) is None
+        assert tidied(file[:nbytes]) is None
+    assert tidied(START + segment(0xFE) * 5000 + file[2:]) is None
 
 
 def test_counts_scans():
@@ -132,37 +149,43 @@ def test_markers_are_found_in_whatever_piece_they_lie():
         assert scans(file[:behind] + bytes(nbytes) + segment(SCAN) + END) == 2
 
 
-def test_zeros_in_front_of_the_end_are_left_out():
+@pytest.mark.parametrize("piece_bytes", [1, 5, 16, 1 << 20])
+def test_zeros_in_front_of_the_end_are_left_out(piece_bytes, monkeypatch):
+    monkeypatch.setattr(picture_file, "_PIECE_BYTES", piece_bytes)
     file = saved("JPEG")[:-2] + b"\1" + END  # the last byte of real data may be a zero, too
-    assert unpadded_jpeg(memoryview(file)) is None
+    assert unpadded(file) is None
     for behind in (b"", b"\0\0", file):
-        assert unpadded_jpeg(memoryview(file[:-2] + bytes(16) + END + behind)) == file + behind
+        assert unpadded(file[:-2] + bytes(16) + END + behind) == file
     stuffed = file[:-2] + b"\xff\0"
-    assert unpadded_jpeg(memoryview(stuffed + END)) is None
-    assert unpadded_jpeg(memoryview(stuffed + bytes(3) + END)) == stuffed + END
-    assert unpadded_jpeg(memoryview(file[:-2] + bytes(16))) is None
+    assert unpadded(stuffed + END) is None
+    assert unpadded(stuffed + bytes(3) + END) == stuffed + END
+    assert unpadded(file[:-2] + bytes(16)) is None
+    assert unpadded(START + bytes(7) + END) == START + END
+    assert unpadded(bytes(9) + END) == END
 
 
 @given(st.binary(max_size=300))
 def test_any_bytes_are_a_jpeg_or_none(noise):
     for file in (noise, START + noise, START + segment(TABLES, b"ab") + noise):
         assert scans(file) >= 0
-        assert tidied_jpeg(memoryview(file)) != b""
-        assert unpadded_jpeg(memoryview(file)) != b""
+        assert tidied(file) != b""
+        assert unpadded(file) != b""
 
 
 # ---- PNG and WebP
 
 
-def test_a_png_of_many_compressed_texts_is_made_lean():
+def test_only_what_pixels_need_is_left_of_a_png():
     pixels, end = chunk(b"IDAT", zlib.compress(b"\0" * 4)), chunk(b"IEND")
-    plain = head((1, 1), 8, 2) + chunk(b"tEXt", b"a\0b") + pixels + end
-    for count, kept in ((4, True), (5, False)):
-        packed = [chunk(name, b"x\0\0\0\0\0") for name in (b"zTXt", b"iTXt", b"iCCP", b"zTXt", b"zTXt")[:count]]
-        file = memoryview(plain.replace(pixels, b"".join(packed[:2]) + pixels + b"".join(packed[2:])))
-        found = read_png(file)
-        assert found is not None
-        assert lean_png(file, found) == (file if kept else plain)
+    clear, animated, frame = chunk(b"tRNS", bytes(6)), chunk(b"acTL", bytes(8)), chunk(b"fcTL", bytes(26))
+    plain = [head((1, 1), 8, 2), animated, clear, frame, pixels, chunk(b"IDAT"), end]
+    for name in (b"tEXt", b"zTXt", b"iTXt", b"iCCP", b"eXIf", b"gAMA", b"abCd", b"fdAT"):
+        for at in range(1, len(plain)):
+            found = read_png(memoryview(b"".join([*plain[:at], chunk(name, bytes(9)) * 3, *plain[at:]]) + b"behind"))
+            assert [bytes(piece) for piece in found.pieces] == [b"".join(plain[:at]), b"".join(plain[at:])]
+    for name in (b"tRNS", b"acTL", b"fcTL"):
+        found = read_png(memoryview(b"".join([plain[0], chunk(name, bytes(769)), *plain[1:]])))
+        assert b"".join(found.pieces) == b"".join(plain)
 
 
 def is_whole_png(file: memoryview) -> bool:
@@ -191,7 +214,8 @@ def test_what_a_png_says():
     file = head((2, 2), 8, 3, 1) + COLORS + PIXELS + chunk(b"eXIf", block) + END_CHUNK
     said = read_png(memoryview(file))
     assert (said.colors, said.interlaced, said.depth, said.transparent, bytes(said.exif)) == (2, True, 8, None, block)
-    assert read_png(memoryview(HEAD + PIXELS + END_CHUNK)) == (0, False, 8, None, None, ())
+    whole = HEAD + PIXELS + END_CHUNK
+    assert read_png(memoryview(whole)) == (0, False, 8, None, None, (whole,))
 
 
 @pytest.mark.parametrize(
@@ -229,10 +253,11 @@ def test_the_transparent_color_of_a_png(depth, color, content, transparent):
         HEAD[:8] + PIXELS + HEAD[8:] + END_CHUNK,
         HEAD[:8] + chunk(b"abCd") + HEAD[8:] + PIXELS + END_CHUNK,
         HEAD + chunk(b"ABCD") + PIXELS + END_CHUNK,
+        HEAD[:8] + chunk(b"IHDR", HEAD[16:29] + b"\0") + PIXELS + END_CHUNK,
     ],
     ids=[
         "no palette", "a late palette", "an empty palette", "half a color", "two palettes", "no pixels", "two heads", "a late head",
-        "not the first chunk", "one that may not be passed over",
+        "not the first chunk", "one that may not be passed over", "a long head",
     ],
 )  # fmt: skip
 def test_the_chunks_that_a_png_must_have(file):
