@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_image"]
 
 MOST_PIXELS = 1 << 30  # that a step may allow; they take from 3 GB (a plain JPEG) to 24 (a WebP)
+MEANS = ("BILINEAR", "BICUBIC")  # methods that, antialiased, weigh all pixels around, so that means of some will do
 MAX_SIDE = 65535  # pixels of one side of a picture, and of whatever is made of it: the kernel's limit, and JPEG's own
 
 
@@ -205,8 +206,8 @@ class _Reading:
     def _shape(self, shape: Shape) -> None:
         if self.arithmetic:
             raise self.wrong(f"it works on UINT8 pixels, and {self.arithmetic} makes other numbers of them: put it before that")
-        if not self.shapes and self.scaled and not isinstance(shape, (Resize, Letterbox)):
-            raise self._not_scaled()
+        if not self.shapes and self.scaled:
+            self._check_scaled(shape)
         try:
             self.known = shape.see(View.of(self.known)).size if self.known else shape.fixed
             self.sides = shape.bound(self.sides or Sides((1, math.isqrt(self.max_pixels)), (1, min(MAX_SIDE, self.max_pixels))))
@@ -217,6 +218,18 @@ class _Reading:
             least = "" if self.known else "at least "
             raise self.wrong(f"it makes {least}{height} x {width} pixels, more than max_pixels of decode_image, {self.max_pixels}")
         self.shapes.append(shape)
+
+    def _check_scaled(self, first: Shape) -> None:
+        """A filter that looks at single pixels, or at whole ones, finds others where they are means of the file's already."""
+        if not isinstance(first, (Resize, Letterbox)):
+            raise self._not_scaled()
+        how = first.resampling
+        if how.method not in MEANS or not how.antialias:
+            came = how.method if how.method not in MEANS else "antialias: false"
+            raise self.wrong(
+                f"decode_image is scaled, behind which method is one of {', '.join(MEANS)} with antialias, and here is {came}: its pixels "
+                "would be far from those of the whole picture; remove scaled, or change this"
+            )
 
     def _not_scaled(self) -> ConfigError:
         return self.place.wrong(0, "decode_image", "scaled needs a resize or a letterbox behind it, before any step that crops or pads")

@@ -70,9 +70,9 @@ MARK, MARK_PIXELS = (77, 177, 7, 201), 64  # a color that few last rows begin wi
 # what is read of them.
 _PILLOW_BYTES = {"JPEG": 12, "PNG": 4, "WebP": 16, "BMP": 4}
 
-# Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize has too
-# little to take the mean of. 3/8 takes longer than 1/2 and is further from the whole decode, 5/8 to 7/8 take longer than that; 1/8 is a
-# mean of blocks, which aliases.
+# Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize (an
+# antialiased BILINEAR or BICUBIC: no margin makes the others alike) has too little to take the mean of. 3/8 takes longer than 1/2 and is
+# further from the whole decode, 5/8 to 7/8 take longer than that; 1/8 is a mean of blocks, which aliases.
 _SCALES = ((1, 3.0), (2, 1.75), (4, 1.75))
 
 

@@ -262,12 +262,13 @@ def test_one_request_of_no_rows():
 @pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
 @pytest.mark.parametrize("lies", range(1, 9))
 @pytest.mark.parametrize("size", [(400, 600), (1000, 640), (401, 601), (853, 1279)], ids=str)
-def test_scaled_differs_little(size, lies):
+@pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC"])
+def test_scaled_differs_little(method, size, lies):
     """Also where the sides are no multiples of the scale, however the picture lies."""
     exif = Image.Exif()
     exif[0x0112] = lies
     sent = files(photo(*size), form="JPEG", quality=90, exif=exif)
-    listed = [("resize", {"height": 60, "width": 70}), ("cast", {"datatype": "FP32"})]
+    listed = [("resize", {"height": 60, "width": 70, "method": method}), ("cast", {"datatype": "FP32"})]
     full = prepared(compiled([("decode_image", {}), *listed], any_graph(listed)), sent)
     scaled = prepared(compiled([("decode_image", {"scaled": True}), *listed], any_graph(listed)), sent)
     assert 0 < np.abs(full - scaled).mean() < 1
@@ -385,6 +386,11 @@ DECODE, RESIZE, CROP, SCALE, PLANAR = ("decode_image", {}), ("resize", SIDES), (
         ([("decode_image", {"scaled": True}), SCALE, PLANAR], ("FP32", (3, -1, -1)),
          r"steps\[0\] \(decode_image\): scaled needs a resize or a letterbox"),
         ([("decode_image", {"scaled": True}), CROP], None, "scaled needs a resize"),
+        ([("decode_image", {"scaled": True}), ("resize", SIDES | {"method": "AREA"})], None,
+         r"steps\[1\] \(resize\): decode_image is scaled, behind which method is one of BILINEAR, BICUBIC with .*, and here is AREA: its"),
+        ([("decode_image", {"scaled": True}), ("resize", {"shortest": 9, "method": "NEAREST"})], None, "and here is NEAREST: its pixels"),
+        ([("decode_image", {"scaled": True}), ("letterbox", SIDES | {"antialias": False})], None,
+         r"steps\[1\] \(letterbox\): .* and here is antialias: false: .*; remove scaled, or change this"),
     ],
 )  # fmt: skip
 def test_lists_that_are_refused(listed, graph, why):

@@ -146,7 +146,8 @@ class DecodeImage(Message):
     """
     scaled: bool
     """A JPEG much larger than what the next step makes of it is decoded at 1/2, 1/4 or 1/8 of its size, and left at
-    least 1.75 times (at 1/8: 3 times) as large as needed: faster, and not quite the same pixels.
+    least 1.75 times (at 1/8: 3 times) as large as needed: faster, and not quite the same pixels. The next step is
+    a resize or a letterbox, BILINEAR or BICUBIC, with antialias.
     """
     ignore_orientation: bool
     """Leaves the picture as it lies in the file, whatever its EXIF orientation says."""
