@@ -15,6 +15,7 @@ from inferd._core.image import MAX_SIDE, Transform, blend, instruction_sets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Size = tuple[int, int]
+Box = tuple[float, float, float, float]
 
 METHODS = {
     "BILINEAR": Image.Resampling.BILINEAR,
@@ -28,6 +29,8 @@ sizes = st.tuples(st.integers(1, 200), st.integers(1, 200))
 channel_counts = st.sampled_from(sorted(MODES))
 methods = st.sampled_from(sorted(METHODS))
 seeds = st.integers(0, 2**32 - 1)
+few = st.one_of(sizes, st.tuples(st.integers(1, 200), st.integers(1, 20)))  # so that columns are often fetched one by one
+hows = st.sampled_from([{}, {"exact": True}, {"antialias": False}])
 smaller_sizes = st.tuples(st.integers(1, 128), st.integers(1, 128))  # of which no output has more weights than 16 bits are used for
 
 
@@ -46,13 +49,24 @@ def picture(size: Size, channels: int, seed: int) -> Array:
             return np.repeat(slope[:, :, None], channels, axis=2).astype(np.uint8)
 
 
-def transformed(pixels: Array, resized: Size, corner: Size = (0, 0), size: Size | None = None, **options: Any) -> Array:
+def transformed(
+    pixels: Array, resized: Size, corner: Size = (0, 0), size: Size | None = None, box: Box | None = None, **options: Any
+) -> Array:
     size = size or resized
     channels = pixels.shape[2]
     shape = (channels, *size) if options.get("channels_first") else (*size, channels)
     out = np.full(shape, 77, np.float32 if options.get("datatype") == "FP32" else np.uint8)
-    Transform(size, channels=channels, **options).apply(pixels, out, resized, corner)
+    Transform(size, channels=channels, **options).apply(pixels, out, resized, corner, box)
     return out
+
+
+@st.composite
+def boxes(draw: st.DrawFn, size: Size) -> Box | None:
+    """What of a picture is resized, fractions of its pixels included; None: all of it."""
+    if draw(st.booleans()):
+        return None
+    top, left = draw(st.floats(0, size[0] - 0.25)), draw(st.floats(0, size[1] - 0.25))
+    return top, left, draw(st.floats(0.125, size[0] - top)), draw(st.floats(0.125, size[1] - left))
 
 
 def by_pillow(pixels: Array, resized: Size, method: str) -> Array:
@@ -62,11 +76,11 @@ def by_pillow(pixels: Array, resized: Size, method: str) -> Array:
     return np.frombuffer(answer.tobytes(), np.uint8).reshape(*resized, channels)
 
 
-def weights(size: int, resized: int, method: str, antialias: bool) -> Array:
-    """The filter as a matrix [resized, size], each output's weights in a row; BILINEAR or BICUBIC."""
-    scale = size / resized
+def weights(size: int, resized: int, method: str, antialias: bool, origin: float = 0, span: float | None = None) -> Array:
+    """The filter as a matrix [resized, size], each output's weights in a row; BILINEAR or BICUBIC. Of `span` columns from `origin` on."""
+    scale = (size if span is None else span) / resized
     stretch = max(scale, 1.0) if antialias else 1.0
-    centers = (np.arange(resized) + 0.5) * scale
+    centers = origin + (np.arange(resized) + 0.5) * scale
     edge = 0 if antialias else 2  # columns beyond the edge, which stand for the edge
     distance = np.abs(np.arange(-edge, size + edge) + 0.5 - centers[:, None]) / stretch
     a = -0.5 if antialias else -0.75
@@ -83,9 +97,10 @@ def weights(size: int, resized: int, method: str, antialias: bool) -> Array:
     return matrix / matrix.sum(axis=1, keepdims=True)
 
 
-def by_matrices(pixels: Array, resized: Size, method: str, antialias: bool, rounded_between: bool) -> Array:
-    vertical = weights(pixels.shape[0], resized[0], method, antialias)
-    horizontal = weights(pixels.shape[1], resized[1], method, antialias)
+def by_matrices(pixels: Array, resized: Size, method: str, antialias: bool, rounded_between: bool, box: Box | None = None) -> Array:
+    top, left, height, width = box or (0, 0, *pixels.shape[:2])
+    vertical = weights(pixels.shape[0], resized[0], method, antialias, top, height)
+    horizontal = weights(pixels.shape[1], resized[1], method, antialias, left, width)
     rows_lost, columns_lost = pixels.shape[0] - resized[0], pixels.shape[1] - resized[1]
     rows_first = rows_lost > max(0, 2 * columns_lost)
     # As matrix products: einsum is far slower.
@@ -160,31 +175,47 @@ def test_large_and_long_images(size: Size, resized: Size, method: str, exact: bo
 # ---- the filter written out ------------------------------------------------------------------------------------------
 
 
-@settings(max_examples=100, deadline=None)
-@given(smaller_sizes, sizes, st.booleans(), channel_counts, seeds)
-def test_values_are_the_filters(size: Size, resized: Size, antialias: bool, channels: int, seed: int) -> None:
-    pixels = picture(size, channels, seed)
-    values = transformed(pixels, resized, antialias=antialias, datatype="FP32")
+@settings(max_examples=150, deadline=None)
+@given(st.data(), smaller_sizes, few, st.booleans(), channel_counts, seeds)
+def test_values_are_the_filters(data: st.DataObject, size: Size, resized: Size, antialias: bool, channels: int, seed: int) -> None:
+    pixels, box = picture(size, channels, seed), data.draw(boxes(size))
+    values = transformed(pixels, resized, antialias=antialias, datatype="FP32", box=box)
     # Half a level by rounding at the end, and less than half of both passes: much less, as no picture is made for these weights.
-    assert np.abs(values - by_matrices(pixels, resized, "BILINEAR", antialias, rounded_between=False)).max() < 0.5 + 0.2
-    np.testing.assert_array_equal(values, transformed(pixels, resized, antialias=antialias))
+    assert np.abs(values - by_matrices(pixels, resized, "BILINEAR", antialias, rounded_between=False, box=box)).max() < 0.5 + 0.2
+    np.testing.assert_array_equal(values, transformed(pixels, resized, antialias=antialias, box=box))
 
 
-@example((1, 3), (4, 1), instruction_sets()[-1], 0)  # the smallest image of which columns are fetched one by one
-@example((40, 64), (9, 9), instruction_sets()[0], 1)
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=200, deadline=None)
 @given(
+    st.data(),
     st.tuples(st.integers(1, 40), st.integers(3, 200)),
     st.tuples(st.integers(1, 60), st.integers(1, 30)),
     st.sampled_from(instruction_sets()),
+    st.sampled_from(["UINT8", "FP32"]),
+    st.booleans(),
     seeds,
 )
-def test_columns_that_are_fetched_one_by_one_are_the_ones(size: Size, resized: Size, instruction_set: str, seed: int) -> None:
+def test_columns_that_are_fetched_one_by_one_are_the_ones(
+    data: st.DataObject, size: Size, resized: Size, instruction_set: str, datatype: str, first: bool, seed: int
+) -> None:
     """Where most source columns have no output three channels are fetched, and four are not: the same to the bit."""
     pixels = picture(size, 4, seed)
-    options = {"antialias": False, "datatype": "FP32", "instruction_set": instruction_set}
+    window = (0, 0), resized
+    if data.draw(st.booleans()):
+        window = data.draw(st.tuples(*(st.integers(-9, side) for side in resized))), data.draw(st.tuples(*[st.integers(1, 40)] * 2))
+    options: dict[str, Any] = {"datatype": datatype, "instruction_set": instruction_set, "channels_first": first, "fill": 9}
+    box = data.draw(boxes(size))
     exactly_as_large = pixels[:, :, :3].copy()  # no byte behind its last row
-    np.testing.assert_array_equal(transformed(exactly_as_large, resized, **options), transformed(pixels, resized, **options)[:, :, :3])
+    fetched, other = (transformed(each, resized, *window, box, antialias=False, **options) for each in (exactly_as_large, pixels))
+    np.testing.assert_array_equal(fetched, other[:3] if first else other[:, :, :3])
+
+
+@pytest.mark.parametrize("instruction_set", instruction_sets())
+@pytest.mark.parametrize(("size", "resized"), [((1, 3), (4, 1)), ((2, 3), (1, 1)), ((40, 64), (9, 9))])
+def test_the_smallest_images_of_which_columns_are_fetched_one_by_one(size: Size, resized: Size, instruction_set: str) -> None:
+    pixels = picture(size, 3, 0)
+    values = transformed(pixels, resized, antialias=False, instruction_set=instruction_set)
+    assert np.abs(values - by_matrices(pixels, resized, "BILINEAR", antialias=False, rounded_between=False)).max() < 0.5 + 0.2
 
 
 @settings(max_examples=50, deadline=None)
@@ -227,26 +258,24 @@ def test_nothing_to_resize(method: str, channels: int) -> None:
 
 
 @settings(max_examples=100, deadline=None)
-@given(sizes, sizes, methods, channel_counts, st.booleans(), st.booleans(), st.booleans(), st.booleans(), seeds)
+@given(sizes, few, methods, channel_counts, hows, st.booleans(), st.booleans(), st.booleans(), seeds)
 def test_affine_and_layout_are_numpys(
-    size: Size, resized: Size, method: str, channels: int, exact: bool, first: bool, reverse: bool, each: bool, seed: int
+    size: Size, resized: Size, method: str, channels: int, how: dict[str, bool], first: bool, reverse: bool, each: bool, seed: int
 ) -> None:
     pixels = picture(size, channels, seed)
     random = np.random.default_rng(seed)
     factors = random.uniform(0.001, 2, channels if each else 1).astype(np.float32)
     offsets = random.uniform(-3, 3, channels if each else 1).astype(np.float32)
-    plain = transformed(pixels, resized, method=method, exact=exact, datatype="FP32")
-    if exact:
+    plain = transformed(pixels, resized, method=method, datatype="FP32", **how)
+    if how.get("exact"):
         np.testing.assert_array_equal(plain, by_pillow(pixels, resized, method))
     ordered = plain[:, :, ::-1] if reverse else plain
     expected = ordered * factors + offsets
-    layout = {"channels_first": first, "reverse_channels": reverse}
-    values = transformed(
-        pixels, resized, method=method, exact=exact, datatype="FP32", factors=factors.tolist(), offsets=offsets.tolist(), **layout
-    )
+    layout: dict[str, Any] = {"method": method, "channels_first": first, "reverse_channels": reverse, **how}
+    values = transformed(pixels, resized, datatype="FP32", factors=factors.tolist(), offsets=offsets.tolist(), **layout)
     values = values.transpose(1, 2, 0) if first else values
     assert (np.abs(values - expected) <= 1e-6 * (np.abs(ordered * factors) + np.abs(offsets))).all()
-    rounded = transformed(pixels, resized, method=method, exact=exact, **layout)
+    rounded = transformed(pixels, resized, **layout)
     rounded = rounded.transpose(1, 2, 0) if first else rounded
     np.testing.assert_array_equal(rounded, np.floor(ordered + 0.5).astype(np.uint8))
 
@@ -255,12 +284,12 @@ corners = st.tuples(st.integers(-250, 250), st.integers(-250, 250))
 
 
 @settings(max_examples=150, deadline=None)
-@given(sizes, sizes, sizes, corners, methods, st.booleans(), st.booleans(), seeds)
+@given(sizes, few, few, corners, methods, hows, st.booleans(), seeds)
 def test_a_window_is_cut_out_of_the_whole(
-    size: Size, resized: Size, window: Size, corner: Size, method: str, exact: bool, first: bool, seed: int
+    size: Size, resized: Size, window: Size, corner: Size, method: str, how: dict[str, bool], first: bool, seed: int
 ) -> None:
     pixels = picture(size, 3, seed)
-    options: dict[str, Any] = {"method": method, "exact": exact, "datatype": "FP32", "factors": [0.5, 1, 2], "offsets": [1, 2, 3]}
+    options: dict[str, Any] = {"method": method, "datatype": "FP32", "factors": [0.5, 1, 2], "offsets": [1, 2, 3], **how}
     around = np.tile(np.float32([9 * 0.5 + 1, 9 + 2, 9 * 2 + 3]), (resized[0] + 1000, resized[1] + 1000, 1))
     around[500 : 500 + resized[0], 500 : 500 + resized[1]] = transformed(pixels, resized, **options)
     top, left = corner[0] + 500, corner[1] + 500
@@ -274,15 +303,15 @@ def test_a_window_beside_the_picture_is_filled(corner: Size) -> None:
     assert (transformed(picture((5, 6), 3, 0), (8, 9), corner, (4, 4), fill=114) == 114).all()
 
 
-@given(sizes, sizes, channel_counts, methods, st.booleans(), st.booleans(), seeds)
+@given(sizes, few, channel_counts, methods, hows, st.booleans(), seeds)
 def test_nothing_is_written_beside_the_array(
-    size: Size, resized: Size, channels: int, method: str, exact: bool, floating: bool, seed: int
+    size: Size, resized: Size, channels: int, method: str, how: dict[str, bool], floating: bool, seed: int
 ) -> None:
     count = resized[0] * resized[1] * channels
     dtype = np.float32 if floating else np.uint8
     memory = np.full(count + 128, 113, dtype)
     out = memory[64:-64].reshape(*resized, channels)
-    transform = Transform(resized, channels=channels, method=method, exact=exact, datatype="FP32" if floating else "UINT8")
+    transform = Transform(resized, channels=channels, method=method, datatype="FP32" if floating else "UINT8", **how)
     transform.apply(picture(size, channels, seed), out, resized)
     assert (memory[:64] == 113).all()
     assert (memory[-64:] == 113).all()
@@ -331,12 +360,14 @@ def test_what_cannot_be_blended(pixels: Any, background: Any, out: Any, why: str
 # ---- machines, threads, arguments ----------------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("exact", [False, True])
+@pytest.mark.parametrize("how", [{}, {"exact": True}, {"antialias": False}], ids=str)
 @pytest.mark.parametrize("method", sorted(METHODS))
-@pytest.mark.parametrize(("size", "resized"), [((800, 300), (57, 224)), ((33, 65), (64, 31)), ((7, 5), (40, 50)), ((1, 1), (3, 3))])
-def test_all_instructions_give_the_same(method: str, size: Size, resized: Size, exact: bool) -> None:
+@pytest.mark.parametrize(
+    ("size", "resized"), [((800, 300), (57, 224)), ((33, 65), (64, 31)), ((7, 5), (40, 50)), ((1, 1), (3, 3)), ((50, 300), (60, 70))]
+)
+def test_all_instructions_give_the_same(method: str, size: Size, resized: Size, how: dict[str, bool]) -> None:
     pixels = picture(size, 3, 0)
-    options: dict[str, Any] = {"method": method, "exact": exact, "datatype": "FP32", "factors": [0.017], "channels_first": True}
+    options: dict[str, Any] = {"method": method, "datatype": "FP32", "factors": [0.017], "channels_first": True, **how}
     best = transformed(pixels, resized, **options)
     for name in instruction_sets():
         np.testing.assert_array_equal(transformed(pixels, resized, instruction_set=name, **options), best)
