@@ -28,6 +28,7 @@ from google.protobuf import json_format, text_format
 from inferd._core.tensor import Signature
 from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.planner import Plan
+from inferd.engine.text_faults import value_fault
 from inferd.engine.toml_faults import for_json, toml_faults, unknown_field
 from inferd.engine.unsupported import refuse_unsupported
 from inferd.errors import ConfigError, StartError
@@ -147,9 +148,10 @@ def _parse_text(text: str, where: str) -> Written:
     try:
         text_format.Parse(text, config, descriptor_pool=POOL)
     except text_format.ParseError as error:
-        line = error.GetLine()
+        line, column = error.GetLine(), error.GetColumn()
         said = re.sub(r"^\d+:\d+ : ", "", str(error))
         said = re.sub(r'Message type "((?:inference|inferd\.v1)(?:\.\w+)+)" has no field named "([^"]*)"\.?', _no_field, said)
+        said = (value_fault(text, config.DESCRIPTOR, line, column) if line and column else "") or said
         raise ConfigError(f"{where}{f', line {line}' if line else ''}: {_one_line(said)}") from None
     except (ValueError, OverflowError, RecursionError) as error:
         raise ConfigError(f"{where}: {_one_line(str(error)) or 'wrong syntax'}") from None

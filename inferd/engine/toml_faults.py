@@ -11,7 +11,7 @@ import math
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-__all__ = ["for_json", "toml_faults", "unknown_field"]
+__all__ = ["expected", "for_json", "is_repeated", "toml_faults", "unknown_field"]
 
 FP32_MAX = 3.4028234663852886e38
 JSON_WORDS = ("NaN", "Infinity", "-Infinity")
@@ -31,7 +31,7 @@ def toml_faults(values: Any, descriptor: Any, path: str = "") -> Iterator[str]:
         entry = field.message_type
         if entry is not None and entry.GetOptions().map_entry:
             yield from _map_faults(value, entry.fields_by_name["key"], entry.fields_by_name["value"], place)
-        elif _repeated(field):
+        elif is_repeated(field):
             if isinstance(value, list):
                 for index, item in enumerate(value):
                     yield from _value_faults(item, field, f"{place}[{index}]")
@@ -80,12 +80,12 @@ def _value_faults(value: Any, field: Any, path: str) -> Iterator[str]:
     if field.message_type is not None:
         yield from toml_faults(value, field.message_type, path)
         return
-    expected = _expected(value, field)
-    if expected:
-        yield f"{path}: expected {expected}, got {_shown(value)}"
+    wanted = expected(value, field)
+    if wanted:
+        yield f"{path}: expected {wanted}, got {_shown(value)}"
 
 
-def _expected(value: Any, field: Any) -> str:
+def expected(value: Any, field: Any) -> str:
     """What should stand there; empty where it does. Numbers may be written as text, as in JSON."""
     kind = field.cpp_type
     if kind == field.CPPTYPE_STRING:
@@ -126,7 +126,7 @@ def _is_int(value: Any) -> bool:
     return isinstance(value, int) and not isinstance(value, bool)
 
 
-def _repeated(field: Any) -> bool:
+def is_repeated(field: Any) -> bool:
     repeated = getattr(field, "is_repeated", None)  # protobuf 6; `label` is deprecated there
     return bool(field.label == field.LABEL_REPEATED if repeated is None else repeated)
 

@@ -95,7 +95,7 @@ class Column:
             takers = ", ".join(word for word, kinds in FIXED.items() if self.kind in kinds)
             raise Refused(f"it gives {_A_KIND[self.kind]}, which go into {takers}, and the graph's input is {target}")
         self.target = target
-        permitted = [self._settled(text, "allowed") for text in allowed]
+        permitted = [self._permitted(number, text) for number, text in enumerate(allowed)]
         if permitted:
             self._allowed = {self._compared(value): value for value in permitted}
         if missing is not None:
@@ -103,18 +103,23 @@ class Column:
             self.fills = True
         self.plain = self.plain and not permitted
 
-    def _settled(self, text: str, field: str) -> Any:
+    def _permitted(self, number: int, text: str) -> Any:
+        try:
+            return self._settled(text)
+        except Refused as error:
+            raise Refused(f"allowed[{number}] is {_shown(text)}, which is itself refused: {error}") from None
+
+    def _settled(self, text: str) -> Any:
         value = text if self.datatype == "BYTES" and not self.dated else self.parse(text)
-        value = self.settle(value)
-        if value is None:
-            raise Refused(f"{field} holds {_shown(text)}, which is no value")
-        return value
+        if value is None or value != value:  # NaN
+            raise Refused(f"expected {self._wanted}, and it is no value")
+        return self.settle(value)
 
     def _standing_in(self, text: str) -> Features:
         if self.kind in ("float", "int") and not self.dated and self.target in ("FP32", "FP64") and text.lower() == "nan":
             return (math.nan,) * len(self.names)
         try:
-            return self._fit(self._encode(self._settled(text, "missing")))
+            return self._fit(self._encode(self._settled(text)))
         except Refused as error:
             raise Refused(f"missing is {_shown(text)}, which is itself refused: {error}") from None
 

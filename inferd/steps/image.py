@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["compile_image"]
 
 MOST_PIXELS = 1 << 30  # that a step may allow; they take from 3 GB (a plain JPEG) to 24 (a WebP)
-MEANS = ("BILINEAR", "BICUBIC")  # methods that, antialiased, weigh all pixels around, so that means of some will do
+FILTERS = ("BILINEAR", "BICUBIC")  # methods that weigh pixels, with and without antialiasing
 MAX_SIDE = 65535  # pixels of one side of a picture, and of whatever is made of it: the kernel's limit, and JPEG's own
 
 
@@ -46,10 +46,7 @@ def compile_image(entry: Preprocess, place: Place) -> ImagePipeline:
         reading.read(number, which, getattr(step, which))
     recipe = reading.recipe(kind)
     _check_fit(place.where, name, kind, recipe)
-    try:
-        return ImagePipeline(entry.name or name, name, recipe, flat=flat)
-    except ValueError as why:  # a method and its options that the kernel does not have together
-        raise ConfigError(f"{place.where}: {why}") from None
+    return ImagePipeline(entry.name or name, name, recipe, flat=flat)
 
 
 @dataclass(frozen=True)
@@ -149,11 +146,11 @@ class _Reading:
             raise self.wrong("give one of: height and width, shortest, longest")
         self._check_sides(step.height, step.width, step.shortest, step.longest)
         size = (step.height, step.width) if sized else None
-        self._shape(Resize(_resampling(step), size, step.shortest, step.longest))
+        self._shape(Resize(self._resampling(step), size, step.shortest, step.longest))
 
     def _letterbox(self, step: options.Letterbox) -> None:
         size = self._frame(step)
-        self._shape(Letterbox(size, self._fill(step.fill if step.HasField("fill") else 114), _resampling(step)))
+        self._shape(Letterbox(size, self._fill(step.fill if step.HasField("fill") else 114), self._resampling(step)))
 
     def _center_crop(self, step: options.CenterCrop) -> None:
         self._shape(CenterCrop(self._frame(step)))
@@ -224,15 +221,21 @@ class _Reading:
         if not isinstance(first, (Resize, Letterbox)):
             raise self._not_scaled()
         how = first.resampling
-        if how.method not in MEANS or not how.antialias:
-            came = how.method if how.method not in MEANS else "antialias: false"
+        if how.method not in FILTERS or not how.antialias:
+            came = how.method if how.method not in FILTERS else "antialias: false"
             raise self.wrong(
-                f"decode_image is scaled, behind which method is one of {', '.join(MEANS)} with antialias, and here is {came}: its pixels "
-                "would be far from those of the whole picture; remove scaled, or change this"
+                f"decode_image is scaled, behind which method is {' or '.join(FILTERS)} with antialias, and here is {came}: pixels would "
+                "be far from those of the whole picture; remove scaled, or change this"
             )
 
     def _not_scaled(self) -> ConfigError:
         return self.place.wrong(0, "decode_image", "scaled needs a resize or a letterbox behind it, before any step that crops or pads")
+
+    def _resampling(self, step: options.Resize | options.Letterbox) -> Resampling:
+        how = Resampling(options.Method.Name(step.method), step.antialias if step.HasField("antialias") else True, step.exact)
+        if how.exact and not how.antialias and how.method in FILTERS:
+            raise self.wrong("exact is what Pillow makes, which antialiases always, and antialias is false: leave one of the two out")
+        return how
 
     def _frame(self, step: Any) -> Size:
         if not step.height or not step.width:
@@ -433,10 +436,6 @@ class ImagePipeline(RowPipeline):
         else:
             how |= {"factors": (1.0,) * recipe.channels, "offsets": (0.0,) * recipe.channels}
         return Transform(size, **how)
-
-
-def _resampling(step: options.Resize | options.Letterbox) -> Resampling:
-    return Resampling(options.Method.Name(step.method), step.antialias if step.HasField("antialias") else True, step.exact)
 
 
 def _channels(entry: Preprocess, kind: TensorType) -> int:

@@ -724,7 +724,16 @@ def test_pyarrow_is_loaded_where_it_is_used():
         ),
         ([{"name": "a", "datatype": "INT64", "missing": "nan"}], {"a": single("INT64")}, "column 'a'"),
         ([{"name": "a", "missing": "1e400"}], None, "missing is '1e400', which is itself refused: expected a number that FP64 can hold"),
-        ([{"name": "a", "allowed": ["1e400"]}], None, "column 'a': expected a number that FP64 can hold, up to 1.8e308, got '1e400'"),
+        (
+            [{"name": "a", "allowed": ["1", "1e400"]}],
+            None,
+            "'a': allowed[1] is '1e400', which is itself refused: expected a number that FP64",
+        ),
+        (
+            [{"name": "a", "allowed": [""]}],
+            None,
+            "column 'a': allowed[0] is '', which is itself refused: expected a number, and it is no value",
+        ),
         ([{"name": "a", "missing": "inf"}], None, "missing is 'inf', which is itself refused: expected a finite number"),
         ([{"name": "a", "vocabulary": options.Vocabulary()}], None, "vocabulary has no values"),
         ([{"name": "a", "vocabulary": options.Vocabulary(values=["x", "x"])}], None, "vocabulary holds 'x' twice"),

@@ -1,0 +1,80 @@
+"""What is wrong with a value in config.pbtxt, said as of one in config.toml (toml_faults.py): where it stands, what was expected, what
+came. protobuf's parser tells the place by line and column alone, and no range and no names of an enum.
+
+Never in here: files, syntax, of which the parser's own words tell, what a field means.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import Any
+
+from inferd.engine.toml_faults import expected, is_repeated
+
+__all__ = ["value_fault"]
+
+_TOKEN = re.compile(r"""(?P<passed>\#[^\n]*)|(?P<value>"(?:\\.|[^"\\\n])*"|'(?:\\.|[^'\\\n])*'|[-+.\w]+)|(?P<mark>[{}<>\[\]:,])""")
+
+
+class _Message:
+    """What has been read of a message: which field is next, and how often each was there."""
+
+    def __init__(self, descriptor: Any, path: str) -> None:
+        self.descriptor = descriptor  # None: unknown
+        self.path = path
+        self.counts: dict[str, int] = {}
+        self.name = ""
+        self.listed = False  # within brackets
+        self.valued = False  # behind the colon
+
+    @property
+    def field(self) -> Any:
+        return self.descriptor.fields_by_name.get(self.name) if self.descriptor is not None else None
+
+    @property
+    def place(self) -> str:
+        """Of the value that comes next, such as "inferd.preprocess[0].name"."""
+        here = f"{self.path}.{self.name}" if self.path else self.name
+        repeated = self.field is not None and is_repeated(self.field)
+        return f"{here}[{self.counts[self.name] - 1}]" if repeated else here
+
+    def begin(self, name: str) -> None:
+        self.name = name
+        self.counts[name] = self.counts.get(name, 0) + 1
+
+
+def value_fault(text: str, descriptor: Any, line: int, column: int) -> str:
+    """The error of the value that begins there, both counted from 1; empty where a field could have it. descriptor: of the whole text."""
+    at = sum(len(before) + 1 for before in text.split("\n")[: line - 1]) + column - 1
+    messages = [_Message(descriptor, "")]
+    for token in _TOKEN.finditer(text):
+        message, word = messages[-1], token.group()
+        if token.start() >= at:
+            if token.start() > at or token["value"] is None or message.field is None or message.field.message_type is not None:
+                return ""
+            value = word[1:-1] if word[0] in "\"'" else word
+            wanted = expected(value, message.field)
+            return f"{message.place}: expected {wanted}, got {word}" if wanted else ""
+        _pass(messages, word, bool(token["value"]))
+    return ""
+
+
+def _pass(messages: list[_Message], word: str, is_value: bool) -> None:
+    """Goes on behind one token, a comment included."""
+    message = messages[-1]
+    if is_value:
+        if message.valued:
+            message.valued = message.listed
+        else:
+            message.begin(word)
+    elif word in "{<":
+        message.valued = message.listed
+        messages.append(_Message(message.field and message.field.message_type, message.place))
+    elif word in "}>" and len(messages) > 1:
+        messages.pop()
+    elif word == ":":
+        message.valued = True
+    elif word in "[]":
+        message.listed = message.valued = word == "["
+    elif word == "," and message.listed:
+        message.begin(message.name)
