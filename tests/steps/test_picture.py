@@ -312,6 +312,15 @@ def test_bmp_of_run_lengths_is_refused_whatever_its_header(header_bytes):
         assert told == "it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG"
 
 
+@pytest.mark.parametrize(("mode", "padding"), [("1", 3), ("L", 3), ("P", 3), ("RGB", 1), ("RGBA", 0)])
+def test_bmp_may_lack_the_filling_of_its_last_row_and_no_byte_of_a_pixel(mode, padding):
+    """Rows are filled up to a multiple of 4 bytes, in which no pixel is."""
+    file = saved(image_of(mode, (3, 5)), "BMP")
+    for nbytes in range(padding + 1):
+        assert np.array_equal(decoded(file[: len(file) - nbytes]), by_pillow(file))
+    assert "damaged, cut short" in refused(file[: len(file) - padding - 1])
+
+
 def bombs() -> dict[str, bytes]:
     """Small files that announce 30000 x 30000 pixels."""
     side = 30000
