@@ -149,9 +149,9 @@ def _arrow(table: Table, number: int, values: dict[str, Any]) -> bytes:
 def _tensor(table: Table, spec: Spec, written: Any) -> list[Any]:
     """The column that has the input's name. `written`: how it is declared, a Column message, or None."""
     place = table.header.index(spec.name)
-    if spec.datatype == "BYTES":
-        return [cells[place].encode() for _, cells in table.lines]
     column = _of_datatype(spec) if written is None else _column(table, written)
+    if spec.datatype == "BYTES":
+        return [b"" if cells[place] in column.missing_words else cells[place].encode() for _, cells in table.lines]
     stand_in = written.missing if written is not None and written.HasField("missing") else ""
     read = _float if spec.datatype.startswith(("FP", "BF")) else _whole
     values = []
@@ -202,7 +202,7 @@ def _column(table: Table, written: Any) -> Column:
 
 
 def _value(table: Table, line: int, column: Column, cell: str) -> Any:
-    """What the cell stands for; None where it is empty."""
+    """What the cell stands for; None where it says that there is nothing."""
     try:
         return column.parse(cell)
     except Refused as error:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
-from collections.abc import Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
@@ -20,6 +20,7 @@ from inferd.features.learned import Learned
 from inferd.features.samples import Sample
 from inferd.features.served import Column, Served
 from inferd.features.trained import Trained
+from inferd.steps.columns import MISSING_WORDS
 
 __all__ = ["Difference", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
 
@@ -131,7 +132,20 @@ def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: 
     for column in served.columns:
         served, word = _settle_unseen(trained, served, some, column, by_name[column.name], tolerance)
         told += word
-    return served, refused + several, told
+    return served, refused + several, [*told, *_taken_words(served, by_name)]
+
+
+def _taken_words(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
+    """Of categories that a file of CSV says where a value is missing, and that the server reads so, in words."""
+    for column in served.columns:
+        categories = {value for value in by_name[column.name].categories or () if isinstance(value, str)}
+        taken = sorted((MISSING_WORDS & categories).difference(column.allowed))
+        if taken and column.missing is not None:
+            names = ", ".join(map(repr, taken))
+            yield (
+                f"column {column.name!r}: a field of CSV that says {names} is a missing value, as pandas reads it, and the pipeline "
+                "learned it as a category: in JSON, ARROW and TENSORS it is one; for files give it another name before fitting"
+            )
 
 
 def _unless_refused(trained: Trained, sample: Sample) -> dict[str, Array] | None:

@@ -13,6 +13,8 @@ from typing import Any
 
 import numpy as np
 
+from inferd.steps.columns import MISSING_WORDS
+
 __all__ = ["Learned", "flagged_of", "inner_steps", "kept_of", "learn"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -48,6 +50,11 @@ class Learned:
     def known(self) -> bool:
         """Whether values like those that it was trained on can be made of it."""
         return bool(self.categories or self.words or self.points) or (self.kind != "text" and self.middle is not None)
+
+    @property
+    def missing_words(self) -> frozenset[str]:
+        """What says in a file of CSV that a value is missing: no category, which was a text when it was trained on."""
+        return MISSING_WORDS.difference(value for value in self.categories or () if isinstance(value, str))
 
 
 @dataclass(frozen=True)

@@ -25,7 +25,6 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 MADE_ROWS = 256
 MOST_ROWS = 10_000  # of a file; more say nothing more
-_NULLS = frozenset({"", "NA", "N/A", "NaN", "nan", "null", "None"})  # what pandas.read_csv, too, takes for nothing
 
 
 @dataclass(frozen=True)
@@ -124,7 +123,7 @@ def read_sample(path: Path, trained: Trained) -> Sample:
     if path.suffix.lower() not in readers:
         raise ConfigError(f"--sample {path}: expected a file that ends in .csv, .npz or .parquet")
     try:
-        found = readers[path.suffix.lower()](path)
+        found = readers[path.suffix.lower()](path, trained)
     except (OSError, ValueError, KeyError) as error:
         raise ConfigError(f"--sample {path}: it cannot be read: {' '.join(str(error).split())[:200]}") from None
     if not trained.named and set(found) == {"X"} and found["X"].ndim == 2:
@@ -166,7 +165,8 @@ def _settled(column: Array, *, as_text: bool) -> Array:
     return texts
 
 
-def _read_csv(path: Path) -> dict[str, Array]:
+def _read_csv(path: Path, trained: Trained) -> dict[str, Array]:
+    by_name = dict(zip(trained.names, trained.learned, strict=True))
     with path.open(newline="", encoding="utf-8-sig") as file:
         lines = csv.reader(file, strict=True)
         header = next(lines, [])
@@ -174,33 +174,33 @@ def _read_csv(path: Path) -> dict[str, Array]:
     uneven = next((number for number, row in enumerate(rows, 2) if len(row) != len(header)), None)
     if uneven:
         raise ValueError(f"line {uneven} has another number of fields than the header")
-    return {name: _column_of([row[place] for row in rows]) for place, name in enumerate(header)}
+    return {name: _column_of([row[place] for row in rows], by_name.get(name, Learned())) for place, name in enumerate(header)}
 
 
-def _column_of(fields: list[str]) -> Array:
-    """As pandas reads it: whole numbers, numbers, true and false, else texts."""
-    there = [field for field in fields if field not in _NULLS]
-    whole = len(there) == len(fields)
-    for kind, dtype in ((int, np.int64), (float, np.float64)):
+def _column_of(fields: list[str], learned: Learned) -> Array:
+    """Texts where those were learned; else as pandas reads it: whole numbers, numbers, true and false, else texts."""
+    nothing = learned.missing_words | {""}
+    whole = nothing.isdisjoint(fields)
+    for kind, dtype in ((int, np.int64), (float, np.float64)) if learned.kind != "text" else ():
         if dtype is np.int64 and not whole:
             continue
         try:
-            return np.array([math.nan if field in _NULLS else kind(field) for field in fields], dtype=dtype)
+            return np.array([math.nan if field in nothing else kind(field) for field in fields], dtype=dtype)
         except (ValueError, OverflowError):
             continue
-    if whole and {field.lower() for field in fields} <= {"true", "false"}:
+    if learned.kind != "text" and whole and {field.lower() for field in fields} <= {"true", "false"}:
         return np.array([field.lower() == "true" for field in fields])
     texts = np.empty(len(fields), dtype=object)
-    texts[:] = [None if field in _NULLS else field for field in fields]
+    texts[:] = [None if field in nothing else field for field in fields]
     return texts
 
 
-def _read_npz(path: Path) -> dict[str, Array]:
+def _read_npz(path: Path, trained: Trained) -> dict[str, Array]:
     with np.load(path, allow_pickle=False) as archive:
         return {name: archive[name] if name == "X" else archive[name].reshape(-1) for name in archive.files}
 
 
-def _read_parquet(path: Path) -> dict[str, Array]:
+def _read_parquet(path: Path, trained: Trained) -> dict[str, Array]:
     frame = library("pandas").read_parquet(path)
     return {str(name): frame[name].to_numpy() for name in frame.columns}
 

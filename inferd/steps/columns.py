@@ -1,6 +1,7 @@
 """One column of a table: which values it takes, what stands in for those that are missing, and the numbers or text that come of them.
 
-    parse     a text (a field of CSV, `missing` or `allowed` of the configuration) -> a value
+    parse     a field of CSV -> a value; None where it is one of those that say that there is none
+    read      any other text (of a tensor, `missing` or `allowed` of the configuration) -> a value
     settle    any value that a format gives -> one that convert takes: of the column's type, in range; None where one is missing
     convert   a settled value -> features: one number or text, or several numbers (parts of a date)
 
@@ -22,7 +23,7 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from inferd.protocol.options import Column as Written
 
-__all__ = ["FIXED", "Column", "Features", "Refused", "column_of", "twin_of"]
+__all__ = ["FIXED", "MISSING_WORDS", "Column", "Features", "Refused", "column_of", "twin_of"]
 
 Features = tuple[Any, ...]  # numbers, or one text
 
@@ -35,6 +36,9 @@ FIXED = {
     "BOOL": ("bool",),
     "BYTES": ("text",),
 }
+# What pandas.read_csv takes for nothing, beside an empty field, where it is not told otherwise.
+MISSING_WORDS = frozenset(("#N/A", "#N/A N/A", "#NA", "-1.#IND", "-1.#QNAN", "-NaN", "-nan", "1.#IND", "1.#QNAN", "<NA>", "N/A", "NA"))
+MISSING_WORDS |= {"NULL", "NaN", "None", "n/a", "nan", "null"}
 _INTEGERS = {"INT64": 63, "INT32": 31}  # bits of the largest number
 _BEYOND_FP32 = float.fromhex("0x1.ffffffp+127")  # the least that FP32 rounds to infinity
 _FP32 = struct.Struct("=f")
@@ -77,8 +81,10 @@ class Column:
         self.kind = kind
         self.names = tuple(names)
         self.dated = dated
+        self.is_text = datatype == "BYTES" and not dated
         self.plain = encode is None
         self.fills = False  # whether something stands in for missing values
+        self.missing_words: frozenset[str] = frozenset()  # fields of CSV that say, beside an empty one, that a value is missing
         self.target = ""  # the datatype of the graph's input
         self._encode = encode or (lambda value: (value,))
         self._allow_infinity = allow_infinity
@@ -110,7 +116,7 @@ class Column:
             raise Refused(f"allowed[{number}] is {_shown(text)}, which is itself refused: {error}") from None
 
     def _settled(self, text: str) -> Any:
-        value = text if self.datatype == "BYTES" and not self.dated else self.parse(text)
+        value = text if self.is_text else self.read(text)
         if value is None or value != value:  # NaN
             raise Refused(f"expected {self._wanted}, and it is no value")
         return self.settle(value)
@@ -123,11 +129,17 @@ class Column:
         except Refused as error:
             raise Refused(f"missing is {_shown(text)}, which is itself refused: {error}") from None
 
-    def parse(self, text: str) -> Any:
+    def parse(self, field: str) -> Any:
+        """The value of a field of CSV; None where it is empty or one of `missing_words`. Raises Refused."""
+        if field in self.missing_words:
+            return None
+        return field or None if self.is_text else self.read(field)
+
+    def read(self, text: str) -> Any:
         """The value that a text stands for; None for an empty one. Raises Refused."""
         if not text:
             return None
-        if self.datatype == "BYTES" and not self.dated:
+        if self.is_text:
             return text
         if self.dated:
             return _number_or_text(text)
@@ -220,6 +232,13 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 
 def column_of(written: Written) -> Column:
     """The column of an entry of the configuration, not aimed yet. Raises Refused."""
+    column = _column_of(written)
+    if written.HasField("missing"):  # which value a word is then is said by listing it alone
+        column.missing_words = MISSING_WORDS.difference(written.allowed, written.vocabulary.values)
+    return column
+
+
+def _column_of(written: Written) -> Column:
     encoding = written.WhichOneof("encoding")
     datatype = written.datatype or ("BYTES" if encoding else "FP32")
     if datatype not in ("FP32", "FP64", "INT64", "BOOL", "BYTES"):

@@ -78,10 +78,10 @@ class Reader:
         except Refused as error:
             raise self.wrong(row, column, str(error)) from None
 
-    def parsed(self, row: int, column: Column, text: str) -> Any:
-        """The same of a text; an empty one is no value."""
+    def parsed(self, row: int, column: Column, text: str, parse: Callable[[str], Any]) -> Any:
+        """The same of a text. `parse`: Column's way of reading it."""
         try:
-            return column.settle(column.parse(text))
+            return column.settle(parse(text))
         except Refused as error:
             raise self.wrong(row, column, str(error)) from None
 
@@ -203,11 +203,11 @@ class CsvReader(Reader):
         fields = lines[0] if lines and lines[0] else [""]
         if len(lines) > 1 or len(fields) != len(self.columns):
             raise self.bad(row, f"expected a line of {len(self.columns)} fields ({listed(self.names)}), got {len(fields)}")
-        return [self.parsed(row, column, field) for column, field in zip(self.columns, fields, strict=True)]
+        return [self.parsed(row, column, field, column.parse) for column, field in zip(self.columns, fields, strict=True)]
 
 
 class TensorReader(Reader):
-    """Each column an input of its own, [rows, 1]. Texts are read as of CSV: an empty one is no value, which cannot be said otherwise."""
+    """Each column an input of its own, [rows, 1]. An empty text is no value, which cannot be said otherwise; any other is itself."""
 
     def rows(self, values: Sequence[Value], check: Callable[[], None]) -> list[Row]:
         check()
@@ -216,7 +216,7 @@ class TensorReader(Reader):
 
     def _column(self, column: Column, value: Value) -> list[Any]:
         if isinstance(value, list):
-            return [self.parsed(row, column, self._text(row, column, view)) for row, view in enumerate(value)]
+            return [self.parsed(row, column, self._text(row, column, view), column.read) for row, view in enumerate(value)]
         return [self.settled(row, column, number) for row, number in enumerate(value.reshape(-1).tolist())]
 
     def _text(self, row: int, column: Column, view: memoryview) -> str:

@@ -84,6 +84,7 @@ def answers(engine: Engine, form: str, source: str) -> list[list[float]] | None:
         " 1.5 ,1.0,TRUE,true,1714521600.5,1e-320",
         '1e3,-9223372036854775808,0,"a, ""b""",2024-05-01T12:30:00+02:00,0.1',
         "1,9223372036854775807,0,null,20240501,0.1",
+        "NA,<NA>,None,N/A,NULL,0.1",
     ],
 )
 def test_the_answers_are_those_of_the_model_that_takes_csv(engines: Engine, tmp_path: Path, line: str) -> None:
@@ -97,8 +98,8 @@ def test_the_answers_are_those_of_the_model_that_takes_csv(engines: Engine, tmp_
 @pytest.mark.parametrize(
     "line",
     [
-        "NA,3,true,Bern,2024-05-01,1",
-        "null,3,true,Bern,2024-05-01,1",
+        "1,3,true,Bern,2024-05-01,NA",
+        "1,3,true,Bern,2024-05-01,null",
         "1_000,3,true,Bern,2024-05-01,1",
         "1,3.5,true,Bern,2024-05-01,1",
         "1,9223372036854775808,true,Bern,2024-05-01,1",
@@ -175,6 +176,21 @@ def test_columns_are_inputs_of_their_names(tmp_path: Path) -> None:
     assert found["job"].tolist() == [[b"NA"], [b"007"]]
     assert found["level"].tolist() == [255, 1]
     assert found["there"].tolist() == [[True], [False]]
+
+
+def test_words_for_nothing_are_missing_where_something_stands_in(tmp_path: Path) -> None:
+    columns = """{ name = "city", datatype = "BYTES", missing = "none" }, { name = "mood", datatype = "BYTES" },
+        { name = "land", datatype = "BYTES", missing = "AT", allowed = ["AT", "NA"] }"""
+    source = write(tmp_path, "city,mood,land\nNA,NA,NA\n,,None\n")
+    (first, second) = map(json.loads, from_csv("--csv", source, described(tmp_path, "JSON", columns))["record"])
+    assert first == {"city": None, "mood": "NA", "land": "NA"}, "a value that is listed is one"
+    assert second == {"city": None, "mood": None, "land": None}
+    specs = [Spec(name, "BYTES", (-1, 1)) for name in ("city", "mood", "land")]
+    assert from_csv("--csv", source, described(tmp_path, "TENSORS", columns, *specs)) == {
+        "city": [b"", b""],
+        "mood": [b"NA", b""],
+        "land": [b"NA", b""],
+    }
 
 
 def test_a_missing_whole_number_is_what_stands_in_for_it(tmp_path: Path) -> None:

@@ -8,11 +8,16 @@ from typing import Any
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LinearRegression
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from inferd.ask.inputs import suit
+from inferd.ask.raw import fit
+from inferd.ask.tables import from_csv
+from inferd.ask.targets import open_target
 from inferd.features import export
 from inferd.features.agreement import compare
 from inferd.features.attempts import _worst
@@ -61,3 +66,40 @@ def test_records_that_are_alike_are_no_measure_of_a_difference(tmp_path):
     assert exported.agrees
     assert not exported.notices
     assert [column.missing for column in exported.columns] == ["NaN", "NaN"]
+
+
+def cities(*values: str, missing: float, unknown: str = "ignore"):
+    """A table, classes that the city decides, and a pipeline that is fitted on them."""
+    random = np.random.default_rng(0)
+    city = random.choice(np.array([*values, np.nan], dtype=object), 300, p=[*[(1 - missing) / len(values)] * len(values), missing])
+    table = pd.DataFrame({"city": city, "age": random.normal(40, 9, 300).round(1)})
+    encoder = make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder(handle_unknown=unknown))
+    features = make_column_transformer((encoder, ["city"]), (StandardScaler(), ["age"]))
+    classes = np.where(table["city"].isna(), "none", table["city"])
+    return table, make_pipeline(features, LogisticRegression()).fit(table, classes)
+
+
+@pytest.mark.parametrize("form", ["JSON", "CSV", "ARROW", "TENSORS"])
+def test_a_file_that_says_na_is_answered_as_the_frame_that_pandas_reads(form, tmp_path):
+    table, pipeline = cities("Bern", "Oslo", missing=0.3)
+    path = tmp_path / "holdout.csv"
+    table.head(60).to_csv(path, index=False, na_rep="NA")  # as many as go into one request
+    assert export(pipeline, tmp_path / "model", sample=path, form=form).agrees
+    with open_target(str(tmp_path), None, 30, ()) as target:
+        model = target.describe("model", "")
+        rows = from_csv("--csv", str(path), model)
+        arrays, _ = suit({spec.name: fit(spec, rows[spec.name]) for spec in model.inputs}, model.inputs)
+        got = target.infer(model, arrays, ()).outputs["label"]
+    assert got.reshape(-1).tolist() == pipeline.predict(pd.read_csv(path)).tolist()
+
+
+def test_a_category_that_files_say_for_nothing_is_told(tmp_path):
+    _, pipeline = cities("Bern", "NA", missing=0.2)
+    (told,) = export(pipeline, tmp_path / "ignored").notices
+    assert told.startswith("column 'city': a field of CSV that says 'NA' is a missing value, as pandas reads it")
+    assert not export(cities("Bern", "Oslo", missing=0.2)[1], tmp_path / "others").notices
+    table, strict = cities("Bern", "NA", missing=0.2, unknown="error")
+    table.to_csv(tmp_path / "holdout.csv", index=False)
+    listed = export(strict, tmp_path / "listed", sample=tmp_path / "holdout.csv")
+    assert listed.columns[0].allowed == ("Bern", "NA")
+    assert not listed.notices, "a value that is listed is one"

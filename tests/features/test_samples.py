@@ -70,6 +70,16 @@ def test_a_file_of_one_column_is_not_made(tmp_path):
     assert made_sample(known).made
 
 
+def test_a_file_is_read_as_pandas_reads_it(tmp_path):
+    table = pd.DataFrame({"land": ["AT", "NA", "CH", "007"], "city": ["Bern", "Oslo", "Bern", "Oslo"], "age": [1.0, 2.0, 3.0, 4.0]})
+    known = trained(make_column_transformer((OneHotEncoder(), ["land", "city"]), (StandardScaler(), ["age"])).fit(table))
+    (tmp_path / "a.csv").write_text("land,city,age\nNA,NA,NA\n#N/A,NULL,<NA>\n007,None,4\n")
+    read = {name: column.tolist() for name, column in read_sample(tmp_path / "a.csv", known).columns.items()}
+    assert read["land"] == ["NA", None, "007"], "a category is what it was in training"
+    assert read["city"] == [None, None, None]
+    assert np.isnan(read["age"]).tolist() == [True, True, False]
+
+
 def test_rows_without_gaps_are_picked_or_made():
     text = np.array(["a", None, "c"], dtype=object)
     some = Sample({"x": np.array([1.0, 2.0, np.nan]), "text": text}, frozenset(), frozenset(), ())

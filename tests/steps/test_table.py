@@ -20,6 +20,7 @@ from sklearn.feature_extraction import FeatureHasher
 
 from inferd.errors import Cancelled, ConfigError, InvalidArgument
 from inferd.protocol import options
+from inferd.steps.columns import MISSING_WORDS
 from inferd.steps.pipeline import Place, TensorType
 from inferd.steps.records import MAX_RECORD_BYTES
 from inferd.steps.table import MAX_COLUMNS, compile_table
@@ -168,8 +169,8 @@ def test_json_and_csv_say_the_same(rows):
     from_json = prepared(compiled(columns, free), *records)
     for array, values in zip(from_json, zip(*rows, strict=True), strict=True):
         assert array.reshape(-1).tolist() == list(values)
-    if any("\0" in row[3] for row in rows):
-        return  # older versions of the csv module refuse it
+    if any("\0" in row[3] or row[3] in MISSING_WORDS for row in rows):
+        return  # older versions of the csv module refuse the one, the other is a missing value
     lines = []
     for row in rows:
         line = io.StringIO()
@@ -353,6 +354,36 @@ def test_missing_text():
         compiled([{"name": "t", "datatype": "BYTES", "missing": "none"}], {"t": single("BYTES")}), {}, {"t": None}, {"t": ""}
     )
     assert array.reshape(-1).tolist() == ["none", "none", ""]
+
+
+def test_words_of_csv_for_what_is_missing_are_those_of_pandas():
+    pandas = pytest.importorskip("pandas")
+    words = [*MISSING_WORDS, "", "Na", "none", " NA", "-", "Null", "NA NA"]
+    frame = pandas.DataFrame({"t": words, "row": 1})
+    read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))["t"]
+    columns = [{"name": "t", "datatype": "BYTES", "missing": "nothing"}]
+    (array,) = prepared(compiled(columns, {"t": single("BYTES")}, form="CSV"), *words)
+    assert array.reshape(-1).tolist() == read.fillna("nothing").tolist()
+    assert list(read.isna()) == [True] * (len(MISSING_WORDS) + 1) + [False] * 6
+
+
+def test_words_for_what_is_missing_are_values_elsewhere():
+    given = {"name": "t", "datatype": "BYTES"}
+    free = {"t": single("BYTES")}
+    (array,) = prepared(compiled([given], free, form="CSV"), "NA")
+    assert array.tolist() == [["NA"]], "nothing stands in"
+    (array,) = prepared(compiled([given | {"missing": "x", "allowed": ["x", "NA"]}], free, form="CSV"), "NA", "null")
+    assert array.tolist() == [["NA"], ["x"]], "it is listed"
+    vocabulary = options.Vocabulary(values=["x", "NA"])
+    (array,) = prepared(compiled([{"name": "t", "vocabulary": vocabulary, "missing": "x"}], form="CSV"), "NA", "null")
+    assert array.tolist() == [[1], [0]]
+    (array,) = prepared(compiled([given | {"missing": "x"}], free), {"t": "NA"})
+    assert array.tolist() == [["NA"]], "a text of JSON is itself"
+    pipeline = compiled([given | {"missing": "x"}], free, form="TENSORS")
+    ((texts,),) = pipeline.prepare([[[memoryview(b"NA"), memoryview(b"")]]], unwatched)
+    assert texts.tolist() == [["NA"], ["x"]]
+    with pytest.raises(ConfigError, match="missing is 'NA', which is itself refused: expected a number, got 'NA'"):
+        compiled([{"name": "a", "missing": "NA"}])
 
 
 # ---- encodings
