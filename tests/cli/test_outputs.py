@@ -61,6 +61,15 @@ def test_npz_is_read_without_pickle(tmp_path: Path) -> None:
         assert loaded["text"].tolist() == [b"x", b"longer"]
 
 
+def test_saved_texts_are_utf_8_whether_a_server_or_a_graph_gives_them(tmp_path: Path) -> None:
+    outputs = {"label": np.array([["Zürich"], ["東京"]], dtype=object), "none": np.empty((0, 1), dtype=object)}
+    outputs["sent"] = np.array([[text.encode()] for (text,) in outputs["label"]], dtype=object)
+    save_npz(str(tmp_path / "answer.npz"), outputs, {})
+    with np.load(tmp_path / "answer.npz", allow_pickle=False) as loaded:
+        assert loaded["label"].tolist() == loaded["sent"].tolist() == [["Zürich".encode()], ["東京".encode()]]
+        assert loaded["none"].shape == (0, 1)
+
+
 def test_the_best_with_their_labels_are_a_table_with_bars() -> None:
     outputs = {
         "kind": np.array([[0.75, 0.25]], np.float32),
