@@ -14,6 +14,7 @@ import io
 import json
 import math
 from collections.abc import Mapping, Sequence
+from functools import partial
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -49,14 +50,32 @@ def files(*paths: str | PathLike[str]) -> Rows:
 
 
 def texts(*lines: str) -> Rows:
-    """Sentences, as UTF-8."""
+    """Sentences, as UTF-8. Raises TypeError for what is no text."""
+    for place, line in enumerate(lines):
+        if not isinstance(line, str):
+            raise TypeError(f"text {place}: expected a str, got {type(line).__name__}: give each as an argument, texts('one', 'another')")
     return _rows([line.encode() for line in lines])
 
 
 def records(*rows: Mapping[str, Any]) -> Rows:
     """Records by column name, for a model that takes JSON. None is a missing value. Raises TypeError for what JSON has not, ValueError
     for NaN and infinities."""
-    return _rows([json.dumps(dict(row), ensure_ascii=False, allow_nan=False, default=_plain).encode() for row in rows])
+    return _rows([_json(place, row) for place, row in enumerate(rows)])
+
+
+def _json(place: int, row: object) -> bytes:
+    if not isinstance(row, Mapping):
+        got = type(row).__name__
+        raise TypeError(f"record {place}: expected a mapping of columns, got {got}: give each as an argument, records({{...}}, {{...}})")
+    write = partial(json.dumps, ensure_ascii=False, allow_nan=False, default=_plain)
+    try:
+        return write(dict(row)).encode()
+    except ValueError:
+        for name, value in row.items():
+            if isinstance(value, (float, np.floating)) and not math.isfinite(value):
+                cure = "None is a missing value" if math.isnan(value) else "leave it out, or send it as CSV or Arrow"
+                raise ValueError(f"record {place}: column {name!r}: JSON has no {float(value)}: {cure}") from None
+        raise
 
 
 def csv_records(*rows: Sequence[Any]) -> Rows:

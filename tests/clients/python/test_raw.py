@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -42,6 +43,33 @@ def test_records_in_each_form() -> None:
 def test_what_no_record_holds(make: Any) -> None:
     with pytest.raises(TypeError, match="a record holds numbers, truth values, texts and None, not bytes"):
         make(b"x")
+
+
+@pytest.mark.parametrize(
+    ("value", "told"),
+    [
+        (float("nan"), "record 1: column 'age': JSON has no nan: None is a missing value"),
+        (np.float32("nan"), "record 1: column 'age': JSON has no nan: None is a missing value"),
+        (-np.inf, "record 1: column 'age': JSON has no -inf: leave it out, or send it as CSV or Arrow"),
+    ],
+)
+def test_numbers_that_json_has_not_are_told_by_column(value: Any, told: str) -> None:
+    with pytest.raises(ValueError, match=f"^{re.escape(told)}$"):
+        records({"age": 1.5}, {"name": "x", "age": value})
+
+
+@pytest.mark.parametrize(
+    ("make", "given", "told"),
+    [
+        (texts, ["a", 1], "text 1: expected a str, got int: give each as an argument, texts('one', 'another')"),
+        (texts, [["a", "b"]], "text 0: expected a str, got list"),
+        (texts, [b"a"], "text 0: expected a str, got bytes"),
+        (records, [[{"a": 1}]], "record 0: expected a mapping of columns, got list: give each as an argument, records({...}, {...})"),
+    ],
+)
+def test_what_is_no_row_is_told_by_its_place(make: Any, given: list[Any], told: str) -> None:
+    with pytest.raises(TypeError, match=re.escape(told)):
+        make(*given)
 
 
 @pytest.mark.parametrize("shape", [(-1, 1), (-1,), (-1, -1), (1,), (1, 1), (), (3, 1), (-1, 2)])
