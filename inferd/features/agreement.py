@@ -121,30 +121,37 @@ def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: 
     some = sample.part(range(min(TRIAL_ROWS, sample.rows)))
     by_name = dict(zip(trained.names, trained.learned, strict=True))
     many = sample.part(range(min(MISSING_ROWS, sample.rows)))
-    refused = []
+    refused: list[str] = []
+    told: list[str] = []
     for column in served.columns:
         found = _settle_missing(trained, served, many, column, by_name[column.name], tolerance)
-        if found is None:
+        if found is None and served.needs_value(column):
+            told.append(
+                f"column {column.name!r}: scikit-learn answers where it is missing, and a tensor of {column.datatype} cannot say so: such "
+                "records need another --format"
+            )
+        elif found is None:
             refused.append(column.name)
         served = found or served
     served, several = _settle_lacking(trained, served, many, tolerance)
-    told: list[str] = []
     for column in served.columns:
         served, word = _settle_unseen(trained, served, some, column, by_name[column.name], tolerance)
         told += word
-    return served, refused + several, [*told, *_taken_words(served, by_name)]
+    return served, refused + several, [*told, *_unsaid(served, by_name)]
 
 
-def _taken_words(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
-    """Of categories that a file of CSV says where a value is missing, and that the server reads so, in words."""
+def _unsaid(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
+    """Of categories that are a missing value to who reads records or files of them, in words."""
     for column in served.columns:
         categories = {value for value in by_name[column.name].categories or () if isinstance(value, str)}
-        taken = sorted((MISSING_WORDS & categories).difference(column.allowed))
-        if taken and column.missing is not None:
-            names = ", ".join(map(repr, taken))
+        words = MISSING_WORDS.difference(column.allowed) if column.missing is not None else frozenset()
+        unsaid = sorted((words | {""}) & categories)
+        if unsaid:
+            names = ", ".join(map(repr, unsaid))
+            forms = "JSON and ARROW" if "" in unsaid else "JSON, ARROW and TENSORS"
             yield (
-                f"column {column.name!r}: a field of CSV that says {names} is a missing value, as pandas reads it, and the pipeline "
-                "learned it as a category: in JSON, ARROW and TENSORS it is one; for files give it another name before fitting"
+                f"column {column.name!r}: the pipeline learned the text {names} as a category, and in CSV, as pandas reads it, that is a "
+                f"missing value: it is a category in {forms} alone; for files give it another name before fitting"
             )
 
 

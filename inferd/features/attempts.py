@@ -54,13 +54,13 @@ class Attempt:
         return all(difference.kept for difference in self.differences)
 
 
-def attempted(known: Trained, sample: Sample, tolerance: float) -> Attempt:
+def attempted(known: Trained, sample: Sample, tolerance: float, form: str) -> Attempt:
     """The attempt that answers most as scikit-learn does, FP32 before FP64. Raises ConfigError where none came to answers."""
     attempts: list[Attempt] = []
     failed: dict[str, ConfigError] = {}
     for floats in ("FP32", "FP64"):
         try:
-            attempts.append(_attempt(known, sample, tolerance, floats))
+            attempts.append(_attempt(known, sample, tolerance, floats, form))
         except ConfigError as error:
             failed[floats] = error
             continue
@@ -79,9 +79,9 @@ def attempted(known: Trained, sample: Sample, tolerance: float) -> Attempt:
     return replace(best, notices=tuple(notices))
 
 
-def _attempt(known: Trained, sample: Sample, tolerance: float, floats: str) -> Attempt:
+def _attempt(known: Trained, sample: Sample, tolerance: float, floats: str, form: str) -> Attempt:
     converted = convert(known, floats)
-    served = Served(converted.model, _columns(known, converted, sample), matrix=not known.apart, outputs=converted.outputs)
+    served = Served(converted.model, _columns(known, converted, sample), matrix=not known.apart, outputs=converted.outputs, form=form)
     whole = sample.whole_rows()
     served, refused, notices = settle_columns(known, served, whole, tolerance)
     if refused:
@@ -160,7 +160,7 @@ def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: S
         try:
             expected = scikit_learn_answers(some, lacking)
             converted = convert(some, floats)
-            answering = Served(converted.model, columns, matrix=not known.apart, outputs=converted.outputs)
+            answering = Served(converted.model, columns, matrix=not known.apart, outputs=converted.outputs, form=served.form)
         except Exception:  # a part that scikit-learn, or skl2onnx, does not take alone
             return False
         return not agrees(answering, lacking.records([column.name for column in columns]), expected, tolerance)

@@ -76,7 +76,7 @@ def export(
         pipeline, notices = load_pipeline(Path(pipeline))
     known = trained(pipeline, features_only=features_only)
     records = made_sample(known) if sample is None else read_sample(sample, known)
-    found = attempted(known, records, tolerance)
+    found = attempted(known, records, tolerance, form)
     if records.guessed and not guess:
         raise ConfigError(_unknown(records.guessed))
     written: Sequence[Path] = ()

@@ -1,8 +1,12 @@
-"""The model as a server runs it, without the server: records are read by the step `columns`, and the graph runs over what comes of them."""
+"""The model as a server runs it, without the server: records, in the format that clients send them in, are read by the step `columns`, and
+the graph runs over what comes of them."""
 
 from __future__ import annotations
 
+import csv
+import io
 import json
+import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
@@ -10,16 +14,20 @@ from typing import Any
 import numpy as np
 
 from inferd.engine.backend import OnnxModel
-from inferd.errors import InvalidArgument
+from inferd.errors import ConfigError, InvalidArgument
 from inferd.features.conversion import MATRIX
 from inferd.protocol import options
-from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.pipeline import Place, TensorType, Value
+from inferd.steps.records import arrow_record
 from inferd.steps.table import compile_table
 
 __all__ = ["FORMATS", "Column", "Served"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 FORMATS = tuple(options.Columns.Format.keys())
+_DTYPES: Mapping[str, Any] = {"FP32": np.float32, "FP64": np.float64, "INT64": np.int64, "BOOL": np.bool_}
+
+Record = Mapping[str, Any]
 
 
 @dataclass(frozen=True)
@@ -39,41 +47,81 @@ class Column:
 
 
 class Served:
-    """A converted model with the columns of its records."""
+    """A converted model with the columns of its records. form: of these, one of FORMATS."""
 
-    def __init__(self, model: OnnxModel, columns: Sequence[Column], *, matrix: bool, outputs: Mapping[str, str]) -> None:
+    def __init__(self, model: OnnxModel, columns: Sequence[Column], *, matrix: bool, outputs: Mapping[str, str], form: str) -> None:
         """matrix: all columns go into one input. outputs: see Converted. Raises ConfigError."""
         self._model = model
         self._outputs = outputs
         self.columns = tuple(columns)
+        self.form = form
         self._matrix = matrix
         self._pipeline = self._compiled()
 
     def changed(self, column: Column) -> Served:
         """The same model with one column's settings changed. Raises ConfigError where they cannot be."""
         columns = [column if old.name == column.name else old for old in self.columns]
-        return Served(self._model, columns, matrix=self._matrix, outputs=self._outputs)
+        return Served(self._model, columns, matrix=self._matrix, outputs=self._outputs, form=self.form)
 
-    def entry(self, form: str) -> options.Preprocess:
-        """The configuration's entry for records of a format."""
-        step = options.Columns(format=options.Columns.Format.Value(form), columns=[_written(column) for column in self.columns])
-        return options.Preprocess(input=MATRIX if self._matrix else "", steps=[options.Step(columns=step)])
+    def needs_value(self, column: Column) -> bool:
+        """Whether no record can say that it has none; a client may send what stands in for it, if that is one."""
+        return self.form == "TENSORS" and column.datatype in ("INT64", "BOOL")
 
     def _compiled(self) -> Any:
+        for column in self.columns:
+            if self.needs_value(column) and column.missing == "NaN":
+                raise ConfigError(f"column {column.name!r}: a tensor of {column.datatype} has no NaN")
         free = {
             tensor.name: TensorType(tensor.datatype, tuple(size if isinstance(size, int) else -1 for size in tensor.shape[1:]))
             for tensor in self._model.graph.inputs
         }
-        return compile_table(self.entry("JSON"), Place("config.toml", free))
+        step = options.Columns(format=options.Columns.Format.Value(self.form), columns=[_written(column) for column in self.columns])
+        entry = options.Preprocess(input=MATRIX if self._matrix else "", steps=[options.Step(columns=step)])
+        return compile_table(entry, Place("config.toml", free))
 
-    def answers(self, records: Sequence[dict[str, Any]]) -> dict[str, Array]:
+    def answers(self, records: Sequence[Record]) -> dict[str, Array]:
         """The outputs for these records by name. Raises InvalidArgument where one is refused, what onnxruntime raises where it fails."""
-        views = [memoryview(json.dumps(record, ensure_ascii=False).encode("utf-8", "surrogatepass")) for record in records]
-        (arrays,) = self._pipeline.prepare([[views]], lambda place: None)
+        (arrays,) = self._pipeline.prepare([self._sent(records)], lambda place: None)
         if isinstance(arrays, InvalidArgument):
             raise arrays
         found = self._model.trial({name: array for (name, _), array in zip(self._pipeline.outputs, arrays, strict=True)})
         return {self._outputs.get(name, name): array for name, array in found.items()}
+
+    def _sent(self, records: Sequence[Record]) -> list[Value]:
+        """The values of a request's inputs, as a client makes them of records."""
+        if self.form == "TENSORS":
+            return [self._tensor(column, [record.get(column.name) for record in records]) for column in self.columns]
+        write = {"JSON": _json, "CSV": self._line, "ARROW": self._stream}[self.form]
+        return [[memoryview(write(record)) for record in records]]
+
+    def _line(self, record: Record) -> bytes:
+        line = io.StringIO()
+        values = [record.get(column.name) for column in self.columns]
+        csv.writer(line, lineterminator="\r\n").writerow([str(value).lower() if isinstance(value, bool) else value for value in values])
+        return _utf8(line.getvalue().removesuffix("\r\n"))
+
+    def _stream(self, record: Record) -> bytes:
+        return arrow_record({column.name: record.get(column.name) for column in self.columns})
+
+    def _tensor(self, column: Column, values: list[Any]) -> Value:
+        if column.datatype == "BYTES":
+            return [memoryview(_utf8(value or "")) for value in values]
+        stand_in: Any = math.nan
+        if self.needs_value(column) and None in values:
+            if column.missing is None:
+                raise InvalidArgument(f"column {column.name!r}: a tensor of {column.datatype} cannot say that a value is missing")
+            stand_in = json.loads(column.missing)
+        dtype = _DTYPES[column.datatype]
+        return np.array([stand_in if value is None else value for value in values]).astype(dtype)[:, None]
+
+
+def _json(record: Record) -> bytes:
+    return _utf8(json.dumps(record, ensure_ascii=False))
+
+
+def _utf8(text: str) -> bytes:
+    """What is no Unicode the server is to refuse."""
+    return text.encode("utf-8", "surrogatepass")
 
 
 def _written(column: Column) -> options.Column:

@@ -96,7 +96,7 @@ def test_a_file_that_says_na_is_answered_as_the_frame_that_pandas_reads(form, tm
 def test_a_category_that_files_say_for_nothing_is_told(tmp_path):
     _, pipeline = cities("Bern", "NA", missing=0.2)
     (told,) = export(pipeline, tmp_path / "ignored").notices
-    assert told.startswith("column 'city': a field of CSV that says 'NA' is a missing value, as pandas reads it")
+    assert told.startswith("column 'city': the pipeline learned the text 'NA' as a category, and in CSV, as pandas reads it,")
     assert not export(cities("Bern", "Oslo", missing=0.2)[1], tmp_path / "others").notices
     table, strict = cities("Bern", "NA", missing=0.2, unknown="error")
     table.to_csv(tmp_path / "holdout.csv", index=False)
