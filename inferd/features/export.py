@@ -18,7 +18,7 @@ from inferd.features.attempts import Attempt, attempted
 from inferd.features.samples import Sample, made_sample, read_sample
 from inferd.features.served import FORMATS, Column
 from inferd.features.trained import Trained, load_pipeline, trained
-from inferd.features.writing import config_of, labels_of, refuse_overwriting, write_model
+from inferd.features.writing import config_of, labels_of, write_model
 
 __all__ = ["DEFAULT_TOLERANCE", "Exported", "export"]
 
@@ -91,9 +91,7 @@ def export(
             outputs=found.converted.outputs,
             by_class=_by_class(known, found),
         )
-        if not force:
-            refuse_overwriting(folder, version, config)
-        written = write_model(folder, version, found.converted.content, config, labels)
+        written = write_model(folder, version, found.converted.content, config, labels, force=force)
     told = (*notices, *found.notices)
     return Exported(known.role, found.differences, found.served.columns, tuple(written), told, records, found.worst)
 

@@ -14,7 +14,7 @@ from inferd.features.served import Column
 if TYPE_CHECKING:
     from inferd.features.trained import Trained
 
-__all__ = ["config_of", "labels_of", "refuse_overwriting", "write_model"]
+__all__ = ["config_of", "labels_of", "write_model"]
 
 
 def config_of(
@@ -86,26 +86,22 @@ def labels_of(trained: Trained) -> str | None:
     return "".join(f"{label}\n" for label in labels)
 
 
-def refuse_overwriting(folder: Path, version: int, config: str) -> None:
-    """Raises ConfigError where files are there that writing would change. A config.toml that says the same is none."""
-    model = folder / str(version) / "model.onnx"
-    if model.exists():
-        raise ConfigError(f"{model} is there already: choose another --model-version, or overwrite it with --force")
-    for name in ("config.toml", "config.pbtxt"):
-        there = folder / name
-        if there.exists() and (name != "config.toml" or _without_comments(there.read_text("utf-8")) != _without_comments(config)):
-            raise ConfigError(f"{there} is there and says something else: all versions share it; overwrite it with --force")
+def write_model(folder: Path, version: int, content: bytes, config: str, labels: str | None, *, force: bool) -> list[Path]:
+    """Writes all files, each whole or not at all, the model last: who watches the folder sees a version that is complete.
 
-
-def _without_comments(text: str) -> list[str]:
-    return [line for line in text.splitlines() if line and not line.startswith("#")]
-
-
-def write_model(folder: Path, version: int, content: bytes, config: str, labels: str | None) -> list[Path]:
-    """Writes all files, each whole or not at all, the model last: who watches the folder sees a version that is complete."""
-    files = [(folder / "config.toml", config.encode())]
+    Without `force` files that are there, and say the same, stay as they are. Raises ConfigError where one says something else, or is a
+    config.pbtxt, StartError where one cannot be written.
+    """
+    texts = {"config.toml": config}
     if labels is not None:
-        files.append((folder / "labels.txt", labels.encode()))
+        texts["labels.txt"] = labels
+    other = folder / "config.pbtxt"
+    if other.exists():
+        raise ConfigError(f"{other} is there, and a model has that or a config.toml, not both: remove it, or choose another folder")
+    if not force:
+        _refuse_overwriting(folder, version, texts)
+        texts = {name: text for name, text in texts.items() if not (folder / name).exists()}
+    files = [(folder / name, text.encode()) for name, text in texts.items()]
     files.append((folder / str(version) / "model.onnx", content))
     try:
         for path, data in files:
@@ -116,3 +112,19 @@ def write_model(folder: Path, version: int, content: bytes, config: str, labels:
     except OSError as error:
         raise StartError(f"{folder}: the model cannot be written: {error.strerror}") from None
     return [path for path, _ in files]
+
+
+def _refuse_overwriting(folder: Path, version: int, texts: Mapping[str, str]) -> None:
+    model = folder / str(version) / "model.onnx"
+    if model.exists():
+        raise ConfigError(f"{model} is there already: choose another --model-version, or overwrite it with --force")
+    for name, text in texts.items():
+        there = folder / name
+        if there.exists() and _lines(name, there.read_text("utf-8", "replace")) != _lines(name, text):
+            raise ConfigError(f"{there} is there and says something else: all versions share it; overwrite it with --force")
+
+
+def _lines(name: str, text: str) -> list[str]:
+    """Without those of a configuration that say nothing."""
+    lines = text.splitlines()
+    return [line for line in lines if line and not line.startswith("#")] if name == "config.toml" else lines

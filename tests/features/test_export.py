@@ -477,6 +477,34 @@ def test_nothing_is_overwritten_unasked(frame, target, tmp_path):
     assert 'format = "CSV"' in (folder / "config.toml").read_text()
 
 
+def test_what_versions_share_is_not_overwritten_unasked(tmp_path):
+    values = np.random.default_rng(0).normal(0, 1, (300, 2))
+    folder = tmp_path / "pets"
+
+    def pipeline(*classes):
+        return make_pipeline(StandardScaler(), LogisticRegression()).fit(values, np.array(classes)[np.sum(values > 0, axis=1)])
+
+    first = export(pipeline("ant", "cat", "dog"), folder)
+    config, labels = folder / "config.toml", folder / "labels.txt"
+    assert first.files == (config, labels, folder / "1" / "model.onnx")
+    config.write_text("# Pets of the house.\n" + config.read_text())
+    assert export(pipeline("ant", "cat", "dog"), folder, version=2).files == (folder / "2" / "model.onnx",)
+    assert config.read_text().startswith("# Pets of the house.\n"), "what says the same stays"
+    with pytest.raises(ConfigError, match=r"config\.toml is there and says something else: all versions share it"):
+        export(pipeline("ant", "bee", "cat"), folder, version=3)
+    labels.write_text("Ameise\nKatze\nHund\n")
+    with pytest.raises(ConfigError, match=r"labels\.txt is there and says something else: all versions share it"):
+        export(pipeline("ant", "cat", "dog"), folder, version=3)
+    assert labels.read_text() == "Ameise\nKatze\nHund\n"
+    assert not (folder / "3").exists()
+    assert export(pipeline("ant", "bee", "cat"), folder, version=3, force=True).files == (config, labels, folder / "3" / "model.onnx")
+    assert labels.read_text() == "ant\nbee\ncat\n"
+    (folder / "config.pbtxt").touch()
+    for force in (False, True):
+        with pytest.raises(ConfigError, match=r"config\.pbtxt is there, and a model has that or a config\.toml, not both: remove it"):
+            export(pipeline("ant", "cat", "dog"), folder, version=4, force=force)
+
+
 def test_files_that_hold_no_pipeline(tmp_path):
     for name, content, told in [
         ("absent", None, "there is no such file"),
