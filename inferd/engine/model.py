@@ -126,6 +126,7 @@ class Model:
         self._schedule = schedule
         self._deliver = deliver
         self._run_signature = signature if steps is None else steps.run_signature
+        self._examples: warmup.Examples = {} if steps is None else steps.examples
         self._batcher = Batcher(
             statistics=self.statistics, name=f"'{name}' version {version}", takers=self.instances, **batching_of(config)
         )
@@ -230,11 +231,11 @@ class Model:
         unbounded = self._look_through()
         try:
             for instance in self._instances:
-                warmup.warm_up(instance, signature)
+                warmup.warm_up(instance, signature, self._examples)
             if self._policy is not None and not unbounded:
-                measured_ns = warmup.measure(self._instances[0], signature, HOPELESS_LIMITS * self._policy.limit_ns)
+                measured_ns = warmup.measure(self._instances[0], signature, self._examples, HOPELESS_LIMITS * self._policy.limit_ns)
                 if not signature.fixed and self._policy.admits(measured_ns):
-                    self._short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._policy.limit_ns)
+                    self._short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._examples, self._policy.limit_ns)
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
         for name, count, inputs in warmup.configured_inputs(self.config, signature):

@@ -10,6 +10,8 @@ from __future__ import annotations
 import math
 import statistics
 import time
+from collections.abc import Mapping
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -22,7 +24,7 @@ from inferd._core.tensor import DATATYPES, Signature
 from inferd.errors import RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from collections.abc import Iterator
 
     from inferd.engine.executor import Instance
     from inferd.protocol.inference import ModelConfig
@@ -31,6 +33,7 @@ __all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "run_once"
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
+Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: steps never give them, and the graph may refuse them
 
 MEASURED_RUNS = 5  # of each size, after one that is not counted
 PAUSE_S = 0.0002  # before a run that is measured as it would be in service
@@ -52,23 +55,23 @@ class _Unheard(Call):
         self.error = error
 
 
-def warm_up(instance: Instance, signature: Signature) -> None:
+def warm_up(instance: Instance, signature: Signature, examples: Examples) -> None:
     """One run of one row, one of max_batch_size rows, then one of each number between, as far as BETWEEN_NS goes: each has a
     binding and a memory plan of its own, which cost a tiny model more than its run. Raises RequestError when the model fails."""
-    first_ns = run_once(instance, signature, zero_inputs(signature, 1))
+    first_ns = run_once(instance, signature, zero_inputs(signature, 1, examples=examples))
     largest = _largest_rows(signature, first_ns)
     until_ns = time.monotonic_ns() + BETWEEN_NS
     for rows in (largest, *range(2, largest)):
         if rows > 1 and (rows == largest or time.monotonic_ns() < until_ns):
-            run_once(instance, signature, zero_inputs(signature, rows))
+            run_once(instance, signature, zero_inputs(signature, rows, examples=examples))
 
 
-def measure(instance: Instance, signature: Signature, hopeless_ns: int) -> int:
+def measure(instance: Instance, signature: Signature, examples: Examples, hopeless_ns: int) -> int:
     """The median run in ns, of one row or of max_batch_size rows, whichever is longer. Stops at the first run above `hopeless_ns`,
     and returns that. Call after warm_up. Raises RequestError when the model fails."""
     longest_ns = 0
     for rows in sorted({1, _largest_rows(signature, 0)}):  # one row first: where that is hopeless, the most rows take seconds
-        inputs = zero_inputs(signature, rows)
+        inputs = zero_inputs(signature, rows, examples=examples)
         runs_ns: list[int] = []
         for _ in range(MEASURED_RUNS + 1):
             runs_ns.append(run_once(instance, signature, inputs))
@@ -78,13 +81,13 @@ def measure(instance: Instance, signature: Signature, hopeless_ns: int) -> int:
     return longest_ns
 
 
-def short_nbytes(instance: Instance, signature: Signature, limit_ns: int) -> int:
+def short_nbytes(instance: Instance, signature: Signature, examples: Examples, limit_ns: int) -> int:
     """Input bytes of the largest request of one row that runs within `limit_ns`, of those tried: all axes of any size are 1, then 4,
     16 and so on, until a run takes longer, the model refuses that size, or they have more than MOST_TRIED elements. Call after warm_up."""
     found, size = 0, 1
     first_axis = 1 if signature.max_batch_size > 0 else 0
     while sum(math.prod(_fixed(shape[first_axis:], size)) for _, _, shape in signature.input_specs) <= MOST_TRIED and size <= MOST_TRIED:
-        inputs = zero_inputs(signature, 1, size)
+        inputs = zero_inputs(signature, 1, size, examples)
         try:
             if min(run_once(instance, signature, inputs) for _ in range(2)) > limit_ns:
                 break
@@ -132,11 +135,11 @@ def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
     return batch.execute_ns
 
 
-def zero_inputs(signature: Signature, rows: int, size: int = 1) -> Inputs:
-    """Zeros, or empty texts, for every input; axes of any size are `size`, the batch axis is `rows`."""
+def zero_inputs(signature: Signature, rows: int, size: int = 1, examples: Examples = MappingProxyType({})) -> Inputs:
+    """Zeros, or empty texts, for every input; axes of any size are `size`, the batch axis is `rows`. `examples`: rows instead."""
     batched = signature.max_batch_size > 0
     return [
-        (name, word, _zeros(word, (rows, *_fixed(shape[1:], size)) if batched else _fixed(shape, size)))
+        (name, word, _repeated(examples.get(name), word, (rows, *_fixed(shape[1:], size)) if batched else _fixed(shape, size)))
         for name, word, shape in signature.input_specs
     ]
 
@@ -163,6 +166,13 @@ def _largest_rows(signature: Signature, one_row_ns: int) -> int:
 
 def _fixed(shape: tuple[int, ...], size: int = 1) -> tuple[int, ...]:
     return tuple(size if axis < 0 else axis for axis in shape)
+
+
+def _repeated(row: Array | None, word: str, shape: tuple[int, ...]) -> Array:
+    """The row in all places of a first axis; where there is none, zeros."""
+    if row is None:
+        return _zeros(word, shape)
+    return np.ascontiguousarray(np.broadcast_to(row, (*shape[: len(shape) - row.ndim], *row.shape)))
 
 
 def _zeros(word: str, shape: tuple[int, ...]) -> Array:

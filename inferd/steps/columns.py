@@ -14,6 +14,7 @@ import math
 import struct
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
+from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -210,6 +211,19 @@ class Column:
                 raise Refused(f"{_shown(value)} is none of the {len(self._allowed)} values that the model knows: {listed}")
             value = known
         return self._fit(self._encode(value))
+
+    @property
+    def example(self) -> Features:
+        """Features of a value that is allowed, where only some are; else of zero, or of an empty text."""
+        for value in (self._allowed or {}).values():
+            with suppress(Refused):  # of a vocabulary, say, that does not know it
+                return self.convert(value)
+        return ("",) if self.kind == "text" else (0,) * len(self.names)
+
+    @property
+    def chooses(self) -> bool:
+        """Whether only some values are allowed."""
+        return self._allowed is not None
 
     def _compared(self, value: Any) -> Any:
         """What a value is held against those that are allowed by: FP32 that clients send, or that the graph takes, has no 0.1."""

@@ -113,6 +113,10 @@ class InputPipeline(Protocol):
         """Of the graph's inputs that requests of different lengths share a batch in."""
 
     @property
+    def examples(self) -> Mapping[str, Array]:
+        """A row of each of the graph's inputs that it feeds, where it gives none of zeros and empty texts."""
+
+    @property
     def together(self) -> int:
         """The most requests that gain by being prepared in one call; 1: none do."""
 
@@ -129,6 +133,7 @@ class RowPipeline:
     """An InputPipeline that takes one request at a time; subclasses define `prepare_one`."""
 
     together = 1
+    examples: Mapping[str, Array] = {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         answers: list[list[Array] | RequestError] = []

@@ -58,7 +58,8 @@ class Pipelines(NamedTuple):
 class Plan:
     """The compiled steps of one model. `graph`: what a run takes and gives, with its paddings. Raises ConfigError.
 
-    signature: what clients send and get. run_signature: what a run takes, and what is made of it for clients.
+    signature: what clients send and get. run_signature: what a run takes, and what is made of it for clients. examples: rows of a run's
+    inputs, of those that no row of zeros ever goes into.
     """
 
     def __init__(self, graph: Signature, pipelines: Pipelines) -> None:
@@ -71,6 +72,7 @@ class Plan:
         self._batched = graph.max_batch_size > 0
         self.prepares = bool(inputs)
         self.finishes = bool(outputs)
+        self.examples = {name: row for pipeline in inputs for name, row in pipeline.examples.items()}
         self.together = min((pipeline.together for pipeline in inputs), default=1)
         self._fed = tuple(name for pipeline in inputs for name, _ in pipeline.outputs)
         words = {name: word for name, word, _ in graph.input_specs}

@@ -106,6 +106,18 @@ class TablePipeline:
         self._fills = any(column.fills for column in columns)
         self._reader = reader
 
+    @property
+    def examples(self) -> dict[str, Array]:
+        """See InputPipeline: a graph may fail at values that are not allowed."""
+        if not any(column.chooses for column in self._columns):
+            return {}
+        row = [feature for column in self._columns for feature in column.example]
+        made: dict[str, Array] = {}
+        for group in self._groups:
+            for place, array in zip(group.places, group.arrays(group.block([row]), 0, 1), strict=True):
+                made[self.outputs[place][0]] = array[0]
+        return made
+
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         answers: list[list[Array] | RequestError] = [[] for _ in requests]
         read: list[Records] = []

@@ -68,6 +68,7 @@ class TextPipeline:
     it is free. `left`: rows stand at its end, among those of their own request, too."""
 
     together = TOGETHER_REQUESTS
+    examples: Mapping[str, Array] = {}
 
     def __init__(
         self,

@@ -36,6 +36,19 @@ def test_zeros_without_a_batch_axis() -> None:
     LocalRequest(made).check(signature)
 
 
+def test_rows_that_are_given_stand_in_place_of_zeros() -> None:
+    specs = [("text", "BYTES", (-1, 1)), ("matrix", "FP32", (-1, -1)), ("other", "INT64", (-1, 1))]
+    examples = {"text": np.array(["Bern"], dtype=object), "matrix": np.array([0, 7, 0], np.float32)}
+    batched = Signature("m", "1", specs, [("y", "FP32", (-1, 1))], 8)
+    made = warmup.zero_inputs(batched, 2, 4, examples)
+    assert [array.tolist() for _, _, array in made] == [[["Bern"]] * 2, [[0, 7, 0]] * 2, [[0]] * 2]
+    LocalRequest(made).check(batched)
+    bare = Signature("m", "1", [("text", "BYTES", (1,)), ("matrix", "FP32", (1, 3))], [("y", "FP32", (1,))], 0)
+    made = warmup.zero_inputs(bare, 1, examples=examples)
+    assert [array.tolist() for _, _, array in made] == [["Bern"], [[0, 7, 0]]]
+    LocalRequest(made).check(bare)
+
+
 def test_configured_inputs() -> None:
     words = list(DATATYPES)
     signature = Signature("all", "1", [(word, word, (-1, -1)) for word in words], [("y", "FP32", (-1,))], 8)
@@ -61,23 +74,23 @@ def test_configured_inputs() -> None:
 
 def test_warm_up_makes_one_run_of_every_size_the_extremes_first() -> None:
     backend = PuppetBackend()
-    warmup.warm_up(instance(backend), SIGNATURE)
+    warmup.warm_up(instance(backend), SIGNATURE, {})
     assert backend.rows == [1, 8, 2, 3, 4, 5, 6, 7]
 
 
 def test_warm_up_of_the_sizes_between_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warmup, "BETWEEN_NS", 0)
     backend = PuppetBackend()
-    warmup.warm_up(instance(backend), SIGNATURE)
+    warmup.warm_up(instance(backend), SIGNATURE, {})
     assert backend.rows == [1, 8]
 
 
 def test_measure_takes_the_slower_size_and_stops_at_the_first_hopeless_run() -> None:
     backend = PuppetBackend()
-    assert 0 < warmup.measure(instance(backend), SIGNATURE, 10**12) < 10**9
+    assert 0 < warmup.measure(instance(backend), SIGNATURE, {}, 10**12) < 10**9
     assert sorted(backend.rows) == [1] * 6 + [8] * 6
     backend.rows.clear()
-    assert warmup.measure(instance(backend), SIGNATURE, 0) > 0
+    assert warmup.measure(instance(backend), SIGNATURE, {}, 0) > 0
     assert backend.rows == [1], "not the most rows, which may take seconds"
 
 
@@ -85,7 +98,7 @@ def test_measure_begins_with_one_row_whatever_the_most_are() -> None:
     """64 comes before 1 in a set."""
     backend = PuppetBackend()
     signature = Signature("m", "1", SIGNATURE.input_specs, SIGNATURE.output_specs, 64)
-    warmup.measure(instance(backend), signature, 0)
+    warmup.measure(instance(backend), signature, {}, 0)
     assert backend.rows == [1]
 
 
@@ -100,7 +113,7 @@ def test_the_largest_request_that_is_known_to_be_short(limit_ns: int, widest: in
             return super().inputs(batch)
 
     signature = Signature("double", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)
-    assert warmup.short_nbytes(instance(Picky()), signature, limit_ns) == found
+    assert warmup.short_nbytes(instance(Picky()), signature, {}, limit_ns) == found
 
 
 def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
@@ -115,5 +128,5 @@ def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
 def test_a_slow_model_is_not_warmed_with_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(warmup, "LARGEST_RUN_NS", 1)
     backend = PuppetBackend()
-    warmup.warm_up(instance(backend), SIGNATURE)
+    warmup.warm_up(instance(backend), SIGNATURE, {})
     assert backend.rows == [1]

@@ -225,6 +225,15 @@ def test_whole_categories_and_ordinals(tmp_path):
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:20]), atol=1e-5)
 
 
+def test_a_model_that_refuses_what_it_has_not_seen_is_warmed_up(tmp_path, caplog):
+    table = pd.DataFrame({"plan": ["a", "b"] * 50, "rooms": [1, 2, 3, 4] * 25, "age": np.arange(100.0)})
+    features = make_column_transformer((OneHotEncoder(), ["plan"]), (OrdinalEncoder(), ["rooms"]), (StandardScaler(), ["age"]))
+    exported = export(make_pipeline(features, LogisticRegression()).fit(table, table["plan"]), tmp_path / "model")
+    assert [bool(column.allowed) for column in exported.columns] == [True, True, False]
+    with caplog.at_level("WARNING"), Engine(tmp_path):
+        assert not caplog.records
+
+
 def test_true_and_false_are_flags_without_a_sample_too(tmp_path):
     table = pd.DataFrame({"flag": RANDOM.random(90) < 0.5, "age": RANDOM.normal(40, 9, 90)})
     features = make_column_transformer((OneHotEncoder(), ["flag"]), (StandardScaler(), ["age"]))

@@ -476,6 +476,24 @@ def test_only_values_that_are_allowed():
     assert "column 'n': 3 is none of the 2 values that the model knows: 1, 2" in refusal(compiled(columns, free), {"t": "x", "n": 3})
 
 
+def test_where_only_some_values_are_allowed_a_row_of_such_is_an_example():
+    columns = [
+        {"name": "t", "datatype": "BYTES", "allowed": ["x", "y"]},
+        {"name": "n", "datatype": "INT64", "allowed": ["7"]},
+        {"name": "free", "datatype": "BYTES"},
+    ]
+    pipeline = compiled(columns, {"t": single("BYTES"), "n": single("INT64"), "free": single("BYTES")})
+    assert {name: row.tolist() for name, row in pipeline.examples.items()} == {"t": ["x"], "n": [7], "free": [""]}
+    days = {"name": "d", "date_time": options.DateTime(parts=["YEAR", "DAY"])}
+    assert {name: row.tolist() for name, row in compiled([{"name": "a", "allowed": ["2.5"]}, days]).examples.items()} == {
+        "features": [2.5, 0, 0]
+    }
+    assert compiled([{"name": "a"}, days]).examples == {}
+    vocabulary = {"name": "v", "vocabulary": options.Vocabulary(values=["x", "y"])}
+    assert compiled([vocabulary | {"allowed": ["z", "y"]}]).examples["features"].tolist() == [1]
+    assert compiled([vocabulary | {"allowed": ["z"]}]).examples["features"].tolist() == [0]
+
+
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])
 @pytest.mark.parametrize("target", ["FP32", "FP64"])
 def test_fractions_that_are_allowed_come_as_fp32_too(datatype, target):
