@@ -18,7 +18,7 @@ from inferd.errors import ConfigError
 from inferd.steps.columns import Column, Refused, column_of, twin_of
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Container, Sequence
 
     from inferd.ask.inputs import Spec
     from inferd.ask.targets import Description
@@ -42,12 +42,13 @@ class Table(NamedTuple):
 
 def from_csv(option: str, source: str, description: Description) -> dict[str, list[Any]]:
     """The rows of a CSV file by the input that they are for: records as bytes, or values of the columns that are inputs."""
-    table = _table(f"{option} {source}", source)
     records = {name: step.columns for name, step in description.readers().items() if step.HasField("columns")}
+    written = [*description.columns(), *(column for step in records.values() for column in step.columns)]
+    declared = {column.name: column for column in written}
+    table = _table(f"{option} {source}", source, {name for name, column in declared.items() if column.HasField("missing")})
     if records:
         return {name: _records(table, step) for name, step in records.items()}
     _refuse_twins(table, [spec.name for spec in description.inputs])
-    declared = {column.name: column for column in description.columns()}
     missing = [spec.name for spec in description.inputs if spec.name not in table.header]
     if missing:
         raise ConfigError(f"{table.where}: the model's input {missing[0]!r} is none of its columns: {', '.join(table.header)}")
@@ -60,19 +61,21 @@ def _refuse_twins(table: Table, names: Sequence[str]) -> None:
             raise ConfigError(f"{table.where}: column {name!r}: {why}")
 
 
-def _table(where: str, source: str) -> Table:
+def _table(where: str, source: str, may_lack: Container[str]) -> Table:
+    """A blank line is no record, as pandas has it; in a file of one column that `may_lack` values it is one that lacks it."""
     try:
         content = read_whole(source, where, MAX_FILE_BYTES, "a request holds no more")
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
     try:
         reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        lines = [(reader.line_num, cells) for cells in reader if cells]
+        header = next(filter(None, reader), [])
+        blanks = len(header) == 1 and header[0] in may_lack
+        rows = [(reader.line_num, cells or [""]) for cells in reader if cells or blanks]
     except (csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"{where}: expected UTF-8 text, values between commas: {error}") from None
-    if len(lines) < 2:
+    if not rows:
         raise ConfigError(f"{where}: expected a header with the columns' names and at least one line below it")
-    (_, header), *rows = lines
     for name in header:
         if header.count(name) > 1:
             raise ConfigError(f"{where}: column {name!r} is there twice")

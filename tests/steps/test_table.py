@@ -349,6 +349,11 @@ def test_what_stands_in_for_a_missing_value():
     assert "column 'a' is there twice" in refusal(pipeline, '{"a": 1, "a": 2}')
 
 
+def test_an_empty_line_of_csv_is_one_column_that_is_missing():
+    (array,) = prepared(compiled([{"name": "a", "missing": "0.5"}], form="CSV"), "", '""', "\r\n", "2")
+    assert array.tolist() == [[0.5], [0.5], [0.5], [2]]
+
+
 def test_missing_text():
     (array,) = prepared(
         compiled([{"name": "t", "datatype": "BYTES", "missing": "none"}], {"t": single("BYTES")}), {}, {"t": None}, {"t": ""}
