@@ -238,4 +238,4 @@ def _text_of(value: Any) -> str:
         return value
     if isinstance(value, bool):
         return json.dumps(value)
-    return str(int(value)) if float(value).is_integer() and abs(value) < 1e15 else repr(float(value))
+    return str(int(value)) if float(value).is_integer() and abs(value) < 1 << 63 else repr(float(value))

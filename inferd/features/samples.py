@@ -1,6 +1,7 @@
 """Records to try a pipeline and its graph with: those of a file, or made from what the pipeline learned of its columns.
 
-A sample is one array a column: numbers as FP64 with NaN where nothing is, texts as objects with None there. Never in here: answers.
+A sample is one array a column: numbers as FP64 with NaN where nothing is, or as INT64 where that holds not all of them; texts as objects
+with None. Never in here: answers.
 """
 
 from __future__ import annotations
@@ -24,6 +25,7 @@ __all__ = ["Sample", "made_sample", "read_sample", "varied"]
 Array = np.ndarray[Any, np.dtype[Any]]
 
 MADE_ROWS = 256
+EXACT = 1 << 53  # FP64 has every whole number up to it
 MOST_ROWS = 10_000  # of a file; more say nothing more
 
 
@@ -64,14 +66,15 @@ class Sample:
 
     def holding(self, name: str, value: Any) -> Sample:
         """The same with one value in all of a column."""
-        column = np.full(self.rows, value, dtype=self.columns[name].dtype)
+        column = np.full(self.rows, value, dtype=object if self.columns[name].dtype == object else np.float64)
         return replace(self, columns={**self.columns, name: column})
 
     def lacking(self, names: Sequence[str]) -> Sample:
-        """The same with about half of the values of these columns missing, the same ones each time."""
+        """The same with about half of the values of these columns missing, the same ones each time; but for numbers that FP64 does not
+        hold, which no frame has beside missing ones."""
         random = np.random.default_rng(0)
         columns = dict(self.columns)
-        for name in names:
+        for name in (name for name in names if columns[name].dtype != np.int64):
             columns[name] = columns[name].copy()
             columns[name][random.integers(0, 2, self.rows) == 1] = None if columns[name].dtype == object else math.nan
         return replace(self, columns=columns)
@@ -157,12 +160,18 @@ def _is_whole(column: Array) -> bool:
 
 
 def _settled(column: Array, *, as_text: bool) -> Array:
-    """Numbers as FP64; anything else as objects that are texts, or None."""
+    """Numbers as a sample has them; anything else as objects that are texts, or None."""
     if column.dtype.kind in "biuf" and not as_text:
-        return column.astype(np.float64)
+        return _numbers(column.tolist())
     texts = np.empty(len(column), dtype=object)
     texts[:] = [None if value is None or value != value else str(value) for value in column.tolist()]
     return texts
+
+
+def _numbers(values: Sequence[float]) -> Array:
+    """FP64, or INT64 where all are whole numbers of Python and FP64 does not hold them."""
+    whole = all(isinstance(value, int) and abs(value) < 1 << 63 for value in values)
+    return np.array(values, dtype=np.int64 if whole and any(abs(value) > EXACT for value in values) else np.float64)
 
 
 def _read_csv(path: Path, trained: Trained) -> dict[str, Array]:
@@ -252,7 +261,7 @@ def _made(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Arr
         known = categories or [learned.stand_in or "a text"]
         return _texts([str(known[place]) for place in random.integers(len(known), size=rows)]), f"{len(known)} categories"
     if categories:
-        return np.array(categories, dtype=np.float64)[random.integers(len(categories), size=rows)], f"{len(categories)} values"
+        return _numbers(categories)[random.integers(len(categories), size=rows)], f"{len(categories)} values"
     if not learned.points:
         return _around(learned, rows, random)
     numbers, how = _between(learned.points, rows, random)

@@ -234,6 +234,25 @@ def test_a_model_that_refuses_what_it_has_not_seen_is_warmed_up(tmp_path, caplog
         assert not caplog.records
 
 
+@pytest.mark.parametrize("sampled", [False, True])
+@pytest.mark.parametrize("encoder", [OneHotEncoder(), OneHotEncoder(handle_unknown="ignore"), OrdinalEncoder()])
+def test_numbers_that_are_names_are_told_apart_to_the_last_digit(encoder, sampled, tmp_path):
+    names = [5, (1 << 53) + 1, (1 << 53) + 3, (1 << 62) + 7, 10**18]
+    table = pd.DataFrame({"id": names * 20, "age": np.arange(100.0)})
+    table.to_csv(tmp_path / "rows.csv", index=False)
+    features = make_column_transformer((encoder, ["id"]), (StandardScaler(), ["age"])).fit(table)
+    exported = export(features, tmp_path / "model", sample=tmp_path / "rows.csv" if sampled else None)
+    assert exported.agrees
+    assert not exported.notices
+    assert set(exported.sample.columns["id"]) == set(names)
+    if exported.columns[0].allowed:
+        assert exported.columns[0].allowed == tuple(map(str, sorted(names)))
+    rows = pd.DataFrame({"id": names, "age": 50.0})
+    (answers,) = ask(tmp_path / "model", *as_records(rows)).values()
+    np.testing.assert_allclose(answers, features.transform(rows), atol=1e-6)
+    assert len(np.unique(answers, axis=0)) == len(names)
+
+
 def test_true_and_false_are_flags_without_a_sample_too(tmp_path):
     table = pd.DataFrame({"flag": RANDOM.random(90) < 0.5, "age": RANDOM.normal(40, 9, 90)})
     features = make_column_transformer((OneHotEncoder(), ["flag"]), (StandardScaler(), ["age"]))

@@ -89,6 +89,15 @@ def test_rows_without_gaps_are_picked_or_made():
     assert filled == {"x": [1.0, 2.0, 1.0], "text": ["a", "c", "c"], "never": [0.0] * 3}
 
 
+def test_numbers_that_fp64_does_not_hold_stay_whole():
+    names = np.array([(1 << 53) + 1, 5])
+    sample = Sample({"id": names, "age": np.array([1.0, np.nan])}, frozenset({"id"}), frozenset(), ())
+    assert sample.records(["id"]) == [{"id": (1 << 53) + 1}, {"id": 5}]
+    assert sample.whole_rows().records(["id", "age"]) == [{"id": (1 << 53) + 1, "age": 1.0}]
+    assert sample.holding("id", np.nan).records(["id"]) == [{}, {}]
+    assert sample.lacking(["id"]).records(["id"]) == sample.records(["id"]), "beside missing values a frame would have rounded them"
+
+
 def test_rows_of_a_sample_are_varied_where_steps_say_how():
     table = pd.DataFrame({"time": 1.7e9 + RANDOM.integers(0, 900, 40), "x": RANDOM.normal(0, 1, 40), "kind": ["a", "b"] * 20})
     features = make_column_transformer((StandardScaler(), ["time"]), ("passthrough", ["x"]), (OneHotEncoder(), ["kind"]))
