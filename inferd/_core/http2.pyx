@@ -20,7 +20,8 @@ from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport HEADER_BLOCK_NS, MAX_ENDED, MAX_FRAME_NBYTES, OWN_CALLS, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES
+from inferd._core.http2_limits cimport HEADER_BLOCK_NS, MAX_ENDED, MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS
+from inferd._core.http2_limits cimport STREAM_NBYTES, UNASKED_NBYTES, UNHEARD_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport SMALL_NBYTES, Share, charge_bytes, release_bytes
@@ -76,6 +77,7 @@ cdef class Session(Output):
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
     cdef bytes rest                     # what came and waits for the connection's next turn, or None
     cdef int64_t turn_until_ns          # when its present turn is over
+    cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
     cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
     cdef bint started                   # the client's preface was right, settings included
@@ -149,11 +151,18 @@ cdef class Session(Output):
         if self.rest is None and not self.ended and not self.closed:
             self.leave(<const uint8_t *>b"", 0)
 
-    def count_idle(self, int64_t records):
-        """Records of TLS without content count as control frames do."""
-        if records > 0 and not self.ended and not self.closed:
-            self.conduct.control_frames += records
-            self.is_too_much()
+    def count_idle(self, int64_t records, Py_ssize_t waiting_nbytes):
+        """Records of TLS without content count as control frames do. True: the connection must be cut off, for its client reads nothing,
+        and TLS answers some of these. waiting_nbytes: that the transport holds."""
+        if records <= 0 or self.ended or self.closed:
+            return False
+        self.unheard_records = self.unheard_records + records if waiting_nbytes > UNHEARD_NBYTES else 0
+        if self.unheard_records > MAX_UNHEARD_RECORDS:
+            self.endpoint.flooding_total += 1
+            return True
+        self.conduct.control_frames += records
+        self.is_too_much()
+        return False
 
     def hold_reading(self, bint held):
         """A transport reads nothing while it is held. Tests and others that feed bytes have no need of it."""

@@ -18,7 +18,7 @@ cdef enum:
     HEADER_NBYTES = 5           # of a record
     CHUNK_NBYTES = 16 << 10     # taken out of what has come, at a time
     SLICE_RECORDS = 4           # OpenSSL has so many records at most that it has not looked at: it reads on until one has content
-    LEAST_NBYTES = 9 + 17       # of a record that holds a frame of HTTP/2, with what TLS adds: shorter ones count as control frames
+    LEAST_NBYTES = 9            # of a record's content, that of a frame's header: records with less, or none, count as control frames
     TOLD_RECORDS = 256          # of those are told to who counts them, at the latest
     MAX_HANDSHAKE_RECORDS = 64  # a client needs fewer than ten
     CLOSING_NBYTES = 16 << 10   # are read of who goes on when the server has closed the connection: its word at the end is among the first
@@ -45,7 +45,7 @@ cdef class TlsReader:
     cdef Py_ssize_t body_nbytes # in its body,
     cdef Py_ssize_t left_nbytes # and what is still to come of it
     cdef int64_t idle_records, records
-    cdef bint shaken            # the handshake is made
+    cdef int64_t unread_records         # that OpenSSL has, or had, and that gave nothing yet
     cdef bint telling           # it is scheduled
     cdef Py_ssize_t closing_nbytes      # that are still read once the server has closed the connection; -1: it has not
 
@@ -74,8 +74,7 @@ cdef class TlsReader:
                 if self.records > MAX_HANDSHAKE_RECORDS:
                     raise SSLError(f"more than {MAX_HANDSHAKE_RECORDS} records before the handshake was made") from None
             else:
-                self.shaken = True
-                self.idle_records = 0
+                self.unread_records = 0         # but for what comes behind it at once
                 return
 
     def read(self, Py_ssize_t nbytes=1024, buffer=None):
@@ -91,13 +90,14 @@ cdef class TlsReader:
                 try:
                     if buffer is None:
                         content = self.read_record(nbytes)
-                        self.full = len(content) == nbytes
+                        self.count(len(content), nbytes)
                     else:
                         content = self.read_record(nbytes, buffer)
-                        self.full = <Py_ssize_t>content == nbytes
+                        self.count(content, nbytes)
                     return content
                 except SSLWantReadError:
                     self.full = False
+                    self.count_idle()
                     if self.has_all() or self.is_late(self.spent_ns + monotonic_ns() - since_ns):
                         raise
         finally:
@@ -130,6 +130,20 @@ cdef class TlsReader:
     cdef bint needs_more(self) except -1:
         """OpenSSL has no whole record: what it has read of one it keeps itself, or it is the last in `inner`."""
         return <Py_ssize_t>self.inner.pending <= self.header_nbytes + self.body_nbytes and self.held() == 0
+
+    cdef int count(self, Py_ssize_t content_nbytes, Py_ssize_t room_nbytes) except -1:
+        """Content of a record was read."""
+        if not self.full and content_nbytes >= min(LEAST_NBYTES, room_nbytes) and self.unread_records > 0:
+            self.unread_records -= 1
+        self.full = content_nbytes == room_nbytes
+        if self.unread_records > 0 and self.needs_more():
+            self.count_idle()
+        return 0
+
+    cdef void count_idle(self) noexcept:
+        """OpenSSL has looked at all records that it was given."""
+        self.idle_records += self.unread_records
+        self.unread_records = 0
 
     cdef Py_ssize_t held(self) except -1:
         """Content that OpenSSL has decrypted."""
@@ -180,9 +194,9 @@ cdef class TlsReader:
             self.left_nbytes -= piece
             if self.left_nbytes == 0:
                 records += 1
-                self.idle_records += self.body_nbytes < LEAST_NBYTES
                 self.header_nbytes = self.body_nbytes = 0
         self.records += records
+        self.unread_records += records
         if self.closing_nbytes >= 0:
             self.closing_nbytes -= end - self.at
             if self.closing_nbytes < 0:

@@ -136,8 +136,9 @@ class Connection(Session, asyncio.BufferedProtocol):
             self._socket.abort()
 
     def _tls_told(self, idle_records: int) -> None:
-        self.count_idle(idle_records)
-        if self._tls is not None and self._tls.is_over:
+        if self.count_idle(idle_records, self.waiting_nbytes()):
+            self.abort()
+        elif self._tls is not None and self._tls.is_over:
             self.wait_for_turn()
 
     def _close_socket(self) -> None:

@@ -249,3 +249,26 @@ def test_our_answers_to_pings_are_no_pings() -> None:
     feed(client, raw_frame(6, 1, 0, b"12345678") * 100)
     assert not client.closed_by_server
     assert client.status(client.call(frame(b"x"))) == (0, "")
+
+
+# ---- records of TLS without content
+
+
+def test_records_without_content_count_as_control_frames() -> None:
+    client = Client(served := Served(echo))
+    assert not client.session.count_idle(BURST - 100, 0)
+    assert not client.session.count_idle(BURST, 0)
+    client.exchange()
+    assert client.closed_by_server
+    assert (served.endpoint.flooding_total, client.goaways[0].additional_data) == (1, b"too_many_control_frames")
+    assert not client.session.count_idle(BURST, 2 << 20), "what has ended is not cut off"
+    client.session.close()
+
+
+def test_who_reads_nothing_of_what_tls_answers_is_cut_off() -> None:
+    """However slowly more of them come."""
+    client = Client(served := Served(echo))
+    seen = [client.session.count_idle(100, nbytes) for nbytes in (*[2 << 20] * 10, 1 << 20, *[2 << 20] * 11)]
+    assert seen == [False] * 21 + [True]
+    assert served.endpoint.flooding_total == 1
+    client.session.close()

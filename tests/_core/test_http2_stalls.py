@@ -235,6 +235,14 @@ def test_where_others_find_no_room_many_small_ones_are_as_a_large_one() -> None:
     few.session.close()
 
 
+def test_what_tls_has_to_say_is_no_progress() -> None:
+    """It waits with what was written, so that what the transport got rid of seems to become less."""
+    client = Client(Served(echo))
+    client.exchange()
+    assert [look(client, now_s, 1000 * (now_s + 1)) for now_s in range(0, 62, 20)] == [False, False, False, True]
+    client.session.close()
+
+
 def test_where_others_find_room_nobody_is_hurried() -> None:
     client = Client(Served())
     stream_id = client.open()
