@@ -20,8 +20,8 @@ from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport HEADER_BLOCK_NS, MAX_ENDED, MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS
-from inferd._core.http2_limits cimport STREAM_NBYTES, UNASKED_NBYTES, UNHEARD_NBYTES
+from inferd._core.http2_limits cimport HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, MAX_ENDED, MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS
+from inferd._core.http2_limits cimport PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES, UNHEARD_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport SMALL_NBYTES, Share, charge_bytes, release_bytes
@@ -160,7 +160,7 @@ cdef class Session(Output):
         if self.unheard_records > MAX_UNHEARD_RECORDS:
             self.endpoint.flooding_total += 1
             return True
-        self.conduct.control_frames += records
+        self.conduct.control_frames += records * IDLE_RECORD_FRAMES
         self.is_too_much()
         return False
 

@@ -6,8 +6,9 @@ cdef enum:
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; refusals, too
     UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more
+    IDLE_RECORD_FRAMES = 10             # control frames that a record of TLS without content counts for: it costs more than as many
     UNHEARD_NBYTES = 1 << 20            # a client for which more waits may send
-    MAX_UNHEARD_RECORDS = 1000          # records of TLS without content: it answers some of them
+    MAX_UNHEARD_RECORDS = 100           # records of TLS without content: it answers some of them
     MAX_SETTINGS = 32                   # entries of one SETTINGS frame
     ANSWERED_HEADERS = 4                # so many times max_header_nbytes, and LEAST_ANSWERED_NBYTES in any case, are read to refuse
     LEAST_ANSWERED_NBYTES = 64 << 10    # them with a word; more are not read

@@ -18,7 +18,7 @@ cdef enum:
     HEADER_NBYTES = 5           # of a record
     CHUNK_NBYTES = 16 << 10     # taken out of what has come, at a time
     SLICE_RECORDS = 4           # OpenSSL has so many records at most that it has not looked at: it reads on until one has content
-    LEAST_NBYTES = 9            # of a record's content, that of a frame's header: records with less, or none, count as control frames
+    LEAST_NBYTES = 9            # of a record's content, that of a frame's header: records with less, or none, are idle
     TOLD_RECORDS = 256          # of those are told to who counts them, at the latest
     MAX_HANDSHAKE_RECORDS = 64  # a client needs fewer than ten
     CLOSING_NBYTES = 16 << 10   # are read of who goes on when the server has closed the connection: its word at the end is among the first

@@ -163,7 +163,7 @@ def test_who_does_not_close_holds_up_no_drain(files: Files, model: Path, monkeyp
 
 @pytest.mark.parametrize("uvloop", [True, False])
 def test_records_without_content_are_a_flood(files: Files, model: Path, uvloop: bool) -> None:
-    """They count as control frames do: of 10 a second 100 may come at once."""
+    """Each counts as ten control frames: of 10 of these a second 100 may come at once."""
     with (
         Served(model, max_control_frame_rate=10, uvloop=uvloop, **files.settings()) as served,
         shaken(served.address, context_of(files)) as made,
