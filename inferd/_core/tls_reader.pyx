@@ -21,7 +21,8 @@ cdef enum:
     LEAST_NBYTES = 9            # of a record's content, that of a frame's header: records with less, or none, are idle
     TOLD_RECORDS = 256          # of those are told to who counts them, at the latest
     MAX_HANDSHAKE_RECORDS = 64  # a client needs fewer than ten
-    CLOSING_NBYTES = 16 << 10   # are read of who goes on when the server has closed the connection: its word at the end is among the first
+    CLOSING_NBYTES = 16 << 10   # are read of who goes on when the server has closed the connection: its word at the end is among the first,
+    CLOSING_RECORDS = 16        # and so many records
 
 
 cdef class TlsReader:
@@ -48,6 +49,7 @@ cdef class TlsReader:
     cdef int64_t unread_records         # that OpenSSL has, or had, and that gave nothing yet
     cdef bint telling           # it is scheduled
     cdef Py_ssize_t closing_nbytes      # that are still read once the server has closed the connection; -1: it has not
+    cdef int64_t last_record    # of which something is still read then
 
     def __init__(self, session, incoming not None, inner not None):
         direct = getattr(session, "_sslobj", session)   # an SSLObject's methods do nothing but call those
@@ -125,6 +127,7 @@ cdef class TlsReader:
         """The server has closed the connection: little more is read of what the client sends, and more is an SSLError."""
         if self.closing_nbytes < 0:
             self.closing_nbytes = CLOSING_NBYTES
+            self.last_record = self.records + CLOSING_RECORDS
         self.begin_turn()
 
     cdef bint needs_more(self) except -1:
@@ -199,7 +202,7 @@ cdef class TlsReader:
         self.unread_records += records
         if self.closing_nbytes >= 0:
             self.closing_nbytes -= end - self.at
-            if self.closing_nbytes < 0:
+            if self.closing_nbytes < 0 or self.records > self.last_record:
                 self.closing_nbytes = 0
                 raise SSLError("the client sends on a connection that is closed")
         self.inner.write(PyMemoryView_FromMemory(<char *>source + self.at, end - self.at, PyBUF_READ))

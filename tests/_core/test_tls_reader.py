@@ -184,6 +184,16 @@ def test_little_is_read_once_the_server_has_closed(contexts: Any) -> None:
         pair.read()
 
 
+def test_few_records_are_read_then(contexts: Any) -> None:
+    pair = Pair(contexts).shake()
+    pair.reader.close()
+    pair.incoming.write(pair.records(*[b"x"] * 16))
+    assert pair.read() == b"x" * 16
+    pair.incoming.write(pair.records(b"x"))
+    with pytest.raises(ssl.SSLError, match="closed"):
+        pair.read()
+
+
 def test_the_clients_word_at_the_end_is_read(contexts: Any) -> None:
     pair = Pair(contexts).shake()
     pair.reader.close()
