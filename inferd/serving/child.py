@@ -83,6 +83,8 @@ class Child:
         self._taken = 0  # of them, as it said last
         self._open = 0
         self._able = True  # it has descriptors for more
+        self._full = False  # its channel, when it was to be given a connection last
+        self._untold: dict[str, dict[str, object]] = {}  # words that its channel had no room for: of two of a kind the later one
         self._last_page = -1  # a file in memory for what it has counted when it leaves
         self.channel, self.theirs = Channel.pair()
 
@@ -115,17 +117,34 @@ class Child:
     @property
     def takes(self) -> bool:
         """Whether a connection can be given to it now."""
-        return self.state == "ready" and self.answers and self._able and self._handed - self._taken < MAX_UNTAKEN
+        able = self._able and not self._full and self._handed - self._taken < MAX_UNTAKEN
+        return self.state == "ready" and self.answers and able
 
     def reported(self, taken: int, open: int, able: bool) -> None:
-        self._taken, self._open, self._able = taken, open, able
+        """What it says once it has read what waited, and every second."""
+        self._taken, self._open, self._able, self._full = taken, open, able, False
 
     def hand(self, opened: socket.socket, turn: int, tls: bool) -> bool:
-        """Gives it a connection; False where it takes none."""
+        """Gives it a connection; False where its channel takes none, and then it gets none before its next report."""
         if not self.channel.send("connection", opened.fileno(), tls=tls):
+            self._full = True
             return False
         self._handed += 1
         self.turn = turn
+        return True
+
+    def tell(self, kind: str, **fields: object) -> bool:
+        """Says something that is not to be lost. False where its channel has no room, or its process has ended: `tell_again` says it."""
+        self._untold.pop(kind, None)
+        self._untold[kind] = fields
+        return self.tell_again()
+
+    def tell_again(self) -> bool:
+        """All that could not be said, in order; False where something is left."""
+        for kind, fields in list(self._untold.items()):
+            if not self.channel.send(kind, self._last_page if kind == "stop" else -1, **fields):
+                return False
+            del self._untold[kind]
         return True
 
     def ask_metrics(self) -> int:
@@ -140,7 +159,7 @@ class Child:
         self.state = "leaving"
         with suppress(OSError):  # without a descriptor its last counts are lost
             self._last_page = os.memfd_create("inferd-metrics")
-        self.channel.send("stop", self._last_page)
+        self.tell("stop")
 
     def last_page(self) -> Page:
         """What one that has left had counted; nothing of one that crashed."""

@@ -79,6 +79,7 @@ class Worker:
             if not self._server.loading:
                 log.warning("ended at once: the supervisor is gone")
             _end(1)
+        self._looks = HEARTBEAT_REPORTS  # the supervisor is told that there is room again
         self._report()
 
     def _obey(self, message: Message) -> None:

@@ -48,7 +48,7 @@ log = logging.getLogger(__name__)
 CORES_EACH = 4  # of a worker, where neither its number nor the threads of a run are given
 ACCEPTED_AT_ONCE = 64  # connections of one address between two looks at everything else
 NO_DESCRIPTOR_PAUSE_S = 1.0
-HELD_LOG_S = 60.0  # between two warnings that there is none
+HELD_LOG_S = 60.0  # between two warnings that clients wait
 LAST_S = 1.0  # in a drain, for connections that are there already
 LAST_PAUSE_S = 0.001  # for workers to take them
 LOOK_S = 1.0  # how often workers are looked at
@@ -108,8 +108,9 @@ class Supervisor:
         self._accepting = False
         self._held = False  # nobody is accepted for a while
         self._held_said_s = float("-inf")
+        self._untaken: list[tuple[socket, bool]] = []  # a connection that was accepted, and whether it is by TLS: one at most
+        self._untaken_said_s = float("-inf")
         self._children: dict[int, Child] = {}
-        self._untold: set[Child] = set()  # of the settings that were read again last
         self._restarts = {number: Restarts() for number in range(1, workers + 1)}
         self._restarted = 0
         self._starts_failed = 0
@@ -172,15 +173,11 @@ class Supervisor:
     def reload(self) -> None:
         """Workers take settings that can change, certificates and tokens as they are now. One that hears nothing just now is told again
         at each look: names that may not ask any more must not be good there."""
-        self._untold = set(self._children.values())
-        self._tell_settings()
-        for child in self._untold:
-            log.error("%s was not told of the settings that were read again: it does not read, or they are too long", child)
-
-    def _tell_settings(self) -> None:
         shared = share(self.settings, self._workers)
         changes = {name: getattr(shared, name) for name in RELOADED}
-        self._untold = {child for child in self._untold if not child.channel.send("reload", **changes)}
+        for child in self._children.values():
+            if not child.tell("reload", **changes):
+                log.error("%s was not told of the settings that were read again, and will be: it does not read just now", child)
 
     def _bind(self) -> list[list[Listener]]:
         """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
@@ -234,6 +231,10 @@ class Supervisor:
         for listener in self._listeners:
             listener.close()
         self._listeners = []
+        for opened, _ in self._untaken:
+            opened.close()
+            log.warning("a client is sent away: no worker took its connection")
+        self._untaken = []
 
     def _close(self) -> None:
         """What is left when all workers have ended."""
@@ -300,7 +301,6 @@ class Supervisor:
         self._loop.remove_reader(child.ended)
         child.close()
         del self._children[child.number]
-        self._untold.discard(child)
         if page := child.last_page():
             self._sums.saw(child, page)
         self._sums.end(child)
@@ -353,9 +353,8 @@ class Supervisor:
     def _look(self) -> None:
         """Kills who says nothing for long: its event loop, which nothing may hold up, does not turn."""
         self._look_timer = self._loop.call_later(LOOK_S, self._look)
-        if self._untold:
-            self._tell_settings()
         for child in self._children.values():
+            child.tell_again()
             child.silent_looks += 1
             if child.state != "loading" and child.silent_looks > SILENT_LOOKS:
                 log.error("%s hangs: killed", child)
@@ -367,12 +366,13 @@ class Supervisor:
 
     def _tell(self, kind: str, **fields: object) -> None:
         for child in self._children.values():
-            child.channel.send(kind, **fields)
+            child.tell(kind, **fields)
 
     # ---- connections ----
 
     def _accept_again(self) -> None:
         """Where there is a worker that takes connections; else they wait in the kernel."""
+        self._hand_on_again()
         if not (self._accepting or self._held or self.loading) and self._listeners and self._next() is not None:
             self._accepting = True
             for listener in self._listeners:
@@ -401,14 +401,27 @@ class Supervisor:
             except OSError as error:
                 self._not_accepted(error)
                 return False
-            with opened:
-                self._hand_on(opened, listener.address.tls)
+            self._hand_on(opened, listener.address.tls)
         return False
 
     def _hand_on(self, opened: socket, tls: bool) -> None:
+        """To a worker, or, where none takes it, as soon as one does: until then no other connection is accepted."""
         self._turn += 1
-        while (child := self._next()) is not None and not child.hand(opened, self._turn, tls):
-            child.state = "leaving"  # it has ended, or hangs: both will be seen to
+        while (child := self._next()) is not None:
+            if child.hand(opened, self._turn, tls):
+                opened.close()
+                return
+        self._untaken.append((opened, tls))
+        if self._loop.time() - self._untaken_said_s >= HELD_LOG_S:
+            self._untaken_said_s = self._loop.time()
+            log.warning(
+                "clients wait: no worker takes connections; they do not read just now, or more descriptors are on their way to them than "
+                "the limit on open files (ulimit -n) allows"
+            )
+
+    def _hand_on_again(self) -> None:
+        while self._untaken and self._next() is not None:
+            self._hand_on(*self._untaken.pop())
 
     def _not_accepted(self, error: OSError) -> None:
         """Waits where it is this process that can take none; else a client has gone."""
@@ -432,6 +445,8 @@ class Supervisor:
                 for listener in [each for each in self._listeners if each.ours]:
                     while not self._accept(listener):
                         await asyncio.sleep(LAST_PAUSE_S)
+                while self._untaken:
+                    await asyncio.sleep(LAST_PAUSE_S)
 
     # ---- metrics, on threads that scrapes have ----
 

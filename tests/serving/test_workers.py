@@ -14,7 +14,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, closing, contextmanager
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
@@ -33,6 +33,7 @@ from inferd.serving.channel import Channel
 from inferd.serving.child import LONGEST_BACK_OFF_NS, MAX_CRASHES, MAX_FAILURES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
 from inferd.serving.listeners import Listener
 from inferd.serving.server import Server
+from inferd.serving.worker import Worker
 from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
 from tests import models
 from tests.certificates import Certificates, Files
@@ -480,16 +481,16 @@ async def test_who_has_least_gets_the_next_connection() -> None:
     ours, other = socket.socketpair()
     with ours, other, closed_at_end(*children):
         for expected in ([5, 1, 2], [5, 2, 2], [5, 2, 3], [5, 3, 3], [5, 3, 4]):
-            supervisor._hand_on(ours, tls=False)
+            supervisor._hand_on(ours.dup(), tls=False)
             assert [child.connections for child in children] == expected
         children[1].theirs.close()  # it has ended: the next one has it
-        supervisor._hand_on(ours, tls=False)
+        supervisor._hand_on(ours.dup(), tls=False)
         assert [child.connections for child in children] == [5, 3, 5]
         children[2].silent_looks = children[0].silent_looks = QUIET_LOOKS
-        supervisor._hand_on(ours, tls=False)
+        supervisor._hand_on(ours.dup(), tls=False)
         assert [child.connections for child in children] == [6, 3, 5]  # of two that have as many, who has waited longer
         children[2].silent_looks += 1
-        supervisor._hand_on(ours, tls=False)
+        supervisor._hand_on(ours.dup(), tls=False)
         assert [child.connections for child in children] == [7, 3, 5]  # it may hang
         children[0].reported(taken=0, open=0, able=False)
         assert supervisor._next() is None
@@ -501,21 +502,106 @@ async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
     ours, other = socket.socketpair()
     with ours, other, closed_at_end(child):
         for _ in range(MAX_UNTAKEN):
-            supervisor._hand_on(ours, tls=False)
+            supervisor._hand_on(ours.dup(), tls=False)
         assert supervisor._next() is None
         assert child.channel.send("stop"), "there is room for other words"
         child.reported(taken=1, open=1, able=True)
         assert supervisor._next() is child
 
 
+def fill(child: Child) -> Channel:
+    """Its channel: with what is said while it does not read. The other end."""
+    while child.channel.send("turn_away"):
+        pass
+    return Channel(child.theirs)
+
+
+def read_words(theirs: Channel) -> list[str]:
+    """The kinds of all that waits, but for what `fill` says."""
+    messages = [message for message in iter(theirs.receive, None) if message.kind != "turn_away"]
+    for message in messages:
+        if message.descriptor >= 0:
+            os.close(message.descriptor)
+    return [message.kind for message in messages]
+
+
+async def test_who_does_not_read_for_a_moment_stays_in_service(caplog: pytest.LogCaptureFixture) -> None:
+    full, other = children = ready_child(1, 0), ready_child(2, 5)
+    supervisor = await supervisor_of(*children)
+    ours, client = socket.socketpair()
+    with ours, client, closed_at_end(*children):
+        theirs = fill(full)
+        supervisor._hand_on(ours.dup(), tls=False)
+        assert [child.connections for child in children] == [0, 6]
+        assert not caplog.text, "no client waits"
+        fill(other)
+        for _ in range(2):
+            supervisor._hand_on(ours.dup(), tls=True)
+        assert supervisor._next() is None
+        assert caplog.text.count("clients wait: no worker takes connections") == 1
+        assert [child.state for child in children] == ["ready", "ready"]
+        assert not read_words(theirs)
+        theirs.send("report", taken=0, open=0, able=True)
+        supervisor._hear(full)
+        assert read_words(theirs) == ["connection", "connection"]
+        assert [child.connections for child in children] == [2, 6]
+        assert supervisor._next() is full
+
+
+async def test_a_client_whom_no_worker_took_is_sent_away_at_the_end(caplog: pytest.LogCaptureFixture) -> None:
+    child = ready_child(1, 0)
+    supervisor = await supervisor_of(child)
+    ours, client = socket.socketpair()
+    with client, closed_at_end(child):
+        client.settimeout(LIMIT_S)
+        fill(child)
+        supervisor._hand_on(ours, tls=False)
+        supervisor._close_listeners()
+        assert client.recv(1) == b""
+    assert "a client is sent away: no worker took its connection" in caplog.text
+
+
+async def test_a_worker_reports_once_it_has_read_what_waits() -> None:
+    ours, theirs = Channel.pair()
+    with closing(ours), closing(Channel(theirs)) as channel:
+        worker = Worker(1, Settings(), channel)
+        worker._server.loading = False
+        for _ in range(2):  # the second time with nothing new
+            ours.send("turn_away")
+            worker._receive()
+            report = ours.receive()
+            assert report is not None
+            assert (report.kind, ours.receive()) == ("report", None)
+
+
+@pytest.mark.parametrize("alone", [True, False])
+async def test_who_does_not_read_is_told_to_leave_later(alone: bool) -> None:
+    """alone: the worker was sent the signal, not the server."""
+    child = ready_child(1, 0)
+    child.process = SimpleNamespace(pid=0)  # type: ignore[assignment]
+    supervisor = await supervisor_of(child)
+    with closed_at_end(child):
+        theirs = fill(child)
+        if alone:
+            theirs.send("leaving")
+            supervisor._hear(child)
+        else:
+            supervisor._tell("stop")
+        assert not read_words(theirs)
+        for expected in (["stop"], []):
+            supervisor._look()
+            assert supervisor._look_timer is not None
+            supervisor._look_timer.cancel()
+            assert read_words(theirs) == expected
+        assert child.state == ("leaving" if alone else "ready")
+
+
 async def test_who_cannot_be_told_of_settings_is_told_later(caplog: pytest.LogCaptureFixture) -> None:
     child = ready_child(1, 0)
     child.process = SimpleNamespace(pid=0)  # type: ignore[assignment]
     supervisor = await supervisor_of(child)
-    theirs = Channel(child.theirs)
     with closed_at_end(child):
-        while child.channel.send("turn_away"):
-            pass
+        theirs = fill(child)
         supervisor.settings = Settings(max_queue_requests=5)
         supervisor.reload()
         assert "worker 1 (process 0) was not told of the settings that were read again" in caplog.text
