@@ -3,6 +3,8 @@
     to the worker       settings, connection (a descriptor), metrics (a descriptor), reload, turn_away, stop
     to the supervisor   ready, failed, report, leaving
 
+A long one, as settings with thousands of names are, goes in a file in memory, whose descriptor comes instead: it may be of any length, and
+the channel keeps room for others. A reader that has no descriptor for it finds `missed` in its place.
 When either process ends, however it does, the other one finds the end of its channel. Never in here: what a message makes of its reader.
 """
 
@@ -16,7 +18,8 @@ from typing import Any, NamedTuple, Self
 
 __all__ = ["Channel", "Message"]
 
-MAX_MESSAGE_BYTES = 128 << 10  # the settings are the longest one, by far
+MAX_MESSAGE_BYTES = 16 << 10  # of one that goes as it is: a channel holds some 200 KiB
+LONG = "long"  # instead of the kind of one that goes in a file
 
 
 class Message(NamedTuple):
@@ -44,13 +47,21 @@ class Channel:
         return self._socket.fileno()
 
     def send(self, kind: str, descriptor: int = -1, /, **fields: object) -> bool:
-        """False where the other end is gone, or reads nothing, and of a message that is too long. The descriptor stays the caller's to
-        close."""
-        content = [json.dumps([kind, fields]).encode()]
-        if len(content[0]) > MAX_MESSAGE_BYTES:
-            return False
+        """False where the other end is gone, or reads nothing, and where the system has no room. The descriptor stays the caller's to
+        close; none goes along with a long message."""
+        content = json.dumps([kind, fields]).encode()
         try:
-            socket.send_fds(self._socket, content, [descriptor]) if descriptor >= 0 else self._socket.sendmsg(content)
+            if len(content) > MAX_MESSAGE_BYTES:
+                assert descriptor < 0, "a message has one descriptor"
+                file = _write_long(content)
+                try:
+                    socket.send_fds(self._socket, [json.dumps([LONG, {}]).encode()], [file])
+                finally:
+                    os.close(file)
+            elif descriptor >= 0:
+                socket.send_fds(self._socket, [content], [descriptor])
+            else:
+                self._socket.send(content)
         except OSError:
             return False
         return True
@@ -68,8 +79,30 @@ class Channel:
         for descriptor in descriptors:
             os.set_inheritable(descriptor, False)  # as all others that Python makes
         kind, fields = json.loads(content)
+        if kind == LONG:
+            return _read_long(descriptors)
         return Message(kind, fields, *descriptors)
 
     def close(self) -> None:
         with suppress(OSError):
             self._socket.close()
+
+
+def _write_long(content: bytes) -> int:
+    """The descriptor of a file in memory, which is read from its beginning. OSError."""
+    descriptor = os.memfd_create("inferd-message")
+    try:
+        with open(descriptor, "wb", closefd=False) as file:
+            file.write(content)
+            file.seek(0)
+    except OSError:
+        os.close(descriptor)
+        raise
+    return descriptor
+
+
+def _read_long(descriptors: list[int]) -> Message:
+    if not descriptors:
+        return Message("missed", {})
+    with open(descriptors[0], "rb") as file:
+        return Message(*json.loads(file.read()))

@@ -89,12 +89,12 @@ class Child:
         self.channel, self.theirs = Channel.pair()
 
     def start(self, settings: Settings) -> None:
-        """Starts the process. Raises OSError where the system allows none, or the settings are too long for a message."""
+        """Starts the process. Raises OSError where the system allows none."""
         with self.theirs:
             told = self.channel.send("settings", number=self.number, settings=msgspec.structs.asdict(settings))
             try:
                 if not told:
-                    raise OSError(errno.EMSGSIZE, "the settings are too long")
+                    raise OSError(errno.EMFILE, "no file descriptor is left for its settings")
                 self.process = _start(self.theirs)
                 self.ended = os.pidfd_open(self.process.pid)
             except OSError:
@@ -135,9 +135,13 @@ class Child:
 
     def tell(self, kind: str, **fields: object) -> bool:
         """Says something that is not to be lost. False where its channel has no room, or its process has ended: `tell_again` says it."""
+        self.tell_later(kind, **fields)
+        return self.tell_again()
+
+    def tell_later(self, kind: str, **fields: object) -> None:
+        """In `tell_again`."""
         self._untold.pop(kind, None)
         self._untold[kind] = fields
-        return self.tell_again()
 
     def tell_again(self) -> bool:
         """All that could not be said, in order; False where something is left."""

@@ -55,8 +55,9 @@ class Worker:
         self._last_page = -1  # where what was counted is written at the end
         self._taken = 0
         self._able = True
+        self._missed = False  # settings that were read again
         self._lost_said_s = float("-inf")
-        self._reported = (-1, -1, True)
+        self._reported = (-1, -1, True, False)
         self._looks = 0
 
     async def run(self) -> None:
@@ -90,6 +91,8 @@ class Worker:
                 threading.Thread(target=self._tell_metrics, args=(message.descriptor,), name="inferd-metrics", daemon=True).start()
             case "reload":
                 self._reload(**message.fields)
+            case "missed":  # of what comes to this end settings alone are as long
+                self._miss()
             case "turn_away":
                 self._server.turn_away()
             case "stop" if self._server.loading:  # which cannot be interrupted, and nobody waits for it
@@ -119,9 +122,16 @@ class Worker:
     def _reload(self, **settings: object) -> None:
         """settings: those that a running server takes."""
         taken = msgspec.convert(msgspec.structs.asdict(self._server.settings) | settings, Settings)
+        self._missed = False
         self._server.settings = taken
         logs.set_up(taken.log_level, taken.log_format, worker=self._number)
         self._server.reload()
+
+    def _miss(self) -> None:
+        """Says so in each report until they come: they are sent again once a second."""
+        if not self._missed:
+            log.error("settings that were read again are not taken yet: no file descriptor is left; raise the limit (ulimit -n)")
+        self._missed = True
 
     def _ask_to_leave(self) -> None:
         if self._server.loading:
@@ -135,11 +145,13 @@ class Worker:
         self._loop.call_later(REPORT_S, self._look)
 
     def _report(self) -> None:
-        """Tells how many connections were taken, how many are open, and whether it can take more, where that is news or nothing was
-        told for long."""
-        state = self._taken, self._server.open_connections, self._able
+        """Tells how many connections were taken, how many are open, whether it can take more, and whether it missed settings, where that
+        is news or nothing was told for long."""
+        state = self._taken, self._server.open_connections, self._able, self._missed
         due = state != self._reported or self._looks >= HEARTBEAT_REPORTS
-        if due and not self._server.loading and self._channel.send("report", taken=state[0], open=state[1], able=state[2]):
+        if not due or self._server.loading:
+            return
+        if self._channel.send("report", taken=state[0], open=state[1], able=state[2], missed=state[3]):
             self._reported, self._looks = state, 0
 
     def _tell_metrics(self, descriptor: int) -> None:

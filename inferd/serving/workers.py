@@ -173,11 +173,15 @@ class Supervisor:
     def reload(self) -> None:
         """Workers take settings that can change, certificates and tokens as they are now. One that hears nothing just now is told again
         at each look: names that may not ask any more must not be good there."""
-        shared = share(self.settings, self._workers)
-        changes = {name: getattr(shared, name) for name in RELOADED}
         for child in self._children.values():
-            if not child.tell("reload", **changes):
-                log.error("%s was not told of the settings that were read again, and will be: it does not read just now", child)
+            if not child.tell("reload", **self._reloaded()):
+                why = "it does not read just now, or no file descriptor is left"
+                log.error("%s was not told of the settings that were read again, and will be: %s", child, why)
+
+    def _reloaded(self) -> dict[str, object]:
+        """The settings that a running worker takes."""
+        shared = share(self.settings, self._workers)
+        return {name: getattr(shared, name) for name in RELOADED}
 
     def _bind(self) -> list[list[Listener]]:
         """Takes all addresses, so that one that is in use is known before models are loaded. The sockets of each address."""
@@ -266,6 +270,8 @@ class Supervisor:
                     case "failed":
                         self._failed(child, message.fields["text"], setting=message.fields["setting"])
                     case "report":
+                        if message.fields.pop("missed"):
+                            child.tell_later("reload", **self._reloaded())
                         child.reported(**message.fields)
                         self._accept_again()
                     case "leaving":

@@ -43,6 +43,18 @@ def test_a_descriptor_goes_along_and_stays_the_senders_to_close() -> None:
         assert there.recv(10) == b"and back"
 
 
+def test_a_long_message_comes_whole_and_takes_no_room() -> None:
+    one, other = pair()
+    names = ["ü" * 100] * 10_000
+    with closing(one), closing(other):
+        for number in range(100):
+            assert one.send("reload", number=number, names=names)
+        assert one.send("stop")
+        for number in range(100):
+            assert other.receive() == Message("reload", {"number": number, "names": names})
+        assert other.receive() == Message("stop", {})
+
+
 def test_the_end_of_the_other_process() -> None:
     one, other = pair()
     one.send("stop")

@@ -7,6 +7,7 @@ import errno
 import json
 import os
 import re
+import resource
 import signal
 import socket
 import subprocess
@@ -541,7 +542,7 @@ async def test_who_does_not_read_for_a_moment_stays_in_service(caplog: pytest.Lo
         assert caplog.text.count("clients wait: no worker takes connections") == 1
         assert [child.state for child in children] == ["ready", "ready"]
         assert not read_words(theirs)
-        theirs.send("report", taken=0, open=0, able=True)
+        theirs.send("report", taken=0, open=0, able=True, missed=False)
         supervisor._hear(full)
         assert read_words(theirs) == ["connection", "connection"]
         assert [child.connections for child in children] == [2, 6]
@@ -619,10 +620,68 @@ async def test_who_cannot_be_told_of_settings_is_told_later(caplog: pytest.LogCa
         assert theirs.receive() is None
 
 
-async def test_settings_that_are_too_long_for_a_worker_start_none() -> None:
-    child = Child(1)
-    with pytest.raises(OSError, match="the settings are too long"):
-        child.start(Settings(listen=tuple(f"unix:/run/{number:01000}" for number in range(200))))
+MANY = ("kept.example", *(f"client{number}.some.long.example.org" for number in range(9000)))
+
+
+def allowing(names: tuple[str, ...], folder: Path) -> Settings:
+    secrets = Files.made(folder)
+    return Settings(tls_cert=str(secrets.cert), tls_key=str(secrets.key), tls_client_ca=str(secrets.ca), tls_allow=names)
+
+
+async def test_settings_of_any_length_reach_a_worker(tmp_path: Path) -> None:
+    child = ready_child(1, 0)
+    supervisor = await supervisor_of(child)
+    supervisor.settings = allowing(MANY, tmp_path)
+    with closed_at_end(child):
+        for _ in range(100):  # more than a channel could hold
+            supervisor.reload()
+        told = Channel(child.theirs).receive()
+        assert told is not None
+        assert (told.kind, told.fields["tls_allow"]) == ("reload", list(MANY))
+
+
+def test_workers_start_with_settings_of_any_length(files: Path, tmp_path: Path) -> None:
+    secrets, config = Files.made(tmp_path / "tls"), tmp_path / "inferd.toml"
+    config.write_text(f"tls_allow = {json.dumps(MANY)}\n")
+    tls = ("--tls-cert", secrets.cert, "--tls-key", secrets.key, "--tls-client-ca", secrets.ca)
+    with Pair(files, "--config", config, *tls) as program:
+        assert program.stop() == 0
+
+
+@contextmanager
+def without_descriptors() -> Iterator[None]:
+    """This process can open nothing more."""
+    old = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (0, old[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, old)
+
+
+async def test_a_worker_without_a_descriptor_for_its_settings_takes_them_later(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    child = ready_child(1, 0)
+    supervisor = await supervisor_of(child)
+    supervisor.settings = allowing(MANY, tmp_path)
+    with closed_at_end(child):
+        worker = Worker(1, allowing(MANY[:2], tmp_path), Channel(child.theirs))
+        worker._server.loading = False
+        supervisor.reload()
+        with without_descriptors():
+            for _ in range(2):
+                worker._receive()
+                supervisor._hear(child)
+                supervisor._look()
+                assert supervisor._look_timer is not None
+                supervisor._look_timer.cancel()
+        assert worker._server.settings.tls_allow == MANY[:2]
+        supervisor._hear(child)
+        supervisor._look()
+        supervisor._look_timer.cancel()
+        worker._receive()
+        assert worker._server.settings.tls_allow == MANY
+        assert not worker._missed
+    assert caplog.text.count("settings that were read again are not taken yet") == 1
 
 
 class NoDescriptors:
@@ -683,7 +742,7 @@ async def test_a_worker_that_says_nothing_is_killed() -> None:
         for _ in range(SILENT_LOOKS):
             supervisor._look()
         assert not killed
-        Channel(heard.theirs).send("report", taken=0, open=0, able=True)
+        Channel(heard.theirs).send("report", taken=0, open=0, able=True, missed=False)
         supervisor._hear(heard)
         supervisor._look()
         assert killed == [quiet.number]
