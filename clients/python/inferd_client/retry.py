@@ -53,7 +53,10 @@ class Retry:
         """
         if repetitions + 1 >= self.attempts or not is_transient(error):
             return None
-        own = chance * min(self.max_delay, self.initial_delay * self.multiplier**repetitions)
+        longest = min(self.max_delay, self.initial_delay)
+        for _ in range(repetitions):
+            longest = min(self.max_delay, longest * self.multiplier)  # step by step: the power may be more than a float holds
+        own = chance * longest
         if error.retry_after is None:
             return own
         return None if error.retry_after > self.max_retry_after else max(0.0, error.retry_after) + own

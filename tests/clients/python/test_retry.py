@@ -39,6 +39,11 @@ def test_what_the_server_asks_for_comes_first() -> None:
     assert retry.delay(0, full(-1.0), 0.0) == 0
 
 
+def test_no_multiplier_is_too_large() -> None:
+    retry = Retry(attempts=10, initial_delay=0.1, multiplier=1e300, max_delay=0.5)
+    assert [retry.delay(repetitions, InferenceError(grpc.StatusCode.UNAVAILABLE, ""), 1.0) for repetitions in (0, 1, 8)] == [0.1, 0.5, 0.5]
+
+
 @pytest.mark.parametrize("code", [code for code in grpc.StatusCode if code is not grpc.StatusCode.UNAVAILABLE])
 def test_nothing_else_is_tried_again(code: grpc.StatusCode) -> None:
     error = InferenceError(code, "")
