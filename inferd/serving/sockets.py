@@ -23,6 +23,7 @@ BACKLOG = 4096  # connections that the kernel holds before they are accepted
 
 WHY_NOT_LISTENING = {
     errno.EADDRINUSE: "it is in use",
+    errno.EEXIST: "what is there is no socket",
     errno.EACCES: "permission denied",
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
@@ -87,18 +88,20 @@ def unix_socket(address: Address, mode: int) -> socket.socket:
 
 def remove_stale(path: str) -> None:
     """A socket file that a server left behind when it was killed. OSError for one that somebody listens on, which the event
-    loop would take away, and for another file."""
+    loop would take away, and for what is no socket: a folder, another file, a link to nothing."""
     with suppress(FileNotFoundError):
-        if stat.S_ISSOCK(os.stat(path).st_mode):
-            with socket.socket(socket.AF_UNIX) as probe:
-                probe.setblocking(False)
-                try:
-                    probe.connect(path)
-                except ConnectionRefusedError:
-                    os.unlink(path)
-                    return
-                except BlockingIOError:  # somebody is there, with no room for one who waits
-                    pass
+        found = os.stat(path) if os.path.exists(path) else os.lstat(path)
+        if not stat.S_ISSOCK(found.st_mode):
+            raise OSError(errno.EEXIST, "no socket")
+        with socket.socket(socket.AF_UNIX) as probe:
+            probe.setblocking(False)
+            try:
+                probe.connect(path)
+            except ConnectionRefusedError:
+                os.unlink(path)
+                return
+            except BlockingIOError:  # somebody is there, with no room for one who waits
+                pass
         raise OSError(errno.EADDRINUSE, "in use")
 
 
@@ -110,7 +113,12 @@ def not_listening(address: Address, error: OSError) -> StartError:
         reason = "the path is too long"
     else:
         reason = WHY_NOT_LISTENING.get(error.errno, os.strerror(error.errno).lower())
-    cure = "choose another path, or stop who listens there" if address.path else "choose another port (0 picks a free one) or host"
+    if error.errno == errno.EEXIST:
+        cure = "choose another path, or take away what is there"
+    elif address.path:
+        cure = "choose another path, or stop who listens there"
+    else:
+        cure = "choose another port (0 picks a free one) or host"
     return StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}")
 
 

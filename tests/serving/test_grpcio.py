@@ -179,7 +179,7 @@ async def test_a_path_that_cannot_be_had_is_a_start_error(tmp_path: Any) -> None
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(str(tmp_path / "datagrams"))
         for path, says in (
-            ("file", "it is in use"),
+            ("file", "what is there is no socket"),
             ("no/such/folder", "expected a path that can be written"),
             ("datagrams", "a socket of another kind is there"),
         ):

@@ -62,20 +62,24 @@ def test_a_file_is_stale_when_nobody_listens(tmp_path: Path) -> None:
 
 def test_why_a_path_cannot_be_had(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("mine")
+    (tmp_path / "folder").mkdir()
+    (tmp_path / "link").symlink_to(tmp_path / "nothing")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(str(tmp_path / "datagrams"))
         for name, reason in (
             ("datagrams", "a socket of another kind is there, of datagrams perhaps"),
             ("x" * 108, "the path is too long"),
             ("no/such/folder", "its folder does not exist"),
-            ("file", "it is in use"),
+            ("file", "what is there is no socket"),
+            ("folder", "what is there is no socket"),
+            ("link", "what is there is no socket"),
             ("file/s", "not a directory"),
         ):
             address = Address("", 0, str(tmp_path / name))
             with pytest.raises(OSError) as caught:
                 unix_socket(address, -1)
             assert str(not_listening(address, caught.value)).startswith(f"cannot listen on {address}: {reason}; expected ")
-    assert (tmp_path / "datagrams").exists()
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["datagrams", "file", "folder", "link"]
 
 
 def test_abstract_names(tmp_path: Path) -> None:
