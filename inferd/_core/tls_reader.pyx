@@ -36,7 +36,7 @@ cdef class TlsReader:
     cdef object session, incoming, inner, schedule, tell
     cdef object read_record, pending_nbytes     # session's own
     cdef readonly object write  # the same
-    cdef bint full              # the last read filled its buffer: OpenSSL may have more of the record
+    cdef bint full              # the last read filled its buffer, and OpenSSL has more of the record
     cdef public int64_t turn_ns # TURN_NS, but in tests
     cdef readonly bint is_over  # the turn
     cdef int64_t spent_ns       # of the turn
@@ -138,7 +138,7 @@ cdef class TlsReader:
         """Content of a record was read."""
         if not self.full and content_nbytes >= min(LEAST_NBYTES, room_nbytes) and self.unread_records > 0:
             self.unread_records -= 1
-        self.full = content_nbytes == room_nbytes
+        self.full = content_nbytes == room_nbytes and <Py_ssize_t>self.pending_nbytes() > 0
         if self.unread_records > 0 and self.needs_more():
             self.count_idle()
         return 0

@@ -153,6 +153,19 @@ def test_records_without_content_are_told(contexts: Any) -> None:
     assert not pair.reader.is_over
 
 
+@pytest.mark.parametrize("most", [100, 16_383, 16_384, 16_385, 1 << 18])
+def test_records_with_content_are_not_told_whatever_they_are_read_into(contexts: Any, most: int) -> None:
+    """One that fills its buffer exactly was read to its end, too."""
+    pair = Pair(contexts).shake()
+    for _ in range(20):
+        pair.incoming.write(pair.records(bytes(16 << 14)))
+        assert len(pair.read(most)) == 16 << 14
+    pair.incoming.write(pair.records(*[b"x"] * 256))
+    pair.read()
+    pair.run_scheduled()
+    assert pair.told == [256]
+
+
 def test_nothing_is_told_to_whom_does_not_listen_any_more(contexts: Any) -> None:
     pair = Pair(contexts, turn_ns=0).shake()
     pair.incoming.write(pair.records(b"one"))
