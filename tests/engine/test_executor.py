@@ -121,7 +121,7 @@ def test_a_run_that_raises_fails_its_own_batch_only(house: House, caplog: pytest
 def test_an_error_that_is_meant_for_the_client_passes(house: House, caplog: pytest.LogCaptureFixture) -> None:
     house.backend.raises = InvalidArgument("input 'x': not like this")
     assert str(house.put().error) == "input 'x': not like this"
-    assert caplog.records == []
+    assert all(record.levelno < logging.WARNING for record in caplog.records), "it is no failure of the model"
 
 
 class Choosy(PuppetBackend):
