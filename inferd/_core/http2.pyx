@@ -152,7 +152,7 @@ cdef class Session(Output):
             self.leave(<const uint8_t *>b"", 0)
 
     def count_idle(self, int64_t records, Py_ssize_t waiting_nbytes):
-        """Records of TLS without content count as control frames do. True: the connection must be cut off, for its client reads nothing,
+        """Records of TLS without content count as several control frames each. True: the connection must be cut off, for its client reads nothing,
         and TLS answers some of these. waiting_nbytes: that the transport holds."""
         if records <= 0 or self.ended or self.closed:
             return False

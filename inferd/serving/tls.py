@@ -73,7 +73,7 @@ class Tls:
         """The server's side of one connection. Clients show their certificate each time: what was trusted once may not be any more.
         OpenSSL would look for a session to resume in the context that a connection begins with, so that one is nobody else's then."""
         inner = ssl.MemoryBIO()
-        if self.certificates.client_ca:
+        if self.certificates.client_ca is not None:
             made = _without_certificate(mutual=True).wrap_bio(inner, outgoing, server_side=True)
             made.context = self._newest
         else:
