@@ -152,8 +152,8 @@ cdef class Session(Output):
             self.leave(<const uint8_t *>b"", 0)
 
     def count_idle(self, int64_t records, Py_ssize_t waiting_nbytes):
-        """Records of TLS without content count as several control frames each. True: the connection must be cut off, for its client reads nothing,
-        and TLS answers some of these. waiting_nbytes: that the transport holds."""
+        """Records of TLS without content count as several control frames each. True: the connection must be cut off, for its client reads
+        nothing, and TLS answers some of these. waiting_nbytes: that the transport holds."""
         if records <= 0 or self.ended or self.closed:
             return False
         self.unheard_records = self.unheard_records + records if waiting_nbytes > UNHEARD_NBYTES else 0
