@@ -8,9 +8,9 @@ Six environment variables change a build:
                                         folder of its own, never in place
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
     INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
-    INFERD_JPEG=0                       leaves out the JPEG decoder, as if libturbojpeg were missing
+    INFERD_JPEG=0                       leaves out the JPEG decoder, as if libjpeg-turbo were missing
 
-Some modules need a library with its header (LIBRARIES): the transport libnghttp2, the JPEG decoder libturbojpeg. Where pkg-config does
+Some modules need a library with its header (LIBRARIES): the transport libnghttp2, the JPEG decoder libjpeg-turbo. Where pkg-config does
 not find one the build succeeds without its modules, says so, and something slower stands in for them. No build uses -march=native: a
 wheel runs on any machine of its architecture.
 """
@@ -104,12 +104,12 @@ LIBRARIES = (
         ),
     ),
     Library(
-        "libturbojpeg",
-        "2.1.0",  # the first that stops at a limit of scans
-        "turbojpeg.h",
+        "libjpeg",
+        "2.1.0",  # of libjpeg-turbo
+        "jpeglib.h",
         ("jpeg",),
         "INFERD_JPEG",
-        "libturbojpeg0-dev",
+        "libjpeg-dev",
         ("JPEG decoder", "Pillow will decode JPEG files: more slowly, and never scaled."),
     ),
 )
@@ -216,7 +216,7 @@ class BuildNative(build_ext):
         kept = []
         for extension in wanted:
             library = needed(extension.name.rpartition(".")[2])
-            if library is not None and not self.compiles(f"#include <{library.header}>", extension.include_dirs):
+            if library is not None and not self.compiles(f"#include <stdio.h>\n#include <{library.header}>", extension.include_dirs):
                 left_out(library, f"the compiler does not find <{library.header}> (Debian: apt install {library.package})")
                 continue
             kept.append(extension)

@@ -172,7 +172,7 @@ def all_ways() -> tuple[dict[str, Way], list[str]]:
     if jpeg_is_native():
         ways[SCALED] = inferd_way(True)
     else:
-        missing.append("inferd scaled: built without libturbojpeg, and the whole decode is Pillow's")
+        missing.append("inferd scaled: built without libjpeg-turbo, and the whole decode is Pillow's")
     for library in (pillow_ways, torchvision_ways, opencv_ways, simplejpeg_ways):
         try:
             ways |= library()

@@ -3,7 +3,7 @@
     python scripts/check_wheel.py [--dist dist]
 
 Installs inferd[cpu,client] from the wheels and all else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
-looks at which files the server has mapped: libnghttp2 and libturbojpeg must be the wheel's own. Prints the sizes. Exit code 0, or 1 with
+looks at which files the server has mapped: libnghttp2 and libjpeg-turbo must be the wheel's own. Prints the sizes. Exit code 0, or 1 with
 what is wrong.
 """
 
@@ -18,7 +18,7 @@ import tempfile
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLED = ("libnghttp2", "libturbojpeg")
+BUNDLED = ("libnghttp2", "libjpeg")
 LIMIT_S = 120
 
 
@@ -56,7 +56,7 @@ def check(dist: Path, folder: Path) -> None:
     shown = subprocess.run(
         [folder / "bin" / "python", "-c", decoder], env=environment, cwd=folder, check=True, capture_output=True, text=True
     )
-    check_mapped(shown.stdout, folder, "libturbojpeg")
+    check_mapped(shown.stdout, folder, "libjpeg")
 
 
 def ask(folder: Path, environment: dict[str, str], address: str) -> None:

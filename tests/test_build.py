@@ -32,12 +32,18 @@ cdef extern from "nghttp2/nghttp2.h":
     nghttp2_info *nghttp2_version(int least)
 version = nghttp2_version(0).version_str.decode()
 """
-JPEG = """\
-cdef extern from "turbojpeg.h":
-    void *tjInitDecompress()
-    int tjDestroy(void *handle)
-built = tjDestroy(tjInitDecompress()) == 0
-"""
+JPEG = '''\
+cdef extern from *:
+    """
+    #include <stdio.h>
+    #include <jpeglib.h>
+    """
+    struct jpeg_error_mgr:
+        pass
+    jpeg_error_mgr *jpeg_std_error(jpeg_error_mgr *errors)
+cdef jpeg_error_mgr errors
+built = jpeg_std_error(&errors) == &errors
+'''
 
 
 SOON = {"INFERD_DEBUG": "1"}  # compiled without optimization, where that is not what a test is about
@@ -119,7 +125,7 @@ def test_without_the_library_the_rest_is_built(project):
     assert NOTICE in said
     assert "libnghttp2-dev" in said
     assert JPEG_NOTICE in said
-    assert "libturbojpeg0-dev" in said
+    assert "libjpeg-dev" in said
     assert project.has("small")
     assert not project.has("http2")
     assert not project.has("jpeg")
@@ -129,7 +135,7 @@ def test_too_old_a_library_is_left_out(project, tmp_path):
     old = script(tmp_path / "pkg-config", 'case "$1" in --exists) exit 0;; --modversion) echo 1.43.0;; *) exit 1;; esac')
     said = project.build(PKG_CONFIG=old, **SOON)
     assert "libnghttp2 1.43.0 is older than 1.61.0" in said
-    assert "libturbojpeg 1.43.0 is older than 2.1.0" in said
+    assert "libjpeg 1.43.0 is older than 2.1.0" in said
     assert not project.has("http2")
     assert not project.has("jpeg")
 
@@ -139,7 +145,7 @@ def test_a_library_without_its_header_is_left_out(project, tmp_path):
     compiler = script(tmp_path / "cc", 'for word; do case "$word" in *probe.c) exit 1;; esac; done; exec gcc "$@"')
     said = project.build(PKG_CONFIG=found, CC=compiler, **SOON)
     assert "does not find <nghttp2/nghttp2.h>" in said
-    assert "does not find <turbojpeg.h>" in said
+    assert "does not find <jpeglib.h>" in said
     assert project.has("small")
     assert not project.has("http2")
     assert not project.has("jpeg")

@@ -4,18 +4,22 @@ import numpy as np
 from typing_extensions import Buffer
 
 def header(data: Buffer) -> tuple[int, int, int, int, bool, bool] | None:
-    """(height, width, scans, components, whole) of a JPEG file; None where its head cannot be read, or not without a warning.
+    """(height, width, scans, components, whole, arithmetic) of a JPEG file; None where its head cannot be read, or not without a warning.
 
     scans: how many passes over the picture its data makes, each of which costs time, whatever the file's size; 0 where the file does not
     come to the end of the image. components: 1 gray, 3 colors, or 4 inks. whole: the library keeps 2 bytes of each component of each
-    pixel while it decodes, at whatever scale.
+    pixel while it decodes, at whatever scale. arithmetic: its data is coded so, as far as its segments can be read.
     """
 
-def decode(data: Buffer, pixels: np.ndarray[Any, np.dtype[np.uint8]]) -> bool:
+OURS: int
+LIBJPEG: int
+
+def decode(data: Buffer, pixels: np.ndarray[Any, np.dtype[np.uint8]], readers: int = ...) -> bool:
     """Decodes a JPEG file into `pixels`, writable UINT8 [height, width, 1 or 3], C-contiguous: gray (its luma), or red, green, blue.
 
     height and width are the file's, or that of any number of eighths of it, see scaled_size. False: the file is damaged or cut short,
-    and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size.
+    and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size. readers: OURS, which is False of what it
+    leaves to the library, too, LIBJPEG, or both: the second reads what the first leaves.
     """
 
 def scaled_size(height: int, width: int, eighths: int) -> tuple[int, int]:

@@ -1,49 +1,54 @@
-# jpeg: JPEG files -> pixels, by libturbojpeg, without the GIL. Built only where pkg-config finds that library.
+# jpeg: JPEG files -> pixels, by libjpeg-turbo, without the GIL. Built only where pkg-config finds that library.
 #
-# It speaks the TurboJPEG 2 interface, which libjpeg-turbo 3 has, too. Each file has a decoder of its own: one that is used again would
-# keep the tables of the file before, and lend them to a file that comes without. What the library only warns of (a file that is cut
-# short, codes that cannot be) is an error here. Never in here: Python's memory, EXIF, limits (steps/picture.py).
+# jpeg_library.h is the library; jpeg_huffman.h reads the codes of sequential files in its place, faster, and leaves to it what it does not
+# know or what looks damaged. Each file has a decoder of its own: one that is used again would keep the tables of the file before, and lend
+# them to a file that comes without. What the library only warns of (a file that is cut short, codes that cannot be) is an error here.
+# Never in here: Python's memory, EXIF, limits (steps/picture.py).
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free, malloc
-from libc.string cimport memchr
+from libc.string cimport memchr, memset
 
-cdef extern from "turbojpeg.h" nogil:
-    ctypedef void *tjhandle
+cdef extern from "jpeg_library.h" nogil:
+    ctypedef int J_COLOR_SPACE
     enum:
-        TJPF_RGB
-        TJPF_GRAY
-        TJPF_CMYK
-        TJCS_RGB
-        TJCS_YCbCr
-        TJCS_GRAY
-        TJCS_CMYK
-        TJCS_YCCK
-        TJERR_WARNING
-        TJFLAG_STOPONWARNING
-        TJFLAG_LIMITSCANS
-    tjhandle tjInitDecompress()
-    int tjDecompressHeader3(
-        tjhandle handle, const unsigned char *source, unsigned long nbytes, int *width, int *height, int *sampling, int *color)
-    int tjDecompress2(
-        tjhandle handle, const unsigned char *source, unsigned long nbytes, unsigned char *pixels,
-        int width, int pitch, int height, int order, int flags)
-    int tjGetErrorCode(tjhandle handle)
-    int tjDestroy(tjhandle handle)
-
-cdef enum:
-    DECODED = 0
-    DAMAGED = 1                 # not a picture, cut short, or with codes that cannot be
-    NO_MEMORY = 2
-    OTHER_SIZE = 3              # the picture has no scale of that size
+        JCS_GRAYSCALE
+        JCS_RGB
+        JCS_YCbCr
+        JCS_CMYK
+        JCS_YCCK
+    enum:
+        JPEG_DECODED
+        JPEG_DAMAGED
+        JPEG_NO_MEMORY
+        JPEG_OTHER_SIZE
+        JPEG_LEFT
+    struct jpeg_decompress_struct:
+        unsigned int image_height
+        unsigned int image_width
+        J_COLOR_SPACE jpeg_color_space
+    struct jpeg_file:
+        jpeg_decompress_struct library
+    struct jpeg_huffman:
+        pass
+    int jpeg_file_open(jpeg_file *file, const unsigned char *source, size_t nbytes)
+    int jpeg_file_decode(
+        jpeg_file *file, int eighths, J_COLOR_SPACE colors, unsigned char *pixels, size_t height, size_t width, size_t pitch,
+        jpeg_huffman *huffman)
+    void jpeg_file_close(jpeg_file *file)
 
 cdef struct Header:
     int width
     int height
-    int color                   # TJCS_...
+    int color                   # JCS_...
     Py_ssize_t scans            # passes over the picture: 1, or some ten of a progressive file; 0: its end is missing
     bint whole                  # the library keeps the coefficients of the whole picture
     bint arithmetic             # coded arithmetically, not by Huffman's codes
+
+
+cpdef enum:                     # who reads the codes
+    OURS = 1
+    LIBJPEG = 2
 
 
 cdef enum Marker:               # the byte behind 0xFF
@@ -80,23 +85,24 @@ def header(data not None):
     try:
         with nogil:
             status = read_header(<const unsigned char *>source.buf, source.len, &found)
-            if status == DECODED:
+            if status == JPEG_DECODED:
                 look_at_scans(<const unsigned char *>source.buf, source.len, &found)
     finally:
         PyBuffer_Release(&source)
-    if status == NO_MEMORY:
+    if status == JPEG_NO_MEMORY:
         raise MemoryError
-    if status != DECODED:
+    if status != JPEG_DECODED:
         return None
-    components = 1 if found.color == TJCS_GRAY else 4 if has_inks(&found) else 3
+    components = 1 if found.color == JCS_GRAYSCALE else 4 if has_inks(&found) else 3
     return found.height, found.width, found.scans, components, bool(found.whole), bool(found.arithmetic)
 
 
-def decode(data not None, pixels not None):
+def decode(data not None, pixels not None, int readers=OURS | LIBJPEG):
     """Decodes a JPEG file into `pixels`, writable UINT8 [height, width, 1 or 3], C-contiguous: gray (its luma), or red, green, blue.
 
     height and width are the file's, or that of any number of eighths of it, see scaled_size. False: the file is damaged or cut short,
-    and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size.
+    and `pixels` holds anything. The GIL is released meanwhile. Raises ValueError for another size. readers: OURS, which is False of what it
+    leaves to the library, too, LIBJPEG, or both: the second reads what the first leaves.
     """
     cdef Py_buffer source, out
     cdef int status
@@ -109,16 +115,16 @@ def decode(data not None, pixels not None):
             with nogil:
                 status = read_pixels(
                     <const unsigned char *>source.buf, source.len, <unsigned char *>out.buf, out.shape[0], out.shape[1],
-                    <int>out.shape[2])
+                    <int>out.shape[2], readers)
         finally:
             PyBuffer_Release(&source)
     finally:
         PyBuffer_Release(&out)
-    if status == NO_MEMORY:
+    if status == JPEG_NO_MEMORY:
         raise MemoryError
-    if status == OTHER_SIZE:
+    if status == JPEG_OTHER_SIZE:
         raise ValueError(f"pixels: {out.shape[0]}x{out.shape[1]} is no scale of this picture")
-    return status == DECODED
+    return status == JPEG_DECODED
 
 
 def scaled_size(Py_ssize_t height, Py_ssize_t width, int eighths):
@@ -131,31 +137,26 @@ cdef inline Py_ssize_t scaled(Py_ssize_t length, int eighths) noexcept nogil:
 
 
 cdef int read_header(const unsigned char *source, Py_ssize_t nbytes, Header *found) noexcept nogil:
-    cdef tjhandle decoder = tjInitDecompress()
+    cdef jpeg_file file
     cdef int status
-    if decoder == NULL:
-        return NO_MEMORY
-    status = read_header_by(decoder, source, nbytes, found)
-    tjDestroy(decoder)
+    memset(&file, 0, sizeof(jpeg_file))
+    status = jpeg_file_open(&file, source, nbytes)
+    if status == JPEG_DECODED:
+        status = header_of(&file, found)
+    jpeg_file_close(&file)
     return status
 
 
-cdef int read_header_by(tjhandle decoder, const unsigned char *source, Py_ssize_t nbytes, Header *found) noexcept nogil:
-    cdef int sampling = -1
-    found.width = found.height = 0
-    found.color = -1
+cdef int header_of(const jpeg_file *file, Header *found) noexcept nogil:
+    found.height = <int>file.library.image_height
+    found.width = <int>file.library.image_width
+    found.color = file.library.jpeg_color_space
     found.scans = 0
     found.whole = False
     found.arithmetic = False
-    if nbytes <= 0:
-        return DAMAGED
-    # It calls files wrong whose sampling has no name in its interface, and decodes them well: what counts is whether all is known.
-    if tjDecompressHeader3(decoder, source, <unsigned long>nbytes, &found.width, &found.height, &sampling, &found.color) != 0:
-        if tjGetErrorCode(decoder) == TJERR_WARNING:
-            return DAMAGED
-    if found.width < 1 or found.height < 1 or found.color < 0:
-        return DAMAGED
-    return DECODED
+    if found.color not in (JCS_GRAYSCALE, JCS_RGB, JCS_YCbCr, JCS_CMYK, JCS_YCCK):
+        return JPEG_DAMAGED
+    return JPEG_DECODED
 
 
 cdef void look_at_scans(const unsigned char *source, Py_ssize_t nbytes, Header *found) noexcept nogil:
@@ -210,61 +211,71 @@ cdef inline bint is_frame(unsigned char marker) noexcept nogil:
 
 
 cdef int read_pixels(
-    const unsigned char *source, Py_ssize_t nbytes, unsigned char *pixels, Py_ssize_t height, Py_ssize_t width, int channels,
+    const unsigned char *source, Py_ssize_t nbytes, unsigned char *pixels, Py_ssize_t height, Py_ssize_t width, int channels, int readers,
 ) noexcept nogil:
-    cdef tjhandle decoder = tjInitDecompress()
-    cdef int status
-    if decoder == NULL:
-        return NO_MEMORY
-    status = read_pixels_by(decoder, source, nbytes, pixels, height, width, channels)
-    tjDestroy(decoder)
+    cdef jpeg_huffman *huffman
+    cdef int status = JPEG_LEFT                 # what is damaged to us may be whole to the library
+    if readers & OURS:
+        huffman = <jpeg_huffman *>malloc(sizeof(jpeg_huffman))
+        if huffman == NULL:
+            return JPEG_NO_MEMORY
+        status = read_pixels_by(huffman, source, nbytes, pixels, height, width, channels)
+        free(huffman)
+    if status in (JPEG_LEFT, JPEG_DAMAGED) and readers & LIBJPEG:
+        status = read_pixels_by(NULL, source, nbytes, pixels, height, width, channels)
     return status
 
 
 cdef int read_pixels_by(
-    tjhandle decoder, const unsigned char *source, Py_ssize_t nbytes, unsigned char *pixels, Py_ssize_t height, Py_ssize_t width,
+    jpeg_huffman *huffman, const unsigned char *source, Py_ssize_t nbytes, unsigned char *pixels, Py_ssize_t height, Py_ssize_t width,
     int channels,
+) noexcept nogil:
+    cdef jpeg_file file
+    cdef int status
+    memset(&file, 0, sizeof(jpeg_file))
+    status = jpeg_file_open(&file, source, nbytes)
+    if status == JPEG_DECODED:
+        status = decode_open(&file, huffman, pixels, height, width, channels)
+    jpeg_file_close(&file)
+    return status
+
+
+cdef int decode_open(
+    jpeg_file *file, jpeg_huffman *huffman, unsigned char *pixels, Py_ssize_t height, Py_ssize_t width, int channels,
 ) noexcept nogil:
     cdef Header found
     cdef unsigned char *inks
-    cdef int status = read_header_by(decoder, source, nbytes, &found)
-    if status != DECODED:
+    cdef int eighths
+    cdef int status = header_of(file, &found)
+    if status != JPEG_DECODED:
         return status
-    # The library takes the largest scale that fits into what it is given: only an exact fit fills all of it.
-    if not is_scale(&found, height, width):
-        return OTHER_SIZE
+    eighths = eighths_of(&found, height, width)
+    if eighths == 0:
+        return JPEG_OTHER_SIZE
     if not has_inks(&found):
-        return decompress(decoder, source, nbytes, pixels, height, width, TJPF_RGB if channels == 3 else TJPF_GRAY, channels)
+        return jpeg_file_decode(
+            file, eighths, JCS_RGB if channels == 3 else JCS_GRAYSCALE, pixels, height, width, width * channels, huffman)
     inks = <unsigned char *>malloc(height * width * 4)
     if inks == NULL:
-        return NO_MEMORY
-    status = decompress(decoder, source, nbytes, inks, height, width, TJPF_CMYK, 4)
-    if status == DECODED:
+        return JPEG_NO_MEMORY
+    status = jpeg_file_decode(file, eighths, JCS_CMYK, inks, height, width, width * 4, huffman)
+    if status == JPEG_DECODED:
         mix(inks, pixels, height * width, channels)
     free(inks)
     return status
 
 
 cdef inline bint has_inks(const Header *found) noexcept nogil:
-    return found.color == TJCS_CMYK or found.color == TJCS_YCCK
+    return found.color == JCS_CMYK or found.color == JCS_YCCK
 
 
-cdef bint is_scale(const Header *found, Py_ssize_t height, Py_ssize_t width) noexcept nogil:
+cdef int eighths_of(const Header *found, Py_ssize_t height, Py_ssize_t width) noexcept nogil:
+    """The largest scale of that size; 0: there is none."""
     cdef int eighths
-    for eighths in range(1, 9):
+    for eighths in range(8, 0, -1):
         if scaled(found.height, eighths) == height and scaled(found.width, eighths) == width:
-            return True
-    return False
-
-
-cdef int decompress(
-    tjhandle decoder, const unsigned char *source, Py_ssize_t nbytes, unsigned char *pixels, Py_ssize_t height, Py_ssize_t width,
-    int order, int channels,
-) noexcept nogil:
-    cdef int status = tjDecompress2(
-        decoder, source, <unsigned long>nbytes, pixels, <int>width, <int>width * channels, <int>height, order,
-        TJFLAG_STOPONWARNING | TJFLAG_LIMITSCANS)
-    return DECODED if status == 0 else DAMAGED
+            return eighths
+    return 0
 
 
 cdef void mix(const unsigned char *inks, unsigned char *pixels, Py_ssize_t count, int channels) noexcept nogil:

@@ -204,8 +204,8 @@ def _steps() -> Iterator[Finding]:
     for what, package in READERS.items():
         there = _version(package)
         yield Finding("steps", what, f"{package} {there}" if there else f"no: pip install 'inferd[{EXTRAS[what]}]'")
-    cure = "" if native else "built without libturbojpeg (Debian: libturbojpeg0-dev), which is faster, and knows `scaled`"
-    yield Finding("steps", "JPEG", "libturbojpeg" if native else "Pillow", note=cure)
+    cure = "" if native else "built without libjpeg-turbo (Debian: libjpeg-dev), which is faster, and knows `scaled`"
+    yield Finding("steps", "JPEG", "libjpeg-turbo" if native else "Pillow", note=cure)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

@@ -1,4 +1,4 @@
-"""Encoded images -> pixels: JPEG by libturbojpeg (_core/jpeg) where that is built, everything else by Pillow. The one door to PIL.
+"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/jpeg) where that is built, everything else by Pillow. The one door to PIL.
 
 What a file is, is read off its first bytes: Pillow is never left to guess among its formats. What it announces is held against the
 limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
@@ -164,7 +164,7 @@ def _pages(nbytes: int) -> Array:
 
 
 def _joined(pieces: Sequence[memoryview]) -> memoryview:
-    """In one piece, as libturbojpeg takes it; bytes.join would copy them with the GIL."""
+    """In one piece, as libjpeg-turbo takes it; bytes.join would copy them with the GIL."""
     joined = _pages(sum(map(len, pieces)))
     at = 0
     for piece in pieces:
@@ -210,7 +210,7 @@ class Decoder:
         self._background = background
         if self._jpeg is None:
             log.warning(
-                "JPEG files are decoded by Pillow, more slowly, and damage in them may pass unnoticed: libturbojpeg was not found when "
+                "JPEG files are decoded by Pillow, more slowly, and damage in them may pass unnoticed: libjpeg-turbo was not found when "
                 "inferd was built"
             )
 
@@ -225,15 +225,15 @@ class Decoder:
         if form not in FORMATS:
             raise Unfit(f"expected a JPEG, PNG, WebP or BMP file, got {_shown(form, file)}")
         if form == "JPEG" and self._jpeg is not None:
-            opened = self._by_turbojpeg(self._jpeg, file, needed)
+            opened = self._by_libjpeg(self._jpeg, file, needed)
         else:
             opened = self._by_pillow(form, file, needed, check)
         with memory.room(opened.nbytes, check):
             yield opened.decode()
 
-    # ---- libturbojpeg
+    # ---- libjpeg-turbo
 
-    def _by_turbojpeg(self, jpeg: ModuleType, file: memoryview, needed: Callable[[Size], Size]) -> _Opened:
+    def _by_libjpeg(self, jpeg: ModuleType, file: memoryview, needed: Callable[[Size], Size]) -> _Opened:
         data = file
         head = jpeg.header(file)
         if head is None and (pieces := tidied_jpeg(file)):
@@ -305,7 +305,7 @@ class Decoder:
 
     def _load(self, whole: _Whole, image: ImageFile.ImageFile, lies: int, check: Callable[[], None]) -> Picture:
         if whole.form == "JPEG" and self._channels == 1:
-            image.draft("L", image.size)  # its luma, as libturbojpeg gives it
+            image.draft("L", image.size)  # its luma, as libjpeg-turbo gives it
         if whole.png is None:
             image.load()
         else:
@@ -378,7 +378,7 @@ def _native() -> ModuleType | None:
 
 
 def jpeg_is_native() -> bool:
-    """Whether JPEG files are decoded by libturbojpeg."""
+    """Whether JPEG files are decoded by libjpeg-turbo."""
     return _native() is not None
 
 

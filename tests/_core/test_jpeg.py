@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inferd.steps.picture_file import jpeg_scans
 from tests.jpegs import one_component_a_scan, with_one_scan
 
-jpeg = pytest.importorskip("inferd._core.jpeg", reason="inferd was built without libturbojpeg")
+jpeg = pytest.importorskip("inferd._core.jpeg", reason="inferd was built without libjpeg-turbo")
 Image = pytest.importorskip("PIL.Image")
 
 SIZES = [(1, 1), (1, 9), (7, 8), (8, 8), (16, 17), (33, 31), (64, 3), (120, 200)]
@@ -106,6 +106,102 @@ def test_scaled_pixels_lie_where_they_did(eighths):
 def test_scaled_sizes(size, eighths):
     pixels = decoded(photo(*size), eighths=eighths)
     assert pixels.shape == (-(-size[0] * eighths // 8), -(-size[1] * eighths // 8), 3)
+
+
+# ---- our reader of Huffman's codes, beside libjpeg's
+
+
+def read_by(readers: int, file: bytes, channels: int, eighths: int) -> tuple[bool, np.ndarray]:
+    height, width = jpeg.header(file)[:2]
+    pixels = np.zeros((*jpeg.scaled_size(height, width, eighths), channels), np.uint8)
+    return jpeg.decode(file, pixels, readers), pixels
+
+
+def assert_reads_as_libjpeg(file: bytes, channels: int = 3, eighths: int = 8) -> None:
+    """What libjpeg refuses is refused, and what it reads is the same."""
+    there, expected = read_by(jpeg.LIBJPEG, file, channels, eighths)
+    ours, pixels = read_by(jpeg.OURS, file, channels, eighths)
+    assert there or not ours
+    assert not ours or np.array_equal(pixels, expected)
+    either, pixels = read_by(jpeg.OURS | jpeg.LIBJPEG, file, channels, eighths)
+    assert either == there
+    assert not there or np.array_equal(pixels, expected)
+
+
+@given(
+    size=st.tuples(st.integers(1, 70), st.integers(1, 70)),
+    mode=st.sampled_from(["L", "RGB", "CMYK"]),
+    quality=st.integers(1, 100),
+    subsampling=st.sampled_from(["4:4:4", "4:2:2", "4:2:0"]),
+    optimize=st.booleans(),
+    interval=st.integers(0, 9),
+    channels=st.sampled_from([1, 3]),
+    eighths=st.integers(1, 8),
+)
+def test_we_read_every_sequential_file(size, mode, quality, subsampling, optimize, interval, channels, eighths):
+    options = {} if mode == "L" else {"subsampling": subsampling}
+    image = Image.fromarray(colors(*size, 4), "CMYK").convert(mode)
+    file = saved(image, quality=quality, optimize=optimize, restart_marker_blocks=interval, **options)
+    ours, pixels = read_by(jpeg.OURS, file, channels, eighths)
+    assert ours
+    assert np.array_equal(pixels, read_by(jpeg.LIBJPEG, file, channels, eighths)[1])
+
+
+def test_we_read_more_than_a_chunk_and_long_codes():
+    """16384 bytes are unstuffed at once; noise at the best quality has codes of all lengths, and a 0xFF every 256 bytes."""
+    noise = np.random.default_rng(3).integers(0, 256, (300, 500, 3), np.uint8)
+    for options in ({}, {"optimize": True}, {"restart_marker_rows": 1}, {"subsampling": "4:2:0", "restart_marker_blocks": 7}):
+        file = saved(Image.fromarray(noise), quality=100, **options)
+        assert len(file) > 5 * 16384
+        assert file.count(b"\xff\x00") > 100
+        ours, pixels = read_by(jpeg.OURS, file, 3, 8)
+        assert ours
+        assert np.array_equal(pixels, by_pillow(file))
+
+
+def test_other_files_are_left_to_libjpeg():
+    for file in (photo(progressive=True), one_component_a_scan(24, 40, scans=3), one_component_a_scan(24, 40, scans=1)):
+        assert not read_by(jpeg.OURS, file, 3, 8)[0]
+        assert_reads_as_libjpeg(file)
+
+
+@pytest.mark.parametrize("options", [{}, {"restart_marker_blocks": 3}, {"optimize": True, "quality": 100}], ids=str)
+def test_we_read_no_file_that_is_cut_short(options):
+    file = photo(40, 60, **options)
+    for nbytes in range(file.index(b"\xff\xda") + 14, len(file)):
+        assert nbytes >= len(file) - 2 or not read_by(jpeg.OURS, file[:nbytes] + b"\xff\xd9", 3, 8)[0]
+        assert_reads_as_libjpeg(file[:nbytes] + b"\xff\xd9")
+
+
+def test_what_stands_around_markers():
+    file = photo(40, 60, restart_marker_blocks=3)
+    first, second = file.index(b"\xff\xd0"), file.index(b"\xff\xd1")
+    inserted = [b"\xff", b"\x00", b"\xff\x00", b"\xff\xff\x00", b"\xff\xd0", b"\xff\xd5", b"\xff\xd9", b"\x00" * 9, b"\xff\x01"]
+    for at in (first, first + 2, second, len(file) - 2, first - 1):
+        for more in inserted:
+            assert_reads_as_libjpeg(file[:at] + more + file[at:])
+    assert_reads_as_libjpeg(file[:first] + file[second:])
+    assert_reads_as_libjpeg(file[:first] + file[first + 2 :])
+    assert_reads_as_libjpeg(file[:first] + b"\xff\xd1" + file[first + 2 : second] + b"\xff\xd0" + file[second + 2 :])
+
+
+@pytest.mark.parametrize("kind", ["colors", "restarts", "gray", "CMYK", "optimized"])
+def test_we_read_corrupted_files_as_libjpeg_does(kind):
+    image = Image.fromarray(colors(24, 40, 4), "CMYK") if kind == "CMYK" else Image.fromarray(colors(24, 40))
+    options = {"restart_marker_blocks": 2 if kind == "restarts" else 0, "optimize": kind == "optimized"}
+    file = saved(image.convert("L") if kind == "gray" else image, quality=85, **options)
+    random = np.random.default_rng(1)
+    tables = file.index(b"\xff\xc4") if kind != "colors" else 2
+    for _ in range(800):
+        broken = bytearray(file)
+        for at in random.integers(tables, len(file), random.integers(1, 4)):
+            broken[at] = random.choice([random.integers(256), 0xFF, 0, broken[at] ^ 1 << random.integers(8)])
+        head = jpeg.header(broken)
+        if head is not None and head[0] * head[1] <= 100_000:
+            assert_reads_as_libjpeg(bytes(broken), eighths=int(random.choice([2, 4, 8])))
+
+
+# ---- heads
 
 
 def scans(file: bytes) -> int:

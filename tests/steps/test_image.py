@@ -259,7 +259,7 @@ def test_one_request_of_no_rows():
     assert prepared(pipeline, []).shape == (0, 3, 56, 48)
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize("lies", range(1, 9))
 @pytest.mark.parametrize("size", [(400, 600), (1000, 640), (401, 601), (853, 1279)], ids=str)
 @pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC"])

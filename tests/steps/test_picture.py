@@ -1,4 +1,4 @@
-"""Files -> pixels, against Pillow's own convert, with and without libturbojpeg; and every file that is too large, damaged or none."""
+"""Files -> pixels, against Pillow's own convert, with and without libjpeg-turbo; and every file that is too large, damaged or none."""
 
 from __future__ import annotations
 
@@ -37,12 +37,12 @@ MODES = {
 KINDS = [(form, mode) for form, modes in MODES.items() for mode in modes]
 
 
-@pytest.fixture(params=["turbojpeg", "pillow"])
+@pytest.fixture(params=["libjpeg", "pillow"])
 def jpeg_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
     if request.param == "pillow":
         monkeypatch.setattr(picture, "_native", lambda: None)
     elif not jpeg_is_native():
-        pytest.skip("inferd was built without libturbojpeg")
+        pytest.skip("inferd was built without libjpeg-turbo")
     return request.param
 
 
@@ -97,7 +97,7 @@ def test_equals_pillow(form, mode, size):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_the_same_with_and_without_libturbojpeg(jpeg_decoder, mode, progressive):
+def test_jpeg_is_the_same_with_and_without_libjpeg_turbo(jpeg_decoder, mode, progressive):
     file = saved(image_of(mode), "JPEG", progressive=progressive)
     assert np.array_equal(decoded(file), by_pillow(file))
     assert np.array_equal(decoded(file, gray=True), by_pillow(file, "L"))
@@ -203,7 +203,7 @@ def test_pixels_are_taken_over_in_bands(jpeg_decoder, monkeypatch):
 # ---- scaled
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize(
     ("wanted", "eighths"),
     [
@@ -227,7 +227,7 @@ def test_scaled_leaves_more_than_is_needed(wanted, eighths):
         assert made.pixels.shape == (1600 * eighths // 8, 2560 * eighths // 8, 3)
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 def test_scaled_looks_at_the_upright_picture():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -417,7 +417,7 @@ def test_bytes_between_the_segments_of_a_jpeg_are_passed_over(jpeg_decoder):
         assert np.array_equal(decoded(untidy(file)), by_pillow(file))
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -427,7 +427,7 @@ def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
         assert made.pixels.shape == (400, 100, 3)
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 def test_damage_is_found_behind_bytes_between_segments_too():
     file = saved(image_of("RGB"), "JPEG")
     scan = file.index(b"\xff\xda")
@@ -445,7 +445,7 @@ def test_damage_is_found_behind_bytes_between_segments_too():
     assert found > 50
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 def test_damage_in_the_head_of_a_jpeg_is_no_reason_to_ask_pillow(monkeypatch):
     monkeypatch.setattr(Decoder, "_by_pillow", None)
     file = saved(image_of("CMYK"), "JPEG")
@@ -467,7 +467,7 @@ def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over(jpeg_decoder):
             assert np.array_equal(decoded(file[:-2] + bytes(count) + file[-2:]), by_pillow(file))
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 def test_other_bytes_in_front_of_the_end_of_a_jpeg_are_damage():
     file = saved(image_of("RGB"), "JPEG")
     for stray in (b"\1" * 16, bytes(16) + b"\1" * 16, b"\1" * 16 + bytes(16)):
@@ -816,7 +816,7 @@ def file_of_kind(kind: str, height: int, width: int) -> bytes:
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize("kind", KINDS_OF_FILES)
 def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path):
     files = {tmp_path / "small": (80, 80), tmp_path / "large": (4000, 3500)}
@@ -829,7 +829,7 @@ def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path):
 
 
 @pytest.mark.parametrize(("more", "bytes_a_pixel"), [({}, 3), ({"progressive": True}, 9), ({"exif": 6}, 6), ({"mode": "CMYK"}, 7)])
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
 def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel):
     exif = Image.Exif()
     exif[0x0112] = more.get("exif", 1)

@@ -1,12 +1,17 @@
-"""Encoded pictures: decoded to as many pixels as they say, or Unfit. JPEG by libturbojpeg, everything else by Pillow."""
+"""Encoded pictures: decoded to as many pixels as they say, or Unfit. JPEG by libjpeg-turbo, everything else by Pillow.
+
+A JPEG file is also read with and without our own reader of its codes: both find the same.
+"""
 
 from __future__ import annotations
 
 import io
 from contextlib import suppress
 
+import numpy as np
 from PIL import Image
 
+from inferd._core import jpeg
 from inferd.steps.geometry import Unfit
 from inferd.steps.picture import Decoder
 from tests.jpegs import one_component_a_scan, with_one_scan
@@ -26,12 +31,26 @@ DECODERS = (
 def check(data: bytes) -> None:
     if not data:
         return
+    if data[1:3] == MARKERS[0]:
+        compare_readers(data[1:], eighths=data[0] % 8 + 1)
     decoder = DECODERS[data[0] % 3]
     with suppress(Unfit), decoder.decode(memoryview(data)[1:], lambda size: (4, 4)) as picture:
         height, width = picture.size
         assert 0 < height * width <= MAX_PIXELS
         assert picture.pixels.shape[2] == (1 if data[0] % 3 == 2 else 3)
         assert int(picture.pixels.max()) <= 255
+
+
+def compare_readers(file: bytes, eighths: int) -> None:
+    head = jpeg.header(file)
+    if head is None or head[0] * head[1] > MAX_PIXELS:
+        return
+    shape = (*jpeg.scaled_size(head[0], head[1], eighths), 3)
+    expected, pixels = np.zeros(shape, np.uint8), np.zeros(shape, np.uint8)
+    whole = jpeg.decode(file, expected, jpeg.LIBJPEG)
+    if jpeg.decode(file, pixels, jpeg.OURS):
+        assert whole
+        assert np.array_equal(pixels, expected)
 
 
 def saved(form: str, mode: str, **options: object) -> bytes:
@@ -43,7 +62,13 @@ def saved(form: str, mode: str, **options: object) -> bytes:
 def seeds() -> list[bytes]:
     tags = Image.Exif()
     tags[0x0112] = 6
-    files = [saved("JPEG", "RGB", exif=tags), saved("JPEG", "L"), saved("JPEG", "CMYK"), saved("JPEG", "RGB", progressive=True)]
-    files += [with_one_scan(files[3]), one_component_a_scan(8, 8, 3), saved("PNG", "RGBA"), saved("PNG", "P"), saved("PNG", "I;16")]
+    files = [
+        saved("JPEG", "RGB", exif=tags),
+        saved("JPEG", "L"),
+        saved("JPEG", "RGB", quality=100, restart_marker_blocks=1),
+        saved("JPEG", "CMYK"),
+        saved("JPEG", "RGB", progressive=True),
+    ]
+    files += [with_one_scan(files[4]), one_component_a_scan(8, 8, 3), saved("PNG", "RGBA"), saved("PNG", "P"), saved("PNG", "I;16")]
     files += [saved("BMP", "RGB"), saved("WebP", "RGBA", lossless=True)]
     return [bytes([decoder]) + file for decoder in range(3) for file in files]
