@@ -1,8 +1,9 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # tls_reader: what a client sends by TLS, decrypted in turns. The loop's TLS hands OpenSSL all that has come at once, however many records
 # these are, and one without content (a KeyUpdate, a byte of it) costs as much as a thousand bytes of a message.
-# Never in here: sockets, certificates, HTTP/2, what is sent.
+# And OpenSSL's last word to a client that is refused, which the loop's TLS throws away. Never in here: sockets, certificates, HTTP/2.
 
+from contextlib import suppress
 from ssl import SSLError, SSLWantReadError
 
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
@@ -26,14 +27,15 @@ cdef enum:
 
 
 cdef class TlsReader:
-    """An ssl.SSLObject for the loop's TLS. session: the real one, whose incoming buffer is `inner`; incoming: the loop's.
+    """An ssl.SSLObject for the loop's TLS. session: the real one, whose incoming buffer is `inner`; incoming, outgoing: the loop's.
+    send(content): gives the socket what it takes of it at once, or raises OSError.
 
     When a turn is over, read() has nothing (SSLWantReadError) until begin_turn(), and tell(idle_records) is called soon after: by then
     what was read is in its reader's hands. idle_records: that had no content, or next to none, since the last call; where these are many
     it is called within a turn, too, with `is_over` unset.
     """
 
-    cdef object session, incoming, inner, schedule, tell
+    cdef object session, incoming, inner, outgoing, send, schedule, tell
     cdef object read_record, pending_nbytes     # session's own
     cdef readonly object write  # the same
     cdef bint full              # the last read filled its buffer, and OpenSSL has more of the record
@@ -51,9 +53,9 @@ cdef class TlsReader:
     cdef Py_ssize_t closing_nbytes      # that are still read once the server has closed the connection; -1: it has not
     cdef int64_t last_record    # of which something is still read then
 
-    def __init__(self, session, incoming not None, inner not None):
+    def __init__(self, session, incoming not None, inner not None, outgoing not None, send not None):
         direct = getattr(session, "_sslobj", session)   # an SSLObject's methods do nothing but call those
-        self.session, self.incoming, self.inner = session, incoming, inner
+        self.session, self.incoming, self.inner, self.outgoing, self.send = session, incoming, inner, outgoing, send
         self.read_record, self.pending_nbytes, self.write = direct.read, direct.pending, direct.write
         self.turn_ns = TURN_NS
         self.chunk = b""
@@ -75,6 +77,9 @@ cdef class TlsReader:
                     raise
                 if self.records > MAX_HANDSHAKE_RECORDS:
                     raise SSLError(f"more than {MAX_HANDSHAKE_RECORDS} records before the handshake was made") from None
+            except SSLError:
+                self.say_last()
+                raise
             else:
                 self.unread_records = 0         # but for what comes behind it at once
                 return
@@ -114,6 +119,14 @@ cdef class TlsReader:
         while self.feed():
             pass
         return self.session.unwrap()
+
+    def say_last(self):
+        """Sends what the client has not been told yet: why the handshake has failed (an alert), or that the server closes (close_notify).
+        Called before the loop cuts the connection off, which drops that. What the socket does not take at once is lost."""
+        with suppress(OSError):     # SSLError is one: it has failed, or the client's own word at the end is not there
+            self.session.unwrap()
+        with suppress(OSError):
+            self.send(self.outgoing.read())
 
     def take_turns(self, schedule, tell):
         """From now on, until it is called with None for both. schedule(callback): calls it soon."""

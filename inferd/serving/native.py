@@ -313,6 +313,7 @@ class NativeTransport:
         """Of a client that did not ask for HTTP/2 in its handshake, which RFC 9113 wants: Python's ssl lets it in all the same."""
         self.count_refused()
         self._refusals.tell(self.loop.time(), f"{transport.get_extra_info('peername')} did not offer h2 in its handshake (ALPN)")
+        transport.get_extra_info("ssl_object").say_last()
         transport.abort()
 
     def refusal_of(self, identity: Identity | None) -> RequestError | None:

@@ -13,13 +13,14 @@ import socket
 import ssl
 from collections import deque
 from contextlib import suppress
+from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-__all__ = ["Port", "Refusals", "TlsPort", "hello_nbytes"]
+__all__ = ["CLIENT", "Port", "Refusals", "TlsPort", "hello_nbytes"]
 
 log = logging.getLogger(__name__)
 
@@ -33,6 +34,8 @@ HANDSHAKE_RECORD = 22
 HELLO_NBYTES = 4  # of a handshake message's header
 MAX_HELLO_NBYTES = 16 << 10
 MAX_HELLO_RECORDS = 4  # all clients that are known send one
+
+CLIENT: ContextVar[socket.socket] = ContextVar("CLIENT")  # whose handshake the task makes: TLS knows no socket
 
 
 class Refusals:
@@ -253,6 +256,10 @@ class TlsPort(Port):
         if self._asked.pop(client, 0):
             self._loop.remove_reader(client)
         client.close()
+
+    async def _connect(self, client: socket.socket, more: dict[str, Any]) -> None:
+        CLIENT.set(client)
+        await super()._connect(client, more)
 
     def _make(self, client: socket.socket, **more: Any) -> None:
         limit = self._limits.pop(client)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from inferd._core.tls_reader import TlsReader
 from inferd.errors import ConfigError
 from inferd.files import Watched
+from inferd.serving.ports import CLIENT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -78,7 +79,7 @@ class Tls:
             made.context = self._newest
         else:
             made = self._newest.wrap_bio(inner, outgoing, server_side=True)
-        return TlsReader(made, incoming, inner)
+        return TlsReader(made, incoming, inner, outgoing, CLIENT.get().send)
 
     def _made(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
         """Of what the files hold, by setting."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import socket
 import ssl
 from collections.abc import Callable
 from pathlib import Path
@@ -36,7 +37,9 @@ class Pair:
         self.client = contexts[0].wrap_bio(self.back, self.out, server_hostname="localhost")
         self.incoming, self.inner, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO()
         self.outgoing = outgoing
-        self.reader = TlsReader(contexts[1].wrap_bio(self.inner, outgoing, server_side=True), self.incoming, self.inner)
+        self.sent: list[bytes] = []  # at once, not by the loop
+        session = contexts[1].wrap_bio(self.inner, outgoing, server_side=True)
+        self.reader = TlsReader(session, self.incoming, self.inner, outgoing, self.sent.append)
         self.reader.turn_ns = turn_ns
         self.scheduled: list[Callable[[], object]] = []
         self.told: list[int] = []
@@ -234,9 +237,40 @@ def test_any_bytes_are_an_error_or_nothing(contexts: Any, seed: int) -> None:
             pair.reader.read(1 << 16)
 
 
+def test_why_a_handshake_failed_is_sent_once(contexts: Any) -> None:
+    """It is not left to the loop, which would send it again, or not at all."""
+    pair = Pair(contexts)
+    pair.incoming.write(b"\x16\x03\x01\x00\x05\x01\x00\x00\x01\x00")  # no hello
+    with pytest.raises(ssl.SSLError, match="length"):
+        pair.reader.do_handshake()
+    assert [content[:3] for content in pair.sent] == [b"\x15\x03\x03"]  # an alert
+    assert pair.outgoing.pending == 0
+
+
+def test_the_last_word_of_a_connection(contexts: Any) -> None:
+    pair = Pair(contexts).shake()
+    pair.reader.say_last()
+    [word] = pair.sent
+    pair.back.write(word)
+    assert pair.client.read(100) == b""
+    assert pair.outgoing.pending == 0
+
+
+def test_a_client_that_takes_no_last_word_is_no_error(contexts: Any) -> None:
+    def refuse(content: bytes) -> None:
+        raise BlockingIOError
+
+    session = contexts[1].wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
+    TlsReader(session, ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO(), refuse).say_last()
+
+
 def test_the_context_makes_readers(contexts: Any, tmp_path: Path) -> None:
     from inferd.config import Settings
+    from inferd.serving.ports import CLIENT
     from inferd.serving.tls import Tls
 
     context = Tls(Settings(**Files.made(tmp_path).settings())).context
-    assert isinstance(context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True), TlsReader)
+    with socket.socket() as client:
+        token = CLIENT.set(client)
+        assert isinstance(context.wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True), TlsReader)
+        CLIENT.reset(token)

@@ -7,6 +7,7 @@ import socket
 import ssl
 import threading
 import time
+import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
@@ -94,6 +95,36 @@ def test_a_client_must_offer_http_2(files: Files, model: Path, transport: str, p
         if transport == "native":
             assert served.server._transport.counters()["connections_refused_total"] == (0 if answered else 1)
             until(lambda: connections(served) == 0)
+
+
+def alert_to(address: str, context: ssl.SSLContext) -> str:
+    """OpenSSL's name for what the server says to a client that it refuses; empty: it closes in the words of TLS."""
+    try:
+        with shaken(address, context) as made:
+            made.suppress_ragged_eofs = False
+            assert made.recv(9) == b""
+    except ssl.SSLError as error:
+        return str(error.reason)
+    return ""
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+@pytest.mark.parametrize("version", VERSIONS)
+def test_who_is_refused_is_told_why(files: Files, model: Path, tmp_path: Path, version: ssl.TLSVersion, uvloop: bool) -> None:
+    """A bare reset would be all that its user sees. The loop's TLS leaves it at that."""
+    strangers = Files.made(tmp_path / "strangers")
+    unknown, old = with_certificate(context_of(files, version=version), strangers, tmp_path), context_of(files)
+    with warnings.catch_warnings(action="ignore", category=DeprecationWarning):
+        old.minimum_version, old.maximum_version = ssl.TLSVersion.TLSv1, ssl.TLSVersion.TLSv1_1
+        old.set_ciphers("DEFAULT:@SECLEVEL=0")
+    with Served(model, uvloop=uvloop, **files.settings(tls_client_ca=str(files.ca))) as served:
+        without = "TLSV13_ALERT_CERTIFICATE_REQUIRED" if version == ssl.TLSVersion.TLSv1_3 else "SSLV3_ALERT_HANDSHAKE_FAILURE"
+        assert alert_to(served.address, context_of(files, version=version)) == without
+        assert alert_to(served.address, unknown) == "TLSV1_ALERT_UNKNOWN_CA"
+        assert alert_to(served.address, old) == "TLSV1_ALERT_PROTOCOL_VERSION"
+        until(lambda: served.server._transport.counters()["handshakes_failed_total"] == 3)
+        assert alert_to(served.address, with_certificate(context_of(files, [], version), files, tmp_path)) == "", "no HTTP/2"
+        until(lambda: served.server._transport.open_connections == 0)
 
 
 def test_tls_without_uvloop(files: Files, model: Path) -> None:
