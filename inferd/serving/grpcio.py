@@ -23,7 +23,7 @@ from inferd._core.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
 from inferd.serving.access import Access, Identity, tell
-from inferd.serving.sockets import not_listening, remove_stale
+from inferd.serving.sockets import free_path, not_listening
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -151,15 +151,14 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     def _bind(self, address: Address) -> Address:
         try:
-            if address.path and not address.is_abstract:
-                remove_stale(address.path)  # grpc would take away any socket's file
-            if address.tls:
-                assert self._tls is not None
-                port = self._server.add_secure_port(address.for_grpc, _credentials(self._tls))
-            else:
-                port = self._server.add_insecure_port(address.for_grpc)
-            if address.path and not address.is_abstract and self._socket_mode >= 0:
-                os.chmod(address.path, self._socket_mode)
+            with free_path(address):  # grpc would take away any socket's file
+                if address.tls:
+                    assert self._tls is not None
+                    port = self._server.add_secure_port(address.for_grpc, _credentials(self._tls))
+                else:
+                    port = self._server.add_insecure_port(address.for_grpc)
+                if address.path and not address.is_abstract and self._socket_mode >= 0:
+                    os.chmod(address.path, self._socket_mode)
         except OSError as error:
             raise not_listening(address, error) from None
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere

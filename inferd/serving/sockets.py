@@ -6,18 +6,21 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import fcntl
 import os
 import socket
 import stat
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TYPE_CHECKING, NamedTuple, Self
 
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
+
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "SocketFile", "listening", "name_of", "not_listening", "remove_stale", "unix_socket"]
+__all__ = ["BACKLOG", "SocketFile", "free_path", "listening", "name_of", "not_listening", "unix_socket"]
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
 
@@ -27,6 +30,7 @@ WHY_NOT_LISTENING = {
     errno.EACCES: "permission denied",
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
+    errno.ENAMETOOLONG: "the path is too long",
     errno.EPROTOTYPE: "a socket of another kind is there, of datagrams perhaps",
 }
 
@@ -72,21 +76,48 @@ class SocketFile(NamedTuple):
 def unix_socket(address: Address, mode: int) -> socket.socket:
     """One that listens. Nobody can connect before its file has its permissions, and whoever looks for a stale file finds that somebody
     listens there, as long as this process lives. mode: below 0: as the umask says. OSError."""
-    if not address.is_abstract:
-        remove_stale(address.path)
     opened = socket.socket(socket.AF_UNIX)
     try:
-        opened.bind(address.socket_name)
-        if mode >= 0 and not address.is_abstract:
-            os.chmod(address.path, mode)
-        opened.listen(BACKLOG)
+        with free_path(address):
+            opened.bind(address.socket_name)
+            if mode >= 0 and not address.is_abstract:
+                os.chmod(address.path, mode)
+            opened.listen(BACKLOG)
     except OSError:
         opened.close()
         raise
     return opened
 
 
-def remove_stale(path: str) -> None:
+@contextmanager
+def free_path(address: Address) -> Iterator[None]:
+    """For who makes a socket that listens at a path: none is there any more, and meanwhile no other server takes the path, or takes what
+    was just made there for a stale file. A file beside it is locked for that, and goes in the end; the lock would go with its process.
+    OSError: somebody has the path, or is taking it. What has no path is the kernel's to give."""
+    if not address.path or address.is_abstract:
+        yield
+        return
+    while True:
+        with open(f"{address.path}.lock", "ab", opener=_ours_alone) as lock:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except BlockingIOError:
+                raise OSError(errno.EADDRINUSE, "in use") from None
+            if not os.fstat(lock.fileno()).st_nlink:  # who held it has taken the file away
+                continue
+            try:
+                _remove_stale(address.path)
+                yield
+            finally:
+                os.unlink(lock.name)
+            return
+
+
+def _ours_alone(path: str, flags: int) -> int:
+    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+
+
+def _remove_stale(path: str) -> None:
     """A socket file that a server left behind when it was killed. OSError for one that somebody listens on, which the event
     loop would take away, and for what is no socket: a folder, another file, a link to nothing."""
     with suppress(FileNotFoundError):

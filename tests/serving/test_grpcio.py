@@ -180,7 +180,7 @@ async def test_a_path_that_cannot_be_had_is_a_start_error(tmp_path: Any) -> None
         datagrams.bind(str(tmp_path / "datagrams"))
         for path, says in (
             ("file", "what is there is no socket"),
-            ("no/such/folder", "expected a path that can be written"),
+            ("no/such/folder", "its folder does not exist"),
             ("datagrams", "a socket of another kind is there"),
         ):
             with pytest.raises(errors.StartError, match=says):

@@ -5,12 +5,22 @@ from __future__ import annotations
 import errno
 import os
 import socket
+from contextlib import ExitStack
+from multiprocessing import get_context
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import pytest
 
 from inferd.config import Address
-from inferd.serving.sockets import listening, name_of, not_listening, remove_stale, unix_socket
+from inferd.serving.sockets import free_path, listening, name_of, not_listening, unix_socket
+from tests.wire import LIMIT_S
+
+if TYPE_CHECKING:
+    from multiprocessing.queues import SimpleQueue
+    from multiprocessing.synchronize import Barrier
+
+STARTED, ROUNDS = 6, 50  # processes, and how often each starts a server
 
 
 async def test_a_name_with_several_addresses() -> None:
@@ -46,18 +56,71 @@ def test_nobody_connects_before_a_socket_file_has_its_permissions(tmp_path: Path
 
 def test_a_file_is_stale_when_nobody_listens(tmp_path: Path) -> None:
     path = str(tmp_path / "s")
+    address = Address("", 0, path)
     with socket.socket(socket.AF_UNIX) as killed:
         killed.bind(path)
-    remove_stale(path)
-    assert not os.path.exists(path)
+    with free_path(address):
+        assert not os.path.exists(path)
     with socket.socket(socket.AF_UNIX) as busy, socket.socket(socket.AF_UNIX) as first:
         busy.bind(path)
         busy.listen(0)
         first.connect(path)  # and nobody else has room
-        with pytest.raises(OSError) as caught:
-            remove_stale(path)
+        with pytest.raises(OSError) as caught, free_path(address):
+            pass
         assert caught.value.errno == errno.EADDRINUSE
         assert os.path.exists(path)
+
+
+def _take(path: str, start: Barrier, over: Barrier, found: SimpleQueue[str]) -> None:
+    """A process that takes the path as often as all others do, at the same time. Its sockets leave their files, as if it were killed."""
+    for _ in range(ROUNDS):
+        start.wait(LIMIT_S)
+        with ExitStack() as stack:
+            try:
+                stack.enter_context(unix_socket(Address("", 0, path), 0o600))
+                found.put("serves")
+            except OSError as error:
+                found.put(str(not_listening(Address("", 0, path), error)))
+            over.wait(LIMIT_S)
+
+
+def test_of_servers_that_start_at_once_one_has_the_path(tmp_path: Path) -> None:
+    """All find a stale file there, and each must leave alone what another has put in its place."""
+    path, processes = str(tmp_path / "s"), get_context("spawn")
+    start, over = processes.Barrier(STARTED + 1), processes.Barrier(STARTED + 1)
+    found: SimpleQueue[str] = processes.SimpleQueue()
+    started = [processes.Process(target=_take, args=(path, start, over, found), daemon=True) for _ in range(STARTED)]
+    for process in started:
+        process.start()
+    try:
+        for _ in range(ROUNDS):
+            start.wait(LIMIT_S)
+            answers = sorted(found.get() for _ in started)
+            assert [answer == "serves" for answer in answers] == [False] * (STARTED - 1) + [True]
+            assert all("it is in use" in answer for answer in answers[:-1])
+            with socket.socket(socket.AF_UNIX) as client:
+                client.connect(path)
+            assert os.listdir(tmp_path) == ["s"]
+            over.wait(LIMIT_S)
+        for process in started:
+            process.join(LIMIT_S)
+    finally:
+        for process in started:
+            process.kill()
+            process.join()
+
+
+def test_a_path_that_another_server_is_taking_is_in_use(tmp_path: Path) -> None:
+    """And a lock that one left behind when it was killed is nobody's."""
+    address = Address("", 0, str(tmp_path / "s"))
+    with free_path(address):
+        assert (tmp_path / "s.lock").stat().st_mode & 0o777 == 0o600
+        with pytest.raises(OSError) as caught:
+            unix_socket(address, -1)
+        assert caught.value.errno == errno.EADDRINUSE
+    (tmp_path / "s.lock").write_bytes(b"")
+    unix_socket(address, -1).close()
+    assert os.listdir(tmp_path) == ["s"]
 
 
 def test_why_a_path_cannot_be_had(tmp_path: Path) -> None:
@@ -69,6 +132,7 @@ def test_why_a_path_cannot_be_had(tmp_path: Path) -> None:
         for name, reason in (
             ("datagrams", "a socket of another kind is there, of datagrams perhaps"),
             ("x" * 108, "the path is too long"),
+            ("x" * 300, "the path is too long"),
             ("no/such/folder", "its folder does not exist"),
             ("file", "what is there is no socket"),
             ("folder", "what is there is no socket"),
