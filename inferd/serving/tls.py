@@ -26,6 +26,7 @@ log = logging.getLogger(__name__)
 
 ALPN = "h2"  # what a client must offer
 MAX_FILE_BYTES = 4 << 20
+BEGIN = b"-----BEGIN "
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -83,6 +84,12 @@ class Tls:
 
     def _made(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
         """Of what the files hold, by setting."""
+        for setting, content in found.items():
+            if _is_cut(content):
+                raise ConfigError(
+                    f"{setting}: expected whole PEM, got '{self._files.paths[setting]}', which is cut off where one more begins: write a "
+                    "file beside it, and rename that"
+                )
         certificates = Certificates(found["tls_cert"], found["tls_key"], found.get("tls_client_ca"))
         context = _without_certificate(mutual=certificates.client_ca is not None)
         context.set_ciphers(CIPHERS)
@@ -115,6 +122,12 @@ def _without_certificate(mutual: bool) -> ssl.SSLContext:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     return context
+
+
+def _is_cut(pem: bytes) -> bool:
+    """Whether it ends within the line that something begins with, which OpenSSL takes for the end: what stands before would be all."""
+    last = pem.rpartition(b"\n")[2][: len(BEGIN)]
+    return last != b"" and BEGIN.startswith(last)
 
 
 def _no_password() -> str:

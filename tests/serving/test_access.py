@@ -605,6 +605,33 @@ def test_a_file_without_authorities_is_not_for_everybody(
     assert "tls_client_ca: expected certificates of authorities, PEM" in caplog.text
 
 
+def test_a_file_that_was_cut_off_is_never_taken_for_whole(files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Wherever within the second of its certificates: else clients of that authority would be refused, or those who know the root alone
+    would find no way to it."""
+    root = trustme.CA()
+    leaf = root.create_child_ca().issue_cert("localhost")
+    chain, key, ca = tmp_path / "chain.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
+    chains, authorities = [pem.bytes() for pem in leaf.cert_chain_pems], [files.ca.read_bytes(), root.cert_pem.bytes()]
+    leaf.private_key_pem.write_to_path(key)
+    for path, pems in ((chain, chains), (ca, authorities)):
+        chain.write_bytes(b"".join(chains))
+        ca.write_bytes(b"".join(authorities))
+        tls = Tls(Settings(tls_cert=str(chain), tls_key=str(key), tls_client_ca=str(ca)))
+        taken = tls.certificates
+        whole = b"".join(pems)
+        for end in range(len(pems[0]) + 1, len(whole) - 1):
+            path.write_bytes(whole[:end])
+            assert not tls.reload(asked=True), f"{end} of {len(whole)} bytes"
+        assert tls.certificates == taken
+        path.write_bytes(whole[:-1])
+        assert tls.reload(asked=True), "an end without a line feed is one"
+    for setting in ("tls_cert", "tls_client_ca"):
+        assert f"{setting}: expected whole PEM, got '{tmp_path}" in caplog.text
+    chain.write_bytes(whole + b"-----BEG")
+    with pytest.raises(ConfigError, match=r"tls_cert: expected whole PEM, got '.*', which is cut off where one more begins: write a file"):
+        Tls(Settings(tls_cert=str(chain), tls_key=str(key)))
+
+
 def test_keys_with_a_password_and_files_without_end(files: Files, tmp_path: Path) -> None:
     key = serialization.load_pem_private_key(files.key.read_bytes(), None)
     form = (serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.BestAvailableEncryption(b"secret"))
