@@ -62,7 +62,13 @@ PUBLISHED = (
             ROOT / "docs" / "operations.md",
             f"<!-- written by benchmarks/measured.py {name} -->\n",
         )
-        for name in ("rotation", "rolling_restart", "soak")
+        for name in ("rolling_restart", "soak")
+    ),
+    Published(
+        ROOT / "benchmarks" / "history" / "rotation.jsonl",
+        ("alone", "mutual", "workers"),
+        ROOT / "docs" / "operations.md",
+        "<!-- written by benchmarks/measured.py rotation -->\n",
     ),
     Published(
         ROOT / "benchmarks" / "history" / "overload.jsonl",
