@@ -1,4 +1,4 @@
-from typing import final
+from typing import final, overload
 
 from typing_extensions import Buffer
 
@@ -24,4 +24,7 @@ class InferRequest(Request):
     def check(self, signature: Signature) -> None: ...
     def respond(self, outputs: Tensors, first_row: int) -> None: ...
 
+@overload
 def decode_infer_request(message: Message | Buffer) -> InferRequest: ...
+@overload
+def decode_infer_request(message: Message | Buffer, *, at_once: bool) -> InferRequest | None: ...

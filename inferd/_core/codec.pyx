@@ -35,6 +35,7 @@ cdef extern from *:
 cdef enum:
     MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
     NOGIL_NBYTES = 65536        # copies above this size release the GIL
+    UNPACKED_NBYTES = 16 << 10  # a request with typed contents is unpacked on the event loop up to this size: within 0.1 ms
     CACHED_NAMES = 32           # model names and versions that are kept as str
     CACHED_NBYTES = 256         # of one of them
     SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
@@ -44,8 +45,10 @@ cdef list cached_names = [None] * CACHED_NAMES
 
 # ---- decoding ------------------------------------------------------------------------------------------------------
 
-def decode_infer_request(message not None):
+def decode_infer_request(message not None, *, bint at_once=False):
     """One ModelInferRequest, from a Message or a bytes-like object, as an InferRequest whose tensors lie in the message.
+
+    at_once: None where typed contents may take long to unpack, which belongs on a thread; there the GIL is released for it.
 
     Raises InvalidArgument: malformed protobuf (with the byte), raw and typed contents together, their counts or values wrong,
     an unknown datatype, a reserved parameter; more than 256 inputs, outputs or parameters, or 8 dimensions.
@@ -57,11 +60,11 @@ def decode_infer_request(message not None):
         request.message = Message.wrap(message)
     else:
         request.message = Message(message)
-    decode(request)
-    return request
+    return request if decode(request, at_once) else None
 
 
-cdef int decode(InferRequest request) except -1:
+cdef bint decode(InferRequest request, bint at_once) except -1:
+    """False: typed contents are left packed, since there are so many that it was to be done at once."""
     cdef Reader reader
     cdef Fields fields
     cdef Input extra
@@ -92,6 +95,8 @@ cdef int decode(InferRequest request) except -1:
         raise InvalidArgument(f"ModelInferRequest: {fields.raw_count} raw_input_contents for {fields.input_count} inputs; send one for "
                               "each input, in the order of inputs")
     if typed > 0:
+        if at_once and request.message.nbytes > UNPACKED_NBYTES:
+            return False
         pack_typed(request, &reader, &fields)
     request.asked_count = fields.output_count
     for i in range(fields.output_count):
@@ -99,7 +104,7 @@ cdef int decode(InferRequest request) except -1:
             refuse_malformed(&reader)
         if asked.classified or asked.in_shared_memory:
             refuse_asked(&asked)
-    return 0
+    return True
 
 
 cdef str text_of(const Bytes *text, str field):
@@ -148,6 +153,16 @@ cdef int64_t element_count(const TensorView *view) noexcept nogil:
     return count
 
 
+cdef int walk(Reader *reader, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value) noexcept:
+    """walk_contents, without the GIL where it may take long."""
+    cdef int status
+    if tensor.nbytes <= UNPACKED_NBYTES:
+        return walk_contents(reader, tensor, datatype, contents, at, value)
+    with nogil:
+        status = walk_contents(reader, tensor, datatype, contents, at, value)
+    return status
+
+
 cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except -1:
     """Typed contents of every input, packed as raw bytes into one message of their size."""
     cdef int64_t total = 0
@@ -161,7 +176,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     for i in range(fields.input_count):
         view = &request.inputs[i]
         expect_contents(&contents, 0 if fields.raw_count > 0 else contents_field(view.datatype), element_count(view), steps)
-        if walk_contents(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
+        if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
             if reader.fault != NULL and contents.steps <= MAX_STEPS:
                 refuse_malformed(reader)
             refuse_contents(view, &contents, fields.raw_count > 0)
@@ -177,7 +192,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     for i in range(fields.input_count):
         view = &request.inputs[i]
         view.data = first = at
-        if walk_contents(reader, &fields.inputs[i], view.datatype, NULL, &at, &value) < 0:
+        if walk(reader, &fields.inputs[i], view.datatype, NULL, &at, &value) < 0:
             if reader.fault != NULL:
                 refuse_malformed(reader)
             refuse_element(view, value)

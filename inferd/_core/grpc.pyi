@@ -1,4 +1,4 @@
-from typing import Any
+from typing import Any, Protocol
 
 from typing_extensions import Buffer
 
@@ -6,6 +6,12 @@ from inferd._core.message import Message
 from inferd.errors import RequestError
 
 NO_DEADLINE: int
+
+class Work(Protocol):
+    """What takes too long for the event loop. run(): does it, on any thread, and raises nothing; done(): goes on, on the loop's thread."""
+
+    def run(self) -> None: ...
+    def done(self) -> None: ...
 
 class Call:
     def __init__(self, method: str = "", message: Message | None = None, deadline_ns: int = ..., source: int = 0) -> None: ...
@@ -20,6 +26,7 @@ class Call:
     request: Any
     def reply(self, message: Message | bytes) -> None: ...
     def fail(self, error: RequestError) -> None: ...
+    def aside(self, work: Work) -> None: ...
     def finish(self) -> bool: ...
     def cancel(self) -> None: ...
 

@@ -64,6 +64,10 @@ cdef class Call:
     cpdef fail(self, error):
         raise NotImplementedError(f"{type(self).__name__} does not say how it is refused")
 
+    cpdef aside(self, work):
+        work.run()
+        work.done()
+
     def finish(self):
         """Marks the call as answered; True the first time, False when it was answered or abandoned before."""
         if self.closed:

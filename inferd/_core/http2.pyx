@@ -20,7 +20,8 @@ from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, MAX_ENDED, MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS
+from inferd._core.http2_limits cimport HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_NBYTES, MAX_ENDED, MAX_FRAME_NBYTES
+from inferd._core.http2_limits cimport MAX_UNHEARD_RECORDS, OWN_CALLS
 from inferd._core.http2_limits cimport PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES, UNHEARD_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
@@ -76,6 +77,7 @@ cdef class Session(Output):
     cdef LowWater low_water             # of the socket; None: it is always read as it comes
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the present read brought a piece of; 0: none
     cdef bytes rest                     # what came and waits for the connection's next turn, or None
+    cdef list ready                     # unary calls that begin in the next turn: their messages came whole when this one was over; or None
     cdef int64_t turn_until_ns          # when its present turn is over
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
@@ -131,7 +133,10 @@ cdef class Session(Output):
         if self.endpoint.reading != <PyObject *>self:
             self.turn_until_ns = 0
         self.endpoint.reading = <PyObject *>self if nbytes == RECEIVE_NBYTES else NULL      # loops read again where that is so
-        self.take(self.endpoint.receive_buffer, nbytes)
+        if nbytes > LIGHT_NBYTES and self.turn_until_ns == 0 and not self.endpoint.has_time():
+            self.leave(self.endpoint.receive_buffer, nbytes)
+        else:
+            self.take(self.endpoint.receive_buffer, nbytes)
 
     def take_rest(self):
         """The connection's next turn."""
@@ -141,6 +146,9 @@ cdef class Session(Output):
             return
         self.turn_until_ns = 0
         self.endpoint.reading = <PyObject *>self        # what is read next is part of this turn
+        if self.ready is not None and not self.begin_ready():
+            self.leave(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+            return
         if rest:
             self.take(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
         if self.rest is None:
@@ -182,7 +190,7 @@ cdef class Session(Output):
                 return result
             taken += piece
             self.payload_nbytes -= piece    # more than what is left of the frame, if it began in this piece: the clock is looked at sooner
-            if (taken < nbytes or goes_on) and monotonic_ns() >= self.turn_until_ns:
+            if self.ready is not None or ((taken < nbytes or goes_on) and monotonic_ns() >= self.turn_until_ns):
                 self.leave(source + taken, nbytes - taken)
                 break
         self.ignored_nbytes += taken
@@ -198,6 +206,25 @@ cdef class Session(Output):
         except Exception as error:
             self.endpoint.log(error)
             self.end()
+
+    cdef bint is_turn_over(self) noexcept:
+        cdef int64_t now_ns = monotonic_ns()
+        if self.turn_until_ns == 0:
+            self.turn_until_ns = now_ns + self.endpoint.turn_ns
+        return now_ns >= self.turn_until_ns
+
+    cdef bint begin_ready(self) noexcept:
+        """Begins what became ready in the last turn, one call at least, as far as this one lasts. True: all of it."""
+        cdef list ready = self.ready
+        cdef Py_ssize_t i
+        self.ready = None
+        for i in range(len(ready)):
+            if i > 0 and self.is_turn_over():
+                self.ready = ready[i:]
+                break
+            self.begin(<Http2Call>ready[i])
+        self.mark_dirty()
+        return self.ready is None
 
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
         cdef nghttp2_ssize taken
@@ -346,9 +373,18 @@ cdef class Session(Output):
         nghttp2_session_consume(self.session, call.stream_id, taken)
 
     cdef void request_complete(self, Http2Call call) noexcept:
-        """The client sends no more: a unary call begins here."""
+        """The client sends no more: a unary call begins here, or in the next turn, since a message may take long to read."""
         call.half_closed = True
-        if call.closed:
+        if call.kind != STREAM and call.message is not None and call.message.nbytes > LIGHT_NBYTES and self.is_turn_over():
+            if self.ready is None:
+                self.ready = []
+            self.ready.append(call)
+        else:
+            self.begin(call)
+
+    cdef void begin(self, Http2Call call) noexcept:
+        """The request is whole."""
+        if call.closed or call.output is None:
             return
         try:
             call.check_ended()
@@ -488,7 +524,7 @@ cdef class Session(Output):
         if self.endpoint.reading == <PyObject *>self:
             self.endpoint.reading = NULL
         self.endpoint.forget(self)
-        self.headers.opening = self.uploads = self.rest = None
+        self.headers.opening = self.uploads = self.rest = self.ready = None
         if self.low_water is not None:
             self.low_water.close()
         while self.head != NULL:

@@ -89,6 +89,10 @@ cdef class Http2Call(Call):
             self.output.endpoint.start(self, self.method_row)
         return 0
 
+    cpdef aside(self, work):
+        if self.output is not None:
+            self.output.endpoint.in_thread(self.output, work)
+
     cpdef reply(self, message):
         if self.closed:
             return

@@ -28,9 +28,11 @@ cdef class Endpoint:
     cdef list dirty                     # Outputs with something to write, in the order in which it came
     cdef bint flush_scheduled
     cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
-    cdef public int64_t turn_ns         # TURN_NS, but in tests
+    cdef public int64_t turn_ns, iteration_ns       # TURN_NS and ITERATION_NS, but in tests
     cdef object held                    # a deque of sessions whose turn is over and comes again, one in each iteration of the loop
     cdef bint turns_scheduled
+    cdef bint iteration_begun           # of the loop: something was read in it
+    cdef int64_t iteration_until_ns     # when no further connection's turn begins in it
     cdef PyObject *reading              # the session whose turn may go on, borrowed: nothing of others was read since; NULL: none
     cdef uint8_t *receive_buffer
     cdef uint8_t *send_buffer
@@ -61,6 +63,8 @@ cdef class Endpoint:
     cdef bint convert(self, Output output, Conversion conversion) noexcept
     # session.take_rest() is called when its turn comes.
     cdef int line_up(self, Output session) except -1
+    # Whether a connection's turn may begin in this iteration of the loop, or others have had all the time that there is for them.
+    cdef bint has_time(self) noexcept
     cdef void forget(self, Output session) noexcept         # one that is closed waits for no write and no turn
     cdef void log(self, error) noexcept
 

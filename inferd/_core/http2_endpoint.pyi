@@ -45,6 +45,7 @@ class Endpoint:
     connections: int
     calls: int
     turn_ns: int
+    iteration_ns: int
     received_nbytes: int
     sent_nbytes: int
     connections_total: int

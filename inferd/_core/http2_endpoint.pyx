@@ -7,11 +7,12 @@ from libc.stdint cimport INT64_MAX, int32_t, int64_t, uint8_t, uint32_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcpy
 
+from inferd._core.clock cimport monotonic_ns
 from inferd._core.compression cimport Conversion
 from inferd._core.conduct cimport CONTROL_BURST_S, RESET_BURST_S
 from inferd._core.grpc cimport Call
 from inferd._core.http2_gathering cimport Gathering
-from inferd._core.http2_limits cimport MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
+from inferd._core.http2_limits cimport ITERATION_NS, MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
 from inferd._core.nghttp2 cimport *
 
 from collections import deque
@@ -30,8 +31,8 @@ cdef class Endpoint:
     answers any exception that a method raised.
     guard(method, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes, or
     None). True: the header is good for all calls of its connection, until guard_changed().
-    in_thread(output, conversion): calls conversion.run() on another thread and conversion.done() on the loop's after it, for what it
-    would take the loop too long to compress or decompress. compression: of answers, for clients that take it: "none", "gzip", "deflate".
+    in_thread(output, work): calls work.run() on another thread and work.done() on the loop's after it, for what it would take the loop
+    too long to compress, decompress or unpack. compression: of answers, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then. Limits are
     in bytes, or counts.
     """
@@ -70,7 +71,7 @@ cdef class Endpoint:
         self.max_calls, self.min_rate, self.min_message_rate = max_calls, min_rate, min_message_rate
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
-        self.turn_ns = TURN_NS
+        self.turn_ns, self.iteration_ns = TURN_NS, ITERATION_NS
         self.held = deque()
         self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
@@ -152,15 +153,35 @@ cdef class Endpoint:
             self.held.remove(session)
 
     def next_turn(self):
-        """Of one of those that wait for theirs: all of them in one iteration of the loop would hold up everybody else."""
-        if not self.held:                   # closed in the meantime
-            self.turns_scheduled = False
-            return
-        session = self.held.popleft()
-        self.turns_scheduled = bool(self.held)
-        if self.turns_scheduled:
-            self.schedule(self.next_turn)
-        session.take_rest()
+        """Of some that wait for theirs, for as long as one of them may take: all in one iteration of the loop would hold up everybody else."""
+        cdef int64_t until_ns = monotonic_ns() + self.turn_ns
+        cdef Py_ssize_t left = len(self.held)           # whose turn is over again is not among them
+        try:
+            while left > 0 and self.held:               # some may have closed meanwhile
+                left -= 1
+                self.held.popleft().take_rest()
+                if monotonic_ns() >= until_ns:
+                    break
+        finally:
+            self.turns_scheduled = bool(self.held)
+            if self.turns_scheduled:
+                self.schedule(self.next_turn)
+
+    cdef bint has_time(self) noexcept:
+        cdef int64_t now_ns = monotonic_ns()
+        if not self.iteration_begun:
+            try:
+                self.schedule(self.end_iteration)
+            except Exception as error:
+                self.log(error)
+                return True
+            self.iteration_begun = True
+            self.iteration_until_ns = now_ns + self.iteration_ns
+        return now_ns < self.iteration_until_ns
+
+    def end_iteration(self):
+        """What is read from now on belongs to the loop's next iteration."""
+        self.iteration_begun = False
 
     def set_terms(self, int64_t min_ping_interval_ns, int64_t keepalive_ns, int64_t keepalive_timeout_ns, int64_t max_idle_ns,
                   int64_t age_grace_ns):

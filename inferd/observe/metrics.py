@@ -78,7 +78,10 @@ SERVER_METRICS = {
     "protocol_errors_total": ("inferd_protocol_errors", "Connections closed for an error in HTTP/2."),
     "received_bytes_total": ("inferd_received_bytes", "Bytes read from clients."),
     "sent_bytes_total": ("inferd_sent_bytes", "Bytes written to clients."),
-    "compression_waiting": ("inferd_compression_waiting", "Messages that wait for a compression thread, or that one has."),
+    "message_threads_waiting": (
+        "inferd_message_threads_waiting",
+        "Messages that wait for a thread to decompress, compress or unpack them, or that one has.",
+    ),
     "decompressed_total": ("inferd_decompressed_messages", "Messages of requests that were decompressed."),
     "decompressed_bytes_total": ("inferd_decompressed_bytes", "What compressed requests became, in bytes."),
     "compressed_total": ("inferd_compressed_messages", "Messages of answers that were compressed."),

@@ -14,7 +14,7 @@ import random
 import struct
 import termios
 import time
-from collections import Counter
+from collections import Counter, OrderedDict, deque
 from contextlib import aclosing, suppress
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any, cast
@@ -31,7 +31,7 @@ from inferd.descriptors import fitting, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.access import Access, Identity, tell
-from inferd.serving.compression import CompressionThreads
+from inferd.serving.message_threads import MessageThreads
 from inferd.serving.memory import give_back
 from inferd.serving.ports import Port, Refusals, TlsPort
 from inferd.serving.sockets import SocketFile, listening, name_of, not_listening, unix_socket
@@ -59,6 +59,7 @@ LOOKS = 250  # connections that are looked at in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request
+COLD_CALLS = 4  # that begin in one iteration of the loop, of methods that run as tasks
 CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
@@ -181,7 +182,7 @@ class NativeTransport:
         self._max_connections = fitting(settings.max_connections)
         self.connections: set[Connection] = set()
         self._refused_connections = 0
-        self._compression = CompressionThreads(Host.detect(workers=settings.workers).usable)
+        self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
         self.endpoint = Endpoint(
             methods,
             start=self._start_call,
@@ -189,7 +190,7 @@ class NativeTransport:
             unserved=unserved,
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
-            in_thread=self._compression.submit,
+            in_thread=self._threads.submit,
             guard=self._access.check_token if self._access.asks_for_tokens else None,
             compression=settings.compression,
             max_message_nbytes=settings.max_message_bytes,
@@ -229,6 +230,8 @@ class NativeTransport:
         self._refusals = Refusals()
         self._socket_files: list[SocketFile] = []
         self._tasks: set[asyncio.Task[None]] = set()
+        self._cold: OrderedDict[Connection, deque[tuple[Http2Call, Method]]] = OrderedDict()  # that have not begun, by whose turn it is
+        self._cold_scheduled = False
 
     async def start(self, addresses: list[Address]) -> list[Address]:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
@@ -284,7 +287,7 @@ class NativeTransport:
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-        await self._compression.close()
+        await self._threads.close()
 
     def access_changed(self) -> None:
         """Tokens and names that were good may not be any more, of clients that are connected, too. What they have asked is answered."""
@@ -346,7 +349,7 @@ class NativeTransport:
             "protocol_errors_total": endpoint.protocol_errors_total,
             "received_bytes_total": endpoint.received_nbytes,
             "sent_bytes_total": endpoint.sent_nbytes,
-            "compression_waiting": self._compression.unfinished,
+            "message_threads_waiting": self._threads.unfinished,
             "decompressed_total": endpoint.decompressed_total,
             "decompressed_bytes_total": endpoint.decompressed_nbytes,
             "compressed_total": endpoint.compressed_total,
@@ -464,20 +467,42 @@ class NativeTransport:
     def _connection(self, made: Callable[[], None]) -> Connection:
         return Connection(self, made)
 
-    # Cold calls: a task each. `call.request` is the task, so that a client that goes away cancels it.
+    # Cold calls: a task each. `call.request` is the task, so that a client that goes away cancels it. Some begin in each iteration of the
+    # loop, and connections take turns: each does all its work in one piece, and many together would hold up everybody else.
 
     def _start_call(self, call: Http2Call, method: Method) -> None:
-        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
         connection = cast("Connection", call.output)
         if method.max_open:
             method.check_open(call.method, connection.streams[method])
             connection.streams[method] += 1
+        self._cold.setdefault(connection, deque()).append((call, method))
+        if not self._cold_scheduled:
+            self._start_cold()
+
+    def _start_cold(self) -> None:
+        begun = 0
+        while self._cold and begun < COLD_CALLS:
+            connection, line = self._cold.popitem(last=False)
+            begun += self._start(connection, *line.popleft())
+            if line:
+                self._cold[connection] = line  # behind the others
+        self._cold_scheduled = begun > 0
+        if self._cold_scheduled:
+            self.loop.call_soon(self._start_cold)
+
+    def _start(self, connection: Connection, call: Http2Call, method: Method) -> bool:
+        """False: the client is gone."""
+        if call.closed:
+            connection.streams.subtract((method,) if method.max_open else ())
+            return False
+        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
         task = self.loop.create_task(serve(call, method))
         if method.max_open:
             task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
         call.request = task
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        return True
 
     async def _serve_unary(self, call: Http2Call, method: Method) -> None:
         try:

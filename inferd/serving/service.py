@@ -15,10 +15,12 @@ from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.method import Method
 from inferd.serving.reflection import Reflection
+from inferd.serving.unpacking import Unpacking
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferd._core.codec import InferRequest
     from inferd._core.grpc import Call
     from inferd.engine.repository import Repository
 
@@ -53,7 +55,14 @@ class InferenceService:
 
     def model_infer(self, call: Call) -> None:
         """One inference: refused here by an exception, or queued; the answer goes to the call when its batch has run."""
-        request = decode_infer_request(call.message)
+        request = decode_infer_request(call.message, at_once=True)
+        if request is not None:
+            self._submit(request, call)
+        else:
+            call.request = unpacking = Unpacking(call, self._submit, self.refuse)
+            call.aside(unpacking)
+
+    def _submit(self, request: InferRequest, call: Call) -> None:
         model = self.repository.lookup(request.model_name, request.model_version)
         model.check(request)
         model.submit(request, call)

@@ -28,6 +28,10 @@ def arrive(client: Client, content: bytes) -> None:
     client.session.buffer_updated(len(content))
 
 
+def names(served: Served) -> list[str]:
+    return [each.__name__ for each in served.scheduled]
+
+
 def refused_calls(count: int) -> Iterator[bytes]:
     return (open_streams(stream, 1, "/no.Such/Method") for stream in range(1, 2 * count, 2))
 
@@ -131,7 +135,56 @@ def test_a_message_is_copied_in_few_turns() -> None:
     while not served.calls:
         served.scheduled.pop(0)()
         turns += 1
-    assert turns <= 4
+    assert turns <= 5, "the last of which begins the call"
+
+
+def test_a_message_that_became_whole_when_the_turn_was_over_begins_in_the_next() -> None:
+    """A last byte is ten bytes of a frame, and may begin what takes long: a hundred of them stand in a piece."""
+    client = Client(served := served_in_turns(S))
+    streams = [client.open(INFER) for _ in range(60)]
+    for stream in streams:
+        client.h2.send_data(stream, frame(bytes(2000))[:-1])
+    client.exchange()
+    for stream in streams:
+        client.h2.send_data(stream, b"\0", end_stream=True)
+    last_bytes = client.h2.data_to_send()
+    assert len(last_bytes) <= PIECE_NBYTES
+    served.endpoint.turn_ns = 0
+    arrive(client, last_bytes)
+    began = [len(served.calls)]
+    while len(served.calls) < 60:
+        served.scheduled.pop(0)()
+        began.append(len(served.calls))
+    assert sorted(set(began)) == list(range(61)), "one in each turn"
+
+
+def test_who_is_gone_before_its_call_begins_is_not_begun() -> None:
+    client = Client(served := served_in_turns())
+    client.h2.send_data(client.open(INFER), frame(bytes(2000)), end_stream=True)
+    arrive(client, client.h2.data_to_send())
+    while served.endpoint.calls == 0:
+        served.scheduled.pop(0)()
+    client.session.close()
+    served.run_scheduled()
+    assert (served.calls, served.endpoint.calls) == ([], 0)
+
+
+def test_first_turns_of_many_connections_are_spread_over_iterations() -> None:
+    """But for light ones, who read what a call or two are."""
+    many = [Client(served := served_in_turns(S))]
+    many += [Client(served) for _ in range(9)]
+    light = Client(served)
+    served.run_scheduled()
+    served.endpoint.iteration_ns = 0
+    for client in many:
+        arrive(client, calls(client, 60))
+    assert served.calls == []
+    light.h2.send_data(light.open(INFER), frame(b"light"), end_stream=True)
+    arrive(light, light.h2.data_to_send())
+    assert [bytes(call.message) for call in served.calls] == [b"light"]
+    served.endpoint.turn_ns = 0
+    served.run_scheduled()
+    assert len(served.calls) == 601
 
 
 def test_a_payload_that_is_thrown_away_hides_nothing() -> None:
@@ -155,17 +208,17 @@ def test_a_turn_goes_on_while_the_loop_reads_on() -> None:
     client.exchange()
     message = raw_frame(0, 1, stream_id, frame(bytes(3 * buffer_nbytes)))
     arrive(client, message[:PIECE_NBYTES])
-    assert not served.scheduled, "all of it was read"
+    assert "next_turn" not in names(served), "all of it was read"
     at = PIECE_NBYTES
     for _ in range(2):
         arrive(client, message[at : at + buffer_nbytes])
         at += buffer_nbytes
-        assert [each.__name__ for each in served.scheduled] == ["next_turn"], "more is there, and the turn is over"
+        assert names(served)[-1] == "next_turn", "more is there, and the turn is over"
         served.scheduled.pop()()
     served.endpoint.turn_ns = S
     client.session.receive(message[at : at + 10])
     arrive(client, message[at + 10 :])
-    assert not served.scheduled or served.scheduled[0].__name__ != "next_turn"
+    assert "next_turn" not in names(served)
     assert [len(call.message) for call in served.calls] == [3 * buffer_nbytes]
 
 

@@ -1,6 +1,7 @@
-"""Threads for the messages whose compression or decompression would hold the event loop. zlib works without the GIL.
+"""Threads for what a message needs that would hold the event loop: it is compressed or decompressed, or its typed contents are unpacked.
+All of them do so without the GIL.
 
-Who waits is kept on the loop's thread alone, hence no lock. Never in here: how a message is compressed (_core/compression), whether one is.
+Who waits is kept on the loop's thread alone, hence no lock. Never in here: what is done to a message (_core/compression, service), whether.
 """
 
 from __future__ import annotations
@@ -14,18 +15,18 @@ from queue import SimpleQueue
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inferd._core.compression import Conversion
+    from inferd._core.grpc import Work
     from inferd._core.http2_endpoint import Output
 
-__all__ = ["CompressionThreads"]
+__all__ = ["MessageThreads"]
 
 MAX_THREADS = 4
 MIN_THREADS = 2  # on one core, too: the system lets small messages pass a large one
 NICE = 5  # where there are few cores the event loop goes before
-GIVEN = 2  # conversions for each thread, one of them in its hands: none idles until the loop has seen that one is over
+GIVEN = 2  # pieces of work for each thread, one of them in its hands: none idles until the loop has seen that one is over
 
 
-class CompressionThreads:
+class MessageThreads:
     """A few threads, started when there is work. Made, given work and closed on the running event loop.
 
     Connections take turns: one that sends much keeps the others waiting for one message of its own, not for all.
@@ -35,21 +36,21 @@ class CompressionThreads:
     def __init__(self, usable: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._count = min(max(MIN_THREADS, usable - 1), MAX_THREADS)
-        self._waiting: OrderedDict[Output, deque[Conversion]] = OrderedDict()  # of each connection, by whose turn it is
-        self._given: SimpleQueue[Conversion | None] = SimpleQueue()  # None: a thread ends
-        self._over: deque[Conversion] = deque()
+        self._waiting: OrderedDict[Output, deque[Work]] = OrderedDict()  # of each connection, by whose turn it is
+        self._given: SimpleQueue[Work | None] = SimpleQueue()  # None: a thread ends
+        self._over: deque[Work] = deque()
         self._is_woken = False
         self._given_count = 0
         self._threads: list[threading.Thread] = []
         self._is_closed = False
-        self.unfinished = 0  # conversions that wait, or are in a thread's hands
+        self.unfinished = 0  # pieces of work that wait, or are in a thread's hands
 
-    def submit(self, output: Output, conversion: Conversion) -> None:
-        """conversion.run() is called on a thread, and then conversion.done() on the loop's. RuntimeError once the threads were closed."""
+    def submit(self, output: Output, work: Work) -> None:
+        """work.run() is called on a thread, and then work.done() on the loop's. RuntimeError once the threads were closed."""
         if self._is_closed:
-            raise RuntimeError("compression was asked for after the end")
+            raise RuntimeError("work was given to message threads after the end")
         self.unfinished += 1
-        self._waiting.setdefault(output, deque()).append(conversion)
+        self._waiting.setdefault(output, deque()).append(work)
         self._give()
 
     async def close(self) -> None:
@@ -63,21 +64,21 @@ class CompressionThreads:
 
     def _give(self) -> None:
         while self._waiting and self._given_count < GIVEN * self._count:
-            output, conversions = self._waiting.popitem(last=False)
-            self._given.put(conversions.popleft())
-            if conversions:
-                self._waiting[output] = conversions  # behind the others
+            output, line = self._waiting.popitem(last=False)
+            self._given.put(line.popleft())
+            if line:
+                self._waiting[output] = line  # behind the others
             self._given_count += 1
             if len(self._threads) < min(self._count, self._given_count):
-                self._threads.append(threading.Thread(target=self._run, name=f"compression {len(self._threads)}", daemon=True))
+                self._threads.append(threading.Thread(target=self._run, name=f"message {len(self._threads)}", daemon=True))
                 self._threads[-1].start()
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICE)  # of this thread: so Linux takes it
-        while (conversion := self._given.get()) is not None:
-            conversion.run()
-            self._over.append(conversion)
-            del conversion  # while this thread waits for another
+        while (work := self._given.get()) is not None:
+            work.run()
+            self._over.append(work)
+            del work  # while this thread waits for another
             if not self._is_woken:  # after the append: who takes from `_over` says False first
                 self._is_woken = True
                 with suppress(RuntimeError):  # the loop is closed
@@ -87,8 +88,8 @@ class CompressionThreads:
         """One wake-up for all that is over by then."""
         self._is_woken = False
         while self._over:
-            conversion = self._over.popleft()
+            work = self._over.popleft()
             self.unfinished -= 1
             self._given_count -= 1
-            conversion.done()
+            work.done()
         self._give()

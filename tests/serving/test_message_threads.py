@@ -27,8 +27,8 @@ from inferd._core import message as messages
 from inferd._core.grpc import Call
 from inferd.config import Address, Settings
 from inferd.protocol import health, inference
-from inferd.serving import compression
-from inferd.serving.compression import MAX_THREADS, NICE, CompressionThreads
+from inferd.serving import message_threads
+from inferd.serving.message_threads import MAX_THREADS, NICE, MessageThreads
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests import models
@@ -88,7 +88,7 @@ class Piece:
         await asyncio.wait_for(self.over.wait(), LIMIT_S)
 
 
-def fill(threads: CompressionThreads) -> threading.Event:
+def fill(threads: MessageThreads) -> threading.Event:
     """Keeps all threads busy, and their next piece taken, until the gate is opened."""
     gate = threading.Event()
     for _ in range(2 * threads._count):
@@ -98,7 +98,7 @@ def fill(threads: CompressionThreads) -> threading.Event:
 
 async def test_the_loop_goes_before_it() -> None:
     """Where there are few cores: a large message is no matter of life and death."""
-    threads = CompressionThreads(1)
+    threads = MessageThreads(1)
     piece = Piece()
     threads.submit(object(), piece)  # type: ignore[arg-type]
     await piece.wait()
@@ -107,7 +107,7 @@ async def test_the_loop_goes_before_it() -> None:
 
 
 async def test_it_runs_on_a_thread_and_ends_on_the_loops() -> None:
-    threads = CompressionThreads(1)
+    threads = MessageThreads(1)
     assert threads._threads == []
     piece = Piece()
     threads.submit(object(), piece)  # type: ignore[arg-type]
@@ -124,7 +124,7 @@ async def test_it_runs_on_a_thread_and_ends_on_the_loops() -> None:
 
 @pytest.mark.parametrize(("usable", "count"), [(1, 2), (2, 2), (4, 3), (5, 4), (100, MAX_THREADS)])
 async def test_a_few_threads_and_no_more(usable: int, count: int) -> None:
-    threads = CompressionThreads(usable)
+    threads = MessageThreads(usable)
     gate = threading.Event()
     pieces = [Piece(gate=gate) for _ in range(50)]
     for piece in pieces:
@@ -139,8 +139,8 @@ async def test_a_few_threads_and_no_more(usable: int, count: int) -> None:
 
 
 async def test_connections_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(compression, "MIN_THREADS", 1)  # of two, one may be held up while the other does all the rest
-    threads = CompressionThreads(1)
+    monkeypatch.setattr(message_threads, "MIN_THREADS", 1)  # of two, one may be held up while the other does all the rest
+    threads = MessageThreads(1)
     gate = fill(threads)
     notes: list[str] = []
     busy, modest, other = object(), object(), object()
@@ -160,7 +160,7 @@ async def test_connections_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 async def test_closing_waits_for_what_runs_and_drops_what_waits() -> None:
-    threads = CompressionThreads(1)
+    threads = MessageThreads(1)
     gate = fill(threads)
     waiting = Piece()
     threads.submit(object(), waiting)  # type: ignore[arg-type]
@@ -215,7 +215,7 @@ async def asked(address: str, content: bytes, **options: Any) -> bytes:
 
 async def test_small_messages_need_no_thread() -> None:
     async with serving(compression="gzip") as (transport, address, _):
-        gate = fill(transport._compression)
+        gate = fill(transport._threads)
         assert await asked(address, b"small", compression=grpc.Compression.Gzip) == b"small"
         assert await asked(address, bytes(5000), compression=grpc.Compression.Gzip) == bytes(5000)
         gate.set()
@@ -227,9 +227,9 @@ async def test_small_messages_need_no_thread() -> None:
 
 async def test_other_requests_pass_one_that_waits_for_a_thread() -> None:
     async with serving() as (transport, address, service):
-        gate = fill(transport._compression)
+        gate = fill(transport._threads)
         large = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
-        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
         assert await asked(address, b"passes") == b"passes"
         assert not large.done()
         assert len(service.calls) == 1
@@ -242,12 +242,12 @@ async def test_a_client_that_leaves_while_its_request_waits_for_a_thread(how: st
     """Its memory is free although no thread has come to it."""
     async with serving() as (transport, address, service):
         before = messages.in_use()
-        gate = fill(transport._compression)
+        gate = fill(transport._threads)
         peer = await asyncio.to_thread(Peer, address)
         with peer:
             stream = await asyncio.to_thread(peer.open, ECHO, extra=(("grpc-encoding", "gzip"),))
             await asyncio.to_thread(peer.data, stream, compressed(LARGE), end=True)
-            await until(transport, compression_waiting=2 * transport._compression._count + 1)
+            await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
             assert messages.in_use() - before >= len(LARGE)
             if how == "cancel":
                 peer.h2.reset_stream(stream, 8)
@@ -257,19 +257,19 @@ async def test_a_client_that_leaves_while_its_request_waits_for_a_thread(how: st
             await until(transport, streams=0)
             assert messages.in_use() == before
         gate.set()
-        await until(transport, compression_waiting=0)
+        await until(transport, message_threads_waiting=0)
         assert service.calls == []
 
 
 async def test_a_grpc_client_that_cancels_while_its_request_waits_for_a_thread() -> None:
     async with serving() as (transport, address, service):
-        gate = fill(transport._compression)
+        gate = fill(transport._threads)
         asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Deflate))
-        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
         asking.cancel()
         await until(transport, streams=0, streams_abandoned_total=1)
         gate.set()
-        await until(transport, compression_waiting=0)
+        await until(transport, message_threads_waiting=0)
         assert service.calls == []
         with pytest.raises(asyncio.CancelledError):
             await asking
@@ -291,31 +291,31 @@ async def test_a_client_that_cancels_while_a_thread_has_its_request() -> None:
                 peer.ping()
 
         await asyncio.to_thread(give_up)
-        await until(transport, compression_waiting=0, streams=0)
+        await until(transport, message_threads_waiting=0, streams=0)
         assert service.calls == []
         assert messages.in_use() == before
 
 
 async def test_the_deadline_passes_while_the_request_waits_for_a_thread() -> None:
     async with serving() as (transport, address, service):
-        gate = fill(transport._compression)
+        gate = fill(transport._threads)
         with Peer(address) as peer:
             stream = await asyncio.to_thread(peer.open, ECHO, extra=(("grpc-encoding", "gzip"), ("grpc-timeout", "1m")))
             await asyncio.to_thread(peer.data, stream, compressed(LARGE), end=True)
-            await until(transport, compression_waiting=2 * transport._compression._count + 1)
+            await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
             transport._cut_off_stalled(10**18)  # an hour, if not years, from now
             answer = await asyncio.to_thread(peer.wait, stream)
             assert answer.status == 4
         gate.set()
-        await until(transport, compression_waiting=0)
+        await until(transport, message_threads_waiting=0)
         assert service.calls == []
 
 
 async def test_the_drain_waits_for_what_a_thread_has() -> None:
     async with serving(compression="gzip") as (transport, address, _):
-        gate = fill(transport._compression)
+        gate = fill(transport._threads)
         asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
-        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
         stopping = asyncio.create_task(transport.stop(LIMIT_S))
         while not transport._draining:
             await asyncio.sleep(0)
@@ -327,9 +327,9 @@ async def test_the_drain_waits_for_what_a_thread_has() -> None:
 
 async def test_the_drain_ends_when_its_time_is_over_although_requests_wait() -> None:
     async with serving() as (transport, address, service):
-        gate = fill(transport._compression)
+        gate = fill(transport._threads)
         asking = asyncio.create_task(asked(address, bytes(10**6), compression=grpc.Compression.Gzip))
-        await until(transport, compression_waiting=2 * transport._compression._count + 1)
+        await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
         stopping = asyncio.create_task(transport.stop(0))
         with pytest.raises(grpc.aio.AioRpcError):
             await asking
