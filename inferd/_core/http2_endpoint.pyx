@@ -153,7 +153,7 @@ cdef class Endpoint:
             self.held.remove(session)
 
     def next_turn(self):
-        """Of some that wait for theirs, for as long as one of them may take: all in one iteration of the loop would hold up everybody else."""
+        """Of some that wait for theirs, as long as one of them may take: all in one iteration of the loop would hold up everybody else."""
         cdef int64_t until_ns = monotonic_ns() + self.turn_ns
         cdef Py_ssize_t left = len(self.held)           # whose turn is over again is not among them
         try:

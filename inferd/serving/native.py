@@ -31,8 +31,8 @@ from inferd.descriptors import fitting, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.access import Access, Identity, tell
-from inferd.serving.message_threads import MessageThreads
 from inferd.serving.memory import give_back
+from inferd.serving.message_threads import MessageThreads
 from inferd.serving.ports import Port, Refusals, TlsPort
 from inferd.serving.sockets import SocketFile, listening, name_of, not_listening, unix_socket
 from inferd.serving.tls import ALPN

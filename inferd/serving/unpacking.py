@@ -13,6 +13,7 @@ if TYPE_CHECKING:
 
     from inferd._core.codec import InferRequest
     from inferd._core.grpc import Call
+    from inferd._core.message import Message
 
 __all__ = ["Unpacking"]
 
@@ -22,20 +23,21 @@ class Unpacking:
 
     def __init__(self, call: Call, submit: Callable[[InferRequest, Call], None], refuse: Callable[[Call, Exception], None]) -> None:
         self._call: Call | None = call
-        self._message = call.message
+        self._message: Message | None = call.message
         self._submit, self._refuse = submit, refuse
         self._request: InferRequest | None = None
         self._error: Exception | None = None
 
     def cancel(self) -> None:
-        """The client went away."""
-        self._call = None
+        """The client went away: its message is not kept until a thread comes to it."""
+        self._call = self._message = None
 
     def run(self) -> None:
-        if self._call is None:
+        message, self._message = self._message, None
+        if message is None:
             return
         try:
-            self._request = decode_infer_request(self._message)
+            self._request = decode_infer_request(message)
         except Exception as error:
             self._error = error.with_traceback(None)  # which holds this, and so the message
 

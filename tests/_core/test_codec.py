@@ -605,7 +605,7 @@ def test_limits() -> None:
     assert "a tensor of more than 8 dimensions" in refused(pb.ModelInferRequest(inputs=[{"datatype": "INT8", "shape": [1] * 9}]))
 
 
-MOST = 4 << 20  # elements that are unpacked one by one: that work is the event loop's
+MOST = 4 << 20  # elements that are unpacked one by one
 
 
 @pytest.mark.parametrize(("word", "field"), [("INT64", "int64_contents"), ("BOOL", "bool_contents"), ("BYTES", "bytes_contents")])
@@ -620,6 +620,26 @@ def test_typed_contents_that_are_unpacked_one_by_one_have_a_limit(word: str, fie
     getattr(request.inputs[-1].contents, field).extend([b"" if word == "BYTES" else 1] * 40)
     with pytest.raises(InvalidArgument, match="expected at most 4194304 elements as typed contents in a request"):
         decode_infer_request(request.SerializeToString())
+
+
+def test_long_typed_contents_are_not_unpacked_at_once() -> None:
+    def decoded(request: pb.ModelInferRequest) -> bool:
+        return decode_infer_request(request.SerializeToString(), at_once=True) is not None
+
+    long = pb.ModelInferRequest(inputs=[{"name": "x", "datatype": "INT32", "shape": [20_000]}])
+    long.inputs[0].contents.int_contents.extend([1] * 20_000)
+    assert not decoded(long)
+    assert decode_infer_request(long.SerializeToString()).tensors()[0][2] == (20_000,)
+    assert decoded(pb.ModelInferRequest(inputs=long.inputs[:0], raw_input_contents=[]))
+    long.inputs[0].contents.int_contents[:] = [1] * 8000
+    long.inputs[0].shape[:] = [8000]
+    assert decoded(long)
+    raw = pb.ModelInferRequest(inputs=[{"name": "x", "datatype": "INT32", "shape": [20_000]}], raw_input_contents=[bytes(80_000)])
+    assert decoded(raw)
+    long.inputs[0].datatype = "INT7"
+    long.inputs[0].contents.int_contents.extend([1] * 20_000)
+    with pytest.raises(InvalidArgument, match="unknown datatype"):
+        decoded(long)
 
 
 @pytest.mark.parametrize("contents", [b"\x18" + varint(-1), b"\x1a\x50" + varint(-1) * 8, b"\x1a\x01\x01", b"\x1a\x00"])

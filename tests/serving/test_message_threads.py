@@ -1,4 +1,5 @@
-"""Compressed messages: the threads that take what is large, and grpc's own clients and bare HTTP/2 against both transports.
+"""Compressed messages, and long typed contents: the threads that take what is large, and grpc's own clients and bare HTTP/2 against both
+transports.
 
 Threads are held by gates: what a test calls "waiting" waits until its gate is opened.
 """
@@ -12,7 +13,7 @@ import random
 import struct
 import threading
 import zlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ import pytest
 
 from inferd import errors
 from inferd._core import message as messages
+from inferd._core.codec import InferRequest
 from inferd._core.grpc import Call
 from inferd.config import Address, Settings
 from inferd.protocol import health, inference
@@ -31,6 +33,7 @@ from inferd.serving import message_threads
 from inferd.serving.message_threads import MAX_THREADS, NICE, MessageThreads
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
+from inferd.serving.unpacking import Unpacking
 from tests import models
 from tests.http2_peer import Answer, Peer, framed
 from tests.served import TRANSPORTS, Served
@@ -190,9 +193,11 @@ class Service:
 
 
 @asynccontextmanager
-async def serving(**settings: Any) -> AsyncIterator[tuple[NativeTransport, str, Service]]:
+async def serving(
+    methods: Callable[[Service], dict[str, Method]] = lambda service: {ECHO: Method("infer", service.echo)}, **settings: Any
+) -> AsyncIterator[tuple[NativeTransport, str, Service]]:
     service = Service()
-    transport = NativeTransport({ECHO: Method("infer", service.echo)}, Settings(**settings), service.refuse)
+    transport = NativeTransport(methods(service), Settings(**settings), service.refuse)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
     try:
         yield transport, str(bound), service
@@ -306,6 +311,54 @@ async def test_the_deadline_passes_while_the_request_waits_for_a_thread() -> Non
             transport._cut_off_stalled(10**18)  # an hour, if not years, from now
             answer = await asyncio.to_thread(peer.wait, stream)
             assert answer.status == 4
+        gate.set()
+        await until(transport, message_threads_waiting=0)
+        assert service.calls == []
+
+
+def typed_request(elements: int) -> bytes:
+    request = inference.ModelInferRequest(inputs=[{"name": "x", "datatype": "INT32", "shape": [elements]}])
+    request.inputs[0].contents.int_contents.extend([1] * elements)
+    return request.SerializeToString()
+
+
+def unpacking_methods(service: Service) -> dict[str, Method]:
+    """Each request is unpacked by a thread and answered with the number of its bytes."""
+
+    def submit(request: InferRequest, call: Call) -> None:
+        service.calls.append(call)
+        call.reply(b"%d" % len(request.tensors()[0][3]))
+
+    def ask(call: Call) -> None:
+        call.request = unpacking = Unpacking(call, submit, service.refuse)
+        call.aside(unpacking)
+
+    return {ECHO: Method("infer", ask)}
+
+
+async def test_a_request_waits_for_a_thread_that_unpacks_it() -> None:
+    async with serving(methods=unpacking_methods) as (transport, address, service):
+        gate = fill(transport._threads)
+        asking = asyncio.create_task(asked(address, typed_request(50_000)))
+        await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
+        assert service.calls == []
+        gate.set()
+        assert await asking == b"200000"
+        with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
+            await asked(address, typed_request(50_000)[:-1])
+
+
+async def test_a_client_that_leaves_while_its_request_waits_to_be_unpacked() -> None:
+    """Its memory is free although no thread has come to it, and nobody is asked."""
+    async with serving(methods=unpacking_methods) as (transport, address, service):
+        before = messages.in_use()
+        gate = fill(transport._threads)
+        asking = asyncio.create_task(asked(address, typed_request(500_000)))
+        await until(transport, message_threads_waiting=2 * transport._threads._count + 1)
+        assert messages.in_use() > before
+        asking.cancel()
+        await until(transport, streams=0)
+        assert messages.in_use() == before
         gate.set()
         await until(transport, message_threads_waiting=0)
         assert service.calls == []

@@ -720,6 +720,64 @@ async def test_a_connection_that_is_read_in_turns_loses_nothing() -> None:
         await asyncio.to_thread(ask)
 
 
+async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> None:
+    """One connection with many of them leaves the next place to another's."""
+    seen: list[str] = []
+
+    async def serve(request: Any) -> Any:
+        seen.append(request.service)
+        return health.HealthCheckResponse()
+
+    methods = {"/test.T/Cold": Method("unary", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
+
+    def body(name: str) -> bytes:
+        return framed(health.HealthCheckRequest(service=name).SerializeToString())
+
+    async with serving(methods=methods) as (transport, [bound]):
+        transport._cold_scheduled = True  # as long as the loop is at others
+        with Peer(bound) as busy, Peer(bound) as other:
+
+            def ask() -> None:
+                for peer, name, count in ((busy, "busy", 40), (other, "other", 1)):
+                    for _ in range(count):
+                        peer.data(peer.open("/test.T/Cold"), body(name), end=True)
+                    peer.ping()
+
+            await asyncio.to_thread(ask)
+            transport._start_cold()
+            async with asyncio.timeout(LIMIT_S):
+                while len(seen) < 41:
+                    await asyncio.sleep(0)
+    assert seen == ["busy", "other"] + 39 * ["busy"]
+
+
+async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
+    async def serve(request: Any) -> Any:
+        raise AssertionError("nobody waits for this")
+
+    async with serving(methods={"/test.T/Cold": Method("unary", serve, health.HealthCheckRequest, health.HealthCheckResponse)}) as (
+        transport,
+        [bound],
+    ):
+        transport._cold_scheduled = True  # as long as the loop is at others
+        with Peer(bound) as peer:
+
+            def ask() -> None:
+                for _ in range(5):
+                    peer.data(peer.open("/test.T/Cold"), framed(b""), end=True)
+                peer.ping()
+
+            await asyncio.to_thread(ask)
+            assert sum(map(len, transport._cold.values())) == 5
+        async with asyncio.timeout(LIMIT_S):
+            while transport.connections:
+                await asyncio.sleep(0)
+        transport._start_cold()
+        assert not transport._cold
+        assert not transport._tasks
+        assert not transport._cold_scheduled
+
+
 async def test_rapid_resets_end_the_connection_that_sends_them() -> None:
     async with serving() as (_, [bound]):
 

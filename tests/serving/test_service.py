@@ -104,6 +104,33 @@ def test_typed_contents_give_what_raw_contents_give(specials: Caller) -> None:
     same(specials.answers("typed", inputs), {f"out_{word}": inputs[f"in_{word}"] for word in TYPED_NUMBERS})
 
 
+def test_long_typed_contents_give_what_raw_contents_give(specials: Caller) -> None:
+    """By a thread, where the transport has some; beside requests that need none."""
+    large, small = rows(1, 1 << 20), {f"in_{word}": values(word, (4, 3)) for word in TYPED_NUMBERS}
+    asked = infer_request("large", {"x": large}, typed=True)
+    with ThreadPoolExecutor(4) as pool:
+        answers = [pool.submit(specials.infer, asked) for _ in range(4)]
+        same(specials.answers("typed", small, typed=True), {f"out_{word}": small[f"in_{word}"] for word in TYPED_NUMBERS})
+        for answer in answers:
+            same(outputs_of(answer.result()), {"y": large + large})
+
+
+def test_what_is_wrong_with_long_typed_contents_is_said(specials: Caller) -> None:
+    inputs = {f"in_{word}": values(word, (8000, 3)) for word in TYPED_NUMBERS}
+    request = infer_request("typed", inputs, typed=True)
+    narrow = next(tensor for tensor in request.inputs if tensor.datatype == "INT8")
+    narrow.contents.int_contents[-1] = 128
+    with pytest.raises(grpc.RpcError) as caught:
+        specials.infer(request)
+    code, words = status_of(caught.value)
+    assert code == "INVALID_ARGUMENT"
+    assert f"input '{narrow.name}': INT8 holds -128 to 127, an element is 128" in words
+    request = infer_request("nobody", inputs, typed=True)
+    with pytest.raises(grpc.RpcError) as caught:
+        specials.infer(request)
+    assert status_of(caught.value)[0] == "NOT_FOUND"
+
+
 def test_brain_floats(specials: Caller) -> None:
     bits = np.array([[1.5, -0.0, np.inf], [3e38, 1e-40, -2]], ml_dtypes.bfloat16).view(np.uint16)
     response = specials.infer(infer_request("brain", {"x": bits}, words={"x": "BF16"}))
