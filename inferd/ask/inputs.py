@@ -160,15 +160,24 @@ def from_json(source: str, option: str = "--json") -> dict[str, Array | Literal]
     return found
 
 
-def parse_shapes(arguments: Sequence[str]) -> dict[str, tuple[int, ...]]:
-    """--shape NAME:1,16"""
+def parse_shapes(arguments: Sequence[str], specs: Sequence[Spec]) -> dict[str, tuple[int, ...]]:
+    """--shape NAME:1,16, by the name. specs: the inputs that are random. Raises ConfigError for another name, and where it does not fit."""
+    known = {spec.name: spec for spec in specs}
     shapes: dict[str, tuple[int, ...]] = {}
     for argument in arguments:
         name, colon, sizes = argument.rpartition(":")
         parts = [part.strip() for part in sizes.split(",")] if sizes.strip() else []
         if not colon or not name or not all(part.isascii() and part.isdecimal() for part in parts):
             raise ConfigError(f"--shape {argument}: expected NAME:SIZE,SIZE such as image:1,3,224,224")
+        if name not in known:
+            there = f"these are: {listed(specs)}" if specs else "all are given"
+            raise ConfigError(f"--shape {argument:.200}: no input of that name is random; {there}")
+        if name in shapes:
+            raise ConfigError(f"--shape {argument:.200}: '{name}' has a shape already; leave one of the two out")
         shapes[name] = tuple(map(int, parts))
+        own = known[name].shape
+        if len(own) != len(parts) or any(size not in (-1, given) for size, given in zip(own, shapes[name], strict=True)):
+            raise ConfigError(f"--shape {argument:.200}: the input '{name}' is {known[name]}")
     return shapes
 
 

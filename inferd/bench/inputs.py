@@ -17,7 +17,7 @@ from inferd.ask.arrays import MAX_BYTES
 from inferd.ask.inputs import DTYPES, Array, Literal, Spec
 from inferd.ask.targets import require_client
 from inferd.bench.recording import read_recording, readdress
-from inferd.bench.sizes import check_shapes, parse_sizes
+from inferd.bench.sizes import check_sizes, parse_sizes
 from inferd.bench.worker import Expected
 from inferd.errors import ConfigError, InferdError
 
@@ -227,8 +227,8 @@ def _fill_in(
     specs = [spec for spec in description.inputs if spec.name not in arrays[0]]
     if not specs and (shapes or sizes):
         raise ConfigError(f"{'--shape' if shapes else '--sizes'} is for random inputs, and files give all of them")
-    fixed = reading.parse_shapes(shapes)
-    check_shapes(fixed, sizes, specs)
+    fixed = reading.parse_shapes(shapes, specs)
+    check_sizes(sizes, specs)
     raw.refuse_random(description, specs, CSV)
     reading.check_datatypes(specs)
     if rows is not None:

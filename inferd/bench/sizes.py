@@ -1,4 +1,4 @@
-"""Shapes of random inputs: what --sizes says, and whether --shape and --sizes fit the model. Never in here: values of tensors.
+"""Sizes of random inputs by lot: what --sizes says, and whether it fits the model. Never in here: values of tensors.
 
 --sizes tokens:1=uniform:16..128            whole numbers from 16 to 128, both included
 --sizes tokens:1=normal:64,20               mean and standard deviation, of the sizes themselves
@@ -12,16 +12,17 @@ import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
+from inferd.ask.inputs import listed
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping, Sequence
+    from collections.abc import Callable, Sequence
 
     import numpy as np
 
     from inferd.ask.inputs import Spec
 
-__all__ = ["MAX_SIZE", "Sizes", "check_shapes", "parse_sizes"]
+__all__ = ["MAX_SIZE", "Sizes", "check_sizes", "parse_sizes"]
 
 MAX_SIZE = 1 << 30
 EXPECTED = "expected NAME:AXIS=uniform:16..128, normal:MEAN,SD, lognormal:MEAN,SD or choice:32,64,128"
@@ -84,22 +85,16 @@ def _size(value: float, most: float) -> int:
     return int(min(max(round(value), 1), most))
 
 
-def check_shapes(shapes: Mapping[str, tuple[int, ...]], sizes: Sequence[Sizes], specs: Sequence[Spec]) -> None:
-    """Raises ConfigError where a shape or a size is for an input, a rank or an axis that the model does not have."""
-    known = {spec.name: spec for spec in specs}
-    random = ", ".join(f"{spec.name} ({spec})" for spec in specs)
-    for name, shape in shapes.items():
-        if name not in known:
-            raise ConfigError(f"--shape {name}: no input of that name is random; these are: {random}")
-        own = known[name].shape
-        if len(own) != len(shape) or any(size not in (-1, given) for size, given in zip(own, shape, strict=True)):
-            raise ConfigError(f"--shape {name}:{','.join(map(str, shape))}: the input '{name}' is {known[name]}")
+def check_sizes(sizes: Sequence[Sizes], specs: Sequence[Spec]) -> None:
+    """Raises ConfigError where one is for an input or an axis that is not random, or not open."""
+    known = {spec.name for spec in specs}
     taken: dict[tuple[str, int], str] = {}
     for each in sizes:
         fitting = [spec for spec in specs if each.applies(spec)]
         absent = [name for name in each.names if name != "*" and name not in known]
         if absent or not fitting:
-            raise ConfigError(f"--sizes {each.text}: no input '{(absent or each.names)[0]}' with that axis is random; these are: {random}")
+            name = (absent or each.names)[0]
+            raise ConfigError(f"--sizes {each.text}: no input '{name}' with that axis is random; these are: {listed(specs)}")
         for spec in fitting:
             if each.axis >= len(spec.shape) or spec.shape[each.axis] >= 0:
                 raise ConfigError(f"--sizes {each.text}: axis {each.axis} of the input '{spec.name}' ({spec}) is not open")

@@ -104,7 +104,7 @@ def infer(
         if use_random:
             rest = [spec for spec in specs if spec.name not in given]
             raw.refuse_random(description, rest)
-            made, notices = reading.random_inputs(rest, reading.parse_shapes(shapes), seed)
+            made, notices = reading.random_inputs(rest, reading.parse_shapes(shapes, rest), seed)
             given |= made
         elif shapes:
             raise click.UsageError("--shape is for the random inputs of --random")

@@ -241,9 +241,20 @@ def test_random_values_repeat_and_have_the_shape(word: str) -> None:
 
 
 def test_shapes() -> None:
-    assert parse_shapes(["x:1,16", "layer:0:2", "scalar:"]) == {"x": (1, 16), "layer:0": (2,), "scalar": ()}
+    specs = [Spec("x", "FP32", (-1, -1)), Spec("layer:0", "FP32", (2,)), Spec("scalar", "FP32", ())]
+    assert parse_shapes(["x:1,16", "layer:0:2", "scalar:"], specs) == {"x": (1, 16), "layer:0": (2,), "scalar": ()}
     for wrong in ("x", "x:1,-2", ":1", "x:1,,2", "x:a"):
-        assert "expected NAME:SIZE,SIZE" in usage_error(parse_shapes, [wrong])
+        assert "expected NAME:SIZE,SIZE" in usage_error(parse_shapes, [wrong], specs)
+
+
+def test_a_shape_that_no_random_input_has() -> None:
+    specs = [Spec("tokens", "INT64", (-1, -1)), Spec("image", "FP32", (-1, 3, 8))]
+    said = usage_error(parse_shapes, ["token:1,16"], specs)
+    assert said == "--shape token:1,16: no input of that name is random; these are: tokens (INT64 [?, ?]), image (FP32 [?, 3, 8])"
+    assert "no input of that name is random; all are given" in usage_error(parse_shapes, ["tokens:1,16"], [])
+    assert "'tokens' has a shape already" in usage_error(parse_shapes, ["tokens:1,16", "tokens:1,32"], specs)
+    assert "--shape image:1,3,9: the input 'image' is FP32 [?, 3, 8]" in usage_error(parse_shapes, ["image:1,3,9"], specs)
+    assert "the input 'image' is" in usage_error(parse_shapes, ["image:1,3"], specs)
 
 
 JSON = st.recursive(

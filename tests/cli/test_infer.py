@@ -163,6 +163,7 @@ def test_metadata_is_for_servers(call, address: str, repository: Path) -> None:
         (["double", "--shape", "x:1"], "--shape is for the random inputs of --random"),
         (["double", "--random", "--seed", "-1"], "-1 is not in the range"),
         (["double", "--random", "--shape", "x"], "--shape x: expected NAME:SIZE,SIZE"),
+        (["double", "--random", "--shape", "y:1,2"], "--shape y:1,2: no input of that name is random; these are: x (FP32 [?, 16])"),
         (["--random"], "has several models; name one: digits, double, half, kinds, lines, one, open, text"),
     ],
 )
