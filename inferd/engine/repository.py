@@ -45,6 +45,7 @@ if TYPE_CHECKING:
     from inferd._core.batcher import Batch
     from inferd._core.tensor import Signature
     from inferd.protocol.inference import ModelConfig
+    from inferd.steps.plan import Pipelines
 
 __all__ = ["IndexEntry", "Repository"]
 
@@ -202,10 +203,13 @@ class Repository:
     def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
         loaded = self._open(place, written, make_plan(), version, file)
+        folders = [file.parent] if place.folder is None else [file.parent, place.folder]
+        pipelines = compile_steps(loaded.config, loaded.signature, folders, written.where)
         # Where sizes vary, the small runs that can be measured say nothing of those that will come.
         if loaded.signature.fixed and make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
-            loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
-        signature, steps = self._with_steps(loaded, place, written, host, file)
+            examples = pipelines.examples if pipelines else {}
+            loaded = self._with_one_thread(loaded, examples, place, written, make_plan, version, file)
+        signature, steps = self._with_steps(loaded, pipelines, written, host)
         model = Model(
             place.name,
             version,
@@ -237,11 +241,9 @@ class Repository:
         )
         return model
 
-    def _with_steps(self, loaded: Loaded, place: Place, written: Written, host: Host, file: Path) -> tuple[Signature, StepsPlan | None]:
+    def _with_steps(self, loaded: Loaded, pipelines: Pipelines | None, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:
         """What a run takes and gives where requests of unequal length share it, and what stands between that and clients, if anything."""
         own = loaded.config.inferd
-        folders = [file.parent] if place.folder is None else [file.parent, place.folder]
-        pipelines = compile_steps(loaded.config, loaded.signature, folders, written.where)
         paddings = compile_padding(own.padding, written.where, pipelines.paddings if pipelines else None)
         signature = padded(loaded.signature, paddings)
         steps = StepsPlan(signature, pipelines) if pipelines else None
@@ -251,7 +253,9 @@ class Repository:
         if steps is not None or signature is not loaded.signature:
             model_config.show_to_clients(loaded.config, shown)
         if signature is not loaded.signature:
-            instance = Instance(f"model '{place.name}'", loaded.onnx.backend(signature), steps.finish if steps and steps.finishes else None)
+            instance = Instance(
+                f"model '{loaded.config.name}'", loaded.onnx.backend(signature), steps.finish if steps and steps.finishes else None
+            )
             check_padding(instance, steps.run_signature if steps else signature, written.where, paddings.tolerance)
             instance.backend.close()
         return signature, steps
@@ -264,7 +268,14 @@ class Repository:
         return Loaded(chosen, config, onnx, batching, model_config.signature_of(config, onnx.graph, version))
 
     def _with_one_thread(
-        self, loaded: Loaded, place: Place, written: Written, make_plan: Callable[..., Plan], version: int, file: Path
+        self,
+        loaded: Loaded,
+        examples: warmup.Examples,
+        place: Place,
+        written: Written,
+        make_plan: Callable[..., Plan],
+        version: int,
+        file: Path,
     ) -> Loaded:
         """The same model with one thread where more threads gain too little: for everything, for runs of a few rows, or for nothing.
 
@@ -272,11 +283,11 @@ class Repository:
         """
         if file.stat().st_size > MAX_COMPARED_BYTES:
             return loaded
-        shared_ns = _runs_ns(loaded)
+        shared_ns = _runs_ns(loaded, examples)
         if not shared_ns:
             return loaded
         single = self._open(place, written, make_plan(tiny_run_ns=1), version, file)
-        single_ns = _runs_ns(single)
+        single_ns = _runs_ns(single, examples)
         sizes = warmup.doubling_rows(loaded.signature)
         if len(single_ns) == len(sizes) and (tiny_ns := max(single_ns.values())) <= 1000 * single.config.inferd.inline_limit_us:
             return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
@@ -321,14 +332,14 @@ class Repository:
             model.close()
 
 
-def _runs_ns(loaded: Loaded) -> dict[int, int]:
-    """The measured runs of zeros by their rows, doubling from one to the most, as far as they take at most MAX_COMPARED_NS; none
-    if the model does not take zeros."""
+def _runs_ns(loaded: Loaded, examples: warmup.Examples) -> dict[int, int]:
+    """The measured runs by their rows, doubling from one to the most, as far as they take at most MAX_COMPARED_NS; none if the model
+    fails. examples: see warmup."""
     instance = Instance(loaded.config.name, loaded.onnx.backend(loaded.signature))
     found: dict[int, int] = {}
     try:
         for rows in warmup.doubling_rows(loaded.signature):
-            run_ns = warmup.paused(instance, loaded.signature, rows, MAX_COMPARED_NS)
+            run_ns = warmup.paused(instance, loaded.signature, examples, rows, MAX_COMPARED_NS)
             if run_ns > MAX_COMPARED_NS:
                 break
             found[rows] = run_ns

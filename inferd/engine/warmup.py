@@ -11,7 +11,6 @@ import math
 import statistics
 import time
 from collections.abc import Mapping
-from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -29,7 +28,7 @@ if TYPE_CHECKING:
     from inferd.engine.executor import Instance
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "run_once", "short_nbytes", "warm_up", "zero_inputs"]
+__all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "rows_of", "run_once", "short_nbytes", "warm_up"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
@@ -58,12 +57,12 @@ class _Unheard(Call):
 def warm_up(instance: Instance, signature: Signature, examples: Examples) -> None:
     """One run of one row, one of max_batch_size rows, then one of each number between, as far as BETWEEN_NS goes: each has a
     binding and a memory plan of its own, which cost a tiny model more than its run. Raises RequestError when the model fails."""
-    first_ns = run_once(instance, signature, zero_inputs(signature, 1, examples=examples))
+    first_ns = run_once(instance, signature, rows_of(signature, examples, 1))
     largest = _largest_rows(signature, first_ns)
     until_ns = time.monotonic_ns() + BETWEEN_NS
     for rows in (largest, *range(2, largest)):
         if rows > 1 and (rows == largest or time.monotonic_ns() < until_ns):
-            run_once(instance, signature, zero_inputs(signature, rows, examples=examples))
+            run_once(instance, signature, rows_of(signature, examples, rows))
 
 
 def measure(instance: Instance, signature: Signature, examples: Examples, hopeless_ns: int) -> int:
@@ -71,7 +70,7 @@ def measure(instance: Instance, signature: Signature, examples: Examples, hopele
     and returns that. Call after warm_up. Raises RequestError when the model fails."""
     longest_ns = 0
     for rows in sorted({1, _largest_rows(signature, 0)}):  # one row first: where that is hopeless, the most rows take seconds
-        inputs = zero_inputs(signature, rows, examples=examples)
+        inputs = rows_of(signature, examples, rows)
         runs_ns: list[int] = []
         for _ in range(MEASURED_RUNS + 1):
             runs_ns.append(run_once(instance, signature, inputs))
@@ -87,7 +86,7 @@ def short_nbytes(instance: Instance, signature: Signature, examples: Examples, l
     found, size = 0, 1
     first_axis = 1 if signature.max_batch_size > 0 else 0
     while sum(math.prod(_fixed(shape[first_axis:], size)) for _, _, shape in signature.input_specs) <= MOST_TRIED and size <= MOST_TRIED:
-        inputs = zero_inputs(signature, 1, size, examples)
+        inputs = rows_of(signature, examples, 1, size)
         try:
             if min(run_once(instance, signature, inputs) for _ in range(2)) > limit_ns:
                 break
@@ -97,11 +96,11 @@ def short_nbytes(instance: Instance, signature: Signature, examples: Examples, l
     return found
 
 
-def paused(instance: Instance, signature: Signature, rows: int, hopeless_ns: int) -> int:
+def paused(instance: Instance, signature: Signature, examples: Examples, rows: int, hopeless_ns: int) -> int:
     """The median run of so many rows in ns, each after a pause as between the batches of a service: threads that sleep have to be
     woken, which back to back they have not. Of one run where that, no longer a cold one, is above `hopeless_ns`. Raises RequestError
     when the model fails."""
-    inputs = zero_inputs(signature, rows)
+    inputs = rows_of(signature, examples, rows)
     run_once(instance, signature, inputs)
     runs_ns = [run_once(instance, signature, inputs)]
     while runs_ns[0] <= hopeless_ns and len(runs_ns) < MEASURED_RUNS:
@@ -135,8 +134,8 @@ def run_once(instance: Instance, signature: Signature, inputs: Inputs) -> int:
     return batch.execute_ns
 
 
-def zero_inputs(signature: Signature, rows: int, size: int = 1, examples: Examples = MappingProxyType({})) -> Inputs:
-    """Zeros, or empty texts, for every input; axes of any size are `size`, the batch axis is `rows`. `examples`: rows instead."""
+def rows_of(signature: Signature, examples: Examples, rows: int, size: int = 1) -> Inputs:
+    """`rows` times the example of every input, or zeros and empty texts where it has none; axes of any size are `size`."""
     batched = signature.max_batch_size > 0
     return [
         (name, word, _repeated(examples.get(name), word, (rows, *_fixed(shape[1:], size)) if batched else _fixed(shape, size)))
@@ -160,7 +159,7 @@ def configured_inputs(config: ModelConfig, signature: Signature) -> Iterator[tup
 
 
 def _largest_rows(signature: Signature, one_row_ns: int) -> int:
-    row_bytes = sum(array.nbytes for _, _, array in zero_inputs(signature, 1))
+    row_bytes = sum(array.nbytes for _, _, array in rows_of(signature, {}, 1))
     return max(min(signature.max_batch_size, LARGEST_RUN_NS // max(one_row_ns, 1), LARGEST_RUN_BYTES // max(row_bytes, 1)), 1)
 
 

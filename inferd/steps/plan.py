@@ -54,12 +54,17 @@ class Pipelines(NamedTuple):
         """The graph's inputs that requests of different lengths share a batch in."""
         return {name: pad for pipeline in self.inputs for name, pad in pipeline.paddings.items()}
 
+    @property
+    def examples(self) -> dict[str, Array]:
+        """A row of each of the graph's inputs that no row of zeros ever goes into."""
+        return {name: row for pipeline in self.inputs for name, row in pipeline.examples.items()}
+
 
 class Plan:
     """The compiled steps of one model. `graph`: what a run takes and gives, with its paddings. Raises ConfigError.
 
-    signature: what clients send and get. run_signature: what a run takes, and what is made of it for clients. examples: rows of a run's
-    inputs, of those that no row of zeros ever goes into.
+    signature: what clients send and get. run_signature: what a run takes, and what is made of it for clients. examples: those
+    of the pipelines.
     """
 
     def __init__(self, graph: Signature, pipelines: Pipelines) -> None:
@@ -72,7 +77,7 @@ class Plan:
         self._batched = graph.max_batch_size > 0
         self.prepares = bool(inputs)
         self.finishes = bool(outputs)
-        self.examples = {name: row for pipeline in inputs for name, row in pipeline.examples.items()}
+        self.examples = pipelines.examples
         self.together = min((pipeline.together for pipeline in inputs), default=1)
         self._fed = tuple(name for pipeline in inputs for name, _ in pipeline.outputs)
         words = {name: word for name, word, _ in graph.input_specs}

@@ -357,10 +357,24 @@ def test_a_tiny_model_gets_one_thread(tmp_path: Path, load: Load) -> None:
     assert "too little to share" in model.plan_reason
 
 
+def test_a_model_is_measured_on_values_that_its_steps_let_through(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
+    """At zero, which they never do, the graph fails."""
+    nodes = [helper.make_node("Sub", ["x", "least"], ["index"]), helper.make_node("Gather", ["table", "index"], ["y"])]
+    tables = {"least": np.int64(7), "table": np.ones(2, np.float32)}
+    content = models.model(nodes, [("x", "INT64", ("N", 1))], [("y", "FP32", ("N", 1))], tables)
+    columns = 'columns { columns { name: "x" datatype: "INT64" allowed: ["7", "8"] } }'
+    models.repository(tmp_path, {"m": content}, {"m": f"max_batch_size: 8 inferd {{ preprocess {{ steps {{ {columns} }} }} }}"})
+    with caplog.at_level(logging.WARNING):
+        model = load(tmp_path).lookup("m", "")
+    assert not caplog.records
+    assert model.config.inferd.intra_op_threads == 1
+    assert "too little to share" in model.plan_reason
+
+
 def measured(monkeypatch: pytest.MonkeyPatch, shared_us: dict[int, int], single_us: dict[int, int]) -> None:
     """Says how long runs take, by their rows: first those on all threads, then those on one."""
     answers = iter([shared_us, single_us])
-    monkeypatch.setattr(repository, "_runs_ns", lambda loaded: {rows: 1000 * us for rows, us in next(answers).items()})
+    monkeypatch.setattr(repository, "_runs_ns", lambda loaded, examples: {rows: 1000 * us for rows, us in next(answers).items()})
 
 
 def test_one_thread_runs_the_rows_for_which_four_gain_less_than_twice(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -23,7 +23,7 @@ def instance(backend: PuppetBackend) -> Instance:
 def test_zeros_of_every_datatype_pass_the_check() -> None:
     inputs = [(word, word, (-1, 3, -1)) for word in DATATYPES]
     signature = Signature("all", "1", inputs, [("y", "FP32", (-1,))], 8)
-    made = warmup.zero_inputs(signature, 5)
+    made = warmup.rows_of(signature, {}, 5)
     assert {(name, word, array.shape) for name, word, array in made} == {(word, word, (5, 3, 1)) for word in DATATYPES}
     LocalRequest(made).check(signature)
     assert made[list(DATATYPES).index("BYTES")][2][0, 0, 0] == ""
@@ -31,7 +31,7 @@ def test_zeros_of_every_datatype_pass_the_check() -> None:
 
 def test_zeros_without_a_batch_axis() -> None:
     signature = Signature("m", "1", [("x", "FP32", (2, -1)), ("s", "INT64", ())], [("y", "FP32", ())], 0)
-    made = warmup.zero_inputs(signature, 1)
+    made = warmup.rows_of(signature, {}, 1)
     assert [array.shape for _, _, array in made] == [(2, 1), ()]
     LocalRequest(made).check(signature)
 
@@ -40,11 +40,11 @@ def test_rows_that_are_given_stand_in_place_of_zeros() -> None:
     specs = [("text", "BYTES", (-1, 1)), ("matrix", "FP32", (-1, -1)), ("other", "INT64", (-1, 1))]
     examples = {"text": np.array(["Bern"], dtype=object), "matrix": np.array([0, 7, 0], np.float32)}
     batched = Signature("m", "1", specs, [("y", "FP32", (-1, 1))], 8)
-    made = warmup.zero_inputs(batched, 2, 4, examples)
+    made = warmup.rows_of(batched, examples, 2, 4)
     assert [array.tolist() for _, _, array in made] == [[["Bern"]] * 2, [[0, 7, 0]] * 2, [[0]] * 2]
     LocalRequest(made).check(batched)
     bare = Signature("m", "1", [("text", "BYTES", (1,)), ("matrix", "FP32", (1, 3))], [("y", "FP32", (1,))], 0)
-    made = warmup.zero_inputs(bare, 1, examples=examples)
+    made = warmup.rows_of(bare, examples, 1)
     assert [array.tolist() for _, _, array in made] == [["Bern"], [[0, 7, 0]]]
     LocalRequest(made).check(bare)
 
@@ -122,7 +122,7 @@ def test_a_failing_run_raises_what_the_request_is_answered_with() -> None:
             return Tensors([np.zeros((batch.rows, 1), np.float32)], ["FP32"], True, batch.rows)
 
     with pytest.raises(Internal, match="do not fit"):
-        warmup.run_once(instance(Narrow()), SIGNATURE, warmup.zero_inputs(SIGNATURE, 1))
+        warmup.run_once(instance(Narrow()), SIGNATURE, warmup.rows_of(SIGNATURE, {}, 1))
 
 
 def test_a_slow_model_is_not_warmed_with_all_rows(monkeypatch: pytest.MonkeyPatch) -> None:
