@@ -41,6 +41,7 @@ _CURES = {
     "MissingIndicator": "of texts it has no graph: with SimpleImputer(strategy='constant') missing texts are a category of their own",
 }
 _ENCODERS = ("OneHotEncoder", "OrdinalEncoder")
+_HINTS_AT_RARE = ("not an int64", "nfrequent", "'None'", "NaN")  # of an error: the rare categories are what it fails at
 _SIMPLE = {
     "classifier": "RandomForestClassifier, GradientBoostingClassifier or LogisticRegression",
     "regressor": "RandomForestRegressor, GradientBoostingRegressor or Ridge",
@@ -93,8 +94,9 @@ def _inputs(trained: Trained, floats: str) -> dict[str, str]:
         if learned.kind == "text":
             datatype = "BYTES"
         elif learned.categories and learned.kind == "whole":
-            may_lack = learned.stand_in is not None or any(value != value for value in learned.categories)
-            datatype = floats if may_lack else "INT64"
+            # Of truth values none is left over that could stand for a missing one.
+            may_lack = learned.stand_in is not None or any(value is None or value != value for value in learned.categories)
+            datatype = floats if may_lack or all(isinstance(value, bool) for value in learned.categories) else "INT64"
         found[trained.names[place]] = datatype
     return found
 
@@ -152,8 +154,11 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
         cure += "; --features-only exports what is in front of it" if name else ""
     elif "locale" in told:
         cure = "its graph needs the locale that is named, which this machine has not: install it, here and where the model is served"
-    elif word in _ENCODERS and ("not an int64" in told or "nfrequent" in told):
-        reason, cure = "", "where numbers have fractions, or NaN, it has no graph with min_frequency or max_categories: fit it without"
+    elif word in _ENCODERS and any(hint in told for hint in _HINTS_AT_RARE):
+        reason = ""
+        cure = "where numbers have fractions, or values are missing, it has no graph with min_frequency or max_categories: fit it without"
+    elif word == "TargetEncoder" and "NoneType" in told:
+        reason, cure = "", "of None it has no graph: give missing values a name before fitting, which makes them a category of their own"
     elif word in _CURES:
         reason, cure = "", _CURES[word]
     return f"{called(name, step)} cannot be converted by {versions}{reason}: {cure}"

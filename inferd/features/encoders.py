@@ -1,4 +1,5 @@
-"""Encoders of numbers, which skl2onnx has of whole numbers alone, and where NaN is no category; and bins, which it has as FP32."""
+"""Encoders of numbers and truth values, which skl2onnx has of whole numbers alone, and where NaN is no category; and bins, which it has
+as FP32."""
 
 from __future__ import annotations
 
@@ -21,7 +22,7 @@ def keep_encoders(pipeline: Any) -> None:
         word = type(step).__name__
         if word == "KBinsDiscretizer":
             become(step, partial(_binned, step), len(step.n_bins_) if step.encode == "ordinal" else sum(step.n_bins_))
-        elif word in ("OneHotEncoder", "OrdinalEncoder") and not step._infrequent_enabled and any(map(_is_of_fractions, step.categories_)):
+        elif word in ("OneHotEncoder", "OrdinalEncoder") and not step._infrequent_enabled and any(map(_is_kept, step.categories_)):
             if word == "OneHotEncoder":
                 become(step, partial(_one_hot, step), sum(len(_shown(step, place)) for place in range(len(step.categories_))))
             else:
@@ -37,9 +38,11 @@ def _binned(step: Any, nodes: Nodes) -> str:
     return nodes.side_by_side(found)
 
 
-def _is_of_fractions(categories: Array) -> bool:
-    """Of numbers that are not all whole, or of NaN."""
-    return categories.dtype.kind == "f" and not np.array_equal(categories, np.floor(categories))
+def _is_kept(categories: Array) -> bool:
+    """Of numbers that are not all whole, or of NaN; of truth values, of which some may have been missing."""
+    if categories.dtype != object:
+        return categories.dtype.kind == "b" or (categories.dtype.kind == "f" and not np.array_equal(categories, np.floor(categories)))
+    return any(isinstance(value, bool) for value in categories)
 
 
 def _shown(step: Any, place: int) -> Array:

@@ -1,7 +1,7 @@
 """Records to try a pipeline and its graph with: those of a file, or made from what the pipeline learned of its columns.
 
-A sample is one array a column: numbers as FP64 with NaN where nothing is, or as INT64 where that holds not all of them; texts as objects
-with None. Never in here: answers.
+A sample is one array a column: numbers, and truth values as 1 and 0, as FP64 with NaN where nothing is, or as INT64 where that holds not
+all of them; texts as objects with None. Never in here: answers.
 """
 
 from __future__ import annotations
@@ -10,6 +10,7 @@ import csv
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from numbers import Real
 from pathlib import Path
 from typing import Any
 
@@ -31,7 +32,8 @@ MOST_ROWS = 10_000  # of a file; more say nothing more
 
 @dataclass(frozen=True)
 class Sample:
-    """columns: an array a column, by name, in the pipeline's order. whole: those whose numbers have no fractions. told: how it was made.
+    """columns: an array a column, by name, in the pipeline's order. whole: those whose numbers have no fractions. flags: those of truth
+    values. told: how it was made.
 
     made: of what the pipeline says; else read of a file. guessed: columns of which it says nothing, so that any value had to do.
     """
@@ -54,7 +56,7 @@ class Sample:
 
     def whole_rows(self) -> Sample:
         """Rows of which no value is missing; where there are none such, all, with values of other rows in the gaps."""
-        gaps = {name: np.array([value is None or value != value for value in column]) for name, column in self.columns.items()}
+        gaps = {name: np.array([_is_missing(value) for value in column]) for name, column in self.columns.items()}
         whole = np.flatnonzero(~np.any(list(gaps.values()), axis=0))
         if len(whole):
             return self.part(whole.tolist())
@@ -89,16 +91,14 @@ class Sample:
         return library("pandas").DataFrame({name: self._frame_column(name, each) for name, each in learned})
 
     def _frame_column(self, name: str, learned: Learned) -> Any:
-        column = self.columns[name]
-        if column.dtype == object:
-            if None in (learned.categories or ()):
-                return library("pandas").Series(column, dtype=object)  # which pandas would have as NaN
-            texts = np.array(column, dtype=object)
-            texts[[value is None for value in texts]] = math.nan
-            return texts
+        column, is_flag = self.columns[name], name in self.flags
+        if column.dtype == object or (is_flag and np.isnan(column).any()):
+            nothing = None if None in (learned.categories or ()) else math.nan
+            values = [nothing if _is_missing(value) else bool(value) if is_flag else value for value in column]
+            return library("pandas").Series(values, dtype=object)  # else pandas has None as NaN
         if np.isnan(column).any():
             return column
-        return column.astype(np.bool_) if name in self.flags else column.astype(np.int64) if name in self.whole else column
+        return column.astype(np.bool_) if is_flag else column.astype(np.int64) if name in self.whole else column
 
     def records(self, names: Sequence[str]) -> list[dict[str, Any]]:
         """Each row as a client sends it: by column name, without what is missing."""
@@ -140,7 +140,9 @@ def read_sample(path: Path, trained: Trained) -> Sample:
     columns, whole, flags = {}, set(), set()
     for name, learned in zip(trained.names, trained.learned, strict=True):
         column = found[name][:MOST_ROWS]
-        if column.dtype.kind == "b":
+        if learned.kind != "text":
+            column = _unboxed(column)
+        if learned.kind != "text" and _is_flag(column):
             flags.add(name)
         elif column.dtype.kind in "iu" or (learned.kind == "whole" and _is_whole(column)):
             whole.add(name)
@@ -159,12 +161,33 @@ def _is_whole(column: Array) -> bool:
     return column.dtype.kind == "f" and bool(np.all(np.isnan(column) | (column == np.floor(column))))
 
 
+def _is_missing(value: Any) -> bool:
+    return value is None or bool(value != value)
+
+
+def _unboxed(column: Array) -> Array:
+    """Objects that are numbers as such, NaN where one is missing; anything else as it is."""
+    if column.dtype != object or _is_flag(column):
+        return column
+    values = [math.nan if _is_missing(value) else value for value in column]
+    return np.array(values) if all(isinstance(value, Real) for value in values) else column
+
+
+def _is_flag(column: Array) -> bool:
+    """Whether it holds truth values, of which some may be missing."""
+    if column.dtype != object:
+        return column.dtype.kind == "b"
+    there = [value for value in column if not _is_missing(value)]
+    return bool(there) and all(isinstance(value, (bool, np.bool_)) for value in there)
+
+
 def _settled(column: Array, *, as_text: bool) -> Array:
-    """Numbers as a sample has them; anything else as objects that are texts, or None."""
-    if column.dtype.kind in "biuf" and not as_text:
-        return _numbers(column.tolist())
+    """Numbers and truth values as a sample has them; anything else as objects that are texts, or None."""
+    values = [None if _is_missing(value) else value for value in column.tolist()]
+    if not as_text and (column.dtype.kind in "biuf" or _is_flag(column)):
+        return _numbers([math.nan if value is None else value for value in values])
     texts = np.empty(len(column), dtype=object)
-    texts[:] = [None if value is None or value != value else str(value) for value in column.tolist()]
+    texts[:] = [None if value is None else str(value) for value in values]
     return texts
 
 
@@ -197,11 +220,11 @@ def _column_of(fields: list[str], learned: Learned) -> Array:
             return np.array([math.nan if field in nothing else kind(field) for field in fields], dtype=dtype)
         except (ValueError, OverflowError):
             continue
-    if learned.kind != "text" and whole and {field.lower() for field in fields} <= {"true", "false"}:
-        return np.array([field.lower() == "true" for field in fields])
-    texts = np.empty(len(fields), dtype=object)
-    texts[:] = [None if field in nothing else field for field in fields]
-    return texts
+    there = [field for field in fields if field not in nothing]
+    flags = learned.kind != "text" and {field.lower() for field in there} <= {"true", "false"}
+    values = np.empty(len(fields), dtype=object)
+    values[:] = [None if field in nothing else field.lower() == "true" if flags else field for field in fields]
+    return values
 
 
 def _read_npz(path: Path, trained: Trained) -> dict[str, Array]:
@@ -211,7 +234,9 @@ def _read_npz(path: Path, trained: Trained) -> dict[str, Array]:
 
 def _read_parquet(path: Path, trained: Trained) -> dict[str, Array]:
     frame = library("pandas").read_parquet(path)
-    return {str(name): frame[name].to_numpy() for name in frame.columns}
+    # Of pandas' own types a missing value is neither None nor NaN.
+    own = [name for name in frame.columns if not isinstance(frame[name].dtype, np.dtype)]
+    return {str(name): frame[name].to_numpy(dtype=object, na_value=None) if name in own else frame[name].to_numpy() for name in frame}
 
 
 # ---- made

@@ -123,7 +123,7 @@ class Column:
         return self.settle(value)
 
     def _standing_in(self, text: str) -> Features:
-        if self.kind in ("float", "int") and not self.dated and self.target in ("FP32", "FP64") and text.lower() == "nan":
+        if self.kind != "text" and not self.dated and self.target in ("FP32", "FP64") and text.lower() == "nan":
             return (math.nan,) * len(self.names)
         try:
             return self._fit(self._encode(self._settled(text)))

@@ -10,7 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, OneHotEncoder, OrdinalEncoder, StandardScaler, TargetEncoder
 
 from inferd.errors import ConfigError, InvalidArgument
 from inferd.features import export
@@ -124,8 +124,63 @@ def test_rare_fractions_that_are_put_together_are_named_with_the_cure(tmp_path):
     table = table_of(VALUES["fractions and NaN"])
     encoder = make_column_transformer((OneHotEncoder(min_frequency=30), ["kind"]), (StandardScaler(), ["x"]))
     pipeline = make_pipeline(encoder, LogisticRegression()).fit(table, table["x"] > 0)
-    cure = "where numbers have fractions, or NaN, it has no graph with min_frequency or max_categories: fit it without"
+    cure = "where numbers have fractions, or values are missing, it has no graph with min_frequency or max_categories: fit it without"
     with pytest.raises(
         ConfigError, match=rf"^step 'columntransformer__onehotencoder', OneHotEncoder cannot be converted by [^:]*: {cure}$"
     ):
         export(pipeline, tmp_path / "m")
+
+
+FLAGS = RANDOM.random(90) < 0.5
+
+
+@pytest.mark.parametrize("learned", ["flags", "None", "NaN"])
+@pytest.mark.parametrize("ending", ["csv", "parquet"])
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(),
+        OneHotEncoder(drop="first"),
+        OneHotEncoder(handle_unknown="ignore"),
+        OrdinalEncoder(encoded_missing_value=-7),
+        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-2, encoded_missing_value=-1),
+    ],
+    ids=str,
+)
+def test_truth_values_of_which_some_are_missing(encoder, ending, learned, tmp_path):
+    table = pd.DataFrame({"flag": FLAGS, "x": RANDOM.normal(0, 1, 90)})
+    lacking = table.astype({"flag": object})
+    lacking.loc[::7, "flag"] = np.nan if learned == "NaN" else None
+    features = make_column_transformer((encoder, ["flag"]), (StandardScaler(), ["x"])).fit(table if learned == "flags" else lacking)
+    refuses = learned == "flags" and encoder.handle_unknown == "error"
+    sample = tmp_path / f"sample.{ending}"
+    (lacking.to_csv if ending == "csv" else lacking.to_parquet)(sample, index=False)
+    if refuses:
+        with pytest.raises(ConfigError, match="scikit-learn itself does not answer the sample"):
+            export(features, tmp_path / "m", sample=sample)
+    exported = export(features, tmp_path / "m", sample=None if refuses else sample)
+    assert exported.agrees
+    assert not exported.notices
+    flag = exported.columns[0]
+    assert (flag.datatype, flag.missing, flag.allowed) == ("BOOL", None if refuses else "NaN", ())
+    asked = (table if refuses else lacking)[:60]
+    np.testing.assert_allclose(ask(tmp_path / "m", *as_records(asked))["features"], features.transform(asked), atol=1e-6)
+
+
+def test_a_tensor_of_truth_values_cannot_lack_one(tmp_path):
+    table = pd.DataFrame({"flag": FLAGS, "x": RANDOM.normal(0, 1, 90)})
+    features = make_column_transformer((OneHotEncoder(handle_unknown="ignore"), ["flag"]), (StandardScaler(), ["x"])).fit(table)
+    exported = export(features, tmp_path / "m", form="TENSORS")
+    assert exported.columns[0].missing is None
+    assert "a tensor of BOOL cannot say so: such records need another --format" in exported.notices[0]
+
+
+def test_none_beside_truth_values_is_named_with_the_cure_where_it_has_no_graph(tmp_path):
+    table = pd.DataFrame({"flag": [True, None, False] * 30, "x": RANDOM.normal(0, 1, 90)})
+    for encoder, cure in {
+        OneHotEncoder(min_frequency=2): "values are missing, it has no graph with min_frequency or max_categories: fit it without$",
+        TargetEncoder(): "of None it has no graph: give missing values a name before fitting",
+    }.items():
+        features = make_column_transformer((encoder, ["flag"]), (StandardScaler(), ["x"])).fit(table, table["x"])
+        with pytest.raises(ConfigError, match=cure):
+            export(features, tmp_path / "m")

@@ -80,6 +80,32 @@ def test_a_file_is_read_as_pandas_reads_it(tmp_path):
     assert np.isnan(read["age"]).tolist() == [True, True, False]
 
 
+def test_numbers_and_truth_values_that_pandas_has_as_objects(tmp_path):
+    table = pd.DataFrame({"flag": [True, False, True], "own": [True, False, True], "number": [1, 2, 3], "age": [1.0, 2.0, 3.0]})
+    known = trained(make_column_transformer((OneHotEncoder(), ["flag", "own", "number"]), (StandardScaler(), ["age"])).fit(table))
+    lacking = pd.DataFrame(
+        {
+            "flag": pd.Series([True, None, False], dtype=object),
+            "own": pd.Series([True, pd.NA, False], dtype="boolean"),
+            "number": pd.Series([1, pd.NA, 3], dtype="Int64"),
+            "age": pd.Series([1, 2, 3], dtype="Int64"),
+        }
+    )
+    lacking.to_parquet(tmp_path / "a.parquet")
+    lacking.to_csv(tmp_path / "a.csv", index=False)
+    for name in ("a.parquet", "a.csv"):
+        read = read_sample(tmp_path / name, known)
+        assert (read.flags, read.whole) == ({"flag", "own"}, {"number", "age"})
+        assert read.records(list(table)) == [
+            {"flag": True, "own": True, "number": 1, "age": 1},
+            {"age": 2},
+            {"flag": False, "own": False, "number": 3, "age": 3},
+        ]
+        frame = read.as_input(known)
+        assert frame["flag"].tolist()[0] is True
+        assert frame["flag"].isna().tolist() == [False, True, False]
+
+
 def test_rows_without_gaps_are_picked_or_made():
     text = np.array(["a", None, "c"], dtype=object)
     some = Sample({"x": np.array([1.0, 2.0, np.nan]), "text": text}, frozenset(), frozenset(), ())

@@ -336,15 +336,16 @@ def test_what_stands_in_for_a_missing_value():
     columns = [
         {"name": "a", "missing": "0.5"},
         {"name": "b", "datatype": "INT64", "missing": "NaN"},
+        {"name": "f", "datatype": "BOOL", "missing": "NaN"},
         {"name": "v", "vocabulary": options.Vocabulary(values=["x", "y"]), "missing": "y"},
         {"name": "when", "date_time": options.DateTime(parts=["YEAR", "DAY"]), "missing": "2001-02-03"},
     ]
     pipeline = compiled(columns)
-    expected = [0.5, math.nan, 1, 2001, 3]
-    none = dict.fromkeys(["a", "b", "v", "when"])
-    (array,) = prepared(pipeline, {}, none, {**none, "v": "x", "b": 3})
-    np.testing.assert_array_equal(array, np.array([expected, expected, [0.5, 3, 0, 2001, 3]], np.float32))
-    (array,) = prepared(compiled(columns, form="CSV"), ",,,", "nan,,y,")
+    expected = [0.5, math.nan, math.nan, 1, 2001, 3]
+    none = dict.fromkeys(["a", "b", "f", "v", "when"])
+    (array,) = prepared(pipeline, {}, none, {**none, "v": "x", "b": 3, "f": True})
+    np.testing.assert_array_equal(array, np.array([expected, expected, [0.5, 3, 1, 0, 2001, 3]], np.float32))
+    (array,) = prepared(compiled(columns, form="CSV"), ",,,,", "nan,,,y,")
     np.testing.assert_array_equal(array, np.array([expected, expected], np.float32))
     assert "column 'a' is there twice" in refusal(pipeline, '{"a": 1, "a": 2}')
 
