@@ -40,6 +40,11 @@ _CURES = {
     "SimpleImputer": "of texts it has no graph with add_indicator: fit it without, and by strategy='constant' missing texts are a category",
     "MissingIndicator": "of texts it has no graph: with SimpleImputer(strategy='constant') missing texts are a category of their own",
 }
+# Steps whose graph fails, as of skl2onnx 1.20, at records that a sample need not hold.
+_FAILING = {
+    "RadiusNeighborsClassifier": "KNeighborsClassifier",
+    "RadiusNeighborsRegressor": "KNeighborsRegressor",
+}
 _ENCODERS = ("OneHotEncoder", "OrdinalEncoder")
 _HINTS_AT_RARE = ("not an int64", "nfrequent", "'None'", "NaN")  # of an error: the rare categories are what it fails at
 _SIMPLE = {
@@ -65,6 +70,7 @@ def convert(trained: Trained, floats: str) -> Converted:
     Raises ConfigError naming the step that cannot be converted, StartError without skl2onnx.
     """
     library("skl2onnx")
+    _refuse_failing(trained)
     inputs = _inputs(trained, floats)
     pipeline = without_text_imputers(trained.pipeline)
     keep_imputers(pipeline)
@@ -75,6 +81,21 @@ def convert(trained: Trained, floats: str) -> Converted:
         return _converted(pipeline, inputs, trained)
     except Exception as error:  # skl2onnx raises whatever it meets
         raise ConfigError(_blame(pipeline, inputs, trained, error)) from None
+
+
+def _refuse_failing(trained: Trained) -> None:
+    """Raises ConfigError."""
+    words = [type(step).__name__ for step in inner_steps(trained.pipeline)]
+    word = next((word for word in words if word in _FAILING), "")
+    if not word:
+        return
+    name, step = culprit(trained.pipeline, lambda part: any(type(inner).__name__ == word for inner in inner_steps(part)))
+    cure = f"use {_FAILING[word]} in its place"
+    cure += "; --features-only exports what is in front of it" if name and step is last_of(trained.pipeline) else ""
+    raise ConfigError(
+        f"{called(name, step)} cannot be converted: the graph that skl2onnx {library('skl2onnx').__version__} makes of {word} fails at "
+        f"each record that has not all those of training within the radius: {cure}"
+    )
 
 
 def _keep_hashes(pipeline: Any) -> None:

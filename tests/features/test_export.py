@@ -12,6 +12,7 @@ import joblib
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn import neighbors
 from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, make_column_transformer
 from sklearn.datasets import load_breast_cancer, load_diabetes
@@ -187,6 +188,20 @@ def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path):
     assert export(mixed().fit(frame), tmp_path / "same", features_only=True).agrees
     with pytest.raises(ConfigError, match="--features-only: LogisticRegression has no features in front of it"):
         export(LogisticRegression().fit(expected, target[:9]), tmp_path / "none", features_only=True)
+
+
+@pytest.mark.parametrize("radius", [2.0, 1e9])
+@pytest.mark.parametrize("word", ["RadiusNeighborsClassifier", "RadiusNeighborsRegressor"])
+def test_what_fails_at_other_records_is_refused_whatever_the_sample(word, radius, tmp_path):
+    """Where the radius holds all records of training the graph runs over any sample like them."""
+    values = np.random.default_rng(0).normal(0, 1, (40, 2))
+    step = getattr(neighbors, word)(radius=radius)
+    cure = f"use {word.replace('Radius', 'K')} in its place"
+    with pytest.raises(ConfigError, match=rf"^{word} cannot be converted: .* within the radius: {cure}$"):
+        export(step.fit(values, values[:, 0] > 0), tmp_path / "m")
+    pipeline = make_pipeline(StandardScaler(), step).fit(values, values[:, 0] > 0)
+    with pytest.raises(ConfigError, match=rf"^step '{word.lower()}', {word} cannot be converted: .*: {cure}; --features-only exports"):
+        export(pipeline, tmp_path / "m")
 
 
 @pytest.mark.parametrize(
