@@ -143,12 +143,13 @@ def check_padding(
 
     instance, signature: what runs and what a run takes. samples: requests of one row to try; by default random ones of several lengths.
     Raises ConfigError that says which output differs by how much at which length, and the cure. A model that runs none of the samples
-    is served with a warning.
+    is served with a warning, and so is one of which only numbers far from 0, or close to it, change the answers.
     """
     if signature.max_batch_size < 2 or all(_size(signature, name) > 0 for name in signature.paddings):
         return  # nothing shares a batch, or the graph has no other length to compare with
     plain = _without_buckets(signature)
     failure: RequestError | None = None
+    doubts: dict[float, _Difference] = {}  # by the size of the numbers, the largest difference
     for together in [[[_Trial(samples)]]] if samples else _random_requests(signature):
         ran = False
         for series in together:
@@ -159,9 +160,20 @@ def check_padding(
                 except RequestError as error:
                     failure = failure or error
                     break
-                _compare(instance, signature, trial._replace(rows=rows), alone, where, tolerance)
+                worst = _compare(instance, signature, trial._replace(rows=rows), alone, where)
                 ran = True
+                if worst is None or worst.amount <= tolerance:
+                    continue
+                if not trial.scale:
+                    raise ConfigError(_changes(worst, signature, where, tolerance))
+                doubts[trial.scale] = max(worst, doubts.get(trial.scale, worst))
         if ran:
+            for scale, worst in doubts.items():
+                # Far from what a model was made for rounding alone may decide: a softmax over such numbers is all or nothing.
+                log.warning(
+                    "%s. It is served: where such numbers never come, nothing is to be done",
+                    _changes(worst, signature, where, tolerance, scale),
+                )
             return
     log.warning(
         "%s: padding could not be checked, the model runs none of the rows that were tried: %s; compare the answers of unequal requests",
@@ -180,8 +192,8 @@ class _Trial(NamedTuple):
 Series = list[_Trial]  # each of which is tried where the model runs those before it alone
 
 
-def _compare(instance: Instance, signature: Signature, trial: _Trial, alone: Sequence[_Run], where: str, tolerance: float) -> None:
-    """Of rows that ran alone. Raises ConfigError."""
+def _compare(instance: Instance, signature: Signature, trial: _Trial, alone: Sequence[_Run], where: str) -> _Difference | None:
+    """The largest difference, of rows that ran alone; None where outputs are empty. Raises ConfigError."""
     rows = trial.rows
     try:
         together = _run(instance, signature, rows)
@@ -196,13 +208,7 @@ def _compare(instance: Instance, signature: Signature, trial: _Trial, alone: Seq
         for row, (mine,), padded, size in zip(rows, (run.answers for run in alone), together.answers, together.sizes, strict=True)
         for difference in _differences(signature, _length(signature, row), size, mine, padded, where, trial.scale)
     ]
-    worst = max(differences, default=None)
-    if worst is not None and not worst.amount <= tolerance:
-        change = _changes(worst, where, tolerance, trial.scale)
-        if not trial.scale:
-            raise change
-        # Far from what a model was made for, rounding alone may decide what it answers: a softmax over such numbers is all or nothing.
-        log.warning("%s. It is served: numbers of that size may never come", change)
+    return max(differences, default=None)
 
 
 class _Run(NamedTuple):
@@ -437,10 +443,12 @@ def _numeric(one: Array, other: Array, name: str, length: int, size: int, scale:
     return _Difference(float(amounts[worst]), name, length, size, float(one[worst]), float(other[worst]))
 
 
-def _changes(worst: _Difference, where: str, tolerance: float, scale: float) -> ConfigError:
-    tried = f", of numbers as large as {scale:g}," if scale else ""
+def _changes(worst: _Difference, signature: Signature, where: str, tolerance: float, scale: float = 0.0) -> str:
+    """What to say of it. scale: that alone numbers of this size brought about."""
+    held = ", ".join(repr(name) for name, word, _ in signature.input_specs if _is_fraction(word) and not _is_mask(name, word))
+    tried = f", of numbers as large as {scale:g} in {held}," if scale else ""
     values = "" if math.isnan(worst.alone) and math.isnan(worst.padded) else f" ({worst.alone:g} alone, {worst.padded:g} padded)"
-    return ConfigError(
+    return (
         f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length}{tried} differs by {worst.amount:.3g}"
         f"{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real "
         "(padding.mask), pad another axis, on the other side (padding.left; of texts tokenizer.json says it, padding.direction) or with "
