@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import os
 import signal
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -42,6 +43,9 @@ LONGEST = (
 
 settings.register_profile("inferd", deadline=None)  # speed is measured in benchmarks/; a busy machine is no fault of the code
 settings.load_profile("inferd")
+
+# As inferd sets it, before a test imports onnxruntime by itself: its wheels keep some KiB of each failed run for a thread that sends them.
+os.environ.setdefault("ORT_DISABLE_TELEMETRY", "1")
 
 # Where the suite runs behind `nohup` or `&` these are ignored, which every process that a test starts would inherit.
 signal.signal(signal.SIGINT, signal.default_int_handler)
