@@ -180,17 +180,17 @@ def warm_up(task: Task, client: Client, stopped: Callable[[], bool]) -> tuple[fl
         raise InferdError(f"{task.plan.address}: {said}")
     begun_s = half_s = time.monotonic()
     wanted = 4 * at_once if task.scenario == "Offline" else at_once  # there, as in the run, some always wait for their turn
-    asked = under_way = half = 0
+    asked = answered = half = 0
     while time.monotonic() - begun_s < (load.warm_up_s if asked >= WARM_UP_REQUESTS * at_once else max(load.warm_up_s, WARM_UP_S)):
-        more = [number % len(task.plan.bodies) for number in range(asked, asked + wanted - under_way)]
+        more = [number % len(task.plan.bodies) for number in range(asked, answered + wanted)]
         asker.ask(more, more)
-        asked, under_way = asked + len(more), wanted
+        asked += len(more)
         if asked <= WARM_UP_REQUESTS * at_once // 2 or time.monotonic() - begun_s <= load.warm_up_s / 2:
-            half_s, half = time.monotonic(), asked
-        under_way -= len(turned(client, stopped))
-    while under_way:
-        under_way -= len(turned(client, stopped))
-    rate = max(asked - half, 1) / (time.monotonic() - half_s)
+            half_s, half = time.monotonic(), answered
+        answered += len(turned(client, stopped))
+    while answered < asked:
+        answered += len(turned(client, stopped))
+    rate = max(answered - half, 1) / (time.monotonic() - half_s)
     fastest_ns = client._collect(-1).service.min_ns
     asker.start(time.monotonic_ns())
     return rate, fastest_ns

@@ -8,6 +8,7 @@ so. Never in here: a schedule or a verdict of our own.
 from __future__ import annotations
 
 import importlib.util
+import math
 import multiprocessing
 import re
 import tempfile
@@ -22,7 +23,7 @@ from inferd.bench.findings import Scenario
 from inferd.bench.generator import NOTICED_S, allow_files
 from inferd.bench.hdr import encode
 from inferd.bench.interrupts import interrupts_held, interrupts_noted
-from inferd.bench.loadgen import Answers, Ending, Task, work
+from inferd.bench.loadgen import MULTI_STREAM_SAMPLES, Answers, Ending, Task, work
 from inferd.bench.measurement import Interval, Latency, Load, Measurement
 from inferd.bench.modes import Outcome
 from inferd.bench.worker import CODES, Expected, Plan
@@ -45,6 +46,7 @@ LEAST_QUERIES = {"SingleStream": 100, "MultiStream": 700, "Server": 500, "Offlin
 LIMIT_MS = 100.0  # LoadGen's own, for Server
 INTERVAL_NS = 1_000_000_000
 OFFLINE_STREAMS = 16  # under way on each connection in Offline, where no number is given
+TOO_SHORT = "too short, for the warm-up was slower and LoadGen counts samples beforehand: give a longer --warm-up"
 KEYS = ("result_{}_latency_ns", "result_{}_query_latency_ns", "result_{}_per_query_latency_ns")  # the later ones for MultiStream
 
 
@@ -61,8 +63,11 @@ def load_of(scenario: str, load: Load) -> Load:
     """What LoadGen makes of it, as other modes would say it."""
     if scenario == "Server":
         return replace(load, arrivals="poisson")
-    streams = OFFLINE_STREAMS if scenario == "Offline" and load.streams == 1 else load.streams
-    return replace(load, rate=0.0, streams=streams)
+    if scenario == "Offline":
+        return replace(load, rate=0.0, streams=OFFLINE_STREAMS if load.streams == 1 else load.streams)
+    at_once = MULTI_STREAM_SAMPLES if scenario == "MultiStream" else 1
+    connections = min(load.connections, at_once)
+    return replace(load, rate=0.0, connections=connections, streams=math.ceil(at_once / connections))
 
 
 def limit_of(slo: Slo) -> tuple[float, float]:
@@ -92,7 +97,8 @@ def run(
     answers may say.
 
     load: duration_s is LoadGen's min_duration; rate is Server's target, and Offline's expectation where it is given; Offline keeps
-    connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1.
+    connections * streams requests under way, OFFLINE_STREAMS of each connection where streams is 1. SingleStream has one under way, on
+    one connection, MultiStream those of a query, on `connections` of them.
     notice: is told once the warm-up has shown that the run will be long.
     limit_ms: what `percentile` of Server's latencies may not exceed. percentile and least_queries: 0 for MLPerf's, and for what
     LoadGen's early stopping needs.
@@ -248,7 +254,9 @@ def judged(task: Task, ending: Ending, measured: Measurement) -> Scenario:
     figures = ending.figures
     reasons = [ending.ended] if ending.ended else []
     if figures.get("result_validity", "INVALID") != "VALID" and figures:
-        asked = {"perf_constraints": "latency is above the limit", "min_duration": "too short", "min_queries": "too few queries"}
+        asked = {"perf_constraints": "latency is above the limit", "min_duration": TOO_SHORT, "min_queries": "too few queries"}
+        if task.scenario == "Offline":
+            asked["min_duration"] += ", or the --rate that you expect"
         reasons += [text for key, text in asked.items() if figures.get(f"result_{key}_met") is False]
         if figures.get("early_stopping_met") is False:
             reasons.append(" ".join(str(figures.get("early_stopping_result", "early stopping")).replace("*", "").split()))

@@ -292,6 +292,7 @@ def refuse_unused(given: dict[str, Any]) -> None:
     refuse({"concurrency", "rate"}, "stress" not in modes, "is what --stress looks for")
     refuse({"rate"}, given["scenario"] in (None, "Server", "Offline"), f"is nothing that --scenario {given['scenario']} asks for")
     refuse({"concurrency"}, given["scenario"] in (None, "Offline"), "is for --scenario Offline: the others have their own number in flight")
+    refuse({"connections"}, given["scenario"] != "SingleStream" or given["connections"] == 1, "is 1 for --scenario SingleStream")
     refuse({"slo"}, given["scenario"] in (None, "Server"), "is for --scenario Server: the others have no limit of latency")
     refuse({"spin"}, bool({"rate", "slo", "stress", "scenario"} & said) or given["arrivals"] != "constant", "is for an open loop")
     refuse({"samples"}, not modes - {"soak"} and (given["rounds"] or 1) == 1, "is for one load")

@@ -9,6 +9,7 @@ import socket
 import tempfile
 import threading
 from pathlib import Path
+from types import SimpleNamespace
 from typing import TYPE_CHECKING, Any
 
 import models
@@ -176,6 +177,62 @@ def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch):
         finally:
             client.close()
     assert 0 < rate <= 2e9 / fastest_ns
+
+
+class Puppet:
+    """A client, and its generator: ten answers a second of a clock that only it moves, whatever waits."""
+
+    lost = ""
+
+    def __init__(self) -> None:
+        self.generator, self.now_s, self.waiting = self, 0.0, []
+
+    def start(self, now_ns: int) -> None: ...
+
+    def ask(self, tags: list[int], bodies: list[int]) -> None:
+        self.waiting += tags
+
+    def turn(self) -> list[int]:
+        self.now_s += 1
+        ended, self.waiting = self.waiting[:10], self.waiting[10:]
+        return ended
+
+    def messages(self) -> dict[int, bytes]:
+        return {}
+
+    def _collect(self, at: int) -> SimpleNamespace:
+        return SimpleNamespace(codes=[1], service=SimpleNamespace(min_ns=5))
+
+
+@pytest.mark.parametrize("streams", [8, 50])
+def test_a_warm_up_counts_what_was_answered_however_much_waits(streams, monkeypatch):
+    """Offline asks for as many samples as that rate says: too low a rate makes a run that is too short."""
+    client = Puppet()
+    monkeypatch.setattr(loadgen, "time", SimpleNamespace(monotonic=lambda: client.now_s, monotonic_ns=lambda: int(1e9 * client.now_s)))
+    load = Load(connections=1, streams=streams, duration_s=1.0, warm_up_s=1.0)
+    task = Task("Offline", Plan(parse_address("localhost:1"), (), BODIES, load, None, 1), 1, 0.99, 1, "")
+    rate, _ = loadgen.warm_up(task, client, lambda: False)
+    assert rate == pytest.approx(10, rel=0.25)
+    assert not client.waiting
+
+
+def test_a_run_that_was_too_short_says_what_makes_it_longer():
+    for scenario, cure in {"Offline": "--warm-up, or the --rate that you expect", "SingleStream": "give a longer --warm-up"}.items():
+        task = Task(scenario, Plan(parse_address("localhost:1"), (), BODIES, SHORT, None, 1), 1, 0.9, 1, "")
+        ending = loadgen.Ending(figures={"result_validity": "INVALID", "result_min_duration_met": False})
+        found = scenarios.judged(task, ending, scenarios.measurement(task, ending, []))
+        assert not found.valid
+        (reason,) = found.reasons
+        assert reason.startswith("too short, ")
+        assert reason.endswith(cure)
+
+
+@pytest.mark.parametrize(
+    ("scenario", "connections", "shown"),
+    [("SingleStream", 4, "1x1"), ("MultiStream", 4, "4x2"), ("MultiStream", 3, "3x3"), ("MultiStream", 100, "8x1"), ("Offline", 4, "4x16")],
+)
+def test_the_load_is_shown_as_what_is_under_way(scenario, connections, shown):
+    assert str(scenarios.load_of(scenario, Load(connections=connections))) == shown
 
 
 def test_an_unknown_model_is_told(server):
