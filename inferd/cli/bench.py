@@ -17,6 +17,7 @@ import click
 from click.core import ParameterSource
 
 from inferd.cli.duration import Duration
+from inferd.cli.number import Fraction, Whole
 from inferd.cli.reaching import FLAGS, TLS, TOKEN_FILE, reach_of
 from inferd.cli.say import one_line, say
 from inferd.errors import InferdError
@@ -34,7 +35,7 @@ if TYPE_CHECKING:
     from inferd.bench.session import Session
     from inferd.bench.terminal import Progress
 
-__all__ = ["bench", "positive"]
+__all__ = ["bench"]
 
 INTERRUPTED = 130
 RESERVED = frozenset({"connection", "content-type", "host", "keep-alive", "te", "transfer-encoding", "upgrade", "user-agent"})
@@ -75,32 +76,26 @@ class Bench(click.Command):
                 formatter.write_dl(rows)
 
 
-def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
-    return click.IntRange(least, most)
-
-
 @click.command(cls=Bench)
 @click.argument("target")
 @click.argument("model", required=False)
 @of_group(
     "Load",
-    click.option("--connections", type=positive(1, 10_000), default=4, show_default=True, help="HTTP/2 connections."),
-    click.option(
-        "--concurrency", type=positive(1, MOST_STREAMS), default=1, show_default=True, help="Requests in flight on each connection."
-    ),
-    click.option("--rate", type=click.FloatRange(0, min_open=True), help="Open loop: requests a second, whatever the answers do."),
+    click.option("--connections", type=Whole(1, 10_000), default=4, show_default=True, help="HTTP/2 connections."),
+    click.option("--concurrency", type=Whole(1, MOST_STREAMS), default=1, show_default=True, help="Requests in flight on each connection."),
+    click.option("--rate", type=Fraction(0, min_open=True), help="Open loop: requests a second, whatever the answers do."),
     click.option("--arrivals", default="constant", show_default=True, help="Of an open loop: constant, poisson, burst:N, trace:FILE."),
     click.option("--duration", type=Duration(), help="Of the measuring.  [default: 10s]"),
-    click.option("--requests", type=positive(1, 10**12), help="End after so many requests."),
+    click.option("--requests", type=Whole(1, 10**12), help="End after so many requests."),
     click.option("--warm-up", type=Duration(zero=True), default="1s", show_default=True, help="Before it; not counted."),
     click.option("--deadline", type=Duration(), help="Time that each request has."),
-    click.option("--processes", type=positive(1, 256), default=1, show_default=True, help="Of the generator."),
+    click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Of the generator."),
     click.option(
         "--spin/--no-spin",
         default=None,
         help="Open loop: stay awake before each arrival, for sending to the microsecond.  [default: where a core is left for it]",
     ),
-    click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of arrivals and random inputs."),
+    click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of arrivals and random inputs."),
 )
 @of_group(
     "Modes: one load, unless one of these is given",
@@ -113,7 +108,7 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     click.option("--soak", is_flag=True, help="One long load, and whether latency or memory drifts."),
     click.option("--versions", metavar="A,B", help="Versions of the model in turn, in one run, and how they compare."),
     click.option(
-        "--rounds", type=positive(1, 100), help="Of --versions, or of one load: compare needs 4.  [default: 4 of --versions, else 1]"
+        "--rounds", type=Whole(1, 100), help="Of --versions, or of one load: compare needs 4.  [default: 4 of --versions, else 1]"
     ),
     click.option(
         "--scenario", type=click.Choice(["SingleStream", "MultiStream", "Server", "Offline"]), help="MLPerf's, driven by its LoadGen."
@@ -134,22 +129,22 @@ def positive(least: int = 1, most: int = 1_000_000) -> click.IntRange:
     click.option(
         "--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, lognormal:M,SD, choice:32,64."
     ),
-    click.option("--count", type=positive(1, 100_000), help="Different requests that are made."),
-    click.option("--rows", type=positive(1, 65_536), help="Rows of each request.  [default: 1]"),
+    click.option("--count", type=Whole(1, 100_000), help="Different requests that are made."),
+    click.option("--rows", type=Whole(1, 65_536), help="Rows of each request.  [default: 1]"),
     click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes."),
 )
 @of_group(
     "Checks",
     click.option("--verify", metavar="FILE", help="Hold answers against a model (.onnx, folder) run here, or a .npz with the outputs."),
-    click.option("--verify-every", type=positive(1, 10**9), default=100, show_default=True, help="Every so many-th answer."),
-    click.option("--rtol", type=click.FloatRange(0), help="Relative difference that is none.  [default: 0.0001]"),
-    click.option("--atol", type=click.FloatRange(0), help="Absolute difference that is none.  [default: 0.00001]"),
+    click.option("--verify-every", type=Whole(1, 10**9), default=100, show_default=True, help="Every so many-th answer."),
+    click.option("--rtol", type=Fraction(0), help="Relative difference that is none.  [default: 0.0001]"),
+    click.option("--atol", type=Fraction(0), help="Absolute difference that is none.  [default: 0.00001]"),
 )
 @of_group(
     "The server's side",
     click.option("--metrics-url", metavar="URL", help="Its page for Prometheus.  [default: inferd's, on the port after TARGET's]"),
-    click.option("--server-pid", type=positive(1, 2**31 - 1), metavar="PID", help="Its process on this machine, for CPU and memory."),
-    click.option("--dollars-per-hour", type=click.FloatRange(0), help="Of the machine: gives the cost of a million predictions."),
+    click.option("--server-pid", type=Whole(1, 2**31 - 1), metavar="PID", help="Its process on this machine, for CPU and memory."),
+    click.option("--dollars-per-hour", type=Fraction(0), help="Of the machine: gives the cost of a million predictions."),
 )
 @of_group(
     "Output",

@@ -20,6 +20,7 @@ import click
 
 import inferd
 from inferd.ask.targets import require_client
+from inferd.cli.number import Whole
 from inferd.cli.serve import require_onnxruntime
 from inferd.errors import ConfigError, InferdError, StartError
 
@@ -36,8 +37,8 @@ SHOWN = 5  # images that are drawn
 
 @click.command()
 @click.option("--examples", metavar="FOLDER", help="Where the example models and images are.  [default: examples of the source tree]")
-@click.option("--requests", default=2000, show_default=True, type=click.IntRange(1, 1_000_000), help="Requests that are sent in parallel.")
-@click.option("--concurrency", default=64, show_default=True, type=click.IntRange(1, 10_000), help="Requests in flight at once.")
+@click.option("--requests", default=2000, show_default=True, type=Whole(1, 1_000_000), help="Requests that are sent in parallel.")
+@click.option("--concurrency", default=64, show_default=True, type=Whole(1, 10_000), help="Requests in flight at once.")
 def demo(examples: str | None, requests: int, concurrency: int) -> int:
     """Serve the example models, send real requests, show answers and latency."""
     require_onnxruntime()

@@ -10,13 +10,14 @@ from pathlib import Path
 import click
 
 from inferd.cli.duration import timeout_option
+from inferd.cli.number import Whole
 from inferd.errors import ConfigError, InferdError
 
 __all__ = ["drain"]
 
 
 @click.command()
-@click.argument("pid", type=click.IntRange(1), required=False)
+@click.argument("pid", type=Whole(1), required=False)
 @click.option("--pid-file", type=click.Path(path_type=Path), help="Where the server wrote its number (its --pid-file).")
 @timeout_option("60s", "To wait for the end.")
 def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from inferd.cli.number import Whole
 from inferd.cli.say import say
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def features() -> None:
     show_default=True,
     help="Of the records that clients send.",
 )
-@click.option("--model-version", type=click.IntRange(min=1), default=1, show_default=True, metavar="N", help="Folder of the version.")
+@click.option("--model-version", type=Whole(1), default=1, show_default=True, metavar="N", help="Folder of the version.")
 @click.option("--force", is_flag=True, help="Overwrite what is there.")
 def export(
     pipeline: Path,

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import click
 
 from inferd.cli.duration import timeout_option
+from inferd.cli.number import Whole
 from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import one_line, say
 
@@ -35,7 +36,7 @@ __all__ = ["infer"]
 @click.option("--csv", "csv_file", metavar="FILE", help="Records from a CSV file with a header, a line a row.")
 @click.option("--random", "use_random", is_flag=True, help="Random values for every input that is not given.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input where the model leaves sizes open.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of the random values.")
+@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of the random values.")
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
 @click.option("--output", "wanted", multiple=True, metavar="NAME", help="Only these outputs.")
 @click.option("--model-version", default="", metavar="N", help="Version of the model.  [default: the newest]")

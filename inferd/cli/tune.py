@@ -15,8 +15,8 @@ import click
 from click.core import ParameterSource
 
 from inferd.ask.targets import require_client
-from inferd.cli.bench import positive
 from inferd.cli.duration import Duration
+from inferd.cli.number import Fraction, Whole
 from inferd.cli.say import one_line, say
 from inferd.cli.serve import require_onnxruntime
 from inferd.config import PROVIDERS
@@ -73,17 +73,17 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.argument("path", type=click.Path(path_type=Path))
 @click.argument("model", required=False)
 @click.option("--slo", metavar="p99=10ms", help="Only what keeps this latency counts, and the number in flight is looked for, too.")
-@click.option("--connections", type=positive(1, 10_000), default=4, show_default=True, help="HTTP/2 connections.")
-@click.option("--concurrency", type=positive(1, 100_000), default=16, show_default=True, help="Requests in flight on each of them.")
-@click.option("--most-in-flight", type=positive(1, 100_000), default=512, show_default=True, help="That are tried to keep --slo.")
+@click.option("--connections", type=Whole(1, 10_000), default=4, show_default=True, help="HTTP/2 connections.")
+@click.option("--concurrency", type=Whole(1, 100_000), default=16, show_default=True, help="Requests in flight on each of them.")
+@click.option("--most-in-flight", type=Whole(1, 100_000), default=512, show_default=True, help="That are tried to keep --slo.")
 @click.option(
     "--budget", type=Duration(), default="5m", show_default=True, help="Of it all. By the defaults a minute at least, two for a search."
 )
 @click.option("--duration", type=Duration(), default="2s", show_default=True, help="Of each measurement, at least.")
 @click.option("--warm-up", type=Duration(zero=True), default="500ms", show_default=True, help="Before each; not counted.")
-@click.option("--processes", type=positive(1, 256), default=1, show_default=True, help="Of the generator.")
-@click.option("--rounds", type=positive(5, 12), default=6, show_default=True, help="In which the best and the default take turns.")
-@click.option("--margin", type=click.FloatRange(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")
+@click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Of the generator.")
+@click.option("--rounds", type=Whole(5, 12), default=6, show_default=True, help="In which the best and the default take turns.")
+@click.option("--margin", type=Fraction(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")
 @click.option("--instances", callback=numbers, metavar="N,N,...", help="To be tried.  [default: by the cores]")
 @click.option("--threads", callback=numbers, metavar="N,N,...", help="Of one run, to be tried.  [default: by the cores]")
 @click.option("--batch-sizes", callback=numbers, metavar="N,N,...", help="Most rows of a batch, to be tried.  [default: 1, 2, 4, ...]")
@@ -100,10 +100,10 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--random", is_flag=True, help="Random values for the inputs that files leave out.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open.")
 @click.option("--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, choice:32,64.")
-@click.option("--count", type=positive(1, 100_000), help="Different requests that are made.")
-@click.option("--rows", type=positive(1, 65_536), help="Rows of each request.  [default: 1]")
+@click.option("--count", type=Whole(1, 100_000), help="Different requests that are made.")
+@click.option("--rows", type=Whole(1, 65_536), help="Rows of each request.  [default: 1]")
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
-@click.option("--seed", type=click.IntRange(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
+@click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
 @click.option("--output", metavar="FILE", type=click.Path(path_type=Path), help="Where the best goes.  [default: beside the model]")
 @click.option("--force", is_flag=True, help="Replace a configuration that is there.")
 @click.option("--dry-run", is_flag=True, help="Write no configuration.")

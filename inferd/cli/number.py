@@ -1,0 +1,25 @@
+"""Numbers within limits on a command line, named so that an error says what was expected. Never in here: which flags have them."""
+
+from __future__ import annotations
+
+import click
+
+__all__ = ["Fraction", "Whole"]
+
+
+class Whole(click.IntRange):
+    """A whole number between limits that are in it."""
+
+    name = "whole number"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return "N"
+
+
+class Fraction(click.FloatRange):
+    """A number between limits."""
+
+    name = "number"
+
+    def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
+        return "X"
