@@ -166,6 +166,8 @@ class Remote:
         except (self._library.InferenceError, ValueError) as error:  # refused, or an answer that is not what it says
             code = getattr(getattr(error, "code", None), "name", "")
             why = explanation(parse_address(self._address), self._reach) if code == "UNAVAILABLE" else ""
+            if not why and "failed to connect" in str(error):
+                why = f"no gRPC server answers there: {error}"
             raise InferdError(f"{self._address}: {why or error}") from None
 
 

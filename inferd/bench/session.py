@@ -98,6 +98,8 @@ class Session:
             try:
                 self.address = parse_address(target)
             except ValueError as error:
+                if Path(target).exists():
+                    raise ConfigError(f"TARGET {target}: it is a path: give {EMBEDDED}{target} to run it in this process") from None
                 raise ConfigError(f"TARGET: {error}, or {EMBEDDED}PATH of an ONNX file or model repository") from None
         opened = self._stack.enter_context(open_target(where, model, DESCRIBED_S, self.metadata, reach))
         try:

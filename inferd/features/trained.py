@@ -75,7 +75,7 @@ def load_pipeline(path: Path) -> tuple[Any, list[str]]:
                 f"{path}: it needs the module {error.name!r}, which is not here: install it, or run from the folder it lies in"
             ) from None
         except Exception as error:  # whatever the file's own code raises
-            raise ConfigError(f"{path}: it cannot be loaded as a joblib or pickle file: {_told(error)}") from None
+            raise ConfigError(f"{path}: it cannot be loaded as a pipeline that joblib.dump or pickle.dump saved: {_told(error)}") from None
     if not hasattr(pipeline, "fit") and not hasattr(pipeline, "steps"):
         raise ConfigError(f"{path}: it holds a {type(pipeline).__name__}, and a scikit-learn pipeline is needed")
     return pipeline, [f"{path.name}: {' '.join(str(each.message).split())}" for each in told]

@@ -322,6 +322,11 @@ def test_a_target_is_no_url(call) -> None:
     assert (done.returncode, "got the URL 'http://localhost:8001': write 'localhost:8001', or embedded:PATH" in done.stderr) == (2, True)
 
 
+def test_a_path_is_no_server(call, tmp_path: Path) -> None:
+    done = call("bench", tmp_path, "double", "--quiet")
+    assert (done.returncode, f"TARGET {tmp_path}: it is a path: give embedded:{tmp_path} to run it" in done.stderr) == (2, True)
+
+
 def test_in_process_needs_a_file(call) -> None:
     done = call("bench", "embedded:localhost:8001", "double", "--quiet")
     assert (done.returncode, "there is no file or folder" in done.stderr) == (2, True)

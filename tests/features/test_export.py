@@ -551,8 +551,8 @@ def test_what_versions_share_is_not_overwritten_unasked(tmp_path):
 def test_files_that_hold_no_pipeline(tmp_path):
     for name, content, told in [
         ("absent", None, "there is no such file"),
-        ("text", b"hello", "cannot be loaded as a joblib or pickle file"),
-        ("cut", pickle.dumps(StandardScaler())[:-9], "cannot be loaded as a joblib or pickle file"),
+        ("text", b"hello", "cannot be loaded as a pipeline that joblib.dump or pickle.dump saved"),
+        ("cut", pickle.dumps(StandardScaler())[:-9], "cannot be loaded as a pipeline that joblib.dump or pickle.dump saved"),
         ("number", pickle.dumps(5), "it holds a int, and a scikit-learn pipeline is needed"),
         ("unfitted", pickle.dumps(StandardScaler()), "StandardScaler is not fitted"),
         ("foreign", b"cno_such_module\nThing\n.", "it needs the module 'no_such_module'"),
