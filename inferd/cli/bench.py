@@ -89,7 +89,7 @@ class Bench(click.Command):
     click.option("--requests", type=Whole(1, 10**12), help="End after so many requests."),
     click.option("--warm-up", type=Duration(zero=True), default="1s", show_default=True, help="Before it; not counted."),
     click.option("--deadline", type=Duration(), help="Time that each request has."),
-    click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Of the generator."),
+    click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Processes that send requests."),
     click.option(
         "--spin/--no-spin",
         default=None,
@@ -129,7 +129,7 @@ class Bench(click.Command):
     click.option(
         "--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, lognormal:M,SD, choice:32,64."
     ),
-    click.option("--count", type=Whole(1, 100_000), help="Different requests that are made."),
+    click.option("--count", type=Whole(1, 100_000), help="Different requests that are made.  [default: 1, with --sizes 64]"),
     click.option("--rows", type=Whole(1, 65_536), help="Rows of each request.  [default: 1]"),
     click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes."),
 )
@@ -155,7 +155,7 @@ class Bench(click.Command):
     click.option(
         "--samples", metavar="FILE.npy", help="Each request of one load: intended, sent, done in ns, code; a million an interval."
     ),
-    click.option("--quiet", is_flag=True, help="No progress."),
+    click.option("--quiet", is_flag=True, help="Show no progress."),
 )
 @of_group("Access: TLS, and a token", *TLS, TOKEN_FILE)
 @of_group(

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from inferd.cli.number import Whole
+from inferd.cli.number import Fraction, Whole
 from inferd.cli.say import say
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def features() -> None:
     "--sample", type=click.Path(path_type=Path), metavar="FILE", help="Records to compare on: .csv with a header, .npz, .parquet."
 )
 @click.option("--guess", is_flag=True, help="Without a sample, also where no step says what a column holds: that tests little.")
-@click.option("--tolerance", type=float, default=1e-5, show_default=True, help="Most that probabilities and predictions may differ.")
+@click.option("--tolerance", type=Fraction(0), default=1e-5, show_default=True, help="Most that probabilities and predictions may differ.")
 @click.option("--features-only", is_flag=True, help="Without the estimator: a model of its own that several share.")
 @click.option(
     "--format",

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import math
+from typing import Any
+
 import click
 
 __all__ = ["Fraction", "Whole"]
@@ -17,9 +20,15 @@ class Whole(click.IntRange):
 
 
 class Fraction(click.FloatRange):
-    """A number between limits."""
+    """A number between limits, which NaN is not."""
 
     name = "number"
+
+    def convert(self, value: Any, param: click.Parameter | None, ctx: click.Context | None) -> float:
+        number: float = super().convert(value, param, ctx)
+        if math.isnan(number):
+            self.fail(f"{value!r} is not a valid {self.name}.", param, ctx)
+        return number
 
     def get_metavar(self, param: click.Parameter, ctx: click.Context) -> str | None:
         return "X"

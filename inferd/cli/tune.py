@@ -81,7 +81,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 )
 @click.option("--duration", type=Duration(), default="2s", show_default=True, help="Of each measurement, at least.")
 @click.option("--warm-up", type=Duration(zero=True), default="500ms", show_default=True, help="Before each; not counted.")
-@click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Of the generator.")
+@click.option("--processes", type=Whole(1, 256), default=1, show_default=True, help="Processes that send requests.")
 @click.option("--rounds", type=Whole(5, 12), default=6, show_default=True, help="In which the best and the default take turns.")
 @click.option("--margin", type=Fraction(0, 1), default=0.03, show_default=True, help="A smaller gain is none.")
 @click.option("--instances", callback=numbers, metavar="N,N,...", help="To be tried.  [default: by the cores]")
@@ -100,7 +100,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--random", is_flag=True, help="Random values for the inputs that files leave out.")
 @click.option("--shape", "shapes", multiple=True, metavar="NAME:1,16", help="Shape of a random input whose sizes are open.")
 @click.option("--sizes", multiple=True, metavar="NAME:AXIS=DIST", help="Sizes by lot: uniform:16..128, normal:M,SD, choice:32,64.")
-@click.option("--count", type=Whole(1, 100_000), help="Different requests that are made.")
+@click.option("--count", type=Whole(1, 100_000), help="Different requests that are made.  [default: 1, with --sizes 64]")
 @click.option("--rows", type=Whole(1, 65_536), help="Rows of each request.  [default: 1]")
 @click.option("--cast", is_flag=True, help="Convert arrays to the model's datatypes.")
 @click.option("--seed", type=Whole(0, 2**63 - 1), default=0, show_default=True, help="Of random inputs.")
@@ -108,7 +108,7 @@ def words(ctx: click.Context, param: click.Parameter, text: str | None) -> list[
 @click.option("--force", is_flag=True, help="Replace a configuration that is there.")
 @click.option("--dry-run", is_flag=True, help="Write no configuration.")
 @click.option("--json", "json_file", metavar="FILE", help="The report: every measurement.")
-@click.option("--quiet", is_flag=True, help="No progress.")
+@click.option("--quiet", is_flag=True, help="Show no progress.")
 def tune(**given: Any) -> int:
     """Find the settings that serve a model best on this machine.
 

@@ -23,6 +23,7 @@ def verb(count: int | None, share: float | None) -> None:
         (["--count", "1.5"], "Invalid value for '--count': '1.5' is not a valid whole number."),
         (["--count", "10"], "Invalid value for '--count': 10 is not in the range 1<=x<=9."),
         (["--share", "x"], "Invalid value for '--share': 'x' is not a valid number."),
+        (["--share", "nan"], "Invalid value for '--share': 'nan' is not a valid number."),
         (["--share", "2"], "Invalid value for '--share': 2.0 is not in the range 0<=x<=1."),
     ],
 )
