@@ -56,6 +56,8 @@ LIMITS = (128, 2)  # below which random whole numbers are: few vocabularies are 
 SPREADS: tuple[Distance, ...] = ((False, 0, 1), (False, 0, -1), (True, 0, 30), (True, 0, -30), (True, 10, 40), (True, -10, -40))
 # Of other sizes, for what a graph does only far from 0, or close to it.
 SCALES: tuple[Distance, ...] = ((False, -1e-3, 1e-3), (False, 1e3, 1e4), (False, -1e3, -1e4))
+ROUNDINGS = 4  # of a row's numbers, tried where padding changes answers at such sizes:
+ROUNDED_LESS = 8  # rounding decides if it moves an answer by an eighth as much
 # Of whole numbers, once those from 0 have been tried, in one padded input at a time: what a model that runs the first takes for numbers,
 # while one that looks something up at them fails, and the others would make no sense to it.
 FAR = -(1 << 30)
@@ -79,13 +81,15 @@ class Paddings:
     masks: Mapping[str, str] = field(default_factory=dict)  # the graph's input that is the mask -> the padded one
     cuts: Mapping[str, tuple[int, str]] = field(default_factory=dict)  # the graph's output -> axis, padded input
     tolerance: float = DEFAULT_TOLERANCE
+    largest: float = math.inf  # that a fraction may be, whatever its sign
     declared: bool = False  # there are entries; else only steps pad
 
 
 def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, PadAxis] | None = None) -> Paddings:
     """ModelOptions.padding as Signature takes it. `made`: inputs that steps pad by themselves; an entry for one of them adds outputs to
     cut. Raises ConfigError; names and axes that the graph lacks are found by Signature."""
-    axes, masks, cuts, tolerances = dict(made or {}), dict[str, str](), dict[str, tuple[int, str]](), list[float]()
+    axes, masks, cuts = dict(made or {}), dict[str, str](), dict[str, tuple[int, str]]()
+    tolerances, largest = [DEFAULT_TOLERANCE], [math.inf]
     seen: set[str] = set()
     for index, entry in enumerate(entries):
         here = f"{where}: padding[{index}] {entry.input!r}"
@@ -96,6 +100,8 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
         seen.add(entry.input)
         if not (math.isfinite(entry.tolerance) and entry.tolerance >= 0):
             raise ConfigError(f"{here}: tolerance is {entry.tolerance}; it must be a number from 0 (the default, {DEFAULT_TOLERANCE})")
+        if not entry.largest >= 0:
+            raise ConfigError(f"{here}: largest is {entry.largest}; it must be a number above 0, or 0: any size")
         declared = PadAxis(entry.axis, entry.value, tuple(entry.buckets), entry.left)
         if entry.input in axes:
             if entry.mask or entry.value or entry.buckets or entry.left or entry.axis != axes[entry.input].axis:
@@ -114,7 +120,8 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
                 raise ConfigError(f"{here}: output {cut.output!r} is cut by another entry already: remove one of the two")
             cuts[cut.output] = cut.axis, entry.input
         tolerances.append(entry.tolerance or DEFAULT_TOLERANCE)
-    return Paddings(axes, masks, cuts, max(tolerances, default=DEFAULT_TOLERANCE), bool(seen))
+        largest.append(entry.largest or math.inf)
+    return Paddings(axes, masks, cuts, max(tolerances[1:] or tolerances), min(largest), bool(seen))
 
 
 def padded(signature: Signature, paddings: Paddings) -> Signature:
@@ -137,20 +144,26 @@ def padded(signature: Signature, paddings: Paddings) -> Signature:
 
 
 def check_padding(
-    instance: Instance, signature: Signature, where: str, tolerance: float = DEFAULT_TOLERANCE, samples: Sequence[Inputs] = ()
+    instance: Instance,
+    signature: Signature,
+    where: str,
+    tolerance: float = DEFAULT_TOLERANCE,
+    samples: Sequence[Inputs] = (),
+    largest: float = math.inf,
 ) -> None:
     """Runs rows of several lengths, each alone and all of them padded, and compares. Nothing to do where nothing is padded.
 
-    instance, signature: what runs and what a run takes. samples: requests of one row to try; by default random ones of several lengths.
+    instance, signature: what runs and what a run takes. samples: requests of one row to try; by default random ones of several lengths,
+    of which no fraction is larger than `largest`.
     Raises ConfigError that says which output differs by how much at which length, and the cure. A model that runs none of the samples
-    is served with a warning, and so is one of which only numbers far from 0, or close to it, change the answers.
+    is served with a warning, and so is one of which answers change by rounding alone, at numbers far from 0, or close to it.
     """
     if signature.max_batch_size < 2 or all(_size(signature, name) > 0 for name in signature.paddings):
         return  # nothing shares a batch, or the graph has no other length to compare with
     plain = _without_buckets(signature)
     failure: RequestError | None = None
     doubts: dict[float, _Difference] = {}  # by the size of the numbers, the largest difference
-    for together in [[[_Trial(samples)]]] if samples else _random_requests(signature):
+    for together in [[[_Trial(samples)]]] if samples else _random_requests(signature, largest):
         ran = False
         for series in together:
             for trial in series:
@@ -164,14 +177,13 @@ def check_padding(
                 ran = True
                 if worst is None or worst.amount <= tolerance:
                     continue
-                if not trial.scale:
-                    raise ConfigError(_changes(worst, signature, where, tolerance))
+                if not (trial.scale and _moved_by_rounding(instance, plain, trial._replace(rows=rows), alone, worst, where)):
+                    raise ConfigError(_changes(worst, signature, where, tolerance, trial.scale))
                 doubts[trial.scale] = max(worst, doubts.get(trial.scale, worst))
         if ran:
             for scale, worst in doubts.items():
-                # Far from what a model was made for rounding alone may decide: a softmax over such numbers is all or nothing.
                 log.warning(
-                    "%s. It is served: where such numbers never come, nothing is to be done",
+                    "%s. It is served, since rounding moves these answers as much: where such numbers never come, nothing is to be done",
                     _changes(worst, signature, where, tolerance, scale),
                 )
             return
@@ -187,6 +199,33 @@ class _Trial(NamedTuple):
 
     rows: Sequence[Inputs]
     scale: float = 0.0
+
+
+def _moved_by_rounding(instance: Instance, plain: Signature, trial: _Trial, alone: Sequence[_Run], worst: _Difference, where: str) -> bool:
+    """Whether answers of the rows alone move as far when their numbers change by some roundings, as sums in another order do. Far from
+    what a model was made for they may: a softmax over large numbers is all or nothing."""
+    random = np.random.default_rng(1)
+    for _ in range(ROUNDINGS):
+        for row, run in zip(trial.rows, alone, strict=True):
+            try:
+                moved = _run(instance, plain, [[(name, word, _rounded(random, name, word, array)) for name, word, array in row]])
+            except RequestError:
+                return False
+            ((mine,), (other,)) = run.answers, moved.answers
+            for difference in _differences(plain, worst.length, worst.size, mine, other, where, trial.scale):
+                if difference.output == worst.output and difference.amount * ROUNDED_LESS >= worst.amount:
+                    return True
+    return False
+
+
+def _rounded(random: np.random.Generator, name: str, word: str, array: Array) -> Array:
+    """Fractions that differ by some units in their last place."""
+    if not _is_fraction(word) or _is_mask(name, word):
+        return array
+    if word == "BF16":
+        return array ^ random.integers(0, 2, array.shape, np.uint16)
+    noise = 4 * np.finfo(array.dtype).eps * random.uniform(-1, 1, array.shape)
+    return (array * (1 + noise)).astype(array.dtype)
 
 
 Series = list[_Trial]  # each of which is tried where the model runs those before it alone
@@ -308,13 +347,14 @@ def _without_buckets(signature: Signature) -> Signature:
 # ---- rows to try ---------------------------------------------------------------------------------------------------
 
 
-def _random_requests(signature: Signature) -> Iterator[list[Series]]:
+def _random_requests(signature: Signature, largest: float) -> Iterator[list[Series]]:
     """Series that are tried together."""
     padded = {name: axis + 1 for name, (axis, *_) in signature.paddings.items()}
     specs = signature.input_specs
     free = any(size < 0 and padded.get(name) != axis for name, _, shape in specs for axis, size in enumerate(shape) if axis)
     whole = any("INT" in word for _, word, _ in specs)
-    fractions = (*SPREADS, *SCALES) if any(_is_fraction(word) and not _is_mask(name, word) for name, word, _ in specs) else SPREADS[:1]
+    spreads = [spread for spread in (*SPREADS, *SCALES) if max(map(abs, spread[1:])) <= largest or spread is SPREADS[0]]
+    fractions = spreads if any(_is_fraction(word) and not _is_mask(name, word) for name, word, _ in specs) else SPREADS[:1]
     wholes = [(name, word) for name, word, _ in specs if name in padded and "INT" in word and not _is_mask(name, word)]
     series: list[list[tuple[Distance, str]]] = [
         *([(spread, "")] for spread in fractions),
@@ -452,5 +492,7 @@ def _changes(worst: _Difference, signature: Signature, where: str, tolerance: fl
         f"{where}: padding changes answers: output {worst.output!r} of a row of length {worst.length}{tried} differs by {worst.amount:.3g}"
         f"{values} once it is filled up to {worst.size}, and the tolerance is {tolerance:g}: give the graph a mask of what is real "
         "(padding.mask), pad another axis, on the other side (padding.left; of texts tokenizer.json says it, padding.direction) or with "
-        "another value, allow more (padding.tolerance), or remove the padding"
+        "another value, "
+        + ("say how large numbers may be (padding.largest), " if scale > 1 else "")
+        + "allow more (padding.tolerance), or remove the padding"
     )

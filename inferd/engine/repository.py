@@ -256,7 +256,8 @@ class Repository:
             instance = Instance(
                 f"model '{loaded.config.name}'", loaded.onnx.backend(signature), steps.finish if steps and steps.finishes else None
             )
-            check_padding(instance, steps.run_signature if steps else signature, written.where, paddings.tolerance)
+            run_signature = steps.run_signature if steps else signature
+            check_padding(instance, run_signature, written.where, paddings.tolerance, largest=paddings.largest)
             instance.backend.close()
         return signature, steps
 

@@ -321,18 +321,41 @@ def within(limit: float, operator: str) -> bytes:
 
 
 @pytest.mark.parametrize("limit", [50, 1000])
-def test_what_a_graph_does_far_from_0_alone_is_said(limit: float, caplog: pytest.LogCaptureFixture) -> None:
-    Served(within(limit, "ReduceMax"), Paddings({"x": PadAxis(0)})).check()
-    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+def test_what_a_graph_does_far_from_0_alone_is_refused(limit: float) -> None:
+    served = Served(within(limit, "ReduceMax"), Paddings({"x": PadAxis(0)}))
+    with pytest.raises(ConfigError) as caught:
+        served.check()
+    said = str(caught.value)
     assert "padding changes answers: output 'y' of a row of length" in said
     assert ", of numbers as large as 10000 in 'x', differs by 1 (0 alone, 1 padded) once it is filled up to" in said
-    assert "allow more (padding.tolerance), or remove the padding. It is served: where such numbers never come, nothing is" in said
+    assert "say how large numbers may be (padding.largest), allow more (padding.tolerance), or remove the padding" in said
+    served.check(largest=1000)
 
 
-def test_what_a_graph_does_close_to_0_alone_is_said(caplog: pytest.LogCaptureFixture) -> None:
+def test_what_a_graph_does_close_to_0_alone_is_refused() -> None:
     """The filling is the only number that is not close."""
-    Served(within(0.01, "ReduceMin"), Paddings({"x": PadAxis(0, 5)})).check()
-    assert ", of numbers as large as 0.001 in 'x', differs by 1 (1 alone, 0 padded)" in caplog.text
+    with pytest.raises(ConfigError, match=r", of numbers as large as 0.001 in 'x', differs by 1 \(1 alone, 0 padded\)"):
+        Served(within(0.01, "ReduceMin"), Paddings({"x": PadAxis(0, 5)})).check()
+
+
+def test_what_rounding_changes_as_much_is_said(caplog: pytest.LogCaptureFixture) -> None:
+    """The sine of a thousand times a large number: its last places decide."""
+    nodes = [
+        node("Abs", ["x"], "size"),
+        node("Less", ["size", "limit"], "near"),
+        node("Cast", ["near"], "one", to=TensorProto.FLOAT),
+        helper.make_node("ReduceMax", ["one"], ["any"], axes=[1], keepdims=1),
+        node("Gather", ["x", "first"], "head", axis=1),
+        node("Mul", ["head", "thousand"], "large"),
+        node("Sin", ["large"], "sine"),
+        node("Add", ["any", "sine"], "y"),
+    ]
+    constants = {"limit": np.float32(50), "thousand": np.float32(1000), "first": np.array([0], np.int64)}
+    content = models.model(nodes, [("x", "FP32", ("N", "s"))], [("y", "FP32", ("N", 1))], constants)
+    Served(content, Paddings({"x": PadAxis(0)})).check()
+    (said,) = [record.getMessage() for record in caplog.records if record.levelname == "WARNING"]
+    assert ", of numbers as large as 10000 in 'x', differs by" in said
+    assert said.endswith("It is served, since rounding moves these answers as much: where such numbers never come, nothing is to be done")
 
 
 def test_what_a_graph_does_where_inputs_usually_are_is_refused() -> None:
@@ -529,13 +552,14 @@ def declared(**fields: Any) -> Any:
 def test_compile_padding() -> None:
     entries = [
         declared(input="ids", axis=0, value=3, buckets=[8, 16], mask="mask", cut=[("tokens", 0), ("other", 1)], tolerance=0.5),
-        declared(input="sound", axis=1, left=True),
+        declared(input="sound", axis=1, left=True, largest=100),
     ]
     assert compile_padding(entries, "here") == Paddings(
         {"ids": PadAxis(0, 3, (8, 16)), "sound": PadAxis(1, left=True)},
         {"mask": "ids"},
         {"tokens": (0, "ids"), "other": (1, "ids")},
         0.5,
+        100,
         True,
     )
     assert compile_padding([], "here") == Paddings()
@@ -561,6 +585,8 @@ def test_steps_that_pad_and_a_model_without_a_batch_axis() -> None:
         ([declared(input="a"), declared(input="a", axis=1)], "here: padding[1] 'a': the input has an entry already"),
         ([declared(input="a", tolerance=-1)], "here: padding[0] 'a': tolerance is -1.0"),
         ([declared(input="a", tolerance=math.nan)], "tolerance is nan"),
+        ([declared(input="a", largest=-1)], "here: padding[0] 'a': largest is -1.0; it must be a number above 0, or 0: any size"),
+        ([declared(input="a", largest=math.nan)], "largest is nan"),
         ([declared(input="a", mask="m"), declared(input="b", mask="m")], "padding[1] 'b': 'm' is the mask of 'a' already"),
         ([declared(input="a", cut=[("y", 0)]), declared(input="b", cut=[("y", 0)])], "output 'y' is cut by another entry already"),
         ([declared(input="made", axis=1)], "padding[0] 'made': a step pads axis 0 of this input"),

@@ -753,6 +753,10 @@ class Padding(Message):
     """The most that a padded answer may differ from a single one, absolutely or relative to the value. Default 1e-3."""
     left: bool
     """Fills up in front of what is real, and not behind it, as models want that look at the last token."""
+    largest: float
+    """The largest fraction, whatever its sign, that requests hold: the check at load tries none that is larger. 0:
+    any.
+    """
     def __init__(
         self,
         *,
@@ -764,6 +768,7 @@ class Padding(Message):
         cut: Iterable[CutOutput] | None = ...,
         tolerance: float = ...,
         left: bool = ...,
+        largest: float = ...,
     ) -> None: ...
 
 @final
