@@ -223,9 +223,11 @@ def _rounded(random: np.random.Generator, name: str, word: str, array: Array) ->
     if not _is_fraction(word) or _is_mask(name, word):
         return array
     if word == "BF16":
-        return np.bitwise_xor(array, random.integers(0, 2, array.shape, np.uint16))
+        flipped: Array = array ^ random.integers(0, 2, array.shape, np.uint16)
+        return flipped
     noise = 4 * np.finfo(array.dtype).eps * random.uniform(-1, 1, array.shape)
-    return (array * (1 + noise)).astype(array.dtype)
+    moved: Array = array * (1 + noise)
+    return moved.astype(array.dtype)
 
 
 Series = list[_Trial]  # each of which is tried where the model runs those before it alone
