@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.ask.files import read_whole
 from inferd.errors import ConfigError
-from inferd.steps.columns import Column, Refused, column_of, twin_of
+from inferd.steps.columns import Column, Refused, column_of, meant_by, twin_of
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -48,17 +48,22 @@ def from_csv(option: str, source: str, description: Description) -> dict[str, li
     table = _table(f"{option} {source}", source, {name for name, column in declared.items() if column.HasField("missing")})
     if records:
         return {name: _records(table, step) for name, step in records.items()}
-    _refuse_twins(table, [spec.name for spec in description.inputs])
-    missing = [spec.name for spec in description.inputs if spec.name not in table.header]
-    if missing:
-        raise ConfigError(f"{table.where}: the model's input {missing[0]!r} is none of its columns: {', '.join(table.header)}")
+    _refuse_wrong_names(table, [spec.name for spec in description.inputs])
     return {spec.name: _tensor(table, spec, declared.get(spec.name)) for spec in description.inputs}
 
 
-def _refuse_twins(table: Table, names: Sequence[str]) -> None:
+def _refuse_wrong_names(table: Table, names: Sequence[str], may_be_absent: Container[str] = ()) -> None:
+    """Of a file that lacks a column. names: of the model's columns."""
+    others = [found for found in table.header if found not in names]
     for name in names:
-        if why := twin_of(name, (found for found in table.header if found == name or found not in names)):
+        if name in table.header:
+            continue
+        if why := twin_of(name, others):
             raise ConfigError(f"{table.where}: column {name!r}: {why}")
+        if name not in may_be_absent:
+            near = meant_by(name, others)
+            none = f", and {near!r} is none of the model's" if near else ""
+            raise ConfigError(f"{table.where}: column {name!r} is missing{none}; it has {', '.join(map(repr, table.header))}")
 
 
 def _table(where: str, source: str, may_lack: Container[str]) -> Table:
@@ -92,13 +97,11 @@ def _table(where: str, source: str, may_lack: Container[str]) -> Table:
 def _records(table: Table, step: Any) -> list[bytes]:
     """Each line as one record. `step`: what reads it, a Columns message."""
     form = step.Format.Name(step.format)
-    _refuse_twins(table, [column.name for column in step.columns])
+    names = [column.name for column in step.columns]
+    _refuse_wrong_names(table, names, {column.name for column in step.columns if column.allow_absent})
     if form == "CSV":
-        return _lines_of_csv(table, [column.name for column in step.columns])
+        return _lines_of_csv(table, names)
     columns = {written.name: _column(table, written) for written in step.columns}
-    if not columns.keys() & set(table.header):
-        has = ", ".join(table.header)
-        raise ConfigError(f"{table.where}: it has none of the model's columns, which are {', '.join(columns)}; it has {has}")
     write = {"JSON": _json, "ARROW": _arrow}[form]
     records = []
     for number, cells in table.lines:
@@ -112,8 +115,6 @@ def _records(table: Table, step: Any) -> list[bytes]:
 
 def _lines_of_csv(table: Table, names: Sequence[str]) -> list[bytes]:
     """The model's columns in its order, each cell as it stands."""
-    if missing := [name for name in names if name not in table.header]:
-        raise ConfigError(f"{table.where}: column {missing[0]!r} is missing; it has {', '.join(table.header)}")
     places = [table.header.index(name) for name in names]
     records = []
     for _, cells in table.lines:

@@ -91,7 +91,7 @@ class Served:
         """The values of a request's inputs, as a client makes them of records."""
         if self.form == "TENSORS":
             return [self._tensor(column, [record.get(column.name) for record in records]) for column in self.columns]
-        write = {"JSON": _json, "CSV": self._line, "ARROW": self._stream}[self.form]
+        write = {"JSON": self._object, "CSV": self._line, "ARROW": self._stream}[self.form]
         return [[memoryview(write(record)) for record in records]]
 
     def _line(self, record: Record) -> bytes:
@@ -99,6 +99,9 @@ class Served:
         values = [record.get(column.name) for column in self.columns]
         csv.writer(line, lineterminator="\r\n").writerow([str(value).lower() if isinstance(value, bool) else value for value in values])
         return _utf8(line.getvalue().removesuffix("\r\n"))
+
+    def _object(self, record: Record) -> bytes:
+        return _utf8(json.dumps({column.name: record.get(column.name) for column in self.columns}, ensure_ascii=False))
 
     def _stream(self, record: Record) -> bytes:
         return arrow_record({column.name: record.get(column.name) for column in self.columns})
@@ -113,10 +116,6 @@ class Served:
             stand_in = json.loads(column.missing)
         dtype = _DTYPES[column.datatype]
         return np.array([stand_in if value is None else value for value in values]).astype(dtype)[:, None]
-
-
-def _json(record: Record) -> bytes:
-    return _utf8(json.dumps(record, ensure_ascii=False))
 
 
 def _utf8(text: str) -> bytes:

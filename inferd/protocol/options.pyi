@@ -495,7 +495,7 @@ class Column(Message):
     datatype: str
     """FP32 (default), FP64, INT64, BOOL or BYTES (text): what clients send."""
     missing: str
-    """What stands in for a value that is missing, null or NaN, written as text. Default: such a record is refused."""
+    """What stands in for a value that is null or NaN, written as text. Default: such a record is refused."""
     @property
     def vocabulary(self) -> Vocabulary: ...
     @property
@@ -508,6 +508,10 @@ class Column(Message):
     """
     @property
     def allowed(self) -> RepeatedScalarFieldContainer[str]: ...
+    allow_absent: bool
+    """Whether JSON and Arrow records may leave the column out, for which `missing` stands in, too; default: such a
+    record is refused.
+    """
     def __init__(
         self,
         *,
@@ -519,6 +523,7 @@ class Column(Message):
         hash: Hash | None = ...,
         allow_infinity: bool = ...,
         allowed: Iterable[str] | None = ...,
+        allow_absent: bool = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["encoding", "missing", "vocabulary", "date_time", "hash"]) -> bool: ...
     def WhichOneof(self, oneof_group: Literal["encoding"]) -> Literal["vocabulary", "date_time", "hash"] | None: ...

@@ -10,12 +10,14 @@ A value that cannot be used is Refused, with the reason. Never in here: formats,
 
 from __future__ import annotations
 
+import difflib
 import math
 import struct
 import unicodedata
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from datetime import UTC, date, datetime, timedelta
+from itertools import islice
 from typing import TYPE_CHECKING, Any
 
 from inferd._core.records import murmur3
@@ -24,7 +26,7 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from inferd.protocol.options import Column as Written
 
-__all__ = ["FIXED", "MISSING_WORDS", "Column", "Features", "Refused", "column_of", "twin_of"]
+__all__ = ["FIXED", "MISSING_WORDS", "Column", "Features", "Refused", "column_of", "meant_by", "twin_of"]
 
 Features = tuple[Any, ...]  # numbers, or one text
 
@@ -45,6 +47,7 @@ _BEYOND_FP32 = float.fromhex("0x1.ffffffp+127")  # the least that FP32 rounds to
 _FP32 = struct.Struct("=f")
 _EXACT = 2.0**53  # below it FP64 has every whole number; this one may have been the next, which it was rounded to
 _SHOWN_CHARACTERS = 40
+_MEANT_NAMES, _MEANT_CHARACTERS = 16, 64  # among which one that was meant is looked for, and of each: that takes time
 _EPOCH = datetime(1970, 1, 1, tzinfo=UTC)
 _WANTED = {
     "FP32": "a number",
@@ -63,7 +66,7 @@ class Refused(Exception):
 class Column:
     """See the module. kind: of its features (see FIXED); names: of them, more than one for the parts of a date.
 
-    plain: settled values that are there are the features themselves.
+    wanted: what clients are to send, in words. plain: settled values that are there are the features themselves.
     """
 
     def __init__(
@@ -85,13 +88,14 @@ class Column:
         self.is_text = datatype == "BYTES" and not dated
         self.plain = encode is None
         self.fills = False  # whether something stands in for missing values
+        self.allow_absent = False  # whether a record may leave it out
         self.missing_words: frozenset[str] = frozenset()  # fields of CSV that say, beside an empty one, that a value is missing
         self.target = ""  # the datatype of the graph's input
         self._encode = encode or (lambda value: (value,))
         self._allow_infinity = allow_infinity
         self._allowed: dict[Any, Any] | None = None  # what is compared -> the value
         self._stand_in: Features = ()
-        self._wanted = _WANTED["date" if dated else datatype]
+        self.wanted = _WANTED["date" if dated else datatype]
         # Floats between these need no further look. None where they are not what is sent.
         self._largest = 3.4e38 if datatype in ("FP32", "FP64") and not dated else 0.0
         self._smallest = -self._largest
@@ -119,7 +123,7 @@ class Column:
     def _settled(self, text: str) -> Any:
         value = text if self.is_text else self.read(text)
         if value is None or value != value:  # NaN
-            raise Refused(f"expected {self._wanted}, and it is no value")
+            raise Refused(f"expected {self.wanted}, and it is no value")
         return self.settle(value)
 
     def _standing_in(self, text: str) -> Features:
@@ -147,7 +151,7 @@ class Column:
         truth = self.datatype == "BOOL"
         value = _BOOLEANS.get(text.strip().lower()) if truth else _number(text, whole=self.datatype == "INT64")
         if value is None:
-            raise Refused(f"expected {self._wanted}, got {_shown(text)}")
+            raise Refused(f"expected {self.wanted}, got {_shown(text)}")
         return value
 
     def settle(self, value: Any) -> Any:
@@ -157,11 +161,11 @@ class Column:
         if value is None or value != value:  # NaN
             if self.fills:
                 return None
-            raise Refused(f"there is no value, and nothing stands in for one: send {self._wanted}")
+            raise Refused(f"there is no value, and nothing stands in for one: send {self.wanted}")
         if not self._is_one(value):
             rounded = self.datatype == "INT64" and type(value) is float and value.is_integer()
             cure = ", which may have been rounded: send all of its digits, without a point or an exponent" if rounded else ""
-            raise Refused(f"expected {self._wanted}, got {_shown(value)}{cure}")
+            raise Refused(f"expected {self.wanted}, got {_shown(value)}{cure}")
         if self.dated or self.datatype == "BYTES":
             return value
         if self.datatype == "BOOL":
@@ -185,7 +189,7 @@ class Column:
         bits = _INTEGERS.get(self.target, 63)
         number = int(value)
         if not -(1 << bits) <= number < 1 << bits:
-            raise Refused(f"expected {self._wanted} of {bits + 1} bits, got {_shown(value)}")
+            raise Refused(f"expected {self.wanted} of {bits + 1} bits, got {_shown(value)}")
         return number
 
     def _in_range(self, value: float) -> float:
@@ -247,6 +251,9 @@ _BOOLEANS = {"true": True, "1": True, "false": False, "0": False}
 def column_of(written: Written) -> Column:
     """The column of an entry of the configuration, not aimed yet. Raises Refused."""
     column = _column_of(written)
+    column.allow_absent = written.allow_absent
+    if written.allow_absent and not written.HasField("missing"):
+        raise Refused("allow_absent is true, and nothing stands in for its value then: add `missing`, or remove allow_absent")
     if written.HasField("missing"):  # which value a word is then is said by listing it alone
         column.missing_words = MISSING_WORDS.difference(written.allowed, written.vocabulary.values)
     return column
@@ -358,6 +365,13 @@ def twin_of(name: str, found: Iterable[str]) -> str:
         return ""
     told, wanted = ascii(twin), ascii(name)
     return f"its name came in another Unicode normal form, {told:.80} and not {wanted:.80}: write it as the model does"
+
+
+def meant_by(name: str, found: Iterable[str]) -> str:
+    """Of these names the one that looks like the column's; '' where none does."""
+    names = {other.casefold(): other for other in islice(found, _MEANT_NAMES) if len(other) <= _MEANT_CHARACTERS}
+    near = difflib.get_close_matches(name.casefold(), names, 1)
+    return names[near[0]] if near else ""
 
 
 def _number(text: str, *, whole: bool) -> float | None:

@@ -22,7 +22,7 @@ import msgspec
 from inferd._core.records import count_pairs
 from inferd.errors import InvalidArgument
 from inferd.protocol import options
-from inferd.steps.columns import Column, Refused, twin_of
+from inferd.steps.columns import Column, Refused, meant_by, twin_of
 from inferd.steps.pipeline import Value, wrong_row
 
 __all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "arrow_record", "listed"]
@@ -91,8 +91,15 @@ class Reader:
             if why := twin_of(column.name, (name for name in found if name == column.name or name not in self.known)):
                 raise self.wrong(row, column, why)
 
-    def refuse_others(self, row: int, found: Collection[str]) -> None:
+    def refuse_wrong_names(self, row: int, found: Collection[str]) -> None:
+        """Of a record that lacks a column, or has what is none."""
         self.refuse_twins(row, found)
+        for column in self.columns:
+            if column.name not in found and not column.allow_absent:
+                near = meant_by(column.name, (name for name in found if name not in self.known))
+                has = f", and has {quoted(near)}, which is no column" if near else ""
+                null = ", or null where none is known" if column.fills else ""
+                raise self.wrong(row, column, f"the record lacks it{has}: send {column.wanted}{null}")
         for name in found if self.refuse_unknown else ():
             if name not in self.known:
                 raise self.bad(row, f"{quoted(name)} is no column: send {listed(self.names)} only")
@@ -106,7 +113,7 @@ class JsonReader(Reader):
         self._decode = self._short_way()
         self._parts = msgspec.json.Decoder(dict[str, msgspec.Raw]).decode
         self._count = len(columns)
-        self._fills = any(column.fills for column in columns)
+        self._allows_absent = any(column.allow_absent for column in columns)
 
     def _short_way(self) -> Callable[[memoryview], Any] | None:
         """Decodes a record that is as it should be, and raises ValidationError for any other; None where names allow no Struct."""
@@ -115,10 +122,10 @@ class JsonReader(Reader):
         fields: list[Any] = []
         for place, column in enumerate(self.columns):
             kind = float | str if column.dated else _JSON_TYPES[column.datatype]
-            if column.fills:
+            if column.allow_absent:
                 fields.append((f"c{place}", kind | None | msgspec.UnsetType, msgspec.UNSET))
             else:
-                fields.append((f"c{place}", kind))
+                fields.append((f"c{place}", kind | None if column.fills else kind))
         wire = {f"c{place}": name for place, name in enumerate(self.names)}
         made = msgspec.defstruct("Record", fields, rename=wire, forbid_unknown_fields=self.refuse_unknown, kw_only=True, gc=False)
         return msgspec.json.Decoder(made).decode
@@ -129,7 +136,7 @@ class JsonReader(Reader):
                 values = msgspec.structs.astuple(self._decode(view))
             except (ValueError, RecursionError):  # msgspec's errors, and those of text that is no UTF-8
                 return self._long_way(row, view)
-            absent = values.count(msgspec.UNSET) if self._fills else 0
+            absent = values.count(msgspec.UNSET) if self._allows_absent else 0
             if count_pairs(view) != self._count - absent:  # other fields, or some twice
                 parts = self._object(row, view)
                 self._refuse_twice(row, view, parts)
@@ -140,7 +147,7 @@ class JsonReader(Reader):
     def _long_way(self, row: int, view: memoryview) -> Row:
         parts = self._object(row, view)
         self._refuse_twice(row, view, parts)
-        self.refuse_others(row, parts)
+        self.refuse_wrong_names(row, parts)
         return [self.settled(row, column, self._value(row, column, parts.get(column.name))) for column in self.columns]
 
     def _object(self, row: int, view: memoryview) -> dict[str, msgspec.Raw]:
@@ -248,8 +255,8 @@ class ArrowReader(Reader):
             names = table.schema.names
             if len(set(names)) < len(names):
                 raise self.bad(row, "a column is there twice: send each once")
-            self.refuse_others(row, names)
             found = dict(zip(names, table.columns, strict=True))
+            self.refuse_wrong_names(row, found)
             return [self._value(row, column, found.get(column.name)) for column in self.columns]
         except InvalidArgument:
             raise

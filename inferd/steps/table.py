@@ -209,6 +209,9 @@ def _columns(step: options.Columns, wrong: Callable[[str], ConfigError]) -> list
             raise wrong(f"columns[{number}] has no name: name it as clients do")
         if any(column.name == written.name for column in columns):
             raise wrong(f"column {written.name!r} is there twice: remove one, or name it otherwise")
+        if written.allow_absent and step.format in (options.Columns.CSV, options.Columns.TENSORS):
+            form = options.Columns.Format.Name(step.format)
+            raise wrong(f"column {written.name!r}: allow_absent is for JSON and ARROW; what comes as {form} has all columns: remove it")
         try:
             columns.append(column_of(written))
         except Refused as error:

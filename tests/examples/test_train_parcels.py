@@ -24,8 +24,8 @@ def records() -> list[dict[str, str]]:
 
 
 def as_json(record: dict[str, str], numbers: list[str]) -> bytes:
-    there = {name: value for name, value in record.items() if value and name != "late"}
-    return json.dumps({name: float(value) if name in numbers else value for name, value in there.items()}).encode()
+    values = {name: value or None for name, value in record.items() if name != "late"}
+    return json.dumps({name: float(value) if value and name in numbers else value for name, value in values.items()}).encode()
 
 
 @pytest.fixture(scope="module")

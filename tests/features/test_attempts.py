@@ -42,7 +42,7 @@ def one_core(monkeypatch):
 def ask(folder, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """The model's answers to JSON records, by the engine that servers have."""
     rows = np.empty((len(frame), 1), dtype=object)
-    there = [{name: value for name, value in row.items() if value == value} for row in frame.to_dict("records")]
+    there = [{name: value if value == value else None for name, value in row.items()} for row in frame.to_dict("records")]
     rows[:, 0] = [json.dumps(row).encode() for row in there]
     with Engine(folder) as engine:
         answers = [engine.infer(None, {"record": rows[first : first + 64]}) for first in range(0, len(rows), 64)]

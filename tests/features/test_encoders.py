@@ -117,7 +117,7 @@ def test_a_missing_whole_number_is_one_that_was_never_seen(tmp_path):
     assert exported.agrees
     assert not exported.notices
     missing = pd.DataFrame({"kind": [np.nan, 2.0], "x": [0.5, np.nan]})
-    np.testing.assert_allclose(ask(tmp_path / "m", {"x": 0.5})["features"], features.transform(missing[:1]), atol=1e-6)
+    np.testing.assert_allclose(ask(tmp_path / "m", *as_records(missing[:1]))["features"], features.transform(missing[:1]), atol=1e-6)
 
 
 def test_rare_fractions_that_are_put_together_are_named_with_the_cure(tmp_path):

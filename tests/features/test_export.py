@@ -99,7 +99,7 @@ def ask(folder: Path, *records) -> dict[str, np.ndarray]:
 
 
 def as_records(frame: pd.DataFrame) -> list[dict[str, object]]:
-    return [{name: value for name, value in row.items() if value == value and value is not None} for row in frame.to_dict("records")]
+    return [{name: value if value == value else None for name, value in row.items()} for row in frame.to_dict("records")]
 
 
 def test_what_is_written_answers_as_scikit_learn_does(frame, target, tmp_path):

@@ -22,7 +22,7 @@ from inferd.errors import Cancelled, ConfigError, InvalidArgument
 from inferd.protocol import options
 from inferd.steps.columns import MISSING_WORDS
 from inferd.steps.pipeline import Place, TensorType
-from inferd.steps.records import MAX_RECORD_BYTES
+from inferd.steps.records import MAX_RECORD_BYTES, arrow_record
 from inferd.steps.table import MAX_COLUMNS, compile_table
 
 WHERE = "config.toml of model 'm': preprocess[0]"
@@ -188,7 +188,8 @@ def test_json_and_csv_say_the_same(rows):
         ({"a": [1], "b": 1, "c": True}, "column 'a': expected a number, got a list"),
         ({"a": {}, "b": 1, "c": True}, "column 'a': expected a number, got an object"),
         ({"a": None, "b": 1, "c": True}, "column 'a': there is no value, and nothing stands in for one: send a number"),
-        ({"b": 1, "c": True}, "column 'a': there is no value"),
+        ({"b": 1, "c": True}, "column 'a': the record lacks it: send a number"),
+        ({"A": 1, "b": 1, "c": True}, "column 'a': the record lacks it, and has 'A', which is no column: send a number"),
         ({"a": 1e39, "b": 1, "c": True}, "column 'a': expected a number that FP32 can hold, up to 3.4e38, got 1e+39"),
         ('{"a": 1e400, "b": 1, "c": true}', "column 'a': "),
         ('{"a": ' + "9" * 400 + ', "b": 1, "c": true}', "column 'a': "),
@@ -343,7 +344,7 @@ def test_what_stands_in_for_a_missing_value():
     pipeline = compiled(columns)
     expected = [0.5, math.nan, math.nan, 1, 2001, 3]
     none = dict.fromkeys(["a", "b", "f", "v", "when"])
-    (array,) = prepared(pipeline, {}, none, {**none, "v": "x", "b": 3, "f": True})
+    (array,) = prepared(pipeline, none, none, {**none, "v": "x", "b": 3, "f": True})
     np.testing.assert_array_equal(array, np.array([expected, expected, [0.5, 3, 1, 0, 2001, 3]], np.float32))
     (array,) = prepared(compiled(columns, form="CSV"), ",,,,", "nan,,,y,")
     np.testing.assert_array_equal(array, np.array([expected, expected], np.float32))
@@ -356,10 +357,43 @@ def test_an_empty_line_of_csv_is_one_column_that_is_missing():
 
 
 def test_missing_text():
-    (array,) = prepared(
-        compiled([{"name": "t", "datatype": "BYTES", "missing": "none"}], {"t": single("BYTES")}), {}, {"t": None}, {"t": ""}
-    )
-    assert array.reshape(-1).tolist() == ["none", "none", ""]
+    (array,) = prepared(compiled([{"name": "t", "datatype": "BYTES", "missing": "none"}], {"t": single("BYTES")}), {"t": None}, {"t": ""})
+    assert array.reshape(-1).tolist() == ["none", ""]
+
+
+@pytest.fixture(params=["JSON", "ARROW"])
+def named(request):
+    """A format whose records name their columns, and what writes one."""
+    if request.param == "ARROW":
+        pytest.importorskip("pyarrow")
+    return request.param, json.dumps if request.param == "JSON" else arrow_record
+
+
+@pytest.mark.parametrize("refuse_unknown", [False, True])
+def test_a_column_that_a_record_lacks_is_no_missing_value(named, refuse_unknown):
+    form, write = named
+    columns = [{"name": "distance_km", "missing": "7"}, {"name": "stops", "missing": "8"}, {"name": "x"}]
+    pipeline = compiled(columns, form=form, refuse_unknown=refuse_unknown)
+    whole = [write({"distance_km": 1, "stops": 2, "x": 3}), write({"distance_km": None, "stops": None, "x": 3})]
+    assert prepared(pipeline, *whole)[0].tolist() == [[1, 2, 3], [7, 8, 3]]
+
+    def told(**record: object) -> str:
+        return refusal(pipeline, *whole, write(record))
+
+    why = "the record lacks it, and has 'stop', which is no column: send a number, or null where none is known"
+    assert told(distance_km=1, stop=2, x=3) == f"input 'record', row 2: column 'stops': {why}"
+    assert "column 'distance_km': the record lacks it, and has 'Distance_KM', which is no column: send" in told(Distance_KM=1, stops=2, x=3)
+    assert "column 'distance_km': the record lacks it: send a number, or null where none is known" in told(x=1)
+    assert "column 'distance_km': the record lacks it: send" in told(**{"distance_km" * 20: 1})
+    assert "column 'distance_km': the record lacks it, and has 'distance_" in told(**{f"distance_{place}m": 1 for place in range(99)})
+
+
+def test_unless_it_may_be_absent(named):
+    form, write = named
+    pipeline = compiled([{"name": "a", "missing": "7", "allow_absent": True}, {"name": "b", "missing": "8"}], form=form)
+    records = [{"a": 1.0, "b": 2.0}, {"b": 2.0}, {"a": None, "b": None}, {"b": None, "c": 1.0}]
+    assert prepared(pipeline, *map(write, records))[0].tolist() == [[1, 2], [7, 2], [7, 8], [7, 8]]
+    assert "row 0: column 'b': the record lacks it" in refusal(pipeline, write({"a": 1}))
 
 
 def test_words_of_csv_for_what_is_missing_are_those_of_pandas():
@@ -476,7 +510,7 @@ def test_only_values_that_are_allowed():
         {"name": "n", "datatype": "INT64", "allowed": ["1", "2"]},
     ]
     free = {"t": single("BYTES"), "n": single("INT64")}
-    text, number = prepared(compiled(columns, free), {"t": "y", "n": 2}, {"n": 1})
+    text, number = prepared(compiled(columns, free), {"t": "y", "n": 2}, {"t": None, "n": 1})
     assert (text.reshape(-1).tolist(), number.reshape(-1).tolist()) == (["y", ""], [2, 1])
     assert "column 't': 'z' is none of the 2 values that the model knows: 'x', 'y'" in refusal(compiled(columns, free), {"t": "z", "n": 1})
     assert "column 'n': 3 is none of the 2 values that the model knows: 1, 2" in refusal(compiled(columns, free), {"t": "x", "n": 3})
@@ -596,8 +630,10 @@ def test_a_name_in_another_normal_form_is_no_missing_value(refuse_unknown):
     assert prepared(pipeline, {"caf\u00e9": 1, "x": 2})[0].tolist() == [[1, 2]]
     if not refuse_unknown:
         assert prepared(pipeline, {"caf\u00e9": 1, "cafe\u0301": 5, "x": 2})[0].tolist() == [[1, 2]]
-        assert prepared(pipeline, {"the\u0301": 1, "x": 2})[0].tolist() == [[7, 2]]
-    both = compiled([*NAMES_THAT_LOOK_ALIKE, {"name": "cafe\u0301"}], refuse_unknown=refuse_unknown)
+    absent = [NAMES_THAT_LOOK_ALIKE[0] | {"allow_absent": True}, NAMES_THAT_LOOK_ALIKE[1]]
+    assert ANOTHER_FORM in refusal(compiled(absent, refuse_unknown=refuse_unknown), {"cafe\u0301": 1, "x": 2})
+    assert prepared(compiled(absent), {"the\u0301": 1, "x": 2})[0].tolist() == [[7, 2]]
+    both = compiled([*absent, {"name": "cafe\u0301"}], refuse_unknown=refuse_unknown)
     assert prepared(both, {"cafe\u0301": 1, "x": 2})[0].tolist() == [[7, 2, 1]], "both are columns"
 
 
@@ -663,7 +699,7 @@ def test_arrow_that_cannot_be_used(arrow):
     for kind in (arrow.duration("s"), arrow.time32("s")):
         assert f"'a' has the type {kind}, which is none that" in refusal(pipeline, stream(arrow, a=arrow.array([1], kind), b=[2]))
     assert "'z' is no column" in refusal(pipeline, stream(arrow, a=[1.0], b=[2], z=[1]))
-    assert "column 'b': there is no value" in refusal(pipeline, stream(arrow, a=[1.0]))
+    assert "column 'b': the record lacks it: send a whole number" in refusal(pipeline, stream(arrow, a=[1.0]))
     assert "column 'a': expected a finite number, got inf" in refusal(pipeline, stream(arrow, a=[math.inf], b=[2]))
     assert "column 'b': expected a whole number, got 'x'" in refusal(pipeline, stream(arrow, a=[1.0], b=["x"]))
 
@@ -771,6 +807,7 @@ def test_pyarrow_is_loaded_where_it_is_used():
             "the columns give 2 values a row ('a', 'b'), and the graph's input 'x' is FP32[3]",
         ),
         ([{"name": "a"}], {"x": single("FP32"), "y": single("FP32")}, "say which of the graph's tensors it is for"),
+        ([{"name": "a", "allow_absent": True}], None, "column 'a': allow_absent is true, and nothing stands in for its value then: add"),
         ([{"name": "a", "missing": "abc"}], None, "column 'a': missing is 'abc', which is itself refused: expected a number, got 'abc'"),
         (
             [{"name": "a", "datatype": "INT64", "missing": "1.5"}],
@@ -807,6 +844,12 @@ def test_what_a_configuration_cannot_say(columns, free, told):
         compiled(columns, free)
     assert str(raised.value).startswith(WHERE)
     assert told in str(raised.value)
+
+
+@pytest.mark.parametrize("form", ["CSV", "TENSORS"])
+def test_where_all_columns_come_none_is_absent(form):
+    with pytest.raises(ConfigError, match=f"'a': allow_absent is for JSON and ARROW; what comes as {form} has all columns: remove it"):
+        compiled([{"name": "a", "missing": "1", "allow_absent": True}], form=form)
 
 
 def test_names_of_the_wire():
