@@ -51,7 +51,7 @@ names, nan = list(pipeline.feature_names_in_), float("nan")  # None is no missin
 async def infer(request, context):
     content = request.raw_input_contents[0]
     record = json.loads(content[4:])
-    frame = pd.DataFrame({name: [record.get(name, nan)] for name in names})
+    frame = pd.DataFrame({name: [nan if record[name] is None else record[name]] for name in names})
     probabilities = pipeline.predict_proba(frame)
     label = pipeline.classes_[probabilities.argmax(axis=1)]
     answer = pb.ModelInferResponse(model_name=request.model_name, model_version="1", id=request.id)
@@ -86,8 +86,8 @@ def scikit_learn(pipeline: Path, folder: Path) -> Iterator[servers.Running]:
 
 
 def plain(row: dict[str, Any]) -> dict[str, Any]:
-    """A record as a client sends it: without what is missing."""
-    return {name: value for name, value in row.items() if value == value and value is not None}
+    """A record as a client sends it: with null for what is missing."""
+    return {name: value if value == value else None for name, value in row.items()}
 
 
 def json_message(row: dict[str, Any]) -> bytes:
