@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from inferd.ask.files import read_whole
 from inferd.errors import ConfigError
 from inferd.steps.columns import Column, Refused, column_of, meant_by, twin_of
+from inferd.steps.csv_lines import read_csv, write_csv
 
 if TYPE_CHECKING:
     from collections.abc import Container, Sequence
@@ -45,7 +46,7 @@ def from_csv(option: str, source: str, description: Description) -> dict[str, li
     records = {name: step.columns for name, step in description.readers().items() if step.HasField("columns")}
     written = [*description.columns(), *(column for step in records.values() for column in step.columns)]
     declared = {column.name: column for column in written}
-    table = _table(f"{option} {source}", source, {name for name, column in declared.items() if column.HasField("missing")})
+    table = _table(f"{option} {source}", source)
     if records:
         return {name: _records(table, step) for name, step in records.items()}
     _refuse_wrong_names(table, [spec.name for spec in description.inputs])
@@ -66,17 +67,15 @@ def _refuse_wrong_names(table: Table, names: Sequence[str], may_be_absent: Conta
             raise ConfigError(f"{table.where}: column {name!r} is missing{none}; it has {', '.join(map(repr, table.header))}")
 
 
-def _table(where: str, source: str, may_lack: Container[str]) -> Table:
-    """A blank line is no record, as pandas has it; in a file of one column that `may_lack` values it is one that lacks it."""
+def _table(where: str, source: str) -> Table:
     try:
         content = read_whole(source, where, MAX_FILE_BYTES, "a request holds no more")
     except OSError as error:
         raise ConfigError(f"{where}: cannot be read: {error.strerror}") from None
     try:
-        reader = csv.reader(io.StringIO(content.decode("utf-8-sig"), newline=""), strict=True)
-        header = next(filter(None, reader), [])
-        blanks = len(header) == 1 and header[0] in may_lack
-        rows = [(reader.line_num, cells or [""]) for cells in reader if cells or blanks]
+        records = read_csv(io.StringIO(content.decode("utf-8-sig"), newline=""))
+        _, header = next(records, (0, []))
+        rows = list(records)
     except (csv.Error, UnicodeDecodeError) as error:
         raise ConfigError(f"{where}: expected UTF-8 text, values between commas: {error}") from None
     if not rows:
@@ -116,13 +115,7 @@ def _records(table: Table, step: Any) -> list[bytes]:
 def _lines_of_csv(table: Table, names: Sequence[str]) -> list[bytes]:
     """The model's columns in its order, each cell as it stands."""
     places = [table.header.index(name) for name in names]
-    records = []
-    for _, cells in table.lines:
-        line = io.StringIO()
-        # A cell is quoted that holds a character of the line's end, which is taken off again.
-        csv.writer(line, lineterminator="\r\n").writerow([cells[place] for place in places])
-        records.append(line.getvalue().removesuffix("\r\n").encode())
-    return records
+    return [write_csv([cells[place] for place in places]).encode() for _, cells in table.lines]
 
 
 def _json(table: Table, number: int, values: dict[str, Any]) -> bytes:

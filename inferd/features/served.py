@@ -3,8 +3,6 @@ the graph runs over what comes of them."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
 import math
 from collections.abc import Mapping, Sequence
@@ -17,6 +15,7 @@ from inferd.engine.backend import OnnxModel
 from inferd.errors import ConfigError, InvalidArgument
 from inferd.features.conversion import MATRIX
 from inferd.protocol import options
+from inferd.steps.csv_lines import write_csv
 from inferd.steps.pipeline import Place, TensorType, Value
 from inferd.steps.records import arrow_record
 from inferd.steps.table import compile_table
@@ -95,10 +94,8 @@ class Served:
         return [[memoryview(write(record)) for record in records]]
 
     def _line(self, record: Record) -> bytes:
-        line = io.StringIO()
         values = [record.get(column.name) for column in self.columns]
-        csv.writer(line, lineterminator="\r\n").writerow([str(value).lower() if isinstance(value, bool) else value for value in values])
-        return _utf8(line.getvalue().removesuffix("\r\n"))
+        return _utf8(write_csv([str(value).lower() if isinstance(value, bool) else value for value in values]))
 
     def _object(self, record: Record) -> bytes:
         return _utf8(json.dumps({column.name: record.get(column.name) for column in self.columns}, ensure_ascii=False))

@@ -23,6 +23,7 @@ from inferd._core.records import count_pairs
 from inferd.errors import InvalidArgument
 from inferd.protocol import options
 from inferd.steps.columns import Column, Refused, meant_by, twin_of
+from inferd.steps.csv_lines import read_csv
 from inferd.steps.pipeline import Value, wrong_row
 
 __all__ = ["MAX_RECORD_BYTES", "READERS", "Reader", "Row", "arrow_record", "listed"]
@@ -204,11 +205,13 @@ class CsvReader(Reader):
         except UnicodeDecodeError as error:
             raise self.bad(row, _not_utf8("CSV", error)) from None
         try:
-            lines = list(csv.reader([text], strict=True))
+            records = [fields for _, fields in read_csv([text])]
         except csv.Error:
             raise self.bad(row, "expected one line of CSV, and its quotes or line ends do not fit: quote as RFC 4180 says") from None
-        fields = lines[0] if lines and lines[0] else [""]
-        if len(lines) > 1 or len(fields) != len(self.columns):
+        if not records:
+            raise self.bad(row, 'expected a line of CSV, got a blank one, which is no record: write an empty field alone as ""')
+        (fields,) = records
+        if len(fields) != len(self.columns):
             raise self.bad(row, f"expected a line of {len(self.columns)} fields ({listed(self.names)}), got {len(fields)}")
         return [self.parsed(row, column, field, column.parse) for column, field in zip(self.columns, fields, strict=True)]
 

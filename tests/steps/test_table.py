@@ -246,7 +246,9 @@ def test_json_that_cannot_be_used(record, told):
         ("1,1", "expected a line of 3 fields ('a', 'b', 'c'), got 2"),
         ("1,1,true,9", "expected a line of 3 fields ('a', 'b', 'c'), got 4"),
         ("1,1,true\n2,2,false", "expected "),
-        ("", "expected a line of 3 fields ('a', 'b', 'c'), got 1"),
+        ("", 'expected a line of CSV, got a blank one, which is no record: write an empty field alone as ""'),
+        (" \t\r\n", "expected a line of CSV, got a blank one"),
+        ('""', "expected a line of 3 fields ('a', 'b', 'c'), got 1"),
         ('1,1,"true', "expected one line of CSV"),
         ('1,1,"true"x', "expected one line of CSV"),
         (b"1,1,\xff", "expected CSV in UTF-8, and byte 4 is none"),
@@ -351,9 +353,13 @@ def test_what_stands_in_for_a_missing_value():
     assert "column 'a' is there twice" in refusal(pipeline, '{"a": 1, "a": 2}')
 
 
-def test_an_empty_line_of_csv_is_one_column_that_is_missing():
-    (array,) = prepared(compiled([{"name": "a", "missing": "0.5"}], form="CSV"), "", '""', "\r\n", "2")
-    assert array.tolist() == [[0.5], [0.5], [0.5], [2]]
+def test_a_blank_line_of_csv_is_no_record_of_one_column_that_is_missing():
+    pipeline = compiled([{"name": "a", "missing": "0.5"}], form="CSV")
+    assert prepared(pipeline, '""', "2", "NA")[0].tolist() == [[0.5], [2], [0.5]]
+    for blank in ("", "\r\n", "  "):
+        assert "row 1: expected a line of CSV, got a blank one" in refusal(pipeline, "2", blank)
+    text = compiled([{"name": "t", "datatype": "BYTES"}], {"t": single("BYTES")}, form="CSV")
+    assert prepared(text, '"  "', " x ")[0].tolist() == [["  "], [" x "]]
 
 
 def test_missing_text():
@@ -402,7 +408,7 @@ def test_words_of_csv_for_what_is_missing_are_those_of_pandas():
     frame = pandas.DataFrame({"t": words, "row": 1})
     read = pandas.read_csv(io.StringIO(frame.to_csv(index=False)))["t"]
     columns = [{"name": "t", "datatype": "BYTES", "missing": "nothing"}]
-    (array,) = prepared(compiled(columns, {"t": single("BYTES")}, form="CSV"), *words)
+    (array,) = prepared(compiled(columns, {"t": single("BYTES")}, form="CSV"), *(word or '""' for word in words))
     assert array.reshape(-1).tolist() == read.fillna("nothing").tolist()
     assert list(read.isna()) == [True] * (len(MISSING_WORDS) + 1) + [False] * 6
 

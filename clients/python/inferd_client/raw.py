@@ -83,9 +83,11 @@ def csv_records(*rows: Sequence[Any]) -> Rows:
     what is no number, truth value or text."""
     elements = []
     for row in rows:
+        cells = [value if isinstance(value, _CELLS) else _plain(value) for value in row]
         line = io.StringIO()
+        blank = len(cells) == 1 and not str(cells[0]).strip(" \t\r\n")  # which is no record, unless it is quoted
         # A cell is quoted that holds a character of the line's end, which is taken off again.
-        csv.writer(line, lineterminator="\r\n").writerow([value if isinstance(value, _CELLS) else _plain(value) for value in row])
+        csv.writer(line, lineterminator="\r\n", quoting=csv.QUOTE_ALL if blank else csv.QUOTE_MINIMAL).writerow(cells)
         elements.append(line.getvalue().removesuffix("\r\n").encode())
     return _rows(elements)
 

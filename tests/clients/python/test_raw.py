@@ -33,6 +33,8 @@ def test_records_in_each_form() -> None:
     rows: list[dict[str, Any]] = [{"a": np.float32(1.5), "b": None, "c": 'x, "y"'}, {"a": 2, "b": True, "c": ""}]
     assert [json.loads(row) for (row,) in records(*rows)] == [{**rows[0], "a": 1.5}, rows[1]]
     assert [row for (row,) in csv_records(["x\ny", "a\rb", 1])] == [b'"x\ny","a\rb",1']
+    blank = [None], [""], [" \t"]
+    assert [row for (row,) in csv_records(*blank)] == [b'""', b'""', b'" \t"'], "a blank line is no record"
     lines = csv_records(*(row.values() for row in rows))
     assert [next(csv.reader([row.decode()])) for (row,) in lines] == [["1.5", "", 'x, "y"'], ["2", "True", ""]]
     pyarrow = pytest.importorskip("pyarrow")
