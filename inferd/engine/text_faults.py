@@ -7,6 +7,7 @@ Never in here: files, syntax, of which the parser's own words tell, what a field
 from __future__ import annotations
 
 import re
+from contextlib import suppress
 from typing import Any
 
 from inferd.engine.toml_faults import expected, is_repeated
@@ -52,11 +53,20 @@ def value_fault(text: str, descriptor: Any, line: int, column: int) -> str:
         if token.start() >= at:
             if token.start() > at or token["value"] is None or message.field is None or message.field.message_type is not None:
                 return ""
-            value = word[1:-1] if word[0] in "\"'" else word
-            wanted = expected(value, message.field)
+            wanted = expected(_value(word), message.field)
             return f"{message.place}: expected {wanted}, got {word}" if wanted else ""
         _pass(messages, word, bool(token["value"]))
     return ""
+
+
+def _value(word: str) -> int | float | str:
+    """What a token stands for: in quotes a text; else a number, or the name of something."""
+    if word[0] in "\"'":
+        return word[1:-1]
+    for read in (lambda: int(word, 0), lambda: float(word.lower().removesuffix("f"))):
+        with suppress(ValueError):
+            return read()
+    return word
 
 
 def _pass(messages: list[_Message], word: str, is_value: bool) -> None:

@@ -14,7 +14,6 @@ from typing import Any
 __all__ = ["expected", "for_json", "is_repeated", "toml_faults", "unknown_field"]
 
 FP32_MAX = 3.4028234663852886e38
-JSON_WORDS = ("NaN", "Infinity", "-Infinity")
 
 
 def toml_faults(values: Any, descriptor: Any, path: str = "") -> Iterator[str]:
@@ -71,7 +70,8 @@ def _map_faults(values: Any, key_field: Any, field: Any, path: str) -> Iterator[
         yield f"{path}: expected a table, got {_kind(values)}"
         return
     for key, value in values.items():
-        yield from _value_faults(key, key_field, f"a key of {path}")
+        number = key_field.cpp_type != key_field.CPPTYPE_STRING and key.isascii() and key.isdecimal()  # in TOML a key is a text
+        yield from _value_faults(int(key) if number else key, key_field, f"a key of {path}")
         yield from _value_faults(value, field, f"{path}.{key}")
 
 
@@ -86,7 +86,7 @@ def _value_faults(value: Any, field: Any, path: str) -> Iterator[str]:
 
 
 def expected(value: Any, field: Any) -> str:
-    """What should stand there; empty where it does. Numbers may be written as text, as in JSON."""
+    """What should stand there; empty where it does. A text is no number, though protobuf's JSON takes it for one."""
     kind = field.cpp_type
     if kind == field.CPPTYPE_STRING:
         return "" if isinstance(value, str) else "a text"
@@ -111,15 +111,12 @@ def expected(value: Any, field: Any) -> str:
 
 def _number(value: Any, kind: type[int | float]) -> Any:
     """As a number of that kind; None where it is none."""
-    plain = _is_int(value) or (isinstance(value, float) and (kind is float or value.is_integer()))
-    if not plain and (not isinstance(value, str) or any(map(str.isspace, value))):
+    if not _is_int(value) and not (isinstance(value, float) and (kind is float or value.is_integer())):
         return None
     try:
-        number = kind(value)
-    except (ValueError, OverflowError):
+        return kind(value)
+    except OverflowError:  # a whole number that no float holds
         return None
-    named = plain or kind is int or math.isfinite(number) or value in JSON_WORDS  # "inf" is none of JSON's words
-    return number if named else None
 
 
 def _is_int(value: Any) -> bool:

@@ -35,6 +35,11 @@ STEP = "inferd.preprocess[0].steps[0].decode_image"
     [
         ("max_batch_size: 1.5", "max_batch_size: expected a whole number from -2147483648 to 2147483647, got 1.5"),
         ('max_batch_size: "x"', 'max_batch_size: expected a whole number from -2147483648 to 2147483647, got "x"'),
+        ('max_batch_size: "8"', 'max_batch_size: expected a whole number from -2147483648 to 2147483647, got "8"'),
+        ("max_batch_size: 99999999999", "max_batch_size: expected a whole number from -2147483648 to 2147483647, got 99999999999"),
+        ("max_batch_size: -0x80000001", "max_batch_size: expected a whole number from -2147483648 to 2147483647, got -0x80000001"),
+        ('inferd { padding { value: "0.5" } }', 'inferd.padding[0].value: expected a number, got "0.5"'),
+        ("inferd { padding { input: 1.5f } }", "inferd.padding[0].input: expected a text, got 1.5f"),
         (decoded("max_pixels: -5"), f"{STEP}.max_pixels: {PIXELS} -5"),
         (decoded("color: RGBA"), f"{STEP}.color: {COLORS} RGBA"),
         (decoded("scaled: maybe"), f"{STEP}.scaled: expected true or false, got maybe"),
