@@ -69,6 +69,7 @@ class Place:
     free: Mapping[str, TensorType]  # the graph's inputs (or, of an output's list, its outputs) that no other entry names, in order
     folders: tuple[Path, ...] = ()  # where a file that a step names is looked for: the version's, then the model's
     inputs: Mapping[str, TensorType] = field(default_factory=dict)  # of an output's list: all of the graph's inputs
+    taken: Mapping[str, str] = field(default_factory=dict)  # the tensors that another entry has -> which: "preprocess[0]"
 
     def wrong(self, step: int, name: str, why: str) -> ConfigError:
         """The error of one step; `step` counts from 0, `why` says what was expected, what is there and the cure."""
@@ -85,16 +86,25 @@ class Place:
 
     def only_free(self, name: str) -> tuple[str, TensorType]:
         """The graph's input that the entry names, or the only one that is free. Raises ConfigError."""
-        if name:
-            if name not in self.free:
-                raise ConfigError(f"{self.where}: {name!r} is not there, or fed by another entry; free are {self._shown_free()}")
+        if name in self.free:
             return name, self.free[name]
+        if name or not self.free:
+            raise ConfigError(f"{self.where}: {self.not_free(name)}")
         if len(self.free) != 1:
             raise ConfigError(f"{self.where}: say which of the graph's tensors it is for: {self._shown_free()}")
         return next(iter(self.free.items()))
 
+    def not_free(self, name: str) -> str:
+        """Why the entry cannot have the tensor that it names, or, without a name, any, and the cure."""
+        if name in self.taken:
+            return f"{name!r} is that of {self.taken[name]} already, and has one entry at most: remove one of the two, or name another"
+        if self.free:
+            return f"{name!r} is none of the graph's tensors: name one of {self._shown_free()}"
+        taken = ", ".join(f"{known!r} is that of {entry}" for known, entry in self.taken.items())
+        return f"no tensor of the graph is left for it ({taken}): remove this entry, or another"
+
     def _shown_free(self) -> str:
-        return ", ".join(f"{name!r} {kind}" for name, kind in self.free.items()) or "none"
+        return ", ".join(f"{name!r} {kind}" for name, kind in self.free.items())
 
 
 class InputPipeline(Protocol):

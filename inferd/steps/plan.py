@@ -215,9 +215,9 @@ def _row(word: str, shape: tuple[int, ...], batched: bool) -> TensorType:
 
 def _input_pipelines(entries: Iterable[Preprocess], place: Place) -> list[InputPipeline]:
     pipelines: list[InputPipeline] = []
-    free = dict(place.free)
+    taken: dict[str, str] = {}
     for index, entry in enumerate(entries):
-        here = replace(place, where=f"{place.where}: preprocess[{index}]{_shown(entry.name or entry.input)}", free=free)
+        here = _beside(place, taken, f"preprocess[{index}]{_shown(entry.name or entry.input)}")
         if not entry.steps:
             raise ConfigError(f"{here.where}: it has no steps: add one, or remove the entry")
         for number, step in enumerate(entry.steps):
@@ -225,11 +225,14 @@ def _input_pipelines(entries: Iterable[Preprocess], place: Place) -> list[InputP
                 raise ConfigError(f"{here.where}: steps[{number}] is empty: name a step")
         pipeline = _compiler(entry, here)(entry, here)
         pipelines.append(pipeline)
-        for name, _ in pipeline.outputs:
-            if name not in free:
-                raise ConfigError(f"{here.where}: it feeds {name!r}, which is not in the graph, or fed by another entry")
-            free = {known: kind for known, kind in free.items() if known != name}
+        taken |= {name: f"preprocess[{index}]" for name, _ in pipeline.outputs}
     return pipelines
+
+
+def _beside(place: Place, taken: Mapping[str, str], entry: str) -> Place:
+    """Where an entry stands, behind those that have taken tensors."""
+    free = {name: kind for name, kind in place.free.items() if name not in taken}
+    return replace(place, where=f"{place.where}: {entry}", free=free, taken=dict(taken))
 
 
 def _compiler(entry: Preprocess, place: Place) -> Callable[[Preprocess, Place], InputPipeline]:
@@ -267,13 +270,14 @@ def _takes_no_pixels(entry: Preprocess, place: Place) -> bool:
 def _output_pipelines(entries: Iterable[Postprocess], place: Place) -> dict[str, OutputPipeline]:
     """Of outputs that something is made of: an entry that names classes alone costs nothing."""
     pipelines: dict[str, OutputPipeline] = {}
+    taken: dict[str, str] = {}
     unchanged: set[str] = set()
     if entries:
         from inferd.steps.outputs import compile_output
     for index, entry in enumerate(entries):
-        free = {name: kind for name, kind in place.free.items() if name not in pipelines}
-        here = replace(place, where=f"{place.where}: postprocess[{index}]{_shown(entry.output)}", free=free)
+        here = _beside(place, taken, f"postprocess[{index}]{_shown(entry.output)}")
         name, _ = here.only_free(entry.output)
+        taken[name] = f"postprocess[{index}]"
         pipelines[name] = compile_output(entry, here)
         if not entry.steps and entry.name in ("", name):
             unchanged.add(name)

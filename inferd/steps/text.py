@@ -212,7 +212,7 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
     def wrong(why: str) -> ConfigError:
         return place.wrong(0, "tokenize", why)
 
-    fed = _fed(step, place.free, wrong)
+    fed = _fed(step, place, wrong)
     length = _length(fed, wrong)
     file = step.file or "tokenizer.json"
     tokenizer = _load(str(place.file(0, "tokenize", file)), file, wrong)
@@ -233,9 +233,9 @@ def compile_text(entry: Preprocess, place: Place) -> InputPipeline:
     )
 
 
-def _fed(step: Tokenize, free: Mapping[str, TensorType], wrong: Wrong) -> dict[str, tuple[str, TensorType]]:
+def _fed(step: Tokenize, place: Place, wrong: Wrong) -> dict[str, tuple[str, TensorType]]:
     """By part: the graph's input and what it takes."""
-    shown = ", ".join(f"{name!r} {kind}" for name, kind in free.items()) or "none"
+    free = place.free
     fed: dict[str, tuple[str, TensorType]] = {}
     for part in _PARTS:
         named = getattr(step, part)
@@ -243,7 +243,7 @@ def _fed(step: Tokenize, free: Mapping[str, TensorType], wrong: Wrong) -> dict[s
         if name in free:
             fed[part] = name, free[name]
         elif named or part == "input_ids":
-            raise wrong(f"{part}: the graph has no input {name!r} that is free: name one of {shown}")
+            raise wrong(f"{part}: {place.not_free(name)}")
     names = [name for name, _ in fed.values()]
     for name, kind in fed.values():
         if names.count(name) > 1:

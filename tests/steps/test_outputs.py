@@ -96,7 +96,7 @@ def test_the_only_output_needs_no_name() -> None:
     assert compile_output(entry, Place("m", {"y": SCORES})).outputs == (("y", SCORES),)
     with pytest.raises(ConfigError, match=r"m: say which of the graph's tensors it is for: 'y' FP32\[10\], 'z' FP32\[10\]"):
         compile_output(entry, Place("m", {"y": SCORES, "z": SCORES}))
-    with pytest.raises(ConfigError, match="'x' is not there"):
+    with pytest.raises(ConfigError, match=r"'x' is none of the graph's tensors: name one of 'y' FP32\[10\]"):
         compile_output(options.Postprocess(output="x"), Place("m", {"y": SCORES}))
 
 

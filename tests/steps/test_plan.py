@@ -88,14 +88,17 @@ def test_finish_makes_of_a_run_what_clients_get() -> None:
         ([{"steps": []}], [], r"preprocess\[0\]: it has no steps"),
         ([{"steps": [{}]}], [], r"preprocess\[0\]: steps\[0\] is empty"),
         ([{"input": "picture", "steps": NORMALIZED}], [], r"preprocess\[0\] 'picture': .*'image' FP32\[3,8,8\]"),
-        ([{"steps": NORMALIZED}, {"name": "more", "steps": NORMALIZED}], [], r"preprocess\[1\] 'more': .*none"),
+        ([{"steps": NORMALIZED}, {"name": "more", "steps": NORMALIZED}], [],
+         r"preprocess\[1\] 'more': no tensor of the graph is left for it \('image' is that of preprocess\[0\]\): remove this entry"),
+        ([{"steps": NORMALIZED}, {"input": "image", "steps": NORMALIZED}], [],
+         r"preprocess\[1\] 'image': 'image' is that of preprocess\[0\] already, and has one entry at most: remove one of the two"),
         ([], [{"output": "other", "steps": [{"softmax": {}}]}], r"postprocess\[0\] 'other': .*'scores'"),
         ([], [{"steps": [{"drop": {}}]}], "drops every output"),
         ([], [{"classes": ["a"]}, {"output": "scores"}], r"postprocess\[0\]: classes names 1, and the output is FP32\[10\]"),
-        ([], [{"classes": list("abcdefghij")}, {"output": "scores"}], r"postprocess\[1\] 'scores': .*'scores' is not there, or fed by an"),
+        ([], [{"classes": list("abcdefghij")}, {"output": "scores"}], r"postprocess\[1\] 'scores': 'scores' is that of postprocess\[0\] "),
         ([], [{"steps": [{"top_k": {"k": 11}}]}], r"postprocess\[0\]: steps\[0\] \(top_k\)"),
     ],
-)
+)  # fmt: skip
 def test_what_cannot_be_is_refused_by_name(preprocess: Any, postprocess: Any, said: str) -> None:
     with pytest.raises(ConfigError, match=rf"^config\.toml of model 'm': .*{said}|^config\.toml of model 'm': {said}"):
         compile_plan(config(preprocess, postprocess), graph())

@@ -141,7 +141,7 @@ def test_too_large_for_fp32_is_infinity() -> None:
             r"steps\[0\] \(decode_image\): .*or the entry's datatype",
         ),
         ([{"scale": {}}], TensorType("FP32", (3, 8, 9)), {}, r"set the entry's datatype where it takes numbers and no pixels"),
-        ([{"scale": {}}], FOUR, {"input": "z"}, r"'z' is not there"),
+        ([{"scale": {}}], FOUR, {"input": "z"}, r"'z' is none of the graph's tensors: name one of 'x'"),
     ],
 )
 def test_what_cannot_be_is_refused(steps: list[Any], kind: TensorType, entry: dict[str, Any], said: str) -> None:

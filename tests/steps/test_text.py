@@ -429,9 +429,8 @@ print(after - before, os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))
         ({"file": "../bert.json"}, BERT, "must lie in the model's folder"),
         ({"file": "broken.json"}, BERT, "file 'broken.json' is not what Hugging Face's tokenizers writes (EOF"),
         ({"file": "other.json"}, BERT, "file 'other.json' is not what"),
-        ({}, {"x": INT64}, "input_ids: the graph has no input 'input_ids' that is free: name one of 'x' INT64[-1]"),
-        ({}, {}, "name one of none"),
-        ({"attention_mask": "mask"}, BERT, "attention_mask: the graph has no input 'mask'"),
+        ({}, {"x": INT64}, "input_ids: 'input_ids' is none of the graph's tensors: name one of 'x' INT64[-1]"),
+        ({"attention_mask": "mask"}, BERT, "attention_mask: 'mask' is none of the graph's tensors"),
         ({"attention_mask": "input_ids"}, BERT, "'input_ids' is named for two of"),
         ({}, {"input_ids": TensorType("FP32", (-1,))}, "'input_ids' takes FP32[-1]; it must take INT64 or INT32"),
         ({}, {"input_ids": TensorType("INT64", (-1, -1))}, "'input_ids' takes INT64[-1,-1]"),
@@ -459,6 +458,8 @@ def test_wrong_entries_are_named(folder):
     cast = options.Step(cast=options.Cast(datatype="INT32"))
     with pytest.raises(ConfigError, match=r"steps\[1\] \(cast\): nothing can follow tokenize"):
         compile_text(options.Preprocess(steps=[tokenize, cast]), place)
+    with pytest.raises(ConfigError, match=r"\(tokenize\): input_ids: 'input_ids' is that of preprocess\[0\] already, and has one entry"):
+        compile_text(options.Preprocess(steps=[tokenize]), Place(WHERE, {}, (folder,), taken=dict.fromkeys(BERT, "preprocess[0]")))
     with pytest.raises(ConfigError, match=r"steps\[0\] \(cast\): text begins with tokenize"):
         compile_text(options.Preprocess(steps=[cast]), place)
     with pytest.raises(ConfigError, match="input is 'input_ids'; tokenize feeds several inputs"):
