@@ -13,8 +13,12 @@ import csv
 import io
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Set as AbstractSet
+from datetime import date
+from decimal import Decimal
 from functools import partial
+from numbers import Real
 from os import PathLike
 from pathlib import Path
 from typing import Any
@@ -50,56 +54,66 @@ def files(*paths: str | PathLike[str]) -> Rows:
 
 
 def texts(*lines: str) -> Rows:
-    """Sentences, as UTF-8. Raises TypeError for what is no text."""
+    """Sentences, as UTF-8. Raises TypeError for what is no text, ValueError for half of a surrogate pair."""
     for place, line in enumerate(lines):
         if not isinstance(line, str):
             raise TypeError(f"text {place}: expected a str, got {type(line).__name__}: give each as an argument, texts('one', 'another')")
+        _refuse(f"text {place}", line)
     return _rows([line.encode() for line in lines])
 
 
 def records(*rows: Mapping[str, Any]) -> Rows:
-    """Records by column name, for a model that takes JSON. None is a missing value. Raises TypeError for what JSON has not, ValueError
-    for NaN and infinities."""
+    """Records by column name, for a model that takes JSON. None is a missing value. Raises TypeError for what is no number, truth value or
+    text, ValueError for NaN, infinities and half of a surrogate pair; both name the record, the column and the cure."""
     return _rows([_json(place, row) for place, row in enumerate(rows)])
 
 
-def _json(place: int, row: object) -> bytes:
-    if not isinstance(row, Mapping):
-        got = type(row).__name__
-        raise TypeError(f"record {place}: expected a mapping of columns, got {got}: give each as an argument, records({{...}}, {{...}})")
-    write = partial(json.dumps, ensure_ascii=False, allow_nan=False, default=_plain)
+def _json(place: int, row: Mapping[str, Any]) -> bytes:
+    _refuse_others(place, row, "records")
+    write = partial(json.dumps, ensure_ascii=False, allow_nan=False, default=_of_numpy)
     try:
         return write(dict(row)).encode()
-    except ValueError:
+    except (TypeError, ValueError):
         for name, value in row.items():
+            where = f"record {place}: column {name!r}"
             if isinstance(value, (float, np.floating)) and not math.isfinite(value):
-                cure = "None is a missing value" if math.isnan(value) else "leave it out, or send it as CSV or Arrow"
-                raise ValueError(f"record {place}: column {name!r}: JSON has no {float(value)}: {cure}") from None
+                cure = "None is a missing value" if math.isnan(value) else "send None, or send it as CSV or Arrow"
+                raise ValueError(f"{where}: JSON has no {float(value)}: {cure}") from None
+            _refuse(where, value)
+            _refuse(f"{where}: its name", name)
         raise
 
 
-def csv_records(*rows: Sequence[Any]) -> Rows:
+def csv_records(*rows: Iterable[Any]) -> Rows:
     """Records as their values in the order of the model's columns, for one that takes CSV. None is a missing value. Raises TypeError for
-    what is no number, truth value or text."""
-    elements = []
-    for row in rows:
-        cells = [value if isinstance(value, _CELLS) else _plain(value) for value in row]
-        line = io.StringIO()
-        blank = len(cells) == 1 and not str(cells[0]).strip(" \t\r\n")  # which is no record, unless it is quoted
-        # A cell is quoted that holds a character of the line's end, which is taken off again.
-        csv.writer(line, lineterminator="\r\n", quoting=csv.QUOTE_ALL if blank else csv.QUOTE_MINIMAL).writerow(cells)
-        elements.append(line.getvalue().removesuffix("\r\n").encode())
-    return _rows(elements)
+    what is no number, truth value or text, ValueError for half of a surrogate pair; both name the record, the place and the cure."""
+    return _rows([_line(place, row) for place, row in enumerate(rows)])
+
+
+def _line(place: int, row: Iterable[Any]) -> bytes:
+    if isinstance(row, (str, bytes, Mapping, AbstractSet)) or not isinstance(row, Iterable):
+        cure = "give each record as an argument, csv_records([...], [...])"
+        raise TypeError(f"record {place}: expected values in the order of the columns, got {type(row).__name__}: {cure}")
+    cells = list(row)
+    for column, value in enumerate(cells):
+        _refuse(f"record {place}: column {column}", value)
+    line = io.StringIO()
+    blank = len(cells) == 1 and not str(cells[0]).strip(" \t\r\n")  # which is no record, unless it is quoted
+    # A cell is quoted that holds a character of the line's end, which is taken off again.
+    writer = csv.writer(line, lineterminator="\r\n", quoting=csv.QUOTE_ALL if blank else csv.QUOTE_MINIMAL)
+    writer.writerow([_plain(value) for value in cells])
+    return line.getvalue().removesuffix("\r\n").encode()
 
 
 def arrow_records(*rows: Mapping[str, Any]) -> Rows:
     """Records by column name, for a model that takes Arrow. None is a missing value. Needs pyarrow (inferd-client[arrow]), whose errors
-    it raises for what has no Arrow type."""
+    it raises for what has no Arrow type. Raises TypeError for what is no mapping."""
     import pyarrow
     import pyarrow.ipc
 
     elements = []
-    for row in rows:
+    for place, row in enumerate(rows):
+        _refuse_others(place, row, "arrow_records")
         batch = pyarrow.RecordBatch.from_pylist([dict(row)])
         sink = pyarrow.BufferOutputStream()
         with pyarrow.ipc.new_stream(sink, batch.schema) as stream:
@@ -108,13 +122,50 @@ def arrow_records(*rows: Mapping[str, Any]) -> Rows:
     return _rows(elements)
 
 
-_CELLS = (str, bool, int, float, type(None))
+def _refuse_others(place: int, row: object, function: str) -> None:
+    """Of a record that is no mapping."""
+    if not isinstance(row, Mapping):
+        cure = f"give each as an argument, {function}({{...}}, {{...}})"
+        raise TypeError(f"record {place}: expected a mapping of columns, got {type(row).__name__}: {cure}")
+
+
+def _refuse(where: str, value: object) -> None:
+    """Raises TypeError for a value that no record holds, ValueError for a text that UTF-8 has not; both begin with `where`."""
+    plain = _plain(value)
+    if isinstance(plain, str):
+        try:
+            plain.encode()
+        except UnicodeEncodeError as error:
+            what = f"character {error.start} is half of a surrogate pair, which UTF-8 has not"
+            raise ValueError(f"{where}: {what}: send the whole character, or U+FFFD in its place") from None
+    elif plain is not None and not isinstance(plain, (bool, int, float)):
+        cure = next(cure for kind, cure in _CURES if isinstance(plain, kind))
+        cure = "None is a missing value" if type(plain).__name__ in ("NAType", "NaTType") else cure  # of pandas
+        raise TypeError(f"{where}: a record holds numbers, truth values, texts and None, not {type(plain).__name__}: {cure}")
+
+
+_CURES: tuple[tuple[type, str], ...] = (
+    (date, "send its isoformat()"),
+    (np.datetime64, "send str() of it"),
+    (np.timedelta64, "send one of these"),
+    (Decimal, "send float() of it"),
+    (Real, "send float() of it"),
+    (np.ndarray, "send its item()"),
+    (object, "send one of these"),
+)
 
 
 def _plain(value: object) -> object:
-    if isinstance(value, np.generic):
-        return value.item()
-    raise TypeError(f"a record holds numbers, truth values, texts and None, not {type(value).__name__}")
+    """The same of Python, of a value of numpy; a time stays one: as a number its unit would be lost."""
+    return value.item() if isinstance(value, np.generic) and not isinstance(value, (np.datetime64, np.timedelta64)) else value
+
+
+def _of_numpy(value: object) -> object:
+    """What json.dumps writes in the place of a value that it does not know. Raises TypeError."""
+    plain = _plain(value)
+    if isinstance(plain, (bool, int, float)):
+        return plain
+    raise TypeError
 
 
 def _rows(elements: list[bytes]) -> Rows:

@@ -5,6 +5,8 @@ from __future__ import annotations
 import csv
 import json
 import re
+from datetime import datetime
+from decimal import Decimal
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -41,10 +43,47 @@ def test_records_in_each_form() -> None:
     assert [pyarrow.ipc.open_stream(row).read_all().to_pylist() for (row,) in arrow_records(*rows)] == [[{**rows[0], "a": 1.5}], [rows[1]]]
 
 
-@pytest.mark.parametrize("make", [lambda value: records({"a": value}), lambda value: csv_records([value])])
-def test_what_no_record_holds(make: Any) -> None:
-    with pytest.raises(TypeError, match="a record holds numbers, truth values, texts and None, not bytes"):
-        make(b"x")
+@pytest.mark.parametrize(
+    ("value", "cure"),
+    [
+        (b"x", "send one of these"),
+        ({1}, "send one of these"),
+        (1j, "send one of these"),
+        (Decimal("1.5"), "send float() of it"),
+        (np.longdouble(1.5), "send float() of it"),
+        (datetime(2024, 5, 1), "send its isoformat()"),
+        (np.datetime64("2024-05-01", "ns"), "send str() of it"),
+        (np.timedelta64(1, "ns"), "send one of these"),
+        (np.array(3), "send its item()"),
+    ],
+)
+def test_what_no_record_holds_is_told_by_record_and_column(value: Any, cure: str) -> None:
+    why = f"a record holds numbers, truth values, texts and None, not {type(value).__name__}: {cure}"
+    with pytest.raises(TypeError, match=f"^record 1: column 'b': {re.escape(why)}$"):
+        records({"b": 1}, {"a": 1, "b": value})
+    with pytest.raises(TypeError, match=f"^record 1: column 2: {re.escape(why)}$"):
+        csv_records([1], [1, 2, value])
+
+
+def test_nothing_of_pandas_is_none() -> None:
+    pandas = pytest.importorskip("pandas")
+    for nothing in (pandas.NA, pandas.NaT):
+        with pytest.raises(TypeError, match=r"^record 0: column 'a': .*, not (NA|NaT)Type: None is a missing value$"):
+            records({"a": nothing})
+    with pytest.raises(TypeError, match=r"column 'a': .*, not Timestamp: send its isoformat\(\)$"):
+        records({"a": pandas.Timestamp("2024-05-01")})
+
+
+def test_half_of_a_surrogate_pair_is_told_by_its_place() -> None:
+    why = "character 1 is half of a surrogate pair, which UTF-8 has not: send the whole character, or U+FFFD in its place"
+    for make, where in [
+        (lambda: texts("a", "b\ud800"), "text 1"),
+        (lambda: records({"a": 1}, {"a": "b\ud800"}), "record 1: column 'a'"),
+        (lambda: records({"b\ud800": 1}), "record 0: column 'b\\ud800': its name"),
+        (lambda: csv_records(["a"], ["a", "b\ud800"]), "record 1: column 1"),
+    ]:
+        with pytest.raises(ValueError, match=f"^{re.escape(f'{where}: {why}')}$"):
+            make()
 
 
 @pytest.mark.parametrize(
@@ -52,7 +91,7 @@ def test_what_no_record_holds(make: Any) -> None:
     [
         (float("nan"), "record 1: column 'age': JSON has no nan: None is a missing value"),
         (np.float32("nan"), "record 1: column 'age': JSON has no nan: None is a missing value"),
-        (-np.inf, "record 1: column 'age': JSON has no -inf: leave it out, or send it as CSV or Arrow"),
+        (-np.inf, "record 1: column 'age': JSON has no -inf: send None, or send it as CSV or Arrow"),
     ],
 )
 def test_numbers_that_json_has_not_are_told_by_column(value: Any, told: str) -> None:
@@ -67,6 +106,14 @@ def test_numbers_that_json_has_not_are_told_by_column(value: Any, told: str) -> 
         (texts, [["a", "b"]], "text 0: expected a str, got list"),
         (texts, [b"a"], "text 0: expected a str, got bytes"),
         (records, [[{"a": 1}]], "record 0: expected a mapping of columns, got list: give each as an argument, records({...}, {...})"),
+        (csv_records, ["39,a"], "record 0: expected values in the order of the columns, got str: give each record as an argument, csv_"),
+        (csv_records, [[1], {"a": 1}], "record 1: expected values in the order of the columns, got dict"),
+        (csv_records, [3], "record 0: expected values in the order of the columns, got int"),
+        (
+            arrow_records,
+            [[{"a": 1}]],
+            "record 0: expected a mapping of columns, got list: give each as an argument, arrow_records({...}, {",
+        ),
     ],
 )
 def test_what_is_no_row_is_told_by_its_place(make: Any, given: list[Any], told: str) -> None:
