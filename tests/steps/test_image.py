@@ -6,6 +6,7 @@ import gc
 import io
 import re
 import weakref
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -15,7 +16,7 @@ from hypothesis import strategies as st
 
 pytest.importorskip("PIL")
 
-from PIL import Image
+from PIL import Image, ImageDraw
 
 from inferd.errors import Cancelled, ConfigError, InvalidArgument, RequestError
 from inferd.protocol import options
@@ -273,6 +274,70 @@ def test_scaled_differs_little(method, size, lies):
     scaled = prepared(compiled([("decode_image", {"scaled": True}), *listed], any_graph(listed)), sent)
     assert 0 < np.abs(full - scaled).mean() < 1
     assert np.abs(full - scaled).max() < 12
+
+
+def photographs() -> list[bytes]:
+    """Two, of 0.3 megapixels, as files."""
+    datasets = pytest.importorskip("sklearn.datasets")
+    return [(Path(datasets.__file__).parent / "images" / name).read_bytes() for name in ("china.jpg", "flower.jpg")]
+
+
+def page_of_text() -> bytes:
+    page = Image.new("RGB", (900, 900), "white")
+    for top in range(0, 900, 14):
+        ImageDraw.Draw(page).text((3, top), "The quick brown fox jumps over the lazy dog 0123456789 " * 8, fill="black")
+    return as_jpeg(page)
+
+
+def black_and_white_noise() -> bytes:
+    dots = np.random.default_rng(0).integers(0, 2, (900, 900, 1)).astype(np.uint8) * 255
+    return as_jpeg(Image.fromarray(dots.repeat(3, axis=2)))
+
+
+def as_jpeg(image: Image.Image) -> bytes:
+    file = io.BytesIO()
+    image.save(file, "JPEG", quality=90)
+    return file.getvalue()
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.parametrize(
+    ("make", "side", "means", "largest"),
+    [
+        (lambda: photographs()[0], 112, (0.1, 0.8), 14),
+        (lambda: photographs()[1], 112, (0.1, 0.8), 14),
+        (page_of_text, 256, (1, 6), 32),
+        (black_and_white_noise, 256, (6, 8), 45),
+    ],
+    ids=["buildings", "a flower", "small text", "noise"],
+)
+@pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC"])
+def test_scaled_differs_as_the_page_says(make, side, means, largest, method):
+    """The figures of docs/preprocessing.md: least and largest mean, and the largest of all."""
+    sent = [memoryview(make())]
+    listed = [("resize", {"height": side, "width": side, "method": method}), ("cast", {"datatype": "FP32"})]
+    full, scaled = (prepared(compiled([("decode_image", {"scaled": on}), *listed], any_graph(listed)), sent) for on in (False, True))
+    apart = np.abs(full - scaled)
+    assert means[0] <= apart.mean() <= means[1]
+    assert means[1] < apart.max() <= largest
+
+
+@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.parametrize("quality", [0, 60, 90], ids=["as they are", "60", "90"])
+def test_gray_differs_from_the_colors_as_the_page_says(quality):
+    pipeline = compiled([("decode_image", {"color": "GRAY"})], TensorType("UINT8", (-1, -1, 1)))
+    for file in photographs():
+        if quality:
+            again = io.BytesIO()
+            Image.open(io.BytesIO(file)).save(again, "JPEG", quality=quality)
+            file = again.getvalue()
+        gray = prepared(pipeline, [memoryview(file)])[0, :, :, 0]
+        luma = Image.open(io.BytesIO(file))
+        luma.draft("L", luma.size)
+        assert np.array_equal(gray, np.asarray(luma))
+        apart = np.abs(gray.astype(int) - np.asarray(Image.open(io.BytesIO(file)).convert("L")))
+        assert np.percentile(apart, 99) <= 2
+        assert 3 < apart.max() <= 31
 
 
 def test_scaled_makes_the_same_sizes():
