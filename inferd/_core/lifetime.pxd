@@ -35,38 +35,30 @@ cdef struct Lifetime:                   # of one connection, as of the last look
     uint64_t heard_nbytes
 
 
-cdef inline Step ask_or_cut(Lifetime *life, const Terms *terms, bint may_ask, int64_t now_ns) noexcept:
-    if life.asked:
-        return DEAD if now_ns - life.asked_ns >= terms.keepalive_timeout_ns else STAY
-    if terms.keepalive_ns == 0 or not may_ask or now_ns - life.heard_ns < terms.keepalive_ns:
-        return STAY
-    life.asked, life.asked_ns = True, now_ns
-    return ASK
-
-
 cdef inline Step next_step(Lifetime *life, const Terms *terms, int64_t max_age_ns, uint64_t received_nbytes, bint busy, bint may_ask,
                            int64_t now_ns) noexcept:
     """received_nbytes: so far. busy: it has a call, or had one since the last look. may_ask: a PING would reach the socket now.
     max_age_ns: of this connection; 0: none."""
-    cdef Step step
     if life.phase == NEW:
         life.phase, life.opened_ns, life.busy_ns, life.heard_ns = PRESENT, now_ns, now_ns, now_ns
     if busy:
         life.busy_ns = now_ns
     if received_nbytes != life.heard_nbytes:
         life.heard_nbytes, life.heard_ns, life.asked = received_nbytes, now_ns, False
-    step = ask_or_cut(life, terms, may_ask, now_ns)
-    if step != STAY:
-        return step
-    if life.phase == LEAVING:
-        return OVERDUE if terms.grace_ns > 0 and now_ns - life.announced_ns >= terms.grace_ns else STAY
+    if life.asked and now_ns - life.asked_ns >= terms.keepalive_timeout_ns:
+        return DEAD
     if life.phase == ANNOUNCED:
         life.phase = LEAVING            # requests that were on their way at the last look are here by now
         return LEAVE
-    if max_age_ns > 0 and now_ns - life.opened_ns >= max_age_ns:
-        step = RETIRE
-    elif terms.max_idle_ns > 0 and now_ns - life.busy_ns >= terms.max_idle_ns:
-        step = IDLE
-    if step != STAY:
+    if life.phase == LEAVING and terms.grace_ns > 0 and now_ns - life.announced_ns >= terms.grace_ns:
+        return OVERDUE
+    if life.phase == PRESENT and max_age_ns > 0 and now_ns - life.opened_ns >= max_age_ns:
         life.phase, life.announced_ns = ANNOUNCED, now_ns
-    return step
+        return RETIRE
+    if life.phase == PRESENT and terms.max_idle_ns > 0 and now_ns - life.busy_ns >= terms.max_idle_ns:
+        life.phase, life.announced_ns = ANNOUNCED, now_ns
+        return IDLE
+    if not life.asked and terms.keepalive_ns > 0 and may_ask and now_ns - life.heard_ns >= terms.keepalive_ns:
+        life.asked, life.asked_ns = True, now_ns
+        return ASK                      # last: who is told something else now is asked at the next look
+    return STAY

@@ -331,6 +331,16 @@ async def test_connections_grow_old_one_by_one() -> None:
             assert transport.counters()["connections_retired_total"] == 1
 
 
+async def test_a_silent_connection_grows_old_in_two_looks() -> None:
+    """A PING that is due at the same time waits."""
+    async with serving(max_connection_age_s=100, keepalive_s=60) as (transport, [bound]):
+        with await greeted(transport, bound) as peer:
+            for now_s in (10, 120, 121):
+                transport._age(now_s * S)
+            await asyncio.to_thread(peer.wait_for_end)
+            assert [goaway.error_code for goaway in peer.goaways] == [0, 0]
+
+
 async def test_calls_of_an_old_connection_end_within_the_grace() -> None:
     held: list[Call] = []
     methods = {ECHO: Method("infer", held.append)}
