@@ -21,6 +21,7 @@ from tests.wire import INFER, LIMIT_S
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+DATA, GOAWAY = 0, 7
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 
 
@@ -45,6 +46,14 @@ def _opening(first: int, count: int, path: str) -> Iterator[bytes]:
     block = b"".join(b"%c%c%b%c%b" % (0, len(name), name, len(value), value) for name, value in fields)  # HPACK, nothing indexed
     head = struct.pack(">I", len(block))[1:] + b"\1\4"  # HEADERS, all of them
     return (head + struct.pack(">I", stream) + block for stream in range(first, first + 2 * count, 2))
+
+
+def frame_types(content: bytes) -> Iterator[int]:
+    """Of each frame."""
+    at = 0
+    while at < len(content):
+        yield content[at + 3]
+        at += 9 + int.from_bytes(content[at : at + 3])
 
 
 @dataclass

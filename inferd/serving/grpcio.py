@@ -7,6 +7,7 @@ serve its three kinds. Never in here: what a method does, and protobuf beyond pa
 from __future__ import annotations
 
 import asyncio
+import logging
 import os
 import socket
 import time
@@ -36,6 +37,8 @@ if TYPE_CHECKING:
     Rpc = grpc.aio.ServicerContext[Any, Any]  # one RPC as grpc.aio knows it
 
 __all__ = ["GrpcioCall", "GrpcioTransport"]
+
+log = logging.getLogger(__name__)
 
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
 NEVER_MS = 2**31 - 1  # as grpc says it
@@ -134,7 +137,17 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     async def stop(self, timeout_s: float) -> None:
         """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
+        telling = asyncio.get_running_loop().call_later(timeout_s, self._tell_cut_off, timeout_s)
         await self._server.stop(timeout_s)
+        telling.cancel()
+
+    def _tell_cut_off(self, timeout_s: float) -> None:
+        if self._open:
+            log.warning(
+                "%d calls were cut off: drain_timeout_s, %g s, is over; raise it where calls take longer",
+                self._open,
+                timeout_s,
+            )
 
     def limit(self, settings: Settings) -> None:
         """grpc keeps to what it was started with."""

@@ -1,9 +1,11 @@
-"""Sockets that a supervisor opens for its workers: bound before models are loaded, listening once they are, those of files at once, so that
-no other server takes one for a file that was left behind. Never in here: accepting.
+"""Sockets that listen, and how a server leaves them: no connection is lost that the kernel has taken. Those that a supervisor opens for
+its workers are bound before models are loaded and listen once they are, those of files at once, so that no other server takes one for a
+file that was left behind. Never in here: who is served.
 """
 
 from __future__ import annotations
 
+import asyncio
 import socket
 from typing import TYPE_CHECKING, NamedTuple
 
@@ -11,9 +13,15 @@ from inferd.config import Address
 from inferd.serving.sockets import BACKLOG, SocketFile, name_of, not_listening, unix_socket
 
 if TYPE_CHECKING:
+    from collections.abc import Callable, Iterable
+
     from inferd.config import Settings
 
-__all__ = ["Listener", "adopt", "bind"]
+__all__ = ["ACCEPTED_AT_ONCE", "LAST_S", "Listener", "adopt", "bind", "close_empty"]
+
+ACCEPTED_AT_ONCE = 64  # connections of one socket between two looks at everything else, where nobody has to be served meanwhile
+LAST_S = 1.0  # in a drain, for connections that are there already
+LAST_PAUSE_S = 0.001  # for everybody else, before more of them are accepted
 
 
 class Listener(NamedTuple):
@@ -31,9 +39,13 @@ class Listener(NamedTuple):
         except OSError as error:
             raise not_listening(self.address, error) from None
 
-    def close(self) -> None:
+    def remove_file(self) -> None:
+        """Nobody finds it any more; who has, waits there."""
         if self.file is not None:
             self.file.remove()
+
+    def close(self) -> None:
+        self.remove_file()
         self.socket.close()
 
 
@@ -62,6 +74,27 @@ def bind(address: Address, settings: Settings) -> list[Listener]:
             listener.close()
         raise not_listening(address, error) from None
     return made
+
+
+async def close_empty(listeners: Iterable[Listener], accept: Callable[[Listener], bool]) -> None:
+    """Closes each in the moment in which nobody waits there: who waits would be reset, with what it has sent. What others gave is closed at
+    once, for it stays open with them, and so does who waits there. accept(listener): takes some; True: nobody waits any more. Whoever
+    cancels this has all of them closed.
+    """
+    left = list(listeners)
+    for listener in left:
+        listener.remove_file()
+    try:
+        while left:
+            for listener in list(left):
+                if not listener.ours or accept(listener):
+                    left.remove(listener)
+                    listener.close()
+            if left:
+                await asyncio.sleep(LAST_PAUSE_S)
+    finally:
+        for listener in left:
+            listener.close()
 
 
 def _bound(family: int, place: tuple[object, ...], *, reuse_port: bool) -> socket.socket:

@@ -31,10 +31,11 @@ from inferd.descriptors import fitting, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
 from inferd.serving.access import Access, Identity, tell
+from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, close_empty
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
 from inferd.serving.ports import Port, Refusals, TlsPort
-from inferd.serving.sockets import SocketFile, listening, name_of, not_listening, unix_socket
+from inferd.serving.sockets import SocketFile, listening, not_listening, unix_socket
 from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
 
@@ -58,7 +59,7 @@ STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold m
 LOOKS = 250  # connections that are looked at in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
-DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request
+DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake
 COLD_CALLS = 4  # that begin in one iteration of the loop, of methods that run as tasks
 CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
@@ -98,6 +99,8 @@ class Connection(Session, asyncio.BufferedProtocol):
         socket = transport.get_extra_info("socket")
         low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
         self.open(transport.write, self._close_socket, socket.fileno() if low_water else -1, self._owner.age_ns())
+        if self._owner.draining:
+            self.leave()
 
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.connections.discard(self)
@@ -130,6 +133,11 @@ class Connection(Session, asyncio.BufferedProtocol):
         if self._tls is not None and not held:
             self._tls.begin_turn()
         self._socket.pause_reading() if held else self._socket.resume_reading()
+
+    def leave(self) -> None:
+        """GOAWAY in two steps, between which requests that are on their way arrive."""
+        self.announce_drain()
+        self._owner.loop.call_later(self._owner.notice_s, self.drain)
 
     def abort(self) -> None:
         """Cuts the connection off; what was not sent is lost."""
@@ -220,7 +228,8 @@ class NativeTransport:
         self._handshake_s = float(settings.handshake_timeout_s)
         self._messages_refused = messages.refused()
         self._pressed = False
-        self._draining = False
+        self.draining = False  # each connection is told to leave,
+        self.notice_s = NOTICE_S  # and so long after it for good
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
         self._closed_before = 0  # connections whose memory was given back
@@ -228,7 +237,6 @@ class NativeTransport:
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
         self._refusals = Refusals()
-        self._socket_files: list[SocketFile] = []
         self._tasks: set[asyncio.Task[None]] = set()
         self._cold: OrderedDict[Connection, deque[tuple[Http2Call, Method]]] = OrderedDict()  # that have not begun, by whose turn it is
         self._cold_scheduled = False
@@ -240,9 +248,9 @@ class NativeTransport:
 
     async def adopt(self, opened: socket, tls: bool) -> Address:
         """Serves on a socket that listens already; its address. A Unix socket speaks no TLS."""
-        name = opened.getsockname()
-        self._ports.append(self._port([opened], tls=tls and opened.family != AF_UNIX))
-        return Address("", 0, name_of(name)) if opened.family == AF_UNIX else Address(name[0], name[1], tls=tls)
+        listener = adopt(opened, tls)
+        self._ports.append(self._port([listener], tls=listener.address.tls))
+        return listener.address
 
     def take(self, opened: socket, tls: bool) -> None:
         """Serves a connection that another process accepted. A Unix socket speaks no TLS."""
@@ -259,35 +267,45 @@ class NativeTransport:
         return len(self.connections) + self._unfinished()
 
     async def stop(self, timeout_s: float) -> None:
-        """Takes no new connection, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
-        Running is what is answered: for the rest of a request that does not move, nobody waits longer than DRAIN_STALL_NS."""
+        """Takes who has connected, and nobody else, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
+        Running is what is answered: for the rest of a request, or of a handshake, that does not move, nobody waits longer than
+        DRAIN_STALL_NS."""
+        self.draining, self.notice_s = True, min(NOTICE_S, timeout_s)
+        for connection in self.connections:
+            connection.leave()
         self._stall_timer.cancel()
-        for file in self._socket_files:
-            file.remove()
-        for port in self._ports:
-            port.close()
-        for port in self._ports:
-            if not isinstance(port, TlsPort):  # else they would not be told
-                await port.settle()
-        for connection in list(self.connections):
-            connection.announce_drain()
-        if self.connections:
-            await asyncio.sleep(min(NOTICE_S, timeout_s))
-        for connection in list(self.connections):
-            connection.drain()
-        self._draining = True
         self._look_for_stalls()
         with suppress(TimeoutError):
             async with asyncio.timeout(timeout_s):
-                while self.connections:
+                await self._leave_listeners()
+                while self.open_connections:
                     await asyncio.sleep(0.005)
         self._stall_timer.cancel()
-        for connection in list(self.connections):
-            connection.abort()
+        self._cut_off_all(timeout_s)
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._threads.close()
+
+    async def _leave_listeners(self) -> None:
+        ports = {listener: port for port in self._ports for listener in port.release()}
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await close_empty(ports, lambda listener: ports[listener].accept(listener, ACCEPTED_AT_ONCE))
+
+    def _cut_off_all(self, timeout_s: float) -> None:
+        """At the end of a drain."""
+        if calls := [connection.calls for connection in self.connections if connection.calls]:
+            log.warning(
+                "%d calls of %d connections were cut off: drain_timeout_s, %g s, is over; raise it where calls take longer",
+                sum(calls),
+                len(calls),
+                timeout_s,
+            )
+        for port in self._ports:
+            port.cut_off()
+        for connection in list(self.connections):
+            connection.abort()
 
     def access_changed(self) -> None:
         """Tokens and names that were good may not be any more, of clients that are connected, too. What they have asked is answered."""
@@ -357,11 +375,14 @@ class NativeTransport:
         }
 
     def _look_for_stalls(self) -> None:
-        self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self._draining else STALL_CHECK_S, self._look_for_stalls)
+        self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self.draining else STALL_CHECK_S, self._look_for_stalls)
         refused = messages.refused()
         self._pressed, self._messages_refused = refused != self._messages_refused, refused
         self._look_at(list(self.connections), time.monotonic_ns())
-        if not self._draining:
+        if self.draining:
+            for port in self._tls_ports:
+                port.end_silent(DRAIN_STALL_NS / 1e9)
+        else:
             self._check_descriptors()
             self._give_memory_back()
 
@@ -369,7 +390,7 @@ class NativeTransport:
         """Some in each of the loop's iterations: 10,000 at once would hold it up for 8 ms."""
         some, others = connections[:LOOKS], connections[LOOKS:]
         self._cut_off_stalled(now_ns, some)
-        if self._draining:
+        if self.draining:
             for connection in some:
                 connection.look_at_closing()
         else:
@@ -383,7 +404,7 @@ class NativeTransport:
         Moving slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving;
         where messages found no room since the last look, over http2's PRESSED_NS."""
         answer_limit_ns = self._stall_timeout_ns
-        request_limit_ns = min(DRAIN_STALL_NS, answer_limit_ns) if self._draining else answer_limit_ns
+        request_limit_ns = min(DRAIN_STALL_NS, answer_limit_ns) if self.draining else answer_limit_ns
         for connection in list(self.connections) if connections is None else connections:
             if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns, self._pressed):
                 self.stalled_connections += 1
@@ -397,11 +418,11 @@ class NativeTransport:
 
     def _check_descriptors(self) -> None:
         """Says so, once in a while, when this process has no file descriptor left."""
-        opened = [each for port in self._ports for each in port.sockets]
-        if not opened or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
+        listeners = [each for port in self._ports for each in port.listeners]
+        if not listeners or self.loop.time() - self._descriptors_logged_s < DESCRIPTORS_LOG_S:
             return
         try:
-            os.close(os.dup(opened[0].fileno()))
+            os.close(os.dup(listeners[0].socket.fileno()))
         except OSError:
             self._descriptors_logged_s = self.loop.time()
             log.warning(
@@ -427,20 +448,20 @@ class NativeTransport:
     async def _open(self, address: Address) -> Address:
         """The real address. OSError."""
         if address.path:
-            self._ports.append(self._port([unix_socket(address, self._socket_mode)], tls=False))
-            if file := SocketFile.of(address):
-                self._socket_files.append(file)
-            return address
-        opened = await listening(address, reuse_port=self._reuse_port)
-        self._ports.append(self._port(opened, tls=address.tls))
-        return address._replace(port=opened[0].getsockname()[1])
+            listeners = [Listener(unix_socket(address, self._socket_mode), address, file=SocketFile.of(address))]
+        else:
+            opened = await listening(address, reuse_port=self._reuse_port)
+            address = address._replace(port=opened[0].getsockname()[1])
+            listeners = [Listener(each, address) for each in opened]
+        self._ports.append(self._port(listeners, tls=address.tls))
+        return address
 
-    def _port(self, opened: list[socket], *, tls: bool) -> Port:
+    def _port(self, listeners: list[Listener], *, tls: bool) -> Port:
         if not tls:
-            return Port(opened, self._connection, self.is_full, self.count_refused)
+            return Port(listeners, self._connection, self.is_full, self.count_refused)
         assert self._tls is not None
         return TlsPort(
-            opened,
+            listeners,
             self._tls.context,
             self._connection,
             self.is_full,

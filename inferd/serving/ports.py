@@ -11,6 +11,7 @@ import logging
 import select
 import socket
 import ssl
+import struct
 from collections import deque
 from contextlib import suppress
 from contextvars import ContextVar
@@ -19,6 +20,8 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+
+    from inferd.serving.listeners import Listener
 
 __all__ = ["CLIENT", "Port", "Refusals", "TlsPort", "hello_nbytes"]
 
@@ -34,6 +37,7 @@ HANDSHAKE_RECORD = 22
 HELLO_NBYTES = 4  # of a handshake message's header
 MAX_HELLO_NBYTES = 16 << 10
 MAX_HELLO_RECORDS = 4  # all clients that are known send one
+LAST_DATA_MS = struct.Struct("=44xI4xI")  # of Linux's struct tcp_info: since data was sent, and since some was received
 
 CLIENT: ContextVar[socket.socket] = ContextVar("CLIENT")  # whose handshake the task makes: TLS knows no socket
 
@@ -55,26 +59,24 @@ class Refusals:
 
 class Port:
     """Accepts connections on sockets that listen. connection(made): a protocol for one, which calls made() when it is connected.
-    is_full(): whether there are too many already: a further one is closed at once, and refused() is told. Serves until close().
+    is_full(): whether there are too many already: a further one is closed at once, and refused() is told. Serves until release().
     """
 
     def __init__(
         self,
-        opened: list[socket.socket],
+        listeners: list[Listener],
         connection: Callable[[Callable[[], None]], asyncio.BufferedProtocol],
         is_full: Callable[[], bool],
         refused: Callable[[], None],
     ) -> None:
-        self.sockets = opened
+        self.listeners = listeners
         self._connection, self._is_full, self._refused = connection, is_full, refused
         self._loop = asyncio.get_running_loop()
         self._line: deque[socket.socket] = deque()  # clients whose turn comes
         self._turns = False  # it is scheduled
-        self._making: set[socket.socket] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._closed = False
-        for listener in opened:
-            listener.setblocking(False)
+        self._making: dict[socket.socket, asyncio.Task[None]] = {}
+        for listener in listeners:
+            listener.socket.setblocking(False)
             self._watch(listener)
 
     @property
@@ -82,19 +84,34 @@ class Port:
         """Clients that have come and are no connections yet."""
         return len(self._line) + len(self._making)
 
-    def close(self) -> None:
-        """Accepts nobody more. Idempotent."""
-        if self._closed:
-            return
-        self._closed = True
-        for listener in self.sockets:
-            self._loop.remove_reader(listener)
-            listener.close()
+    def release(self) -> list[Listener]:
+        """Accepts nobody by itself any more: these are the caller's, to `accept` there, and to close."""
+        released, self.listeners = self.listeners, []
+        for listener in released:
+            self._loop.remove_reader(listener.socket)
+        return released
 
-    async def settle(self) -> None:
-        """Waits until all who have come are connections."""
-        while self.unfinished:
-            await asyncio.sleep(0)
+    def cut_off(self) -> None:
+        """Who has come and is no connection yet is sent away."""
+        while self._line:
+            self._line.popleft().close()
+        for connecting in self._making.values():
+            connecting.cancel()
+
+    def accept(self, listener: Listener, most: int) -> bool:
+        """Lets in so many of those who have connected. True: nobody waits any more."""
+        for _ in range(most):
+            try:
+                client, _ = listener.socket.accept()
+            except BlockingIOError:
+                return True
+            except ConnectionAbortedError:
+                continue
+            except OSError:  # said in the log by who looks after descriptors; meanwhile connections wait in the kernel
+                self._wait_for_descriptors(listener)
+                return False
+            self.take(client)
+        return False
 
     def take(self, client: socket.socket) -> None:
         """A client that was accepted, here or by another process."""
@@ -105,21 +122,17 @@ class Port:
         client.setblocking(False)
         self._greet(client)
 
-    def _watch(self, listener: socket.socket) -> None:
-        if not self._closed:
-            self._loop.add_reader(listener, self._accept, listener)
+    def _watch(self, listener: Listener) -> None:
+        if listener in self.listeners:
+            self._loop.add_reader(listener.socket, self._accept_some, listener)
 
-    def _accept(self, listener: socket.socket) -> None:
-        for _ in range(ACCEPTS - min(len(self._line), ACCEPTS)):
-            try:
-                client, _ = listener.accept()
-            except (BlockingIOError, InterruptedError, ConnectionAbortedError):
-                return
-            except OSError:  # said in the log by who looks after descriptors; meanwhile connections wait in the kernel
-                self._loop.remove_reader(listener)
-                self._loop.call_later(PAUSE_S, self._watch, listener)
-                return
-            self.take(client)
+    def _wait_for_descriptors(self, listener: Listener) -> None:
+        if listener in self.listeners:
+            self._loop.remove_reader(listener.socket)
+            self._loop.call_later(PAUSE_S, self._watch, listener)
+
+    def _accept_some(self, listener: Listener) -> None:
+        self.accept(listener, ACCEPTS - min(len(self._line), ACCEPTS))
 
     def _greet(self, client: socket.socket) -> None:
         self._line_up(client)
@@ -139,13 +152,11 @@ class Port:
             self._loop.call_soon(self._turn)
 
     def _make(self, client: socket.socket, **more: Any) -> None:
-        self._making.add(client)
-        task = self._loop.create_task(self._connect(client, more))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._making[client] = task = self._loop.create_task(self._connect(client, more))
+        task.add_done_callback(partial(self._connected, client))
 
     async def _connect(self, client: socket.socket, more: dict[str, Any]) -> None:
-        made = partial(self._making.discard, client)
+        made = partial(self._made, client)
         peer: object = None
         with suppress(OSError):  # it may have left
             peer = client.getpeername()
@@ -153,8 +164,14 @@ class Port:
             await self._loop.connect_accepted_socket(lambda: self._connection(made), client, **more)
         except OSError as error:  # ssl's errors are some, and so is a time that is over; the loop has closed the socket
             self._count_failed(error, peer)
-        finally:
-            made()
+
+    def _connected(self, client: socket.socket, task: asyncio.Task[None]) -> None:
+        self._made(client)  # or it never will be
+        if task.cancelled():
+            client.close()
+
+    def _made(self, client: socket.socket) -> None:
+        self._making.pop(client, None)
 
     def _count_failed(self, why: object, peer: object = None) -> None:
         log.debug("a client went before it was served: %s", why)
@@ -168,7 +185,7 @@ class TlsPort(Port):
 
     def __init__(
         self,
-        opened: list[socket.socket],
+        listeners: list[Listener],
         context: ssl.SSLContext,
         connection: Callable[[Callable[[], None]], asyncio.BufferedProtocol],
         is_full: Callable[[], bool],
@@ -183,22 +200,32 @@ class TlsPort(Port):
         self._context, self._handshake_s, self._shutdown_s = context, handshake_s, shutdown_s
         self._limits: dict[socket.socket, asyncio.TimerHandle] = {}  # of the clients whose handshake has not begun
         self._asked: dict[socket.socket, int] = {}  # bytes that must have come before they are looked at again
+        self._since_s: dict[socket.socket, float] = {}  # when the hello, or what follows it, could come first
         self._pause = 0  # iterations of the loop until the next handshake
-        super().__init__(opened, connection, is_full, refused)
+        super().__init__(listeners, connection, is_full, refused)
 
     @property
     def unfinished(self) -> int:
         return len(self._limits) + len(self._making)
 
-    def close(self) -> None:
-        """Accepts nobody more; handshakes under way end. Idempotent."""
-        super().close()
+    def cut_off(self) -> None:
         for client in list(self._limits):
             self._drop(client)
-        for handshake in self._tasks:
-            handshake.cancel()
+        super().cut_off()
+
+    def end_silent(self, limit_s: float) -> None:
+        """Sends away who could have gone on with its handshake for so long, and has sent nothing meanwhile."""
+        for client in [*self._asked, *self._making]:
+            if self._loop.time() - self._since_s[client] < limit_s or _silent_s(client) < limit_s:
+                continue
+            if handshake := self._making.get(client):
+                self._count_failed("it is silent")
+                handshake.cancel()
+            else:
+                self._fail(client, "it is silent")
 
     def _greet(self, client: socket.socket) -> None:
+        self._since_s[client] = self._loop.time()
         self._limits[client] = self._loop.call_later(self._handshake_s, self._fail, client, "it is too late")
         self._ask(client, RECORD_NBYTES)
         self._loop.add_reader(client, self._look, client)
@@ -253,6 +280,7 @@ class TlsPort(Port):
 
     def _drop(self, client: socket.socket) -> None:
         self._limits.pop(client).cancel()
+        del self._since_s[client]
         if self._asked.pop(client, 0):
             self._loop.remove_reader(client)
         client.close()
@@ -261,9 +289,14 @@ class TlsPort(Port):
         CLIENT.set(client)
         await super()._connect(client, more)
 
+    def _made(self, client: socket.socket) -> None:
+        super()._made(client)
+        self._since_s.pop(client, None)
+
     def _make(self, client: socket.socket, **more: Any) -> None:
         limit = self._limits.pop(client)
         limit.cancel()
+        self._since_s[client] = self._loop.time()
         left_s = max(limit.when() - self._loop.time(), LEAST_S)
         super()._make(client, ssl=self._context, ssl_handshake_timeout=left_s, ssl_shutdown_timeout=self._shutdown_s)
 
@@ -298,6 +331,16 @@ def _plain(error: ssl.SSLError) -> str:
     reason = str(error.reason or error).replace("_", " ").lower()
     what = getattr(error, "verify_message", "")
     return f"{reason}: {what}" if what else reason
+
+
+def _silent_s(client: socket.socket) -> float:
+    """For how long it has sent nothing, and nothing was sent to it."""
+    try:
+        told = client.getsockopt(socket.IPPROTO_TCP, socket.TCP_INFO, LAST_DATA_MS.size)
+    except OSError:  # it is closed just now
+        return 0.0
+    sent_ms, received_ms = LAST_DATA_MS.unpack(told)
+    return min(int(sent_ms), int(received_ms)) / 1000
 
 
 def _has_left(client: socket.socket) -> bool:

@@ -32,7 +32,7 @@ from inferd.observe.metrics import MergedMetrics
 from inferd.observe.pages import Sums
 from inferd.serving.access import warn_of_open
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
-from inferd.serving.listeners import Listener, adopt, bind
+from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -46,11 +46,9 @@ __all__ = ["Supervisor", "count", "share"]
 log = logging.getLogger(__name__)
 
 CORES_EACH = 4  # of a worker, where neither its number nor the threads of a run are given
-ACCEPTED_AT_ONCE = 64  # connections of one address between two looks at everything else
 NO_DESCRIPTOR_PAUSE_S = 1.0
 HELD_LOG_S = 60.0  # between two warnings that clients wait
-LAST_S = 1.0  # in a drain, for connections that are there already
-LAST_PAUSE_S = 0.001  # for workers to take them
+TAKEN_PAUSE_S = 0.001  # between two looks at whether a worker has taken the last connection
 LOOK_S = 1.0  # how often workers are looked at
 SILENT_LOOKS = 30  # so often without a word, and a worker hangs
 GRACE_S = 10.0  # of a worker beyond drain_timeout_s
@@ -163,8 +161,7 @@ class Supervisor:
             if self.settings.lame_duck_s:
                 log.info("not ready: requests are answered for %s s more, so that balancers turn away first", self.settings.lame_duck_s)
                 await asyncio.sleep(self.settings.lame_duck_s)
-        await self._accept_the_last()
-        self._close_listeners()
+        await self._leave_listeners()
         await self._end_all()
         self._close()
         if self._error is not None:
@@ -229,6 +226,17 @@ class Supervisor:
         while self._children:
             self._changed.clear()
             await self._changed.wait()
+
+    async def _leave_listeners(self) -> None:
+        """Who has connected is served, as long as workers take it."""
+        self._pause()
+        left, self._listeners = self._listeners, []
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                await close_empty(left, self._accept)
+                while self._untaken:
+                    await asyncio.sleep(TAKEN_PAUSE_S)
+        self._close_listeners()
 
     def _close_listeners(self) -> None:
         self._pause()
@@ -443,16 +451,6 @@ class Supervisor:
     def _accept_after_all(self) -> None:
         self._held = False
         self._accept_again()
-
-    async def _accept_the_last(self) -> None:
-        """Who has connected is served: no connection is lost that the kernel has taken. What others gave stays open, and theirs."""
-        with suppress(TimeoutError):
-            async with asyncio.timeout(LAST_S):
-                for listener in [each for each in self._listeners if each.ours]:
-                    while not self._accept(listener):
-                        await asyncio.sleep(LAST_PAUSE_S)
-                while self._untaken:
-                    await asyncio.sleep(LAST_PAUSE_S)
 
     # ---- metrics, on threads that scrapes have ----
 

@@ -372,7 +372,7 @@ async def test_a_cancelled_stream_closes_its_generator() -> None:
         await asyncio.wait_for(service.stream_closed.wait(), LIMIT_S)
 
 
-async def test_stop_answers_what_is_running_and_takes_nothing_new() -> None:
+async def test_stop_answers_what_is_running_and_takes_nothing_new(caplog: pytest.LogCaptureFixture) -> None:
     service = Service()
     transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
@@ -384,10 +384,11 @@ async def test_stop_answers_what_is_running_and_takes_nothing_new() -> None:
         call.reply(b"in time")
         assert await answer == b"in time"
         await asyncio.wait_for(stopping, LIMIT_S)
+        assert "cut off" not in caplog.text
         assert (await refused(infer(channel, b""))).code() is grpc.StatusCode.UNAVAILABLE
 
 
-async def test_stop_cancels_what_runs_too_long() -> None:
+async def test_stop_cancels_what_runs_too_long(caplog: pytest.LogCaptureFixture) -> None:
     service = Service()
     transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
@@ -398,6 +399,7 @@ async def test_stop_cancels_what_runs_too_long() -> None:
         await asyncio.wait_for(transport.stop(0), LIMIT_S)
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
         await refused_or_cancelled(answer)
+    assert "1 calls were cut off: drain_timeout_s, 0 s, is over; raise it" in caplog.text
 
 
 async def refused_or_cancelled(answer: asyncio.Future[bytes]) -> None:

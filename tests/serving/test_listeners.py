@@ -1,15 +1,19 @@
-"""Sockets that are bound before they listen: free ports, names with several addresses, Unix sockets, and what is in use."""
+"""Sockets that are bound before they listen: free ports, names with several addresses, Unix sockets, and what is in use; and who has
+connected when they are closed."""
 
 from __future__ import annotations
 
+import asyncio
 import socket
+from collections.abc import Callable
+from contextlib import ExitStack, suppress
 from pathlib import Path
 
 import pytest
 
 from inferd.config import Address, Settings
 from inferd.errors import StartError
-from inferd.serving.listeners import adopt, bind
+from inferd.serving.listeners import Listener, adopt, bind, close_empty
 
 SETTINGS = Settings(socket_mode=0o600)
 
@@ -112,3 +116,73 @@ def test_an_abstract_name() -> None:
     assert connects(listener.socket)
     assert adopt(listener.socket, tls=False).address == listener.address
     listener.close()
+
+
+# ---- the last who connect
+
+
+def connected(stack: ExitStack, listener: Listener, count: int) -> None:
+    for _ in range(count):
+        client = stack.enter_context(socket.socket(listener.socket.family))
+        client.connect(listener.socket.getsockname())
+
+
+def accepting(stack: ExitStack, accepted: list[Listener], most: int) -> Callable[[Listener], bool]:
+    def accept(listener: Listener) -> bool:
+        for _ in range(most):
+            try:
+                stack.enter_context(listener.socket.accept()[0])
+            except BlockingIOError:
+                return True
+            accepted.append(listener)
+        return False
+
+    return accept
+
+
+async def test_who_has_connected_is_accepted_before_a_socket_is_closed(tmp_path: Path) -> None:
+    (tcp,), (unix,) = bind(Address("127.0.0.1", 0), SETTINGS), bind(Address("", 0, str(tmp_path / "s")), SETTINGS)
+    tcp.listen()
+    accepted: list[Listener] = []
+    with ExitStack() as stack:
+        connected(stack, tcp, 10)
+        connected(stack, unix, 5)
+        address = tcp.socket.getsockname()
+        accept = accepting(stack, accepted, 3)
+
+        def accept_and_look(listener: Listener) -> bool:
+            assert not (tmp_path / "s").exists(), "somebody could come meanwhile"
+            return accept(listener)
+
+        await close_empty([tcp, unix], accept_and_look)
+        assert (accepted.count(tcp), accepted.count(unix)) == (10, 5)
+        assert accepted[:6] == [tcp] * 3 + [unix] * 3, "nobody waits for all of another socket"
+        assert (tcp.socket.fileno(), unix.socket.fileno()) == (-1, -1)
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(address)
+
+
+async def test_who_waits_at_a_socket_of_others_is_theirs() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as theirs, ExitStack() as stack:
+        theirs.settimeout(5)
+        listener = adopt(theirs.dup(), tls=False)
+        connected(stack, listener, 1)
+        await close_empty([listener], lambda _: pytest.fail("it is not ours to accept"))
+        assert listener.socket.fileno() == -1
+        theirs.accept()[0].close()
+
+
+async def test_sockets_are_closed_when_nobody_can_be_accepted_in_time() -> None:
+    listeners = [*bind(Address("127.0.0.1", 0), SETTINGS), *bind(Address("127.0.0.1", 0), SETTINGS)]
+    tried = asyncio.Event()
+
+    def accept(listener: Listener) -> bool:
+        tried.set()
+        return False
+
+    closing = asyncio.create_task(close_empty(listeners, accept))
+    await tried.wait()
+    closing.cancel()
+    with suppress(asyncio.CancelledError):
+        await closing
+    assert [listener.socket.fileno() for listener in listeners] == [-1, -1]

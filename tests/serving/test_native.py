@@ -11,7 +11,7 @@ import threading
 import time
 import weakref
 from collections.abc import AsyncIterator
-from contextlib import asynccontextmanager, suppress
+from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +24,7 @@ from inferd._core.grpc import NO_DEADLINE, Call
 from inferd.config import Address, Settings
 from inferd.protocol import health
 from inferd.serving import native
+from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests import models
@@ -814,7 +815,43 @@ async def one_open_call() -> AsyncIterator[tuple[NativeTransport, str, Call, Any
     calls.clear()  # each refers to its method, and so to this list, unseen by the collector
 
 
-async def test_the_drain_waits_for_an_answer_and_takes_no_connection() -> None:
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+async def test_the_drain_serves_who_has_connected(kind: str, tmp_path: Path) -> None:
+    """More than are accepted at once, who have sent a call. The loop has no turn before the drain begins: they wait in the kernel."""
+    address = Address("127.0.0.1", 0) if kind == "tcp" else Address("", 0, str(tmp_path / "s"))
+    async with serving(address) as (transport, [bound]):
+        with ExitStack() as stack:
+            peers = [stack.enter_context(Peer(bound)) for _ in range(ACCEPTED_AT_ONCE + 10)]
+            for peer in peers:
+                peer.data(peer.open(ECHO), framed(b"x"), end=True)
+            await transport.stop(LIMIT_S)
+            for peer in peers:
+                await asyncio.to_thread(peer.wait_for_end)
+                assert (peer.answers[1].status, peer.answers[1].body) == (0, framed(b"x"))
+                assert [goaway.error_code for goaway in peer.goaways] == [0, 0]
+
+
+async def test_the_drain_takes_no_more_than_may_be_open() -> None:
+    async with serving(max_connections=5) as (transport, [bound]):
+        with ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(Peer(bound))
+            await transport.stop(LIMIT_S)
+        assert (transport.counters()["connections_total"], transport.counters()["connections_refused_total"]) == (5, 15)
+
+
+async def test_who_waits_at_a_socket_that_others_gave_is_left_to_the_next_server() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as theirs:
+        async with serving() as (transport, _):
+            address = await transport.adopt(theirs.dup(), tls=False)
+            with Peer(str(address)) as peer:
+                await transport.stop(LIMIT_S)
+                async with serving() as (successor, _):
+                    await successor.adopt(theirs.dup(), tls=False)
+                    assert (await asyncio.to_thread(peer.call, framed(b"x"), ECHO)).body == framed(b"x")
+
+
+async def test_the_drain_waits_for_an_answer_and_takes_no_connection(caplog: pytest.LogCaptureFixture) -> None:
     async with one_open_call() as (transport, bound, call, answer):
         stopping = asyncio.create_task(transport.stop(LIMIT_S))
         await asyncio.sleep(0)  # it has begun
@@ -825,13 +862,15 @@ async def test_the_drain_waits_for_an_answer_and_takes_no_connection() -> None:
         transport.flush()
         assert await answer == b"y"
         await stopping
+    assert "cut off" not in caplog.text
 
 
-async def test_the_drain_ends_when_its_time_is_over() -> None:
+async def test_the_drain_ends_when_its_time_is_over(caplog: pytest.LogCaptureFixture) -> None:
     async with one_open_call() as (transport, _, call, answer):
         started = time.monotonic()
         await transport.stop(0)
         assert time.monotonic() - started < LIMIT_S / 2
+        assert "1 calls of 1 connections were cut off: drain_timeout_s, 0 s, is over; raise it" in caplog.text
         while not call.closed:  # the loop tells it that its connection is gone
             await asyncio.sleep(0)
         call.reply(b"too late")
@@ -869,7 +908,7 @@ async def test_the_drain_waits_for_a_request_that_moves(monkeypatch: pytest.Monk
             stream = await asyncio.to_thread(peer.open, ECHO)
             await asyncio.to_thread(peer.ping)
             stopping = asyncio.create_task(transport.stop(LIMIT_S))
-            while not transport._draining:
+            while not transport.draining:
                 await asyncio.sleep(0)
             await asyncio.to_thread(peer.data, stream, framed(b"late"), end=True)
             assert (await asyncio.to_thread(peer.wait, stream)).body == framed(b"late")

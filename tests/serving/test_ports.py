@@ -8,6 +8,7 @@ import errno
 import logging
 import socket
 import ssl
+import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import pairwise
@@ -16,7 +17,9 @@ from typing import Any, Self
 import pytest
 import trustme
 
+from inferd.config import Address
 from inferd.serving import ports
+from inferd.serving.listeners import Listener
 from inferd.serving.ports import ACCEPTS, HANDSHAKE_ITERATIONS, MAX_HELLO_RECORDS, Port, Refusals, TlsPort, hello_nbytes
 from tests.wire import LIMIT_S
 
@@ -72,6 +75,16 @@ def authority() -> trustme.CA:
     return trustme.CA()
 
 
+def listening(opened: socket.socket) -> Listener:
+    return Listener(opened, Address(*opened.getsockname()))
+
+
+def close(port: Port) -> None:
+    for listener in port.release():
+        listener.close()
+    port.cut_off()
+
+
 def port_of_tls(
     authority: trustme.CA, listener: socket.socket, *, full: bool = False, begun: list[str] | None = None
 ) -> tuple[TlsPort, list[str]]:
@@ -85,7 +98,7 @@ def port_of_tls(
         return Greeter(made)
 
     port = TlsPort(
-        [listener],
+        [listening(listener)],
         context,
         greeter,
         lambda: full,
@@ -114,7 +127,7 @@ async def test_it_accepts_again_when_there_are_descriptors_again(authority: trus
         assert await asyncio.to_thread(greeting, authority, listener.getsockname()) == b"hello"
         assert (listener.refusals, port.failed) == (0, 0)
     finally:
-        port.close()
+        close(port)
 
 
 async def test_beyond_the_limit_nobody_gets_a_handshake(authority: trustme.CA) -> None:
@@ -125,7 +138,7 @@ async def test_beyond_the_limit_nobody_gets_a_handshake(authority: trustme.CA) -
             await asyncio.to_thread(greeting, authority, listener.getsockname())
         assert (refused, port.unfinished, port.failed) == (["one"], 0, 0)
     finally:
-        port.close()
+        close(port)
 
 
 async def test_what_is_no_handshake_is_counted(authority: trustme.CA) -> None:
@@ -145,14 +158,14 @@ async def test_what_is_no_handshake_is_counted(authority: trustme.CA) -> None:
         assert port.failed == 1
         assert await asyncio.to_thread(greeting, authority, listener.getsockname()) == b"hello"
     finally:
-        port.close()
+        close(port)
 
 
 async def test_a_closed_port_accepts_nobody(authority: trustme.CA) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     address = listener.getsockname()
     port, _ = port_of_tls(authority, listener)
-    port.close()
+    close(port)
     with pytest.raises(ConnectionRefusedError):
         socket.create_connection(address, LIMIT_S)
 
@@ -190,12 +203,12 @@ async def test_clients_that_come_at_once_are_let_in_by_turns() -> None:
 
     with ExitStack() as stack:
         clients = connected(stack, listener, 5 * ACCEPTS)
-        port = Port([listener], greeter, lambda: False, lambda: None)
+        port = Port([listening(listener)], greeter, lambda: False, lambda: None)
         with Iterations(lambda: len(begun)) as iterations:
             await until(lambda: len(begun) == len(clients) and not port.unfinished)
         assert max(iterations.more) <= ACCEPTS
         assert [await asyncio.to_thread(client.recv, 100) for client in clients] == [b"hello"] * len(clients)
-        port.close()
+        close(port)
 
 
 async def test_clients_that_are_handed_over_at_once_are_let_in_by_turns() -> None:
@@ -213,7 +226,7 @@ async def test_clients_that_are_handed_over_at_once_are_let_in_by_turns() -> Non
                 stack.enter_context(one)
                 port.take(other)
             assert port.unfinished == len(pairs)
-            await port.settle()
+            await until(lambda: not port.unfinished)
         assert max(iterations.more) <= ACCEPTS
         assert [await asyncio.to_thread(one.recv, 100) for one, _ in pairs] == [b"hello"] * len(pairs)
 
@@ -234,7 +247,7 @@ async def test_hellos_that_come_at_once_are_answered_by_turns(authority: trustme
         starts = [at for at, more in enumerate(iterations.more) if more]
         assert max(iterations.more) == 1
         assert min(later - earlier for earlier, later in pairwise(starts)) >= HANDSHAKE_ITERATIONS
-        port.close()
+        close(port)
 
 
 async def test_a_handshake_begins_when_all_of_the_hello_is_there(authority: trustme.CA) -> None:
@@ -272,7 +285,7 @@ async def test_a_handshake_begins_when_all_of_the_hello_is_there(authority: trus
 
         assert await asyncio.to_thread(rest) == b"hello"
         assert (begun, port.failed) == (["one"], 0)
-        port.close()
+        close(port)
 
 
 @pytest.mark.parametrize("sent", [0, 3, 50, None], ids=["nothing", "part of a header", "part of a hello", "all of it"])
@@ -285,25 +298,87 @@ async def test_who_has_left_costs_no_handshake(authority: trustme.CA, sent: int 
         port, _ = port_of_tls(authority, listener, begun=begun)
         await until(lambda: port.failed == 1)
         assert (begun, port.unfinished) == ([], 0)
-        port.close()
+        close(port)
 
 
-async def test_a_port_that_closes_cuts_off_who_waits(authority: trustme.CA) -> None:
+def ends(client: socket.socket) -> bool:
+    """It is sent away: it finds the end, and not its own limit."""
+    with suppress(ConnectionResetError):
+        while client.recv(1 << 16):
+            pass
+    return True
+
+
+async def test_who_is_cut_off_finds_the_end(authority: trustme.CA) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
     port, _ = port_of_tls(authority, listener)
     with ExitStack() as stack:
         clients = connected(stack, listener, 2, b"\x16") + connected(stack, listener, 5, client_hello())
         await until(lambda: port.unfinished == len(clients))
-        port.close()
+        close(port)
         await until(lambda: port.unfinished == 0)
-
-        def ends(client: socket.socket) -> bool:
-            with suppress(ConnectionResetError):
-                while client.recv(1 << 16):
-                    pass
-            return True
-
         assert all([await asyncio.to_thread(ends, client) for client in clients])
+
+
+async def test_who_is_cut_off_before_a_turn_came_finds_the_end() -> None:
+    port = Port([], lambda _: pytest.fail("nobody is served"), lambda: False, lambda: None)
+    with ExitStack() as stack:
+        pairs = [socket.socketpair() for _ in range(2 * ACCEPTS)]
+        for one, other in pairs:
+            stack.enter_context(one)
+            one.settimeout(LIMIT_S)
+            port.take(other)
+        port._turn()  # some have it, and their tasks have not begun
+        assert port.unfinished == len(pairs)
+        port.cut_off()
+        await until(lambda: port.unfinished == 0)
+        assert all([await asyncio.to_thread(ends, one) for one, _ in pairs])
+
+
+async def test_who_is_silent_within_the_handshake_is_sent_away(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Not who waits for a turn, which is nobody's silence, nor who sends, or could not have sent for so long."""
+    monkeypatch.setattr(ports, "HANDSHAKE_ITERATIONS", 10**9)  # one handshake, and no other
+    monkeypatch.setattr(ports, "_silent_s", lambda client: silences[client.getpeername()])
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, _ = port_of_tls(authority, listener)
+    with ExitStack() as stack:
+        [begun] = connected(stack, listener, 1, client_hello())
+        await until(lambda: len(port._making) == 1)
+        [waiting] = connected(stack, listener, 1, client_hello())
+        quiet, sending = connected(stack, listener, 2, b"\x16")
+        silences = dict.fromkeys([each.getsockname() for each in (begun, waiting, quiet)], 20.0) | {sending.getsockname(): 5.0}
+        await until(lambda: (port.unfinished, len(port._line)) == (4, 1))
+        port.end_silent(10.0)
+        assert (port.unfinished, port.failed) == (4, 0)
+        port._since_s = {client: since_s - 20 for client, since_s in port._since_s.items()}
+        port.end_silent(10.0)
+        await until(lambda: port.unfinished == 2)
+        assert port.failed == 2
+        assert all([await asyncio.to_thread(ends, client) for client in (begun, quiet)])
+        for left in (waiting, sending):
+            left.setblocking(False)
+            with pytest.raises(BlockingIOError):
+                left.recv(1)
+        close(port)
+
+
+def test_how_long_a_client_is_silent() -> None:
+    """Since anything came from it, or went to it."""
+    with (
+        socket.create_server(("127.0.0.1", 0)) as listener,
+        socket.create_connection(listener.getsockname(), LIMIT_S) as client,
+    ):
+        opened, _ = listener.accept()
+        with opened:
+            for sender in (client, opened):
+                end_s = time.monotonic() + LIMIT_S
+                while (before_s := ports._silent_s(opened)) < 0.05:
+                    assert time.monotonic() < end_s
+                sender.sendall(b"x")
+                while ports._silent_s(opened) >= before_s:
+                    assert time.monotonic() < end_s
+                    sender.sendall(b"x")
+        assert ports._silent_s(opened) == 0.0, "it is gone"
 
 
 def test_how_long_a_hello_is() -> None:

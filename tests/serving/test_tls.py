@@ -11,7 +11,7 @@ import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
-from typing import Self
+from typing import Any, Self
 
 import grpc
 import numpy as np
@@ -20,7 +20,7 @@ import pytest
 from inferd.serving import native
 from tests import models
 from tests.certificates import Files
-from tests.http2_peer import EMPTY_SETTINGS, PREFACE
+from tests.http2_peer import DATA, EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types, framed, open_streams
 from tests.served import LIMIT_S, TRANSPORTS, Served
 from tests.wire import INFER, infer_request
 
@@ -190,6 +190,90 @@ def test_who_does_not_close_holds_up_no_drain(files: Files, model: Path, monkeyp
     with Served(model, drain_timeout_s=3600, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
         assert greeted(made)
         served.on_loop(served.server.stop)
+
+
+class Halfway:
+    """A client that has connected and said hello, or a part of it."""
+
+    def __init__(self, address: str, context: ssl.SSLContext, nbytes: int | None = None) -> None:
+        self._incoming, self._outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self._tls = context.wrap_bio(self._incoming, self._outgoing, server_hostname="localhost")
+        with suppress(ssl.SSLWantReadError):
+            self._tls.do_handshake()
+        host, port = address.rsplit(":", 1)
+        self.socket = socket.create_connection((host, int(port)), LIMIT_S)
+        self.socket.sendall(self._outgoing.read()[:nbytes])
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self.socket.close()
+
+    def finish(self, content: bytes) -> None:
+        """The handshake, with this right behind its last word."""
+        self._read(self._tls.do_handshake)
+        self._tls.write(content)
+        self.socket.sendall(self._outgoing.read())
+
+    def read_all(self) -> bytes:
+        return b"".join(iter(lambda: self._read(lambda: self._tls.read(1 << 16)), b""))
+
+    def _read(self, what: Callable[[], Any]) -> Any:
+        while True:
+            try:
+                return what()
+            except ssl.SSLWantReadError:
+                self._incoming.write(self.socket.recv(1 << 16))
+
+
+def handshakes(served: Served) -> float:
+    count: float = served.server._transport.counters()["handshakes"]
+    return count
+
+
+def test_a_drain_lets_handshakes_end(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What comes right behind is answered, and GOAWAY said."""
+    monkeypatch.setattr(native, "DRAIN_STALL_NS", 3600 * 10**9)
+    empty = framed(b"")
+    call = open_streams(1, 1, LIVE) + len(empty).to_bytes(3) + b"\0\1\0\0\0\1" + empty
+    with (
+        Served(model, drain_timeout_s=3600, handshake_timeout_s=600, **files.settings()) as served,
+        Halfway(served.address, context_of(files)) as all_of_it,
+        Halfway(served.address, context_of(files), nbytes=50) as part_of_it,
+    ):
+        until(lambda: handshakes(served) == 2)
+        stopping = threading.Thread(target=served.on_loop, args=(served.server.stop,))
+        stopping.start()
+        until(lambda: served.server._transport.draining)  # type: ignore[attr-defined]
+        assert handshakes(served) == 2
+        part_of_it.socket.close()
+        all_of_it.finish(PREFACE + EMPTY_SETTINGS + call)
+        kinds = list(frame_types(all_of_it.read_all()))
+        assert kinds.count(GOAWAY) == 2
+        assert DATA in kinds
+        stopping.join(LIMIT_S)
+        assert not stopping.is_alive()
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+@pytest.mark.parametrize(("stall_ns", "drain_timeout_s"), [(1, 3600), (3600 * 10**9, 0)], ids=["silent", "too late"])
+def test_a_drain_does_not_wait_long_for_handshakes(
+    files: Files, model: Path, monkeypatch: pytest.MonkeyPatch, stall_ns: int, drain_timeout_s: int, uvloop: bool
+) -> None:
+    monkeypatch.setattr(native, "DRAIN_STALL_NS", stall_ns)
+    with (
+        Served(model, drain_timeout_s=drain_timeout_s, handshake_timeout_s=600, uvloop=uvloop, **files.settings()) as served,
+        Halfway(served.address, context_of(files)) as all_of_it,
+        Halfway(served.address, context_of(files), nbytes=50) as part_of_it,
+    ):
+        assert all_of_it.socket.recv(1), "the server's answer"
+        until(lambda: handshakes(served) == 2)
+        served.on_loop(served.server.stop)
+        for client in (all_of_it.socket, part_of_it.socket):
+            with suppress(ConnectionResetError):
+                while client.recv(1 << 16):
+                    pass
 
 
 @pytest.mark.parametrize("uvloop", [True, False])

@@ -39,13 +39,12 @@ from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
 from tests import models
 from tests.certificates import Certificates, Files
 from tests.command import environment, run
-from tests.http2_peer import EMPTY_SETTINGS, PREFACE
+from tests.http2_peer import EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types
 from tests.served import LIMIT_S, Program
 from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, wait_for
 from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
 
 X = {"x": rows(1)}
-GOAWAY = 7
 MiB = 1 << 20
 
 
@@ -316,14 +315,6 @@ def test_connections_that_wait_to_be_accepted_are_served_when_all_leave(files: P
 
 def read_all(client: socket.socket) -> bytes:
     return b"".join(iter(lambda: client.recv(1000), b""))
-
-
-def frame_types(content: bytes) -> Iterator[int]:
-    """Of each HTTP/2 frame."""
-    at = 0
-    while at < len(content):
-        yield content[at + 3]
-        at += 9 + int.from_bytes(content[at : at + 3])
 
 
 def test_a_lame_duck_answers_and_a_second_signal_ends_all(files: Path, callers: ExitStack) -> None:
