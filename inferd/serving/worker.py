@@ -3,7 +3,7 @@
 `python -m inferd.serving.worker DESCRIPTOR`, which is its end of the channel. It drains and ends when it is told to stop, and at once
 when the supervisor is gone, so that nobody serves who is not looked after.
 
-SIGTERM           asks the supervisor for the same: no connection more, a drain, and another worker in its place
+SIGTERM           asks the supervisor for the same: no connection more, a drain, another worker in its place; ends at once one that loads
 SIGINT, SIGHUP    the supervisor's to answer; Ctrl-C reaches no worker, which is in a process group of its own
 """
 

@@ -52,6 +52,7 @@ TAKEN_PAUSE_S = 0.001  # between two looks at whether a worker has taken the las
 LOOK_S = 1.0  # how often workers are looked at
 SILENT_LOOKS = 30  # so often without a word, and a worker hangs
 GRACE_S = 10.0  # of a worker beyond drain_timeout_s
+ASKED_TO_END = (0, -signal.SIGTERM)  # exit codes of a worker that got SIGTERM: where it minds it, and where it does not yet, or any more
 METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count; who has been silent as long is not asked
 
 
@@ -321,16 +322,23 @@ class Supervisor:
         self._changed.set()
         if self._stopping or self._error is not None:
             return  # on purpose, or as well
+        if code in ASKED_TO_END and child.state != "ready":
+            self._replace(child)
+            return
         how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with code {code}"
         if not self._started.done():
             self._started.set_exception(StartError(f"worker {child.number} ended {how} before it was ready; the log has more"))
-        elif code == 0 and child.state == "leaving":
-            self._start_again(child.number)
         elif child.state == "loading":
             self._not_started(child.number, how)
         else:
             log.error("%s ended %s; its connections are lost", child, how)
             self._crashed(child.number, how)
+
+    def _replace(self, child: Child) -> None:
+        """One that got SIGTERM, as who replaces workers one by one sends it. That is no failure of its own."""
+        if child.state == "loading":
+            log.info("%s was told to end while it loaded, and another takes its place", child)
+        self._start_again(child.number)
 
     def _crashed(self, number: int, how: str) -> None:
         wait_ns = self._restarts[number].crashed(time.monotonic_ns())

@@ -247,6 +247,25 @@ def test_a_worker_that_crashes_over_and_over_ends_the_server(files: Path) -> Non
     assert errors.endswith("inferd: worker 1 ended 5 times within a minute, at last by signal 9 (Killed); the log has more\n")
 
 
+def test_a_worker_that_is_told_to_end_while_it_loads_is_replaced(files: Path) -> None:
+    """Before the server is ready, too, and however often: at once, or when it loads its models and minds signals."""
+    program = Pair(files)
+    wait_for(program, "is started", 2)
+    program.worker(1).terminate()
+    with program:
+        for started in range(3, 3 + 2 * MAX_FAILURES):
+            wait_for(program, "is started", started)
+            if started % 2 == 0:
+                wait_for(program, "loading /", program.errors.count("loading /") + 1)
+            program.worker(1).terminate()
+        wait_for(program, "is started", started + 1)
+        program.until_ready(program.worker(1))
+        samples = program.samples()
+        assert (samples["inferd_workers"], samples["inferd_worker_starts_failed_total"]) == (2, 0)
+        assert "while it loaded, and another takes its place" in program.errors
+        assert "ERROR" not in program.errors
+
+
 def test_restarts_wait_longer_each_time() -> None:
     restarts, second = Restarts(), 10**9
     assert [restarts.crashed(at * second) for at in (0, 1, 2, 3)] == [0, 1 * second, 2 * second, 4 * second]
