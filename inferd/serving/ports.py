@@ -327,8 +327,8 @@ def hello_nbytes(come: bytes) -> int:
 
 
 def _plain(error: ssl.SSLError) -> str:
-    """OpenSSL's own words for what was wrong, with a client's certificate above all."""
-    reason = str(error.reason or error).replace("_", " ").lower()
+    """OpenSSL's own words for what was wrong, with a client's certificate above all; or TlsReader's."""
+    reason = str(getattr(error, "reason", None) or error.args[-1]).replace("_", " ").lower()
     what = getattr(error, "verify_message", "")
     return f"{reason}: {what}" if what else reason
 

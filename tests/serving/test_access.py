@@ -394,6 +394,19 @@ def test_a_handshake_that_fails_is_said(
             assert re.search(r"; \d+ more were refused before it$", lines()[1])
 
 
+def test_a_handshake_of_many_records_is_said(files: Files, model: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """Which the server counts, and not OpenSSL."""
+    with caplog.at_level(logging.INFO, "inferd"), Served(model, **files.settings()) as served:
+        host, port = served.address.rsplit(":", 1)
+        with socket.create_connection((host, int(port)), LIMIT_S) as plain, suppress(ConnectionError):
+            plain.sendall(b"".join(b"\x16\x03\x01\0\1%c" % byte for byte in b"\1\0\1\0" + bytes(80)))  # of a hello of 256 bytes
+            while plain.recv(100):
+                pass
+        until(lambda: counters(served)["handshakes_failed_total"] == 1)
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    assert line.endswith("failed: more than 64 records before the handshake was made")
+
+
 def test_clients_without_alpn_do_not_fill_the_log(
     files: Files, model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
