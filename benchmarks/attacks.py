@@ -1,4 +1,4 @@
-"""What hostile peers do to a server, each attack a function over plain sockets with frames made by hand. hostile.py starts this as a
+"""What hostile peers do to a server, each attack a function over the connections of hostile_peer.py. hostile.py starts this as a
 process of its own, one attack at a time:
 
     python benchmarks/attacks.py NAME ADDRESS CORE
@@ -15,7 +15,6 @@ import json
 import os
 import random
 import resource
-import select
 import signal
 import socket
 import ssl
@@ -23,63 +22,57 @@ import struct
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
-from contextlib import suppress
-from dataclasses import dataclass, field
+from collections.abc import Callable
+from itertools import cycle
 from pathlib import Path
 
-import hpack
 import workloads
-
-from inferd.protocol import inference
-
-PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
-DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
-END_STREAM, ACK, END_HEADERS = 0x1, 0x1, 0x4
-CODES = (
-    *("NO_ERROR", "PROTOCOL_ERROR", "INTERNAL_ERROR", "FLOW_CONTROL_ERROR", "SETTINGS_TIMEOUT", "STREAM_CLOSED", "FRAME_SIZE_ERROR"),
-    *("REFUSED_STREAM", "CANCEL", "COMPRESSION_ERROR", "CONNECT_ERROR", "ENHANCE_YOUR_CALM", "INADEQUATE_SECURITY", "HTTP_1_1_REQUIRED"),
+from hostile_peer import (
+    ACK,
+    BLOCK,
+    CONTINUATION,
+    DATA,
+    END_HEADERS,
+    END_STREAM,
+    FIRST_WINDOW,
+    HEADERS,
+    INITIAL_WINDOW_SIZE,
+    LARGEST_WINDOW,
+    PING,
+    PREFACE,
+    PRIORITY,
+    RST_STREAM,
+    SETTINGS,
+    WINDOW_UPDATE,
+    Peer,
+    TlsPeer,
+    Words,
+    block,
+    client_hello,
+    data,
+    frame,
+    going,
+    length,
+    literal,
+    numbers,
+    stopped,
+    u32,
 )
-LARGEST_WINDOW = 2**31 - 1
-PIECE_NBYTES = 64 << 10
+
+from inferd.protocol import inference, reflection_v1
+
 WIDTH = 16_384  # of a row of the model `wide`
 ANSWER_NBYTES = 4 * WIDTH
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 HELD_ANSWERS = 1000
 IDLE_CONNECTIONS = 10_000
+NUMBERS = 1_000_000  # of a tensor whose elements stand one by one
+CALLS_AT_ONCE = 32
+BURST_CONNECTIONS, BURST_CALLS, BURST_S = 2000, 40, 0.2
+COLD_CALLS = 1000
+CLOSING_CONNECTIONS = 3000
+MEASURING_S = 2.5  # after an attack's beginning the client that behaves well measures
 CHILD_S = 120  # a child ends then, whatever becomes of us
-Words = Counter[str]
-
-
-def frame(kind: int, flags: int, stream: int, payload: bytes = b"") -> bytes:
-    return struct.pack(">I", len(payload))[1:] + struct.pack(">BBI", kind, flags, stream) + payload
-
-
-def u32(number: int) -> bytes:
-    return struct.pack(">I", number)
-
-
-def literal(name: bytes, value: bytes) -> bytes:
-    """One field of HPACK, neither indexed nor compressed."""
-    return b"\0" + length(len(name)) + name + length(len(value)) + value
-
-
-def length(nbytes: int, prefix: int = 0) -> bytes:
-    """A string's length as HPACK has it."""
-    if nbytes < 127:
-        return bytes((prefix | nbytes,))
-    found, rest = bytes((prefix | 127,)), nbytes - 127
-    while rest >= 128:
-        found, rest = found + bytes((rest % 128 | 128,)), rest // 128
-    return found + bytes((rest,))
-
-
-def block(*more: tuple[bytes, bytes], path: bytes = workloads.INFER_PATH.encode()) -> bytes:
-    fields = [(b":method", b"POST"), (b":scheme", b"http"), (b":path", path), (b":authority", b"test"), (b"te", b"trailers")]
-    return b"".join(literal(*one) for one in (*fields, (b"content-type", b"application/grpc"), *more))
-
-
-BLOCK = block()
 
 
 def message() -> bytes:
@@ -89,133 +82,6 @@ def message() -> bytes:
     request.raw_input_contents.append(bytes(ANSWER_NBYTES))
     body: bytes = request.SerializeToString()
     return struct.pack(">BI", 0, len(body)) + body
-
-
-def data(stream: int, body: bytes, *, end: bool = True) -> bytes:
-    """DATA frames of the size that every server takes."""
-    pieces = [body[at : at + 16_384] for at in range(0, len(body), 16_384)] or [b""]
-    return b"".join(frame(DATA, END_STREAM if end and piece is pieces[-1] else 0, stream, piece) for piece in pieces)
-
-
-def numbers(first: int = 1) -> Iterator[int]:
-    """Of streams, until there are no more."""
-    return iter(range(first, 2**31, 2))
-
-
-def ready(descriptor: int, events: int, seconds: float = 0.0) -> int:
-    """Which of the events are there, within so long. select() knows no descriptor beyond 1023."""
-    poll = select.poll()
-    poll.register(descriptor, events)
-    found = poll.poll(seconds * 1000)
-    return found[0][1] if found else 0
-
-
-def stopped() -> bool:
-    """hostile.py has closed our stdin."""
-    return ready(sys.stdin.fileno(), select.POLLIN) != 0
-
-
-def going() -> None:
-    """The attack is under way: the load may begin."""
-    print("going", flush=True)
-
-
-@dataclass
-class Peer:
-    """One connection, which reads what comes while it sends, unless it is deaf."""
-
-    address: str
-    words: Words
-    greeting: bytes = PREFACE + frame(SETTINGS, 0, 0)
-    deaf: bool = False
-    cut: bool = False
-    acknowledged: int = -1  # our SETTINGS, the greeting's aside
-    _torn: bool = False  # less than a frame was sent
-    _said: str = ""  # GOAWAY
-    _unread: bytes = b""
-    _decoder: hpack.Decoder = field(default_factory=hpack.Decoder)
-
-    def __post_init__(self) -> None:
-        host, _, port = self.address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), 10)
-        self.socket.setblocking(False)
-        if self.greeting:
-            self.send(self.greeting)
-
-    def send(self, content: bytes, patience_s: float = 10.0) -> bool:
-        """Whether all of it went; else nothing more goes. A server that takes nothing for so long has stopped reading: an answer, too."""
-        unsent = memoryview(content)
-        while unsent and not self.cut and not self._torn:
-            events = ready(self.socket.fileno(), select.POLLOUT if self.deaf else select.POLLOUT | select.POLLIN, patience_s)
-            if events & select.POLLIN:
-                self.read()
-            if events & (select.POLLOUT | select.POLLERR | select.POLLHUP) and not self.cut:
-                try:
-                    unsent = unsent[self.socket.send(unsent[:PIECE_NBYTES]) :]
-                except BlockingIOError:
-                    pass
-                except OSError:
-                    self._read_rest()
-            if not events:
-                self.words["not read"] += 1
-            self._torn = not events or stopped()
-        return not self.cut and not self._torn
-
-    def wait(self, seconds: float) -> None:
-        """Reads what comes for so long, or until the connection is cut."""
-        until = time.monotonic() + seconds
-        while not self.cut and (left := until - time.monotonic()) > 0:
-            if ready(self.socket.fileno(), select.POLLIN, min(left, 0.1)):
-                self.read()
-            if stopped():
-                return
-
-    def read(self) -> None:
-        try:
-            came = self.socket.recv(1 << 20)
-        except BlockingIOError:
-            return
-        except OSError:
-            came = b""
-        if not came:
-            self._end()
-            return
-        self._unread += came
-        if self._unread.startswith(b"HTTP/1.1 "):
-            self._said = self._unread[:12].decode()
-            return
-        while len(self._unread) >= 9 and len(self._unread) >= (size := 9 + int.from_bytes(self._unread[:3], "big")):
-            self._take(self._unread[3], self._unread[4], self._unread[9:size])
-            self._unread = self._unread[size:]
-
-    def _take(self, kind: int, flags: int, payload: bytes) -> None:
-        if kind == GOAWAY:
-            self._said = f"GOAWAY {CODES[int.from_bytes(payload[4:8], 'big')]}"
-        elif kind == SETTINGS:
-            self.acknowledged += flags & ACK
-        elif kind == RST_STREAM:
-            self.words[f"RST {CODES[int.from_bytes(payload, 'big')]}"] += 1
-        elif kind == HEADERS:
-            for name, value in self._decoder.decode(payload, raw=True):
-                if name == b"grpc-status":
-                    self.words[f"grpc-status {int(value)}"] += 1
-
-    def _read_rest(self) -> None:
-        """What the server said before it cut the connection."""
-        while not self.cut:
-            self.read()
-
-    def _end(self) -> None:
-        if not self.cut:
-            self.cut = True
-            self.words[self._said or "cut off"] += 1
-        self.socket.close()
-
-    def close(self) -> None:
-        """Leaves, as a program does that ends."""
-        if not self.cut:
-            self.words["left open"] += 1
-        self.socket.close()
 
 
 def over_and_over(attack: Callable[[Peer], None], address: str, *, deaf: bool = False) -> Words:
@@ -363,6 +229,106 @@ def unknown_method_flood(address: str) -> Words:
     return over_and_over(attack, address)
 
 
+def numbers_message(count: int) -> bytes:
+    """A request to the model `numbers`, whose rows may be of any length: so many ones, each with a tag of its own, as protobuf takes them,
+    too, and never writes them."""
+    request = inference.ModelInferRequest(model_name="numbers").SerializeToString()
+    tensor = inference.ModelInferRequest.InferInputTensor(name="x", datatype="INT32", shape=(1, count)).SerializeToString()
+    message: bytes = request + nested(5, tensor + nested(5, b"\x10\1" * count))
+    return message
+
+
+def nested(number: int, content: bytes) -> bytes:
+    """A field of protobuf that has a length."""
+    size, rest = b"", len(content)
+    while rest >= 128:
+        size, rest = size + bytes((rest % 128 | 128,)), rest // 128
+    return bytes((number << 3 | 2,)) + size + bytes((rest,)) + content
+
+
+def typed_contents(address: str) -> Words:
+    """32 requests of a million numbers, one by one, without their last bytes; then these, all at once."""
+    body = numbers_message(NUMBERS)
+    return calls_at_once(address, BLOCK, struct.pack(">BI", 0, len(body)) + body)
+
+
+def typed_contents_in_gzip(address: str) -> Words:
+    """The same, where 2 MB are 2 KB."""
+    body = gzip.compress(numbers_message(NUMBERS), 6)
+    return calls_at_once(address, block((b"grpc-encoding", b"gzip")), struct.pack(">BI", 1, len(body)) + body)
+
+
+def calls_at_once(address: str, headers: bytes, body: bytes) -> Words:
+    """That are all whole at one moment; the next ones follow when they are answered."""
+
+    def attack(peer: Peer) -> None:
+        streams, asked = numbers(), 0
+        peer.wait(0.05)  # for the server's windows
+        peer.send(frame(SETTINGS, ACK, 0))
+        while peer.wait_for(asked):
+            begun = [next(streams) for _ in range(CALLS_AT_ONCE)]
+            if not all(peer.send(frame(HEADERS, END_HEADERS, n, headers)) and peer.upload(n, body[:-1]) for n in begun):
+                return
+            peer.send(b"".join(data(n, body[-1:]) for n in begun))
+            peer.uploaded += CALLS_AT_ONCE
+            peer.words["calls"] += CALLS_AT_ONCE
+            asked += CALLS_AT_ONCE
+
+    return over_and_over(attack, address)
+
+
+def bursts(address: str) -> Words:
+    """2000 connections, or as many as there are descriptors for, that each ask for 40 calls of an unknown method at one moment, 5 times
+    a second."""
+    words: Words = Counter()
+    asked = block(path=b"/no.Such/Method")
+    peers = [Peer(address, words, blind=True) for _ in range(min(BURST_CONNECTIONS, descriptors()))]
+    streams = numbers()
+    going()
+    while not stopped():
+        until = time.monotonic() + BURST_S
+        content = b"".join(frame(HEADERS, END_HEADERS | END_STREAM, next(streams), asked) for _ in range(BURST_CALLS))
+        for peer in peers:
+            words["calls"] += BURST_CALLS * peer.send(content)
+        words["bursts"] += 1
+        time.sleep(max(0.0, until - time.monotonic()))
+        for peer in peers:
+            peer.read()
+        peers = [Peer(address, words, blind=True) if peer.cut else peer for peer in peers]
+    for peer in peers:
+        peer.close()
+    return words
+
+
+def cold_calls() -> list[tuple[str, bytes]]:
+    """Methods that the server answers by a task, and a request for each."""
+    service = workloads.INFER_PATH.rpartition("/")[0]
+    question = reflection_v1.ServerReflectionRequest(file_containing_symbol=service.strip("/"))
+    return [
+        (f"{service}/ModelStatistics", b""),
+        (f"{service}/ModelMetadata", inference.ModelMetadataRequest(name="identity").SerializeToString()),
+        ("/grpc.reflection.v1.ServerReflection/ServerReflectionInfo", question.SerializeToString()),
+    ]
+
+
+def cold_methods(address: str) -> Words:
+    """1000 calls of ModelStatistics, ModelMetadata and reflection, open at once on one connection; where some end others begin."""
+    asked = [(block(path=path.encode()), struct.pack(">BI", 0, len(message)) + message) for path, message in cold_calls()]
+    opening = frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, LARGEST_WINDOW))
+    opening += frame(WINDOW_UPDATE, 0, 0, u32(LARGEST_WINDOW - FIRST_WINDOW))
+
+    def attack(peer: Peer) -> None:
+        peer.send(opening)
+        streams, calls, begun = numbers(), cycle(asked), 0
+        while peer.wait_for(begun - COLD_CALLS + 1):
+            more = [(next(streams), *next(calls)) for _ in range(COLD_CALLS - (begun - peer.ended))]
+            peer.send(b"".join(frame(HEADERS, END_HEADERS, n, headers) + data(n, body) for n, headers, body in more))
+            peer.words["calls"] += len(more)
+            begun += len(more)
+
+    return over_and_over(attack, address)
+
+
 def zero_windows(address: str) -> Words:
     """1000 answers of 64 KiB that wait for windows that are never opened."""
     body = message()
@@ -506,34 +472,6 @@ def handshakes_never_made(address: str) -> Words:
     return words
 
 
-class TlsPeer:
-    """A TLS connection whose handshake is made and that has greeted; what comes is not read."""
-
-    def __init__(self, address: str) -> None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-        context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-        context.set_alpn_protocols(["h2"])
-        host, _, port = address.rpartition(":")
-        self.socket = socket.create_connection((host, int(port)), 10)
-        incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.session = context.wrap_bio(incoming, self.outgoing)
-        self.sent = 0  # of what it has to send
-        while True:
-            try:
-                self.session.do_handshake()
-                break
-            except ssl.SSLWantReadError:
-                self.flush()
-                incoming.write(self.socket.recv(1 << 16))
-        self.session.write(PREFACE + frame(SETTINGS, 0, 0))
-        self.flush()
-
-    def flush(self) -> int:
-        encrypted = self.outgoing.read()
-        self.socket.sendall(encrypted)
-        return len(encrypted)
-
-
 def tls_flood(address: str, records: Callable[[TlsPeer], None]) -> Words:
     """12 connections at a time send records without end; a new one follows where one was closed."""
     words: Words = Counter()
@@ -587,14 +525,26 @@ def key_updates(address: str) -> Words:
     return tls_flood(address, records)
 
 
-def client_hello() -> bytes:
-    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
-    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
-    context.set_alpn_protocols(["h2"])
-    incoming, outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-    with suppress(ssl.SSLWantReadError):
-        context.wrap_bio(incoming, outgoing).do_handshake()
-    return outgoing.read()
+def closing_together(address: str) -> Words:
+    """3000 connections by TLS, or as many as there are descriptors for, that all end at one moment; then others come."""
+    words: Words = Counter()
+    wanted = min(CLOSING_CONNECTIONS, descriptors())
+    peers = [TlsPeer(address) for _ in range(wanted)]
+    going()
+    measuring = time.monotonic() + MEASURING_S
+    while not stopped():
+        if len(peers) < wanted:
+            peers.append(TlsPeer(address))
+        elif time.monotonic() < measuring:
+            time.sleep(0.01)
+        else:
+            for peer in peers:
+                peer.socket.close()
+            words["closed"] += len(peers)
+            peers = []
+    for peer in peers:
+        peer.socket.close()
+    return words
 
 
 def killed_clients(address: str) -> Words:
@@ -664,6 +614,10 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "PRIORITY flood": priority_flood,
     "flood of unknown frames": unknown_frame_flood,
     "flood of unknown methods": unknown_method_flood,
+    "bursts from 2000 connections": bursts,
+    "cold methods, 1000 calls": cold_methods,
+    "typed contents, whole at once": typed_contents,
+    "typed contents in gzip": typed_contents_in_gzip,
     "zero windows, 1000 answers": zero_windows,
     "a byte at a time, 200 writers": bytewise_writers,
     "10,000 idle connections": idle_connections,
@@ -674,10 +628,16 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "TLS handshakes never made": handshakes_never_made,
     "TLS records of a byte": records_of_a_byte,
     "TLS KeyUpdates": key_updates,
+    "3000 TLS connections that end at once": closing_together,
     "kill -9 in mid-message, 1000 times": killed_clients,
     "SIGSTOP for 10 s": stopped_clients,
 }
-OF_TLS = {"TLS handshakes never made", "TLS records of a byte", "TLS KeyUpdates"}  # those of the TLS port
+OF_TLS = {
+    "TLS handshakes never made",
+    "TLS records of a byte",
+    "TLS KeyUpdates",
+    "3000 TLS connections that end at once",
+}  # those of the TLS port
 
 
 def main() -> int:

@@ -77,6 +77,7 @@ def serving(folder: Path) -> Iterator[Server]:
     """`inferd serve` on the first core, with its defaults: TLS on one port, plaintext on another."""
     workloads.identity(folder / "models")
     workloads.put(folder / "models", "wide", workloads.small_model("wide", "Identity", (attacks.WIDTH,), (attacks.WIDTH,)))
+    workloads.put(folder / "models", "numbers", workloads.numbers())
     files = proxies.Files(folder / "tls")
     command = ["taskset", "-c", str(load.pin_core()), sys.executable, "-m", "inferd", "serve", str(folder / "models")]
     command += ["--grpc-port", "0", "--metrics-port", "0", "--log-level", "warning", "--transport", "native"]

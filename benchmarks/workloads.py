@@ -99,6 +99,19 @@ def identity(repository: Path) -> Workload:
     return Workload("identity", "x", "y", np.arange(16, dtype=np.float32).reshape(1, 16))
 
 
+def numbers() -> onnx.ModelProto:
+    """The largest of each row's whole numbers, of which a row may have any number."""
+    graph = helper.make_graph(
+        [helper.make_node("ReduceMax", ["x"], ["y"], axes=[1])],
+        "numbers",
+        [helper.make_tensor_value_info("x", TensorProto.INT32, ["rows", "numbers"])],
+        [helper.make_tensor_value_info("y", TensorProto.INT32, ["rows", 1])],
+    )
+    model = helper.make_model(graph, opset_imports=[helper.make_opsetid("", 17)])
+    model.ir_version = 8
+    return model
+
+
 def pool(repository: Path) -> Workload:
     """602 KB in, 12 bytes out: what a large message costs."""
     put(repository, "pool", small_model("pool", "GlobalAveragePool", IMAGE_SHAPE, (3, 1, 1)))

@@ -16,6 +16,7 @@ sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
 
 import attacks
 import hostile
+import hostile_peer
 from record import Report
 
 FOUND: dict[str, Any] = {
@@ -53,15 +54,17 @@ def test_every_demand_is_judged(changed: dict[str, Any], kept: str, word: str) -
 @pytest.mark.parametrize("nbytes", [0, 1, 126, 127, 128, 254, 255, 4000, 16_000, 70_000])
 def test_lengths_are_those_of_hpack(nbytes: int) -> None:
     decoder = hpack.Decoder(max_header_list_size=1 << 20)
-    assert decoder.decode(attacks.literal(b"name", b"x" * nbytes), raw=True) == [(b"name", b"x" * nbytes)]
+    assert decoder.decode(hostile_peer.literal(b"name", b"x" * nbytes), raw=True) == [(b"name", b"x" * nbytes)]
 
 
 def test_a_request_is_one_that_a_library_reads() -> None:
     """h2's server; DATA in as many frames as it needs."""
     server = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
     server.initiate_connection()
-    content = attacks.PREFACE + attacks.frame(attacks.SETTINGS, 0, 0)
-    content += attacks.frame(attacks.HEADERS, attacks.END_HEADERS, 1, attacks.BLOCK) + attacks.data(1, bytes(40_000))
+    content = hostile_peer.PREFACE + hostile_peer.frame(hostile_peer.SETTINGS, 0, 0)
+    content += hostile_peer.frame(hostile_peer.HEADERS, hostile_peer.END_HEADERS, 1, hostile_peer.BLOCK) + hostile_peer.data(
+        1, bytes(40_000)
+    )
     events = server.receive_data(content)
     [asked] = [event for event in events if isinstance(event, h2.events.RequestReceived)]
     assert dict(asked.headers)[":path"] == "/inference.GRPCInferenceService/ModelInfer"
@@ -71,4 +74,4 @@ def test_a_request_is_one_that_a_library_reads() -> None:
 
 def test_the_attacks_of_tls_are_among_the_attacks() -> None:
     assert set(attacks.ATTACKS) >= attacks.OF_TLS
-    assert attacks.client_hello().startswith(b"\x16\x03")
+    assert hostile_peer.client_hello().startswith(b"\x16\x03")

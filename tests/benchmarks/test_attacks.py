@@ -1,0 +1,200 @@
+"""Attacks that hold others up by what they do at one moment, on a server of h2's or of ssl's in this process: what they send is what they
+say, windows are kept, and they go on until they are stopped."""
+
+from __future__ import annotations
+
+import gzip
+import socket
+import ssl
+import struct
+import sys
+import threading
+import time
+from collections import Counter
+from collections.abc import Callable
+from contextlib import suppress
+from pathlib import Path
+from typing import Any, Self
+
+import h2.config
+import h2.connection
+import h2.events
+import pytest
+import trustme
+
+sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
+
+import attacks
+import hostile_peer
+
+from inferd.protocol import inference, reflection_v1
+from tests.wire import LIMIT_S
+
+INFER = "/inference.GRPCInferenceService/ModelInfer"
+
+
+class Server:
+    """serve(socket): a connection, in a thread of its own."""
+
+    def __init__(self, serve: Callable[[socket.socket], None]) -> None:
+        self._serve = serve
+        self._listener = socket.create_server(("127.0.0.1", 0))
+        self._threads = [threading.Thread(target=self._accept)]
+        self.failures: list[BaseException] = []
+        self.address = "{}:{}".format(*self._listener.getsockname())
+
+    def __enter__(self) -> Self:
+        self._threads[0].start()
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._listener.shutdown(socket.SHUT_RDWR)  # which ends accept()
+        self._threads[0].join(LIMIT_S)
+        self._listener.close()
+        for thread in self._threads:
+            thread.join(LIMIT_S)
+        assert not self.failures
+        assert not any(thread.is_alive() for thread in self._threads)
+
+    def _accept(self) -> None:
+        while True:
+            try:
+                client, _ = self._listener.accept()
+            except OSError:
+                return
+            client.settimeout(LIMIT_S)
+            self._threads.append(threading.Thread(target=self._serve_one, args=(client,)))
+            self._threads[-1].start()
+
+    def _serve_one(self, client: socket.socket) -> None:
+        try:
+            with client:
+                self._serve(client)
+        except ConnectionError:
+            pass
+        except BaseException as error:
+            self.failures.append(error)
+
+
+def within_limit(done: Callable[[], bool]) -> Callable[[], bool]:
+    """Or when that takes too long."""
+    until = time.monotonic() + LIMIT_S
+    return lambda: done() or time.monotonic() > until
+
+
+class Calls:
+    """What h2's servers were asked, whose windows are the smallest there are. A call is answered once `at_once` of its connection are
+    open and whole; whoever has asked for `enough`, all together, is told to stop."""
+
+    def __init__(self, at_once: int, enough: int) -> None:
+        self.at_once, self.enough = at_once, enough
+        self.whole: list[tuple[str, bytes]] = []
+        self.most_open = 0
+        self.begun_at_end: list[list[int]] = []  # bytes of the open calls, the least first, whenever one is whole
+        self._lock = threading.Lock()
+
+    def serve(self, client: socket.socket) -> None:
+        connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
+        connection.update_settings({3: 1000})
+        connection.initiate_connection()
+        bodies: dict[int, bytearray] = {}
+        paths: dict[int, str] = {}
+        ended: list[int] = []
+        while True:
+            client.sendall(connection.data_to_send())
+            if not (came := client.recv(1 << 16)):
+                return
+            for event in connection.receive_data(came):
+                match event:
+                    case h2.events.RequestReceived(stream_id=int(stream), headers=headers):
+                        paths[stream], bodies[stream] = dict(headers or ())[":path"], bytearray()
+                        self.most_open = max(self.most_open, len(bodies))
+                    case h2.events.DataReceived(stream_id=int(stream), data=content, flow_controlled_length=size):
+                        bodies[stream] += content or b""
+                        connection.acknowledge_received_data(size or 0, stream)
+                    case h2.events.StreamEnded(stream_id=int(stream)):
+                        ended.append(stream)
+                        self.begun_at_end.append(sorted(map(len, bodies.values())))
+            if len(ended) >= self.at_once:
+                for stream in ended:
+                    connection.send_headers(stream, [(":status", "200"), ("grpc-status", "0")], end_stream=True)
+                    with self._lock:
+                        self.whole.append((paths.pop(stream), bytes(bodies.pop(stream))))
+                ended.clear()
+
+
+def carried_out(attack: Callable[[str], hostile_peer.Words], calls: Calls, monkeypatch: pytest.MonkeyPatch) -> hostile_peer.Words:
+    for module in (attacks, hostile_peer):
+        monkeypatch.setattr(module, "stopped", within_limit(lambda: len(calls.whole) >= calls.enough))
+    monkeypatch.setattr(attacks, "going", lambda: None)
+    with Server(calls.serve) as server:
+        return attack(server.address)
+
+
+@pytest.mark.parametrize("attack", [attacks.typed_contents, attacks.typed_contents_in_gzip])
+def test_typed_contents_are_whole_at_one_moment(attack: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Each without its last byte, until all of them are; and the same again when they are answered."""
+    monkeypatch.setattr(attacks, "NUMBERS", 100_000)
+    monkeypatch.setattr(attacks, "CALLS_AT_ONCE", 3)
+    calls = Calls(at_once=3, enough=6)
+    words = carried_out(attack, calls, monkeypatch)
+    assert (words["calls"], words["connections"], len(calls.whole)) == (6, 1, 6)
+    assert {path for path, _ in calls.whole} == {INFER}
+    [body] = {body for _, body in calls.whole}
+    compressed, size = struct.unpack_from(">BI", body)
+    assert size == len(body) - 5
+    asked = inference.ModelInferRequest.FromString(gzip.decompress(body[5:]) if compressed else body[5:])
+    assert compressed == (attack is attacks.typed_contents_in_gzip)
+    assert (asked.model_name, asked.inputs[0].datatype, asked.inputs[0].shape) == ("numbers", "INT32", [1, 100_000])
+    assert asked.inputs[0].contents.int_contents == [1] * 100_000
+    assert all(begun[0] >= len(body) - 1 for begun in calls.begun_at_end)
+
+
+def test_bursts_come_from_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "BURST_CONNECTIONS", 5)
+    monkeypatch.setattr(attacks, "BURST_CALLS", 4)
+    monkeypatch.setattr(attacks, "BURST_S", 0.0)
+    calls = Calls(at_once=4, enough=60)
+    words = carried_out(attacks.bursts, calls, monkeypatch)
+    assert words["left open"] == 5
+    assert words["calls"] >= 60
+    assert words["bursts"] >= 3
+    assert {path for path, _ in calls.whole} == {"/no.Such/Method"}
+
+
+def test_cold_methods_are_always_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "COLD_CALLS", 9)
+    calls = Calls(at_once=9, enough=27)
+    words = carried_out(attacks.cold_methods, calls, monkeypatch)
+    assert calls.most_open == 9
+    assert words["grpc-status 0"] >= 18
+    found = Counter(path.rpartition("/")[2] for path, _ in calls.whole)
+    assert set(found) == {"ModelStatistics", "ModelMetadata", "ServerReflectionInfo"}
+    assert max(found.values()) - min(found.values()) == 0
+    bodies = {path.rpartition("/")[2]: body[5:] for path, body in calls.whole}
+    assert inference.ModelMetadataRequest.FromString(bodies["ModelMetadata"]).name == "identity"
+    asked = reflection_v1.ServerReflectionRequest.FromString(bodies["ServerReflectionInfo"])
+    assert asked.file_containing_symbol == "inference.GRPCInferenceService"
+
+
+def test_tls_connections_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are there, all; and as many come again."""
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    trustme.CA().issue_cert("localhost").configure_cert(context)
+    context.set_alpn_protocols(["h2"])
+    gone: list[str] = []
+
+    def serve(client: socket.socket) -> None:
+        with suppress(OSError), context.wrap_socket(client, server_side=True) as made:
+            while made.recv(100):
+                pass
+        gone.append("one")
+
+    monkeypatch.setattr(attacks, "CLOSING_CONNECTIONS", 3)
+    monkeypatch.setattr(attacks, "MEASURING_S", 0.0)
+    monkeypatch.setattr(attacks, "stopped", within_limit(lambda: len(gone) >= 6))
+    monkeypatch.setattr(attacks, "going", lambda: None)
+    with Server(serve) as server:
+        words = attacks.closing_together(server.address)
+    assert len(gone) >= words["closed"] >= 6
+    assert words["closed"] % 3 == 0
