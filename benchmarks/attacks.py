@@ -269,8 +269,8 @@ def calls_at_once(address: str, headers: bytes, body: bytes) -> Words:
             begun = [next(streams) for _ in range(CALLS_AT_ONCE)]
             if not all(peer.send(frame(HEADERS, END_HEADERS, n, headers)) and peer.upload(n, body[:-1]) for n in begun):
                 return
-            peer.send(b"".join(data(n, body[-1:]) for n in begun))
-            peer.uploaded += CALLS_AT_ONCE
+            peer.send(b"".join(data(n, body[-1:]) for n in begun if n not in peer.ended))
+            peer.uploaded += CALLS_AT_ONCE  # at most
             peer.words["calls"] += CALLS_AT_ONCE
             asked += CALLS_AT_ONCE
 
@@ -321,7 +321,7 @@ def cold_methods(address: str) -> Words:
         peer.send(opening)
         streams, calls, begun = numbers(), cycle(asked), 0
         while peer.wait_for(begun - COLD_CALLS + 1):
-            more = [(next(streams), *next(calls)) for _ in range(COLD_CALLS - (begun - peer.ended))]
+            more = [(next(streams), *next(calls)) for _ in range(COLD_CALLS - (begun - len(peer.ended)))]
             peer.send(b"".join(frame(HEADERS, END_HEADERS, n, headers) + data(n, body) for n, headers, body in more))
             peer.words["calls"] += len(more)
             begun += len(more)

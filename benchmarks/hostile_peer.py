@@ -103,7 +103,7 @@ class Peer:
     blind: bool = False
     cut: bool = False
     acknowledged: int = -1  # our SETTINGS, the greeting's aside
-    ended: int = 0  # streams, by the server
+    ended: set[int] = field(default_factory=set)  # streams, by the server
     window: int = FIRST_WINDOW  # of a stream that begins, as the server has it
     opened: Counter[int] = field(default_factory=Counter)  # windows of streams, and of the connection as 0, by so many bytes
     uploaded: int = 0  # bytes of DATA
@@ -171,9 +171,9 @@ class Peer:
             self._unread = self._unread[size:]
 
     def upload(self, stream: int, body: bytes) -> bool:
-        """DATA that does not end its stream, as windows allow. Whether all of it went."""
+        """DATA that does not end its stream, as windows allow, unless the server ends it. Whether more can be sent."""
         sent = 0
-        while sent < len(body) and not self.cut and not self._torn:
+        while sent < len(body) and stream not in self.ended and not self.cut and not self._torn:
             room = min(self.window + self.opened[stream] - sent, FIRST_WINDOW + self.opened[0] - self.uploaded)
             if room > 0:
                 piece = body[sent : sent + min(room, PIECE_NBYTES)]
@@ -187,13 +187,13 @@ class Peer:
     def wait_for(self, ended: int, seconds: float = PATIENCE_S) -> bool:
         """Whether the server has ended so many streams of this connection, within so long."""
         until = time.monotonic() + seconds
-        while self.ended < ended and not self.cut and not stopped() and time.monotonic() < until:
+        while len(self.ended) < ended and not self.cut and not stopped() and time.monotonic() < until:
             self._read_soon(0.1)
-        return self.ended >= ended
+        return len(self.ended) >= ended
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:
-        if (kind == RST_STREAM and any(payload)) or (kind in (HEADERS, DATA) and flags & END_STREAM):  # NO_ERROR comes behind the end
-            self.ended += 1
+        if kind == RST_STREAM or (kind in (HEADERS, DATA) and flags & END_STREAM):
+            self.ended.add(stream)
         if kind == GOAWAY:
             self._said = f"GOAWAY {CODES[int.from_bytes(payload[4:8], 'big')]}"
         elif kind == WINDOW_UPDATE:

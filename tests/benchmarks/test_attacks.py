@@ -84,10 +84,10 @@ def within_limit(done: Callable[[], bool]) -> Callable[[], bool]:
 
 class Calls:
     """What h2's servers were asked, whose windows are the smallest there are. A call is answered once `at_once` of its connection are
-    open and whole; whoever has asked for `enough`, all together, is told to stop."""
+    open and whole, or has come to `refused_at` bytes; whoever has asked for `enough`, all together, is told to stop."""
 
-    def __init__(self, at_once: int, enough: int) -> None:
-        self.at_once, self.enough = at_once, enough
+    def __init__(self, at_once: int, enough: int, refused_at: int = 1 << 30) -> None:
+        self.at_once, self.enough, self.refused_at = at_once, enough, refused_at
         self.whole: list[tuple[str, bytes]] = []
         self.most_open = 0
         self.begun_at_end: list[list[int]] = []  # bytes of the open calls, the least first, whenever one is whole
@@ -110,8 +110,11 @@ class Calls:
                         paths[stream], bodies[stream] = dict(headers or ())[":path"], bytearray()
                         self.most_open = max(self.most_open, len(bodies))
                     case h2.events.DataReceived(stream_id=int(stream), data=content, flow_controlled_length=size):
-                        bodies[stream] += content or b""
                         connection.acknowledge_received_data(size or 0, stream)
+                        if stream in bodies and stream not in ended:  # else it was on its way
+                            bodies[stream] += content or b""
+                            if len(bodies[stream]) >= self.refused_at:
+                                ended.append(stream)
                     case h2.events.StreamEnded(stream_id=int(stream)):
                         ended.append(stream)
                         self.begun_at_end.append(sorted(map(len, bodies.values())))
@@ -148,6 +151,18 @@ def test_typed_contents_are_whole_at_one_moment(attack: Any, monkeypatch: pytest
     assert (asked.model_name, asked.inputs[0].datatype, asked.inputs[0].shape) == ("numbers", "INT32", [1, 100_000])
     assert asked.inputs[0].contents.int_contents == [1] * 100_000
     assert all(begun[0] >= len(body) - 1 for begun in calls.begun_at_end)
+
+
+def test_typed_contents_go_on_where_they_are_refused(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before they are whole: what the server has ended gets no more."""
+    monkeypatch.setattr(attacks, "NUMBERS", 100_000)
+    monkeypatch.setattr(attacks, "CALLS_AT_ONCE", 3)
+    calls = Calls(at_once=1, enough=9, refused_at=100_000)
+    words = carried_out(attacks.typed_contents, calls, monkeypatch)
+    assert words["connections"] == 1
+    assert words["calls"] >= 6  # those of the last time may have been stopped
+    assert len(calls.whole) >= 9
+    assert all(100_000 <= len(body) < 200_000 for _, body in calls.whole)
 
 
 def test_bursts_come_from_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
