@@ -940,13 +940,15 @@ def test_clients_that_vanish_leave_nothing(tmp_path: Path) -> None:
     with Served(files) as served, Caller(served.address) as caller:
         caller.answers("identity", {"x": rows(1)})
         held = Held(served)
-        stop = threading.Event()
+        stop, served_on = threading.Event(), threading.Event()
         turns: list[int] = []
 
         def somebody_else() -> None:
             while not stop.is_set():
                 same(caller.answers("identity", {"x": rows(2, first=len(turns))}), {"y": rows(2, first=len(turns))})
                 turns.append(1)
+                if len(turns) > 10:
+                    served_on.set()
 
         other = threading.Thread(target=somebody_else)
         other.start()
@@ -955,9 +957,9 @@ def test_clients_that_vanish_leave_nothing(tmp_path: Path) -> None:
             cut = number * len(message) // 199
             peer.data(peer.open(), message[:cut], end=cut == len(message))
             peer.vanish()
+        assert served_on.wait(LIMIT_S)
         stop.set()
         other.join(LIMIT_S)
-        assert len(turns) > 10
         held.check()
         same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
 

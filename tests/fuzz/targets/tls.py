@@ -74,7 +74,7 @@ def handshake(side: Side, said: bytes) -> tuple[bool, str | None]:
     """Whether it answers, and why it refuses."""
     side.incoming.write(said)
     side.shake()
-    return side.outgoing.read(1) == bytes((HANDSHAKE,)), side.end
+    return (bytes(side.last) + side.outgoing.read(1))[:1] == bytes((HANDSHAKE,)), side.end
 
 
 def records_in(said: bytes | bytearray) -> int:
@@ -94,6 +94,7 @@ class Side:
 
     def __init__(self) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
+        self.last = bytearray()  # what the reader sends of it by itself, to a client that is refused
         self.session: Any = self.made(self.incoming)
         self.shaken = False
         self.room = memoryview(b"")
@@ -152,7 +153,7 @@ class Reading(Side):
         self.unwrapped = False
         own = super().made(self.inner)
         self.own = weakref.ref(own)
-        reader = TlsReader(own, incoming, self.inner)
+        reader = TlsReader(own, incoming, self.inner, self.outgoing, self.last.extend)
         reader.turn_ns = NEVER_NS
         return reader
 
