@@ -1,6 +1,6 @@
 """Compiles the native modules, inferd/_core/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
-Six environment variables change a build:
+Seven environment variables change a build:
 
     INFERD_DEBUG=1                      -O0 -g, assertions, and counters of live objects (the macro INFERD_DEBUG)
     INFERD_SANITIZE=address,undefined   built for these sanitizers; Python must run with their libraries preloaded
@@ -9,10 +9,11 @@ Six environment variables change a build:
     INFERD_PROFILE=1                    frame pointers, symbols and Cython's line tracing, for perf and coverage
     INFERD_HTTP2=0                      leaves out the native transport, as if libnghttp2 were missing
     INFERD_JPEG=0                       leaves out the JPEG decoder, as if libjpeg-turbo were missing
+    INFERD_WEBP=0                       leaves out the WebP decoder, as if libwebp were missing
 
-Some modules need a library with its header (LIBRARIES): the transport libnghttp2, the JPEG decoder libjpeg-turbo. Where pkg-config does
-not find one the build succeeds without its modules, says so, and something slower stands in for them. No build uses -march=native: a
-wheel runs on any machine of its architecture.
+Some modules need a library with its header (LIBRARIES): the transport libnghttp2, the JPEG decoder libjpeg-turbo, the WebP decoder
+libwebp. Where pkg-config does not find one the build succeeds without its modules, says so, and something slower stands in for them. No
+build uses -march=native: a wheel runs on any machine of its architecture.
 """
 
 from __future__ import annotations
@@ -111,6 +112,15 @@ LIBRARIES = (
         "INFERD_JPEG",
         "libjpeg-dev",
         ("JPEG decoder", "Pillow will decode JPEG files: more slowly, and never scaled."),
+    ),
+    Library(
+        "libwebp",
+        "1.3.2",  # the first in which no file writes behind the memory of its Huffman codes (CVE-2023-4863)
+        "webp/decode.h",
+        ("webp",),
+        "INFERD_WEBP",
+        "libwebp-dev",
+        ("WebP decoder", "Pillow will decode WebP files: a large one keeps all other requests waiting meanwhile."),
     ),
 )
 

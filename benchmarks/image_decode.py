@@ -31,7 +31,7 @@ import record  # noqa: E402
 
 from inferd.protocol import options  # noqa: E402 - the tree's, whichever Python runs this
 from inferd.steps.image import compile_image  # noqa: E402
-from inferd.steps.picture import jpeg_is_native  # noqa: E402
+from inferd.steps.picture import is_native  # noqa: E402
 from inferd.steps.pipeline import Place, TensorType  # noqa: E402
 
 HISTORY = ROOT / "benchmarks" / "history" / "image_decode.jsonl"
@@ -169,7 +169,7 @@ def all_ways() -> tuple[dict[str, Way], list[str]]:
     """Every way that can be gone here, and what is missing for the others."""
     ways: dict[str, Way] = {FULL: inferd_way(False)}
     missing = []
-    if jpeg_is_native():
+    if is_native("JPEG"):
         ways[SCALED] = inferd_way(True)
     else:
         missing.append("inferd scaled: built without libjpeg-turbo, and the whole decode is Pillow's")

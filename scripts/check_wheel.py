@@ -3,8 +3,8 @@
     python scripts/check_wheel.py [--dist dist]
 
 Installs inferd[cpu,client] from the wheels and all else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
-looks at which files the server has mapped: libnghttp2 and libjpeg-turbo must be the wheel's own. Prints the sizes. Exit code 0, or 1 with
-what is wrong.
+looks at which files are mapped: libnghttp2, libjpeg-turbo, and libwebp with its libsharpyuv must be the wheel's own. Prints the sizes.
+Exit code 0, or 1 with what is wrong.
 """
 
 from __future__ import annotations
@@ -15,10 +15,12 @@ import shutil
 import subprocess
 import sys
 import tempfile
+from collections.abc import Sequence
 from pathlib import Path
 
 ROOT = Path(__file__).resolve().parent.parent
-BUNDLED = ("libnghttp2", "libjpeg")
+SERVING = ("libnghttp2",)
+DECODING = ("libjpeg", "libwebp", "libsharpyuv")
 LIMIT_S = 120
 
 
@@ -45,18 +47,18 @@ def check(dist: Path, folder: Path) -> None:
             if not line.startswith("ready "):
                 raise SystemExit("the installed server did not get ready")
             ask(folder, environment, json.loads(line.removeprefix("ready "))["grpc"])
-            check_mapped(Path(f"/proc/{program.pid}/maps").read_text(), folder)
+            check_mapped(Path(f"/proc/{program.pid}/maps").read_text(), folder, SERVING)
         finally:
             program.terminate()
             program.wait(LIMIT_S)
     if program.returncode != 0:
         raise SystemExit(f"the server ended with {program.returncode}")
-    # The decoder is loaded with the first picture: here by itself.
-    decoder = "import inferd._core.jpeg, pathlib; print(pathlib.Path('/proc/self/maps').read_text())"
+    # Decoders are loaded with the first step that decodes pictures: here by themselves.
+    decoder = "import inferd._core.jpeg, inferd._core.webp, pathlib; print(pathlib.Path('/proc/self/maps').read_text())"
     shown = subprocess.run(
         [folder / "bin" / "python", "-c", decoder], env=environment, cwd=folder, check=True, capture_output=True, text=True
     )
-    check_mapped(shown.stdout, folder, "libjpeg")
+    check_mapped(shown.stdout, folder, DECODING)
 
 
 def ask(folder: Path, environment: dict[str, str], address: str) -> None:
@@ -66,8 +68,8 @@ def ask(folder: Path, environment: dict[str, str], address: str) -> None:
         raise SystemExit(f"`inferd infer` said {done.stdout!r} and {done.stderr!r}")
 
 
-def check_mapped(maps: str, folder: Path, *wanted: str) -> None:
-    for name in wanted or BUNDLED[:1]:
+def check_mapped(maps: str, folder: Path, wanted: Sequence[str]) -> None:
+    for name in wanted:
         files = {line.split()[-1] for line in maps.splitlines() if f"/{name}" in line}
         if not files or any(not Path(file).is_relative_to(folder) for file in files):
             raise SystemExit(f"{name}: expected the wheel's own, mapped is {', '.join(files) or 'none'}")

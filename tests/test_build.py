@@ -13,6 +13,7 @@ import pytest
 ROOT = Path(__file__).parents[1]
 NOTICE = "WITHOUT its native transport"
 JPEG_NOTICE = "WITHOUT its JPEG decoder"
+WEBP_NOTICE = "WITHOUT its WebP decoder"
 SMALL = '''\
 cdef extern from *:
     """
@@ -44,13 +45,18 @@ cdef extern from *:
 cdef jpeg_error_mgr errors
 built = jpeg_std_error(&errors) == &errors
 '''
+WEBP = """\
+cdef extern from "webp/decode.h":
+    int WebPGetDecoderVersion()
+built = WebPGetDecoderVersion() > 0
+"""
 
 
 SOON = {"INFERD_DEBUG": "1"}  # compiled without optimization, where that is not what a test is about
 
 
 class Project:
-    """A copy of the build files around two tiny native modules."""
+    """A copy of the build files around a few tiny native modules."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -63,6 +69,7 @@ class Project:
         (core / "small.pyx").write_text(SMALL)
         (core / "http2.pyx").write_text(HTTP2)
         (core / "jpeg.pyx").write_text(JPEG)
+        (core / "webp.pyx").write_text(WEBP)
 
     def build(self, **environment: str) -> str:
         """Builds in place; everything that was said. Fails the test when the build fails."""
@@ -103,8 +110,10 @@ def test_builds_with_its_libraries(project):
     said = project.build()
     assert NOTICE not in said
     assert JPEG_NOTICE not in said
+    assert WEBP_NOTICE not in said
     assert project.value("http2.version").count(".") == 2
     assert project.value("jpeg.built") == "True"
+    assert project.value("webp.built") == "True"
     assert project.value("small.built_for_debug") == "False"
     again = project.build()
     assert "building" not in again, "nothing changed, yet something was compiled"
@@ -115,7 +124,7 @@ def test_debug_build(project):
     assert project.value("small.built_for_debug") == "True"
     built = {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")}
     assert {path.relative_to(project.folder).parts[:3] for path in built} == {("build", "debug", "c")}
-    project.build(INFERD_DEBUG="1", INFERD_SANITIZE="undefined", INFERD_HTTP2="0", INFERD_JPEG="0")
+    project.build(INFERD_DEBUG="1", INFERD_SANITIZE="undefined", INFERD_HTTP2="0", INFERD_JPEG="0", INFERD_WEBP="0")
     assert (project.folder / "build" / "debug-undefined").is_dir()
     assert {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")} == built, "what Cython made is shared"
 
@@ -125,19 +134,24 @@ def test_without_the_library_the_rest_is_built(project):
     assert NOTICE in said
     assert "libnghttp2-dev" in said
     assert JPEG_NOTICE in said
+    assert WEBP_NOTICE in said
     assert "libjpeg-dev" in said
+    assert "libwebp-dev" in said
     assert project.has("small")
     assert not project.has("http2")
     assert not project.has("jpeg")
+    assert not project.has("webp")
 
 
 def test_too_old_a_library_is_left_out(project, tmp_path):
-    old = script(tmp_path / "pkg-config", 'case "$1" in --exists) exit 0;; --modversion) echo 1.43.0;; *) exit 1;; esac')
+    old = script(tmp_path / "pkg-config", 'case "$1" in --exists) exit 0;; --modversion) echo 1.2.0;; *) exit 1;; esac')
     said = project.build(PKG_CONFIG=old, **SOON)
-    assert "libnghttp2 1.43.0 is older than 1.61.0" in said
-    assert "libjpeg 1.43.0 is older than 2.1.0" in said
+    assert "libnghttp2 1.2.0 is older than 1.61.0" in said
+    assert "libjpeg 1.2.0 is older than 2.1.0" in said
+    assert "libwebp 1.2.0 is older than 1.3.2" in said
     assert not project.has("http2")
     assert not project.has("jpeg")
+    assert not project.has("webp")
 
 
 def test_a_library_without_its_header_is_left_out(project, tmp_path):
@@ -146,17 +160,21 @@ def test_a_library_without_its_header_is_left_out(project, tmp_path):
     said = project.build(PKG_CONFIG=found, CC=compiler, **SOON)
     assert "does not find <nghttp2/nghttp2.h>" in said
     assert "does not find <jpeglib.h>" in said
+    assert "does not find <webp/decode.h>" in said
     assert project.has("small")
     assert not project.has("http2")
     assert not project.has("jpeg")
+    assert not project.has("webp")
 
 
 def test_can_be_switched_off(project):
-    said = project.build(INFERD_HTTP2="0", INFERD_JPEG="0", **SOON)
+    said = project.build(INFERD_HTTP2="0", INFERD_JPEG="0", INFERD_WEBP="0", **SOON)
     assert NOTICE in said
     assert JPEG_NOTICE in said
+    assert WEBP_NOTICE in said
     assert not project.has("http2")
     assert not project.has("jpeg")
+    assert not project.has("webp")
 
 
 def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):

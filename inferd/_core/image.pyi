@@ -7,10 +7,12 @@ MAX_SIDE: int
 MAX_CHANNELS: int
 
 def instruction_sets() -> tuple[str, ...]: ...
-def blend(pixels: np.ndarray[Any, Any], background: tuple[int, int, int], out: np.ndarray[Any, Any]) -> None:
-    """UINT8 [height, width, 4], the last of the channels how opaque a pixel is, before one color -> out, UINT8 [height, width, 3].
+def flatten(pixels: np.ndarray[Any, Any], background: tuple[int, int, int] | None, out: np.ndarray[Any, Any]) -> None:
+    """UINT8 [height, width, 3 or 4] -> out, UINT8 [height, width, 1 or 3]: without transparency, and gray where out has one channel.
 
-    Rounded as Pillow's alpha_composite does, to the bit. Both are C-contiguous. The GIL is released. Raises ValueError.
+    The last of 4 channels is how opaque a pixel is, before one color, the background, which may be None for pixels of 3. Gray is the luma
+    of ITU-R 601-2. Rounded as Pillow's alpha_composite and convert do, to the bit. Both are C-contiguous. The GIL is released.
+    Raises ValueError.
     """
 
 class Transform:

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # image: pixels become a tensor in one pass: resized, cut or padded, scaled, laid out. The loops are resize.h's. And transparent pixels
-# are blended with what is behind them.
+# are blended with what is behind them, colors made gray.
 # Never in here: file formats, steps, requests. What lies outside of an array is never read or written, whatever its shape.
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_FORMAT, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
@@ -108,31 +108,47 @@ cdef Source source_of(int32_t size, double origin, double span) except *:
     return source
 
 
-def blend(pixels, background, out):
-    """UINT8 [height, width, 4], the last of the channels how opaque a pixel is, before one color -> out, UINT8 [height, width, 3].
+def flatten(pixels, background, out):
+    """UINT8 [height, width, 3 or 4] -> out, UINT8 [height, width, 1 or 3]: without transparency, and gray where out has one channel.
 
-    Rounded as Pillow's alpha_composite does, to the bit. Both are C-contiguous. The GIL is released. Raises ValueError.
+    The last of 4 channels is how opaque a pixel is, before one color, the background, which may be None for pixels of 3. Gray is the luma
+    of ITU-R 601-2. Rounded as Pillow's alpha_composite and convert do, to the bit. Both are C-contiguous. The GIL is released.
+    Raises ValueError.
     """
     cdef Pixels source = Pixels(pixels, "pixels", "UINT8", False)
     cdef Pixels made = Pixels(out, "out", "UINT8", True)
-    cdef const uint8_t *pixel = <const uint8_t *>source.view.buf
-    cdef uint8_t *blended = <uint8_t *>made.view.buf
+    cdef int channels = <int>source.view.shape[2]
     cdef uint8_t[3] behind
-    cdef uint32_t sum_
-    cdef Py_ssize_t i, count
     cdef int channel
-    for channel in range(3):
-        behind[channel] = checked(background[channel], "background", 0, 255)
-    if source.view.shape[2] != 4 or made.view.shape[2] != 3:
-        raise ValueError(f"expected pixels of 4 channels and out of 3, got {source.view.shape[2]} and {made.view.shape[2]}")
+    if channels not in (3, 4) or made.view.shape[2] not in (1, 3):
+        raise ValueError(f"expected pixels of 3 or 4 channels and out of 1 or 3, got {channels} and {made.view.shape[2]}")
     if source.view.shape[0] != made.view.shape[0] or source.view.shape[1] != made.view.shape[1]:
         raise ValueError("out: expected the height and width of pixels")
-    count = source.view.shape[0] * source.view.shape[1]
+    for channel in range(3):
+        behind[channel] = 0 if channels == 3 else checked(background[channel], "background", 0, 255)
     with nogil:
-        for i in range(count):
-            for channel in range(3):
-                sum_ = pixel[4 * i + channel] * pixel[4 * i + 3] + behind[channel] * (255 - pixel[4 * i + 3]) + 128
-                blended[3 * i + channel] = <uint8_t>((sum_ + (sum_ >> 8)) >> 8)
+        flatten_all(<const uint8_t *>source.view.buf, channels, behind, <uint8_t *>made.view.buf, <int>made.view.shape[2],
+                    source.view.shape[0] * source.view.shape[1])
+
+
+cdef void flatten_all(const uint8_t *pixel, int channels, const uint8_t *behind, uint8_t *flat, int flat_channels,
+                      Py_ssize_t count) noexcept nogil:
+    cdef uint8_t[3] color
+    cdef uint32_t sum_
+    cdef const uint8_t *end = pixel + count * channels
+    cdef int channel
+    while pixel < end:
+        for channel in range(3):
+            color[channel] = pixel[channel]
+            if channels == 4:
+                sum_ = pixel[channel] * pixel[3] + behind[channel] * (255 - pixel[3]) + 128
+                color[channel] = <uint8_t>((sum_ + (sum_ >> 8)) >> 8)
+        if flat_channels == 1:
+            flat[0] = <uint8_t>((color[0] * 19595 + color[1] * 38470 + color[2] * 7471 + 0x8000) >> 16)
+        else:
+            flat[0], flat[1], flat[2] = color[0], color[1], color[2]
+        pixel += channels
+        flat += flat_channels
 
 
 cdef class Transform:

@@ -37,6 +37,11 @@ TINY_MODEL = bytes.fromhex(
 PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "msgspec", "uvloop", "prometheus-client", "inferd-client")
 # What the steps of a model's configuration can read, and the package that does it.
 READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text": "tokenizers", "Arrow records": "pyarrow"}
+# What decodes pictures where inferd was built with it: its module of _core, the library, Debian's package, and what is better then.
+DECODERS = {
+    "JPEG": ("jpeg", "libjpeg-turbo", "libjpeg-dev", "which is faster, and knows `scaled`"),
+    "WebP": ("webp", "libwebp", "libwebp-dev", "which keeps no other request waiting"),
+}
 EXTRAS = {"images": "image", "audio": "audio", "resampling": "audio", "text": "text", "Arrow records": "table"}
 
 
@@ -200,12 +205,13 @@ def _providers(settings: Settings) -> Iterator[Finding]:
 
 def _steps() -> Iterator[Finding]:
     """What could be read before a graph; nothing of it is asked for before a model's configuration has such a step."""
-    native = find_spec("inferd._core.jpeg") is not None
     for what, package in READERS.items():
         there = _version(package)
         yield Finding("steps", what, f"{package} {there}" if there else f"no: pip install 'inferd[{EXTRAS[what]}]'")
-    cure = "" if native else "built without libjpeg-turbo (Debian: libjpeg-dev), which is faster, and knows `scaled`"
-    yield Finding("steps", "JPEG", "libjpeg-turbo" if native else "Pillow", note=cure)
+    for form, (module, library, package, gain) in DECODERS.items():
+        native = find_spec(f"inferd._core.{module}") is not None
+        note = "" if native else f"built without {library} (Debian: {package}), {gain}"
+        yield Finding("steps", form, library if native else "Pillow", note=note)
 
 
 def _machine(settings: Settings) -> Iterator[Finding]:

@@ -31,8 +31,10 @@ def jpeg_orientation(file: memoryview) -> int:
     return UPRIGHT
 
 
-def block_orientation(block: bytes | memoryview) -> int:
-    """The same of an EXIF block alone, with or without its name before it."""
+def block_orientation(block: bytes | memoryview | None) -> int:
+    """The same of an EXIF block alone, with or without its name before it; None: there is none."""
+    if block is None:
+        return UPRIGHT
     if bytes(block[:6]) == _EXIF:
         block = block[6:]
     order = _ORDERS.get(bytes(block[:4]))

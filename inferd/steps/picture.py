@@ -1,4 +1,5 @@
-"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/jpeg) where that is built, everything else by Pillow. The one door to PIL.
+"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/jpeg) and WebP by libwebp (_core/webp) where these are built, everything else
+by Pillow. The one door to PIL.
 
 What a file is, is read off its first bytes: Pillow is never left to guess among its formats. What it announces is held against the
 limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
@@ -16,15 +17,15 @@ import bisect
 import io
 import itertools
 import logging
-import mmap
-import threading
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inferd._core.image import blend
+from inferd._core.image import flatten
 from inferd._core.orientation import orient
 from inferd.errors import RequestError
 from inferd.steps.exif import UPRIGHT, block_orientation, jpeg_orientation
@@ -32,24 +33,26 @@ from inferd.steps.geometry import Size, Unfit
 from inferd.steps.picture_file import (
     FORMATS,
     Png,
+    Webp,
     file_format,
     has_all_rows,
     is_arithmetic,
     jpeg_scans,
     read_png,
+    read_webp,
     tidied_jpeg,
     unpadded_jpeg,
-    webp_size,
 )
 from inferd.steps.picture_memory import memory
 from inferd.steps.pipeline import Array
+from inferd.steps.scratch import pages, scratch
 
 if TYPE_CHECKING:
     from types import ModuleType
 
     from PIL import Image, ImageFile
 
-__all__ = ["MAX_PIXELS", "Decoder", "Picture", "jpeg_is_native", "scratch"]
+__all__ = ["MAX_PIXELS", "Decoder", "Picture", "is_native"]
 
 log = logging.getLogger("inferd.steps")
 
@@ -58,7 +61,6 @@ MAX_PIXELS = 50_000_000  # by default
 # Progressive files have about ten, of four inks 18. More are taken of smaller pictures.
 MAX_SCANS = 100
 USUAL_SCANS, MAX_SCANNED_PIXELS = 18, 500_000_000
-KEPT_BYTES = 16 << 20  # of memory on one thread, for all uses: pictures of five million pixels. Larger ones get theirs, and give it back
 BAND_PIXELS = 1 << 18  # that are taken over from Pillow at once
 # Pillow's memory is of such blocks. The C library keeps freed ones of up to 32 MiB for itself, and Pillow's own are of 16: 700 MB stayed
 # behind two pictures of 49 million pixels.
@@ -69,6 +71,15 @@ MARK, MARK_PIXELS = (77, 177, 7, 201), 64  # a color that few last rows begin wi
 # Bytes that Pillow and its libraries take for a pixel: four of its own; the coefficients of a progressive JPEG; of WebP two canvases and
 # what is read of them.
 _PILLOW_BYTES = {"JPEG": 12, "PNG": 4, "WebP": 16, "BMP": 4}
+# What libwebp takes for a pixel at most where it decodes a whole picture before it gives any of it: 4, of transparency alone 5 in all, and
+# what it knows of each block of 16.
+_LIBWEBP_BYTES = 6
+
+# The modules of _core that decode a format, their libraries, and what is so where they are missing and Pillow decodes.
+_NATIVE = {
+    "JPEG": ("jpeg", "libjpeg-turbo", "more slowly, and damage in them may pass unnoticed"),
+    "WebP": ("webp", "libwebp", "and large ones keep all other requests waiting meanwhile"),
+}
 
 # Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize (an
 # antialiased BILINEAR or BICUBIC: no margin makes the others alike) has too little to take the mean of. 3/8 takes longer than 1/2 and is
@@ -76,6 +87,8 @@ _PILLOW_BYTES = {"JPEG": 12, "PNG": 4, "WebP": 16, "BMP": 4}
 _SCALES = ((1, 3.0), (2, 1.75), (4, 1.75))
 
 
+Needed = Callable[[Size], Size]  # height and width of an upright picture -> those that its first resize makes of it
+Check = Callable[[], None]  # called while something lasts; may raise
 Box = tuple[float, float, float, float]  # top, left, height, width, fractions of a pixel included
 
 
@@ -101,6 +114,7 @@ class _Whole(NamedTuple):
     file: memoryview
     pieces: Sequence[memoryview]  # of it: without what Pillow would read byte by byte, or at length, and no pixel needs
     png: Png | None = None  # None: it is of another format
+    webp: Webp | None = None
     scans: int = 1  # of a JPEG
 
 
@@ -132,48 +146,14 @@ class _Reader:
         return self._at
 
 
-class Scratch(threading.local):
-    """Memory for pixels that each thread keeps and writes again: the pages of a fresh array cost as much as a resize."""
-
-    def __init__(self) -> None:
-        self._kept: dict[str, Array] = {}
-
-    def pixels(self, use: str, shape: tuple[int, int, int]) -> Array:
-        """UINT8 of that shape, holding anything. It is the caller's until its thread asks again for the same use."""
-        nbytes = shape[0] * shape[1] * shape[2]
-        if nbytes > KEPT_BYTES:
-            return _pages(nbytes).reshape(shape)
-        kept = self._kept.get(use)
-        if kept is None or len(kept) < nbytes:
-            self._kept.pop(use, None)
-            if sum(map(len, self._kept.values())) + nbytes > KEPT_BYTES:
-                self._kept.clear()
-            kept = self._kept[use] = _pages(nbytes)
-        return kept[:nbytes].reshape(shape)
-
-
-def _pages(nbytes: int) -> Array:
-    """UINT8 of the system's memory, which has it back at once: the C library keeps some 30 MB of each thread, even of one that ended."""
-    try:
-        pages = mmap.mmap(-1, max(nbytes, 1), flags=mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS)
-    except OSError:
-        raise MemoryError from None
-    with suppress(AttributeError, OSError):  # where there are no large pages, it is slower
-        pages.madvise(mmap.MADV_HUGEPAGE)
-    return np.frombuffer(pages, np.uint8, nbytes)
-
-
 def _joined(pieces: Sequence[memoryview]) -> memoryview:
     """In one piece, as libjpeg-turbo takes it; bytes.join would copy them with the GIL."""
-    joined = _pages(sum(map(len, pieces)))
+    joined = pages(sum(map(len, pieces)))
     at = 0
     for piece in pieces:
         joined[at : at + len(piece)] = np.asarray(piece)
         at += len(piece)
     return joined.data
-
-
-scratch = Scratch()
 
 
 class Decoder:
@@ -201,21 +181,20 @@ class Decoder:
             "WebP": WebPImagePlugin.WebPImageFile,
             "BMP": BmpImagePlugin.BmpImageFile,
         }
-        self._jpeg = _native()
         self._channels = 1 if gray else 3
         self._mode = "L" if gray else "RGB"
         self._max_pixels = max_pixels
         self._scaled = scaled
         self._ignore_orientation = ignore_orientation
         self._background = background
-        if self._jpeg is None:
-            log.warning(
-                "JPEG files are decoded by Pillow, more slowly, and damage in them may pass unnoticed: libjpeg-turbo was not found when "
-                "inferd was built"
-            )
+        natives = {"JPEG": self._by_libjpeg, "WebP": self._by_libwebp}
+        self._natives = {form: partial(natives[form], module) for form in _NATIVE if (module := _native(form))}
+        for form, (_, library, so) in _NATIVE.items():
+            if form not in self._natives:
+                log.warning(f"{form} files are decoded by Pillow, {so}: {library} was not found when inferd was built")
 
     @contextmanager
-    def decode(self, file: memoryview, needed: Callable[[Size], Size], check: Callable[[], None] = lambda: None) -> Iterator[Picture]:
+    def decode(self, file: memoryview, needed: Needed, check: Check = lambda: None) -> Iterator[Picture]:
         """The pixels of a file, for which memory is held inside of the `with`. Raises Unfit, and what check() raises.
 
         needed: height and width of the upright picture -> those that its first resize makes of it; it may raise Unfit, too.
@@ -224,16 +203,14 @@ class Decoder:
         form = file_format(file)
         if form not in FORMATS:
             raise Unfit(f"expected a JPEG, PNG, WebP or BMP file, got {_shown(form, file)}")
-        if form == "JPEG" and self._jpeg is not None:
-            opened = self._by_libjpeg(self._jpeg, file, needed)
-        else:
-            opened = self._by_pillow(form, file, needed, check)
+        native = self._natives.get(form)
+        opened = native(file, needed, check) if native else self._by_pillow(form, file, needed, check)
         with memory.room(opened.nbytes, check):
             yield opened.decode()
 
-    # ---- libjpeg-turbo
+    # ---- libjpeg-turbo and libwebp
 
-    def _by_libjpeg(self, jpeg: ModuleType, file: memoryview, needed: Callable[[Size], Size]) -> _Opened:
+    def _by_libjpeg(self, jpeg: ModuleType, file: memoryview, needed: Needed, _: Check) -> _Opened:
         data = file
         head = jpeg.header(file)
         if head is None and (pieces := tidied_jpeg(file)):
@@ -264,9 +241,31 @@ class Decoder:
 
         return _Opened(rows * columns * a_pixel + coefficients, decode)
 
+    def _by_libwebp(self, webp: ModuleType, file: memoryview, needed: Needed, check: Check) -> _Opened:
+        head = _still_webp(file, check)
+        self._check_size(*head.size)
+        lies = UPRIGHT if self._ignore_orientation else block_orientation(head.exif)
+        size = _upright(head.size, lies)
+        needed(size)
+        background = self._background if head.transparent else None
+        channels = 3 if background is None else 4  # that libwebp gives
+        flat = channels == self._channels
+        a_pixel = (0 if flat else channels) + self._channels * (1 if lies == UPRIGHT else 2) + (_LIBWEBP_BYTES if head.buffered else 0)
+
+        def decode() -> Picture:
+            pixels = scratch.pixels("decoded" if flat else "layers", (*head.size, channels))
+            if not webp.decode(head.picture, pixels):
+                raise _unreadable("WebP")
+            if not flat:
+                layers, pixels = pixels, scratch.pixels("decoded", (*head.size, self._channels))
+                flatten(layers, background, pixels)
+            return Picture(_turned(pixels, lies), size)
+
+        return _Opened(head.size[0] * head.size[1] * a_pixel, decode)
+
     # ---- Pillow
 
-    def _by_pillow(self, form: str, file: memoryview, needed: Callable[[Size], Size], check: Callable[[], None]) -> _Opened:
+    def _by_pillow(self, form: str, file: memoryview, needed: Needed, check: Check) -> _Opened:
         whole = _whole(form, file, check)
 
         def opened() -> tuple[ImageFile.ImageFile, int]:
@@ -275,13 +274,11 @@ class Decoder:
 
         lower = self._needs_lower(whole.png)
         with _reading(form):
-            if form == "WebP":  # its library asks for memory as soon as it sees the file
-                seen, size = None, webp_size(file)
+            if whole.webp is not None:  # libwebp asks for memory as soon as it sees the file
+                seen, size = None, whole.webp.size
             else:
                 seen = opened()
                 size = seen[0].height, seen[0].width
-            if size is None:
-                raise _unreadable(form)
             self._check_size(*size)
 
         def decode() -> Picture:
@@ -290,20 +287,19 @@ class Decoder:
 
         return _Opened(size[0] * size[1] * (_PILLOW_BYTES[form] * (1 + lower) + 2 * self._channels), decode)
 
-    def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Callable[[Size], Size]) -> int:
+    def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Needed) -> int:
         """How a picture lies. Raises Unfit where something else that its file says is not taken."""
         self._check_size(image.height, image.width)
         _check_scans(whole.scans, image.height * image.width)
         if _is_python(image):
             raise Unfit("it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG")
-        frames = getattr(image, "n_frames", 1)
-        if frames > 1:
-            raise Unfit(f"it is an animated {whole.form} file of {frames} frames: send one of them as a picture of its own")
-        lies = UPRIGHT if self._ignore_orientation else _orientation(whole, image)
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise _animated(whole.form, frames)
+        lies = UPRIGHT if self._ignore_orientation else _orientation(whole)
         needed(_upright((image.height, image.width), lies))
         return lies
 
-    def _load(self, whole: _Whole, image: ImageFile.ImageFile, lies: int, check: Callable[[], None]) -> Picture:
+    def _load(self, whole: _Whole, image: ImageFile.ImageFile, lies: int, check: Check) -> Picture:
         if whole.form == "JPEG" and self._channels == 1:
             image.draft("L", image.size)  # its luma, as libjpeg-turbo gives it
         if whole.png is None:
@@ -353,11 +349,10 @@ class Decoder:
         if clear is not None:
             image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
         if self._background is not None and (image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info):
-            colors = np.empty((image.height, image.width, 3), np.uint8)
-            blend(np.asarray(image.convert("RGBA")), self._background, colors)
-            image = Image.fromarray(colors)
-        flat = image if image.mode == self._mode else image.convert(self._mode)
-        pixels[:] = np.asarray(flat).reshape(pixels.shape)
+            flatten(np.asarray(image.convert("RGBA")), self._background, pixels)
+        else:
+            flat = image if image.mode == self._mode else image.convert(self._mode)
+            pixels[:] = np.asarray(flat).reshape(pixels.shape)
 
     def _check_size(self, height: int, width: int) -> None:
         if height < 1 or width < 1:
@@ -369,17 +364,16 @@ class Decoder:
             )
 
 
-def _native() -> ModuleType | None:
+def _native(form: str) -> ModuleType | None:
     try:
-        from inferd._core import jpeg
+        return import_module(f"inferd._core.{_NATIVE[form][0]}")
     except ImportError:
         return None
-    return jpeg
 
 
-def jpeg_is_native() -> bool:
-    """Whether JPEG files are decoded by libjpeg-turbo."""
-    return _native() is not None
+def is_native(form: str) -> bool:
+    """Whether files of that format, JPEG or WebP, are decoded by its library, which inferd was built with, and not by Pillow."""
+    return _native(form) is not None
 
 
 @contextmanager
@@ -403,6 +397,11 @@ def _unreadable(form: str) -> Unfit:
     )
 
 
+def _animated(form: str, frames: int) -> Unfit:
+    count = f"{frames} frames" if frames > 1 else "one frame"
+    return Unfit(f"it is an animated {form} file of {count}: send a frame as a picture of its own")
+
+
 def _arithmetic_jpeg() -> Unfit:
     return Unfit("it is a JPEG file with arithmetic coding, which is not decoded: save it again with Huffman coding, as nearly all are")
 
@@ -411,7 +410,16 @@ def _damaged_jpeg() -> Unfit:
     return Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
 
 
-def _whole(form: str, file: memoryview, check: Callable[[], None]) -> _Whole:
+def _still_webp(file: memoryview, check: Check) -> Webp:
+    webp = read_webp(file, check)
+    if webp is None:
+        raise _unreadable("WebP")
+    if webp.frames:
+        raise _animated("WebP", webp.frames)
+    return webp
+
+
+def _whole(form: str, file: memoryview, check: Check) -> _Whole:
     """Raises Unfit for what Pillow does not look at, and for how many pieces it looks at, before it does; and what check() raises."""
     if form == "PNG":
         png = read_png(file, check)
@@ -426,6 +434,8 @@ def _whole(form: str, file: memoryview, check: Callable[[], None]) -> _Whole:
             raise _unreadable(form)
         _check_scans(scans)
         return _Whole(form, file, tidied, scans=scans)
+    if form == "WebP":
+        return _Whole(form, file, [file], webp=_still_webp(file, check))
     return _Whole(form, file, [file])
 
 
@@ -502,8 +512,8 @@ def _turned(pixels: Array, lies: int) -> Array:
     return upright
 
 
-def _orientation(whole: _Whole, image: ImageFile.ImageFile) -> int:
+def _orientation(whole: _Whole) -> int:
     if whole.form == "JPEG":
         return jpeg_orientation(whole.file)
-    block: Any = whole.png.exif if whole.png is not None else image.info.get("exif")
-    return block_orientation(block) if isinstance(block, (bytes, memoryview)) else UPRIGHT
+    head = whole.png or whole.webp
+    return block_orientation(head.exif if head else None)

@@ -1,11 +1,11 @@
 """What a picture's file is by its bytes: JPEG, PNG, WebP or BMP, or which other format; and what can be told without decoding it.
 
-Decoders stop where they have the last pixel, or no more of them, and pass over what they do not know. So a PNG's chunks are looked at
-here, how many rows it has where that is asked for, and whether a JPEG comes to its end. What libjpeg only warns of in the head of a JPEG,
-and every viewer passes over, is mended here, so that behind the head each warning is damage: bytes between the segments, and a version of
-JFIF that came after it. What no pixel needs (texts, profiles, padding) is left out, so that no library reads it, be it as long as the
-message may be. Long files are looked through in pieces, between which other threads run, and never copied: what is left of one is its
-pieces, where they lie. Never in here: libraries, pixels.
+Decoders stop where they have the last pixel, or no more of them, and pass over what they do not know. So the chunks of a PNG and of a WebP
+are looked at here, how many rows a PNG has where that is asked for, and whether a JPEG comes to its end. What libjpeg only warns of in the
+head of a JPEG, and every viewer passes over, is mended here, so that behind the head each warning is damage: bytes between the segments,
+and a version of JFIF that came after it. What no pixel needs (texts, profiles, padding) is left out, so that no library reads it, be it as
+long as the message may be. Long files are looked through in pieces, between which other threads run, and never copied: what is left of one
+is its pieces, where they lie. Never in here: libraries, pixels.
 """
 
 from __future__ import annotations
@@ -20,15 +20,16 @@ __all__ = [
     "FORMATS",
     "Png",
     "Segment",
+    "Webp",
     "file_format",
     "has_all_rows",
     "is_arithmetic",
     "jpeg_scans",
     "jpeg_segments",
     "read_png",
+    "read_webp",
     "tidied_jpeg",
     "unpadded_jpeg",
-    "webp_size",
 ]
 
 FORMATS = ("JPEG", "PNG", "WebP", "BMP")
@@ -58,7 +59,7 @@ _BEGINNINGS = (
 _BRANDS = {b"avif": "AVIF", b"avis": "AVIF", b"heic": "HEIC", b"heix": "HEIC", b"hevc": "HEIC", b"mif1": "HEIF", b"msf1": "HEIF"}
 
 _MAX_SEGMENTS = 1000  # of a JPEG file; a color profile has up to 255
-_MAX_CHUNKS = 1 << 16  # of a PNG file; most encoders write its pixels in chunks of 8 KiB and more, none in less than 1
+_MAX_CHUNKS = 1 << 16  # of a PNG or WebP file; most encoders write a PNG's pixels in chunks of 8 KiB and more, none in less than 1
 _CHUNKS_A_CHECK = 1000
 _CRITICAL = (b"IHDR", b"PLTE", b"IDAT", b"IEND")
 _NEEDED = (*_CRITICAL, b"tRNS", b"acTL", b"fcTL")  # transparency, and whether it is an animation
@@ -71,6 +72,11 @@ _PNG_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
 # Of an interlaced PNG: the first column and row of each pass, and how far it is to the next.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATED_PIECE_BYTES = 1 << 16
+# The chunks of a WebP file, a letter each: what it has, transparency, a lossy or a lossless picture, a frame of an animation, EXIF.
+_WEBP_LETTERS = {b"VP8X": "x", b"ALPH": "a", b"VP8 ": "y", b"VP8L": "r", b"ANMF": "f", b"EXIF": "e"}
+_WEBP_STILL = re.compile("[yr].*|x[-e]*a?[yr][-e]*")
+_RIFF_BYTES, _WEBP_HEAD_BYTES = 12, 10
+_ANIMATED, _HAS_EXIF, _HAS_ALPHA, _FLAGS = 0x02, 0x08, 0x10, 0x3E
 _MAX_STRAY_BYTES = 1 << 16  # between two of them
 _PIECE_BYTES = 1 << 20
 _SCAN, _START, _END = 0xDA, 0xD8, 0xD9
@@ -199,7 +205,7 @@ def _next_segment(file: memoryview, at: int, most: int) -> Segment | None:
     return Segment(marker, start, content + 2, end) if content + 2 <= end <= len(file) else None
 
 
-# ---- PNG and WebP
+# ---- PNG
 
 
 class Png(NamedTuple):
@@ -298,15 +304,80 @@ def _png_chunks(file: memoryview, check: Callable[[], None]) -> Iterator[tuple[b
         at = end + 4
 
 
-def webp_size(file: memoryview) -> tuple[int, int] | None:
-    """Height and width that a WebP file announces; None where it has no such place."""
-    head = bytes(file[12:30])
-    kind = head[:4]
-    if kind == b"VP8X" and len(head) == 18:
-        return 1 + int.from_bytes(head[15:18], "little"), 1 + int.from_bytes(head[12:15], "little")
-    if kind == b"VP8L" and len(head) >= 13:
-        bits = int.from_bytes(head[9:13], "little")
+# ---- WebP
+
+
+class Webp(NamedTuple):
+    """What the chunks of a WebP file say."""
+
+    size: tuple[int, int]  # height and width
+    frames: int  # of an animation; 0: it is none
+    picture: memoryview  # the chunk of a still picture, that of its transparency in front: all that pixels are made of
+    transparent: bool  # whether pixels may be
+    buffered: bool  # whether libwebp decodes all colors, or all of the transparency, before it gives the first pixel
+    exif: memoryview | None  # a block of EXIF's
+
+
+def read_webp(file: memoryview, check: Callable[[], None] = lambda: None) -> Webp | None:
+    """What a WebP file says; None where it does not consist of so many whole chunks at most, or of others than its kind has.
+
+    check() is called now and then, and may raise.
+    """
+    found: dict[str, memoryview] = {}  # the first of each kind; of a file without VP8X, the first alone
+    spans: dict[str, tuple[int, int]] = {}
+    order, at, past = "", _RIFF_BYTES, 8 + int.from_bytes(file[4:8], "little")
+    for name, content, end in _webp_chunks(file[:past], check):
+        letter = _WEBP_LETTERS.get(name, "-")
+        if order[:1] in ("", "x"):
+            found.setdefault(letter, content)
+            spans.setdefault(letter, (at, end))
+        order += letter
+        at = end
+    head, lossy, lossless = map(found.get, "xyr")
+    size = _webp_size(head, lossy, lossless)
+    flags = head[0] if head else 0
+    frames = order.count("f") if flags & _ANIMATED else 0
+    as_flagged = frames if flags & _ANIMATED else _WEBP_STILL.fullmatch(order)
+    if at != past or size is None or flags & ~_FLAGS or not as_flagged:
+        return None
+    start, end = spans.get("y" if lossless is None else "r", (0, 0))
+    has_alpha = flags & _HAS_ALPHA != 0
+    if has_alpha and "a" in spans:
+        start = spans["a"][0]
+    return Webp(
+        size,
+        frames,
+        picture=file[start:end],
+        transparent=has_alpha if lossless is None else bytes(lossless[4:5]) >= b"\x10",
+        buffered=lossless is not None or (has_alpha and "a" in spans),
+        exif=found.get("e") if flags & _HAS_EXIF else None,
+    )
+
+
+def _webp_size(head: memoryview | None, lossy: memoryview | None, lossless: memoryview | None) -> tuple[int, int] | None:
+    """Height and width by the first of these chunks that is there; None where it is too short, or begins with something else."""
+    if head is not None:
+        height, width = (1 + int.from_bytes(head[at : at + 3], "little") for at in (7, 4))
+        return (height, width) if len(head) == _WEBP_HEAD_BYTES else None
+    if lossy is not None and len(lossy) >= 10 and bytes(lossy[3:6]) == b"\x9d\x01\x2a":
+        width, height = struct.unpack_from("<HH", lossy, 6)
+        return height & 0x3FFF, width & 0x3FFF
+    if lossless is not None and len(lossless) >= 5 and lossless[0] == 0x2F:
+        bits = int.from_bytes(lossless[1:5], "little")
         return 1 + (bits >> 14 & 0x3FFF), 1 + (bits & 0x3FFF)
-    if kind == b"VP8 " and len(head) == 18:
-        return int.from_bytes(head[16:18], "little") & 0x3FFF, int.from_bytes(head[14:16], "little") & 0x3FFF
     return None
+
+
+def _webp_chunks(file: memoryview, check: Callable[[], None]) -> Iterator[tuple[bytes, memoryview, int]]:
+    """Name, content and end of each chunk; fewer where one is not all there."""
+    at = _RIFF_BYTES
+    for number in range(1, _MAX_CHUNKS + 1):
+        if number % _CHUNKS_A_CHECK == 0:
+            check()
+        if at + 8 > len(file):
+            return
+        name, nbytes = struct.unpack_from("<4sI", file, at)
+        start, at = at + 8, at + 8 + nbytes + nbytes % 2
+        if at > len(file):
+            return
+        yield name, file[start : start + nbytes], at

@@ -11,7 +11,7 @@ from hypothesis import assume, example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
-from inferd._core.image import MAX_SIDE, Transform, blend, instruction_sets
+from inferd._core.image import MAX_SIDE, Transform, flatten, instruction_sets
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Size = tuple[int, int]
@@ -326,8 +326,21 @@ def test_pixels_are_blended_as_pillow_does(size: Size, background: tuple[int, in
     behind = Image.new("RGBA", (size[1], size[0]), (*background, 255))
     behind.alpha_composite(Image.fromarray(pixels, "RGBA"))
     out = np.empty((*size, 3), np.uint8)
-    blend(pixels, background, out)
+    flatten(pixels, background, out)
     np.testing.assert_array_equal(out, np.asarray(behind)[:, :, :3])
+    gray = np.empty((*size, 1), np.uint8)
+    flatten(pixels, background, gray)
+    np.testing.assert_array_equal(gray[:, :, 0], np.asarray(behind.convert("L")))
+
+
+@given(sizes, seeds)
+def test_colors_are_made_gray_as_pillow_does(size: Size, seed: int) -> None:
+    pixels = picture(size, 3, seed)
+    gray, same = np.empty((*size, 1), np.uint8), np.empty((*size, 3), np.uint8)
+    flatten(pixels, None, gray)
+    flatten(pixels, None, same)
+    np.testing.assert_array_equal(gray[:, :, 0], np.asarray(Image.fromarray(pixels).convert("L")))
+    np.testing.assert_array_equal(same, pixels)
 
 
 def test_every_color_is_blended_as_pillow_does() -> None:
@@ -338,23 +351,23 @@ def test_every_color_is_blended_as_pillow_does() -> None:
         behind = Image.new("RGBA", (256, 256), (level, level, level, 255))
         behind.alpha_composite(Image.fromarray(pixels, "RGBA"))
         out = np.empty((256, 256, 3), np.uint8)
-        blend(pixels, (level, level, level), out)
+        flatten(pixels, (level, level, level), out)
         np.testing.assert_array_equal(out, np.asarray(behind)[:, :, :3])
 
 
 @pytest.mark.parametrize(
     ("pixels", "background", "out", "why"),
     [
-        ((4, 5, 3), (0, 0, 0), (4, 5, 3), "expected pixels of 4 channels and out of 3, got 3 and 3"),
-        ((4, 5, 4), (0, 0, 0), (4, 5, 4), "expected pixels of 4 channels and out of 3, got 4 and 4"),
+        ((4, 5, 1), (0, 0, 0), (4, 5, 3), "expected pixels of 3 or 4 channels and out of 1 or 3, got 1 and 3"),
+        ((4, 5, 4), (0, 0, 0), (4, 5, 4), "expected pixels of 3 or 4 channels and out of 1 or 3, got 4 and 4"),
         ((4, 5, 4), (0, 0, 0), (5, 4, 3), "out: expected the height and width of pixels"),
         ((4, 5, 4), (0, 0, 0), (4, 4, 3), "out: expected the height and width of pixels"),
         ((4, 5, 4), (0, 256, 0), (4, 5, 3), "background: expected 0 to 255, got 256"),
     ],
 )
-def test_what_cannot_be_blended(pixels: Any, background: Any, out: Any, why: str) -> None:
+def test_what_cannot_be_made_flat(pixels: Any, background: Any, out: Any, why: str) -> None:
     with pytest.raises(ValueError, match=why):
-        blend(np.zeros(pixels, np.uint8), background, np.zeros(out, np.uint8))
+        flatten(np.zeros(pixels, np.uint8), background, np.zeros(out, np.uint8))
 
 
 # ---- machines, threads, arguments ----------------------------------------------------------------------------------------

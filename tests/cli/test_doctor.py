@@ -108,4 +108,5 @@ def test_what_steps_can_read_is_said() -> None:
     findings = {finding.what: finding for finding in _steps()}
     assert findings["images"].value.startswith("pillow ")
     assert findings["JPEG"].value in ("libjpeg-turbo", "Pillow")
+    assert findings["WebP"].value in ("libwebp", "Pillow")
     assert not any(finding.missing for finding in findings.values())

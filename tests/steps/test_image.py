@@ -21,8 +21,9 @@ from PIL import Image, ImageDraw
 from inferd.errors import Cancelled, ConfigError, InvalidArgument, RequestError
 from inferd.protocol import options
 from inferd.steps.image import ImagePipeline, compile_image
-from inferd.steps.picture import jpeg_is_native, scratch
+from inferd.steps.picture import is_native
 from inferd.steps.pipeline import Place, TensorType
+from inferd.steps.scratch import scratch
 from tests.pngs import png
 
 MEAN, STD = [0.485, 0.456, 0.406], [0.229, 0.224, 0.225]
@@ -260,7 +261,7 @@ def test_one_request_of_no_rows():
     assert prepared(pipeline, []).shape == (0, 3, 56, 48)
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize("lies", range(1, 9))
 @pytest.mark.parametrize("size", [(400, 600), (1000, 640), (401, 601), (853, 1279)], ids=str)
 @pytest.mark.parametrize("method", ["BILINEAR", "BICUBIC"])
@@ -300,7 +301,7 @@ def as_jpeg(image: Image.Image) -> bytes:
     return file.getvalue()
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize(
     ("make", "side", "means", "largest"),
     [
@@ -322,7 +323,7 @@ def test_scaled_differs_as_the_page_says(make, side, means, largest, method):
     assert means[1] < apart.max() <= largest
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libturbojpeg")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize("quality", [0, 60, 90], ids=["as they are", "60", "90"])
 def test_gray_differs_from_the_colors_as_the_page_says(quality):
     pipeline = compiled([("decode_image", {"color": "GRAY"})], TensorType("UINT8", (-1, -1, 1)))

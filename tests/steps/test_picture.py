@@ -1,4 +1,4 @@
-"""Files -> pixels, against Pillow's own convert, with and without libjpeg-turbo; and every file that is too large, damaged or none."""
+"""Files -> pixels, against Pillow's convert, by libjpeg-turbo and libwebp or by Pillow; and all that are too large, damaged or none."""
 
 from __future__ import annotations
 
@@ -22,8 +22,9 @@ from PIL import Image, ImageFile, ImageOps, PngImagePlugin
 from inferd.errors import Cancelled
 from inferd.steps import picture
 from inferd.steps.geometry import Unfit
-from inferd.steps.picture import Decoder, Scratch, jpeg_is_native, scratch
+from inferd.steps.picture import Decoder, is_native
 from inferd.steps.picture_file import jpeg_segments
+from inferd.steps.scratch import KEPT_BYTES, scratch
 from tests.jpegs import one_component_a_scan, with_one_scan
 from tests.pngs import chunk, head, png
 
@@ -37,12 +38,13 @@ MODES = {
 KINDS = [(form, mode) for form, modes in MODES.items() for mode in modes]
 
 
-@pytest.fixture(params=["libjpeg", "pillow"])
-def jpeg_decoder(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+@pytest.fixture(params=["native", "pillow"])
+def libraries(request: pytest.FixtureRequest, monkeypatch: pytest.MonkeyPatch) -> str:
+    """Who decodes JPEG and WebP: their libraries, or Pillow alone."""
     if request.param == "pillow":
-        monkeypatch.setattr(picture, "_native", lambda: None)
-    elif not jpeg_is_native():
-        pytest.skip("inferd was built without libjpeg-turbo")
+        monkeypatch.setattr(picture, "_native", lambda form: None)
+    elif not (is_native("JPEG") and is_native("WebP")):
+        pytest.skip("inferd was built without libjpeg-turbo or libwebp")
     return request.param
 
 
@@ -97,10 +99,44 @@ def test_equals_pillow(form, mode, size):
 
 @pytest.mark.parametrize("mode", ["L", "RGB", "CMYK"])
 @pytest.mark.parametrize("progressive", [False, True])
-def test_jpeg_is_the_same_with_and_without_libjpeg_turbo(jpeg_decoder, mode, progressive):
+def test_jpeg_is_the_same_with_and_without_libjpeg_turbo(libraries, mode, progressive):
     file = saved(image_of(mode), "JPEG", progressive=progressive)
     assert np.array_equal(decoded(file), by_pillow(file))
     assert np.array_equal(decoded(file, gray=True), by_pillow(file, "L"))
+
+
+WEBPS = [{"lossless": True}, {"lossless": False, "quality": 80}, {"lossless": False, "quality": 20, "alpha_quality": 50}]
+
+
+@pytest.mark.parametrize("how", WEBPS, ids=["lossless", "lossy", "lossy alpha"])
+@pytest.mark.parametrize("mode", ["L", "RGB", "RGBA"])
+@pytest.mark.parametrize("more", [{}, {"icc_profile": bytes(101), "xmp": bytes(33), "exif": b"Exif\0\0II*\0"}], ids=["plain", "extended"])
+@pytest.mark.parametrize("size", SIZES, ids=str)
+def test_webp_is_the_same_with_and_without_libwebp(libraries, how, mode, more, size):
+    file = saved(image_of(mode, size), "WebP", **how, **more)
+    with Image.open(io.BytesIO(file)) as image:
+        behind = Image.new("RGBA", image.size, (10, 200, 30, 255))
+        behind.alpha_composite(image.convert("RGBA"))
+    for gray, wanted in ((False, "RGB"), (True, "L")):
+        assert np.array_equal(decoded(file, gray=gray), by_pillow(file, wanted))
+        flat = np.asarray(behind.convert(wanted)).reshape(*size, -1)
+        assert np.array_equal(decoded(file, gray=gray, background=(10, 200, 30)), flat)
+
+
+def test_transparency_that_a_webp_does_not_announce_is_not_seen(libraries):
+    file = bytearray(saved(image_of("RGBA"), "WebP", lossless=False))
+    assert file[20] == 0x10
+    file[20] = 0
+    wanted = by_pillow(bytes(file))
+    assert np.array_equal(decoded(bytes(file), background=(10, 200, 30)), wanted)
+
+
+def test_a_webp_ends_with_its_chunk(libraries):
+    """And not in what follows, which libwebp would read on in."""
+    file = saved(image_of("RGB"), "WebP", lossless=False)
+    picture = file[20:-200]
+    body = b"VP8 " + struct.pack("<I", len(picture)) + picture + b"abCd" + struct.pack("<I", 192) + file[-192:]
+    assert "damaged" in refused(b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body)
 
 
 def test_of_16_bits_the_upper_8_are_taken():
@@ -111,7 +147,7 @@ def test_of_16_bits_the_upper_8_are_taken():
         assert np.array_equal(decoded(png((4, 5), 16, color, rows)), np.broadcast_to(upper, (4, 5, 3)))
 
 
-@pytest.mark.parametrize(("form", "mode"), [("PNG", "RGBA"), ("PNG", "LA"), ("WebP", "RGBA")])
+@pytest.mark.parametrize(("form", "mode"), [("PNG", "RGBA"), ("PNG", "LA")])
 @pytest.mark.parametrize("gray", [False, True])
 def test_transparent_pixels_are_blended_with_the_background(form, mode, gray):
     file = saved(image_of(mode), form)
@@ -171,7 +207,7 @@ def test_without_transparency_the_background_is_not_seen():
 
 @pytest.mark.parametrize("orientation", range(1, 9))
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP"])
-def test_pictures_are_put_upright(jpeg_decoder, form, orientation):
+def test_pictures_are_put_upright(libraries, form, orientation):
     exif = Image.Exif()
     exif[0x0112] = orientation
     file = saved(image_of("RGB"), form, exif=exif.tobytes())
@@ -184,7 +220,7 @@ def test_pictures_are_put_upright(jpeg_decoder, form, orientation):
     assert np.array_equal(decoded(file, gray=True)[:, :, 0].shape, wanted.shape[:2])
 
 
-def test_pixels_are_taken_over_in_bands(jpeg_decoder, monkeypatch):
+def test_pixels_are_taken_over_in_bands(libraries, monkeypatch):
     files = [saved(image_of(mode), form) for form, mode in KINDS]
     files.append(saved(image_of("P"), "PNG", transparency=bytes(range(0, 256, 16))))
     files.append(png((2, 2), 16, 0, b"\0\x05\x01\x05\x02" * 2, tRNS=b"\x05\x01"))
@@ -203,7 +239,7 @@ def test_pixels_are_taken_over_in_bands(jpeg_decoder, monkeypatch):
 # ---- scaled
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 @pytest.mark.parametrize(
     ("wanted", "eighths"),
     [
@@ -227,7 +263,7 @@ def test_scaled_leaves_more_than_is_needed(wanted, eighths):
         assert made.pixels.shape == (1600 * eighths // 8, 2560 * eighths // 8, 3)
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_scaled_looks_at_the_upright_picture():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -265,12 +301,22 @@ def test_other_files_are_refused_by_name(beginning, name):
     assert name in refused(beginning)
 
 
-def test_animated_files_are_refused():
+def test_animated_files_are_refused(libraries):
     frames = [Image.new("RGB", (4, 4), color) for color in ("red", "blue", "lime")]
     for form in ("PNG", "WebP"):
         file = saved(frames[0], form, save_all=True, append_images=frames[1:])
         assert f"an animated {form} file of 3 frames" in refused(file)
+    assert "an animated WebP file of one frame:" in refused(animated_webp(1))
     assert "got GIF" in refused(saved(frames[0], "GIF", save_all=True, append_images=frames[1:]))
+
+
+def animated_webp(count: int) -> bytes:
+    """An animation of so many frames of 4 x 4 pixels, all the same."""
+    frame = saved(Image.new("RGB", (4, 4)), "WebP")[12:]
+    side = (3).to_bytes(3, "little")
+    frames = (b"ANMF" + struct.pack("<I", 16 + len(frame)) + bytes(6) + side * 2 + bytes(4) + frame) * count
+    body = b"VP8X" + struct.pack("<I", 10) + b"\2\0\0\0" + side * 2 + b"ANIM" + struct.pack("<I", 6) + bytes(6) + frames
+    return b"RIFF" + struct.pack("<I", len(body) + 4) + b"WEBP" + body
 
 
 @pytest.mark.parametrize("name", ["iCCP", "iTXt", "zTXt"])
@@ -281,7 +327,7 @@ def test_pillow_reads_no_compressed_texts(name, monkeypatch):
 
 
 def test_pillow_reads_a_tidy_jpeg(monkeypatch):
-    monkeypatch.setattr(picture, "_native", lambda: None)
+    monkeypatch.setattr(picture, "_native", lambda form: None)
     read = []
     whole = picture._Reader.read
     monkeypatch.setattr(picture._Reader, "read", lambda reader, nbytes=-1: read.append(nbytes) or whole(reader, nbytes))
@@ -336,12 +382,12 @@ def bombs() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_too_many_pixels_are_refused_before_they_are_decoded(jpeg_decoder, form):
+def test_too_many_pixels_are_refused_before_they_are_decoded(libraries, form):
     assert "30000 x 30000 pixels (height x width), and decode_image takes at most 50000000 (max_pixels)" in refused(bombs()[form])
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_the_limit_is_the_last_that_is_taken(jpeg_decoder, form):
+def test_the_limit_is_the_last_that_is_taken(libraries, form):
     file = saved(Image.new("RGB", (10, 20)), form)
     assert decoded(file, max_pixels=200).shape == (20, 10, 3)
     assert "at most 199" in refused(file, max_pixels=199)
@@ -354,17 +400,18 @@ def test_the_announced_size_of_every_webp(form):
     assert "200 x 300 pixels" in refused(file, max_pixels=100)
 
 
-def test_a_webp_of_more_pixels_than_pillow_takes_is_told_so():
-    assert "a WebP file of more pixels than Pillow takes: send a smaller" in refused(bombs()["WebP"], max_pixels=1 << 30)
+def test_a_webp_of_more_pixels_than_its_library_takes_is_told_so(libraries):
+    told = refused(bombs()["WebP"], max_pixels=1 << 30)
+    assert ("damaged" if libraries == "native" else "of more pixels than Pillow takes: send a smaller") in told
 
 
-def test_jpeg_of_too_many_scans_is_refused(jpeg_decoder):
+def test_jpeg_of_too_many_scans_is_refused(libraries):
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     end = file.rindex(b"\xff\xda")
     assert "scans, and at most 100 are decoded" in refused(file[:end] + file[end:-2] * 120 + file[-2:])
 
 
-def test_jpeg_of_more_scans_than_its_size_allows_is_refused(jpeg_decoder, monkeypatch):
+def test_jpeg_of_more_scans_than_its_size_allows_is_refused(libraries, monkeypatch):
     file = saved(image_of("RGB"), "JPEG", progressive=True)
     pixels = decoded(file).size // 3
     end = file.rindex(b"\xff\xda")
@@ -380,7 +427,7 @@ def test_jpeg_of_more_scans_than_its_size_allows_is_refused(jpeg_decoder, monkey
 
 
 @pytest.mark.parametrize("frame", [0xC9, 0xCA, 0xCB, 0xCD, 0xCE, 0xCF])
-def test_jpeg_with_arithmetic_coding_is_refused_by_name(jpeg_decoder, frame):
+def test_jpeg_with_arithmetic_coding_is_refused_by_name(libraries, frame):
     for file in (saved(image_of("RGB"), "JPEG"), saved(image_of("RGB"), "JPEG", progressive=True)):
         at = next(segment.start for segment in jpeg_segments(memoryview(file)) if segment.marker in (0xC0, 0xC2))
         coded = file[: at + 1] + bytes([frame]) + file[at + 2 :]
@@ -397,7 +444,7 @@ def outcome(file: bytes) -> str:
     return ""
 
 
-def test_scans_behind_the_image_do_not_count(jpeg_decoder):
+def test_scans_behind_the_image_do_not_count(libraries):
     file = saved(image_of("RGB"), "JPEG")
     motion = b"\xff\xda" * 200
     assert np.array_equal(decoded(file + motion), by_pillow(file))
@@ -411,13 +458,13 @@ def untidy(file: bytes) -> bytes:
     return file[:tables] + bytes(3) + file[tables:]
 
 
-def test_bytes_between_the_segments_of_a_jpeg_are_passed_over(jpeg_decoder):
+def test_bytes_between_the_segments_of_a_jpeg_are_passed_over(libraries):
     for mode in MODES["JPEG"]:
         file = saved(image_of(mode), "JPEG")
         assert np.array_equal(decoded(untidy(file)), by_pillow(file))
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
     exif = Image.Exif()
     exif[0x0112] = 6
@@ -427,7 +474,7 @@ def test_a_jpeg_with_bytes_between_its_segments_is_a_jpeg_like_others():
         assert made.pixels.shape == (400, 100, 3)
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_damage_is_found_behind_bytes_between_segments_too():
     file = saved(image_of("RGB"), "JPEG")
     scan = file.index(b"\xff\xda")
@@ -445,7 +492,7 @@ def test_damage_is_found_behind_bytes_between_segments_too():
     assert found > 50
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_damage_in_the_head_of_a_jpeg_is_no_reason_to_ask_pillow(monkeypatch):
     monkeypatch.setattr(Decoder, "_by_pillow", None)
     file = saved(image_of("CMYK"), "JPEG")
@@ -454,20 +501,20 @@ def test_damage_in_the_head_of_a_jpeg_is_no_reason_to_ask_pillow(monkeypatch):
         assert "damaged, cut short or of a kind that cannot be decoded" in refused(broken)
 
 
-def test_a_jpeg_without_its_end_is_cut_short(jpeg_decoder):
+def test_a_jpeg_without_its_end_is_cut_short(libraries):
     file = saved(image_of("RGB"), "JPEG")
     for broken in (file[:-2], file[:-1], file[:-2] + bytes(100), file[:-2] + b"\xff\xd0"):
         assert "cut short" in refused(broken)
 
 
-def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over(jpeg_decoder):
+def test_zeros_in_front_of_the_end_of_a_jpeg_are_passed_over(libraries):
     for more in ({}, {"progressive": True}):
         file = saved(image_of("RGB"), "JPEG", **more)
         for count in (1, 16, 5000):
             assert np.array_equal(decoded(file[:-2] + bytes(count) + file[-2:]), by_pillow(file))
 
 
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_other_bytes_in_front_of_the_end_of_a_jpeg_are_damage():
     file = saved(image_of("RGB"), "JPEG")
     for stray in (b"\1" * 16, bytes(16) + b"\1" * 16, b"\1" * 16 + bytes(16)):
@@ -557,7 +604,7 @@ def test_other_damage_that_pillow_passes_over():
 
 
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_a_shape_that_does_not_fit_is_refused_before_it_is_decoded(jpeg_decoder, form, monkeypatch):
+def test_a_shape_that_does_not_fit_is_refused_before_it_is_decoded(libraries, form, monkeypatch):
     exif = Image.Exif()
     exif[0x0112] = 6
     file = saved(image_of("RGB"), form, **({"exif": exif.tobytes()} if form != "BMP" else {}))
@@ -592,7 +639,7 @@ def test_a_large_picture_is_refused_where_its_size_does_not_fit():
 @pytest.mark.parametrize(
     ("form", "mode"), [("JPEG", "RGB"), ("JPEG", "CMYK"), ("PNG", "RGB"), ("PNG", "P"), ("WebP", "RGBA"), ("BMP", "RGB"), ("BMP", "P")]
 )
-def test_a_file_that_is_cut_short_is_refused(jpeg_decoder, form, mode):
+def test_a_file_that_is_cut_short_is_refused(libraries, form, mode):
     file = saved(image_of(mode), form)
     whole = decoded(file)
     for nbytes in range(0, len(file), max(1, len(file) // 150)):
@@ -621,6 +668,36 @@ def test_a_corrupted_file_is_a_picture_or_refused(form, mode):
     assert np.array_equal(decoded(file), by_pillow(file)), "nothing is left of the broken ones"
 
 
+@pytest.mark.skipif(not is_native("WebP"), reason="inferd was built without libwebp")
+@pytest.mark.parametrize("how", WEBPS, ids=["lossless", "lossy", "lossy alpha"])
+@pytest.mark.parametrize("mode", ["RGB", "RGBA"])
+def test_a_corrupted_webp_is_what_it_is_to_pillow(how, mode, monkeypatch):
+    options = {"max_pixels": 10_000, "background": (1, 2, 3)}
+    native = Decoder(**options)
+    monkeypatch.setattr(picture, "_native", lambda form: None)
+    pillow = Decoder(**options)
+    file = saved(image_of(mode), "WebP", exif=b"Exif\0\0II*\0", **how)
+    random = np.random.default_rng(5)
+    found = []
+    for _ in range(300):
+        broken = bytearray(file)
+        for at in random.integers(4, len(file) if random.random() < 0.5 else 60, random.integers(1, 4)):
+            broken[at] = random.integers(256)
+        found.append(what_comes_of(native, bytes(broken)))
+        expected = what_comes_of(pillow, bytes(broken))
+        assert (found[-1] is None) == (expected is None)
+        assert expected is None or np.array_equal(found[-1], expected)
+    assert 10 < sum(pixels is None for pixels in found) < 290
+
+
+def what_comes_of(decoder: Decoder, file: bytes) -> np.ndarray | None:
+    try:
+        with decoder.decode(memoryview(file), lambda size: size) as made:
+            return made.pixels.copy()
+    except Unfit:
+        return None
+
+
 BEGINNINGS = [b"", b"\xff\xd8\xff", b"\xff\xd8\xff\xe1", b"\x89PNG\r\n\x1a\n", b"RIFF\x20\0\0\0WEBPVP8X", b"RIFF\x20\0\0\0WEBPVP8 ", b"BM"]
 
 
@@ -641,85 +718,8 @@ def test_refusals_hold_no_words_of_the_library():
 # ---- memory
 
 
-def test_each_thread_keeps_memory_for_the_next_picture():
-    first = scratch.pixels("test", (10, 10, 3))
-    again = scratch.pixels("test", (5, 5, 3))
-    assert np.shares_memory(first, again)
-    assert not np.shares_memory(first, scratch.pixels("other", (5, 5, 3)))
-    others = []
-    thread = threading.Thread(target=lambda: others.append(scratch.pixels("test", (10, 10, 3))))
-    thread.start()
-    thread.join()
-    assert not np.shares_memory(first, others[0])
-
-
-def test_a_thread_keeps_so_much_memory_for_all_uses_together(monkeypatch):
-    monkeypatch.setattr(picture, "KEPT_BYTES", 300)
-    own = Scratch()
-    first, second = own.pixels("first", (1, 50, 3)), own.pixels("second", (1, 50, 3))
-    assert np.shares_memory(first, own.pixels("first", (1, 50, 3)))
-    assert np.shares_memory(second, own.pixels("second", (1, 50, 3)))
-    first[:] = 7
-    second = own.pixels("second", (1, 100, 3))
-    second[:] = 9
-    assert (first == 7).all(), "it is its caller's still"
-    assert sum(map(len, own._kept.values())) == 300
-    assert not np.shares_memory(first, own.pixels("first", (1, 50, 3)))
-
-
-MEMORY_OF_THREADS = """
-import sys, threading
-from inferd.steps.picture import scratch
-
-def resident_mb():
-    return int(open("/proc/self/statm").read().split()[1]) * 4096 >> 20
-
-def work():
-    for _ in range(3):
-        for use in ("decoded", "upright"):
-            scratch.pixels(use, (1, 5 << 20, 3))[:] = 1
-    worked.release()
-    over.wait()
-
-worked, over = threading.Semaphore(0), threading.Event()
-threads = [threading.Thread(target=work) for _ in range(8)]
-before = resident_mb()
-for thread in threads:
-    thread.start()
-for thread in threads:
-    worked.acquire()
-print(resident_mb() - before)
-over.set()
-for thread in threads:
-    thread.join()
-print(resident_mb() - before)
-"""
-
-
-@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-def test_memory_that_threads_keep_has_a_limit_and_goes_with_them():
-    done = subprocess.run([sys.executable, "-c", MEMORY_OF_THREADS], capture_output=True, text=True, check=True, timeout=120)
-    kept, left = map(int, done.stdout.split())
-    assert kept < 8 * 18, "each thread 15 MB for one of two uses"
-    assert left < 32
-
-
-def test_memory_that_the_system_does_not_have(monkeypatch):
-    def none(*_, **__):
-        raise OSError("no memory")
-
-    monkeypatch.setattr(picture.mmap, "mmap", none)
-    with pytest.raises(MemoryError):
-        Scratch().pixels("test", (10, 10, 3))
-
-
-def test_large_pictures_get_memory_of_their_own():
-    shape = (1, picture.KEPT_BYTES // 3 + 1, 3)
-    assert not np.shares_memory(scratch.pixels("test", shape), scratch.pixels("test", shape))
-
-
 @pytest.mark.parametrize("form", ["JPEG", "PNG", "WebP", "BMP"])
-def test_large_pictures_hold_room_while_they_are_looked_at(jpeg_decoder, form):
+def test_large_pictures_hold_room_while_they_are_looked_at(libraries, form):
     file = memoryview(saved(Image.new("RGB", (3000, 2000)), form))
     with Decoder().decode(file, lambda size: size) as made:
         assert made.pixels.nbytes <= picture.memory.taken_bytes < 24 * 3000 * 2000
@@ -730,7 +730,7 @@ def test_large_pictures_hold_room_while_they_are_looked_at(jpeg_decoder, form):
         assert picture.memory.taken_bytes == 0
 
 
-@pytest.mark.parametrize("form", ["PNG", "BMP"])
+@pytest.mark.parametrize("form", ["PNG", "WebP", "BMP"])
 def test_a_large_file_is_read_where_it_lies(form):
     """A copy of it would hold the GIL as long as it takes."""
     file = memoryview(saved(Image.effect_noise((1000, 800), 90).convert("RGB"), form))
@@ -765,7 +765,7 @@ def long_files() -> dict[str, bytes]:
 
 
 @pytest.mark.parametrize("name", list(long_files()))
-def test_what_no_pixel_needs_is_never_copied_with_the_gil(jpeg_decoder, name):
+def test_what_no_pixel_needs_is_never_copied_with_the_gil(libraries, name):
     file = memoryview(long_files()[name])
     tracemalloc.start()
     try:
@@ -804,19 +804,29 @@ PECULIAR = {
     "of full colors": {"progressive": True, "subsampling": 0},
     "of one progressive scan": {"progressive": True, "subsampling": 0},
 }
+WEBP_KINDS = {
+    "lossy": {"lossless": False, "method": 0},
+    "lossy with transparency": {"lossless": False, "method": 0},
+    "of noise": {"quality": 0, "method": 0},
+}
 KINDS_OF_FILES = ["JPEG", "JPEG CMYK", *(f"JPEG {how}" for how in PECULIAR), "three scans", "one scan of three", "PNG", "WebP", "BMP"]
+KINDS_OF_FILES += [f"WebP {how}" for how in WEBP_KINDS]
 
 
 def file_of_kind(kind: str, height: int, width: int) -> bytes:
     if kind in ("three scans", "one scan of three"):
         return one_component_a_scan(height, width, 3 if kind == "three scans" else 1)
     form, _, how = kind.partition(" ")
+    if how in WEBP_KINDS:
+        noise = Image.effect_noise((width, height), 90)
+        layers = [noise, noise.transpose(Image.Transpose.FLIP_LEFT_RIGHT), noise, noise][: 4 if "transparency" in how else 3]
+        return saved(Image.merge("RGBA"[: len(layers)], layers), form, **WEBP_KINDS[how])
     file = saved(Image.new("CMYK" if how == "CMYK" else "RGB", (width, height), 90), form, **PECULIAR.get(how, {}))
     return with_one_scan(file) if how == "of one progressive scan" else file
 
 
 @pytest.mark.skipif(not sys.platform.startswith("linux"), reason="memory is read from /proc")
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not (is_native("JPEG") and is_native("WebP")), reason="inferd was built without libjpeg-turbo or libwebp")
 @pytest.mark.parametrize("kind", KINDS_OF_FILES)
 def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path):
     files = {tmp_path / "small": (80, 80), tmp_path / "large": (4000, 3500)}
@@ -825,17 +835,34 @@ def test_no_picture_takes_more_than_it_asks_for(kind, tmp_path):
     command = [sys.executable, "-c", MEMORY_AT_ITS_PEAK, *files]
     done = subprocess.run(command, capture_output=True, text=True, check=True, timeout=120)
     asked, taken = map(int, done.stdout.split())
-    assert taken < asked + picture.KEPT_BYTES
+    assert taken < asked + KEPT_BYTES
 
 
 @pytest.mark.parametrize(("more", "bytes_a_pixel"), [({}, 3), ({"progressive": True}, 9), ({"exif": 6}, 6), ({"mode": "CMYK"}, 7)])
-@pytest.mark.skipif(not jpeg_is_native(), reason="inferd was built without libjpeg-turbo")
+@pytest.mark.skipif(not is_native("JPEG"), reason="inferd was built without libjpeg-turbo")
 def test_the_room_that_a_jpeg_takes(more, bytes_a_pixel):
     exif = Image.Exif()
     exif[0x0112] = more.get("exif", 1)
     image = Image.new(more.get("mode", "RGB"), (3000, 2000))
     file = memoryview(saved(image, "JPEG", exif=exif.tobytes(), progressive=more.get("progressive", False)))
     with Decoder().decode(file, lambda size: size):
+        assert picture.memory.taken_bytes == bytes_a_pixel * 3000 * 2000
+
+
+@pytest.mark.parametrize(
+    ("mode", "lossless", "how", "bytes_a_pixel"),
+    [
+        ("RGB", False, {}, 3),
+        ("RGB", False, {"gray": True}, 3 + 1),
+        ("RGB", True, {}, 3 + 6),
+        ("RGBA", False, {}, 3 + 6),
+        ("RGBA", True, {"background": (1, 2, 3)}, 4 + 3 + 6),
+    ],
+)
+@pytest.mark.skipif(not is_native("WebP"), reason="inferd was built without libwebp")
+def test_the_room_that_a_webp_takes(mode, lossless, how, bytes_a_pixel):
+    file = memoryview(saved(Image.new(mode, (3000, 2000)), "WebP", lossless=lossless))
+    with Decoder(**how).decode(file, lambda size: size):
         assert picture.memory.taken_bytes == bytes_a_pixel * 3000 * 2000
 
 

@@ -15,14 +15,15 @@ from hypothesis import strategies as st
 from inferd.errors import Cancelled
 from inferd.steps import picture_file
 from inferd.steps.picture_file import (
+    Webp,
     file_format,
     has_all_rows,
     jpeg_scans,
     jpeg_segments,
     read_png,
+    read_webp,
     tidied_jpeg,
     unpadded_jpeg,
-    webp_size,
 )
 from tests.pngs import chunk, head, png
 
@@ -323,13 +324,99 @@ def test_a_png_of_many_chunks_is_given_up_with_its_request():
     assert len(asked) == 3
 
 
-def test_the_announced_size_of_every_webp():
-    for lossless, kind in ((False, b"VP8 "), (True, b"VP8L")):
-        file = saved("WebP", (200, 300), lossless=lossless)
-        assert file[12:16] == kind
-        assert webp_size(memoryview(file)) == (200, 300)
-        assert webp_size(memoryview(file[:20])) is None
-    file = io.BytesIO()
-    Image.new("RGBA", (300, 200)).save(file, "WebP", exif=b"Exif\0\0II*\0")
-    assert file.getvalue()[12:16] == b"VP8X"
-    assert webp_size(memoryview(file.getvalue())) == (200, 300)
+def riff(*chunks: tuple[bytes, bytes]) -> bytes:
+    """A WebP file of these chunks."""
+    body = b"".join(name + struct.pack("<I", len(content)) + content + bytes(len(content) % 2) for name, content in chunks)
+    return b"RIFF" + struct.pack("<I", 4 + len(body)) + b"WEBP" + body
+
+
+SIZE = (299).to_bytes(3, "little") + (199).to_bytes(3, "little")  # of 300 x 200 pixels, less one
+LOSSY = b"VP8 ", bytes(3) + b"\x9d\x01\x2a" + struct.pack("<HH", 1 << 14 | 300, 3 << 14 | 200)
+LOSSLESS = b"VP8L", b"\x2f" + struct.pack("<I", 299 | 199 << 14)
+CLEAR = b"VP8L", b"\x2f" + struct.pack("<I", 299 | 199 << 14 | 1 << 28)
+ALPHA, OTHER, EXIF = (b"ALPH", b"..."), (b"abCd", b"."), (b"EXIF", b"II*\0")
+
+
+def extended(flags: int = 0) -> tuple[bytes, bytes]:
+    return b"VP8X", bytes([flags, 0, 0, 0]) + SIZE
+
+
+def read(*chunks: tuple[bytes, bytes]) -> Webp | None:
+    return read_webp(memoryview(riff(*chunks)))
+
+
+@pytest.mark.parametrize("kind", [b"VP8 ", b"VP8L", b"VP8X"])
+def test_what_a_webp_says(kind):
+    how = {b"VP8 ": {"lossless": False}, b"VP8L": {"lossless": True}, b"VP8X": {"exif": b"II*\0"}}[kind]
+    file = saved("WebP", (200, 300), **how)
+    assert file[12:16] == kind
+    said = read_webp(memoryview(file))
+    assert said is not None
+    assert (said.size, said.frames, said.transparent, said.buffered) == ((200, 300), 0, False, kind == b"VP8L")
+    assert said.exif == (b"II*\0" if kind == b"VP8X" else None)
+
+
+def test_what_the_chunks_of_a_webp_say():
+    assert read(LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None)
+    assert read(LOSSLESS) == ((200, 300), 0, riff(LOSSLESS)[12:], False, True, None)
+    assert read(CLEAR) == ((200, 300), 0, riff(CLEAR)[12:], True, True, None)
+    assert read(LOSSY, CLEAR, extended(0x3E), ALPHA) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None)
+    assert read(extended(0x10), ALPHA, LOSSY) == ((200, 300), 0, riff(ALPHA, LOSSY)[12:], True, True, None)
+    assert read(extended(), ALPHA, LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None)
+    assert read(extended(0x10), LOSSLESS, EXIF) == ((200, 300), 0, riff(LOSSLESS)[12:], False, True, None)
+    assert read(extended(0x08), OTHER, LOSSY, EXIF, OTHER) == ((200, 300), 0, riff(LOSSY)[12:], False, False, EXIF[1])
+    frames = [(b"ANMF", bytes(16))] * 3
+    assert read(extended(0x02), (b"ANIM", bytes(6)), *frames) == ((200, 300), 3, b"", False, False, None)
+
+
+@pytest.mark.parametrize(
+    "chunks",
+    [
+        [],
+        [OTHER],
+        [OTHER, LOSSY],
+        [ALPHA, LOSSY],
+        [extended()],
+        [extended(), ALPHA],
+        [extended(), LOSSY, ALPHA],
+        [extended(), ALPHA, OTHER, LOSSY],
+        [extended(), ALPHA, ALPHA, LOSSY],
+        [extended(), LOSSY, LOSSY],
+        [extended(), extended(), LOSSY],
+        [extended(), LOSSY, (b"ANMF", bytes(16))],
+        [extended(0x02), (b"ANIM", bytes(6))],
+        [extended(0x02), LOSSY],
+        [extended(0x01), LOSSY],
+        [extended(0x40), LOSSY],
+        [(b"VP8X", extended()[1][:-1]), LOSSY],
+        [(b"VP8X", b""), LOSSY],
+        [(b"VP8 ", LOSSY[1][:-1])],
+        [(b"VP8 ", bytes(10))],
+        [(b"VP8L", LOSSLESS[1][:-1])],
+        [(b"VP8L", bytes(5))],
+    ],
+    ids=str,
+)
+def test_chunks_that_are_no_webp(chunks):
+    assert read(*chunks) is None
+
+
+def test_a_webp_consists_of_whole_chunks():
+    file = riff(extended(), LOSSY, OTHER)
+    assert read_webp(memoryview(file + b"behind")) is not None
+    for end in range(12, len(file)):
+        assert read_webp(memoryview(file[:end])) is None
+        assert read_webp(memoryview(file[:4] + struct.pack("<I", end - 8) + file[8:end])) is None or end == len(file) - 10
+
+
+def test_the_chunks_of_a_webp_have_a_limit():
+    assert read(extended(), *[OTHER] * 65_000, LOSSY) is not None
+    assert read(extended(), *[OTHER] * 65_536, LOSSY) is None
+
+
+def test_a_webp_of_many_chunks_is_given_up_with_its_request():
+    def nobody_waits() -> None:
+        raise Cancelled("nobody waits")
+
+    with pytest.raises(Cancelled):
+        read_webp(memoryview(riff(extended(), *[OTHER] * 1000, LOSSY)), nobody_waits)
