@@ -1,11 +1,13 @@
 """Attempts at a graph that answers as scikit-learn does: numbers go in as FP32, or as FP64 where FP32 does not answer so.
 
-Never in here: files that are written.
+What decides by thresholds is FP64 without trying: they lie halfway between values of training, so exactly on values that come later, and
+which side of them rounding puts such a value on, no sample tells. Never in here: files that are written.
 """
 
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
@@ -16,6 +18,7 @@ import numpy as np
 from inferd.errors import ConfigError, InvalidArgument
 from inferd.features.agreement import Difference, agrees, compare, scikit_learn_answers, settle_columns, stand_ins
 from inferd.features.conversion import MATRIX, Converted, convert
+from inferd.features.learned import inner_steps
 from inferd.features.parts import called, culprit
 from inferd.features.samples import Sample, varied
 from inferd.features.served import Column, Served
@@ -23,6 +26,8 @@ from inferd.features.trained import Trained, last_of, role_of
 
 __all__ = ["Attempt", "attempted"]
 
+# Steps, and members of such, that give another answer on either side of a threshold.
+_DECIDE_AT = re.compile(r"(?:DecisionTree|ExtraTree|HistGradientBoosting)(?:Classifier|Regressor)|KBinsDiscretizer|Binarizer")
 # Of steps that have no one right answer where values are missing.
 _NEIGHBOURS = "which of records that are equally near it takes is up to rounding: use a random forest in its place"
 _CURES = {
@@ -55,16 +60,17 @@ class Attempt:
 
 
 def attempted(known: Trained, sample: Sample, tolerance: float, form: str) -> Attempt:
-    """The attempt that answers most as scikit-learn does, FP32 before FP64. Raises ConfigError where none came to answers."""
+    """The attempt that answers most as scikit-learn does, the likeliest first. Raises ConfigError where none came to answers."""
     attempts: list[Attempt] = []
     failed: dict[str, ConfigError] = {}
-    for floats in ("FP32", "FP64"):
+    thresholds = any(_DECIDE_AT.fullmatch(type(step).__name__) for step in inner_steps(known.pipeline))
+    for floats in ("FP64", "FP32") if thresholds else ("FP32", "FP64"):
         try:
             attempts.append(_attempt(known, sample, tolerance, floats, form))
         except ConfigError as error:
             failed[floats] = error
             continue
-        if attempts[-1].agrees and not attempts[-1].unlike and not attempts[-1].refused:
+        if attempts[-1].agrees and (thresholds or not (attempts[-1].unlike or attempts[-1].refused)):
             break
     if not attempts:
         raise failed["FP32"]
@@ -72,10 +78,12 @@ def attempted(known: Trained, sample: Sample, tolerance: float, form: str) -> At
     notices = list(best.notices)
     if best.unlike:
         notices.append(f"on records that are not in the sample it answers otherwise: {best.unlike}")
+    sides = "rounded to FP32, one that lies at a threshold may come on the other side of it"
     if best.floats == "FP64":
-        notices.append("numbers are FP64 in the graph, as in scikit-learn: as FP32 they do not give the same answers")
-    elif not best.agrees and "FP64" in failed:
-        notices.append(f"numbers were tried as FP32 alone: as FP64, {failed['FP64']}")
+        why = sides if thresholds else "as FP32 they do not give the same answers"
+        notices.append(f"numbers are FP64 in the graph, as in scikit-learn: {why}")
+    elif "FP64" in failed and (thresholds or not best.agrees):
+        notices.append(f"numbers were tried as FP32 alone{f', and {sides}' if thresholds else ''}: as FP64, {failed['FP64']}")
     return replace(best, notices=tuple(notices))
 
 

@@ -157,7 +157,8 @@ def inner_steps(step: Any) -> Iterator[Any]:
     """All steps and estimators within one, itself first."""
     yield step
     named = [*getattr(step, "steps", ()), *getattr(step, "transformers_", ()), *getattr(step, "transformer_list", ())]
-    for inner in (*(each[1] for each in named), *(member for member, _ in _members(step, 0))):
+    last = [step.final_estimator_] if hasattr(step, "final_estimator_") else []  # of a stack
+    for inner in (*(each[1] for each in named), *(member for member, _ in _members(step, 0)), *last):
         yield from inner_steps(inner)
 
 

@@ -10,6 +10,7 @@ import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.discriminant_analysis import QuadraticDiscriminantAnalysis
 from sklearn.ensemble import (
+    AdaBoostClassifier,
     BaggingClassifier,
     ExtraTreesClassifier,
     ExtraTreesRegressor,
@@ -17,13 +18,14 @@ from sklearn.ensemble import (
     HistGradientBoostingClassifier,
     HistGradientBoostingRegressor,
     RandomForestClassifier,
+    StackingClassifier,
 )
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
 from sklearn.neighbors import KNeighborsClassifier
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.preprocessing import KBinsDiscretizer, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
 
 from inferd.engine.embedded import Engine
@@ -32,6 +34,9 @@ from inferd.features import attempts, export
 
 RANDOM = np.random.default_rng(0)
 TIME = 1.7e9
+AT_THRESHOLDS = (
+    "numbers are FP64 in the graph, as in scikit-learn: rounded to FP32, one that lies at a threshold may come on the other side of it"
+)
 
 
 @pytest.fixture(autouse=True)
@@ -83,13 +88,54 @@ def test_times_in_seconds_keep_their_predictions(estimator, tmp_path):
 def test_what_is_chosen_is_told_and_written(tmp_path):
     times = TIME + RANDOM.integers(0, 2000, (500, 1))
     exported = export(HistGradientBoostingClassifier(max_iter=9).fit(times, times[:, 0] // 40 % 2), tmp_path / "times", form="TENSORS")
-    assert exported.notices == ("numbers are FP64 in the graph, as in scikit-learn: as FP32 they do not give the same answers",)
+    assert exported.notices == (AT_THRESHOLDS,)
     assert [column.datatype for column in exported.columns] == ["FP64"]
     with Engine(tmp_path / "times") as engine:
         metadata = engine.metadata()
     assert {each.name: each.datatype for each in (*metadata.inputs, *metadata.outputs)} == {
         "x0": "FP64", "label": "INT64", "probabilities": "FP64",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("scaler", [StandardScaler(), MinMaxScaler(), RobustScaler(), "passthrough"], ids=str)
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        DecisionTreeClassifier(random_state=0),
+        GradientBoostingClassifier(n_estimators=10, random_state=0),
+        HistGradientBoostingClassifier(max_iter=10),
+        RandomForestClassifier(10, random_state=0),
+        make_pipeline(KBinsDiscretizer(20, strategy="uniform", quantile_method="averaged_inverted_cdf"), LogisticRegression()),
+        StackingClassifier([("linear", LogisticRegression())], DecisionTreeClassifier(random_state=0), passthrough=True, cv=2),
+    ],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_values_at_thresholds_are_told_apart_as_scikit_learn_tells_them(estimator, scaler, tmp_path):
+    """Trained on every second value, so that thresholds lie on the others, of which the sample holds none."""
+    random = np.random.default_rng(0)
+    tenths = pd.DataFrame({"age": np.arange(0, 400, 2).repeat(2) / 10, "visits": random.permutation(400) // 2 * 2})
+    label = (tenths["age"] + tenths["visits"] / 10 + random.normal(0, 5, 400)) // 2 % 2
+    pipeline = make_pipeline(scaler, estimator).fit(tenths, label.astype(int))
+    tenths.to_csv(tmp_path / "tenths.csv", index=False)
+    exported = export(pipeline, tmp_path / "model", sample=tmp_path / "tenths.csv")
+    assert exported.agrees
+    fresh = pd.DataFrame({"age": np.arange(1, 400) / 10, "visits": random.permutation(399)})
+    got = ask(tmp_path / "model", fresh)
+    assert got["label"].tolist() == pipeline.predict(fresh).tolist()
+    np.testing.assert_allclose(got["probabilities"], pipeline.predict_proba(fresh), atol=1e-6)
+    assert exported.notices == (AT_THRESHOLDS,)
+
+
+def test_where_thresholds_have_no_fp64_it_is_told(tmp_path):
+    ages = np.arange(18.0, 90.0)[:, None]
+    pipeline = make_pipeline(StandardScaler(), AdaBoostClassifier(n_estimators=5)).fit(ages, ages[:, 0] // 20 % 2)
+    exported = export(pipeline, tmp_path / "model")
+    assert exported.agrees
+    (told,) = exported.notices
+    assert told.startswith(
+        "numbers were tried as FP32 alone, and rounded to FP32, one that lies at a threshold may come on the other side of it: as FP64, "
+        "step 'adaboostclassifier', AdaBoostClassifier cannot be converted by skl2onnx"
+    )
 
 
 @pytest.mark.parametrize("scale", [1e12, 1e20, 1e30])
@@ -150,12 +196,13 @@ def test_what_no_attempt_answers_alike_beside_the_sample_is_told(tmp_path, monke
     np.savez(tmp_path / "few.npz", X=(TIME // 128 * 128 + np.arange(2) * 128.0)[:, None])
     exported = export(pipeline, tmp_path / "model", sample=tmp_path / "few.npz")
     if exported.agrees:
-        (notice,) = exported.notices
+        notice, _ = exported.notices
         assert notice.startswith('on records that are not in the sample it answers otherwise: {"x0": 17')
     np.savez(tmp_path / "all.npz", X=times)
     exported = export(pipeline, tmp_path / "none", sample=tmp_path / "all.npz")
     assert not exported.files
-    assert exported.notices[-1] == "numbers were tried as FP32 alone: as FP64, step 'own' cannot be converted"
+    assert exported.notices[-1].startswith("numbers were tried as FP32 alone, and rounded")
+    assert exported.notices[-1].endswith(": as FP64, step 'own' cannot be converted")
 
 
 def test_missing_values_are_imputed(tmp_path):

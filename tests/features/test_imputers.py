@@ -156,7 +156,7 @@ def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp
     assert re.match(
         r"columns 'kind', 'sort': .*'columntransformer__targetencoder', TargetEncoder: .*; put a SimpleImputer in front; of cat", notice
     )
-    (notice,) = export(IsolationForest(n_estimators=5, random_state=0).fit(frame), tmp_path / "forest").notices
+    notice, _ = export(IsolationForest(n_estimators=5, random_state=0).fit(frame), tmp_path / "forest").notices
     assert re.match(r"columns 'a', .*, by IsolationForest: such records are refused; put a SimpleImputer in front", notice)
 
 
