@@ -22,22 +22,20 @@ from inferd.features.served import Column, Served
 from inferd.features.trained import Trained
 from inferd.steps.columns import MISSING_WORDS
 
-__all__ = ["Difference", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
+__all__ = ["Difference", "Tolerance", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TRIAL_ROWS = 8
 MISSING_ROWS = 256  # which way a missing value goes, each node of a tree says for itself
 UNSEEN_TEXT = "\u2205 never seen"
 UNSEEN_NUMBER = -987_654
+FINE = 1e-9  # of an output's largest value: what lies closer together is rounding, as FP64 rounds
 
 
 @dataclass(frozen=True)
 class Difference:
-    """One output on the sample. worst: the largest difference; flipped: labels that differ; row: where it is, or the first of these.
-
-    Differences are relative to values over 1, or to how far apart those of the sample lie, if that is less: 64 seconds are much of
-    times of one day, though little of all seconds since 1970.
-    """
+    """One output on the sample. worst: the largest difference, see Tolerance; flipped: labels that differ; row: where it is, or the first
+    of these."""
 
     output: str
     rows: int
@@ -45,6 +43,50 @@ class Difference:
     flipped: int | None
     kept: bool
     row: int | None = None
+
+
+@dataclass(frozen=True)
+class Tolerance:
+    """How much answers may differ. share: of what a difference is relative to. spreads: by output, how far apart its values lie, [columns];
+    of others nothing is known.
+
+    Differences are relative to the value, to 1 at least, and to the spread at most: 64 seconds are much of times of one day, though little
+    of all seconds since 1970, and targets may be millionths. Those of probabilities, which have a size of their own, are what they are.
+    """
+
+    share: float
+    spreads: Mapping[str, Array]
+
+    @classmethod
+    def of(cls, answers: Mapping[str, Array], share: float) -> Tolerance:
+        """answers: scikit-learn's to records that are not all alike."""
+        return cls(share, {name: _spread(_table(values)) for name, values in answers.items() if name != "label"})
+
+    def differences(self, output: str, ours: Array, theirs: Array) -> Array:
+        """Of [rows, columns], what is compared with `share`."""
+        size: Any = 1.0
+        if output != "probabilities":
+            size = np.fmin(np.fmax(np.abs(theirs), 1.0), self.spreads.get(output, math.inf))
+        with np.errstate(invalid="ignore"):
+            apart: Array = np.abs(ours - theirs) / size
+        apart[(ours == theirs) | (np.isnan(ours) & np.isnan(theirs))] = 0.0
+        apart[np.isnan(apart)] = math.inf
+        return apart
+
+
+def _table(values: Array) -> Array:
+    """Numbers as [rows, columns]."""
+    return np.asarray(values, dtype=np.float64).reshape(len(values), -1)
+
+
+def _spread(values: Array) -> Array:
+    """How far apart the values of each column lie; the size of those that are all the same."""
+    finite = np.where(np.isfinite(values), values, math.nan)
+    low, high = np.fmin.reduce(finite, axis=0), np.fmax.reduce(finite, axis=0)
+    size = np.nan_to_num(np.fmax(np.abs(low), np.abs(high)))
+    spread = np.where(high > low, high - low, size)
+    spread = np.maximum(spread, FINE * size.max(initial=0.0))
+    return np.where(spread > 0, spread, 1.0)
 
 
 def scikit_learn_answers(trained: Trained, sample: Sample) -> dict[str, Array]:
@@ -68,18 +110,15 @@ def _dense(values: Any) -> Array:
     return np.asarray(values.toarray() if hasattr(values, "toarray") else values)
 
 
-def compare(expected: dict[str, Array], got: dict[str, Array], tolerance: float, *, alike: bool = False) -> list[Difference]:
-    """One Difference for each output that both have. alike: how far apart the values of these rows lie says nothing of others.
-
-    Raises ConfigError where they have none in common.
-    """
+def compare(expected: Mapping[str, Array], got: Mapping[str, Array], tolerance: Tolerance) -> list[Difference]:
+    """One Difference for each output that both have. Raises ConfigError where they have none in common."""
     common = [name for name in expected if name in got]
     if not common:
         raise ConfigError(f"the graph's outputs {', '.join(got)} are none that scikit-learn's answers can be held against")
-    return [_difference(name, expected[name], got[name], tolerance, alike) for name in common]
+    return [_difference(name, expected[name], got[name], tolerance) for name in common]
 
 
-def _difference(name: str, expected: Array, got: Array, tolerance: float, alike: bool) -> Difference:
+def _difference(name: str, expected: Array, got: Array, tolerance: Tolerance) -> Difference:
     rows = len(expected)
     if len(got) != rows:
         return Difference(name, rows, math.inf, None, kept=False)
@@ -87,21 +126,15 @@ def _difference(name: str, expected: Array, got: Array, tolerance: float, alike:
         pairs = zip(_plain(got), _plain(expected), strict=True)
         flipped = [row for row, (ours, theirs) in enumerate(pairs) if str(ours) != str(theirs)]
         return Difference(name, rows, None, len(flipped), not flipped, next(iter(flipped), None))
-    ours = np.asarray(got, dtype=np.float64).reshape(rows, -1)
-    theirs = np.asarray(expected, dtype=np.float64).reshape(rows, -1)
+    ours, theirs = _table(got), _table(expected)
     if ours.shape != theirs.shape:
         return Difference(name, rows, math.inf, None, kept=False)
     if not ours.size:
         return Difference(name, rows, 0.0, None, kept=True)
-    with np.errstate(invalid="ignore"):
-        span = np.ptp(theirs, axis=0)
-        size = np.fmin(np.abs(theirs), np.where((span > 0) & (not alike), span, math.inf))
-        apart = np.abs(ours - theirs) / np.maximum(1.0, size)
-    apart[(ours == theirs) | (np.isnan(ours) & np.isnan(theirs))] = 0.0
-    apart[np.isnan(apart)] = math.inf
+    apart = tolerance.differences(name, ours, theirs)
     row = int(np.argmax(np.max(apart, axis=1)))
     worst = float(apart[row].max())
-    return Difference(name, rows, worst, None, worst <= tolerance, row)
+    return Difference(name, rows, worst, None, worst <= tolerance.share, row)
 
 
 def _plain(labels: Array) -> list[Any]:
@@ -115,9 +148,10 @@ def _plain(labels: Array) -> list[Any]:
 # ---- what a column lets through
 
 
-def settle_columns(trained: Trained, served: Served, sample: Sample, tolerance: float) -> tuple[Served, list[str], list[str]]:
+def settle_columns(trained: Trained, served: Served, sample: Sample, share: float) -> tuple[Served, list[str], list[str]]:
     """The same model with `missing` and `allowed` as the pipeline has them; the columns whose missing values it refuses, though the
-    pipeline does not; and what else had to be decided, in words."""
+    pipeline does not; and what else had to be decided, in words. share: see Tolerance."""
+    tolerance = Tolerance.of(_unless_refused(trained, sample) or {}, share)
     some = sample.part(range(min(TRIAL_ROWS, sample.rows)))
     by_name = dict(zip(trained.names, trained.learned, strict=True))
     many = sample.part(range(min(MISSING_ROWS, sample.rows)))
@@ -163,17 +197,19 @@ def _unless_refused(trained: Trained, sample: Sample) -> dict[str, Array] | None
         return None
 
 
-def agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str, Array], tolerance: float) -> bool:
-    """Whether records that are alike are answered as expected."""
+def agrees(served: Served, records: Sequence[dict[str, Any]], expected: dict[str, Array], tolerance: Tolerance) -> bool:
+    """Whether records are answered as expected. They may be alike: how far apart answers lie, those to others say."""
     try:
-        return all(difference.kept for difference in compare(expected, served.answers(records), tolerance, alike=True))
+        return all(difference.kept for difference in compare(expected, served.answers(records), tolerance))
     except (InvalidArgument, ConfigError):
         return False
     except Exception:  # onnxruntime's own, for a graph that fails at such a record
         return False
 
 
-def _settle_missing(trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float) -> Served | None:
+def _settle_missing(
+    trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: Tolerance
+) -> Served | None:
     """None where scikit-learn answers without the value, and the graph otherwise."""
     nothing = sample.holding(column.name, None if sample.columns[column.name].dtype == object else math.nan)
     expected = _unless_refused(trained, nothing)
@@ -191,7 +227,7 @@ def _settle_missing(trained: Trained, served: Served, sample: Sample, column: Co
     return None
 
 
-def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance: float) -> tuple[Served, list[str]]:
+def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance: Tolerance) -> tuple[Served, list[str]]:
     """Records that lack several values at once: where the graph answers those otherwise, no value may be missing; the columns of these."""
     names = [column.name for column in served.columns if column.missing is not None]
     lacking = sample.lacking(names)
@@ -214,7 +250,7 @@ def stand_ins(column: Column, learned: Learned) -> list[str]:
 
 
 def _settle_unseen(
-    trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: float
+    trained: Trained, served: Served, sample: Sample, column: Column, learned: Learned, tolerance: Tolerance
 ) -> tuple[Served, list[str]]:
     known = [value for value in learned.categories or () if value is not None and value == value]
     if not known:

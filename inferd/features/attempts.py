@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument
-from inferd.features.agreement import Difference, agrees, compare, scikit_learn_answers, settle_columns, stand_ins
+from inferd.features.agreement import Difference, Tolerance, agrees, compare, scikit_learn_answers, settle_columns, stand_ins
 from inferd.features.conversion import MATRIX, Converted, convert
 from inferd.features.learned import inner_steps
 from inferd.features.parts import called, culprit
@@ -59,14 +59,17 @@ class Attempt:
         return all(difference.kept for difference in self.differences)
 
 
-def attempted(known: Trained, sample: Sample, tolerance: float, form: str) -> Attempt:
-    """The attempt that answers most as scikit-learn does, the likeliest first. Raises ConfigError where none came to answers."""
+def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attempt:
+    """The attempt that answers most as scikit-learn does, the likeliest first. share: see Tolerance.
+
+    Raises ConfigError where none came to answers.
+    """
     attempts: list[Attempt] = []
     failed: dict[str, ConfigError] = {}
     thresholds = any(_DECIDE_AT.fullmatch(type(step).__name__) for step in inner_steps(known.pipeline))
     for floats in ("FP64", "FP32") if thresholds else ("FP32", "FP64"):
         try:
-            attempts.append(_attempt(known, sample, tolerance, floats, form))
+            attempts.append(_attempt(known, sample, share, floats, form))
         except ConfigError as error:
             failed[floats] = error
             continue
@@ -87,32 +90,32 @@ def attempted(known: Trained, sample: Sample, tolerance: float, form: str) -> At
     return replace(best, notices=tuple(notices))
 
 
-def _attempt(known: Trained, sample: Sample, tolerance: float, floats: str, form: str) -> Attempt:
+def _attempt(known: Trained, sample: Sample, share: float, floats: str, form: str) -> Attempt:
     converted = convert(known, floats)
     served = Served(converted.model, _columns(known, converted, sample), matrix=not known.apart, outputs=converted.outputs, form=form)
     whole = sample.whole_rows()
-    served, refused, notices = settle_columns(known, served, whole, tolerance)
+    served, refused, notices = settle_columns(known, served, whole, share)
     if refused:
-        notices.append(_why_refused(known, served, refused, whole, tolerance, floats))
+        notices.append(_why_refused(known, served, refused, whole, share, floats))
     try:
         expected, got = _both_answers(known, served, sample)
     except InvalidArgument as error:
         why = "; ".join([str(error), *notices])
         raise ConfigError(f"the sample holds a record that scikit-learn answers and the model would refuse: {why}") from None
-    differences = compare(expected, got, tolerance)
+    differences = compare(expected, got, Tolerance.of(expected, share))
     worst = _worst(differences, expected, got, served, sample)
-    unlike = "" if sample.made else _unlike(known, served, sample, tolerance)
+    unlike = "" if sample.made else _unlike(known, served, sample, share)
     return Attempt(floats, converted, served, tuple(differences), worst, unlike, tuple(refused), tuple(notices))
 
 
-def _unlike(known: Trained, served: Served, sample: Sample, tolerance: float) -> str:
+def _unlike(known: Trained, served: Served, sample: Sample, share: float) -> str:
     """The record that is answered most otherwise, of some that are not in the sample; "" where none is, or scikit-learn refuses them."""
     others = varied(sample, known)
     try:
         expected, got = _both_answers(known, served, others)
     except (ConfigError, InvalidArgument):
         return ""
-    return _worst(compare(expected, got, tolerance), expected, got, served, others)
+    return _worst(compare(expected, got, Tolerance.of(expected, share)), expected, got, served, others)
 
 
 def _worst(differences: Sequence[Difference], expected: Mapping[str, Any], got: Mapping[str, Any], served: Served, sample: Sample) -> str:
@@ -158,7 +161,7 @@ def _both_answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[
 # ---- values that may not be missing
 
 
-def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: Sample, tolerance: float, floats: str) -> str:
+def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: Sample, share: float, floats: str) -> str:
     """That values of these columns may not be missing, by which step that is so, and what to do."""
     columns = _standing_in(known, served, names)
     lacking = sample.lacking([column.name for column in columns if column.name in names and column.missing is not None])
@@ -166,7 +169,7 @@ def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: S
     def is_otherwise(part: Any) -> bool:
         some = replace(known, pipeline=part, role=role_of(part))
         try:
-            expected = scikit_learn_answers(some, lacking)
+            expected, tolerance = scikit_learn_answers(some, lacking), Tolerance.of(scikit_learn_answers(some, sample), share)
             converted = convert(some, floats)
             answering = Served(converted.model, columns, matrix=not known.apart, outputs=converted.outputs, form=served.form)
         except Exception:  # a part that scikit-learn, or skl2onnx, does not take alone

@@ -61,7 +61,7 @@ def export(
 
     pipeline: a fitted scikit-learn object, or the path of a joblib or pickle file that holds one: **whose code is run**. sample: see
     read_sample; None: made of what the pipeline's steps learned. guess: also where they say nothing of a column. tolerance: of
-    probabilities, predictions and features (see Difference); labels must be equal. form: of the records that clients send.
+    probabilities, predictions and features (see Tolerance); labels must be equal. form: of the records that clients send.
     features_only: without the estimator. force: overwrites.
     Raises ConfigError and StartError.
     """
