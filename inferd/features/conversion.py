@@ -45,8 +45,6 @@ _FAILING = {
     "RadiusNeighborsClassifier": "KNeighborsClassifier",
     "RadiusNeighborsRegressor": "KNeighborsRegressor",
 }
-_ENCODERS = ("OneHotEncoder", "OrdinalEncoder")
-_HINTS_AT_RARE = ("not an int64", "nfrequent", "'None'", "NaN")  # of an error: the rare categories are what it fails at
 _SIMPLE = {
     "classifier": "RandomForestClassifier, GradientBoostingClassifier or LogisticRegression",
     "regressor": "RandomForestRegressor, GradientBoostingRegressor or Ridge",
@@ -175,9 +173,6 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
         cure += "; --features-only exports what is in front of it" if name else ""
     elif "locale" in told:
         cure = "its graph needs the locale that is named, which this machine has not: install it, here and where the model is served"
-    elif word in _ENCODERS and any(hint in told for hint in _HINTS_AT_RARE):
-        reason = ""
-        cure = "where numbers have fractions, or values are missing, it has no graph with min_frequency or max_categories: fit it without"
     elif word == "TargetEncoder" and "NoneType" in told:
         reason, cure = "", "of None it has no graph: give missing values a name before fitting, which makes them a category of their own"
     elif word in _CURES:

@@ -1,5 +1,5 @@
-"""Encoders of numbers and truth values, which skl2onnx has of whole numbers alone, and where NaN is no category; and bins, which it has
-as FP32."""
+"""Encoders of numbers and truth values, which skl2onnx has of whole numbers alone, and where NaN is no category; those that put rare
+categories together, which it has of several columns alone, with a width that is wrong; and bins, which it has as FP32."""
 
 from __future__ import annotations
 
@@ -17,16 +17,15 @@ Array = np.ndarray[Any, np.dtype[Any]]
 
 
 def keep_encoders(pipeline: Any) -> None:
-    """Has skl2onnx convert such encoders of a pipeline so. Those that put rare categories together are left to it."""
+    """Has skl2onnx convert such encoders of a pipeline so."""
     for step in inner_steps(pipeline):
         word = type(step).__name__
         if word == "KBinsDiscretizer":
             become(step, partial(_binned, step), len(step.n_bins_) if step.encode == "ordinal" else sum(step.n_bins_))
-        elif word in ("OneHotEncoder", "OrdinalEncoder") and not step._infrequent_enabled and any(map(_is_kept, step.categories_)):
-            if word == "OneHotEncoder":
-                become(step, partial(_one_hot, step), sum(len(_shown(step, place)) for place in range(len(step.categories_))))
-            else:
-                become(step, partial(_ordinal, step), len(step.categories_))
+        elif word == "OneHotEncoder" and (step._infrequent_enabled or any(map(_is_kept, step.categories_))):
+            become(step, partial(_one_hot, step), len(step.get_feature_names_out()))
+        elif word == "OrdinalEncoder" and any(map(_is_kept, step.categories_)):
+            become(step, partial(_ordinal, step), len(step.categories_))
 
 
 def _binned(step: Any, nodes: Nodes) -> str:
@@ -45,16 +44,38 @@ def _is_kept(categories: Array) -> bool:
     return any(isinstance(value, bool) for value in categories)
 
 
-def _shown(step: Any, place: int) -> Array:
-    """The categories of a column that have a feature."""
-    dropped = None if step.drop_idx_ is None else step.drop_idx_[place]
-    categories: Array = step.categories_[place]
-    return categories if dropped is None else np.delete(categories, dropped)
-
-
 def _one_hot(step: Any, nodes: Nodes) -> str:
-    columns = enumerate(nodes.columns())
-    return nodes.side_by_side([_hot(nodes, column, _shown(step, place), is_text) for place, (column, is_text) in columns])
+    found = []
+    for place, (column, is_text) in enumerate(nodes.columns()):
+        hot = _hot(nodes, column, step.categories_[place], is_text)
+        groups = _groups(step, place)
+        if groups is not None:
+            hot = _grouped(nodes, hot, groups, takes_unknown=step.handle_unknown in ("infrequent_if_exist", "warn"))
+        dropped = None if step.drop_idx_ is None else step._drop_idx_after_grouping[place]
+        if dropped is not None:
+            features = len(step.categories_[place]) if groups is None else max(groups) + 1
+            hot = nodes.picked(hot, np.delete(np.arange(features), dropped))
+        found.append(hot)
+    return nodes.side_by_side(found)
+
+
+def _groups(step: Any, place: int) -> Array | None:
+    """The group that each of a column's categories is put into; None where they stay as they are."""
+    found = step._default_to_infrequent_mappings[place] if step._infrequent_enabled else None
+    return None if found is None else np.asarray(found)
+
+
+def _grouped(nodes: Nodes, hot: str, groups: Array, *, takes_unknown: bool) -> str:
+    """Of the categories that are hot, the groups; groups: of each category, the last one of those that are rare.
+
+    takes_unknown: what is no category is rare, too.
+    """
+    table = np.eye(max(groups) + 1, dtype=nodes.floats)
+    found = nodes.add("MatMul", hot, table[groups])
+    if takes_unknown:
+        unknown = nodes.add("Sub", np.ones(1, dtype=nodes.floats), nodes.over_columns("ReduceSum", found))
+        found = nodes.add("Add", found, nodes.add("Mul", unknown, table[-1:]))
+    return found
 
 
 def _hot(nodes: Nodes, column: str, categories: Array, is_text: bool) -> str:
@@ -72,16 +93,17 @@ def _hot(nodes: Nodes, column: str, categories: Array, is_text: bool) -> str:
 
 
 def _ordinal(step: Any, nodes: Nodes) -> str:
-    return nodes.side_by_side(
-        [_place(step, nodes, column, step.categories_[place], is_text) for place, (column, is_text) in enumerate(nodes.columns())]
-    )
+    return nodes.side_by_side([_place(step, nodes, column, place, is_text) for place, (column, is_text) in enumerate(nodes.columns())])
 
 
-def _place(step: Any, nodes: Nodes, column: str, categories: Array, is_text: bool) -> str:
-    """The place of a column's value among the categories, or what stands for NaN, or for none of them."""
+def _place(step: Any, nodes: Nodes, column: str, place: int, is_text: bool) -> str:
+    """The place of a column's value among the categories or their groups, or what stands for NaN, or for none of them."""
+    categories, groups = step.categories_[place], _groups(step, place)
     hot = _hot(nodes, column, categories, is_text)
-    found = nodes.add("MatMul", hot, np.arange(len(categories), dtype=nodes.floats)[:, None])
-    nan = [place for place, value in enumerate(categories.tolist()) if value != value]
+    # NaN, the last category, is in no group.
+    places = np.arange(len(categories)) if groups is None else np.append(groups, 0)[: len(categories)]
+    found = nodes.add("MatMul", hot, places.astype(nodes.floats)[:, None])
+    nan = [each for each, value in enumerate(categories.tolist()) if value != value]
     if nan:
         is_nan = nodes.cast(nodes.picked(hot, nan), np.bool_)
         found = nodes.add("Where", is_nan, np.array(step.encoded_missing_value, dtype=nodes.floats), found)
