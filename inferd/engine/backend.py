@@ -31,7 +31,7 @@ from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, Sta
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
 
-__all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "TensorInfo", "available_providers", "versions"]
+__all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "TensorInfo", "available_providers", "fits", "versions"]
 
 log = logging.getLogger("inferd.engine")
 
@@ -484,8 +484,7 @@ class _Run:
             shape = array.shape
             if promised == () and not self._batched:
                 continue  # onnxruntime says () for an output of unknown rank, too
-            fits = len(shape) == len(promised) and all(map(_fits, promised, shape))
-            if not fits or (self._batched and shape[0] != rows):
+            if not fits(promised, shape) or (self._batched and shape[0] != rows):
                 raise Internal(
                     f"model {self._model_name!r} gave output {name!r} of shape {list(shape)} for {rows} rows, and its signature "
                     f"promises {list(promised)}: correct the dims, or set max_batch_size: 0, in the model's configuration"
@@ -633,8 +632,11 @@ class _VaryingBackend(_Run):
         self._arenas = []
 
 
-def _fits(promised: int, size: int) -> bool:
-    return promised in (-1, size)
+def fits(promised: Sequence[int | str], shape: Sequence[int]) -> bool:
+    """Whether an array has the shape that was promised of it, in which -1, or a symbol, is any size."""
+    return len(promised) == len(shape) and all(
+        isinstance(size, str) or size in (-1, got) for size, got in zip(promised, shape, strict=True)
+    )
 
 
 def _cancelled() -> Cancelled:

@@ -22,7 +22,7 @@ from inferd.features.served import Column, Served
 from inferd.features.trained import Trained
 from inferd.steps.columns import MISSING_WORDS
 
-__all__ = ["Difference", "Tolerance", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
+__all__ = ["TRIAL_ROWS", "Difference", "Tolerance", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
 TRIAL_ROWS = 8

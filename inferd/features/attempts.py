@@ -16,8 +16,8 @@ from typing import Any
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument
-from inferd.features.agreement import Difference, Tolerance, agrees, compare, scikit_learn_answers, settle_columns, stand_ins
-from inferd.features.conversion import MATRIX, Converted, convert
+from inferd.features.agreement import TRIAL_ROWS, Difference, Tolerance, agrees, compare, scikit_learn_answers, settle_columns, stand_ins
+from inferd.features.conversion import MATRIX, Converted, convert, with_shapes
 from inferd.features.learned import inner_steps
 from inferd.features.parts import called, culprit
 from inferd.features.samples import Sample, varied
@@ -92,8 +92,8 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
 
 def _attempt(known: Trained, sample: Sample, share: float, floats: str, form: str) -> Attempt:
     converted = convert(known, floats)
-    served = Served(converted.model, _columns(known, converted, sample), matrix=not known.apart, outputs=converted.outputs, form=form)
     whole = sample.whole_rows()
+    converted, served = _served(known, converted, _columns(known, converted, sample), whole, form)
     served, refused, notices = settle_columns(known, served, whole, share)
     if refused:
         notices.append(_why_refused(known, served, refused, whole, share, floats))
@@ -106,6 +106,23 @@ def _attempt(known: Trained, sample: Sample, share: float, floats: str, form: st
     worst = _worst(differences, expected, got, served, sample)
     unlike = "" if sample.made else _unlike(known, served, sample, share)
     return Attempt(floats, converted, served, tuple(differences), worst, unlike, tuple(refused), tuple(notices))
+
+
+def _served(known: Trained, converted: Converted, columns: Sequence[Column], sample: Sample, form: str) -> tuple[Converted, Served]:
+    """A graph that says the shapes that it gives to records of the sample. Raises ConfigError."""
+
+    def serve() -> Served:
+        return Served(converted.model, columns, matrix=not known.apart, outputs=converted.outputs, form=form)
+
+    served = serve()
+    for row in range(min(TRIAL_ROWS, sample.rows)):
+        try:
+            shapes = served.shapes(sample.part([row]).records([column.name for column in columns]))
+        except Exception:  # onnxruntime's own, at a record with a value that is to be refused
+            continue
+        converted = with_shapes(converted, shapes)
+        return converted, serve()
+    return converted, served
 
 
 def _unlike(known: Trained, served: Served, sample: Sample, share: float) -> str:
@@ -152,7 +169,7 @@ def _both_answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[
         raise ConfigError(f"scikit-learn itself does not answer the sample ({' '.join(str(error).split())[:300]}): {cure}") from None
     try:
         return expected, served.answers(sample.records([column.name for column in served.columns]))
-    except InvalidArgument:
+    except (InvalidArgument, ConfigError):
         raise
     except Exception as error:  # onnxruntime's own
         raise ConfigError(f"the converted model does not run over the sample: {' '.join(str(error).split())[:300]}") from None
@@ -170,8 +187,7 @@ def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: S
         some = replace(known, pipeline=part, role=role_of(part))
         try:
             expected, tolerance = scikit_learn_answers(some, lacking), Tolerance.of(scikit_learn_answers(some, sample), share)
-            converted = convert(some, floats)
-            answering = Served(converted.model, columns, matrix=not known.apart, outputs=converted.outputs, form=served.form)
+            _, answering = _served(some, convert(some, floats), columns, sample, served.form)
         except Exception:  # a part that scikit-learn, or skl2onnx, does not take alone
             return False
         return not agrees(answering, lacking.records([column.name for column in columns]), expected, tolerance)

@@ -23,7 +23,7 @@ from inferd.features.parts import called, culprit
 from inferd.features.trained import Trained, last_of, library, without_text_imputers
 from inferd.features.trees import keep_trees
 
-__all__ = ["MATRIX", "Converted", "convert"]
+__all__ = ["MATRIX", "Converted", "convert", "with_shapes"]
 
 MATRIX = "features_in"  # the one input of graphs that do not take columns apart
 _OLDER_OPSETS = {"": 18, "ai.onnx.ml": 3}  # for the converters that know no newer ones, and say so
@@ -126,8 +126,31 @@ def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, se
     if settled:
         _settle_outputs(model.graph, inputs)
     outputs = _tidy(model, inputs, _OUTPUTS.get(trained.role, ()))
+    return _loaded(model, inputs, outputs)
+
+
+def _loaded(model: Any, inputs: Mapping[str, str], outputs: Mapping[str, str]) -> Converted:
     content = model.SerializeToString()
     return Converted(content, OnnxModel.load(content, SessionOptions(intra_op_threads=1), name="the converted model"), inputs, outputs)
+
+
+def with_shapes(converted: Converted, shapes: Mapping[str, tuple[int, ...]]) -> Converted:
+    """The same, where the graph says of its outputs the shapes that they have, which skl2onnx guesses. shapes: of a row, by output.
+
+    Raises ConfigError where a row has no values.
+    """
+    if empty := [converted.outputs.get(name, name) for name, shape in shapes.items() if 0 in shape]:
+        raise ConfigError(
+            f"the pipeline gives no {empty[0]} for a record, and an output of a model has a value at least: fit it so that it does"
+        )
+    if all(tensor.shape[1:] == shapes[tensor.name] for tensor in converted.model.graph.outputs):
+        return converted
+    model = library("onnx").load_model_from_string(converted.content)
+    for output in model.graph.output:
+        del output.type.tensor_type.shape.dim[1:]
+        for size in shapes[output.name]:
+            output.type.tensor_type.shape.dim.add(dim_value=size)
+    return _loaded(model, converted.inputs, converted.outputs)
 
 
 def _graph(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> Any:

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from inferd.engine.backend import OnnxModel
+from inferd.engine.backend import OnnxModel, fits
 from inferd.errors import ConfigError, InvalidArgument
 from inferd.features.conversion import MATRIX
 from inferd.protocol import options
@@ -79,12 +79,24 @@ class Served:
         return compile_table(entry, Place("config.toml", free))
 
     def answers(self, records: Sequence[Record]) -> dict[str, Array]:
-        """The outputs for these records by name. Raises InvalidArgument where one is refused, what onnxruntime raises where it fails."""
+        """The outputs for these records by name. Raises InvalidArgument where one is refused, what onnxruntime raises where it fails, and
+        ConfigError where an output is not of the shape that the graph says, which a server holds against it, too."""
+        found = self._run(records)
+        for tensor in self._model.graph.outputs:
+            if not fits(tensor.shape, found[tensor.name].shape):
+                told = f"output {tensor.name!r} is of shape {list(found[tensor.name].shape)}, and the graph says {list(tensor.shape)}"
+                raise ConfigError(f"the converted model cannot be served: {told}")
+        return {self._outputs.get(name, name): array for name, array in found.items()}
+
+    def shapes(self, records: Sequence[Record]) -> dict[str, tuple[int, ...]]:
+        """Of a row of each output, by its name in the graph. Raises as `answers`, whatever the graph says of shapes."""
+        return {name: array.shape[1:] for name, array in self._run(records).items()}
+
+    def _run(self, records: Sequence[Record]) -> dict[str, Array]:
         (arrays,) = self._pipeline.prepare([self._sent(records)], lambda place: None)
         if isinstance(arrays, InvalidArgument):
             raise arrays
-        found = self._model.trial({name: array for (name, _), array in zip(self._pipeline.outputs, arrays, strict=True)})
-        return {self._outputs.get(name, name): array for name, array in found.items()}
+        return self._model.trial({name: array for (name, _), array in zip(self._pipeline.outputs, arrays, strict=True)})
 
     def _sent(self, records: Sequence[Record]) -> list[Value]:
         """The values of a request's inputs, as a client makes them of records."""

@@ -7,12 +7,15 @@ import pandas as pd
 import pytest
 from sklearn.compose import make_column_transformer
 from sklearn.impute import SimpleImputer
-from sklearn.linear_model import LogisticRegression
+from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
+from inferd.errors import ConfigError
 from inferd.features import export
-from inferd.features.served import FORMATS
+from inferd.features.conversion import convert, with_shapes
+from inferd.features.served import FORMATS, Column, Served
+from inferd.features.trained import trained
 
 RANDOM = np.random.default_rng(0)
 
@@ -60,3 +63,15 @@ def test_a_whole_number_that_a_tensor_cannot_leave_out_is_told(tmp_path):
     exported = export(encoded, tmp_path / "encoded", form="TENSORS")
     assert exported.columns[0].missing == "-987654", "a client may send what stands in"
     assert not exported.notices
+
+
+def test_an_output_of_another_shape_than_the_graph_says_is_no_answer():
+    """A server refuses its requests."""
+    known = trained(RidgeClassifier().fit([[0.0], [1.0]], ["a", "b"]))
+    converted = convert(known, "FP32")
+    bad = Served(converted.model, [Column("x0")], matrix=True, outputs=converted.outputs, form="JSON")
+    with pytest.raises(ConfigError, match=r"output '\w+' is of shape \[1, 1\], and the graph says \['rows', 2\]"):
+        bad.answers([{"x0": 0.5}])
+    good = with_shapes(converted, bad.shapes([{"x0": 0.5}]))
+    answers = Served(good.model, [Column("x0")], matrix=True, outputs=good.outputs, form="JSON").answers([{"x0": 0.5}, {"x0": 1.5}])
+    assert [array.shape for array in answers.values()] == [(2,), (2, 1)]
