@@ -90,20 +90,11 @@ def _spread(values: Array) -> Array:
 
 
 def scikit_learn_answers(trained: Trained, sample: Sample) -> dict[str, Array]:
-    """What the pipeline itself says, by the names of the graph's outputs. Raises ValueError where it refuses the sample."""
-    pipeline, frame = trained.pipeline, sample.as_input(trained)
+    """What the pipeline itself says, by the names of the model's outputs. Raises ValueError where it refuses the sample."""
+    frame = sample.as_input(trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        if trained.role == "classifier":
-            found = {"label": np.asarray(pipeline.predict(frame))}
-            if hasattr(pipeline, "predict_proba"):
-                found["probabilities"] = _dense(pipeline.predict_proba(frame))
-            return found
-        if trained.role == "regressor":
-            return {"prediction": _dense(pipeline.predict(frame))}
-        if trained.role == "transformer":
-            return {"features": _dense(pipeline.transform(frame))}
-        return {"label": np.asarray(pipeline.predict(frame))} if hasattr(pipeline, "predict") else {}
+        return {name: _dense(getattr(trained.pipeline, method)(frame)) for name, method in trained.answers.items()}
 
 
 def _dense(values: Any) -> Array:
@@ -123,10 +114,12 @@ def _difference(name: str, expected: Array, got: Array, tolerance: Tolerance) ->
     if len(got) != rows:
         return Difference(name, rows, math.inf, None, kept=False)
     if name == "label":
-        pairs = zip(_plain(got), _plain(expected), strict=True)
+        pairs = zip(np.ravel(got).tolist(), np.ravel(expected).tolist(), strict=True)
         flipped = [row for row, (ours, theirs) in enumerate(pairs) if str(ours) != str(theirs)]
         return Difference(name, rows, None, len(flipped), not flipped, next(iter(flipped), None))
     ours, theirs = _table(got), _table(expected)
+    if name == "scores" and (theirs.shape[1], ours.shape[1]) == (1, 2):
+        theirs = np.hstack([-theirs, theirs])  # of two classes scikit-learn has the score of the second
     if ours.shape != theirs.shape:
         return Difference(name, rows, math.inf, None, kept=False)
     if not ours.size:
@@ -135,14 +128,6 @@ def _difference(name: str, expected: Array, got: Array, tolerance: Tolerance) ->
     row = int(np.argmax(np.max(apart, axis=1)))
     worst = float(apart[row].max())
     return Difference(name, rows, worst, None, worst <= tolerance.share, row)
-
-
-def _plain(labels: Array) -> list[Any]:
-    values: list[Any] = np.asarray(labels).reshape(-1).tolist()
-    # The graph has classes that are True and False, or 1.0, as 1 and 0.
-    return [
-        int(value) if isinstance(value, (bool, int)) or (isinstance(value, float) and value.is_integer()) else value for value in values
-    ]
 
 
 # ---- what a column lets through

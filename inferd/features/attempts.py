@@ -22,7 +22,7 @@ from inferd.features.learned import inner_steps
 from inferd.features.parts import called, culprit
 from inferd.features.samples import Sample, varied
 from inferd.features.served import Column, Served
-from inferd.features.trained import Trained, last_of, role_of
+from inferd.features.trained import Trained, as_features, last_of
 
 __all__ = ["Attempt", "attempted"]
 
@@ -78,6 +78,10 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
     if not attempts:
         raise failed["FP32"]
     best = max(attempts, key=lambda attempt: (attempt.agrees, not attempt.unlike, -len(attempt.refused)))
+    if [difference.output for difference in best.differences if not difference.kept] == ["scores"]:
+        labels = attempted(replace(known, answers={"label": known.answers["label"]}), sample, share, form)
+        told = f"the model gives labels alone: its scores would not be scikit-learn's {known.answers['scores']}"
+        return replace(labels, notices=(*labels.notices, told))
     notices = list(best.notices)
     if best.unlike:
         notices.append(f"on records that are not in the sample it answers otherwise: {best.unlike}")
@@ -184,7 +188,7 @@ def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: S
     lacking = sample.lacking([column.name for column in columns if column.name in names and column.missing is not None])
 
     def is_otherwise(part: Any) -> bool:
-        some = replace(known, pipeline=part, role=role_of(part))
+        some = replace(known, pipeline=part) if last_of(part) is last_of(known.pipeline) else as_features(known, part)
         try:
             expected, tolerance = scikit_learn_answers(some, lacking), Tolerance.of(scikit_learn_answers(some, sample), share)
             _, answering = _served(some, convert(some, floats), columns, sample, served.form)

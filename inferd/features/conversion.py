@@ -20,15 +20,13 @@ from inferd.features.encoders import keep_encoders
 from inferd.features.imputers import keep_imputers
 from inferd.features.learned import inner_steps
 from inferd.features.parts import called, culprit
-from inferd.features.trained import Trained, last_of, library, without_text_imputers
+from inferd.features.trained import Trained, as_features, last_of, library, without_text_imputers
 from inferd.features.trees import keep_trees
 
 __all__ = ["MATRIX", "Converted", "convert", "with_shapes"]
 
 MATRIX = "features_in"  # the one input of graphs that do not take columns apart
 _OLDER_OPSETS = {"": 18, "ai.onnx.ml": 3}  # for the converters that know no newer ones, and say so
-# What clients see of each role's outputs.
-_OUTPUTS = {"classifier": ("label", "probabilities"), "regressor": ("prediction",), "transformer": ("features",)}
 _CURES = {
     "FunctionTransformer": "a function of Python has no graph: do what it does by a step of the configuration (docs/features.md), or "
     "before fitting",
@@ -49,6 +47,10 @@ _SIMPLE = {
     "classifier": "RandomForestClassifier, GradientBoostingClassifier or LogisticRegression",
     "regressor": "RandomForestRegressor, GradientBoostingRegressor or Ridge",
 }
+
+
+class _PredictsAlone(Exception):
+    """Of a step that is converted as what it predicts, and stands in front of others, which take what it transforms."""
 
 
 @dataclass(frozen=True)
@@ -123,9 +125,14 @@ def _inputs(trained: Trained, floats: str) -> dict[str, str]:
 def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, settled: bool = True) -> Converted:
     """What onnxruntime loads. settled: with outputs that are put right. Raises whatever it, or skl2onnx, meets."""
     model = _graph(pipeline, inputs, trained)
+    if trained.role == "transformer" and len(model.graph.output) > 1:
+        raise _PredictsAlone("of what it predicts there is a graph, of what it transforms there is none")
+    # What scikit-learn has no answer of could not be compared.
+    del model.graph.output[len(trained.answers) :]
     if settled:
         _settle_outputs(model.graph, inputs)
-    outputs = _tidy(model, inputs, _OUTPUTS.get(trained.role, ()))
+        _settle_label(model.graph, trained)
+    outputs = _tidy(model, inputs, tuple(trained.answers))
     return _loaded(model, inputs, outputs)
 
 
@@ -160,8 +167,7 @@ def _graph(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> Any:
     }  # fmt: skip
     width = 1 if trained.apart else len(trained.names)
     initial = [(name, kinds[datatype]([None, width])) for name, datatype in inputs.items()]
-    last = last_of(pipeline)
-    options = {id(last): {"zipmap": False}} if library("sklearn.base").is_classifier(last) else None
+    options = _options(pipeline)
     with warnings.catch_warnings(), redirect_stdout(io.StringIO()), redirect_stderr(io.StringIO()):
         warnings.simplefilter("ignore")
         try:
@@ -172,6 +178,17 @@ def _graph(pipeline: Any, inputs: Mapping[str, str], trained: Trained) -> Any:
             return skl2onnx.convert_sklearn(pipeline, "pipeline", initial, options=options, doc_string="", target_opset=_OLDER_OPSETS)
 
 
+def _options(pipeline: Any) -> dict[int, dict[str, Any]]:
+    """Probabilities are tensors, not maps; there are classifiers that have none, and of them skl2onnx may not be told so."""
+    is_classifier = library("sklearn.base").is_classifier
+    steps = [last_of(pipeline), *(inner for step in inner_steps(pipeline) for _, inner in getattr(step, "steps", ()))]
+    return {
+        id(step): {} if hasattr(step, "get_support") or type(step).__name__ == "LinearSVC" else {"zipmap": False}
+        for step in steps
+        if is_classifier(step) and not hasattr(step, "steps")
+    }
+
+
 def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Exception) -> str:
     """Which step it was, why, and what to do instead."""
 
@@ -179,7 +196,8 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
         nonlocal error
         try:
             # What a step in front gives must be what it says, for the next step relies on it.
-            _converted(part, inputs, trained, settled=last_of(part) is last_of(pipeline))
+            is_last = last_of(part) is last_of(pipeline)
+            _converted(part, inputs, trained if is_last else as_features(trained, part), settled=is_last)
         except Exception as found:  # skl2onnx raises whatever it meets
             error = found
             return True
@@ -191,7 +209,9 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
     told = f"{type(error).__name__}: {' '.join(str(error).split())}".partition("; check that the file")[0].partition(" You may raise ")[0]
     reason = f" ({told[:300]})"
     cure = "use another that skl2onnx knows (https://onnx.ai/sklearn-onnx/supported.html), or a release that does"
-    if step is last_of(pipeline) and trained.role in _SIMPLE:
+    if isinstance(error, _PredictsAlone):
+        reason, cure = f" ({error})", "use a transformer that predicts nothing in its place, such as PCA"
+    elif step is last_of(pipeline) and trained.role in _SIMPLE:
         cure = f"use {_SIMPLE[trained.role]} in its place, or a release of skl2onnx that knows this one"
         cure += "; --features-only exports what is in front of it" if name else ""
     elif "locale" in told:
@@ -250,6 +270,16 @@ def _settle_outputs(graph: Any, inputs: Mapping[str, str]) -> None:
             shape = onnx.numpy_helper.from_array(np.array([-1]), _unlike("rows_alone", {constant.name for constant in graph.initializer}))
             graph.initializer.append(shape)
             _append(graph, value.name, "Reshape", shape.name)
+
+
+def _settle_label(graph: Any, trained: Trained) -> None:
+    """Labels are of the type of the classes: skl2onnx gives 1 and 0 for True and False, and for 1.0 and 0.0."""
+    kinds = library("onnx").TensorProto
+    by_class: Mapping[Any, int] = {bool: kinds.BOOL, float: kinds.DOUBLE}
+    kind = by_class.get(type(next(iter(trained.classes), None)))
+    if kind and trained.role == "classifier" and graph.output[0].type.tensor_type.elem_type == kinds.INT64:
+        graph.output[0].type.tensor_type.elem_type = kind
+        _append(graph, graph.output[0].name, "Cast", to=kind)
 
 
 def _append(graph: Any, name: str, operator: str, *others: str, **attributes: Any) -> None:

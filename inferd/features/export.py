@@ -97,12 +97,10 @@ def export(
 
 
 def _by_class(known: Trained, found: Attempt) -> str:
-    """The graph's output that has a value for each class, and was compared; "" where there is none."""
-    public = {value: name for name, value in found.converted.outputs.items()}
-    name = public.get("probabilities", "probabilities")
-    sizes = {tensor.name: tensor.shape[1:] for tensor in found.converted.model.graph.outputs}
-    compared = any(difference.output == "probabilities" for difference in found.differences)
-    return name if compared and sizes.get(name) == (len(known.classes),) else ""
+    """The graph's output that has a value for each class; "" where there is none."""
+    public = found.converted.outputs
+    by_class = [tensor.name for tensor in found.converted.model.graph.outputs if tensor.shape[1:] == (len(known.classes),)]
+    return next((name for name in by_class if public.get(name, name) in ("probabilities", "scores")), "")
 
 
 def _unknown(columns: Sequence[str]) -> str:

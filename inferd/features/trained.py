@@ -7,8 +7,8 @@ from __future__ import annotations
 
 import copy
 import warnings
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, replace
 from datetime import date
 from importlib import import_module
 from pathlib import Path
@@ -19,7 +19,7 @@ import numpy as np
 from inferd.errors import ConfigError, StartError
 from inferd.features.learned import Learned, inner_steps, learn
 
-__all__ = ["Trained", "library", "load_pipeline", "role_of", "trained"]
+__all__ = ["Trained", "as_features", "library", "load_pipeline", "trained"]
 
 CURE = "pip install 'inferd[features]'"
 
@@ -39,7 +39,7 @@ class Trained:
     """A fitted pipeline. names: of the columns that it takes, in order; named: whether it takes a DataFrame of them.
 
     used: the places of those that anything is done with. picks: whether its first step picks columns by name.
-    role: "classifier", "regressor", "transformer", or "other".
+    role: "classifier", "regressor", "transformer", or "other". answers: the outputs of its model, each with the method that gives it here.
     """
 
     pipeline: Any
@@ -49,6 +49,7 @@ class Trained:
     used: tuple[int, ...]
     picks: bool
     role: str
+    answers: Mapping[str, str]
     classes: tuple[Any, ...]
 
     @property
@@ -105,7 +106,13 @@ def trained(pipeline: Any, *, features_only: bool = False) -> Trained:
         why = f"it has {len(classes)} answers for a record, each with classes of its own, and a model has one: fit one for each"
         raise ConfigError(f"{type(last_of(pipeline)).__name__} cannot be exported: {why}")
     classes = tuple(np.asarray(classes).tolist())
-    return Trained(pipeline, names, named, tuple(learned), used, picks, role_of(pipeline), classes)
+    role = "transformer" if features_only else _role_of(pipeline)
+    return Trained(pipeline, names, named, tuple(learned), used, picks, role, _answers_of(pipeline, role), classes)
+
+
+def as_features(known: Trained, part: Any) -> Trained:
+    """What is known of the first steps of a pipeline, of which others take what they give."""
+    return replace(known, pipeline=part, role="transformer", answers=_answers_of(part, "transformer"))
 
 
 def unwrapped(pipeline: Any) -> Any:
@@ -122,7 +129,7 @@ def features_of(pipeline: Any) -> Any:
             return pipeline
         raise ConfigError(f"--features-only: {type(pipeline).__name__} has no features in front of it: export the whole of it")
     last = pipeline.steps[-1][1]
-    if hasattr(last, "transform") and not hasattr(last, "predict"):
+    if hasattr(last, "transform") and (not hasattr(last, "predict") or hasattr(last, "get_support")):
         return pipeline
     if len(pipeline.steps) == 1:
         raise ConfigError("--features-only: the pipeline has nothing in front of its estimator: export the whole of it")
@@ -136,14 +143,25 @@ def last_of(pipeline: Any) -> Any:
     return pipeline
 
 
-def role_of(pipeline: Any) -> str:
-    """See Trained."""
-    base = library("sklearn.base")
-    if base.is_classifier(pipeline):
-        return "classifier"
-    if base.is_regressor(pipeline):
-        return "regressor"
-    return "transformer" if hasattr(pipeline, "transform") and not hasattr(pipeline, "predict") else "other"
+def _role_of(pipeline: Any) -> str:
+    """See Trained. Raises ConfigError where it has none."""
+    base, last = library("sklearn.base"), last_of(pipeline)
+    role = "classifier" if base.is_classifier(pipeline) else "regressor" if base.is_regressor(pipeline) else ""
+    if role and hasattr(last, "get_support"):
+        raise ConfigError(
+            f"{type(last).__name__} cannot be exported as the last step: it answers by the estimator within it, and has a graph of the "
+            "columns that it picks alone: fit an estimator behind it, as a step of its own, or export the columns by --features-only"
+        )
+    return role or ("transformer" if hasattr(pipeline, "transform") and not hasattr(pipeline, "predict") else "other")
+
+
+def _answers_of(pipeline: Any, role: str) -> dict[str, str]:
+    """See Trained. Scores are whatever a label is chosen by that is no probability; of clusters, how far each is."""
+    if role in ("regressor", "transformer"):
+        return {"prediction": "predict"} if role == "regressor" else {"features": "transform"}
+    scores = {"predict_proba": "probabilities", "decision_function": "scores"} | ({"transform": "scores"} if role == "other" else {})
+    beside = [(name, method) for method, name in scores.items() if hasattr(pipeline, method)]
+    return dict([("label", "predict"), *beside[:1]]) if hasattr(pipeline, "predict") else {}
 
 
 def _names(pipeline: Any) -> tuple[tuple[str, ...], bool]:

@@ -93,7 +93,7 @@ def test_what_is_chosen_is_told_and_written(tmp_path):
     with Engine(tmp_path / "times") as engine:
         metadata = engine.metadata()
     assert {each.name: each.datatype for each in (*metadata.inputs, *metadata.outputs)} == {
-        "x0": "FP64", "label": "INT64", "probabilities": "FP64",
+        "x0": "FP64", "label": "FP64", "probabilities": "FP64",
     }  # fmt: skip
 
 

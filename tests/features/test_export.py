@@ -13,9 +13,7 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn import neighbors
-from sklearn.cluster import KMeans
 from sklearn.compose import ColumnTransformer, make_column_transformer
-from sklearn.cross_decomposition import PLSRegression
 from sklearn.datasets import load_breast_cancer, load_diabetes
 from sklearn.ensemble import (
     GradientBoostingClassifier,
@@ -26,8 +24,8 @@ from sklearn.ensemble import (
 )
 from sklearn.feature_extraction import FeatureHasher
 from sklearn.feature_extraction.text import TfidfVectorizer
-from sklearn.impute import MissingIndicator, SimpleImputer
-from sklearn.linear_model import LinearRegression, LogisticRegression, RidgeClassifier
+from sklearn.impute import SimpleImputer
+from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.model_selection import GridSearchCV
 from sklearn.pipeline import FeatureUnion, Pipeline, make_pipeline
 from sklearn.preprocessing import (
@@ -323,36 +321,6 @@ def test_so_are_those_of_other_roles(column, estimator, tmp_path):
     np.testing.assert_allclose(ask(tmp_path / "m", *as_records(frame))[output].reshape(expected.shape), expected, atol=1e-5)
 
 
-@pytest.mark.parametrize(
-    ("steps", "output", "width"),
-    [
-        ([RidgeClassifier()], "label", 0),  # two classes, of which skl2onnx says [rows, 2] and gives [rows, 1]
-        ([PLSRegression(2)], "prediction", 1),
-        ([OneHotEncoder(max_categories=2, sparse_output=False)], "features", 4),
-    ],
-    ids=["RidgeClassifier", "PLSRegression", "OneHotEncoder"],
-)
-def test_outputs_are_as_wide_as_the_model_says(steps, output, width, tmp_path):
-    random = np.random.default_rng(0)
-    table = pd.DataFrame({"a": random.choice(4, 200, p=[0.4, 0.3, 0.2, 0.1]), "b": random.choice(3, 200, p=[0.5, 0.3, 0.2])})
-    pipeline = make_pipeline(*steps).fit(table, (table["a"] + table["b"] > 2).astype(int))
-    table.to_csv(tmp_path / "rows.csv", index=False)
-    assert export(pipeline, tmp_path / "model", sample=tmp_path / "rows.csv").agrees
-    answers = ask(tmp_path / "model", *as_records(table[:9]))
-    expected = pipeline.transform(table[:9]) if output == "features" else pipeline.predict(table[:9])
-    assert answers[output].shape == ((9, width) if width else (9,))
-    np.testing.assert_allclose(answers[output].reshape(expected.shape), expected, atol=1e-5)
-    with Engine(tmp_path / "model") as engine:
-        (spec,) = [spec for spec in engine.metadata().outputs if spec.name == output]
-    assert tuple(spec.shape[1:]) == answers[output].shape[1:]
-
-
-def test_an_output_without_values_is_refused(tmp_path):
-    values = RANDOM.normal(0, 1, (60, 2))
-    with pytest.raises(ConfigError, match="the pipeline gives no features for a record, and an output of a model has a value at least"):
-        export(make_pipeline(StandardScaler(), MissingIndicator()).fit(values), tmp_path / "model")
-
-
 def test_columns_that_are_dropped_are_not_asked_for(tmp_path):
     table = pd.DataFrame({"a": RANDOM.normal(0, 1, 50), "id": np.arange(50), "label": RANDOM.normal(0, 1, 50)})
     pipeline = make_pipeline(make_column_transformer((StandardScaler(), ["a", "label"])), LogisticRegression()).fit(table, table["a"] > 0)
@@ -375,9 +343,10 @@ def test_outliers_are_told_apart(tmp_path):
     values = RANDOM.normal(0, 1, (200, 2))
     pipeline = IsolationForest(n_estimators=10, random_state=0).fit(values)  # whose converter knows no newer operators, and says so
     exported = export(pipeline, tmp_path / "model")
-    assert [(each.output, each.kept) for each in exported.differences] == [("label", True)]
+    assert [(each.output, each.kept) for each in exported.differences] == [("label", True), ("scores", True)]
     answers = ask(tmp_path / "model", {"x0": 0, "x1": 0}, {"x0": 9, "x1": 9})
     assert answers["label"].reshape(-1).tolist() == [1, -1]
+    np.testing.assert_allclose(answers["scores"].reshape(-1), pipeline.decision_function([[0, 0], [9, 9]]), atol=1e-5)
 
 
 # ---- what cannot be
@@ -530,12 +499,6 @@ def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path, mon
     with contextlib.suppress(ConfigError):  # which says that it cannot be converted; skl2onnx 1.20 converts it, wrongly
         exported = export(pipeline, tmp_path / "model", guess=True)
     assert (tmp_path / "model").exists() == (exported is not None and exported.agrees)
-
-
-def test_clusters_have_labels(tmp_path):
-    values = RANDOM.normal(0, 1, (60, 2))
-    exported = export(make_pipeline(StandardScaler(), KMeans(3, n_init=1, random_state=0)).fit(values), tmp_path / "model")
-    assert [(each.output, each.kept) for each in exported.differences] == [("label", True)]
 
 
 def test_nothing_is_overwritten_unasked(frame, target, tmp_path):
