@@ -132,6 +132,7 @@ def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, se
     if settled:
         _settle_outputs(model.graph, inputs)
         _settle_label(model.graph, trained)
+        _settle_scores(model.graph, trained)
     outputs = _tidy(model, inputs, tuple(trained.answers))
     return _loaded(model, inputs, outputs)
 
@@ -280,6 +281,12 @@ def _settle_label(graph: Any, trained: Trained) -> None:
     if kind and trained.role == "classifier" and graph.output[0].type.tensor_type.elem_type == kinds.INT64:
         graph.output[0].type.tensor_type.elem_type = kind
         _append(graph, graph.output[0].name, "Cast", to=kind)
+
+
+def _settle_scores(graph: Any, trained: Trained) -> None:
+    """Of two classes of these skl2onnx has the scores the other way around: the second is chosen where its own is negative."""
+    if type(last_of(trained.pipeline)).__name__ in ("SVC", "NuSVC") and "scores" in trained.answers and len(trained.classes) == 2:
+        _append(graph, graph.output[1].name, "Neg")
 
 
 def _append(graph: Any, name: str, operator: str, *others: str, **attributes: Any) -> None:

@@ -8,12 +8,13 @@ import numpy as np
 import pandas as pd
 import pytest
 from sklearn.cluster import KMeans
-from sklearn.linear_model import Perceptron, RidgeClassifier, SGDClassifier
+from sklearn.linear_model import LogisticRegression, Perceptron, RidgeClassifier, SGDClassifier
 from sklearn.mixture import GaussianMixture
+from sklearn.multiclass import OneVsOneClassifier
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, LinearSVC
+from sklearn.svm import SVC, LinearSVC, NuSVC
 
 from inferd.features import export
 from tests.features.test_export import as_records, ask
@@ -22,24 +23,21 @@ from tests.features.test_export import as_records, ask
 @pytest.mark.parametrize("classes", [("no", "yes"), ("a", "b", "c")], ids=len)
 @pytest.mark.parametrize(
     "estimator",
-    [SGDClassifier(random_state=0), Perceptron(), RidgeClassifier(), LinearSVC(), SVC()],
+    [SGDClassifier(random_state=0), Perceptron(), RidgeClassifier(), LinearSVC(), SVC(), NuSVC()],
     ids=lambda estimator: type(estimator).__name__,
 )
 def test_scores_are_no_probabilities(estimator, classes, tmp_path):
-    """They are scikit-learn's decision_function, or there are none."""
+    """They are scikit-learn's decision_function."""
     random = np.random.default_rng(0)
     table = pd.DataFrame(random.normal(0, 1, (200, 2)), columns=["a", "b"])
-    pipeline = make_pipeline(StandardScaler(), estimator).fit(table, np.array(classes)[random.integers(len(classes), size=200)])
+    places = np.digitize(table["a"] + table["b"], [0.0, 1.0][: len(classes) - 1])
+    pipeline = make_pipeline(StandardScaler(), estimator).fit(table, np.array(classes)[places])
     exported = export(pipeline, tmp_path / "model")
     assert exported.agrees
     answers = ask(tmp_path / "model", *as_records(table[:20]))
     assert answers["label"].reshape(-1).tolist() == pipeline.predict(table[:20]).tolist()
     assert [each.output for each in exported.differences] == list(answers)
     config = tomllib.loads((tmp_path / "model" / "config.toml").read_text())["inferd"].get("postprocess", [])
-    if len(classes) == 2 and isinstance(estimator, SVC):  # of whose two classes the graph has scores of its own
-        assert list(answers) == ["label"]
-        assert exported.notices == ("the model gives labels alone: its scores would not be scikit-learn's decision_function",)
-        return
     assert list(answers) == ["label", "scores"]
     expected = pipeline.decision_function(table[:20]).reshape(20, -1)
     np.testing.assert_allclose(answers["scores"][:, -expected.shape[1] :], expected, atol=1e-5)
@@ -64,3 +62,15 @@ def test_all_that_is_given_was_compared(estimator, output, method, tmp_path):
     answers = ask(tmp_path / "model", *({"x0": a, "x1": b} for a, b in values[:9].tolist()))
     expected = getattr(pipeline, method)(values[:9])
     np.testing.assert_allclose(answers[output].reshape(expected.shape), expected, atol=1e-5)
+
+
+def test_where_scores_are_others_labels_are_given_alone(tmp_path):
+    """skl2onnx counts the votes of the pairs; scikit-learn, where there is one pair, has its score."""
+    values = np.random.default_rng(0).normal(0, 1, (90, 2))
+    pipeline = make_pipeline(StandardScaler(), OneVsOneClassifier(LogisticRegression())).fit(values, (values[:, 0] > 0).astype(int))
+    exported = export(pipeline, tmp_path / "model")
+    assert exported.agrees
+    assert exported.notices == ("the model gives labels alone: its scores would not be scikit-learn's decision_function",)
+    answers = ask(tmp_path / "model", *({"x0": a, "x1": b} for a, b in values[:9].tolist()))
+    assert list(answers) == ["label"]
+    assert answers["label"].reshape(-1).tolist() == pipeline.predict(values[:9]).tolist()
