@@ -292,7 +292,7 @@ def test_a_failed_start_leaves_nothing_behind(files: Path, transport: str) -> No
 
 def test_a_server_that_drains_is_live_and_not_ready(files: Path) -> None:
     """Looked at on a connection that was there before, while the native transport drains."""
-    with Served(files) as served, Caller(served.address) as caller:
+    with Served(files, drain_timeout_s=int(LIMIT_S)) as served, Caller(served.address) as caller:
         running = [caller.start(slow_request(first)) for first in range(8)]
         received(served, 8)
         stopping = threading.Thread(target=served.__exit__, args=(None, None, None))

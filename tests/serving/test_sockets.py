@@ -5,20 +5,14 @@ from __future__ import annotations
 import errno
 import os
 import socket
-from contextlib import ExitStack
-from multiprocessing import get_context
+import subprocess
+import sys
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import pytest
 
 from inferd.config import Address
 from inferd.serving.sockets import free_path, listening, name_of, not_listening, unix_socket
-from tests.wire import LIMIT_S
-
-if TYPE_CHECKING:
-    from multiprocessing.queues import SimpleQueue
-    from multiprocessing.synchronize import Barrier
 
 STARTED, ROUNDS = 6, 50  # processes, and how often each starts a server
 
@@ -71,43 +65,51 @@ def test_a_file_is_stale_when_nobody_listens(tmp_path: Path) -> None:
         assert os.path.exists(path)
 
 
-def _take(path: str, start: Barrier, over: Barrier, found: SimpleQueue[str]) -> None:
-    """A process that takes the path as often as all others do, at the same time. Its sockets leave their files, as if it were killed."""
-    for _ in range(ROUNDS):
-        start.wait(LIMIT_S)
-        with ExitStack() as stack:
-            try:
-                stack.enter_context(unix_socket(Address("", 0, path), 0o600))
-                found.put("serves")
-            except OSError as error:
-                found.put(str(not_listening(Address("", 0, path), error)))
-            over.wait(LIMIT_S)
+# A process that takes a path whenever it is told to, and leaves its socket's file, as if it were killed.
+TAKE = """
+import sys
+from contextlib import ExitStack
+from inferd.config import Address
+from inferd.serving.sockets import not_listening, unix_socket
+address = Address("", 0, sys.argv[1])
+for _ in sys.stdin:
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(unix_socket(address, 0o600))
+            print("serves", flush=True)
+        except OSError as error:
+            print(not_listening(address, error), flush=True)
+        next(sys.stdin)
+"""
 
 
 def test_of_servers_that_start_at_once_one_has_the_path(tmp_path: Path) -> None:
     """All find a stale file there, and each must leave alone what another has put in its place."""
-    path, processes = str(tmp_path / "s"), get_context("spawn")
-    start, over = processes.Barrier(STARTED + 1), processes.Barrier(STARTED + 1)
-    found: SimpleQueue[str] = processes.SimpleQueue()
-    started = [processes.Process(target=_take, args=(path, start, over, found), daemon=True) for _ in range(STARTED)]
-    for process in started:
-        process.start()
+    path = str(tmp_path / "s")
+    started = [
+        subprocess.Popen([sys.executable, "-c", TAKE, path], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True, bufsize=1)
+        for _ in range(STARTED)
+    ]
+
+    def tell(word: str) -> None:
+        for process in started:
+            assert process.stdin is not None
+            process.stdin.write(f"{word}\n")
+
     try:
         for _ in range(ROUNDS):
-            start.wait(LIMIT_S)
-            answers = sorted(found.get() for _ in started)
+            tell("take it")
+            answers = sorted(process.stdout.readline().strip() for process in started if process.stdout is not None)
             assert [answer == "serves" for answer in answers] == [False] * (STARTED - 1) + [True]
             assert all("it is in use" in answer for answer in answers[:-1])
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(path)
             assert os.listdir(tmp_path) == ["s"]
-            over.wait(LIMIT_S)
-        for process in started:
-            process.join(LIMIT_S)
+            tell("leave it")
     finally:
         for process in started:
             process.kill()
-            process.join()
+            process.communicate()
 
 
 def test_a_path_that_another_server_is_taking_is_in_use(tmp_path: Path) -> None:
