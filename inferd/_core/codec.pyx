@@ -153,10 +153,12 @@ cdef int64_t element_count(const TensorView *view) noexcept nogil:
     return count
 
 
-cdef int walk(Reader *reader, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value) noexcept:
-    """walk_contents, without the GIL where it may take long."""
+cdef int walk(
+    Reader *reader, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value, bint with_gil,
+) noexcept:
+    """walk_contents."""
     cdef int status
-    if tensor.nbytes <= UNPACKED_NBYTES:
+    if with_gil:
         return walk_contents(reader, tensor, datatype, contents, at, value)
     with nogil:
         status = walk_contents(reader, tensor, datatype, contents, at, value)
@@ -172,11 +174,12 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     cdef char *first
     cdef TensorView *view
     cdef Contents contents
+    cdef bint with_gil = request.message.nbytes <= UNPACKED_NBYTES
     cdef int i
     for i in range(fields.input_count):
         view = &request.inputs[i]
         expect_contents(&contents, 0 if fields.raw_count > 0 else contents_field(view.datatype), element_count(view), steps)
-        if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value) < 0:
+        if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value, with_gil) < 0:
             if reader.fault != NULL and contents.steps <= MAX_STEPS:
                 refuse_malformed(reader)
             refuse_contents(view, &contents, fields.raw_count > 0)
@@ -192,7 +195,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     for i in range(fields.input_count):
         view = &request.inputs[i]
         view.data = first = at
-        if walk(reader, &fields.inputs[i], view.datatype, NULL, &at, &value) < 0:
+        if walk(reader, &fields.inputs[i], view.datatype, NULL, &at, &value, with_gil) < 0:
             if reader.fault != NULL:
                 refuse_malformed(reader)
             refuse_element(view, value)

@@ -17,7 +17,7 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.header_block cimport FRAME_HEADER_NBYTES, PREFACE_NBYTES, HeaderBlock, follow
 from inferd._core.conduct cimport FINE, FLOODING, PINGING, RESETTING, Verdict, judge
 from inferd._core.http2_call cimport STREAM, Http2Call
-from inferd._core.http2_endpoint cimport INLINE_NBYTES, RECEIVE_NBYTES, Endpoint, Output
+from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
 from inferd._core.http2_limits cimport HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_NBYTES, MAX_ENDED, MAX_FRAME_NBYTES
@@ -79,6 +79,7 @@ cdef class Session(Output):
     cdef bytes rest                     # what came and waits for the connection's next turn, or None
     cdef list ready                     # unary calls that begin in the next turn: their messages came whole when this one was over; or None
     cdef int64_t turn_until_ns          # when its present turn is over
+    cdef bint is_costly                 # the last read took longer than light ones do
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
     cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
@@ -122,6 +123,7 @@ cdef class Session(Output):
 
     def buffer_updated(self, Py_ssize_t nbytes):
         """`nbytes` bytes have come into the endpoint's buffer."""
+        cdef int64_t now_ns
         if self.ended or self.closed:
             return
         self.endpoint.received_nbytes += nbytes
@@ -129,14 +131,14 @@ cdef class Session(Output):
         if self.rest is not None:       # the transport had read these before it was held
             self.rest += PyBytes_FromStringAndSize(<char *>self.endpoint.receive_buffer, nbytes)
             return
-        self.endpoint.inline_nbytes = INLINE_NBYTES
         if self.endpoint.reading != <PyObject *>self:
             self.turn_until_ns = 0
         self.endpoint.reading = <PyObject *>self if nbytes == RECEIVE_NBYTES else NULL      # loops read again where that is so
-        if nbytes > LIGHT_NBYTES and self.turn_until_ns == 0 and not self.endpoint.has_time():
+        now_ns = monotonic_ns()
+        if (nbytes > LIGHT_NBYTES or self.is_costly) and self.turn_until_ns == 0 and not self.endpoint.has_time(now_ns):
             self.leave(self.endpoint.receive_buffer, nbytes)
-        else:
-            self.take(self.endpoint.receive_buffer, nbytes)
+            return
+        self.take_timed(self.endpoint.receive_buffer, nbytes, now_ns)
 
     def take_rest(self):
         """The connection's next turn."""
@@ -150,7 +152,7 @@ cdef class Session(Output):
             self.leave(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
             return
         if rest:
-            self.take(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+            self.take_timed(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest), monotonic_ns())
         if self.rest is None:
             self.hold_reading(False)
 
@@ -225,6 +227,11 @@ cdef class Session(Output):
             self.begin(<Http2Call>ready[i])
         self.mark_dirty()
         return self.ready is None
+
+    cdef int take_timed(self, const uint8_t *source, Py_ssize_t nbytes, int64_t now_ns) except -1:
+        self.take(source, nbytes)
+        self.is_costly = monotonic_ns() - now_ns > self.endpoint.light_ns
+        return 0
 
     cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1:
         cdef nghttp2_ssize taken
@@ -375,7 +382,8 @@ cdef class Session(Output):
     cdef void request_complete(self, Http2Call call) noexcept:
         """The client sends no more: a unary call begins here, or in the next turn, since a message may take long to read."""
         call.half_closed = True
-        if call.kind != STREAM and call.message is not None and call.message.nbytes > LIGHT_NBYTES and self.is_turn_over():
+        if call.kind != STREAM and call.message is not None and (
+                call.message.nbytes > LIGHT_NBYTES or call.message.compressed) and self.is_turn_over():
             if self.ready is None:
                 self.ready = []
             self.ready.append(call)

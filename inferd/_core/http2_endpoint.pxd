@@ -13,7 +13,7 @@ from inferd._core.nghttp2 cimport nghttp2_option, nghttp2_session
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
     SEND_NBYTES = 256 << 10             # bytes gathered for one write
-    INLINE_NBYTES = 64 << 10            # decompressed on the loop between two reads; what comes then is for threads
+    INLINE_NBYTES = 64 << 10            # decompressed on the loop between two flushes; what comes then is for threads
 
 cdef class Output
 
@@ -28,7 +28,7 @@ cdef class Endpoint:
     cdef list dirty                     # Outputs with something to write, in the order in which it came
     cdef bint flush_scheduled
     cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
-    cdef public int64_t turn_ns, iteration_ns       # TURN_NS and ITERATION_NS, but in tests
+    cdef public int64_t turn_ns, iteration_ns, light_ns     # TURN_NS, ITERATION_NS and LIGHT_NS, but in tests
     cdef object held                    # a deque of sessions whose turn is over and comes again, one in each iteration of the loop
     cdef bint turns_scheduled
     cdef bint iteration_begun           # of the loop: something was read in it
@@ -56,7 +56,7 @@ cdef class Endpoint:
     cdef object in_thread
     cdef str compression                # of answers: "gzip", "deflate", or None
     cdef bytes encoding                 # the same as bytes, which headers point to
-    cdef Py_ssize_t inline_nbytes       # that the loop may still decompress before the next read or flush
+    cdef Py_ssize_t inline_nbytes       # that the loop may still decompress before the next flush
     cdef readonly uint64_t decompressed_total, decompressed_nbytes      # messages of requests, what they became
     cdef readonly uint64_t compressed_total, saved_nbytes               # messages of answers, bytes that they had more before
     # Compresses or decompresses: what takes little here, as long as it is not much of it, and all else on a thread. True: it is over.
@@ -64,7 +64,7 @@ cdef class Endpoint:
     # session.take_rest() is called when its turn comes.
     cdef int line_up(self, Output session) except -1
     # Whether a connection's turn may begin in this iteration of the loop, or others have had all the time that there is for them.
-    cdef bint has_time(self) noexcept
+    cdef bint has_time(self, int64_t now_ns) noexcept
     cdef void forget(self, Output session) noexcept         # one that is closed waits for no write and no turn
     cdef void log(self, error) noexcept
 

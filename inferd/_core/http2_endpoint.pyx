@@ -12,7 +12,7 @@ from inferd._core.compression cimport Conversion
 from inferd._core.conduct cimport CONTROL_BURST_S, RESET_BURST_S
 from inferd._core.grpc cimport Call
 from inferd._core.http2_gathering cimport Gathering
-from inferd._core.http2_limits cimport ITERATION_NS, MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
+from inferd._core.http2_limits cimport ITERATION_NS, LIGHT_NS, MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
 from inferd._core.nghttp2 cimport *
 
 from collections import deque
@@ -71,8 +71,9 @@ cdef class Endpoint:
         self.max_calls, self.min_rate, self.min_message_rate = max_calls, min_rate, min_message_rate
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
-        self.turn_ns, self.iteration_ns = TURN_NS, ITERATION_NS
+        self.turn_ns, self.iteration_ns, self.light_ns = TURN_NS, ITERATION_NS, LIGHT_NS
         self.held = deque()
+        self.inline_nbytes = INLINE_NBYTES
         self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
         self.memory_percent, self.fair = memory_percent, fair
@@ -167,8 +168,7 @@ cdef class Endpoint:
             if self.turns_scheduled:
                 self.schedule(self.next_turn)
 
-    cdef bint has_time(self) noexcept:
-        cdef int64_t now_ns = monotonic_ns()
+    cdef bint has_time(self, int64_t now_ns) noexcept:
         if not self.iteration_begun:
             try:
                 self.schedule(self.end_iteration)

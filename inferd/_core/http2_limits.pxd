@@ -4,7 +4,8 @@
 cdef enum:
     TURN_NS = 200_000                   # what a connection sends is worked on for so long, then it is the others' turn
     ITERATION_NS = 500_000              # the first turns of all connections in one iteration of the loop, those of LIGHT_NBYTES aside
-    LIGHT_NBYTES = 512                  # read at once, or of a message: costs too little to look at the clock
+    LIGHT_NBYTES = 512                  # read at once, or of a message: costs little, unless the last such read of the connection took
+    LIGHT_NS = 40_000                   # so long
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; refusals, too
     UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more

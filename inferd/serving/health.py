@@ -63,7 +63,7 @@ class Health:
     def methods(self) -> dict[str, Method]:
         """Rows of the service table, by full method name."""
         return {
-            f"/{SERVICE}/Check": Method("unary", self.check, *TYPES, MAX_REQUEST_NBYTES),
+            f"/{SERVICE}/Check": Method("unary", self.check, *TYPES, MAX_REQUEST_NBYTES, quick=True),
             f"/{SERVICE}/Watch": Method(
                 "stream",
                 self.watch,

@@ -56,7 +56,13 @@ class Inspection:
             "RepositoryIndex": self.repository_index,
         }
         return {
-            f"/{SERVICE}/{name}": Method("unary", handler, getattr(inference, f"{name}Request"), getattr(inference, f"{name}Response"))
+            f"/{SERVICE}/{name}": Method(
+                "unary",
+                handler,
+                getattr(inference, f"{name}Request"),
+                getattr(inference, f"{name}Response"),
+                quick=name in ("ServerLive", "ServerReady", "ModelReady"),
+            )
             for name, handler in handlers.items()
         }
 

@@ -28,6 +28,7 @@ class Method:
     max_open: streams of the method that one connection may have open; 0: as many as streams of any kind. max_open_by: the setting
     that says so, in brackets.
     single: a "stream" that is asked by one message; a transport may refuse more.
+    quick: costs next to nothing, as probes do, and passes others that wait to begin.
     """
 
     kind: Literal["infer", "unary", "stream"]
@@ -38,6 +39,7 @@ class Method:
     max_open: int = 0
     max_open_by: str = ""
     single: bool = False
+    quick: bool = False
 
     def check_size(self, name: str, nbytes: int) -> None:
         """ResourceExhausted where a transport let more through."""

@@ -60,7 +60,7 @@ LOOKS = 250  # connections that are looked at in one iteration of the loop
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake
-COLD_CALLS = 4  # that begin in one iteration of the loop, of methods that run as tasks
+COLD_CALLS = 8  # that begin in one iteration of the loop, of methods that run as tasks, probes aside
 CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
@@ -489,13 +489,17 @@ class NativeTransport:
         return Connection(self, made)
 
     # Cold calls: a task each. `call.request` is the task, so that a client that goes away cancels it. Some begin in each iteration of the
-    # loop, and connections take turns: each does all its work in one piece, and many together would hold up everybody else.
+    # loop, and connections take turns: each does all its work in one piece, and many together would hold up everybody else. Probes wait
+    # for nobody.
 
     def _start_call(self, call: Http2Call, method: Method) -> None:
         connection = cast("Connection", call.output)
         if method.max_open:
             method.check_open(call.method, connection.streams[method])
             connection.streams[method] += 1
+        if method.quick:
+            self._start(connection, call, method)
+            return
         self._cold.setdefault(connection, deque()).append((call, method))
         if not self._cold_scheduled:
             self._start_cold()

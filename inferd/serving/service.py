@@ -15,7 +15,7 @@ from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.method import Method
 from inferd.serving.reflection import Reflection
-from inferd.serving.unpacking import Unpacking
+from inferd.serving.unpacking import Unpacker
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -45,6 +45,7 @@ class InferenceService:
     ) -> None:
         self.repository = repository
         self.health = Health(repository, ready, max_watchers, max_connection_watchers)
+        self._unpacker = Unpacker(self._submit, self.refuse)
         self.refusals: Counter[str] = Counter()  # of calls that were refused as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
@@ -59,8 +60,7 @@ class InferenceService:
         if request is not None:
             self._submit(request, call)
         else:
-            call.request = unpacking = Unpacking(call, self._submit, self.refuse)
-            call.aside(unpacking)
+            self._unpacker.take(call)
 
     def _submit(self, request: InferRequest, call: Call) -> None:
         model = self.repository.lookup(request.model_name, request.model_version)

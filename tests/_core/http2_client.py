@@ -88,9 +88,8 @@ class Served:
         }
         self.endpoint = Endpoint(methods, **(own | settings))
         self.default_turn_ns = self.endpoint.turn_ns
-        self.endpoint.turn_ns = self.endpoint.iteration_ns = (
-            10**12
-        )  # on a busy machine a turn would end anywhere; test_http2_turns.py is about that
+        # On a busy machine a turn would end anywhere; test_http2_turns.py is about that.
+        self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_ns = 10**12
 
     def refuse(self, call: Any, error: Exception) -> None:
         self.errors.append(error)

@@ -187,6 +187,22 @@ def test_first_turns_of_many_connections_are_spread_over_iterations() -> None:
     assert len(served.calls) == 601
 
 
+def test_who_sends_little_that_takes_long_waits_with_the_others() -> None:
+    """A read of 510 bytes may hold thirty calls: only the first such read of a connection passes."""
+    costly = Client(served := served_in_turns(S))
+    served.run_scheduled()
+    served.endpoint.iteration_ns, served.endpoint.light_ns = 0, -1
+    arrive(costly, calls(costly, 1))
+    assert len(served.calls) == 1
+    arrive(costly, calls(costly, 1))
+    assert len(served.calls) == 1
+    served.endpoint.light_ns = S
+    served.run_scheduled()
+    assert len(served.calls) == 2
+    arrive(costly, calls(costly, 1))
+    assert len(served.calls) == 3, "its last read was a light one"
+
+
 def test_a_payload_that_is_thrown_away_hides_nothing() -> None:
     """DATA of a stream that is closed: what comes behind it is worked on in turns as anything."""
     client = Client(served := served_in_turns())

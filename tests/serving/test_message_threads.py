@@ -29,11 +29,11 @@ from inferd._core.codec import InferRequest
 from inferd._core.grpc import Call
 from inferd.config import Address, Settings
 from inferd.protocol import health, inference
-from inferd.serving import message_threads
+from inferd.serving import message_threads, unpacking
 from inferd.serving.message_threads import MAX_THREADS, NICE, MessageThreads
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
-from inferd.serving.unpacking import Unpacking
+from inferd.serving.unpacking import Unpacker
 from tests import models
 from tests.http2_peer import Answer, Peer, framed
 from tests.served import TRANSPORTS, Served
@@ -329,11 +329,7 @@ def unpacking_methods(service: Service) -> dict[str, Method]:
         service.calls.append(call)
         call.reply(b"%d" % len(request.tensors()[0][3]))
 
-    def ask(call: Call) -> None:
-        call.request = unpacking = Unpacking(call, submit, service.refuse)
-        call.aside(unpacking)
-
-    return {ECHO: Method("infer", ask)}
+    return {ECHO: Method("infer", Unpacker(submit, service.refuse).take)}
 
 
 async def test_a_request_waits_for_a_thread_that_unpacks_it() -> None:
@@ -346,6 +342,59 @@ async def test_a_request_waits_for_a_thread_that_unpacks_it() -> None:
         assert await asking == b"200000"
         with pytest.raises(grpc.aio.AioRpcError, match="INVALID_ARGUMENT"):
             await asked(address, typed_request(50_000)[:-1])
+
+
+class Kept(Call):
+    """Whose work the test does, as a thread would."""
+
+    def aside(self, work: Any) -> None:
+        WORKS.append(work)
+
+
+WORKS: list[Any] = []
+
+
+@pytest.fixture
+def clock_ns(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
+    clock = [10**9]
+    monkeypatch.setattr(unpacking, "monotonic_ns", lambda: clock[0])
+    yield clock
+    WORKS.clear()
+
+
+def test_a_request_whose_deadline_passes_before_it_is_unpacked(clock_ns: list[int]) -> None:
+    refused: list[Exception] = []
+    unpacker = Unpacker(lambda request, call: None, lambda call, error: refused.append(error))
+    unpacker.take(Kept("", messages.Message(typed_request(50_000)), deadline_ns=clock_ns[0] + 1))
+    clock_ns[0] += 1
+    WORKS[0].run()
+    WORKS[0].done()
+    assert isinstance(refused[0], errors.DeadlineExceeded)
+    assert "before the request's typed contents were unpacked" in str(refused[0])
+
+
+def test_a_request_that_would_wait_beyond_its_deadline_is_refused_at_once(clock_ns: list[int]) -> None:
+    """By how long a byte took so far."""
+    submitted: list[Any] = []
+    unpacker = Unpacker(lambda request, call: submitted.append(request), lambda call, error: None)
+    content = messages.Message(typed_request(50_000))
+
+    def take(ms: int) -> None:
+        unpacker.take(Kept("", content, deadline_ns=clock_ns[0] + ms * 10**6))
+
+    take(1)  # nothing is known yet
+    WORKS[0].run()
+    WORKS[0].done()
+    unpacker._byte_ns = 10**8 / len(content)
+    take(101)
+    with pytest.raises(errors.ResourceExhausted, match="typed contents that wait to be unpacked take about 200 ms") as caught:
+        take(199)
+    assert 19 * 10**7 < caught.value.retry_after_ns < 21 * 10**7
+    WORKS[1].cancel()
+    WORKS[1].run()
+    WORKS[1].done()
+    take(101)
+    assert len(submitted) == 1
 
 
 async def test_a_client_that_leaves_while_its_request_waits_to_be_unpacked() -> None:

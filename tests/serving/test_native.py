@@ -762,6 +762,23 @@ async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> 
     assert seen == ["busy", "other"] + 39 * ["busy"]
 
 
+async def test_probes_wait_for_nobody() -> None:
+    async def serve(request: Any) -> Any:
+        return health.HealthCheckResponse()
+
+    types = health.HealthCheckRequest, health.HealthCheckResponse
+    methods = {"/test.T/Cold": Method("unary", serve, *types), "/test.T/Probe": Method("unary", serve, *types, quick=True)}
+    async with serving(methods=methods) as (transport, [bound]):
+        transport._cold_scheduled = True  # as long as the loop is at others
+        with Peer(bound) as peer:
+            waiting = await asyncio.to_thread(peer.open, "/test.T/Cold")
+            await asyncio.to_thread(peer.data, waiting, framed(b""), end=True)
+            assert (await asyncio.to_thread(peer.call, framed(b""), "/test.T/Probe")).status == 0
+            assert not peer.answers[waiting].over
+            transport._start_cold()
+            assert (await asyncio.to_thread(peer.wait, waiting)).status == 0
+
+
 async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
     async def serve(request: Any) -> Any:
         raise AssertionError("nobody waits for this")
@@ -952,12 +969,14 @@ def test_clients_that_vanish_leave_nothing(tmp_path: Path) -> None:
 
         other = threading.Thread(target=somebody_else)
         other.start()
-        for number in range(200):
+        number = 0
+        while number < 200 or not served_on.is_set():
+            assert number < 5000, "nobody else was served meanwhile"
             peer = Peer(served.address)
-            cut = number * len(message) // 199
+            cut = number % 200 * len(message) // 199
             peer.data(peer.open(), message[:cut], end=cut == len(message))
             peer.vanish()
-        assert served_on.wait(LIMIT_S)
+            number += 1
         stop.set()
         other.join(LIMIT_S)
         held.check()

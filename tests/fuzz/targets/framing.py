@@ -46,7 +46,8 @@ class Served:
             in_thread=lambda session, conversion: self.conversions.append(conversion),
             max_message_nbytes=LIMIT_NBYTES,
         )
-        self.endpoint.turn_ns = self.endpoint.iteration_ns = 10**12  # nothing is scheduled here: no turn may end by the clock
+        # Nothing is scheduled here: no turn may end by the clock.
+        self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_ns = 10**12
 
     def take(self, call: Any) -> None:
         self.given.append(bytes(call.message))
