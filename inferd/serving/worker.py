@@ -3,7 +3,7 @@
 `python -m inferd.serving.worker DESCRIPTOR`, which is its end of the channel. It drains and ends when it is told to stop, and at once
 when the supervisor is gone, so that nobody serves who is not looked after.
 
-SIGTERM           asks the supervisor for the same: no connection more, a drain, another worker in its place; ends at once one that loads
+SIGTERM           ends one that still loads; then asks the supervisor for the same: no connection more, a drain, another in its place
 SIGINT, SIGHUP    the supervisor's to answer; Ctrl-C reaches no worker, which is in a process group of its own
 """
 
@@ -63,8 +63,8 @@ class Worker:
     async def run(self) -> None:
         """Serves until told to stop. Raises ConfigError and StartError where models cannot be loaded."""
         self._loop.add_reader(self._channel.fileno(), self._receive)
-        self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
         await self._server.start()
+        self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
         self._channel.send("ready")
         self._look()
         await self._stopped.wait()
@@ -134,8 +134,6 @@ class Worker:
         self._missed = True
 
     def _ask_to_leave(self) -> None:
-        if self._server.loading:
-            _end(0)
         self._channel.send("leaving")
 
     def _look(self) -> None:

@@ -52,7 +52,6 @@ TAKEN_PAUSE_S = 0.001  # between two looks at whether a worker has taken the las
 LOOK_S = 1.0  # how often workers are looked at
 SILENT_LOOKS = 30  # so often without a word, and a worker hangs
 GRACE_S = 10.0  # of a worker beyond drain_timeout_s
-ASKED_TO_END = (0, -signal.SIGTERM)  # exit codes of a worker that got SIGTERM: where it minds it, and where it does not yet, or any more
 METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count; who has been silent as long is not asked
 
 
@@ -139,7 +138,7 @@ class Supervisor:
             real = self._open(addresses)
         except BaseException as error:
             self.loading = False
-            self._stopping = True
+            self._start_none()
             await self._kill_all()
             self._close()
             if isinstance(error, OSError):
@@ -154,9 +153,7 @@ class Supervisor:
         """As a Server's, in all workers. Idempotent. Raises the error of a worker that crashed too often."""
         if self._stopping:
             return
-        self._stopping = True
-        for timer in self._timers.values():
-            timer.cancel()
+        self._start_none()
         if self._serving:
             self._tell("turn_away")
             if self.settings.lame_duck_s:
@@ -259,6 +256,12 @@ class Supervisor:
 
     # ---- workers ----
 
+    def _start_none(self) -> None:
+        """From now on: what ends has come to its end."""
+        self._stopping = True
+        for timer in self._timers.values():
+            timer.cancel()
+
     def _start_worker(self, number: int) -> None:
         self._timers.pop(number, None)
         child = Child(number)
@@ -322,23 +325,17 @@ class Supervisor:
         self._changed.set()
         if self._stopping or self._error is not None:
             return  # on purpose, or as well
-        if code in ASKED_TO_END and child.state != "ready":
-            self._replace(child)
-            return
         how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with code {code}"
-        if not self._started.done():
+        told = code == -signal.SIGTERM  # by who replaces workers one by one
+        if child.state == "leaving" and (code == 0 or told):
+            self._start_again(child.number)
+        elif not (self._started.done() or told):
             self._started.set_exception(StartError(f"worker {child.number} ended {how} before it was ready; the log has more"))
         elif child.state == "loading":
             self._not_started(child.number, how)
         else:
             log.error("%s ended %s; its connections are lost", child, how)
             self._crashed(child.number, how)
-
-    def _replace(self, child: Child) -> None:
-        """One that got SIGTERM, as who replaces workers one by one sends it. That is no failure of its own."""
-        if child.state == "loading":
-            log.info("%s was told to end while it loaded, and another takes its place", child)
-        self._start_again(child.number)
 
     def _crashed(self, number: int, how: str) -> None:
         wait_ns = self._restarts[number].crashed(time.monotonic_ns())
@@ -348,11 +345,15 @@ class Supervisor:
             self._start_later(number, wait_ns)
 
     def _not_started(self, number: int, how: str) -> None:
-        """The others serve meanwhile. Where no worker can be started, there are none."""
+        """The others serve meanwhile. Where no worker can be started, there are none; before the server is ready, it needs each."""
         self._starts_failed += 1
-        wait_ns = self._restarts[number].failed()
+        restarts = self._restarts[number]
+        wait_ns = restarts.failed()
         log.error("worker %d ended %s before it was ready; %d others are ready", number, how, self._ready_workers)
-        if all(each.hopeless for each in self._restarts.values()):
+        if restarts.hopeless and not self._started.done():
+            failed = f"{MAX_FAILURES} starts of it failed, at last {how}"
+            self._started.set_exception(StartError(f"worker {number} cannot be started: {failed}; the log has more"))
+        elif all(each.hopeless for each in self._restarts.values()):
             self._end(f"no worker can be started: {MAX_FAILURES} starts of each failed, at last {how}; the log has more")
         else:
             self._start_later(number, wait_ns)

@@ -248,22 +248,77 @@ def test_a_worker_that_crashes_over_and_over_ends_the_server(files: Path) -> Non
 
 
 def test_a_worker_that_is_told_to_end_while_it_loads_is_replaced(files: Path) -> None:
-    """Before the server is ready, too, and however often: at once, or when it loads its models and minds signals."""
-    program = Pair(files)
-    wait_for(program, "is started", 2)
-    program.worker(1).terminate()
+    """A few times before the server is ready, and from then on however often: at once, or when it loads its models."""
+    program = Pair(files, entry=AT_ONCE)
+    few = MAX_FAILURES - 1
+    for told in range(few):
+        wait_for(program, ") is started", 2 + told)
+        program.worker(1).terminate()
     with program:
-        for started in range(3, 3 + 2 * MAX_FAILURES):
-            wait_for(program, "is started", started)
-            if started % 2 == 0:
+        program.worker(1).terminate()  # drains
+        for told in range(few, few + 2 * MAX_FAILURES):
+            wait_for(program, ") is started", 3 + told)
+            if told % 2 == 0:
                 wait_for(program, "loading /", program.errors.count("loading /") + 1)
             program.worker(1).terminate()
-        wait_for(program, "is started", started + 1)
+        wait_for(program, ") is started", 4 + told)
         program.until_ready(program.worker(1))
         samples = program.samples()
-        assert (samples["inferd_workers"], samples["inferd_worker_starts_failed_total"]) == (2, 0)
-        assert "while it loaded, and another takes its place" in program.errors
-        assert "ERROR" not in program.errors
+        assert (samples["inferd_workers"], samples["inferd_worker_starts_failed_total"]) == (2, told + 1)
+        assert program.errors.count("worker 1 ended by signal 15 (Terminated) before it was ready") == told + 1
+        assert program.stop() == 0
+
+
+@pytest.mark.parametrize(
+    ("command", "starts", "says"),
+    [
+        ("exit 0", 1, "worker 1 ended with code 0 before it was ready; the log has more"),
+        (
+            "kill -TERM $$",
+            MAX_FAILURES,
+            "worker 1 cannot be started: 5 starts of it failed, at last by signal 15 (Terminated); the log has more",
+        ),
+    ],
+)
+async def test_a_worker_that_ends_each_time_while_it_loads_ends_the_start(
+    monkeypatch: pytest.MonkeyPatch, command: str, starts: int, says: str
+) -> None:
+    """With a code that says no failure, or by the signal that is forgiven."""
+    started: list[subprocess.Popen[bytes]] = []
+
+    def opened(channel: socket.socket) -> subprocess.Popen[bytes]:
+        started.append(subprocess.Popen(["sh", "-c", command]))
+        return started[-1]
+
+    monkeypatch.setattr("inferd.serving.child._opened", opened)
+    monkeypatch.setattr("inferd.serving.child.BACK_OFF_NS", 0)
+    supervisor = Supervisor(Settings(grpc_port=0), 1, (), lambda: None)
+    with pytest.raises(StartError, match=f"^{re.escape(says)}$"):
+        await supervisor.start()
+    assert len(started) == starts
+    assert all(process.poll() is not None for process in started)
+
+
+async def test_a_start_that_fails_leaves_no_worker_to_be_started_later(monkeypatch: pytest.MonkeyPatch) -> None:
+    """One waits for its next start when another ends the server's."""
+    commands = ["kill -TERM $$", "read line"]
+    processes: list[subprocess.Popen[bytes]] = []
+
+    def opened(channel: socket.socket) -> subprocess.Popen[bytes]:
+        processes.append(subprocess.Popen(["sh", "-c", commands[len(processes)]], stdin=subprocess.PIPE))
+        return processes[-1]
+
+    monkeypatch.setattr("inferd.serving.child._opened", opened)
+    supervisor = Supervisor(Settings(grpc_port=0), 2, (), lambda: None)
+    start = asyncio.ensure_future(supervisor.start())
+    while not supervisor._timers:
+        await asyncio.sleep(0)
+    for process in processes:
+        process.communicate()  # the end of what it reads
+    with pytest.raises(StartError, match="worker 2 ended with code 1 before it was ready"):
+        await start
+    assert all(timer.cancelled() for timer in supervisor._timers.values())
+    assert len(supervisor._timers) == 1
 
 
 def test_restarts_wait_longer_each_time() -> None:
