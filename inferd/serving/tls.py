@@ -26,7 +26,7 @@ log = logging.getLogger(__name__)
 
 ALPN = "h2"  # what a client must offer
 MAX_FILE_BYTES = 4 << 20
-BEGIN = b"-----BEGIN "
+HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # of the line that something in PEM begins with
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -125,9 +125,10 @@ def _without_certificate(mutual: bool) -> ssl.SSLContext:
 
 
 def _is_cut(pem: bytes) -> bool:
-    """Whether it ends within the line that something begins with, which OpenSSL takes for the end: what stands before would be all."""
+    """Whether it ends within the line that something begins with, which OpenSSL takes for the end: what stands before would be all.
+    Fewer hyphens are a comment."""
     last = pem.rpartition(b"\n")[2][: len(BEGIN)]
-    return last != b"" and BEGIN.startswith(last)
+    return last.startswith(HYPHENS) and BEGIN.startswith(last)
 
 
 def _no_password() -> str:

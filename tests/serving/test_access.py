@@ -619,8 +619,8 @@ def test_a_file_without_authorities_is_not_for_everybody(
 
 
 def test_a_file_that_was_cut_off_is_never_taken_for_whole(files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Wherever within the second of its certificates: else clients of that authority would be refused, or those who know the root alone
-    would find no way to it."""
+    """Wherever within the second of its certificates, behind its first hyphens: else clients of that authority would be refused, or those
+    who know the root alone would find no way to it."""
     root = trustme.CA()
     leaf = root.create_child_ca().issue_cert("localhost")
     chain, key, ca = tmp_path / "chain.pem", tmp_path / "key.pem", tmp_path / "ca.pem"
@@ -632,12 +632,15 @@ def test_a_file_that_was_cut_off_is_never_taken_for_whole(files: Files, tmp_path
         tls = Tls(Settings(tls_cert=str(chain), tls_key=str(key), tls_client_ca=str(ca)))
         taken = tls.certificates
         whole = b"".join(pems)
-        for end in range(len(pems[0]) + 1, len(whole) - 1):
+        for end in range(len(pems[0]) + len("-----"), len(whole) - 1):
             path.write_bytes(whole[:end])
             assert not tls.reload(asked=True), f"{end} of {len(whole)} bytes"
         assert tls.certificates == taken
         path.write_bytes(whole[:-1])
         assert tls.reload(asked=True), "an end without a line feed is one"
+    for comment in (b"--\n--", b"# ok\n-", b"----", b"------", b"# -----BEGIN"):
+        chain.write_bytes(b"".join(chains) + comment)
+        Tls(Settings(tls_cert=str(chain), tls_key=str(key)))
     for setting in ("tls_cert", "tls_client_ca"):
         assert f"{setting}: expected whole PEM, got '{tmp_path}" in caplog.text
     chain.write_bytes(whole + b"-----BEG")
