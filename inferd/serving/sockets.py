@@ -33,6 +33,7 @@ WHY_NOT_LISTENING = {
     errno.ENAMETOOLONG: "the path is too long",
     errno.EPROTOTYPE: "a socket of another kind is there, of datagrams perhaps",
 }
+WRONG_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)  # for the lock's file as for the socket's
 
 
 async def listening(address: Address, *, reuse_port: bool) -> list[socket.socket]:
@@ -93,28 +94,48 @@ def unix_socket(address: Address, mode: int) -> socket.socket:
 def free_path(address: Address) -> Iterator[None]:
     """For who makes a socket that listens at a path: none is there any more, and meanwhile no other server takes the path, or takes what
     was just made there for a stale file. A file beside it is locked for that, and goes in the end; the lock would go with its process.
-    OSError: somebody has the path, or is taking it. What has no path is the kernel's to give."""
+    OSError: somebody has the path, or is taking it; one of the lock has the lock's name. What has no path is the kernel's to give."""
     if not address.path or address.is_abstract:
         yield
         return
+    path = _lock_of(address)
     while True:
-        with open(f"{address.path}.lock", "ab", opener=_ours_alone) as lock:
+        if (opened := _open_lock(path)) is None:
+            continue
+        with open(opened, "ab") as lock:
             try:
                 fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except BlockingIOError:
-                raise OSError(errno.EADDRINUSE, "in use") from None
-            if not os.fstat(lock.fileno()).st_nlink:  # who held it has taken the file away
+            except OSError as error:
+                number = errno.EADDRINUSE if isinstance(error, BlockingIOError) else error.errno
+                raise OSError(number, error.strerror, path) from None
+            found = os.fstat(opened)
+            if not found.st_nlink:  # who held it has taken the file away
                 continue
             try:
                 _remove_stale(address.path)
                 yield
             finally:
-                os.unlink(lock.name)
+                SocketFile(path, found.st_dev, found.st_ino).remove()
             return
 
 
-def _ours_alone(path: str, flags: int) -> int:
-    return os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK, 0o600)
+def _lock_of(address: Address) -> str:
+    return f"{address.path}.lock"
+
+
+def _open_lock(path: str) -> int | None:
+    """A new file, or one that a server of this user holds, or left behind when it was killed; None where that has just gone. OSError for
+    anything else that is there: it is not ours to take away."""
+    with suppress(FileExistsError):
+        return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+    with suppress(FileNotFoundError):
+        found = os.lstat(path)
+        if found.st_uid != os.geteuid():
+            raise OSError(errno.EEXIST, f"it is another user's (uid {found.st_uid})", path)
+        if not stat.S_ISREG(found.st_mode) or found.st_size:
+            raise OSError(errno.EEXIST, "it is no empty file, as a lock is", path)
+        return os.open(path, os.O_WRONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
+    return None
 
 
 def _remove_stale(path: str) -> None:
@@ -138,6 +159,8 @@ def _remove_stale(path: str) -> None:
 
 def not_listening(address: Address, error: OSError) -> StartError:
     """What the system said of an address that cannot be listened on, and what to do."""
+    if address.path and error.filename == _lock_of(address) and error.errno not in WRONG_FOLDER:
+        return _not_locked(address, error)
     if isinstance(error, socket.gaierror):
         reason = "the host's name has no address here"
     elif error.errno is None:  # Python's own
@@ -151,6 +174,19 @@ def not_listening(address: Address, error: OSError) -> StartError:
     else:
         cure = "choose another port (0 picks a free one) or host"
     return StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}")
+
+
+def _not_locked(address: Address, error: OSError) -> StartError:
+    lock = f"'{error.filename}', which it locks for a moment,"
+    match error.errno:
+        case errno.EADDRINUSE:
+            what, cure = f"it is in use: another process holds '{error.filename}'", "choose another path, or stop that process"
+        case errno.EEXIST:
+            what, cure = f"{lock} is taken: {error.strerror}", "choose another path, or take away what is there"
+        case number:
+            reason = WHY_NOT_LISTENING.get(number or 0, str(error.strerror).lower())
+            what, cure = f"{lock} cannot be made and locked: {reason}", "choose a path in a folder where this user may make files"
+    return StartError(f"cannot listen on {address}: {what}; expected a path that is free, and so with .lock behind it: {cure}")
 
 
 def name_of(path: str | bytes) -> str:

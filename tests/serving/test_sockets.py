@@ -7,6 +7,7 @@ import os
 import socket
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -123,6 +124,65 @@ def test_a_path_that_another_server_is_taking_is_in_use(tmp_path: Path) -> None:
     (tmp_path / "s.lock").write_bytes(b"")
     unix_socket(address, -1).close()
     assert os.listdir(tmp_path) == ["s"]
+
+
+def test_what_is_not_ours_is_no_lock_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address, lock = Address("", 0, str(tmp_path / "s")), tmp_path / "s.lock"
+
+    def refused() -> str:
+        with pytest.raises(OSError) as caught:
+            unix_socket(address, -1)
+        return str(not_listening(address, caught.value))
+
+    makes: list[Callable[[], object]] = [
+        lambda: lock.write_text("mine"),
+        lock.mkdir,
+        lambda: lock.symlink_to("nothing"),
+        lambda: os.mkfifo(lock),
+    ]
+    for make in makes:
+        make()
+        found = lock.lstat()
+        assert refused() == (
+            f"cannot listen on {address}: '{lock}', which it locks for a moment, is taken: it is no empty file, as a lock is; expected "
+            "a path that is free, and so with .lock behind it: choose another path, or take away what is there"
+        )
+        assert (lock.lstat().st_ino, lock.lstat().st_mode) == (found.st_ino, found.st_mode)
+        lock.rmdir() if lock.is_dir() else lock.unlink()
+
+    lock.touch()
+    monkeypatch.setattr(os, "geteuid", lambda: lock.stat().st_uid + 1)
+    assert f"'{lock}', which it locks for a moment, is taken: it is another user's (uid {lock.stat().st_uid}); expected " in refused()
+    assert os.listdir(tmp_path) == ["s.lock"]
+
+
+def test_who_holds_a_lock_and_where_none_can_be_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    address = Address("", 0, str(tmp_path / "s"))
+    with free_path(address):
+        with pytest.raises(OSError) as caught:
+            unix_socket(address, -1)
+        says = f"cannot listen on {address}: it is in use: another process holds '{tmp_path}/s.lock'; expected "
+        assert str(not_listening(address, caught.value)).startswith(says)
+
+    def read_only(path: str, *_: object) -> int:
+        raise OSError(errno.EROFS, os.strerror(errno.EROFS), path)
+
+    monkeypatch.setattr(os, "open", read_only)
+    with pytest.raises(OSError) as caught:
+        unix_socket(address, -1)
+    says = f"'{tmp_path}/s.lock', which it locks for a moment, cannot be made and locked: read-only file system; expected "
+    assert says in str(not_listening(address, caught.value))
+
+
+def test_a_lock_that_somebody_else_has_put_in_its_place_stays(tmp_path: Path) -> None:
+    lock = tmp_path / "s.lock"
+    with free_path(Address("", 0, str(tmp_path / "s"))):
+        (tmp_path / "other").touch()
+        (tmp_path / "other").rename(lock)
+    assert os.listdir(tmp_path) == ["s.lock"]
+    with free_path(Address("", 0, str(tmp_path / "s"))):
+        lock.unlink()
+    assert os.listdir(tmp_path) == []
 
 
 def test_why_a_path_cannot_be_had(tmp_path: Path) -> None:
