@@ -20,6 +20,7 @@ from inferd.features.encoders import keep_encoders
 from inferd.features.imputers import keep_imputers
 from inferd.features.learned import inner_steps
 from inferd.features.parts import called, culprit
+from inferd.features.thresholds import Threshold, estimator_of, threshold_of, without_threshold
 from inferd.features.trained import Trained, as_features, last_of, library, without_text_imputers
 from inferd.features.trees import keep_trees
 
@@ -72,7 +73,7 @@ def convert(trained: Trained, floats: str) -> Converted:
     library("skl2onnx")
     _refuse_failing(trained)
     inputs = _inputs(trained, floats)
-    pipeline = without_text_imputers(trained.pipeline)
+    pipeline = without_threshold(without_text_imputers(trained.pipeline))
     keep_imputers(pipeline)
     keep_encoders(pipeline)
     keep_trees(pipeline, floats)
@@ -84,18 +85,33 @@ def convert(trained: Trained, floats: str) -> Converted:
 
 
 def _refuse_failing(trained: Trained) -> None:
-    """Raises ConfigError."""
-    words = [type(step).__name__ for step in inner_steps(trained.pipeline)]
-    word = next((word for word in words if word in _FAILING), "")
-    if not word:
+    """Raises ConfigError for a step whose graph would be wrong, or fail, where no sample need show it."""
+    last = last_of(trained.pipeline)
+
+    def why_not(part: Any) -> tuple[str, str] | None:
+        return next((found for inner in inner_steps(part) if (found := _why_not(inner, last))), None)
+
+    if not (found := why_not(trained.pipeline)):
         return
-    name, step = culprit(trained.pipeline, lambda part: any(type(inner).__name__ == word for inner in inner_steps(part)))
-    cure = f"use {_FAILING[word]} in its place"
-    cure += "; --features-only exports what is in front of it" if name and step is last_of(trained.pipeline) else ""
-    raise ConfigError(
-        f"{called(name, step)} cannot be converted: the graph that skl2onnx {library('skl2onnx').__version__} makes of {word} fails at "
-        f"each record that has not all those of training within the radius: {cure}"
-    )
+    name, step = culprit(trained.pipeline, lambda part: why_not(part) is not None)
+    why, cure = found
+    cure += "; --features-only exports what is in front of it" if name and step is last else ""
+    raise ConfigError(f"{called(name, step)} cannot be converted: {why}: {cure}")
+
+
+def _why_not(step: Any, last: Any) -> tuple[str, str] | None:
+    """Why one step has no graph that is right, and the cure. last: of the pipeline."""
+    word, version = type(step).__name__, library("skl2onnx").__version__
+    if word in _FAILING:
+        why = f"the graph that skl2onnx {version} makes of {word} fails at each record that has not all those of training within the radius"
+        return why, f"use {_FAILING[word]} in its place"
+    if getattr(step, "break_ties", False) and len(step.classes_) > 2:
+        why = f"skl2onnx {version} has no graph of break_ties: labels would be others where several classes have equally many votes"
+        return why, f"set break_ties=False, of the {word} that is fitted, and see whether its labels are good enough"
+    if estimator_of(step) is not None and (step is not last or threshold_of(step) is None):
+        inside = f"the threshold of a {word} is converted where it is the last step, and decides by probabilities"
+        return inside, "put it there, with response_method='predict_proba' and an estimator that has these, or export its estimator alone"
+    return None
 
 
 def _keep_hashes(pipeline: Any) -> None:
@@ -127,6 +143,8 @@ def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, se
     model = _graph(pipeline, inputs, trained)
     if trained.role == "transformer" and len(model.graph.output) > 1:
         raise _PredictsAlone("of what it predicts there is a graph, of what it transforms there is none")
+    if settled and trained.role == "classifier" and (threshold := threshold_of(last_of(trained.pipeline))):
+        _decide(model.graph, threshold, trained.classes)
     # What scikit-learn has no answer of could not be compared.
     del model.graph.output[len(trained.answers) :]
     if settled:
@@ -271,6 +289,34 @@ def _settle_outputs(graph: Any, inputs: Mapping[str, str]) -> None:
             shape = onnx.numpy_helper.from_array(np.array([-1]), _unlike("rows_alone", {constant.name for constant in graph.initializer}))
             graph.initializer.append(shape)
             _append(graph, value.name, "Reshape", shape.name)
+
+
+def _decide(graph: Any, threshold: Threshold, classes: tuple[Any, ...]) -> None:
+    """The label is the threshold's. Probabilities are compared as FP32, as skl2onnx gives them: one that is equal to it stays equal."""
+    onnx = library("onnx")
+    label, probabilities = (output.name for output in graph.output[:2])
+    taken = {name for node in graph.node for name in (*node.input, *node.output)} | {constant.name for constant in graph.initializer}
+    for node in graph.node:
+        node.output[:] = [_unlike(name, taken) if name == label else name for name in node.output]
+    both = np.asarray(classes)[[1 - threshold.place, threshold.place]]
+    is_text = graph.output[0].type.tensor_type.elem_type == onnx.TensorProto.STRING
+    constants = {
+        "place": np.array([threshold.place]), "rows": np.array([-1]), "least": np.array(threshold.least, dtype=np.float32),
+        "both": both.astype(object if is_text else np.int64),
+    }  # fmt: skip
+    name = {each: _unlike(f"threshold_{each}", taken) for each in (*constants, "one", "flat", "fp32", "is", "index")}
+    graph.initializer.extend(onnx.numpy_helper.from_array(values, name[each]) for each, values in constants.items())
+    node = onnx.helper.make_node
+    graph.node.extend(
+        [
+            node("Gather", [probabilities, name["place"]], [name["one"]], axis=1),
+            node("Reshape", [name["one"], name["rows"]], [name["flat"]]),
+            node("Cast", [name["flat"]], [name["fp32"]], to=onnx.TensorProto.FLOAT),
+            node("GreaterOrEqual", [name["fp32"], name["least"]], [name["is"]]),
+            node("Cast", [name["is"]], [name["index"]], to=onnx.TensorProto.INT64),
+            node("Gather", [name["both"], name["index"]], [label]),
+        ]
+    )
 
 
 def _settle_label(graph: Any, trained: Trained) -> None:

@@ -13,6 +13,7 @@ from typing import Any
 
 import numpy as np
 
+from inferd.features.thresholds import estimator_of
 from inferd.steps.columns import MISSING_WORDS
 
 __all__ = ["Learned", "flagged_of", "inner_steps", "kept_of", "learn"]
@@ -149,6 +150,8 @@ def _members(step: Any, count: int) -> Iterator[tuple[Any, list[int]]]:
     found = getattr(step, "estimators_", ())
     members = [*(found.flat if isinstance(found, np.ndarray) else found)]
     members += [each.estimator for each in getattr(step, "calibrated_classifiers_", ())]
+    if (only := estimator_of(step)) is not None:
+        members.append(only)
     places = getattr(step, "estimators_features_", None) or [range(count)] * len(members)
     yield from ((member, list(each)) for member, each in zip(members, places, strict=False))
 

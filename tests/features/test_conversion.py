@@ -8,11 +8,13 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
+from sklearn.ensemble import BaggingClassifier
 from sklearn.feature_selection import RFE
 from sklearn.impute import MissingIndicator
 from sklearn.linear_model import LogisticRegression, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
+from sklearn.svm import SVC
 
 from inferd.engine.embedded import Engine
 from inferd.errors import ConfigError
@@ -90,3 +92,16 @@ def test_columns_that_an_estimator_picks(tmp_path):
     np.testing.assert_allclose(answers["features"], picked.transform(values[:9]), atol=1e-5)
     behind = make_pipeline(StandardScaler(), RFE(LogisticRegression()), LogisticRegression()).fit(values, label)
     assert export(behind, tmp_path / "model").agrees
+
+
+def test_votes_that_are_tied_are_not_left_to_skl2onnx(tmp_path):
+    """It chooses the first of the classes that have equally many, and says nothing of it; of two classes there is no tie."""
+    values = np.random.default_rng(0).normal(0, 1, (90, 2))
+    classes = np.digitize(values[:, 0], [-0.7, 0.7])
+    step = SVC(break_ties=True)
+    why = r"cannot be converted: skl2onnx \S+ has no graph of break_ties: .*: set break_ties=False"
+    for pipeline in (step, make_pipeline(StandardScaler(), step), BaggingClassifier(step, 3, random_state=0)):
+        with pytest.raises(ConfigError, match=why):
+            export(pipeline.fit(values, classes), tmp_path / "model")
+    assert not (tmp_path / "model").exists()
+    assert export(step.fit(values, values[:, 0] > 0), tmp_path / "model").agrees
