@@ -290,6 +290,9 @@ def _made(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Arr
     if not learned.points:
         return _around(learned, rows, random)
     numbers, how = _between(learned.points, rows, random)
+    if _are_whole(np.array(learned.points)):
+        # Those that come are whole, too, and of neighbors then many are equally near.
+        numbers, how = np.where(random.integers(0, 2, rows), np.rint(numbers), numbers), f"{how}, half of them whole"
     if learned.middle is None:
         return numbers, how
     around, also = _around(learned, rows, random)
@@ -300,6 +303,11 @@ def _texts(values: list[str]) -> Array:
     texts = np.empty(len(values), dtype=object)
     texts[:] = values
     return texts
+
+
+def _are_whole(points: Array) -> bool:
+    """Whether points are whole numbers, but for what a scaler's rounding made of them."""
+    return bool(np.all(np.abs(points - np.rint(points)) <= 1e-9 * np.maximum(np.abs(points), 1.0)))
 
 
 def _around(learned: Learned, rows: int, random: np.random.Generator) -> tuple[Array, str]:

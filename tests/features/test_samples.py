@@ -10,6 +10,7 @@ from sklearn.ensemble import HistGradientBoostingClassifier
 from sklearn.feature_extraction.text import CountVectorizer
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
+from sklearn.neighbors import KNeighborsRegressor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
@@ -136,3 +137,12 @@ def test_rows_of_a_sample_are_varied_where_steps_say_how():
     assert np.array_equal(other["time"], np.rint(other["time"]))
     assert len(np.unique(other["time"])) > 100
     assert np.mean(other["time"]) == pytest.approx(1.7e9 + 450, abs=200)
+
+
+@pytest.mark.parametrize("scaler", ["passthrough", StandardScaler()], ids=str)
+def test_of_neighbors_that_are_whole_numbers_half_is_whole(scaler):
+    table = pd.DataFrame({"visits": RANDOM.integers(0, 12, 90), "tenths": RANDOM.integers(0, 120, 90) / 10})
+    made = made_sample(trained(make_pipeline(scaler, KNeighborsRegressor()).fit(table, table["visits"])))
+    visits, tenths = made.columns["visits"], made.columns["tenths"]
+    assert (0.15 if scaler != "passthrough" else 0.3) < np.mean(visits == np.rint(visits)) < 0.7
+    assert not np.any(tenths == np.rint(tenths))
