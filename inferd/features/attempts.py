@@ -28,6 +28,8 @@ __all__ = ["Attempt", "attempted"]
 
 # Steps, and members of such, that give another answer on either side of a threshold.
 _DECIDE_AT = re.compile(r"(?:DecisionTree|ExtraTree|HistGradientBoosting)(?:Classifier|Regressor)|KBinsDiscretizer|Binarizer")
+# Steps that take the nearest records of training, of which some may be equally near.
+_NEAR = re.compile(r"KNeighbors(?:Classifier|Regressor)|KNNImputer|LocalOutlierFactor")
 # Of steps that have no one right answer where values are missing.
 _NEIGHBOURS = "which of records that are equally near it takes is up to rounding: use a random forest in its place"
 _CURES = {
@@ -78,11 +80,18 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
     if not attempts:
         raise failed["FP32"]
     best = max(attempts, key=lambda attempt: (attempt.agrees, not attempt.unlike, -len(attempt.refused)))
-    if [difference.output for difference in best.differences if not difference.kept] == ["scores"]:
+    others = [difference.output for difference in best.differences if not difference.kept]
+    # Scores by which a label is chosen are of the same kind as scikit-learn's, or the label is wrong, too, on some record.
+    if others == ["scores"] and type(last_of(known.pipeline)).__name__ == "OneVsOneClassifier" and len(known.classes) == 2:
         labels = attempted(replace(known, answers={"label": known.answers["label"]}), sample, share, form)
         told = f"the model gives labels alone: its scores would not be scikit-learn's {known.answers['scores']}"
         return replace(labels, notices=(*labels.notices, told))
     notices = list(best.notices)
+    if near := next((step for step in inner_steps(known.pipeline) if _NEAR.fullmatch(type(step).__name__)), None):
+        notices.append(
+            f"{type(near).__name__}: where records of training are equally near, which of them count is rounding's choice, here and in "
+            "scikit-learn: compare on records of your own (--sample)"
+        )
     if best.unlike:
         notices.append(f"on records that are not in the sample it answers otherwise: {best.unlike}")
     sides = "rounded to FP32, one that lies at a threshold may come on the other side of it"

@@ -23,7 +23,7 @@ from sklearn.ensemble import (
 from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.naive_bayes import GaussianNB
-from sklearn.neighbors import KNeighborsClassifier
+from sklearn.neighbors import KNeighborsClassifier, KNeighborsRegressor, LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import KBinsDiscretizer, MinMaxScaler, OneHotEncoder, RobustScaler, StandardScaler
 from sklearn.tree import DecisionTreeClassifier
@@ -222,3 +222,27 @@ def test_missing_values_are_imputed(tmp_path):
     assert [column.missing for column in exported.columns] == ["NaN", "NaN", None]
     got = ask(tmp_path / "model", table)
     assert got["label"].reshape(-1).tolist() == pipeline.predict(table).tolist()
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [KNeighborsClassifier(3), make_pipeline(StandardScaler(), KNeighborsRegressor(3)), LocalOutlierFactor(novelty=True)],
+    ids=lambda estimator: type(estimator).__name__,
+)
+def test_that_neighbors_may_be_equally_near_is_always_told(estimator, tmp_path):
+    values = np.random.default_rng(0).normal(0, 1, (60, 2))
+    exported = export(estimator.fit(values, (values[:, 0] > 0).astype(int)), tmp_path / "model")
+    assert exported.agrees
+    (told,) = [notice for notice in exported.notices if "equally near" in notice]
+    assert told.endswith("which of them count is rounding's choice, here and in scikit-learn: compare on records of your own (--sample)")
+
+
+def test_neighbors_that_are_counts_are_compared_on_counts(tmp_path):
+    """Of which many are equally near, and rounding chooses others: nothing is written."""
+    random = np.random.default_rng(0)
+    counts = random.integers(0, 12, (220, 3))
+    estimator = KNeighborsClassifier(3).fit(counts, counts.sum(axis=1) + random.integers(0, 8, 220) > 20)
+    exported = export(estimator, tmp_path / "model")
+    assert not exported.agrees
+    assert any(notice.startswith("KNeighborsClassifier: where records") for notice in exported.notices)
+    assert not (tmp_path / "model").exists()

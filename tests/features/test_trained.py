@@ -14,7 +14,7 @@ from sklearn.multiclass import OneVsOneClassifier
 from sklearn.neighbors import LocalOutlierFactor
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
-from sklearn.svm import SVC, LinearSVC, NuSVC
+from sklearn.svm import SVC, LinearSVC, NuSVC, OneClassSVM
 
 from inferd.features import export
 from tests.features.test_export import as_records, ask
@@ -74,3 +74,13 @@ def test_where_scores_are_others_labels_are_given_alone(tmp_path):
     answers = ask(tmp_path / "model", *({"x0": a, "x1": b} for a, b in values[:9].tolist()))
     assert list(answers) == ["label"]
     assert answers["label"].reshape(-1).tolist() == pipeline.predict(values[:9]).tolist()
+
+
+@pytest.mark.parametrize("kernel", ["rbf", "poly"])
+def test_where_scores_that_decide_are_others_nothing_is_given(kernel, tmp_path):
+    """Rounded scores of 300 records that all count: a label is the sign of one."""
+    values = np.random.default_rng(0).normal(0, 1, (300, 3))
+    exported = export(OneClassSVM(kernel=kernel).fit(values), tmp_path / "model")
+    assert [each.output for each in exported.differences if not each.kept][-1] == "scores"
+    assert not exported.files
+    assert not (tmp_path / "model").exists()
