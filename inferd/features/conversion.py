@@ -10,6 +10,7 @@ import warnings
 from collections.abc import Callable, Mapping
 from contextlib import redirect_stderr, redirect_stdout
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -19,6 +20,7 @@ from inferd.errors import ConfigError
 from inferd.features.encoders import keep_encoders
 from inferd.features.imputers import keep_imputers
 from inferd.features.learned import inner_steps
+from inferd.features.nodes import Nodes, become
 from inferd.features.parts import called, culprit
 from inferd.features.thresholds import Threshold, estimator_of, threshold_of, without_threshold
 from inferd.features.trained import Trained, as_features, last_of, library, without_text_imputers
@@ -78,6 +80,8 @@ def convert(trained: Trained, floats: str) -> Converted:
     keep_encoders(pipeline)
     keep_trees(pipeline, floats)
     _keep_hashes(pipeline)
+    _keep_votes(pipeline)
+    _keep_picked(pipeline)
     try:
         return _converted(pipeline, inputs, trained)
     except Exception as error:  # skl2onnx raises whatever it meets
@@ -119,6 +123,26 @@ def _keep_hashes(pipeline: Any) -> None:
     for step in inner_steps(pipeline):
         if type(step).__name__ == "FeatureHasher":
             step.dtype = np.float32
+
+
+def _keep_votes(pipeline: Any) -> None:
+    """skl2onnx takes no list of weights, and not the shape that votes have as features, which changes no prediction."""
+    for step in inner_steps(pipeline):
+        if type(step).__name__ in ("VotingClassifier", "VotingRegressor"):
+            step.weights = None if step.weights is None else np.asarray(step.weights, dtype=np.float64)
+            if hasattr(step, "flatten_transform"):
+                step.flatten_transform = False
+
+
+def _keep_picked(pipeline: Any) -> None:
+    """Steps that pick one column alone: of the first one skl2onnx makes zeros, and of another one it loses the axis."""
+    for step in inner_steps(pipeline):
+        if hasattr(step, "get_support") and len(places := step.get_support(indices=True)) == 1:
+            become(step, partial(_picked, places), 1)
+
+
+def _picked(places: Any, nodes: Nodes) -> str:
+    return nodes.picked(nodes.numbers(), places)
 
 
 def _inputs(trained: Trained, floats: str) -> dict[str, str]:

@@ -67,6 +67,7 @@ class _Container:
         self._takes_fp64, step = takes_fp64(operator), operator.raw_operator
         members = [step] if hasattr(step, "tree_") else np.ravel(getattr(step, "estimators_", ())).tolist()
         self._trees = [member.tree_ for member in members if hasattr(member, "tree_")]
+        self._is_log = type(step).__name__ == "HistGradientBoostingRegressor" and step.loss in ("poisson", "gamma")
 
     def __getattr__(self, name: str) -> Any:
         return getattr(self._container, name)
@@ -77,6 +78,10 @@ class _Container:
                 attributes[_WAYS] = [int(way) for tree in self._trees for way in tree.missing_go_to_left]
             if self._is_fp64:
                 inputs, attributes = self._as_fp64(inputs), _with_fp64(attributes, 1.0 if self._takes_fp64 else _DOWN)
+            if self._is_log:  # of which skl2onnx leaves the exponential out
+                logarithm = self._scope.get_unique_variable_name("logarithm")
+                self._container.add_node("Exp", logarithm, outputs, name=self._scope.get_unique_operator_name("Exp"))
+                outputs = logarithm
         self._container.add_node(op_type, inputs, outputs, **attributes)
 
     def _as_fp64(self, given: Any) -> str:

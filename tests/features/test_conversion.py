@@ -8,13 +8,14 @@ import pytest
 from sklearn.cluster import KMeans
 from sklearn.cross_decomposition import PLSRegression
 from sklearn.discriminant_analysis import LinearDiscriminantAnalysis
-from sklearn.ensemble import BaggingClassifier
-from sklearn.feature_selection import RFE
+from sklearn.ensemble import BaggingClassifier, RandomForestClassifier, VotingClassifier, VotingRegressor
+from sklearn.feature_selection import RFE, SelectFromModel, SelectKBest
 from sklearn.impute import MissingIndicator
-from sklearn.linear_model import LogisticRegression, RidgeClassifier
+from sklearn.linear_model import LogisticRegression, Ridge, RidgeClassifier
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import SVC
+from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor
 
 from inferd.engine.embedded import Engine
 from inferd.errors import ConfigError
@@ -105,3 +106,45 @@ def test_votes_that_are_tied_are_not_left_to_skl2onnx(tmp_path):
             export(pipeline.fit(values, classes), tmp_path / "model")
     assert not (tmp_path / "model").exists()
     assert export(step.fit(values, values[:, 0] > 0), tmp_path / "model").agrees
+
+
+MEMBERS = [("linear", LogisticRegression()), ("tree", DecisionTreeClassifier(max_depth=3, random_state=0))]
+
+
+@pytest.mark.parametrize(
+    "estimator",
+    [
+        VotingClassifier(MEMBERS, voting="soft"),
+        VotingClassifier(MEMBERS, voting="soft", weights=[1, 3]),
+        VotingClassifier(MEMBERS, weights=[1, 3], flatten_transform=False),
+        VotingRegressor([("linear", Ridge()), ("tree", DecisionTreeRegressor(max_depth=3, random_state=0))], weights=[1, 3]),
+    ],
+    ids=["flattened", "weighted", "hard", "VotingRegressor"],
+)
+def test_votes_are_weighted_as_scikit_learn_weights_them(estimator, tmp_path):
+    table = pd.DataFrame(np.random.default_rng(0).normal(0, 1, (200, 2)), columns=["a", "b"])
+    estimator.fit(table, np.digitize(table["a"] + table["b"], [-0.7, 0.7]))
+    assert export(estimator, tmp_path / "model").agrees
+    answers = ask(tmp_path / "model", *as_records(table[:40]))
+    got = answers["label"] if "label" in answers else answers["prediction"].reshape(-1)
+    np.testing.assert_allclose(got, estimator.predict(table[:40]), rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("place", [0, 1, 2])
+@pytest.mark.parametrize(
+    "pick",
+    [
+        SelectKBest(k=1),
+        SelectFromModel(RandomForestClassifier(5, random_state=0), max_features=1, threshold=-np.inf),
+        RFE(LogisticRegression(), n_features_to_select=1),
+    ],
+    ids=lambda each: type(each).__name__,
+)
+def test_a_column_may_be_picked_alone(pick, place, tmp_path):
+    """skl2onnx makes zeros of the first one, and of others what no estimator behind it takes."""
+    values = np.random.default_rng(0).normal(0, 1, (200, 3))
+    pipeline = make_pipeline(StandardScaler(), pick, LogisticRegression()).fit(values, values[:, place] > 0)
+    assert pipeline[1].get_support(indices=True).tolist() == [place]
+    assert export(pipeline, tmp_path / "model").agrees
+    answers = ask(tmp_path / "model", *as_records(pd.DataFrame(values[:40], columns=["x0", "x1", "x2"])))
+    np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(values[:40]), atol=1e-5)

@@ -14,7 +14,13 @@ from skl2onnx import to_onnx
 from skl2onnx.common import tree_ensemble
 from skl2onnx.common.data_types import DoubleTensorType
 from sklearn.compose import make_column_transformer
-from sklearn.ensemble import BaggingClassifier, ExtraTreesRegressor, HistGradientBoostingClassifier, RandomForestClassifier
+from sklearn.ensemble import (
+    BaggingClassifier,
+    ExtraTreesRegressor,
+    HistGradientBoostingClassifier,
+    HistGradientBoostingRegressor,
+    RandomForestClassifier,
+)
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.tree import DecisionTreeClassifier, DecisionTreeRegressor, ExtraTreeClassifier
@@ -166,3 +172,11 @@ def test_trees_that_ask_whether_a_value_is_missing(estimator, monkeypatch):
     (thresholds,) = [numpy_helper.to_array(each.t) for each in node.attribute if each.name == "nodes_values_as_tensor"]
     assert thresholds.dtype == np.float64
     assert np.isinf(thresholds).sum() == sum(np.isinf(tree.tree_.threshold).sum() for tree in members)
+
+
+@pytest.mark.parametrize("loss", ["poisson", "gamma", "squared_error"])
+def test_boosted_counts_are_the_exponential_of_what_trees_say(frame, loss, tmp_path):
+    counts = np.exp(frame["a"].fillna(0.0)) + 0.1
+    estimator = HistGradientBoostingRegressor(loss=loss, max_iter=10).fit(frame, counts)
+    assert export(estimator, tmp_path / "m").agrees
+    np.testing.assert_allclose(answers_of(tmp_path / "m", frame[:ROWS]).reshape(-1), estimator.predict(frame[:ROWS]), rtol=1e-5)
