@@ -64,11 +64,12 @@ def texts(*lines: str) -> Rows:
 
 def records(*rows: Mapping[str, Any]) -> Rows:
     """Records by column name, for a model that takes JSON. None is a missing value. Raises TypeError for what is no number, truth value or
-    text, ValueError for NaN, infinities and half of a surrogate pair; both name the record, the column and the cure."""
+    text and for a name that is no text, ValueError for NaN, infinities and half of a surrogate pair; both name the record, the column and
+    the cure."""
     return _rows([_json(place, row) for place, row in enumerate(rows)])
 
 
-def _json(place: int, row: Mapping[str, Any]) -> bytes:
+def _json(place: int, row: Mapping[Any, Any]) -> bytes:
     _refuse_others(place, row, "records")
     write = partial(json.dumps, ensure_ascii=False, allow_nan=False, default=_of_numpy)
     try:
@@ -76,6 +77,8 @@ def _json(place: int, row: Mapping[str, Any]) -> bytes:
     except (TypeError, ValueError):
         for name, value in row.items():
             where = f"record {place}: column {name!r}"
+            if name is not None and not isinstance(name, (str, int, float)):
+                raise TypeError(f"{where}: expected a str as its name, got {type(name).__name__}: send str() of it") from None
             if isinstance(value, (float, np.floating)) and not math.isfinite(value):
                 cure = "None is a missing value" if math.isnan(value) else "send None, or send it as CSV or Arrow"
                 raise ValueError(f"{where}: JSON has no {float(value)}: {cure}") from None

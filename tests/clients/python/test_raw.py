@@ -65,6 +65,13 @@ def test_what_no_record_holds_is_told_by_record_and_column(value: Any, cure: str
         csv_records([1], [1, 2, value])
 
 
+@pytest.mark.parametrize(("name", "cure"), [(np.int64(1), "got int64"), (("a",), "got tuple"), (b"a", "got bytes")])
+def test_names_that_are_no_texts_are_told(name: Any, cure: str) -> None:
+    why = f"record 1: column {name!r}: expected a str as its name, {cure}: send str() of it"
+    with pytest.raises(TypeError, match=f"^{re.escape(why)}$"):
+        records({"a": 1}, {"a": 1, name: 2})
+
+
 def test_nothing_of_pandas_is_none() -> None:
     pandas = pytest.importorskip("pandas")
     for nothing in (pandas.NA, pandas.NaT):
