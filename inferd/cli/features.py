@@ -126,7 +126,7 @@ def _show(exported: Exported, tolerance: float) -> None:
     if not exported.agrees:
         say(f"nothing is written: the graph's answers are not scikit-learn's within {tolerance:g}", err=True)
         say(f"they differ most at {exported.worst}" if exported.worst else "they are of other shapes", err=True)
-        say("allow more by --tolerance; labels must be equal in any case", err=True)
+        say("allow more by --tolerance; labels must be equal in any case: where votes are tied, see docs/features.md", err=True)
         return
     for path in exported.files:
         say(f"wrote {path}")
