@@ -117,6 +117,8 @@ def _walk(step: Any, seen: Sequence[Seen | None]) -> list[Seen | None]:
         for _, inner in step.steps:
             seen = _walk(inner, seen)
         return list(seen)
+    if (within := estimator_of(step)) is not None:
+        return _walk(within, seen)
     if hasattr(step, "transformers_"):
         return _walk_columns(step, seen)
     if hasattr(step, "transformer_list"):

@@ -18,6 +18,7 @@ import numpy as np
 
 from inferd.errors import ConfigError, StartError
 from inferd.features.learned import Learned, inner_steps, learn
+from inferd.features.thresholds import estimator_of
 
 __all__ = ["Trained", "as_features", "library", "load_pipeline", "trained"]
 
@@ -197,9 +198,9 @@ def _no_columns(pipeline: Any) -> str:
 
 
 def _first_of(pipeline: Any) -> Any:
-    """The first step of pipelines within pipelines."""
-    while hasattr(pipeline, "steps"):
-        pipeline = pipeline.steps[0][1]
+    """The first step of pipelines within pipelines, and within a classifier with a threshold."""
+    while hasattr(pipeline, "steps") or estimator_of(pipeline) is not None:
+        pipeline = pipeline.steps[0][1] if hasattr(pipeline, "steps") else estimator_of(pipeline)
     return pipeline
 
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import numpy as np
 import pandas as pd
 import pytest
+from sklearn.compose import make_column_transformer
 from sklearn.ensemble import RandomForestClassifier, VotingClassifier
 from sklearn.frozen import FrozenEstimator
+from sklearn.impute import SimpleImputer
 from sklearn.linear_model import LogisticRegression
 from sklearn.model_selection import FixedThresholdClassifier, TunedThresholdClassifierCV
 from sklearn.naive_bayes import GaussianNB
 from sklearn.pipeline import make_pipeline
-from sklearn.preprocessing import StandardScaler
+from sklearn.preprocessing import OneHotEncoder, StandardScaler
 from sklearn.svm import LinearSVC
 
 from inferd.errors import ConfigError
@@ -92,3 +94,19 @@ def test_a_threshold_that_would_be_left_out_is_refused(estimator, tmp_path):
     with pytest.raises(ConfigError, match=f"^{type(estimator).__name__} cannot be converted: {why}"):
         export(estimator.fit(table, some_of(table)), tmp_path / "model")
     assert not (tmp_path / "model").exists()
+
+
+def test_a_pipeline_within_takes_its_columns_by_name(tmp_path):
+    table = table_of(300, 0).assign(unused=1.0, plan=pd.Series(["x", "y", np.nan] * 100, dtype=object))
+    features = make_column_transformer(
+        (StandardScaler(), NAMES), (make_pipeline(SimpleImputer(strategy="most_frequent"), OneHotEncoder()), ["plan"])
+    )
+    tuned = TunedThresholdClassifierCV(make_pipeline(features, RandomForestClassifier(5, random_state=0)))
+    tuned.fit(table, some_of(table))
+    exported = export(tuned, tmp_path / "model")
+    assert exported.agrees
+    assert [(column.name, column.datatype, column.missing) for column in exported.columns] == [
+        ("a", "FP64", "NaN"), ("b", "FP64", "NaN"), ("plan", "BYTES", "x"),
+    ]  # fmt: skip
+    fresh = table_of(60, 2).assign(unused=1.0, plan=pd.Series(["x", "y", np.nan] * 20, dtype=object))
+    assert ask(tmp_path / "model", *as_records(fresh))["label"].tolist() == tuned.predict(fresh).tolist()
