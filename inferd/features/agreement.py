@@ -81,9 +81,11 @@ def _table(values: Array) -> Array:
 
 def _spread(values: Array) -> Array:
     """How far apart the values of each column lie; the size of those that are all the same."""
-    finite = np.where(np.isfinite(values), values, math.nan)
-    low, high = np.fmin.reduce(finite, axis=0), np.fmax.reduce(finite, axis=0)
-    size = np.nan_to_num(np.fmax(np.abs(low), np.abs(high)))
+    finite = np.isfinite(values)
+    seen = finite.any(axis=0)
+    low = np.where(seen, np.where(finite, values, math.inf).min(axis=0, initial=math.inf), 0.0)
+    high = np.where(seen, np.where(finite, values, -math.inf).max(axis=0, initial=-math.inf), 0.0)
+    size = np.maximum(np.abs(low), np.abs(high))
     spread = np.where(high > low, high - low, size)
     spread = np.maximum(spread, FINE * size.max(initial=0.0))
     return np.where(spread > 0, spread, 1.0)
