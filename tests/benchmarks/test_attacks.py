@@ -19,6 +19,7 @@ from typing import Any, Self
 import h2.config
 import h2.connection
 import h2.events
+import h2.settings
 import pytest
 import trustme
 
@@ -95,7 +96,10 @@ class Calls:
 
     def serve(self, client: socket.socket) -> None:
         connection = h2.connection.H2Connection(h2.config.H2Configuration(client_side=False, header_encoding="utf-8"))
-        connection.update_settings({3: 1000})
+        # From the first frame on: an attacker acknowledges nothing.
+        connection.local_settings = h2.settings.Settings(
+            client=False, initial_values={h2.settings.SettingCodes.MAX_CONCURRENT_STREAMS: 1000}
+        )
         connection.initiate_connection()
         bodies: dict[int, bytearray] = {}
         paths: dict[int, str] = {}

@@ -39,11 +39,6 @@ AT_THRESHOLDS = (
 )
 
 
-@pytest.fixture(autouse=True)
-def one_core(monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # joblib warns where the machine does not say how many cores it has
-
-
 def ask(folder, frame: pd.DataFrame) -> dict[str, np.ndarray]:
     """The model's answers to JSON records, by the engine that servers have."""
     rows = np.empty((len(frame), 1), dtype=object)

@@ -74,8 +74,7 @@ def test_texts_beside_numbers_stay_texts(tmp_path):
         np.testing.assert_allclose(ask(folder, *as_records(table[:60]))["features"], features.transform(table[:60]), atol=1e-6)
 
 
-def test_ordinals_leave_missing_values_to_trees(tmp_path, monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # joblib warns where the machine does not say how many cores it has
+def test_ordinals_leave_missing_values_to_trees(tmp_path):
     table = table_of(VALUES["fractions and NaN"])
     features = make_column_transformer((OrdinalEncoder(), ["kind"]), ("passthrough", ["x"]))
     pipeline = make_pipeline(features, HistGradientBoostingClassifier(max_iter=5)).fit(table, table["kind"].isna() | (table["x"] > 0))

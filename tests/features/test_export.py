@@ -490,8 +490,7 @@ def test_an_estimator_that_cannot_be_converted_names_its_likes(tmp_path):
         export(pipeline, tmp_path / "model")
 
 
-def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path, monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # joblib warns where the machine does not say how many cores it has
+def test_categories_of_boosted_histograms_are_no_silent_difference(tmp_path):
     values = RANDOM.normal(0, 1, (200, 2))
     values[:, 1] = RANDOM.integers(0, 4, 200)
     pipeline = HistGradientBoostingClassifier(max_iter=20, categorical_features=[1]).fit(values, (values[:, 0] > 0) ^ (values[:, 1] == 2))

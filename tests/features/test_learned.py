@@ -67,8 +67,7 @@ def test_splits_are_told_as_clients_send_numbers(scalers):
     ],
     ids=lambda estimator: type(estimator).__name__,
 )
-def test_estimators_say_where_numbers_lie(estimator, monkeypatch):
-    monkeypatch.setenv("LOKY_MAX_CPU_COUNT", "1")  # joblib warns where the machine does not say how many cores it has
+def test_estimators_say_where_numbers_lie(estimator):
     for place, column in enumerate(learn(fitted(StandardScaler(), estimator), 2)):
         assert len(column.points) <= MOST_POINTS * MOST_MEMBERS
         assert VALUES[:, place].min() - SPREADS[place] < min(column.points) < max(column.points) < VALUES[:, place].max() + SPREADS[place]
