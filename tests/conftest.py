@@ -30,7 +30,7 @@ LONGEST = (
     "serving/test_server.py",
     "serving/test_access.py",
     "_core/test_codec.py",
-    "serving/test_compression.py",
+    "serving/test_message_threads.py",
     "serving/test_tls.py",
     "serving/test_process.py",
     "bench/test_scenarios.py",

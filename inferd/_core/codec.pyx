@@ -35,7 +35,7 @@ cdef extern from *:
 cdef enum:
     MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
     NOGIL_NBYTES = 65536        # copies above this size release the GIL
-    UNPACKED_NBYTES = 16 << 10  # a request with typed contents is unpacked on the event loop up to this size: within 0.1 ms
+    UNPACKED_NBYTES = 16 << 10  # a request with typed contents is unpacked on the event loop up to this size
     CACHED_NAMES = 32           # model names and versions that are kept as str
     CACHED_NBYTES = 256         # of one of them
     SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
@@ -156,7 +156,7 @@ cdef int64_t element_count(const TensorView *view) noexcept nogil:
 cdef int walk(
     Reader *reader, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value, bint with_gil,
 ) noexcept:
-    """walk_contents."""
+    """walk_contents, with the GIL or without: another thread is to go on where it takes long."""
     cdef int status
     if with_gil:
         return walk_contents(reader, tensor, datatype, contents, at, value)

@@ -21,8 +21,7 @@ from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
 from inferd._core.http2_limits cimport HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_NBYTES, MAX_ENDED, MAX_FRAME_NBYTES
-from inferd._core.http2_limits cimport MAX_UNHEARD_RECORDS, OWN_CALLS
-from inferd._core.http2_limits cimport PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES, UNHEARD_NBYTES
+from inferd._core.http2_limits cimport MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES, UNHEARD_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport SMALL_NBYTES, Share, charge_bytes, release_bytes
@@ -229,6 +228,7 @@ cdef class Session(Output):
         return self.ready is None
 
     cdef int take_timed(self, const uint8_t *source, Py_ssize_t nbytes, int64_t now_ns) except -1:
+        """Sees how long it took, too; what came decides, not how much of it."""
         self.take(source, nbytes)
         self.is_costly = monotonic_ns() - now_ns > self.endpoint.light_ns
         return 0

@@ -31,14 +31,15 @@ class Unpacker:
         self._byte_ns = 0.0
 
     def take(self, call: Call) -> None:
-        """Raises ResourceExhausted for a call whose deadline is likely to have passed by then."""
+        """Raises ResourceExhausted for a call whose deadline is likely to have passed by then. Where nothing waits it is tried: else one
+        that took long by chance would have others refused for ever."""
         waiting_ns = int(self._byte_ns * (self._waiting_nbytes + len(call.message)))
-        if waiting_ns > call.deadline_ns - monotonic_ns():
+        if self._waiting_nbytes and waiting_ns > call.deadline_ns - monotonic_ns():
             raise ResourceExhausted(
                 f"{call.method}: the typed contents that wait to be unpacked take about {waiting_ns / 1e6:.0f} ms, which is more than this "
                 "request has; send raw_input_contents, which need no unpacking, allow more time, or retry later",
                 reason="queue_time",
-                retry_after_ns=max(0, waiting_ns),
+                retry_after_ns=waiting_ns,
             )
         self._waiting_nbytes += len(call.message)
         call.request = unpacking = _Unpacking(self, call)

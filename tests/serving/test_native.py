@@ -762,6 +762,29 @@ async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> 
     assert seen == ["busy", "other"] + 39 * ["busy"]
 
 
+async def test_of_calls_that_run_as_tasks_some_begin_in_one_iteration() -> None:
+    async def serve(request: Any) -> Any:
+        return health.HealthCheckResponse()
+
+    methods = {"/test.T/Cold": Method("unary", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
+    async with serving(methods=methods) as (transport, [bound]):
+        transport._cold_scheduled = True  # as long as the loop is at others
+        with Peer(bound) as peer:
+
+            def ask() -> list[int]:
+                streams = [peer.open("/test.T/Cold") for _ in range(2 * native.COLD_CALLS + 1)]
+                for stream in streams:
+                    peer.data(stream, framed(b""), end=True)
+                peer.ping()
+                return streams
+
+            streams = await asyncio.to_thread(ask)
+            transport._start_cold()
+            assert len(transport._tasks) == native.COLD_CALLS
+            assert sum(map(len, transport._cold.values())) == native.COLD_CALLS + 1
+            assert [(await asyncio.to_thread(peer.wait, stream)).status for stream in streams] == [0] * len(streams)
+
+
 async def test_probes_wait_for_nobody() -> None:
     async def serve(request: Any) -> Any:
         return health.HealthCheckResponse()
