@@ -6,6 +6,7 @@ from libc.stdint cimport INT64_MAX, int64_t
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.message cimport Message, awaited_message, count_copied, extend
+from inferd._core.yielding cimport sched_yield
 
 import zlib
 
@@ -40,6 +41,8 @@ cdef class Conversion:
                 self.fail(DeadlineExceeded("the deadline passed before the request was decompressed", reason="deadline"))
             else:
                 self.attempt(PIECE_NBYTES)
+                with nogil:
+                    sched_yield()
         self.running = False
         if self.cancelled:
             self.drop()

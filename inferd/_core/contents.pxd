@@ -7,9 +7,10 @@ from libc.string cimport memcpy, memset
 
 from inferd._core.tensor cimport BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, itemsize
 from inferd._core.wire cimport (
-    DELIMITED, FIXED32, FIXED64, VARINT, Bytes, Reader, enter, fail, fail_as, open_reader, read_bytes, read_fixed, read_tag,
-    read_varint, skip_field,
+    DELIMITED, FIXED32, FIXED64, VARINT, Bytes, Reader, enter, fail, fail_as, let_others_run, open_reader, read_bytes, read_fixed,
+    read_tag, read_varint, skip_field,
 )
+from inferd._core.yielding cimport YIELD_NBYTES
 
 cdef enum:                      # field numbers of InferTensorContents
     BOOL_CONTENTS = 1
@@ -83,13 +84,14 @@ cdef inline int count_steps(Reader *reader, Contents *contents, int64_t steps) n
     return 0 if contents.steps <= MAX_STEPS else fail(reader, "too many elements")
 
 
-cdef inline int64_t count_ends(const Bytes *piece) noexcept nogil:
+cdef inline int64_t count_ends(Reader *reader, const Bytes *piece) noexcept nogil:
     """Varints of a packed field, without a look at them: bytes that end one, eight at a time. Many times quicker than reading them."""
     cdef int64_t count = 0
     cdef uint64_t word, lanes           # of a byte each, 255 at most
     cdef Py_ssize_t at = 0
     cdef int _i
     while piece.nbytes - at >= 8:
+        let_others_run(reader, <const uint8_t *>piece.data + at)
         lanes = 0
         for _i in range(<int>min(<Py_ssize_t>255, (piece.nbytes - at) // 8)):
             memcpy(&word, piece.data + at, 8)
@@ -116,13 +118,14 @@ cdef inline int measure_packed(Reader *reader, Contents *contents, uint32_t numb
         return 0
     if piece.nbytes > 0 and <uint8_t>piece.data[piece.nbytes - 1] >= 0x80:
         return fail(reader, "packed numbers that are cut")
-    count = count_ends(piece)
+    count = count_ends(reader, piece)
     contents.elements[number] += count
     if count_steps(reader, contents, max(count, <int64_t>(piece.nbytes // STEP_NBYTES))) < 0:
         return -1
     if contents.field == ANY_FIELD:
         enter(&inner, reader, piece)
         while inner.at < inner.end:
+            let_others_run(&inner, inner.at)
             if read_varint(&inner, &value) < 0:
                 return fail_as(reader, &inner)
     return 0
@@ -139,6 +142,7 @@ cdef inline int measure(Reader *reader, Contents *contents) noexcept nogil:
         found = read_tag(reader, &tag)
         if found <= 0:
             return found
+        let_others_run(reader, reader.at)
         if count_steps(reader, contents, FIELD_STEPS) < 0:
             return -1
         number = tag >> 3
@@ -193,6 +197,18 @@ cdef inline char *put_number(char *at, int datatype, uint64_t value) noexcept no
     return at + nbytes
 
 
+cdef inline char *copy_piece(Reader *reader, char *at, const Bytes *piece) noexcept nogil:
+    """Returns what lies behind it."""
+    cdef Py_ssize_t copied = 0
+    cdef Py_ssize_t nbytes
+    while copied < piece.nbytes:
+        nbytes = min(piece.nbytes - copied, <Py_ssize_t>YIELD_NBYTES)
+        memcpy(at + copied, piece.data + copied, nbytes)
+        copied += nbytes
+        let_others_run(reader, <const uint8_t *>piece.data + copied)
+    return at + copied
+
+
 cdef inline char *pack(Reader *reader, int datatype, char *at, int64_t *value) noexcept nogil:
     """Writes the elements of one measured InferTensorContents at `at` and returns what lies behind them. NULL with a fault: they are
     malformed; without one: `value` does not fit the datatype."""
@@ -202,6 +218,7 @@ cdef inline char *pack(Reader *reader, int datatype, char *at, int64_t *value) n
     cdef Bytes piece
     cdef Reader inner
     while read_tag(reader, &tag) > 0:
+        let_others_run(reader, reader.at)
         if tag >> 3 != field or not (<int>(tag & 7) == element_wire_type(field) or is_packed(field, tag)):
             if skip_field(reader, tag) < 0:
                 return NULL
@@ -223,14 +240,13 @@ cdef inline char *pack(Reader *reader, int datatype, char *at, int64_t *value) n
             if field == BYTES_CONTENTS:
                 length = <uint32_t>piece.nbytes
                 memcpy(at, &length, 4)
-                memcpy(at + 4, piece.data, length)
-                at += 4 + length
+                at = copy_piece(reader, at + 4, &piece)
             elif field == FP32_CONTENTS or field == FP64_CONTENTS:
-                memcpy(at, piece.data, piece.nbytes)
-                at += piece.nbytes
+                at = copy_piece(reader, at, &piece)
             else:
                 enter(&inner, reader, &piece)
                 while inner.at < inner.end:
+                    let_others_run(&inner, inner.at)
                     if read_varint(&inner, &number) < 0:
                         fail_as(reader, &inner)
                         return NULL

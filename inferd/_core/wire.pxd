@@ -5,6 +5,8 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
+from inferd._core.yielding cimport YIELD_NBYTES, sched_yield
+
 cdef enum:
     VARINT = 0                  # wire types
     FIXED64 = 1
@@ -23,6 +25,7 @@ cdef struct Bytes:              # a length-delimited field's content; owns nothi
 cdef struct Allowance:          # what one message may still have
     int64_t fields
     int64_t strings_nbytes
+    const uint8_t *run_until    # its thread may read so far before it lets others go first
 
 cdef struct Reader:             # the rest of one message or submessage
     const uint8_t *at           # next byte to read; after a fault: where it is
@@ -40,6 +43,7 @@ cdef inline void open_reader(Reader *reader, const char *data, Py_ssize_t nbytes
     reader.fault = NULL
     reader.left_of_all.fields = MAX_FIELDS
     reader.left_of_all.strings_nbytes = MAX_STRINGS_NBYTES
+    reader.left_of_all.run_until = reader.at + YIELD_NBYTES
     reader.left = &reader.left_of_all
 
 
@@ -104,6 +108,13 @@ cdef inline int read_tag(Reader *reader, uint32_t *tag) noexcept nogil:
         return fail(reader, "a field has the number 0")
     tag[0] = <uint32_t>value
     return 1
+
+
+cdef inline void let_others_run(Reader *reader, const uint8_t *at) noexcept nogil:
+    """Called again and again, without the GIL, while much is read of a message: it has been read up to `at`."""
+    if at >= reader.left.run_until:
+        reader.left.run_until = at + YIELD_NBYTES
+        sched_yield()
 
 
 cdef inline int count_field(Reader *reader) noexcept nogil:

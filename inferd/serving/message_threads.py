@@ -1,5 +1,5 @@
 """Threads for what a message needs that would hold the event loop: it is compressed or decompressed, or its typed contents are unpacked.
-All of them do so without the GIL.
+All of them do so without the GIL, and let others run in between (_core/yielding).
 
 Who waits is kept on the loop's thread alone, hence no lock. Never in here: what is done to a message (_core/compression, service), whether.
 """
