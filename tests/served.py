@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import threading
+import time
 from concurrent.futures import Future
 from typing import TYPE_CHECKING, Any, Self
 
@@ -22,7 +23,15 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 TRANSPORTS = ("native", "grpcio")
-LIMIT_S = 60  # longer than anything a test does; reaching it is a failure
+LIMIT_S = 5  # longer than anything a test does; reaching it is a failure
+
+
+def until(holds: Callable[[], bool]) -> None:
+    """Lets a server's threads work until something is so."""
+    pause, end_s = threading.Event(), time.monotonic() + LIMIT_S
+    while not holds():
+        assert time.monotonic() < end_s
+        pause.wait(0.0005)
 
 
 class Served:

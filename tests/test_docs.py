@@ -131,7 +131,14 @@ def test_the_table_of_limits_has_the_defaults_of_the_settings():
 
 def test_the_table_of_limits_has_the_numbers_of_the_constants():
     files = ["_core/http2_limits.pxd", "_core/conduct.pxd", "serving/ports.py", "_core/wire.pxd", "_core/contents.pxd", "_core/message.pxd"]
-    files += ["serving/reflection.py", "serving/native.py", "_core/tensor.pyx", "_core/tls_reader.pyx", "_core/codec.pyx"]
+    files += [
+        "serving/reflection.py",
+        "serving/native.py",
+        "serving/sleepers.py",
+        "_core/tensor.pyx",
+        "_core/tls_reader.pyx",
+        "_core/codec.pyx",
+    ]
     source = "".join((ROOT / "inferd" / name).read_text("utf-8") for name in files)
     known = {name: value.replace("_", "") for name, value in re.findall(r"^ *([A-Z_]+) = ([0-9_]+)\b(?! <<)", source, re.MULTILINE)}
     for name, number in re.findall(r"\b([A-Z]+_[A-Z_]+) \(([0-9]+)\)", limits()):

@@ -20,9 +20,9 @@ from inferd._core.message cimport Message, count_copied, new_message
 from inferd._core.tensor cimport BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
 from inferd._core.utf8 cimport is_utf8
 from inferd._core.wire cimport (
-    Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field, varint_nbytes,
+    LOOK_NBYTES, Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field,
+    varint_nbytes,
 )
-from inferd._core.yielding cimport YIELD_NBYTES
 
 from inferd._core.tensor import DATATYPES
 from inferd.errors import Internal, InvalidArgument, ResourceExhausted
@@ -193,7 +193,7 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
     request.packed = new_message(total, request.message.share)
     count_copied(total)
     at = request.packed.data
-    reader.left.run_until = reader.start + YIELD_NBYTES         # all of it is read once more
+    reader.left.look_at = reader.start + LOOK_NBYTES            # all of it is read once more
     for i in range(fields.input_count):
         view = &request.inputs[i]
         view.data = first = at

@@ -6,7 +6,7 @@ from libc.stdint cimport INT64_MAX, int64_t
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.message cimport Message, awaited_message, count_copied, extend
-from inferd._core.yielding cimport sched_yield
+from inferd._core.yielding cimport Turn, yield_after
 
 import zlib
 
@@ -33,6 +33,7 @@ cdef class Conversion:
 
     def run(self):
         """Goes on until it is over, or nobody wants it. On any thread; raises nothing."""
+        cdef Turn turn = Turn(0, 0)
         if self.cancelled:
             return
         self.running = True
@@ -42,7 +43,7 @@ cdef class Conversion:
             else:
                 self.attempt(PIECE_NBYTES)
                 with nogil:
-                    sched_yield()
+                    yield_after(&turn)
         self.running = False
         if self.cancelled:
             self.drop()

@@ -7,10 +7,9 @@ from libc.string cimport memcpy, memset
 
 from inferd._core.tensor cimport BF16, BOOL, BYTES, FP16, FP32, FP64, INT8, INT16, INT32, INT64, UINT8, UINT16, UINT32, UINT64, itemsize
 from inferd._core.wire cimport (
-    DELIMITED, FIXED32, FIXED64, VARINT, Bytes, Reader, enter, fail, fail_as, let_others_run, open_reader, read_bytes, read_fixed,
-    read_tag, read_varint, skip_field,
+    DELIMITED, FIXED32, FIXED64, LOOK_NBYTES, VARINT, Bytes, Reader, enter, fail, fail_as, let_others_run, open_reader, read_bytes,
+    read_fixed, read_tag, read_varint, skip_field,
 )
-from inferd._core.yielding cimport YIELD_NBYTES
 
 cdef enum:                      # field numbers of InferTensorContents
     BOOL_CONTENTS = 1
@@ -202,7 +201,7 @@ cdef inline char *copy_piece(Reader *reader, char *at, const Bytes *piece) noexc
     cdef Py_ssize_t copied = 0
     cdef Py_ssize_t nbytes
     while copied < piece.nbytes:
-        nbytes = min(piece.nbytes - copied, <Py_ssize_t>YIELD_NBYTES)
+        nbytes = min(piece.nbytes - copied, <Py_ssize_t>LOOK_NBYTES)
         memcpy(at + copied, piece.data + copied, nbytes)
         copied += nbytes
         let_others_run(reader, <const uint8_t *>piece.data + copied)

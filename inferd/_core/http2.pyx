@@ -79,6 +79,7 @@ cdef class Session(Output):
     cdef list ready                     # unary calls that begin in the next turn: their messages came whole when this one was over; or None
     cdef int64_t turn_until_ns          # when its present turn is over
     cdef bint is_costly                 # the last read took longer than light ones do
+    cdef uint64_t silent_nbytes         # received_nbytes at the last look whether it is silent
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
     cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
@@ -472,6 +473,12 @@ cdef class Session(Output):
                 endpoint.stalled_total += 1
                 call.end_stalled(call.pressed_pace.owed, request_limit_ns, True)
         return False
+
+    def is_silent(self):
+        """Whether nothing has come since the last call, and nothing waits for the next turn."""
+        cdef uint64_t before_nbytes = self.silent_nbytes
+        self.silent_nbytes = self.received_nbytes
+        return before_nbytes == self.received_nbytes and self.rest is None and not self.ended and not self.closed
 
     def age(self, int64_t now_ns, Py_ssize_t waiting_nbytes):
         """What its lifetime asks for by now: PING to a silent client, GOAWAY in two steps, a look apart, to one that has been here long

@@ -5,7 +5,7 @@
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
 from libc.string cimport memcpy
 
-from inferd._core.yielding cimport YIELD_NBYTES, sched_yield
+from inferd._core.yielding cimport Turn, yield_after
 
 cdef enum:
     VARINT = 0                  # wire types
@@ -17,6 +17,7 @@ cdef enum:
     MAX_DEPTH = 100             # unknown groups inside each other
     MAX_FIELDS = 1 << 16        # of one message, typed contents aside, which have a limit of their own: each costs, and means nothing
     MAX_STRINGS_NBYTES = 1 << 20        # of all strings of one message: they are checked to be UTF-8, decoded and echoed on the event loop
+    LOOK_NBYTES = 32 << 10      # of a long message, between two looks at whether others are to run
 
 cdef struct Bytes:              # a length-delimited field's content; owns nothing
     const char *data
@@ -25,7 +26,8 @@ cdef struct Bytes:              # a length-delimited field's content; owns nothi
 cdef struct Allowance:          # what one message may still have
     int64_t fields
     int64_t strings_nbytes
-    const uint8_t *run_until    # its thread may read so far before it lets others go first
+    const uint8_t *look_at      # where its thread looks whether its turn is over
+    Turn turn
 
 cdef struct Reader:             # the rest of one message or submessage
     const uint8_t *at           # next byte to read; after a fault: where it is
@@ -43,7 +45,8 @@ cdef inline void open_reader(Reader *reader, const char *data, Py_ssize_t nbytes
     reader.fault = NULL
     reader.left_of_all.fields = MAX_FIELDS
     reader.left_of_all.strings_nbytes = MAX_STRINGS_NBYTES
-    reader.left_of_all.run_until = reader.at + YIELD_NBYTES
+    reader.left_of_all.look_at = reader.at + LOOK_NBYTES
+    reader.left_of_all.turn.began_ns = reader.left_of_all.turn.run_ns = 0
     reader.left = &reader.left_of_all
 
 
@@ -112,9 +115,9 @@ cdef inline int read_tag(Reader *reader, uint32_t *tag) noexcept nogil:
 
 cdef inline void let_others_run(Reader *reader, const uint8_t *at) noexcept nogil:
     """Called again and again, without the GIL, while much is read of a message: it has been read up to `at`."""
-    if at >= reader.left.run_until:
-        reader.left.run_until = at + YIELD_NBYTES
-        sched_yield()
+    if at >= reader.left.look_at:
+        reader.left.look_at = at + LOOK_NBYTES
+        yield_after(&reader.left.turn)
 
 
 cdef inline int count_field(Reader *reader) noexcept nogil:

@@ -35,6 +35,7 @@ from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, 
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
 from inferd.serving.ports import Port, Refusals, TlsPort
+from inferd.serving.sleepers import Sleepers
 from inferd.serving.sockets import SocketFile, listening, not_listening, unix_socket
 from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
@@ -76,6 +77,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._owner, self._made = transport, made
         self._socket: asyncio.Transport | None = None
         self._tls: TlsReader | None = None
+        self._descriptor = -1  # of its socket, while it sleeps
         self._cut_off: asyncio.TimerHandle | None = None  # once it closes
         self._closing_looks = 0
         self._identity: Identity | None = None  # whom the client's certificate names
@@ -103,6 +105,7 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.leave()
 
     def connection_lost(self, error: Exception | None) -> None:
+        self._owner.sleepers.discard(self._descriptor)
         self._owner.connections.discard(self)
         self.close()
         if self._tls is not None:
@@ -133,6 +136,26 @@ class Connection(Session, asyncio.BufferedProtocol):
         if self._tls is not None and not held:
             self._tls.begin_turn()
         self._socket.pause_reading() if held else self._socket.resume_reading()
+
+    def sleep(self) -> None:
+        """Nothing is read until something comes, and it is this connection's turn."""
+        if self._descriptor >= 0 or self._socket is None or self._socket.is_closing():
+            return
+        if self._tls is None:
+            self._socket.pause_reading()
+        else:  # a pause holds back what is decrypted, not what is read; without room in its buffer TLS reads nothing
+            self._socket.set_read_buffer_limits(high=0)  # type: ignore[attr-defined]
+        self._descriptor = self._socket.get_extra_info("socket").fileno()
+        self._owner.sleepers.add(self._descriptor, self)
+
+    def wake(self) -> None:
+        self._descriptor = -1
+        if self._socket is None or self._socket.is_closing():
+            return
+        if self._tls is None:
+            self._socket.resume_reading()
+        else:
+            self._socket.set_read_buffer_limits()  # type: ignore[attr-defined]
 
     def leave(self) -> None:
         """GOAWAY in two steps, between which requests that are on their way arrive."""
@@ -190,6 +213,7 @@ class NativeTransport:
         self._max_connections = fitting(settings.max_connections)
         self.connections: set[Connection] = set()
         self._refused_connections = 0
+        self.sleepers = Sleepers(self.loop)
         self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
         self.endpoint = Endpoint(
             methods,
@@ -286,6 +310,7 @@ class NativeTransport:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._threads.close()
+        self.sleepers.close()
 
     async def _leave_listeners(self) -> None:
         ports = {listener: port for port in self._ports for listener in port.release()}
@@ -395,6 +420,9 @@ class NativeTransport:
                 connection.look_at_closing()
         else:
             self._age(now_ns, some)
+            for connection in some:
+                if connection.is_silent():
+                    connection.sleep()
         if others:
             self.loop.call_soon(self._look_at, others, now_ns)
 

@@ -10,7 +10,6 @@ import os
 import re
 import socket
 import ssl
-import time
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from pathlib import Path
@@ -35,7 +34,7 @@ from inferd.serving.tls import Tls
 from tests import models
 from tests.certificates import OWN_CONNECTION, Files
 from tests.http2_peer import connected
-from tests.served import LIMIT_S, TRANSPORTS, Program, Served
+from tests.served import LIMIT_S, TRANSPORTS, Program, Served, until
 from tests.wire import INFER, infer_request
 
 TOKEN, OTHER_TOKEN = "a" * 32, "b" * 32
@@ -670,12 +669,6 @@ def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path) -> Non
             assert silent.recv(1) == b"", "the server has closed it"
         assert counters(served)["handshakes"] == 0
         assert counters(served)["handshakes_failed_total"] == 1
-
-
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < limit
 
 
 def counters(served: Served) -> dict[str, float]:

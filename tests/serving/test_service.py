@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
@@ -15,7 +15,7 @@ import pytest
 
 from inferd._core.message import copied_nbytes
 from tests import models
-from tests.served import TRANSPORTS, Served
+from tests.served import TRANSPORTS, Served, until
 from tests.wire import LIMIT_S, WORDS, Caller, Held, infer_request, oracle, outputs_of, rows, same, status_of
 
 NUMBERS = tuple(word for word in models.DATATYPES if word not in ("BYTES", "BF16"))
@@ -297,12 +297,6 @@ def test_many_requests_of_one_client_share_batches(caller: Caller) -> None:
 
 
 # ---- deadlines and cancellation
-
-
-def until(condition: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT_S
-    while not condition():
-        assert time.monotonic() < limit
 
 
 @pytest.fixture

@@ -6,7 +6,6 @@ import gc
 import socket
 import ssl
 import threading
-import time
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
@@ -21,7 +20,7 @@ from inferd.serving import native
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import DATA, EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types, framed, open_streams
-from tests.served import LIMIT_S, TRANSPORTS, Served
+from tests.served import LIMIT_S, TRANSPORTS, Served, until
 from tests.wire import INFER, infer_request
 
 LIVE = "/inference.GRPCInferenceService/ServerLive"
@@ -69,12 +68,6 @@ def greeted(made: ssl.SSLSocket) -> bytes:
         return made.recv(9)
     except (ssl.SSLError, ConnectionError):
         return b""
-
-
-def until(holds: Callable[[], bool]) -> None:
-    end = time.monotonic() + LIMIT_S
-    while not holds():
-        assert time.monotonic() < end
 
 
 def connections(served: Served) -> float:
