@@ -17,7 +17,7 @@ cdef enum:
     MAX_DEPTH = 100             # unknown groups inside each other
     MAX_FIELDS = 1 << 16        # of one message, typed contents aside, which have a limit of their own: each costs, and means nothing
     MAX_STRINGS_NBYTES = 1 << 20        # of all strings of one message: they are checked to be UTF-8, decoded and echoed on the event loop
-    LOOK_NBYTES = 32 << 10      # of a long message, between two looks at whether others are to run
+    LOOK_NBYTES = 16 << 10      # of a long message, between two looks at whether others are to run
 
 cdef struct Bytes:              # a length-delimited field's content; owns nothing
     const char *data

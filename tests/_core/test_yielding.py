@@ -20,7 +20,8 @@ from inferd.protocol import inference
 LIMIT_S = 120
 TIMES = 4
 COUNT = 1 << 20
-OFTEN_PER_S = 3000  # by the system's ticks it is 1000 at most; by turns of 0.1 ms 10,000
+OFTEN_PER_S = 1200  # by the system's ticks it is 250 to 500; by turns of 0.1 ms 10,000, and less in a build that checks all it does
+ALWAYS_PER_S = 5000
 ATTEMPTS = 20
 
 
@@ -136,4 +137,4 @@ def test_who_compresses() -> None:
 def test_a_core_that_is_never_free_is_shared() -> None:
     """Who has waited for long works for longer: else it would have 0.1 ms of every 4."""
     hashed = bytes(16 << 20)
-    assert switches_per_s(decompress(zlib.compress(bytes(16 << 20), 1)), lambda: zlib.crc32(hashed)) < OFTEN_PER_S
+    assert switches_per_s(decompress(zlib.compress(bytes(16 << 20), 1)), lambda: zlib.crc32(hashed)) < ALWAYS_PER_S
