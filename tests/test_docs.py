@@ -134,7 +134,6 @@ def test_the_table_of_limits_has_the_numbers_of_the_constants():
     files += [
         "serving/reflection.py",
         "serving/native.py",
-        "serving/sleepers.py",
         "_core/tensor.pyx",
         "_core/tls_reader.pyx",
         "_core/codec.pyx",

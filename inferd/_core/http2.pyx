@@ -527,6 +527,12 @@ cdef class Session(Output):
             self.say_goodbye()
             self.mark_dirty()
 
+    def lose(self):
+        """The transport is gone: nothing is read or written from now on. close() follows soon."""
+        self.ended = True
+        if self.low_water is not None:
+            self.low_water.close()
+
     def close(self):
         """The connection is gone: its calls are abandoned and all memory is given back. Idempotent."""
         cdef Http2Call call

@@ -6,6 +6,7 @@ cdef enum:
     ITERATION_NS = 500_000              # the first turns of all connections in one iteration of the loop, those of LIGHT_NBYTES aside
     LIGHT_NBYTES = 512                  # read at once, or of a message: costs little, unless the last such read of the connection took
     LIGHT_NS = 40_000                   # so long
+    WOKEN = 8                           # sockets that could not be read for long and now can, in one iteration of the loop
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; refusals, too
     UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more

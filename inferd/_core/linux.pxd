@@ -1,12 +1,13 @@
-# linux: what the load generator uses of the system: epoll, sockets, sleeping to the nanosecond, locks. Declarations only.
+# linux: what is used of the system: epoll, sockets, sleeping to the nanosecond, locks. Declarations only.
 
 from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport timespec
 
 cdef extern from "sys/epoll.h" nogil:
-    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLOUT, EPOLLET, EPOLL_CLOEXEC
+    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLL_CLOEXEC
     ctypedef union epoll_data:
         void *ptr
+        int fd
     cdef struct epoll_event:
         uint32_t events
         epoll_data data

@@ -26,6 +26,7 @@ from inferd._core.grpc import NO_DEADLINE
 from inferd._core.http2 import Session
 from inferd._core.http2_call import Http2Call
 from inferd._core.http2_endpoint import Endpoint
+from inferd._core.http2_sockets import Sockets
 from inferd.config import Address
 from inferd.descriptors import fitting, warn_of_few
 from inferd.engine.planner import Host
@@ -35,7 +36,6 @@ from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, 
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
 from inferd.serving.ports import Port, Refusals, TlsPort
-from inferd.serving.sleepers import Sleepers
 from inferd.serving.sockets import SocketFile, listening, not_listening, unix_socket
 from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
@@ -58,10 +58,13 @@ WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output
 NOTICE_S = 0.1  # between the first GOAWAY and the last: requests that are on their way arrive
 STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move, and how old connections are
 LOOKS = 250  # connections that are looked at in one iteration of the loop
+TOLD = 64  # that are told of a drain in one
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake
 COLD_CALLS = 8  # that begin in one iteration of the loop, of methods that run as tasks, probes aside
+ENDED = 8  # connections that are gone, in one iteration of the loop,
+END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
 CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
@@ -77,7 +80,8 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._owner, self._made = transport, made
         self._socket: asyncio.Transport | None = None
         self._tls: TlsReader | None = None
-        self._descriptor = -1  # of its socket, while it sleeps
+        self._descriptor = -1  # of its socket
+        self._held = self._asleep = False
         self._cut_off: asyncio.TimerHandle | None = None  # once it closes
         self._closing_looks = 0
         self._identity: Identity | None = None  # whom the client's certificate names
@@ -99,13 +103,20 @@ class Connection(Session, asyncio.BufferedProtocol):
             self._identity = Identity.of(certificate) if certificate else None
             self.ask_who_it_is()
         socket = transport.get_extra_info("socket")
+        self._descriptor = socket.fileno()
         low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
-        self.open(transport.write, self._close_socket, socket.fileno() if low_water else -1, self._owner.age_ns())
+        self.open(transport.write, self._close_socket, self._descriptor if low_water else -1, self._owner.age_ns())
+        if handshake is None:
+            self._owner.loop.call_soon(self._read)  # the loop begins to read when this is over
         if self._owner.draining:
             self.leave()
 
     def connection_lost(self, error: Exception | None) -> None:
-        self._owner.sleepers.discard(self._descriptor)
+        self._owner.sockets.forget(self._descriptor, self)
+        self.lose()
+        self._owner.end_soon(self._end)
+
+    def _end(self) -> None:
         self._owner.connections.discard(self)
         self.close()
         if self._tls is not None:
@@ -131,31 +142,38 @@ class Connection(Session, asyncio.BufferedProtocol):
 
     def hold_reading(self, held: bool) -> None:
         """What is read waits for the connection's next turn."""
+        self._held = held
         if self._socket is None or self._socket.is_closing():
             return
-        if self._tls is not None and not held:
+        if self._tls is None:
+            self._owner.sockets.forget(self._descriptor, self) if held else self._read()
+            return
+        if not held:
             self._tls.begin_turn()
         self._socket.pause_reading() if held else self._socket.resume_reading()
 
-    def sleep(self) -> None:
-        """Nothing is read until something comes, and it is this connection's turn."""
-        if self._descriptor >= 0 or self._socket is None or self._socket.is_closing():
-            return
-        if self._tls is None:
-            self._socket.pause_reading()
-        else:  # a pause holds back what is decrypted, not what is read; without room in its buffer TLS reads nothing
-            self._socket.set_read_buffer_limits(high=0)  # type: ignore[attr-defined]
-        self._descriptor = self._socket.get_extra_info("socket").fileno()
-        self._owner.sleepers.add(self._descriptor, self)
+    def hang_up(self, error: int) -> None:
+        """The client says nothing more, or is gone: the connection ends when it is its turn."""
+        self._owner.end_soon(self.abort if error else self._close_socket)
 
-    def wake(self) -> None:
-        self._descriptor = -1
-        if self._socket is None or self._socket.is_closing():
+    def sleep_if_silent(self) -> None:
+        """By TLS the loop reads nothing of a connection that is silent until something comes, and it is its turn."""
+        if self._tls is None or self._socket is None or self._asleep or self._socket.is_closing() or not self.is_silent():
             return
-        if self._tls is None:
-            self._socket.resume_reading()
-        else:
+        self._asleep = True
+        self._socket.set_read_buffer_limits(high=0)  # type: ignore[attr-defined]  # a pause holds back what is decrypted
+        self._owner.sockets.wake(self._descriptor, self, Connection._wake)
+
+    def _wake(self) -> None:
+        self._asleep = False
+        if self._socket is not None and not self._socket.is_closing():
             self._socket.set_read_buffer_limits()  # type: ignore[attr-defined]
+
+    def _read(self) -> None:
+        """Without TLS the socket is read natively, not by the loop."""
+        if self._socket is not None and not self._socket.is_closing() and not self._held:
+            self._socket.pause_reading()
+            self._owner.sockets.read(self._descriptor, self)
 
     def leave(self) -> None:
         """GOAWAY in two steps, between which requests that are on their way arrive."""
@@ -165,6 +183,7 @@ class Connection(Session, asyncio.BufferedProtocol):
     def abort(self) -> None:
         """Cuts the connection off; what was not sent is lost."""
         if self._socket is not None:
+            self._owner.sockets.forget(self._descriptor, self)
             self._socket.abort()
 
     def _tls_told(self, idle_records: int) -> None:
@@ -175,7 +194,9 @@ class Connection(Session, asyncio.BufferedProtocol):
 
     def _close_socket(self) -> None:
         if self._socket is not None:
-            if self._tls is not None:
+            if self._tls is None:
+                self._owner.sockets.forget(self._descriptor, self)
+            else:
                 self._tls.close()
             self._socket.close()  # after what was written
             self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
@@ -213,7 +234,8 @@ class NativeTransport:
         self._max_connections = fitting(settings.max_connections)
         self.connections: set[Connection] = set()
         self._refused_connections = 0
-        self.sleepers = Sleepers(self.loop)
+        self._ends: deque[Callable[[], None]] = deque()  # what ends connections, by turns
+        self._ends_scheduled = False
         self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
         self.endpoint = Endpoint(
             methods,
@@ -245,6 +267,8 @@ class NativeTransport:
             max_idle_ns=settings.max_connection_idle_s * 10**9,
             age_grace_ns=settings.max_connection_age_grace_s * 10**9,
         )
+        self.sockets = Sockets(self.endpoint)
+        self.loop.add_reader(self.sockets, self.sockets.serve)
         self._max_age_ns = settings.max_connection_age_s * 10**9
         self.flush = self.endpoint.flush
         self.stalled_connections = 0
@@ -295,8 +319,7 @@ class NativeTransport:
         Running is what is answered: for the rest of a request, or of a handshake, that does not move, nobody waits longer than
         DRAIN_STALL_NS."""
         self.draining, self.notice_s = True, min(NOTICE_S, timeout_s)
-        for connection in self.connections:
-            connection.leave()
+        self._tell_to_leave(list(self.connections))
         self._stall_timer.cancel()
         self._look_for_stalls()
         with suppress(TimeoutError):
@@ -310,7 +333,19 @@ class NativeTransport:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
         await self._threads.close()
-        self.sleepers.close()
+        with suppress(TimeoutError):
+            async with asyncio.timeout(LAST_S):
+                while self.connections:  # those that were cut off
+                    await asyncio.sleep(0)
+        if self.sockets.fileno() >= 0:
+            self.loop.remove_reader(self.sockets)
+            self.sockets.close()
+
+    def _tell_to_leave(self, connections: list[Connection]) -> None:
+        for connection in connections[:TOLD]:
+            connection.leave()
+        if others := connections[TOLD:]:
+            self.loop.call_soon(self._tell_to_leave, others)
 
     async def _leave_listeners(self) -> None:
         ports = {listener: port for port in self._ports for listener in port.release()}
@@ -331,6 +366,25 @@ class NativeTransport:
             port.cut_off()
         for connection in list(self.connections):
             connection.abort()
+
+    def end_soon(self, end: Callable[[], None]) -> None:
+        """Calls end() when it is its turn."""
+        self._ends.append(end)
+        if not self._ends_scheduled:
+            self._ends_scheduled = True
+            self.loop.call_soon(self._end_some)
+
+    def _end_some(self) -> None:
+        until_ns = time.monotonic_ns() + END_NS
+        try:
+            for _ in range(min(ENDED, len(self._ends))):
+                self._ends.popleft()()
+                if time.monotonic_ns() >= until_ns:
+                    break
+        finally:
+            self._ends_scheduled = bool(self._ends)
+            if self._ends_scheduled:
+                self.loop.call_soon(self._end_some)
 
     def access_changed(self) -> None:
         """Tokens and names that were good may not be any more, of clients that are connected, too. What they have asked is answered."""
@@ -421,8 +475,7 @@ class NativeTransport:
         else:
             self._age(now_ns, some)
             for connection in some:
-                if connection.is_silent():
-                    connection.sleep()
+                connection.sleep_if_silent()
         if others:
             self.loop.call_soon(self._look_at, others, now_ns)
 
@@ -495,6 +548,7 @@ class NativeTransport:
             self.is_full,
             self.count_refused,
             self._refusals,
+            self.sockets,
             handshake_s=self._handshake_s,
             shutdown_s=CLOSE_TIMEOUT_S,
         )

@@ -21,6 +21,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from inferd._core.http2_sockets import Sockets
     from inferd.serving.listeners import Listener
 
 __all__ = ["CLIENT", "Port", "Refusals", "TlsPort", "hello_nbytes"]
@@ -29,6 +30,7 @@ log = logging.getLogger(__name__)
 
 ACCEPTS = 4  # clients that are let in in one iteration of the loop
 HANDSHAKE_ITERATIONS = 4  # of the loop for each handshake that begins: it takes much of one of them, the others are everybody else's
+GONE = 8  # clients in line for a handshake that are found to be gone, in one iteration
 PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
 REFUSED_LOG_S = 1.0  # between two lines of clients that are refused: whoever cannot connect could fill the log
 LEAST_S = 0.001  # that a handshake has, however late it begins
@@ -191,12 +193,13 @@ class TlsPort(Port):
         is_full: Callable[[], bool],
         refused: Callable[[], None],
         refusals: Refusals,
+        sockets: Sockets,
         *,
         handshake_s: float,
         shutdown_s: float,
     ) -> None:
         self.failed = 0
-        self._refusals = refusals
+        self._refusals, self._sockets = refusals, sockets
         self._context, self._handshake_s, self._shutdown_s = context, handshake_s, shutdown_s
         self._limits: dict[socket.socket, asyncio.TimerHandle] = {}  # of the clients whose handshake has not begun
         self._asked: dict[socket.socket, int] = {}  # bytes that must have come before they are looked at again
@@ -228,17 +231,18 @@ class TlsPort(Port):
         self._since_s[client] = self._loop.time()
         self._limits[client] = self._loop.call_later(self._handshake_s, self._fail, client, "it is too late")
         self._ask(client, RECORD_NBYTES)
-        self._loop.add_reader(client, self._look, client)
 
     def _ask(self, client: socket.socket, nbytes: int) -> None:
         self._asked[client] = nbytes
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
+        self._sockets.wake(client.fileno(), client, self._look)
 
     def _look(self, client: socket.socket) -> None:
         """So much has come as was asked for, or the client has left."""
         try:
             come = client.recv(MAX_HELLO_NBYTES, socket.MSG_PEEK)
         except BlockingIOError:
+            self._ask(client, self._asked[client])
             return
         except OSError:
             come = b""
@@ -248,7 +252,6 @@ class TlsPort(Port):
         elif len(come) < wanted <= MAX_HELLO_NBYTES and len(come) >= self._asked[client]:
             self._ask(client, wanted)
         else:  # what is no hello, or too long for one, OpenSSL has a word for
-            self._loop.remove_reader(client)
             del self._asked[client]
             client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, 1)
             self._line_up(client)
@@ -257,8 +260,9 @@ class TlsPort(Port):
         if self._pause > 0:
             self._pause -= 1
         else:
-            while self._line and not self._begin(self._line.popleft()):
-                pass
+            for _ in range(GONE):
+                if not self._line or self._begin(self._line.popleft()):
+                    break
         self._turns = self._pause > 0 or bool(self._line)
         if self._turns:
             self._loop.call_soon(self._turn)
@@ -282,7 +286,7 @@ class TlsPort(Port):
         self._limits.pop(client).cancel()
         del self._since_s[client]
         if self._asked.pop(client, 0):
-            self._loop.remove_reader(client)
+            self._sockets.forget(client.fileno(), client)
         client.close()
 
     async def _connect(self, client: socket.socket, more: dict[str, Any]) -> None:

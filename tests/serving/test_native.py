@@ -26,7 +26,7 @@ from inferd.protocol import health
 from inferd.serving import native
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
-from inferd.serving.native import NativeTransport
+from inferd.serving.native import ENDED, NativeTransport
 from tests import models
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed, reset_streams
 from tests.served import Served
@@ -370,6 +370,30 @@ async def test_a_connection_without_calls_leaves() -> None:
             assert transport.counters()["connections_idle_total"] == 1
 
 
+@pytest.mark.parametrize("reset", [False, True])
+async def test_connections_that_are_gone_at_one_moment_end_some_in_each_iteration_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch, reset: bool
+) -> None:
+    monkeypatch.setattr(native, "END_NS", 10**12)
+    held: list[Call] = []
+    async with serving(methods={ECHO: Method("infer", held.append)}) as (transport, [bound]):
+        peers = [await asyncio.to_thread(Peer, bound) for _ in range(3 * ENDED)]
+        for peer in peers:
+            peer.data(peer.open(ECHO), framed(b"1"), end=True)
+        async with asyncio.timeout(LIMIT_S):
+            while len(held) < len(peers):
+                await asyncio.sleep(0)
+            for peer in peers:
+                peer.vanish() if reset else peer.socket.close()
+            while transport.connections:
+                before = len(transport.connections)
+                await asyncio.sleep(0)
+                assert before - len(transport.connections) <= ENDED
+        assert all(call.closed for call in held)
+        held.clear()
+        assert transport.endpoint.connections == 0
+
+
 async def test_all_connections_are_looked_at_some_in_each_iteration_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "LOOKS", 2)
     looked: list[int] = []
@@ -381,6 +405,18 @@ async def test_all_connections_are_looked_at_some_in_each_iteration_of_the_loop(
             assert looked == [2, -2]
             await asyncio.sleep(0)
             assert looked == [2, -2, 1, -1]
+
+
+async def test_a_drain_is_told_to_some_connections_in_each_iteration_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "TOLD", 2)
+    told: list[Any] = []
+    monkeypatch.setattr(native.Connection, "leave", lambda connection: told.append(connection))
+    async with serving() as (transport, _):
+        connections = [native.Connection(transport, lambda: None) for _ in range(5)]
+        transport._tell_to_leave(connections)
+        for count in (2, 4, 5):
+            assert told == connections[:count]
+            await asyncio.sleep(0)
 
 
 async def test_by_default_connections_stay() -> None:

@@ -17,11 +17,15 @@ from typing import Any, Self
 import pytest
 import trustme
 
+from inferd._core.http2_endpoint import Endpoint
+from inferd._core.http2_sockets import Sockets
 from inferd.config import Address
 from inferd.serving import ports
 from inferd.serving.listeners import Listener
-from inferd.serving.ports import ACCEPTS, HANDSHAKE_ITERATIONS, MAX_HELLO_RECORDS, Port, Refusals, TlsPort, hello_nbytes
+from inferd.serving.ports import ACCEPTS, GONE, HANDSHAKE_ITERATIONS, MAX_HELLO_RECORDS, Port, Refusals, TlsPort, hello_nbytes
 from tests.wire import LIMIT_S
+
+WOKEN = 8  # _core/http2_limits.pxd
 
 
 class Scarce(socket.socket):
@@ -85,6 +89,15 @@ def close(port: Port) -> None:
     port.cut_off()
 
 
+def sockets_of_the_loop() -> Sockets:
+    def unused(*_: object) -> Any:
+        raise AssertionError
+
+    sockets = Sockets(Endpoint({}, start=unused, refuse=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused))
+    asyncio.get_running_loop().add_reader(sockets, sockets.serve)
+    return sockets
+
+
 def port_of_tls(
     authority: trustme.CA, listener: socket.socket, *, full: bool = False, begun: list[str] | None = None
 ) -> tuple[TlsPort, list[str]]:
@@ -104,6 +117,7 @@ def port_of_tls(
         lambda: full,
         lambda: refused.append("one"),
         Refusals(),
+        sockets_of_the_loop(),
         handshake_s=LIMIT_S,
         shutdown_s=LIMIT_S,
     )
@@ -298,6 +312,23 @@ async def test_who_has_left_costs_no_handshake(authority: trustme.CA, sent: int 
         port, _ = port_of_tls(authority, listener, begun=begun)
         await until(lambda: port.failed == 1)
         assert (begun, port.unfinished) == ([], 0)
+        close(port)
+
+
+@pytest.mark.parametrize("sent", [0, None], ids=["nothing", "a hello"])
+async def test_clients_that_are_gone_at_one_moment_are_sent_away_some_in_each_iteration(authority: trustme.CA, sent: int | None) -> None:
+    listener = socket.create_server(("127.0.0.1", 0))
+    count = 4 * WOKEN
+    with ExitStack() as stack:
+        port, _ = port_of_tls(authority, listener)
+        clients = connected(stack, listener, count, b"")
+        await until(lambda: port.unfinished == count)
+        with Iterations(lambda: port.failed) as iterations:
+            for client in clients:
+                client.sendall(client_hello()[:sent])
+                client.close()
+            await until(lambda: port.failed == count)
+        assert max(iterations.more) <= WOKEN + GONE
         close(port)
 
 

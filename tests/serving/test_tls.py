@@ -309,6 +309,45 @@ def _wave(served: Served, context: ssl.SSLContext, count: int) -> None:
         one.close()
 
 
+# ---- connections that sleep
+
+
+def asleep(served: Served) -> int:
+    return len(served.server._transport.sockets)
+
+
+@pytest.mark.parametrize("uvloop", [True, False])
+def test_a_silent_connection_sleeps_and_its_client_sees_nothing_of_it(
+    files: Files, model: Path, uvloop: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(native, "STALL_CHECK_S", 0.001)
+    with Served(model, uvloop=uvloop, **files.settings()) as served:
+        with files.channel(served.address) as channel:
+            for _ in range(3):
+                assert channel.unary_unary(LIVE)(b"", timeout=LIMIT_S) == b"\x08\x01"
+                until(lambda: asleep(served) == 1)
+        until(lambda: connections(served) == 0)
+        assert asleep(served) == 0
+
+
+def test_who_sleeps_says_its_last_word(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The server waits for it, and reads it."""
+    monkeypatch.setattr(native, "STALL_CHECK_S", 0.001)
+    monkeypatch.setattr(native, "CLOSE_TIMEOUT_S", 3600.0)
+    with (
+        Served(model, max_connection_idle_s=1, **files.settings()) as served,
+        shaken(served.address, context_of(files)) as made,
+    ):
+        assert greeted(made)
+        until(lambda: asleep(served) == 1)
+        for later_s in range(10**9, 10**9 + 8, 2):
+            served.on_loop(lambda later_ns=later_s * 10**9: served.server._transport._age(later_ns))
+        while made.recv(1024):
+            pass
+        made.unwrap()
+        until(lambda: connections(served) == 0)
+
+
 # ---- replaced under load
 
 

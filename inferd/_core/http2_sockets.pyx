@@ -1,0 +1,126 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# http2_sockets: sockets that have something to say, a few of them in each iteration of the event loop, which takes up to 1024 at a time by
+# itself: thousands of clients that come back at one moment, or are gone, would hold it for tens of milliseconds. Those without TLS are
+# read here; of others is told that they can be read. Never in here: what is read, when a connection ends.
+
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint32_t
+
+from inferd._core.clock cimport monotonic_ns
+from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint
+from inferd._core.http2_limits cimport ITERATION_NS, WOKEN
+from inferd._core.linux cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, EPOLLRDHUP, MSG_DONTWAIT, close as close_descriptor, epoll_create1, epoll_ctl,
+    epoll_event, epoll_wait, recv,
+)
+
+import os
+
+NOBODY = (None,)
+
+cdef enum:
+    EVENTS = 64                         # that are asked for at a time
+
+
+cdef class Sockets:
+    """Of one endpoint. serve() is to be called whenever fileno() is readable."""
+
+    cdef Endpoint endpoint
+    cdef int epoll
+    cdef dict sessions                  # descriptor -> the session that is read
+    cdef dict asleep                    # descriptor -> who sleeps, and what is called with that once it can be read
+    cdef epoll_event events[EVENTS]
+    cdef int first, count               # of those, which have had no turn yet
+    cdef public int64_t iteration_ns    # ITERATION_NS, but in tests
+
+    def __cinit__(self, Endpoint endpoint not None):
+        self.endpoint = endpoint
+        self.iteration_ns = ITERATION_NS
+        self.sessions, self.asleep = {}, {}
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll < 0:
+            raise OSError(errno, os.strerror(errno))
+
+    def __dealloc__(self):
+        if self.epoll >= 0:
+            close_descriptor(self.epoll)
+
+    def __len__(self):
+        return len(self.sessions) + len(self.asleep)
+
+    def fileno(self):
+        return self.epoll
+
+    def read(self, int descriptor, session not None):
+        """From now on. What comes is session.buffer_updated(nbytes) told, as of a loop's transport; that nothing more will,
+        session.hang_up(error), once, with errno or 0."""
+        if descriptor not in self.sessions:
+            self.watch(descriptor, EPOLLIN)
+            self.sessions[descriptor] = session
+
+    def wake(self, int descriptor, whose not None, callback not None):
+        """Calls callback(whose) once, when something has come or nothing more will."""
+        self.watch(descriptor, EPOLLIN | EPOLLRDHUP)
+        self.asleep[descriptor] = (whose, callback)
+
+    def forget(self, int descriptor, whose not None):
+        """Nothing is done any more for this session, or whoever sleeps, if anything was. By TLS a socket is closed before its connection
+        hears of it: by then the descriptor may be another's."""
+        if self.sessions.get(descriptor) is whose:
+            del self.sessions[descriptor]
+        elif self.asleep.get(descriptor, NOBODY)[0] is whose:
+            del self.asleep[descriptor]
+        else:
+            return
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, descriptor, NULL)
+
+    def close(self):
+        """Forgets all."""
+        self.sessions, self.asleep = {}, {}
+        self.first = self.count = 0
+        close_descriptor(self.epoll)
+        self.epoll = -1
+
+    def serve(self):
+        """As many as there is time for; the others are next."""
+        cdef int64_t until_ns = monotonic_ns() + self.iteration_ns
+        cdef int left = WOKEN
+        cdef int descriptor
+        if self.first == self.count:
+            self.first, self.count = 0, max(epoll_wait(self.epoll, self.events, EVENTS, 0), 0)
+        while self.first < self.count and left > 0:
+            descriptor = self.events[self.first].data.fd
+            self.first += 1
+            try:
+                if descriptor in self.sessions:
+                    self.receive(descriptor, self.sessions[descriptor])
+                elif descriptor in self.asleep:
+                    left -= 1
+                    whose, callback = self.asleep[descriptor]
+                    self.forget(descriptor, whose)
+                    callback(whose)
+            except Exception as error:
+                self.endpoint.log(error)
+            if monotonic_ns() >= until_ns:
+                break
+
+    cdef int watch(self, int descriptor, uint32_t events) except -1:
+        cdef epoll_event event
+        event.events, event.data.fd = events, descriptor
+        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, descriptor, &event) != 0:
+            raise OSError(errno, os.strerror(errno))
+        return 0
+
+    cdef int receive(self, int descriptor, session) except -1:
+        """All that is there, as far as the session's turn lasts: when that is over it is forgotten here."""
+        cdef Py_ssize_t nbytes = RECEIVE_NBYTES
+        self.endpoint.reading = NULL
+        while nbytes == RECEIVE_NBYTES and descriptor in self.sessions:
+            nbytes = recv(descriptor, self.endpoint.receive_buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
+            if nbytes > 0:
+                session.buffer_updated(nbytes)
+            elif nbytes == 0 or (errno != EAGAIN and errno != EINTR):
+                error = errno if nbytes < 0 else 0
+                self.forget(descriptor, session)
+                session.hang_up(error)
+        return 0

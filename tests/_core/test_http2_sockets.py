@@ -1,0 +1,208 @@
+"""Sockets that are read, and that are looked at again, some in each iteration of a loop; and what is forgotten stays so."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import Callable, Iterator
+from contextlib import ExitStack
+from typing import Any
+
+import pytest
+
+from inferd._core.http2_endpoint import Endpoint
+from inferd._core.http2_sockets import Sockets
+from tests.wire import LIMIT_S
+
+WOKEN = 8  # _core/http2_limits.pxd
+EVENTS = 64
+RECEIVE_NBYTES = 64 << 10
+RESET = b"\1\0\0\0\0\0\0\0"
+
+
+def unused(*_: object) -> Any:
+    raise AssertionError
+
+
+class Reader:
+    """One end of a pair of sockets, and what is told of it."""
+
+    def __init__(self, pair: tuple[socket.socket, socket.socket]) -> None:
+        self.near, self.far = pair
+        self.nbytes: list[int] = []
+        self.errors: list[int] = []
+        self.woken = 0
+        self.when_read: Callable[[], None] = lambda: None
+
+    def buffer_updated(self, nbytes: int) -> None:
+        self.nbytes.append(nbytes)
+        self.when_read()
+
+    def hang_up(self, error: int) -> None:
+        self.errors.append(error)
+
+    def wake(self) -> None:
+        self.woken += 1
+
+
+class Setting:
+    def __init__(self, opened: ExitStack) -> None:
+        self._opened = opened
+        self.endpoint = Endpoint({}, start=unused, refuse=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused)
+        self.sockets = Sockets(self.endpoint)
+        self.sockets.iteration_ns = 10**12
+        opened.callback(self.sockets.close)
+
+    def reader(self, pair: tuple[socket.socket, socket.socket] | None = None) -> Reader:
+        reader = Reader(pair or socket.socketpair())
+        for end in (reader.near, reader.far):
+            self._opened.enter_context(end)
+        reader.near.setblocking(False)
+        return reader
+
+    def read(self) -> Reader:
+        reader = self.reader()
+        self.sockets.read(reader.near.fileno(), reader)
+        return reader
+
+    def asleep(self) -> Reader:
+        reader = self.reader()
+        self.sockets.wake(reader.near.fileno(), reader, Reader.wake)
+        return reader
+
+
+@pytest.fixture
+def setting() -> Iterator[Setting]:
+    with ExitStack() as opened:
+        yield Setting(opened)
+
+
+def test_what_has_come_is_read(setting: Setting) -> None:
+    speaking, silent = setting.read(), setting.read()
+    speaking.far.send(b"abc")
+    setting.sockets.serve()
+    setting.sockets.serve()
+    assert (speaking.nbytes, silent.nbytes) == ([3], [])
+    assert bytes(memoryview(setting.endpoint)[:3]) == b"abc"
+
+
+def test_all_that_is_there_is_read_until_the_session_has_had_its_turn(setting: Setting) -> None:
+    reader = setting.read()
+    sent = 0
+    reader.far.setblocking(False)
+    while sent < 2 * RECEIVE_NBYTES:
+        sent += reader.far.send(bytes(2 * RECEIVE_NBYTES - sent))
+    reader.when_read = lambda: setting.sockets.forget(reader.near.fileno(), reader)
+    setting.sockets.serve()
+    assert reader.nbytes == [RECEIVE_NBYTES]
+    reader.when_read = lambda: None
+    setting.sockets.read(reader.near.fileno(), reader)
+    setting.sockets.serve()
+    assert sum(reader.nbytes) == sent
+
+
+def test_the_end_and_an_error_are_told_once(setting: Setting) -> None:
+    closed = setting.read()
+    closed.far.close()
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        far = socket.create_connection(server.getsockname())
+        reset = setting.reader((server.accept()[0], far))
+        setting.sockets.read(reset.near.fileno(), reset)
+        far.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        far.close()
+        for _ in range(2):
+            setting.sockets.serve()
+    assert (closed.errors, len(reset.errors)) == ([0], 1)
+    assert reset.errors[0] != 0
+    assert len(setting.sockets) == 0
+
+
+def test_some_of_those_that_sleep_are_woken_at_a_time_and_all_in_the_end(setting: Setting) -> None:
+    readers = [setting.asleep() for _ in range(2 * WOKEN + 1)]
+    for number, reader in enumerate(readers[:-1]):
+        reader.far.close() if number % 2 else reader.far.send(b"x")
+    for count in (WOKEN, 2 * WOKEN, 2 * WOKEN):
+        setting.sockets.serve()
+        assert sum(reader.woken for reader in readers) == count
+    assert [reader.woken for reader in readers] == [1] * 2 * WOKEN + [0]
+    assert len(setting.sockets) == 1
+
+
+def test_those_that_there_was_no_time_for_are_next(setting: Setting) -> None:
+    readers = [setting.read() for _ in range(EVENTS + 2)]
+    for reader in readers:
+        reader.far.send(b"x")
+    setting.sockets.iteration_ns = 0
+    for count in range(1, len(readers) + 1):
+        setting.sockets.serve()
+        assert sum(len(reader.nbytes) for reader in readers) == count
+    assert all(reader.nbytes == [1] for reader in readers)
+
+
+def test_what_is_forgotten_stays_so(setting: Setting) -> None:
+    read, asleep, other = setting.read(), setting.asleep(), setting.read()
+    for reader in (read, asleep, other):
+        reader.far.send(b"x")
+    setting.sockets.forget(other.near.fileno(), read)
+    setting.sockets.forget(read.near.fileno(), read)
+    setting.sockets.forget(asleep.near.fileno(), asleep)
+    setting.sockets.forget(asleep.near.fileno(), asleep)
+    setting.sockets.forget(-1, read)
+    setting.sockets.serve()
+    assert (read.nbytes, asleep.woken, other.nbytes) == ([], 0, [1])
+
+
+def test_who_is_ended_by_another_before_its_turn_is_not_read(setting: Setting) -> None:
+    readers = [setting.read() for _ in range(2)]
+    for reader, other in zip(readers, reversed(readers), strict=True):
+        reader.far.send(b"x")
+        reader.when_read = lambda other=other: setting.sockets.forget(other.near.fileno(), other)  # type: ignore[misc]
+    setting.sockets.serve()
+    assert sorted(reader.nbytes for reader in readers) == [[], [1]]
+
+
+def test_a_descriptor_that_is_anothers_by_now_is_not_forgotten(setting: Setting) -> None:
+    """By TLS a socket is closed before its connection hears of it."""
+    before = setting.asleep()
+    descriptor = before.near.fileno()
+    before.near.close()
+    pair = socket.socketpair()
+    after = setting.reader(pair if pair[0].fileno() == descriptor else pair[::-1])
+    assert after.near.fileno() == descriptor
+    setting.sockets.wake(descriptor, after, Reader.wake)
+    setting.sockets.forget(descriptor, before)
+    after.far.send(b"x")
+    setting.sockets.serve()
+    assert (before.woken, after.woken) == (0, 1)
+
+
+def test_an_error_of_one_is_logged_and_the_others_are_served(setting: Setting, caplog: pytest.LogCaptureFixture) -> None:
+    readers = [setting.read() for _ in range(2)]
+    for reader in readers:
+        reader.far.send(b"x")
+        reader.when_read = unused
+    setting.sockets.serve()
+    assert [reader.nbytes for reader in readers] == [[1], [1]]
+    assert [record.name for record in caplog.records] == ["inferd.http2"] * 2
+
+
+def test_after_the_end_there_is_nothing(setting: Setting) -> None:
+    reader = setting.read()
+    setting.sockets.close()
+    setting.sockets.close()
+    assert (len(setting.sockets), setting.sockets.fileno()) == (0, -1)
+    with pytest.raises(OSError, match="Bad file descriptor"):
+        setting.sockets.read(reader.near.fileno(), reader)
+
+
+async def test_a_loop_is_told_until_all_were_served(setting: Setting) -> None:
+    loop = asyncio.get_running_loop()
+    readers = [setting.read() for _ in range(EVENTS + 2)]
+    setting.sockets.iteration_ns = 0
+    for reader in readers:
+        reader.far.send(b"x")
+    loop.add_reader(setting.sockets, setting.sockets.serve)
+    async with asyncio.timeout(LIMIT_S):
+        while not all(reader.nbytes for reader in readers):
+            await asyncio.sleep(0)
+    loop.remove_reader(setting.sockets)
