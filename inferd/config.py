@@ -66,10 +66,11 @@ def _about(
     words: Mapping[str, int] | None = None,
     items: str | None = None,
     file: bool = False,
+    unset: str = "",
 ) -> msgspec.Meta:
     """One field's row: its group in help and docs, what it does, its limits, words that stand for a number, what a list holds, whether
-    a text is the path of a file."""
-    extra = {"group": group, "words": dict(words or {}), "items": items, "file": file}
+    a text is the path of a file, what None stands for where it is not just none."""
+    extra = {"group": group, "words": dict(words or {}), "items": items, "file": file, "unset": unset}
     return msgspec.Meta(ge=ge, le=le, description=description, extra=extra)
 
 
@@ -169,8 +170,19 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     ] = 1 * GiB
 
     # Where to listen
-    host: Annotated[str, _about("addresses", "Address of the gRPC and the metrics port: an IPv4 or IPv6 address, or a name.")] = "127.0.0.1"
+    host: Annotated[
+        str,
+        _about("addresses", "Address of the gRPC port, and of the metrics port without metrics_host: an IPv4 or IPv6 address, or a name."),
+    ] = "127.0.0.1"
     grpc_port: Annotated[int, _about("addresses", "Port of gRPC. 0 picks a free one.", ge=0, le=65535)] = 8001
+    metrics_host: Annotated[
+        str | None,
+        _about(
+            "addresses",
+            "Address of the metrics port, which has neither TLS nor tokens: an IPv4 or IPv6 address, or a name.",
+            unset="the same as host",
+        ),
+    ] = None
     metrics_port: Annotated[
         int, _about("addresses", "Port of the Prometheus metrics. 0 picks a free one, off serves none.", ge=-1, le=65535, words={"off": -1})
     ] = 8002
@@ -456,6 +468,11 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             _check(field, values[name], origins[name])
         _check_together(values, origins)
 
+    @property
+    def metrics_address(self) -> Address | None:
+        """Where the metrics are asked for. None: nowhere."""
+        return None if self.metrics_port < 0 else Address(self.metrics_host or self.host, self.metrics_port)
+
 
 class Field(NamedTuple):
     """One row of the table, as flags, variables and docs use it."""
@@ -470,6 +487,7 @@ class Field(NamedTuple):
     words: dict[str, int]  # words that stand for a number: {"off": -1}
     choices: tuple[str, ...]
     items: str | None  # what a list holds
+    unset: str  # what None stands for; nothing: none
     annotation: Any
 
     @property
@@ -483,6 +501,11 @@ class Field(NamedTuple):
     @property
     def unit(self) -> str:
         return self.name.rpartition("_")[2] if self.kind in ("bytes", "duration") else ""
+
+    @property
+    def left_out(self) -> str:
+        """What holds for who leaves it out."""
+        return spell(self, self.default) or self.unset or "none"
 
     @property
     def expected(self) -> str:
@@ -526,8 +549,8 @@ def _field(name: str, annotation: Any, default: Any) -> Field:
         kind = suffix if suffix in ("bytes", "mode") else "duration" if suffix in _DURATIONS else "number"
     else:
         kind = "bool" if base is bool else "file" if about.extra["file"] else "text"
-    group, words, items = about.extra["group"], about.extra["words"], about.extra["items"]
-    return Field(name, kind, default, about.description, group, about.ge, about.le, words, choices, items, annotation)
+    group, words, items, unset = (about.extra[key] for key in ("group", "words", "items", "unset"))
+    return Field(name, kind, default, about.description, group, about.ge, about.le, words, choices, items, unset, annotation)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -619,8 +642,7 @@ def _check(field: Field, value: object, origin: str) -> None:
 
 
 def _empty(field: Field, origin: str) -> ConfigError:
-    default = spell(field, field.default)
-    return ConfigError(f"{field.name} ({origin}): expected {field.expected}, got ''; leave it out for {default or 'none'}")
+    return ConfigError(f"{field.name} ({origin}): expected {field.expected}, got ''; leave it out for {field.left_out}")
 
 
 def _wrong(field: Field, origin: str, value: object) -> ConfigError:

@@ -63,6 +63,7 @@ def a_value(field: Field) -> st.SearchStrategy[object]:
         "providers": st.lists(st.sampled_from(["cpu", "cuda", "tensorrt"]), min_size=1).map(tuple),
         "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), min_size=1, max_size=3).map(tuple),
         "host": st.sampled_from(["::1", "0.0.0.0", "localhost"]),
+        "metrics_host": st.sampled_from(["::1", "0.0.0.0", "localhost"]),
         "tls_allow": st.lists(st.sampled_from(["a", "spiffe://b/c"]), min_size=1, max_size=2).map(tuple),
     }
     if field.name in special:
@@ -172,6 +173,13 @@ def test_words_stand_for_numbers() -> None:
     assert [from_variable("uvloop", text) for text in ("0", "no", "Off", "false", "1", "YES", "on", "true")] == [False] * 4 + [True] * 4
 
 
+def test_metrics_are_where_the_host_is_or_they_are_told_to_be() -> None:
+    assert Settings().metrics_address == Address("127.0.0.1", 8002)
+    assert Settings(host="::").metrics_address == Address("::", 8002)
+    assert Settings(host="0.0.0.0", metrics_host="::1", metrics_port=0).metrics_address == Address("::1", 0)
+    assert Settings(metrics_host="::1", metrics_port=-1).metrics_address is None
+
+
 def test_lists() -> None:
     assert from_variable("providers", " cuda , cpu ") == ("cuda", "cpu")
     assert from_variable("listen", "unix:/a,[::1]:1") == ("unix:/a", "[::1]:1")
@@ -182,7 +190,8 @@ def test_lists() -> None:
 def test_an_empty_value_is_refused_wherever_it_stands(name: str, tmp_path: Path) -> None:
     """An unset variable of a shell must not mean that nobody is asked who comes."""
     field = fields()[name]
-    says = f"expected {field.expected}, got ''; leave it out for {spell(field, field.default) or 'none'}"
+    otherwise = "the same as host" if name == "metrics_host" else "none"
+    says = f"expected {field.expected}, got ''; leave it out for {spell(field, field.default) or otherwise}"
     for empty in ("", " ", *((",", " , ") if field.kind == "list" else ())):
         assert refusal({name: empty}) == f"{name} ({'PATH' if name == 'models' else field.flag}): {says}"
         assert refusal(environ={field.variable: empty}) == f"{name} ({field.variable}): {says}"

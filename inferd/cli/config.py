@@ -33,7 +33,7 @@ def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdo
         rows = {name: {"value": value, "origin": origins[name]} for name, value in msgspec.structs.asdict(settings).items()}
         click.echo(json.dumps(rows, indent=2))
     else:
-        shown = {name: spell(field, getattr(settings, name)) or "-" for name, field in fields().items()}
+        shown = {name: spell(field, getattr(settings, name)) or field.unset or "-" for name, field in fields().items()}
         name_width, value_width = max(map(len, shown)), max(map(len, shown.values()))
         for name, value in shown.items():
             click.echo(f"{name:<{name_width}}  {value:<{value_width}}  {origins[name]}")
@@ -45,7 +45,7 @@ def markdown() -> str:
     for group, members in groupby(fields().values(), key=lambda field: field.group):
         lines += [f"### {GROUPS[group]}", "", "| setting | default | accepts | what it does |", "|---|---|---|---|"]
         for field in members:
-            default = f"`{spell(field, field.default)}`" if spell(field, field.default) else "none"
+            default = f"`{field.left_out}`" if spell(field, field.default) else field.left_out
             lines.append(f"| `{field.name}` | {default} | {field.expected} | {field.description} |")
         lines.append("")
     return "\n".join(lines).rstrip()

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferd.config import CONFIG_FILE, CONFIG_VARIABLE, Field, fields, load_settings, spell
+from inferd.config import CONFIG_FILE, CONFIG_VARIABLE, Field, fields, load_settings
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -76,7 +76,7 @@ def _joined(values: tuple[str, ...]) -> str | None:
 
 def _flag(field: Field) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
     """The flag of one setting. Its text is parsed by the table, so that a flag, a variable and the file mean the same."""
-    text = f"{field.description}  [default: {spell(field, field.default) or 'none'}]"
+    text = f"{field.description}  [default: {field.left_out}]"
     if field.kind == "bool":
         return click.option(f"{field.flag}/--no-{field.flag[2:]}", field.name, default=None, help=text)
     metavars = {"bytes": "SIZE", "duration": "TIME", "mode": "MODE", "number": "N", "list": "ITEM", "file": "FILE"}

@@ -86,7 +86,7 @@ class ScrapeServer(WSGIServer):
         except OSError as error:
             raise StartError(
                 f"metrics: cannot listen on {host} port {port}: {error.strerror}; choose another metrics_port (0 picks a free one, "
-                f"off serves none) or host"
+                f"off serves none) or metrics_host"
             ) from None
         self.set_app(app)
         self._accepting = threading.Thread(target=self.serve_forever, args=(POLL_S,), name="inferd-metrics", daemon=True)

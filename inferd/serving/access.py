@@ -159,10 +159,16 @@ def open_to_all(addresses: Iterable[Address]) -> list[Address]:
 
 
 def warn_of_open(addresses: Iterable[Address], settings: Settings) -> None:
-    """Says it of a server that everybody may use, once, at its start."""
+    """Says it of a server that everybody may use, or whose metrics everybody may read, once, at its start."""
     if (found := open_to_all(addresses)) and settings.token_file is None:
         log.warning(
             "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
             "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",
             ", ".join(map(str, found)),
+        )
+    if (metrics := settings.metrics_address) is not None and not is_loopback(metrics):
+        log.warning(
+            "metrics: %s can be reached from other machines, and has neither TLS nor tokens: whoever reaches it may read the names of "
+            "models, counts and times; give --metrics-host 127.0.0.1, or an address that only Prometheus reaches, or --metrics-port off",
+            metrics,
         )

@@ -124,9 +124,9 @@ class Server:
         bound = [str(address) for address in [*given, *await self._transport.start(addresses)]]
         warn_of_open([*given, *addresses], settings)
         real: dict[str, object] = {"grpc": bound[0]}
-        if settings.metrics_port >= 0:
-            port, self._close_metrics = self.metrics().serve(settings.host, settings.metrics_port)
-            real["metrics"] = str(Address(settings.host, port))
+        if (metrics := settings.metrics_address) is not None:
+            port, self._close_metrics = self.metrics().serve(metrics.host, metrics.port)
+            real["metrics"] = str(metrics._replace(port=port))
         if bound[1:]:
             real["listen"] = bound[1:]
         return real

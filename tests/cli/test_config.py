@@ -30,6 +30,8 @@ def test_text_shows_value_and_origin(run, tmp_path: Path) -> None:
     assert rows["max_message_bytes"] == ["2MiB", "INFERD_MAX_MESSAGE_BYTES"]
     assert rows["log_level"] == ["debug", "inferd.toml"]
     assert rows["host"] == ["127.0.0.1", "default"]
+    assert rows["metrics_host"] == ["the", "same", "as", "host", "default"]
+    assert rows["tls_cert"] == ["-", "default"]
 
 
 def test_json_is_whole(run) -> None:

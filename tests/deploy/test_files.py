@@ -19,7 +19,7 @@ import kubernetes_validate
 import pytest
 import yaml
 
-from inferd.config import load_settings, parse_duration
+from inferd.config import Address, load_settings, parse_duration
 from tests.command import EXAMPLES, ROOT, TIMEOUT_S, command, environment
 
 DEPLOY = ROOT / "deploy"
@@ -111,6 +111,8 @@ def test_settings_are_those_of_inferd() -> None:
     compose = documents("compose.yaml")[0]["services"]["server-1"]["environment"]
     assert settings_of(image).host == "0.0.0.0"
     assert settings_of(pod | image).lame_duck_s == 5
+    assert settings_of(image | pod).metrics_address == Address("0.0.0.0", container()["ports"][1]["containerPort"])
+    assert settings_of(compose | image).metrics_address == Address("127.0.0.1", 8002)
     assert settings_of(compose | image).tls_allow == ("proxy.inferd.internal",)
 
 
@@ -144,6 +146,15 @@ def test_the_service_reads_certificates_that_can_be_renewed() -> None:
     assert f"-g {group} -t /etc/inferd/tls server.pem server.key" in page
     assert re.search(r'^tls_cert = "/etc/inferd/tls/server.pem"\ntls_key = "/etc/inferd/tls/server.key"$', page, re.MULTILINE)
     assert re.search(r"^Type=notify-reload$", unit, re.MULTILINE)
+
+
+def test_the_service_shows_its_metrics_to_its_machine_alone(tmp_path: Path) -> None:
+    """To all who reach the port they would be open, whatever its TLS asks."""
+    page = (ROOT / "docs" / "deployment.md").read_text()
+    (text,) = re.findall(r"^```toml\n(host = .*?)^```$", page, re.MULTILINE | re.DOTALL)
+    (tmp_path / "inferd.toml").write_text(text)
+    settings, _ = load_settings({}, {}, tmp_path)
+    assert (settings.host, settings.metrics_host) == ("0.0.0.0", "127.0.0.1")
 
 
 def test_nobody_is_killed_while_he_leaves() -> None:

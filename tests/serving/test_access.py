@@ -25,11 +25,11 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
-from inferd.config import Settings
+from inferd.config import Address, Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
 from inferd.serving import access, grpcio, ports
-from inferd.serving.access import Access, Identity, is_loopback
+from inferd.serving.access import Access, Identity, is_loopback, warn_of_open
 from inferd.serving.tls import Tls
 from tests import models
 from tests.certificates import OWN_CONNECTION, Files
@@ -725,11 +725,26 @@ def test_an_open_port_says_so_once(model: Path, host: str) -> None:
             pass
         assert program.stop() == 0
     assert program.errors.count("without TLS and without a token") == (host != "127.0.0.1")
+    assert program.errors.count("has neither TLS nor tokens") == (host != "127.0.0.1")
+
+
+def test_metrics_that_others_can_read_say_so_whatever_the_port_asks(caplog: pytest.LogCaptureFixture) -> None:
+    secrets = {"tls_cert": "c", "tls_key": "k", "token_file": "t"}
+    for host, metrics_host, port, says in (
+        ("0.0.0.0", None, 8002, "metrics: 0.0.0.0:8002 can be reached"),
+        ("127.0.0.1", "::", 8002, "metrics: [::]:8002 can be reached"),
+        ("0.0.0.0", "127.0.0.1", 8002, ""),
+        ("0.0.0.0", None, -1, ""),
+        ("127.0.0.1", None, 8002, ""),
+    ):
+        caplog.clear()
+        settings = Settings(host=host, metrics_host=metrics_host, metrics_port=port, **secrets)
+        warn_of_open([Address(host, 8001, tls=True)], settings)
+        assert caplog.text.count("has neither TLS nor tokens") == len(caplog.records) == bool(says)
+        assert says in caplog.text
 
 
 def test_loopback() -> None:
-    from inferd.config import Address
-
     assert all(is_loopback(Address(host, 1)) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"))
     assert is_loopback(Address("", 0, "/run/s"))
     assert not any(is_loopback(Address(host, 1)) for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"))

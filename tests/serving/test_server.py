@@ -265,6 +265,18 @@ def test_a_port_in_use(files: Path, transport: str, which: str, tmp_path: Path) 
     assert "free" in said
 
 
+def test_metrics_have_an_address_of_their_own(files: Path) -> None:
+    with Program(files, "--metrics-host", "127.0.0.2") as program:
+        address = program.addresses["metrics"]
+        assert address.startswith("127.0.0.2:")
+        assert program.address.startswith("127.0.0.1:")
+        with urllib.request.urlopen(f"http://{address}/metrics", timeout=LIMIT_S) as page:
+            assert b"inferd_build" in page.read()
+        with pytest.raises(ConnectionRefusedError):
+            socket.create_connection(("127.0.0.1", int(address.rpartition(":")[2])), LIMIT_S)
+        assert program.stop() == 0
+
+
 # ---- in this process
 
 
