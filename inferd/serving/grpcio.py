@@ -22,7 +22,7 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
 from inferd.config import RELOADED
-from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError
+from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.serving.access import Access, Identity, tell
 from inferd.serving.sockets import free_path, not_listening
 from inferd.serving.unserved import unserved
@@ -43,6 +43,7 @@ log = logging.getLogger(__name__)
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
 NEVER_MS = 2**31 - 1  # as grpc says it
 MAX_TOLD = 1024  # connections that the log has named the client of; one that has not asked for so many others is named again
+DRAIN_STALL_S = 1.0  # a drain waits no longer than this for the next message of a stream
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
 COMPRESSION = {"none": None, "gzip": grpc.Compression.Gzip, "deflate": grpc.Compression.Deflate}
 STATUS_CODES = {code.value[0]: code for code in grpc.StatusCode}
@@ -99,6 +100,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._open = 0
         self._opened = 0
         self._held_bytes = 0
+        self._draining = False
+        self._awaiting: set[asyncio.Timeout] = set()  # of streams whose next message is waited for
         self._streams: Counter[tuple[str, str]] = Counter()  # open ones of methods that have a limit for each connection, by peer
         self._max_held_bytes = settings.message_memory_bytes
         self._socket_mode = settings.socket_mode
@@ -136,8 +139,13 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         return 0
 
     async def stop(self, timeout_s: float) -> None:
-        """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them."""
-        telling = asyncio.get_running_loop().call_later(timeout_s, self._tell_cut_off, timeout_s)
+        """Takes no new connection or request, gives the running ones `timeout_s` seconds, then cancels them. For the next message of a
+        stream nobody waits longer than DRAIN_STALL_S."""
+        loop = asyncio.get_running_loop()
+        self._draining = True
+        for awaiting in self._awaiting:
+            awaiting.reschedule(loop.time() + DRAIN_STALL_S)
+        telling = loop.call_later(timeout_s, self._tell_cut_off, timeout_s)
         await self._server.stop(timeout_s)
         telling.cancel()
 
@@ -216,7 +224,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
 
     def _stream(self, name: str, method: Method) -> Callable[[AsyncIterator[bytes], Any], AsyncIterator[bytes]]:
         async def requests(messages: AsyncIterator[bytes]) -> AsyncIterator[Any]:
-            async for message in messages:
+            while (message := await self._next(messages)) is not None:
                 yield _parse(name, method, message)
 
         async def serve(messages: AsyncIterator[bytes], rpc: Rpc) -> AsyncIterator[bytes]:
@@ -228,6 +236,20 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                             yield _serialize(response)
 
         return serve
+
+    async def _next(self, messages: AsyncIterator[bytes]) -> bytes | None:
+        """A stream's next message; None: there are no more."""
+        try:
+            async with asyncio.timeout(DRAIN_STALL_S if self._draining else None) as awaiting:
+                self._awaiting.add(awaiting)
+                try:
+                    return await anext(messages, None)
+                finally:
+                    self._awaiting.discard(awaiting)
+        except TimeoutError:
+            raise Unavailable(
+                "the server is stopping, and the rest of the request did not come; send it to another replica", reason="stalled"
+            ) from None
 
     def _unserved(self, name: str) -> Callable[[AsyncIterator[bytes], Any], Awaitable[None]]:
         """Answers at once, whatever kind the client takes the method for: no message is waited for."""

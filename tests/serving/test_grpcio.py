@@ -18,6 +18,7 @@ from inferd import errors
 from inferd._core.grpc import NO_DEADLINE, Call
 from inferd.config import Address, Settings
 from inferd.protocol import health, rpc
+from inferd.serving import grpcio
 from inferd.serving.grpcio import GrpcioTransport
 from inferd.serving.method import Method
 
@@ -400,6 +401,48 @@ async def test_stop_cancels_what_runs_too_long(caplog: pytest.LogCaptureFixture)
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
         await refused_or_cancelled(answer)
     assert "1 calls were cut off: drain_timeout_s, 0 s, is over; raise it" in caplog.text
+
+
+@pytest.mark.parametrize("asked", [0, 1])
+async def test_stop_does_not_wait_for_a_message_that_does_not_come(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpcio, "DRAIN_STALL_S", 0.001)  # instead of waiting
+    service = Service()
+    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    [bound] = await transport.start([Address("127.0.0.1", 0)])
+    async with grpc.aio.insecure_channel(str(bound)) as channel:
+        stream = channel.stream_stream("/test.T/Watch")(timeout=LIMIT_S)
+        for _ in range(asked):
+            await stream.write(health.HealthCheckRequest(service="abc").SerializeToString())
+            assert await stream.read() == health.HealthCheckResponse(status=3).SerializeToString()
+        while not transport._awaiting:
+            await asyncio.sleep(0)
+        started = time.monotonic()
+        await transport.stop(LIMIT_S)
+        assert time.monotonic() - started < LIMIT_S / 2
+        error = await refused(stream.read())
+    assert error.code() is grpc.StatusCode.UNAVAILABLE
+    assert "another replica" in str(error.details())
+    assert service.stream_closed.is_set()
+
+
+async def test_stop_answers_a_stream_whose_message_comes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(grpcio, "DRAIN_STALL_S", LIMIT_S)
+    service = Service()
+    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    [bound] = await transport.start([Address("127.0.0.1", 0)])
+    async with grpc.aio.insecure_channel(str(bound)) as channel:
+        stream = channel.stream_stream("/test.T/Watch")(timeout=LIMIT_S)
+        await stream.wait_for_connection()
+        while not transport._awaiting:
+            await asyncio.sleep(0)
+        stopping = asyncio.ensure_future(transport.stop(LIMIT_S))
+        while not transport._draining:
+            await asyncio.sleep(0)
+        await stream.write(health.HealthCheckRequest(service="abc").SerializeToString())
+        assert await stream.read() == health.HealthCheckResponse(status=3).SerializeToString()
+        await stream.done_writing()
+        assert await stream.read() is grpc.aio.EOF
+        await asyncio.wait_for(stopping, LIMIT_S)
 
 
 async def refused_or_cancelled(answer: asyncio.Future[bytes]) -> None:
