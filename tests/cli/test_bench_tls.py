@@ -163,8 +163,10 @@ def test_what_is_for_a_server(call, files: Files, repository: Path) -> None:
     assert (done.returncode, "--tls-ca is for a server" in done.stderr) == (2, True)
     done = call("bench", "https://models.test:8001", "double", *ASKED)
     assert (done.returncode, "write 'models.test:8001' (flags say whether TLS is spoken)" in done.stderr) == (2, True)
-    done = call("bench", "192.0.2.1:8001", "double", *ASKED, "--token-file", str(files.ca.parent / "token"))
-    assert (done.returncode, "give --tls or --tls-ca" in done.stderr) == (2, True)
+    for secret in (("--token-file", str(files.ca.parent / "token")), ("--metadata", "authorization=Bearer SECRET")):
+        done = call("bench", "192.0.2.1:8001", "double", *ASKED, *secret)
+        assert (done.returncode, "give --tls or --tls-ca" in done.stderr) == (2, True)
+        assert "SECRET" not in done.stderr
 
 
 @pytest.mark.parametrize("quiet", [(), ("--quiet",)])

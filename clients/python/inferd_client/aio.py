@@ -52,20 +52,18 @@ class AsyncClient:
         compression: Compression | None = None,
         options: Options = (),
     ) -> None:
-        self._sender = AsyncSender(
-            connection(
-                target,
-                credentials=credentials,
-                tls=tls,
-                token=token,
-                token_in_plaintext=token_in_plaintext,
-                compression=compression,
-                options=options,
-            ),
-            retry=NEVER if retry is None else retry,
-            balance=balance,
-            hedge_after=hedge_after,
+        servers = connection(
+            target,
+            credentials=credentials,
+            tls=tls,
+            token=token,
+            token_in_plaintext=token_in_plaintext,
+            metadata=metadata,
+            compression=compression,
+            options=options,
         )
+        self._sender = AsyncSender(servers, retry=NEVER if retry is None else retry, balance=balance, hedge_after=hedge_after)
+        self._exposed = servers.exposed
         self._token = token
         self._timeout = calls.checked_timeout(timeout)
         self._metadata = metadata
@@ -197,4 +195,5 @@ class AsyncClient:
         token = self._token() if callable(self._token) else self._token
         if isawaitable(token):
             token = await token
-        return calls.metadata_pairs(self._metadata, metadata, token=None if token is None else security.bearer(token))
+        sent = None if token is None else security.bearer(token)
+        return calls.metadata_pairs(self._metadata, metadata, token=sent, exposed=self._exposed)

@@ -9,7 +9,7 @@ from typing import Generic, Literal, TypeAlias, TypeVar
 import grpc
 from google.protobuf.message import DecodeError, Message
 
-from inferd_client import messages
+from inferd_client import messages, security
 from inferd_client.errors import InferenceError
 
 __all__ = [
@@ -88,10 +88,11 @@ def is_repeatable(parameters: Mapping[str, object] | None) -> bool:
     return parameters is None or "sequence_id" not in parameters
 
 
-def metadata_pairs(*sources: Metadata | None, token: tuple[str, str] | None = None) -> Pairs:
+def metadata_pairs(*sources: Metadata | None, token: tuple[str, str] | None = None, exposed: str | None = None) -> Pairs:
     """Client-wide and call metadata together, names in lower case as gRPC wants them; None when there is none.
 
-    token:  sent as well, unless the metadata holds another authorization.
+    token:    sent as well, unless the metadata holds another authorization.
+    exposed:  the connection's. Raises ValueError for metadata that holds an authorization then: it may go where a token may.
     """
     pairs = tuple(
         (name.lower(), value)
@@ -99,6 +100,8 @@ def metadata_pairs(*sources: Metadata | None, token: tuple[str, str] | None = No
         if source is not None
         for name, value in (source.items() if isinstance(source, Mapping) else source)
     )
+    if exposed is not None and any(name == security.AUTHORIZATION for name, _ in pairs):
+        security.refuse_plaintext("metadata: authorization", exposed)
     if token is not None and all(name != token[0] for name, _ in pairs):
         pairs = (*pairs, token)
     return pairs or None

@@ -33,8 +33,8 @@ class Client:
                          several of them, which take the calls between them.
     tls:                 TLS(...); None: plain text.
     credentials:         grpc's own, in the place of tls.
-    token:               sent as a bearer token; or what returns it, asked for each call. Over plain text it may go to loopback and Unix
-                         sockets only,
+    token:               sent as a bearer token; or what returns it, asked for each call. Over plain text it, and an
+                         authorization of metadata, may go to loopback and Unix sockets only,
     token_in_plaintext:  unless this is True.
     timeout:             seconds that a call may take when it names none itself, repetitions included; None: as long as it takes.
     metadata:            sent with every call, before the call's own.
@@ -65,20 +65,18 @@ class Client:
         compression: Compression | None = None,
         options: Options = (),
     ) -> None:
-        self._sender = Sender(
-            connection(
-                target,
-                credentials=credentials,
-                tls=tls,
-                token=token,
-                token_in_plaintext=token_in_plaintext,
-                compression=compression,
-                options=options,
-            ),
-            retry=NEVER if retry is None else retry,
-            balance=balance,
-            hedge_after=hedge_after,
+        servers = connection(
+            target,
+            credentials=credentials,
+            tls=tls,
+            token=token,
+            token_in_plaintext=token_in_plaintext,
+            metadata=metadata,
+            compression=compression,
+            options=options,
         )
+        self._sender = Sender(servers, retry=NEVER if retry is None else retry, balance=balance, hedge_after=hedge_after)
+        self._exposed = servers.exposed
         self._token = token
         self._timeout = calls.checked_timeout(timeout)
         self._metadata = metadata
@@ -220,4 +218,5 @@ class Client:
 
     def _pairs(self, metadata: Metadata | None) -> Pairs:
         token = self._token() if callable(self._token) else self._token
-        return calls.metadata_pairs(self._metadata, metadata, token=None if token is None else security.bearer(token))
+        sent = None if token is None else security.bearer(token)
+        return calls.metadata_pairs(self._metadata, metadata, token=sent, exposed=self._exposed)

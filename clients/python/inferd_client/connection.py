@@ -9,6 +9,7 @@ from typing import Any, Literal, TypeAlias
 import grpc
 
 from inferd_client import security, targets
+from inferd_client.calls import Metadata, metadata_pairs
 from inferd_client.security import TLS
 
 __all__ = ["Compression", "Connection", "Options", "connection"]
@@ -30,11 +31,12 @@ CHANNEL_OPTIONS: Options = (
 
 @dataclass(frozen=True)
 class Connection:
-    """What channels are made of. credentials: None is plain text."""
+    """What channels are made of. credentials: None is plain text. exposed: an address that no token may go to, for others could read it."""
 
     targets: tuple[str, ...]
     credentials: grpc.ChannelCredentials | None
     options: tuple[tuple[str, Any], ...]
+    exposed: str | None = None
 
     def options_for(self, target: str) -> list[tuple[str, Any]]:
         """Channel arguments. What stays on this machine goes through no proxy, whatever the environment says."""
@@ -50,6 +52,7 @@ def connection(
     tls: TLS | None,
     token: object,
     token_in_plaintext: bool,
+    metadata: Metadata | None,
     compression: Compression | None,
     options: Options,
 ) -> Connection:
@@ -66,6 +69,8 @@ def connection(
         options = [("grpc.default_compression_algorithm", int(ALGORITHMS[compression])), *options]
     if isinstance(token, str):
         security.bearer(token)
-    if token is not None and credentials is None and not token_in_plaintext:
-        security.refuse_plaintext(addresses)
-    return Connection(addresses, credentials, tuple(options))
+    exposed = security.exposed(addresses) if credentials is None and not token_in_plaintext else None
+    if token is not None and exposed is not None:
+        security.refuse_plaintext("token", exposed)
+    metadata_pairs(metadata, exposed=exposed)
+    return Connection(addresses, credentials, tuple(options), exposed)

@@ -13,9 +13,11 @@ import grpc
 
 from inferd_client import targets
 
-__all__ = ["TLS", "Pem", "bearer", "refuse_plaintext"]
+__all__ = ["AUTHORIZATION", "TLS", "Pem", "bearer", "exposed", "refuse_plaintext"]
 
 Pem: TypeAlias = str | PathLike[str] | bytes
+
+AUTHORIZATION = "authorization"
 
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
@@ -70,14 +72,17 @@ def bearer(token: str) -> tuple[str, str]:
     """The token as a call's metadata. Raises ValueError, which does not repeat it, for what no header can hold."""
     if not _TOKEN.fullmatch(token):
         raise ValueError("token: expected printable ASCII without spaces or line ends; of a file's text take .strip()")
-    return "authorization", f"Bearer {token}"
+    return AUTHORIZATION, f"Bearer {token}"
 
 
-def refuse_plaintext(addresses: Sequence[str]) -> None:
-    """Raises ValueError where a token that is sent to these addresses as it is would leave this machine."""
-    for address in addresses:
-        if not targets.is_local(address):
-            raise ValueError(
-                f"token: without TLS whoever is on the way to {address!r} can read it; pass tls=TLS(), or token_in_plaintext=True in a "
-                "network that you trust"
-            )
+def exposed(addresses: Sequence[str]) -> str | None:
+    """The first of them where a token that is sent as it is would leave this machine."""
+    return next((address for address in addresses if not targets.is_local(address)), None)
+
+
+def refuse_plaintext(what: str, address: str) -> None:
+    """Raises ValueError for a secret, named by the argument that holds it, that would go to that address as it is."""
+    raise ValueError(
+        f"{what}: without TLS whoever is on the way to {address!r} can read it; pass tls=TLS(), or token_in_plaintext=True in a "
+        "network that you trust"
+    )

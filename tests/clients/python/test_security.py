@@ -15,6 +15,7 @@ from tests.echo_server import EchoServer
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from typing import Any
 
     from tests.clients.python.conftest import Kind
     from tests.echo_server import Awaited
@@ -182,6 +183,20 @@ def test_no_token_leaves_the_machine_in_plain_text(kind: Kind, target: str | lis
         kind(target, token="t")
     kind(target, token="t", token_in_plaintext=True)
     kind(target, token="t", tls=TLS())
+
+
+@pytest.mark.parametrize("metadata", [{"authorization": "Bearer t"}, [("x", "1"), ("Authorization", "Basic x")]])
+async def test_no_authorization_leaves_the_machine_in_plain_text(kind: Kind, connect: Callable[..., Awaited], metadata: Any) -> None:
+    refusal = r"metadata: authorization: without TLS whoever is on the way to '10.0.0.1:8001' can read it; pass tls=TLS"
+    with pytest.raises(ValueError, match=refusal):
+        kind("10.0.0.1:8001", metadata=metadata)
+    client = connect("10.0.0.1:8001", metadata={"x-tenant": "a"}, timeout=30)
+    with pytest.raises(ValueError, match=refusal):
+        await client.server_live(metadata=metadata)
+    with pytest.raises(ValueError, match=refusal):
+        await client.infer("echo", X, metadata=metadata)
+    kind("10.0.0.1:8001", metadata=metadata, token_in_plaintext=True)
+    kind("10.0.0.1:8001", metadata=metadata, tls=TLS())
 
 
 @pytest.mark.parametrize("token", ["", "a b", "a\n", "ü", "a\r\nx: y"])
