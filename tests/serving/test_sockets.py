@@ -81,6 +81,7 @@ for _ in sys.stdin:
         except OSError as error:
             print(not_listening(address, error), flush=True)
         next(sys.stdin)
+    print("left", flush=True)
 """
 
 
@@ -92,21 +93,21 @@ def test_of_servers_that_start_at_once_one_has_the_path(tmp_path: Path) -> None:
         for _ in range(STARTED)
     ]
 
-    def tell(word: str) -> None:
+    def tell(word: str) -> list[str]:
         for process in started:
             assert process.stdin is not None
             process.stdin.write(f"{word}\n")
+        return sorted(process.stdout.readline().strip() for process in started if process.stdout is not None)
 
     try:
         for _ in range(ROUNDS):
-            tell("take it")
-            answers = sorted(process.stdout.readline().strip() for process in started if process.stdout is not None)
+            answers = tell("take it")
             assert [answer == "serves" for answer in answers] == [False] * (STARTED - 1) + [True]
             assert all("it is in use" in answer for answer in answers[:-1])
             with socket.socket(socket.AF_UNIX) as client:
                 client.connect(path)
             assert os.listdir(tmp_path) == ["s"]
-            tell("leave it")
+            assert set(tell("leave it")) == {"left"}, "who asked while one still serves would hold the lock as that one asks"
     finally:
         for process in started:
             process.kill()
