@@ -52,6 +52,7 @@ RELOADED = (
 )
 PREFIX = "INFERD_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"  # where the file is
+EXPECTED_HOST = "expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters"
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
 OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
@@ -674,6 +675,9 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
             memory = spell(table["message_memory_bytes"], values["message_memory_bytes"])
             why = f"so that each one's part of message_memory_bytes ({memory}) holds a message of max_message_bytes"
             raise refuse("workers", f"expected at most {most}, {why}; got {workers}")
+    for name in ("host", "metrics_host"):
+        if values[name] and not _is_host(values[name]):
+            raise refuse(name, f"{EXPECTED_HOST}, got '{values[name]}'")
     for address in values["listen"]:
         try:
             parse_listen(address, tls=bool(values["tls_cert"]))
@@ -726,6 +730,15 @@ class Address(NamedTuple):
 _URL = re.compile(r"(?P<scheme>[A-Za-z][A-Za-z0-9+.-]*)://+(?P<host>\[[^]/]*\]|[^:/]*)(?P<port>:[0-9]+)?")
 
 
+def _is_host(text: str) -> bool:
+    """Whether a resolver can be asked for it."""
+    try:
+        text.encode("idna")
+    except UnicodeError:
+        return False
+    return "\0" not in text
+
+
 def parse_address(text: str) -> Address:
     """host:port, [IPv6]:port, unix:/path or unix:@name. ValueError with a message that says what was expected."""
     if text.startswith("unix-abstract:"):
@@ -744,6 +757,8 @@ def parse_address(text: str) -> Address:
         host = host[1:-1]
     elif ":" in host:
         raise ValueError(f"expected an IPv6 address in brackets, such as [::1]:8001, got '{text}'")
+    if not _is_host(host):
+        raise ValueError(f"{EXPECTED_HOST} before the port, got '{text}'")
     if not (colon and host and re.fullmatch(r"[0-9]{1,5}", port, re.ASCII) and int(port) <= 65535):
         raise ValueError(f"expected host:port with a port from 0 to 65535, [IPv6]:port or unix:/path, got '{text}'")
     return Address(host, int(port))

@@ -222,6 +222,9 @@ def test_an_empty_name_of_a_file_is_none() -> None:
         ({"INFERD_PROVIDERS": "cda"}, "expected cpu, cuda, tensorrt, got 'cda'; did you mean 'cuda'?"),
         ({"INFERD_UVLOOP": "maybe"}, "uvloop (INFERD_UVLOOP): expected true or false, got 'maybe'"),
         ({"INFERD_LISTEN": "::1:80"}, "expected an IPv6 address in brackets, such as [::1]:8001, got '::1:80'"),
+        ({"INFERD_HOST": "a..b"}, "host (INFERD_HOST): expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters, got"),
+        ({"INFERD_METRICS_HOST": "x" * 64}, "metrics_host (INFERD_METRICS_HOST): expected an IPv4 or IPv6 address, or a name of parts"),
+        ({"INFERD_LISTEN": f"{'x' * 64}:80"}, "listen (INFERD_LISTEN): expected an IPv4 or IPv6 address, or a name of parts of 1 to 63"),
         ({"INFERD_GRPC_PROT": "1"}, "unknown variable INFERD_GRPC_PROT; did you mean 'INFERD_GRPC_PORT'?"),
         ({"INFERD_METRICS_PORT": "8001"}, "metrics_port (INFERD_METRICS_PORT): expected another port than grpc_port's"),
         (

@@ -7,6 +7,7 @@ so. One request a connection (HTTP/1.0), as a scraper needs it every few seconds
 
 from __future__ import annotations
 
+import errno
 import io
 import logging
 import socket
@@ -32,6 +33,7 @@ MAX_CONNECTIONS = 8  # answered at the same time, a thread each
 TIMEOUT_S = 10.0  # for one connection from accept to close,
 TURN_S = 1.0  # of which nobody takes so much from it: many times what a scrape needs
 POLL_S = 0.1  # how often the accepting thread looks for connections that are overdue
+PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)  # with another port the address is to be had
 BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n\r\ntoo many scrapes at once\n"
 
 
@@ -84,10 +86,8 @@ class ScrapeServer(WSGIServer):
             self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             super().__init__((str(address[0]), port), _Exchange)
         except OSError as error:
-            raise StartError(
-                f"metrics: cannot listen on {host} port {port}: {error.strerror}; choose another metrics_port (0 picks a free one, "
-                f"off serves none) or metrics_host"
-            ) from None
+            other = "port (0 picks a free one, off serves none)" if error.errno in PORT_ERRORS else "host: an address that this machine has"
+            raise StartError(f"metrics: cannot listen on {host} port {port}: {error.strerror}; choose another metrics_{other}") from None
         self.set_app(app)
         self._accepting = threading.Thread(target=self.serve_forever, args=(POLL_S,), name="inferd-metrics", daemon=True)
 

@@ -24,6 +24,7 @@ from inferd._core.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.serving.access import Access, Identity, tell
+from inferd.serving.listeners import bind
 from inferd.serving.sockets import free_path, not_listening
 from inferd.serving.unserved import unserved
 
@@ -104,7 +105,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._awaiting: set[asyncio.Timeout] = set()  # of streams whose next message is waited for
         self._streams: Counter[tuple[str, str]] = Counter()  # open ones of methods that have a limit for each connection, by peer
         self._max_held_bytes = settings.message_memory_bytes
-        self._socket_mode = settings.socket_mode
+        self._settings = settings
         self._server = grpc.aio.server(
             handlers=(self,),
             maximum_concurrent_rpcs=settings.max_connections,
@@ -178,15 +179,14 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                     port = self._server.add_secure_port(address.for_grpc, _credentials(self._tls))
                 else:
                     port = self._server.add_insecure_port(address.for_grpc)
-                if address.path and not address.is_abstract and self._socket_mode >= 0:
-                    os.chmod(address.path, self._socket_mode)
+                if address.path and not address.is_abstract and self._settings.socket_mode >= 0:
+                    os.chmod(address.path, self._settings.socket_mode)
         except OSError as error:
             raise not_listening(address, error) from None
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere
-            what = "a path that can be written and is free" if address.path else "a free address of this machine"
-            raise StartError(
-                f"cannot listen on {address}: expected {what}; choose another port (0 picks a free one), host or path"
-            ) from None
+            for listener in bind(address, self._settings):  # which says why not
+                listener.close()
+            raise StartError(f"cannot listen on {address}: expected a free address of this machine; try again, or choose another") from None
         return address if address.path else address._replace(port=port)
 
     def service(self, call_details: grpc.HandlerCallDetails) -> grpc.RpcMethodHandler[Any, Any]:

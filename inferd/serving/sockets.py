@@ -30,9 +30,22 @@ WHY_NOT_LISTENING = {
     errno.EACCES: "permission denied",
     errno.EADDRNOTAVAIL: "it is no address of this machine",
     errno.ENOENT: "its folder does not exist",
-    errno.ENAMETOOLONG: "the path is too long",
+    errno.ENAMETOOLONG: "it is too long",
     errno.EPROTOTYPE: "a socket of another kind is there, of datagrams perhaps",
 }
+PORT_CURES = {
+    errno.EADDRINUSE: "choose another port (0 picks a free one) or host, or stop who listens there",
+    errno.EACCES: "choose a higher port (0 picks a free one), or give the process CAP_NET_BIND_SERVICE",
+}
+OTHER_PORT_CURE = "choose another host, or 0.0.0.0 or :: for all that it has"
+PATH_CURES = {
+    errno.EADDRINUSE: "choose another one, or stop who listens there",
+    errno.EEXIST: "choose another one, or take away what is there",
+    errno.EPROTOTYPE: "choose another one, or take away what is there",
+    errno.ENOENT: "choose another one, or make the folder",
+    errno.ENAMETOOLONG: "choose one of up to 107 bytes",
+}
+OTHER_PATH_CURE = "choose one in a folder where this user may make files"
 WRONG_FOLDER = (errno.ENOENT, errno.ENOTDIR, errno.ENAMETOOLONG)  # for the lock's file as for the socket's
 
 
@@ -161,19 +174,17 @@ def not_listening(address: Address, error: OSError) -> StartError:
     """What the system said of an address that cannot be listened on, and what to do."""
     if address.path and error.filename == _lock_of(address) and error.errno not in WRONG_FOLDER:
         return _not_locked(address, error)
+    number = error.errno or errno.ENAMETOOLONG  # Python's own error has none
     if isinstance(error, socket.gaierror):
         reason = "the host's name has no address here"
-    elif error.errno is None:  # Python's own
-        reason = "the path is too long"
     else:
-        reason = WHY_NOT_LISTENING.get(error.errno, os.strerror(error.errno).lower())
-    if error.errno == errno.EEXIST:
-        cure = "choose another path, or take away what is there"
-    elif address.path:
-        cure = "choose another path, or stop who listens there"
+        reason = WHY_NOT_LISTENING.get(number, os.strerror(number).lower())
+    if address.path:
+        expected = f"{'a name' if address.is_abstract else 'a path'} that is free"
+        cure = PATH_CURES.get(number, OTHER_PATH_CURE)
     else:
-        cure = "choose another port (0 picks a free one) or host"
-    return StartError(f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}")
+        expected, cure = "a free address of this machine", PORT_CURES.get(number, OTHER_PORT_CURE)
+    return StartError(f"cannot listen on {address}: {reason}; expected {expected}: {cure}")
 
 
 def _not_locked(address: Address, error: OSError) -> StartError:

@@ -163,5 +163,5 @@ def test_an_app_that_fails_costs_one_answer() -> None:
 
 @pytest.mark.parametrize("host", ["no.such.host.invalid", "203.0.113.1"])
 def test_an_address_that_is_not_ours_is_a_start_error(host: str) -> None:
-    with pytest.raises(StartError, match=f"{host} port 0.*metrics_host"):
+    with pytest.raises(StartError, match=f"{host} port 0.*choose another metrics_host: an address that this machine has"):
         ScrapeServer(host, 0, hello)

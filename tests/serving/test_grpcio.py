@@ -144,11 +144,16 @@ async def test_a_port_in_use_is_a_start_error_that_names_it() -> None:
         other = GrpcioTransport({}, Settings(), Service().refuse)
         [bound] = await other.start([Address("127.0.0.1", 0)])
         try:
-            with pytest.raises(errors.StartError, match=f"127.0.0.1:{bound.port}.*another port") as caught:
+            with pytest.raises(errors.StartError, match=f"127.0.0.1:{bound.port}: it is in use; .*another port") as caught:
                 await GrpcioTransport({}, Settings(), Service().refuse).start([bound])
             assert "UNKNOWN" not in str(caught.value)
         finally:
             await other.stop(0)
+
+
+async def test_what_is_no_address_here_says_so() -> None:
+    with pytest.raises(errors.StartError, match=r"203.0.113.1:0: it is no address of this machine; .*: choose another host, or 0.0.0.0"):
+        await GrpcioTransport({}, Settings(), Service().refuse).start([Address("203.0.113.1", 0)])
 
 
 async def test_the_permissions_of_a_socket_file(tmp_path: Any) -> None:
@@ -170,7 +175,7 @@ async def test_a_socket_file_that_was_left_behind_is_replaced_and_a_live_one_is_
 async def test_an_abstract_name_that_is_in_use(tmp_path: Any) -> None:
     address = Address("", 0, f"@{tmp_path}")
     async with serving(Service(), [address]) as (channel, _):
-        with pytest.raises(errors.StartError, match=f"cannot listen on unix:@{tmp_path}"):
+        with pytest.raises(errors.StartError, match=f"cannot listen on unix:@{tmp_path}: it is in use; .* choose another one, or stop"):
             await GrpcioTransport({}, Settings(), Service().refuse).start([address])
         assert await infer(channel, b"abc") == b"cba"
 

@@ -192,21 +192,53 @@ def test_why_a_path_cannot_be_had(tmp_path: Path) -> None:
     (tmp_path / "link").symlink_to(tmp_path / "nothing")
     with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as datagrams:
         datagrams.bind(str(tmp_path / "datagrams"))
-        for name, reason in (
-            ("datagrams", "a socket of another kind is there, of datagrams perhaps"),
-            ("x" * 108, "the path is too long"),
-            ("x" * 300, "the path is too long"),
-            ("no/such/folder", "its folder does not exist"),
-            ("file", "what is there is no socket"),
-            ("folder", "what is there is no socket"),
-            ("link", "what is there is no socket"),
-            ("file/s", "not a directory"),
+        for name, reason, cure in (
+            ("datagrams", "a socket of another kind is there, of datagrams perhaps", "take away what is there"),
+            ("x" * 108, "it is too long", "choose one of up to 107 bytes"),
+            ("x" * 300, "it is too long", "choose one of up to 107 bytes"),
+            ("no/such/folder", "its folder does not exist", "choose another one, or make the folder"),
+            ("file", "what is there is no socket", "take away what is there"),
+            ("folder", "what is there is no socket", "take away what is there"),
+            ("link", "what is there is no socket", "take away what is there"),
+            ("file/s", "not a directory", "choose one in a folder where this user may make files"),
         ):
             address = Address("", 0, str(tmp_path / name))
-            with pytest.raises(OSError) as caught:
-                unix_socket(address, -1)
-            assert str(not_listening(address, caught.value)).startswith(f"cannot listen on {address}: {reason}; expected ")
+            says = why_not(address)
+            assert says.startswith(f"cannot listen on {address}: {reason}; expected a path that is free: ")
+            assert says.endswith(cure)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["datagrams", "file", "folder", "link"]
+
+
+def why_not(address: Address) -> str:
+    with pytest.raises(OSError) as caught:
+        unix_socket(address, -1)
+    return str(not_listening(address, caught.value))
+
+
+def test_why_an_abstract_name_cannot_be_had(tmp_path: Path) -> None:
+    address, long = Address("", 0, f"@{tmp_path.name}-{os.getpid()}"), Address("", 0, "@" + "x" * 108)
+    with unix_socket(address, -1):
+        says = "it is in use; expected a name that is free: choose another one, or stop who listens there"
+        assert why_not(address) == f"cannot listen on {address}: {says}"
+    assert why_not(long) == f"cannot listen on {long}: it is too long; expected a name that is free: choose one of up to 107 bytes"
+    unix_socket(address._replace(path=address.path.ljust(108, "x")), -1).close()
+
+
+async def test_why_a_port_cannot_be_had() -> None:
+    with socket.create_server(("127.0.0.1", 0)) as taken:
+        port = taken.getsockname()[1]
+        for host, reason, cure in (
+            ("127.0.0.1", "it is in use", "choose another port (0 picks a free one) or host, or stop who listens there"),
+            ("203.0.113.1", "it is no address of this machine", "choose another host, or 0.0.0.0 or :: for all that it has"),
+            ("no.such.host.invalid", "the host's name has no address here", "choose another host, or 0.0.0.0 or :: for all that it has"),
+        ):
+            address = Address(host, port)
+            with pytest.raises(OSError) as caught:
+                await listening(address, reuse_port=False)
+            says = f"cannot listen on {address}: {reason}; expected a free address of this machine: {cure}"
+            assert str(not_listening(address, caught.value)) == says
+    privileged = str(not_listening(Address("127.0.0.1", 80), PermissionError(errno.EACCES, "no")))
+    assert privileged.endswith("choose a higher port (0 picks a free one), or give the process CAP_NET_BIND_SERVICE")
 
 
 def test_abstract_names(tmp_path: Path) -> None:
