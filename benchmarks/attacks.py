@@ -23,6 +23,7 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Callable
+from functools import partial
 from itertools import cycle
 from pathlib import Path
 
@@ -38,6 +39,7 @@ from hostile_peer import (
     HEADERS,
     INITIAL_WINDOW_SIZE,
     LARGEST_WINDOW,
+    PATIENCE_S,
     PING,
     PREFACE,
     PRIORITY,
@@ -70,7 +72,7 @@ NUMBERS = 1_000_000  # of a tensor whose elements stand one by one
 CALLS_AT_ONCE = 32
 BURST_CONNECTIONS, BURST_CALLS, BURST_S = 2000, 40, 0.2
 COLD_CALLS = 1000
-CLOSING_CONNECTIONS = 3000
+STANDING_S = 0.5  # of connections that wait for no answer: the server has accepted them by then
 MEASURING_S = 2.5  # after an attack's beginning the client that behaves well measures
 CHILD_S = 120  # a child ends then, whatever becomes of us
 
@@ -525,25 +527,42 @@ def key_updates(address: str) -> Words:
     return tls_flood(address, records)
 
 
-def closing_together(address: str) -> Words:
-    """3000 connections by TLS, or as many as there are descriptors for, that all end at one moment; then others come."""
+def greeted_tls(address: str) -> socket.socket:
+    return TlsPeer(address).socket
+
+
+def greeted(address: str) -> socket.socket:
+    made = silent(address)
+    made.sendall(PREFACE + frame(SETTINGS, 0, 0))
+    return made
+
+
+def silent(address: str) -> socket.socket:
+    host, _, port = address.rpartition(":")
+    return socket.create_connection((host, int(port)), PATIENCE_S)
+
+
+def closing_together(address: str, connect: Callable[[str], socket.socket], most: int, stand_s: float = 0.0) -> Words:
+    """So many connections, or as many as there are descriptors for, that all end at one moment, when they have stood for so long; then
+    others come."""
     words: Words = Counter()
-    wanted = min(CLOSING_CONNECTIONS, descriptors())
-    peers = [TlsPeer(address) for _ in range(wanted)]
+    wanted = min(most, descriptors())
+    made = [connect(address) for _ in range(wanted)]
     going()
-    measuring = time.monotonic() + MEASURING_S
+    ending = time.monotonic() + max(MEASURING_S, stand_s)
     while not stopped():
-        if len(peers) < wanted:
-            peers.append(TlsPeer(address))
-        elif time.monotonic() < measuring:
+        if len(made) < wanted:
+            made.append(connect(address))
+            ending = max(ending, time.monotonic() + stand_s)
+        elif time.monotonic() < ending:
             time.sleep(0.01)
         else:
-            for peer in peers:
-                peer.socket.close()
-            words["closed"] += len(peers)
-            peers = []
-    for peer in peers:
-        peer.socket.close()
+            for connection in made:
+                connection.close()
+            words["closed"] += len(made)
+            made = []
+    for connection in made:
+        connection.close()
     return words
 
 
@@ -628,7 +647,9 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "TLS handshakes never made": handshakes_never_made,
     "TLS records of a byte": records_of_a_byte,
     "TLS KeyUpdates": key_updates,
-    "3000 TLS connections that end at once": closing_together,
+    "9000 connections that end at once": partial(closing_together, connect=greeted, most=9000, stand_s=STANDING_S),
+    "3000 TLS connections that end at once": partial(closing_together, connect=greeted_tls, most=3000),
+    "5000 silent connections to the TLS port that end at once": partial(closing_together, connect=silent, most=5000, stand_s=STANDING_S),
     "kill -9 in mid-message, 1000 times": killed_clients,
     "SIGSTOP for 10 s": stopped_clients,
 }
@@ -637,6 +658,7 @@ OF_TLS = {
     "TLS records of a byte",
     "TLS KeyUpdates",
     "3000 TLS connections that end at once",
+    "5000 silent connections to the TLS port that end at once",
 }  # those of the TLS port
 
 

@@ -14,6 +14,7 @@ from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from types import SimpleNamespace
 from typing import Any, Self
 
 import h2.config
@@ -29,6 +30,7 @@ import attacks
 import hostile_peer
 
 from inferd.protocol import inference, reflection_v1
+from tests.served import until
 from tests.wire import LIMIT_S
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
@@ -196,24 +198,59 @@ def test_cold_methods_are_always_open(monkeypatch: pytest.MonkeyPatch) -> None:
     assert asked.file_containing_symbol == "inference.GRPCInferenceService"
 
 
-def test_tls_connections_end_together(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Those that are there, all; and as many come again."""
+@pytest.fixture(scope="module")
+def context() -> ssl.SSLContext:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     trustme.CA().issue_cert("localhost").configure_cert(context)
     context.set_alpn_protocols(["h2"])
-    gone: list[str] = []
+    return context
+
+
+@pytest.mark.parametrize("name", [name for name in attacks.ATTACKS if name.endswith("that end at once")])
+def test_connections_end_together(name: str, context: ssl.SSLContext, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Those that are there, all; and as many come again. What they have said by then is a greeting, or nothing."""
+    settings = hostile_peer.frame(hostile_peer.SETTINGS, 0, 0)
+    gone: list[bytes] = []
 
     def serve(client: socket.socket) -> None:
-        with suppress(OSError), context.wrap_socket(client, server_side=True) as made:
+        said = b""
+        with suppress(OSError), context.wrap_socket(client, server_side=True) if " TLS connections" in name else client as made:
+            if said := made.recv(100):
+                made.sendall(settings)
             while made.recv(100):
                 pass
-        gone.append("one")
+        gone.append(said)
 
-    monkeypatch.setattr(attacks, "CLOSING_CONNECTIONS", 3)
+    attack = attacks.ATTACKS[name]
+    assert ("TLS" in name) == (name in attacks.OF_TLS)
+    assert name.startswith(str(attack.keywords["most"]))
+    monkeypatch.setitem(attack.keywords, "most", 3)
+    monkeypatch.setitem(attack.keywords, "stand_s", 0.0)
     monkeypatch.setattr(attacks, "MEASURING_S", 0.0)
     monkeypatch.setattr(attacks, "stopped", within_limit(lambda: len(gone) >= 6))
     monkeypatch.setattr(attacks, "going", lambda: None)
     with Server(serve) as server:
-        words = attacks.closing_together(server.address)
-    assert len(gone) >= words["closed"] >= 6
+        words = attack(server.address)
+        until(lambda: len(gone) >= words["closed"])
+    assert words["closed"] >= 6
     assert words["closed"] % 3 == 0
+    silence, greeting = {b""}, {hostile_peer.PREFACE + settings}
+    said = silence | greeting  # who ends with something unread may take back what it has sent
+    assert set(gone) <= (silence if "silent" in name else said)
+
+
+def test_connections_that_end_together_have_stood(monkeypatch: pytest.MonkeyPatch) -> None:
+    now_s, ended_s = [0.0], list[float]()
+
+    class Ending:
+        def close(self) -> None:
+            ended_s.append(now_s[0])
+
+    def pause(seconds: float) -> None:
+        now_s[0] += seconds
+
+    monkeypatch.setattr(attacks, "time", SimpleNamespace(monotonic=lambda: now_s[0], sleep=pause))
+    monkeypatch.setattr(attacks, "stopped", lambda: len(ended_s) >= 4)
+    monkeypatch.setattr(attacks, "going", lambda: None)
+    attacks.closing_together("", lambda _: Ending(), 2, 0.5)  # type: ignore[arg-type, return-value]
+    assert ended_s == pytest.approx([2.5, 2.5, 3.0, 3.0], abs=0.02)
