@@ -198,9 +198,9 @@ class Supervisor:
         warn_of_few(share(self.settings, self._workers).max_connections)
         self._accept_again()
         real: dict[str, object] = {"grpc": str(bound[0])}
-        if self.settings.metrics_port >= 0:
-            port, self._close_metrics = MergedMetrics(self._metrics, self._counters).serve(self.settings.host, self.settings.metrics_port)
-            real["metrics"] = str(Address(self.settings.host, port))
+        if (metrics := self.settings.metrics_address) is not None:
+            port, self._close_metrics = MergedMetrics(self._metrics, self._counters).serve(metrics.host, metrics.port)
+            real["metrics"] = str(metrics._replace(port=port))
         if bound[1:]:
             real["listen"] = list(map(str, bound[1:]))
         return real

@@ -147,6 +147,13 @@ def test_connections_are_spread_evenly_and_counted_on_one_page(files: Path, tmp_
     assert "shared by 2 workers" in program.errors
 
 
+def test_metrics_have_an_address_of_their_own(files: Path) -> None:
+    with Pair(files, "--metrics-host", "127.0.0.2") as program:
+        assert program.addresses["metrics"].startswith("127.0.0.2:")
+        assert program.samples()["inferd_workers"] == 2
+        assert program.stop() == 0
+
+
 # ---- the end of one worker
 
 
