@@ -74,6 +74,7 @@ class Server:
         self.loop = asyncio.get_running_loop()
         self.ready = False
         self.loading = False
+        self._leaving = False
         messages.set_budget(settings.message_memory_bytes)
         host = Host.detect(workers=settings.workers)
         self.repository = Repository(settings, schedule=self.loop.call_soon, deliver=self._deliver, host=host)
@@ -106,7 +107,7 @@ class Server:
         self._expire()
         self._take_settings()  # that have come meanwhile
         self._watch_files()
-        self.ready = True
+        self.ready = not self._leaving
         self.service.health.changed()
         gc.collect()
         gc.freeze()  # what lives as long as the process is looked at no more
@@ -144,8 +145,8 @@ class Server:
         return self._transport.open_connections
 
     def turn_away(self) -> None:
-        """Not ready from now on, says health; everything is answered as before."""
-        self.ready = False
+        """Not ready from now on, says health, also of one that still loads; everything is answered as before."""
+        self.ready, self._leaving = False, True
         self.service.health.changed()
 
     async def stop(self) -> None:

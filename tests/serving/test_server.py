@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import re
 import signal
@@ -19,8 +20,10 @@ import grpc
 import numpy as np
 import pytest
 
+from inferd.config import Settings
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health, inference
+from inferd.serving.server import Server
 from tests import models
 from tests.command import run
 from tests.http2_peer import Peer, connected, framed
@@ -315,6 +318,21 @@ def test_a_server_that_drains_is_live_and_not_ready(files: Path) -> None:
             close_to(call, first)
         stopping.join(LIMIT_S)
         assert not stopping.is_alive()
+
+
+async def test_one_that_is_turned_away_while_it_loads_is_never_ready(files: Path) -> None:
+    """As a worker that is started anew when the server leaves already."""
+    server = Server(Settings(models=(str(files),), grpc_port=0, metrics_port=-1))
+    start = asyncio.ensure_future(server.start())
+    while not server.loading:
+        await asyncio.sleep(0)
+    server.turn_away()
+    try:
+        await start
+        status = (await server.service.health.check(health.HealthCheckRequest())).status
+        assert (server.ready, status) == (False, NOT_SERVING)
+    finally:
+        await server.stop()
 
 
 def test_stop_is_idempotent(files: Path, transport: str) -> None:

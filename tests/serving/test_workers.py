@@ -416,6 +416,17 @@ def test_a_lame_duck_answers_and_a_second_signal_ends_all(files: Path, callers: 
         assert gone(*processes)
 
 
+def test_a_worker_that_becomes_ready_in_the_lame_duck_says_no(files: Path, callers: ExitStack) -> None:
+    with Pair(files, "--lame-duck-s", "1h") as program:
+        program.worker(1).kill()
+        wait_for(program, ") is started", 3)
+        program.process.send_signal(signal.SIGTERM)
+        program.until_ready(program.worker(1))
+        assert [caller.ask("ServerReady").ready for caller in connect(callers, program.address, 2)] == [False] * 2
+        assert [program.connections(number) for number in (1, 2)] == [1, 1]
+        program.stop()
+
+
 def status(watch: Any) -> int:
     return int(health.HealthCheckResponse.FromString(next(watch)).status)
 
