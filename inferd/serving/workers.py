@@ -118,6 +118,7 @@ class Supervisor:
         self._turn = 0
         self._serving = False
         self._stopping = False
+        self._draining = False  # workers are told to end
         self._error: InferdError | None = None
         self._sums = Sums()
         self._asking = threading.Lock()
@@ -158,12 +159,19 @@ class Supervisor:
             self._tell("turn_away")
             if self.settings.lame_duck_s:
                 log.info("not ready: requests are answered for %s s more, so that balancers turn away first", self.settings.lame_duck_s)
-                await asyncio.sleep(self.settings.lame_duck_s)
-        await self._leave_listeners()
-        await self._end_all()
+                await self._answer_for(self.settings.lame_duck_s)
+        if self._children:
+            await self._leave_listeners()
+            await self._end_all()
         self._close()
         if self._error is not None:
             raise self._error
+
+    async def _answer_for(self, seconds: float) -> None:
+        """Or until no worker is left, for none is started any more: clients would wait for nobody."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(seconds):
+                await self._all_ended()
 
     def reload(self) -> None:
         """Workers take settings that can change, certificates and tokens as they are now. One that hears nothing just now is told again
@@ -207,6 +215,7 @@ class Supervisor:
 
     async def _end_all(self) -> None:
         """Workers drain, and end by themselves; who does not is killed."""
+        self._draining = True
         self._tell("stop")
         with suppress(TimeoutError):
             async with asyncio.timeout(self.settings.drain_timeout_s + GRACE_S):
@@ -323,9 +332,11 @@ class Supervisor:
             self._sums.saw(child, page)
         self._sums.end(child)
         self._changed.set()
-        if self._stopping or self._error is not None:
-            return  # on purpose, or as well
         how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with code {code}"
+        if self._stopping or self._error is not None:
+            if self._serving and not (code == 0 and (self._draining or child.state == "leaving")):
+                self._lost(child, how)
+            return
         told = code == -signal.SIGTERM  # by who replaces workers one by one
         if child.state == "leaving" and (code == 0 or told):
             self._start_again(child.number)
@@ -336,6 +347,12 @@ class Supervisor:
         else:
             log.error("%s ended %s; its connections are lost", child, how)
             self._crashed(child.number, how)
+
+    def _lost(self, child: Child, how: str) -> None:
+        """While the server leaves: no other takes its place, and where it was the last one nobody answers any more."""
+        log.error("%s ended %s%s", child, how, " before it was ready" if child.state == "loading" else "; its connections are lost")
+        if not (self._children or self._draining):
+            self._error = self._error or InferdError(f"no worker is left, and none is started in a lame duck: {child} ended {how}")
 
     def _crashed(self, number: int, how: str) -> None:
         wait_ns = self._restarts[number].crashed(time.monotonic_ns())

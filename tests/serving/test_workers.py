@@ -427,6 +427,38 @@ def test_a_worker_that_becomes_ready_in_the_lame_duck_says_no(files: Path, calle
         program.stop()
 
 
+def test_a_lame_duck_ends_with_its_last_worker(files: Path, callers: ExitStack) -> None:
+    with Pair(files, "--lame-duck-s", "1h") as program:
+        first, second = processes = [program.worker(number) for number in (1, 2)]
+        program.process.send_signal(signal.SIGTERM)
+        wait_for(program, "not ready: requests are answered")
+        first.kill()
+        wait_for(program, f"worker 1 (process {first.pid}) ended by signal 9 (Killed); its connections are lost")
+        for caller in connect(callers, program.address, 2):
+            assert not caller.ask("ServerReady").ready
+        second.kill()
+        assert program.process.wait(LIMIT_S) == 1
+        assert gone(*processes)
+    assert program.errors.count(") is started") == 2
+    says = f"worker 2 (process {second.pid}) ended by signal 9 (Killed)"
+    assert program.errors.endswith(f"inferd: no worker is left, and none is started in a lame duck: {says}\n")
+
+
+def test_a_lame_duck_is_over_when_all_workers_have_left_by_themselves(files: Path, callers: ExitStack) -> None:
+    """As where everything in a control group gets SIGTERM."""
+    with Pair(files, "--lame-duck-s", "1h") as program:
+        made = connect(callers, program.address, 2)
+        calls = start_slow(made, 10)
+        wait_for_running(made)
+        for number in (1, 2):
+            program.worker(number).terminate()
+        wait_for(program, "leaves, and another takes its place", 2)
+        program.process.send_signal(signal.SIGTERM)
+        assert [call.exception(LIMIT_S) for call in calls] == [None] * 20
+        assert program.process.wait(LIMIT_S) == 0
+    assert "ended" not in program.errors
+
+
 def status(watch: Any) -> int:
     return int(health.HealthCheckResponse.FromString(next(watch)).status)
 
