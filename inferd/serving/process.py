@@ -23,7 +23,7 @@ from inferd.config import RELOADED
 from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
 from inferd.serving import workers
-from inferd.serving.systemd import inherited_sockets, notify
+from inferd.serving.systemd import Notifier, inherited_sockets
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -83,6 +83,7 @@ async def _serve(
 ) -> None:
     stopped, hung_up = asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
+    notifier = Notifier(loop)
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, _stop, stopped, number)
     loop.add_signal_handler(signal.SIGHUP, hung_up.set)
@@ -101,12 +102,12 @@ async def _serve(
         pid_file = _write_pid(settings.pid_file)
         if not stopped.is_set():
             ready(addresses)
-            notify("READY=1")
-        loop.add_signal_handler(signal.SIGHUP, _reload, server, reread)
+            notifier.tell("READY=1")
+        loop.add_signal_handler(signal.SIGHUP, _reload, server, reread, notifier)
         if hung_up.is_set():
-            _reload(server, reread)
+            _reload(server, reread, notifier)
         await signalled
-        notify("STOPPING=1")
+        notifier.tell("STOPPING=1")
         log.info("stopping: answering what is queued, for %s s at most", server.settings.drain_timeout_s)
     finally:  # also when `ready` raised: a loop that still has connections does not close
         try:
@@ -124,15 +125,15 @@ def _stop(stopped: asyncio.Event, number: int) -> None:
     stopped.set()
 
 
-def _reload(server: Served, reread: Callable[[], Settings] | None) -> None:
-    notify("RELOADING=1")
+def _reload(server: Served, reread: Callable[[], Settings] | None, notifier: Notifier) -> None:
+    notifier.tell("RELOADING=1")
     if reread is not None:
         try:
             _take(server, reread())
         except ConfigError as error:
             log.error("settings were not read again: %s", error)
     server.reload()
-    notify("READY=1")
+    notifier.tell("READY=1")
 
 
 def _take(server: Served, read: Settings) -> None:

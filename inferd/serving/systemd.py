@@ -4,17 +4,25 @@ about its state (sd_listen_fds(3), sd_notify(3)). Without the variables of eithe
 
 from __future__ import annotations
 
+import logging
 import os
 import socket
 import time
 from collections.abc import MutableMapping
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
 from inferd.errors import StartError
 
-__all__ = ["inherited_sockets", "notify"]
+if TYPE_CHECKING:
+    import asyncio
+
+__all__ = ["Notifier", "inherited_sockets", "notify"]
+
+log = logging.getLogger(__name__)
 
 FIRST = 3  # the descriptor of the first socket
+AGAIN_S = 0.1  # between two tries to tell what nobody had room for
 
 
 def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[socket.socket]:
@@ -39,13 +47,52 @@ def inherited_sockets(environ: MutableMapping[str, str] = os.environ) -> list[so
     return found
 
 
-def notify(state: str, environ: MutableMapping[str, str] = os.environ) -> None:
-    """Tells `state`: READY=1, RELOADING=1, STOPPING=1. Nobody listening is no fault of a server."""
+class Notifier:
+    """Tells states in their order, on the event loop, which does not wait for it: what whoever listens has no room for is told again. Of
+    two of a kind that wait, the later one."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, environ: MutableMapping[str, str] = os.environ) -> None:
+        self._loop = loop
+        self._environ = environ
+        self._untold: dict[str, None] = {}
+        self._timer: asyncio.TimerHandle | None = None
+        self._said = False
+
+    def tell(self, state: str) -> None:
+        self._untold.pop(state, None)
+        self._untold[state] = None
+        if self._timer is None:
+            self._tell()
+
+    def _tell(self) -> None:
+        self._timer = None
+        while self._untold:
+            state = next(iter(self._untold))
+            if not notify(state, self._environ):
+                self._timer = self._loop.call_later(AGAIN_S, self._tell)
+                self._say(state)
+                return
+            del self._untold[state]
+
+    def _say(self, state: str) -> None:
+        if not self._said:
+            self._said = True
+            log.warning("NOTIFY_SOCKET: nobody reads there just now, and no room is left for %s; it is told again until there is", state)
+
+
+def notify(state: str, environ: MutableMapping[str, str] = os.environ) -> bool:
+    """Tells `state`: READY=1, RELOADING=1, STOPPING=1. False where whoever listens has no room for it just now; nobody listening is no
+    fault of a server."""
     path = environ.get("NOTIFY_SOCKET", "")
     if not path.startswith(("/", "@")):
-        return
+        return True
     if state == "RELOADING=1":
         state += f"\nMONOTONIC_USEC={time.monotonic_ns() // 1000}"
     with suppress(OSError), socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM | socket.SOCK_CLOEXEC) as told:
-        told.connect("\0" + path[1:] if path.startswith("@") else path)
-        told.send(state.encode())
+        told.setblocking(False)
+        try:
+            told.connect("\0" + path[1:] if path.startswith("@") else path)
+            told.send(state.encode())
+        except BlockingIOError:
+            return False
+    return True

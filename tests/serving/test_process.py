@@ -220,6 +220,36 @@ def test_systemd_is_told(files: Path, tmp_path: Path, listener: socket.socket) -
         assert program.process.wait(LIMIT_S) == 0
 
 
+def fill(path: Path) -> int:
+    """Until there is no room for what is told there. How many words that took."""
+    with socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM) as sender:
+        sender.setblocking(False)
+        sender.connect(str(path))
+        for count in range(100_000):
+            try:
+                sender.send(b"X")
+            except BlockingIOError:
+                return count
+    raise AssertionError("there is always room")
+
+
+def test_who_does_not_read_holds_up_nothing_and_is_told_later(files: Path, tmp_path: Path, listener: socket.socket) -> None:
+    path = tmp_path / "notify"
+    full = fill(path)
+    with Program(files, environment={"NOTIFY_SOCKET": str(path)}) as program, Caller(program.address) as caller:
+        same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        assert [listener.recv(1000) for _ in range(full + 1)] == [b"X"] * full + [b"READY=1"]
+        full = fill(path)
+        program.process.send_signal(signal.SIGHUP)
+        same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        told = [listener.recv(1000).partition(b"\n")[0] for _ in range(full + 2)]
+        assert told == [b"X"] * full + [b"RELOADING=1", b"READY=1"]
+        assert program.stop() == 0
+        assert listener.recv(1000) == b"STOPPING=1"
+    assert program.errors.count("NOTIFY_SOCKET: nobody reads there just now, and no room is left for READY=1") == 1
+    assert program.errors.count("NOTIFY_SOCKET") == 1
+
+
 def test_nobody_to_tell(tmp_path: Path, listener: socket.socket) -> None:
     notify("READY=1", {"NOTIFY_SOCKET": str(tmp_path / "none")})
     notify("READY=1", {"NOTIFY_SOCKET": "relative"})
