@@ -14,8 +14,9 @@ INTERRUPTED = 130
 try:
     import signal
 
-    if sys.argv[1:2] == ["serve"]:  # SIGHUP would end it, until the server takes it: from here on it waits in the kernel
-        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP})
+    if sys.argv[1:2] == ["serve"]:
+        # They would end it, and process 1 would never hear of them: from here on they wait in the kernel (serving/process.py)
+        signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGHUP, signal.SIGTERM, signal.SIGUSR1})
     import io
     import os
     from contextlib import suppress

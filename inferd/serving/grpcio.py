@@ -25,7 +25,7 @@ from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.serving.access import Access, Identity, tell
 from inferd.serving.listeners import bind
-from inferd.serving.sockets import free_path, not_listening
+from inferd.serving.sockets import SocketFile, free_path, not_listening
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
@@ -98,6 +98,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._refuse = refuse
         self._access, self._tls = access or Access(settings), tls
         self._told: dict[tuple[str, Identity, bool], None] = {}  # who connected, and may ask or not; who has asked last comes last
+        self._files: list[SocketFile] = []  # which grpc takes away, but not where the process ends at once
         self._open = 0
         self._opened = 0
         self._held_bytes = 0
@@ -149,6 +150,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         telling = loop.call_later(timeout_s, self._tell_cut_off, timeout_s)
         await self._server.stop(timeout_s)
         telling.cancel()
+        for file in self._files:
+            file.remove()
 
     def _tell_cut_off(self, timeout_s: float) -> None:
         if self._open:
@@ -181,6 +184,8 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                     port = self._server.add_insecure_port(address.for_grpc)
                 if address.path and not address.is_abstract and self._settings.socket_mode >= 0:
                     os.chmod(address.path, self._settings.socket_mode)
+                if address.path and (file := SocketFile.of(address)) is not None:
+                    self._files.append(file)
         except OSError as error:
             raise not_listening(address, error) from None
         except RuntimeError:  # grpc's text is a dump of its internals: it goes nowhere

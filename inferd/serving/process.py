@@ -1,7 +1,11 @@
 """A server as a process: from its settings to its exit code, and what signals do to it on the way. Never in here: serving (server.py).
 
 SIGTERM, SIGINT   not ready, then GOAWAY, then the end when all is answered; a second one ends the process at once
-SIGHUP            settings that can change in a running server, certificates and tokens are read again; before it is ready, as soon as it is
+SIGUSR1           the same, and nothing where it leaves already: what `inferd drain` sends
+SIGHUP            settings that can change in a running server, certificates and tokens are read again; before it is ready, as soon as it
+                  is; once it leaves, nothing
+
+Until there is a loop they wait in the kernel, but for SIGINT (cli/__init__.py).
 """
 
 from __future__ import annotations
@@ -13,7 +17,7 @@ import signal
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, NoReturn, Protocol
 
 import msgspec
 
@@ -23,6 +27,7 @@ from inferd.config import RELOADED
 from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
 from inferd.serving import workers
+from inferd.serving.sockets import remove_socket_files
 from inferd.serving.systemd import Notifier, inherited_sockets
 
 if TYPE_CHECKING:
@@ -34,6 +39,9 @@ if TYPE_CHECKING:
 __all__ = ["loop_factory", "serve"]
 
 log = logging.getLogger(__name__)
+
+HARMLESS = (signal.SIGHUP, signal.SIGUSR1)  # at any time
+HELD = (*HARMLESS, signal.SIGTERM)  # by the command, until there is a loop
 
 
 class Served(Protocol):
@@ -55,7 +63,11 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], None], reread
     descriptors.allow()
     sockets = inherited_sockets()
     with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
-        runner.run(_serve(settings, ready, reread, sockets))
+        try:
+            runner.run(_serve(settings, ready, reread, sockets))
+        finally:
+            for number in HARMLESS:  # what is left is the process's end, which they must not be
+                signal.signal(number, signal.SIG_IGN)
     return 0
 
 
@@ -81,31 +93,38 @@ def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None])
 async def _serve(
     settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None, sockets: list[socket]
 ) -> None:
-    stopped, hung_up = asyncio.Event(), asyncio.Event()
+    stopped, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     notifier = Notifier(loop)
+
+    def hang_up() -> None:
+        hung_up.set()
+        if serves.is_set() and not stopped.is_set():
+            _reload(server, reread, notifier)
+
+    pid_file = _pid_file(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, stopped, number)
-    loop.add_signal_handler(signal.SIGHUP, hung_up.set)
-    signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGHUP})  # one that came before waits in the kernel (cli/__init__.py)
+        loop.add_signal_handler(number, _stop, stopped, number, pid_file)
+    _call_on(signal.SIGUSR1, loop, stopped.set)
+    _call_on(signal.SIGHUP, loop, hang_up)
+    signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
     server = _served(settings, sockets, stopped.set)
     start = asyncio.create_task(server.start())
     signalled = asyncio.create_task(stopped.wait())
     await asyncio.wait((start, signalled), return_when=asyncio.FIRST_COMPLETED)
     if server.loading:
         log.info("stopped before the models were loaded")
-        logging.shutdown()
-        os._exit(0)
-    pid_file = None
+        _end(0, pid_file)
     try:
         addresses = await start
-        pid_file = _write_pid(settings.pid_file)
+        if pid_file is not None:
+            _write_pid(pid_file)
         if not stopped.is_set():
             ready(addresses)
             notifier.tell("READY=1")
-        loop.add_signal_handler(signal.SIGHUP, _reload, server, reread, notifier)
+        serves.set()
         if hung_up.is_set():
-            _reload(server, reread, notifier)
+            hang_up()
         await signalled
         notifier.tell("STOPPING=1")
         log.info("stopping: answering what is queued, for %s s at most", server.settings.drain_timeout_s)
@@ -117,12 +136,25 @@ async def _serve(
                 _remove_pid(pid_file)
 
 
-def _stop(stopped: asyncio.Event, number: int) -> None:
+def _call_on(number: int, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:
+    """Not the loop's own way: from its end on a signal that came by that ends the process."""
+    signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
+
+
+def _stop(stopped: asyncio.Event, number: int, pid_file: Path | None) -> None:
     if stopped.is_set():
         log.warning("stopped at once, by a second signal: what was not answered is lost")
-        logging.shutdown()
-        os._exit(128 + number)
+        _end(128 + number, pid_file)
     stopped.set()
+
+
+def _end(code: int, pid_file: Path | None) -> NoReturn:
+    """At once, and no file is left behind."""
+    remove_socket_files()
+    if pid_file is not None:
+        _remove_pid(pid_file)
+    logging.shutdown()
+    os._exit(code)
 
 
 def _reload(server: Served, reread: Callable[[], Settings] | None, notifier: Notifier) -> None:
@@ -152,15 +184,15 @@ def _take(server: Served, read: Settings) -> None:
         log.warning("%s: changed, and taken at the next start only", ", ".join(waiting))
 
 
-def _write_pid(path: str | None) -> Path | None:
-    if path is None:
-        return None
-    file = Path(path)
+def _pid_file(settings: Settings) -> Path | None:
+    return None if settings.pid_file is None else Path(settings.pid_file).absolute()
+
+
+def _write_pid(file: Path) -> None:
     try:
         file.write_text(f"{os.getpid()}\n", "ascii")
     except OSError as error:
-        raise StartError(f"pid_file: expected a file that can be written, got '{path}': {error.strerror}") from None
-    return file.absolute()
+        raise StartError(f"pid_file: expected a file that can be written, got '{file}': {error.strerror}") from None
 
 
 def _remove_pid(file: Path) -> None:

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from inferd.config import Address
 
-__all__ = ["BACKLOG", "SocketFile", "free_path", "listening", "name_of", "not_listening", "unix_socket"]
+__all__ = ["BACKLOG", "SocketFile", "free_path", "listening", "name_of", "not_listening", "remove_socket_files", "unix_socket"]
 
 BACKLOG = 4096  # connections that the kernel holds before they are accepted
 
@@ -77,14 +77,26 @@ class SocketFile(NamedTuple):
         if address.is_abstract:
             return None
         found = os.stat(address.path)
-        return cls(address.path, found.st_dev, found.st_ino)
+        made = cls(address.path, found.st_dev, found.st_ino)
+        _files.add(made)
+        return made
 
     def remove(self) -> None:
         """Unless it is gone, or another one, by now."""
+        _files.discard(self)
         with suppress(OSError):
             found = os.stat(self.path)
             if (found.st_dev, found.st_ino) == (self.device, self.inode):
                 os.unlink(self.path)
+
+
+_files: set[SocketFile] = set()  # of this process, that are not removed yet
+
+
+def remove_socket_files() -> None:
+    """All of this process, which ends at once."""
+    for file in list(_files):
+        file.remove()
 
 
 def unix_socket(address: Address, mode: int) -> socket.socket:

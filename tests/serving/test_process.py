@@ -30,7 +30,7 @@ from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
 from tests.command import run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE
-from tests.served import LIMIT_S, Program
+from tests.served import LIMIT_S, TRANSPORTS, Program
 from tests.wire import Caller, infer_request, rows, same
 
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -77,6 +77,49 @@ def test_a_second_signal_ends_it_at_once(files: Path) -> None:
         wait_for(program, "stopping: answering")
         assert program.stop(signal.SIGINT) == 128 + signal.SIGINT
         assert any(call.exception(LIMIT_S) for call in calls)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_a_second_signal_leaves_no_file_behind(files: Path, tmp_path: Path, transport: str) -> None:
+    arguments = ("--transport", transport, "--pid-file", tmp_path / "pid", "--listen", f"unix:{tmp_path}/socket")
+    with Program(files, "--lame-duck-s", "1h", *arguments) as program:
+        assert sorted(os.listdir(tmp_path)) == ["pid", "socket"]
+        program.process.send_signal(signal.SIGTERM)
+        wait_for(program, "not ready: requests are answered")
+        assert program.stop() == 128 + signal.SIGTERM
+    assert os.listdir(tmp_path) == []
+
+
+def mask(pid: int, name: str) -> set[int]:
+    """Signals that a process blocks (SigBlk), ignores (SigIgn) or takes (SigCgt)."""
+    (text,) = re.findall(rf"^{name}:\s*(\w+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+    return {number for number in range(1, 65) if int(text, 16) >> number - 1 & 1}
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGUSR1])
+def test_a_signal_that_comes_before_there_is_a_loop_waits(files: Path, number: signal.Signals) -> None:
+    program = Program(files)
+    try:
+        end = time.monotonic() + LIMIT_S
+        while number not in mask(program.process.pid, "SigBlk"):
+            assert time.monotonic() < end
+        assert program.stop(number) == 0
+    finally:
+        program.__exit__()
+    assert "stopped before the models were loaded" in program.errors
+
+
+AND_THEN = """
+import asyncio, os, signal
+close = asyncio.Runner.close
+asyncio.Runner.close = lambda self: (close(self), *(os.kill(os.getpid(), number) for number in (signal.SIGHUP, signal.SIGUSR1)))
+from inferd.cli import main; main()
+"""
+
+
+def test_signals_that_are_harmless_are_to_the_last(files: Path) -> None:
+    with Program(files, entry=("-c", AND_THEN)) as program:
+        assert program.stop() == 0
 
 
 # ---- settings that are read again
@@ -218,6 +261,21 @@ def test_systemd_is_told(files: Path, tmp_path: Path, listener: socket.socket) -
         program.process.send_signal(signal.SIGTERM)
         assert listener.recv(1000) == b"STOPPING=1"
         assert program.process.wait(LIMIT_S) == 0
+
+
+def test_one_that_leaves_reads_nothing_again(files: Path, tmp_path: Path, listener: socket.socket) -> None:
+    with Program(files, "--lame-duck-s", "1h", environment={"NOTIFY_SOCKET": str(tmp_path / "notify")}) as program:
+        program.process.send_signal(signal.SIGTERM)
+        wait_for(program, "not ready: requests are answered")
+        program.process.send_signal(signal.SIGHUP)
+        with Caller(program.address) as caller:
+            for _ in range(2):  # the loop turns
+                same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        assert program.stop() == 128 + signal.SIGTERM
+    listener.setblocking(False)
+    assert [listener.recv(1000) for _ in range(2)] == [b"READY=1", b"STOPPING=1"]
+    with pytest.raises(BlockingIOError):
+        listener.recv(1000)
 
 
 def fill(path: Path) -> int:

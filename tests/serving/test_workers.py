@@ -41,7 +41,7 @@ from tests.certificates import Certificates, Files
 from tests.command import environment, run
 from tests.http2_peer import EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types
 from tests.served import LIMIT_S, Program
-from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, wait_for
+from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, mask, wait_for
 from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
 
 X = {"x": rows(1)}
@@ -502,6 +502,26 @@ def test_sockets_that_were_opened_before(files: Path) -> None:
                 answer(caller)
             program.terminate()
             assert program.wait(LIMIT_S) == 0
+
+
+def test_a_signal_while_workers_load_leaves_no_file_behind(files: Path, tmp_path: Path) -> None:
+    program = Pair(files, "--listen", f"unix:{tmp_path}/socket")
+    try:
+        wait_for(program, ") is started", 2)
+        processes = [program.worker(number) for number in (1, 2)]
+        assert os.listdir(tmp_path) == ["socket"]
+        assert program.stop() == 0
+        assert os.listdir(tmp_path) == []
+        assert gone(*processes)
+    finally:
+        program.__exit__()
+
+
+def test_workers_hold_back_no_signal_that_is_meant_for_them(files: Path) -> None:
+    with Pair(files) as program:
+        for number in (1, 2):
+            assert mask(program.worker(number).pid, "SigBlk") == {signal.SIGHUP}, "which the supervisor answers"
+        assert mask(program.process.pid, "SigBlk") == set()
 
 
 def test_what_one_worker_cannot_start_with_is_said_once(tmp_path: Path) -> None:
