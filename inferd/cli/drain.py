@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import fcntl
 import os
+import re
 import select
 import signal
+import struct
+from contextlib import suppress
 from pathlib import Path
 
 import click
@@ -15,6 +19,9 @@ from inferd.errors import ConfigError, InferdError
 
 __all__ = ["drain"]
 
+PIDFD_GET_INFO = 0xC040FF0B  # of linux/pidfd.h, with the first 64 bytes of its struct
+PIDFD_INFO_EXIT = 1 << 3  # in what is asked for, and told: how it ended, of one whose parent knows already
+
 
 @click.command()
 @click.argument("pid", type=Whole(1), required=False)
@@ -24,7 +31,8 @@ def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
     """Tell a server of this machine to stop, and wait until it has.
 
     PID is its process, or the one in --pid-file. The server says NOT_SERVING for its --lame-duck-s, then takes nothing new, answers what
-    it has, and ends. Made for preStop hooks: exit code 0 once it has ended, 1 if it has not in time.
+    it has, and ends; where it leaves already this only waits. Made for preStop hooks: exit code 0 once it has ended, 1 if it has not in
+    time, or was seen to be cut off.
     """
     if (pid is None) == (pid_file is None):
         raise click.UsageError("expected PID or --pid-file, one of them")
@@ -33,13 +41,18 @@ def drain(pid: int | None, pid_file: Path | None, timeout: float) -> int:
         handle = os.pidfd_open(number)  # from now on the number is that process, whoever gets it next
     except ProcessLookupError:
         raise InferdError(f"there is no process {number}; the server has ended") from None
+    ended = select.poll()
+    ended.register(handle, select.POLLIN)
     try:
-        check_server(number)
-        signal.pidfd_send_signal(handle, signal.SIGTERM)
-        ended = select.poll()
-        ended.register(handle, select.POLLIN)
+        words = words_of(number)
+        if ended.poll(0):  # which nobody else may know yet
+            raise InferdError(f"process {number} has ended")
+        check_server(number, words)
+        with suppress(ProcessLookupError):  # it has just ended
+            signal.pidfd_send_signal(handle, signal_to(number))
         if not ended.poll(timeout * 1000):
             raise InferdError(f"process {number} has not ended within {timeout:g} s; give --timeout, or see its log")
+        check_end(number, status(number, handle))
     except PermissionError:
         raise InferdError(f"process {number} belongs to another user") from None
     finally:
@@ -58,11 +71,47 @@ def read(path: Path | None) -> int:
     return int(text)
 
 
-def check_server(pid: int) -> None:
-    """A stale file must not end somebody else's process."""
+def words_of(pid: int) -> list[bytes]:
+    """What it was started as; nothing of one that has ended."""
     try:
-        words = Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
+        return Path(f"/proc/{pid}/cmdline").read_bytes().split(b"\0")
     except OSError:
-        words = []
+        return []
+
+
+def check_server(pid: int, words: list[bytes]) -> None:
+    """A stale file must not end somebody else's process."""
     if b"serve" not in words or not any(word.endswith(b"inferd") for word in words):
         raise ConfigError(f"process {pid} is no `inferd serve`: it was started as {b' '.join(words)[:80].decode('utf-8', 'replace')!r}")
+
+
+def signal_to(pid: int) -> signal.Signals:
+    """SIGUSR1, which cuts off nothing where the server leaves already (serving/process.py). Where that would end the process, SIGTERM: it
+    is another program, which has started the server and passes that on, or the server within its first moments."""
+    bit = 1 << (signal.SIGUSR1 - 1)
+    with suppress(OSError):
+        masks = re.findall(r"^Sig(?:Blk|Ign|Cgt):\s*([0-9a-f]+)$", Path(f"/proc/{pid}/status").read_text(), re.MULTILINE)
+        if any(int(mask, 16) & bit for mask in masks):
+            return signal.SIGUSR1
+    return signal.SIGTERM
+
+
+def status(pid: int, handle: int) -> int | None:
+    """How a process has ended, as wait(2) tells it. None: nobody can tell, for it is gone, and the kernel is older than 6.15."""
+    told = bytearray(struct.pack("Q56x", PIDFD_INFO_EXIT))
+    with suppress(OSError):
+        fcntl.ioctl(handle, PIDFD_GET_INFO, told)
+        if struct.unpack_from("Q", told)[0] & PIDFD_INFO_EXIT:
+            return int(struct.unpack_from("i", told, 60)[0])
+    with suppress(OSError):
+        fields = Path(f"/proc/{pid}/stat").read_bytes().rpartition(b")")[2].split()
+        return int(fields[49]) if fields[0] == b"Z" else None
+    return None
+
+
+def check_end(pid: int, ended: int | None) -> None:
+    """Of a server that says 0 where it has answered everything that there was time for."""
+    if ended:
+        code = os.waitstatus_to_exitcode(ended)
+        how = f"by signal {-code} ({signal.strsignal(-code)})" if code < 0 else f"with code {code}"
+        raise InferdError(f"process {pid} ended {how}: not all was answered, or it had failed; see its log")

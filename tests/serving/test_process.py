@@ -22,13 +22,15 @@ import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
+from inferd.cli import drain
 from inferd.config import Settings
 from inferd.descriptors import RESERVED
+from inferd.errors import InferdError
 from inferd.protocol import health
 from inferd.serving import process
 from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
-from tests.command import run
+from tests.command import command, environment, run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE
 from tests.served import LIMIT_S, TRANSPORTS, Program
 from tests.wire import Caller, infer_request, rows, same
@@ -427,6 +429,66 @@ def test_drain_says_when_it_takes_too_long(files: Path, tmp_path: Path) -> None:
         assert done.returncode == 1
         assert f"process {program.process.pid} has not ended within 0.01 s" in done.stderr
         assert program.stop() == 128 + signal.SIGTERM
+
+
+def test_who_leaves_already_is_only_waited_for(files: Path, tmp_path: Path) -> None:
+    with Program(files, "--lame-duck-s", "1h") as program:
+        for _ in range(2):
+            done = run("drain", str(program.process.pid), "--timeout", "10ms", folder=tmp_path)
+            assert (done.returncode, program.process.poll()) == (1, None)
+        same_number = str(program.process.pid)
+        with subprocess.Popen(command("drain", same_number), stderr=subprocess.PIPE, text=True, env=environment()) as third:
+            program.process.send_signal(signal.SIGTERM)  # of somebody else
+            _, errors = third.communicate(timeout=LIMIT_S)
+        assert (third.returncode, program.process.wait(LIMIT_S)) == (1, 128 + signal.SIGTERM)
+    assert errors in (f"inferd: process {same_number} {how}\n" for how in (CUT_OFF, "has ended"))
+
+
+CUT_OFF = "ended with code 143: not all was answered, or it had failed; see its log"
+
+
+@pytest.mark.parametrize(
+    ("code", "says"),
+    [
+        ("import os; os._exit(0)", None),
+        ("import os; os._exit(143)", CUT_OFF),
+        ("import os; os.kill(os.getpid(), 9)", "ended by signal 9 (Killed): not all was answered, or it had failed; see its log"),
+    ],
+)
+def test_how_a_server_has_ended(code: str, says: str | None) -> None:
+    with subprocess.Popen([sys.executable, "-c", code]) as program:
+        handle = os.pidfd_open(program.pid)
+        os.waitid(os.P_PIDFD, handle, os.WEXITED | os.WNOWAIT)
+        known = drain.status(program.pid, handle)
+        program.wait()
+        known_later = drain.status(program.pid, handle)
+        os.close(handle)
+    assert known is not None
+    assert known_later in (known, None)  # an older kernel forgets it
+    with ExitStack() as stack:
+        if says is not None:
+            stack.enter_context(pytest.raises(InferdError, match=f"^process {program.pid} {re.escape(says)}$"))
+        drain.check_end(program.pid, known)
+
+
+def test_drain_of_one_that_has_ended_and_whose_parent_has_not_asked(tmp_path: Path) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as program:
+        os.waitid(os.P_PID, program.pid, os.WEXITED | os.WNOWAIT)
+        done = run("drain", str(program.pid), folder=tmp_path)
+    assert (done.returncode, done.stderr) == (1, f"inferd: process {program.pid} has ended\n")
+
+
+def test_a_program_that_started_a_server_gets_what_it_passes_on(files: Path, tmp_path: Path) -> None:
+    """SIGUSR1 would end it and leave the server behind."""
+    path = tmp_path / "pid"
+    serve = ["timeout", "--foreground", "600", *command("serve", files, "--grpc-port", "0", "--metrics-port", "off", "--pid-file", path)]
+    with subprocess.Popen(serve, stdout=subprocess.PIPE, text=True, env=environment()) as program:
+        assert program.stdout is not None
+        assert program.stdout.readline().startswith("ready ")
+        assert int(path.read_text()) != program.pid
+        done = run("drain", str(program.pid), folder=tmp_path)
+        assert (done.returncode, program.wait(LIMIT_S)) == (0, 0)
+    assert not path.exists()
 
 
 def test_drain_ends_nobody_else(tmp_path: Path) -> None:
