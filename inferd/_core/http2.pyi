@@ -12,6 +12,7 @@ def nghttp2_version_text() -> str: ...
 class Session(Output):
     refusal: RequestError | None
     calls: int
+    ends_more: bool
     def __init__(self, endpoint: Endpoint) -> None: ...
     def open(
         self, write: Callable[[bytes], Any], close_transport: Callable[[], None], descriptor: int = -1, max_age_ns: int = 0

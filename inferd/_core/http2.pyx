@@ -84,6 +84,7 @@ cdef class Session(Output):
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
     cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
     cdef bint started                   # the client's preface was right, settings included
+    cdef readonly bint ends_more        # the last look ended as many calls as one does: others may be left, for one more
 
     def __cinit__(self, *args, **kwargs):
         global live_count
@@ -417,7 +418,8 @@ cdef class Session(Output):
         request, for answer_limit_ns that the answer is read, while less than min_rate moved, or min_message_rate of a large message.
         pressed: messages found no room since the last look, and what is slow ends after PRESSED_NS, if it is large, or one of many small
         ones that hold as much as a large one. True: the connection must be cut off, since its client reads nothing of it, or has sent no
-        header block whole for HEADER_BLOCK_NS. Asked now and then with the monotonic time and how many bytes the transport holds."""
+        header block whole for HEADER_BLOCK_NS. Asked now and then with the monotonic time and how many bytes the transport holds; again,
+        with the same time and behind others, where `ends_more`."""
         cdef Endpoint endpoint = self.endpoint
         cdef bint large, is_slow
         cdef bint holds_much = self.share is not None and self.share.nbytes > SMALL_NBYTES
@@ -428,6 +430,7 @@ cdef class Session(Output):
         cdef list stalled = []
         cdef list slow = []             # that hold much, while others find no room
         cdef list late = []             # whose deadline has passed before the request was whole
+        self.ends_more = False
         if self.ended or self.closed:
             return False                # the transport was asked to close, and has a limit of its own
         if is_stalled(&self.preface_pace, NOTHING if self.started else REQUEST, 0, now_ns, request_limit_ns, endpoint.min_rate):
@@ -436,7 +439,7 @@ cdef class Session(Output):
                       min(request_limit_ns, <int64_t>HEADER_BLOCK_NS), 0):
             return True
         call = <Http2Call>self.head if self.head != NULL else None
-        while call is not None and len(stalled) + len(slow) < MAX_ENDED:
+        while call is not None and len(stalled) + len(slow) + len(late) < MAX_ENDED:
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
             moved_nbytes = self.sent_nbytes if owed == ANSWERS else call.sent_nbytes if owed == ANSWER else call.taken_nbytes()
@@ -460,6 +463,7 @@ cdef class Session(Output):
         if is_stalled(&self.output_pace, OUTPUT if waiting_nbytes > 0 else NOTHING, self.written_nbytes - waiting_nbytes,
                       now_ns, answer_limit_ns, endpoint.min_rate) or blocked:
             return True
+        self.ends_more = len(stalled) + len(slow) + len(late) == MAX_ENDED
         for call in late:
             self.refuse(call, call.stream_id, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole",
                                                                reason="deadline"))

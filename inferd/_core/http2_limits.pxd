@@ -22,4 +22,4 @@ cdef enum:
     STREAM_NBYTES = 4 << 10             # what a streaming call takes beside its messages, which count with it: a task and its generators
     HEADER_BLOCK_NS = 5_000_000_000     # a header block that is not whole by then ends its connection
     PRESSED_NS = 5_000_000_000          # over so long what holds much must move at min_message_rate_bytes while others find no room
-    MAX_ENDED = 64                      # stalled calls that one look at a connection ends; the others' turn comes with the next
+    MAX_ENDED = 64                      # calls, stalled or late, that one look at a connection ends; its next one is behind the others

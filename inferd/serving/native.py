@@ -41,7 +41,7 @@ from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Mapping
+    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
     from socket import socket
 
     from inferd._core.grpc import Call
@@ -57,7 +57,7 @@ log = logging.getLogger(__name__)
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
 NOTICE_S = 0.1  # between the first GOAWAY and the last: requests that are on their way arrive
 STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move, and how old connections are
-LOOKS = 250  # connections that are looked at in one iteration of the loop
+LOOKS = 250  # connections that are looked at in one iteration of the loop, fewer where that takes longer than a turn
 TOLD = 64  # that are told of a drain in one
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
@@ -276,6 +276,7 @@ class NativeTransport:
         self._handshake_s = float(settings.handshake_timeout_s)
         self._messages_refused = messages.refused()
         self._pressed = False
+        self._unlooked: deque[Connection] = deque()  # in the present round of looks at all
         self.draining = False  # each connection is told to leave,
         self.notice_s = NOTICE_S  # and so long after it for good
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
@@ -455,9 +456,11 @@ class NativeTransport:
 
     def _look_for_stalls(self) -> None:
         self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self.draining else STALL_CHECK_S, self._look_for_stalls)
-        refused = messages.refused()
-        self._pressed, self._messages_refused = refused != self._messages_refused, refused
-        self._look_at(list(self.connections), time.monotonic_ns())
+        if not self._unlooked:  # else the last round goes on
+            refused = messages.refused()
+            self._pressed, self._messages_refused = refused != self._messages_refused, refused
+            self._unlooked.extend(self.connections)
+            self._look_on(time.monotonic_ns())
         if self.draining:
             for port in self._tls_ports:
                 port.end_silent(DRAIN_STALL_NS / 1e9)
@@ -465,21 +468,26 @@ class NativeTransport:
             self._check_descriptors()
             self._give_memory_back()
 
-    def _look_at(self, connections: list[Connection], now_ns: int) -> None:
-        """Some in each of the loop's iterations: 10,000 at once would hold it up for 8 ms."""
-        some, others = connections[:LOOKS], connections[LOOKS:]
-        self._cut_off_stalled(now_ns, some)
-        if self.draining:
-            for connection in some:
+    def _look_on(self, now_ns: int) -> None:
+        """Some in each of the loop's iterations, and no longer than a turn: 10,000 at once would hold it up for 8 ms, and calls that are
+        ended for as long as there are any. A connection with more of those than one look ends has its next one behind the others."""
+        until_ns = time.monotonic_ns() + self.endpoint.turn_ns
+        looks = 0
+        while self._unlooked and (looks == 0 or (looks < LOOKS and time.monotonic_ns() < until_ns)):
+            looks += 1
+            connection = self._unlooked.popleft()
+            self._cut_off_stalled(now_ns, (connection,))
+            if connection.ends_more:
+                self._unlooked.append(connection)
+            elif self.draining:
                 connection.look_at_closing()
-        else:
-            self._age(now_ns, some)
-            for connection in some:
+            else:
+                self._age(now_ns, (connection,))
                 connection.sleep_if_silent()
-        if others:
-            self.loop.call_soon(self._look_at, others, now_ns)
+        if self._unlooked:
+            self.loop.call_soon(self._look_on, now_ns)
 
-    def _cut_off_stalled(self, now_ns: int, connections: list[Connection] | None = None) -> None:
+    def _cut_off_stalled(self, now_ns: int, connections: Iterable[Connection] | None = None) -> None:
         """Memory is not held forever for a client that does not move: a request that does not come whole, or an answer that is
         not read, ends its call; a client that reads nothing of a connection, or stops within headers, loses the connection.
         Moving slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving;
@@ -491,7 +499,7 @@ class NativeTransport:
                 self.stalled_connections += 1
                 connection.abort()
 
-    def _age(self, now_ns: int, connections: list[Connection] | None = None) -> None:
+    def _age(self, now_ns: int, connections: Iterable[Connection] | None = None) -> None:
         """Silent clients are asked whether they are there, old and idle connections told to leave; who does not answer is cut off."""
         for connection in list(self.connections) if connections is None else connections:
             if connection.age(now_ns, connection.waiting_nbytes()):

@@ -317,6 +317,20 @@ def test_one_look_ends_so_many_calls_and_the_next_ones_the_others() -> None:
     assert served.endpoint.calls == 0
 
 
+def test_one_look_ends_as_many_late_calls_and_one_more_at_that_moment_the_others() -> None:
+    client = Client(served := Served())
+    for _ in range(200):
+        client.open(INFER, ("grpc-timeout", "30S"))
+    client.exchange()
+    late_s = time.monotonic() + 31
+    seen = []
+    for _ in range(5):
+        assert not look(client, late_s)
+        seen.append((served.endpoint.calls, client.session.ends_more))
+    assert seen == [(136, True), (72, True), (8, True), (0, False), (0, False)]
+    assert {client.status(stream_id)[0] for stream_id in client.headers} == {4}
+
+
 def test_headers_without_an_end_cost_the_connection() -> None:
     """No other frame may come before they end: the connection is of no more use."""
     served = Served()

@@ -394,17 +394,55 @@ async def test_connections_that_are_gone_at_one_moment_end_some_in_each_iteratio
         assert transport.endpoint.connections == 0
 
 
-async def test_all_connections_are_looked_at_some_in_each_iteration_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "LOOKS", 2)
-    looked: list[int] = []
+@pytest.mark.parametrize(("looks", "turn_ns", "expected"), [(2, 10**12, [4, 2]), (250, 0, [2, 2, 2])])
+async def test_all_connections_are_looked_at_some_in_each_iteration_of_the_loop(
+    monkeypatch: pytest.MonkeyPatch, looks: int, turn_ns: int, expected: list[int]
+) -> None:
+    """So many, or as many as a turn lasts for; each is looked at twice, for stalls and for its age."""
+    monkeypatch.setattr(native, "LOOKS", looks)
+    looked = [0]
+
+    def look(now_ns: int, connections: Any) -> None:
+        looked[-1] += len(connections)
+
     async with serving() as (transport, [bound]):
+        transport._stall_timer.cancel()
+        transport.endpoint.turn_ns = turn_ns
         with await greeted(transport, bound), await greeted(transport, bound), await greeted(transport, bound):
-            monkeypatch.setattr(transport, "_cut_off_stalled", lambda now_ns, connections: looked.append(len(connections)))
-            monkeypatch.setattr(transport, "_age", lambda now_ns, connections: looked.append(-len(connections)))
-            transport._look_at(list(transport.connections), 0)
-            assert looked == [2, -2]
-            await asyncio.sleep(0)
-            assert looked == [2, -2, 1, -1]
+            monkeypatch.setattr(transport, "_cut_off_stalled", look)
+            monkeypatch.setattr(transport, "_age", look)
+            transport._look_for_stalls()
+            while transport._unlooked:
+                looked.append(0)
+                await asyncio.sleep(0)
+        assert looked == expected
+
+
+async def test_late_calls_of_all_connections_are_ended_some_in_each_iteration_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
+    """All at once they held the loop up, for everybody else, as often as a client made them so."""
+    monkeypatch.setattr(native, "STALL_CHECK_S", 3600)
+    async with serving() as (transport, [bound]):
+        transport.endpoint.turn_ns = 10**12
+
+        def ask(peer: Peer) -> None:
+            for _ in range(150):
+                peer.open(ECHO, extra=(("grpc-timeout", "1n"),))
+            peer.ping()
+
+        with await greeted(transport, bound) as one, await greeted(transport, bound) as other:
+            for peer in (one, other):
+                await asyncio.to_thread(ask, peer)
+            assert transport.endpoint.calls == 300
+            transport.endpoint.turn_ns = 0
+            ended, left = [], 300
+            transport._look_for_stalls()
+            while transport._unlooked:
+                await asyncio.sleep(0)
+                ended.append(left - transport.endpoint.calls)
+                left = transport.endpoint.calls
+            assert max(ended) == 64
+            while transport.endpoint.calls:
+                await asyncio.sleep(0)
 
 
 async def test_a_drain_is_told_to_some_connections_in_each_iteration_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
