@@ -78,7 +78,7 @@ cdef class Conversion:
     cdef int append(self, bytes piece) except -1:
         cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(piece)
         if self.result is None:
-            self.result = awaited_message(nbytes)
+            self.result = awaited_message(nbytes, nbytes)
             self.result.share = self.source.share
             self.result.nbytes = 0
         extend(self.result, PyBytes_AS_STRING(piece), nbytes)
@@ -108,7 +108,7 @@ cdef class Decompression(Conversion):
 
     cdef bint convert(self, Py_ssize_t nbytes) except -1:
         if self.source.nbytes == 0:             # grpc's servers take it for an empty message
-            self.result = awaited_message(0)
+            self.result = awaited_message(0, 0)
             return True
         if self.zlib is None:
             self.zlib = zlib.decompressobj(WINDOW_BITS[self.encoding])

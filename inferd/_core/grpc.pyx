@@ -3,9 +3,8 @@
 
 cimport cython
 from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
-from libc.string cimport memcpy
 from inferd._core.live cimport COUNTED
-from inferd._core.message cimport Message, awaited_message, charge, count_copied
+from inferd._core.message cimport Message, awaited_message, count_copied, fill
 
 from base64 import b64encode
 from urllib.parse import quote
@@ -109,13 +108,12 @@ cdef class Call:
                 raise ResourceExhausted(
                     f"request message: expected at most {max_message_nbytes} bytes (max_message_bytes; less where a method needs less), "
                     f"got {length}; split the request into smaller ones, or have the server's limit raised", reason="message_size")
-            self.partial = awaited_message(length)
+            self.partial = awaited_message(length, min(nbytes[0], length))
             self.partial.compressed = self.prefix[0]
             self.partial.share = self.share
             self.missing_nbytes = length
         taken = min(nbytes[0], self.missing_nbytes)
-        charge(self.partial, taken)
-        memcpy(self.partial.data + self.partial.nbytes - self.missing_nbytes, data[0], taken)
+        fill(self.partial, <const char *>data[0], taken)
         count_copied(taken)
         data[0] += taken
         nbytes[0] -= taken

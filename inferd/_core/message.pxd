@@ -17,6 +17,7 @@ cdef class Message:
     cdef Py_ssize_t nbytes      # bytes of the message
     cdef void *block            # pool block that this message owns and gives back, or NULL
     cdef int size_class         # which free list the block goes back to
+    cdef Py_ssize_t written_nbytes      # of the block, at most, by who had it before: pages that are there
     cdef Py_ssize_t charged_nbytes      # what it counts for in the budget
     cdef Share share            # in which it counts, too, or None; set before anything is charged
     cdef object wrapped         # the bytes object whose memory this message borrows, or None
@@ -25,14 +26,17 @@ cdef class Message:
 # A message of `nbytes` bytes whose content is undefined. Raises ResourceExhausted when the process's budget, or the share, is spent.
 cdef Message new_message(Py_ssize_t nbytes, Share share=*)
 
-# The same for bytes that are still to come: only what has come is charged, by charge(), so that a client that announces
-# much and sends nothing takes nothing from the others.
-cdef Message awaited_message(Py_ssize_t nbytes)
+# The same for bytes that are still to come, there_nbytes of them now: only what has come is charged, and has a block, so that a client
+# that announces much and sends nothing takes nothing from the others.
+cdef Message awaited_message(Py_ssize_t nbytes, Py_ssize_t there_nbytes)
+
+# `nbytes` more of them, as many as there are of it at most: charged, and copied behind the others.
+cdef int fill(Message message, const char *more, Py_ssize_t nbytes) except -1
 
 # `nbytes` more of a message count from now on. Raises ResourceExhausted when the process's budget, or the message's share, is spent.
 cdef int charge(Message message, Py_ssize_t nbytes) except -1
 
-# More bytes of a message of awaited_message whose length was not known: charged, copied behind the others (nbytes counts those that
+# More bytes of a message of awaited_message(0, 0) whose length is not known: charged, copied behind the others (nbytes counts those that
 # are there), and its block grows as needed. Only for who made the message and has shown its memory to nobody. Gives up the GIL.
 cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1
 

@@ -25,23 +25,29 @@ cdef extern from "<pthread.h>" nogil:
     ctypedef unsigned long pthread_t
     int pthread_create(pthread_t *thread, void *attributes, void *(*routine)(void *) noexcept nogil, void *argument)
     int pthread_detach(pthread_t thread)
+    ctypedef struct pthread_mutex_t:
+        pass
+    int pthread_mutex_init(pthread_mutex_t *mutex, void *attributes)
+    int pthread_mutex_lock(pthread_mutex_t *mutex)
+    int pthread_mutex_unlock(pthread_mutex_t *mutex)
 
 cdef enum:
     MIN_CLASS = 9               # smallest block: 512 bytes
     CLASS_COUNT = 33            # largest block: 2 TiB, far beyond any budget
     MAPPED_CLASS = 9            # from 256 KiB on blocks are mapped: what is given back leaves the process at once
-    ASIDE_NBYTES = 2 << 20      # from here on a thread gives it back: each page costs, and nobody is served meanwhile
+    ASIDE_NBYTES = 2 << 20      # where so much of one was written a thread gives it back: each page costs, and nobody is served meanwhile
     SLICE_NBYTES = 1 << 20      # in such pieces: nobody else can map memory meanwhile
     ASIDE_NICE = 10             # and gives way to the others
+    MAX_LEAVING_NBYTES = 512 << 20      # that wait for that thread; what is more is given back at once
+    BEGUN_NBYTES = 4 << 10      # of a message that comes; as soon as there is so much of it, it has a block for all
+    BEGUN_TIMES = 8             # what there is of it until then its block has room for so many times
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
     KEPT_BLOCK_NBYTES = 32 << 20        # the largest of them
     FREE_NBYTES = 128 << 10     # a message of so many bytes or more leaves an eighth of the budget free, a smaller one less in proportion
 
-cdef struct Block:              # a free block; the link lies in the block's own memory
+cdef struct Block:              # a free block, or one that leaves the process; this lies in the block's own memory
     Block *next
-
-cdef struct Leaving:            # a block that leaves the process, likewise
-    Py_ssize_t nbytes
+    Py_ssize_t nbytes           # of one that leaves: all of it. Of a free one: of it that were written, at most
 
 cdef Block *free_blocks[CLASS_COUNT]
 cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
@@ -51,7 +57,15 @@ cdef Py_ssize_t budget_nbytes = 1 << 30
 cdef uint64_t refused_count = 0
 cdef uint64_t copied_count_nbytes = 0
 cdef Py_ssize_t live_count = 0
-cdef Py_ssize_t aside_count = 0         # blocks that a thread was started for, to give them back
+cdef Py_ssize_t aside_count = 0         # blocks that the thread was to give back
+
+# What waits for the thread that gives large blocks back. It lasts as long as there are any.
+cdef pthread_mutex_t leaving_mutex
+cdef Block *leaving = NULL
+cdef Py_ssize_t leaving_nbytes = 0
+cdef bint is_giving_back = False
+if pthread_mutex_init(&leaving_mutex, NULL) != 0:
+    raise MemoryError()
 
 
 cdef inline Py_ssize_t class_nbytes(int size_class) noexcept:
@@ -70,15 +84,17 @@ cdef inline Py_ssize_t room_nbytes(int size_class) noexcept:
     return HEADROOM_NBYTES + class_nbytes(size_class)
 
 
-cdef void *acquire_block(int size_class) noexcept:
-    """A block from its free list, else from the system; NULL: there is no memory."""
+cdef void *acquire_block(int size_class, Py_ssize_t *written_nbytes) noexcept:
+    """A block from its free list, else from the system; NULL: there is no memory. written_nbytes: of it, at most, by who had it before."""
     global kept_nbytes
     cdef Block *block = free_blocks[size_class]
     cdef void *mapped
+    written_nbytes[0] = 0
     if block != NULL:
         free_blocks[size_class] = block.next
         kept_of[size_class] -= class_nbytes(size_class)
         kept_nbytes -= class_nbytes(size_class)
+        written_nbytes[0] = block.nbytes
         return block
     if size_class < MAPPED_CLASS:
         return malloc(room_nbytes(size_class))
@@ -86,23 +102,26 @@ cdef void *acquire_block(int size_class) noexcept:
     return NULL if mapped == MAP_FAILED else mapped
 
 
-cdef void release_block(void *memory, int size_class) noexcept:
+cdef void release_block(void *memory, int size_class, Py_ssize_t written_nbytes) noexcept:
     """Gives a block back: to its free list where KEPT_NBYTES has room for it, else to the system. The class that keeps the most makes
     room for others, or sizes that came once would leave none to those that come now."""
     global kept_nbytes
     cdef Block *block = <Block *>memory
-    cdef Py_ssize_t nbytes = class_nbytes(size_class)
+    cdef Py_ssize_t nbytes = class_nbytes(size_class), hoarded_nbytes
+    cdef void *hoarded
     cdef int hoard = size_class
     if nbytes <= KEPT_BLOCK_NBYTES:
         while kept_nbytes + nbytes > KEPT_NBYTES and (hoard := largest_hoard()) != size_class:
-            to_system(acquire_block(hoard), hoard)
+            hoarded = acquire_block(hoard, &hoarded_nbytes)
+            to_system(hoarded, hoard, hoarded_nbytes)
         if kept_nbytes + nbytes <= KEPT_NBYTES:
             block.next = free_blocks[size_class]
+            block.nbytes = written_nbytes
             free_blocks[size_class] = block
             kept_of[size_class] += nbytes
             kept_nbytes += nbytes
             return
-    to_system(block, size_class)
+    to_system(block, size_class, written_nbytes)
 
 
 cdef int largest_hoard() noexcept:
@@ -113,30 +132,60 @@ cdef int largest_hoard() noexcept:
     return found
 
 
-cdef void to_system(void *block, int size_class) noexcept:
-    global aside_count
-    cdef pthread_t thread
-    cdef Py_ssize_t nbytes = room_nbytes(size_class)
+cdef void to_system(void *block, int size_class, Py_ssize_t written_nbytes) noexcept:
     if size_class < MAPPED_CLASS:
         free(block)
-        return
-    if nbytes >= ASIDE_NBYTES:
-        (<Leaving *>block).nbytes = nbytes
-        if pthread_create(&thread, NULL, unmap, block) == 0:
+    elif written_nbytes < ASIDE_NBYTES or not leave_aside(<Block *>block, room_nbytes(size_class)):
+        munmap(block, room_nbytes(size_class))
+
+
+cdef bint leave_aside(Block *block, Py_ssize_t nbytes) noexcept:
+    """For the thread, which is started where it is not at work. False: the block is not taken."""
+    global aside_count, leaving, leaving_nbytes, is_giving_back
+    cdef pthread_t thread
+    cdef bint taken = True
+    pthread_mutex_lock(&leaving_mutex)
+    if leaving_nbytes + nbytes > MAX_LEAVING_NBYTES and leaving != NULL:
+        taken = False
+    elif not is_giving_back:
+        taken = is_giving_back = pthread_create(&thread, NULL, give_back_all, NULL) == 0
+        if taken:
             pthread_detach(thread)
-            aside_count += 1
-            return
-    munmap(block, nbytes)
+    if taken:
+        block.nbytes, block.next = nbytes, leaving
+        leaving = block
+        leaving_nbytes += nbytes
+        aside_count += 1
+    pthread_mutex_unlock(&leaving_mutex)
+    return taken
 
 
-cdef void *unmap(void *block) noexcept nogil:
-    cdef Py_ssize_t nbytes = (<Leaving *>block).nbytes, done = 0
+cdef void *give_back_all(void *nothing) noexcept nogil:
+    """The thread: ends when nothing waits."""
+    global leaving, leaving_nbytes, is_giving_back
+    cdef Block *block
+    cdef Py_ssize_t nbytes = 0
     setpriority(PRIO_PROCESS, 0, ASIDE_NICE)    # of this thread: so Linux takes it
+    while True:
+        pthread_mutex_lock(&leaving_mutex)
+        leaving_nbytes -= nbytes                # of the last one, which was there until now
+        block = leaving
+        if block == NULL:
+            is_giving_back = False
+        else:
+            leaving, nbytes = block.next, block.nbytes
+        pthread_mutex_unlock(&leaving_mutex)
+        if block == NULL:
+            return NULL
+        unmap(block, nbytes)
+
+
+cdef void unmap(void *block, Py_ssize_t nbytes) noexcept nogil:
+    cdef Py_ssize_t done = 0
     while done < nbytes:
         madvise(<char *>block + done, min(nbytes - done, <Py_ssize_t>SLICE_NBYTES), MADV_DONTNEED)
         done += SLICE_NBYTES
     munmap(block, nbytes)
-    return NULL
 
 
 cdef no_room(Py_ssize_t nbytes):
@@ -242,7 +291,7 @@ cdef class Message:
         live_count -= 1
         release_bytes(self.charged_nbytes, self.share)
         if self.block != NULL:
-            release_block(self.block, self.size_class)
+            release_block(self.block, self.size_class, max(self.written_nbytes, self.charged_nbytes))
 
     @staticmethod
     def wrap(bytes source not None):
@@ -267,7 +316,7 @@ cdef class Message:
 
 cdef inline int reserve(Message message, Py_ssize_t nbytes) except -1:
     cdef int size_class = class_of(nbytes)
-    message.block = acquire_block(size_class)
+    message.block = acquire_block(size_class, &message.written_nbytes)
     if message.block == NULL:
         raise no_memory()
     message.size_class = size_class
@@ -284,10 +333,25 @@ cdef Message new_message(Py_ssize_t nbytes, Share share=None):
     return message
 
 
-cdef Message awaited_message(Py_ssize_t nbytes):
+cdef inline Py_ssize_t begun_nbytes(Py_ssize_t nbytes, Py_ssize_t there_nbytes) noexcept:
+    """What a message of `nbytes` bytes has a block for when there_nbytes of it are there."""
+    return nbytes if there_nbytes >= BEGUN_NBYTES else min(nbytes, BEGUN_TIMES * there_nbytes)
+
+
+cdef Message awaited_message(Py_ssize_t nbytes, Py_ssize_t there_nbytes):
     cdef Message message = Message.__new__(Message)
-    reserve(message, nbytes)
+    reserve(message, begun_nbytes(nbytes, there_nbytes))
+    message.nbytes = nbytes
     return message
+
+
+cdef int fill(Message message, const char *more, Py_ssize_t nbytes) except -1:
+    cdef Py_ssize_t there_nbytes = message.charged_nbytes
+    charge(message, nbytes)
+    if message.charged_nbytes > class_nbytes(message.size_class):
+        enlarge(message, there_nbytes, begun_nbytes(message.nbytes, message.charged_nbytes))
+    memcpy(message.data + there_nbytes, more, nbytes)
+    return 0
 
 
 cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1:
@@ -295,7 +359,7 @@ cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1:
     take(message.share, message.charged_nbytes, nbytes, message.nbytes + nbytes)
     message.charged_nbytes += nbytes
     if message.nbytes + nbytes > class_nbytes(message.size_class):
-        enlarge(message, message.nbytes + nbytes)
+        enlarge(message, message.nbytes, message.nbytes + nbytes)
     end = message.data + message.nbytes
     with nogil:
         memcpy(end, more, nbytes)
@@ -303,11 +367,12 @@ cdef int extend(Message message, const char *more, Py_ssize_t nbytes) except -1:
     return 0
 
 
-cdef int enlarge(Message message, Py_ssize_t nbytes) except -1:
-    """A block for so many bytes, with those of the present one; its pages move where it is mapped, nothing is copied. Gives up the GIL:
+cdef int enlarge(Message message, Py_ssize_t there_nbytes, Py_ssize_t nbytes) except -1:
+    """A block for so many bytes, with those that are there; its pages move where it is mapped, nothing is copied. Gives up the GIL then:
     to move tens of thousands of pages takes milliseconds."""
     cdef int size_class = class_of(nbytes)
     cdef void *block = message.block
+    cdef Py_ssize_t written_nbytes
     cdef Py_ssize_t present_nbytes = room_nbytes(message.size_class), wanted_nbytes = room_nbytes(size_class)
     if message.size_class >= MAPPED_CLASS:
         with nogil:
@@ -315,11 +380,12 @@ cdef int enlarge(Message message, Py_ssize_t nbytes) except -1:
         if block == MAP_FAILED:
             raise no_memory()
     else:
-        block = acquire_block(size_class)
+        block = acquire_block(size_class, &written_nbytes)
         if block == NULL:
             raise no_memory()
-        memcpy(<char *>block + HEADROOM_NBYTES, message.data, message.nbytes)
-        release_block(message.block, message.size_class)
+        memcpy(<char *>block + HEADROOM_NBYTES, message.data, there_nbytes)
+        release_block(message.block, message.size_class, message.written_nbytes)
+        message.written_nbytes = written_nbytes
     message.block, message.size_class = block, size_class
     message.data = <char *>block + HEADROOM_NBYTES
     return 0
@@ -365,7 +431,7 @@ def kept():
 
 
 def given_back_aside():
-    """Blocks that threads have given back to the system since the process began, or are about to: others go on meanwhile."""
+    """Blocks that a thread has given back to the system since the process began, or is about to: others go on meanwhile."""
     return aside_count
 
 

@@ -8,12 +8,13 @@ import time
 from pathlib import Path
 
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from inferd._core import message
 from inferd._core.message import Message
 from inferd.errors import InvalidArgument, ResourceExhausted
+from tests._core.http2_client import Client, Served, frame
 from tests.wire import LIMIT_S
 
 KiB = 1 << 10
@@ -157,3 +158,60 @@ def test_a_large_block_is_given_back_aside() -> None:
         os.sched_yield()
     Message(b"x" * MiB)
     assert message.given_back_aside() == threads + 1, "which the pool keeps"
+
+
+def threads() -> int:
+    return len(os.listdir("/proc/self/task"))
+
+
+def test_one_thread_at_a_time_gives_blocks_back() -> None:
+    before, aside = threads(), message.given_back_aside()
+    large = [Message(bytes(33 * MiB)) for _ in range(4)]
+    full = resident_nbytes()
+    large.clear()
+    assert threads() <= before + 1
+    assert message.given_back_aside() == aside + 4
+    limit = time.monotonic() + LIMIT_S
+    while resident_nbytes() > full - 80 * MiB or threads() > before:
+        assert time.monotonic() < limit
+        os.sched_yield()
+
+
+def virtual_nbytes() -> int:
+    return int(Path("/proc/self/statm").read_text().split()[0]) * os.sysconf("SC_PAGE_SIZE")
+
+
+def test_what_is_announced_and_does_not_come_has_no_block() -> None:
+    client = Client(Served())
+    before, aside = virtual_nbytes(), message.given_back_aside()
+    for _ in range(100):
+        client.send(client.open(), (b"\0" + (64 * MiB).to_bytes(4, "big")) + b"x", end=False)
+    assert virtual_nbytes() - before < 64 * MiB
+    client.session.close()
+    assert message.given_back_aside() == aside
+
+
+def test_a_block_of_which_little_was_written_needs_no_thread() -> None:
+    client = Client(Served())
+    aside = message.given_back_aside()
+    client.send(client.open(), (b"\0" + (64 * MiB).to_bytes(4, "big")) + bytes(200 * KiB), end=False)
+    client.session.close()
+    assert message.given_back_aside() == aside
+
+
+@given(st.lists(st.integers(1, 3000), max_size=20), st.integers(0, 40_000))
+@example([1, 510, 1, 1, 3000, 600, 1], 40_000)
+def test_a_message_that_comes_in_pieces_is_whole(pieces: list[int], nbytes: int) -> None:
+    content = bytes(number * 7 & 0xFF for number in range(nbytes))
+    before = message.in_use()
+    client = Client(served := Served())
+    stream, left = client.open(), frame(content)
+    for piece in pieces:
+        client.send(stream, left[:piece], end=False)
+        left = left[piece:]
+    client.send(stream, left)
+    [call] = served.calls
+    assert bytes(call.message) == content
+    assert message.in_use() == before + nbytes
+    served.let_go()
+    client.session.close()
