@@ -17,7 +17,7 @@ PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) 
 
 cdef enum:
     TIMEOUT_DIGITS = 8          # most digits that grpc-timeout may have, by gRPC's specification
-    MAX_STATUS_CHARACTERS = 2048    # most characters of a status message
+    MAX_STATUS_NBYTES = 2048    # of a status message as it is sent, percent-encoded
 
 cdef Py_ssize_t live_count = 0
 
@@ -173,12 +173,31 @@ cdef tuple last_status = ()
 cdef bytes last_details = b""
 
 
+cdef str shortened(str text):
+    """As much of a status message as MAX_STATUS_NBYTES have room for, in whole characters."""
+    cdef Py_ssize_t i, nbytes = 0
+    cdef Py_UCS4 character
+    for i in range(len(text)):
+        character = text[i]
+        if 0x20 <= character < 0x7F and character != c"%":
+            nbytes += 1
+        else:
+            nbytes += 3 if character < 0x80 else 6 if character < 0x800 else 9 if character < 0x10000 else 12
+        if nbytes > MAX_STATUS_NBYTES:
+            return text[:i]
+    return text
+
+
 cpdef bytes percent_encode(str text):
-    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes.
-    Cut at MAX_STATUS_CHARACTERS."""
+    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes;
+    so are spaces at its ends, where a header's value may have none. Cut at MAX_STATUS_NBYTES."""
     global last_text, last_encoded
     if text is not last_text:
-        last_encoded = quote(text[:MAX_STATUS_CHARACTERS], safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
+        last_encoded = quote(shortened(text), safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
+        if last_encoded.startswith(b" "):
+            last_encoded = b"%20" + last_encoded[1:]
+        if last_encoded.endswith(b" "):
+            last_encoded = last_encoded[:-1] + b"%20"
         last_text = text
     return last_encoded
 
@@ -208,7 +227,7 @@ def status_proto(error):
     if retry_after_ns % 1_000_000_000:
         duration += b"\x10" + varint(retry_after_ns % 1_000_000_000)
     retry_info = field(1, b"type.googleapis.com/google.rpc.RetryInfo") + field(2, field(1, duration))
-    return b"\x08" + varint(error.code) + field(2, str(error)[:MAX_STATUS_CHARACTERS].encode()) + field(3, retry_info)
+    return b"\x08" + varint(error.code) + field(2, shortened(str(error)).encode("utf-8", "replace")) + field(3, retry_info)
 
 
 cpdef bytes status_details(error):

@@ -599,6 +599,8 @@ cdef class Session(Output):
         if call.held_nbytes > 0:
             call.give_back(call.held_nbytes)
             call.metadata_items = None
+        release_bytes(call.words_nbytes, None)
+        call.words_nbytes = 0
         call.notify()
         call.listener = None
         call.error = None               # it may hold frames that hold the call

@@ -43,6 +43,8 @@ GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
     b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity, deflate, gzip",
     b"grpc-encoding")
 
+NO_WORDS = b"the words of this status found no room in the message memory of the server (message_memory_bytes)"
+
 cdef nghttp2_nv ANSWER_HEADERS[2]
 ANSWER_HEADERS[0] = constant_header(STATUS, OK_200)
 ANSWER_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
@@ -389,10 +391,16 @@ cdef class Http2Call(Call):
         cdef bytes code = b"%d" % error.code
         cdef bytes text = percent_encode(str(error))
         cdef bytes details = status_details(error)
+        cdef Py_ssize_t words_nbytes = PyBytes_GET_SIZE(text) + PyBytes_GET_SIZE(details)
+        try:
+            charge_bytes(words_nbytes, None, 0)     # nghttp2 has a copy until the client reads it. In no share: it may be full
+            self.words_nbytes = words_nbytes
+        except ResourceExhausted:
+            text, details = NO_WORDS, b""
         headers[0] = ANSWER_HEADERS[0]
         headers[1] = ANSWER_HEADERS[1]
         headers[2] = header(GRPC_STATUS, code)
-        headers[3] = header(GRPC_MESSAGE, text)
+        headers[3] = constant_header(GRPC_MESSAGE, text) if text is NO_WORDS else header(GRPC_MESSAGE, text)
         if details:
             headers[count] = header(GRPC_DETAILS, details)
             count += 1

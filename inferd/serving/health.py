@@ -35,6 +35,7 @@ SERVER_NAMES = frozenset({"", "inference.GRPCInferenceService"})
 MAX_REQUEST_NBYTES = 4 << 10  # of one HealthCheckRequest: anybody may send it
 TYPES = (health.HealthCheckRequest, health.HealthCheckResponse)
 MAX_NAME_CHARS = 1024  # a Watch keeps its name for as long as it lasts
+ECHOED_CHARS = 64  # of a name that is not served: anybody may ask for any
 RETRY_AFTER_NS = 5_000_000_000  # a watcher that was refused has no event to wait for
 
 
@@ -79,7 +80,7 @@ class Health:
         status = self._status(request.service)
         if status == health.HealthCheckResponse.SERVICE_UNKNOWN:
             raise NotFound(
-                f'service "{request.service[:MAX_NAME_CHARS]}" is not served; ask for "" (the server), "<model>" or "<model>/<version>"'
+                f'service "{request.service[:ECHOED_CHARS]}" is not served; ask for "" (the server), "<model>" or "<model>/<version>"'
             )
         return health.HealthCheckResponse(status=status)
 

@@ -68,6 +68,7 @@ END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
 CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
+GIVE_BACK_CALLS = 10_000  # open at one look, of which a quarter is left at another: so is theirs
 CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
 
 
@@ -282,6 +283,7 @@ class NativeTransport:
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
         self._closed_before = 0  # connections whose memory was given back
+        self._most_calls = 0  # at the looks since then
         self._refuse = refuse
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
@@ -522,10 +524,13 @@ class NativeTransport:
 
     def _give_memory_back(self) -> None:
         """uvloop's TLS has a buffer of 256 KiB for each connection and touches little of it. The C library makes the buffers of later
-        connections out of memory that earlier ones have touched, elsewhere each time: until all of it is."""
+        connections out of memory that earlier ones have touched, elsewhere each time: until all of it is. What a wave of calls had stays
+        with it as well."""
         closed = self.endpoint.connections_total - self.endpoint.connections + sum(port.failed for port in self._tls_ports)
-        if self._tls is not None and closed - self._closed_before >= GIVE_BACK_CONNECTIONS:
-            self._closed_before = closed
+        self._most_calls = max(self._most_calls, self.endpoint.calls)
+        was_wave = self._most_calls >= GIVE_BACK_CALLS and self.endpoint.calls <= self._most_calls // 4
+        if was_wave or (self._tls is not None and closed - self._closed_before >= GIVE_BACK_CONNECTIONS):
+            self._closed_before, self._most_calls = closed, self.endpoint.calls
             give_back()
 
     async def _listen(self, address: Address) -> Address:

@@ -16,10 +16,12 @@ from inferd._core.codec import decode_infer_request
 from inferd._core.histogram import Statistics
 from inferd._core.http2_call import Http2Call
 from inferd._core.tensor import Signature
+from inferd.errors import Unavailable
 from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, frame
 from tests.wire import infer_request
 
 OK = (0, "")
+WORDS = "why, " * 99 + "why!!"
 KiB, MiB = 1 << 10, 1 << 20
 
 
@@ -162,3 +164,38 @@ def test_connections_are_sources_of_their_own() -> None:
         busy.session.close()
         other.session.close()
         batcher.close()
+
+
+def refusal(client: Client) -> int:
+    """The client does not read it."""
+    client.session.pause_writing()
+    stream_id = client.call(b"")
+    client.served.calls.pop().fail(Unavailable(WORDS))
+    return stream_id
+
+
+def test_what_refusals_say_counts_until_it_is_read(budget: int) -> None:
+    client = Client(Served())
+    before = pool.in_use()
+    streams = [refusal(client) for _ in range(10)]
+    assert pool.in_use() - before == 10 * len(WORDS)
+    client.session.resume_writing()
+    client.exchange()
+    assert {client.status(stream_id) for stream_id in streams} == {(14, WORDS)}
+    assert pool.in_use() == before
+    refusal(client)
+    end(client)
+    assert pool.in_use() == before
+
+
+def test_a_refusal_whose_words_find_no_room_has_its_code(budget: int) -> None:
+    client = Client(Served(memory_percent=50))
+    streams = [refusal(client)]
+    pool.set_budget(1)
+    streams.append(refusal(client))
+    client.session.resume_writing()
+    client.exchange()
+    assert client.status(streams[0]) == (14, WORDS)
+    code, text = client.status(streams[1])
+    assert (code, "message_memory_bytes" in text) == (14, True)
+    end(client)

@@ -16,7 +16,7 @@ import pytest
 from inferd.config import Settings
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
-from inferd.serving.health import MAX_NAME_CHARS, SERVICE, Health
+from inferd.serving.health import ECHOED_CHARS, MAX_NAME_CHARS, SERVICE, Health
 from inferd.serving.server import Server
 from tests.edge import LIMIT_S, ask, channel_to, serving
 from tests.served import Served
@@ -106,7 +106,7 @@ async def test_check_of_what_there_is_not(world: World, service: str) -> None:
     with pytest.raises(grpc.aio.AioRpcError, match=r'"<model>/<version>"') as caught:
         await world.check(service)
     assert caught.value.code() is grpc.StatusCode.NOT_FOUND
-    assert len(caught.value.details() or "") < 2 * MAX_NAME_CHARS
+    assert len(caught.value.details() or "") < ECHOED_CHARS + 100
 
 
 async def test_nothing_serves_while_the_server_drains(world: World) -> None:

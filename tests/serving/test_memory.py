@@ -12,7 +12,7 @@ import pytest
 from inferd.serving import memory, native
 from tests import models
 from tests.certificates import Files
-from tests.http2_peer import connected
+from tests.http2_peer import Peer, connected
 from tests.served import LIMIT_S, Served
 
 BLOCK_NBYTES, BLOCKS = 60_000, 1000  # small enough for the heap
@@ -52,3 +52,24 @@ def test_after_many_connections_by_tls(tmp_path: Path, monkeypatch: pytest.Monke
         while served.server._transport.counters()["connections_total"] < 4 or (secure and not given):
             assert time.monotonic() < end
         assert given == ([4] if secure else [])
+
+
+def test_after_a_wave_of_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without TLS, too. One that was smaller is none."""
+    given: list[int] = []
+    monkeypatch.setattr(native, "give_back", lambda: given.append(transport.endpoint.calls))
+    monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
+    monkeypatch.setattr(native, "GIVE_BACK_CALLS", 8)
+    model = models.repository(tmp_path / "models", {"identity": models.identity()})
+    with Served(model) as served:
+        transport: Any = served.server._transport
+        until = time.monotonic() + LIMIT_S
+        for calls, times in ((7, 0), (8, 1), (7, 1), (8, 2)):
+            with Peer(served.address) as peer:
+                for _ in range(calls):
+                    peer.open()
+                while transport._most_calls < calls or transport.endpoint.calls < calls:
+                    assert time.monotonic() < until
+            while transport.endpoint.calls or len(given) < times:
+                assert time.monotonic() < until
+            assert given == [0] * times
