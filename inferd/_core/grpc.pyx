@@ -197,7 +197,7 @@ cpdef bytes percent_encode(str text):
         if last_encoded.startswith(b" "):
             last_encoded = b"%20" + last_encoded[1:]
         if last_encoded.endswith(b" "):
-            last_encoded = last_encoded[:-1] + b"%20"
+            last_encoded = last_encoded[:len(last_encoded) - 1] + b"%20"
         last_text = text
     return last_encoded
 
