@@ -475,19 +475,21 @@ class NativeTransport:
         ended for as long as there are any. A connection with more of those than one look ends has its next one behind the others."""
         until_ns = time.monotonic_ns() + self.endpoint.turn_ns
         looks = 0
-        while self._unlooked and (looks == 0 or (looks < LOOKS and time.monotonic_ns() < until_ns)):
-            looks += 1
-            connection = self._unlooked.popleft()
-            self._cut_off_stalled(now_ns, (connection,))
-            if connection.ends_more:
-                self._unlooked.append(connection)
-            elif self.draining:
-                connection.look_at_closing()
-            else:
-                self._age(now_ns, (connection,))
-                connection.sleep_if_silent()
-        if self._unlooked:
-            self.loop.call_soon(self._look_on, now_ns)
+        try:
+            while self._unlooked and (looks == 0 or (looks < LOOKS and time.monotonic_ns() < until_ns)):
+                looks += 1
+                connection = self._unlooked.popleft()
+                self._cut_off_stalled(now_ns, (connection,))
+                if connection.ends_more:
+                    self._unlooked.append(connection)
+                elif self.draining:
+                    connection.look_at_closing()
+                else:
+                    self._age(now_ns, (connection,))
+                    connection.sleep_if_silent()
+        finally:
+            if self._unlooked:
+                self.loop.call_soon(self._look_on, now_ns)
 
     def _cut_off_stalled(self, now_ns: int, connections: Iterable[Connection] | None = None) -> None:
         """Memory is not held forever for a client that does not move: a request that does not come whole, or an answer that is
