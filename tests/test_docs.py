@@ -134,6 +134,8 @@ def test_the_table_of_limits_has_the_numbers_of_the_constants():
     files += [
         "serving/reflection.py",
         "serving/native.py",
+        "serving/message_threads.py",
+        "serving/unpacking.py",
         "_core/tensor.pyx",
         "_core/tls_reader.pyx",
         "_core/codec.pyx",

@@ -17,17 +17,19 @@ cdef class Conversion:          # of one message; used by one thread at a time, 
     cdef Py_ssize_t moved_nbytes        # the larger side of what was done: bytes made by a Decompression, read by a Compression
     cdef int64_t deadline_ns    # monotonic; run() ends there
     cdef object when_over       # called without arguments by done()
+    cdef public object when_cancelled   # called with this by cancel(), until done(); None: nobody asks
     cdef readonly object error  # the exception that ended it, or None
     cdef readonly bint over     # the result, or the error, is there
+    cdef readonly bint is_long  # False: how long it takes shows when it is done
     cdef bint running           # a thread has it
-    cdef bint cancelled
+    cdef readonly bint cancelled
     # Goes on for a while: a Decompression until it has made `nbytes` more bytes, a Compression until it has read so many. True: it is
     # over. `run` does the same until it is.
     cdef bint attempt(self, Py_ssize_t nbytes) noexcept
     cdef void fail(self, error) noexcept
     cdef bint convert(self, Py_ssize_t nbytes) except -1
     # As if nothing had been attempted: who waits for a thread holds the source alone, none of zlib's memory, which is 40 KB or 270.
-    cdef void restart(self) noexcept
+    cpdef void restart(self) noexcept
     cdef int append(self, bytes piece) except -1
     # Nobody wants the result any more: the memory is free, at once or when a thread that has it has seen this.
     cpdef void cancel(self) noexcept

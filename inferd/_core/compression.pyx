@@ -31,26 +31,31 @@ cdef class Conversion:
         self.source, self.encoding, self.when_over, self.deadline_ns = source, encoding, when_over, deadline_ns
         self.view = memoryview(source)
 
-    def run(self):
-        """Goes on until it is over, or nobody wants it. On any thread; raises nothing."""
+    def run(self, int64_t until_ns=INT64_MAX):
+        """Goes on until it is over, nobody wants it, or its turn is: a piece of it at least, and what begins before until_ns. On any
+        thread; raises nothing. Whether nothing is left to do."""
         cdef Turn turn = Turn(0, 0)
-        if self.cancelled:
-            return
+        if self.over or self.cancelled:
+            return True
         self.running = True
-        while not self.over and not self.cancelled:
+        while True:
             if monotonic_ns() >= self.deadline_ns:
                 self.fail(DeadlineExceeded("the deadline passed before the request was decompressed", reason="deadline"))
             else:
                 self.attempt(PIECE_NBYTES)
                 with nogil:
                     yield_after(&turn)
+            if self.over or self.cancelled or monotonic_ns() >= until_ns:
+                break
         self.running = False
         if self.cancelled:
             self.drop()
+        return self.over or self.cancelled
 
     def done(self):
         """Tells who waits for it, after run(), on the loop's thread."""
         when_over, self.when_over = self.when_over, None
+        self.when_cancelled = None
         if when_over is not None and not self.cancelled:
             when_over()
 
@@ -71,7 +76,7 @@ cdef class Conversion:
     cdef bint convert(self, Py_ssize_t nbytes) except -1:
         raise NotImplementedError
 
-    cdef void restart(self) noexcept:
+    cpdef void restart(self) noexcept:
         self.zlib = self.result = None
         self.taken_nbytes = self.moved_nbytes = 0
 
@@ -85,8 +90,11 @@ cdef class Conversion:
         return 0
 
     cpdef void cancel(self) noexcept:
+        when_cancelled, self.when_cancelled = self.when_cancelled, None
         self.cancelled = True
         self.when_over = None
+        if when_cancelled is not None:
+            when_cancelled(self)
         if not self.running:
             self.drop()
 

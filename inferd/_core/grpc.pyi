@@ -1,3 +1,4 @@
+from collections.abc import Callable
 from typing import Any, Protocol
 
 from typing_extensions import Buffer
@@ -8,9 +9,20 @@ from inferd.errors import RequestError
 NO_DEADLINE: int
 
 class Work(Protocol):
-    """What takes too long for the event loop. run(): does it, on any thread, and raises nothing; done(): goes on, on the loop's thread."""
+    """What takes too long for the event loop.
 
-    def run(self) -> None: ...
+    run(): does it, on any thread, and raises nothing; it may stop at until_ns (monotonic), to be called again. Whether nothing is left to
+    do. restart(): as if it had not been called. done(): goes on, on the loop's thread. is_long: is known to take milliseconds.
+    when_cancelled: called with this, on the loop's thread, as soon as nobody wants it any more.
+    """
+
+    @property
+    def is_long(self) -> bool: ...
+    @property
+    def cancelled(self) -> bool: ...
+    when_cancelled: Callable[[Any], None] | None
+    def run(self, until_ns: int = ...) -> bool: ...
+    def restart(self) -> None: ...
     def done(self) -> None: ...
 
 class Call:

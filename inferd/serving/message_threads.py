@@ -12,84 +12,154 @@ import threading
 from collections import OrderedDict, deque
 from contextlib import suppress
 from queue import SimpleQueue
+from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferd._core.grpc import Work
     from inferd._core.http2_endpoint import Output
 
-__all__ = ["MessageThreads"]
+__all__ = ["MAX_THREADS", "MessageThreads"]
 
 MAX_THREADS = 4
 MIN_THREADS = 2  # on one core, too: the system lets small messages pass a large one
 NICE = 5  # where there are few cores the event loop goes before
 GIVEN = 2  # pieces of work for each thread, one of them in its hands: none idles until the loop has seen that one is over
+THREAD_TURN_NS = 5_000_000  # a thread goes on with one piece of work: a few hundred KB to compress, megabytes to decompress
 
 
 class MessageThreads:
     """A few threads, started when there is work. Made, given work and closed on the running event loop.
 
-    Connections take turns: one that sends much keeps the others waiting for one message of its own, not for all.
+    Connections take turns: one that sends much keeps the others waiting for one turn of its own, not for all. What is not over after a
+    turn is long, and has every second turn at most while others have not had their first: short work passes long work, since nobody can
+    tell by what is compressed how long it takes. Of long work only a few pieces are begun, and go on by turns: each has zlib's memory, up
+    to 270 KB, and what has become of its message by then. The others lose what their first turn made, and wait for one of these to end.
     usable: threads of this process that can run at once; the event loop is one of them.
     """
 
     def __init__(self, usable: int) -> None:
         self._loop = asyncio.get_running_loop()
         self._count = min(max(MIN_THREADS, usable - 1), MAX_THREADS)
-        self._waiting: OrderedDict[Output, deque[Work]] = OrderedDict()  # of each connection, by whose turn it is
-        self._given: SimpleQueue[Work | None] = SimpleQueue()  # None: a thread ends
-        self._over: deque[Work] = deque()
+        self._new, self._long, self._again = _Line(), _Line(), _Line()  # without a turn yet; too long for one; long and begun
+        self._begun: set[Work] = set()  # all that is in `_again`, and what of it the threads have
+        self._was_new = False  # what they were given last
+        self._given: SimpleQueue[tuple[Output, Work] | None] = SimpleQueue()  # None: a thread ends
+        self._back: deque[tuple[Output, Work, bool]] = deque()  # had its turn; whether nothing is left to do
         self._is_woken = False
         self._given_count = 0
         self._threads: list[threading.Thread] = []
         self._is_closed = False
-        self.unfinished = 0  # pieces of work that wait, or are in a thread's hands
+
+    @property
+    def unfinished(self) -> int:
+        """Pieces of work that wait, or are in a thread's hands."""
+        return len(self._new) + len(self._long) + len(self._again) + self._given_count
 
     def submit(self, output: Output, work: Work) -> None:
-        """work.run() is called on a thread, and then work.done() on the loop's. RuntimeError once the threads were closed."""
+        """work.run() is called on a thread, once or more, and then work.done() on the loop's; work that is cancelled leaves, and neither is
+        called any more, unless a thread was given it before. RuntimeError once the threads were closed."""
         if self._is_closed:
             raise RuntimeError("work was given to message threads after the end")
-        self.unfinished += 1
-        self._waiting.setdefault(output, deque()).append(work)
+        work.when_cancelled = self._withdraw
+        (self._long if work.is_long else self._new).add(output, work)
         self._give()
 
     async def close(self) -> None:
         """Ends the threads. What still waits is dropped: nobody wants it any more, or its connection would be there."""
         self._is_closed = True
-        self._waiting.clear()
+        self._new, self._long, self._again = _Line(), _Line(), _Line()
         for _ in self._threads:
             self._given.put(None)
         for thread in self._threads:
             await asyncio.to_thread(thread.join)
 
+    def _withdraw(self, work: Work) -> None:
+        """Else who asks and leaves, again and again, would have the line grow without end while the threads are busy."""
+        if self._again.remove(work):
+            self._begun.discard(work)
+        elif not self._new.remove(work):
+            self._long.remove(work)
+
     def _give(self) -> None:
-        while self._waiting and self._given_count < GIVEN * self._count:
-            output, line = self._waiting.popitem(last=False)
-            self._given.put(line.popleft())
-            if line:
-                self._waiting[output] = line  # behind the others
+        while self._given_count < self._most_given and (line := self._next()):
+            self._given.put(line.take())
             self._given_count += 1
             if len(self._threads) < min(self._count, self._given_count):
                 self._threads.append(threading.Thread(target=self._run, name=f"message {len(self._threads)}", daemon=True))
                 self._threads[-1].start()
 
+    @property
+    def _most_given(self) -> int:
+        """And begun: fewer would leave a thread idle, more would only hold more memory."""
+        return GIVEN * self._count
+
+    def _next(self) -> _Line:
+        while self._long and len(self._begun) < self._most_given:
+            self._begin(*self._long.take())
+        self._was_new = bool(self._new) and not (self._again and self._was_new)
+        return self._new if self._was_new else self._again
+
+    def _begin(self, output: Output, work: Work) -> None:
+        self._begun.add(work)
+        self._again.add(output, work)
+
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICE)  # of this thread: so Linux takes it
-        while (work := self._given.get()) is not None:
-            work.run()
-            self._over.append(work)
-            del work  # while this thread waits for another
-            if not self._is_woken:  # after the append: who takes from `_over` says False first
+        while (given := self._given.get()) is not None:
+            output, work = given
+            self._back.append((output, work, work.run(monotonic_ns() + THREAD_TURN_NS)))
+            del given, output, work  # while this thread waits for another
+            if not self._is_woken:  # after the append: who takes from `_back` says False first
                 self._is_woken = True
                 with suppress(RuntimeError):  # the loop is closed
-                    self._loop.call_soon_threadsafe(self._finish)
+                    self._loop.call_soon_threadsafe(self._take_back)
 
-    def _finish(self) -> None:
-        """One wake-up for all that is over by then."""
+    def _take_back(self) -> None:
+        """One wake-up for all that had its turn by then."""
         self._is_woken = False
-        while self._over:
-            work = self._over.popleft()
-            self.unfinished -= 1
+        while self._back:
+            output, work, is_over = self._back.popleft()
             self._given_count -= 1
-            work.done()
+            if is_over or work.cancelled or self._is_closed:
+                self._begun.discard(work)
+                work.done()
+            elif work in self._begun or (len(self._begun) < self._most_given and not self._long):
+                self._begin(output, work)
+            else:
+                work.restart()
+                self._long.add(output, work)
         self._give()
+
+
+class _Line:
+    """Work that waits, of connections that take turns: a piece of each. Any of it can leave; nothing takes longer for there being much."""
+
+    def __init__(self) -> None:
+        self._works: OrderedDict[Output, OrderedDict[Work, None]] = OrderedDict()  # of each connection, by whose turn it is
+        self._outputs: dict[Work, Output] = {}
+
+    def __len__(self) -> int:
+        return len(self._outputs)
+
+    def add(self, output: Output, work: Work) -> None:
+        self._outputs[work] = output
+        self._works.setdefault(output, OrderedDict())[work] = None
+
+    def take(self) -> tuple[Output, Work]:
+        output, works = self._works.popitem(last=False)
+        work, _ = works.popitem(last=False)
+        del self._outputs[work]
+        if works:
+            self._works[output] = works  # behind the others
+        return output, work
+
+    def remove(self, work: Work) -> bool:
+        """Whether it was there."""
+        output = self._outputs.pop(work, None)
+        if output is None:
+            return False
+        del self._works[output][work]
+        if not self._works[output]:
+            del self._works[output]
+        return True

@@ -14,12 +14,13 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferd._core.codec import InferRequest
-    from inferd._core.grpc import Call
+    from inferd._core.grpc import Call, Work
     from inferd._core.message import Message
 
 __all__ = ["Unpacker"]
 
 NEWEST = 0.2  # weight of the last request in how long a byte takes
+LONG_NBYTES = 256 << 10  # take 2 ms: the message threads have short ones pass
 
 
 class Unpacker:
@@ -45,15 +46,16 @@ class Unpacker:
         call.request = unpacking = _Unpacking(self, call)
         call.aside(unpacking)
 
-    def done(self, nbytes: int, took_ns: int) -> None:
-        """took_ns: 0 where nothing was unpacked."""
+    def leave(self, nbytes: int) -> None:
+        """What was taken does not wait any more."""
         self._waiting_nbytes -= nbytes
-        if took_ns:
-            self._byte_ns += NEWEST * (took_ns / nbytes - self._byte_ns)
+
+    def took(self, nbytes: int, took_ns: int) -> None:
+        self._byte_ns += NEWEST * (took_ns / nbytes - self._byte_ns)
 
 
 class _Unpacking:
-    """Work for a thread."""
+    """Work for a thread, done in one turn."""
 
     def __init__(self, unpacker: Unpacker, call: Call) -> None:
         self._unpacker = unpacker
@@ -63,15 +65,28 @@ class _Unpacking:
         self._deadline_ns = call.deadline_ns
         self._request: InferRequest | None = None
         self._error: Exception | None = None
+        self.is_long = self._nbytes > LONG_NBYTES
+        self.cancelled = False
+        self.when_cancelled: Callable[[Work], None] | None = None
 
     def cancel(self) -> None:
         """The client went away: its message is not kept until a thread comes to it."""
-        self._call = self._message = None
-
-    def run(self) -> None:
-        message, self._message = self._message, None
-        if message is None:
+        if self._call is None:
             return
+        self.cancelled = True
+        self._call = self._message = None
+        self._unpacker.leave(self._nbytes)
+        when_cancelled, self.when_cancelled = self.when_cancelled, None
+        if when_cancelled is not None:
+            when_cancelled(self)
+
+    def run(self, until_ns: int = 0) -> bool:
+        message, self._message = self._message, None
+        if message is not None:
+            self._unpack(message)
+        return True
+
+    def _unpack(self, message: Message) -> None:
         started_ns = monotonic_ns()
         try:
             if started_ns >= self._deadline_ns:
@@ -81,10 +96,18 @@ class _Unpacking:
         except Exception as error:
             self._error = error.with_traceback(None)  # which holds this, and so the message
 
+    def restart(self) -> None:
+        """Nobody asks for it."""
+
     def done(self) -> None:
-        self._unpacker.done(self._nbytes, self._took_ns)
         call, self._call = self._call, None
-        if call is None or call.closed:
+        self.when_cancelled = None
+        if call is None:
+            return
+        self._unpacker.leave(self._nbytes)
+        if self._took_ns:
+            self._unpacker.took(self._nbytes, self._took_ns)
+        if call.closed:
             return
         call.request = None
         if self._error is not None:

@@ -6,6 +6,7 @@ import gzip
 import random
 import time
 import zlib
+from collections.abc import Callable
 from contextlib import suppress
 
 import pytest
@@ -217,6 +218,30 @@ def test_no_text_of_zlib_reaches_the_client() -> None:
     assert caught.value.__suppress_context__
 
 
+# ---- turns
+
+
+@pytest.mark.parametrize("kind", [Compression, lambda source, encoding: Decompression(source, encoding, LIMIT)], ids=["there", "back"])
+def test_a_piece_at_a_time(kind: Callable[[Message, str], Compression | Decompression], encoding: str, before: int) -> None:
+    """A turn that is over when it begins is a piece; what was done is gone where it is begun anew, and comes to the same."""
+    content = CONTENTS["numbers"]
+    source = Message(content if kind is Compression else compressed(content, encoding))
+    conversion = kind(source, encoding)
+    held = messages.in_use()
+    turns = [conversion.run(0) for _ in range(3)]
+    assert messages.in_use() > held
+    conversion.restart()
+    assert (turns, conversion.over, conversion.result, messages.in_use()) == ([False] * 3, False, None, held)
+    count = 1
+    while not conversion.run(0):
+        count += 1
+    assert count >= len(content) // PIECE
+    assert conversion.over
+    assert conversion.run(0), "once and for all"
+    assert conversion.result is not None
+    assert (decompressed(bytes(conversion.result), encoding) if kind is Compression else bytes(conversion.result)) == content
+
+
 # ---- who no longer wants it
 
 
@@ -228,6 +253,16 @@ def test_cancelled_before_it_began(encoding: str, before: int) -> None:
     conversion.run()
     conversion.done()
     assert (conversion.over, conversion.result, told) == (False, None, [])
+
+
+def test_who_has_it_is_told_once(encoding: str, before: int) -> None:
+    told: list[Compression] = []
+    conversion = Compression(Message(CONTENTS["numbers"]), encoding)
+    conversion.when_cancelled = told.append
+    assert not conversion.run(0)
+    conversion.cancel()
+    conversion.cancel()
+    assert (told, conversion.cancelled, conversion.run(0), messages.in_use()) == ([conversion], True, True, before)
 
 
 def test_cancelled_when_it_was_over(encoding: str, before: int) -> None:

@@ -67,20 +67,47 @@ def plain(answer: Answer) -> list[tuple[int, bytes]]:
 
 
 class Piece:
-    """Stands for a conversion: says where it ran, waits for its gate there, and notes its name when it is done."""
+    """Stands for a conversion that takes so many turns: says where it ran, waits for its gate there, notes its name for each turn and
+    when it is done."""
 
-    def __init__(self, name: str = "", notes: list[str] | None = None, gate: threading.Event | None = None) -> None:
-        self.name, self.notes, self.gate = name, notes, gate
+    def __init__(
+        self,
+        name: str = "",
+        notes: list[str] | None = None,
+        gate: threading.Event | None = None,
+        *,
+        turns: int = 1,
+        is_long: bool = False,
+        ran: list[str] | None = None,
+    ) -> None:
+        self.name, self.notes, self.gate, self.turns, self.is_long = name, notes, gate, turns, is_long
+        self.ran_notes = [] if ran is None else ran
+        self.ran = 0  # turns, since it was begun anew
+        self.restarted = 0
+        self.cancelled = False
+        self.when_cancelled: Callable[[Any], None] | None = None
         self.begun, self.over = threading.Event(), asyncio.Event()
         self.ran_on: threading.Thread | None = None
         self.done_on: threading.Thread | None = None
 
-    def run(self) -> None:
+    def run(self, until_ns: int = 0) -> bool:
         self.ran_on = threading.current_thread()
         self.ran_nice = os.getpriority(os.PRIO_PROCESS, 0)
         self.begun.set()
         if self.gate is not None:
             assert self.gate.wait(LIMIT_S)
+        self.ran += 1
+        self.ran_notes.append(self.name)
+        return self.ran == self.turns or self.cancelled
+
+    def restart(self) -> None:
+        self.ran = 0
+        self.restarted += 1
+
+    def cancel(self) -> None:
+        self.cancelled = True
+        assert self.when_cancelled is not None
+        self.when_cancelled(self)
 
     def done(self) -> None:
         self.done_on = threading.current_thread()
@@ -90,6 +117,12 @@ class Piece:
 
     async def wait(self) -> None:
         await asyncio.wait_for(self.over.wait(), LIMIT_S)
+
+
+async def comes_true(condition: Callable[[], bool]) -> None:
+    async with asyncio.timeout(LIMIT_S):
+        while not condition():
+            await asyncio.sleep(0)
 
 
 def fill(threads: MessageThreads) -> threading.Event:
@@ -154,12 +187,98 @@ async def test_connections_take_turns(monkeypatch: pytest.MonkeyPatch) -> None:
     for session, name in ((modest, "modest"), (other, "other")):
         pieces.append(Piece(name, notes))
         threads.submit(session, pieces[-1])  # type: ignore[arg-type]
-    assert list(threads._waiting) == [busy, modest, other]
     gate.set()
     for piece in pieces:
         await piece.wait()
     assert notes[:4] == ["busy 0", "modest", "other", "busy 1"]
-    assert threads._waiting == {}
+    assert threads._new._works == {}
+    await threads.close()
+
+
+async def test_what_is_cancelled_leaves_at_once() -> None:
+    """Who asks and leaves, again and again, has no line grow while the threads are busy."""
+    threads = MessageThreads(1)
+    gate = fill(threads)
+    busy, modest = object(), object()
+    notes: list[str] = []
+    stays = [Piece(name, notes) for name in ("first", "second")]
+    for number in range(1000):
+        leaves = Piece(is_long=number % 2 == 1)
+        threads.submit(busy, leaves)  # type: ignore[arg-type]
+        if number in (0, 500):
+            threads.submit(busy if number == 0 else modest, stays[number // 500])  # type: ignore[arg-type]
+        leaves.cancel()
+        assert not leaves.begun.is_set()
+    assert threads.unfinished == 2 * threads._count + 2
+    assert (len(threads._new), len(threads._long), threads._long._works) == (2, 0, {})
+    gate.set()
+    for piece in stays:
+        await piece.wait()
+    await comes_true(lambda: threads.unfinished == 0)
+    await threads.close()
+
+
+async def test_what_is_cancelled_between_its_turns_makes_room(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Of long pieces as many go on as are given to the threads; those behind begin when these end, or nobody wants them any more."""
+    monkeypatch.setattr(message_threads, "MIN_THREADS", 1)
+    threads = MessageThreads(1)
+    pieces = [Piece(turns=10**9) for _ in range(5)]
+    for piece in pieces:
+        threads.submit(object(), piece)  # type: ignore[arg-type]
+    await comes_true(lambda: all(piece.ran >= 2 for piece in pieces[:2]))
+    await comes_true(lambda: all(piece.restarted for piece in pieces[2:]))
+    assert threads._begun == set(pieces[:2])
+    assert [piece.restarted for piece in pieces] == [0, 0, 1, 1, 1], "each once: what a turn made is lost once at most"
+    pieces[0].cancel()
+    await comes_true(lambda: pieces[2].ran >= 2)
+    assert threads._begun == set(pieces[1:3])
+    for piece in pieces[1:]:
+        piece.cancel()
+    await comes_true(lambda: threads.unfinished == 0)
+    assert threads._begun == set()
+    await threads.close()
+
+
+async def test_short_work_passes_long_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """However many connections have long work: what is new is given after one turn of what is not."""
+    monkeypatch.setattr(message_threads, "MIN_THREADS", 1)
+    threads = MessageThreads(1)
+    ran: list[str] = []
+    bombs = [Piece("bomb", turns=10**9, ran=ran) for _ in range(50)]
+    for bomb in bombs:
+        threads.submit(object(), bomb)  # type: ignore[arg-type]
+    await comes_true(lambda: all(bomb.ran or bomb.restarted for bomb in bombs))
+    busy = object()
+    short = [Piece("short", ran=ran) for _ in range(10)]
+    for piece in short:
+        threads.submit(busy, piece)  # type: ignore[arg-type]
+    before = len(ran)
+    for piece in short:
+        await piece.wait()
+    first, last = ran.index("short"), len(ran) - ran[::-1].index("short")
+    assert first - before <= message_threads.GIVEN + 1
+    assert ran[first:last] == ["short", "bomb"] * 9 + ["short"]
+    assert len(threads._begun) == message_threads.GIVEN
+    for bomb in bombs:
+        bomb.cancel()
+    await threads.close()
+
+
+async def test_long_work_goes_on_beside_short_work(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Every second turn is its own, without end as new work may come."""
+    monkeypatch.setattr(message_threads, "MIN_THREADS", 1)
+    threads = MessageThreads(1)
+    gate = fill(threads)
+    notes: list[str] = []
+    pieces = [Piece(f"short {number}", notes) for number in range(9)]
+    pieces += [Piece("known to be long", notes, is_long=True), Piece("long", notes, turns=3)]
+    for piece in reversed(pieces):
+        threads.submit(object(), piece)  # type: ignore[arg-type]
+    gate.set()
+    for piece in pieces:
+        await piece.wait()
+    assert notes.index("known to be long") <= 1
+    assert notes.index("long") <= 7
     await threads.close()
 
 
@@ -262,6 +381,7 @@ async def test_a_client_that_leaves_while_its_request_waits_for_a_thread(how: st
                 peer.vanish()
             await until(transport, streams=0)
             assert messages.in_use() == before
+            assert transport.counters()["message_threads_waiting"] == 2 * transport._threads._count
         gate.set()
         await until(transport, message_threads_waiting=0)
         assert service.calls == []
@@ -413,6 +533,7 @@ async def test_a_client_that_leaves_while_its_request_waits_to_be_unpacked() -> 
         asking.cancel()
         await until(transport, streams=0)
         assert messages.in_use() == before
+        assert transport.counters()["message_threads_waiting"] == 2 * transport._threads._count
         gate.set()
         await until(transport, message_threads_waiting=0)
         assert service.calls == []
