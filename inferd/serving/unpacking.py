@@ -4,11 +4,13 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 from inferd._core.codec import decode_infer_request
 from inferd.errors import DeadlineExceeded, ResourceExhausted
+from inferd.serving.message_threads import MAX_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -19,6 +21,8 @@ if TYPE_CHECKING:
 
 __all__ = ["Unpacker"]
 
+Line = tuple[int, bool]  # in which work is done one after the other: the connection's number, and whether it is long
+
 NEWEST = 0.2  # weight of the last request in how long a byte takes
 LONG_NBYTES = 256 << 10  # take 2 ms: the message threads have short ones pass
 
@@ -28,27 +32,36 @@ class Unpacker:
 
     def __init__(self, submit: Callable[[InferRequest, Call], None], refuse: Callable[[Call, Exception], None]) -> None:
         self.submit, self.refuse = submit, refuse
-        self._waiting_nbytes = 0  # and those that a thread has
+        self._waiting_nbytes: Counter[Line] = Counter()  # and those that a thread has
         self._byte_ns = 0.0
 
     def take(self, call: Call) -> None:
-        """Raises ResourceExhausted for a call whose deadline is likely to have passed by then. Where nothing waits it is tried: else one
-        that took long by chance would have others refused for ever."""
-        waiting_ns = int(self._byte_ns * (self._waiting_nbytes + len(call.message)))
-        if self._waiting_nbytes and waiting_ns > call.deadline_ns - monotonic_ns():
+        """Raises ResourceExhausted for a call whose deadline will have passed by then."""
+        unpacking = _Unpacking(self, call)
+        self._check_time(call, unpacking.line)
+        self._waiting_nbytes[unpacking.line] += len(call.message)
+        call.request = unpacking
+        call.aside(unpacking)
+
+    def _check_time(self, call: Call, line: Line) -> None:
+        """By what comes before it in any case, and nothing else: what waits of its own connection, short work before short, long before
+        long, and as many at a time as there may be threads. Others have their turns in between, but may leave, and cannot be counted on.
+        Where nothing waits it is tried: else one that took long by chance would have others refused for ever."""
+        waiting_nbytes, own_nbytes = self._waiting_nbytes[line] if call.source else 0, len(call.message)
+        waiting_ns = int(self._byte_ns * max(own_nbytes, (waiting_nbytes + own_nbytes) / MAX_THREADS))
+        if waiting_nbytes and waiting_ns > call.deadline_ns - monotonic_ns():
             raise ResourceExhausted(
-                f"{call.method}: the typed contents that wait to be unpacked take about {waiting_ns / 1e6:.0f} ms, which is more than this "
-                "request has; send raw_input_contents, which need no unpacking, allow more time, or retry later",
+                f"{call.method}: the typed contents of this connection that wait to be unpacked take about {waiting_ns / 1e6:.0f} ms, "
+                "which is more than this request has; send raw_input_contents, which need no unpacking, allow more time, or retry later",
                 reason="queue_time",
                 retry_after_ns=waiting_ns,
             )
-        self._waiting_nbytes += len(call.message)
-        call.request = unpacking = _Unpacking(self, call)
-        call.aside(unpacking)
 
-    def leave(self, nbytes: int) -> None:
+    def leave(self, line: Line, nbytes: int) -> None:
         """What was taken does not wait any more."""
-        self._waiting_nbytes -= nbytes
+        self._waiting_nbytes[line] -= nbytes
+        if not self._waiting_nbytes[line]:
+            del self._waiting_nbytes[line]
 
     def took(self, nbytes: int, took_ns: int) -> None:
         self._byte_ns += NEWEST * (took_ns / nbytes - self._byte_ns)
@@ -66,6 +79,7 @@ class _Unpacking:
         self._request: InferRequest | None = None
         self._error: Exception | None = None
         self.is_long = self._nbytes > LONG_NBYTES
+        self.line = call.source, self.is_long
         self.cancelled = False
         self.when_cancelled: Callable[[Work], None] | None = None
 
@@ -75,7 +89,7 @@ class _Unpacking:
             return
         self.cancelled = True
         self._call = self._message = None
-        self._unpacker.leave(self._nbytes)
+        self._unpacker.leave(self.line, self._nbytes)
         when_cancelled, self.when_cancelled = self.when_cancelled, None
         if when_cancelled is not None:
             when_cancelled(self)
@@ -104,7 +118,7 @@ class _Unpacking:
         self.when_cancelled = None
         if call is None:
             return
-        self._unpacker.leave(self._nbytes)
+        self._unpacker.leave(self.line, self._nbytes)
         if self._took_ns:
             self._unpacker.took(self._nbytes, self._took_ns)
         if call.closed:

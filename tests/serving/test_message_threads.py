@@ -495,30 +495,71 @@ def test_a_request_whose_deadline_passes_before_it_is_unpacked(clock_ns: list[in
     assert "before the request's typed contents were unpacked" in str(refused[0])
 
 
+class Line:
+    """An unpacker whose work the test does, and connections whose requests each take 100 ms."""
+
+    def __init__(self, clock_ns: list[int]) -> None:
+        self.clock_ns = clock_ns
+        self.submitted: list[Any] = []
+        self.unpacker = Unpacker(lambda request, call: self.submitted.append(request), lambda call, error: None)
+        self.content = messages.Message(typed_request(50_000))
+        self.take(1)  # nothing is known yet
+        self.end(0)
+        self.unpacker._byte_ns = 10**8 / len(self.content)
+
+    def take(self, ms: int, source: int = 1, content: messages.Message | None = None) -> None:
+        self.unpacker.take(Kept("", content or self.content, deadline_ns=self.clock_ns[0] + ms * 10**6, source=source))
+
+    def end(self, number: int) -> None:
+        WORKS[number].run()
+        WORKS[number].done()
+
+
 def test_a_request_that_would_wait_beyond_its_deadline_is_refused_at_once(clock_ns: list[int]) -> None:
-    """By how long a byte took so far."""
-    submitted: list[Any] = []
-    unpacker = Unpacker(lambda request, call: submitted.append(request), lambda call, error: None)
-    content = messages.Message(typed_request(50_000))
-
-    def take(ms: int) -> None:
-        unpacker.take(Kept("", content, deadline_ns=clock_ns[0] + ms * 10**6))
-
-    take(1)  # nothing is known yet
-    WORKS[0].run()
-    WORKS[0].done()
-    unpacker._byte_ns = 10**8 / len(content)
-    take(101)
-    with pytest.raises(errors.ResourceExhausted, match="typed contents that wait to be unpacked take about 200 ms") as caught:
-        take(199)
+    """By how long a byte took so far, and what waits of its own connection: as many at a time as there may be threads."""
+    line = Line(clock_ns)
+    line.take(101)
+    with pytest.raises(errors.ResourceExhausted, match="this connection that wait to be unpacked take about 100 ms"):
+        line.take(99)  # which is what it takes itself
+    for _ in range(6):
+        line.take(10**6)
+    with pytest.raises(errors.ResourceExhausted, match="take about 200 ms") as caught:
+        line.take(199)  # eight, four at a time
     assert 19 * 10**7 < caught.value.retry_after_ns < 21 * 10**7
-    WORKS[1].cancel()
-    WORKS[1].run()
-    WORKS[1].done()
-    take(1)  # nothing waits: it shows how long a byte takes now
-    WORKS[2].run()
-    WORKS[2].done()
-    assert len(submitted) == 2
+    line.take(201)
+    for number in range(1, 9):
+        WORKS[number].cancel()
+        line.end(number)
+    line.take(1)  # nothing waits: it shows how long a byte takes now
+    line.end(9)
+    assert len(line.submitted) == 2
+    assert line.unpacker._waiting_nbytes == {}
+
+
+def test_what_others_send_has_nobody_refused(clock_ns: list[int]) -> None:
+    """Their turns are between its own, and short work passes long work."""
+    line = Line(clock_ns)
+    for _ in range(240):
+        line.take(10**6, source=1)
+    with pytest.raises(errors.ResourceExhausted):
+        line.take(101, source=1)
+    long = messages.Message(typed_request(500_000))
+    line.take(10**6, source=2, content=long)
+    line.take(101, source=2)
+    with pytest.raises(errors.ResourceExhausted):
+        line.take(99, source=2)
+    for _ in range(3):
+        line.take(101, source=0)  # of nobody in particular: nothing is known of who waits for whom
+
+
+def test_what_is_cancelled_does_not_wait(clock_ns: list[int]) -> None:
+    line = Line(clock_ns)
+    for number in range(1, 241):
+        line.take(10**6)
+        WORKS[number].cancel()
+        WORKS[number].cancel()
+    assert line.unpacker._waiting_nbytes == {}
+    line.take(99)
 
 
 async def test_a_client_that_leaves_while_its_request_waits_to_be_unpacked() -> None:
