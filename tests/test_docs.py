@@ -136,6 +136,7 @@ def test_the_table_of_limits_has_the_numbers_of_the_constants():
         "serving/native.py",
         "serving/message_threads.py",
         "serving/unpacking.py",
+        "observe/scrape.py",
         "_core/tensor.pyx",
         "_core/tls_reader.pyx",
         "_core/codec.pyx",

@@ -25,7 +25,7 @@ from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as PrometheusSample
 
 from inferd.observe.pages import Family, Sample
-from inferd.observe.scrape import ScrapeServer
+from inferd.observe.scrape import ScrapeServer, SharedPages
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -105,7 +105,7 @@ class Exposition(Collector):
 
     def serve(self, host: str, port: int) -> tuple[int, Callable[[], None]]:
         """Serves /metrics on threads of its own: the real port, and a function that ends it. StartError if the address is taken."""
-        server = ScrapeServer(host, port, self.wsgi_app())
+        server = ScrapeServer(host, port, SharedPages(self.wsgi_app()))
         server.start()
         return server.server_port, server.close
 

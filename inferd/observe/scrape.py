@@ -1,8 +1,9 @@
 """A small HTTP server for scrapes: a WSGI app on a bounded number of threads. Never in here: what the app answers.
 
 A client can take one thread for `TIMEOUT_S` at most, however slowly it writes or reads. When all threads are taken, the oldest client
-gives way to the next one: of those whose request is not there at once, of the others after `TURN_S`; before that the next one is told
-so. One request a connection (HTTP/1.0), as a scraper needs it every few seconds.
+gives way to the next one: of those whose request is not there, after `SILENT_S`, of the others after `TURN_S`. Before that the next one,
+and all behind it, wait `PLACE_S` for one to end; then it is told so. One request a connection (HTTP/1.0), as a scraper needs it every few
+seconds. Pages are made one at a time, and a few a second: Python makes them, and the event loop waits meanwhile.
 """
 
 from __future__ import annotations
@@ -14,24 +15,33 @@ import socket
 import sys
 import threading
 import time
+from concurrent.futures import Future
 from contextlib import suppress
 from dataclasses import dataclass
 from socketserver import TCPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 from wsgiref.simple_server import WSGIRequestHandler, WSGIServer
 
 from inferd.errors import StartError
 
 if TYPE_CHECKING:
-    from wsgiref.types import WSGIApplication
+    from collections.abc import Callable, Iterable
+    from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-__all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer"]
+    _Page = tuple[str, list[tuple[str, str]], bytes]  # status, headers, body
+
+__all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer", "SharedPages"]
 
 log = logging.getLogger(__name__)
 
 MAX_CONNECTIONS = 8  # answered at the same time, a thread each
 TIMEOUT_S = 10.0  # for one connection from accept to close,
 TURN_S = 1.0  # of which nobody takes so much from it: many times what a scrape needs
+SILENT_S = 0.02  # for a request to come: its thread has not looked yet
+PLACE_S = 0.1  # for which who finds none waits, unseen: to tell clients so as fast as they ask would cost more than to answer them
+PAGE_S = 0.1  # between pages that are made,
+PAGES_AT_ONCE = 5  # so many aside
+ASKED = ("REQUEST_METHOD", "PATH_INFO", "QUERY_STRING", "HTTP_ACCEPT", "HTTP_ACCEPT_ENCODING")  # all by which pages differ
 POLL_S = 0.1  # how often the accepting thread looks for connections that are overdue
 PORT_ERRORS = (errno.EADDRINUSE, errno.EACCES)  # with another port the address is to be had
 BUSY = b"HTTP/1.0 503 Service Unavailable\r\nContent-Type: text/plain\r\nRetry-After: 1\r\n\r\ntoo many scrapes at once\n"
@@ -59,6 +69,52 @@ class _Exchange(WSGIRequestHandler):
         return io.StringIO()  # wsgiref's tracebacks of clients that went away: nobody's concern
 
 
+class SharedPages:
+    """A WSGI app around one: its pages are made one at a time, and PAGE_S apart where they are asked for without a pause. Who asks
+    meanwhile waits for the next, which all get who asked for the same: no page is older than the asking."""
+
+    def __init__(
+        self, app: WSGIApplication, *, clock: Callable[[], float] = time.monotonic, sleep: Callable[[float], None] = time.sleep
+    ) -> None:
+        self._app, self._clock, self._sleep = app, clock, sleep
+        self._lock = threading.Lock()
+        self._asked: dict[tuple[str, ...], Future[_Page]] = {}  # pages that are not begun
+        self._making = threading.Lock()
+        self._due = float("-inf")  # seconds of the clock: when the next would be made if none were at once
+
+    def __call__(self, environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        with self._lock:
+            asked = tuple(environ.get(name, "") for name in ASKED)
+            page = self._asked.get(asked)
+            if is_first := page is None:
+                page = self._asked[asked] = Future()
+        assert page is not None
+        if is_first:
+            self._make(page, asked, environ)
+        status, headers, body = page.result()
+        start_response(status, headers)
+        return [body]
+
+    def _make(self, page: Future[_Page], asked: tuple[str, ...], environ: WSGIEnvironment) -> None:
+        with self._making:
+            self._wait()
+            with self._lock:
+                del self._asked[asked]  # who asks from now on gets another
+            said: list[Any] = []
+            try:
+                body = b"".join(self._app(environ, cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))))
+                page.set_result((*said, body))
+            except BaseException as error:
+                page.set_exception(error)
+
+    def _wait(self) -> None:
+        now = self._clock()
+        early = self._due - (PAGES_AT_ONCE - 1) * PAGE_S - now
+        if early > 0:
+            self._sleep(early)
+        self._due = max(self._due, now) + PAGE_S
+
+
 class ScrapeServer(WSGIServer):
     """Serves `app` on host:port once `start` is called. Port 0 picks a free one; `server_port` is the real one.
 
@@ -81,6 +137,7 @@ class ScrapeServer(WSGIServer):
         self._max_connections = max_connections
         self._timeout_s, self._turn_s = timeout_s, turn_s
         self._lock = threading.Lock()
+        self._ended = threading.Condition(self._lock)  # a connection
         self._open: dict[socket.socket, _Connection] = {}  # the oldest first
         try:
             self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
@@ -120,7 +177,7 @@ class ScrapeServer(WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(target=self._exchange, args=(request, client_address), name="inferd-scrape", daemon=True)
         with self._lock:
-            full = len(self._open) >= self._max_connections and not self._gives_way()
+            full = not self._finds_place()
             if not full:
                 self._open[request] = _Connection(thread, time.monotonic() + self._timeout_s)
         if full:
@@ -136,11 +193,20 @@ class ScrapeServer(WSGIServer):
                 del self._open[request]
             self.shutdown_request(request)
 
+    def _finds_place(self) -> bool:
+        until = time.monotonic() + PLACE_S
+        while len(self._open) >= self._max_connections and not self._gives_way():
+            if time.monotonic() >= until:
+                return False
+            self._ended.wait(SILENT_S)
+        return True
+
     def _gives_way(self) -> bool:
-        """Whether there is one that has not asked, or else has had its turn; the oldest such is broken off."""
-        silent = next((client for client, connection in self._open.items() if not connection.asked), None)
+        """Whether there is one that has not asked for long enough, or else has had its turn; the oldest such is broken off."""
+        now = time.monotonic() + self._timeout_s  # as `overdue` has it
+        silent = next((client for client, one in self._open.items() if not one.asked and now >= one.overdue + SILENT_S), None)
         oldest = silent or next(iter(self._open))
-        if silent is None and time.monotonic() < self._open[oldest].overdue - self._timeout_s + self._turn_s:
+        if silent is None and now < self._open[oldest].overdue + self._turn_s:
             return False
         self._break_off([oldest])
         del self._open[oldest]
@@ -172,6 +238,7 @@ class ScrapeServer(WSGIServer):
         finally:
             with self._lock:  # out of the table first: what is closed is never shut down by service_actions
                 self._open.pop(connection, None)
+                self._ended.notify()
             self.shutdown_request(connection)
 
     @staticmethod

@@ -23,6 +23,7 @@ from prometheus_client.parser import text_string_to_metric_families as parse_tex
 from inferd.errors import StartError
 from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Exposition, MergedMetrics, Metrics
 from inferd.observe.pages import merge
+from inferd.observe.scrape import PAGE_S, PAGES_AT_ONCE
 from tests.served import Served
 from tests.shelf import Shelf, ShelfModel
 
@@ -305,6 +306,15 @@ def check_histogram(family: Metric) -> None:
     for key, values in series.items():
         assert values == sorted(values)
         assert values[-1] == counts[key]
+
+
+def test_scrapes_without_a_pause_wait(served: Served) -> None:
+    host, _, port = served.metrics.rpartition(":")
+    count = 4
+    begun_s = time.monotonic()
+    for _ in range(PAGES_AT_ONCE + count):
+        assert get(int(port), host=host)[0] == 200
+    assert time.monotonic() - begun_s >= 0.99 * count * PAGE_S
 
 
 def test_a_real_server_is_scraped(served: Served) -> None:

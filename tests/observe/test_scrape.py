@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from inferd.errors import StartError
-from inferd.observe.scrape import ScrapeServer
+from inferd.observe import scrape
+from inferd.observe.scrape import ScrapeServer, SharedPages
 
 LIMIT_S = 20
 
@@ -147,6 +148,144 @@ def test_nonsense_is_answered_and_forgotten() -> None:
                 read_all(client)
         with closing(connect(server, b"GET / HTTP/1.0\r\n\r\n")) as client:
             assert read_all(client).endswith(b"hello")
+
+
+def test_who_finds_no_place_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Before it is told so: an answer takes less than that."""
+    monkeypatch.setattr(scrape, "PLACE_S", LIMIT_S)
+    monkeypatch.setattr(scrape, "SILENT_S", LIMIT_S)  # and nobody gives way
+    gate = Gate()
+    with scrape_server(gate, max_connections=1, turn_s=LIMIT_S) as server, ExitStack() as stack:
+        first = stack.enter_context(closing(connect(server, b"GET / HTTP/1.0\r\n\r\n")))
+        assert gate.entered.acquire(timeout=LIMIT_S)
+        others = [stack.enter_context(closing(connect(server, b"GET / HTTP/1.0\r\n\r\n"))) for _ in range(3)]
+        for _ in range(4):
+            gate.passed.release()
+        for client in (first, *others):
+            assert read_all(client).endswith(b"through")
+
+
+# ---- pages that are shared
+
+
+class Pages:
+    """An app that numbers its pages, and what shares them, by a clock that moves when somebody sleeps. The first time that somebody does,
+    and the first time that a page is made, what is in `when_asleep` and `when_made` is called."""
+
+    def __init__(self) -> None:
+        self.now = 100.0
+        self.slept: list[float] = []
+        self.made = 0
+        self.when_asleep: list[Callable[[], None]] = []
+        self.when_made: list[Callable[[], None]] = []
+        self.answers: list[bytes] = []  # of those who asked meanwhile
+        self.threads: list[threading.Thread] = []
+        self.shared = SharedPages(self.make, clock=lambda: self.now, sleep=self.sleep)
+
+    def make(self, environ: Any, start_response: Any) -> list[bytes]:
+        self.made += 1
+        answer = b"page %d" % self.made
+        if self.when_made:
+            self.when_made.pop()()
+        if environ.get("PATH_INFO") == "/broken":
+            raise ValueError("broken")
+        start_response("200 OK", [("Asked", environ.get("QUERY_STRING", ""))])
+        return [answer, b" of it"]
+
+    def sleep(self, seconds: float) -> None:
+        self.slept.append(round(seconds, 3))
+        self.now += seconds
+        if self.when_asleep:
+            self.when_asleep.pop()()
+
+    def ask(self, environ: dict[str, str]) -> bytes:
+        said: list[Any] = []
+        body = b"".join(self.shared(environ, lambda *answer: said.extend(answer)))  # type: ignore[arg-type, return-value]
+        assert said == ["200 OK", [("Asked", environ.get("QUERY_STRING", ""))]]
+        return body
+
+    def spend(self) -> None:
+        """All that may be made at once."""
+        for _ in range(scrape.PAGES_AT_ONCE):
+            self.ask({})
+        assert self.slept == []
+
+    def ask_meanwhile(self, count: int, **environ: str) -> None:
+        """On threads of their own. Until all of them wait, or make a page."""
+        looked_at = threading.Semaphore(0)
+        begun = [threading.Thread(target=self._ask, args=(Asking(looked_at, environ),)) for _ in range(count)]
+        for thread in begun:
+            thread.start()
+            assert looked_at.acquire(timeout=LIMIT_S)
+        with self.shared._lock:  # under which they look
+            self.threads += begun
+
+    def _ask(self, environ: dict[str, str]) -> None:
+        try:
+            self.answers.append(self.ask(environ))
+        except ValueError as error:
+            self.answers.append(str(error).encode())
+
+    def join(self) -> list[bytes]:
+        for thread in self.threads:
+            thread.join(LIMIT_S)
+        return sorted(self.answers)
+
+
+class Asking(dict[str, str]):
+    """What a client asks for; says when it is looked at."""
+
+    def __init__(self, looked_at: threading.Semaphore, environ: dict[str, str]) -> None:
+        super().__init__(environ)
+        self.looked_at = looked_at
+
+    def get(self, name: str, default: Any = None) -> Any:
+        if name == scrape.ASKED[-1]:
+            self.looked_at.release()
+        return super().get(name, default)
+
+
+def test_pages_are_made_a_few_a_second() -> None:
+    pages = Pages()
+    pages.spend()
+    for _ in range(20):
+        pages.ask({})
+    assert pages.slept == [scrape.PAGE_S] * 20
+    pages.now += 60
+    pages.slept.clear()
+    pages.spend()
+    assert pages.ask({}) == b"page 31 of it", "each one of its own, who asks one after the other"
+    assert pages.slept == [scrape.PAGE_S]
+
+
+def test_who_asks_meanwhile_gets_the_next_page() -> None:
+    """All of them one, and none that was begun before they asked."""
+    pages = Pages()
+    pages.spend()
+    pages.when_asleep = [lambda: pages.ask_meanwhile(3)]
+    pages.when_made = [lambda: pages.ask_meanwhile(1)]
+    assert pages.ask({}) == b"page 6 of it"
+    assert pages.join() == [b"page 6 of it"] * 3 + [b"page 7 of it"]
+    assert pages.slept == [scrape.PAGE_S] * 2
+
+
+@pytest.mark.parametrize("name", scrape.ASKED)
+def test_who_asks_for_something_else_gets_it(name: str) -> None:
+    pages = Pages()
+    pages.spend()
+    pages.when_asleep = [lambda: pages.ask_meanwhile(2, **{name: "another"})]
+    assert pages.ask({}) == b"page 6 of it"
+    assert pages.join() == [b"page 7 of it"] * 2
+
+
+def test_a_page_that_fails_fails_for_all_who_asked_for_it() -> None:
+    pages = Pages()
+    pages.spend()
+    pages.when_asleep = [lambda: pages.ask_meanwhile(2, PATH_INFO="/broken")]
+    with pytest.raises(ValueError, match="broken"):
+        pages.ask({"PATH_INFO": "/broken"})
+    assert pages.join() == [b"broken"] * 2
+    assert pages.ask({}) == b"page 7 of it"
 
 
 def test_an_app_that_fails_costs_one_answer() -> None:

@@ -178,7 +178,7 @@ async def test_what_is_in_use_stays(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("address", "words"),
     [
-        (Address("192.0.2.1", 0), "192.0.2.1:0: it is no address of this machine; .*or host"),
+        (Address("192.0.2.1", 0), "192.0.2.1:0: it is no address of this machine; .*another host"),
         (Address("", 0, "/nowhere/at/all.sock"), "all.sock: its folder does not exist; .*another path"),
     ],
 )
