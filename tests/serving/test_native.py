@@ -179,7 +179,7 @@ async def test_what_is_in_use_stays(tmp_path: Path) -> None:
     ("address", "words"),
     [
         (Address("192.0.2.1", 0), "192.0.2.1:0: it is no address of this machine; .*another host"),
-        (Address("", 0, "/nowhere/at/all.sock"), "all.sock: its folder does not exist; .*another path"),
+        (Address("", 0, "/nowhere/at/all.sock"), "all.sock: its folder does not exist; .*make the folder"),
     ],
 )
 async def test_an_address_that_cannot_be(address: Address, words: str) -> None:
