@@ -203,15 +203,19 @@ def test_a_block_of_which_little_was_written_needs_no_thread() -> None:
 @example([1, 510, 1, 1, 3000, 600, 1], 40_000)
 def test_a_message_that_comes_in_pieces_is_whole(pieces: list[int], nbytes: int) -> None:
     content = bytes(number * 7 & 0xFF for number in range(nbytes))
-    before = message.in_use()
     client = Client(served := Served())
     stream, left = client.open(), frame(content)
-    for piece in pieces:
-        client.send(stream, left[:piece], end=False)
-        left = left[piece:]
-    client.send(stream, left)
-    [call] = served.calls
-    assert bytes(call.message) == content
-    assert message.in_use() == before + nbytes
+    gc.disable()  # it could end messages of tests before this one just now
+    try:
+        before = message.in_use()
+        for piece in pieces:
+            client.send(stream, left[:piece], end=False)
+            left = left[piece:]
+        client.send(stream, left)
+        [call] = served.calls
+        assert bytes(call.message) == content
+        assert message.in_use() == before + nbytes
+    finally:
+        gc.enable()
     served.let_go()
     client.session.close()
