@@ -26,7 +26,8 @@ cdef class Sockets:
     """Of one endpoint. serve() is to be called whenever fileno() is readable."""
 
     cdef Endpoint endpoint
-    cdef int epoll
+    cdef int epoll                      # of the sessions, and of `sleeping`
+    cdef int sleeping                   # the epoll of those that sleep: however many can be read, they are one of many to the sessions
     cdef dict sessions                  # descriptor -> the session that is read
     cdef dict asleep                    # descriptor -> who sleeps, and what is called with that once it can be read
     cdef epoll_event events[EVENTS]
@@ -37,13 +38,15 @@ cdef class Sockets:
         self.endpoint = endpoint
         self.iteration_ns = ITERATION_NS
         self.sessions, self.asleep = {}, {}
+        self.epoll = self.sleeping = -1
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
-        if self.epoll < 0:
+        self.sleeping = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll < 0 or self.sleeping < 0:
             raise OSError(errno, os.strerror(errno))
+        watch(self.epoll, self.sleeping, EPOLLIN)
 
     def __dealloc__(self):
-        if self.epoll >= 0:
-            close_descriptor(self.epoll)
+        self.close()
 
     def __len__(self):
         return len(self.sessions) + len(self.asleep)
@@ -55,12 +58,12 @@ cdef class Sockets:
         """From now on. What comes is session.buffer_updated(nbytes) told, as of a loop's transport; that nothing more will,
         session.hang_up(error), once, with errno or 0."""
         if descriptor not in self.sessions:
-            self.watch(descriptor, EPOLLIN)
+            watch(self.epoll, descriptor, EPOLLIN)
             self.sessions[descriptor] = session
 
     def wake(self, int descriptor, whose not None, callback not None):
         """Calls callback(whose) once, when something has come or nothing more will."""
-        self.watch(descriptor, EPOLLIN | EPOLLRDHUP)
+        watch(self.sleeping, descriptor, EPOLLIN | EPOLLRDHUP)
         self.asleep[descriptor] = (whose, callback)
 
     def forget(self, int descriptor, whose not None):
@@ -68,47 +71,52 @@ cdef class Sockets:
         hears of it: by then the descriptor may be another's."""
         if self.sessions.get(descriptor) is whose:
             del self.sessions[descriptor]
+            epoll_ctl(self.epoll, EPOLL_CTL_DEL, descriptor, NULL)
         elif self.asleep.get(descriptor, NOBODY)[0] is whose:
             del self.asleep[descriptor]
-        else:
-            return
-        epoll_ctl(self.epoll, EPOLL_CTL_DEL, descriptor, NULL)
+            epoll_ctl(self.sleeping, EPOLL_CTL_DEL, descriptor, NULL)
 
     def close(self):
         """Forgets all."""
         self.sessions, self.asleep = {}, {}
         self.first = self.count = 0
-        close_descriptor(self.epoll)
-        self.epoll = -1
+        if self.epoll >= 0:
+            close_descriptor(self.epoll)
+        if self.sleeping >= 0:
+            close_descriptor(self.sleeping)
+        self.epoll = self.sleeping = -1
 
     def serve(self):
         """As many as there is time for; the others are next."""
         cdef int64_t until_ns = monotonic_ns() + self.iteration_ns
-        cdef int left = WOKEN
         cdef int descriptor
         if self.first == self.count:
             self.first, self.count = 0, max(epoll_wait(self.epoll, self.events, EVENTS, 0), 0)
-        while self.first < self.count and left > 0:
+        while self.first < self.count:
             descriptor = self.events[self.first].data.fd
             self.first += 1
             try:
-                if descriptor in self.sessions:
+                if descriptor == self.sleeping:
+                    self.wake_some()
+                elif descriptor in self.sessions:
                     self.receive(descriptor, self.sessions[descriptor])
-                elif descriptor in self.asleep:
-                    left -= 1
-                    whose, callback = self.asleep[descriptor]
-                    self.forget(descriptor, whose)
-                    callback(whose)
             except Exception as error:
                 self.endpoint.log(error)
             if monotonic_ns() >= until_ns:
                 break
 
-    cdef int watch(self, int descriptor, uint32_t events) except -1:
-        cdef epoll_event event
-        event.events, event.data.fd = events, descriptor
-        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, descriptor, &event) != 0:
-            raise OSError(errno, os.strerror(errno))
+    cdef int wake_some(self) except -1:
+        cdef epoll_event events[WOKEN]
+        cdef int descriptor, i
+        for i in range(epoll_wait(self.sleeping, events, WOKEN, 0)):
+            descriptor = events[i].data.fd
+            if descriptor in self.asleep:       # else one before it has ended it
+                whose, callback = self.asleep[descriptor]
+                self.forget(descriptor, whose)
+                try:
+                    callback(whose)
+                except Exception as error:
+                    self.endpoint.log(error)
         return 0
 
     cdef int receive(self, int descriptor, session) except -1:
@@ -124,3 +132,11 @@ cdef class Sockets:
                 self.forget(descriptor, session)
                 session.hang_up(error)
         return 0
+
+
+cdef int watch(int epoll, int descriptor, uint32_t events) except -1:
+    cdef epoll_event event
+    event.events, event.data.fd = events, descriptor
+    if epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) != 0:
+        raise OSError(errno, os.strerror(errno))
+    return 0

@@ -139,6 +139,7 @@ class ScrapeServer(WSGIServer):
         self._lock = threading.Lock()
         self._ended = threading.Condition(self._lock)  # a connection
         self._open: dict[socket.socket, _Connection] = {}  # the oldest first
+        self._threads = 0  # of those, and of who had to give way and has a page made all the same
         try:
             self.address_family, _, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=socket.AI_PASSIVE)[0]
             super().__init__((str(address[0]), port), _Exchange)
@@ -177,8 +178,9 @@ class ScrapeServer(WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(target=self._exchange, args=(request, client_address), name="inferd-scrape", daemon=True)
         with self._lock:
-            full = not self._finds_place()
+            full = self._threads >= 2 * self._max_connections or not self._finds_place()
             if not full:
+                self._threads += 1
                 self._open[request] = _Connection(thread, time.monotonic() + self._timeout_s)
         if full:
             with suppress(OSError):
@@ -190,6 +192,7 @@ class ScrapeServer(WSGIServer):
             thread.start()
         except RuntimeError:  # no more threads in this process
             with self._lock:
+                self._threads -= 1
                 del self._open[request]
             self.shutdown_request(request)
 
@@ -237,6 +240,7 @@ class ScrapeServer(WSGIServer):
             self.handle_error(connection, client_address)
         finally:
             with self._lock:  # out of the table first: what is closed is never shut down by service_actions
+                self._threads -= 1
                 self._open.pop(connection, None)
                 self._ended.notify()
             self.shutdown_request(connection)

@@ -58,9 +58,11 @@ class MessageThreads:
 
     def submit(self, output: Output, work: Work) -> None:
         """work.run() is called on a thread, once or more, and then work.done() on the loop's; work that is cancelled leaves, and neither is
-        called any more, unless a thread was given it before. RuntimeError once the threads were closed."""
+        called any more, unless a thread was given it before. RuntimeError once the threads were closed, or where there is none."""
         if self._is_closed:
             raise RuntimeError("work was given to message threads after the end")
+        if not self._threads:
+            self._start_thread()
         work.when_cancelled = self._withdraw
         (self._long if work.is_long else self._new).add(output, work)
         self._give()
@@ -86,8 +88,14 @@ class MessageThreads:
             self._given.put(line.take())
             self._given_count += 1
             if len(self._threads) < min(self._count, self._given_count):
-                self._threads.append(threading.Thread(target=self._run, name=f"message {len(self._threads)}", daemon=True))
-                self._threads[-1].start()
+                with suppress(RuntimeError):  # those that there are do it
+                    self._start_thread()
+
+    def _start_thread(self) -> None:
+        """RuntimeError where the system has none left."""
+        thread = threading.Thread(target=self._run, name=f"message {len(self._threads)}", daemon=True)
+        thread.start()
+        self._threads.append(thread)
 
     @property
     def _most_given(self) -> int:
@@ -121,9 +129,11 @@ class MessageThreads:
         while self._back:
             output, work, is_over = self._back.popleft()
             self._given_count -= 1
-            if is_over or work.cancelled or self._is_closed:
+            if is_over or work.cancelled:
                 self._begun.discard(work)
                 work.done()
+            elif self._is_closed:
+                self._begun.discard(work)  # nobody goes on with it, and nobody waits for it
             elif work in self._begun or (len(self._begun) < self._most_given and not self._long):
                 self._begin(output, work)
             else:

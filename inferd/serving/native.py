@@ -114,6 +114,7 @@ class Connection(Session, asyncio.BufferedProtocol):
 
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.sockets.forget(self._descriptor, self)
+        self._socket = None
         self.lose()
         self._owner.end_soon(self._end)
 
@@ -122,7 +123,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self.close()
         if self._tls is not None:
             self._tls.take_turns(None, None)
-        self._socket = self._tls = None
+        self._tls = None
         if self._cut_off is not None:
             self._cut_off.cancel()  # which holds this connection, and all that it has
             self._cut_off = None
@@ -146,12 +147,15 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._held = held
         if self._socket is None or self._socket.is_closing():
             return
-        if self._tls is None:
-            self._owner.sockets.forget(self._descriptor, self) if held else self._read()
-            return
-        if not held:
+        if held:
+            if self._tls is None:
+                self._owner.sockets.forget(self._descriptor, self)
+            self._socket.pause_reading()
+        elif self._tls is None:
+            self._read()
+        else:
             self._tls.begin_turn()
-        self._socket.pause_reading() if held else self._socket.resume_reading()
+            self._socket.resume_reading()
 
     def hang_up(self, error: int) -> None:
         """The client says nothing more, or is gone: the connection ends when it is its turn."""
@@ -161,9 +165,9 @@ class Connection(Session, asyncio.BufferedProtocol):
         """By TLS the loop reads nothing of a connection that is silent until something comes, and it is its turn."""
         if self._tls is None or self._socket is None or self._asleep or self._socket.is_closing() or not self.is_silent():
             return
+        self._owner.sockets.wake(self._descriptor, self, Connection._wake)
         self._asleep = True
         self._socket.set_read_buffer_limits(high=0)  # type: ignore[attr-defined]  # a pause holds back what is decrypted
-        self._owner.sockets.wake(self._descriptor, self, Connection._wake)
 
     def _wake(self) -> None:
         self._asleep = False
@@ -173,8 +177,12 @@ class Connection(Session, asyncio.BufferedProtocol):
     def _read(self) -> None:
         """Without TLS the socket is read natively, not by the loop."""
         if self._socket is not None and not self._socket.is_closing() and not self._held:
-            self._socket.pause_reading()
-            self._owner.sockets.read(self._descriptor, self)
+            try:
+                self._owner.sockets.read(self._descriptor, self)
+            except OSError:  # the kernel has no memory for it
+                self._socket.resume_reading()
+            else:
+                self._socket.pause_reading()
 
     def leave(self) -> None:
         """GOAWAY in two steps, between which requests that are on their way arrive."""
@@ -194,7 +202,7 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.wait_for_turn()
 
     def _close_socket(self) -> None:
-        if self._socket is not None:
+        if self._socket is not None and self._cut_off is None:
             if self._tls is None:
                 self._owner.sockets.forget(self._descriptor, self)
             else:

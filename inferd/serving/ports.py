@@ -235,7 +235,10 @@ class TlsPort(Port):
     def _ask(self, client: socket.socket, nbytes: int) -> None:
         self._asked[client] = nbytes
         client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVLOWAT, nbytes)
-        self._sockets.wake(client.fileno(), client, self._look)
+        try:
+            self._sockets.wake(client.fileno(), client, self._look)
+        except OSError as error:  # the kernel has no memory for it
+            self._fail(client, str(error))
 
     def _look(self, client: socket.socket) -> None:
         """So much has come as was asked for, or the client has left."""

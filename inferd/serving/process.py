@@ -93,7 +93,7 @@ def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None])
 async def _serve(
     settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None, sockets: list[socket]
 ) -> None:
-    stopped, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    stopped, terminated, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     notifier = Notifier(loop)
 
@@ -104,7 +104,7 @@ async def _serve(
 
     pid_file = _pid_file(settings)
     for number in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(number, _stop, stopped, number, pid_file)
+        loop.add_signal_handler(number, _stop, stopped, terminated, number, pid_file)
     _call_on(signal.SIGUSR1, loop, stopped.set)
     _call_on(signal.SIGHUP, loop, hang_up)
     signal.pthread_sigmask(signal.SIG_UNBLOCK, HELD)
@@ -141,10 +141,12 @@ def _call_on(number: int, loop: asyncio.AbstractEventLoop, callback: Callable[[]
     signal.signal(number, lambda *_: loop.call_soon_threadsafe(callback))
 
 
-def _stop(stopped: asyncio.Event, number: int, pid_file: Path | None) -> None:
-    if stopped.is_set():
+def _stop(stopped: asyncio.Event, terminated: asyncio.Event, number: int, pid_file: Path | None) -> None:
+    """The first one, also of a server that leaves already, by itself or for `inferd drain`, cuts off nothing."""
+    if terminated.is_set():
         log.warning("stopped at once, by a second signal: what was not answered is lost")
         _end(128 + number, pid_file)
+    terminated.set()
     stopped.set()
 
 

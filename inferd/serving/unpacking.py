@@ -41,7 +41,12 @@ class Unpacker:
         self._check_time(call, unpacking.line)
         self._waiting_nbytes[unpacking.line] += len(call.message)
         call.request = unpacking
-        call.aside(unpacking)
+        try:
+            call.aside(unpacking)
+        except BaseException:
+            call.request = None
+            unpacking.cancel()
+            raise
 
     def _check_time(self, call: Call, line: Line) -> None:
         """By what comes before it in any case, and nothing else: what waits of its own connection, short work before short, long before

@@ -128,6 +128,29 @@ def test_some_of_those_that_sleep_are_woken_at_a_time_and_all_in_the_end(setting
     assert len(setting.sockets) == 1
 
 
+def test_however_many_are_woken_who_is_read_waits_for_a_few_of_them(setting: Setting) -> None:
+    readers = [setting.asleep() for _ in range(4 * EVENTS)]
+    read = setting.read()
+    for reader in (*readers, read):
+        reader.far.send(b"x")
+    setting.sockets.serve()
+    assert read.nbytes == [1]
+    assert sum(reader.woken for reader in readers) == WOKEN
+
+
+def test_a_number_that_is_read_for_another_by_now_is_read_on(setting: Setting) -> None:
+    before = setting.asleep()
+    descriptor = before.near.fileno()
+    before.near.close()
+    pair = socket.socketpair()
+    after = setting.reader(pair if pair[0].fileno() == descriptor else pair[::-1])
+    setting.sockets.read(descriptor, after)
+    setting.sockets.forget(descriptor, before)
+    after.far.send(b"x")
+    setting.sockets.serve()
+    assert after.nbytes == [1]
+
+
 def test_those_that_there_was_no_time_for_are_next(setting: Setting) -> None:
     readers = [setting.read() for _ in range(EVENTS + 2)]
     for reader in readers:

@@ -295,6 +295,47 @@ async def test_closing_waits_for_what_runs_and_drops_what_waits() -> None:
     assert not waiting.begun.is_set()
 
 
+async def test_without_a_thread_nothing_is_taken_and_with_one_all_is_done(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The system has none left for a while."""
+    threads, start = MessageThreads(4), threading.Thread.start
+
+    def refuse(_thread: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    with pytest.raises(RuntimeError, match="can't start"):
+        threads.submit(object(), Piece())  # type: ignore[arg-type]
+    assert threads.unfinished == 0
+    monkeypatch.setattr(threading.Thread, "start", start)
+    gate = threading.Event()
+    first = Piece(gate=gate)
+    threads.submit(object(), first)  # type: ignore[arg-type]
+    monkeypatch.setattr(threading.Thread, "start", refuse)
+    others = [Piece() for _ in range(20)]
+    for piece in others:
+        threads.submit(object(), piece)  # type: ignore[arg-type]
+    gate.set()
+    for piece in (first, *others):
+        await piece.wait()
+    assert {piece.ran_on for piece in others} == {first.ran_on}
+    monkeypatch.setattr(threading.Thread, "start", start)
+    await threads.close()
+
+
+async def test_closing_tells_nobody_of_what_is_not_over() -> None:
+    """Else its call would begin without a message."""
+    threads, notes, gate = MessageThreads(1), list[str](), threading.Event()
+    piece = Piece("half", notes, gate, turns=2)
+    threads.submit(object(), piece)  # type: ignore[arg-type]
+    await asyncio.to_thread(piece.begun.wait, LIMIT_S)
+    closing = asyncio.create_task(threads.close())
+    await asyncio.sleep(0)
+    gate.set()
+    await closing
+    await asyncio.sleep(0)
+    assert (piece.ran, notes) == (1, [])
+
+
 # ---- the native transport, whose threads are held
 
 
@@ -560,6 +601,18 @@ def test_what_is_cancelled_does_not_wait(clock_ns: list[int]) -> None:
         WORKS[number].cancel()
     assert line.unpacker._waiting_nbytes == {}
     line.take(99)
+
+
+def test_what_no_thread_takes_does_not_wait(clock_ns: list[int]) -> None:
+    line = Line(clock_ns)
+
+    class Threadless(Call):
+        def aside(self, work: Any) -> None:
+            raise RuntimeError("can't start new thread")
+
+    with pytest.raises(RuntimeError):
+        line.unpacker.take(Threadless("", line.content, deadline_ns=clock_ns[0] + 10**12, source=1))
+    assert line.unpacker._waiting_nbytes == {}
 
 
 async def test_a_client_that_leaves_while_its_request_waits_to_be_unpacked() -> None:

@@ -81,6 +81,17 @@ def test_a_second_signal_ends_it_at_once(files: Path) -> None:
         assert any(call.exception(LIMIT_S) for call in calls)
 
 
+def test_the_first_sigterm_after_a_drain_cuts_off_nothing(files: Path) -> None:
+    with Program(files, "--lame-duck-s", "1h") as program:
+        program.process.send_signal(signal.SIGUSR1)
+        wait_for(program, "not ready: requests are answered")
+        program.process.send_signal(signal.SIGTERM)
+        with Caller(program.address) as caller:
+            same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        assert "second signal" not in program.errors
+        assert program.stop() == 128 + signal.SIGTERM
+
+
 @pytest.mark.parametrize("transport", TRANSPORTS)
 def test_a_second_signal_leaves_no_file_behind(files: Path, tmp_path: Path, transport: str) -> None:
     arguments = ("--transport", transport, "--pid-file", tmp_path / "pid", "--listen", f"unix:{tmp_path}/socket")
