@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
@@ -15,7 +16,7 @@ from inferd._core.http2_sockets import Sockets
 from tests.wire import LIMIT_S
 
 WOKEN = 8  # _core/http2_limits.pxd
-EVENTS = 64
+EVENTS, ROUNDS = 64, 16
 RECEIVE_NBYTES = 64 << 10
 RESET = b"\1\0\0\0\0\0\0\0"
 
@@ -50,7 +51,6 @@ class Setting:
         self._opened = opened
         self.endpoint = Endpoint({}, start=unused, refuse=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused)
         self.sockets = Sockets(self.endpoint)
-        self.sockets.iteration_ns = 10**12
         opened.callback(self.sockets.close)
 
     def reader(self, pair: tuple[socket.socket, socket.socket] | None = None) -> Reader:
@@ -151,12 +151,20 @@ def test_a_number_that_is_read_for_another_by_now_is_read_on(setting: Setting) -
     assert after.nbytes == [1]
 
 
-def test_those_that_there_was_no_time_for_are_next(setting: Setting) -> None:
-    readers = [setting.read() for _ in range(EVENTS + 2)]
+@pytest.fixture
+def many_descriptors() -> Iterator[None]:
+    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(4096, limits[1])), limits[1]))
+    yield
+    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
+
+
+@pytest.mark.usefixtures("many_descriptors")
+def test_so_many_are_read_at_a_time_and_all_in_the_end(setting: Setting) -> None:
+    readers = [setting.read() for _ in range(ROUNDS * EVENTS + 2)]
     for reader in readers:
         reader.far.send(b"x")
-    setting.sockets.iteration_ns = 0
-    for count in range(1, len(readers) + 1):
+    for count in (ROUNDS * EVENTS, ROUNDS * EVENTS + 2):
         setting.sockets.serve()
         assert sum(len(reader.nbytes) for reader in readers) == count
     assert all(reader.nbytes == [1] for reader in readers)
@@ -221,7 +229,6 @@ def test_after_the_end_there_is_nothing(setting: Setting) -> None:
 async def test_a_loop_is_told_until_all_were_served(setting: Setting) -> None:
     loop = asyncio.get_running_loop()
     readers = [setting.read() for _ in range(EVENTS + 2)]
-    setting.sockets.iteration_ns = 0
     for reader in readers:
         reader.far.send(b"x")
     loop.add_reader(setting.sockets, setting.sockets.serve)
