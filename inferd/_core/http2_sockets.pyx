@@ -1,8 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# http2_sockets: sockets that have something to say. Those without TLS are read here, for less than the event loop takes to read one; what
-# they say, and that they are gone, is worked on by turns (http2_endpoint, serving/native). Of others a few are told in each iteration that
-# they can be read: the loop takes up to 1024 at a time by itself, for tens of milliseconds. Never in here: what is read, when a
-# connection ends.
+# http2_sockets: sockets that have something to say. Those without TLS are read here; what they say, and that they are gone, is worked on
+# by turns (http2_endpoint, serving/native). Of others a few are told in each iteration that they can be read: the loop takes up to 1024 at
+# a time by itself, for tens of milliseconds. Never in here: what is read, when a connection ends.
 
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
