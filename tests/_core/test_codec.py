@@ -372,8 +372,13 @@ def field_number(field: bytes) -> int:
 @settings(max_examples=200)
 def test_an_odd_encoding_decodes_to_what_protobuf_reads(request_message: Any, seed: int) -> None:
     content = OddWriter(random.Random(seed)).request(request_message)
-    assert check_against_protobuf(content)
-    expected = plain_decode(request_message.SerializeToString())
+    accepted = check_against_protobuf(content)
+    try:
+        expected = plain_decode(request_message.SerializeToString())
+    except ValueError:  # a parameter of a name that means something, which others than these may not have
+        assert not accepted
+        return
+    assert accepted
     assert decoded(content).tensors == expected.tensors
 
 
