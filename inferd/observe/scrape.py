@@ -178,7 +178,7 @@ class ScrapeServer(WSGIServer):
     def process_request(self, request: Any, client_address: Any) -> None:
         thread = threading.Thread(target=self._exchange, args=(request, client_address), name="inferd-scrape", daemon=True)
         with self._lock:
-            full = self._threads >= 2 * self._max_connections or not self._finds_place()
+            full = not self._finds_place()
             if not full:
                 self._threads += 1
                 self._open[request] = _Connection(thread, time.monotonic() + self._timeout_s)
@@ -198,7 +198,7 @@ class ScrapeServer(WSGIServer):
 
     def _finds_place(self) -> bool:
         until = time.monotonic() + PLACE_S
-        while len(self._open) >= self._max_connections and not self._gives_way():
+        while self._threads >= 2 * self._max_connections or (len(self._open) >= self._max_connections and not self._gives_way()):
             if time.monotonic() >= until:
                 return False
             self._ended.wait(SILENT_S)

@@ -495,7 +495,8 @@ def test_a_bad_timeout(server: Served, value: str) -> None:
 @pytest.mark.parametrize("value", ["99999999H", "99999999n", "10S", "00000010S"])
 def test_an_unusual_timeout_is_one(server: Served, value: str) -> None:
     with Peer(server.address) as peer:
-        assert peer.call(framed(MESSAGE), extra=(("grpc-timeout", value),)).status == 0
+        status = peer.call(framed(MESSAGE), extra=(("grpc-timeout", value),)).status
+        assert status == 0 or (status == 4 and value.endswith("n")), "0.1 s, which a busy machine may not have"
 
 
 def test_a_timeout_of_nothing_is_expired(server: Served) -> None:
