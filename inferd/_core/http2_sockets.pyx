@@ -30,8 +30,6 @@ cdef class Sockets:
     cdef int sleeping                   # the epoll of those that sleep: however many can be read, they are one of many to the sessions
     cdef dict sessions                  # descriptor -> the session that is read
     cdef dict asleep                    # descriptor -> who sleeps, and what is called with that once it can be read
-    cdef epoll_event events[EVENTS]
-    cdef int first, count               # of those, which have had no turn yet
 
     def __cinit__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
@@ -77,7 +75,6 @@ cdef class Sockets:
     def close(self):
         """Forgets all."""
         self.sessions, self.asleep = {}, {}
-        self.first = self.count = 0
         if self.epoll >= 0:
             close_descriptor(self.epoll)
         if self.sleeping >= 0:
@@ -85,20 +82,19 @@ cdef class Sockets:
         self.epoll = self.sleeping = -1
 
     def serve(self):
-        """All that have something to say, up to ROUNDS times EVENTS. Who has no turn in this iteration is read all the same, and left: that
-        takes 2 us, and who says little need not wait behind it."""
-        cdef int _round
+        """All that have something to say, up to ROUNDS times EVENTS. Who has no turn in this iteration is read all the same, and left: who
+        says little need not wait behind it."""
+        cdef epoll_event events[EVENTS]
+        cdef int _round, count, i
         for _round in range(ROUNDS):
             with nogil:                         # a thread that waits for the GIL has it meanwhile
-                self.count = epoll_wait(self.epoll, self.events, EVENTS, 0)
-            self.first = 0
-            while self.first < self.count:
-                self.first += 1
+                count = epoll_wait(self.epoll, events, EVENTS, 0)
+            for i in range(count):
                 try:
-                    self.serve_one(self.events[self.first - 1].data.fd)
+                    self.serve_one(events[i].data.fd)
                 except Exception as error:
                     self.endpoint.log(error)
-            if self.count < EVENTS:
+            if count < EVENTS:
                 break
 
     cdef int serve_one(self, int descriptor) except -1:

@@ -120,6 +120,20 @@ def test_who_has_not_asked_gives_way_at_once(sent: bytes) -> None:
         assert read_all(asking).endswith(b"through")
 
 
+def test_who_gave_way_counts_until_its_thread_ends() -> None:
+    """Its page is made all the same, however many come meanwhile."""
+    gate = Gate()
+    with scrape_server(gate, max_connections=2, turn_s=0.0) as server, ExitStack() as stack:
+        asking = []
+        for _ in range(4):
+            asking.append(stack.enter_context(closing(connect(server, b"GET / HTTP/1.0\r\n\r\n"))))
+            assert gate.entered.acquire(timeout=LIMIT_S)
+        with closing(connect(server, b"GET / HTTP/1.0\r\n\r\n")) as fifth:
+            assert read_all(fifth).startswith(b"HTTP/1.0 503")
+        for _ in asking:
+            gate.passed.release()
+
+
 def test_close_breaks_off_what_is_open() -> None:
     server = ScrapeServer("127.0.0.1", 0, endless)
     server.start()
