@@ -607,7 +607,10 @@ def _parse_quantity(text: str, units: Mapping[str, int], own_unit: str) -> int:
 
 
 def spell(field: Field, value: object) -> str:
-    """A value as one would write it: 67108864 -> 64MiB, 30 -> 30s, -1 -> off; nothing for None. `_parse` reads it back."""
+    """A value as one would write it: 67108864 -> 64MiB, 30 -> 30s, -1 -> off; nothing for None.
+
+    `_parse` reads it back, but for a list with a comma in an item or blanks around one, which only a list can say.
+    """
     if value is None:
         return ""
     if isinstance(value, bool):

@@ -36,9 +36,11 @@ def check(data: bytes) -> None:
     except ConfigError:
         return
     assert origins.keys() == fields().keys()
-    spelled = {name: spell(field, getattr(settings, name)) for name, field in fields().items() if origins[name] != "default"}
+    given = {name: getattr(settings, name) for name in fields() if origins[name] != "default"}
+    # A list goes back as one: a path may have a comma, or blanks at its ends, which its text cannot tell.
+    spelled = {name: value if isinstance(value, tuple) else spell(fields()[name], value) for name, value in given.items()}
     FILE.write_bytes(b"")
-    assert load_settings({name: text for name, text in spelled.items() if text}, {}, FOLDER)[0] == settings
+    assert load_settings({name: value for name, value in spelled.items() if value}, {}, FOLDER)[0] == settings
 
 
 def seeds() -> list[bytes]:
@@ -51,4 +53,4 @@ def seeds() -> list[bytes]:
     plain = "\n".join(line.replace('"', "") for line in lines)
     found = [b"\1" + "\n".join(lines).encode(), b"\2" + plain.encode(), b"\0" + plain.encode()]
     found += [b"\1" + line.encode() for line in lines] + [b"\0" + line.replace('"', "").encode() for line in lines]
-    return [*found, b'\1models = ["a", "b"]\ngrpc_port = 8001\n', b"\1[x]\ny = 1\n", b"\1models = " + b"[" * 3000, b"\2grpc_port=tcp://1\n"]
+    return [*found, b'\1models = ["a,b", " c "]\ngrpc_port = 8001\n', b"\1[x]\ny = 1\n", b"\1models = " + b"[" * 3000, b"\2grpc_port=tcp://1\n"]
