@@ -169,6 +169,17 @@ def rest(server: Server, before: dict[str, float]) -> str:
         time.sleep(0.1)
 
 
+def settled(server: Server) -> float:
+    """The RSS in MiB once it falls no further: a thread gives large blocks back, some at a time."""
+    now = server.rss_mib()
+    while True:
+        earlier = now
+        time.sleep(0.3)
+        now = server.rss_mib()
+        if now > earlier - 1:
+            return round(now, 1)
+
+
 def measure(name: str, server: Server, folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
     """What one attack did."""
     client, words = Client(server, folder, seconds), Counter[str]()
@@ -183,7 +194,7 @@ def measure(name: str, server: Server, folder: Path, seconds: float, rounds: int
         beside_us.append(p99_us)
         failed += errors
         left = rest(server, before)
-        after_mib.append(round(server.rss_mib(), 1))
+        after_mib.append(settled(server))
     return {
         "quiet_p99_us": statistics.median(quiet_us),
         "beside_p99_us": statistics.median(beside_us),

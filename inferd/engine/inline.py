@@ -9,6 +9,9 @@ That is right only while its runs are short and leave the loop time for everythi
   A run of HELD_NS or more sends it there at once, whatever held it up: nothing was answered meanwhile.
   While there is a debt the caller may give the processor time of a run instead of its duration, where that tells the two apart.
 - So does a window of WINDOW_NS in which runs filled more than the given share of the loop's time.
+- A run after a pause finds its data gone from the caches and the core asleep: it takes many times as long as one right behind another,
+  on a thread no less than on the loop. So its limit is longer by PAUSE_SHARE of the pause, MAX_PAUSE_LIMITS limits at most: a model
+  that is asked now and then stays.
 - It may come back when, over the number of runs asked for, the mean run took half of the limit at most and runs filled half
   of the share at most. Each time it has to leave, that number doubles.
 
@@ -23,6 +26,8 @@ WINDOW_NS = 1_000_000_000  # busy share is taken over this long
 MAX_WEIGHT = 4.0  # limits that one run counts for at most
 REPAYMENT = 0.25  # limits that a run within the limit pays back
 MAX_DEBT = 8.0  # limits
+PAUSE_SHARE = 1 / 16  # of the time since the last run: how much longer than the limit a run may take
+MAX_PAUSE_LIMITS = 3  # limits that this adds at most
 HELD_NS = 100_000_000  # of one run that is over the limit, too
 FIRST_RETURN_RUNS = 1000  # runs, well within the limit, before a model returns for the first time
 MAX_RETURN_RUNS = 64_000
@@ -36,10 +41,12 @@ class InlinePolicy:
         self.busy_share = busy_share
         self.return_runs = FIRST_RETURN_RUNS
         self._debt = 0.0
+        self._ended_ns = 0  # of the last run
         self._window_end_ns = 0
         self._window_busy_ns = 0
         self._seen_runs = 0
         self._seen_ns = 0
+        self._seen_limits_ns = 0
         self._seen_since_ns = 0
 
     @property
@@ -54,10 +61,11 @@ class InlinePolicy:
     def overrun(self, run_ns: int, now_ns: int) -> str:
         """Accounts for one run on the loop that ended now. Why the model has to leave the loop; empty while it may stay."""
         self._window_busy_ns += run_ns
-        if run_ns > self.limit_ns:
-            if run_ns >= HELD_NS:
-                return self._leave(f"a run held it up for {run_ns / 1e6:.0f} ms")
-            self._debt += min(run_ns / self.limit_ns, MAX_WEIGHT)
+        limit_ns = self._limit_of(run_ns, now_ns)
+        if run_ns >= HELD_NS and run_ns > self.limit_ns:
+            return self._leave(f"a run held it up for {run_ns / 1e6:.0f} ms")
+        if run_ns > limit_ns:
+            self._debt += min(run_ns / limit_ns, MAX_WEIGHT)
             if self._debt >= MAX_DEBT:
                 return self._leave(f"its runs take longer than {self.limit_ns / 1e3:.0f} us")
         elif self._debt > 0.0:
@@ -70,16 +78,23 @@ class InlinePolicy:
         """Accounts for one run on an executor thread that ended now. True: the model may return to the loop."""
         if self._seen_runs == 0:
             self._seen_since_ns = now_ns - run_ns
-            self._seen_ns = 0
+            self._seen_ns = self._seen_limits_ns = 0
         self._seen_runs += 1
         self._seen_ns += run_ns
+        self._seen_limits_ns += self._limit_of(run_ns, now_ns)
         if self._seen_runs < self.return_runs:
             return False
-        calm = 2 * self._seen_ns <= self.limit_ns * self._seen_runs
+        calm = 2 * self._seen_ns <= self._seen_limits_ns
         elapsed_ns = max(now_ns - self._seen_since_ns, 1)
         idle = 2 * self._seen_ns <= self.busy_share * elapsed_ns
         self._seen_runs = 0
         return calm and idle
+
+    def _limit_of(self, run_ns: int, now_ns: int) -> int:
+        """The limit of the run that ended now, with what the pause before it adds."""
+        pause_ns = max(now_ns - run_ns - self._ended_ns, 0)
+        self._ended_ns = now_ns
+        return self.limit_ns + int(min(pause_ns * PAUSE_SHARE, MAX_PAUSE_LIMITS * self.limit_ns))
 
     def _end_window(self, now_ns: int) -> str:
         started, busy_ns = self._window_end_ns > 0, self._window_busy_ns

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from inferd.engine.inline import FIRST_RETURN_RUNS, HELD_NS, MAX_RETURN_RUNS, WINDOW_NS, InlinePolicy
+from inferd.engine.inline import FIRST_RETURN_RUNS, HELD_NS, MAX_PAUSE_LIMITS, MAX_RETURN_RUNS, WINDOW_NS, InlinePolicy
 
 LIMIT_NS = 100_000
 
@@ -29,7 +29,19 @@ def test_short_runs_stay() -> None:
 
 def test_slow_runs_leave_within_a_few() -> None:
     assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [10**7] * 10) == 2
-    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [LIMIT_NS + 1] * 10) == 8
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [LIMIT_NS + 1] * 10, gap_ns=0) == 8
+
+
+def test_a_run_after_a_pause_may_take_longer() -> None:
+    """A few requests a second find nothing of the model in the caches; on a thread they would find no more."""
+    cold = [int(1.5 * LIMIT_NS)] * 1000
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), cold, gap_ns=5_000_000) is None
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), cold, gap_ns=100_000) == 6
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 1.0), [LIMIT_NS + 100_000] * 10, gap_ns=1_600_000) is None
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 1.0), [LIMIT_NS + 100_001] * 10, gap_ns=1_600_000) == 8
+    most = (1 + MAX_PAUSE_LIMITS) * LIMIT_NS
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [most] * 1000, gap_ns=WINDOW_NS) is None
+    assert runs_until_it_leaves(InlinePolicy(LIMIT_NS, 0.5), [most + 1] * 1000, gap_ns=WINDOW_NS) == 8, "a pause is worth so much at most"
 
 
 def test_one_run_that_holds_the_loop_up_is_enough() -> None:
@@ -80,8 +92,10 @@ def back(policy: InlinePolicy, run_ns: int, gap_ns: int = 1_000_000, most: int =
 
 
 def test_it_returns_only_well_within_the_limit() -> None:
-    assert back(InlinePolicy(LIMIT_NS, 0.5), LIMIT_NS // 2) == FIRST_RETURN_RUNS
-    assert back(InlinePolicy(LIMIT_NS, 0.5), LIMIT_NS // 2 + 1, most=10_000) is None
+    half = (LIMIT_NS + 160_000 // 16) // 2
+    assert back(InlinePolicy(LIMIT_NS, 1.0), half, gap_ns=160_000) == FIRST_RETURN_RUNS
+    assert back(InlinePolicy(LIMIT_NS, 1.0), half + 1, gap_ns=160_000, most=10_000) is None
+    assert back(InlinePolicy(LIMIT_NS, 0.5), LIMIT_NS, gap_ns=5_000_000) == FIRST_RETURN_RUNS, "runs after pauses"
 
 
 def test_it_returns_only_when_its_share_is_small() -> None:

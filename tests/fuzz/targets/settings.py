@@ -53,4 +53,10 @@ def seeds() -> list[bytes]:
     plain = "\n".join(line.replace('"', "") for line in lines)
     found = [b"\1" + "\n".join(lines).encode(), b"\2" + plain.encode(), b"\0" + plain.encode()]
     found += [b"\1" + line.encode() for line in lines] + [b"\0" + line.replace('"', "").encode() for line in lines]
-    return [*found, b'\1models = ["a,b", " c "]\ngrpc_port = 8001\n', b"\1[x]\ny = 1\n", b"\1models = " + b"[" * 3000, b"\2grpc_port=tcp://1\n"]
+    return [
+        *found,
+        b'\1models = ["a,b", " c "]\ngrpc_port = 8001\n',
+        b"\1[x]\ny = 1\n",
+        b"\1models = " + b"[" * 3000,
+        b"\2grpc_port=tcp://1\n",
+    ]
