@@ -20,8 +20,9 @@ from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_NBYTES, MAX_ENDED, MAX_FRAME_NBYTES
-from inferd._core.http2_limits cimport MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS, STREAM_NBYTES, UNASKED_NBYTES, UNHEARD_NBYTES
+from inferd._core.http2_limits cimport EXPECTED_BYTE_NS, FORGOTTEN_SHARE, HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_NBYTES, MAX_ENDED
+from inferd._core.http2_limits cimport MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS, SELDOM_NS, STREAM_NBYTES
+from inferd._core.http2_limits cimport UNASKED_NBYTES, UNHEARD_NBYTES
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport SMALL_NBYTES, Share, charge_bytes, release_bytes
@@ -78,6 +79,7 @@ cdef class Session(Output):
     cdef bytes rest                     # what came and waits for the connection's next turn, or None
     cdef list ready                     # unary calls that begin in the next turn: their messages came whole when this one was over; or None
     cdef int64_t turn_until_ns          # when its present turn is over
+    cdef int64_t waited_ns, counted_ns  # how long turns took that it waited for, less what is forgotten; when that was counted
     cdef bint is_costly                 # the last read took longer than light ones do
     cdef uint64_t silent_nbytes         # received_nbytes at the last look whether it is silent
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
@@ -136,7 +138,7 @@ cdef class Session(Output):
             self.turn_until_ns = 0
         self.endpoint.reading = <PyObject *>self if nbytes == RECEIVE_NBYTES else NULL      # loops read again where that is so
         now_ns = monotonic_ns()
-        if (nbytes > LIGHT_NBYTES or self.is_costly) and self.turn_until_ns == 0 and not self.endpoint.has_time(now_ns):
+        if self.turn_until_ns == 0 and not self.endpoint.has_time(now_ns, nbytes <= LIGHT_NBYTES and not self.is_costly):
             self.leave(self.endpoint.receive_buffer, nbytes)
             return
         self.take_timed(self.endpoint.receive_buffer, nbytes, now_ns)
@@ -147,7 +149,7 @@ cdef class Session(Output):
         self.rest = None
         if rest is None or self.ended or self.closed:
             return
-        self.turn_until_ns = 0
+        self.turn_until_ns = monotonic_ns() + self.endpoint.turn_ns
         self.endpoint.reading = <PyObject *>self        # what is read next is part of this turn
         if self.ready is not None and not self.begin_ready():
             self.leave(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
@@ -155,6 +157,7 @@ cdef class Session(Output):
         if rest:
             self.take_timed(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest), monotonic_ns())
         if self.rest is None:
+            self.count_turn(monotonic_ns())
             self.hold_reading(False)
 
     def wait_for_turn(self):
@@ -205,10 +208,18 @@ cdef class Session(Output):
         try:
             self.rest = PyBytes_FromStringAndSize(<const char *>source, nbytes)
             self.hold_reading(True)
-            self.endpoint.line_up(self)
+            self.count_turn(monotonic_ns())
+            self.endpoint.line_up(self, self.waited_ns + nbytes * EXPECTED_BYTE_NS < SELDOM_NS)
         except Exception as error:
             self.endpoint.log(error)
             self.end()
+
+    cdef void count_turn(self, int64_t now_ns) noexcept:
+        """Of a connection that waited for its turn, or for the next one now."""
+        self.waited_ns = max(self.waited_ns - (now_ns - self.counted_ns) // FORGOTTEN_SHARE, <int64_t>0)
+        self.counted_ns = now_ns
+        if self.turn_until_ns > 0:      # of a turn, which may have been over for long
+            self.waited_ns += min(max(now_ns - self.turn_until_ns + self.endpoint.turn_ns, <int64_t>0), self.endpoint.turn_ns)
 
     cdef bint is_turn_over(self) noexcept:
         cdef int64_t now_ns = monotonic_ns()

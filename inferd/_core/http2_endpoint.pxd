@@ -28,8 +28,8 @@ cdef class Endpoint:
     cdef list dirty                     # Outputs with something to write, in the order in which it came
     cdef bint flush_scheduled
     cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
-    cdef public int64_t turn_ns, iteration_ns, light_ns     # TURN_NS, ITERATION_NS and LIGHT_NS, but in tests
-    cdef object held                    # a deque of sessions whose turn is over and comes again, of some in each iteration of the loop
+    cdef public int64_t turn_ns, iteration_ns, light_iteration_ns, light_ns     # TURN_NS and so on, but in tests
+    cdef object held_seldom, held       # sessions whose turn is over and comes again, in order, of some in each iteration of the loop
     cdef bint turns_scheduled
     cdef bint iteration_begun           # of the loop: something was read in it
     cdef int64_t iteration_until_ns     # when no further connection's turn begins in it
@@ -61,10 +61,12 @@ cdef class Endpoint:
     cdef readonly uint64_t compressed_total, saved_nbytes               # messages of answers, bytes that they had more before
     # Compresses or decompresses: what takes little here, as long as it is not much of it, and all else on a thread. True: it is over.
     cdef bint convert(self, Output output, Conversion conversion) noexcept
-    # session.take_rest() is called when its turn comes.
-    cdef int line_up(self, Output session) except -1
+    # session.take_rest() is called when its turn comes, sooner for one that waits for a turn but seldom.
+    cdef int line_up(self, Output session, bint seldom) except -1
+    cdef int serve_line(self, line, int64_t until_ns) except -1
     # Whether a connection's turn may begin in this iteration of the loop, or others have had all the time that there is for them.
-    cdef bint has_time(self, int64_t now_ns) noexcept
+    cdef bint has_time(self, int64_t now_ns, bint light) noexcept
+    cdef void begin_iteration(self, int64_t now_ns) noexcept        # for who knows when one ends, too
     cdef void forget(self, Output session) noexcept         # one that is closed waits for no write and no turn
     cdef void log(self, error) noexcept
 

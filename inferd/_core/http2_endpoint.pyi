@@ -46,6 +46,7 @@ class Endpoint:
     calls: int
     turn_ns: int
     iteration_ns: int
+    light_iteration_ns: int
     light_ns: int
     received_nbytes: int
     sent_nbytes: int

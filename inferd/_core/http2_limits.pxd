@@ -3,9 +3,13 @@
 
 cdef enum:
     TURN_NS = 200_000                   # what a connection sends is worked on for so long, then it is the others' turn
-    ITERATION_NS = 500_000              # the first turns of all connections in one iteration of the loop, those of LIGHT_NBYTES aside
-    LIGHT_NBYTES = 512                  # read at once, or of a message: costs little, unless the last such read of the connection took
-    LIGHT_NS = 40_000                   # so long
+    ITERATION_NS = 500_000              # the first turns of all connections in one iteration of the loop; so much longer those of
+    LIGHT_ITERATION_NS = 2_000_000      # reads that are light:
+    LIGHT_NBYTES = 512                  # read at once, or of a message, costs little, unless the last such read of the connection took
+    LIGHT_NS = 100_000                  # so long
+    SELDOM_NS = 100_000                 # whose turns that it waited for took less, less what is forgotten, is before others in the line,
+    FORGOTTEN_SHARE = 8192              # this part of the time, which is about as often as a good client is late by chance
+    EXPECTED_BYTE_NS = 32               # that its next turn takes, for each byte that waits: headers of calls
     WOKEN = 8                           # sockets that could not be read for long and now can, in one iteration of the loop
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; refusals, too

@@ -6,6 +6,7 @@
 from libc.errno cimport EAGAIN, EINTR, errno
 from libc.stdint cimport uint32_t
 
+from inferd._core.clock cimport monotonic_ns
 from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint
 from inferd._core.http2_limits cimport WOKEN
 from inferd._core.linux cimport (
@@ -86,6 +87,7 @@ cdef class Sockets:
         says little need not wait behind it."""
         cdef epoll_event events[EVENTS]
         cdef int _round, count, i
+        self.endpoint.begin_iteration(monotonic_ns())
         for _round in range(ROUNDS):
             with nogil:                         # a thread that waits for the GIL has it meanwhile
                 count = epoll_wait(self.epoll, events, EVENTS, 0)
@@ -96,6 +98,7 @@ cdef class Sockets:
                     self.endpoint.log(error)
             if count < EVENTS:
                 break
+        self.endpoint.iteration_begun = False
 
     cdef int serve_one(self, int descriptor) except -1:
         if descriptor == self.sleeping:

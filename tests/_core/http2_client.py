@@ -89,7 +89,7 @@ class Served:
         self.endpoint = Endpoint(methods, **(own | settings))
         self.default_turn_ns = self.endpoint.turn_ns
         # On a busy machine a turn would end anywhere; test_http2_turns.py is about that.
-        self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_ns = 10**12
+        self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_iteration_ns = self.endpoint.light_ns = 10**12
 
     def refuse(self, call: Any, error: Exception) -> None:
         self.errors.append(error)

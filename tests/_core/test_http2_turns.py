@@ -4,9 +4,11 @@ piece is one, whatever the machine."""
 from __future__ import annotations
 
 import gc
+import time
 from collections.abc import Iterator
 
 from inferd._core.http2 import Session
+from inferd._core.http2_call import Http2Call
 from tests._core.http2_client import INFER, Client, Served, frame, messages
 from tests._core.test_http2 import raw_frame
 from tests.http2_peer import open_streams, reset_streams
@@ -175,7 +177,7 @@ def test_first_turns_of_many_connections_are_spread_over_iterations() -> None:
     many += [Client(served) for _ in range(9)]
     light = Client(served)
     served.run_scheduled()
-    served.endpoint.iteration_ns = 0
+    served.endpoint.iteration_ns, served.endpoint.light_iteration_ns = 0, S
     for client in many:
         arrive(client, calls(client, 60))
     assert served.calls == []
@@ -187,11 +189,65 @@ def test_first_turns_of_many_connections_are_spread_over_iterations() -> None:
     assert len(served.calls) == 601
 
 
+def test_light_turns_of_many_connections_are_spread_over_iterations_too() -> None:
+    many = [Client(served := served_in_turns(S))]
+    many += [Client(served) for _ in range(9)]
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    arrive(many[0], calls(many[0], 60))
+    for client in many[1:]:
+        arrive(client, calls(client, 1))
+    assert served.calls == []
+    served.run_scheduled()
+    assert len(served.calls) == 69
+
+
+def test_who_has_little_to_say_is_before_who_has_much() -> None:
+    """Late by chance, a good client has two calls in one read: beside thousands with more it would be late for good."""
+    busy = [Client(served := served_in_turns(S))]
+    busy += [Client(served) for _ in range(4)]
+    late = Client(served)
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    for client in busy:
+        arrive(client, calls(client, 200))
+    arrive(late, calls(late, 2))
+    assert served.calls == []
+    served.endpoint.turn_ns = 0
+    served.run_scheduled()
+    assert [bytes(call.message) for call in served.calls[:2]] == [b"0", b"1"]
+    assert len(served.calls) == 1002
+
+
+def test_who_has_waited_often_is_behind_who_has_not() -> None:
+    """However little it says each time: what its turns took is not forgotten soon."""
+
+    def take(call: Http2Call) -> None:
+        until_ns = time.monotonic_ns() + 200_000
+        while time.monotonic_ns() < until_ns:
+            pass
+        served.calls.append(call)
+
+    served = Served(take)
+    often, seldom, other = Client(served), Client(served), Client(served)
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    arrive(often, calls(often, 25))
+    assert served.calls == []
+    served.run_scheduled()
+    arrive(other, calls(other, 1))  # else what is read next would be part of the turn
+    for client in (often, seldom):
+        arrive(client, calls(client, 25))
+    assert len(served.calls) == 26
+    served.run_scheduled()
+    assert [call.output for call in served.calls[26:]] == [seldom.session] * 25 + [often.session] * 25
+
+
 def test_who_sends_little_that_takes_long_waits_with_the_others() -> None:
     """A read of 510 bytes may hold thirty calls: only the first such read of a connection passes."""
     costly = Client(served := served_in_turns(S))
     served.run_scheduled()
-    served.endpoint.iteration_ns, served.endpoint.light_ns = 0, -1
+    served.endpoint.iteration_ns, served.endpoint.light_iteration_ns, served.endpoint.light_ns = 0, S, -1
     arrive(costly, calls(costly, 1))
     assert len(served.calls) == 1
     arrive(costly, calls(costly, 1))
