@@ -4,7 +4,7 @@
 # a time by itself, for tens of milliseconds. Never in here: what is read, when a connection ends.
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint32_t
+from libc.stdint cimport int64_t, uint32_t
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint
@@ -19,8 +19,7 @@ import os
 NOBODY = (None,)
 
 cdef enum:
-    EVENTS = 64                         # that are asked for at a time,
-    ROUNDS = 16                         # in one iteration of the loop
+    EVENTS = 64                         # that are asked for at a time
 
 
 cdef class Sockets:
@@ -83,12 +82,13 @@ cdef class Sockets:
         self.epoll = self.sleeping = -1
 
     def serve(self):
-        """All that have something to say, up to ROUNDS times EVENTS. Who has no turn in this iteration is read all the same, and left: who
-        says little need not wait behind it."""
+        """All that have something to say, EVENTS at least, for as long as the first turns of an iteration last: the others are the first
+        of the next. Who has no turn in this iteration is read all the same, and left: who says little need not wait behind it."""
         cdef epoll_event events[EVENTS]
-        cdef int _round, count, i
-        self.endpoint.begin_iteration(monotonic_ns())
-        for _round in range(ROUNDS):
+        cdef int count = EVENTS, i
+        cdef int64_t now_ns = monotonic_ns(), until_ns = now_ns + self.endpoint.iteration_ns + self.endpoint.light_iteration_ns
+        self.endpoint.begin_iteration(now_ns)
+        while count == EVENTS:
             with nogil:                         # a thread that waits for the GIL has it meanwhile
                 count = epoll_wait(self.epoll, events, EVENTS, 0)
             for i in range(count):
@@ -96,7 +96,7 @@ cdef class Sockets:
                     self.serve_one(events[i].data.fd)
                 except Exception as error:
                     self.endpoint.log(error)
-            if count < EVENTS:
+            if monotonic_ns() >= until_ns:
                 break
         self.endpoint.iteration_begun = False
 

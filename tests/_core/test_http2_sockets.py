@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-import resource
 import socket
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
+from functools import partial
 from typing import Any
 
 import pytest
@@ -16,7 +16,7 @@ from inferd._core.http2_sockets import Sockets
 from tests.wire import LIMIT_S
 
 WOKEN = 8  # _core/http2_limits.pxd
-EVENTS, ROUNDS = 64, 16
+EVENTS = 64
 RECEIVE_NBYTES = 64 << 10
 RESET = b"\1\0\0\0\0\0\0\0"
 
@@ -151,23 +151,28 @@ def test_a_number_that_is_read_for_another_by_now_is_read_on(setting: Setting) -
     assert after.nbytes == [1]
 
 
-@pytest.fixture
-def many_descriptors() -> Iterator[None]:
-    limits = resource.getrlimit(resource.RLIMIT_NOFILE)
-    resource.setrlimit(resource.RLIMIT_NOFILE, (max(limits[0], min(4096, limits[1])), limits[1]))
-    yield
-    resource.setrlimit(resource.RLIMIT_NOFILE, limits)
-
-
-@pytest.mark.usefixtures("many_descriptors")
-def test_so_many_are_read_at_a_time_and_all_in_the_end(setting: Setting) -> None:
-    readers = [setting.read() for _ in range(ROUNDS * EVENTS + 2)]
+def test_an_iteration_serves_as_long_as_its_turns_last_and_then_the_others(setting: Setting) -> None:
+    readers = [setting.read() for _ in range(2 * EVENTS + 2)]
     for reader in readers:
         reader.far.send(b"x")
-    for count in (ROUNDS * EVENTS, ROUNDS * EVENTS + 2):
-        setting.sockets.serve()
-        assert sum(len(reader.nbytes) for reader in readers) == count
+    setting.endpoint.iteration_ns = setting.endpoint.light_iteration_ns = 0
+    setting.sockets.serve()
+    assert sum(len(reader.nbytes) for reader in readers) == EVENTS
+    setting.endpoint.light_iteration_ns = 10**12
+    setting.sockets.serve()
     assert all(reader.nbytes == [1] for reader in readers)
+
+
+def test_who_is_always_readable_is_not_served_twice_before_others(setting: Setting) -> None:
+    readers = [setting.read() for _ in range(2 * EVENTS)]
+    setting.endpoint.iteration_ns = setting.endpoint.light_iteration_ns = 0
+    for reader in readers:
+        reader.when_read = partial(reader.far.send, b"x")
+        reader.far.send(b"x")
+    for count in (1, 2, 3):
+        setting.sockets.serve()
+        setting.sockets.serve()
+        assert {len(reader.nbytes) for reader in readers} == {count}
 
 
 def test_what_is_forgotten_stays_so(setting: Setting) -> None:
