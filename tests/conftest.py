@@ -57,8 +57,9 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     items.sort(key=lambda item: rank.get(item.path, len(rank)))
 
 
-def pytest_collection_finish() -> None:
-    """What was collected stays until the end: no `gc.collect()` of a test has to look through it, which takes a tenth of a second."""
+@pytest.fixture(scope="module", autouse=True)
+def what_is_there_stays() -> None:
+    """Tests, and the libraries that a file imports: no `gc.collect()` of a test has to look through them, which takes up to a second."""
     gc.collect()
     gc.freeze()
 

@@ -212,7 +212,6 @@ class ScrapeServer(WSGIServer):
         if silent is None and now < self._open[oldest].overdue + self._turn_s:
             return False
         self._break_off([oldest])
-        del self._open[oldest]
         return True
 
     def service_actions(self) -> None:
@@ -245,9 +244,9 @@ class ScrapeServer(WSGIServer):
                 self._ended.notify()
             self.shutdown_request(connection)
 
-    @staticmethod
-    def _break_off(connections: list[socket.socket]) -> None:
-        """Ends the reads and writes that threads wait in."""
+    def _break_off(self, connections: list[socket.socket]) -> None:
+        """Under the lock. Ends the reads and writes that threads wait in: half a request is none."""
         for connection in connections:
+            del self._open[connection]
             with suppress(OSError):
                 connection.shutdown(socket.SHUT_RDWR)
