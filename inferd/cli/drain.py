@@ -64,6 +64,8 @@ def read(path: Path | None) -> int:
     assert path is not None
     try:
         text = path.read_text("ascii").strip()
+    except FileNotFoundError:
+        raise InferdError(f"--pid-file {path}: there is none; the server has ended, or was started with another --pid-file") from None
     except (OSError, UnicodeDecodeError) as error:
         raise ConfigError(f"--pid-file {path}: cannot be read: {getattr(error, 'strerror', None) or error}") from None
     if not text.isdecimal() or not 0 < int(text) < 1 << 31:

@@ -65,6 +65,7 @@ class Access:
         self.allow(settings.tls_allow)
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
         self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
+        self._unended = b""  # digest of a file that lacked its last line end when it was looked at again
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -82,12 +83,20 @@ class Access:
         and is logged. True: the tokens changed."""
         if self._file is None:
             return False
-        tokens = self._file.read_again(_tokens, asked, "the tokens that were read before stay")
+        tokens = self._file.read_again(self._tokens_again, asked, "the tokens that were read before stay")
         if tokens is None or tokens == self._tokens:
             return False
         self._tokens = tokens
         log.info("%d tokens were read again", len(tokens))
         return True
+
+    def _tokens_again(self, found: Mapping[str, bytes]) -> frozenset[bytes]:
+        """Of a file that is just being written the start of a token would be one: without a line end it must be the same twice."""
+        content = found["token_file"]
+        if not content.endswith(b"\n") and (digest := _digest(content)) != self._unended:
+            self._unended = digest
+            raise ConfigError("token_file: the last line has no end and may be half written: it is taken if it is the same in two seconds")
+        return _tokens(found)
 
     def check_identity(self, identity: Identity | None) -> RequestError | None:
         """Why this client may not ask anything; None: it may."""

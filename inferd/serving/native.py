@@ -16,6 +16,7 @@ import termios
 import time
 from collections import Counter, OrderedDict, deque
 from contextlib import aclosing, suppress
+from functools import partial
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, Any, cast
 
@@ -62,7 +63,7 @@ TOLD = 64  # that are told of a drain in one
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake
-COLD_CALLS = 8  # that begin in one iteration of the loop, of methods that run as tasks, probes aside
+COLD_CALLS = 4  # that begin, or go on with another message, in one iteration of the loop, of methods that run as tasks, probes aside
 ENDED = 8  # connections that are gone, in one iteration of the loop,
 END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
 CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
@@ -297,7 +298,7 @@ class NativeTransport:
         self._ports: list[Port] = []
         self._refusals = Refusals()
         self._tasks: set[asyncio.Task[None]] = set()
-        self._cold: OrderedDict[Connection, deque[tuple[Http2Call, Method]]] = OrderedDict()  # that have not begun, by whose turn it is
+        self._cold: OrderedDict[Connection, deque[Callable[[], bool]]] = OrderedDict()  # what is to begin or go on, by whose turn it is
         self._cold_scheduled = False
 
     async def start(self, addresses: list[Address]) -> list[Address]:
@@ -594,8 +595,8 @@ class NativeTransport:
         return Connection(self, made)
 
     # Cold calls: a task each. `call.request` is the task, so that a client that goes away cancels it. Some begin in each iteration of the
-    # loop, and connections take turns: each does all its work in one piece, and many together would hold up everybody else. Probes wait
-    # for nobody.
+    # loop, or take another message of their stream, and connections take turns: each does all its work in one piece, and many together
+    # would hold up everybody else. Probes wait for nobody.
 
     def _start_call(self, call: Http2Call, method: Method) -> None:
         connection = cast("Connection", call.output)
@@ -605,15 +606,24 @@ class NativeTransport:
         if method.quick:
             self._start(connection, call, method)
             return
-        self._cold.setdefault(connection, deque()).append((call, method))
+        self._line_up(connection, partial(self._start, connection, call, method))
+
+    def _line_up(self, connection: Connection, begin: Callable[[], bool]) -> None:
+        """Calls begin() when it is the connection's turn. False: there was nothing to begin any more."""
+        self._cold.setdefault(connection, deque()).append(begin)
         if not self._cold_scheduled:
             self._start_cold()
+
+    async def _turn(self, connection: Connection) -> None:
+        over: asyncio.Future[None] = self.loop.create_future()
+        self._line_up(connection, partial(_set, over))
+        await over
 
     def _start_cold(self) -> None:
         begun = 0
         while self._cold and begun < COLD_CALLS:
             connection, line = self._cold.popitem(last=False)
-            begun += self._start(connection, *line.popleft())
+            begun += line.popleft()()
             if line:
                 self._cold[connection] = line  # behind the others
         self._cold_scheduled = begun > 0
@@ -649,7 +659,7 @@ class NativeTransport:
         changed = asyncio.Event()
         call.listener = changed.set
         try:
-            async with asyncio.timeout(_remaining_s(call)), aclosing(method.handler(_requests(call, method, changed))) as responses:
+            async with asyncio.timeout(_remaining_s(call)), aclosing(method.handler(self._requests(call, method, changed))) as responses:
                 async for response in responses:
                     call.write(response.SerializeToString())
                     while call.sending and not call.closed:
@@ -663,18 +673,30 @@ class NativeTransport:
         finally:
             call.listener = None
 
+    async def _requests(self, call: Http2Call, method: Method, changed: asyncio.Event) -> AsyncIterator[Any]:
+        """A streaming call's requests as they come, each in a turn of its connection, until the client ends its side."""
+        begins = True  # one that is there is part of the turn in which the call begins
+        while True:
+            message = call.take_message()
+            if message is not None:
+                if not begins:
+                    await self._turn(cast("Connection", call.output))
+                begins = False
+                yield _parse(method, message, call.method)
+            elif call.request_over or call.closed:
+                return
+            else:
+                begins = False
+                changed.clear()
+                await changed.wait()
 
-async def _requests(call: Http2Call, method: Method, changed: asyncio.Event) -> AsyncIterator[Any]:
-    """A streaming call's requests as they come, until the client ends its side."""
-    while True:
-        message = call.take_message()
-        if message is not None:
-            yield _parse(method, message, call.method)
-        elif call.request_over or call.closed:
-            return
-        else:
-            changed.clear()
-            await changed.wait()
+
+def _set(future: asyncio.Future[None]) -> bool:
+    """False: who waited for it is gone."""
+    if future.done():
+        return False
+    future.set_result(None)
+    return True
 
 
 def _unsent_nbytes(transport: asyncio.Transport) -> int:

@@ -14,6 +14,7 @@ import asyncio
 import logging
 import os
 import signal
+import tempfile
 from contextlib import suppress
 from importlib.util import find_spec
 from pathlib import Path
@@ -187,14 +188,30 @@ def _take(server: Served, read: Settings) -> None:
 
 
 def _pid_file(settings: Settings) -> Path | None:
-    return None if settings.pid_file is None else Path(settings.pid_file).absolute()
+    """Where it can be written; found out before models are loaded and clients come."""
+    if settings.pid_file is None:
+        return None
+    file = Path(settings.pid_file).absolute()
+    try:
+        if not file.exists():
+            with tempfile.TemporaryFile(dir=file.parent):
+                pass
+        else:
+            os.close(os.open(file, os.O_WRONLY | os.O_NONBLOCK))
+    except OSError as error:
+        raise _unwritable(file, error) from None
+    return file
 
 
 def _write_pid(file: Path) -> None:
     try:
         file.write_text(f"{os.getpid()}\n", "ascii")
     except OSError as error:
-        raise StartError(f"pid_file: expected a file that can be written, got '{file}': {error.strerror}") from None
+        raise _unwritable(file, error) from None
+
+
+def _unwritable(file: Path, error: OSError) -> StartError:
+    return StartError(f"pid_file: expected a file that can be written, got '{file}': {error.strerror}")
 
 
 def _remove_pid(file: Path) -> None:

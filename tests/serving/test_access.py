@@ -541,6 +541,22 @@ def test_tokens_by_themselves(tmp_path: Path) -> None:
     assert Access(Settings()).check_token(LIVE, None) is False
 
 
+def test_a_file_that_is_half_written_is_taken_when_it_stays_so(tmp_path: Path) -> None:
+    path = write_tokens(tmp_path / "tokens", TOKEN)
+    rules = Access(Settings(token_file=str(path)))
+    other = "b" * 40
+    path.write_text(f"{TOKEN}\n{other[:20]}")
+    assert not rules.reload(asked=False)
+    with pytest.raises(Unauthenticated):
+        rules.check_token(LIVE, f"Bearer {other[:20]}".encode())
+    path.write_text(f"{TOKEN}\n{other}")
+    assert not rules.reload(asked=True)
+    assert rules.reload(asked=False), "a file without a last line end is as good, once it is whole"
+    assert rules.check_token(LIVE, f"Bearer {other}".encode()) is True
+    with pytest.raises(Unauthenticated):
+        rules.check_token(LIVE, f"Bearer {other[:20]}".encode())
+
+
 def test_a_token_is_looked_up_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Who has none must not hold the event loop for a time that grows with their number."""
     known = Access(Settings(token_file=str(write_tokens(tmp_path / "tokens", *(f"{number:032}" for number in range(20_000))))))

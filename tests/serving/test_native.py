@@ -859,6 +859,70 @@ async def test_of_calls_that_run_as_tasks_some_begin_in_one_iteration() -> None:
             assert [(await asyncio.to_thread(peer.wait, stream)).status for stream in streams] == [0] * len(streams)
 
 
+async def test_streams_go_on_by_turns_of_their_connections() -> None:
+    """Many messages on many open streams are as much work as many calls."""
+    seen: list[str] = []
+
+    async def serve(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            seen.append(request.service)
+            yield health.HealthCheckResponse()
+
+    methods = {"/test.T/Cold": Method("stream", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
+
+    def body(name: str) -> bytes:
+        return framed(health.HealthCheckRequest(service=name).SerializeToString())
+
+    async with serving(methods=methods) as (transport, [bound]):
+        with Peer(bound) as busy, Peer(bound) as other:
+            streams = {peer: [peer.open("/test.T/Cold") for _ in range(count)] for peer, count in ((busy, 10), (other, 1))}
+            await asyncio.to_thread(lambda: [peer.ping() for peer in streams])
+            async with asyncio.timeout(LIMIT_S):
+                while len(transport._tasks) < 11:
+                    await asyncio.sleep(0)
+            transport._cold_scheduled = True  # as long as the loop is at others
+
+            def ask() -> None:
+                for peer, name in ((busy, "busy"), (other, "other")):
+                    for stream in streams[peer]:
+                        peer.data(stream, 3 * body(name))
+                    peer.ping()
+
+            await asyncio.to_thread(ask)
+            assert sum(map(len, transport._cold.values())) == 11
+            assert seen == []
+            transport._start_cold()
+            async with asyncio.timeout(LIMIT_S):
+                while len(seen) < 33:
+                    await asyncio.sleep(0)
+    assert seen[:2] == ["busy", "other"]
+    assert not transport._cold
+
+
+async def test_who_leaves_a_stream_that_waits_for_its_turn_leaves_nothing() -> None:
+    async def serve(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for _ in requests:
+            yield health.HealthCheckResponse()
+
+    methods = {"/test.T/Cold": Method("stream", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
+    async with serving(methods=methods) as (transport, [bound]):
+        with Peer(bound) as peer:
+            stream = peer.open("/test.T/Cold")
+            await asyncio.to_thread(peer.ping)
+            async with asyncio.timeout(LIMIT_S):
+                while not transport._tasks:
+                    await asyncio.sleep(0)
+            transport._cold_scheduled = True  # as long as the loop is at others
+            await asyncio.to_thread(lambda: (peer.data(stream, framed(b"")), peer.ping()))
+            assert len(transport._cold) == 1
+        async with asyncio.timeout(LIMIT_S):
+            while transport.connections or transport._tasks:
+                await asyncio.sleep(0)
+        transport._start_cold()
+        assert not transport._cold
+        assert not transport._cold_scheduled
+
+
 async def test_probes_wait_for_nobody() -> None:
     async def serve(request: Any) -> Any:
         return health.HealthCheckResponse()

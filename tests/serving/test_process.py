@@ -517,7 +517,8 @@ def test_drain_ends_nobody_else(tmp_path: Path) -> None:
     for arguments, code, says in (
         ((), 2, "expected PID or --pid-file, one of them"),
         (("1", "--pid-file", "x"), 2, "expected PID or --pid-file, one of them"),
-        (("--pid-file", "none"), 2, "--pid-file none: cannot be read: No such file or directory"),
+        (("--pid-file", "none"), 1, "--pid-file none: there is none; the server has ended, or was started with another --pid-file"),
+        (("--pid-file", "."), 2, "--pid-file .: cannot be read: Is a directory"),
         (("--pid-file", "pid"), 2, "--pid-file pid: expected the number of a process, got 'none'"),
         ((str((1 << 22) + 5),), 1, "there is no process 4194309; the server has ended"),
     ):
@@ -530,3 +531,4 @@ def test_a_number_that_cannot_be_written(files: Path, tmp_path: Path) -> None:
     done = run("serve", files, "--grpc-port", "0", "--metrics-port", "off", "--pid-file", tmp_path / "none" / "pid", folder=tmp_path)
     assert done.returncode == 3
     assert "pid_file: expected a file that can be written" in done.stderr
+    assert "loading" not in done.stderr, "it says so first"
