@@ -44,6 +44,7 @@ MOST_TIMES = 2.0  # its p99 beside an attack, in quiet ones
 MOST_LEFT_MIB = 160  # more than before when all is over: the pool keeps 64 MiB of free blocks, and malloc some of what was given back
 MOST_GROWN_MIB = 64  # more after the last round than after the first: malloc finds its form in some rounds, a leak never does
 MOST_MIB = 512  # more at the peak: the answers of one connection (max_unread_bytes, 256 MiB), as much again for messages that come
+SETTLED_S = 1.5  # without a fall of the server's memory
 LIMIT_S = 60.0  # in which the server answers, and is at rest again; else it hangs
 AT_REST = ("inferd_connections", "inferd_streams", "inferd_message_bytes", "inferd_queue_depth")
 MIB = 1 << 20
@@ -170,14 +171,14 @@ def rest(server: Server, before: dict[str, float]) -> str:
 
 
 def settled(server: Server) -> float:
-    """The RSS in MiB once it falls no further: a thread gives large blocks back, some at a time."""
-    now = server.rss_mib()
-    while True:
-        earlier = now
-        time.sleep(0.3)
-        now = server.rss_mib()
-        if now > earlier - 1:
-            return round(now, 1)
+    """The RSS in MiB once it falls no further: large blocks are given back some at a time, and what many connections had at the server's
+    next look at that, a second apart."""
+    least, since = server.rss_mib(), time.monotonic()
+    while time.monotonic() - since < SETTLED_S:
+        time.sleep(0.1)
+        if (now := server.rss_mib()) < least - 1:
+            least, since = now, time.monotonic()
+    return round(server.rss_mib(), 1)
 
 
 def measure(name: str, server: Server, folder: Path, seconds: float, rounds: int) -> dict[str, Any]:
