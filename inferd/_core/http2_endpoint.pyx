@@ -184,17 +184,16 @@ cdef class Endpoint:
         self.iteration_until_ns = now_ns + self.iteration_ns
 
     cdef bint has_time(self, int64_t now_ns, bint light) noexcept:
-        if self.iteration_begun:
-            return now_ns < self.iteration_until_ns + (self.light_iteration_ns if light else 0)
-        if not light:                   # else it is not worth a callback
+        if not self.iteration_begun:
+            if light:                   # not worth a callback
+                return True
             try:
                 self.schedule(self.end_iteration)
             except Exception as error:
                 self.log(error)
                 return True
             self.begin_iteration(now_ns)
-            return self.iteration_ns > 0
-        return True
+        return now_ns < self.iteration_until_ns + (self.light_iteration_ns if light else 0)
 
     def end_iteration(self):
         """What is read from now on belongs to the loop's next iteration."""
