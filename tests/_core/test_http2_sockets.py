@@ -13,6 +13,7 @@ import pytest
 
 from inferd._core.http2_endpoint import Endpoint
 from inferd._core.http2_sockets import Sockets
+from tests._core.http2_client import INFER, Client, Served, frame
 from tests.wire import LIMIT_S
 
 WOKEN = 8  # _core/http2_limits.pxd
@@ -173,6 +174,23 @@ def test_who_is_always_readable_is_not_served_twice_before_others(setting: Setti
         setting.sockets.serve()
         setting.sockets.serve()
         assert {len(reader.nbytes) for reader in readers} == {count}
+
+
+def test_what_is_read_at_one_moment_is_one_iteration_of_the_loop(setting: Setting) -> None:
+    """Light reads, too, wait for their turn when it has lasted long enough; a callback for each iteration would not tell of these."""
+    client = Client(served := Served())
+    reader = setting.reader()
+    sockets = Sockets(served.endpoint)
+    sockets.read(reader.near.fileno(), client.session)
+    for limit_ns, calls in ((0, 0), (10**12, 2)):
+        served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = limit_ns
+        client.h2.send_data(client.open(INFER), frame(b"light"), end_stream=True)
+        reader.far.send(client.h2.data_to_send())
+        sockets.serve()
+        assert len(served.calls) == calls
+        served.run_scheduled()
+    sockets.close()
+    client.session.close()
 
 
 def test_what_is_forgotten_stays_so(setting: Setting) -> None:
