@@ -72,6 +72,9 @@ NUMBERS = 1_000_000  # of a tensor whose elements stand one by one
 CALLS_AT_ONCE = 32
 BURST_CONNECTIONS, BURST_CALLS, BURST_S = 2000, 40, 0.2
 COLD_CALLS = 1000
+OPEN_WINDOWS = frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, LARGEST_WINDOW))  # for answers, as wide as they may be
+OPEN_WINDOWS += frame(WINDOW_UPDATE, 0, 0, u32(LARGEST_WINDOW - FIRST_WINDOW))
+OPEN_STREAMS, QUESTIONS = 32, 40  # of reflection on a connection, in both its versions; on each stream at a time
 STANDING_S = 0.5  # of connections that wait for no answer: the server has accepted them by then
 MEASURING_S = 2.5  # after an attack's beginning the client that behaves well measures
 CHILD_S = 120  # a child ends then, whatever becomes of us
@@ -316,11 +319,9 @@ def cold_calls() -> list[tuple[str, bytes]]:
 def cold_methods(address: str) -> Words:
     """1000 calls of ModelStatistics, ModelMetadata and reflection, open at once on one connection; where some end others begin."""
     asked = [(block(path=path.encode()), struct.pack(">BI", 0, len(message)) + message) for path, message in cold_calls()]
-    opening = frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, LARGEST_WINDOW))
-    opening += frame(WINDOW_UPDATE, 0, 0, u32(LARGEST_WINDOW - FIRST_WINDOW))
 
     def attack(peer: Peer) -> None:
-        peer.send(opening)
+        peer.send(OPEN_WINDOWS)
         streams, calls, begun = numbers(), cycle(asked), 0
         while peer.wait_for(begun - COLD_CALLS + 1):
             more = [(next(streams), *next(calls)) for _ in range(COLD_CALLS - (begun - len(peer.ended)))]
@@ -329,6 +330,37 @@ def cold_methods(address: str) -> Words:
             begun += len(more)
 
     return over_and_over(attack, address)
+
+
+def questions_on_open_streams(address: str, connections: int) -> Words:
+    """Each connection has as many streams of reflection open as it may, and sends 40 questions on each whenever windows allow."""
+    words: Words = Counter()
+    path, question = cold_calls()[-1]
+    paths = (path, path.replace("v1", "v1alpha"))
+    questions = QUESTIONS * (struct.pack(">BI", 0, len(question)) + question)
+    opening = b"".join(frame(HEADERS, END_HEADERS, n, block(path=paths[n // 2 % 2].encode())) for n in range(1, 2 * OPEN_STREAMS, 2))
+
+    def connected() -> tuple[Peer, Counter[int]]:
+        peer = Peer(address, words)
+        peer.send(OPEN_WINDOWS + opening)
+        return peer, Counter()
+
+    peers = [connected() for _ in range(connections)]
+    going()
+    while not stopped():
+        for at, (peer, sent) in enumerate(peers):
+            peer.read_soon(0.0)
+            for n in range(1, 2 * OPEN_STREAMS, 2):
+                if peer.room(n, sent[n]) >= len(questions):
+                    peer.send(data(n, questions, end=False))
+                    sent[n] += len(questions)
+                    peer.uploaded += len(questions)
+                    words["questions"] += QUESTIONS
+            if peer.cut:
+                peers[at] = connected()
+    for peer, _ in peers:
+        peer.close()
+    return words
 
 
 def zero_windows(address: str) -> Words:
@@ -635,6 +667,8 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "flood of unknown methods": unknown_method_flood,
     "bursts from 2000 connections": bursts,
     "cold methods, 1000 calls": cold_methods,
+    "questions on open streams, 1 connection": partial(questions_on_open_streams, connections=1),
+    "questions on open streams, 30 connections": partial(questions_on_open_streams, connections=30),
     "typed contents, whole at once": typed_contents,
     "typed contents in gzip": typed_contents_in_gzip,
     "zero windows, 1000 answers": zero_windows,

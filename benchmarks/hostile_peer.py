@@ -142,11 +142,11 @@ class Peer:
         """Reads what comes for so long, or until the connection is cut."""
         until = time.monotonic() + seconds
         while not self.cut and (left := until - time.monotonic()) > 0:
-            self._read_soon(min(left, 0.1))
+            self.read_soon(min(left, 0.1))
             if stopped():
                 return
 
-    def _read_soon(self, seconds: float) -> None:
+    def read_soon(self, seconds: float) -> None:
         if ready(self.socket.fileno(), select.POLLIN, seconds):
             self.read()
 
@@ -174,21 +174,25 @@ class Peer:
         """DATA that does not end its stream, as windows allow, unless the server ends it. Whether more can be sent."""
         sent = 0
         while sent < len(body) and stream not in self.ended and not self.cut and not self._torn:
-            room = min(self.window + self.opened[stream] - sent, FIRST_WINDOW + self.opened[0] - self.uploaded)
+            room = self.room(stream, sent)
             if room > 0:
                 piece = body[sent : sent + min(room, PIECE_NBYTES)]
                 self.send(data(stream, piece, end=False))
                 sent, self.uploaded = sent + len(piece), self.uploaded + len(piece)
             else:
-                self._read_soon(0.1)
+                self.read_soon(0.1)
                 self._torn = stopped()
         return not self.cut and not self._torn
+
+    def room(self, stream: int, sent: int) -> int:
+        """Bytes of DATA that the windows of a stream, of which so many were sent, and of the connection allow."""
+        return min(self.window + self.opened[stream] - sent, FIRST_WINDOW + self.opened[0] - self.uploaded)
 
     def wait_for(self, ended: int, seconds: float = PATIENCE_S) -> bool:
         """Whether the server has ended so many streams of this connection, within so long."""
         until = time.monotonic() + seconds
         while len(self.ended) < ended and not self.cut and not stopped() and time.monotonic() < until:
-            self._read_soon(0.1)
+            self.read_soon(0.1)
         return len(self.ended) >= ended
 
     def _take(self, kind: int, flags: int, stream: int, payload: bytes) -> None:

@@ -7,46 +7,37 @@ Never in here: HTTP/2 frames, gRPC framing, what a method does.
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import logging
 import os
 import random
-import struct
-import termios
 import time
-from collections import Counter, OrderedDict, deque
-from contextlib import aclosing, suppress
-from functools import partial
+from collections import deque
+from contextlib import suppress
 from socket import AF_UNIX
-from typing import TYPE_CHECKING, Any, cast
-
-from google.protobuf.message import DecodeError
+from typing import TYPE_CHECKING
 
 from inferd._core import message as messages
-from inferd._core.grpc import NO_DEADLINE
-from inferd._core.http2 import Session
-from inferd._core.http2_call import Http2Call
 from inferd._core.http2_endpoint import Endpoint
 from inferd._core.http2_sockets import Sockets
 from inferd.config import Address
 from inferd.descriptors import fitting, warn_of_few
 from inferd.engine.planner import Host
-from inferd.errors import DeadlineExceeded, InvalidArgument, RequestError
-from inferd.serving.access import Access, Identity, tell
+from inferd.errors import RequestError
+from inferd.serving.access import Access, Identity
+from inferd.serving.cold_calls import ColdCalls
+from inferd.serving.connection import CLOSE_TIMEOUT_S, Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, close_empty
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
 from inferd.serving.ports import Port, Refusals, TlsPort
 from inferd.serving.sockets import SocketFile, listening, not_listening, unix_socket
-from inferd.serving.tls import ALPN
 from inferd.serving.unserved import unserved
 
 if TYPE_CHECKING:
-    from collections.abc import AsyncIterator, Callable, Iterable, Mapping
+    from collections.abc import Callable, Iterable, Mapping
     from socket import socket
 
     from inferd._core.grpc import Call
-    from inferd._core.tls_reader import TlsReader
     from inferd.config import Settings
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
@@ -55,7 +46,6 @@ __all__ = ["NativeTransport"]
 
 log = logging.getLogger(__name__)
 
-WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
 NOTICE_S = 0.1  # between the first GOAWAY and the last: requests that are on their way arrive
 STALL_CHECK_S = 1.0  # how often calls and connections are looked at that hold memory and do not move, and how old connections are
 LOOKS = 250  # connections that are looked at in one iteration of the loop, fewer where that takes longer than a turn
@@ -63,162 +53,11 @@ TOLD = 64  # that are told of a drain in one
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake
-COLD_CALLS = 4  # that begin, or go on with another message, in one iteration of the loop, of methods that run as tasks, probes aside
 ENDED = 8  # connections that are gone, in one iteration of the loop,
 END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
-CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
 GIVE_BACK_CALLS = 10_000  # open at one look, of which a quarter is left at another: so is theirs
-CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
-
-
-class Connection(Session, asyncio.BufferedProtocol):
-    """One client's connection. get_buffer and buffer_updated, the hot half of the protocol, are Session's, in native code.
-    made(): is called when it is connected."""
-
-    def __init__(self, transport: NativeTransport, made: Callable[[], None]) -> None:
-        super().__init__(transport.endpoint)
-        self._owner, self._made = transport, made
-        self._socket: asyncio.Transport | None = None
-        self._tls: TlsReader | None = None
-        self._descriptor = -1  # of its socket
-        self._held = self._asleep = False
-        self._cut_off: asyncio.TimerHandle | None = None  # once it closes
-        self._closing_looks = 0
-        self._identity: Identity | None = None  # whom the client's certificate names
-        self._told = False  # in the log
-        self.streams: Counter[Method] = Counter()  # open ones of methods that have a limit for each connection
-
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
-        self._socket = transport
-        self._made()
-        self._tls = handshake = transport.get_extra_info("ssl_object")
-        if handshake is not None and handshake.selected_alpn_protocol() != ALPN:
-            self._owner.refuse_protocol(transport)
-            return
-        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self._owner.connections.add(self)
-        if handshake is not None:
-            handshake.take_turns(self._owner.loop.call_soon, self._tls_told)
-            certificate = handshake.getpeercert()
-            self._identity = Identity.of(certificate) if certificate else None
-            self.ask_who_it_is()
-        socket = transport.get_extra_info("socket")
-        self._descriptor = socket.fileno()
-        low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
-        self.open(transport.write, self._close_socket, self._descriptor if low_water else -1, self._owner.age_ns())
-        if handshake is None:
-            self._owner.loop.call_soon(self._read)  # the loop begins to read when this is over
-        if self._owner.draining:
-            self.leave()
-
-    def connection_lost(self, error: Exception | None) -> None:
-        self._owner.sockets.forget(self._descriptor, self)
-        self._socket = None
-        self.lose()
-        self._owner.end_soon(self._end)
-
-    def _end(self) -> None:
-        self._owner.connections.discard(self)
-        self.close()
-        if self._tls is not None:
-            self._tls.take_turns(None, None)
-        self._tls = None
-        if self._cut_off is not None:
-            self._cut_off.cancel()  # which holds this connection, and all that it has
-            self._cut_off = None
-
-    def ask_who_it_is(self) -> None:
-        """Of a client by TLS: whether it may ask. Said in the log when that is news."""
-        if self._socket is None or self._socket.get_extra_info("ssl_object") is None:
-            return
-        refusal = self._owner.refusal_of(self._identity)
-        is_news = not self._told or (refusal is None) != (self.refusal is None)
-        self.refusal, self._told = refusal, True
-        if self._identity is not None and is_news:
-            tell(self._identity, self.refusal, self._socket.get_extra_info("peername"))
-
-    def waiting_nbytes(self) -> int:
-        """Bytes that the socket has not taken yet."""
-        return self._socket.get_write_buffer_size() if self._socket is not None else 0
-
-    def hold_reading(self, held: bool) -> None:
-        """What is read waits for the connection's next turn."""
-        self._held = held
-        if self._socket is None or self._socket.is_closing():
-            return
-        if held:
-            if self._tls is None:
-                self._owner.sockets.forget(self._descriptor, self)
-            self._socket.pause_reading()
-        elif self._tls is None:
-            self._read()
-        else:
-            self._tls.begin_turn()
-            self._socket.resume_reading()
-
-    def hang_up(self, error: int) -> None:
-        """The client says nothing more, or is gone: the connection ends when it is its turn."""
-        self._owner.end_soon(self.abort if error else self._close_socket)
-
-    def sleep_if_silent(self) -> None:
-        """By TLS the loop reads nothing of a connection that is silent until something comes, and it is its turn."""
-        if self._tls is None or self._socket is None or self._asleep or self._socket.is_closing() or not self.is_silent():
-            return
-        self._owner.sockets.wake(self._descriptor, self, Connection._wake)
-        self._asleep = True
-        self._socket.set_read_buffer_limits(high=0)  # type: ignore[attr-defined]  # a pause holds back what is decrypted
-
-    def _wake(self) -> None:
-        self._asleep = False
-        if self._socket is not None and not self._socket.is_closing():
-            self._socket.set_read_buffer_limits()  # type: ignore[attr-defined]
-
-    def _read(self) -> None:
-        """Without TLS the socket is read natively, not by the loop."""
-        if self._socket is not None and not self._socket.is_closing() and not self._held:
-            try:
-                self._owner.sockets.read(self._descriptor, self)
-            except OSError:  # the kernel has no memory for it
-                self._socket.resume_reading()
-            else:
-                self._socket.pause_reading()
-
-    def leave(self) -> None:
-        """GOAWAY in two steps, between which requests that are on their way arrive."""
-        self.announce_drain()
-        self._owner.loop.call_later(self._owner.notice_s, self.drain)
-
-    def abort(self) -> None:
-        """Cuts the connection off; what was not sent is lost."""
-        if self._socket is not None:
-            self._owner.sockets.forget(self._descriptor, self)
-            self._socket.abort()
-
-    def _tls_told(self, idle_records: int) -> None:
-        if self.count_idle(idle_records, self.waiting_nbytes()):
-            self.abort()
-        elif self._tls is not None and self._tls.is_over:
-            self.wait_for_turn()
-
-    def _close_socket(self) -> None:
-        if self._socket is not None and self._cut_off is None:
-            if self._tls is None:
-                self._owner.sockets.forget(self._descriptor, self)
-            else:
-                self._tls.close()
-            self._socket.close()  # after what was written
-            self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
-
-    def look_at_closing(self) -> None:
-        """In a drain: TLS would wait for the client's own word at the end (close_notify), which nobody needs once the client's kernel has
-        all that was written."""
-        if self._cut_off is None or self._socket is None:
-            return
-        self._closing_looks += 1
-        if self._closing_looks >= CLOSING_LOOKS and not self.waiting_nbytes() and not _unsent_nbytes(self._socket):
-            self.abort()
 
 
 class NativeTransport:
@@ -246,10 +85,11 @@ class NativeTransport:
         self._refused_connections = 0
         self._ends: deque[Callable[[], None]] = deque()  # what ends connections, by turns
         self._ends_scheduled = False
+        self._cold_calls = ColdCalls(self.loop, refuse)
         self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
         self.endpoint = Endpoint(
             methods,
-            start=self._start_call,
+            start=self._cold_calls.start,
             refuse=refuse,
             unserved=unserved,
             schedule=self.loop.call_soon,
@@ -293,13 +133,9 @@ class NativeTransport:
         self._descriptors_logged_s = float("-inf")
         self._closed_before = 0  # connections whose memory was given back
         self._most_calls = 0  # at the looks since then
-        self._refuse = refuse
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
         self._refusals = Refusals()
-        self._tasks: set[asyncio.Task[None]] = set()
-        self._cold: OrderedDict[Connection, deque[Callable[[], bool]]] = OrderedDict()  # what is to begin or go on, by whose turn it is
-        self._cold_scheduled = False
 
     async def start(self, addresses: list[Address]) -> list[Address]:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
@@ -341,9 +177,7 @@ class NativeTransport:
                     await asyncio.sleep(0.005)
         self._stall_timer.cancel()
         self._cut_off_all(timeout_s)
-        for task in list(self._tasks):
-            task.cancel()
-        await asyncio.gather(*self._tasks, return_exceptions=True)
+        await self._cold_calls.cancel()
         await self._threads.close()
         with suppress(TimeoutError):
             async with asyncio.timeout(LAST_S):
@@ -593,126 +427,3 @@ class NativeTransport:
 
     def _connection(self, made: Callable[[], None]) -> Connection:
         return Connection(self, made)
-
-    # Cold calls: a task each. `call.request` is the task, so that a client that goes away cancels it. Some begin in each iteration of the
-    # loop, or take another message of their stream, and connections take turns: each does all its work in one piece, and many together
-    # would hold up everybody else. Probes wait for nobody.
-
-    def _start_call(self, call: Http2Call, method: Method) -> None:
-        connection = cast("Connection", call.output)
-        if method.max_open:
-            method.check_open(call.method, connection.streams[method])
-            connection.streams[method] += 1
-        if method.quick:
-            self._start(connection, call, method)
-            return
-        self._line_up(connection, partial(self._start, connection, call, method))
-
-    def _line_up(self, connection: Connection, begin: Callable[[], bool]) -> None:
-        """Calls begin() when it is the connection's turn. False: there was nothing to begin any more."""
-        self._cold.setdefault(connection, deque()).append(begin)
-        if not self._cold_scheduled:
-            self._start_cold()
-
-    async def _turn(self, connection: Connection) -> None:
-        over: asyncio.Future[None] = self.loop.create_future()
-        self._line_up(connection, partial(_set, over))
-        await over
-
-    def _start_cold(self) -> None:
-        begun = 0
-        while self._cold and begun < COLD_CALLS:
-            connection, line = self._cold.popitem(last=False)
-            begun += line.popleft()()
-            if line:
-                self._cold[connection] = line  # behind the others
-        self._cold_scheduled = begun > 0
-        if self._cold_scheduled:
-            self.loop.call_soon(self._start_cold)
-
-    def _start(self, connection: Connection, call: Http2Call, method: Method) -> bool:
-        """False: the client is gone."""
-        if call.closed:
-            connection.streams.subtract((method,) if method.max_open else ())
-            return False
-        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
-        task = self.loop.create_task(serve(call, method))
-        if method.max_open:
-            task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
-        call.request = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return True
-
-    async def _serve_unary(self, call: Http2Call, method: Method) -> None:
-        try:
-            request = _parse(method, call.message, call.method)
-            async with asyncio.timeout(_remaining_s(call)):
-                response = await method.handler(request)
-            call.reply(response.SerializeToString())
-        except TimeoutError:
-            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the answer was ready"))
-        except Exception as error:
-            self._refuse(call, error)
-
-    async def _serve_stream(self, call: Http2Call, method: Method) -> None:
-        changed = asyncio.Event()
-        call.listener = changed.set
-        try:
-            async with asyncio.timeout(_remaining_s(call)), aclosing(method.handler(self._requests(call, method, changed))) as responses:
-                async for response in responses:
-                    call.write(response.SerializeToString())
-                    while call.sending and not call.closed:
-                        changed.clear()
-                        await changed.wait()
-            call.end()
-        except TimeoutError:
-            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the stream ended"))
-        except Exception as error:
-            self._refuse(call, error)
-        finally:
-            call.listener = None
-
-    async def _requests(self, call: Http2Call, method: Method, changed: asyncio.Event) -> AsyncIterator[Any]:
-        """A streaming call's requests as they come, each in a turn of its connection, until the client ends its side."""
-        begins = True  # one that is there is part of the turn in which the call begins
-        while True:
-            message = call.take_message()
-            if message is not None:
-                if not begins:
-                    await self._turn(cast("Connection", call.output))
-                begins = False
-                yield _parse(method, message, call.method)
-            elif call.request_over or call.closed:
-                return
-            else:
-                begins = False
-                changed.clear()
-                await changed.wait()
-
-
-def _set(future: asyncio.Future[None]) -> bool:
-    """False: who waited for it is gone."""
-    if future.done():
-        return False
-    future.set_result(None)
-    return True
-
-
-def _unsent_nbytes(transport: asyncio.Transport) -> int:
-    """What the kernel has, and the client's kernel has not said to have. A loop has bytes of its own only while this is full."""
-    unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-    (nbytes,) = struct.unpack("i", unsent)
-    return int(nbytes)
-
-
-def _parse(method: Method, message: Any, name: str) -> Any:
-    try:
-        return method.request_type.FromString(bytes(message))
-    except DecodeError:
-        expected = method.request_type.DESCRIPTOR.full_name
-        raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
-
-
-def _remaining_s(call: Http2Call) -> float | None:
-    return None if call.deadline_ns == NO_DEADLINE else max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)

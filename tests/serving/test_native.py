@@ -24,49 +24,17 @@ from inferd._core.grpc import NO_DEADLINE, Call
 from inferd.config import Address, Settings
 from inferd.protocol import health
 from inferd.serving import native
+from inferd.serving.connection import Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
 from inferd.serving.native import ENDED, NativeTransport
 from tests import models
+from tests.bare import ECHO, WATCH, serving
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed, reset_streams
 from tests.served import Served
 from tests.wire import LIMIT_S, Caller, Held, infer_request, rows, same
 
-ECHO, WATCH = "/test.T/Echo", "/test.T/Watch"
 S = 10**9
-
-
-class Echo:
-    """A service table without models: echoes, and streams as many messages as it is told."""
-
-    def methods(self) -> dict[str, Method]:
-        request, response = health.HealthCheckRequest, health.HealthCheckResponse
-        return {
-            ECHO: Method("infer", lambda call: call.reply(call.message)),
-            WATCH: Method("stream", self.watch, request, response),
-        }
-
-    async def watch(self, requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            for status in range(len(request.service)):
-                yield health.HealthCheckResponse(status=status % 4)
-
-    def refuse(self, call: Call, error: Exception) -> None:
-        call.fail(error if isinstance(error, errors.RequestError) else errors.Internal("see the log"))
-
-
-@asynccontextmanager
-async def serving(
-    *addresses: Address, methods: dict[str, Method] | None = None, **settings: Any
-) -> AsyncIterator[tuple[NativeTransport, list[str]]]:
-    """A transport that is stopped whatever happens: uvloop waits for ever to close a loop with open connections."""
-    echo = Echo()
-    transport = NativeTransport(methods or echo.methods(), Settings(**settings), echo.refuse)
-    bound = await transport.start(list(addresses or (Address("127.0.0.1", 0),)))
-    try:
-        yield transport, [str(address) for address in bound]
-    finally:
-        await transport.stop(0)
 
 
 async def echoed(address: str, message: bytes = b"abc") -> bool:
@@ -448,9 +416,9 @@ async def test_late_calls_of_all_connections_are_ended_some_in_each_iteration_of
 async def test_a_drain_is_told_to_some_connections_in_each_iteration_of_the_loop(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "TOLD", 2)
     told: list[Any] = []
-    monkeypatch.setattr(native.Connection, "leave", lambda connection: told.append(connection))
+    monkeypatch.setattr(Connection, "leave", lambda connection: told.append(connection))
     async with serving() as (transport, _):
-        connections = [native.Connection(transport, lambda: None) for _ in range(5)]
+        connections = [Connection(transport, lambda: None) for _ in range(5)]
         transport._tell_to_leave(connections)
         for count in (2, 4, 5):
             assert told == connections[:count]
@@ -661,7 +629,7 @@ async def test_a_drain_cuts_off_who_has_all_and_nobody_else() -> None:
                 with suppress(BlockingIOError):
                     while True:
                         opened.send(bytes(1 << 16))
-                connection = native.Connection(transport, lambda: None)
+                connection = Connection(transport, lambda: None)
                 connection._socket = closing = Closing(opened)  # type: ignore[assignment]
                 for _ in range(5):
                     connection.look_at_closing()
@@ -803,168 +771,6 @@ async def test_a_connection_that_is_read_in_turns_loses_nothing() -> None:
                 assert [peer.wait(stream).body for stream in streams] == [framed(b"%d" % number) for number in range(300)]
 
         await asyncio.to_thread(ask)
-
-
-async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> None:
-    """One connection with many of them leaves the next place to another's."""
-    seen: list[str] = []
-
-    async def serve(request: Any) -> Any:
-        seen.append(request.service)
-        return health.HealthCheckResponse()
-
-    methods = {"/test.T/Cold": Method("unary", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
-
-    def body(name: str) -> bytes:
-        return framed(health.HealthCheckRequest(service=name).SerializeToString())
-
-    async with serving(methods=methods) as (transport, [bound]):
-        transport._cold_scheduled = True  # as long as the loop is at others
-        with Peer(bound) as busy, Peer(bound) as other:
-
-            def ask() -> None:
-                for peer, name, count in ((busy, "busy", 40), (other, "other", 1)):
-                    for _ in range(count):
-                        peer.data(peer.open("/test.T/Cold"), body(name), end=True)
-                    peer.ping()
-
-            await asyncio.to_thread(ask)
-            transport._start_cold()
-            async with asyncio.timeout(LIMIT_S):
-                while len(seen) < 41:
-                    await asyncio.sleep(0)
-    assert seen == ["busy", "other"] + 39 * ["busy"]
-
-
-async def test_of_calls_that_run_as_tasks_some_begin_in_one_iteration() -> None:
-    async def serve(request: Any) -> Any:
-        return health.HealthCheckResponse()
-
-    methods = {"/test.T/Cold": Method("unary", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
-    async with serving(methods=methods) as (transport, [bound]):
-        transport._cold_scheduled = True  # as long as the loop is at others
-        with Peer(bound) as peer:
-
-            def ask() -> list[int]:
-                streams = [peer.open("/test.T/Cold") for _ in range(2 * native.COLD_CALLS + 1)]
-                for stream in streams:
-                    peer.data(stream, framed(b""), end=True)
-                peer.ping()
-                return streams
-
-            streams = await asyncio.to_thread(ask)
-            transport._start_cold()
-            assert len(transport._tasks) == native.COLD_CALLS
-            assert sum(map(len, transport._cold.values())) == native.COLD_CALLS + 1
-            assert [(await asyncio.to_thread(peer.wait, stream)).status for stream in streams] == [0] * len(streams)
-
-
-async def test_streams_go_on_by_turns_of_their_connections() -> None:
-    """Many messages on many open streams are as much work as many calls."""
-    seen: list[str] = []
-
-    async def serve(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for request in requests:
-            seen.append(request.service)
-            yield health.HealthCheckResponse()
-
-    methods = {"/test.T/Cold": Method("stream", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
-
-    def body(name: str) -> bytes:
-        return framed(health.HealthCheckRequest(service=name).SerializeToString())
-
-    async with serving(methods=methods) as (transport, [bound]):
-        with Peer(bound) as busy, Peer(bound) as other:
-            streams = {peer: [peer.open("/test.T/Cold") for _ in range(count)] for peer, count in ((busy, 10), (other, 1))}
-            await asyncio.to_thread(lambda: [peer.ping() for peer in streams])
-            async with asyncio.timeout(LIMIT_S):
-                while len(transport._tasks) < 11:
-                    await asyncio.sleep(0)
-            transport._cold_scheduled = True  # as long as the loop is at others
-
-            def ask() -> None:
-                for peer, name in ((busy, "busy"), (other, "other")):
-                    for stream in streams[peer]:
-                        peer.data(stream, 3 * body(name))
-                    peer.ping()
-
-            await asyncio.to_thread(ask)
-            assert sum(map(len, transport._cold.values())) == 11
-            assert seen == []
-            transport._start_cold()
-            async with asyncio.timeout(LIMIT_S):
-                while len(seen) < 33:
-                    await asyncio.sleep(0)
-    assert seen[:2] == ["busy", "other"]
-    assert not transport._cold
-
-
-async def test_who_leaves_a_stream_that_waits_for_its_turn_leaves_nothing() -> None:
-    async def serve(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
-        async for _ in requests:
-            yield health.HealthCheckResponse()
-
-    methods = {"/test.T/Cold": Method("stream", serve, health.HealthCheckRequest, health.HealthCheckResponse)}
-    async with serving(methods=methods) as (transport, [bound]):
-        with Peer(bound) as peer:
-            stream = peer.open("/test.T/Cold")
-            await asyncio.to_thread(peer.ping)
-            async with asyncio.timeout(LIMIT_S):
-                while not transport._tasks:
-                    await asyncio.sleep(0)
-            transport._cold_scheduled = True  # as long as the loop is at others
-            await asyncio.to_thread(lambda: (peer.data(stream, framed(b"")), peer.ping()))
-            assert len(transport._cold) == 1
-        async with asyncio.timeout(LIMIT_S):
-            while transport.connections or transport._tasks:
-                await asyncio.sleep(0)
-        transport._start_cold()
-        assert not transport._cold
-        assert not transport._cold_scheduled
-
-
-async def test_probes_wait_for_nobody() -> None:
-    async def serve(request: Any) -> Any:
-        return health.HealthCheckResponse()
-
-    types = health.HealthCheckRequest, health.HealthCheckResponse
-    methods = {"/test.T/Cold": Method("unary", serve, *types), "/test.T/Probe": Method("unary", serve, *types, quick=True)}
-    async with serving(methods=methods) as (transport, [bound]):
-        transport._cold_scheduled = True  # as long as the loop is at others
-        with Peer(bound) as peer:
-            waiting = await asyncio.to_thread(peer.open, "/test.T/Cold")
-            await asyncio.to_thread(peer.data, waiting, framed(b""), end=True)
-            assert (await asyncio.to_thread(peer.call, framed(b""), "/test.T/Probe")).status == 0
-            assert not peer.answers[waiting].over
-            transport._start_cold()
-            assert (await asyncio.to_thread(peer.wait, waiting)).status == 0
-
-
-async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
-    async def serve(request: Any) -> Any:
-        raise AssertionError("nobody waits for this")
-
-    async with serving(methods={"/test.T/Cold": Method("unary", serve, health.HealthCheckRequest, health.HealthCheckResponse)}) as (
-        transport,
-        [bound],
-    ):
-        transport._cold_scheduled = True  # as long as the loop is at others
-        with Peer(bound) as peer:
-
-            def ask() -> None:
-                for _ in range(5):
-                    peer.data(peer.open("/test.T/Cold"), framed(b""), end=True)
-                peer.ping()
-
-            await asyncio.to_thread(ask)
-            assert sum(map(len, transport._cold.values())) == 5
-        async with asyncio.timeout(LIMIT_S):
-            while transport.connections:
-                await asyncio.sleep(0)
-        transport._start_cold()
-        assert not transport._cold
-        assert not transport._tasks
-        assert not transport._cold_scheduled
 
 
 async def test_rapid_resets_end_the_connection_that_sends_them() -> None:

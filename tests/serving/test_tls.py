@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 
 from inferd.serving import native
+from inferd.serving.connection import Connection
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import DATA, EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types, framed, open_streams
@@ -169,9 +170,14 @@ def reused(served: Served, context: ssl.SSLContext, count: int, name: str | None
     return found
 
 
+def wait_for_last_words(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
+    for module in ("connection", "native"):
+        monkeypatch.setattr(f"inferd.serving.{module}.CLOSE_TIMEOUT_S", seconds)
+
+
 def test_who_does_not_close_is_cut_off(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """TLS waits for the peer's word at the end, and one that never says it would hold the socket."""
-    monkeypatch.setattr(native, "CLOSE_TIMEOUT_S", 0.05)
+    wait_for_last_words(monkeypatch, 0.05)
     with Served(model, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
         made.sendall(b"GET / HTTP/1.1\r\n\r\n")
         assert made.recv(64).startswith(b"HTTP/1.1 505 ")
@@ -179,7 +185,7 @@ def test_who_does_not_close_is_cut_off(files: Files, model: Path, monkeypatch: p
 
 
 def test_who_does_not_close_holds_up_no_drain(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(native, "CLOSE_TIMEOUT_S", 3600.0)
+    wait_for_last_words(monkeypatch, 3600.0)
     with Served(model, drain_timeout_s=3600, **files.settings()) as served, shaken(served.address, context_of(files)) as made:
         assert greeted(made)
         served.on_loop(served.server.stop)
@@ -294,7 +300,7 @@ def test_waves_of_connections_leave_nothing(files: Files, model: Path, tmp_path:
             for _ in range(3):
                 _wave(served, context, 20)
                 until(lambda: connections(served) == 0)
-                assert served.on_loop(lambda: sum(isinstance(thing, native.Connection) for thing in gc.get_objects())) == 0
+                assert served.on_loop(lambda: sum(isinstance(thing, Connection) for thing in gc.get_objects())) == 0
         finally:
             gc.enable()
 
@@ -333,7 +339,7 @@ def test_a_silent_connection_sleeps_and_its_client_sees_nothing_of_it(
 def test_who_sleeps_says_its_last_word(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """The server waits for it, and reads it."""
     monkeypatch.setattr(native, "STALL_CHECK_S", 0.001)
-    monkeypatch.setattr(native, "CLOSE_TIMEOUT_S", 3600.0)
+    wait_for_last_words(monkeypatch, 3600.0)
     with (
         Served(model, max_connection_idle_s=1, **files.settings()) as served,
         shaken(served.address, context_of(files)) as made,

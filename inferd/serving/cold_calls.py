@@ -1,0 +1,164 @@
+"""Calls of every method but ModelInfer on the native transport: a task each, and the turns that connections take for them.
+
+Never in here: what a method does, and frames.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections import OrderedDict, deque
+from contextlib import aclosing
+from functools import partial
+from typing import TYPE_CHECKING, Any, cast
+
+from google.protobuf.message import DecodeError
+
+from inferd._core.grpc import NO_DEADLINE
+from inferd.errors import DeadlineExceeded, InvalidArgument
+
+if TYPE_CHECKING:
+    from collections.abc import AsyncIterator, Callable
+
+    from inferd._core.grpc import Call
+    from inferd._core.http2_call import Http2Call
+    from inferd.serving.connection import Connection
+    from inferd.serving.method import Method
+
+__all__ = ["ColdCalls"]
+
+COLD_CALLS = 4  # that begin, or go on with another message, in one iteration of the loop, probes aside
+
+
+class ColdCalls:
+    """The calls of one transport that run as tasks. `call.request` is the task, so that a client that goes away cancels it.
+
+    Some begin in each iteration of the loop, or take another message of their stream, and connections take turns: each does all its work
+    in one piece, and many together would hold up everybody else. Probes wait for nobody.
+
+    refuse(call, error): answers any exception that a method raised (see service.py).
+    """
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, refuse: Callable[[Call, Exception], None]) -> None:
+        self._loop, self._refuse = loop, refuse
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._lines: OrderedDict[Connection, deque[Callable[[], bool]]] = OrderedDict()  # what is to begin or go on, by whose turn it is
+        self._scheduled = False
+
+    def start(self, call: Http2Call, method: Method) -> None:
+        connection = cast("Connection", call.output)
+        if method.max_open:
+            method.check_open(call.method, connection.streams[method])
+            connection.streams[method] += 1
+        if method.quick:
+            self._start(connection, call, method)
+            return
+        self._line_up(connection, partial(self._start, connection, call, method))
+
+    async def cancel(self) -> None:
+        """Ends those that still run."""
+        for task in list(self._tasks):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    def _line_up(self, connection: Connection, begin: Callable[[], bool]) -> None:
+        """Calls begin() when it is the connection's turn. False: there was nothing to begin any more."""
+        self._lines.setdefault(connection, deque()).append(begin)
+        if not self._scheduled:
+            self._begin_some()
+
+    async def _turn(self, connection: Connection) -> None:
+        over: asyncio.Future[None] = self._loop.create_future()
+        self._line_up(connection, partial(_set, over))
+        await over
+
+    def _begin_some(self) -> None:
+        begun = 0
+        while self._lines and begun < COLD_CALLS:
+            connection, line = self._lines.popitem(last=False)
+            begun += line.popleft()()
+            if line:
+                self._lines[connection] = line  # behind the others
+        self._scheduled = begun > 0
+        if self._scheduled:
+            self._loop.call_soon(self._begin_some)
+
+    def _start(self, connection: Connection, call: Http2Call, method: Method) -> bool:
+        """False: the client is gone."""
+        if call.closed:
+            connection.streams.subtract((method,) if method.max_open else ())
+            return False
+        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
+        task = self._loop.create_task(serve(call, method))
+        if method.max_open:
+            task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
+        call.request = task
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return True
+
+    async def _serve_unary(self, call: Http2Call, method: Method) -> None:
+        try:
+            request = _parse(method, call.message, call.method)
+            async with asyncio.timeout(_remaining_s(call)):
+                response = await method.handler(request)
+            call.reply(response.SerializeToString())
+        except TimeoutError:
+            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the answer was ready"))
+        except Exception as error:
+            self._refuse(call, error)
+
+    async def _serve_stream(self, call: Http2Call, method: Method) -> None:
+        changed = asyncio.Event()
+        call.listener = changed.set
+        try:
+            async with asyncio.timeout(_remaining_s(call)), aclosing(method.handler(self._requests(call, method, changed))) as responses:
+                async for response in responses:
+                    call.write(response.SerializeToString())
+                    while call.sending and not call.closed:
+                        changed.clear()
+                        await changed.wait()
+            call.end()
+        except TimeoutError:
+            call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the stream ended"))
+        except Exception as error:
+            self._refuse(call, error)
+        finally:
+            call.listener = None
+
+    async def _requests(self, call: Http2Call, method: Method, changed: asyncio.Event) -> AsyncIterator[Any]:
+        """A streaming call's requests as they come, each in a turn of its connection, until the client ends its side."""
+        begins = True  # one that is there is part of the turn in which the call begins
+        while True:
+            message = call.take_message()
+            if message is not None:
+                if not begins:
+                    await self._turn(cast("Connection", call.output))
+                begins = False
+                yield _parse(method, message, call.method)
+            elif call.request_over or call.closed:
+                return
+            else:
+                begins = False
+                changed.clear()
+                await changed.wait()
+
+
+def _set(future: asyncio.Future[None]) -> bool:
+    """False: who waited for it is gone."""
+    if future.done():
+        return False
+    future.set_result(None)
+    return True
+
+
+def _parse(method: Method, message: Any, name: str) -> Any:
+    try:
+        return method.request_type.FromString(bytes(message))
+    except DecodeError:
+        expected = method.request_type.DESCRIPTOR.full_name
+        raise InvalidArgument(f"{name}: expected a serialized {expected}, got {len(message)} bytes that are none") from None
+
+
+def _remaining_s(call: Http2Call) -> float | None:
+    return None if call.deadline_ns == NO_DEADLINE else max(0.0, (call.deadline_ns - time.monotonic_ns()) / 1e9)

@@ -1,0 +1,186 @@
+"""One client's connection on the native transport: between asyncio's socket, by TLS or not, and `_core.http2`, which speaks on it.
+
+Never in here: HTTP/2 frames, and what concerns several connections (native.py).
+"""
+
+from __future__ import annotations
+
+import asyncio
+import fcntl
+import struct
+import termios
+from collections import Counter
+from socket import AF_UNIX
+from typing import TYPE_CHECKING
+
+from inferd._core.http2 import Session
+from inferd.serving.access import Identity, tell
+from inferd.serving.tls import ALPN
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from inferd._core.tls_reader import TlsReader
+    from inferd.serving.method import Method
+    from inferd.serving.native import NativeTransport
+
+__all__ = ["Connection"]
+
+WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
+CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
+CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
+
+
+class Connection(Session, asyncio.BufferedProtocol):
+    """One client's connection. get_buffer and buffer_updated, the hot half of the protocol, are Session's, in native code.
+    made(): is called when it is connected."""
+
+    def __init__(self, transport: NativeTransport, made: Callable[[], None]) -> None:
+        super().__init__(transport.endpoint)
+        self._owner, self._made = transport, made
+        self._socket: asyncio.Transport | None = None
+        self._tls: TlsReader | None = None
+        self._descriptor = -1  # of its socket
+        self._held = self._asleep = False
+        self._cut_off: asyncio.TimerHandle | None = None  # once it closes
+        self._closing_looks = 0
+        self._identity: Identity | None = None  # whom the client's certificate names
+        self._told = False  # in the log
+        self.streams: Counter[Method] = Counter()  # open ones of methods that have a limit for each connection
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        self._socket = transport
+        self._made()
+        self._tls = handshake = transport.get_extra_info("ssl_object")
+        if handshake is not None and handshake.selected_alpn_protocol() != ALPN:
+            self._owner.refuse_protocol(transport)
+            return
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
+        self._owner.connections.add(self)
+        if handshake is not None:
+            handshake.take_turns(self._owner.loop.call_soon, self._tls_told)
+            certificate = handshake.getpeercert()
+            self._identity = Identity.of(certificate) if certificate else None
+            self.ask_who_it_is()
+        socket = transport.get_extra_info("socket")
+        self._descriptor = socket.fileno()
+        low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
+        self.open(transport.write, self._close_socket, self._descriptor if low_water else -1, self._owner.age_ns())
+        if handshake is None:
+            self._owner.loop.call_soon(self._read)  # the loop begins to read when this is over
+        if self._owner.draining:
+            self.leave()
+
+    def connection_lost(self, error: Exception | None) -> None:
+        self._owner.sockets.forget(self._descriptor, self)
+        self._socket = None
+        self.lose()
+        self._owner.end_soon(self._end)
+
+    def _end(self) -> None:
+        self._owner.connections.discard(self)
+        self.close()
+        if self._tls is not None:
+            self._tls.take_turns(None, None)
+        self._tls = None
+        if self._cut_off is not None:
+            self._cut_off.cancel()  # which holds this connection, and all that it has
+            self._cut_off = None
+
+    def ask_who_it_is(self) -> None:
+        """Of a client by TLS: whether it may ask. Said in the log when that is news."""
+        if self._socket is None or self._socket.get_extra_info("ssl_object") is None:
+            return
+        refusal = self._owner.refusal_of(self._identity)
+        is_news = not self._told or (refusal is None) != (self.refusal is None)
+        self.refusal, self._told = refusal, True
+        if self._identity is not None and is_news:
+            tell(self._identity, self.refusal, self._socket.get_extra_info("peername"))
+
+    def waiting_nbytes(self) -> int:
+        """Bytes that the socket has not taken yet."""
+        return self._socket.get_write_buffer_size() if self._socket is not None else 0
+
+    def hold_reading(self, held: bool) -> None:
+        """What is read waits for the connection's next turn."""
+        self._held = held
+        if self._socket is None or self._socket.is_closing():
+            return
+        if held:
+            if self._tls is None:
+                self._owner.sockets.forget(self._descriptor, self)
+            self._socket.pause_reading()
+        elif self._tls is None:
+            self._read()
+        else:
+            self._tls.begin_turn()
+            self._socket.resume_reading()
+
+    def hang_up(self, error: int) -> None:
+        """The client says nothing more, or is gone: the connection ends when it is its turn."""
+        self._owner.end_soon(self.abort if error else self._close_socket)
+
+    def sleep_if_silent(self) -> None:
+        """By TLS the loop reads nothing of a connection that is silent until something comes, and it is its turn."""
+        if self._tls is None or self._socket is None or self._asleep or self._socket.is_closing() or not self.is_silent():
+            return
+        self._owner.sockets.wake(self._descriptor, self, Connection._wake)
+        self._asleep = True
+        self._socket.set_read_buffer_limits(high=0)  # type: ignore[attr-defined]  # a pause holds back what is decrypted
+
+    def _wake(self) -> None:
+        self._asleep = False
+        if self._socket is not None and not self._socket.is_closing():
+            self._socket.set_read_buffer_limits()  # type: ignore[attr-defined]
+
+    def _read(self) -> None:
+        """Without TLS the socket is read natively, not by the loop."""
+        if self._socket is not None and not self._socket.is_closing() and not self._held:
+            try:
+                self._owner.sockets.read(self._descriptor, self)
+            except OSError:  # the kernel has no memory for it
+                self._socket.resume_reading()
+            else:
+                self._socket.pause_reading()
+
+    def leave(self) -> None:
+        """GOAWAY in two steps, between which requests that are on their way arrive."""
+        self.announce_drain()
+        self._owner.loop.call_later(self._owner.notice_s, self.drain)
+
+    def abort(self) -> None:
+        """Cuts the connection off; what was not sent is lost."""
+        if self._socket is not None:
+            self._owner.sockets.forget(self._descriptor, self)
+            self._socket.abort()
+
+    def _tls_told(self, idle_records: int) -> None:
+        if self.count_idle(idle_records, self.waiting_nbytes()):
+            self.abort()
+        elif self._tls is not None and self._tls.is_over:
+            self.wait_for_turn()
+
+    def _close_socket(self) -> None:
+        if self._socket is not None and self._cut_off is None:
+            if self._tls is None:
+                self._owner.sockets.forget(self._descriptor, self)
+            else:
+                self._tls.close()
+            self._socket.close()  # after what was written
+            self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
+
+    def look_at_closing(self) -> None:
+        """In a drain: TLS would wait for the client's own word at the end (close_notify), which nobody needs once the client's kernel has
+        all that was written."""
+        if self._cut_off is None or self._socket is None:
+            return
+        self._closing_looks += 1
+        if self._closing_looks >= CLOSING_LOOKS and not self.waiting_nbytes() and not _unsent_nbytes(self._socket):
+            self.abort()
+
+
+def _unsent_nbytes(transport: asyncio.Transport) -> int:
+    """What the kernel has, and the client's kernel has not said to have. A loop has bytes of its own only while this is full."""
+    unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    (nbytes,) = struct.unpack("i", unsent)
+    return int(nbytes)

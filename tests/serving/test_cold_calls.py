@@ -1,0 +1,194 @@
+"""Calls that run as tasks: which begin, or go on, when, and what is left of those whose client leaves."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from typing import Any
+
+from inferd.protocol import health
+from inferd.serving.cold_calls import COLD_CALLS
+from inferd.serving.method import Method
+from inferd.serving.native import NativeTransport
+from tests.bare import serving
+from tests.http2_peer import Peer, framed
+from tests.wire import LIMIT_S
+
+COLD = "/test.T/Cold"
+TYPES = health.HealthCheckRequest, health.HealthCheckResponse
+
+
+def hold(transport: NativeTransport) -> None:
+    """Nothing begins, as long as the loop is at others."""
+    transport._cold_calls._scheduled = True
+
+
+def go_on(transport: NativeTransport) -> None:
+    transport._cold_calls._begin_some()
+
+
+def waiting(transport: NativeTransport) -> int:
+    return sum(map(len, transport._cold_calls._lines.values()))
+
+
+def running(transport: NativeTransport) -> int:
+    return len(transport._cold_calls._tasks)
+
+
+def body(name: str) -> bytes:
+    return framed(health.HealthCheckRequest(service=name).SerializeToString())
+
+
+async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> None:
+    """One connection with many of them leaves the next place to another's."""
+    seen: list[str] = []
+
+    async def serve(request: Any) -> Any:
+        seen.append(request.service)
+        return health.HealthCheckResponse()
+
+    methods = {COLD: Method("unary", serve, *TYPES)}
+
+    async with serving(methods=methods) as (transport, [bound]):
+        hold(transport)
+        with Peer(bound) as busy, Peer(bound) as other:
+
+            def ask() -> None:
+                for peer, name, count in ((busy, "busy", 40), (other, "other", 1)):
+                    for _ in range(count):
+                        peer.data(peer.open(COLD), body(name), end=True)
+                    peer.ping()
+
+            await asyncio.to_thread(ask)
+            go_on(transport)
+            async with asyncio.timeout(LIMIT_S):
+                while len(seen) < 41:
+                    await asyncio.sleep(0)
+    assert seen == ["busy", "other"] + 39 * ["busy"]
+
+
+async def test_of_calls_that_run_as_tasks_some_begin_in_one_iteration() -> None:
+    async def serve(request: Any) -> Any:
+        return health.HealthCheckResponse()
+
+    methods = {COLD: Method("unary", serve, *TYPES)}
+    async with serving(methods=methods) as (transport, [bound]):
+        hold(transport)
+        with Peer(bound) as peer:
+
+            def ask() -> list[int]:
+                streams = [peer.open(COLD) for _ in range(2 * COLD_CALLS + 1)]
+                for stream in streams:
+                    peer.data(stream, framed(b""), end=True)
+                peer.ping()
+                return streams
+
+            streams = await asyncio.to_thread(ask)
+            go_on(transport)
+            assert running(transport) == COLD_CALLS
+            assert waiting(transport) == COLD_CALLS + 1
+            assert [(await asyncio.to_thread(peer.wait, stream)).status for stream in streams] == [0] * len(streams)
+
+
+async def test_streams_go_on_by_turns_of_their_connections() -> None:
+    """Many messages on many open streams are as much work as many calls."""
+    seen: list[str] = []
+
+    async def serve(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for request in requests:
+            seen.append(request.service)
+            yield health.HealthCheckResponse()
+
+    methods = {COLD: Method("stream", serve, *TYPES)}
+
+    async with serving(methods=methods) as (transport, [bound]):
+        with Peer(bound) as busy, Peer(bound) as other:
+            streams = {peer: [peer.open(COLD) for _ in range(count)] for peer, count in ((busy, 10), (other, 1))}
+            await asyncio.to_thread(lambda: [peer.ping() for peer in streams])
+            async with asyncio.timeout(LIMIT_S):
+                while running(transport) < 11:
+                    await asyncio.sleep(0)
+            hold(transport)
+
+            def ask() -> None:
+                for peer, name in ((busy, "busy"), (other, "other")):
+                    for stream in streams[peer]:
+                        peer.data(stream, 3 * body(name))
+                    peer.ping()
+
+            await asyncio.to_thread(ask)
+            assert waiting(transport) == 11
+            assert seen == []
+            go_on(transport)
+            async with asyncio.timeout(LIMIT_S):
+                while len(seen) < 33:
+                    await asyncio.sleep(0)
+    assert seen[:2] == ["busy", "other"]
+    assert not waiting(transport)
+
+
+async def test_who_leaves_a_stream_that_waits_for_its_turn_leaves_nothing() -> None:
+    async def serve(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        async for _ in requests:
+            yield health.HealthCheckResponse()
+
+    methods = {COLD: Method("stream", serve, *TYPES)}
+    async with serving(methods=methods) as (transport, [bound]):
+        with Peer(bound) as peer:
+            stream = peer.open(COLD)
+            await asyncio.to_thread(peer.ping)
+            async with asyncio.timeout(LIMIT_S):
+                while not running(transport):
+                    await asyncio.sleep(0)
+            hold(transport)
+            await asyncio.to_thread(lambda: (peer.data(stream, framed(b"")), peer.ping()))
+            assert waiting(transport) == 1
+        async with asyncio.timeout(LIMIT_S):
+            while transport.connections or running(transport):
+                await asyncio.sleep(0)
+        go_on(transport)
+        assert not waiting(transport)
+        assert not transport._cold_calls._scheduled
+
+
+async def test_probes_wait_for_nobody() -> None:
+    async def serve(request: Any) -> Any:
+        return health.HealthCheckResponse()
+
+    methods = {COLD: Method("unary", serve, *TYPES), "/test.T/Probe": Method("unary", serve, *TYPES, quick=True)}
+    async with serving(methods=methods) as (transport, [bound]):
+        hold(transport)
+        with Peer(bound) as peer:
+            waiting = await asyncio.to_thread(peer.open, COLD)
+            await asyncio.to_thread(peer.data, waiting, framed(b""), end=True)
+            assert (await asyncio.to_thread(peer.call, framed(b""), "/test.T/Probe")).status == 0
+            assert not peer.answers[waiting].over
+            go_on(transport)
+            assert (await asyncio.to_thread(peer.wait, waiting)).status == 0
+
+
+async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
+    async def serve(request: Any) -> Any:
+        raise AssertionError("nobody waits for this")
+
+    async with serving(methods={COLD: Method("unary", serve, *TYPES)}) as (
+        transport,
+        [bound],
+    ):
+        hold(transport)
+        with Peer(bound) as peer:
+
+            def ask() -> None:
+                for _ in range(5):
+                    peer.data(peer.open(COLD), framed(b""), end=True)
+                peer.ping()
+
+            await asyncio.to_thread(ask)
+            assert waiting(transport) == 5
+        async with asyncio.timeout(LIMIT_S):
+            while transport.connections:
+                await asyncio.sleep(0)
+        go_on(transport)
+        assert not waiting(transport)
+        assert not running(transport)
+        assert not transport._cold_calls._scheduled
