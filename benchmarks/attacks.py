@@ -342,7 +342,8 @@ def questions_on_open_streams(address: str, connections: int) -> Words:
 
     def connected() -> tuple[Peer, Counter[int]]:
         peer = Peer(address, words)
-        peer.send(OPEN_WINDOWS + opening)
+        peer.wait(0.05)
+        peer.send(frame(SETTINGS, ACK, 0) + OPEN_WINDOWS + opening)
         return peer, Counter()
 
     peers = [connected() for _ in range(connections)]
@@ -351,7 +352,7 @@ def questions_on_open_streams(address: str, connections: int) -> Words:
         for at, (peer, sent) in enumerate(peers):
             peer.read_soon(0.0)
             for n in range(1, 2 * OPEN_STREAMS, 2):
-                if peer.room(n, sent[n]) >= len(questions):
+                if n not in peer.ended and peer.room(n, sent[n]) >= len(questions):
                     peer.send(data(n, questions, end=False))
                     sent[n] += len(questions)
                     peer.uploaded += len(questions)

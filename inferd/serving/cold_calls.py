@@ -27,14 +27,12 @@ if TYPE_CHECKING:
 
 __all__ = ["ColdCalls"]
 
-COLD_CALLS = 4  # that begin, or go on with another message, in one iteration of the loop, probes aside
-
 
 class ColdCalls:
     """The calls of one transport that run as tasks. `call.request` is the task, so that a client that goes away cancels it.
 
-    Some begin in each iteration of the loop, or take another message of their stream, and connections take turns: each does all its work
-    in one piece, and many together would hold up everybody else. Probes wait for nobody.
+    One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
+    in one piece, and several together would hold up everybody else. Probes wait for nobody.
 
     refuse(call, error): answers any exception that a method raised (see service.py).
     """
@@ -65,23 +63,22 @@ class ColdCalls:
         """Calls begin() when it is the connection's turn. False: there was nothing to begin any more."""
         self._lines.setdefault(connection, deque()).append(begin)
         if not self._scheduled:
-            self._begin_some()
+            self._begin_next()
 
     async def _turn(self, connection: Connection) -> None:
         over: asyncio.Future[None] = self._loop.create_future()
         self._line_up(connection, partial(_set, over))
         await over
 
-    def _begin_some(self) -> None:
-        begun = 0
-        while self._lines and begun < COLD_CALLS:
+    def _begin_next(self) -> None:
+        self._scheduled = False
+        while self._lines and not self._scheduled:
             connection, line = self._lines.popitem(last=False)
-            begun += line.popleft()()
+            self._scheduled = line.popleft()()
             if line:
                 self._lines[connection] = line  # behind the others
-        self._scheduled = begun > 0
         if self._scheduled:
-            self._loop.call_soon(self._begin_some)
+            self._loop.call_soon(self._begin_next)
 
     def _start(self, connection: Connection, call: Http2Call, method: Method) -> bool:
         """False: the client is gone."""

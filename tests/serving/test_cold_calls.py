@@ -7,7 +7,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from inferd.protocol import health
-from inferd.serving.cold_calls import COLD_CALLS
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests.bare import serving
@@ -24,7 +23,7 @@ def hold(transport: NativeTransport) -> None:
 
 
 def go_on(transport: NativeTransport) -> None:
-    transport._cold_calls._begin_some()
+    transport._cold_calls._begin_next()
 
 
 def waiting(transport: NativeTransport) -> int:
@@ -67,7 +66,7 @@ async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> 
     assert seen == ["busy", "other"] + 39 * ["busy"]
 
 
-async def test_of_calls_that_run_as_tasks_some_begin_in_one_iteration() -> None:
+async def test_of_calls_that_run_as_tasks_one_begins_in_an_iteration() -> None:
     async def serve(request: Any) -> Any:
         return health.HealthCheckResponse()
 
@@ -77,7 +76,7 @@ async def test_of_calls_that_run_as_tasks_some_begin_in_one_iteration() -> None:
         with Peer(bound) as peer:
 
             def ask() -> list[int]:
-                streams = [peer.open(COLD) for _ in range(2 * COLD_CALLS + 1)]
+                streams = [peer.open(COLD) for _ in range(3)]
                 for stream in streams:
                     peer.data(stream, framed(b""), end=True)
                 peer.ping()
@@ -85,8 +84,8 @@ async def test_of_calls_that_run_as_tasks_some_begin_in_one_iteration() -> None:
 
             streams = await asyncio.to_thread(ask)
             go_on(transport)
-            assert running(transport) == COLD_CALLS
-            assert waiting(transport) == COLD_CALLS + 1
+            assert running(transport) == 1
+            assert waiting(transport) == 2
             assert [(await asyncio.to_thread(peer.wait, stream)).status for stream in streams] == [0] * len(streams)
 
 
