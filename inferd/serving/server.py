@@ -7,7 +7,6 @@ run on executor threads, or inline, after that.
 from __future__ import annotations
 
 import asyncio
-import gc
 import logging
 import os
 import time
@@ -22,6 +21,7 @@ from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
 from inferd.serving.access import Access, warn_of_open
+from inferd.serving.garbage import Garbage
 from inferd.serving.service import InferenceService
 from inferd.serving.tls import Tls
 
@@ -86,6 +86,7 @@ class Server:
         self.fixed = self._transport.fixed
         self._flush = self._transport.flush
         self._close_metrics: Callable[[], None] | None = None
+        self._garbage = Garbage()
         self._expire_timer: asyncio.TimerHandle | None = None
         self._reload_timer: asyncio.TimerHandle | None = None
 
@@ -109,8 +110,7 @@ class Server:
         self._watch_files()
         self.ready = not self._leaving
         self.service.health.changed()
-        gc.collect()
-        gc.freeze()  # what lives as long as the process is looked at no more
+        self._garbage.begin(time.monotonic())
         where = f" on {real['grpc']}" if real else ""
         log.info("ready%s (%s transport): %.2f s to start Python, %.2f s to load models, %.2f s to open ports", where,
                  self.transport_name, age_s, loaded - started, time.monotonic() - loaded)  # fmt: skip
@@ -165,7 +165,7 @@ class Server:
         if self._close_metrics is not None:
             self._close_metrics()
             self._close_metrics = None
-        gc.unfreeze()
+        self._garbage.end()
 
     def _make_transport(self) -> tuple[str, Transport]:
         settings = self.settings
@@ -196,6 +196,7 @@ class Server:
     def _expire(self) -> None:
         """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for any longer."""
         self.repository.expire(time.monotonic_ns())
+        self._garbage.look(time.monotonic())
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
 
     def reload(self) -> None:
