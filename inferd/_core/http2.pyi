@@ -13,6 +13,7 @@ class Session(Output):
     refusal: RequestError | None
     calls: int
     ends_more: bool
+    counted_ns: int
     def __init__(self, endpoint: Endpoint) -> None: ...
     def open(
         self, write: Callable[[bytes], Any], close_transport: Callable[[], None], descriptor: int = -1, max_age_ns: int = 0

@@ -79,7 +79,8 @@ cdef class Session(Output):
     cdef bytes rest                     # what came and waits for the connection's next turn, or None
     cdef list ready                     # unary calls that begin in the next turn: their messages came whole when this one was over; or None
     cdef int64_t turn_until_ns          # when its present turn is over
-    cdef int64_t waited_ns, counted_ns  # how long turns took that it waited for, less what is forgotten; when that was counted
+    cdef int64_t waited_ns              # how long turns took that it waited for, less what is forgotten,
+    cdef public int64_t counted_ns      # by then
     cdef bint is_costly                 # the last read took longer than light ones do
     cdef uint64_t silent_nbytes         # received_nbytes at the last look whether it is silent
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client

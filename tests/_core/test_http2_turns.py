@@ -7,6 +7,8 @@ import gc
 import time
 from collections.abc import Iterator
 
+import pytest
+
 from inferd._core.http2 import Session
 from inferd._core.http2_call import Http2Call
 from tests._core.http2_client import INFER, Client, Served, frame, messages
@@ -219,8 +221,9 @@ def test_who_has_little_to_say_is_before_who_has_much() -> None:
     assert len(served.calls) == 1002
 
 
-def test_who_has_waited_often_is_behind_who_has_not() -> None:
-    """However little it says each time: what its turns took is not forgotten soon."""
+@pytest.mark.parametrize("ago_ns", [0, 3600 * S])
+def test_who_has_waited_often_is_behind_who_has_not(ago_ns: int) -> None:
+    """However little it says each time: what its turns took is not forgotten soon, and is in the end."""
 
     def take(call: Http2Call) -> None:
         until_ns = time.monotonic_ns() + 200_000
@@ -236,11 +239,13 @@ def test_who_has_waited_often_is_behind_who_has_not() -> None:
     assert served.calls == []
     served.run_scheduled()
     arrive(other, calls(other, 1))  # else what is read next would be part of the turn
+    often.session.counted_ns -= ago_ns
     for client in (often, seldom):
         arrive(client, calls(client, 25))
     assert len(served.calls) == 26
     served.run_scheduled()
-    assert [call.output for call in served.calls[26:]] == [seldom.session] * 25 + [often.session] * 25
+    first, second = (often, seldom) if ago_ns else (seldom, often)
+    assert [call.output for call in served.calls[26:]] == [first.session] * 25 + [second.session] * 25
 
 
 def test_who_sends_little_that_takes_long_waits_with_the_others() -> None:
