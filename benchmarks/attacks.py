@@ -70,6 +70,7 @@ HELD_ANSWERS = 1000
 IDLE_CONNECTIONS = 10_000
 NUMBERS = 1_000_000  # of a tensor whose elements stand one by one
 CALLS_AT_ONCE = 32
+NEW_CONNECTIONS, NEW_NBYTES = 100, 3000
 BURST_CONNECTIONS, BURST_CALLS, BURST_S = 2000, 40, 0.2
 COLD_CALLS = 1000
 OPEN_WINDOWS = frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, LARGEST_WINDOW))  # for answers, as wide as they may be
@@ -283,25 +284,56 @@ def calls_at_once(address: str, headers: bytes, body: bytes) -> Words:
 
 
 def bursts(address: str) -> Words:
-    """2000 connections, or as many as there are descriptors for, that each ask for 40 calls of an unknown method at one moment, 5 times
-    a second."""
+    """2000 connections that each ask for 40 calls of an unknown method at one moment, 5 times a second."""
+    return calls_of_many(address, BURST_CALLS, BURST_S)
+
+
+def calls_without_pause(address: str) -> Words:
+    """2000 connections that each ask for one call of an unknown method, over and over."""
+    return calls_of_many(address, 1, 0.0)
+
+
+def calls_of_many(address: str, count: int, every_s: float) -> Words:
+    """Of as many connections as there are descriptors for, if those are fewer."""
     words: Words = Counter()
     asked = block(path=b"/no.Such/Method")
     peers = [Peer(address, words, blind=True) for _ in range(min(BURST_CONNECTIONS, descriptors()))]
     streams = numbers()
     going()
     while not stopped():
-        until = time.monotonic() + BURST_S
-        content = b"".join(frame(HEADERS, END_HEADERS | END_STREAM, next(streams), asked) for _ in range(BURST_CALLS))
+        until = time.monotonic() + every_s
+        content = b"".join(frame(HEADERS, END_HEADERS | END_STREAM, next(streams), asked) for _ in range(count))
         for peer in peers:
-            words["calls"] += BURST_CALLS * peer.send(content)
-        words["bursts"] += 1
+            words["calls"] += count * peer.send(content)
+        words["rounds"] += 1
         time.sleep(max(0.0, until - time.monotonic()))
         for peer in peers:
             peer.read()
         peers = [Peer(address, words, blind=True) if peer.cut else peer for peer in peers]
     for peer in peers:
         peer.close()
+    return words
+
+
+def new_connections(address: str) -> Words:
+    """100 at a time, each with 3 KB of calls of an unknown method, whose headers are in HPACK's table from the second one on."""
+    words: Words = Counter()
+    named = ((b":method", b"POST"), (b":path", b"/a/b"), (b":authority", b"test"), (b"content-type", b"application/grpc"))
+    stored = b"".join(b"\x40" + literal(*one)[1:] for one in named)
+    first = frame(HEADERS, END_HEADERS | END_STREAM, 1, b"\x86" + stored)  # http, and what is in the table as 65 to 62 then
+    again = b"\x86\xc1\xc0\xbf\xbe"
+    count = (NEW_NBYTES - len(first)) // len(frame(HEADERS, 0, 1, again))
+    content = first + b"".join(frame(HEADERS, END_HEADERS | END_STREAM, n, again) for n in range(3, 3 + 2 * count, 2))
+    going()
+    while not stopped():
+        peers = [Peer(address, words, greeting=b"", blind=True) for _ in range(NEW_CONNECTIONS)]
+        for peer in peers:
+            peer.send(PREFACE + frame(SETTINGS, 0, 0) + content)
+        for peer in peers:
+            peer.read_soon(0.1)
+            peer.socket.close()
+        words["connections"] += NEW_CONNECTIONS
+        words["calls"] += NEW_CONNECTIONS * (count + 1)
     return words
 
 
@@ -667,6 +699,8 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "flood of unknown frames": unknown_frame_flood,
     "flood of unknown methods": unknown_method_flood,
     "bursts from 2000 connections": bursts,
+    "a call from each of 2000 connections, over and over": calls_without_pause,
+    "new connections, 3 KB of calls each": new_connections,
     "cold methods, 1000 calls": cold_methods,
     "questions on open streams, 1 connection": partial(questions_on_open_streams, connections=1),
     "questions on open streams, 30 connections": partial(questions_on_open_streams, connections=30),

@@ -13,6 +13,7 @@ import time
 from collections import Counter
 from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 from types import SimpleNamespace
 from typing import Any, Self
@@ -171,16 +172,42 @@ def test_typed_contents_go_on_where_they_are_refused(monkeypatch: pytest.MonkeyP
     assert all(100_000 <= len(body) < 200_000 for _, body in calls.whole)
 
 
-def test_bursts_come_from_all_connections(monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize(("attack", "each"), [(attacks.bursts, 4), (attacks.calls_without_pause, 1)])
+def test_bursts_come_from_all_connections(attack: Any, each: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(attacks, "BURST_CONNECTIONS", 5)
     monkeypatch.setattr(attacks, "BURST_CALLS", 4)
     monkeypatch.setattr(attacks, "BURST_S", 0.0)
-    calls = Calls(at_once=4, enough=60)
-    words = carried_out(attacks.bursts, calls, monkeypatch)
+    calls = Calls(at_once=each, enough=15 * each)
+    words = carried_out(attack, calls, monkeypatch)
     assert words["left open"] == 5
-    assert words["calls"] >= 60
-    assert words["bursts"] >= 3
+    assert words["calls"] >= 15 * each
+    assert words["rounds"] >= 3
     assert {path for path, _ in calls.whole} == {"/no.Such/Method"}
+
+
+def test_new_connections_ask_for_as_many_calls_as_go_in_so_many_bytes(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "NEW_CONNECTIONS", 2)
+    monkeypatch.setattr(attacks, "NEW_NBYTES", 200)
+    calls = Calls(at_once=1, enough=60)
+    words = carried_out(attacks.new_connections, calls, monkeypatch)
+    assert words["connections"] >= 4
+    assert words["calls"] == 9 * words["connections"]
+    assert set(calls.whole) == {("/a/b", b"")}
+
+
+def test_questions_come_on_all_streams_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Again and again on the same ones, without an end."""
+    monkeypatch.setattr(attacks, "OPEN_STREAMS", 4)
+    monkeypatch.setattr(attacks, "QUESTIONS", 3)
+    _, question = attacks.cold_calls()[-1]
+    questions = 3 * (struct.pack(">BI", 0, len(question)) + question)
+    calls = Calls(at_once=1, enough=8, refused_at=2 * len(questions))
+    words = carried_out(partial(attacks.questions_on_open_streams, connections=2), calls, monkeypatch)
+    assert words["left open"] == 2
+    assert words["questions"] >= 8 * 2 * 3
+    assert {body for _, body in calls.whole} == {2 * questions}
+    paths = Counter(path for path, _ in calls.whole)
+    assert paths == {f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo": 4 for version in ("v1", "v1alpha")}
 
 
 def test_cold_methods_are_always_open(monkeypatch: pytest.MonkeyPatch) -> None:
