@@ -3,7 +3,8 @@
     python scripts/check_wheel.py [--dist dist]
 
 Installs inferd[cpu,client] from the wheels and all else from PyPI, serves examples/models, asks by the SDK and by `inferd infer`, and
-looks at which files are mapped: libnghttp2, libjpeg-turbo, and libwebp with its libsharpyuv must be the wheel's own. Prints the sizes.
+looks at which files are mapped: libnghttp2, libjpeg-turbo, and libwebp with its libsharpyuv must be the wheel's own, with their licences.
+Prints the sizes.
 Exit code 0, or 1 with what is wrong.
 """
 
@@ -15,6 +16,7 @@ import shutil
 import subprocess
 import sys
 import tempfile
+import zipfile
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -30,6 +32,7 @@ def check(dist: Path, folder: Path) -> None:
     (client,) = dist.glob("inferd_client-*.whl")
     for wheel in (server, client):
         print(f"{wheel.name}: {wheel.stat().st_size / 1e6:.2f} MB")
+        check_licences(wheel)
     subprocess.run([sys.executable, "-m", "venv", folder], check=True)
     install = [folder / "bin" / "pip", "--disable-pip-version-check", "--quiet", "install", "--only-binary=:all:"]
     subprocess.run([*install, client, f"{server}[cpu,client,image]"], check=True)
@@ -59,6 +62,15 @@ def check(dist: Path, folder: Path) -> None:
         [folder / "bin" / "python", "-c", decoder], env=environment, cwd=folder, check=True, capture_output=True, text=True
     )
     check_mapped(shown.stdout, folder, DECODING)
+
+
+def check_licences(wheel: Path) -> None:
+    """The project's own, and one of each library in it."""
+    files = [Path(name) for name in zipfile.ZipFile(wheel).namelist()]
+    licences = {file.stem for file in files if file.parent.name.startswith("licenses")}
+    wanted = {"LICENSE"} | {file.name.partition("-")[0] for file in files if file.parent.name == "inferd.libs" and file.name}
+    if missing := wanted - licences:
+        raise SystemExit(f"{wheel.name}: the licences of {', '.join(sorted(missing))} are not in it; they belong in licenses/")
 
 
 def ask(folder: Path, environment: dict[str, str], address: str) -> None:
