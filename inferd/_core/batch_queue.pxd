@@ -71,7 +71,7 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef int64_t expected               # requests that are likely to come again soon: see expect
     cdef int64_t expected_until_ns      # when they are waited for no longer
     cdef int64_t next_expiry_ns         # no waiting entry expires earlier; may be too early, never too late
-    cdef int64_t next_needed_ns         # nor is the answer of one needed earlier: the same
+    cdef int64_t next_deadline_ns       # nor is the deadline of one earlier: the same
     cdef readonly RunTimes run_times    # of batches, from their taking to their answers
     cdef readonly int64_t running       # batches that were taken and are not over
     cdef int64_t taken_ns               # when the last batch was taken

@@ -22,16 +22,19 @@ cdef inline int64_t expires_ns(const Entry *entry) noexcept nogil:
     return min(entry.deadline_ns, after(entry.queued_ns, entry.timeout_ns)) if entry.timeout_ns > 0 else entry.deadline_ns
 
 
-cdef inline int64_t needed_ns(const Entry *entry) noexcept nogil:
-    """When its answer should be ready, to be there by its deadline; INT64_MAX: it has none."""
+cdef inline int64_t reserve_ns(const Entry *entry) noexcept nogil:
+    """How long before its deadline its answer should be ready, to be there in time."""
     if entry.deadline_ns == INT64_MAX or entry.deadline_ns <= entry.queued_ns:
-        return entry.deadline_ns
-    return entry.deadline_ns - (entry.deadline_ns - entry.queued_ns) // RESERVE
+        return 0
+    return (entry.deadline_ns - entry.queued_ns) // RESERVE
 
 
 cdef inline int64_t begin_by(const Entry *entry, int64_t hurry_ns) noexcept nogil:
-    """When its run has to begin, if it is likely to take hurry_ns; 0: nothing is known of that."""
-    return min(expires_ns(entry), needed_ns(entry) - hurry_ns) if hurry_ns > 0 else expires_ns(entry)
+    """When its run has to begin, if it is likely to take hurry_ns; 0: nothing is known of that. Not earlier than twice as long before the
+    deadline: what takes so long is known better by now than when it came."""
+    if hurry_ns == 0 or entry.deadline_ns == INT64_MAX:
+        return expires_ns(entry)
+    return min(expires_ns(entry), entry.deadline_ns - min(reserve_ns(entry), hurry_ns) - hurry_ns)
 
 
 cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
@@ -63,9 +66,9 @@ cdef class BatchQueue:
       as another one of its level is admitted all the same: the last of that other one is evicted for it.
     - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
       answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
-      likely to take is dropped: else, under more than it can do, a model would run only what comes too late. Runs are likely to take
-      what those before took (run_times), `takers` at a time. What joins a batch that can begin at once is neither refused nor
-      dropped for that: expectations can be wrong, and only runs mend them.
+      likely to take, and as long again, or that eighth where it is less, is dropped: else, under more than it can do, a model would
+      run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a time. What joins a batch
+      that can begin at once is neither refused nor dropped for that: expectations can be wrong, and only runs mend them.
 
     Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
     dropping by the requests that wait, and nothing is looked at before the earliest deadline.
@@ -94,7 +97,7 @@ cdef class BatchQueue:
         self.takers = takers
         self.default_level = max(default_priority, 1)
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
-        self.next_expiry_ns = self.next_needed_ns = INT64_MAX
+        self.next_expiry_ns = self.next_deadline_ns = INT64_MAX
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
         self.turns = <uint64_t *>calloc(SOURCES, sizeof(uint64_t))
         if self.levels == NULL or self.turns == NULL:
@@ -164,7 +167,7 @@ cdef class BatchQueue:
         self.rows += entry.rows
         self.nbytes += entry.nbytes
         self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
-        self.next_needed_ns = min(self.next_needed_ns, needed_ns(entry))
+        self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
         return ADMITTED
 
     cdef int full(self, const Level *level, const Entry *entry) noexcept nogil:
@@ -239,7 +242,7 @@ cdef class BatchQueue:
         if self.max_wait_ns > 0 and wait_ns > self.max_wait_ns:
             return WAIT_FULL
         rows = min(rows % batch_rows + entry.rows, batch_rows)
-        if now_ns < entry.deadline_ns and needed_ns(entry) < now_ns + wait_ns + self.answer_ns(rows, now_ns):
+        if now_ns < entry.deadline_ns and entry.deadline_ns - reserve_ns(entry) < now_ns + wait_ns + self.answer_ns(rows, now_ns):
             return TOO_LATE
         return ADMITTED
 
@@ -291,7 +294,7 @@ cdef class BatchQueue:
 
     cdef int64_t hurry_ns(self, int64_t now_ns) noexcept nogil:
         """The same for the batch that could be taken now; 0, too, where nothing that waits has a deadline."""
-        if self.next_needed_ns == INT64_MAX:
+        if self.next_deadline_ns == INT64_MAX:
             return 0
         return self.answer_ns(min(self.rows, self.batch_rows(self.requests, self.rows)), now_ns)
 
@@ -350,7 +353,7 @@ cdef class BatchQueue:
     cdef bint gathers(self, int64_t now_ns) noexcept nogil:
         """Without a delay: whether the expected requests are still waited for. Not by rows that fill a batch already."""
         return now_ns < self.expected_until_ns and self.requests < self.expected and self.rows < self.max_rows and \
-            self.next_expiry_ns > self.expected_until_ns and self.next_needed_ns - self.hurry_ns(now_ns) > self.expected_until_ns
+            self.next_expiry_ns > self.expected_until_ns and self.next_deadline_ns - 2 * self.hurry_ns(now_ns) > self.expected_until_ns
 
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
         """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
@@ -436,14 +439,14 @@ cdef class BatchQueue:
         return rows >= NEAR_ROWS
 
     cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil:
-        """What made room, what expired, and what is needed earlier than in hurry_ns, unless it came to run at once; 0: no such."""
+        """What made room, what expired, and what had to begin by now to be there in time, unless it came to run at once; 0: no such."""
         cdef Entry *dropped = self.evicted
         cdef Entry *entry
         cdef Entry *following
         self.evicted = NULL
-        if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.next_needed_ns - hurry_ns):
+        if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.next_deadline_ns - 2 * hurry_ns):
             return dropped
-        self.next_expiry_ns = self.next_needed_ns = INT64_MAX
+        self.next_expiry_ns = self.next_deadline_ns = INT64_MAX
         entry = self.first_from(0)
         while entry != NULL:
             following = self.following(entry)
@@ -453,7 +456,7 @@ cdef class BatchQueue:
                 dropped = entry
             else:
                 self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
-                self.next_needed_ns = min(self.next_needed_ns, needed_ns(entry))
+                self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
             entry = following
         return dropped
 

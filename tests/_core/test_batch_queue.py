@@ -36,7 +36,8 @@ class Waiting:
     at_once: bool
 
     def begin_by(self, hurry_ns: int) -> float:
-        return min(self.expires_ns, self.needed_ns - hurry_ns) if hurry_ns else self.expires_ns
+        reserve = max(self.deadline_ns - self.needed_ns, 0) if self.needed_ns < float("inf") else 0
+        return min(self.expires_ns, self.deadline_ns - min(reserve, hurry_ns) - hurry_ns) if hurry_ns else self.expires_ns
 
 
 @dataclass
@@ -680,6 +681,16 @@ def test_what_would_be_answered_too_late_is_refused() -> None:
     queue.push(1, 0, 46 * MS, 0, 0)  # an eighth of its time is left for its answer's way
     queue.push(1, 0, None, 0, 0)  # without a deadline there is no hurry
     assert queue.push(1, 0, -5, 0, 0), "what is late already is dropped when a batch is taken, and told so"
+
+
+@pytest.mark.parametrize(("deadline_ms", "reserve_ms"), [(900, 10), (40, 5)])
+def test_what_waits_is_dropped_when_a_run_and_its_reserve_take_longer_than_is_left(deadline_ms: int, reserve_ms: int) -> None:
+    """An eighth of its time, or as long as a run: how long that takes is no guess any more."""
+    for late in (0, 1):
+        queue = busy()
+        waiting = [queue.push(1, 0, deadline_ms * MS, 0, 0) for _ in range(8)]
+        begins_ns = (deadline_ms - 10 - reserve_ms) * MS + late
+        assert queue.take(begins_ns) == (([], waiting) if late else (waiting, []))
 
 
 def test_several_instances_take_more() -> None:
