@@ -1,7 +1,7 @@
 # conduct: how many frames that ask for nothing a client may send, how often it may PING, and have streams reset. The policy: integers
 # in, a verdict out, header-only; no clock, no frames.
 
-from libc.stdint cimport int32_t, int64_t, uint64_t
+from libc.stdint cimport int64_t, uint64_t
 
 cdef enum:
     CONTROL_BURST_S = 10                # seconds' worth of control frames (max_control_frame_rate) that may come at once
@@ -32,7 +32,7 @@ cdef struct Conduct:                    # of one connection
     int64_t ping_until_ns               # the same of PINGs
     int64_t reset_until_ns              # and of resets
     int64_t earned_frames               # control frames that calls brought with them and that did not come yet
-    int32_t earned_stream_id            # the newest stream when those were counted last,
+    int64_t earned_streams              # that had been opened when those were counted last: their numbers may leave out any,
     uint64_t earned_nbytes              # and how much was sent
 
 
@@ -42,21 +42,21 @@ cdef inline bint spend(int64_t *until_ns, int64_t count, int64_t each_ns, int64_
     return until_ns[0] - now_ns <= burst * each_ns
 
 
-cdef inline int64_t unearned(Conduct *conduct, const Rules *rules, int64_t frames, int32_t newest_stream_id, uint64_t sent_nbytes) noexcept:
+cdef inline int64_t unearned(Conduct *conduct, const Rules *rules, int64_t frames, int64_t streams, uint64_t sent_nbytes) noexcept:
     """How many of these control frames no call brought with it. What was earned and not used is kept, up to a burst."""
     cdef uint64_t nbytes = sent_nbytes - conduct.earned_nbytes
     cdef int64_t used
-    conduct.earned_frames += EARNED_FRAMES * ((newest_stream_id - conduct.earned_stream_id) // 2) + <int64_t>(nbytes // EARNED_NBYTES)
+    conduct.earned_frames += EARNED_FRAMES * (streams - conduct.earned_streams) + <int64_t>(nbytes // EARNED_NBYTES)
     conduct.earned_frames = min(conduct.earned_frames, rules.control_burst)
-    conduct.earned_stream_id = newest_stream_id
+    conduct.earned_streams = streams
     conduct.earned_nbytes = sent_nbytes - nbytes % EARNED_NBYTES
     used = min(frames, conduct.earned_frames)
     conduct.earned_frames -= used
     return frames - used
 
 
-cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int32_t newest_stream_id, uint64_t sent_nbytes, int64_t now_ns) noexcept:
-    """Of the frames that came since the last verdict. newest_stream_id, sent_nbytes (of answers): so far."""
+cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int64_t streams, uint64_t sent_nbytes, int64_t now_ns) noexcept:
+    """Of the frames that came since the last verdict. streams (opened), sent_nbytes (of answers): so far."""
     cdef int64_t frames = conduct.control_frames, pings = conduct.pings, resets = conduct.resets
     conduct.control_frames = conduct.pings = conduct.resets = 0
     if resets > 0 and not spend(&conduct.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
@@ -67,5 +67,5 @@ cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int32_t newest_s
     if pings > 0 and rules.min_ping_interval_ns > 0 and not spend(
             &conduct.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
         return PINGING
-    frames = unearned(conduct, rules, frames, newest_stream_id, sent_nbytes)
+    frames = unearned(conduct, rules, frames, streams, sent_nbytes)
     return FINE if spend(&conduct.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else FLOODING

@@ -85,6 +85,7 @@ cdef class Session(Output):
     cdef uint64_t silent_nbytes         # received_nbytes at the last look whether it is silent
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
+    cdef int64_t streams                # that the client opened, refused ones too
     cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
     cdef bint started                   # the client's preface was right, settings included
     cdef readonly bint ends_more        # the last look ended as many calls as one does: others may be left, for one more
@@ -299,9 +300,8 @@ cdef class Session(Output):
     cdef bint is_too_much(self) noexcept:
         """Whether the client sends more that asks for nothing, or has more streams reset, than it may; it ends then. What it cannot know
         yet that nobody wants is no more than the windows of the connection, and of each stream that has ended."""
-        cdef int32_t newest = nghttp2_session_get_last_proc_stream_id(self.session)
-        cdef Verdict verdict = judge(&self.conduct, &self.endpoint.rules, newest, self.sent_nbytes, monotonic_ns())
-        if self.ignored_nbytes > self.endpoint.connection_window_nbytes + <int64_t>self.endpoint.stream_window_nbytes * (newest // 2 + 1):
+        cdef Verdict verdict = judge(&self.conduct, &self.endpoint.rules, self.streams, self.sent_nbytes, monotonic_ns())
+        if self.ignored_nbytes > self.endpoint.connection_window_nbytes + self.endpoint.stream_window_nbytes * self.streams:
             verdict = FLOODING
         if verdict == FINE:
             return False
@@ -628,10 +628,12 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     stream is closed, it says nothing: those bytes are in ignored_nbytes."""
     (<Session>user_data).payload_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     (<Session>user_data).ignored_nbytes -= FRAME_HEADER_NBYTES + frame.length
-    if frame.type == NGHTTP2_CONTINUATION or (frame.type == NGHTTP2_HEADERS and (
-            frame.stream_id > nghttp2_session_get_last_proc_stream_id(session) or
-            nghttp2_session_get_stream_user_data(session, frame.stream_id) != NULL)):
-        return 0                            # these have limits of their own
+    if frame.type == NGHTTP2_HEADERS and frame.stream_id > nghttp2_session_get_last_proc_stream_id(session):
+        (<Session>user_data).streams += 1
+        return 0                            # these have limits of their own, and so have
+    if frame.type == NGHTTP2_CONTINUATION or (
+            frame.type == NGHTTP2_HEADERS and nghttp2_session_get_stream_user_data(session, frame.stream_id) != NULL):
+        return 0
     if frame.type == NGHTTP2_RST_STREAM:
         (<Session>user_data).conduct.resets += 1
         return 0

@@ -69,6 +69,15 @@ def test_a_flood_ends_the_connection(flood: str) -> None:
     assert served.endpoint.calls == 0
 
 
+@pytest.mark.parametrize("apart", [2, 10_000])
+def test_numbers_of_streams_that_are_left_out_bring_no_frames_along(apart: int) -> None:
+    client = Client(served := Served(echo))
+    for number in range(8):
+        client.session.receive(open_streams(1 + apart * number, 1, "/no.Such/Method") + FLOODS["frames that nobody knows"] * (BURST // 4))
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    client.session.close()
+
+
 def test_what_comes_in_one_read_beyond_what_may_wait_to_be_answered_is_a_flood() -> None:
     client = Client(served := Served(echo))
     client.session.receive(PING * 1100)
@@ -125,6 +134,17 @@ def test_what_is_sent_on_closed_streams_may_be_what_the_windows_let_through() ->
     for _ in range(2 * window // len(data)):
         client.session.receive(data)
     assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+
+
+def test_numbers_of_streams_that_are_left_out_have_no_windows() -> None:
+    window = 1 << 17
+    client = Client(served := Served(echo, stream_window_nbytes=window, connection_window_nbytes=window))
+    client.call(b"stream 1 is closed")
+    client.session.receive(open_streams(2**31 - 1, 1, "/no.Such/Method"))
+    for _ in range(4 * window // 16_000):
+        client.session.receive(raw_frame(0, 0, 1, bytes(16_000)))
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    client.session.close()
 
 
 def test_what_is_taken_is_not_ignored() -> None:
