@@ -133,6 +133,7 @@ def test_the_table_of_limits_has_the_numbers_of_the_constants():
     files = ["_core/http2_limits.pxd", "_core/conduct.pxd", "serving/ports.py", "_core/wire.pxd", "_core/contents.pxd", "_core/message.pxd"]
     files += [
         "serving/reflection.py",
+        "serving/cold_calls.py",
         "serving/connection.py",
         "serving/native.py",
         "serving/message_threads.py",

@@ -28,11 +28,46 @@ if TYPE_CHECKING:
 __all__ = ["ColdCalls"]
 
 
+PROBES = 4  # that begin in one iteration of the loop
+
+
+class Turns:
+    """What connections want begun on the loop: `most` of it in one iteration, by turns of theirs."""
+
+    def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
+        self._loop, self._most = loop, most
+        self._lines: OrderedDict[Connection, deque[Callable[[], bool]]] = OrderedDict()  # by whose turn it is
+        self._scheduled = False
+
+    def line_up(self, connection: Connection, begin: Callable[[], bool]) -> None:
+        """Calls begin() when it is the connection's turn. False: there was nothing to begin any more."""
+        self._lines.setdefault(connection, deque()).append(begin)
+        if not self._scheduled:
+            self._begin_some()
+
+    async def wait(self, connection: Connection) -> None:
+        """Until it is the connection's turn."""
+        over: asyncio.Future[None] = self._loop.create_future()
+        self.line_up(connection, partial(_set, over))
+        await over
+
+    def _begin_some(self) -> None:
+        begun = 0
+        while self._lines and begun < self._most:
+            connection, line = self._lines.popitem(last=False)
+            begun += line.popleft()()
+            if line:
+                self._lines[connection] = line  # behind the others
+        self._scheduled = begun > 0
+        if self._scheduled:
+            self._loop.call_soon(self._begin_some)
+
+
 class ColdCalls:
     """The calls of one transport that run as tasks. `call.request` is the task, so that a client that goes away cancels it.
 
     One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
-    in one piece, and several together would hold up everybody else. Probes wait for nobody.
+    in one piece, and several together would hold up everybody else. Probes have turns of their own.
 
     refuse(call, error): answers any exception that a method raised (see service.py).
     """
@@ -40,45 +75,21 @@ class ColdCalls:
     def __init__(self, loop: asyncio.AbstractEventLoop, refuse: Callable[[Call, Exception], None]) -> None:
         self._loop, self._refuse = loop, refuse
         self._tasks: set[asyncio.Task[None]] = set()
-        self._lines: OrderedDict[Connection, deque[Callable[[], bool]]] = OrderedDict()  # what is to begin or go on, by whose turn it is
-        self._scheduled = False
+        self._probes, self._others = Turns(loop, PROBES), Turns(loop, 1)
 
     def start(self, call: Http2Call, method: Method) -> None:
         connection = cast("Connection", call.output)
         if method.max_open:
             method.check_open(call.method, connection.streams[method])
             connection.streams[method] += 1
-        if method.quick:
-            self._start(connection, call, method)
-            return
-        self._line_up(connection, partial(self._start, connection, call, method))
+        turns = self._probes if method.quick else self._others
+        turns.line_up(connection, partial(self._start, connection, call, method))
 
     async def cancel(self) -> None:
         """Ends those that still run."""
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _line_up(self, connection: Connection, begin: Callable[[], bool]) -> None:
-        """Calls begin() when it is the connection's turn. False: there was nothing to begin any more."""
-        self._lines.setdefault(connection, deque()).append(begin)
-        if not self._scheduled:
-            self._begin_next()
-
-    async def _turn(self, connection: Connection) -> None:
-        over: asyncio.Future[None] = self._loop.create_future()
-        self._line_up(connection, partial(_set, over))
-        await over
-
-    def _begin_next(self) -> None:
-        self._scheduled = False
-        while self._lines and not self._scheduled:
-            connection, line = self._lines.popitem(last=False)
-            self._scheduled = line.popleft()()
-            if line:
-                self._lines[connection] = line  # behind the others
-        if self._scheduled:
-            self._loop.call_soon(self._begin_next)
 
     def _start(self, connection: Connection, call: Http2Call, method: Method) -> bool:
         """False: the client is gone."""
@@ -130,7 +141,7 @@ class ColdCalls:
             message = call.take_message()
             if message is not None:
                 if not begins:
-                    await self._turn(cast("Connection", call.output))
+                    await self._others.wait(cast("Connection", call.output))
                 begins = False
                 yield _parse(method, message, call.method)
             elif call.request_over or call.closed:

@@ -6,7 +6,10 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
+import pytest
+
 from inferd.protocol import health
+from inferd.serving.cold_calls import PROBES, Turns
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
 from tests.bare import serving
@@ -17,17 +20,23 @@ COLD = "/test.T/Cold"
 TYPES = health.HealthCheckRequest, health.HealthCheckResponse
 
 
+def lines(transport: NativeTransport) -> tuple[Turns, Turns]:
+    return transport._cold_calls._probes, transport._cold_calls._others
+
+
 def hold(transport: NativeTransport) -> None:
     """Nothing begins, as long as the loop is at others."""
-    transport._cold_calls._scheduled = True
+    for turns in lines(transport):
+        turns._scheduled = True
 
 
 def go_on(transport: NativeTransport) -> None:
-    transport._cold_calls._begin_next()
+    for turns in lines(transport):
+        turns._begin_some()
 
 
 def waiting(transport: NativeTransport) -> int:
-    return sum(map(len, transport._cold_calls._lines.values()))
+    return sum(len(line) for turns in lines(transport) for line in turns._lines.values())
 
 
 def running(transport: NativeTransport) -> int:
@@ -38,7 +47,8 @@ def body(name: str) -> bytes:
     return framed(health.HealthCheckRequest(service=name).SerializeToString())
 
 
-async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> None:
+@pytest.mark.parametrize("quick", [False, True])
+async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections(quick: bool) -> None:
     """One connection with many of them leaves the next place to another's."""
     seen: list[str] = []
 
@@ -46,8 +56,7 @@ async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> 
         seen.append(request.service)
         return health.HealthCheckResponse()
 
-    methods = {COLD: Method("unary", serve, *TYPES)}
-
+    methods = {COLD: Method("unary", serve, *TYPES, quick=quick)}
     async with serving(methods=methods) as (transport, [bound]):
         hold(transport)
         with Peer(bound) as busy, Peer(bound) as other:
@@ -66,17 +75,18 @@ async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections() -> 
     assert seen == ["busy", "other"] + 39 * ["busy"]
 
 
-async def test_of_calls_that_run_as_tasks_one_begins_in_an_iteration() -> None:
+@pytest.mark.parametrize(("quick", "begin"), [(False, 1), (True, PROBES)])
+async def test_of_calls_that_run_as_tasks_few_begin_in_an_iteration(quick: bool, begin: int) -> None:
     async def serve(request: Any) -> Any:
         return health.HealthCheckResponse()
 
-    methods = {COLD: Method("unary", serve, *TYPES)}
+    methods = {COLD: Method("unary", serve, *TYPES, quick=quick)}
     async with serving(methods=methods) as (transport, [bound]):
         hold(transport)
         with Peer(bound) as peer:
 
             def ask() -> list[int]:
-                streams = [peer.open(COLD) for _ in range(3)]
+                streams = [peer.open(COLD) for _ in range(2 * begin + 1)]
                 for stream in streams:
                     peer.data(stream, framed(b""), end=True)
                 peer.ping()
@@ -84,8 +94,8 @@ async def test_of_calls_that_run_as_tasks_one_begins_in_an_iteration() -> None:
 
             streams = await asyncio.to_thread(ask)
             go_on(transport)
-            assert running(transport) == 1
-            assert waiting(transport) == 2
+            assert running(transport) == begin
+            assert waiting(transport) == begin + 1
             assert [(await asyncio.to_thread(peer.wait, stream)).status for stream in streams] == [0] * len(streams)
 
 
@@ -147,16 +157,16 @@ async def test_who_leaves_a_stream_that_waits_for_its_turn_leaves_nothing() -> N
                 await asyncio.sleep(0)
         go_on(transport)
         assert not waiting(transport)
-        assert not transport._cold_calls._scheduled
+        assert not any(turns._scheduled for turns in lines(transport))
 
 
-async def test_probes_wait_for_nobody() -> None:
+async def test_probes_wait_for_no_others() -> None:
     async def serve(request: Any) -> Any:
         return health.HealthCheckResponse()
 
     methods = {COLD: Method("unary", serve, *TYPES), "/test.T/Probe": Method("unary", serve, *TYPES, quick=True)}
     async with serving(methods=methods) as (transport, [bound]):
-        hold(transport)
+        transport._cold_calls._others._scheduled = True  # as long as the loop is at others
         with Peer(bound) as peer:
             waiting = await asyncio.to_thread(peer.open, COLD)
             await asyncio.to_thread(peer.data, waiting, framed(b""), end=True)
@@ -190,4 +200,4 @@ async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
         go_on(transport)
         assert not waiting(transport)
         assert not running(transport)
-        assert not transport._cold_calls._scheduled
+        assert not any(turns._scheduled for turns in lines(transport))
