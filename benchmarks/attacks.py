@@ -75,6 +75,7 @@ BURST_CONNECTIONS, BURST_CALLS, BURST_S = 2000, 40, 0.2
 COLD_CALLS = 1000
 OPEN_WINDOWS = frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, LARGEST_WINDOW))  # for answers, as wide as they may be
 OPEN_WINDOWS += frame(WINDOW_UPDATE, 0, 0, u32(LARGEST_WINDOW - FIRST_WINDOW))
+CHECKING, CHECKS = 20, 100
 OPEN_STREAMS, QUESTIONS = 32, 40  # of reflection on a connection, in both its versions; on each stream at a time
 STANDING_S = 0.5  # of connections that wait for no answer: the server has accepted them by then
 MEASURING_S = 2.5  # after an attack's beginning the client that behaves well measures
@@ -362,6 +363,29 @@ def cold_methods(address: str) -> Words:
             begun += len(more)
 
     return over_and_over(attack, address)
+
+
+def health_checks(address: str) -> Words:
+    """100 calls of the health service's Check open at once on each of 20 connections; where some end others begin."""
+    words: Words = Counter()
+    streams = numbers()
+    asked = block(path=b"/grpc.health.v1.Health/Check")
+    peers = [Peer(address, words) for _ in range(CHECKING)]
+    begun: Counter[int] = Counter()
+    for peer in peers:
+        peer.send(OPEN_WINDOWS)
+    going()
+    while not stopped():
+        for at, peer in enumerate(peers):
+            peer.read_soon(0.0)
+            if more := CHECKS - (begun[at] - len(peer.ended)):
+                numbered = [next(streams) for _ in range(more)]
+                peer.send(b"".join(frame(HEADERS, END_HEADERS, n, asked) + data(n, bytes(5)) for n in numbered))
+                begun[at] += more
+                words["calls"] += more
+    for peer in peers:
+        peer.close()
+    return words
 
 
 def questions_on_open_streams(address: str, connections: int) -> Words:
@@ -702,6 +726,7 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "a call from each of 2000 connections, over and over": calls_without_pause,
     "new connections, 3 KB of calls each": new_connections,
     "cold methods, 1000 calls": cold_methods,
+    "health checks, 2000 calls": health_checks,
     "questions on open streams, 1 connection": partial(questions_on_open_streams, connections=1),
     "questions on open streams, 30 connections": partial(questions_on_open_streams, connections=30),
     "typed contents, whole at once": typed_contents,

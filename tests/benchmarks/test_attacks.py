@@ -195,6 +195,17 @@ def test_new_connections_ask_for_as_many_calls_as_go_in_so_many_bytes(monkeypatc
     assert set(calls.whole) == {("/a/b", b"")}
 
 
+def test_health_checks_are_always_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(attacks, "CHECKING", 2)
+    monkeypatch.setattr(attacks, "CHECKS", 3)
+    calls = Calls(at_once=3, enough=24)
+    words = carried_out(attacks.health_checks, calls, monkeypatch)
+    assert words["left open"] == 2
+    assert words["grpc-status 0"] >= 18
+    assert calls.most_open == 3
+    assert set(calls.whole) == {("/grpc.health.v1.Health/Check", bytes(5))}
+
+
 def test_questions_come_on_all_streams_of_a_connection(monkeypatch: pytest.MonkeyPatch) -> None:
     """Again and again on the same ones, without an end."""
     monkeypatch.setattr(attacks, "OPEN_STREAMS", 4)
