@@ -52,7 +52,8 @@ LOOKS = 250  # connections that are looked at in one iteration of the loop, fewe
 TOLD = 64  # that are told of a drain in one
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
-DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake
+DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake,
+DRAIN_UNREAD_NS = 5 * 10**9  # or than this for a client that does not read its answer
 ENDED = 8  # connections that are gone, in one iteration of the loop,
 END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
@@ -165,7 +166,7 @@ class NativeTransport:
     async def stop(self, timeout_s: float) -> None:
         """Takes who has connected, and nobody else, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
         Running is what is answered: for the rest of a request, or of a handshake, that does not move, nobody waits longer than
-        DRAIN_STALL_NS."""
+        DRAIN_STALL_NS, for an answer that is not read no longer than DRAIN_UNREAD_NS."""
         self.draining, self.notice_s = True, min(NOTICE_S, timeout_s)
         self._tell_to_leave(list(self.connections))
         self._stall_timer.cancel()
@@ -339,8 +340,10 @@ class NativeTransport:
         not read, ends its call; a client that reads nothing of a connection, or stops within headers, loses the connection.
         Moving slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving;
         where messages found no room since the last look, over http2's PRESSED_NS."""
-        answer_limit_ns = self._stall_timeout_ns
-        request_limit_ns = min(DRAIN_STALL_NS, answer_limit_ns) if self.draining else answer_limit_ns
+        request_limit_ns = answer_limit_ns = self._stall_timeout_ns
+        if self.draining:
+            request_limit_ns = min(DRAIN_STALL_NS, request_limit_ns)
+            answer_limit_ns = min(DRAIN_UNREAD_NS, answer_limit_ns)
         for connection in list(self.connections) if connections is None else connections:
             if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns, self._pressed):
                 self.stalled_connections += 1

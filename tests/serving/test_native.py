@@ -884,6 +884,28 @@ async def test_the_drain_does_not_wait_for_a_request_that_does_not_come(path: st
             assert "another replica" in answer.message
 
 
+@pytest.mark.parametrize("windows", ["of the stream", "of the connection"])
+async def test_the_drain_does_not_wait_for_a_client_that_does_not_read(windows: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(native, "DRAIN_UNREAD_NS", 1)  # instead of waiting
+    async with serving() as (transport, [bound]):
+
+        def ask(peer: Peer) -> None:
+            size = 70_000 if windows == "of the connection" else 1
+            if size == 1:
+                peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 0})
+            peer.ping()
+            peer.h2.acknowledge_received_data = lambda nbytes, stream: None  # type: ignore[method-assign]
+            peer.data(peer.open(ECHO), framed(bytes(size)), end=True)
+            peer.ping()
+
+        peer = await asyncio.to_thread(Peer, bound)
+        with peer:
+            await asyncio.to_thread(ask, peer)
+            started = time.monotonic()
+            await transport.stop(LIMIT_S)
+            assert time.monotonic() - started < LIMIT_S / 2
+
+
 async def test_the_drain_waits_for_a_request_that_moves(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(native, "DRAIN_STALL_NS", 60 * S)
     async with serving() as (transport, [bound]):
