@@ -203,6 +203,25 @@ async def test_one_that_was_never_there_does_no_harm(servers: list[EchoServer], 
         await client.infer("echo", X)
 
 
+async def test_where_one_is_full_the_others_answer(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
+    full, idle = servers[:2]
+    full.refusals.extend([Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 59)] * 30)
+    client = connect([full.target, idle.target], timeout=LIMIT_S)
+    for _ in range(12):
+        await client.infer("echo", X)
+    assert full.infer_calls <= 1
+    assert idle.infer_calls == 12
+
+
+async def test_where_all_are_full_the_refusal_comes_at_once(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
+    for server in servers:
+        server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 59))
+    with pytest.raises(InferenceError) as raised:
+        await connect([server.target for server in servers[:2]], timeout=LIMIT_S).infer("echo", X)
+    assert raised.value.retry_after == 59
+    assert [server.infer_calls for server in servers] == [1, 1, 0]
+
+
 @pytest.mark.usefixtures("long_absences")
 async def test_a_server_that_refuses_is_left_out(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
     client = connect([server.target for server in servers], timeout=LIMIT_S, retry=Retry(initial_delay=0.001))
