@@ -30,6 +30,7 @@ __all__ = [
     "Rpc",
     "answer",
     "checked_timeout",
+    "closed",
     "health_status",
     "is_repeatable",
     "metadata_pairs",
@@ -73,6 +74,11 @@ def answer(outcome: bytes | InferenceError) -> bytes:
         raise outcome
     finally:
         del outcome  # else it holds this frame, and this frame it
+
+
+def closed() -> InferenceError:
+    """What a call ends with that is under way when its client is closed, or comes later."""
+    return InferenceError(grpc.StatusCode.CANCELLED, "the client was closed")
 
 
 def read(rpc: Rpc[Response], message: bytes) -> Response:

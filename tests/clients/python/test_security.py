@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from typing import TYPE_CHECKING
 
 import grpc
@@ -163,6 +164,33 @@ async def test_a_token_may_be_awaited(server: EchoServer) -> None:
     async with AsyncClient(server.target, token=token, timeout=30) as client:
         await client.infer("echo", X)
     assert server.metadata["authorization"] == "Bearer t-3"
+
+
+async def test_a_token_that_does_not_come_in_time(server: EchoServer) -> None:
+    cancelled = asyncio.Event()
+
+    async def token() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return "t"
+
+    async with AsyncClient(server.target, token=token, timeout=30) as client:
+        for call in (client.infer("echo", X, timeout=0.01), client.server_live(timeout=0.01)):
+            with pytest.raises(InferenceError, match="DEADLINE_EXCEEDED: the token did not come in time"):
+                await asyncio.wait_for(call, 30)
+            assert cancelled.is_set()
+    assert server.infer_calls == 0
+
+
+async def test_a_token_whose_own_time_is_over(server: EchoServer) -> None:
+    async def token() -> str:
+        raise TimeoutError("the token's server")
+
+    async with AsyncClient(server.target, token=token, timeout=30) as client:
+        with pytest.raises(TimeoutError, match="the token's server"):
+            await client.infer("echo", X)
 
 
 async def test_a_calls_own_authorization_goes_instead(server: EchoServer, connect: Callable[..., Awaited]) -> None:
