@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Mapping, Sequence
 from inspect import isawaitable
 from time import monotonic
@@ -32,8 +33,8 @@ class AsyncClient:
         async with AsyncClient("localhost:8001", timeout=5) as client:
             answers = await asyncio.gather(*(client.infer("digits", {"image": image}) for image in images))
 
-    The arguments and the errors are those of Client; what `token` calls may be awaitable, too, and must not block. Cancelling a call's
-    task cancels the call at the server.
+    The arguments and the errors are those of Client; what `token` calls may be awaitable, too, and must not block: it is cancelled when
+    the call's timeout is over. Cancelling a call's task cancels the call at the server.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class AsyncClient:
         await self.close()
 
     async def close(self) -> None:
-        """Closes the connections; calls that are under way are cancelled. May be called twice."""
+        """Closes the connections. Calls that are under way, and later ones, raise InferenceError(CANCELLED). May be called twice."""
         await self._sender.close()
 
     async def infer(
@@ -107,7 +108,7 @@ class AsyncClient:
             parameters=parameters,
             request_id=request_id,
         )
-        pairs = await self._pairs(metadata)
+        pairs = await self._pairs(metadata, until)
         try:
             answer = await self._sender.call(calls.MODEL_INFER, request, until, pairs, repeatable=calls.is_repeatable(parameters))
         except InferenceError:
@@ -174,7 +175,7 @@ class AsyncClient:
         return await self._ask(rpc, request, self._until(timeout), metadata)
 
     async def _ask(self, rpc: Rpc[Response], request: Message, until: float | None, metadata: Metadata | None) -> Response:
-        pairs = await self._pairs(metadata)
+        pairs = await self._pairs(metadata, until)
         return calls.read(rpc, await self._sender.call(rpc.path, request.SerializeToString(), until, pairs))
 
     async def _declared_inputs(self, model: str, version: str, until: float | None, metadata: Metadata | None) -> Mapping[str, Declared]:
@@ -191,9 +192,21 @@ class AsyncClient:
         seconds = self._timeout if timeout is None else calls.checked_timeout(timeout)
         return None if seconds is None else monotonic() + seconds
 
-    async def _pairs(self, metadata: Metadata | None) -> Pairs:
+    async def _pairs(self, metadata: Metadata | None, until: float | None) -> Pairs:
         token = self._token() if callable(self._token) else self._token
         if isawaitable(token):
-            token = await token
+            token = await _in_time(token, until)
         sent = None if token is None else security.bearer(token)
         return calls.metadata_pairs(self._metadata, metadata, token=sent, exposed=self._exposed)
+
+
+async def _in_time(token: Awaitable[str], until: float | None) -> str:
+    """A token that is awaited. Raises InferenceError(DEADLINE_EXCEEDED)."""
+    limit = asyncio.timeout(None if until is None else until - monotonic())
+    try:
+        async with limit:
+            return await token
+    except TimeoutError as error:
+        if not limit.expired():
+            raise  # the caller's own
+        raise InferenceError(grpc.StatusCode.DEADLINE_EXCEEDED, "the token did not come in time") from error

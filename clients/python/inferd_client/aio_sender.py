@@ -38,6 +38,8 @@ class AsyncSender:
 
     async def call(self, path: str, request: bytes, until: float | None, metadata: calls.Pairs, *, repeatable: bool = True) -> bytes:
         """The answer to one call. until: on the clock `monotonic`. Raises InferenceError."""
+        if self._closed.is_set():
+            raise calls.closed()
         if not self._channels:
             self._channels = [_channel(self._connection, target) for target in self._connection.targets]
         return calls.answer(await self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)))
@@ -54,6 +56,10 @@ class AsyncSender:
                     continue
                 for flight, outcome in await flights.wait(step.seconds):
                     course.ended(flight, outcome, monotonic())
+        except grpc.aio.UsageError:  # what grpc says of a channel that was closed
+            if self._closed.is_set():
+                return calls.closed()
+            raise
         finally:
             flights.cancel()
             course.close(monotonic())
@@ -81,7 +87,7 @@ class _Single:
         self._ended: list[tuple[int, Outcome]] = []
 
     async def launch(self, flight: int, method: Any, request: bytes, timeout: float | None, metadata: calls.Pairs) -> None:
-        self._ended.append((flight, await _outcome(method(request, timeout=timeout, metadata=metadata))))
+        self._ended.append((flight, await _outcome(method(request, timeout=timeout, metadata=metadata), self._closed)))
 
     async def wait(self, seconds: float | None) -> Ended:
         """What has ended; when nothing is in flight, after that many seconds. Raises InferenceError when the client is closed meanwhile."""
@@ -103,7 +109,7 @@ class _Several:
 
     async def launch(self, flight: int, method: Any, request: bytes, timeout: float | None, metadata: calls.Pairs) -> None:
         call = method(request, timeout=timeout, metadata=metadata)
-        self._in_flight[asyncio.create_task(_outcome(call))] = flight
+        self._in_flight[asyncio.create_task(_outcome(call, self._closed))] = flight
 
     async def wait(self, seconds: float | None) -> Ended:
         if not self._in_flight:
@@ -117,9 +123,14 @@ class _Several:
             task.cancel()
 
 
-async def _outcome(call: Any) -> Outcome:
+async def _outcome(call: Any, closed: asyncio.Event) -> Outcome:
     try:
         answer: bytes = await call
+    except asyncio.CancelledError:
+        task = asyncio.current_task()
+        if not closed.is_set() or task is None or task.cancelling():
+            raise
+        return calls.closed()  # it was the channel that cancelled the call, and nobody the task
     except grpc.RpcError as error:
         return InferenceError.from_rpc(error)
     return answer
@@ -131,7 +142,7 @@ async def _pause(closed: asyncio.Event, seconds: float | None) -> None:
             await closed.wait()
     except TimeoutError:
         return
-    raise InferenceError(grpc.StatusCode.CANCELLED, "the client was closed while it waited to try again")
+    raise calls.closed()
 
 
 def _channel(connection: Connection, target: str) -> grpc.aio.Channel:

@@ -1,7 +1,8 @@
 """Which of several addresses a request goes to. Pure: time is an argument, connections are asked for by a function.
 
-An address is left out while it has no connection, and for a while after it failed: then one request goes there to see. It fails by
-UNAVAILABLE, or by silence: three requests in a row that came to their deadline, or were overtaken by another address.
+An address is left out while it has no connection, while it is full, and for a while after it failed: then one request goes there to
+see. It is full for as long as it said with RESOURCE_EXHAUSTED (RetryInfo). It fails by UNAVAILABLE, or by silence: three requests in a
+row that came to their deadline, or were overtaken by another address.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ Balance: TypeAlias = Literal["round_robin", "least_in_flight"]
 SILENCES = 3  # in a row
 FIRST_ABSENCE_S = 1.0
 LONGEST_ABSENCE_S = 10.0
+LONGEST_FULL_S = 60.0  # whatever a server says
 
 
 class End(Enum):
@@ -38,9 +40,16 @@ class _Address:
     silences: int = 0
     back_at: float = 0.0  # when it may be tried again
     on_trial: bool = False  # the request that tries it is on its way
+    room_at: float = 0.0  # when it will have room again, as it said
 
     def is_out(self, now: float) -> bool:
-        return self.failures > 0 and (now < self.back_at or self.on_trial)
+        return now < self.room_at or (self.failures > 0 and (now < self.back_at or self.on_trial))
+
+    def absence(self, now: float) -> float | None:
+        """Seconds for which it is left out yet; None where that is not known."""
+        if self.failures == 0:
+            return max(0.0, self.room_at - now)
+        return None if self.on_trial else max(0.0, self.room_at - now, self.back_at - now)
 
 
 class Balancer:
@@ -84,6 +93,19 @@ class Balancer:
             if place not in tried and self._rank(place, now) == _READY:
                 return self._taken(place)
         return None
+
+    def is_connecting(self, now: float, tried: Collection[int]) -> bool:
+        """Whether there may soon be another address than those that the call has tried."""
+        return any(place not in tried and self._rank(place, now) == _CONNECTING for place in range(len(self._addresses)))
+
+    def absence(self, now: float) -> float | None:
+        """Seconds until the first of those that are connected is in; None where that is not known."""
+        connected = (address for place, address in enumerate(self._addresses) if self._rank(place, now) in (_READY, _OUT))
+        return min((absence for address in connected if (absence := address.absence(now)) is not None), default=None)
+
+    def full(self, place: int, seconds: float, now: float) -> None:
+        """An address said that it has no room for so many seconds. What it said last counts."""
+        self._addresses[place].room_at = now + min(seconds, LONGEST_FULL_S)
 
     def ended(self, place: int, end: End, now: float) -> None:
         """A request at an address is over."""

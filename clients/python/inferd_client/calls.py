@@ -30,6 +30,7 @@ __all__ = [
     "Rpc",
     "answer",
     "checked_timeout",
+    "closed",
     "health_status",
     "is_repeatable",
     "metadata_pairs",
@@ -39,6 +40,8 @@ __all__ = [
 Metadata: TypeAlias = Mapping[str, str | bytes] | Sequence[tuple[str, str | bytes]]
 HealthStatus: TypeAlias = Literal["UNKNOWN", "SERVING", "NOT_SERVING", "SERVICE_UNKNOWN"]
 Pairs: TypeAlias = tuple[tuple[str, str | bytes], ...] | None
+
+LONGEST_TIMEOUT_S = 1e9  # some 30 years; a deadline after 2262, where nanoseconds in 64 bits end, gRPC takes for one that is over
 
 Response = TypeVar("Response", bound=Message)
 
@@ -75,6 +78,11 @@ def answer(outcome: bytes | InferenceError) -> bytes:
         del outcome  # else it holds this frame, and this frame it
 
 
+def closed() -> InferenceError:
+    """What a call ends with that is under way when its client is closed, or comes later."""
+    return InferenceError(grpc.StatusCode.CANCELLED, "the client was closed")
+
+
 def read(rpc: Rpc[Response], message: bytes) -> Response:
     """Raises InferenceError(INTERNAL) when the bytes are no such message."""
     try:
@@ -108,10 +116,10 @@ def metadata_pairs(*sources: Metadata | None, token: tuple[str, str] | None = No
 
 
 def checked_timeout(timeout: float | None) -> float | None:
-    """Raises ValueError for seconds that never were, or never end."""
+    """Seconds that gRPC can count. Raises ValueError for those that never were, or never end."""
     if timeout is not None and not 0 <= timeout < float("inf"):
         raise ValueError(f"timeout: expected seconds, 0 or more, or None for as long as it takes, got {timeout}")
-    return timeout
+    return None if timeout is None else min(timeout, LONGEST_TIMEOUT_S)
 
 
 def health_status(response: messages.HealthCheckResponse) -> HealthStatus:

@@ -89,7 +89,7 @@ class Client:
         self.close()
 
     def close(self) -> None:
-        """Closes the connections; calls that are under way end with CANCELLED. May be called twice."""
+        """Closes the connections. Calls that are under way, and later ones, raise InferenceError(CANCELLED). May be called twice."""
         self._sender.close()
 
     def infer(

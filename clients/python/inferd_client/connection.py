@@ -56,7 +56,8 @@ def connection(
     compression: Compression | None,
     options: Options,
 ) -> Connection:
-    """Raises ValueError for arguments that do not go together, OSError for a certificate that cannot be read."""
+    """Raises ValueError for arguments that do not go together, TypeError for a token that is no text, OSError for a certificate that
+    cannot be read."""
     addresses = targets.checked(target)
     if tls is not None:
         if credentials is not None:
@@ -67,9 +68,9 @@ def connection(
         if compression not in ALGORITHMS:
             raise ValueError(f"compression: expected one of {', '.join(ALGORITHMS)}, or None, got {compression!r}")
         options = [("grpc.default_compression_algorithm", int(ALGORITHMS[compression])), *options]
-    if isinstance(token, str):
+    if token is not None and not callable(token):
         security.bearer(token)
-    exposed = security.exposed(addresses) if credentials is None and not token_in_plaintext else None
+    exposed = security.exposed(addresses) if security.is_plaintext(credentials) and not token_in_plaintext else None
     if token is not None and exposed is not None:
         security.refuse_plaintext("token", exposed)
     metadata_pairs(metadata, exposed=exposed)

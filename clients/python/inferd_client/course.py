@@ -23,7 +23,8 @@ Outcome: TypeAlias = bytes | InferenceError
 
 _REFUSALS = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED)  # another address may say something else
 
-CONNECTING_S = 0.005  # between two looks at connections of which none is ready yet
+CONNECTING_S = 0.005  # between two looks at connections of which none is ready yet; when that lasts,
+LONGEST_CONNECTING_S = 0.1  # a quarter of the time that it has taken, up to this
 
 
 class Send(NamedTuple):
@@ -71,6 +72,12 @@ class Policy:
         self.chance = chance
         self.hedge_after = hedge_after
 
+    def ended(self, address: int, outcome: Outcome, now: float) -> None:
+        """What the end of a request says of its address."""
+        self.balancer.ended(address, _end(outcome), now)
+        if isinstance(outcome, InferenceError) and outcome.retry_after is not None and retry.is_full(outcome):
+            self.balancer.full(address, outcome.retry_after, now)
+
 
 class Course:
     """One call. Whoever carries it out does what `next` says until that is Done, tells `ended` of each request that ends, and at last,
@@ -90,7 +97,9 @@ class Course:
         self._due: float | None = 0.0  # when the next request is to be sent, at the earliest
         self._hedge_due: float | None = None
         self._may_hedge = repeatable and policy.hedge_after is not None
+        self._looks_since: float | None = None  # when it first looked for a connection for the next request
         self._failure: InferenceError | None = None  # the last one
+        self._seeks = False  # another address, for that one was full
         self._outcome: Outcome | None = None
         self._decided_by = -1  # the flight that ended the call
 
@@ -98,6 +107,8 @@ class Course:
         """What to do now."""
         if self._outcome is not None:
             return Done(self._outcome)
+        if self._seeks and self._failure is not None:
+            return self._seek(self._failure, now)
         if self._due is not None:
             return Wait(self._due - now) if now < self._due else self._send(now)
         if self._hedge_due is not None:
@@ -113,7 +124,30 @@ class Course:
             return self._flight(place, now)
         if self._is_late(now):
             return Done(self._failure or InferenceError(grpc.StatusCode.DEADLINE_EXCEEDED, "no address was connected in time"))
-        return Wait(CONNECTING_S if self._until is None else min(CONNECTING_S, self._until - now))
+        return self._look_again(now)
+
+    def _seek(self, refusal: InferenceError, now: float) -> Send | Wait | Done:
+        """Another address, at once or when it is connected; where there is none, the wait until one of them has room."""
+        balancer = self._policy.balancer
+        absence = balancer.absence(now)
+        if not self._is_late(now):
+            place = balancer.take_another(now, self._addresses)
+            if place is not None:
+                self._seeks = False
+                self._repetitions += 1
+                return self._flight(place, now)
+            if absence != 0 and balancer.is_connecting(now, self._addresses):
+                return self._look_again(now, absence)
+        self._seeks = False
+        self._sit_out(refusal, now, absence)
+        return self.next(now)
+
+    def _look_again(self, now: float, at_most: float | None = None) -> Wait:
+        if self._looks_since is None:
+            self._looks_since = now
+        pause = min(max(CONNECTING_S, (now - self._looks_since) / 4), LONGEST_CONNECTING_S)
+        limits = (pause, at_most, None if self._until is None else self._until - now)
+        return Wait(min(limit for limit in limits if limit is not None))
 
     def _hedge(self, now: float) -> Send | Wait:
         """A second request, where an address and the budget have room for it."""
@@ -126,6 +160,7 @@ class Course:
         return Wait(None)
 
     def _flight(self, place: int, now: float) -> Send:
+        self._looks_since = None
         flight = len(self._addresses)
         self._addresses.append(place)
         self._in_flight.add(flight)
@@ -136,7 +171,7 @@ class Course:
     def ended(self, flight: int, outcome: Outcome, now: float) -> None:
         """A request was answered, or failed."""
         self._in_flight.remove(flight)
-        self._policy.balancer.ended(self._addresses[flight], _end(outcome), now)
+        self._policy.ended(self._addresses[flight], outcome, now)
         if self._outcome is not None:
             return  # two ended at one time, and the other decided
         if not isinstance(outcome, InferenceError):
@@ -153,9 +188,19 @@ class Course:
             self._policy.budget.take()
         if self._in_flight:
             return  # the other one may still be answered
-        delay = self._policy.retry.delay(self._repetitions, error, self._policy.chance())
-        if delay is None or not self._repeatable or not self._policy.budget.is_open or self._is_late(now + delay):
+        policy = self._policy
+        if not (self._repeatable and policy.budget.is_open and policy.retry.repeats(self._repetitions, error)):
             self._decide(flight, error)
+        elif retry.is_full(error) and len(policy.balancer) > 1:
+            self._seeks = True
+        else:
+            self._sit_out(error, now)
+
+    def _sit_out(self, error: InferenceError, now: float, absence: float | None = None) -> None:
+        """The wait before the request is sent again; the end of the call where it would not end in time."""
+        delay = self._policy.retry.delay(self._repetitions, error, self._policy.chance(), absence)
+        if delay is None or self._is_late(now + delay):
+            self._outcome = error
             return
         self._repetitions += 1
         self._due = now + delay

@@ -8,21 +8,22 @@ import grpc
 
 from inferd_client.errors import InferenceError
 
-__all__ = ["DEFAULT", "NEVER", "Budget", "Retry", "is_transient"]
+__all__ = ["DEFAULT", "NEVER", "Budget", "Retry", "is_full", "is_transient"]
 
 MOST_ATTEMPTS = 10
 
 
 @dataclass(frozen=True)
 class Retry:
-    """When a call is sent once more: after UNAVAILABLE, and after RESOURCE_EXHAUSTED that says when to come back (RetryInfo).
+    """When a call is sent once more: after UNAVAILABLE, and after RESOURCE_EXHAUSTED that says when to come back (RetryInfo), which
+    sends it to another address at once, where there is one that is not left out.
 
     attempts:         of one call, the first included; 1: none is repeated.
     initial_delay:    seconds; the wait before the first repetition is anything between 0 and this (full jitter).
     multiplier:       how much longer the longest wait gets each time,
     max_delay:        up to this many seconds.
-    max_retry_after:  seconds; a server that asks for a longer wait than this is not waited for. What it asks for comes before the wait
-                      above, which is added to it.
+    max_retry_after:  seconds; a server that asks for a longer wait than this is not waited for. What it asks for, or of several that
+                      are full the first to have room again, comes before the wait above, which is added to it.
     tokens:           the budget of the whole client: a failure takes one token, an answer gives token_ratio back, and nothing is repeated
     token_ratio:      while half of them or fewer are left. With 0.1, repetitions end when more than one attempt in eleven fails.
 
@@ -45,21 +46,27 @@ class Retry:
             if not bound <= getattr(self, name) < float("inf"):
                 raise ValueError(f"retry: {name}: expected {bound} or more, got {getattr(self, name)}")
 
-    def delay(self, repetitions: int, error: InferenceError, chance: float) -> float | None:
+    def repeats(self, repetitions: int, error: InferenceError) -> bool:
+        """Whether a call may be sent once more after a failure. repetitions: how many there were before."""
+        return repetitions + 1 < self.attempts and is_transient(error)
+
+    def delay(self, repetitions: int, error: InferenceError, chance: float, absence: float | None = None) -> float | None:
         """Seconds to wait after a failure; None where the call is not to be repeated.
 
         repetitions:  how many there were before.
         chance:       from 0 to 1.
+        absence:      seconds until an address is in again; None: what the error says.
         """
-        if repetitions + 1 >= self.attempts or not is_transient(error):
+        if not self.repeats(repetitions, error):
             return None
         longest = min(self.max_delay, self.initial_delay)
         for _ in range(repetitions):
             longest = min(self.max_delay, longest * self.multiplier)  # step by step: the power may be more than a float holds
         own = chance * longest
-        if error.retry_after is None:
+        asked = error.retry_after if absence is None else absence
+        if asked is None:
             return own
-        return None if error.retry_after > self.max_retry_after else max(0.0, error.retry_after) + own
+        return None if asked > self.max_retry_after else max(0.0, asked) + own
 
 
 DEFAULT = Retry()
@@ -68,9 +75,12 @@ NEVER = Retry(attempts=1)
 
 def is_transient(error: InferenceError) -> bool:
     """Whether the same request may fare better: what it failed of is not the request."""
-    if error.code is grpc.StatusCode.RESOURCE_EXHAUSTED:
-        return error.retry_after is not None  # without it, it may as well be a message that is too large
-    return error.code is grpc.StatusCode.UNAVAILABLE
+    return is_full(error) or error.code is grpc.StatusCode.UNAVAILABLE
+
+
+def is_full(error: InferenceError) -> bool:
+    """Whether the server has no room now, and said when it will. Without RetryInfo it may as well be a message that is too large."""
+    return error.code is grpc.StatusCode.RESOURCE_EXHAUSTED and error.retry_after is not None
 
 
 class Budget:

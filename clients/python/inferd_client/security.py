@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from os import PathLike
+from os import PathLike, fspath
 from pathlib import Path
 from typing import TypeAlias
 
@@ -13,7 +13,7 @@ import grpc
 
 from inferd_client import targets
 
-__all__ = ["AUTHORIZATION", "TLS", "Pem", "bearer", "exposed", "refuse_plaintext"]
+__all__ = ["AUTHORIZATION", "TLS", "Pem", "bearer", "exposed", "is_plaintext", "refuse_plaintext"]
 
 Pem: TypeAlias = str | PathLike[str] | bytes
 
@@ -22,6 +22,7 @@ AUTHORIZATION = "authorization"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _LOCKED_KEY = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
+_LOOKS_LIKE_PEM = re.compile(r"-----BEGIN|\n")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 
@@ -34,7 +35,7 @@ class TLS:
     key:          its private key, without a passphrase.
     server_name:  the name that the server's certificate must hold where that is not the address's: behind a tunnel, on a Unix socket.
 
-    Files are read when the client is made.
+    Files are read when the client is made: one that is to show a renewed certificate is made anew.
     """
 
     ca: Pem | None = None
@@ -46,6 +47,10 @@ class TLS:
         if (self.certificate is None) != (self.key is None):
             missing, given = ("key", "certificate") if self.key is None else ("certificate", "key")
             raise ValueError(f"tls: {given} needs {missing}, too")
+        for name, pem in (("ca", self.ca), ("certificate", self.certificate), ("key", self.key)):
+            if pem is not None and not isinstance(pem, bytes) and _LOOKS_LIKE_PEM.search(fspath(pem)):
+                # Not repeated, nor opened, for the error would repeat it: it may be a key.
+                raise ValueError(f"tls: {name}: expected a path, or the PEM as bytes, got the PEM as text: encode() it")
 
     def credentials(self) -> grpc.ChannelCredentials:
         """For gRPC. Raises OSError where a file cannot be read, ValueError where it holds something else."""
@@ -68,11 +73,19 @@ def _read(pem: Pem) -> bytes:
     return pem if isinstance(pem, bytes) else Path(pem).read_bytes()
 
 
-def bearer(token: str) -> tuple[str, str]:
-    """The token as a call's metadata. Raises ValueError, which does not repeat it, for what no header can hold."""
+def bearer(token: object) -> tuple[str, str]:
+    """The token as a call's metadata. Raises TypeError, and ValueError for what no header can hold; neither repeats it."""
+    if not isinstance(token, str):
+        raise TypeError(f"token: expected a str, or a function that returns one, got {type(token).__name__}")
     if not _TOKEN.fullmatch(token):
         raise ValueError("token: expected printable ASCII without spaces or line ends; of a file's text take .strip()")
     return AUTHORIZATION, f"Bearer {token}"
+
+
+def is_plaintext(credentials: grpc.ChannelCredentials | None) -> bool:
+    """Whether what is sent can be read on the way. Of grpc's own credentials the insecure ones are known by the name of what they hold:
+    no public part of grpcio tells them from others."""
+    return credentials is None or type(getattr(credentials, "_credentials", None)).__name__ == "InsecureChannelCredentials"
 
 
 def exposed(addresses: Sequence[str]) -> str | None:

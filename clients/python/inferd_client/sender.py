@@ -36,6 +36,8 @@ class Sender:
 
     def call(self, path: str, request: bytes, until: float | None, metadata: calls.Pairs, *, repeatable: bool = True) -> bytes:
         """The answer to one call. until: on the clock `monotonic`. Raises InferenceError."""
+        if self._closed.is_set():
+            raise calls.closed()
         return calls.answer(self._carry_out(path, request, metadata, Course(self._policy, until, repeatable=repeatable)))
 
     def _carry_out(self, path: str, request: bytes, metadata: calls.Pairs, course: Course) -> Outcome:
@@ -52,6 +54,10 @@ class Sender:
                 for flight, outcome in flights.wait(step.seconds):
                     with self._lock:
                         course.ended(flight, outcome, monotonic())
+        except ValueError:  # what grpc says of a channel that was closed
+            if self._closed.is_set():
+                return calls.closed()
+            raise
         finally:
             flights.cancel()
             with self._lock:
@@ -133,7 +139,7 @@ def _outcome(call: Any) -> Outcome:
 
 def _pause(closed: threading.Event, seconds: float | None) -> None:
     if closed.wait(seconds):
-        raise InferenceError(grpc.StatusCode.CANCELLED, "the client was closed while it waited to try again")
+        raise calls.closed()
 
 
 def _channel(connection: Connection, target: str) -> grpc.Channel:

@@ -7,7 +7,7 @@ from typing import Any
 
 import pytest
 from grpc import ChannelConnectivity
-from inferd_client.balance import FIRST_ABSENCE_S, LONGEST_ABSENCE_S, SILENCES, Balance, Balancer, End
+from inferd_client.balance import FIRST_ABSENCE_S, LONGEST_ABSENCE_S, LONGEST_FULL_S, SILENCES, Balance, Balancer, End
 
 READY, IDLE, CONNECTING, LOST = (
     ChannelConnectivity.READY,
@@ -191,6 +191,58 @@ def test_another_address_is_connected_in_and_new() -> None:
     addresses.states[2] = READY
     addresses.fail(2)
     assert addresses.balancer.take_another(0, [0, 1]) is None
+
+
+def test_one_that_is_full_is_left_out_for_as_long_as_it_said_last() -> None:
+    addresses = Addresses()
+    addresses.balancer.full(1, 9, now=0)
+    addresses.balancer.full(1, 5, now=0)
+    assert addresses.calls(4, now=4.9) == [0, 2, 0, 2]
+    assert addresses.balancer.take_another(4.9, [0, 2]) is None
+    assert 1 in addresses.calls(3, now=5)
+    addresses.balancer.full(1, 1e9, now=10)
+    assert 1 not in addresses.calls(3, now=10 + LONGEST_FULL_S * 0.99)
+    assert 1 in addresses.calls(3, now=10 + LONGEST_FULL_S), "whatever it said"
+
+
+def test_an_answer_to_an_earlier_request_makes_no_room() -> None:
+    addresses = Addresses(2)
+    early = addresses.take()
+    assert early == 0
+    addresses.balancer.full(0, 5, now=0)
+    addresses.balancer.ended(0, End.ANSWERED, 1)
+    assert addresses.calls(2, now=1) == [1, 1]
+
+
+def test_with_all_full_each_is_used_rather_than_none() -> None:
+    addresses = Addresses(2)
+    addresses.balancer.full(0, 5, now=0)
+    addresses.balancer.full(1, 5, now=0)
+    assert addresses.calls(4) == [0, 1, 0, 1]
+
+
+def test_how_long_until_the_first_is_in() -> None:
+    addresses = Addresses()
+    assert addresses.balancer.absence(0) == 0
+    for place, seconds in enumerate((5, 3, 4)):
+        addresses.balancer.full(place, seconds, now=0)
+    assert addresses.balancer.absence(1) == 2
+    addresses.states[1] = LOST
+    assert addresses.balancer.absence(1) == 3, "what has no connection does not count"
+    addresses.states[0] = LOST
+    addresses.fail(2, now=3.5)
+    assert addresses.balancer.absence(3.5) == FIRST_ABSENCE_S
+    back_at = 3.5 + FIRST_ABSENCE_S
+    assert addresses.take(back_at) == 2
+    assert addresses.balancer.absence(back_at) is None, "it is being tried"
+
+
+def test_whether_another_is_being_connected() -> None:
+    addresses = Addresses()
+    assert not addresses.balancer.is_connecting(0, [0])
+    addresses.states[1:] = [CONNECTING, LOST]
+    assert addresses.balancer.is_connecting(0, [0])
+    assert not addresses.balancer.is_connecting(0, [0, 1])
 
 
 def test_what_is_no_way_to_balance() -> None:

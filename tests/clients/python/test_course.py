@@ -177,7 +177,7 @@ def test_another_address_is_tried_next_whose_turn_it_may_not_be() -> None:
     full, other = Told(shared), Told(shared)
     full.until_waiting()
     other.until_waiting()
-    full.answer(failure("RESOURCE_EXHAUSTED", 1))
+    full.answer(failure())
     full.wait()
     assert [send.address for send in full.sent] == [0, 1]
 
@@ -191,6 +191,134 @@ def test_calls_go_on_without_the_address_that_failed() -> None:
         call = Told(shared)
         call.run(ANSWER)
         assert call.sent[0].address != dead
+
+
+def full(retry_after: float) -> InferenceError:
+    return failure("RESOURCE_EXHAUSTED", retry_after)
+
+
+def test_where_one_is_full_another_is_asked_at_once() -> None:
+    shared = policy(2)
+    call = Told(shared, timeout=1)
+    assert call.run(full(5), ANSWER) == ANSWER
+    assert [send.address for send in call.sent] == [0, 1]
+    assert not call.waits
+    assert shared.budget.tokens == pytest.approx(99.1), "a token for the failure, a tenth of one back for the answer"
+
+
+def test_all_calls_go_on_without_the_address_that_is_full_for_as_long_as_it_said() -> None:
+    shared = policy(3)
+    Told(shared).run(full(5), ANSWER)
+
+    def addresses(now: float) -> set[int]:
+        asked = set()
+        for _ in range(6):
+            call = Told(shared)
+            call.now = now
+            call.run(ANSWER)
+            asked |= {send.address for send in call.sent}
+        return asked
+
+    assert addresses(4.9) == {1, 2}
+    assert addresses(5.0) == {0, 1, 2}
+
+
+def test_where_all_are_full_the_shortest_wait_is_sat_out() -> None:
+    call = Told(policy(3, chance=lambda: 0.0), timeout=2)
+    call.until_waiting()
+    call.answer(full(5))
+    call.now = 0.5
+    call.answer(full(1.25))
+    assert call.answer(full(3)) == Done(call.course._failure), "three attempts were made"
+    call = Told(policy(2, chance=lambda: 0.5), timeout=2)
+    call.until_waiting()
+    call.answer(full(1.25))
+    call.now = 0.5
+    call.answer(full(5))
+    call.wait()
+    assert call.waits == pytest.approx([0.75 + 0.1]), "and not all who were refused come back at once"
+    assert [send.address for send in call.sent] == [0, 1, 0]
+
+
+@pytest.mark.parametrize(("retry_after", "waits"), [(1.999, 1), (2.0, 0)])
+def test_where_no_wait_fits_the_last_refusal_is_the_calls(retry_after: float, waits: int) -> None:
+    last = full(retry_after)
+    call = Told(policy(2, chance=lambda: 0.0), timeout=2)
+    assert call.run(full(5), last, *[ANSWER] * waits) == (ANSWER if waits else last)
+    assert len(call.waits) == waits
+
+
+def test_the_wait_for_one_that_is_full_ends_when_one_that_failed_may_be_tried() -> None:
+    shared = policy(2, chance=lambda: 0.0)
+    Told(shared).run(failure(), ANSWER)
+    call = Told(shared)
+    call.now = 0.1
+    assert call.run(full(5), ANSWER) == ANSWER
+    assert [send.address for send in call.sent] == [0, 1]
+    assert call.now == pytest.approx(0.5)
+
+
+def test_asking_another_is_a_repetition() -> None:
+    refusal = full(5)
+    for settings in ({"retry": NEVER}, {"retry": Retry(tokens=1)}):
+        call = Told(policy(2, **settings))
+        assert call.run(refusal) is refusal
+        assert len(call.sent) == 1
+    call = Told(policy(2), repeatable=False)
+    assert call.run(refusal) is refusal
+
+
+def test_one_that_is_being_connected_is_waited_for_while_the_other_is_full() -> None:
+    states = [READY, ChannelConnectivity.CONNECTING]
+    call = Told(policy(2, state=states.__getitem__), timeout=1)
+    call.until_waiting()
+    assert call.answer(full(5)) == Wait(CONNECTING_S)
+    call.wait()
+    states[1] = READY
+    call.until_waiting()
+    assert [send.address for send in call.sent] == [0, 1]
+
+
+def test_and_not_longer_than_the_other_is_full() -> None:
+    states = [READY, ChannelConnectivity.CONNECTING]
+    call = Told(policy(2, state=states.__getitem__, chance=lambda: 0.0))
+    assert call.run(full(0.3), ANSWER) == ANSWER
+    assert [send.address for send in call.sent] == [0, 0]
+    assert call.now == pytest.approx(0.3)
+
+
+@pytest.mark.parametrize("timeout", [0.2, None])
+def test_nor_when_it_is_not_to_be_reached(timeout: float | None) -> None:
+    states = [READY, ChannelConnectivity.CONNECTING]
+    refusal = full(5)
+    call = Told(policy(2, state=states.__getitem__, chance=lambda: 0.0), timeout)
+    call.until_waiting()
+    call.answer(refusal)
+    call.wait()
+    states[1] = ChannelConnectivity.TRANSIENT_FAILURE
+    step = call.until_waiting()
+    assert step == Done(refusal) if timeout else Wait(5 - call.now)
+
+
+def test_what_says_that_it_is_full_after_the_call_is_over_is_left_out_too() -> None:
+    shared = policy(2, hedge_after=0.1)
+    call = hedged(shared)
+    call.course.ended(1, ANSWER, call.now)
+    call.course.ended(0, full(5), call.now)
+    for _ in range(2):
+        call = Told(shared)
+        call.now = 1.0
+        call.until_waiting()
+        assert call.sent[0].address == 1
+
+
+def test_looks_at_connections_become_rare() -> None:
+    """Where many calls wait for what is not to be reached they must not keep the processor busy."""
+    call = Told(policy(2, state=lambda _: ChannelConnectivity.CONNECTING), timeout=100)
+    call.until_waiting()
+    while call.now < 99:
+        call.wait()
+    assert len(call.waits) < 1100
 
 
 def test_while_addresses_connect_it_looks_again_until_the_time_is_up() -> None:

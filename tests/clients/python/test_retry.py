@@ -39,6 +39,12 @@ def test_what_the_server_asks_for_comes_first() -> None:
     assert retry.delay(0, full(-1.0), 0.0) == 0
 
 
+def test_of_several_that_are_full_the_first_to_have_room_counts() -> None:
+    retry = Retry(initial_delay=0.1, max_retry_after=2)
+    assert retry.delay(0, full(5), 1.0, 0.5) == pytest.approx(0.6)
+    assert retry.delay(0, full(0.5), 0.0, 2.5) is None
+
+
 def test_no_multiplier_is_too_large() -> None:
     retry = Retry(attempts=10, initial_delay=0.1, multiplier=1e300, max_delay=0.5)
     assert [retry.delay(repetitions, InferenceError(grpc.StatusCode.UNAVAILABLE, ""), 1.0) for repetitions in (0, 1, 8)] == [0.1, 0.5, 0.5]

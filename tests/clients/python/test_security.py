@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
+from pathlib import PurePath
 from typing import TYPE_CHECKING
 
 import grpc
+import grpc.experimental
 import numpy as np
 import pytest
 from inferd_client import TLS, AsyncClient, InferenceError
@@ -118,6 +121,8 @@ OLD_LOCKED = b"-----BEGIN RSA PRIVATE KEY-----\nProc-Type: 4,ENCRYPTED\n"
         (lambda pem: TLS(certificate=pem.client, key=pem.client), "tls: key: expected a private key in PEM"),
         (lambda pem: TLS(certificate=pem.client, key=LOCKED), "tls: key: it is locked with a passphrase"),
         (lambda pem: TLS(certificate=pem.client, key=OLD_LOCKED), "tls: key: it is locked with a passphrase"),
+        (lambda pem: TLS(ca=pem.ca.decode()), "tls: ca: expected a path, or the PEM as bytes, got the PEM as text"),
+        (lambda pem: TLS(certificate="-----BEGIN", key=b""), "tls: certificate: expected a path, or the PEM as bytes"),
     ],
 )
 def test_what_makes_no_tls(kind: Kind, certificates: Certificates, make: Callable[[Certificates], TLS], message: str) -> None:
@@ -135,8 +140,13 @@ def test_tls_in_two_ways(kind: Kind) -> None:
         kind("localhost:1", tls=TLS(), credentials=grpc.ssl_channel_credentials())
 
 
-def test_keys_are_not_shown() -> None:
+def test_keys_are_not_shown(certificates: Certificates) -> None:
     assert "PRIVATE" not in repr(TLS(certificate=b"PRIVATE", key=b"PRIVATE"))
+    key = certificates.client_key.decode()
+    for text in (key, PurePath(key), key.split("-----")[2]):  # the last one without the lines around it
+        with pytest.raises(ValueError) as raised:
+            TLS(certificate="client.pem", key=text)
+        assert str(raised.value) == "tls: key: expected a path, or the PEM as bytes, got the PEM as text: encode() it"
 
 
 # Tokens
@@ -165,6 +175,33 @@ async def test_a_token_may_be_awaited(server: EchoServer) -> None:
     assert server.metadata["authorization"] == "Bearer t-3"
 
 
+async def test_a_token_that_does_not_come_in_time(server: EchoServer) -> None:
+    cancelled = asyncio.Event()
+
+    async def token() -> str:
+        try:
+            await asyncio.Event().wait()
+        finally:
+            cancelled.set()
+        return "t"
+
+    async with AsyncClient(server.target, token=token, timeout=30) as client:
+        for call in (client.infer("echo", X, timeout=0.01), client.server_live(timeout=0.01)):
+            with pytest.raises(InferenceError, match="DEADLINE_EXCEEDED: the token did not come in time"):
+                await asyncio.wait_for(call, 30)
+            assert cancelled.is_set()
+    assert server.infer_calls == 0
+
+
+async def test_a_token_whose_own_time_is_over(server: EchoServer) -> None:
+    async def token() -> str:
+        raise TimeoutError("the token's server")
+
+    async with AsyncClient(server.target, token=token, timeout=30) as client:
+        with pytest.raises(TimeoutError, match="the token's server"):
+            await client.infer("echo", X)
+
+
 async def test_a_calls_own_authorization_goes_instead(server: EchoServer, connect: Callable[..., Awaited]) -> None:
     client = connect(server.target, token="t-1", timeout=30)
     await client.infer("echo", X, metadata={"Authorization": "Basic x"})
@@ -183,6 +220,16 @@ def test_no_token_leaves_the_machine_in_plain_text(kind: Kind, target: str | lis
         kind(target, token="t")
     kind(target, token="t", token_in_plaintext=True)
     kind(target, token="t", tls=TLS())
+
+
+@pytest.mark.parametrize("arguments", [{"token": "t"}, {"metadata": {"authorization": "Bearer t"}}])
+def test_credentials_that_encrypt_nothing_are_plain_text(kind: Kind, arguments: dict[str, Any]) -> None:
+    insecure = grpc.experimental.insecure_channel_credentials()
+    with pytest.raises(ValueError, match=r"without TLS whoever is on the way to '10.0.0.1:8001' can read it"):
+        kind("10.0.0.1:8001", credentials=insecure, **arguments)
+    kind("10.0.0.1:8001", credentials=insecure, token_in_plaintext=True, **arguments)
+    kind("localhost:8001", credentials=insecure, **arguments)
+    kind("10.0.0.1:8001", credentials=grpc.ssl_channel_credentials(), **arguments)
 
 
 @pytest.mark.parametrize("metadata", [{"authorization": "Bearer t"}, [("x", "1"), ("Authorization", "Basic x")]])
@@ -206,6 +253,17 @@ async def test_what_is_no_token(server: EchoServer, connect: Callable[..., Await
         connect(server.target, token=token)
     assert str(raised.value) == expected
     with pytest.raises(ValueError) as raised:
+        await connect(server.target, token=lambda: token).server_live()
+    assert str(raised.value) == expected
+
+
+@pytest.mark.parametrize("token", [b"secret", 5])
+async def test_what_is_no_text(server: EchoServer, connect: Callable[..., Awaited], token: Any) -> None:
+    expected = f"token: expected a str, or a function that returns one, got {type(token).__name__}"
+    with pytest.raises(TypeError) as raised:
+        connect(server.target, token=token)
+    assert str(raised.value) == expected
+    with pytest.raises(TypeError) as raised:
         await connect(server.target, token=lambda: token).server_live()
     assert str(raised.value) == expected
 

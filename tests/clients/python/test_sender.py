@@ -203,6 +203,25 @@ async def test_one_that_was_never_there_does_no_harm(servers: list[EchoServer], 
         await client.infer("echo", X)
 
 
+async def test_where_one_is_full_the_others_answer(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
+    full, idle = servers[:2]
+    full.refusals.extend([Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 59)] * 30)
+    client = connect([full.target, idle.target], timeout=LIMIT_S)
+    for _ in range(12):
+        await client.infer("echo", X)
+    assert full.infer_calls <= 1
+    assert idle.infer_calls == 12
+
+
+async def test_where_all_are_full_the_refusal_comes_at_once(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
+    for server in servers:
+        server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 59))
+    with pytest.raises(InferenceError) as raised:
+        await connect([server.target for server in servers[:2]], timeout=LIMIT_S).infer("echo", X)
+    assert raised.value.retry_after == 59
+    assert [server.infer_calls for server in servers] == [1, 1, 0]
+
+
 @pytest.mark.usefixtures("long_absences")
 async def test_a_server_that_refuses_is_left_out(servers: list[EchoServer], connect: Callable[..., Awaited]) -> None:
     client = connect([server.target for server in servers], timeout=LIMIT_S, retry=Retry(initial_delay=0.001))
@@ -289,7 +308,67 @@ async def test_cancelling_the_task_cancels_all_of_its_requests(servers: list[Ech
         assert [address.in_flight for address in client._sender._policy.balancer._addresses] == [0, 0]
 
 
-CLOSED = "CANCELLED: the client was closed while it waited to try again"
+CLOSED = "CANCELLED: the client was closed$"
+
+
+@pytest.mark.parametrize("addresses", [1, 2])
+@pytest.mark.parametrize("used", [True, False])
+async def test_a_closed_client_says_so(servers: list[EchoServer], connect: Callable[..., Awaited], addresses: int, used: bool) -> None:
+    client = connect([server.target for server in servers[:addresses]], timeout=LIMIT_S)
+    if used:
+        await client.infer("echo", X)
+    await client.close()
+    for call in (client.server_live(), client.infer("echo", X), client.infer("echo", {"x": [1]})):
+        with pytest.raises(InferenceError, match=CLOSED):
+            await call
+
+
+@pytest.mark.parametrize("hedge_after", [None, LIMIT_S])
+async def test_closing_ends_calls_that_are_under_way(
+    servers: list[EchoServer], connect: Callable[..., Awaited], hedge_after: float | None
+) -> None:
+    pair = servers[:2]
+    for server in pair:
+        server.gate.clear()
+    client = connect([server.target for server in pair], hedge_after=hedge_after)
+    call = client.begin("infer", "echo", X)
+    while not any(server.arrived.is_set() for server in pair):
+        await asyncio.sleep(0)
+    await client.close()
+    with pytest.raises(InferenceError, match="CANCELLED"):
+        await asyncio.wait_for(call, LIMIT_S)
+
+
+async def test_a_task_that_is_cancelled_when_its_client_is_closed(server: EchoServer) -> None:
+    server.gate.clear()
+    client = AsyncClient(server.target)
+    call = asyncio.ensure_future(client.infer("echo", X))
+    assert await asyncio.to_thread(server.arrived.wait, LIMIT_S)
+    call.cancel()
+    await client.close()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+
+
+@pytest.mark.parametrize("addresses", [1, 2])
+@pytest.mark.parametrize("hedge_after", [None, LIMIT_S])
+async def test_a_client_that_is_closed_before_a_call_is_sent(
+    servers: list[EchoServer],
+    connect: Callable[..., Awaited],
+    monkeypatch: pytest.MonkeyPatch,
+    addresses: int,
+    hedge_after: float | None,
+) -> None:
+    """By another thread, or while the call waited for something else."""
+    client = connect([server.target for server in servers[:addresses]], hedge_after=hedge_after if addresses > 1 else None)
+    await client.infer("echo", X)
+    await client.close()
+    answers = iter([False])
+    closed = client.client._sender._closed
+    is_set = closed.is_set
+    monkeypatch.setattr(closed, "is_set", lambda: next(answers, True) and is_set())
+    with pytest.raises(InferenceError, match=CLOSED):
+        await client.infer("echo", X)
 
 
 def test_closing_ends_the_wait_of_other_threads(server: EchoServer, at_each_pause: AtEachPause) -> None:
