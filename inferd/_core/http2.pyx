@@ -433,8 +433,9 @@ cdef class Session(Output):
         header block whole for HEADER_BLOCK_NS. Asked now and then with the monotonic time and how many bytes the transport holds; again,
         with the same time and behind others, where `ends_more`."""
         cdef Endpoint endpoint = self.endpoint
-        cdef bint large, is_slow
-        cdef bint holds_much = self.share is not None and self.share.nbytes > SMALL_NBYTES
+        cdef bint large, many, is_slow
+        cdef bint many_requests = self.share is not None and self.share.nbytes > SMALL_NBYTES
+        cdef bint many_answers = self.unread_nbytes > SMALL_NBYTES
         cdef uint64_t moved_nbytes
         cdef Http2Call call
         cdef Owed owed
@@ -455,8 +456,9 @@ cdef class Session(Output):
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
             moved_nbytes = self.sent_nbytes if owed == ANSWERS else call.sent_nbytes if owed == ANSWER else call.taken_nbytes()
-            is_slow = is_stalled(&call.pressed_pace, owed if large or (holds_much and owed == REQUEST) else NOTHING, moved_nbytes,
-                                 now_ns, PRESSED_NS, endpoint.min_message_rate if large else endpoint.min_rate)
+            many = many_requests if owed == REQUEST else many_answers
+            is_slow = is_stalled(&call.pressed_pace, owed if large or many else NOTHING, moved_nbytes, now_ns, PRESSED_NS,
+                                 endpoint.min_message_rate if large or owed == ANSWERS else endpoint.min_rate)
             if owed == ANSWERS:         # not this call's own doing: the connection is judged
                 blocked = True
                 owed = NOTHING

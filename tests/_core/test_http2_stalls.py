@@ -269,6 +269,33 @@ def test_where_others_find_no_room_answers_that_nobody_reads_end(stream_nbytes: 
     assert pool.in_use() == before
 
 
+@pytest.mark.parametrize("stream_nbytes", [0, None])
+def test_where_others_find_no_room_many_small_answers_are_as_a_large_one(stream_nbytes: int | None) -> None:
+    """That are read at 1.5 KB a second, together. Who leaves little unread is left in peace."""
+    before = pool.in_use()
+    served = Served()
+    many, few = Client(served), Client(served)
+    for client, count in ((many, 60), (few, 20)):
+        stop_reading(client, stream_nbytes)
+        for _ in range(count):
+            client.call(b"x")
+            served.calls.pop().reply(bytes(3000))
+            client.exchange()
+    for second in range(6):
+        for client in (many, few):
+            client.h2.increment_flow_control_window(1500)
+            client.exchange()
+            pressed_look(client, second)
+    left_nbytes = 0 if stream_nbytes is not None else (1 << 16) - 1 + 6 * 1500
+    assert set(many.resets.values()) == {h2.errors.ErrorCodes.CANCEL}
+    assert 60 - left_nbytes // 3000 - 1 <= len(many.resets) <= 60
+    assert not few.resets
+    many.session.close()
+    few.session.close()
+    gc.collect()
+    assert pool.in_use() == before
+
+
 def test_what_waits_behind_a_message_that_nobody_takes_is_no_progress() -> None:
     client = Client(served := Served())
     stream_id = client.open(STREAM)
