@@ -55,7 +55,9 @@ CONFIG_VARIABLE = PREFIX + "CONFIG"  # where the file is
 EXPECTED_HOST = "expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters"
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
-OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
+OTHER_VARIABLES = frozenset(
+    PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "JPEG", "WEBP", "BUILD_DIR")
+)
 
 
 def _about(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 from collections.abc import Callable
 from pathlib import Path
 
@@ -317,7 +318,10 @@ def test_variables_of_kubernetes_service_links_are_no_settings() -> None:
 
 
 def test_build_variables_are_no_settings() -> None:
-    assert load_settings({}, {"INFERD_DEBUG": "1", "INFERD_FUZZ": "1", "INFERD_HTTP2": "0"}, NOWHERE)[0] == Settings()
+    setup = (Path(__file__).resolve().parent.parent / "setup.py").read_text("utf-8")
+    names = set(re.findall(r"\bINFERD_[A-Z0-9_]+\b", setup))
+    assert {"INFERD_DEBUG", "INFERD_HTTP2", "INFERD_WEBP"} < names
+    assert load_settings({}, dict.fromkeys(names, "1"), NOWHERE)[0] == Settings()
 
 
 def test_settings_made_by_hand_are_checked_too() -> None:

@@ -58,7 +58,22 @@ ENDED = 8  # connections that are gone, in one iteration of the loop,
 END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
-GIVE_BACK_CALLS = 10_000  # open at one look, of which a quarter is left at another: so is theirs
+GIVE_BACK_WAVES = 1000, 10_000  # connections, calls that are open at one look, of which a quarter is left at another: so is theirs
+
+
+class Wave:
+    """A count that was `least` or more, and has fallen to a quarter of what it was."""
+
+    def __init__(self, least: int) -> None:
+        self._least, self._most = least, 0
+
+    def is_over(self, count: int) -> bool:
+        """Asked at each look. Once for each wave."""
+        self._most = max(self._most, count)
+        if self._most < self._least or count > self._most // 4:
+            return False
+        self._most = count
+        return True
 
 
 class NativeTransport:
@@ -133,7 +148,7 @@ class NativeTransport:
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
         self._closed_before = 0  # connections whose memory was given back
-        self._most_calls = 0  # at the looks since then
+        self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
         self._refusals = Refusals()
@@ -372,13 +387,13 @@ class NativeTransport:
 
     def _give_memory_back(self) -> None:
         """uvloop's TLS has a buffer of 256 KiB for each connection and touches little of it. The C library makes the buffers of later
-        connections out of memory that earlier ones have touched, elsewhere each time: until all of it is. What a wave of calls had stays
-        with it as well."""
+        connections out of memory that earlier ones have touched, elsewhere each time: until all of it is. What a wave of connections or
+        of calls had stays with it as well."""
         closed = self.endpoint.connections_total - self.endpoint.connections + sum(port.failed for port in self._tls_ports)
-        self._most_calls = max(self._most_calls, self.endpoint.calls)
-        was_wave = self._most_calls >= GIVE_BACK_CALLS and self.endpoint.calls <= self._most_calls // 4
-        if was_wave or (self._tls is not None and closed - self._closed_before >= GIVE_BACK_CONNECTIONS):
-            self._closed_before, self._most_calls = closed, self.endpoint.calls
+        was_many = self._tls is not None and closed - self._closed_before >= GIVE_BACK_CONNECTIONS
+        was_wave = [self._connection_wave.is_over(self.endpoint.connections), self._call_wave.is_over(self.endpoint.calls)]
+        if was_many or True in was_wave:
+            self._closed_before = closed
             give_back()
 
     async def _listen(self, address: Address) -> Address:

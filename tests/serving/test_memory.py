@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -54,22 +55,25 @@ def test_after_many_connections_by_tls(tmp_path: Path, monkeypatch: pytest.Monke
         assert given == ([4] if secure else [])
 
 
-def test_after_a_wave_of_calls(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+@pytest.mark.parametrize("of", ["connections", "calls"])
+def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without TLS, too. One that was smaller is none."""
     given: list[int] = []
-    monkeypatch.setattr(native, "give_back", lambda: given.append(transport.endpoint.calls))
+    monkeypatch.setattr(native, "give_back", lambda: given.append(getattr(transport.endpoint, of)))
     monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
-    monkeypatch.setattr(native, "GIVE_BACK_CALLS", 8)
+    monkeypatch.setattr(native, "GIVE_BACK_WAVES", (8, 1000) if of == "connections" else (1000, 8))
     model = models.repository(tmp_path / "models", {"identity": models.identity()})
     with Served(model) as served:
         transport: Any = served.server._transport
+        wave = transport._call_wave if of == "calls" else transport._connection_wave
         until = time.monotonic() + LIMIT_S
-        for calls, times in ((7, 0), (8, 1), (7, 1), (8, 2)):
-            with Peer(served.address) as peer:
-                for _ in range(calls):
-                    peer.open()
-                while transport._most_calls < calls or transport.endpoint.calls < calls:
+        for count, times in ((7, 0), (8, 1), (7, 1), (8, 2)):
+            with ExitStack() as opened:
+                peers = [opened.enter_context(Peer(served.address)) for _ in range(count if of == "connections" else 1)]
+                for _ in range(count if of == "calls" else 0):
+                    peers[0].open()
+                while wave._most < count or getattr(transport.endpoint, of) < count:
                     assert time.monotonic() < until
-            while transport.endpoint.calls or len(given) < times:
+            while getattr(transport.endpoint, of) or len(given) < times:
                 assert time.monotonic() < until
             assert given == [0] * times
