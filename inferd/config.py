@@ -53,6 +53,7 @@ RELOADED = (
 PREFIX = "INFERD_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"  # where the file is
 EXPECTED_HOST = "expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters"
+CONTENT = re.compile(r"[\n\r\0]|-----BEGIN")  # of a file, which is no path
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
 OTHER_VARIABLES = frozenset(PREFIX + word for word in ("CONFIG", "DEBUG", "SANITIZE", "FUZZ", "PROFILE", "HTTP2", "JPEG", "BUILD_DIR"))
@@ -633,6 +634,8 @@ def spell(field: Field, value: object) -> str:
 # ---------------------------------------------------------------------------------------------------------------------
 # Checks
 
+    if field.kind == "file" or field.items == "path":
+        _check_path(field.name, value, origin)
 
 def _check(field: Field, value: object, origin: str) -> None:
     try:
@@ -643,6 +646,18 @@ def _check(field: Field, value: object, origin: str) -> None:
         raise _empty(field, origin)
     if field.kind == "list" and isinstance(value, tuple) and not all(value):
         raise _wrong(field, origin, value)
+def _check_path(name: str, value: object, origin: str) -> None:
+    """What stands in a file, a key perhaps, may have been given in its place: it is repeated nowhere."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check_path(name, item, origin)
+    elif isinstance(value, str) and CONTENT.search(value):
+        raise ConfigError(
+            f"{name} ({origin}): expected a path, got {len(value)} characters that look like what stands in a file; give the path of "
+            "the file, not its content"
+        )
+
+
 
 
 def _empty(field: Field, origin: str) -> ConfigError:
@@ -832,6 +847,7 @@ def _value(field: Field, value: object, origin: str) -> object:
 
 
 def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path | None) -> tuple[Path, dict[str, object]]:
+    _check_path("config", str(named or ""), origin)
     given = (config_file, "--config"), (environ.get(CONFIG_VARIABLE), CONFIG_VARIABLE)
     named, origin = given[0] if config_file is not None else given[1]
     if named == "":
