@@ -167,15 +167,23 @@ def open_to_all(addresses: Iterable[Address]) -> list[Address]:
     return [address for address in addresses if not address.tls and not is_loopback(address)]
 
 
-def warn_of_open(addresses: Iterable[Address], settings: Settings) -> None:
-    """Says it of a server that everybody may use, or whose metrics everybody may read, once, at its start."""
-    if (found := open_to_all(addresses)) and settings.token_file is None:
+def warn_of_open(addresses: Iterable[Address], settings: Settings, metrics: Address | None) -> None:
+    """Says it of a server that everybody may use, whose secrets can be read on the way although it speaks TLS elsewhere, or whose metrics
+    everybody may read, once, at its start. addresses, metrics: where it listens."""
+    found = ", ".join(map(str, open_to_all(addresses)))
+    if found and settings.token_file is None:
         log.warning(
             "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
             "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",
-            ", ".join(map(str, found)),
+            found,
         )
-    if (metrics := settings.metrics_address) is not None and not is_loopback(metrics):
+    elif found and settings.tls_cert is not None:
+        log.warning(
+            "%s can be reached from other machines without TLS, beside addresses that speak it: tokens can be read on the way there, and "
+            "no certificate is asked for; leave it out, or give an address of this machine alone, such as plaintext:127.0.0.1:9001",
+            found,
+        )
+    if metrics is not None and not is_loopback(metrics):
         log.warning(
             "metrics: %s can be reached from other machines, and has neither TLS nor tokens: whoever reaches it may read the names of "
             "models, counts and times; give --metrics-host 127.0.0.1, or an address that only Prometheus reaches, or --metrics-port off",

@@ -755,7 +755,7 @@ def test_metrics_that_others_can_read_say_so_whatever_the_port_asks(caplog: pyte
     ):
         caplog.clear()
         settings = Settings(host=host, metrics_host=metrics_host, metrics_port=port, **secrets)
-        warn_of_open([Address(host, 8001, tls=True)], settings)
+        warn_of_open([Address(host, 8001, tls=True)], settings, settings.metrics_address)
         assert caplog.text.count("has neither TLS nor tokens") == len(caplog.records) == bool(says)
         assert says in caplog.text
 
@@ -764,3 +764,21 @@ def test_loopback() -> None:
     assert all(is_loopback(Address(host, 1)) for host in ("127.0.0.1", "127.9.9.9", "::1", "localhost"))
     assert is_loopback(Address("", 0, "/run/s"))
     assert not any(is_loopback(Address(host, 1)) for host in ("0.0.0.0", "::", "10.0.0.1", "example.org"))
+    assert program.errors.count(f"{program.address} can be reached") == (host != "127.0.0.1"), "at the port that it found"
+    assert program.errors.count(f"metrics: {program.addresses['metrics']} can be reached") == (host != "127.0.0.1")
+
+
+def test_plaintext_beside_tls_says_so_whatever_the_server_asks(caplog: pytest.LogCaptureFixture) -> None:
+    """There a token can be read on the way, and nobody shows a certificate."""
+    secrets = {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a", "token_file": "t"}
+    secure, everybody, own = Address("0.0.0.0", 1, tls=True), Address("0.0.0.0", 2), Address("127.0.0.1", 3)
+    for addresses, settings, says in (
+        ((secure, everybody, own), secrets, "0.0.0.0:2 can be reached from other machines without TLS, beside addresses that speak it"),
+        ((secure, own), secrets, ""),
+        ((secure, everybody), {**secrets, "token_file": None}, "0.0.0.0:2 can be reached from other machines, without TLS and without a"),
+        ((everybody,), {"token_file": "t"}, ""),
+    ):
+        caplog.clear()
+        warn_of_open(addresses, Settings(**settings), None)
+        assert len(caplog.records) == bool(says)
+        assert says in caplog.text
