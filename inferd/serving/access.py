@@ -33,7 +33,7 @@ LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
 TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
 MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
 MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
-NUL = "one of its names holds a NUL; show one without"  # a fault
+NUL = "one of its names holds a NUL"  # a fault
 NAMES = ("DNS", "URI", "email", "IP Address")  # the kinds of them that may stand in tls_allow, as ssl calls them
 
 
@@ -65,11 +65,11 @@ class Identity(NamedTuple):
     @classmethod
     def unread(cls, nbytes: int) -> Identity:
         """Of a certificate with more than MAX_CERTIFICATE_BYTES, which nobody decodes."""
-        return cls("", (), fault=f"it has {nbytes} bytes, expected at most {MAX_CERTIFICATE_BYTES}; show one with fewer names")
+        return cls("", (), fault=f"it has {nbytes} bytes, expected at most {MAX_CERTIFICATE_BYTES}")
 
     def __str__(self) -> str:
-        fault = f": {self.fault}" if self.fault else ""
-        return f"{_cut(self.subject) or 'no subject'} ({_cut(', '.join(self.names)) or 'no name'}){fault}"
+        fault = f"; {self.fault}" if self.fault else ""
+        return f"{_cut(self.subject) or 'no subject'} ({_cut(', '.join(self.names)) or 'no name'}{fault})"
 
 
 class Access:
@@ -118,7 +118,7 @@ class Access:
     def check_identity(self, identity: Identity | None) -> RequestError | None:
         """Why this client may not ask anything; None: it may."""
         if identity is not None and identity.fault:
-            return PermissionDenied(f"this client's certificate names nobody: {identity.fault}", reason="identity")
+            return PermissionDenied(f"this client's certificate names nobody: {identity.fault}; show another one", reason="identity")
         if not self._allowed:
             return None
         if identity is not None and not (self._names.isdisjoint(identity.names) and self._hosts.isdisjoint(identity.hosts)):
