@@ -54,7 +54,7 @@ class Identity(NamedTuple):
         alternative = [(kind, value) for kind, value in certificate.get("subjectAltName", ()) if kind in NAMES]
         names = [*common[:1], *(spelled(value) if kind == "IP Address" else value for kind, value in alternative)]
         hosts = [value for kind, value in alternative if kind == "DNS"]
-        fault = NUL if any("\0" in name for name in names) else ""
+        fault = NUL if any("\0" in name for name in (*common, *names)) else ""
         return cls.named(", ".join(f"{key}={value}" for key, value in subject), names, hosts, fault)
 
     @classmethod

@@ -247,6 +247,7 @@ def test_who_a_certificate_names() -> None:
     assert identity == ("organizationName=inferd, commonName=batch", names, {"batch", "batch.example"}, "")
     assert str(identity) == "organizationName=inferd, commonName=batch (batch, batch.example, spiffe://example/batch)"
     assert str(Identity.of({})) == "no subject (no name)"
+    assert Identity.of({"subject": ((("commonName", "batch"),), (("commonName", "x\0"),))}).fault == "one of its names holds a NUL"
     rules = Access(Settings(tls_cert="c", tls_key="k", tls_client_ca="a", tls_allow=("batch.example",)))
     assert rules.check_identity(identity) is None
     assert isinstance(rules.check_identity(Identity("", ("other",))), PermissionDenied)

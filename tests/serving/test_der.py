@@ -12,6 +12,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
 
 from inferd.serving.der import has_nul
 
@@ -54,3 +56,14 @@ def test_what_is_no_certificate_is_not_trusted() -> None:
     assert [has_nul(whole[:end]) for end in range(len(whole))].count(True) > len("batch.example")
     for none in (b"\x06\x03\x55\x04\x03", b"\x06\x03\x55\x1d\x11\x04", b"\x06\x03\x55\x1d\x11\x04\x02\x30\x82"):
         assert has_nul(none)
+
+
+WHOLE = der(common("batch", _ASN1Type.BMPString), x509.DNSName("batch.example"), x509.RFC822Name("a@b.example"), critical=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=4)), max_size=8), st.integers(0, len(WHOLE)))
+def test_whatever_comes_is_read_to_its_end(changes: list[tuple[int, bytes]], end: int) -> None:
+    content = bytearray(WHOLE)
+    for at, other in changes:
+        content[at : at + len(other)] = other
+    assert has_nul(bytes(content[:end])) in (True, False)
