@@ -53,6 +53,7 @@ RELOADED = (
 PREFIX = "INFERD_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"  # where the file is
 EXPECTED_HOST = "expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters"
+CONTENT = re.compile(r"[\n\r\0]|-----BEGIN")  # of a file, which is no path
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
 OTHER_VARIABLES = frozenset(
@@ -414,9 +415,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_continuation_frames: Annotated[
         int, _about("transport", "CONTINUATION frames of one header block. Native transport.", ge=1, le=1000)
     ] = 8
-    handshake_timeout_s: Annotated[
-        int, _about("transport", "A TLS handshake that takes longer is cut off. Native transport.", ge=1, le=600)
-    ] = 10
+    handshake_timeout_s: Annotated[int, _about("transport", "A TLS handshake that takes longer is cut off.", ge=1, le=600)] = 10
     max_connection_idle_s: Annotated[
         int,
         _about("transport", "A connection without a call for this long is told to leave (GOAWAY).", ge=0, le=31_536_000, words={"off": 0}),
@@ -637,6 +636,8 @@ def spell(field: Field, value: object) -> str:
 
 
 def _check(field: Field, value: object, origin: str) -> None:
+    if field.kind == "file" or field.items == "path":
+        _check_path(field.name, value, origin)
     try:
         msgspec.convert(value, field.annotation, strict=True)
     except msgspec.ValidationError:
@@ -645,6 +646,18 @@ def _check(field: Field, value: object, origin: str) -> None:
         raise _empty(field, origin)
     if field.kind == "list" and isinstance(value, tuple) and not all(value):
         raise _wrong(field, origin, value)
+
+
+def _check_path(name: str, value: object, origin: str) -> None:
+    """What stands in a file, a key perhaps, may have been given in its place: it is repeated nowhere."""
+    if isinstance(value, list | tuple):
+        for item in value:
+            _check_path(name, item, origin)
+    elif isinstance(value, str) and CONTENT.search(value):
+        raise ConfigError(
+            f"{name} ({origin}): expected a path, got {len(value)} characters that look like what stands in a file; give the path of "
+            "the file, not its content"
+        )
 
 
 def _empty(field: Field, origin: str) -> ConfigError:
@@ -836,6 +849,7 @@ def _value(field: Field, value: object, origin: str) -> object:
 def _read_file(environ: Mapping[str, str], folder: Path, config_file: str | Path | None) -> tuple[Path, dict[str, object]]:
     given = (config_file, "--config"), (environ.get(CONFIG_VARIABLE), CONFIG_VARIABLE)
     named, origin = given[0] if config_file is not None else given[1]
+    _check_path("config", str(named or ""), origin)
     if named == "":
         raise ConfigError(f"config ({origin}): expected the path of a TOML file, got ''; leave it out for {CONFIG_FILE}, where it exists")
     path = folder / named if named else folder / CONFIG_FILE

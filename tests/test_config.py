@@ -203,6 +203,26 @@ def test_an_empty_value_is_refused_wherever_it_stands(name: str, tmp_path: Path)
         assert refusal(folder=tmp_path) == f"{name} (inferd.toml): {says}"
 
 
+KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
+
+
+@pytest.mark.parametrize("content", [KEY, KEY.replace("\n", " "), "one secret\nanother secret", "a secret\rof old", "secret\0"])
+def test_what_stands_in_a_file_is_not_its_path(content: str, tmp_path: Path) -> None:
+    """It may be a key: nothing repeats it."""
+    (tmp_path / "inferd.toml").write_text(f"tls_key = {json.dumps(content)}\n")
+    said = [refusal(folder=tmp_path), refusal(environ={"INFERD_CONFIG": content})]
+    for field in fields().values():
+        if field.kind == "file" or field.name == "models":
+            said += [refusal({field.name: content}), refusal(environ={field.variable: content})]
+            with pytest.raises(ConfigError) as caught:
+                Settings(**{field.name: (content,) if field.name == "models" else content})
+            said.append(str(caught.value))
+    assert all("expected a path, got " in text and "give the path of the file, not its content" in text for text in said)
+    assert not any("secret" in text or "c2Vj" in text for text in said)
+    assert said[0].startswith("tls_key (inferd.toml): ")
+    assert said[1].startswith("config (INFERD_CONFIG): ")
+
+
 def test_an_empty_name_of_a_file_is_none() -> None:
     assert "config (INFERD_CONFIG): expected the path of a TOML file, got ''" in refusal(environ={"INFERD_CONFIG": ""})
     with pytest.raises(ConfigError, match=r"config \(--config\): expected the path of a TOML file, got ''; leave it out for inferd.toml"):

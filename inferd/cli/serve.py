@@ -6,6 +6,7 @@ import json
 import logging
 import sys
 from importlib.util import find_spec
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -33,6 +34,7 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     if not settings.models:
         raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`")
     require_onnxruntime()
+    _require_token_file(settings, origins)
     log.set_up(settings.log_level, settings.log_format)
     given = [name for name, origin in origins.items() if origin != "default"]
     changed = ", ".join(f"{name}={spell(fields()[name], getattr(settings, name))} ({origins[name]})" for name in given)
@@ -50,6 +52,15 @@ def announce(addresses: dict[str, object]) -> None:
     except (OSError, ValueError):  # a broken pipe, a full disk, a closed stdout
         silence(sys.stdout)
         logging.getLogger("inferd.cli.serve").warning("stdout took no ready line; the addresses are: %s", json.dumps(addresses))
+
+
+def _require_token_file(settings: Settings, origins: dict[str, str]) -> None:
+    """A token may have been given in place of its file: until there is one of that name, nothing repeats it."""
+    if settings.token_file is not None and not Path(settings.token_file).exists():
+        raise ConfigError(
+            f"token_file ({origins['token_file']}): expected the path of a file, got one that does not exist; it is not repeated here, "
+            "for it may be a token itself"
+        )
 
 
 def require_onnxruntime() -> None:

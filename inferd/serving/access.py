@@ -9,10 +9,13 @@ from __future__ import annotations
 import hashlib
 import ipaddress
 import logging
+import re
+import socket
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
 from inferd.files import Watched
+from inferd.serving.ports import Refusals
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -20,23 +23,28 @@ if TYPE_CHECKING:
 
     from inferd.config import Address, Settings
 
-__all__ = ["Access", "Identity", "open_to_all", "tell", "warn_of_open"]
+__all__ = ["MAX_CERTIFICATE_BYTES", "NUL", "Access", "Identity", "is_loopback", "open_to_all", "spelled", "warn_of_open"]
 
 log = logging.getLogger(__name__)
 
 OPEN_SERVICE = "/grpc.health.v1.Health/"  # a probe has no token
 MAX_TOKEN_FILE_BYTES = 1 << 20
-LEAST_TOKEN_BYTES = 16
+LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
+TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
+MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
+MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
+NUL = "one of its names holds a NUL"  # a fault
 NAMES = ("DNS", "URI", "email", "IP Address")  # the kinds of them that may stand in tls_allow, as ssl calls them
 
 
 class Identity(NamedTuple):
-    """Whom a client's certificate names. names: the common name, and all DNS, URI, e-mail and IP names. hosts: the DNS names, which are
-    the same in any case, without one."""
+    """Whom a client's certificate names. names: the common name, of several the first, and all DNS, URI, e-mail and IP names. hosts: the
+    DNS names, which are the same in any case, without one. fault: why it names nobody after all, and who shows it is refused."""
 
     subject: str
     names: tuple[str, ...]
     hosts: frozenset[str] = frozenset()
+    fault: str = ""
 
     @classmethod
     def of(cls, certificate: Mapping[str, Any]) -> Identity:
@@ -44,16 +52,24 @@ class Identity(NamedTuple):
         subject = [(key, value) for part in certificate.get("subject", ()) for key, value in part]
         common = [value for key, value in subject if key == "commonName"]
         alternative = [(kind, value) for kind, value in certificate.get("subjectAltName", ()) if kind in NAMES]
+        names = [*common[:1], *(spelled(value) if kind == "IP Address" else value for kind, value in alternative)]
         hosts = [value for kind, value in alternative if kind == "DNS"]
-        return cls.named(", ".join(f"{key}={value}" for key, value in subject), [*common, *(value for _, value in alternative)], hosts)
+        fault = NUL if any("\0" in name for name in (*common, *names)) else ""
+        return cls.named(", ".join(f"{key}={value}" for key, value in subject), names, hosts, fault)
 
     @classmethod
-    def named(cls, subject: str, names: Iterable[str], hosts: Iterable[str]) -> Identity:
-        """hosts: those of the names that are DNS names."""
-        return cls(subject, tuple(dict.fromkeys(map(_spelled, names))), frozenset(host.casefold() for host in hosts))
+    def named(cls, subject: str, names: Iterable[str], hosts: Iterable[str], fault: str = "") -> Identity:
+        """names: as `spelled` writes addresses. hosts: those that are DNS names."""
+        return cls(subject, tuple(dict.fromkeys(names)), frozenset(host.casefold() for host in hosts), fault)
+
+    @classmethod
+    def unread(cls, nbytes: int) -> Identity:
+        """Of a certificate with more than MAX_CERTIFICATE_BYTES, which nobody decodes."""
+        return cls("", (), fault=f"it has {nbytes} bytes, expected at most {MAX_CERTIFICATE_BYTES}")
 
     def __str__(self) -> str:
-        return f"{self.subject or 'no subject'} ({', '.join(self.names) or 'no name'})"
+        fault = f"; {self.fault}" if self.fault else ""
+        return f"{_cut(self.subject) or 'no subject'} ({_cut(', '.join(self.names)) or 'no name'}{fault})"
 
 
 class Access:
@@ -65,6 +81,7 @@ class Access:
         self.allow(settings.tls_allow)
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
         self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
+        self._refusals = Refusals()
         self._unended = b""  # digest of a file that lacked its last line end when it was looked at again
 
     @property
@@ -75,7 +92,7 @@ class Access:
         """Whose certificate has one of these may ask, from now on; none: whose authority is trusted. True: they changed."""
         changed = names != self._allowed
         self._allowed = names
-        self._names, self._hosts = frozenset(map(_spelled, names)), frozenset(name.casefold() for name in names)
+        self._names, self._hosts = frozenset(map(spelled, names)), frozenset(name.casefold() for name in names)
         return changed
 
     def reload(self, *, asked: bool) -> bool:
@@ -93,18 +110,27 @@ class Access:
     def _tokens_again(self, found: Mapping[str, bytes]) -> frozenset[bytes]:
         """Of a file that is just being written the start of a token would be one: without a line end it must be the same twice."""
         content = found["token_file"]
-        if not content.endswith(b"\n") and (digest := _digest(content)) != self._unended:
+        if content and not content.endswith(b"\n") and (digest := _digest(content)) != self._unended:
             self._unended = digest
             raise ConfigError("token_file: the last line has no end and may be half written: it is taken if it is the same in two seconds")
         return _tokens(found)
 
     def check_identity(self, identity: Identity | None) -> RequestError | None:
         """Why this client may not ask anything; None: it may."""
+        if identity is not None and identity.fault:
+            return PermissionDenied(f"this client's certificate names nobody: {identity.fault}; show another one", reason="identity")
         if not self._allowed:
             return None
         if identity is not None and not (self._names.isdisjoint(identity.names) and self._hosts.isdisjoint(identity.hosts)):
             return None
         return PermissionDenied("this client's certificate has none of the names that may ask here (tls_allow)", reason="identity")
+
+    def tell(self, now_s: float, identity: Identity, refusal: RequestError | None, peer: object) -> None:
+        """Says in the log who has connected, and whether it may ask: of many that may not, one has a line."""
+        if refusal is None:
+            log.info("connected: client %s from %s", identity, peer)
+        else:
+            self._refusals.tell(now_s, f"client {identity} from {peer}")
 
     def check_token(self, method: str, authorization: bytes | None) -> bool:
         """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it
@@ -119,22 +145,22 @@ class Access:
         return True
 
 
-def tell(identity: Identity, refusal: RequestError | None, peer: object) -> None:
-    """Says in the log who has connected, and whether it may ask."""
-    log.info("%s client %s from %s", "refused:" if refusal else "connected:", identity, peer)
-
-
 def _tokens(found: Mapping[str, bytes]) -> frozenset[bytes]:
     """Digests of the tokens that the file holds. However many there are, one look finds one, and how long that takes says nothing of a
     token: who tries to come near one cannot choose what a digest begins with."""
     tokens = [line.strip() for line in found["token_file"].split(b"\n")]
     tokens = [token for token in tokens if token and not token.startswith(b"#")]
     for number, token in enumerate(tokens, 1):
-        if len(token) < LEAST_TOKEN_BYTES or not token.isascii() or b" " in token:
-            raise ConfigError(
-                f"token_file: token {number}: expected {LEAST_TOKEN_BYTES} or more characters without spaces, one token a line, got "
-                f"{len(token)}; make one with: openssl rand -hex 32"
-            )
+        if not LEAST_TOKEN_BYTES <= len(token) <= MAX_TOKEN_BYTES:
+            got = str(len(token))
+        elif not TOKEN.fullmatch(token):
+            got = "one with others"
+        else:
+            continue
+        raise ConfigError(
+            f"token_file: token {number}: expected {LEAST_TOKEN_BYTES} to {MAX_TOKEN_BYTES} characters of printable ASCII without spaces, "
+            f"one token a line, got {got}; make one with: openssl rand -hex 32"
+        )
     if not tokens:
         raise ConfigError("token_file: expected one token a line, got none; make one with: openssl rand -hex 32")
     return frozenset(map(_digest, tokens))
@@ -144,12 +170,17 @@ def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
 
 
-def _spelled(name: str) -> str:
+def spelled(name: str) -> str:
     """A name as all its spellings are compared: an IP address has several."""
+    family = socket.AF_INET6 if ":" in name else socket.AF_INET
     try:
-        return str(ipaddress.ip_address(name.strip()))
-    except ValueError:
+        return socket.inet_ntop(family, socket.inet_pton(family, name.strip()))
+    except (OSError, ValueError):  # it is none
         return name
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= MAX_TOLD_CHARS else f"{text[:MAX_TOLD_CHARS]}... of {len(text)} characters"
 
 
 def is_loopback(address: Address) -> bool:
@@ -167,15 +198,23 @@ def open_to_all(addresses: Iterable[Address]) -> list[Address]:
     return [address for address in addresses if not address.tls and not is_loopback(address)]
 
 
-def warn_of_open(addresses: Iterable[Address], settings: Settings) -> None:
-    """Says it of a server that everybody may use, or whose metrics everybody may read, once, at its start."""
-    if (found := open_to_all(addresses)) and settings.token_file is None:
+def warn_of_open(addresses: Iterable[Address], settings: Settings, metrics: Address | None) -> None:
+    """Says it of a server that everybody may use, whose secrets can be read on the way although it speaks TLS elsewhere, or whose metrics
+    everybody may read, once, at its start. addresses, metrics: where it listens."""
+    found = ", ".join(map(str, open_to_all(addresses)))
+    if found and settings.token_file is None:
         log.warning(
             "%s can be reached from other machines, without TLS and without a token: whoever reaches it may use every model; give "
             "--tls-cert and --tls-key, or --token-file, or listen on 127.0.0.1 behind a proxy that asks who comes",
-            ", ".join(map(str, found)),
+            found,
         )
-    if (metrics := settings.metrics_address) is not None and not is_loopback(metrics):
+    elif found and settings.tls_cert is not None:
+        log.warning(
+            "%s can be reached from other machines without TLS, beside addresses that speak it: tokens can be read on the way there, and "
+            "no certificate is asked for; leave it out, or give an address of this machine alone, such as plaintext:127.0.0.1:9001",
+            found,
+        )
+    if metrics is not None and not is_loopback(metrics):
         log.warning(
             "metrics: %s can be reached from other machines, and has neither TLS nor tokens: whoever reaches it may read the names of "
             "models, counts and times; give --metrics-host 127.0.0.1, or an address that only Prometheus reaches, or --metrics-port off",

@@ -14,11 +14,12 @@ from socket import AF_UNIX
 from typing import TYPE_CHECKING
 
 from inferd._core.http2 import Session
-from inferd.serving.access import Identity, tell
+from inferd.serving.access import MAX_CERTIFICATE_BYTES, Identity
 from inferd.serving.tls import ALPN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Mapping
+    from typing import Any
 
     from inferd._core.tls_reader import TlsReader
     from inferd.serving.method import Method
@@ -59,8 +60,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._owner.connections.add(self)
         if handshake is not None:
             handshake.take_turns(self._owner.loop.call_soon, self._tls_told)
-            certificate = handshake.getpeercert()
-            self._identity = Identity.of(certificate) if certificate else None
+            self._identity = _identity(handshake, transport.get_extra_info("peercert"))
             self.ask_who_it_is()
         socket = transport.get_extra_info("socket")
         self._descriptor = socket.fileno()
@@ -95,7 +95,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         is_news = not self._told or (refusal is None) != (self.refusal is None)
         self.refusal, self._told = refusal, True
         if self._identity is not None and is_news:
-            tell(self._identity, self.refusal, self._socket.get_extra_info("peername"))
+            self._owner.tell(self._identity, self.refusal, self._socket.get_extra_info("peername"))
 
     def waiting_nbytes(self) -> int:
         """Bytes that the socket has not taken yet."""
@@ -177,6 +177,14 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._closing_looks += 1
         if self._closing_looks >= CLOSING_LOOKS and not self.waiting_nbytes() and not _unsent_nbytes(self._socket):
             self.abort()
+
+
+def _identity(handshake: TlsReader, certificate: Mapping[str, Any] | None) -> Identity | None:
+    """certificate: as the loop has had it decoded."""
+    der = handshake.getpeercert(True)
+    if der is not None and len(der) > MAX_CERTIFICATE_BYTES:
+        return Identity.unread(len(der))
+    return Identity.of(certificate) if certificate else None
 
 
 def _unsent_nbytes(transport: asyncio.Transport) -> int:

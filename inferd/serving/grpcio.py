@@ -10,10 +10,15 @@ import asyncio
 import logging
 import os
 import socket
+import ssl
 import time
 from collections import Counter
 from contextlib import aclosing, asynccontextmanager, contextmanager
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, NoReturn, cast
+
+# Else grpc writes lines of its own, whatever --log-format says, for each handshake that fails. It looks when it is imported.
+os.environ.setdefault("GRPC_VERBOSITY", "NONE")
 
 import grpc
 import grpc.aio
@@ -23,7 +28,8 @@ from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unavailable
-from inferd.serving.access import Access, Identity, tell
+from inferd.serving.access import MAX_CERTIFICATE_BYTES, NUL, Access, Identity, spelled
+from inferd.serving.der import has_nul
 from inferd.serving.listeners import bind
 from inferd.serving.sockets import SocketFile, free_path, not_listening
 from inferd.serving.unserved import unserved
@@ -43,6 +49,7 @@ log = logging.getLogger(__name__)
 
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
 NEVER_MS = 2**31 - 1  # as grpc says it
+READ = 256  # certificates whose DER was looked at last, which is asked for each call
 MAX_TOLD = 1024  # connections that the log has named the client of; one that has not asked for so many others is named again
 DRAIN_STALL_S = 1.0  # a drain waits no longer than this for the next message of a stream
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
@@ -119,6 +126,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 ("grpc.max_metadata_size", settings.max_header_bytes),
                 ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
                 ("grpc.so_reuseport", int(settings.reuse_port)),
+                ("grpc.server_handshake_timeout_ms", settings.handshake_timeout_s * 1000),
                 *_lifetime(settings),
             ),
         )
@@ -315,7 +323,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         if identity is not None:
             client = rpc.peer(), identity, refusal is None
             if client not in self._told:
-                tell(identity, refusal, client[0])
+                self._access.tell(asyncio.get_running_loop().time(), identity, refusal, client[0])
             self._told.pop(client, None)
             self._told[client] = None
             if len(self._told) > MAX_TOLD:
@@ -352,10 +360,22 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 def _identity(rpc: Rpc) -> Identity | None:
     """Whom the client's certificate names, as grpc tells it; None: it has none."""
     said = {key: [value.decode("utf-8", "replace") for value in values] for key, values in rpc.auth_context().items()}
-    kinds = ("x509_common_name", "peer_dns", "peer_uri", "peer_email", "peer_ip")
-    names = [name for kind in kinds for name in said.get(kind, ())]
-    subject = "".join(said.get("x509_subject", ()))
-    return Identity.named(subject, names, said.get("peer_dns", ())) if names or subject else None
+    pem, subject = ("".join(said.get(kind, ())) for kind in ("x509_pem_cert", "x509_subject"))
+    nbytes, holds_nul = _looked_at(pem)
+    if nbytes > MAX_CERTIFICATE_BYTES:
+        return Identity.unread(nbytes)
+    names = [name for kind in ("x509_common_name", "peer_dns", "peer_uri", "peer_email") for name in said.get(kind, ())]
+    names += map(spelled, said.get("peer_ip", ()))
+    if not (pem or names or subject):
+        return None
+    return Identity.named(subject, filter(None, names), said.get("peer_dns", ()), NUL if holds_nul else "")
+
+
+@lru_cache(READ)
+def _looked_at(pem: str) -> tuple[int, bool]:
+    """How many bytes the certificate has, and whether a name of it holds a NUL, where grpc ends it; none that it shows: it may."""
+    der = ssl.PEM_cert_to_DER_cert(pem) if pem else b""
+    return len(der), not der or (len(der) <= MAX_CERTIFICATE_BYTES and has_nul(der))
 
 
 def _lifetime(settings: Settings) -> list[tuple[str, int]]:

@@ -282,6 +282,10 @@ class NativeTransport:
         """Why a client whose certificate names that, or that has none, may not ask anything; None: it may."""
         return self._access.check_identity(identity)
 
+    def tell(self, identity: Identity, refusal: RequestError | None, peer: object) -> None:
+        """Says in the log who has connected by TLS, and whether it may ask."""
+        self._access.tell(self.loop.time(), identity, refusal, peer)
+
     def counters(self) -> dict[str, float]:
         """What observe.metrics shows of a transport."""
         endpoint = self.endpoint

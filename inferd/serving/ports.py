@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import logging
+import re
 import select
 import socket
 import ssl
@@ -24,7 +25,7 @@ if TYPE_CHECKING:
     from inferd._core.http2_sockets import Sockets
     from inferd.serving.listeners import Listener
 
-__all__ = ["CLIENT", "Port", "Refusals", "TlsPort", "hello_nbytes"]
+__all__ = ["CLIENT", "Port", "Refusals", "TlsPort", "hello_nbytes", "plain"]
 
 log = logging.getLogger(__name__)
 
@@ -40,12 +41,14 @@ HELLO_NBYTES = 4  # of a handshake message's header
 MAX_HELLO_NBYTES = 16 << 10
 MAX_HELLO_RECORDS = 4  # all clients that are known send one
 LAST_DATA_MS = struct.Struct("=44xI4xI")  # of Linux's struct tcp_info: since data was sent, and since some was received
+PYTHONS_OWN = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # in its words for an error of OpenSSL
 
 CLIENT: ContextVar[socket.socket] = ContextVar("CLIENT")  # whose handshake the task makes: TLS knows no socket
 
 
 class Refusals:
-    """What the log says of clients whose TLS is refused: a line in REFUSED_LOG_S at most, with the number of those that had none."""
+    """What the log says of clients that are refused, for their TLS or for whom their certificate names: a line in REFUSED_LOG_S at most,
+    with the number of those that had none."""
 
     def __init__(self) -> None:
         self._said_s = float("-inf")
@@ -312,7 +315,7 @@ class TlsPort(Port):
         if not isinstance(why, ssl.SSLError) or isinstance(why, ssl.SSLEOFError):  # who went without a word, as many probes do
             log.debug("a client's TLS handshake failed: %s", why)
         else:
-            self._refusals.tell(self._loop.time(), f"the TLS handshake of {peer} failed: {_plain(why)}")
+            self._refusals.tell(self._loop.time(), f"the TLS handshake of {peer} failed: {plain(why)}")
 
 
 def hello_nbytes(come: bytes) -> int:
@@ -333,9 +336,10 @@ def hello_nbytes(come: bytes) -> int:
     return end
 
 
-def _plain(error: ssl.SSLError) -> str:
-    """OpenSSL's own words for what was wrong, with a client's certificate above all; or TlsReader's."""
-    reason = str(getattr(error, "reason", None) or error.args[-1]).replace("_", " ").lower()
+def plain(error: ssl.SSLError) -> str:
+    """OpenSSL's own words for what was wrong, with a client's certificate above all, or TlsReader's: without the library, and where in
+    Python's source it was found."""
+    reason = str(getattr(error, "reason", None) or PYTHONS_OWN.sub("", str(error.args[-1]))).replace("_", " ").lower()
     what = getattr(error, "verify_message", "")
     return f"{reason}: {what}" if what else reason
 

@@ -122,14 +122,15 @@ class Server:
         own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
         addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
         given = [await self._transport.adopt(opened, tls) for opened in self._sockets]
-        bound = [str(address) for address in [*given, *await self._transport.start(addresses)]]
-        warn_of_open([*given, *addresses], settings)
-        real: dict[str, object] = {"grpc": bound[0]}
+        bound = [*given, *await self._transport.start(addresses)]
+        real: dict[str, object] = {"grpc": str(bound[0])}
         if (metrics := settings.metrics_address) is not None:
             port, self._close_metrics = self.metrics().serve(metrics.host, metrics.port)
-            real["metrics"] = str(metrics._replace(port=port))
+            metrics = metrics._replace(port=port)
+            real["metrics"] = str(metrics)
         if bound[1:]:
-            real["listen"] = bound[1:]
+            real["listen"] = list(map(str, bound[1:]))
+        warn_of_open(bound, settings, metrics)
         return real
 
     def metrics(self) -> Metrics:

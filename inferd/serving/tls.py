@@ -6,6 +6,7 @@ port and no open connection notices. Never in here: who may ask (access.py), tra
 
 from __future__ import annotations
 
+import codecs
 import logging
 import ssl
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from inferd._core.tls_reader import TlsReader
 from inferd.errors import ConfigError
 from inferd.files import Watched
-from inferd.serving.ports import CLIENT
+from inferd.serving.access import MAX_CERTIFICATE_BYTES
+from inferd.serving.ports import CLIENT, plain
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -27,6 +29,7 @@ log = logging.getLogger(__name__)
 ALPN = "h2"  # what a client must offer
 MAX_FILE_BYTES = 4 << 20
 HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # of the line that something in PEM begins with
+NOTHING = ("pem lib", "no start line", "Empty certificate data")  # how OpenSSL, and Python, begin to say that nothing was found
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -38,6 +41,17 @@ class Certificates(NamedTuple):
     chain: bytes
     key: bytes
     client_ca: bytes | None
+
+
+class Session(ssl.SSLObject):
+    """The server's side of one connection. A certificate of more than MAX_CERTIFICATE_BYTES is decoded for nobody, nor for the loop,
+    which asks for each."""
+
+    def getpeercert(self, binary_form: bool = False) -> Any:
+        der = super().getpeercert(True)
+        if binary_form or der is None or len(der) > MAX_CERTIFICATE_BYTES:
+            return der if binary_form else None
+        return super().getpeercert()
 
 
 class PortContext(ssl.SSLContext):
@@ -58,7 +72,6 @@ class Tls:
         self.certificates, self._newest = self._files.read(self._made)
         self.context = PortContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.wrap = self._wrap
-        self.reloads = 0
 
     def reload(self, *, asked: bool) -> bool:
         """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
@@ -67,7 +80,6 @@ class Tls:
         if found is None or found[0] == self.certificates:
             return False
         self.certificates, self._newest = found
-        self.reloads += 1
         log.info("the certificate was read again: new connections have it")
         return True
 
@@ -90,7 +102,8 @@ class Tls:
                     f"{setting}: expected whole PEM, got '{self._files.paths[setting]}', which is cut off where one more begins: write a "
                     "file beside it, and rename that"
                 )
-        certificates = Certificates(found["tls_cert"], found["tls_key"], found.get("tls_client_ca"))
+        authorities = found.get("tls_client_ca")
+        certificates = Certificates(found["tls_cert"], found["tls_key"], None if authorities is None else _ascii(authorities))
         context = _without_certificate(mutual=certificates.client_ca is not None)
         context.set_ciphers(CIPHERS)
         context.set_alpn_protocols([ALPN])
@@ -98,16 +111,13 @@ class Tls:
         try:
             context.load_cert_chain(chain, key, password=_no_password)
         except (ssl.SSLError, OSError, ValueError) as error:
-            raise ConfigError(
-                f"tls_cert, tls_key: expected a certificate with its chain and the key that belongs to it, PEM, not encrypted, got "
-                f"'{chain}' and '{key}': {_plain(error)}"
-            ) from None
+            raise _unfit(certificates.chain, chain, key, error) from None
         if certificates.client_ca is not None:
             try:
                 context.load_verify_locations(cadata=certificates.client_ca.decode("ascii"))
-            except (ssl.SSLError, ValueError) as error:  # among them UnicodeDecodeError, and what ssl says of nothing
+            except (ssl.SSLError, ValueError) as error:  # what ssl says of nothing
                 raise ConfigError(
-                    f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files.paths['tls_client_ca']}': {_plain(error)}"
+                    f"tls_client_ca: expected certificates of authorities, PEM, got '{self._files.paths['tls_client_ca']}': {_why(error)}"
                 ) from None
         return certificates, context
 
@@ -115,6 +125,7 @@ class Tls:
 def _without_certificate(mutual: bool) -> ssl.SSLContext:
     """What a connection takes from the context that it begins with. mutual: clients need a certificate, and get no tickets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.sslobject_class = Session
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     if mutual:
@@ -135,6 +146,25 @@ def _no_password() -> str:
     raise ValueError("the key is encrypted: write it without a password, in a file that only the server can read")
 
 
-def _plain(error: Exception) -> str:
-    reason = getattr(error, "reason", None)  # OpenSSL's own word
-    return str(reason or error).replace("_", " ").lower() if reason else str(error)
+def _ascii(pem: bytes) -> bytes:
+    """What ssl takes: comments may be in any language. Within a certificate what is no ASCII makes it none, as it should."""
+    return pem.replace(codecs.BOM_UTF8, b"").decode("ascii", "backslashreplace").encode("ascii")
+
+
+def _unfit(pem: bytes, chain: str, key: str, error: Exception) -> ConfigError:
+    """Which of the two files is wrong, which OpenSSL does not tell. pem: what stands in the file `chain`."""
+    try:
+        ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_verify_locations(cadata=_ascii(pem).decode())
+    except (ssl.SSLError, ValueError) as no_certificate:
+        return ConfigError(f"tls_cert: expected a certificate with its chain, PEM, got '{chain}': {_why(no_certificate)}")
+    if getattr(error, "reason", None) is None:
+        return ConfigError(f"tls_key: expected the certificate's key, PEM, not encrypted, got '{key}': {_why(error)}")
+    return ConfigError(
+        f"tls_cert, tls_key: expected a certificate with its chain and the key that belongs to it, PEM, not encrypted, got "
+        f"'{chain}' and '{key}': {_why(error)}"
+    )
+
+
+def _why(error: Exception) -> str:
+    words = plain(error) if isinstance(error, ssl.SSLError) else str(error)
+    return "there is none in it" if words.startswith(NOTHING) else words

@@ -202,15 +202,16 @@ class Supervisor:
         for listener in self._listeners:
             if listener.ours:
                 listener.listen()
-        warn_of_open(bound, self.settings)
         warn_of_few(share(self.settings, self._workers).max_connections)
         self._accept_again()
         real: dict[str, object] = {"grpc": str(bound[0])}
         if (metrics := self.settings.metrics_address) is not None:
             port, self._close_metrics = MergedMetrics(self._metrics, self._counters).serve(metrics.host, metrics.port)
-            real["metrics"] = str(metrics._replace(port=port))
+            metrics = metrics._replace(port=port)
+            real["metrics"] = str(metrics)
         if bound[1:]:
             real["listen"] = list(map(str, bound[1:]))
+        warn_of_open(bound, self.settings, metrics)
         return real
 
     async def _end_all(self) -> None:

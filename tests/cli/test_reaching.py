@@ -107,7 +107,8 @@ def test_flags_that_are_for_a_server(folder: Path, call) -> None:
 
 
 def test_no_token_in_the_file(tmp_path: Path) -> None:
-    for content, says in ((None, "cannot be read"), ("# nothing\n\n", "expected a token in a line, got none")):
+    missing = "^--token-file: expected a file, got one that does not exist; it is not repeated, for it may be a token$"
+    for content, says in ((None, missing), ("# nothing\n\n", "expected a token in a line, got none")):
         path = tmp_path / "token"
         if content is not None:
             path.write_text(content)

@@ -117,6 +117,19 @@ def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:
     assert "Traceback" not in done.stderr
 
 
+def test_a_secret_in_place_of_its_file_is_repeated_nowhere(run) -> None:
+    key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
+    for secret, flag, says in (
+        ("c2VjcmV0" * 8, "--token-file", "token_file (--token-file): expected the path of a file, got one that does not exist"),
+        ("c2VjcmV0/c2VjcmV0.x", "--token-file", "token_file (--token-file): expected the path of a file, got one that does not exist"),
+        (key, "--tls-key", "tls_key (--tls-key): expected a path, got "),
+    ):
+        done = run("serve", MODELS, *FREE_PORTS, flag, secret)
+        assert done.returncode == 2, done.stderr
+        assert says in done.stderr
+        assert "c2Vj" not in done.stderr + done.stdout
+
+
 def test_a_file_that_is_no_model_is_refused(run, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"this is no model")
     done = run("serve", "broken.onnx", *FREE_PORTS)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import codecs
 import datetime
 import ipaddress
 import logging
@@ -29,7 +30,7 @@ from inferd.config import Address, Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
 from inferd.serving import access, grpcio, ports
-from inferd.serving.access import Access, Identity, is_loopback, warn_of_open
+from inferd.serving.access import LEAST_TOKEN_BYTES, MAX_CERTIFICATE_BYTES, MAX_TOKEN_BYTES, Access, Identity, is_loopback, warn_of_open
 from inferd.serving.tls import Tls
 from tests import models
 from tests.certificates import OWN_CONNECTION, Files
@@ -40,6 +41,7 @@ from tests.wire import INFER, infer_request
 TOKEN, OTHER_TOKEN = "a" * 32, "b" * 32
 LIVE = "/inference.GRPCInferenceService/ServerLive"
 CHECK = "/grpc.health.v1.Health/Check"
+REFLECTION = tuple(f"/grpc.reflection.{version}.ServerReflection/ServerReflectionInfo" for version in ("v1", "v1alpha"))
 REQUEST = infer_request("identity", {"x": np.ones((1, 16), np.float32)}).SerializeToString()
 
 
@@ -242,14 +244,117 @@ def test_who_a_certificate_names() -> None:
     }
     identity = Identity.of(said)
     names = ("batch", "batch.example", "spiffe://example/batch")
-    assert identity == ("organizationName=inferd, commonName=batch", names, {"batch", "batch.example"})
+    assert identity == ("organizationName=inferd, commonName=batch", names, {"batch", "batch.example"}, "")
     assert str(identity) == "organizationName=inferd, commonName=batch (batch, batch.example, spiffe://example/batch)"
     assert str(Identity.of({})) == "no subject (no name)"
+    assert Identity.of({"subject": ((("commonName", "batch"),), (("commonName", "x\0"),))}).fault == "one of its names holds a NUL"
     rules = Access(Settings(tls_cert="c", tls_key="k", tls_client_ca="a", tls_allow=("batch.example",)))
     assert rules.check_identity(identity) is None
     assert isinstance(rules.check_identity(Identity("", ("other",))), PermissionDenied)
     assert isinstance(rules.check_identity(None), PermissionDenied)
     assert Access(Settings()).check_identity(None) is None
+
+
+def test_of_several_common_names_the_first_counts(files: Files, model: Path, transport: str, channels: list[grpc.Channel]) -> None:
+    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=("batch",))) as served:
+        for common, code in ((["batch", "other"], ""), (["other", "batch"], "PERMISSION_DENIED")):
+            channels.append(channel := files.channel(served.address, leaf(files.authority, common, x509.DNSName("x.example"))))
+            assert call(channel) if not code else code_of(lambda channel=channel: call(channel)) == code
+
+
+@pytest.mark.parametrize("allow", [("batch.example",), ()])
+@pytest.mark.parametrize("place", ["common name", "DNS", "URI", "email"])
+def test_a_name_with_a_nul_in_it_is_nobodys(
+    files: Files, model: Path, transport: str, channels: list[grpc.Channel], place: str, allow: tuple[str, ...]
+) -> None:
+    """Not of who has what stands before it, above all."""
+    kinds = {"DNS": x509.DNSName, "URI": x509.UniformResourceIdentifier, "email": x509.RFC822Name}
+    bad = "batch.example\0.evil"
+    shown = leaf(files.authority, bad, x509.DNSName("x")) if place == "common name" else leaf(files.authority, "x", kinds[place](bad))
+    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served:
+        channels.append(channel := files.channel(served.address, shown))
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel)
+        assert caught.value.code().name == "PERMISSION_DENIED"
+        assert caught.value.details() == "this client's certificate names nobody: one of its names holds a NUL; show another one"
+
+
+def of_many_names(files: Files, nbytes: int) -> trustme.LeafCert:
+    return leaf(files.authority, "batch", *(x509.DNSName(f"{number:08}") for number in range(nbytes // 10)))
+
+
+@pytest.mark.parametrize("allow", [("batch",), ()])
+def test_a_certificate_that_is_too_large_is_not_looked_at(
+    files: Files, model: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture, allow: tuple[str, ...]
+) -> None:
+    with (
+        caplog.at_level(logging.INFO, "inferd"),
+        Served(model, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
+    ):
+        channels += [files.channel(served.address, of_many_names(files, nbytes)) for nbytes in (MAX_CERTIFICATE_BYTES - 1000, 30_000)]
+        assert call(channels[0])
+        with pytest.raises(grpc.RpcError, match=r"names nobody: it has 3\d{4} bytes, expected at most 16384; show another one"):
+            call(channels[1])
+        seen = [connection._socket.get_extra_info("peercert") for connection in served.server._transport.connections]
+        assert len([one for one in seen if one]) == 1, "the loop asks for each"
+    good, bad = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
+    assert re.search(r"\(batch, 00000000, .*\.\.\. of \d+ characters\) from", good)
+    assert len(good) < 700
+    assert re.match(r"refused: client no subject \(no name; it has 3\d{4} bytes, ", bad)
+
+
+class Rpc:
+    """What grpc tells of a client that shows a certificate."""
+
+    def __init__(self, pem: bytes, peer: str = "") -> None:
+        self._pem, self._peer = pem, peer
+
+    def auth_context(self) -> dict[str, list[bytes]]:
+        return {"transport_security_type": [b"ssl"], "x509_common_name": [b"batch"], "x509_pem_cert": [self._pem]}
+
+    def peer(self) -> str:
+        return self._peer
+
+
+def test_what_grpc_tells_of_a_certificate_that_is_too_large_or_not_shown(files: Files) -> None:
+    """grpc itself makes no handshake with most that are."""
+    rules = Access(Settings())
+    for pem, says in (
+        (of_many_names(files, MAX_CERTIFICATE_BYTES - 1000).cert_chain_pems[0].bytes(), None),
+        (of_many_names(files, 30_000).cert_chain_pems[0].bytes(), "names nobody: it has 3.* bytes, expected at most 16384"),
+        (b"", "names nobody"),
+    ):
+        refusal = rules.check_identity(grpcio._identity(Rpc(pem)))  # type: ignore[arg-type]
+        assert re.search(says, str(refusal)) if says else refusal is None
+
+
+def test_what_the_log_repeats_of_names_is_bounded() -> None:
+    identity = Identity.named("s" * 10_000, [f"name {number}" for number in range(1000)], ())
+    assert len(str(identity)) < 700
+
+
+def test_of_many_clients_that_may_not_ask_one_has_a_line(
+    files: Files,
+    model: Path,
+    transport: str,
+    channels: list[grpc.Channel],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    bad = leaf(files.authority, "bad", x509.DNSName("bad.example"))
+    with (
+        caplog.at_level(logging.INFO, "inferd"),
+        Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=("good",))) as served,
+    ):
+        for number in range(4):
+            if number == 3:
+                monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+            channels.append(channel := files.channel(served.address, bad))
+            assert code_of(lambda channel=channel: call(channel)) == "PERMISSION_DENIED"
+    first, last = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
+    assert "more were refused" not in first
+    assert last.endswith("; 2 more were refused before it")
 
 
 def test_spellings_of_names() -> None:
@@ -276,15 +381,16 @@ def test_spellings_of_names() -> None:
     assert not any(map(may, ("batch", "spiffe://example/web", "2001:db8::2", "1.2.3", "directory", "DirName", "example")))
 
 
-def leaf(authority: trustme.CA, common_name: str, *names: x509.GeneralName) -> trustme.LeafCert:
+def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.GeneralName) -> trustme.LeafCert:
     """Of names that trustme does not write."""
+    common = [common_names] if isinstance(common_names, str) else common_names
     signer = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
     issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
     key = ec.generate_private_key(ec.SECP256R1())
     now = datetime.datetime.now(datetime.UTC)
     made = (
         x509.CertificateBuilder()
-        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)]))
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name) for name in common]))
         .issuer_name(issuer.subject)
         .public_key(key.public_key())
         .serial_number(x509.random_serial_number())
@@ -299,8 +405,8 @@ def leaf(authority: trustme.CA, common_name: str, *names: x509.GeneralName) -> t
 
 def said_of_clients(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Without their ports, and how each library writes a subject."""
-    lines = [record.getMessage() for record in caplog.records if record.name == "inferd.serving.access"]
-    return [re.sub(r"(client ).*(\(.*\) from) .*", r"\1\2", line) for line in lines if " client " in line]
+    lines = [record.getMessage() for record in caplog.records]
+    return [re.sub(r"(client ).*(\(.*\) from) .*", r"\1\2", line) for line in lines if re.match("(connected|refused): client ", line)]
 
 
 def test_names_are_spelled_alike_and_the_log_names_each_client(
@@ -334,21 +440,12 @@ def test_names_are_spelled_alike_and_the_log_names_each_client(
 
 def test_grpc_clients_are_remembered_as_long_as_there_is_room(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     monkeypatch.setattr(grpcio, "MAX_TOLD", 2)
-
-    class Rpc:
-        def __init__(self, peer: str) -> None:
-            self._peer = peer
-
-        def auth_context(self) -> dict[str, list[bytes]]:
-            return {"transport_security_type": [b"ssl"], "x509_common_name": [b"batch"]}
-
-        def peer(self) -> str:
-            return self._peer
+    pem = trustme.CA().issue_cert("batch").cert_chain_pems[0].bytes()
 
     async def ask() -> None:
         transport = grpcio.GrpcioTransport({}, Settings(), lambda call, error: None)
         for peer in "abacabc":
-            transport._check_access(LIVE, Rpc(peer))  # type: ignore[arg-type]
+            transport._check_access(LIVE, Rpc(pem, peer))  # type: ignore[arg-type]
         await transport.stop(0)
 
     with caplog.at_level(logging.INFO, "inferd"):
@@ -441,7 +538,7 @@ def test_calls_need_a_token_but_probes_do_not(model: Path, transport: str, tmp_p
         assert call(channel, CHECK)
         assert call(channel, CHECK, **bearer("x" * 32)), "a wrong token is no harm where none is needed,"
         assert code_of(lambda: call(channel, **bearer("x" * 32))) == "UNAUTHENTICATED", "and opens nothing else"
-        for method, request in ((INFER, REQUEST), (LIVE, b""), ("/no.such.Service/Method", b"")):
+        for method, request in ((INFER, REQUEST), (LIVE, b""), ("/no.such.Service/Method", b""), *((name, b"") for name in REFLECTION)):
             for wrong in ({}, bearer("x" * 32), bearer(TOKEN[:-1]), {"metadata": [("authorization", TOKEN)]}):
                 assert code_of(lambda method=method, request=request, wrong=wrong: call(channel, method, request, **wrong)) == (
                     "UNAUTHENTICATED"
@@ -518,33 +615,45 @@ def test_a_certificate_is_taken_when_its_key_has_come(
     [
         ("", "expected one token a line, got none"),
         ("# only words\n", "expected one token a line, got none"),
-        ("short\n", "token 1: expected 16 or more characters without spaces, one token a line, got 5"),
-        (TOKEN + "\n" + "two words of some length\n", "token 2: expected 16 or more characters without spaces"),
-        ("ä" * 20, "token 1: expected 16 or more characters"),
+        ("short\n", "token 1: expected 16 to 4096 characters of printable ASCII without spaces, one token a line, got 5; make one with"),
+        (TOKEN + "\n" + "two words of some length\n", "token 2: expected 16 to 4096 characters of printable ASCII .*, got one with others"),
+        ("ä" * 20, "token 1: expected 16 to .*, got one with others"),
+        *((f"{TOKEN}{other}{OTHER_TOKEN}", "token 1: .*, got one with others") for other in "\0\r\t\x7f"),
+        ("x" * (MAX_TOKEN_BYTES + 1), "token 1: expected 16 to 4096 .*, got 4097"),
         ("a" * (1 << 20) + "\n", "expected at most 1048576 bytes"),
     ],
 )
 def test_files_that_hold_no_tokens(tmp_path: Path, content: str, says: str) -> None:
     path = tmp_path / "tokens"
-    path.write_text(content)
-    with pytest.raises(ConfigError, match=says):
+    path.write_text(content, newline="")
+    with pytest.raises(ConfigError, match=says) as caught:
         Access(Settings(token_file=str(path)))
+    assert TOKEN not in str(caught.value)
+    path.write_text("a" * LEAST_TOKEN_BYTES + "\r\n" + "b" * MAX_TOKEN_BYTES, newline="")
+    assert Access(Settings(token_file=str(path))).check_token(LIVE, b"Bearer " + b"b" * MAX_TOKEN_BYTES)
 
 
 def test_tokens_by_themselves(tmp_path: Path) -> None:
     rules = Access(Settings(token_file=str(write_tokens(tmp_path / "tokens", TOKEN))))
     assert rules.check_token(LIVE, f"bearer  {TOKEN} ".encode()) is True
     assert rules.check_token(CHECK, b"Bearer wrong") is False
+    for other in (*REFLECTION, "/grpc.health.v1.Healthy/Check", "/grpc.health.v1", "/grpc.channelz.v1.Channelz/GetServers"):
+        with pytest.raises(Unauthenticated):
+            rules.check_token(other, None)
     for wrong in (None, b"", b"Bearer", b"Bearer ", b"Basic " + TOKEN.encode(), TOKEN.encode(), b"\xff" * 40):
         with pytest.raises(Unauthenticated):
             rules.check_token(LIVE, wrong)
     assert Access(Settings()).check_token(LIVE, None) is False
 
 
-def test_a_file_that_is_half_written_is_taken_when_it_stays_so(tmp_path: Path) -> None:
+def test_a_file_that_is_half_written_is_taken_when_it_stays_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path = write_tokens(tmp_path / "tokens", TOKEN)
     rules = Access(Settings(token_file=str(path)))
     other = "b" * 40
+    path.write_text("")
+    assert not rules.reload(asked=True)
+    assert "expected one token a line, got none" in caplog.text
+    assert "half written" not in caplog.text
     path.write_text(f"{TOKEN}\n{other[:20]}")
     assert not rules.reload(asked=False)
     with pytest.raises(Unauthenticated):
@@ -594,11 +703,17 @@ def test_settings_that_do_not_fit_together(settings: dict[str, Any], says: str) 
 
 
 def test_files_that_are_no_certificates(files: Files, tmp_path: Path) -> None:
-    other = Files.made(tmp_path / "other")
+    other, empty, garbage = Files.made(tmp_path / "other"), tmp_path / "empty", tmp_path / "garbage"
+    empty.touch()
+    garbage.write_text("no PEM\n")
     for cert, key, says in (
         (tmp_path / "none", files.key, "tls_cert: expected a file that can be read, got .*No such file"),
-        (files.key, files.key, "tls_cert, tls_key: expected a certificate with its chain and the key that belongs to it"),
-        (files.cert, other.key, "tls_cert, tls_key: .* key values mismatch"),
+        (files.key, files.key, "^tls_cert: expected a certificate with its chain, PEM, got '.*key.pem': there is none in it$"),
+        (empty, files.key, "^tls_cert: .*: there is none in it$"),
+        (garbage, files.key, "^tls_cert: .*: there is none in it$"),
+        (files.cert, empty, "^tls_key: expected the certificate's key, PEM, not encrypted, got '.*empty': there is none in it$"),
+        (files.cert, garbage, "^tls_key: .*: there is none in it$"),
+        (files.cert, other.key, "^tls_cert, tls_key: expected a certificate with its chain and the key that belongs to it, .* mismatch$"),
     ):
         with pytest.raises(ConfigError, match=says):
             Tls(Settings(tls_cert=str(cert), tls_key=str(key)))
@@ -631,6 +746,19 @@ def test_a_file_without_authorities_is_not_for_everybody(
         assert code_of(lambda: call(channels[0])) == "UNAVAILABLE"
         assert call(channels[1])
     assert "tls_client_ca: expected certificates of authorities, PEM" in caplog.text
+
+
+@pytest.mark.parametrize("comment", ["# Főtanúsítvány\n".encode(), b"# \xff\n", codecs.BOM_UTF8])
+def test_comments_of_authorities_are_in_any_language(
+    files: Files, model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel], comment: bytes
+) -> None:
+    """Of two authorities, where one that is passed over would show."""
+    other, ca = trustme.CA(), tmp_path / "ca.pem"
+    ca.write_bytes(comment + files.ca.read_bytes() + comment + other.cert_pem.bytes())
+    with Served(model, transport=transport, **files.settings(tls_client_ca=str(ca))) as served:
+        for authority in (files.authority, other):
+            channels.append(channel := files.channel(served.address, authority.issue_cert("client.example")))
+            assert call(channel)
 
 
 def test_a_file_that_was_cut_off_is_never_taken_for_whole(files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -678,13 +806,32 @@ def test_keys_with_a_password_and_files_without_end(files: Files, tmp_path: Path
             Tls(Settings(tls_cert=path, tls_key=str(files.key)))
 
 
-def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path) -> None:
-    with Served(model, **files.settings(), handshake_timeout_s=1) as served:
+def test_a_handshake_that_is_not_made_is_ended(files: Files, model: Path, transport: str) -> None:
+    with Served(model, transport=transport, **files.settings(), handshake_timeout_s=1) as served:
         host, port = served.address.rsplit(":", 1)
         with socket.create_connection((host, int(port)), LIMIT_S) as silent:
             assert silent.recv(1) == b"", "the server has closed it"
-        assert counters(served)["handshakes"] == 0
-        assert counters(served)["handshakes_failed_total"] == 1
+        if transport == "native":
+            assert counters(served)["handshakes"] == 0
+            assert counters(served)["handshakes_failed_total"] == 1
+
+
+def test_grpc_writes_nothing_of_handshakes_that_fail(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("GRPC_VERBOSITY", raising=False)  # this process's
+    flags = ("--tls-cert", files.cert, "--tls-key", files.key, "--tls-client-ca", files.ca)
+    context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
+    context.set_alpn_protocols(["h2"])
+    with Program(model, "--transport", "grpcio", "--log-format", "json", *flags) as program:
+        host, port = program.address.rsplit(":", 1)
+        for _ in range(3):
+            with (
+                socket.create_connection((host, int(port)), LIMIT_S) as plain,
+                suppress(OSError),
+                context.wrap_socket(plain, server_hostname="localhost") as made,
+            ):
+                assert made.recv(1) == b""
+        assert program.stop() == 0
+    assert [line for line in program.errors.splitlines() if not line.startswith("{")] == []
 
 
 def counters(served: Served) -> dict[str, float]:
@@ -742,6 +889,24 @@ def test_an_open_port_says_so_once(model: Path, host: str) -> None:
         assert program.stop() == 0
     assert program.errors.count("without TLS and without a token") == (host != "127.0.0.1")
     assert program.errors.count("has neither TLS nor tokens") == (host != "127.0.0.1")
+    assert program.errors.count(f"{program.address} can be reached") == (host != "127.0.0.1"), "at the port that it found"
+    assert program.errors.count(f"metrics: {program.addresses['metrics']} can be reached") == (host != "127.0.0.1")
+
+
+def test_plaintext_beside_tls_says_so_whatever_the_server_asks(caplog: pytest.LogCaptureFixture) -> None:
+    """There a token can be read on the way, and nobody shows a certificate."""
+    secrets = {"tls_cert": "c", "tls_key": "k", "tls_client_ca": "a", "token_file": "t"}
+    secure, everybody, own = Address("0.0.0.0", 1, tls=True), Address("0.0.0.0", 2), Address("127.0.0.1", 3)
+    for addresses, settings, says in (
+        ((secure, everybody, own), secrets, "0.0.0.0:2 can be reached from other machines without TLS, beside addresses that speak it"),
+        ((secure, own), secrets, ""),
+        ((secure, everybody), {**secrets, "token_file": None}, "0.0.0.0:2 can be reached from other machines, without TLS and without a"),
+        ((everybody,), {"token_file": "t"}, ""),
+    ):
+        caplog.clear()
+        warn_of_open(addresses, Settings(**settings), None)
+        assert len(caplog.records) == bool(says)
+        assert says in caplog.text
 
 
 def test_metrics_that_others_can_read_say_so_whatever_the_port_asks(caplog: pytest.LogCaptureFixture) -> None:
@@ -755,7 +920,7 @@ def test_metrics_that_others_can_read_say_so_whatever_the_port_asks(caplog: pyte
     ):
         caplog.clear()
         settings = Settings(host=host, metrics_host=metrics_host, metrics_port=port, **secrets)
-        warn_of_open([Address(host, 8001, tls=True)], settings)
+        warn_of_open([Address(host, 8001, tls=True)], settings, settings.metrics_address)
         assert caplog.text.count("has neither TLS nor tokens") == len(caplog.records) == bool(says)
         assert says in caplog.text
 

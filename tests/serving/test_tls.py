@@ -16,8 +16,12 @@ import grpc
 import numpy as np
 import pytest
 
+from inferd.config import Settings
 from inferd.serving import native
 from inferd.serving.connection import Connection
+from inferd.serving.ports import plain
+from inferd.serving.tls import Tls
+from inferd.serving.tls import _without_certificate as without_certificate
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import DATA, EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types, framed, open_streams
@@ -119,6 +123,36 @@ def test_who_is_refused_is_told_why(files: Files, model: Path, tmp_path: Path, v
         until(lambda: served.server._transport.counters()["handshakes_failed_total"] == 3)
         assert alert_to(served.address, with_certificate(context_of(files, [], version), files, tmp_path)) == "", "no HTTP/2"
         until(lambda: served.server._transport.open_connections == 0)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_ciphers_without_authentication_or_forward_secrecy_are_not_spoken(files: Files, model: Path, mutual: bool, tmp_path: Path) -> None:
+    old = with_certificate(context_of(files, version=ssl.TLSVersion.TLSv1_2), files, tmp_path)
+    old.set_ciphers("ECDHE+AES:ECDHE+SHA:RSA:!AESGCM:!AESCCM:!CHACHA20:@SECLEVEL=0")
+    assert any("ECDSA" in cipher["name"] for cipher in old.get_ciphers()), "which the certificate is for"
+    with Served(model, **files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))) as served:
+        with pytest.raises(ssl.SSLError, match=r"(?i)handshake.failure"), shaken(served.address, old):
+            pass
+        with shaken(served.address, with_certificate(context_of(files, version=ssl.TLSVersion.TLSv1_2), files, tmp_path)) as made:
+            assert greeted(made)
+
+
+@pytest.mark.parametrize("mutual", [False, True])
+def test_renegotiation_and_compression_are_off(files: Files, mutual: bool) -> None:
+    """In the context that a connection begins with, whose options it keeps. OpenSSL 3 renegotiates for no client by itself, 1.1.1 does."""
+    made = Tls(Settings(**files.settings(**({"tls_client_ca": str(files.ca)} if mutual else {}))))
+    context = without_certificate(mutual=True) if mutual else made._newest
+    assert context.options & ssl.OP_NO_RENEGOTIATION
+    assert context.options & ssl.OP_NO_COMPRESSION
+
+
+def test_pythons_own_words_are_left_out() -> None:
+    for said, plainly in (
+        (ssl.SSLError(1, "[SSL] record layer failure (_ssl.c:1006)"), "record layer failure"),
+        (ssl.SSLError(1, "[SSL: NO_SHARED_CIPHER] no shared cipher (_ssl.c:1006)"), "no shared cipher"),
+        (ssl.SSLError("more than 64 records before the handshake was made"), "more than 64 records before the handshake was made"),
+    ):
+        assert plain(said) == plainly
 
 
 def test_tls_without_uvloop(files: Files, model: Path) -> None:

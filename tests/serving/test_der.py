@@ -1,0 +1,69 @@
+"""Names with a NUL in them, wherever a certificate may have one and however it is written; and what is none of them."""
+
+from __future__ import annotations
+
+import datetime
+import ipaddress
+from typing import Any
+
+import pytest
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.name import _ASN1Type
+from cryptography.x509.oid import NameOID
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd.serving.der import has_nul
+
+LONG = "x" * 300  # its length takes two bytes more
+NUL = "batch.example\0.evil"
+
+
+def common(name: str, kind: _ASN1Type = _ASN1Type.UTF8String) -> x509.Name:
+    return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, name, _type=kind, _validate=False)])
+
+
+def der(subject: x509.Name, *names: x509.GeneralName, critical: bool = False) -> bytes:
+    """With a serial number of many zeros, which the name of its issuer's key repeats."""
+    key, now = ec.generate_private_key(ec.SECP256R1()), datetime.datetime(2026, 1, 1)
+    key_id = x509.AuthorityKeyIdentifier(b"\0" * 20, [x509.DirectoryName(common("issuer"))], 1 << 100)
+    made = x509.CertificateBuilder(common("issuer"), subject, key.public_key(), 1 << 100, now, now).add_extension(key_id, critical=False)
+    if names:
+        made = made.add_extension(x509.SubjectAlternativeName(names), critical=critical)
+    return made.sign(key, hashes.SHA256()).public_bytes(serialization.Encoding.DER)
+
+
+@pytest.mark.parametrize("kind", [_ASN1Type.UTF8String, _ASN1Type.BMPString, _ASN1Type.UniversalString])
+def test_common_names(kind: _ASN1Type) -> None:
+    assert not has_nul(der(common("batch.example", kind)))
+    assert has_nul(der(common(NUL, kind)))
+    assert has_nul(der(x509.Name([*common("batch.example", kind), *common(NUL, kind)])))
+
+
+@pytest.mark.parametrize("critical", [False, True])
+@pytest.mark.parametrize("kind", [x509.DNSName, x509.UniformResourceIdentifier, x509.RFC822Name])
+def test_alternative_names(kind: Any, critical: bool) -> None:
+    first, address = x509.DNSName(LONG), x509.IPAddress(ipaddress.ip_address("0.0.0.0"))
+    directory = x509.DirectoryName(common("directory"))
+    assert not has_nul(der(common("x"), first, address, directory, kind("batch.example"), critical=critical))
+    assert has_nul(der(common("x"), first, address, directory, kind(NUL), critical=critical))
+
+
+def test_what_is_no_certificate_is_not_trusted() -> None:
+    whole = der(common("batch"), x509.DNSName("batch.example"))
+    assert [has_nul(whole[:end]) for end in range(len(whole))].count(True) > len("batch.example")
+    for none in (b"\x06\x03\x55\x04\x03", b"\x06\x03\x55\x1d\x11\x04", b"\x06\x03\x55\x1d\x11\x04\x02\x30\x82"):
+        assert has_nul(none)
+
+
+WHOLE = der(common("batch", _ASN1Type.BMPString), x509.DNSName("batch.example"), x509.RFC822Name("a@b.example"), critical=True)
+
+
+@given(st.lists(st.tuples(st.integers(0, len(WHOLE) - 1), st.binary(min_size=1, max_size=4)), max_size=8), st.integers(0, len(WHOLE)))
+def test_whatever_comes_is_read_to_its_end(changes: list[tuple[int, bytes]], end: int) -> None:
+    content = bytearray(WHOLE)
+    for at, other in changes:
+        content[at : at + len(other)] = other
+    assert has_nul(bytes(content[:end])) in (True, False)
