@@ -118,6 +118,7 @@ cdef class Session(Output):
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, endpoint.connection_window_nbytes)
         endpoint.connections += 1
         endpoint.connections_total += 1
+        self.waited_ns, self.counted_ns = SELDOM_NS, monotonic_ns()     # who is new waits with the others at first
         self.source = <uint32_t>endpoint.connections_total if endpoint.fair else 0
         if endpoint.memory_percent < 100:
             self.share = Share(endpoint.memory_percent)
@@ -129,6 +130,7 @@ cdef class Session(Output):
     def buffer_updated(self, Py_ssize_t nbytes):
         """`nbytes` bytes have come into the endpoint's buffer."""
         cdef int64_t now_ns
+        cdef bint light = nbytes <= LIGHT_NBYTES and not self.is_costly
         if self.ended or self.closed:
             return
         self.endpoint.received_nbytes += nbytes
@@ -140,8 +142,8 @@ cdef class Session(Output):
             self.turn_until_ns = 0
         self.endpoint.reading = <PyObject *>self if nbytes == RECEIVE_NBYTES else NULL      # loops read again where that is so
         now_ns = monotonic_ns()
-        if self.turn_until_ns == 0 and not self.endpoint.has_time(now_ns, nbytes <= LIGHT_NBYTES and not self.is_costly):
-            self.leave(self.endpoint.receive_buffer, nbytes)
+        if self.turn_until_ns == 0 and not self.endpoint.has_time(now_ns, light):
+            self.leave(self.endpoint.receive_buffer, nbytes, light)
             return
         self.take_timed(self.endpoint.receive_buffer, nbytes, now_ns)
 
@@ -154,7 +156,7 @@ cdef class Session(Output):
         self.turn_until_ns = monotonic_ns() + self.endpoint.turn_ns
         self.endpoint.reading = <PyObject *>self        # what is read next is part of this turn
         if self.ready is not None and not self.begin_ready():
-            self.leave(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest))
+            self.leave(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest), False)
             return
         if rest:
             self.take_timed(<const uint8_t *>PyBytes_AS_STRING(rest), PyBytes_GET_SIZE(rest), monotonic_ns())
@@ -165,7 +167,7 @@ cdef class Session(Output):
     def wait_for_turn(self):
         """The transport has worked for this connection as long as it may: it reads nothing until the next turn."""
         if self.rest is None and not self.ended and not self.closed:
-            self.leave(<const uint8_t *>b"", 0)
+            self.leave(<const uint8_t *>b"", 0, False)
 
     def count_idle(self, int64_t records, Py_ssize_t waiting_nbytes):
         """Records of TLS without content count as several control frames each. True: the connection must be cut off, for its client reads
@@ -199,19 +201,19 @@ cdef class Session(Output):
             taken += piece
             self.payload_nbytes -= piece    # more than what is left of the frame, if it began in this piece: the clock is looked at sooner
             if self.ready is not None or ((taken < nbytes or goes_on) and monotonic_ns() >= self.turn_until_ns):
-                self.leave(source + taken, nbytes - taken)
+                self.leave(source + taken, nbytes - taken, False)
                 break
         self.ignored_nbytes += taken
         follow(&self.block, source, taken)
         return taken
 
-    cdef void leave(self, const uint8_t *source, Py_ssize_t nbytes) noexcept:
-        """For the next turn."""
+    cdef void leave(self, const uint8_t *source, Py_ssize_t nbytes, bint light) noexcept:
+        """For the next turn: before others, where that is likely to be short. light: it had none in this iteration, and needs little."""
         try:
             self.rest = PyBytes_FromStringAndSize(<const char *>source, nbytes)
             self.hold_reading(True)
             self.count_turn(monotonic_ns())
-            self.endpoint.line_up(self, self.waited_ns + nbytes * EXPECTED_BYTE_NS < SELDOM_NS)
+            self.endpoint.line_up(self, light or self.waited_ns + nbytes * EXPECTED_BYTE_NS < SELDOM_NS)
         except Exception as error:
             self.endpoint.log(error)
             self.end()

@@ -29,10 +29,12 @@ cdef class Endpoint:
     cdef bint flush_scheduled
     cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
     cdef public int64_t turn_ns, iteration_ns, light_iteration_ns, light_ns     # TURN_NS and so on, but in tests
-    cdef object held_seldom, held       # sessions whose turn is over and comes again, in order, of some in each iteration of the loop
+    cdef object held_light, held       # sessions whose turn is over and comes again, in order, of some in each iteration of the loop
     cdef bint turns_scheduled
     cdef bint iteration_begun           # of the loop: something was read in it
-    cdef int64_t iteration_until_ns     # when no further connection's turn begins in it
+    cdef int64_t iteration_until_ns     # when no further connection's turn begins in it,
+    cdef int64_t light_until_ns         # and no light one
+    cdef int64_t line_ns, light_line_ns # that those took who waited
     cdef PyObject *reading              # the session whose turn may go on, borrowed: nothing of others was read since; NULL: none
     cdef uint8_t *receive_buffer
     cdef uint8_t *send_buffer
@@ -61,8 +63,8 @@ cdef class Endpoint:
     cdef readonly uint64_t compressed_total, saved_nbytes               # messages of answers, bytes that they had more before
     # Compresses or decompresses: what takes little here, as long as it is not much of it, and all else on a thread. True: it is over.
     cdef bint convert(self, Output output, Conversion conversion) noexcept
-    # session.take_rest() is called when its turn comes, sooner for one that waits for a turn but seldom.
-    cdef int line_up(self, Output session, bint seldom) except -1
+    # session.take_rest() is called when its turn comes, sooner for one with little to do, or that seldom waits.
+    cdef int line_up(self, Output session, bint light) except -1
     cdef int serve_line(self, line, int64_t until_ns) except -1
     # Whether a connection's turn may begin in this iteration of the loop, or others have had all the time that there is for them.
     cdef bint has_time(self, int64_t now_ns, bint light) noexcept

@@ -72,7 +72,7 @@ cdef class Endpoint:
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
         self.turn_ns, self.iteration_ns, self.light_iteration_ns, self.light_ns = TURN_NS, ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS
-        self.held_seldom, self.held = OrderedDict(), OrderedDict()
+        self.held_light, self.held = OrderedDict(), OrderedDict()
         self.inline_nbytes = INLINE_NBYTES
         self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
@@ -138,9 +138,9 @@ cdef class Endpoint:
             conversion.fail(error)
             return True
 
-    cdef int line_up(self, Output session, bint seldom) except -1:
-        if seldom:
-            self.held_seldom[session] = None
+    cdef int line_up(self, Output session, bint light) except -1:
+        if light:
+            self.held_light[session] = None
         else:
             self.held[session] = None
         if not self.turns_scheduled:
@@ -153,18 +153,21 @@ cdef class Endpoint:
         if session.dirty and session in self.dirty:
             self.dirty.remove(session)
             session.dirty = False
-        self.held_seldom.pop(session, None)
+        self.held_light.pop(session, None)
         self.held.pop(session, None)
 
     def next_turn(self):
-        """Of some that wait for theirs, as long as one of them may take: all in one iteration of the loop would hold up everybody else.
-        Those that seldom wait go first: who is late by chance, beside thousands that have more to say each time, is behind none of them."""
-        cdef int64_t until_ns = monotonic_ns() + self.turn_ns
+        """Of some that wait for theirs: all in one iteration of the loop would hold up everybody else. What they take is no time of those
+        that come anew in it, who would have turn after turn before them. Those with little to do go first, in the time of light reads,
+        and so do those that seldom wait: who is late by chance, beside thousands that have more to say each time, is behind none."""
+        cdef int64_t begun_ns = monotonic_ns(), light_ns
         try:
-            self.serve_line(self.held_seldom, until_ns)
-            self.serve_line(self.held, until_ns)
+            self.serve_line(self.held_light, begun_ns + self.light_iteration_ns)
+            light_ns = monotonic_ns()
+            self.serve_line(self.held, light_ns + self.iteration_ns)
+            self.light_line_ns, self.line_ns = light_ns - begun_ns, monotonic_ns() - light_ns
         finally:
-            self.turns_scheduled = bool(self.held_seldom or self.held)
+            self.turns_scheduled = bool(self.held_light or self.held)
             if self.turns_scheduled:
                 self.schedule(self.next_turn)
 
@@ -181,7 +184,9 @@ cdef class Endpoint:
 
     cdef void begin_iteration(self, int64_t now_ns) noexcept:
         self.iteration_begun = True
-        self.iteration_until_ns = now_ns + self.iteration_ns
+        self.iteration_until_ns = now_ns + max(self.iteration_ns - self.line_ns, <int64_t>0)
+        self.light_until_ns = self.iteration_until_ns + max(self.light_iteration_ns - self.light_line_ns, <int64_t>0)
+        self.line_ns = self.light_line_ns = 0
 
     cdef bint has_time(self, int64_t now_ns, bint light) noexcept:
         if not self.iteration_begun:
@@ -193,7 +198,7 @@ cdef class Endpoint:
                 self.log(error)
                 return True
             self.begin_iteration(now_ns)
-        return now_ns < self.iteration_until_ns + (self.light_iteration_ns if light else 0)
+        return now_ns < (self.light_until_ns if light else self.iteration_until_ns)
 
     def end_iteration(self):
         """What is read from now on belongs to the loop's next iteration."""

@@ -4,7 +4,7 @@
 cdef enum:
     TURN_NS = 200_000                   # what a connection sends is worked on for so long, then it is the others' turn
     ITERATION_NS = 500_000              # the first turns of all connections in one iteration of the loop; so much longer those of
-    LIGHT_ITERATION_NS = 2_000_000      # reads that are light:
+    LIGHT_ITERATION_NS = 2_000_000      # reads that are light, and of who has little to do and waited:
     LIGHT_NBYTES = 512                  # read at once, or of a message, costs little, unless the last such read of the connection took
     LIGHT_NS = 100_000                  # so long
     SELDOM_NS = 100_000                 # whose turns that it waited for took less, less what is forgotten, is before others in the line,

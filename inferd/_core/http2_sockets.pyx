@@ -86,8 +86,7 @@ cdef class Sockets:
         of the next. Who has no turn in this iteration is read all the same, and left: who says little need not wait behind it."""
         cdef epoll_event events[EVENTS]
         cdef int count = EVENTS, i
-        cdef int64_t now_ns = monotonic_ns(), until_ns = now_ns + self.endpoint.iteration_ns + self.endpoint.light_iteration_ns
-        self.endpoint.begin_iteration(now_ns)
+        self.endpoint.begin_iteration(monotonic_ns())
         while count == EVENTS:
             with nogil:                         # a thread that waits for the GIL has it meanwhile
                 count = epoll_wait(self.epoll, events, EVENTS, 0)
@@ -96,7 +95,7 @@ cdef class Sockets:
                     self.serve_one(events[i].data.fd)
                 except Exception as error:
                     self.endpoint.log(error)
-            if monotonic_ns() >= until_ns:
+            if monotonic_ns() >= self.endpoint.light_until_ns:
                 break
         self.endpoint.iteration_begun = False
 

@@ -32,6 +32,25 @@ def arrive(client: Client, content: bytes) -> None:
     client.session.buffer_updated(len(content))
 
 
+def served_slowly(call_ns: int) -> Served:
+    """Each call takes so long."""
+
+    def take(call: Http2Call) -> None:
+        until_ns = time.monotonic_ns() + call_ns
+        while time.monotonic_ns() < until_ns:
+            pass
+        served.calls.append(call)
+
+    served = Served(take)
+    return served
+
+
+def old_client(served: Served) -> Client:
+    client = Client(served)
+    client.session.counted_ns -= 3600 * S
+    return client
+
+
 def names(served: Served) -> list[str]:
     return [each.__name__ for each in served.scheduled]
 
@@ -225,14 +244,8 @@ def test_who_has_little_to_say_is_before_who_has_much() -> None:
 def test_who_has_waited_often_is_behind_who_has_not(ago_ns: int) -> None:
     """However little it says each time: what its turns took is not forgotten soon, and is in the end."""
 
-    def take(call: Http2Call) -> None:
-        until_ns = time.monotonic_ns() + 200_000
-        while time.monotonic_ns() < until_ns:
-            pass
-        served.calls.append(call)
-
-    served = Served(take)
-    often, seldom, other = Client(served), Client(served), Client(served)
+    served = served_slowly(200_000)
+    often, seldom, other = (old_client(served) for _ in range(3))
     served.run_scheduled()
     served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
     arrive(often, calls(often, 25))
@@ -246,6 +259,54 @@ def test_who_has_waited_often_is_behind_who_has_not(ago_ns: int) -> None:
     served.run_scheduled()
     first, second = (often, seldom) if ago_ns else (seldom, often)
     assert [call.output for call in served.calls[26:]] == [first.session] * 25 + [second.session] * 25
+
+
+def test_who_is_new_waits_with_the_others() -> None:
+    """Connections that are made for one turn each are before none that is there."""
+    new = Client(served := served_in_turns(S))
+    old = old_client(served)
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    for client in (new, old):
+        arrive(client, calls(client, 25))
+    served.run_scheduled()
+    assert [call.output for call in served.calls] == [old.session] * 25 + [new.session] * 25
+
+
+@pytest.mark.parametrize("count", [1, 25])
+def test_who_has_little_to_do_waits_with_those_who_seldom_wait(count: int) -> None:
+    """And has the time of light reads, as what comes anew has."""
+    first = Client(served := served_in_turns(0))
+    others = [Client(served) for _ in range(5)]
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    arrive(first, calls(first, 25))
+    for client in others:
+        arrive(client, calls(client, count))
+    assert served.calls == []
+    served.endpoint.light_iteration_ns = S
+    while not served.calls:
+        served.scheduled.pop(0)()
+    assert {call.output for call in served.calls} == {each.session for each in (others if count == 1 else [])} | {first.session}
+    served.run_scheduled()
+
+
+def test_what_comes_anew_has_the_time_that_those_left_who_waited() -> None:
+    served = served_slowly(2_000_000)
+    waiting, busy, begins, new = (Client(served) for _ in range(4))
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    for client, count in ((busy, 25), (waiting, 1)):
+        arrive(client, calls(client, count))
+    assert served.calls == []
+    served.endpoint.light_iteration_ns = 1_000_000
+    served.run_scheduled()
+    assert len(served.calls) == 26
+    arrive(begins, calls(begins, 25))  # the next iteration
+    arrive(new, calls(new, 1))
+    assert len(served.calls) == 26
+    served.run_scheduled()
+    assert len(served.calls) == 52
 
 
 def test_who_sends_little_that_takes_long_waits_with_the_others() -> None:
