@@ -4,7 +4,7 @@
 # a time by itself, for tens of milliseconds. Never in here: what is read, when a connection ends.
 
 from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport int64_t, uint32_t
+from libc.stdint cimport uint32_t
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint
