@@ -85,7 +85,8 @@ cdef class Session(Output):
     cdef uint64_t silent_nbytes         # received_nbytes at the last look whether it is silent
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
-    cdef int64_t streams                # that the client opened, refused ones too
+    cdef int64_t streams                # that the client opened, refused ones too, but for those that came too late
+    cdef int32_t newest_stream_id       # that the client named in HEADERS
     cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
     cdef bint started                   # the client's preface was right, settings included
     cdef readonly bint ends_more        # the last look ended as many calls as one does: others may be left, for one more
@@ -632,8 +633,8 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     stream is closed, it says nothing: those bytes are in ignored_nbytes."""
     (<Session>user_data).payload_nbytes = frame.length if frame.type == NGHTTP2_DATA else 0
     (<Session>user_data).ignored_nbytes -= FRAME_HEADER_NBYTES + frame.length
-    if frame.type == NGHTTP2_HEADERS and frame.stream_id > nghttp2_session_get_last_proc_stream_id(session):
-        (<Session>user_data).streams += 1
+    if frame.type == NGHTTP2_HEADERS and frame.stream_id > (<Session>user_data).newest_stream_id:
+        (<Session>user_data).newest_stream_id = frame.stream_id
         return 0                            # these have limits of their own, and so have
     if frame.type == NGHTTP2_CONTINUATION or (
             frame.type == NGHTTP2_HEADERS and nghttp2_session_get_stream_user_data(session, frame.stream_id) != NULL):
@@ -661,6 +662,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
     if frame.hd.type != NGHTTP2_HEADERS or frame.headers.cat != NGHTTP2_HCAT_REQUEST:
         self.headers.begin(None)
         return 0
+    self.streams += 1
     if self.calls >= OWN_CALLS and self.endpoint.calls + self.calls >= self.endpoint.max_calls:     # no more than are left to others
         self.endpoint.refused_total += 1
         nghttp2_submit_rst_stream(session, NGHTTP2_FLAG_NONE, frame.hd.stream_id, NGHTTP2_REFUSED_STREAM)

@@ -168,7 +168,9 @@ cdef class Endpoint:
             self.light_line_ns, self.line_ns = light_ns - begun_ns, monotonic_ns() - light_ns
         finally:
             self.turns_scheduled = bool(self.held_light or self.held)
-            if self.turns_scheduled:
+            if not self.turns_scheduled:
+                self.line_ns = self.light_line_ns = 0   # of no iteration that comes later
+            else:
                 self.schedule(self.next_turn)
 
     cdef int serve_line(self, line, int64_t until_ns) except -1:

@@ -41,12 +41,11 @@ class Reach(NamedTuple):
         try:
             with Path(self.token_file).open("rb") as file:
                 lines = file.read(MAX_TOKEN_FILE_BYTES).split(b"\n")
-        except FileNotFoundError:
-            raise ConfigError(
-                "--token-file: expected a file, got one that does not exist; it is not repeated, for it may be a token"
-            ) from None
         except OSError as error:
-            raise ConfigError(f"--token-file {self.token_file}: it cannot be read: {error.strerror}") from None
+            raise ConfigError(
+                f"--token-file: expected a file that can be read, got one that cannot ({error.strerror}); it is not repeated, for "
+                "it may be a token"
+            ) from None
         for line in map(bytes.strip, lines):
             if line and not line.startswith(b"#"):
                 return line.decode("ascii", "replace")

@@ -56,11 +56,15 @@ def announce(addresses: dict[str, object]) -> None:
 
 def _require_token_file(settings: Settings, origins: dict[str, str]) -> None:
     """A token may have been given in place of its file: until there is one of that name, nothing repeats it."""
-    if settings.token_file is not None and not Path(settings.token_file).exists():
+    if settings.token_file is None:
+        return
+    try:
+        Path(settings.token_file).stat()
+    except OSError as error:
         raise ConfigError(
-            f"token_file ({origins['token_file']}): expected the path of a file, got one that does not exist; it is not repeated here, "
-            "for it may be a token itself"
-        )
+            f"token_file ({origins['token_file']}): expected the path of a file, got one that is not to be had ({error.strerror}); it is "
+            "not repeated here, for it may be a token itself"
+        ) from None
 
 
 def require_onnxruntime() -> None:

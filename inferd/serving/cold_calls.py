@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import OrderedDict, deque
+from collections import OrderedDict
 from contextlib import aclosing
 from functools import partial
 from typing import TYPE_CHECKING, Any, cast
@@ -36,31 +36,67 @@ class Turns:
 
     def __init__(self, loop: asyncio.AbstractEventLoop, most: int) -> None:
         self._loop, self._most = loop, most
-        self._lines: OrderedDict[Connection, deque[Callable[[], bool]]] = OrderedDict()  # by whose turn it is
+        self._lines: OrderedDict[Connection, dict[Callable[[], None], None]] = OrderedDict()  # by whose turn it is
         self._scheduled = False
 
-    def line_up(self, connection: Connection, begin: Callable[[], bool]) -> None:
-        """Calls begin() when it is the connection's turn. False: there was nothing to begin any more."""
-        self._lines.setdefault(connection, deque()).append(begin)
+    def line_up(self, connection: Connection, begin: Callable[[], None]) -> None:
+        """Calls begin() when it is the connection's turn."""
+        self._lines.setdefault(connection, {})[begin] = None
         if not self._scheduled:
             self._begin_some()
+
+    def leave(self, connection: Connection, begin: Callable[[], None]) -> None:
+        """It is not to begin any more."""
+        line = self._lines.get(connection, {})
+        line.pop(begin, None)
+        if not line:
+            self._lines.pop(connection, None)
+
+    def clear(self) -> None:
+        """Nothing that waits begins any more."""
+        self._lines.clear()
 
     async def wait(self, connection: Connection) -> None:
         """Until it is the connection's turn."""
         over: asyncio.Future[None] = self._loop.create_future()
-        self.line_up(connection, partial(_set, over))
-        await over
+        begin = partial(over.set_result, None)
+        self.line_up(connection, begin)
+        try:
+            await over
+        finally:
+            self.leave(connection, begin)
 
     def _begin_some(self) -> None:
         begun = 0
-        while self._lines and begun < self._most:
-            connection, line = self._lines.popitem(last=False)
-            begun += line.popleft()()
-            if line:
-                self._lines[connection] = line  # behind the others
-        self._scheduled = begun > 0
-        if self._scheduled:
-            self._loop.call_soon(self._begin_some)
+        try:
+            while self._lines and begun < self._most:
+                begun += 1
+                connection, line = self._lines.popitem(last=False)
+                begin = next(iter(line))
+                del line[begin]
+                if line:
+                    self._lines[connection] = line  # behind the others
+                begin()
+        finally:
+            self._scheduled = begun > 0
+            if self._scheduled:
+                self._loop.call_soon(self._begin_some)
+
+
+class Place:
+    """A call that waits for its turn: what its client can cancel until it is a task."""
+
+    def __init__(self, calls: ColdCalls, turns: Turns, call: Http2Call, method: Method) -> None:
+        self._calls, self._turns, self._call, self._method = calls, turns, call, method
+
+    def __call__(self) -> None:
+        self._calls.begin(self._call, self._method)
+
+    def cancel(self) -> None:
+        connection = cast("Connection", self._call.output)
+        self._turns.leave(connection, self)
+        if self._method.max_open:
+            connection.streams[self._method] -= 1
 
 
 class ColdCalls:
@@ -78,32 +114,32 @@ class ColdCalls:
         self._probes, self._others = Turns(loop, PROBES), Turns(loop, 1)
 
     def start(self, call: Http2Call, method: Method) -> None:
+        """When it is its turn."""
         connection = cast("Connection", call.output)
         if method.max_open:
             method.check_open(call.method, connection.streams[method])
             connection.streams[method] += 1
         turns = self._probes if method.quick else self._others
-        turns.line_up(connection, partial(self._start, connection, call, method))
+        call.request = place = Place(self, turns, call, method)
+        turns.line_up(connection, place)
+
+    def begin(self, call: Http2Call, method: Method) -> None:
+        """Its task."""
+        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
+        call.request = task = self._loop.create_task(serve(call, method))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        if method.max_open:
+            streams = cast("Connection", call.output).streams
+            task.add_done_callback(lambda _task: streams.subtract((method,)))
 
     async def cancel(self) -> None:
-        """Ends those that still run."""
+        """Ends those that still run, or wait."""
+        self._probes.clear()
+        self._others.clear()
         for task in list(self._tasks):
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
-
-    def _start(self, connection: Connection, call: Http2Call, method: Method) -> bool:
-        """False: the client is gone."""
-        if call.closed:
-            connection.streams.subtract((method,) if method.max_open else ())
-            return False
-        serve = self._serve_stream if method.kind == "stream" else self._serve_unary
-        task = self._loop.create_task(serve(call, method))
-        if method.max_open:
-            task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
-        call.request = task
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
-        return True
 
     async def _serve_unary(self, call: Http2Call, method: Method) -> None:
         try:
@@ -150,14 +186,6 @@ class ColdCalls:
                 begins = False
                 changed.clear()
                 await changed.wait()
-
-
-def _set(future: asyncio.Future[None]) -> bool:
-    """False: who waited for it is gone."""
-    if future.done():
-        return False
-    future.set_result(None)
-    return True
 
 
 def _parse(method: Method, message: Any, name: str) -> Any:

@@ -14,12 +14,13 @@ __all__ = ["has_nul"]
 # Object identifiers as they stand in DER: each of them that is there is looked at, wherever.
 COMMON_NAME, ALTERNATIVE_NAMES = bytes.fromhex("0603550403"), bytes.fromhex("0603551d11")
 BOOLEAN = 0x01  # whether an extension is critical: three bytes
+MOST_NAMES = 8192  # as many as a certificate has room for; names within names could be looked at again and again
 TEXTS = (0x81, 0x82, 0x86)  # of the alternative names e-mail, DNS and URI
 WIDE = {0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UniversalString and BMPString; all others are bytes, in which NUL is zero
 
 
 def has_nul(der: bytes) -> bool:
-    """Also True where it is no DER."""
+    """Also True where those names are no DER, or are too many."""
     try:
         return any("\0" in value.decode(WIDE.get(tag, "latin-1"), "replace") for tag, value in _names(der))
     except IndexError:
@@ -30,10 +31,14 @@ def _names(der: bytes) -> Iterator[tuple[int, bytes]]:
     for at in _behind(der, COMMON_NAME):
         tag, start, end = _element(der, at)
         yield tag, der[start:end]
+    left = MOST_NAMES
     for at in _behind(der, ALTERNATIVE_NAMES):
         _, sequence, _ = _element(der, at + 3 if der[at] == BOOLEAN else at)
         _, start, last = _element(der, sequence)
         while start < last:
+            left -= 1
+            if left < 0:
+                raise IndexError(at)
             tag, value, end = _element(der, start)
             if tag in TEXTS:
                 yield tag, der[value:end]
@@ -50,6 +55,8 @@ def _behind(der: bytes, identifier: bytes) -> Iterator[int]:
 def _element(der: bytes, at: int) -> tuple[int, int, int]:
     """The tag of what stands there, and where its content begins and ends. IndexError: beyond the end."""
     start, nbytes = at + 2, der[at + 1]
+    if nbytes == 0x80:  # it ends where it says so, which is no DER
+        raise IndexError(at)
     if nbytes & 0x80:  # so many bytes hold the number
         start, nbytes = start + (nbytes & 0x7F), int.from_bytes(der[start : start + (nbytes & 0x7F)])
     if start + nbytes > len(der):

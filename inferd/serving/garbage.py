@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import gc
 import sys
+from typing import ClassVar
 
 __all__ = ["Garbage"]
 
@@ -19,30 +20,39 @@ MOST_LOOKS = 400  # with more it is not waited for: they have passed on up to a 
 
 
 class Garbage:
-    """Of the process that serves, from begin() to end()."""
+    """Of the process that serves, from begin() to end(). Of several servers in a process the first begins, and the last ends."""
+
+    _begun: ClassVar[int] = 0
+    _threshold: ClassVar[tuple[int, int, int]]  # Python's, meanwhile
 
     def __init__(self) -> None:
-        self._threshold: tuple[int, int, int] | None = None  # Python's, until begin()
+        self._is_begun = False
         self._full_s = 0.0
 
     def begin(self, now_s: float) -> None:
         """What is there now lives as long as the server does, and is looked at no more."""
         gc.collect()
         gc.freeze()
-        self._threshold, self._full_s = gc.get_threshold(), now_s
+        if Garbage._begun == 0:
+            Garbage._threshold = gc.get_threshold()
+        Garbage._begun += 1
+        self._is_begun, self._full_s = True, now_s
         if sys.version_info < (3, 14):  # which looks at a part at a time
             gc.set_threshold(NEW, YOUNG, LAST)
 
     def look(self, now_s: float) -> None:
         """To be called often."""
         looks = gc.get_count()[2]
-        if self._threshold is not None and (looks >= MOST_LOOKS or (looks >= FULL_LOOKS and now_s >= self._full_s + FULL_S)):
+        if self._is_begun and (looks >= MOST_LOOKS or (looks >= FULL_LOOKS and now_s >= self._full_s + FULL_S)):
             gc.collect()
             self._full_s = now_s
 
     def end(self) -> None:
         """As before begin(); nothing where that was not called."""
-        if self._threshold is not None:
-            gc.set_threshold(*self._threshold)
+        if not self._is_begun:
+            return
+        self._is_begun = False
+        Garbage._begun -= 1
+        if Garbage._begun == 0:
+            gc.set_threshold(*Garbage._threshold)
             gc.unfreeze()
-            self._threshold = None

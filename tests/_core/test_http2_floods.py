@@ -136,6 +136,21 @@ def test_what_is_sent_on_closed_streams_may_be_what_the_windows_let_through() ->
     assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
 
 
+def test_headers_that_come_too_late_bring_no_frames_along() -> None:
+    """Behind a GOAWAY they open no stream."""
+    client = Client(served := Served(echo))
+    client.open(STREAM)
+    client.exchange()
+    client.session.announce_drain()
+    client.session.drain()
+    client.exchange()
+    for number in range(12):
+        late = open_streams(1001 + 2 * (number // 6), 1, "/no.Such/Method")
+        client.session.receive(late + FLOODS["frames that nobody knows"] * (BURST // 8))
+    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    client.session.close()
+
+
 def test_numbers_of_streams_that_are_left_out_have_no_windows() -> None:
     window = 1 << 17
     client = Client(served := Served(echo, stream_window_nbytes=window, connection_window_nbytes=window))

@@ -107,13 +107,21 @@ def test_flags_that_are_for_a_server(folder: Path, call) -> None:
 
 
 def test_no_token_in_the_file(tmp_path: Path) -> None:
-    missing = "^--token-file: expected a file, got one that does not exist; it is not repeated, for it may be a token$"
+    missing = (
+        r"^--token-file: expected a file that can be read, got one that cannot \(No such .*\); it is not repeated, for it may be a token$"
+    )
     for content, says in ((None, missing), ("# nothing\n\n", "expected a token in a line, got none")):
         path = tmp_path / "token"
         if content is not None:
             path.write_text(content)
         with pytest.raises(ConfigError, match=says):
             Reach(token_file=str(path)).token()
+
+
+def test_a_token_in_place_of_its_file_is_not_repeated() -> None:
+    with pytest.raises(ConfigError, match="it may be a token") as refused:
+        Reach(token_file="c2VjcmV0" * 40).token()  # too long for a name
+    assert "c2Vj" not in str(refused.value)
 
 
 @pytest.mark.parametrize("name", ["ca", "certificate", "key", "server_name"])

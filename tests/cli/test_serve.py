@@ -120,8 +120,13 @@ def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:
 def test_a_secret_in_place_of_its_file_is_repeated_nowhere(run) -> None:
     key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
     for secret, flag, says in (
-        ("c2VjcmV0" * 8, "--token-file", "token_file (--token-file): expected the path of a file, got one that does not exist"),
-        ("c2VjcmV0/c2VjcmV0.x", "--token-file", "token_file (--token-file): expected the path of a file, got one that does not exist"),
+        ("c2VjcmV0" * 8, "--token-file", "token_file (--token-file): expected the path of a file, got one that is not to be had"),
+        (
+            "c2VjcmV0" * 40,
+            "--token-file",
+            "token_file (--token-file): expected the path of a file, got one that is not to be had",
+        ),
+        ("c2VjcmV0/c2VjcmV0.x", "--token-file", "token_file (--token-file): expected the path of a file, got one that is not to be had"),
         (key, "--tls-key", "tls_key (--tls-key): expected a path, got "),
     ):
         done = run("serve", MODELS, *FREE_PORTS, flag, secret)

@@ -176,6 +176,40 @@ async def test_probes_wait_for_no_others() -> None:
             assert (await asyncio.to_thread(peer.wait, waiting)).status == 0
 
 
+@pytest.mark.parametrize("kind", ["unary", "stream"])
+async def test_who_takes_a_call_back_before_its_task_begins_leaves_nothing(kind: Any) -> None:
+    """On a connection that stays: else resets would fill the line beyond every limit of calls."""
+
+    async def serve(request: Any) -> Any:
+        raise AssertionError("nobody waits for this")
+
+    method = Method(kind, serve, *TYPES, max_open=5 if kind == "stream" else 0)
+    async with serving(methods={COLD: method}, min_ping_interval_s=0) as (transport, [bound]):
+        hold(transport)
+        with Peer(bound) as peer:
+
+            def ask() -> list[int]:
+                streams = [peer.open(COLD) for _ in range(5)]
+                for stream in streams:
+                    peer.data(stream, framed(b""), end=True)
+                peer.ping()
+                return streams
+
+            def take_back(streams: list[int]) -> None:
+                for stream in streams:
+                    peer.h2.reset_stream(stream)
+                peer.ping()
+
+            for _ in range(2):
+                streams = await asyncio.to_thread(ask)
+                assert waiting(transport) == 5
+                await asyncio.to_thread(take_back, streams)
+                assert not waiting(transport)
+            [connection] = transport.connections
+            assert connection.streams[method] == 0
+            assert not running(transport)
+
+
 async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
     async def serve(request: Any) -> Any:
         raise AssertionError("nobody waits for this")

@@ -54,7 +54,8 @@ def test_alternative_names(kind: Any, critical: bool) -> None:
 def test_what_is_no_certificate_is_not_trusted() -> None:
     whole = der(common("batch"), x509.DNSName("batch.example"))
     assert [has_nul(whole[:end]) for end in range(len(whole))].count(True) > len("batch.example")
-    for none in (b"\x06\x03\x55\x04\x03", b"\x06\x03\x55\x1d\x11\x04", b"\x06\x03\x55\x1d\x11\x04\x02\x30\x82"):
+    endless = b"\x06\x03\x55\x1d\x11\x04\x0b\x30\x80\x82\x05" + b"a\0b.c" + b"\0\0"
+    for none in (endless, b"\x06\x03\x55\x04\x03", b"\x06\x03\x55\x1d\x11\x04", b"\x06\x03\x55\x1d\x11\x04\x02\x30\x82"):
         assert has_nul(none)
 
 

@@ -88,6 +88,19 @@ def test_a_server_leaves_python_as_it_was(tmp_path: Path) -> None:
     assert gc.get_threshold() == before
 
 
+@by_generations
+def test_the_last_of_several_servers_leaves_python_as_it_was() -> None:
+    before = gc.get_threshold()
+    first, second = Garbage(), Garbage()
+    for each in (first, second):
+        each.begin(0.0)
+    for _ in range(2):
+        first.end()
+        assert gc.get_threshold() == (NEW, YOUNG, LAST)
+    second.end()
+    assert gc.get_threshold() == before
+
+
 def test_what_was_not_begun_does_not_end() -> None:
     before = gc.get_threshold(), gc.get_freeze_count()
     garbage = Garbage()

@@ -19,7 +19,6 @@ Pem: TypeAlias = str | PathLike[str] | bytes
 
 AUTHORIZATION = "authorization"
 
-_BEGIN = "-----BEGIN"
 _CERTIFICATE = b"-----BEGIN CERTIFICATE-----"
 _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _LOCKED_KEY = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
@@ -55,10 +54,7 @@ class TLS:
 
     def credentials(self) -> grpc.ChannelCredentials:
         """For gRPC. Raises OSError where a file cannot be read, ValueError where it holds something else."""
-        ca, certificate, key = (
-            None if pem is None else _read(name, pem)
-            for name, pem in (("ca", self.ca), ("certificate", self.certificate), ("key", self.key))
-        )
+        ca, certificate, key = (None if pem is None else _read(pem) for pem in (self.ca, self.certificate, self.key))
         for name, content in (("ca", ca), ("certificate", certificate)):
             if content is not None and _CERTIFICATE not in content:
                 raise ValueError(f"tls: {name}: expected a certificate in PEM (-----BEGIN CERTIFICATE-----)")
@@ -73,9 +69,7 @@ class TLS:
         return () if self.server_name is None else (("grpc.ssl_target_name_override", self.server_name),)
 
 
-def _read(name: str, pem: Pem) -> bytes:
-    if isinstance(pem, str) and _BEGIN in pem:  # which no error must repeat
-        raise ValueError(f"tls: {name}: expected a path, or PEM as bytes, got a text that looks like PEM itself")
+def _read(pem: Pem) -> bytes:
     return pem if isinstance(pem, bytes) else Path(pem).read_bytes()
 
 
