@@ -6,7 +6,8 @@ from inferd._core.run_times cimport RunTimes
 
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
-    RESERVE = 8                 # of a request's time one part in so many is left for what nobody expects, and the way of its answer
+    RESERVE = 8                 # of a request's time one part in so many is left for what nobody expects, and the way of its answer;
+    RESERVE_NS = 50_000_000     # of one that is about to run no more than this, or than the run takes
     NEAR_ROWS = 6               # so many rows of one near key gain more by not being padded than by sharing a run with others
     SOURCES = 1024              # sources that have a turn of their own; a power of 2. Two of more may share one
 
@@ -71,7 +72,8 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef int64_t expected               # requests that are likely to come again soon: see expect
     cdef int64_t expected_until_ns      # when they are waited for no longer
     cdef int64_t next_expiry_ns         # no waiting entry expires earlier; may be too early, never too late
-    cdef int64_t next_deadline_ns       # nor is the deadline of one earlier: the same
+    cdef int64_t next_deadline_ns       # nor is the deadline of one earlier: the same;
+    cdef int64_t next_needed_ns         # nor that time less its reserve
     cdef readonly RunTimes run_times    # of batches, from their taking to their answers
     cdef readonly int64_t running       # batches that were taken and are not over
     cdef int64_t taken_ns               # when the last batch was taken
@@ -94,6 +96,7 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef bint runs_near(self, Entry *head) noexcept nogil
     cdef list freed(self, Entry *entry)
     cdef bint gathers(self, int64_t now_ns) noexcept nogil
+    cdef int64_t no_begin_before(self, int64_t hurry_ns) noexcept nogil
     cdef int full(self, const Level *level, const Entry *entry) noexcept nogil
     cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil
     cdef void evict(self, Entry *entry) noexcept nogil

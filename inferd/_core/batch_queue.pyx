@@ -30,11 +30,15 @@ cdef inline int64_t reserve_ns(const Entry *entry) noexcept nogil:
 
 
 cdef inline int64_t begin_by(const Entry *entry, int64_t hurry_ns) noexcept nogil:
-    """When its run has to begin, if it is likely to take hurry_ns; 0: nothing is known of that. Not earlier than twice as long before the
-    deadline: what takes so long is known better by now than when it came."""
+    """When its run has to begin, if it is likely to take hurry_ns; 0: nothing is known of that."""
     if hurry_ns == 0 or entry.deadline_ns == INT64_MAX:
         return expires_ns(entry)
-    return min(expires_ns(entry), entry.deadline_ns - min(reserve_ns(entry), hurry_ns) - hurry_ns)
+    return min(expires_ns(entry), entry.deadline_ns - min(reserve_ns(entry), most_reserve_ns(hurry_ns)) - hurry_ns)
+
+
+cdef inline int64_t most_reserve_ns(int64_t hurry_ns) noexcept nogil:
+    """Of what is about to run, whose time is known better than when it came."""
+    return max(hurry_ns, <int64_t>RESERVE_NS)
 
 
 cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
@@ -66,8 +70,8 @@ cdef class BatchQueue:
       as another one of its level is admitted all the same: the last of that other one is evicted for it.
     - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
       answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
-      likely to take, and as long again, or that eighth where it is less, is dropped: else, under more than it can do, a model would
-      run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a time. What joins a batch
+      likely to take, and that eighth, or as long again where that is less (RESERVE_NS in any case), is dropped: else, under more than
+      it can do, a model would run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a time. What joins a batch
       that can begin at once is neither refused nor dropped for that: expectations can be wrong, and only runs mend them.
 
     Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
@@ -97,7 +101,7 @@ cdef class BatchQueue:
         self.takers = takers
         self.default_level = max(default_priority, 1)
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
-        self.next_expiry_ns = self.next_deadline_ns = INT64_MAX
+        self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
         self.turns = <uint64_t *>calloc(SOURCES, sizeof(uint64_t))
         if self.levels == NULL or self.turns == NULL:
@@ -168,6 +172,7 @@ cdef class BatchQueue:
         self.nbytes += entry.nbytes
         self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
         self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+        self.next_needed_ns = min(self.next_needed_ns, entry.deadline_ns - reserve_ns(entry))
         return ADMITTED
 
     cdef int full(self, const Level *level, const Entry *entry) noexcept nogil:
@@ -353,7 +358,11 @@ cdef class BatchQueue:
     cdef bint gathers(self, int64_t now_ns) noexcept nogil:
         """Without a delay: whether the expected requests are still waited for. Not by rows that fill a batch already."""
         return now_ns < self.expected_until_ns and self.requests < self.expected and self.rows < self.max_rows and \
-            self.next_expiry_ns > self.expected_until_ns and self.next_deadline_ns - 2 * self.hurry_ns(now_ns) > self.expected_until_ns
+            self.next_expiry_ns > self.expected_until_ns and self.no_begin_before(self.hurry_ns(now_ns)) > self.expected_until_ns
+
+    cdef int64_t no_begin_before(self, int64_t hurry_ns) noexcept nogil:
+        """No run has to begin earlier for a deadline, if it is likely to take hurry_ns; may be too early, never too late."""
+        return max(self.next_needed_ns, self.next_deadline_ns - most_reserve_ns(hurry_ns)) - hurry_ns
 
     cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
         """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
@@ -444,9 +453,9 @@ cdef class BatchQueue:
         cdef Entry *entry
         cdef Entry *following
         self.evicted = NULL
-        if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.next_deadline_ns - 2 * hurry_ns):
+        if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.no_begin_before(hurry_ns)):
             return dropped
-        self.next_expiry_ns = self.next_deadline_ns = INT64_MAX
+        self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
         entry = self.first_from(0)
         while entry != NULL:
             following = self.following(entry)
@@ -457,6 +466,7 @@ cdef class BatchQueue:
             else:
                 self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
                 self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+                self.next_needed_ns = min(self.next_needed_ns, entry.deadline_ns - reserve_ns(entry))
             entry = following
         return dropped
 
