@@ -71,8 +71,9 @@ cdef class BatchQueue:
     - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
       answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
       likely to take, and that eighth, or as long again where that is less (RESERVE_NS in any case), is dropped: else, under more than
-      it can do, a model would run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a time. What joins a batch
-      that can begin at once is neither refused nor dropped for that: expectations can be wrong, and only runs mend them.
+      it can do, a model would run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a
+      time. What joins a batch that can begin at once is neither refused nor dropped for that: expectations can be wrong, and only runs
+      mend them.
 
     Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
     dropping by the requests that wait, and nothing is looked at before the earliest deadline.
