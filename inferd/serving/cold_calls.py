@@ -27,7 +27,6 @@ if TYPE_CHECKING:
 
 __all__ = ["ColdCalls"]
 
-
 PROBES = 4  # that begin in one iteration of the loop
 
 
@@ -86,21 +85,21 @@ class Turns:
 class Place:
     """A call that waits for its turn: what its client can cancel until it is a task."""
 
-    def __init__(self, calls: ColdCalls, turns: Turns, call: Http2Call, method: Method) -> None:
-        self._calls, self._turns, self._call, self._method = calls, turns, call, method
+    def __init__(self, calls: ColdCalls, turns: Turns, connection: Connection, call: Http2Call, method: Method) -> None:
+        self._calls, self._turns, self._connection, self._call, self._method = calls, turns, connection, call, method
 
     def __call__(self) -> None:
-        self._calls.begin(self._call, self._method)
+        self._calls.begin(self._connection, self._call, self._method)
 
     def cancel(self) -> None:
-        connection = cast("Connection", self._call.output)
-        self._turns.leave(connection, self)
+        self._turns.leave(self._connection, self)
         if self._method.max_open:
-            connection.streams[self._method] -= 1
+            self._connection.streams[self._method] -= 1
 
 
 class ColdCalls:
-    """The calls of one transport that run as tasks. `call.request` is the task, so that a client that goes away cancels it.
+    """The calls of one transport that run as tasks. `call.request` is the place of one that waits, then its task, so that a client that
+    goes away cancels it.
 
     One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
     in one piece, and several together would hold up everybody else. Probes have turns of their own.
@@ -120,18 +119,17 @@ class ColdCalls:
             method.check_open(call.method, connection.streams[method])
             connection.streams[method] += 1
         turns = self._probes if method.quick else self._others
-        call.request = place = Place(self, turns, call, method)
+        call.request = place = Place(self, turns, connection, call, method)
         turns.line_up(connection, place)
 
-    def begin(self, call: Http2Call, method: Method) -> None:
+    def begin(self, connection: Connection, call: Http2Call, method: Method) -> None:
         """Its task."""
         serve = self._serve_stream if method.kind == "stream" else self._serve_unary
         call.request = task = self._loop.create_task(serve(call, method))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
         if method.max_open:
-            streams = cast("Connection", call.output).streams
-            task.add_done_callback(lambda _task: streams.subtract((method,)))
+            task.add_done_callback(lambda _task: connection.streams.subtract((method,)))
 
     async def cancel(self) -> None:
         """Ends those that still run, or wait."""

@@ -1,7 +1,7 @@
 """When a server looks for garbage that counting references does not find: rarely at all that it holds.
 
-Python looks at everything whenever a quarter has come anew. That holds the loop up for a microsecond an object, which with 9,000
-connections is 140 ms, again and again while they come and go, and finds nothing: what a connection or a call leaves is no cycle.
+Python looks at everything whenever a quarter has come anew. With thousands of connections that holds the loop up for long, again and
+again while they come and go, and finds nothing: what a connection or a call leaves is no cycle.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from typing import ClassVar
 
 __all__ = ["Garbage"]
 
-NEW, YOUNG = 700, 3  # objects made that wait for the first look, and first looks for the second one: 2 ms at most
+NEW, YOUNG = 700, 3  # objects made that wait for the first look, and first looks for the second one
 LAST = 1 << 30  # second looks for Python's own at everything: never
 FULL_S = 60.0  # between two looks at everything,
 FULL_LOOKS = 10  # if there were so many second looks since;
