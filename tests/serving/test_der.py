@@ -59,6 +59,14 @@ def test_what_is_no_certificate_is_not_trusted() -> None:
         assert has_nul(none)
 
 
+@pytest.mark.parametrize(("count", "trusted"), [(8192, True), (8193, False)])
+def test_more_names_than_a_certificate_has_room_for_are_not_trusted(count: int, trusted: bool) -> None:
+    """Else names within names would be looked at again and again."""
+    names = b"\x82\x00" * count
+    sequence = b"\x30\x82" + len(names).to_bytes(2) + names
+    assert has_nul(b"\x06\x03\x55\x1d\x11\x04\x82" + len(sequence).to_bytes(2) + sequence) != trusted
+
+
 WHOLE = der(common("batch", _ASN1Type.BMPString), x509.DNSName("batch.example"), x509.RFC822Name("a@b.example"), critical=True)
 
 
