@@ -96,6 +96,13 @@ def measure(
     return measured
 
 
+def why_bound(running: float, busy: float) -> str:
+    """running: the share of the time for which the model ran. busy: cores that this process kept busy."""
+    if running < RUNNING and busy > max(BUSY, ABOVE * running):
+        return f"the model ran for {running:.0%} of the time, while this process was busy for {busy:.0%} of a core: Python is the limit"
+    return ""
+
+
 def check_in_flight(load: Load) -> None:
     """ConfigError for a closed loop that would measure how so many threads take turns."""
     if not load.rate and (count := load.connections * load.streams) > MOST_IN_FLIGHT:
@@ -385,10 +392,7 @@ class Usage:
         model that stood still for most of the time, while a processor was busy, was not given them fast enough."""
         spent = {name: value - self._before[name] for name, value in self._after.items()}
         wall_ns = max(spent["wall_ns"], 1)
-        running, busy = spent["running_ns"] / wall_ns, spent["cpu_ns"] / wall_ns
-        if running < RUNNING and busy > max(BUSY, ABOVE * running):
-            return f"the model ran for {running:.0%} of the time, while this process was busy for {busy:.0%} of a core: Python is the limit"
-        return ""
+        return why_bound(spent["running_ns"] / wall_ns, spent["cpu_ns"] / wall_ns)
 
     def end(self) -> None:
         self._after = self._look()

@@ -61,12 +61,31 @@ def test_a_time_in_a_closed_loop(doubled: Path) -> None:
     assert len(measured.intervals) >= 1
 
 
-def test_a_closed_loop_that_python_bounds_says_so(doubled: Path, slow: Path) -> None:
-    """A model of some microseconds stands still while threads of Python take turns; one of some milliseconds does not."""
-    for path, dims, bound in ((doubled, 16, True), (slow, 64, False)):
-        measured = embedded.measure(path, None, requests(dims), Load(streams=4, duration_s=0.3, warm_up_s=0.1), instances=1)
-        assert measured.client_bound == bound, measured.client_bound_reason
-        assert bound == ("Python is the limit" in measured.client_bound_reason)
+@pytest.mark.parametrize(
+    ("running", "busy", "bound"),
+    [
+        (0.01, 1.0, True),  # a model of some microseconds stands still while threads of Python take turns
+        (0.3, 0.7, True),
+        (0.0, 0.41, True),
+        (0.0, 0.39, False),  # nobody is busy: another process has the processor
+        (0.3, 0.5, False),  # the model is most of what this process is busy with
+        (0.51, 1.5, False),
+        (0.95, 1.0, False),  # one of some milliseconds does not
+        (3.8, 4.0, False),
+    ],
+)
+def test_python_is_the_limit_where_it_is_busy_and_the_model_stands_still(running: float, busy: float, bound: bool) -> None:
+    assert ("Python is the limit" in embedded.why_bound(running, busy)) is bound
+
+
+@pytest.mark.parametrize("busy", [0.0, 1000.0])
+def test_a_closed_loop_that_python_bounds_says_so(doubled: Path, monkeypatch: pytest.MonkeyPatch, busy: float) -> None:
+    monkeypatch.setattr(embedded, "RUNNING", 2.0)
+    monkeypatch.setattr(embedded, "BUSY", busy)
+    monkeypatch.setattr(embedded, "ABOVE", 0)
+    measured = embedded.measure(doubled, None, requests(), Load(streams=2, duration_s=0.1, warm_up_s=0.05), instances=1)
+    assert measured.client_bound == (busy == 0.0)
+    assert ("Python is the limit" in measured.client_bound_reason) == measured.client_bound
 
 
 @pytest.mark.parametrize(("changed", "counted"), [({}, True), ({"rate": 100.0}, False), ({"requests": 7}, False)])
