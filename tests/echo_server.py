@@ -127,8 +127,7 @@ class EchoServer:
         return response.SerializeToString()
 
     def wait_at_the_gate(self, context: grpc.ServicerContext) -> None:
-        if not self.gate.is_set():
-            context.add_callback(self.cancelled.set)
+        if not self.gate.is_set() and context.add_callback(self.cancelled.set):  # who has gone already is at no gate
             self.arrived.set()
             self.gate.wait(30)
 
