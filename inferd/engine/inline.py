@@ -61,9 +61,12 @@ class InlinePolicy:
     def overrun(self, run_ns: int, now_ns: int) -> str:
         """Accounts for one run on the loop that ended now. Why the model has to leave the loop; empty while it may stay."""
         self._window_busy_ns += run_ns
-        limit_ns = self._limit_of(run_ns, now_ns)
-        if run_ns >= HELD_NS and run_ns > self.limit_ns:
-            return self._leave(f"a run held it up for {run_ns / 1e6:.0f} ms")
+        limit_ns = self.limit_ns
+        if run_ns > limit_ns:
+            if run_ns >= HELD_NS:
+                return self._leave(f"a run held it up for {run_ns / 1e6:.0f} ms")
+            limit_ns = self._limit_of(run_ns, now_ns)
+        self._ended_ns = now_ns
         if run_ns > limit_ns:
             self._debt += min(run_ns / limit_ns, MAX_WEIGHT)
             if self._debt >= MAX_DEBT:
@@ -82,6 +85,7 @@ class InlinePolicy:
         self._seen_runs += 1
         self._seen_ns += run_ns
         self._seen_limits_ns += self._limit_of(run_ns, now_ns)
+        self._ended_ns = now_ns
         if self._seen_runs < self.return_runs:
             return False
         calm = 2 * self._seen_ns <= self._seen_limits_ns
@@ -93,7 +97,6 @@ class InlinePolicy:
     def _limit_of(self, run_ns: int, now_ns: int) -> int:
         """The limit of the run that ended now, with what the pause before it adds."""
         pause_ns = max(now_ns - run_ns - self._ended_ns, 0)
-        self._ended_ns = now_ns
         return self.limit_ns + int(min(pause_ns * PAUSE_SHARE, MAX_PAUSE_LIMITS * self.limit_ns))
 
     def _end_window(self, now_ns: int) -> str:
