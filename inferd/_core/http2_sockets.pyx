@@ -101,9 +101,10 @@ cdef class Sockets:
 
     cdef int serve_one(self, int descriptor) except -1:
         if descriptor == self.sleeping:
-            self.wake_some()
-        elif descriptor in self.sessions:
-            self.receive(descriptor, self.sessions[descriptor])
+            return self.wake_some()
+        session = self.sessions.get(descriptor)
+        if session is not None:                 # else one before it has ended it
+            self.receive(descriptor, session)
         return 0
 
     cdef int wake_some(self) except -1:
@@ -122,9 +123,9 @@ cdef class Sockets:
 
     cdef int receive(self, int descriptor, session) except -1:
         """All that is there, as far as the session's turn lasts: when that is over it is forgotten here."""
-        cdef Py_ssize_t nbytes = RECEIVE_NBYTES
+        cdef Py_ssize_t nbytes
         self.endpoint.reading = NULL
-        while nbytes == RECEIVE_NBYTES and descriptor in self.sessions:
+        while True:
             nbytes = recv(descriptor, self.endpoint.receive_buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
             if nbytes > 0:
                 session.buffer_updated(nbytes)
@@ -132,7 +133,8 @@ cdef class Sockets:
                 error = errno if nbytes < 0 else 0
                 self.forget(descriptor, session)
                 session.hang_up(error)
-        return 0
+            if nbytes < RECEIVE_NBYTES or descriptor not in self.sessions:
+                return 0
 
 
 cdef int watch(int epoll, int descriptor, uint32_t events) except -1:
