@@ -46,7 +46,7 @@ cdef list cached_names = [None] * CACHED_NAMES
 
 # ---- decoding ------------------------------------------------------------------------------------------------------
 
-def decode_infer_request(message not None, *, bint at_once=False):
+def decode_infer_request(message not None, bint at_once=False):
     """One ModelInferRequest, from a Message or a bytes-like object, as an InferRequest whose tensors lie in the message.
 
     at_once: None where typed contents may take long to unpack, which belongs on a thread; there the GIL is released for it.

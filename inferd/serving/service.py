@@ -45,7 +45,7 @@ class InferenceService:
     ) -> None:
         self.repository = repository
         self.health = Health(repository, ready, max_watchers, max_connection_watchers)
-        self._unpacker = Unpacker(self._submit, self.refuse)
+        self._unpacker = Unpacker(self.model_infer, self.refuse)
         self.refusals: Counter[str] = Counter()  # of calls that were refused as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
@@ -54,15 +54,14 @@ class InferenceService:
             **Reflection().methods(),
         }
 
-    def model_infer(self, call: Call) -> None:
-        """One inference: refused here by an exception, or queued; the answer goes to the call when its batch has run."""
-        request = decode_infer_request(call.message, at_once=True)
-        if request is not None:
-            self._submit(request, call)
-        else:
-            self._unpacker.take(call)
-
-    def _submit(self, request: InferRequest, call: Call) -> None:
+    def model_infer(self, call: Call, request: InferRequest | None = None) -> None:
+        """One inference: refused here by an exception, or queued; the answer goes to the call when its batch has run.
+        request: its message, where a thread has decoded that."""
+        if request is None:
+            request = decode_infer_request(call.message, True)
+            if request is None:
+                self._unpacker.take(call)
+                return
         model = self.repository.lookup(request.model_name, request.model_version)
         model.check(request)
         model.submit(request, call)

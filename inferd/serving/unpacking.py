@@ -28,10 +28,10 @@ LONG_NBYTES = 256 << 10  # take 2 ms: the message threads have short ones pass
 
 
 class Unpacker:
-    """Has the threads of a call's transport unpack its message; then submit(request, call) is called, or refuse(call, error)."""
+    """Has the threads of a call's transport unpack its message; then go_on(call, request) is called, or refuse(call, error)."""
 
-    def __init__(self, submit: Callable[[InferRequest, Call], None], refuse: Callable[[Call, Exception], None]) -> None:
-        self.submit, self.refuse = submit, refuse
+    def __init__(self, go_on: Callable[[Call, InferRequest], None], refuse: Callable[[Call, Exception], None]) -> None:
+        self.go_on, self.refuse = go_on, refuse
         self._waiting_nbytes: Counter[Line] = Counter()  # and those that a thread has
         self._byte_ns = 0.0
 
@@ -134,6 +134,6 @@ class _Unpacking:
             return
         assert self._request is not None
         try:
-            self._unpacker.submit(self._request, call)
+            self._unpacker.go_on(call, self._request)
         except Exception as error:
             self._unpacker.refuse(call, error)

@@ -629,7 +629,7 @@ def test_typed_contents_that_are_unpacked_one_by_one_have_a_limit(word: str, fie
 
 def test_long_typed_contents_are_not_unpacked_at_once() -> None:
     def decoded(request: pb.ModelInferRequest) -> bool:
-        return decode_infer_request(request.SerializeToString(), at_once=True) is not None
+        return decode_infer_request(request.SerializeToString(), True) is not None
 
     long = pb.ModelInferRequest(inputs=[{"name": "x", "datatype": "INT32", "shape": [20_000]}])
     long.inputs[0].contents.int_contents.extend([1] * 20_000)
