@@ -8,6 +8,8 @@ from libc.string cimport memcpy
 cdef enum:
     PREFACE_NBYTES = 24                 # "PRI * HTTP/2.0" and so on, with which a client begins
     FRAME_HEADER_NBYTES = 9
+    HEADERS = 1                         # a frame's type,
+    END_HEADERS = 4                     # and a flag of it
 
 cdef struct HeaderBlock:                # zeroed: nothing has come
     uint64_t skipped_nbytes             # of the preface
@@ -22,13 +24,13 @@ cdef struct HeaderBlock:                # zeroed: nothing has come
 cdef inline void begin_frame(HeaderBlock *block) noexcept nogil:
     cdef const uint8_t *frame = block.frame
     block.left_nbytes = frame[0] << 16 | frame[1] << 8 | frame[2]
-    if frame[3] == 1:                   # HEADERS; CONTINUATION, the only frame that may follow, adds to it
+    if frame[3] == HEADERS:             # CONTINUATION, the only frame that may follow, adds to it
         block.is_open, block.nbytes = True, 0
 
 
 cdef inline void end_frame(HeaderBlock *block) noexcept nogil:
     block.frame_nbytes = 0
-    if block.is_open and block.frame[4] & 4:                # END_HEADERS
+    if block.is_open and block.frame[4] & END_HEADERS:
         block.is_open, block.nbytes = False, 0
         block.whole += 1
 
@@ -42,11 +44,13 @@ cdef inline void follow(HeaderBlock *block, const uint8_t *source, Py_ssize_t nb
         block.skipped_nbytes += taken
         source += taken
     while source < end:
-        if block.frame_nbytes == 0 and end - source >= FRAME_HEADER_NBYTES:
-            memcpy(block.frame, source, FRAME_HEADER_NBYTES)            # a constant: no call
-            block.frame_nbytes = taken = FRAME_HEADER_NBYTES
-            begin_frame(block)
-        elif block.frame_nbytes < FRAME_HEADER_NBYTES:
+        if block.frame_nbytes == 0 and not block.is_open and end - source >= FRAME_HEADER_NBYTES:       # most frames come whole
+            taken = FRAME_HEADER_NBYTES + (source[0] << 16 | source[1] << 8 | source[2])
+            if taken <= end - source and (source[3] != HEADERS or source[4] & END_HEADERS):
+                block.whole += source[3] == HEADERS
+                source += taken
+                continue
+        if block.frame_nbytes < FRAME_HEADER_NBYTES:
             taken = min(end - source, FRAME_HEADER_NBYTES - block.frame_nbytes)
             memcpy(block.frame + block.frame_nbytes, source, taken)
             block.frame_nbytes += taken

@@ -31,55 +31,63 @@ cdef class HeaderReader:
         self.trailer_nbytes = 0
 
     cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
-        cdef Http2Call call = self.opening
+        cdef size_t nbytes = name_nbytes + value_nbytes + 32        # as SETTINGS_MAX_HEADER_LIST_SIZE counts
+        cdef Field field
+        if self.opening is None:        # trailers: their fields say nothing to a gRPC server
+            self.trailer_nbytes += nbytes
+            return self.trailer_nbytes <= self.endpoint.max_header_nbytes
+        self.opening.header_nbytes += nbytes
+        if self.opening.header_nbytes > self.endpoint.max_header_nbytes:
+            return self.read_no_more()
+        field = field_of(name, name_nbytes)
+        if field == METHOD:
+            self.opening.is_post = equals(value, value_nbytes, "POST", 4)
+        elif field == CONTENT_TYPE:
+            self.opening.is_grpc = value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and \
+                (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
+        elif field != SILENT:
+            self.take(self.opening, field, name, name_nbytes, value, value_nbytes)
+        return True
+
+    cdef bint read_no_more(self) noexcept:
+        cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.endpoint.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
+        self.opening.too_many_headers = True
+        if self.opening.header_nbytes <= most_nbytes:
+            return True
+        self.opening = None
+        return False
+
+    cdef void take(self, Http2Call call, Field field, const uint8_t *name, size_t name_nbytes,
+                   const uint8_t *value, size_t value_nbytes) noexcept:
         cdef Endpoint endpoint = self.endpoint
         cdef int64_t timeout
-        if call is None:                # trailers: their fields say nothing to a gRPC server
-            self.trailer_nbytes += name_nbytes + value_nbytes + 32
-            return self.trailer_nbytes <= endpoint.max_header_nbytes
-        call.header_nbytes += name_nbytes + value_nbytes + 32      # as SETTINGS_MAX_HEADER_LIST_SIZE counts
-        if call.header_nbytes > endpoint.max_header_nbytes:
-            call.too_many_headers = True
-            if call.header_nbytes <= max(ANSWERED_HEADERS * endpoint.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES):
-                return True
-            self.opening = None
-            return False
-        if name[0] == c':':
-            if equals(name, name_nbytes, ":path", 5):
-                if value_nbytes == <size_t>PyBytes_GET_SIZE(endpoint.infer_path) and \
-                        memcmp(value, PyBytes_AS_STRING(endpoint.infer_path), value_nbytes) == 0:
-                    call.kind = INFER
-                    call.method = endpoint.infer_method
-                    call.method_row = endpoint.infer_row
-                    call.max_message_nbytes = endpoint.max_message_nbytes
-                else:
-                    find_method(endpoint, call, <bytes>value[:value_nbytes])
-            elif equals(name, name_nbytes, ":method", 7):
-                call.is_post = equals(value, value_nbytes, "POST", 4)
-        elif equals(name, name_nbytes, "content-type", 12):
-            call.is_grpc = value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and \
-                (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
-        elif equals(name, name_nbytes, "grpc-timeout", 12):
+        if field == PATH:
+            if equals(value, value_nbytes, PyBytes_AS_STRING(endpoint.infer_path), PyBytes_GET_SIZE(endpoint.infer_path)):
+                call.kind = INFER
+                call.method = endpoint.infer_method
+                call.method_row = endpoint.infer_row
+                call.max_message_nbytes = endpoint.max_message_nbytes
+            else:
+                find_method(endpoint, call, <bytes>value[:value_nbytes])
+        elif field == TIMEOUT:
             timeout = timeout_ns(value, value_nbytes)
             if timeout < 0:
                 call.bad_timeout = True
             else:
                 call.deadline_ns = monotonic_ns() + timeout
-        elif equals(name, name_nbytes, "grpc-encoding", 13):
+        elif field == ENCODING:
             take_encoding(call, value, value_nbytes)
-        elif endpoint.compression is not None and equals(name, name_nbytes, "grpc-accept-encoding", 20):
-            call.compresses |= lists(value, value_nbytes, endpoint.encoding)
-        elif endpoint.guard is not None and equals(name, name_nbytes, "authorization", 13):
+        elif field == ACCEPT_ENCODING:
+            if endpoint.compression is not None:
+                call.compresses |= lists(value, value_nbytes, endpoint.encoding)
+        elif field == AUTHORIZATION and endpoint.guard is not None:
             self.take_authorization(call, value, value_nbytes)
-        elif not (equals(name, name_nbytes, "te", 2) or equals(name, name_nbytes, "user-agent", 10) or
-                  equals(name, name_nbytes, "grpc-accept-encoding", 20) or equals(name, name_nbytes, "accept-encoding", 15) or
-                  equals(name, name_nbytes, "content-length", 14)):
+        else:
             call.metadata_count += 1
             if call.metadata_count > MAX_METADATA:
                 call.too_many_headers = True
             elif call.kind == UNARY or call.kind == STREAM:
                 keep_metadata(call, name, name_nbytes, value, value_nbytes)
-        return True
 
     cdef bint speaks_grpc(self, Http2Call call) except -1:
         if call.too_many_headers:           # first: what is looked for below may be among those that were not read
@@ -137,7 +145,29 @@ cdef class HeaderReader:
 
 
 cdef inline bint equals(const uint8_t *value, size_t nbytes, const char *text, size_t text_nbytes) noexcept:
-    return nbytes == text_nbytes and memcmp(value, text, nbytes) == 0
+    return nbytes == text_nbytes and memcmp(value, text, text_nbytes) == 0      # text_nbytes: a constant, where there is one
+
+
+cdef inline Field field_of(const uint8_t *name, size_t nbytes) noexcept:
+    """Their lengths are all that most are asked."""
+    if equals(name, nbytes, ":path", 5):
+        return PATH
+    if equals(name, nbytes, ":method", 7):
+        return METHOD
+    if equals(name, nbytes, "content-type", 12):
+        return CONTENT_TYPE
+    if equals(name, nbytes, "grpc-timeout", 12):
+        return TIMEOUT
+    if equals(name, nbytes, "grpc-encoding", 13):
+        return ENCODING
+    if equals(name, nbytes, "authorization", 13):
+        return AUTHORIZATION
+    if equals(name, nbytes, "grpc-accept-encoding", 20):
+        return ACCEPT_ENCODING
+    if name[0] == c':' or equals(name, nbytes, "te", 2) or equals(name, nbytes, "user-agent", 10) or \
+            equals(name, nbytes, "accept-encoding", 15) or equals(name, nbytes, "content-length", 14):
+        return SILENT
+    return METADATA
 
 
 cdef void take_encoding(Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
