@@ -96,7 +96,7 @@ LIBRARIES = (
         "libnghttp2",
         "1.61.0",  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
         "nghttp2/nghttp2.h",
-        ("asker", "generator", "http2", "http2_call", "http2_endpoint", "http2_headers", "link", "tls"),
+        ("asker", "generator", "http2", "http2_call", "http2_endpoint", "http2_headers", "http2_memory", "link", "tls"),
         "INFERD_HTTP2",
         "libnghttp2-dev",
         (

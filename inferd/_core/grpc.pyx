@@ -40,7 +40,7 @@ cdef class Call:
     source: of whom it comes, such as a connection's number; 0: of nobody in particular.
     """
 
-    def __cinit__(self, *args, **kwargs):
+    def __cinit__(self):
         global live_count
         self.deadline_ns = INT64_MAX
         if COUNTED:

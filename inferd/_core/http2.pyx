@@ -23,6 +23,7 @@ from inferd._core.http2_headers cimport HeaderReader
 from inferd._core.http2_limits cimport EXPECTED_BYTE_NS, FORGOTTEN_SHARE, HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_NBYTES, MAX_ENDED
 from inferd._core.http2_limits cimport MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS, SELDOM_NS, STREAM_NBYTES
 from inferd._core.http2_limits cimport UNASKED_NBYTES, UNHEARD_NBYTES
+from inferd._core.http2_memory cimport memory
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
 from inferd._core.live cimport COUNTED
 from inferd._core.message cimport SMALL_NBYTES, Share, charge_bytes, release_bytes
@@ -109,7 +110,7 @@ cdef class Session(Output):
         self.write, self.close_transport, self.max_age_ns = write, close_transport, max_age_ns
         if descriptor >= 0:
             self.low_water = LowWater(endpoint.gathering, descriptor)
-        if nghttp2_session_server_new2(&self.session, callbacks, <void *>self, endpoint.options) != 0:
+        if nghttp2_session_server_new3(&self.session, callbacks, <void *>self, endpoint.options, &memory) != 0:
             raise MemoryError()
         settings[0].settings_id, settings[0].value = NGHTTP2_SETTINGS_MAX_CONCURRENT_STREAMS, endpoint.max_streams
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, endpoint.stream_window_nbytes
@@ -616,10 +617,12 @@ cdef class Session(Output):
         if call.held_nbytes > 0:
             call.give_back(call.held_nbytes)
             call.metadata_items = None
-        release_bytes(call.words_nbytes, None)
-        call.words_nbytes = 0
-        call.notify()
-        call.listener = None
+        if call.words_nbytes > 0:
+            release_bytes(call.words_nbytes, None)
+            call.words_nbytes = 0
+        if call.listener is not None:
+            call.notify()
+            call.listener = None
         call.error = None               # it may hold frames that hold the call
         call.output = None
         self.calls -= 1

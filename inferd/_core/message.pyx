@@ -271,7 +271,7 @@ cdef class Message:
     message memory (set_budget) is spent.
     """
 
-    def __cinit__(self, source=None):
+    def __cinit__(self):
         global live_count
         live_count += 1
         self.block = NULL

@@ -107,6 +107,13 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_session_callbacks_set_unpack_extension_callback(nghttp2_session_callbacks *, nghttp2_unpack_extension_callback)
     void nghttp2_session_callbacks_set_on_stream_close_callback(nghttp2_session_callbacks *, nghttp2_on_stream_close_callback)
 
+    ctypedef struct nghttp2_mem:
+        void *mem_user_data
+        void *(*malloc)(size_t nbytes, void *mem_user_data) noexcept
+        void (*free)(void *, void *mem_user_data) noexcept
+        void *(*calloc)(size_t count, size_t nbytes, void *mem_user_data) noexcept
+        void *(*realloc)(void *, size_t nbytes, void *mem_user_data) noexcept
+
     int nghttp2_option_new(nghttp2_option **)
     void nghttp2_option_del(nghttp2_option *)
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
@@ -118,7 +125,8 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_max_continuations(nghttp2_option *, size_t)
 
     int nghttp2_session_client_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *)
-    int nghttp2_session_server_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *)
+    int nghttp2_session_server_new3(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *,
+                                    nghttp2_mem *)
     void nghttp2_session_del(nghttp2_session *) nogil
     nghttp2_ssize nghttp2_session_mem_recv2(nghttp2_session *, const uint8_t *, size_t) nogil
     nghttp2_ssize nghttp2_session_mem_send2(nghttp2_session *, const uint8_t **) nogil

@@ -1,0 +1,120 @@
+"""Blocks are what C's malloc, calloc and realloc promise, whatever was in them before; what is kept of them has a limit."""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Iterator
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd._core import http2
+from inferd._core.http2_memory import give, kept, take, take_other, take_zeroed
+from tests._core.http2_client import Client, Served
+
+COUNTED = http2.live() is not None  # a debug build, which keeps nothing
+KEPT_NBYTES = 1 << 20
+LARGEST = 1024  # of what is kept
+NEVER = 2**64 - 1
+KEEPS = pytest.mark.skipif(COUNTED, reason="a debug build keeps no block, so that sanitizers see each go")
+
+SIZES = st.integers(0, 3000) | st.sampled_from([0, 1, 63, 64, 65, LARGEST - 1, LARGEST, LARGEST + 1])
+STEPS = st.lists(st.tuples(st.sampled_from(["take", "take_zeroed", "take_other", "give"]), SIZES, st.integers(0, 2**31)), max_size=60)
+
+
+def fill(address: int, nbytes: int, seed: int) -> bytes:
+    content = bytes((seed + i) % 251 for i in range(nbytes))
+    ctypes.memmove(address, content, nbytes)
+    return content
+
+
+@given(steps=STEPS)
+def test_blocks_are_apart_from_each_other_and_hold_what_was_written(steps: list[tuple[str, int, int]]) -> None:
+    held: dict[int, bytes] = {}
+    try:
+        for step, nbytes, seed in steps:
+            chosen = sorted(held)[seed % len(held)] if held else None
+            if step == "give":
+                if chosen is not None:
+                    del held[chosen]
+                    give(chosen)
+                continue
+            before = b""
+            if step == "take_zeroed":
+                address = take_zeroed(nbytes, 1)
+                assert ctypes.string_at(address, nbytes) == bytes(nbytes)
+            elif step == "take_other":
+                before = held.pop(chosen) if chosen is not None else b""
+                address = take_other(chosen or 0, nbytes)
+            else:
+                address = take(nbytes)
+            assert address % 16 == 0
+            assert address not in held
+            least = min(len(before), nbytes)
+            assert ctypes.string_at(address, least) == before[:least]
+            held[address] = fill(address, nbytes, seed)
+            assert all(ctypes.string_at(other, len(content)) == content for other, content in held.items())
+    finally:
+        for address in held:
+            give(address)
+    assert kept() <= KEPT_NBYTES
+
+
+def test_nothing_is_given_where_no_memory_can_be() -> None:
+    assert take(NEVER) == take(NEVER - 15) == take_zeroed(NEVER, 2) == take_zeroed(2**33, 2**33) == 0
+    address = take(10)
+    content = fill(address, 10, 3)
+    assert take_other(address, NEVER) == 0
+    assert ctypes.string_at(address, 10) == content
+    give(address)
+    give(0)
+
+
+@pytest.fixture
+def empty() -> Iterator[None]:
+    """Nothing is kept when the test begins."""
+    blocks = []
+    for nbytes in range(0, LARGEST + 1, 64):
+        before = kept() + 1
+        while kept() < before:
+            before = kept()
+            blocks.append(take(nbytes))
+    assert kept() == 0
+    yield
+    for address in blocks:
+        give(address)
+
+
+@KEEPS
+@pytest.mark.usefixtures("empty")
+def test_a_block_comes_again_for_what_is_of_its_size() -> None:
+    address = take(130)
+    give(address)
+    assert kept() == 192
+    assert take(193) != address
+    assert take(192) == address
+    assert kept() == 0
+    give(address)
+
+
+@KEEPS
+def test_what_is_kept_has_a_limit() -> None:
+    for address in [take(LARGEST) for _ in range(2 * KEPT_NBYTES // LARGEST)]:
+        give(address)
+    assert KEPT_NBYTES - LARGEST < kept() <= KEPT_NBYTES
+
+
+@KEEPS
+@pytest.mark.usefixtures("empty")
+def test_a_session_gives_back_all_that_it_took() -> None:
+    def live() -> int:
+        client = Client(Served(lambda call: call.reply(b"answer")))
+        for _ in range(20):
+            stream_id = client.call(b"x")
+        assert client.status(stream_id) == (0, "")
+        client.session.close()
+        return kept()
+
+    after_one = live()
+    assert 0 < after_one == live() == live()
