@@ -487,11 +487,11 @@ def typed_request(elements: int) -> bytes:
 def unpacking_methods(service: Service) -> dict[str, Method]:
     """Each request is unpacked by a thread and answered with the number of its bytes."""
 
-    def submit(request: InferRequest, call: Call) -> None:
+    def go_on(call: Call, request: InferRequest) -> None:
         service.calls.append(call)
         call.reply(b"%d" % len(request.tensors()[0][3]))
 
-    return {ECHO: Method("infer", Unpacker(submit, service.refuse).take)}
+    return {ECHO: Method("infer", Unpacker(go_on, service.refuse).take)}
 
 
 async def test_a_request_waits_for_a_thread_that_unpacks_it() -> None:
@@ -527,7 +527,7 @@ def clock_ns(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 def test_a_request_whose_deadline_passes_before_it_is_unpacked(clock_ns: list[int]) -> None:
     refused: list[Exception] = []
-    unpacker = Unpacker(lambda request, call: None, lambda call, error: refused.append(error))
+    unpacker = Unpacker(lambda call, request: None, lambda call, error: refused.append(error))
     unpacker.take(Kept("", messages.Message(typed_request(50_000)), deadline_ns=clock_ns[0] + 1))
     clock_ns[0] += 1
     WORKS[0].run()
@@ -542,7 +542,7 @@ class Line:
     def __init__(self, clock_ns: list[int]) -> None:
         self.clock_ns = clock_ns
         self.submitted: list[Any] = []
-        self.unpacker = Unpacker(lambda request, call: self.submitted.append(request), lambda call, error: None)
+        self.unpacker = Unpacker(lambda call, request: self.submitted.append(request), lambda call, error: None)
         self.content = messages.Message(typed_request(50_000))
         self.take(1)  # nothing is known yet
         self.end(0)
