@@ -18,7 +18,7 @@ cdef struct HeaderBlock:                # zeroed: nothing has come
     Py_ssize_t left_nbytes              # of the frame's payload that are to come
     bint is_open                        # a block has begun and is not whole
     Py_ssize_t nbytes                   # that are there of that one
-    uint64_t whole                      # blocks that were
+    uint64_t whole                      # blocks that were, one that came with its frame's header at once aside
 
 
 cdef inline void begin_frame(HeaderBlock *block) noexcept nogil:
@@ -47,7 +47,6 @@ cdef inline void follow(HeaderBlock *block, const uint8_t *source, Py_ssize_t nb
         if block.frame_nbytes == 0 and not block.is_open and end - source >= FRAME_HEADER_NBYTES:       # most frames come whole
             taken = FRAME_HEADER_NBYTES + (source[0] << 16 | source[1] << 8 | source[2])
             if taken <= end - source and (source[3] != HEADERS or source[4] & END_HEADERS):
-                block.whole += source[3] == HEADERS
                 source += taken
                 continue
         if block.frame_nbytes < FRAME_HEADER_NBYTES:
