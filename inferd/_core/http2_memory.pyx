@@ -9,9 +9,9 @@ from libc.string cimport memcpy, memset
 from inferd._core.live cimport COUNTED
 
 cdef enum:
-    STEP_NBYTES = 64            # sizes differ by so much
+    STEP_NBYTES = 32            # sizes differ by so much
     LARGEST_NBYTES = 1 << 10    # of a block that is kept
-    CLASS_COUNT = 17            # sizes up to that, 0 included
+    CLASS_COUNT = 33            # sizes up to that, 0 included
     HEAD_NBYTES = 16            # in front of each block, which leaves it aligned as malloc's are
     KEPT_NBYTES = 1 << 20       # free blocks, heads aside, in all. None in a debug build: sanitizers see each block go
 
