@@ -13,7 +13,7 @@ cdef enum:
     LARGEST_NBYTES = 1 << 10    # of a block that is kept
     CLASS_COUNT = 33            # sizes up to that, 0 included
     HEAD_NBYTES = 16            # in front of each block, which leaves it aligned as malloc's are
-    KEPT_NBYTES = 1 << 20       # free blocks, heads aside, in all. None in a debug build: sanitizers see each block go
+    KEPT_NBYTES = 1 << 20       # free blocks in all, with their heads. None in a debug build: sanitizers see each block go
 
 cdef struct Block:              # its head, which stays while it is in use
     size_t nbytes               # that it has room for
@@ -38,7 +38,7 @@ cdef void *acquire(size_t nbytes, void *nothing) noexcept:
         block = free_blocks[size_class]
         if block != NULL:
             free_blocks[size_class] = block.next
-            kept_nbytes -= nbytes
+            kept_nbytes -= HEAD_NBYTES + nbytes
             return <char *>block + HEAD_NBYTES
     elif nbytes > SIZE_MAX - HEAD_NBYTES:
         return NULL
@@ -55,10 +55,10 @@ cdef void release(void *memory, void *nothing) noexcept:
     if memory == NULL:
         return
     block = block_of(memory)
-    if block.nbytes <= LARGEST_NBYTES and kept_nbytes + block.nbytes <= KEPT_NBYTES and not COUNTED:
+    if block.nbytes <= LARGEST_NBYTES and kept_nbytes + HEAD_NBYTES + block.nbytes <= KEPT_NBYTES and not COUNTED:
         block.next = free_blocks[block.nbytes // STEP_NBYTES]
         free_blocks[block.nbytes // STEP_NBYTES] = block
-        kept_nbytes += block.nbytes
+        kept_nbytes += HEAD_NBYTES + block.nbytes
     else:
         free(block)
 
@@ -92,7 +92,7 @@ memory.malloc, memory.free, memory.calloc, memory.realloc = acquire, release, ac
 
 
 def kept():
-    """Bytes of free blocks that are kept for reuse."""
+    """Bytes of free blocks that are kept for reuse, with their heads."""
     return kept_nbytes
 
 
