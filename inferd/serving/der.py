@@ -1,21 +1,25 @@
-"""Whether a certificate has a name with a NUL in it, by its DER: grpc hands over what stands before the first one of each name, which may
-be somebody else's whole name. Never in here: whose names are allowed, and any other part of a certificate.
+"""What Python's ssl and grpc do not say of a certificate, by its DER. Whether it has a name with a NUL in it: grpc hands over what stands
+before the first one of each name, which may be somebody else's whole name. And how long it is valid. Never in here: whose names are
+allowed, and any other part of a certificate.
 """
 
 from __future__ import annotations
 
+from datetime import UTC, datetime
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-__all__ = ["has_nul"]
+__all__ = ["has_nul", "validity"]
 
 # Object identifiers as they stand in DER: each of them that is there is looked at, wherever.
 COMMON_NAME, ALTERNATIVE_NAMES = bytes.fromhex("0603550403"), bytes.fromhex("0603551d11")
 BOOLEAN = 0x01  # whether an extension is critical: three bytes
 MOST_NAMES = 8192  # as many as a certificate has room for; names within names could be looked at again and again
 TEXTS = (0x81, 0x82, 0x86)  # of the alternative names e-mail, DNS and URI
+VERSION = 0xA0  # of a certificate: the first of its fields, where there is one
+UTC_TIME = 0x17  # two digits of the year, of 1950 to 2049; the other kind has four
 WIDE = {0x1C: "utf-32-be", 0x1E: "utf-16-be"}  # UniversalString and BMPString; all others are bytes, in which NUL is zero
 
 
@@ -25,6 +29,27 @@ def has_nul(der: bytes) -> bool:
         return any("\0" in value.decode(WIDE.get(tag, "latin-1"), "replace") for tag, value in _names(der))
     except IndexError:
         return True
+
+
+def validity(der: bytes) -> tuple[datetime, datetime]:
+    """The first moment of a certificate, and the last. ValueError, IndexError: it is none."""
+    _, certificate, _ = _element(der, 0)
+    _, at, _ = _element(der, certificate)
+    if der[at] == VERSION:
+        _, _, at = _element(der, at)
+    for _ in ("serial number", "algorithm of the signature", "issuer"):
+        _, _, at = _element(der, at)
+    _, first, _ = _element(der, at)
+    _, _, last = _element(der, first)
+    return _time(der, first), _time(der, last)
+
+
+def _time(der: bytes, at: int) -> datetime:
+    tag, start, end = _element(der, at)
+    text = der[start:end].decode("ascii")
+    if tag == UTC_TIME:
+        text = ("20" if text < "50" else "19") + text
+    return datetime.strptime(text, "%Y%m%d%H%M%SZ").replace(tzinfo=UTC)
 
 
 def _names(der: bytes) -> Iterator[tuple[int, bytes]]:

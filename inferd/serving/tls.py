@@ -8,13 +8,17 @@ from __future__ import annotations
 
 import codecs
 import logging
+import re
 import ssl
+from base64 import b64decode
+from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd._core.tls_reader import TlsReader
 from inferd.errors import ConfigError
 from inferd.files import Watched
 from inferd.serving.access import MAX_CERTIFICATE_BYTES
+from inferd.serving.der import validity
 from inferd.serving.ports import CLIENT, plain
 
 if TYPE_CHECKING:
@@ -28,6 +32,9 @@ log = logging.getLogger(__name__)
 
 ALPN = "h2"  # what a client must offer
 MAX_FILE_BYTES = 4 << 20
+SOON = timedelta(days=7)  # before the end of a certificate it is said that this comes,
+SOON_SHARE = 6  # or in the last sixth of its time: some last for hours, and are replaced in time
+CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]*)", re.MULTILINE)
 HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # of the line that something in PEM begins with
 NOTHING = ("pem lib", "no start line", "Empty certificate data")  # how OpenSSL, and Python, begin to say that nothing was found
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
@@ -72,16 +79,35 @@ class Tls:
         self.certificates, self._newest = self._files.read(self._made)
         self.context = PortContext(ssl.PROTOCOL_TLS_SERVER)
         self.context.wrap = self._wrap
+        self._validity = _validity(self.certificates.chain)
+        self._said = ""  # of it
+        self._tell_validity(datetime.now(UTC))
 
     def reload(self, *, asked: bool) -> bool:
         """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
         logged: a certificate and its key are rarely replaced at one time. True: new handshakes have new certificates."""
         found = self._files.read_again(self._made, asked, "connections go on with the certificate that was read before")
-        if found is None or found[0] == self.certificates:
-            return False
-        self.certificates, self._newest = found
-        log.info("the certificate was read again: new connections have it")
-        return True
+        is_new = found is not None and found[0] != self.certificates
+        if found is not None and is_new:
+            self.certificates, self._newest = found
+            self._validity = _validity(self.certificates.chain)
+            log.info("the certificate was read again: new connections have it")
+        self._tell_validity(datetime.now(UTC))
+        return is_new
+
+    def _tell_validity(self, now: datetime) -> None:
+        """Says in the log, once each, that clients do not take the certificate, or will not for long."""
+        first, last = self._validity
+        words = ""
+        if now < first:
+            words = f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"
+        elif now > last:
+            words = f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it and its key, which needs no restart"
+        elif now > last - min(SOON, (last - first) / SOON_SHARE):
+            words = f"is valid until {last:%Y-%m-%d %H:%M} UTC: replace it and its key, which needs no restart"
+        if words and words != self._said:
+            log.warning("tls_cert: the certificate in '%s' %s", self._files.paths["tls_cert"], words)
+        self._said = words
 
     def _wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> TlsReader:
         """The server's side of one connection. Clients show their certificate each time: what was trusted once may not be any more.
@@ -133,6 +159,14 @@ def _without_certificate(mutual: bool) -> ssl.SSLContext:
         context.options |= ssl.OP_NO_TICKET
         context.num_tickets = 0
     return context
+
+
+def _validity(chain: bytes) -> tuple[datetime, datetime]:
+    """The first moment and the last of the server's own certificate, which is the first in PEM. Where that cannot be read: always."""
+    try:
+        return validity(b64decode(CERTIFICATE.findall(chain)[0]))
+    except (ValueError, IndexError):
+        return datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
 def _is_cut(pem: bytes) -> bool:

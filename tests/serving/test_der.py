@@ -1,4 +1,5 @@
-"""Names with a NUL in them, wherever a certificate may have one and however it is written; and what is none of them."""
+"""Names with a NUL in them, wherever a certificate may have one and however it is written, and what is none of them; its first moment, and
+its last."""
 
 from __future__ import annotations
 
@@ -12,13 +13,15 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.name import _ASN1Type
 from cryptography.x509.oid import NameOID
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
-from inferd.serving.der import has_nul
+from inferd.serving.der import has_nul, validity
 
 LONG = "x" * 300  # its length takes two bytes more
 NUL = "batch.example\0.evil"
+KEY = ec.generate_private_key(ec.SECP256R1())
+MOMENTS = st.datetimes(datetime.datetime(1950, 1, 1), datetime.datetime(9999, 12, 31)).map(lambda moment: moment.replace(microsecond=0))
 
 
 def common(name: str, kind: _ASN1Type = _ASN1Type.UTF8String) -> x509.Name:
@@ -76,3 +79,16 @@ def test_whatever_comes_is_read_to_its_end(changes: list[tuple[int, bytes]], end
     for at, other in changes:
         content[at : at + len(other)] = other
     assert has_nul(bytes(content[:end])) in (True, False)
+
+
+@given(st.tuples(MOMENTS, MOMENTS).map(sorted))
+@example([datetime.datetime(1950, 1, 1), datetime.datetime(2049, 12, 31, 23, 59, 59)])  # two digits of the year, and four
+@example([datetime.datetime(2050, 1, 1), datetime.datetime(9999, 12, 31, 23, 59, 59)])
+def test_how_long_a_certificate_is_valid(moments: list[datetime.datetime]) -> None:
+    first, last = [moment.replace(tzinfo=datetime.UTC) for moment in moments]
+    made = x509.CertificateBuilder(common("issuer"), common("x"), KEY.public_key(), 1 << 100, first, last).sign(KEY, hashes.SHA256())
+    whole = made.public_bytes(serialization.Encoding.DER)
+    assert validity(whole) == (first, last)
+    for end in range(0, len(whole), 7):
+        with pytest.raises((ValueError, IndexError)):
+            validity(whole[:end])

@@ -9,6 +9,7 @@ import threading
 import warnings
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager, suppress
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 from typing import Any, Self
 
@@ -20,7 +21,7 @@ from inferd.config import Settings
 from inferd.serving import native
 from inferd.serving.connection import Connection
 from inferd.serving.ports import plain
-from inferd.serving.tls import Tls
+from inferd.serving.tls import Tls, _validity
 from inferd.serving.tls import _without_certificate as without_certificate
 from tests import models
 from tests.certificates import Files
@@ -144,6 +145,44 @@ def test_renegotiation_and_compression_are_off(files: Files, mutual: bool) -> No
     context = without_certificate(mutual=True) if mutual else made._newest
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION
+
+
+@pytest.mark.parametrize("lasts", [timedelta(days=90), timedelta(hours=24)])
+@pytest.mark.parametrize("before", [b"", "# für Läufer\n".encode()])
+def test_a_certificate_that_clients_refuse_is_told_once(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, lasts: timedelta, before: bytes
+) -> None:
+    files, first = Files.made(tmp_path), datetime(2030, 5, 1, 12, tzinfo=UTC)
+    leaf = files.authority.issue_cert("localhost", not_before=first, not_after=first + lasts)
+    files.cert.write_bytes(before + leaf.cert_chain_pems[0].bytes() + files.ca.read_bytes())
+    leaf.private_key_pem.write_to_path(files.key)
+
+    def said(now: datetime) -> list[str]:
+        caplog.clear()
+        tls._tell_validity(now)
+        return [record.message.partition("pem' ")[2] for record in caplog.records if record.levelname == "WARNING"]
+
+    tls, soon, last = Tls(Settings(**files.settings())), min(timedelta(days=7), lasts / 6), first + lasts
+    assert "is valid from 2030-05-01 12:00 UTC on: clients refuse it until then" in caplog.text
+    assert said(first - timedelta(seconds=1)) == []
+    assert said(first) == said(last - soon) == []
+    [warning] = said(last - soon + timedelta(seconds=1))
+    assert warning.startswith(f"is valid until {last:%Y-%m-%d %H:%M} UTC: replace it")
+    assert said(last) == []
+    [error] = said(last + timedelta(seconds=1))
+    assert error.startswith(f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it")
+    assert said(last + timedelta(days=1)) == []
+    files.renew()
+    caplog.clear()
+    assert tls.reload(asked=False)
+    assert said(datetime.now(UTC)) == []
+    assert "valid" not in caplog.text
+
+
+def test_what_cannot_be_read_of_a_certificate_is_no_error() -> None:
+    for chain in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"-----BEGIN CERTIFICATE-----\n!\n"):
+        first, last = _validity(chain)
+        assert first < datetime(1, 1, 2, tzinfo=UTC) < datetime(9999, 12, 31, tzinfo=UTC) < last
 
 
 def test_pythons_own_words_are_left_out() -> None:
