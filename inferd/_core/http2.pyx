@@ -105,7 +105,7 @@ cdef class Session(Output):
         """The connection is made. write(bytes) and close_transport() are the transport's, descriptor its socket's; -1: the transport
         always says at once what came. max_age_ns: when it is told to leave; 0: never. Our settings leave with the first answer to what
         the client sends, never before its preface: who speaks HTTP/1.1 would take them for garbage."""
-        cdef nghttp2_settings_entry settings[4]
+        cdef nghttp2_settings_entry settings[5]
         cdef Endpoint endpoint = self.endpoint
         self.write, self.close_transport, self.max_age_ns = write, close_transport, max_age_ns
         if descriptor >= 0:
@@ -116,7 +116,8 @@ cdef class Session(Output):
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, endpoint.stream_window_nbytes
         settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_MAX_FRAME_SIZE, MAX_FRAME_NBYTES
         settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, endpoint.max_header_nbytes
-        nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 4)
+        settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # in a chain of them a frame costs 20 us
+        nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 5)
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, endpoint.connection_window_nbytes)
         endpoint.connections += 1
         endpoint.connections_total += 1
@@ -368,6 +369,7 @@ cdef class Session(Output):
                 self.endpoint.start(call, call.method_row)
         except Exception as error:
             self.refuse(call, call.stream_id, error)
+        call.authorization = None       # of a call that was refused before the guard saw it
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages. What comes after an answer, or a refusal, is thrown away."""
@@ -459,9 +461,12 @@ cdef class Session(Output):
         while call is not None and len(stalled) + len(slow) + len(late) < MAX_ENDED:
             owed = call.owed()
             large = call.owed_nbytes() > SMALL_NBYTES
-            moved_nbytes = self.sent_nbytes if owed == ANSWERS else call.sent_nbytes if owed == ANSWER else call.taken_nbytes()
+            call.count_read(owed)
+            moved_nbytes = call.read_nbytes if owed == ANSWERS or owed == ANSWER else call.taken_nbytes()
             many = many_requests if owed == REQUEST else many_answers
-            is_slow = is_stalled(&call.pressed_pace, owed if large or many else NOTHING, moved_nbytes, now_ns, PRESSED_NS,
+            # Which window is shut is the client's to choose, and to change between two looks: either way it reads, or does not.
+            is_slow = is_stalled(&call.pressed_pace, NOTHING if not (large or many) else ANSWER if owed == ANSWERS else owed,
+                                 moved_nbytes, now_ns, PRESSED_NS,
                                  endpoint.min_message_rate if large or owed == ANSWERS else endpoint.min_rate)
             if owed == ANSWERS:         # not this call's own doing: the connection is judged
                 blocked = True
@@ -651,6 +656,8 @@ cdef int on_begin_frame(nghttp2_session *session, const nghttp2_frame_hd *frame,
     (<Session>user_data).conduct.control_frames += 1 if frame.type == NGHTTP2_DATA else 1 + frame.length // UNASKED_NBYTES
     if frame.type == NGHTTP2_PING and not frame.flags & NGHTTP2_FLAG_ACK:
         (<Session>user_data).conduct.pings += 1
+    elif frame.type == NGHTTP2_PRIORITY and frame.stream_id == 0:       # nghttp2 skips what has no meaning any more, errors included
+        nghttp2_session_terminate_session(session, NGHTTP2_PROTOCOL_ERROR)
     return 0
 
 

@@ -45,6 +45,8 @@ cdef class Http2Call(Call):
     cdef char *unsent                   # next byte of it
     cdef Py_ssize_t unsent_nbytes
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
+    cdef uint64_t read_nbytes           # that moved while the client was to read: of this call, or where all wait together of all
+    cdef uint64_t seen_nbytes, all_seen_nbytes      # sent_nbytes and the connection's by the last look
     cdef bint headers_sent, deferred
     cdef bint final                     # no message follows the present one: trailers come next
     cdef bint plain                     # an HTTP answer without gRPC's trailers
@@ -54,6 +56,8 @@ cdef class Http2Call(Call):
     cdef Pace pace
     cdef Pace pressed_pace              # the same, over PRESSED_NS, while it holds much
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
+    # A look at what it owes: read_nbytes grows.
+    cdef void count_read(self, Owed owed) noexcept
     # Begins a unary call, whose message is there. Raises what the service does.
     cdef int begin(self) except -1
     cdef Message next_message(self)

@@ -99,6 +99,7 @@ cdef class Http2Call(Call):
         if self.closed:
             return
         if self.output is not None and not self.output.has_room(len(message)):
+            self.request = None         # it is who answers
             self.output.refuse(self, self.stream_id, self.output.unread_error(len(message)))
             return
         answer = pooled(message)        # raises, if it does, before the call counts as answered
@@ -277,6 +278,13 @@ cdef class Http2Call(Call):
             return REQUEST if self.output.draining and not self.half_closed else NOTHING
         return NOTHING if self.half_closed else REQUEST
 
+    cdef void count_read(self, Owed owed) noexcept:
+        if owed == ANSWER:
+            self.read_nbytes += self.sent_nbytes - self.seen_nbytes
+        elif owed == ANSWERS:
+            self.read_nbytes += self.output.sent_nbytes - self.all_seen_nbytes
+        self.seen_nbytes, self.all_seen_nbytes = self.sent_nbytes, self.output.sent_nbytes
+
     cdef Py_ssize_t owed_nbytes(self) noexcept:
         """Of the message that comes or is being sent; of a request that is whole but for its end: what it holds."""
         if self.unsent_nbytes > 0:
@@ -291,14 +299,8 @@ cdef class Http2Call(Call):
 
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept:
         """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
-        request = self.request
         if owed == REQUEST:
             self.output.refuse(self, self.stream_id, self.stall_error(limit_ns, pressed))
-            if request is not None:
-                try:
-                    request.cancel()
-                except Exception as error:
-                    self.output.endpoint.log(error)
         else:
             self.abandon()
             self.drop_request()
@@ -418,13 +420,13 @@ cdef class Http2Call(Call):
         cdef nghttp2_nv headers[2]
         cdef nghttp2_data_provider2 provider
         cdef bytes code = b"%d" % status
+        self.answer = Message(text)     # raises, if it does, before the call counts as answered
         self.closed = True
         self.final = True
         self.plain = True
         self.headers_sent = True
         headers[0] = header(STATUS, code)
         headers[1] = constant_header(CONTENT_TYPE, TEXT)
-        self.answer = Message(text)
         self.unsent = self.answer.data
         self.unsent_nbytes = self.answer.nbytes
         self.output.unread_nbytes += self.unsent_nbytes

@@ -95,7 +95,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     # Writes all output that the transport takes now; ends the connection when HTTP/2 is done with it.
     cpdef flush(self)
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
-    # The one place where an exception becomes an answer; the service says how.
+    # The one place where an exception becomes an answer; the service says how. What works or waits for the call is cancelled.
     cdef void refuse(self, Call call, int32_t stream_id, error) noexcept
     # RST_STREAM(NO_ERROR) on a stream whose answer is whole, after the answer has left: nghttp2 sends nothing more on a stream whose
     # reset is queued.

@@ -292,11 +292,17 @@ cdef class Output:
         self.mark_dirty()
 
     cdef void refuse(self, Call call, int32_t stream_id, error) noexcept:
+        request, call.request = call.request, None
         try:
             self.endpoint.refuse(call, error)
         except Exception as unexpected:
             self.endpoint.log(unexpected)
             nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_INTERNAL_ERROR)
+        if request is not None:
+            try:
+                request.cancel()
+            except Exception as unexpected:
+                self.endpoint.log(unexpected)
 
     cdef void stop_upload(self, int32_t stream_id) noexcept:
         if self.uploads is None:

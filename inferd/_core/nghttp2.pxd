@@ -58,6 +58,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_HEADERS
         NGHTTP2_SETTINGS
         NGHTTP2_PING
+        NGHTTP2_PRIORITY
         NGHTTP2_GOAWAY
         NGHTTP2_RST_STREAM
         NGHTTP2_CONTINUATION
@@ -75,6 +76,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_REFUSED_STREAM
         NGHTTP2_CANCEL
         NGHTTP2_ENHANCE_YOUR_CALM
+        NGHTTP2_PROTOCOL_ERROR
         NGHTTP2_INADEQUATE_SECURITY
         NGHTTP2_ERR_CANCEL
         NGHTTP2_ERR_DEFERRED
@@ -87,6 +89,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE
         NGHTTP2_SETTINGS_MAX_FRAME_SIZE
         NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE
+        NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES
 
     ctypedef int (*nghttp2_on_begin_frame_callback)(nghttp2_session *, const nghttp2_frame_hd *, void *) noexcept
     ctypedef int (*nghttp2_on_begin_headers_callback)(nghttp2_session *, const nghttp2_frame *, void *) noexcept
@@ -125,6 +128,7 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_max_continuations(nghttp2_option *, size_t)
 
     int nghttp2_session_client_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *)
+    int nghttp2_session_terminate_session(nghttp2_session *, uint32_t error_code)
     int nghttp2_session_server_new3(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *,
                                     nghttp2_mem *)
     void nghttp2_session_del(nghttp2_session *) nogil

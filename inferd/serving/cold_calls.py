@@ -9,7 +9,6 @@ import asyncio
 import time
 from collections import OrderedDict
 from contextlib import aclosing
-from functools import partial
 from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.message import DecodeError
@@ -57,11 +56,11 @@ class Turns:
 
     async def wait(self, connection: Connection) -> None:
         """Until it is the connection's turn."""
-        over: asyncio.Future[None] = self._loop.create_future()
-        begin = partial(over.set_result, None)
+        over = asyncio.Event()
+        begin = over.set
         self.line_up(connection, begin)
         try:
-            await over
+            await over.wait()
         finally:
             self.leave(connection, begin)
 

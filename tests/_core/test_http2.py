@@ -356,6 +356,22 @@ def test_what_is_not_grpc_gets_an_http_status(keywords: dict[str, str], status: 
     assert client.session.calls == 0
 
 
+def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None:
+    before = pool.in_use()
+    pool.set_budget(before + 1)
+    try:
+        client = Client(Served(echo))
+        client.session.end_stalled(0, 0, 1, 1)
+        stream_id = client.open(method="GET", end=True)
+        client.exchange()
+        assert client.status(stream_id)[0] == 8
+        assert client.session.calls == 0
+    finally:
+        pool.set_budget(1 << 30)
+    client.session.close()
+    assert pool.in_use() == before
+
+
 @pytest.mark.parametrize("content_type", ["application/grpc+proto", "application/grpc;charset=utf-8"])
 def test_content_types_of_grpc(content_type: str) -> None:
     client = Client(Served(echo))

@@ -269,6 +269,41 @@ def test_where_others_find_no_room_answers_that_nobody_reads_end(stream_nbytes: 
     assert pool.in_use() == before
 
 
+def test_which_window_is_shut_makes_no_difference_to_how_long() -> None:
+    """A client can change them with each look: those of all streams by its settings, to any size."""
+    before = pool.in_use()
+    client = Client(served := Served())
+    stop_reading(client, 1000)
+    stream_id = client.call(b"x")
+    served.calls.pop().reply(bytes(1 << 20))
+    client.exchange()
+    for second in range(6):
+        client.h2.increment_flow_control_window(1)
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: [1 << 30, 0][second % 2]})
+        client.exchange()
+        assert (stream_id in client.resets) is False
+        pressed_look(client, second)
+    assert client.resets[stream_id] == h2.errors.ErrorCodes.CANCEL
+    client.session.close()
+    gc.collect()
+    assert pool.in_use() == before
+
+
+def test_what_moves_by_one_window_counts_by_the_other() -> None:
+    client = Client(served := Served())
+    stop_reading(client, 1000)
+    stream_id = client.call(b"x")
+    served.calls.pop().reply(bytes(8 << 20))
+    client.exchange()
+    for second in range(12):
+        client.h2.increment_flow_control_window(2 * RATE)
+        client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: [1 << 30, 0][second % 2]})
+        client.exchange()
+        pressed_look(client, second)
+    assert stream_id not in client.resets
+    client.session.close()
+
+
 @pytest.mark.parametrize("stream_nbytes", [0, None])
 def test_where_others_find_no_room_many_small_answers_are_as_a_large_one(stream_nbytes: int | None) -> None:
     """That are read at 1.5 KB a second, together. Who leaves little unread is left in peace."""

@@ -126,7 +126,9 @@ async def test_streams_go_on_by_turns_of_their_connections() -> None:
                     peer.ping()
 
             await asyncio.to_thread(ask)
-            assert waiting(transport) == 11
+            async with asyncio.timeout(LIMIT_S):
+                while waiting(transport) < 11:
+                    await asyncio.sleep(0)
             assert seen == []
             go_on(transport)
             async with asyncio.timeout(LIMIT_S):
@@ -235,3 +237,34 @@ async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
         assert not waiting(transport)
         assert not running(transport)
         assert not any(turns._scheduled for turns in lines(transport))
+
+
+async def test_who_asks_a_method_of_one_message_twice_leaves_nothing() -> None:
+    """Neither what waits for its turn nor what has begun."""
+    begun = asyncio.Event()
+
+    async def serve(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+        begun.set()
+        await asyncio.Event().wait()
+        yield health.HealthCheckResponse()
+
+    methods = {COLD: Method("stream", serve, *TYPES, single=True, max_open=2)}
+    async with serving(methods=methods) as (transport, [bound]):
+        with Peer(bound) as peer:
+            first = peer.open(COLD)
+            async with asyncio.timeout(LIMIT_S):
+                await begun.wait()
+            hold(transport)
+            second = peer.open(COLD)
+            await asyncio.to_thread(peer.ping)
+            assert (running(transport), waiting(transport)) == (1, 1)
+            for stream in (first, second):
+                peer.data(stream, 2 * body("x"))
+            answers = [await asyncio.to_thread(peer.wait, stream) for stream in (first, second)]
+            assert [answer.status for answer in answers] == [12, 12]
+            go_on(transport)
+            async with asyncio.timeout(LIMIT_S):
+                while running(transport) or waiting(transport):
+                    await asyncio.sleep(0)
+            [connection] = transport.connections
+            assert not +connection.streams
