@@ -25,7 +25,9 @@ cdef class Endpoint:
     cdef object start, refuse, schedule, unserved
     cdef object guard                   # or None: every call may be made
     cdef uint64_t guard_epoch           # grows when the guard may say something else of what it let through
-    cdef list dirty                     # Outputs with something to write, in the order in which it came
+    cdef list dirty                     # Outputs with something to write, in the order in which it came,
+    cdef object unsent                  # and those with more than a turn's worth of it, by whose turn it is
+    cdef public int64_t flush_ns, flush_iteration_ns        # FLUSH_NS and so on, but in tests
     cdef bint flush_scheduled
     cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
     cdef public int64_t turn_ns, iteration_ns, light_iteration_ns, light_ns     # TURN_NS and so on, but in tests
@@ -66,6 +68,7 @@ cdef class Endpoint:
     # session.take_rest() is called when its turn comes, sooner for one with little to do, or that seldom waits.
     cdef int line_up(self, Output session, bint light) except -1
     cdef int serve_line(self, line, int64_t until_ns) except -1
+    cdef int flush_one(self, Output output) except -1
     # Whether a connection's turn may begin in this iteration of the loop, or others have had all the time that there is for them.
     cdef bint has_time(self, int64_t now_ns, bint light) noexcept
     cdef void begin_iteration(self, int64_t now_ns) noexcept        # for who knows when one ends, too
@@ -82,7 +85,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef uint64_t written_nbytes        # handed to the transport
     cdef Conduct conduct                # what the client sends that asks for nothing, and whether it was answered meanwhile
     cdef list uploads                   # streams whose answer is whole while the client still sends, or None
-    cdef bint dirty                     # is in the endpoint's list
+    cdef bint dirty                     # is in one of the endpoint's lists
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint paused                    # the transport takes no more for now
     cdef bint draining                  # GOAWAY was said
@@ -92,7 +95,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef readonly bint closed           # the connection is gone
     # nghttp2 may have something to send: flush() is called at the end of the loop's present iteration, or what receives looks itself.
     cdef void mark_dirty(self) noexcept
-    # Writes all output that the transport takes now; ends the connection when HTTP/2 is done with it.
+    # Writes the output that the transport takes now, as far as a turn lasts; ends the connection when HTTP/2 is done with it.
     cpdef flush(self)
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
     # The one place where an exception becomes an answer; the service says how. What works or waits for the call is cancelled.

@@ -45,6 +45,8 @@ class Endpoint:
     connections: int
     calls: int
     turn_ns: int
+    flush_ns: int
+    flush_iteration_ns: int
     iteration_ns: int
     light_iteration_ns: int
     light_ns: int

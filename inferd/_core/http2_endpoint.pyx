@@ -12,7 +12,8 @@ from inferd._core.compression cimport Conversion
 from inferd._core.conduct cimport CONTROL_BURST_S, RESET_BURST_S
 from inferd._core.grpc cimport Call
 from inferd._core.http2_gathering cimport Gathering
-from inferd._core.http2_limits cimport ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS, MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
+from inferd._core.http2_limits cimport FLUSH_FRAMES, FLUSH_ITERATION_NS, FLUSH_NS, ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS, MAX_SETTINGS
+from inferd._core.http2_limits cimport MAX_STREAM_FRAMES, TURN_NS
 from inferd._core.nghttp2 cimport *
 
 from collections import OrderedDict
@@ -72,7 +73,8 @@ cdef class Endpoint:
         self.stream_window_nbytes = stream_window_nbytes
         self.connection_window_nbytes = connection_window_nbytes
         self.turn_ns, self.iteration_ns, self.light_iteration_ns, self.light_ns = TURN_NS, ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS
-        self.held_light, self.held = OrderedDict(), OrderedDict()
+        self.held_light, self.held, self.unsent = OrderedDict(), OrderedDict(), OrderedDict()
+        self.flush_ns, self.flush_iteration_ns = FLUSH_NS, FLUSH_ITERATION_NS
         self.inline_nbytes = INLINE_NBYTES
         self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate
@@ -108,20 +110,37 @@ cdef class Endpoint:
         return memoryview(self)[piece]
 
     def flush(self):
-        """Writes what waits to be sent, one write a connection."""
-        cdef Output output
+        """Writes what waits to be sent, one write a connection. A few bytes can open the windows of a thousand answers: who has more than
+        a turn's worth shares the time of all such with them, behind the others."""
         cdef list outputs = self.dirty
+        cdef Py_ssize_t i, count = len(outputs)
+        cdef int64_t until_ns = monotonic_ns() + self.flush_iteration_ns if count > 1 else 0
         self.flush_scheduled = False
         self.inline_nbytes = INLINE_NBYTES
-        if not outputs:
-            return
         self.dirty = []
-        for output in outputs:
-            output.dirty = False
-            try:
-                output.flush()
-            except Exception:           # its transport is gone and has not said so yet: connection_lost follows
-                output.end()
+        for i in range(count):
+            self.flush_one(<Output>outputs[i])
+            if i + 1 < count and monotonic_ns() >= until_ns:
+                self.dirty = outputs[i + 1:] + self.dirty
+                break
+        if self.unsent:
+            until_ns = monotonic_ns() + self.flush_iteration_ns
+            while self.unsent:
+                output, _ = self.unsent.popitem(last=False)
+                self.flush_one(<Output>output)
+                if monotonic_ns() >= until_ns:
+                    break
+        if not self.flush_scheduled and (self.dirty or self.unsent):
+            self.flush_scheduled = True
+            self.schedule(self.flush)
+
+    cdef int flush_one(self, Output output) except -1:
+        output.dirty = False
+        try:
+            output.flush()
+        except Exception:               # its transport is gone and has not said so yet: connection_lost follows
+            output.end()
+        return 0
 
     cdef bint convert(self, Output output, Conversion conversion) noexcept:
         cdef bint over
@@ -150,9 +169,11 @@ cdef class Endpoint:
 
     cdef void forget(self, Output session) noexcept:
         """Else a session that is closed would live until the loop comes to its write, or its turn."""
-        if session.dirty and session in self.dirty:
+        if session in self.unsent:
+            del self.unsent[session]
+        elif session.dirty and session in self.dirty:
             self.dirty.remove(session)
-            session.dirty = False
+        session.dirty = False
         self.held_light.pop(session, None)
         self.held.pop(session, None)
 
@@ -245,10 +266,11 @@ cdef class Output:
                 endpoint.log(error)
 
     cpdef flush(self):
-        """Writes all output that the transport takes now; ends the connection when HTTP/2 is done with it."""
+        """Writes the output that the transport takes now, as far as a turn lasts; ends the connection when HTTP/2 is done with it."""
         cdef const uint8_t *piece
         cdef nghttp2_ssize nbytes
-        cdef Py_ssize_t filled = 0
+        cdef Py_ssize_t filled = 0, frames = 0
+        cdef int64_t now_ns, until_ns = 0
         cdef uint8_t *buffer = self.endpoint.send_buffer
         if self.ended or self.closed:
             return
@@ -272,6 +294,15 @@ cdef class Output:
             else:
                 memcpy(buffer + filled, piece, nbytes)
                 filled += nbytes
+            frames += 1
+            if frames % FLUSH_FRAMES == 0:
+                now_ns = monotonic_ns()
+                if until_ns == 0:
+                    until_ns = now_ns + self.endpoint.flush_ns
+                elif now_ns >= until_ns:
+                    self.dirty = True
+                    self.endpoint.unsent[self] = None
+                    break
         if filled > 0:
             self.put(buffer, filled)
         if not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):

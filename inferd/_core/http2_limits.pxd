@@ -7,6 +7,9 @@ cdef enum:
     LIGHT_ITERATION_NS = 2_000_000      # reads that are light, and of who has little to do and waited:
     LIGHT_NBYTES = 512                  # read at once, or of a message, costs little, unless the last such read of the connection took
     LIGHT_NS = 100_000                  # so long
+    FLUSH_NS = 100_000                  # what a connection gets is written for so long, then the others' is,
+    FLUSH_ITERATION_NS = 1_000_000      # and what all get in one iteration, and again of those with more than a turn's worth
+    FLUSH_FRAMES = 32                   # of what is written, between two looks at the clock
     SELDOM_NS = 100_000                 # whose turns that it waited for took less, less what is forgotten, is before others in the line,
     FORGOTTEN_SHARE = 8192              # this part of the time, which is about as often as a good client is late by chance
     EXPECTED_BYTE_NS = 32               # that its next turn takes, for each byte that waits: headers of calls

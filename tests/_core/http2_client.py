@@ -90,6 +90,7 @@ class Served:
         self.default_turn_ns = self.endpoint.turn_ns
         # On a busy machine a turn would end anywhere; test_http2_turns.py is about that.
         self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_iteration_ns = self.endpoint.light_ns = 10**12
+        self.endpoint.flush_ns = self.endpoint.flush_iteration_ns = 10**12
 
     def refuse(self, call: Any, error: Exception) -> None:
         self.errors.append(error)
@@ -106,6 +107,9 @@ class Served:
     def run_scheduled(self) -> None:
         while self.scheduled:
             self.scheduled.pop(0)()
+
+    def run_next(self) -> None:
+        self.scheduled.pop(0)()
 
     def run_conversions(self) -> None:
         """What a thread does, and what follows on the loop."""

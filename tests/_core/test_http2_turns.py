@@ -4,9 +4,11 @@ piece is one, whatever the machine."""
 from __future__ import annotations
 
 import gc
+import itertools
 import time
 from collections.abc import Iterator
 
+import h2.settings
 import pytest
 
 from inferd._core.http2 import Session
@@ -377,3 +379,75 @@ def test_of_those_whose_turn_is_over_one_goes_on_in_each_iteration() -> None:
     assert all(0 < count < 100 for count in more), "a piece each"
     served.run_scheduled()
     assert served.endpoint.calls_total == 900
+
+
+FLUSH_FRAMES = 32  # of what is written, between two looks at the clock
+
+
+def with_shut_answers(served: Served, count: int) -> Client:
+    """So many answers wait until the client opens all their windows by one SETTINGS."""
+    client = Client(served)
+    client.reads = False
+    client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    client.exchange()
+    for _ in range(count):
+        client.call(b"x")
+    client.exchange()
+    return client
+
+
+def written(client: Client) -> int:
+    """Frames of DATA that the session has handed to its transport."""
+    content, count = b"".join(client.written), 0
+    while content:
+        count += content[3] == 0
+        content = content[9 + int.from_bytes(content[:3], "big") :]
+    return count
+
+
+def test_who_gets_much_gets_it_by_turns_behind_the_others() -> None:
+    served = served_in_turns(10**12, echoes=True)
+    client, other, third = with_shut_answers(served, 300), with_shut_answers(served, 300), Client(served)
+    for each in (client, other):
+        arrive(each, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
+    third.h2.ping(b"12345678")
+    arrive(third, third.h2.data_to_send())
+    served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
+    served.scheduled.clear()
+    served.endpoint.flush_iteration_ns = S
+    served.endpoint.flush()
+    assert third.written
+    assert written(client) + written(other) == 600, "in one iteration, as long as there is time"
+    client.written.clear()
+    other.written.clear()
+    for each in (client, other, third):
+        arrive(each, raw_frame(4, 0, 0, b"\0\4\0\0\0\2") if each is not third else raw_frame(6, 0, 0, bytes(8)))
+    third.written.clear()
+    served.endpoint.flush_iteration_ns = 0
+    seen = []
+    while served.scheduled:
+        served.run_next()
+        seen.append((written(client), written(other), bool(third.written)))
+    assert seen[0][1:] == (0, False), "when the time of an iteration is over the others are the first of the next"
+    first = next(i for i, (_, _, answered) in enumerate(seen) if answered)
+    assert max(seen[first][:2]) < 200, "who gets little waits for no more than a turn of each"
+    for one, following in itertools.pairwise(seen):
+        assert following[0] - one[0] <= 2 * FLUSH_FRAMES >= following[1] - one[1]
+    assert seen[-1] == (300, 300, True)
+    for each in (client, other, third):
+        each.session.close()
+
+
+def test_who_is_closed_waits_for_no_turn_of_what_it_gets() -> None:
+    served = served_in_turns(10**12, echoes=True)
+    client = with_shut_answers(served, 300)
+    served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
+    arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
+    served.run_next()
+    assert 0 < written(client) < 300
+    left, before, there = client.written, b"".join(client.written), sessions()
+    client.session.close()
+    del client
+    assert sessions() == there - 1, "though the loop comes to its write only now"
+    served.run_scheduled()
+    assert b"".join(left) == before

@@ -48,6 +48,7 @@ class Served:
         )
         # Nothing is scheduled here: no turn may end by the clock.
         self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_iteration_ns = self.endpoint.light_ns = 10**12
+        self.endpoint.flush_ns = self.endpoint.flush_iteration_ns = 10**12
 
     def take(self, call: Any) -> None:
         self.given.append(bytes(call.message))
