@@ -20,8 +20,8 @@ from inferd._core.http2_call cimport STREAM, Http2Call
 from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
-from inferd._core.http2_limits cimport EXPECTED_BYTE_NS, FORGOTTEN_SHARE, HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_NBYTES, MAX_ENDED
-from inferd._core.http2_limits cimport MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS, SELDOM_NS, STREAM_NBYTES
+from inferd._core.http2_limits cimport EXPECTED_BYTE_NS, FORGOTTEN_SHARE, HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_CALLS, LIGHT_NBYTES
+from inferd._core.http2_limits cimport MAX_ENDED, MAX_FRAME_NBYTES, MAX_UNHEARD_RECORDS, OWN_CALLS, PRESSED_NS, SELDOM_NS, STREAM_NBYTES
 from inferd._core.http2_limits cimport UNASKED_NBYTES, UNHEARD_NBYTES
 from inferd._core.http2_memory cimport memory
 from inferd._core.lifetime cimport ASK, DEAD, IDLE, LEAVE, OVERDUE, RETIRE, STAY, Lifetime, Step, next_step
@@ -133,7 +133,7 @@ cdef class Session(Output):
     def buffer_updated(self, Py_ssize_t nbytes):
         """`nbytes` bytes have come into the endpoint's buffer."""
         cdef int64_t now_ns
-        cdef bint light = nbytes <= LIGHT_NBYTES and not self.is_costly
+        cdef bint light = nbytes <= LIGHT_NBYTES and self.calls <= LIGHT_CALLS and not self.is_costly
         if self.ended or self.closed:
             return
         self.endpoint.received_nbytes += nbytes
@@ -216,7 +216,8 @@ cdef class Session(Output):
             self.rest = PyBytes_FromStringAndSize(<const char *>source, nbytes)
             self.hold_reading(True)
             self.count_turn(monotonic_ns())
-            self.endpoint.line_up(self, light or self.waited_ns + nbytes * EXPECTED_BYTE_NS < SELDOM_NS)
+            self.endpoint.line_up(self, light or (
+                self.calls <= LIGHT_CALLS and self.waited_ns + nbytes * EXPECTED_BYTE_NS < SELDOM_NS))
         except Exception as error:
             self.endpoint.log(error)
             self.end()

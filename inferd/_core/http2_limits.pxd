@@ -6,7 +6,8 @@ cdef enum:
     ITERATION_NS = 500_000              # the first turns of all connections in one iteration of the loop; so much longer those of
     LIGHT_ITERATION_NS = 2_000_000      # reads that are light, and of who has little to do and waited:
     LIGHT_NBYTES = 512                  # read at once, or of a message, costs little, unless the last such read of the connection took
-    LIGHT_NS = 100_000                  # so long
+    LIGHT_NS = 100_000                  # so long, or it has more open calls, each of which a byte of it may concern, than
+    LIGHT_CALLS = 100
     FLUSH_NS = 100_000                  # what a connection gets is written for so long, then the others' is,
     FLUSH_ITERATION_NS = 1_000_000      # and what all get in one iteration, and again of those with more than a turn's worth
     FLUSH_FRAMES = 32                   # of what is written, between two looks at the clock

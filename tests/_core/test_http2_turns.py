@@ -329,6 +329,42 @@ def test_who_sends_little_that_takes_long_waits_with_the_others() -> None:
     assert len(served.calls) == 3, "its last read was a light one"
 
 
+def with_open_calls(served: Served, count: int) -> Client:
+    client = old_client(served)
+    client.exchange()
+    for _ in range(count):
+        client.open()
+    client.exchange()
+    return client
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_little_that_may_concern_many_calls_is_no_light_read(count: int) -> None:
+    """As a change of all their windows is: fifteen bytes."""
+    many = with_open_calls(served := served_in_turns(S), count)
+    served.endpoint.iteration_ns, served.endpoint.light_iteration_ns = 0, S
+    many.open()
+    arrive(many, many.h2.data_to_send())
+    assert served.endpoint.calls == count + (count == 100)
+    served.run_scheduled()
+    many.session.close()
+
+
+@pytest.mark.parametrize("count", [100, 101])
+def test_nor_is_it_before_others_that_wait(count: int) -> None:
+    served = served_in_turns(S)
+    many, new, old = with_open_calls(served, count), Client(served), old_client(served)
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    for client in (new, many, old):
+        arrive(client, calls(client, 25))
+    assert not served.calls
+    served.run_scheduled()
+    first, second, third = (many, new, old) if count == 100 else (old, new, many)  # one of each line in an iteration
+    assert [call.output for call in served.calls] == [first.session] * 25 + [second.session] * 25 + [third.session] * 25
+    many.session.close()
+
+
 def test_a_payload_that_is_thrown_away_hides_nothing() -> None:
     """DATA of a stream that is closed: what comes behind it is worked on in turns as anything."""
     client = Client(served := served_in_turns())
@@ -443,7 +479,7 @@ def test_who_is_closed_waits_for_no_turn_of_what_it_gets() -> None:
     client = with_shut_answers(served, 300)
     served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
     arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
-    served.run_next()
+    served.endpoint.flush()
     assert 0 < written(client) < 300
     left, before, there = client.written, b"".join(client.written), sessions()
     client.session.close()
