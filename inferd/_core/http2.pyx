@@ -140,6 +140,7 @@ cdef class Session(Output):
         self.received_nbytes += nbytes
         if self.rest is not None:       # the transport had read these before it was held
             self.rest += PyBytes_FromStringAndSize(<char *>self.endpoint.receive_buffer, nbytes)
+            self.endpoint.held_nbytes += nbytes
             return
         if self.endpoint.reading != <PyObject *>self:
             self.turn_until_ns = 0
@@ -152,8 +153,7 @@ cdef class Session(Output):
 
     def take_rest(self):
         """The connection's next turn."""
-        cdef bytes rest = self.rest
-        self.rest = None
+        cdef bytes rest = self.take_held()
         if rest is None or self.ended or self.closed:
             return
         self.turn_until_ns = monotonic_ns() + self.endpoint.turn_ns
@@ -166,6 +166,12 @@ cdef class Session(Output):
         if self.rest is None:
             self.count_turn(monotonic_ns())
             self.hold_reading(False)
+
+    cdef bytes take_held(self):
+        rest, self.rest = self.rest, None
+        if rest is not None:
+            self.endpoint.held_nbytes -= PyBytes_GET_SIZE(rest)
+        return rest
 
     def wait_for_turn(self):
         """The transport has worked for this connection as long as it may: it reads nothing until the next turn."""
@@ -214,6 +220,7 @@ cdef class Session(Output):
         """For the next turn: before others, where that is likely to be short. light: it had none in this iteration, and needs little."""
         try:
             self.rest = PyBytes_FromStringAndSize(<const char *>source, nbytes)
+            self.endpoint.held_nbytes += nbytes
             self.hold_reading(True)
             self.count_turn(monotonic_ns())
             self.endpoint.line_up(self, light or (
@@ -573,7 +580,8 @@ cdef class Session(Output):
         if self.endpoint.reading == <PyObject *>self:
             self.endpoint.reading = NULL
         self.endpoint.forget(self)
-        self.headers.opening = self.uploads = self.rest = self.ready = None
+        self.take_held()
+        self.headers.opening = self.uploads = self.ready = None
         if self.low_water is not None:
             self.low_water.close()
         while self.head != NULL:

@@ -32,6 +32,8 @@ cdef class Endpoint:
     cdef readonly Gathering gathering   # of their sockets, those that may wait for more than one byte
     cdef public int64_t turn_ns, iteration_ns, light_iteration_ns, light_ns     # TURN_NS and so on, but in tests
     cdef object held_light, held        # sessions whose turn is over and comes again, in order, of some in each iteration of the loop
+    cdef readonly Py_ssize_t held_nbytes            # that came of them and were not worked on
+    cdef public Py_ssize_t max_held_nbytes          # MAX_HELD_NBYTES, but in tests
     cdef bint turns_scheduled
     cdef bint iteration_begun           # of the loop: something was read in it
     cdef int64_t iteration_until_ns     # when no further connection's turn begins in it,

@@ -12,8 +12,8 @@ from inferd._core.compression cimport Conversion
 from inferd._core.conduct cimport CONTROL_BURST_S, RESET_BURST_S
 from inferd._core.grpc cimport Call
 from inferd._core.http2_gathering cimport Gathering
-from inferd._core.http2_limits cimport FLUSH_FRAMES, FLUSH_ITERATION_NS, FLUSH_NS, ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS, MAX_SETTINGS
-from inferd._core.http2_limits cimport MAX_STREAM_FRAMES, TURN_NS
+from inferd._core.http2_limits cimport FLUSH_FRAMES, FLUSH_ITERATION_NS, FLUSH_NS, ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS
+from inferd._core.http2_limits cimport MAX_HELD_NBYTES, MAX_SETTINGS, MAX_STREAM_FRAMES, TURN_NS
 from inferd._core.nghttp2 cimport *
 
 from collections import OrderedDict
@@ -75,6 +75,7 @@ cdef class Endpoint:
         self.turn_ns, self.iteration_ns, self.light_iteration_ns, self.light_ns = TURN_NS, ITERATION_NS, LIGHT_ITERATION_NS, LIGHT_NS
         self.held_light, self.held, self.unsent = OrderedDict(), OrderedDict(), OrderedDict()
         self.flush_ns, self.flush_iteration_ns = FLUSH_NS, FLUSH_ITERATION_NS
+        self.max_held_nbytes = MAX_HELD_NBYTES
         self.inline_nbytes = INLINE_NBYTES
         self.rules.control_step_ns = 1_000_000_000 // max_control_frame_rate
         self.rules.control_burst = CONTROL_BURST_S * max_control_frame_rate

@@ -13,7 +13,7 @@ cdef enum:
     LARGEST_NBYTES = 1 << 10    # of a block that is kept
     CLASS_COUNT = 33            # sizes up to that, 0 included
     HEAD_NBYTES = 16            # in front of each block, which leaves it aligned as malloc's are
-    KEPT_NBYTES = 1 << 20       # free blocks in all, with their heads. None in a debug build: sanitizers see each block go
+    KEPT_NBYTES = 1 << 20       # free blocks in all, with their heads
 
 cdef struct Block:              # its head, which stays while it is in use
     size_t nbytes               # that it has room for
@@ -21,6 +21,7 @@ cdef struct Block:              # its head, which stays while it is in use
 
 cdef Block *free_blocks[CLASS_COUNT]
 cdef size_t kept_nbytes = 0
+cdef size_t most_nbytes = 0 if COUNTED else KEPT_NBYTES         # none in a debug build, but in tests: sanitizers see each block go
 
 
 cdef inline Block *block_of(void *memory) noexcept:
@@ -55,7 +56,7 @@ cdef void release(void *memory, void *nothing) noexcept:
     if memory == NULL:
         return
     block = block_of(memory)
-    if block.nbytes <= LARGEST_NBYTES and kept_nbytes + HEAD_NBYTES + block.nbytes <= KEPT_NBYTES and not COUNTED:
+    if block.nbytes <= LARGEST_NBYTES and kept_nbytes + HEAD_NBYTES + block.nbytes <= most_nbytes:
         block.next = free_blocks[block.nbytes // STEP_NBYTES]
         free_blocks[block.nbytes // STEP_NBYTES] = block
         kept_nbytes += HEAD_NBYTES + block.nbytes
@@ -97,6 +98,13 @@ def kept():
 
 
 # ---- the same with addresses, for tests ----
+
+def keep(bint yes):
+    """Whether free blocks are kept from now on. Before it was so?"""
+    global most_nbytes
+    before, most_nbytes = most_nbytes > 0, KEPT_NBYTES if yes else 0
+    return before
+
 
 def take(size_t nbytes):
     return <size_t>acquire(nbytes, NULL)

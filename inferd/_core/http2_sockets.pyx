@@ -8,7 +8,7 @@ from libc.stdint cimport uint32_t
 
 from inferd._core.clock cimport monotonic_ns
 from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint
-from inferd._core.http2_limits cimport WOKEN
+from inferd._core.http2_limits cimport LITTLE_NBYTES, WOKEN
 from inferd._core.linux cimport (
     EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, EPOLLRDHUP, MSG_DONTWAIT, close as close_descriptor, epoll_create1, epoll_ctl,
     epoll_event, epoll_wait, recv,
@@ -123,10 +123,11 @@ cdef class Sockets:
 
     cdef int receive(self, int descriptor, session) except -1:
         """All that is there, as far as the session's turn lasts: when that is over it is forgotten here."""
-        cdef Py_ssize_t nbytes
+        cdef Py_ssize_t nbytes, most_nbytes
         self.endpoint.reading = NULL
         while True:
-            nbytes = recv(descriptor, self.endpoint.receive_buffer, RECEIVE_NBYTES, MSG_DONTWAIT)
+            most_nbytes = RECEIVE_NBYTES if self.endpoint.held_nbytes < self.endpoint.max_held_nbytes else LITTLE_NBYTES
+            nbytes = recv(descriptor, self.endpoint.receive_buffer, most_nbytes, MSG_DONTWAIT)
             if nbytes > 0:
                 session.buffer_updated(nbytes)
             elif nbytes == 0 or (errno != EAGAIN and errno != EINTR):

@@ -70,6 +70,7 @@ SERVER_METRICS = {
     "connections_idle_total": ("inferd_connections_idle", "Client connections told to leave: no call for max_connection_idle_s."),
     "connections_retired_total": ("inferd_connections_retired", "Client connections told to leave: older than max_connection_age_s."),
     "connections_overdue_total": ("inferd_connections_overdue", "Client connections cut off: calls left after max_connection_age_grace_s."),
+    "held_bytes": ("inferd_held_bytes", "What clients have sent that was read and waits for their connections' turns."),
     "streams": ("inferd_streams", "Open RPCs."),
     "streams_total": ("inferd_streams_opened", "RPCs since the start."),
     "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the answer."),

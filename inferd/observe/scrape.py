@@ -34,6 +34,7 @@ __all__ = ["MAX_CONNECTIONS", "TIMEOUT_S", "ScrapeServer", "SharedPages"]
 
 log = logging.getLogger(__name__)
 
+NAME = "inferd"  # as answers say who serves them, and no word of what it is made of
 MAX_CONNECTIONS = 8  # answered at the same time, a thread each
 TIMEOUT_S = 10.0  # for one connection from accept to close,
 TURN_S = 1.0  # of which nobody takes so much from it: many times what a scrape needs
@@ -58,6 +59,10 @@ class _Exchange(WSGIRequestHandler):
     """One connection: reads a request, writes the app's answer."""
 
     server: ScrapeServer
+    error_content_type, error_message_format = "text/plain; charset=utf-8", "%(code)d %(message)s\n"
+
+    def version_string(self) -> str:
+        return NAME
 
     def parse_request(self) -> bool:
         return super().parse_request() and self.server.asks(self.connection)
@@ -67,6 +72,15 @@ class _Exchange(WSGIRequestHandler):
 
     def get_stderr(self) -> Any:
         return io.StringIO()  # wsgiref's tracebacks of clients that went away: nobody's concern
+
+
+def _named(app: WSGIApplication) -> WSGIApplication:
+    """The same app, whose answers do not say which Python serves them."""
+
+    def named(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
+        return app(environ, lambda status, headers, *error: start_response(status, [*headers, ("Server", NAME)], *error))
+
+    return named
 
 
 class SharedPages:
@@ -146,7 +160,7 @@ class ScrapeServer(WSGIServer):
         except OSError as error:
             other = "port (0 picks a free one, off serves none)" if error.errno in PORT_ERRORS else "host: an address that this machine has"
             raise StartError(f"metrics: cannot listen on {host} port {port}: {error.strerror}; choose another metrics_{other}") from None
-        self.set_app(app)
+        self.set_app(_named(app))
         self._accepting = threading.Thread(target=self.serve_forever, args=(POLL_S,), name="inferd-metrics", daemon=True)
 
     def start(self) -> None:

@@ -304,6 +304,7 @@ class NativeTransport:
             "connections_idle_total": endpoint.idle_total,
             "connections_retired_total": endpoint.retired_total,
             "connections_overdue_total": endpoint.overdue_total,
+            "held_bytes": endpoint.held_nbytes,
             "streams": endpoint.calls,
             "streams_total": endpoint.calls_total,
             "streams_abandoned_total": endpoint.abandoned_total,

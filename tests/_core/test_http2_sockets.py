@@ -19,6 +19,7 @@ from tests.wire import LIMIT_S
 WOKEN = 8  # _core/http2_limits.pxd
 EVENTS = 64
 RECEIVE_NBYTES = 64 << 10
+LITTLE_NBYTES = 4 << 10
 RESET = b"\1\0\0\0\0\0\0\0"
 
 
@@ -259,3 +260,34 @@ async def test_a_loop_is_told_until_all_were_served(setting: Setting) -> None:
         while not all(reader.nbytes for reader in readers):
             await asyncio.sleep(0)
     loop.remove_reader(setting.sockets)
+
+
+def test_little_is_read_of_each_while_much_waits_for_its_turn(setting: Setting) -> None:
+    """What the kernel holds of thousands of connections is nobody else's memory."""
+    served = Served()
+    setting.endpoint = served.endpoint
+    setting.sockets = Sockets(served.endpoint)
+    waiting, closed, reader = Client(served), Client(served), setting.read()
+    served.run_scheduled()
+    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.endpoint.max_held_nbytes = 1
+    held_nbytes = 0
+    for client in (waiting, closed):
+        for _ in range(30):
+            client.h2.send_data(client.open(INFER), frame(bytes(100)), end_stream=True)
+        sent = client.h2.data_to_send()
+        memoryview(served.endpoint)[: len(sent)] = sent  # type: ignore[arg-type]
+        client.session.buffer_updated(len(sent))
+        held_nbytes += len(sent)
+    assert served.endpoint.held_nbytes == held_nbytes
+    reader.far.sendall(bytes(2 * LITTLE_NBYTES))
+    setting.sockets.serve()
+    assert reader.nbytes == [LITTLE_NBYTES]
+    closed.session.close()
+    served.run_scheduled()
+    assert served.endpoint.held_nbytes == 0
+    reader.far.sendall(bytes(2 * LITTLE_NBYTES))
+    setting.sockets.serve()
+    assert reader.nbytes == [LITTLE_NBYTES, 3 * LITTLE_NBYTES]
+    waiting.session.close()
+    setting.sockets.close()

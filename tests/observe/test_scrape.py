@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import socket
 import threading
 import time
@@ -62,6 +63,16 @@ def read_all(client: socket.socket) -> bytes:
     except ConnectionResetError:
         pass
     return b"".join(parts)
+
+
+@pytest.mark.parametrize(
+    "sent", [b"GET / HTTP/1.0\r\n\r\n", b"GET /\x01 HTTP/one\r\n\r\n", b"GET / HTTP/1.0\r\n" + b"x" * (1 << 16) + b"\r\n\r\n"]
+)
+def test_nobody_is_told_what_serves_him(sent: bytes) -> None:
+    with scrape_server(hello) as server, closing(connect(server, sent)) as client:
+        head, _, body = read_all(client).partition(b"\r\n\r\n")
+    assert b"\r\nServer: inferd\r\n" in head + b"\r\n" or not head.startswith(b"HTTP/")  # as HTTP/0.9 answers
+    assert not re.search(b"python|wsgi|<", head + body, re.IGNORECASE)
 
 
 def test_too_many_scrapes_at_once_are_told_so() -> None:
