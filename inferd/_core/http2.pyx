@@ -377,7 +377,8 @@ cdef class Session(Output):
                 self.endpoint.start(call, call.method_row)
         except Exception as error:
             self.refuse(call, call.stream_id, error)
-        call.authorization = None       # of a call that was refused before the guard saw it
+        finally:
+            call.authorization = None   # of a call that was refused before the guard saw it
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
         """Bytes of a call's messages. What comes after an answer, or a refusal, is thrown away."""

@@ -7,11 +7,13 @@ import re
 import struct
 import sys
 import time
+import tracemalloc
 from urllib.parse import unquote
 
 import h2.errors
 import h2.exceptions
 import h2.settings
+import hpack
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -370,6 +372,25 @@ def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None
         pool.set_budget(1 << 30)
     client.session.close()
     assert pool.in_use() == before
+
+
+@pytest.mark.parametrize("keywords", [{"method": "GET"}, {"content_type": "text/plain"}])
+def test_of_what_is_not_grpc_no_token_is_kept(keywords: dict[str, str]) -> None:
+    """Nor counted, before the guard has seen it: the streams stay open, since their answers are not read."""
+    client = Client(Served(echo, guard=lambda _method, _token: True))
+    client.reads = False
+    client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
+    client.exchange()
+    tracemalloc.start()
+    for number in range(50):
+        block = hpack.Encoder().encode(headers(INFER, ("authorization", f"{number:2} " + "~" * 12_000), **keywords), huffman=False)
+        client.session.receive(raw_frame(1, 5, 1 + 2 * number, block))
+    del block
+    snapshot = tracemalloc.take_snapshot()
+    tracemalloc.stop()
+    assert client.session.calls == 50
+    assert sum(trace.size > 12_000 for trace in snapshot.traces) < 5
+    client.session.close()
 
 
 @pytest.mark.parametrize("content_type", ["application/grpc+proto", "application/grpc;charset=utf-8"])
