@@ -37,6 +37,7 @@ SOON_SHARE = 6  # or in the last sixth of its time: some last for hours, and are
 CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]*)", re.MULTILINE)
 HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # of the line that something in PEM begins with
 NOTHING = ("pem lib", "no start line", "Empty certificate data")  # how OpenSSL, and Python, begin to say that nothing was found
+NO_CERTIFICATE_COMPRESSION = 1 << 33  # SSL_OP_NO_RX_CERTIFICATE_COMPRESSION of OpenSSL 3.2, which Python has no name for; before: nothing
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -154,6 +155,7 @@ def _without_certificate(mutual: bool) -> ssl.SSLContext:
     context.sslobject_class = Session
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= NO_CERTIFICATE_COMPRESSION  # MAX_HANDSHAKE_NBYTES would let in a chain of several times its bytes
     if mutual:
         context.verify_mode = ssl.CERT_REQUIRED
         context.options |= ssl.OP_NO_TICKET

@@ -23,7 +23,7 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from inferd.config import Address, Settings
@@ -291,16 +291,16 @@ def test_a_certificate_that_is_too_large_is_not_looked_at(
         caplog.at_level(logging.INFO, "inferd"),
         Served(model, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
     ):
-        channels += [files.channel(served.address, of_many_names(files, nbytes)) for nbytes in (MAX_CERTIFICATE_BYTES - 1000, 30_000)]
+        channels += [files.channel(served.address, of_many_names(files, nbytes)) for nbytes in (MAX_CERTIFICATE_BYTES - 1000, 18_000)]
         assert call(channels[0])
-        with pytest.raises(grpc.RpcError, match=r"names nobody: it has 3\d{4} bytes, expected at most 16384; show another one"):
+        with pytest.raises(grpc.RpcError, match=r"names nobody: it has 1\d{4} bytes, expected at most 16384; show another one"):
             call(channels[1])
         seen = [connection._socket.get_extra_info("peercert") for connection in served.server._transport.connections]
         assert len([one for one in seen if one]) == 1, "the loop asks for each"
     good, bad = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
     assert re.search(r"\(batch, 00000000, .*\.\.\. of \d+ characters\) from", good)
     assert len(good) < 700
-    assert re.match(r"refused: client no subject \(no name; it has 3\d{4} bytes, ", bad)
+    assert re.match(r"refused: client no subject \(no name; it has 1\d{4} bytes, ", bad)
 
 
 class Rpc:
@@ -501,6 +501,54 @@ def test_a_handshake_of_many_records_is_said(files: Files, model: Path, caplog: 
         until(lambda: counters(served)["handshakes_failed_total"] == 1)
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
     assert line.endswith("failed: more than 64 records before the handshake was made")
+
+
+def rsa_chain(length: int) -> tuple[trustme.CA, trustme.LeafCert]:
+    """Of certificates as large as they are common, each signed by the next: the client's, and the authority that is to be trusted."""
+    key = rsa.generate_private_key(65537, 4096)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    now = datetime.datetime.now(datetime.UTC)
+    pems = [
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{number}")]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{min(number + 1, length - 1)}")]))
+        .public_key(key.public_key())
+        .serial_number(number + 1)
+        .not_valid_before(now - datetime.timedelta(1))
+        .not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.BasicConstraints(ca=number > 0, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("client.example")]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+        for number in range(length)
+    ]
+    return trustme.CA.from_pem(pems[-1], private), trustme.LeafCert(private, pems[0], pems[1:])
+
+
+def test_a_chain_of_certificates_has_a_limit(
+    files: Files, model: Path, tmp_path: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four as large as they are common are well below it. A stranger's would take the loop's time, whoever signed it."""
+    authority, client = rsa_chain(4)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    def channel(served: Served, count: int) -> grpc.Channel:
+        chain = b"".join(pem.bytes() for pem in client.cert_chain_pems)
+        credentials = grpc.ssl_channel_credentials(files.authority.cert_pem.bytes(), client.private_key_pem.bytes(), chain * count)
+        channels.append(made := grpc.secure_channel(served.address.replace("127.0.0.1", "localhost"), credentials, OWN_CONNECTION))
+        return made
+
+    with (
+        caplog.at_level(logging.INFO, "inferd"),
+        Served(model, **files.settings(tls_client_ca=str(tmp_path / "ca.pem"), tls_allow=("client.example",))) as served,
+    ):
+        assert call(channel(served, 1))
+        assert call(channel(served, 3))
+        assert counters(served)["handshakes_failed_total"] == 0
+        assert code_of(lambda: call(channel(served, 8))) == "UNAVAILABLE"
+        assert counters(served)["handshakes_failed_total"] >= 1
+    [line, *_] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    assert line.endswith("failed: more than 24576 bytes before the handshake was made")
 
 
 def test_clients_without_alpn_do_not_fill_the_log(

@@ -145,6 +145,7 @@ def test_renegotiation_and_compression_are_off(files: Files, mutual: bool) -> No
     context = without_certificate(mutual=True) if mutual else made._newest
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION
+    assert context.options & 1 << 33, "SSL_OP_NO_RX_CERTIFICATE_COMPRESSION"
 
 
 @pytest.mark.parametrize("lasts", [timedelta(days=90), timedelta(hours=24)])
