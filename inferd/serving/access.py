@@ -18,7 +18,7 @@ from inferd.files import Watched
 from inferd.serving.ports import Refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from inferd.config import Address, Settings
@@ -34,6 +34,7 @@ TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
 MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
 MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
 NUL = "one of its names holds a NUL"  # a fault
+NOT_ASCII = "one of its DNS names is not ASCII"  # another: what Unicode takes for a letter in another case may be somebody else's
 NAMES = ("DNS", "URI", "email", "IP Address")  # the kinds of them that may stand in tls_allow, as ssl calls them
 
 
@@ -58,9 +59,11 @@ class Identity(NamedTuple):
         return cls.named(", ".join(f"{key}={value}" for key, value in subject), names, hosts, fault)
 
     @classmethod
-    def named(cls, subject: str, names: Iterable[str], hosts: Iterable[str], fault: str = "") -> Identity:
+    def named(cls, subject: str, names: Iterable[str], hosts: Sequence[str], fault: str = "") -> Identity:
         """names: as `spelled` writes addresses. hosts: those that are DNS names."""
-        return cls(subject, tuple(dict.fromkeys(names)), frozenset(host.casefold() for host in hosts), fault)
+        if not all(map(str.isascii, hosts)):
+            fault = fault or NOT_ASCII
+        return cls(subject, tuple(dict.fromkeys(names)), _lower(hosts), fault)
 
     @classmethod
     def unread(cls, nbytes: int) -> Identity:
@@ -92,7 +95,7 @@ class Access:
         """Whose certificate has one of these may ask, from now on; none: whose authority is trusted. True: they changed."""
         changed = names != self._allowed
         self._allowed = names
-        self._names, self._hosts = frozenset(map(spelled, names)), frozenset(name.casefold() for name in names)
+        self._names, self._hosts = frozenset(map(spelled, names)), _lower(names)
         return changed
 
     def reload(self, *, asked: bool) -> bool:
@@ -177,6 +180,11 @@ def spelled(name: str) -> str:
         return socket.inet_ntop(family, socket.inet_pton(family, name.strip()))
     except (OSError, ValueError):  # it is none
         return name
+
+
+def _lower(hosts: Iterable[str]) -> frozenset[str]:
+    """As DNS compares them. One that is not ASCII is no host's: K is the Kelvin sign's lower case, too."""
+    return frozenset(host.lower() for host in hosts if host.isascii())
 
 
 def _cut(text: str) -> str:

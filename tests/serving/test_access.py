@@ -279,6 +279,21 @@ def test_a_name_with_a_nul_in_it_is_nobodys(
         assert caught.value.details() == "this client's certificate names nobody: one of its names holds a NUL; show another one"
 
 
+@pytest.mark.parametrize("allow", [("kiosk.internal", "strasse.internal"), ("\u212aiosk.internal",), ()])
+@pytest.mark.parametrize("name", ["\u212aiosk.internal", "kio\u017fk.internal", "stra\u00dfe.internal", "\u00e4"])
+def test_a_dns_name_that_is_not_ascii_is_nobodys(
+    files: Files, model: Path, transport: str, channels: list[grpc.Channel], name: str, allow: tuple[str, ...]
+) -> None:
+    """Least of all of whom Unicode takes for the same in another case."""
+    shown = leaf(files.authority, "x", x509.DNSName._init_without_validation(name))
+    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served:
+        channels.append(channel := files.channel(served.address, shown))
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel)
+        assert caught.value.code().name == "PERMISSION_DENIED"
+        assert caught.value.details() == "this client's certificate names nobody: one of its DNS names is not ASCII; show another one"
+
+
 def of_many_names(files: Files, nbytes: int) -> trustme.LeafCert:
     return leaf(files.authority, "batch", *(x509.DNSName(f"{number:08}") for number in range(nbytes // 10)))
 
@@ -379,6 +394,8 @@ def test_spellings_of_names() -> None:
 
     assert all(map(may, ("web.example", "WEB.EXAMPLE", "2001:db8::1", "2001:0DB8::0:1", "Batch", "spiffe://Example/Web")))
     assert not any(map(may, ("batch", "spiffe://example/web", "2001:db8::2", "1.2.3", "directory", "DirName", "example")))
+    rules.allow(("\u212aiosk.internal",))
+    assert rules.check_identity(Identity.named("", (), ["kiosk.internal"])), "nor by what is a letter in another case to Unicode alone"
 
 
 def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.GeneralName) -> trustme.LeafCert:
