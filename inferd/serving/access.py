@@ -23,7 +23,7 @@ if TYPE_CHECKING:
 
     from inferd.config import Address, Settings
 
-__all__ = ["MAX_CERTIFICATE_BYTES", "NUL", "Access", "Identity", "is_loopback", "open_to_all", "spelled", "warn_of_open"]
+__all__ = ["MAX_CERTIFICATE_BYTES", "NUL", "UNREADABLE", "Access", "Identity", "is_loopback", "open_to_all", "spelled", "warn_of_open"]
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +34,7 @@ TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
 MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
 MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
 NUL = "one of its names holds a NUL"  # a fault
+UNREADABLE = "its names cannot be read"  # another: they are no UTF-8, above all
 NOT_ASCII = "one of its DNS names is not ASCII"  # another: what Unicode takes for a letter in another case may be somebody else's
 NAMES = ("DNS", "URI", "email", "IP Address")  # the kinds of them that may stand in tls_allow, as ssl calls them
 

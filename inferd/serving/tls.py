@@ -53,13 +53,16 @@ class Certificates(NamedTuple):
 
 class Session(ssl.SSLObject):
     """The server's side of one connection. A certificate of more than MAX_CERTIFICATE_BYTES is decoded for nobody, nor for the loop,
-    which asks for each."""
+    which asks for each, and has a word of its own for what Python cannot decode."""
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         der = super().getpeercert(True)
         if binary_form or der is None or len(der) > MAX_CERTIFICATE_BYTES:
             return der if binary_form else None
-        return super().getpeercert()
+        try:
+            return super().getpeercert()
+        except (ValueError, ssl.SSLError):  # a name that is no UTF-8, or names that OpenSSL cannot print
+            return None
 
 
 class PortContext(ssl.SSLContext):

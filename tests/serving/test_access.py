@@ -294,6 +294,37 @@ def test_a_dns_name_that_is_not_ascii_is_nobodys(
         assert caught.value.details() == "this client's certificate names nobody: one of its DNS names is not ASCII; show another one"
 
 
+@pytest.mark.parametrize("allow", [("batch.example",), ()])
+@pytest.mark.parametrize("kind", [0x82, 0x86, 0x81], ids=["DNS", "URI", "email"])
+def test_a_name_that_is_no_utf_8_is_nobodys(
+    files: Files,
+    model: Path,
+    channels: list[grpc.Channel],
+    kind: int,
+    allow: tuple[str, ...],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor a fault of the server's, whose loop asks for the names as the handshake ends. Of many such clients one has a line. (grpc takes
+    the bytes for Latin-1, which is another name.)"""
+    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    bad = b"batch.example\xff"
+    shown = leaf(files.authority, "batch.example", encoded=bytes([0x30, len(bad) + 2, kind, len(bad)]) + bad)
+    with (
+        caplog.at_level(logging.INFO),
+        Served(model, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
+    ):
+        for _ in range(2):
+            channels.append(channel := files.channel(served.address, shown))
+            with pytest.raises(grpc.RpcError) as caught:
+                call(channel)
+            assert caught.value.code().name == "PERMISSION_DENIED"
+            assert caught.value.details() == "this client's certificate names nobody: its names cannot be read; show another one"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    [line] = said_of_clients(caplog)
+    assert line == "refused: client (no name; its names cannot be read) from"
+
+
 def of_many_names(files: Files, nbytes: int) -> trustme.LeafCert:
     return leaf(files.authority, "batch", *(x509.DNSName(f"{number:08}") for number in range(nbytes // 10)))
 
@@ -398,8 +429,9 @@ def test_spellings_of_names() -> None:
     assert rules.check_identity(Identity.named("", (), ["kiosk.internal"])), "nor by what is a letter in another case to Unicode alone"
 
 
-def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.GeneralName) -> trustme.LeafCert:
-    """Of names that trustme does not write."""
+def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.GeneralName, encoded: bytes = b"") -> trustme.LeafCert:
+    """Of names that trustme does not write. encoded: in place of others, names that no library writes."""
+    alternative = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, encoded) if encoded else x509.SubjectAlternativeName(names)
     common = [common_names] if isinstance(common_names, str) else common_names
     signer = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
     issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
@@ -413,7 +445,7 @@ def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.Gene
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(1))
         .not_valid_after(now + datetime.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(alternative, critical=False)
         .sign(signer, hashes.SHA256())  # type: ignore[arg-type]
     )
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 import asyncio
 import errno
+import gc
 import logging
 import socket
 import ssl
@@ -171,6 +172,29 @@ async def test_what_is_no_handshake_is_counted(authority: trustme.CA) -> None:
             await asyncio.sleep(0)
         assert port.failed == 1
         assert await asyncio.to_thread(greeting, authority, listener.getsockname()) == b"hello"
+    finally:
+        close(port)
+
+
+async def test_whatever_ends_a_handshake_is_counted(authority: trustme.CA) -> None:
+    """Not errors of TLS alone."""
+
+    class Unreadable(ssl.SSLObject):
+        def getpeercert(self, binary_form: bool = False) -> Any:
+            raise ArithmeticError
+
+    listener = socket.create_server(("127.0.0.1", 0))
+    port, _ = port_of_tls(authority, listener)
+    port._context.sslobject_class = Unreadable
+    told: list[dict[str, Any]] = []
+    asyncio.get_running_loop().set_exception_handler(lambda _, context: told.append(context))
+    try:
+        with suppress(OSError):
+            assert await asyncio.to_thread(greeting, authority, listener.getsockname()) == b""
+        await until(lambda: not port.unfinished)
+        gc.collect()
+        assert port.failed == 1
+        assert not any("never retrieved" in each["message"] for each in told)
     finally:
         close(port)
 
