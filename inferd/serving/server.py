@@ -218,7 +218,7 @@ class Server:
     def _take_files(self, *, asked: bool) -> None:
         if self._tls is not None:
             self._tls.reload(asked=asked)
-        if self._access.reload(asked=asked):
+        if self._access.reload(self.loop.time(), asked=asked):
             self._transport.access_changed()
 
     def _watch_files(self) -> None:

@@ -29,7 +29,7 @@ from cryptography.x509.oid import NameOID
 from inferd.config import Address, Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
-from inferd.serving import access, grpcio, ports
+from inferd.serving import access, grpcio, ports, server
 from inferd.serving.access import LEAST_TOKEN_BYTES, MAX_CERTIFICATE_BYTES, MAX_TOKEN_BYTES, Access, Identity, is_loopback, warn_of_open
 from inferd.serving.tls import Tls
 from tests import models
@@ -744,23 +744,37 @@ def test_tokens_by_themselves(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_half_written_is_taken_when_it_stays_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """For as long as it is between two looks at it, however often somebody asks."""
     path = write_tokens(tmp_path / "tokens", TOKEN)
     rules = Access(Settings(token_file=str(path)))
     other = "b" * 40
     path.write_text("")
-    assert not rules.reload(asked=True)
+    assert not rules.reload(10.0, asked=True)
     assert "expected one token a line, got none" in caplog.text
     assert "half written" not in caplog.text
-    path.write_text(f"{TOKEN}\n{other[:20]}")
-    assert not rules.reload(asked=False)
+    half = f"{TOKEN}\n{other[:20]}"
+    path.write_text(half)
+    assert not any(rules.reload(10.0 + later_s, asked=asked) for later_s in (0, 0.05, 1.4) for asked in (True, False))
     with pytest.raises(Unauthenticated):
         rules.check_token(LIVE, f"Bearer {other[:20]}".encode())
+    path.write_text(f"{half}c")
+    assert not rules.reload(12.0, asked=False)
+    path.write_text(half)
+    assert not rules.reload(14.0, asked=False), "it was another one meanwhile,"
+    write_tokens(path, TOKEN)
+    assert not rules.reload(15.0, asked=True)
+    path.write_text(half)
+    assert not rules.reload(100.0, asked=True), "or one with an end"
     path.write_text(f"{TOKEN}\n{other}")
-    assert not rules.reload(asked=True)
-    assert rules.reload(asked=False), "a file without a last line end is as good, once it is whole"
+    assert not rules.reload(102.0, asked=True)
+    assert rules.reload(103.5, asked=False), "a file without a last line end is as good, once it is whole"
     assert rules.check_token(LIVE, f"Bearer {other}".encode()) is True
     with pytest.raises(Unauthenticated):
         rules.check_token(LIVE, f"Bearer {other[:20]}".encode())
+
+
+def test_the_next_look_at_files_takes_one_that_stays_so() -> None:
+    assert access.UNENDED_S < server.RELOAD_S
 
 
 def test_a_token_is_looked_up_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
