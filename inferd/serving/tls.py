@@ -89,8 +89,9 @@ class Tls:
 
     def reload(self, *, asked: bool) -> bool:
         """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
-        logged: a certificate and its key are rarely replaced at one time. True: new handshakes have new certificates."""
-        found = self._files.read_again(self._made, asked, "connections go on with the certificate that was read before")
+        logged: a certificate and its key are rarely replaced at one time. Nor does a certificate that clients refuse just now, while they
+        take the one that is there. True: new handshakes have new certificates."""
+        found = self._files.read_again(self._made_again, asked, "connections go on with the certificate that was read before")
         is_new = found is not None and found[0] != self.certificates
         if found is not None and is_new:
             self.certificates, self._newest = found
@@ -102,12 +103,8 @@ class Tls:
     def _tell_validity(self, now: datetime) -> None:
         """Says in the log, once each, that clients do not take the certificate, or will not for long."""
         first, last = self._validity
-        words = ""
-        if now < first:
-            words = f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"
-        elif now > last:
-            words = f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it and its key, which needs no restart"
-        elif now > last - min(SOON, (last - first) / SOON_SHARE):
+        words = _refused(self._validity, now)
+        if not words and now > last - min(SOON, (last - first) / SOON_SHARE):
             words = f"is valid until {last:%Y-%m-%d %H:%M} UTC: replace it and its key, which needs no restart"
         if words and words != self._said:
             log.warning("tls_cert: the certificate in '%s' %s", self._files.paths["tls_cert"], words)
@@ -123,6 +120,13 @@ class Tls:
         else:
             made = self._newest.wrap_bio(inner, outgoing, server_side=True)
         return TlsReader(made, incoming, inner, outgoing, CLIENT.get().send)
+
+    def _made_again(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
+        made, now = self._made(found), datetime.now(UTC)
+        refused = _refused(_validity(made[0].chain), now)
+        if refused and not _refused(self._validity, now):
+            raise ConfigError(f"tls_cert: expected a certificate that clients take, got '{self._files.paths['tls_cert']}', which {refused}")
+        return made
 
     def _made(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
         """Of what the files hold, by setting."""
@@ -172,6 +176,16 @@ def _validity(chain: bytes) -> tuple[datetime, datetime]:
         return validity(b64decode(CERTIFICATE.findall(chain)[0]))
     except (ValueError, IndexError):
         return datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _refused(valid: tuple[datetime, datetime], now: datetime) -> str:
+    """Why clients do not take a certificate that is valid then; empty: they do."""
+    first, last = valid
+    if now < first:
+        return f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"
+    if now > last:
+        return f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it and its key, which needs no restart"
+    return ""
 
 
 def _is_cut(pem: bytes) -> bool:

@@ -180,6 +180,34 @@ def test_a_certificate_that_clients_refuse_is_told_once(
     assert "valid" not in caplog.text
 
 
+def test_a_certificate_that_clients_refuse_takes_no_place_of_one_that_they_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files, now = Files.made(tmp_path), datetime.now(UTC).replace(microsecond=0)
+    tls, day = Tls(Settings(**files.settings())), timedelta(days=1)
+    good = tls.certificates
+
+    def put(first: datetime, last: datetime) -> None:
+        leaf = files.authority.issue_cert("localhost", not_before=first, not_after=last)
+        leaf.cert_chain_pems[0].write_to_path(files.cert)
+        leaf.private_key_pem.write_to_path(files.key)
+
+    for first, last, says in (
+        (now - 2 * day, now - day, f"which was valid until {now - day:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it"),
+        (now + day, now + 2 * day, f"which is valid from {now + day:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"),
+    ):
+        put(first, last)
+        caplog.clear()
+        assert not any(tls.reload(asked=False) for _ in range(3))
+        assert tls.certificates == good
+        assert caplog.text.count("tls_cert: expected a certificate that clients take, got ") == 1, "said once, however often it is tried"
+        assert says in caplog.text
+        assert caplog.text.count("connections go on with the certificate that was read before") == 1
+    tls._validity = (now - 2 * day, now - day)
+    assert tls.reload(asked=False), "when the one that is there is no better"
+    assert tls.certificates != good
+    put(now - day, now + day)
+    assert tls.reload(asked=False)
+
+
 def test_what_cannot_be_read_of_a_certificate_is_no_error() -> None:
     for chain in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"-----BEGIN CERTIFICATE-----\n!\n"):
         first, last = _validity(chain)
