@@ -87,6 +87,11 @@ class Tls:
         self._said = ""  # of it
         self._tell_validity(datetime.now(UTC))
 
+    @property
+    def expires_s(self) -> float:
+        """The certificate's last moment, since the Unix epoch."""
+        return self._validity[1].timestamp()
+
     def reload(self, *, asked: bool) -> bool:
         """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
         logged: a certificate and its key are rarely replaced at one time. Nor does a certificate that clients refuse just now, while they

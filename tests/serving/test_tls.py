@@ -208,6 +208,20 @@ def test_a_certificate_that_clients_refuse_takes_no_place_of_one_that_they_take(
     assert tls.reload(asked=False)
 
 
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_last_moment_of_the_certificate_is_a_metric(model: Path, tmp_path: Path, transport: str) -> None:
+    name, own = "tls_certificate_expires_timestamp_seconds", Files.made(tmp_path / "own")
+    with Served(model, transport=transport, **own.settings()) as served:
+        for last in (datetime(2031, 1, 1, tzinfo=UTC), datetime(2032, 1, 1, tzinfo=UTC)):
+            leaf = own.authority.issue_cert("localhost", not_after=last)
+            leaf.cert_chain_pems[0].write_to_path(own.cert)
+            leaf.private_key_pem.write_to_path(own.key)
+            served.on_loop(served.server.reload)
+            assert served.server._counters()[name] == last.timestamp()
+    with Served(model, transport=transport) as served:
+        assert name not in served.server._counters()
+
+
 def test_what_cannot_be_read_of_a_certificate_is_no_error() -> None:
     for chain in (b"", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n", b"-----BEGIN CERTIFICATE-----\n!\n"):
         first, last = _validity(chain)
