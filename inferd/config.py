@@ -53,7 +53,7 @@ RELOADED = (
 PREFIX = "INFERD_"
 CONFIG_VARIABLE = PREFIX + "CONFIG"  # where the file is
 EXPECTED_HOST = "expected an IPv4 or IPv6 address, or a name of parts of 1 to 63 characters"
-CONTENT = re.compile(r"[\n\r\0]|-----BEGIN")  # of a file, which is no path
+CONTENT = re.compile(r"[\n\r\0]|-----BEGIN|\ALS0tLS1CRUdJ")  # of a file, which is no path; the last of these is base64 of PEM
 PLAINTEXT = "plaintext:"  # what addresses of `listen` begin with that speak no TLS although others do
 # Variables that share the prefix and are no settings: where the file is, and what setup.py reads.
 OTHER_VARIABLES = frozenset(

@@ -22,6 +22,7 @@ cdef enum:
     LEAST_NBYTES = 9            # of a record's content, that of a frame's header: records with less, or none, are idle
     TOLD_RECORDS = 256          # of those are told to who counts them, at the latest
     MAX_HANDSHAKE_RECORDS = 64  # a client needs fewer than ten
+    MAX_HANDSHAKE_NBYTES = 24 << 10        # and 10 KiB: a stranger's chain of hundreds of certificates takes long to decode
     CLOSING_NBYTES = 16 << 10   # are read of who goes on when the server has closed the connection: its word at the end is among the first,
     CLOSING_RECORDS = 16        # and so many records
 
@@ -48,6 +49,7 @@ cdef class TlsReader:
     cdef Py_ssize_t body_nbytes # in its body,
     cdef Py_ssize_t left_nbytes # and what is still to come of it
     cdef int64_t idle_records, records
+    cdef int64_t nbytes         # given to OpenSSL
     cdef int64_t unread_records         # that OpenSSL has, or had, and that gave nothing yet
     cdef bint telling           # it is scheduled
     cdef Py_ssize_t closing_nbytes      # that are still read once the server has closed the connection; -1: it has not
@@ -73,15 +75,17 @@ cdef class TlsReader:
             try:
                 self.session.do_handshake()
             except SSLWantReadError:
-                if not self.feed():
+                if not self.feed(1):            # what comes behind the handshake is none of it
                     raise
                 if self.records > MAX_HANDSHAKE_RECORDS:
                     raise SSLError(f"more than {MAX_HANDSHAKE_RECORDS} records before the handshake was made") from None
+                if self.nbytes > MAX_HANDSHAKE_NBYTES:
+                    raise SSLError(f"more than {MAX_HANDSHAKE_NBYTES} bytes before the handshake was made") from None
             except SSLError:
                 self.say_last()
                 raise
             else:
-                self.unread_records = 0         # but for what comes behind it at once
+                self.unread_records = 0
                 return
 
     def read(self, Py_ssize_t nbytes=1024, buffer=None):
@@ -184,7 +188,7 @@ cdef class TlsReader:
         if self.tell is not None:
             self.tell(idle_records)
 
-    cdef bint feed(self) except -1:
+    cdef bint feed(self, int most=SLICE_RECORDS) except -1:
         """Gives OpenSSL the next few records, or what has come of one. False: nothing has come."""
         cdef const uint8_t *source
         cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(self.chunk), end, piece
@@ -196,7 +200,7 @@ cdef class TlsReader:
                 return False
         source = <const uint8_t *>PyBytes_AS_STRING(self.chunk)
         end = self.at
-        while end < nbytes and records < SLICE_RECORDS:
+        while end < nbytes and records < most:
             if self.header_nbytes < HEADER_NBYTES:
                 if self.header_nbytes >= 3:
                     self.left_nbytes = self.left_nbytes << 8 | source[end]
@@ -213,6 +217,7 @@ cdef class TlsReader:
                 self.header_nbytes = self.body_nbytes = 0
         self.records += records
         self.unread_records += records
+        self.nbytes += end - self.at
         if self.closing_nbytes >= 0:
             self.closing_nbytes -= end - self.at
             if self.closing_nbytes < 0 or self.records > self.last_record:

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from functools import wraps
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from inferd.ask.reach import Reach
+from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -28,6 +30,10 @@ FLAGS = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "token_file"
 def reach_of(given: Mapping[str, Any]) -> Reach:
     """What the flags say. --token-file is not every command's."""
     tls, ca, certificate, key, server_name = (given[name] for name in FLAGS[:-1])
+    try:
+        Path(key or "").stat()
+    except (OSError, ValueError):
+        raise ConfigError("--tls-key: expected a file, got one that is not to be had; it is not repeated, for it may be the key") from None
     return Reach(tls, ca, certificate, key, server_name, given.get("token_file"))
 
 

@@ -22,6 +22,8 @@ if TYPE_CHECKING:
 
 __all__ = ["announce", "require_onnxruntime", "serve"]
 
+SECRET_FILES = ("tls_key", "token_file")  # settings whose files hold what nobody else may know
+
 
 @click.command(cls=SettingsCommand)
 @takes_settings
@@ -34,7 +36,7 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     if not settings.models:
         raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`")
     require_onnxruntime()
-    _require_token_file(settings, origins)
+    _require_secret_files(settings, origins)
     log.set_up(settings.log_level, settings.log_format)
     given = [name for name, origin in origins.items() if origin != "default"]
     changed = ", ".join(f"{name}={spell(fields()[name], getattr(settings, name))} ({origins[name]})" for name in given)
@@ -54,17 +56,19 @@ def announce(addresses: dict[str, object]) -> None:
         logging.getLogger("inferd.cli.serve").warning("stdout took no ready line; the addresses are: %s", json.dumps(addresses))
 
 
-def _require_token_file(settings: Settings, origins: dict[str, str]) -> None:
-    """A token may have been given in place of its file: until there is one of that name, nothing repeats it."""
-    if settings.token_file is None:
-        return
-    try:
-        Path(settings.token_file).stat()
-    except OSError as error:
-        raise ConfigError(
-            f"token_file ({origins['token_file']}): expected the path of a file, got one that is not to be had ({error.strerror}); it is "
-            "not repeated here, for it may be a token itself"
-        ) from None
+def _require_secret_files(settings: Settings, origins: dict[str, str]) -> None:
+    """A secret may have been given in place of its file: until there is one of that name, nothing repeats it."""
+    for name in SECRET_FILES:
+        path = getattr(settings, name)
+        if path is None:
+            continue
+        try:
+            Path(path).stat()
+        except OSError as error:
+            raise ConfigError(
+                f"{name} ({origins[name]}): expected the path of a file, got one that is not to be had ({error.strerror}); it is not "
+                "repeated here, for it may be the secret itself"
+            ) from None
 
 
 def require_onnxruntime() -> None:

@@ -62,6 +62,10 @@ SERVER_METRICS = {
     ),
     "handshakes": ("inferd_handshakes", "Clients that have connected and not finished their TLS handshakes."),
     "handshakes_failed_total": ("inferd_handshakes_failed", "TLS handshakes that failed, or took too long."),
+    "tls_certificate_expires_timestamp_seconds": (
+        "inferd_tls_certificate_expires_timestamp_seconds",
+        "Last moment of the certificate that clients are shown, since the Unix epoch; only with TLS.",
+    ),
     "connections_stalled_total": ("inferd_connections_stalled", "Client connections cut off: they held memory and did not move."),
     "connections_dead_total": ("inferd_connections_dead", "Client connections cut off: a PING was not answered (keepalive_timeout_s)."),
     "connections_flooding_total": ("inferd_connections_flooding", "Client connections cut off: too many frames that ask for nothing."),

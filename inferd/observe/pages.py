@@ -42,6 +42,7 @@ COMBINED: dict[str, Callable[[float, float], float]] = {
     "inferd_build": max,
     "inferd_inline": max,
     "inferd_model_ready": min,
+    "inferd_tls_certificate_expires_timestamp_seconds": min,
     "nv_cpu_memory_total_bytes": max,
     "nv_cpu_memory_used_bytes": max,
     "nv_cpu_utilization": max,

@@ -11,6 +11,7 @@ import ipaddress
 import logging
 import re
 import socket
+from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
@@ -18,22 +19,25 @@ from inferd.files import Watched
 from inferd.serving.ports import Refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping
+    from collections.abc import Iterable, Mapping, Sequence
     from typing import Any
 
     from inferd.config import Address, Settings
 
-__all__ = ["MAX_CERTIFICATE_BYTES", "NUL", "Access", "Identity", "is_loopback", "open_to_all", "spelled", "warn_of_open"]
+__all__ = ["MAX_CERTIFICATE_BYTES", "NUL", "UNREADABLE", "Access", "Identity", "is_loopback", "open_to_all", "spelled", "warn_of_open"]
 
 log = logging.getLogger(__name__)
 
 OPEN_SERVICE = "/grpc.health.v1.Health/"  # a probe has no token
 MAX_TOKEN_FILE_BYTES = 1 << 20
+UNENDED_S = 1.5  # that one without a last line end must stay the same: a little less than between two looks at it
 LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
 TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
 MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
 MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
 NUL = "one of its names holds a NUL"  # a fault
+UNREADABLE = "its names cannot be read"  # another: they are no UTF-8, above all
+NOT_ASCII = "one of its DNS names is not ASCII"  # another: what Unicode takes for a letter in another case may be somebody else's
 NAMES = ("DNS", "URI", "email", "IP Address")  # the kinds of them that may stand in tls_allow, as ssl calls them
 
 
@@ -58,9 +62,11 @@ class Identity(NamedTuple):
         return cls.named(", ".join(f"{key}={value}" for key, value in subject), names, hosts, fault)
 
     @classmethod
-    def named(cls, subject: str, names: Iterable[str], hosts: Iterable[str], fault: str = "") -> Identity:
+    def named(cls, subject: str, names: Iterable[str], hosts: Sequence[str], fault: str = "") -> Identity:
         """names: as `spelled` writes addresses. hosts: those that are DNS names."""
-        return cls(subject, tuple(dict.fromkeys(names)), frozenset(host.casefold() for host in hosts), fault)
+        if not all(map(str.isascii, hosts)):
+            fault = fault or NOT_ASCII
+        return cls(subject, tuple(dict.fromkeys(names)), _lower(hosts), fault)
 
     @classmethod
     def unread(cls, nbytes: int) -> Identity:
@@ -82,7 +88,7 @@ class Access:
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
         self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
         self._refusals = Refusals()
-        self._unended = b""  # digest of a file that lacked its last line end when it was looked at again
+        self._unended = (b"", 0.0)  # of a file that lacked its last line end when it was looked at again: its digest, and since when
 
     @property
     def asks_for_tokens(self) -> bool:
@@ -92,26 +98,29 @@ class Access:
         """Whose certificate has one of these may ask, from now on; none: whose authority is trusted. True: they changed."""
         changed = names != self._allowed
         self._allowed = names
-        self._names, self._hosts = frozenset(map(spelled, names)), frozenset(name.casefold() for name in names)
+        self._names, self._hosts = frozenset(map(spelled, names)), _lower(names)
         return changed
 
-    def reload(self, *, asked: bool) -> bool:
+    def reload(self, now_s: float, *, asked: bool) -> bool:
         """Takes the tokens that are in the file now, if it changed or in any case when `asked`. One that cannot be read changes nothing,
         and is logged. True: the tokens changed."""
         if self._file is None:
             return False
-        tokens = self._file.read_again(self._tokens_again, asked, "the tokens that were read before stay")
+        tokens = self._file.read_again(partial(self._tokens_again, now_s), asked, "the tokens that were read before stay")
         if tokens is None or tokens == self._tokens:
             return False
         self._tokens = tokens
         log.info("%d tokens were read again", len(tokens))
         return True
 
-    def _tokens_again(self, found: Mapping[str, bytes]) -> frozenset[bytes]:
-        """Of a file that is just being written the start of a token would be one: without a line end it must be the same twice."""
+    def _tokens_again(self, now_s: float, found: Mapping[str, bytes]) -> frozenset[bytes]:
+        """Of a file that is just being written the start of a token would be one: without a line end it must stay the same, however
+        often somebody asks meanwhile."""
         content = found["token_file"]
-        if content and not content.endswith(b"\n") and (digest := _digest(content)) != self._unended:
-            self._unended = digest
+        digest = _digest(content) if content and not content.endswith(b"\n") else b""
+        if digest != self._unended[0]:
+            self._unended = (digest, now_s)
+        if digest and now_s - self._unended[1] < UNENDED_S:
             raise ConfigError("token_file: the last line has no end and may be half written: it is taken if it is the same in two seconds")
         return _tokens(found)
 
@@ -177,6 +186,11 @@ def spelled(name: str) -> str:
         return socket.inet_ntop(family, socket.inet_pton(family, name.strip()))
     except (OSError, ValueError):  # it is none
         return name
+
+
+def _lower(hosts: Iterable[str]) -> frozenset[str]:
+    """As DNS compares them. One that is not ASCII is no host's: K is the Kelvin sign's lower case, too."""
+    return frozenset(host.lower() for host in hosts if host.isascii())
 
 
 def _cut(text: str) -> str:

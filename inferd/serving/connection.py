@@ -14,7 +14,7 @@ from socket import AF_UNIX
 from typing import TYPE_CHECKING
 
 from inferd._core.http2 import Session
-from inferd.serving.access import MAX_CERTIFICATE_BYTES, Identity
+from inferd.serving.access import MAX_CERTIFICATE_BYTES, UNREADABLE, Identity
 from inferd.serving.tls import ALPN
 
 if TYPE_CHECKING:
@@ -184,6 +184,8 @@ def _identity(handshake: TlsReader, certificate: Mapping[str, Any] | None) -> Id
     der = handshake.getpeercert(True)
     if der is not None and len(der) > MAX_CERTIFICATE_BYTES:
         return Identity.unread(len(der))
+    if der is not None and not certificate:
+        return Identity("", (), fault=UNREADABLE)
     return Identity.of(certificate) if certificate else None
 
 

@@ -167,7 +167,7 @@ class Port:
             peer = client.getpeername()
         try:
             await self._loop.connect_accepted_socket(lambda: self._connection(made), client, **more)
-        except OSError as error:  # ssl's errors are some, and so is a time that is over; the loop has closed the socket
+        except Exception as error:  # of OpenSSL, of a time that is over, or whatever a client may bring about; the socket is closed
             self._count_failed(error, peer)
 
     def _connected(self, client: socket.socket, task: asyncio.Task[None]) -> None:

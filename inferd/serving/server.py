@@ -218,7 +218,7 @@ class Server:
     def _take_files(self, *, asked: bool) -> None:
         if self._tls is not None:
             self._tls.reload(asked=asked)
-        if self._access.reload(asked=asked):
+        if self._access.reload(self.loop.time(), asked=asked):
             self._transport.access_changed()
 
     def _watch_files(self) -> None:
@@ -229,7 +229,9 @@ class Server:
 
     def _counters(self) -> dict[str, float]:
         refusals = {f"refusals_{reason}_total": count for reason, count in self.service.refusals.copy().items()}
-        own = {"message_bytes": messages.in_use(), "watchers": self.service.health.watchers}
+        own: dict[str, float] = {"message_bytes": messages.in_use(), "watchers": self.service.health.watchers}
+        if self._tls is not None:
+            own["tls_certificate_expires_timestamp_seconds"] = self._tls.expires_s
         return self._transport.counters() | own | refusals
 
 

@@ -37,6 +37,7 @@ SOON_SHARE = 6  # or in the last sixth of its time: some last for hours, and are
 CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]*)", re.MULTILINE)
 HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # of the line that something in PEM begins with
 NOTHING = ("pem lib", "no start line", "Empty certificate data")  # how OpenSSL, and Python, begin to say that nothing was found
+NO_CERTIFICATE_COMPRESSION = 1 << 33  # SSL_OP_NO_RX_CERTIFICATE_COMPRESSION of OpenSSL 3.2, which Python has no name for; before: nothing
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -52,13 +53,16 @@ class Certificates(NamedTuple):
 
 class Session(ssl.SSLObject):
     """The server's side of one connection. A certificate of more than MAX_CERTIFICATE_BYTES is decoded for nobody, nor for the loop,
-    which asks for each."""
+    which asks for each, and has a word of its own for what Python cannot decode."""
 
     def getpeercert(self, binary_form: bool = False) -> Any:
         der = super().getpeercert(True)
         if binary_form or der is None or len(der) > MAX_CERTIFICATE_BYTES:
             return der if binary_form else None
-        return super().getpeercert()
+        try:
+            return super().getpeercert()
+        except (ValueError, ssl.SSLError):  # a name that is no UTF-8, or names that OpenSSL cannot print
+            return None
 
 
 class PortContext(ssl.SSLContext):
@@ -83,10 +87,16 @@ class Tls:
         self._said = ""  # of it
         self._tell_validity(datetime.now(UTC))
 
+    @property
+    def expires_s(self) -> float:
+        """The certificate's last moment, since the Unix epoch."""
+        return self._validity[1].timestamp()
+
     def reload(self, *, asked: bool) -> bool:
         """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
-        logged: a certificate and its key are rarely replaced at one time. True: new handshakes have new certificates."""
-        found = self._files.read_again(self._made, asked, "connections go on with the certificate that was read before")
+        logged: a certificate and its key are rarely replaced at one time. Nor does a certificate that clients refuse just now, while they
+        take the one that is there. True: new handshakes have new certificates."""
+        found = self._files.read_again(self._made_again, asked, "connections go on with the certificate that was read before")
         is_new = found is not None and found[0] != self.certificates
         if found is not None and is_new:
             self.certificates, self._newest = found
@@ -98,12 +108,8 @@ class Tls:
     def _tell_validity(self, now: datetime) -> None:
         """Says in the log, once each, that clients do not take the certificate, or will not for long."""
         first, last = self._validity
-        words = ""
-        if now < first:
-            words = f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"
-        elif now > last:
-            words = f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it and its key, which needs no restart"
-        elif now > last - min(SOON, (last - first) / SOON_SHARE):
+        words = _refused(self._validity, now)
+        if not words and now > last - min(SOON, (last - first) / SOON_SHARE):
             words = f"is valid until {last:%Y-%m-%d %H:%M} UTC: replace it and its key, which needs no restart"
         if words and words != self._said:
             log.warning("tls_cert: the certificate in '%s' %s", self._files.paths["tls_cert"], words)
@@ -119,6 +125,13 @@ class Tls:
         else:
             made = self._newest.wrap_bio(inner, outgoing, server_side=True)
         return TlsReader(made, incoming, inner, outgoing, CLIENT.get().send)
+
+    def _made_again(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
+        made, now = self._made(found), datetime.now(UTC)
+        refused = _refused(_validity(made[0].chain), now)
+        if refused and not _refused(self._validity, now):
+            raise ConfigError(f"tls_cert: expected a certificate that clients take, got '{self._files.paths['tls_cert']}', which {refused}")
+        return made
 
     def _made(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
         """Of what the files hold, by setting."""
@@ -154,6 +167,7 @@ def _without_certificate(mutual: bool) -> ssl.SSLContext:
     context.sslobject_class = Session
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
+    context.options |= NO_CERTIFICATE_COMPRESSION  # MAX_HANDSHAKE_NBYTES would let in a chain of several times its bytes
     if mutual:
         context.verify_mode = ssl.CERT_REQUIRED
         context.options |= ssl.OP_NO_TICKET
@@ -167,6 +181,16 @@ def _validity(chain: bytes) -> tuple[datetime, datetime]:
         return validity(b64decode(CERTIFICATE.findall(chain)[0]))
     except (ValueError, IndexError):
         return datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
+
+
+def _refused(valid: tuple[datetime, datetime], now: datetime) -> str:
+    """Why clients do not take a certificate that is valid then; empty: they do."""
+    first, last = valid
+    if now < first:
+        return f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"
+    if now > last:
+        return f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it and its key, which needs no restart"
+    return ""
 
 
 def _is_cut(pem: bytes) -> bool:

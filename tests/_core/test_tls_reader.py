@@ -6,6 +6,7 @@ import random
 import socket
 import ssl
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -187,6 +188,37 @@ def test_a_handshake_of_many_records_is_refused(contexts: Any) -> None:
         pair.incoming.write(hello[:3] + b"\0\1" + bytes([byte]))
     with pytest.raises(ssl.SSLError, match="more than 64 records before the handshake was made"):
         pair.reader.do_handshake()
+
+
+def test_a_handshake_of_many_bytes_is_refused_before_openssl_has_them(contexts: Any) -> None:
+    """In records as large as they may be."""
+    pair = Pair(contexts)
+    record = b"\x16\x03\x01\x40\x00"
+    pair.incoming.write((record + b"\x01\x00\xff\xff" + bytes((16 << 10) - 4) + record + bytes(16 << 10))[: 24 << 10])
+    with pytest.raises(ssl.SSLWantReadError):
+        pair.reader.do_handshake()
+    pair.incoming.write(b"\0")
+    with pytest.raises(ssl.SSLError, match="more than 24576 bytes before the handshake was made"):
+        pair.reader.do_handshake()
+    assert pair.inner.pending > 0
+
+
+@pytest.mark.parametrize("version", [ssl.TLSVersion.TLSv1_2, ssl.TLSVersion.TLSv1_3])
+def test_what_comes_behind_a_handshake_is_none_of_it(contexts: Any, version: ssl.TLSVersion) -> None:
+    """However much of it is there by then."""
+    pair = Pair(contexts)
+    pair.client.context.maximum_version = version
+    made = False
+    while not made:
+        with suppress(ssl.SSLWantReadError):
+            pair.client.do_handshake()
+            made = True
+            pair.client.write(b"x" * 100_000)
+        pair.incoming.write(pair.out.read())
+        with suppress(ssl.SSLWantReadError):
+            pair.reader.do_handshake()
+        pair.back.write(pair.outgoing.read())
+    assert pair.read() == b"x" * 100_000
 
 
 def test_little_is_read_once_the_server_has_closed(contexts: Any) -> None:

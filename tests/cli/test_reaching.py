@@ -106,6 +106,16 @@ def test_flags_that_are_for_a_server(folder: Path, call) -> None:
     assert "TLS and tokens are for a server" in done.stderr
 
 
+@pytest.mark.parametrize("verb", ["infer", "health", "bench"])
+@pytest.mark.parametrize("key", ["c2VjcmV0" * 8, "c2VjcmV0" * 40])
+def test_a_key_in_place_of_its_file_is_repeated_nowhere(call, verb: str, key: str) -> None:
+    rest = () if verb == "health" else ("identity",)
+    done = call(verb, "localhost:1", *rest, "--tls-cert", "absent.pem", "--tls-key", key)
+    assert done.returncode == 2
+    assert "--tls-key: expected a file, got one that is not to be had; it is not repeated, for it may be the key" in done.stderr
+    assert "c2Vj" not in done.stderr + done.stdout
+
+
 def test_no_token_in_the_file(tmp_path: Path) -> None:
     missing = (
         r"^--token-file: expected a file that can be read, got one that cannot \(No such .*\); it is not repeated, for it may be a token$"

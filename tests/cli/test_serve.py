@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import base64
 import json
 import os
+import re
 import signal
 import socket
 import subprocess
 import sys
 import urllib.request
+from collections.abc import Callable
 from pathlib import Path
 
 import grpc
@@ -117,22 +120,25 @@ def test_a_path_that_is_not_there_is_exit_code_2(run) -> None:
     assert "Traceback" not in done.stderr
 
 
-def test_a_secret_in_place_of_its_file_is_repeated_nowhere(run) -> None:
-    key = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
-    for secret, flag, says in (
-        ("c2VjcmV0" * 8, "--token-file", "token_file (--token-file): expected the path of a file, got one that is not to be had"),
-        (
-            "c2VjcmV0" * 40,
-            "--token-file",
-            "token_file (--token-file): expected the path of a file, got one that is not to be had",
-        ),
-        ("c2VjcmV0/c2VjcmV0.x", "--token-file", "token_file (--token-file): expected the path of a file, got one that is not to be had"),
-        (key, "--tls-key", "tls_key (--tls-key): expected a path, got "),
-    ):
-        done = run("serve", MODELS, *FREE_PORTS, flag, secret)
-        assert done.returncode == 2, done.stderr
-        assert says in done.stderr
-        assert "c2Vj" not in done.stderr + done.stdout
+@pytest.mark.parametrize("flag", ["--token-file", "--tls-key"])
+@pytest.mark.parametrize("secret", ["c2VjcmV0" * 8, "c2VjcmV0" * 40, "c2VjcmV0/c2VjcmV0.x"])
+def test_a_secret_in_place_of_its_file_is_repeated_nowhere(run, flag: str, secret: str) -> None:
+    done = run("serve", MODELS, *FREE_PORTS, "--tls-cert", "absent.pem", "--tls-key", MODELS, flag, secret)
+    assert done.returncode == 2, done.stderr
+    assert re.search(
+        r"(token_file|tls_key) \(--t.*\): expected the path of a file, got one that is not to be had \(.*; it is not", done.stderr
+    )
+    assert "c2Vj" not in done.stderr + done.stdout
+
+
+@pytest.mark.parametrize("verb", ["serve", "config"])
+@pytest.mark.parametrize("wrapped", [str, lambda key: base64.b64encode(key.encode()).decode()], ids=["PEM", "base64"])
+def test_a_key_in_place_of_its_file_is_repeated_nowhere(run, verb: str, wrapped: Callable[[str], str]) -> None:
+    key = wrapped("-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----")
+    done = run(verb, MODELS, "--tls-cert", "absent.pem", "--tls-key", key)
+    assert done.returncode == 2, done.stderr
+    assert "tls_key (--tls-key): expected a path, got " in done.stderr
+    assert not any(part in done.stderr + done.stdout for part in (key[:8], key[-8:], "c2Vj"))
 
 
 def test_a_file_that_is_no_model_is_refused(run, tmp_path: Path) -> None:

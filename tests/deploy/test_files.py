@@ -207,3 +207,11 @@ def test_a_server_that_may_write_nothing() -> None:
         finally:
             server.terminate()
     assert server.returncode == 0
+
+
+def test_the_service_starts_again_whatever_the_exit_code() -> None:
+    """Files that are replaced just then are wrong settings, too; systemd's own limit ends it where they stay wrong, within its time."""
+    unit = dict(re.findall(r"^(\w+)=(\S+)$", (DEPLOY / "systemd" / "inferd.service").read_text(), re.MULTILINE))
+    assert "RestartPreventExitStatus" not in unit
+    assert unit["Restart"] == "on-failure"
+    assert int(unit["StartLimitBurst"]) * int(unit["RestartSec"]) < int(unit["StartLimitIntervalSec"]) / 2

@@ -38,6 +38,12 @@ def test_what_is_added_up_and_what_is_not() -> None:
     assert merge([]) == []
 
 
+def test_of_two_certificates_the_one_that_ends_first_counts() -> None:
+    name = "inferd_tls_certificate_expires_timestamp_seconds"
+    pages = [[Family(name, "Last moment.", "gauge", [Sample(name, {}, last_s)])] for last_s in (2e9, 1.9e9, 2e9)]
+    assert values(merge(pages)) == {name: [1.9e9]}
+
+
 def test_other_labels_are_other_samples_in_the_order_of_their_coming() -> None:
     (requests, *_) = merge([page(1, reason="b"), page(2, reason="a"), page(4, reason="b")])
     assert [(sample.labels, sample.value) for sample in requests.samples] == [({"reason": "b"}, 5), ({"reason": "a"}, 2)]

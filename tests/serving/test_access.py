@@ -23,13 +23,13 @@ import pytest
 import trustme
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import NameOID
 
 from inferd.config import Address, Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
 from inferd.protocol import health, inference
-from inferd.serving import access, grpcio, ports
+from inferd.serving import access, grpcio, ports, server
 from inferd.serving.access import LEAST_TOKEN_BYTES, MAX_CERTIFICATE_BYTES, MAX_TOKEN_BYTES, Access, Identity, is_loopback, warn_of_open
 from inferd.serving.tls import Tls
 from tests import models
@@ -279,6 +279,52 @@ def test_a_name_with_a_nul_in_it_is_nobodys(
         assert caught.value.details() == "this client's certificate names nobody: one of its names holds a NUL; show another one"
 
 
+@pytest.mark.parametrize("allow", [("kiosk.internal", "strasse.internal"), ("\u212aiosk.internal",), ()])
+@pytest.mark.parametrize("name", ["\u212aiosk.internal", "kio\u017fk.internal", "stra\u00dfe.internal", "\u00e4"])
+def test_a_dns_name_that_is_not_ascii_is_nobodys(
+    files: Files, model: Path, transport: str, channels: list[grpc.Channel], name: str, allow: tuple[str, ...]
+) -> None:
+    """Least of all of whom Unicode takes for the same in another case."""
+    shown = leaf(files.authority, "x", x509.DNSName._init_without_validation(name))
+    with Served(model, transport=transport, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served:
+        channels.append(channel := files.channel(served.address, shown))
+        with pytest.raises(grpc.RpcError) as caught:
+            call(channel)
+        assert caught.value.code().name == "PERMISSION_DENIED"
+        assert caught.value.details() == "this client's certificate names nobody: one of its DNS names is not ASCII; show another one"
+
+
+@pytest.mark.parametrize("allow", [("batch.example",), ()])
+@pytest.mark.parametrize("kind", [0x82, 0x86, 0x81], ids=["DNS", "URI", "email"])
+def test_a_name_that_is_no_utf_8_is_nobodys(
+    files: Files,
+    model: Path,
+    channels: list[grpc.Channel],
+    kind: int,
+    allow: tuple[str, ...],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Nor a fault of the server's, whose loop asks for the names as the handshake ends. Of many such clients one has a line. (grpc takes
+    the bytes for Latin-1, which is another name.)"""
+    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    bad = b"batch.example\xff"
+    shown = leaf(files.authority, "batch.example", encoded=bytes([0x30, len(bad) + 2, kind, len(bad)]) + bad)
+    with (
+        caplog.at_level(logging.INFO),
+        Served(model, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
+    ):
+        for _ in range(2):
+            channels.append(channel := files.channel(served.address, shown))
+            with pytest.raises(grpc.RpcError) as caught:
+                call(channel)
+            assert caught.value.code().name == "PERMISSION_DENIED"
+            assert caught.value.details() == "this client's certificate names nobody: its names cannot be read; show another one"
+    assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
+    [line] = said_of_clients(caplog)
+    assert line == "refused: client (no name; its names cannot be read) from"
+
+
 def of_many_names(files: Files, nbytes: int) -> trustme.LeafCert:
     return leaf(files.authority, "batch", *(x509.DNSName(f"{number:08}") for number in range(nbytes // 10)))
 
@@ -291,16 +337,16 @@ def test_a_certificate_that_is_too_large_is_not_looked_at(
         caplog.at_level(logging.INFO, "inferd"),
         Served(model, **files.settings(tls_client_ca=str(files.ca), tls_allow=allow)) as served,
     ):
-        channels += [files.channel(served.address, of_many_names(files, nbytes)) for nbytes in (MAX_CERTIFICATE_BYTES - 1000, 30_000)]
+        channels += [files.channel(served.address, of_many_names(files, nbytes)) for nbytes in (MAX_CERTIFICATE_BYTES - 1000, 18_000)]
         assert call(channels[0])
-        with pytest.raises(grpc.RpcError, match=r"names nobody: it has 3\d{4} bytes, expected at most 16384; show another one"):
+        with pytest.raises(grpc.RpcError, match=r"names nobody: it has 1\d{4} bytes, expected at most 16384; show another one"):
             call(channels[1])
         seen = [connection._socket.get_extra_info("peercert") for connection in served.server._transport.connections]
         assert len([one for one in seen if one]) == 1, "the loop asks for each"
     good, bad = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
     assert re.search(r"\(batch, 00000000, .*\.\.\. of \d+ characters\) from", good)
     assert len(good) < 700
-    assert re.match(r"refused: client no subject \(no name; it has 3\d{4} bytes, ", bad)
+    assert re.match(r"refused: client no subject \(no name; it has 1\d{4} bytes, ", bad)
 
 
 class Rpc:
@@ -379,10 +425,13 @@ def test_spellings_of_names() -> None:
 
     assert all(map(may, ("web.example", "WEB.EXAMPLE", "2001:db8::1", "2001:0DB8::0:1", "Batch", "spiffe://Example/Web")))
     assert not any(map(may, ("batch", "spiffe://example/web", "2001:db8::2", "1.2.3", "directory", "DirName", "example")))
+    rules.allow(("\u212aiosk.internal",))
+    assert rules.check_identity(Identity.named("", (), ["kiosk.internal"])), "nor by what is a letter in another case to Unicode alone"
 
 
-def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.GeneralName) -> trustme.LeafCert:
-    """Of names that trustme does not write."""
+def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.GeneralName, encoded: bytes = b"") -> trustme.LeafCert:
+    """Of names that trustme does not write. encoded: in place of others, names that no library writes."""
+    alternative = x509.UnrecognizedExtension(x509.SubjectAlternativeName.oid, encoded) if encoded else x509.SubjectAlternativeName(names)
     common = [common_names] if isinstance(common_names, str) else common_names
     signer = serialization.load_pem_private_key(authority.private_key_pem.bytes(), None)
     issuer = x509.load_pem_x509_certificate(authority.cert_pem.bytes())
@@ -396,7 +445,7 @@ def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.Gene
         .serial_number(x509.random_serial_number())
         .not_valid_before(now - datetime.timedelta(1))
         .not_valid_after(now + datetime.timedelta(1))
-        .add_extension(x509.SubjectAlternativeName(names), critical=False)
+        .add_extension(alternative, critical=False)
         .sign(signer, hashes.SHA256())  # type: ignore[arg-type]
     )
     private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
@@ -501,6 +550,54 @@ def test_a_handshake_of_many_records_is_said(files: Files, model: Path, caplog: 
         until(lambda: counters(served)["handshakes_failed_total"] == 1)
     [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
     assert line.endswith("failed: more than 64 records before the handshake was made")
+
+
+def rsa_chain(length: int) -> tuple[trustme.CA, trustme.LeafCert]:
+    """Of certificates as large as they are common, each signed by the next: the client's, and the authority that is to be trusted."""
+    key = rsa.generate_private_key(65537, 4096)
+    private = key.private_bytes(serialization.Encoding.PEM, serialization.PrivateFormat.TraditionalOpenSSL, serialization.NoEncryption())
+    now = datetime.datetime.now(datetime.UTC)
+    pems = [
+        x509.CertificateBuilder()
+        .subject_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{number}")]))
+        .issuer_name(x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, f"{min(number + 1, length - 1)}")]))
+        .public_key(key.public_key())
+        .serial_number(number + 1)
+        .not_valid_before(now - datetime.timedelta(1))
+        .not_valid_after(now + datetime.timedelta(1))
+        .add_extension(x509.BasicConstraints(ca=number > 0, path_length=None), critical=True)
+        .add_extension(x509.SubjectAlternativeName([x509.DNSName("client.example")]), critical=False)
+        .sign(key, hashes.SHA256())
+        .public_bytes(serialization.Encoding.PEM)
+        for number in range(length)
+    ]
+    return trustme.CA.from_pem(pems[-1], private), trustme.LeafCert(private, pems[0], pems[1:])
+
+
+def test_a_chain_of_certificates_has_a_limit(
+    files: Files, model: Path, tmp_path: Path, channels: list[grpc.Channel], caplog: pytest.LogCaptureFixture
+) -> None:
+    """Four as large as they are common are well below it. A stranger's would take the loop's time, whoever signed it."""
+    authority, client = rsa_chain(4)
+    authority.cert_pem.write_to_path(tmp_path / "ca.pem")
+
+    def channel(served: Served, count: int) -> grpc.Channel:
+        chain = b"".join(pem.bytes() for pem in client.cert_chain_pems)
+        credentials = grpc.ssl_channel_credentials(files.authority.cert_pem.bytes(), client.private_key_pem.bytes(), chain * count)
+        channels.append(made := grpc.secure_channel(served.address.replace("127.0.0.1", "localhost"), credentials, OWN_CONNECTION))
+        return made
+
+    with (
+        caplog.at_level(logging.INFO, "inferd"),
+        Served(model, **files.settings(tls_client_ca=str(tmp_path / "ca.pem"), tls_allow=("client.example",))) as served,
+    ):
+        assert call(channel(served, 1))
+        assert call(channel(served, 3))
+        assert counters(served)["handshakes_failed_total"] == 0
+        assert code_of(lambda: call(channel(served, 8))) == "UNAVAILABLE"
+        assert counters(served)["handshakes_failed_total"] >= 1
+    [line, *_] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    assert line.endswith("failed: more than 24576 bytes before the handshake was made")
 
 
 def test_clients_without_alpn_do_not_fill_the_log(
@@ -647,23 +744,37 @@ def test_tokens_by_themselves(tmp_path: Path) -> None:
 
 
 def test_a_file_that_is_half_written_is_taken_when_it_stays_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """For as long as it is between two looks at it, however often somebody asks."""
     path = write_tokens(tmp_path / "tokens", TOKEN)
     rules = Access(Settings(token_file=str(path)))
     other = "b" * 40
     path.write_text("")
-    assert not rules.reload(asked=True)
+    assert not rules.reload(10.0, asked=True)
     assert "expected one token a line, got none" in caplog.text
     assert "half written" not in caplog.text
-    path.write_text(f"{TOKEN}\n{other[:20]}")
-    assert not rules.reload(asked=False)
+    half = f"{TOKEN}\n{other[:20]}"
+    path.write_text(half)
+    assert not any(rules.reload(10.0 + later_s, asked=asked) for later_s in (0, 0.05, 1.4) for asked in (True, False))
     with pytest.raises(Unauthenticated):
         rules.check_token(LIVE, f"Bearer {other[:20]}".encode())
+    path.write_text(f"{half}c")
+    assert not rules.reload(12.0, asked=False)
+    path.write_text(half)
+    assert not rules.reload(14.0, asked=False), "it was another one meanwhile,"
+    write_tokens(path, TOKEN)
+    assert not rules.reload(15.0, asked=True)
+    path.write_text(half)
+    assert not rules.reload(100.0, asked=True), "or one with an end"
     path.write_text(f"{TOKEN}\n{other}")
-    assert not rules.reload(asked=True)
-    assert rules.reload(asked=False), "a file without a last line end is as good, once it is whole"
+    assert not rules.reload(102.0, asked=True)
+    assert rules.reload(103.5, asked=False), "a file without a last line end is as good, once it is whole"
     assert rules.check_token(LIVE, f"Bearer {other}".encode()) is True
     with pytest.raises(Unauthenticated):
         rules.check_token(LIVE, f"Bearer {other[:20]}".encode())
+
+
+def test_the_next_look_at_files_takes_one_that_stays_so() -> None:
+    assert access.UNENDED_S < server.RELOAD_S
 
 
 def test_a_token_is_looked_up_however_many_there_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,7 +27,7 @@ from inferd.config import Settings
 from inferd.descriptors import RESERVED
 from inferd.errors import InferdError
 from inferd.protocol import health
-from inferd.serving import process
+from inferd.serving import process, systemd
 from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
 from tests.command import command, environment, run
@@ -403,6 +403,17 @@ def test_grpc_opens_its_own(files: Path) -> None:
             _, errors = program.communicate(timeout=LIMIT_S)
             assert program.returncode == 3
             assert "need --transport native" in errors
+
+
+def test_no_child_inherits_what_was_inherited(monkeypatch: pytest.MonkeyPatch) -> None:
+    """It would keep the port open behind the server."""
+    with socket.create_server(("127.0.0.1", 0)) as opened:
+        descriptor = os.dup(opened.fileno())
+        os.set_inheritable(descriptor, True)
+        monkeypatch.setattr(systemd, "FIRST", descriptor)
+        [found] = inherited_sockets({"LISTEN_FDS": "1", "LISTEN_PID": str(os.getpid())})
+        with found:
+            assert (found.fileno(), found.get_inheritable(), found.getblocking()) == (descriptor, False, False)
 
 
 def test_variables_of_another_process() -> None:

@@ -145,6 +145,7 @@ def test_renegotiation_and_compression_are_off(files: Files, mutual: bool) -> No
     context = without_certificate(mutual=True) if mutual else made._newest
     assert context.options & ssl.OP_NO_RENEGOTIATION
     assert context.options & ssl.OP_NO_COMPRESSION
+    assert context.options & 1 << 33, "SSL_OP_NO_RX_CERTIFICATE_COMPRESSION"
 
 
 @pytest.mark.parametrize("lasts", [timedelta(days=90), timedelta(hours=24)])
@@ -177,6 +178,48 @@ def test_a_certificate_that_clients_refuse_is_told_once(
     assert tls.reload(asked=False)
     assert said(datetime.now(UTC)) == []
     assert "valid" not in caplog.text
+
+
+def test_a_certificate_that_clients_refuse_takes_no_place_of_one_that_they_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    files, now = Files.made(tmp_path), datetime.now(UTC).replace(microsecond=0)
+    tls, day = Tls(Settings(**files.settings())), timedelta(days=1)
+    good = tls.certificates
+
+    def put(first: datetime, last: datetime) -> None:
+        leaf = files.authority.issue_cert("localhost", not_before=first, not_after=last)
+        leaf.cert_chain_pems[0].write_to_path(files.cert)
+        leaf.private_key_pem.write_to_path(files.key)
+
+    for first, last, says in (
+        (now - 2 * day, now - day, f"which was valid until {now - day:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it"),
+        (now + day, now + 2 * day, f"which is valid from {now + day:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"),
+    ):
+        put(first, last)
+        caplog.clear()
+        assert not any(tls.reload(asked=False) for _ in range(3))
+        assert tls.certificates == good
+        assert caplog.text.count("tls_cert: expected a certificate that clients take, got ") == 1, "said once, however often it is tried"
+        assert says in caplog.text
+        assert caplog.text.count("connections go on with the certificate that was read before") == 1
+    tls._validity = (now - 2 * day, now - day)
+    assert tls.reload(asked=False), "when the one that is there is no better"
+    assert tls.certificates != good
+    put(now - day, now + day)
+    assert tls.reload(asked=False)
+
+
+@pytest.mark.parametrize("transport", TRANSPORTS)
+def test_the_last_moment_of_the_certificate_is_a_metric(model: Path, tmp_path: Path, transport: str) -> None:
+    name, own = "tls_certificate_expires_timestamp_seconds", Files.made(tmp_path / "own")
+    with Served(model, transport=transport, **own.settings()) as served:
+        for last in (datetime(2031, 1, 1, tzinfo=UTC), datetime(2032, 1, 1, tzinfo=UTC)):
+            leaf = own.authority.issue_cert("localhost", not_after=last)
+            leaf.cert_chain_pems[0].write_to_path(own.cert)
+            leaf.private_key_pem.write_to_path(own.key)
+            served.on_loop(served.server.reload)
+            assert served.server._counters()[name] == last.timestamp()
+    with Served(model, transport=transport) as served:
+        assert name not in served.server._counters()
 
 
 def test_what_cannot_be_read_of_a_certificate_is_no_error() -> None:

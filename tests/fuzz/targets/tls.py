@@ -24,7 +24,7 @@ DICTIONARY = (b"\x16\x03\x01", b"\x16\x03\x03", b"\x17\x03\x03", b"\x14\x03\x03\
 MAX_RECORD_NBYTES = RECORD_NBYTES + 0xFFFF
 # TlsReader's, by its contract.
 CHUNK_NBYTES, SLICE_RECORDS = 16 << 10, 4
-MAX_HANDSHAKE_RECORDS, TOO_MANY = 64, "records before the handshake was made"
+MAX_HANDSHAKE_RECORDS, MAX_HANDSHAKE_NBYTES, TOO_MUCH = 64, 24 << 10, "before the handshake was made"
 CLOSING_NBYTES, CLOSING_RECORDS, CLOSED = 16 << 10, 16, "on a connection that is closed"
 LEAST_NBYTES = 9  # of a record that is not idle
 NEVER_NS = 1 << 60
@@ -51,8 +51,8 @@ def check_hello(said: bytes) -> None:
     answered, refusal = handshake(Side(), said)
     assert not answered or wanted <= len(said), "all of the hello is there"
     read = handshake(Reading(), said)
-    if read[1] is not None and TOO_MANY in read[1]:
-        assert records_in(said) > MAX_HANDSHAKE_RECORDS
+    if read[1] is not None and TOO_MUCH in read[1]:
+        assert records_in(said) > MAX_HANDSHAKE_RECORDS or len(said) > MAX_HANDSHAKE_NBYTES
     else:
         assert read == (answered, refusal)
 
