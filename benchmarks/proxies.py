@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import re
+import shlex
 import shutil
 import socket
 import sys
@@ -23,6 +24,11 @@ import trustme
 
 ROOT = Path(__file__).resolve().parent.parent
 DEPLOY = ROOT / "deploy"
+CONFIGURATIONS = {
+    "envoy": DEPLOY / "envoy" / "envoy.yaml",
+    "haproxy": DEPLOY / "haproxy" / "haproxy.cfg",
+    "nginx": DEPLOY / "nginx" / "nginx.conf",
+}
 SERVER_NAME, PROXY_NAME, FRONT_NAME = "inferd.internal", "proxy.inferd.internal", "localhost"
 LIMIT_S = 30.0
 
@@ -55,10 +61,13 @@ class Files:
     def authority(self) -> bytes:
         return (self.folder / "authority.pem").read_bytes()
 
-    def server_flags(self) -> list[str]:
-        """What the head of each configuration tells servers to be started with."""
-        names = {"--tls-cert": "server.pem", "--tls-key": "server.key", "--tls-client-ca": "authority.pem"}
-        return [part for flag, name in names.items() for part in (flag, str(self.folder / name))] + ["--tls-allow", PROXY_NAME]
+    def server_flags(self, kind: str) -> list[str]:
+        """What the head of a proxy's configuration tells servers to be started with, on loopback and with these files."""
+        found = re.search(r"^# +inferd serve models((?:.*\\\n)*.*)$", CONFIGURATIONS[kind].read_text(), re.MULTILINE)
+        if found is None:
+            raise ValueError(f"{CONFIGURATIONS[kind]} says no more how servers are started")
+        words = shlex.split(fitted(re.sub(r"\\\n#", "", found[1]), {"--host 0.0.0.0": "--host 127.0.0.1"}))
+        return [str(self.folder / word) if word.endswith((".pem", ".key")) else word for word in words]
 
 
 @dataclass(frozen=True)
@@ -102,7 +111,7 @@ def envoy(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Prox
         host, _, port = address.rpartition(":")
         changes[f"server-{number}.example, port_value: 8001"] = f"{host}, port_value: {port}"
     config = folder / "envoy.yaml"
-    config.write_text(fitted((DEPLOY / "envoy" / "envoy.yaml").read_text(), changes | {"/etc/inferd/tls": str(files.folder)}))
+    config.write_text(fitted(CONFIGURATIONS["envoy"].read_text(), changes | {"/etc/inferd/tls": str(files.folder)}))
 
     def well() -> int:
         with urllib.request.urlopen(f"http://127.0.0.1:{admin}/stats?filter=cluster.inferd.membership_healthy", timeout=LIMIT_S) as page:
@@ -122,7 +131,7 @@ def haproxy(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Pr
     changes |= {f"server-{number}.example:8001": address for number, address in enumerate(addresses, 1)}
     changes |= {"/etc/inferd/tls": str(files.folder), "/run/haproxy/admin.sock": str(control)}
     config = folder / "haproxy.cfg"
-    config.write_text(fitted((DEPLOY / "haproxy" / "haproxy.cfg").read_text(), changes))
+    config.write_text(fitted(CONFIGURATIONS["haproxy"].read_text(), changes))
 
     def well() -> int:
         with socket.socket(socket.AF_UNIX) as asked:
@@ -145,7 +154,7 @@ def nginx(folder: Path, files: Files, addresses: Sequence[str]) -> Iterator[Prox
     changes |= {"/etc/inferd/tls": str(files.folder), "/var/log/nginx": str(folder), "/var/cache/nginx": str(folder)}
     changes |= {"/run/nginx.pid": str(folder / "nginx.pid")}
     config = folder / "nginx.conf"
-    config.write_text(fitted((DEPLOY / "nginx" / "nginx.conf").read_text(), changes))
+    config.write_text(fitted(CONFIGURATIONS["nginx"].read_text(), changes))
     command = [program("nginx"), "-p", str(folder), "-e", str(folder / "error.log"), "-c", str(config)]
     command += ["-g", "daemon off; master_process off;"]
     with started("nginx", command, folder, plain, tls, lambda: len(addresses)) as proxy:

@@ -39,7 +39,7 @@ class Server:
         self.name, self.log, self.port = name, folder / f"{name}.log", servers.free_port()
         self.address = f"127.0.0.1:{self.port}"
         self.command = [sys.executable, "-m", "inferd", "serve", str(repository), "--grpc-port", str(self.port), "--metrics-port", "off"]
-        self.command += ["--log-level", "warning", "--lame-duck-s", LAME_DUCK, *files.server_flags()]
+        self.command += [*files.server_flags("envoy"), "--log-level", "warning", "--lame-duck-s", LAME_DUCK]
         self.process: subprocess.Popen[str]
 
     def start(self) -> None:

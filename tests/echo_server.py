@@ -29,6 +29,7 @@ import grpc
 from inferd_client import AsyncClient, Client, messages
 
 SERVICE = "/inference.GRPCInferenceService/"
+GATE_S = 120  # far longer than any test waits: a call that ends sooner was ended by somebody
 
 TYPED = {
     "BOOL": "bool_contents",
@@ -117,7 +118,7 @@ class EchoServer:
             case "slow":
                 context.add_callback(self.cancelled.set)
                 self.arrived.set()
-                self.cancelled.wait(30)
+                self.cancelled.wait(GATE_S)
             case "garbled":
                 return b"\x0a\xff"
             case "short":
@@ -129,7 +130,7 @@ class EchoServer:
     def wait_at_the_gate(self, context: grpc.ServicerContext) -> None:
         if not self.gate.is_set() and context.add_callback(self.cancelled.set):  # who has gone already is at no gate
             self.arrived.set()
-            self.gate.wait(30)
+            self.gate.wait(GATE_S)
 
     def model_metadata(self, serialized: bytes, context: grpc.ServicerContext) -> bytes:
         request = messages.ModelMetadataRequest.FromString(serialized)

@@ -116,6 +116,12 @@ def test_settings_are_those_of_inferd() -> None:
     assert settings_of(compose | image).tls_allow == ("proxy.inferd.internal",)
 
 
+def test_the_proxy_of_compose_has_one_connection_for_everybody() -> None:
+    composed = settings_of(documents("compose.yaml")[0]["services"]["server-1"]["environment"])
+    assert (composed.connection_memory_percent, composed.fair_queue) == (100, False)
+    assert composed.max_connection_watchers == composed.max_watchers
+
+
 def commands() -> Iterator[tuple[str, list[str]]]:
     yield "Dockerfile", json.loads(dockerfile("ENTRYPOINT")) + json.loads(dockerfile("CMD"))
     yield "Dockerfile", json.loads(dockerfile("HEALTHCHECK").split(" CMD ")[1])

@@ -19,6 +19,7 @@ import grpc
 import numpy as np
 import pytest
 
+from inferd.config import Settings
 from tests import models
 from tests.http2_peer import Peer, framed
 from tests.served import LIMIT_S, Program
@@ -59,7 +60,7 @@ class Setup:
 
     def start(self, *numbers: int) -> None:
         """The first leaves at once when it is told to, the second says so for an hour before."""
-        flags = ["--intra-op-threads", "1", *self.files.server_flags(), "--listen", "plaintext:127.0.0.1:0"]
+        flags = ["--intra-op-threads", "1", *self.files.server_flags(self.kind), "--listen", "plaintext:127.0.0.1:0"]
         for number in numbers:
             listens = ("--listen", self.addresses[number], "--lame-duck-s", ("0s", "1h")[number])
             self.programs[number] = Program(self.repository, *flags, *listens)
@@ -156,6 +157,14 @@ def test_health(caller: Caller) -> None:
     watch = caller.channel.unary_stream(WATCH)(b"\x0a\x08identity", timeout=LIMIT_S)
     assert next(watch) == SERVING
     watch.cancel()
+
+
+def test_more_watchers_than_a_connection_may_have_by_default(behind: Setup, caller: Caller) -> None:
+    """Clients that check health by themselves hold a Watch each, and a proxy carries them in few connections."""
+    watches = [caller.channel.unary_stream(WATCH)(b"", timeout=LIMIT_S) for _ in range(4 * Settings().max_connection_watchers)]
+    assert [next(watch) for watch in watches] == [SERVING] * len(watches)
+    for watch in watches:
+        watch.cancel()
 
 
 def test_tls(behind: Setup) -> None:

@@ -8,6 +8,7 @@ import datetime
 import ipaddress
 import logging
 import os
+import queue
 import re
 import socket
 import ssl
@@ -658,6 +659,25 @@ def test_tokens_are_replaced_under_an_open_connection(model: Path, transport: st
         path.write_text("short\n")
         served.on_loop(served.server.reload)
         assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN)), "what cannot be read changes nothing"
+
+
+def test_a_stream_outlives_the_token_that_opened_it(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+    """As docs/security.md says: what is refused is new calls."""
+    path, services = write_tokens(tmp_path / "tokens", TOKEN), b"\x3a\x00"  # list_services
+    with Served(model, transport=transport, token_file=str(path)) as served:
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        questions: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
+        stream = channel.stream_stream(REFLECTION[0])(iter(questions.get, None), timeout=LIMIT_S, **bearer(TOKEN))
+        questions.put(services)
+        told = next(stream)
+        os.replace(write_tokens(tmp_path / "new", OTHER_TOKEN), path)
+        served.on_loop(served.server.reload)
+        opening = channel.stream_stream(REFLECTION[0])
+        assert code_of(lambda: list(opening(iter([services]), timeout=LIMIT_S, **bearer(TOKEN)))) == "UNAUTHENTICATED"
+        questions.put(services)
+        assert next(stream) == told
+        questions.put(None)
+        assert list(stream) == []
 
 
 def test_a_pipe_in_place_of_the_tokens_holds_up_nobody(

@@ -26,6 +26,7 @@ Parameter: TypeAlias = bool | int | float | str
 _RAW_INPUT_CONTENTS = bytes([7 << 3 | 2])  # the tag of ModelInferRequest.raw_input_contents: field 7, length-delimited
 _RAW_OUTPUT_CONTENTS = 6  # the field number in ModelInferResponse
 _INT64_MAX = 2**63 - 1
+_MAX_VARINT_BITS = 70  # ten bytes; the work for a number of a megabyte would be quadratic
 
 # Values that say nothing of their datatype: [1, 2] may be meant as INT64 or as FP32.
 _PLAIN = (list, tuple, bool, int, float, str, bytes)
@@ -190,7 +191,7 @@ def _outputs(response: messages.ModelInferResponse, raw_contents: Sequence[bytes
                 outputs[output.name] = tensors.decode(raw_contents[index], output.datatype, shape)
             else:
                 outputs[output.name] = _typed(output.contents, output.datatype, shape)
-        except ValueError as error:
+        except (ValueError, OverflowError) as error:  # OverflowError: a number that its datatype does not hold
             raise ValueError(f"output {output.name!r}: {error}") from error
     return outputs
 
@@ -224,9 +225,9 @@ def _without_raw_contents(message: bytes) -> tuple[bytes, list[memoryview]]:
 
 
 def _read_varint(message: bytes, at: int) -> tuple[int, int]:
-    """The number and where it ends; cut short at the message's end, which the caller sees by the position."""
+    """The number and where it ends; behind the message's end where it is cut short, or longer than any, for protobuf to refuse."""
     value = shift = 0
-    while at < len(message):
+    while at < len(message) and shift < _MAX_VARINT_BITS:
         byte = message[at]
         at += 1
         value |= (byte & 0x7F) << shift
@@ -238,11 +239,14 @@ def _read_varint(message: bytes, at: int) -> tuple[int, int]:
 
 def _typed(contents: messages.InferTensorContents, datatype: str, shape: tuple[int, ...]) -> Array:
     """An output from typed contents, which some servers answer with."""
+    found, elements = _contents_of(contents, datatype), tensors.elements_of(shape)
+    if len(found) != elements:
+        raise ValueError(f"expected {elements} elements for {datatype}{list(shape)}, got {len(found)}")
     if datatype == "BYTES":
-        array = np.empty(len(contents.bytes_contents), dtype=object)
-        array[:] = list(contents.bytes_contents)
+        array = np.empty(elements, dtype=object)
+        array[:] = list(found)
         return array.reshape(shape)
-    return tensors.array_of(_contents_of(contents, datatype), datatype).reshape(shape)
+    return tensors.array_of(found, datatype).reshape(shape)
 
 
 def _contents_of(contents: messages.InferTensorContents, datatype: str) -> Sequence[Any]:
@@ -261,6 +265,8 @@ def _contents_of(contents: messages.InferTensorContents, datatype: str) -> Seque
             return contents.fp32_contents
         case "FP64":
             return contents.fp64_contents
+        case "BYTES":
+            return contents.bytes_contents
         case _:
             raise ValueError(f"{datatype} can only travel as raw contents, and the answer has none")
 

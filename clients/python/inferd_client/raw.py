@@ -25,6 +25,8 @@ from typing import Any
 
 import numpy as np
 
+from inferd_client import tensors
+
 __all__ = ["Rows", "arrow_records", "csv_records", "files", "records", "texts"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
@@ -42,8 +44,9 @@ class Rows(np.ndarray[Any, np.dtype[Any]]):
         own = tuple(max(size, 1) for size in shape)
         if tuple(shape[:1]) == (-1,):
             own = (self.size, *own[1:])
-        if math.prod(own) != self.size:
-            wanted = f"the model takes BYTES{list(shape)}: expected {math.prod(own)} a request"
+        elements = tensors.elements_of(own)
+        if elements != self.size:
+            wanted = f"the model takes BYTES{list(shape)}: expected {elements} a request"
             raise ValueError(f"{wanted}, got {self.size} (each file, text and record is one)")
         return np.asarray(self).reshape(own)
 

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass, field
 from os import PathLike, fspath
 from pathlib import Path
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 
@@ -24,6 +25,9 @@ _KEY = re.compile(rb"-----BEGIN ([A-Z]+ )?PRIVATE KEY-----")
 _LOCKED_KEY = re.compile(rb"-----BEGIN ENCRYPTED PRIVATE KEY-----|^Proc-Type: 4,ENCRYPTED", re.MULTILINE)
 _LOOKS_LIKE_PEM = re.compile(r"-----BEGIN|\n")
 _TOKEN = re.compile(r"[\x21-\x7e]+")
+
+_ENCRYPTED = ("SSLChannelCredentials", "ALTSChannelCredentials")
+_COMPOSED = "CompositeChannelCredentials"
 
 
 @dataclass(frozen=True)
@@ -54,7 +58,8 @@ class TLS:
 
     def credentials(self) -> grpc.ChannelCredentials:
         """For gRPC. Raises OSError where a file cannot be read, ValueError where it holds something else."""
-        ca, certificate, key = (None if pem is None else _read(pem) for pem in (self.ca, self.certificate, self.key))
+        ca = None if self.ca is None else _read(self.ca)
+        certificate, key = _read_secret("certificate", self.certificate), _read_secret("key", self.key)
         for name, content in (("ca", ca), ("certificate", certificate)):
             if content is not None and _CERTIFICATE not in content:
                 raise ValueError(f"tls: {name}: expected a certificate in PEM (-----BEGIN CERTIFICATE-----)")
@@ -73,6 +78,16 @@ def _read(pem: Pem) -> bytes:
     return pem if isinstance(pem, bytes) else Path(pem).read_bytes()
 
 
+def _read_secret(name: str, pem: Pem | None) -> bytes | None:
+    """The same of a client's own; its error repeats a path only where something is there: else it may be the key, in either place."""
+    try:
+        return None if pem is None else _read(pem)
+    except OSError as error:
+        if error.filename is None or os.path.exists(error.filename):
+            raise
+        raise OSError(error.errno, error.strerror, f"tls: {name} (what was given is not repeated, for it may be the key)") from None
+
+
 def bearer(token: object) -> tuple[str, str]:
     """The token as a call's metadata. Raises TypeError, and ValueError for what no header can hold; neither repeats it."""
     if not isinstance(token, str):
@@ -83,9 +98,14 @@ def bearer(token: object) -> tuple[str, str]:
 
 
 def is_plaintext(credentials: grpc.ChannelCredentials | None) -> bool:
-    """Whether what is sent can be read on the way. Of grpc's own credentials the insecure ones are known by the name of what they hold:
-    no public part of grpcio tells them from others."""
-    return credentials is None or type(getattr(credentials, "_credentials", None)).__name__ == "InsecureChannelCredentials"
+    """Whether what is sent may be read on the way: by all credentials but those of TLS and ALTS, alone or composed with those of calls.
+
+    They are known by the names of what they hold, for no public part of grpcio tells them apart; what has another name, such as those of
+    xDS, which may be as open as what they fall back on, is taken for plain text."""
+    held: Any = getattr(credentials, "_credentials", None)
+    while type(held).__name__ == _COMPOSED:
+        held = held._channel_credentials
+    return type(held).__name__ not in _ENCRYPTED
 
 
 def exposed(addresses: Sequence[str]) -> str | None:
@@ -97,5 +117,5 @@ def refuse_plaintext(what: str, address: str) -> None:
     """Raises ValueError for a secret, named by the argument that holds it, that would go to that address as it is."""
     raise ValueError(
         f"{what}: without TLS whoever is on the way to {address!r} can read it; pass tls=TLS(), or token_in_plaintext=True in a "
-        "network that you trust"
+        "network that you trust; of credentials, those of grpc's ssl and ALTS encrypt for sure"
     )

@@ -13,7 +13,7 @@ from typing import Any, TypeAlias
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["DATATYPES", "Array", "array_of", "bfloat16", "datatype_of", "decode", "encode"]
+__all__ = ["DATATYPES", "Array", "array_of", "bfloat16", "datatype_of", "decode", "elements_of", "encode"]
 
 Array: TypeAlias = NDArray[Any]
 
@@ -47,6 +47,8 @@ DATATYPES: tuple[str, ...] = (*_FIXED, "BYTES")
 """Every datatype word of the protocol."""
 
 _LENGTH = struct.Struct("<I")
+
+MAX_AXES = 64  # of an array of numpy
 
 
 def datatype_of(array: Array) -> str:
@@ -104,12 +106,21 @@ def _length_prefixed(array: Array) -> Iterator[bytes]:
         yield element
 
 
+def elements_of(shape: Sequence[int]) -> int:
+    """How many elements a shape has, which may be more than any memory holds. Raises ValueError for a shape that no array has."""
+    if len(shape) > MAX_AXES:  # before they are multiplied: of a hundred thousand that takes a minute
+        raise ValueError(f"expected a shape of {MAX_AXES} axes at most, got {len(shape)}")
+    if any(size < 0 for size in shape):
+        raise ValueError(f"expected a shape of sizes from 0 on, got {list(shape)}")
+    return math.prod(shape)
+
+
 def decode(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Array:
     """A tensor's raw bytes as a new, writable array. BYTES become an object array of bytes.
 
     Raises ValueError when the bytes do not hold exactly what datatype and shape say.
     """
-    elements = math.prod(shape)
+    elements = elements_of(shape)
     if datatype == "BYTES":
         return _from_length_prefixed(raw, elements).reshape(shape)
     dtype = _FIXED.get(datatype)
@@ -123,6 +134,8 @@ def decode(raw: bytes | memoryview, datatype: str, shape: Sequence[int]) -> Arra
 
 
 def _from_length_prefixed(raw: bytes | memoryview, elements: int) -> Array:
+    if _LENGTH.size * elements > len(raw):  # before they have a place: a shape may say any number
+        raise ValueError(f"expected {elements} BYTES elements, got {len(raw)} bytes, which is less than their lengths take")
     array = np.empty(elements, dtype=object)
     at = 0
     for index in range(elements):

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import tracemalloc
+from contextlib import suppress
 from typing import Any
 
 import ml_dtypes
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 from hypothesis.extra import numpy as nps
 from inferd_client import InferenceError, messages, tensors
 from inferd_client.codec import decode_infer_response, encode_infer_request
+
+from tests.echo_server import TYPED
 
 DTYPES = [np.bool_, "u1", "u2", "u4", "u8", "i1", "i2", "i4", "i8", "f2", "f4", "f8", ">i4", ">f8", ml_dtypes.bfloat16]
 
@@ -121,12 +124,69 @@ def test_a_damaged_answer_is_read_or_refused(data: st.DataObject) -> None:
         assert error.message.startswith("the server's answer cannot be read: ")  # noqa: PT017
 
 
-@pytest.mark.parametrize("shape", [[-1], [-1, -2], [2**62, 2**62]])
-def test_shapes_that_no_array_has(shape: list[int]) -> None:
-    made = messages.ModelInferResponse(raw_output_contents=[b"\0" * 8])
-    made.outputs.add(name="a", datatype="FP32", shape=shape)
-    with pytest.raises(InferenceError, match="output 'a': "):
+@pytest.mark.parametrize("datatype", ["FP32", "BYTES"])
+@pytest.mark.parametrize(
+    "shape", [[-1], [-1, -2], [-2, -1], [-4, 0], [2**62, 2**62], [0, 2**63 - 1, 2**63 - 1], [2] * 65, [2**62] * 200_000]
+)
+@pytest.mark.parametrize("raw", [True, False])
+def test_shapes_that_no_array_has(shape: list[int], datatype: str, raw: bool) -> None:
+    elements = 0 if 0 in shape else 2
+    made = messages.ModelInferResponse(raw_output_contents=[bytes(4 * elements)] if raw else [])
+    output = made.outputs.add(name="a", datatype=datatype, shape=shape)
+    if not raw:
+        output.contents.fp32_contents.extend([0.0] * elements)
+        output.contents.bytes_contents.extend([b""] * elements)
+    with pytest.raises(InferenceError, match="output 'a': ") as raised:
         decode_infer_response(made.SerializeToString())
+    assert len(raised.value.message) < 3000
+
+
+SIZES = st.integers(0, 4) | st.sampled_from([-(2**63), -2, -1, 2**31, 2**33, 2**45, 2**62, 2**63 - 1])
+NUMBERS = st.sampled_from([0, 1, -1, 127, 300, 2**31 - 1, 2**63 - 1, 2**64 - 1])
+
+
+@example("BYTES", [2**33], b"")
+@given(st.sampled_from(tensors.DATATYPES), st.lists(SIZES, max_size=6), st.binary(max_size=32) | st.integers(0, 64).map(bytes))
+def test_raw_contents_of_any_shape_are_read_or_refused(datatype: str, shape: list[int], raw: bytes) -> None:
+    made = messages.ModelInferResponse(raw_output_contents=[raw])
+    made.outputs.add(name="a", datatype=datatype, shape=shape)
+    read_or_refused(made)
+
+
+@given(st.sampled_from(sorted(TYPED)), st.lists(SIZES, max_size=6), st.lists(NUMBERS, max_size=8), st.booleans())
+def test_typed_contents_of_any_shape_are_read_or_refused(datatype: str, shape: list[int], numbers: list[int], fits: bool) -> None:
+    made = messages.ModelInferResponse()
+    output = made.outputs.add(name="a", datatype=datatype, shape=[len(numbers)] if fits else shape)
+    contents = getattr(output.contents, TYPED[datatype])
+    for number in numbers:
+        with suppress(ValueError):  # one that the field does not hold
+            contents.append(str(number).encode() if datatype == "BYTES" else bool(number) if datatype == "BOOL" else number)
+    read_or_refused(made)
+
+
+def read_or_refused(answer: messages.ModelInferResponse) -> None:
+    try:
+        result = decode_infer_response(answer.SerializeToString())
+    except InferenceError as error:
+        assert error.message.startswith("the server's answer cannot be read: output 'a': ")  # noqa: PT017
+    else:
+        assert result["a"].shape == tuple(answer.outputs[0].shape)
+
+
+def test_nothing_is_allocated_for_elements_that_are_not_there() -> None:
+    tracemalloc.start()
+    with pytest.raises(ValueError, match="expected 1048576 BYTES elements, got 8 bytes, which is less than their lengths take"):
+        tensors.decode(bytes(8), "BYTES", (1 << 20,))
+    peak = tracemalloc.get_traced_memory()[1]
+    tracemalloc.stop()
+    assert peak < 100_000
+
+
+def test_a_number_that_does_not_end_is_not_read_to_its_end() -> None:
+    """The work would be quadratic: hours."""
+    for field in (b"", b"\x0a"):
+        with pytest.raises(InferenceError, match="the server's answer cannot be read: "):
+            decode_infer_response(field + b"\xff" * (8 << 20))
 
 
 def test_large_tensors_are_copied_once_each_way() -> None:

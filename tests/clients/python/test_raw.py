@@ -143,6 +143,11 @@ def test_rows_are_fitted_as_inferd_infer_does(shape: tuple[int, ...], count: int
         assert (type(found), found.shape, found.tolist()) == (np.ndarray, expected.shape, expected.tolist())
 
 
+def test_rows_fit_no_shape_of_more_axes_than_arrays_have() -> None:
+    with pytest.raises(ValueError, match="expected a shape of 64 axes at most, got 200000"):
+        texts("one").fitted([2**62] * 200_000)
+
+
 async def test_clients_send_the_shape_of_the_metadata_and_ask_for_it_once(server: EchoServer, connect: Callable[..., Awaited]) -> None:
     client = connect(server.target, timeout=30, retry=None)
     server.datatype, server.shape = "BYTES", [1]

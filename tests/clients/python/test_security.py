@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import base64
+import re
+import traceback
 from pathlib import PurePath
 from typing import TYPE_CHECKING
 
@@ -10,7 +13,7 @@ import grpc
 import grpc.experimental
 import numpy as np
 import pytest
-from inferd_client import TLS, AsyncClient, InferenceError
+from inferd_client import TLS, AsyncClient, InferenceError, security
 
 from tests.certificates import CLIENT_NAME, SERVER_NAME, Certificates
 from tests.echo_server import EchoServer
@@ -139,6 +142,22 @@ def test_a_file_that_is_not_there(kind: Kind, tmp_path: Path) -> None:
         kind("localhost:1", tls=TLS(ca=tmp_path / "nothing.pem"))
 
 
+def test_a_key_in_the_place_of_its_path_is_not_repeated(kind: Kind, certificates: Certificates, tmp_path: Path) -> None:
+    """Base64 has no lines, and is a path like any other: a short one names no file, a long one cannot."""
+    (tmp_path / "client.pem").write_bytes(certificates.client)
+    for length in (40, 4000):
+        key = base64.b64encode(certificates.client_key * 20).decode()[:length]
+        for name, tls in (("key", TLS(certificate=tmp_path / "client.pem", key=key)), ("certificate", TLS(certificate=key, key=key))):
+            with pytest.raises(OSError, match=rf"tls: {name} \(what was given is not repeated, for it may be the key\)") as raised:
+                kind("localhost:1", tls=tls)
+            assert key[:20] not in "".join(traceback.format_exception(raised.value))
+
+
+def test_a_key_file_that_cannot_be_read_is_named(kind: Kind, certificates: Certificates, tmp_path: Path) -> None:
+    with pytest.raises(IsADirectoryError, match=re.escape(str(tmp_path))):
+        kind("localhost:1", tls=TLS(certificate=certificates.client, key=tmp_path))
+
+
 def test_tls_in_two_ways(kind: Kind) -> None:
     with pytest.raises(ValueError, match="tls: credentials are given, too; one of the two says how to connect"):
         kind("localhost:1", tls=TLS(), credentials=grpc.ssl_channel_credentials())
@@ -226,14 +245,43 @@ def test_no_token_leaves_the_machine_in_plain_text(kind: Kind, target: str | lis
     kind(target, token="t", tls=TLS())
 
 
-@pytest.mark.parametrize("arguments", [{"token": "t"}, {"metadata": {"authorization": "Bearer t"}}])
-def test_credentials_that_encrypt_nothing_are_plain_text(kind: Kind, arguments: dict[str, Any]) -> None:
-    insecure = grpc.experimental.insecure_channel_credentials()
-    with pytest.raises(ValueError, match=r"without TLS whoever is on the way to '10.0.0.1:8001' can read it"):
-        kind("10.0.0.1:8001", credentials=insecure, **arguments)
-    kind("10.0.0.1:8001", credentials=insecure, token_in_plaintext=True, **arguments)
-    kind("localhost:8001", credentials=insecure, **arguments)
-    kind("10.0.0.1:8001", credentials=grpc.ssl_channel_credentials(), **arguments)
+INSECURE = grpc.experimental.insecure_channel_credentials()
+OF_CALLS = grpc.access_token_call_credentials("t")
+OPEN = {
+    "insecure": INSECURE,
+    "insecure with those of calls": grpc.composite_channel_credentials(INSECURE, OF_CALLS),
+    "xds that falls back on insecure": grpc.xds_channel_credentials(INSECURE),
+    "xds": grpc.xds_channel_credentials(),
+    "local": grpc.local_channel_credentials(),
+    "local by Unix sockets": grpc.local_channel_credentials(grpc.LocalConnectionType.UDS),
+    "of a kind that grpc has not": grpc.ChannelCredentials(object()),
+}
+ENCRYPTED = {
+    "ssl": grpc.ssl_channel_credentials(),
+    "ssl with those of calls, twice": grpc.composite_channel_credentials(
+        grpc.composite_channel_credentials(grpc.ssl_channel_credentials(), OF_CALLS), OF_CALLS
+    ),
+    "alts": grpc.alts_channel_credentials(),
+}
+SECRETS = [{"token": "t"}, {"metadata": {"authorization": "Bearer t"}}]
+
+
+@pytest.mark.parametrize("arguments", SECRETS)
+@pytest.mark.parametrize("name", OPEN)
+def test_credentials_that_may_encrypt_nothing_are_plain_text(kind: Kind, name: str, arguments: dict[str, Any]) -> None:
+    refusal = r"without TLS whoever is on the way to '10.0.0.1:8001' can read it; .*; of credentials, those of grpc's ssl and ALTS encrypt"
+    with pytest.raises(ValueError, match=refusal):
+        kind("10.0.0.1:8001", credentials=OPEN[name], **arguments)
+    assert security.is_plaintext(OPEN[name])
+    if name.startswith("insecure"):  # the others make no channel on every machine
+        kind("10.0.0.1:8001", credentials=OPEN[name], token_in_plaintext=True, **arguments)
+        kind("localhost:8001", credentials=OPEN[name], **arguments)
+
+
+@pytest.mark.parametrize("arguments", SECRETS)
+@pytest.mark.parametrize("name", ENCRYPTED)
+def test_credentials_that_encrypt_may_have_a_token(name: str, arguments: dict[str, Any]) -> None:
+    AsyncClient("10.0.0.1:8001", credentials=ENCRYPTED[name], **arguments)  # which makes no channel yet: ALTS is of one cloud
 
 
 @pytest.mark.parametrize("metadata", [{"authorization": "Bearer t"}, [("x", "1"), ("Authorization", "Basic x")]])

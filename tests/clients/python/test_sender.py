@@ -23,6 +23,7 @@ if TYPE_CHECKING:
 
 X = {"x": np.ones(3)}
 LIMIT_S = 30  # longer than anything here takes
+FAR_S = 4 * LIMIT_S  # of what is to be ended by something else, within LIMIT_S
 AWAY = Refusal(grpc.StatusCode.UNAVAILABLE)
 FULL = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED)
 FULL_FOR_A_WHILE = Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 1.5)
@@ -242,7 +243,7 @@ async def test_the_first_answer_counts_and_the_other_request_is_cancelled(
     servers: list[EchoServer], connect: Callable[..., Awaited], stuck: int
 ) -> None:
     pair = servers[:2]
-    client = connect([server.target for server in pair], timeout=LIMIT_S, hedge_after=0.02)
+    client = connect([server.target for server in pair], timeout=FAR_S, hedge_after=0.02)
     await reach(client, *pair)
     pair[stuck].gate.clear()
     while not pair[stuck].arrived.is_set():
@@ -347,7 +348,7 @@ async def test_a_task_that_is_cancelled_when_its_client_is_closed(server: EchoSe
     call.cancel()
     await client.close()
     with pytest.raises(asyncio.CancelledError):
-        await call
+        await asyncio.wait_for(call, LIMIT_S)
 
 
 @pytest.mark.parametrize("addresses", [1, 2])
@@ -374,8 +375,8 @@ async def test_a_client_that_is_closed_before_a_call_is_sent(
 def test_closing_ends_the_wait_of_other_threads(server: EchoServer, at_each_pause: AtEachPause) -> None:
     waiting = threading.Event()
     at_each_pause(waiting.set)
-    server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 29))
-    client = Client(server.target)
+    server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, FAR_S))
+    client = Client(server.target, retry=Retry(max_retry_after=FAR_S))
     with ThreadPoolExecutor(1) as threads:
         call = threads.submit(client.infer, "echo", X)
         assert waiting.wait(LIMIT_S)
@@ -387,13 +388,13 @@ def test_closing_ends_the_wait_of_other_threads(server: EchoServer, at_each_paus
 async def test_closing_ends_the_wait_of_other_tasks(server: EchoServer, at_each_pause: AtEachPause) -> None:
     waiting = asyncio.Event()
     at_each_pause(waiting.set)
-    server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 29))
-    client = AsyncClient(server.target)
+    server.refusals.append(Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, FAR_S))
+    client = AsyncClient(server.target, retry=Retry(max_retry_after=FAR_S))
     call = asyncio.ensure_future(client.infer("echo", X))
     await asyncio.wait_for(waiting.wait(), LIMIT_S)
     await client.close()
     with pytest.raises(InferenceError, match=CLOSED):
-        await call
+        await asyncio.wait_for(call, LIMIT_S)
 
 
 def test_the_state_of_a_blocking_channel_can_be_asked_for(server: EchoServer) -> None:
