@@ -10,7 +10,7 @@ cdef enum:
     SELDOM_NS = 100_000                 # whose turns that it waited for took less, less what is forgotten, is before others in the line,
     FORGOTTEN_SHARE = 8192              # this part of the time, which is about as often as a good client is late by chance
     EXPECTED_BYTE_NS = 32               # that its next turn takes, for each byte that waits: headers of calls
-    WOKEN = 8                           # sockets that could not be read for long and now can, in one iteration of the loop
+    WOKEN = 8                           # sockets, of who was silent for long or is to be ended, that can be read now, in one iteration
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; refusals, too
     UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more
