@@ -350,6 +350,11 @@ cdef class Session(Output):
         except Exception as error:
             self.endpoint.log(error)
 
+    def gather_no_more(self):
+        """The socket is read as it comes from now on, by whoever reads it."""
+        if self.low_water is not None:
+            self.low_water.set(1)
+
     def receive(self, const uint8_t[::1] source not None):
         """Feeds bytes from anywhere, in pieces of the receive buffer's size, all in one turn. For tests and other transports."""
         cdef Py_ssize_t offset = 0, nbytes

@@ -65,6 +65,7 @@ class Endpoint:
     resetting_total: int
     refused_total: int
     max_calls: int
+    connection_window_nbytes: int
     min_rate: int
     min_message_rate: int
     dead_total: int
@@ -86,6 +87,7 @@ class Endpoint:
 
 class Output:
     endpoint: Endpoint
+    judged: bool
     closed: bool
     def flush(self) -> None: ...
     def pause_writing(self) -> None: ...

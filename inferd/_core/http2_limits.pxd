@@ -16,7 +16,7 @@ cdef enum:
     EXPECTED_BYTE_NS = 32               # that its next turn takes, for each byte that waits: headers of calls
     MAX_HELD_NBYTES = 32 << 20          # that were read and wait for a turn, of all connections; beyond them little more is read:
     LITTLE_NBYTES = 4 << 10             # of a connection at once
-    WOKEN = 8                           # sockets that could not be read for long and now can, in one iteration of the loop
+    WOKEN = 8                           # sockets, of who was silent for long or is to be ended, that can be read now, in one iteration
     MAX_FRAME_NBYTES = 1 << 20          # largest frame that a client may send
     MAX_STREAM_FRAMES = 4               # frames that wait for a client that does not read, for each stream it may have open; refusals, too
     UNASKED_NBYTES = 1 << 10            # of a frame that asks for nothing count as one more

@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import fcntl
+import os
 import struct
 import termios
 from collections import Counter
+from contextlib import suppress
 from socket import AF_UNIX
 from typing import TYPE_CHECKING
 
@@ -28,8 +30,8 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
-CLOSING_LOOKS = 2  # of a drain at a connection that closes: its last bytes have gone to the kernel by then
-CLOSE_TIMEOUT_S = 5.0  # a client that does not take its last bytes is cut off after this long
+CLOSING_LOOKS = 3  # in a row: a client whose kernel has all, and that said nothing between them, has read it, and need not close first
+CLOSE_TIMEOUT_S = 5.0  # in which a client takes the rest of its last bytes, or min_rate_bytes a second of them; else it is cut off
 
 
 class Connection(Session, asyncio.BufferedProtocol):
@@ -42,9 +44,12 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._socket: asyncio.Transport | None = None
         self._tls: TlsReader | None = None
         self._descriptor = -1  # of its socket
-        self._held = self._asleep = False
+        self._held = self._asleep = self._is_local = False
         self._cut_off: asyncio.TimerHandle | None = None  # once it closes
-        self._closing_looks = 0
+        self._closing_looks = 0  # at which there was nothing to wait for
+        self._left_nbytes = 0  # of its last bytes, when it closed, or CLOSE_TIMEOUT_S later
+        self._unwanted_nbytes = 0  # that may still be read of it then
+        self._was_heard = False  # since the last look
         self._identity: Identity | None = None  # whom the client's certificate names
         self._told = False  # in the log
         self.streams: Counter[Method] = Counter()  # open ones of methods that have a limit for each connection
@@ -64,7 +69,8 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.ask_who_it_is()
         socket = transport.get_extra_info("socket")
         self._descriptor = socket.fileno()
-        low_water = handshake is None and socket.family != AF_UNIX  # which the kernel does not look at there; TLS has a buffer of its own
+        self._is_local = socket.family == AF_UNIX
+        low_water = handshake is None and not self._is_local  # which the kernel does not look at there; TLS has a buffer of its own
         self.open(transport.write, self._close_socket, self._descriptor if low_water else -1, self._owner.age_ns())
         if handshake is None:
             self._owner.loop.call_soon(self._read)  # the loop begins to read when this is over
@@ -101,10 +107,14 @@ class Connection(Session, asyncio.BufferedProtocol):
         """Bytes that the socket has not taken yet."""
         return self._socket.get_write_buffer_size() if self._socket is not None else 0
 
+    def unsent_nbytes(self) -> int:
+        """Bytes that the client's kernel has not said to have; of a Unix socket, that the client has not read."""
+        return self.waiting_nbytes() + _kernel_nbytes(self._socket) if self._socket is not None else 0
+
     def hold_reading(self, held: bool) -> None:
         """What is read waits for the connection's next turn."""
         self._held = held
-        if self._socket is None or self._socket.is_closing():
+        if self._socket is None or self._socket.is_closing() or self._cut_off is not None:
             return
         if held:
             if self._tls is None:
@@ -118,7 +128,7 @@ class Connection(Session, asyncio.BufferedProtocol):
 
     def hang_up(self, error: int) -> None:
         """The client says nothing more, or is gone: the connection ends when it is its turn."""
-        self._owner.end_soon(self.abort if error else self._close_socket)
+        self._owner.end_soon(self.abort if error else self._finish)
 
     def sleep_if_silent(self) -> None:
         """By TLS the loop reads nothing of a connection that is silent until something comes, and it is its turn."""
@@ -136,6 +146,9 @@ class Connection(Session, asyncio.BufferedProtocol):
     def _read(self) -> None:
         """Without TLS the socket is read natively, not by the loop."""
         if self._socket is not None and not self._socket.is_closing() and not self._held:
+            if self._cut_off is not None:
+                self._socket.pause_reading()
+                return
             try:
                 self._owner.sockets.read(self._descriptor, self)
             except OSError:  # the kernel has no memory for it
@@ -161,21 +174,76 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.wait_for_turn()
 
     def _close_socket(self) -> None:
-        if self._socket is not None and self._cut_off is None:
-            if self._tls is None:
-                self._owner.sockets.forget(self._descriptor, self)
-            else:
-                self._tls.close()
-            self._socket.close()  # after what was written
-            self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self.abort)
+        """HTTP/2 is done. A kernel answers what comes to a socket that is closed with a reset, and its client loses what it has not read:
+        so the client closes first. It hears that nothing more comes after what was written, and what it says is thrown away meanwhile."""
+        if self._socket is None or self._cut_off is not None:
+            return
+        if self._tls is not None:
+            self._tls.close()
+            self._socket.close()  # TLS says so itself, and waits
+        elif not self._socket.is_closing():
+            self._owner.sockets.forget(self._descriptor, self)
+            self._socket.pause_reading()
+            self.gather_no_more()
+            with suppress(OSError):  # the client is gone, which is read next
+                self._socket.write_eof()
+            self._unwanted_nbytes = self.endpoint.connection_window_nbytes
+            self._wait_for_unwanted()
+            self._owner.end_soon(self.close)  # the session: only the socket is needed any more
+        self._left_nbytes = self.unsent_nbytes()
+        self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
 
-    def look_at_closing(self) -> None:
-        """In a drain: TLS would wait for the client's own word at the end (close_notify), which nobody needs once the client's kernel has
-        all that was written."""
-        if self._cut_off is None or self._socket is None:
+    def _finish(self) -> None:
+        """The client says nothing more: what was written leaves, and no reset can follow."""
+        if self._socket is None:
+            return
+        self._socket.close()
+        if self._cut_off is None:
+            self._left_nbytes = self.unsent_nbytes()
+            self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
+
+    def _wait_for_unwanted(self) -> None:
+        with suppress(OSError):  # the kernel has no memory for it: nothing is read, and the looks end the connection
+            self._owner.sockets.wake(self._descriptor, self, Connection._throw_away)
+
+    def _throw_away(self) -> None:
+        """One read, in a turn among those that were silent; no more of them than who keeps to the windows has use for."""
+        if self._socket is None or self._socket.is_closing():
+            return
+        self._was_heard = True
+        try:
+            nbytes = os.readv(self._descriptor, (self.endpoint,))
+        except BlockingIOError:
+            nbytes = 1  # nothing after all
+        except OSError:
+            self.abort()
+            return
+        if nbytes == 0:
+            self._finish()
+            return
+        self._unwanted_nbytes -= nbytes
+        if self._unwanted_nbytes > 0:
+            self._wait_for_unwanted()
+
+    def _cut_off_unless_moved(self) -> None:
+        """Each CLOSE_TIMEOUT_S. Whose connection ended for an error has one of them."""
+        before_nbytes, self._left_nbytes = self._left_nbytes, self.unsent_nbytes()
+        least_nbytes = max(1, min(before_nbytes, int(self.endpoint.min_rate * CLOSE_TIMEOUT_S)))
+        if self.judged or before_nbytes - self._left_nbytes < least_nbytes:
+            self.abort()
+        else:
+            self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
+
+    def look_at_closing(self, draining: bool) -> None:
+        """Nobody waits for a client that closes late, or never. TLS waits for its word at the end (close_notify), but not in a drain."""
+        if self._cut_off is None or self._socket is None or (self._tls is not None and not draining):
+            return
+        # What the kernel has for a Unix socket can be read of one that was closed, too.
+        if self._was_heard or (self.waiting_nbytes() if self._is_local else self.unsent_nbytes()):
+            self._was_heard, self._closing_looks = False, 0
             return
         self._closing_looks += 1
-        if self._closing_looks >= CLOSING_LOOKS and not self.waiting_nbytes() and not _unsent_nbytes(self._socket):
+        if self._closing_looks >= CLOSING_LOOKS:
             self.abort()
 
 
@@ -189,8 +257,11 @@ def _identity(handshake: TlsReader, certificate: Mapping[str, Any] | None) -> Id
     return Identity.of(certificate) if certificate else None
 
 
-def _unsent_nbytes(transport: asyncio.Transport) -> int:
+def _kernel_nbytes(transport: asyncio.Transport) -> int:
     """What the kernel has, and the client's kernel has not said to have. A loop has bytes of its own only while this is full."""
-    unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    try:
+        unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:  # by TLS a socket is closed before its connection hears of it
+        return 0
     (nbytes,) = struct.unpack("i", unsent)
     return int(nbytes)

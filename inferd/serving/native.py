@@ -290,7 +290,7 @@ class NativeTransport:
         """What observe.metrics shows of a transport."""
         endpoint = self.endpoint
         return {
-            "connections": endpoint.connections,
+            "connections": len(self.connections),
             "connections_limit": self._max_connections,
             "connections_total": endpoint.connections_total,
             "connections_refused_total": self._refused_connections,
@@ -346,11 +346,11 @@ class NativeTransport:
                 self._cut_off_stalled(now_ns, (connection,))
                 if connection.ends_more:
                     self._unlooked.append(connection)
-                elif self.draining:
-                    connection.look_at_closing()
-                else:
+                    continue
+                if not self.draining:
                     self._age(now_ns, (connection,))
                     connection.sleep_if_silent()
+                connection.look_at_closing(self.draining)
         finally:
             if self._unlooked:
                 self.loop.call_soon(self._look_on, now_ns)
@@ -365,7 +365,9 @@ class NativeTransport:
             request_limit_ns = min(DRAIN_STALL_NS, request_limit_ns)
             answer_limit_ns = min(DRAIN_UNREAD_NS, answer_limit_ns)
         for connection in list(self.connections) if connections is None else connections:
-            if connection.end_stalled(now_ns, connection.waiting_nbytes(), request_limit_ns, answer_limit_ns, self._pressed):
+            # While the loop has bytes the kernel's count, too: of a full socket it takes none until a third of it is free.
+            waiting_nbytes = connection.unsent_nbytes() if connection.waiting_nbytes() else 0
+            if connection.end_stalled(now_ns, waiting_nbytes, request_limit_ns, answer_limit_ns, self._pressed):
                 self.stalled_connections += 1
                 connection.abort()
 
@@ -436,7 +438,7 @@ class NativeTransport:
 
     def is_full(self) -> bool:
         """Whether as many connections are open as may be, those among them that are not made yet, such as by a TLS handshake."""
-        return self.endpoint.connections + self._unfinished() >= self._max_connections
+        return self.open_connections >= self._max_connections
 
     def count_refused(self) -> None:
         self._refused_connections += 1

@@ -152,6 +152,14 @@ def test_one_timer_for_all_connections_and_none_for_one_that_is_gone(gathering: 
     assert gathering.low_water == MOST  # the number may be another socket's by now
 
 
+def test_what_nobody_wants_is_read_as_it_comes(gathering: Gathering) -> None:
+    client = gathering.client(Served())
+    client.session.receive(upload(client, 600_000)[:BUFFER])
+    assert gathering.low_water == MOST
+    client.session.gather_no_more()
+    assert gathering.low_water == 1
+
+
 @pytest.mark.parametrize(("stream", "connection"), [(65_535, 1 << 20), (1 << 20, 65_535)])
 def test_never_more_than_the_windows_let_a_client_send(gathering: Gathering, stream: int, connection: int) -> None:
     client = gathering.client(Served(stream_window_nbytes=stream, connection_window_nbytes=connection))

@@ -1,0 +1,266 @@
+"""How a connection ends: its client gets the last bytes, whatever it still sends, and nobody waits for it for ever."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator
+from contextlib import ExitStack, asynccontextmanager, suppress
+from pathlib import Path
+
+import pytest
+from h2.settings import SettingCodes
+
+from inferd._core.grpc import Call
+from inferd.config import Address
+from inferd.serving import connection as of_connections
+from inferd.serving.connection import CLOSE_TIMEOUT_S, CLOSING_LOOKS, Connection
+from inferd.serving.method import Method
+from tests import http2_peer
+from tests.bare import ECHO, serving
+from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed
+from tests.wire import LIMIT_S
+
+S = 10**9
+RECEIVE_NBYTES = 64 << 10  # _core/http2_endpoint.pxd
+NO_PING = b"\0\0\0\x06\0\0\0\0\0"  # one without its bytes: an error of the connection
+
+
+def narrow(address: str) -> socket.socket:
+    """A socket of whose answer little is in the client's kernel at a time, in packets that fit."""
+    client = socket.socket(socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET)
+    client.settimeout(LIMIT_S)
+    if client.family == socket.AF_UNIX:
+        client.connect(address.removeprefix("unix:"))
+        return client
+    client.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 16 << 10)
+    client.setsockopt(socket.IPPROTO_TCP, socket.TCP_MAXSEG, 1400)
+    host, _, port = address.rpartition(":")
+    client.connect((host, int(port)))
+    return client
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix"])
+@pytest.mark.parametrize("why", ["drain", "age", "error"])
+async def test_who_reads_slowly_and_opens_windows_gets_all(why: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What it sends comes when HTTP/2 is done: a socket that is closed would answer with a reset, for which the client loses what waits."""
+    monkeypatch.setattr(of_connections, "CLOSING_LOOKS", 10**6)  # however slow this machine is
+    monkeypatch.setattr(http2_peer, "connected", narrow)
+    address = Address("127.0.0.1", 0) if kind == "tcp" else Address("", 0, str(tmp_path / "s"))
+    methods = {ECHO: Method("infer", lambda call: call.reply(bytes(200_000)))}
+    async with serving(address, methods=methods, max_connection_age_s=1000) as (transport, [bound]):
+
+        def ask() -> Peer:
+            peer = Peer(bound)
+            peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
+            peer.h2.increment_flow_control_window(1 << 20)
+            peer.ping()
+            peer.data(peer.open(ECHO), framed(b""), end=True)
+            return peer
+
+        def read_on(peer: Peer) -> None:
+            while not peer.closed:
+                peer.h2.increment_flow_control_window(1)
+                peer.send()
+                peer.read()
+
+        peer = await asyncio.to_thread(ask)
+        stopping = None
+        with peer:
+            [connection] = transport.connections
+            while transport.endpoint.sent_nbytes < 200_000 or connection.calls:
+                await asyncio.sleep(0)
+            if why == "drain":
+                stopping = asyncio.create_task(transport.stop(LIMIT_S))
+            elif why == "age":
+                for now_s in (0, 1100, 1101):
+                    transport._age(now_s * S)
+            else:
+                peer.socket.sendall(NO_PING)
+            while not connection.closed:
+                await asyncio.sleep(0)
+            await asyncio.to_thread(read_on, peer)
+            assert len(peer.answers[1].body) == 5 + 200_000
+            assert peer.answers[1].status == 0
+            assert peer.goaways[-1].error_code == (6 if why == "error" else 0)
+        if stopping is not None:
+            await stopping
+        while transport.connections:
+            await asyncio.sleep(0)
+
+
+async def test_http_1_is_told_so_whatever_it_uploads() -> None:
+    async with serving() as (_, [bound]):
+
+        def post() -> bytes:
+            with connected(bound) as client:
+                client.sendall(b"POST / HTTP/1.1\r\nHost: test\r\nContent-Length: 1000000\r\n\r\n")
+                for _ in range(100):
+                    client.sendall(bytes(10_000))
+                return b"".join(iter(lambda: client.recv(1 << 16), b""))
+
+        assert (await asyncio.to_thread(post)).startswith(b"HTTP/1.1 505 ")
+
+
+async def test_who_sends_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
+    """And little of it is read, others having their turns between."""
+    monkeypatch.setattr(of_connections, "CLOSE_TIMEOUT_S", 0.5)
+    async with serving(connection_window_bytes=1 << 20) as (transport, [bound]):
+
+        def send() -> None:
+            with connected(bound) as client:
+                client.sendall(PREFACE + EMPTY_SETTINGS + NO_PING)
+                with suppress(ConnectionError):
+                    while True:
+                        client.sendall(bytes(1 << 16))
+
+        def another() -> bytes:
+            with Peer(bound) as peer:
+                return peer.call(framed(b"me too"), ECHO).body
+
+        sending = asyncio.create_task(asyncio.to_thread(send))
+        while not transport.connections:
+            await asyncio.sleep(0)
+        [connection] = transport.connections
+        while not connection.closed:
+            await asyncio.sleep(0)
+        assert await asyncio.to_thread(another) == framed(b"me too")
+        await sending
+        while connection in transport.connections:
+            await asyncio.sleep(0)
+        assert -RECEIVE_NBYTES < connection._unwanted_nbytes <= 0
+
+
+async def test_a_drain_does_not_wait_for_who_keeps_a_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(of_connections, "CLOSE_TIMEOUT_S", 3600.0)
+    async with serving() as (transport, [bound]):
+
+        def greeted() -> Peer:
+            peer = Peer(bound)
+            peer.ping()
+            return peer
+
+        with ExitStack() as stack:
+            for _ in range(20):
+                stack.enter_context(await asyncio.to_thread(greeted))
+            async with asyncio.timeout(LIMIT_S):
+                await transport.stop(3600)
+        assert not transport.connections
+
+
+async def test_who_is_waited_for_counts_and_has_no_call_any_more() -> None:
+    held: list[Call] = []
+    async with serving(methods={ECHO: Method("infer", held.append)}, max_connections=1) as (transport, [bound]):
+
+        def err() -> Peer:
+            peer = Peer(bound)
+            peer.data(peer.open(ECHO), framed(b"1"), end=True)
+            peer.socket.sendall(NO_PING)
+            peer.wait_for_end()
+            return peer
+
+        with await asyncio.to_thread(err):
+            while not held or not held[0].closed:
+                await asyncio.sleep(0)
+            assert transport.counters()["connections"] == 1
+            assert await asyncio.to_thread(exchange, bound, PREFACE + EMPTY_SETTINGS) == b""
+        while transport.counters()["connections"]:
+            await asyncio.sleep(0)
+        held.clear()
+
+
+# ---- how long that lasts, by hand
+
+
+class Closing:
+    """A transport of a loop whose client does not close. The kernel has nothing for it."""
+
+    def __init__(self, opened: socket.socket) -> None:
+        self.opened, self.left, self.aborted = opened, 0, False
+        self.said: list[str] = []
+
+    def get_extra_info(self, name: str) -> socket.socket:
+        return self.opened
+
+    def get_write_buffer_size(self) -> int:
+        return self.left
+
+    def is_closing(self) -> bool:
+        return False
+
+    def pause_reading(self) -> None:
+        self.said.append("pause_reading")
+
+    def write_eof(self) -> None:
+        self.said.append("write_eof")
+
+    def close(self) -> None:
+        self.said.append("close")
+
+    def abort(self) -> None:
+        self.aborted = True
+
+
+@asynccontextmanager
+async def closing(left: int, kind: type[Connection] = Connection) -> AsyncIterator[tuple[Connection, Closing]]:
+    """A connection with which HTTP/2 is done, while so many bytes are left to its client."""
+    near, far = socket.socketpair()
+    async with serving() as (transport, _):
+        connection, made = kind(transport, lambda: None), Closing(near)
+        connection._socket = made  # type: ignore[assignment]
+        made.left = left
+        for _ in range(2 * CLOSING_LOOKS):
+            connection.look_at_closing(True)  # of one that is open
+        connection._close_socket()
+        with near, far:
+            yield connection, made
+        if connection._cut_off is not None:
+            connection._cut_off.cancel()
+
+
+@pytest.mark.parametrize("draining", [False, True])
+async def test_who_has_all_and_is_silent_need_not_close(draining: bool) -> None:
+    async with closing(1) as (connection, made):
+        assert made.said == ["pause_reading", "write_eof"]
+        for _ in range(2 * CLOSING_LOOKS):
+            connection.look_at_closing(draining)
+        made.left = 0
+        for _ in range(CLOSING_LOOKS - 1):
+            connection.look_at_closing(draining)
+        connection._was_heard = True
+        for _ in range(CLOSING_LOOKS):
+            connection.look_at_closing(draining)
+            assert not made.aborted
+        connection.look_at_closing(draining)
+        assert made.aborted
+
+
+async def test_who_takes_last_bytes_as_fast_as_it_must_is_not_cut_off() -> None:
+    least = int(CLOSE_TIMEOUT_S * 1024)
+    async with closing(10 * least) as (connection, made):
+        for left in (9, 8, 7):
+            made.left = left * least
+            connection._cut_off_unless_moved()
+            assert not made.aborted
+        made.left -= least - 1
+        connection._cut_off_unless_moved()
+        assert made.aborted
+
+
+async def test_who_has_taken_all_has_as_long_again_to_close() -> None:
+    async with closing(100) as (connection, made):
+        made.left = 0
+        connection._cut_off_unless_moved()
+        assert not made.aborted
+        connection._cut_off_unless_moved()
+        assert made.aborted
+
+
+async def test_who_ended_for_an_error_is_cut_off_however_it_reads() -> None:
+    class Judged(Connection):
+        judged = True
+
+    async with closing(1 << 20, Judged) as (connection, made):
+        made.left = 1 << 10
+        connection._cut_off_unless_moved()
+        assert made.aborted
