@@ -112,10 +112,10 @@ cdef class Endpoint:
 
     def flush(self):
         """Writes what waits to be sent, one write a connection. A few bytes can open the windows of a thousand answers: who has more than
-        a turn's worth shares the time of all such with them, behind the others."""
+        a turn's worth has the time that the others leave, one turn at least."""
         cdef list outputs = self.dirty
         cdef Py_ssize_t i, count = len(outputs)
-        cdef int64_t until_ns = monotonic_ns() + self.flush_iteration_ns if count > 1 else 0
+        cdef int64_t until_ns = monotonic_ns() + self.flush_iteration_ns
         self.flush_scheduled = False
         self.inline_nbytes = INLINE_NBYTES
         self.dirty = []
@@ -124,13 +124,11 @@ cdef class Endpoint:
             if i + 1 < count and monotonic_ns() >= until_ns:
                 self.dirty = outputs[i + 1:] + self.dirty
                 break
-        if self.unsent:
-            until_ns = monotonic_ns() + self.flush_iteration_ns
-            while self.unsent:
-                output, _ = self.unsent.popitem(last=False)
-                self.flush_one(<Output>output)
-                if monotonic_ns() >= until_ns:
-                    break
+        while self.unsent:
+            output, _ = self.unsent.popitem(last=False)
+            self.flush_one(<Output>output)
+            if monotonic_ns() >= until_ns:
+                break
         if not self.flush_scheduled and (self.dirty or self.unsent):
             self.flush_scheduled = True
             self.schedule(self.flush)

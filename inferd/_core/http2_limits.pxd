@@ -9,7 +9,7 @@ cdef enum:
     LIGHT_NS = 100_000                  # so long, or it has more open calls, each of which a byte of it may concern, than
     LIGHT_CALLS = 100
     FLUSH_NS = 100_000                  # what a connection gets is written for so long, then the others' is,
-    FLUSH_ITERATION_NS = 1_000_000      # and what all get in one iteration, and again of those with more than a turn's worth
+    FLUSH_ITERATION_NS = 500_000        # and what all get in one iteration, those with more than a turn's worth behind the others
     FLUSH_FRAMES = 32                   # of what is written, between two looks at the clock
     SELDOM_NS = 100_000                 # whose turns that it waited for took less, less what is forgotten, is before others in the line,
     FORGOTTEN_SHARE = 8192              # this part of the time, which is about as often as a good client is late by chance

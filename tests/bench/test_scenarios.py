@@ -176,7 +176,7 @@ def test_a_slow_model_warms_up_for_no_longer_than_it_must(monkeypatch):
             assert client.generator.sent < 1 + loadgen.WARM_UP_REQUESTS
         finally:
             client.close()
-    assert 0 < rate <= 10e9 / fastest_ns, "whatever else the machine does"
+    assert 0 < rate <= 11e9 / fastest_ns, "whatever else the machine does; the first of the second half was asked just before it"
 
 
 class Puppet:

@@ -24,8 +24,11 @@ def lines(transport: NativeTransport) -> tuple[Turns, Turns]:
     return transport._cold_calls._probes, transport._cold_calls._others
 
 
-def hold(transport: NativeTransport) -> None:
-    """Nothing begins, as long as the loop is at others."""
+async def hold(transport: NativeTransport) -> None:
+    """Nothing begins any more: the look that follows the last one is over."""
+    async with asyncio.timeout(LIMIT_S):
+        while any(turns._scheduled for turns in lines(transport)):
+            await asyncio.sleep(0)
     for turns in lines(transport):
         turns._scheduled = True
 
@@ -58,7 +61,7 @@ async def test_calls_that_run_as_tasks_begin_by_turns_of_their_connections(quick
 
     methods = {COLD: Method("unary", serve, *TYPES, quick=quick)}
     async with serving(methods=methods) as (transport, [bound]):
-        hold(transport)
+        await hold(transport)
         with Peer(bound) as busy, Peer(bound) as other:
 
             def ask() -> None:
@@ -82,7 +85,7 @@ async def test_of_calls_that_run_as_tasks_few_begin_in_an_iteration(quick: bool,
 
     methods = {COLD: Method("unary", serve, *TYPES, quick=quick)}
     async with serving(methods=methods) as (transport, [bound]):
-        hold(transport)
+        await hold(transport)
         with Peer(bound) as peer:
 
             def ask() -> list[int]:
@@ -117,7 +120,7 @@ async def test_streams_go_on_by_turns_of_their_connections() -> None:
             async with asyncio.timeout(LIMIT_S):
                 while running(transport) < 11:
                     await asyncio.sleep(0)
-            hold(transport)
+            await hold(transport)
 
             def ask() -> None:
                 for peer, name in ((busy, "busy"), (other, "other")):
@@ -151,7 +154,7 @@ async def test_who_leaves_a_stream_that_waits_for_its_turn_leaves_nothing() -> N
             async with asyncio.timeout(LIMIT_S):
                 while not running(transport):
                     await asyncio.sleep(0)
-            hold(transport)
+            await hold(transport)
             await asyncio.to_thread(lambda: (peer.data(stream, framed(b"")), peer.ping()))
             assert waiting(transport) == 1
         async with asyncio.timeout(LIMIT_S):
@@ -187,7 +190,7 @@ async def test_who_takes_a_call_back_before_its_task_begins_leaves_nothing(kind:
 
     method = Method(kind, serve, *TYPES, max_open=5 if kind == "stream" else 0)
     async with serving(methods={COLD: method}, min_ping_interval_s=0) as (transport, [bound]):
-        hold(transport)
+        await hold(transport)
         with Peer(bound) as peer:
 
             def ask() -> list[int]:
@@ -220,7 +223,7 @@ async def test_who_leaves_before_its_task_begins_leaves_nothing() -> None:
         transport,
         [bound],
     ):
-        hold(transport)
+        await hold(transport)
         with Peer(bound) as peer:
 
             def ask() -> None:
@@ -254,7 +257,7 @@ async def test_who_asks_a_method_of_one_message_twice_leaves_nothing() -> None:
             first = peer.open(COLD)
             async with asyncio.timeout(LIMIT_S):
                 await begun.wait()
-            hold(transport)
+            await hold(transport)
             second = peer.open(COLD)
             await asyncio.to_thread(peer.ping)
             assert (running(transport), waiting(transport)) == (1, 1)
