@@ -41,6 +41,9 @@ HTTP_1_ANSWER = (
     b"Content-Length: %d\r\n\r\n%b" % (len(NOT_HTTP_2), NOT_HTTP_2)
 )
 
+cdef nghttp2_extpri ALIKE               # answers of a connection share it, whatever `priority` its clients ask for (RFC 9218): a proxy has many
+ALIKE.urgency, ALIKE.inc = NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1
+
 cdef Py_ssize_t live_count = 0
 
 
@@ -278,6 +281,7 @@ cdef class Session(Output):
             else:                       # beyond max_continuations and its like nghttp2 gives up without a word
                 nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
                                       NGHTTP2_ENHANCE_YOUR_CALM, NULL, 0)
+                self.leaving = True
                 self.flush()
             self.end()
             return 0
@@ -334,7 +338,7 @@ cdef class Session(Output):
 
     cdef void calm_down(self, bytes why) noexcept:
         """GOAWAY, and the end: calls under way are lost, as at any server of gRPC. Who asks for it has counted it."""
-        self.judged = True
+        self.judged = self.leaving = True
         nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
                               NGHTTP2_ENHANCE_YOUR_CALM, <const uint8_t *>PyBytes_AS_STRING(why), PyBytes_GET_SIZE(why))
         try:
@@ -698,6 +702,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
     self.link(call)
     self.headers.begin(call)
     nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>call)
+    nghttp2_session_change_extpri_stream_priority(session, frame.hd.stream_id, &ALIKE, 1)
     return 0
 
 

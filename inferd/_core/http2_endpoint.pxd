@@ -70,7 +70,9 @@ cdef class Endpoint:
     # session.take_rest() is called when its turn comes, sooner for one with little to do, or that seldom waits.
     cdef int line_up(self, Output session, bint light) except -1
     cdef int serve_line(self, line, int64_t until_ns) except -1
+    cdef int flush_dirty(self, int64_t until_ns) except -1
     cdef int flush_one(self, Output output) except -1
+    cdef void schedule_flush(self) noexcept
     # Whether a connection's turn may begin in this iteration of the loop, or others have had all the time that there is for them.
     cdef bint has_time(self, int64_t now_ns, bint light) noexcept
     cdef void begin_iteration(self, int64_t now_ns) noexcept        # for who knows when one ends, too
@@ -91,6 +93,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint paused                    # the transport takes no more for now
     cdef bint draining                  # GOAWAY was said
+    cdef bint leaving                   # and why: what waits to be sent has no turns any more, for it is the last
     cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
     cdef readonly bint judged           # what ended the connection was counted
     cdef bint ended                     # the transport was asked to close

@@ -111,27 +111,44 @@ cdef class Endpoint:
         return memoryview(self)[piece]
 
     def flush(self):
-        """Writes what waits to be sent, one write a connection. A few bytes can open the windows of a thousand answers: who has more than
-        a turn's worth has the time that the others leave, one turn at least."""
-        cdef list outputs = self.dirty
-        cdef Py_ssize_t i, count = len(outputs)
+        """Writes what waits to be sent, one write a connection: for who has delivered answers. As long as an iteration's time lasts."""
+        self.flush_dirty(monotonic_ns() + self.flush_iteration_ns)
+
+    def next_flush(self):
+        """The same at the end of an iteration of the loop. A few bytes can open the windows of a thousand answers: who has more than a
+        turn's worth has the time that the others leave, one turn at least."""
         cdef int64_t until_ns = monotonic_ns() + self.flush_iteration_ns
         self.flush_scheduled = False
         self.inline_nbytes = INLINE_NBYTES
-        self.dirty = []
-        for i in range(count):
-            self.flush_one(<Output>outputs[i])
-            if i + 1 < count and monotonic_ns() >= until_ns:
-                self.dirty = outputs[i + 1:] + self.dirty
-                break
+        self.flush_dirty(until_ns)
         while self.unsent:
             output, _ = self.unsent.popitem(last=False)
             self.flush_one(<Output>output)
             if monotonic_ns() >= until_ns:
                 break
-        if not self.flush_scheduled and (self.dirty or self.unsent):
+        if self.dirty or self.unsent:
+            self.schedule_flush()
+
+    cdef int flush_dirty(self, int64_t until_ns) except -1:
+        cdef list outputs = self.dirty
+        cdef Py_ssize_t i, count = len(outputs)
+        self.dirty = []
+        for i in range(count):
+            self.flush_one(<Output>outputs[i])
+            if i + 1 < count and monotonic_ns() >= until_ns:
+                self.dirty = outputs[i + 1:] + self.dirty
+                self.schedule_flush()
+                break
+        return 0
+
+    cdef void schedule_flush(self) noexcept:
+        """Once: it goes on by itself as long as something waits."""
+        if not self.flush_scheduled:
             self.flush_scheduled = True
-            self.schedule(self.flush)
+            try:
+                self.schedule(self.next_flush)
+            except Exception as error:
+                self.log(error)
 
     cdef int flush_one(self, Output output) except -1:
         output.dirty = False
@@ -168,9 +185,8 @@ cdef class Endpoint:
 
     cdef void forget(self, Output session) noexcept:
         """Else a session that is closed would live until the loop comes to its write, or its turn."""
-        if session in self.unsent:
-            del self.unsent[session]
-        elif session.dirty and session in self.dirty:
+        self.unsent.pop(session, None)
+        if session.dirty and session in self.dirty:
             self.dirty.remove(session)
         session.dirty = False
         self.held_light.pop(session, None)
@@ -257,12 +273,7 @@ cdef class Output:
             return                      # after receiving, Session.take looks whether there is output
         self.dirty = True
         endpoint.dirty.append(self)
-        if not endpoint.flush_scheduled:
-            endpoint.flush_scheduled = True
-            try:
-                endpoint.schedule(endpoint.flush)
-            except Exception as error:
-                endpoint.log(error)
+        endpoint.schedule_flush()
 
     cpdef flush(self):
         """Writes the output that the transport takes now, as far as a turn lasts; ends the connection when HTTP/2 is done with it."""
@@ -294,13 +305,14 @@ cdef class Output:
                 memcpy(buffer + filled, piece, nbytes)
                 filled += nbytes
             frames += 1
-            if frames % FLUSH_FRAMES == 0:
+            if frames % FLUSH_FRAMES == 0 and not self.leaving:
                 now_ns = monotonic_ns()
                 if until_ns == 0:
                     until_ns = now_ns + self.endpoint.flush_ns
                 elif now_ns >= until_ns:
                     self.dirty = True
                     self.endpoint.unsent[self] = None
+                    self.endpoint.schedule_flush()
                     break
         if filled > 0:
             self.put(buffer, filled)

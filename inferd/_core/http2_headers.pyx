@@ -27,6 +27,8 @@ cdef class HeaderReader:
         self.endpoint = endpoint
 
     cdef void begin(self, Http2Call call) noexcept:
+        if self.opening is not None:    # nghttp2 refused it by itself
+            self.opening.authorization = None
         self.opening = call
         self.trailer_nbytes = 0
 
@@ -54,6 +56,7 @@ cdef class HeaderReader:
         self.opening.too_many_headers = True
         if self.opening.header_nbytes <= most_nbytes:
             return True
+        self.opening.authorization = None
         self.opening = None
         return False
 

@@ -10,17 +10,17 @@ from inferd._core.live cimport COUNTED
 
 cdef enum:
     STEP_NBYTES = 32            # sizes differ by so much
-    LARGEST_NBYTES = 1 << 10    # of a block that is kept
-    CLASS_COUNT = 33            # sizes up to that, 0 included
+    LARGEST_NBYTES = 512        # of a block that is kept
+    CLASS_COUNT = 17            # sizes up to that, 0 included
     HEAD_NBYTES = 16            # in front of each block, which leaves it aligned as malloc's are
-    KEPT_NBYTES = 1 << 20       # free blocks in all, with their heads
+    KEPT_NBYTES = 256 << 10     # free blocks of each size, with their heads: what one leaves behind takes no place of others
 
 cdef struct Block:              # its head, which stays while it is in use
     size_t nbytes               # that it has room for
     Block *next                 # of the free ones of its size
 
 cdef Block *free_blocks[CLASS_COUNT]
-cdef size_t kept_nbytes = 0
+cdef size_t[CLASS_COUNT] kept_nbytes    # of each size
 cdef size_t most_nbytes = 0 if COUNTED else KEPT_NBYTES         # none in a debug build, but in tests: sanitizers see each block go
 
 
@@ -30,7 +30,6 @@ cdef inline Block *block_of(void *memory) noexcept:
 
 cdef void *acquire(size_t nbytes, void *nothing) noexcept:
     """NULL: there is no memory."""
-    global kept_nbytes
     cdef size_t size_class
     cdef Block *block
     if nbytes <= LARGEST_NBYTES:
@@ -39,7 +38,7 @@ cdef void *acquire(size_t nbytes, void *nothing) noexcept:
         block = free_blocks[size_class]
         if block != NULL:
             free_blocks[size_class] = block.next
-            kept_nbytes -= HEAD_NBYTES + nbytes
+            kept_nbytes[size_class] -= HEAD_NBYTES + nbytes
             return <char *>block + HEAD_NBYTES
     elif nbytes > SIZE_MAX - HEAD_NBYTES:
         return NULL
@@ -51,15 +50,16 @@ cdef void *acquire(size_t nbytes, void *nothing) noexcept:
 
 
 cdef void release(void *memory, void *nothing) noexcept:
-    global kept_nbytes
     cdef Block *block
+    cdef size_t size_class
     if memory == NULL:
         return
     block = block_of(memory)
-    if block.nbytes <= LARGEST_NBYTES and kept_nbytes + HEAD_NBYTES + block.nbytes <= most_nbytes:
-        block.next = free_blocks[block.nbytes // STEP_NBYTES]
-        free_blocks[block.nbytes // STEP_NBYTES] = block
-        kept_nbytes += HEAD_NBYTES + block.nbytes
+    size_class = block.nbytes // STEP_NBYTES
+    if block.nbytes <= LARGEST_NBYTES and kept_nbytes[size_class] + HEAD_NBYTES + block.nbytes <= most_nbytes:
+        block.next = free_blocks[size_class]
+        free_blocks[size_class] = block
+        kept_nbytes[size_class] += HEAD_NBYTES + block.nbytes
     else:
         free(block)
 
@@ -94,7 +94,7 @@ memory.malloc, memory.free, memory.calloc, memory.realloc = acquire, release, ac
 
 def kept():
     """Bytes of free blocks that are kept for reuse, with their heads."""
-    return kept_nbytes
+    return sum([nbytes for nbytes in kept_nbytes])
 
 
 # ---- the same with addresses, for tests ----

@@ -31,7 +31,8 @@ def reach_of(given: Mapping[str, Any]) -> Reach:
     """What the flags say. --token-file is not every command's."""
     tls, ca, certificate, key, server_name = (given[name] for name in FLAGS[:-1])
     try:
-        Path(key or "").stat()
+        if key is not None:
+            Path(key).stat()
     except (OSError, ValueError):
         raise ConfigError("--tls-key: expected a file, got one that is not to be had; it is not repeated, for it may be the key") from None
     return Reach(tls, ca, certificate, key, server_name, given.get("token_file"))

@@ -374,22 +374,51 @@ def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None
     assert pool.in_use() == before
 
 
-@pytest.mark.parametrize("keywords", [{"method": "GET"}, {"content_type": "text/plain"}])
-def test_of_what_is_not_grpc_no_token_is_kept(keywords: dict[str, str]) -> None:
-    """Nor counted, before the guard has seen it: the streams stay open, since their answers are not read."""
+@pytest.mark.parametrize(
+    ("keywords", "more"),
+    [
+        ({"method": "GET"}, ()),
+        ({"content_type": "text/plain"}, ()),
+        ({}, (("connection", "close"),)),  # which nghttp2 refuses by itself
+        ({}, (("x", "~" * 60_000),)),  # more than is read
+    ],
+)
+def test_of_what_is_no_call_no_token_is_kept(keywords: dict[str, str], more: tuple[tuple[str, str], ...]) -> None:
+    """Nor counted, before the guard has seen it: the streams stay open, since nothing of what ends them is taken."""
     client = Client(Served(echo, guard=lambda _method, _token: True))
     client.reads = False
     client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     client.exchange()
+    client.session.pause_writing()
     tracemalloc.start()
     for number in range(50):
-        block = hpack.Encoder().encode(headers(INFER, ("authorization", f"{number:2} " + "~" * 12_000), **keywords), huffman=False)
+        fields = headers(INFER, ("authorization", f"{number:2} " + "~" * 12_000), *more, **keywords)
+        block = hpack.Encoder().encode(fields, huffman=False)
         client.session.receive(raw_frame(1, 5, 1 + 2 * number, block))
     del block
     snapshot = tracemalloc.take_snapshot()
     tracemalloc.stop()
     assert client.session.calls == 50
     assert sum(trace.size > 12_000 for trace in snapshot.traces) < 5
+    client.session.close()
+
+
+def test_answers_of_a_connection_share_it_whatever_a_client_asks_for() -> None:
+    """As a proxy's many clients do: one that came first, or is urgent by RFC 9218, is before no other."""
+    client = Client(served := Served())
+    client.reads = False
+    client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 1 << 30})
+    client.exchange()
+    streams = [client.open(INFER, ("priority", "u=0")), client.open()]
+    for stream_id in streams:
+        client.send(stream_id, frame(b"x"))
+    for call in served.calls:
+        call.reply(bytes(1 << 20))
+    client.h2.increment_flow_control_window(1 << 18)
+    client.exchange()
+    one, other = (len(client.bodies[stream_id]) for stream_id in streams)
+    assert one + other == 65_535 + (1 << 18)
+    assert abs(one - other) <= 1 << 15
     client.session.close()
 
 

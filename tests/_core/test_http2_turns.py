@@ -451,7 +451,7 @@ def test_who_gets_much_gets_it_by_turns_behind_the_others() -> None:
     served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
     served.scheduled.clear()
     served.endpoint.flush_iteration_ns = S
-    served.endpoint.flush()
+    served.endpoint.next_flush()
     assert third.written
     assert written(client) + written(other) == 600, "in one iteration, as long as there is time"
     client.written.clear()
@@ -479,7 +479,7 @@ def test_who_is_closed_waits_for_no_turn_of_what_it_gets() -> None:
     client = with_shut_answers(served, 300)
     served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
     arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
-    served.endpoint.flush()
+    served.endpoint.next_flush()
     assert 0 < written(client) < 300
     left, before, there = client.written, b"".join(client.written), sessions()
     client.session.close()
@@ -487,3 +487,31 @@ def test_who_is_closed_waits_for_no_turn_of_what_it_gets() -> None:
     assert sessions() == there - 1, "though the loop comes to its write only now"
     served.run_scheduled()
     assert b"".join(left) == before
+
+
+def test_who_delivers_answers_schedules_no_more_than_one_flush() -> None:
+    """However often it does while another waits for its turn."""
+    served = served_in_turns(10**12, echoes=True)
+    client = with_shut_answers(served, 300)
+    served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
+    arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
+    served.endpoint.flush()
+    before = written(client)
+    for _ in range(10):
+        served.endpoint.flush()
+    assert written(client) == before, "those who wait have their turns at an iteration's end"
+    assert names(served).count("next_flush") == 1
+    served.run_scheduled()
+    assert written(client) == 300
+    client.session.close()
+
+
+def test_the_last_words_have_no_turns() -> None:
+    """GOAWAY stands behind what waits already."""
+    client = with_shut_answers(served := served_in_turns(10**12, echoes=True), 300)
+    served.endpoint.flush_ns = 0
+    arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
+    while not client.closed_by_server:
+        arrive(client, raw_frame(6, 0, 0, bytes(8)) * 3000)
+    assert written(client) == 300
+    assert b"too_many_control_frames" in client.written[-1]
