@@ -12,6 +12,7 @@ from inferd.config import Address, Settings
 from inferd.protocol import health
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
+from inferd.serving.tls import Tls
 
 ECHO, WATCH = "/test.T/Echo", "/test.T/Watch"
 
@@ -41,7 +42,8 @@ async def serving(
 ) -> AsyncIterator[tuple[NativeTransport, list[str]]]:
     """A transport that is stopped whatever happens: uvloop waits for ever to close a loop with open connections."""
     echo = Echo()
-    transport = NativeTransport(methods or echo.methods(), Settings(**settings), echo.refuse)
+    given = Settings(**settings)
+    transport = NativeTransport(methods or echo.methods(), given, echo.refuse, tls=Tls(given) if given.tls_cert is not None else None)
     bound = await transport.start(list(addresses or (Address("127.0.0.1", 0),)))
     try:
         yield transport, [str(address) for address in bound]

@@ -23,8 +23,8 @@ cdef enum:
     TOLD_RECORDS = 256          # of those are told to who counts them, at the latest
     MAX_HANDSHAKE_RECORDS = 64  # a client needs fewer than ten
     MAX_HANDSHAKE_NBYTES = 24 << 10        # and 10 KiB: a stranger's chain of hundreds of certificates takes long to decode
-    CLOSING_NBYTES = 16 << 10   # are read of who goes on when the server has closed the connection: its word at the end is among the first,
-    CLOSING_RECORDS = 16        # and so many records
+    CLOSING_NBYTES = 64 << 10   # are read of who goes on when the server has closed the connection: windows that it opens while it reads,
+    CLOSING_RECORDS = 512       # and its word at the end, in so many records
 
 
 cdef class TlsReader:

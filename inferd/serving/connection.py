@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 __all__ = ["Connection"]
 
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
-CLOSING_LOOKS = 3  # in a row: a client whose kernel has all, and that said nothing between them, has read it, and need not close first
+CLOSING_S = 1.0  # a client whose kernel has all, and that says nothing for so long, has read it, and need not close first
 CLOSE_TIMEOUT_S = 5.0  # in which a client takes the rest of its last bytes, or min_rate_bytes a second of them; else it is cut off
 
 
@@ -46,7 +46,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._descriptor = -1  # of its socket
         self._held = self._asleep = self._is_local = False
         self._cut_off: asyncio.TimerHandle | None = None  # once it closes
-        self._closing_looks = 0  # at which there was nothing to wait for
+        self._silent_since_s = 0.0  # once it closes: for so long there was nothing to wait for
         self._left_nbytes = 0  # of its last bytes, when it closed, or CLOSE_TIMEOUT_S later
         self._unwanted_nbytes = 0  # that may still be read of it then
         self._was_heard = False  # since the last look
@@ -190,7 +190,7 @@ class Connection(Session, asyncio.BufferedProtocol):
             self._unwanted_nbytes = self.endpoint.connection_window_nbytes
             self._wait_for_unwanted()
             self._owner.end_soon(self.close)  # the session: only the socket is needed any more
-        self._left_nbytes = self.unsent_nbytes()
+        self._left_nbytes, self._silent_since_s = self.unsent_nbytes(), self._owner.loop.time()
         self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
 
     def _finish(self) -> None:
@@ -234,16 +234,16 @@ class Connection(Session, asyncio.BufferedProtocol):
         else:
             self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
 
-    def look_at_closing(self, draining: bool) -> None:
-        """Nobody waits for a client that closes late, or never. TLS waits for its word at the end (close_notify), but not in a drain."""
+    def look_at_closing(self, draining: bool, now_s: float) -> None:
+        """Nobody waits for a client that closes late, or never. TLS waits for its word at the end (close_notify), but not in a drain.
+        now_s: of the loop's clock."""
         if self._cut_off is None or self._socket is None or (self._tls is not None and not draining):
             return
-        # What the kernel has for a Unix socket can be read of one that was closed, too.
-        if self._was_heard or (self.waiting_nbytes() if self._is_local else self.unsent_nbytes()):
-            self._was_heard, self._closing_looks = False, 0
-            return
-        self._closing_looks += 1
-        if self._closing_looks >= CLOSING_LOOKS:
+        # What the kernel has for a Unix socket can be read of one that was closed, too. Who has said all that is read is heard no more.
+        deaf = self._tls is None and self._unwanted_nbytes <= 0
+        if self._was_heard or deaf or (self.waiting_nbytes() if self._is_local else self.unsent_nbytes()):
+            self._was_heard, self._silent_since_s = False, now_s
+        elif now_s - self._silent_since_s >= CLOSING_S:
             self.abort()
 
 
@@ -259,9 +259,12 @@ def _identity(handshake: TlsReader, certificate: Mapping[str, Any] | None) -> Id
 
 def _kernel_nbytes(transport: asyncio.Transport) -> int:
     """What the kernel has, and the client's kernel has not said to have. A loop has bytes of its own only while this is full."""
+    socket = transport.get_extra_info("socket")
+    if socket is None or socket.fileno() < 0:  # by TLS it is closed before its connection hears of it
+        return 0
     try:
-        unsent = fcntl.ioctl(transport.get_extra_info("socket").fileno(), termios.TIOCOUTQ, bytes(4))
-    except OSError:  # by TLS a socket is closed before its connection hears of it
+        unsent = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
+    except OSError:
         return 0
     (nbytes,) = struct.unpack("i", unsent)
     return int(nbytes)

@@ -25,7 +25,7 @@ from inferd.engine.planner import Host
 from inferd.errors import RequestError
 from inferd.serving.access import Access, Identity
 from inferd.serving.cold_calls import ColdCalls
-from inferd.serving.connection import CLOSE_TIMEOUT_S, Connection
+from inferd.serving.connection import Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, close_empty
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
@@ -54,6 +54,7 @@ AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake,
 DRAIN_UNREAD_NS = 5 * 10**9  # or than this for a client that does not read its answer
+NEVER_S = 7 * 86400.0
 ENDED = 8  # connections that are gone, in one iteration of the loop,
 END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
@@ -350,7 +351,7 @@ class NativeTransport:
                 if not self.draining:
                     self._age(now_ns, (connection,))
                     connection.sleep_if_silent()
-                connection.look_at_closing(self.draining)
+                connection.look_at_closing(self.draining, self.loop.time())
         finally:
             if self._unlooked:
                 self.loop.call_soon(self._look_on, now_ns)
@@ -433,7 +434,7 @@ class NativeTransport:
             self._refusals,
             self.sockets,
             handshake_s=self._handshake_s,
-            shutdown_s=CLOSE_TIMEOUT_S,
+            shutdown_s=NEVER_S,  # a connection cuts itself off
         )
 
     def is_full(self) -> bool:

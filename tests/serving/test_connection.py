@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 from collections.abc import AsyncIterator
 from contextlib import ExitStack, asynccontextmanager, suppress
 from pathlib import Path
@@ -14,10 +15,11 @@ from h2.settings import SettingCodes
 from inferd._core.grpc import Call
 from inferd.config import Address
 from inferd.serving import connection as of_connections
-from inferd.serving.connection import CLOSE_TIMEOUT_S, CLOSING_LOOKS, Connection
+from inferd.serving.connection import CLOSE_TIMEOUT_S, CLOSING_S, Connection
 from inferd.serving.method import Method
 from tests import http2_peer
 from tests.bare import ECHO, serving
+from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed
 from tests.wire import LIMIT_S
 
@@ -40,15 +42,23 @@ def narrow(address: str) -> socket.socket:
     return client
 
 
-@pytest.mark.parametrize("kind", ["tcp", "unix"])
+def narrow_by_tls(address: str) -> socket.socket:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
+    context.check_hostname, context.verify_mode = False, ssl.CERT_NONE
+    context.set_alpn_protocols(["h2"])
+    return context.wrap_socket(narrow(address))
+
+
+@pytest.mark.parametrize("kind", ["tcp", "unix", "tls"])
 @pytest.mark.parametrize("why", ["drain", "age", "error"])
 async def test_who_reads_slowly_and_opens_windows_gets_all(why: str, kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """What it sends comes when HTTP/2 is done: a socket that is closed would answer with a reset, for which the client loses what waits."""
-    monkeypatch.setattr(of_connections, "CLOSING_LOOKS", 10**6)  # however slow this machine is
-    monkeypatch.setattr(http2_peer, "connected", narrow)
-    address = Address("127.0.0.1", 0) if kind == "tcp" else Address("", 0, str(tmp_path / "s"))
+    monkeypatch.setattr(of_connections, "CLOSING_S", 3600.0)  # however slow this machine is
+    monkeypatch.setattr(http2_peer, "connected", narrow_by_tls if kind == "tls" else narrow)
+    address = Address("", 0, str(tmp_path / "s")) if kind == "unix" else Address("127.0.0.1", 0, tls=kind == "tls")
+    settings = Files.made(tmp_path).settings() if kind == "tls" else {}
     methods = {ECHO: Method("infer", lambda call: call.reply(bytes(200_000)))}
-    async with serving(address, methods=methods, max_connection_age_s=1000) as (transport, [bound]):
+    async with serving(address, methods=methods, max_connection_age_s=1000, **settings) as (transport, [bound]):
 
         def ask() -> Peer:
             peer = Peer(bound)
@@ -77,7 +87,7 @@ async def test_who_reads_slowly_and_opens_windows_gets_all(why: str, kind: str, 
                     transport._age(now_s * S)
             else:
                 peer.socket.sendall(NO_PING)
-            while not connection.closed:
+            while connection._cut_off is None:
                 await asyncio.sleep(0)
             await asyncio.to_thread(read_on, peer)
             assert len(peer.answers[1].body) == 5 + 200_000
@@ -209,8 +219,7 @@ async def closing(left: int, kind: type[Connection] = Connection) -> AsyncIterat
         connection, made = kind(transport, lambda: None), Closing(near)
         connection._socket = made  # type: ignore[assignment]
         made.left = left
-        for _ in range(2 * CLOSING_LOOKS):
-            connection.look_at_closing(True)  # of one that is open
+        connection.look_at_closing(True, 1e9)  # of one that is open
         connection._close_socket()
         with near, far:
             yield connection, made
@@ -222,16 +231,38 @@ async def closing(left: int, kind: type[Connection] = Connection) -> AsyncIterat
 async def test_who_has_all_and_is_silent_need_not_close(draining: bool) -> None:
     async with closing(1) as (connection, made):
         assert made.said == ["pause_reading", "write_eof"]
-        for _ in range(2 * CLOSING_LOOKS):
-            connection.look_at_closing(draining)
+        begun_s = connection._silent_since_s
+        connection.look_at_closing(draining, begun_s + 9)
         made.left = 0
-        for _ in range(CLOSING_LOOKS - 1):
-            connection.look_at_closing(draining)
+        connection.look_at_closing(draining, begun_s + 9 + 0.9 * CLOSING_S)
+        assert not made.aborted
         connection._was_heard = True
-        for _ in range(CLOSING_LOOKS):
-            connection.look_at_closing(draining)
-            assert not made.aborted
-        connection.look_at_closing(draining)
+        connection.look_at_closing(draining, begun_s + 20)
+        connection.look_at_closing(draining, begun_s + 20 + 0.9 * CLOSING_S)
+        assert not made.aborted
+        connection.look_at_closing(draining, begun_s + 20 + CLOSING_S)
+        assert made.aborted
+
+
+async def test_of_who_has_said_more_than_is_read_silence_says_nothing() -> None:
+    async with closing(0) as (connection, made):
+        connection._unwanted_nbytes = 0
+        connection.look_at_closing(True, connection._silent_since_s + 9)
+        assert not made.aborted
+        connection._cut_off_unless_moved()
+        assert made.aborted
+
+
+@pytest.mark.parametrize("gone", ["the transport's", "closed"])
+async def test_a_socket_that_is_gone_has_nothing_to_say(gone: str) -> None:
+    """By TLS the loop closes it before its connection hears of that."""
+    async with closing(0) as (connection, made):
+        if gone == "closed":
+            made.opened.close()
+        else:
+            made.opened = None  # type: ignore[assignment]
+        assert connection.unsent_nbytes() == 0
+        connection.look_at_closing(True, connection._silent_since_s + CLOSING_S)
         assert made.aborted
 
 

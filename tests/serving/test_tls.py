@@ -287,8 +287,7 @@ def reused(served: Served, context: ssl.SSLContext, count: int, name: str | None
 
 
 def wait_for_last_words(monkeypatch: pytest.MonkeyPatch, seconds: float) -> None:
-    for module in ("connection", "native"):
-        monkeypatch.setattr(f"inferd.serving.{module}.CLOSE_TIMEOUT_S", seconds)
+    monkeypatch.setattr("inferd.serving.connection.CLOSE_TIMEOUT_S", seconds)
 
 
 def test_who_does_not_close_is_cut_off(files: Files, model: Path, monkeypatch: pytest.MonkeyPatch) -> None:

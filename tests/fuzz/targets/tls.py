@@ -25,7 +25,7 @@ MAX_RECORD_NBYTES = RECORD_NBYTES + 0xFFFF
 # TlsReader's, by its contract.
 CHUNK_NBYTES, SLICE_RECORDS = 16 << 10, 4
 MAX_HANDSHAKE_RECORDS, MAX_HANDSHAKE_NBYTES, TOO_MUCH = 64, 24 << 10, "before the handshake was made"
-CLOSING_NBYTES, CLOSING_RECORDS, CLOSED = 16 << 10, 16, "on a connection that is closed"
+CLOSING_NBYTES, CLOSING_RECORDS, CLOSED = 64 << 10, 512, "on a connection that is closed"
 LEAST_NBYTES = 9  # of a record that is not idle
 NEVER_NS = 1 << 60
 ROOMS = (1 << 16, 1 << 18, MAX_CONTENT_NBYTES, 1000, LEAST_NBYTES, 1)  # that a loop reads into
