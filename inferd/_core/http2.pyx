@@ -41,7 +41,7 @@ HTTP_1_ANSWER = (
     b"Content-Length: %d\r\n\r\n%b" % (len(NOT_HTTP_2), NOT_HTTP_2)
 )
 
-cdef nghttp2_extpri ALIKE               # answers of a connection share it, whatever `priority` its clients ask for (RFC 9218): a proxy has many
+cdef nghttp2_extpri ALIKE           # answers of a connection share it, whatever `priority` asks for (RFC 9218): proxies have many clients
 ALIKE.urgency, ALIKE.inc = NGHTTP2_EXTPRI_DEFAULT_URGENCY, 1
 
 cdef Py_ssize_t live_count = 0

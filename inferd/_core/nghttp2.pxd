@@ -133,7 +133,8 @@ cdef extern from "nghttp2/nghttp2.h":
         int inc
 
     const uint32_t NGHTTP2_EXTPRI_DEFAULT_URGENCY
-    int nghttp2_session_change_extpri_stream_priority(nghttp2_session *, int32_t stream_id, const nghttp2_extpri *, int ignore_client_signal)
+    int nghttp2_session_change_extpri_stream_priority(nghttp2_session *, int32_t stream_id, const nghttp2_extpri *,
+                                                      int ignore_client_signal)
     int nghttp2_session_terminate_session(nghttp2_session *, uint32_t error_code)
     int nghttp2_session_server_new3(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *,
                                     nghttp2_mem *)
