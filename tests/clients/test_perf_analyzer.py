@@ -25,10 +25,10 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
 
 
 def analyze(address: str, *arguments: str) -> str:
-    """The report of a closed loop of four, over three windows of half a second that agree, among twelve at most."""
+    """The report of a closed loop of four, over three windows of half a second that agree, among sixty at most."""
     program = shutil.which("perf_analyzer", path=str(Path(sys.executable).parent)) or shutil.which("perf_analyzer")
     assert program, "perf_analyzer is missing: pip install perf-analyzer"
-    command = [program, "-u", address, "-i", "grpc", "--concurrency-range", "4", "-p", "500", "-r", "12", "-s", "99", *arguments]
+    command = [program, "-u", address, "-i", "grpc", "--concurrency-range", "4", "-p", "500", "-r", "60", "-s", "99", *arguments]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.returncode == 0, done.stdout + done.stderr
     assert "Server:" in done.stdout, done.stdout + done.stderr  # it ends with 0 without a report, too
