@@ -180,7 +180,7 @@ def test_bursts_come_from_all_connections(attack: Any, each: int, monkeypatch: p
     calls = Calls(at_once=each, enough=15 * each)
     words = carried_out(attack, calls, monkeypatch)
     assert words["left open"] == 5
-    assert words["calls"] >= 15 * each
+    assert words["calls"] >= 14 * each, "the last may be told to stop while it is on its way"
     assert words["rounds"] >= 3
     assert {path for path, _ in calls.whole} == {"/no.Such/Method"}
 
