@@ -119,7 +119,7 @@ cdef class Session(Output):
         settings[1].settings_id, settings[1].value = NGHTTP2_SETTINGS_INITIAL_WINDOW_SIZE, endpoint.stream_window_nbytes
         settings[2].settings_id, settings[2].value = NGHTTP2_SETTINGS_MAX_FRAME_SIZE, MAX_FRAME_NBYTES
         settings[3].settings_id, settings[3].value = NGHTTP2_SETTINGS_MAX_HEADER_LIST_SIZE, endpoint.max_header_nbytes
-        settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # in a chain of them a frame costs 20 us
+        settings[4].settings_id, settings[4].value = NGHTTP2_SETTINGS_NO_RFC7540_PRIORITIES, 1     # in a chain of them each frame is dear
         nghttp2_submit_settings(self.session, NGHTTP2_FLAG_NONE, settings, 5)
         nghttp2_session_set_local_window_size(self.session, NGHTTP2_FLAG_NONE, 0, endpoint.connection_window_nbytes)
         endpoint.connections += 1

@@ -46,10 +46,9 @@ class Endpoint:
     calls: int
     turn_ns: int
     flush_ns: int
-    max_held_nbytes: int
-    @property
-    def held_nbytes(self) -> int: ...
     flush_iteration_ns: int
+    max_held_nbytes: int
+    held_nbytes: int
     iteration_ns: int
     light_iteration_ns: int
     light_ns: int

@@ -100,7 +100,7 @@ def kept():
 # ---- the same with addresses, for tests ----
 
 def keep(bint yes):
-    """Whether free blocks are kept from now on. Before it was so?"""
+    """Whether free blocks are kept from now on; whether they were before."""
     global most_nbytes
     before, most_nbytes = most_nbytes > 0, KEPT_NBYTES if yes else 0
     return before

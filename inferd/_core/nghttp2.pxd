@@ -117,6 +117,12 @@ cdef extern from "nghttp2/nghttp2.h":
         void *(*calloc)(size_t count, size_t nbytes, void *mem_user_data) noexcept
         void *(*realloc)(void *, size_t nbytes, void *mem_user_data) noexcept
 
+    ctypedef struct nghttp2_extpri:
+        uint32_t urgency
+        int inc
+
+    const uint32_t NGHTTP2_EXTPRI_DEFAULT_URGENCY
+
     int nghttp2_option_new(nghttp2_option **)
     void nghttp2_option_del(nghttp2_option *)
     void nghttp2_option_set_no_auto_window_update(nghttp2_option *, int)
@@ -128,11 +134,6 @@ cdef extern from "nghttp2/nghttp2.h":
     void nghttp2_option_set_max_continuations(nghttp2_option *, size_t)
 
     int nghttp2_session_client_new2(nghttp2_session **, const nghttp2_session_callbacks *, void *user_data, const nghttp2_option *)
-    ctypedef struct nghttp2_extpri:
-        uint32_t urgency
-        int inc
-
-    const uint32_t NGHTTP2_EXTPRI_DEFAULT_URGENCY
     int nghttp2_session_change_extpri_stream_priority(nghttp2_session *, int32_t stream_id, const nghttp2_extpri *,
                                                       int ignore_client_signal)
     int nghttp2_session_terminate_session(nghttp2_session *, uint32_t error_code)
