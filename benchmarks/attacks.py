@@ -212,6 +212,19 @@ def window_update_flood(address: str) -> Words:
     return flood(address, frame(WINDOW_UPDATE, 0, 1, u32(1)), frame(HEADERS, END_HEADERS, 1, BLOCK))
 
 
+def http_1_uploads(address: str) -> Words:
+    """Of 4 MiB each, of clients that took the port for another. They are answered, and it is thrown away."""
+    words: Words = Counter()
+    body = bytes(4 << 20)
+    going()
+    while not stopped():
+        peer = Peer(address, words, greeting=b"POST / HTTP/1.1\r\nHost: test\r\n\r\n")
+        peer.send(body)
+        peer.close()
+        words["connections"] += 1
+    return words
+
+
 def empty_data_flood(address: str) -> Words:
     return flood(address, frame(DATA, 0, 1), frame(HEADERS, END_HEADERS, 1, BLOCK))
 
@@ -746,6 +759,7 @@ ATTACKS: dict[str, Callable[[str], Words]] = {
     "PING flood": ping_flood,
     "PING flood, unread": ping_flood_unread,
     "WINDOW_UPDATE flood": window_update_flood,
+    "uploads by HTTP/1.1": http_1_uploads,
     "empty DATA flood": empty_data_flood,
     "padding flood": padding_flood,
     "PRIORITY flood": priority_flood,

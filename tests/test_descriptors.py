@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
+import errno
 import logging
+import os
+from pathlib import Path
 
 import pytest
 
 from inferd import descriptors
-from inferd.descriptors import RESERVED, allow, fitting, warn_of_few
+from inferd.descriptors import RESERVED, allow, fitting, make_room, warn_of_few
 
 
 class Limits:
@@ -61,3 +64,33 @@ def test_what_is_left_for_connections(monkeypatch: pytest.MonkeyPatch, caplog: p
         warn_of_few(10_000)
         assert caplog.text.count("max_connections: 10000 of a process do not fit") == (most < 10_000)
         assert caplog.text.count(f": {most} are taken; raise the limit") == (most < 10_000)
+
+
+def test_the_kernel_has_room_for_all_before_they_come() -> None:
+    """And nothing is open for it."""
+
+    def table() -> int:
+        [line] = [line for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("FDSize:")]
+        return int(line.split()[1])
+
+    opened = len(os.listdir("/proc/self/fd"))
+    allow()
+    wanted = min(2 * table(), fitting(1 << 20) - RESERVED)
+    make_room(wanted)
+    assert table() >= wanted
+    assert len(os.listdir("/proc/self/fd")) == opened
+
+
+def test_no_more_room_than_the_limit_allows(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Nor an error where there is none."""
+    made: list[int] = []
+
+    def duplicate(file: object, command: int, least: int) -> int:
+        made.append(least)
+        raise OSError(errno.ENOMEM, "")
+
+    monkeypatch.setattr(descriptors, "resource", Limits(4096, 4096))
+    monkeypatch.setattr(descriptors.fcntl, "fcntl", duplicate)
+    for connections in (100, 10_000):
+        make_room(connections)
+    assert made == [100 + RESERVED - 1, 4096 - 1]

@@ -275,10 +275,11 @@ cdef class Session(Output):
             self.end_flood()
             return 0
         if taken < 0 or (self.paused and nghttp2_session_get_outbound_queue_size(self.session) > self.endpoint.max_outbound_frames):
-            self.count_error()
             if taken == NGHTTP2_ERR_BAD_CLIENT_MAGIC and not self.started:
+                self.endpoint.protocol_errors_total += 1        # and it is not judged: it may upload before it reads
                 self.write(HTTP_1_ANSWER)
             else:                       # beyond max_continuations and its like nghttp2 gives up without a word
+                self.count_error()
                 nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session),
                                       NGHTTP2_ENHANCE_YOUR_CALM, NULL, 0)
                 self.leaving = True

@@ -32,6 +32,7 @@ __all__ = ["Connection"]
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
 CLOSING_S = 1.0  # a client whose kernel has all, and that says nothing for so long, has read it, and need not close first
 CLOSE_TIMEOUT_S = 5.0  # in which a client takes the rest of its last bytes, or min_rate_bytes a second of them; else it is cut off
+JUDGED_NBYTES = 64 << 10  # are read of whom an error ended; who sends more is cut off as soon as its kernel has all
 
 
 class Connection(Session, asyncio.BufferedProtocol):
@@ -187,7 +188,7 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.gather_no_more()
             with suppress(OSError):  # the client is gone, which is read next
                 self._socket.write_eof()
-            self._unwanted_nbytes = self.endpoint.connection_window_nbytes
+            self._unwanted_nbytes = JUDGED_NBYTES if self.judged else self.endpoint.connection_window_nbytes
             self._wait_for_unwanted()
             self._owner.end_soon(self.close)  # the session: only the socket is needed any more
         self._left_nbytes, self._silent_since_s = self.unsent_nbytes(), self._owner.loop.time()
@@ -207,7 +208,8 @@ class Connection(Session, asyncio.BufferedProtocol):
             self._owner.sockets.wake(self._descriptor, self, Connection._throw_away)
 
     def _throw_away(self) -> None:
-        """One read, in a turn among those that were silent; no more of them than who keeps to the windows has use for."""
+        """One read, in a turn among those that were silent; no more of them than who keeps to the windows has use for, and few after an
+        error: each connection of a flood would have as many."""
         if self._socket is None or self._socket.is_closing():
             return
         self._was_heard = True
@@ -224,6 +226,8 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._unwanted_nbytes -= nbytes
         if self._unwanted_nbytes > 0:
             self._wait_for_unwanted()
+        elif self.judged and self.unsent_nbytes() == 0:
+            self.abort()
 
     def _cut_off_unless_moved(self) -> None:
         """Each CLOSE_TIMEOUT_S. Whose connection ended for an error has one of them."""

@@ -20,7 +20,7 @@ from inferd._core import message as messages
 from inferd._core.http2_endpoint import Endpoint
 from inferd._core.http2_sockets import Sockets
 from inferd.config import Address
-from inferd.descriptors import fitting, warn_of_few
+from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import RequestError
 from inferd.serving.access import Access, Identity
@@ -96,8 +96,7 @@ class NativeTransport:
     ) -> None:
         self.loop = asyncio.get_running_loop()
         self._access, self._tls = access or Access(settings), tls
-        self._asked_connections = settings.max_connections
-        self._max_connections = fitting(settings.max_connections)
+        self._take_most(settings)
         self.connections: set[Connection] = set()
         self._refused_connections = 0
         self._ends: deque[Callable[[], None]] = deque()  # what ends connections, by turns
@@ -257,8 +256,7 @@ class NativeTransport:
 
     def limit(self, settings: Settings) -> None:
         """Takes the limits of connections as they are now. Nobody is cut off for max_connections; an age is told to who comes then."""
-        self._asked_connections = settings.max_connections
-        self._max_connections = fitting(settings.max_connections)
+        self._take_most(settings)
         self._max_age_ns = settings.max_connection_age_s * 10**9
         self.endpoint.set_terms(
             settings.min_ping_interval_s * 10**9,
@@ -267,6 +265,11 @@ class NativeTransport:
             settings.max_connection_idle_s * 10**9,
             settings.max_connection_age_grace_s * 10**9,
         )
+
+    def _take_most(self, settings: Settings) -> None:
+        self._asked_connections = settings.max_connections
+        self._max_connections = fitting(settings.max_connections)
+        make_room(self._max_connections)
 
     def age_ns(self) -> int:
         """At which the connection that is being made is told to leave; 0: never."""

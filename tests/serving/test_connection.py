@@ -113,14 +113,15 @@ async def test_http_1_is_told_so_whatever_it_uploads() -> None:
         assert (await asyncio.to_thread(post)).startswith(b"HTTP/1.1 505 ")
 
 
-async def test_who_sends_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) -> None:
-    """And little of it is read, others having their turns between."""
-    monkeypatch.setattr(of_connections, "CLOSE_TIMEOUT_S", 0.5)
+@pytest.mark.parametrize("why", ["age", "error"])
+async def test_who_sends_for_ever_is_cut_off(why: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """And little of it is read, others having their turns between. After an error not even a timeout is waited for."""
+    monkeypatch.setattr(of_connections, "CLOSE_TIMEOUT_S", 3600.0 if why == "error" else 0.5)
     async with serving(connection_window_bytes=1 << 20) as (transport, [bound]):
 
         def send() -> None:
             with connected(bound) as client:
-                client.sendall(PREFACE + EMPTY_SETTINGS + NO_PING)
+                client.sendall(PREFACE + EMPTY_SETTINGS + (NO_PING if why == "error" else b""))
                 with suppress(ConnectionError):
                     while True:
                         client.sendall(bytes(1 << 16))
@@ -133,13 +134,15 @@ async def test_who_sends_for_ever_is_cut_off(monkeypatch: pytest.MonkeyPatch) ->
         while not transport.connections:
             await asyncio.sleep(0)
         [connection] = transport.connections
+        if why == "age":
+            connection.drain()
         while not connection.closed:
             await asyncio.sleep(0)
         assert await asyncio.to_thread(another) == framed(b"me too")
         await sending
         while connection in transport.connections:
             await asyncio.sleep(0)
-        assert -RECEIVE_NBYTES < connection._unwanted_nbytes <= 0
+        assert 0 <= -connection._unwanted_nbytes < RECEIVE_NBYTES
 
 
 async def test_a_drain_does_not_wait_for_who_keeps_a_socket_open(monkeypatch: pytest.MonkeyPatch) -> None:

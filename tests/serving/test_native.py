@@ -184,8 +184,10 @@ async def test_a_connection_over_the_limit_is_closed_at_once() -> None:
         assert await echoed(bound)
 
 
-async def test_limits_of_connections_that_change() -> None:
+async def test_limits_of_connections_that_change(monkeypatch: pytest.MonkeyPatch) -> None:
     """Nobody is cut off for there being fewer; what is open is held to the new terms."""
+    room: list[int] = []
+    monkeypatch.setattr(native, "make_room", room.append)
     async with serving(max_connections=2) as (transport, [bound]):
 
         def asked(peer: Peer) -> None:
@@ -205,6 +207,7 @@ async def test_limits_of_connections_that_change() -> None:
             transport._age(now_ns)
             transport._age(now_ns + 2 * 10**9)
             assert transport.counters()["connections_idle_total"] >= 2
+            assert room == [2, 1, 3, Settings().max_connections]
 
 
 async def test_messages_up_to_the_limit() -> None:
