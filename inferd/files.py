@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from pathlib import Path
 
-__all__ = ["Watched", "read_file"]
+__all__ = ["Watched", "read_file", "require_secret"]
 
 log = logging.getLogger(__name__)
 
@@ -30,6 +30,18 @@ def read_file(path: str | Path, limit: int, setting: str) -> bytes:
     """All of a regular file: a pipe or a device in its place would hold up who reads it. OSError; ConfigError, which begins with
     `setting`, where it is none, or has more bytes than `limit`."""
     return _read(path, limit, setting)[0]
+
+
+def require_secret(path: str, setting: str) -> None:
+    """ConfigError where there is no such file. It does not repeat what was given, which may be the secret in place of its file."""
+    try:
+        os.stat(path)
+    except (OSError, ValueError) as error:
+        why = error.strerror if isinstance(error, OSError) else "no path has such characters"
+        raise ConfigError(
+            f"{setting}: expected the path of a file, got one that is not to be had ({why}); it is not repeated here, for it may be the "
+            "secret itself"
+        ) from None
 
 
 class Watched:

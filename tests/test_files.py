@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from inferd.errors import ConfigError
-from inferd.files import Watched, read_file
+from inferd.files import Watched, read_file, require_secret
 
 LIMIT_S = 20.0
 
@@ -115,3 +115,15 @@ def test_a_pipe_in_place_of_a_file_holds_up_nobody(tmp_path: Path, caplog: pytes
     path.unlink()
     path.write_text("two")
     assert again(watched) == "two"
+
+
+@pytest.mark.parametrize(("given", "why"), [("c2VjcmV0", "No such"), ("c2VjcmV0" * 40, "File name too"), ("c2Vj\0cmV0", "no path")])
+def test_a_secret_in_place_of_its_file_is_not_repeated(given: str, why: str) -> None:
+    with pytest.raises(ConfigError, match=rf"^setting: expected the path of a file, .* \({why}.*the secret itself$") as refused:
+        require_secret(given, "setting")
+    assert "c2Vj" not in str(refused.value)
+
+
+def test_a_secret_may_come_by_a_pipe(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "pipe")
+    require_secret(str(tmp_path / "pipe"), "setting")

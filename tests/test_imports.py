@@ -36,7 +36,7 @@ ALLOWED: dict[str, set[str]] = {
     "rollout": {"errors", "_core", *BESIDE, "engine", "observe"},
     "ingest": {"errors", "_core", *BESIDE, "engine", "observe"},
     "serving": {"errors", "_core", *BESIDE, "engine", "observe", "rollout", "ingest"},
-    "ask": {"errors", "config", "engine", "steps"},
+    "ask": {"errors", "config", "files", "engine", "steps"},
     "bench": {"errors", "_core", *BESIDE, "engine", "ask"},  # a server is only another end of a socket
     "features": {"errors", "_core", *BESIDE, "engine", "steps"},
     "cli": {"errors", "_core", *BESIDE, "engine", "features", "observe", "rollout", "ingest", "serving", "ask", "bench", ""},

@@ -6,10 +6,10 @@ Never in here: flags (cli.reaching), gRPC.
 from __future__ import annotations
 
 from contextlib import contextmanager
-from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.errors import ConfigError
+from inferd.files import require_secret
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -38,14 +38,12 @@ class Reach(NamedTuple):
         """The first line that is none of the comments, which begin with #. ConfigError where there is none."""
         if self.token_file is None:
             return None
+        require_secret(self.token_file, "--token-file")
         try:
-            with Path(self.token_file).open("rb") as file:
+            with open(self.token_file, "rb") as file:  # a pipe may be one: a shell's <(command)
                 lines = file.read(MAX_TOKEN_FILE_BYTES).split(b"\n")
         except OSError as error:
-            raise ConfigError(
-                f"--token-file: expected a file that can be read, got one that cannot ({error.strerror}); it is not repeated, for "
-                "it may be a token"
-            ) from None
+            raise ConfigError(f"--token-file {self.token_file}: expected a file that can be read: {error.strerror}") from None
         for line in map(bytes.strip, lines):
             if line and not line.startswith(b"#"):
                 return line.decode("ascii", "replace")

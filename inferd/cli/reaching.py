@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 from functools import wraps
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from inferd.ask.reach import Reach
-from inferd.errors import ConfigError
+from inferd.files import require_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -30,11 +29,8 @@ FLAGS = ("tls", "tls_ca", "tls_cert", "tls_key", "tls_server_name", "token_file"
 def reach_of(given: Mapping[str, Any]) -> Reach:
     """What the flags say. --token-file is not every command's."""
     tls, ca, certificate, key, server_name = (given[name] for name in FLAGS[:-1])
-    try:
-        if key is not None:
-            Path(key).stat()
-    except (OSError, ValueError):
-        raise ConfigError("--tls-key: expected a file, got one that is not to be had; it is not repeated, for it may be the key") from None
+    if key is not None:
+        require_secret(key, "--tls-key")
     return Reach(tls, ca, certificate, key, server_name, given.get("token_file"))
 
 

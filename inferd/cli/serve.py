@@ -6,7 +6,6 @@ import json
 import logging
 import sys
 from importlib.util import find_spec
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -16,6 +15,7 @@ from inferd.cli import silence
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
+from inferd.files import require_secret
 
 if TYPE_CHECKING:
     from inferd.config import Settings
@@ -36,7 +36,9 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     if not settings.models:
         raise ConfigError("models: expected a PATH to an ONNX file or a model repository, got none; try `inferd serve model.onnx`")
     require_onnxruntime()
-    _require_secret_files(settings, origins)
+    for name in SECRET_FILES:
+        if (path := getattr(settings, name)) is not None:
+            require_secret(path, f"{name} ({origins[name]})")
     log.set_up(settings.log_level, settings.log_format)
     given = [name for name, origin in origins.items() if origin != "default"]
     changed = ", ".join(f"{name}={spell(fields()[name], getattr(settings, name))} ({origins[name]})" for name in given)
@@ -54,21 +56,6 @@ def announce(addresses: dict[str, object]) -> None:
     except (OSError, ValueError):  # a broken pipe, a full disk, a closed stdout
         silence(sys.stdout)
         logging.getLogger("inferd.cli.serve").warning("stdout took no ready line; the addresses are: %s", json.dumps(addresses))
-
-
-def _require_secret_files(settings: Settings, origins: dict[str, str]) -> None:
-    """A secret may have been given in place of its file: until there is one of that name, nothing repeats it."""
-    for name in SECRET_FILES:
-        path = getattr(settings, name)
-        if path is None:
-            continue
-        try:
-            Path(path).stat()
-        except OSError as error:
-            raise ConfigError(
-                f"{name} ({origins[name]}): expected the path of a file, got one that is not to be had ({error.strerror}); it is not "
-                "repeated here, for it may be the secret itself"
-            ) from None
 
 
 def require_onnxruntime() -> None:

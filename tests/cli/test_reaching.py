@@ -112,14 +112,12 @@ def test_a_key_in_place_of_its_file_is_repeated_nowhere(call, verb: str, key: st
     rest = () if verb == "health" else ("identity",)
     done = call(verb, "localhost:1", *rest, "--tls-cert", "absent.pem", "--tls-key", key)
     assert done.returncode == 2
-    assert "--tls-key: expected a file, got one that is not to be had; it is not repeated, for it may be the key" in done.stderr
+    assert "--tls-key: expected the path of a file, got one that is not to be had" in done.stderr
     assert "c2Vj" not in done.stderr + done.stdout
 
 
 def test_no_token_in_the_file(tmp_path: Path) -> None:
-    missing = (
-        r"^--token-file: expected a file that can be read, got one that cannot \(No such .*\); it is not repeated, for it may be a token$"
-    )
+    missing = r"^--token-file: expected the path of a file, got one that is not to be had \(No such .*\); it is not repeated here"
     for content, says in ((None, missing), ("# nothing\n\n", "expected a token in a line, got none")):
         path = tmp_path / "token"
         if content is not None:
@@ -129,7 +127,7 @@ def test_no_token_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_token_in_place_of_its_file_is_not_repeated() -> None:
-    with pytest.raises(ConfigError, match="it may be a token") as refused:
+    with pytest.raises(ConfigError, match="it may be the secret") as refused:
         Reach(token_file="c2VjcmV0" * 40).token()  # too long for a name
     assert "c2Vj" not in str(refused.value)
 
