@@ -104,6 +104,11 @@ class Connection(Session, asyncio.BufferedProtocol):
         if self._identity is not None and is_news:
             self._owner.tell(self._identity, self.refusal, self._socket.get_extra_info("peername"))
 
+    @property
+    def is_closing(self) -> bool:
+        """Whether HTTP/2 is over, and its last bytes are on their way."""
+        return self._cut_off is not None
+
     def waiting_nbytes(self) -> int:
         """Bytes that the socket has not taken yet."""
         return self._socket.get_write_buffer_size() if self._socket is not None else 0

@@ -224,6 +224,13 @@ class NativeTransport:
                 len(calls),
                 timeout_s,
             )
+        if untaken := sum(connection.is_closing and connection.unsent_nbytes() > 0 for connection in self.connections):
+            log.warning(
+                "%d connections were cut off whose clients had not taken the last of their answers: drain_timeout_s, %g s, is over; "
+                "raise it where clients read slowly",
+                untaken,
+                timeout_s,
+            )
         for port in self._ports:
             port.cut_off()
         for connection in list(self.connections):

@@ -162,6 +162,31 @@ async def test_a_drain_does_not_wait_for_who_keeps_a_socket_open(monkeypatch: py
         assert not transport.connections
 
 
+async def test_who_has_not_taken_its_answer_when_a_drain_ends_is_spoken_of(
+    caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(http2_peer, "connected", narrow)
+    methods = {ECHO: Method("infer", lambda call: call.reply(bytes(200_000)))}
+    async with serving(methods=methods) as (transport, [bound]):
+
+        def ask(opened: ExitStack) -> None:
+            peer = opened.enter_context(Peer(bound))
+            peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 1 << 20})
+            peer.h2.increment_flow_control_window(1 << 20)
+            peer.data(peer.open(ECHO), framed(b""), end=True)
+
+        with ExitStack() as opened:
+            await asyncio.to_thread(ask, opened)
+            while transport.endpoint.sent_nbytes < 200_000:
+                await asyncio.sleep(0)
+            [connection] = transport.connections
+            stopping = asyncio.create_task(transport.stop(0.5))
+            while not connection.is_closing:
+                await asyncio.sleep(0)
+            await stopping
+    assert "1 connections were cut off whose clients had not taken the last of their answers: drain_timeout_s, 0.5 s" in caplog.text
+
+
 async def test_who_is_waited_for_counts_and_has_no_call_any_more() -> None:
     held: list[Call] = []
     async with serving(methods={ECHO: Method("infer", held.append)}, max_connections=1) as (transport, [bound]):
