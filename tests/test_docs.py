@@ -141,6 +141,7 @@ def test_the_table_of_limits_has_the_numbers_of_the_constants():
         "serving/unpacking.py",
         "observe/scrape.py",
         "_core/tensor.pyx",
+        "_core/http2_memory.pyx",
         "_core/tls_reader.pyx",
         "_core/codec.pyx",
         "_core/message.pyx",

@@ -449,14 +449,13 @@ cdef class Session(Output):
         except Exception as error:
             self.refuse(call, call.stream_id, error)
 
-    def end_stalled(self, int64_t now_ns, Py_ssize_t waiting_nbytes, int64_t request_limit_ns, int64_t answer_limit_ns,
-                    bint pressed=False):
+    def end_stalled(self, int64_t now_ns, int64_t taken_nbytes, int64_t request_limit_ns, int64_t answer_limit_ns, bint pressed=False):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the
         request, for answer_limit_ns that the answer is read, while less than min_rate moved, or min_message_rate of a large message.
         pressed: messages found no room since the last look, and what is slow ends after PRESSED_NS, if it is large, or one of many small
         ones that hold as much as a large one. True: the connection must be cut off, since its client reads nothing of it, or has sent no
-        header block whole for HEADER_BLOCK_NS. Asked now and then with the monotonic time and how many bytes the transport holds; again,
-        with the same time and behind others, where `ends_more`."""
+        header block whole for HEADER_BLOCK_NS. Asked now and then with the monotonic time and a count of the bytes that the client has
+        taken so far, -1 where the transport holds none for it; again, with the same time and behind others, where `ends_more`."""
         cdef Endpoint endpoint = self.endpoint
         cdef bint large, many, is_slow
         cdef bint many_requests = self.share is not None and self.share.nbytes > SMALL_NBYTES
@@ -502,8 +501,8 @@ cdef class Session(Output):
         # Both are asked at every look, whatever the other says. While the transport takes nothing, nghttp2 is asked for nothing.
         blocked &= is_stalled(&self.answers_pace, ANSWERS if self.unread_nbytes > 0 and not self.paused else NOTHING, self.sent_nbytes,
                               now_ns, answer_limit_ns, endpoint.min_rate)
-        if is_stalled(&self.output_pace, OUTPUT if waiting_nbytes > 0 else NOTHING, self.written_nbytes - waiting_nbytes,
-                      now_ns, answer_limit_ns, endpoint.min_rate) or blocked:
+        if is_stalled(&self.output_pace, NOTHING if taken_nbytes < 0 else OUTPUT, <uint64_t>taken_nbytes, now_ns,
+                      answer_limit_ns, endpoint.min_rate) or blocked:
             return True
         self.ends_more = len(stalled) + len(slow) + len(late) == MAX_ENDED
         for call in late:

@@ -88,6 +88,7 @@ class Endpoint:
 class Output:
     endpoint: Endpoint
     judged: bool
+    written_nbytes: int
     closed: bool
     def flush(self) -> None: ...
     def pause_writing(self) -> None: ...

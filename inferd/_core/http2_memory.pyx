@@ -9,11 +9,11 @@ from libc.string cimport memcpy, memset
 from inferd._core.live cimport COUNTED
 
 cdef enum:
-    STEP_NBYTES = 32            # sizes differ by so much
+    CLASS_STEP_NBYTES = 32            # sizes differ by so much
     LARGEST_NBYTES = 512        # of a block that is kept
     CLASS_COUNT = 17            # sizes up to that, 0 included
     HEAD_NBYTES = 16            # in front of each block, which leaves it aligned as malloc's are
-    KEPT_NBYTES = 256 << 10     # free blocks of each size, with their heads: what one leaves behind takes no place of others
+    CLASS_NBYTES = 256 << 10     # free blocks of each size, with their heads: what one leaves behind takes no place of others
 
 cdef struct Block:              # its head, which stays while it is in use
     size_t nbytes               # that it has room for
@@ -21,7 +21,7 @@ cdef struct Block:              # its head, which stays while it is in use
 
 cdef Block *free_blocks[CLASS_COUNT]
 cdef size_t[CLASS_COUNT] kept_nbytes    # of each size
-cdef size_t most_nbytes = 0 if COUNTED else KEPT_NBYTES         # none in a debug build, but in tests: sanitizers see each block go
+cdef size_t most_nbytes = 0 if COUNTED else CLASS_NBYTES         # none in a debug build, but in tests: sanitizers see each block go
 
 
 cdef inline Block *block_of(void *memory) noexcept:
@@ -33,8 +33,8 @@ cdef void *acquire(size_t nbytes, void *nothing) noexcept:
     cdef size_t size_class
     cdef Block *block
     if nbytes <= LARGEST_NBYTES:
-        size_class = (nbytes + STEP_NBYTES - 1) // STEP_NBYTES
-        nbytes = size_class * STEP_NBYTES
+        size_class = (nbytes + CLASS_STEP_NBYTES - 1) // CLASS_STEP_NBYTES
+        nbytes = size_class * CLASS_STEP_NBYTES
         block = free_blocks[size_class]
         if block != NULL:
             free_blocks[size_class] = block.next
@@ -55,7 +55,7 @@ cdef void release(void *memory, void *nothing) noexcept:
     if memory == NULL:
         return
     block = block_of(memory)
-    size_class = block.nbytes // STEP_NBYTES
+    size_class = block.nbytes // CLASS_STEP_NBYTES
     if block.nbytes <= LARGEST_NBYTES and kept_nbytes[size_class] + HEAD_NBYTES + block.nbytes <= most_nbytes:
         block.next = free_blocks[size_class]
         free_blocks[size_class] = block
@@ -102,7 +102,7 @@ def kept():
 def keep(bint yes):
     """Whether free blocks are kept from now on; whether they were before."""
     global most_nbytes
-    before, most_nbytes = most_nbytes > 0, KEPT_NBYTES if yes else 0
+    before, most_nbytes = most_nbytes > 0, CLASS_NBYTES if yes else 0
     return before
 
 

@@ -16,8 +16,8 @@ cdef struct Pace:                       # how fast a count of bytes grows for wh
 
 
 cdef inline bint is_stalled(Pace *pace, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns, int64_t rate) noexcept:
-    """Whether the client has owed the same for limit_ns while less than `rate` bytes a second of it moved. The count can fall: what TLS
-    itself has to say waits with what was written, and was not counted as that."""
+    """Whether the client has owed the same for limit_ns while less than `rate` bytes a second of it moved. Where the count
+    falls nothing has moved."""
     cdef int64_t least_nbytes = max(1, rate * (limit_ns // 1000) // 1_000_000)
     if owed != pace.owed or <int64_t>(moved_nbytes - pace.seen_nbytes) >= least_nbytes:
         pace.owed, pace.seen_nbytes, pace.since_ns = owed, moved_nbytes, now_ns

@@ -12,7 +12,7 @@ import struct
 import termios
 from collections import Counter
 from contextlib import suppress
-from socket import AF_UNIX
+from socket import AF_UNIX, IPPROTO_TCP, TCP_INFO
 from typing import TYPE_CHECKING
 
 from inferd._core.http2 import Session
@@ -32,6 +32,7 @@ __all__ = ["Connection"]
 WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
 CLOSING_S = 1.0  # a client whose kernel has all, and that says nothing for so long, has read it, and need not close first
 CLOSE_TIMEOUT_S = 5.0  # in which a client takes the rest of its last bytes, or min_rate_bytes a second of them; else it is cut off
+ACKNOWLEDGED = struct.Struct("=120xQ")  # of Linux's struct tcp_info, since 4.1
 JUDGED_NBYTES = 64 << 10  # are read of whom an error ended; who sends more is cut off as soon as its kernel has all
 
 
@@ -48,7 +49,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._held = self._asleep = self._is_local = False
         self._cut_off: asyncio.TimerHandle | None = None  # once it closes
         self._silent_since_s = 0.0  # once it closes: for so long there was nothing to wait for
-        self._left_nbytes = 0  # of its last bytes, when it closed, or CLOSE_TIMEOUT_S later
+        self._left_nbytes = self._taken_nbytes = 0  # of its last bytes, when it closed, or CLOSE_TIMEOUT_S later
         self._unwanted_nbytes = 0  # that may still be read of it then
         self._was_heard = False  # since the last look
         self._identity: Identity | None = None  # whom the client's certificate names
@@ -116,6 +117,13 @@ class Connection(Session, asyncio.BufferedProtocol):
     def unsent_nbytes(self) -> int:
         """Bytes that the client's kernel has not said to have; of a Unix socket, that the client has not read."""
         return self.waiting_nbytes() + _kernel_nbytes(self._socket) if self._socket is not None else 0
+
+    def taken_nbytes(self) -> int:
+        """A count of the bytes that the client's kernel, of a Unix socket the client, has taken: what it grows by has moved, wherever the
+        others wait. uvloop does not say how many TLS has encrypted for it, and gives a socket that was full none before a third is free."""
+        if self._socket is None:
+            return 0
+        return self.written_nbytes - self.unsent_nbytes() if self._is_local else _acknowledged_nbytes(self._socket)
 
     def hold_reading(self, held: bool) -> None:
         """What is read waits for the connection's next turn."""
@@ -186,6 +194,7 @@ class Connection(Session, asyncio.BufferedProtocol):
             return
         if self._tls is not None:
             self._tls.close()
+            self._wake()
             self._socket.close()  # TLS says so itself, and waits
         elif not self._socket.is_closing():
             self._owner.sockets.forget(self._descriptor, self)
@@ -195,18 +204,26 @@ class Connection(Session, asyncio.BufferedProtocol):
                 self._socket.write_eof()
             self._unwanted_nbytes = JUDGED_NBYTES if self.judged else self.endpoint.connection_window_nbytes
             self._wait_for_unwanted()
-            self._owner.end_soon(self.close)  # the session: only the socket is needed any more
-        self._left_nbytes, self._silent_since_s = self.unsent_nbytes(), self._owner.loop.time()
-        self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
+        self._wait_for_client()
+
+    def eof_received(self) -> None:
+        """By TLS the client says that it says nothing more. asyncio sends it what was written, no more, and closes the socket."""
+        self._wait_for_client()
 
     def _finish(self) -> None:
         """The client says nothing more: what was written leaves, and no reset can follow."""
-        if self._socket is None:
+        if self._socket is not None:
+            self._socket.close()
+            self._wait_for_client()
+
+    def _wait_for_client(self) -> None:
+        """Until it has taken its last bytes, for which only the socket is needed any more."""
+        if self._cut_off is not None:
             return
-        self._socket.close()
-        if self._cut_off is None:
-            self._left_nbytes = self.unsent_nbytes()
-            self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
+        self._left_nbytes, self._taken_nbytes = self.unsent_nbytes(), self.taken_nbytes()
+        self._silent_since_s = self._owner.loop.time()
+        self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
+        self._owner.end_soon(self.close)
 
     def _wait_for_unwanted(self) -> None:
         with suppress(OSError):  # the kernel has no memory for it: nothing is read, and the looks end the connection
@@ -236,9 +253,10 @@ class Connection(Session, asyncio.BufferedProtocol):
 
     def _cut_off_unless_moved(self) -> None:
         """Each CLOSE_TIMEOUT_S. Whose connection ended for an error has one of them."""
-        before_nbytes, self._left_nbytes = self._left_nbytes, self.unsent_nbytes()
-        least_nbytes = max(1, min(before_nbytes, int(self.endpoint.min_rate * CLOSE_TIMEOUT_S)))
-        if self.judged or before_nbytes - self._left_nbytes < least_nbytes:
+        least_nbytes = max(1, min(self._left_nbytes, int(self.endpoint.min_rate * CLOSE_TIMEOUT_S)))
+        before_nbytes, self._taken_nbytes = self._taken_nbytes, self.taken_nbytes()
+        self._left_nbytes = self.unsent_nbytes()
+        if self.judged or self._taken_nbytes - before_nbytes < least_nbytes:
             self.abort()
         else:
             self._cut_off = self._owner.loop.call_later(CLOSE_TIMEOUT_S, self._cut_off_unless_moved)
@@ -264,6 +282,17 @@ def _identity(handshake: TlsReader, certificate: Mapping[str, Any] | None) -> Id
     if der is not None and not certificate:
         return Identity("", (), fault=UNREADABLE)
     return Identity.of(certificate) if certificate else None
+
+
+def _acknowledged_nbytes(transport: asyncio.Transport) -> int:
+    """Of all that was sent on a TCP connection, TLS' own words among it."""
+    socket = transport.get_extra_info("socket")
+    try:
+        told = socket.getsockopt(IPPROTO_TCP, TCP_INFO, ACKNOWLEDGED.size)
+    except (AttributeError, OSError):  # by TLS it is closed, or gone, before its connection hears of it
+        return 0
+    (nbytes,) = ACKNOWLEDGED.unpack(told)
+    return int(nbytes)
 
 
 def _kernel_nbytes(transport: asyncio.Transport) -> int:

@@ -376,9 +376,8 @@ class NativeTransport:
             request_limit_ns = min(DRAIN_STALL_NS, request_limit_ns)
             answer_limit_ns = min(DRAIN_UNREAD_NS, answer_limit_ns)
         for connection in list(self.connections) if connections is None else connections:
-            # While the loop has bytes the kernel's count, too: of a full socket it takes none until a third of it is free.
-            waiting_nbytes = connection.unsent_nbytes() if connection.waiting_nbytes() else 0
-            if connection.end_stalled(now_ns, waiting_nbytes, request_limit_ns, answer_limit_ns, self._pressed):
+            taken_nbytes = connection.taken_nbytes() if connection.waiting_nbytes() else -1
+            if connection.end_stalled(now_ns, taken_nbytes, request_limit_ns, answer_limit_ns, self._pressed):
                 self.stalled_connections += 1
                 connection.abort()
 

@@ -40,7 +40,8 @@ class Waiting:
 
 
 def look(client: Client, now_s: float, waiting_nbytes: int = 0) -> bool:
-    cut = client.session.end_stalled(int(now_s * S), waiting_nbytes, LIMIT_NS, LIMIT_NS)
+    taken_nbytes = 10**9 - waiting_nbytes if waiting_nbytes else -1
+    cut = client.session.end_stalled(int(now_s * S), taken_nbytes, LIMIT_NS, LIMIT_NS)
     client.exchange()
     return cut
 
@@ -112,7 +113,7 @@ def test_a_connection_that_does_not_say_what_it_speaks_is_cut_off(said: bytes) -
     if said:
         session.receive(said)
     session.flush()
-    assert [session.end_stalled(int(now_s * S), 0, 60 * S, 60 * S) for now_s in (1, 60.9, 61)] == [False, False, True]
+    assert [session.end_stalled(int(now_s * S), -1, 60 * S, 60 * S) for now_s in (1, 60.9, 61)] == [False, False, True]
     session.close()
 
 
@@ -192,7 +193,7 @@ def test_a_large_request_that_is_whole_but_for_its_end_must_end() -> None:
 
 
 def pressed_look(client: Client, now_s: int) -> None:
-    assert not client.session.end_stalled(now_s * S, 0, LIMIT_NS, LIMIT_NS, True)
+    assert not client.session.end_stalled(now_s * S, -1, LIMIT_NS, LIMIT_NS, True)
     client.exchange()
 
 
@@ -405,9 +406,9 @@ def test_headers_without_an_end_cost_the_connection() -> None:
     block = client.h2.data_to_send()[9:]
     session.receive(PREFACE + EMPTY_SETTINGS + raw_frame(1, 0, 1, block[:10]))
     assert session.calls == 1
-    assert not session.end_stalled(0, 0, LIMIT_NS, LIMIT_NS)
-    assert not session.end_stalled(BLOCK_NS - 1, 0, LIMIT_NS, LIMIT_NS)
-    assert session.end_stalled(BLOCK_NS, 0, LIMIT_NS, LIMIT_NS)
+    assert not session.end_stalled(0, -1, LIMIT_NS, LIMIT_NS)
+    assert not session.end_stalled(BLOCK_NS - 1, -1, LIMIT_NS, LIMIT_NS)
+    assert session.end_stalled(BLOCK_NS, -1, LIMIT_NS, LIMIT_NS)
     session.close()
     assert served.endpoint.calls == 0
     client.session.close()
@@ -434,7 +435,7 @@ def test_a_header_block_is_whole_within_seconds(name: str) -> None:
     for byte in range(0, len(sent) - 1, 1000):
         wire.send(sent[byte : min(byte + 1000, len(sent) - 1)])
     assert 60_000 <= pool.in_use() - before < 66_000  # it counts as messages do, beside what a stream takes
-    ends = [wire.session.end_stalled(100 * S + after_ns, 0, LIMIT_NS, LIMIT_NS) for after_ns in (0, BLOCK_NS - 1, BLOCK_NS)]
+    ends = [wire.session.end_stalled(100 * S + after_ns, -1, LIMIT_NS, LIMIT_NS) for after_ns in (0, BLOCK_NS - 1, BLOCK_NS)]
     assert ends == [False, False, True]
     wire.session.close()
     assert pool.in_use() == before
@@ -445,7 +446,7 @@ def test_of_a_header_block_that_is_whole_nothing_is_held(name: str) -> None:
     wire, before = Wire(), pool.in_use()
     wire.send(*BLOCKS[name])
     assert pool.in_use() - before <= 3 * 4096  # of streams of a streaming method
-    assert not any(wire.session.end_stalled(second * S, 0, LIMIT_NS, LIMIT_NS) for second in range(59))
+    assert not any(wire.session.end_stalled(second * S, -1, LIMIT_NS, LIMIT_NS) for second in range(59))
     wire.session.close()
     assert pool.in_use() == before
 
@@ -456,7 +457,7 @@ def test_header_blocks_one_after_the_other_are_none_that_lasts() -> None:
     for second in range(0, 59, 3):
         sent = raw_frame(HEADERS, END_HEADERS, 101 + 2 * second, BLOCK)
         wire.send(sent[:-1])
-        assert not wire.session.end_stalled(second * S, 0, LIMIT_NS, LIMIT_NS)
+        assert not wire.session.end_stalled(second * S, -1, LIMIT_NS, LIMIT_NS)
         wire.send(sent[-1:])
     wire.session.close()
 
@@ -464,7 +465,7 @@ def test_header_blocks_one_after_the_other_are_none_that_lasts() -> None:
 def test_in_a_drain_a_header_block_has_no_longer_than_a_request() -> None:
     wire = Wire()
     wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, BLOCK)[:-1])
-    assert [wire.session.end_stalled(now_ns, 0, S, LIMIT_NS) for now_ns in (0, S - 1, S)] == [False, False, True]
+    assert [wire.session.end_stalled(now_ns, -1, S, LIMIT_NS) for now_ns in (0, S - 1, S)] == [False, False, True]
     wire.session.close()
 
 
@@ -703,7 +704,7 @@ def drained(client: Client) -> None:
 
 
 def drain_look(client: Client, now_s: float) -> bool:
-    cut = client.session.end_stalled(int(now_s * S), 0, S, LIMIT_NS)
+    cut = client.session.end_stalled(int(now_s * S), -1, S, LIMIT_NS)
     client.served.run_scheduled()
     return cut
 

@@ -100,6 +100,42 @@ async def test_who_reads_slowly_and_opens_windows_gets_all(why: str, kind: str, 
             await asyncio.sleep(0)
 
 
+async def test_who_reads_slowly_by_tls_is_not_cut_off_for_what_tls_holds(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Half a megabyte, of which the loop's count and the kernel's know nothing while the kernel has as much as it takes."""
+    monkeypatch.setattr(of_connections, "CLOSING_S", 3600.0)
+    monkeypatch.setattr(http2_peer, "connected", narrow_by_tls)
+    methods = {ECHO: Method("infer", lambda call: call.reply(bytes(1_500_000)))}
+    async with serving(Address("127.0.0.1", 0, tls=True), methods=methods, **Files.made(tmp_path).settings()) as (transport, [bound]):
+
+        def ask() -> Peer:
+            peer = Peer(bound)
+            peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 4 << 20})
+            peer.h2.increment_flow_control_window(4 << 20)
+            peer.data(peer.open(ECHO), framed(b""), end=True)
+            peer.read()
+            return peer
+
+        with await asyncio.to_thread(ask) as peer:
+            [connection] = transport.connections
+            while connection.calls:
+                await asyncio.to_thread(peer.read)
+            connection.drain()
+            while not connection.is_closing:
+                await asyncio.sleep(0)
+            connection._cut_off.cancel()  # the looks are this test's
+            looks = 0
+            async with asyncio.timeout(LIMIT_S):
+                while not peer.answers[1].over:
+                    before = connection.taken_nbytes()
+                    await asyncio.to_thread(peer.read)
+                    if connection.taken_nbytes() > before + 5120:
+                        connection._cut_off_unless_moved()
+                        connection._cut_off.cancel()
+                        looks += 1
+            assert len(peer.answers[1].body) == 5 + 1_500_000
+            assert looks > 10
+
+
 async def test_http_1_is_told_so_whatever_it_uploads() -> None:
     async with serving() as (_, [bound]):
 
@@ -187,9 +223,12 @@ async def test_who_has_not_taken_its_answer_when_a_drain_ends_is_spoken_of(
     assert "1 connections were cut off whose clients had not taken the last of their answers: drain_timeout_s, 0.5 s" in caplog.text
 
 
-async def test_who_is_waited_for_counts_and_has_no_call_any_more() -> None:
+@pytest.mark.parametrize("kind", ["tcp", "tls"])
+async def test_who_is_waited_for_counts_and_has_no_call_any_more(kind: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    settings = Files.made(tmp_path).settings() if kind == "tls" else {}
+    address = Address("127.0.0.1", 0, tls=kind == "tls")
     held: list[Call] = []
-    async with serving(methods={ECHO: Method("infer", held.append)}, max_connections=1) as (transport, [bound]):
+    async with serving(address, methods={ECHO: Method("infer", held.append)}, max_connections=1, **settings) as (transport, [bound]):
 
         def err() -> Peer:
             peer = Peer(bound)
@@ -198,14 +237,51 @@ async def test_who_is_waited_for_counts_and_has_no_call_any_more() -> None:
             peer.wait_for_end()
             return peer
 
+        monkeypatch.setattr(http2_peer, "connected", narrow_by_tls if kind == "tls" else narrow)
         with await asyncio.to_thread(err):
             while not held or not held[0].closed:
                 await asyncio.sleep(0)
+            monkeypatch.undo()
             assert transport.counters()["connections"] == 1
             assert await asyncio.to_thread(exchange, bound, PREFACE + EMPTY_SETTINGS) == b""
         while transport.counters()["connections"]:
             await asyncio.sleep(0)
         held.clear()
+
+
+async def test_who_says_by_tls_that_it_leaves_has_no_call_any_more(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Though it has not read its last answer, which it may still do."""
+    monkeypatch.setattr(http2_peer, "connected", narrow_by_tls)
+    held: list[Call] = []
+
+    def answer(call: Call) -> None:
+        held.append(call)
+        if len(held) == 1:
+            call.reply(bytes(3_000_000))
+
+    settings = Files.made(tmp_path).settings()
+    async with serving(Address("127.0.0.1", 0, tls=True), methods={ECHO: Method("infer", answer)}, **settings) as (transport, [bound]):
+
+        def ask() -> Peer:
+            peer = Peer(bound)
+            peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 4 << 20})
+            peer.h2.increment_flow_control_window(4 << 20)
+            for _ in range(2):
+                peer.data(peer.open(ECHO), framed(b""), end=True)
+            return peer
+
+        with await asyncio.to_thread(ask) as peer:
+            [connection] = transport.connections
+            while len(held) < 2 or connection.waiting_nbytes() < 1 << 17:
+                await asyncio.sleep(0)
+            with suppress(ssl.SSLError):  # of the answer that comes first
+                await asyncio.to_thread(peer.socket.unwrap)  # type: ignore[attr-defined]
+            while not held[1].closed:
+                await asyncio.sleep(0)
+            assert connection.is_closing
+            assert connection in transport.connections
+        while transport.connections:
+            await asyncio.sleep(0)
 
 
 # ---- how long that lasts, by hand
@@ -233,6 +309,9 @@ class Closing:
     def write_eof(self) -> None:
         self.said.append("write_eof")
 
+    def set_read_buffer_limits(self) -> None:
+        self.said.append("set_read_buffer_limits")
+
     def close(self) -> None:
         self.said.append("close")
 
@@ -247,6 +326,7 @@ async def closing(left: int, kind: type[Connection] = Connection) -> AsyncIterat
     async with serving() as (transport, _):
         connection, made = kind(transport, lambda: None), Closing(near)
         connection._socket = made  # type: ignore[assignment]
+        connection._is_local = True
         made.left = left
         connection.look_at_closing(True, 1e9)  # of one that is open
         connection._close_socket()
@@ -271,6 +351,23 @@ async def test_who_has_all_and_is_silent_need_not_close(draining: bool) -> None:
         assert not made.aborted
         connection.look_at_closing(draining, begun_s + 20 + CLOSING_S)
         assert made.aborted
+
+
+async def test_who_slept_by_tls_is_read_to_its_end() -> None:
+    """With the limits of sleep uvloop reads, and reads not, by turns."""
+
+    class Asleep(Connection):
+        def _close_socket(self) -> None:
+            self._tls, self._asleep = Reader(), True  # type: ignore[assignment]
+            super()._close_socket()
+
+    class Reader:
+        def close(self) -> None: ...
+
+        def take_turns(self, *nobody: None) -> None: ...
+
+    async with closing(0, Asleep) as (_, made):
+        assert made.said == ["set_read_buffer_limits", "close"]
 
 
 async def test_of_who_has_said_more_than_is_read_silence_says_nothing() -> None:

@@ -544,14 +544,14 @@ async def test_what_the_kernel_gets_rid_of_counts_while_the_loop_can_give_it_not
     async with serving(stall_timeout_s=5) as (transport, [bound]):
         with await greeted(transport, bound):
             [connection] = transport.connections
-            left = 1 << 20
+            taken = 1 << 20
             connection.waiting_nbytes = lambda: 1000  # type: ignore[method-assign]
-            connection.unsent_nbytes = lambda: left  # type: ignore[method-assign]
+            connection.taken_nbytes = lambda: taken  # type: ignore[method-assign]
             for now_s in (0, 5, 10, 15):
                 transport._cut_off_stalled(now_s * S)
-                left -= 5 << 10
+                taken += 5 << 10
             assert transport.stalled_connections == 0
-            left += 1
+            taken -= 1
             transport._cut_off_stalled(20 * S)
             assert transport.stalled_connections == 1
 

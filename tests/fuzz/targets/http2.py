@@ -161,7 +161,7 @@ def act(echo: Echo, session: Session, what: int) -> None:
         case 4:
             session.drain()
         case 5:
-            session.end_stalled(time.monotonic_ns(), 0, 1 << 40, 1 << 40)
+            session.end_stalled(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
             session.end_stalled(LATER_NS, what, 1, 1)
         case 6:
             echo.endpoint.guard_changed()
