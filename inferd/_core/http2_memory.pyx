@@ -9,11 +9,11 @@ from libc.string cimport memcpy, memset
 from inferd._core.live cimport COUNTED
 
 cdef enum:
-    CLASS_STEP_NBYTES = 32            # sizes differ by so much
+    CLASS_STEP_NBYTES = 32      # sizes differ by so much
     LARGEST_NBYTES = 512        # of a block that is kept
     CLASS_COUNT = 17            # sizes up to that, 0 included
     HEAD_NBYTES = 16            # in front of each block, which leaves it aligned as malloc's are
-    CLASS_NBYTES = 256 << 10     # free blocks of each size, with their heads: what one leaves behind takes no place of others
+    CLASS_NBYTES = 256 << 10    # free blocks of each size, with their heads: what one leaves behind takes no place of others
 
 cdef struct Block:              # its head, which stays while it is in use
     size_t nbytes               # that it has room for

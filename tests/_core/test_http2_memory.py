@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from inferd._core.http2_memory import give, keep, kept, take, take_other, take_zeroed
 from tests._core.http2_client import Client, Served
 
-KEPT_NBYTES = 256 << 10  # of each size
+CLASS_NBYTES = 256 << 10  # of each size
 LARGEST = 512  # of what is kept
 NEVER = 2**64 - 1
 
@@ -55,7 +55,7 @@ def test_blocks_are_apart_from_each_other_and_hold_what_was_written(steps: list[
     finally:
         for address in held:
             give(address)
-    assert kept() <= (LARGEST // 32 + 1) * KEPT_NBYTES
+    assert kept() <= (LARGEST // 32 + 1) * CLASS_NBYTES
 
 
 def test_nothing_is_given_where_no_memory_can_be() -> None:
@@ -107,9 +107,9 @@ def test_what_is_kept_of_each_size_has_a_limit() -> None:
     """Of one size much is left behind by a wave of connections, say: it takes no place of the others."""
     before = 0
     for nbytes in (0, 1, LARGEST):
-        for address in [take(nbytes) for _ in range(KEPT_NBYTES // (8 + nbytes))]:
+        for address in [take(nbytes) for _ in range(CLASS_NBYTES // (8 + nbytes))]:
             give(address)
-        assert KEPT_NBYTES - LARGEST - 16 < kept() - before <= KEPT_NBYTES
+        assert CLASS_NBYTES - LARGEST - 16 < kept() - before <= CLASS_NBYTES
         before = kept()
     give(take(LARGEST + 1))
     assert kept() == before
