@@ -37,7 +37,7 @@ def fitting(connections: int) -> int:
 
 def make_room(connections: int) -> None:
     """The kernel's table of this process' files becomes as large as so many need, and stays so. It would double as it fills, and a process
-    that has threads waits each time until all processors have taken note (synchronize_rcu): 10 to 20 ms in which its loop stands."""
+    that has threads waits each time until all processors have taken note (synchronize_rcu), in which its loop stands still."""
     most = _number(resource.getrlimit(resource.RLIMIT_NOFILE)[0])
     with suppress(OSError), open(os.devnull) as nothing:  # no memory: it grows as it must
         os.close(fcntl.fcntl(nothing, fcntl.F_DUPFD_CLOEXEC, min(connections + RESERVED, most) - 1))
