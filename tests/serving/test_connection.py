@@ -282,6 +282,7 @@ async def test_who_says_by_tls_that_it_leaves_has_no_call_any_more(tmp_path: Pat
             assert connection in transport.connections
         while transport.connections:
             await asyncio.sleep(0)
+        held.clear()
 
 
 # ---- how long that lasts, by hand
