@@ -21,6 +21,7 @@ from tests.wire import INFER, LIMIT_S
 
 PREFACE = b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n"
 EMPTY_SETTINGS = b"\0\0\0\x04\0\0\0\0\0"
+NO_PING = b"\0\0\0\x06\0\0\0\0\0"  # one without its bytes: an error of the connection
 DATA, GOAWAY = 0, 7
 RESET = struct.pack("ii", 1, 0)  # SO_LINGER: close() sends RST
 

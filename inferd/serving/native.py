@@ -59,6 +59,7 @@ ENDED = 8  # connections that are gone, in one iteration of the loop,
 END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
 DESCRIPTORS_LOG_S = 60.0  # between two warnings that no connection can be accepted for want of descriptors
 GIVE_BACK_CONNECTIONS = 256  # closed by TLS, after which their memory is given back to the system: it takes some milliseconds
+GIVE_BACK_MORE = 4  # times as many, where others still close
 GIVE_BACK_WAVES = 1000, 10_000  # connections, calls that are open at one look, of which a quarter is left at another: so is theirs
 
 
@@ -147,7 +148,7 @@ class NativeTransport:
         self.notice_s = NOTICE_S  # and so long after it for good
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
-        self._closed_before = 0  # connections whose memory was given back
+        self._closed_before = self._closed_seen = 0  # connections whose memory was given back, and who had closed at the last look
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
@@ -406,11 +407,13 @@ class NativeTransport:
         """uvloop's TLS has a buffer of 256 KiB for each connection and touches little of it. The C library makes the buffers of later
         connections out of memory that earlier ones have touched, elsewhere each time: until all of it is. What a wave of connections or
         of calls had stays with it as well."""
-        closed = self.endpoint.connections_total - self.endpoint.connections + sum(port.failed for port in self._tls_ports)
-        was_many = self._tls is not None and closed - self._closed_before >= GIVE_BACK_CONNECTIONS
-        was_wave = [self._connection_wave.is_over(self.endpoint.connections), self._call_wave.is_over(self.endpoint.calls)]
+        closed = self.endpoint.connections_total - len(self.connections) + sum(port.failed for port in self._tls_ports)
+        is_over, self._closed_seen = closed == self._closed_seen, closed
+        new = closed - self._closed_before if self._tls is not None else 0
+        was_many = new >= GIVE_BACK_CONNECTIONS * (1 if is_over else GIVE_BACK_MORE)
+        was_wave = [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.endpoint.calls)]
         if was_many or True in was_wave:
-            self._closed_before = closed
+            self._closed_before = closed if is_over else closed - GIVE_BACK_CONNECTIONS  # the end of them is looked for again
             give_back()
 
     async def _listen(self, address: Address) -> Address:

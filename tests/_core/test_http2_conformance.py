@@ -359,7 +359,7 @@ def test_settings(payload: bytes, expected: str) -> None:
 
 
 def test_settings_that_make_a_window_too_large() -> None:
-    """6.9.2; a stream error would do, too, where only one stream's window is."""
+    """Not as the RFC has it (6.9.2: a connection error): libnghttp2 ends the streams whose windows are."""
     opened = raw_frame(HEADERS, END_HEADERS, STREAM_ID, BLOCK) + raw_frame(WINDOW_UPDATE, 0, STREAM_ID, u32(LAST_ID - 65_535))
 
     def sent(wire: Wire) -> list[Frame]:

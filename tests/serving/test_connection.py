@@ -20,12 +20,11 @@ from inferd.serving.method import Method
 from tests import http2_peer
 from tests.bare import ECHO, serving
 from tests.certificates import Files
-from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed
+from tests.http2_peer import EMPTY_SETTINGS, NO_PING, PREFACE, Peer, connected, exchange, framed
 from tests.wire import LIMIT_S
 
 S = 10**9
 RECEIVE_NBYTES = 64 << 10  # _core/http2_endpoint.pxd
-NO_PING = b"\0\0\0\x06\0\0\0\0\0"  # one without its bytes: an error of the connection
 
 
 def narrow(address: str) -> socket.socket:

@@ -70,7 +70,7 @@ def connection(
         options = [("grpc.default_compression_algorithm", int(ALGORITHMS[compression])), *options]
     if token is not None and not callable(token):
         security.bearer(token)
-    exposed = security.exposed(addresses) if security.is_plaintext(credentials) and not token_in_plaintext else None
+    exposed = security.exposed(addresses, options) if security.is_plaintext(credentials) and not token_in_plaintext else None
     if token is not None and exposed is not None:
         security.refuse_plaintext("token", exposed)
     metadata_pairs(metadata, exposed=exposed)

@@ -108,8 +108,10 @@ def is_plaintext(credentials: grpc.ChannelCredentials | None) -> bool:
     return type(held).__name__ not in _ENCRYPTED
 
 
-def exposed(addresses: Sequence[str]) -> str | None:
-    """The first of them where a token that is sent as it is would leave this machine."""
+def exposed(addresses: Sequence[str], options: Sequence[tuple[str, Any]] = ()) -> str | None:
+    """The first of them where a token that is sent as it is would leave this machine. options: gRPC's, of which one asks for proxies."""
+    if any(name == "grpc.enable_http_proxy" and value for name, value in options):
+        return addresses[0]
     return next((address for address in addresses if not targets.is_local(address)), None)
 
 

@@ -245,6 +245,16 @@ def test_no_token_leaves_the_machine_in_plain_text(kind: Kind, target: str | lis
     kind(target, token="t", tls=TLS())
 
 
+def test_no_token_goes_to_a_proxy_in_plain_text(kind: Kind) -> None:
+    """Whose localhost is another."""
+    by_proxy = [("grpc.enable_http_proxy", 1)]
+    with pytest.raises(ValueError, match="token: without TLS whoever is on the way to 'localhost:8001' can read it"):
+        kind("localhost:8001", token="t", options=by_proxy)
+    kind("localhost:8001", token="t", options=by_proxy, token_in_plaintext=True)
+    kind("localhost:8001", token="t", options=by_proxy, tls=TLS())
+    kind("localhost:8001", token="t", options=[("grpc.enable_http_proxy", 0)])
+
+
 INSECURE = grpc.experimental.insecure_channel_credentials()
 OF_CALLS = grpc.access_token_call_credentials("t")
 OPEN = {
