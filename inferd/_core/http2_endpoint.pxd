@@ -95,7 +95,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef bint draining                  # GOAWAY was said
     cdef bint leaving                   # and why: what waits to be sent has no turns any more, for it is the last
     cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
-    cdef readonly bint judged           # what ended the connection was counted
+    cdef readonly bint judged           # an error or a flood ended the connection, and was counted
     cdef bint ended                     # the transport was asked to close
     cdef readonly bint closed           # the connection is gone
     # nghttp2 may have something to send: flush() is called at the end of the loop's present iteration, or what receives looks itself.

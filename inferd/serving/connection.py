@@ -248,8 +248,12 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._unwanted_nbytes -= nbytes
         if self._unwanted_nbytes > 0:
             self._wait_for_unwanted()
-        elif self.judged and self.unsent_nbytes() == 0:
+        elif self._is_unheard():
             self.abort()
+
+    def _is_unheard(self) -> bool:
+        """An error ended it, its client has said more than is read after that, and has all."""
+        return self.judged and self._tls is None and self._unwanted_nbytes <= 0 and self.unsent_nbytes() == 0
 
     def _cut_off_unless_moved(self) -> None:
         """Each CLOSE_TIMEOUT_S. Whose connection ended for an error has one of them."""
@@ -265,6 +269,9 @@ class Connection(Session, asyncio.BufferedProtocol):
         """Nobody waits for a client that closes late, or never. TLS waits for its word at the end (close_notify), but not in a drain.
         now_s: of the loop's clock."""
         if self._cut_off is None or self._socket is None or (self._tls is not None and not draining):
+            return
+        if self._is_unheard():
+            self.abort()
             return
         # What the kernel has for a Unix socket can be read of one that was closed, too. Who has said all that is read is heard no more.
         deaf = self._tls is None and self._unwanted_nbytes <= 0
@@ -286,19 +293,17 @@ def _identity(handshake: TlsReader, certificate: Mapping[str, Any] | None) -> Id
 
 def _acknowledged_nbytes(transport: asyncio.Transport) -> int:
     """Of all that was sent on a TCP connection, TLS' own words among it."""
-    socket = transport.get_extra_info("socket")
-    try:
-        told = socket.getsockopt(IPPROTO_TCP, TCP_INFO, ACKNOWLEDGED.size)
-    except (AttributeError, OSError):  # by TLS it is closed, or gone, before its connection hears of it
+    socket = _open_socket(transport)
+    if socket is None:
         return 0
-    (nbytes,) = ACKNOWLEDGED.unpack(told)
+    (nbytes,) = ACKNOWLEDGED.unpack(socket.getsockopt(IPPROTO_TCP, TCP_INFO, ACKNOWLEDGED.size))
     return int(nbytes)
 
 
 def _kernel_nbytes(transport: asyncio.Transport) -> int:
     """What the kernel has, and the client's kernel has not said to have. A loop has bytes of its own only while this is full."""
-    socket = transport.get_extra_info("socket")
-    if socket is None or socket.fileno() < 0:  # by TLS it is closed before its connection hears of it
+    socket = _open_socket(transport)
+    if socket is None:
         return 0
     try:
         unsent = fcntl.ioctl(socket.fileno(), termios.TIOCOUTQ, bytes(4))
@@ -306,3 +311,9 @@ def _kernel_nbytes(transport: asyncio.Transport) -> int:
         return 0
     (nbytes,) = struct.unpack("i", unsent)
     return int(nbytes)
+
+
+def _open_socket(transport: asyncio.Transport) -> Any:
+    """asyncio's view of it, or None: by TLS it is closed before its connection hears of that."""
+    socket = transport.get_extra_info("socket")
+    return None if socket is None or socket.fileno() < 0 else socket

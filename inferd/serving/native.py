@@ -78,6 +78,22 @@ class Wave:
         return True
 
 
+class Endings:
+    """A count that grows, of what leaves memory behind when it ends."""
+
+    def __init__(self, least: int) -> None:
+        self._least, self._before, self._seen = least, 0, 0
+
+    def are_many(self, count: int) -> bool:
+        """Asked at each look. Whether `least` more have ended, and no others since the last look; or GIVE_BACK_MORE times as many: of these
+        `least` are looked at again, with the end of them."""
+        is_over, self._seen = count == self._seen, count
+        if count - self._before < self._least * (1 if is_over else GIVE_BACK_MORE):
+            return False
+        self._before = count if is_over else count - self._least
+        return True
+
+
 class NativeTransport:
     """A gRPC server over a service table, on the running event loop.
 
@@ -148,7 +164,7 @@ class NativeTransport:
         self.notice_s = NOTICE_S  # and so long after it for good
         self._stall_timer = self.loop.call_later(STALL_CHECK_S, self._look_for_stalls)
         self._descriptors_logged_s = float("-inf")
-        self._closed_before = self._closed_seen = 0  # connections whose memory was given back, and who had closed at the last look
+        self._endings = Endings(GIVE_BACK_CONNECTIONS)
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
@@ -227,7 +243,7 @@ class NativeTransport:
             )
         if untaken := sum(connection.is_closing and connection.unsent_nbytes() > 0 for connection in self.connections):
             log.warning(
-                "%d connections were cut off whose clients had not taken the last of their answers: drain_timeout_s, %g s, is over; "
+                "%d connections were cut off whose clients had not taken all that was sent to them: drain_timeout_s, %g s, is over; "
                 "raise it where clients read slowly",
                 untaken,
                 timeout_s,
@@ -407,13 +423,10 @@ class NativeTransport:
         """uvloop's TLS has a buffer of 256 KiB for each connection and touches little of it. The C library makes the buffers of later
         connections out of memory that earlier ones have touched, elsewhere each time: until all of it is. What a wave of connections or
         of calls had stays with it as well."""
-        closed = self.endpoint.connections_total - len(self.connections) + sum(port.failed for port in self._tls_ports)
-        is_over, self._closed_seen = closed == self._closed_seen, closed
-        new = closed - self._closed_before if self._tls is not None else 0
-        was_many = new >= GIVE_BACK_CONNECTIONS * (1 if is_over else GIVE_BACK_MORE)
+        ended = self.endpoint.connections_total - len(self.connections) + sum(port.failed for port in self._tls_ports)
+        were_many = self._tls is not None and self._endings.are_many(ended)
         was_wave = [self._connection_wave.is_over(len(self.connections)), self._call_wave.is_over(self.endpoint.calls)]
-        if was_many or True in was_wave:
-            self._closed_before = closed if is_over else closed - GIVE_BACK_CONNECTIONS  # the end of them is looked for again
+        if were_many or True in was_wave:
             give_back()
 
     async def _listen(self, address: Address) -> Address:

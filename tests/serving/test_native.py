@@ -27,7 +27,7 @@ from inferd.serving import native
 from inferd.serving.connection import Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
-from inferd.serving.native import ENDED, NativeTransport
+from inferd.serving.native import ENDED, Endings, NativeTransport
 from tests import models
 from tests.bare import ECHO, WATCH, serving
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed, reset_streams
@@ -182,6 +182,13 @@ async def test_a_connection_over_the_limit_is_closed_at_once() -> None:
         while transport.counters()["connections"]:  # the loop learns that both have left
             await asyncio.to_thread(lambda: None)
         assert await echoed(bound)
+
+
+def test_endings_are_many_when_they_are_over_or_go_on() -> None:
+    """And what ends after that is not forgotten."""
+    endings = Endings(10)
+    looks = [(9, False), (9, False), (12, False), (12, True), (12, False), (51, False), (52, True), (55, False), (55, True), (55, False)]
+    assert [(count, endings.are_many(count)) for count, _ in looks] == looks
 
 
 async def test_limits_of_connections_that_change(monkeypatch: pytest.MonkeyPatch) -> None:

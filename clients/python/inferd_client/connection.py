@@ -40,7 +40,7 @@ class Connection:
 
     def options_for(self, target: str) -> list[tuple[str, Any]]:
         """Channel arguments. What stays on this machine goes through no proxy, whatever the environment says."""
-        own = [("grpc.enable_http_proxy", 0)] if targets.is_local(target) else []
+        own = security.NO_PROXY if targets.is_local(target) else []
         # Of arguments of one name gRPC keeps the first; the caller's are to count.
         return list(dict([*CHANNEL_OPTIONS, *own, *self.options]).items())
 

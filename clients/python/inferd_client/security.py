@@ -28,6 +28,8 @@ _TOKEN = re.compile(r"[\x21-\x7e]+")
 
 _ENCRYPTED = ("SSLChannelCredentials", "ALTSChannelCredentials")
 _COMPOSED = "CompositeChannelCredentials"
+# gRPC's arguments that have it ask no proxy, whatever the environment says: by name, and by address.
+NO_PROXY: list[tuple[str, Any]] = [("grpc.enable_http_proxy", 0), ("grpc.address_http_proxy_enabled_addresses", "")]
 
 
 @dataclass(frozen=True)
@@ -109,8 +111,8 @@ def is_plaintext(credentials: grpc.ChannelCredentials | None) -> bool:
 
 
 def exposed(addresses: Sequence[str], options: Sequence[tuple[str, Any]] = ()) -> str | None:
-    """The first of them where a token that is sent as it is would leave this machine. options: gRPC's, of which one asks for proxies."""
-    if any(name == "grpc.enable_http_proxy" and value for name, value in options):
+    """The first of them where a token that is sent as it is would leave this machine. options: gRPC's, some of which ask for proxies."""
+    if any(value for name, value in options if name in dict(NO_PROXY)):
         return addresses[0]
     return next((address for address in addresses if not targets.is_local(address)), None)
 

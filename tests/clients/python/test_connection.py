@@ -35,6 +35,8 @@ async def test_what_stays_on_this_machine_goes_through_no_proxy(
         monkeypatch.delenv(name, raising=False)
     for name in ("http_proxy", "https_proxy", "grpc_proxy"):
         monkeypatch.setenv(name, "http://127.0.0.1:1")
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY", "127.0.0.1:1")
+    monkeypatch.setenv("GRPC_ADDRESS_HTTP_PROXY_ENABLED_ADDRESSES", "127.0.0.1/32")
     assert await connect(server.target, token="t", timeout=30).infer("echo", X)
 
 

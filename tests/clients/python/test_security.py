@@ -245,9 +245,11 @@ def test_no_token_leaves_the_machine_in_plain_text(kind: Kind, target: str | lis
     kind(target, token="t", tls=TLS())
 
 
-def test_no_token_goes_to_a_proxy_in_plain_text(kind: Kind) -> None:
+@pytest.mark.parametrize(
+    "by_proxy", [[("grpc.enable_http_proxy", 1)], [("grpc.a", 1), ("grpc.address_http_proxy_enabled_addresses", "127.0.0.1/32")]]
+)
+def test_no_token_goes_to_a_proxy_in_plain_text(kind: Kind, by_proxy: list[tuple[str, Any]]) -> None:
     """Whose localhost is another."""
-    by_proxy = [("grpc.enable_http_proxy", 1)]
     with pytest.raises(ValueError, match="token: without TLS whoever is on the way to 'localhost:8001' can read it"):
         kind("localhost:8001", token="t", options=by_proxy)
     kind("localhost:8001", token="t", options=by_proxy, token_in_plaintext=True)
