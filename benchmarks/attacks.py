@@ -26,6 +26,7 @@ from collections.abc import Callable
 from functools import partial
 from itertools import cycle
 from pathlib import Path
+from typing import Any
 
 import workloads
 from hostile_peer import (
@@ -95,12 +96,12 @@ def message(model: str = "wide", width: int = WIDTH) -> bytes:
     return struct.pack(">BI", 0, len(body)) + body
 
 
-def over_and_over(attack: Callable[[Peer], None], address: str, *, deaf: bool = False) -> Words:
-    """The attack on one connection after the other."""
+def over_and_over(attack: Callable[[Peer], object], address: str, **how: Any) -> Words:
+    """The attack on one connection after the other. how: Peer's other arguments."""
     words: Words = Counter()
     going()
     while not stopped():
-        peer = Peer(address, words, deaf=deaf)
+        peer = Peer(address, words, **how)
         attack(peer)
         peer.close()
         words["connections"] += 1
@@ -214,15 +215,8 @@ def window_update_flood(address: str) -> Words:
 
 def http_1_uploads(address: str) -> Words:
     """Of 4 MiB each, of clients that took the port for another. They are answered, and it is thrown away."""
-    words: Words = Counter()
     body = bytes(4 << 20)
-    going()
-    while not stopped():
-        peer = Peer(address, words, greeting=b"POST / HTTP/1.1\r\nHost: test\r\n\r\n")
-        peer.send(body)
-        peer.close()
-        words["connections"] += 1
-    return words
+    return over_and_over(lambda peer: peer.send(body), address, greeting=b"POST / HTTP/1.1\r\nHost: test\r\n\r\n")
 
 
 def empty_data_flood(address: str) -> Words:

@@ -251,9 +251,13 @@ class Connection(Session, asyncio.BufferedProtocol):
         elif self._is_unheard():
             self.abort()
 
+    def _is_deaf(self) -> bool:
+        """Its client has said all that is read once it closes; TLS reads by itself."""
+        return self._tls is None and self._unwanted_nbytes <= 0
+
     def _is_unheard(self) -> bool:
         """An error ended it, its client has said more than is read after that, and has all."""
-        return self.judged and self._tls is None and self._unwanted_nbytes <= 0 and self.unsent_nbytes() == 0
+        return self.judged and self._is_deaf() and self.unsent_nbytes() == 0
 
     def _cut_off_unless_moved(self) -> None:
         """Each CLOSE_TIMEOUT_S. Whose connection ended for an error has one of them."""
@@ -274,8 +278,7 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.abort()
             return
         # What the kernel has for a Unix socket can be read of one that was closed, too. Who has said all that is read is heard no more.
-        deaf = self._tls is None and self._unwanted_nbytes <= 0
-        if self._was_heard or deaf or (self.waiting_nbytes() if self._is_local else self.unsent_nbytes()):
+        if self._was_heard or self._is_deaf() or (self.waiting_nbytes() if self._is_local else self.unsent_nbytes()):
             self._was_heard, self._silent_since_s = False, now_s
         elif now_s - self._silent_since_s >= CLOSING_S:
             self.abort()

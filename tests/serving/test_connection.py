@@ -15,7 +15,7 @@ from h2.settings import SettingCodes
 from inferd._core.grpc import Call
 from inferd.config import Address
 from inferd.serving import connection as of_connections
-from inferd.serving.connection import CLOSE_TIMEOUT_S, CLOSING_S, Connection
+from inferd.serving.connection import CLOSE_TIMEOUT_S, CLOSING_S, JUDGED_NBYTES, Connection
 from inferd.serving.method import Method
 from tests import http2_peer
 from tests.bare import ECHO, serving
@@ -419,6 +419,7 @@ async def test_who_ended_for_an_error_is_cut_off_however_it_reads() -> None:
         judged = True
 
     async with closing(1 << 20, Judged) as (connection, made):
+        assert connection._unwanted_nbytes == JUDGED_NBYTES < connection.endpoint.connection_window_nbytes
         made.left = 1 << 10
         connection._cut_off_unless_moved()
         assert made.aborted
