@@ -19,9 +19,9 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "inferd"
 
 # Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> _core -> errors.
-# `protocol` (message classes), `config` (server settings), `files`, `log` and `descriptors` stand beside the line: they know nothing but
-# errors, and config how files are read.
-BESIDE = {"protocol", "config", "files", "log", "descriptors"}
+# `protocol` (message classes), `config` (server settings), `files`, `log`, `descriptors`, `cgroup` and `memory_limit` stand beside the
+# line: they know nothing but errors, config how files are read, and memory_limit what cgroups say.
+BESIDE = {"protocol", "config", "files", "log", "descriptors", "cgroup", "memory_limit"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
@@ -30,6 +30,8 @@ ALLOWED: dict[str, set[str]] = {
     "files": {"errors"},
     "log": {"errors"},
     "descriptors": {"errors"},
+    "cgroup": {"errors"},
+    "memory_limit": {"errors", "cgroup"},
     "steps": {"errors", "_core", "protocol"},
     "engine": {"errors", "_core", *BESIDE, "steps"},
     "observe": {"errors", "_core", *BESIDE, "engine"},

@@ -10,13 +10,12 @@ from __future__ import annotations
 
 import math
 import os
-from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-__all__ = ["Host", "Plan", "plan", "preprocess_threads"]
+from inferd.cgroup import limits
 
-_NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near 2**63
+__all__ = ["Host", "Plan", "plan", "preprocess_threads"]
 
 
 @dataclass(frozen=True, slots=True)
@@ -33,7 +32,7 @@ class Host:
     @classmethod
     def detect(cls, root: Path | str = "/", *, cores: int | None = None, affinity: int | None = None, workers: int = 1) -> Host:
         """Reads this process's limits. `root` is where proc/ and sys/ lie; `cores` and `affinity` replace the system's answers."""
-        quota, memory = _limits(Path(root))
+        quota, memory = limits(Path(root))
         cores = cores or os.cpu_count() or 1
         return cls(cores, affinity or _affinity(cores), quota, memory, max(1, workers))
 
@@ -124,61 +123,3 @@ def _affinity(cores: int) -> int:
     if hasattr(os, "sched_getaffinity"):  # Linux
         return len(os.sched_getaffinity(0))
     return cores
-
-
-def _limits(root: Path) -> tuple[float | None, int | None]:
-    """The tightest CPU quota (cores) and memory limit (bytes) of this process's cgroup and all above it."""
-    quotas: list[float] = []
-    limits: list[int] = []
-    mount = root / "sys/fs/cgroup"
-    for controllers, path in _memberships(root):
-        if not controllers:  # version 2; beside version 1 its tree lies in unified/
-            for base in (mount, mount / "unified"):
-                for folder in _upwards(base, path):
-                    quotas += _quota_v2(_read(folder / "cpu.max"))
-                    limits += _bytes(_read(folder / "memory.max"))
-        if "cpu" in controllers:
-            for base in (mount / "cpu", mount / ",".join(controllers)):
-                for folder in _upwards(base, path):
-                    quotas += _quota_v1(_read(folder / "cpu.cfs_quota_us"), _read(folder / "cpu.cfs_period_us"))
-        if "memory" in controllers:
-            for folder in _upwards(mount / "memory", path):
-                limits += _bytes(_read(folder / "memory.limit_in_bytes"))
-    return min(quotas, default=None), min(limits, default=None)
-
-
-def _memberships(root: Path) -> Iterator[tuple[list[str], str]]:
-    """(controllers, path) of each line of /proc/self/cgroup; version 2 has no controllers there."""
-    for line in _read(root / "proc/self/cgroup").splitlines():
-        parts = line.split(":", 2)
-        if len(parts) == 3:
-            yield [word for word in parts[1].split(",") if word], parts[2].strip("/")
-
-
-def _upwards(base: Path, path: str) -> Iterator[Path]:
-    """The group's folder and all above it. In a container the path may be the host's: only `base` exists then, and holds our limits."""
-    parts = [part for part in path.split("/") if part and part != ".."]
-    for depth in range(len(parts), -1, -1):
-        yield base.joinpath(*parts[:depth])
-
-
-def _read(path: Path) -> str:
-    try:
-        return path.read_text("ascii", "replace").strip()
-    except OSError:
-        return ""
-
-
-def _quota_v2(text: str) -> list[float]:
-    words = text.split()  # "150000 100000", or "max 100000"
-    return _quota_v1(words[0], words[1]) if len(words) == 2 else []
-
-
-def _quota_v1(quota: str, period: str) -> list[float]:
-    if quota.isdecimal() and period.isdecimal() and int(quota) > 0 and int(period) > 0:  # -1: no quota
-        return [int(quota) / int(period)]
-    return []
-
-
-def _bytes(text: str) -> list[int]:
-    return [int(text)] if text.isdecimal() and 0 < int(text) < _NO_LIMIT_BYTES else []

@@ -1,0 +1,74 @@
+"""CPU quota and memory limit of this process's control group (cgroup), version 1 and 2.
+
+Only reads files below a root folder. Never in here: what the numbers mean for a server.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from pathlib import Path
+
+__all__ = ["limits", "read"]
+
+_NO_LIMIT_BYTES = 1 << 60  # cgroup v1 writes "no memory limit" as a number near 2**63
+
+
+def limits(root: Path) -> tuple[float | None, int | None]:
+    """The tightest CPU quota (cores) and memory limit (bytes) of this process's cgroup and all above it."""
+    quotas: list[float] = []
+    limits: list[int] = []
+    mount = root / "sys/fs/cgroup"
+    for controllers, path in _memberships(root):
+        if not controllers:  # version 2; beside version 1 its tree lies in unified/
+            for base in (mount, mount / "unified"):
+                for folder in _upwards(base, path):
+                    quotas += _quota_v2(read(folder / "cpu.max"))
+                    limits += _bytes(read(folder / "memory.max"))
+        if "cpu" in controllers:
+            for base in (mount / "cpu", mount / ",".join(controllers)):
+                for folder in _upwards(base, path):
+                    quotas += _quota_v1(read(folder / "cpu.cfs_quota_us"), read(folder / "cpu.cfs_period_us"))
+        if "memory" in controllers:
+            for folder in _upwards(mount / "memory", path):
+                limits += _bytes(read(folder / "memory.limit_in_bytes"))
+    return min(quotas, default=None), min(limits, default=None)
+
+
+def _memberships(root: Path) -> Iterator[tuple[list[str], str]]:
+    """(controllers, path) of each line of /proc/self/cgroup; version 2 has no controllers there."""
+    for line in read(root / "proc/self/cgroup").splitlines():
+        parts = line.split(":", 2)
+        if len(parts) == 3:
+            yield [word for word in parts[1].split(",") if word], parts[2].strip("/")
+
+
+def _upwards(base: Path, path: str) -> Iterator[Path]:
+    """The group's folder and all above it. In a container the path may be the host's: only `base` exists then, and holds our limits."""
+    parts = [part for part in path.split("/") if part and part != ".."]
+    for depth in range(len(parts), -1, -1):
+        yield base.joinpath(*parts[:depth])
+
+
+def read(path: Path) -> str:
+    try:
+        return path.read_text("ascii", "replace").strip()
+    except OSError:
+        return ""
+
+
+def _quota_v2(text: str) -> list[float]:
+    words = text.split()  # "150000 100000", or "max 100000"
+    return _quota_v1(words[0], words[1]) if len(words) == 2 else []
+
+
+def _quota_v1(quota: str, period: str) -> list[float]:
+    if quota.isdecimal() and period.isdecimal() and int(quota) > 0 and int(period) > 0:  # -1: no quota
+        return [int(quota) / int(period)]
+    return []
+
+
+def _bytes(text: str) -> list[int]:
+    return [int(text)] if text.isdecimal() and 0 < int(text) < _NO_LIMIT_BYTES else []
