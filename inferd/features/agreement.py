@@ -16,6 +16,7 @@ from typing import Any
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument
+from inferd.features.encoders import MISSING_TEXTS
 from inferd.features.learned import Learned
 from inferd.features.samples import Sample
 from inferd.features.served import Column, Served
@@ -230,7 +231,7 @@ def stand_ins(column: Column, learned: Learned) -> list[str]:
     """What may stand in for a missing value, the likeliest first."""
     if column.datatype == "BYTES":
         known = [learned.stand_in] if isinstance(learned.stand_in, str) else []
-        return list(dict.fromkeys([*known, "nan", "None", ""]))
+        return list(dict.fromkeys([*known, "nan", "None", "", *MISSING_TEXTS.values()]))
     known = [_text_of(learned.stand_in)] if isinstance(learned.stand_in, (int, float)) and learned.stand_in == learned.stand_in else []
     unseen = [str(UNSEEN_NUMBER)] if learned.categories else []  # which is what NaN is to an encoder that did not see it either
     return ["NaN", *known, *unseen]

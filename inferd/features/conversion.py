@@ -259,8 +259,6 @@ def _blame(pipeline: Any, inputs: Mapping[str, str], trained: Trained, error: Ex
         cure += "; --features-only exports what is in front of it" if name else ""
     elif "locale" in told:
         cure = "its graph needs the locale that is named, which this machine has not: install it, here and where the model is served"
-    elif word == "TargetEncoder" and "NoneType" in told:
-        reason, cure = "", "of None it has no graph: give missing values a name before fitting, which makes them a category of their own"
     elif word in _CURES:
         reason, cure = "", _CURES[word]
     return f"{called(name, step)} cannot be converted by {versions}{reason}: {cure}"

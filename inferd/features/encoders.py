@@ -1,5 +1,5 @@
-"""Encoders of numbers and truth values, which skl2onnx has of whole numbers alone, and where NaN is no category; those that put rare
-categories together, which it has of several columns alone, with a width that is wrong; and bins, which it has as FP32."""
+"""Encoders that skl2onnx lacks or gets wrong: of fractions, truth values and missing values; those that put rare categories together; and
+bins, which it has as FP32."""
 
 from __future__ import annotations
 
@@ -11,9 +11,12 @@ import numpy as np
 from inferd.features.learned import inner_steps
 from inferd.features.nodes import Nodes, become
 
-__all__ = ["keep_encoders"]
+__all__ = ["MISSING_TEXTS", "keep_encoders"]
 
 Array = np.ndarray[Any, np.dtype[Any]]
+# The graph's names of missing values that are categories of a text column. U+FFFF is never part of text that is interchanged, so that
+# the text "nan" is a text like any other.
+MISSING_TEXTS = {"nan": "\uffffnan", "None": "\uffffNone"}
 
 
 def keep_encoders(pipeline: Any) -> None:
@@ -26,6 +29,8 @@ def keep_encoders(pipeline: Any) -> None:
             become(step, partial(_one_hot, step), len(step.get_feature_names_out()))
         elif word == "OrdinalEncoder" and any(map(_is_kept, step.categories_)):
             become(step, partial(_ordinal, step), len(step.categories_))
+        elif word == "TargetEncoder" and any(map(_is_kept, step.categories_)):
+            become(step, partial(_target, step), len(step.encodings_))
 
 
 def _binned(step: Any, nodes: Nodes) -> str:
@@ -38,10 +43,10 @@ def _binned(step: Any, nodes: Nodes) -> str:
 
 
 def _is_kept(categories: Array) -> bool:
-    """Of numbers that are not all whole, or of NaN; of truth values, of which some may have been missing."""
+    """Of numbers that are not all whole, or of truth values, or one of them is a missing value."""
     if categories.dtype != object:
         return categories.dtype.kind == "b" or (categories.dtype.kind == "f" and not np.array_equal(categories, np.floor(categories)))
-    return any(isinstance(value, bool) for value in categories)
+    return any(isinstance(value, bool) or value is None or value != value for value in categories)
 
 
 def _one_hot(step: Any, nodes: Nodes) -> str:
@@ -81,7 +86,7 @@ def _grouped(nodes: Nodes, hot: str, groups: Array, *, takes_unknown: bool) -> s
 def _hot(nodes: Nodes, column: str, categories: Array, is_text: bool) -> str:
     """Which of the categories a column holds, [rows, categories]; none where it holds another value."""
     if is_text:
-        texts = [str(each).encode() for each in categories]
+        texts = [(each if isinstance(each, str) else MISSING_TEXTS[str(each)]).encode() for each in categories]
         hot = nodes.add("OneHotEncoder", column, domain="ai.onnx.ml", cats_strings=texts, zeros=1)
         return nodes.cast(nodes.add("Reshape", hot, np.array([-1, len(texts)])), nodes.floats)
     numbers = categories.astype(nodes.floats)
@@ -111,3 +116,15 @@ def _place(step: Any, nodes: Nodes, column: str, place: int, is_text: bool) -> s
         is_known = nodes.cast(nodes.over_columns("ReduceMax", hot), np.bool_)
         found = nodes.add("Where", is_known, found, np.array(step.unknown_value, dtype=nodes.floats))
     return found
+
+
+def _target(step: Any, nodes: Nodes) -> str:
+    """What was learned of the target for each category, of several classes for each class; its mean for any other value."""
+    means = np.atleast_1d(step.target_mean_).astype(nodes.floats)
+    found = []
+    for place, (column, is_text) in enumerate(nodes.columns()):
+        hot = _hot(nodes, column, step.categories_[place], is_text)
+        learned = np.column_stack(step.encodings_[place * len(means) : (place + 1) * len(means)]).astype(nodes.floats)
+        is_known = nodes.cast(nodes.over_columns("ReduceMax", hot), np.bool_)
+        found.append(nodes.add("Where", is_known, nodes.add("MatMul", hot, learned), means))
+    return nodes.side_by_side(found)

@@ -84,16 +84,34 @@ def test_ordinals_leave_missing_values_to_trees(tmp_path):
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:60]), atol=1e-6)
 
 
-@pytest.mark.parametrize("none", [None, np.nan], ids=["None", "NaN"])
-def test_missing_texts_are_the_category_that_they_were(none, tmp_path):
-    table = table_of(VALUES["fractions"]).assign(text=pd.Series(["a", "b", none] * 30, dtype=object))
-    features = make_column_transformer((OneHotEncoder(), ["text"]), (StandardScaler(), ["x"])).fit(table)
-    table.to_csv(tmp_path / "sample.csv", index=False)
-    exported = export(features, tmp_path / "m", sample=tmp_path / "sample.csv")
-    assert exported.agrees
-    (text,) = [column for column in exported.columns if column.name == "text"]
-    assert (text.missing, text.allowed) == ({None: "None"}.get(none, "nan"), ("a", "b"))
-    np.testing.assert_allclose(ask(tmp_path / "m", *as_records(table[:60]))["features"], features.transform(table[:60]), atol=1e-6)
+@pytest.mark.parametrize("missing", [None, np.nan], ids=["None", "NaN"])
+@pytest.mark.parametrize(
+    "encoder",
+    [
+        OneHotEncoder(),
+        OneHotEncoder(handle_unknown="ignore"),
+        OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-2, encoded_missing_value=-1),
+        TargetEncoder(cv=3),
+    ],
+    ids=str,
+)
+def test_the_text_nan_is_not_a_missing_value(encoder, missing, tmp_path):
+    """Both are known, or only the missing value is, and then the text is as unknown as scikit-learn has it."""
+    for number, texts in enumerate((["a", "b", missing], ["a", str(missing), missing])):
+        table = pd.DataFrame({"text": pd.Series(texts * 30, dtype=object), "x": RANDOM.normal(0, 1, 90)})
+        features = make_column_transformer((encoder, ["text"]), (StandardScaler(), ["x"])).fit(table, np.arange(90) % 4)
+        folder = tmp_path / str(number)
+        exported = export(features, folder)
+        assert exported.agrees
+        assert exported.columns[0].missing is not None
+        asked = [*texts, str(missing)]
+        if getattr(encoder, "handle_unknown", "") == "error" and str(missing) not in texts:
+            asked.remove(str(missing))
+            with pytest.raises(InvalidArgument, match=f"'{missing}' is none of the 2 values that the model knows"):
+                ask(folder, {"text": str(missing), "x": 0})
+        frame = pd.DataFrame({"text": pd.Series(asked, dtype=object), "x": 0.0})
+        records = [{"text": text if isinstance(text, str) else None, "x": 0.0} for text in asked]
+        np.testing.assert_allclose(ask(folder, *records)["features"], features.transform(frame), atol=1e-6)
 
 
 @pytest.mark.parametrize("encode", ["onehot", "onehot-dense", "ordinal"])
@@ -133,6 +151,7 @@ FLAGS = RANDOM.random(90) < 0.5
         OneHotEncoder(min_frequency=50),
         OrdinalEncoder(encoded_missing_value=-7),
         OrdinalEncoder(handle_unknown="use_encoded_value", unknown_value=-2, encoded_missing_value=-1),
+        TargetEncoder(cv=3),
     ],
     ids=str,
 )
@@ -140,8 +159,9 @@ def test_truth_values_of_which_some_are_missing(encoder, ending, learned, tmp_pa
     table = pd.DataFrame({"flag": FLAGS, "x": RANDOM.normal(0, 1, 90)})
     lacking = table.astype({"flag": object})
     lacking.loc[::7, "flag"] = np.nan if learned == "NaN" else None
-    features = make_column_transformer((encoder, ["flag"]), (StandardScaler(), ["x"])).fit(table if learned == "flags" else lacking)
-    refuses = learned == "flags" and encoder.handle_unknown == "error"
+    features = make_column_transformer((encoder, ["flag"]), (StandardScaler(), ["x"]))
+    features.fit(table if learned == "flags" else lacking, table["x"])
+    refuses = learned == "flags" and getattr(encoder, "handle_unknown", "") == "error"
     sample = tmp_path / f"sample.{ending}"
     (lacking.to_csv if ending == "csv" else lacking.to_parquet)(sample, index=False)
     if refuses:
@@ -162,13 +182,6 @@ def test_a_tensor_of_truth_values_cannot_lack_one(tmp_path):
     exported = export(features, tmp_path / "m", form="TENSORS")
     assert exported.columns[0].missing is None
     assert "a tensor of BOOL cannot say so: such records need another --format" in exported.notices[0]
-
-
-def test_none_beside_truth_values_is_named_with_the_cure_where_it_has_no_graph(tmp_path):
-    table = pd.DataFrame({"flag": [True, None, False] * 30, "x": RANDOM.normal(0, 1, 90)})
-    features = make_column_transformer((TargetEncoder(), ["flag"]), (StandardScaler(), ["x"])).fit(table, table["x"])
-    with pytest.raises(ConfigError, match="of None it has no graph: give missing values a name before fitting"):
-        export(features, tmp_path / "m")
 
 
 @pytest.mark.filterwarnings("ignore:Found unknown categories")  # which scikit-learn takes, and says so
