@@ -1,7 +1,7 @@
 """`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. Parses flags; inferd.features does it.
 
-Exit codes: 0 written, and its answers are scikit-learn's; 1 they differ, nothing is written; 2 usage, or what cannot be converted;
-3 a library is missing.
+Exit codes: 0 written, and its answers are scikit-learn's, or --allow-differences was given; 1 they differ, nothing is written; 2 usage,
+or what cannot be converted; 3 a library is missing.
 """
 
 from __future__ import annotations
@@ -47,6 +47,7 @@ def features() -> None:
 )
 @click.option("--guess", is_flag=True, help="Without a sample, also where no step says what a column holds: that tests little.")
 @click.option("--tolerance", type=Fraction(0), default=1e-5, show_default=True, help="Most that probabilities and predictions may differ.")
+@click.option("--allow-differences", is_flag=True, help="Write the model although its answers are not all scikit-learn's.")
 @click.option("--features-only", is_flag=True, help="Without the estimator: a model of its own that several share.")
 @click.option(
     "--format",
@@ -64,6 +65,7 @@ def export(
     sample: Path | None,
     guess: bool,
     tolerance: float,
+    allow_differences: bool,
     features_only: bool,
     form: str,
     model_version: int,
@@ -74,7 +76,8 @@ def export(
     PIPELINE is a joblib or pickle file. RUN IT ON FILES THAT YOU TRUST ONLY: reading one runs whatever code it holds. MODEL is the
     model's folder; by default it has the file's name.
 
-    Both are asked the same records, and nothing is written where they answer differently. Without --sample the records are made
+    Both are asked the same records, and nothing is written where they answer differently (exit code 1), unless --allow-differences
+    is given. Without --sample the records are made
     of what the pipeline's own steps learned: means, ranges, categories, thresholds of trees. Where none says what a column holds,
     a sample is needed, or --guess.
 
@@ -98,10 +101,11 @@ def export(
         form=form.upper(),
         version=model_version,
         features_only=features_only,
+        allow_differences=allow_differences,
         force=force,
     )
     _show(exported, tolerance)
-    return 0 if exported.agrees else 1
+    return 0 if exported.files else 1
 
 
 def _show(exported: Exported, tolerance: float) -> None:
@@ -117,16 +121,19 @@ def _show(exported: Exported, tolerance: float) -> None:
     for each in exported.differences:
         worst = "" if each.worst is None else f"{each.worst:.1e}"
         equal = "NO" if not each.kept else "on guesses" if sample.guessed else "yes"
-        rows.append((each.output, str(each.rows), worst, "" if each.flipped is None else str(each.flipped), equal))
+        output = f"{each.output}, made records" if each.made else each.output
+        rows.append((output, str(each.rows), worst, "" if each.flipped is None else str(each.flipped), equal))
     widths = [max(len(row[place]) for row in rows) for place in range(len(rows[0]))]
     say("")
     for row in rows:
         say("  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip())
     say("")
     if not exported.agrees:
-        say(f"nothing is written: the graph's answers are not scikit-learn's within {tolerance:g}", err=True)
+        start = "note" if exported.files else "nothing is written"
+        say(f"{start}: the graph's answers are not scikit-learn's within {tolerance:g}", err=True)
         say(f"they differ most at {exported.worst}" if exported.worst else "they are of other shapes", err=True)
-        say("allow more by --tolerance; labels must be equal in any case: where votes are tied, see docs/features.md", err=True)
+    if not exported.files:
+        say("allow more by --tolerance, or all by --allow-differences; where votes are tied, see docs/features.md", err=True)
         return
     for path in exported.files:
         say(f"wrote {path}")

@@ -35,8 +35,8 @@ FINE = 1e-9  # of an output's largest value: what lies closer together is roundi
 
 @dataclass(frozen=True)
 class Difference:
-    """One output on the sample. worst: the largest difference, see Tolerance; flipped: labels that differ; row: where it is, or the first
-    of these."""
+    """One output on the sample, or on other records (`made`). worst: the largest difference, see Tolerance; flipped: labels that differ;
+    row: where it is, or the first of these."""
 
     output: str
     rows: int
@@ -44,6 +44,7 @@ class Difference:
     flipped: int | None
     kept: bool
     row: int | None = None
+    made: bool = False
 
 
 @dataclass(frozen=True)

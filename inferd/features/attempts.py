@@ -44,7 +44,8 @@ _CURES = {
 class Attempt:
     """A conversion, and how it answers beside scikit-learn. worst: the record of the sample at which they differ most, in words.
 
-    unlike: that of records that are not in the sample. refused: the columns whose missing values it refuses, and scikit-learn does not.
+    unlike: the same of records that are not in the sample, and `differences_unlike` how they differ; empty where they do not.
+    refused: the columns whose missing values it refuses, and scikit-learn does not.
     """
 
     floats: str
@@ -53,6 +54,7 @@ class Attempt:
     differences: tuple[Difference, ...]
     worst: str
     unlike: str
+    differences_unlike: tuple[Difference, ...]
     refused: tuple[str, ...]
     notices: tuple[str, ...]
 
@@ -92,8 +94,6 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
             f"{type(near).__name__}: where records of training are equally near, which of them count is rounding's choice, here and in "
             "scikit-learn: compare on records of your own (--sample)"
         )
-    if best.unlike:
-        notices.append(f"on records that are not in the sample it answers otherwise: {best.unlike}")
     sides = "rounded to FP32, one that lies at a threshold may come on the other side of it"
     if best.floats == "FP64":
         why = sides if thresholds else "as FP32 they do not give the same answers"
@@ -117,8 +117,8 @@ def _attempt(known: Trained, sample: Sample, share: float, floats: str, form: st
         raise ConfigError(f"the sample holds a record that scikit-learn answers and the model would refuse: {why}") from None
     differences = compare(expected, got, Tolerance.of(expected, share))
     worst = _worst(differences, expected, got, served, sample)
-    unlike = "" if sample.made else _unlike(known, served, sample, share)
-    return Attempt(floats, converted, served, tuple(differences), worst, unlike, tuple(refused), tuple(notices))
+    beside, unlike = ((), "") if sample.made else _unlike(known, served, sample, share)
+    return Attempt(floats, converted, served, tuple(differences), worst, unlike, beside, tuple(refused), tuple(notices))
 
 
 def _served(known: Trained, converted: Converted, columns: Sequence[Column], sample: Sample, form: str) -> tuple[Converted, Served]:
@@ -138,14 +138,17 @@ def _served(known: Trained, converted: Converted, columns: Sequence[Column], sam
     return converted, served
 
 
-def _unlike(known: Trained, served: Served, sample: Sample, share: float) -> str:
-    """The record that is answered most otherwise, of some that are not in the sample; "" where none is, or scikit-learn refuses them."""
+def _unlike(known: Trained, served: Served, sample: Sample, share: float) -> tuple[tuple[Difference, ...], str]:
+    """How records that are not in the sample are answered, and the one that differs most; nothing where none differs, or scikit-learn
+    refuses them."""
     others = varied(sample, known)
     try:
         expected, got = _both_answers(known, served, others)
     except (ConfigError, InvalidArgument):
-        return ""
-    return _worst(compare(expected, got, Tolerance.of(expected, share)), expected, got, served, others)
+        return (), ""
+    differences = compare(expected, got, Tolerance.of(expected, share))
+    worst = _worst(differences, expected, got, served, others)
+    return tuple(replace(each, made=True) for each in differences) if worst else (), worst
 
 
 def _worst(differences: Sequence[Difference], expected: Mapping[str, Any], got: Mapping[str, Any], served: Served, sample: Sample) -> str:

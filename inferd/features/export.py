@@ -2,7 +2,7 @@
 
     load, look at it, convert and compare on a sample (attempts.py), write
 
-Nothing is written where no attempt answers as scikit-learn does.
+Nothing is written where no attempt answers as scikit-learn does, unless that is allowed.
 """
 
 from __future__ import annotations
@@ -27,7 +27,8 @@ DEFAULT_TOLERANCE = 1e-5
 
 @dataclass(frozen=True)
 class Exported:
-    """What came of an export. files: those written, none where answers differ. columns: what clients send. notices: to be read by a person.
+    """What came of an export. differences: of each output, on the sample and where they differ on records made beside it.
+    files: those written. columns: what clients send. notices: to be read by a person.
 
     sample: the records that both were asked. worst: the one at which they differ most, in words; "" where they agree.
     """
@@ -55,9 +56,11 @@ def export(
     form: str = "JSON",
     version: int = 1,
     features_only: bool = False,
+    allow_differences: bool = False,
     force: bool = False,
 ) -> Exported:
-    """Writes `folder`/`version`/model.onnx, config.toml and labels.txt of a fitted pipeline, if its answers are scikit-learn's.
+    """Writes `folder`/`version`/model.onnx, config.toml and labels.txt of a fitted pipeline, if its answers are scikit-learn's, or
+    differences are allowed.
 
     pipeline: a fitted scikit-learn object, or the path of a joblib or pickle file that holds one: **whose code is run**. sample: see
     read_sample; None: made of what the pipeline's steps learned. guess: also where they say nothing of a column. tolerance: of
@@ -80,7 +83,7 @@ def export(
     if records.guessed and not guess:
         raise ConfigError(_unknown(records.guessed))
     written: Sequence[Path] = ()
-    if found.agrees:
+    if allow_differences or (found.agrees and not found.unlike):
         labels = labels_of(known)
         config = config_of(
             known,
@@ -93,7 +96,8 @@ def export(
         )
         written = write_model(folder, version, found.converted.content, config, labels, force=force)
     told = (*notices, *found.notices)
-    return Exported(known.role, found.differences, found.served.columns, tuple(written), told, records, found.worst)
+    differences = (*found.differences, *found.differences_unlike)
+    return Exported(known.role, differences, found.served.columns, tuple(written), told, records, found.worst or found.unlike)
 
 
 def _by_class(known: Trained, found: Attempt) -> str:

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import pickle
+import re
 import subprocess
 import sys
 
 import joblib
 import numpy as np
 import pytest
+from sklearn.ensemble import ExtraTreesClassifier, VotingClassifier
 from sklearn.linear_model import LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import StandardScaler
@@ -44,6 +46,30 @@ def test_answers_that_differ_are_exit_code_1(call, pipeline, tmp_path):
     assert "nothing is written: the graph's answers are not scikit-learn's within 0" in done.stderr
     assert 'they differ most at {"x0": ' in done.stderr
     assert not (tmp_path / "model").exists()
+
+
+def test_records_beside_the_sample_that_differ_are_exit_code_1_unless_allowed(call, tmp_path):
+    """A vote has a graph of FP32 alone, which has one in 128 of such seconds; the sample holds two of these."""
+    start = 1_700_000_000 // 128 * 128
+    times = start + np.random.default_rng(0).integers(0, 2000, (600, 1))
+    trees = [(f"trees {seed}", ExtraTreesClassifier(10, random_state=seed)) for seed in range(2)]
+    votes = make_pipeline(StandardScaler(), VotingClassifier(trees, voting="soft"))
+    joblib.dump(votes.fit(times, times[:, 0] // 40 % 2), tmp_path / "votes.joblib")
+    np.savez(tmp_path / "few.npz", X=start + np.array([[0.0], [128.0]]))
+    done = call("features", "export", "votes.joblib", "--sample", "few.npz")
+    assert done.returncode == 1
+    rows = {row[0]: row[1:] for row in (re.split("  +", line) for line in done.stdout.splitlines())}
+    assert rows["label"] == ["2", "0", "yes"]
+    assert rows["label, made records"][::2] == ["256", "NO"]
+    assert int(rows["label, made records"][1]) > 0
+    assert "nothing is written" in done.stderr
+    assert re.search(r'they differ most at \{"x0": 17\d+[\d.]+\} -> label', done.stderr)
+    assert not (tmp_path / "votes").exists()
+    done = call("features", "export", "votes.joblib", "--sample", "few.npz", "--allow-differences")
+    assert done.returncode == 0
+    assert rows.keys() < {line.split("  ")[0] for line in done.stdout.splitlines()}
+    assert "note: the graph's answers are not scikit-learn's within 1e-05" in done.stderr
+    assert (tmp_path / "votes" / "1" / "model.onnx").exists()
 
 
 def test_what_was_compared_is_told_of_a_single_column_too(call, tmp_path):
