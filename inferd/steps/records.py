@@ -36,6 +36,8 @@ _JSON_TYPES: dict[str, Any] = {"FP32": float, "FP64": float, "INT64": _INT64, "B
 
 # In JSON: a surrogate pair, half of one, any other escape.
 _ESCAPES = re.compile(rb"\\u[dD][89abAB]..\\u[dD][c-fC-F]..|(\\u[dD][89a-fA-F]..)|\\.", re.DOTALL)
+# What JavaScript, Python and others write for numbers that JSON lacks; msgspec stops in its first three bytes.
+_NOT_FINITE = re.compile(rb"[-+]?(nan|inf(?:inity)?)\b", re.IGNORECASE)
 
 Row = Sequence[Any]  # a record's settled values, in the order of the columns
 
@@ -167,6 +169,8 @@ class JsonReader(Reader):
             if half is not None and (place is None or half < int(place[1])):
                 why = f"the escape at byte {half} is half of a surrogate pair: send both halves, or the character itself"
                 raise self.bad(row, f"expected JSON of whole characters, and {why}") from None
+            if place and (number := _not_finite(view, int(place[1]))):
+                raise self.bad(row, f"expected one JSON object, and {number}") from None
             where = f"byte {place[1]} does not fit" if place else "it ends too early"
             raise self.bad(row, f"expected one JSON object, and {where}: send {{...}} of columns") from None
 
@@ -396,6 +400,15 @@ READERS: dict[int, type[Reader]] = {
     options.Columns.ARROW: ArrowReader,
     options.Columns.TENSORS: TensorReader,
 }
+
+
+def _not_finite(view: memoryview, place: int) -> str:
+    """That a NaN or an infinity is there, in words; "" where none is."""
+    for at in range(max(0, place - 2), place + 1):
+        if found := _NOT_FINITE.match(view, at):
+            others = "" if found[1].lower() == b"nan" else "; infinities need the format CSV, ARROW or TENSORS"
+            return f"{found[0].decode()} at byte {at} is not a JSON value: send null for a missing value{others}"
+    return ""
 
 
 def _not_utf8(what: str, error: UnicodeDecodeError) -> str:
