@@ -68,7 +68,7 @@ def _check_shape(at: At, step: DetectBoxes, labels: int | None) -> bool:
         raise at.wrong(f"layout {word} is [boxes, values], and it is given {at.kind}: export the graph with one output of that rank")
     if word == "CENTER_CLASSES":
         return _is_transposed(at, labels)
-    values = at.last_size("to know what a box's values are")
+    values = at.size(1, "to know what a box's values are")
     if word == "CORNERS_SCORE_CLASS":
         if values != 6:
             raise at.wrong(f"layout {word} is [boxes, 6] (x1, y1, x2, y2, score, class), and it is given {at.kind}: name another layout")

@@ -83,14 +83,12 @@ def _check_classes(entry: Postprocess, kind: TensorType, place: Place) -> None:
 
 def _to_single(at: At) -> list[Run]:
     """What makes C-contiguous FP32 of that which a step over scores is given; raises ConfigError where that is no scores."""
-    datatype, shape = at.kind
+    datatype = at.kind.datatype
     if datatype not in ("FP16", "FP32", "FP64"):
         cure = "put a cast to FP32 before it" if datatype in CASTS else "export the graph with FP32 scores"
         if at.number:
             cure = "leave it out, or put it further to the front"
         raise at.wrong(f"it takes FP16, FP32 or FP64, and is given {at.kind}: {cure}")
-    if not shape and at.word != "sigmoid":
-        raise at.wrong(f"it works along the last axis, and is given {at.kind}, one number a row: leave it out")
     if datatype == "FP64":
         return [_converted("FP32")]
     if datatype == "FP32" and at.number:
@@ -98,8 +96,46 @@ def _to_single(at: At) -> list[Run]:
     return [lambda array, inputs: np.ascontiguousarray(array, np.float32)]
 
 
+Along = Callable[[Array], tuple[Array, ...]]  # arrays of the same axes; what it works along is the last one
+
+
+def _axis(at: At, written: options.Softmax | options.TopK | options.Argmax | options.L2Normalize) -> int:
+    """The axis that a step works along, of a row's shape and from 0: the one that is written, or the only one that is not of size 1.
+
+    Raises ConfigError where several may be meant, or none is there.
+    """
+    shape = at.kind.shape
+    if not shape:
+        raise at.wrong(f"it works along an axis, and is given {at.kind}, one number a row: leave it out")
+    sizes = ["any size" if size < 0 else str(size) for size in shape]
+    choices = " or ".join(f"axis = {axis} (of {size})" for axis, size in enumerate(sizes))
+    if written.HasField("axis"):
+        if not -len(shape) <= written.axis < len(shape):
+            raise at.wrong(f"axis is {written.axis}, and it is given {at.kind}: write {choices}")
+        return written.axis % len(shape)
+    large = [axis for axis, size in enumerate(shape) if size != 1]
+    if len(large) > 1:
+        raise at.wrong(f"it works along one axis, and is given {at.kind}, which has several: write {choices}")
+    return large[0] if large else len(shape) - 1
+
+
+def _along(at: At, axis: int, work: Along) -> Along:
+    """The same work along another axis than the last one."""
+    if axis == len(at.kind.shape) - 1:
+        return work
+    behind = axis + 1  # the rows
+    return lambda array: tuple(
+        np.ascontiguousarray(np.moveaxis(made, -1, behind)) for made in work(np.ascontiguousarray(np.moveaxis(array, behind, -1)))
+    )
+
+
+def _with_size(shape: tuple[int, ...], axis: int, size: int) -> tuple[int, ...]:
+    return (*shape[:axis], size, *shape[axis + 1 :])
+
+
 def _softmax(at: At, step: OutputStep) -> Inner:
-    return Inner(at.kind, lambda array, inputs: scores.softmax(array))
+    softmax = _along(at, _axis(at, step.softmax), lambda array: (scores.softmax(array),))
+    return Inner(at.kind, lambda array, inputs: softmax(array)[0])
 
 
 def _sigmoid(at: At, step: OutputStep) -> Inner:
@@ -107,56 +143,61 @@ def _sigmoid(at: At, step: OutputStep) -> Inner:
 
 
 def _l2_normalize(at: At, step: OutputStep) -> Inner:
-    return Inner(at.kind, lambda array, inputs: scores.l2_normalize(array))
+    normalize = _along(at, _axis(at, step.l2_normalize), lambda array: (scores.l2_normalize(array),))
+    return Inner(at.kind, lambda array, inputs: normalize(array)[0])
 
 
-def _classes(at: At) -> int:
-    classes = at.last_size("to know what can be found")
+def _classes(at: At, axis: int) -> int:
+    classes = at.size(axis, "to know what can be found")
     if not classes:
-        raise at.wrong(f"it looks for the largest of the last axis, and is given {at.kind}, which is empty: leave it out")
+        raise at.wrong(f"it looks for the largest of the {at.called(axis)}, and is given {at.kind}, which is empty: leave it out")
     return classes
 
 
-def _class_labels(at: At, file: str, classes: int) -> Array | None:
+def _class_labels(at: At, file: str, axis: int) -> Array | None:
     """Labels of as many classes. Raises ConfigError where the file has more lines or fewer."""
-    labels = at.labels(file)
+    labels, classes = at.labels(file), at.kind.shape[axis]
     if labels is not None and len(labels) != classes:
         raise at.wrong(
-            f"labels {file!r} has {len(labels)} lines, {shown_ends(labels)}, and the last axis of {at.kind} has {classes} classes: "
-            f"write a line for each class, in their order"
+            f"labels {file!r} has {len(labels)} lines, {shown_ends(labels)}, and the {at.called(axis)} of {at.kind} has {classes} "
+            f"classes: write a line for each class, in their order"
         )
     return labels
 
 
 def _top_k(at: At, step: OutputStep) -> Last:
-    classes = _classes(at)
+    axis = _axis(at, step.top_k)
+    classes = _classes(at, axis)
     k = step.top_k.k or DEFAULT_K
     if k > classes:
         default = "" if step.top_k.k else ", the default"
-        raise at.wrong(f"k is {k}{default}, and the last axis of {at.kind} has {classes}: write k = {classes}, or less")
-    labels = _class_labels(at, step.top_k.labels, classes)
-    shape = (*at.kind.shape[:-1], k)
+        raise at.wrong(f"k is {k}{default}, and the {at.called(axis)} of {at.kind} has {classes}: write k = {classes}, or less")
+    labels = _class_labels(at, step.top_k.labels, axis)
+    shape = _with_size(at.kind.shape, axis, k)
+    best = _along(at, axis, lambda array: scores.top_k(array, k))
     outputs = [(at.name, TensorType("FP32", shape)), (f"{at.name}_index", TensorType("INT64", shape))]
     if labels is None:
-        return Last(tuple(outputs), lambda array: list(scores.top_k(array, k)))
+        return Last(tuple(outputs), lambda array: list(best(array)))
     outputs.append((f"{at.name}_label", TensorType("BYTES", shape)))
     label_of = labels.take
 
-    def best(array: Array) -> list[Array]:
-        values, places = scores.top_k(array, k)
+    def named(array: Array) -> list[Array]:
+        values, places = best(array)
         return [values, places, label_of(places)]
 
-    return Last(tuple(outputs), best)
+    return Last(tuple(outputs), named)
 
 
 def _argmax(at: At, step: OutputStep) -> Inner:
-    classes = _classes(at)
-    labels = _class_labels(at, step.argmax.labels, classes)
-    shape = (*at.kind.shape[:-1], 1)
+    axis = _axis(at, step.argmax)
+    _classes(at, axis)
+    labels = _class_labels(at, step.argmax.labels, axis)
+    shape = _with_size(at.kind.shape, axis, 1)
+    best = _along(at, axis, lambda array: scores.top_k(array, 1))
     if labels is None:
-        return Inner(TensorType("INT64", shape), lambda array, inputs: scores.top_k(array, 1)[1])
+        return Inner(TensorType("INT64", shape), lambda array, inputs: best(array)[1])
     label_of = labels.take
-    return Inner(TensorType("BYTES", shape), lambda array, inputs: label_of(scores.top_k(array, 1)[1]))
+    return Inner(TensorType("BYTES", shape), lambda array, inputs: label_of(best(array)[1]))
 
 
 def _mean_pool(at: At, step: OutputStep) -> Inner:

@@ -31,14 +31,17 @@ class At(NamedTuple):
     def wrong(self, why: str) -> ConfigError:
         return self.place.wrong(self.number, self.word, why)
 
-    def last_size(self, why: str) -> int:
-        """The size of the last axis. Raises ConfigError where the graph leaves it open; `why` says what it is needed for."""
-        if self.kind.shape[-1] < 0:
+    def size(self, axis: int, why: str) -> int:
+        """The size of an axis, counted from 0. Raises ConfigError where the graph leaves it open; `why` says what it is needed for."""
+        if self.kind.shape[axis] < 0:
             raise self.wrong(
-                f"it is given {self.kind}, whose last axis has no fixed size, and needs it {why}: write the size into the output's dims "
-                f"in the configuration, or export the graph with it"
+                f"it is given {self.kind}, whose {self.called(axis)} has no fixed size, and needs it {why}: write the size into the "
+                f"output's dims in the configuration, or export the graph with it"
             )
-        return self.kind.shape[-1]
+        return self.kind.shape[axis]
+
+    def called(self, axis: int) -> str:
+        return "last axis" if axis == len(self.kind.shape) - 1 else f"axis {axis}"
 
     def labels(self, file: str) -> Array | None:
         """The step's labels, if it has any."""

@@ -128,9 +128,9 @@ def test_scores_may_be_made_by_a_step_before() -> None:
 def test_a_threshold_above_1_is_for_scores_that_can_be_larger() -> None:
     assert compiled("score_threshold: 2", (30, 6)).outputs
     assert compiled("score_threshold: 1", (30, 6), before="steps { sigmoid {} }").outputs
-    for before in ("sigmoid", "softmax"):
+    for before in ("sigmoid {}", "softmax { axis: 1 }"):
         with pytest.raises(ConfigError, match=r"score_threshold is 2; it must be a number above 0 and at most 1, or 0 for 0.25"):
-            compiled("score_threshold: 2", (30, 6), before=f"steps {{ {before} {{}} }}")
+            compiled("score_threshold: 2", (30, 6), before=f"steps {{ {before} }}")
 
 
 # ---- refusals -------------------------------------------------------------------------------------------------------

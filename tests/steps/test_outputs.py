@@ -103,7 +103,7 @@ def test_the_only_output_needs_no_name() -> None:
 @pytest.mark.parametrize("word", ["FP16", "FP32", "FP64"])
 @pytest.mark.parametrize("shape", [(10,), (-1,), (3, 7), (-1, -1)])
 def test_softmax_is_computed_in_fp32(word: str, shape: tuple[int, ...]) -> None:
-    steps = compiled("softmax {}", TensorType(word, shape))
+    steps = compiled("softmax { axis: -1 }", TensorType(word, shape))
     assert steps.outputs == (("scores", TensorType("FP32", shape)),)
     array = random(4, *(5 if size < 0 else size for size in shape)).astype(DATATYPES[word][2])
     np.testing.assert_allclose(finish(steps, array)[0], softmax(array), rtol=2e-6)
@@ -161,7 +161,7 @@ def test_top_k_is_of_5_and_needs_no_labels() -> None:
 
 def test_top_k_of_the_last_axis_of_several() -> None:
     array = random(2, 3, 10)
-    values, places = finish(compiled("top_k { k: 10 }", TensorType("FP32", (-1, 10))), array)
+    values, places = finish(compiled("top_k { k: 10 axis: 1 }", TensorType("FP32", (-1, 10))), array)
     np.testing.assert_array_equal(values, -np.sort(-array, axis=-1))
     np.testing.assert_array_equal(np.take_along_axis(array, places, -1), values)
 
@@ -318,12 +318,48 @@ def test_what_is_over_is_over() -> None:
 
 def test_axes_that_are_needed_are_there() -> None:
     for step in ("softmax {}", "l2_normalize {}", "top_k {}", "argmax {}"):
-        assert "it works along the last axis, and is given FP32[], one number a row: leave it out" in refused(step, TensorType("FP32", ()))
+        assert "it works along an axis, and is given FP32[], one number a row: leave it out" in refused(step, TensorType("FP32", ()))
     for step in ("top_k {}", "argmax {}"):
         free = refused(step, TensorType("FP32", (-1,)))
         assert "it is given FP32[-1], whose last axis has no fixed size" in free
         assert "write the size into the output's dims in the configuration, or export the graph with it" in free
         assert "which is empty: leave it out" in refused(step, TensorType("FP32", (0,)))
+
+
+@pytest.mark.parametrize("axis", [0, 1, 2, -3])
+def test_each_step_works_along_the_axis_that_it_is_told(axis: int, folder: Path) -> None:
+    array, kind = random(2, 10, 10, 10), TensorType("FP32", (10, 10, 10))
+    along = axis + 1 if axis >= 0 else axis
+    by_axis = np.moveaxis(array, along, -1)
+    (best,) = finish(compiled(f"argmax {{ axis: {axis} }}", kind), array)
+    np.testing.assert_array_equal(best, array.argmax(axis=along, keepdims=True))
+    values, places, labels = finish(compiled(f'top_k {{ k: 3 labels: "labels.txt" axis: {axis} }}', kind, folder), array)
+    np.testing.assert_array_equal(places, np.argsort(-array, axis=along, kind="stable").take(range(3), along))
+    np.testing.assert_array_equal(values, np.take_along_axis(array, places, along))
+    assert labels[0, 0, 0, 0] == f"thing {places[0, 0, 0, 0]}"
+    (shares,) = finish(compiled(f"softmax {{ axis: {axis} }}", kind), array)
+    np.testing.assert_allclose(shares, np.moveaxis(softmax(by_axis), -1, along), rtol=2e-6)
+    (unit,) = finish(compiled(f"l2_normalize {{ axis: {axis} }}", kind), array)
+    np.testing.assert_allclose(unit, array / np.linalg.norm(array, axis=along, keepdims=True), rtol=1e-5)
+
+
+@pytest.mark.parametrize("step", ["softmax", "l2_normalize", "top_k", "argmax"])
+def test_an_axis_that_may_be_another_is_asked_for(step: str) -> None:
+    segments = TensorType("FP32", (21, -1, 520))
+    choices = "write axis = 0 (of 21) or axis = 1 (of any size) or axis = 2 (of 520)"
+    assert refused(f"{step} {{}}", segments).endswith(
+        f"it works along one axis, and is given FP32[21,-1,520], which has several: {choices}"
+    )
+    assert refused(f"{step} {{ axis: 3 }}", segments).endswith(f"axis is 3, and it is given FP32[21,-1,520]: {choices}")
+    assert refused(f"{step} {{ axis: -4 }}", segments).endswith(choices)
+
+
+def test_an_axis_of_size_1_is_no_choice() -> None:
+    """As of classifiers that end with a pool: the largest of one number would always be the first."""
+    array = random(2, 10)
+    for shape in ((10, 1, 1), (1, 10)):
+        (best,) = finish(compiled("argmax {}", TensorType("FP32", shape)), array.reshape(2, *shape))
+        assert best.reshape(-1).tolist() == array.argmax(axis=1).tolist()
 
 
 def test_k_is_at_most_the_classes() -> None:

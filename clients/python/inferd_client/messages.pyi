@@ -649,7 +649,16 @@ class OutputStep(Message):
 
 @final
 class Softmax(Message):
-    def __init__(self) -> None: ...
+    axis: int
+    """Which axis of a row's shape (without the rows) holds the classes: of [classes, height, width] 0, or -3. It
+    must be there where several axes have other sizes than 1. TopK, Argmax and L2Normalize have the same.
+    """
+    def __init__(
+        self,
+        *,
+        axis: int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class Sigmoid(Message):
@@ -660,21 +669,27 @@ class TopK(Message):
     k: int
     labels: str
     """A text file in the model's folder, a label a line."""
+    axis: int
     def __init__(
         self,
         *,
         k: int = ...,
         labels: str = ...,
+        axis: int = ...,
     ) -> None: ...
+    def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class Argmax(Message):
     labels: str
+    axis: int
     def __init__(
         self,
         *,
         labels: str = ...,
+        axis: int = ...,
     ) -> None: ...
+    def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class MeanPool(Message):
@@ -688,7 +703,13 @@ class MeanPool(Message):
 
 @final
 class L2Normalize(Message):
-    def __init__(self) -> None: ...
+    axis: int
+    def __init__(
+        self,
+        *,
+        axis: int = ...,
+    ) -> None: ...
+    def HasField(self, field_name: Literal["axis"]) -> bool: ...
 
 @final
 class Drop(Message):
