@@ -384,8 +384,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "transport",
-            "A client that sends PINGs more often than this, more than three times and without an answer to a call between them, loses its "
-            "connection (too_many_pings).",
+            "Least time between two PINGs of a client while the server sends nothing of its calls. Three may come sooner; one more ends "
+            "the connection (too_many_pings). Each DATA, HEADERS or WINDOW_UPDATE frame of the server starts the count again.",
             ge=0,
             le=86_400,
             words={"off": 0},

@@ -8,7 +8,7 @@ cdef enum:
     EARNED_FRAMES = 4                   # control frames that each call brings with it, at no cost to that allowance,
     EARNED_NBYTES = 4 << 10             # and one more for so many bytes of answers: windows are opened for them
     RESET_BURST_S = 5                   # seconds' worth of resets (max_reset_rate) at once: 100,000, as of 1024 streams each 10 ms for 1 s
-    PING_BURST = 3                      # PINGs that may come closer to each other than min_ping_interval_s, answers between them aside
+    PING_BURST = 3                      # PINGs closer than min_ping_interval_s, with none of our DATA, HEADERS, WINDOW_UPDATE between them
 
 cdef enum Verdict:
     FINE = 0
@@ -27,9 +27,8 @@ cdef struct Conduct:                    # of one connection
     int64_t control_frames              # that came since the last verdict, PINGs among them
     int64_t pings
     int64_t resets                      # of streams, by the client, or by us for what it sent
-    bint answered                       # something was answered since then
     int64_t control_until_ns            # when the whole allowance of control frames is there again; in the past: it is
-    int64_t ping_until_ns               # the same of PINGs
+    int64_t ping_until_ns               # the same of PINGs; flush() resets it with each frame that it writes of a call
     int64_t reset_until_ns              # and of resets
     int64_t earned_frames               # control frames that calls brought with them and that did not come yet
     int64_t earned_streams              # that had been opened when those were counted last: their numbers may leave out any,
@@ -61,9 +60,6 @@ cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int64_t streams,
     conduct.control_frames = conduct.pings = conduct.resets = 0
     if resets > 0 and not spend(&conduct.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
         return RESETTING
-    if conduct.answered:                # clients measure their bandwidth by PINGs, one for each piece that comes
-        conduct.answered = False
-        conduct.ping_until_ns = 0
     if pings > 0 and rules.min_ping_interval_ns > 0 and not spend(
             &conduct.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
         return PINGING

@@ -359,7 +359,6 @@ cdef class Http2Call(Call):
         self.unsent = framed(answer)
         self.unsent_nbytes = answer.nbytes + PREFIX_NBYTES
         self.output.unread_nbytes += self.unsent_nbytes
-        self.output.conduct.answered = True
         if self.headers_sent:
             self.resume()
         else:
@@ -409,7 +408,7 @@ cdef class Http2Call(Call):
         if self.bad_encoding:
             headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
-        self.headers_sent = self.output.conduct.answered = True
+        self.headers_sent = True
         nghttp2_submit_response2(self.output.session, self.stream_id, headers, count, NULL)
         self.stop_upload()
         self.output.mark_dirty()

@@ -87,7 +87,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
     cdef readonly uint64_t written_nbytes   # handed to the transport
-    cdef Conduct conduct                # what the client sends that asks for nothing, and whether it was answered meanwhile
+    cdef Conduct conduct                # what the client sends that asks for nothing
     cdef list uploads                   # streams whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in one of the endpoint's lists
     cdef bint receiving                 # inside nghttp2_session_mem_recv2

@@ -294,7 +294,11 @@ cdef class Output:
                     break
                 self.stop_uploads()
                 continue
-            if piece[3] == NGHTTP2_GOAWAY and piece[13] | piece[14] | piece[15] | piece[16] != 0:  # a frame at a time; its error code
+            # nghttp2 gives a frame at a time: its type stands in byte 3, the error code of GOAWAY in bytes 13 to 16. PINGs are good again
+            # after each frame of a call, as in grpc-core, whose clients probe the bandwidth by PINGs while they read a response.
+            if piece[3] == NGHTTP2_DATA or piece[3] == NGHTTP2_HEADERS or piece[3] == NGHTTP2_WINDOW_UPDATE:
+                self.conduct.ping_until_ns = 0
+            elif piece[3] == NGHTTP2_GOAWAY and piece[13] | piece[14] | piece[15] | piece[16] != 0:
                 self.count_error()
             if filled + nbytes > SEND_NBYTES:
                 self.put(buffer, filled)

@@ -60,6 +60,7 @@ cdef extern from "nghttp2/nghttp2.h":
         NGHTTP2_PING
         NGHTTP2_PRIORITY
         NGHTTP2_GOAWAY
+        NGHTTP2_WINDOW_UPDATE
         NGHTTP2_RST_STREAM
         NGHTTP2_CONTINUATION
         NGHTTP2_FLAG_NONE
