@@ -51,6 +51,7 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cdef Batcher batcher                    # where it came from: counts what fails
     cdef readonly int alive                 # requests that somebody still waits for
     cdef bint failed                        # the run gave no outputs: nothing of it goes into the statistics
+    cdef list parts                         # that were run again, and are not in the statistics yet; or None
     cdef bint delivered
     cdef readonly bint terminated           # the run was told to end early
     cdef public object terminate            # called with the batch, once, when nobody waits any longer while the model runs; or None
@@ -59,12 +60,13 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cpdef gather(self, Tensors inputs)      # preprocess: writes every row once into the run's input arrays
     cpdef encode(self, Tensors outputs)     # encode: every request's answer from its rows
     cpdef fail(self, error)                 # the run failed: every request of this batch gets this RequestError
-    cpdef list apart(self)                  # a batch for each request, to be run alone; `settle` when all of them have
-    cpdef settle(self)
+    cpdef list halves(self)                 # parts to be run again, where the run of all failed; `settle` when all of them have
+    cpdef settle(self, list parts)
     cpdef deliver(self)                     # gives answers and errors to the calls, records the statistics; once
     cpdef bint expire(self, int64_t now_ns) # True: every deadline has passed, and the run has been told to end
     cpdef forward(self, Request request, Batcher batcher)   # a prepared request leaves this batch and waits for its run in `batcher`
     cpdef executed(self)                    # the model has run: what follows belongs to encode
+    cdef record_parts(self)
     cdef answer(self, Request request, int64_t now_ns)
     cdef refuse(self, Request request, int64_t now_ns)
     cdef too_late(self, Request request, int64_t now_ns)

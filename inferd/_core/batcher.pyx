@@ -293,6 +293,8 @@ cdef class Batch:
         cdef int64_t first_row = 0
         cdef Request request
         cdef int i
+        if self.taken_ns == 0:              # a part: its run begins now
+            self.taken_ns = monotonic_ns()
         if self.requests and pads((<Request>self.requests[0]).signature):
             gather_padded(self.requests, inputs)
             self.gathered_ns = monotonic_ns()
@@ -369,30 +371,43 @@ cdef class Batch:
             request.answer = None
         self.encoded_ns = monotonic_ns()
 
-    cpdef list apart(self):
-        """A batch for each request that somebody still waits for, to be run alone where a run of all failed by what one of them holds.
+    cpdef list halves(self):
+        """Two batches, to be run again, where the run of this one failed: of its requests that somebody still waits for. One batch where
+        one of several is left; none where this batch had a single request.
 
-        They are gathered and encoded, or failed, and never delivered: their requests remain this batch's, which answers them.
+        They are in order of connections, and divided between two connections where they come from several, as near to the middle
+        as that allows. They are gathered and encoded, or failed, and never delivered: this batch answers their requests.
         """
-        cdef list parts = []
-        cdef Batch part
+        cdef list alive = []
         cdef Request request
+        if len(self.requests) <= 1:
+            return []
         for request in self.requests:
             if not request.entry.cancelled:
-                part = Batch.__new__(Batch)
-                part.requests, part.dropped = [request], []
-                part.rows = request.entry.rows
-                part.alive = 1
-                part.statistics, part.batcher = self.statistics, self.batcher
-                parts.append(part)
-        return parts
+                alive.append(request)
+        if len(alive) <= 1:
+            return [part_of(self, alive)] if alive else []
+        alive.sort(key=source_of)
+        at = division(alive)
+        return [part_of(self, alive[:at]), part_of(self, alive[at:])]
 
-    cpdef settle(self):
-        """All that came `apart` has been run. Requests have their own answers or errors; none of it goes into the statistics of runs."""
+    cpdef settle(self, list parts):
+        """All `parts` have been run that halves gave. Requests have their own responses or errors; the parts that succeeded are the runs
+        that the statistics count."""
         self.failed = True
+        self.parts = parts
         if self.executed_ns == 0:
             self.executed_ns = monotonic_ns()
         self.encoded_ns = monotonic_ns()
+
+    @property
+    def mixed(self):
+        """Whether its requests come from several connections."""
+        cdef Request request
+        for request in self.requests:
+            if request.entry.source != (<Request>self.requests[0]).entry.source:
+                return True
+        return False
 
     cpdef bint expire(self, int64_t now_ns):
         """Ends the run when the deadline of every request that somebody waits for has passed. On the loop's thread."""
@@ -427,10 +442,21 @@ cdef class Batch:
         if self.encoded_ns and not self.failed:
             self.statistics.record_run(self.rows, self.gathered_ns - self.taken_ns, self.executed_ns - self.gathered_ns,
                                        self.encoded_ns - self.executed_ns)
+        elif self.parts is not None:
+            self.record_parts()
         for request in requests:
             self.answer(request, now_ns)
         for request in dropped:
             self.refuse(request, now_ns)
+
+    cdef record_parts(self):
+        """The runs of what was run again, and did not fail."""
+        cdef Batch part
+        for part in self.parts:
+            if part.encoded_ns and not part.failed:
+                self.statistics.record_run(part.rows, part.gathered_ns - part.taken_ns, part.executed_ns - part.gathered_ns,
+                                           part.encoded_ns - part.executed_ns)
+        self.parts = None
 
     cdef answer(self, Request request, int64_t now_ns):
         """Gives one request of the run its answer or error. What a call raises is logged and stops no other."""
@@ -504,6 +530,35 @@ cdef class Batch:
     def finished_ns(self):
         """Monotonic time at which the run was encoded or failed; 0 before."""
         return self.encoded_ns
+
+
+def source_of(Request request not None):
+    """The connection that it came by, as a number."""
+    return request.entry.source
+
+
+cdef Py_ssize_t division(list requests):
+    """Where to divide requests in order of their connections: between two of these, or else in the middle."""
+    cdef Py_ssize_t middle = len(requests) // 2
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t i
+    for i in range(1, len(requests)):
+        if (<Request>requests[i]).entry.source != (<Request>requests[i - 1]).entry.source and (
+                at == 0 or abs(i - middle) < abs(at - middle)):
+            at = i
+    return at or middle
+
+
+cdef Batch part_of(Batch batch, list requests):
+    """Some requests of a batch, to be run again."""
+    cdef Batch part = Batch.__new__(Batch)
+    cdef Request request
+    part.requests, part.dropped = requests, []
+    for request in requests:
+        part.rows += request.entry.rows
+    part.alive = len(requests)
+    part.statistics, part.batcher = batch.statistics, batch.batcher
+    return part
 
 
 cdef inline int place_rows(Block *block, TensorView *view, Tensors arrays, int index, int64_t first_row, int64_t rows) except -1:

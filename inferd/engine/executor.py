@@ -1,8 +1,8 @@
 """How a batch runs: `Instance.run_batch`, the second half of a request's path, and the threads that call it.
 
-An instance runs one batch at a time, either on the event loop (inline) or on an executor thread of its own. A run that fails
-fails its own batch and nothing else, one that refuses what a request holds that request alone. Never in here: which requests form a
-batch (the batcher), who gets the answers (deliver).
+An instance runs one batch at a time, either on the event loop (inline) or on an executor thread of its own. A run of several requests
+that fails is run again in halves, and these again, so that a request fails only where a run of it alone fails (retry_budget.py says how
+often that may happen). Never in here: which requests form a batch (the batcher), who gets the answers (deliver).
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import threading
 import time
 from typing import TYPE_CHECKING
 
+from inferd.engine.retry_budget import RetryBudget
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, RequestError, Unavailable
 
 if TYPE_CHECKING:
@@ -43,6 +44,8 @@ class Instance:
         self.warming_up = False  # a run that fails is then no news for an operator
         self.running: Batch | None = None  # while the model itself runs
         self._ended = False
+        # Of batches with several clients, and with one: a client whose requests all fail does not use up what protects others.
+        self._budgets = {True: RetryBudget(), False: RetryBudget()}
         self._untold = 0  # requests that the model refused and no line in the log has counted
         self._tell_ns = 0  # monotonic: not before
         self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
@@ -53,16 +56,14 @@ class Instance:
             return  # all of them expired while they waited
         try:
             self._run(batch, batch)
-        except InvalidArgument as error:
+        except Exception as error:
             if len(batch.requests) == 1:
                 batch.fail(self._answer_to(error, batch))
             else:
-                self._run_apart(batch)
-        except Exception as error:
-            batch.fail(self._answer_to(error, batch))
+                self._bisect(batch, error)
 
     def _run(self, part: Batch, batch: Batch) -> None:
-        """Runs `part`: `batch`, or one request of it."""
+        """Runs `part`: `batch`, or some requests of it."""
         inputs = self.backend.inputs(part)
         part.gather(inputs)
         outputs = self._execute(part.rows, batch)
@@ -71,29 +72,54 @@ class Instance:
             outputs = self.finish(inputs, outputs)
         part.encode(outputs)
 
-    def _run_apart(self, batch: Batch) -> None:
-        """The model refuses what one of these requests holds, and says not which: only that one is to fail."""
-        for part in batch.apart():
-            try:
-                self._run(part, batch)
-            except Exception as error:
-                part.fail(self._answer_to(error, batch))
-        batch.settle()
+    def _bisect(self, batch: Batch, error: Exception) -> None:
+        """The run of several requests failed, and nothing says by which of them. Only those are to fail whose own run fails."""
+        failed: list[tuple[Batch, Exception]] = [(batch, error)]
+        parts: list[Batch] = []
+        told = False
+        while failed:
+            part, error = failed.pop()
+            budget = self._budgets[part.mixed]
+            if batch.terminated or self._ended or not budget.admits():
+                part.fail(self._answer_to(error, batch, throttled=True, told=told))
+                told = True
+                continue
+            for half in part.halves():
+                parts.append(half)
+                try:
+                    self._run(half, batch)
+                    budget.succeeded()
+                except Exception as failure:
+                    budget.failed()
+                    if len(half.requests) > 1:
+                        failed.append((half, failure))
+                        continue
+                    half.fail(self._answer_to(failure, batch, told=told))
+                    told = True
+        batch.settle(parts)
+        del part, error  # its traceback holds this frame
 
-    def _answer_to(self, error: Exception, batch: Batch) -> RequestError:
-        """What the requests of a batch that has no outputs are told. An error that was not meant for them goes into the log."""
+    def _answer_to(self, error: Exception, batch: Batch, *, throttled: bool = False, told: bool = False) -> RequestError:
+        """What requests are told whose run failed. An error that was not meant for them goes into the log, unless that was `told` of
+        their batch. throttled: there are several of them, which are not run again."""
         if batch.terminated:
             return DeadlineExceeded(
                 f"{self.name}: the deadline passed while the model ran, and the run was ended; allow more time, or send fewer rows"
             )
         if self._ended:
             return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may answer")
-        if isinstance(error, RequestError):
+        if isinstance(error, RequestError) and not throttled:
             if isinstance(error, InvalidArgument) and not self.warming_up:
                 self._tell_refused()
             return error
-        level = logging.DEBUG if self.warming_up else logging.ERROR
-        log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
+        if not told:
+            level = logging.DEBUG if self.warming_up else logging.ERROR
+            log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
+        if throttled:
+            return Internal(
+                f"{self.name}: the run of this request and others failed, and too many runs fail to run each request alone; "
+                "the server's log has the details"
+            )
         return Internal(f"{self.name}: the run failed; the server's log has the details")
 
     def _tell_refused(self) -> None:

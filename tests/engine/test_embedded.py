@@ -42,6 +42,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             "scalar": models.scalar(),
             "sequence": models.sequence_length(),
             "slow": models.slow(30),
+            "table": models.failing(),
             "text": models.text(),
             "versions": {1: models.identity(), 2: models.doubled()},
             **{f"whole_{word}": models.identity(word, ("s", "t")) for word in ("FP32", "BYTES", "BF16")},
@@ -386,6 +387,17 @@ async def test_many_tasks_share_batches(engine: Engine) -> None:
         np.testing.assert_allclose(answer["y"], value, atol=0.05 * (1 + value[0, 0]))
     assert model.statistics.rows - answered == 32
     assert model.statistics.runs - runs < 32
+
+
+async def test_a_value_that_the_graph_refuses_fails_one_request(engine: Engine) -> None:
+    values = [np.array([[99 if index % 8 == 5 else index % 4]]) for index in range(64)]
+    answers = await asyncio.gather(*(engine.infer_async("table", {"x": value}) for value in values), return_exceptions=True)
+    for index, answer in enumerate(answers):
+        if index % 8 == 5:
+            assert isinstance(answer, Internal)
+        else:
+            assert isinstance(answer, dict)
+            np.testing.assert_array_equal(answer["y"], np.arange(16).reshape(4, 4)[[index % 4]])
 
 
 def test_mixed_lengths_at_once(engine: Engine) -> None:

@@ -17,7 +17,7 @@ from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument
 from tests.puppets import LIMIT_S, Caller, PuppetBackend, request
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from inferd._core.tensor import Tensors
 
@@ -125,37 +125,73 @@ def test_an_error_that_is_meant_for_the_client_passes(house: House, caplog: pyte
 
 
 class Choosy(PuppetBackend):
-    """Refuses runs in which a number is negative, as an operator that looks at contents does."""
+    """Fails runs in which a number is negative, as an operator that looks at contents does."""
+
+    error: type[Exception] = InvalidArgument
 
     def run(self, rows: int) -> Tensors:
         if (self._x < 0).any():
             self.rows.append(rows)
-            raise InvalidArgument("no negative numbers", reason="bad_content")
+            raise self.error("no negative numbers")
         return super().run(rows)
 
 
-def together(instance: Instance, *values: float) -> list[Caller]:
-    """Requests that are one batch, run and delivered."""
-    batcher = Batcher(8, Statistics(8))
-    callers = [Caller() for _ in values]
+def together(instance: Instance, *values: float, sources: Sequence[int] = (), batcher: Batcher | None = None) -> list[Caller]:
+    """Requests that are one batch, run and delivered. sources: their connections; all of one by default."""
+    batcher = batcher or Batcher(64, Statistics(64))
+    callers = [Caller(source=source) for source in sources or [0] * len(values)]
     for value, caller in zip(values, callers, strict=True):
         batcher.put(request(value), caller)
     batch = batcher.poll()
     assert batch is not None
+    assert len(batch.requests) == len(values)
     instance.run_batch(batch)
     batch.deliver()
     return callers
 
 
-def test_what_the_model_refuses_of_one_request_fails_that_one_alone() -> None:
+@pytest.mark.parametrize("error", [InvalidArgument, ValueError])
+@pytest.mark.parametrize("bad", [{0}, {6}, {2, 3}, {0, 6}, set(range(6)), set(range(7))])
+def test_requests_fail_whose_own_run_fails_and_no_others(bad: set[int], error: type[Exception], caplog: pytest.LogCaptureFixture) -> None:
     backend = Choosy()
-    good, bad, other = together(Instance("model", backend), 1, -2, 3)
-    assert (good.answer[0, 0], other.answer[0, 0]) == (2, 6)
-    assert (type(bad.error), str(bad.error)) == (InvalidArgument, "no negative numbers")
-    assert backend.rows == [3, 1, 1, 1]
+    backend.error = error
+    batcher = Batcher(8, Statistics(8))
+    callers = together(Instance("model", backend), *(-1 if index in bad else index for index in range(7)), batcher=batcher)
+    for index, caller in enumerate(callers):
+        if index not in bad:
+            assert caller.answer[0, 0] == 2 * index
+        elif error is InvalidArgument:
+            assert str(caller.error) == "no negative numbers"
+        else:
+            assert isinstance(caller.error, Internal)
+    assert (batcher.failed, batcher.statistics.request.count) == (len(bad), 7 - len(bad))
+    assert sum(rows * sizes[0] for rows, sizes in batcher.statistics.batch_sizes().items()) == 7 - len(bad)
+    assert len([record for record in caplog.records if record.exc_info]) == (error is ValueError), "one traceback a batch"
 
 
-def test_requests_that_are_run_apart_are_finished_and_nobody_runs_who_left() -> None:
+def test_neighbours_of_a_client_that_sends_nothing_good_are_served() -> None:
+    instance, backend = Instance("model", Choosy()), Choosy()
+    instance.backend = backend
+    for _ in range(50):
+        together(instance, *[-1.0] * 8, sources=[9] * 8)
+    assert len(backend.rows) < 2 * 50 + 64, "its own batches are not run again any more"
+    for _ in range(100):
+        callers = together(instance, -1, 1, -1, -1, 2, -1, -1, -1, sources=(9, 1, 9, 9, 2, 9, 9, 9))
+        assert (callers[1].answer[0, 0], callers[4].answer[0, 0]) == (2, 4)
+
+
+def test_what_is_not_run_again_blames_no_request(caplog: pytest.LogCaptureFixture) -> None:
+    instance = Instance("model", Choosy())
+    for _ in range(50):
+        callers = together(instance, -1, -1)
+    caplog.clear()
+    callers = together(instance, -1, 1)
+    assert {type(caller.error) for caller in callers} == {Internal}
+    assert "too many runs fail" in str(callers[1].error)
+    assert len(caplog.records) == 1
+
+
+def test_requests_that_are_run_again_are_finished_and_nobody_runs_who_left() -> None:
     backend = Choosy()
     done: list[int] = []
 
@@ -178,7 +214,32 @@ def test_requests_that_are_run_apart_are_finished_and_nobody_runs_who_left() -> 
     assert batch.run_ns > 0
 
 
-def test_what_is_run_apart_ends_with_the_time_of_all() -> None:
+def test_the_one_who_is_left_is_run_again() -> None:
+    backend = Choosy()
+    instance = Instance("model", backend)
+    batcher = Batcher(8, Statistics(8))
+    leaves, stays = Caller(), Caller()
+    batcher.put(request(-1), leaves)
+    batcher.put(request(2), stays)
+    batch = batcher.poll()
+    assert batch is not None
+    leaves.cancel()
+    instance.run_batch(batch)
+    batch.deliver()
+    assert (stays.answer[0, 0], backend.rows) == (4, [2, 1])
+
+
+def test_what_the_steps_fail_to_finish_is_run_again() -> None:
+    def finish(inputs: Tensors, outputs: Tensors) -> Tensors:
+        if (outputs.arrays[0] < 0).any():
+            raise InvalidArgument("below zero")
+        return outputs
+
+    bad, good = together(Instance("model", PuppetBackend(), finish), -1, 2)
+    assert (str(bad.error), good.answer[0, 0]) == ("below zero", 4)
+
+
+def test_what_is_run_again_ends_with_the_time_of_all() -> None:
     backend = Choosy()
     instance = Instance("model 'm'", backend)
     batcher = Batcher(8, Statistics(8))
@@ -196,7 +257,7 @@ def test_what_is_run_apart_ends_with_the_time_of_all() -> None:
     batch.deliver()
     assert str(callers[0].error) == "no negative numbers"
     assert [type(caller.error) for caller in callers[1:]] == [DeadlineExceeded] * 2
-    assert backend.rows == [3, 1, 1], "the last one is not run"
+    assert backend.rows == [3, 1, 2], "the last two are not run alone"
 
 
 def test_refusals_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
