@@ -118,8 +118,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         bool,
         _about(
             "models",
-            "Connections take turns in a model's queue, row by row, within a priority level: one that sends much lets no other wait. Else "
-            "requests run in order of arrival. Native transport.",
+            "Connections take turns in a model's queue, by rows, or by the time that preprocess steps are likely to take, within a "
+            "priority level: one that sends much delays no other. Else requests run in order of arrival. Native transport.",
         ),
     ] = True
     providers: Annotated[

@@ -1,7 +1,7 @@
 # batch_queue: which of the waiting requests run together, and when. The policy: integers in, integers out, no clock,
 # no lock, no thread. Entries belong to whoever pushes them, and link themselves: nothing is allocated while they come and go.
 
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from inferd._core.run_times cimport RunTimes
 
 cdef enum:
@@ -30,13 +30,14 @@ cdef struct Entry:              # what the queue knows of one request; small: a 
     int64_t rows
     uint64_t shape_key          # only entries of one key share a batch
     uint32_t near_key           # of one shape key and level, those of one near key run alone where NEAR_ROWS of them wait; 0: no wish
-    uint32_t source             # who sends it, such as one connection: sources take turns; 0: nobody in particular
-    uint64_t turn               # its place in its level, in rows: see BatchQueue.take_turn
+    uint32_t cost               # of its source's turn: rows, or the microseconds that it is likely to take where costs differ
+    uint64_t turn               # its place in its level, in costs: see BatchQueue.take_turn
     int64_t nbytes              # input bytes held while it waits
     int64_t deadline_ns         # monotonic, when its answer is of no use any longer; INT64_MAX: none
     int64_t queued_ns           # monotonic, when it was put
     int64_t timeout_ns          # how long it may wait, 0: any time. By its own wish before it is put, by the queue policy from then on
-    uint32_t priority           # 1 is first; 0 before the queue has put in its default
+    uint16_t priority           # 1 is first; 0 before the queue has put in its default
+    uint16_t source             # who sends it, such as one connection: sources take turns; 0: nobody in particular
     uint8_t state               # where it is now: an EntryState
     uint8_t cancelled           # 1: the caller went away: never run it
     uint8_t at_once             # 1: it did not have to wait for a run, and is run whatever runs are expected to take

@@ -5,7 +5,7 @@ Integers in, integers out. Never in here: clocks, locks, threads, requests, mode
 """
 
 cimport cython
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free
 from inferd._core.run_times cimport RunTimes
 
@@ -51,8 +51,8 @@ cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
     - Requests wait in priority levels, 1 first, each in order of arrival; but where several sources (connections) have requests in one,
-      these take turns, row by row: who has many waiting is no reason for others to wait (start-time fair queueing). A request with no
-      level, or one that is not there, gets the default level.
+      these take turns by the cost of their requests, which is its rows where nothing else is said (start-time fair queueing): what one
+      source has waiting delays no other. A request with no level, or one that is not there, gets the default level.
     - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
@@ -133,7 +133,7 @@ cdef class BatchQueue:
         cdef int64_t timeout_ns
         cdef int late, full
         if entry.priority == 0 or entry.priority > <uint32_t>self.level_count:
-            entry.priority = self.default_level
+            entry.priority = <uint16_t>self.default_level
         level = &self.levels[entry.priority - 1]
         full = self.full(level, entry)
         if full != ADMITTED:
@@ -199,7 +199,7 @@ cdef class BatchQueue:
 
     cdef void evict(self, Entry *entry) noexcept nogil:
         cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
-        if next_turn[0] == entry.turn + entry.rows:
+        if next_turn[0] == entry.turn + entry.cost:
             next_turn[0] = entry.turn                   # it had no turn
         self.remove(entry)
         entry.evicted = 1
@@ -208,9 +208,9 @@ cdef class BatchQueue:
         self.evictions += 1
 
     cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil:
-        """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A source's requests come as many
-        rows apart as each has, from the turn on that is now at the head: so one that has little waiting goes before what others have
-        too much of. At most SCAN_LIMIT entries are looked at."""
+        """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A source's requests come as far
+        apart as each costs, from the turn on that is now at the head: a source that has little waiting goes before those that have
+        more. At most SCAN_LIMIT entries are looked at."""
         cdef Entry *before = level.last
         cdef Entry *following
         cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
@@ -219,7 +219,7 @@ cdef class BatchQueue:
             entry.turn = before.turn if before != NULL else self.turn
             return before
         entry.turn = max(self.turn, next_turn[0])
-        next_turn[0] = entry.turn + entry.rows
+        next_turn[0] = entry.turn + entry.cost
         if before == NULL or before.turn <= entry.turn:
             return before
         before = level.placed if level.placed != NULL and level.placed.turn <= entry.turn else NULL
@@ -474,7 +474,7 @@ cdef class BatchQueue:
     # ---- the same with integers, for tests ----
 
     def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
-             int64_t nbytes=0, uint32_t near_key=0, uint32_t source=0):
+             int64_t nbytes=0, uint32_t near_key=0, uint16_t source=0, cost=None):
         """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
         or deadline."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
@@ -484,8 +484,9 @@ cdef class BatchQueue:
         entry.shape_key = shape_key
         entry.near_key = near_key
         entry.source = source
+        entry.cost = rows if cost is None else cost
         entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
-        entry.priority = priority
+        entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
         entry.timeout_ns = timeout_ns
         entry.nbytes = nbytes
         status = self.admit(entry, now_ns)

@@ -35,6 +35,7 @@ cdef class Request:             # one inference on its way: rows in, one answer 
     cdef int reserve_inputs(self, int count) except -1    # room for `count` views, zeroed
     # Checks this request against a model's signature; sets rows, shape key and input bytes in `entry`.
     cpdef check(self, Signature signature)
+    cpdef int64_t charge(self, bytes contents)
     # The encode stage: sets `answer` from this request's rows of the run's outputs. Subclasses define it.
     cpdef respond(self, Tensors outputs, Py_ssize_t first_row)
     # The caller went away: a waiting request never runs; the last one of a running batch terminates the run.

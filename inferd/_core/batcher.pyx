@@ -11,13 +11,16 @@ Never in here: what makes a batch (batch_queue), models, sockets, protobuf; and,
 cimport cython
 from cpython.buffer cimport PyBuffer_FillInfo
 from cpython.ref cimport Py_DECREF, Py_INCREF
-from libc.stdint cimport INT64_MAX, int64_t, uint32_t
+from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t
 from libc.stdlib cimport calloc, free
 from libc.string cimport memcmp, memcpy, memset
 from posix.time cimport CLOCK_MONOTONIC, clockid_t, timespec
 
-from inferd._core.batch_queue cimport ADMITTED, BYTES_FULL, IDLE, LEVEL_FULL, TOO_LATE, WAIT_FULL, WAITING, BatchQueue, Entry, Level
+from inferd._core.batch_queue cimport (
+    ADMITTED, BYTES_FULL, IDLE, LEVEL_FULL, SOURCES, TOO_LATE, WAIT_FULL, WAITING, BatchQueue, Entry, Level
+)
 from inferd._core.clock cimport monotonic_ns
+from inferd._core.effort cimport ROW_NS, content_ns
 from inferd._core.grpc cimport Call
 from inferd._core.histogram cimport Statistics
 from inferd._core.message cimport count_copied
@@ -103,6 +106,7 @@ cdef class Request:
         for i in range(self.input_count):
             nbytes += self.inputs[i].nbytes
         self.entry.nbytes = nbytes
+        self.entry.cost = <uint32_t>min(self.entry.rows, <int64_t>UINT32_MAX)
         self.signature = signature
 
     cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
@@ -111,8 +115,18 @@ cdef class Request:
     def prefer(self, uint32_t priority=0, int64_t timeout_ns=0):
         """The caller's wishes about the queue: a priority level (1 is first, 0: the model's default) and how long it may wait
         (0: as long as the deadline lets it). The model's queue policy decides whether they count. Before Batcher.put."""
-        self.entry.priority = priority
+        self.entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
         self.entry.timeout_ns = max(timeout_ns, 0)
+
+    cpdef int64_t charge(self, bytes contents):
+        """Its turn costs what preparing it is likely to take, in microseconds of one core, which is returned; until the next check.
+        contents: an effort.Content for each of the signature's inputs. After check, before Batcher.put."""
+        cdef int64_t ns = self.entry.rows * ROW_NS
+        cdef int i
+        for i in range(min(self.input_count, <int>len(contents))):
+            ns += content_ns(<const uint8_t *>self.inputs[i].data, self.inputs[i].nbytes, <uint8_t>contents[i])
+        self.entry.cost = <uint32_t>min(ns // 1000, <int64_t>UINT32_MAX)
+        return self.entry.cost
 
     @property
     def rows(self):
@@ -777,7 +791,7 @@ cdef class Batcher:
         if self.closed:
             raise Unavailable(f"model {self.name}: this version is being unloaded; retry, another version or replica may answer")
         entry.deadline_ns = call.deadline_ns
-        entry.source = call.source
+        entry.source = <uint16_t>(1 + call.source % SOURCES) if call.source else 0
         call.request = request
         entry.owner = <void *>request
         entry.batcher = <void *>self

@@ -6,7 +6,7 @@
 cimport cython
 from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport INT64_MAX, UINT32_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
@@ -78,7 +78,7 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
     if fields.refused.key.nbytes > 0:
         refuse_parameter(&fields.refused)
     request.id_text = fields.id
-    request.entry.priority = <uint32_t>min(fields.priority, <uint64_t>UINT32_MAX)
+    request.entry.priority = <uint16_t>min(fields.priority, <uint64_t>UINT16_MAX)
     request.entry.timeout_ns = <int64_t>min(fields.timeout_us, <uint64_t>(INT64_MAX // 1000)) * 1000
     request.model_name = text_of(&fields.model_name, "model_name")
     request.model_version = text_of(&fields.model_version, "model_version")

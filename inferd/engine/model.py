@@ -10,8 +10,9 @@ it never runs in two places at once:
 - from the loop to a thread: the loop stops polling, then the thread starts;
 - from the thread to the loop: the batcher dismisses the thread when nothing is queued, and the loop polls only once it has gone.
 
-A model with preprocess steps has a second queue in front: requests wait there as they came, preprocess threads (preparer.py) make the
-inputs of their runs, and let them wait again. It is never inline.
+A model with preprocess steps has two more queues in front, each with threads of its own: one for requests that are prepared soon, and
+one for those that are likely to take long (LARGE_US). Requests wait there as they came, preprocess threads (preparer.py) make the inputs
+of their runs, and let them wait again. So a small picture never waits until a thread is done with a large one. It is never inline.
 
 `check`, `submit` and `expire` belong to the event loop's thread; so do all moves. Without a loop (the embedded engine) any thread
 may call them, and nothing is inline. Never in here: files, onnxruntime, transports.
@@ -52,6 +53,7 @@ DEFAULT_INLINE_LIMIT_US = 100
 DEFAULT_BUSY_PERCENT = 50
 HOPELESS_LIMITS = 4  # a run this many times the limit ends the measuring
 GROWTH = 4  # a request of so many times the bytes of those whose runs were short is no guess for the loop
+LARGE_US = 50_000  # of one core, estimated, to prepare a request: a photograph of about 5 million pixels
 MAX_PREPARED = 1 << 30  # the queue behind the preprocess threads: they take no more than it has room for (preparer.py)
 INLINE_BATCHES = 4  # run in one go on the loop, unless they took a run's limit; then everything else on it has its turn
 MAX_DURATION_US = 1 << 50  # 35 years: what a longer duration in a configuration is taken for
@@ -131,7 +133,10 @@ class Model:
             statistics=self.statistics, name=f"'{name}' version {version}", takers=self.instances, **batching_of(config)
         )
         self._waiting = self._batcher  # where requests wait first
+        self._large: Batcher | None = None  # instead, those that take long to prepare
+        self._contents = b""
         self._preprocess: PreprocessThreads | None = None
+        self._preprocess_large: PreprocessThreads | None = None
         if steps is not None and steps.prepares:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
         finish = steps.finish if steps is not None and steps.finishes else None
@@ -170,7 +175,10 @@ class Model:
             self._policy.begin_anew()
             self._leave_loop(why)
         try:
-            alone = self._waiting.put(request, call)
+            waiting = self._waiting
+            if self._large is not None and request.charge(self._contents) > LARGE_US:
+                waiting = self._large
+            alone = waiting.put(request, call)
         except RequestError as error:
             self.refuse(error)
             raise
@@ -253,8 +261,8 @@ class Model:
             self._wake = self._schedule_inline
         else:
             self._start_threads()
-        if self._preprocess is not None:
-            self._preprocess.start()
+        for threads in self._preparing:
+            threads.start()
         self.state = "READY"
 
     def expire(self, now_ns: int) -> None:
@@ -281,16 +289,18 @@ class Model:
         for name, value in limits.items():
             setattr(self.config.inferd, name, value)
         policy = batching_of(self.config)
-        self._waiting.limit(policy["max_queue_requests"], policy["max_queue_bytes"], policy["max_wait_ns"])
+        for batcher in self._fronts:
+            batcher.limit(policy["max_queue_requests"], policy["max_queue_bytes"], policy["max_wait_ns"])
 
     def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
         """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s."""
         if self.state == "READY":
             self.state = "UNLOADING"
         until_s = time.monotonic() + timeout_s
-        self._waiting.close()
-        if self._preprocess is not None:
-            self._preprocess.join(until_s)
+        for batcher in self._fronts:
+            batcher.close()
+        for preparing in self._preparing:
+            preparing.join(until_s)
         self._batcher.close()
         for thread in self._threads:
             if thread.ident is not None:  # it was started
@@ -325,20 +335,34 @@ class Model:
 
     @property
     def _batchers(self) -> tuple[Batcher, ...]:
-        return (self._batcher,) if self._waiting is self._batcher else (self._waiting, self._batcher)
+        return (self._batcher,) if self._waiting is self._batcher else (*self._fronts, self._batcher)
+
+    @property
+    def _fronts(self) -> tuple[Batcher, ...]:
+        """The queues that admit and reject."""
+        return (self._waiting,) if self._large is None else (self._waiting, self._large)
+
+    @property
+    def _preparing(self) -> tuple[PreprocessThreads, ...]:
+        return tuple(threads for threads in (self._preprocess, self._preprocess_large) if threads is not None)
 
     def _put_in_front(self, steps: Plan, threads: int) -> None:
-        """The queue in front of the preprocess threads. It admits and refuses; behind it everything is let through."""
+        """The queues in front of the preprocess threads. They admit and reject; behind them everything is let through."""
         policy = batching_of(self.config)
         kept = {"priority_levels", "default_priority", "max_queue_requests", "max_queue_bytes", "max_wait_ns", "queue_policies"}
         waiting = {key: value for key, value in policy.items() if key in kept}
         title = f"'{self.name}' version {self.version}"
-        self._waiting = Batcher(steps.together, Statistics(steps.together), name=title, takers=threads, **waiting)
+        self._contents = steps.contents
+        self._waiting, self._large = (
+            Batcher(steps.together, Statistics(steps.together), name=title, takers=threads, **waiting) for _ in range(2)
+        )
         behind = {key: value for key, value in policy.items() if key not in kept} | {"max_queue_requests": MAX_PREPARED}
         behind |= {key: policy[key] for key in ("priority_levels", "default_priority") if key in policy}
-        self._batcher = self._waiting.behind = Batcher(statistics=self.statistics, name=title, takers=self.instances, **behind)
-        self._preprocess = PreprocessThreads(
-            steps, self._waiting, self._batcher, self._deliver, policy["max_rows"], threads, f"{self.name}/{self.version}"
+        self._batcher = Batcher(statistics=self.statistics, name=title, takers=self.instances, **behind)
+        self._waiting.behind = self._large.behind = self._batcher
+        self._preprocess, self._preprocess_large = (
+            PreprocessThreads(steps, front, self._batcher, self._deliver, policy["max_rows"], threads, f"{self.name}/{self.version}{size}")
+            for front, size in ((self._waiting, ""), (self._large, " large"))
         )
 
     def _hand_over(self, batch: Batch) -> None:

@@ -1,7 +1,7 @@
 """Preprocess threads: they take requests as clients sent them, and let them wait again, for their run, once the plan has made the inputs
 of it. So a slow image delays neither the event loop nor the run of the batch before it.
 
-A model begins with one, and gets another whenever all that it has are at work: there is one to take what comes next, up to the limit,
+A queue begins with one, and gets another whenever all that it has are at work: there is one to take what comes next, up to a limit,
 and a model that nobody asks, or that asks little of them, has few. They last until the model is unloaded. Only that many prepared
 requests wait for a run as it can soon take; the others wait as they came, which is smaller by far. Never in here: what the steps do,
 batches of runs.

@@ -142,7 +142,9 @@ class DecodeImage(Message):
     color: DecodeImage.Color.ValueType
     max_pixels: int
     """The most pixels that a file may announce; larger ones are refused before they are decoded. And the most that
-    all rows of a request may become together where the steps fix no height and width. Default 50,000,000.
+    all rows of a request may become together where the steps fix no height and width. Default: 50,000,000; and,
+    of the pixels that are decoded (few of a JPEG that is decoded scaled), 256 for each that the first resize
+    makes, or 25,000,000 where that is more.
     """
     scaled: bool
     """A JPEG much larger than what the next step makes of it is decoded at 1/2, 1/4 or 1/8 of its size, and left at

@@ -21,7 +21,7 @@ from inferd.steps.audio_container import Refused
 from inferd.steps.audio_file import LEAST_RATE, MOST_RATE, AudioDecoder, Check, Floats, checked_samples, resampler
 from inferd.steps.audio_spectrum import DEFAULT_MELS, Spectrum
 from inferd.steps.numbers import Apply
-from inferd.steps.pipeline import Array, Place, RowPipeline, TensorType, Value, within, wrong_row
+from inferd.steps.pipeline import Array, Content, Place, RowPipeline, TensorType, Value, within, wrong_row
 
 if TYPE_CHECKING:
     from inferd.protocol.options import DecodeAudio, Preprocess, Samples, Step
@@ -59,6 +59,7 @@ class AudioPipeline(RowPipeline):
         self.inputs = (wire,)
         self.outputs = (output,)
         self.paddings: dict[str, Any] = {}
+        self.content = Content.SOUND if wire[1].datatype == "BYTES" else Content.NUMBERS
         self._name = wire[0]
         self._source = source
         self._steps = tuple(steps)

@@ -22,7 +22,7 @@ from inferd.protocol import options
 from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Shape, Sides, Size, Unfit, View, fold
 from inferd.steps.numbers import CASTS, cast
 from inferd.steps.picture import MAX_PIXELS, Decoder, Picture
-from inferd.steps.pipeline import Array, PadAxis, Place, RowPipeline, TensorType, Value, wrong_row
+from inferd.steps.pipeline import Array, Content, PadAxis, Place, RowPipeline, TensorType, Value, wrong_row
 from inferd.steps.scratch import scratch
 
 if TYPE_CHECKING:
@@ -133,7 +133,7 @@ class _Reading:
         try:
             self.decoder = Decoder(
                 gray=step.color == options.DecodeImage.GRAY,
-                max_pixels=self.max_pixels,
+                max_pixels=step.max_pixels or None,
                 scaled=step.scaled,
                 ignore_orientation=step.ignore_orientation,
                 background=(background[0], background[1], background[2]) if background else None,
@@ -311,6 +311,7 @@ class ImagePipeline(RowPipeline):
         self._recipe = recipe
         self._flat = flat  # the graph takes [height, width]
         sent = TensorType("BYTES", (1,))
+        self.content = Content.PICTURE if recipe.decoder else Content.NUMBERS
         if recipe.decoder is None:
             height, width = (recipe.known[-1] or (-1, -1)) if not recipe.passes[0].steps else (-1, -1)
             sent = TensorType("UINT8", (height, width, recipe.channels))

@@ -56,7 +56,9 @@ __all__ = ["MAX_PIXELS", "Decoder", "Picture", "is_native"]
 
 log = logging.getLogger("inferd.steps")
 
-MAX_PIXELS = 50_000_000  # by default
+MAX_PIXELS = 50_000_000  # by default; and of the pixels that are decoded,
+MAX_RATIO = 256  # by default, as many for each that the first resize makes (16 times its height and width),
+ALWAYS_PIXELS = 25_000_000  # but these in any case: photographs of most phones
 # Scans of a JPEG file, each of which goes over the whole picture, in one call that nothing ends.
 # Progressive files have about ten, of four inks 18. More are taken of smaller pictures.
 MAX_SCANS = 100
@@ -159,7 +161,8 @@ def _joined(pieces: Sequence[memoryview]) -> memoryview:
 class Decoder:
     """Decodes the files of one step. Raises ImportError where Pillow is missing.
 
-    gray: one channel, the luma. background: red, green, blue to blend transparent pixels with; none: transparency is dropped.
+    gray: one channel, the luma. max_pixels: that a file may announce; None: the default of steps.proto.
+    background: red, green, blue to blend transparent pixels with; none: transparency is dropped.
     scaled: see steps.proto, DecodeImage.
     """
 
@@ -167,7 +170,7 @@ class Decoder:
         self,
         *,
         gray: bool = False,
-        max_pixels: int = MAX_PIXELS,
+        max_pixels: int | None = None,
         scaled: bool = False,
         ignore_orientation: bool = False,
         background: tuple[int, int, int] | None = None,
@@ -183,7 +186,8 @@ class Decoder:
         }
         self._channels = 1 if gray else 3
         self._mode = "L" if gray else "RGB"
-        self._max_pixels = max_pixels
+        self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+        self._by_need = max_pixels is None
         self._scaled = scaled
         self._ignore_orientation = ignore_orientation
         self._background = background
@@ -230,6 +234,7 @@ class Decoder:
         wanted = needed(size)
         eighths = _eighths(size, wanted) if self._scaled else 8
         rows, columns = jpeg.scaled_size(height, width, eighths)
+        self._check_need(rows * columns, wanted)
         a_pixel = self._channels * (1 if lies == UPRIGHT else 2) + (4 if components == 4 else 0)
         coefficients = 2 * components * height * width if whole else 0
 
@@ -246,7 +251,7 @@ class Decoder:
         self._check_size(*head.size)
         lies = UPRIGHT if self._ignore_orientation else block_orientation(head.exif)
         size = _upright(head.size, lies)
-        needed(size)
+        self._check_need(size[0] * size[1], needed(size))
         background = self._background if head.transparent else None
         channels = 3 if background is None else 4  # that libwebp gives
         flat = channels == self._channels
@@ -296,7 +301,7 @@ class Decoder:
         if (frames := getattr(image, "n_frames", 1)) > 1:
             raise _animated(whole.form, frames)
         lies = UPRIGHT if self._ignore_orientation else _orientation(whole)
-        needed(_upright((image.height, image.width), lies))
+        self._check_need(image.height * image.width, needed(_upright((image.height, image.width), lies)))
         return lies
 
     def _load(self, whole: _Whole, image: ImageFile.ImageFile, lies: int, check: Check) -> Picture:
@@ -361,6 +366,15 @@ class Decoder:
             raise Unfit(
                 f"the file announces {height} x {width} pixels (height x width), and decode_image takes at most {self._max_pixels} "
                 "(max_pixels): send a smaller picture"
+            )
+
+    def _check_need(self, pixels: int, wanted: Size) -> None:
+        most = max(ALWAYS_PIXELS, MAX_RATIO * wanted[0] * wanted[1])
+        if self._by_need and pixels > most:
+            raise Unfit(
+                f"the file has {pixels} pixels to decode, of which the steps make {wanted[0]} x {wanted[1]} (height x width), and "
+                f"decode_image takes at most {most} for that: send a smaller picture, or have max_pixels of decode_image "
+                "set, which then is the limit"
             )
 
 

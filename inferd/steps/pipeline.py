@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
+from enum import IntEnum
 from functools import partial
 from pathlib import Path
 from typing import Any, NamedTuple, Protocol
@@ -20,6 +21,7 @@ from inferd.errors import ConfigError, InvalidArgument, RequestError
 __all__ = [
     "Array",
     "Check",
+    "Content",
     "InputPipeline",
     "OutputPipeline",
     "PadAxis",
@@ -50,6 +52,16 @@ class TensorType(NamedTuple):
 
     def __str__(self) -> str:
         return f"{self.datatype}[{','.join(map(str, self.shape))}]"
+
+
+class Content(IntEnum):
+    """What clients send for an input, by which its preparing is charged; _core/effort.pxd has the same numbers."""
+
+    UNPREPARED = 0
+    NUMBERS = 1
+    TEXT = 2
+    PICTURE = 3
+    SOUND = 4
 
 
 class PadAxis(NamedTuple):
@@ -127,6 +139,10 @@ class InputPipeline(Protocol):
         """A row of each of the graph's inputs that it feeds, where it gives none of zeros and empty texts."""
 
     @property
+    def content(self) -> Content:
+        """Of all of its inputs."""
+
+    @property
     def together(self) -> int:
         """The most requests that gain by being prepared in one call; 1: none do."""
 
@@ -143,6 +159,7 @@ class RowPipeline:
     """An InputPipeline that takes one request at a time; subclasses define `prepare_one`."""
 
     together = 1
+    content = Content.NUMBERS
     examples: Mapping[str, Array] = {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:

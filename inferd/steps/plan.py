@@ -20,7 +20,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inferd._core.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
-from inferd.steps.pipeline import Array, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value, detached
+from inferd.steps.pipeline import Array, Content, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value, detached
 from inferd.steps.tensors import STEPS, compile_tensor
 
 if TYPE_CHECKING:
@@ -64,7 +64,7 @@ class Plan:
     """The compiled steps of one model. `graph`: what a run takes and gives, with its paddings. Raises ConfigError.
 
     signature: what clients send and get. run_signature: what a run takes, and what is made of it for clients. examples: those
-    of the pipelines.
+    of the pipelines. contents: the Content of each input that clients send.
     """
 
     def __init__(self, graph: Signature, pipelines: Pipelines) -> None:
@@ -106,6 +106,8 @@ class Plan:
         places = {name: index for index, name in enumerate(self.signature.input_names)}
         self._takes = [[places[name] for name, _ in pipeline.inputs] for pipeline in inputs]
         self._gives = [word for _, word, _ in given]
+        asks = {name: pipeline.content for pipeline in inputs for name, _ in pipeline.inputs}
+        self.contents = bytes(asks.get(name, Content.UNPREPARED) for name in self.signature.input_names)
 
     def _wire_shape(self, kind: TensorType, bare: bool) -> tuple[int, ...]:
         """A row's shape as a request has it: behind the batch axis; without one, as the graph has it."""

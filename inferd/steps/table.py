@@ -18,7 +18,7 @@ import numpy as np
 from inferd.errors import ConfigError, RequestError
 from inferd.protocol import options
 from inferd.steps.columns import Column, Refused, column_of
-from inferd.steps.pipeline import Array, Check, PadAxis, Place, TensorType, Value, detached
+from inferd.steps.pipeline import Array, Check, Content, PadAxis, Place, TensorType, Value, detached
 from inferd.steps.records import READERS, Reader, Row, listed
 
 if TYPE_CHECKING:
@@ -85,6 +85,7 @@ class TablePipeline:
     """
 
     together = TOGETHER_REQUESTS
+    content = Content.TEXT
 
     def __init__(
         self,

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple, cast
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument, RequestError
-from inferd.steps.pipeline import Array, Check, InputPipeline, PadAxis, Place, TensorType, Value, detached, wrong_row
+from inferd.steps.pipeline import Array, Check, Content, InputPipeline, PadAxis, Place, TensorType, Value, detached, wrong_row
 
 if TYPE_CHECKING:
     from tokenizers import Encoding, Tokenizer
@@ -68,6 +68,7 @@ class TextPipeline:
     it is free. `left`: rows stand at its end, among those of their own request, too."""
 
     together = TOGETHER_REQUESTS
+    content = Content.TEXT
     examples: Mapping[str, Array] = {}
 
     def __init__(

@@ -30,6 +30,7 @@ class Waiting:
     nbytes: int
     near: int
     source: int
+    cost: int
     turn: int
     expires_ns: float
     needed_ns: float
@@ -64,8 +65,10 @@ class PlainQueue:
     evicted: list[int] = field(default_factory=list)  # that made room and were not told yet
 
     def push(
-        self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int, source: int
-    ) -> int | str:
+        self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int,
+        source: int, cost: int | None,
+    ) -> int | str:  # fmt: skip
+        cost = rows if cost is None else cost
         levels = max(self.priority_levels, 1)
         if not 1 <= priority <= levels:
             priority = max(self.default_priority, 1)
@@ -90,14 +93,14 @@ class PlainQueue:
         if last:
             self.waiting.remove(last)
             self.evicted.append(last.id)
-            if self.next_turn[last.source] == last.turn + last.rows:
+            if self.next_turn[last.source] == last.turn + last.cost:
                 self.next_turn[last.source] = last.turn
         if override and timeout_ns and (not timeout or timeout_ns < timeout):
             timeout = timeout_ns
         expires = min(deadline, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
-        turn = self.turn_of(source, rows, priority)
-        made = Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, source, turn, expires, needed, at_once)
+        turn = self.turn_of(source, cost, priority)
+        made = Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, source, cost, turn, expires, needed, at_once)
         self.waiting.append(made)
         self.waiting.sort(key=lambda entry: (entry.priority, entry.turn))  # stable: of equal turns the first to come is first
         return self.last_id
@@ -117,11 +120,11 @@ class PlainQueue:
                 return last
         return None
 
-    def turn_of(self, source: int, rows: int, priority: int) -> int:
+    def turn_of(self, source: int, cost: int, priority: int) -> int:
         if source == 0:  # the last place
             return max((entry.turn for entry in self.waiting if entry.priority == priority), default=self.turn)
         turn = max(self.turn, self.next_turn.get(source, 0))
-        self.next_turn[source] = turn + rows
+        self.next_turn[source] = turn + cost
         return turn
 
     @property
@@ -244,6 +247,7 @@ PUSH = st.tuples(
     st.integers(0, 30),  # bytes
     st.integers(0, 2),  # near key
     st.integers(0, 3),  # source
+    st.sampled_from([None, None, 1, 50, 2**32 - 1]),  # cost
 )
 STEPS = st.lists(
     st.one_of(
@@ -269,14 +273,14 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
     runs: list[int] = []  # rows of those that are not over
     for step, *arguments in steps:
         if step == "push":
-            rows, key, wait_ns, priority, timeout_ns, nbytes, near, source = arguments
+            rows, key, wait_ns, priority, timeout_ns, nbytes, near, source, cost = arguments
             deadline_ns = None if wait_ns is None else now_ns + wait_ns
-            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source)
+            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source, cost)
             if isinstance(expected, str):
                 with pytest.raises(OverflowError, match=expected):
-                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source)
+                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source, cost)
             else:
-                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source) == expected
+                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source, cost) == expected
                 pushed.add(expected)
         elif step == "take":
             rows_of = {entry.id: entry.rows for entry in plain.waiting}
@@ -575,6 +579,12 @@ def test_turns_are_of_rows() -> None:
     queue = BatchQueue(8)
     large, small = pushed(queue, *[1] * 10, rows=8), pushed(queue, *[2] * 20)
     assert order(queue)[:11] == [large[0], *small[:8], large[1], small[8]]
+
+
+def test_a_source_pays_for_what_its_requests_cost() -> None:
+    queue = BatchQueue(1)
+    costly, cheap = pushed(queue, *[1] * 3, cost=100_000), pushed(queue, *[2] * 20, cost=10_000)
+    assert order(queue) == [costly[0], *cheap[:10], costly[1], *cheap[10:], costly[2]]
 
 
 def test_who_has_waited_for_nothing_has_saved_nothing() -> None:

@@ -20,7 +20,7 @@ from inferd.engine.model import Model
 from inferd.engine.preparer import PreprocessThreads
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
 from inferd.protocol import inference
-from inferd.steps.pipeline import Array, Check, PadAxis, RowPipeline, TensorType, Value, wrong_row
+from inferd.steps.pipeline import Array, Check, Content, PadAxis, RowPipeline, TensorType, Value, wrong_row
 from inferd.steps.plan import Pipelines, Plan
 from tests.puppets import LIMIT_S, SIGNATURE, Caller, PuppetBackend
 
@@ -43,7 +43,7 @@ class Numbers(RowPipeline):
         rows = []
         for row, element in enumerate(values[0]):
             check()
-            text = bytes(element).decode()
+            text = bytes(element).decode().strip()
             if text == "wait":
                 self.entered.release()
                 assert self.gate.wait(LIMIT_S)
@@ -73,6 +73,15 @@ class Together(Numbers):
         return super().prepare(requests, check)
 
 
+class Texts(Numbers):
+    """The same, charged as text: 200,000 bytes take long to prepare."""
+
+    content = Content.TEXT
+
+
+LONG = 200_000 * " "
+
+
 def until(condition: Callable[[], bool]) -> None:
     """Lets other threads work until something is so."""
     pause = threading.Event()
@@ -93,12 +102,12 @@ class Setting:
         self.model = Model("double", 1, config, self.plan.signature, [self.backend], deliver=Batch.deliver, steps=self.plan)
         self.model.start()
 
-    def ask(self, *texts: str, deadline_ns: int = NO_DEADLINE) -> Caller:
+    def ask(self, *texts: str, deadline_ns: int = NO_DEADLINE, source: int = 0) -> Caller:
         elements = np.empty((len(texts), 1), object)
         elements[:, 0] = texts
         request = LocalRequest([("text", "BYTES", elements)])
         self.model.check(request)
-        caller = Caller(deadline_ns)
+        caller = Caller(deadline_ns, source)
         self.model.submit(request, caller)
         return caller
 
@@ -326,6 +335,44 @@ def test_two_threads_prepare_at_the_same_time(made: list[Setting]) -> None:
     setting.wait_for_preparing()  # while the first one still waits
     setting.pipeline.gate.set()
     assert [float(caller.answer[0, 0]) for caller in callers] == [2, 2]
+
+
+def test_a_small_request_does_not_wait_for_the_thread_of_a_large_one(made: list[Setting]) -> None:
+    made.append(setting := Setting(Texts()))
+    held = [setting.ask(LONG + "wait") for _ in range(2)]
+    setting.wait_for_preparing()
+    assert [float(setting.ask("1 1 1 1").answer[0, 0]) for _ in range(3)] == [2] * 3
+    assert setting.model.depth == 1
+    assert not setting.pipeline.entered.acquire(blocking=False), "large ones still wait for each other"
+    setting.pipeline.gate.set()
+    assert [float(caller.answer[0, 0]) for caller in held] == [2, 2]
+
+
+def test_a_connection_pays_for_what_its_requests_take_to_prepare(made: list[Setting]) -> None:
+    """Turns of 30 ms and of 0.01 ms."""
+    made.append(setting := Setting(Texts(), max_queue_requests=100))
+    setting.ask("wait")
+    setting.wait_for_preparing()
+    costly = [setting.ask(LONG[:100_000] + f"7 7 7 {number}", source=1) for number in range(3)]
+    cheap = [setting.ask(f"1 1 1 {number}", source=2) for number in range(9)]
+    setting.pipeline.gate.set()
+    for caller in costly + cheap:
+        assert caller.answer is not None
+    assert [text[0] for text in setting.pipeline.prepared[1:]] == [*"7", *"1" * 9, *"77"]
+
+
+def test_the_limits_hold_for_large_requests(made: list[Setting]) -> None:
+    made.append(setting := Setting(Texts()))
+    setting.model.limit_queue({"max_queue_requests": 1})
+    held = [setting.ask(LONG + "wait")]
+    setting.wait_for_preparing()
+    held.append(setting.ask(LONG + "wait"))
+    with pytest.raises(ResourceExhausted, match="max_queue_requests"):
+        setting.ask(LONG + "1 1 1 1")
+    assert setting.model.failures["REJECTED"] == 1
+    setting.pipeline.gate.set()
+    assert setting.model.drain(LIMIT_S)
+    assert [float(caller.answer[0, 0]) for caller in held] == [2, 2]
 
 
 def test_a_thread_is_added_where_all_are_at_work(made: list[Setting]) -> None:

@@ -393,6 +393,26 @@ def test_the_limit_is_the_last_that_is_taken(libraries, form):
     assert "at most 199" in refused(file, max_pixels=199)
 
 
+@pytest.mark.parametrize("form", ["PNG", "JPEG"])
+@pytest.mark.parametrize("wanted", [(224, 224), (340, 300)])
+def test_by_default_no_more_pixels_are_decoded_than_the_steps_need(libraries, form, wanted):
+    """26 million, of which 256 for each are needed at most, and 25 million are always taken."""
+    file = saved(Image.new("L", (6500, 4000)), form)
+
+    def made(**how):
+        with Decoder(gray=True, **how).decode(memoryview(file), lambda size: wanted) as one:
+            return one.size
+
+    if wanted == (340, 300):
+        assert made() == (4000, 6500)
+        return
+    with pytest.raises(Unfit, match=r"26000000 pixels to decode, of which the steps make 224 x 224 .*at most 25000000 .*max_pixels"):
+        made()
+    assert made(max_pixels=26_000_000) == (4000, 6500)
+    if form == "JPEG" and libraries == "native":
+        assert made(scaled=True) == (4000, 6500), "of which an eighth of each side is decoded"
+
+
 @pytest.mark.parametrize("form", ["VP8 ", "VP8L"])
 def test_the_announced_size_of_every_webp(form):
     file = saved(Image.new("RGB", (300, 200)), "WebP", lossless=form == "VP8L")

@@ -1,0 +1,101 @@
+"""What preparing a request is charged, by the heads of files that other libraries wrote."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import soundfile
+from PIL import Image
+
+from inferd._core.local import LocalRequest
+from inferd._core.tensor import Signature
+from inferd.steps.pipeline import Content
+
+SIGNATURE = Signature("m", "1", [("file", "BYTES", (-1, 1)), ("x", "FP32", (-1, 4))], [("y", "FP32", (-1, 1))], 64, binary=["file"])
+ROW_US, PIXEL_US, HIDDEN_PIXELS = 10, 0.008, 50_000_000
+
+
+def charged(*files: bytes, content: Content, numbers: Content = Content.UNPREPARED) -> int:
+    elements = np.empty((len(files), 1), object)
+    elements[:, 0] = files
+    request = LocalRequest([("file", "BYTES", elements), ("x", "FP32", np.zeros((len(files), 4), np.float32))])
+    request.check(SIGNATURE)
+    return request.charge(bytes([content, numbers]))
+
+
+def picture(form: str, size: tuple[int, int] = (211, 97), **how: object) -> bytes:
+    file = io.BytesIO()
+    Image.new("RGB", size, (9, 99, 199)).save(file, form, **how)
+    return file.getvalue()
+
+
+def clip(seconds: int, form: str, subtype: str | None = None) -> bytes:
+    file = io.BytesIO()
+    soundfile.write(file, np.zeros((8000 * seconds, 1), np.float32), 8000, format=form, subtype=subtype)
+    return file.getvalue()
+
+
+def with_exif(orientation: int = 6) -> Image.Exif:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif
+
+
+@pytest.mark.parametrize(
+    "file",
+    [
+        picture("JPEG"),
+        picture("JPEG", progressive=True),
+        picture("JPEG", exif=with_exif(), comment=b"it has more segments"),
+        picture("PNG"),
+        picture("BMP"),
+        picture("WebP"),
+        picture("WebP", lossless=True),
+        picture("WebP", exif=with_exif()),
+    ],
+    ids=["jpeg", "progressive", "exif", "png", "bmp", "webp", "lossless", "extended"],
+)
+def test_a_picture_costs_its_pixels_and_bytes(file: bytes) -> None:
+    expected = ROW_US + 211 * 97 * PIXEL_US + len(file) / 100
+    assert charged(file, content=Content.PICTURE) == int(expected)
+    assert charged(file, file, file, content=Content.PICTURE) == int(3 * expected)
+
+
+def test_a_bmp_from_the_top_has_a_negative_height() -> None:
+    file = bytearray(picture("BMP"))
+    file[22:26] = (-97).to_bytes(4, "little", signed=True)
+    assert charged(bytes(file), content=Content.PICTURE) == charged(picture("BMP"), content=Content.PICTURE)
+
+
+def test_a_jpeg_that_hides_its_size_pays_for_a_large_one() -> None:
+    file = picture("JPEG")
+    odd = file[:2] + b"stray" + file[2:]
+    assert charged(odd, content=Content.PICTURE) > HIDDEN_PIXELS * PIXEL_US
+    assert charged(file[:2] + b"\xff\xfe\0\2" * 100 + file[2:], content=Content.PICTURE) > HIDDEN_PIXELS * PIXEL_US
+
+
+@pytest.mark.parametrize(("form", "subtype"), [("FLAC", None), ("OGG", "VORBIS"), ("OGG", "OPUS")])
+def test_silence_costs_its_seconds_however_small_its_file_is(form: str, subtype: str | None) -> None:
+    short, long = (charged(clip(seconds, form, subtype), content=Content.SOUND) for seconds in (10, 60))
+    assert short >= 8000 * 10 * 0.02
+    assert long == pytest.approx(6 * short, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("content", "ns"), [(Content.TEXT, 300), (Content.NUMBERS, 1), (Content.UNPREPARED, 0)], ids=lambda one: str(getattr(one, "name", ""))
+)
+def test_all_else_costs_its_bytes(content: Content, ns: int) -> None:
+    text = b"BM\xff\xd8" * 25_000
+    assert charged(text, content=content) == ROW_US + (len(text) + 4) * ns // 1000
+    assert charged(b"", content=Content.UNPREPARED, numbers=content) == ROW_US + 16 * ns // 1000
+
+
+@pytest.mark.parametrize("made", [lambda: picture("JPEG"), lambda: picture("PNG"), lambda: picture("BMP"), lambda: picture("WebP")])
+def test_a_head_that_is_cut_off_is_read_to_its_end(made: Callable[[], bytes]) -> None:
+    file = made()
+    for nbytes in range(64):
+        assert charged(file[:nbytes], content=Content.PICTURE) >= ROW_US
+        assert charged(file[:nbytes], content=Content.SOUND) >= ROW_US
