@@ -92,6 +92,14 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     max_batch_size: Annotated[
         int, _about("models", "Rows in one batch, for models that bring no configuration and have a batch axis.", ge=1, le=65536)
     ] = 64
+    batching: Annotated[
+        Literal["auto", "on", "off"],
+        _about(
+            "models",
+            "Whether requests share a run. auto: where dynamic_batching says so, or where rows proved to be independent at load. on: "
+            "wherever a model has a batch axis. off: never.",
+        ),
+    ] = "auto"
     max_queue_requests: Annotated[
         int, _about("models", "Requests that may wait for one model version; the next one is refused at once.", ge=1, le=10_000_000)
     ] = 4096

@@ -138,6 +138,15 @@ def sum_of_ids() -> bytes:
     )
 
 
+def mean_of_ids() -> bytes:
+    """input_ids INT64[N,s] -> mean FP32[N,1]: padding changes it."""
+    return model(
+        [_node("Cast", ["input_ids"], ["ids"], to=TensorProto.FLOAT), _node("ReduceMean", ["ids"], ["mean"], axes=[1], keepdims=1)],
+        [("input_ids", "INT64", ("N", "s"))],
+        [("mean", "FP32", ("N", 1))],
+    )
+
+
 def last_token() -> bytes:
     """As a decoder does: input_ids INT64[N,time], attention_mask INT64[N,time] -> last FP32[N,2]: the last token, and what the mask's
     places count at it, which is how many tokens are real."""
@@ -244,6 +253,89 @@ def rows_depend() -> bytes:
 def running_total(batch: str = "time") -> bytes:
     """x FP32[time,4] -> y FP32[time,4], the running total over axis 0: it looks like a batch, and rows depend on the rows before."""
     return model([_node("CumSum", ["x", "axis"], ["y"])], [("x", "FP32", (batch, 4))], [("y", "FP32", (batch, 4))], {"axis": np.int64(0)})
+
+
+def leaning(share: float) -> bytes:
+    """x FP32[N,16] -> y = x + share * the mean over all rows: the rows of a batch influence each other by so much."""
+    return model(
+        [
+            _node("ReduceMean", ["x"], ["mean"], axes=[0], keepdims=1),
+            _node("Mul", ["mean", "share"], ["part"]),
+            _node("Add", ["x", "part"], ["y"]),
+        ],
+        [("x", "FP32", ("N", 16))],
+        [("y", "FP32", ("N", 16))],
+        {"share": np.float32(share)},
+    )
+
+
+def counted(share: float) -> bytes:
+    """x FP32[N,16] -> y = x + share * (N - 1): a row's answer changes with the number of rows alone."""
+    return model(
+        [
+            _node("Shape", ["x"], ["shape"]),
+            _node("Gather", ["shape", "first"], ["rows"]),
+            _node("Cast", ["rows"], ["number"], to=TensorProto.FLOAT),
+            _node("Sub", ["number", "one"], ["others"]),
+            _node("Mul", ["others", "share"], ["part"]),
+            _node("Add", ["x", "part"], ["y"]),
+        ],
+        [("x", "FP32", ("N", 16))],
+        [("y", "FP32", ("N", 16))],
+        {"first": np.int64(0), "one": np.float32(1), "share": np.float32(share)},
+    )
+
+
+def quantized() -> bytes:
+    """x FP32[N,16] -> y = x in 256 levels between the least and the largest value of the whole batch, as dynamic quantization does."""
+    return model(
+        [
+            _node("DynamicQuantizeLinear", ["x"], ["levels", "scale", "zero"]),
+            _node("DequantizeLinear", ["levels", "scale", "zero"], ["y"]),
+        ],
+        [("x", "FP32", ("N", 16))],
+        [("y", "FP32", ("N", 16))],
+    )
+
+
+def distracted() -> bytes:
+    """x FP32[N,4] -> y = x, and 4 % of the row three places before it: batches of two and three show nothing of that."""
+    return model(
+        [
+            _node("Pad", ["x", "pads"], ["late"], mode="constant"),
+            _node("Slice", ["late", "start", "end", "axis"], ["before"]),
+            _node("Mul", ["before", "share"], ["part"]),
+            _node("Add", ["x", "part"], ["y"]),
+        ],
+        [("x", "FP32", ("N", 4))],
+        [("y", "FP32", ("N", 4))],
+        {
+            "pads": np.array([3, 0, 0, 0]),
+            "start": np.array([0]),
+            "end": np.array([-3]),
+            "axis": np.array([0]),
+            "share": np.float32(0.04),
+        },
+    )
+
+
+def random_noise() -> bytes:
+    """x FP32[N,16] -> y = x + noise that is new in every run."""
+    return model(
+        [_node("RandomNormalLike", ["x"], ["noise"]), _node("Add", ["x", "noise"], ["y"])],
+        [("x", "FP32", ("N", 16))],
+        [("y", "FP32", ("N", 16))],
+    )
+
+
+def any_picture() -> bytes:
+    """image FP32[N,3,h,w] -> y FP32[N,2]: the graph names no size, and runs pictures of 10 x 10 pixels alone."""
+    return model(
+        [_node("Flatten", ["image"], ["flat"], axis=1), _node("MatMul", ["flat", "weights"], ["y"])],
+        [("image", "FP32", ("N", 3, "h", "w"))],
+        [("y", "FP32", ("N", 2))],
+        {"weights": np.arange(600, dtype=np.float32).reshape(300, 2) / 600},
+    )
 
 
 def renamed(content: bytes, names: Mapping[str, str]) -> bytes:

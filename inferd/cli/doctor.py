@@ -290,7 +290,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
             yield Finding(
                 area,
                 f"{model.name} version {model.version}",
-                f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}",
+                f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}; {model.config.inferd.batching_reason}",
             )
     except InferdError as error:
         yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=str(error))

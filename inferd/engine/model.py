@@ -28,6 +28,7 @@ from typing import TYPE_CHECKING, Any
 from inferd._core.batcher import Batcher
 from inferd._core.histogram import Statistics
 from inferd.engine import warmup
+from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.engine.inline import InlinePolicy
 from inferd.engine.preparer import PreprocessThreads
@@ -63,7 +64,7 @@ CLOSE_TIMEOUT_S = 10.0
 def batching_of(config: ModelConfig) -> dict[str, Any]:
     """The Batcher's keywords, and max_rows, from a model's configuration."""
     policy: dict[str, Any] = {
-        "max_rows": 1,  # no batching: every request is a run
+        "max_rows": 1,  # every request is a run
         "max_queue_requests": config.inferd.max_queue_requests or DEFAULT_QUEUE_REQUESTS,
         "max_queue_bytes": config.inferd.max_queue_bytes,
         "max_wait_ns": 1000 * config.inferd.max_queue_wait_us,
@@ -74,10 +75,13 @@ def batching_of(config: ModelConfig) -> dict[str, Any]:
     levels = batching.priority_levels
     special = batching.priority_queue_policy
     policies = [special.get(level, batching.default_queue_policy) for level in range(1, max(levels, 1) + 1)]
+    if shares_runs(config):
+        policy |= {
+            "max_rows": max(config.max_batch_size, 1),
+            "max_delay_ns": _ns(batching.max_queue_delay_microseconds),
+            "preferred_rows": tuple(batching.preferred_batch_size),
+        }
     return policy | {
-        "max_rows": max(config.max_batch_size, 1),
-        "max_delay_ns": _ns(batching.max_queue_delay_microseconds),
-        "preferred_rows": tuple(batching.preferred_batch_size),
         "priority_levels": levels,
         "default_priority": batching.default_priority_level,
         "queue_policies": [(rule.max_queue_size, _ns(rule.default_timeout_microseconds), rule.allow_timeout_override) for rule in policies],
@@ -389,7 +393,7 @@ class Model:
             return f"it has {self.instances} instances"
         if self._preprocess is not None:
             return "its inputs are made by preprocess threads"
-        if self.config.dynamic_batching.max_queue_delay_microseconds:
+        if shares_runs(self.config) and self.config.dynamic_batching.max_queue_delay_microseconds:
             return "max_queue_delay_microseconds is set"
         return ""
 

@@ -6,7 +6,7 @@ graph, and what it says must agree with it. The path of a configuration:
     read_model_config    the file, parsed and checked for what inferd does not do      (unsupported.py)
     settle               instances, threads, limits: from the file, the server's defaults and the plan
     session_options      what ONNX Runtime is told                                     (session_config.py)
-    complete             names, datatypes, shapes, batching: from the graph
+    complete             names, datatypes, shapes: from the graph; batching: from that and trial runs (batching.py, probe.py)
     signature_of         the contract that requests are checked against, as far as the graph knows it
     show_to_clients      what stands there instead where steps come before or after the graph (inferd.steps)
 
@@ -27,7 +27,9 @@ from google.protobuf import json_format, text_format
 
 from inferd._core.tensor import Signature
 from inferd.engine.backend import Graph, TensorInfo
+from inferd.engine.batching import Batching, find_batch_axis, settle_sharing, wants_proof, why_no_axis
 from inferd.engine.planner import Plan
+from inferd.engine.probe import INDEPENDENT, Proof
 from inferd.engine.text_faults import value_fault
 from inferd.engine.toml_faults import for_json, toml_faults, unknown_field
 from inferd.engine.unsupported import refuse_unsupported
@@ -54,6 +56,7 @@ class Defaults:
     """What a server decides for models that say nothing. The fields are the server settings of the same names."""
 
     max_batch_size: int = 64
+    batching: str = "auto"
     max_queue_requests: int = 4096
     max_queue_bytes: int = 0
     max_queue_wait_us: int = 0
@@ -252,7 +255,9 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
     own.max_queue_bytes = own.max_queue_bytes or defaults.max_queue_bytes
     own.max_queue_wait_us = own.max_queue_wait_us or defaults.max_queue_wait_us
     if own.inline == options.ModelOptions.AUTO:
-        own.inline = options.ModelOptions.Inline.Value(defaults.inline.upper())
+        own.inline = options.ModelOptions.Choice.Value(defaults.inline.upper())
+    if own.batching == options.ModelOptions.AUTO:
+        own.batching = options.ModelOptions.Choice.Value(defaults.batching.upper())
     return config
 
 
@@ -282,95 +287,33 @@ def load_model_config(place: Path | None, graph: Graph, defaults: Defaults, name
 
 
 def complete(
-    written: Written, config: ModelConfig, graph: Graph, defaults: Defaults, why_rows_depend: Callable[[], str | None] = lambda: None
-) -> str:
+    written: Written, config: ModelConfig, graph: Graph, defaults: Defaults, prove: Callable[[ModelConfig], Proof] = lambda _: INDEPENDENT
+) -> Batching:
     """Fills in what the graph knows: tensors, max_batch_size, dynamic_batching. Returns why the model batches or not.
 
-    why_rows_depend() is asked where the graph allows batching and the file leaves it open: a reason against it, '' for it, None
-    for "cannot tell" (see probe.py). Raises ConfigError where the configuration and the graph disagree, naming both sides.
+    prove(config): whether rows are independent (see probe.py), where that decides or is worth a warning. `config` then is as it would be
+    with a batch axis. Raises ConfigError where the configuration and the graph disagree, naming both sides.
     """
-    reason = _settle_batch(written, config, graph, defaults, why_rows_depend)
-    batched = config.max_batch_size > 0
-    _complete_tensors(written.where, "input", config.input, graph.inputs, batched, every=True)
-    _complete_tensors(written.where, "output", config.output, graph.outputs, batched, every=False)
+    plain = inference.ModelConfig()
+    plain.CopyFrom(config)
+    axis = find_batch_axis(written, config, graph, defaults)
+    _complete_all_tensors(written.where, config, graph)
+    proof = prove(config) if wants_proof(written, config, axis) else None
+    if proof is not None and axis.guessed and (none := why_no_axis(proof, graph)):
+        config.CopyFrom(plain)
+        axis = axis._replace(why=f"no batching: {none} (set max_batch_size to batch all the same)")
+        _complete_all_tensors(written.where, config, graph)
     _check_warmup(written.where, config)
     refuse_unsupported(config, written.where)  # again: max_batch_size and the number of instances are known now
-    if not batched and config.dynamic_batching.preferred_batch_size:
-        raise ConfigError(f"{written.where}: dynamic_batching.preferred_batch_size is set, and there is {reason}: remove it")
-    if batched and not config.WhichOneof("scheduling_choice"):
-        config.dynamic_batching.SetInParent()
-    return reason
+    if config.max_batch_size <= 0 and config.dynamic_batching.preferred_batch_size:
+        raise ConfigError(f"{written.where}: dynamic_batching.preferred_batch_size is set, and there is {axis.why}: remove it")
+    return settle_sharing(written, config, axis, proof)
 
 
-def _settle_batch(
-    written: Written, config: ModelConfig, graph: Graph, defaults: Defaults, why_rows_depend: Callable[[], str | None]
-) -> str:
-    why_not = _no_batch_axis(graph)
-    if config.max_batch_size > 0:
-        if not all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in (*graph.inputs, *graph.outputs)):
-            raise ConfigError(
-                f"{written.where}: max_batch_size is {config.max_batch_size}, but the graph has no batch axis ({why_not}): "
-                "set max_batch_size to 0, or export the model with a dynamic first axis"
-            )
-        return f"max_batch_size {config.max_batch_size} as configured"
-    if "max_batch_size" in written.fields:
-        return "no batching: max_batch_size 0 as configured"
-    if why_not:
-        return f"no batching: {why_not}"
-    ranks = {tensor.name: len(tensor.shape) for tensor in (*graph.inputs, *graph.outputs)}
-    written_dims = [(entry.name, len(entry.dims)) for entry in config.input] + [(entry.name, len(entry.dims)) for entry in config.output]
-    whole = [name for name, rank in written_dims if rank and rank == ranks.get(name)]
-    if whole:
-        return f"no batching: the dims of {whole[0]!r} are the graph's whole shape"
-    seen = why_rows_depend()
-    if seen is None:
-        seen = _two_names(graph, ignored=_UNNAMED)  # trial runs did not tell: the names must
-    if seen:
-        return f"no batching: {seen} (set max_batch_size to batch all the same)"
-    config.max_batch_size = defaults.max_batch_size
-    symbol = next((str(tensor.shape[0]) for tensor in graph.inputs if not _MADE_UP.fullmatch(str(tensor.shape[0]))), "")
-    return f"batches of up to {defaults.max_batch_size} rows: axis 0 of every tensor is {f'the symbol {symbol!r}' if symbol else 'dynamic'}"
-
-
-# Names that say nothing of an axis: made up by tf2onnx, paddle2onnx and torch's exporter, often several for one axis.
-_MADE_UP = re.compile(r"|\?|unk_*\d+|.*DynamicDimension\.?\d*|.+_dim_\d+")
-_UNNAMED = re.compile("")
-
-
-def _no_batch_axis(graph: Graph) -> str:
-    """Why axis 0 cannot be the batch; '' if it can: dynamic in every tensor, of one name, and that name nowhere else."""
-    if not graph.inputs:
-        return "the graph has no inputs"
-    for side, tensor in _tensors(graph):
-        if not tensor.shape:
-            return f"{side} {tensor.name!r} has no axes"
-        if isinstance(tensor.shape[0], int):
-            return f"axis 0 of {side} {tensor.name!r} is fixed at {tensor.shape[0]}"
-    if two_names := _two_names(graph, ignored=_MADE_UP):
-        return two_names
-    symbols = {tensor.shape[0] for _, tensor in _tensors(graph)} - {"", "?"}
-    for side, tensor in _tensors(graph):
-        for axis, size in enumerate(tensor.shape[1:], 1):
-            if size in symbols:
-                return f"axis {axis} of {side} {tensor.name!r} is {size!r}, too, so rows depend on each other"
-    return ""
-
-
-def _tensors(graph: Graph) -> list[tuple[str, TensorInfo]]:
-    return [*(("input", each) for each in graph.inputs), *(("output", each) for each in graph.outputs)]
-
-
-def _two_names(graph: Graph, ignored: re.Pattern[str]) -> str:
-    """Whether axis 0 has different names in different tensors, leaving out those that say nothing; '' if not."""
-    names: dict[str, str] = {}
-    for side, tensor in _tensors(graph):
-        first = str(tensor.shape[0])
-        if not ignored.fullmatch(first):
-            names.setdefault(first, f"{side} {tensor.name!r}")
-    if len(names) < 2:
-        return ""
-    (one, here), (other, there) = list(names.items())[:2]
-    return f"axis 0 is {one!r} in {here} and {other!r} in {there}"
+def _complete_all_tensors(where: str, config: ModelConfig, graph: Graph) -> None:
+    batched = config.max_batch_size > 0
+    _complete_tensors(where, "input", config.input, graph.inputs, batched, every=True)
+    _complete_tensors(where, "output", config.output, graph.outputs, batched, every=False)
 
 
 def _complete_tensors(where: str, side: str, tensors: Any, graph: Sequence[TensorInfo], batched: bool, *, every: bool) -> None:

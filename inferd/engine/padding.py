@@ -124,9 +124,13 @@ def compile_padding(entries: Iterable[Padding], where: str, made: Mapping[str, P
     return Paddings(axes, masks, cuts, max(tolerances[1:] or tolerances), min(largest), bool(seen))
 
 
-def padded(signature: Signature, paddings: Paddings) -> Signature:
-    """The same contract for requests of unequal length; the one that came where nothing is padded. Raises ConfigError."""
-    if not paddings.axes or (signature.max_batch_size == 0 and not paddings.declared):  # steps pad for batches alone
+def padded(signature: Signature, paddings: Paddings, *, shared: bool) -> Signature:
+    """The same contract for requests of unequal length; the one that came where nothing is padded. Raises ConfigError.
+
+    shared: requests share runs. Where they do not, steps have nothing to pad for, but buckets, which limit the shapes of runs.
+    """
+    needed = shared or paddings.declared or (signature.max_batch_size > 0 and any(axis.buckets for axis in paddings.axes.values()))
+    if not paddings.axes or not needed:
         return signature
     return Signature(
         signature.model_name.decode(),

@@ -1,7 +1,13 @@
-"""Asks a model whether axis 0 is a batch: whether two rows together give what each of them gives alone.
+"""Proves, by trial runs while a model is loaded, that requests may share a run: that a row's answer stays what it is alone.
 
-A graph only names its axes. Exporters name one axis twice ("unk__214", "unk__215"), or name a time axis as if it were a batch; batching
-that would give wrong answers without an error. A few trial runs of one and two rows tell.
+A graph only names its axes. Exporters name one axis twice ("unk__214", "unk__215"), or name a time axis as if it were a batch. And where
+axis 0 is a batch, an operator may still look at all of it: dynamic quantization takes one scale for the whole run. So rows run alone and
+in batches of several sizes, and two questions are asked at the first, the middle and the last place:
+
+- Does the answer change with the values of other rows? Other rows at the same size run the same kernels in the same order, so the bits
+  of independent rows stay the same.
+- Does it change with the number of rows? Other sizes run other kernels, which round differently, so this needs a tolerance.
+
 Never in here: configurations, requests.
 """
 
@@ -9,77 +15,267 @@ from __future__ import annotations
 
 import logging
 import time
-from collections.abc import Mapping
-from typing import TYPE_CHECKING, Any
+from collections.abc import Iterator, Mapping, Sequence
+from enum import Enum
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
 from inferd._core.tensor import DATATYPES
+from inferd.engine.onnx_file import read_onnx
 
 if TYPE_CHECKING:
+    import os
+
     from inferd.engine.backend import OnnxModel, TensorInfo
 
-__all__ = ["why_rows_depend"]
+__all__ = ["INDEPENDENT", "Proof", "Rows", "prove_rows"]
 
 log = logging.getLogger("inferd.engine")
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Arrays = dict[str, Array]
+Shapes = Mapping[str, Sequence[int | str]]  # of a row of each input; -1 or a name: any size
 
-FREE_SIZES = (1, 32)  # tried for axes of any size, in this order: some models of images want multiples of 32
-LONGEST_TRIAL_S = 0.5  # a model whose one row takes longer is not tried further
-TOLERANCE = 0.05  # of an output's largest value: dynamic quantization takes its scales over the whole batch
+BATCHES = (2, 3, 8)  # rows of the batches that are tried, as far as max_rows and ENOUGH_S allow
+FREE_SIZES = (8, 32, 1)  # of axes of any size, tried in this order: some models of images take multiples of 32 only
+MOST_S = 5.0  # what the least proof may take: LEAST_ROWS rows, alone and in batches of two
+LEAST_ROWS = 10
+ENOUGH_S = 2.0  # once that is there, more rows and larger batches are tried for so long
+LIMITS = (100, 2)  # random whole numbers are below the first of these that the model takes: few vocabularies are smaller
+SPREADS = ((1.0,), (0.1, 1.0, 10.0))  # of the fractions of one row after the other, for each series of trials
+# Shares of an output's largest value:
+SAME = 1e-5  # other rows may change an answer by so much: it is the rounding of FP32
+ROUNDING = 0.01  # the number of rows may change it by so much: TF32 and FP16 round more than FP32
+OTHER = 0.05  # above it, axis 0 is no batch axis
+DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")  # operators with one scale for the whole run
 
 
-def why_rows_depend(model: OnnxModel) -> str | None:
-    """Why rows may not be batched, by trial; '' when they may; None when trials did not tell (they failed, or take too long)."""
-    for size in FREE_SIZES:
+class Rows(Enum):
+    """What the trials showed."""
+
+    INDEPENDENT = "independent"  # a row's answer stays what it is alone
+    INFLUENCED = "influenced"  # axis 0 is a batch, and other rows change an answer a little
+    DEPENDENT = "dependent"  # axis 0 is no batch axis
+    UNKNOWN = "unknown"  # the model does not run the made rows, or runs them too slowly
+
+
+class Proof(NamedTuple):
+    """`why` is half a sentence: it stands behind "requests share runs: " or "requests share no run: "."""
+
+    rows: Rows
+    why: str
+
+
+INDEPENDENT = Proof(Rows.INDEPENDENT, "rows are taken to be independent")
+
+
+class _Change(NamedTuple):
+    """How much an answer changed, as a share of its output's largest value, and which output that was."""
+
+    share: float = 0.0
+    output: str = ""
+
+
+def prove_rows(
+    model: OnnxModel,
+    shapes: Shapes | None = None,
+    max_rows: int = max(BATCHES),
+    samples: Mapping[str, Array] | None = None,
+    source: str | os.PathLike[str] | bytes = b"",
+) -> Proof:
+    """Runs rows alone and in batches of up to `max_rows`. Takes MOST_S at most, or a few runs of one row where these take longer.
+
+    shapes: by input, by default the graph's. samples: rows of inputs, first axis the rows, where the model may not take random ones.
+    source: the model's file, of which a reason names the operators.
+    """
+    shapes = shapes or {tensor.name: tensor.shape[1:] for tensor in model.graph.inputs}
+    failure: Exception | None = None
+    for maker in _makers(model.graph.inputs, shapes, samples or {}):
         try:
-            return _compare(model, size)
-        except Exception as error:  # onnxruntime's own: the model does not like these sizes or values
-            log.debug("model %r: a trial run with free axes of %d failed: %s", model.name, size, error)
-    return None
+            return _Trials(model, max_rows, source).prove(maker)
+        except Exception as error:  # onnxruntime's own: the model does not take these sizes or values
+            failure = error
+            log.debug("model %r: a trial run failed: %s", model.name, error)
+    return Proof(Rows.UNKNOWN, f"not proven, since the model does not run the rows that were made ({type(failure).__name__})")
 
 
-def _compare(model: OnnxModel, size: int) -> str | None:
-    generator = np.random.default_rng(0)
-    pair = {tensor.name: _rows(tensor, size, generator) for tensor in model.graph.inputs}
-    started_s = time.monotonic()
-    first = model.trial(_part(pair, 0))
-    if time.monotonic() - started_s > LONGEST_TRIAL_S:
-        return None
-    alone = [first, model.trial(_part(pair, 1))]
-    both = model.trial(pair)
-    for name, array in both.items():
-        if array.ndim == 0 or array.shape[0] != 2 or any(each[name].shape != (1, *array.shape[1:]) for each in alone):
-            shapes = [list(each[name].shape) for each in (*alone, both)]
-            return f"output {name!r} has shapes {shapes[0]} and {shapes[1]} for one row, and {shapes[2]} for two"
-        for row in range(2):
-            if not _same(array[row], alone[row][name][0]):
-                return f"output {name!r} of a row changes with the other rows of its batch"
-    return ""
+class _Trials:
+    """The trial runs of one model on rows of one maker."""
+
+    def __init__(self, model: OnnxModel, max_rows: int, source: str | os.PathLike[str] | bytes) -> None:
+        self._model = model
+        self._source = source
+        self._sizes = [rows for rows in BATCHES if rows <= max_rows] or [min(BATCHES)]
+        self._tried: set[int] = set()
+        self._enough_s = time.monotonic() + ENOUGH_S
+        self._row_s = 0.0  # what a row takes
+        self._by_others = _Change()
+        self._by_itself = _Change()  # the same rows at the same places, run twice
+        self._shape_fault = ""
+
+    def prove(self, maker: _Maker) -> Proof:
+        """Raises what onnxruntime raises where the model does not take these rows."""
+        maker.settle(self._model)  # these runs are cold
+        started_s = time.monotonic()
+        self._run(maker.rows(0, 1, SPREADS[0]), [0])
+        self._row_s = time.monotonic() - started_s
+        if LEAST_ROWS * self._row_s > MOST_S:
+            return Proof(Rows.UNKNOWN, f"not proven, since a row takes {self._row_s:.1f} s and {LEAST_ROWS} of them may take {MOST_S:g} s")
+        by_number = [self._series(maker.rows(0, 2 * max(self._sizes), SPREADS[0]), self._sizes)]
+        for series, spread in enumerate(SPREADS[1:], 1):
+            largest = max(self._tried, default=0)
+            if self._shape_fault or not self._has_time(5 * largest):
+                break
+            try:
+                by_number.append(self._series(maker.rows(series, 2 * max(self._sizes), spread), [largest]))
+            except Exception as error:  # the first series ran, so it is these values
+                log.debug("model %r: a trial run of other numbers failed: %s", self._model.name, error)
+        return self._verdict(min(by_number))
+
+    def _series(self, rows: Arrays, sizes: Sequence[int]) -> _Change:
+        """Rows alone and in batches of these sizes. Returns how much the number of rows changed."""
+        alone: dict[int, Arrays] = {}
+        worst = _Change()
+        for size in sizes:
+            if self._tried and size not in self._tried and not self._has_time(5 * size):
+                break
+            places = {0, size // 2, size - 1}
+            for place in places - set(alone):
+                alone[place] = self._run(rows, [place])
+            together = self._run(rows, range(size))
+            for name, array in together.items():
+                for place in places:
+                    one = alone[place][name]
+                    if array.ndim == 0 or array.shape[0] != size or one.shape != (1, *array.shape[1:]):
+                        self._shape_fault = (
+                            f"output {name!r} has shape {list(one.shape)} for one row, and {list(array.shape)} for {size} rows"
+                        )
+                        return worst
+                    worst = max(worst, _Change(_share(array[place], one[0]), name))
+            if not self._tried:
+                self._by_itself = _difference(together, self._run(rows, range(size)), range(size))
+            for kept in (0, 1):  # every second place keeps its row, the others get another one
+                others = [place if place % 2 == kept else place + max(self._sizes) for place in range(size)]
+                self._by_others = max(self._by_others, _difference(together, self._run(rows, others), range(kept, size, 2)))
+            self._tried.add(size)
+        return worst
+
+    def _has_time(self, rows: int) -> bool:
+        return time.monotonic() + rows * self._row_s <= self._enough_s
+
+    def _run(self, rows: Arrays, places: Sequence[int]) -> Arrays:
+        return self._model.trial({name: np.ascontiguousarray(array[list(places)]) for name, array in rows.items()})
+
+    def _verdict(self, by_number: _Change) -> Proof:
+        """by_number: of the series in which the number of rows changed least. In others, rounding may decide: of rows that are all alike,
+        a normalization divides by almost nothing."""
+        if self._shape_fault:
+            return Proof(Rows.DEPENDENT, self._shape_fault)
+        if self._by_itself.share > ROUNDING:
+            return Proof(Rows.UNKNOWN, f"not proven, since output {self._by_itself.output!r} of the same row changes from run to run")
+        worst = by_number if by_number.share > ROUNDING else self._by_others
+        if worst is by_number or worst.share > SAME + 10 * self._by_itself.share:
+            cause = _cause(self._source)
+            if by_number.share > OTHER and not cause:
+                return Proof(Rows.DEPENDENT, f"output {by_number.output!r} of a row changes with the other rows of its batch")
+            changes = f"the other rows of a run change output {worst.output!r} by up to {100 * worst.share:.2g} % of its largest value"
+            return Proof(Rows.INFLUENCED, changes + cause)
+        *most, last = map(str, sorted(self._tried))
+        sizes = f"{', '.join(most)} and {last}" if most else last
+        return Proof(Rows.INDEPENDENT, f"rows answer the same alone and in batches of {sizes}")
 
 
-def _rows(tensor: TensorInfo, size: int, generator: np.random.Generator) -> Array:
-    """Two different rows: normal numbers, or zeros and ones, which are fit for indices and masks, too."""
-    shape = (2, *(size if isinstance(axis, str) else axis for axis in tensor.shape[1:]))
-    if tensor.datatype == "BYTES":
-        return np.full(shape, "", dtype=object)
-    dtype = DATATYPES[tensor.datatype][2]
-    if tensor.datatype.startswith("FP"):
-        return generator.normal(size=shape).astype(dtype)
-    rows = np.zeros(shape, dtype)
-    rows[1] = 1
-    return rows
+class _Maker:
+    """Makes rows: samples where there are some; else random ones, or, `calm`, zeros and ones, which fit more models. size: of free axes."""
+
+    def __init__(self, inputs: Sequence[TensorInfo], shapes: Shapes, samples: Mapping[str, Array], size: int, calm: bool) -> None:
+        self._inputs = inputs
+        self._samples = samples
+        self._calm = calm
+        self._limits = {tensor.name: LIMITS[-1] for tensor in inputs}
+        self._shapes = {
+            name: tuple(axis if isinstance(axis, int) and axis >= 0 else size for axis in shape) for name, shape in shapes.items()
+        }
+
+    def settle(self, model: OnnxModel) -> None:
+        """Finds how large whole numbers may be. Raises what onnxruntime raises where the model takes none of them."""
+        model.trial(self.rows(0, 1, SPREADS[0]))
+        for tensor in self._inputs:
+            if self._calm or not _is_whole(tensor) or tensor.name in self._samples:
+                continue
+            for limit in LIMITS:
+                self._limits[tensor.name] = limit
+                try:
+                    model.trial(self.rows(0, 4, SPREADS[0]))
+                    break
+                except Exception as error:
+                    log.debug("model %r: input %r does not take whole numbers below %d: %s", model.name, tensor.name, limit, error)
+
+    def rows(self, series: int, count: int, spread: Sequence[float]) -> Arrays:
+        """So many rows of every input; the same ones for the same series."""
+        generator = np.random.default_rng(series)
+        return {tensor.name: self._rows(tensor, count, spread, generator) for tensor in self._inputs}
+
+    def _rows(self, tensor: TensorInfo, count: int, spread: Sequence[float], generator: np.random.Generator) -> Array:
+        known = self._samples.get(tensor.name)
+        if known is not None:
+            return np.resize(known, (count, *known.shape[1:]))
+        shape = (count, *self._shapes[tensor.name])
+        by_row = (count, *(1 for _ in shape[1:]))
+        word = tensor.datatype
+        if word == "BYTES":
+            texts = [""] * int(np.prod(shape)) if self._calm else [str(number) for number in generator.integers(0, LIMITS[0], shape).flat]
+            return np.array(texts, dtype=object).reshape(shape)
+        fraction = word.startswith("FP") or word == "BF16"
+        values: Array
+        if "mask" in tensor.name.lower() and not fraction:
+            values = np.ones(shape)
+        elif self._calm:
+            values = np.broadcast_to((np.arange(count) % 2).reshape(by_row), shape)
+        elif fraction:
+            values = generator.normal(size=shape) * np.resize(spread, count).reshape(by_row)
+        else:
+            values = generator.integers(0, 2 if word == "BOOL" else self._limits[tensor.name], shape)
+        if word == "BF16":  # the upper half of an FP32
+            return (values.astype(np.float32).view(np.uint32) >> 16).astype(np.uint16)
+        return values.astype(DATATYPES[word][2])
 
 
-def _part(pair: Mapping[str, Array], row: int) -> Arrays:
-    return {name: array[row : row + 1] for name, array in pair.items()}
+def _makers(inputs: Sequence[TensorInfo], shapes: Shapes, samples: Mapping[str, Array]) -> Iterator[_Maker]:
+    free = any(not isinstance(axis, int) or axis < 0 for name, shape in shapes.items() if name not in samples for axis in shape)
+    for calm in (False, True):
+        for size in FREE_SIZES if free else FREE_SIZES[:1]:
+            yield _Maker(inputs, shapes, samples, size, calm)
 
 
-def _same(one: Array, other: Array) -> bool:
-    if one.dtype.kind not in "fc":
-        return bool(np.array_equal(one, other))
-    finite = np.abs(other[np.isfinite(other)])
-    scale = float(finite.max()) if finite.size else 0.0
-    return bool(np.allclose(one, other, rtol=0, atol=TOLERANCE * scale + 1e-6, equal_nan=True))
+def _is_whole(tensor: TensorInfo) -> bool:
+    return "INT" in tensor.datatype and "mask" not in tensor.name.lower()
+
+
+def _difference(one: Arrays, other: Arrays, places: Sequence[int]) -> _Change:
+    """The most that the rows at these places differ."""
+    return max(_Change(_share(other[name][place], array[place]), name) for name, array in one.items() for place in places)
+
+
+def _share(one: Array, other: Array) -> float:
+    """How much of `other`'s largest value `one` differs from it by; of what is no fraction, 1 where they differ at all."""
+    if np.array_equal(one, other):
+        return 0.0
+    if np.asarray(one).dtype.kind not in "fc":  # a row of one text is a str
+        return 1.0
+    with np.errstate(all="ignore"):
+        finite = np.abs(other[np.isfinite(other)].astype(np.float64))
+        differences = np.abs(one.astype(np.float64) - other.astype(np.float64))
+        differences[(one == other) | (np.isnan(one) & np.isnan(other))] = 0.0
+        share = differences.max() / max(float(finite.max(initial=0.0)), 1e-30)
+    return float(share) if np.isfinite(share) else 1.0
+
+
+def _cause(source: str | os.PathLike[str] | bytes) -> str:
+    """The operators that are known to do it."""
+    try:
+        found = {node.operator for node in read_onnx(source).graph.nodes}.intersection(DYNAMIC)
+    except (OSError, ValueError, IndexError, RecursionError):
+        return ""
+    return f", since {', '.join(sorted(found))} takes one scale for all of them" if found else ""

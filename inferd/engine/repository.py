@@ -20,20 +20,21 @@ import re
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import partial
+from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine import model_config, warmup
 from inferd.engine.backend import OnnxModel
+from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
 from inferd.engine.executor import Instance
 from inferd.engine.model import Model
 from inferd.engine.model_config import Defaults, Written
 from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
-from inferd.engine.probe import why_rows_depend
+from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
@@ -44,6 +45,7 @@ from inferd.steps.plan import compile_steps
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
     from inferd._core.tensor import Signature
+    from inferd.engine.batching import Batching
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Pipelines
 
@@ -55,6 +57,7 @@ SHOWN_NAMES = 16  # models that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
 MAX_COMPARED_BYTES = 32 << 20  # a larger file is not loaded a second time to see where one thread is enough
 MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
+TRIED_SAMPLES = 16  # rows of steps' own values in the trial runs
 MAX_VERSION = (1 << 63) - 1
 QUEUE_LIMITS = ("max_queue_requests", "max_queue_bytes", "max_queue_wait_us")
 _VERSION = re.compile("[1-9][0-9]{0,18}", re.ASCII)
@@ -84,8 +87,10 @@ class Loaded(NamedTuple):
     plan: Plan
     config: ModelConfig
     onnx: OnnxModel
-    batching: str  # why it batches or not
-    signature: Signature
+    batching: Batching
+    proof: Proof | None  # whether rows are independent; None: nobody asked
+    signature: Signature  # of the graph, with the sizes that steps fix
+    pipelines: Pipelines | None
 
 
 class Repository:
@@ -203,13 +208,12 @@ class Repository:
     def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
         loaded = self._open(place, written, make_plan(), version, file)
-        folders = [file.parent] if place.folder is None else [file.parent, place.folder]
-        pipelines = compile_steps(loaded.config, loaded.signature, folders, written.where)
         # Where sizes vary, the small runs that can be measured say nothing of those that will come.
         if loaded.signature.fixed and make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
-            examples = pipelines.examples if pipelines else {}
-            loaded = self._with_one_thread(loaded, examples, place, written, make_plan, version, file)
-        signature, steps = self._with_steps(loaded, pipelines, written, host)
+            loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
+        if loaded.batching.doubt:
+            log.warning("model '%s' version %d: requests share runs, but %s", place.name, version, loaded.batching.doubt)
+        signature, steps = self._with_steps(loaded, written, host)
         model = Model(
             place.name,
             version,
@@ -236,16 +240,16 @@ class Repository:
             version,
             load_s,
             loaded.onnx.providers[0],
-            loaded.batching,
+            loaded.batching.why,
             loaded.plan.reason,
         )
         return model
 
-    def _with_steps(self, loaded: Loaded, pipelines: Pipelines | None, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:
+    def _with_steps(self, loaded: Loaded, written: Written, host: Host) -> tuple[Signature, StepsPlan | None]:
         """What a run takes and gives where requests of unequal length share it, and what stands between that and clients, if anything."""
-        own = loaded.config.inferd
+        own, pipelines = loaded.config.inferd, loaded.pipelines
         paddings = compile_padding(own.padding, written.where, pipelines.paddings if pipelines else None)
-        signature = padded(loaded.signature, paddings)
+        signature = padded(loaded.signature, paddings, shared=shares_runs(loaded.config))
         steps = StepsPlan(signature, pipelines) if pipelines else None
         shown = signature if steps is None else steps.signature
         if steps is not None and steps.prepares:
@@ -261,17 +265,33 @@ class Repository:
             instance.backend.close()
         return signature, steps
 
-    def _open(self, place: Place, written: Written, chosen: Plan, version: int, file: Path) -> Loaded:
+    def _open(self, place: Place, written: Written, chosen: Plan, version: int, file: Path, known: Loaded | None = None) -> Loaded:
+        """known: the same model, loaded by another plan, of which it has been seen whether rows are independent."""
         config = model_config.settle(written, place.name, self._defaults, chosen)
         options = session_options(written, config, self._defaults)
         onnx = OnnxModel.load(file, options, name=place.name)
-        batching = model_config.complete(written, config, onnx.graph, self._defaults, partial(why_rows_depend, onnx))
-        return Loaded(chosen, config, onnx, batching, model_config.signature_of(config, onnx.graph, version))
+        folders = [file.parent] if place.folder is None else [file.parent, place.folder]
+
+        @cache
+        def steps(max_rows: int) -> tuple[Signature, Pipelines | None]:
+            signature = model_config.signature_of(config, onnx.graph, version)
+            pipelines = compile_steps(config, signature, folders, written.where)
+            return (signature if pipelines is None else pipelines.narrowed(signature)), pipelines
+
+        proof = known.proof if known else None
+
+        def prove(batched: ModelConfig) -> Proof:
+            nonlocal proof
+            proof = proof or _prove(onnx, batched, partial(steps, batched.max_batch_size), file)
+            return proof
+
+        batching = model_config.complete(written, config, onnx.graph, self._defaults, prove)
+        signature, pipelines = steps(config.max_batch_size)
+        return Loaded(chosen, config, onnx, batching, proof, signature, pipelines)
 
     def _with_one_thread(
         self,
         loaded: Loaded,
-        examples: warmup.Examples,
         place: Place,
         written: Written,
         make_plan: Callable[..., Plan],
@@ -284,11 +304,11 @@ class Repository:
         """
         if file.stat().st_size > MAX_COMPARED_BYTES:
             return loaded
-        shared_ns = _runs_ns(loaded, examples)
+        shared_ns = _runs_ns(loaded)
         if not shared_ns:
             return loaded
-        single = self._open(place, written, make_plan(tiny_run_ns=1), version, file)
-        single_ns = _runs_ns(single, examples)
+        single = self._open(place, written, make_plan(tiny_run_ns=1), version, file, loaded)
+        single_ns = _runs_ns(single)
         sizes = warmup.doubling_rows(loaded.signature)
         if len(single_ns) == len(sizes) and (tiny_ns := max(single_ns.values())) <= 1000 * single.config.inferd.inline_limit_us:
             return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
@@ -333,9 +353,23 @@ class Repository:
             model.close()
 
 
-def _runs_ns(loaded: Loaded, examples: warmup.Examples) -> dict[int, int]:
+def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signature, Pipelines | None]], file: Path) -> Proof:
+    """Whether rows are independent, by trial runs of rows as the configuration and its steps have them."""
+    try:
+        signature, pipelines = steps()
+    except ConfigError:  # the steps may fit the model without a batch axis; if not, they are compiled again and the error is told
+        return prove_rows(onnx, max_rows=config.max_batch_size, source=file)
+    shapes = {name: shape[1:] for name, _, shape in signature.input_specs}
+    for warm in config.model_warmup[:1]:
+        shapes |= {name: tuple(tensor.dims) for name, tensor in warm.inputs.items() if name in shapes}
+    samples = pipelines.samples(TRIED_SAMPLES) if pipelines else {}
+    return prove_rows(onnx, shapes, config.max_batch_size, samples, file)
+
+
+def _runs_ns(loaded: Loaded) -> dict[int, int]:
     """The measured runs by their rows, doubling from one to the most, as far as they take at most MAX_COMPARED_NS; none if the model
-    fails. examples: see warmup."""
+    fails."""
+    examples = loaded.pipelines.examples if loaded.pipelines else {}
     instance = Instance(loaded.config.name, loaded.onnx.backend(loaded.signature))
     found: dict[int, int] = {}
     try:

@@ -812,23 +812,26 @@ class CutOutput(Message):
 
 @final
 class ModelOptions(Message):
-    class _Inline:
+    class _Choice:
         ValueType = NewType("ValueType", int)
 
-    class _InlineWrapper(_EnumTypeWrapper[ModelOptions._Inline.ValueType], type):
-        AUTO: ModelOptions._Inline.ValueType
-        ON: ModelOptions._Inline.ValueType
-        OFF: ModelOptions._Inline.ValueType
+    class _ChoiceWrapper(_EnumTypeWrapper[ModelOptions._Choice.ValueType], type):
+        AUTO: ModelOptions._Choice.ValueType
+        ON: ModelOptions._Choice.ValueType
+        OFF: ModelOptions._Choice.ValueType
 
-    class Inline(_Inline, metaclass=_InlineWrapper):
-        """Where a batch runs."""
+    class Choice(_Choice, metaclass=_ChoiceWrapper):
+        ...
 
-    AUTO: ModelOptions.Inline.ValueType
-    ON: ModelOptions.Inline.ValueType
-    OFF: ModelOptions.Inline.ValueType
+    AUTO: ModelOptions.Choice.ValueType
+    ON: ModelOptions.Choice.ValueType
+    OFF: ModelOptions.Choice.ValueType
 
-    inline: ModelOptions.Inline.ValueType
-    """Default AUTO."""
+    inline: ModelOptions.Choice.ValueType
+    """Where a batch runs. AUTO (default): decided at warm-up from the measured run, checked at every run; a model
+    that grows slower leaves the event loop. ON: always on the event loop: no thread hop, half the cost of a tiny
+    model; a slow model holds up every other request. OFF: always on executor threads.
+    """
     inline_limit_us: int
     """AUTO: the longest run of one batch, in microseconds, that may stay on the event loop. Default 100."""
     inline_busy_percent: int
@@ -865,6 +868,16 @@ class ModelOptions(Message):
     """
     @property
     def padding(self) -> RepeatedCompositeFieldContainer[Padding]: ...
+    batching: ModelOptions.Choice.ValueType
+    """Whether requests share a run; the rows of one request always do. AUTO (default): yes where dynamic_batching
+    asks for it; no where the file lists inputs and outputs without dynamic_batching; else where trial runs at
+    load show that rows do not influence each other. ON: wherever the model has a batch axis, whatever the trial
+    runs show. OFF: never. Default: the server's setting.
+    """
+    batching_reason: str
+    """Why requests share a run, or do not. The server writes it into what the ModelConfig RPC gives; it replaces
+    what a file says.
+    """
     unsafe_operators: bool
     """Serves a graph with operators of onnxruntime-extensions, of which some end the whole process, or hold a thread
     for ever, on what a client may send. For models that only trusted clients ask. Default: such a graph is
@@ -873,7 +886,7 @@ class ModelOptions(Message):
     def __init__(
         self,
         *,
-        inline: ModelOptions.Inline.ValueType = ...,
+        inline: ModelOptions.Choice.ValueType = ...,
         inline_limit_us: int = ...,
         inline_busy_percent: int = ...,
         intra_op_threads: int = ...,
@@ -886,6 +899,8 @@ class ModelOptions(Message):
         postprocess: Iterable[Postprocess] | None = ...,
         preprocess_threads: int = ...,
         padding: Iterable[Padding] | None = ...,
+        batching: ModelOptions.Choice.ValueType = ...,
+        batching_reason: str = ...,
         unsafe_operators: bool = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning"]) -> bool: ...

@@ -216,13 +216,14 @@ class Column:
             value = known
         return self._fit(self._encode(value))
 
-    @property
-    def example(self) -> Features:
-        """Features of a value that is allowed, where only some are; else of zero, or of an empty text."""
-        for value in (self._allowed or {}).values():
+    def example(self, number: int) -> Features:
+        """Features of a value that is allowed, where only some are, of another one for the next number; else of small numbers and texts,
+        of which the first are zero and empty."""
+        allowed = tuple((self._allowed or {}).values())
+        for place in range(len(allowed)):
             with suppress(Refused):  # of a vocabulary, say, that does not know it
-                return self.convert(value)
-        return ("",) if self.kind == "text" else (0,) * len(self.names)
+                return self.convert(allowed[(number + place) % len(allowed)])
+        return (str(number) if number else "",) if self.kind == "text" else (number % 2,) * len(self.names)
 
     @property
     def chooses(self) -> bool:

@@ -134,9 +134,8 @@ class InputPipeline(Protocol):
     def paddings(self) -> Mapping[str, PadAxis]:
         """Of the graph's inputs that requests of different lengths share a batch in."""
 
-    @property
-    def examples(self) -> Mapping[str, Array]:
-        """A row of each of the graph's inputs that it feeds, where it gives none of zeros and empty texts."""
+    def samples(self, count: int) -> Mapping[str, Array]:
+        """So many rows of each of the graph's inputs that it feeds, where it gives none of zeros and empty texts."""
 
     @property
     def content(self) -> Content:
@@ -160,7 +159,10 @@ class RowPipeline:
 
     together = 1
     content = Content.NUMBERS
-    examples: Mapping[str, Array] = {}
+
+    def samples(self, count: int) -> Mapping[str, Array]:
+        """See InputPipeline."""
+        return {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         answers: list[list[Array] | RequestError] = []

@@ -57,7 +57,18 @@ class Pipelines(NamedTuple):
     @property
     def examples(self) -> dict[str, Array]:
         """A row of each of the graph's inputs that no row of zeros ever goes into."""
-        return {name: row for pipeline in self.inputs for name, row in pipeline.examples.items()}
+        return {name: rows[0] for name, rows in self.samples(1).items()}
+
+    def samples(self, count: int) -> dict[str, Array]:
+        """So many different rows, as far as there are, of each of these inputs."""
+        return {name: rows for pipeline in self.inputs for name, rows in pipeline.samples(count).items()}
+
+    def narrowed(self, graph: Signature) -> Signature:
+        """The graph's contract with the sizes that steps fix: a picture is resized to so many pixels, whatever the graph takes."""
+        made = {name: kind.shape for pipeline in self.inputs for name, kind in pipeline.outputs}
+        specs = [(name, word, _fixed(shape, made.get(name, ()))) for name, word, shape in graph.input_specs]
+        name, version = graph.model_name.decode(), graph.model_version.decode()
+        return Signature(name, version, specs, graph.output_specs, graph.max_batch_size)
 
 
 class Plan:
@@ -208,6 +219,12 @@ def compile_steps(config: ModelConfig, graph: Signature, folders: Sequence[Path]
     if not got and not any(pipeline.outputs for pipeline in gained.values()):
         raise ConfigError(f"{where}: postprocess drops every output: leave one")
     return Pipelines(tuple(given), gained)
+
+
+def _fixed(shape: tuple[int, ...], row: tuple[int, ...]) -> tuple[int, ...]:
+    """The shape of a graph's tensor, in which axes of any size are those of the row, where that knows them."""
+    first = len(shape) - len(row)
+    return (*shape[:first], *(size if known < 0 else known for known, size in zip(shape[first:], row, strict=True)))
 
 
 def _row(word: str, shape: tuple[int, ...], batched: bool) -> TensorType:

@@ -107,16 +107,15 @@ class TablePipeline:
         self._fills = any(column.fills for column in columns)
         self._reader = reader
 
-    @property
-    def examples(self) -> dict[str, Array]:
+    def samples(self, count: int) -> dict[str, Array]:
         """See InputPipeline: a graph may fail at values that are not allowed."""
         if not any(column.chooses for column in self._columns):
             return {}
-        row = [feature for column in self._columns for feature in column.example]
+        rows = [[feature for column in self._columns for feature in column.example(number)] for number in range(count)]
         made: dict[str, Array] = {}
         for group in self._groups:
-            for place, array in zip(group.places, group.arrays(group.block([row]), 0, 1), strict=True):
-                made[self.outputs[place][0]] = array[0]
+            for place, array in zip(group.places, group.arrays(group.block(rows), 0, count), strict=True):
+                made[self.outputs[place][0]] = array
         return made
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:

@@ -69,7 +69,6 @@ class TextPipeline:
 
     together = TOGETHER_REQUESTS
     content = Content.TEXT
-    examples: Mapping[str, Array] = {}
 
     def __init__(
         self,
@@ -96,6 +95,10 @@ class TextPipeline:
         self._max_bytes = max(MAX_TEXT_BYTES, max_tokens * MAX_TEXT_BYTES_A_TOKEN)
         self._length = length
         self._left = left
+
+    def samples(self, count: int) -> Mapping[str, Array]:
+        """See InputPipeline."""
+        return {}
 
     def prepare(self, requests: Sequence[Sequence[Value]], check: Check) -> list[list[Array] | RequestError]:
         errors: dict[int, RequestError] = {}

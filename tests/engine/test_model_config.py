@@ -98,7 +98,7 @@ def test_without_a_file_everything_comes_from_the_graph(tmp_path: Path) -> None:
 def test_where_the_batch_axis_is(inputs: dict[str, Any], outputs: dict[str, Any], why: str) -> None:
     written = read_model_config(None, "m")
     config = Config(name="m")
-    reason = complete(written, config, graph(inputs, outputs), DEFAULTS)
+    reason = complete(written, config, graph(inputs, outputs), DEFAULTS).why
     assert config.max_batch_size == (0 if why else 64)
     assert config.HasField("dynamic_batching") == (not why)
     assert why in reason

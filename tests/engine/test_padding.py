@@ -573,9 +573,9 @@ def test_an_entry_adds_to_what_a_step_pads() -> None:
 
 def test_steps_that_pad_and_a_model_without_a_batch_axis() -> None:
     plain = Signature("m", "1", [("ids", "INT64", (1, -1))], [("y", "FP32", (1, 2))], 0)
-    assert padded(plain, compile_padding([], "here", {"ids": PadAxis(0)})) is plain
+    assert padded(plain, compile_padding([], "here", {"ids": PadAxis(0)}), shared=False) is plain
     with pytest.raises(ConfigError, match="max_batch_size is 0: set it, or remove the padding"):
-        padded(plain, compile_padding([declared(input="ids")], "here"))
+        padded(plain, compile_padding([declared(input="ids")], "here"), shared=False)
 
 
 @pytest.mark.parametrize(
@@ -599,3 +599,14 @@ def test_entries_that_cannot_be(entries: list[Any], expected: str) -> None:
     with pytest.raises(ConfigError) as caught:
         compile_padding(entries, "here", {"made": PadAxis(0)})
     assert expected in str(caught.value)
+
+
+def test_texts_are_padded_only_where_requests_share_runs(tmp_path: Path) -> None:
+    models.tokenized(tmp_path, "m", graph=models.mean_of_ids())
+    with pytest.raises(ConfigError, match="padding changes answers"):
+        Engine(tmp_path)
+    with Engine(tmp_path, batching="off") as engine:
+        assert engine.infer("m", {"text": [["one two three"]]})["mean"].item() == 2
+    models.tokenized(tmp_path, "m", "{ buckets = [4] }", graph=models.mean_of_ids())
+    with pytest.raises(ConfigError, match="padding changes answers"):  # each text by itself is filled up to a bucket
+        Engine(tmp_path, batching="off")

@@ -374,7 +374,7 @@ def test_a_model_is_measured_on_values_that_its_steps_let_through(tmp_path: Path
 def measured(monkeypatch: pytest.MonkeyPatch, shared_us: dict[int, int], single_us: dict[int, int]) -> None:
     """Says how long runs take, by their rows: first those on all threads, then those on one."""
     answers = iter([shared_us, single_us])
-    monkeypatch.setattr(repository, "_runs_ns", lambda loaded, examples: {rows: 1000 * us for rows, us in next(answers).items()})
+    monkeypatch.setattr(repository, "_runs_ns", lambda loaded: {rows: 1000 * us for rows, us in next(answers).items()})
 
 
 def test_one_thread_runs_the_rows_for_which_four_gain_less_than_twice(tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -531,15 +531,15 @@ def test_where_only_some_values_are_allowed_a_row_of_such_is_an_example():
         {"name": "free", "datatype": "BYTES"},
     ]
     pipeline = compiled(columns, {"t": single("BYTES"), "n": single("INT64"), "free": single("BYTES")})
-    assert {name: row.tolist() for name, row in pipeline.examples.items()} == {"t": ["x"], "n": [7], "free": [""]}
+    assert {name: rows[0].tolist() for name, rows in pipeline.samples(1).items()} == {"t": ["x"], "n": [7], "free": [""]}
     days = {"name": "d", "date_time": options.DateTime(parts=["YEAR", "DAY"])}
-    assert {name: row.tolist() for name, row in compiled([{"name": "a", "allowed": ["2.5"]}, days]).examples.items()} == {
+    assert {name: rows[0].tolist() for name, rows in compiled([{"name": "a", "allowed": ["2.5"]}, days]).samples(1).items()} == {
         "features": [2.5, 0, 0]
     }
-    assert compiled([{"name": "a"}, days]).examples == {}
+    assert compiled([{"name": "a"}, days]).samples(1) == {}
     vocabulary = {"name": "v", "vocabulary": options.Vocabulary(values=["x", "y"])}
-    assert compiled([vocabulary | {"allowed": ["z", "y"]}]).examples["features"].tolist() == [1]
-    assert compiled([vocabulary | {"allowed": ["z"]}]).examples["features"].tolist() == [0]
+    assert compiled([vocabulary | {"allowed": ["z", "y"]}]).samples(3)["features"].tolist() == [[1], [1], [1]]
+    assert compiled([vocabulary | {"allowed": ["z"]}]).samples(1)["features"].tolist() == [[0]]
 
 
 @pytest.mark.parametrize("datatype", ["FP32", "FP64"])

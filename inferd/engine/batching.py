@@ -1,0 +1,166 @@
+"""Whether a model has a batch axis, and whether requests share its runs. Two questions:
+
+- The axis: max_batch_size in the file, or dims that leave axis 0 out; else the names of the graph's axes, unless trial runs show that
+  rows are no rows.
+- Sharing: by inferd.batching (or the server's setting), dynamic_batching, and as Triton does: a file that lists inputs and outputs and has
+  no dynamic_batching gets none; what Triton would complete gets it, here only where trial runs prove that rows are independent.
+
+A model that does not share runs still takes requests of several rows: each is one run. Never in here: the trial runs (probe.py), files.
+"""
+
+from __future__ import annotations
+
+import re
+from typing import TYPE_CHECKING, NamedTuple
+
+from inferd.engine.probe import INDEPENDENT, Proof, Rows
+from inferd.errors import ConfigError
+
+if TYPE_CHECKING:
+    from inferd.engine.backend import Graph, TensorInfo
+    from inferd.engine.model_config import Defaults, Written
+    from inferd.protocol.inference import ModelConfig
+
+__all__ = ["Batching", "find_batch_axis", "settle_sharing", "shares_runs", "wants_proof", "why_no_axis"]
+
+
+class Axis(NamedTuple):
+    """Why there is a batch axis, or none. guessed: by the names of axes alone."""
+
+    why: str
+    guessed: bool = False
+
+
+class Batching(NamedTuple):
+    """What is decided, for people: `why`. doubt: requests share runs, and trial runs did not show that they may."""
+
+    why: str
+    doubt: str = ""
+
+
+def find_batch_axis(written: Written, config: ModelConfig, graph: Graph, defaults: Defaults) -> Axis:
+    """Sets max_batch_size by what the file and the names of axes say."""
+    why_not = _no_batch_axis(graph)
+    if config.max_batch_size > 0:
+        if not all(tensor.shape and isinstance(tensor.shape[0], str) for tensor in (*graph.inputs, *graph.outputs)):
+            raise ConfigError(
+                f"{written.where}: max_batch_size is {config.max_batch_size}, but the graph has no batch axis ({why_not}): "
+                "set max_batch_size to 0, or export the model with a dynamic first axis"
+            )
+        return Axis(f"max_batch_size {config.max_batch_size} as configured")
+    if "max_batch_size" in written.fields:
+        return Axis("no batching: max_batch_size 0 as configured")
+    if why_not:
+        return Axis(f"no batching: {why_not}")
+    ranks = {tensor.name: len(tensor.shape) for tensor in (*graph.inputs, *graph.outputs)}
+    told = [(entry.name, len(entry.dims)) for entry in config.input] + [(entry.name, len(entry.dims)) for entry in config.output]
+    told = [(name, rank) for name, rank in told if rank]
+    whole = [name for name, rank in told if rank == ranks.get(name)]
+    if whole:
+        return Axis(f"no batching: the dims of {whole[0]!r} are the graph's whole shape")
+    config.max_batch_size = defaults.max_batch_size
+    symbol = next((str(tensor.shape[0]) for tensor in graph.inputs if not _MADE_UP.fullmatch(str(tensor.shape[0]))), "")
+    axis = f"the symbol {symbol!r}" if symbol else "dynamic"
+    return Axis(f"batches of up to {defaults.max_batch_size} rows: axis 0 of every tensor is {axis}", guessed=not told)
+
+
+def wants_proof(written: Written, config: ModelConfig, axis: Axis) -> bool:
+    """Whether trial runs decide anything, or are worth a warning."""
+    own = config.inferd
+    if config.max_batch_size <= 0:
+        return False
+    if axis.guessed:
+        return True
+    if config.max_batch_size == 1 or own.batching == own.OFF:
+        return False
+    return own.batching == own.ON or config.HasField("dynamic_batching") or not _lists_tensors(written)
+
+
+def why_no_axis(proof: Proof, graph: Graph) -> str:
+    """Why a guessed batch axis is none after all; '' where it may be one."""
+    if proof.rows is Rows.DEPENDENT:
+        return proof.why
+    return _two_names(graph, ignored=_UNNAMED) if proof.rows is Rows.UNKNOWN else ""  # trial runs did not tell: the names must
+
+
+def settle_sharing(written: Written, config: ModelConfig, axis: Axis, proof: Proof | None) -> Batching:
+    """Writes into the configuration whether requests share runs, and why."""
+    if config.max_batch_size <= 0:
+        config.inferd.batching_reason = axis.why
+        return Batching(axis.why)
+    shared, why = _decide(written, config, proof)
+    if shared:
+        config.dynamic_batching.SetInParent()
+    why = f"requests share {'runs' if shared else 'no run'}: {why}"
+    config.inferd.batching_reason = why
+    doubtful = shared and proof is not None and proof.rows is not Rows.INDEPENDENT
+    return Batching(f"{axis.why}; {why}", proof.why if doubtful and proof is not None else "")
+
+
+def shares_runs(config: ModelConfig) -> bool:
+    """Whether requests share runs, by a settled configuration."""
+    return config.HasField("dynamic_batching") and config.inferd.batching != config.inferd.OFF
+
+
+def _decide(written: Written, config: ModelConfig, proof: Proof | None) -> tuple[bool, str]:
+    own = config.inferd
+    if own.batching == own.OFF:
+        return False, "batching is off"
+    if config.max_batch_size == 1:
+        return False, "max_batch_size is 1"
+    if own.batching == own.ON:
+        return True, "batching is on"
+    if config.HasField("dynamic_batching"):
+        return True, "dynamic_batching is set"
+    if _lists_tensors(written):
+        return False, "the configuration lists inputs and outputs without dynamic_batching (as in Triton; set it to share runs)"
+    proof = proof or INDEPENDENT
+    if proof.rows is Rows.INDEPENDENT:
+        return True, proof.why
+    return False, f"{proof.why} (set dynamic_batching, or inferd.batching to ON, to share runs all the same)"
+
+
+def _lists_tensors(written: Written) -> bool:
+    """Whether the file lists inputs and outputs. Triton completes others, and lets them batch."""
+    return {"input", "output"} <= written.fields
+
+
+# Names that say nothing of an axis: made up by tf2onnx, paddle2onnx and torch's exporter, often several for one axis.
+_MADE_UP = re.compile(r"|\?|unk_*\d+|.*DynamicDimension\.?\d*|.+_dim_\d+")
+_UNNAMED = re.compile("")
+
+
+def _no_batch_axis(graph: Graph) -> str:
+    """Why axis 0 cannot be the batch; '' if it can: dynamic in every tensor, of one name, and that name nowhere else."""
+    if not graph.inputs:
+        return "the graph has no inputs"
+    for side, tensor in _tensors(graph):
+        if not tensor.shape:
+            return f"{side} {tensor.name!r} has no axes"
+        if isinstance(tensor.shape[0], int):
+            return f"axis 0 of {side} {tensor.name!r} is fixed at {tensor.shape[0]}"
+    if two_names := _two_names(graph, ignored=_MADE_UP):
+        return two_names
+    symbols = {tensor.shape[0] for _, tensor in _tensors(graph)} - {"", "?"}
+    for side, tensor in _tensors(graph):
+        for axis, size in enumerate(tensor.shape[1:], 1):
+            if size in symbols:
+                return f"axis {axis} of {side} {tensor.name!r} is {size!r}, too, so rows depend on each other"
+    return ""
+
+
+def _tensors(graph: Graph) -> list[tuple[str, TensorInfo]]:
+    return [*(("input", each) for each in graph.inputs), *(("output", each) for each in graph.outputs)]
+
+
+def _two_names(graph: Graph, ignored: re.Pattern[str]) -> str:
+    """Whether axis 0 has different names in different tensors, leaving out those that say nothing; '' if not."""
+    names: dict[str, str] = {}
+    for side, tensor in _tensors(graph):
+        first = str(tensor.shape[0])
+        if not ignored.fullmatch(first):
+            names.setdefault(first, f"{side} {tensor.name!r}")
+    if len(names) < 2:
+        return ""
+    (one, here), (other, there) = list(names.items())[:2]
+    return f"axis 0 is {one!r} in {here} and {other!r} in {there}"
