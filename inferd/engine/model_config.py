@@ -15,6 +15,7 @@ Errors are ConfigError; they name the model, the file and the field. Never in he
 
 from __future__ import annotations
 
+import os
 import re
 import tomllib
 from collections.abc import Callable, Sequence
@@ -123,9 +124,16 @@ def _check_limits(written: Written) -> None:
 
 
 def _find(place: Path | None, name: str) -> Path | None:
+    """The file, without opening any: a pipe in its place would hold up who opens it."""
     if place is None or place.is_file():
         return place
-    found = [place / file for file in CONFIG_FILES if (place / file).is_file()]
+    found = [place / file for file in CONFIG_FILES if os.path.lexists(place / file)]
+    for path in found:
+        if not path.is_file():
+            kind = "a symbolic link to nothing" if not path.exists() else "a folder" if path.is_dir() else "a pipe, socket or device"
+            raise ConfigError(
+                f"{path.name} of model {name!r}: expected a regular file, got {kind}: put the configuration there, or remove it"
+            )
     if len(found) > 1:
         raise ConfigError(f"model {name!r} has a config.pbtxt and a config.toml: remove one of them")
     return found[0] if found else None

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import logging
 import math
+import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -38,6 +39,7 @@ from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
+from inferd.steps.model_file import model_file
 from inferd.steps.picture_memory import memory as picture_memory
 from inferd.steps.plan import Plan as StepsPlan
 from inferd.steps.plan import compile_steps
@@ -74,11 +76,13 @@ class IndexEntry(NamedTuple):
 
 @dataclass(frozen=True, slots=True)
 class Place:
-    """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version."""
+    """Where one model lies. `folder` is None for a single file; `files` holds the version folders' models by version; `repository` is
+    the folder of models that was named, if one was."""
 
     name: str
     folder: Path | None
     files: dict[int, Path]
+    repository: Path | None = None
 
 
 class Loaded(NamedTuple):
@@ -140,10 +144,8 @@ class Repository:
     def _missing(self, name: str, version: str) -> RequestError:
         versions = {model.version: model for model in self._models if model.name == name}
         if not versions:
-            names = sorted({model.name for model in self._models})
-            more = f" and {len(names) - SHOWN_NAMES} more" if len(names) > SHOWN_NAMES else ""
-            there = ", ".join(map(repr, names[:SHOWN_NAMES])) + more
-            return NotFound(f"model_name: there is no model {_shown(name)}; there is {there or 'none'}")
+            # Not which ones there are: a proxy may let a client infer and not list.
+            return NotFound(f"model_name: there is no model {_shown(name)}; name one that RepositoryIndex lists (Engine.models, embedded)")
         if version and int(version) not in versions:
             there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
             return NotFound(f"model_version: model '{name}' has no version {version}; it has {there}, and no version means the newest")
@@ -275,7 +277,7 @@ class Repository:
         @cache
         def steps(max_rows: int) -> tuple[Signature, Pipelines | None]:
             signature = model_config.signature_of(config, onnx.graph, version)
-            pipelines = compile_steps(config, signature, folders, written.where)
+            pipelines = compile_steps(config, signature, folders, written.where, place.repository)
             return (signature if pipelines is None else pipelines.narrowed(signature)), pipelines
 
         proof = known.proof if known else None
@@ -431,20 +433,20 @@ def _entry(path: Path) -> Place | None:
         return None
     if path.is_file():
         return _single_file(path) if path.suffix == ".onnx" else None
-    place = _model_folder(path)
+    place = _model_folder(path, path.parent)
     if place is None and any(path.glob("*.onnx")):
         raise ConfigError(f"models: folder {path.name!r} holds .onnx files, but none named model.onnx or 1/model.onnx: rename it")
     return place
 
 
-def _model_folder(path: Path) -> Place | None:
+def _model_folder(path: Path, repository: Path | None = None) -> Place | None:
     """A folder as one model; None if it has neither a configuration, nor folders named by numbers, nor a model.onnx."""
     numbered = {entry.name: entry for entry in path.iterdir() if re.fullmatch("[0-9]+", entry.name, re.ASCII) and entry.is_dir()}
     versions = {int(name): entry for name, entry in numbered.items() if _VERSION.fullmatch(name) and int(name) <= MAX_VERSION}
     if not versions and (path / "model.onnx").is_file():
         versions = {1: path}
-    configured = any((path / name).is_file() for name in model_config.CONFIG_FILES)
-    return Place(path.name, path, versions) if numbered or versions or configured else None
+    configured = any(os.path.lexists(path / name) for name in model_config.CONFIG_FILES)
+    return Place(path.name, path, versions, repository) if numbered or versions or configured else None
 
 
 def _selected(written: Written, place: Place) -> list[tuple[int, Path]]:
@@ -484,9 +486,11 @@ def _file_of(written: Written, place: Place, version: int) -> Path:
 
 def _check_labels(written: Written, place: Place) -> None:
     for output in written.config.output:
-        name = output.label_filename
-        if name and (place.folder is None or not (place.folder / name).is_file()):
-            raise ConfigError(f"{written.where}: output {output.name!r}: label_filename {name!r} is not in the model's folder")
+        if output.label_filename:
+            try:
+                model_file(output.label_filename, [place.folder] if place.folder else [], place.repository)
+            except ValueError as error:
+                raise ConfigError(f"{written.where}: output {output.name!r}: label_filename: {error}") from None
 
 
 def _joined(failures: Sequence[InferdError], count: int) -> InferdError:

@@ -17,6 +17,7 @@ from typing import Any, NamedTuple, Protocol
 import numpy as np
 
 from inferd.errors import ConfigError, InvalidArgument, RequestError
+from inferd.steps.model_file import model_file
 
 __all__ = [
     "Array",
@@ -82,19 +83,18 @@ class Place:
     folders: tuple[Path, ...] = ()  # where a file that a step names is looked for: the version's, then the model's
     inputs: Mapping[str, TensorType] = field(default_factory=dict)  # of an output's list: all of the graph's inputs
     taken: Mapping[str, str] = field(default_factory=dict)  # the tensors that another entry has -> which: "preprocess[0]"
+    repository: Path | None = None  # into which symbolic links in the folders may lead
 
     def wrong(self, step: int, name: str, why: str) -> ConfigError:
         """The error of one step; `step` counts from 0, `why` says what was expected, what is there and the cure."""
         return ConfigError(f"{self.where}: steps[{step}] ({name}): {why}")
 
     def file(self, step: int, name: str, file: str) -> Path:
-        """The path of a file that a step names. Raises ConfigError where it is not there, or lies outside of the folders."""
-        if Path(file).is_absolute() or ".." in Path(file).parts:
-            raise self.wrong(step, name, f"{file!r} must lie in the model's folder: name it without '..' and without a leading '/'")
-        for folder in self.folders:
-            if (folder / file).is_file():
-                return folder / file
-        raise self.wrong(step, name, f"there is no file {file!r} in the model's folder: put it there, or name another")
+        """The path of a file that a step names. Raises ConfigError where it is not there, or lies outside of the repository."""
+        try:
+            return model_file(file, self.folders, self.repository)
+        except ValueError as error:
+            raise self.wrong(step, name, str(error)) from None
 
     def only_free(self, name: str) -> tuple[str, TensorType]:
         """The graph's input that the entry names, or the only one that is free. Raises ConfigError."""

@@ -196,8 +196,11 @@ class Plan:
         return Tensors(arrays, self._gives, self._batched)
 
 
-def compile_steps(config: ModelConfig, graph: Signature, folders: Sequence[Path], where: str) -> Pipelines | None:
-    """The pipelines of a completed configuration; None where it has no steps. `graph`: the contract without them.
+def compile_steps(
+    config: ModelConfig, graph: Signature, folders: Sequence[Path], where: str, repository: Path | None = None
+) -> Pipelines | None:
+    """The pipelines of a completed configuration; None where it has no steps. `graph`: the contract without them. folders, repository:
+    see Place.
 
     Raises ConfigError naming the entry and the step.
     """
@@ -207,8 +210,8 @@ def compile_steps(config: ModelConfig, graph: Signature, folders: Sequence[Path]
     batched = graph.max_batch_size > 0
     inputs = {name: _row(word, shape, batched) for name, word, shape in graph.input_specs}
     outputs = {name: _row(word, shape, batched) for name, word, shape in graph.output_specs}
-    given = _input_pipelines(own.preprocess, Place(where, inputs, tuple(folders)))
-    gained = _output_pipelines(own.postprocess, Place(where, outputs, tuple(folders), inputs))
+    given = _input_pipelines(own.preprocess, Place(where, inputs, tuple(folders), repository=repository))
+    gained = _output_pipelines(own.postprocess, Place(where, outputs, tuple(folders), inputs, repository=repository))
     if not given and not gained:
         return None
     sent = [name for pipeline in given for name, _ in pipeline.inputs]

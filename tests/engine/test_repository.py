@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import logging
+import os
+import stat
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -161,10 +163,54 @@ def test_config_toml(tmp_path: Path, load: Load) -> None:
 
 def test_labels_must_be_there(tmp_path: Path, load: Load) -> None:
     models.repository(tmp_path, {"m": IDENTITY}, {"m": 'output { name: "y" label_filename: "labels.txt" }'})
-    with pytest.raises(ConfigError, match=r"label_filename 'labels.txt' is not in the model's folder"):
+    with pytest.raises(ConfigError, match=r"label_filename: there is no file 'labels.txt' in the model's folder"):
         load(tmp_path)
     (tmp_path / "m" / "labels.txt").write_text("cat\n")
     load(tmp_path)
+
+
+@pytest.mark.parametrize("name", ["../../labels.txt", "/labels.txt", "labels.txt"])
+@pytest.mark.parametrize("kind", ["label_filename", "labels of a step"])
+def test_labels_stay_inside_the_repository(tmp_path: Path, load: Load, name: str, kind: str) -> None:
+    """By a symbolic link, too: one that leads elsewhere in the repository is taken."""
+    secret = tmp_path / "labels.txt"
+    secret.write_text("secret\n" * 16)
+    name = str(secret) if name.startswith("/") else name
+    step = f'inferd {{ postprocess {{ output: "y" steps {{ top_k {{ labels: "{name}" }} }} }} }}'
+    text = f'output {{ name: "y" label_filename: "{name}" }}' if kind == "label_filename" else step
+    folder = models.repository(tmp_path / "models", {"m": IDENTITY}, {"m": text})
+    (folder / "m" / "labels.txt").symlink_to(secret)
+    with pytest.raises(ConfigError, match=r"must lie in the model's folder|is a symbolic link that leaves the model repository") as caught:
+        load(folder)
+    assert str(tmp_path) not in str(caught.value).replace(name, "")
+    if name == "labels.txt":
+        (folder / "m" / "labels.txt").unlink()
+        (folder / "labels.txt").write_text("cat\n" * 16)
+        (folder / "m" / "labels.txt").symlink_to("../labels.txt")
+        load(folder)
+        with pytest.raises(ConfigError, match="leaves the model repository"):
+            load(folder / "m")  # which is all that there is to serve then
+
+
+@pytest.mark.parametrize("kind", ["folder", "pipe", "socket", "link to nothing", "link to itself", "link to a folder"])
+@pytest.mark.parametrize("file", ["config.pbtxt", "config.toml"])
+def test_a_configuration_that_is_no_regular_file(tmp_path: Path, load: Load, kind: str, file: str) -> None:
+    folder = models.repository(tmp_path / "models", {"m": IDENTITY})
+    path = folder / "m" / file
+    if kind == "folder":
+        path.mkdir()
+    elif kind == "pipe":
+        os.mkfifo(path)
+    elif kind == "socket":
+        os.mknod(path, stat.S_IFSOCK | 0o600)
+    else:
+        path.symlink_to({"link to nothing": "nowhere", "link to itself": file, "link to a folder": "."}[kind])
+    with pytest.raises(ConfigError, match=rf"{file} of model 'm': expected a regular file, got a"):
+        load(folder)
+    path.rmdir() if kind == "folder" else path.unlink()
+    (folder / "m" / "real").write_text("max_batch_size: 2" if file == "config.pbtxt" else "max_batch_size = 2")
+    path.symlink_to("real")
+    assert load(folder).lookup("m", "").config.max_batch_size == 2
 
 
 def test_fields_without_effect_are_told(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
@@ -232,8 +278,9 @@ def test_a_version_that_is_no_number(versions: Repository, version: str) -> None
 
 
 def test_unknown_names_and_versions(versions: Repository) -> None:
-    with pytest.raises(NotFound, match=r"no model 'x'; there is 'm', 'other'"):
+    with pytest.raises(NotFound, match=r"no model 'x'; name one that RepositoryIndex lists") as caught:
         versions.lookup("x", "")
+    assert "other" not in str(caught.value)  # who may infer may not list, by a proxy's rules
     with pytest.raises(NotFound, match=r"model 'm' has no version 2; it has 1, 10"):
         versions.lookup("m", "2")
     with pytest.raises(NotFound) as caught:
@@ -241,15 +288,9 @@ def test_unknown_names_and_versions(versions: Repository) -> None:
     assert len(str(caught.value)) < 300
 
 
-def test_the_list_of_names_is_bounded(tmp_path: Path, load: Load) -> None:
-    paths = [models.write(tmp_path, f"m{number:02}", IDENTITY) for number in range(20)]
-    with pytest.raises(NotFound, match=r"'m15' and 4 more$"):
-        load(*paths).lookup("x", "")
-
-
 def test_before_loading_and_after_closing(tmp_path: Path, load: Load) -> None:
     empty = Repository(deliver=Batch.deliver)
-    with pytest.raises(NotFound, match="there is none"):
+    with pytest.raises(NotFound, match="there is no model 'm'"):
         empty.lookup("m", "")
     empty.expire(0)
     empty.close()
