@@ -315,6 +315,8 @@ def _open_session(
             source if isinstance(source, bytes) else os.fspath(source), native, providers=providers, enable_fallback=0
         )
         return session, extended
+    except UnicodeDecodeError:
+        raise _not_utf8(name) from None
     except Exception as error:
         text = _plain(error, source)
         domain = next((domain for domain in _EXTENSIONS_DOMAINS if domain in text), None)
@@ -390,9 +392,19 @@ def _refuse_silent_fallback(name: str, wanted: list[tuple[str, dict[str, str]]],
 
 
 def _graph_of(name: str, session: Any) -> Graph:
-    return Graph(
-        tuple(_tensor_of(name, "input", node) for node in session.get_inputs()),
-        tuple(_tensor_of(name, "output", node) for node in session.get_outputs()),
+    try:
+        return Graph(
+            tuple(_tensor_of(name, "input", node) for node in session.get_inputs()),
+            tuple(_tensor_of(name, "output", node) for node in session.get_outputs()),
+        )
+    except UnicodeDecodeError:
+        raise _not_utf8(name) from None
+
+
+def _not_utf8(name: str) -> ConfigError:
+    return ConfigError(
+        f"model {name!r} cannot be loaded: the name of an input, output, axis or operator in its file is not UTF-8 text, as ONNX has it: "
+        "give it another name, and export the model again"
     )
 
 

@@ -146,7 +146,7 @@ def _texts(content: Content, start: int, end: int, wanted: int) -> list[str]:
 
 
 def _text(content: Content, start: int, end: int) -> str:
-    return content[start:end].decode("utf-8", "replace")
+    return content[start:end].decode()  # what is no UTF-8 raises a ValueError: two such names must not be taken for one
 
 
 def _fields(content: Content, at: int, end: int) -> Iterator[tuple[int, int, int]]:

@@ -410,6 +410,16 @@ def test_types_that_no_request_can_carry(content: bytes, words: list[str]) -> No
         assert word in str(caught.value)
 
 
+@pytest.mark.parametrize("name", ["ENTRY", "RESULT", "ROWS", "Identity"])
+def test_a_name_that_is_no_utf8(tmp_path: Path, name: str) -> None:
+    content = models.model(
+        [helper.make_node("Identity", ["ENTRY"], ["RESULT"])], [("ENTRY", "FP32", ("ROWS", 4))], [("RESULT", "FP32", ("ROWS", 4))]
+    )
+    broken = content.replace(name.encode(), b"\xff" * len(name))
+    with pytest.raises(ConfigError, match=r"model 'm' cannot be loaded: the name of .* is not UTF-8 text"):
+        OnnxModel.load(models.write(tmp_path, "m", broken))
+
+
 @pytest.mark.parametrize("content", [b"", b"junk", models.identity()[:40], models.identity()[:-20], b"\x08" * 1000])
 def test_a_broken_file_is_named_without_a_traceback(tmp_path: Path, content: bytes) -> None:
     path = models.write(tmp_path / "secret", "broken", content)

@@ -77,6 +77,14 @@ def test_what_is_no_model(content: bytes, tmp_path: Path) -> None:
         read_onnx(tmp_path / "model.onnx")
 
 
+def test_names_that_are_no_utf8() -> None:
+    """Put right they could be the same: what depends on one of them would be taken to depend on the other."""
+    nodes = [helper.make_node("Identity", ["x"], ["first"]), helper.make_node("Identity", ["first"], ["y"])]
+    content = models.model(nodes, [("x", "FP32", (1,))], [("y", "FP32", (1,))])
+    with pytest.raises(ValueError, match="utf-8"):
+        read_onnx(content.replace(b"first", b"\xff" * 5))
+
+
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(EVERY[:7]), st.integers(0, 1 << 16), st.integers(0, 255), st.booleans())
 def test_damaged_files_are_read_or_refused(content: bytes, place: int, byte: int, cut: bool) -> None:
