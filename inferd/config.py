@@ -168,6 +168,17 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
     inline_limit_us: Annotated[
         int, _about("models", "Longest run that may stay on the event loop when inline is auto.", ge=1, le=100_000)
     ] = 100
+    max_run_bytes: Annotated[
+        int,
+        _about(
+            "models",
+            "Memory that the runs of one model may take together, beside its weights; a run that needs more is rejected. auto: half of "
+            "the memory limit (the cgroup's, or the RAM), divided by workers.",
+            ge=0,
+            le=1024 * TiB,
+            words={"auto": 0},
+        ),
+    ] = 0
     picture_memory_bytes: Annotated[
         int,
         _about(

@@ -128,6 +128,29 @@ def sequence_length() -> bytes:
     )
 
 
+def self_similarity(heads: int = 1) -> bytes:
+    """x -> y = softmax(x x^T) x over the tokens of each row, FP32[N,s,1]; or the sum of it over so many equal heads. As attention, it takes
+    memory by the square of s: heads * s * s numbers, all at once."""
+    weights = [f"weights{head}" for head in range(heads)] if heads > 1 else ["all"]
+    return model(
+        [
+            _node("Transpose", ["x"], ["across"], perm=[0, 2, 1]),
+            *(
+                node
+                for head, name in enumerate(weights)
+                for node in (
+                    _node("MatMul", ["x", "across"], [f"scores{head}"]),
+                    _node("Softmax", [f"scores{head}"], [name], axis=-1),
+                )
+            ),
+            *([_node("Sum", weights, ["all"])] if heads > 1 else []),
+            _node("MatMul", ["all", "x"], ["y"]),
+        ],
+        [("x", "FP32", ("N", "s", 1))],
+        [("y", "FP32", ("N", "s", 1))],
+    )
+
+
 def sum_of_ids() -> bytes:
     """input_ids INT64[N,s] -> total INT64[N,1]: padding with 0 changes nothing."""
     return model(

@@ -25,8 +25,9 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 from inferd._core.tensor import Signature, Tensors
+from inferd.engine.arena import RunArena
 from inferd.engine.onnx_file import Subgraph, read_onnx
-from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, StartError
+from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, StartError
 
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
@@ -99,7 +100,10 @@ class SessionOptions:
     a spinning thread gains some microseconds a run and takes a core away from everything else.
     `graph_optimization` is disable, basic, extended or all; `execution_mode` sequential or parallel.
     `entries` are onnxruntime's own session configuration entries, passed as they are. `unsafe_operators`: also a graph with operators by
-    which what a client sends can end the process.
+    which what a client sends can end the process. `max_run_bytes`: what all runs of the model may take of memory together; 0 is no limit,
+    and so is any where `memory_arena` is off, a GPU runs the model or operators are unsafe, as some write past the end of their memory.
+    `memory_pattern`: one block of memory for a whole run of a known shape; None: only where there is no limit, as the block comes on
+    top of what the first run of that shape took.
     """
 
     providers: tuple[Provider, ...] = ()
@@ -109,9 +113,10 @@ class SessionOptions:
     graph_optimization: str = "all"
     execution_mode: str = "sequential"
     memory_arena: bool = True
-    memory_pattern: bool = True
+    memory_pattern: bool | None = None
     entries: Mapping[str, str] = field(default_factory=dict)
     unsafe_operators: bool = False
+    max_run_bytes: int = 0
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,9 +182,14 @@ def versions() -> dict[str, str]:
 class OnnxModel:
     """One ONNX file, loaded: its graph, the providers that it really runs on, and the session that its instances share."""
 
-    def __init__(self, name: str, session: Any, graph: Graph, refusing: frozenset[str] = frozenset()) -> None:
-        """refusing: operators of onnxruntime-extensions, which look at contents as steps do."""
+    def __init__(
+        self, name: str, session: Any, graph: Graph, refusing: frozenset[str] = frozenset(), arena: RunArena | None = None
+    ) -> None:
+        """refusing: operators of onnxruntime-extensions, which look at contents as steps do. arena: where runs have their memory from;
+        None: from onnxruntime, without a limit."""
         self.name = name
+        self.arena = arena
+        self.arenas = [arena] if arena is not None else []  # all from which its backends' runs have memory
         self.graph = graph
         self._session = session
         self._refusing = refusing
@@ -202,7 +212,11 @@ class OnnxModel:
         if not isinstance(source, bytes) and not os.access(source, os.R_OK):
             raise StartError(f"model {name!r}: {os.fspath(source)!r} cannot be read: give the server's user the right to")
         providers = _wanted_providers(name, options, ort.get_available_providers())
-        session, extended = _open_session(ort, name, source, _native_options(ort, options), providers)
+        on_cpu = all(full == "CPUExecutionProvider" for full, _ in providers)
+        limited = on_cpu and options.memory_arena and not options.unsafe_operators
+        with RunArena.opened(ort, options.max_run_bytes if limited else 0) as arena:
+            native = _native_options(ort, options, arena)
+            session, extended = _open_session(ort, name, source, native, providers)
         _refuse_silent_fallback(name, providers, session.get_providers())
         if extended and not options.unsafe_operators:
             raise ConfigError(
@@ -211,7 +225,7 @@ class OnnxModel:
             )
         if extended:
             log.warning("model %r: %s; it is served, for unsafe_operators is set: let only trusted clients ask", name, _UNSAFE)
-        return cls(name, session, _graph_of(name, session), _extensions_of(source) if extended else frozenset())
+        return cls(name, session, _graph_of(name, session), _extensions_of(source) if extended else frozenset(), arena)
 
     def trial(self, inputs: Mapping[str, Array]) -> dict[str, Array]:
         """One run outside of any instance, for questions about the model while it loads. Every output by name.
@@ -234,6 +248,7 @@ class OnnxModel:
     def give_few_rows_to(self, other: OnnxModel, rows: int) -> None:
         """Backends made from now on run up to so many rows on the session of `other`, the same model loaded for fewer threads."""
         self._few_session, self._few_rows = other._session, rows
+        self.arenas += other.arenas
 
     def backend(self, signature: Signature) -> Backend:
         """A backend for one instance. Instances share this model's session; each has buffers of its own.
@@ -247,8 +262,8 @@ class OnnxModel:
             )
         try:
             if not signature.fixed:
-                return _VaryingBackend(self._session, signature, self._refusing)
-            return _BoundBackend(self._session, signature, self._refusing, self._few_session, self._few_rows)
+                return _VaryingBackend(self._session, signature, self._refusing, self.arena)
+            return _BoundBackend(self._session, signature, self._refusing, self.arena, self._few_session, self._few_rows)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
@@ -275,7 +290,7 @@ def _wanted_providers(name: str, options: SessionOptions, available: Sequence[st
     return wanted
 
 
-def _native_options(ort: Any, options: SessionOptions) -> Any:
+def _native_options(ort: Any, options: SessionOptions, arena: RunArena | None = None) -> Any:
     native = ort.SessionOptions()
     native.intra_op_num_threads = options.intra_op_threads
     native.inter_op_num_threads = options.inter_op_threads
@@ -284,10 +299,15 @@ def _native_options(ort: Any, options: SessionOptions) -> Any:
     )
     native.execution_mode = getattr(ort.ExecutionMode, _choice("execution_mode", options.execution_mode, _EXECUTION_MODES))
     native.enable_cpu_mem_arena = options.memory_arena
-    native.enable_mem_pattern = options.memory_pattern
+    native.enable_mem_pattern = arena is None if options.memory_pattern is None else options.memory_pattern
     native.log_severity_level = 4  # fatal: what fails is raised, and told once, by us
     spin = "1" if options.spinning else "0"
-    entries = {"session.intra_op.allow_spinning": spin, "session.inter_op.allow_spinning": spin, **options.entries}
+    entries = {
+        "session.intra_op.allow_spinning": spin,
+        "session.inter_op.allow_spinning": spin,
+        **(arena.entries if arena else {}),
+        **options.entries,
+    }
     for key, value in entries.items():
         native.add_session_config_entry(key, value)
     return native
@@ -427,8 +447,9 @@ Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape with the batch 
 class _Run:
     """What both backends share: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
 
-    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str]) -> None:
+    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str], arena: RunArena | None) -> None:
         self._refusing = refusing
+        self._arena = arena
         self._batched = signature.max_batch_size > 0
         self._input_specs, self._output_specs = signature.run_input_specs, signature.run_output_specs
         self._input_words = [word for _, word, _ in self._input_specs]
@@ -472,7 +493,7 @@ class _Run:
         of_array = _onnxruntime().OrtValue.ortvalue_from_numpy_with_onnx_type
         return {name: of_array(array, _ONNX_NUMBER[word]) for array, (name, word, _) in zip(arrays, self._input_specs, strict=True)}
 
-    def _run_allocating(self, feed: dict[str, Any], rows: int) -> Tensors:
+    def _run_allocating(self, feed: dict[str, Any], rows: int, *, again: bool = False) -> Tensors:
         self._running = True
         try:
             if self._as_values:
@@ -482,7 +503,9 @@ class _Run:
         except Exception as error:
             if self._end():
                 raise _cancelled() from None
-            self._raise_refusal(error)
+            if not again and self._made_room(error):
+                return self._run_allocating(feed, rows, again=True)
+            self._raise_refusal(error, rows)
             raise
         self._end()
         if self._as_values:
@@ -490,8 +513,20 @@ class _Run:
         self._check_shapes(arrays, rows)
         return self._tensors(arrays, self._output_words, rows)
 
-    def _raise_refusal(self, error: Exception) -> None:
-        """Raises InvalidArgument where the model failed by what a client sent."""
+    def _made_room(self, error: Exception) -> bool:
+        """The arena was full, and what earlier runs left in it has been given back: the same run may find room now."""
+        return self._arena is not None and self._arena.was_full(error) and self._arena.give_back() > 0
+
+    def _raise_refusal(self, error: Exception, rows: int) -> None:
+        """Raises InvalidArgument where the model failed by what a client sent, ResourceExhausted where that needs too much memory."""
+        if self._arena is not None and self._arena.was_full(error):
+            self._arena.give_back()
+            count = f"{rows} row{'s' if rows > 1 else ''}" if self._batched else "this size"
+            raise ResourceExhausted(
+                f"model {self._model_name!r}: a run of {count} needs more than the {self._arena.limit_bytes} bytes that the model's runs "
+                "may take: send fewer rows or smaller tensors, or have max_run_bytes raised",
+                reason="run_memory",
+            ) from None
         refusal = _refusal(error, self._refusing, self._model_name, [name for name, _, _ in self._input_specs])
         if refusal is not None:
             raise refusal from None
@@ -527,9 +562,15 @@ class _BoundBackend(_Run):
     """Every size but the rows is known: arrays, views and bindings are made once, and a run allocates nothing."""
 
     def __init__(
-        self, session: Any, signature: Signature, refusing: frozenset[str] = frozenset(), few_session: Any = None, few_rows: int = 0
+        self,
+        session: Any,
+        signature: Signature,
+        refusing: frozenset[str] = frozenset(),
+        arena: RunArena | None = None,
+        few_session: Any = None,
+        few_rows: int = 0,
     ) -> None:
-        super().__init__(session, signature, refusing)
+        super().__init__(session, signature, refusing, arena)
         self._few_session, self._few_rows = few_session, few_rows
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]
@@ -578,7 +619,9 @@ class _BoundBackend(_Run):
         except Exception as error:
             if self._end():
                 raise _cancelled() from None
-            self._raise_refusal(error)
+            if self._made_room(error):
+                return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows, again=True)
+            self._raise_refusal(error, rows)
             if bound.proven:
                 raise
             return self._run_unproven(rows)
@@ -607,8 +650,8 @@ class _VaryingBackend(_Run):
     Views of the last 32 combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
 
-    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str] = frozenset()) -> None:
-        super().__init__(session, signature, refusing)
+    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str] = frozenset(), arena: RunArena | None = None) -> None:
+        super().__init__(session, signature, refusing, arena)
         self._arenas: list[Array] = [_aligned((0,), np.uint8) for _ in self._input_specs]
         self._views: dict[tuple[tuple[int, ...], ...], tuple[Tensors, dict[str, Any]]] = {}
         self._next_feed: dict[str, Any] = {}  # what the next run takes

@@ -21,12 +21,14 @@ may call them, and nothing is inline. Never in here: files, onnxruntime, transpo
 from __future__ import annotations
 
 import logging
+import math
 import threading
 import time
 from typing import TYPE_CHECKING, Any
 
 from inferd._core.batcher import Batcher
 from inferd._core.histogram import Statistics
+from inferd._core.tensor import DATATYPES
 from inferd.engine import warmup
 from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
@@ -41,6 +43,7 @@ if TYPE_CHECKING:
     from inferd._core.batcher import Batch, Request
     from inferd._core.grpc import Call
     from inferd._core.tensor import Signature
+    from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Plan
@@ -99,6 +102,7 @@ class Model:
     deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
     signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has
     these threads and instances, for people. why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
+    arenas: where its runs have their memory from, as far as inferd knows.
     What else it should know stands in `config.inferd`.
     """
 
@@ -115,6 +119,7 @@ class Model:
         steps: Plan | None = None,
         plan_reason: str = "",
         why_unbounded: Callable[[], str] = lambda: "",
+        arenas: Sequence[RunArena] = (),
     ) -> None:
         self.name = name
         self.version = version
@@ -123,12 +128,16 @@ class Model:
         self.state = "LOADING"
         self.reason = ""
         self.plan_reason = plan_reason
+        self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
         self.inline = False
         self.inline_reason = "not decided before warm-up"
         self.instances = len(backends)
         self.statistics = Statistics(max(config.max_batch_size, 1))
         self._title = f"model '{name}' version {version}"
+        self._arenas = arenas
+        self._decayed_runs = 0  # runs at the last decay
+        self._seen_runs, self._arena_bytes = -1, 0  # runs when the arenas were looked at, and what they held
         self._schedule = schedule
         self._deliver = deliver
         self._run_signature = signature if steps is None else steps.run_signature
@@ -231,6 +240,53 @@ class Model:
         """Bytes of their inputs."""
         return sum(batcher.depth_bytes for batcher in self._batchers)
 
+    # ---- memory ----
+
+    @property
+    def has_arena(self) -> bool:
+        """Whether the memory of its runs has a limit, and is given back."""
+        return bool(self._arenas)
+
+    @property
+    def arena_bytes(self) -> int:
+        """Memory that the runs' arenas hold at the moment, in use or kept for the next run; 0 where inferd has none."""
+        runs = self.statistics.runs
+        if runs != self._seen_runs or any(instance.running for instance in self._instances):
+            self._seen_runs, self._arena_bytes = runs, sum(arena.held_bytes() for arena in self._arenas)
+        return self._arena_bytes
+
+    @property
+    def run_peak_bytes(self) -> int:
+        """The most that its runs needed at once, as each decay found it."""
+        return sum(arena.peak_bytes for arena in self._arenas)
+
+    @property
+    def buffer_bytes(self) -> int:
+        """The arrays that its instances bind for their largest batch, where every size but the rows is known. Only the pages that
+        batches have touched are in memory."""
+        signature = self._run_signature
+        if not signature.fixed:
+            return 0
+        rows = max(signature.max_batch_size, 1)
+        specs = (*signature.run_input_specs, *signature.run_output_specs)
+        axes = 1 if signature.max_batch_size else 0
+        return self.instances * rows * sum(math.prod(shape[axes:]) * DATATYPES[word][1] for _, word, shape in specs)
+
+    def decay(self) -> None:
+        """Gives back the memory of earlier runs that no run uses now. Not on the loop; a model that is inline keeps its own, since its
+        runs would wait meanwhile: they are tiny, and it decays before it returns to the loop."""
+        runs = self.statistics.runs
+        if self.inline or runs == self._decayed_runs:
+            return
+        self._decayed_runs = runs
+        self._give_back()
+
+    def _give_back(self) -> None:
+        for arena in self._arenas:
+            held_bytes = arena.give_back()
+            log.debug("%s: its runs held %d bytes; what none of them uses is given back", self._title, held_bytes)
+        self._seen_runs = -1
+
     # ---- life ----
 
     def warm_up(self) -> None:
@@ -258,6 +314,7 @@ class Model:
             except RequestError as error:
                 raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
         self._decide(measured_ns, unbounded)
+        self._give_back()
 
     def start(self) -> None:
         """Takes requests from now on."""
@@ -496,6 +553,7 @@ class Model:
         if self._short_nbytes and self._policy.admits(batch.run_ns):
             self._short_nbytes = max(self._short_nbytes, *(request.nbytes for request in batch.requests))
         if not self._returning and self._policy.recovered(batch.run_ns, batch.finished_ns):
+            self._give_back()  # runs on the loop would wait while this happens
             self._may_return = True
 
     def _return_if_left(self) -> None:

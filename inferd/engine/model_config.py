@@ -50,6 +50,7 @@ MAX_QUEUE_REQUESTS = 10_000_000
 MAX_QUEUE_BYTES = 1 << 50
 MAX_QUEUE_WAIT_US = 3_600_000_000
 MAX_INLINE_LIMIT_US = 100_000
+MAX_RUN_BYTES = 1 << 50
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +68,7 @@ class Defaults:
     spinning: bool = False
     inline: str = "auto"
     inline_limit_us: int = 100
+    max_run_bytes: int = 0
 
     @classmethod
     def of(cls, settings: Any) -> Defaults:
@@ -116,6 +118,7 @@ def _check_limits(written: Written) -> None:
         "inferd.max_queue_bytes": (config.inferd.max_queue_bytes, MAX_QUEUE_BYTES),
         "inferd.max_queue_wait_us": (config.inferd.max_queue_wait_us, MAX_QUEUE_WAIT_US),
         "inferd.inline_limit_us": (config.inferd.inline_limit_us, MAX_INLINE_LIMIT_US),
+        "inferd.max_run_bytes": (config.inferd.max_run_bytes, MAX_RUN_BYTES),
         "inferd.preprocess_threads": (config.inferd.preprocess_threads, MAX_THREADS),
     }
     for field, (value, most) in numbers.items():
@@ -262,6 +265,7 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
     own.max_queue_requests = own.max_queue_requests or defaults.max_queue_requests
     own.max_queue_bytes = own.max_queue_bytes or defaults.max_queue_bytes
     own.max_queue_wait_us = own.max_queue_wait_us or defaults.max_queue_wait_us
+    own.max_run_bytes = own.max_run_bytes or defaults.max_run_bytes
     if own.inline == options.ModelOptions.AUTO:
         own.inline = options.ModelOptions.Choice.Value(defaults.inline.upper())
     if own.batching == options.ModelOptions.AUTO:

@@ -20,13 +20,14 @@ import os
 import re
 import time
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache, partial
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd.engine import model_config, warmup
+from inferd.engine.arena import Decaying
 from inferd.engine.backend import OnnxModel
 from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
@@ -39,6 +40,7 @@ from inferd.engine.probe import Proof, prove_rows
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
+from inferd.memory_limit import memory_limit_bytes
 from inferd.steps.model_file import model_file
 from inferd.steps.picture_memory import memory as picture_memory
 from inferd.steps.plan import Plan as StepsPlan
@@ -119,6 +121,7 @@ class Repository:
         self._deliver = deliver
         self._host = host
         self._models: list[Model] = []
+        self._decaying = Decaying(self.decay)
         self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests
         self._newest: dict[str, Model] = {}  # of each name, the newest version that does
         self._own: dict[Model, frozenset[str]] = {}  # the limits of its queue that a model's own configuration sets
@@ -172,6 +175,8 @@ class Repository:
         """
         places = _places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
         host = self._host or Host.detect()
+        if not self._defaults.max_run_bytes:
+            self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2 // host.workers)
         loaded: list[Model] = []
         failures: list[InferdError] = []
         for place in places:
@@ -188,6 +193,7 @@ class Repository:
             model.start()
         self._models = loaded
         self._list_ready()
+        self._decaying.start()
 
     def _load_place(self, place: Place, host: Host, count: int) -> Iterator[Model]:
         written = model_config.read_model_config(place.folder, place.name)
@@ -227,6 +233,7 @@ class Repository:
             steps=steps,
             plan_reason=loaded.plan.reason,
             why_unbounded=partial(why_unbounded, file),
+            arenas=loaded.onnx.arenas,
         )
         self._own[model] = frozenset(name for name in QUEUE_LIMITS if getattr(written.config.inferd, name))
         try:
@@ -234,6 +241,7 @@ class Repository:
         except BaseException:
             model.close()
             raise
+        model.file_bytes = file.stat().st_size
         load_s = time.monotonic() - started_s
         model.load_ns = int(load_s * 1e9)
         log.info(
@@ -336,6 +344,11 @@ class Repository:
         for model in self._models:
             model.expire(now_ns)
 
+    def decay(self) -> None:
+        """Gives back the memory of earlier runs that no run uses now. Every DECAY_S, on a thread of its own."""
+        for model in self._models:
+            model.decay()
+
     def limit_queues(self, settings: Any) -> None:
         """Takes the limits of queues as the server's settings say them now, where a model's own configuration does not. On the loop."""
         for model in self._models:
@@ -351,6 +364,7 @@ class Repository:
     def close(self) -> None:
         """Ends every model: what runs is ended, what waits is refused. Idempotent."""
         self._list_nothing()
+        self._decaying.stop()
         for model in self._models:
             model.close()
 

@@ -110,7 +110,8 @@ def session_options(written: Written, config: ModelConfig, defaults: Defaults) -
         graph_optimization=_GRAPH_LEVELS[level],
         execution_mode="parallel" if parallel else "sequential",
         memory_arena=bool(number(written, "enable_mem_arena", 0, 1, 1)),
-        memory_pattern=bool(number(written, "enable_mem_pattern", 0, 1, 1)),
+        max_run_bytes=config.inferd.max_run_bytes,
+        memory_pattern=bool(number(written, "enable_mem_pattern", 0, 1)) if "enable_mem_pattern" in parameters else None,
         entries={key: value for key, value in parameters.items() if key in _ENTRIES},
     )
 

@@ -22,6 +22,7 @@ from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
 from inferd.serving.access import Access, warn_of_open
 from inferd.serving.garbage import Garbage
+from inferd.serving.memory import give_back
 from inferd.serving.service import InferenceService
 from inferd.serving.tls import Tls
 
@@ -98,6 +99,7 @@ class Server:
         try:
             self.loading = True
             await asyncio.to_thread(self.repository.load, settings.models)
+            await asyncio.to_thread(give_back)  # what reading and optimizing graphs took
             self.loading = False
             loaded = time.monotonic()
             real = await self._open() if self._opens else {}

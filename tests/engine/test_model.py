@@ -538,6 +538,40 @@ def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
     model.close()
 
 
+def test_memory_is_never_given_back_while_the_model_is_on_the_loop() -> None:
+    """Its runs would wait for the system to unmap it. What it had on its thread is given back before it returns."""
+    model, _, loop = inline()
+    places: list[bool] = []
+
+    class Arena:
+        peak_bytes = 0
+
+        def give_back(self) -> int:
+            places.append(model.inline)
+            return 0
+
+    model._arenas = [Arena()]  # type: ignore[list-item]
+    submit(model)
+    loop.turn()
+    model.decay()
+    assert places == [], "inline"
+    slow_down(model)
+    while model.inline:
+        submit(model)
+        loop.turn()
+    assert submit(model, 50).answer[0, 0] == 100
+    model.decay()
+    model.decay()
+    assert places == [False], "once: nothing has run since"
+    speed_up(model)
+    while not model.inline:
+        assert submit(model, 60).answered.wait(0) or loop.turn() >= 0
+        model.expire(time.monotonic_ns())
+    assert places[1:]
+    assert not any(places)
+    model.close()
+
+
 def test_a_request_of_a_size_that_nobody_measured_does_not_run_on_the_loop() -> None:
     """Where sizes vary, the measured runs were of small ones. What runs on the thread is learned of."""
     signature = Signature("double", "1", [("x", "FP32", (-1, -1))], [("y", "FP32", (-1, -1))], 8)

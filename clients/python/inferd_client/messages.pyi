@@ -883,6 +883,10 @@ class ModelOptions(Message):
     for ever, on what a client may send. For models that only trusted clients ask. Default: such a graph is
     refused.
     """
+    max_run_bytes: int
+    """Memory that all runs of this model take at once, in bytes, beside its weights; a run that needs more is
+    rejected with RESOURCE_EXHAUSTED. Default: the server's setting, which is half of the memory limit.
+    """
     def __init__(
         self,
         *,
@@ -902,6 +906,7 @@ class ModelOptions(Message):
         batching: ModelOptions.Choice.ValueType = ...,
         batching_reason: str = ...,
         unsafe_operators: bool = ...,
+        max_run_bytes: int = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning"]) -> bool: ...
 
