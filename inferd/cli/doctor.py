@@ -27,6 +27,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
     from inferd.config import Settings
+    from inferd.engine.model import Model
 
 __all__ = ["Finding", "doctor", "examine"]
 
@@ -292,7 +293,27 @@ def _models(settings: Settings) -> Iterator[Finding]:
                 f"{model.name} version {model.version}",
                 f"{where} ({model.inline_reason}); {model.plan_reason.partition('; host:')[0]}; {model.config.inferd.batching_reason}",
             )
+        for model in repository.models():
+            yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
     except InferdError as error:
         yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=str(error))
     finally:
         repository.close()
+
+
+def _memory_of(model: Model) -> str:
+    """Where the memory of one model goes."""
+    parts = [f"file {_mib(model.file_bytes)}", f"arrays of the largest batch {_mib(model.buffer_bytes)}"]
+    if not model.buffer_bytes:
+        parts[1] = "arrays of a batch as they are needed"
+    limit_bytes = model.config.inferd.max_run_bytes
+    if model.has_arena:
+        parts.append(f"runs of the warm-up {_mib(model.run_peak_bytes)}, of which {_mib(model.arena_bytes)} stays when no run uses it")
+        parts.append(f"all runs together at most {_mib(limit_bytes)} (max_run_bytes)")
+    else:
+        parts.append("runs without a limit: onnxruntime keeps the most that they ever needed")
+    return "; ".join(parts)
+
+
+def _mib(nbytes: int) -> str:
+    return f"{nbytes / (1 << 20):,.1f} MiB"

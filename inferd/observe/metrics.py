@@ -285,6 +285,8 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
         ("inferd_instances", "Instances of the version.", lambda model: model.instances),
         ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.depth),
         ("inferd_queue_bytes", "Input bytes of the requests that wait.", lambda model: model.depth_bytes),
+        ("inferd_arena_bytes", "Memory that runs use, or that is kept for the next run.", lambda model: model.arena_bytes),
+        ("inferd_run_peak_bytes", "The most that the runs of the version needed at once.", lambda model: model.run_peak_bytes),
     )
     counters: Values = (
         (

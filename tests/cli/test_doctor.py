@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -73,6 +74,15 @@ def test_models_say_how_they_would_run(run: Run) -> None:
     for name in ("digits version 1", "identity version 1"):
         assert str(rows["models", name]["value"]).startswith("2 executor threads (")
     assert "inline, on the event loop" in str(findings(run("doctor", "--json", models, "--inline", "on"))["models", "identity version 1"])
+
+
+def test_models_say_where_their_memory_goes(run: Run) -> None:
+    models = EXAMPLES / "models"
+    assert re.fullmatch(
+        r"file 0\.0 MiB; arrays of the largest batch 0\.\d MiB; runs of the warm-up 0\.\d MiB, of which 0\.\d MiB stays when no run uses "
+        r"it; all runs together at most 80\.0 MiB \(max_run_bytes\)",
+        str(findings(run("doctor", "--json", models, "--max-run-bytes", "80MiB"))["memory", "digits version 1"]["value"]),
+    )
 
 
 def test_a_model_that_cannot_be_served_is_exit_code_1(run: Run, tmp_path: Path) -> None:
