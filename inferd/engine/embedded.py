@@ -279,14 +279,23 @@ def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: 
 def _array(name: str, value: Any, shape: tuple[int, ...]) -> Array:
     """What files, texts and records of inferd_client make knows how to take the shape of an input."""
     try:
-        return np.asarray(value.fitted(shape) if hasattr(value, "fitted") else value)
+        given = value.fitted(shape) if hasattr(value, "fitted") else value
+        array = np.asarray(given)
+        if array.dtype.kind in "SU" and not isinstance(given, (np.ndarray, np.generic)):  # they lose NUL bytes at the end
+            array = np.asarray(given, object)
+        return array
     except ValueError as error:
         why = str(error) if hasattr(value, "fitted") else "expected an array, got lists of unequal lengths"
         raise InvalidArgument(f"input {name!r}: {why}") from None
 
 
 def _as_text(name: str, array: Array) -> Array:
-    if array.dtype.kind not in "OUS":
+    if array.dtype.kind == "S":
+        raise InvalidArgument(
+            f"input {name!r}: numpy's {array.dtype} drops NUL bytes at the end of an element; make the array with dtype=object, or send a "
+            "list"
+        )
+    if array.dtype.kind not in "OU":
         raise InvalidArgument(f"input {name!r}: expected text (str or bytes), got {array.dtype}")
     return array.astype(object)
 

@@ -10,6 +10,7 @@ import time
 import weakref
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
+from io import BytesIO
 from pathlib import Path
 from typing import Any
 
@@ -18,6 +19,7 @@ import numpy as np
 import onnxruntime
 import pytest
 from inferd_client import texts
+from PIL import Image
 
 import inferd
 from inferd import DeadlineExceeded, Engine, FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
@@ -39,6 +41,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             **{f"free_{word}": models.identity(word, ("s", "t")) for word in ("FP32", "BYTES", "BF16")},
             "identity": models.identity(),
             "one_BYTES": models.identity("BYTES", (), batch=1),
+            "picture": models.identity("UINT8", (3, 3, 3)),
             "scalar": models.scalar(),
             "sequence": models.sequence_length(),
             "slow": models.slow(30),
@@ -48,6 +51,7 @@ def engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
             **{f"whole_{word}": models.identity(word, ("s", "t")) for word in ("FP32", "BYTES", "BF16")},
         },
         {f"whole_{word}": "max_batch_size: 0" for word in ("FP32", "BYTES", "BF16")}
+        | {"picture": "inferd { preprocess { steps { decode_image {} } steps { resize { height: 3 width: 3 } } } }"}
         | {"versions": "version_policy { all {} }", "failing": "max_batch_size: 0"},
     )
     with Engine(folder) as engine:
@@ -189,6 +193,19 @@ def test_conversions_keep_every_value(engine: Engine, name: str, value: Any, kep
 )
 def test_text(engine: Engine, value: Any) -> None:
     assert engine.infer("text", {"x": value})["y"].tolist() == [["a", "é"]]
+
+
+def test_files_in_a_list_keep_the_zeros_at_their_end(engine: Engine) -> None:
+    image = Image.fromarray(np.arange(27, dtype=np.uint8).reshape(3, 3, 3))
+    stream = BytesIO()
+    image.save(stream, "BMP")
+    file = stream.getvalue()
+    assert file.endswith(b"\0")
+    expected = np.asarray(image)[np.newaxis]
+    for given in ([[file]], np.array([[file]], object)):
+        np.testing.assert_array_equal(engine.infer("picture", {"x": given})["y"], expected)
+    with pytest.raises(InvalidArgument, match=r"input 'x': numpy's .S90 drops NUL bytes at the end.*dtype=object"):
+        engine.infer("picture", {"x": np.array([[file]])})
 
 
 def test_rows_of_the_client_take_the_shape_of_the_input(engine: Engine) -> None:

@@ -82,12 +82,17 @@ def array_of(value: Any, datatype: str) -> Array:
 def encode(array: Array, datatype: str) -> bytes | memoryview:
     """The raw bytes of an array as a tensor of `datatype`: a view of its memory when that is contiguous.
 
-    Raises TypeError when the array's dtype is not that datatype's; a uint16 array may stand for BF16 (its bits).
+    Raises TypeError when the array's dtype is not that datatype's, and for numpy's bytes_ (S), which drops NUL bytes at the end; a uint16
+    array may stand for BF16 (its bits).
     """
     own = datatype_of(array)
     if own != datatype and not (datatype == "BF16" and own == "UINT16"):
         raise TypeError(f"expected an array of {datatype}, got numpy's {array.dtype}, which is {own}")
     if datatype == "BYTES":
+        if array.dtype.kind == "S":
+            raise TypeError(
+                f"numpy's {array.dtype} drops NUL bytes at the end of an element; make the array with dtype=object, or send a list"
+            )
         return b"".join(_length_prefixed(array))
     if array.dtype.byteorder == ">" or (array.dtype.byteorder == "=" and np.little_endian is False):
         array = array.astype(array.dtype.newbyteorder("<"))
