@@ -19,9 +19,9 @@ from typing import Any
 
 import numpy as np
 
-from inferd.steps.audio_container import TAKEN, Refused, format_of
+from inferd.steps.audio_container import TAKEN, Refused, corrupt, format_of
 from inferd.steps.audio_flac import announced_frames, uncounted
-from inferd.steps.audio_mp3 import mp3_frames
+from inferd.steps.audio_mp3 import DECODER_DELAY, mp3_frames
 from inferd.steps.audio_ogg import check_ogg
 from inferd.steps.audio_wav import Floats, plain_wav
 
@@ -32,6 +32,7 @@ MOST_CHANNELS = 8
 LOUDEST = 32_768.0  # of FP32 samples, which should lie within -1 and 1, and are taken as they are: far beyond it powers would overflow
 BLOCK_BYTES = 32 << 20  # that are decoded at a time
 QUALITY = "HQ"  # of soxr, its own default
+LEAD_BYTES = 16 << 10  # of an MP3: the frame with its first samples, of 1441 bytes at most, and some behind it
 UNKNOWN_FRAMES = 1 << 62  # and above: libsndfile does not know how many samples there are
 
 Check = Callable[[], None]
@@ -78,23 +79,37 @@ class AudioDecoder:
         if word == "WAV" and (wav := plain_wav(content)):
             return self._decoded(wav, wav.frames, check)
         announced = announced_frames(content) if word == "FLAC" else 0
-        with _opened(_whole(word, content, self._seconds)) as source:
-            try:
-                with self._open(source, closefd=False) as file:
-                    return self._decoded(file, announced or file.frames, check)
-            except self._broken:
-                raise Refused(f"the {word} file is corrupt or cut off: send all of it as it was written") from None
+        pieces = _whole(word, content, self._seconds)
+        try:
+            lead = self._lead(pieces[1][:LEAD_BYTES]) if word == "MP3" and len(pieces) > 1 else None
+            with _opened(pieces) as source, self._open(source, closefd=False) as file:
+                return self._decoded(file, announced or file.frames, check, lead)
+        except self._broken:
+            raise Refused(f"the {word} file is corrupt or cut off: send all of it as it was written") from None
 
-    def _decoded(self, file: Any, announced: int, check: Check) -> Floats:
-        """announced: how many samples the file says that it has."""
+    def _lead(self, frames: bytes | memoryview) -> Floats:
+        """The first samples of an MP3 without a tag, which are missing behind one."""
+        with _opened([frames]) as source, self._open(source, closefd=False) as file:
+            samples: Floats = file.read(DECODER_DELAY, dtype="float32", always_2d=True)
+        if len(samples) < DECODER_DELAY:
+            raise corrupt("MP3", "its first frame cannot be decoded")
+        return samples
+
+    def _decoded(self, file: Any, announced: int, check: Check, lead: Floats | None = None) -> Floats:
+        """announced: how many samples the file says that it has. lead: what comes in front of them."""
+        led = 0 if lead is None else len(lead)
+        announced += led
         longest = int(self._seconds * file.samplerate)
         self._check_header(file, announced, longest)
         resampler = None if file.samplerate == self._rate else self._resampler(file.samplerate, self._rate, 1, "float32", QUALITY)
         block_frames = min(announced, longest + 1, BLOCK_BYTES // (4 * file.channels))
         pieces, frames = [], 0
-        while frames < file.frames and frames <= announced:
+        while frames < led + file.frames and frames <= announced:
             check()
-            samples = file.read(out=np.empty((block_frames, file.channels), np.float32))
+            if lead is None:
+                samples = file.read(out=np.empty((block_frames, file.channels), np.float32))
+            else:
+                samples, lead = lead, None
             if not len(samples):
                 break
             frames += len(samples)
@@ -155,7 +170,7 @@ def checked_samples(samples: Floats) -> Floats:
 def _whole(word: str, content: memoryview, seconds: float) -> list[bytes | memoryview]:
     """What libsndfile is to decode of a file of that format, in pieces. Raises Refused where something is wrong that it would not say."""
     if word == "MP3":
-        return [mp3_frames(content, seconds)]
+        return mp3_frames(content, seconds)
     if word == "OGG":
         check_ogg(content, seconds)
     return uncounted(content) if word == "FLAC" else [content]

@@ -2,8 +2,8 @@
 
 libsndfile takes a file that was cut off for a shorter clip, and libmpg123 decodes a frame that cannot be to silence and a line on stderr.
 How long a file is they guess from its size and its first frame, unless that is a tag which counts the others; what is longer they leave
-out, two thirds of some files. So the frames are counted here: a tag that says otherwise is refused, and a file without one gets it
-(and, as others with it, begins behind the decoder's delay).
+out, two thirds of some files. So the frames are counted here: a tag that says otherwise is rejected, and a file without one gets it.
+libmpg123 drops the decoder's delay where it finds a tag; whoever decodes a file that got one puts these samples in front again.
 Without a tag, an MP3 that was cut off just behind a frame is a shorter clip: nothing in it says otherwise. Never in here: spectra, samples.
 """
 
@@ -15,7 +15,9 @@ import numpy as np
 
 from inferd.steps.audio_container import Refused, corrupt, cut_off, only_tags
 
-__all__ = ["mp3_frames"]
+__all__ = ["DECODER_DELAY", "mp3_frames"]
+
+DECODER_DELAY = 529  # samples that libmpg123 leaves out behind a tag
 
 MOST_TAGS = 16  # in front of an MP3
 MOST_ZEROS = 65_536  # between them and its first frame
@@ -56,9 +58,9 @@ SIDES = {
 }
 
 
-def mp3_frames(content: memoryview, seconds: float) -> bytes | memoryview:
-    """The frames, without the tags around them, behind a frame that says how many they are. Raises Refused, also where there are more
-    than `seconds` of them."""
+def mp3_frames(content: memoryview, seconds: float) -> list[bytes | memoryview]:
+    """The frames, without the tags around them; in front of those of a file that does not say how many they are, as a piece of its own,
+    a frame that does. Raises Refused, also where there are more than `seconds` of them."""
     begin = _first_frame(content)
     first = bytes(content[begin : begin + 4])
     if len(first) < 4:
@@ -79,8 +81,8 @@ def mp3_frames(content: memoryview, seconds: float) -> bytes | memoryview:
     return _counted(content[begin:end], len(starts))
 
 
-def _counted(frames: memoryview, count: int) -> bytes | memoryview:
-    """The same behind a tag, where they have none. Raises Refused for one that counts others."""
+def _counted(frames: memoryview, count: int) -> list[bytes | memoryview]:
+    """The same, and a tag where they have none. Raises Refused for one that counts others."""
     head = bytes(frames[:4])
     mpeg1, channels = _is_mpeg1(head), 1 if head[3] >> 6 == 3 else 2
     at = 4 + SIDES[mpeg1, channels].nbytes
@@ -89,8 +91,8 @@ def _counted(frames: memoryview, count: int) -> bytes | memoryview:
         said = int.from_bytes(tag[8:], "big")
         if said != count - 1:
             raise Refused(f"expected {said} frames, as the MP3 file's header says, got {count - 1}: send all of it as it was written")
-        return frames
-    return b"".join([_tag(head, at, count), frames])
+        return [frames]
+    return [_tag(head, at, count), frames]
 
 
 def _tag(head: bytes, at: int, count: int) -> bytes:

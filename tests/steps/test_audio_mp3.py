@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd.steps.audio_container import Refused
-from inferd.steps.audio_mp3 import RATES, _frame_bytes, mp3_frames
+from inferd.steps.audio_mp3 import RATES, mp3_frames
 from tests.clips import sound, written
 
 ALL_RATES = sorted(rate for rates in RATES for rate in rates)
@@ -37,8 +37,7 @@ def with_bits(content, at, value, count):
 
 def frames_of(content, seconds=300.0):
     """Without the tag that is put in front of those that have none."""
-    frames = bytes(mp3_frames(memoryview(content), seconds))
-    return frames if frames in content else frames[_frame_bytes(frames[:4]) :]
+    return bytes(mp3_frames(memoryview(content), seconds)[-1])
 
 
 def noise(rate, channels):
@@ -83,7 +82,7 @@ def test_tags_are_left_out():
 def test_a_file_that_counts_its_frames_stays_as_it_is():
     content = mp3(sound(8000), mode="VARIABLE")
     assert b"Xing" in content[:40]
-    assert bytes(mp3_frames(memoryview(content), 300)) == content
+    assert mp3_frames(memoryview(content), 300) == [content]
 
 
 @pytest.mark.parametrize("difference", [-3, -1, 1, 1000])
@@ -162,4 +161,4 @@ def test_any_bytes(edits, end):
     for at, byte in edits:
         content[at] = byte
     frames = mp3_frames_or_none(memoryview(content)[:end])
-    assert frames is None or len(frames) <= end + FRAME
+    assert frames is None or sum(map(len, frames)) <= end + FRAME
