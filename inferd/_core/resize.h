@@ -35,7 +35,7 @@ enum {
     PAIR_NBYTES = 8,      /* two columns of three channels, and two bytes that are not looked at */
 };
 
-enum Method { BILINEAR, NEAREST, BICUBIC, AREA };
+enum Method { BILINEAR, NEAREST, BICUBIC, AREA, BOX }; /* BOX: Pillow's, of whole pixels; AREA: of parts of pixels, too */
 
 /* What each of `count` outputs along one axis is made of. One block of memory, at `starts`. */
 typedef struct {
@@ -71,13 +71,13 @@ typedef struct {
 /* ---- weights --------------------------------------------------------------------------------------------------------- */
 
 static double axis_support(int method) {
-    return method == BICUBIC ? 2.0 : method == AREA ? 0.5 : 1.0;
+    return method == BICUBIC ? 2.0 : method == AREA || method == BOX ? 0.5 : 1.0;
 }
 
 /* The filter's height at a distance. The cubic is Pillow's, and OpenCV's where nothing is antialiased. */
 static double axis_filter(int method, int antialias, double x) {
     const double a = antialias ? -0.5 : -0.75;
-    if (method == AREA) return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
+    if (method == BOX) return x > -0.5 && x <= 0.5 ? 1.0 : 0.0;
     x = fabs(x);
     if (method == BILINEAR) return x < 1.0 ? 1.0 - x : 0.0;
     if (x < 1.0) return ((a + 2.0) * x - (a + 3.0)) * x * x + 1.0;
@@ -93,7 +93,7 @@ typedef struct {
 /* Source positions that one output covers. */
 static double axis_stretch(Source source, int32_t out, int method, int antialias) {
     const double scale = source.span / out;
-    return scale > 1.0 && (antialias || method == AREA) ? scale : 1.0;
+    return scale > 1.0 && (antialias || method == AREA || method == BOX) ? scale : 1.0;
 }
 
 /* The most weights that an output can have. */
@@ -102,12 +102,28 @@ static int32_t axis_taps(Source source, int32_t out, int method, int antialias) 
     return reach * 2 + 1 < source.in ? reach * 2 + 1 : source.in;
 }
 
+/* As axis_weigh for AREA: how much of each position lies in what the output covers. Smaller parts are roundings of the borders. */
+static int32_t axis_cover(double *weights, int32_t *start, Source source, int32_t out, int32_t position) {
+    const double least = 1e-7, scale = source.span / out, begin = source.origin + position * scale, end = begin + scale;
+    const int32_t low = (int32_t)floor(begin + least), high = (int32_t)ceil(end - least);
+    const int32_t from = low < source.in - 1 ? low : source.in - 1, to = high <= from ? from + 1 : high > source.in ? source.in : high;
+    double sum = 0.0;
+    for (int32_t i = from; i < to; i++) {
+        const double covered = (end < i + 1 ? end : i + 1) - (begin > i ? begin : i);
+        sum += weights[i - from] = covered > least ? covered : to - from == 1 ? 1.0 : 0.0;
+    }
+    for (int32_t i = from; i < to; i++) weights[i - from] /= sum;
+    *start = from;
+    return to - from;
+}
+
 /* One output's weights, which add up to 1, into weights[axis_taps]. Returns how many; *start is the first one's position. */
 static int32_t axis_weigh(double *weights, int32_t *start, Source source, int32_t out, int method, int antialias, int32_t position) {
+    if (method == AREA) return axis_cover(weights, start, source, out, position);
     const int32_t in = source.in;
     const double stretch = axis_stretch(source, out, method, antialias), scale = source.span / out;
     const double center = source.origin + (position + 0.5) * scale, support = axis_support(method) * stretch, inverse = 1.0 / stretch;
-    const int clipped = antialias || method == AREA; /* else positions outside are those of the edge */
+    const int clipped = antialias || method == BOX; /* else positions outside are those of the edge */
     const int32_t low = (int32_t)floor(center - support + 0.5), high = (int32_t)floor(center + support + 0.5);
     const int32_t from = low < 0 ? 0 : low, to = high > in ? in : high;
     const int32_t first = clipped ? from : low, last = clipped ? to : high;

@@ -149,7 +149,7 @@ LISTS: dict[str, Listed] = {
     ],
     "nearest": [("resize", {"height": 33, "width": 44, "method": "NEAREST"}), ("scale", {})],
     "cubic": [("resize", {"height": 33, "width": 44, "method": "BICUBIC"}), ("scale", {})],
-    "area": [("resize", {"height": 33, "width": 44, "method": "AREA"}), ("scale", {})],
+    "area": [("resize", {"height": 33, "width": 44, "method": "AREA", "exact": True}), ("scale", {})],
 }  # fmt: skip
 
 

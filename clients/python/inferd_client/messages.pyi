@@ -181,7 +181,7 @@ class Resize(Message):
     its neighbours, as OpenCV does.
     """
     exact: bool
-    """Rounds exactly as Pillow (13) does: slower, and the same to the bit."""
+    """Rounds exactly as Pillow (13) does: slower, and the same to the bit. AREA is Pillow's BOX then."""
     def __init__(
         self,
         *,
