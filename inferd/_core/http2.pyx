@@ -17,7 +17,7 @@ from inferd._core.clock cimport monotonic_ns
 from inferd._core.header_block cimport FRAME_HEADER_NBYTES, PREFACE_NBYTES, HeaderBlock, follow
 from inferd._core.conduct cimport FINE, FLOODING, PINGING, RESETTING, Verdict, judge
 from inferd._core.http2_call cimport STREAM, Http2Call
-from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, Endpoint, Output
+from inferd._core.http2_endpoint cimport RECEIVE_NBYTES, SEND_NBYTES, Endpoint, Output
 from inferd._core.http2_gathering cimport LowWater
 from inferd._core.http2_headers cimport HeaderReader
 from inferd._core.http2_limits cimport EXPECTED_BYTE_NS, FORGOTTEN_SHARE, HEADER_BLOCK_NS, IDLE_RECORD_FRAMES, LIGHT_CALLS, LIGHT_NBYTES
@@ -102,6 +102,7 @@ cdef class Session(Output):
 
     def __init__(self, Endpoint endpoint not None):
         self.endpoint = endpoint
+        self.write_nbytes = SEND_NBYTES
         self.headers = HeaderReader(endpoint)
 
     def open(self, write, close_transport, int descriptor=-1, int64_t max_age_ns=0):

@@ -12,7 +12,7 @@ from inferd._core.nghttp2 cimport nghttp2_option, nghttp2_session
 
 cdef enum:
     RECEIVE_NBYTES = 64 << 10           # the receive buffer that all connections share
-    SEND_NBYTES = 256 << 10             # bytes gathered for one write
+    SEND_NBYTES = 256 << 10             # bytes gathered for one write, at most
     INLINE_NBYTES = 64 << 10            # decompressed on the loop between two flushes; what comes then is for threads
 
 cdef class Output
@@ -87,6 +87,7 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef Py_ssize_t compressing_nbytes  # and those that a thread compresses
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
     cdef readonly uint64_t written_nbytes   # handed to the transport
+    cdef public Py_ssize_t write_nbytes     # most bytes of one write; SEND_NBYTES unless the transport wants fewer
     cdef Conduct conduct                # what the client sends that asks for nothing
     cdef list uploads                   # streams whose answer is whole while the client still sends, or None
     cdef bint dirty                     # is in one of the endpoint's lists

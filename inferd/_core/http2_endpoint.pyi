@@ -89,6 +89,7 @@ class Output:
     endpoint: Endpoint
     judged: bool
     written_nbytes: int
+    write_nbytes: int
     closed: bool
     def flush(self) -> None: ...
     def pause_writing(self) -> None: ...

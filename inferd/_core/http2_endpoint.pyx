@@ -300,7 +300,7 @@ cdef class Output:
                 self.conduct.ping_until_ns = 0
             elif piece[3] == NGHTTP2_GOAWAY and piece[13] | piece[14] | piece[15] | piece[16] != 0:
                 self.count_error()
-            if filled + nbytes > SEND_NBYTES:
+            if filled + nbytes > self.write_nbytes:
                 self.put(buffer, filled)
                 filled = 0
             if nbytes > SEND_NBYTES:

@@ -29,7 +29,9 @@ if TYPE_CHECKING:
 
 __all__ = ["Connection"]
 
-WRITE_HIGH_BYTES = 256 << 10  # a transport that holds more takes no more output: back-pressure to HTTP/2's windows
+WRITE_HIGH_BYTES = 64 << 10  # a transport that holds more takes no more output: backpressure to HTTP/2's windows
+TLS_WRITE_HIGH_BYTES = 16 << 10  # the same for what TLS has encrypted and uvloop's socket does not take
+TLS_WRITE_BYTES = 64 << 10  # one write by TLS, which OpenSSL and uvloop each buffer whole
 CLOSING_S = 1.0  # a client whose kernel has all, and that says nothing for so long, has read it, and need not close first
 CLOSE_TIMEOUT_S = 5.0  # in which a client takes the rest of its last bytes, or min_rate_bytes a second of them; else it is cut off
 ACKNOWLEDGED = struct.Struct("=120xQ")  # of Linux's struct tcp_info, since 4.1
@@ -46,6 +48,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._socket: asyncio.Transport | None = None
         self._tls: TlsReader | None = None
         self._descriptor = -1  # of its socket
+        self.held_bytes = 0  # at most, beside its messages; the owner's to say
         self._held = self._asleep = self._is_local = False
         self._cut_off: asyncio.TimerHandle | None = None  # once it closes
         self._silent_since_s = 0.0  # once it closes: for so long there was nothing to wait for
@@ -63,9 +66,10 @@ class Connection(Session, asyncio.BufferedProtocol):
         if handshake is not None and handshake.selected_alpn_protocol() != ALPN:
             self._owner.refuse_protocol(transport)
             return
-        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES)
-        self._owner.connections.add(self)
+        transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES if handshake is None else TLS_WRITE_HIGH_BYTES)
+        self._owner.admit(self, tls=handshake is not None)
         if handshake is not None:
+            self.write_nbytes = TLS_WRITE_BYTES
             handshake.take_turns(self._owner.loop.call_soon, self._tls_told)
             self._identity = _identity(handshake, transport.get_extra_info("peercert"))
             self.ask_who_it_is()
@@ -86,7 +90,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._owner.end_soon(self._end)
 
     def _end(self) -> None:
-        self._owner.connections.discard(self)
+        self._owner.discard(self)
         self.close()
         if self._tls is not None:
             self._tls.take_turns(None, None)
