@@ -186,11 +186,12 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             "All large pictures in memory together while steps decode them; what they become is not counted. One "
             "that finds no room waits; one alone is always decoded. "
             "Pictures that take less than 16MiB are not counted: for these each preprocess thread keeps up to 16MiB. "
-            "It is the process's: of several engines in one, the largest counts.",
-            ge=1 * MiB,
+            "It is the process's: of several engines in one, the largest counts. auto: 1/16 of the memory limit, at most 1GiB.",
+            ge=0,
             le=1024 * TiB,
+            words={"auto": 0},
         ),
-    ] = 1 * GiB
+    ] = 0
 
     # Where to listen
     host: Annotated[
@@ -282,18 +283,29 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = 1
     uvloop: Annotated[bool, _about("transport", "Use uvloop where it is installed.")] = True
-    max_connections: Annotated[int, _about("transport", "Open connections; a further one is closed at once.", ge=1, le=1_000_000)] = 10_000
+    max_connections: Annotated[
+        int,
+        _about(
+            "transport",
+            "Open connections; a further one is closed at once. auto: as many as hold a quarter of the memory limit at worst, at most "
+            "10000; `inferd config` says how many.",
+            ge=0,
+            le=1_000_000,
+            words={"auto": 0},
+        ),
+    ] = 0
     max_concurrent_streams: Annotated[int, _about("transport", "Open requests of one connection.", ge=1, le=1_000_000)] = 1024
     max_total_streams: Annotated[
         int,
         _about(
             "transport",
             "Open requests of all connections together. A connection that has 16 may have as many as are left to all; one more is "
-            "refused (REFUSED_STREAM). Native transport.",
-            ge=1,
+            "refused (REFUSED_STREAM). auto: as many as take 1/16 of the memory limit, at most 100000. Native transport.",
+            ge=0,
             le=100_000_000,
+            words={"auto": 0},
         ),
-    ] = 100_000
+    ] = 0
     max_watchers: Annotated[int, _about("transport", "Open Watch streams of the health service.", ge=1, le=1_000_000)] = 1000
     max_connection_watchers: Annotated[
         int,
@@ -311,11 +323,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _about(
             "transport",
             "All messages in memory together: requests that come or wait, answers until they are sent, and the metadata of other methods "
-            "than ModelInfer (grpcio: requests alone). Beyond it requests are refused until some are answered.",
-            ge=1 * MiB,
+            "than ModelInfer (grpcio: requests alone). Beyond it requests are refused until some are answered. auto: a fifth of the "
+            "memory limit, at most 1GiB, and room for max_message_bytes in any case.",
+            ge=0,
             le=1024 * TiB,
+            words={"auto": 0},
         ),
-    ] = 1 * GiB
+    ] = 0
     connection_memory_percent: Annotated[
         int,
         _about(
@@ -702,16 +716,11 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
         ("max_message_bytes", "message_memory_bytes"),
     ):
         least, most = values[small], values[large]
-        if least > most:
+        if most and least > most:  # 0: auto, which has room for it
             limit = f"{large}, which is {spell(table[large], most)} ({origins[large]})"
             raise refuse(small, f"expected at most {limit}, got {spell(table[small], least)}")
-    if (workers := values["workers"]) > 1:
-        if values["transport"] == "grpcio":
-            raise refuse("workers", f"expected 1 with transport grpcio, where each process opens its own sockets, got {workers}")
-        if workers > (most := most_workers(values["message_memory_bytes"], values["max_message_bytes"])):
-            memory = spell(table["message_memory_bytes"], values["message_memory_bytes"])
-            why = f"so that each one's part of message_memory_bytes ({memory}) holds a message of max_message_bytes"
-            raise refuse("workers", f"expected at most {most}, {why}; got {workers}")
+    if (workers := values["workers"]) > 1 and values["transport"] == "grpcio":
+        raise refuse("workers", f"expected 1 with transport grpcio, where each process opens its own sockets, got {workers}")
     for name in ("host", "metrics_host"):
         if values[name] and not _is_host(values[name]):
             raise refuse(name, f"{EXPECTED_HOST}, got '{values[name]}'")
@@ -730,9 +739,20 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
         raise refuse("providers", f"expected one or more of {', '.join(PROVIDERS)}, got none")
 
 
+def _check_shared(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
+    """What only the whole server's settings can say, not the part of one of its workers."""
+    given, workers = values["message_memory_bytes"], values["workers"]  # 0: auto, which has room for one message of each worker
+    if workers > 1 and given and workers > (most := most_workers(given, values["max_message_bytes"])):
+        memory = spell(fields()["message_memory_bytes"], given)
+        raise ConfigError(
+            f"workers ({origins['workers']}): expected at most {most}, so that each one's part of message_memory_bytes ({memory}) holds a "
+            f"message of max_message_bytes; got {workers}"
+        )
+
+
 def most_workers(message_memory_bytes: int, max_message_bytes: int) -> int:
-    """So many may share that memory: the part of each holds the largest message, and is a value of message_memory_bytes itself."""
-    return max(1, message_memory_bytes // max(max_message_bytes, fields()["message_memory_bytes"].low or 1))
+    """So many may share that memory: the part of each holds the largest message."""
+    return max(1, message_memory_bytes // max_message_bytes)
 
 
 class Address(NamedTuple):
@@ -847,6 +867,7 @@ def load_settings(
             take(name, value, "PATH" if name == "models" else f"--no-{flag[2:]}" if value is False else flag)
     merged = {name: values.get(name, field.default) for name, field in table.items()}
     _check_together(merged, origins)
+    _check_shared(merged, origins)
     return Settings(**values), origins
 
 

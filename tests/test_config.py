@@ -253,7 +253,7 @@ def test_an_empty_name_of_a_file_is_none() -> None:
             "stream_window_bytes (INFERD_STREAM_WINDOW_BYTES): expected at most connection_window_bytes, which is 4MiB (default), got 8MiB",
         ),
         (
-            {"INFERD_WORKERS": "17"},
+            {"INFERD_WORKERS": "17", "INFERD_MESSAGE_MEMORY_BYTES": "1GiB"},
             "workers (INFERD_WORKERS): expected at most 16, so that each one's part of message_memory_bytes (1GiB) holds a",
         ),
         ({"INFERD_WORKERS": "2", "INFERD_TRANSPORT": "grpcio"}, "workers (INFERD_WORKERS): expected 1 with transport grpcio"),

@@ -38,7 +38,8 @@ cdef enum:
     ASIDE_NBYTES = 2 << 20      # where so much of one was written a thread gives it back: each page costs, and nobody is served meanwhile
     SLICE_NBYTES = 1 << 20      # in such pieces: nobody else can map memory meanwhile
     ASIDE_NICE = 10             # and gives way to the others
-    MAX_LEAVING_NBYTES = 512 << 20      # that wait for that thread; what is more is given back at once
+    MAX_LEAVING_NBYTES = 512 << 20      # that wait for that thread, and no more than LEAVING_SHARE of the budget; what is more is given
+    LEAVING_SHARE = 2                   # back at once
     BEGUN_NBYTES = 4 << 10      # of a message that comes; as soon as there is so much of it, it has a block for all
     BEGUN_TIMES = 8             # what there is of it until then its block has room for so many times
     KEPT_NBYTES = 64 << 20      # free blocks kept for reuse, in all
@@ -145,7 +146,7 @@ cdef bint leave_aside(Block *block, Py_ssize_t nbytes) noexcept:
     cdef pthread_t thread
     cdef bint taken = True
     pthread_mutex_lock(&leaving_mutex)
-    if leaving_nbytes + nbytes > MAX_LEAVING_NBYTES and leaving != NULL:
+    if leaving_nbytes + nbytes > min(<Py_ssize_t>MAX_LEAVING_NBYTES, budget_nbytes // LEAVING_SHARE) and leaving != NULL:
         taken = False
     elif not is_giving_back:
         taken = is_giving_back = pthread_create(&thread, NULL, give_back_all, NULL) == 0

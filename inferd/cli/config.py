@@ -1,4 +1,4 @@
-"""`inferd config`: every setting, its value and where it came from. Also the table of docs/configuration.md."""
+"""`inferd config`: every setting with its value and origin, and the memory that they allow. Also the table of docs/configuration.md."""
 
 from __future__ import annotations
 
@@ -11,6 +11,8 @@ import msgspec
 
 from inferd.cli.options import GROUPS, SettingsCommand, takes_settings
 from inferd.config import fields, spell
+from inferd.memory_limit import memory_limit_bytes
+from inferd.serving.budget import settled, spelled, worst_case
 
 if TYPE_CHECKING:
     from inferd.config import Settings
@@ -25,7 +27,7 @@ __all__ = ["config", "markdown"]
 def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdown: bool) -> None:
     """Show every setting, its value and where it came from.
 
-    Takes what `inferd serve` takes, and shows what it would serve with.
+    Takes what `inferd serve` takes, and shows what it would serve with. Below the settings stands the most memory that they allow.
     """
     if as_markdown:
         click.echo(markdown())
@@ -37,6 +39,30 @@ def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdo
         name_width, value_width = max(map(len, shown)), max(map(len, shown.values()))
         for name, value in shown.items():
             click.echo(f"{name:<{name_width}}  {value:<{value_width}}  {origins[name]}")
+        click.echo("\n" + memory(settings, memory_limit_bytes()))
+
+
+def memory(settings: Settings, limit_bytes: int) -> str:
+    """A table for people: the most memory that a server with these settings holds beside its models, against what it may use."""
+    shares = worst_case(settings, limit_bytes)
+    whole = settled(settings, limit_bytes)
+    total = sum(share.nbytes for share in shares)
+    rows = [(share.what, spelled(share.nbytes), share.how) for share in shares]
+    rows.append(("together", spelled(total), f"of {spelled(limit_bytes)}, the limit of the cgroup or the memory of the machine"))
+    if total < limit_bytes:
+        rows.append(("left for models", spelled(limit_bytes - total), "weights, and the memory of runs"))
+    chosen = [
+        f"{name}={spell(fields()[name], getattr(whole, name))}" for name in fields() if getattr(whole, name) != getattr(settings, name)
+    ]
+    lines = ["The most memory that clients can make the server hold", *(f"  {what:<20}  {size:>8}  {how}" for what, size, how in rows)]
+    if chosen:
+        lines.append(f"  auto stands for: {', '.join(chosen)}")
+    if total >= limit_bytes:
+        lines.append(
+            f"warning: this is more than the {spelled(limit_bytes)} that the server may use, and nothing is left for models: raise the "
+            "memory limit, or lower the settings named above"
+        )
+    return "\n".join(lines)
 
 
 def markdown() -> str:

@@ -22,6 +22,8 @@ from inferd import __version__, descriptors
 from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import InferdError
+from inferd.memory_limit import memory_limit_bytes
+from inferd.serving.budget import settled, spelled, worst_case
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -230,14 +232,16 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     yield Finding(area, "cores", host.describe())
     yield Finding(area, "plan for one model", chosen.reason)
     memory = "no limit" if host.memory_bytes is None else f"{host.memory_bytes / (1 << 20):,.0f} MiB"
-    note = ""
-    if host.memory_bytes is not None and settings.message_memory_bytes > host.memory_bytes // 2:
-        note = f"message_memory_bytes is {_spelled(settings, 'message_memory_bytes')}: more than half of it; models need memory, too"
-    yield Finding(area, "cgroup memory", memory, note=note)
+    yield Finding(area, "cgroup memory", memory)
+    limit_bytes = memory_limit_bytes()
+    most_bytes = sum(share.nbytes for share in worst_case(settings, limit_bytes))
+    note = "" if most_bytes < limit_bytes else "as much as there is, or more: models need memory, too; `inferd config` says what takes it"
+    yield Finding(area, "most memory beside models", f"{spelled(most_bytes)} of {spelled(limit_bytes)}", note=note)
 
 
 def _limits(settings: Settings) -> Iterator[Finding]:
     area = "limits"
+    settings = settled(settings)
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     most = sys.maxsize if hard == resource.RLIM_INFINITY else hard  # the server raises the soft one
     note = ""

@@ -74,6 +74,10 @@ SERVER_METRICS = {
     "connections_idle_total": ("inferd_connections_idle", "Client connections told to leave: no call for max_connection_idle_s."),
     "connections_retired_total": ("inferd_connections_retired", "Client connections told to leave: older than max_connection_age_s."),
     "connections_overdue_total": ("inferd_connections_overdue", "Client connections cut off: calls left after max_connection_age_grace_s."),
+    "connection_bytes": (
+        "inferd_connection_bytes",
+        "Memory that open connections can hold at most, beside messages: a fixed amount for each, more by TLS.",
+    ),
     "held_bytes": ("inferd_held_bytes", "What clients have sent that was read and waits for their connections' turns."),
     "streams": ("inferd_streams", "Open RPCs."),
     "streams_total": ("inferd_streams_opened", "RPCs since the start."),
@@ -92,6 +96,7 @@ SERVER_METRICS = {
     "compressed_total": ("inferd_compressed_messages", "Messages of answers that were compressed."),
     "compression_saved_bytes_total": ("inferd_compression_saved_bytes", "Bytes that compressed answers are smaller for it."),
     "message_bytes": ("inferd_message_bytes", "Memory that messages and metadata hold: requests that come or wait, answers not yet sent."),
+    "message_kept_bytes": ("inferd_message_kept_bytes", "Memory of messages that are gone, kept for the next ones."),
     "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
     "watchers": ("inferd_watchers", "Open Watch streams of the health service."),
     "workers": ("inferd_workers", "Worker processes that take requests; only with several."),

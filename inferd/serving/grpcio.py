@@ -29,6 +29,7 @@ from inferd._core.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.serving.access import MAX_CERTIFICATE_BYTES, NUL, Access, Identity, spelled
+from inferd.serving.budget import settled
 from inferd.serving.der import has_nul
 from inferd.serving.listeners import bind
 from inferd.serving.sockets import SocketFile, free_path, not_listening
@@ -112,11 +113,12 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self._draining = False
         self._awaiting: set[asyncio.Timeout] = set()  # of streams whose next message is waited for
         self._streams: Counter[tuple[str, str]] = Counter()  # open ones of methods that have a limit for each connection, by peer
-        self._max_held_bytes = settings.message_memory_bytes
+        fitted = settled(settings)
+        self._max_held_bytes = fitted.message_memory_bytes
         self._settings = settings
         self._server = grpc.aio.server(
             handlers=(self,),
-            maximum_concurrent_rpcs=settings.max_connections,
+            maximum_concurrent_rpcs=fitted.max_connections,
             compression=COMPRESSION[settings.compression],
             options=(
                 ("grpc.max_receive_message_length", settings.max_message_bytes),

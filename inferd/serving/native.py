@@ -24,6 +24,7 @@ from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
 from inferd.errors import RequestError
 from inferd.serving.access import Access, Identity
+from inferd.serving.budget import CONNECTION_BYTES, TLS_CONNECTION_BYTES, settled
 from inferd.serving.cold_calls import ColdCalls
 from inferd.serving.connection import Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, close_empty
@@ -134,7 +135,7 @@ class NativeTransport:
             max_header_nbytes=settings.max_header_bytes,
             max_unread_nbytes=settings.max_unread_bytes,
             max_streams=settings.max_concurrent_streams,
-            max_calls=settings.max_total_streams,
+            max_calls=settled(settings).max_total_streams,
             stream_window_nbytes=settings.stream_window_bytes,
             connection_window_nbytes=settings.connection_window_bytes,
             memory_percent=settings.connection_memory_percent,
@@ -155,6 +156,7 @@ class NativeTransport:
         self._max_age_ns = settings.max_connection_age_s * 10**9
         self.flush = self.endpoint.flush
         self.stalled_connections = 0
+        self.connection_bytes = 0  # that open connections hold at most, beside their messages
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
         self._handshake_s = float(settings.handshake_timeout_s)
         self._messages_refused = messages.refused()
@@ -291,8 +293,8 @@ class NativeTransport:
         )
 
     def _take_most(self, settings: Settings) -> None:
-        self._asked_connections = settings.max_connections
-        self._max_connections = fitting(settings.max_connections)
+        self._asked_connections = settled(settings).max_connections
+        self._max_connections = fitting(self._asked_connections)
         make_room(self._max_connections)
 
     def age_ns(self) -> int:
@@ -332,6 +334,7 @@ class NativeTransport:
             "connections_idle_total": endpoint.idle_total,
             "connections_retired_total": endpoint.retired_total,
             "connections_overdue_total": endpoint.overdue_total,
+            "connection_bytes": self.connection_bytes,
             "held_bytes": endpoint.held_nbytes,
             "streams": endpoint.calls,
             "streams_total": endpoint.calls_total,
@@ -461,6 +464,17 @@ class NativeTransport:
             handshake_s=self._handshake_s,
             shutdown_s=NEVER_S,  # a connection cuts itself off
         )
+
+    def admit(self, connection: Connection, *, tls: bool) -> None:
+        """It is made, and counts until `discard`."""
+        self.connections.add(connection)
+        connection.held_bytes = TLS_CONNECTION_BYTES if tls else CONNECTION_BYTES
+        self.connection_bytes += connection.held_bytes
+
+    def discard(self, connection: Connection) -> None:
+        if connection in self.connections:
+            self.connections.discard(connection)
+            self.connection_bytes -= connection.held_bytes
 
     def is_full(self) -> bool:
         """Whether as many connections are open as may be, those among them that are not made yet, such as by a TLS handshake."""

@@ -21,6 +21,7 @@ from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, StartError
 from inferd.observe.metrics import Metrics
 from inferd.serving.access import Access, warn_of_open
+from inferd.serving.budget import settled
 from inferd.serving.garbage import Garbage
 from inferd.serving.memory import give_back
 from inferd.serving.service import InferenceService
@@ -76,9 +77,10 @@ class Server:
         self.ready = False
         self.loading = False
         self._leaving = False
-        messages.set_budget(settings.message_memory_bytes)
+        fitted = settled(settings)
+        messages.set_budget(fitted.message_memory_bytes)
         host = Host.detect(workers=settings.workers)
-        self.repository = Repository(settings, schedule=self.loop.call_soon, deliver=self._deliver, host=host)
+        self.repository = Repository(fitted, schedule=self.loop.call_soon, deliver=self._deliver, host=host)
         watchers = settings.max_watchers, settings.max_connection_watchers
         self.service = InferenceService(self.repository, inferd.__version__, lambda: self.ready, *watchers)
         self._access = Access(settings)
@@ -231,7 +233,11 @@ class Server:
 
     def _counters(self) -> dict[str, float]:
         refusals = {f"refusals_{reason}_total": count for reason, count in self.service.refusals.copy().items()}
-        own: dict[str, float] = {"message_bytes": messages.in_use(), "watchers": self.service.health.watchers}
+        own: dict[str, float] = {
+            "message_bytes": messages.in_use(),
+            "message_kept_bytes": messages.kept(),
+            "watchers": self.service.health.watchers,
+        }
         if self._tls is not None:
             own["tls_certificate_expires_timestamp_seconds"] = self._tls.expires_s
         return self._transport.counters() | own | refusals

@@ -25,12 +25,13 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from inferd.config import RELOADED, Address, Settings, fields, most_workers, parse_listen
+from inferd.config import RELOADED, Address, Settings, most_workers, parse_listen
 from inferd.descriptors import warn_of_few
 from inferd.errors import ConfigError, InferdError, StartError
 from inferd.observe.metrics import MergedMetrics
 from inferd.observe.pages import Sums
 from inferd.serving.access import warn_of_open
+from inferd.serving.budget import settled
 from inferd.serving.child import MAX_CRASHES, MAX_FAILURES, Child, Restarts, read_page
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, bind, close_empty
 
@@ -65,20 +66,20 @@ def count(settings: Settings, host: Host) -> int:
         return settings.workers
     if settings.transport == "grpcio":
         return 1
-    most = most_workers(settings.message_memory_bytes, settings.max_message_bytes)
+    most = most_workers(settled(settings).message_memory_bytes, settings.max_message_bytes)
     return max(1, min(host.usable // (settings.intra_op_threads or CORES_EACH), most))
 
 
 def share(settings: Settings, workers: int) -> Settings:
     """What one of so many workers serves with: its part of what the process has, and nothing that is the supervisor's."""
-    least_picture_bytes = fields()["picture_memory_bytes"].low or 0
+    settings = settled(msgspec.structs.replace(settings, workers=workers))
     return msgspec.structs.replace(
         settings,
         workers=workers,
         transport="native",
         max_connections=math.ceil(settings.max_connections / workers),
         message_memory_bytes=settings.message_memory_bytes // workers,
-        picture_memory_bytes=max(least_picture_bytes, settings.picture_memory_bytes // workers),
+        picture_memory_bytes=max(1, settings.picture_memory_bytes // workers),
         listen=(),
         metrics_port=-1,
         pid_file=None,

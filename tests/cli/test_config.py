@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -22,7 +23,8 @@ def test_text_shows_value_and_origin(run, tmp_path: Path) -> None:
     (tmp_path / "inferd.toml").write_text('log_level = "debug"\n')
     done = run("config", "a.onnx", "--grpc-port", "0", "--no-uvloop", INFERD_MAX_MESSAGE_BYTES="2097152")
     assert (done.returncode, done.stderr) == (0, "")
-    rows = {line.split()[0]: line.split()[1:] for line in done.stdout.splitlines()}
+    table, _, _ = done.stdout.partition("\n\n")
+    rows = {line.split()[0]: line.split()[1:] for line in table.splitlines()}
     assert list(rows) == list(fields())
     assert rows["models"] == ["a.onnx", "PATH"]
     assert rows["grpc_port"] == ["0", "--grpc-port"]
@@ -32,6 +34,21 @@ def test_text_shows_value_and_origin(run, tmp_path: Path) -> None:
     assert rows["host"] == ["127.0.0.1", "default"]
     assert rows["metrics_host"] == ["the", "same", "as", "host", "default"]
     assert rows["tls_cert"] == ["-", "default"]
+
+
+def test_the_worst_case_is_told(run) -> None:
+    """What each `auto` stands for, the sum, and a warning where it is more than there is."""
+    told = run("config", "--message-memory-bytes", "64MiB").stdout.partition("\n\n")[2]
+    assert re.search(r"^  connections +[0-9.]+ [GM]iB  [0-9]+ x 384 KiB$", told, re.MULTILINE)
+    assert re.search(r"^  messages +64 MiB  message_memory_bytes$", told, re.MULTILINE)
+    assert re.search(r"^  auto stands for: picture_memory_bytes=\w+, max_connections=[0-9]+, max_total_streams=[0-9]+$", told, re.MULTILINE)
+    assert re.search(r"^  left for models ", told, re.MULTILINE)
+    assert "warning" not in told
+    done = run("config", "--max-connections", "1000000", "--message-memory-bytes", "1024TiB")
+    told = done.stdout.partition("\n\n")[2]
+    assert done.returncode == 0
+    assert "warning: this is more than the " in told
+    assert "  left for models " not in told
 
 
 def test_json_is_whole(run) -> None:

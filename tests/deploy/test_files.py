@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 from inferd.config import Address, load_settings, parse_duration
+from inferd.serving.budget import worst_case
 from tests.command import EXAMPLES, ROOT, TIMEOUT_S, command, environment
 
 DEPLOY = ROOT / "deploy"
@@ -213,6 +214,33 @@ def test_a_server_that_may_write_nothing() -> None:
         finally:
             server.terminate()
     assert server.returncode == 0
+
+
+SIZES = {"G": 1 << 30, "g": 1 << 30, "Gi": 1 << 30}
+
+
+def shipped() -> Iterator[tuple[str, Any, str]]:
+    """Where a server runs, its settings there, and its memory limit."""
+    unit = (DEPLOY / "systemd" / "inferd.service").read_text()
+    yield "systemd", settings_of({}), re.findall(r"^MemoryMax=(\S+)$", unit, re.MULTILINE)[0]
+    yield (
+        "systemd with TLS",
+        settings_of({"INFERD_TLS_CERT": "c", "INFERD_TLS_KEY": "k"}),
+        re.findall(r"^MemoryMax=(\S+)$", unit, re.MULTILINE)[0],
+    )
+    for name in ("server-1", "server-2"):
+        server = documents("compose.yaml")[0]["services"][name]
+        yield f"compose, {name}", settings_of(server["environment"]), server["mem_limit"]
+    variables = {pair["name"]: pair["value"] for pair in container()["env"]}
+    yield "kubernetes", settings_of(variables), container()["resources"]["limits"]["memory"]
+
+
+@pytest.mark.parametrize(("settings", "limit"), [pytest.param(*each, id=name) for name, *each in shipped()])
+def test_the_memory_limit_holds_the_worst_case(settings: Any, limit: str) -> None:
+    """Clients that fill everything leave a fifth of the limit for models."""
+    number, unit = re.fullmatch(r"(\d+)(\w+)", limit).groups()  # type: ignore[union-attr]
+    limit_bytes = int(number) * SIZES[unit]
+    assert sum(share.nbytes for share in worst_case(settings, limit_bytes)) <= limit_bytes * 4 // 5
 
 
 def test_the_service_starts_again_whatever_the_exit_code() -> None:

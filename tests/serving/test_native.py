@@ -22,8 +22,10 @@ from h2.settings import SettingCodes
 from inferd import errors
 from inferd._core.grpc import NO_DEADLINE, Call
 from inferd.config import Address, Settings
+from inferd.descriptors import fitting
 from inferd.protocol import health
 from inferd.serving import native
+from inferd.serving.budget import settled
 from inferd.serving.connection import Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
@@ -214,7 +216,7 @@ async def test_limits_of_connections_that_change(monkeypatch: pytest.MonkeyPatch
             transport._age(now_ns)
             transport._age(now_ns + 2 * 10**9)
             assert transport.counters()["connections_idle_total"] >= 2
-            assert room == [2, 1, 3, Settings().max_connections]
+            assert room == [2, 1, 3, fitting(settled(Settings()).max_connections)]
 
 
 async def test_messages_up_to_the_limit() -> None:

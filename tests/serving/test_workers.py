@@ -21,11 +21,12 @@ from types import SimpleNamespace
 from typing import Any
 
 import grpc
+import msgspec
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
 
-from inferd.config import Address, Settings
+from inferd.config import Address, Settings, load_settings
 from inferd.engine.planner import Host
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import health
@@ -573,12 +574,27 @@ def test_without_the_native_transport_there_is_one(monkeypatch: pytest.MonkeyPat
 
 
 def test_what_is_divided() -> None:
-    whole = Settings(workers=3, max_connections=100, listen=("[::1]:0",), pid_file="x", lame_duck_s=5, picture_memory_bytes=2 * MiB)
+    whole = Settings(
+        workers=3,
+        max_connections=100,
+        listen=("[::1]:0",),
+        pid_file="x",
+        lame_duck_s=5,
+        message_memory_bytes=300 * MiB,
+        picture_memory_bytes=6 * MiB,
+    )
     part = share(whole, 3)
-    assert part.message_memory_bytes * 3 <= whole.message_memory_bytes
-    assert (part.max_connections, part.picture_memory_bytes) == (34, MiB)
+    assert (part.max_connections, part.message_memory_bytes, part.picture_memory_bytes) == (34, 100 * MiB, 2 * MiB)
     assert (part.listen, part.metrics_port, part.pid_file, part.lame_duck_s) == ((), -1, None, 0)
     assert part.max_queue_requests == whole.max_queue_requests
+
+
+def test_as_many_as_fit_can_be_told_their_settings() -> None:
+    """Each worker checks its part again; what all of them share is the whole server's matter."""
+    whole, _origins = load_settings({"workers": 16, "message_memory_bytes": "1GiB"}, {}, Path("/"))
+    part = share(whole, 16)
+    assert msgspec.convert(msgspec.structs.asdict(part), Settings) == part
+    assert part.message_memory_bytes == whole.max_message_bytes == 64 * MiB
 
 
 def test_several_are_no_matter_of_one_process() -> None:

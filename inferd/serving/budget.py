@@ -1,0 +1,98 @@
+"""How the memory that the process may use is divided: the settings that are `auto`, and the most that all of them can take together.
+
+Constants are the most that one of a kind holds, measured (tests/serving/test_budget.py). Memory of models is not in here: it gets the rest.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, NamedTuple
+
+import msgspec
+
+from inferd.memory_limit import memory_limit_bytes
+
+if TYPE_CHECKING:
+    from inferd.config import Settings
+
+__all__ = ["CONNECTION_BYTES", "TLS_CONNECTION_BYTES", "Share", "settled", "worst_case"]
+
+KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
+
+# One connection, beside its messages and streams: its session and objects, what its transport buffers, and 16 KiB of messages that it may
+# hold beyond message_memory_bytes (OWN_NBYTES of message.pxd).
+CONNECTION_BYTES = 384 * KiB
+TLS_CONNECTION_BYTES = 1 * MiB  # uvloop's TLS and OpenSSL buffer what comes and what leaves twice
+STREAM_BYTES = 1536  # one stream, beside its messages
+OWN_STREAMS = 16  # that each connection may have beyond max_total_streams (OWN_CALLS of http2_limits.pxd)
+PROCESS_BYTES = 128 * MiB  # Python, its libraries and ONNX Runtime without a model
+HELD_BYTES = 32 * MiB  # read, and waiting for its connection's turn (MAX_HELD_NBYTES of http2_limits.pxd)
+KEPT_BYTES = 64 * MiB  # blocks of messages that are kept for reuse (KEPT_NBYTES of message.pyx)
+LEAVING_SHARE = 2  # one part in so many of message_memory_bytes may be on its way back to the system (message.pyx)
+
+MOST_CONNECTIONS, LEAST_CONNECTIONS = 10_000, 64
+MOST_STREAMS, LEAST_STREAMS = 100_000, 1024
+MOST_MESSAGE_BYTES = MOST_PICTURE_BYTES = 1 * GiB
+# One part in so many of the limit is what each `auto` may take.
+CONNECTIONS_PART, MESSAGES_PART, STREAMS_PART, PICTURES_PART = 4, 5, 16, 16
+
+
+class Share(NamedTuple):
+    """One line of the worst case. how: the numbers that it comes from, for people."""
+
+    what: str
+    nbytes: int
+    how: str
+
+
+def settled(settings: Settings, limit_bytes: int | None = None) -> Settings:
+    """The settings with a number in place of each `auto` that depends on memory. limit_bytes: what the process may use; None: what the
+    system says. Numbers that somebody has chosen stay."""
+    limit = memory_limit_bytes() if limit_bytes is None else limit_bytes
+    least_message_bytes = settings.max_message_bytes * max(1, settings.workers)
+    derived = {
+        "max_connections": _between(LEAST_CONNECTIONS, limit // CONNECTIONS_PART // connection_bytes(settings), MOST_CONNECTIONS),
+        "max_total_streams": _between(LEAST_STREAMS, limit // STREAMS_PART // STREAM_BYTES // max(1, settings.workers), MOST_STREAMS),
+        "message_memory_bytes": max(least_message_bytes, min(_whole(limit // MESSAGES_PART), MOST_MESSAGE_BYTES)),
+        "picture_memory_bytes": _between(MiB, _whole(limit // PICTURES_PART), MOST_PICTURE_BYTES),
+    }
+    return msgspec.structs.replace(settings, **{name: value for name, value in derived.items() if not getattr(settings, name)})
+
+
+def connection_bytes(settings: Settings) -> int:
+    """The most that one connection holds: of a server that speaks TLS all are counted as TLS connections."""
+    return TLS_CONNECTION_BYTES if settings.tls_cert else CONNECTION_BYTES
+
+
+def worst_case(settings: Settings, limit_bytes: int) -> list[Share]:
+    """What a server with these settings holds at most, beside its models. limit_bytes: what its processes may use together."""
+    whole = settled(settings, limit_bytes)
+    workers = max(1, whole.workers)
+    each = connection_bytes(whole)
+    streams = min(whole.max_total_streams * workers + OWN_STREAMS * whole.max_connections,
+                  whole.max_concurrent_streams * whole.max_connections)  # fmt: skip
+    return [
+        Share(
+            "connections", whole.max_connections * each, f"{whole.max_connections} x {spelled(each)}{' by TLS' if whole.tls_cert else ''}"
+        ),
+        Share("streams", streams * STREAM_BYTES, f"{streams} x {STREAM_BYTES / KiB:g} KiB"),
+        Share("messages", whole.message_memory_bytes, "message_memory_bytes"),
+        Share("messages given back", whole.message_memory_bytes // LEAVING_SHARE, "blocks on their way back to the system"),
+        Share("read and kept", (HELD_BYTES + KEPT_BYTES) * workers, "bytes that wait for a turn, blocks kept for reuse"),
+        Share("pictures", whole.picture_memory_bytes, "picture_memory_bytes, of models that take images"),
+        Share("processes", PROCESS_BYTES * workers, f"{workers} x {spelled(PROCESS_BYTES)}, without models"),
+    ]
+
+
+def spelled(nbytes: int) -> str:
+    """1.5 GiB, 384 MiB, 16 KiB: for people, rounded."""
+    unit, size = next(((unit, size) for unit, size in (("GiB", GiB), ("MiB", MiB)) if nbytes >= size), ("KiB", KiB))
+    return f"{nbytes / size:.3g} {unit}" if nbytes < 1000 * size else f"{nbytes / size:.0f} {unit}"
+
+
+def _whole(nbytes: int) -> int:
+    """In whole MiB, which people can read."""
+    return nbytes // MiB * MiB
+
+
+def _between(least: int, value: int, most: int) -> int:
+    return max(least, min(value, most))
