@@ -13,6 +13,7 @@
         Internal           13   a fault of ours; the details are in the log, never in the message
         Unavailable        14   another replica may answer
         Unauthenticated    16   the client does not say who it is, or not so that it could be believed
+      RunFailed                 ONNX Runtime failed to run a model: for the log alone, clients are told Internal
       ConfigError               exit code 2: a setting or a model's configuration is wrong
       StartError                exit code 3: the settings are right, the machine says no (port in use, unreadable file)
 
@@ -134,6 +135,17 @@ class Unauthenticated(RequestError):
     code = 16
     status = "UNAUTHENTICATED"
     reason = "unauthenticated"
+
+
+class RunFailed(InferdError):
+    """ONNX Runtime failed to run a model. Its text names the operator and holds no value of a request, so that the log may have it.
+
+    `words` is what ONNX Runtime said, which may quote values: for runs at load, whose values are made or the operator's own.
+    """
+
+    def __init__(self, message: str, words: str) -> None:
+        super().__init__(message)
+        self.words = words
 
 
 class ConfigError(InferdError):

@@ -1,50 +1,326 @@
 """How inferd logs: one line a record on stderr, as text for people or as one JSON object.
 
-Modules log under their own name (`logging.getLogger(__name__)`); the name without "inferd." is the area. The contents of a
-request are never logged, and what a client chose (a model's name, say) cannot forge a line: control characters are escaped.
+Modules log under their own name (`logging.getLogger(__name__)`); the name without "inferd." is the area. What a client chose (a
+model's name, say) cannot forge a line: control characters are escaped.
+
+The thread that logs makes the line, since a record's arguments and traceback keep a request's memory alive. Another thread writes it:
+a reader of stderr that stops blocks nobody. The queue between them has a limit (MAX_QUEUED_BYTES). A line that finds no room is dropped,
+counted (`dropped`) and reported when there is room again. A traceback that repeats is written a few times, then once a minute.
+
+Never in here: values of a request. The text of an exception may hold some, so only the exceptions in _TELLING are written with it.
 """
 
 from __future__ import annotations
 
+import io
 import json
 import logging
+import os
 import sys
+import threading
 import time
+from collections import OrderedDict
+from dataclasses import dataclass
 from functools import partial
-from typing import TYPE_CHECKING, TextIO
+from logging.handlers import QueueHandler, QueueListener
+from queue import SimpleQueue
+from select import select
+from traceback import format_tb
+from typing import TYPE_CHECKING, Any, NamedTuple, Protocol
+
+from inferd.errors import InferdError, RequestError
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Hashable, Mapping
 
-__all__ = ["JsonLines", "TextLines", "set_up"]
+__all__ = ["JsonLines", "RepeatLimit", "TextLines", "change", "dropped", "loop_failed", "set_up"]
 
 ROOT = "inferd"
+MAX_QUEUED_BYTES = 1 << 20  # of lines that stderr has not taken yet
+LINE_BYTES = 128  # what a line takes in the queue beside its text
+MAX_TEXT = 8192  # characters of a message, of a value beside it, or of a traceback; longer ones lose their middle
+FLUSH_S = 1.0  # how long a process that ends waits for stderr to take what is queued
+BURST = 5  # tracebacks of one kind that are written at once
+REPEAT_S = 60.0  # then one in so many seconds
+MAX_KINDS = 256  # of tracebacks that are remembered
+MAX_CAUSES = 8  # of an exception that was raised from another
+
+# Exceptions whose text names code, files or what the system says. Any other may quote what a client sent, a RequestError too.
+_TELLING = (InferdError, OSError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError, RecursionError, MemoryError)
 # What every record carries by itself; anything else was given as extra={...} and belongs into the line.
 _OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
 
-
-class _Output(logging.StreamHandler[TextIO]):
-    """Ours among the root logger's handlers."""
+log = logging.getLogger(__name__)
 
 
-def set_up(level: str = "info", form: str = "text", stream: TextIO | None = None, **extras: object) -> None:
-    """Send inferd's records of at least `level`, and other libraries' warnings, to `stream` (stderr) as "text" or "json". extras stand in
-    each line: who of several processes wrote it.
+class Unbuffered(Protocol):
+    """A file that lines are written to: io.FileIO, say."""
 
-    For programs only: it writes to the root logger, so that asyncio's words and Python's warnings come in the same form.
-    A second call replaces the first.
+    def write(self, content: memoryview, /) -> int | None: ...
+    def fileno(self) -> int: ...
+
+
+def set_up(level: str = "info", form: str = "text", stream: Unbuffered | None = None, **extras: object) -> None:
+    """Send inferd's records of at least `level`, and other libraries' warnings, to `stream` as "text" or "json". extras stand in each
+    line: the number of one of several processes, say. stream: None is stderr; else an unbuffered one.
+
+    For programs only. It writes to the root logger, so that asyncio's words and Python's warnings come in the same form. It takes
+    over sys.stderr and the hooks for exceptions that nobody handles, which would write to stderr themselves. A second call replaces
+    the first.
     """
-    output = _Output(stream if stream is not None else sys.stderr)
-    output.setFormatter(JsonLines() if form == "json" else TextLines())
-    output.addFilter(partial(_add, extras))
     root = logging.getLogger()
-    for former in [handler for handler in root.handlers if isinstance(handler, _Output)]:
+    for former in _outputs():
         root.removeHandler(former)
+        former.close()
+    output = _Output(stream)
+    output.addFilter(partial(_add, extras))
     root.addHandler(output)
-    logging.getLogger(ROOT).setLevel(level.upper())
+    change(level, form)
     logging.captureWarnings(True)
     logging.raiseExceptions = False  # a closed stderr must not end a request
+    if stream is None:
+        sys.stderr = _Stderr(output)
+        sys.unraisablehook = _unraisable
+        threading.excepthook = _thread_ended
+
+
+def change(level: str, form: str) -> None:
+    """Another level and another form from now on."""
+    for output in _outputs():
+        output.setFormatter(JsonLines() if form == "json" else TextLines())
+    logging.getLogger(ROOT).setLevel(level.upper())
+
+
+def dropped() -> int:
+    """Lines that this process has dropped: the queue was full, or stderr could not be written."""
+    return sum(output.dropped + output.failed for output in _outputs())
+
+
+def loop_failed(loop: object, context: Mapping[str, Any]) -> None:
+    """An event loop's exception handler. asyncio's own writes the repr of a callback's arguments and of results, which may hold values."""
+    message, _, _ = str(context.get("message", "a callback failed")).partition("(")
+    logging.getLogger("asyncio").error("%s", message, exc_info=context.get("exception"))
+
+
+def _unraisable(failed: sys.UnraisableHookArgs) -> None:
+    where = getattr(failed.object, "__qualname__", type(failed.object).__name__)
+    log.error("an exception was ignored in %s", where, exc_info=failed.exc_value)
+
+
+def _thread_ended(failed: threading.ExceptHookArgs) -> None:
+    if failed.exc_type is not SystemExit:
+        log.error("thread %s ended", failed.thread.name if failed.thread else "?", exc_info=failed.exc_value)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# The queue
+
+
+class _Line(NamedTuple):
+    content: bytes
+    dropped: int  # lines, before this one and since the start
+
+
+class _Output(QueueHandler):
+    """Ours among the root logger's handlers. The handler's lock covers everything but the writer."""
+
+    queue: SimpleQueue[Any]  # put() may be interrupted by itself: a collected object may log
+
+    def __init__(self, stream: Unbuffered | None) -> None:
+        super().__init__(SimpleQueue())
+        self.stream = stream
+        self.begin()
+
+    def begin(self) -> None:
+        """With an empty queue and a thread of its own: at first, and in a child process, which has no threads."""
+        self.dropped = 0
+        self.failed = 0  # lines that the stream did not take; the writer counts
+        self.taken_bytes = 0  # out of the queue, since the start; the writer counts
+        self._put_bytes = 0  # the same, into the queue
+        self._deaf = False  # stderr was not read in FLUSH_S, or this is closed: nothing is waited for any more
+        self._repeats = RepeatLimit()
+        self.queue = SimpleQueue()
+        # Not sys.stderr: a thread that waits in it would hold the lock that the interpreter takes at its end.
+        stream = self.stream if self.stream is not None else open(2, "wb", buffering=0, closefd=False)  # noqa: SIM115
+        _Writer(self, stream).start()
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if record.exc_info and record.exc_info[1] is not None:
+            left_out = self._repeats.admit(_kind(record, record.exc_info[1]), time.monotonic())
+            if left_out is None:
+                return
+            if left_out:
+                record.more_like_this = left_out
+        super().emit(record)
+
+    def prepare(self, record: logging.LogRecord) -> bytes:
+        return _encoded(self.format(record) + "\n")
+
+    def enqueue(self, content: bytes) -> None:  # type: ignore[override]  # a record, as prepare() made it
+        nbytes = len(content) + LINE_BYTES
+        if self._put_bytes + nbytes - self.taken_bytes > MAX_QUEUED_BYTES:
+            self.dropped += 1
+            return
+        self._put_bytes += nbytes
+        self.queue.put_nowait(_Line(content, self.dropped))
+
+    def write(self, text: str) -> None:
+        """What Python, or another library, writes to stderr."""
+        self.acquire()
+        try:
+            self.enqueue(_encoded(text))
+        finally:
+            self.release()
+
+    def report(self, lines: int) -> bytes:
+        """A line of so many lost ones."""
+        record = log.makeRecord(log.name, logging.WARNING, "", 0, "%d lines were dropped: stderr was not read fast enough", (lines,), None)
+        self.filter(record)
+        return _encoded(self.format(record) + "\n")
+
+    def flush(self) -> None:
+        """Waits until everything is written, FLUSH_S at most. `logging.shutdown` calls it."""
+        if not self._deaf:
+            self.queue.put_nowait(written := threading.Event())
+            self._deaf = not written.wait(FLUSH_S)
+
+    def close(self) -> None:
+        if left_out := self._repeats.left_out:
+            log.warning("%d tracebacks were left out that repeat others", left_out)
+        self.flush()
+        self._deaf = True
+        self.queue.put_nowait(None)  # the writer's last
+        super().close()
+
+
+class _Writer(QueueListener):
+    """The thread that writes. The only one that waits for the reader of stderr."""
+
+    def __init__(self, output: _Output, stream: Unbuffered) -> None:
+        super().__init__(output.queue)
+        self._output = output
+        self._stream = stream
+        self._reported = 0  # dropped lines
+
+    def handle(self, item: _Line | threading.Event) -> None:  # type: ignore[override]
+        output = self._output
+        if isinstance(item, _Line):
+            self._report(item.dropped)
+            output.failed += not self._write(item.content)
+            output.taken_bytes += len(item.content) + LINE_BYTES
+        if output.queue.empty() or not isinstance(item, _Line):
+            self._report(output.dropped)
+        if not isinstance(item, _Line):
+            item.set()
+
+    def _report(self, dropped: int) -> None:
+        lost = dropped + self._output.failed - self._reported
+        if lost > 0 and self._write(self._output.report(lost)):
+            self._reported += lost
+
+    def _write(self, content: bytes) -> bool:
+        """False where the stream does not take it: nobody is left to read, or the disk is full."""
+        left = memoryview(content)
+        try:
+            while left:
+                written = self._stream.write(left)
+                if written is None:  # somebody made it non-blocking
+                    select([], [self._stream], [])
+                left = left[written or 0 :]
+        except (OSError, ValueError):
+            return False
+        return True
+
+
+class _Stderr(io.TextIOBase):
+    """sys.stderr of a program that logs: what is written there waits in the same queue."""
+
+    encoding = "utf-8"
+    errors = "backslashreplace"
+
+    def __init__(self, output: _Output) -> None:
+        self._output = output
+
+    def write(self, text: str) -> int:
+        self._output.write(text)
+        return len(text)
+
+    def writable(self) -> bool:
+        return True
+
+    def fileno(self) -> int:
+        return 2
+
+    def isatty(self) -> bool:
+        return os.isatty(2)
+
+
+def _encoded(text: str) -> bytes:
+    return text.encode("utf-8", "backslashreplace")
+
+
+def _outputs() -> list[_Output]:
+    return [handler for handler in logging.getLogger().handlers if isinstance(handler, _Output)]
+
+
+def _begin_in_child() -> None:
+    for output in _outputs():
+        output.begin()
+
+
+os.register_at_fork(after_in_child=_begin_in_child)
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Repeated tracebacks
+
+
+@dataclass(slots=True)
+class _Bucket:
+    full_s: float  # when it has all its tokens again
+    left_out: int = 0
+
+
+class RepeatLimit:
+    """A token bucket for each kind of traceback: `BURST` at once, then one in `REPEAT_S`. The policy: no clock, no lock."""
+
+    def __init__(self) -> None:
+        self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()  # the one that was used last comes last
+
+    @property
+    def left_out(self) -> int:
+        """Tracebacks that no later one has counted."""
+        return sum(bucket.left_out for bucket in self._buckets.values())
+
+    def admit(self, kind: Hashable, now_s: float) -> int | None:
+        """How many of this kind were left out since the last one that was written. None: this one is to be left out, too."""
+        bucket = self._buckets.pop(kind, None) or _Bucket(now_s)
+        self._buckets[kind] = bucket
+        if len(self._buckets) > MAX_KINDS:
+            self._buckets.popitem(last=False)
+        full_s = max(bucket.full_s, now_s) + REPEAT_S
+        if full_s - now_s > BURST * REPEAT_S:
+            bucket.left_out += 1
+            return None
+        bucket.full_s = full_s
+        left_out, bucket.left_out = bucket.left_out, 0
+        return left_out
+
+
+def _kind(record: logging.LogRecord, error: BaseException) -> Hashable:
+    """Tracebacks are alike that one line of code logs, of one type of exception that one line of code raised. Our own exceptions have
+    to say the same, too: two models that fail are two kinds. Clients have no part in it, or they could make many kinds."""
+    place = error.__traceback__
+    while place is not None and place.tb_next is not None:
+        place = place.tb_next
+    raised = (place.tb_frame.f_code.co_filename, place.tb_lineno) if place is not None else None
+    said = str(error) if isinstance(error, InferdError) and _tells(error) else None
+    return record.name, record.pathname, record.lineno, type(error), raised, said
+
+
+# ---------------------------------------------------------------------------------------------------------------------
+# Lines
 
 
 def _add(extras: Mapping[str, object], record: logging.LogRecord) -> bool:
@@ -59,8 +335,8 @@ class TextLines(logging.Formatter):
         message = _message(record).translate(_ESCAPES)
         extras = "".join(f"  {name}={str(value).translate(_ESCAPES)}" for name, value in _extras(record).items())
         line = f"{_time(record)} {record.levelname:<7} {_area(record)}  {message}{extras}"
-        if record.exc_info:
-            line += "\n" + "\n".join("    " + part.translate(_ESCAPES) for part in self.formatException(record.exc_info).split("\n"))
+        if traceback := _traceback(record):
+            line += "\n" + "\n".join("    " + part.translate(_ESCAPES) for part in traceback.split("\n"))
         return line
 
 
@@ -75,17 +351,49 @@ class JsonLines(logging.Formatter):
             "message": _message(record),
         }
         line |= {name: value for name, value in _extras(record).items() if name not in line}
-        if record.exc_info:
-            line["error"] = self.formatException(record.exc_info)
+        if traceback := _traceback(record):
+            line["error"] = traceback
         return json.dumps(line, default=str)
 
 
 def _message(record: logging.LogRecord) -> str:
     """What it says. One whose arguments do not fit would be lost without a word: it is written without them."""
     try:
-        return record.getMessage()
+        return _cut(record.getMessage())
     except Exception as error:
         return f"{record.msg!s} ({type(error).__name__}: the line could not be made; its arguments are left out)"
+
+
+def _traceback(record: logging.LogRecord) -> str:
+    """Where the record's exception was raised, and those that it was raised from; nothing where it has none."""
+    error = record.exc_info[1] if record.exc_info else None
+    chain: list[BaseException] = []
+    while error is not None and error not in chain and len(chain) < MAX_CAUSES:
+        chain.append(error)
+        error = error.__cause__ or (None if error.__suppress_context__ else error.__context__)
+    return _cut("\n\nwhich led to:\n\n".join(map(_told, reversed(chain))))
+
+
+def _tells(error: BaseException) -> bool:
+    return isinstance(error, _TELLING) and not isinstance(error, RequestError)
+
+
+def _told(error: BaseException) -> str:
+    """One exception: places and lines of code, its type, and its text where that holds no values of a request."""
+    name = type(error).__qualname__
+    try:
+        said = f"{name}: {error}" if _tells(error) else f"{name} (its text may hold values of a request, and is left out)"
+    except Exception:
+        said = name
+    return "Traceback (most recent call last):\n" + "".join(format_tb(error.__traceback__)) + said
+
+
+def _cut(text: str) -> str:
+    """At most MAX_TEXT characters, of the beginning and the end."""
+    if len(text) <= MAX_TEXT:
+        return text
+    half = MAX_TEXT // 2
+    return f"{text[:half]}... ({len(text) - 2 * half} characters are left out) ...{text[-half:]}"
 
 
 def _time(record: logging.LogRecord) -> str:
@@ -97,4 +405,4 @@ def _area(record: logging.LogRecord) -> str:
 
 
 def _extras(record: logging.LogRecord) -> Mapping[str, object]:
-    return {name: value for name, value in vars(record).items() if name not in _OWN}
+    return {name: _cut(value) if isinstance(value, str) else value for name, value in vars(record).items() if name not in _OWN}

@@ -11,6 +11,8 @@ import signal
 import subprocess
 import sys
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any, Self
 
@@ -45,6 +47,23 @@ def run(*arguments: str | Path, folder: Path, input: str | None = None, **variab
         input=input,
         check=False,
     )
+
+
+@contextmanager
+def full_pipe() -> Iterator[tuple[int, int]]:
+    """A pipe that takes nothing more: its reading and its writing end, which the block may close."""
+    reads, writes = os.pipe()
+    os.set_blocking(writes, False)
+    with suppress(BlockingIOError):
+        while os.write(writes, bytes(4096)):
+            pass
+    os.set_blocking(writes, True)
+    try:
+        yield reads, writes
+    finally:
+        for descriptor in (reads, writes):
+            with suppress(OSError):
+                os.close(descriptor)
 
 
 class Serving:

@@ -132,6 +132,7 @@ def test_the_table_of_limits_has_the_defaults_of_the_settings():
 def test_the_table_of_limits_has_the_numbers_of_the_constants():
     files = ["_core/http2_limits.pxd", "_core/conduct.pxd", "serving/ports.py", "_core/wire.pxd", "_core/contents.pxd", "_core/message.pxd"]
     files += [
+        "log.py",
         "serving/access.py",
         "serving/reflection.py",
         "serving/cold_calls.py",

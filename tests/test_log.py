@@ -1,11 +1,15 @@
-"""Log lines: one a record, in both formats, that nobody can forge."""
+"""Log lines: one a record, in both formats, that nobody can forge, quote no request, and wait for no reader."""
 
 from __future__ import annotations
 
 import io
 import json
 import logging
+import os
 import re
+import subprocess
+import sys
+import threading
 import warnings
 from collections.abc import Iterator
 
@@ -14,6 +18,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from inferd import log
+from inferd.errors import ConfigError, InvalidArgument
+from tests.command import environment, full_pipe
+
+LIMIT_S = 20
+SECRET = "told by a client"
 
 
 @pytest.fixture(autouse=True)
@@ -21,12 +30,21 @@ def logger_as_it_was() -> Iterator[None]:
     root, logger = logging.getLogger(), logging.getLogger("inferd")
     before = root.handlers.copy(), logger.level, logging.raiseExceptions
     yield
+    for handler in set(root.handlers) - set(before[0]):
+        handler.close()
     root.handlers, logger.level, logging.raiseExceptions = before
     logging.captureWarnings(False)
 
 
-def lines(form: str, *, level: str = "info") -> tuple[logging.Logger, io.StringIO]:
-    stream = io.StringIO()
+class Written(io.BytesIO):
+    def getvalue(self) -> str:  # type: ignore[override]
+        for handler in logging.getLogger().handlers:
+            handler.flush()
+        return super().getvalue().decode()
+
+
+def lines(form: str, *, level: str = "info") -> tuple[logging.Logger, Written]:
+    stream = Written()
     log.set_up(level, form, stream)
     return logging.getLogger("inferd.serving.server"), stream
 
@@ -42,13 +60,13 @@ def test_json_has_one_object_a_line() -> None:
     logger, stream = lines("json")
     logger.info("ready", extra={"port": 8001, "time": "never"})
     try:
-        raise ValueError("broken")
-    except ValueError:
+        raise FileNotFoundError("broken")
+    except FileNotFoundError:
         logger.exception("failed")
     first, second = map(json.loads, stream.getvalue().splitlines())
     assert (first["level"], first["area"], first["message"], first["port"]) == ("info", "serving.server", "ready", 8001)
     assert first["time"].endswith("Z")
-    assert "ValueError: broken" in second["error"]
+    assert "FileNotFoundError: broken" in second["error"]
 
 
 @pytest.mark.parametrize("form", ["text", "json"])
@@ -74,7 +92,7 @@ def test_no_line_is_swallowed(form: str) -> None:
 
 
 def test_who_wrote_it_stands_in_each_line() -> None:
-    stream = io.StringIO()
+    stream = Written()
     log.set_up("info", "text", stream, worker=2)
     logging.getLogger("inferd.serving").info("ready")
     log.set_up("info", "json", stream, worker=2)
@@ -89,9 +107,13 @@ def test_level_and_second_set_up() -> None:
     logger.warning("not this")
     logger.error("this")
     assert first.getvalue().count("\n") == 1
+    log.change("debug", "json")
+    logger.debug("that")
+    assert json.loads(first.getvalue().splitlines()[1])["message"] == "that"
     logger, second = lines("text", level="debug")
     logger.debug("that")
-    assert first.getvalue().count("\n") == second.getvalue().count("\n") == 1
+    assert first.getvalue().count("\n") == 2
+    assert second.getvalue().count("\n") == 1
 
 
 @given(st.text(), st.sampled_from(["text", "json"]))
@@ -129,3 +151,162 @@ def test_a_closed_stream_ends_nothing() -> None:
     logger, stream = lines("text")
     stream.close()
     logger.info("into the void")
+    logging.getLogger().handlers[-1].flush()
+    assert log.dropped() == 1
+
+
+@pytest.mark.parametrize("form", ["text", "json"])
+def test_no_text_of_an_exception_that_may_quote_a_request(form: str) -> None:
+    """Its place and type are written, also where it was raised from another one; so is the text of our own."""
+    logger, stream = lines(form)
+    try:
+        try:
+            try:
+                int(SECRET)
+            except ValueError as error:
+                raise InvalidArgument(SECRET) from error
+        except InvalidArgument:
+            raise ConfigError("models: expected a path")  # noqa: B904
+    except ConfigError:
+        logger.exception("failed")
+    log.loop_failed(None, {"message": f"a callback failed({SECRET!r})", "exception": RuntimeError(SECRET), "handle": SECRET})
+    said = stream.getvalue()
+    assert SECRET not in said
+    told = (
+        "ValueError (its text",
+        "InvalidArgument (its text",
+        "ConfigError: models: expected a path",
+        "a callback failed",
+        "RuntimeError (",
+    )
+    places = [said.index(words) for words in told]
+    assert places == sorted(places)
+
+
+def test_a_long_record_loses_its_middle() -> None:
+    logger, stream = lines("json")
+    length = 100 * log.MAX_TEXT
+    logger.info("<%s>", "x" * (length - 2), extra={"model": "y" * length})
+    line = json.loads(stream.getvalue())
+    assert line["message"].startswith("<x")
+    assert line["message"].endswith("x>")
+    for text in (line["message"], line["model"]):
+        assert log.MAX_TEXT < len(text) < log.MAX_TEXT + 100
+        assert f"({length - log.MAX_TEXT} characters are left out)" in text
+
+
+def test_a_traceback_that_repeats_is_written_a_few_times_then_once_a_minute() -> None:
+    limit = log.RepeatLimit()
+    assert [limit.admit("one", 1.0) for _ in range(log.BURST + 3)] == [0] * log.BURST + [None] * 3
+    assert limit.admit("another", 1.0) == 0
+    assert limit.left_out == 3
+    assert limit.admit("one", 1.0 + log.REPEAT_S) == 3
+    assert [limit.admit("one", 1.5 + log.REPEAT_S) for _ in range(2)] == [None, None]
+    quiet_s = 3 * log.BURST * log.REPEAT_S
+    assert [limit.admit("one", quiet_s) for _ in range(log.BURST + 1)] == [2] + [0] * (log.BURST - 1) + [None]
+
+
+@given(st.lists(st.integers(0, 10 * log.MAX_KINDS)))
+def test_kinds_of_tracebacks_are_bounded(kinds: list[int]) -> None:
+    limit = log.RepeatLimit()
+    for kind in (*kinds, *range(log.MAX_KINDS + 1), 5):
+        limit.admit(kind, 0.0)
+    assert len(limit._buckets) == log.MAX_KINDS
+
+
+def test_repeated_tracebacks_share_a_line() -> None:
+    logger, stream = lines("json")
+
+    def fail(text: str) -> None:
+        try:
+            raise ConfigError(text)
+        except ConfigError:
+            logger.exception("failed: %s", text)
+
+    for _ in range(100):
+        fail("one")
+    fail("another")
+    logger.error("no traceback")
+    messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
+    assert messages == ["failed: one"] * log.BURST + ["failed: another", "no traceback"]
+    logging.getLogger().handlers[-1].close()
+    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == f"{100 - log.BURST} tracebacks were left out that repeat others"
+
+
+@pytest.mark.parametrize("blocking", [True, False])
+def test_lines_that_find_no_room_are_dropped_counted_and_reported(blocking: bool) -> None:
+    with full_pipe() as (reads, writes):
+        check_drops(reads, writes, blocking)
+
+
+def check_drops(reads: int, writes: int, blocking: bool) -> None:
+    os.set_blocking(writes, blocking)
+    logger = logging.getLogger("inferd.serving")
+    with open(writes, "wb", buffering=0, closefd=False) as stream:
+        log.set_up("info", "json", stream, worker=2)
+        text = "x" * 1000
+        for number in range(2000):
+            logger.info("%d %s", number, text)
+        dropped = log.dropped()
+        assert dropped * 1300 > 2000 * 1000 - log.MAX_QUEUED_BYTES, "the queue holds MAX_QUEUED_BYTES at most"
+        assert 2000 - dropped > log.MAX_QUEUED_BYTES / 1300, "and not much less"
+        came: list[bytes] = []
+        reader = threading.Thread(target=lambda: came.extend(iter(lambda: os.read(reads, 1 << 16), b"")))
+        reader.start()
+        logging.getLogger().handlers[-1].flush()
+        logger.info("again")
+        logging.getLogger().handlers[-1].flush()
+    os.close(writes)
+    reader.join(LIMIT_S)
+    numbers = [json.loads(line)["message"].split()[0] for line in b"".join(came).lstrip(b"\0").splitlines()]
+    assert numbers == [*map(str, range(2000 - dropped)), str(dropped), "again"]
+    assert log.dropped() == dropped
+
+
+def test_a_reader_that_has_stopped_delays_an_end_by_a_second_at_most() -> None:
+    """By FLUSH_S once, however often logging asks for a flush; nothing that Python writes to stderr waits either."""
+    code = """if True:
+        import logging, os, sys, threading
+        from inferd import log
+        log.set_up()
+        logging.getLogger("inferd").error("not read")
+        print("nor this", "x" * 100_000, file=sys.stderr)
+        thread = threading.Thread(target=lambda: int("nor that"))
+        thread.start()
+        thread.join()
+        class Ended:
+            def __del__(self):
+                raise ValueError
+        Ended()
+        logging.getLogger().handlers[-1].flush()
+        print("done", flush=True)
+        sys.exit(7)
+    """
+    program = [sys.executable, "-c", code]
+    with full_pipe() as (_, writes):
+        ended = subprocess.run(program, stdout=subprocess.PIPE, stderr=writes, timeout=LIMIT_S, check=False, env=environment())
+    assert (ended.returncode, ended.stdout) == (7, b"done\n")
+
+
+def test_what_nobody_handles_is_logged_without_its_text() -> None:
+    code = """if True:
+        import os, sys, threading
+        from inferd import log
+        log.set_up("info", "json")
+        thread = threading.Thread(target=lambda: int("sec" + "ret"), name="t")
+        thread.start()
+        thread.join()
+        class Ended:
+            def __del__(self):
+                raise ValueError("sec" + "ret")
+        Ended()
+        if os.fork() == 0:  # a child has no thread of its parent
+            log.log.warning("in the child")
+            sys.exit()
+        os.wait()
+    """
+    ended = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=LIMIT_S, check=True, env=environment())
+    lines = list(map(json.loads, ended.stderr.splitlines()))
+    assert [line["message"] for line in lines] == ["thread t ended", "an exception was ignored in Ended.__del__", "in the child"]
+    assert all("ValueError (its text may hold" in line["error"] for line in lines[:2])
+    assert "secret" not in ended.stderr

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import sys
+import threading
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -49,13 +51,21 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     return run(settings, announce, click.get_current_context().meta[REREAD])
 
 
-def announce(addresses: dict[str, object]) -> None:
-    """The `ready` line. A reader of stdout that has gone does not stop the server."""
+def announce(addresses: dict[str, object]) -> threading.Thread:
+    """Writes the `ready` line, on the thread that it returns. A reader of stdout that has stopped, or gone, does not stop the server."""
+    thread = threading.Thread(target=_write_ready, args=(json.dumps(addresses),), name="inferd-ready", daemon=True)
+    thread.start()
+    return thread
+
+
+def _write_ready(addresses: str) -> None:
+    line = f"ready {addresses}\n".encode()
     try:
-        print("ready " + json.dumps(addresses), flush=True)
-    except (OSError, ValueError):  # a broken pipe, a full disk, a closed stdout
+        while line:  # not by sys.stdout, whose lock the interpreter takes at its end
+            line = line[os.write(1, line) :]
+    except OSError:  # a broken pipe, a full disk, a closed stdout
         silence(sys.stdout)
-        logging.getLogger("inferd.cli.serve").warning("stdout took no ready line; the addresses are: %s", json.dumps(addresses))
+        logging.getLogger("inferd.cli.serve").warning("stdout took no ready line; the addresses are: %s", addresses)
 
 
 def require_onnxruntime() -> None:

@@ -27,7 +27,7 @@ import numpy as np
 from inferd._core.tensor import Signature, Tensors
 from inferd.engine.arena import RunArena
 from inferd.engine.onnx_file import Subgraph, read_onnx
-from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, StartError
+from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
 if TYPE_CHECKING:
     from inferd._core.batcher import Batch
@@ -62,6 +62,11 @@ _PROVIDERS = {"cpu": "CPUExecutionProvider", "cuda": "CUDAExecutionProvider", "t
 _EXTENSIONS_DOMAINS = ("ai.onnx.contrib", "com.microsoft.extensions")  # of the operators of onnxruntime-extensions
 # How onnxruntime says that an operator failed, and what it was told by it.
 _FAILED_NODE = re.compile(r"while running (?P<operator>\S+) node\. Name:'.*' Status Message: (?P<words>.*)", re.DOTALL)
+# The same, as far as the model says it: what follows may hold values of the request, another match of this among them.
+_FAILED_FIRST = re.compile(
+    r"(\[ONNXRuntimeError\] : \d+ : \w+ : |Error in execution: )?"
+    r"Non-zero status code returned while running (?P<operator>\S+) node\. Name:'(?P<node>[^']*)'"
+)
 # What such an operator was told where it got no memory: by C++, by onnxruntime's arena. That is no fault of what was sent.
 _NO_MEMORY = re.compile(r"std::bad_(alloc|array_new_length)|.*Failed to allocate memory for requested buffer of size \d+", re.DOTALL)
 # Seen of onnxruntime-extensions 0.15: docs/preprocessing.md says which do what.
@@ -146,7 +151,7 @@ class Backend(Protocol):
         """Runs the model over the first `rows` rows of the arrays that `inputs` gave. The answer is valid until the next run.
 
         Raises Cancelled when `terminate` ended the run, Internal when an output is not what the signature promises, InvalidArgument
-        when an operator of onnxruntime-extensions refuses what the rows hold, onnxruntime's own exception when the model fails.
+        when an operator of onnxruntime-extensions refuses what the rows hold, RunFailed when the model fails.
         """
 
     def terminate(self) -> None:
@@ -391,6 +396,14 @@ def _refusal(error: Exception, refusing: frozenset[str], model_name: str, inputs
     )
 
 
+def _run_failed(model_name: str, error: Exception) -> RunFailed:
+    """What is known of a failed run without onnxruntime's text, which may hold values of the request."""
+    found = _FAILED_FIRST.match(str(error))
+    place = f" in operator {found['operator']}, node {found['node']!r}" if found else ""
+    memory = ": it got no memory" if _NO_MEMORY.search(str(error)) else ""
+    return RunFailed(f"model {model_name!r}: onnxruntime raised {type(error).__name__}{place}{memory}", str(error))
+
+
 def _plain(error: Exception, source: str | os.PathLike[str] | bytes) -> str:
     """onnxruntime's own words, on one line, without its code in front and without our folders."""
     text = str(error)
@@ -506,7 +519,7 @@ class _Run:
             if not again and self._made_room(error):
                 return self._run_allocating(feed, rows, again=True)
             self._raise_refusal(error, rows)
-            raise
+            raise _run_failed(self._model_name, error) from None
         self._end()
         if self._as_values:
             arrays = [_array_of(value, word) for value, word in zip(values, self._output_words, strict=True)]
@@ -623,7 +636,7 @@ class _BoundBackend(_Run):
                 return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows, again=True)
             self._raise_refusal(error, rows)
             if bound.proven:
-                raise
+                raise _run_failed(self._model_name, error) from None
             return self._run_unproven(rows)
         self._end()
         bound.proven = True

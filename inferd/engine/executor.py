@@ -13,7 +13,7 @@ import time
 from typing import TYPE_CHECKING
 
 from inferd.engine.retry_budget import RetryBudget
-from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, RequestError, Unavailable
+from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, RequestError, RunFailed, Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -113,14 +113,20 @@ class Instance:
                 self._tell_refused()
             return error
         if not told:
-            level = logging.DEBUG if self.warming_up else logging.ERROR
-            log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
+            self._tell_failed(error, batch)
         if throttled:
             return Internal(
                 f"{self.name}: the run of this request and others failed, and too many runs fail to run each request alone; "
                 "the server's log has the details"
             )
         return Internal(f"{self.name}: the run failed; the server's log has the details")
+
+    def _tell_failed(self, error: Exception, batch: Batch) -> None:
+        if self.warming_up and isinstance(error, RunFailed):  # by values that no client sent
+            log.debug("%s: a run of %d rows failed: %s", self.name, batch.rows, error.words)
+        else:
+            level = logging.DEBUG if self.warming_up else logging.ERROR
+            log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
 
     def _tell_refused(self) -> None:
         """The model refused a request. Of its words, which may hold some of what was sent, nothing goes into the log."""

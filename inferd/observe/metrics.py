@@ -99,6 +99,7 @@ SERVER_METRICS = {
     "message_kept_bytes": ("inferd_message_kept_bytes", "Memory of messages that are gone, kept for the next ones."),
     "request_bytes": ("inferd_request_bytes", "Bytes of the requests that are being answered."),
     "watchers": ("inferd_watchers", "Open Watch streams of the health service."),
+    "log_dropped_total": ("inferd_log_dropped", "Log lines that were dropped: stderr was not read fast enough."),
     "workers": ("inferd_workers", "Worker processes that take requests; only with several."),
     "worker_restarts_total": ("inferd_worker_restarts", "Worker processes that had ended and were started again; only with several."),
     "worker_starts_failed_total": ("inferd_worker_starts_failed", "Worker processes that ended before they were ready; only with several."),

@@ -57,7 +57,7 @@ class Served(Protocol):
     def reload(self) -> None: ...
 
 
-def serve(settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None = None) -> int:
+def serve(settings: Settings, ready: Callable[[dict[str, object]], object], reread: Callable[[], Settings] | None = None) -> int:
     """Serves until a signal ends it. ready(addresses) is called once, when requests are answered. reread(): the settings as they are
     now, for SIGHUP; ConfigError where they are wrong. The exit code: 0, also when a signal came while models were still being loaded,
     which ends the process at once: loading cannot be interrupted, and nobody waits."""
@@ -74,11 +74,18 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], None], reread
 
 def loop_factory(settings: Settings) -> Callable[[], asyncio.AbstractEventLoop]:
     """What makes the event loop that the settings ask for."""
+    make: Callable[[], asyncio.AbstractEventLoop] = asyncio.new_event_loop
     if settings.uvloop and find_spec("uvloop") is not None:
         import uvloop
 
-        return uvloop.new_event_loop
-    return asyncio.new_event_loop
+        make = uvloop.new_event_loop
+
+    def made() -> asyncio.AbstractEventLoop:
+        loop = make()
+        loop.set_exception_handler(logs.loop_failed)
+        return loop
+
+    return made
 
 
 def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None]) -> Served:
@@ -92,7 +99,7 @@ def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None])
 
 
 async def _serve(
-    settings: Settings, ready: Callable[[dict[str, object]], None], reread: Callable[[], Settings] | None, sockets: list[socket]
+    settings: Settings, ready: Callable[[dict[str, object]], object], reread: Callable[[], Settings] | None, sockets: list[socket]
 ) -> None:
     stopped, terminated, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
@@ -181,7 +188,7 @@ def _take(server: Served, read: Settings) -> None:
         takes.discard("tls_allow")  # a file that is being written has none, which would let in all
     if taken := {name: new[name] for name in changed if name in takes}:
         server.settings = msgspec.structs.replace(server.settings, **taken)
-        logs.set_up(server.settings.log_level, server.settings.log_format)
+        logs.change(server.settings.log_level, server.settings.log_format)
         log.info("settings were read again: %s", ", ".join(f"{name}={value}" for name, value in taken.items()))
     if waiting := [name for name in changed if name not in takes]:
         log.warning("%s: changed, and taken at the next start only", ", ".join(waiting))

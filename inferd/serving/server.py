@@ -14,6 +14,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Protocol
 
 import inferd
+from inferd import log as logs
 from inferd._core import message as messages
 from inferd.config import Address, Settings, parse_listen
 from inferd.engine.planner import Host
@@ -237,6 +238,7 @@ class Server:
             "message_bytes": messages.in_use(),
             "message_kept_bytes": messages.kept(),
             "watchers": self.service.health.watchers,
+            "log_dropped_total": logs.dropped(),
         }
         if self._tls is not None:
             own["tls_certificate_expires_timestamp_seconds"] = self._tls.expires_s

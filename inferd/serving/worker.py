@@ -44,9 +44,8 @@ LOST_LOG_S = 60.0  # between two warnings that connections are lost
 class Worker:
     """A Server and its end of the channel, on the running event loop."""
 
-    def __init__(self, number: int, settings: Settings, channel: Channel) -> None:
+    def __init__(self, settings: Settings, channel: Channel) -> None:
         """Raises ConfigError where a setting shows to be wrong."""
-        self._number = number
         self._channel = channel
         self._server = Server(settings, opens=False)
         self._metrics: Metrics = self._server.metrics()
@@ -124,7 +123,7 @@ class Worker:
         taken = msgspec.convert(msgspec.structs.asdict(self._server.settings) | settings, Settings)
         self._missed = False
         self._server.settings = taken
-        logs.set_up(taken.log_level, taken.log_format, worker=self._number)
+        logs.change(taken.log_level, taken.log_format)
         self._server.reload()
 
     def _miss(self) -> None:
@@ -178,9 +177,9 @@ def _end(code: int) -> None:
     os._exit(code)
 
 
-async def _serve(number: int, settings: Settings, channel: Channel) -> int:
+async def _serve(settings: Settings, channel: Channel) -> int:
     try:
-        await Worker(number, settings, channel).run()
+        await Worker(settings, channel).run()
     except InferdError as error:
         channel.send("failed", text=str(error), setting=isinstance(error, ConfigError))
         return 3
@@ -199,7 +198,7 @@ def main() -> None:
     settings = msgspec.convert(first.fields["settings"], Settings)
     logs.set_up(settings.log_level, settings.log_format, worker=first.fields["number"])
     with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
-        sys.exit(runner.run(_serve(first.fields["number"], settings, channel)))
+        sys.exit(runner.run(_serve(settings, channel)))
 
 
 if __name__ == "__main__":

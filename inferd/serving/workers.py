@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
+from inferd import log as logs
 from inferd.config import RELOADED, Address, Settings, most_workers, parse_listen
 from inferd.descriptors import warn_of_few
 from inferd.errors import ConfigError, InferdError, StartError
@@ -499,4 +500,5 @@ class Supervisor:
             "workers": serving,
             "worker_restarts_total": self._restarted,
             "worker_starts_failed_total": self._starts_failed,
+            "log_dropped_total": logs.dropped(),
         }

@@ -17,7 +17,7 @@ from pathlib import Path
 import grpc
 import numpy as np
 import pytest
-from command import EXAMPLES, FREE_PORTS, Serving, command, environment
+from command import EXAMPLES, FREE_PORTS, Serving, command, environment, full_pipe
 from inferd_client import Client
 
 from inferd.cli import serve
@@ -156,17 +156,26 @@ def test_without_onnxruntime_it_says_what_to_install(monkeypatch: pytest.MonkeyP
 
 
 def test_the_ready_line_is_one_line_of_json() -> None:
-    code = "from inferd.cli.serve import announce; announce({'grpc': '127.0.0.1:1', 'listen': ['unix:/a\\nb']}); print('end')"
+    code = "from inferd.cli.serve import announce; announce({'grpc': '127.0.0.1:1', 'listen': ['unix:/a\\nb']}).join(); print('end')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, env=environment())
     first, second = done.stdout.splitlines()
     assert json.loads(first.removeprefix("ready ")) == {"grpc": "127.0.0.1:1", "listen": ["unix:/a\nb"]}
     assert second == "end"
 
 
+def test_a_stdout_that_nobody_reads_holds_up_nothing() -> None:
+    code = "import sys; from inferd.cli.serve import announce; announce({}); sys.stderr.write('alive')"
+    with full_pipe() as (_, writes):
+        done = subprocess.run(
+            [sys.executable, "-c", code], stdout=writes, stderr=subprocess.PIPE, timeout=60, check=False, env=environment()
+        )
+    assert (done.returncode, done.stderr) == (0, b"alive")
+
+
 @pytest.mark.parametrize("close", ["os.close(1)", "sys.stdout.close()", "sys.stdout = None"])
 def test_the_ready_line_without_a_stdout(close: str) -> None:
-    code = f"import os, sys; from inferd.cli.serve import announce; {close}; announce({{}}); sys.stderr.write('alive')"
+    code = f"import os, sys; from inferd.cli.serve import announce; {close}; announce({{}}).join(); sys.stderr.write('alive')"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=False, env=environment())
     assert done.returncode == 0
     assert done.stderr.endswith("alive")
-    assert ("took no ready line" in done.stderr) == (close != "sys.stdout = None")  # print() to None says nothing
+    assert ("took no ready line" in done.stderr) == (close == "os.close(1)")  # the others leave the descriptor open

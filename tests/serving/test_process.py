@@ -10,6 +10,7 @@ import signal
 import socket
 import subprocess
 import sys
+import threading
 import time
 import urllib.request
 from collections.abc import Iterator
@@ -18,6 +19,7 @@ from pathlib import Path
 from types import SimpleNamespace
 from typing import Any
 
+import numpy as np
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -30,7 +32,7 @@ from inferd.protocol import health
 from inferd.serving import process, systemd
 from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
-from tests.command import command, environment, run
+from tests.command import command, environment, full_pipe, run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE
 from tests.served import LIMIT_S, TRANSPORTS, Program
 from tests.wire import Caller, infer_request, rows, same
@@ -250,6 +252,41 @@ def test_no_more_connections_than_the_limit_on_open_files_leaves(files: Path, wo
         assert program.errors.count(said) == 1
         assert seen["inferd_connections_refused_total"] == 10
         assert "no file descriptor is left" not in program.errors
+
+
+# ---- a log that nobody reads
+
+
+SHORT_QUEUE = "from inferd import log; log.MAX_QUEUED_BYTES = 512; from inferd.cli import main; main()"
+
+
+@pytest.mark.parametrize(("workers", "form"), [(1, "text"), (1, "json"), (2, "text")])
+def test_a_reader_of_stderr_that_has_stopped_holds_up_nobody(tmp_path: Path, workers: int, form: str) -> None:
+    """The pipe is full from the first line on: calls are answered, drops are counted, SIGTERM is heard."""
+    folder = models.repository(tmp_path, {"failing": models.failing(), "identity": models.identity()})
+    settings = ("--workers", workers, "--log-format", form, "--grpc-port", "0", "--metrics-port", "0")
+    with full_pipe() as (_, writes):
+        program = [sys.executable, "-c", SHORT_QUEUE, "serve", str(folder), *map(str, settings)]
+        server = subprocess.Popen(program, stdout=subprocess.PIPE, stderr=writes, env=environment())
+        watchdog = threading.Timer(LIMIT_S, server.kill)
+        watchdog.start()
+        try:
+            assert server.stdout is not None
+            addresses = json.loads(server.stdout.readline().removeprefix(b"ready "))
+            for _ in range(workers):  # each has one connection
+                with Caller(addresses["grpc"]) as caller:
+                    for _ in range(3):
+                        assert caller.refused(infer_request("failing", {"x": np.array([[9]], np.int64)}))[0] == "INTERNAL"
+                        same(caller.answers("identity", {"x": rows(2)}), {"y": rows(2)})
+            with urllib.request.urlopen(f"http://{addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
+                (dropped,) = re.findall(rb"^inferd_log_dropped_total (.*)$", page.read(), re.MULTILINE)
+            assert float(dropped) > 0
+            server.send_signal(signal.SIGTERM)
+            assert server.wait(LIMIT_S) == 0
+        finally:
+            watchdog.cancel()
+            server.kill()
+            server.communicate()
 
 
 # ---- systemd

@@ -720,7 +720,7 @@ async def test_a_client_whom_no_worker_took_is_sent_away_at_the_end(caplog: pyte
 async def test_a_worker_reports_once_it_has_read_what_waits() -> None:
     ours, theirs = Channel.pair()
     with closing(ours), closing(Channel(theirs)) as channel:
-        worker = Worker(1, Settings(), channel)
+        worker = Worker(Settings(), channel)
         worker._server.loading = False
         for _ in range(2):  # the second time with nothing new
             ours.send("turn_away")
@@ -819,7 +819,7 @@ async def test_a_worker_without_a_descriptor_for_its_settings_takes_them_later(t
     supervisor = await supervisor_of(child)
     supervisor.settings = allowing(MANY, tmp_path)
     with closed_at_end(child):
-        worker = Worker(1, allowing(MANY[:2], tmp_path), Channel(child.theirs))
+        worker = Worker(allowing(MANY[:2], tmp_path), Channel(child.theirs))
         worker._server.loading = False
         supervisor.reload()
         with without_descriptors():
