@@ -38,6 +38,7 @@ class ShelfModel:
     statistics: Statistics = field(default_factory=lambda: Statistics(8))
     failures: dict[str, int] = field(default_factory=dict)
     depth: int = 0
+    running: int = 0
     load_ns: int = 250_000_000
     depth_bytes: int = 0
     instances: int = 1

@@ -226,6 +226,12 @@ class Model:
         return sum(batcher.depth for batcher in self._batchers)
 
     @property
+    def running(self) -> int:
+        """Requests in the runs that are going on."""
+        batches = [instance.running for instance in self._instances]
+        return sum(len(batch.requests) for batch in batches if batch is not None)
+
+    @property
     def overtaken(self) -> int:
         """Requests that did not wait for those that a busier connection had sent before them."""
         return sum(batcher.queue.overtaken for batcher in self._batchers)

@@ -3,16 +3,15 @@
 A custom collector reads what the models count anyway, when a scraper asks: a request costs nothing here. Never in here:
 counting, and durations that no Statistics holds.
 
-Two families of names. `inferd_*` are ours and follow Prometheus's conventions. `nv_*` are Triton's, exactly, so that
-dashboards and alerts made for it work. Triton's break the conventions: counters without `_total`, gauges
-ending in `_count`, microseconds as `_us`. They are exposed as untyped (OpenMetrics: unknown), for three reasons: prometheus_client
-would add `_total` to a counter's name; OpenMetrics forbids a counter without it; and `promtool check metrics` objects
-neither to the missing `_total` nor to `_count` of an untyped metric. PromQL does not look at the type. promtool still objects to
-the five `_us` names: the name is the complaint, and Triton's names win. docs/metrics.md says so, and lists every metric.
+Two families of names. `inferd_*` are ours and follow Prometheus's conventions. `nv_*` are Triton's, with its names and types exactly,
+so that dashboards, alerts and gateways made for it work: some skip a series without a type. Triton's names break the conventions:
+counters without `_total`, gauges ending in `_count`, microseconds as `_us`. `promtool check metrics` says so, and the names win.
+OpenMetrics allows no counter without `_total`: there, these counters have the type unknown. docs/metrics.md lists every metric.
 """
 
 from __future__ import annotations
 
+import gzip
 import logging
 import re
 from itertools import accumulate
@@ -20,7 +19,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
-from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily, UnknownMetricFamily
+from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as PrometheusSample
 
@@ -105,6 +104,12 @@ SERVER_METRICS = {
     "worker_starts_failed_total": ("inferd_worker_starts_failed", "Worker processes that ended before they were ready; only with several."),
 }
 REFUSALS = re.compile("refusals_(.+)_total")  # keys that become one counter, by reason
+# What prometheus_client writes of Triton's counters, and what stands there instead: in the text format their names had `_total`, and in
+# OpenMetrics a type that they cannot have.
+TRITON_LINES = {
+    False: (re.compile(rb"^(# (?:HELP|TYPE) nv_\w+)_total ", re.MULTILINE), rb"\1 "),
+    True: (re.compile(rb"^(# TYPE nv_\w+) counter$", re.MULTILINE), rb"\1 unknown"),
+}
 
 
 class Exposition(Collector):
@@ -122,15 +127,12 @@ class Exposition(Collector):
 
     def wsgi_app(self) -> WSGIApplication:
         """GET /metrics in the format that the scraper prefers, and a line at / for people who look in. HEAD is GET without the body."""
-        metrics_app = make_wsgi_app(self.registry)
+        metrics_app = make_wsgi_app(self.registry, disable_compression=True)
 
         def app(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             if environ["REQUEST_METHOD"] != "HEAD":
                 return answer(environ, start_response)
-            said: list[Any] = []
-            keep = cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))
-            body = b"".join(answer({**environ, "REQUEST_METHOD": "GET"}, keep))
-            status, headers = said
+            status, headers, body = _answered(answer, {**environ, "REQUEST_METHOD": "GET"})
             start_response(status, [*headers, ("Content-Length", str(len(body)))])
             return []
 
@@ -138,12 +140,18 @@ class Exposition(Collector):
             path = environ.get("PATH_INFO", "")
             if path == "/metrics":
                 try:
-                    return metrics_app(environ, start_response)  # type: ignore[no-any-return]
+                    status, headers, body = _answered(metrics_app, environ)
                 except Exception:
                     log.exception("metrics could not be collected")
                     return _text(
                         start_response, "500 Internal Server Error", "the metrics could not be collected; the log has the details\n"
                     )
+                lines, instead = TRITON_LINES["openmetrics" in dict(headers).get("Content-Type", "")]
+                body = lines.sub(instead, body)
+                if "gzip" in environ.get("HTTP_ACCEPT_ENCODING", "").lower():
+                    body, headers = gzip.compress(body), [*headers, ("Content-Encoding", "gzip")]
+                start_response(status, headers)
+                return [body]
             if path == "/":
                 return _text(start_response, "200 OK", "inferd: metrics for Prometheus are at /metrics\n")
             return _text(start_response, "404 Not Found", "not here; metrics are at /metrics\n")
@@ -245,6 +253,15 @@ def _counter_families(counters: Mapping[str, float]) -> Iterator[Metric]:
     yield refusals
 
 
+def _answered(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
+    """Status, headers and body."""
+    said: list[Any] = []
+    keep = cast("StartResponse", lambda *status_and_headers: said.extend(status_and_headers))
+    body = b"".join(app(environ, keep))
+    status, headers = said
+    return status, headers, body
+
+
 def _text(start_response: StartResponse, status: str, text: str) -> list[bytes]:
     body = text.encode()
     start_response(status, [("Content-Type", "text/plain; charset=utf-8"), ("Content-Length", str(len(body)))])
@@ -269,14 +286,26 @@ def _triton_families(models: Sequence[Model]) -> Iterator[Metric]:
         ("nv_inference_compute_input_duration_us", "Time of preprocess, all requests.", lambda model: _us(model.statistics.preprocess)),
         ("nv_inference_compute_infer_duration_us", "Time of execute, all requests.", lambda model: _us(model.statistics.execute)),
         ("nv_inference_compute_output_duration_us", "Time of encode, all requests.", lambda model: _us(model.statistics.encode)),
-        ("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),
     )
-    yield from _of_each(UnknownMetricFamily, values, models)
-    failures = UnknownMetricFamily("nv_inference_request_failure", "Requests not answered.", labels=["model", "version", "reason"])
+    yield from _of_each(_TritonCounter, values, models)
+    waiting: Values = (("nv_inference_pending_request_count", "Requests that wait for an instance.", lambda model: model.depth),)
+    yield from _of_each(GaugeMetricFamily, waiting, models)
+    failures = _TritonCounter("nv_inference_request_failure", "Requests not answered.", labels=["model", "version", "reason"])
     for model in models:
         for reason in FAILURE_REASONS:
             failures.add_metric([*_labels(model), reason], model.failures.get(reason, 0))
     yield failures
+
+
+class _TritonCounter(Metric):
+    """A counter without `_total`."""
+
+    def __init__(self, name: str, documentation: str, labels: Sequence[str]) -> None:
+        super().__init__(name, documentation, "counter")
+        self._labels = tuple(labels)
+
+    def add_metric(self, labels: Sequence[str], value: float) -> None:
+        self.samples.append(PrometheusSample(self.name, dict(zip(self._labels, labels, strict=True)), value))
 
 
 def _us(histogram: Histogram) -> int:
@@ -303,6 +332,8 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
         ("inferd_evicted", "Requests refused after waiting: a connection with fewer needed room.", lambda one: one.evictions),
     )
     yield from _of_each(GaugeMetricFamily, gauges, models)
+    yield GaugeMetricFamily("inferd_requests_waiting", "Requests that wait for an instance, of all models.", sum(m.depth for m in models))
+    yield GaugeMetricFamily("inferd_requests_running", "Requests in runs, of all models.", sum(m.running for m in models))
     yield _refusals(models)
     yield from _of_each(CounterMetricFamily, counters, models)
     yield _stage_durations(models)
@@ -318,7 +349,7 @@ def _refusals(models: Sequence[Model]) -> Metric:
 
 
 def _of_each(
-    kind: type[UnknownMetricFamily | GaugeMetricFamily | CounterMetricFamily], values: Values, models: Sequence[Model]
+    kind: type[_TritonCounter | GaugeMetricFamily | CounterMetricFamily], values: Values, models: Sequence[Model]
 ) -> Iterator[Metric]:
     """A family for each of the values, with one of every model."""
     for name, documentation, value in values:

@@ -27,7 +27,7 @@ class Sample(msgspec.Struct, array_like=True, frozen=True):
 
 
 class Family(msgspec.Struct, array_like=True, frozen=True):
-    """All samples of one metric. kind: counter, gauge, histogram, info or unknown."""
+    """All samples of one metric. kind: counter, gauge, histogram or info."""
 
     name: str
     documentation: str
@@ -49,8 +49,7 @@ COMBINED: dict[str, Callable[[float, float], float]] = {
     "nv_model_load_duration_secs": max,
     "process_start_time_seconds": min,
 }
-COUNTS = ("counter", "histogram", "unknown")
-NO_COUNTS = ("nv_inference_pending_request_count",)  # Triton's, which have no type here
+COUNTS = ("counter", "histogram")
 
 
 def merge(pages: Iterable[Page]) -> Page:
@@ -73,7 +72,7 @@ def _add(one: float, other: float) -> float:
 
 
 def _counts(page: Page) -> Page:
-    return [family for family in page if family.kind in COUNTS and family.name not in NO_COUNTS]
+    return [family for family in page if family.kind in COUNTS]
 
 
 class Sums:

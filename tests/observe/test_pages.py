@@ -15,8 +15,8 @@ def page(value: float, **labels: str) -> Page:
         Family("open", "Open now.", "gauge", [Sample("open", {}, value)]),
         Family("inferd_model_ready", "Ready.", "gauge", [Sample("inferd_model_ready", {"model": "m"}, min(value, 1))]),
         Family("nv_model_load_duration_secs", "Load.", "gauge", [Sample("nv_model_load_duration_secs", {"model": "m"}, value)]),
-        Family("nv_inference_pending_request_count", "Waiting.", "unknown", [Sample("nv_inference_pending_request_count", {}, value)]),
-        Family("nv_inference_count", "Rows.", "unknown", [Sample("nv_inference_count", {}, value)]),
+        Family("nv_inference_pending_request_count", "Waiting.", "gauge", [Sample("nv_inference_pending_request_count", {}, value)]),
+        Family("nv_inference_count", "Rows.", "counter", [Sample("nv_inference_count", {}, value)]),
     ]
 
 

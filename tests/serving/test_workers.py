@@ -41,6 +41,7 @@ from tests import models
 from tests.certificates import Certificates, Files
 from tests.command import environment, run
 from tests.http2_peer import EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types
+from tests.observe.test_metrics import exact
 from tests.served import LIMIT_S, Program
 from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, mask, wait_for
 from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
@@ -77,7 +78,7 @@ class Pair(Program):
         with urllib.request.urlopen(f"http://{self.addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
             families = list(parse_text(page.read().decode()))
         return {
-            sample.name: sample.value
+            exact(sample.name): sample.value
             for family in families
             for sample in family.samples
             if sample.labels.get("model", "identity") == "identity" and not {"le", "stage", "reason"} & set(sample.labels)
