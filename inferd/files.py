@@ -52,6 +52,7 @@ class Watched:
         self._limit = limit
         self._taken: dict[str, State] = {}  # what the files were when their contents were taken
         self._said = ""  # in the log, of what is wrong since
+        self.failures = 0  # looks that found a file gone or wrong
 
     def read(self, make: Callable[[Mapping[str, bytes]], Made]) -> Made:
         """What `make` makes of the contents, by setting. ConfigError, of a file or raised by `make`: nothing is taken."""
@@ -70,6 +71,7 @@ class Watched:
         try:
             return self.read(make)
         except ConfigError as error:
+            self.failures += 1
             if asked or str(error) != self._said:
                 log.error("%s; %s", error, otherwise)
             self._said = str(error)
@@ -82,8 +84,8 @@ class Watched:
             raise ConfigError(f"{setting}: expected a file that can be read, got '{path}': {error.strerror}") from None
 
     def _changed(self) -> bool:
-        """A file that is gone has not changed."""
-        return any(self._taken.get(setting) != state for setting, path in self.paths.items() if (state := _state_of(path)) is not None)
+        """A file that is gone is another, too."""
+        return any(self._taken.get(setting) != _state_of(path) for setting, path in self.paths.items())
 
 
 def _read(path: str | Path, limit: int, setting: str) -> tuple[bytes, State]:

@@ -44,7 +44,7 @@ def test_what_is_read_and_what_is_not(tmp_path: Path) -> None:
             Watched({"setting": str(other)}, 5).read(text)
 
 
-def test_a_file_is_read_again_when_it_is_another(tmp_path: Path) -> None:
+def test_a_file_is_read_again_when_it_is_another(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     path, link = tmp_path / "file", tmp_path / "link"
     path.write_text("one")
     link.symlink_to(path)
@@ -58,10 +58,13 @@ def test_a_file_is_read_again_when_it_is_another(tmp_path: Path) -> None:
     assert again(watched) == "four"
     (tmp_path / "other").write_text("five")
     link.unlink()
-    assert again(watched) is None, "gone is not changed"
+    assert [again(watched) for _ in range(3)] == [None] * 3
+    assert watched.failures == 3
+    assert caplog.text.count("setting: expected a file that can be read, got") == 1, "gone, which is said once"
     link.symlink_to(tmp_path / "other")
     assert again(watched) == "five"
     assert again(watched) is None
+    assert watched.failures == 3
     assert again(watched, asked=True) == "five"
 
 

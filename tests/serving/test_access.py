@@ -29,6 +29,7 @@ from cryptography.x509.oid import NameOID
 
 from inferd.config import Address, Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
+from inferd.files import _state_of as state_of
 from inferd.protocol import health, inference
 from inferd.serving import access, grpcio, ports, server
 from inferd.serving.access import LEAST_TOKEN_BYTES, MAX_CERTIFICATE_BYTES, MAX_TOKEN_BYTES, Access, Identity, is_loopback, warn_of_open
@@ -702,7 +703,8 @@ def test_who_asks_for_it_has_files_read_whatever_the_system_says_of_them(
 ) -> None:
     path = write_tokens(tmp_path / "tokens", TOKEN)
     with Served(model, token_file=str(path)) as served:
-        monkeypatch.setattr("inferd.files._state_of", lambda path: None)
+        before = state_of(str(path))
+        monkeypatch.setattr("inferd.files._state_of", lambda _path: before)
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         write_tokens(path, OTHER_TOKEN)
         served.on_loop(lambda: served.server._take_files(asked=False))
