@@ -18,6 +18,7 @@ import msgspec
 
 from inferd.errors import ConfigError
 from inferd.files import read_file
+from inferd.names import parse_name
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -250,7 +251,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         tuple[str, ...],
         _about(
             "access",
-            "Names of client certificates that may ask: common names, DNS, URI, e-mail or IP names. Left out: all that tls_client_ca "
+            "Names of client certificates that may ask: dns:NAME, uri:URI, ip:ADDRESS, email:ADDRESS, or cn:NAME for a common name. "
+            "Without a type it is the subject alternative name that it looks like, never a common name. Left out: all that tls_client_ca "
             "trusts.",
             items="names",
         ),
@@ -732,6 +734,11 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
     for name, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert"), ("tls_allow", "tls_client_ca")):
         if values[name] and not values[other]:
             raise refuse(name, f"expected {other}, too, got none")
+    for allowed in values["tls_allow"]:
+        try:
+            parse_name(allowed)
+        except ValueError as error:
+            raise refuse("tls_allow", str(error)) from None
     for provider in values["providers"]:
         if provider not in PROVIDERS:
             raise refuse("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{_near(provider, PROVIDERS)}")

@@ -19,15 +19,16 @@ ROOT = Path(__file__).parents[1]
 PACKAGE = ROOT / "inferd"
 
 # Part: the parts that it may import, beside itself. cli -> serving, ingest, rollout -> observe -> engine -> _core -> errors.
-# `protocol` (message classes), `config` (server settings), `files`, `log`, `descriptors`, `cgroup` and `memory_limit` stand beside the
-# line: they know nothing but errors, config how files are read, and memory_limit what cgroups say.
-BESIDE = {"protocol", "config", "files", "log", "descriptors", "cgroup", "memory_limit"}
+# `protocol` (message classes), `config` (server settings), `files`, `log`, `descriptors`, `cgroup`, `memory_limit` and `names` stand
+# beside the line: they know nothing but errors, config how files are read and clients named, and memory_limit what cgroups say.
+BESIDE = {"protocol", "config", "files", "log", "descriptors", "cgroup", "memory_limit", "names"}
 ALLOWED: dict[str, set[str]] = {
     "errors": set(),
     "_core": {"errors"},
     "protocol": {"errors"},
-    "config": {"errors", "files"},
+    "config": {"errors", "files", "names"},
     "files": {"errors"},
+    "names": set(),
     "log": {"errors"},
     "descriptors": {"errors"},
     "cgroup": {"errors"},
@@ -50,6 +51,7 @@ ALLOWED: dict[str, set[str]] = {
 DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
     "grpc": {"inferd.serving.grpcio", "inferd.cli.health"},
+    "cryptography": {"inferd.serving.certificate"},
     "prometheus_client": {"inferd.observe.metrics"},
     "google": {"inferd.protocol", "inferd.engine.model_config", "inferd.serving"},
     "inferd_client": {"inferd.ask"},

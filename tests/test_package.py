@@ -11,7 +11,7 @@ import pytest
 import inferd
 import inferd.errors
 
-HEAVY = ("grpc", "onnxruntime", "google.protobuf", "numpy", "click", "uvloop", "prometheus_client")
+HEAVY = ("grpc", "cryptography", "onnxruntime", "google.protobuf", "numpy", "click", "uvloop", "prometheus_client")
 
 
 def python(code: str) -> str:

@@ -37,7 +37,10 @@ __all__ = ["Finding", "doctor", "examine"]
 TINY_MODEL = bytes.fromhex(
     "08073a370a100a017812017922084964656e746974791201675a0f0a0178120a0a08080112040a020801620f0a0179120a0a08080112040a02080142040a00100d"
 )
-PACKAGES = ("numpy", "onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "msgspec", "uvloop", "prometheus-client", "inferd-client")
+PACKAGES = (
+    *("numpy", "onnxruntime", "onnxruntime-gpu", "grpcio", "protobuf", "msgspec", "uvloop", "cryptography", "prometheus-client"),
+    "inferd-client",
+)
 # What the steps of a model's configuration can read, and the package that does it.
 READERS = {"images": "pillow", "audio": "soundfile", "resampling": "soxr", "text": "tokenizers", "Arrow records": "pyarrow"}
 # What decodes pictures where inferd was built with it: its module of _core, the library, Debian's package, and what is better then.

@@ -10,21 +10,31 @@ import hashlib
 import ipaddress
 import logging
 import re
-import socket
 from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
 from inferd.files import Watched
+from inferd.names import parse_name
 from inferd.serving.ports import Refusals
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
-    from typing import Any
+    from collections.abc import Iterable, Mapping
 
     from inferd.config import Address, Settings
 
-__all__ = ["MAX_CERTIFICATE_BYTES", "NUL", "UNREADABLE", "Access", "Identity", "is_loopback", "open_to_all", "spelled", "warn_of_open"]
+__all__ = [
+    "MAX_CERTIFICATE_BYTES",
+    "NOT_ASCII",
+    "NUL",
+    "SEVERAL",
+    "UNREADABLE",
+    "Access",
+    "Identity",
+    "is_loopback",
+    "open_to_all",
+    "warn_of_open",
+]
 
 log = logging.getLogger(__name__)
 
@@ -38,40 +48,21 @@ MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
 NUL = "one of its names holds a NUL"  # a fault
 UNREADABLE = "its names cannot be read"  # another: they are no UTF-8, above all
 NOT_ASCII = "one of its DNS names is not ASCII"  # another: what Unicode takes for a letter in another case may be somebody else's
-NAMES = ("DNS", "URI", "email", "IP Address")  # the kinds of them that may stand in tls_allow, as ssl calls them
+SEVERAL = b", "  # between the values of a header that came more than once; no token holds a space
 
 
 class Identity(NamedTuple):
-    """Whom a client's certificate names. names: the common name, of several the first, and all DNS, URI, e-mail and IP names. hosts: the
-    DNS names, which are the same in any case, without one. fault: why it names nobody after all, and who shows it is refused."""
+    """Whom a client's certificate names. names: typed, as `inferd.names` spells them: the common name, of several the first, and all DNS,
+    URI, IP and e-mail names. fault: why it names nobody after all, and the client that shows it is rejected."""
 
     subject: str
     names: tuple[str, ...]
-    hosts: frozenset[str] = frozenset()
     fault: str = ""
-
-    @classmethod
-    def of(cls, certificate: Mapping[str, Any]) -> Identity:
-        """What ssl's getpeercert() says. It has other kinds of names, too (a directory name is a tuple), which allow nobody anything."""
-        subject = [(key, value) for part in certificate.get("subject", ()) for key, value in part]
-        common = [value for key, value in subject if key == "commonName"]
-        alternative = [(kind, value) for kind, value in certificate.get("subjectAltName", ()) if kind in NAMES]
-        names = [*common[:1], *(spelled(value) if kind == "IP Address" else value for kind, value in alternative)]
-        hosts = [value for kind, value in alternative if kind == "DNS"]
-        fault = NUL if any("\0" in name for name in (*common, *names)) else ""
-        return cls.named(", ".join(f"{key}={value}" for key, value in subject), names, hosts, fault)
-
-    @classmethod
-    def named(cls, subject: str, names: Iterable[str], hosts: Sequence[str], fault: str = "") -> Identity:
-        """names: as `spelled` writes addresses. hosts: those that are DNS names."""
-        if not all(map(str.isascii, hosts)):
-            fault = fault or NOT_ASCII
-        return cls(subject, tuple(dict.fromkeys(names)), _lower(hosts), fault)
 
     @classmethod
     def unread(cls, nbytes: int) -> Identity:
         """Of a certificate with more than MAX_CERTIFICATE_BYTES, which nobody decodes."""
-        return cls("", (), fault=f"it has {nbytes} bytes, expected at most {MAX_CERTIFICATE_BYTES}")
+        return cls("", (), f"it has {nbytes} bytes, expected at most {MAX_CERTIFICATE_BYTES}")
 
     def __str__(self) -> str:
         fault = f"; {self.fault}" if self.fault else ""
@@ -82,8 +73,7 @@ class Access:
     """The rules of one server. Made from its settings, which it raises ConfigError for."""
 
     def __init__(self, settings: Settings) -> None:
-        self._allowed: tuple[str, ...] = ()
-        self._names = self._hosts = frozenset[str]()
+        self._allowed = frozenset[str]()
         self.allow(settings.tls_allow)
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
         self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
@@ -94,12 +84,15 @@ class Access:
     def asks_for_tokens(self) -> bool:
         return self._file is not None
 
+    @property
+    def token_file_failures(self) -> int:
+        """Looks at the token file that found it gone, empty or wrong."""
+        return self._file.failures if self._file is not None else 0
+
     def allow(self, names: tuple[str, ...]) -> bool:
-        """Whose certificate has one of these may ask, from now on; none: whose authority is trusted. True: they changed."""
-        changed = names != self._allowed
-        self._allowed = names
-        self._names, self._hosts = frozenset(map(spelled, names)), _lower(names)
-        return changed
+        """A client whose certificate has one of these may ask, from now on; none: all that the authorities trust. True: they changed."""
+        before, self._allowed = self._allowed, frozenset(map(parse_name, names))
+        return self._allowed != before
 
     def reload(self, now_s: float, *, asked: bool) -> bool:
         """Takes the tokens that are in the file now, if it changed or in any case when `asked`. One that cannot be read changes nothing,
@@ -130,7 +123,7 @@ class Access:
             return PermissionDenied(f"this client's certificate names nobody: {identity.fault}; show another one", reason="identity")
         if not self._allowed:
             return None
-        if identity is not None and not (self._names.isdisjoint(identity.names) and self._hosts.isdisjoint(identity.hosts)):
+        if identity is not None and not self._allowed.isdisjoint(identity.names):
             return None
         return PermissionDenied("this client's certificate has none of the names that may ask here (tls_allow)", reason="identity")
 
@@ -177,20 +170,6 @@ def _tokens(found: Mapping[str, bytes]) -> frozenset[bytes]:
 
 def _digest(token: bytes) -> bytes:
     return hashlib.sha256(token).digest()
-
-
-def spelled(name: str) -> str:
-    """A name as all its spellings are compared: an IP address has several."""
-    family = socket.AF_INET6 if ":" in name else socket.AF_INET
-    try:
-        return socket.inet_ntop(family, socket.inet_pton(family, name.strip()))
-    except (OSError, ValueError):  # it is none
-        return name
-
-
-def _lower(hosts: Iterable[str]) -> frozenset[str]:
-    """As DNS compares them. One that is not ASCII is no host's: K is the Kelvin sign's lower case, too."""
-    return frozenset(host.lower() for host in hosts if host.isascii())
 
 
 def _cut(text: str) -> str:

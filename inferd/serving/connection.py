@@ -16,14 +16,14 @@ from socket import AF_UNIX, IPPROTO_TCP, TCP_INFO
 from typing import TYPE_CHECKING
 
 from inferd._core.http2 import Session
-from inferd.serving.access import MAX_CERTIFICATE_BYTES, UNREADABLE, Identity
 from inferd.serving.tls import ALPN
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Callable
     from typing import Any
 
     from inferd._core.tls_reader import TlsReader
+    from inferd.serving.access import Identity
     from inferd.serving.method import Method
     from inferd.serving.native import NativeTransport
 
@@ -71,7 +71,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         if handshake is not None:
             self.write_nbytes = TLS_WRITE_BYTES
             handshake.take_turns(self._owner.loop.call_soon, self._tls_told)
-            self._identity = _identity(handshake, transport.get_extra_info("peercert"))
+            self._identity = _identity(handshake)
             self.ask_who_it_is()
         socket = transport.get_extra_info("socket")
         self._descriptor = socket.fileno()
@@ -288,14 +288,14 @@ class Connection(Session, asyncio.BufferedProtocol):
             self.abort()
 
 
-def _identity(handshake: TlsReader, certificate: Mapping[str, Any] | None) -> Identity | None:
-    """certificate: as the loop has had it decoded."""
+def _identity(handshake: TlsReader) -> Identity | None:
+    """Whom the client's certificate names; None: it has none."""
     der = handshake.getpeercert(True)
-    if der is not None and len(der) > MAX_CERTIFICATE_BYTES:
-        return Identity.unread(len(der))
-    if der is not None and not certificate:
-        return Identity("", (), fault=UNREADABLE)
-    return Identity.of(certificate) if certificate else None
+    if der is None:
+        return None
+    from inferd.serving.certificate import identity_of
+
+    return identity_of(der)
 
 
 def _acknowledged_nbytes(transport: asyncio.Transport) -> int:

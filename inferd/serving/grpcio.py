@@ -27,10 +27,9 @@ from google.protobuf.message import DecodeError
 from inferd._core.grpc import NO_DEADLINE, Call, status_proto
 from inferd._core.message import Message
 from inferd.config import RELOADED
-from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unavailable
-from inferd.serving.access import MAX_CERTIFICATE_BYTES, NUL, Access, Identity, spelled
+from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unauthenticated, Unavailable
+from inferd.serving.access import SEVERAL, UNREADABLE, Access, Identity
 from inferd.serving.budget import settled
-from inferd.serving.der import has_nul
 from inferd.serving.listeners import bind
 from inferd.serving.sockets import SocketFile, free_path, not_listening
 from inferd.serving.unserved import unserved
@@ -50,7 +49,7 @@ log = logging.getLogger(__name__)
 
 MAX_TIMEOUT_S = 2.3e9  # 73 years; beyond it a deadline is none, and would not fit 64 bits of nanoseconds
 NEVER_MS = 2**31 - 1  # as grpc says it
-READ = 256  # certificates whose DER was looked at last, which is asked for each call
+READ = 256  # certificates that were read last: grpc shows one at each call
 MAX_TOLD = 1024  # connections that the log has named the client of; one that has not asked for so many others is named again
 DRAIN_STALL_S = 1.0  # a drain waits no longer than this for the next message of a stream
 RETRY_AFTER_NS = 100_000_000  # about a batch of a slow model: memory comes back as requests are answered
@@ -360,24 +359,18 @@ def _credentials(tls: Tls) -> grpc.ServerCredentials:
 
 
 def _identity(rpc: Rpc) -> Identity | None:
-    """Whom the client's certificate names, as grpc tells it; None: it has none."""
-    said = {key: [value.decode("utf-8", "replace") for value in values] for key, values in rpc.auth_context().items()}
-    pem, subject = ("".join(said.get(kind, ())) for kind in ("x509_pem_cert", "x509_subject"))
-    nbytes, holds_nul = _looked_at(pem)
-    if nbytes > MAX_CERTIFICATE_BYTES:
-        return Identity.unread(nbytes)
-    names = [name for kind in ("x509_common_name", "peer_dns", "peer_uri", "peer_email") for name in said.get(kind, ())]
-    names += map(spelled, said.get("peer_ip", ()))
-    if not (pem or names or subject):
+    """Whom the client's certificate names; None: it has none. grpc's own list of names ends each at its first NUL."""
+    said = rpc.auth_context()
+    if not any(kind.startswith(("x509", "peer")) for kind in said):
         return None
-    return Identity.named(subject, filter(None, names), said.get("peer_dns", ()), NUL if holds_nul else "")
+    return _identity_of(b"".join(said.get("x509_pem_cert", ())))
 
 
 @lru_cache(READ)
-def _looked_at(pem: str) -> tuple[int, bool]:
-    """How many bytes the certificate has, and whether a name of it holds a NUL, where grpc ends it; none that it shows: it may."""
-    der = ssl.PEM_cert_to_DER_cert(pem) if pem else b""
-    return len(der), not der or (len(der) <= MAX_CERTIFICATE_BYTES and has_nul(der))
+def _identity_of(pem: bytes) -> Identity:
+    from inferd.serving.certificate import identity_of
+
+    return identity_of(ssl.PEM_cert_to_DER_cert(pem.decode("ascii"))) if pem else Identity("", (), UNREADABLE)
 
 
 def _lifetime(settings: Settings) -> list[tuple[str, int]]:

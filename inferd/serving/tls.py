@@ -17,8 +17,6 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from inferd._core.tls_reader import TlsReader
 from inferd.errors import ConfigError
 from inferd.files import Watched
-from inferd.serving.access import MAX_CERTIFICATE_BYTES
-from inferd.serving.der import validity
 from inferd.serving.ports import CLIENT, plain
 
 if TYPE_CHECKING:
@@ -52,17 +50,11 @@ class Certificates(NamedTuple):
 
 
 class Session(ssl.SSLObject):
-    """The server's side of one connection. A certificate of more than MAX_CERTIFICATE_BYTES is decoded for nobody, nor for the loop,
-    which asks for each, and has a word of its own for what Python cannot decode."""
+    """The server's side of one connection. The loop asks each for its client's names, which Python would decode whatever their size, or
+    fail to: certificate.py does that."""
 
     def getpeercert(self, binary_form: bool = False) -> Any:
-        der = super().getpeercert(True)
-        if binary_form or der is None or len(der) > MAX_CERTIFICATE_BYTES:
-            return der if binary_form else None
-        try:
-            return super().getpeercert()
-        except (ValueError, ssl.SSLError):  # a name that is no UTF-8, or names that OpenSSL cannot print
-            return None
+        return super().getpeercert(True) if binary_form else None
 
 
 class PortContext(ssl.SSLContext):
@@ -177,6 +169,8 @@ def _without_certificate(mutual: bool) -> ssl.SSLContext:
 
 def _validity(chain: bytes) -> tuple[datetime, datetime]:
     """The first moment and the last of the server's own certificate, which is the first in PEM. Where that cannot be read: always."""
+    from inferd.serving.certificate import validity
+
     try:
         return validity(b64decode(CERTIFICATE.findall(chain)[0]))
     except (ValueError, IndexError):

@@ -114,7 +114,7 @@ def test_settings_are_those_of_inferd() -> None:
     assert settings_of(pod | image).lame_duck_s == 5
     assert settings_of(image | pod).metrics_address == Address("0.0.0.0", container()["ports"][1]["containerPort"])
     assert settings_of(compose | image).metrics_address == Address("127.0.0.1", 8002)
-    assert settings_of(compose | image).tls_allow == ("proxy.inferd.internal",)
+    assert settings_of(compose | image).tls_allow == ("dns:proxy.inferd.internal",)
 
 
 def test_the_proxy_of_compose_has_one_connection_for_everybody() -> None:
