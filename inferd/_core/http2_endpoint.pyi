@@ -19,7 +19,7 @@ class Endpoint:
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
         in_thread: Callable[[Output, Conversion], Any],
-        guard: Callable[[str, bytes | None], bool] | None = None,
+        guard: Callable[[Http2Call, bytes | None], bool] | None = None,
         compression: str = "none",
         max_message_nbytes: int = ...,
         max_header_nbytes: int = ...,

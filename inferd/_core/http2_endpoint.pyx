@@ -30,8 +30,8 @@ cdef class Endpoint:
     methods: the service table, "/package.Service/Method" -> Method. start(call, method): begins a unary call whose message
     is there, or a streaming call whose headers are there. unserved(path): the refusal of an unknown method. refuse(call, error):
     answers any exception that a method raised.
-    guard(method, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes, or
-    None). True: the header is good for all calls of its connection, until guard_changed().
+    guard(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes, None
+    where there is none, b", " where there are several). True: the header is good for all calls of its connection, until guard_changed().
     in_thread(output, work): calls work.run() on another thread and work.done() on the loop's after it, for what it would take the loop
     too long to compress, decompress or unpack. compression: of answers, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then. Limits are

@@ -17,6 +17,7 @@ from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
 cdef enum:
     ENTRY_NBYTES = 160                  # what an entry takes beside its name and value: two bytes objects, their pair, its place
 
+cdef bytes SEVERAL = b", "              # stands for headers that came more than once, as HTTP joins their values; no token holds a space
 KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
 
 
@@ -123,7 +124,7 @@ cdef class HeaderReader:
         """Raises what the guard does."""
         cdef bytes authorization = call.authorization
         call.authorization = None
-        if self.endpoint.guard(call.method, authorization):
+        if self.endpoint.guard(call, authorization):
             self.authorized, self.authorized_epoch = authorization, self.endpoint.guard_epoch
         return 0
 
@@ -133,6 +134,9 @@ cdef class HeaderReader:
         cdef const uint8_t *known
         cdef uint8_t difference = 0
         cdef size_t i
+        if call.is_authorized or call.authorization is not None:
+            call.is_authorized, call.authorization = False, SEVERAL
+            return
         call.is_authorized = False
         if self.authorized is not None and self.authorized_epoch == self.endpoint.guard_epoch and \
                 nbytes == <size_t>PyBytes_GET_SIZE(self.authorized):

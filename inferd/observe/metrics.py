@@ -65,6 +65,14 @@ SERVER_METRICS = {
         "inferd_tls_certificate_expires_timestamp_seconds",
         "Last moment of the certificate that clients are shown, since the Unix epoch; only with TLS.",
     ),
+    "tls_file_failures_total": (
+        "inferd_tls_file_failures",
+        "Looks at the files of TLS that found one gone or wrong: those that were read before stay; only with TLS.",
+    ),
+    "token_file_failures_total": (
+        "inferd_token_file_failures",
+        "Looks at the token file that found it gone, empty or wrong: the tokens that were read before stay; only with tokens.",
+    ),
     "connections_stalled_total": ("inferd_connections_stalled", "Client connections cut off: they held memory and did not move."),
     "connections_dead_total": ("inferd_connections_dead", "Client connections cut off: a PING was not answered (keepalive_timeout_s)."),
     "connections_flooding_total": ("inferd_connections_flooding", "Client connections cut off: too many frames that ask for nothing."),

@@ -77,7 +77,7 @@ class Access:
         self.allow(settings.tls_allow)
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
         self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
-        self._refusals = Refusals()
+        self._refusals, self._wrong_tokens = Refusals(), Refusals()
         self._unended = (b"", 0.0)  # of a file that lacked its last line end when it was looked at again: its digest, and since when
 
     @property
@@ -134,13 +134,19 @@ class Access:
         else:
             self._refusals.tell(now_s, f"client {identity} from {peer}")
 
+    def tell_token(self, now_s: float, refusal: RequestError, peer: object) -> None:
+        """Says in the log that a call brought no token: of many, one has a line."""
+        self._wrong_tokens.tell(now_s, f"a call from {peer}: {refusal}")
+
     def check_token(self, method: str, authorization: bytes | None) -> bool:
         """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it
-        need not."""
+        need not. Several headers come as HTTP joins them, by SEVERAL."""
         if self._file is None or method.startswith(OPEN_SERVICE):
             return False
         if authorization is None:
             raise Unauthenticated("expected the header 'authorization: Bearer TOKEN', got none; send a token", reason="token")
+        if SEVERAL in authorization:
+            raise Unauthenticated("expected one 'authorization' header, got several; send one token", reason="token")
         scheme, _, token = authorization.partition(b" ")
         if scheme.lower() != b"bearer" or _digest(token.strip()) not in self._tokens:
             raise Unauthenticated("the header 'authorization' brings no token that is known here; send a valid one", reason="token")

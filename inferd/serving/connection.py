@@ -107,7 +107,12 @@ class Connection(Session, asyncio.BufferedProtocol):
         is_news = not self._told or (refusal is None) != (self.refusal is None)
         self.refusal, self._told = refusal, True
         if self._identity is not None and is_news:
-            self._owner.tell(self._identity, self.refusal, self._socket.get_extra_info("peername"))
+            self._owner.tell(self._identity, self.refusal, self.peer)
+
+    @property
+    def peer(self) -> object:
+        """Its client's address, for the log; a Unix socket's has none."""
+        return (self._socket is not None and self._socket.get_extra_info("peername")) or "a Unix socket"
 
     @property
     def is_closing(self) -> bool:

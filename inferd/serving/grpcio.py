@@ -313,9 +313,13 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         if rpc.auth_context().get("transport_security_type") == [b"ssl"]:
             self._check_identity(rpc)
         if self._access.asks_for_tokens:
-            headers = [value for key, value in rpc.invocation_metadata() or () if key == "authorization"]
-            last = headers[-1] if headers else None
-            self._access.check_token(name, last.encode() if isinstance(last, str) else last)
+            found = [value for key, value in rpc.invocation_metadata() or () if key == "authorization"]
+            headers = [value.encode() if isinstance(value, str) else value for value in found]
+            try:
+                self._access.check_token(name, SEVERAL.join(headers) if headers else None)
+            except Unauthenticated as refusal:
+                self._access.tell_token(asyncio.get_running_loop().time(), refusal, rpc.peer())
+                raise
 
     def _check_identity(self, rpc: Rpc) -> None:
         """grpc.aio does not tell of a connection until it has a call: its first one is when the log names its client."""

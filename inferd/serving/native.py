@@ -14,7 +14,7 @@ import time
 from collections import deque
 from contextlib import suppress
 from socket import AF_UNIX
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, cast
 
 from inferd._core import message as messages
 from inferd._core.http2_endpoint import Endpoint
@@ -22,7 +22,7 @@ from inferd._core.http2_sockets import Sockets
 from inferd.config import Address
 from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
-from inferd.errors import RequestError
+from inferd.errors import RequestError, Unauthenticated
 from inferd.serving.access import Access, Identity
 from inferd.serving.budget import CONNECTION_BYTES, TLS_CONNECTION_BYTES, settled
 from inferd.serving.cold_calls import ColdCalls
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from socket import socket
 
     from inferd._core.grpc import Call
+    from inferd._core.http2_call import Http2Call
     from inferd.config import Settings
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls
@@ -129,7 +130,7 @@ class NativeTransport:
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
             in_thread=self._threads.submit,
-            guard=self._access.check_token if self._access.asks_for_tokens else None,
+            guard=self._guard if self._access.asks_for_tokens else None,
             compression=settings.compression,
             max_message_nbytes=settings.max_message_bytes,
             max_header_nbytes=settings.max_header_bytes,
@@ -311,6 +312,14 @@ class NativeTransport:
     def refusal_of(self, identity: Identity | None) -> RequestError | None:
         """Why a client whose certificate names that, or that has none, may not ask anything; None: it may."""
         return self._access.check_identity(identity)
+
+    def _guard(self, call: Http2Call, authorization: bytes | None) -> bool:
+        """Whether a call's token is good for all calls of its connection. Raises Unauthenticated, and says so in the log."""
+        try:
+            return self._access.check_token(call.method, authorization)
+        except Unauthenticated as refusal:
+            self._access.tell_token(self.loop.time(), refusal, cast("Connection", call.output).peer)
+            raise
 
     def tell(self, identity: Identity, refusal: RequestError | None, peer: object) -> None:
         """Says in the log who has connected by TLS, and whether it may ask."""

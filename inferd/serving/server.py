@@ -242,6 +242,9 @@ class Server:
         }
         if self._tls is not None:
             own["tls_certificate_expires_timestamp_seconds"] = self._tls.expires_s
+            own["tls_file_failures_total"] = self._tls.file_failures
+        if self._access.asks_for_tokens:
+            own["token_file_failures_total"] = self._access.token_file_failures
         return self._transport.counters() | own | refusals
 
 

@@ -84,6 +84,11 @@ class Tls:
         """The certificate's last moment, since the Unix epoch."""
         return self._validity[1].timestamp()
 
+    @property
+    def file_failures(self) -> int:
+        """Looks at the files that found one gone, or found that they do not fit together."""
+        return self._files.failures
+
     def reload(self, *, asked: bool) -> bool:
         """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
         logged: a certificate and its key are rarely replaced at one time. Nor does a certificate that clients refuse just now, while they

@@ -648,6 +648,85 @@ def test_tokens_are_replaced_under_an_open_connection(model: Path, transport: st
         assert call(channel, INFER, REQUEST, **bearer(OTHER_TOKEN)), "what cannot be read changes nothing"
 
 
+def test_two_authorization_headers_are_rejected(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
+    """Which of them counts would be the server's guess, and another proxy's another."""
+    with Served(model, transport=transport, token_file=str(write_tokens(tmp_path / "tokens", TOKEN, OTHER_TOKEN))) as served:
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        for known in (False, True):  # by the connection
+            for one, other in ((TOKEN, TOKEN), (TOKEN, "x" * 32), ("x" * 32, TOKEN), (TOKEN, OTHER_TOKEN)):
+                headers = [("authorization", f"Bearer {token}") for token in (one, other)]
+                with pytest.raises(grpc.RpcError) as caught:
+                    call(channel, INFER, REQUEST, metadata=headers)
+                assert caught.value.code().name == "UNAUTHENTICATED"
+                assert caught.value.details() == "expected one 'authorization' header, got several; send one token"
+            assert call(channel, CHECK, metadata=headers), "probes have no token"
+            assert known or call(channel, INFER, REQUEST, **bearer(TOKEN))
+
+
+def test_a_wrong_token_leaves_a_line_with_the_address(
+    model: Path,
+    transport: str,
+    tmp_path: Path,
+    channels: list[grpc.Channel],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Of many one has a line. No token does."""
+    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    listen, wrong = (f"unix:{tmp_path}/s",), "w" * 32
+    with (
+        caplog.at_level(logging.INFO, "inferd"),
+        Served(model, transport=transport, listen=listen, token_file=str(write_tokens(tmp_path / "tokens", TOKEN))) as served,
+    ):
+        channels += [grpc.insecure_channel(address, OWN_CONNECTION) for address in (served.address, *listen)]
+        for _ in range(3):
+            assert code_of(lambda: call(channels[0], **bearer(wrong))) == "UNAUTHENTICATED"
+        monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+        assert code_of(lambda: call(channels[1])) == "UNAUTHENTICATED"
+        assert call(channels[0], **bearer(TOKEN))
+        assert served.server._counters()["refusals_token_total"] == 4
+    first, last = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    assert re.search(r"^refused: a call from .*127\.0\.0\.1.*: the header 'authorization' brings no token that is known here", first)
+    assert re.search(r"^refused: a call from (a Unix socket|unix:.*): expected the header .*; 2 more were refused before it$", last)
+    assert TOKEN not in caplog.text
+    assert wrong not in caplog.text
+
+
+@pytest.mark.parametrize("how", ["deleted", "emptied"])
+def test_a_token_file_that_is_deleted_or_emptied_is_said_and_counted(
+    model: Path,
+    tmp_path: Path,
+    channels: list[grpc.Channel],
+    caplog: pytest.LogCaptureFixture,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    monkeypatch.setattr(server, "RELOAD_S", 3600.0)  # the test alone looks
+    path = write_tokens(tmp_path / "tokens", TOKEN)
+
+    def look(times: int = 1) -> float:
+        for _ in range(times):
+            served.on_loop(lambda: served.server._take_files(asked=False))
+        found: float = served.server._counters()["token_file_failures_total"]
+        return found
+
+    with Served(model, token_file=str(path)) as served:
+        assert look(3) == 0
+        if how == "deleted":
+            path.unlink()
+        else:
+            path.write_text("")
+        assert look(3) == 3
+        [line] = [record.getMessage() for record in caplog.records if "token_file: " in record.getMessage()]
+        assert ("No such file" if how == "deleted" else "expected one token a line, got none") in line
+        assert line.endswith("; the tokens that were read before stay")
+        channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
+        assert call(channel, **bearer(TOKEN))
+        write_tokens(path, OTHER_TOKEN)
+        assert look(3) == 3
+        assert call(channel, **bearer(OTHER_TOKEN))
+
+
 def test_a_stream_outlives_the_token_that_opened_it(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
     """As docs/security.md says: what is refused is new calls."""
     path, services = write_tokens(tmp_path / "tokens", TOKEN), b"\x3a\x00"  # list_services

@@ -62,7 +62,7 @@ class Echo:
         )
 
     @staticmethod
-    def let_through(method: str, authorization: bytes | None) -> bool:
+    def let_through(call: Http2Call, authorization: bytes | None) -> bool:
         if authorization != b"Bearer good":
             raise Unauthenticated("no token")
         return True
