@@ -20,6 +20,7 @@ from typing import TYPE_CHECKING, Any, cast
 
 from prometheus_client import CollectorRegistry, Metric, ProcessCollector, make_wsgi_app
 from prometheus_client.core import CounterMetricFamily, GaugeMetricFamily, HistogramMetricFamily, InfoMetricFamily
+from prometheus_client.exposition import choose_encoder
 from prometheus_client.registry import Collector
 from prometheus_client.samples import Sample as PrometheusSample
 
@@ -141,12 +142,17 @@ class Exposition(Collector):
             if environ["REQUEST_METHOD"] != "HEAD":
                 return answer(environ, start_response)
             status, headers, body = _answered(answer, {**environ, "REQUEST_METHOD": "GET"})
-            start_response(status, [*headers, ("Content-Length", str(len(body)))])
+            others = [(name, value) for name, value in headers if name != "Content-Length"]
+            start_response(status, [*others, ("Content-Length", str(len(body)))])
             return []
 
         def answer(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
             path = environ.get("PATH_INFO", "")
             if path == "/metrics":
+                try:
+                    choose_encoder(environ.get("HTTP_ACCEPT", ""))
+                except (TypeError, ValueError):  # of a version that is no number
+                    environ = {**environ, "HTTP_ACCEPT": ""}
                 try:
                     status, headers, body = _answered(metrics_app, environ)
                 except Exception:

@@ -57,7 +57,7 @@ def serving(metrics: Exposition, host: str = "127.0.0.1") -> Iterator[int]:
         close()
 
 
-def get(port: int, path: str = "/metrics", host: str = "127.0.0.1", method: str = "GET", **headers: str) -> tuple[int, str, bytes]:
+def get(port: int, path: str = "/metrics", host: str = "127.0.0.1", method: str = "GET", **headers: str | bytes) -> tuple[int, str, bytes]:
     with closing(http.client.HTTPConnection(host, port, timeout=LIMIT_S)) as connection:
         connection.request(method, path, headers={name.replace("_", "-"): value for name, value in headers.items()})
         answer = connection.getresponse()
@@ -256,6 +256,16 @@ def test_a_gateway_sees_the_queue() -> None:
     assert {what: as_a_gateway_reads(text, name) for what, name in documented} == {"queued": 7, "running": 3}
 
 
+@pytest.mark.parametrize("version", ["1.x", "x"])
+def test_a_version_that_is_no_number_is_answered_with_the_plain_format(version: str, caplog: pytest.LogCaptureFixture) -> None:
+    for kind in ("application/openmetrics-text", "text/plain"):
+        with serving(metrics_of()) as port:
+            status, content_type, body = get(port, Accept=f"{kind}; version={version}".encode())
+        assert (status, content_type.partition(";")[0]) == (200, "text/plain")
+        assert b"# TYPE" in body
+    assert not caplog.records
+
+
 def test_openmetrics_is_answered_to_who_asks_for_it() -> None:
     with serving(metrics_of(busy_model(), counters=lambda: dict.fromkeys(SERVER_METRICS, 1.0))) as port:
         status, content_type, body = get(port, Accept="application/openmetrics-text; version=1.0.0")
@@ -297,7 +307,9 @@ def test_head_is_get_without_the_body(path: str, expected: int) -> None:
         client.sendall(b"HEAD %b HTTP/1.0\r\n\r\n" % path.encode())
         came = b"".join(iter(lambda: client.recv(65536), b""))
     head, _, after = came.decode().partition("\r\n\r\n")
-    headers = {name.lower(): value for name, _, value in (line.partition(": ") for line in head.split("\r\n")[1:])}
+    lines = [line.partition(": ") for line in head.split("\r\n")[1:]]
+    headers = {name.lower(): value for name, _, value in lines}
+    assert len(headers) == len(lines), "no header is there twice"
     assert (status, int(head.split()[1]), after) == (expected, expected, "")
     assert headers["content-type"] == content_type
     assert len(body) / 2 < int(headers["content-length"]) < len(body) * 2, "numbers grow between the two"
