@@ -13,7 +13,11 @@ import pytest
 HERE = Path(__file__).parent
 TARGETS = sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem not in ("__init__", "wires"))
 CHANGED = 400  # inputs of each target
-MOST_CORPUS_BYTES = 300_000
+NEEDED = {
+    "picture": ["PIL"], "image": ["PIL"], "audio": ["soundfile"], "records": ["sklearn"], "table": ["sklearn", "pyarrow"],
+    "text": ["tokenizers"], "onnx_file": ["onnx"],
+}  # fmt: skip
+MOST_CORPUS_BYTES = 350_000
 
 
 def inputs(target: str) -> list[bytes]:
@@ -24,8 +28,7 @@ def inputs(target: str) -> list[bytes]:
 
 @pytest.fixture(scope="module", params=TARGETS)
 def target(request: pytest.FixtureRequest) -> Any:
-    module = {"picture": "PIL", "audio": "soundfile", "records": "sklearn"}.get(request.param)
-    if module is not None:
+    for module in NEEDED.get(request.param, ()):
         pytest.importorskip(module)
     return importlib.import_module(f"tests.fuzz.targets.{request.param}")
 
