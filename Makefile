@@ -36,13 +36,15 @@ ASAN := detect_leaks=0:quarantine_size_mb=8
 # GIL's mutex and condition all the same, so that nothing needs to be suppressed.
 THREADED := tests/_core/test_batch_queue.py tests/_core/test_batcher.py tests/_core/test_local.py tests/_core/test_histogram.py
 # make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS='http2 codec' FUZZ_SANITIZE=address,undefined: seconds are each target's; FUZZ_FLAGS are
-# tests/fuzz/run.py's. The driver is loaded before the sanitizer: both have what the instrumentation calls, and the driver's is wanted.
-FUZZ_SECONDS ?= 10
+# tests/fuzz/run.py's. FUZZ_CAMPAIGN=1: each target until it has its executions; FUZZ_SECONDS are those of the call then, and the next call
+# goes on. The driver is loaded before the sanitizer: both have what the instrumentation calls, and the driver's is wanted.
+FUZZ_CAMPAIGN ?=
+FUZZ_SECONDS ?= $(if $(FUZZ_CAMPAIGN),0,10)
 FUZZ_TARGETS ?=
 FUZZ_SANITIZE ?=
 FUZZ_FLAGS ?=
 FUZZ = $(if $(FUZZ_SANITIZE),build/fuzz-sanitize/tree,build/fuzz/tree)
-FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):verify_asan_link_order=0 \
+FUZZ_PRELOAD = $(if $(FUZZ_SANITIZE),PYTHONMALLOC=malloc ASAN_OPTIONS=$(ASAN):quarantine_size_mb=1:verify_asan_link_order=0 \
 	LD_PRELOAD="$$(echo $(FUZZ)/fuzz_driver.*.so) $$(clang -print-file-name=libclang_rt.asan-$$(uname -m).so)")
 
 .PHONY: help demo test lint types build debug sanitize fuzz bench bench-inputs bench-production peers wheel proto examples clean
@@ -82,7 +84,7 @@ sanitize: .stamps/develop  ## native modules and serving under the address and u
 
 fuzz: .stamps/develop .stamps/system-fuzz  ## coverage-guided fuzzing of all that reads what others send, FUZZ_SECONDS=10 for each target
 	CC=clang LDSHARED='clang -shared' INFERD_FUZZ=1 INFERD_SANITIZE=$(FUZZ_SANITIZE) $(PY) setup.py --quiet build --build-lib $(FUZZ)
-	PYTHONPATH=$(FUZZ):. $(FUZZ_PRELOAD) $(PY) tests/fuzz/run.py --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS) $(FUZZ_TARGETS)
+	PYTHONPATH=$(FUZZ):. $(FUZZ_PRELOAD) $(PY) tests/fuzz/run.py $(if $(FUZZ_CAMPAIGN),--campaign) --seconds $(FUZZ_SECONDS) $(FUZZ_FLAGS) $(FUZZ_TARGETS)
 
 bench: .stamps/develop .stamps/system-bench  ## micro benchmarks, the server's cost, inferd bench beside other testers and on known changes; what moved
 	$(PYTEST) benchmarks --benchmark-enable --benchmark-columns=min,median,ops --benchmark-json=build/micro.json

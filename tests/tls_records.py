@@ -31,7 +31,7 @@ class Contexts:
 
     def records(self, client: ssl.SSLObject) -> Records:
         """Of a client whose handshake is made, and is the only one since the last call."""
-        told = os.pread(self._secrets, 1 << 16, 0).decode()
+        told = os.pread(self._secrets, 1 << 12, 0).decode()
         os.ftruncate(self._secrets, 0)
         [secret] = [line.split()[2] for line in told.splitlines() if line.startswith("CLIENT_TRAFFIC_SECRET_0 ")]
         cipher = client.cipher()

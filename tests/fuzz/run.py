@@ -1,7 +1,11 @@
 """Runs the fuzzers: libFuzzer over functions of tests/fuzz/targets, in this process, guided by the coverage of the native modules.
 
     make fuzz [FUZZ_SECONDS=10] [FUZZ_TARGETS='http2 codec']
+    make fuzz FUZZ_CAMPAIGN=1 [FUZZ_SANITIZE=address,undefined] [FUZZ_SECONDS=540]
     python tests/fuzz/run.py [TARGET[:RUNS] ...] [--seconds 10 | --runs 1000000] [--grown build/fuzz/corpus] [--keep] [--history]
+
+A campaign runs each target until it has the executions of CAMPAIGN, over several calls where --seconds ends one before that: those of the
+same code are added up, and the seconds are shared by the targets that lack some. The call that completes it appends the line of history.
 
 Each target has a process of its own, and begins with its committed corpus, its seeds, and what earlier runs found (--grown). --keep makes
 the committed corpus of all that anew, as few and as small inputs as reach everything that is reached. A crash leaves its input in
@@ -25,7 +29,8 @@ import shutil
 import subprocess
 import sys
 import time
-from dataclasses import asdict, dataclass
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +39,15 @@ import numpy as np
 HERE = Path(__file__).resolve().parent
 ROOT = HERE.parents[1]
 HISTORY = ROOT / "benchmarks" / "history" / "fuzz.jsonl"
+SANITIZED = "libclang_rt.asan" in os.environ.get("LD_PRELOAD", "")
 TARGETS = tuple(sorted(path.stem for path in (HERE / "targets").glob("*.py") if path.stem not in ("__init__", "wires")))
-MAX_INPUT_BYTES = 4096
+MAX_INPUT_NBYTES = 4096  # unless a target has its own
 MAX_INPUT_S = 10  # one that takes longer is a hang
 MAX_MEMORY_MB = 2048
+# Executions of each target in a campaign: where bytes come from any client most, and as many as are made in some seconds of the others.
+CAMPAIGN = {"http2": 1_000_000, "framing": 1_000_000, "codec": 1_000_000, "answer": 1_000_000, "records": 1_000_000, "tls": 100_000}
+CAMPAIGN_OTHERS = 50_000
+LEAST_PIECE_S = 10  # in which libFuzzer does more than read its corpus
 
 
 @dataclass(frozen=True)
@@ -56,6 +66,11 @@ class Result:
     @property
     def runs_s(self) -> float:
         return self.runs / self.seconds if self.seconds else 0.0
+
+    def after(self, earlier: Result) -> Result:
+        """Of both runs; what is reached is this one's, which has the inputs of the other."""
+        crashes, seconds = self.crashes + earlier.crashes, round(self.seconds + earlier.seconds, 1)
+        return replace(self, runs=self.runs + earlier.runs, seconds=seconds, crashes=crashes)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
@@ -172,13 +187,15 @@ class Fuzzer:
         said = self.start(
             f"-max_total_time={seconds}",
             f"-runs={runs}",
-            f"-max_len={MAX_INPUT_BYTES}",
+            f"-max_len={getattr(self.module, 'MAX_INPUT_NBYTES', MAX_INPUT_NBYTES)}",
             f"-timeout={MAX_INPUT_S}",
             f"-rss_limit_mb={MAX_MEMORY_MB}",
             f"-dict={self.dictionary}",
             f"-artifact_prefix={self.crashes}/",
             "-print_final_stats=1",
             "-use_value_profile=1",
+            "-entropic=0",  # which takes half of the time where inputs reach as much as here
+            "-print_funcs=0",  # each one new would start a symbolizer
             "-reload=0",
             *map(str, (self.grown, self.committed, self.seeds)),
         )
@@ -206,6 +223,50 @@ class Fuzzer:
             (self.committed / name_of(content)).write_bytes(content)
 
 
+class Campaign:
+    """What the calls of a campaign have done so far, in a file. Executions count as long as the target and what it runs stay the same."""
+
+    def __init__(self, file: Path) -> None:
+        self.file = file
+        self.done: dict[str, Any] = json.loads(file.read_text()) if file.exists() else {}
+
+    def missing(self, fuzzer: Fuzzer) -> int:
+        """Executions."""
+        found = self.done.get(fuzzer.name)
+        runs = found["result"]["runs"] if found and found["code"] == code_of(fuzzer.module) else 0
+        return max(0, CAMPAIGN.get(fuzzer.name, CAMPAIGN_OTHERS) - runs)
+
+    def add(self, fuzzer: Fuzzer, result: Result) -> Result:
+        code = code_of(fuzzer.module)
+        if (found := self.done.get(fuzzer.name)) and found["code"] == code:
+            result = result.after(Result(**found["result"]))
+        self.done[fuzzer.name] = {"code": code, "result": asdict(result)}
+        self.file.write_text(json.dumps(self.done, indent=1))
+        return result
+
+    def result(self, fuzzer: Fuzzer) -> Result:
+        return Result(**self.done[fuzzer.name]["result"])
+
+
+def code_of(target: Any) -> str:
+    files = [str(target.__file__), *(str(importlib.import_module(f"inferd._core.{name}").__file__) for name in target.MODULES)]
+    files += [str(importlib.import_module(name).__file__) for name in getattr(target, "LINES", ())]
+    return name_of(b"".join(Path(file).read_bytes() for file in files))
+
+
+def carry_on(names: Sequence[str], campaign: Campaign, seconds: int, grown: Path) -> dict[str, Result] | None:
+    """The results of all of these targets; None where some lack executions, which share the seconds."""
+    until = time.monotonic() + seconds
+    fuzzers = [Fuzzer(name, grown) for name in names]
+    lacking = [fuzzer for fuzzer in fuzzers if campaign.missing(fuzzer)]
+    for place, fuzzer in enumerate(lacking):
+        share = max(LEAST_PIECE_S, int(until - time.monotonic()) // (len(lacking) - place)) if seconds else 0
+        result = campaign.add(fuzzer, fuzzer.fuzz(share, campaign.missing(fuzzer)))
+        missing = f"{campaign.missing(fuzzer):>12,} to go" if campaign.missing(fuzzer) else ""
+        print(table({fuzzer.name: result}).splitlines()[1] + missing, flush=True)
+    return None if any(map(campaign.missing, fuzzers)) else {fuzzer.name: campaign.result(fuzzer) for fuzzer in fuzzers}
+
+
 def name_of(content: bytes) -> str:
     return hashlib.sha1(content, usedforsecurity=False).hexdigest()[:12]
 
@@ -229,19 +290,28 @@ def keep_history(results: dict[str, Result]) -> None:
     record: Any = importlib.import_module("record")
     report = record.Report(0, 0.0)
     report.numbers = {name: asdict(result) for name, result in results.items()}
-    record.append(HISTORY, report, {"sanitized": "libclang_rt.asan" in os.environ.get("LD_PRELOAD", "")})
+    record.append(HISTORY, report, {"sanitized": SANITIZED})
 
 
 def main() -> int:
     parser = argparse.ArgumentParser(description="Runs the fuzzers.")
     parser.add_argument("targets", nargs="*", help=f"of {', '.join(TARGETS)}, or with a limit of its own: http2:100000; all by default")
-    parser.add_argument("--seconds", type=int, default=10, help="for each target; 0: no limit (default 10)")
+    parser.add_argument("--seconds", type=int, default=10, help="for each target, of a campaign for all; 0: no limit (default 10)")
     parser.add_argument("--runs", type=int, default=-1, help="of each target; -1: no limit (default)")
     parser.add_argument("--grown", type=Path, default=ROOT / "build" / "fuzz" / "corpus", help="inputs that runs find stay here")
     parser.add_argument("--keep", action="store_true", help="make the committed corpus anew")
     parser.add_argument("--history", action="store_true", help="append a line to benchmarks/history/fuzz.jsonl")
+    parser.add_argument("--campaign", action="store_true", help="each target until it has as many executions as CAMPAIGN says")
     given = parser.parse_args()
     loaded_driver()
+    if given.campaign:
+        campaign = Campaign(given.grown / f"campaign{'-sanitized' if SANITIZED else ''}.json")
+        done = carry_on(given.targets or TARGETS, campaign, given.seconds, given.grown)
+        if done is None:
+            return 2
+        print("\n" + table(done))
+        keep_history(done)
+        return 1 if any(result.crashes for result in done.values()) else 0
     results = {}
     for word in given.targets or TARGETS:
         name, _, runs = word.partition(":")
