@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 import os
 import re
+import shutil
 import subprocess
 import sys
 import tempfile
@@ -252,7 +253,8 @@ def _started(subject: Subject, settings: Settings | None, folder: Path, log: Tex
 
 
 def _arguments(subject: Subject, settings: Settings | None, folder: Path) -> list[str]:
-    """What to serve. A model's folder is rebuilt from links, so that a configuration can be tried without touching the real one."""
+    """What to serve. A model's folder is rebuilt from links, so that a configuration can be tried without touching the real one. Files
+    beside the versions are copied: labels and tokenizers, which may not be links out of the folder that is served."""
     if settings is None:
         return [str(subject.path)]
     if subject.single:
@@ -261,10 +263,13 @@ def _arguments(subject: Subject, settings: Settings | None, folder: Path) -> lis
         return [str(subject.path), "--config", str(file)]
     copy = folder / subject.name
     copy.mkdir()
+    versions = any(is_version(entry) for entry in subject.path.iterdir())
     for entry in subject.path.iterdir():
-        if entry.name not in CONFIG_FILES:
+        if versions and entry.is_file() and entry.name not in CONFIG_FILES:
+            shutil.copyfile(entry, copy / entry.name)
+        elif entry.name not in CONFIG_FILES:
             (copy / entry.name).symlink_to(entry)
-    if not any(is_version(entry) for entry in subject.path.iterdir()):
+    if not versions:
         (copy / "1").symlink_to(subject.path)  # as a folder: a model may have its weights in files beside it
     file = copy / subject.output.name
     file.write_text(configuration(subject, settings, file), encoding="utf-8")
