@@ -153,8 +153,7 @@ class _Trials:
                         )
                         return worst
                     worst = max(worst, _Change(_share(array[place], one[0]), name))
-            if not self._tried:
-                self._by_itself = _difference(together, self._run(rows, range(size)), range(size))
+            self._by_itself = max(self._by_itself, _difference(together, self._run(rows, range(size)), range(size)))
             for kept in (0, 1):  # every second place keeps its row, the others get another one
                 others = [place if place % 2 == kept else place + max(self._sizes) for place in range(size)]
                 self._by_others = max(self._by_others, _difference(together, self._run(rows, others), range(kept, size, 2)))

@@ -74,6 +74,8 @@ def test_models_say_how_they_would_run(run: Run) -> None:
     for name in ("digits version 1", "identity version 1"):
         assert str(rows["models", name]["value"]).startswith("2 executor threads (")
     assert "inline, on the event loop" in str(findings(run("doctor", "--json", models, "--inline", "on"))["models", "identity version 1"])
+    told = str(findings(run("doctor", "--json", models, "--batching", "off"))["models", "identity version 1"])
+    assert "requests share no run: batching is off" in told
 
 
 def test_models_say_where_their_memory_goes(run: Run) -> None:
