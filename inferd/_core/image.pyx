@@ -155,10 +155,10 @@ cdef void flatten_all(const uint8_t *pixel, int channels, const uint8_t *behind,
 cdef class Transform:
     """One pass from pixels to a tensor: resize, window, affine, layout. Immutable, called from several threads at once.
 
-    size: height and width of the tensor. method: BILINEAR, NEAREST, BICUBIC or AREA, the mean over the covered area. antialias: when it shrinks,
-    BILINEAR and BICUBIC look at all that a pixel covers, as Pillow does, or only at its neighbours, as OpenCV does.
-    Resized pixels are whole levels, and one level from Pillow's (13 or later) at most; exact: to the bit the same, as BICUBIC's always are.
-    AREA is one level from the mean at most; exact: Pillow's BOX, which counts each pixel whole or not at all.
+    size: height and width of the tensor. method: BILINEAR, NEAREST, BICUBIC or AREA, the mean over the covered area.
+    antialias: when it shrinks, BILINEAR and BICUBIC look at all that a pixel covers, as Pillow does, or only at its neighbours, as OpenCV
+    does. Resized pixels are whole levels, and one level from Pillow's (13 or later) at most; exact: to the bit the same, as BICUBIC's
+    always are. AREA is one level from the mean at most; exact: Pillow's BOX, which counts each pixel whole or not at all.
     fill: of what lies outside. factors, offsets: out = x * factor + offset in single precision, one for all of out's channels or one for
     each. datatype: out's, UINT8 or FP32; UINT8 takes factor 1 and offset 0 only. channels_first: out is [channels, height, width].
     reverse_channels: out's first channel is the last of the pixels. instruction_set: one of instruction_sets(), all of which give the same.

@@ -220,17 +220,33 @@ class Letterbox(Message):
 
 @final
 class CenterCrop(Message):
-    """The middle height x width; half of an odd rest is rounded to even, as torchvision does. A smaller image is
-    refused: resize it first.
-    """
+    """The middle height x width. A smaller image is rejected: resize it first."""
+
+    class _Rounding:
+        ValueType = NewType("ValueType", int)
+
+    class _RoundingWrapper(_EnumTypeWrapper[CenterCrop._Rounding.ValueType], type):
+        HALF_TO_EVEN: CenterCrop._Rounding.ValueType
+        DOWN: CenterCrop._Rounding.ValueType
+
+    class Rounding(_Rounding, metaclass=_RoundingWrapper):
+        ...
+
+    HALF_TO_EVEN: CenterCrop.Rounding.ValueType
+    DOWN: CenterCrop.Rounding.ValueType
 
     height: int
     width: int
+    rounding: CenterCrop.Rounding.ValueType
+    """Where the picture is an odd number of pixels larger: how half of that is rounded, which is what is cut off
+    above and on the left.
+    """
     def __init__(
         self,
         *,
         height: int = ...,
         width: int = ...,
+        rounding: CenterCrop.Rounding.ValueType = ...,
     ) -> None: ...
 
 @final

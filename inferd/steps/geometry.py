@@ -132,9 +132,10 @@ class Letterbox:
 
 @dataclass(frozen=True)
 class CenterCrop:
-    """The middle; of an odd rest the half is rounded to even, as torchvision does."""
+    """The middle; half of an odd rest is rounded to even, as torchvision does, or down, as Hugging Face's processors in Python do."""
 
     size: Size
+    rounded_down: bool = False
 
     @property
     def fixed(self) -> Size:
@@ -147,8 +148,11 @@ class CenterCrop:
                 f"center_crop takes the middle {wanted_height} x {wanted_width} (height x width) of a picture that is {height} x {width}: "
                 "resize it first"
             )
-        corner = (view.corner[0] + round((height - wanted_height) / 2), view.corner[1] + round((width - wanted_width) / 2))
+        corner = (view.corner[0] + self._half(height - wanted_height), view.corner[1] + self._half(width - wanted_width))
         return View(view.resized, corner, self.size)
+
+    def _half(self, rest: int) -> int:
+        return rest // 2 if self.rounded_down else round(rest / 2)
 
     def bound(self, sides: Sides) -> Sides:
         if min(self.size) > sides.short[1] or max(self.size) > sides.long[1]:

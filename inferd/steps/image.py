@@ -154,7 +154,7 @@ class _Reading:
         self._shape(Letterbox(size, self._fill(step.fill if step.HasField("fill") else 114), self._resampling(step)))
 
     def _center_crop(self, step: options.CenterCrop) -> None:
-        self._shape(CenterCrop(self._frame(step)))
+        self._shape(CenterCrop(self._frame(step), step.rounding == options.CenterCrop.DOWN))
 
     def _pad(self, step: options.Pad) -> None:
         self._shape(Pad(self._frame(step), self._fill(step.fill)))

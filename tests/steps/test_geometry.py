@@ -50,7 +50,7 @@ steps = st.one_of(
     st.builds(Resize, shortest=sides),
     st.builds(Resize, longest=sides),
     st.builds(Letterbox, size=sizes, fill=st.just(114)),
-    st.builds(CenterCrop, size=sizes),
+    st.builds(CenterCrop, size=sizes, rounded_down=st.booleans()),
     st.builds(Pad, size=sizes, fill=st.sampled_from([0, 114])),
 )
 
@@ -175,9 +175,10 @@ def test_letterbox_is_in_the_middle():
     assert Letterbox((4, 4), 0).see(View.of((1, 1000))).resized == (1, 4)
 
 
-@pytest.mark.parametrize(("rest", "before"), [(0, 0), (1, 0), (2, 1), (3, 2), (4, 2), (5, 2), (7, 4)])
-def test_the_half_of_an_odd_rest_is_rounded_as_torchvision_does(rest, before):
+@pytest.mark.parametrize(("rest", "before", "down"), [(0, 0, 0), (1, 0, 0), (2, 1, 1), (3, 2, 1), (4, 2, 2), (5, 2, 2), (7, 4, 3)])
+def test_the_half_of_an_odd_rest_is_rounded_as_torchvision_or_hugging_face_does(rest, before, down):
     assert CenterCrop((10, 10)).see(View.of((10 + rest, 10))).corner == (before, 0)
+    assert CenterCrop((10, 10), rounded_down=True).see(View.of((10, 10 + rest))).corner == (0, down)
 
 
 def test_says_what_does_not_fit():

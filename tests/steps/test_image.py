@@ -105,7 +105,8 @@ def one_by_one(pixels: np.ndarray, listed: Listed) -> np.ndarray:
             pixels = np.full((how["height"], how["width"], pixels.shape[2]), how.get("fill", 114), np.uint8)
             pixels[top : top + inner.shape[0], left : left + inner.shape[1]] = inner
         elif name == "center_crop":
-            top, left = round((height - how["height"]) / 2), round((width - how["width"]) / 2)
+            half = (lambda rest: rest // 2) if how.get("rounding") == "DOWN" else (lambda rest: round(rest / 2))
+            top, left = half(height - how["height"]), half(width - how["width"])
             pixels = pixels[top : top + how["height"], left : left + how["width"]]
         elif name == "pad":
             below, right = how["height"] - height, how["width"] - width
@@ -138,6 +139,7 @@ LISTS: dict[str, Listed] = {
     "half": [("resize", {"height": 40, "width": 50}), ("scale", {}), ("transpose", {}), ("cast", {"datatype": "FP16"})],
     "as they are": [("cast", {"datatype": "FP32"}), ("transpose", {})],
     "cropped": [("center_crop", {"height": 60, "width": 61}), ("scale", {"factor": 2, "offset": 1})],
+    "cropped, rounded down": [("center_crop", {"height": 59, "width": 59, "rounding": "DOWN"}), ("scale", {})],
     "cropped, then resized": [("center_crop", {"height": 60, "width": 61}), ("resize", {"height": 30, "width": 40}), ("scale", {})],
     "resized twice": [("resize", {"shortest": 70}), ("resize", {"height": 30, "width": 40, "method": "BICUBIC"}), ("scale", {})],
     "three passes": [
