@@ -152,7 +152,9 @@ class DecodeImage(Message):
     a resize or a letterbox, BILINEAR or BICUBIC, with antialias.
     """
     ignore_orientation: bool
-    """Leaves the picture as it lies in the file, whatever its EXIF orientation says."""
+    """Leaves the picture as it lies in the file, whatever its orientation in EXIF (of a PNG, also in a raw profile)
+    or XMP says.
+    """
     @property
     def background(self) -> RepeatedScalarFieldContainer[int]: ...
     def __init__(

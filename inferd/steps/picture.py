@@ -249,7 +249,7 @@ class Decoder:
     def _by_libwebp(self, webp: ModuleType, file: memoryview, needed: Needed, check: Check) -> _Opened:
         head = _still_webp(file, check)
         self._check_size(*head.size)
-        lies = UPRIGHT if self._ignore_orientation else block_orientation(head.exif)
+        lies = UPRIGHT if self._ignore_orientation else block_orientation(head.exif, head.xmp)
         size = _upright(head.size, lies)
         self._check_need(size[0] * size[1], needed(size))
         background = self._background if head.transparent else None
@@ -530,4 +530,4 @@ def _orientation(whole: _Whole) -> int:
     if whole.form == "JPEG":
         return jpeg_orientation(whole.file)
     head = whole.png or whole.webp
-    return block_orientation(head.exif if head else None)
+    return block_orientation(head.exif, head.xmp) if head else UPRIGHT

@@ -16,6 +16,8 @@ import zlib
 from collections.abc import Callable, Iterator
 from typing import NamedTuple
 
+from inferd.steps.png_text import EXIF_PROFILE, TEXT_CHUNKS, XMP, keyword, profile, text
+
 __all__ = [
     "FORMATS",
     "Png",
@@ -72,11 +74,11 @@ _PNG_CHANNELS = {_GRAY: 1, _RGB: 3, _PALETTE: 1, 4: 2, 6: 4}
 # Of an interlaced PNG: the first column and row of each pass, and how far it is to the next.
 _PASSES = ((0, 0, 8, 8), (4, 0, 8, 8), (0, 4, 4, 8), (2, 0, 4, 4), (0, 2, 2, 4), (1, 0, 2, 2), (0, 1, 1, 2))
 _INFLATED_PIECE_BYTES = 1 << 16
-# The chunks of a WebP file, a letter each: what it has, transparency, a lossy or a lossless picture, a frame of an animation, EXIF.
-_WEBP_LETTERS = {b"VP8X": "x", b"ALPH": "a", b"VP8 ": "y", b"VP8L": "r", b"ANMF": "f", b"EXIF": "e"}
-_WEBP_STILL = re.compile("[yr].*|x[-e]*a?[yr][-e]*")
+# The chunks of a WebP file, a letter each: what it has, transparency, a lossy or a lossless picture, a frame of an animation, EXIF, XMP.
+_WEBP_LETTERS = {b"VP8X": "x", b"ALPH": "a", b"VP8 ": "y", b"VP8L": "r", b"ANMF": "f", b"EXIF": "e", b"XMP ": "m"}
+_WEBP_STILL = re.compile("[yr].*|x[-em]*a?[yr][-em]*")
 _RIFF_BYTES, _WEBP_HEAD_BYTES = 12, 10
-_ANIMATED, _HAS_EXIF, _HAS_ALPHA, _FLAGS = 0x02, 0x08, 0x10, 0x3E
+_ANIMATED, _HAS_XMP, _HAS_EXIF, _HAS_ALPHA, _FLAGS = 0x02, 0x04, 0x08, 0x10, 0x3E
 _MAX_STRAY_BYTES = 1 << 16  # between two of them
 _PIECE_BYTES = 1 << 20
 _SCAN, _START, _END = 0xDA, 0xD8, 0xD9
@@ -215,8 +217,11 @@ class Png(NamedTuple):
     interlaced: bool
     depth: int  # bits of a sample
     transparent: tuple[int, ...] | None  # gray, or red, green, blue as decoders give them: fewer than 8 bits spread to 8, 16 as they are
-    exif: memoryview | None  # a block of EXIF's, the last of them, wherever it stands
+    exif: (
+        memoryview | bytes | None
+    )  # a block of EXIF's, the last of them, wherever it stands; that of a raw profile where there is no other
     pieces: tuple[memoryview, ...]  # of the file, without what no pixel needs
+    xmp: bytes | None = None
 
 
 def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png | None:
@@ -227,6 +232,7 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
     """
     colors, exif, pixels, last = 0, None, False, b""
     transparent: tuple[int, ...] | None = None
+    texts: dict[bytes, tuple[bytes, memoryview]] = {}
     end = _PNG_SIGNATURE_BYTES
     spans = [(0, end)]
     for number, (name, content) in enumerate(_png_chunks(file, check)):
@@ -243,6 +249,8 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
             transparent = _transparent(file[_PNG_DEPTH], file[_PNG_COLOR], content)
         elif name == b"eXIf":
             exif = content
+        elif name in TEXT_CHUNKS and (word := keyword(content)) in (XMP, EXIF_PROFILE):
+            texts[word] = name, content
         if name == b"IDAT" or (name in _NEEDED and len(content) <= _MAX_NEEDED_BYTES):
             start = spans.pop()[0] if spans[-1][1] == start else start
             spans.append((start, end))
@@ -250,7 +258,10 @@ def read_png(file: memoryview, check: Callable[[], None] = lambda: None) -> Png 
         last = name
     if last != b"IEND" or not pixels or len(file) < _PNG_HEAD_BYTES or (file[_PNG_COLOR] == _PALETTE and not colors):
         return None
-    return Png(colors, bool(file[_PNG_INTERLACED]), file[_PNG_DEPTH], transparent, exif, tuple(file[start:end] for start, end in spans))
+    pieces = tuple(file[start:end] for start, end in spans)
+    block = profile(text(*texts[EXIF_PROFILE])) if exif is None and EXIF_PROFILE in texts else exif
+    xmp = text(*texts[XMP]) if XMP in texts else None
+    return Png(colors, bool(file[_PNG_INTERLACED]), file[_PNG_DEPTH], transparent, block, pieces, xmp)
 
 
 def _transparent(depth: int, color: int, content: memoryview) -> tuple[int, ...] | None:
@@ -316,6 +327,7 @@ class Webp(NamedTuple):
     transparent: bool  # whether pixels may be
     buffered: bool  # whether libwebp decodes all colors, or all of the transparency, before it gives the first pixel
     exif: memoryview | None  # a block of EXIF's
+    xmp: memoryview | None = None
 
 
 def read_webp(file: memoryview, check: Callable[[], None] = lambda: None) -> Webp | None:
@@ -351,6 +363,7 @@ def read_webp(file: memoryview, check: Callable[[], None] = lambda: None) -> Web
         transparent=has_alpha if lossless is None else bytes(lossless[4:5]) >= b"\x10",
         buffered=lossless is not None or (has_alpha and "a" in spans),
         exif=found.get("e") if flags & _HAS_EXIF else None,
+        xmp=found.get("m") if flags & _HAS_XMP else None,
     )
 
 

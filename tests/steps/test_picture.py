@@ -236,6 +236,59 @@ def test_pixels_are_taken_over_in_bands(libraries, monkeypatch):
     assert max(width * height for width, height in seen) <= 200
 
 
+def xmp_of(orientation: int, element: bool = False) -> bytes:
+    said = f"<tiff:Orientation>{orientation}</tiff:Orientation>" if element else f'<rdf:Description tiff:Orientation="{orientation}"/>'
+    return f"<x:xmpmeta><rdf:RDF>{said}</rdf:RDF></x:xmpmeta>".encode()
+
+
+def exif_of(orientation: int) -> bytes:
+    exif = Image.Exif()
+    exif[0x0112] = orientation
+    return exif.tobytes()
+
+
+def with_texts(*chunks: bytes, behind: bool = False, **more) -> bytes:
+    """A PNG with such chunks in front of its pixels, or behind them."""
+    file = saved(image_of("RGB"), "PNG", **more)
+    at = file.index(b"IEND" if behind else b"IDAT") - 4
+    return file[:at] + b"".join(chunks) + file[at:]
+
+
+def itxt(text: bytes, packed: bool = False) -> bytes:
+    return chunk(b"iTXt", b"XML:com.adobe.xmp\0" + bytes([packed, 0]) + b"en\0XMP\0" + (zlib.compress(text) if packed else text))
+
+
+def raw_profile(orientation: int, name: bytes = b"tEXt") -> bytes:
+    block = exif_of(orientation)
+    lines = b"\n".join(block.hex().encode()[at : at + 72] for at in range(0, 2 * len(block), 72))
+    text = b"\nexif\n%8d\n" % len(block) + lines + b"\n"
+    return chunk(name, b"Raw profile type exif\0" + (text if name == b"tEXt" else b"\0" + zlib.compress(text)))
+
+
+ELSEWHERE = {
+    "PNG, XMP": lambda lies: with_texts(itxt(xmp_of(lies))),
+    "PNG, packed XMP behind the pixels": lambda lies: with_texts(itxt(xmp_of(lies, element=True), packed=True), behind=True),
+    "PNG, the last XMP": lambda lies: with_texts(itxt(xmp_of(5)), itxt(xmp_of(lies))),
+    "PNG, raw profile": lambda lies: with_texts(raw_profile(lies)),
+    "PNG, packed raw profile": lambda lies: with_texts(raw_profile(lies, b"zTXt")),
+    "PNG, EXIF before a raw profile and XMP": lambda lies: with_texts(raw_profile(5), itxt(xmp_of(6)), exif=exif_of(lies)),
+    "PNG, a raw profile before XMP": lambda lies: with_texts(raw_profile(lies), itxt(xmp_of(6))),
+    "JPEG, XMP": lambda lies: saved(image_of("RGB"), "JPEG", xmp=xmp_of(lies)),
+    "JPEG, EXIF before XMP": lambda lies: saved(image_of("RGB"), "JPEG", xmp=xmp_of(6), exif=exif_of(lies)),
+    "WebP, XMP": lambda lies: saved(image_of("RGB"), "WebP", xmp=xmp_of(lies, element=True)),
+}
+
+
+@pytest.mark.parametrize("where", ELSEWHERE)
+def test_an_orientation_elsewhere_is_pillows(libraries, where):
+    for orientation in range(1, 10):  # 9 means nothing
+        file = ELSEWHERE[where](orientation)
+        with Image.open(io.BytesIO(file)) as image:
+            wanted = np.asarray(ImageOps.exif_transpose(image).convert("RGB"))
+        assert np.array_equal(decoded(file), wanted), orientation
+        assert np.array_equal(decoded(file, ignore_orientation=True), by_pillow(file))
+
+
 # ---- scaled
 
 

@@ -216,7 +216,7 @@ def test_what_a_png_says():
     said = read_png(memoryview(file))
     assert (said.colors, said.interlaced, said.depth, said.transparent, bytes(said.exif)) == (2, True, 8, None, block)
     whole = HEAD + PIXELS + END_CHUNK
-    assert read_png(memoryview(whole)) == (0, False, 8, None, None, (whole,))
+    assert read_png(memoryview(whole)) == (0, False, 8, None, None, (whole,), None)
 
 
 @pytest.mark.parametrize(
@@ -334,7 +334,7 @@ SIZE = (299).to_bytes(3, "little") + (199).to_bytes(3, "little")  # of 300 x 200
 LOSSY = b"VP8 ", bytes(3) + b"\x9d\x01\x2a" + struct.pack("<HH", 1 << 14 | 300, 3 << 14 | 200)
 LOSSLESS = b"VP8L", b"\x2f" + struct.pack("<I", 299 | 199 << 14)
 CLEAR = b"VP8L", b"\x2f" + struct.pack("<I", 299 | 199 << 14 | 1 << 28)
-ALPHA, OTHER, EXIF = (b"ALPH", b"..."), (b"abCd", b"."), (b"EXIF", b"II*\0")
+ALPHA, OTHER, EXIF, XMP = (b"ALPH", b"..."), (b"abCd", b"."), (b"EXIF", b"II*\0"), (b"XMP ", b"<x/>")
 
 
 def extended(flags: int = 0) -> tuple[bytes, bytes]:
@@ -357,16 +357,18 @@ def test_what_a_webp_says(kind):
 
 
 def test_what_the_chunks_of_a_webp_say():
-    assert read(LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None)
-    assert read(LOSSLESS) == ((200, 300), 0, riff(LOSSLESS)[12:], False, True, None)
-    assert read(CLEAR) == ((200, 300), 0, riff(CLEAR)[12:], True, True, None)
-    assert read(LOSSY, CLEAR, extended(0x3E), ALPHA) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None)
-    assert read(extended(0x10), ALPHA, LOSSY) == ((200, 300), 0, riff(ALPHA, LOSSY)[12:], True, True, None)
-    assert read(extended(), ALPHA, LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None)
-    assert read(extended(0x10), LOSSLESS, EXIF) == ((200, 300), 0, riff(LOSSLESS)[12:], False, True, None)
-    assert read(extended(0x08), OTHER, LOSSY, EXIF, OTHER) == ((200, 300), 0, riff(LOSSY)[12:], False, False, EXIF[1])
+    assert read(LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None, None)
+    assert read(LOSSLESS) == ((200, 300), 0, riff(LOSSLESS)[12:], False, True, None, None)
+    assert read(CLEAR) == ((200, 300), 0, riff(CLEAR)[12:], True, True, None, None)
+    assert read(LOSSY, CLEAR, extended(0x3E), ALPHA) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None, None)
+    assert read(extended(0x10), ALPHA, LOSSY) == ((200, 300), 0, riff(ALPHA, LOSSY)[12:], True, True, None, None)
+    assert read(extended(), ALPHA, LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None, None)
+    assert read(extended(0x10), LOSSLESS, EXIF) == ((200, 300), 0, riff(LOSSLESS)[12:], False, True, None, None)
+    assert read(extended(0x08), OTHER, LOSSY, EXIF, OTHER) == ((200, 300), 0, riff(LOSSY)[12:], False, False, EXIF[1], None)
+    assert read(extended(0x04), XMP, LOSSY) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None, XMP[1])
+    assert read(extended(), LOSSY, XMP) == ((200, 300), 0, riff(LOSSY)[12:], False, False, None, None)
     frames = [(b"ANMF", bytes(16))] * 3
-    assert read(extended(0x02), (b"ANIM", bytes(6)), *frames) == ((200, 300), 3, b"", False, False, None)
+    assert read(extended(0x02), (b"ANIM", bytes(6)), *frames) == ((200, 300), 3, b"", False, False, None, None)
 
 
 @pytest.mark.parametrize(
