@@ -8,12 +8,44 @@ import os
 import resource
 import sys
 from contextlib import suppress
+from typing import TYPE_CHECKING
 
-__all__ = ["RESERVED", "allow", "fitting", "make_room", "warn_of_few"]
+if TYPE_CHECKING:
+    import socket
+
+__all__ = ["RESERVED", "Spare", "allow", "fitting", "make_room", "warn_of_few"]
 
 log = logging.getLogger(__name__)
 
 RESERVED = 128  # of a server beside its connections: models, libraries, the log, files that are read again, scrapes
+
+
+class Spare:
+    """A descriptor kept for when no other is left: a connection is accepted in its place and closed at once, so that its client hears
+    that there is no room, and does not wait in the backlog."""
+
+    def __init__(self) -> None:
+        self._file = -1
+        self._take()
+
+    def refuse(self, listener: socket.socket) -> None:
+        """Accepts one connection and closes it. OSError where that fails; BlockingIOError where nobody waits."""
+        if self._file < 0:
+            self._take()
+        self.close()
+        try:
+            listener.accept()[0].close()
+        finally:
+            self._take()
+
+    def close(self) -> None:
+        if self._file >= 0:
+            os.close(self._file)
+            self._file = -1
+
+    def _take(self) -> None:
+        with suppress(OSError):  # another part of the process was quicker; the next time it may not be
+            self._file = os.open(os.devnull, os.O_RDONLY | os.O_CLOEXEC)
 
 
 def allow(wanted: int = sys.maxsize) -> int:

@@ -426,7 +426,7 @@ class NativeTransport:
         except OSError:
             self._descriptors_logged_s = self.loop.time()
             log.warning(
-                "no file descriptor is left: connections wait until others have ended; %d are open; "
+                "no file descriptor is left: new connections are closed at once until others have ended; %d are open; "
                 "raise the limit on open files (ulimit -n), or lower max_connections",
                 len(self.connections),
             )

@@ -7,6 +7,7 @@ Never in here: HTTP/2, certificates, who may ask.
 from __future__ import annotations
 
 import asyncio
+import errno
 import logging
 import re
 import select
@@ -18,6 +19,8 @@ from contextlib import suppress
 from contextvars import ContextVar
 from functools import partial
 from typing import TYPE_CHECKING, Any
+
+from inferd.descriptors import Spare
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -80,6 +83,7 @@ class Port:
         self._line: deque[socket.socket] = deque()  # clients whose turn comes
         self._turns = False  # it is scheduled
         self._making: dict[socket.socket, asyncio.Task[None]] = {}
+        self._spare = Spare() if listeners else None
         for listener in listeners:
             listener.socket.setblocking(False)
             self._watch(listener)
@@ -98,6 +102,9 @@ class Port:
 
     def cut_off(self) -> None:
         """Who has come and is no connection yet is sent away."""
+        if self._spare is not None:
+            self._spare.close()
+            self._spare = None
         while self._line:
             self._line.popleft().close()
         for connecting in self._making.values():
@@ -107,16 +114,28 @@ class Port:
         """Lets in so many of those who have connected. True: nobody waits any more."""
         for _ in range(most):
             try:
-                client, _ = listener.socket.accept()
+                client = self._accepted(listener.socket)
             except BlockingIOError:
                 return True
             except ConnectionAbortedError:
                 continue
-            except OSError:  # said in the log by who looks after descriptors; meanwhile connections wait in the kernel
+            except OSError:  # no memory, or no descriptor after all: meanwhile connections wait in the kernel
                 self._wait_for_descriptors(listener)
                 return False
-            self.take(client)
+            if client is not None:
+                self.take(client)
         return False
+
+    def _accepted(self, listener: socket.socket) -> socket.socket | None:
+        """The next client. None: it was closed at once, since no descriptor is left."""
+        try:
+            return listener.accept()[0]
+        except OSError as error:
+            if error.errno not in (errno.EMFILE, errno.ENFILE) or self._spare is None:
+                raise
+        self._spare.refuse(listener)
+        self._refused()
+        return None
 
     def take(self, client: socket.socket) -> None:
         """A client that was accepted, here or by another process."""

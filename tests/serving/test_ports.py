@@ -7,14 +7,19 @@ import asyncio
 import errno
 import gc
 import logging
+import os
+import resource
+import select
 import socket
 import ssl
 import time
 from collections.abc import Callable
 from contextlib import ExitStack, suppress
 from itertools import pairwise
+from pathlib import Path
 from typing import Any, Self
 
+import grpc
 import pytest
 import trustme
 
@@ -24,6 +29,9 @@ from inferd.config import Address
 from inferd.serving import ports
 from inferd.serving.listeners import Listener
 from inferd.serving.ports import ACCEPTS, GONE, MAX_HELLO_RECORDS, Port, Refusals, TlsPort, hello_nbytes
+from tests import models
+from tests.certificates import OWN_CONNECTION
+from tests.command import FREE_PORTS, Serving
 from tests.wire import LIMIT_S
 
 WOKEN = 8  # _core/http2_limits.pxd
@@ -31,14 +39,14 @@ BETWEEN_HANDSHAKES = 4  # iterations of the loop, as docs/operations.md says
 
 
 class Scarce(socket.socket):
-    """A socket that listens, and finds no file descriptor for the first three clients."""
+    """A socket that listens, and finds no memory for the first three clients."""
 
     refusals = 3
 
     def accept(self) -> tuple[socket.socket, Any]:
         if self.refusals:
             self.refusals -= 1
-            raise OSError(errno.EMFILE, "none is left")
+            raise OSError(errno.ENOMEM, "none is left")
         return super().accept()
 
 
@@ -133,7 +141,40 @@ def greeting(authority: trustme.CA, address: tuple[str, int]) -> bytes:
         return made.recv(100)
 
 
-async def test_it_accepts_again_when_there_are_descriptors_again(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_a_descriptor_left_clients_are_closed_at_once(tmp_path: Path) -> None:
+    """They would wait in the backlog for as long as the others stay; and it accepts again when there is one."""
+    model = models.write(tmp_path, "double", models.doubled())
+    with Serving(tmp_path, model, *FREE_PORTS) as server, ExitStack() as stack:
+        host, _, port = server.addresses["grpc"].rpartition(":")
+        process = server.process.pid
+        room = 5
+        limit = 1 + max(int(each) for each in os.listdir(f"/proc/{process}/fd")) + room
+        resource.prlimit(process, resource.RLIMIT_NOFILE, (limit, limit))
+        clients = [stack.enter_context(socket.create_connection((host, int(port)), LIMIT_S)) for _ in range(40)]
+        closed: set[socket.socket] = set()
+        limit_s = time.monotonic() + LIMIT_S
+        while len(closed) < len(clients) // 2:
+            assert time.monotonic() < limit_s, "they wait in the backlog"
+            readable, _, _ = select.select(set(clients) - closed, [], [], 1.0)
+            closed |= {client for client in readable if left(client)}
+        for client in clients:
+            client.close()
+        while True:  # until the server has seen that they are gone
+            assert time.monotonic() < limit_s, "it accepts nobody any more"
+            with grpc.insecure_channel(server.addresses["grpc"], OWN_CONNECTION) as channel, suppress(grpc.RpcError):
+                channel.unary_unary("/grpc.health.v1.Health/Check")(b"", timeout=LIMIT_S)
+                break
+
+
+def left(client: socket.socket) -> bool:
+    """Whether the server has closed it; it says nothing else before a client does."""
+    try:
+        return client.recv(1) == b""
+    except ConnectionResetError:
+        return True
+
+
+async def test_it_accepts_again_when_there_is_memory_again(authority: trustme.CA, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(ports, "PAUSE_S", 0.001)
     listener = Scarce()
     listener.bind(("127.0.0.1", 0))
