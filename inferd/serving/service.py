@@ -16,6 +16,7 @@ from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.method import Method
 from inferd.serving.reflection import Reflection
 from inferd.serving.unpacking import Unpacker
+from inferd.serving.unserved import stream_infer_method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -52,6 +53,7 @@ class InferenceService:
             **Inspection(repository, version, ready).methods(),
             **self.health.methods(),
             **Reflection().methods(),
+            **stream_infer_method(),
         }
 
     def model_infer(self, call: Call, request: InferRequest | None = None) -> None:

@@ -24,14 +24,18 @@ def served(request: pytest.FixtureRequest) -> Iterator[Served]:
         yield server
 
 
-def analyze(address: str, *arguments: str) -> str:
-    """The report of a closed loop of four, over three windows of half a second that agree, among sixty at most."""
+def told(address: str, *arguments: str) -> subprocess.CompletedProcess[str]:
+    """What it says to a closed loop of four, over three windows of half a second that agree, among sixty at most."""
     program = shutil.which("perf_analyzer", path=str(Path(sys.executable).parent)) or shutil.which("perf_analyzer")
     assert program, "perf_analyzer is missing: pip install perf-analyzer"
     command = [program, "-u", address, "-i", "grpc", "--concurrency-range", "4", "-p", "500", "-r", "60", "-s", "99", *arguments]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
-    assert done.returncode == 0, done.stdout + done.stderr
-    assert "Server:" in done.stdout, done.stdout + done.stderr  # it ends with 0 without a report, too
+    return subprocess.run(command, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True, timeout=60)
+
+
+def analyze(address: str, *arguments: str) -> str:
+    done = told(address, *arguments)
+    assert done.returncode == 0, done.stdout
+    assert "Server:" in done.stdout, done.stdout  # it ends with 0 without a report, too
     return done.stdout
 
 
@@ -59,3 +63,9 @@ def test_a_report(served: Served, model: str, rows: int, mode: tuple[str, ...]) 
     assert grown >= number(client, "Request count")
     assert after.inference_count - before.inference_count == grown * rows
     assert after.inference_stats.fail.count == before.inference_stats.fail.count
+
+
+def test_a_stream_that_is_not_served_says_so(served: Served) -> None:
+    """It would wait for ever for a response to each request: a status that ends the stream it overlooks."""
+    done = told(served.address, "-m", "identity", "--streaming", "--async")
+    assert "ModelStreamInfer is not built into this server: send each request with ModelInfer" in done.stdout
