@@ -18,6 +18,8 @@ from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
 from inferd.files import require_secret
+from inferd.memory_limit import memory_limit_bytes
+from inferd.serving.budget import spelled, worst_case
 
 if TYPE_CHECKING:
     from inferd.config import Settings
@@ -45,10 +47,23 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
     given = [name for name, origin in origins.items() if origin != "default"]
     changed = ", ".join(f"{name}={spell(fields()[name], getattr(settings, name))} ({origins[name]})" for name in given)
     logging.getLogger("inferd.cli.serve").info("settings: %s", changed)
+    _warn_of_memory(settings)
 
     from inferd.serving.process import serve as run
 
     return run(settings, announce, click.get_current_context().meta[REREAD])
+
+
+def _warn_of_memory(settings: Settings) -> None:
+    limit_bytes = memory_limit_bytes()
+    most_bytes = sum(share.nbytes for share in worst_case(settings, limit_bytes))
+    if most_bytes >= limit_bytes:
+        logging.getLogger("inferd.cli.serve").warning(
+            "memory: clients can make this server hold %s, and it may use %s, models included: raise the memory limit, or lower the "
+            "settings that `inferd config` names",
+            spelled(most_bytes),
+            spelled(limit_bytes),
+        )
 
 
 def announce(addresses: dict[str, object]) -> threading.Thread:

@@ -49,6 +49,9 @@ def test_the_worst_case_is_told(run) -> None:
     assert done.returncode == 0
     assert "warning: this is more than the " in told
     assert "  left for models " not in told
+    said = run("serve", "none.onnx", "--max-connections", "1000000").stderr
+    assert re.search(r"WARNING .*memory: clients can make this server hold [0-9.]+ GiB, and it may use [0-9.]+ [GM]iB", said)
+    assert "memory:" not in run("serve", "none.onnx").stderr
 
 
 def test_json_is_whole(run) -> None:

@@ -25,7 +25,7 @@ from inferd.config import Address, Settings
 from inferd.descriptors import fitting
 from inferd.protocol import health
 from inferd.serving import native
-from inferd.serving.budget import settled
+from inferd.serving.budget import CONNECTION_BYTES, settled
 from inferd.serving.connection import Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
@@ -205,6 +205,7 @@ async def test_limits_of_connections_that_change(monkeypatch: pytest.MonkeyPatch
         with Peer(bound) as first, Peer(bound) as second:
             await asyncio.to_thread(asked, first)
             await asyncio.to_thread(asked, second)
+            assert transport.counters()["connection_bytes"] == 2 * CONNECTION_BYTES
             transport.limit(Settings(max_connections=1, max_connection_idle_s=1, max_connection_age_s=1000))
             assert await asyncio.to_thread(exchange, bound, PREFACE + EMPTY_SETTINGS) == b""
             await asyncio.to_thread(asked, first)
@@ -217,6 +218,9 @@ async def test_limits_of_connections_that_change(monkeypatch: pytest.MonkeyPatch
             transport._age(now_ns + 2 * 10**9)
             assert transport.counters()["connections_idle_total"] >= 2
             assert room == [2, 1, 3, fitting(settled(Settings()).max_connections)]
+        while transport.connections:
+            await asyncio.sleep(0)
+        assert transport.counters()["connection_bytes"] == 0
 
 
 async def test_messages_up_to_the_limit() -> None:
