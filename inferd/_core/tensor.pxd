@@ -52,6 +52,7 @@ cdef struct TensorSpec:         # what a model takes or gives under one name
     int datatype
     int rank                    # with the batch axis
     int64_t shape[MAX_RANK]     # -1: any size; shape[0] is -1 where there is a batch axis
+    int64_t most[MAX_RANK]      # the largest size of an axis of any size (limit_axis)
     Py_ssize_t row_nbytes       # bytes of one row (of the whole tensor without a batch axis) where the dims fix it, else -1
     bint binary                 # BYTES: elements may be any bytes, such as a JPEG; else they are UTF-8
 
@@ -75,12 +76,15 @@ cdef class Signature:           # one model version's contract: its name and ver
     cdef Mask *run_masks                # in the order of run_input_specs; NULL: there is none
     cdef int mask_count
     cdef Cut *output_cuts               # one for each output; NULL: none is cut
+    cdef int64_t cheap_nbytes           # of a request's inputs: so many cannot cost more than run_limit_bytes
+    cdef double run_limit_bytes         # memory that runs may take (limit_runs)
+    cdef double known_nbytes, known_cost_bytes, growth  # a row of so many bytes takes so many in its run, others by this power more or less
     cdef object owned                   # bytes objects behind the names
     cdef int key_bits                   # bits of shape_key that each input axis of any size has for itself
     # Puts `views` into the signature's order and checks count, names, datatypes, shapes, byte sizes and rows.
     # Sets rows (1 without a batch axis), shape_key (equal for requests that fit one batch) and near_key (equal for those of them that
     # had better run without the others where enough of them wait: padding.near_class).
-    # Raises InvalidArgument naming input, expectation, what came and the cure.
+    # Raises InvalidArgument naming input, expectation, what came and the cure; ResourceExhausted where the run would take too much memory.
     cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key, uint32_t *near_key) except -1
     # What the axis that `output` is cut in is to have for a request of these (checked) inputs; -1: it is not cut.
     cdef int64_t cut_length(self, int output, const TensorView *views) noexcept

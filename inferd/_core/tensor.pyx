@@ -7,7 +7,8 @@ from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes
 from cpython.object cimport PyObject
 from cpython.ref cimport Py_INCREF, Py_XDECREF
 from cpython.unicode cimport PyUnicode_DecodeUTF8
-from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
+from libc.math cimport pow
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
 from libc.stdlib cimport calloc, free, malloc
 from libc.string cimport memcmp, memcpy
 
@@ -19,7 +20,7 @@ import os
 
 import numpy
 
-from inferd.errors import ConfigError, InvalidArgument
+from inferd.errors import ConfigError, InvalidArgument, ResourceExhausted
 
 cdef extern from *:
     bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
@@ -159,6 +160,7 @@ cdef enum Fault:                # why a view is not what the spec takes
     TOO_MANY_TEXTS
     TOO_MUCH_TEXT
     NOT_UTF8
+    ABOVE_MOST                  # an axis of any size beyond its limit
     TOO_LONG                    # longer than the size that the padded axis has in the graph
 
 
@@ -239,6 +241,8 @@ cdef inline Fault check_view(const TensorView *view, const TensorSpec *spec, int
                 return NEGATIVE_AXIS
             if spec.shape[axis] >= 0:
                 return WRONG_AXIS
+            if view.shape[axis] > spec.most[axis]:
+                return ABOVE_MOST
         elif view.shape[axis] < 0:
             place[0] = axis
             return NEGATIVE_AXIS
@@ -322,6 +326,7 @@ cdef class Signature:
                 free_axes += self.inputs[i].shape[axis] < 0
             free_axes += self.input_paddings != NULL and self.input_paddings[i].axis > 0   # it has two numbers in the key
         self.key_bits = 63 // free_axes if free_axes > 0 else 63
+        self.cheap_nbytes = INT64_MAX
 
     def __dealloc__(self):
         free(self.inputs)
@@ -339,6 +344,21 @@ cdef class Signature:
     def output_specs(self):
         """(name, datatype word, shape) of every output, in the graph's order; shapes with the batch axis."""
         return tuple([described(self.output_names[i], &self.outputs[i]) for i in range(self.output_count)])
+
+    def limit_axis(self, int index, int axis, int64_t most):
+        """From now on input `index` has at most so much along `axis`, an axis of any size, counted with the batch axis."""
+        if not (0 <= index < self.input_count and 0 <= axis < self.inputs[index].rank and self.inputs[index].shape[axis] < 0):
+            raise ValueError(f"input {index} has no axis {axis} of any size")
+        self.inputs[index].most[axis] = most
+
+    def limit_runs(self, int64_t most_bytes, int64_t nbytes, int64_t cost_bytes, double growth):
+        """From now on no request is taken whose run is estimated to need more than most_bytes of memory. A row of `nbytes` of inputs
+        needs cost_bytes; one of n times as many, n ** growth times as much. growth: 1 or more."""
+        if nbytes <= 0 or cost_bytes <= 0 or growth < 1:
+            raise ValueError("a run needs some memory, and not less for more")
+        self.run_limit_bytes, self.known_nbytes, self.known_cost_bytes, self.growth = most_bytes, nbytes, cost_bytes, growth
+        # The rows of a request cost less than one row of as many bytes.
+        self.cheap_nbytes = <int64_t>min(nbytes * pow(most_bytes / <double>cost_bytes, 1 / growth), 2.0 ** 62)
 
     cdef int check(self, TensorView *views, int count, int64_t *rows, uint64_t *shape_key, uint32_t *near_key) except -1:
         cdef int64_t place = 0
@@ -384,6 +404,8 @@ cdef class Signature:
                         part = class_of(padding, &views[i], self.max_batch_size)
                     exact = exact and part >> self.key_bits == 0
                     key = (key << self.key_bits) | part
+        if self.cheap_nbytes < INT64_MAX:
+            refuse_costly(self, views, count, rows[0])
         shape_key[0] = key if exact else hashed_key(self, views, count)
         return 0
 
@@ -408,6 +430,7 @@ cdef class Signature:
 cdef TensorSpec *specs_of(Signature signature, str kind, list tensors) except NULL:
     cdef TensorSpec *specs
     cdef Py_ssize_t i
+    cdef int axis
     cdef str where = f"model '{signature.model_name.decode()}': "
     if len(tensors) > MAX_TENSORS:
         raise ConfigError(f"{where}{len(tensors)} {kind}s, at most {MAX_TENSORS} are possible")
@@ -425,6 +448,8 @@ cdef TensorSpec *specs_of(Signature signature, str kind, list tensors) except NU
             signature.owned.append(encoded)
             specs[i].name = PyBytes_AS_STRING(encoded)
             specs[i].name_nbytes = PyBytes_GET_SIZE(encoded)
+            for axis in range(MAX_RANK):
+                specs[i].most[axis] = INT64_MAX
             fill_spec(&specs[i], word, shape, signature.max_batch_size, f"{where}{kind} '{name}'")
     except BaseException:
         free(specs)
@@ -648,6 +673,24 @@ cdef int refuse_view(Signature signature, const TensorView *view, const TensorSp
                           f"{fault_text(signature.max_batch_size, view, spec, fault, place)}")
 
 
+cdef int refuse_costly(Signature signature, const TensorView *views, int count, int64_t rows) except -1:
+    """Where an estimate says what a run takes of memory."""
+    cdef int64_t nbytes = 0
+    cdef double cost
+    cdef int i
+    for i in range(count):
+        nbytes += views[i].nbytes
+    if nbytes <= signature.cheap_nbytes:
+        return 0
+    cost = rows * signature.known_cost_bytes * pow(nbytes / (rows * signature.known_nbytes), signature.growth)
+    if cost <= signature.run_limit_bytes:
+        return 0
+    raise ResourceExhausted(
+        f"{model_of(signature)}: a run of this request, {rows} row{'s' if rows > 1 else ''} and {nbytes} bytes of inputs, is estimated to "
+        f"take {<int64_t>min(cost, 2.0 ** 62)} bytes of memory, and runs may take {<int64_t>signature.run_limit_bytes} (max_run_bytes): "
+        "send fewer rows or smaller tensors, or have max_run_bytes raised", reason="run_memory")
+
+
 cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec *spec, Fault fault, int64_t place):
     cdef str expected = shown_tensor(spec.datatype, spec.shape, spec.rank)
     cdef str got = shown_tensor(view.datatype, view.shape, view.rank)
@@ -662,6 +705,9 @@ cdef str fault_text(int max_batch_size, const TensorView *view, const TensorSpec
         return f"expected {expected}, got {got}; send real sizes, axis {place} is negative"
     if fault == WRONG_AXIS:
         return f"expected {expected}, got {got}; axis {place} must be {spec.shape[place]}"
+    if fault == ABOVE_MOST:
+        return (f"expected at most {spec.most[place]} along axis {place} (max_axis of the model), got {view.shape[place]}: {got}; "
+                "send a smaller tensor, or have max_axis raised")
     if fault == NO_ROWS:
         return f"expected 1 to {max_batch_size} rows, got none: {got}; send at least one row"
     if fault == TOO_MANY_ROWS:

@@ -317,6 +317,10 @@ def _memory_of(model: Model) -> str:
     if model.has_arena:
         parts.append(f"runs of the warm-up {_mib(model.run_peak_bytes)}, of which {_mib(model.arena_bytes)} stays when no run uses it")
         parts.append(f"all runs together at most {_mib(limit_bytes)} (max_run_bytes)")
+        if (cost := model.run_cost) is not None:
+            parts.append(
+                f"a row of {cost.nbytes:,} bytes takes {_mib(cost.cost_bytes)}, one twice as large {2**cost.growth:.1f} times as much"
+            )
     else:
         parts.append("runs without a limit: onnxruntime keeps the most that they ever needed")
     return "; ".join(parts)

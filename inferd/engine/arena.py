@@ -101,8 +101,18 @@ class RunArena:
         """Gives back to the system what no run uses. Returns how many bytes were held before."""
         held_bytes = self.held_bytes()
         if held_bytes > KEPT_BYTES:
-            self._probe.run(None, {"n": np.array([1], np.int64)}, self._shrinking)
+            self._shrink()
         return held_bytes
+
+    def needed_by(self, run: Callable[[], object]) -> int:
+        """Exactly what `run` takes while no other run uses the arena. Raises what it raises."""
+        self._shrink()
+        before_bytes = self.held_bytes()
+        run()
+        return self.held_bytes() - before_bytes
+
+    def _shrink(self) -> None:
+        self._probe.run(None, {"n": np.array([1], np.int64)}, self._shrinking)
 
     @staticmethod
     def was_full(error: Exception) -> bool:

@@ -29,7 +29,7 @@ from typing import TYPE_CHECKING, Any
 from inferd._core.batcher import Batcher
 from inferd._core.histogram import Statistics
 from inferd._core.tensor import DATATYPES
-from inferd.engine import warmup
+from inferd.engine import run_limits, warmup
 from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.engine.inline import InlinePolicy
@@ -128,6 +128,7 @@ class Model:
         self.state = "LOADING"
         self.reason = ""
         self.plan_reason = plan_reason
+        self.run_cost: run_limits.RunCost | None = None  # learned at warm-up where sizes vary
         self.file_bytes = 0  # of the file, which holds the weights; set by whoever loaded it
         self.load_ns = 0  # from opening the file to the end of warm-up; set by whoever loaded it
         self.inline = False
@@ -312,6 +313,7 @@ class Model:
                     self._short_nbytes += warmup.short_nbytes(self._instances[0], signature, self._examples, self._policy.limit_ns)
         except RequestError as error:
             log.warning("%s: zeros failed as a warm-up, its first requests may be slow; log level debug says why: %s", self._title, error)
+        self._learn_cost()
         for name, count, inputs in warmup.configured_inputs(self.config, signature):
             try:
                 for instance in self._instances:
@@ -321,6 +323,17 @@ class Model:
                 raise StartError(f"{self._title}: model_warmup {name!r} failed: {error}") from None
         self._decide(measured_ns, unbounded)
         self._give_back()
+
+    def _learn_cost(self) -> None:
+        """Where sizes vary: learns what runs take of memory, so that a request whose run would not fit is rejected as it comes."""
+        limit_bytes = self.config.inferd.max_run_bytes
+        if self._run_signature.fixed or self._run_signature is not self.signature or not self._arenas or not limit_bytes:
+            return
+        cost = run_limits.learn(self._instances[0], self.signature, self._examples, self._arenas[0], limit_bytes)
+        if cost is not None:
+            self.signature.limit_runs(limit_bytes, *cost)
+            self.run_cost = cost
+            log.debug("%s: a row of %d bytes takes %d bytes in its run, more of them by the power of %.2f", self._title, *cost)
 
     def start(self) -> None:
         """Takes requests from now on."""

@@ -37,6 +37,7 @@ from inferd.engine.model_config import Defaults, Written
 from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
+from inferd.engine.run_limits import limit_axes
 from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
@@ -222,6 +223,7 @@ class Repository:
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: requests share runs, but %s", place.name, version, loaded.batching.doubt)
         signature, steps = self._with_steps(loaded, written, host)
+        limit_axes(signature if steps is None else steps.signature, loaded.onnx.graph, loaded.config.inferd.max_axis, written.where)
         model = Model(
             place.name,
             version,

@@ -2,10 +2,10 @@
 
 # ruff: noqa: E501, N802
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 from typing import Literal, NewType, final
 
-from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer
+from google.protobuf.internal.containers import RepeatedCompositeFieldContainer, RepeatedScalarFieldContainer, ScalarMap
 from google.protobuf.internal.enum_type_wrapper import _EnumTypeWrapper
 from google.protobuf.message import Message
 
@@ -905,6 +905,8 @@ class ModelOptions(Message):
     """Memory that all runs of this model take at once, in bytes, beside its weights; a run that needs more is
     rejected with RESOURCE_EXHAUSTED. Default: the server's setting, which is half of the memory limit.
     """
+    @property
+    def max_axis(self) -> ScalarMap[str, int]: ...
     def __init__(
         self,
         *,
@@ -925,5 +927,6 @@ class ModelOptions(Message):
         batching_reason: str = ...,
         unsafe_operators: bool = ...,
         max_run_bytes: int = ...,
+        max_axis: Mapping[str, int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning"]) -> bool: ...

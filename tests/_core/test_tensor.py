@@ -15,9 +15,10 @@ from inferd._core.batcher import Batch, Batcher
 from inferd._core.codec import InferRequest, decode_infer_request
 from inferd._core.grpc import Call
 from inferd._core.histogram import Statistics
+from inferd._core.local import LocalRequest
 from inferd._core.message import Message
 from inferd._core.tensor import DATATYPES, Signature, Tensors
-from inferd.errors import ConfigError, Internal, InvalidArgument
+from inferd.errors import ConfigError, Internal, InvalidArgument, ResourceExhausted
 from inferd.protocol import inference as pb
 
 Spec = tuple[str, str, tuple[int, ...]]
@@ -475,3 +476,39 @@ def test_arrays_are_kept() -> None:
     assert tensors.count == 3
     assert tensors.batched
     assert all(kept is array for kept, array in zip(tensors.arrays, arrays, strict=True))
+
+
+@given(
+    rows=st.integers(1, 64),
+    size=st.integers(0, 3000),
+    most=st.integers(1, 1 << 40),
+    known=st.integers(1, 1 << 20),
+    cost=st.integers(1, 1 << 36),
+    growth=st.floats(1, 3),
+)
+def test_requests_whose_run_is_estimated_to_take_too_much(rows: int, size: int, most: int, known: int, cost: int, growth: float) -> None:
+    signature = Signature("m", "1", [("a", "FP32", (-1, -1)), ("b", "INT8", (-1, 4))], [("y", "FP32", (-1, -1))], 64)
+    request = LocalRequest([("a", "FP32", np.zeros((rows, size), "f4")), ("b", "INT8", np.zeros((rows, 4), "i1"))])
+    request.check(signature)
+    signature.limit_runs(most, known, cost, growth)
+    estimate = rows * cost * ((4 * size + 4) / known) ** growth
+    if math.isclose(estimate, most, rel_tol=1e-9):
+        return
+    if estimate < most:
+        request.check(signature)
+    else:
+        with pytest.raises(
+            ResourceExhausted, match=rf"{rows} rows? and {rows * (4 * size + 4)} bytes .* may take {most} \(max_run_bytes\)"
+        ):
+            request.check(signature)
+
+
+def test_limits_that_make_no_sense() -> None:
+    signature = Signature("m", "1", [("a", "FP32", (-1, 4, -1))], [("y", "FP32", (-1, 4))], 64)
+    signature.limit_axis(0, 2, 5)
+    for index, axis in ((1, 2), (0, 1), (0, 3), (-1, 2), (0, -1)):
+        with pytest.raises(ValueError, match="has no axis"):
+            signature.limit_axis(index, axis, 5)
+    for known, cost, growth in ((0, 1, 1), (1, 0, 1), (1, 1, 0.9)):
+        with pytest.raises(ValueError, match="needs some memory"):
+            signature.limit_runs(1, known, cost, growth)

@@ -905,6 +905,8 @@ class ModelOptions(Message):
     """Memory that all runs of this model take at once, in bytes, beside its weights; a run that needs more is
     rejected with RESOURCE_EXHAUSTED. Default: the server's setting, which is half of the memory limit.
     """
+    @property
+    def max_axis(self) -> ScalarMap[str, int]: ...
     def __init__(
         self,
         *,
@@ -925,6 +927,7 @@ class ModelOptions(Message):
         batching_reason: str = ...,
         unsafe_operators: bool = ...,
         max_run_bytes: int = ...,
+        max_axis: Mapping[str, int] | None = ...,
     ) -> None: ...
     def HasField(self, field_name: Literal["spinning"]) -> bool: ...
 

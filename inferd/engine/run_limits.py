@@ -1,0 +1,98 @@
+"""Which requests are too large for a model whose axes are free, before they run: limits of axes, and an estimate of what a run takes.
+
+Attention takes memory by the square of its tokens, a convolution by its pixels. So the load of a model makes trial runs of growing size,
+and measures them exactly (RunArena). The last two say by which power the memory grows: a row of n times as many bytes takes n ** growth
+times as much. Where that is too little, the arena's limit still ends the run.
+
+Never in here: the check itself (tensor.pyx), the arena.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+from typing import TYPE_CHECKING, NamedTuple
+
+from inferd.engine import warmup
+from inferd.errors import ConfigError, RequestError
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from inferd._core.tensor import Signature
+    from inferd.engine.arena import RunArena
+    from inferd.engine.backend import Graph
+    from inferd.engine.executor import Instance
+
+__all__ = ["RunCost", "learn", "limit_axes"]
+
+MOST_SIZES = 10  # 1 to 4 ** 9
+TRIED_BYTES = 64 << 20  # a trial run that takes so much memory is the last one
+TRIED_NS = 50_000_000  # or so much time
+MAX_GROWTH = 3.0
+
+
+class RunCost(NamedTuple):
+    """A row of `nbytes` of inputs takes cost_bytes in its run; one of n times as many n ** growth times as much."""
+
+    nbytes: int
+    cost_bytes: int
+    growth: float
+
+
+def learn(instance: Instance, signature: Signature, examples: warmup.Examples, arena: RunArena, limit_bytes: int) -> RunCost | None:
+    """What runs take, by trial runs of one row whose free axes are all 1, 4, 16 and so on; None where these cannot say. Sizes that
+    the model rejects are left out. On the loader's thread, while nothing else runs."""
+    if any(word == "BYTES" for _, word, _ in signature.input_specs):
+        return None  # bytes of text say nothing of the tensors that are made of it
+    found: list[tuple[int, int]] = []
+    tried_bytes, run_ns = 0, 0
+    for power in range(MOST_SIZES):
+        inputs = warmup.rows_of(signature, examples, 1, 4**power)
+        nbytes = sum(array.nbytes for _, _, array in inputs)
+        if sum(array.size for _, _, array in inputs) > warmup.MOST_TRIED or (found and nbytes == found[-1][0]):
+            break  # too large; or no input has a free axis
+        if tried_bytes >= min(TRIED_BYTES, limit_bytes // 4) or run_ns >= TRIED_NS:
+            break
+        started_ns = time.monotonic_ns()
+        try:
+            tried_bytes = arena.needed_by(lambda inputs=inputs: warmup.run_once(instance, signature, inputs))  # type: ignore[misc]
+        except RequestError:
+            tried_bytes = 0
+        run_ns = time.monotonic_ns() - started_ns
+        if tried_bytes > 0 and nbytes > 0:
+            found.append((nbytes, tried_bytes))
+    return _fitted(found)
+
+
+def _fitted(found: list[tuple[int, int]]) -> RunCost | None:
+    """found: (bytes of inputs, bytes of the run), in ascending order."""
+    if len(found) < 2:
+        return None
+    (less, less_cost), (nbytes, cost_bytes) = found[-2:]
+    growth = math.log(cost_bytes / less_cost) / math.log(nbytes / less)
+    return RunCost(nbytes, cost_bytes, min(max(growth, 1.0), MAX_GROWTH))
+
+
+def limit_axes(signature: Signature, graph: Graph, most: Mapping[str, int], where: str) -> None:
+    """Puts max_axis of a model's configuration into its signature. Raises ConfigError for a key that names nothing."""
+    first_axis = 1 if signature.max_batch_size > 0 else 0
+    symbols = {tensor.name: tensor.shape for tensor in graph.inputs}
+    known: set[str] = {"*"}
+    for index, (name, _, shape) in enumerate(signature.input_specs):
+        for axis in range(first_axis, len(shape)):
+            if shape[axis] >= 0:
+                continue
+            names = {"*", name}
+            if len(symbols.get(name, ())) == len(shape):
+                names.add(str(symbols[name][axis]) or name)
+            known |= names
+            limits = [most[key] for key in names if most.get(key)]
+            if limits:
+                signature.limit_axis(index, axis, min(limits))
+    unknown = sorted(set(most) - known)
+    if unknown:
+        there = ", ".join(map(repr, sorted(known)))
+        raise ConfigError(
+            f"{where}: inferd.max_axis has {unknown[0]!r}, which names no free axis and no input that has one; known are {there}"
+        )
