@@ -13,6 +13,7 @@ from __future__ import annotations
 from importlib import import_module
 
 from inferd.errors import (
+    Aborted,
     Cancelled,
     ConfigError,
     DeadlineExceeded,
@@ -39,6 +40,7 @@ if TYPE_CHECKING:
 __version__ = "0.1.0"
 
 __all__ = [
+    "Aborted",
     "Cancelled",
     "ConfigError",
     "DeadlineExceeded",

@@ -123,6 +123,15 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
             le=3_600_000_000,
         ),
     ] = 0
+    max_run_s: Annotated[
+        int,
+        _about(
+            "models",
+            "Time that a run of one batch may take on an executor thread; a longer one is ended. 0: no limit but the requests' deadlines.",
+            ge=0,
+            le=86_400,
+        ),
+    ] = 300
     fair_queue: Annotated[
         bool,
         _about(

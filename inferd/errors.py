@@ -9,6 +9,7 @@
         PermissionDenied    7   who the client is is known, and it may not
         ResourceExhausted   8   a stated limit is reached; `retry_after_ns` says when to come back
         FailedPrecondition  9   right in itself, not possible in the present state: an Engine that is closed
+        Aborted            10   its run took longer than the server allows
         Unimplemented      12   no such method, or a feature that is not built
         Internal           13   a fault of ours; the details are in the log, never in the message
         Unavailable        14   another replica may answer
@@ -29,6 +30,7 @@ if TYPE_CHECKING:
     from typing import ClassVar
 
 __all__ = [
+    "Aborted",
     "Cancelled",
     "ConfigError",
     "DeadlineExceeded",
@@ -111,6 +113,12 @@ class FailedPrecondition(RequestError):
     code = 9
     status = "FAILED_PRECONDITION"
     reason = "precondition"
+
+
+class Aborted(RequestError):
+    code = 10
+    status = "ABORTED"
+    reason = "aborted"
 
 
 class Unimplemented(RequestError):

@@ -240,6 +240,52 @@ def slow(milliseconds: float = 30, size: int = 64) -> bytes:
     )
 
 
+def endless() -> bytes:
+    """x INT64[N,1] -> y INT64[N,1]: a loop of x[0] turns, so that a large number runs for as long as it is let. A run can be terminated
+    between two turns."""
+    body = helper.make_graph(
+        [_node("Add", ["state", "one"], ["next"]), _node("Identity", ["go"], ["go_on"])],
+        "turn",
+        [
+            helper.make_tensor_value_info("turn", TensorProto.INT64, []),
+            helper.make_tensor_value_info("go", TensorProto.BOOL, []),
+            helper.make_tensor_value_info("state", TensorProto.INT64, ["N", 1]),
+        ],
+        [helper.make_tensor_value_info("go_on", TensorProto.BOOL, []), helper.make_tensor_value_info("next", TensorProto.INT64, ["N", 1])],
+    )
+    return model(
+        [_node("ReduceMax", ["x"], ["turns"], keepdims=0), _node("Loop", ["turns", "true", "x"], ["y"], body=body)],
+        [("x", "INT64", ("N", 1))],
+        [("y", "INT64", ("N", 1))],
+        {"true": np.bool_(True), "one": np.int64(1)},
+    )
+
+
+def unstoppable() -> bytes:
+    """x INT64[1] -> y INT64[1]: x boxes, each compared with each, which takes x * x / 2 steps of some ns in a single node: a run that
+    cannot be terminated before it is over. y is x."""
+    return model(
+        [
+            _node("Concat", ["one", "x", "four"], ["boxes_shape"], axis=0),
+            _node("Expand", ["box", "boxes_shape"], ["boxes"]),
+            _node("Concat", ["one", "one", "x"], ["scores_shape"], axis=0),
+            _node("Expand", ["score", "scores_shape"], ["scores"]),
+            _node("NonMaxSuppression", ["boxes", "scores", "most", "overlap"], ["kept"]),
+            _node("Shape", ["kept"], ["y"], start=0, end=1),
+        ],
+        [("x", "INT64", (1,))],
+        [("y", "INT64", (1,))],
+        {
+            "one": np.array([1]),
+            "four": np.array([4]),
+            "box": np.array([[[0, 0, 1, 1]]], np.float32),
+            "score": np.array([[[0.5]]], np.float32),
+            "most": np.array([1 << 40]),
+            "overlap": np.array([1.0], np.float32),
+        },
+    )
+
+
 def failing() -> bytes:
     """x INT64[N,1] -> y INT64[N,4], y = table[x]: a value outside 0..3 makes the run fail."""
     return model(

@@ -44,6 +44,8 @@ class ShelfModel:
     instances: int = 1
     inline: bool = False
     overtaken: int = 0
+    hung: int = 0
+    runs_ended: int = 0
     evictions: int = 0
     arena_bytes: int = 0
     run_peak_bytes: int = 0

@@ -55,6 +55,7 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cdef list parts                         # that were run again, and are not in the statistics yet; or None
     cdef bint delivered
     cdef readonly bint terminated           # the run was told to end early
+    cdef readonly object overdue            # a RequestError: it was told so because it took longer than it may; else None
     cdef public object terminate            # called with the batch, once, when nobody waits any longer while the model runs; or None
     # Input i of the run: (rows, dims...) with a batch axis, else the one request's own shape.
     cpdef tuple input_shape(self, int index)
@@ -65,6 +66,8 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cpdef settle(self, list parts)
     cpdef deliver(self)                     # gives answers and errors to the calls, records the statistics; once
     cpdef bint expire(self, int64_t now_ns) # True: every deadline has passed, and the run has been told to end
+    cpdef end(self, error)                  # the run takes longer than it may: tells it to end, and its requests this RequestError
+    cpdef abandon(self)                     # it does not end: tells them at once; what the run gives later goes to nobody
     cpdef forward(self, Request request, Batcher batcher)   # a prepared request leaves this batch and waits for its run in `batcher`
     cpdef executed(self)                    # the model has run: what follows belongs to encode
     cdef record_parts(self)

@@ -434,6 +434,20 @@ cdef class Batch:
         self.stop()
         return self.terminated
 
+    cpdef end(self, error):
+        """The run takes longer than it may: tells it to end. `error`, a RequestError, is for the requests. On the loop's thread."""
+        self.overdue = error
+        self.stop()
+        self.terminated = True              # between two runs of parts, too: no other begins
+
+    cpdef abandon(self):
+        """The run was told to end and does not: answers all requests while it still goes on. On the loop's thread."""
+        cdef Request request
+        for request in self.requests:
+            if request.answer is None and request.error is None:
+                request.error = self.overdue
+        self.deliver()
+
     cdef stop(self):
         terminate, self.terminate = self.terminate, None
         if terminate is not None:
@@ -489,7 +503,7 @@ cdef class Batch:
                 self.gathered_ns - self.taken_ns + request.prepare_ns, self.executed_ns - self.gathered_ns,
                 self.encoded_ns - self.executed_ns,
                 now_ns - request.received_ns)
-        elif self.terminated:
+        elif self.terminated and self.overdue is None:
             self.batcher.cancelled += 1
         else:
             self.batcher.failed += 1

@@ -93,7 +93,8 @@ class Engine:
     """
 
     def __init__(self, paths: str | Path | Sequence[str | Path], **options: Any) -> None:
-        known = tuple(name for name in Defaults.__slots__ if not name.startswith("inline"))
+        without = ("inline", "inline_limit_us", "max_run_s")  # they need an event loop
+        known = tuple(name for name in Defaults.__slots__ if name not in without)
         for option in options:
             if option not in known:
                 raise ConfigError(f"Engine: unknown option {option!r}; options are {', '.join(known)}")
@@ -101,7 +102,7 @@ class Engine:
             options["providers"] = tuple(options["providers"])
         self._closed = False
         self._process = os.getpid()
-        self._repository = Repository(Settings(**options), deliver=_deliver)  # Settings checks every value
+        self._repository = Repository(Settings(max_run_s=0, **options), deliver=_deliver)  # Settings checks every value
         self._repository.load(_paths(paths))
 
     def infer(

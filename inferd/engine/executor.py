@@ -102,6 +102,8 @@ class Instance:
     def _answer_to(self, error: Exception, batch: Batch, *, throttled: bool = False, told: bool = False) -> RequestError:
         """What requests are told whose run failed. An error that was not meant for them goes into the log, unless that was `told` of
         their batch. throttled: there are several of them, which are not run again."""
+        if batch.overdue is not None:
+            return batch.overdue
         if batch.terminated:
             return DeadlineExceeded(
                 f"{self.name}: the deadline passed while the model ran, and the run was ended; allow more time, or send fewer rows"
@@ -151,7 +153,9 @@ class Instance:
                     pass
 
     def end(self) -> None:
-        """The model is unloaded: ends the run that is going on, if there is one. From any thread."""
+        """The model is unloaded: ends the run that is going on, if there is one. From any thread. Idempotent."""
+        if self._ended:
+            return
         self._ended = True
         with self._lock:
             if self.running is not None:

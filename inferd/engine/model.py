@@ -2,6 +2,8 @@
 
     LOADING --start--> READY --drain--> UNLOADING --close--> UNAVAILABLE
 
+It is UNAVAILABLE, too, for as long as none of its instances ends its run (run_limit.py).
+
 A model runs either inline, on the event loop at the end of the iteration that gathered its batch, or on executor threads, one
 an instance. It is inline when its measured runs are tiny (inline.py says what that means), shapes bound them (bounds.py), it has one
 instance and no delay; it moves by itself when that changes, and before a request much larger than any whose run was seen to be short;
@@ -34,6 +36,7 @@ from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.engine.inline import InlinePolicy
 from inferd.engine.preparer import PreprocessThreads
+from inferd.engine.run_limit import RunLimit, Stage
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, RequestError, ResourceExhausted, StartError, Unavailable
 from inferd.protocol import options
 
@@ -155,6 +158,8 @@ class Model:
             self._put_in_front(steps, config.inferd.preprocess_threads or 1)
         finish = steps.finish if steps is not None and steps.finishes else None
         self._instances = [Instance(self._title, backend, finish) for backend in backends]
+        self._limits = [RunLimit(instance, 10**9 * config.inferd.max_run_s) for instance in self._instances]
+        self._hangs = False  # no instance ends its run
         self._threads: list[ExecutorThread] = []
         self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
@@ -345,24 +350,53 @@ class Model:
             threads.start()
         self.state = "READY"
 
-    def expire(self, now_ns: int) -> None:
-        """Answers requests whose time ran out while they waited, ends runs that nobody waits for, and lets the model return to the
-        loop. Call it some times a second."""
+    def expire(self, now_ns: int) -> bool:
+        """Answers requests whose time ran out while they waited, ends runs that nobody waits for or that take longer than they may, and
+        lets the model return to the loop. Call it some times a second. True: the model's state has changed."""
         self._loop_thread = threading.get_ident()
         for batcher in self._batchers:
             batch = batcher.expire(now_ns)
             if batch is not None:
                 batch.deliver()
-        for instance in self._instances:
-            running = instance.running
-            if running is not None:
-                running.expire(now_ns)
+        for limit in self._limits:
+            limit.look(now_ns)
         if self._returning:
             self._return_if_left()
         elif self._may_return and not self._batcher.closed:
             self._returning = True
             self._wake = self._return_if_left
             self._batcher.dismiss()
+        return self._look_for_hung()
+
+    def _look_for_hung(self) -> bool:
+        """Rejects what waits while no instance ends its run. True: the model's state has changed."""
+        hangs = self.hung == self.instances
+        changed = hangs != self._hangs and not self._batcher.closed
+        self._hangs = hangs
+        if hangs:
+            self._reject_waiting(f"{self._title} does not end its run and takes no requests until it does; another replica may answer")
+        if changed and hangs:
+            log.error("%s takes no requests: none of its instances ends its run; restart the server if that lasts", self._title)
+            self.state, self.reason = "UNAVAILABLE", "its run does not end"
+        elif changed:
+            self.state, self.reason = "READY", ""
+        return changed
+
+    @property
+    def hung(self) -> int:
+        """Instances whose run was told to end and does not."""
+        return sum(limit.stage is Stage.HUNG for limit in self._limits)
+
+    @property
+    def runs_ended(self) -> int:
+        """Runs that were told to end, for they took longer than max_run_s."""
+        return sum(limit.ended for limit in self._limits)
+
+    def _reject_waiting(self, why: str) -> None:
+        for batcher in self._batchers:
+            while (batch := batcher.poll()) is not None:
+                batch.fail(Unavailable(why))
+                self._hand_over(batch)
 
     def limit_queue(self, limits: Mapping[str, int]) -> None:
         """Takes max_queue_requests, max_queue_bytes or max_queue_wait_us as given. What waits goes on waiting."""
@@ -393,25 +427,29 @@ class Model:
                 pause.wait(0.001)
         return not (self.depth or self._polling or any(thread.is_alive() for thread in self._threads))
 
-    def close(self) -> None:
-        """Ends the model: what runs is ended, what waits is answered with Unavailable, threads are joined, buffers given back."""
+    def end(self) -> None:
+        """What runs is told to end, what waits is answered with Unavailable; `close` waits for it."""
         self.inline = False
         self._wake = None
         for batcher in self._batchers:
             batcher.close()
-            while (batch := batcher.poll()) is not None:
-                batch.fail(Unavailable(f"{self._title} was unloaded before the request ran; retry"))
-                self._hand_over(batch)
+        self._reject_waiting(f"{self._title} was unloaded before the request ran; retry")
         for instance in self._instances:
             instance.end()
-        if self.drain(CLOSE_TIMEOUT_S):
-            for instance in self._instances:
+
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+        """Ends the model: threads are joined, buffers given back. False: a run does not end within timeout_s, and is left behind."""
+        self.end()
+        ended = self.drain(timeout_s)
+        if ended:
+            for limit, instance in zip(self._limits, self._instances, strict=True):
+                limit.look(time.monotonic_ns())  # lets go of the last batch
                 instance.backend.close()
             self._threads.clear()
         else:
             log.error("%s: a run does not end; its thread is left behind", self._title)
-        if self.state != "UNAVAILABLE":
-            self.state, self.reason = "UNAVAILABLE", "unloaded"
+        self.state, self.reason = "UNAVAILABLE", self.reason or "unloaded"
+        return ended
 
     @property
     def _batchers(self) -> tuple[Batcher, ...]:

@@ -50,6 +50,7 @@ MAX_QUEUE_REQUESTS = 10_000_000
 MAX_QUEUE_BYTES = 1 << 50
 MAX_QUEUE_WAIT_US = 3_600_000_000
 MAX_INLINE_LIMIT_US = 100_000
+MAX_RUN_S = 86_400
 MAX_RUN_BYTES = 1 << 50
 
 
@@ -68,6 +69,7 @@ class Defaults:
     spinning: bool = False
     inline: str = "auto"
     inline_limit_us: int = 100
+    max_run_s: int = 0
     max_run_bytes: int = 0
 
     @classmethod
@@ -120,6 +122,7 @@ def _check_limits(written: Written) -> None:
         "inferd.inline_limit_us": (config.inferd.inline_limit_us, MAX_INLINE_LIMIT_US),
         "inferd.max_run_bytes": (config.inferd.max_run_bytes, MAX_RUN_BYTES),
         "inferd.preprocess_threads": (config.inferd.preprocess_threads, MAX_THREADS),
+        "inferd.max_run_s": (config.inferd.max_run_s, MAX_RUN_S),
     }
     for field, (value, most) in numbers.items():
         if not 0 <= value <= most:
@@ -265,6 +268,7 @@ def settle(written: Written, name: str, defaults: Defaults, plan: Plan) -> Model
     own.max_queue_requests = own.max_queue_requests or defaults.max_queue_requests
     own.max_queue_bytes = own.max_queue_bytes or defaults.max_queue_bytes
     own.max_queue_wait_us = own.max_queue_wait_us or defaults.max_queue_wait_us
+    own.max_run_s = own.max_run_s if own.HasField("max_run_s") else defaults.max_run_s
     own.max_run_bytes = own.max_run_bytes or defaults.max_run_bytes
     if own.inline == options.ModelOptions.AUTO:
         own.inline = options.ModelOptions.Choice.Value(defaults.inline.upper())

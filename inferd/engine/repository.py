@@ -32,7 +32,7 @@ from inferd.engine.backend import OnnxModel
 from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
 from inferd.engine.executor import Instance
-from inferd.engine.model import Model
+from inferd.engine.model import CLOSE_TIMEOUT_S, Model
 from inferd.engine.model_config import Defaults, Written
 from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
@@ -341,10 +341,20 @@ class Repository:
     def _list_nothing(self) -> None:
         self._ready, self._newest = {}, {}
 
-    def expire(self, now_ns: int) -> None:
-        """Lets every model answer requests whose time ran out. Some times a second, on the loop."""
+    def expire(self, now_ns: int) -> bool:
+        """Lets every model answer requests whose time ran out, and end runs that take too long. Some times a second, on the loop. True:
+        a model takes requests no longer, or again."""
+        changed = False
         for model in self._models:
-            model.expire(now_ns)
+            changed |= model.expire(now_ns)
+        if changed:
+            self._list_ready()
+        return changed
+
+    @property
+    def hung(self) -> int:
+        """Instances of all models whose run was told to end and does not."""
+        return sum(model.hung for model in self._models)
 
     def decay(self) -> None:
         """Gives back the memory of earlier runs that no run uses now. Every DECAY_S, on a thread of its own."""
@@ -363,12 +373,16 @@ class Repository:
         drained = [model.drain(max(until_s - time.monotonic(), 0.0)) for model in self._models]
         return all(drained)
 
-    def close(self) -> None:
-        """Ends every model: what runs is ended, what waits is refused. Idempotent."""
+    def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
+        """Ends every model: what runs is ended, what waits is refused. Idempotent. False: runs do not end within timeout_s for all
+        together, and are left behind."""
         self._list_nothing()
         self._decaying.stop()
         for model in self._models:
-            model.close()
+            model.end()
+        until_s = time.monotonic() + timeout_s
+        ended = [model.close(max(until_s - time.monotonic(), 0.0)) for model in self._models]
+        return all(ended)
 
 
 def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signature, Pipelines | None]], file: Path) -> Proof:

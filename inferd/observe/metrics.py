@@ -332,6 +332,7 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
         ("inferd_model_ready", "1 when the version takes requests.", lambda model: model.state == "READY"),
         ("inferd_inline", "1 when the version runs on the event loop, 0 on executor threads.", lambda model: model.inline),
         ("inferd_instances", "Instances of the version.", lambda model: model.instances),
+        ("inferd_instances_hung", "Instances whose run was told to end and does not.", lambda model: model.hung),
         ("inferd_queue_depth", "Requests that wait for an instance.", lambda model: model.depth),
         ("inferd_queue_bytes", "Input bytes of the requests that wait.", lambda model: model.depth_bytes),
         ("inferd_arena_bytes", "Memory that runs use, or that is kept for the next run.", lambda model: model.arena_bytes),
@@ -343,6 +344,7 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
             "Requests that did not wait for those of a busier connection that came before.",
             lambda model: model.overtaken,
         ),
+        ("inferd_runs_ended", "Runs told to end: they took longer than max_run_s.", lambda model: model.runs_ended),
         ("inferd_evicted", "Requests refused after waiting: a connection with fewer needed room.", lambda one: one.evictions),
     )
     yield from _of_each(GaugeMetricFamily, gauges, models)

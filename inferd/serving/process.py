@@ -51,6 +51,7 @@ class Served(Protocol):
     settings: Settings
     loading: bool
     fixed: frozenset[str]  # settings of RELOADED that it does not take after all
+    runs_left: bool  # after stop(): a run goes on that does not end
 
     async def start(self) -> dict[str, object]: ...
     async def stop(self) -> None: ...
@@ -65,7 +66,8 @@ def serve(settings: Settings, ready: Callable[[dict[str, object]], object], rere
     sockets = inherited_sockets()
     with asyncio.Runner(loop_factory=loop_factory(settings)) as runner:
         try:
-            runner.run(_serve(settings, ready, reread, sockets))
+            if runner.run(_serve(settings, ready, reread, sockets)):
+                _end(0, None)  # the interpreter's own end would wait for the run, or fail by it
         finally:
             for number in HARMLESS:  # what is left is the process's end, which they must not be
                 signal.signal(number, signal.SIG_IGN)
@@ -100,7 +102,8 @@ def _served(settings: Settings, sockets: list[socket], fail: Callable[[], None])
 
 async def _serve(
     settings: Settings, ready: Callable[[dict[str, object]], object], reread: Callable[[], Settings] | None, sockets: list[socket]
-) -> None:
+) -> bool:
+    """True: a run is left behind, which does not end."""
     stopped, terminated, hung_up, serves = asyncio.Event(), asyncio.Event(), asyncio.Event(), asyncio.Event()
     loop = asyncio.get_running_loop()
     notifier = Notifier(loop)
@@ -142,6 +145,7 @@ async def _serve(
         finally:
             if pid_file is not None:
                 _remove_pid(pid_file)
+    return server.runs_left
 
 
 def _call_on(number: int, loop: asyncio.AbstractEventLoop, callback: Callable[[], object]) -> None:

@@ -39,6 +39,7 @@ __all__ = ["Server"]
 log = logging.getLogger(__name__)
 
 EXPIRE_S = 0.02  # how often deadlines of waiting and running requests are looked at
+CLOSE_S = 1.0  # for runs that are told to end, when the drain is over
 RELOAD_S = 2.0  # how often files of secrets are looked at
 
 
@@ -65,15 +66,19 @@ class Server:
     start() loads and warms the models, opens the addresses and returns them; stop() is not ready for settings.lame_duck_s, takes no new
     work then, answers what is queued within settings.drain_timeout_s, says GOAWAY and frees everything. sockets: listen already, and
     are served instead of host and grpc_port. opens: whether it has addresses; else it serves the connections that it is told to `take`.
-    Raises ConfigError and StartError from start().
+    hung(): called, several times, while a run that was told to end does not. Raises ConfigError and StartError from start().
     """
 
-    def __init__(self, settings: Settings, sockets: Sequence[socket] = (), *, opens: bool = True) -> None:
+    def __init__(
+        self, settings: Settings, sockets: Sequence[socket] = (), *, opens: bool = True, hung: Callable[[], None] | None = None
+    ) -> None:
         if opens and settings.workers > 1:
             raise ConfigError(f"workers: expected 1 for a Server of one process, got {settings.workers}; `inferd serve` starts several")
         self.settings = self._taken = settings
         self._sockets = sockets
         self._opens = opens
+        self._hung = hung
+        self.runs_left = False  # a run did not end in time: it goes on, and must not hold up the end of the process
         self.loop = asyncio.get_running_loop()
         self.ready = False
         self.loading = False
@@ -164,7 +169,7 @@ class Server:
             await asyncio.sleep(self.settings.lame_duck_s)
         self.service.health.close()
         await self._transport.stop(self.settings.drain_timeout_s)
-        await asyncio.to_thread(self.repository.close)
+        self.runs_left = not await asyncio.to_thread(self.repository.close, CLOSE_S)
         for timer in filter(None, (self._expire_timer, self._reload_timer)):
             timer.cancel()
         self._expire_timer = self._reload_timer = None
@@ -200,8 +205,11 @@ class Server:
         self._flush()
 
     def _expire(self) -> None:
-        """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for any longer."""
-        self.repository.expire(time.monotonic_ns())
+        """Answers requests whose deadline passed while they waited, and ends runs that nobody waits for or that take too long."""
+        if self.repository.expire(time.monotonic_ns()):
+            self.service.health.changed()
+        if self._hung is not None and self.repository.hung:
+            self._hung()
         self._garbage.look(time.monotonic())
         self._expire_timer = self.loop.call_later(EXPIRE_S, self._expire)
 

@@ -47,20 +47,23 @@ class Worker:
     def __init__(self, settings: Settings, channel: Channel) -> None:
         """Raises ConfigError where a setting shows to be wrong."""
         self._channel = channel
-        self._server = Server(settings, opens=False)
+        self._server = Server(settings, opens=False, hung=self._ask_to_be_replaced)
         self._metrics: Metrics = self._server.metrics()
         self._loop = asyncio.get_running_loop()
         self._stopped = asyncio.Event()
         self._last_page = -1  # where what was counted is written at the end
         self._taken = 0
         self._able = True
+        self._asked = False  # to leave
         self._missed = False  # settings that were read again
         self._lost_said_s = float("-inf")
         self._reported = (-1, -1, True, False)
         self._looks = 0
 
-    async def run(self) -> None:
-        """Serves until told to stop. Raises ConfigError and StartError where models cannot be loaded."""
+    async def run(self) -> bool:
+        """Serves until told to stop. False: a run is left behind, which does not end.
+
+        Raises ConfigError and StartError where models cannot be loaded."""
         self._loop.add_reader(self._channel.fileno(), self._receive)
         await self._server.start()
         self._loop.add_signal_handler(signal.SIGTERM, self._ask_to_leave)
@@ -70,6 +73,7 @@ class Worker:
         await self._server.stop()
         if self._last_page >= 0:
             self._tell_metrics(self._last_page)
+        return not self._server.runs_left
 
     def _receive(self) -> None:
         try:
@@ -133,7 +137,13 @@ class Worker:
         self._missed = True
 
     def _ask_to_leave(self) -> None:
-        self._channel.send("leaving")
+        self._asked = self._channel.send("leaving")
+
+    def _ask_to_be_replaced(self) -> None:
+        """A run does not end, and its instance is lost to this process."""
+        if not self._asked:
+            log.error("a run does not end: this worker drains, and another takes its place")
+            self._ask_to_leave()
 
     def _look(self) -> None:
         self._looks += 1
@@ -179,7 +189,8 @@ def _end(code: int) -> None:
 
 async def _serve(settings: Settings, channel: Channel) -> int:
     try:
-        await Worker(settings, channel).run()
+        if not await Worker(settings, channel).run():
+            _end(0)  # the interpreter's own end would wait for the run, or fail by it
     except InferdError as error:
         channel.send("failed", text=str(error), setting=isinstance(error, ConfigError))
         return 3

@@ -98,6 +98,7 @@ class Supervisor:
     def __init__(self, settings: Settings, workers: int, sockets: Sequence[socket], fail: Callable[[], None]) -> None:
         self.settings = settings
         self.fixed: frozenset[str] = frozenset()
+        self.runs_left = False  # workers have the runs
         self.loading = False
         self._workers = workers
         self._sockets = sockets

@@ -13,7 +13,7 @@ from inferd._core.batcher import Batch, Batcher
 from inferd._core.histogram import Statistics
 from inferd.engine import executor
 from inferd.engine.executor import ExecutorThread, Instance
-from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
+from inferd.errors import Aborted, Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
 from tests.puppets import LIMIT_S, Caller, PuppetBackend, request
 
 if TYPE_CHECKING:
@@ -258,6 +258,21 @@ def test_what_is_run_again_ends_with_the_time_of_all() -> None:
     assert str(callers[0].error) == "no negative numbers"
     assert [type(caller.error) for caller in callers[1:]] == [DeadlineExceeded] * 2
     assert backend.rows == [3, 1, 2], "the last two are not run alone"
+
+
+def test_what_takes_too_long_is_not_run_again(house: House) -> None:
+    house.backend.hold()
+    first = house.put(1)
+    house.running()
+    callers = [house.put(2), house.put(3)]
+    house.backend.step()
+    batch = house.running()
+    house.backend.raises = ValueError("at the same moment")
+    batch.end(Aborted("too long"))
+    assert first.answer[0, 0] == 2
+    assert [str(caller.error) for caller in callers] == ["too long", "too long"]
+    assert house.backend.rows == [1, 2]
+    assert (house.batcher.failed, house.batcher.cancelled) == (2, 0)
 
 
 def test_refusals_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:

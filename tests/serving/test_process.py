@@ -56,6 +56,32 @@ def wait_for(program: Program, words: str, count: int = 1) -> None:
         time.sleep(0.01)
 
 
+# ---- runs that do not end
+
+
+def test_a_run_that_does_not_end_takes_its_model_out_of_service_and_no_other(tmp_path: Path) -> None:
+    files = models.repository(tmp_path, {"identity": models.identity(), "unstoppable": models.unstoppable()})
+    message = infer_request("unstoppable", {"x": np.array([1_000_000])})
+    limits = ("--max-run-s", "1", "--drain-timeout-s", "1")
+    with Program(files, *limits) as program, Caller(program.address) as caller:
+        watch = caller.channel.unary_stream(WATCH)(health.HealthCheckRequest(service="unstoppable").SerializeToString(), timeout=LIMIT_S)
+        assert health.HealthCheckResponse.FromString(next(watch)).status == SERVING
+        runs, waits = caller.start(message.SerializeToString()), caller.start(message.SerializeToString())
+        assert health.HealthCheckResponse.FromString(next(watch)).status == NOT_SERVING
+        assert "max_run_s, 1 s" in runs.exception(LIMIT_S).details()
+        assert [call.exception(LIMIT_S).code().name for call in (runs, waits)] == ["ABORTED", "UNAVAILABLE"]
+        assert caller.refused(message)[0] == "UNAVAILABLE"
+        same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
+        with urllib.request.urlopen(f"http://{program.addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
+            text = page.read().decode()
+        labels = '{model="unstoppable",version="1"}'
+        for sample in ("inferd_model_ready%s 0.0", "inferd_runs_ended_total%s 1.0", "inferd_instances_hung%s 1.0"):
+            assert sample % labels in text
+        watch.cancel()
+        assert program.stop() == 0
+    assert "its thread is left behind" in program.errors
+
+
 # ---- leaving
 
 

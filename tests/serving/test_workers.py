@@ -22,6 +22,7 @@ from typing import Any
 
 import grpc
 import msgspec
+import numpy as np
 import psutil
 import pytest
 from prometheus_client.parser import text_string_to_metric_families as parse_text
@@ -83,6 +84,21 @@ class Pair(Program):
             for sample in family.samples
             if sample.labels.get("model", "identity") == "identity" and not {"le", "stage", "reason"} & set(sample.labels)
         }
+
+
+def test_a_worker_whose_run_does_not_end_is_replaced(tmp_path: Path) -> None:
+    files = models.repository(tmp_path, {"identity": models.identity(), "unstoppable": models.unstoppable()})
+    with Pair(files, "--max-run-s", "1", "--drain-timeout-s", "1") as server, Caller(server.address) as caller:
+        code, _ = caller.refused(infer_request("unstoppable", {"x": np.array([1_000_000])}))
+        assert code == "ABORTED"
+        wait_for(server, "this worker drains, and another takes its place")
+        wait_for(server, "is started", 3)
+        server.until_ready(server.worker(int(re.findall(r"worker (\d) \(process \d+\) is started", server.errors)[-1])))
+        with Caller(server.address) as newcomer:
+            same(newcomer.answers("identity", X), {"y": rows(1)})
+        assert server.samples()["inferd_worker_restarts_total"] == 1
+        assert server.stop() == 0
+    assert "ended by signal" not in server.errors
 
 
 @pytest.fixture

@@ -876,6 +876,10 @@ class ModelOptions(Message):
     """The longest that a request is likely to wait, in microseconds, by the runs so far and what waits already; one
     that would wait longer is refused with RESOURCE_EXHAUSTED. Default: the server's setting.
     """
+    max_run_s: int
+    """The longest that a run of one batch may take, in seconds, on an executor thread. The server ends a longer run,
+    and its requests get ABORTED. 0: no limit. Default: the server's setting.
+    """
     @property
     def preprocess(self) -> RepeatedCompositeFieldContainer[Preprocess]: ...
     @property
@@ -919,6 +923,7 @@ class ModelOptions(Message):
         max_queue_requests: int = ...,
         max_queue_bytes: int = ...,
         max_queue_wait_us: int = ...,
+        max_run_s: int = ...,
         preprocess: Iterable[Preprocess] | None = ...,
         postprocess: Iterable[Postprocess] | None = ...,
         preprocess_threads: int = ...,
@@ -929,7 +934,7 @@ class ModelOptions(Message):
         max_run_bytes: int = ...,
         max_axis: Mapping[str, int] | None = ...,
     ) -> None: ...
-    def HasField(self, field_name: Literal["spinning"]) -> bool: ...
+    def HasField(self, field_name: Literal["spinning", "max_run_s"]) -> bool: ...
 
 class _DataType:
     ValueType = NewType("ValueType", int)
