@@ -5,7 +5,8 @@ model's name, say) cannot forge a line: control characters are escaped.
 
 The thread that logs makes the line, since a record's arguments and traceback keep a request's memory alive. Another thread writes it:
 a reader of stderr that stops blocks nobody. The queue between them has a limit (MAX_QUEUED_BYTES). A line that finds no room is dropped,
-counted (`dropped`) and reported when there is room again. A traceback that repeats is written a few times, then once a minute.
+counted (`dropped`) and reported when there is room again. A traceback that repeats, or a line that is LIMITED, is written a few times,
+then once a minute.
 
 Never in here: values of a request. The text of an exception may hold some, so only the exceptions in _TELLING are written with it.
 """
@@ -33,23 +34,25 @@ from inferd.errors import InferdError, RequestError
 if TYPE_CHECKING:
     from collections.abc import Hashable, Mapping
 
-__all__ = ["JsonLines", "RepeatLimit", "TextLines", "change", "dropped", "loop_failed", "set_up"]
+__all__ = ["LIMITED", "JsonLines", "RepeatLimit", "TextLines", "change", "dropped", "loop_failed", "set_up"]
 
 ROOT = "inferd"
 MAX_QUEUED_BYTES = 1 << 20  # of lines that stderr has not taken yet
 LINE_BYTES = 128  # what a line takes in the queue beside its text
 MAX_TEXT = 8192  # characters of a message, of a value beside it, or of a traceback; longer ones lose their middle
 FLUSH_S = 1.0  # how long a process that ends waits for stderr to take what is queued
-BURST = 5  # tracebacks of one kind that are written at once
+BURST = 5  # lines of one kind that are written at once
 REPEAT_S = 60.0  # then one in so many seconds
-MAX_KINDS = 256  # of tracebacks that are remembered
+MAX_KINDS = 256  # of lines that are remembered
 MAX_CAUSES = 8  # of an exception that was raised from another
 
 # Exceptions whose text names code, files or what the system says. Any other may quote what a client sent, a RequestError too.
 _TELLING = (InferdError, OSError, AttributeError, NameError, ImportError, AssertionError, NotImplementedError, RecursionError, MemoryError)
 # What every record carries by itself; anything else was given as extra={...} and belongs into the line.
-_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName"}
+_OWN = frozenset(vars(logging.makeLogRecord({}))) | {"message", "asctime", "taskName", "limited"}
 _ESCAPES = {number: f"\\x{number:02x}" for number in (*range(32), *range(127, 160))} | {0x2028: "\\u2028", 0x2029: "\\u2029"}
+
+LIMITED = {"limited": True}  # extra= of a line without a traceback that clients can bring about at any rate: RepeatLimit holds for it
 
 log = logging.getLogger(__name__)
 
@@ -146,8 +149,9 @@ class _Output(QueueHandler):
         _Writer(self, stream).start()
 
     def emit(self, record: logging.LogRecord) -> None:
-        if record.exc_info and record.exc_info[1] is not None:
-            left_out = self._repeats.admit(_kind(record, record.exc_info[1]), time.monotonic())
+        error = record.exc_info[1] if record.exc_info else None
+        if error is not None or "limited" in vars(record):
+            left_out = self._repeats.admit(_kind(record, error), time.monotonic())
             if left_out is None:
                 return
             if left_out:
@@ -187,7 +191,7 @@ class _Output(QueueHandler):
 
     def close(self) -> None:
         if left_out := self._repeats.left_out:
-            log.warning("%d tracebacks were left out that repeat others", left_out)
+            log.warning("%d tracebacks or warnings were left out that repeat others", left_out)
         self.flush()
         self._deaf = True
         self.queue.put_nowait(None)  # the writer's last
@@ -273,7 +277,7 @@ os.register_at_fork(after_in_child=_begin_in_child)
 
 
 # ---------------------------------------------------------------------------------------------------------------------
-# Repeated tracebacks
+# Lines that repeat
 
 
 @dataclass(slots=True)
@@ -283,14 +287,14 @@ class _Bucket:
 
 
 class RepeatLimit:
-    """A token bucket for each kind of traceback: `BURST` at once, then one in `REPEAT_S`. The policy: no clock, no lock."""
+    """A token bucket for each kind of line: `BURST` at once, then one in `REPEAT_S`. The policy: no clock, no lock."""
 
     def __init__(self) -> None:
         self._buckets: OrderedDict[Hashable, _Bucket] = OrderedDict()  # the one that was used last comes last
 
     @property
     def left_out(self) -> int:
-        """Tracebacks that no later one has counted."""
+        """Lines that no later one has counted."""
         return sum(bucket.left_out for bucket in self._buckets.values())
 
     def admit(self, kind: Hashable, now_s: float) -> int | None:
@@ -308,10 +312,10 @@ class RepeatLimit:
         return left_out
 
 
-def _kind(record: logging.LogRecord, error: BaseException) -> Hashable:
-    """Tracebacks are alike that one line of code logs, of one type of exception that one line of code raised. Our own exceptions have
+def _kind(record: logging.LogRecord, error: BaseException | None) -> Hashable:
+    """Lines are alike that one line of code logs, of one type of exception that one line of code raised. Our own exceptions have
     to say the same, too: two models that fail are two kinds. Clients have no part in it, or they could make many kinds."""
-    place = error.__traceback__
+    place = error.__traceback__ if error is not None else None
     while place is not None and place.tb_next is not None:
         place = place.tb_next
     raised = (place.tb_frame.f_code.co_filename, place.tb_lineno) if place is not None else None

@@ -226,11 +226,15 @@ def test_repeated_tracebacks_share_a_line() -> None:
     for _ in range(100):
         fail("one")
     fail("another")
-    logger.error("no traceback")
+    for number in range(2 * log.BURST):
+        logger.error("no traceback")
+        logger.error("limited %d", number, extra=log.LIMITED)
     messages = [json.loads(line)["message"] for line in stream.getvalue().splitlines()]
-    assert messages == ["failed: one"] * log.BURST + ["failed: another", "no traceback"]
+    assert messages[: log.BURST + 1] == ["failed: one"] * log.BURST + ["failed: another"]
+    assert messages.count("no traceback") == 2 * log.BURST
+    assert [line for line in messages if line.startswith("limited")] == [f"limited {number}" for number in range(log.BURST)]
     logging.getLogger().handlers[-1].close()
-    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == f"{100 - log.BURST} tracebacks were left out that repeat others"
+    assert json.loads(stream.getvalue().splitlines()[-1])["message"] == "100 tracebacks or warnings were left out that repeat others"
 
 
 @pytest.mark.parametrize("blocking", [True, False])

@@ -38,7 +38,6 @@ log = logging.getLogger("inferd.serving.worker")  # which is __main__ here
 
 REPORT_S = 0.05  # between two looks at whether there is something to report
 HEARTBEAT_REPORTS = 20  # so many looks, and there is: that the event loop turns
-LOST_LOG_S = 60.0  # between two warnings that connections are lost
 
 
 class Worker:
@@ -56,7 +55,6 @@ class Worker:
         self._able = True
         self._asked = False  # to leave
         self._missed = False  # settings that were read again
-        self._lost_said_s = float("-inf")
         self._reported = (-1, -1, True, False)
         self._looks = 0
 
@@ -116,11 +114,10 @@ class Worker:
     def _lost(self) -> None:
         """A connection: the kernel drops what it has no descriptor for. Others get the next ones, until there are descriptors again."""
         self._able = False
-        if self._loop.time() - self._lost_said_s >= LOST_LOG_S:
-            self._lost_said_s = self._loop.time()
-            log.warning(
-                "a connection is lost: no file descriptor is left; raise the limit on open files (ulimit -n), or lower max_connections"
-            )
+        log.warning(
+            "a connection is lost: no file descriptor is left; raise the limit on open files (ulimit -n), or lower max_connections",
+            extra=logs.LIMITED,
+        )
 
     def _reload(self, **settings: object) -> None:
         """settings: those that a running server takes."""

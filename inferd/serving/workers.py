@@ -49,7 +49,6 @@ log = logging.getLogger(__name__)
 
 CORES_EACH = 4  # of a worker, where neither its number nor the threads of a run are given
 NO_DESCRIPTOR_PAUSE_S = 1.0
-HELD_LOG_S = 60.0  # between two warnings that clients wait
 TAKEN_PAUSE_S = 0.001  # between two looks at whether a worker has taken the last connection
 LOOK_S = 1.0  # how often workers are looked at
 SILENT_LOOKS = 30  # so often without a word, and a worker hangs
@@ -108,9 +107,7 @@ class Supervisor:
         self._listeners: list[Listener] = []
         self._accepting = False
         self._held = False  # nobody is accepted for a while
-        self._held_said_s = float("-inf")
         self._untaken: list[tuple[socket, bool]] = []  # a connection that was accepted, and whether it is by TLS: one at most
-        self._untaken_said_s = float("-inf")
         self._children: dict[int, Child] = {}
         self._restarts = {number: Restarts() for number in range(1, workers + 1)}
         self._restarted = 0
@@ -456,12 +453,11 @@ class Supervisor:
                 opened.close()
                 return
         self._untaken.append((opened, tls))
-        if self._loop.time() - self._untaken_said_s >= HELD_LOG_S:
-            self._untaken_said_s = self._loop.time()
-            log.warning(
-                "clients wait: no worker takes connections; they do not read just now, or more descriptors are on their way to them than "
-                "the limit on open files (ulimit -n) allows"
-            )
+        log.warning(
+            "clients wait: no worker takes connections; they do not read just now, or more descriptors are on their way to them than "
+            "the limit on open files (ulimit -n) allows",
+            extra=logs.LIMITED,
+        )
 
     def _hand_on_again(self) -> None:
         while self._untaken and self._next() is not None:
@@ -474,9 +470,8 @@ class Supervisor:
         self._pause()
         self._held = True
         self._loop.call_later(NO_DESCRIPTOR_PAUSE_S, self._accept_after_all)
-        if self._loop.time() - self._held_said_s >= HELD_LOG_S:
-            self._held_said_s = self._loop.time()
-            log.warning("connections wait: none can be accepted (%s); raise the limit on open files (ulimit -n)", error.strerror)
+        said = "connections wait: none can be accepted (%s); raise the limit on open files (ulimit -n)"
+        log.warning(said, error.strerror, extra=logs.LIMITED)
 
     def _accept_after_all(self) -> None:
         self._held = False
