@@ -86,8 +86,8 @@ class Engine:
     """Models in this process. `paths`: .onnx files, model folders or repositories, as `inferd serve` takes them.
 
     Options are the server settings of the same names: max_batch_size, batching, max_queue_requests, max_queue_bytes,
-    max_queue_wait_us, providers, instances, intra_op_threads, spinning. Raises ConfigError and StartError. Close it, or use it in a
-    `with` statement.
+    max_queue_wait_us, max_run_bytes, providers, instances, intra_op_threads, spinning. Raises ConfigError and StartError. Close it, or
+    use it in a `with` statement.
 
     Once it is closed, and in a child that was forked off, every call raises FailedPrecondition.
     """

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import numpy as np
+import onnxruntime
 import pytest
 
 from inferd import Engine
@@ -101,3 +102,19 @@ def test_decay_comes_again_and_again_until_it_is_stopped(monkeypatch: pytest.Mon
     decaying.stop()
     assert not decaying.is_alive()
     assert "could not be given back" in caplog.text
+
+
+def test_an_onnxruntime_without_such_arenas_serves_without_a_limit(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    """The log says so."""
+
+    def registered_already(*_: object) -> None:
+        raise RuntimeError("An allocator for this device has already been registered for sharing.")
+
+    monkeypatch.setattr(onnxruntime, "create_and_register_allocator", registered_already)
+    with caplog.at_level("INFO"), Engine(models.repository(tmp_path, {"one": models.self_similarity()}), max_run_bytes=MIB) as engine:
+        ask(engine, 1000)
+        assert not served(engine).has_arena
+        assert served(engine).arena_bytes == 0
+    assert "so the memory of runs has none" in caplog.text
