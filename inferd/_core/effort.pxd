@@ -19,11 +19,13 @@ cdef enum:                          # nanoseconds of one core (docs/preprocessin
     PICTURE_BYTE_NS = 10            # of entropy coding
     PIXEL_NS = 8
     WAVE_BYTE_NS = 10
-    SOUND_BYTE_NS = 140             # of an MP3 at 64 kbit/s, or a FLAC that says no length
+    SOUND_BYTE_NS = 140             # of an MP3 at 64 kbit/s
     SAMPLE_NS = 20
     MAX_JPEG_SEGMENTS = 64          # that are passed over on the way to the size; cameras write about ten
-    HIDDEN_PIXELS = 50_000_000
     MAX_PAGE_BYTES = 65_307         # of an OGG file, whose last page has the number of samples
+    MAX_SCANNED_BYTES = 1 << 18     # of all files of an input, on the way to their last pages
+    HIDDEN_PIXELS = 50_000_000      # of a file that does not say: nobody pays less for an odd one
+    HIDDEN_SAMPLES = 14_400_000     # five minutes
 
 
 cdef inline uint64_t big_endian(const uint8_t *at, int nbytes) noexcept nogil:
@@ -43,7 +45,7 @@ cdef inline uint64_t little_endian(const uint8_t *at, int nbytes) noexcept nogil
 
 
 cdef inline uint64_t jpeg_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcept nogil:
-    """HIDDEN_PIXELS where the head is not as encoders write it: nobody pays less for an odd file."""
+    """HIDDEN_PIXELS where the head is not as encoders write it."""
     cdef Py_ssize_t at = 2
     cdef int _looked
     for _looked in range(MAX_JPEG_SEGMENTS):
@@ -85,33 +87,36 @@ cdef inline uint64_t picture_pixels(const uint8_t *file, Py_ssize_t nbytes) noex
     return 0
 
 
-cdef inline uint64_t ogg_samples(const uint8_t *file, Py_ssize_t nbytes) noexcept nogil:
-    """By the last page of an OGG file; 0: it has none."""
+cdef inline uint64_t ogg_samples(const uint8_t *file, Py_ssize_t nbytes, Py_ssize_t *scanned) noexcept nogil:
+    """By the last page of an OGG file; 0: it was not found."""
     cdef Py_ssize_t at = nbytes - 14
     cdef Py_ssize_t least = nbytes - MAX_PAGE_BYTES
-    while at >= 0 and at >= least:
+    while at >= 0 and at >= least and scanned[0] < MAX_SCANNED_BYTES:
         if file[at] == 0x4F and memcmp(file + at, b"OggS", 4) == 0:
             return little_endian(file + at + 6, 8)
         at -= 1
+        scanned[0] += 1
     return 0
 
 
-cdef inline double sound_ns(const uint8_t *file, Py_ssize_t nbytes) noexcept nogil:
+cdef inline double sound_ns(const uint8_t *file, Py_ssize_t nbytes, Py_ssize_t *scanned) noexcept nogil:
     cdef double samples = 0
-    if nbytes >= 26:
-        if memcmp(file, b"RIFF", 4) == 0:
-            return <double>nbytes * WAVE_BYTE_NS
-        if memcmp(file, b"fLaC", 4) == 0:
-            samples = <double>(big_endian(file + 18, 8) & 0xFFFFFFFFFULL) * (1 + (file[20] >> 1 & 7))
-        elif memcmp(file, b"OggS", 4) == 0:
-            samples = <double>ogg_samples(file, nbytes)
-    return samples * SAMPLE_NS if samples > 0 else <double>nbytes * SOUND_BYTE_NS
+    if nbytes < 26 or memcmp(file, b"RIFF", 4) == 0:
+        return <double>nbytes * WAVE_BYTE_NS
+    if memcmp(file, b"fLaC", 4) == 0:
+        samples = <double>(big_endian(file + 18, 8) & 0xFFFFFFFFFULL) * (1 + (file[20] >> 1 & 7))
+    elif memcmp(file, b"OggS", 4) == 0:
+        samples = <double>ogg_samples(file, nbytes, scanned)
+    else:
+        return <double>nbytes * SOUND_BYTE_NS
+    return (samples if samples > 0 else <double>HIDDEN_SAMPLES) * SAMPLE_NS
 
 
 cdef inline double files_ns(const uint8_t *data, Py_ssize_t nbytes, int content) noexcept nogil:
     """Of the elements of a BYTES tensor: length (4 bytes) and bytes of each."""
     cdef double total = 0
     cdef Py_ssize_t at = 0
+    cdef Py_ssize_t scanned = 0
     cdef uint32_t length
     while at + 4 <= nbytes:
         memcpy(&length, data + at, 4)
@@ -121,7 +126,7 @@ cdef inline double files_ns(const uint8_t *data, Py_ssize_t nbytes, int content)
         if content == PICTURE:
             total += <double>picture_pixels(data + at, length) * PIXEL_NS + <double>length * PICTURE_BYTE_NS
         else:
-            total += sound_ns(data + at, length)
+            total += sound_ns(data + at, length, &scanned)
         at += length
     return total
 

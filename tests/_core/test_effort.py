@@ -84,6 +84,16 @@ def test_silence_costs_its_seconds_however_small_its_file_is(form: str, subtype:
     assert long == pytest.approx(6 * short, rel=0.05)
 
 
+def test_a_sound_that_hides_its_length_pays_for_five_minutes() -> None:
+    hidden = 14_400_000 * 0.02
+    flac = bytearray(clip(1, "FLAC"))
+    flac[21:26] = bytes([flac[21] & 0xF0, 0, 0, 0, 0])
+    ogg = clip(1, "OGG", "VORBIS") + bytes(70_000)  # the last page is too far away
+    assert charged(bytes(flac), content=Content.SOUND) == charged(ogg, content=Content.SOUND) == int(ROW_US + hidden)
+    rest = b"OggS" + bytes(60_000) + b"end"  # so many are looked through, and no more
+    assert charged(*[rest] * 60, clip(1, "OGG", "VORBIS"), content=Content.SOUND) > 61 * hidden
+
+
 @pytest.mark.parametrize(
     ("content", "ns"), [(Content.TEXT, 300), (Content.NUMBERS, 1), (Content.UNPREPARED, 0)], ids=lambda one: str(getattr(one, "name", ""))
 )
