@@ -8,6 +8,8 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 import soundfile
+from hypothesis import given
+from hypothesis import strategies as st
 from PIL import Image
 
 from inferd._core.local import LocalRequest
@@ -109,3 +111,11 @@ def test_a_head_that_is_cut_off_is_read_to_its_end(made: Callable[[], bytes]) ->
     for nbytes in range(64):
         assert charged(file[:nbytes], content=Content.PICTURE) >= ROW_US
         assert charged(file[:nbytes], content=Content.SOUND) >= ROW_US
+
+
+HEADS = [b"", b"\xff\xd8\xff\xe0", b"\x89PNG\r\n\x1a\n", b"BM", b"RIFF\0\0\0\0WEBPVP8X", b"RIFF\0\0\0\0WEBPVP8L", b"fLaC", b"OggS"]
+
+
+@given(st.lists(st.tuples(st.sampled_from(HEADS), st.binary(max_size=80)), min_size=1, max_size=5), st.sampled_from(Content))
+def test_any_bytes_cost_something_that_fits(files: list[tuple[bytes, bytes]], content: Content) -> None:
+    assert len(files) * ROW_US <= charged(*(head + rest for head, rest in files), content=content) < 2**32
