@@ -77,11 +77,19 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._descriptor = socket.fileno()
         self._is_local = socket.family == AF_UNIX
         low_water = handshake is None and not self._is_local  # which the kernel does not look at there; TLS has a buffer of its own
-        self.open(transport.write, self._close_socket, self._descriptor if low_water else -1, self._owner.age_ns())
+        write = transport.write if handshake is None else self._write_by_tls
+        self.open(write, self._close_socket, self._descriptor if low_water else -1, self._owner.age_ns())
         if handshake is None:
             self._owner.loop.call_soon(self._read)  # the loop begins to read when this is over
         if self._owner.draining:
             self.leave()
+
+    def _write_by_tls(self, content: bytes) -> None:
+        """uvloop warns of each write to a socket that is gone, of which the connection hears an iteration later."""
+        if self._socket is None or self._socket.is_closing():
+            self.pause_writing()
+        else:
+            self._socket.write(content)
 
     def connection_lost(self, error: Exception | None) -> None:
         self._owner.sockets.forget(self._descriptor, self)

@@ -285,6 +285,35 @@ async def test_who_says_by_tls_that_it_leaves_has_no_call_any_more(tmp_path: Pat
         held.clear()
 
 
+async def test_nothing_is_written_by_tls_to_a_socket_that_is_gone(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    """In the iteration of the loop in which it goes, before its connection hears of that."""
+    held: list[Call] = []
+    settings = Files.made(tmp_path).settings()
+    methods = {ECHO: Method("infer", held.append)}
+    async with serving(Address("127.0.0.1", 0, tls=True), methods=methods, **settings) as (transport, [bound]):
+
+        def ask(address: str) -> Peer:
+            peer = Peer(address)
+            peer.h2.update_settings({SettingCodes.INITIAL_WINDOW_SIZE: 4 << 20})
+            peer.h2.increment_flow_control_window(4 << 20)
+            peer.data(peer.open(ECHO), framed(b""), end=True)
+            return peer
+
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(http2_peer, "connected", narrow_by_tls)
+            peer = await asyncio.to_thread(ask, bound)
+        with peer:
+            while not held:
+                await asyncio.sleep(0)
+            [connection] = transport.connections
+            connection.abort()
+            held.pop().reply(bytes(3_000_000))
+            transport.flush()
+            while transport.connections:
+                await asyncio.sleep(0)
+        assert "SSL connection is closed" not in caplog.text
+
+
 # ---- how long that lasts, by hand
 
 
