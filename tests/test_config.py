@@ -60,6 +60,7 @@ def test_every_field_has_a_row_a_limit_and_a_right_default() -> None:
 def a_value(field: Field) -> st.SearchStrategy[object]:
     """Values that are right for the field by itself."""
     special: dict[str, st.SearchStrategy[object]] = {
+        "message_memory_bytes": st.just(0) | st.integers(1024, field.high),  # auto, or room for one message
         "listen": st.lists(st.sampled_from(["unix:/run/x.sock", "unix:@x", "[::1]:0", "localhost:8001"]), min_size=1).map(tuple),
         "providers": st.lists(st.sampled_from(["cpu", "cuda", "tensorrt"]), min_size=1).map(tuple),
         "models": st.lists(st.from_regex(r"[a-z/]+", fullmatch=True), min_size=1, max_size=3).map(tuple),
