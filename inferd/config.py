@@ -182,8 +182,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "models",
-            "Memory that the runs of one model may take together, beside its weights; a run that needs more is rejected. auto: half of "
-            "the memory limit (the cgroup's, or the RAM), divided by workers.",
+            "Memory that the runs of one model may take together, beside its weights; a run that needs more is rejected. auto: what is "
+            "left for models (`inferd config`), divided by workers; of an Engine half of the memory limit.",
             ge=0,
             le=1024 * TiB,
             words={"auto": 0},

@@ -63,6 +63,8 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cpdef encode(self, Tensors outputs)     # encode: every request's answer from its rows
     cpdef fail(self, error)                 # the run failed: every request of this batch gets this RequestError
     cpdef list halves(self)                 # parts to be run again, where the run of all failed; `settle` when all of them have
+    cpdef set clients(self)
+    cpdef Batch of_clients(self, set clients)   # a part of it, too
     cpdef settle(self, list parts)
     cpdef deliver(self)                     # gives answers and errors to the calls, records the statistics; once
     cpdef bint expire(self, int64_t now_ns) # True: every deadline has passed, and the run has been told to end

@@ -414,14 +414,16 @@ cdef class Batch:
             self.executed_ns = monotonic_ns()
         self.encoded_ns = monotonic_ns()
 
-    @property
-    def mixed(self):
-        """Whether its requests come from several connections."""
+    cpdef set clients(self):
+        """The connections of its requests that somebody still waits for, as numbers; 0: those of no connection in particular."""
         cdef Request request
-        for request in self.requests:
-            if request.entry.source != (<Request>self.requests[0]).entry.source:
-                return True
-        return False
+        return {request.entry.source for request in self.requests if not request.entry.cancelled}
+
+    cpdef Batch of_clients(self, set clients):
+        """A part of it, as `halves` gives them: the requests of these connections that somebody still waits for."""
+        cdef Request request
+        return part_of(self, [request for request in self.requests
+                              if not request.entry.cancelled and request.entry.source in clients])
 
     cpdef bint expire(self, int64_t now_ns):
         """Ends the run when the deadline of every request that somebody waits for has passed. On the loop's thread."""

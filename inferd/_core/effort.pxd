@@ -54,6 +54,9 @@ cdef inline uint64_t jpeg_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcep
         # SOF0 to SOF15, but DHT, JPG and DAC among them
         if 0xC0 <= file[at + 1] <= 0xCF and file[at + 1] not in (0xC4, 0xC8, 0xCC):
             return big_endian(file + at + 5, 2) * big_endian(file + at + 7, 2)
+        # Tables, APP0 to APP15 and comments have a length. Padding and markers without one would be misread.
+        if file[at + 1] not in (0xC4, 0xCC, 0xDB, 0xDD, 0xFE) and not 0xE0 <= file[at + 1] <= 0xEF:
+            break
         at += 2 + <Py_ssize_t>big_endian(file + at + 2, 2)
     return HIDDEN_PIXELS
 

@@ -44,8 +44,7 @@ class Instance:
         self.warming_up = False  # a run that fails is then no news for an operator
         self.running: Batch | None = None  # while the model itself runs
         self._ended = False
-        # Of batches with several clients, and with one: a client whose requests all fail does not use up what protects others.
-        self._budgets = {True: RetryBudget(), False: RetryBudget()}
+        self._budget = RetryBudget()
         self._untold = 0  # requests that the model refused and no line in the log has counted
         self._tell_ns = 0  # monotonic: not before
         self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
@@ -60,7 +59,7 @@ class Instance:
             if len(batch.requests) == 1:
                 batch.fail(self._answer_to(error, batch))
             else:
-                self._bisect(batch, error)
+                self._run_again(batch, error)
 
     def _run(self, part: Batch, batch: Batch) -> None:
         """Runs `part`: `batch`, or some requests of it."""
@@ -72,32 +71,54 @@ class Instance:
             outputs = self.finish(inputs, outputs)
         part.encode(outputs)
 
-    def _bisect(self, batch: Batch, error: Exception) -> None:
-        """The run of several requests failed, and nothing says by which of them. Only those are to fail whose own run fails."""
+    def _run_again(self, batch: Batch, error: Exception) -> None:
+        """The run of several requests failed, and nothing says by which of them. Only those are to fail whose own run fails, as far as
+        the retry budget lets it."""
+        if self._budget.admits():
+            batch.settle(self._bisect(batch, error))
+        else:
+            batch.settle(self._run_trusted(batch, error))
+
+    def _bisect(self, batch: Batch, error: Exception) -> list[Batch]:
+        """Divides it until each request that fails has failed alone. The parts that were run."""
         failed: list[tuple[Batch, Exception]] = [(batch, error)]
         parts: list[Batch] = []
         told = False
         while failed:
             part, error = failed.pop()
-            budget = self._budgets[part.mixed]
-            if batch.terminated or self._ended or not budget.admits():
-                part.fail(self._answer_to(error, batch, throttled=True, told=told))
-                told = True
+            if batch.terminated or self._ended:
+                part.fail(self._answer_to(error, batch, told=told))
                 continue
             for half in part.halves():
                 parts.append(half)
-                try:
-                    self._run(half, batch)
-                    budget.succeeded()
-                except Exception as failure:
-                    budget.failed()
-                    if len(half.requests) > 1:
-                        failed.append((half, failure))
-                        continue
+                failure = self._failure_of(half, batch)
+                if failure is not None and len(half.requests) > 1:
+                    failed.append((half, failure))
+                elif failure is not None:
                     half.fail(self._answer_to(failure, batch, told=told))
                     told = True
-        batch.settle(parts)
-        del part, error  # its traceback holds this frame
+        return parts
+
+    def _run_trusted(self, batch: Batch, error: Exception) -> list[Batch]:
+        """Runs the requests of clients that are not on record, together and once; all others fail. The part that was run."""
+        clients = batch.clients()
+        trusted = self._budget.trusted(clients)
+        batch.of_clients(clients - trusted).fail(self._answer_to(error, batch, throttled=True))
+        part = batch.of_clients(trusted)
+        failure = error if trusted == clients else self._failure_of(part, batch) if trusted else None
+        if failure is not None:
+            part.fail(self._answer_to(failure, batch, throttled=True, told=True))
+        return [part]
+
+    def _failure_of(self, part: Batch, batch: Batch) -> Exception | None:
+        """Runs a part; None: its requests have responses."""
+        try:
+            self._run(part, batch)
+        except Exception as failure:
+            self._budget.failed(part.clients())
+            return failure
+        self._budget.succeeded(part.clients())
+        return None
 
     def _answer_to(self, error: Exception, batch: Batch, *, throttled: bool = False, told: bool = False) -> RequestError:
         """What requests are told whose run failed. An error that was not meant for them goes into the log, unless that was `told` of
@@ -118,7 +139,7 @@ class Instance:
             self._tell_failed(error, batch)
         if throttled:
             return Internal(
-                f"{self.name}: the run of this request and others failed, and too many runs fail to run each request alone; "
+                f"{self.name}: the run failed. It held other requests, too, and too many runs fail to run each request alone; "
                 "the server's log has the details"
             )
         return Internal(f"{self.name}: the run failed; the server's log has the details")

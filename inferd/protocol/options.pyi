@@ -907,7 +907,7 @@ class ModelOptions(Message):
     """
     max_run_bytes: int
     """Memory that all runs of this model take at once, in bytes, beside its weights; a run that needs more is
-    rejected with RESOURCE_EXHAUSTED. Default: the server's setting, which is half of the memory limit.
+    rejected with RESOURCE_EXHAUSTED. Default: the server's setting.
     """
     @property
     def max_axis(self) -> ScalarMap[str, int]: ...

@@ -32,6 +32,7 @@ LEAVING_SHARE = 2  # one part in so many of message_memory_bytes may be on its w
 MOST_CONNECTIONS, LEAST_CONNECTIONS = 10_000, 64
 MOST_STREAMS, LEAST_STREAMS = 100_000, 1024
 MOST_MESSAGE_BYTES = MOST_PICTURE_BYTES = 1 * GiB
+LEAST_RUN_BYTES = 64 * MiB
 # One part in so many of the limit is what each `auto` may take.
 CONNECTIONS_PART, MESSAGES_PART, STREAMS_PART, PICTURES_PART = 4, 5, 16, 16
 
@@ -55,7 +56,11 @@ def settled(settings: Settings, limit_bytes: int | None = None) -> Settings:
         "message_memory_bytes": max(least_message_bytes, min(_whole(limit // MESSAGES_PART), MOST_MESSAGE_BYTES)),
         "picture_memory_bytes": _between(MiB, _whole(limit // PICTURES_PART), MOST_PICTURE_BYTES),
     }
-    return msgspec.structs.replace(settings, **{name: value for name, value in derived.items() if not getattr(settings, name)})
+    whole = msgspec.structs.replace(settings, **{name: value for name, value in derived.items() if not getattr(settings, name)})
+    if whole.max_run_bytes:
+        return whole
+    left_bytes = limit - sum(share.nbytes for share in _shares(whole))  # for the models
+    return msgspec.structs.replace(whole, max_run_bytes=max(LEAST_RUN_BYTES, _whole(left_bytes // max(1, whole.workers))))
 
 
 def connection_bytes(settings: Settings) -> int:
@@ -65,7 +70,11 @@ def connection_bytes(settings: Settings) -> int:
 
 def worst_case(settings: Settings, limit_bytes: int) -> list[Share]:
     """What a server with these settings holds at most, beside its models. limit_bytes: what its processes may use together."""
-    whole = settled(settings, limit_bytes)
+    return _shares(settled(settings, limit_bytes))
+
+
+def _shares(whole: Settings) -> list[Share]:
+    """whole: settings with numbers in place of `auto`."""
     workers = max(1, whole.workers)
     each = connection_bytes(whole)
     streams = min(whole.max_total_streams * workers + OWN_STREAMS * whole.max_connections,

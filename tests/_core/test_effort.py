@@ -72,6 +72,14 @@ def test_a_bmp_from_the_top_has_a_negative_height() -> None:
     assert charged(bytes(file), content=Content.PICTURE) == charged(picture("BMP"), content=Content.PICTURE)
 
 
+@pytest.mark.parametrize("padding", [b"\xff", b"\xff\x01", b"\xff\xd0"], ids=["fill byte", "TEM", "RST0"])
+def test_a_jpeg_with_markers_that_have_no_length_pays_for_a_large_one(padding: bytes) -> None:
+    """Decoders pass over them. Whoever takes the bytes behind them for a length finds a size where it likes."""
+    file = picture("JPEG")
+    lie = b"\xff\xe0\x00\x10" + b"\xff\xc0\x00\x11\x08\x00\x01\x00\x01" + bytes(5)
+    assert charged(file[:2] + padding + lie + file[2:], content=Content.PICTURE) > HIDDEN_PIXELS * PIXEL_US
+
+
 def test_a_jpeg_that_hides_its_size_pays_for_a_large_one() -> None:
     file = picture("JPEG")
     odd = file[:2] + b"stray" + file[2:]

@@ -135,6 +135,6 @@ def test_who_compresses() -> None:
 
 
 def test_a_core_that_is_never_free_is_shared() -> None:
-    """Who has waited for long works for longer: else it would have 0.1 ms of every 4."""
-    hashed = bytes(16 << 20)
-    assert switches_per_s(decompress(zlib.compress(bytes(16 << 20), 1)), lambda: zlib.crc32(hashed)) < ALWAYS_PER_S
+    """A thread that has waited for long works for longer: else it would have 0.1 ms of every 4, at each attempt."""
+    hashed, work = bytes(16 << 20), decompress(zlib.compress(bytes(16 << 20), 1))
+    assert any(switches_per_s(work, lambda: zlib.crc32(hashed)) < ALWAYS_PER_S for _ in range(ATTEMPTS))

@@ -41,7 +41,8 @@ def test_the_worst_case_is_told(run) -> None:
     told = run("config", "--message-memory-bytes", "64MiB").stdout.partition("\n\n")[2]
     assert re.search(r"^  connections +[0-9.]+ [GM]iB  [0-9]+ x 384 KiB$", told, re.MULTILINE)
     assert re.search(r"^  messages +64 MiB  message_memory_bytes$", told, re.MULTILINE)
-    assert re.search(r"^  auto stands for: picture_memory_bytes=\w+, max_connections=[0-9]+, max_total_streams=[0-9]+$", told, re.MULTILINE)
+    auto = r"max_run_bytes=\w+, picture_memory_bytes=\w+, max_connections=[0-9]+, max_total_streams=[0-9]+"
+    assert re.search(rf"^  auto stands for: {auto}$", told, re.MULTILINE)
     assert re.search(r"^  left for models ", told, re.MULTILINE)
     assert "warning" not in told
     done = run("config", "--max-connections", "1000000", "--message-memory-bytes", "1024TiB")

@@ -28,7 +28,7 @@ from tests.http2_peer import PREFACE, framed, open_streams
 from tests.served import LIMIT_S, until
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
-AUTO = ("max_connections", "max_total_streams", "message_memory_bytes", "picture_memory_bytes")
+AUTO = ("max_connections", "max_total_streams", "message_memory_bytes", "picture_memory_bytes", "max_run_bytes")
 
 
 def total(settings: Settings, limit_bytes: int) -> int:
@@ -44,7 +44,9 @@ def test_what_is_left_to_inferd_fits(limit_bytes: int, workers: int, tls: bool) 
     """From 1 GiB a worker on, whatever the limit; and something is left for models."""
     settings = Settings(workers=workers, **({"tls_cert": "c", "tls_key": "k"} if tls else {}))
     assert total(settings, limit_bytes * workers) < limit_bytes * workers
-    assert settled(settings, limit_bytes * workers).max_connections <= MOST_CONNECTIONS
+    whole = settled(settings, limit_bytes * workers)
+    assert whole.max_connections <= MOST_CONNECTIONS
+    assert total(settings, limit_bytes * workers) + workers * whole.max_run_bytes <= limit_bytes * workers, "one run of a model fits"
 
 
 @pytest.mark.parametrize(
@@ -56,7 +58,9 @@ def test_connections_are_a_quarter_of_the_limit(limit_bytes: int, more: dict[str
 
 
 def test_what_somebody_chose_stays() -> None:
-    chosen = Settings(max_connections=7, max_total_streams=8, message_memory_bytes=64 * MiB, picture_memory_bytes=9 * MiB)
+    chosen = Settings(
+        max_connections=7, max_total_streams=8, message_memory_bytes=64 * MiB, picture_memory_bytes=9 * MiB, max_run_bytes=10 * MiB
+    )
     assert settled(chosen, GiB) == chosen
     assert settled(settled(Settings(), GiB), 64 * GiB) == settled(Settings(), GiB)
     assert all(getattr(settled(Settings()), name) > 0 for name in AUTO)
