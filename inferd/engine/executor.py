@@ -74,20 +74,26 @@ class Instance:
     def _run_again(self, batch: Batch, error: Exception) -> None:
         """The run of several requests failed, and nothing says by which of them. Only those are to fail whose own run fails, as far as
         the retry budget lets it."""
-        if self._budget.admits():
-            batch.settle(self._bisect(batch, error))
-        else:
-            batch.settle(self._run_trusted(batch, error))
+        clients = batch.clients()
+        again = clients if self._budget.admits() else self._budget.trusted(clients)
+        if again == clients:
+            batch.settle(self._bisect(batch, error, batch))
+            return
+        batch.of_clients(clients - again).fail(self._answer_to(error, batch, throttled=True))
+        part = batch.of_clients(again)
+        failure = self._failure_of(part, batch) if again else None
+        batch.settle([part] if failure is None else [part, *self._bisect(part, failure, batch)])
 
-    def _bisect(self, batch: Batch, error: Exception) -> list[Batch]:
-        """Divides it until each request that fails has failed alone. The parts that were run."""
-        failed: list[tuple[Batch, Exception]] = [(batch, error)]
+    def _bisect(self, part: Batch, error: Exception, batch: Batch) -> list[Batch]:
+        """Divides a part of `batch` that failed until each request that fails has failed alone. The parts that were run."""
+        failed: list[tuple[Batch, Exception]] = [(part, error)]
         parts: list[Batch] = []
-        told = False
+        told = part is not batch
         while failed:
             part, error = failed.pop()
-            if batch.terminated or self._ended:
+            if len(part.requests) == 1 or batch.terminated or self._ended:
                 part.fail(self._answer_to(error, batch, told=told))
+                told = True
                 continue
             for half in part.halves():
                 parts.append(half)
@@ -98,17 +104,6 @@ class Instance:
                     half.fail(self._answer_to(failure, batch, told=told))
                     told = True
         return parts
-
-    def _run_trusted(self, batch: Batch, error: Exception) -> list[Batch]:
-        """Runs the requests of clients that are not on record, together and once; all others fail. The part that was run."""
-        clients = batch.clients()
-        trusted = self._budget.trusted(clients)
-        batch.of_clients(clients - trusted).fail(self._answer_to(error, batch, throttled=True))
-        part = batch.of_clients(trusted)
-        failure = error if trusted == clients else self._failure_of(part, batch) if trusted else None
-        if failure is not None:
-            part.fail(self._answer_to(failure, batch, throttled=True, told=True))
-        return [part]
 
     def _failure_of(self, part: Batch, batch: Batch) -> Exception | None:
         """Runs a part; None: its requests have responses."""

@@ -7,8 +7,9 @@ requests, the second none. So a part that fails costs a token, and a part that s
   earns more than it costs, so that its neighbours are saved however often that happens.
 - A model that fails always spends the tokens at once. From then on a failed run brings REFUSAL_TOKENS, so that there is one run more in
   about ten, to see whether the model is still broken.
-- Clients whose requests failed are on record. While there are no tokens, the server runs the requests of all others again, together and
-  once: a client that floods the model with bad requests does not use up what protects its neighbours.
+- A client is on record whose requests failed in a part of their own. Without tokens these fail as a whole, and the requests of the other
+  clients are run again, and divided if they fail: each client gets on record once. So a client that floods the model with bad requests
+  does not use up what protects its neighbours.
 
 Never in here: runs, requests, errors.
 """
@@ -30,7 +31,7 @@ class RetryBudget:
         self._on_record: set[int] = set()
 
     def admits(self) -> bool:
-        """Whether a run that failed may be divided, to the end. Counts a refusal."""
+        """Whether a run that failed may be divided, whoever its clients are. Counts a refusal."""
         if self.tokens >= 1.0:
             return True
         self.tokens += REFUSAL_TOKENS
@@ -48,4 +49,5 @@ class RetryBudget:
     def failed(self, clients: set[int]) -> None:
         """A part with requests of these clients was run again, and failed."""
         self.tokens -= 1.0
-        self._on_record |= clients
+        if len(clients) == 1:
+            self._on_record |= clients
