@@ -18,7 +18,7 @@ from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from inferd.engine.backend import Graph, TensorInfo
-    from inferd.engine.model_config import Defaults, Written
+    from inferd.engine.config_sources import Defaults, Written
     from inferd.protocol.inference import ModelConfig
 
 __all__ = ["Batching", "find_batch_axis", "settle_sharing", "shares_runs", "wants_proof", "why_no_axis"]

@@ -28,7 +28,7 @@ from inferd._core.grpc import NO_DEADLINE, Call
 from inferd._core.local import LocalRequest
 from inferd._core.tensor import DATATYPES
 from inferd.config import Settings
-from inferd.engine.model_config import Defaults
+from inferd.engine.config_sources import Defaults
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, DeadlineExceeded, FailedPrecondition, InvalidArgument, RequestError
 

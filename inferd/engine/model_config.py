@@ -19,7 +19,6 @@ import os
 import re
 import tomllib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -29,6 +28,7 @@ from google.protobuf import json_format, text_format
 from inferd._core.tensor import Signature
 from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.batching import Batching, find_batch_axis, settle_sharing, wants_proof, why_no_axis
+from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.planner import Plan
 from inferd.engine.probe import INDEPENDENT, Proof
 from inferd.engine.text_faults import value_fault
@@ -40,7 +40,7 @@ from inferd.protocol import POOL, inference, options
 if TYPE_CHECKING:
     from inferd.protocol.inference import ModelConfig
 
-__all__ = ["Defaults", "Written", "complete", "load_model_config", "read_model_config", "settle", "show_to_clients", "signature_of"]
+__all__ = ["complete", "load_model_config", "read_model_config", "settle", "show_to_clients", "signature_of"]
 
 CONFIG_FILES = ("config.pbtxt", "config.toml")
 MAX_CONFIG_BYTES = 1 << 20
@@ -52,39 +52,6 @@ MAX_QUEUE_WAIT_US = 3_600_000_000
 MAX_INLINE_LIMIT_US = 100_000
 MAX_RUN_S = 86_400
 MAX_RUN_BYTES = 1 << 50
-
-
-@dataclass(frozen=True, slots=True)
-class Defaults:
-    """What a server decides for models that say nothing. The fields are the server settings of the same names."""
-
-    max_batch_size: int = 64
-    batching: str = "auto"
-    max_queue_requests: int = 4096
-    max_queue_bytes: int = 0
-    max_queue_wait_us: int = 0
-    providers: tuple[str, ...] = ("cpu",)
-    instances: int = 0
-    intra_op_threads: int = 0
-    spinning: bool = False
-    inline: str = "auto"
-    inline_limit_us: int = 100
-    max_run_s: int = 0
-    max_run_bytes: int = 0
-
-    @classmethod
-    def of(cls, settings: Any) -> Defaults:
-        """From anything that has some of these as attributes, such as the server's Settings."""
-        return cls(**{name: getattr(settings, name) for name in cls.__slots__ if hasattr(settings, name)})
-
-
-@dataclass(frozen=True, slots=True)
-class Written:
-    """What a user wrote: the message, where errors should point, and the top-level fields that were really there."""
-
-    config: ModelConfig
-    where: str
-    fields: frozenset[str]
 
 
 # ---------------------------------------------------------------------------------------------------------------------

@@ -31,9 +31,9 @@ from inferd.engine.arena import Decaying
 from inferd.engine.backend import OnnxModel
 from inferd.engine.batching import shares_runs
 from inferd.engine.bounds import why_unbounded
+from inferd.engine.config_sources import Defaults, Written
 from inferd.engine.executor import Instance
 from inferd.engine.model import CLOSE_TIMEOUT_S, Model
-from inferd.engine.model_config import Defaults, Written
 from inferd.engine.padding import check_padding, compile_padding, padded
 from inferd.engine.planner import Host, Plan, plan, preprocess_threads
 from inferd.engine.probe import Proof, prove_rows
@@ -103,7 +103,7 @@ class Loaded(NamedTuple):
 class Repository:
     """All models of one server or embedded engine.
 
-    `settings` has the fields of model_config.Defaults and picture_memory_bytes, of which the process has the largest, or some of them.
+    `settings` has the fields of config_sources.Defaults and picture_memory_bytes, of which the process has the largest, or some of them.
     `schedule` and `deliver` are passed to each Model.
     """
 

@@ -11,7 +11,8 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
 from inferd.engine.backend import Provider, SessionOptions
-from inferd.engine.model_config import Defaults, Written, gpu_providers, number
+from inferd.engine.config_sources import Defaults, Written
+from inferd.engine.model_config import gpu_providers, number
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -14,8 +14,9 @@ from inferd import Engine
 from inferd.engine import probe
 from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.batching import Batching, shares_runs
+from inferd.engine.config_sources import Defaults
 from inferd.engine.model import batching_of
-from inferd.engine.model_config import Defaults, complete, read_model_config, settle
+from inferd.engine.model_config import complete, read_model_config, settle
 from inferd.engine.planner import Plan
 from inferd.engine.probe import Proof, Rows
 from inferd.errors import ConfigError

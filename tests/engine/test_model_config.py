@@ -13,7 +13,8 @@ from hypothesis import strategies as st
 from inferd.config import Settings
 from inferd.engine import model_config
 from inferd.engine.backend import Graph, Provider, SessionOptions, TensorInfo
-from inferd.engine.model_config import Defaults, complete, read_model_config, settle, signature_of
+from inferd.engine.config_sources import Defaults
+from inferd.engine.model_config import complete, read_model_config, settle, signature_of
 from inferd.engine.planner import Plan
 from inferd.engine.session_config import session_options
 from inferd.errors import ConfigError

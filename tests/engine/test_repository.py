@@ -18,7 +18,7 @@ from inferd._core.grpc import Call
 from inferd._core.local import LocalRequest
 from inferd.config import Settings
 from inferd.engine import repository
-from inferd.engine.model_config import Defaults
+from inferd.engine.config_sources import Defaults
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable

@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 from inferd.engine.backend import Graph, TensorInfo
-from inferd.engine.model_config import Defaults, load_model_config
+from inferd.engine.config_sources import Defaults
+from inferd.engine.model_config import load_model_config
 from inferd.errors import ConfigError
 from inferd.protocol import inference
 
