@@ -141,7 +141,7 @@ class _Output(QueueHandler):
         self.failed = 0  # lines that the stream did not take; the writer counts
         self.taken_bytes = 0  # out of the queue, since the start; the writer counts
         self._put_bytes = 0  # the same, into the queue
-        self._deaf = False  # stderr was not read in FLUSH_S, or this is closed: nothing is waited for any more
+        self._gave_up = False  # stderr was not read in FLUSH_S, or this is closed: nothing is waited for any more
         self._repeats = RepeatLimit()
         self.queue = SimpleQueue()
         # Not sys.stderr: a thread that waits in it would hold the lock that the interpreter takes at its end.
@@ -185,15 +185,15 @@ class _Output(QueueHandler):
 
     def flush(self) -> None:
         """Waits until everything is written, FLUSH_S at most. `logging.shutdown` calls it."""
-        if not self._deaf:
+        if not self._gave_up:
             self.queue.put_nowait(written := threading.Event())
-            self._deaf = not written.wait(FLUSH_S)
+            self._gave_up = not written.wait(FLUSH_S)
 
     def close(self) -> None:
         if left_out := self._repeats.left_out:
             log.warning("%d tracebacks or warnings were left out that repeat others", left_out)
         self.flush()
-        self._deaf = True
+        self._gave_up = True
         self.queue.put_nowait(None)  # the writer's last
         super().close()
 
@@ -337,7 +337,7 @@ class TextLines(logging.Formatter):
 
     def format(self, record: logging.LogRecord) -> str:
         message = _message(record).translate(_ESCAPES)
-        extras = "".join(f"  {name}={str(value).translate(_ESCAPES)}" for name, value in _extras(record).items())
+        extras = "".join(f"  {name}={_plain(value).translate(_ESCAPES)}" for name, value in _extras(record).items())
         line = f"{_time(record)} {record.levelname:<7} {_area(record)}  {message}{extras}"
         if traceback := _traceback(record):
             line += "\n" + "\n".join("    " + part.translate(_ESCAPES) for part in traceback.split("\n"))
@@ -357,7 +357,18 @@ class JsonLines(logging.Formatter):
         line |= {name: value for name, value in _extras(record).items() if name not in line}
         if traceback := _traceback(record):
             line["error"] = traceback
-        return json.dumps(line, default=str)
+        try:
+            return json.dumps(line, default=str, allow_nan=False)
+        except Exception:  # a value that is no JSON and has no text, or NaN
+            return json.dumps({name: _plain(value) for name, value in line.items()})
+
+
+def _plain(value: object) -> str:
+    """A value as text, whatever it is."""
+    try:
+        return str(value)
+    except Exception as error:
+        return f"({type(error).__name__}: {type(value).__name__} without a text)"
 
 
 def _message(record: logging.LogRecord) -> str:

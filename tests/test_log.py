@@ -69,6 +69,17 @@ def test_json_has_one_object_a_line() -> None:
     assert "FileNotFoundError: broken" in second["error"]
 
 
+def test_a_value_that_is_no_json_is_written_as_text() -> None:
+    class Unspeakable:
+        def __str__(self) -> str:
+            raise TypeError("it has no text")
+
+    logger, stream = lines("json")
+    logger.info("odd", extra={"ratio": float("nan"), "value": Unspeakable()})
+    line = json.loads(stream.getvalue(), parse_constant=pytest.fail)
+    assert (line["message"], line["ratio"], line["value"]) == ("odd", "nan", "(TypeError: Unspeakable without a text)")
+
+
 @pytest.mark.parametrize("form", ["text", "json"])
 def test_no_line_is_swallowed(form: str) -> None:
     """An argument that does not fit is a fault of ours, and no reason to say nothing."""

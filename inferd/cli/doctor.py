@@ -17,6 +17,7 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
+import msgspec
 
 from inferd import __version__, descriptors
 from inferd.cli.options import SettingsCommand, takes_settings
@@ -26,7 +27,7 @@ from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import settled, spelled, worst_case
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
 
     from inferd.config import Settings
     from inferd.engine.model import Model
@@ -288,7 +289,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
         yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=engine)
         return
     # As if on a loop: warm-up decides where a model runs; nothing is ever submitted here.
-    repository = engine.Repository(settings, schedule=lambda callback: None, deliver=lambda batch: batch.deliver())
+    repository = engine.Repository(settled(settings), schedule=lambda callback: None, deliver=lambda batch: batch.deliver())
     try:
         repository.load(settings.models)
         for model in repository.models():
@@ -302,6 +303,7 @@ def _models(settings: Settings) -> Iterator[Finding]:
             )
         for model in repository.models():
             yield Finding("memory", f"{model.name} version {model.version}", _memory_of(model))
+        yield Finding("memory", "all models", _memory_of_all(repository.models(), settings))
     except InferdError as error:
         yield Finding(area, ", ".join(settings.models), "cannot be served", missing=True, note=str(error))
     finally:
@@ -324,6 +326,14 @@ def _memory_of(model: Model) -> str:
     else:
         parts.append("runs without a limit: onnxruntime keeps the most that they ever needed")
     return "; ".join(parts)
+
+
+def _memory_of_all(models: Sequence[Model], settings: Settings) -> str:
+    """What their runs may take together, against what clients leave (`inferd config`)."""
+    together = sum(model.config.inferd.max_run_bytes for model in models if model.has_arena)
+    left = settled(msgspec.structs.replace(settings, max_run_bytes=0)).max_run_bytes
+    fit = "which fits" if together <= left else "so lower max_run_bytes or max_axis where clients can make several models run long inputs"
+    return f"their runs at most {_mib(together)} together; {_mib(left)} is left for models, {fit}"
 
 
 def _mib(nbytes: int) -> str:

@@ -7,8 +7,8 @@ times as long. Left alone it keeps the most that was ever needed, for good. So e
 - It grows by what is asked for, and not by powers of two: it holds what the runs since the last decay needed.
 - It decays: the repository gives back what no run uses, every DECAY_S. jemalloc calls it so, and waits as long.
 
-Weights are not part of it. ONNX Runtime's Python interface says nothing about an arena, so a second session of one node shares it. A run
-of that asks for more than the limit, and the error says what is left; another run shrinks the arena.
+Weights are not part of it. ONNX Runtime's Python interface says nothing about an arena, so a second session, of one node, measures it: it
+asks for more than the limit, and ONNX Runtime's error names the free bytes. Another run of that session shrinks the arena.
 
 Never in here: when a model decays, what clients are told, an import of onnxruntime (backend.py passes it in).
 """
@@ -98,7 +98,8 @@ class RunArena:
         return self._peak_bytes
 
     def give_back(self) -> int:
-        """Gives back to the system what no run uses. Returns how many bytes were held before."""
+        """Gives back to the system what no run uses. Returns how many bytes were held before. A run that found no room calls it, too,
+        wherever it runs: the model fails otherwise."""
         held_bytes = self.held_bytes()
         if held_bytes > KEPT_BYTES:
             self._shrink()

@@ -32,7 +32,8 @@ class Axis(NamedTuple):
 
 
 class Batching(NamedTuple):
-    """What is decided, for people: `why`. doubt: requests share runs, and trial runs did not show that they may."""
+    """What is decided, for people: `why`. doubt: requests share runs, and trial runs did not show that they may; or they share none, since
+    trial runs showed nothing."""
 
     why: str
     doubt: str = ""
@@ -93,8 +94,12 @@ def settle_sharing(written: Written, config: ModelConfig, axis: Axis, proof: Pro
         config.dynamic_batching.SetInParent()
     why = f"requests share {'runs' if shared else 'no run'}: {why}"
     config.inferd.batching_reason = why
-    doubtful = shared and proof is not None and proof.rows is not Rows.INDEPENDENT
-    return Batching(f"{axis.why}; {why}", proof.why if doubtful and proof is not None else "")
+    doubt = ""
+    if proof is not None and shared and proof.rows is not Rows.INDEPENDENT:
+        doubt = f"requests share runs, but {proof.why}"
+    elif proof is not None and proof.why in why and proof.rows is Rows.UNKNOWN:
+        doubt = why
+    return Batching(f"{axis.why}; {why}", doubt)
 
 
 def shares_runs(config: ModelConfig) -> bool:

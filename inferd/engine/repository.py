@@ -149,7 +149,7 @@ class Repository:
         versions = {model.version: model for model in self._models if model.name == name}
         if not versions:
             # Not which ones there are: a proxy may let a client infer and not list.
-            return NotFound(f"model_name: there is no model {_shown(name)}; name one that RepositoryIndex lists (Engine.models, embedded)")
+            return NotFound(f"model_name: there is no model {_shown(name)}; name one that RepositoryIndex lists")
         if version and int(version) not in versions:
             there = ", ".join(str(number) for number in sorted(versions)[-SHOWN_NAMES:])
             return NotFound(f"model_version: model '{name}' has no version {version}; it has {there}, and no version means the newest")
@@ -221,7 +221,7 @@ class Repository:
         if loaded.signature.fixed and make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
             loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
         if loaded.batching.doubt:
-            log.warning("model '%s' version %d: requests share runs, but %s", place.name, version, loaded.batching.doubt)
+            log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
         signature, steps = self._with_steps(loaded, written, host)
         limit_axes(signature if steps is None else steps.signature, loaded.onnx.graph, loaded.config.inferd.max_axis, written.where)
         model = Model(
@@ -510,6 +510,8 @@ def _file_of(written: Written, place: Place, version: int) -> Path:
     if not (path / name).is_file():
         here = sorted(entry.name for entry in path.glob("*.onnx"))
         there = f"; there is {', '.join(here)}: rename it, or set default_model_filename" if here else ""
+        if os.path.lexists(path / name):
+            there = "; what has this name is no regular file: put the model there"
         raise ConfigError(f"model {place.name!r} version {version}: there is no file {name!r} in its folder{there}")
     return path / name
 

@@ -1,7 +1,7 @@
 """Responses to methods of the protocol that inferd does not serve, on every transport. Never in here: methods that it serves.
 
 Most get a status. Triton's C++ client waits on a stream for one response to each request and overlooks a status that ends it, so
-ModelStreamInfer, a method of the service table for that alone, says the same in band first.
+ModelStreamInfer, a method of the service table for that alone, says the same in band first, once.
 """
 
 from __future__ import annotations
@@ -64,7 +64,7 @@ class StreamedRequest:
 
 
 async def refuse_stream(requests: AsyncIterator[InferRequest | None]) -> AsyncIterator[inference.ModelStreamInferResponse]:
-    """One error in band for each request, and the status once the client has sent all."""
+    """One error in band, for the first request, and the status."""
     error = unserved(STREAM_INFER)
     async for request in requests:
         response = inference.ModelStreamInferResponse(error_message=str(error))
@@ -72,6 +72,7 @@ async def refuse_stream(requests: AsyncIterator[InferRequest | None]) -> AsyncIt
             response.infer_response.model_name = request.model_name
             response.infer_response.id = request.id
         yield response
+        break
     raise error
 
 

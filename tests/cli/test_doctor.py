@@ -87,6 +87,12 @@ def test_models_say_where_their_memory_goes(run: Run) -> None:
     )
 
 
+@pytest.mark.parametrize(("each", "word"), [("80MiB", "which fits"), ("1TiB", "so lower max_run_bytes or max_axis")])
+def test_the_runs_of_all_models_are_held_against_what_is_left(run: Run, each: str, word: str) -> None:
+    value = str(findings(run("doctor", "--json", EXAMPLES / "models", "--max-run-bytes", each))["memory", "all models"]["value"])
+    assert word in value
+
+
 def test_a_model_that_cannot_be_served_is_exit_code_1(run: Run, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"this is no model")
     done = run("doctor", "--json", "broken.onnx")

@@ -169,14 +169,16 @@ def test_requests_fail_whose_own_run_fails_and_no_others(bad: set[int], error: t
     assert len([record for record in caplog.records if record.exc_info]) == (error is ValueError), "one traceback a batch"
 
 
-def test_neighbours_of_a_client_that_sends_nothing_good_are_served() -> None:
+@pytest.mark.parametrize("bad_clients", [1, 3, 6])
+def test_neighbours_of_clients_that_send_nothing_good_are_served(bad_clients: int) -> None:
     instance, backend = Instance("model", Choosy()), Choosy()
     instance.backend = backend
+    bad = [9 + place % bad_clients for place in range(8)]
     for _ in range(50):
-        together(instance, *[-1.0] * 8, sources=[9] * 8)
-    assert len(backend.rows) < 2 * 50 + 64, "its own batches are not run again any more"
+        together(instance, *[-1.0] * 8, sources=bad)
+    assert len(backend.rows) < 2 * 50 + 64, "their own batches are not run again any more"
     for _ in range(100):
-        callers = together(instance, -1, 1, -1, -1, 2, -1, -1, -1, sources=(9, 1, 9, 9, 2, 9, 9, 9))
+        callers = together(instance, -1, 1, -1, -1, 2, -1, -1, -1, sources=(*bad[:1], 1, *bad[1:3], 2, *bad[3:6]))
         assert (callers[1].answer[0, 0], callers[4].answer[0, 0]) == (2, 4)
 
 
