@@ -358,9 +358,9 @@ class JsonLines(logging.Formatter):
         if traceback := _traceback(record):
             line["error"] = traceback
         try:
-            return json.dumps(line, default=str, allow_nan=False)
-        except Exception:  # a value that is no JSON and has no text, or NaN
-            return json.dumps({name: _plain(value) for name, value in line.items()})
+            return json.dumps(line, default=_plain, allow_nan=False)
+        except ValueError:  # NaN, or a value that holds itself
+            return json.dumps({name: value if isinstance(value, int) else _plain(value) for name, value in line.items()})
 
 
 def _plain(value: object) -> str:

@@ -62,15 +62,16 @@ cdef inline uint64_t jpeg_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcep
 
 
 cdef inline uint64_t webp_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcept nogil:
+    """Of at least 26 bytes. HIDDEN_PIXELS where the head is none that decoders take."""
     cdef uint64_t bits
-    if nbytes < 30:
-        return 0
-    if memcmp(file + 12, b"VP8X", 4) == 0:
+    if nbytes >= 30 and memcmp(file + 12, b"VP8X", 4) == 0:
         return (1 + little_endian(file + 24, 3)) * (1 + little_endian(file + 27, 3))
     if memcmp(file + 12, b"VP8L", 4) == 0:
         bits = little_endian(file + 21, 4)
         return (1 + (bits & 0x3FFF)) * (1 + (bits >> 14 & 0x3FFF))
-    return (little_endian(file + 26, 2) & 0x3FFF) * (little_endian(file + 28, 2) & 0x3FFF)
+    if nbytes >= 30 and memcmp(file + 12, b"VP8 ", 4) == 0:
+        return (little_endian(file + 26, 2) & 0x3FFF) * (little_endian(file + 28, 2) & 0x3FFF)
+    return HIDDEN_PIXELS
 
 
 cdef inline uint64_t picture_pixels(const uint8_t *file, Py_ssize_t nbytes) noexcept nogil:
@@ -90,12 +91,23 @@ cdef inline uint64_t picture_pixels(const uint8_t *file, Py_ssize_t nbytes) noex
     return 0
 
 
+cdef inline Py_ssize_t page_nbytes(const uint8_t *page, Py_ssize_t nbytes) noexcept nogil:
+    """Of a page of OGG with its head and its table of segments; 0: they are not all there. nbytes: 28 or more."""
+    cdef Py_ssize_t total = 27 + page[26]
+    cdef int i
+    if total > nbytes:
+        return 0
+    for i in range(page[26]):
+        total += page[27 + i]
+    return total
+
+
 cdef inline uint64_t ogg_samples(const uint8_t *file, Py_ssize_t nbytes, Py_ssize_t *scanned) noexcept nogil:
-    """By the last page of an OGG file; 0: it was not found."""
-    cdef Py_ssize_t at = nbytes - 14
+    """By the last page of an OGG file, which ends with it; 0: it was not found."""
+    cdef Py_ssize_t at = nbytes - 28
     cdef Py_ssize_t least = nbytes - MAX_PAGE_BYTES
     while at >= 0 and at >= least and scanned[0] < MAX_SCANNED_BYTES:
-        if file[at] == 0x4F and memcmp(file + at, b"OggS", 4) == 0:
+        if file[at] == 0x4F and memcmp(file + at, b"OggS", 4) == 0 and at + page_nbytes(file + at, nbytes - at) == nbytes:
             return little_endian(file + at + 6, 8)
         at -= 1
         scanned[0] += 1

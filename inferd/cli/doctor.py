@@ -17,7 +17,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import click
-import msgspec
 
 from inferd import __version__, descriptors
 from inferd.cli.options import SettingsCommand, takes_settings
@@ -331,7 +330,8 @@ def _memory_of(model: Model) -> str:
 def _memory_of_all(models: Sequence[Model], settings: Settings) -> str:
     """What their runs may take together, against what clients leave (`inferd config`)."""
     together = sum(model.config.inferd.max_run_bytes for model in models if model.has_arena)
-    left = settled(msgspec.structs.replace(settings, max_run_bytes=0)).max_run_bytes
+    limit_bytes = memory_limit_bytes()
+    left = max(0, limit_bytes - sum(share.nbytes for share in worst_case(settings, limit_bytes)))
     fit = "which fits" if together <= left else "so lower max_run_bytes or max_axis where clients can make several models run long inputs"
     return f"their runs at most {_mib(together)} together; {_mib(left)} is left for models, {fit}"
 

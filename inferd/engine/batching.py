@@ -89,16 +89,14 @@ def settle_sharing(written: Written, config: ModelConfig, axis: Axis, proof: Pro
     if config.max_batch_size <= 0:
         config.inferd.batching_reason = axis.why
         return Batching(axis.why)
-    shared, why = _decide(written, config, proof)
+    shared, why, unproven = _decide(written, config, proof)
     if shared:
         config.dynamic_batching.SetInParent()
     why = f"requests share {'runs' if shared else 'no run'}: {why}"
     config.inferd.batching_reason = why
-    doubt = ""
+    doubt = why if unproven else ""
     if proof is not None and shared and proof.rows is not Rows.INDEPENDENT:
         doubt = f"requests share runs, but {proof.why}"
-    elif proof is not None and proof.why in why and proof.rows is Rows.UNKNOWN:
-        doubt = why
     return Batching(f"{axis.why}; {why}", doubt)
 
 
@@ -107,22 +105,23 @@ def shares_runs(config: ModelConfig) -> bool:
     return config.HasField("dynamic_batching") and config.inferd.batching != config.inferd.OFF
 
 
-def _decide(written: Written, config: ModelConfig, proof: Proof | None) -> tuple[bool, str]:
+def _decide(written: Written, config: ModelConfig, proof: Proof | None) -> tuple[bool, str, bool]:
+    """Whether requests share runs, why, and whether only a proof is missing."""
     own = config.inferd
     if own.batching == own.OFF:
-        return False, "batching is off"
+        return False, "batching is off", False
     if config.max_batch_size == 1:
-        return False, "max_batch_size is 1"
+        return False, "max_batch_size is 1", False
     if own.batching == own.ON:
-        return True, "batching is on"
+        return True, "batching is on", False
     if config.HasField("dynamic_batching"):
-        return True, "dynamic_batching is set"
+        return True, "dynamic_batching is set", False
     if _lists_tensors(written):
-        return False, "the configuration lists inputs and outputs without dynamic_batching (as in Triton; set it to share runs)"
+        return False, "the configuration lists inputs and outputs without dynamic_batching (as in Triton; set it to share runs)", False
     proof = proof or INDEPENDENT
     if proof.rows is Rows.INDEPENDENT:
-        return True, proof.why
-    return False, f"{proof.why} (set dynamic_batching, or inferd.batching to ON, to share runs all the same)"
+        return True, proof.why, False
+    return False, f"{proof.why} (set dynamic_batching, or inferd.batching to ON, to share runs all the same)", proof.rows is Rows.UNKNOWN
 
 
 def _lists_tensors(written: Written) -> bool:

@@ -110,7 +110,8 @@ class Instance:
         try:
             self._run(part, batch)
         except Exception as failure:
-            self._budget.failed(part.clients())
+            if not (batch.terminated or self._ended):  # else it says nothing of the model, and nothing of the requests
+                self._budget.failed(part.clients())
             return failure
         self._budget.succeeded(part.clients())
         return None

@@ -5,30 +5,30 @@ requests, the second none. So a part that fails costs a token, and a part that s
 
 - While there are tokens, a failed run is divided until each bad request has failed alone. One bad request in n costs 2 log2(n) runs and
   earns more than it costs, so that its neighbours are saved however often that happens.
-- A model that fails always spends the tokens at once. From then on a failed run brings REFUSAL_TOKENS, so that there is one run more in
-  about ten, to see whether the model is still broken.
-- A client is on record whose requests failed in a part of their own. Without tokens these fail as a whole, and the requests of the other
-  clients are run again, and divided if they fail: each client gets on record once. So a client that floods the model with bad requests
-  does not use up what protects its neighbours.
+- A model that fails always spends the tokens at once. From then on a failed run brings REFUSAL_TOKENS, until there are tokens again.
+- A client whose requests failed in a part of their own is on probation for some failed runs, with exponential backoff. Without tokens the
+  requests of such clients fail as a whole, and those of all others are run again, and divided if they fail. So a client that floods the
+  model with bad requests does not use up what protects its neighbours.
 
 Never in here: runs, requests, errors.
 """
 
 from __future__ import annotations
 
-__all__ = ["MAX_TOKENS", "RetryBudget"]
+__all__ = ["MAX_PROBATION", "MAX_TOKENS", "RetryBudget"]
 
-MAX_TOKENS = 64.0
+MAX_TOKENS = 64.0  # and the most that may be owed: a run is divided to its end
 SUCCESS_TOKENS = 16.0  # what a part that succeeds brings
 REFUSAL_TOKENS = 0.1  # what a failed run brings that is not divided
+FIRST_PROBATION, MAX_PROBATION = 4, 256  # failed runs
 
 
 class RetryBudget:
-    """The tokens of one instance. Clients are numbers below 65536, as the batcher counts connections."""
+    """The tokens of one instance. Clients are numbers, of which the batcher has some 1,000: several connections may share one."""
 
     def __init__(self) -> None:
         self.tokens = MAX_TOKENS
-        self._on_record: set[int] = set()
+        self._probations: dict[int, tuple[int, int]] = {}  # how many failed runs are left, and were given
 
     def admits(self) -> bool:
         """Whether a run that failed may be divided, whoever its clients are. Counts a refusal."""
@@ -38,16 +38,30 @@ class RetryBudget:
         return False
 
     def trusted(self, clients: set[int]) -> set[int]:
-        """Of a failed run's clients those that are not on record."""
-        return clients - self._on_record
+        """Of a failed run's clients those that are not on probation. Counts the run for the others."""
+        found = set(clients)
+        for client in clients & self._probations.keys():
+            left, given = self._probations[client]
+            if left > 0:
+                self._probations[client] = left - 1, given
+                found.discard(client)
+        return found
 
     def succeeded(self, clients: set[int]) -> None:
         """A part was run again, and the requests of these clients have responses."""
         self.tokens = min(self.tokens + SUCCESS_TOKENS, MAX_TOKENS)
-        self._on_record -= clients
+        for client in clients & self._probations.keys():
+            left, given = self._probations[client]
+            if given > FIRST_PROBATION:
+                self._probations[client] = left // 2, given // 2
+            else:
+                del self._probations[client]
 
     def failed(self, clients: set[int]) -> None:
         """A part with requests of these clients was run again, and failed."""
-        self.tokens -= 1.0
+        self.tokens = max(self.tokens - 1.0, -MAX_TOKENS)
         if len(clients) == 1:
-            self._on_record |= clients
+            (client,) = clients
+            _, given = self._probations.get(client, (0, FIRST_PROBATION // 2))
+            given = min(2 * given, MAX_PROBATION)
+            self._probations[client] = given, given

@@ -1,7 +1,7 @@
 """Responses to methods of the protocol that inferd does not serve, on every transport. Never in here: methods that it serves.
 
 Most get a status. Triton's C++ client waits on a stream for one response to each request and overlooks a status that ends it, so
-ModelStreamInfer, a method of the service table for that alone, says the same in band first, once.
+ModelStreamInfer, a method of the service table for that alone, says the same in band first.
 """
 
 from __future__ import annotations
@@ -22,6 +22,7 @@ __all__ = ["stream_infer_method", "unserved"]
 
 STREAM_INFER = "/inference.GRPCInferenceService/ModelStreamInfer"
 MAX_STREAMS = 16  # of one connection
+MAX_ANSWERED = 64  # requests of a stream that have an error in band each, as clients with several in flight want it
 MAX_STREAMED_BYTES = 1 << 20  # of one request on such a stream; a larger one ends it with a status
 
 MAX_NAME_CHARS = 256  # of the method's name that the answer repeats
@@ -64,15 +65,18 @@ class StreamedRequest:
 
 
 async def refuse_stream(requests: AsyncIterator[InferRequest | None]) -> AsyncIterator[inference.ModelStreamInferResponse]:
-    """One error in band, for the first request, and the status."""
+    """One error in band for each of the first requests, and the status: once the client has sent all, or more than those."""
     error = unserved(STREAM_INFER)
+    left = MAX_ANSWERED
     async for request in requests:
         response = inference.ModelStreamInferResponse(error_message=str(error))
         if request is not None:
             response.infer_response.model_name = request.model_name
             response.infer_response.id = request.id
         yield response
-        break
+        left -= 1
+        if left == 0:
+            break
     raise error
 
 

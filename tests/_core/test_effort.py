@@ -80,6 +80,19 @@ def test_a_jpeg_with_markers_that_have_no_length_pays_for_a_large_one(padding: b
     assert charged(file[:2] + padding + lie + file[2:], content=Content.PICTURE) > HIDDEN_PIXELS * PIXEL_US
 
 
+def test_the_smallest_webp_is_charged_for_its_pixels() -> None:
+    """One colour, lossless: 28 bytes or so, whatever the size."""
+    file = picture("WebP", (2000, 2000), lossless=True)
+    assert charged(file, content=Content.PICTURE) >= 2000 * 2000 * PIXEL_US
+    assert charged(file[:24] + b"VP8?" + file[28:], content=Content.PICTURE) > 0
+
+
+def test_an_ogg_page_within_the_last_packet_is_none() -> None:
+    file = clip(60, "OGG", "VORBIS")
+    false = b"OggS" + bytes(2) + (1).to_bytes(8, "little") + bytes(14)
+    assert charged(file + false, content=Content.SOUND) >= charged(file, content=Content.SOUND)
+
+
 def test_a_jpeg_that_hides_its_size_pays_for_a_large_one() -> None:
     file = picture("JPEG")
     odd = file[:2] + b"stray" + file[2:]

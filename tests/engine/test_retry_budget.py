@@ -6,7 +6,7 @@ import random
 
 import pytest
 
-from inferd.engine.retry_budget import MAX_TOKENS, RetryBudget
+from inferd.engine.retry_budget import MAX_PROBATION, MAX_TOKENS, RetryBudget
 
 Request = tuple[int, bool]  # its client, and whether it is good
 
@@ -54,13 +54,13 @@ def of_one(*good: bool) -> list[Request]:
 
 @pytest.mark.parametrize("clients", [1, 10, 1000])
 @pytest.mark.parametrize("rows", [2, 3, 64])
-def test_a_broken_model_costs_a_tenth_more_runs(rows: int, clients: int) -> None:
+def test_a_broken_model_costs_half_as_many_runs_more_at_most(rows: int, clients: int) -> None:
     budget, draw = RetryBudget(), random.Random(rows)
     batches = 10_000
     first = sum(bisect(budget, [(draw.randrange(clients), False) for _ in range(rows)])[0] for _ in range(batches))
-    assert first <= batches / 8 + MAX_TOKENS + 3 * clients, "each client gets on record once"
+    assert first <= batches / 2 + MAX_TOKENS + 40 * clients, "each client's probations grow"
     runs = sum(bisect(budget, [(draw.randrange(clients), False) for _ in range(rows)])[0] for _ in range(batches))
-    assert 0 < runs <= batches / 8, "it is still tried now and then"
+    assert 0 < runs <= batches / 2, "it is still tried now and then"
 
 
 @pytest.mark.parametrize("bad_in_64", [1, 4, 32, 48])
@@ -94,14 +94,35 @@ def test_clients_that_send_nothing_good_use_up_nothing_that_protects_others(bad_
         runs += again
         lost += missed
     assert lost == 0
-    assert runs < 4 * 4000, "most of what these clients send is not run again"
+    assert runs < 5 * 4000, "to divide each batch would take 126"
 
 
-def test_a_client_whose_requests_succeed_is_trusted_again() -> None:
+def test_one_mistake_costs_a_client_a_few_failed_runs() -> None:
+    """While another one has used up the tokens."""
     budget = RetryBudget()
-    budget.failed({1, 2})
-    assert budget.trusted({1, 2}) == {1, 2}, "nothing says whose requests they were"
-    budget.failed({1})
-    assert budget.trusted({1, 2}) == {2}
-    budget.succeeded({1, 2})
-    assert budget.trusted({1, 2}) == {1, 2}
+    for _ in range(1000):
+        bisect(budget, of_one(*[False] * 16))
+    lost = [bisect(budget, [*of_one(*[False] * 16), (2, place > 0)])[1] for place in range(200)]
+    assert sum(lost) <= 8
+    assert not any(lost[20:])
+
+
+def test_new_clients_are_not_held_for_those_before_them() -> None:
+    """Connections come and go, and share some 1,000 numbers."""
+    budget = RetryBudget()
+    for client in range(1024):
+        for _ in range(20):
+            bisect(budget, [(client, False)] * 16)
+    lost = 0
+    for place in range(20_000):
+        lost += bisect(budget, [*[(1, False)] * 62, (2 + place % 2, True), (2 + place % 2, True)])[1]
+    assert lost <= 4 * MAX_PROBATION
+
+
+def test_tokens_are_not_owed_for_long() -> None:
+    """All by one connection, as behind a proxy: a flood, and then one bad request in 17."""
+    budget = RetryBudget()
+    for _ in range(3000):
+        bisect(budget, of_one(*[False] * 62, True, True))
+    lost = [bisect(budget, of_one(False, *[True] * 16))[1] for _ in range(2000)]
+    assert not any(lost[1000:])

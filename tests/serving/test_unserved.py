@@ -9,7 +9,7 @@ import pytest
 
 from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import SERVICE, Inspection
-from inferd.serving.unserved import INSTEAD, MAX_NAME_CHARS, MAX_STREAMED_BYTES, STREAM_INFER, unserved
+from inferd.serving.unserved import INSTEAD, MAX_ANSWERED, MAX_NAME_CHARS, MAX_STREAMED_BYTES, STREAM_INFER, unserved
 from tests import models
 from tests.served import LIMIT_S, TRANSPORTS, Served
 from tests.shelf import Shelf
@@ -35,7 +35,7 @@ def test_other_methods_are_named_and_cut(method: str) -> None:
 
 
 @pytest.mark.parametrize("transport", TRANSPORTS)
-def test_a_stream_has_an_error_for_its_first_request_and_a_status(tmp_path: Path, transport: str) -> None:
+def test_a_stream_has_an_error_for_each_of_its_first_requests_and_a_status(tmp_path: Path, transport: str) -> None:
     """Whatever the requests hold; one that is too large, or none, ends the stream at once."""
     request = inference.ModelInferRequest(model_name="m", id="7")
     long = inference.ModelInferRequest(model_name="m", id="8")
@@ -58,7 +58,7 @@ def test_a_stream_has_an_error_for_its_first_request_and_a_status(tmp_path: Path
                 status = error.code().name
             return found, status
 
-        assert answers(request, request) == ([("7", words)], "UNIMPLEMENTED")
-        assert answers(long) == ([("", words)], "UNIMPLEMENTED")
+        assert answers(request, long, request) == ([("7", words), ("", words), ("7", words)], "UNIMPLEMENTED")
+        assert answers(*[request] * 1000) == ([("7", words)] * MAX_ANSWERED, "UNIMPLEMENTED")
         assert answers() == ([], "UNIMPLEMENTED")
-        assert answers(too_large) == ([], "RESOURCE_EXHAUSTED")
+        assert answers(request, too_large) == ([("7", words)], "RESOURCE_EXHAUSTED")
