@@ -287,6 +287,7 @@ def table(results: dict[str, Result]) -> str:
 
 def keep_history(results: dict[str, Result]) -> None:
     sys.path.insert(0, str(ROOT / "benchmarks"))
+    os.environ.pop("LD_PRELOAD", None)  # the sanitizer is for this process: git and others that the record asks do without
     record: Any = importlib.import_module("record")
     report = record.Report(0, 0.0)
     report.numbers = {name: asdict(result) for name, result in results.items()}
