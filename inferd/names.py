@@ -11,6 +11,7 @@ import re
 __all__ = ["TYPES", "parse_name", "typed"]
 
 TYPES = ("dns", "uri", "ip", "email", "cn")  # the subject alternative names that count, and the common name
+ADDRESS = re.compile(r"[0-9]+\.|[0-9A-Fa-f]{0,4}:")  # how one begins
 HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+|(?i:urn):\S+")
 EMAIL = re.compile(r"[^@\s:/]+@[^@\s:/]+")
@@ -47,6 +48,8 @@ def _kind_of(text: str) -> str:
 
 def _address(text: str) -> str:
     """An IP address in its one spelling; empty: it is none."""
+    if not ADDRESS.match(text.strip()):
+        return ""  # soon: a list may have names by the thousand
     try:
         return str(ipaddress.ip_address(text.strip()))
     except ValueError:
