@@ -60,7 +60,7 @@ class RunArena:
         self._quiet.log_severity_level = self._shrinking.log_severity_level = 4
         self._shrinking.add_run_config_entry("memory.enable_memory_arena_shrinkage", "cpu:0")
 
-    # What a session that uses the arena is told. Weights live as long as the model, and would pin regions of the arena.
+    # Options of each session that uses the arena. Weights live as long as the model, and would pin regions of the arena.
     entries = {"session.use_env_allocators": "1", "session.use_device_allocator_for_initializers": "1"}
 
     @classmethod

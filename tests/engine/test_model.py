@@ -539,7 +539,7 @@ def test_a_model_that_grows_slow_leaves_the_loop_and_returns() -> None:
 
 
 def test_memory_is_never_given_back_while_the_model_is_on_the_loop() -> None:
-    """Its runs would wait for the system to unmap it. What it had on its thread is given back before it returns."""
+    """Its runs would wait for the system to unmap it. The model gives back the memory of its thread before it returns."""
     model, _, loop = inline()
     places: list[bool] = []
 

@@ -320,7 +320,7 @@ def test_a_name_that_is_no_utf_8_is_nobodys(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    """Nor a fault of the server's, whose loop asks for the names as the handshake ends. Of many such clients one has a line."""
+    """Nor a fault of the server's, whose loop asks for the names as the handshake ends. One of many such clients has a line."""
     monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
     bad = b"batch.example\xff"
     shown = leaf(files.authority, "batch.example", encoded=bytes([0x30, len(bad) + 2, kind, len(bad)]) + bad)
