@@ -124,6 +124,12 @@ def resnet50(repository: Path) -> Workload:
     return Workload("resnet50", model.graph.input[0].name, model.graph.output[0].name, image())
 
 
+def squeezenet(repository: Path) -> Workload:
+    model = light("squeezenet")
+    put(repository, "squeezenet", model)
+    return Workload("squeezenet", model.graph.input[0].name, model.graph.output[0].name, image())
+
+
 def image() -> NDArray[np.float32]:
     return np.random.default_rng(0).random((1, *IMAGE_SHAPE), dtype=np.float32)
 

@@ -177,7 +177,7 @@ class Repository:
         places = _places([Path(path) for path in ([paths] if isinstance(paths, str | Path) else paths)])
         host = self._host or Host.detect()
         if not self._defaults.max_run_bytes:
-            self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2 // host.workers)
+            self._defaults = replace(self._defaults, max_run_bytes=memory_limit_bytes() // 2)  # an Engine's
         loaded: list[Model] = []
         failures: list[InferdError] = []
         for place in places:
