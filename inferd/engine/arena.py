@@ -1,7 +1,7 @@
 """The memory that the runs of one model take: an arena of ONNX Runtime's for each model, with a limit.
 
-An arena keeps what a run has used for the next one, which saves page faults: a run that touches 64 MiB of fresh memory may take three
-times as long. Left alone it keeps the most that was ever needed, for good. So each model's arena has three properties:
+An arena keeps what a run has used for the next one, which saves page faults: they can take longer than the
+run itself. Left alone it keeps the most that was ever needed, for good. So each model's arena has three properties:
 
 - It has a limit. A run that needs more fails, and the process lives on.
 - It grows by what is asked for, and not by powers of two: it holds what the runs since the last decay needed.
