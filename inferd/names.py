@@ -7,11 +7,11 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from functools import lru_cache
 
 __all__ = ["TYPES", "parse_name", "typed"]
 
 TYPES = ("dns", "uri", "ip", "email", "cn")  # the subject alternative names that count, and the common name
-ADDRESS = re.compile(r"[0-9]+\.|[0-9A-Fa-f]{0,4}:")  # how one begins
 HOST = re.compile(r"(\*\.)?[A-Za-z0-9_]([A-Za-z0-9_.-]*[A-Za-z0-9_])?")
 URI = re.compile(r"[A-Za-z][A-Za-z0-9+.-]*://\S+|(?i:urn):\S+")
 EMAIL = re.compile(r"[^@\s:/]+@[^@\s:/]+")
@@ -23,6 +23,7 @@ def typed(kind: str, value: str) -> str:
     return f"{kind}:{value.lower() if kind == 'dns' else value}"
 
 
+@lru_cache(maxsize=1 << 14)  # a list may have names by the thousand, and is checked at each look at the settings
 def parse_name(text: str) -> str:
     """A name as an operator writes it. Without a type it is the subject alternative name that it looks like, never a common name.
     ValueError with a message that says what was expected."""
@@ -48,8 +49,6 @@ def _kind_of(text: str) -> str:
 
 def _address(text: str) -> str:
     """An IP address in its one spelling; empty: it is none."""
-    if not ADDRESS.match(text.strip()):
-        return ""  # soon: a list may have names by the thousand
     try:
         return str(ipaddress.ip_address(text.strip()))
     except ValueError:
