@@ -12,7 +12,7 @@ import msgspec
 from inferd.cli.options import GROUPS, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.memory_limit import memory_limit_bytes
-from inferd.serving.budget import settled, spelled, worst_case
+from inferd.serving.budget import most_bytes, settled, spelled, worst_case
 
 if TYPE_CHECKING:
     from inferd.config import Settings
@@ -44,10 +44,9 @@ def config(settings: Settings, origins: dict[str, str], as_json: bool, as_markdo
 
 def memory(settings: Settings, limit_bytes: int) -> str:
     """A table for people: the most memory that a server with these settings holds beside its models, against what it may use."""
-    shares = worst_case(settings, limit_bytes)
     whole = settled(settings, limit_bytes)
-    total = sum(share.nbytes for share in shares)
-    rows = [(share.what, spelled(share.nbytes), share.how) for share in shares]
+    total = most_bytes(settings, limit_bytes)
+    rows = [(share.what, spelled(share.nbytes), share.how) for share in worst_case(settings, limit_bytes)]
     rows.append(("together", spelled(total), f"of {spelled(limit_bytes)}, the limit of the cgroup or the memory of the machine"))
     if total < limit_bytes:
         rows.append(("left for models", spelled(limit_bytes - total), "weights, and the memory of runs"))

@@ -23,7 +23,7 @@ from inferd.cli.options import SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import InferdError
 from inferd.memory_limit import memory_limit_bytes
-from inferd.serving.budget import settled, spelled, worst_case
+from inferd.serving.budget import most_bytes, settled, spelled
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -237,9 +237,9 @@ def _machine(settings: Settings) -> Iterator[Finding]:
     memory = "no limit" if host.memory_bytes is None else f"{host.memory_bytes / (1 << 20):,.0f} MiB"
     yield Finding(area, "cgroup memory", memory)
     limit_bytes = memory_limit_bytes()
-    most_bytes = sum(share.nbytes for share in worst_case(settings, limit_bytes))
-    note = "" if most_bytes < limit_bytes else "as much as there is, or more: models need memory, too; `inferd config` says what takes it"
-    yield Finding(area, "most memory beside models", f"{spelled(most_bytes)} of {spelled(limit_bytes)}", note=note)
+    nbytes = most_bytes(settings, limit_bytes)
+    note = "" if nbytes < limit_bytes else "as much as there is, or more: models need memory, too; `inferd config` says what takes it"
+    yield Finding(area, "most memory beside models", f"{spelled(nbytes)} of {spelled(limit_bytes)}", note=note)
 
 
 def _limits(settings: Settings) -> Iterator[Finding]:
@@ -331,7 +331,7 @@ def _memory_of_all(models: Sequence[Model], settings: Settings) -> str:
     """What their runs may take together, against what clients leave (`inferd config`)."""
     together = sum(model.config.inferd.max_run_bytes for model in models if model.has_arena)
     limit_bytes = memory_limit_bytes()
-    left = max(0, limit_bytes - sum(share.nbytes for share in worst_case(settings, limit_bytes)))
+    left = max(0, limit_bytes - most_bytes(settings, limit_bytes))
     fit = "which fits" if together <= left else "so lower max_run_bytes or max_axis where clients can make several models run long inputs"
     return f"their runs at most {_mib(together)} together; {_mib(left)} is left for models, {fit}"
 

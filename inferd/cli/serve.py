@@ -19,7 +19,7 @@ from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
 from inferd.files import require_secret
 from inferd.memory_limit import memory_limit_bytes
-from inferd.serving.budget import spelled, worst_case
+from inferd.serving.budget import most_bytes, spelled
 
 if TYPE_CHECKING:
     from inferd.config import Settings
@@ -56,12 +56,11 @@ def serve(settings: Settings, origins: dict[str, str]) -> int:
 
 def _warn_of_memory(settings: Settings) -> None:
     limit_bytes = memory_limit_bytes()
-    most_bytes = sum(share.nbytes for share in worst_case(settings, limit_bytes))
-    if most_bytes >= limit_bytes:
+    if (nbytes := most_bytes(settings, limit_bytes)) >= limit_bytes:
         logging.getLogger("inferd.cli.serve").warning(
             "memory: clients can make this server hold %s, and it may use %s, models included: raise the memory limit, or lower the "
             "settings that `inferd config` names",
-            spelled(most_bytes),
+            spelled(nbytes),
             spelled(limit_bytes),
         )
 

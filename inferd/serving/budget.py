@@ -14,7 +14,7 @@ from inferd.memory_limit import memory_limit_bytes
 if TYPE_CHECKING:
     from inferd.config import Settings
 
-__all__ = ["CONNECTION_BYTES", "TLS_CONNECTION_BYTES", "Share", "settled", "worst_case"]
+__all__ = ["CONNECTION_BYTES", "TLS_CONNECTION_BYTES", "Share", "most_bytes", "settled", "spelled", "worst_case"]
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 
@@ -59,7 +59,7 @@ def settled(settings: Settings, limit_bytes: int | None = None) -> Settings:
     whole = msgspec.structs.replace(settings, **{name: value for name, value in derived.items() if not getattr(settings, name)})
     if whole.max_run_bytes:
         return whole
-    left_bytes = limit - sum(share.nbytes for share in _shares(whole))  # for the models
+    left_bytes = limit - _sum(_shares(whole))  # for the models
     return msgspec.structs.replace(whole, max_run_bytes=max(LEAST_RUN_BYTES, _whole(left_bytes // max(1, whole.workers))))
 
 
@@ -71,6 +71,15 @@ def connection_bytes(settings: Settings) -> int:
 def worst_case(settings: Settings, limit_bytes: int) -> list[Share]:
     """What a server with these settings holds at most, beside its models. limit_bytes: what its processes may use together."""
     return _shares(settled(settings, limit_bytes))
+
+
+def most_bytes(settings: Settings, limit_bytes: int) -> int:
+    """All of the worst case together."""
+    return _sum(worst_case(settings, limit_bytes))
+
+
+def _sum(shares: list[Share]) -> int:
+    return sum(share.nbytes for share in shares)
 
 
 def _shares(whole: Settings) -> list[Share]:

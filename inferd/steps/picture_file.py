@@ -217,9 +217,8 @@ class Png(NamedTuple):
     interlaced: bool
     depth: int  # bits of a sample
     transparent: tuple[int, ...] | None  # gray, or red, green, blue as decoders give them: fewer than 8 bits spread to 8, 16 as they are
-    exif: (
-        memoryview | bytes | None
-    )  # a block of EXIF's, the last of them, wherever it stands; that of a raw profile where there is no other
+    # A block of EXIF's, the last of them, wherever it stands; that of a raw profile where there is no other.
+    exif: memoryview | bytes | None
     pieces: tuple[memoryview, ...]  # of the file, without what no pixel needs
     xmp: bytes | None = None
 
