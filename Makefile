@@ -19,7 +19,7 @@ export PIP_NO_INPUT := 1
 # Bytecode is kept, whatever the caller's shell says: of each test file with its rewritten assertions, for all processes and builds to come.
 unexport PYTHONDONTWRITEBYTECODE
 
-NATIVE := $(wildcard inferd/_core/*.pyx inferd/_core/*.pxd inferd/_core/*.h) setup.py
+NATIVE := $(wildcard inferd/_core/*/*.pyx inferd/_core/*/*.pxd inferd/_core/*/*.h) setup.py
 PYTEST := $(PY) -m pytest
 # Tests run side by side in so many processes; of one file in one, for what its tests share. make test JOBS=0: one after the other.
 # Three for two cores: much of the suite waits for servers and clients of its own. In the order of tests/conftest.py: the longest first.
@@ -34,7 +34,7 @@ TESTS ?=
 ASAN := detect_leaks=0:quarantine_size_mb=8
 # What the thread sanitizer looks at: who waits, takes and is answered, on threads of their own. Python is not built for it; it sees the
 # GIL's mutex and condition all the same, so that nothing needs to be suppressed.
-THREADED := tests/_core/test_batch_queue.py tests/_core/test_batcher.py tests/_core/test_local.py tests/_core/test_histogram.py
+THREADED := tests/_core/batching/test_queue.py tests/_core/batching/test_batcher.py tests/_core/batching/test_local.py tests/_core/metrics/test_histogram.py
 # make fuzz FUZZ_SECONDS=600 FUZZ_TARGETS='http2 codec' FUZZ_SANITIZE=address,undefined: seconds are each target's; FUZZ_FLAGS are
 # tests/fuzz/run.py's. FUZZ_CAMPAIGN=1: each target until it has its executions; FUZZ_SECONDS are those of the call then, and the next call
 # goes on. The driver is loaded before the sanitizer: both have what the instrumentation calls, and the driver's is wanted.

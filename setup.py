@@ -1,4 +1,4 @@
-"""Compiles the native modules, inferd/_core/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
+"""Compiles the native modules, inferd/_core/*/*.pyx: one extension each. All that can be declared stands in pyproject.toml.
 
 Seven environment variables change a build:
 
@@ -20,6 +20,7 @@ from __future__ import annotations
 
 import os
 import platform
+import re
 import shutil
 import subprocess
 import sys
@@ -85,7 +86,7 @@ class Library(NamedTuple):
     name: str
     minimum: str
     header: str
-    modules: tuple[str, ...]  # that need it
+    modules: tuple[str, ...]  # packages and modules of inferd._core that need it
     switch: str  # the environment variable that leaves it out
     package: str  # Debian's
     without: tuple[str, str]  # what the build lacks, and what that means
@@ -96,7 +97,7 @@ LIBRARIES = (
         "libnghttp2",
         "1.61.0",  # the first with the nghttp2_*2 functions, whose sizes are nghttp2_ssize
         "nghttp2/nghttp2.h",
-        ("asker", "generator", "http2", "http2_call", "http2_endpoint", "http2_headers", "http2_memory", "link", "tls"),
+        ("http2", "load"),
         "INFERD_HTTP2",
         "libnghttp2-dev",
         (
@@ -108,7 +109,7 @@ LIBRARIES = (
         "libjpeg",
         "2.1.0",  # of libjpeg-turbo
         "jpeglib.h",
-        ("jpeg",),
+        ("media.jpeg",),
         "INFERD_JPEG",
         "libjpeg-dev",
         ("JPEG decoder", "Pillow will decode JPEG files: more slowly, and never scaled."),
@@ -117,7 +118,7 @@ LIBRARIES = (
         "libwebp",
         "1.3.2",  # the first in which no file writes behind the memory of its Huffman codes (CVE-2023-4863)
         "webp/decode.h",
-        ("webp",),
+        ("media.webp",),
         "INFERD_WEBP",
         "libwebp-dev",
         ("WebP decoder", "Pillow will decode WebP files: a large one keeps all other requests waiting meanwhile."),
@@ -125,8 +126,25 @@ LIBRARIES = (
 )
 
 
-def needed(module: str) -> Library | None:
-    return next((library for library in LIBRARIES if module in library.modules), None)
+def needed(source: Path) -> Library | None:
+    """The library that a .pyx needs."""
+    package, module = source.parent.name, source.stem
+    return next((each for each in LIBRARIES if package in each.modules or f"{package}.{module}" in each.modules), None)
+
+
+def headers_of(source: Path) -> list[Path]:
+    """The C headers of its package that a .pyx includes, and those that they include. Cython finds the .pxd files by itself."""
+    found: list[Path] = []
+    left = [source, source.with_suffix(".pxd")]
+    while left:
+        file = left.pop()
+        text = file.read_text(encoding="utf-8") if file.exists() else ""
+        for name in re.findall(r'(?:cdef extern from|#include) "([\w.]+)"', text):
+            header = source.parent / name
+            if header.exists() and header not in found:
+                found.append(header)
+                left.append(header)
+    return found
 
 
 def pkg_config(library: Library, *arguments: str) -> list[str] | None:
@@ -165,9 +183,9 @@ def extensions() -> list[Extension]:
     """One Extension for each .pyx that this machine can compile."""
     compiling, linking, macros = compile_flags()
     found = []
-    for source in sorted(CORE.glob("*.pyx")):
+    for source in sorted(CORE.glob("*/*.pyx")):
         extra: dict[str, list[str]] = {}
-        if (library := needed(source.stem)) is not None:
+        if (library := needed(source)) is not None:
             extra, missing = reached(library)
             if missing:
                 left_out(library, missing)
@@ -176,8 +194,8 @@ def extensions() -> list[Extension]:
             Extension(
                 ".".join(source.with_suffix("").parts),
                 [str(source)],
-                include_dirs=[str(CORE), *extra.pop("include_dirs", [])],
-                depends=[str(header) for header in (*CORE.glob("*.pxd"), *CORE.glob("*.h"))],
+                include_dirs=[str(source.parent), *extra.pop("include_dirs", [])],
+                depends=[str(header) for header in headers_of(source)],
                 extra_compile_args=compiling,
                 extra_link_args=linking,
                 define_macros=macros,
@@ -225,7 +243,7 @@ class BuildNative(build_ext):
         """Leaves out what needs a library that pkg-config knows and whose header the compiler does not find."""
         kept = []
         for extension in wanted:
-            library = needed(extension.name.rpartition(".")[2])
+            library = needed(Path(extension.sources[0]))
             if library is not None and not self.compiles(f"#include <stdio.h>\n#include <{library.header}>", extension.include_dirs):
                 left_out(library, f"the compiler does not find <{library.header}> (Debian: apt install {library.package})")
                 continue

@@ -25,7 +25,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
 import record
 
-from inferd._core.image import Transform, instruction_sets  # the tree's, whichever Python runs this
+from inferd._core.media.image import Transform, instruction_sets  # the tree's, whichever Python runs this
 
 HISTORY = Path(__file__).resolve().parent / "history" / "image_kernel.jsonl"
 PACKAGES = ("pillow", "torch", "torchvision", "opencv-python-headless")

@@ -11,12 +11,12 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd._core.batch_queue import BatchQueue
-from inferd._core.batcher import Batch, Batcher
-from inferd._core.grpc import Call
-from inferd._core.histogram import Statistics
-from inferd._core.local import LocalRequest
-from inferd._core.tensor import Signature, Tensors
+from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.local import LocalRequest
+from inferd._core.batching.queue import BatchQueue
+from inferd._core.grpc.call import Call
+from inferd._core.metrics.histogram import Statistics
+from inferd._core.tensor.tensor import Signature, Tensors
 
 ROWS = 64
 SIGNATURE = Signature("identity", "1", [("x", "FP32", (-1, 16))], [("y", "FP32", (-1, 16))], ROWS)

@@ -6,8 +6,8 @@ from typing import Any
 
 import pytest
 
-from inferd._core.http2 import Session
-from inferd._core.http2_call import Http2Call
+from inferd._core.http2.session import Session
+from inferd._core.http2.stream import Http2Call
 from tests._core.http2_client import EMPTY_SETTINGS, PREFACE, Client, Served, frame
 
 ROUNDS = 200  # requests of one recorded conversation; each stream id is used once, so every round needs its own session

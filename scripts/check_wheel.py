@@ -57,7 +57,7 @@ def check(dist: Path, folder: Path) -> None:
     if program.returncode != 0:
         raise SystemExit(f"the server ended with {program.returncode}")
     # Decoders are loaded with the first step that decodes pictures: here by themselves.
-    decoder = "import inferd._core.jpeg, inferd._core.webp, pathlib; print(pathlib.Path('/proc/self/maps').read_text())"
+    decoder = "import inferd._core.media.jpeg, inferd._core.media.webp, pathlib; print(pathlib.Path('/proc/self/maps').read_text())"
     shown = subprocess.run(
         [folder / "bin" / "python", "-c", decoder], env=environment, cwd=folder, check=True, capture_output=True, text=True
     )

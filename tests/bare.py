@@ -7,7 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 from inferd import errors
-from inferd._core.grpc import Call
+from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
 from inferd.protocol import health
 from inferd.serving.method import Method

@@ -8,7 +8,7 @@ from typing import Any
 
 import grpc.aio
 
-from inferd._core.grpc import Call
+from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
 from inferd.errors import Internal, RequestError
 from inferd.serving.grpcio import GrpcioTransport

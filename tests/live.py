@@ -21,7 +21,7 @@ KINDS = {"calls": ("grpc", "live"), "sessions": ("http2", "live"), "messages": (
 
 def counted() -> bool:
     """Whether this build counts."""
-    from inferd._core import grpc
+    from inferd._core.grpc import call as grpc
 
     return grpc.live() is not None
 
@@ -47,11 +47,11 @@ def end_by_hand() -> None:
 
 
 def endings() -> dict[type, Callable[[Any], None]]:
-    from inferd._core.batcher import Batch
+    from inferd._core.batching.batcher import Batch
 
     found: dict[type, Callable[[Any], None]] = {Batch: Batch.deliver}
     with suppress(ImportError):  # a build without the transport
-        from inferd._core.http2 import Session
+        from inferd._core.http2.session import Session
         from tests._core.http2_client import Served
 
         found |= {Session: Session.close, Served: Served.let_go}

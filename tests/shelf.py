@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
-from inferd._core.histogram import Statistics
+from inferd._core.metrics.histogram import Statistics
 from inferd.errors import InvalidArgument, NotFound, Unavailable
 from inferd.protocol import inference
 

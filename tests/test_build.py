@@ -61,15 +61,16 @@ class Project:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         core = folder / "inferd" / "_core"
-        core.mkdir(parents=True)
+        for package in ("", "base", "http2", "media"):
+            (core / package).mkdir(parents=True)
+            (core / package / "__init__.py").write_text("")
         for name in ("pyproject.toml", "setup.py", "README.md", "LICENSE"):
             shutil.copy(ROOT / name, folder)
         (folder / "inferd" / "__init__.py").write_text('__version__ = "0"\n')
-        (core / "__init__.py").write_text("")
-        (core / "small.pyx").write_text(SMALL)
-        (core / "http2.pyx").write_text(HTTP2)
-        (core / "jpeg.pyx").write_text(JPEG)
-        (core / "webp.pyx").write_text(WEBP)
+        (core / "base" / "small.pyx").write_text(SMALL)
+        (core / "http2" / "session.pyx").write_text(HTTP2)
+        (core / "media" / "jpeg.pyx").write_text(JPEG)
+        (core / "media" / "webp.pyx").write_text(WEBP)
 
     def build(self, **environment: str) -> str:
         """Builds in place; everything that was said. Fails the test when the build fails."""
@@ -84,8 +85,8 @@ class Project:
         return any((self.folder / "inferd" / "_core").glob(f"{module}.*.so"))
 
     def value(self, expression: str) -> str:
-        module = expression.partition(".")[0]
-        program = f"from inferd._core import {module}; print({expression})"
+        package, module, name = expression.split(".", 2)
+        program = f"from inferd._core.{package} import {module}; print({module}.{name})"
         environment = os.environ | {"PYTHONPATH": str(self.folder)}
         done = subprocess.run(
             [sys.executable, "-c", program], cwd=self.folder, env=environment, capture_output=True, text=True, check=False, timeout=60
@@ -111,17 +112,17 @@ def test_builds_with_its_libraries(project):
     assert NOTICE not in said
     assert JPEG_NOTICE not in said
     assert WEBP_NOTICE not in said
-    assert project.value("http2.version").count(".") == 2
-    assert project.value("jpeg.built") == "True"
-    assert project.value("webp.built") == "True"
-    assert project.value("small.built_for_debug") == "False"
+    assert project.value("http2.session.version").count(".") == 2
+    assert project.value("media.jpeg.built") == "True"
+    assert project.value("media.webp.built") == "True"
+    assert project.value("base.small.built_for_debug") == "False"
     again = project.build()
     assert "building" not in again, "nothing changed, yet something was compiled"
 
 
 def test_debug_build(project):
     project.build(INFERD_DEBUG="1")
-    assert project.value("small.built_for_debug") == "True"
+    assert project.value("base.small.built_for_debug") == "True"
     built = {path: path.stat().st_mtime_ns for path in (project.folder / "build").rglob("*.c")}
     assert {path.relative_to(project.folder).parts[:3] for path in built} == {("build", "debug", "c")}
     project.build(INFERD_DEBUG="1", INFERD_SANITIZE="undefined", INFERD_HTTP2="0", INFERD_JPEG="0", INFERD_WEBP="0")
@@ -137,10 +138,10 @@ def test_without_the_library_the_rest_is_built(project):
     assert WEBP_NOTICE in said
     assert "libjpeg-dev" in said
     assert "libwebp-dev" in said
-    assert project.has("small")
-    assert not project.has("http2")
-    assert not project.has("jpeg")
-    assert not project.has("webp")
+    assert project.has("base/small")
+    assert not project.has("http2/session")
+    assert not project.has("media/jpeg")
+    assert not project.has("media/webp")
 
 
 def test_too_old_a_library_is_left_out(project, tmp_path):
@@ -149,9 +150,9 @@ def test_too_old_a_library_is_left_out(project, tmp_path):
     assert "libnghttp2 1.2.0 is older than 1.61.0" in said
     assert "libjpeg 1.2.0 is older than 2.1.0" in said
     assert "libwebp 1.2.0 is older than 1.3.2" in said
-    assert not project.has("http2")
-    assert not project.has("jpeg")
-    assert not project.has("webp")
+    assert not project.has("http2/session")
+    assert not project.has("media/jpeg")
+    assert not project.has("media/webp")
 
 
 def test_a_library_without_its_header_is_left_out(project, tmp_path):
@@ -161,10 +162,10 @@ def test_a_library_without_its_header_is_left_out(project, tmp_path):
     assert "does not find <nghttp2/nghttp2.h>" in said
     assert "does not find <jpeglib.h>" in said
     assert "does not find <webp/decode.h>" in said
-    assert project.has("small")
-    assert not project.has("http2")
-    assert not project.has("jpeg")
-    assert not project.has("webp")
+    assert project.has("base/small")
+    assert not project.has("http2/session")
+    assert not project.has("media/jpeg")
+    assert not project.has("media/webp")
 
 
 def test_can_be_switched_off(project):
@@ -172,9 +173,9 @@ def test_can_be_switched_off(project):
     assert NOTICE in said
     assert JPEG_NOTICE in said
     assert WEBP_NOTICE in said
-    assert not project.has("http2")
-    assert not project.has("jpeg")
-    assert not project.has("webp")
+    assert not project.has("http2/session")
+    assert not project.has("media/jpeg")
+    assert not project.has("media/webp")
 
 
 def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
@@ -198,5 +199,5 @@ def test_package_holds_types_and_descriptors_but_no_sources(tmp_path):
 
 
 def test_every_native_module_has_types():
-    for source in (ROOT / "inferd" / "_core").glob("*.pyx"):
+    for source in (ROOT / "inferd" / "_core").rglob("*.pyx"):
         assert source.with_suffix(".pyi").exists(), f"{source.name} needs a .pyi"

@@ -130,7 +130,14 @@ def test_the_table_of_limits_has_the_defaults_of_the_settings():
 
 
 def test_the_table_of_limits_has_the_numbers_of_the_constants():
-    files = ["_core/http2_limits.pxd", "_core/conduct.pxd", "serving/ports.py", "_core/wire.pxd", "_core/contents.pxd", "_core/message.pxd"]
+    files = [
+        "_core/http2/limits.pxd",
+        "_core/http2/flood_policy.pxd",
+        "serving/ports.py",
+        "_core/codec/wire.pxd",
+        "_core/codec/contents.pxd",
+        "_core/grpc/message.pxd",
+    ]
     files += [
         "log.py",
         "serving/access.py",
@@ -141,12 +148,12 @@ def test_the_table_of_limits_has_the_numbers_of_the_constants():
         "serving/message_threads.py",
         "serving/unpacking.py",
         "observe/scrape.py",
-        "_core/tensor.pyx",
-        "_core/http2_memory.pyx",
-        "_core/tls_reader.pyx",
-        "_core/codec.pyx",
-        "_core/message.pyx",
-        "_core/grpc.pyx",
+        "_core/tensor/tensor.pyx",
+        "_core/http2/memory.pyx",
+        "_core/http2/tls_reader.pyx",
+        "_core/codec/infer.pyx",
+        "_core/grpc/message.pyx",
+        "_core/grpc/call.pyx",
     ]
     source = "".join((ROOT / "inferd" / name).read_text("utf-8") for name in files)
     known = {name: value.replace("_", "") for name, value in re.findall(r"^ *([A-Z_]+) = ([0-9_]+)\b(?! <<)", source, re.MULTILINE)}

@@ -47,6 +47,19 @@ ALLOWED: dict[str, set[str]] = {
     "": {"errors", "config", "engine", "serving"},  # inferd/__init__.py: the public names
 }
 
+# The same for the packages of _core (inferd/_core/README.md).
+CORE: dict[str, set[str]] = {
+    "base": set(),
+    "metrics": {"base"},
+    "grpc": {"base"},
+    "tensor": {"base"},
+    "batching": {"base", "metrics", "grpc", "tensor"},
+    "codec": {"base", "grpc", "tensor", "batching"},
+    "http2": {"base", "grpc"},
+    "media": {"base"},
+    "load": {"base", "metrics", "tensor", "codec", "http2"},
+}
+
 # Foreign library: the modules that may import it. Everything not named here may be imported anywhere.
 DOORS: dict[str, set[str]] = {
     "onnxruntime": {"inferd.engine.backend"},
@@ -127,6 +140,10 @@ def part(module: str) -> str:
     return [*module.split("."), ""][1]
 
 
+def is_core(module: str) -> bool:
+    return module.startswith("inferd._core.")
+
+
 def inside(module: str, doors: set[str]) -> bool:
     return any(module == door or module.startswith(door + ".") for door in doors)
 
@@ -145,9 +162,17 @@ def test_imports_point_down():
     assert not wrong, "\n".join(wrong)
 
 
-def test_the_table_has_no_cycle():
+def test_imports_of_the_core_point_down():
+    core = [(module.split(".")[2], imported.split(".")[2]) for module, imported in imports() if is_core(module) and is_core(imported)]
+    assert {package for package, _ in core} <= set(CORE), "a new package needs its line in CORE"
+    wrong = {(package, imported) for package, imported in core if imported not in {package, *CORE[package]}}
+    assert not wrong, f"these packages import what they may not: {sorted(wrong)}"
+
+
+@pytest.mark.parametrize("table", [ALLOWED, CORE], ids=["parts", "core"])
+def test_the_table_has_no_cycle(table):
     done: set[str] = set()
-    left = {name: allowed - {""} for name, allowed in ALLOWED.items()}
+    left = {name: allowed - {""} for name, allowed in table.items()}
     while left:
         ready = [name for name, allowed in left.items() if allowed <= done]
         assert ready, f"these import each other: {sorted(left)}"

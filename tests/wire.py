@@ -16,7 +16,7 @@ import grpc
 import numpy as np
 import onnxruntime
 
-from inferd._core import message as messages
+from inferd._core.grpc import message as messages
 from inferd.protocol import inference
 
 if TYPE_CHECKING:

@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
     from multiprocessing.connection import Connection
 
-    from inferd._core.asker import Asker
+    from inferd._core.load.scheduled_load import Asker
 
 __all__ = ["Answers", "Ending", "Task", "work"]
 
@@ -90,7 +90,7 @@ class Client(Worker):
         self.lost = ""  # why there is no point in going on
 
     def _made(self, **settings: int) -> Asker:
-        from inferd._core.asker import Asker
+        from inferd._core.load.scheduled_load import Asker
 
         models, outputs, versions = words(self.plan.expected)
         expected = {"models": models, "outputs": outputs, "versions": versions}

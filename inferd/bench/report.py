@@ -273,7 +273,7 @@ def versions_here(server: str = "", spoken: Spoken | None = None) -> dict[str, s
 
 def nghttp2_version() -> str:
     try:
-        return str(import_module("inferd._core.http2").nghttp2_version_text())
+        return str(import_module("inferd._core.http2.session").nghttp2_version_text())
     except (ImportError, ValueError):  # not built; built apart from its neighbours
         return ""
 

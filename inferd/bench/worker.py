@@ -24,8 +24,8 @@ from inferd.errors import StartError
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.generator import Generator
-    from inferd._core.tls import Tls
+    from inferd._core.load.generator import Generator
+    from inferd._core.load.tls import Tls
     from inferd.bench.schedule import Arrivals
     from inferd.config import Address
 
@@ -152,7 +152,7 @@ class Worker:
             raise StartError(f"{plan.address}: cannot connect: {said(error)}; is the server up?") from None
 
     def _made(self, **settings: int) -> Generator:
-        from inferd._core.generator import Generator
+        from inferd._core.load.generator import Generator
 
         models, outputs, versions = words(self.plan.expected)
         return Generator(self.plan.bodies, headers(self.plan), models=models, outputs=outputs, versions=versions, **settings)
@@ -422,7 +422,7 @@ class Attempt:
         """What the native loop speaks on it; None: plaintext."""
         if self._handshake is None:
             return None
-        from inferd._core.tls import Tls
+        from inferd._core.load.tls import Tls
 
         return Tls(self._handshake.session, self._handshake.incoming, self._handshake.outgoing)
 

@@ -134,7 +134,7 @@ def _version(package: str) -> str:
 
 def _transport(settings: Settings) -> Iterator[Finding]:
     area = "transport"
-    native = _import("inferd._core.http2")
+    native = _import("inferd._core.http2.session")
     if isinstance(native, str):
         cure = f"{native}; install libnghttp2 1.61 or newer with its header, then build inferd again"
         asked = settings.transport == "native"
@@ -147,7 +147,7 @@ def _transport(settings: Settings) -> Iterator[Finding]:
     yield Finding(area, "grpcio", "installed" if grpcio else "not installed", missing=settings.transport == "grpcio" and not grpcio)
     chosen = settings.transport if settings.transport != "auto" else "grpcio" if isinstance(native, str) else "native"
     yield Finding(area, "would serve with", chosen)
-    core = _import("inferd._core.message")
+    core = _import("inferd._core.grpc.message")
     if isinstance(core, str):
         yield Finding(area, "native modules", "not built", missing=True, note=f"{core}; pip install inferd, or make build in its source")
     else:

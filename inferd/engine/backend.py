@@ -24,13 +24,13 @@ from typing import TYPE_CHECKING, Any, Protocol
 
 import numpy as np
 
-from inferd._core.tensor import Signature, Tensors
+from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.engine.arena import RunArena
 from inferd.engine.onnx_file import Subgraph, read_onnx
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
 if TYPE_CHECKING:
-    from inferd._core.batcher import Batch
+    from inferd._core.batching.batcher import Batch
 
 __all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "TensorInfo", "available_providers", "fits", "versions"]
 

@@ -24,9 +24,9 @@ from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
 import numpy as np
 
-from inferd._core.grpc import NO_DEADLINE, Call
-from inferd._core.local import LocalRequest
-from inferd._core.tensor import DATATYPES
+from inferd._core.batching.local import LocalRequest
+from inferd._core.grpc.call import NO_DEADLINE, Call
+from inferd._core.tensor.tensor import DATATYPES
 from inferd.config import Settings
 from inferd.engine.config_sources import Defaults
 from inferd.engine.repository import Repository
@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from inferd._core.batcher import Batch
+    from inferd._core.batching.batcher import Batch
     from inferd.engine.model import Model
     from inferd.protocol.inference import ModelConfig
 

@@ -28,9 +28,9 @@ import threading
 import time
 from typing import TYPE_CHECKING, Any
 
-from inferd._core.batcher import Batcher
-from inferd._core.histogram import Statistics
-from inferd._core.tensor import DATATYPES
+from inferd._core.batching.batcher import Batcher
+from inferd._core.metrics.histogram import Statistics
+from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine import run_limits, warmup
 from inferd.engine.batching import shares_runs
 from inferd.engine.executor import ExecutorThread, Instance
@@ -43,9 +43,9 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from inferd._core.batcher import Batch, Request
-    from inferd._core.grpc import Call
-    from inferd._core.tensor import Signature
+    from inferd._core.batching.batcher import Batch, Request
+    from inferd._core.grpc.call import Call
+    from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
     from inferd.protocol.inference import ModelConfig

@@ -25,7 +25,7 @@ from typing import TYPE_CHECKING, Any
 
 from google.protobuf import json_format, text_format
 
-from inferd._core.tensor import Signature
+from inferd._core.tensor.tensor import Signature
 from inferd.engine.backend import Graph, TensorInfo
 from inferd.engine.batching import Batching, find_batch_axis, settle_sharing, wants_proof, why_no_axis
 from inferd.engine.config_sources import Defaults, Written

@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.batcher import Batch, Batcher
+    from inferd._core.batching.batcher import Batch, Batcher
     from inferd.steps.plan import Plan
 
 __all__ = ["PreprocessThreads"]

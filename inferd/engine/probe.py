@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inferd._core.tensor import DATATYPES
+from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.onnx_file import read_onnx
 
 if TYPE_CHECKING:

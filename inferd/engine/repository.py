@@ -48,8 +48,8 @@ from inferd.steps.plan import Plan as StepsPlan
 from inferd.steps.plan import compile_steps
 
 if TYPE_CHECKING:
-    from inferd._core.batcher import Batch
-    from inferd._core.tensor import Signature
+    from inferd._core.batching.batcher import Batch
+    from inferd._core.tensor.tensor import Signature
     from inferd.engine.batching import Batching
     from inferd.protocol.inference import ModelConfig
     from inferd.steps.plan import Pipelines

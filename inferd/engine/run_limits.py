@@ -19,7 +19,7 @@ from inferd.errors import ConfigError, RequestError
 if TYPE_CHECKING:
     from collections.abc import Mapping
 
-    from inferd._core.tensor import Signature
+    from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Graph
     from inferd.engine.executor import Instance

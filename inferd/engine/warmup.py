@@ -15,11 +15,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd._core.batcher import Batcher
-from inferd._core.grpc import Call
-from inferd._core.histogram import Statistics
-from inferd._core.local import LocalRequest
-from inferd._core.tensor import DATATYPES, Signature
+from inferd._core.batching.batcher import Batcher
+from inferd._core.batching.local import LocalRequest
+from inferd._core.grpc.call import Call
+from inferd._core.metrics.histogram import Statistics
+from inferd._core.tensor.tensor import DATATYPES, Signature
 from inferd.errors import RequestError
 
 if TYPE_CHECKING:

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
     from wsgiref.types import StartResponse, WSGIApplication, WSGIEnvironment
 
-    from inferd._core.histogram import Histogram
+    from inferd._core.metrics.histogram import Histogram
     from inferd.engine.model import Model
     from inferd.engine.repository import Repository
     from inferd.observe.pages import Page

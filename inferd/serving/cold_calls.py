@@ -13,14 +13,14 @@ from typing import TYPE_CHECKING, Any, cast
 
 from google.protobuf.message import DecodeError
 
-from inferd._core.grpc import NO_DEADLINE
+from inferd._core.grpc.call import NO_DEADLINE
 from inferd.errors import DeadlineExceeded, InvalidArgument
 
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator, Callable
 
-    from inferd._core.grpc import Call
-    from inferd._core.http2_call import Http2Call
+    from inferd._core.grpc.call import Call
+    from inferd._core.http2.stream import Http2Call
     from inferd.serving.connection import Connection
     from inferd.serving.method import Method
 

@@ -15,14 +15,14 @@ from contextlib import suppress
 from socket import AF_UNIX, IPPROTO_TCP, TCP_INFO
 from typing import TYPE_CHECKING
 
-from inferd._core.http2 import Session
+from inferd._core.http2.session import Session
 from inferd.serving.tls import ALPN
 
 if TYPE_CHECKING:
     from collections.abc import Callable
     from typing import Any
 
-    from inferd._core.tls_reader import TlsReader
+    from inferd._core.http2.tls_reader import TlsReader
     from inferd.serving.access import Identity
     from inferd.serving.method import Method
     from inferd.serving.native import NativeTransport

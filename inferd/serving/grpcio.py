@@ -24,8 +24,8 @@ import grpc
 import grpc.aio
 from google.protobuf.message import DecodeError
 
-from inferd._core.grpc import NO_DEADLINE, Call, status_proto
-from inferd._core.message import Message
+from inferd._core.grpc.call import NO_DEADLINE, Call, status_proto
+from inferd._core.grpc.message import Message
 from inferd.config import RELOADED
 from inferd.errors import InvalidArgument, RequestError, ResourceExhausted, StartError, Unauthenticated, Unavailable
 from inferd.serving.access import SEVERAL, UNREADABLE, Access, Identity

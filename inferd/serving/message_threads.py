@@ -1,7 +1,8 @@
 """Threads for what a message needs that would hold the event loop: it is compressed or decompressed, or its typed contents are unpacked.
-All of them do so without the GIL, and let others run in between (_core/yielding).
+All of them do so without the GIL, and let others run in between (_core/base/yielding).
 
-Who waits is kept on the loop's thread alone, hence no lock. Never in here: what is done to a message (_core/compression, service), whether.
+The lines of waiting work belong to the loop's thread alone, hence no lock. Never in here: what is done to a message
+(_core/grpc/compression, service), whether.
 """
 
 from __future__ import annotations
@@ -16,8 +17,8 @@ from time import monotonic_ns
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from inferd._core.grpc import Work
-    from inferd._core.http2_endpoint import Output
+    from inferd._core.grpc.call import Work
+    from inferd._core.http2.server_state import Output
 
 __all__ = ["MAX_THREADS", "MessageThreads"]
 

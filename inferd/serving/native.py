@@ -16,9 +16,9 @@ from contextlib import suppress
 from socket import AF_UNIX
 from typing import TYPE_CHECKING, cast
 
-from inferd._core import message as messages
-from inferd._core.http2_endpoint import Endpoint
-from inferd._core.http2_sockets import Sockets
+from inferd._core.grpc import message as messages
+from inferd._core.http2.poller import Sockets
+from inferd._core.http2.server_state import Endpoint
 from inferd.config import Address
 from inferd.descriptors import fitting, make_room, warn_of_few
 from inferd.engine.planner import Host
@@ -38,8 +38,8 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
     from socket import socket
 
-    from inferd._core.grpc import Call
-    from inferd._core.http2_call import Http2Call
+    from inferd._core.grpc.call import Call
+    from inferd._core.http2.stream import Http2Call
     from inferd.config import Settings
     from inferd.serving.method import Method
     from inferd.serving.tls import Tls

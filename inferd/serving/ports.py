@@ -25,7 +25,7 @@ from inferd.descriptors import Spare
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.http2_sockets import Sockets
+    from inferd._core.http2.poller import Sockets
     from inferd.serving.listeners import Listener
 
 __all__ = ["CLIENT", "Port", "Refusals", "TlsPort", "hello_nbytes", "plain"]

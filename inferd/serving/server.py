@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 
 import inferd
 from inferd import log as logs
-from inferd._core import message as messages
+from inferd._core.grpc import message as messages
 from inferd.config import Address, Settings, parse_listen
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from socket import socket
 
-    from inferd._core.batcher import Batch
+    from inferd._core.batching.batcher import Batch
 
 __all__ = ["Server"]
 
@@ -180,7 +180,7 @@ class Server:
 
     def _make_transport(self) -> tuple[str, Transport]:
         settings = self.settings
-        native = find_spec("inferd._core.http2") is not None
+        native = find_spec("inferd._core.http2.session") is not None
         if settings.transport == "native" and not native:
             raise StartError(
                 "transport: native is asked for and not built; install libnghttp2-dev (1.61 or newer) and pkg-config, build inferd "

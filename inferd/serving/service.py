@@ -9,7 +9,7 @@ import logging
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from inferd._core.codec import decode_infer_request
+from inferd._core.codec.infer import decode_infer_request
 from inferd.errors import Internal, RequestError
 from inferd.serving.health import Health
 from inferd.serving.inspection import SERVICE, Inspection
@@ -21,8 +21,8 @@ from inferd.serving.unserved import stream_infer_method
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.codec import InferRequest
-    from inferd._core.grpc import Call
+    from inferd._core.codec.infer import InferRequest
+    from inferd._core.grpc.call import Call
     from inferd.engine.repository import Repository
 
 __all__ = ["InferenceService"]

@@ -14,7 +14,7 @@ from base64 import b64decode
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from inferd._core.tls_reader import TlsReader
+from inferd._core.http2.tls_reader import TlsReader
 from inferd.errors import ConfigError
 from inferd.files import Watched
 from inferd.serving.ports import CLIENT, plain

@@ -1,5 +1,5 @@
 """Requests of ModelInfer with so many typed contents that the event loop would be late if it unpacked them. Never in here: how that is done
-(_core/codec), threads.
+(_core/codec/infer), threads.
 """
 
 from __future__ import annotations
@@ -8,16 +8,16 @@ from collections import Counter
 from time import monotonic_ns
 from typing import TYPE_CHECKING
 
-from inferd._core.codec import decode_infer_request
+from inferd._core.codec.infer import decode_infer_request
 from inferd.errors import DeadlineExceeded, ResourceExhausted
 from inferd.serving.message_threads import MAX_THREADS
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.codec import InferRequest
-    from inferd._core.grpc import Call, Work
-    from inferd._core.message import Message
+    from inferd._core.codec.infer import InferRequest
+    from inferd._core.grpc.call import Call, Work
+    from inferd._core.grpc.message import Message
 
 __all__ = ["Unpacker"]
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from inferd._core.codec import decode_infer_request
+from inferd._core.codec.infer import decode_infer_request
 from inferd.errors import Unimplemented
 from inferd.protocol import inference
 from inferd.serving.method import Method
@@ -16,7 +16,7 @@ from inferd.serving.method import Method
 if TYPE_CHECKING:
     from collections.abc import AsyncIterator
 
-    from inferd._core.codec import InferRequest
+    from inferd._core.codec.infer import InferRequest
 
 __all__ = ["stream_infer_method", "unserved"]
 

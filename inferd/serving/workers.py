@@ -58,7 +58,7 @@ METRICS_TIMEOUT_S = 3.0  # for all workers to say what they count; who has been 
 
 def count(settings: Settings, host: Host) -> int:
     """How many processes the settings ask for. Raises StartError for several where the native transport is not built."""
-    if settings.workers != 1 and find_spec("inferd._core.http2") is None:
+    if settings.workers != 1 and find_spec("inferd._core.http2.session") is None:
         if settings.workers == 0:
             return 1
         raise StartError("workers: more than one need the native transport, which is not built; `inferd doctor` says why")

@@ -1,7 +1,7 @@
 """Spectra: samples become bands of frequencies by frames, the log-mel of `log_mel` or the coefficients of `mfcc`.
 
-_core/mel computes the power in each band; here are the bands, the logarithms and the DCT. Never in here: rows, limits of requests, which
-step follows which.
+_core/media/mel computes the power in each band; here are the bands, the logarithms and the DCT. Never in here: rows, limits of
+requests, which step follows which.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, NamedTuple
 
 import numpy as np
 
-from inferd._core.mel import MelBank
+from inferd._core.media.mel import MelBank
 from inferd.steps.audio_wav import Floats
 from inferd.steps.pipeline import Array, within
 

@@ -20,7 +20,7 @@ from datetime import UTC, date, datetime, timedelta
 from itertools import islice
 from typing import TYPE_CHECKING, Any
 
-from inferd._core.records import murmur3
+from inferd._core.codec.records import murmur3
 from inferd.protocol import options
 
 if TYPE_CHECKING:

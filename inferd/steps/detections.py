@@ -1,6 +1,6 @@
 """The step detect_boxes: a detector's output -> the best box of each object, with its score, class and label.
 
-Here stands how the output's layout is told from its shape; the work is native (_core/boxes.pyx). Coordinates stay in the graph's
+Here stands how the output's layout is told from its shape; the work is native (_core/media/boxes.pyx). Coordinates stay in the graph's
 units: pixels of what it was given mostly, or parts of 1. Never in here: images, what was done to them before.
 """
 
@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferd._core.boxes import MAX_CANDIDATES, detect_boxes
+from inferd._core.media.boxes import MAX_CANDIDATES, detect_boxes
 from inferd.protocol import options
 from inferd.steps.pipeline import Array, TensorType
 from inferd.steps.stage import At, Last

@@ -2,7 +2,7 @@
 
 A pass resizes a picture, or leaves it, and looks at a window of the result; what of the window lies outside is filled with one value.
 So a crop after a resize costs less than the resize alone, and a letterbox no more. What cannot be said in one pass (a second resize,
-a filling beside another) begins the next. Arithmetic only: never in here: pixels (_core/image), the configuration (image.py).
+a filling beside another) begins the next. Arithmetic only: never in here: pixels (_core/media/image), the configuration (image.py).
 """
 
 from __future__ import annotations

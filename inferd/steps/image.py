@@ -2,7 +2,7 @@
 
 compile_image reads the list of steps once. Steps that change the size are folded into passes (geometry.py); scale, normalize, the
 order of channels, the layout and the datatype become part of the last pass: a list costs a decode and one look at each pixel, whatever
-its length. Every row is prepared alone. Never in here: decoding (picture.py), the kernel (_core/image).
+its length. Every row is prepared alone. Never in here: decoding (picture.py), the kernel (_core/media/image).
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd._core.image import Transform
+from inferd._core.media.image import Transform
 from inferd.errors import ConfigError, ResourceExhausted
 from inferd.protocol import options
 from inferd.steps.geometry import CenterCrop, Letterbox, Pad, Pass, Resampling, Resize, Shape, Sides, Size, Unfit, View, fold

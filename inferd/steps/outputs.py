@@ -1,7 +1,7 @@
 """Steps after the graph: an output of a run becomes what clients get. Softmax, top-k with labels, means, boxes, another datatype.
 
     compile_output    one entry of `postprocess` -> OutputSteps, or a ConfigError that names the step
-    OutputSteps       all rows of a run at once; native where it counts (_core/scores.pyx, _core/boxes.pyx)
+    OutputSteps       all rows of a run at once; native where it counts (_core/media/scores.pyx, _core/media/boxes.pyx)
 
 Scores are computed in FP32, whatever the graph gives: FP16 and FP64 become FP32 first. Never in here: requests, encoding.
 """
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from inferd._core import scores
+from inferd._core.media import scores
 from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.detections import compile_detections

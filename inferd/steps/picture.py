@@ -1,5 +1,5 @@
-"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/jpeg) and WebP by libwebp (_core/webp) where these are built, everything else
-by Pillow. The one door to PIL.
+"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/media/jpeg) and WebP by libwebp (_core/media/webp) where these are built,
+everything else by Pillow. The one door to PIL.
 
 What a file is, is read off its first bytes: Pillow is never left to guess among its formats. What it announces is held against the
 limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
@@ -25,8 +25,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inferd._core.image import flatten
-from inferd._core.orientation import orient
+from inferd._core.media.image import flatten
+from inferd._core.media.orientation import orient
 from inferd.errors import RequestError
 from inferd.steps.exif import UPRIGHT, block_orientation, jpeg_orientation
 from inferd.steps.geometry import Size, Unfit

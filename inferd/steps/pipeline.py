@@ -56,7 +56,7 @@ class TensorType(NamedTuple):
 
 
 class Content(IntEnum):
-    """What clients send for an input, by which its preparing is charged; _core/effort.pxd has the same numbers."""
+    """What clients send for an input, by which its preparing is charged; _core/batching/effort.pxd has the same numbers."""
 
     UNPREPARED = 0
     NUMBERS = 1

@@ -18,13 +18,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, NamedTuple
 
-from inferd._core.tensor import Signature, Tensors
+from inferd._core.tensor.tensor import Signature, Tensors
 from inferd.errors import Cancelled, ConfigError, DeadlineExceeded, Internal, RequestError
 from inferd.steps.pipeline import Array, Content, InputPipeline, OutputPipeline, PadAxis, Place, TensorType, Value, detached
 from inferd.steps.tensors import STEPS, compile_tensor
 
 if TYPE_CHECKING:
-    from inferd._core.batcher import Request
+    from inferd._core.batching.batcher import Request
     from inferd.protocol.inference import ModelConfig
     from inferd.protocol.options import Postprocess, Preprocess
 

@@ -19,7 +19,7 @@ from typing import Annotated, Any
 
 import msgspec
 
-from inferd._core.records import count_pairs
+from inferd._core.codec.records import count_pairs
 from inferd.errors import InvalidArgument
 from inferd.protocol import options
 from inferd.steps.columns import Column, Refused, meant_by, twin_of

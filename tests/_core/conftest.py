@@ -7,7 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inferd._core import message as messages
+from inferd._core.grpc import message as messages
 from tests.live import counted, end_by_hand
 
 

@@ -13,16 +13,16 @@ import h2.config
 import h2.connection
 import h2.events
 
-from inferd._core.http2 import Session
-from inferd._core.http2_call import Http2Call
-from inferd._core.http2_endpoint import Endpoint
+from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.session import Session
+from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unimplemented
 from inferd.serving.method import Method
 
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.compression import Conversion
+    from inferd._core.grpc.compression import Conversion
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"
 UNARY = "/test.Service/Unary"

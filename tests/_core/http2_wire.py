@@ -13,10 +13,10 @@ import struct
 from collections.abc import Callable
 from typing import NamedTuple
 
-from inferd._core.http2 import Session
-from inferd._core.http2_call import Http2Call
+from inferd._core.http2.session import Session
+from inferd._core.http2.stream import Http2Call
+from tests._core.http2.test_session import raw_frame
 from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, Served, frame
-from tests._core.test_http2 import raw_frame
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20

@@ -18,8 +18,8 @@ import numpy as np
 import pytest
 
 from inferd import descriptors
-from inferd._core.generator import Generator
-from inferd._core.grpc import parse_timeout
+from inferd._core.grpc.call import parse_timeout
+from inferd._core.load.generator import Generator
 from inferd.ask.reach import Reach
 from inferd.bench import generator, report, schedule, worker
 from inferd.bench.generator import Crew, Target, Total, allow_files, measure, portion, share, work

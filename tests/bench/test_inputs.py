@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inferd._core.generator import fault_of
+from inferd._core.load.generator import fault_of
 from inferd.ask.inputs import Spec
 from inferd.ask.targets import Description, open_target
 from inferd.bench import inputs

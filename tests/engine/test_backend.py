@@ -24,11 +24,11 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from inferd import Engine
-from inferd._core.batcher import Batch, Batcher
-from inferd._core.grpc import Call
-from inferd._core.histogram import Statistics
-from inferd._core.local import LocalRequest
-from inferd._core.tensor import DATATYPES, Signature
+from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.local import LocalRequest
+from inferd._core.grpc.call import Call
+from inferd._core.metrics.histogram import Statistics
+from inferd._core.tensor.tensor import DATATYPES, Signature
 from inferd.engine import backend
 from inferd.engine.backend import Graph, OnnxModel, Provider, SessionOptions, TensorInfo, available_providers, versions
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, RequestError, RunFailed, StartError

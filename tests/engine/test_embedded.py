@@ -23,7 +23,7 @@ from PIL import Image
 
 import inferd
 from inferd import DeadlineExceeded, Engine, FailedPrecondition, Internal, InvalidArgument, NotFound, ResourceExhausted, Unavailable
-from inferd._core.tensor import DATATYPES
+from inferd._core.tensor.tensor import DATATYPES
 from inferd.engine.embedded import Metadata, TensorMetadata
 from tests import models
 

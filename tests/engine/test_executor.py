@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inferd._core.batcher import Batch, Batcher
-from inferd._core.histogram import Statistics
+from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.metrics.histogram import Statistics
 from inferd.engine import executor
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.errors import Aborted, Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
@@ -19,7 +19,7 @@ from tests.puppets import LIMIT_S, Caller, PuppetBackend, request
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
 
-    from inferd._core.tensor import Tensors
+    from inferd._core.tensor.tensor import Tensors
 
 HOUR_NS = 3600 * 10**9
 

@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from inferd._core.batcher import Batch
-from inferd._core.local import LocalRequest
-from inferd._core.tensor import Signature
+from inferd._core.batching.batcher import Batch
+from inferd._core.batching.local import LocalRequest
+from inferd._core.tensor.tensor import Signature
 from inferd.engine.inline import HELD_NS
 from inferd.engine.model import Model, batching_of
 from inferd.errors import (

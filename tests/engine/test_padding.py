@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from onnx import TensorProto, helper, numpy_helper
 
 from inferd import Engine
-from inferd._core.batcher import Batcher
-from inferd._core.histogram import Statistics
-from inferd._core.local import LocalRequest
-from inferd._core.tensor import Signature
+from inferd._core.batching.batcher import Batcher
+from inferd._core.batching.local import LocalRequest
+from inferd._core.metrics.histogram import Statistics
+from inferd._core.tensor.tensor import Signature
 from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.engine.executor import Instance
 from inferd.engine.padding import Paddings, check_padding, compile_padding, padded

@@ -12,9 +12,9 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd._core.batcher import Batch
-from inferd._core.grpc import NO_DEADLINE
-from inferd._core.local import LocalRequest
+from inferd._core.batching.batcher import Batch
+from inferd._core.batching.local import LocalRequest
+from inferd._core.grpc.call import NO_DEADLINE
 from inferd.engine import preparer
 from inferd.engine.model import Model
 from inferd.engine.preparer import PreprocessThreads

@@ -13,9 +13,9 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from inferd._core.batcher import Batch
-from inferd._core.grpc import Call
-from inferd._core.local import LocalRequest
+from inferd._core.batching.batcher import Batch
+from inferd._core.batching.local import LocalRequest
+from inferd._core.grpc.call import Call
 from inferd.config import Settings
 from inferd.engine import repository
 from inferd.engine.config_sources import Defaults

@@ -7,8 +7,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd._core.local import LocalRequest
-from inferd._core.tensor import DATATYPES, Signature, Tensors
+from inferd._core.batching.local import LocalRequest
+from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
 from inferd.engine import warmup
 from inferd.engine.executor import Instance
 from inferd.errors import Internal

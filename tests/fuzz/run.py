@@ -126,7 +126,7 @@ def edges_of(module: str) -> Any:
     plain = {name: value for name, value in os.environ.items() if name != "LD_PRELOAD"}  # which is for Python alone
     listed = subprocess.run(["nm", file], env=plain, capture_output=True, text=True, check=True).stdout
     offsets = {name: int(offset, 16) for offset, name in re.findall(r"^(\w+) \w (\w+)$", listed, re.MULTILINE)}
-    known = f"PyInit_{module}"
+    known = f"PyInit_{module.rpartition('.')[2]}"
     base = ctypes.cast(getattr(ctypes.PyDLL(file), known), ctypes.c_void_p).value - offsets[known]
     begin, end = offsets["__start___sancov_cntrs"], offsets["__stop___sancov_cntrs"]
     return (ctypes.c_uint8 * (end - begin)).from_address(base + begin)

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 from h2.settings import SettingCodes
 
-from inferd._core.grpc import Call
+from inferd._core.grpc.call import Call
 from inferd.config import Address
 from inferd.serving import connection as of_connections
 from inferd.serving.connection import CLOSE_TIMEOUT_S, CLOSING_S, JUDGED_NBYTES, Connection
@@ -25,7 +25,7 @@ from tests.wire import LIMIT_S
 
 S = 10**9
 UNKNOWN = 64 * (b"\0\x04\0\xff\0\0\0\0\0" + bytes(1024))  # frames of a kind that nobody knows, which are no error
-RECEIVE_NBYTES = 64 << 10  # _core/http2_endpoint.pxd
+RECEIVE_NBYTES = 64 << 10  # _core/http2/server_state.pxd
 
 
 def narrow(address: str) -> socket.socket:

@@ -15,7 +15,7 @@ import pytest
 import uvloop
 
 from inferd import errors
-from inferd._core.grpc import NO_DEADLINE, Call
+from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd.config import Address, Settings
 from inferd.protocol import health, rpc
 from inferd.serving import grpcio

@@ -15,7 +15,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from tritonclient.utils import InferenceServerException
 
-from inferd._core.histogram import Statistics
+from inferd._core.metrics.histogram import Statistics
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import EXTENSIONS, SERVICE, Inspection

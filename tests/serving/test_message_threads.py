@@ -25,9 +25,9 @@ import numpy as np
 import pytest
 
 from inferd import errors
-from inferd._core import message as messages
-from inferd._core.codec import InferRequest
-from inferd._core.grpc import Call
+from inferd._core.codec.infer import InferRequest
+from inferd._core.grpc import message as messages
+from inferd._core.grpc.call import Call
 from inferd.config import Address, Settings
 from inferd.protocol import health, inference
 from inferd.serving import message_threads, unpacking

@@ -20,7 +20,7 @@ import pytest
 from h2.settings import SettingCodes
 
 from inferd import errors
-from inferd._core.grpc import NO_DEADLINE, Call
+from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd.config import Address, Settings
 from inferd.descriptors import fitting
 from inferd.protocol import health
@@ -233,7 +233,7 @@ async def test_messages_up_to_the_limit() -> None:
 
 async def test_messages_together_have_a_limit() -> None:
     """message_memory_bytes: refused with the words that say so, and served again when there is room."""
-    from inferd._core import message as messages
+    from inferd._core.grpc import message as messages
 
     async with serving() as (_, [bound]):
         messages.set_budget(messages.in_use() + (1 << 20))

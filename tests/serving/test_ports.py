@@ -23,8 +23,8 @@ import grpc
 import pytest
 import trustme
 
-from inferd._core.http2_endpoint import Endpoint
-from inferd._core.http2_sockets import Sockets
+from inferd._core.http2.poller import Sockets
+from inferd._core.http2.server_state import Endpoint
 from inferd.config import Address
 from inferd.serving import ports
 from inferd.serving.listeners import Listener
@@ -34,7 +34,7 @@ from tests.certificates import OWN_CONNECTION
 from tests.command import FREE_PORTS, Serving
 from tests.wire import LIMIT_S
 
-WOKEN = 8  # _core/http2_limits.pxd
+WOKEN = 8  # _core/http2/limits.pxd
 BETWEEN_HANDSHAKES = 4  # iterations of the loop, as docs/operations.md says
 
 

@@ -13,7 +13,7 @@ import ml_dtypes
 import numpy as np
 import pytest
 
-from inferd._core.message import copied_nbytes
+from inferd._core.grpc.message import copied_nbytes
 from tests import models
 from tests.served import TRANSPORTS, Served, until
 from tests.wire import LIMIT_S, WORDS, Caller, Held, infer_request, oracle, outputs_of, rows, same, status_of

@@ -1,4 +1,4 @@
-"""The step detect_boxes: which axis is which, what clients get, labels, and every refusal. What is found: tests/_core/test_boxes.py."""
+"""The step detect_boxes: which axis is which, what clients get, labels, and every refusal. The boxes: tests/_core/media/test_boxes.py."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import numpy as np
 import pytest
 from google.protobuf import text_format
 
-from inferd._core.tensor import DATATYPES, Tensors
+from inferd._core.tensor.tensor import DATATYPES, Tensors
 from inferd.errors import ConfigError
 from inferd.protocol import options
 from inferd.steps.detections import MAX_BOXES

@@ -5,10 +5,10 @@ Input: 1 byte for whether the generator knows what the model has, and the answer
 
 from __future__ import annotations
 
-from inferd._core.generator import fault_of
-from tests._core.test_answer import DATATYPES, MODELS, OUTPUTS, is_answer, samples
+from inferd._core.load.generator import fault_of
+from tests._core.load.test_response import DATATYPES, MODELS, OUTPUTS, is_answer, samples
 
-MODULES = ("generator",)
+MODULES = ("load.generator",)
 DICTIONARY = tuple(word.encode() for word in DATATYPES) + MODELS + OUTPUTS
 
 

@@ -9,9 +9,9 @@ import warnings
 
 import numpy as np
 
-from tests._core import test_boxes
+from tests._core.media import test_boxes
 
-MODULES = ("boxes",)
+MODULES = ("media.boxes",)
 DICTIONARY = (b"\0\0\x80\x3f", b"\0\0\0\x3f", b"\0\0\xc0\x7f", b"\0\0\x80\x7f", b"\0\0\x80\xff", b"\0\0\0\x80", b"\0\0\x80\x3e")
 HEAD_NBYTES = 5
 

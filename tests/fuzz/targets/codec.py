@@ -8,9 +8,9 @@ from google.protobuf.message import DecodeError
 
 from inferd.errors import InvalidArgument
 from inferd.protocol import inference
-from tests._core.test_codec import DATATYPES, FIELDS, OddWriter, comparable, decoded, plain_decode
+from tests._core.codec.test_infer import DATATYPES, FIELDS, OddWriter, comparable, decoded, plain_decode
 
-MODULES = ("codec", "tensor")
+MODULES = ("codec.infer", "tensor.tensor")
 WORDS = ("triton_", "priority", "timeout", "shared_memory_region", "classification")
 DICTIONARY = tuple(word.encode() for word in (*DATATYPES, *WORDS))
 

@@ -9,19 +9,20 @@ import zlib
 from contextlib import suppress
 from typing import Any
 
-from inferd._core import grpc, http2
-from inferd._core import message as messages
-from inferd._core.compression import Conversion
-from inferd._core.grpc import NO_DEADLINE, parse_timeout, percent_encode
-from inferd._core.http2 import Session
-from inferd._core.http2_call import Http2Call
-from inferd._core.http2_endpoint import Endpoint
+from inferd._core.grpc import call as grpc
+from inferd._core.grpc import message as messages
+from inferd._core.grpc.call import NO_DEADLINE, parse_timeout, percent_encode
+from inferd._core.grpc.compression import Conversion
+from inferd._core.http2 import session as http2
+from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.session import Session
+from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError, Unimplemented
 from inferd.serving.method import Method
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import INFER, STREAM, frame
 
-MODULES = ("grpc", "compression", "http2", "http2_call", "http2_endpoint", "http2_headers", "message")
+MODULES = ("grpc.call", "grpc.compression", "http2.session", "http2.stream", "http2.server_state", "http2.headers", "grpc.message")
 DICTIONARY = (b"\0\0\0\0\5hello", b"\1\0\0\0\2", wires.message(b"hello", "gzip"), wires.message(b"hello", "deflate"), b"100m", b"1H")
 LIMIT_NBYTES = 5_000
 MAX_INPUT_NBYTES = 1024  # each costs time by its bytes, and what is reached is reached by few of them

@@ -11,16 +11,25 @@ import struct
 import time
 from typing import Any
 
-from inferd._core.http2 import Session
-from inferd._core.http2_call import Http2Call
-from inferd._core.http2_endpoint import Endpoint
+from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.session import Session
+from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unauthenticated, Unimplemented
 from inferd.serving.method import Method
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.framing import check_held, held
 from tests.fuzz.targets.wires import INFER, STREAM, UNARY, WORDS, frame
 
-MODULES = ("http2", "http2_call", "http2_endpoint", "http2_gathering", "http2_headers", "grpc", "compression", "message")
+MODULES = (
+    "http2.session",
+    "http2.stream",
+    "http2.server_state",
+    "http2.low_water",
+    "http2.headers",
+    "grpc.call",
+    "grpc.compression",
+    "grpc.message",
+)
 DICTIONARY = WORDS
 HEAD_NBYTES = 8
 MAX_INPUT_NBYTES = 1024  # each costs time by its bytes, and what is reached is reached by few of them

@@ -11,10 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from inferd._core.image import Transform, flatten, instruction_sets
-from inferd._core.orientation import orient
+from inferd._core.media.image import Transform, flatten, instruction_sets
+from inferd._core.media.orientation import orient
 
-MODULES = ("image", "orientation")
+MODULES = ("media.image", "media.orientation")
 DICTIONARY = (b"\0\0\x80\x3f", b"\0\0\x80\x7f", b"\0\0\xc0\x7f", b"\xff\xff", b"\x01\0")
 PARAMETERS = struct.Struct("<8B2B2B4h2hB")  # see `check`
 METHODS = ("BILINEAR", "NEAREST", "BICUBIC", "AREA")

@@ -12,12 +12,12 @@ import time
 
 import numpy as np
 
-from inferd._core.generator import Generator
-from tests._core.test_answer import samples
+from inferd._core.load.generator import Generator
+from tests._core.load.test_response import samples
 from tests.fuzz.targets import wires
 from tests.fuzz.targets.wires import WORDS, frame
 
-MODULES = ("link", "generator")
+MODULES = ("load.connection", "load.generator")
 DICTIONARY = WORDS
 REQUESTS = 6
 TURN_NS, LIMIT_NS = 10_000, 1_000_000_000

@@ -9,10 +9,10 @@ import struct
 
 import numpy as np
 
-from inferd._core.mel import MelBank
-from tests._core.test_mel import FFTS, LANES, random_bank, reference
+from inferd._core.media.mel import MelBank
+from tests._core.media.test_mel import FFTS, LANES, random_bank, reference
 
-MODULES = ("mel",)
+MODULES = ("media.mel",)
 DICTIONARY = (b"\xff\x7f", b"\0\x80", b"\0\0\0\0")
 PARAMETERS = struct.Struct("<HBBBhH")
 MOST_FFT = 512

@@ -6,9 +6,9 @@ import json
 
 from sklearn.utils import murmurhash3_32
 
-from inferd._core.records import count_pairs, murmur3
+from inferd._core.codec.records import count_pairs, murmur3
 
-MODULES = ("records",)
+MODULES = ("codec.records",)
 DICTIONARY = (b'{"', b'":', b'\\"', b"\\u0000", b"null", b"[", b"]", b"}", b",")
 
 

@@ -16,7 +16,7 @@ from inferd.steps.pipeline import TensorType
 from inferd.steps.records import arrow_record
 from tests.steps.test_table import compiled, unwatched
 
-MODULES = ("records",)
+MODULES = ("codec.records",)
 LINES = ("inferd.steps.csv_lines", "inferd.steps.records", "inferd.steps.columns", "inferd.steps.table")
 DICTIONARY = (
     b'"a":',

@@ -14,11 +14,11 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Any
 
-from inferd._core.tls_reader import TlsReader
+from inferd._core.http2.tls_reader import TlsReader
 from inferd.serving.ports import MAX_HELLO_RECORDS, RECORD_NBYTES, hello_nbytes
 from tests.tls_records import ALERT, CLOSE_NOTIFY, CONTENT, HANDSHAKE, MAX_CONTENT_NBYTES, Contexts, header, key_update
 
-MODULES = ("tls_reader",)  # without LINES: to trace those that read a hello takes longer than all else in Python here
+MODULES = ("http2.tls_reader",)  # without LINES: to trace those that read a hello takes longer than all else in Python here
 DICTIONARY = (b"\x16\x03\x01", b"\x16\x03\x03", b"\x17\x03\x03", b"\x14\x03\x03\0\1\1", b"\x15\x03\x03\0\2\1\0", b"\1\0\0")
 MAX_RECORD_NBYTES = RECORD_NBYTES + 0xFFFF
 # TlsReader's, by its contract.

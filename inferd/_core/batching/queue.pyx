@@ -1,0 +1,546 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""queue: the batching policy (see queue.pxd). Which of the waiting requests run together, and when.
+
+Integers in, integers out. Never in here: clocks, locks, threads, requests, models.
+"""
+
+cimport cython
+from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free
+from inferd._core.batching.run_times cimport RunTimes
+
+cdef double MAX_WAIT_NS = 1e18      # 32 years: what longer waiting is taken for
+
+
+cdef int64_t after(int64_t time_ns, int64_t duration_ns) noexcept nogil:
+    """time + duration, both >= 0; INT64_MAX where that does not fit."""
+    return INT64_MAX if duration_ns > INT64_MAX - time_ns else time_ns + duration_ns
+
+
+cdef inline int64_t expires_ns(const Entry *entry) noexcept nogil:
+    """When the queue drops it: its deadline, or the timeout of the queue policy if that is earlier."""
+    return min(entry.deadline_ns, after(entry.queued_ns, entry.timeout_ns)) if entry.timeout_ns > 0 else entry.deadline_ns
+
+
+cdef inline int64_t reserve_ns(const Entry *entry) noexcept nogil:
+    """How long before its deadline its answer should be ready, to be there in time."""
+    if entry.deadline_ns == INT64_MAX or entry.deadline_ns <= entry.queued_ns:
+        return 0
+    return (entry.deadline_ns - entry.queued_ns) // RESERVE
+
+
+cdef inline int64_t begin_by(const Entry *entry, int64_t hurry_ns) noexcept nogil:
+    """When its run has to begin, if it is likely to take hurry_ns; 0: nothing is known of that."""
+    if hurry_ns == 0 or entry.deadline_ns == INT64_MAX:
+        return expires_ns(entry)
+    return min(expires_ns(entry), entry.deadline_ns - min(reserve_ns(entry), most_reserve_ns(hurry_ns)) - hurry_ns)
+
+
+cdef inline int64_t most_reserve_ns(int64_t hurry_ns) noexcept nogil:
+    """Of what is about to run, whose time is known better than when it came."""
+    return max(hurry_ns, <int64_t>RESERVE_NS)
+
+
+cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
+    return entry.near_key == head.near_key and entry.priority == head.priority
+
+
+@cython.final
+@cython.no_gc                       # its dict holds integers; __dealloc__ needs it
+cdef class BatchQueue:
+    """Which of the waiting requests run together, and when. It decides from its arguments alone.
+
+    - Requests wait in priority levels, 1 first, each in order of arrival; but where several sources (connections) have requests in one,
+      these take turns by the cost of their requests, which is its rows where nothing else is said (start-time fair queueing): what one
+      source has waiting delays no other. A request with no level, or one that is not there, gets the default level.
+    - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
+      shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
+      no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
+      A batch is made of the first SCAN_LIMIT requests that wait. Without a delay, where those of the head's level and near key among
+      them have NEAR_ROWS together, it is made of these alone: no lower level overtakes the rest.
+    - Without a delay, a batch is due at once, or, where expect() was called, when as many requests wait as it said, when they
+      have max_rows, or when its time is over, whichever is first; but no request is let expire for that. With a delay, a batch is
+      due when it can grow no further, when it has exactly as many rows as one of preferred_rows (the largest that is there), when
+      it has at least the largest of them, when its oldest request has waited max_delay_ns, or when a request would expire before
+      that. After the delay, preferred_rows don't matter.
+    - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
+      it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
+    - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
+      anything admit what would take it beyond max_queue_bytes (0: no such limit). But a source that has less than half as much waiting
+      as another one of its level is admitted all the same: the last of that other one is evicted for it.
+    - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
+      answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
+      likely to take, and that eighth, or as long again where that is less (RESERVE_NS in any case), is dropped: else, under more than
+      it can do, a model would run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a
+      time. What joins a batch that can begin at once is neither refused nor dropped for that: expectations can be wrong, and only runs
+      mend them.
+
+    Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
+    dropping by the requests that wait, and nothing is looked at before the earliest deadline.
+
+    queue_policies: (max_queue_size or 0, default_timeout_ns or 0, allow_timeout_override) of each level, level 1 first.
+    """
+
+    def __cinit__(self, int64_t max_rows=1, *, int64_t max_delay_ns=0, preferred_rows=(), int64_t max_queue_requests=4096,
+                  int64_t max_queue_bytes=0, int64_t max_wait_ns=0, int64_t takers=1, int priority_levels=0,
+                  uint32_t default_priority=0, queue_policies=()):
+        cdef int64_t rows
+        self.entries = {}
+        self.run_times = RunTimes()
+        self.level_count = max(priority_levels, 1)
+        if min(max_rows, max_queue_requests, takers) < 1 or min(max_delay_ns, max_queue_bytes, max_wait_ns, priority_levels) < 0:
+            raise ValueError("expected max_rows, max_queue_requests and takers of 1 or more, all else 0 or more")
+        if default_priority > <uint32_t>self.level_count:
+            raise ValueError(f"default_priority: expected at most {self.level_count} (priority_levels), got {default_priority}")
+        if len(queue_policies) > self.level_count:
+            raise ValueError(f"queue_policies: expected at most {self.level_count}, got {len(queue_policies)}")
+        self.max_rows = max_rows
+        self.max_delay_ns = max_delay_ns
+        self.max_requests = max_queue_requests
+        self.max_nbytes = max_queue_bytes
+        self.max_wait_ns = max_wait_ns
+        self.takers = takers
+        self.default_level = max(default_priority, 1)
+        self.max_preferred_rows = max(preferred_rows, default=max_rows)
+        self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
+        self.levels = <Level *>calloc(self.level_count, sizeof(Level))
+        self.turns = <uint64_t *>calloc(SOURCES, sizeof(uint64_t))
+        if self.levels == NULL or self.turns == NULL:
+            raise MemoryError
+        for i, (limit, timeout_ns, override) in enumerate(queue_policies):
+            self.levels[<int>i].max_requests = limit
+            self.levels[<int>i].timeout_ns = timeout_ns
+            self.levels[<int>i].timeout_override = override
+        if preferred_rows:
+            self.preferred = <bint *>calloc(max_rows + 1, sizeof(bint))
+            if self.preferred == NULL:
+                raise MemoryError
+            for rows in preferred_rows:
+                if rows < 1 or rows > max_rows:
+                    raise ValueError(f"preferred_rows: expected 1 to {max_rows} (max_rows), got {rows}")
+                self.preferred[rows] = True
+
+    def __dealloc__(self):
+        for address in self.entries.values():
+            free(<void *><uint64_t>address)
+        free(self.levels)
+        free(self.turns)
+        free(self.preferred)
+
+    cdef int admit(self, Entry *entry, int64_t now_ns) noexcept nogil:
+        cdef Level *level
+        cdef Entry *last = NULL
+        cdef int64_t timeout_ns
+        cdef int late, full
+        if entry.priority == 0 or entry.priority > <uint32_t>self.level_count:
+            entry.priority = <uint16_t>self.default_level
+        level = &self.levels[entry.priority - 1]
+        full = self.full(level, entry)
+        if full != ADMITTED:
+            last = self.evictable(level, entry)
+            if last == NULL:
+                return full
+        entry.queued_ns = now_ns
+        if entry.deadline_ns < INT64_MAX or self.max_wait_ns > 0:
+            late = self.late(entry, now_ns)
+            if late != ADMITTED:
+                return late
+        if last != NULL:
+            self.evict(last)
+        timeout_ns = level.timeout_ns
+        if level.timeout_override and entry.timeout_ns > 0 and (timeout_ns == 0 or entry.timeout_ns < timeout_ns):
+            timeout_ns = entry.timeout_ns
+        entry.timeout_ns = timeout_ns
+        entry.state = WAITING
+        entry.evicted = 0
+        entry.previous = self.take_turn(level, entry)
+        if entry.previous != NULL:
+            entry.next = entry.previous.next
+            entry.previous.next = entry
+        else:
+            entry.next = level.first
+            level.first = entry
+        if entry.next != NULL:
+            entry.next.previous = entry
+            level.placed = entry
+            self.overtaken += 1
+        else:
+            level.last = entry
+        level.requests += 1
+        level.rows += entry.rows
+        self.requests += 1
+        self.rows += entry.rows
+        self.nbytes += entry.nbytes
+        self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
+        self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+        self.next_needed_ns = min(self.next_needed_ns, entry.deadline_ns - reserve_ns(entry))
+        return ADMITTED
+
+    cdef int full(self, const Level *level, const Entry *entry) noexcept nogil:
+        """Whether there is no room for one more, as an Admission."""
+        if self.requests >= self.max_requests:
+            return QUEUE_FULL
+        if self.max_nbytes > 0 and self.requests > 0 and self.nbytes + entry.nbytes > self.max_nbytes:
+            return BYTES_FULL
+        if level.max_requests > 0 and level.requests >= level.max_requests:
+            return LEVEL_FULL
+        return ADMITTED
+
+    cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil:
+        """Who makes room in a queue that is full: the last of the level, which is of the source that has most waiting, for a request of a
+        source that has less than half as much. NULL: nobody, or that would not be room enough."""
+        cdef Entry *last = level.last
+        cdef uint64_t turn = max(self.turn, self.turns[entry.source % SOURCES])
+        if entry.source == 0 or last == NULL or last.source == 0 or last.turn <= turn:
+            return NULL
+        if self.max_nbytes > 0 and self.requests > 1 and self.nbytes - last.nbytes + entry.nbytes > self.max_nbytes:
+            return NULL
+        return last if last.turn - turn > turn - self.turn else NULL
+
+    cdef void evict(self, Entry *entry) noexcept nogil:
+        cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
+        if next_turn[0] == entry.turn + entry.cost:
+            next_turn[0] = entry.turn                   # it had no turn
+        self.remove(entry)
+        entry.evicted = 1
+        entry.next = self.evicted
+        self.evicted = entry
+        self.evictions += 1
+
+    cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil:
+        """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A source's requests come as far
+        apart as each costs, from the turn on that is now at the head: a source that has little waiting goes before those that have
+        more. At most SCAN_LIMIT entries are looked at."""
+        cdef Entry *before = level.last
+        cdef Entry *following
+        cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
+        cdef int looked = 0
+        if entry.source == 0:
+            entry.turn = before.turn if before != NULL else self.turn
+            return before
+        entry.turn = max(self.turn, next_turn[0])
+        next_turn[0] = entry.turn + entry.cost
+        if before == NULL or before.turn <= entry.turn:
+            return before
+        before = level.placed if level.placed != NULL and level.placed.turn <= entry.turn else NULL
+        following = before.next if before != NULL else level.first
+        while following.turn <= entry.turn and looked < SCAN_LIMIT:
+            before, following = following, following.next
+            looked += 1
+        return before
+
+    @cython.cdivision(True)
+    cdef int late(self, Entry *entry, int64_t now_ns) noexcept nogil:
+        """Whether a request would wait too long, as an Admission; says so, too, where it need not wait."""
+        cdef int64_t requests = 0
+        cdef int64_t rows = 0
+        cdef int64_t wait_ns, batch_rows
+        cdef uint32_t level
+        for level in range(entry.priority - 1):
+            requests += self.levels[level].requests
+            rows += self.levels[level].rows
+        self.count_ahead(&self.levels[entry.priority - 1], entry, &requests, &rows)
+        batch_rows = self.batch_rows(requests, rows)
+        entry.at_once = rows < batch_rows * (self.takers - self.running)
+        if entry.at_once:
+            return ADMITTED
+        wait_ns = self.wait_ns(requests, rows, now_ns)
+        if self.max_wait_ns > 0 and wait_ns > self.max_wait_ns:
+            return WAIT_FULL
+        rows = min(rows % batch_rows + entry.rows, batch_rows)
+        if now_ns < entry.deadline_ns and entry.deadline_ns - reserve_ns(entry) < now_ns + wait_ns + self.answer_ns(rows, now_ns):
+            return TOO_LATE
+        return ADMITTED
+
+    cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil:
+        """Adds what runs before this request in its level: all, or, where its source has waited for less than others, those whose turn
+        comes no later than its own. At most SCAN_LIMIT entries are looked at; more count as behind it."""
+        cdef uint64_t turn = max(self.turn, self.turns[entry.source % SOURCES])
+        cdef const Entry *ahead = level.first
+        cdef int looked = 0
+        if entry.source == 0 or level.last == NULL or turn >= level.last.turn:
+            requests[0] += level.requests
+            rows[0] += level.rows
+            return
+        while ahead.turn <= turn and looked < SCAN_LIMIT:
+            requests[0] += 1
+            rows[0] += ahead.rows
+            ahead = ahead.next
+            looked += 1
+
+    @cython.cdivision(True)
+    cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil:
+        """Rows of one batch, when so many requests wait: of a model without batching they can be more than max_rows."""
+        return max(self.max_rows, rows // requests) if requests > 0 else self.max_rows
+
+    @cython.cdivision(True)
+    cdef int64_t wait_ns(self, int64_t requests, int64_t rows, int64_t now_ns) noexcept nogil:
+        """How long a request is likely to wait, with so many requests of so many rows ahead of it; 0 where nothing is known."""
+        cdef int64_t batch_rows = self.batch_rows(requests, rows)
+        cdef int64_t idle = max(self.takers - self.running, 0)
+        cdef int64_t batches = rows // batch_rows - idle            # that begin one after the other, as those before end
+        cdef double batch_ns = max(<double>self.run_times.expect(batch_rows, now_ns) / self.takers, batch_rows * self.behind_row_ns)
+        cdef double first_ns = batch_ns
+        if batches < 0:
+            return 0
+        if idle == 0:
+            first_ns = max(self.taken_ns - now_ns + <double>self.run_times.expect(self.taken_rows, now_ns) / self.takers, 0.0)
+        return <int64_t>min(first_ns + batches * batch_ns, MAX_WAIT_NS)
+
+    cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil:
+        """How long a batch of so many rows is likely to take, from its taking to its answers; 0 where nothing is known."""
+        return self.run_times.expect(rows, now_ns) + self.behind_ns
+
+    @cython.cdivision(True)
+    cdef void look_behind(self, BatchQueue behind, int64_t now_ns) noexcept nogil:
+        """What is taken from this queue waits in another one: what that is likely to add."""
+        cdef int64_t rows = min(behind.rows % behind.max_rows + self.max_rows, behind.max_rows)
+        self.behind_ns = behind.wait_ns(behind.requests, behind.rows, now_ns) + behind.answer_ns(rows, now_ns)
+        self.behind_row_ns = <double>behind.run_times.expect(behind.max_rows, now_ns) / behind.takers / behind.max_rows
+
+    cdef int64_t hurry_ns(self, int64_t now_ns) noexcept nogil:
+        """The same for the batch that could be taken now; 0, too, where nothing that waits has a deadline."""
+        if self.next_deadline_ns == INT64_MAX:
+            return 0
+        return self.answer_ns(min(self.rows, self.batch_rows(self.requests, self.rows)), now_ns)
+
+    cdef void over(self, int64_t rows, int64_t run_ns, int64_t now_ns) noexcept nogil:
+        """A batch of so many rows was answered, so long after its taking; 0: it failed, or there is nothing to learn from it."""
+        self.running -= 1
+        if run_ns > 0:
+            self.run_times.record(rows, run_ns, now_ns)
+
+    cdef void remove(self, Entry *entry) noexcept nogil:
+        cdef Level *level = &self.levels[entry.priority - 1]
+        if level.placed == entry:
+            level.placed = NULL
+        if entry.previous != NULL:
+            entry.previous.next = entry.next
+        else:
+            level.first = entry.next
+        if entry.next != NULL:
+            entry.next.previous = entry.previous
+        else:
+            level.last = entry.previous
+        entry.next = entry.previous = NULL
+        entry.state = TAKEN
+        level.requests -= 1
+        level.rows -= entry.rows
+        self.requests -= 1
+        self.rows -= entry.rows
+        self.nbytes -= entry.nbytes
+
+    cdef Entry *first_from(self, int level) noexcept nogil:
+        """The first entry of that level or the next one that has any; level counts from 0."""
+        while level < self.level_count:
+            if self.levels[level].first != NULL:
+                return self.levels[level].first
+            level += 1
+        return NULL
+
+    cdef Entry *following(self, Entry *entry) noexcept nogil:
+        return entry.next if entry.next != NULL else self.first_from(entry.priority)
+
+    cdef int64_t due(self, int64_t now_ns) noexcept nogil:
+        cdef int count = 0
+        if self.evicted != NULL:
+            return now_ns
+        if self.requests == 0:
+            return INT64_MAX
+        if self.max_delay_ns == 0:
+            return self.expected_until_ns if self.gathers(now_ns) else now_ns
+        return self.decide(now_ns, &count)
+
+    cdef void expect(self, int64_t requests, int64_t until_ns) noexcept nogil:
+        """A batch of so many requests is about to be answered: their clients are likely to ask again, all at once."""
+        self.expected = requests
+        self.expected_until_ns = until_ns
+
+    cdef bint gathers(self, int64_t now_ns) noexcept nogil:
+        """Without a delay: whether the expected requests are still waited for. Not by rows that fill a batch already."""
+        return now_ns < self.expected_until_ns and self.requests < self.expected and self.rows < self.max_rows and \
+            self.next_expiry_ns > self.expected_until_ns and self.no_begin_before(self.hurry_ns(now_ns)) > self.expected_until_ns
+
+    cdef int64_t no_begin_before(self, int64_t hurry_ns) noexcept nogil:
+        """No run has to begin earlier for a deadline, if it is likely to take hurry_ns; may be too early, never too late."""
+        return max(self.next_needed_ns, self.next_deadline_ns - most_reserve_ns(hurry_ns)) - hurry_ns
+
+    cdef int64_t decide(self, int64_t now_ns, int *count) noexcept nogil:
+        """With a delay, and something waiting: when the head's batch is due, and of how many entries it is then."""
+        cdef Entry *head = self.first_from(0)
+        cdef Entry *entry = head
+        cdef int64_t rows = 0
+        cdef int64_t oldest_ns = INT64_MAX
+        cdef int64_t last_ns = INT64_MAX            # when one of them would be dropped
+        cdef int64_t hurry_ns = self.hurry_ns(now_ns)
+        cdef int64_t until_ns
+        cdef int preferred_count = 0
+        cdef int looked = 0
+        cdef bint closed = False
+        count[0] = 0
+        while entry != NULL and looked < SCAN_LIMIT and not closed:
+            looked += 1
+            if entry.shape_key == head.shape_key:
+                if rows + entry.rows > self.max_rows and count[0] > 0:
+                    closed = True
+                    break
+                rows += entry.rows
+                count[0] += 1
+                oldest_ns = min(oldest_ns, entry.queued_ns)
+                closed = rows >= self.max_rows
+                if self.preferred != NULL and rows <= self.max_rows and self.preferred[rows]:
+                    preferred_count = count[0]
+            last_ns = min(last_ns, begin_by(entry, hurry_ns))
+            entry = self.following(entry)
+        until_ns = after(oldest_ns, self.max_delay_ns)
+        if now_ns >= until_ns or last_ns <= until_ns:
+            return now_ns
+        if preferred_count > 0:
+            count[0] = preferred_count
+            return now_ns
+        if closed or rows >= self.max_preferred_rows:
+            return now_ns
+        return until_ns
+
+    cdef Entry *form(self, int64_t now_ns) noexcept nogil:
+        cdef Entry *head = self.first_from(0)
+        cdef Entry *entry = head
+        cdef Entry *following
+        cdef Entry *last = NULL
+        cdef uint64_t shape_key
+        cdef int64_t rows = 0
+        cdef int count = SCAN_LIMIT
+        cdef int looked = 0
+        cdef bint near
+        if head == NULL or (self.decide(now_ns, &count) > now_ns if self.max_delay_ns > 0 else self.gathers(now_ns)):
+            return NULL
+        shape_key = head.shape_key
+        self.turn = max(self.turn, head.turn)
+        near = self.max_delay_ns == 0 and self.runs_near(head)
+        while entry != NULL and looked < SCAN_LIMIT and count > 0:
+            looked += 1
+            following = self.following(entry)
+            if entry.shape_key == shape_key and (not near or is_near(entry, head)):
+                if last != NULL and rows + entry.rows > self.max_rows:
+                    break
+                rows += entry.rows
+                count -= 1
+                self.remove(entry)
+                if last != NULL:
+                    last.next = entry
+                last = entry
+            entry = following
+        self.running += 1
+        self.taken_ns = now_ns
+        self.taken_rows = rows
+        return head
+
+    cdef bint runs_near(self, Entry *head) noexcept nogil:
+        cdef Entry *entry = head
+        cdef int64_t rows = 0
+        cdef int looked = 0
+        if head.near_key == 0:
+            return False
+        while entry != NULL and looked < SCAN_LIMIT and rows < NEAR_ROWS:
+            looked += 1
+            if entry.shape_key == head.shape_key and is_near(entry, head):
+                rows += entry.rows
+            entry = self.following(entry)
+        return rows >= NEAR_ROWS
+
+    cdef Entry *drop_expired(self, int64_t now_ns, int64_t hurry_ns) noexcept nogil:
+        """What made room, what expired, and what had to begin by now to be there in time, unless it came to run at once; 0: no such."""
+        cdef Entry *dropped = self.evicted
+        cdef Entry *entry
+        cdef Entry *following
+        self.evicted = NULL
+        if now_ns < self.next_expiry_ns and (hurry_ns == 0 or now_ns <= self.no_begin_before(hurry_ns)):
+            return dropped
+        self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
+        entry = self.first_from(0)
+        while entry != NULL:
+            following = self.following(entry)
+            if expires_ns(entry) <= now_ns or (hurry_ns > 0 and begin_by(entry, hurry_ns) < now_ns and not entry.at_once):
+                self.remove(entry)
+                entry.next = dropped
+                dropped = entry
+            else:
+                self.next_expiry_ns = min(self.next_expiry_ns, expires_ns(entry))
+                self.next_deadline_ns = min(self.next_deadline_ns, entry.deadline_ns)
+                self.next_needed_ns = min(self.next_needed_ns, entry.deadline_ns - reserve_ns(entry))
+            entry = following
+        return dropped
+
+    # ---- the same with integers, for tests ----
+
+    def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
+             int64_t nbytes=0, uint32_t near_key=0, uint16_t source=0, cost=None):
+        """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
+        or deadline."""
+        cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
+        if entry == NULL:
+            raise MemoryError
+        entry.rows = rows
+        entry.shape_key = shape_key
+        entry.near_key = near_key
+        entry.source = source
+        entry.cost = rows if cost is None else cost
+        entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
+        entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
+        entry.timeout_ns = timeout_ns
+        entry.nbytes = nbytes
+        status = self.admit(entry, now_ns)
+        if status != ADMITTED:
+            free(entry)
+            limits = {QUEUE_FULL: "queue", LEVEL_FULL: "level", BYTES_FULL: "bytes", WAIT_FULL: "wait", TOO_LATE: "deadline"}
+            raise OverflowError(limits[status])
+        self.last_id += 1
+        entry.owner = <void *>self.last_id
+        self.entries[self.last_id] = <uint64_t>entry
+        return self.last_id
+
+    def take(self, int64_t now_ns):
+        """(ids of the batch that is due, ids of the expired)."""
+        dropped = self.freed(self.drop_expired(now_ns, self.hurry_ns(now_ns)))
+        return self.freed(self.form(now_ns)), dropped
+
+    def expire(self, int64_t now_ns):
+        return self.freed(self.drop_expired(now_ns, 0))
+
+    def cancel(self, int64_t id):
+        cdef Entry *entry = <Entry *><uint64_t>self.entries[id]
+        self.remove(entry)
+        self.freed(entry)
+
+    def expect_requests(self, int64_t requests, int64_t until_ns):
+        """So many requests are likely to come again soon: until_ns at the latest they are waited for no longer."""
+        self.expect(requests, until_ns)
+
+    def batch_over(self, int64_t rows, int64_t run_ns, int64_t now_ns):
+        """A batch of so many rows was answered, so long after its taking; 0: there is nothing to learn from it."""
+        self.over(rows, run_ns, now_ns)
+
+    def expected_wait_ns(self, int64_t now_ns):
+        """How long a request behind all that waits is likely to wait; 0 where nothing is known."""
+        return self.wait_ns(self.requests, self.rows, now_ns)
+
+    def put_before(self, BatchQueue behind not None, int64_t now_ns):
+        """What is taken waits in `behind`, as that is now."""
+        self.look_behind(behind, now_ns)
+
+    def due_ns(self, int64_t now_ns):
+        """When a batch is due; None while nothing waits."""
+        cdef int64_t due_ns = self.due(now_ns)
+        return None if due_ns == INT64_MAX else due_ns
+
+    cdef list freed(self, Entry *entry):
+        cdef Entry *following
+        ids = []
+        while entry != NULL:
+            following = entry.next
+            id = <int64_t>entry.owner
+            del self.entries[id]
+            ids.append(id)
+            free(entry)
+            entry = following
+        return ids

@@ -1,0 +1,541 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# infer: ModelInferRequest and ModelInferResponse between bytes and tensors (see infer.pxd).
+# A request is read in one pass over its bytes; what protobuf would refuse is refused, unknown fields are skipped, and the last
+# of a repeated scalar counts, as in protobuf. Never in here: HTTP/2, gRPC framing, queues.
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from cpython.unicode cimport PyUnicode_DecodeUTF8
+from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint8_t, uint16_t, uint32_t, uint64_t
+from libc.stdlib cimport free, malloc
+from libc.string cimport memcmp, memcpy, memset
+
+from inferd._core.batching.batcher cimport Request
+from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, expect_contents, raw_nbytes
+from inferd._core.codec.fields cimport (
+    BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, read_asked,
+    read_fields, read_input, read_parameter, walk_contents,
+)
+from inferd._core.grpc.message cimport Message, count_copied, new_message
+from inferd._core.tensor.tensor cimport BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+from inferd._core.base.utf8 cimport is_utf8
+from inferd._core.codec.wire cimport (
+    LOOK_NBYTES, Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field,
+    varint_nbytes,
+)
+
+from inferd._core.tensor.tensor import DATATYPES
+from inferd.errors import Internal, InvalidArgument, ResourceExhausted
+
+cdef extern from "Python.h":
+    const char *PyUnicode_AsUTF8AndSize(object text, Py_ssize_t *nbytes) except NULL
+
+cdef extern from *:
+    bint __builtin_mul_overflow(int64_t a, int64_t b, int64_t *product) noexcept nogil
+
+cdef enum:
+    MAX_RESPONSE_NBYTES = 0x7FFFFFFF        # protobuf's own limit
+    NOGIL_NBYTES = 65536        # copies above this size release the GIL
+    UNPACKED_NBYTES = 16 << 10  # a request with typed contents is unpacked on the event loop up to this size
+    CACHED_NAMES = 32           # model names and versions that are kept as str
+    CACHED_NBYTES = 256         # of one of them
+    SHOWN_NBYTES = 100          # of a client's own words that an error message repeats
+
+cdef list cached_names = [None] * CACHED_NAMES
+
+
+# ---- decoding ------------------------------------------------------------------------------------------------------
+
+def decode_infer_request(message not None, bint at_once=False):
+    """One ModelInferRequest, from a Message or a bytes-like object, as an InferRequest whose tensors lie in the message.
+
+    at_once: None where typed contents may take long to unpack, which belongs on a thread; there the GIL is released for it.
+
+    Raises InvalidArgument: malformed protobuf (with the byte), raw and typed contents together, their counts or values wrong,
+    an unknown datatype, a reserved parameter; more than 256 inputs, outputs or parameters, or 8 dimensions.
+    """
+    cdef InferRequest request = InferRequest.__new__(InferRequest)
+    if type(message) is Message:
+        request.message = <Message>message
+    elif isinstance(message, bytes):
+        request.message = Message.wrap(message)
+    else:
+        request.message = Message(message)
+    return request if decode(request, at_once) else None
+
+
+cdef bint decode(InferRequest request, bint at_once) except -1:
+    """False: typed contents are left packed, since there are so many that it was to be done at once."""
+    cdef Reader reader
+    cdef Fields fields
+    cdef Input extra
+    cdef Asked asked
+    cdef int typed = 0          # inputs with contents
+    cdef int i
+    open_reader(&reader, request.message.data, request.message.nbytes)
+    if read_fields(&reader, &fields) < 0:
+        refuse_malformed(&reader)
+    if fields.refused.key.nbytes > 0:
+        refuse_parameter(&fields.refused)
+    request.id_text = fields.id
+    request.entry.priority = <uint16_t>min(fields.priority, <uint64_t>UINT16_MAX)
+    request.entry.timeout_ns = <int64_t>min(fields.timeout_us, <uint64_t>(INT64_MAX // 1000)) * 1000
+    request.model_name = text_of(&fields.model_name, "model_name")
+    request.model_version = text_of(&fields.model_version, "model_version")
+    request.reserve_inputs(fields.input_count)
+    for i in range(fields.input_count):
+        if read_input(&reader, &fields.inputs[i], &request.inputs[i], &extra, &fields.parameter_count) < 0:
+            refuse_malformed(&reader)
+        if extra.in_shared_memory or request.inputs[i].datatype == INVALID:
+            refuse_input(&request.inputs[i], &extra)
+        typed += extra.has_contents
+        if i < fields.raw_count:
+            request.inputs[i].data = fields.raws[i].data
+            request.inputs[i].nbytes = fields.raws[i].nbytes
+    if fields.raw_count != 0 and fields.raw_count != fields.input_count:
+        raise InvalidArgument(f"ModelInferRequest: {fields.raw_count} raw_input_contents for {fields.input_count} inputs; send one for "
+                              "each input, in the order of inputs")
+    if typed > 0:
+        if at_once and request.message.nbytes > UNPACKED_NBYTES:
+            return False
+        pack_typed(request, &reader, &fields)
+    request.asked_count = fields.output_count
+    for i in range(fields.output_count):
+        if read_asked(&reader, &fields.outputs[i], &asked, &fields.parameter_count) < 0:
+            refuse_malformed(&reader)
+        if asked.classified or asked.in_shared_memory:
+            refuse_asked(&asked)
+    return True
+
+
+cdef str text_of(const Bytes *text, str field):
+    """A model's name or version as str. The last ones are kept: the same bytes again cost a comparison, and the same str is found
+    in a dict by identity."""
+    cdef Py_ssize_t nbytes
+    cdef Py_ssize_t slot
+    cdef const char *known
+    if text.nbytes == 0:
+        return ""
+    slot = (text.nbytes * 5 + <uint8_t>text.data[0] + 3 * <uint8_t>text.data[text.nbytes - 1]) % CACHED_NAMES
+    kept = cached_names[slot]
+    if kept is not None:
+        known = PyUnicode_AsUTF8AndSize(kept, &nbytes)
+        if nbytes == text.nbytes and memcmp(known, text.data, nbytes) == 0:
+            return <str>kept
+    if not is_utf8(text.data, text.nbytes):
+        raise InvalidArgument(f"ModelInferRequest: {field} is not UTF-8")
+    name = PyUnicode_DecodeUTF8(text.data, text.nbytes, NULL)
+    if text.nbytes <= CACHED_NBYTES:
+        cached_names[slot] = name
+    return name
+
+
+cdef object value_of(const Parameter *parameter):
+    cdef double real
+    if parameter.kind == BOOL_PARAM:
+        return parameter.number != 0
+    if parameter.kind == INT64_PARAM:
+        return <int64_t>parameter.number
+    if parameter.kind == STRING_PARAM:
+        return PyUnicode_DecodeUTF8(parameter.text.data, parameter.text.nbytes, "replace")
+    if parameter.kind == DOUBLE_PARAM:
+        memcpy(&real, &parameter.number, 8)
+        return real
+    return parameter.number
+
+
+cdef int64_t element_count(const TensorView *view) noexcept nogil:
+    """Elements that its shape has; INT64_MAX: more than can be, or no shape at all, which its check will say."""
+    cdef int64_t count = 1
+    cdef int axis
+    for axis in range(view.rank):
+        if view.shape[axis] < 0 or __builtin_mul_overflow(count, view.shape[axis], &count):
+            return INT64_MAX
+    return count
+
+
+cdef int walk(
+    Reader *reader, const Bytes *tensor, int datatype, Contents *contents, char **at, int64_t *value, bint with_gil,
+) noexcept:
+    """walk_contents, with the GIL or without: another thread is to go on where it takes long."""
+    cdef int status
+    if with_gil:
+        return walk_contents(reader, tensor, datatype, contents, at, value)
+    with nogil:
+        status = walk_contents(reader, tensor, datatype, contents, at, value)
+    return status
+
+
+cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except -1:
+    """Typed contents of every input, packed as raw bytes into one message of their size."""
+    cdef int64_t total = 0
+    cdef int64_t value = 0
+    cdef int64_t steps = 0
+    cdef char *at
+    cdef char *first
+    cdef TensorView *view
+    cdef Contents contents
+    cdef bint with_gil = request.message.nbytes <= UNPACKED_NBYTES
+    cdef int i
+    for i in range(fields.input_count):
+        view = &request.inputs[i]
+        expect_contents(&contents, 0 if fields.raw_count > 0 else contents_field(view.datatype), element_count(view), steps)
+        if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value, with_gil) < 0:
+            if reader.fault != NULL and contents.steps <= MAX_STEPS:
+                refuse_malformed(reader)
+            refuse_contents(view, &contents, fields.raw_count > 0)
+        steps = contents.steps
+        if fields.raw_count == 0:
+            view.nbytes = raw_nbytes(&contents, view.datatype)
+            total += view.nbytes
+    if total == 0:
+        return 0
+    request.packed = new_message(total, request.message.share)
+    count_copied(total)
+    at = request.packed.data
+    reader.left.look_at = reader.start + LOOK_NBYTES            # all of it is read once more
+    for i in range(fields.input_count):
+        view = &request.inputs[i]
+        view.data = first = at
+        if walk(reader, &fields.inputs[i], view.datatype, NULL, &at, &value, with_gil) < 0:
+            if reader.fault != NULL:
+                refuse_malformed(reader)
+            refuse_element(view, value)
+        if at - first != view.nbytes:
+            raise Internal(f"input '{shown_name(view)}': typed contents changed while they were read")
+    return 0
+
+
+# ---- refusals ------------------------------------------------------------------------------------------------------
+
+cdef str shown(const Bytes *text):
+    """A client's word, cut to a bounded length."""
+    cdef str word = PyUnicode_DecodeUTF8(text.data, min(text.nbytes, <Py_ssize_t>SHOWN_NBYTES), "replace")
+    return word if text.nbytes <= SHOWN_NBYTES else word + "..."
+
+
+cdef str shown_name(const TensorView *view):
+    cdef Bytes name
+    name.data = view.name
+    name.nbytes = view.name_nbytes
+    return shown(&name)
+
+
+cdef str word_text(int datatype):
+    cdef Py_ssize_t nbytes
+    cdef const char *word = word_of(datatype, &nbytes)
+    return word[:nbytes].decode()
+
+
+cdef int refuse_malformed(const Reader *reader) except -1:
+    raise InvalidArgument(f"ModelInferRequest: {reader.fault.decode()}, at byte {reader.at - reader.start}")
+
+
+cdef int refuse_parameter(const Parameter *parameter) except -1:
+    if memcmp(parameter.key.data, "triton_", 7) == 0:
+        raise InvalidArgument(
+            f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
+            "'triton_enable_empty_final_response'")
+    got = shown(&parameter.text) if parameter.kind == STRING_PARAM else value_of(parameter)
+    raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got {got!r}")
+
+
+cdef int refuse_input(const TensorView *view, const Input *extra) except -1:
+    if extra.in_shared_memory:
+        raise InvalidArgument(f"input '{shown_name(view)}': shared memory (shared_memory_region) is not enabled; send the tensor's bytes")
+    raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{shown(&extra.word)}'; expected one of {', '.join(DATATYPES)}")
+
+
+cdef int refuse_asked(const Asked *asked) except -1:
+    if asked.classified:
+        raise InvalidArgument(f"output '{shown(&asked.name)}': the parameter classification is not supported; leave it out and rank "
+                              "the scores that the output holds")
+    raise InvalidArgument(f"output '{shown(&asked.name)}': shared memory (shared_memory_region) is not enabled; leave the parameter "
+                          "out and read the bytes from the answer")
+
+
+cdef list CONTENTS_FIELDS = [
+    "", "bool_contents", "int_contents", "int64_contents", "uint_contents", "uint64_contents", "fp32_contents", "fp64_contents",
+    "bytes_contents",
+]
+
+
+cdef int refuse_contents(const TensorView *view, const Contents *contents, bint beside_raw) except -1:
+    """Contents of more elements than there may be, or in a field where there must be none."""
+    name, word, field, number = shown_name(view), word_text(view.datatype), contents_field(view.datatype), contents.stray
+    if contents.steps > MAX_STEPS:
+        raise InvalidArgument(f"input '{name}': expected at most {<int>MAX_STEPS} elements as typed contents in a request (fewer of BYTES, "
+                              "of unpacked ones and of long numbers), got more; send raw_input_contents, which need no unpacking")
+    if number == 0:
+        shape = ",".join([str(view.shape[axis]) for axis in range(view.rank)])
+        raise InvalidArgument(f"input '{name}': expected the {contents.most} elements of {word}[{shape}] in {CONTENTS_FIELDS[field]}, got "
+                              "more; send as many elements as the shape says")
+    if beside_raw:
+        raise InvalidArgument(f"input '{name}' has contents, and there are raw_input_contents; send every input of a request one way or "
+                              "the other")
+    cure = f"{word} goes into {CONTENTS_FIELDS[field]}" if field else f"{word} travels only in raw_input_contents"
+    raise InvalidArgument(f"input '{name}': {word} contents came in {CONTENTS_FIELDS[number]}; {cure}")
+
+
+cdef int refuse_element(const TensorView *view, int64_t value) except -1:
+    word = word_text(view.datatype)
+    bits = int(word.lstrip("UINT"))
+    low, high = (0, 2**bits - 1) if word.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
+    raise InvalidArgument(f"input '{shown_name(view)}': {word} holds {low} to {high}, an element is {value}")
+
+
+# ---- the request, and its answer -----------------------------------------------------------------------------------
+
+@cython.final
+@cython.no_gc
+cdef class InferRequest(Request):
+    """One ModelInferRequest. Made by decode_infer_request; check(signature), then respond(outputs, first_row)."""
+
+    def __dealloc__(self):
+        if self.outputs != self.output_room:
+            free(self.outputs)
+
+    @property
+    def id(self):
+        """The client's own name for the request, echoed in the answer; '' when there is none."""
+        return PyUnicode_DecodeUTF8(self.id_text.data, self.id_text.nbytes, NULL) if self.id_text.nbytes > 0 else ""
+
+    @property
+    def parameters(self):
+        """The request's parameters: dict of bool, int, float or str; read from the message each time."""
+        cdef dict found = {}
+        cdef Reader reader
+        cdef Parameter parameter
+        cdef uint32_t tag
+        cdef int count = 0
+        open_reader(&reader, self.message.data, self.message.nbytes)
+        while read_tag(&reader, &tag) > 0:
+            if tag != PARAMETERS:
+                if skip_field(&reader, tag) < 0:
+                    refuse_malformed(&reader)
+                continue
+            if read_parameter(&reader, &parameter, &count) < 0:
+                refuse_malformed(&reader)
+            if not parameter.known:
+                continue
+            key = PyUnicode_DecodeUTF8(parameter.key.data, parameter.key.nbytes, NULL)
+            found.pop(key, None)
+            if parameter.kind != 0:
+                found[key] = value_of(&parameter)
+        return found
+
+    def tensors(self):
+        """(name, datatype word, shape, read-only memoryview of the raw bytes) of every input: in the message's order, after check
+        in the signature's."""
+        cdef list found = []
+        cdef TensorView *view
+        cdef Message owner
+        cdef Py_ssize_t first
+        cdef int i
+        for i in range(self.input_count):
+            view = &self.inputs[i]
+            owner = self.message if self.packed is None else self.packed
+            first = view.data - owner.data if view.nbytes > 0 else 0
+            name = view.name[:view.name_nbytes].decode()
+            shape = tuple([view.shape[axis] for axis in range(view.rank)])
+            found.append((name, word_text(view.datatype), shape, memoryview(owner)[first:first + view.nbytes]))
+        return found
+
+    cpdef check(self, Signature signature):
+        """Checks the inputs and the outputs asked for against a model's signature. Raises InvalidArgument."""
+        if signature is None:
+            raise TypeError("expected a Signature")
+        Request.check(self, signature)
+        if self.asked_count > 0:
+            resolve_outputs(self, signature)
+
+    cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
+        """Sets the answer: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
+        Raises Internal when the outputs are not those of the signature."""
+        if outputs is None or self.signature is None:
+            raise Internal("a request was answered before it was checked and run; this is a fault of the server")
+        self.answer = encode(self, outputs, first_row)
+
+
+cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
+    """Finds the outputs asked for in the signature; one asked for twice is given once."""
+    cdef bint seen[MAX_TENSORS]
+    cdef Reader reader
+    cdef Bytes content
+    cdef Asked asked
+    cdef uint32_t tag
+    cdef int parameter_count = 0
+    cdef int index
+    memset(seen, 0, signature.output_count * sizeof(bint))
+    if request.outputs == NULL:
+        request.outputs = request.output_room
+        if request.asked_count > INLINE_OUTPUTS:
+            request.outputs = <int *>malloc(request.asked_count * sizeof(int))
+            if request.outputs == NULL:
+                raise MemoryError
+    request.output_count = 0
+    open_reader(&reader, request.message.data, request.message.nbytes)
+    while read_tag(&reader, &tag) > 0:
+        if tag != OUTPUTS:
+            if skip_field(&reader, tag) < 0:
+                refuse_malformed(&reader)
+            continue
+        if read_bytes(&reader, &content) < 0 or read_asked(&reader, &content, &asked, &parameter_count) < 0:
+            refuse_malformed(&reader)
+        index = signature.output_index(asked.name.data, asked.name.nbytes)
+        if index < 0:
+            names = ", ".join([f"'{name}'" for name in signature.output_names[:16]])
+            raise InvalidArgument(f"model '{signature.model_name.decode()}': output '{shown(&asked.name)}' is not an output of this "
+                                  f"model; it gives {names}")
+        if not seen[index]:
+            seen[index] = True
+            request.outputs[request.output_count] = index
+            request.output_count += 1
+    return 0
+
+
+cdef struct Part:               # one output of an answer
+    const TensorSpec *spec
+    const char *word            # of its datatype
+    Py_ssize_t word_nbytes
+    const ArrayView *view
+    const char *data            # the request's rows
+    Py_ssize_t nbytes           # of them that the answer has
+    const int64_t *shape        # of the run's array, or what the answer has of that; the request's rows stand in place of axis 0
+    Py_ssize_t shape_nbytes     # of the packed shape
+    Py_ssize_t tensor_nbytes    # of the InferOutputTensor
+    Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, each of an equal, longer part of `data`
+
+
+cdef inline void measure_part(Part *part, int64_t rows, bint batched) noexcept nogil:
+    """How long what says an output's name, datatype and shape is."""
+    cdef int axis
+    part.shape_nbytes = 0
+    for axis in range(part.view.rank):
+        part.shape_nbytes += varint_nbytes(<uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
+    part.tensor_nbytes = field_nbytes(part.spec.name_nbytes) + field_nbytes(part.word_nbytes)
+    if part.view.rank > 0:
+        part.tensor_nbytes += field_nbytes(part.shape_nbytes)
+
+
+cdef int fill_part(Part *part, Signature signature, Tensors outputs, int index, int64_t first_row, int64_t rows) except -1:
+    """Sizes and bytes of one output, all of them known before anything is written."""
+    cdef const TensorSpec *spec = &signature.outputs[index]
+    cdef ArrayView *view = &outputs.views[index]
+    if view.datatype != spec.datatype or (outputs.batched and first_row + rows > view.shape[0]):
+        raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not what the model's "
+                       "signature says; the server's log has the details")
+    if view.datatype == BYTES:
+        outputs.serialize(index)
+        part.data = view.data + view.row_offsets[first_row]
+        part.nbytes = view.row_offsets[first_row + rows] - view.row_offsets[first_row]
+    else:
+        part.data = view.data + first_row * view.row_nbytes
+        part.nbytes = rows * view.row_nbytes
+    part.spec = spec
+    part.view = view
+    part.word = word_of(view.datatype, &part.word_nbytes)
+    part.shape = view.shape
+    part.pieces = 0
+    measure_part(part, rows, outputs.batched)
+    return 0
+
+
+cdef int cut_part(Part *part, InferRequest request, int64_t *shape) except -1:
+    """An output that has an axis of the run's padding: only the request's own length of it is answered. Its shape goes to `shape`."""
+    cdef Signature signature = request.signature
+    cdef const ArrayView *view = part.view
+    cdef int64_t rows = request.entry.rows
+    cdef int axis
+    cdef int index = <int>(part.spec - signature.outputs)
+    cdef int cut_axis = signature.output_cuts[index].axis
+    cdef int64_t size = signature.cut_length(index, request.inputs)
+    if cut_axis == 0:
+        return 0
+    if cut_axis >= view.rank or size > view.shape[cut_axis]:
+        raise Internal(f"model '{signature.model_name.decode()}': output '{signature.output_names[index]}' is not as long as its input; "
+                       "remove its cut from the padding in the model's configuration")
+    if size == view.shape[cut_axis]:
+        return 0
+    memcpy(shape, view.shape, MAX_RANK * sizeof(int64_t))
+    shape[cut_axis] = size
+    part.shape = shape
+    if part.nbytes > 0:
+        part.pieces = rows
+        for axis in range(1, cut_axis):
+            part.pieces *= view.shape[axis]
+        if signature.cut_left(index):
+            part.data += part.nbytes // part.pieces // view.shape[cut_axis] * (view.shape[cut_axis] - size)
+        part.nbytes = part.nbytes // view.shape[cut_axis] * size
+    measure_part(part, rows, True)
+    return 0
+
+
+cdef uint8_t *put_part(uint8_t *at, const Part *part, bint batched, int64_t rows) noexcept nogil:
+    """The InferOutputTensor of one output."""
+    cdef int axis
+    at = put_head(at, 5, part.tensor_nbytes)
+    at = put_bytes(at, 1, part.spec.name, part.spec.name_nbytes)
+    at = put_bytes(at, 2, part.word, part.word_nbytes)
+    if part.view.rank > 0:
+        at = put_head(at, 3, part.shape_nbytes)
+        for axis in range(part.view.rank):
+            at = put_varint(at, <uint64_t>(rows if axis == 0 and batched else part.shape[axis]))
+    return at
+
+
+cdef inline void put_rows(uint8_t *at, const Part *part, int64_t rows) noexcept nogil:
+    """The bytes of one output."""
+    cdef Py_ssize_t nbytes, stride_nbytes, i
+    if part.pieces == 0:
+        memcpy(at, part.data, part.nbytes)
+    else:
+        nbytes = part.nbytes // part.pieces
+        stride_nbytes = rows * part.view.row_nbytes // part.pieces
+        for i in range(part.pieces):
+            memcpy(at + i * nbytes, part.data + i * stride_nbytes, nbytes)
+
+
+cdef Message encode(InferRequest request, Tensors outputs, int64_t first_row):
+    """A ModelInferResponse in a message of exactly its size: one copy of each output's rows."""
+    cdef Signature signature = request.signature
+    cdef Part parts[MAX_TENSORS]
+    cdef int64_t rows = request.entry.rows if outputs.batched else 1
+    cdef int count = request.output_count if request.output_count > 0 else signature.output_count
+    cdef Py_ssize_t name_nbytes = PyBytes_GET_SIZE(signature.model_name)
+    cdef Py_ssize_t version_nbytes = PyBytes_GET_SIZE(signature.model_version)
+    cdef Py_ssize_t total = field_nbytes(name_nbytes) + field_nbytes(version_nbytes)
+    cdef Message answer
+    cdef uint8_t *at
+    cdef bytes shapes = None            # of outputs that are cut, MAX_RANK sizes each
+    cdef int i
+    if outputs.count != signature.output_count or first_row < 0 or (first_row > 0 and not outputs.batched):
+        raise Internal(f"model '{signature.model_name.decode()}': the run gave other outputs than the signature says")
+    if request.id_text.nbytes > 0:
+        total += field_nbytes(request.id_text.nbytes)
+    for i in range(count):
+        fill_part(&parts[i], signature, outputs, request.outputs[i] if request.output_count > 0 else i, first_row, rows)
+        if signature.output_cuts != NULL and outputs.batched:
+            if shapes is None:
+                shapes = PyBytes_FromStringAndSize(NULL, count * MAX_RANK * sizeof(int64_t))
+            cut_part(&parts[i], request, <int64_t *>PyBytes_AS_STRING(shapes) + i * MAX_RANK)
+        total += field_nbytes(parts[i].tensor_nbytes) + field_nbytes(parts[i].nbytes)
+    if total > MAX_RESPONSE_NBYTES:
+        raise ResourceExhausted(f"model '{signature.model_name.decode()}': the answer has {total} bytes, a message holds at most "
+                                f"{<int64_t>MAX_RESPONSE_NBYTES}; send fewer rows, or ask for fewer outputs")
+    answer = new_message(total)
+    at = put_bytes(<uint8_t *>answer.data, 1, PyBytes_AS_STRING(signature.model_name), name_nbytes)
+    at = put_bytes(at, 2, PyBytes_AS_STRING(signature.model_version), version_nbytes)
+    if request.id_text.nbytes > 0:
+        at = put_bytes(at, 3, request.id_text.data, request.id_text.nbytes)
+    for i in range(count):
+        at = put_part(at, &parts[i], outputs.batched, rows)
+    for i in range(count):
+        at = put_head(at, 6, parts[i].nbytes)
+        if parts[i].nbytes > NOGIL_NBYTES:
+            with nogil:
+                put_rows(at, &parts[i], rows)
+        else:
+            put_rows(at, &parts[i], rows)
+        at += parts[i].nbytes
+    return answer

@@ -1,0 +1,43 @@
+# call: what gRPC adds to HTTP/2. Length-prefixed messages, metadata, grpc-timeout, statuses, and Call: one RPC of one client.
+# Never in here: frames and streams (http2), the messages' meaning (codec), sockets.
+
+cimport cython
+from libc.stdint cimport int64_t, uint8_t, uint32_t
+from inferd._core.grpc.message cimport PREFIX_NBYTES, Message, Share
+
+@cython.no_gc                   # said here, too: a subclass elsewhere looks only at the .pxd
+cdef class Call:                # one RPC. A transport makes it; it is answered exactly once
+    cdef readonly str method    # "/inference.GRPCInferenceService/ModelInfer"
+    cdef readonly Message message       # the newest complete request message; the only one of a unary call
+    cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
+    cdef readonly bint closed   # answered, or the client went away: a late answer is dropped
+    cdef readonly uint32_t source       # of whom it comes: the connection's number; 0: of nobody in particular
+    cdef Share share            # of the connection's, in which its messages count, or None
+    cdef public object request  # the Request that waits for this call: cancelled when the client goes away
+    cdef str encoding           # of the messages that say that they are compressed: "gzip", "deflate"; None: there may be none
+    # Where the parsing of the length-prefixed messages stands.
+    cdef uint8_t prefix[PREFIX_NBYTES]
+    cdef int prefix_nbytes      # bytes of the prefix that have come
+    cdef Py_ssize_t missing_nbytes      # bytes of `partial` that have not come
+    cdef Message partial        # the message being filled, or None
+    # Answer a unary call with a message (Message or bytes) and OK. On the loop's thread.
+    cpdef reply(self, message)
+    # Answer with the status of a RequestError. On the loop's thread.
+    cpdef fail(self, error)
+    # Calls work.run() on a thread, then work.done() on the loop's; a transport without threads does both at once. Meanwhile a client that
+    # goes away cancels `request`.
+    cpdef aside(self, work)
+    # Ends the call without an answer: the client went away. Cancels the request that waits for it.
+    cdef void abandon(self) noexcept
+    # Takes bytes of the stream until one message is complete (True; it is in `message`) or none are left (False).
+    # Moves data and nbytes on. Raises RequestError; the call must then be failed and fed no more.
+    cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1
+
+# grpc-timeout's value in nanoseconds, or -1 when it is malformed.
+cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil
+
+# grpc-message's percent encoding of a status message, cut at MAX_STATUS_CHARACTERS.
+cpdef bytes percent_encode(str text)
+
+# google.rpc.Status with a RetryInfo, for grpc-status-details-bin, in base64 without padding; b"" when there is nothing to tell.
+cpdef bytes status_details(error)

@@ -1,0 +1,243 @@
+# cython: language_level=3
+# call: what gRPC adds to HTTP/2 (see call.pxd).
+
+cimport cython
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t
+from inferd._core.base.object_counters cimport COUNTED
+from inferd._core.grpc.message cimport Message, awaited_message, count_copied, fill
+
+from base64 import b64encode
+from urllib.parse import quote
+
+from inferd.errors import Internal, ResourceExhausted
+
+NO_DEADLINE = INT64_MAX         # deadline_ns of a call that set none
+
+PLAIN_CHARACTERS = "".join(chr(code) for code in range(0x20, 0x7F) if chr(code) != "%")
+
+cdef enum:
+    TIMEOUT_DIGITS = 8          # most digits that grpc-timeout may have, by gRPC's specification
+    MAX_STATUS_NBYTES = 2048    # of a status message as it is sent, percent-encoded
+
+cdef Py_ssize_t live_count = 0
+
+
+cdef int check_compressed(int flag, str encoding) except -1:
+    """A message whose flag is not 0."""
+    if flag != 1:
+        raise Internal(f"gRPC message prefix: expected the compressed flag to be 0 or 1, got {flag}", reason="framing")
+    if encoding is None:
+        raise Internal("gRPC message prefix: the compressed flag is set, and grpc-encoding does not say how the message is compressed; "
+                       "send grpc-encoding: gzip or deflate with it", reason="compression")
+    return 0
+
+
+@cython.no_gc                           # its one cycle, through request, is broken when it is answered or abandoned
+cdef class Call:
+    """One RPC. Subclasses, one a transport, say how it is answered; tests may make it by hand.
+
+    method: "/package.Service/Method". message: the request. deadline_ns: monotonic, NO_DEADLINE for none.
+    source: of whom it comes, such as a connection's number; 0: of nobody in particular.
+    """
+
+    def __cinit__(self):
+        global live_count
+        self.deadline_ns = INT64_MAX
+        if COUNTED:
+            live_count += 1
+
+    def __dealloc__(self):
+        global live_count
+        if COUNTED:
+            live_count -= 1
+
+    def __init__(self, str method="", Message message=None, int64_t deadline_ns=INT64_MAX, uint32_t source=0):
+        self.method = method
+        self.message = message
+        self.deadline_ns = deadline_ns
+        self.source = source
+
+    cpdef reply(self, message):
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")
+
+    cpdef fail(self, error):
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is refused")
+
+    cpdef aside(self, work):
+        work.run()
+        work.done()
+
+    def finish(self):
+        """Marks the call as answered; True the first time, False when it was answered or abandoned before."""
+        if self.closed:
+            return False
+        self.closed = True
+        self.request = None
+        return True
+
+    def cancel(self):
+        """The client went away: nothing will be answered, and the request that waits for this call is cancelled."""
+        self.abandon()
+
+    cdef void abandon(self) noexcept:
+        request, self.request = self.request, None
+        if self.closed:
+            return
+        self.closed = True
+        if request is not None:
+            try:
+                request.cancel()
+            except Exception as error:                  # nothing above may be told; the log is
+                import logging
+                logging.getLogger("inferd.grpc").error("cancelling a request failed", exc_info=error)
+
+    cdef bint feed(self, const uint8_t **data, Py_ssize_t *nbytes, Py_ssize_t max_message_nbytes) except -1:
+        cdef Py_ssize_t length, taken
+        while self.prefix_nbytes < PREFIX_NBYTES:
+            if nbytes[0] == 0:
+                return False
+            self.prefix[self.prefix_nbytes] = data[0][0]
+            self.prefix_nbytes += 1
+            data[0] += 1
+            nbytes[0] -= 1
+        if self.partial is None:
+            if self.prefix[0] != 0:
+                check_compressed(self.prefix[0], self.encoding)
+            length = (<Py_ssize_t>self.prefix[1] << 24) | (self.prefix[2] << 16) | (self.prefix[3] << 8) | self.prefix[4]
+            if length > max_message_nbytes:
+                raise ResourceExhausted(
+                    f"request message: expected at most {max_message_nbytes} bytes (max_message_bytes; less where a method needs less), "
+                    f"got {length}; split the request into smaller ones, or have the server's limit raised", reason="message_size")
+            self.partial = awaited_message(length, min(nbytes[0], length))
+            self.partial.compressed = self.prefix[0]
+            self.partial.share = self.share
+            self.missing_nbytes = length
+        taken = min(nbytes[0], self.missing_nbytes)
+        fill(self.partial, <const char *>data[0], taken)
+        count_copied(taken)
+        data[0] += taken
+        nbytes[0] -= taken
+        self.missing_nbytes -= taken
+        if self.missing_nbytes > 0:
+            return False
+        self.message, self.partial = self.partial, None
+        self.prefix_nbytes = 0
+        return True
+
+
+cdef int64_t timeout_ns(const uint8_t *value, Py_ssize_t nbytes) noexcept nogil:
+    cdef int64_t amount = 0, unit
+    cdef Py_ssize_t i
+    if nbytes < 2 or nbytes > TIMEOUT_DIGITS + 1:
+        return -1
+    for i in range(nbytes - 1):
+        if value[i] < c'0' or value[i] > c'9':
+            return -1
+        amount = amount * 10 + (value[i] - c'0')
+    if value[nbytes - 1] == c'n':
+        unit = 1
+    elif value[nbytes - 1] == c'u':
+        unit = 1_000
+    elif value[nbytes - 1] == c'm':
+        unit = 1_000_000
+    elif value[nbytes - 1] == c'S':
+        unit = 1_000_000_000
+    elif value[nbytes - 1] == c'M':
+        unit = 60_000_000_000
+    elif value[nbytes - 1] == c'H':
+        unit = 3600_000_000_000
+    else:
+        return -1
+    if amount > INT64_MAX // 4 // unit:           # 8 digits of hours pass what 64 bits of nanoseconds hold
+        return INT64_MAX // 4
+    return amount * unit
+
+
+def live():
+    """Calls that exist now, of any transport; None where the build does not count them."""
+    return live_count if COUNTED else None
+
+
+def parse_timeout(const uint8_t[::1] value not None):
+    """grpc-timeout's value, such as b"100m", in nanoseconds, capped at 73 years. Raises ValueError when it is malformed."""
+    cdef int64_t result = timeout_ns(&value[0], value.shape[0]) if value.shape[0] > 0 else -1
+    if result < 0:
+        raise ValueError("expected 1 to 8 digits and a unit of n, u, m, S, M or H")
+    return result
+
+
+# What was encoded last: a server that refuses many requests says the same to all of them.
+cdef str last_text = ""
+cdef bytes last_encoded = b""
+cdef tuple last_status = ()
+cdef bytes last_details = b""
+
+
+cdef str shortened(str text):
+    """As much of a status message as MAX_STATUS_NBYTES have room for, in whole characters."""
+    cdef Py_ssize_t i, nbytes = 0
+    cdef Py_UCS4 character
+    for i in range(len(text)):
+        character = text[i]
+        if 0x20 <= character < 0x7F and character != c"%":
+            nbytes += 1
+        else:
+            nbytes += 3 if character < 0x80 else 6 if character < 0x800 else 9 if character < 0x10000 else 12
+        if nbytes > MAX_STATUS_NBYTES:
+            return text[:i]
+    return text
+
+
+cpdef bytes percent_encode(str text):
+    """A status message as grpc-message carries it: printable ASCII but '%' as it is, all else as %XX of its UTF-8 bytes;
+    so are spaces at its ends, where a header's value may have none. Cut at MAX_STATUS_NBYTES."""
+    global last_text, last_encoded
+    if text is not last_text:
+        last_encoded = quote(shortened(text), safe=PLAIN_CHARACTERS, errors="replace").encode("ascii")
+        if last_encoded.startswith(b" "):
+            last_encoded = b"%20" + last_encoded[1:]
+        if last_encoded.endswith(b" "):
+            last_encoded = last_encoded[:len(last_encoded) - 1] + b"%20"
+        last_text = text
+    return last_encoded
+
+
+cdef bytes varint(int64_t value):
+    cdef list parts = []
+    while value > 0x7F:
+        parts.append(bytes((value & 0x7F | 0x80,)))
+        value >>= 7
+    parts.append(bytes((value,)))
+    return b"".join(parts)
+
+
+cdef bytes field(int number, bytes content):
+    return varint(number << 3 | 2) + varint(len(content)) + content
+
+
+def status_proto(error):
+    """google.rpc.Status{code 1, message 2, details 3: [Any{type_url 1, value 2: RetryInfo{retry_delay 1: Duration}}]} as bytes,
+    or b"" for an error that has no retry_after_ns."""
+    cdef int64_t retry_after_ns = getattr(error, "retry_after_ns", 0)
+    if retry_after_ns <= 0:
+        return b""
+    duration = b""
+    if retry_after_ns >= 1_000_000_000:
+        duration += b"\x08" + varint(retry_after_ns // 1_000_000_000)
+    if retry_after_ns % 1_000_000_000:
+        duration += b"\x10" + varint(retry_after_ns % 1_000_000_000)
+    retry_info = field(1, b"type.googleapis.com/google.rpc.RetryInfo") + field(2, field(1, duration))
+    return b"\x08" + varint(error.code) + field(2, shortened(str(error)).encode("utf-8", "replace")) + field(3, retry_info)
+
+
+cpdef bytes status_details(error):
+    """grpc-status-details-bin of an error, base64 without padding; b"" when the status says all there is."""
+    global last_status, last_details
+    cdef tuple status
+    if getattr(error, "retry_after_ns", 0) <= 0:
+        return b""
+    status = (error.code, error.retry_after_ns, str(error))
+    if status != last_status:
+        last_details = b64encode(status_proto(error)).rstrip(b"=")
+        last_status = status
+    return last_details

@@ -1,0 +1,178 @@
+# cython: language_level=3
+# compression: gzip and deflate of one message, a piece at a time (see compression.pxd).
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport INT64_MAX, int64_t
+
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.grpc.message cimport Message, awaited_message, count_copied, extend
+from inferd._core.base.yielding cimport Turn, yield_after
+
+import zlib
+
+from inferd.errors import DeadlineExceeded, Internal, ResourceExhausted
+
+WINDOW_BITS = {"gzip": 31, "deflate": 15}       # zlib's words for its formats
+LEVEL = 1                       # of compression: the quickest
+
+cdef enum:
+    PIECE_NBYTES = 32 << 10     # what the zlib module makes without copying; between two a thread looks whether anybody waits for it
+    CHUNK_NBYTES = 64 << 10     # of a message that zlib is given at once: what it leaves of one is copied
+    INLINE_COMPRESSED_NBYTES = 10 << 10         # a request is decompressed on the loop that came in so many bytes
+    INLINE_DECOMPRESSED_NBYTES = 32 << 10       # and becomes so many; what it lacks then is a thread's
+    INLINE_ANSWER_NBYTES = 8 << 10              # an answer of so many bytes is compressed there
+    COMPRESSION_WEIGHT = 4      # a byte takes so many times as long to compress as to decompress
+
+
+cdef class Conversion:
+    """One message on its way from compressed bytes to what they stand for, or back. when_over(): see `done`."""
+
+    def __init__(self, Message source not None, str encoding not None, when_over=None, int64_t deadline_ns=INT64_MAX):
+        self.source, self.encoding, self.when_over, self.deadline_ns = source, encoding, when_over, deadline_ns
+        self.view = memoryview(source)
+
+    def run(self, int64_t until_ns=INT64_MAX):
+        """Goes on until it is over, nobody wants it, or its turn is: a piece of it at least, and what begins before until_ns. On any
+        thread; raises nothing. Whether nothing is left to do."""
+        cdef Turn turn = Turn(0, 0)
+        if self.over or self.cancelled:
+            return True
+        self.running = True
+        while True:
+            if monotonic_ns() >= self.deadline_ns:
+                self.fail(DeadlineExceeded("the deadline passed before the request was decompressed", reason="deadline"))
+            else:
+                self.attempt(PIECE_NBYTES)
+                with nogil:
+                    yield_after(&turn)
+            if self.over or self.cancelled or monotonic_ns() >= until_ns:
+                break
+        self.running = False
+        if self.cancelled:
+            self.drop()
+        return self.over or self.cancelled
+
+    def done(self):
+        """Tells who waits for it, after run(), on the loop's thread."""
+        when_over, self.when_over = self.when_over, None
+        self.when_cancelled = None
+        if when_over is not None and not self.cancelled:
+            when_over()
+
+    cdef bint attempt(self, Py_ssize_t nbytes) noexcept:
+        try:
+            self.over = self.convert(nbytes)
+        except Exception as error:
+            self.fail(error)
+        if self.over:
+            self.view = self.zlib = None
+        return self.over
+
+    cdef void fail(self, error) noexcept:
+        self.error = error
+        self.result = None
+        self.over = True
+
+    cdef bint convert(self, Py_ssize_t nbytes) except -1:
+        raise NotImplementedError
+
+    cpdef void restart(self) noexcept:
+        self.zlib = self.result = None
+        self.taken_nbytes = self.moved_nbytes = 0
+
+    cdef int append(self, bytes piece) except -1:
+        cdef Py_ssize_t nbytes = PyBytes_GET_SIZE(piece)
+        if self.result is None:
+            self.result = awaited_message(nbytes, nbytes)
+            self.result.share = self.source.share
+            self.result.nbytes = 0
+        extend(self.result, PyBytes_AS_STRING(piece), nbytes)
+        return 0
+
+    cpdef void cancel(self) noexcept:
+        when_cancelled, self.when_cancelled = self.when_cancelled, None
+        self.cancelled = True
+        self.when_over = None
+        if when_cancelled is not None:
+            when_cancelled(self)
+        if not self.running:
+            self.drop()
+
+    cdef void drop(self) noexcept:
+        self.source = self.result = self.view = self.zlib = self.when_over = None
+
+
+cdef class Decompression(Conversion):
+    """Of a request's message. encoding: "gzip" or "deflate". max_nbytes: what it may be decompressed to; as soon as it is more, or the
+    budget of messages is spent, `error` is a ResourceExhausted, and an Internal where the bytes are not of that encoding, as grpc's own
+    servers answer."""
+
+    def __init__(self, Message source not None, str encoding not None, Py_ssize_t max_nbytes, when_over=None,
+                 int64_t deadline_ns=INT64_MAX):
+        super().__init__(source, encoding, when_over, deadline_ns)
+        self.max_nbytes = max_nbytes
+        self.inline_nbytes = INLINE_DECOMPRESSED_NBYTES if source.nbytes <= INLINE_COMPRESSED_NBYTES else 0
+        self.weight = 1
+
+    cdef bint convert(self, Py_ssize_t nbytes) except -1:
+        if self.source.nbytes == 0:             # grpc's servers take it for an empty message
+            self.result = awaited_message(0, 0)
+            return True
+        if self.zlib is None:
+            self.zlib = zlib.decompressobj(WINDOW_BITS[self.encoding])
+        self.append(self.next_piece(min(nbytes, self.max_nbytes + 1 - self.moved_nbytes)))
+        self.moved_nbytes = self.result.nbytes
+        if self.result.nbytes > self.max_nbytes:
+            raise ResourceExhausted(
+                f"request message: expected at most {self.max_nbytes} bytes (max_message_bytes; less where a method needs less) once it is "
+                f"decompressed, got more from {self.source.nbytes} bytes of {self.encoding}; split the request into smaller ones, or have "
+                "the server's limit raised",
+                reason="message_size")
+        if not self.zlib.eof:
+            return False
+        if self.zlib.unused_data or self.taken_nbytes < self.source.nbytes:
+            raise self.bad("there are more behind its end")
+        count_copied(self.result.nbytes)
+        self.source = None
+        return True
+
+    cdef bytes next_piece(self, Py_ssize_t max_nbytes):
+        """Up to so many bytes more; b"" where zlib read a chunk without any."""
+        chunk = self.zlib.unconsumed_tail
+        if not chunk:
+            chunk = self.view[self.taken_nbytes : self.taken_nbytes + CHUNK_NBYTES]
+            self.taken_nbytes += len(chunk)
+        try:
+            piece = self.zlib.decompress(chunk, max_nbytes)
+        except zlib.error:
+            raise self.bad("they are something else") from None
+        if not piece and not self.zlib.eof and not chunk:
+            raise self.bad("they are cut short")
+        return piece
+
+    cdef bad(self, str what):
+        return Internal(f"request message: expected {self.source.nbytes} bytes of {self.encoding}, as grpc-encoding says; {what}",
+                        reason="compression")
+
+
+cdef class Compression(Conversion):
+    """Of an answer. encoding: "gzip" or "deflate". `result` is None where compressing it saves nothing."""
+
+    def __init__(self, Message source not None, str encoding not None, when_over=None):
+        super().__init__(source, encoding, when_over)
+        self.inline_nbytes = source.nbytes if source.nbytes <= INLINE_ANSWER_NBYTES else 0
+        self.weight = COMPRESSION_WEIGHT
+
+    cdef bint convert(self, Py_ssize_t nbytes) except -1:
+        if self.zlib is None:
+            self.zlib = zlib.compressobj(LEVEL, zlib.DEFLATED, WINDOW_BITS[self.encoding])
+        chunk = self.view[self.taken_nbytes : self.taken_nbytes + nbytes]
+        self.moved_nbytes = self.taken_nbytes = self.taken_nbytes + len(chunk)
+        self.append(self.zlib.compress(chunk))
+        if self.taken_nbytes == self.source.nbytes:
+            self.append(self.zlib.flush())
+        if self.result.nbytes >= self.source.nbytes:
+            self.result = None
+            return True
+        self.result.compressed = True
+        return self.taken_nbytes == self.source.nbytes

@@ -1,0 +1,222 @@
+# cython: language_level=3
+# headers: what a request's headers say (see headers.pxd).
+
+cimport cython
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int64_t, uint8_t
+from libc.string cimport memcmp
+
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.grpc.call cimport timeout_ns
+from inferd._core.http2.stream cimport INFER, STREAM, UNARY, Http2Call
+from inferd._core.http2.server_state cimport Endpoint
+from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_METADATA, MAX_PATH_NBYTES
+
+from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
+
+cdef enum:
+    ENTRY_NBYTES = 160                  # what an entry takes beside its name and value: two bytes objects, their pair, its place
+
+cdef bytes SEVERAL = b", "              # stands for headers that came more than once, as HTTP joins their values; no token holds a space
+KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
+
+
+@cython.final
+cdef class HeaderReader:
+
+    def __cinit__(self, Endpoint endpoint not None):
+        self.endpoint = endpoint
+
+    cdef void begin(self, Http2Call call) noexcept:
+        if self.opening is not None:    # nghttp2 refused it by itself
+            self.opening.authorization = None
+        self.opening = call
+        self.trailer_nbytes = 0
+
+    cdef bint read(self, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
+        cdef size_t nbytes = name_nbytes + value_nbytes + 32        # as SETTINGS_MAX_HEADER_LIST_SIZE counts
+        cdef Field field
+        if self.opening is None:        # trailers: their fields say nothing to a gRPC server
+            self.trailer_nbytes += nbytes
+            return self.trailer_nbytes <= self.endpoint.max_header_nbytes
+        self.opening.header_nbytes += nbytes
+        if self.opening.header_nbytes > self.endpoint.max_header_nbytes:
+            return self.read_no_more()
+        field = field_of(name, name_nbytes)
+        if field == METHOD:
+            self.opening.is_post = equals(value, value_nbytes, "POST", 4)
+        elif field == CONTENT_TYPE:
+            self.opening.is_grpc = value_nbytes >= 16 and memcmp(value, <const char *>"application/grpc", 16) == 0 and \
+                (value_nbytes == 16 or value[16] == c'+' or value[16] == c';')
+        elif field != SILENT:
+            self.take(self.opening, field, name, name_nbytes, value, value_nbytes)
+        return True
+
+    cdef bint read_no_more(self) noexcept:
+        cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.endpoint.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
+        self.opening.too_many_headers = True
+        if self.opening.header_nbytes <= most_nbytes:
+            return True
+        self.opening.authorization = None
+        self.opening = None
+        return False
+
+    cdef void take(self, Http2Call call, Field field, const uint8_t *name, size_t name_nbytes,
+                   const uint8_t *value, size_t value_nbytes) noexcept:
+        cdef Endpoint endpoint = self.endpoint
+        cdef int64_t timeout
+        if field == PATH:
+            if equals(value, value_nbytes, PyBytes_AS_STRING(endpoint.infer_path), PyBytes_GET_SIZE(endpoint.infer_path)):
+                call.kind = INFER
+                call.method = endpoint.infer_method
+                call.method_row = endpoint.infer_row
+                call.max_message_nbytes = endpoint.max_message_nbytes
+            else:
+                find_method(endpoint, call, <bytes>value[:value_nbytes])
+        elif field == TIMEOUT:
+            timeout = timeout_ns(value, value_nbytes)
+            if timeout < 0:
+                call.bad_timeout = True
+            else:
+                call.deadline_ns = monotonic_ns() + timeout
+        elif field == ENCODING:
+            take_encoding(call, value, value_nbytes)
+        elif field == ACCEPT_ENCODING:
+            if endpoint.compression is not None:
+                call.compresses |= lists(value, value_nbytes, endpoint.encoding)
+        elif field == AUTHORIZATION and endpoint.guard is not None:
+            self.take_authorization(call, value, value_nbytes)
+        else:
+            call.metadata_count += 1
+            if call.metadata_count > MAX_METADATA:
+                call.too_many_headers = True
+            elif call.kind == UNARY or call.kind == STREAM:
+                keep_metadata(call, name, name_nbytes, value, value_nbytes)
+
+    cdef bint speaks_grpc(self, Http2Call call) except -1:
+        if call.too_many_headers:           # first: what is looked for below may be among those that were not read
+            raise ResourceExhausted(
+                f"metadata: expected at most {self.endpoint.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
+                f"got more; send less metadata", reason="header_size")
+        if call.error is not None:
+            raise call.error
+        if not call.is_post:
+            call.send_plain(405, b"gRPC calls are POST requests; this port serves nothing else.\n")
+            return False
+        if not call.is_grpc:
+            call.send_plain(415, b"Expected content-type application/grpc; this port serves gRPC only.\n")
+            return False
+        return True
+
+    cdef int check(self, Http2Call call) except -1:
+        if self.endpoint.guard is not None and not call.is_authorized:
+            self.ask_guard(call)
+        if call.method_row is None:
+            raise self.endpoint.unserved(call.method)
+        if call.bad_timeout:
+            raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")
+        if call.bad_encoding:
+            raise Unimplemented("grpc-encoding: expected identity, deflate or gzip, got another; send messages in one of these",
+                                reason="compression")
+        return 0
+
+    cdef int ask_guard(self, Http2Call call) except -1:
+        """Raises what the guard does."""
+        cdef bytes authorization = call.authorization
+        call.authorization = None
+        if self.endpoint.guard(call, authorization):
+            self.authorized, self.authorized_epoch = authorization, self.endpoint.guard_epoch
+        return 0
+
+    cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
+        """The guard's, and nobody else's: it is no metadata. It is asked once for what each call of a connection brings alike, which is
+        compared in a time that does not depend on where the first difference is."""
+        cdef const uint8_t *known
+        cdef uint8_t difference = 0
+        cdef size_t i
+        if call.is_authorized or call.authorization is not None:
+            call.is_authorized, call.authorization = False, SEVERAL
+            return
+        call.is_authorized = False
+        if self.authorized is not None and self.authorized_epoch == self.endpoint.guard_epoch and \
+                nbytes == <size_t>PyBytes_GET_SIZE(self.authorized):
+            known = <const uint8_t *>PyBytes_AS_STRING(self.authorized)
+            for i in range(nbytes):
+                difference |= value[i] ^ known[i]
+            call.is_authorized = difference == 0
+        if not call.is_authorized:
+            try:
+                call.authorization = <bytes>value[:nbytes]
+            except Exception as error:
+                call.error = error              # headers_complete refuses the call
+
+
+cdef inline bint equals(const uint8_t *value, size_t nbytes, const char *text, size_t text_nbytes) noexcept:
+    return nbytes == text_nbytes and memcmp(value, text, text_nbytes) == 0      # text_nbytes: a constant, where there is one
+
+
+cdef inline Field field_of(const uint8_t *name, size_t nbytes) noexcept:
+    """Their lengths are all that most are asked."""
+    if equals(name, nbytes, ":path", 5):
+        return PATH
+    if equals(name, nbytes, ":method", 7):
+        return METHOD
+    if equals(name, nbytes, "content-type", 12):
+        return CONTENT_TYPE
+    if equals(name, nbytes, "grpc-timeout", 12):
+        return TIMEOUT
+    if equals(name, nbytes, "grpc-encoding", 13):
+        return ENCODING
+    if equals(name, nbytes, "authorization", 13):
+        return AUTHORIZATION
+    if equals(name, nbytes, "grpc-accept-encoding", 20):
+        return ACCEPT_ENCODING
+    if name[0] == c':' or equals(name, nbytes, "te", 2) or equals(name, nbytes, "user-agent", 10) or \
+            equals(name, nbytes, "accept-encoding", 15) or equals(name, nbytes, "content-length", 14):
+        return SILENT
+    return METADATA
+
+
+cdef void take_encoding(Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
+    call.encoding = None
+    if equals(value, nbytes, "gzip", 4):
+        call.encoding = "gzip"
+    elif equals(value, nbytes, "deflate", 7):
+        call.encoding = "deflate"
+    call.bad_encoding = call.encoding is None and not equals(value, nbytes, "identity", 8)
+
+
+cdef bint lists(const uint8_t *value, size_t nbytes, bytes word) noexcept:
+    """Whether a header's words, such as "identity, deflate,gzip", have this one among them."""
+    cdef size_t begin = 0, end
+    while begin < nbytes:
+        end = begin
+        while end < nbytes and value[end] != c',' and value[end] != c' ':
+            end += 1
+        if equals(value + begin, end - begin, PyBytes_AS_STRING(word), PyBytes_GET_SIZE(word)):
+            return True
+        begin = end + 1
+    return False
+
+
+cdef void keep_metadata(Http2Call call, const uint8_t *name, size_t name_nbytes, const uint8_t *value, size_t value_nbytes) noexcept:
+    if call.error is not None:
+        return
+    try:
+        call.hold(ENTRY_NBYTES + name_nbytes + value_nbytes)
+        if call.metadata_items is None:
+            call.metadata_items = []
+        call.metadata_items.append((<bytes>name[:name_nbytes], <bytes>value[:value_nbytes]))
+    except Exception as error:
+        call.error = error              # headers_complete refuses the call
+
+
+cdef void find_method(Endpoint endpoint, Http2Call call, bytes path) noexcept:
+    call.method_row = endpoint.methods.get(path)
+    if call.method_row is not None:
+        call.method = path.decode("ascii")
+        call.kind = KINDS[call.method_row.kind]
+        call.single = call.method_row.single
+        call.max_message_nbytes = min(endpoint.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
+    else:
+        call.method = path[:MAX_PATH_NBYTES].decode("ascii", "replace")

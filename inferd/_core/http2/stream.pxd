@@ -1,0 +1,97 @@
+# stream: one RPC on one HTTP/2 stream: what its headers said, its messages as they come, its answer as it leaves.
+# Never in here: frames, the connection's other calls, what a method does.
+
+cimport cython
+from libc.stdint cimport int32_t, int64_t, uint64_t
+from inferd._core.grpc.compression cimport Conversion
+from inferd._core.grpc.call cimport Call
+from inferd._core.http2.server_state cimport Output
+from inferd._core.grpc.message cimport Message
+from inferd._core.http2.stall_policy cimport Owed, Pace
+
+cdef enum Kind:                         # Method.kind
+    UNKNOWN = 0
+    INFER = 1
+    UNARY = 2
+    STREAM = 3
+
+@cython.final
+@cython.no_gc                   # its cycles (request, listener) are broken by hand when the stream closes
+cdef class Http2Call(Call):
+    cdef readonly Output output         # its connection's, the Session; None once the stream is closed
+    cdef int32_t stream_id
+    cdef Kind kind
+    cdef readonly object method_row     # the service table's Method, None for an unknown path
+    cdef Http2Call next, previous       # the session's list of live calls; cut in Session.unlink
+    # What the request's headers said.
+    cdef Py_ssize_t header_nbytes
+    cdef Py_ssize_t max_message_nbytes  # of its method
+    cdef bint is_post, is_grpc, bad_encoding, bad_timeout, too_many_headers
+    cdef bint compresses                # the client takes the encoding of the endpoint's answers
+    cdef int metadata_count             # entries that came
+    cdef list metadata_items            # (name, value) as bytes, or None; none are kept of the hot method, where nobody reads them
+    cdef bint single                    # of a streaming method that takes one request message
+    cdef bint asked                     # the one message of a method that takes one is there
+    cdef readonly bint half_closed      # the client sends no more
+    cdef bytearray backlog              # bytes of a streaming request that wait until `message` was taken, or None
+    cdef Py_ssize_t held_nbytes         # charged to the budget of messages: metadata, backlog, STREAM_NBYTES
+    cdef Py_ssize_t words_nbytes        # of its status, charged there, too
+    cdef uint64_t received_nbytes       # of messages
+    cdef Conversion incoming            # decompresses a message of the request, the only one that is begun, or None
+    # The answer.
+    cdef Conversion outgoing            # compresses a message of it on a thread, or None
+    cdef Py_ssize_t outgoing_nbytes     # of that message, in the session's compressing_nbytes
+    cdef Message answer                 # whose frame is being sent, or None
+    cdef char *unsent                   # next byte of it
+    cdef Py_ssize_t unsent_nbytes
+    cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
+    cdef uint64_t read_nbytes           # that moved while the client was to read: of this call, or where all wait together of all
+    cdef uint64_t seen_nbytes, all_seen_nbytes      # sent_nbytes and the connection's by the last look
+    cdef bint headers_sent, deferred
+    cdef bint final                     # no message follows the present one: trailers come next
+    cdef bint plain                     # an HTTP answer without gRPC's trailers
+    cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
+    cdef bytes authorization            # the header's value, where the endpoint's guard wants to see it and it is not the last one again
+    cdef bint is_authorized             # it is the last one that the guard let through on this connection
+    cdef Pace pace
+    cdef Pace pressed_pace              # the same, over PRESSED_NS, while it holds much
+    cdef public object listener         # called without arguments when a streaming call's state has changed, or None
+    # A look at what it owes: read_nbytes grows.
+    cdef void count_read(self, Owed owed) noexcept
+    # Begins a unary call, whose message is there. Raises what the service does.
+    cdef int begin(self) except -1
+    cdef Message next_message(self)
+    # The client sends no more, and all of it was looked at: raises where that is not the end of a message.
+    cdef int check_ended(self) except -1
+    # Begins it; True: `decompressed` has the result already. Else go_on is called when it has.
+    cdef bint decompress(self, Message message) except -1
+    # What has become of the message, or None while a thread is at it. Raises what was wrong with it.
+    cdef Message decompressed(self)
+    # Bytes that are no message's count in the budget of messages, until the stream is closed at the latest.
+    cdef int hold(self, Py_ssize_t nbytes) except -1
+    cdef void give_back(self, Py_ssize_t nbytes) noexcept
+    # Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window.
+    cdef void drop_request(self) noexcept
+    cdef void drop_answer(self) noexcept
+    cdef void drop_outgoing(self) noexcept
+    # What the client must do before this call goes on, memory being held for it meanwhile.
+    cdef Owed owed(self) noexcept
+    # Bytes that must move at min_message_rate, where they are more than SMALL_NBYTES: of the message that comes or is being sent. Of a
+    # request that is whole but for its end: what it holds.
+    cdef Py_ssize_t owed_nbytes(self) noexcept
+    # Of the request: sent by the client, and taken by who reads them.
+    cdef uint64_t taken_nbytes(self) noexcept
+    # The client has owed this for too long: it is told where it can be, and the call holds nothing more. pressed: others find no room.
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept
+    cdef stall_error(self, int64_t limit_ns, bint pressed)
+    cdef int send(self, Message answer) except -1
+    cdef void put(self, Message answer) noexcept
+    cdef void submit_headers(self) noexcept
+    cdef void resume(self) noexcept
+    # Trailers-only: the whole answer is one HEADERS frame. The stream is reset after it when the client still sends.
+    cdef int send_status(self, error) except -1
+    # An answer for a client that does not speak gRPC: an HTTP status and one line of text.
+    cdef int send_plain(self, int status, bytes text) except -1
+    cdef void submit_trailers(self) noexcept
+    cdef void stop_upload(self) noexcept
+    cdef void notify(self) noexcept

@@ -1,0 +1,497 @@
+# cython: language_level=3
+# stream: one RPC on one HTTP/2 stream (see stream.pxd).
+#
+# nghttp2 copies what it sends before the callbacks return, so an answer's memory is free as soon as its last byte was read.
+
+cimport cython
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from libc.string cimport memcpy
+
+from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
+from inferd._core.grpc.call cimport Call, percent_encode, status_details
+from inferd._core.http2.server_state cimport Output
+from inferd._core.http2.limits cimport PRESSED_NS
+from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, release_bytes
+from inferd._core.http2.nghttp2 cimport *
+from inferd._core.http2.stall_policy cimport ANSWER, ANSWERS, NOTHING, REQUEST, Owed
+
+from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
+
+cdef enum:
+    LEAST_COMPRESSED_NBYTES = 1024      # smaller answers are not worth compressing
+
+cdef inline nghttp2_nv constant_header(bytes name, bytes value):
+    """A header over bytes objects that live as long as the module: nghttp2 need not copy them."""
+    cdef nghttp2_nv header
+    header.name = <uint8_t *>PyBytes_AS_STRING(name)
+    header.namelen = PyBytes_GET_SIZE(name)
+    header.value = <uint8_t *>PyBytes_AS_STRING(value)
+    header.valuelen = PyBytes_GET_SIZE(value)
+    header.flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+    return header
+
+cdef inline nghttp2_nv header(bytes name, bytes value):
+    cdef nghttp2_nv result = constant_header(name, value)
+    result.flags = NGHTTP2_NV_FLAG_NONE
+    return result
+
+# Names and values that every answer uses; kept alive here, since nghttp2 holds only their addresses.
+STATUS, OK_200, CONTENT_TYPE, GRPC, GRPC_STATUS, GRPC_OK = b":status", b"200", b"content-type", b"application/grpc", b"grpc-status", b"0"
+GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
+    b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity, deflate, gzip",
+    b"grpc-encoding")
+
+NO_WORDS = b"the words of this status found no room in the message memory of the server (message_memory_bytes)"
+
+cdef nghttp2_nv ANSWER_HEADERS[2]
+ANSWER_HEADERS[0] = constant_header(STATUS, OK_200)
+ANSWER_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
+cdef nghttp2_nv OK_TRAILERS[1]
+OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
+
+
+cdef inline Message pooled(message):
+    """An answer in a block of its own: a frame needs room in front of the message."""
+    if type(message) is Message and (<Message>message).wrapped is None:
+        return <Message>message
+    return Message(message)
+
+
+@cython.final
+@cython.no_gc
+cdef class Http2Call(Call):
+    """One RPC on one HTTP/2 stream."""
+
+    def __init__(self):
+        raise TypeError("Http2Call is made by a Session")
+
+    @property
+    def metadata(self):
+        """The client's own metadata, in order: (name, value) pairs of bytes; reserved headers are left out. Empty for the
+        hot method, and once the stream is closed."""
+        return list(self.metadata_items or ())
+
+    @property
+    def sending(self):
+        """Whether bytes of the last message still wait to be sent."""
+        return self.unsent_nbytes > 0 or self.outgoing is not None
+
+    @property
+    def request_over(self):
+        """Whether the client sends no more, and no message of it is being decompressed: when take_message has none, none will come."""
+        return self.half_closed and self.incoming is None
+
+    cdef int begin(self) except -1:
+        if self.kind == INFER:
+            self.output.expecting = True
+            self.output.endpoint.infer_handler(self)
+        else:
+            self.output.endpoint.start(self, self.method_row)
+        return 0
+
+    cpdef aside(self, work):
+        if self.output is not None:
+            self.output.endpoint.in_thread(self.output, work)
+
+    cpdef reply(self, message):
+        if self.closed:
+            return
+        if self.output is not None and not self.output.has_room(len(message)):
+            self.request = None         # it is who answers
+            self.output.refuse(self, self.stream_id, self.output.unread_error(len(message)))
+            return
+        answer = pooled(message)        # raises, if it does, before the call counts as answered
+        self.closed = True
+        self.request = None
+        self.final = True
+        self.send(answer)
+
+    cpdef fail(self, error):
+        if self.closed:
+            return
+        self.closed = True
+        self.request = None
+        self.final = True
+        if self.output is None:
+            return
+        self.drop_request()
+        self.drop_outgoing()
+        if self.headers_sent:
+            self.error = error
+            self.resume()
+        else:
+            self.send_status(error)
+
+    def write(self, message):
+        """Sends one message of a streaming answer. The caller waits until `sending` is False before the next.
+        Raises ResourceExhausted when the connection's client leaves too much unread."""
+        if self.closed or self.output is None:
+            return
+        if not self.output.has_room(len(message)):
+            raise self.output.unread_error(len(message))
+        self.send(pooled(message))
+
+    def end(self):
+        """Ends a streaming answer with OK."""
+        if self.closed:
+            return
+        self.closed = True
+        self.final = True
+        if self.output is None:
+            return
+        self.drop_request()
+        if self.headers_sent:
+            self.resume()
+        else:
+            self.submit_headers()
+
+    def take_message(self):
+        """The next message of a streaming request, or None while there is none. Taking one opens the window for more.
+        Raises RequestError when what the client sent is no message."""
+        cdef Message message
+        if self.incoming is None:
+            message = self.next_message()
+            if message is None or not message.compressed or self.output is None:
+                return message
+            self.decompress(message)
+        return self.decompressed()
+
+    cdef Message next_message(self):
+        """The one that came first, as it came."""
+        cdef Message message = self.message
+        cdef const uint8_t *unread
+        cdef Py_ssize_t nbytes, taken
+        self.message = None
+        if message is not None and self.backlog is not None and self.output is not None:
+            unread = <const uint8_t *>PyByteArray_AS_STRING(self.backlog)
+            nbytes = taken = PyByteArray_GET_SIZE(self.backlog)
+            self.feed(&unread, &nbytes, self.max_message_nbytes)
+            taken -= nbytes
+            if nbytes == 0:
+                self.backlog = None
+            else:
+                del self.backlog[:taken]
+            self.give_back(taken)
+            nghttp2_session_consume(self.output.session, self.stream_id, taken)
+            self.output.mark_dirty()
+        if message is None and self.half_closed and not self.closed:
+            self.check_ended()          # what waited behind the last message may be the beginning of another
+        return message
+
+    cdef int check_ended(self) except -1:
+        """The client sends no more, and all of it was looked at: raises where that is not the end of a message."""
+        if self.partial is not None:
+            raise InvalidArgument(f"request message: the stream ended {self.missing_nbytes} bytes before the message did", reason="framing")
+        if self.prefix_nbytes > 0:
+            raise InvalidArgument(f"request message: expected a {PREFIX_NBYTES}-byte prefix, got {self.prefix_nbytes} bytes",
+                                  reason="framing")
+        return 0
+
+    cdef bint decompress(self, Message message) except -1:
+        """Begins it; True: `decompressed` has the result already. Else go_on is called when it has."""
+        self.incoming = Decompression(message, self.encoding, self.max_message_nbytes, self.go_on, self.deadline_ns)
+        return self.output.endpoint.convert(self.output, self.incoming)
+
+    cdef Message decompressed(self):
+        """What has become of the message, or None while a thread is at it. Raises what was wrong with it."""
+        cdef Conversion conversion = self.incoming
+        if not conversion.over:
+            return None
+        self.incoming = None
+        if conversion.error is not None:
+            raise conversion.error
+        if self.output is not None:
+            self.output.endpoint.decompressed_total += 1
+            self.output.endpoint.decompressed_nbytes += conversion.result.nbytes
+        return conversion.result
+
+    def go_on(self):
+        """A thread has decompressed the message."""
+        cdef Output output = self.output
+        if output is None or self.incoming is None:
+            return
+        if self.kind == STREAM:
+            self.notify()
+            return
+        try:
+            self.message = self.decompressed()
+            self.begin()
+        except Exception as error:
+            output.refuse(self, self.stream_id, error)
+        output.mark_dirty()             # behind the inline run that the call scheduled: its answer goes along
+
+    cdef int hold(self, Py_ssize_t nbytes) except -1:
+        """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
+        charge_bytes(nbytes, self.share, self.held_nbytes)
+        self.held_nbytes += nbytes
+        return 0
+
+    cdef void give_back(self, Py_ssize_t nbytes) noexcept:
+        self.held_nbytes -= nbytes
+        release_bytes(nbytes, self.share)
+
+    cdef void drop_request(self) noexcept:
+        """Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window."""
+        cdef Py_ssize_t nbytes
+        self.partial = None
+        if self.incoming is not None:
+            self.incoming.cancel()
+            self.incoming = None
+        if self.backlog is not None:
+            nbytes = PyByteArray_GET_SIZE(self.backlog)
+            self.backlog = None
+            self.give_back(nbytes)
+            nghttp2_session_consume_connection(self.output.session, nbytes)
+            self.output.mark_dirty()
+
+    cdef void drop_answer(self) noexcept:
+        self.output.unread_nbytes -= self.unsent_nbytes
+        self.unsent_nbytes = 0
+        self.answer = None
+        self.drop_outgoing()
+
+    cdef void drop_outgoing(self) noexcept:
+        if self.outgoing is not None:
+            self.outgoing.cancel()
+            self.outgoing = None
+            self.output.compressing_nbytes -= self.outgoing_nbytes
+
+    cdef Owed owed(self) noexcept:
+        """What the client must do before this call goes on, memory being held for it meanwhile. A streaming call whose client has
+        nothing to say owes nothing, but in a drain."""
+        if self.unsent_nbytes > 0:
+            if nghttp2_session_get_stream_remote_window_size(self.output.session, self.stream_id) <= 0:
+                return ANSWER
+            return ANSWERS
+        if self.closed:
+            return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
+        if self.incoming is not None:
+            return NOTHING              # but time
+        if self.kind == STREAM:
+            # Messages that wait to be taken count: either they are read as they come, or the method does not want them.
+            if self.message is not None or self.backlog is not None or self.partial is not None or self.prefix_nbytes > 0:
+                return REQUEST
+            if self.received_nbytes == 0 and not self.half_closed:
+                return REQUEST          # who opens a stream has something to ask
+            return REQUEST if self.output.draining and not self.half_closed else NOTHING
+        return NOTHING if self.half_closed else REQUEST
+
+    cdef void count_read(self, Owed owed) noexcept:
+        if owed == ANSWER:
+            self.read_nbytes += self.sent_nbytes - self.seen_nbytes
+        elif owed == ANSWERS:
+            self.read_nbytes += self.output.sent_nbytes - self.all_seen_nbytes
+        self.seen_nbytes, self.all_seen_nbytes = self.sent_nbytes, self.output.sent_nbytes
+
+    cdef Py_ssize_t owed_nbytes(self) noexcept:
+        """Of the message that comes or is being sent; of a request that is whole but for its end: what it holds."""
+        if self.unsent_nbytes > 0:
+            return self.unsent_nbytes
+        if self.partial is not None:
+            return self.partial.nbytes
+        return self.message.nbytes if self.message is not None else 0
+
+    cdef uint64_t taken_nbytes(self) noexcept:
+        """Of the request: sent by the client, and taken by who reads them."""
+        return self.received_nbytes - (PyByteArray_GET_SIZE(self.backlog) if self.backlog is not None else 0)
+
+    cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept:
+        """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
+        if owed == REQUEST:
+            self.output.refuse(self, self.stream_id, self.stall_error(limit_ns, pressed))
+        else:
+            self.abandon()
+            self.drop_request()
+            self.drop_answer()
+            nghttp2_submit_rst_stream(self.output.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
+            self.output.mark_dirty()
+        self.message = None
+
+    cdef stall_error(self, int64_t limit_ns, bint pressed):
+        cdef int64_t rate
+        if pressed:
+            return ResourceExhausted(
+                f"{self.method}: the message memory of the server is full, and less than {self.output.endpoint.min_message_rate} bytes a "
+                f"second (min_message_rate_bytes) of this request came for {PRESSED_NS // 1_000_000_000} s; retry later",
+                reason="stalled", retry_after_ns=1_000_000_000)
+        if self.output.draining:
+            return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
+                               reason="stalled")
+        if self.message is not None or self.backlog is not None:
+            return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
+                                    f"(stall_timeout_s)", reason="stalled")
+        rate = self.output.endpoint.min_message_rate if self.owed_nbytes() > SMALL_NBYTES else self.output.endpoint.min_rate
+        return DeadlineExceeded(
+            f"{self.method}: expected the whole request, or {rate} bytes of it a second, got less for {limit_ns / 1e9:g} s "
+            f"(stall_timeout_s)", reason="stalled")
+
+    cdef int send(self, Message answer) except -1:
+        if self.output is None:
+            return 0
+        if self.compresses and answer.nbytes >= LEAST_COMPRESSED_NBYTES:
+            self.outgoing = Compression(answer, self.output.endpoint.compression, self.send_compressed)
+            self.outgoing_nbytes = answer.nbytes
+            self.output.compressing_nbytes += answer.nbytes
+            if self.output.endpoint.convert(self.output, self.outgoing):
+                self.send_compressed()
+        else:
+            self.put(answer)
+        return 0
+
+    def send_compressed(self):
+        """The answer is compressed; or it goes as it was, where that saves nothing or there is no memory for it."""
+        cdef Conversion conversion = self.outgoing
+        if conversion is None:
+            return
+        self.outgoing = None
+        self.output.compressing_nbytes -= self.outgoing_nbytes
+        if conversion.result is None:
+            self.put(conversion.source)
+            return
+        self.output.endpoint.compressed_total += 1
+        self.output.endpoint.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
+        self.put(conversion.result)
+
+    cdef void put(self, Message answer) noexcept:
+        self.answer = answer
+        self.unsent = framed(answer)
+        self.unsent_nbytes = answer.nbytes + PREFIX_NBYTES
+        self.output.unread_nbytes += self.unsent_nbytes
+        if self.headers_sent:
+            self.resume()
+        else:
+            self.submit_headers()
+
+    cdef void submit_headers(self) noexcept:
+        cdef nghttp2_nv headers[3]
+        cdef nghttp2_data_provider2 provider
+        provider.source.ptr = <void *>self
+        provider.read_callback = read_answer
+        self.headers_sent = True
+        if self.compresses and (self.kind == STREAM or self.answer.compressed):
+            headers[0] = ANSWER_HEADERS[0]
+            headers[1] = ANSWER_HEADERS[1]
+            headers[2] = constant_header(ENCODING, self.output.endpoint.encoding)
+            nghttp2_submit_response2(self.output.session, self.stream_id, headers, 3, &provider)
+        else:
+            nghttp2_submit_response2(self.output.session, self.stream_id, ANSWER_HEADERS, 2, &provider)
+        self.output.mark_dirty()
+
+    cdef void resume(self) noexcept:
+        if self.deferred:
+            self.deferred = False
+            nghttp2_session_resume_data(self.output.session, self.stream_id)
+        self.output.mark_dirty()
+
+    cdef int send_status(self, error) except -1:
+        """Trailers-only: the whole answer is one HEADERS frame. The stream is reset after it when the client still sends."""
+        cdef nghttp2_nv headers[6]
+        cdef size_t count = 4
+        cdef bytes code = b"%d" % error.code
+        cdef bytes text = percent_encode(str(error))
+        cdef bytes details = status_details(error)
+        cdef Py_ssize_t words_nbytes = PyBytes_GET_SIZE(text) + PyBytes_GET_SIZE(details)
+        try:
+            charge_bytes(words_nbytes, None, 0)     # nghttp2 has a copy until the client reads it. In no share: it may be full
+            self.words_nbytes = words_nbytes
+        except ResourceExhausted:
+            text, details = NO_WORDS, b""
+        headers[0] = ANSWER_HEADERS[0]
+        headers[1] = ANSWER_HEADERS[1]
+        headers[2] = header(GRPC_STATUS, code)
+        headers[3] = constant_header(GRPC_MESSAGE, text) if text is NO_WORDS else header(GRPC_MESSAGE, text)
+        if details:
+            headers[count] = header(GRPC_DETAILS, details)
+            count += 1
+        if self.bad_encoding:
+            headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
+            count += 1
+        self.headers_sent = True
+        nghttp2_submit_response2(self.output.session, self.stream_id, headers, count, NULL)
+        self.stop_upload()
+        self.output.mark_dirty()
+        return 0
+
+    cdef int send_plain(self, int status, bytes text) except -1:
+        """An answer for a client that does not speak gRPC: an HTTP status and one line of text."""
+        cdef nghttp2_nv headers[2]
+        cdef nghttp2_data_provider2 provider
+        cdef bytes code = b"%d" % status
+        self.answer = Message(text)     # raises, if it does, before the call counts as answered
+        self.closed = True
+        self.final = True
+        self.plain = True
+        self.headers_sent = True
+        headers[0] = header(STATUS, code)
+        headers[1] = constant_header(CONTENT_TYPE, TEXT)
+        self.unsent = self.answer.data
+        self.unsent_nbytes = self.answer.nbytes
+        self.output.unread_nbytes += self.unsent_nbytes
+        provider.source.ptr = <void *>self
+        provider.read_callback = read_answer
+        nghttp2_submit_response2(self.output.session, self.stream_id, headers, 2, &provider)
+        self.output.mark_dirty()
+        return 0
+
+    cdef void submit_trailers(self) noexcept:
+        """After the last message, from inside read_answer."""
+        cdef nghttp2_nv trailers[3]
+        cdef size_t count = 2
+        cdef bytes code, text, details
+        if self.error is None:
+            nghttp2_submit_trailer(self.output.session, self.stream_id, OK_TRAILERS, 1)
+        else:
+            code = b"%d" % self.error.code
+            text = percent_encode(str(self.error))
+            details = status_details(self.error)
+            trailers[0] = header(GRPC_STATUS, code)
+            trailers[1] = header(GRPC_MESSAGE, text)
+            if details:
+                trailers[2] = header(GRPC_DETAILS, details)
+                count = 3
+            nghttp2_submit_trailer(self.output.session, self.stream_id, trailers, count)
+        self.stop_upload()
+
+    cdef void stop_upload(self) noexcept:
+        """The answer is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1)."""
+        if not self.half_closed:
+            self.output.stop_upload(self.stream_id)
+
+    cdef void notify(self) noexcept:
+        if self.listener is not None:
+            try:
+                self.listener()
+            except Exception as error:
+                self.output.endpoint.log(error)
+
+
+cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
+                               uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept:
+    """nghttp2 asks for at most `length` bytes of a call's answer."""
+    cdef Http2Call call = <Http2Call>source.ptr
+    cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, call.unsent_nbytes)
+    if nbytes > 0:
+        memcpy(buffer, call.unsent, nbytes)
+        call.sent_nbytes += nbytes
+        call.output.sent_nbytes += nbytes
+        call.unsent += nbytes
+        call.unsent_nbytes -= nbytes
+        call.output.unread_nbytes -= nbytes
+    if call.unsent_nbytes > 0:
+        return nbytes
+    call.answer = None
+    if call.final:
+        data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
+        if call.plain:
+            call.stop_upload()
+        else:
+            data_flags[0] |= NGHTTP2_DATA_FLAG_NO_END_STREAM
+            call.submit_trailers()
+        return nbytes
+    if nbytes > 0:
+        call.notify()                   # the writer may go on
+        return nbytes
+    call.deferred = True
+    return NGHTTP2_ERR_DEFERRED

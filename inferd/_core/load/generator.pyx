@@ -1,0 +1,605 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# generator: the load generator's loop: when to ask which connection, in a closed or an open loop, and when to sleep. One Generator is
+# one thread's work; `run` polls, sends and receives without the GIL until a time has come. Linux only (epoll).
+# Never in here: HTTP/2 and what an answer is (link), schedules (arrival times come in an array), sockets' making, percentiles.
+#
+# Bodies and headers are bytes objects that live as long as the Generator. Python calls one method at a time.
+
+import numpy as np
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.errno cimport errno
+from libc.stdint cimport INT64_MAX, int64_t, uint8_t, uint32_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+from libc.string cimport memset
+from posix.time cimport timespec
+
+from inferd._core.load.response cimport Expected, answer_fault
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.load.connection cimport (
+    BUCKETS, CODES, CONNECTION, RECEIVE_NBYTES, UNANSWERED, Captured, Counter, Link, Sample, Stream, ask, ask_again,
+    cancel_late, count_wait, count_waiting, end_refused, flush, free_link, give_up, give_up_arrival, mark_dirty, new_link, receive,
+    receive_left, watch,
+)
+from inferd._core.base.linux cimport (
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLOUT, PR_SET_TIMERSLACK, close, epoll_create1, epoll_ctl, epoll_event, epoll_wait,
+    prctl, wait_readable,
+)
+from inferd._core.http2.nghttp2 cimport NGHTTP2_NV_FLAG_NO_COPY_NAME, NGHTTP2_NV_FLAG_NO_COPY_VALUE, nghttp2_nv
+from inferd._core.load.tls cimport Tls
+from inferd._core.codec.wire cimport Bytes
+
+cdef enum:
+    EVENTS = 64                         # connections looked at between two looks at the clock
+    TURN = 64                           # requests of an open loop sent between two looks at the answers: these must not grow old unread
+    MAX_OUTSTANDING = 100_000           # requests under way; more wait, and their waiting counts
+    DEADLINE_LOOK_NS = 1_000_000        # how late a deadline may be noticed
+    DEADLINE_EXCEEDED = 4               # gRPC's code
+
+cdef int64_t HIGHEST_NS = (<int64_t>1 << 42) - 1
+
+
+def fault_of(bytes answer not None, models=(), outputs=(), versions=()):
+    """What is wrong with a serialized ModelInferResponse; None: nothing that its bytes show. models, outputs: names (bytes) that its
+    model and its outputs may have, versions: those of the model; empty: any."""
+    cdef Expected expected
+    cdef list held = [list(models), list(outputs), list(versions)]
+    cdef const char *fault
+    expected.models = expected.outputs = expected.versions = NULL
+    try:
+        expect(&expected, held)
+        fault = answer_fault(PyBytes_AS_STRING(answer), PyBytes_GET_SIZE(answer), &expected)
+    finally:
+        free(expected.models)
+        free(expected.outputs)
+        free(expected.versions)
+    return None if fault == NULL else fault.decode()
+
+
+cdef int expect(Expected *expected, list words) except -1:
+    """words: models, outputs, versions. Points to what these lists go on holding; the arrays are the caller's to free."""
+    expected.models, expected.model_count = spans(words[0]), <int>len(words[0])
+    expected.outputs, expected.output_count = spans(words[1]), <int>len(words[1])
+    expected.versions, expected.version_count = spans(words[2]), <int>len(words[2])
+    return 0
+
+
+cdef Bytes *spans(list words) except NULL:
+    cdef Py_ssize_t i
+    cdef bytes word
+    cdef Bytes *made = <Bytes *>malloc((len(words) + 1) * sizeof(Bytes))
+    if made == NULL:
+        raise MemoryError
+    for i, word in enumerate(words):
+        made[i].data = PyBytes_AS_STRING(word)
+        made[i].nbytes = PyBytes_GET_SIZE(word)
+    return made
+
+
+cdef tuple collect_counter(Counter *counter, uint64_t[::1] counts):
+    """Moves all entries into `counts`; (sum, max, min) of them."""
+    cdef int i
+    if counts.shape[0] != BUCKETS:
+        raise ValueError(f"expected {BUCKETS} buckets, got {counts.shape[0]}")
+    totals = (counter.sum_ns, counter.max_ns, counter.min_ns)
+    for i in range(BUCKETS):
+        counts[i] += counter.counts[i]
+    clear(counter)
+    return totals
+
+
+cdef void clear(Counter *counter) noexcept:
+    memset(counter.counts, 0, BUCKETS * sizeof(uint64_t))
+    counter.sum_ns = counter.max_ns = 0
+    counter.min_ns = HIGHEST_NS
+
+
+cdef int64_t count_left(Stream *stream, int64_t before_ns, int64_t *earliest_ns) noexcept nogil:
+    """How many of a list of requests under way were meant for a time before that."""
+    cdef int64_t count = 0
+    while stream != NULL:
+        count += stream.intended_ns < before_ns
+        earliest_ns[0] = min(earliest_ns[0], stream.intended_ns)
+        stream = stream.next
+    return count
+
+
+cdef class Generator:
+    """Connections that ask ModelInfer, and what came of it.
+
+    bodies: serialized ModelInferRequests, sent in turn. headers: (name, value) of every request, pseudo-headers first.
+    deadline_ns: time from the sending until a request is cancelled, 0 for none; a header grpc-timeout says what is left of it where a
+    request was kept here. verify_every: each so many-th answer is kept for `take_answers`, 0 for none. sample_room: requests of which
+    `take_samples` tells all times, 0 for none. models, outputs: names (bytes) that the model of an answer and its outputs may have,
+    versions: those of the model; empty: any.
+    """
+
+    def __cinit__(self, *args, **kwargs):
+        self.epoll = -1
+        self.buffer = <uint8_t *>malloc(RECEIVE_NBYTES)
+        self.state.latency.counts = <uint64_t *>calloc(BUCKETS, sizeof(uint64_t))
+        self.state.service.counts = <uint64_t *>calloc(BUCKETS, sizeof(uint64_t))
+        self.state.lateness.counts = <uint64_t *>calloc(BUCKETS, sizeof(uint64_t))
+        if NULL in (<void *>self.buffer, <void *>self.state.latency.counts, <void *>self.state.service.counts,
+                    <void *>self.state.lateness.counts):
+            raise MemoryError
+
+    def __init__(self, bodies, headers, *, int64_t deadline_ns=0, int64_t verify_every=0, Py_ssize_t sample_room=0,
+                 int64_t max_answer_nbytes=256 << 20, models=(), outputs=(), versions=()):
+        cdef Py_ssize_t i
+        if not bodies:
+            raise ValueError("expected at least one body")
+        if deadline_ns < 0 or verify_every < 0 or sample_room < 0:
+            raise ValueError("expected no negative number")
+        if self.framed is not None:
+            raise ValueError("a Generator is made once")
+        self.framed = [b"\x00" + len(body).to_bytes(4, "big") + bytes(body) for body in bodies]
+        self.header_bytes = [(bytes(name), bytes(value)) for name, value in headers]
+        self.state.bodies = <const char **>malloc(len(self.framed) * sizeof(char *))
+        self.state.body_nbytes = <Py_ssize_t *>malloc(len(self.framed) * sizeof(Py_ssize_t))
+        self.state.headers = <nghttp2_nv *>malloc((len(self.header_bytes) + 1) * sizeof(nghttp2_nv))
+        if self.state.bodies == NULL or self.state.body_nbytes == NULL or self.state.headers == NULL:
+            raise MemoryError
+        for i, body in enumerate(self.framed):
+            self.state.bodies[i] = PyBytes_AS_STRING(body)
+            self.state.body_nbytes[i] = PyBytes_GET_SIZE(body)
+        self.state.body_count = <int>len(self.framed)
+        for i, (name, value) in enumerate(self.header_bytes):
+            self.state.headers[i].name = <uint8_t *>PyBytes_AS_STRING(name)
+            self.state.headers[i].namelen = PyBytes_GET_SIZE(name)
+            self.state.headers[i].value = <uint8_t *>PyBytes_AS_STRING(value)
+            self.state.headers[i].valuelen = PyBytes_GET_SIZE(value)
+            self.state.headers[i].flags = NGHTTP2_NV_FLAG_NO_COPY_NAME | NGHTTP2_NV_FLAG_NO_COPY_VALUE
+            if name == b"grpc-timeout" and deadline_ns > 0:
+                self.state.timeout = &self.state.headers[i]
+        self.state.header_count = len(self.header_bytes)
+        self.words = [list(models), list(outputs), list(versions)]
+        expect(&self.state.expected, self.words)
+        self.state.deadline_ns = deadline_ns
+        self.state.verify_every = verify_every
+        self.state.max_answer_nbytes = max_answer_nbytes
+        self.state.startable = 0
+        self.state.measure_from_ns = self.state.answers_from_ns = INT64_MAX
+        if sample_room > 0:
+            self.state.samples = <Sample *>malloc(sample_room * sizeof(Sample))
+            if self.state.samples == NULL:
+                raise MemoryError
+            self.state.sample_room = sample_room
+        clear(&self.state.latency)
+        clear(&self.state.service)
+        clear(&self.state.lateness)
+        self.queue = []
+        self.epoll = epoll_create1(EPOLL_CLOEXEC)
+        if self.epoll < 0:
+            raise OSError(errno, "epoll_create1")
+
+    def __dealloc__(self):
+        cdef Stream *stream
+        cdef Captured *kept
+        self.state.startable = 0
+        while self.state.links != NULL:
+            self.drop(self.state.links)
+        end_refused(&self.state, CONNECTION, INT64_MAX)
+        while self.state.free_streams != NULL:
+            stream = self.state.free_streams
+            self.state.free_streams = stream.next
+            free(stream.answer)
+            free(stream)
+        while self.state.captured != NULL:
+            kept = self.state.captured
+            self.state.captured = kept.next
+            free(kept)
+        free(self.state.bodies)
+        free(self.state.body_nbytes)
+        free(self.state.headers)
+        free(self.state.expected.models)
+        free(self.state.expected.outputs)
+        free(self.state.expected.versions)
+        free(self.state.samples)
+        free(self.state.latency.counts)
+        free(self.state.service.counts)
+        free(self.state.lateness.counts)
+        free(self.buffer)
+        if self.epoll >= 0:
+            close(self.epoll)
+
+    # ---- connections ----
+
+    def add(self, int fd, int number=0, Tls tls=None):
+        """Takes a connected, non-blocking socket's descriptor, which stays the caller's to close after `take_dead` or `close`. tls: what
+        is spoken on it; None: plaintext."""
+        cdef Link *link = new_link(&self.state, fd, number, NULL if tls is None else &tls.seal)
+        if link == NULL:
+            raise MemoryError
+        if watch(link, self.epoll, EPOLL_CTL_ADD, False) < 0:
+            code = errno
+            free_link(link)
+            raise OSError(code, "epoll_ctl")
+        if tls is not None:
+            receive_left(link, self.buffer)
+
+    def greet(self, int64_t until_ns):
+        """Waits for the SETTINGS of the servers, before which no connection asks anything: until all are there, a connection has died,
+        or the time `until_ns` (monotonic) has come. Returns whether waiting longer may be of use."""
+        cdef int64_t now_ns = monotonic_ns()
+        with nogil:
+            while self.state.died == 0 and now_ns < until_ns and not self.is_greeted():
+                self.flush_dirty()
+                now_ns = self.take_events(until_ns, 0)
+        self.check_raised()
+        return self.state.died == 0 and not self.is_greeted()
+
+    cdef int check_raised(self) except -1:
+        """Ctrl-C may come while TLS is at work, which ends that connection; it is whoever called the loop that is to have it."""
+        cdef Link *link = self.state.links
+        while link != NULL and self.state.died > 0:
+            if link.seal != NULL and (<Tls>link.seal.tls).raised is not None:
+                raise (<Tls>link.seal.tls).raised
+            link = link.next
+        return 0
+
+    cdef bint is_greeted(self) noexcept nogil:
+        cdef Link *link = self.state.links
+        while link != NULL and (link.greeted or link.dead):
+            link = link.next
+        return link == NULL
+
+    cdef void drop(self, Link *link):
+        """Forgets a link; its socket is the caller's."""
+        epoll_ctl(self.epoll, EPOLL_CTL_DEL, link.fd, NULL)
+        free_link(link)
+
+    def take_dead(self):
+        """Numbers of the connections that have died since the last time; they are forgotten, their requests counted as lost."""
+        cdef Link *link = self.state.links
+        cdef Link *following
+        cdef list numbers = []
+        self.state.died = 0
+        self.state.now_ns = monotonic_ns()
+        while link != NULL:
+            following = link.next
+            if link.dead:
+                numbers.append(link.number)
+                self.drop(link)
+            link = following
+        if numbers and self.next_link() == NULL:
+            self.state.blocked = True
+        return numbers
+
+    def close(self):
+        """Forgets every connection; what was under way counts as lost."""
+        self.state.startable = 0
+        self.state.now_ns = monotonic_ns()
+        while self.state.links != NULL:
+            self.drop(self.state.links)
+        end_refused(&self.state, CONNECTION, INT64_MAX)
+
+    # ---- what to ask ----
+
+    def start(self, int64_t measure_from_ns, int streams=0, int64_t requests=-1):
+        """From now on: a closed loop with so many streams in flight on each connection, or, with 0, what `arrive` says. Requests
+        that were meant for a time before measure_from_ns (monotonic) are warm-up and counted nowhere, but for what is still under way in
+        a closed loop when that time has come: nothing else is asked there while these wait, so they are measured, from their sending.
+        requests: how many are measured, these included, -1 for no limit; those of the warm-up are none of them, however late they are."""
+        cdef int64_t left = 0
+        if streams < 0 or streams > 100_000:
+            raise ValueError(f"streams: expected 0 to 100000, got {streams}")
+        self.state.streams = streams
+        self.state.answers_from_ns = measure_from_ns
+        if streams > 0 and measure_from_ns <= monotonic_ns():
+            left = self.measure_left(&measure_from_ns)
+        self.state.measure_from_ns = measure_from_ns
+        self.state.startable = max(requests - left, 0) if requests >= 0 else INT64_MAX
+
+    cdef int64_t measure_left(self, int64_t *from_ns):
+        """Moves the beginning of the measuring before all that is under way. Returns how many of these were warm-up until now."""
+        cdef Link *link = self.state.links
+        cdef int64_t before_ns = min(from_ns[0], self.state.measure_from_ns)
+        cdef int64_t count = count_left(self.state.refused, before_ns, from_ns)
+        while link != NULL:
+            count += count_left(link.first, before_ns, from_ns)
+            link = link.next
+        self.state.measured += count
+        return count
+
+    def arrive(self, times_ns not None):
+        """More arrivals of an open loop: ascending monotonic times, as an array of int64, after all that came before."""
+        cdef int64_t[::1] checked = times_ns
+        if checked.shape[0] > 0:
+            self.queue.append(checked)
+            self.queued = True
+
+    def give_up(self):
+        """Nobody waits any longer: what is under way counts as unanswered, its time so far as its latency, and be it of the warm-up, for
+        it was waited for all the time. Returns how many those are."""
+        cdef Link *link = self.state.links
+        cdef int count = self.state.outstanding
+        self.state.measure_from_ns = 0
+        self.state.startable = 0
+        self.state.now_ns = monotonic_ns()
+        while link != NULL:
+            give_up(link)
+            link = link.next
+        end_refused(&self.state, UNANSWERED, INT64_MAX)
+        return count
+
+    def overdue(self, int64_t until_ns):
+        """Arrivals that were due before until_ns, might have been sent, and were not: those of the warm-up, and of the others as many as
+        may still be measured."""
+        if self.state.startable <= 0:
+            return 0
+        due, warm_up = (sum([int(np.searchsorted(times, before_ns)) for times in self.waiting()])
+                        for before_ns in (until_ns, min(until_ns, self.state.measure_from_ns)))
+        return warm_up + min(due - warm_up, self.state.startable)
+
+    def give_up_overdue(self, int64_t until_ns):
+        """Nobody sends the overdue any more, nor those that a connection refused: they count as lost with the connection where there is
+        none, else as unanswered, as `give_up` says. Returns how many were overdue."""
+        cdef int64_t now_ns = monotonic_ns()
+        cdef int code = CONNECTION if self.next_link() == NULL else UNANSWERED
+        count = self.overdue(until_ns)
+        self.state.now_ns = now_ns
+        if code == UNANSWERED:
+            self.state.measure_from_ns = 0
+        end_refused(&self.state, code, INT64_MAX)
+        for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
+            give_up_arrival(&self.state, intended_ns, now_ns, code)
+        return count
+
+    def count_waiting(self, int64_t until_ns, int64_t longer_than_ns):
+        """Nobody wants to wait to the end: of what is under way, and of what was due before until_ns and could not be sent, the time so
+        far counts as latency where it is longer than that, for so long it took at least. None of it ends, and none is an error. Before
+        the measuring has begun nothing counts; then what is left of the warm-up does, too."""
+        cdef Link *link = self.state.links
+        self.state.now_ns = monotonic_ns()
+        if self.state.now_ns < self.state.answers_from_ns:
+            return
+        while link != NULL:
+            count_waiting(&self.state, link.first, longer_than_ns)
+            link = link.next
+        count_waiting(&self.state, self.state.refused, longer_than_ns)
+        count = self.overdue(until_ns) if self.state.blocked else 0
+        for intended_ns in np.concatenate(self.waiting())[:count].tolist() if count else ():
+            count_wait(&self.state, intended_ns, intended_ns, longer_than_ns)
+
+    cdef list waiting(self):
+        """Arrivals that were not sent, in arrays, ascending."""
+        return [np.asarray(self.arrivals)[self.arrival:], *self.queue] if self.arrival_count else list(self.queue)
+
+    def stop(self):
+        """Nothing new is asked; what is under way goes on."""
+        self.state.startable = 0
+
+    # ---- the loop ----
+
+    def run(self, int64_t until_ns, int64_t spin_ns=0):
+        """Asks and receives until the time `until_ns` (monotonic), until nothing is left to do, or until a connection has died. What is
+        meant for that time or a later one is not sent: it is the next run's, for which other things may count.
+        spin_ns: before an arrival the processor is kept instead of slept away for so long. Returns the time."""
+        cdef int64_t now_ns = monotonic_ns()
+        cdef int64_t due_ns
+        prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)    # this thread's: a sleep may end 50 us late otherwise
+        self.state.now_ns = now_ns
+        self.ask_refused()
+        if self.state.streams > 0:
+            self.fill()
+        while self.state.died == 0:
+            if self.state.streams == 0 and self.arrival >= self.arrival_count and self.queue:
+                self.arrivals = self.queue.pop(0)
+                self.arrival = 0
+                self.arrival_count = self.arrivals.shape[0]
+                self.queued = len(self.queue) > 0
+            due_ns = self.next_due()
+            if now_ns >= until_ns or (self.state.outstanding == 0 and (self.state.startable == 0 or due_ns == INT64_MAX)):
+                break
+            with nogil:
+                now_ns = self.turn_around(until_ns, spin_ns)
+        self.check_raised()
+        return now_ns
+
+    cdef int64_t next_due(self) noexcept nogil:
+        """When the next request is to be sent; in a closed loop that is an answer's business."""
+        if self.state.startable <= 0 or self.state.streams > 0 or self.arrival >= self.arrival_count:
+            return INT64_MAX
+        return self.arrivals[self.arrival]
+
+    cdef void fill(self) noexcept nogil:
+        """Begins a closed loop on links that are not full."""
+        cdef Link *link = self.state.links
+        while link != NULL:
+            while link.in_flight < self.state.streams and self.state.startable > 0 and not link.leaving and not link.dead:
+                if not ask(link, self.state.now_ns, self.state.now_ns):
+                    break
+            link = link.next
+
+    cdef void ask_refused(self) noexcept nogil:
+        """What a connection refused when it went away is asked on another; it waits until there is one."""
+        cdef Link *link
+        while self.state.refused != NULL:
+            link = self.next_link()
+            if link == NULL or not ask_again(link):
+                break
+
+    cdef int64_t turn_around(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
+        """The loop itself, until the time has come, this array of arrivals is used up, nothing is under way, or a link died."""
+        cdef Link *link
+        cdef int64_t now_ns = monotonic_ns()
+        cdef int64_t due_ns, turn_end
+        while True:
+            if self.state.blocked:      # up to now
+                self.state.blocked = False
+                self.state.hindered_ns = now_ns
+            if self.state.refused != NULL:
+                self.ask_refused()
+            due_ns = self.next_due()
+            turn_end = self.state.number + TURN
+            while due_ns <= now_ns and due_ns < until_ns and self.state.number < turn_end:
+                link = self.next_link() if self.state.outstanding < MAX_OUTSTANDING else NULL
+                self.state.blocked = link == NULL
+                if link == NULL or not ask(link, due_ns, now_ns):
+                    due_ns = until_ns       # it waits for an answer, or for another connection
+                    break
+                self.arrival += 1
+                due_ns = self.next_due()
+                now_ns = monotonic_ns()
+            self.flush_dirty()
+            if self.state.died > 0 or now_ns >= until_ns:
+                break
+            if due_ns == INT64_MAX and (self.queued and self.state.startable > 0 or self.state.outstanding == 0):
+                break                   # the next array begins, or there is nothing to wait for
+            now_ns = self.take_events(min(due_ns, until_ns), spin_ns)
+        return now_ns
+
+    cdef int64_t take_events(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
+        """Sleeps until something comes, or the time has, and reads it; ends what is late. Returns the time."""
+        cdef epoll_event events[EVENTS]
+        cdef Link *link
+        cdef int64_t now_ns
+        cdef int i
+        cdef int count = self.wait(events, until_ns, spin_ns)
+        for i in range(count):
+            link = <Link *>events[i].data.ptr
+            if link == NULL:            # no connection's: it has woken the loop, and that was all
+                continue
+            if events[i].events & EPOLLOUT:
+                mark_dirty(link)
+            if events[i].events & ~<uint32_t>EPOLLOUT and not link.dead:
+                receive(link, self.buffer)
+        now_ns = monotonic_ns()
+        if self.state.deadline_ns > 0:
+            link = self.state.links
+            while link != NULL:
+                cancel_late(link, now_ns)
+                link = link.next
+            end_refused(&self.state, DEADLINE_EXCEEDED, now_ns - self.state.deadline_ns)
+        return now_ns
+
+    cdef Link *next_link(self) noexcept nogil:
+        """Round robin over the links that can be asked; NULL: there is none."""
+        cdef Link *first
+        cdef Link *link
+        if self.state.turn == NULL:
+            self.state.turn = self.state.links
+        first = link = self.state.turn
+        while link != NULL:
+            self.state.turn = link.next if link.next != NULL else self.state.links
+            if not link.leaving and not link.dead:
+                return link
+            link = self.state.turn
+            if link == first:
+                break
+        return NULL
+
+    cdef void flush_dirty(self) noexcept nogil:
+        cdef Link *link
+        while self.state.dirty != NULL:
+            link = self.state.dirty
+            self.state.dirty = link.next_dirty
+            link.dirty = False
+            flush(link, self.epoll)
+
+    cdef int wait(self, epoll_event *events, int64_t until_ns, int64_t spin_ns) noexcept nogil:
+        """Events of the links; sleeps until one is there, or the time has come but for spin_ns."""
+        cdef timespec timeout
+        cdef int64_t now_ns = monotonic_ns()        # sending has taken its time
+        cdef int64_t rest_ns = until_ns - now_ns
+        cdef int count = epoll_wait(self.epoll, events, EVENTS, 0)
+        if self.state.deadline_ns > 0:
+            rest_ns = min(rest_ns, DEADLINE_LOOK_NS)
+        if count != 0 or rest_ns <= spin_ns:
+            return max(count, 0)
+        rest_ns -= spin_ns
+        timeout.tv_sec = rest_ns // 1_000_000_000
+        timeout.tv_nsec = rest_ns % 1_000_000_000
+        wait_readable(self.epoll, &timeout)
+        self.state.waited_ns += monotonic_ns() - now_ns
+        return max(epoll_wait(self.epoll, events, EVENTS, 0), 0)
+
+    # ---- what came of it ----
+
+    @property
+    def outstanding(self):
+        """Requests under way."""
+        return self.state.outstanding
+
+    @property
+    def sent(self):
+        """Requests since the beginning, warm-up included."""
+        return self.state.number
+
+    @property
+    def measured(self):
+        """Requests since the beginning that are no warm-up."""
+        return self.state.measured
+
+    @property
+    def blocked(self):
+        """What is overdue waits for a connection, or for answers; else the generator itself is behind."""
+        return self.state.blocked
+
+    @property
+    def held_back(self):
+        """Of the measured requests those that waited here until the server took another stream on their connection."""
+        return self.state.held_back
+
+    @property
+    def exhausted(self):
+        """As many requests were sent as `start` allowed."""
+        return self.state.startable <= 0
+
+    @property
+    def finished(self):
+        """Requests since the beginning that have ended, however."""
+        return self.state.number - self.state.outstanding
+
+    @property
+    def waited_ns(self):
+        """Time that `run` had nothing to do, since the beginning."""
+        return self.state.waited_ns
+
+    @property
+    def arrivals_waiting(self):
+        """Arrivals that were handed over and not sent."""
+        return self.arrival_count - self.arrival + sum([len(times) for times in self.queue])
+
+    def collect(self, uint64_t[::1] latency not None, uint64_t[::1] service not None, uint64_t[::1] lateness not None):
+        """Moves what was counted since the last time into three arrays of buckets. Returns how many requests ended with each
+        code (17: malformed, 18: connection lost, 19: unanswered), (sum, max, min) in ns of each distribution, and how many answers
+        with OK came, those to warm-up requests included."""
+        cdef int i
+        codes = [self.state.codes[i] for i in range(CODES)]
+        totals = (collect_counter(&self.state.latency, latency), collect_counter(&self.state.service, service),
+                  collect_counter(&self.state.lateness, lateness))
+        memset(self.state.codes, 0, sizeof(self.state.codes))
+        answered, self.state.answered = self.state.answered, 0
+        return codes, totals, answered
+
+    def messages(self):
+        """The first message of each code that was no OK, percent-encoded as it came. Where no server said one: why its connection went."""
+        cdef int i
+        return {i: self.state.texts[i][:self.state.text_nbytes[i]] for i in range(1, CODES) if self.state.text_nbytes[i] > 0}
+
+    def take_answers(self):
+        """(body's index, serialized ModelInferResponse) of the answers that are to be checked, and how many more there was no room
+        for, since the last time."""
+        cdef Captured *kept
+        cdef list answers = []
+        while self.state.captured != NULL:
+            kept = self.state.captured
+            self.state.captured = kept.next
+            answers.append((kept.body, PyBytes_FromStringAndSize(<char *>kept + sizeof(Captured), kept.nbytes)))
+            free(kept)
+        lost = self.state.captured_lost
+        self.state.captured_count = 0
+        self.state.captured_nbytes = 0
+        self.state.captured_lost = 0
+        return answers[::-1], lost
+
+    def take_samples(self):
+        """Every measured request since the last time, as bytes: intended, sent and done (monotonic ns) and code, four int64 each; and
+        how many more there was no room for."""
+        samples = PyBytes_FromStringAndSize(<char *>self.state.samples, self.state.sample_count * sizeof(Sample))
+        lost = self.state.samples_lost
+        self.state.sample_count = 0
+        self.state.samples_lost = 0
+        return samples, lost

@@ -1,0 +1,247 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+# scheduled_load: the load generator's connections for a schedule of somebody else's, as MLPerf's LoadGen has one: other threads say what to ask,
+# the loop, asleep in epoll, is woken and asks it at once. Linux only (eventfd).
+# Never in here: HTTP/2 and what an answer is (link), what a connection is looked at for (generator), when to ask.
+#
+# Threads: one runs the loop and calls everything else but `ask` and `stop`, which are any thread's. Between them lies a ring of wishes,
+# whose tail belongs to those who ask and its head to the loop; the mutex guards both numbers and the wishes at the tail.
+
+from libc.errno cimport errno
+from libc.stdint cimport int64_t, uint64_t
+from libc.stdlib cimport calloc, free, malloc
+
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.load.generator cimport Generator
+from inferd._core.load.connection cimport Link, ask_for
+from inferd._core.base.linux cimport (
+    EFD_CLOEXEC, EFD_NONBLOCK, EPOLL_CTL_ADD, EPOLLET, EPOLLIN, PR_SET_TIMERSLACK, close, epoll_ctl, epoll_event, eventfd, eventfd_write,
+    prctl, pthread_cond_broadcast, pthread_cond_destroy, pthread_cond_init, pthread_cond_t, pthread_cond_wait, pthread_mutex_destroy,
+    pthread_mutex_init, pthread_mutex_lock, pthread_mutex_t, pthread_mutex_unlock,
+)
+
+cdef enum:
+    ROOM = 65_536               # wishes that wait; whoever has more waits, too
+    PIECE = 1024                # of them handed over at once
+    MAX_OUTSTANDING = 100_000   # requests under way
+
+cdef struct Wish:
+    uint64_t tag
+    int body
+    int64_t asked_ns
+
+
+cdef class Asker(Generator):
+    """A Generator that asks what `ask` says, on its connections in turn, and says what is over.
+
+    at_once: so many requests are under way at most, on all connections together, and their times count from the sending; 0: as many as are
+    asked for (100,000), and their times count from the asking. All else is Generator's; `start` says from when on requests are counted.
+    """
+
+    cdef pthread_mutex_t mutex
+    cdef pthread_cond_t roomy   # half of the ring is empty
+    cdef bint has_lock
+    cdef int wakeup             # an eventfd in the loop's epoll
+    cdef Wish *ring
+    cdef int64_t head           # of all wishes ever, the first that was not asked,
+    cdef int64_t tail           # and the next one to come
+    cdef int64_t seen           # the tail when the loop last looked
+    cdef bint sleeping          # the loop wants to be woken
+    cdef bint queueing          # somebody waits for room
+    cdef readonly bint stopped
+    cdef int limit              # requests under way
+    cdef bint from_sending
+    cdef Py_ssize_t ended_room  # for twice as many: those under way, and those that nobody was told of yet
+    cdef int64_t busy_from_ns   # since when something is under way; 0: nothing is
+    cdef int64_t busy_ns
+    cdef int64_t ended_ns       # when the last one was over
+
+    def __cinit__(self, *args, **kwargs):
+        self.wakeup = eventfd(0, EFD_CLOEXEC | EFD_NONBLOCK)
+        if self.wakeup < 0:
+            raise OSError(errno, "eventfd")
+        if pthread_mutex_init(&self.mutex, NULL) != 0 or pthread_cond_init(&self.roomy, NULL) != 0:
+            raise MemoryError
+        self.has_lock = True
+
+    def __init__(self, bodies, headers, *, int at_once=0, **kwargs):
+        cdef epoll_event event
+        if not 0 <= at_once <= MAX_OUTSTANDING:
+            raise ValueError(f"at_once: expected 0 to {MAX_OUTSTANDING}, got {at_once}")
+        super().__init__(bodies, headers, **kwargs)
+        self.limit = at_once or MAX_OUTSTANDING
+        self.from_sending = at_once > 0
+        self.ended_room = 2 * self.limit
+        self.ring = <Wish *>malloc(ROOM * sizeof(Wish))
+        self.state.ended = <uint64_t *>calloc(self.ended_room, sizeof(uint64_t))
+        if self.ring == NULL or self.state.ended == NULL:
+            raise MemoryError
+        event.events = EPOLLIN | EPOLLET        # each write to it is one event, and nobody has to read it
+        event.data.ptr = NULL
+        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, self.wakeup, &event) < 0:
+            raise OSError(errno, "epoll_ctl")
+
+    def __dealloc__(self):
+        free(self.ring)
+        free(self.state.ended)
+        self.state.ended = NULL         # Generator's part ends what is under way
+        if self.has_lock:
+            pthread_cond_destroy(&self.roomy)
+            pthread_mutex_destroy(&self.mutex)
+        if self.wakeup >= 0:
+            close(self.wakeup)
+
+    # ---- any thread's ----
+
+    def ask(self, list tags not None, list bodies not None):
+        """Wants requests: for each a number that `run` returns once it is over, however that went, and the number of its body. Waits
+        while too many wait; after `stop` it does nothing."""
+        cdef Wish piece[PIECE]
+        cdef int64_t asked_ns = monotonic_ns()
+        cdef Py_ssize_t begin, i, count
+        cdef bint taken
+        if len(tags) != len(bodies):
+            raise ValueError(f"expected a body for each tag, got {len(bodies)} for {len(tags)}")
+        for begin in range(0, len(tags), PIECE):
+            count = min(<Py_ssize_t>PIECE, len(tags) - begin)
+            for i in range(count):
+                piece[i].tag = tags[begin + i]
+                piece[i].body = bodies[begin + i]
+                piece[i].asked_ns = asked_ns
+                if not 0 <= piece[i].body < self.state.body_count:
+                    raise IndexError(f"body {piece[i].body}: there are {self.state.body_count}")
+            with nogil:
+                taken = self.put(piece, count)
+            if not taken:
+                break
+
+    cdef bint put(self, Wish *piece, Py_ssize_t count) noexcept nogil:
+        """Hands wishes to the loop, once there is room; False: it has stopped."""
+        cdef Py_ssize_t i
+        cdef bint wake
+        pthread_mutex_lock(&self.mutex)
+        while self.tail + count - self.head > ROOM and not self.stopped:
+            self.queueing = True
+            pthread_cond_wait(&self.roomy, &self.mutex)
+        if not self.stopped:
+            for i in range(count):
+                self.ring[(self.tail + i) % ROOM] = piece[i]
+            self.tail += count
+        wake, self.sleeping = self.sleeping, False
+        pthread_mutex_unlock(&self.mutex)
+        if wake:
+            eventfd_write(self.wakeup, 1)
+        return not self.stopped
+
+    def stop(self):
+        """Ends `run`, now and ever after, and lets go of whoever waits in `ask`."""
+        with nogil:
+            pthread_mutex_lock(&self.mutex)
+            self.stopped = True
+            pthread_cond_broadcast(&self.roomy)
+            pthread_mutex_unlock(&self.mutex)
+            eventfd_write(self.wakeup, 1)
+
+    # ---- the loop ----
+
+    def run(self, int64_t until_ns, int64_t spin_ns=0):
+        """Asks and receives until the time `until_ns` (monotonic), until something is over, or until a connection has died. Returns the
+        tags of what is over."""
+        cdef Py_ssize_t i
+        prctl(PR_SET_TIMERSLACK, 1, 0, 0, 0)    # this thread's, and of those that it starts: a sleep may end 50 us late otherwise
+        self.settle()                   # what a dropped connection took along
+        if self.state.ended_count == 0:
+            with nogil:
+                self.serve(until_ns, spin_ns)
+        self.check_raised()
+        ended = [self.state.ended[i] for i in range(self.state.ended_count)]
+        self.state.ended_count = 0
+        return ended
+
+    cdef void serve(self, int64_t until_ns, int64_t spin_ns) noexcept nogil:
+        cdef int64_t now_ns = monotonic_ns()
+        while True:
+            if self.state.blocked:      # up to now
+                self.state.blocked = False
+                self.state.hindered_ns = now_ns
+            if self.state.refused != NULL:
+                self.ask_refused()
+            self.take_wishes()          # before the others are told: the server has work meanwhile
+            self.flush_dirty()
+            if self.state.ended_count > 0 or self.state.died > 0 or now_ns >= until_ns or self.stopped:
+                break
+            if self.has_seen_all():
+                now_ns = self.take_events(until_ns, spin_ns)
+            self.settle()
+
+    cdef void take_wishes(self) noexcept nogil:
+        """Asks what is wished for, as far as that may be under way."""
+        cdef int64_t head = self.head
+        cdef int64_t now_ns
+        cdef Wish *wish
+        cdef Link *link
+        pthread_mutex_lock(&self.mutex)
+        self.seen = self.tail
+        pthread_mutex_unlock(&self.mutex)
+        while head < self.seen and self.state.outstanding < self.limit \
+                and self.state.outstanding + self.state.ended_count < self.ended_room:
+            link = self.next_link()
+            self.state.blocked = link == NULL
+            if link == NULL:
+                break
+            wish = &self.ring[head % ROOM]
+            now_ns = monotonic_ns()
+            if ask_for(link, wish.body, wish.tag, now_ns if self.from_sending else wish.asked_ns, now_ns):
+                head += 1
+                if self.busy_from_ns == 0:
+                    self.busy_from_ns = now_ns
+            elif not link.leaving:      # there is no memory
+                break
+        if head == self.head:
+            return
+        pthread_mutex_lock(&self.mutex)
+        self.head = head
+        if self.queueing and self.tail - head <= ROOM // 2:
+            self.queueing = False
+            pthread_cond_broadcast(&self.roomy)
+        pthread_mutex_unlock(&self.mutex)
+
+    cdef bint has_seen_all(self) noexcept nogil:
+        """Whether nothing was wished for since the loop looked; then it may sleep, and who wishes wakes it."""
+        pthread_mutex_lock(&self.mutex)
+        self.sleeping = self.seen == self.tail
+        pthread_mutex_unlock(&self.mutex)
+        return self.sleeping
+
+    cdef void settle(self) noexcept nogil:
+        """Adds up the time in which something was under way."""
+        if self.state.ended_count > 0:
+            self.ended_ns = self.state.now_ns
+        if self.busy_from_ns > 0 and self.state.outstanding == 0:
+            self.busy_ns += self.state.now_ns - self.busy_from_ns
+            self.busy_from_ns = 0
+
+    # ---- what came of it ----
+
+    @property
+    def has_dead(self):
+        """Whether `take_dead` has something to tell."""
+        return self.state.died > 0
+
+    @property
+    def waiting_count(self):
+        """Wishes that were not asked yet."""
+        cdef int64_t count
+        pthread_mutex_lock(&self.mutex)
+        count = self.tail - self.head
+        pthread_mutex_unlock(&self.mutex)
+        return count
+
+    @property
+    def under_way_ns(self):
+        """Time in which something was under way, since the beginning, until nothing was."""
+        return self.busy_ns
+
+    @property
+    def last_ended_ns(self):
+        """When a request was last over (monotonic); 0: none was."""
+        return self.ended_ns

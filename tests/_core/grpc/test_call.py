@@ -1,0 +1,113 @@
+"""gRPC's own rules: timeouts, percent encoding, status details, the call's one answer."""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+from urllib.parse import unquote
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from inferd._core.grpc.call import NO_DEADLINE, Call, parse_timeout, percent_encode, status_details, status_proto
+from inferd._core.grpc.message import Message
+from inferd.errors import InvalidArgument, ResourceExhausted
+
+UNITS_NS = {"n": 1, "u": 1000, "m": 10**6, "S": 10**9, "M": 60 * 10**9, "H": 3600 * 10**9}
+LONGEST_NS = NO_DEADLINE // 4
+
+
+@given(st.integers(0, 99_999_999), st.sampled_from(sorted(UNITS_NS)))
+def test_timeout(amount: int, unit: str) -> None:
+    assert parse_timeout(f"{amount}{unit}".encode()) == min(amount * UNITS_NS[unit], LONGEST_NS)
+
+
+@pytest.mark.parametrize("value", [b"", b"m", b"10", b"-1m", b"1.5S", b"123456789m", b"1d", b"1 m", b"m1", b"\xff1m", b"1mm"])
+def test_malformed_timeout(value: bytes) -> None:
+    with pytest.raises(ValueError, match="8 digits"):
+        parse_timeout(value)
+
+
+@given(st.binary(max_size=20))
+def test_any_timeout_is_taken_or_refused(value: bytes) -> None:
+    with contextlib.suppress(ValueError):
+        assert 0 <= parse_timeout(value) <= LONGEST_NS
+
+
+@given(st.text(max_size=300) | st.text(" a", max_size=5))
+def test_percent_encoding_is_undone_by_clients(text: str) -> None:
+    encoded = percent_encode(text)
+    assert all(0x20 <= byte <= 0x7E for byte in encoded)
+    assert unquote(encoded.decode("ascii")) == text.encode("utf-8", "replace").decode()
+    assert encoded.strip() == encoded, "as the values of headers must be"
+
+
+@pytest.mark.parametrize("character", ["a", "%", "\n", "é", "€", "\U0001f600", "\ud800"])
+def test_long_messages_are_cut_at_a_whole_character(character: str) -> None:
+    """What is sent of them counts: a character can stand for 12 bytes. Nobody reads them, and many are there."""
+    encoded = percent_encode("b" + character * 100_000)
+    assert 2048 - 12 < len(encoded) * (9 if character == "\ud800" else 1) <= 2048 * (1 if character != "\ud800" else 2)
+    assert set(unquote(encoded.decode("ascii"))[1:]) == {character if character != "\ud800" else "?"}
+    error = ResourceExhausted("b" + character * 100_000, retry_after_ns=1)
+    assert len(status_details(error)) < 2900
+
+
+def test_plain_errors_have_no_details() -> None:
+    assert status_details(InvalidArgument("no")) == b""
+    assert status_details(ResourceExhausted("full")) == b""
+
+
+def test_what_was_encoded_last_is_not_told_to_others() -> None:
+    first, second = ResourceExhausted("full", retry_after_ns=10**9), ResourceExhausted("full", retry_after_ns=2 * 10**9)
+    told = [status_proto(error) for error in (first, second)]
+    for _ in range(2):
+        assert [base64.b64decode(status_details(error) + b"==") for error in (first, second, first)] == [*told, told[0]]
+        assert [percent_encode(text) for text in ("a%", "b", "a%")] == [b"a%25", b"b", b"a%25"]
+    assert status_details(InvalidArgument("full")) == b""
+
+
+@given(st.integers(1, 10**15), st.text(max_size=50))
+def test_retry_info(retry_after_ns: int, text: str) -> None:
+    from inferd.protocol import rpc
+
+    error = ResourceExhausted(text, retry_after_ns=retry_after_ns)
+    status = rpc.Status.FromString(status_proto(error))
+    assert (status.code, status.message) == (8, text)
+    (detail,) = status.details
+    assert detail.type_url == "type.googleapis.com/google.rpc.RetryInfo"
+    delay = rpc.RetryInfo.FromString(detail.value).retry_delay
+    assert delay.seconds * 10**9 + delay.nanos == retry_after_ns
+    encoded = status_details(error)
+    assert base64.b64decode(encoded + b"=" * (-len(encoded) % 4)) == status_proto(error)
+
+
+class Waiting:
+    """Stands for a request that waits for a call."""
+
+    def __init__(self) -> None:
+        self.cancelled = 0
+
+    def cancel(self) -> None:
+        self.cancelled += 1
+
+
+def test_a_call_ends_once() -> None:
+    call = Call("/a/B", Message(b"x"))
+    assert (call.method, bytes(call.message), call.deadline_ns, call.closed) == ("/a/B", b"x", NO_DEADLINE, False)
+    call.request = waiting = Waiting()
+    assert call.finish()
+    assert not call.finish()
+    call.cancel()
+    assert waiting.cancelled == 0
+    assert call.request is None
+
+
+def test_cancelling_reaches_the_request_once() -> None:
+    call = Call("/a/B", Message(b""))
+    call.request = waiting = Waiting()
+    call.cancel()
+    call.cancel()
+    assert waiting.cancelled == 1
+    assert call.closed
+    assert not call.finish()
