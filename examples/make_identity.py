@@ -1,4 +1,4 @@
-"""Makes the `identity` example: the answer is the question. It shows what a server costs when the model costs nothing.
+"""Makes the `identity` example: the response is the question. It shows what a server costs when the model costs nothing.
 
     python examples/make_identity.py
 

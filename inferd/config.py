@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, NamedTuple, get_args,
 import msgspec
 
 from inferd.errors import ConfigError
-from inferd.files import read_file
 from inferd.names import parse_name
+from inferd.watched_files import read_file
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -102,13 +102,13 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         ),
     ] = "auto"
     max_queue_requests: Annotated[
-        int, _about("models", "Requests that may wait for one model version; the next one is refused at once.", ge=1, le=10_000_000)
+        int, _about("models", "Requests that may wait for one model version; the next one is rejected at once.", ge=1, le=10_000_000)
     ] = 4096
     max_queue_bytes: Annotated[
         int,
         _about(
             "models",
-            "Input bytes that may wait for one model version; a request beyond it is refused. 0: no limit but message_memory_bytes.",
+            "Input bytes that may wait for one model version; a request beyond it is rejected. 0: no limit but message_memory_bytes.",
             ge=0,
             le=1024 * TiB,
         ),
@@ -118,7 +118,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _about(
             "models",
             "Time that a request may have to wait for a run, by what waits already and how long runs took; one that would wait longer is "
-            "refused at once. 0: no limit but its deadline.",
+            "rejected at once. 0: no limit but its deadline.",
             ge=0,
             le=3_600_000_000,
         ),
@@ -311,7 +311,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _about(
             "transport",
             "Open requests of all connections together. A connection that has 16 may have as many as are left to all; one more is "
-            "refused (REFUSED_STREAM). auto: as many as take 1/16 of the memory limit, at most 100000. Native transport.",
+            "rejected (REFUSED_STREAM). auto: as many as take 1/16 of the memory limit, at most 100000. Native transport.",
             ge=0,
             le=100_000_000,
             words={"auto": 0},
@@ -334,7 +334,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         _about(
             "transport",
             "All messages in memory together: requests that come or wait, answers until they are sent, and the metadata of other methods "
-            "than ModelInfer (grpcio: requests alone). Beyond it requests are refused until some are answered. auto: a fifth of the "
+            "than ModelInfer (grpcio: requests alone). Beyond it requests are rejected until some are answered. auto: a fifth of the "
             "memory limit, at most 1GiB, and room for max_message_bytes in any case.",
             ge=0,
             le=1024 * TiB,
@@ -375,7 +375,7 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "transport",
-            "Answers that wait for one connection whose client does not read; beyond it answers give way to a refusal. Native transport.",
+            "Answers that wait for one connection whose client does not read; beyond it answers give way to a rejection. Native transport.",
             ge=64 * KiB,
             le=1 * TiB,
         ),
@@ -490,8 +490,8 @@ class Settings(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=
         int,
         _about(
             "operation",
-            "Time from the signal to stop until new connections are refused: health says NOT_SERVING, requests are still answered. As long "
-            "as balancers take to notice.",
+            "Time from the signal to stop until new connections are rejected: health says NOT_SERVING, requests are still answered. "
+            "As long as balancers take to notice.",
             ge=0,
             le=3600,
         ),
@@ -638,7 +638,7 @@ def parse_duration(text: str) -> int:
 
 
 def _parse_quantity(text: str, units: Mapping[str, int], own_unit: str) -> int:
-    """A number with a unit, in `own_unit`; without a unit it is in `own_unit`. Exact: what is no whole number of it is refused."""
+    """A number with a unit, in `own_unit`; without a unit it is in `own_unit`. Exact: what is no whole number of it is rejected."""
     match = _QUANTITY.fullmatch(text)
     if match is None or len(text) > 40:
         raise ValueError(text)
@@ -717,11 +717,11 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
     """What only shows when two settings are seen together."""
     table = fields()
 
-    def refuse(name: str, why: str) -> ConfigError:
+    def reject(name: str, why: str) -> ConfigError:
         return ConfigError(f"{name} ({origins[name]}): {why}")
 
     if values["grpc_port"] == values["metrics_port"] > 0:
-        raise refuse("metrics_port", f"expected another port than grpc_port's, 0 (a free one) or off, got {values['metrics_port']}")
+        raise reject("metrics_port", f"expected another port than grpc_port's, 0 (a free one) or off, got {values['metrics_port']}")
     for small, large in (
         ("stream_window_bytes", "connection_window_bytes"),
         ("max_message_bytes", "message_memory_bytes"),
@@ -729,30 +729,30 @@ def _check_together(values: Mapping[str, Any], origins: Mapping[str, str]) -> No
         least, most = values[small], values[large]
         if most and least > most:  # 0: auto, which has room for it
             limit = f"{large}, which is {spell(table[large], most)} ({origins[large]})"
-            raise refuse(small, f"expected at most {limit}, got {spell(table[small], least)}")
+            raise reject(small, f"expected at most {limit}, got {spell(table[small], least)}")
     if (workers := values["workers"]) > 1 and values["transport"] == "grpcio":
-        raise refuse("workers", f"expected 1 with transport grpcio, where each process opens its own sockets, got {workers}")
+        raise reject("workers", f"expected 1 with transport grpcio, where each process opens its own sockets, got {workers}")
     for name in ("host", "metrics_host"):
         if values[name] and not _is_host(values[name]):
-            raise refuse(name, f"{EXPECTED_HOST}, got '{values[name]}'")
+            raise reject(name, f"{EXPECTED_HOST}, got '{values[name]}'")
     for address in values["listen"]:
         try:
             parse_listen(address, tls=bool(values["tls_cert"]))
         except ValueError as error:
-            raise refuse("listen", str(error)) from None
+            raise reject("listen", str(error)) from None
     for name, other in (("tls_cert", "tls_key"), ("tls_key", "tls_cert"), ("tls_client_ca", "tls_cert"), ("tls_allow", "tls_client_ca")):
         if values[name] and not values[other]:
-            raise refuse(name, f"expected {other}, too, got none")
+            raise reject(name, f"expected {other}, too, got none")
     for allowed in values["tls_allow"]:
         try:
             parse_name(allowed)
         except ValueError as error:
-            raise refuse("tls_allow", str(error)) from None
+            raise reject("tls_allow", str(error)) from None
     for provider in values["providers"]:
         if provider not in PROVIDERS:
-            raise refuse("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{_near(provider, PROVIDERS)}")
+            raise reject("providers", f"expected {', '.join(PROVIDERS)}, got '{provider}'{_near(provider, PROVIDERS)}")
     if not values["providers"]:
-        raise refuse("providers", f"expected one or more of {', '.join(PROVIDERS)}, got none")
+        raise reject("providers", f"expected one or more of {', '.join(PROVIDERS)}, got none")
 
 
 def _check_shared(values: Mapping[str, Any], origins: Mapping[str, str]) -> None:
@@ -888,7 +888,7 @@ def load_settings(
 
 
 def _value(field: Field, value: object, origin: str) -> object:
-    """Any layer's value as the field's own type, checked. An empty one is refused: who wants none leaves it out."""
+    """Any layer's value as the field's own type, checked. An empty one is rejected: who wants none leaves it out."""
     if value == [] or (isinstance(value, str) and not value.strip(" ,\t" if field.kind == "list" else None)):
         raise _empty(field, origin)
     try:

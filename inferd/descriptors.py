@@ -28,7 +28,7 @@ class Spare:
         self._file = -1
         self._take()
 
-    def refuse(self, listener: socket.socket) -> None:
+    def reject(self, listener: socket.socket) -> None:
         """Accepts one connection and closes it. OSError where that fails; BlockingIOError where nobody waits."""
         if self._file < 0:
             self._take()

@@ -1,10 +1,10 @@
 """Every error that a client or an operator can see, each with its gRPC status code. A leaf: imports nothing of inferd.
 
     InferdError
-      RequestError              an answer to one request; `code` is the gRPC status code
+      RequestError              a response to one request; `code` is the gRPC status code
         Cancelled           1   the caller went away
         InvalidArgument     3   the request can never be right for this model
-        DeadlineExceeded    4   its deadline passed before an answer was ready
+        DeadlineExceeded    4   its deadline passed before a response was ready
         NotFound            5   no such model, version or service
         PermissionDenied    7   who the client is is known, and it may not
         ResourceExhausted   8   a stated limit is reached; `retry_after_ns` says when to come back

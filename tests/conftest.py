@@ -14,7 +14,7 @@ from hypothesis import settings
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.served import Served
+    from tests.server_fixtures import Served
 
 TESTS = Path(__file__).parent
 TRANSPORTS = ("native", "grpcio")
@@ -67,7 +67,7 @@ def what_is_there_stays() -> None:
 @pytest.fixture(scope="module", autouse=True)
 def nothing_is_left() -> Iterator[None]:
     """In a build that counts, a file's tests leave nothing of what is counted: it is set up before, and looks after all else of them."""
-    from tests.live import counted, counts, left
+    from tests.leak_check import counted, counts, left
 
     before = counts() if counted() else {}
     yield
@@ -78,7 +78,7 @@ def nothing_is_left() -> Iterator[None]:
 @pytest.fixture(autouse=True)
 def nothing_said_is_kept(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
     """In a build that counts: a record of an exception holds the frames that it went through, until pytest is done with the test."""
-    from tests.live import counted
+    from tests.leak_check import counted
 
     yield
     if counted():
@@ -90,7 +90,7 @@ def nothing_said_is_kept(caplog: pytest.LogCaptureFixture) -> Iterator[None]:
 def all_is_zero() -> Iterator[None]:
     """And so does the suite."""
     yield
-    from tests.live import counted, left
+    from tests.leak_check import counted, left
 
     if counted():
         assert left() == {}
@@ -122,7 +122,7 @@ def model_files(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture(scope="module", params=TRANSPORTS)
 def served(request: pytest.FixtureRequest, model_files: Path) -> Iterator[Served]:
     """A server over `model_files`, once on each transport. Shared by a module's tests: change nothing that lasts."""
-    from tests.served import Served
+    from tests.server_fixtures import Served
 
     with Served(model_files, transport=request.param) as server:
         yield server

@@ -1,4 +1,4 @@
-"""A server in this process that answers with what it was sent, written with protobuf and grpcio alone.
+"""A server in this process that responses with what it was sent, written with protobuf and grpcio alone.
 
 It stands for any server of the protocol and is the client's oracle: nothing of the client's codec is in it. Its models:
 
@@ -10,7 +10,7 @@ It stands for any server of the protocol and is the client's oracle: nothing of 
     garbled  bytes that are no message
     short    an output with fewer bytes than its shape says
 
-`refusals` holds what the next inferences are refused with, whatever their model.
+`rejections` holds what the next inferences are rejected with, whatever their model.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ TYPED = {
 }
 
 
-class Refusal(NamedTuple):
+class Rejection(NamedTuple):
     """A status for an inference, and after how many seconds to come back, where it says so."""
 
     code: grpc.StatusCode
@@ -60,7 +60,7 @@ class EchoServer:
     def __init__(self, folder: Path, credentials: grpc.ServerCredentials | None = None) -> None:
         self.infer_calls = 0
         self.remaining: float | None = None  # seconds that the last inference had left when it came
-        self.refusals: deque[Refusal] = deque()
+        self.rejections: deque[Rejection] = deque()
         self.gate = threading.Event()  # while it is not set, inferences wait
         self.gate.set()
         self.peer: dict[str, Any] = {}  # who asked last, as its certificate says
@@ -94,8 +94,8 @@ class EchoServer:
         self.remaining = context.time_remaining()
         self.peer = dict(context.auth_context())
         self.wait_at_the_gate(context)
-        if self.refusals:
-            refuse(context, self.refusals.popleft(), "refused for a test")
+        if self.rejections:
+            reject(context, self.rejections.popleft(), "rejected for a test")
         response = messages.ModelInferResponse(model_name=request.model_name, model_version=request.model_version or "1", id=request.id)
         for name, value in request.parameters.items():
             response.parameters[name].CopyFrom(value)
@@ -111,7 +111,7 @@ class EchoServer:
                 del response.raw_output_contents[:]
                 getattr(response.outputs[0].contents, TYPED.get(request.inputs[0].datatype, "int_contents")).extend(self.typed)
             case "full":
-                refuse(context, Refusal(grpc.StatusCode.RESOURCE_EXHAUSTED, 1.5), "the queue is full: ümlaut")
+                reject(context, Rejection(grpc.StatusCode.RESOURCE_EXHAUSTED, 1.5), "the queue is full: ümlaut")
             case "vague":
                 context.set_trailing_metadata((("grpc-status-details-bin", b"\xff\xff\xff"),))
                 context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "the queue is full: ümlaut")
@@ -179,15 +179,15 @@ class EchoServer:
         }
 
 
-def refuse(context: grpc.ServicerContext, refusal: Refusal, message: str) -> NoReturn:
-    if refusal.retry_after is not None:
-        seconds, rest = divmod(refusal.retry_after, 1)
+def reject(context: grpc.ServicerContext, rejection: Rejection, message: str) -> NoReturn:
+    if rejection.retry_after is not None:
+        seconds, rest = divmod(rejection.retry_after, 1)
         delay = messages.Duration(seconds=int(seconds), nanos=round(rest * 1e9))
-        status = messages.Status(code=refusal.code.value[0], message="the queue is full")
+        status = messages.Status(code=rejection.code.value[0], message="the queue is full")
         retry = messages.RetryInfo(retry_delay=delay).SerializeToString()
         status.details.add(type_url="type.googleapis.com/google.rpc.RetryInfo", value=retry)
         context.set_trailing_metadata((("grpc-status-details-bin", status.SerializeToString()),))
-    context.abort(refusal.code, message)
+    context.abort(rejection.code, message)
 
 
 class _Router(grpc.GenericRpcHandler):

@@ -1,6 +1,6 @@
-"""An HTTP/2 client over a real socket, for what no gRPC library would send: h2, and raw bytes where even h2 refuses.
+"""An HTTP/2 client over a real socket, for what no gRPC library would send: h2, and raw bytes where even h2 rejects.
 
-Blocking, one thread, every wait bounded. Never in here: what a right answer is.
+Blocking, one thread, every wait bounded. Never in here: what a right response is.
 """
 
 from __future__ import annotations
@@ -31,12 +31,12 @@ def framed(message: bytes, *, compressed: int = 0, nbytes: int | None = None) ->
 
 
 def open_streams(first: int, count: int, path: str = INFER) -> bytes:
-    """The HEADERS of so many requests, from the id `first` on, without counting on an answer."""
+    """The HEADERS of so many requests, from the id `first` on, without counting on a response."""
     return b"".join(_opening(first, count, path))
 
 
 def reset_streams(first: int, count: int, path: str = INFER) -> bytes:
-    """Opens so many streams, from the id `first` on, and resets each at once, as an attacker does: without counting on an answer."""
+    """Opens so many streams, from the id `first` on, and resets each at once, as an attacker does: without counting on a response."""
     reset, cancel = b"\0\0\4\3\0", b"\0\0\0\x08"  # RST_STREAM
     return b"".join(opening + reset + opening[5:9] + cancel for opening in _opening(first, count, path))
 

@@ -86,7 +86,7 @@ def add(dims: Shape = (16,)) -> bytes:
 
 
 def doubled(datatype: str = "FP32", dims: Shape = (16,)) -> bytes:
-    """x -> y = 2 x: tells an answer from an echo. Any number type but BF16."""
+    """x -> y = 2 x: tells a response from an echo. Any number type but BF16."""
     dtype = helper.tensor_dtype_to_np_dtype(ONNX_TYPES[datatype])
     return model(
         [_node("Add", ["x", "x"], ["y"])] if np.dtype(dtype).kind != "b" else [_node("Not", ["x"], ["y"])],

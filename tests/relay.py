@@ -10,7 +10,7 @@ import threading
 from contextlib import suppress
 from typing import TYPE_CHECKING, Self
 
-from tests.served import LIMIT_S
+from tests.server_fixtures import LIMIT_S
 
 if TYPE_CHECKING:
     from asyncio import StreamReader, StreamWriter

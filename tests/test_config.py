@@ -21,7 +21,7 @@ NOWHERE = Path("no-such-folder")
 ROOT = Path(__file__).parent.parent
 
 
-def refusal(flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, folder: Path = NOWHERE) -> str:
+def rejection(flags: dict[str, object] | None = None, environ: dict[str, str] | None = None, folder: Path = NOWHERE) -> str:
     with pytest.raises(ConfigError) as caught:
         load_settings(flags or {}, environ or {}, folder)
     return str(caught.value)
@@ -33,11 +33,11 @@ def from_variable(name: str, text: str) -> object:
     return getattr(settings, name)
 
 
-def outcome(attempt: Callable[[], object], refusal_type: type[Exception]) -> str | None:
-    """None, or the refusal's message; any other exception is a failure."""
+def outcome(attempt: Callable[[], object], rejection_type: type[Exception]) -> str | None:
+    """None, or the rejection's message; any other exception is a failure."""
     try:
         attempt()
-    except refusal_type as error:
+    except rejection_type as error:
         return str(error)
     return None
 
@@ -126,15 +126,15 @@ def test_sizes_are_exact(number: int, unit: str, space: bool) -> None:
     if field.low <= bytes_ <= field.high:
         assert from_variable("max_unread_bytes", text) == bytes_
     else:
-        assert "expected a size such as 64MiB from 64KiB to 1TiB" in refusal(environ={"INFERD_MAX_UNREAD_BYTES": text})
+        assert "expected a size such as 64MiB from 64KiB to 1TiB" in rejection(environ={"INFERD_MAX_UNREAD_BYTES": text})
 
 
 @given(st.decimals(0, 100_000, places=4), st.sampled_from(sorted(DURATIONS_IN_S)))
-def test_durations_are_whole_steps_or_refused(number: object, unit: str) -> None:
+def test_durations_are_whole_steps_or_rejected(number: object, unit: str) -> None:
     milli = round(float(str(number)) * 10_000) * DURATIONS_IN_S[unit]
     whole, rest = divmod(milli, 10_000)
     if rest or whole > 86_400:
-        assert "in steps of 1s" in refusal(environ={"INFERD_DRAIN_TIMEOUT_S": f"{number}{unit}"})
+        assert "in steps of 1s" in rejection(environ={"INFERD_DRAIN_TIMEOUT_S": f"{number}{unit}"})
     else:
         assert from_variable("drain_timeout_s", f"{number}{unit}") == whole
 
@@ -158,11 +158,11 @@ def test_durations_convert_between_units() -> None:
     assert from_variable("inline_limit_us", "50000ns") == 50
     assert from_variable("inline_limit_us", "70µs") == 70
     assert from_variable("drain_timeout_s", "2000ms") == 2
-    assert "in steps of 1us" in refusal(environ={"INFERD_INLINE_LIMIT_US": "1500ns"})
+    assert "in steps of 1us" in rejection(environ={"INFERD_INLINE_LIMIT_US": "1500ns"})
 
 
 @given(st.sampled_from(sorted(fields())), st.text(max_size=60))
-def test_any_text_is_taken_or_refused_with_the_name_and_the_origin(name: str, text: str) -> None:
+def test_any_text_is_taken_or_rejected_with_the_name_and_the_origin(name: str, text: str) -> None:
     variable = fields()[name].variable
     message = outcome(lambda: load_settings({}, {variable: text}, NOWHERE), ConfigError)
     assert message is None or (name in message and variable in message)
@@ -189,19 +189,19 @@ def test_lists() -> None:
 
 
 @pytest.mark.parametrize("name", sorted(fields()))
-def test_an_empty_value_is_refused_wherever_it_stands(name: str, tmp_path: Path) -> None:
+def test_an_empty_value_is_rejected_wherever_it_stands(name: str, tmp_path: Path) -> None:
     """An unset variable of a shell must not mean that nobody is asked who comes."""
     field = fields()[name]
     otherwise = "the same as host" if name == "metrics_host" else "none"
     says = f"expected {field.expected}, got ''; leave it out for {spell(field, field.default) or otherwise}"
     for empty in ("", " ", *((",", " , ") if field.kind == "list" else ())):
-        assert refusal({name: empty}) == f"{name} ({'PATH' if name == 'models' else field.flag}): {says}"
-        assert refusal(environ={field.variable: empty}) == f"{name} ({field.variable}): {says}"
+        assert rejection({name: empty}) == f"{name} ({'PATH' if name == 'models' else field.flag}): {says}"
+        assert rejection(environ={field.variable: empty}) == f"{name} ({field.variable}): {says}"
         (tmp_path / "inferd.toml").write_text(f"{name} = '{empty}'\n")
-        assert refusal(folder=tmp_path) == f"{name} (inferd.toml): {says}"
+        assert rejection(folder=tmp_path) == f"{name} (inferd.toml): {says}"
     if field.kind == "list":
         (tmp_path / "inferd.toml").write_text(f"{name} = []\n")
-        assert refusal(folder=tmp_path) == f"{name} (inferd.toml): {says}"
+        assert rejection(folder=tmp_path) == f"{name} (inferd.toml): {says}"
 
 
 KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
@@ -211,10 +211,10 @@ KEY = "-----BEGIN PRIVATE KEY-----\nc2VjcmV0\n-----END PRIVATE KEY-----"
 def test_what_stands_in_a_file_is_not_its_path(content: str, tmp_path: Path) -> None:
     """It may be a key: nothing repeats it."""
     (tmp_path / "inferd.toml").write_text(f"tls_key = {json.dumps(content)}\n")
-    said = [refusal(folder=tmp_path), refusal(environ={"INFERD_CONFIG": content})]
+    said = [rejection(folder=tmp_path), rejection(environ={"INFERD_CONFIG": content})]
     for field in fields().values():
         if field.kind == "file" or field.name == "models":
-            said += [refusal({field.name: content}), refusal(environ={field.variable: content})]
+            said += [rejection({field.name: content}), rejection(environ={field.variable: content})]
             with pytest.raises(ConfigError) as caught:
                 Settings(**{field.name: (content,) if field.name == "models" else content})
             said.append(str(caught.value))
@@ -225,7 +225,7 @@ def test_what_stands_in_a_file_is_not_its_path(content: str, tmp_path: Path) -> 
 
 
 def test_an_empty_name_of_a_file_is_none() -> None:
-    assert "config (INFERD_CONFIG): expected the path of a TOML file, got ''" in refusal(environ={"INFERD_CONFIG": ""})
+    assert "config (INFERD_CONFIG): expected the path of a TOML file, got ''" in rejection(environ={"INFERD_CONFIG": ""})
     with pytest.raises(ConfigError, match=r"config \(--config\): expected the path of a TOML file, got ''; leave it out for inferd.toml"):
         load_settings({}, {}, NOWHERE, config_file="")
     for field in fields().values():
@@ -262,8 +262,8 @@ def test_an_empty_name_of_a_file_is_none() -> None:
         ({"INFERD_CONFIG": "nothing.toml"}, "config (INFERD_CONFIG): expected a TOML file, got 'nothing.toml', which does not exist"),
     ],
 )
-def test_refusals_say_what_to_write(environ: dict[str, str], message: str) -> None:
-    assert message in refusal(environ=environ)
+def test_rejections_say_what_to_write(environ: dict[str, str], message: str) -> None:
+    assert message in rejection(environ=environ)
 
 
 @pytest.mark.parametrize(
@@ -283,9 +283,9 @@ def test_refusals_say_what_to_write(environ: dict[str, str], message: str) -> No
         ("[grpc_port]\nx = 1", "grpc_port (inferd.toml): expected a whole number"),
     ],
 )
-def test_refusals_of_a_file(tmp_path: Path, text: str, message: str) -> None:
+def test_rejections_of_a_file(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "inferd.toml").write_text(text)
-    assert message in refusal(folder=tmp_path)
+    assert message in rejection(folder=tmp_path)
 
 
 def test_a_file_is_found_by_flag_then_variable_then_in_the_folder(tmp_path: Path) -> None:
@@ -298,15 +298,15 @@ def test_a_file_is_found_by_flag_then_variable_then_in_the_folder(tmp_path: Path
     assert load_settings({}, environ, tmp_path, config_file="flag.toml")[0].grpc_port == 3
 
 
-def test_a_file_that_is_not_text_is_refused(tmp_path: Path) -> None:
+def test_a_file_that_is_not_text_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "inferd.toml").write_bytes(b"\xff\xfe")
-    assert "config: expected TOML in" in refusal(folder=tmp_path)
-    assert "config: expected a readable TOML file" in refusal(environ={"INFERD_CONFIG": "."}, folder=tmp_path)
+    assert "config: expected TOML in" in rejection(folder=tmp_path)
+    assert "config: expected a readable TOML file" in rejection(environ={"INFERD_CONFIG": "."}, folder=tmp_path)
 
 
 def test_a_pipe_in_place_of_the_file_holds_up_nobody(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "inferd.toml")
-    assert "config: expected a regular file, got" in refusal(folder=tmp_path)
+    assert "config: expected a regular file, got" in rejection(folder=tmp_path)
 
 
 def test_models_of_a_file_are_relative_to_the_file(tmp_path: Path) -> None:
@@ -335,7 +335,7 @@ SERVICE_LINKS = {  # what Kubernetes puts into every pod for Services named infe
 def test_variables_of_kubernetes_service_links_are_no_settings() -> None:
     assert set(load_settings({}, SERVICE_LINKS, NOWHERE)[1].values()) == {"default"}
     assert load_settings({}, SERVICE_LINKS | {"INFERD_GRPC_PORT": "9000"}, NOWHERE)[0].grpc_port == 9000
-    assert "INFERD_GRPC_PORT" in refusal(environ={"INFERD_GRPC_PORT": "tcp://10.0.0.2:8001"})
+    assert "INFERD_GRPC_PORT" in rejection(environ={"INFERD_GRPC_PORT": "tcp://10.0.0.2:8001"})
 
 
 def test_build_variables_are_no_settings() -> None:
@@ -396,7 +396,7 @@ def test_file_modes(text: str, mode: int) -> None:
 
 @pytest.mark.parametrize("text", ["0o660", "888", "1777", "66", "-1", "rw-rw----"])
 def test_what_is_no_file_mode(text: str) -> None:
-    message = refusal(environ={"INFERD_SOCKET_MODE": text})
+    message = rejection(environ={"INFERD_SOCKET_MODE": text})
     assert message is not None
     assert "expected a file mode of three or four octal digits such as 0660, or umask, got" in message
 
@@ -405,7 +405,7 @@ def test_what_is_no_file_mode(text: str) -> None:
 def test_a_file_mode_in_a_file_is_text(number: str, tmp_path: Path) -> None:
     """As a number it could be meant in octal or not."""
     (tmp_path / "inferd.toml").write_text(f"socket_mode = {number}\n")
-    assert "such as 0660, or umask" in (refusal(folder=tmp_path) or "")
+    assert "such as 0660, or umask" in (rejection(folder=tmp_path) or "")
     (tmp_path / "inferd.toml").write_text('socket_mode = "0440"\n')
     assert load_settings({}, {}, tmp_path)[0].socket_mode == 0o440
 
@@ -427,7 +427,7 @@ def test_of_a_url_it_is_said_what_to_write_instead(text: str, instead: str) -> N
 
 
 @given(st.text(max_size=30) | st.from_regex(r"(\[[:0-9a-f]*\]|[a-z.]*):[0-9]*", fullmatch=True))
-def test_any_address_is_read_or_refused(text: str) -> None:
+def test_any_address_is_read_or_rejected(text: str) -> None:
     message = outcome(lambda: parse_address(text), ValueError)
     assert message is None or "expected" in message
     if message is None:

@@ -48,7 +48,7 @@ def commands() -> list[tuple[str, str]]:
     return found
 
 
-# What is sent -> what the answer shows.
+# What is sent -> what the response shows.
 SHOWN = {
     "digit.npy": "[7]",
     "seven.png": "1  7 ",

@@ -45,7 +45,7 @@ def test_help_imports_no_verb_and_no_heavy_library() -> None:
     assert loaded == "click"
 
 
-def test_unknown_attributes_are_refused_as_usual() -> None:
+def test_unknown_attributes_are_rejected_as_usual() -> None:
     with pytest.raises(AttributeError, match="module 'inferd' has no attribute 'Enigne'"):
         inferd.Enigne  # type: ignore[attr-defined]  # noqa: B018
 

@@ -21,7 +21,7 @@ import pytest
 ROOT = Path(__file__).resolve().parents[1]
 PACKAGES = ROOT / ".peers" / "triton" / "lib" / f"python{sys.version_info.major}.{sys.version_info.minor}" / "site-packages"
 BUNDLE = PACKAGES / "pytriton" / "tritonserver"
-LIMIT_S = 60  # from its start to its first answer, and from SIGTERM to its end
+LIMIT_S = 60  # from its start to its first response, and from SIGTERM to its end
 
 needs_triton = pytest.mark.skipif(
     not BUNDLE.exists(), reason="Triton is not installed: python benchmarks/peers --peers triton --install-only"

@@ -1,7 +1,7 @@
-"""A plain gRPC client for tests: requests by value or as any bytes, answers as numpy arrays, refusals as (code, message).
+"""A plain gRPC client for tests: requests by value or as any bytes, answers as numpy arrays, rejections as (code, message).
 
-It is grpcio over inferd's own message classes, without a layer that would mend or refuse a request before it is sent.
-Never in here: what a right answer is; the tests say so.
+It is grpcio over inferd's own message classes, without a layer that would mend or reject a request before it is sent.
+Never in here: what a right response is; the tests say so.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from inferd.protocol import inference
 if TYPE_CHECKING:
     from pathlib import Path
 
-    from tests.served import Served
+    from tests.server_fixtures import Served
 
 SERVICE = "inference.GRPCInferenceService"
 INFER = f"/{SERVICE}/ModelInfer"
@@ -138,8 +138,8 @@ class Caller:
     def start(self, message: bytes, timeout: float = LIMIT_S, **options: Any) -> grpc.Future:
         return self._infer.future(message, timeout=timeout, **options)
 
-    def refused(self, request: inference.ModelInferRequest | bytes, **options: Any) -> tuple[str, str]:
-        """Status word and message of a request that must be refused."""
+    def rejected(self, request: inference.ModelInferRequest | bytes, **options: Any) -> tuple[str, str]:
+        """Status word and message of a request that must be rejected."""
         message = request if isinstance(request, bytes) else request.SerializeToString()
         try:
             answer = self._infer(message, **{"timeout": LIMIT_S, **options})
@@ -205,7 +205,7 @@ class Held:
 
     def check(self) -> None:
         """As before: bytes of the message pool, messages, open streams, waiting requests. A closing stream gets a moment.
-        grpc.aio keeps the last refused call, and with it one message, until the next one; and a call that it could not answer because
+        grpc.aio keeps the last rejected call, and with it one message, until the next one; and a call that it could not answer because
         its deadline had passed is held by the record of grpc's own error, which pytest keeps to the end of a test."""
         limit = time.monotonic() + LIMIT_S
         slack_messages = 8 if self._served.transport == "grpcio" else 0

@@ -30,11 +30,11 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
     from concurrent.futures import Future
 
-    from inferd.ask.inputs import Array
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Load
     from inferd.bench.schedule import Arrivals
     from inferd.bench.verify import Verifier
+    from inferd.client_inputs.inputs import Array
     from inferd.engine.embedded import Engine, LocalCall
 
 __all__ = ["check_in_flight", "measure"]

@@ -16,13 +16,13 @@ from urllib.parse import unquote
 import msgspec
 
 from inferd import descriptors
-from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.bench import client_bound
 from inferd.bench.client_bound import Effort
 from inferd.bench.hdr import encode
 from inferd.bench.interrupts import ignore_interrupts, interrupts_held, interrupts_noted
 from inferd.bench.measurement import Histogram, Interval, Latency, Load, Measurement
 from inferd.bench.worker import CODES, Ending, Piece, Plan, Worker
+from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.errors import ConfigError, StartError
 
 if TYPE_CHECKING:

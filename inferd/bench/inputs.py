@@ -11,21 +11,21 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inferd.ask import inputs as reading
-from inferd.ask import raw
-from inferd.ask.arrays import MAX_BYTES
-from inferd.ask.inputs import DTYPES, Array, Literal, Spec
-from inferd.ask.targets import require_client
 from inferd.bench.recording import read_recording, readdress
 from inferd.bench.sizes import check_sizes, parse_sizes
 from inferd.bench.worker import Expected
+from inferd.client_inputs import inputs as reading
+from inferd.client_inputs import raw
+from inferd.client_inputs.arrays import MAX_BYTES
+from inferd.client_inputs.inputs import DTYPES, Array, Literal, Spec
+from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 
-    from inferd.ask.targets import Description
     from inferd.bench.sizes import Sizes
+    from inferd.client_inputs.targets import Description
 
 __all__ = ["OPTIONS", "Requests", "make"]
 
@@ -229,7 +229,7 @@ def _fill_in(
         raise ConfigError(f"{'--shape' if shapes else '--sizes'} is for random inputs, and files give all of them")
     fixed = reading.parse_shapes(shapes, specs)
     check_sizes(sizes, specs)
-    raw.refuse_random(description, specs, CSV)
+    raw.reject_random(description, specs, CSV)
     reading.check_datatypes(specs)
     if rows is not None:
         _check_batch_axis(specs, rows)

@@ -8,15 +8,15 @@ from __future__ import annotations
 import struct
 from typing import TYPE_CHECKING
 
-from inferd.ask.files import read_whole
-from inferd.ask.targets import require_client
+from inferd.client_inputs.files import read_whole
+from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from inferd.ask.inputs import Array
-    from inferd.ask.targets import Description
+    from inferd.client_inputs.inputs import Array
+    from inferd.client_inputs.targets import Description
     from inferd.protocol.inference import InferTensorContents, ModelInferRequest
 
 __all__ = ["MAX_FILE_BYTES", "read_recording", "readdress"]

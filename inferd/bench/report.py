@@ -17,17 +17,17 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from inferd import __version__
-from inferd.ask.files import read_whole
 from inferd.bench.findings import Curve, Search, Stress, Versions
 from inferd.bench.measurement import Latency, Measurement
+from inferd.client_inputs.files import read_whole
 from inferd.errors import ConfigError, InferdError
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from inferd.ask.connections import Spoken
     from inferd.bench.compare import Comparison
     from inferd.bench.modes import Outcome
+    from inferd.client_inputs.connections import Spoken
 
 __all__ = ["SCHEMA", "Report", "check_writable", "load", "make", "of_outcome", "save", "versions_here", "write_text"]
 

@@ -16,9 +16,9 @@ from urllib.error import URLError
 from urllib.parse import urlsplit
 from urllib.request import ProxyHandler, build_opener
 
-from inferd.ask.reach import PLAINTEXT, Reach
-from inferd.ask.targets import require_client
 from inferd.bench.measurement import ServerSide
+from inferd.client_inputs.reach import PLAINTEXT, Reach
+from inferd.client_inputs.targets import require_client
 from inferd.config import parse_address
 from inferd.errors import ConfigError
 

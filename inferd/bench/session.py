@@ -14,12 +14,12 @@ from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from inferd.ask.connections import Spoken, context_of, explanation, spoken
-from inferd.ask.reach import PLAINTEXT, Reach
-from inferd.ask.targets import Local, Remote, open_target, require_client
 from inferd.bench import embedded, generator, inputs, schedule
 from inferd.bench.server_side import Reader
 from inferd.bench.verify import ATOL, RTOL, Verifier
+from inferd.client_inputs.connections import Spoken, context_of, explanation, spoken
+from inferd.client_inputs.reach import PLAINTEXT, Reach
+from inferd.client_inputs.targets import Local, Remote, open_target, require_client
 from inferd.config import parse_address
 from inferd.errors import ConfigError, InferdError
 

@@ -12,7 +12,7 @@ import math
 import re
 from typing import TYPE_CHECKING, NamedTuple
 
-from inferd.ask.inputs import listed
+from inferd.client_inputs.inputs import listed
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     import numpy as np
 
-    from inferd.ask.inputs import Spec
+    from inferd.client_inputs.inputs import Spec
 
 __all__ = ["MAX_SIZE", "Sizes", "check_sizes", "parse_sizes"]
 

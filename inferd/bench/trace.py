@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from inferd.ask.files import read_whole
+from inferd.client_inputs.files import read_whole
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:

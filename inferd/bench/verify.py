@@ -12,17 +12,17 @@ from typing import TYPE_CHECKING
 import numpy as np
 from msgspec.structs import replace
 
-from inferd.ask import inputs as reading
-from inferd.ask.targets import require_client
 from inferd.bench.measurement import Verification
+from inferd.client_inputs import inputs as reading
+from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, RequestError, StartError
 
 if TYPE_CHECKING:
     from collections.abc import Collection, Mapping, Sequence
 
-    from inferd.ask.inputs import Array
     from inferd.bench.inputs import Requests
     from inferd.bench.measurement import Measurement
+    from inferd.client_inputs.inputs import Array
 
 __all__ = ["ATOL", "RTOL", "Verifier"]
 

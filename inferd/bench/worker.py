@@ -16,9 +16,9 @@ from typing import TYPE_CHECKING, NamedTuple
 import numpy as np
 
 from inferd import __version__
-from inferd.ask.connections import Handshake, connected, context_of, failed, name_of, said
-from inferd.ask.reach import PLAINTEXT, Reach
 from inferd.bench.measurement import BUCKETS, Counts, Histogram, Load, Sparse
+from inferd.client_inputs.connections import Handshake, connected, context_of, failed, name_of, said
+from inferd.client_inputs.reach import PLAINTEXT, Reach
 from inferd.errors import StartError
 
 if TYPE_CHECKING:

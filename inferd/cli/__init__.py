@@ -1,6 +1,6 @@
 """The `inferd` command: one module a verb, imported only when it is called, so that `inferd --help` stays quick.
 
-Exit codes: 0 done, 1 a request was refused, something asked for is not there or stdout cannot be written, 2 a wrong setting or
+Exit codes: 0 done, 1 a request was rejected, something asked for is not there or stdout cannot be written, 2 a wrong setting or
 usage, 3 could not start, 130 Ctrl-C.
 An error that inferd raises on purpose is one line on stderr, never a traceback; nor is Ctrl-C one, whenever it comes.
 """

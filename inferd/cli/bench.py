@@ -180,9 +180,9 @@ def bench(**given: Any) -> int:
     from inferd.bench.interrupts import interrupted_once
     from inferd.bench.samples import Samples
 
-    refuse_unused(given)
+    reject_unused(given)
     outputs = {flag: given[flag] for flag in ("json_file", "html", "csv", "hdr", "samples") if given[flag]}
-    refuse_shared(outputs)
+    reject_shared(outputs)
     opened = Samples(given["samples"]) if given["samples"] else nullcontext()
     with interrupted_once(), opened as samples:  # whoever presses Ctrl-C twice wants the report no less
         return measure(given, outputs, samples)
@@ -231,7 +231,7 @@ def measure(given: dict[str, Any], outputs: dict[str, str], samples: Samples | N
     return exit_code(made, outcome)
 
 
-def refuse_shared(outputs: dict[str, str]) -> None:
+def reject_shared(outputs: dict[str, str]) -> None:
     """Every file that will be written can be, and none of them over another."""
     from inferd.bench import report
 
@@ -266,32 +266,32 @@ def settings_of(given: dict[str, Any], load: Load, spin: bool | None) -> dict[st
     return found if spin is None else found | {"spin": spin}
 
 
-def refuse_unused(given: dict[str, Any]) -> None:
+def reject_unused(given: dict[str, Any]) -> None:
     """Flags that would change nothing are a misunderstanding."""
     context = click.get_current_context()
     said = {name for name in given if context.get_parameter_source(name) == ParameterSource.COMMANDLINE}
     modes = {"steps", "ramp", "slo", "stress", "soak", "versions", "scenario"} & said
     local = given["target"].startswith("embedded:")
 
-    def refuse(names: set[str], unless: bool, why: str) -> None:
+    def reject(names: set[str], unless: bool, why: str) -> None:
         if not unless and (unused := sorted(names & said)):
             raise click.UsageError(f"--{unused[0].replace('_', '-')} {why}")
 
-    refuse({"rounds"}, not modes - {"versions"}, "is for --versions, or for one load")
-    refuse({"verify_every", "rtol", "atol"}, "verify" in said, "is for --verify FILE")
-    refuse({"metrics_url", "server_pid", "dollars_per_hour", "spin", "processes", "deadline", "samples"}, not local, "is for a server")
-    refuse(set(FLAGS), not local, "is for a server")
-    refuse({"concurrency"}, "rate" not in said or "scenario" in modes, "is for a closed loop: leave it or --rate out")
-    refuse({"concurrency"}, "slo" not in modes or "scenario" in modes, "is for a closed loop, and --slo searches a rate of an open one")
-    refuse({"concurrency"}, not {"steps", "ramp"} & modes, "is what --steps and --ramp change")
-    refuse({"concurrency", "rate"}, "stress" not in modes, "is what --stress looks for")
-    refuse({"rate"}, given["scenario"] in (None, "Server", "Offline"), f"is nothing that --scenario {given['scenario']} asks for")
-    refuse({"concurrency"}, given["scenario"] in (None, "Offline"), "is for --scenario Offline: the others have their own number in flight")
-    refuse({"connections"}, given["scenario"] != "SingleStream" or given["connections"] == 1, "is 1 for --scenario SingleStream")
-    refuse({"slo"}, given["scenario"] in (None, "Server"), "is for --scenario Server: the others have no limit of latency")
-    refuse({"spin"}, bool({"rate", "slo", "stress", "scenario"} & said) or given["arrivals"] != "constant", "is for an open loop")
-    refuse({"samples"}, not modes - {"soak"} and (given["rounds"] or 1) == 1, "is for one load")
-    refuse(
+    reject({"rounds"}, not modes - {"versions"}, "is for --versions, or for one load")
+    reject({"verify_every", "rtol", "atol"}, "verify" in said, "is for --verify FILE")
+    reject({"metrics_url", "server_pid", "dollars_per_hour", "spin", "processes", "deadline", "samples"}, not local, "is for a server")
+    reject(set(FLAGS), not local, "is for a server")
+    reject({"concurrency"}, "rate" not in said or "scenario" in modes, "is for a closed loop: leave it or --rate out")
+    reject({"concurrency"}, "slo" not in modes or "scenario" in modes, "is for a closed loop, and --slo searches a rate of an open one")
+    reject({"concurrency"}, not {"steps", "ramp"} & modes, "is what --steps and --ramp change")
+    reject({"concurrency", "rate"}, "stress" not in modes, "is what --stress looks for")
+    reject({"rate"}, given["scenario"] in (None, "Server", "Offline"), f"is nothing that --scenario {given['scenario']} asks for")
+    reject({"concurrency"}, given["scenario"] in (None, "Offline"), "is for --scenario Offline: the others have their own number in flight")
+    reject({"connections"}, given["scenario"] != "SingleStream" or given["connections"] == 1, "is 1 for --scenario SingleStream")
+    reject({"slo"}, given["scenario"] in (None, "Server"), "is for --scenario Server: the others have no limit of latency")
+    reject({"spin"}, bool({"rate", "slo", "stress", "scenario"} & said) or given["arrivals"] != "constant", "is for an open loop")
+    reject({"samples"}, not modes - {"soak"} and (given["rounds"] or 1) == 1, "is for one load")
+    reject(
         modes - {"scenario", "slo"} | {"rounds", "requests", "arrivals", "processes", "spin", "samples"},
         "scenario" not in modes,
         "is no part of --scenario",

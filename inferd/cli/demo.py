@@ -1,7 +1,7 @@
 """`inferd demo`: a real server process, real requests, real answers. What it shows is what a user gets; it fakes nothing.
 
 The server serves examples/models on free ports; the requests are images of handwritten digits that the model was not
-trained on. Exit code 0 when every answer arrived and the server ended cleanly.
+trained on. Exit code 0 when every response arrived and the server ended cleanly.
 """
 
 from __future__ import annotations
@@ -19,13 +19,13 @@ from typing import TYPE_CHECKING, Any
 import click
 
 import inferd
-from inferd.ask.targets import require_client
 from inferd.cli.number import Whole
 from inferd.cli.serve import require_onnxruntime
+from inferd.client_inputs.targets import require_client
 from inferd.errors import ConfigError, InferdError, StartError
 
 if TYPE_CHECKING:
-    from inferd.ask.inputs import Array
+    from inferd.client_inputs.inputs import Array
 
 __all__ = ["demo"]
 
@@ -172,7 +172,7 @@ def _show_load(client: Any, address: str, images: Array, labels: Array, requests
 
 
 async def _load(client: Any, address: str, images: Array, labels: Array, requests: int, concurrency: int) -> tuple[float, list[float], int]:
-    """Seconds in all, seconds of each request, and how many answers were the image's label."""
+    """Seconds in all, seconds of each request, and how many responses were the image's label."""
     latencies_s: list[float] = []
     right = 0
     numbers = iter(range(requests))

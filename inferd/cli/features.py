@@ -1,6 +1,6 @@
 """`inferd features export`: a trained scikit-learn pipeline becomes a model that inferd serves. Parses flags; inferd.features does it.
 
-Exit codes: 0 written, and its answers are scikit-learn's, or --allow-differences was given; 1 they differ, nothing is written; 2 usage,
+Exit codes: 0 written, and its responses are scikit-learn's, or --allow-differences was given; 1 they differ, nothing is written; 2 usage,
 or what cannot be converted; 3 a library is missing.
 """
 

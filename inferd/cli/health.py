@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import click
 
-from inferd.ask.reach import Reach, explained
 from inferd.cli.duration import timeout_option
 from inferd.cli.reaching import reaches_by_tls
 from inferd.cli.say import say
+from inferd.client_inputs.reach import Reach, explained
 from inferd.config import Address, parse_address
 from inferd.errors import InferdError
 
@@ -31,8 +31,8 @@ def address(ctx: click.Context, param: click.Parameter, text: str) -> Address:
 def health(target: Address, service: str, timeout: float, reach: Reach) -> int:
     """Ask a server's health service whether it takes requests, of a model if SERVICE names one.
 
-    HOST:PORT, or unix:/path or unix:@name. No token is asked for. Made for probes: exit code 0 for SERVING, 1 for everything else, no
-    answer included.
+    HOST:PORT, or unix:/path or unix:@name. No token is asked for. Made for probes: exit code 0 for SERVING, 1 for everything else,
+    also where no response comes.
 
     \b
     inferd health localhost:8001
@@ -47,7 +47,7 @@ def ask(target: Address, service: str, timeout_s: float, reach: Reach) -> str:
     """The name of the ServingStatus. InferdError where there is none."""
     import grpc
 
-    from inferd.ask.targets import require_client
+    from inferd.client_inputs.targets import require_client
     from inferd.protocol.health import HealthCheckRequest, HealthCheckResponse
 
     options = [("grpc.enable_http_proxy", 0)]

@@ -1,6 +1,6 @@
 """`inferd infer`: one request, to a server over gRPC or to a model file in this process; prints the named outputs.
 
-Exit codes: 0 answered, 1 refused or not reachable, 2 usage.
+Exit codes: 0 answered, 1 rejected or not reachable, 2 usage.
 """
 
 from __future__ import annotations
@@ -17,9 +17,9 @@ from inferd.cli.reaching import TOKEN_FILE, reaches_by_tls
 from inferd.cli.say import one_line, say
 
 if TYPE_CHECKING:
-    from inferd.ask.inputs import Array, Literal
-    from inferd.ask.reach import Reach
-    from inferd.ask.targets import Answer, Description, Target
+    from inferd.client_inputs.inputs import Array, Literal
+    from inferd.client_inputs.reach import Reach
+    from inferd.client_inputs.targets import Answer, Description, Target
 
 __all__ = ["infer"]
 
@@ -85,9 +85,9 @@ def infer(
         raise click.UsageError("--format npz needs --save FILE")
     metadata = [_pair(text) for text in pairs]
 
-    from inferd.ask import inputs as reading
-    from inferd.ask import raw
-    from inferd.ask.targets import open_target
+    from inferd.client_inputs import inputs as reading
+    from inferd.client_inputs import raw
+    from inferd.client_inputs.targets import open_target
 
     given: dict[str, Array | Literal] = {}
     with open_target(target, model, timeout, metadata, reach) as opened:
@@ -104,7 +104,7 @@ def infer(
         notices: list[str] = []
         if use_random:
             rest = [spec for spec in specs if spec.name not in given]
-            raw.refuse_random(description, rest)
+            raw.reject_random(description, rest)
             made, notices = reading.random_inputs(rest, reading.parse_shapes(shapes, rest), seed)
             given |= made
         elif shapes:

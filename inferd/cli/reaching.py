@@ -7,8 +7,8 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from inferd.ask.reach import Reach
-from inferd.files import require_secret
+from inferd.client_inputs.reach import Reach
+from inferd.watched_files import require_secret
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping

@@ -17,9 +17,9 @@ from inferd.cli import silence
 from inferd.cli.options import REREAD, SettingsCommand, takes_settings
 from inferd.config import fields, spell
 from inferd.errors import ConfigError, StartError
-from inferd.files import require_secret
 from inferd.memory_limit import memory_limit_bytes
 from inferd.serving.budget import most_bytes, spelled
+from inferd.watched_files import require_secret
 
 if TYPE_CHECKING:
     from inferd.config import Settings

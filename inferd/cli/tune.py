@@ -14,11 +14,11 @@ from typing import TYPE_CHECKING, Any, Self, TextIO
 import click
 from click.core import ParameterSource
 
-from inferd.ask.targets import require_client
 from inferd.cli.duration import Duration
 from inferd.cli.number import Fraction, Whole
 from inferd.cli.say import one_line, say
 from inferd.cli.serve import require_onnxruntime
+from inferd.client_inputs.targets import require_client
 from inferd.config import PROVIDERS
 from inferd.errors import ConfigError, InferdError
 

@@ -151,7 +151,7 @@ class Backend(Protocol):
         """Runs the model over the first `rows` rows of the arrays that `inputs` gave. The answer is valid until the next run.
 
         Raises Cancelled when `terminate` ended the run, Internal when an output is not what the signature promises, InvalidArgument
-        when an operator of onnxruntime-extensions refuses what the rows hold, RunFailed when the model fails.
+        when an operator of onnxruntime-extensions rejects what the rows hold, RunFailed when the model fails.
         """
 
     def terminate(self) -> None:
@@ -188,16 +188,16 @@ class OnnxModel:
     """One ONNX file, loaded: its graph, the providers that it really runs on, and the session that its instances share."""
 
     def __init__(
-        self, name: str, session: Any, graph: Graph, refusing: frozenset[str] = frozenset(), arena: RunArena | None = None
+        self, name: str, session: Any, graph: Graph, rejecting: frozenset[str] = frozenset(), arena: RunArena | None = None
     ) -> None:
-        """refusing: operators of onnxruntime-extensions, which look at contents as steps do. arena: where runs have their memory from;
+        """rejecting: operators of onnxruntime-extensions, which look at contents as steps do. arena: where runs have their memory from;
         None: from onnxruntime, without a limit."""
         self.name = name
         self.arena = arena
         self.arenas = [arena] if arena is not None else []  # all from which its backends' runs have memory
         self.graph = graph
         self._session = session
-        self._refusing = refusing
+        self._rejecting = rejecting
         self._few_session, self._few_rows = session, 0  # which runs what has so many rows or fewer
         self.providers: tuple[str, ...] = tuple(session.get_providers())
 
@@ -222,7 +222,7 @@ class OnnxModel:
         with RunArena.opened(ort, options.max_run_bytes if limited else 0) as arena:
             native = _native_options(ort, options, arena)
             session, extended = _open_session(ort, name, source, native, providers)
-        _refuse_silent_fallback(name, providers, session.get_providers())
+        _reject_silent_fallback(name, providers, session.get_providers())
         if extended and not options.unsafe_operators:
             raise ConfigError(
                 f"model {name!r}: {_UNSAFE}: export without them and have inferd prepare pictures and texts (preprocess in the "
@@ -267,8 +267,8 @@ class OnnxModel:
             )
         try:
             if not signature.fixed:
-                return _VaryingBackend(self._session, signature, self._refusing, self.arena)
-            return _BoundBackend(self._session, signature, self._refusing, self.arena, self._few_session, self._few_rows)
+                return _VaryingBackend(self._session, signature, self._rejecting, self.arena)
+            return _BoundBackend(self._session, signature, self._rejecting, self.arena, self._few_session, self._few_rows)
         except (MemoryError, ValueError):  # ValueError: numpy, for sizes that no machine has
             raise ConfigError(
                 f"model {self.name!r}: the arrays of a run of {max(signature.max_batch_size, 1)} rows do not fit this machine's memory: "
@@ -382,15 +382,15 @@ def _extensions_of(source: str | os.PathLike[str] | bytes) -> frozenset[str]:
     return frozenset(theirs - others)
 
 
-def _refusal(error: Exception, refusing: frozenset[str], model_name: str, inputs: Sequence[str]) -> InvalidArgument | None:
+def _rejection(error: Exception, rejecting: frozenset[str], model_name: str, inputs: Sequence[str]) -> InvalidArgument | None:
     """What a client is told whose request one of these operators did not take; None where something else failed."""
-    found = _FAILED_NODE.search(str(error)) if refusing else None
-    if found is None or found["operator"] not in refusing or _NO_MEMORY.fullmatch(found["words"].strip()):
+    found = _FAILED_NODE.search(str(error)) if rejecting else None
+    if found is None or found["operator"] not in rejecting or _NO_MEMORY.fullmatch(found["words"].strip()):
         return None
     words = " ".join(word for word in found["words"].split() if "/" not in word and "\\" not in word)  # no paths
     names = ", ".join(map(repr, inputs))
     return InvalidArgument(
-        f"model {model_name!r}: its operator {found['operator']} refused what was sent ({words:.{_MAX_WORDS}}): "
+        f"model {model_name!r}: its operator {found['operator']} rejected what was sent ({words:.{_MAX_WORDS}}): "
         f"send what that operator takes in {names:.{_MAX_WORDS}}",
         reason="bad_content",
     )
@@ -414,7 +414,7 @@ def _plain(error: Exception, source: str | os.PathLike[str] | bytes) -> str:
     return " ".join(text.split()).rstrip(".") or type(error).__name__
 
 
-def _refuse_silent_fallback(name: str, wanted: list[tuple[str, dict[str, str]]], active: Sequence[str]) -> None:
+def _reject_silent_fallback(name: str, wanted: list[tuple[str, dict[str, str]]], active: Sequence[str]) -> None:
     """onnxruntime-gpu lists the CUDA provider on machines without a GPU, and then runs on the CPU without a word."""
     missing = [full for full, _ in wanted if full not in active]
     if missing:
@@ -460,8 +460,8 @@ Spec = tuple[str, str, tuple[int, ...]]  # name, datatype, shape with the batch 
 class _Run:
     """What both backends share: the run that `terminate` ends, and runs whose outputs onnxruntime allocates."""
 
-    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str], arena: RunArena | None) -> None:
-        self._refusing = refusing
+    def __init__(self, session: Any, signature: Signature, rejecting: frozenset[str], arena: RunArena | None) -> None:
+        self._rejecting = rejecting
         self._arena = arena
         self._batched = signature.max_batch_size > 0
         self._input_specs, self._output_specs = signature.run_input_specs, signature.run_output_specs
@@ -518,7 +518,7 @@ class _Run:
                 raise _cancelled() from None
             if not again and self._made_room(error):
                 return self._run_allocating(feed, rows, again=True)
-            self._raise_refusal(error, rows)
+            self._raise_rejection(error, rows)
             raise _run_failed(self._model_name, error) from None
         self._end()
         if self._as_values:
@@ -530,7 +530,7 @@ class _Run:
         """The arena was full, and what earlier runs left in it has been given back: the same run may find room now."""
         return self._arena is not None and self._arena.was_full(error) and self._arena.give_back() > 0
 
-    def _raise_refusal(self, error: Exception, rows: int) -> None:
+    def _raise_rejection(self, error: Exception, rows: int) -> None:
         """Raises InvalidArgument where the model failed by what a client sent, ResourceExhausted where that needs too much memory."""
         if self._arena is not None and self._arena.was_full(error):
             self._arena.give_back()
@@ -540,12 +540,12 @@ class _Run:
                 "may take: send fewer rows or smaller tensors, or have max_run_bytes raised",
                 reason="run_memory",
             ) from None
-        refusal = _refusal(error, self._refusing, self._model_name, [name for name, _, _ in self._input_specs])
-        if refusal is not None:
-            raise refusal from None
+        rejection = _rejection(error, self._rejecting, self._model_name, [name for name, _, _ in self._input_specs])
+        if rejection is not None:
+            raise rejection from None
 
     def _check_shapes(self, arrays: list[Array], rows: int) -> None:
-        """Output arrays that onnxruntime shaped: refuses what the signature does not promise."""
+        """Output arrays that onnxruntime shaped: rejects what the signature does not promise."""
         for array, (name, _, promised) in zip(arrays, self._output_specs, strict=True):
             shape = array.shape
             if promised == () and not self._batched:
@@ -578,12 +578,12 @@ class _BoundBackend(_Run):
         self,
         session: Any,
         signature: Signature,
-        refusing: frozenset[str] = frozenset(),
+        rejecting: frozenset[str] = frozenset(),
         arena: RunArena | None = None,
         few_session: Any = None,
         few_rows: int = 0,
     ) -> None:
-        super().__init__(session, signature, refusing, arena)
+        super().__init__(session, signature, rejecting, arena)
         self._few_session, self._few_rows = few_session, few_rows
         self._most_rows = max(signature.max_batch_size, 1)
         self._input_arrays = [self._whole(spec) for spec in self._input_specs]
@@ -634,7 +634,7 @@ class _BoundBackend(_Run):
                 raise _cancelled() from None
             if self._made_room(error):
                 return self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows, again=True)
-            self._raise_refusal(error, rows)
+            self._raise_rejection(error, rows)
             if bound.proven:
                 raise _run_failed(self._model_name, error) from None
             return self._run_unproven(rows)
@@ -643,7 +643,7 @@ class _BoundBackend(_Run):
         return bound.outputs
 
     def _run_unproven(self, rows: int) -> Tensors:
-        """The first run of this many rows failed. onnxruntime refuses to fill arrays that do not have an output's real shape:
+        """The first run of this many rows failed. onnxruntime rejects to fill arrays that do not have an output's real shape:
         if the run goes well without them, the graph's declaration was wrong, and they are given up. Else the fault is raised."""
         outputs = self._run_allocating(self._feed(self._views(self._input_arrays, rows)), rows)
         log.warning("model %r: outputs differ from the shapes that its graph declares, so they are not bound", self._model_name)
@@ -663,8 +663,8 @@ class _VaryingBackend(_Run):
     Views of the last 32 combinations of shapes are kept. Text has no arena: its elements are Python objects.
     """
 
-    def __init__(self, session: Any, signature: Signature, refusing: frozenset[str] = frozenset(), arena: RunArena | None = None) -> None:
-        super().__init__(session, signature, refusing, arena)
+    def __init__(self, session: Any, signature: Signature, rejecting: frozenset[str] = frozenset(), arena: RunArena | None = None) -> None:
+        super().__init__(session, signature, rejecting, arena)
         self._arenas: list[Array] = [_aligned((0,), np.uint8) for _ in self._input_specs]
         self._views: dict[tuple[tuple[int, ...], ...], tuple[Tensors, dict[str, Any]]] = {}
         self._next_feed: dict[str, Any] = {}  # what the next run takes

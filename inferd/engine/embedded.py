@@ -114,7 +114,7 @@ class Engine:
         version: str | int = "",
         timeout: float | None = None,
     ) -> dict[str, Array]:
-        """Runs one request and waits for its answer: fresh arrays by output name.
+        """Runs one request and waits for its response: fresh arrays by output name.
 
         model: its name; None where there is only one. inputs: what numpy makes arrays of, with the batch axis; numbers are converted to
         the model's datatype where no value changes its kind or is cut off, text may be str or bytes. outputs: those that are wanted,
@@ -129,7 +129,7 @@ class Engine:
             call.cancel()
             raise _too_late(timeout) from None
         except BaseException:
-            call.cancel()  # KeyboardInterrupt while waiting; nothing to do after an answer
+            call.cancel()  # KeyboardInterrupt while waiting; nothing to do after a response
             raise
 
     async def infer_async(
@@ -150,7 +150,7 @@ class Engine:
         except TimeoutError:
             raise _too_late(timeout) from None
         finally:
-            call.cancel()  # does nothing after an answer
+            call.cancel()  # does nothing after a response
 
     @property
     def models(self) -> tuple[str, ...]:
@@ -174,7 +174,7 @@ class Engine:
         return self._lookup(model, version).config
 
     def close(self) -> None:
-        """Ends all models; requests that wait are refused with Unavailable. Idempotent. Nothing to do in a forked child."""
+        """Ends all models; requests that wait are rejected with Unavailable. Idempotent. Nothing to do in a forked child."""
         self._closed = True
         if self._process == os.getpid():
             self._repository.close()
@@ -261,7 +261,7 @@ def _too_late(timeout_s: float | None) -> DeadlineExceeded:
 
 
 def _tensor(name: str, specs: Mapping[str, tuple[str, tuple[int, ...]]], value: ArrayLike) -> tuple[str, str, Array]:
-    """(name, datatype word, array of its numpy type). Unknown names pass with a word of their own: check refuses them better."""
+    """(name, datatype word, array of its numpy type). Unknown names pass with a word of their own: check rejects them better."""
     if not isinstance(name, str):
         raise InvalidArgument(f"inputs: expected input names as str, got {_kind(name)}")
     if name not in specs:

@@ -2,7 +2,7 @@
 
 An instance runs one batch at a time, either on the event loop (inline) or on an executor thread of its own. A run of several requests
 that fails is run again in halves, and these again, so that a request fails only where a run of it alone fails (retry_budget.py says how
-often that may happen). Never in here: which requests form a batch (the batcher), who gets the answers (deliver).
+often that may happen). Never in here: which requests form a batch (the batcher), who gets the responses (deliver).
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ log = logging.getLogger("inferd.engine")
 
 EXPECTED_SHARE = 1 / 64  # of a run: the most that the next one waits for the clients of the one before
 MAX_EXPECTED_NS = 1_000_000  # a run of more than 64 times this is bound by computing: more rows at once gain nothing, and waiting costs
-TELL_EVERY_NS = 60 * 10**9  # at most one line of an instance about requests that its model refused
+TELL_EVERY_NS = 60 * 10**9  # at most one line of an instance about requests that its model rejected
 
 
 class Instance:
@@ -45,12 +45,12 @@ class Instance:
         self.running: Batch | None = None  # while the model itself runs
         self._ended = False
         self._budget = RetryBudget()
-        self._untold = 0  # requests that the model refused and no line in the log has counted
+        self._untold = 0  # requests that the model rejected and no line in the log has counted
         self._tell_ns = 0  # monotonic: not before
         self._lock = threading.Lock()  # taken to end a run, and by a run that is ended; never while a model runs
 
     def run_batch(self, batch: Batch) -> None:
-        """Preprocess, execute, encode. Afterwards every request of the batch has an answer or an error; deliver gives them out."""
+        """Preprocess, execute, encode. Afterwards every request of the batch has a response or an error; deliver gives them out."""
         if not batch.requests:
             return  # all of them expired while they waited
         try:
@@ -129,7 +129,7 @@ class Instance:
             return Unavailable(f"{self.name} was unloaded while the request ran; retry, another version or replica may answer")
         if isinstance(error, RequestError) and not throttled:
             if isinstance(error, InvalidArgument) and not self.warming_up:
-                self._tell_refused()
+                self._tell_rejected()
             return error
         if not told:
             self._tell_failed(error, batch)
@@ -147,12 +147,12 @@ class Instance:
             level = logging.DEBUG if self.warming_up else logging.ERROR
             log.log(level, "%s: a run of %d rows failed", self.name, batch.rows, exc_info=error)
 
-    def _tell_refused(self) -> None:
-        """The model refused a request. Of its words, which may hold some of what was sent, nothing goes into the log."""
+    def _tell_rejected(self) -> None:
+        """The model rejected a request. Of its words, which may hold some of what was sent, nothing goes into the log."""
         self._untold += 1
         now_ns = time.monotonic_ns()
         if now_ns >= self._tell_ns:
-            log.info("%s: the model's own operators refused %d requests; their clients were told why", self.name, self._untold)
+            log.info("%s: the model's own operators rejected %d requests; their clients were told why", self.name, self._untold)
             self._untold, self._tell_ns = 0, now_ns + TELL_EVERY_NS
 
     def _execute(self, rows: int, batch: Batch) -> Tensors:

@@ -48,8 +48,8 @@ if TYPE_CHECKING:
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
     from inferd.engine.backend import Backend
+    from inferd.pipeline.plan import Plan
     from inferd.protocol.inference import ModelConfig
-    from inferd.steps.plan import Plan
 
 __all__ = ["Model", "batching_of"]
 
@@ -161,7 +161,7 @@ class Model:
         self._limits = [RunLimit(instance, 10**9 * config.inferd.max_run_s) for instance in self._instances]
         self._hangs = False  # no instance ends its run
         self._threads: list[ExecutorThread] = []
-        self._refused = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
+        self._rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
         # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
         self._policy = self._inline_policy()
         self._why_unbounded = why_unbounded
@@ -184,7 +184,7 @@ class Model:
         try:
             request.check(self.signature)
         except RequestError as error:
-            self.refuse(error)
+            self.reject(error)
             raise
 
     def submit(self, request: Request, call: Call) -> None:
@@ -199,27 +199,27 @@ class Model:
                 waiting = self._large
             alone = waiting.put(request, call)
         except RequestError as error:
-            self.refuse(error)
+            self.reject(error)
             raise
         if alone and self._wake is not None:
             self._wake()
 
-    def refuse(self, error: RequestError) -> None:
-        """Counts one request that was refused before it waited."""
+    def reject(self, error: RequestError) -> None:
+        """Counts one request that was rejected before it waited."""
         if isinstance(error, (ResourceExhausted, DeadlineExceeded)):
-            self._refused["REJECTED"] += 1
+            self._rejected["REJECTED"] += 1
         elif isinstance(error, Cancelled):
-            self._refused["CANCELED"] += 1
+            self._rejected["CANCELED"] += 1
         elif isinstance(error, Internal):
-            self._refused["BACKEND"] += 1
+            self._rejected["BACKEND"] += 1
         else:
-            self._refused["OTHER"] += 1
+            self._rejected["OTHER"] += 1
 
     @property
     def failures(self) -> dict[str, int]:
-        """Requests without an answer, by Triton's reason. REJECTED: the queue was full, they made room in it, or their time ran out
+        """Requests without a response, by Triton's reason. REJECTED: the queue was full, they made room in it, or their time ran out
         there. CANCELED: the caller went away, or their time ran out while they ran. BACKEND: the run failed. OTHER: all else."""
-        counts = self._refused.copy()
+        counts = self._rejected.copy()
         for batcher in self._batchers:
             counts["REJECTED"] += batcher.expired
             counts["CANCELED"] += batcher.cancelled
@@ -244,7 +244,7 @@ class Model:
 
     @property
     def evictions(self) -> int:
-        """Requests that waited and were refused after all, for one of a connection that has fewer waiting."""
+        """Requests that waited and were rejected after all, for one of a connection that has fewer waiting."""
         return sum(batcher.queue.evictions for batcher in self._batchers)
 
     @property
@@ -549,7 +549,7 @@ class Model:
             self._schedule(self._run_inline)
 
     def _run_inline(self) -> None:
-        """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their answers are not sent before, and what
+        """Runs what waits, on the loop: a few batches at most, then the loop has its turn: their responses are not sent before, and what
         came meanwhile is older than it says."""
         self._scheduled = False
         self._polling = True

@@ -8,7 +8,7 @@ graph, and what it says must agree with it. The path of a configuration:
     session_options      what ONNX Runtime is told                                     (session_config.py)
     complete             names, datatypes, shapes: from the graph; batching: from that and trial runs (batching.py, probe.py)
     signature_of         the contract that requests are checked against, as far as the graph knows it
-    show_to_clients      what stands there instead where steps come before or after the graph (inferd.steps)
+    show_to_clients      what stands there instead where steps come before or after the graph (inferd.pipeline)
 
 Errors are ConfigError; they name the model, the file and the field. Never in here: onnxruntime, loading, folders of versions.
 """
@@ -33,7 +33,7 @@ from inferd.engine.planner import Plan
 from inferd.engine.probe import INDEPENDENT, Proof
 from inferd.engine.text_faults import value_fault
 from inferd.engine.toml_faults import for_json, toml_faults, unknown_field
-from inferd.engine.unsupported import refuse_unsupported
+from inferd.engine.unsupported import reject_unsupported
 from inferd.errors import ConfigError, StartError
 from inferd.protocol import POOL, inference, options
 
@@ -72,7 +72,7 @@ def read_model_config(place: Path | None, name: str) -> Written:
     if written.config.name and written.config.name != name:
         raise ConfigError(f"{where}: name is {written.config.name!r}, and the model's folder or file says {name!r}: make them equal")
     _check_limits(written)
-    refuse_unsupported(written.config, where)
+    reject_unsupported(written.config, where)
     return written
 
 
@@ -287,7 +287,7 @@ def complete(
         axis = axis._replace(why=f"no batching: {none} (set max_batch_size to batch all the same)")
         _complete_all_tensors(written.where, config, graph)
     _check_warmup(written.where, config)
-    refuse_unsupported(config, written.where)  # again: max_batch_size and the number of instances are known now
+    reject_unsupported(config, written.where)  # again: max_batch_size and the number of instances are known now
     if config.max_batch_size <= 0 and config.dynamic_batching.preferred_batch_size:
         raise ConfigError(f"{written.where}: dynamic_batching.preferred_batch_size is set, and there is {axis.why}: remove it")
     return settle_sharing(written, config, axis, proof)

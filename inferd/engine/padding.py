@@ -1,7 +1,7 @@
-"""Requests of unequal length in one batch: what ModelOptions.padding declares, and the check at load that it changes no answer.
+"""Requests of unequal length in one batch: what ModelOptions.padding declares, and the check at load that it changes no response.
 
     compile_padding    the configuration's entries -> what Signature takes
-    check_padding      rows of several lengths, alone and padded together: the same answers, or the model is not served
+    check_padding      rows of several lengths, alone and padded together: the same responses, or the model is not served
 
 Every row of a batch costs what its longest costs, and on CPUs that is more than what running together gains: rows of a text model with
 5 to 178 tokens, all together, ran at a third of the speed of one by one. So only like lengths share a batch: those of one bucket, or,
@@ -28,7 +28,7 @@ from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES, Signature
 from inferd.errors import ConfigError, RequestError
-from inferd.steps.pipeline import PadAxis
+from inferd.pipeline.pipeline import PadAxis
 
 if TYPE_CHECKING:
     from inferd.engine.executor import Instance
@@ -57,7 +57,7 @@ SPREADS: tuple[Distance, ...] = ((False, 0, 1), (False, 0, -1), (True, 0, 30), (
 # Of other sizes, for what a graph does only far from 0, or close to it.
 SCALES: tuple[Distance, ...] = ((False, -1e-3, 1e-3), (False, 1e3, 1e4), (False, -1e3, -1e4))
 ROUNDINGS = 4  # of a row's numbers, tried where padding changes answers at such sizes:
-ROUNDED_LESS = 8  # rounding decides if it moves an answer by an eighth as much
+ROUNDED_LESS = 8  # rounding decides if it moves a response by an eighth as much
 # Of whole numbers, once those from 0 have been tried, in one padded input at a time: what a model that runs the first takes for numbers,
 # while one that looks something up at them fails, and the others would make no sense to it.
 FAR = -(1 << 30)

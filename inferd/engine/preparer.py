@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable
 
     from inferd._core.batching.batcher import Batch, Batcher
-    from inferd.steps.plan import Plan
+    from inferd.pipeline.plan import Plan
 
 __all__ = ["PreprocessThreads"]
 
@@ -94,7 +94,7 @@ class PreprocessThreads:
         requests = list(batch.requests)
         self._plan.prepare(requests)
         for request in requests:
-            if not request.refused:
+            if not request.rejected:
                 batch.forward(request, self._ready)
         if not (batch.requests or batch.dropped):
             batch.deliver()  # to nobody: it is over
@@ -102,4 +102,4 @@ class PreprocessThreads:
         try:
             self._deliver(batch)
         except Exception:
-            log.exception("%s: a refusal could not be handed over", self._name)
+            log.exception("%s: a rejection could not be handed over", self._name)

@@ -4,7 +4,7 @@ A graph only names its axes. Exporters name one axis twice ("unk__214", "unk__21
 axis 0 is a batch, an operator may still look at all of it: dynamic quantization takes one scale for the whole run. So rows run alone and
 in batches of several sizes, and two questions are asked at the first, the middle and the last place:
 
-- Does the answer change with the values of other rows? Other rows at the same size run the same kernels in the same order, so the bits
+- Does the response change with the values of other rows? Other rows at the same size run the same kernels in the same order, so the bits
   of independent rows stay the same.
 - Does it change with the number of rows? Other sizes run other kernels, which round differently, so this needs a tolerance.
 
@@ -45,7 +45,7 @@ ENOUGH_S = 2.0  # once that is there, more rows and larger batches are tried for
 LIMITS = (100, 2)  # random whole numbers are below the first of these that the model takes: few vocabularies are smaller
 SPREADS = ((1.0,), (0.1, 1.0, 10.0))  # of the fractions of one row after the other, for each series of trials
 # Shares of an output's largest value:
-SAME = 1e-5  # other rows may change an answer by so much: it is the rounding of FP32
+SAME = 1e-5  # other rows may change a response by so much: it is the rounding of FP32
 ROUNDING = 0.01  # the number of rows may change it by so much: TF32 and FP16 round more than FP32
 OTHER = 0.05  # above it, axis 0 is no batch axis
 DYNAMIC = ("DynamicQuantizeLinear", "DynamicQuantizeMatMul", "DynamicQuantizeLSTM")  # operators with one scale for the whole run
@@ -55,7 +55,7 @@ class Rows(Enum):
     """What the trials showed."""
 
     INDEPENDENT = "independent"  # a row's answer stays what it is alone
-    INFLUENCED = "influenced"  # axis 0 is a batch, and other rows change an answer a little
+    INFLUENCED = "influenced"  # axis 0 is a batch, and other rows change a response a little
     DEPENDENT = "dependent"  # axis 0 is no batch axis
     UNKNOWN = "unknown"  # the model does not run the made rows, or runs them too slowly
 
@@ -71,7 +71,7 @@ INDEPENDENT = Proof(Rows.INDEPENDENT, "rows are taken to be independent")
 
 
 class _Change(NamedTuple):
-    """How much an answer changed, as a share of its output's largest value, and which output that was."""
+    """How much a response changed, as a share of its output's largest value, and which output that was."""
 
     share: float = 0.0
     output: str = ""

@@ -42,17 +42,17 @@ from inferd.engine.session_config import session_options
 from inferd.engine.unsupported import ignored
 from inferd.errors import ConfigError, InferdError, InvalidArgument, NotFound, RequestError, StartError, Unavailable
 from inferd.memory_limit import memory_limit_bytes
-from inferd.steps.model_file import model_file
-from inferd.steps.picture_memory import memory as picture_memory
-from inferd.steps.plan import Plan as StepsPlan
-from inferd.steps.plan import compile_steps
+from inferd.pipeline.model_file import model_file
+from inferd.pipeline.picture_memory import memory as picture_memory
+from inferd.pipeline.plan import Plan as StepsPlan
+from inferd.pipeline.plan import compile_steps
 
 if TYPE_CHECKING:
     from inferd._core.batching.batcher import Batch
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.batching import Batching
+    from inferd.pipeline.plan import Pipelines
     from inferd.protocol.inference import ModelConfig
-    from inferd.steps.plan import Pipelines
 
 __all__ = ["IndexEntry", "Repository"]
 
@@ -374,7 +374,7 @@ class Repository:
         return all(drained)
 
     def close(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Ends every model: what runs is ended, what waits is refused. Idempotent. False: runs do not end within timeout_s for all
+        """Ends every model: what runs is ended, what waits is rejected. Idempotent. False: runs do not end within timeout_s for all
         together, and are left behind."""
         self._list_nothing()
         self._decaying.stop()

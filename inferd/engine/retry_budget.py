@@ -5,7 +5,7 @@ requests, the second none. So a part that fails costs a token, and a part that s
 
 - While there are tokens, a failed run is divided until each bad request has failed alone. One bad request in n costs 2 log2(n) runs and
   earns more than it costs, so that its neighbours are saved however often that happens.
-- A model that fails always spends the tokens at once. From then on a failed run brings REFUSAL_TOKENS, until there are tokens again.
+- A model that fails always spends the tokens at once. From then on a failed run brings REJECTION_TOKENS, until there are tokens again.
 - A client whose requests failed in a part of their own is on probation for some failed runs, with exponential backoff. Without tokens the
   requests of such clients fail as a whole, and those of all others are run again, and divided if they fail. So a client that floods the
   model with bad requests does not use up what protects its neighbours.
@@ -19,7 +19,7 @@ __all__ = ["MAX_PROBATION", "MAX_TOKENS", "RetryBudget"]
 
 MAX_TOKENS = 64.0  # and the most that may be owed: a run is divided to its end
 SUCCESS_TOKENS = 16.0  # what a part that succeeds brings
-REFUSAL_TOKENS = 0.1  # what a failed run brings that is not divided
+REJECTION_TOKENS = 0.1  # what a failed run brings that is not divided
 FIRST_PROBATION, MAX_PROBATION = 4, 256  # failed runs
 
 
@@ -31,10 +31,10 @@ class RetryBudget:
         self._probations: dict[int, tuple[int, int]] = {}  # how many failed runs are left, and were given
 
     def admits(self) -> bool:
-        """Whether a run that failed may be divided, whoever its clients are. Counts a refusal."""
+        """Whether a run that failed may be divided, whoever its clients are. Counts a rejection."""
         if self.tokens >= 1.0:
             return True
-        self.tokens += REFUSAL_TOKENS
+        self.tokens += REJECTION_TOKENS
         return False
 
     def trusted(self, clients: set[int]) -> set[int]:

@@ -1,7 +1,7 @@
 """What a model's configuration can ask for that inferd does not do, and values that no server could honour.
 
 A configuration is never half obeyed: each of these is a ConfigError that names the field, says what it asks for and how to go on.
-The exceptions are fields that change no answer and stand in many repositories (`ignored`): they are told at load.
+The exceptions are fields that change no response and stand in many repositories (`ignored`): they are told at load.
 Never in here: the graph (model_config compares with it), files.
 """
 
@@ -13,11 +13,11 @@ from typing import Any
 
 from inferd.errors import ConfigError
 
-__all__ = ["ignored", "refuse_unsupported"]
+__all__ = ["ignored", "reject_unsupported"]
 
 MAX_WARMUP_ELEMENTS = 1 << 27  # of one input of one run: 1 GiB at 8 bytes each
 
-# Set in any way, these are refused: field -> what it asks for.
+# Set in any way, these are rejected: field -> what it asks for.
 _FIELDS = {
     "runtime": "another build of the back end",
     "sequence_batching": "stateful sequences",
@@ -29,7 +29,7 @@ _FIELDS = {
     "model_repository_agents": "repository agents",
     "model_metrics": "metrics of its own; inferd's histograms are always on",
 }
-# Set to something else than their default, these are refused.
+# Set to something else than their default, these are rejected.
 _VALUES = {
     "response_cache.enable": "a response cache",
     "model_transaction_policy.decoupled": "several answers to one request",
@@ -58,7 +58,7 @@ _TENSOR = {
 _PLATFORMS = {"platform": ("", "onnxruntime_onnx"), "backend": ("", "onnxruntime")}
 
 
-def refuse_unsupported(config: Any, where: str) -> None:
+def reject_unsupported(config: Any, where: str) -> None:
     """Raises ConfigError for the first thing that `config` (a ModelConfig) asks for and that inferd does not do.
 
     `where` names the file in the message: "config.pbtxt of model 'digits'".
@@ -68,7 +68,7 @@ def refuse_unsupported(config: Any, where: str) -> None:
 
 
 def ignored(config: Any) -> Iterator[str]:
-    """Fields that have no effect here, each with what does. None of them changes an answer, so a model that has them is served."""
+    """Fields that have no effect here, each with what does. None of them changes a response, so a model that has them is served."""
     if config.metric_tags:
         yield "metric_tags has no effect: add labels where Prometheus scrapes (relabel_configs)"
     for output in config.output:
@@ -203,7 +203,7 @@ def _batching_faults(config: Any, batching: Any) -> Iterator[tuple[str, str]]:
 
 def _queue_faults(policy: Any, prefix: str) -> Iterator[tuple[str, str]]:
     if policy.timeout_action == policy.DELAY:
-        yield f"{prefix}.timeout_action", "is DELAY, which inferd does not do: a request that waited too long is refused (REJECT)"
+        yield f"{prefix}.timeout_action", "is DELAY, which inferd does not do: a request that waited too long is rejected (REJECT)"
 
 
 def _warmup_faults(config: Any) -> Iterator[tuple[str, str]]:

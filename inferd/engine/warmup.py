@@ -32,7 +32,7 @@ __all__ = ["configured_inputs", "doubling_rows", "measure", "paused", "rows_of",
 
 Array = np.ndarray[Any, np.dtype[Any]]
 Inputs = list[tuple[str, str, Array]]  # name, datatype word, array
-Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: steps never give them, and the graph may refuse them
+Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: steps never give them, and the graph may reject them
 
 MEASURED_RUNS = 5  # of each size, after one that is not counted
 PAUSE_S = 0.0002  # before a run that is measured as it would be in service
@@ -82,7 +82,7 @@ def measure(instance: Instance, signature: Signature, examples: Examples, hopele
 
 def short_nbytes(instance: Instance, signature: Signature, examples: Examples, limit_ns: int) -> int:
     """Input bytes of the largest request of one row that runs within `limit_ns`, of those tried: all axes of any size are 1, then 4,
-    16 and so on, until a run takes longer, the model refuses that size, or they have more than MOST_TRIED elements. Call after warm_up."""
+    16 and so on, until a run takes longer, the model rejects that size, or they have more than MOST_TRIED elements. Call after warm_up."""
     found, size = 0, 1
     first_axis = 1 if signature.max_batch_size > 0 else 0
     while sum(math.prod(_fixed(shape[first_axis:], size)) for _, _, shape in signature.input_specs) <= MOST_TRIED and size <= MOST_TRIED:

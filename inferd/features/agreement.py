@@ -1,6 +1,6 @@
 """Whether a converted model answers as scikit-learn does: on a sample, with each value missing, with categories never seen.
 
-Where scikit-learn refuses a record, the server must too; where it answers, with the same. What is found out by trial is what the
+Where scikit-learn rejects a record, the server must too; where it answers, with the same. What is found out by trial is what the
 configuration says: `missing` and `allowed` of each column. Never in here: files.
 """
 
@@ -21,7 +21,7 @@ from inferd.features.learned import Learned
 from inferd.features.samples import Sample
 from inferd.features.served import Column, Served
 from inferd.features.trained import Trained
-from inferd.steps.columns import MISSING_WORDS
+from inferd.pipeline.columns import MISSING_WORDS
 
 __all__ = ["TRIAL_ROWS", "Difference", "Tolerance", "agrees", "compare", "scikit_learn_answers", "settle_columns", "stand_ins"]
 
@@ -94,7 +94,7 @@ def _spread(values: Array) -> Array:
 
 
 def scikit_learn_answers(trained: Trained, sample: Sample) -> dict[str, Array]:
-    """What the pipeline itself says, by the names of the model's outputs. Raises ValueError where it refuses the sample."""
+    """What the pipeline itself says, by the names of the model's outputs. Raises ValueError where it rejects the sample."""
     frame = sample.as_input(trained)
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
@@ -138,13 +138,13 @@ def _difference(name: str, expected: Array, got: Array, tolerance: Tolerance) ->
 
 
 def settle_columns(trained: Trained, served: Served, sample: Sample, share: float) -> tuple[Served, list[str], list[str]]:
-    """The same model with `missing` and `allowed` as the pipeline has them; the columns whose missing values it refuses, though the
+    """The same model with `missing` and `allowed` as the pipeline has them; the columns whose missing values it rejects, though the
     pipeline does not; and what else had to be decided, in words. share: see Tolerance."""
-    tolerance = Tolerance.of(_unless_refused(trained, sample) or {}, share)
+    tolerance = Tolerance.of(_unless_rejected(trained, sample) or {}, share)
     some = sample.part(range(min(TRIAL_ROWS, sample.rows)))
     by_name = dict(zip(trained.names, trained.learned, strict=True))
     many = sample.part(range(min(MISSING_ROWS, sample.rows)))
-    refused: list[str] = []
+    rejected: list[str] = []
     told: list[str] = []
     for column in served.columns:
         found = _settle_missing(trained, served, many, column, by_name[column.name], tolerance)
@@ -154,13 +154,13 @@ def settle_columns(trained: Trained, served: Served, sample: Sample, share: floa
                 "records need another --format"
             )
         elif found is None:
-            refused.append(column.name)
+            rejected.append(column.name)
         served = found or served
     served, several = _settle_lacking(trained, served, many, tolerance)
     for column in served.columns:
         served, word = _settle_unseen(trained, served, some, column, by_name[column.name], tolerance)
         told += word
-    return served, refused + several, [*told, *_unsaid(served, by_name)]
+    return served, rejected + several, [*told, *_unsaid(served, by_name)]
 
 
 def _unsaid(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
@@ -178,8 +178,8 @@ def _unsaid(served: Served, by_name: Mapping[str, Learned]) -> Iterator[str]:
             )
 
 
-def _unless_refused(trained: Trained, sample: Sample) -> dict[str, Array] | None:
-    """scikit-learn's, or None where it refuses."""
+def _unless_rejected(trained: Trained, sample: Sample) -> dict[str, Array] | None:
+    """scikit-learn's, or None where it rejects."""
     try:
         return scikit_learn_answers(trained, sample)
     except Exception:  # an estimator may raise anything for what it does not take
@@ -201,7 +201,7 @@ def _settle_missing(
 ) -> Served | None:
     """None where scikit-learn answers without the value, and the graph otherwise."""
     nothing = sample.holding(column.name, None if sample.columns[column.name].dtype == object else math.nan)
-    expected = _unless_refused(trained, nothing)
+    expected = _unless_rejected(trained, nothing)
     if expected is None:
         return served
     names = [each.name for each in served.columns]
@@ -220,7 +220,7 @@ def _settle_lacking(trained: Trained, served: Served, sample: Sample, tolerance:
     """Records that lack several values at once: where the graph answers those otherwise, no value may be missing; the columns of these."""
     names = [column.name for column in served.columns if column.missing is not None]
     lacking = sample.lacking(names)
-    expected = _unless_refused(trained, lacking) if len(names) > 1 else None
+    expected = _unless_rejected(trained, lacking) if len(names) > 1 else None
     if expected is None or agrees(served, lacking.records([column.name for column in served.columns]), expected, tolerance):
         return served, []
     for column in served.columns:
@@ -247,14 +247,16 @@ def _settle_unseen(
     now = next(each for each in served.columns if each.name == column.name)
     value: Any = UNSEEN_TEXT if sample.columns[column.name].dtype == object else float(UNSEEN_NUMBER)
     strange = sample.holding(column.name, value)
-    expected = _unless_refused(trained, strange)
+    expected = _unless_rejected(trained, strange)
     records = strange.records([each.name for each in served.columns])
     if expected is not None and agrees(served, records, expected, tolerance):
         return served, []
     changed = served.changed(now.with_allowed([_text_of(value) for value in known]))
     if expected is None:
         return changed, []
-    return changed, [f"column {column.name!r}: scikit-learn answers where its value was never seen, and the graph otherwise: it is refused"]
+    return changed, [
+        f"column {column.name!r}: scikit-learn answers where its value was never seen, and the graph otherwise: it is rejected"
+    ]
 
 
 def _text_of(value: Any) -> str:

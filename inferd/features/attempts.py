@@ -1,4 +1,4 @@
-"""Attempts at a graph that answers as scikit-learn does: numbers go in as FP32, or as FP64 where FP32 does not answer so.
+"""Attempts at a graph that responses as scikit-learn does: numbers go in as FP32, or as FP64 where FP32 does not answer so.
 
 What decides by thresholds is FP64 without trying: they lie halfway between values of training, so exactly on values that come later, and
 which side of them rounding puts such a value on, no sample tells. Never in here: files that are written.
@@ -30,7 +30,7 @@ __all__ = ["Attempt", "attempted"]
 _DECIDE_AT = re.compile(r"(?:DecisionTree|ExtraTree|HistGradientBoosting)(?:Classifier|Regressor)|KBinsDiscretizer|Binarizer")
 # Steps that take the nearest records of training, of which some may be equally near.
 _NEAR = re.compile(r"KNeighbors(?:Classifier|Regressor)|KNNImputer|LocalOutlierFactor")
-# Of steps that have no one right answer where values are missing.
+# Of steps that have no one right response where values are missing.
 _NEIGHBOURS = "which of records that are equally near it takes is up to rounding: use a random forest in its place"
 _CURES = {
     "KNNImputer": "which of records that are equally near it takes, and how near one is to itself, is up to rounding: put SimpleImputer in "
@@ -45,7 +45,7 @@ class Attempt:
     """A conversion, and how it answers beside scikit-learn. worst: the record of the sample at which they differ most, in words.
 
     unlike: the same of records that are not in the sample, and `differences_unlike` how they differ; empty where they do not.
-    refused: the columns whose missing values it refuses, and scikit-learn does not.
+    rejected: the columns whose missing values it rejects, and scikit-learn does not.
     """
 
     floats: str
@@ -55,7 +55,7 @@ class Attempt:
     worst: str
     unlike: str
     differences_unlike: tuple[Difference, ...]
-    refused: tuple[str, ...]
+    rejected: tuple[str, ...]
     notices: tuple[str, ...]
 
     @property
@@ -64,7 +64,7 @@ class Attempt:
 
 
 def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attempt:
-    """The attempt that answers most as scikit-learn does, the likeliest first. share: see Tolerance.
+    """The attempt that responses most as scikit-learn does, the likeliest first. share: see Tolerance.
 
     Raises ConfigError where none came to answers.
     """
@@ -77,11 +77,11 @@ def attempted(known: Trained, sample: Sample, share: float, form: str) -> Attemp
         except ConfigError as error:
             failed[floats] = error
             continue
-        if attempts[-1].agrees and (thresholds or not (attempts[-1].unlike or attempts[-1].refused)):
+        if attempts[-1].agrees and (thresholds or not (attempts[-1].unlike or attempts[-1].rejected)):
             break
     if not attempts:
         raise failed["FP32"]
-    best = max(attempts, key=lambda attempt: (attempt.agrees, not attempt.unlike, -len(attempt.refused)))
+    best = max(attempts, key=lambda attempt: (attempt.agrees, not attempt.unlike, -len(attempt.rejected)))
     others = [difference.output for difference in best.differences if not difference.kept]
     # Scores by which a label is chosen are of the same kind as scikit-learn's, or the label is wrong, too, on some record.
     if others == ["scores"] and type(last_of(known.pipeline)).__name__ == "OneVsOneClassifier" and len(known.classes) == 2:
@@ -107,18 +107,18 @@ def _attempt(known: Trained, sample: Sample, share: float, floats: str, form: st
     converted = convert(known, floats)
     whole = sample.whole_rows()
     converted, served = _served(known, converted, _columns(known, converted, sample), whole, form)
-    served, refused, notices = settle_columns(known, served, whole, share)
-    if refused:
-        notices.append(_why_refused(known, served, refused, whole, share, floats))
+    served, rejected, notices = settle_columns(known, served, whole, share)
+    if rejected:
+        notices.append(_why_rejected(known, served, rejected, whole, share, floats))
     try:
         expected, got = _both_answers(known, served, sample)
     except InvalidArgument as error:
         why = "; ".join([str(error), *notices])
-        raise ConfigError(f"the sample holds a record that scikit-learn answers and the model would refuse: {why}") from None
+        raise ConfigError(f"the sample holds a record that scikit-learn answers and the model would reject: {why}") from None
     differences = compare(expected, got, Tolerance.of(expected, share))
     worst = _worst(differences, expected, got, served, sample)
     beside, unlike = ((), "") if sample.made else _unlike(known, served, sample, share)
-    return Attempt(floats, converted, served, tuple(differences), worst, unlike, beside, tuple(refused), tuple(notices))
+    return Attempt(floats, converted, served, tuple(differences), worst, unlike, beside, tuple(rejected), tuple(notices))
 
 
 def _served(known: Trained, converted: Converted, columns: Sequence[Column], sample: Sample, form: str) -> tuple[Converted, Served]:
@@ -131,7 +131,7 @@ def _served(known: Trained, converted: Converted, columns: Sequence[Column], sam
     for row in range(min(TRIAL_ROWS, sample.rows)):
         try:
             shapes = served.shapes(sample.part([row]).records([column.name for column in columns]))
-        except Exception:  # onnxruntime's own, at a record with a value that is to be refused
+        except Exception:  # onnxruntime's own, at a record with a value that is to be rejected
             continue
         converted = with_shapes(converted, shapes)
         return converted, serve()
@@ -140,7 +140,7 @@ def _served(known: Trained, converted: Converted, columns: Sequence[Column], sam
 
 def _unlike(known: Trained, served: Served, sample: Sample, share: float) -> tuple[tuple[Difference, ...], str]:
     """How records that are not in the sample are answered, and the one that differs most; nothing where none differs, or scikit-learn
-    refuses them."""
+    rejects them."""
     others = varied(sample, known)
     try:
         expected, got = _both_answers(known, served, others)
@@ -177,7 +177,7 @@ def _columns(known: Trained, converted: Converted, sample: Sample) -> list[Colum
 
 
 def _both_answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[str, Any], dict[str, Any]]:
-    """scikit-learn's, and the graph's. Raises ConfigError, InvalidArgument where the model refuses a record."""
+    """scikit-learn's, and the graph's. Raises ConfigError, InvalidArgument where the model rejects a record."""
     try:
         expected = scikit_learn_answers(known, sample)
     except Exception as error:  # whatever a step of the pipeline raises
@@ -194,7 +194,7 @@ def _both_answers(known: Trained, served: Served, sample: Sample) -> tuple[dict[
 # ---- values that may not be missing
 
 
-def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: Sample, share: float, floats: str) -> str:
+def _why_rejected(known: Trained, served: Served, names: Sequence[str], sample: Sample, share: float, floats: str) -> str:
     """That values of these columns may not be missing, by which step that is so, and what to do."""
     columns = _standing_in(known, served, names)
     lacking = sample.lacking([column.name for column in columns if column.name in names and column.missing is not None])
@@ -213,7 +213,7 @@ def _why_refused(known: Trained, served: Served, names: Sequence[str], sample: S
     cure = "put a SimpleImputer in front; of categories by strategy='constant', which makes missing ones a category of their own"
     ending, subject = ("s", "they are") if len(names) > 1 else ("", "it is")
     shown = ", ".join(map(repr, names[:5])) + (", ..." if len(names) > 5 else "")
-    why = f"scikit-learn answers where {subject} missing, and the graph otherwise{by}: such records are refused"
+    why = f"scikit-learn answers where {subject} missing, and the graph otherwise{by}: such records are rejected"
     return f"column{ending} {shown}: {why}; {_CURES.get(type(step).__name__, cure)}"
 
 

@@ -73,7 +73,7 @@ def convert(trained: Trained, floats: str) -> Converted:
     Raises ConfigError naming the step that cannot be converted, StartError without skl2onnx.
     """
     library("skl2onnx")
-    _refuse_failing(trained)
+    _reject_failing(trained)
     inputs = _inputs(trained, floats)
     pipeline = without_threshold(without_text_imputers(trained.pipeline))
     keep_imputers(pipeline)
@@ -88,7 +88,7 @@ def convert(trained: Trained, floats: str) -> Converted:
         raise ConfigError(_blame(pipeline, inputs, trained, error)) from None
 
 
-def _refuse_failing(trained: Trained) -> None:
+def _reject_failing(trained: Trained) -> None:
     """Raises ConfigError for a step whose graph would be wrong, or fail, where no sample need show it."""
     last = last_of(trained.pipeline)
 
@@ -169,7 +169,7 @@ def _converted(pipeline: Any, inputs: Mapping[str, str], trained: Trained, *, se
         raise _PredictsAlone("of what it predicts there is a graph, of what it transforms there is none")
     if settled and trained.role == "classifier" and (threshold := threshold_of(last_of(trained.pipeline))):
         _decide(model.graph, threshold, trained.classes)
-    # What scikit-learn has no answer of could not be compared.
+    # What scikit-learn has no response of could not be compared.
     del model.graph.output[len(trained.answers) :]
     if settled:
         _settle_outputs(model.graph, inputs)

@@ -59,7 +59,7 @@ def export(
     allow_differences: bool = False,
     force: bool = False,
 ) -> Exported:
-    """Writes `folder`/`version`/model.onnx, config.toml and labels.txt of a fitted pipeline, if its answers are scikit-learn's, or
+    """Writes `folder`/`version`/model.onnx, config.toml and labels.txt of a fitted pipeline, if its responses are scikit-learn's, or
     differences are allowed.
 
     pipeline: a fitted scikit-learn object, or the path of a joblib or pickle file that holds one: **whose code is run**. sample: see

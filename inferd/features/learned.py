@@ -14,7 +14,7 @@ from typing import Any
 import numpy as np
 
 from inferd.features.thresholds import estimator_of
-from inferd.steps.columns import MISSING_WORDS
+from inferd.pipeline.columns import MISSING_WORDS
 
 __all__ = ["Learned", "flagged_of", "inner_steps", "kept_of", "learn"]
 

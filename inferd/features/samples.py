@@ -19,7 +19,7 @@ import numpy as np
 from inferd.errors import ConfigError
 from inferd.features.learned import Learned
 from inferd.features.trained import Trained, library
-from inferd.steps.columns import twin_of
+from inferd.pipeline.columns import twin_of
 
 __all__ = ["Sample", "made_sample", "read_sample", "varied"]
 

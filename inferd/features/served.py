@@ -14,11 +14,11 @@ import numpy as np
 from inferd.engine.backend import OnnxModel, fits
 from inferd.errors import ConfigError, InvalidArgument
 from inferd.features.conversion import MATRIX
+from inferd.pipeline.csv_lines import write_csv
+from inferd.pipeline.pipeline import Place, TensorType, Value
+from inferd.pipeline.records import arrow_record
+from inferd.pipeline.table import compile_table
 from inferd.protocol import options
-from inferd.steps.csv_lines import write_csv
-from inferd.steps.pipeline import Place, TensorType, Value
-from inferd.steps.records import arrow_record
-from inferd.steps.table import compile_table
 
 __all__ = ["FORMATS", "Column", "Served"]
 
@@ -79,7 +79,7 @@ class Served:
         return compile_table(entry, Place("config.toml", free))
 
     def answers(self, records: Sequence[Record]) -> dict[str, Array]:
-        """The outputs for these records by name. Raises InvalidArgument where one is refused, what onnxruntime raises where it fails, and
+        """The outputs for these records by name. Raises InvalidArgument where one is rejected, what onnxruntime raises where it fails, and
         ConfigError where an output is not of the shape that the graph says, which a server holds against it, too."""
         found = self._run(records)
         for tensor in self._model.graph.outputs:
@@ -128,7 +128,7 @@ class Served:
 
 
 def _utf8(text: str) -> bytes:
-    """What is no Unicode the server is to refuse."""
+    """What is no Unicode the server is to reject."""
     return text.encode("utf-8", "surrogatepass")
 
 

@@ -99,7 +99,7 @@ def write_model(folder: Path, version: int, content: bytes, config: str, labels:
     if other.exists():
         raise ConfigError(f"{other} is there, and a model has that or a config.toml, not both: remove it, or choose another folder")
     if not force:
-        _refuse_overwriting(folder, version, texts)
+        _reject_overwriting(folder, version, texts)
         texts = {name: text for name, text in texts.items() if not (folder / name).exists()}
     files = [(folder / name, text.encode()) for name, text in texts.items()]
     files.append((folder / str(version) / "model.onnx", content))
@@ -114,7 +114,7 @@ def write_model(folder: Path, version: int, content: bytes, config: str, labels:
     return [path for path, _ in files]
 
 
-def _refuse_overwriting(folder: Path, version: int, texts: Mapping[str, str]) -> None:
+def _reject_overwriting(folder: Path, version: int, texts: Mapping[str, str]) -> None:
     model = folder / str(version) / "model.onnx"
     if model.exists():
         raise ConfigError(f"{model} is there already: choose another --model-version, or overwrite it with --force")

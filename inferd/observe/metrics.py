@@ -90,7 +90,7 @@ SERVER_METRICS = {
     "streams": ("inferd_streams", "Open RPCs."),
     "streams_total": ("inferd_streams_opened", "RPCs since the start."),
     "streams_abandoned_total": ("inferd_streams_abandoned", "RPCs whose client went away before the answer."),
-    "streams_refused_total": ("inferd_streams_refused", "RPCs refused: too many were open of all connections (max_total_streams)."),
+    "streams_refused_total": ("inferd_streams_refused", "RPCs rejected: too many were open of all connections (max_total_streams)."),
     "streams_stalled_total": ("inferd_streams_stalled", "RPCs ended: they held memory and their client did not move."),
     "protocol_errors_total": ("inferd_protocol_errors", "Connections closed for an error in HTTP/2."),
     "received_bytes_total": ("inferd_received_bytes", "Bytes read from clients."),
@@ -112,7 +112,7 @@ SERVER_METRICS = {
     "worker_restarts_total": ("inferd_worker_restarts", "Worker processes that had ended and were started again; only with several."),
     "worker_starts_failed_total": ("inferd_worker_starts_failed", "Worker processes that ended before they were ready; only with several."),
 }
-REFUSALS = re.compile("refusals_(.+)_total")  # keys that become one counter, by reason
+REJECTIONS = re.compile("rejections_(.+)_total")  # keys that become one counter, by reason
 # What prometheus_client writes of Triton's counters, and what stands there instead: in the text format their names had `_total`, and in
 # OpenMetrics a type that they cannot have.
 TRITON_LINES = {
@@ -252,19 +252,19 @@ def _metric(family: Family) -> Metric:
 
 
 def _counter_families(counters: Mapping[str, float]) -> Iterator[Metric]:
-    refusals = CounterMetricFamily(
+    rejections = CounterMetricFamily(
         "inferd_server_refusals",
-        "RPCs refused when they came in, by reason; inferd_refusals_total has those for a known model, too.",
+        "RPCs rejected when they came in, by reason; inferd_refusals_total has those for a known model, too.",
         labels=["reason"],
     )
     for key, value in sorted(counters.items()):
-        if reason := REFUSALS.fullmatch(key):
-            refusals.add_metric([reason[1]], value)
+        if reason := REJECTIONS.fullmatch(key):
+            rejections.add_metric([reason[1]], value)
             continue
         counter = key.endswith("_total")
         name, documentation = SERVER_METRICS.get(key) or (f"inferd_{key.removesuffix('_total')}", f"The server's {key}.")
         yield (CounterMetricFamily if counter else GaugeMetricFamily)(name, documentation, value)
-    yield refusals
+    yield rejections
 
 
 def _answered(app: WSGIApplication, environ: WSGIEnvironment) -> tuple[str, list[tuple[str, str]], bytes]:
@@ -345,19 +345,19 @@ def _model_families(models: Sequence[Model]) -> Iterator[Metric]:
             lambda model: model.overtaken,
         ),
         ("inferd_runs_ended", "Runs told to end: they took longer than max_run_s.", lambda model: model.runs_ended),
-        ("inferd_evicted", "Requests refused after waiting: a connection with fewer needed room.", lambda one: one.evictions),
+        ("inferd_evicted", "Requests rejected after waiting: a connection with fewer needed room.", lambda one: one.evictions),
     )
     yield from _of_each(GaugeMetricFamily, gauges, models)
     yield GaugeMetricFamily("inferd_requests_waiting", "Requests that wait for an instance, of all models.", sum(m.depth for m in models))
     yield GaugeMetricFamily("inferd_requests_running", "Requests in runs, of all models.", sum(m.running for m in models))
-    yield _refusals(models)
+    yield _rejections(models)
     yield from _of_each(CounterMetricFamily, counters, models)
     yield _stage_durations(models)
     yield _batch_rows(models)
 
 
-def _refusals(models: Sequence[Model]) -> Metric:
-    family = CounterMetricFamily("inferd_refusals", "Requests refused or failed, by reason.", labels=["model", "version", "reason"])
+def _rejections(models: Sequence[Model]) -> Metric:
+    family = CounterMetricFamily("inferd_refusals", "Requests rejected or failed, by reason.", labels=["model", "version", "reason"])
     for model in models:
         for reason, count in sorted(model.failures.items()):
             family.add_metric([*_labels(model), reason], count)

@@ -75,7 +75,7 @@ class _Exchange(WSGIRequestHandler):
 
 
 def _named(app: WSGIApplication) -> WSGIApplication:
-    """The same app, whose answers do not say which Python serves them."""
+    """The same app, whose responses do not say which Python serves them."""
 
     def named(environ: WSGIEnvironment, start_response: StartResponse) -> Iterable[bytes]:
         return app(environ, lambda status, headers, *error: start_response(status, [*headers, ("Server", NAME)], *error))

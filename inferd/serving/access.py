@@ -14,9 +14,9 @@ from functools import partial
 from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
-from inferd.files import Watched
 from inferd.names import parse_name
-from inferd.serving.ports import Refusals
+from inferd.serving.ports import Rejections
+from inferd.watched_files import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
@@ -77,7 +77,7 @@ class Access:
         self.allow(settings.tls_allow)
         self._file = Watched({"token_file": settings.token_file}, MAX_TOKEN_FILE_BYTES) if settings.token_file is not None else None
         self._tokens = self._file.read(_tokens) if self._file is not None else frozenset()
-        self._refusals, self._wrong_tokens = Refusals(), Refusals()
+        self._rejections, self._wrong_tokens = Rejections(), Rejections()
         self._unended = (b"", 0.0)  # of a file that lacked its last line end when it was looked at again: its digest, and since when
 
     @property
@@ -127,16 +127,16 @@ class Access:
             return None
         return PermissionDenied("this client's certificate has none of the names that may ask here (tls_allow)", reason="identity")
 
-    def tell(self, now_s: float, identity: Identity, refusal: RequestError | None, peer: object) -> None:
+    def tell(self, now_s: float, identity: Identity, rejection: RequestError | None, peer: object) -> None:
         """Says in the log who has connected, and whether it may ask: of many that may not, one has a line."""
-        if refusal is None:
+        if rejection is None:
             log.info("connected: client %s from %s", identity, peer)
         else:
-            self._refusals.tell(now_s, f"client {identity} from {peer}")
+            self._rejections.tell(now_s, f"client {identity} from {peer}")
 
-    def tell_token(self, now_s: float, refusal: RequestError, peer: object) -> None:
+    def tell_token(self, now_s: float, rejection: RequestError, peer: object) -> None:
         """Says in the log that a call brought no token: of many, one has a line."""
-        self._wrong_tokens.tell(now_s, f"a call from {peer}: {refusal}")
+        self._wrong_tokens.tell(now_s, f"a call from {peer}: {rejection}")
 
     def check_token(self, method: str, authorization: bytes | None) -> bool:
         """Raises Unauthenticated where the call's `authorization` header brings none of the tokens. True: it brings one; False: it

@@ -103,11 +103,11 @@ class ColdCalls:
     One begins in each iteration of the loop, or takes another message of its stream, and connections take turns: each does all its work
     in one piece, and several together would hold up everybody else. Probes have turns of their own.
 
-    refuse(call, error): answers any exception that a method raised (see service.py).
+    reject(call, error): answers any exception that a method raised (see service.py).
     """
 
-    def __init__(self, loop: asyncio.AbstractEventLoop, refuse: Callable[[Call, Exception], None]) -> None:
-        self._loop, self._refuse = loop, refuse
+    def __init__(self, loop: asyncio.AbstractEventLoop, reject: Callable[[Call, Exception], None]) -> None:
+        self._loop, self._reject = loop, reject
         self._tasks: set[asyncio.Task[None]] = set()
         self._probes, self._others = Turns(loop, PROBES), Turns(loop, 1)
 
@@ -147,7 +147,7 @@ class ColdCalls:
         except TimeoutError:
             call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the answer was ready"))
         except Exception as error:
-            self._refuse(call, error)
+            self._reject(call, error)
 
     async def _serve_stream(self, call: Http2Call, method: Method) -> None:
         changed = asyncio.Event()
@@ -163,7 +163,7 @@ class ColdCalls:
         except TimeoutError:
             call.fail(DeadlineExceeded(f"{call.method}: the deadline passed before the stream ended"))
         except Exception as error:
-            self._refuse(call, error)
+            self._reject(call, error)
         finally:
             call.listener = None
 

@@ -64,7 +64,7 @@ class Connection(Session, asyncio.BufferedProtocol):
         self._made()
         self._tls = handshake = transport.get_extra_info("ssl_object")
         if handshake is not None and handshake.selected_alpn_protocol() != ALPN:
-            self._owner.refuse_protocol(transport)
+            self._owner.reject_protocol(transport)
             return
         transport.set_write_buffer_limits(high=WRITE_HIGH_BYTES if handshake is None else TLS_WRITE_HIGH_BYTES)
         self._owner.admit(self, tls=handshake is not None)
@@ -111,11 +111,11 @@ class Connection(Session, asyncio.BufferedProtocol):
         """Of a client by TLS: whether it may ask. Said in the log when that is news."""
         if self._socket is None or self._socket.get_extra_info("ssl_object") is None:
             return
-        refusal = self._owner.refusal_of(self._identity)
-        is_news = not self._told or (refusal is None) != (self.refusal is None)
-        self.refusal, self._told = refusal, True
+        rejection = self._owner.rejection_of(self._identity)
+        is_news = not self._told or (rejection is None) != (self.rejection is None)
+        self.rejection, self._told = rejection, True
         if self._identity is not None and is_news:
-            self._owner.tell(self._identity, self.refusal, self.peer)
+            self._owner.tell(self._identity, self.rejection, self.peer)
 
     @property
     def peer(self) -> object:

@@ -86,9 +86,9 @@ class GrpcioCall(Call):
 class GrpcioTransport(grpc.GenericRpcHandler):
     """A gRPC server over a service table. Made, started and stopped on one event loop.
 
-    methods: full method name -> Method. refuse(call, error): answers any exception that a method raised (see service.py).
+    methods: full method name -> Method. reject(call, error): answers any exception that a method raised (see service.py).
     settings: the limits and socket options. access: who may ask. tls: of the addresses that speak it. grpc.aio cannot count
-    connections, so max_connections bounds the open RPCs of all clients here; windows and unread answers are left to grpc.
+    connections, so max_connections bounds the open RPCs of all clients here; windows and unread responses are left to grpc.
     """
 
     fixed = frozenset(name for name in RELOADED if "connection" in name or "keepalive" in name or "ping" in name)
@@ -97,12 +97,12 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         self,
         methods: Mapping[str, Method],
         settings: Settings,
-        refuse: Callable[[Call, Exception], None],
+        reject: Callable[[Call, Exception], None],
         access: Access | None = None,
         tls: Tls | None = None,
     ) -> None:
         self._behaviours = {name: self._behaviour(name, method) for name, method in methods.items()}
-        self._refuse = refuse
+        self._reject = reject
         self._access, self._tls = access or Access(settings), tls
         self._told: dict[tuple[str, Identity, bool], None] = {}  # who connected, and may ask or not; who has asked last comes last
         self._files: list[SocketFile] = []  # which grpc takes away, but not where the process ends at once
@@ -123,7 +123,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
                 ("grpc.max_receive_message_length", settings.max_message_bytes),
                 ("grpc.max_send_message_length", settings.max_message_bytes),
                 ("grpc.max_concurrent_streams", settings.max_concurrent_streams),
-                # Above the first a request may be refused, above the second it is. Alike: the limit is the limit.
+                # Above the first a request may be rejected, above the second it is. Alike: the limit is the limit.
                 ("grpc.max_metadata_size", settings.max_header_bytes),
                 ("grpc.absolute_max_metadata_size", settings.max_header_bytes),
                 ("grpc.so_reuseport", int(settings.reuse_port)),
@@ -177,7 +177,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
         """Each call is asked anew."""
 
     def flush(self) -> None:
-        """grpc sends an answer when its coroutine returns: there is nothing to gather."""
+        """grpc sends a response when its coroutine returns: there is nothing to gather."""
 
     def counters(self) -> dict[str, float]:
         """What observe.metrics shows of a transport. grpc.aio does not tell its connections."""
@@ -286,7 +286,7 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             yield call
         except Exception as error:
             if not call.closed:  # raised by the method, not told through the call
-                self._refuse(call, error)
+                self._reject(call, error)
             await _abort(rpc, call.outcome.result())
         finally:
             call.cancel()  # nothing to an answered call; else the client went away, or its deadline passed
@@ -317,24 +317,24 @@ class GrpcioTransport(grpc.GenericRpcHandler):
             headers = [value.encode() if isinstance(value, str) else value for value in found]
             try:
                 self._access.check_token(name, SEVERAL.join(headers) if headers else None)
-            except Unauthenticated as refusal:
-                self._access.tell_token(asyncio.get_running_loop().time(), refusal, rpc.peer())
+            except Unauthenticated as rejection:
+                self._access.tell_token(asyncio.get_running_loop().time(), rejection, rpc.peer())
                 raise
 
     def _check_identity(self, rpc: Rpc) -> None:
         """grpc.aio does not tell of a connection until it has a call: its first one is when the log names its client."""
         identity = _identity(rpc)
-        refusal = self._access.check_identity(identity)
+        rejection = self._access.check_identity(identity)
         if identity is not None:
-            client = rpc.peer(), identity, refusal is None
+            client = rpc.peer(), identity, rejection is None
             if client not in self._told:
-                self._access.tell(asyncio.get_running_loop().time(), identity, refusal, client[0])
+                self._access.tell(asyncio.get_running_loop().time(), identity, rejection, client[0])
             self._told.pop(client, None)
             self._told[client] = None
             if len(self._told) > MAX_TOLD:
                 del self._told[next(iter(self._told))]
-        if refusal is not None:
-            raise refusal
+        if rejection is not None:
+            raise rejection
 
     def _check_memory(self) -> None:
         if self._held_bytes > self._max_held_bytes:

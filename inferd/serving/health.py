@@ -36,7 +36,7 @@ MAX_REQUEST_NBYTES = 4 << 10  # of one HealthCheckRequest: anybody may send it
 TYPES = (health.HealthCheckRequest, health.HealthCheckResponse)
 MAX_NAME_CHARS = 1024  # a Watch keeps its name for as long as it lasts
 ECHOED_CHARS = 64  # of a name that is not served: anybody may ask for any
-RETRY_AFTER_NS = 5_000_000_000  # a watcher that was refused has no event to wait for
+RETRY_AFTER_NS = 5_000_000_000  # a watcher that was rejected has no event to wait for
 
 
 class Health:

@@ -1,6 +1,6 @@
 """What a client may ask about the server and its models: the cold RPCs of inference.GRPCInferenceService.
 
-Each is an `async def` over protobuf messages that reads the repository and answers at once. Never in here: inference
+Each is an `async def` over protobuf messages that reads the repository and responses at once. Never in here: inference
 itself (service.py), transports, and anything that changes a model.
 
 Where a status is not fixed by the protocol, it is the one that Triton gives, so that its clients work unchanged.

@@ -21,13 +21,13 @@ class Method:
     kind "unary":  async handler(request) -> response
     kind "stream": handler(requests: AsyncIterator[request]) -> AsyncIterator[response], an async generator
 
-    Handlers raise RequestError to refuse. request_type and response_type are protobuf classes; an "infer"
+    Handlers raise RequestError to reject. request_type and response_type are protobuf classes; an "infer"
     method has none, since it reads and writes bytes.
 
     max_request_nbytes: of one message, which is parsed on the event loop; an "infer" method's is max_message_bytes.
     max_open: streams of the method that one connection may have open; 0: as many as streams of any kind. max_open_by: the setting
     that says so, in brackets.
-    single: a "stream" that is asked by one message; a transport may refuse more.
+    single: a "stream" that is asked by one message; a transport may reject more.
     quick: costs next to nothing, as probes do, and passes others that wait to begin.
     """
 

@@ -30,7 +30,7 @@ from inferd.serving.connection import Connection
 from inferd.serving.listeners import ACCEPTED_AT_ONCE, LAST_S, Listener, adopt, close_empty
 from inferd.serving.memory import give_back
 from inferd.serving.message_threads import MessageThreads
-from inferd.serving.ports import Port, Refusals, TlsPort
+from inferd.serving.ports import Port, Rejections, TlsPort
 from inferd.serving.sockets import SocketFile, listening, not_listening, unix_socket
 from inferd.serving.unserved import unserved
 
@@ -55,7 +55,7 @@ TOLD = 64  # that are told of a drain in one
 AGE_JITTER = 0.1  # clients that connected together do not leave together
 DRAIN_CHECK_S = 0.1  # the same in a drain,
 DRAIN_STALL_NS = 10**9  # which waits no longer than this for the rest of a request, or of a handshake,
-DRAIN_UNREAD_NS = 5 * 10**9  # or than this for a client that does not read its answer
+DRAIN_UNREAD_NS = 5 * 10**9  # or than this for a client that does not read its response
 NEVER_S = 7 * 86400.0
 ENDED = 8  # connections that are gone, in one iteration of the loop,
 END_NS = 200_000  # or fewer, in so long: thousands may be at one moment
@@ -99,7 +99,7 @@ class Endings:
 class NativeTransport:
     """A gRPC server over a service table, on the running event loop.
 
-    methods: full method name -> Method. settings: limits and socket options. refuse(call, error): answers any exception
+    methods: full method name -> Method. settings: limits and socket options. reject(call, error): answers any exception
     that a method raised (see service.py). access: who may ask; by default as the settings say. tls: of the addresses that speak it.
     """
 
@@ -109,7 +109,7 @@ class NativeTransport:
         self,
         methods: Mapping[str, Method],
         settings: Settings,
-        refuse: Callable[[Call, Exception], None],
+        reject: Callable[[Call, Exception], None],
         access: Access | None = None,
         tls: Tls | None = None,
     ) -> None:
@@ -117,15 +117,15 @@ class NativeTransport:
         self._access, self._tls = access or Access(settings), tls
         self._take_most(settings)
         self.connections: set[Connection] = set()
-        self._refused_connections = 0
+        self._rejected_connections = 0
         self._ends: deque[Callable[[], None]] = deque()  # what ends connections, by turns
         self._ends_scheduled = False
-        self._cold_calls = ColdCalls(self.loop, refuse)
+        self._cold_calls = ColdCalls(self.loop, reject)
         self._threads = MessageThreads(Host.detect(workers=settings.workers).usable)
         self.endpoint = Endpoint(
             methods,
             start=self._cold_calls.start,
-            refuse=refuse,
+            reject=reject,
             unserved=unserved,
             schedule=self.loop.call_soon,
             call_later=self.loop.call_later,
@@ -160,7 +160,7 @@ class NativeTransport:
         self.connection_bytes = 0  # that open connections hold at most, beside their messages
         self._stall_timeout_ns = settings.stall_timeout_s * 10**9
         self._handshake_s = float(settings.handshake_timeout_s)
-        self._messages_refused = messages.refused()
+        self._messages_rejected = messages.rejected()
         self._pressed = False
         self._unlooked: deque[Connection] = deque()  # in the present round of looks at all
         self.draining = False  # each connection is told to leave,
@@ -171,7 +171,7 @@ class NativeTransport:
         self._connection_wave, self._call_wave = map(Wave, GIVE_BACK_WAVES)
         self._reuse_port, self._socket_mode = settings.reuse_port, settings.socket_mode
         self._ports: list[Port] = []
-        self._refusals = Refusals()
+        self._rejections = Rejections()
 
     async def start(self, addresses: list[Address]) -> list[Address]:
         """Listens on each address and serves. The real addresses in the same order: port 0 has become the one that was free."""
@@ -201,7 +201,7 @@ class NativeTransport:
     async def stop(self, timeout_s: float) -> None:
         """Takes who has connected, and nobody else, sends GOAWAY, gives the running calls `timeout_s` seconds, then cuts off who is left.
         Running is what is answered: for the rest of a request, or of a handshake, that does not move, nobody waits longer than
-        DRAIN_STALL_NS, for an answer that is not read no longer than DRAIN_UNREAD_NS."""
+        DRAIN_STALL_NS, for a response that is not read no longer than DRAIN_UNREAD_NS."""
         self.draining, self.notice_s = True, min(NOTICE_S, timeout_s)
         self._tell_to_leave(list(self.connections))
         self._stall_timer.cancel()
@@ -302,14 +302,14 @@ class NativeTransport:
         """At which the connection that is being made is told to leave; 0: never."""
         return int(self._max_age_ns * random.uniform(1 - AGE_JITTER, 1 + AGE_JITTER))
 
-    def refuse_protocol(self, transport: asyncio.Transport) -> None:
+    def reject_protocol(self, transport: asyncio.Transport) -> None:
         """Of a client that did not ask for HTTP/2 in its handshake, which RFC 9113 wants: Python's ssl lets it in all the same."""
-        self.count_refused()
-        self._refusals.tell(self.loop.time(), f"{transport.get_extra_info('peername')} did not offer h2 in its handshake (ALPN)")
+        self.count_rejected()
+        self._rejections.tell(self.loop.time(), f"{transport.get_extra_info('peername')} did not offer h2 in its handshake (ALPN)")
         transport.get_extra_info("ssl_object").say_last()
         transport.abort()
 
-    def refusal_of(self, identity: Identity | None) -> RequestError | None:
+    def rejection_of(self, identity: Identity | None) -> RequestError | None:
         """Why a client whose certificate names that, or that has none, may not ask anything; None: it may."""
         return self._access.check_identity(identity)
 
@@ -317,13 +317,13 @@ class NativeTransport:
         """Whether a call's token is good for all calls of its connection. Raises Unauthenticated, and says so in the log."""
         try:
             return self._access.check_token(call.method, authorization)
-        except Unauthenticated as refusal:
-            self._access.tell_token(self.loop.time(), refusal, cast("Connection", call.output).peer)
+        except Unauthenticated as rejection:
+            self._access.tell_token(self.loop.time(), rejection, cast("Connection", call.output).peer)
             raise
 
-    def tell(self, identity: Identity, refusal: RequestError | None, peer: object) -> None:
+    def tell(self, identity: Identity, rejection: RequestError | None, peer: object) -> None:
         """Says in the log who has connected by TLS, and whether it may ask."""
-        self._access.tell(self.loop.time(), identity, refusal, peer)
+        self._access.tell(self.loop.time(), identity, rejection, peer)
 
     def counters(self) -> dict[str, float]:
         """What observe.metrics shows of a transport."""
@@ -332,7 +332,7 @@ class NativeTransport:
             "connections": len(self.connections),
             "connections_limit": self._max_connections,
             "connections_total": endpoint.connections_total,
-            "connections_refused_total": self._refused_connections,
+            "connections_refused_total": self._rejected_connections,
             "handshakes": sum(port.unfinished for port in self._tls_ports),
             "handshakes_failed_total": sum(port.failed for port in self._tls_ports),
             "connections_stalled_total": self.stalled_connections,
@@ -363,8 +363,8 @@ class NativeTransport:
     def _look_for_stalls(self) -> None:
         self._stall_timer = self.loop.call_later(DRAIN_CHECK_S if self.draining else STALL_CHECK_S, self._look_for_stalls)
         if not self._unlooked:  # else the last round goes on
-            refused = messages.refused()
-            self._pressed, self._messages_refused = refused != self._messages_refused, refused
+            rejected = messages.rejected()
+            self._pressed, self._messages_rejected = rejected != self._messages_rejected, rejected
             self._unlooked.extend(self.connections)
             self._look_on(time.monotonic_ns())
         if self.draining:
@@ -396,7 +396,7 @@ class NativeTransport:
                 self.loop.call_soon(self._look_on, now_ns)
 
     def _cut_off_stalled(self, now_ns: int, connections: Iterable[Connection] | None = None) -> None:
-        """Memory is not held forever for a client that does not move: a request that does not come whole, or an answer that is
+        """Memory is not held forever for a client that does not move: a request that does not come whole, or a response that is
         not read, ends its call; a client that reads nothing of a connection, or stops within headers, loses the connection.
         Moving slower than min_rate_bytes, a large message than min_message_rate_bytes, on average over stall_timeout_s, is not moving;
         where messages found no room since the last look, over http2's PRESSED_NS."""
@@ -460,15 +460,15 @@ class NativeTransport:
 
     def _port(self, listeners: list[Listener], *, tls: bool) -> Port:
         if not tls:
-            return Port(listeners, self._connection, self.is_full, self.count_refused)
+            return Port(listeners, self._connection, self.is_full, self.count_rejected)
         assert self._tls is not None
         return TlsPort(
             listeners,
             self._tls.context,
             self._connection,
             self.is_full,
-            self.count_refused,
-            self._refusals,
+            self.count_rejected,
+            self._rejections,
             self.sockets,
             handshake_s=self._handshake_s,
             shutdown_s=NEVER_S,  # a connection cuts itself off
@@ -489,8 +489,8 @@ class NativeTransport:
         """Whether as many connections are open as may be, those among them that are not made yet, such as by a TLS handshake."""
         return self.open_connections >= self._max_connections
 
-    def count_refused(self) -> None:
-        self._refused_connections += 1
+    def count_rejected(self) -> None:
+        self._rejected_connections += 1
 
     def _unfinished(self) -> int:
         return sum(port.unfinished for port in self._ports)

@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from inferd._core.http2.poller import Sockets
     from inferd.serving.listeners import Listener
 
-__all__ = ["CLIENT", "Port", "Refusals", "TlsPort", "hello_nbytes", "plain"]
+__all__ = ["CLIENT", "Port", "Rejections", "TlsPort", "hello_nbytes", "plain"]
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +36,7 @@ ACCEPTS = 4  # clients that are let in in one iteration of the loop
 HANDSHAKE_ITERATIONS = 4  # of the loop for each handshake that begins: it takes much of one of them, the others are everybody else's
 GONE = 8  # clients in line for a handshake that are found to be gone, in one iteration
 PAUSE_S = 1.0  # that nobody is accepted for when there are no file descriptors, or no memory
-REFUSED_LOG_S = 1.0  # between two lines of clients that are refused: whoever cannot connect could fill the log
+REJECTED_LOG_S = 1.0  # between two lines of clients that are rejected: whoever cannot connect could fill the log
 LEAST_S = 0.001  # that a handshake has, however late it begins
 RECORD_NBYTES = 5  # of a TLS record's header
 HANDSHAKE_RECORD = 22
@@ -49,8 +49,8 @@ PYTHONS_OWN = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # in its words for a
 CLIENT: ContextVar[socket.socket] = ContextVar("CLIENT")  # whose handshake the task makes: TLS knows no socket
 
 
-class Refusals:
-    """What the log says of clients that are refused, for their TLS or for whom their certificate names: a line in REFUSED_LOG_S at most,
+class Rejections:
+    """What the log says of clients that are rejected, for their TLS or for whom their certificate names: a line in REJECTED_LOG_S at most,
     with the number of those that had none."""
 
     def __init__(self) -> None:
@@ -58,16 +58,16 @@ class Refusals:
         self._unsaid = 0  # clients since
 
     def tell(self, now_s: float, what: str) -> None:
-        if now_s - self._said_s < REFUSED_LOG_S:
+        if now_s - self._said_s < REJECTED_LOG_S:
             self._unsaid += 1
             return
-        log.info("refused: %s%s", what, f"; {self._unsaid} more were refused before it" if self._unsaid else "")
+        log.info("rejected: %s%s", what, f"; {self._unsaid} more were rejected before it" if self._unsaid else "")
         self._said_s, self._unsaid = now_s, 0
 
 
 class Port:
     """Accepts connections on sockets that listen. connection(made): a protocol for one, which calls made() when it is connected.
-    is_full(): whether there are too many already: a further one is closed at once, and refused() is told. Serves until release().
+    is_full(): whether there are too many already: a further one is closed at once, and rejected() is told. Serves until release().
     """
 
     def __init__(
@@ -75,10 +75,10 @@ class Port:
         listeners: list[Listener],
         connection: Callable[[Callable[[], None]], asyncio.BufferedProtocol],
         is_full: Callable[[], bool],
-        refused: Callable[[], None],
+        rejected: Callable[[], None],
     ) -> None:
         self.listeners = listeners
-        self._connection, self._is_full, self._refused = connection, is_full, refused
+        self._connection, self._is_full, self._rejected = connection, is_full, rejected
         self._loop = asyncio.get_running_loop()
         self._line: deque[socket.socket] = deque()  # clients whose turn comes
         self._turns = False  # it is scheduled
@@ -133,15 +133,15 @@ class Port:
         except OSError as error:
             if error.errno not in (errno.EMFILE, errno.ENFILE) or self._spare is None:
                 raise
-        self._spare.refuse(listener)
-        self._refused()
+        self._spare.reject(listener)
+        self._rejected()
         return None
 
     def take(self, client: socket.socket) -> None:
         """A client that was accepted, here or by another process."""
         if self._is_full():
             client.close()
-            self._refused()
+            self._rejected()
             return
         client.setblocking(False)
         self._greet(client)
@@ -203,7 +203,7 @@ class Port:
 
 class TlsPort(Port):
     """Makes the handshakes; the loop's own server would let in any number of clients that never finish theirs. A handshake begins when
-    all of the client's hello is there: until then it costs no memory of TLS, and the answer, by far the most of the work, is given in its
+    all of the client's hello is there: until then it costs no memory of TLS, and the response, by far the most of the work, is given in its
     turn, however many clients say hello at once. Who has left by then costs nothing. handshake_s: a client has so long.
     """
 
@@ -213,21 +213,21 @@ class TlsPort(Port):
         context: ssl.SSLContext,
         connection: Callable[[Callable[[], None]], asyncio.BufferedProtocol],
         is_full: Callable[[], bool],
-        refused: Callable[[], None],
-        refusals: Refusals,
+        rejected: Callable[[], None],
+        rejections: Rejections,
         sockets: Sockets,
         *,
         handshake_s: float,
         shutdown_s: float,
     ) -> None:
         self.failed = 0
-        self._refusals, self._sockets = refusals, sockets
+        self._rejections, self._sockets = rejections, sockets
         self._context, self._handshake_s, self._shutdown_s = context, handshake_s, shutdown_s
         self._limits: dict[socket.socket, asyncio.TimerHandle] = {}  # of the clients whose handshake has not begun
         self._asked: dict[socket.socket, int] = {}  # bytes that must have come before they are looked at again
         self._since_s: dict[socket.socket, float] = {}  # when the hello, or what follows it, could come first
         self._pause = 0  # iterations of the loop until the next handshake
-        super().__init__(listeners, connection, is_full, refused)
+        super().__init__(listeners, connection, is_full, rejected)
 
     @property
     def unfinished(self) -> int:
@@ -334,7 +334,7 @@ class TlsPort(Port):
         if not isinstance(why, ssl.SSLError) or isinstance(why, ssl.SSLEOFError):  # who went without a word, as many probes do
             log.debug("a client's TLS handshake failed: %s", why)
         else:
-            self._refusals.tell(self._loop.time(), f"the TLS handshake of {peer} failed: {plain(why)}")
+            self._rejections.tell(self._loop.time(), f"the TLS handshake of {peer} failed: {plain(why)}")
 
 
 def hello_nbytes(come: bytes) -> int:

@@ -28,8 +28,8 @@ MAX_NAME_CHARS = 256  # of an unknown name that an error message repeats
 class Reflection:
     """ServerReflectionInfo over the descriptors of inferd.protocol.
 
-    One answer per question, in order: a question is read when the answer before it has been taken. One that has no
-    answer gets an error_response, and the stream goes on.
+    One response per question, in order: a question is read when the response before it has been taken. One that has none gets an
+    error_response, and the stream goes on.
     """
 
     def methods(self) -> dict[str, Method]:
@@ -58,7 +58,7 @@ class Reflection:
 
 
 def _answer(messages: ModuleType, request: Any, response: Any) -> None:
-    """Puts the answer to `request` into `response`; RequestError where there is none."""
+    """Puts the response to `request` into `response`; RequestError where there is none."""
     match request.WhichOneof("message_request"):
         case "list_services":
             response.list_services_response.service.extend(messages.ServiceResponse(name=name) for name in sorted(SERVICES))

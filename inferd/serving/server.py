@@ -127,7 +127,7 @@ class Server:
         return real
 
     async def _open(self) -> dict[str, object]:
-        """Opens all addresses, and answers there. The real ones."""
+        """Opens all addresses, and responses there. The real ones."""
         settings, tls = self.settings, self._tls is not None
         own = [] if self._sockets else [Address(settings.host, settings.grpc_port, tls=tls)]
         addresses = [*own, *(parse_listen(text, tls=tls) for text in settings.listen)]
@@ -189,12 +189,12 @@ class Server:
         if settings.transport != "grpcio" and native:
             from inferd.serving.native import NativeTransport
 
-            return "native", NativeTransport(self.service.methods, settings, self.service.refuse, self._access, self._tls)
+            return "native", NativeTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
         if settings.transport == "auto":
             log.warning("the native transport is not built (libnghttp2 was not found): serving on grpcio, which is many times slower")
         from inferd.serving.grpcio import GrpcioTransport
 
-        return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.refuse, self._access, self._tls)
+        return "grpcio", GrpcioTransport(self.service.methods, settings, self.service.reject, self._access, self._tls)
 
     def _deliver(self, batch: Batch) -> None:
         """From an executor's thread: the batch's answers go out on the loop, with one wake-up for all of them."""
@@ -241,7 +241,7 @@ class Server:
             self._reload_timer = self.loop.call_later(RELOAD_S, self._watch_files)
 
     def _counters(self) -> dict[str, float]:
-        refusals = {f"refusals_{reason}_total": count for reason, count in self.service.refusals.copy().items()}
+        rejections = {f"rejections_{reason}_total": count for reason, count in self.service.rejections.copy().items()}
         own: dict[str, float] = {
             "message_bytes": messages.in_use(),
             "message_kept_bytes": messages.kept(),
@@ -253,7 +253,7 @@ class Server:
             own["tls_file_failures_total"] = self._tls.file_failures
         if self._access.asks_for_tokens:
             own["token_file_failures_total"] = self._access.token_file_failures
-        return self._transport.counters() | own | refusals
+        return self._transport.counters() | own | rejections
 
 
 def process_age_s() -> float:

@@ -46,8 +46,8 @@ class InferenceService:
     ) -> None:
         self.repository = repository
         self.health = Health(repository, ready, max_watchers, max_connection_watchers)
-        self._unpacker = Unpacker(self.model_infer, self.refuse)
-        self.refusals: Counter[str] = Counter()  # of calls that were refused as they came in, by reason
+        self._unpacker = Unpacker(self.model_infer, self.reject)
+        self.rejections: Counter[str] = Counter()  # of calls that were rejected as they came in, by reason
         self.methods: dict[str, Method] = {
             f"/{SERVICE}/ModelInfer": Method("infer", self.model_infer),
             **Inspection(repository, version, ready).methods(),
@@ -57,7 +57,7 @@ class InferenceService:
         }
 
     def model_infer(self, call: Call, request: InferRequest | None = None) -> None:
-        """One inference: refused here by an exception, or queued; the answer goes to the call when its batch has run.
+        """One inference: rejected here by an exception, or queued; the response goes to the call when its batch has run.
         request: its message, where a thread has decoded that."""
         if request is None:
             request = decode_infer_request(call.message, True)
@@ -68,11 +68,11 @@ class InferenceService:
         model.check(request)
         model.submit(request, call)
 
-    def refuse(self, call: Call, error: Exception) -> None:
-        """The one place where an exception becomes an answer. What was not raised on purpose is a fault of ours: its text
+    def reject(self, call: Call, error: Exception) -> None:
+        """The one place where an exception becomes a response. What was not raised on purpose is a fault of ours: its text
         stays in the log."""
         if not isinstance(error, RequestError):
             log.error("%s failed", call.method, exc_info=error)
             error = Internal("the server failed to answer; its log has the details")
-        self.refusals[error.reason] += 1
+        self.rejections[error.reason] += 1
         call.fail(error)

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 from inferd._core.http2.tls_reader import TlsReader
 from inferd.errors import ConfigError
-from inferd.files import Watched
 from inferd.serving.ports import CLIENT, plain
+from inferd.watched_files import Watched
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping
@@ -91,7 +91,7 @@ class Tls:
 
     def reload(self, *, asked: bool) -> bool:
         """Takes the files as they are now, if they changed or in any case when `asked`. What does not fit together changes nothing, and is
-        logged: a certificate and its key are rarely replaced at one time. Nor does a certificate that clients refuse just now, while they
+        logged: a certificate and its key are rarely replaced at one time. Nor does a certificate that clients reject just now, while they
         take the one that is there. True: new handshakes have new certificates."""
         found = self._files.read_again(self._made_again, asked, "connections go on with the certificate that was read before")
         is_new = found is not None and found[0] != self.certificates
@@ -105,7 +105,7 @@ class Tls:
     def _tell_validity(self, now: datetime) -> None:
         """Says in the log, once each, that clients do not take the certificate, or will not for long."""
         first, last = self._validity
-        words = _refused(self._validity, now)
+        words = _rejected(self._validity, now)
         if not words and now > last - min(SOON, (last - first) / SOON_SHARE):
             words = f"is valid until {last:%Y-%m-%d %H:%M} UTC: replace it and its key, which needs no restart"
         if words and words != self._said:
@@ -125,9 +125,11 @@ class Tls:
 
     def _made_again(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
         made, now = self._made(found), datetime.now(UTC)
-        refused = _refused(_validity(made[0].chain), now)
-        if refused and not _refused(self._validity, now):
-            raise ConfigError(f"tls_cert: expected a certificate that clients take, got '{self._files.paths['tls_cert']}', which {refused}")
+        rejected = _rejected(_validity(made[0].chain), now)
+        if rejected and not _rejected(self._validity, now):
+            raise ConfigError(
+                f"tls_cert: expected a certificate that clients take, got '{self._files.paths['tls_cert']}', which {rejected}"
+            )
         return made
 
     def _made(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
@@ -182,13 +184,13 @@ def _validity(chain: bytes) -> tuple[datetime, datetime]:
         return datetime.min.replace(tzinfo=UTC), datetime.max.replace(tzinfo=UTC)
 
 
-def _refused(valid: tuple[datetime, datetime], now: datetime) -> str:
+def _rejected(valid: tuple[datetime, datetime], now: datetime) -> str:
     """Why clients do not take a certificate that is valid then; empty: they do."""
     first, last = valid
     if now < first:
-        return f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"
+        return f"is valid from {first:%Y-%m-%d %H:%M} UTC on: clients reject it until then"
     if now > last:
-        return f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it and its key, which needs no restart"
+        return f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients reject it; replace it and its key, which needs no restart"
     return ""
 
 

@@ -28,10 +28,10 @@ LONG_NBYTES = 256 << 10  # take 2 ms: the message threads have short ones pass
 
 
 class Unpacker:
-    """Has the threads of a call's transport unpack its message; then go_on(call, request) is called, or refuse(call, error)."""
+    """Has the threads of a call's transport unpack its message; then go_on(call, request) is called, or reject(call, error)."""
 
-    def __init__(self, go_on: Callable[[Call, InferRequest], None], refuse: Callable[[Call, Exception], None]) -> None:
-        self.go_on, self.refuse = go_on, refuse
+    def __init__(self, go_on: Callable[[Call, InferRequest], None], reject: Callable[[Call, Exception], None]) -> None:
+        self.go_on, self.reject = go_on, reject
         self._waiting_nbytes: Counter[Line] = Counter()  # and those that a thread has
         self._byte_ns = 0.0
 
@@ -51,7 +51,7 @@ class Unpacker:
     def _check_time(self, call: Call, line: Line) -> None:
         """By what comes before it in any case, and nothing else: what waits of its own connection, short work before short, long before
         long, and as many at a time as there may be threads. Others have their turns in between, but may leave, and cannot be counted on.
-        Where nothing waits it is tried: else one that took long by chance would have others refused for ever."""
+        Where nothing waits it is tried: else one that took long by chance would have others rejected for ever."""
         waiting_nbytes, own_nbytes = self._waiting_nbytes[line] if call.source else 0, len(call.message)
         waiting_ns = int(self._byte_ns * max(own_nbytes, (waiting_nbytes + own_nbytes) / MAX_THREADS))
         if waiting_nbytes and waiting_ns > call.deadline_ns - monotonic_ns():
@@ -130,10 +130,10 @@ class _Unpacking:
             return
         call.request = None
         if self._error is not None:
-            self._unpacker.refuse(call, self._error)
+            self._unpacker.reject(call, self._error)
             return
         assert self._request is not None
         try:
             self._unpacker.go_on(call, self._request)
         except Exception as error:
-            self._unpacker.refuse(call, error)
+            self._unpacker.reject(call, error)

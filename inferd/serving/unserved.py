@@ -25,7 +25,7 @@ MAX_STREAMS = 16  # of one connection
 MAX_ANSWERED = 64  # requests of a stream that have an error in band each, as clients with several in flight want it
 MAX_STREAMED_BYTES = 1 << 20  # of one request on such a stream; a larger one ends it with a status
 
-MAX_NAME_CHARS = 256  # of the method's name that the answer repeats
+MAX_NAME_CHARS = 256  # of the method's name that the response repeats
 
 # Methods of the protocol that clients know and inferd does not have, and what serves instead.
 INSTEAD = {
@@ -44,7 +44,7 @@ INSTEAD = {
 
 
 def unserved(method: str) -> Unimplemented:
-    """The refusal of a full method name, such as "/inference.GRPCInferenceService/ModelStreamInfer"."""
+    """The rejection of a full method name, such as "/inference.GRPCInferenceService/ModelStreamInfer"."""
     service, _, name = method.rpartition("/")
     if service == "/inference.GRPCInferenceService" and name in INSTEAD:
         return Unimplemented(f"{name} is not built into this server: {INSTEAD[name]}")
@@ -64,7 +64,7 @@ class StreamedRequest:
         return decode_infer_request(content, True)
 
 
-async def refuse_stream(requests: AsyncIterator[InferRequest | None]) -> AsyncIterator[inference.ModelStreamInferResponse]:
+async def reject_stream(requests: AsyncIterator[InferRequest | None]) -> AsyncIterator[inference.ModelStreamInferResponse]:
     """One error in band for each of the first requests, and the status: once the client has sent all, or more than those."""
     error = unserved(STREAM_INFER)
     left = MAX_ANSWERED
@@ -84,7 +84,7 @@ def stream_infer_method() -> dict[str, Method]:
     """The row of the service table, by full method name."""
     row = Method(
         "stream",
-        refuse_stream,
+        reject_stream,
         StreamedRequest,
         inference.ModelStreamInferResponse,
         max_request_nbytes=MAX_STREAMED_BYTES,

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 import pytest
 
 from inferd._core.grpc import message as messages
-from tests.live import counted, end_by_hand
+from tests.leak_check import counted, end_by_hand
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -37,7 +37,7 @@ def frame(message: bytes, compressed: int = 0) -> bytes:
 
 
 def messages(body: bytes) -> list[bytes]:
-    """The messages of a whole answer."""
+    """The messages of a whole response."""
     found = []
     while body:
         compressed, nbytes = struct.unpack(">BI", body[:5])
@@ -80,7 +80,7 @@ class Served:
         methods = {INFER: Method("infer", infer or self.take), UNARY: cold("unary"), STREAM: cold("stream")}
         own: dict[str, Any] = {
             "start": lambda call, method: self.started.append((call, method)),
-            "refuse": self.refuse,
+            "reject": self.reject,
             "unserved": lambda path: Unimplemented(f"no method {path}"),
             "schedule": self.scheduled.append,
             "call_later": lambda seconds, callback: self.later.append((seconds, callback)),
@@ -92,7 +92,7 @@ class Served:
         self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_iteration_ns = self.endpoint.light_ns = 10**12
         self.endpoint.flush_ns = self.endpoint.flush_iteration_ns = 10**12
 
-    def refuse(self, call: Any, error: Exception) -> None:
+    def reject(self, call: Any, error: Exception) -> None:
         self.errors.append(error)
         call.fail(error if isinstance(error, RequestError) else Internal("fault"))
 

@@ -20,7 +20,7 @@ from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, Ser
 
 DATA, HEADERS, PRIORITY, RST_STREAM, SETTINGS, PUSH_PROMISE, PING, GOAWAY, WINDOW_UPDATE, CONTINUATION = range(10)
 END_STREAM, ACK, END_HEADERS, PADDED, HAS_PRIORITY = 0x1, 0x1, 0x4, 0x8, 0x20
-CODES = ("NO", "PROTO", "INTERNAL", "FLOW", "TIMEOUT", "CLOSED", "SIZE", "REFUSED", "CANCEL", "HPACK", "CONNECT", "CALM")  # by number
+CODES = ("NO", "PROTO", "INTERNAL", "FLOW", "TIMEOUT", "CLOSED", "SIZE", "REJECTED", "CANCEL", "HPACK", "CONNECT", "CALM")  # by number
 RESERVED = 1 << 31  # the bit in front of a stream's number; it means nothing (4.1)
 LAST_ID = 2**31 - 1
 STREAM_ID = 5

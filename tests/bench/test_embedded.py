@@ -13,14 +13,14 @@ import numpy as np
 import pytest
 
 from inferd import Engine
-from inferd.ask.inputs import Spec
-from inferd.ask.targets import Description
 from inferd.bench import embedded
 from inferd.bench.hdr import decode
 from inferd.bench.inputs import Requests, make
 from inferd.bench.measurement import Interval, Load, Measurement
 from inferd.bench.schedule import Arrivals
 from inferd.bench.verify import Verifier
+from inferd.client_inputs.inputs import Spec
+from inferd.client_inputs.targets import Description
 from inferd.errors import ConfigError, InferdError
 
 MS = 1_000_000

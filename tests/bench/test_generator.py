@@ -20,7 +20,6 @@ import pytest
 from inferd import descriptors
 from inferd._core.grpc.call import parse_timeout
 from inferd._core.load.generator import Generator
-from inferd.ask.reach import Reach
 from inferd.bench import generator, report, schedule, worker
 from inferd.bench.generator import Crew, Target, Total, allow_files, measure, portion, share, work
 from inferd.bench.hdr import decode
@@ -30,13 +29,14 @@ from inferd.bench.measurement import Histogram, Interval, Load, Measurement
 from inferd.bench.modes import Outcome
 from inferd.bench.tables import warnings
 from inferd.bench.worker import CODES, Ending, Expected, Piece, Plan, Worker, grpc_timeout, headers
+from inferd.client_inputs.reach import Reach
 from inferd.config import Address, parse_address
 from inferd.errors import StartError
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS
 from tests.reports import sample
-from tests.served import Served
+from tests.server_fixtures import Served
 from tests.test_descriptors import Limits
 from tests.wire import infer_request
 

@@ -8,11 +8,11 @@ import numpy as np
 import pytest
 
 from inferd._core.load.generator import fault_of
-from inferd.ask.inputs import Spec
-from inferd.ask.targets import Description, open_target
 from inferd.bench import inputs
 from inferd.bench.inputs import Requests, make
 from inferd.bench.worker import Expected
+from inferd.client_inputs.inputs import Spec
+from inferd.client_inputs.targets import Description, open_target
 from inferd.errors import ConfigError, InferdError
 from inferd.protocol import inference
 from tests.wire import Caller

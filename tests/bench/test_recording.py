@@ -10,10 +10,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.ask.inputs import Spec
-from inferd.ask.targets import Description
 from inferd.bench.inputs import make
 from inferd.bench.recording import read_recording
+from inferd.client_inputs.inputs import Spec
+from inferd.client_inputs.targets import Description
 from inferd.errors import ConfigError
 from inferd.protocol import inference
 from tests.wire import Caller

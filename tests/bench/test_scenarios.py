@@ -17,7 +17,7 @@ import msgspec
 import numpy as np
 import pytest
 from inferd_client import codec
-from served import Program, Served
+from server_fixtures import Program, Served
 
 from inferd.bench import loadgen, scenarios
 from inferd.bench.findings import Scenario

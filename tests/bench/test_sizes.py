@@ -7,8 +7,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.ask.inputs import Spec
 from inferd.bench.sizes import MAX_SIZE, check_sizes, parse_sizes
+from inferd.client_inputs.inputs import Spec
 from inferd.errors import ConfigError
 
 TOKENS = Spec("tokens", "INT64", (-1, -1))

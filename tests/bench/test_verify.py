@@ -8,11 +8,11 @@ import models
 import numpy as np
 import pytest
 
-from inferd.ask import arrays
-from inferd.ask.targets import Description, open_target
 from inferd.bench.inputs import Requests, make
 from inferd.bench.measurement import Load, Measurement
 from inferd.bench.verify import Verifier
+from inferd.client_inputs import arrays
+from inferd.client_inputs.targets import Description, open_target
 from inferd.errors import ConfigError
 from inferd.protocol import inference
 from tests.wire import Caller
@@ -93,7 +93,7 @@ def test_requests_of_more_rows_than_an_engine_takes_by_itself(model_files: Path)
 
 
 def models_spec(datatype: str):
-    from inferd.ask.inputs import Spec
+    from inferd.client_inputs.inputs import Spec
 
     return Spec("x", datatype, (-1, 2))
 

@@ -31,7 +31,7 @@ import attacks
 import hostile_peer
 
 from inferd.protocol import inference, reflection_v1
-from tests.served import until
+from tests.server_fixtures import until
 from tests.wire import LIMIT_S
 
 INFER = "/inference.GRPCInferenceService/ModelInfer"

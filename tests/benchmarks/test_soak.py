@@ -19,7 +19,7 @@ from record import Report
 from soak import Counts, Wrong
 
 from tests import models
-from tests.served import LIMIT_S, Served
+from tests.server_fixtures import LIMIT_S, Served
 from tests.wire import infer_request
 
 PAGE = """\

@@ -1,4 +1,4 @@
-"""`inferd infer`: the same request to a server and to a model file, and refusals that say what to do."""
+"""`inferd infer`: the same request to a server and to a model file, and rejections that say what to do."""
 
 from __future__ import annotations
 
@@ -183,7 +183,7 @@ def test_wrong_usage_is_exit_code_2(call, target: str, arguments: list[str], mes
         ["double", "--random", "--shape", "x:100000,16"],
     ],
 )
-def test_a_refused_request_is_exit_code_1_and_no_traceback(call, target: str, arguments: list[str]) -> None:
+def test_a_rejected_request_is_exit_code_1_and_no_traceback(call, target: str, arguments: list[str]) -> None:
     done = call("infer", target, *arguments)
     assert done.returncode == 1, done.stderr
     assert done.stderr.splitlines()[-1].startswith("inferd: ")

@@ -51,10 +51,10 @@ EVIL = "no\x1b[2J\x1b[31mHACK\x9b5m\x07\r\u202e"
 
 @pytest.mark.parametrize("error", [InferdError(EVIL), ConfigError(EVIL), click.UsageError(EVIL)], ids=lambda error: type(error).__name__)
 def test_no_error_writes_to_the_terminal(error: Exception, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
+    def reject(*arguments: object, **options: object) -> None:
         raise error
 
-    monkeypatch.setattr(cli.program, "main", refuse)
+    monkeypatch.setattr(cli.program, "main", reject)
     assert cli.run([]) in (1, 2)
     said = capsys.readouterr().err
     assert "HACK" in said
@@ -62,19 +62,19 @@ def test_no_error_writes_to_the_terminal(error: Exception, monkeypatch: pytest.M
 
 
 def test_an_error_is_one_line_whatever_a_server_says(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
+    def reject(*arguments: object, **options: object) -> None:
         raise InferdError("localhost:8001: UNAVAILABLE: it said\n  this\r\nand that")
 
-    monkeypatch.setattr(cli.program, "main", refuse)
+    monkeypatch.setattr(cli.program, "main", reject)
     assert cli.run([]) == 1
     assert capsys.readouterr().err == "inferd: localhost:8001: UNAVAILABLE: it said this and that\n"
 
 
 def test_what_keeps_a_server_from_starting_may_be_a_list(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    def refuse(*arguments: object, **options: object) -> None:
+    def reject(*arguments: object, **options: object) -> None:
         raise StartError("2 of 3 models cannot be served:\n- this\n- that")
 
-    monkeypatch.setattr(cli.program, "main", refuse)
+    monkeypatch.setattr(cli.program, "main", reject)
     cli.run([])
     assert capsys.readouterr().err == "inferd: 2 of 3 models cannot be served:\n- this\n- that\n"
 

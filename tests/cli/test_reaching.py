@@ -9,11 +9,11 @@ from pathlib import Path
 import pytest
 import trustme
 
-from inferd.ask.reach import Reach
+from inferd.client_inputs.reach import Reach
 from inferd.errors import ConfigError
 from tests import models
 from tests.certificates import CLIENT_NAME, Files
-from tests.served import Served
+from tests.server_fixtures import Served
 
 TOKEN = "a-token-of-the-tests-own"
 ONE_ROW = ("identity", "--input", f"x={[[1.0] * 16]}", "--format", "json")
@@ -127,9 +127,9 @@ def test_no_token_in_the_file(tmp_path: Path) -> None:
 
 
 def test_a_token_in_place_of_its_file_is_not_repeated() -> None:
-    with pytest.raises(ConfigError, match="it may be the secret") as refused:
+    with pytest.raises(ConfigError, match="it may be the secret") as rejected:
         Reach(token_file="c2VjcmV0" * 40).token()  # too long for a name
-    assert "c2Vj" not in str(refused.value)
+    assert "c2Vj" not in str(rejected.value)
 
 
 @pytest.mark.parametrize("name", ["ca", "certificate", "key", "server_name"])

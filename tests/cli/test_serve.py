@@ -141,7 +141,7 @@ def test_a_key_in_place_of_its_file_is_repeated_nowhere(run, verb: str, wrapped:
     assert not any(part in done.stderr + done.stdout for part in (key[:8], key[-8:], "c2Vj"))
 
 
-def test_a_file_that_is_no_model_is_refused(run, tmp_path: Path) -> None:
+def test_a_file_that_is_no_model_is_rejected(run, tmp_path: Path) -> None:
     (tmp_path / "broken.onnx").write_bytes(b"this is no model")
     done = run("serve", "broken.onnx", *FREE_PORTS)
     assert done.returncode in (2, 3), done.stderr

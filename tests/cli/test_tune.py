@@ -61,7 +61,7 @@ def test_a_configuration_is_not_replaced_unasked(call: Run, digits: Path) -> Non
 
 
 def test_a_default_that_keeps_no_target_gives_way(call: Run, tmp_path: Path) -> None:
-    """Requests of eight rows, which the default refuses: on any machine a server that takes them is better. The model pads: the buckets
+    """Requests of eight rows, which the default rejects: on any machine a server that takes them is better. The model pads: the buckets
     with which it is better are written, too."""
     folder = tmp_path / "narrow"
     folder.mkdir()

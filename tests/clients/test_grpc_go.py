@@ -1,6 +1,6 @@
 """grpc-go, a stack that shares no code with grpcio's or Node's, on both transports, in plaintext and by TLS with a token.
 
-go/client.go makes the calls and prints what came; what is right is said here and in tests/foreign.py. `make test` builds it
+go/client.go makes the calls and prints what came; what is right is said here and in tests/client_conformance.py. `make test` builds it
 (scripts/go-client).
 """
 
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from tests.certificates import Files
-from tests.foreign import CANCELLED, UNAUTHENTICATED, Calls, repository, row, told_by
-from tests.served import TRANSPORTS, Served
+from tests.client_conformance import CANCELLED, UNAUTHENTICATED, Calls, repository, row, told_by
+from tests.server_fixtures import TRANSPORTS, Served
 
 ROOT = Path(__file__).resolve().parents[2]
 DESCRIPTORS = ROOT / "inferd" / "protocol" / "descriptors.binpb"

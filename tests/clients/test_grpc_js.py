@@ -1,6 +1,6 @@
 """grpc-js from Node, a stack that shares no code with grpcio's, on both transports.
 
-node/client.js makes the calls and prints what came; what is right is said here and in tests/foreign.py.
+node/client.js makes the calls and prints what came; what is right is said here and in tests/client_conformance.py.
 """
 
 from __future__ import annotations
@@ -13,8 +13,8 @@ from typing import Any
 import pytest
 
 from inferd.protocol import SERVICES
-from tests.foreign import CANCELLED, NOT_FOUND, Calls, repository, row, told_by
-from tests.served import TRANSPORTS, Served
+from tests.client_conformance import CANCELLED, NOT_FOUND, Calls, repository, row, told_by
+from tests.server_fixtures import TRANSPORTS, Served
 
 HERE = Path(__file__).resolve().parent / "node"
 PROTO = Path(__file__).resolve().parents[2] / "proto"

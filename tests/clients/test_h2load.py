@@ -12,7 +12,7 @@ import pytest
 
 from tests import models
 from tests.http2_peer import framed
-from tests.served import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import INFER, Caller, Held, infer_request, rows, same
 
 REQUESTS = {"native": 20_000, "grpcio": 4_000}  # grpcio's Python server needs a hundred times the time for one

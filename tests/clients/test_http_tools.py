@@ -17,7 +17,7 @@ from inferd.protocol import inference
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import framed
-from tests.served import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import INFER, infer_request, outputs_of, rows, same
 
 HEADERS = ("-H", "content-type: application/grpc", "-H", "te: trailers")

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from tests.served import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import Caller
 
 MODELS = Path(__file__).resolve().parents[2] / "examples" / "models"

@@ -12,7 +12,7 @@ import tritonclient.grpc as triton
 from tests import models
 from tests.clients.test_tritonclient import infer
 from tests.relay import Relay
-from tests.served import Served
+from tests.server_fixtures import Served
 from tests.wire import UNLIMITED, Caller
 
 MB = 10**6

@@ -16,7 +16,7 @@ from tritonclient.grpc import service_pb2
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype, triton_to_np_dtype
 
 from tests import models
-from tests.served import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import LIMIT_S, TYPED, oracle, rows
 
 EXAMPLES = Path(__file__).resolve().parents[2] / "examples"

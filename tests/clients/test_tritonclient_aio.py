@@ -15,7 +15,7 @@ import tritonclient.grpc.aio as triton
 from tritonclient.utils import InferenceServerException, np_to_triton_dtype
 
 from tests import models
-from tests.served import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import LIMIT_S, rows
 
 

@@ -22,7 +22,7 @@ import pytest
 from inferd.config import Settings
 from tests import models
 from tests.http2_peer import Peer, framed
-from tests.served import LIMIT_S, Program
+from tests.server_fixtures import LIMIT_S, Program
 from tests.wire import Caller, infer_request, rows, same, status_of
 
 sys.path.append(str(Path(__file__).resolve().parents[2] / "benchmarks"))
@@ -121,7 +121,7 @@ def test_large_messages(caller: Caller) -> None:
 
 
 def test_a_message_beyond_the_limit(caller: Caller) -> None:
-    code, _ = caller.refused(infer_request("long", {"x": np.zeros((1, 17 << 20), np.float32)}))
+    code, _ = caller.rejected(infer_request("long", {"x": np.zeros((1, 17 << 20), np.float32)}))
     assert code == "RESOURCE_EXHAUSTED"
 
 
@@ -129,18 +129,18 @@ def test_a_message_beyond_the_limit(caller: Caller) -> None:
     ("model", "sent"),
     [("ünknown model, 100%", {"x": rows(1)}), ("identity", {"x": rows(1, 15)}), ("identity", {"z": rows(1)})],
 )
-def test_refusals_are_those_of_the_server(behind: Setup, caller: Caller, model: str, sent: dict[str, Any]) -> None:
+def test_rejections_are_those_of_the_server(behind: Setup, caller: Caller, model: str, sent: dict[str, Any]) -> None:
     request = infer_request(model, sent)
     with behind.direct(0) as direct:
-        assert caller.refused(request) == direct.refused(request)
+        assert caller.rejected(request) == direct.rejected(request)
 
 
-def test_details_of_a_refusal(caller: Caller) -> None:
+def test_details_of_a_rejection(caller: Caller) -> None:
     message = infer_request("narrow", {"x": rows(1, 64)}).SerializeToString()
     calls = [caller.start(message) for _ in range(12)]
-    refused = [error for call in calls if (error := call.exception(LIMIT_S)) is not None]
-    assert refused
-    for error in refused:
+    rejected = [error for call in calls if (error := call.exception(LIMIT_S)) is not None]
+    assert rejected
+    for error in rejected:
         assert status_of(error)[0] == "RESOURCE_EXHAUSTED"
         assert b"google.rpc.RetryInfo" in dict(error.trailing_metadata())["grpc-status-details-bin"]
 
@@ -176,16 +176,16 @@ def test_tls(behind: Setup) -> None:
 def test_servers_take_nobody_but_the_proxy(behind: Setup) -> None:
     options = [("grpc.ssl_target_name_override", proxies.SERVER_NAME)]
     credentials = grpc.ssl_channel_credentials(behind.files.authority)
-    with grpc.secure_channel(behind.addresses[0], credentials, options) as channel, pytest.raises(grpc.RpcError) as refused:
+    with grpc.secure_channel(behind.addresses[0], credentials, options) as channel, pytest.raises(grpc.RpcError) as rejected:
         channel.unary_unary(CHECK)(b"", timeout=LIMIT_S)
-    assert refused.value.code() is grpc.StatusCode.UNAVAILABLE
+    assert rejected.value.code() is grpc.StatusCode.UNAVAILABLE
 
 
 # ---- servers that leave
 
 
 class Load:
-    """Clients that ask in turn, each by a connection of its own, as long as the block lasts. failed: what came instead of answers."""
+    """Clients that ask in turn, each by a connection of its own, as long as the block lasts. failed: what came instead of responses."""
 
     def __init__(self, address: str) -> None:
         self.address, self.answered = address, 0
@@ -241,7 +241,7 @@ def test_a_server_is_drained_and_comes_back(behind: Setup) -> None:
 
 @pytest.mark.usefixtures("restored")
 def test_a_server_says_that_it_leaves(behind: Setup) -> None:
-    """Health, asked by the proxy, turns it away before anything is refused."""
+    """Health, asked by the proxy, turns it away before anything is rejected."""
     with Load(behind.proxy.address) as load:
         behind.programs[1].process.send_signal(signal.SIGTERM)
         behind.proxy.wait_until_well(1 if behind.asks_for_health else 2)
@@ -268,4 +268,4 @@ def test_one_server_dies_then_the_other(behind: Setup, caller: Caller) -> None:
         assert load.failed == lost
     behind.programs[0].process.kill()
     behind.programs[0].process.wait(LIMIT_S)
-    assert caller.refused(infer_request("identity", {"x": rows(1)}))[0] == "UNAVAILABLE"
+    assert caller.rejected(infer_request("identity", {"x": rows(1)}))[0] == "UNAVAILABLE"

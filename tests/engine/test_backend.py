@@ -33,7 +33,7 @@ from inferd.engine import backend
 from inferd.engine.backend import Graph, OnnxModel, Provider, SessionOptions, TensorInfo, available_providers, versions
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, RequestError, RunFailed, StartError
 from tests import models
-from tests.live import counted, end_by_hand
+from tests.leak_check import counted, end_by_hand
 
 Arrays = dict[str, np.ndarray[Any, Any]]
 ROWS = (1, 2, 7, 64)
@@ -279,7 +279,7 @@ def promised(content: bytes, shape: tuple[int, ...], max_batch_size: int = 0) ->
     return runner
 
 
-def test_rows_that_do_not_come_back_are_refused() -> None:
+def test_rows_that_do_not_come_back_are_rejected() -> None:
     runner = promised(models.false_promise(), (-1, 4), 8)
     for _ in range(2):
         with pytest.raises(Internal, match=r"output 'y' of shape \[2, 4\] for 4 rows.*\[-1, 4\].*max_batch_size: 0"):
@@ -287,7 +287,7 @@ def test_rows_that_do_not_come_back_are_refused() -> None:
     assert runner.run({"x": np.ones((1, 4), np.float32)})["y"].shape == (1, 4)  # half of one row, rounded up, is one
 
 
-def test_a_wrong_fixed_size_is_refused() -> None:
+def test_a_wrong_fixed_size_is_rejected() -> None:
     content = models.false_promise()
     model = OnnxModel.load(content)
     signature = Signature("m", "1", [("x", "FP32", (4, 4))], [("y", "FP32", (4, 4))], 0)
@@ -442,7 +442,7 @@ def test_an_absent_file(tmp_path: Path) -> None:
         OnnxModel.load(tmp_path)
 
 
-def test_text_beside_bf16_is_refused() -> None:
+def test_text_beside_bf16_is_rejected() -> None:
     content = models.every_datatype(("BYTES", "BF16"))
     model = OnnxModel.load(content)
     with pytest.raises(ConfigError, match="mixes BYTES and BF16"):
@@ -652,13 +652,13 @@ def test_a_model_that_needs_them_says_what_to_install(monkeypatch: pytest.Monkey
 
 
 @pytest.mark.parametrize("content", [upper(), pixels()])
-def test_those_by_which_clients_can_end_the_process_are_refused(tmp_path: Path, content: bytes) -> None:
+def test_those_by_which_clients_can_end_the_process_are_rejected(tmp_path: Path, content: bytes) -> None:
     models.repository(tmp_path, {"m": content}, {"m": "max_batch_size: 0"})
     with pytest.raises(ConfigError, match=r"'m': it has operators of onnxruntime-extensions, of which some end .* set unsafe_operators"):
         Engine(tmp_path)
 
 
-def test_what_an_operator_of_theirs_refuses_is_the_clients_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_what_an_operator_of_theirs_rejects_is_the_clients_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     """The operator's own words on one line, no traceback; others are answered."""
     file = io.BytesIO()
     Image.new("RGB", (3, 2), (10, 20, 30)).save(file, "PNG")
@@ -669,15 +669,15 @@ def test_what_an_operator_of_theirs_refuses_is_the_clients_fault(tmp_path: Path,
             with pytest.raises(InvalidArgument) as caught:
                 engine.infer("m", {"image": np.frombuffer(sent, np.uint8)})
             assert re.fullmatch(
-                r"model 'm': its operator DecodeImage refused what was sent \(\[ImageDecoder\]: .+\): "
+                r"model 'm': its operator DecodeImage rejected what was sent \(\[ImageDecoder\]: .+\): "
                 r"send what that operator takes in 'image'",
                 str(caught.value),
             )
             assert caught.value.reason == "bad_content"
         answer = engine.infer("m", {"image": np.frombuffer(file.getvalue(), np.uint8)})
     assert answer["pixels"].tolist() == [[[30, 20, 10]] * 3] * 2
-    refused = [record for record in caplog.records if "operators refused" in record.getMessage()]
-    assert len(refused) == 1
+    rejected = [record for record in caplog.records if "operators rejected" in record.getMessage()]
+    assert len(rejected) == 1
     assert not any(record.exc_info for record in caplog.records)
 
 
@@ -701,29 +701,29 @@ def test_an_operator_of_theirs_that_gets_no_memory_has_failed(tmp_path: Path, ca
     rows = np.ones((2, 1000), np.float32)
     with Engine(tmp_path) as engine:
         assert engine.infer("m", {"rows": rows, "segments": np.array([0, 0])})["sums"].tolist() == [[2.0] * 1000]
-        with pytest.raises(InvalidArgument, match="its operator SegmentSum refused what was sent"):
+        with pytest.raises(InvalidArgument, match="its operator SegmentSum rejected what was sent"):
             engine.infer("m", {"rows": rows, "segments": np.array([1, 0])})
         with pytest.raises(Internal, match=r"'m'.*: the run failed; the server's log has the details"):
             engine.infer("m", {"rows": rows, "segments": np.array([0, 1 << 40])})  # more than addresses there are
     assert "operator SegmentSum, node '': it got no memory" in caplog.text
 
 
-def test_which_failures_are_refusals() -> None:
+def test_which_failures_are_rejections() -> None:
     def told(text: str) -> str:
-        return str(backend._refusal(RuntimeError(text), frozenset({"DecodeImage"}), "m", ["image"]))
+        return str(backend._rejection(RuntimeError(text), frozenset({"DecodeImage"}), "m", ["image"]))
 
     words = "at /home/us/decode.cc:12 bad\nfile C:\\x"
     assert told(FAILED.format("DecodeImage", words)) == (
-        "model 'm': its operator DecodeImage refused what was sent (at bad file): send what that operator takes in 'image'"
+        "model 'm': its operator DecodeImage rejected what was sent (at bad file): send what that operator takes in 'image'"
     )
     assert len(told(FAILED.format("DecodeImage", "x " * 10000))) < 500
     arena = "1: /onnxruntime_src/core/framework/bfc_arena.cc:360 void* Failed to allocate memory for requested buffer of size 1200000000\n"
     for memory in ("std::bad_alloc", "std::bad_array_new_length", arena):
         assert told(FAILED.format("DecodeImage", memory)) == "None"
-        assert "refused what was sent" in told(FAILED.format("DecodeImage", f"{memory} is no picture")), "words of the client's own"
+        assert "rejected what was sent" in told(FAILED.format("DecodeImage", f"{memory} is no picture")), "words of the client's own"
     for text in (FAILED.format("Reshape", words), "DecodeImage", ""):
         assert told(text) == "None"
-    assert backend._refusal(RuntimeError(FAILED.format("DecodeImage", words)), frozenset(), "m", ["image"]) is None
+    assert backend._rejection(RuntimeError(FAILED.format("DecodeImage", words)), frozenset(), "m", ["image"]) is None
 
 
 def test_operators_whose_name_another_domain_has_too_are_not_told_apart() -> None:

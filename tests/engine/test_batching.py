@@ -148,7 +148,7 @@ def test_a_batching_that_is_none(tmp_path: Path) -> None:
 
 
 def changed(engine: Engine, count: int = 24) -> int:
-    """Of so many requests of two rows that come at once, those whose answer is another one than alone."""
+    """Of so many requests of two rows that come at once, those whose response is another one than alone."""
     rows = np.random.default_rng(1).normal(size=(count, 2, 16)).astype(np.float32)
     alone = [engine.infer("m", {"x": x})["y"] for x in rows]
     together: list[Any] = [None] * count

@@ -87,7 +87,7 @@ def test_versions(engine: Engine) -> None:
 
 
 def test_answers_are_the_callers_own(engine: Engine) -> None:
-    """Bound buffers are used again by the next run: an answer must not change, and may be written to."""
+    """Bound buffers are used again by the next run: a response must not change, and may be written to."""
     x = rows(2, 1)
     first = engine.infer("identity", {"x": x})["y"]
     engine.infer("identity", {"x": rows(2, 9)})
@@ -233,10 +233,10 @@ def test_bf16(engine: Engine) -> None:
         engine.infer("bf16", {"x": values.astype(np.float32)})
 
 
-# ---- refusals ------------------------------------------------------------------------------------------------------
+# ---- rejections ------------------------------------------------------------------------------------------------------
 
 
-def test_refusals(engine: Engine) -> None:
+def test_rejections(engine: Engine) -> None:
     x = rows(1)
     with pytest.raises(NotFound, match="no model 'nope'"):
         engine.infer("nope", {"x": x})
@@ -313,15 +313,15 @@ def test_a_failing_run_says_nothing_foreign(engine: Engine, caplog: pytest.LogCa
     assert engine.infer("failing", {"x": [[1]]})["y"].tolist() == [[4, 5, 6, 7]]
 
 
-def test_a_full_queue_refuses_at_once(tmp_path: Path) -> None:
+def test_a_full_queue_rejects_at_once(tmp_path: Path) -> None:
     config = "max_batch_size: 1 inferd { max_queue_requests: 1 }"
     with Engine(models.repository(tmp_path, {"slow": models.slow(100)}, {"slow": config})) as engine, ThreadPoolExecutor(8) as pool:
         futures = [pool.submit(engine.infer, "slow", {"x": np.ones((1, 64), np.float32)}) for _ in range(8)]
         errors = [future.exception(30) for future in futures]
-    refused = [error for error in errors if error is not None]
-    assert refused
-    assert len(refused) < 8
-    assert all(isinstance(error, ResourceExhausted) for error in refused)
+    rejected = [error for error in errors if error is not None]
+    assert rejected
+    assert len(rejected) < 8
+    assert all(isinstance(error, ResourceExhausted) for error in rejected)
 
 
 # ---- time ----------------------------------------------------------------------------------------------------------
@@ -406,7 +406,7 @@ async def test_many_tasks_share_batches(engine: Engine) -> None:
     assert model.statistics.runs - runs < 32
 
 
-async def test_a_value_that_the_graph_refuses_fails_one_request(engine: Engine) -> None:
+async def test_a_value_that_the_graph_rejects_fails_one_request(engine: Engine) -> None:
     values = [np.array([[99 if index % 8 == 5 else index % 4]]) for index in range(64)]
     answers = await asyncio.gather(*(engine.infer_async("table", {"x": value}) for value in values), return_exceptions=True)
     for index, answer in enumerate(answers):
@@ -494,7 +494,7 @@ def test_providers_may_be_a_list(tmp_path: Path) -> None:
         assert engine.models == ("m",)
 
 
-def test_close_refuses_what_waits_and_ends_threads(tmp_path: Path) -> None:
+def test_close_rejects_what_waits_and_ends_threads(tmp_path: Path) -> None:
     before = threading.active_count()
     engine = Engine(models.write(tmp_path, "slow", models.slow(200)), max_batch_size=1)
     with ThreadPoolExecutor(4) as pool:

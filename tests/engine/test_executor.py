@@ -14,7 +14,7 @@ from inferd._core.metrics.histogram import Statistics
 from inferd.engine import executor
 from inferd.engine.executor import ExecutorThread, Instance
 from inferd.errors import Aborted, Cancelled, DeadlineExceeded, Internal, InvalidArgument, Unavailable
-from tests.puppets import LIMIT_S, Caller, PuppetBackend, request
+from tests.fake_backend import LIMIT_S, Caller, PuppetBackend, request
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
@@ -277,7 +277,7 @@ def test_what_takes_too_long_is_not_run_again(house: House) -> None:
     assert (house.batcher.failed, house.batcher.cancelled) == (2, 0)
 
 
-def test_refusals_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
+def test_rejections_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture) -> None:
     now_ns = [5 * HOUR_NS]
     monkeypatch.setattr(executor.time, "monotonic_ns", lambda: now_ns[0])
     instance = Instance("model 'm'", Choosy())
@@ -290,8 +290,8 @@ def test_refusals_are_told_once_a_minute(monkeypatch: pytest.MonkeyPatch, caplog
         now_ns[0] += executor.TELL_EVERY_NS
         together(instance, -1)
     assert [record.getMessage() for record in caplog.records] == [
-        "model 'm': the model's own operators refused 1 requests; their clients were told why",
-        "model 'm': the model's own operators refused 3 requests; their clients were told why",
+        "model 'm': the model's own operators rejected 1 requests; their clients were told why",
+        "model 'm': the model's own operators rejected 3 requests; their clients were told why",
     ]
     assert not any(record.exc_info for record in caplog.records)
 

@@ -25,7 +25,7 @@ from inferd.errors import (
     Unavailable,
 )
 from inferd.protocol import inference
-from tests.puppets import LIMIT_S, SIGNATURE, Caller, PuppetBackend, request
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, PuppetBackend, request
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -182,7 +182,7 @@ def test_several_instances_run_at_once() -> None:
     assert all(backend.closed for backend in backends)
 
 
-def test_a_full_queue_refuses_at_once_and_is_counted() -> None:
+def test_a_full_queue_rejects_at_once_and_is_counted() -> None:
     model, (backend,) = threaded(inferd={"max_queue_requests": 2})
     backend.hold()
     running = submit(model)
@@ -217,7 +217,7 @@ def test_the_limits_of_a_queue_change_while_it_serves() -> None:
     model.close()
 
 
-def test_a_request_that_cannot_be_in_time_is_refused_at_once_and_counted() -> None:
+def test_a_request_that_cannot_be_in_time_is_rejected_at_once_and_counted() -> None:
     model, (backend,) = threaded(inferd={"max_queue_wait_us": 1_000_000})
     backend.hold()
     running = submit(model)
@@ -263,7 +263,7 @@ def test_failures_by_reason(caplog: pytest.LogCaptureFixture) -> None:
     assert model.failures == {"REJECTED": 1, "CANCELED": 1, "BACKEND": 1, "OTHER": 0}
     assert "broken" in caplog.text
     for error in (ResourceExhausted(""), Cancelled(""), Internal(""), NotFound("")):
-        model.refuse(error)
+        model.reject(error)
     assert model.failures == {"REJECTED": 2, "CANCELED": 2, "BACKEND": 2, "OTHER": 1}
     model.close()
 

@@ -1,4 +1,4 @@
-"""Configurations: from the graph alone, as real Triton repositories write them, in TOML; and everything that is refused."""
+"""Configurations: from the graph alone, as real Triton repositories write them, in TOML; and everything that is rejected."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ def load(tmp_path: Path, text: str, graph: Graph = BATCHED, defaults: Defaults =
     return model_config.load_model_config(tmp_path, graph, defaults, "m")
 
 
-def refused(tmp_path: Path, text: str, graph: Graph = BATCHED, file: str = "config.pbtxt", defaults: Defaults = DEFAULTS) -> str:
+def rejected(tmp_path: Path, text: str, graph: Graph = BATCHED, file: str = "config.pbtxt", defaults: Defaults = DEFAULTS) -> str:
     """The message of the ConfigError that this configuration ends in, on any step of its path."""
     with pytest.raises(ConfigError) as caught:
         walk(tmp_path, text, graph, file, defaults)
@@ -355,7 +355,7 @@ def test_a_scalar_or_unknown_rank_takes_the_files_word(tmp_path: Path) -> None:
     ],
 )
 def test_disagreement_names_both_sides(tmp_path: Path, text: str, tensors: Graph, words: list[str]) -> None:
-    message = refused(tmp_path, text, tensors)
+    message = rejected(tmp_path, text, tensors)
     for word in words:
         assert word in message
 
@@ -452,18 +452,18 @@ UNSUPPORTED = {
 
 
 @pytest.mark.parametrize("field", UNSUPPORTED)
-def test_what_is_not_done_is_refused_by_name(tmp_path: Path, field: str) -> None:
-    message = refused(tmp_path, UNSUPPORTED[field])
+def test_what_is_not_done_is_rejected_by_name(tmp_path: Path, field: str) -> None:
+    message = rejected(tmp_path, UNSUPPORTED[field])
     assert f"config.pbtxt of model 'm': {field.strip()} " in message
 
 
 def test_a_session_option_that_is_misspelled(tmp_path: Path) -> None:
     text = 'parameters { key: "session.set_denormal_as_zeros" value { string_value: "1" } }'
-    assert "did you mean 'session.set_denormal_as_zero'?" in refused(tmp_path, text)
+    assert "did you mean 'session.set_denormal_as_zero'?" in rejected(tmp_path, text)
 
 
 def test_a_datatype_without_a_name_in_toml(tmp_path: Path) -> None:
-    message = refused(tmp_path, '[[input]]\nname = "x"\ndata_type = 999\ndims = [16]\n', file="config.toml")
+    message = rejected(tmp_path, '[[input]]\nname = "x"\ndata_type = 999\ndims = [16]\n', file="config.toml")
     assert "input[0].data_type is 999; it must be one of TYPE_INVALID, TYPE_BOOL" in message
 
 
@@ -502,7 +502,7 @@ def test_warmup_fits_the_model(tmp_path: Path, warmup: str, words: list[str]) ->
     if not words:
         walk(tmp_path, text)
         return
-    message = refused(tmp_path, text)
+    message = rejected(tmp_path, text)
     for word in words:
         assert word in message
 
@@ -527,7 +527,7 @@ def test_warmup_fits_the_model(tmp_path: Path, warmup: str, words: list[str]) ->
     ],
 )
 def test_syntax_of_pbtxt(tmp_path: Path, text: str, words: list[str]) -> None:
-    message = refused(tmp_path, text)
+    message = rejected(tmp_path, text)
     assert message.startswith("config.pbtxt of model 'm'")
     for word in words:
         assert word in message
@@ -596,7 +596,7 @@ def test_toml_and_pbtxt_are_one_schema(tmp_path: Path) -> None:
     ],
 )
 def test_syntax_of_toml(tmp_path: Path, text: str, words: list[str]) -> None:
-    message = refused(tmp_path, text, file="config.toml")
+    message = rejected(tmp_path, text, file="config.toml")
     assert message.startswith("config.toml of model 'm'")
     for word in words:
         assert word in message
@@ -612,7 +612,7 @@ def test_numbers_of_toml_that_json_does_not_have(tmp_path: Path) -> None:
 
 def test_two_files(tmp_path: Path) -> None:
     (tmp_path / "config.toml").write_text("")
-    assert "remove one" in refused(tmp_path, "")
+    assert "remove one" in rejected(tmp_path, "")
 
 
 def test_a_file_that_is_no_text(tmp_path: Path) -> None:
@@ -629,7 +629,7 @@ def test_a_byte_order_mark_is_no_error(tmp_path: Path) -> None:
     assert read_model_config(tmp_path, "m").config.max_batch_size == 4
 
 
-# ---- accepted, or refused with ConfigError -----------------------------------------------------------------------------
+# ---- accepted, or rejected with ConfigError -----------------------------------------------------------------------------
 
 FRAGMENTS = [
     *UNSUPPORTED.values(),

@@ -87,7 +87,7 @@ def test_names_that_are_no_utf8() -> None:
 
 @settings(max_examples=200, deadline=None)
 @given(st.sampled_from(EVERY[:7]), st.integers(0, 1 << 16), st.integers(0, 255), st.booleans())
-def test_damaged_files_are_read_or_refused(content: bytes, place: int, byte: int, cut: bool) -> None:
+def test_damaged_files_are_read_or_rejected(content: bytes, place: int, byte: int, cut: bool) -> None:
     place %= len(content)
     damaged = content[:place] if cut else content[:place] + bytes([byte]) + content[place + 1 :]
     with suppress(ValueError, IndexError):

@@ -25,10 +25,10 @@ from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.engine.executor import Instance
 from inferd.engine.padding import Paddings, check_padding, compile_padding, padded
 from inferd.errors import ConfigError
+from inferd.pipeline.pipeline import PadAxis
 from inferd.protocol import options
-from inferd.steps.pipeline import PadAxis
 from tests import models
-from tests.puppets import Caller
+from tests.fake_backend import Caller
 
 Array = np.ndarray[Any, Any]
 
@@ -194,7 +194,7 @@ def test_a_padding_that_changes_nothing(buckets: tuple[int, ...], left: bool) ->
 
 
 @pytest.mark.parametrize("buckets", [(), (16,), (8, 16, 32)])
-def test_a_padding_that_changes_answers_is_refused(buckets: tuple[int, ...]) -> None:
+def test_a_padding_that_changes_answers_is_rejected(buckets: tuple[int, ...]) -> None:
     """Where everything is filled up to a bucket, too: single requests would be as wrong as those of a batch."""
     served = Served(attention(masked=False), Paddings({"ids": IDS._replace(buckets=buckets)}, {}, CUT))
     with pytest.raises(ConfigError) as caught:
@@ -321,7 +321,7 @@ def within(limit: float, operator: str) -> bytes:
 
 
 @pytest.mark.parametrize("limit", [50, 1000])
-def test_what_a_graph_does_far_from_0_alone_is_refused(limit: float) -> None:
+def test_what_a_graph_does_far_from_0_alone_is_rejected(limit: float) -> None:
     served = Served(within(limit, "ReduceMax"), Paddings({"x": PadAxis(0)}))
     with pytest.raises(ConfigError) as caught:
         served.check()
@@ -332,7 +332,7 @@ def test_what_a_graph_does_far_from_0_alone_is_refused(limit: float) -> None:
     served.check(largest=1000)
 
 
-def test_what_a_graph_does_close_to_0_alone_is_refused() -> None:
+def test_what_a_graph_does_close_to_0_alone_is_rejected() -> None:
     """The filling is the only number that is not close."""
     with pytest.raises(ConfigError, match=r", of numbers as large as 0.001 in 'x', differs by 1 \(1 alone, 0 padded\)"):
         Served(within(0.01, "ReduceMin"), Paddings({"x": PadAxis(0, 5)})).check()
@@ -358,7 +358,7 @@ def test_what_rounding_changes_as_much_is_said(caplog: pytest.LogCaptureFixture)
     assert said.endswith("It is served, since rounding moves these answers as much: where such numbers never come, nothing is to be done")
 
 
-def test_what_a_graph_does_where_inputs_usually_are_is_refused() -> None:
+def test_what_a_graph_does_where_inputs_usually_are_is_rejected() -> None:
     with pytest.raises(ConfigError, match="padding changes answers: output 'y' of a row of length"):
         Served(within(1, "ReduceMax"), Paddings({"x": PadAxis(0)})).check()
 
@@ -451,11 +451,11 @@ def test_a_model_that_runs_none_of_the_rows_is_served_with_a_warning(caplog: pyt
     served = Served(models.sequence_length(), Paddings({"tokens": PadAxis(0)}, {}, {"doubled": (0, "tokens")}))
     served.instance.backend.close()
 
-    class Refusing:
+    class Rejecting:
         def inputs(self, batch: Any) -> Any:
             raise RuntimeError("not these sizes")
 
-    served.instance.backend = Refusing()  # type: ignore[assignment]
+    served.instance.backend = Rejecting()  # type: ignore[assignment]
     with caplog.at_level(logging.WARNING, "inferd.engine"):
         served.check()
     assert ["padding could not be checked" in record.getMessage() for record in caplog.records] == [True]

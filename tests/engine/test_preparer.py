@@ -19,10 +19,10 @@ from inferd.engine import preparer
 from inferd.engine.model import Model
 from inferd.engine.preparer import PreprocessThreads
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
+from inferd.pipeline.pipeline import Array, Check, Content, PadAxis, RowPipeline, TensorType, Value, wrong_row
+from inferd.pipeline.plan import Pipelines, Plan
 from inferd.protocol import inference
-from inferd.steps.pipeline import Array, Check, Content, PadAxis, RowPipeline, TensorType, Value, wrong_row
-from inferd.steps.plan import Pipelines, Plan
-from tests.puppets import LIMIT_S, SIGNATURE, Caller, PuppetBackend
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, PuppetBackend
 
 
 class Numbers(RowPipeline):
@@ -155,7 +155,7 @@ def test_a_wrong_row_fails_its_own_request_alone(setting: Setting) -> None:
     assert setting.model.failures == {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 1}
 
 
-def test_nothing_of_a_refused_request_stays(setting: Setting) -> None:
+def test_nothing_of_a_rejected_request_stays(setting: Setting) -> None:
     """An error has a traceback, whose frames have the request: a cycle that nobody would find."""
     caller = setting.ask("1 2 3")
     known = weakref.ref(caller.error)
@@ -204,7 +204,7 @@ def test_the_queue_limit_counts_what_waits_to_be_prepared(setting: Setting) -> N
     assert setting.model.failures["REJECTED"] == 1
 
 
-def test_a_request_that_cannot_be_in_time_is_refused_before_it_is_prepared(setting: Setting) -> None:
+def test_a_request_that_cannot_be_in_time_is_rejected_before_it_is_prepared(setting: Setting) -> None:
     """What runs took is known although the queue in front has no runs."""
     held = setting.ask("wait")
     setting.wait_for_preparing()

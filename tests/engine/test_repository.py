@@ -22,7 +22,7 @@ from inferd.engine.config_sources import Defaults
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
 from inferd.errors import ConfigError, InvalidArgument, NotFound, StartError, Unavailable
-from inferd.steps.picture_memory import memory as picture_memory
+from inferd.pipeline.picture_memory import memory as picture_memory
 from tests import models
 
 Load = Callable[..., Repository]
@@ -53,7 +53,7 @@ def listed(repository: Repository) -> list[tuple[str, str, str]]:
 
 
 class Asked(Call):
-    """Keeps its answer."""
+    """Keeps its response."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -70,7 +70,7 @@ class Asked(Call):
 
 
 def infer(repository: Repository, name: str, version: str = "", value: float = 1.0) -> float:
-    """The first number of the answer to one row of `value`."""
+    """The first number of the response to one row of `value`."""
     model = repository.lookup(name, version)
     request, asked = LocalRequest([("x", "FP32", np.full((1, 16), value, np.float32))]), Asked()
     model.check(request)

@@ -14,7 +14,7 @@ from inferd.engine.repository import Repository
 from inferd.engine.run_limit import GRACE_NS
 from inferd.errors import Aborted, Unavailable
 from tests.engine.test_model import config, deliver, submit
-from tests.puppets import LIMIT_S, SIGNATURE, Caller, PuppetBackend
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, PuppetBackend
 
 BEGUN_NS = 5 * 10**15  # beyond every time that this machine's clock shows: deadlines have passed by then
 MAX_NS = 7 * 10**9

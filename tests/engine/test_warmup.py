@@ -13,7 +13,7 @@ from inferd.engine import warmup
 from inferd.engine.executor import Instance
 from inferd.errors import Internal
 from inferd.protocol import inference
-from tests.puppets import SIGNATURE, PuppetBackend
+from tests.fake_backend import SIGNATURE, PuppetBackend
 
 
 def instance(backend: PuppetBackend) -> Instance:

@@ -9,8 +9,8 @@ import numpy as np
 import onnx
 import pytest
 
-from inferd.ask.raw import read
-from inferd.ask.targets import Description
+from inferd.client_inputs.raw import read
+from inferd.client_inputs.targets import Description
 from inferd.engine.embedded import Engine
 from inferd.errors import InvalidArgument
 
@@ -47,7 +47,7 @@ def test_a_row_does_not_depend_on_its_batch(engine: Engine, questions: np.ndarra
     np.testing.assert_allclose(alone, together, atol=1e-5)
 
 
-def test_a_text_without_a_word_is_refused(engine: Engine) -> None:
+def test_a_text_without_a_word_is_rejected(engine: Engine) -> None:
     with pytest.raises(InvalidArgument, match="input 'text', row 0: "):
         engine.infer(None, {"text": [[" "]]})
 

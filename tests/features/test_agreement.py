@@ -15,10 +15,10 @@ from sklearn.linear_model import LinearRegression, LogisticRegression
 from sklearn.pipeline import make_pipeline
 from sklearn.preprocessing import OneHotEncoder, StandardScaler
 
-from inferd.ask.inputs import suit
-from inferd.ask.raw import fit
-from inferd.ask.tables import from_csv
-from inferd.ask.targets import open_target
+from inferd.client_inputs.inputs import suit
+from inferd.client_inputs.raw import fit
+from inferd.client_inputs.tables import from_csv
+from inferd.client_inputs.targets import open_target
 from inferd.features import export
 from inferd.features.agreement import Tolerance, compare
 from inferd.features.attempts import _worst

@@ -1,4 +1,4 @@
-"""Where FP32 gives other answers than scikit-learn, on a sample or beside it, numbers are FP64 in the graph, and it is told."""
+"""Where FP32 gives other responses than scikit-learn, on a sample or beside it, numbers are FP64 in the graph, and it is told."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ AT_THRESHOLDS = (
 
 
 def ask(folder, frame: pd.DataFrame) -> dict[str, np.ndarray]:
-    """The model's answers to JSON records, by the engine that servers have."""
+    """The model's responses to JSON records, by the engine that servers have."""
     rows = np.empty((len(frame), 1), dtype=object)
     there = [{name: value if value == value else None for name, value in row.items()} for row in frame.to_dict("records")]
     rows[:, 0] = [json.dumps(row).encode() for row in there]

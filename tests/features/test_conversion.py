@@ -47,7 +47,7 @@ def test_outputs_are_as_wide_as_the_model_says(steps, output, width, tmp_path):
     assert tuple(spec.shape[1:]) == answers[output].shape[1:]
 
 
-def test_an_output_without_values_is_refused(tmp_path):
+def test_an_output_without_values_is_rejected(tmp_path):
     values = np.random.default_rng(0).normal(0, 1, (60, 2))
     with pytest.raises(ConfigError, match="the pipeline gives no features for a record, and an output of a model has a value at least"):
         export(make_pipeline(StandardScaler(), MissingIndicator()).fit(values), tmp_path / "model")

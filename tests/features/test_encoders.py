@@ -161,18 +161,18 @@ def test_truth_values_of_which_some_are_missing(encoder, ending, learned, tmp_pa
     lacking.loc[::7, "flag"] = np.nan if learned == "NaN" else None
     features = make_column_transformer((encoder, ["flag"]), (StandardScaler(), ["x"]))
     features.fit(table if learned == "flags" else lacking, table["x"])
-    refuses = learned == "flags" and getattr(encoder, "handle_unknown", "") == "error"
+    rejects = learned == "flags" and getattr(encoder, "handle_unknown", "") == "error"
     sample = tmp_path / f"sample.{ending}"
     (lacking.to_csv if ending == "csv" else lacking.to_parquet)(sample, index=False)
-    if refuses:
+    if rejects:
         with pytest.raises(ConfigError, match="scikit-learn itself does not answer the sample"):
             export(features, tmp_path / "m", sample=sample)
-    exported = export(features, tmp_path / "m", sample=None if refuses else sample)
+    exported = export(features, tmp_path / "m", sample=None if rejects else sample)
     assert exported.agrees
     assert not exported.notices
     flag = exported.columns[0]
-    assert (flag.datatype, flag.missing, flag.allowed) == ("BOOL", None if refuses else "NaN", ())
-    asked = (table if refuses else lacking)[:60]
+    assert (flag.datatype, flag.missing, flag.allowed) == ("BOOL", None if rejects else "NaN", ())
+    asked = (table if rejects else lacking)[:60]
     np.testing.assert_allclose(ask(tmp_path / "m", *as_records(asked))["features"], features.transform(asked), atol=1e-6)
 
 

@@ -1,4 +1,4 @@
-"""Pipelines of many kinds become models that answer as scikit-learn does, also where values are missing or were never seen."""
+"""Pipelines of many kinds become models that response as scikit-learn does, also where values are missing or were never seen."""
 
 from __future__ import annotations
 
@@ -88,7 +88,7 @@ def columns_of(folder: Path) -> dict[str, dict[str, object]]:
 
 
 def ask(folder: Path, *records) -> dict[str, np.ndarray]:
-    """The model's answers to JSON records, by the engine that servers have."""
+    """The model's responses to JSON records, by the engine that servers have."""
     import json
 
     rows = np.empty((len(records), 1), dtype=object)
@@ -137,9 +137,9 @@ def test_types_are_those_of_the_sample(frame, target, tmp_path):
     assert export(pipeline, tmp_path / "again", sample=tmp_path / "sample.npz").columns[2].datatype == "INT64"
 
 
-def test_what_scikit_learn_refuses_is_refused(frame, target, tmp_path):
+def test_what_scikit_learn_rejects_is_rejected(frame, target, tmp_path):
     whole = frame.fillna({"age": 30, "job": "a"})
-    encoder = OneHotEncoder()  # refuses what it has not seen
+    encoder = OneHotEncoder()  # rejects what it has not seen
     features = make_column_transformer((StandardScaler(), ["age", "income", "rooms"]), (encoder, ["city", "job"]))
     pipeline = make_pipeline(features, LogisticRegression()).fit(whole, target)
     assert export(pipeline, tmp_path / "flats").agrees
@@ -191,7 +191,7 @@ def test_features_alone_are_a_model_of_their_own(frame, target, tmp_path):
 
 @pytest.mark.parametrize("radius", [2.0, 1e9])
 @pytest.mark.parametrize("word", ["RadiusNeighborsClassifier", "RadiusNeighborsRegressor"])
-def test_what_fails_at_other_records_is_refused_whatever_the_sample(word, radius, tmp_path):
+def test_what_fails_at_other_records_is_rejected_whatever_the_sample(word, radius, tmp_path):
     """Where the radius holds all records of training the graph runs over any sample like them."""
     values = np.random.default_rng(0).normal(0, 1, (40, 2))
     step = getattr(neighbors, word)(radius=radius)
@@ -239,7 +239,7 @@ def test_whole_categories_and_ordinals(tmp_path):
     np.testing.assert_allclose(answers["probabilities"], pipeline.predict_proba(table[:20]), atol=1e-5)
 
 
-def test_a_model_that_refuses_what_it_has_not_seen_is_warmed_up(tmp_path, caplog):
+def test_a_model_that_rejects_what_it_has_not_seen_is_warmed_up(tmp_path, caplog):
     table = pd.DataFrame({"plan": ["a", "b"] * 50, "rooms": [1, 2, 3, 4] * 25, "age": np.arange(100.0)})
     features = make_column_transformer((OneHotEncoder(), ["plan"]), (OrdinalEncoder(), ["rooms"]), (StandardScaler(), ["age"]))
     exported = export(make_pipeline(features, LogisticRegression()).fit(table, table["plan"]), tmp_path / "model")
@@ -371,7 +371,7 @@ def test_of_columns_that_nothing_is_known_of_a_sample_is_asked(pipeline, unknown
     assert export(pipeline, tmp_path / "guessed", guess=True).sample.guessed
 
 
-def test_dates_as_categories_are_refused(tmp_path):
+def test_dates_as_categories_are_rejected(tmp_path):
     table = pd.DataFrame({"day": pd.to_datetime(["2026-01-01", "2026-01-02", "2026-01-03"] * 9), "x": RANDOM.normal(0, 1, 27)})
     features = ColumnTransformer([("days", OneHotEncoder(handle_unknown="ignore"), ["day"])], remainder="passthrough")
     pipeline = make_pipeline(features, LogisticRegression()).fit(table, table["x"] > 0)
@@ -379,7 +379,7 @@ def test_dates_as_categories_are_refused(tmp_path):
         export(pipeline, tmp_path / "model")
 
 
-def test_a_classifier_of_several_answers_is_refused(tmp_path):
+def test_a_classifier_of_several_answers_is_rejected(tmp_path):
     values = RANDOM.normal(0, 1, (60, 2))
     pipeline = make_pipeline(StandardScaler(), RandomForestClassifier(3, random_state=0)).fit(values, values > 0)
     with pytest.raises(
@@ -391,10 +391,10 @@ def test_a_classifier_of_several_answers_is_refused(tmp_path):
 def test_a_graph_that_cannot_run_is_told_by_step_and_cure(tmp_path, monkeypatch):
     from inferd.features import conversion
 
-    def refused(*arguments, **options):
+    def rejected(*arguments, **options):
         raise ConfigError("model 'x' cannot be loaded: Failed to construct locale with name:en_US.UTF-8; check that the file is complete")
 
-    monkeypatch.setattr(conversion.OnnxModel, "load", refused)
+    monkeypatch.setattr(conversion.OnnxModel, "load", rejected)
     table = pd.DataFrame({"title": ["red wine", "white wine", "beer"] * 9})
     features = ColumnTransformer([("words", TfidfVectorizer(), "title")])
     pipeline = make_pipeline(features, LogisticRegression()).fit(table, table["title"] == "beer")

@@ -100,7 +100,7 @@ def test_a_number_may_stand_for_a_missing_one(frame, tmp_path):
     assert [column.missing for column in exported.columns] == [None] * 3
 
 
-def test_values_that_training_never_missed_are_refused_where_scikit_learn_refuses(frame, tmp_path):
+def test_values_that_training_never_missed_are_rejected_where_scikit_learn_rejects(frame, tmp_path):
     whole = frame.assign(c=frame["c"].fillna(0))
     indicator = MissingIndicator().fit(whole)
     assert export(make_union(SimpleImputer(), indicator).fit(whole), tmp_path / "m").agrees
@@ -129,11 +129,11 @@ def test_where_neighbours_are_equally_near_the_step_is_named(like, tmp_path):
     assert exported.agrees
     assert exported.notices[0] == (
         "columns 'a', 'b', 'c': scikit-learn answers where they are missing, and the graph otherwise, by step "
-        "'columntransformer__knnimputer', KNNImputer: such records are refused; which of records that are equally near it takes, and "
+        "'columntransformer__knnimputer', KNNImputer: such records are rejected; which of records that are equally near it takes, and "
         "how near one is to itself, is up to rounding: put SimpleImputer in its place"
     )
     like.to_csv(tmp_path / "sample.csv", index=False)
-    with pytest.raises(ConfigError, match=r"model would refuse: .* column '.': there is no value.*'columntransformer__knnimputer'"):
+    with pytest.raises(ConfigError, match=r"model would reject: .* column '.': there is no value.*'columntransformer__knnimputer'"):
         export(pipeline, tmp_path / "sampled", sample=tmp_path / "sample.csv")
     assert not (tmp_path / "sampled").exists()
 
@@ -142,15 +142,15 @@ def test_neighbours_behind_an_imputer_may_be_equally_near_too(like, tmp_path):
     """Records whose values are imputed are alike."""
     pipeline = make_pipeline(SimpleImputer(), KNeighborsClassifier(4)).fit(like, np.random.default_rng(0).integers(0, 2, len(like)))
     exported = export(pipeline, tmp_path / "m", guess=True)
-    refused = [column.name for column in exported.columns if column.missing is None]
-    assert refused or not exported.agrees
+    rejected = [column.name for column in exported.columns if column.missing is None]
+    assert rejected or not exported.agrees
     (notice,) = [notice for notice in exported.notices if notice.startswith("column")]
     assert re.search(r", by step 'kneighborsclassifier', KNeighborsClassifier: .*; which of records that are equally near", notice)
 
 
 def test_other_steps_that_take_missing_values_are_named_with_the_cure(frame, tmp_path):
     notice, _ = export(IsolationForest(n_estimators=5, random_state=0).fit(frame), tmp_path / "forest").notices
-    assert re.match(r"columns 'a', .*, by IsolationForest: such records are refused; put a SimpleImputer in front", notice)
+    assert re.match(r"columns 'a', .*, by IsolationForest: such records are rejected; put a SimpleImputer in front", notice)
 
 
 @pytest.mark.parametrize(

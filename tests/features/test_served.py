@@ -1,4 +1,4 @@
-"""A model is asked in the format that it is served in: what that cannot say is no answer of it."""
+"""A model is asked in the format that it is served in: what that cannot say is no response of it."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ def test_a_whole_number_that_a_tensor_cannot_leave_out_is_told(tmp_path):
 
 
 def test_an_output_of_another_shape_than_the_graph_says_is_no_answer():
-    """A server refuses its requests."""
+    """A server rejects its requests."""
     known = trained(RidgeClassifier().fit([[0.0], [1.0]], ["a", "b"]))
     converted = convert(known, "FP32")
     bad = Served(converted.model, [Column("x0")], matrix=True, outputs=converted.outputs, form="JSON")

@@ -88,7 +88,7 @@ def test_what_lies_at_the_threshold_is_above_it(tenths, tmp_path):
     ],
     ids=["scores", "asked for scores", "within"],
 )
-def test_a_threshold_that_would_be_left_out_is_refused(estimator, tmp_path):
+def test_a_threshold_that_would_be_left_out_is_rejected(estimator, tmp_path):
     table = table_of(90, 0)
     why = "the threshold of a FixedThresholdClassifier is converted where it is the last step, and decides by probabilities: put it there"
     with pytest.raises(ConfigError, match=f"^{type(estimator).__name__} cannot be converted: {why}"):

@@ -1,4 +1,4 @@
-"""Outputs of a model are those answers that scikit-learn has, too, by names that say what they are."""
+"""Outputs of a model are those responses that scikit-learn has, too, by names that say what they are."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Trees, trained with missing values and without, answer records that lack some as scikit-learn does, or such records are refused; and
+"""Trees, trained with missing values and without, answer records that lack some as scikit-learn does, or such records are rejected; and
 count votes as it does.
 """
 
@@ -85,7 +85,7 @@ def test_missing_values_go_the_way_that_was_learned(frame, estimator, lacking, t
 
 
 @pytest.mark.parametrize("depth", [2, 4, 8])
-def test_where_the_graph_has_them_go_another_way_they_are_refused(frame, depth, tmp_path, monkeypatch):
+def test_where_the_graph_has_them_go_another_way_they_are_rejected(frame, depth, tmp_path, monkeypatch):
     """As skl2onnx writes trees by itself. What is answered is right; what is not is told."""
     monkeypatch.setattr(trees, "_are_all_of", lambda members, attributes: False)
     tree = DecisionTreeClassifier(max_depth=depth, random_state=0).fit(frame, target_of(frame))
@@ -96,7 +96,7 @@ def test_where_the_graph_has_them_go_another_way_they_are_refused(frame, depth, 
     notice, _ = exported.notices  # and that numbers are FP64
     assert re.fullmatch(
         r"columns? '.*: scikit-learn answers where (it is|they are) missing, and the graph otherwise, by DecisionTreeClassifier: such "
-        r"records are refused; put a SimpleImputer in front; .*",
+        r"records are rejected; put a SimpleImputer in front; .*",
         notice,
     )
     taken = [name for name, column in columns.items() if "missing" in column]

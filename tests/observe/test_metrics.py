@@ -24,8 +24,8 @@ from inferd.errors import StartError
 from inferd.observe.metrics import BATCH_BOUNDS_ROWS, SERVER_METRICS, STAGE_BOUNDS_NS, STAGES, Exposition, MergedMetrics, Metrics
 from inferd.observe.pages import merge
 from inferd.observe.scrape import PAGE_S, PAGES_AT_ONCE
-from tests.served import Served
-from tests.shelf import Shelf, ShelfModel
+from tests.fake_repository import Shelf, ShelfModel
+from tests.server_fixtures import Served
 
 LIMIT_S = 20
 MODEL = ("model", "version")
@@ -33,7 +33,7 @@ DOCUMENTATION = Path(__file__).parents[2] / "docs" / "metrics.md"
 
 
 def busy_model() -> ShelfModel:
-    """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone; some were refused."""
+    """Two requests of 3 and 1 rows that ran together, then one of 2 rows alone; some were rejected."""
     model = ShelfModel(failures={"REJECTED": 5, "OTHER": 1}, depth=7, depth_bytes=448, instances=2, inline=True)
     for rows, scale in ((3, 1), (1, 2), (2, 3)):
         model.statistics.add_request(
@@ -125,7 +125,7 @@ def test_batch_rows_are_counted_by_run() -> None:
     assert (seen["inferd_batch_rows_count", ()], seen["inferd_batch_rows_sum", ()]) == (2, 6)
 
 
-def test_refusals_and_gauges() -> None:
+def test_rejections_and_gauges() -> None:
     seen = samples(metrics_of(busy_model()))
     assert seen["inferd_refusals_total", ("REJECTED",)] == 5
     assert (seen["inferd_queue_depth", ()], seen["inferd_queue_bytes", ()], seen["inferd_instances", ()]) == (7, 448, 2)
@@ -135,7 +135,7 @@ def test_refusals_and_gauges() -> None:
 
 
 def test_server_counters_become_gauges_and_counters() -> None:
-    counters = {"refusals_not_found_total": 4.0, "refusals_invalid_total": 6.0, "something_else": 8.0, "new_kind_total": 9.0}
+    counters = {"rejections_not_found_total": 4.0, "rejections_invalid_total": 6.0, "something_else": 8.0, "new_kind_total": 9.0}
     counters |= {key: float(value) for value, key in enumerate(SERVER_METRICS, 10)}
     seen = samples(metrics_of(counters=lambda: counters))
     for key, (name, _) in SERVER_METRICS.items():
@@ -172,7 +172,7 @@ def rows_of(page: str) -> list[str]:
 
 
 def test_the_documentation_lists_every_metric() -> None:
-    counters = dict.fromkeys([*SERVER_METRICS, "refusals_any_total"], 1.0)
+    counters = dict.fromkeys([*SERVER_METRICS, "rejections_any_total"], 1.0)
     suffixes = {"counter": "_total", "info": "_info"}
     metrics = metrics_of(busy_model(), counters=lambda: counters)
     families: list[Metric] = []

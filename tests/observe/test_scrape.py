@@ -25,7 +25,7 @@ def hello(environ: Any, start_response: Any) -> list[bytes]:
 
 
 class Gate:
-    """A WSGI app that says when it was entered and answers when it is let through."""
+    """A WSGI app that says when it was entered and responses when it is let through."""
 
     def __init__(self) -> None:
         self.entered = threading.Semaphore(0)
@@ -176,7 +176,7 @@ def test_nonsense_is_answered_and_forgotten() -> None:
 
 
 def test_who_finds_no_place_waits_for_one(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Before it is told so: an answer takes less than that."""
+    """Before it is told so: a response takes less than that."""
     monkeypatch.setattr(scrape, "PLACE_S", LIMIT_S)
     monkeypatch.setattr(scrape, "SILENT_S", LIMIT_S)  # and nobody gives way
     gate = Gate()

@@ -29,15 +29,15 @@ from cryptography.x509.oid import NameOID
 
 from inferd.config import Address, Settings
 from inferd.errors import ConfigError, PermissionDenied, Unauthenticated
-from inferd.files import _state_of as state_of
 from inferd.protocol import health, inference
 from inferd.serving import access, grpcio, ports, server
 from inferd.serving.access import LEAST_TOKEN_BYTES, MAX_CERTIFICATE_BYTES, MAX_TOKEN_BYTES, Access, Identity, is_loopback, warn_of_open
 from inferd.serving.tls import Tls
+from inferd.watched_files import _state_of as state_of
 from tests import models
 from tests.certificates import OWN_CONNECTION, Files
 from tests.http2_peer import connected
-from tests.served import LIMIT_S, TRANSPORTS, Program, Served, until
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, Served, until
 from tests.wire import INFER, infer_request
 
 TOKEN, OTHER_TOKEN = "a" * 32, "b" * 32
@@ -220,13 +220,13 @@ def test_a_name_is_taken_from_a_client_that_is_connected(
     assert said_of_clients(caplog) == [
         "connected: client (cn:batch, dns:batch.example) from",
         "connected: client (cn:web, dns:web.example) from",
-        "refused: client (cn:batch, dns:batch.example) from",
+        "rejected: client (cn:batch, dns:batch.example) from",
         *(["connected: client (cn:batch, dns:batch.example) from"] if transport == "native" else []),
     ]
 
 
 def test_authorities_are_replaced(model: Path, tmp_path: Path, channels: list[grpc.Channel]) -> None:
-    """Of a client whose authority is trusted no longer the next handshake is refused; grpc's transport shares the mechanism."""
+    """Of a client whose authority is trusted no longer the next handshake is rejected; grpc's transport shares the mechanism."""
     files, other = Files.made(tmp_path / "server"), trustme.CA()
     with Served(model, **files.settings(tls_client_ca=str(files.ca))) as served:
         channels.append(before := files.channel(served.address, files.authority.issue_cert("client.example")))
@@ -321,7 +321,7 @@ def test_a_name_that_is_no_utf_8_is_nobodys(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Nor a fault of the server's, whose loop asks for the names as the handshake ends. One of many such clients has a line."""
-    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
     bad = b"batch.example\xff"
     shown = leaf(files.authority, "batch.example", encoded=bytes([0x30, len(bad) + 2, kind, len(bad)]) + bad)
     with (
@@ -336,7 +336,7 @@ def test_a_name_that_is_no_utf_8_is_nobodys(
             assert caught.value.details() == "this client's certificate names nobody: its names cannot be read; show another one"
     assert [record for record in caplog.records if record.levelno >= logging.WARNING] == []
     [line] = said_of_clients(caplog)
-    assert line == "refused: client (no name; its names cannot be read) from"
+    assert line == "rejected: client (no name; its names cannot be read) from"
 
 
 def of_many_names(files: Files, nbytes: int) -> trustme.LeafCert:
@@ -360,7 +360,7 @@ def test_a_certificate_that_is_too_large_is_not_looked_at(
     good, bad = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
     assert re.search(r"\(cn:batch, dns:00000000, .*\.\.\. of \d+ characters\) from", good)
     assert len(good) < 700
-    assert re.match(r"refused: client no subject \(no name; it has 1\d{4} bytes, ", bad)
+    assert re.match(r"rejected: client no subject \(no name; it has 1\d{4} bytes, ", bad)
 
 
 class Rpc:
@@ -384,8 +384,8 @@ def test_what_grpc_tells_of_a_certificate_that_is_too_large_or_not_shown(files: 
         (of_many_names(files, 30_000).cert_chain_pems[0].bytes(), "names nobody: it has 3.* bytes, expected at most 16384"),
         (b"", "names nobody"),
     ):
-        refusal = rules.check_identity(grpcio._identity(Rpc(pem)))  # type: ignore[arg-type]
-        assert re.search(says, str(refusal)) if says else refusal is None
+        rejection = rules.check_identity(grpcio._identity(Rpc(pem)))  # type: ignore[arg-type]
+        assert re.search(says, str(rejection)) if says else rejection is None
 
 
 def test_what_the_log_repeats_of_names_is_bounded() -> None:
@@ -401,7 +401,7 @@ def test_of_many_clients_that_may_not_ask_one_has_a_line(
     caplog: pytest.LogCaptureFixture,
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
     bad = leaf(files.authority, "bad", x509.DNSName("bad.example"))
     with (
         caplog.at_level(logging.INFO, "inferd"),
@@ -409,12 +409,12 @@ def test_of_many_clients_that_may_not_ask_one_has_a_line(
     ):
         for number in range(4):
             if number == 3:
-                monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+                monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
             channels.append(channel := files.channel(served.address, bad))
             assert code_of(lambda channel=channel: call(channel)) == "PERMISSION_DENIED"
     first, last = [record.getMessage() for record in caplog.records if " client " in record.getMessage()]
-    assert "more were refused" not in first
-    assert last.endswith("; 2 more were refused before it")
+    assert "more were rejected" not in first
+    assert last.endswith("; 2 more were rejected before it")
 
 
 def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.GeneralName, encoded: bytes = b"") -> trustme.LeafCert:
@@ -443,7 +443,7 @@ def leaf(authority: trustme.CA, common_names: str | list[str], *names: x509.Gene
 def said_of_clients(caplog: pytest.LogCaptureFixture) -> list[str]:
     """Without their ports, and how each library writes a subject."""
     lines = [record.getMessage() for record in caplog.records]
-    return [re.sub(r"(client ).*(\(.*\) from) .*", r"\1\2", line) for line in lines if re.match("(connected|refused): client ", line)]
+    return [re.sub(r"(client ).*(\(.*\) from) .*", r"\1\2", line) for line in lines if re.match("(connected|rejected): client ", line)]
 
 
 def test_names_are_spelled_alike_and_the_log_names_each_client(
@@ -465,13 +465,13 @@ def test_names_are_spelled_alike_and_the_log_names_each_client(
             channels.append(channel := files.channel(served.address, each))
             assert call(channel)
             assert call(channel)
-        channels.append(refused := files.channel(served.address, bad))
-        assert [code_of(lambda: call(refused)) for _ in range(2)] == ["PERMISSION_DENIED"] * 2
+        channels.append(rejected := files.channel(served.address, bad))
+        assert [code_of(lambda: call(rejected)) for _ in range(2)] == ["PERMISSION_DENIED"] * 2
     assert said_of_clients(caplog) == [
         "connected: client (cn:host, dns:web.example) from",
         "connected: client (cn:address, ip:2001:db8::1) from",
         "connected: client (cn:uri, uri:spiffe://example/a) from",
-        "refused: client (cn:bad, uri:spiffe://example/A) from",
+        "rejected: client (cn:bad, uri:spiffe://example/A) from",
     ], "once a connection"
 
 
@@ -506,14 +506,14 @@ def test_a_handshake_that_fails_is_said(
 
     strange = Files.made(tmp_path / "other").authority.issue_cert("client.example")
     with caplog.at_level(logging.INFO, "inferd"):
-        monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+        monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
         with Served(model, **settings) as served:
             fails(served, strange)
             until(lambda: any("failed: certificate verify failed: unable to get local issuer certificate" in line for line in lines()))
             fails(served, None)
             until(lambda: any(line.endswith("failed: peer did not return a certificate") for line in lines()))
-            assert all(re.match(r"refused: the TLS handshake of \('127.0.0.1', \d+\) failed: ", line) for line in lines())
-        monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+            assert all(re.match(r"rejected: the TLS handshake of \('127.0.0.1', \d+\) failed: ", line) for line in lines())
+        monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
         caplog.clear()
         with Served(model, **settings) as served:
             for _ in range(2):
@@ -521,10 +521,10 @@ def test_a_handshake_that_fails_is_said(
                 fails(served, None)
                 until(lambda before=before: counters(served)["handshakes_failed_total"] > before)
             assert len(lines()) == 1
-            monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+            monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
             fails(served, strange)
             until(lambda: len(lines()) > 1)
-            assert re.search(r"; \d+ more were refused before it$", lines()[1])
+            assert re.search(r"; \d+ more were rejected before it$", lines()[1])
 
 
 def test_a_handshake_of_many_records_is_said(files: Files, model: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -536,7 +536,7 @@ def test_a_handshake_of_many_records_is_said(files: Files, model: Path, caplog: 
             while plain.recv(100):
                 pass
         until(lambda: counters(served)["handshakes_failed_total"] == 1)
-    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
     assert line.endswith("failed: more than 64 records before the handshake was made")
 
 
@@ -584,7 +584,7 @@ def test_a_chain_of_certificates_has_a_limit(
         assert counters(served)["handshakes_failed_total"] == 0
         assert code_of(lambda: call(channel(served, 8))) == "UNAVAILABLE"
         assert counters(served)["handshakes_failed_total"] >= 1
-    [line, *_] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    [line, *_] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
     assert line.endswith("failed: more than 24576 bytes before the handshake was made")
 
 
@@ -592,7 +592,7 @@ def test_clients_without_alpn_do_not_fill_the_log(
     files: Files, model: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """They share the lines of handshakes that fail."""
-    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
     context = ssl.create_default_context(cadata=files.authority.cert_pem.bytes().decode())
     with caplog.at_level(logging.INFO, "inferd"), Served(model, **files.settings()) as served:
         host, port = served.address.rsplit(":", 1)
@@ -605,7 +605,7 @@ def test_clients_without_alpn_do_not_fill_the_log(
                 plain.recv(100)
         until(lambda: counters(served)["connections_refused_total"] == 5)
         until(lambda: counters(served)["handshakes_failed_total"] == 1)
-    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
+    [line] = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
     assert line.endswith("did not offer h2 in its handshake (ALPN)")
 
 
@@ -672,7 +672,7 @@ def test_a_wrong_token_leaves_a_line_with_the_address(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     """Of many one has a line. No token does."""
-    monkeypatch.setattr(ports, "REFUSED_LOG_S", 3600.0)
+    monkeypatch.setattr(ports, "REJECTED_LOG_S", 3600.0)
     listen, wrong = (f"unix:{tmp_path}/s",), "w" * 32
     with (
         caplog.at_level(logging.INFO, "inferd"),
@@ -681,13 +681,13 @@ def test_a_wrong_token_leaves_a_line_with_the_address(
         channels += [grpc.insecure_channel(address, OWN_CONNECTION) for address in (served.address, *listen)]
         for _ in range(3):
             assert code_of(lambda: call(channels[0], **bearer(wrong))) == "UNAUTHENTICATED"
-        monkeypatch.setattr(ports, "REFUSED_LOG_S", 0.0)
+        monkeypatch.setattr(ports, "REJECTED_LOG_S", 0.0)
         assert code_of(lambda: call(channels[1])) == "UNAUTHENTICATED"
         assert call(channels[0], **bearer(TOKEN))
-        assert served.server._counters()["refusals_token_total"] == 4
-    first, last = [record.getMessage() for record in caplog.records if record.getMessage().startswith("refused: ")]
-    assert re.search(r"^refused: a call from .*127\.0\.0\.1.*: the header 'authorization' brings no token that is known here", first)
-    assert re.search(r"^refused: a call from (a Unix socket|unix:.*): expected the header .*; 2 more were refused before it$", last)
+        assert served.server._counters()["rejections_token_total"] == 4
+    first, last = [record.getMessage() for record in caplog.records if record.getMessage().startswith("rejected: ")]
+    assert re.search(r"^rejected: a call from .*127\.0\.0\.1.*: the header 'authorization' brings no token that is known here", first)
+    assert re.search(r"^rejected: a call from (a Unix socket|unix:.*): expected the header .*; 2 more were rejected before it$", last)
     assert TOKEN not in caplog.text
     assert wrong not in caplog.text
 
@@ -728,7 +728,7 @@ def test_a_token_file_that_is_deleted_or_emptied_is_said_and_counted(
 
 
 def test_a_stream_outlives_the_token_that_opened_it(model: Path, transport: str, tmp_path: Path, channels: list[grpc.Channel]) -> None:
-    """As docs/security.md says: what is refused is new calls."""
+    """As docs/security.md says: what is rejected is new calls."""
     path, services = write_tokens(tmp_path / "tokens", TOKEN), b"\x3a\x00"  # list_services
     with Served(model, transport=transport, token_file=str(path)) as served:
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
@@ -769,7 +769,7 @@ def test_who_asks_for_it_has_files_read_whatever_the_system_says_of_them(
     path = write_tokens(tmp_path / "tokens", TOKEN)
     with Served(model, token_file=str(path)) as served:
         before = state_of(str(path))
-        monkeypatch.setattr("inferd.files._state_of", lambda _path: before)
+        monkeypatch.setattr("inferd.watched_files._state_of", lambda _path: before)
         channels.append(channel := grpc.insecure_channel(served.address, OWN_CONNECTION))
         write_tokens(path, OTHER_TOKEN)
         served.on_loop(lambda: served.server._take_files(asked=False))
@@ -960,7 +960,7 @@ def test_comments_of_authorities_are_in_any_language(
 
 
 def test_a_file_that_was_cut_off_is_never_taken_for_whole(files: Files, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    """Wherever within the second of its certificates, behind its first hyphens: else clients of that authority would be refused, or those
+    """Wherever within the second of its certificates, behind its first hyphens: else clients of that authority would be rejected, or those
     who know the root alone would find no way to it."""
     root = trustme.CA()
     leaf = root.create_child_ca().issue_cert("localhost")

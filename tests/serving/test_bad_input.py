@@ -19,7 +19,7 @@ from google.protobuf.message import DecodeError
 from inferd.protocol import inference
 from tests import models
 from tests.http2_peer import Peer, exchange, framed
-from tests.served import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import SERVICE, Caller, Held, infer_request, outputs_of, pack_text, rows, same, status_of
 
 Request = inference.ModelInferRequest
@@ -295,16 +295,16 @@ WRONG: dict[str, tuple[Request, str, tuple[str, ...]]] = {
 @pytest.mark.parametrize("name", WRONG)
 def test_a_wrong_request_is_told_what_is_wrong(caller: Caller, name: str) -> None:
     request, code, words = WRONG[name]
-    status, message = caller.refused(request)
+    status, message = caller.rejected(request)
     assert status == code, message
     assert [word for word in words if word not in message] == [], message
     clean(message)
 
 
-def test_refusals_are_counted(caller: Caller) -> None:
+def test_rejections_are_counted(caller: Caller) -> None:
     before = caller.statistics("identity").inference_stats
     for _ in range(3):
-        caller.refused(WRONG["wrong axis"][0])
+        caller.rejected(WRONG["wrong axis"][0])
     after = caller.statistics("identity").inference_stats
     assert after.fail.count - before.fail.count == 3
     assert after.success.count == before.success.count
@@ -334,14 +334,14 @@ def mutations(message: bytes) -> Iterator[bytes]:
 
 
 def answered(caller: Caller, all_messages: Iterator[bytes]) -> Iterator[tuple[bytes, Any]]:
-    """Calls, a few hundred at a time: grpc's server refuses streams over its limit instead of letting them wait."""
+    """Calls, a few hundred at a time: grpc's server rejects streams over its limit instead of letting them wait."""
     while calls := [(message, caller.start(message)) for message in itertools.islice(all_messages, 400)]:
         yield from calls
 
 
 @pytest.mark.parametrize("kind", ["raw", "typed"])
 def test_malformed_at_every_offset(caller: Caller, kind: str) -> None:
-    """Whatever one byte does, the answer is the one of the codec's oracle, protobuf: refused where protobuf cannot read it."""
+    """Whatever one byte does, the response is the one of the codec's oracle, protobuf: rejected where protobuf cannot read it."""
     request = of("add", a=rows(1, first=1), b=rows(1, first=2))
     if kind == "typed":
         request = typed("small", "int_contents", [1, 2, 3, -4], (1, 4), "INT8")
@@ -377,14 +377,14 @@ def test_malformed_at_every_offset(caller: Caller, kind: str) -> None:
     ],
 )
 def test_no_protobuf(caller: Caller, message: bytes, words: tuple[str, ...]) -> None:
-    status, text = caller.refused(message)
+    status, text = caller.rejected(message)
     assert status == INVALID
     assert [word for word in words if word not in text] == [], text
     clean(text)
 
 
 def test_an_empty_message_names_no_model(caller: Caller) -> None:
-    status, text = caller.refused(b"")
+    status, text = caller.rejected(b"")
     assert status == NOT_FOUND
     assert "model_name" in text
 
@@ -416,7 +416,7 @@ def test_unknown_methods(caller: Caller, method: str) -> None:
 
 def test_an_oversize_message(caller: Caller) -> None:
     message = Request(model_name="identity", raw_input_contents=[bytes(MAX_MESSAGE_BYTES)]).SerializeToString()
-    status, text = caller.refused(message)
+    status, text = caller.rejected(message)
     assert status == "RESOURCE_EXHAUSTED"
     assert str(MAX_MESSAGE_BYTES) in text
     assert str(len(message)) in text
@@ -457,7 +457,7 @@ FRAMING: dict[str, tuple[bytes, int, tuple[str, ...]]] = {
 
 @pytest.mark.parametrize("name", FRAMING)
 def test_framing(server: Served, name: str) -> None:
-    """grpc.aio leaves some of these without an answer: there, only what follows is looked at."""
+    """grpc.aio leaves some of these without a response: there, only what follows is looked at."""
     body, code, words = FRAMING[name]
     with Peer(server.address) as peer:
         stream = peer.open()
@@ -472,8 +472,8 @@ def test_framing(server: Served, name: str) -> None:
         same(outputs_of(inference.ModelInferResponse.FromString(follows.body[5:])), {"y": rows(1)})
 
 
-def test_an_oversize_upload_is_refused_before_it_is_sent(server: Served) -> None:
-    """The prefix is enough to know: the answer comes while the client still sends, and the rest is not kept."""
+def test_an_oversize_upload_is_rejected_before_it_is_sent(server: Served) -> None:
+    """The prefix is enough to know: the response comes while the client still sends, and the rest is not kept."""
     with Peer(server.address) as peer:
         stream = peer.open()
         peer.data(stream, framed(b"", nbytes=64 * MAX_MESSAGE_BYTES) + bytes(1000))
@@ -540,7 +540,7 @@ def test_odd_paths(server: Served, path: str) -> None:
 
 
 def test_too_much_metadata(server: Served, caller: Caller) -> None:
-    """Refused, and for the next request the connection is as good as before."""
+    """Rejected, and for the next request the connection is as good as before."""
     with pytest.raises(grpc.RpcError) as caught:
         caller.infer(of(x=rows(1)), metadata=(("x-much", "x" * 20_000),))
     assert status_of(caught.value)[0] == "RESOURCE_EXHAUSTED"
@@ -619,10 +619,10 @@ def test_a_client_that_resets_its_streams(server: Served) -> None:
 
 
 def test_both_ends_of_a_call_are_kept_apart(caller: Caller) -> None:
-    """A refused request between good ones on one connection, at the same time."""
+    """A rejected request between good ones on one connection, at the same time."""
     good = [of(x=rows(1, first=number)).SerializeToString() for number in range(100)]
     bad = [request.SerializeToString() for request, _, _ in WRONG.values()]
     calls = [(number, caller.start(message), caller.start(bad[number % len(bad)])) for number, message in enumerate(good)]
-    for number, call, refused in calls:
+    for number, call, rejected in calls:
         same(outputs_of(inference.ModelInferResponse.FromString(call.result(30))), {"y": rows(1, first=number)})
-        assert refused.exception(30) is not None
+        assert rejected.exception(30) is not None

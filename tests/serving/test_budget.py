@@ -26,7 +26,7 @@ from tests import models
 from tests.certificates import Files
 from tests.command import FREE_PORTS, Serving
 from tests.http2_peer import PREFACE, framed, open_streams
-from tests.served import LIMIT_S, until
+from tests.server_fixtures import LIMIT_S, until
 
 KiB, MiB, GiB = 1 << 10, 1 << 20, 1 << 30
 CORE = Path(__file__).parents[2] / "inferd" / "_core"  # the sources, which a build elsewhere lacks
@@ -87,7 +87,7 @@ def test_constants_are_those_of_native_code() -> None:
 # ---- a real server, filled by clients that send and do not read
 
 CONNECTIONS = 120
-WIDE = 250_000  # FP32: an answer is a million bytes
+WIDE = 250_000  # FP32: a response is a million bytes
 ANSWERS = 4  # more than the kernel takes of a connection
 UPLOAD = 900_000  # of a message that does not come whole; less than a stream's window
 WIDE_OPEN = (1 << 31) - 1
@@ -99,7 +99,7 @@ def frame(kind: int, flags: int, stream: int, payload: bytes) -> bytes:
 
 
 def filling() -> bytes:
-    """All that one client says: windows without end, requests whose answers it does not read, and most of a message."""
+    """All that one client says: windows without end, requests whose responses it does not read, and most of a message."""
     request = inference.ModelInferRequest(model_name="wide")
     request.inputs.add(name="x", datatype="FP32", shape=(1, 1))
     request.raw_input_contents.append(bytes(4))

@@ -12,7 +12,7 @@ from inferd.protocol import health
 from inferd.serving.cold_calls import PROBES, Turns
 from inferd.serving.method import Method
 from inferd.serving.native import NativeTransport
-from tests.bare import serving
+from tests.echo_server_fixtures import serving
 from tests.http2_peer import Peer, framed
 from tests.wire import LIMIT_S
 

@@ -18,8 +18,8 @@ from inferd.serving import connection as of_connections
 from inferd.serving.connection import CLOSE_TIMEOUT_S, CLOSING_S, JUDGED_NBYTES, Connection
 from inferd.serving.method import Method
 from tests import http2_peer
-from tests.bare import ECHO, serving
 from tests.certificates import Files
+from tests.echo_server_fixtures import ECHO, serving
 from tests.http2_peer import EMPTY_SETTINGS, NO_PING, PREFACE, Peer, connected, exchange, framed
 from tests.wire import LIMIT_S
 
@@ -29,7 +29,7 @@ RECEIVE_NBYTES = 64 << 10  # _core/http2/server_state.pxd
 
 
 def narrow(address: str) -> socket.socket:
-    """A socket of whose answer little is in the client's kernel at a time, in packets that fit."""
+    """A socket of whose response little is in the client's kernel at a time, in packets that fit."""
     client = socket.socket(socket.AF_UNIX if address.startswith("unix:") else socket.AF_INET)
     client.settimeout(LIMIT_S)
     if client.family == socket.AF_UNIX:
@@ -274,7 +274,7 @@ async def test_who_says_by_tls_that_it_leaves_has_no_call_any_more(tmp_path: Pat
             [connection] = transport.connections
             while len(held) < 2 or not connection.waiting_nbytes():
                 await asyncio.sleep(0)
-            with suppress(ssl.SSLError):  # of the answer that comes first
+            with suppress(ssl.SSLError):  # of the response that comes first
                 await asyncio.to_thread(peer.socket.unwrap)  # type: ignore[attr-defined]
             while not held[1].closed:
                 await asyncio.sleep(0)

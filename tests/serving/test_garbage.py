@@ -12,7 +12,7 @@ import pytest
 
 from inferd.serving.garbage import FULL_LOOKS, FULL_S, LAST, MOST_LOOKS, NEW, YOUNG, Garbage
 from tests import models
-from tests.served import Served
+from tests.server_fixtures import Served
 
 by_generations = pytest.mark.skipif(sys.version_info >= (3, 14), reason="Python looks at a part of everything at a time from 3.14 on")
 

@@ -36,12 +36,12 @@ class Waiting:
 
 
 class Service:
-    """A service table that answers as the test says, and keeps what it was called with."""
+    """A service table that responses as the test says, and keeps what it was called with."""
 
     def __init__(self) -> None:
         self.calls: asyncio.Queue[Call] = asyncio.Queue()
         self.error: Exception | None = None
-        self.refused: list[tuple[str, Exception]] = []
+        self.rejected: list[tuple[str, Exception]] = []
         self.stream_closed = asyncio.Event()
 
     def methods(self) -> dict[str, Method]:
@@ -53,8 +53,8 @@ class Service:
             "/test.T/Watch": Method("stream", self.watch, request, response),
         }
 
-    def refuse(self, call: Call, error: Exception) -> None:
-        self.refused.append((call.method, error))
+    def reject(self, call: Call, error: Exception) -> None:
+        self.rejected.append((call.method, error))
         call.fail(error if isinstance(error, errors.RequestError) else errors.Internal("see the log"))
 
     def infer(self, call: Call) -> None:
@@ -85,7 +85,7 @@ class Service:
 
 @asynccontextmanager
 async def serving(service: Service, addresses: list[Address] | None = None, **settings: Any) -> AsyncIterator[tuple[grpc.aio.Channel, Any]]:
-    transport = GrpcioTransport(service.methods(), Settings(**settings), service.refuse)
+    transport = GrpcioTransport(service.methods(), Settings(**settings), service.reject)
     bound = await transport.start(addresses or [Address("127.0.0.1", 0)])
     try:
         async with grpc.aio.insecure_channel(bound[0].for_grpc) as channel:
@@ -99,7 +99,7 @@ async def infer(channel: grpc.aio.Channel, message: bytes, method: str = "Infer"
     return answer
 
 
-async def refused(awaitable: Any) -> grpc.aio.AioRpcError:
+async def rejected(awaitable: Any) -> grpc.aio.AioRpcError:
     with pytest.raises(grpc.aio.AioRpcError) as caught:
         await awaitable
     return caught.value
@@ -114,7 +114,7 @@ async def test_serves_on_every_kind_of_address(place: str, tmp_path: Any) -> Non
         "abstract": Address("", 0, f"@{tmp_path}"),
     }[place]
     service = Service()
-    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    transport = GrpcioTransport(service.methods(), Settings(), service.reject)
     [bound] = await transport.start([address])
     try:
         assert bound.path == address.path
@@ -127,7 +127,7 @@ async def test_serves_on_every_kind_of_address(place: str, tmp_path: Any) -> Non
 
 async def test_serves_on_several_addresses_at_once() -> None:
     service = Service()
-    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    transport = GrpcioTransport(service.methods(), Settings(), service.reject)
     bound = await transport.start([Address("127.0.0.1", 0), Address("127.0.0.1", 0)])
     try:
         assert bound[0].port != bound[1].port
@@ -141,11 +141,11 @@ async def test_serves_on_several_addresses_at_once() -> None:
 async def test_a_port_in_use_is_a_start_error_that_names_it() -> None:
     async with serving(Service()) as (_, transport):
         assert transport is not None
-        other = GrpcioTransport({}, Settings(), Service().refuse)
+        other = GrpcioTransport({}, Settings(), Service().reject)
         [bound] = await other.start([Address("127.0.0.1", 0)])
         try:
             with pytest.raises(errors.StartError, match=f"127.0.0.1:{bound.port}: it is in use; .*another port") as caught:
-                await GrpcioTransport({}, Settings(), Service().refuse).start([bound])
+                await GrpcioTransport({}, Settings(), Service().reject).start([bound])
             assert "UNKNOWN" not in str(caught.value)
         finally:
             await other.stop(0)
@@ -153,7 +153,7 @@ async def test_a_port_in_use_is_a_start_error_that_names_it() -> None:
 
 async def test_what_is_no_address_here_says_so() -> None:
     with pytest.raises(errors.StartError, match=r"203.0.113.1:0: it is no address of this machine; .*: choose another host, or 0.0.0.0"):
-        await GrpcioTransport({}, Settings(), Service().refuse).start([Address("203.0.113.1", 0)])
+        await GrpcioTransport({}, Settings(), Service().reject).start([Address("203.0.113.1", 0)])
 
 
 async def test_the_permissions_of_a_socket_file(tmp_path: Any) -> None:
@@ -168,7 +168,7 @@ async def test_a_socket_file_that_was_left_behind_is_replaced_and_a_live_one_is_
         killed.bind(address.path)
     async with serving(Service(), [address]) as (channel, _):
         with pytest.raises(errors.StartError, match="it is in use"):
-            await GrpcioTransport({}, Settings(), Service().refuse).start([address])
+            await GrpcioTransport({}, Settings(), Service().reject).start([address])
         assert await infer(channel, b"abc") == b"cba"
 
 
@@ -176,7 +176,7 @@ async def test_an_abstract_name_that_is_in_use(tmp_path: Any) -> None:
     address = Address("", 0, f"@{tmp_path}")
     async with serving(Service(), [address]) as (channel, _):
         with pytest.raises(errors.StartError, match=f"cannot listen on unix:@{tmp_path}: it is in use; .* choose another one, or stop"):
-            await GrpcioTransport({}, Settings(), Service().refuse).start([address])
+            await GrpcioTransport({}, Settings(), Service().reject).start([address])
         assert await infer(channel, b"abc") == b"cba"
 
 
@@ -190,7 +190,7 @@ async def test_a_path_that_cannot_be_had_is_a_start_error(tmp_path: Any) -> None
             ("datagrams", "a socket of another kind is there"),
         ):
             with pytest.raises(errors.StartError, match=says):
-                await GrpcioTransport({}, Settings(), Service().refuse).start([Address("", 0, str(tmp_path / path))])
+                await GrpcioTransport({}, Settings(), Service().reject).start([Address("", 0, str(tmp_path / path))])
     assert (tmp_path / "file").read_text() == "mine"
     assert (tmp_path / "datagrams").exists()
 
@@ -219,7 +219,7 @@ async def test_the_deadline_is_absolute_and_monotonic(timeout_s: float | None) -
         assert 0 < deadline_ns - before_ns < 7.1e9
 
 
-REFUSALS = [
+REJECTIONS = [
     errors.InvalidArgument('input "x": expected 16, got 15 (50 %) \N{SNOWMAN}'),
     errors.DeadlineExceeded("too late"),
     errors.NotFound("no model"),
@@ -232,14 +232,14 @@ REFUSALS = [
 ]
 
 
-@pytest.mark.parametrize("error", REFUSALS, ids=lambda error: error.status)
-async def test_a_refusal_keeps_its_code_and_its_words(error: errors.RequestError) -> None:
+@pytest.mark.parametrize("error", REJECTIONS, ids=lambda error: error.status)
+async def test_a_rejection_keeps_its_code_and_its_words(error: errors.RequestError) -> None:
     service = Service()
     service.error = error
     async with serving(service) as (channel, _):
         check = channel.unary_unary("/test.T/Check")
         for answer in (infer(channel, b""), check(b"", timeout=LIMIT_S)):
-            status = await refused(answer)
+            status = await rejected(answer)
             assert status.code().value[0] == error.code
             assert status.details() == str(error)
     error.__traceback__ = None  # it outlives the test, and holds what is in the frames
@@ -252,14 +252,14 @@ async def test_a_call_can_fail_later() -> None:
         call = await asyncio.wait_for(service.calls.get(), LIMIT_S)
         call.fail(errors.NotFound("gone"))
         call.reply(b"too late")
-        assert (await refused(answer)).code() is grpc.StatusCode.NOT_FOUND
+        assert (await rejected(answer)).code() is grpc.StatusCode.NOT_FOUND
 
 
 async def test_a_full_queue_says_when_to_come_back() -> None:
     service = Service()
     service.error = errors.ResourceExhausted("the queue is full", retry_after_ns=1_250_000_000)
     async with serving(service) as (channel, _):
-        status = await refused(infer(channel, b""))
+        status = await rejected(infer(channel, b""))
     trailers = dict(status.trailing_metadata() or ())
     details = rpc.Status.FromString(trailers["grpc-status-details-bin"])
     assert (details.code, details.message) == (8, "the queue is full")
@@ -274,9 +274,9 @@ async def test_an_unexpected_exception_is_for_the_service_to_answer(method: str)
     service = Service()
     service.error = ValueError("secret")
     async with serving(service) as (channel, _):
-        status = await refused(infer(channel, b"", method))
+        status = await rejected(infer(channel, b"", method))
     assert (status.code(), status.details()) == (grpc.StatusCode.INTERNAL, "see the log")
-    assert service.refused == [(f"/test.T/{method}", service.error)]
+    assert service.rejected == [(f"/test.T/{method}", service.error)]
 
 
 async def test_a_client_that_goes_away_cancels_its_request() -> None:
@@ -292,7 +292,7 @@ async def test_a_client_that_goes_away_cancels_its_request() -> None:
         call.fail(errors.Internal("nor this"))
         assert await infer(channel, b"ab") == b"ba"
         assert transport.counters() == {"streams": 0, "streams_total": 2, "request_bytes": 0}
-        assert service.refused == []
+        assert service.rejected == []
 
 
 async def test_a_deadline_that_passes_cancels_the_request() -> None:
@@ -301,14 +301,14 @@ async def test_a_deadline_that_passes_cancels_the_request() -> None:
         answer = asyncio.ensure_future(infer(channel, b"", "Late", timeout=1))  # long enough to be served first, whatever else runs
         call = await asyncio.wait_for(service.calls.get(), LIMIT_S)
         waiting = call.request
-        assert (await refused(answer)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
+        assert (await rejected(answer)).code() is grpc.StatusCode.DEADLINE_EXCEEDED
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
 
 
-async def test_bytes_that_are_no_message_are_refused() -> None:
+async def test_bytes_that_are_no_message_are_rejected() -> None:
     async with serving(Service()) as (channel, _):
         for method in ("Check", "Watch"):
-            status = await refused(infer(channel, b"\xff\xff\xff", method))
+            status = await rejected(infer(channel, b"\xff\xff\xff", method))
             assert status.code() is grpc.StatusCode.INVALID_ARGUMENT
             assert "grpc.health.v1.HealthCheckRequest" in (status.details() or "")
 
@@ -329,13 +329,13 @@ async def test_an_unknown_method_is_named_whatever_its_kind(kind: str, method: s
         with pytest.raises(grpc.aio.AioRpcError, match=words) as caught:
             await (answer if kind.endswith("unary") else answer.read())
         assert caught.value.code() is grpc.StatusCode.UNIMPLEMENTED
-        assert [name for name, _ in service.refused] == [method]
+        assert [name for name, _ in service.rejected] == [method]
 
 
-async def test_an_oversize_message_is_refused_and_the_connection_lives() -> None:
+async def test_an_oversize_message_is_rejected_and_the_connection_lives() -> None:
     async with serving(Service(), max_message_bytes=10_000) as (channel, _):
         assert len(await infer(channel, bytes(10_000))) == 10_000
-        assert (await refused(infer(channel, bytes(10_001)))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
+        assert (await rejected(infer(channel, bytes(10_001)))).code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert await infer(channel, b"ab") == b"ba"
 
 
@@ -344,7 +344,7 @@ async def test_requests_in_memory_are_bounded_together() -> None:
     async with serving(service, message_memory_bytes=1 << 20, max_message_bytes=1 << 20) as (channel, transport):
         first = asyncio.ensure_future(infer(channel, bytes(1_000_000), "Late"))
         call = await asyncio.wait_for(service.calls.get(), LIMIT_S)
-        status = await refused(infer(channel, bytes(100_000)))
+        status = await rejected(infer(channel, bytes(100_000)))
         assert status.code() is grpc.StatusCode.RESOURCE_EXHAUSTED
         assert "message_memory_bytes" in (status.details() or "")
         call.reply(b"done")
@@ -362,7 +362,7 @@ async def test_a_stream_answers_each_message_in_turn() -> None:
             assert health.HealthCheckResponse.FromString(await stream.read()).status == len(name)
         service.error = errors.NotFound("no more")
         await stream.write(b"")
-        status = await refused(stream.read())
+        status = await rejected(stream.read())
         assert (status.code(), status.details()) == (grpc.StatusCode.NOT_FOUND, "no more")
         assert service.stream_closed.is_set()
 
@@ -380,7 +380,7 @@ async def test_a_cancelled_stream_closes_its_generator() -> None:
 
 async def test_stop_answers_what_is_running_and_takes_nothing_new(caplog: pytest.LogCaptureFixture) -> None:
     service = Service()
-    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    transport = GrpcioTransport(service.methods(), Settings(), service.reject)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
     async with grpc.aio.insecure_channel(str(bound)) as channel:
         answer = asyncio.ensure_future(infer(channel, b"", "Late"))
@@ -391,12 +391,12 @@ async def test_stop_answers_what_is_running_and_takes_nothing_new(caplog: pytest
         assert await answer == b"in time"
         await asyncio.wait_for(stopping, LIMIT_S)
         assert "cut off" not in caplog.text
-        assert (await refused(infer(channel, b""))).code() is grpc.StatusCode.UNAVAILABLE
+        assert (await rejected(infer(channel, b""))).code() is grpc.StatusCode.UNAVAILABLE
 
 
 async def test_stop_cancels_what_runs_too_long(caplog: pytest.LogCaptureFixture) -> None:
     service = Service()
-    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    transport = GrpcioTransport(service.methods(), Settings(), service.reject)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
     async with grpc.aio.insecure_channel(str(bound)) as channel:
         answer = asyncio.ensure_future(infer(channel, b"", "Late"))
@@ -404,7 +404,7 @@ async def test_stop_cancels_what_runs_too_long(caplog: pytest.LogCaptureFixture)
         waiting = call.request
         await asyncio.wait_for(transport.stop(0), LIMIT_S)
         await asyncio.wait_for(waiting.cancelled.wait(), LIMIT_S)
-        await refused_or_cancelled(answer)
+        await rejected_or_cancelled(answer)
     assert "1 calls were cut off: drain_timeout_s, 0 s, is over; raise it" in caplog.text
 
 
@@ -412,7 +412,7 @@ async def test_stop_cancels_what_runs_too_long(caplog: pytest.LogCaptureFixture)
 async def test_stop_does_not_wait_for_a_message_that_does_not_come(asked: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpcio, "DRAIN_STALL_S", 0.001)  # instead of waiting
     service = Service()
-    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    transport = GrpcioTransport(service.methods(), Settings(), service.reject)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
     async with grpc.aio.insecure_channel(str(bound)) as channel:
         stream = channel.stream_stream("/test.T/Watch")(timeout=LIMIT_S)
@@ -424,7 +424,7 @@ async def test_stop_does_not_wait_for_a_message_that_does_not_come(asked: int, m
         started = time.monotonic()
         await transport.stop(LIMIT_S)
         assert time.monotonic() - started < LIMIT_S / 2
-        error = await refused(stream.read())
+        error = await rejected(stream.read())
     assert error.code() is grpc.StatusCode.UNAVAILABLE
     assert "another replica" in str(error.details())
     assert service.stream_closed.is_set()
@@ -433,7 +433,7 @@ async def test_stop_does_not_wait_for_a_message_that_does_not_come(asked: int, m
 async def test_stop_answers_a_stream_whose_message_comes(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(grpcio, "DRAIN_STALL_S", LIMIT_S)
     service = Service()
-    transport = GrpcioTransport(service.methods(), Settings(), service.refuse)
+    transport = GrpcioTransport(service.methods(), Settings(), service.reject)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
     async with grpc.aio.insecure_channel(str(bound)) as channel:
         stream = channel.stream_stream("/test.T/Watch")(timeout=LIMIT_S)
@@ -450,7 +450,7 @@ async def test_stop_answers_a_stream_whose_message_comes(monkeypatch: pytest.Mon
         await asyncio.wait_for(stopping, LIMIT_S)
 
 
-async def refused_or_cancelled(answer: asyncio.Future[bytes]) -> None:
+async def rejected_or_cancelled(answer: asyncio.Future[bytes]) -> None:
     with pytest.raises((grpc.aio.AioRpcError, asyncio.CancelledError)):
         await answer
 

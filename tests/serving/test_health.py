@@ -18,9 +18,9 @@ from inferd.errors import RequestError
 from inferd.protocol import SERVICES, health
 from inferd.serving.health import ECHOED_CHARS, MAX_NAME_CHARS, SERVICE, Health
 from inferd.serving.server import Server
-from tests.edge import LIMIT_S, ask, channel_to, serving
-from tests.served import Served
-from tests.shelf import Shelf, ShelfModel
+from tests.fake_repository import Shelf, ShelfModel
+from tests.server_fixtures import Served
+from tests.transport_fixtures import LIMIT_S, ask, channel_to, serving
 
 CHECK, WATCH = f"/{SERVICE}/Check", f"/{SERVICE}/Watch"
 UNKNOWN, SERVING, NOT_SERVING, SERVICE_UNKNOWN = (
@@ -255,7 +255,7 @@ async def test_a_watch_keeps_no_long_name() -> None:
     assert world.health.watchers == 0
 
 
-async def test_a_watch_without_a_request_is_refused(world: World) -> None:
+async def test_a_watch_without_a_request_is_rejected(world: World) -> None:
     stream = world.channel.stream_stream(WATCH)(timeout=LIMIT_S)
     await stream.done_writing()
     with pytest.raises(grpc.aio.AioRpcError, match="one HealthCheckRequest") as caught:

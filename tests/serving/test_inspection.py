@@ -19,9 +19,9 @@ from inferd._core.metrics.histogram import Statistics
 from inferd.errors import RequestError
 from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import EXTENSIONS, SERVICE, Inspection
-from tests.edge import serving
-from tests.served import Served
-from tests.shelf import Shelf, ShelfModel, model_config
+from tests.fake_repository import Shelf, ShelfModel, model_config
+from tests.server_fixtures import Served
+from tests.transport_fixtures import serving
 
 
 class World:
@@ -215,9 +215,9 @@ async def test_methods_that_are_not_built_say_what_to_use_instead(world: World) 
 
 @given(st.binary(max_size=40), st.sampled_from(sorted(World().inspection.methods())))
 @example(b"\n\x01m\x12\x03\xc2\xb2x", f"/{SERVICE}/ModelStatistics")
-@example(b"\n\x01m\x12\x02\xc2\xb2", f"/{SERVICE}/ModelStatistics")  # a digit, says str.isdigit, that int refuses
+@example(b"\n\x01m\x12\x02\xc2\xb2", f"/{SERVICE}/ModelStatistics")  # a digit, says str.isdigit, that int rejects
 @example(b"\n\x01m\x12\x28" + b"9" * 40, f"/{SERVICE}/ModelStatistics")
-def test_any_bytes_are_answered_or_refused(content: bytes, name: str) -> None:
+def test_any_bytes_are_answered_or_rejected(content: bytes, name: str) -> None:
     method = World().inspection.methods()[name]
     try:
         request = method.request_type.FromString(content)

@@ -14,7 +14,7 @@ from tests import models
 from tests._core.http2.test_session import raw_frame
 from tests._core.http2_wire import DATA, END_HEADERS, END_STREAM, HEADERS, HOT_BLOCK, LAST_ID, SETTINGS, WINDOW_UPDATE, setting, u32
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, framed
-from tests.served import Served
+from tests.server_fixtures import Served
 from tests.wire import Caller, Held, infer_request, rows, same
 
 # Sends what stands on its stdin, says so, and reads nothing until it is killed, or forgotten.

@@ -15,7 +15,7 @@ from inferd.serving import connection, memory, native
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import EMPTY_SETTINGS, NO_PING, PREFACE, Peer, connected
-from tests.served import LIMIT_S, Served
+from tests.server_fixtures import LIMIT_S, Served
 
 BLOCK_NBYTES, BLOCKS = 60_000, 1000  # small enough for the heap
 

@@ -37,7 +37,7 @@ from inferd.serving.native import NativeTransport
 from inferd.serving.unpacking import Unpacker
 from tests import models
 from tests.http2_peer import Answer, Peer, framed
-from tests.served import TRANSPORTS, Served
+from tests.server_fixtures import TRANSPORTS, Served
 from tests.wire import LIMIT_S, Caller, Held, infer_request, outputs_of, rows, same, status_of
 
 ECHO = "/test.T/Echo"
@@ -51,7 +51,7 @@ def compressed(content: bytes, encoding: str = "gzip") -> bytes:
 
 
 def plain(answer: Answer) -> list[tuple[int, bytes]]:
-    """Each message of an answer with its flag, decompressed."""
+    """Each message of a response with its flag, decompressed."""
     body, found = answer.body, []
     while body:
         flag, nbytes = struct.unpack(">BI", body[:5])
@@ -299,10 +299,10 @@ async def test_without_a_thread_nothing_is_taken_and_with_one_all_is_done(monkey
     """The system has none left for a while."""
     threads, start = MessageThreads(4), threading.Thread.start
 
-    def refuse(_thread: threading.Thread) -> None:
+    def reject(_thread: threading.Thread) -> None:
         raise RuntimeError("can't start new thread")
 
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", reject)
     with pytest.raises(RuntimeError, match="can't start"):
         threads.submit(object(), Piece())  # type: ignore[arg-type]
     assert threads.unfinished == 0
@@ -310,7 +310,7 @@ async def test_without_a_thread_nothing_is_taken_and_with_one_all_is_done(monkey
     gate = threading.Event()
     first = Piece(gate=gate)
     threads.submit(object(), first)  # type: ignore[arg-type]
-    monkeypatch.setattr(threading.Thread, "start", refuse)
+    monkeypatch.setattr(threading.Thread, "start", reject)
     others = [Piece() for _ in range(20)]
     for piece in others:
         threads.submit(object(), piece)  # type: ignore[arg-type]
@@ -349,7 +349,7 @@ class Service:
         self.calls.append(call)
         call.reply(call.message)
 
-    def refuse(self, call: Call, error: Exception) -> None:
+    def reject(self, call: Call, error: Exception) -> None:
         call.fail(error if isinstance(error, errors.RequestError) else errors.Internal("see the log"))
 
 
@@ -358,7 +358,7 @@ async def serving(
     methods: Callable[[Service], dict[str, Method]] = lambda service: {ECHO: Method("infer", service.echo)}, **settings: Any
 ) -> AsyncIterator[tuple[NativeTransport, str, Service]]:
     service = Service()
-    transport = NativeTransport(methods(service), Settings(**settings), service.refuse)
+    transport = NativeTransport(methods(service), Settings(**settings), service.reject)
     [bound] = await transport.start([Address("127.0.0.1", 0)])
     try:
         yield transport, str(bound), service
@@ -491,7 +491,7 @@ def unpacking_methods(service: Service) -> dict[str, Method]:
         service.calls.append(call)
         call.reply(b"%d" % len(request.tensors()[0][3]))
 
-    return {ECHO: Method("infer", Unpacker(go_on, service.refuse).take)}
+    return {ECHO: Method("infer", Unpacker(go_on, service.reject).take)}
 
 
 async def test_a_request_waits_for_a_thread_that_unpacks_it() -> None:
@@ -526,14 +526,14 @@ def clock_ns(monkeypatch: pytest.MonkeyPatch) -> Iterator[list[int]]:
 
 
 def test_a_request_whose_deadline_passes_before_it_is_unpacked(clock_ns: list[int]) -> None:
-    refused: list[Exception] = []
-    unpacker = Unpacker(lambda call, request: None, lambda call, error: refused.append(error))
+    rejected: list[Exception] = []
+    unpacker = Unpacker(lambda call, request: None, lambda call, error: rejected.append(error))
     unpacker.take(Kept("", messages.Message(typed_request(50_000)), deadline_ns=clock_ns[0] + 1))
     clock_ns[0] += 1
     WORKS[0].run()
     WORKS[0].done()
-    assert isinstance(refused[0], errors.DeadlineExceeded)
-    assert "before the request's typed contents were unpacked" in str(refused[0])
+    assert isinstance(rejected[0], errors.DeadlineExceeded)
+    assert "before the request's typed contents were unpacked" in str(rejected[0])
 
 
 class Line:
@@ -556,7 +556,7 @@ class Line:
         WORKS[number].done()
 
 
-def test_a_request_that_would_wait_beyond_its_deadline_is_refused_at_once(clock_ns: list[int]) -> None:
+def test_a_request_that_would_wait_beyond_its_deadline_is_rejected_at_once(clock_ns: list[int]) -> None:
     """By how long a byte took so far, and what waits of its own connection: as many at a time as there may be threads."""
     line = Line(clock_ns)
     line.take(101)
@@ -577,7 +577,7 @@ def test_a_request_that_would_wait_beyond_its_deadline_is_refused_at_once(clock_
     assert line.unpacker._waiting_nbytes == {}
 
 
-def test_what_others_send_has_nobody_refused(clock_ns: list[int]) -> None:
+def test_what_others_send_has_nobody_rejected(clock_ns: list[int]) -> None:
     """Their turns are between its own, and short work passes long work."""
     line = Line(clock_ns)
     for _ in range(240):
@@ -772,7 +772,7 @@ def test_methods_that_are_not_the_hot_one(server: Served, encoding: str) -> None
 
 @pytest.mark.parametrize("encoding", GRPC)
 def test_streams(each: Served, encoding: str) -> None:
-    """Reflection: small questions, and an answer that is worth compressing; one question is large, and a thread's."""
+    """Reflection: small questions, and a response that is worth compressing; one question is large, and a thread's."""
     questions = [bytes((0x22, len(name))) + name for name in (b"inference.GRPCInferenceService", b"no.such")]
     questions.append(b"\x22\xe0\xd4\x03" + b"x" * 60_000)
     with Peer(each.address) as peer:
@@ -820,7 +820,7 @@ WRONG = {
 
 
 @pytest.mark.parametrize("name", WRONG)
-def test_what_is_wrong_is_refused_with_the_same_status_by_both(server: Served, caller: Caller, name: str) -> None:
+def test_what_is_wrong_is_rejected_with_the_same_status_by_both(server: Served, caller: Caller, name: str) -> None:
     content, status = WRONG[name]
     with Peer(server.address) as peer:
         answer = peer.call(framed(content, compressed=1), extra=(("grpc-encoding", "gzip"),))

@@ -31,9 +31,9 @@ from inferd.serving.listeners import ACCEPTED_AT_ONCE
 from inferd.serving.method import Method
 from inferd.serving.native import ENDED, Endings, NativeTransport
 from tests import models
-from tests.bare import ECHO, WATCH, serving
+from tests.echo_server_fixtures import ECHO, WATCH, serving
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE, Peer, connected, exchange, framed, reset_streams
-from tests.served import Served
+from tests.server_fixtures import Served
 from tests.wire import LIMIT_S, Caller, Held, infer_request, rows, same
 
 S = 10**9
@@ -232,7 +232,7 @@ async def test_messages_up_to_the_limit() -> None:
 
 
 async def test_messages_together_have_a_limit() -> None:
-    """message_memory_bytes: refused with the words that say so, and served again when there is room."""
+    """message_memory_bytes: rejected with the words that say so, and served again when there is room."""
     from inferd._core.grpc import message as messages
 
     async with serving() as (_, [bound]):
@@ -258,9 +258,9 @@ async def test_a_client_that_does_not_read_stops_nobody() -> None:
                 streams = [peer.open(ECHO) for _ in range(150)]
                 for stream in streams:
                     peer.data(stream, framed(bytes(16_000)), end=True)
-                refused = [peer.wait(stream) for stream in streams[-10:]]
-                assert {answer.status for answer in refused} == {8}
-                assert all("max_unread_bytes" in answer.message for answer in refused)
+                rejected = [peer.wait(stream) for stream in streams[-10:]]
+                assert {answer.status for answer in rejected} == {8}
+                assert all("max_unread_bytes" in answer.message for answer in rejected)
                 assert other.call(framed(b"me too"), ECHO).body == framed(b"me too")
                 return [len(peer.answers[stream].body) for stream in streams]
 
@@ -286,7 +286,7 @@ async def test_a_client_that_is_gone_without_a_word_loses_its_connection() -> No
         with await greeted(transport, bound), await greeted(transport, bound) as good:
             transport._age(59 * S)
             transport._age(60 * S)
-            good.h2.ping(b"12345678")  # any frame is an answer
+            good.h2.ping(b"12345678")  # any frame is a response
             good.send()
             before = transport.endpoint.received_nbytes
             while transport.endpoint.received_nbytes < before + 17:
@@ -466,7 +466,7 @@ async def test_clients_of_grpc_that_ping_are_told_when_it_is_too_often() -> None
 
 
 async def test_a_client_of_grpc_with_keepalive_stays() -> None:
-    """PINGs each 10 ms, and an answer between them: no GOAWAY."""
+    """PINGs each 10 ms, and a response between them: no GOAWAY."""
     options = [("grpc.keepalive_time_ms", 10), ("grpc.http2.max_pings_without_data", 0), ("grpc.keepalive_permit_without_calls", 1)]
     async with serving() as (transport, [bound]), grpc.aio.insecure_channel(bound, options) as channel:
         for _ in range(300):
@@ -523,7 +523,7 @@ async def test_a_client_that_reads_nothing_loses_its_connection_and_nobody_else(
 
 
 async def test_what_the_socket_does_not_take_costs_the_connection() -> None:
-    """Windows of 1 GiB, and nothing is read from the socket: an answer waits in the transport."""
+    """Windows of 1 GiB, and nothing is read from the socket: a response waits in the transport."""
     methods = {ECHO: Method("infer", lambda call: call.reply(bytes(32 << 20)))}
     async with serving(methods=methods, stall_timeout_s=5) as (transport, [bound]):
 
@@ -966,7 +966,7 @@ def test_clients_that_vanish_leave_nothing(tmp_path: Path) -> None:
 
 
 async def test_a_connection_that_was_closed_is_not_kept() -> None:
-    """Nobody waits any longer to cut it off: thousands a second that come back after each refusal would pile up."""
+    """Nobody waits any longer to cut it off: thousands a second that come back after each rejection would pile up."""
     async with serving() as (transport, [bound]):
         host, port = bound.rsplit(":", 1)
         with socket.create_connection((host, int(port)), LIMIT_S) as client:

@@ -28,7 +28,7 @@ from inferd._core.http2.server_state import Endpoint
 from inferd.config import Address
 from inferd.serving import ports
 from inferd.serving.listeners import Listener
-from inferd.serving.ports import ACCEPTS, GONE, MAX_HELLO_RECORDS, Port, Refusals, TlsPort, hello_nbytes
+from inferd.serving.ports import ACCEPTS, GONE, MAX_HELLO_RECORDS, Port, Rejections, TlsPort, hello_nbytes
 from tests import models
 from tests.certificates import OWN_CONNECTION
 from tests.command import FREE_PORTS, Serving
@@ -41,11 +41,11 @@ BETWEEN_HANDSHAKES = 4  # iterations of the loop, as docs/operations.md says
 class Scarce(socket.socket):
     """A socket that listens, and finds no memory for the first three clients."""
 
-    refusals = 3
+    rejections = 3
 
     def accept(self) -> tuple[socket.socket, Any]:
-        if self.refusals:
-            self.refusals -= 1
+        if self.rejections:
+            self.rejections -= 1
             raise OSError(errno.ENOMEM, "none is left")
         return super().accept()
 
@@ -103,7 +103,7 @@ def sockets_of_the_loop() -> Sockets:
     def unused(*_: object) -> Any:
         raise AssertionError
 
-    sockets = Sockets(Endpoint({}, start=unused, refuse=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused))
+    sockets = Sockets(Endpoint({}, start=unused, reject=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused))
     asyncio.get_running_loop().add_reader(sockets, sockets.serve)
     return sockets
 
@@ -113,7 +113,7 @@ def port_of_tls(
 ) -> tuple[TlsPort, list[str]]:
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     authority.issue_cert("localhost").configure_cert(context)
-    refused: list[str] = []
+    rejected: list[str] = []
 
     def greeter(made: Callable[[], None]) -> Any:
         if begun is not None:
@@ -125,13 +125,13 @@ def port_of_tls(
         context,
         greeter,
         lambda: full,
-        lambda: refused.append("one"),
-        Refusals(),
+        lambda: rejected.append("one"),
+        Rejections(),
         sockets_of_the_loop(),
         handshake_s=LIMIT_S,
         shutdown_s=LIMIT_S,
     )
-    return port, refused
+    return port, rejected
 
 
 def greeting(authority: trustme.CA, address: tuple[str, int]) -> bytes:
@@ -182,18 +182,18 @@ async def test_it_accepts_again_when_there_is_memory_again(authority: trustme.CA
     port, _ = port_of_tls(authority, listener)
     try:
         assert await asyncio.to_thread(greeting, authority, listener.getsockname()) == b"hello"
-        assert (listener.refusals, port.failed) == (0, 0)
+        assert (listener.rejections, port.failed) == (0, 0)
     finally:
         close(port)
 
 
 async def test_beyond_the_limit_nobody_gets_a_handshake(authority: trustme.CA) -> None:
     listener = socket.create_server(("127.0.0.1", 0))
-    port, refused = port_of_tls(authority, listener, full=True)
+    port, rejected = port_of_tls(authority, listener, full=True)
     try:
         with pytest.raises(OSError):
             await asyncio.to_thread(greeting, authority, listener.getsockname())
-        assert (refused, port.unfinished, port.failed) == (["one"], 0, 0)
+        assert (rejected, port.unfinished, port.failed) == (["one"], 0, 0)
     finally:
         close(port)
 
@@ -492,15 +492,15 @@ def test_how_long_a_hello_is() -> None:
         assert hello_nbytes(none) <= len(none)
 
 
-def test_of_many_clients_that_are_refused_one_a_second_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
-    refusals = Refusals()
+def test_of_many_clients_that_are_rejected_one_a_second_has_a_line(caplog: pytest.LogCaptureFixture) -> None:
+    rejections = Rejections()
     with caplog.at_level(logging.INFO, "inferd"):
         for number in range(25):
-            refusals.tell(100 + number / 10, f"client {number}")
-        refusals.tell(200.0, "the last")
+            rejections.tell(100 + number / 10, f"client {number}")
+        rejections.tell(200.0, "the last")
     assert [record.getMessage() for record in caplog.records] == [
-        "refused: client 0",
-        "refused: client 10; 9 more were refused before it",
-        "refused: client 20; 9 more were refused before it",
-        "refused: the last; 4 more were refused before it",
+        "rejected: client 0",
+        "rejected: client 10; 9 more were rejected before it",
+        "rejected: client 20; 9 more were rejected before it",
+        "rejected: the last; 4 more were rejected before it",
     ]

@@ -34,7 +34,7 @@ from inferd.serving.systemd import inherited_sockets, notify
 from tests import models
 from tests.command import command, environment, full_pipe, run
 from tests.http2_peer import EMPTY_SETTINGS, PREFACE
-from tests.served import LIMIT_S, TRANSPORTS, Program
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program
 from tests.wire import Caller, infer_request, rows, same
 
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -70,7 +70,7 @@ def test_a_run_that_does_not_end_takes_its_model_out_of_service_and_no_other(tmp
         assert health.HealthCheckResponse.FromString(next(watch)).status == NOT_SERVING
         assert "max_run_s, 1 s" in runs.exception(LIMIT_S).details()
         assert [call.exception(LIMIT_S).code().name for call in (runs, waits)] == ["ABORTED", "UNAVAILABLE"]
-        assert caller.refused(message)[0] == "UNAVAILABLE"
+        assert caller.rejected(message)[0] == "UNAVAILABLE"
         same(caller.answers("identity", {"x": rows(1)}), {"y": rows(1)})
         with urllib.request.urlopen(f"http://{program.addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
             text = page.read().decode()
@@ -302,7 +302,7 @@ def test_a_reader_of_stderr_that_has_stopped_holds_up_nobody(tmp_path: Path, wor
             for _ in range(workers):  # each has one connection
                 with Caller(addresses["grpc"]) as caller:
                     for _ in range(3):
-                        assert caller.refused(infer_request("failing", {"x": np.array([[9]], np.int64)}))[0] == "INTERNAL"
+                        assert caller.rejected(infer_request("failing", {"x": np.array([[9]], np.int64)}))[0] == "INTERNAL"
                         same(caller.answers("identity", {"x": rows(2)}), {"y": rows(2)})
             with urllib.request.urlopen(f"http://{addresses['metrics']}/metrics", timeout=LIMIT_S) as page:
                 (dropped,) = re.findall(rb"^inferd_log_dropped_total (.*)$", page.read(), re.MULTILINE)

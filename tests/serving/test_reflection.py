@@ -1,4 +1,4 @@
-"""Server reflection on both transports: a client that knows nothing of inferd builds its messages from the answers."""
+"""Server reflection on both transports: a client that knows nothing of inferd builds its messages from the responses."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from google.protobuf.message_factory import GetMessageClass
 
 from inferd.protocol import SERVICES, reflection_v1, reflection_v1alpha
 from inferd.serving.reflection import MAX_OPEN, Reflection
-from tests.edge import LIMIT_S, channel_to
+from tests.transport_fixtures import LIMIT_S, channel_to
 
 VERSIONS = {"v1": reflection_v1, "v1alpha": reflection_v1alpha}
 

@@ -27,7 +27,7 @@ from inferd.serving.server import Server
 from tests import models
 from tests.command import run
 from tests.http2_peer import Peer, connected, framed
-from tests.served import LIMIT_S, TRANSPORTS, Program, Served
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, Program, Served
 from tests.wire import Caller, infer_request, outputs_of, rows, same, status_of
 
 WATCH = "/grpc.health.v1.Health/Watch"
@@ -111,15 +111,15 @@ def test_what_is_queued_is_answered_before_the_end(files: Path, transport: str) 
     assert "Traceback" not in program.errors
 
 
-def test_what_runs_longer_than_the_drain_timeout_is_refused(files: Path, transport: str) -> None:
+def test_what_runs_longer_than_the_drain_timeout_is_rejected(files: Path, transport: str) -> None:
     with Program(files, "--transport", transport, "--drain-timeout-s", "0") as program, Caller(program.address) as caller:
         calls = [caller.start(slow_request(first)) for first in range(100)]  # five seconds of work
         received(program, 60)
         program.process.send_signal(signal.SIGTERM)
-        refused = [call.exception(LIMIT_S) for call in calls]
-        assert len([error for error in refused if error is not None]) > 50
+        rejected = [call.exception(LIMIT_S) for call in calls]
+        assert len([error for error in rejected if error is not None]) > 50
         # On a busy machine a hundred of them can be too much for the time that each has, which is said as it comes.
-        assert {status_of(error)[0] for error in refused if error is not None} <= {"UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED"}
+        assert {status_of(error)[0] for error in rejected if error is not None} <= {"UNAVAILABLE", "CANCELLED", "RESOURCE_EXHAUSTED"}
         assert program.process.wait(LIMIT_S) == 0, program.errors
     assert "Traceback" not in program.errors
 

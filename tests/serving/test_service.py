@@ -15,7 +15,7 @@ import pytest
 
 from inferd._core.grpc.message import copied_nbytes
 from tests import models
-from tests.served import TRANSPORTS, Served, until
+from tests.server_fixtures import TRANSPORTS, Served, until
 from tests.wire import LIMIT_S, WORDS, Caller, Held, infer_request, oracle, outputs_of, rows, same, status_of
 
 NUMBERS = tuple(word for word in models.DATATYPES if word not in ("BYTES", "BF16"))
@@ -327,7 +327,7 @@ def counts(caller: Caller, model: str = "slow") -> tuple[int, int]:
 def test_a_request_that_expires_in_the_queue_never_runs(special: Served, specials: Caller, busy: Any) -> None:
     before = counts(specials)
     late = [specials.start(infer_request("slow", {"x": rows(1, 64)}).SerializeToString(), timeout=0.02) for _ in range(10)]
-    for call in late:  # refused as they come where earlier runs have told how long this one takes
+    for call in late:  # rejected as they come where earlier runs have told how long this one takes
         assert status_of(call.exception(LIMIT_S))[0] in ("DEADLINE_EXCEEDED", "RESOURCE_EXHAUSTED")
     np.testing.assert_allclose(answer_of(busy)["y"], rows(1, 64), atol=0.05)
     answers = specials.answers("slow", {"x": rows(1, 64, 3)})  # whatever waited has had its turn now
@@ -335,7 +335,7 @@ def test_a_request_that_expires_in_the_queue_never_runs(special: Served, special
     assert counts(specials) == (before[0] + 2, before[1] + 2)
 
 
-def test_a_request_that_would_be_answered_too_late_is_refused_at_once(special: Served, specials: Caller, busy: Any) -> None:
+def test_a_request_that_would_be_answered_too_late_is_rejected_at_once(special: Served, specials: Caller, busy: Any) -> None:
     before = counts(specials)
     queue = special.server.repository.lookup("slow", "")._batcher.queue
     now_ns = time.monotonic_ns()
@@ -354,7 +354,7 @@ def test_a_request_that_would_be_answered_too_late_is_refused_at_once(special: S
 def test_a_request_that_expires_while_it_runs_ends_the_run(special: Served, specials: Caller) -> None:
     before = counts(specials)
     fails = specials.statistics("slow").inference_stats.fail.count
-    status, _ = specials.refused(infer_request("slow", {"x": rows(1, 64)}), timeout=0.05)
+    status, _ = specials.rejected(infer_request("slow", {"x": rows(1, 64)}), timeout=0.05)
     assert status == "DEADLINE_EXCEEDED"
     until(lambda: specials.statistics("slow").inference_stats.fail.count > fails)
     assert counts(specials) == before
@@ -363,7 +363,7 @@ def test_a_request_that_expires_while_it_runs_ends_the_run(special: Served, spec
 def test_the_queue_timeout_of_a_request_is_answered_by_the_server(specials: Caller, busy: Any) -> None:
     request = infer_request("slow", {"x": rows(1, 64)})
     request.parameters["timeout"].int64_param = 1000
-    status, message = specials.refused(request)
+    status, message = specials.rejected(request)
     assert status == "DEADLINE_EXCEEDED"
     assert "'slow'" in message
 
@@ -388,7 +388,7 @@ def test_a_cancelled_run_is_ended(special: Served, specials: Caller, busy: Any) 
     assert counts(specials) == before
 
 
-def test_a_full_queue_refuses_at_once(special: Served, specials: Caller) -> None:
+def test_a_full_queue_rejects_at_once(special: Served, specials: Caller) -> None:
     held = Held(special)
     model = special.server.repository.lookup("short_queue", "")
     first = specials.start(infer_request("short_queue", {"x": rows(1, 64)}).SerializeToString())
@@ -415,7 +415,7 @@ def test_a_failed_run_says_nothing_of_itself_and_harms_no_other(specials: Caller
     good = np.array([[2], [0]], np.int64)
     expected = oracle(models.failing(), {"x": good})
     same(specials.answers("failing", {"x": good}), expected)
-    status, message = specials.refused(infer_request("failing", {"x": np.array([[99]], np.int64)}))
+    status, message = specials.rejected(infer_request("failing", {"x": np.array([[99]], np.int64)}))
     assert status == "INTERNAL"
     assert "'failing'" in message
     assert "log" in message
@@ -432,7 +432,7 @@ def test_statistics_grow_by_what_was_sent(caller: Caller) -> None:
     for count in (1, 3, 2):
         caller.answers("add", {"a": rows(count), "b": rows(count)})
     for _ in range(2):
-        assert caller.refused(infer_request("add", {"a": rows(1)}))[0] == "INVALID_ARGUMENT"
+        assert caller.rejected(infer_request("add", {"a": rows(1)}))[0] == "INVALID_ARGUMENT"
     after = caller.statistics("add")
     grown = {name: getattr(after, name) - getattr(before, name) for name in ("inference_count", "execution_count")}
     assert grown == {"inference_count": 6, "execution_count": 3}
@@ -450,7 +450,7 @@ def test_the_server_holds_nothing_of_what_it_has_answered(served: Served, caller
     held = Held(served)
     for count in range(1, 60):
         same(caller.answers("identity", {"x": rows(count)}), {"y": rows(count)})
-        caller.refused(infer_request("identity", {"x": rows(count, 15)}))
+        caller.rejected(infer_request("identity", {"x": rows(count, 15)}))
     held.check()
 
 

@@ -28,7 +28,7 @@ async def test_a_name_with_several_addresses() -> None:
             one.close()
 
 
-async def test_of_two_ports_of_one_number_the_second_is_refused() -> None:
+async def test_of_two_ports_of_one_number_the_second_is_rejected() -> None:
     [first] = await listening(Address("127.0.0.1", 0), reuse_port=False)
     with first, pytest.raises(OSError) as caught:
         await listening(Address("127.0.0.1", first.getsockname()[1]), reuse_port=False)
@@ -130,7 +130,7 @@ def test_a_path_that_another_server_is_taking_is_in_use(tmp_path: Path) -> None:
 def test_what_is_not_ours_is_no_lock_and_stays(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     address, lock = Address("", 0, str(tmp_path / "s")), tmp_path / "s.lock"
 
-    def refused() -> str:
+    def rejected() -> str:
         with pytest.raises(OSError) as caught:
             unix_socket(address, -1)
         return str(not_listening(address, caught.value))
@@ -144,7 +144,7 @@ def test_what_is_not_ours_is_no_lock_and_stays(tmp_path: Path, monkeypatch: pyte
     for make in makes:
         make()
         found = lock.lstat()
-        assert refused() == (
+        assert rejected() == (
             f"cannot listen on {address}: '{lock}', which it locks for a moment, is taken: it is no empty file, as a lock is; expected "
             "a path that is free, and so with .lock behind it: choose another path, or take away what is there"
         )
@@ -153,7 +153,7 @@ def test_what_is_not_ours_is_no_lock_and_stays(tmp_path: Path, monkeypatch: pyte
 
     lock.touch()
     monkeypatch.setattr(os, "geteuid", lambda: lock.stat().st_uid + 1)
-    assert f"'{lock}', which it locks for a moment, is taken: it is another user's (uid {lock.stat().st_uid}); expected " in refused()
+    assert f"'{lock}', which it locks for a moment, is taken: it is another user's (uid {lock.stat().st_uid}); expected " in rejected()
     assert os.listdir(tmp_path) == ["s.lock"]
 
 

@@ -26,7 +26,7 @@ from inferd.serving.tls import _without_certificate as without_certificate
 from tests import models
 from tests.certificates import Files
 from tests.http2_peer import DATA, EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types, framed, open_streams
-from tests.served import LIMIT_S, TRANSPORTS, Served, until
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, Served, until
 from tests.wire import INFER, infer_request
 
 LIVE = "/inference.GRPCInferenceService/ServerLive"
@@ -97,7 +97,7 @@ def test_a_client_must_offer_http_2(files: Files, model: Path, transport: str, p
 
 
 def alert_to(address: str, context: ssl.SSLContext) -> str:
-    """OpenSSL's name for what the server says to a client that it refuses; empty: it closes in the words of TLS."""
+    """OpenSSL's name for what the server says to a client that it rejects; empty: it closes in the words of TLS."""
     try:
         with shaken(address, context) as made:
             made.suppress_ragged_eofs = False
@@ -109,7 +109,7 @@ def alert_to(address: str, context: ssl.SSLContext) -> str:
 
 @pytest.mark.parametrize("uvloop", [True, False])
 @pytest.mark.parametrize("version", VERSIONS)
-def test_who_is_refused_is_told_why(files: Files, model: Path, tmp_path: Path, version: ssl.TLSVersion, uvloop: bool) -> None:
+def test_who_is_rejected_is_told_why(files: Files, model: Path, tmp_path: Path, version: ssl.TLSVersion, uvloop: bool) -> None:
     """A bare reset would be all that its user sees. The loop's TLS leaves it at that."""
     strangers = Files.made(tmp_path / "strangers")
     unknown, old = with_certificate(context_of(files, version=version), strangers, tmp_path), context_of(files)
@@ -150,7 +150,7 @@ def test_renegotiation_and_compression_are_off(files: Files, mutual: bool) -> No
 
 @pytest.mark.parametrize("lasts", [timedelta(days=90), timedelta(hours=24)])
 @pytest.mark.parametrize("before", [b"", "# für Läufer\n".encode()])
-def test_a_certificate_that_clients_refuse_is_told_once(
+def test_a_certificate_that_clients_reject_is_told_once(
     tmp_path: Path, caplog: pytest.LogCaptureFixture, lasts: timedelta, before: bytes
 ) -> None:
     files, first = Files.made(tmp_path), datetime(2030, 5, 1, 12, tzinfo=UTC)
@@ -164,14 +164,14 @@ def test_a_certificate_that_clients_refuse_is_told_once(
         return [record.message.partition("pem' ")[2] for record in caplog.records if record.levelname == "WARNING"]
 
     tls, soon, last = Tls(Settings(**files.settings())), min(timedelta(days=7), lasts / 6), first + lasts
-    assert "is valid from 2030-05-01 12:00 UTC on: clients refuse it until then" in caplog.text
+    assert "is valid from 2030-05-01 12:00 UTC on: clients reject it until then" in caplog.text
     assert said(first - timedelta(seconds=1)) == []
     assert said(first) == said(last - soon) == []
     [warning] = said(last - soon + timedelta(seconds=1))
     assert warning.startswith(f"is valid until {last:%Y-%m-%d %H:%M} UTC: replace it")
     assert said(last) == []
     [error] = said(last + timedelta(seconds=1))
-    assert error.startswith(f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients refuse it")
+    assert error.startswith(f"was valid until {last:%Y-%m-%d %H:%M} UTC: clients reject it")
     assert said(last + timedelta(days=1)) == []
     files.renew()
     caplog.clear()
@@ -180,7 +180,7 @@ def test_a_certificate_that_clients_refuse_is_told_once(
     assert "valid" not in caplog.text
 
 
-def test_a_certificate_that_clients_refuse_takes_no_place_of_one_that_they_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_certificate_that_clients_reject_takes_no_place_of_one_that_they_take(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     files, now = Files.made(tmp_path), datetime.now(UTC).replace(microsecond=0)
     tls, day = Tls(Settings(**files.settings())), timedelta(days=1)
     good = tls.certificates
@@ -191,8 +191,8 @@ def test_a_certificate_that_clients_refuse_takes_no_place_of_one_that_they_take(
         leaf.private_key_pem.write_to_path(files.key)
 
     for first, last, says in (
-        (now - 2 * day, now - day, f"which was valid until {now - day:%Y-%m-%d %H:%M} UTC: clients refuse it; replace it"),
-        (now + day, now + 2 * day, f"which is valid from {now + day:%Y-%m-%d %H:%M} UTC on: clients refuse it until then"),
+        (now - 2 * day, now - day, f"which was valid until {now - day:%Y-%m-%d %H:%M} UTC: clients reject it; replace it"),
+        (now + day, now + 2 * day, f"which is valid from {now + day:%Y-%m-%d %H:%M} UTC on: clients reject it until then"),
     ):
         put(first, last)
         caplog.clear()

@@ -11,8 +11,8 @@ from inferd.protocol import SERVICES, inference
 from inferd.serving.inspection import SERVICE, Inspection
 from inferd.serving.unserved import INSTEAD, MAX_ANSWERED, MAX_NAME_CHARS, MAX_STREAMED_BYTES, STREAM_INFER, unserved
 from tests import models
-from tests.served import LIMIT_S, TRANSPORTS, Served
-from tests.shelf import Shelf
+from tests.fake_repository import Shelf
+from tests.server_fixtures import LIMIT_S, TRANSPORTS, Served
 
 
 def test_every_method_is_served_or_has_an_answer() -> None:

@@ -43,7 +43,7 @@ from tests.certificates import Certificates, Files
 from tests.command import environment, run
 from tests.http2_peer import EMPTY_SETTINGS, GOAWAY, PREFACE, frame_types
 from tests.observe.test_metrics import exact
-from tests.served import LIMIT_S, Program
+from tests.server_fixtures import LIMIT_S, Program
 from tests.serving.test_process import NOT_SERVING, SERVING, WATCH, activated, mask, wait_for
 from tests.wire import INFER, Caller, infer_request, outputs_of, rows, same
 
@@ -89,7 +89,7 @@ class Pair(Program):
 def test_a_worker_whose_run_does_not_end_is_replaced(tmp_path: Path) -> None:
     files = models.repository(tmp_path, {"identity": models.identity(), "unstoppable": models.unstoppable()})
     with Pair(files, "--max-run-s", "1", "--drain-timeout-s", "1") as server, Caller(server.address) as caller:
-        code, _ = caller.refused(infer_request("unstoppable", {"x": np.array([1_000_000])}))
+        code, _ = caller.rejected(infer_request("unstoppable", {"x": np.array([1_000_000])}))
         assert code == "ABORTED"
         wait_for(server, "this worker drains, and another takes its place")
         wait_for(server, "is started", 3)

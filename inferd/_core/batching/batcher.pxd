@@ -19,7 +19,7 @@ cdef enum:
     INLINE_INPUTS = 2           # views that a request holds without a second allocation; with 2 it fits Python's fast allocator
 
 @cython.no_gc                   # said here, too: a subclass elsewhere looks only at the .pxd
-cdef class Request:             # one inference on its way: rows in, one answer out
+cdef class Request:             # one inference on its way: rows in, one response out
     cdef Entry entry
     cdef TensorView *inputs     # in the signature's order once checked
     cdef readonly int input_count
@@ -28,7 +28,7 @@ cdef class Request:             # one inference on its way: rows in, one answer 
     cdef readonly int64_t received_ns       # monotonic, when decoding began
     cdef readonly Call call     # who asked; set by Batcher.put, None again once answered
     cdef object answer          # made by respond; given to call.reply
-    cdef object error           # a RequestError; given to call.fail instead of an answer
+    cdef object error           # a RequestError; given to call.fail instead of a response
     cdef Batch batch            # the batch that it runs in, or None
     cdef Tensors prepared       # what was made of its inputs before it ran, and what `inputs` then point into; or None
     cdef int64_t decoded_ns, prepare_wait_ns, prepare_ns    # prepared ones: how long its decoding, waiting and preparing took
@@ -74,7 +74,7 @@ cdef class Batch:               # requests that run together; a call belongs to 
     cpdef executed(self)                    # the model has run: what follows belongs to encode
     cdef record_parts(self)
     cdef answer(self, Request request, int64_t now_ns)
-    cdef refuse(self, Request request, int64_t now_ns)
+    cdef reject(self, Request request, int64_t now_ns)
     cdef too_late(self, Request request, int64_t now_ns)
     cdef stop(self)                         # nobody waits any longer: terminates the run if it is going on
 
@@ -92,7 +92,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef int64_t alarm_ns               # a sleeper wakes by itself then, or earlier; INT64_MAX: none does
     cdef readonly int leaving           # threads in take that `dismiss` sends away once nothing waits
     cdef readonly bint closed
-    cdef int told_status                # of the last refusal, an Admission; others are told the same until told_until_ns
+    cdef int told_status                # of the last rejection, an Admission; others are told the same until told_until_ns
     cdef uint32_t told_priority
     cdef str told
     cdef int64_t told_retry_ns
@@ -107,7 +107,7 @@ cdef class Batcher:             # a BatchQueue between threads
     cdef bint wakes(self, int64_t now_ns) noexcept nogil
     cdef bint wait(self) noexcept nogil
     cdef void unlock_left(self) noexcept
-    cdef refusal(self, int status, uint32_t priority, int64_t now_ns)
+    cdef rejection(self, int status, uint32_t priority, int64_t now_ns)
     cdef eviction(self, int64_t now_ns)
     cdef str full(self, int status, uint32_t priority)
     cdef int64_t retry_ns(self, int64_t now_ns)

@@ -56,7 +56,7 @@ cdef extern from "<pthread.h>" nogil:
 cdef enum:
     COPY_BLOCKS = 128           # row blocks that are verified before any of them is copied
     COPY_NOGIL_NBYTES = 65536   # at least this much is copied without the GIL: letting go of it costs more than a short copy
-    MIN_RETRY_NS = 1_000_000    # least and most that a refused client is told to wait
+    MIN_RETRY_NS = 1_000_000    # least and most that a rejected client is told to wait
     MAX_RETRY_NS = 1_000_000_000
 
 cdef struct Block:              # one memcpy of the preprocess stage
@@ -73,7 +73,7 @@ log = logging.getLogger("inferd.batcher")
 
 @cython.no_gc                       # its cycles, with call and batch, are cut when it leaves the queue or the batch
 cdef class Request:
-    """One inference on its way. Subclasses bring the inputs and make the answer: codec.InferRequest, local.LocalRequest."""
+    """One inference on its way. Subclasses bring the inputs and make the response: codec.InferRequest, local.LocalRequest."""
 
     def __cinit__(self, *args, **kwargs):
         self.received_ns = monotonic_ns()
@@ -179,12 +179,12 @@ cdef class Request:
         self.prepared = tensors
         self.check(signature)
 
-    def refuse(self, error not None):
+    def reject(self, error not None):
         """It cannot be prepared: Batch.deliver answers it with this RequestError."""
         self.error = error
 
     @property
-    def refused(self):
+    def rejected(self):
         """Whether it will be answered with an error."""
         return self.error is not None
 
@@ -330,7 +330,7 @@ cdef class Batch:
         self.gathered_ns = monotonic_ns()
 
     cpdef encode(self, Tensors outputs):
-        """The encode stage: every request that somebody still waits for makes its answer. One that cannot fails alone."""
+        """The encode stage: every request that somebody still waits for makes its response. One that cannot fails alone."""
         cdef Py_ssize_t first_row = 0
         cdef Request request
         if self.executed_ns == 0:
@@ -353,7 +353,7 @@ cdef class Batch:
         self.executed_ns = monotonic_ns()
 
     cpdef forward(self, Request request, Batcher batcher):
-        """A prepared request of this batch waits for its run in `batcher` from now on; this batch answers it only where that refuses it.
+        """A prepared request of this batch waits for its run in `batcher` from now on; this batch answers it only where that rejects it.
 
         A caller that goes away in between is found by whoever takes the request from `batcher`.
         """
@@ -477,7 +477,7 @@ cdef class Batch:
         for request in requests:
             self.answer(request, now_ns)
         for request in dropped:
-            self.refuse(request, now_ns)
+            self.reject(request, now_ns)
 
     cdef record_parts(self):
         """The runs of what was run again, and did not fail."""
@@ -489,7 +489,7 @@ cdef class Batch:
         self.parts = None
 
     cdef answer(self, Request request, int64_t now_ns):
-        """Gives one request of the run its answer or error. What a call raises is logged and stops no other."""
+        """Gives one request of the run its response or error. What a call raises is logged and stops no other."""
         cdef Call call = request.call
         answer, error = request.answer, request.error
         # An error's traceback holds the frames in which it was raised, and those the request: kept, both would live for ever.
@@ -518,7 +518,7 @@ cdef class Batch:
         except Exception:
             log.exception("model %s: an answer could not be delivered", self.batcher.name)
 
-    cdef refuse(self, Request request, int64_t now_ns):
+    cdef reject(self, Request request, int64_t now_ns):
         """Answers one request that never ran: it made room, its time ran out, or its caller went away."""
         cdef Call call = request.call
         request.call = request.error = request.batch = request.prepared = None
@@ -530,7 +530,7 @@ cdef class Batch:
         try:
             call.fail(self.batcher.eviction(now_ns) if request.entry.evicted else self.too_late(request, now_ns))
         except Exception:
-            log.exception("model %s: a refusal could not be delivered", self.batcher.name)
+            log.exception("model %s: a rejection could not be delivered", self.batcher.name)
 
     cdef too_late(self, Request request, int64_t now_ns):
         """What a request is told whose time ran out."""
@@ -820,16 +820,16 @@ cdef class Batcher:
         pthread_mutex_unlock(&self.mutex)
         if status != ADMITTED:
             call.request = None
-            raise self.refusal(status, entry.priority, now_ns)
+            raise self.rejection(status, entry.priority, now_ns)
         Py_INCREF(request)                  # the queue's own reference
         request.call = call
         if wake:
             pthread_cond_signal(&self.ready)
         return waited == 0
 
-    cdef refusal(self, int status, uint32_t priority, int64_t now_ns):
+    cdef rejection(self, int status, uint32_t priority, int64_t now_ns):
         """What a request that is not admitted is told. The words are made, and encoded (grpc.pyx), once a millisecond: they would be
-        most of what a refusal costs."""
+        most of what a rejection costs."""
         if now_ns >= self.told_until_ns or status != self.told_status or priority != self.told_priority:
             self.told_status, self.told_priority = status, priority
             self.told = f"model {self.name}: {self.full(status, priority)}"
@@ -994,7 +994,7 @@ cdef class Batcher:
         return batch
 
     cdef over(self, Batch batch, int64_t now_ns):
-        """A batch of this batcher was delivered. What it took, to its answers or the next queue, is learned."""
+        """A batch of this batcher was delivered. What it took, to its responses or the next queue, is learned."""
         cdef bint passed = batch.encoded_ns > 0 or batch.rows < batch.taken_rows
         cdef int64_t run_ns = now_ns - batch.taken_ns if passed and not batch.failed else 0
         if not batch.was_taken:
@@ -1034,7 +1034,7 @@ cdef class Batcher:
         pthread_cond_broadcast(&self.ready)
 
     def close(self):
-        """Puts are refused from now on. What is queued is taken at once, without any delay; then take returns None to everyone."""
+        """Puts are rejected from now on. What is queued is taken at once, without any delay; then take returns None to everyone."""
         self.lock()
         self.closed = True
         self.queue.max_delay_ns = 0

@@ -6,7 +6,7 @@ from inferd._core.batching.run_times cimport RunTimes
 
 cdef enum:
     SCAN_LIMIT = 1024           # waiting requests that the policy looks at to form one batch; those behind wait for the next
-    RESERVE = 8                 # of a request's time one part in so many is left for what nobody expects, and the way of its answer;
+    RESERVE = 8                 # of a request's time one part in so many is left for what nobody expects, and the way of its response;
     RESERVE_NS = 50_000_000     # of one that is about to run no more than this, or than the run takes
     NEAR_ROWS = 6               # so many rows of one near key gain more by not being padded than by sharing a run with others
     SOURCES = 1024              # sources that have a turn of their own; a power of 2. Two of more may share one
@@ -22,7 +22,7 @@ cdef enum Admission:            # what the policy says to one more request
     LEVEL_FULL = 2              # max_queue_size of its priority level's queue policy wait already
     BYTES_FULL = 3              # max_queue_bytes of input wait already
     WAIT_FULL = 4               # it would wait for longer than max_wait
-    TOO_LATE = 5                # its answer would come after its deadline
+    TOO_LATE = 5                # its response would come after its deadline
 
 cdef struct Entry:              # what the queue knows of one request; small: a Request just fits Python's fast allocator
     Entry *next
@@ -33,7 +33,7 @@ cdef struct Entry:              # what the queue knows of one request; small: a 
     uint32_t cost               # of its source's turn: rows, or the microseconds that it is likely to take where costs differ
     uint64_t turn               # its place in its level, in costs: see BatchQueue.take_turn
     int64_t nbytes              # input bytes held while it waits
-    int64_t deadline_ns         # monotonic, when its answer is of no use any longer; INT64_MAX: none
+    int64_t deadline_ns         # monotonic, when its response is of no use any longer; INT64_MAX: none
     int64_t queued_ns           # monotonic, when it was put
     int64_t timeout_ns          # how long it may wait, 0: any time. By its own wish before it is put, by the queue policy from then on
     uint16_t priority           # 1 is first; 0 before the queue has put in its default
@@ -41,7 +41,7 @@ cdef struct Entry:              # what the queue knows of one request; small: a 
     uint8_t state               # where it is now: an EntryState
     uint8_t cancelled           # 1: the caller went away: never run it
     uint8_t at_once             # 1: it did not have to wait for a run, and is run whatever runs are expected to take
-    uint8_t evicted             # 1: it made room for another one and is refused
+    uint8_t evicted             # 1: it made room for another one and is rejected
     void *owner                 # the Request; the queue or batch that holds the entry holds one reference
     void *batcher               # borrowed: the Batcher that holds it while it is WAITING, else NULL
 
@@ -75,7 +75,7 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef int64_t next_expiry_ns         # no waiting entry expires earlier; may be too early, never too late
     cdef int64_t next_deadline_ns       # nor is the deadline of one earlier: the same;
     cdef int64_t next_needed_ns         # nor that time less its reserve
-    cdef readonly RunTimes run_times    # of batches, from their taking to their answers
+    cdef readonly RunTimes run_times    # of batches, from their taking to their responses
     cdef readonly int64_t running       # batches that were taken and are not over
     cdef int64_t taken_ns               # when the last batch was taken
     cdef int64_t taken_rows             # its rows

@@ -23,7 +23,7 @@ cdef inline int64_t expires_ns(const Entry *entry) noexcept nogil:
 
 
 cdef inline int64_t reserve_ns(const Entry *entry) noexcept nogil:
-    """How long before its deadline its answer should be ready, to be there in time."""
+    """How long before its deadline its response should be ready, to be there in time."""
     if entry.deadline_ns == INT64_MAX or entry.deadline_ns <= entry.queued_ns:
         return 0
     return (entry.deadline_ns - entry.queued_ns) // RESERVE
@@ -72,7 +72,7 @@ cdef class BatchQueue:
       answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
       likely to take, and that eighth, or as long again where that is less (RESERVE_NS in any case), is dropped: else, under more than
       it can do, a model would run only what comes too late. Runs are likely to take what those before took (run_times), `takers` at a
-      time. What joins a batch that can begin at once is neither refused nor dropped for that: expectations can be wrong, and only runs
+      time. What joins a batch that can begin at once is neither rejected nor dropped for that: expectations can be wrong, and only runs
       mend them.
 
     Nothing is allocated while requests come and go. The cost of one decision is bounded by SCAN_LIMIT entries, that of
@@ -288,7 +288,7 @@ cdef class BatchQueue:
         return <int64_t>min(first_ns + batches * batch_ns, MAX_WAIT_NS)
 
     cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil:
-        """How long a batch of so many rows is likely to take, from its taking to its answers; 0 where nothing is known."""
+        """How long a batch of so many rows is likely to take, from its taking to its responses; 0 where nothing is known."""
         return self.run_times.expect(rows, now_ns) + self.behind_ns
 
     @cython.cdivision(True)

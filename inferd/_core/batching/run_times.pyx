@@ -24,7 +24,7 @@ cdef class RunTimes:
     - One run moves what is known by an eighth of the difference, and counts as twice the mean at most: a run that the system
       interrupted says little of the next.
     - What was not seen for a second, or eight of its runs if they take longer, is forgotten: a server that was slow under a load
-      must not refuse for ever what it could do without that.
+      must not reject for ever what it could do without that.
     - Of rows that were not seen, the nearest smaller kind is taken, for more rows take no less; else their share of the nearest
       larger one. So what is not known is taken for short.
     """

@@ -1,5 +1,5 @@
-# fields: where the fields of a ModelInferRequest lie, read in one pass; header-only, plain C, a status each. What upb refuses is
-# refused here, unknown fields are skipped, the last of a repeated scalar counts. Strings are checked to be UTF-8, most of them here.
+# fields: where the fields of a ModelInferRequest lie, read in one pass; header-only, plain C, a status each. What upb rejects is
+# rejected here, unknown fields are skipped, the last of a repeated scalar counts. Strings are checked to be UTF-8, most of them here.
 # Never in here: memory, Python objects, what a model takes.
 
 from libc.stdint cimport int64_t, uint8_t, uint32_t, uint64_t
@@ -50,7 +50,7 @@ cdef struct Fields:             # a request's top level: where its fields lie
     Bytes id
     uint64_t priority           # request parameters that the queue heeds; 0: not given
     uint64_t timeout_us
-    Parameter refused           # a request parameter that must not be there or has no such value; key.nbytes 0: none
+    Parameter rejected           # a request parameter that must not be there or has no such value; key.nbytes 0: none
     int input_count
     int output_count
     int raw_count
@@ -286,21 +286,21 @@ cdef inline int walk_contents(Reader *outer, const Bytes *tensor, int datatype, 
 
 
 cdef inline void heed(Fields *fields, const Parameter *parameter) noexcept nogil:
-    """Notes what the queue needs from a request parameter, and the first one that must be refused."""
+    """Notes what the queue needs from a request parameter, and the first one that must be rejected."""
     cdef uint64_t *number
     if equals(&parameter.key, "priority", 8):
         number = &fields.priority
     elif equals(&parameter.key, "timeout", 7):
         number = &fields.timeout_us
     else:
-        if (fields.refused.key.nbytes == 0 and parameter.key.nbytes > 7 and memcmp(parameter.key.data, "triton_", 7) == 0
+        if (fields.rejected.key.nbytes == 0 and parameter.key.nbytes > 7 and memcmp(parameter.key.data, "triton_", 7) == 0
                 and not equals(&parameter.key, "triton_enable_empty_final_response", 34)):
-            fields.refused = parameter[0]
+            fields.rejected = parameter[0]
         return
     if parameter.kind == 0 or parameter.kind == UINT64_PARAM or (parameter.kind == INT64_PARAM and <int64_t>parameter.number >= 0):
         number[0] = parameter.number
-    elif fields.refused.key.nbytes == 0:
-        fields.refused = parameter[0]
+    elif fields.rejected.key.nbytes == 0:
+        fields.rejected = parameter[0]
 
 
 cdef inline int read_fields(Reader *reader, Fields *fields) noexcept nogil:
@@ -309,7 +309,7 @@ cdef inline int read_fields(Reader *reader, Fields *fields) noexcept nogil:
     cdef uint32_t tag
     cdef int found
     cdef int status
-    fields.model_name.nbytes = fields.model_version.nbytes = fields.id.nbytes = fields.refused.key.nbytes = 0
+    fields.model_name.nbytes = fields.model_version.nbytes = fields.id.nbytes = fields.rejected.key.nbytes = 0
     fields.input_count = fields.output_count = fields.raw_count = fields.parameter_count = 0
     fields.priority = fields.timeout_us = 0
     while True:

@@ -1,6 +1,6 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # infer: ModelInferRequest and ModelInferResponse between bytes and tensors (see infer.pxd).
-# A request is read in one pass over its bytes; what protobuf would refuse is refused, unknown fields are skipped, and the last
+# A request is read in one pass over its bytes; what protobuf would reject is rejected, unknown fields are skipped, and the last
 # of a repeated scalar counts, as in protobuf. Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
@@ -74,9 +74,9 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
     cdef int i
     open_reader(&reader, request.message.data, request.message.nbytes)
     if read_fields(&reader, &fields) < 0:
-        refuse_malformed(&reader)
-    if fields.refused.key.nbytes > 0:
-        refuse_parameter(&fields.refused)
+        reject_malformed(&reader)
+    if fields.rejected.key.nbytes > 0:
+        reject_parameter(&fields.rejected)
     request.id_text = fields.id
     request.entry.priority = <uint16_t>min(fields.priority, <uint64_t>UINT16_MAX)
     request.entry.timeout_ns = <int64_t>min(fields.timeout_us, <uint64_t>(INT64_MAX // 1000)) * 1000
@@ -85,9 +85,9 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
     request.reserve_inputs(fields.input_count)
     for i in range(fields.input_count):
         if read_input(&reader, &fields.inputs[i], &request.inputs[i], &extra, &fields.parameter_count) < 0:
-            refuse_malformed(&reader)
+            reject_malformed(&reader)
         if extra.in_shared_memory or request.inputs[i].datatype == INVALID:
-            refuse_input(&request.inputs[i], &extra)
+            reject_input(&request.inputs[i], &extra)
         typed += extra.has_contents
         if i < fields.raw_count:
             request.inputs[i].data = fields.raws[i].data
@@ -102,9 +102,9 @@ cdef bint decode(InferRequest request, bint at_once) except -1:
     request.asked_count = fields.output_count
     for i in range(fields.output_count):
         if read_asked(&reader, &fields.outputs[i], &asked, &fields.parameter_count) < 0:
-            refuse_malformed(&reader)
+            reject_malformed(&reader)
         if asked.classified or asked.in_shared_memory:
-            refuse_asked(&asked)
+            reject_asked(&asked)
     return True
 
 
@@ -182,8 +182,8 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
         expect_contents(&contents, 0 if fields.raw_count > 0 else contents_field(view.datatype), element_count(view), steps)
         if walk(reader, &fields.inputs[i], view.datatype, &contents, NULL, &value, with_gil) < 0:
             if reader.fault != NULL and contents.steps <= MAX_STEPS:
-                refuse_malformed(reader)
-            refuse_contents(view, &contents, fields.raw_count > 0)
+                reject_malformed(reader)
+            reject_contents(view, &contents, fields.raw_count > 0)
         steps = contents.steps
         if fields.raw_count == 0:
             view.nbytes = raw_nbytes(&contents, view.datatype)
@@ -199,14 +199,14 @@ cdef int pack_typed(InferRequest request, Reader *reader, Fields *fields) except
         view.data = first = at
         if walk(reader, &fields.inputs[i], view.datatype, NULL, &at, &value, with_gil) < 0:
             if reader.fault != NULL:
-                refuse_malformed(reader)
-            refuse_element(view, value)
+                reject_malformed(reader)
+            reject_element(view, value)
         if at - first != view.nbytes:
             raise Internal(f"input '{shown_name(view)}': typed contents changed while they were read")
     return 0
 
 
-# ---- refusals ------------------------------------------------------------------------------------------------------
+# ---- rejections ------------------------------------------------------------------------------------------------------
 
 cdef str shown(const Bytes *text):
     """A client's word, cut to a bounded length."""
@@ -227,11 +227,11 @@ cdef str word_text(int datatype):
     return word[:nbytes].decode()
 
 
-cdef int refuse_malformed(const Reader *reader) except -1:
+cdef int reject_malformed(const Reader *reader) except -1:
     raise InvalidArgument(f"ModelInferRequest: {reader.fault.decode()}, at byte {reader.at - reader.start}")
 
 
-cdef int refuse_parameter(const Parameter *parameter) except -1:
+cdef int reject_parameter(const Parameter *parameter) except -1:
     if memcmp(parameter.key.data, "triton_", 7) == 0:
         raise InvalidArgument(
             f"parameter '{shown(&parameter.key)}': names that begin with 'triton_' are reserved; the one that is known is "
@@ -240,13 +240,13 @@ cdef int refuse_parameter(const Parameter *parameter) except -1:
     raise InvalidArgument(f"parameter '{shown(&parameter.key)}': expected uint64_param or int64_param of 0 or more, got {got!r}")
 
 
-cdef int refuse_input(const TensorView *view, const Input *extra) except -1:
+cdef int reject_input(const TensorView *view, const Input *extra) except -1:
     if extra.in_shared_memory:
         raise InvalidArgument(f"input '{shown_name(view)}': shared memory (shared_memory_region) is not enabled; send the tensor's bytes")
     raise InvalidArgument(f"input '{shown_name(view)}': unknown datatype '{shown(&extra.word)}'; expected one of {', '.join(DATATYPES)}")
 
 
-cdef int refuse_asked(const Asked *asked) except -1:
+cdef int reject_asked(const Asked *asked) except -1:
     if asked.classified:
         raise InvalidArgument(f"output '{shown(&asked.name)}': the parameter classification is not supported; leave it out and rank "
                               "the scores that the output holds")
@@ -260,7 +260,7 @@ cdef list CONTENTS_FIELDS = [
 ]
 
 
-cdef int refuse_contents(const TensorView *view, const Contents *contents, bint beside_raw) except -1:
+cdef int reject_contents(const TensorView *view, const Contents *contents, bint beside_raw) except -1:
     """Contents of more elements than there may be, or in a field where there must be none."""
     name, word, field, number = shown_name(view), word_text(view.datatype), contents_field(view.datatype), contents.stray
     if contents.steps > MAX_STEPS:
@@ -277,14 +277,14 @@ cdef int refuse_contents(const TensorView *view, const Contents *contents, bint 
     raise InvalidArgument(f"input '{name}': {word} contents came in {CONTENTS_FIELDS[number]}; {cure}")
 
 
-cdef int refuse_element(const TensorView *view, int64_t value) except -1:
+cdef int reject_element(const TensorView *view, int64_t value) except -1:
     word = word_text(view.datatype)
     bits = int(word.lstrip("UINT"))
     low, high = (0, 2**bits - 1) if word.startswith("U") else (-(2 ** (bits - 1)), 2 ** (bits - 1) - 1)
     raise InvalidArgument(f"input '{shown_name(view)}': {word} holds {low} to {high}, an element is {value}")
 
 
-# ---- the request, and its answer -----------------------------------------------------------------------------------
+# ---- the request, and its response -----------------------------------------------------------------------------------
 
 @cython.final
 @cython.no_gc
@@ -297,7 +297,7 @@ cdef class InferRequest(Request):
 
     @property
     def id(self):
-        """The client's own name for the request, echoed in the answer; '' when there is none."""
+        """The client's own name for the request, echoed in the response; '' when there is none."""
         return PyUnicode_DecodeUTF8(self.id_text.data, self.id_text.nbytes, NULL) if self.id_text.nbytes > 0 else ""
 
     @property
@@ -312,10 +312,10 @@ cdef class InferRequest(Request):
         while read_tag(&reader, &tag) > 0:
             if tag != PARAMETERS:
                 if skip_field(&reader, tag) < 0:
-                    refuse_malformed(&reader)
+                    reject_malformed(&reader)
                 continue
             if read_parameter(&reader, &parameter, &count) < 0:
-                refuse_malformed(&reader)
+                reject_malformed(&reader)
             if not parameter.known:
                 continue
             key = PyUnicode_DecodeUTF8(parameter.key.data, parameter.key.nbytes, NULL)
@@ -350,7 +350,7 @@ cdef class InferRequest(Request):
             resolve_outputs(self, signature)
 
     cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
-        """Sets the answer: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
+        """Sets the response: a ModelInferResponse of this request's rows of the run's outputs, from `first_row` on.
         Raises Internal when the outputs are not those of the signature."""
         if outputs is None or self.signature is None:
             raise Internal("a request was answered before it was checked and run; this is a fault of the server")
@@ -378,10 +378,10 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
     while read_tag(&reader, &tag) > 0:
         if tag != OUTPUTS:
             if skip_field(&reader, tag) < 0:
-                refuse_malformed(&reader)
+                reject_malformed(&reader)
             continue
         if read_bytes(&reader, &content) < 0 or read_asked(&reader, &content, &asked, &parameter_count) < 0:
-            refuse_malformed(&reader)
+            reject_malformed(&reader)
         index = signature.output_index(asked.name.data, asked.name.nbytes)
         if index < 0:
             names = ", ".join([f"'{name}'" for name in signature.output_names[:16]])
@@ -394,14 +394,14 @@ cdef int resolve_outputs(InferRequest request, Signature signature) except -1:
     return 0
 
 
-cdef struct Part:               # one output of an answer
+cdef struct Part:               # one output of a response
     const TensorSpec *spec
     const char *word            # of its datatype
     Py_ssize_t word_nbytes
     const ArrayView *view
     const char *data            # the request's rows
-    Py_ssize_t nbytes           # of them that the answer has
-    const int64_t *shape        # of the run's array, or what the answer has of that; the request's rows stand in place of axis 0
+    Py_ssize_t nbytes           # of them that the response has
+    const int64_t *shape        # of the run's array, or what the response has of that; the request's rows stand in place of axis 0
     Py_ssize_t shape_nbytes     # of the packed shape
     Py_ssize_t tensor_nbytes    # of the InferOutputTensor
     Py_ssize_t pieces           # 0: nbytes are one piece; else of so many equal ones, each of an equal, longer part of `data`

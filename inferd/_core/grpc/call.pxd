@@ -10,7 +10,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     cdef readonly str method    # "/inference.GRPCInferenceService/ModelInfer"
     cdef readonly Message message       # the newest complete request message; the only one of a unary call
     cdef readonly int64_t deadline_ns   # monotonic; NO_DEADLINE: none
-    cdef readonly bint closed   # answered, or the client went away: a late answer is dropped
+    cdef readonly bint closed   # answered, or the client went away: a late response is dropped
     cdef readonly uint32_t source       # of whom it comes: the connection's number; 0: of nobody in particular
     cdef Share share            # of the connection's, in which its messages count, or None
     cdef public object request  # the Request that waits for this call: cancelled when the client goes away
@@ -27,7 +27,7 @@ cdef class Call:                # one RPC. A transport makes it; it is answered 
     # Calls work.run() on a thread, then work.done() on the loop's; a transport without threads does both at once. Meanwhile a client that
     # goes away cancels `request`.
     cpdef aside(self, work)
-    # Ends the call without an answer: the client went away. Cancels the request that waits for it.
+    # Ends the call without a response: the client went away. Cancels the request that waits for it.
     cdef void abandon(self) noexcept
     # Takes bytes of the stream until one message is complete (True; it is in `message`) or none are left (False).
     # Moves data and nbytes on. Raises RequestError; the call must then be failed and fed no more.

@@ -61,7 +61,7 @@ cdef class Call:
         raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")
 
     cpdef fail(self, error):
-        raise NotImplementedError(f"{type(self).__name__} does not say how it is refused")
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is rejected")
 
     cpdef aside(self, work):
         work.run()
@@ -166,7 +166,7 @@ def parse_timeout(const uint8_t[::1] value not None):
     return result
 
 
-# What was encoded last: a server that refuses many requests says the same to all of them.
+# What was encoded last: a server that rejects many requests says the same to all of them.
 cdef str last_text = ""
 cdef bytes last_encoded = b""
 cdef tuple last_status = ()

@@ -20,7 +20,7 @@ cdef enum:
     CHUNK_NBYTES = 64 << 10     # of a message that zlib is given at once: what it leaves of one is copied
     INLINE_COMPRESSED_NBYTES = 10 << 10         # a request is decompressed on the loop that came in so many bytes
     INLINE_DECOMPRESSED_NBYTES = 32 << 10       # and becomes so many; what it lacks then is a thread's
-    INLINE_ANSWER_NBYTES = 8 << 10              # an answer of so many bytes is compressed there
+    INLINE_ANSWER_NBYTES = 8 << 10              # a response of so many bytes is compressed there
     COMPRESSION_WEIGHT = 4      # a byte takes so many times as long to compress as to decompress
 
 
@@ -156,7 +156,7 @@ cdef class Decompression(Conversion):
 
 
 cdef class Compression(Conversion):
-    """Of an answer. encoding: "gzip" or "deflate". `result` is None where compressing it saves nothing."""
+    """Of a response. encoding: "gzip" or "deflate". `result` is None where compressing it saves nothing."""
 
     def __init__(self, Message source not None, str encoding not None, when_over=None):
         super().__init__(source, encoding, when_over)

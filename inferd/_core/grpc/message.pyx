@@ -55,7 +55,7 @@ cdef Py_ssize_t kept_of[CLASS_COUNT]    # bytes of each class's free blocks
 cdef Py_ssize_t kept_nbytes = 0         # of all of them
 cdef Py_ssize_t used_nbytes = 0
 cdef Py_ssize_t budget_nbytes = 1 << 30
-cdef uint64_t refused_count = 0
+cdef uint64_t rejected_count = 0
 cdef uint64_t copied_count_nbytes = 0
 cdef Py_ssize_t live_count = 0
 cdef Py_ssize_t aside_count = 0         # blocks that the thread was to give back
@@ -190,8 +190,8 @@ cdef void unmap(void *block, Py_ssize_t nbytes) noexcept nogil:
 
 
 cdef no_room(Py_ssize_t nbytes):
-    global refused_count
-    refused_count += 1
+    global rejected_count
+    rejected_count += 1
     return ResourceExhausted(
         f"the server holds {used_nbytes} bytes of messages and has no room for {nbytes} more under its limit of "
         f"{budget_nbytes} (message_memory_bytes), an eighth of which is for small ones; retry later, or send smaller messages",
@@ -416,9 +416,9 @@ def set_budget(Py_ssize_t nbytes):
     budget_nbytes = nbytes
 
 
-def refused():
+def rejected():
     """How often something found no room under the budget."""
-    return refused_count
+    return rejected_count
 
 
 def in_use():

@@ -6,7 +6,7 @@ from libc.stdint cimport int64_t, uint64_t
 cdef enum:
     CONTROL_BURST_S = 10                # seconds' worth of control frames (max_control_frame_rate) that may come at once
     EARNED_FRAMES = 4                   # control frames that each call brings with it, at no cost to that allowance,
-    EARNED_NBYTES = 4 << 10             # and one more for so many bytes of answers: windows are opened for them
+    EARNED_NBYTES = 4 << 10             # and one more for so many bytes of responses: windows are opened for them
     RESET_BURST_S = 5                   # seconds' worth of resets (max_reset_rate) at once: 100,000, as of 1024 streams each 10 ms for 1 s
     PING_BURST = 3                      # PINGs closer than min_ping_interval_s, with none of our DATA, HEADERS, WINDOW_UPDATE between them
 
@@ -55,7 +55,7 @@ cdef inline int64_t unearned(Conduct *conduct, const Rules *rules, int64_t frame
 
 
 cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int64_t streams, uint64_t sent_nbytes, int64_t now_ns) noexcept:
-    """Of the frames that came since the last verdict. streams (opened), sent_nbytes (of answers): so far."""
+    """Of the frames that came since the last verdict. streams (opened), sent_nbytes (of responses): so far."""
     cdef int64_t frames = conduct.control_frames, pings = conduct.pings, resets = conduct.resets
     conduct.control_frames = conduct.pings = conduct.resets = 0
     if resets > 0 and not spend(&conduct.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):

@@ -1,5 +1,5 @@
 # headers: what a request's headers say, read one by one into its call, and whether it is a call that this server knows.
-# Never in here: frames, HPACK, the answer's headers.
+# Never in here: frames, HPACK, the response's headers.
 
 from libc.stdint cimport uint8_t, uint64_t
 from inferd._core.http2.stream cimport Http2Call

@@ -28,7 +28,7 @@ cdef class HeaderReader:
         self.endpoint = endpoint
 
     cdef void begin(self, Http2Call call) noexcept:
-        if self.opening is not None:    # nghttp2 refused it by itself
+        if self.opening is not None:    # nghttp2 rejected it by itself
             self.opening.authorization = None
         self.opening = call
         self.trailer_nbytes = 0
@@ -148,7 +148,7 @@ cdef class HeaderReader:
             try:
                 call.authorization = <bytes>value[:nbytes]
             except Exception as error:
-                call.error = error              # headers_complete refuses the call
+                call.error = error              # headers_complete rejects the call
 
 
 cdef inline bint equals(const uint8_t *value, size_t nbytes, const char *text, size_t text_nbytes) noexcept:
@@ -208,7 +208,7 @@ cdef void keep_metadata(Http2Call call, const uint8_t *name, size_t name_nbytes,
             call.metadata_items = []
         call.metadata_items.append((<bytes>name[:name_nbytes], <bytes>value[:value_nbytes]))
     except Exception as error:
-        call.error = error              # headers_complete refuses the call
+        call.error = error              # headers_complete rejects the call
 
 
 cdef void find_method(Endpoint endpoint, Http2Call call, bytes path) noexcept:

@@ -26,7 +26,7 @@ cdef enum Phase:
 
 cdef struct Lifetime:                   # of one connection, as of the last look
     Phase phase
-    bint asked                          # a PING waits for its answer, or for anything else
+    bint asked                          # a PING waits for its response, or for anything else
     int64_t asked_ns
     int64_t opened_ns
     int64_t busy_ns                     # when it had a call

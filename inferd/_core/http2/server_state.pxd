@@ -22,7 +22,7 @@ cdef class Endpoint:
     cdef bytes infer_path               # the hot method's path; compared before the table is asked
     cdef str infer_method               # the same as text
     cdef object infer_row, infer_handler
-    cdef object start, refuse, schedule, unserved
+    cdef object start, reject, schedule, unserved
     cdef object guard                   # or None: every call may be made
     cdef uint64_t guard_epoch           # grows when the guard may say something else of what it let through
     cdef list dirty                     # Outputs with something to write, in the order in which it came,
@@ -60,11 +60,11 @@ cdef class Endpoint:
     cdef readonly uint64_t dead_total               # connections cut off because a PING was not answered
     cdef readonly uint64_t retired_total, idle_total, overdue_total     # told to leave for their age, for having no calls; cut off after it
     cdef object in_thread
-    cdef str compression                # of answers: "gzip", "deflate", or None
+    cdef str compression                # of responses: "gzip", "deflate", or None
     cdef bytes encoding                 # the same as bytes, which headers point to
     cdef Py_ssize_t inline_nbytes       # that the loop may still decompress before the next flush
     cdef readonly uint64_t decompressed_total, decompressed_nbytes      # messages of requests, what they became
-    cdef readonly uint64_t compressed_total, saved_nbytes               # messages of answers, bytes that they had more before
+    cdef readonly uint64_t compressed_total, saved_nbytes               # messages of responses, bytes that they had more before
     # Compresses or decompresses: what takes little here, as long as it is not much of it, and all else on a thread. True: it is over.
     cdef bint convert(self, Output output, Conversion conversion) noexcept
     # session.take_rest() is called when its turn comes, sooner for one with little to do, or that seldom waits.
@@ -89,13 +89,13 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef readonly uint64_t written_nbytes   # handed to the transport
     cdef public Py_ssize_t write_nbytes     # most bytes of one write; SEND_NBYTES unless the transport wants fewer
     cdef Conduct conduct                # what the client sends that asks for nothing
-    cdef list uploads                   # streams whose answer is whole while the client still sends, or None
+    cdef list uploads                   # streams whose response is whole while the client still sends, or None
     cdef bint dirty                     # is in one of the endpoint's lists
     cdef bint receiving                 # inside nghttp2_session_mem_recv2
     cdef bint paused                    # the transport takes no more for now
     cdef bint draining                  # GOAWAY was said
     cdef bint leaving                   # and why: what waits to be sent has no turns any more, for it is the last
-    cdef bint expecting                 # a call was handed over: its answer may be there by the end of this iteration
+    cdef bint expecting                 # a call was handed over: its response may be there by the end of this iteration
     cdef readonly bint judged           # an error or a flood ended the connection, and was counted
     cdef bint ended                     # the transport was asked to close
     cdef readonly bint closed           # the connection is gone
@@ -104,9 +104,9 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     # Writes the output that the transport takes now, as far as a turn lasts; ends the connection when HTTP/2 is done with it.
     cpdef flush(self)
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
-    # The one place where an exception becomes an answer; the service says how. What works or waits for the call is cancelled.
-    cdef void refuse(self, Call call, int32_t stream_id, error) noexcept
-    # RST_STREAM(NO_ERROR) on a stream whose answer is whole, after the answer has left: nghttp2 sends nothing more on a stream whose
+    # The one place where an exception becomes a response; the service says how. What works or waits for the call is cancelled.
+    cdef void reject(self, Call call, int32_t stream_id, error) noexcept
+    # RST_STREAM(NO_ERROR) on a stream whose response is whole, after the response has left: nghttp2 sends nothing more on a stream whose
     # reset is queued.
     cdef void stop_upload(self, int32_t stream_id) noexcept
     cdef void stop_uploads(self) noexcept
@@ -114,6 +114,6 @@ cdef class Output:              # nghttp2's, gathered into writes, and what limi
     cdef void count_error(self) noexcept
     # Asks the transport to close; connection_lost follows.
     cdef void end(self) noexcept
-    # Whether an answer of that size may wait for the client to read it; one may always, or it could never be given.
+    # Whether a response of that size may wait for the client to read it; one may always, or it could never be given.
     cdef bint has_room(self, Py_ssize_t nbytes) noexcept
     cdef unread_error(self, Py_ssize_t nbytes)

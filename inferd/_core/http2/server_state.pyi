@@ -14,7 +14,7 @@ class Endpoint:
         methods: Mapping[str, Method],
         *,
         start: Callable[[Http2Call, Method], None],
-        refuse: Callable[[Call, Exception], None],
+        reject: Callable[[Call, Exception], None],
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],

@@ -28,12 +28,12 @@ cdef class Endpoint:
     """What all connections of one server share: the service table, limits, buffers and counters.
 
     methods: the service table, "/package.Service/Method" -> Method. start(call, method): begins a unary call whose message
-    is there, or a streaming call whose headers are there. unserved(path): the refusal of an unknown method. refuse(call, error):
+    is there, or a streaming call whose headers are there. unserved(path): the rejection of an unknown method. reject(call, error):
     answers any exception that a method raised.
     guard(call, authorization): raises a RequestError for a call that may not be made with that `authorization` header (bytes, None
     where there is none, b", " where there are several). True: the header is good for all calls of its connection, until guard_changed().
     in_thread(output, work): calls work.run() on another thread and work.done() on the loop's after it, for what it would take the loop
-    too long to compress, decompress or unpack. compression: of answers, for clients that take it: "none", "gzip", "deflate".
+    too long to compress, decompress or unpack. compression: of responses, for clients that take it: "none", "gzip", "deflate".
     schedule(callback): runs callback at the end of the loop's present iteration; call_later(seconds, callback): then. Limits are
     in bytes, or counts.
     """
@@ -44,7 +44,7 @@ cdef class Endpoint:
         if self.receive_buffer == NULL or self.send_buffer == NULL or nghttp2_option_new(&self.options) != 0:
             raise MemoryError()
 
-    def __init__(self, methods, *, start, refuse, unserved, schedule, call_later, in_thread, guard=None, str compression="none",
+    def __init__(self, methods, *, start, reject, unserved, schedule, call_later, in_thread, guard=None, str compression="none",
                  Py_ssize_t max_message_nbytes=64 << 20, Py_ssize_t max_header_nbytes=16 << 10,
                  Py_ssize_t max_unread_nbytes=64 << 20, uint32_t max_streams=1024, uint32_t stream_window_nbytes=1 << 20,
                  uint32_t connection_window_nbytes=4 << 20, int64_t max_control_frame_rate=1000, int64_t min_ping_interval_ns=0,
@@ -57,7 +57,7 @@ cdef class Endpoint:
         for path, row in methods.items():
             if row.kind == "infer":
                 self.infer_path, self.infer_method, self.infer_row, self.infer_handler = path.encode(), path, row, row.handler
-        self.start, self.refuse, self.unserved, self.schedule = start, refuse, unserved, schedule
+        self.start, self.reject, self.unserved, self.schedule = start, reject, unserved, schedule
         self.guard = guard
         self.in_thread = in_thread
         if compression != "none":
@@ -337,10 +337,10 @@ cdef class Output:
         self.paused = False
         self.mark_dirty()
 
-    cdef void refuse(self, Call call, int32_t stream_id, error) noexcept:
+    cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
         request, call.request = call.request, None
         try:
-            self.endpoint.refuse(call, error)
+            self.endpoint.reject(call, error)
         except Exception as unexpected:
             self.endpoint.log(unexpected)
             nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_INTERNAL_ERROR)

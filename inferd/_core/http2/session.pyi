@@ -10,7 +10,7 @@ def live() -> int | None: ...
 def nghttp2_version_text() -> str: ...
 
 class Session(Output):
-    refusal: RequestError | None
+    rejection: RequestError | None
     calls: int
     ends_more: bool
     counted_ns: int

@@ -63,7 +63,7 @@ cdef class Session(Output):
     endpoint: shared by all.
     """
 
-    cdef public object refusal          # a RequestError that every call of this connection is answered with, or None
+    cdef public object rejection          # a RequestError that every call of this connection is answered with, or None
     cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
     cdef HeaderReader headers           # of requests, read into the call that is opening
     cdef readonly int64_t calls
@@ -89,7 +89,7 @@ cdef class Session(Output):
     cdef uint64_t silent_nbytes         # received_nbytes at the last look whether it is silent
     cdef int64_t unheard_records        # of TLS, without content, that came while much waited for the client
     cdef Py_ssize_t payload_nbytes      # at least so many bytes that come next are DATA's payload
-    cdef int64_t streams                # that the client opened, refused ones too, but for those that came too late
+    cdef int64_t streams                # that the client opened, rejected ones too, but for those that came too late
     cdef int32_t newest_stream_id       # that the client named in HEADERS
     cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
     cdef bint started                   # the client's preface was right, settings included
@@ -107,7 +107,7 @@ cdef class Session(Output):
 
     def open(self, write, close_transport, int descriptor=-1, int64_t max_age_ns=0):
         """The connection is made. write(bytes) and close_transport() are the transport's, descriptor its socket's; -1: the transport
-        always says at once what came. max_age_ns: when it is told to leave; 0: never. Our settings leave with the first answer to what
+        always says at once what came. max_age_ns: when it is told to leave; 0: never. Our settings leave with the first response to what
         the client sends, never before its preface: who speaks HTTP/1.1 would take them for garbage."""
         cdef nghttp2_settings_entry settings[5]
         cdef Endpoint endpoint = self.endpoint
@@ -297,7 +297,7 @@ cdef class Session(Output):
         if self.received_nbytes < PREFACE_NBYTES:
             return 0                    # whoever speaks HTTP/1.1 would take our settings for garbage
         if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
-            self.mark_dirty()           # behind the inline run that a call scheduled: its answer goes along
+            self.mark_dirty()           # behind the inline run that a call scheduled: its response goes along
         return 0
 
     cdef bint hold_block(self) noexcept:
@@ -373,12 +373,12 @@ cdef class Session(Output):
             offset += nbytes
 
     cdef void headers_complete(self, Http2Call call) noexcept:
-        """All request headers are there: refuses what is not a call that this server knows."""
+        """All request headers are there: rejects what is not a call that this server knows."""
         try:
             if not self.headers.speaks_grpc(call):
                 return
-            if self.refusal is not None:
-                self.refuse(call, call.stream_id, self.refusal)     # not raised: it would gather a traceback of each call
+            if self.rejection is not None:
+                self.reject(call, call.stream_id, self.rejection)     # not raised: it would gather a traceback of each call
                 return
             self.headers.check(call)
             if not self.has_room(0):
@@ -387,12 +387,12 @@ cdef class Session(Output):
                 call.hold(STREAM_NBYTES)
                 self.endpoint.start(call, call.method_row)
         except Exception as error:
-            self.refuse(call, call.stream_id, error)
+            self.reject(call, call.stream_id, error)
         finally:
-            call.authorization = None   # of a call that was refused before the guard saw it
+            call.authorization = None   # of a call that was rejected before the guard saw it
 
     cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept:
-        """Bytes of a call's messages. What comes after an answer, or a refusal, is thrown away."""
+        """Bytes of a call's messages. What comes after a response, or a rejection, is thrown away."""
         cdef Py_ssize_t taken = nbytes
         call.received_nbytes += nbytes
         try:
@@ -414,7 +414,7 @@ cdef class Session(Output):
                 call.backlog.extend(<bytes>chunk[:nbytes])
                 taken -= nbytes
         except Exception as error:
-            self.refuse(call, call.stream_id, error)
+            self.reject(call, call.stream_id, error)
         if call.partial is not None and (self.missing_nbytes == 0 or call.missing_nbytes < self.missing_nbytes):
             self.missing_nbytes = call.missing_nbytes
         nghttp2_session_consume(self.session, call.stream_id, taken)
@@ -448,11 +448,11 @@ cdef class Session(Output):
             else:
                 call.begin()
         except Exception as error:
-            self.refuse(call, call.stream_id, error)
+            self.reject(call, call.stream_id, error)
 
     def end_stalled(self, int64_t now_ns, int64_t taken_nbytes, int64_t request_limit_ns, int64_t answer_limit_ns, bint pressed=False):
         """Ends each call that has waited too long for its client, memory being held: for request_limit_ns for the rest of the
-        request, for answer_limit_ns that the answer is read, while less than min_rate moved, or min_message_rate of a large message.
+        request, for answer_limit_ns that the response is read, while less than min_rate moved, or min_message_rate of a large message.
         pressed: messages found no room since the last look, and what is slow ends after PRESSED_NS, if it is large, or one of many small
         ones that hold as much as a large one. True: the connection must be cut off, since its client reads nothing of it, or has sent no
         header block whole for HEADER_BLOCK_NS. Asked now and then with the monotonic time and a count of the bytes that the client has
@@ -507,7 +507,7 @@ cdef class Session(Output):
             return True
         self.ends_more = len(stalled) + len(slow) + len(late) == MAX_ENDED
         for call in late:
-            self.refuse(call, call.stream_id, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole",
+            self.reject(call, call.stream_id, DeadlineExceeded(f"{call.method}: the deadline passed before the request was whole",
                                                                reason="deadline"))
             call.message = None
         for call in stalled:

@@ -5,7 +5,7 @@ from libc.stdint cimport int64_t, uint64_t
 cdef enum Owed:                         # what a call, or a connection, waits for its client to do
     NOTHING = 0
     REQUEST = 1                         # send the rest of the request
-    ANSWER = 2                          # read the call's answer: its stream's window is shut
+    ANSWER = 2                          # read the call's response: its stream's window is shut
     ANSWERS = 3                         # read the connection's answers: the window that they share is shut
     OUTPUT = 4                          # read what the transport holds
 

@@ -1,4 +1,4 @@
-# stream: one RPC on one HTTP/2 stream: what its headers said, its messages as they come, its answer as it leaves.
+# stream: one RPC on one HTTP/2 stream: what its headers said, its messages as they come, its response as it leaves.
 # Never in here: frames, the connection's other calls, what a method does.
 
 cimport cython
@@ -49,7 +49,7 @@ cdef class Http2Call(Call):
     cdef uint64_t seen_nbytes, all_seen_nbytes      # sent_nbytes and the connection's by the last look
     cdef bint headers_sent, deferred
     cdef bint final                     # no message follows the present one: trailers come next
-    cdef bint plain                     # an HTTP answer without gRPC's trailers
+    cdef bint plain                     # an HTTP response without gRPC's trailers
     cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
     cdef bytes authorization            # the header's value, where the endpoint's guard wants to see it and it is not the last one again
     cdef bint is_authorized             # it is the last one that the guard let through on this connection
@@ -88,9 +88,9 @@ cdef class Http2Call(Call):
     cdef void put(self, Message answer) noexcept
     cdef void submit_headers(self) noexcept
     cdef void resume(self) noexcept
-    # Trailers-only: the whole answer is one HEADERS frame. The stream is reset after it when the client still sends.
+    # Trailers-only: the whole response is one HEADERS frame. The stream is reset after it when the client still sends.
     cdef int send_status(self, error) except -1
-    # An answer for a client that does not speak gRPC: an HTTP status and one line of text.
+    # A response for a client that does not speak gRPC: an HTTP status and one line of text.
     cdef int send_plain(self, int status, bytes text) except -1
     cdef void submit_trailers(self) noexcept
     cdef void stop_upload(self) noexcept

@@ -1,7 +1,7 @@
 # cython: language_level=3
 # stream: one RPC on one HTTP/2 stream (see stream.pxd).
 #
-# nghttp2 copies what it sends before the callbacks return, so an answer's memory is free as soon as its last byte was read.
+# nghttp2 copies what it sends before the callbacks return, so a response's memory is free as soon as its last byte was read.
 
 cimport cython
 from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
@@ -37,7 +37,7 @@ cdef inline nghttp2_nv header(bytes name, bytes value):
     result.flags = NGHTTP2_NV_FLAG_NONE
     return result
 
-# Names and values that every answer uses; kept alive here, since nghttp2 holds only their addresses.
+# Names and values that every response uses; kept alive here, since nghttp2 holds only their addresses.
 STATUS, OK_200, CONTENT_TYPE, GRPC, GRPC_STATUS, GRPC_OK = b":status", b"200", b"content-type", b"application/grpc", b"grpc-status", b"0"
 GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
     b"grpc-message", b"grpc-status-details-bin", b"text/plain; charset=utf-8", b"grpc-accept-encoding", b"identity, deflate, gzip",
@@ -53,7 +53,7 @@ OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
 
 
 cdef inline Message pooled(message):
-    """An answer in a block of its own: a frame needs room in front of the message."""
+    """A response in a block of its own: a frame needs room in front of the message."""
     if type(message) is Message and (<Message>message).wrapped is None:
         return <Message>message
     return Message(message)
@@ -100,7 +100,7 @@ cdef class Http2Call(Call):
             return
         if self.output is not None and not self.output.has_room(len(message)):
             self.request = None         # it is who answers
-            self.output.refuse(self, self.stream_id, self.output.unread_error(len(message)))
+            self.output.reject(self, self.stream_id, self.output.unread_error(len(message)))
             return
         answer = pooled(message)        # raises, if it does, before the call counts as answered
         self.closed = True
@@ -125,7 +125,7 @@ cdef class Http2Call(Call):
             self.send_status(error)
 
     def write(self, message):
-        """Sends one message of a streaming answer. The caller waits until `sending` is False before the next.
+        """Sends one message of a streaming response. The caller waits until `sending` is False before the next.
         Raises ResourceExhausted when the connection's client leaves too much unread."""
         if self.closed or self.output is None:
             return
@@ -134,7 +134,7 @@ cdef class Http2Call(Call):
         self.send(pooled(message))
 
     def end(self):
-        """Ends a streaming answer with OK."""
+        """Ends a streaming response with OK."""
         if self.closed:
             return
         self.closed = True
@@ -219,8 +219,8 @@ cdef class Http2Call(Call):
             self.message = self.decompressed()
             self.begin()
         except Exception as error:
-            output.refuse(self, self.stream_id, error)
-        output.mark_dirty()             # behind the inline run that the call scheduled: its answer goes along
+            output.reject(self, self.stream_id, error)
+        output.mark_dirty()             # behind the inline run that the call scheduled: its response goes along
 
     cdef int hold(self, Py_ssize_t nbytes) except -1:
         """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
@@ -300,7 +300,7 @@ cdef class Http2Call(Call):
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept:
         """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
         if owed == REQUEST:
-            self.output.refuse(self, self.stream_id, self.stall_error(limit_ns, pressed))
+            self.output.reject(self, self.stream_id, self.stall_error(limit_ns, pressed))
         else:
             self.abandon()
             self.drop_request()
@@ -386,7 +386,7 @@ cdef class Http2Call(Call):
         self.output.mark_dirty()
 
     cdef int send_status(self, error) except -1:
-        """Trailers-only: the whole answer is one HEADERS frame. The stream is reset after it when the client still sends."""
+        """Trailers-only: the whole response is one HEADERS frame. The stream is reset after it when the client still sends."""
         cdef nghttp2_nv headers[6]
         cdef size_t count = 4
         cdef bytes code = b"%d" % error.code
@@ -415,7 +415,7 @@ cdef class Http2Call(Call):
         return 0
 
     cdef int send_plain(self, int status, bytes text) except -1:
-        """An answer for a client that does not speak gRPC: an HTTP status and one line of text."""
+        """A response for a client that does not speak gRPC: an HTTP status and one line of text."""
         cdef nghttp2_nv headers[2]
         cdef nghttp2_data_provider2 provider
         cdef bytes code = b"%d" % status
@@ -469,7 +469,7 @@ cdef class Http2Call(Call):
 
 cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
                                uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept:
-    """nghttp2 asks for at most `length` bytes of a call's answer."""
+    """nghttp2 asks for at most `length` bytes of a call's response."""
     cdef Http2Call call = <Http2Call>source.ptr
     cdef Py_ssize_t nbytes = min(<Py_ssize_t>length, call.unsent_nbytes)
     if nbytes > 0:

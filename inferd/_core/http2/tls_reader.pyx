@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
 # tls_reader: what a client sends by TLS, decrypted in turns. The loop's TLS hands OpenSSL all that has come at once, however many records
 # these are, and one without content (a KeyUpdate, a byte of it) costs as much as a thousand bytes of a message.
-# And OpenSSL's last word to a client that is refused, which the loop's TLS throws away. Never in here: sockets, certificates, HTTP/2.
+# And OpenSSL's last word to a client that is rejected, which the loop's TLS throws away. Never in here: sockets, certificates, HTTP/2.
 
 from contextlib import suppress
 from ssl import SSLError, SSLWantReadError

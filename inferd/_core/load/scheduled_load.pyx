@@ -1,7 +1,7 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# scheduled_load: the load generator's connections for a schedule of somebody else's, as MLPerf's LoadGen has one: other threads say what to ask,
-# the loop, asleep in epoll, is woken and asks it at once. Linux only (eventfd).
-# Never in here: HTTP/2 and what an answer is (link), what a connection is looked at for (generator), when to ask.
+# scheduled_load: the load generator's connections for a schedule that comes from elsewhere, such as MLPerf's LoadGen. Other threads
+# say what to send; the loop, asleep in epoll, wakes and sends it at once. Linux only (eventfd).
+# Never in here: HTTP/2 and what a response is (connection), what a connection is looked at for (generator), when to send.
 #
 # Threads: one runs the loop and calls everything else but `ask` and `stop`, which are any thread's. Between them lies a ring of wishes,
 # whose tail belongs to those who ask and its head to the loop; the mutex guards both numbers and the wishes at the tail.

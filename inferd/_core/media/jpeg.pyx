@@ -3,7 +3,7 @@
 # jpeg_library.h is the library; jpeg_huffman.h reads the codes of sequential files in its place, faster, and leaves to it what it does not
 # know or what looks damaged. Each file has a decoder of its own: one that is used again would keep the tables of the file before, and lend
 # them to a file that comes without. What the library only warns of (a file that is cut short, codes that cannot be) is an error here.
-# Never in here: Python's memory, EXIF, limits (steps/picture.py).
+# Never in here: Python's memory, EXIF, limits (pipeline/picture.py).
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdlib cimport free, malloc
@@ -67,7 +67,7 @@ cdef enum Marker:               # the byte behind 0xFF
     FILLING = 0xFF
 
 cdef enum:
-    MOST_SEGMENTS = 1000        # as in steps/picture_file.py
+    MOST_SEGMENTS = 1000        # as in pipeline/picture_file.py
     PROGRESSIVE = 2             # the two bits of a frame's marker that say so
 
 
@@ -162,7 +162,7 @@ cdef int header_of(const jpeg_file *file, Header *found) noexcept nogil:
 cdef void look_at_scans(const unsigned char *source, Py_ssize_t nbytes, Header *found) noexcept nogil:
     """Fills in `scans`, `whole` and `arithmetic`. What segments hold, such as a thumbnail, is passed over by their lengths.
 
-    jpeg_scans of steps/picture_file.py is the same where this module is missing. `whole` is so by libjpeg's own rule
+    jpeg_scans of pipeline/picture_file.py is the same where this module is missing. `whole` is so by libjpeg's own rule
     (has_multiple_scans), which looks at no scan but the first.
     """
     cdef const unsigned char *at = source + 2

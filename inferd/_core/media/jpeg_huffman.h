@@ -4,7 +4,7 @@
  *
  * It reads what is whole. At anything else (a code that cannot be, data that ends early or goes on behind the last block, a marker that
  * does not belong there) it gives up, and the file is read again by libjpeg, which knows what to say of it. So it accepts no file that
- * libjpeg would refuse, and gives the same coefficients.
+ * libjpeg would reject, and gives the same coefficients.
  *
  * libjpeg calls its entropy decoder through a pointer, in a structure that its header only names. Its first two members have been the
  * same since 1994, in every version of libjpeg-turbo, too.

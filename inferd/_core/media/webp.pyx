@@ -1,7 +1,7 @@
 # webp: WebP files -> pixels, by libwebp, without the GIL. Built only where pkg-config finds that library.
 #
 # A still picture is decoded in one call, straight into the caller's memory. What libwebp finds damaged or cut short is an error here.
-# Never in here: Python's memory; what a file's chunks say (steps/picture_file.py), limits, EXIF (steps/picture.py).
+# Never in here: Python's memory; what a file's chunks say (pipeline/picture_file.py), limits, EXIF (pipeline/picture.py).
 
 from cpython.buffer cimport PyBUF_C_CONTIGUOUS, PyBUF_SIMPLE, PyBUF_WRITABLE, PyBuffer_Release, PyObject_GetBuffer
 from libc.stdint cimport uint8_t

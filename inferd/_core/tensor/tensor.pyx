@@ -140,7 +140,7 @@ cdef enum:
     LENGTH_NBYTES = 4           # in front of each BYTES element
     MAX_TEXTS = 1 << 17         # BYTES elements of one input of a whole batch: each becomes a Python object of some 60 bytes.
     LEAST_TEXTS = 16            # A row has its share of them, and so many in any case
-    MAX_TEXT_NBYTES = 16 << 20  # of all of them together: onnxruntime makes strings of them, and its answers' back, while nobody else runs
+    MAX_TEXT_NBYTES = 16 << 20  # of all of them together: onnxruntime converts them, and those of its outputs, with the GIL held
     LEAST_TEXT_NBYTES = 256 << 10       # of a row, likewise
     BREATH = 4096               # of them are made in one go; then other threads have their turn
 
@@ -372,19 +372,19 @@ cdef class Signature:
         cdef TensorSpec *spec
         cdef int first_axis = 1 if self.max_batch_size > 0 else 0
         if count != self.input_count:
-            refuse_names(self, views, count)
+            reject_names(self, views, count)
         rows[0] = 1
         near_key[0] = 0
         for i in range(count):
             spec = &self.inputs[i]
             if not same_name(&views[i], spec) and not bring(views, i, count, spec):
-                refuse_names(self, views, count)
+                reject_names(self, views, count)
             fault = check_view(&views[i], spec, self.max_batch_size, &place)
             if fault != FITS:
-                refuse_view(self, &views[i], spec, fault, place)
+                reject_view(self, &views[i], spec, fault, place)
             if first_axis:
                 if views[i].shape[0] != views[0].shape[0]:
-                    refuse_rows(self, &views[0], &views[i])
+                    reject_rows(self, &views[0], &views[i])
                 rows[0] = views[0].shape[0]
             if spec.row_nbytes < 0:
                 for axis in range(first_axis, spec.rank):
@@ -394,7 +394,7 @@ cdef class Signature:
                     if self.input_paddings != NULL and self.input_paddings[i].axis == axis:
                         padding = &self.input_paddings[i]
                         if padding.size > 0 and views[i].shape[axis] > padding.size:
-                            refuse_view(self, &views[i], spec, TOO_LONG, padding.size)
+                            reject_view(self, &views[i], spec, TOO_LONG, padding.size)
                         if length < 0:
                             length = views[i].shape[axis]
                             near_key[0] = near_class(padding, length)
@@ -405,7 +405,7 @@ cdef class Signature:
                     exact = exact and part >> self.key_bits == 0
                     key = (key << self.key_bits) | part
         if self.cheap_nbytes < INT64_MAX:
-            refuse_costly(self, views, count, rows[0])
+            reject_costly(self, views, count, rows[0])
         shape_key[0] = key if exact else hashed_key(self, views, count)
         return 0
 
@@ -637,13 +637,13 @@ cdef int declare_cuts(Signature signature) except -1:
     return 0
 
 
-# ---- refusals ------------------------------------------------------------------------------------------------------
+# ---- rejections ------------------------------------------------------------------------------------------------------
 
 cdef str model_of(Signature signature):
     return f"model '{signature.model_name.decode()}'"
 
 
-cdef int refuse_names(Signature signature, const TensorView *views, int count) except -1:
+cdef int reject_names(Signature signature, const TensorView *views, int count) except -1:
     """The inputs of a request are not the model's: says which one is unknown, twice or missing."""
     cdef int i
     takes = [f"'{name}' {shown_tensor(signature.inputs[i].datatype, signature.inputs[i].shape, signature.inputs[i].rank)}"
@@ -662,18 +662,18 @@ cdef int refuse_names(Signature signature, const TensorView *views, int count) e
     raise InvalidArgument(f"{model_of(signature)}: input {shown_list(missing)} is missing; {cure}")
 
 
-cdef int refuse_rows(Signature signature, const TensorView *first, const TensorView *other) except -1:
+cdef int reject_rows(Signature signature, const TensorView *first, const TensorView *other) except -1:
     raise InvalidArgument(
         f"{model_of(signature)}: input '{shown(other.name, other.name_nbytes)}' has {other.shape[0]} rows, input "
         f"'{shown(first.name, first.name_nbytes)}' has {first.shape[0]}; send the same number of rows in every input")
 
 
-cdef int refuse_view(Signature signature, const TensorView *view, const TensorSpec *spec, Fault fault, int64_t place) except -1:
+cdef int reject_view(Signature signature, const TensorView *view, const TensorSpec *spec, Fault fault, int64_t place) except -1:
     raise InvalidArgument(f"{model_of(signature)}: input '{shown(spec.name, spec.name_nbytes)}': "
                           f"{fault_text(signature.max_batch_size, view, spec, fault, place)}")
 
 
-cdef int refuse_costly(Signature signature, const TensorView *views, int count, int64_t rows) except -1:
+cdef int reject_costly(Signature signature, const TensorView *views, int count, int64_t rows) except -1:
     """Where an estimate says what a run takes of memory."""
     cdef int64_t nbytes = 0
     cdef double cost

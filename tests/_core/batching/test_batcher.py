@@ -19,7 +19,7 @@ from inferd._core.grpc import message
 from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
 from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument, ResourceExhausted, Unavailable
-from tests.puppets import LIMIT_S, SIGNATURE, Caller, request
+from tests.fake_backend import LIMIT_S, SIGNATURE, Caller, request
 
 HOUR_NS = 3600 * 10**9
 
@@ -267,7 +267,7 @@ def test_text_that_does_not_fit() -> None:
         polled(queue).gather(Tensors([np.full((1, 2), "", dtype=object)], ["BYTES"], True, 1))
 
 
-# ---- refusals ----
+# ---- rejections ----
 
 
 def test_who_makes_room_is_told_with_the_next_batch_or_by_its_own() -> None:
@@ -281,10 +281,10 @@ def test_who_makes_room_is_told_with_the_next_batch_or_by_its_own() -> None:
     run(batch)
     batch.deliver()
     assert len(callers[0].answers) == 1
-    refused = callers[2].error
-    assert isinstance(refused, ResourceExhausted)
-    assert "made room for one of a connection that has fewer waiting" in str(refused)
-    assert (refused.reason, refused.retry_after_ns > 0) == ("queue_full", True)
+    rejected = callers[2].error
+    assert isinstance(rejected, ResourceExhausted)
+    assert "made room for one of a connection that has fewer waiting" in str(rejected)
+    assert (rejected.reason, rejected.retry_after_ns > 0) == ("queue_full", True)
     assert (queue.expired, queue.poll() is None) == (1, False)
 
 
@@ -335,17 +335,17 @@ def test_limits_that_change_count_for_what_comes_then() -> None:
             queue.limit(*wrong)
 
 
-def test_a_full_queue_refuses_at_once_and_keeps_nothing() -> None:
+def test_a_full_queue_rejects_at_once_and_keeps_nothing() -> None:
     queue = batcher(max_queue_requests=2)
     put(queue)
     put(queue)
     made, caller = request(), Caller()
     references = sys.getrefcount(made)
-    with pytest.raises(ResourceExhausted, match=r"'double' version 1.*2 requests wait.*max_queue_requests") as refused:
+    with pytest.raises(ResourceExhausted, match=r"'double' version 1.*2 requests wait.*max_queue_requests") as rejected:
         queue.put(made, caller)
-    assert refused.value.retry_after_ns >= 1_000_000
+    assert rejected.value.retry_after_ns >= 1_000_000
     assert (queue.depth, caller.request, made.call) == (2, None, None)
-    del refused
+    del rejected
     assert sys.getrefcount(made) == references
     polled(queue)
     queue.put(made, caller)  # there is room again
@@ -365,9 +365,9 @@ def test_retry_after_follows_the_measured_runs() -> None:
     queue = busy(max_queue_requests=4)
     for _ in range(4):
         put(queue)
-    with pytest.raises(ResourceExhausted) as refused:
+    with pytest.raises(ResourceExhausted) as rejected:
         put(queue)
-    assert 100_000_000 <= refused.value.retry_after_ns <= 150_000_000, "half of the four, and what is left of the one that runs"
+    assert 100_000_000 <= rejected.value.retry_after_ns <= 150_000_000, "half of the four, and what is left of the one that runs"
 
 
 def test_others_are_told_the_same_for_a_millisecond() -> None:
@@ -389,18 +389,18 @@ def test_retry_after_the_first_run_is_as_long_as_that_has_lasted() -> None:
     put(queue)
     polled(queue)
     put(queue)
-    with pytest.raises(ResourceExhausted) as refused:
+    with pytest.raises(ResourceExhausted) as rejected:
         put(queue)
-    assert 1_000_000 <= refused.value.retry_after_ns <= 1_000_000_000
+    assert 1_000_000 <= rejected.value.retry_after_ns <= 1_000_000_000
 
 
-def test_what_would_be_answered_too_late_is_refused_while_there_is_time() -> None:
+def test_what_would_be_answered_too_late_is_rejected_while_there_is_time() -> None:
     queue = busy(HOUR_NS)
     made, caller = request(), Caller(time.monotonic_ns() + HOUR_NS)
     words = r"'double' version 1: 0 requests wait.* after the request's deadline; retry later"
-    with pytest.raises(ResourceExhausted, match=words) as refused:
+    with pytest.raises(ResourceExhausted, match=words) as rejected:
         queue.put(made, caller)
-    assert (refused.value.reason, refused.value.retry_after_ns) == ("queue_time", 1_000_000_000)
+    assert (rejected.value.reason, rejected.value.retry_after_ns) == ("queue_time", 1_000_000_000)
     assert (queue.depth, caller.request, made.call) == (0, None, None)
 
 
@@ -923,7 +923,7 @@ def test_who_has_gone_is_not_forwarded() -> None:
     assert (ready.depth, waiting.cancelled, caller.answers, caller.errors) == (0, 1, [], [])
 
 
-def test_a_batcher_that_takes_nothing_leaves_the_refusal_to_the_first() -> None:
+def test_a_batcher_that_takes_nothing_leaves_the_rejection_to_the_first() -> None:
     waiting, ready = batcher(), batcher()
     ready.close()
     request, caller = sent(b"a"), Caller()
@@ -931,7 +931,7 @@ def test_a_batcher_that_takes_nothing_leaves_the_refusal_to_the_first() -> None:
     batch = polled(waiting)
     batch.forward(request, ready)
     assert batch.requests == [request]
-    assert request.refused
+    assert request.rejected
     batch.deliver()
     assert isinstance(caller.error, Unavailable)
 
@@ -990,7 +990,7 @@ def test_wait_room_counts_bytes_too() -> None:
 
 
 def test_prepared_requests_leave_nothing_behind() -> None:
-    """A pipeline that passes its input through makes a cycle: request, tensors, array, request. It is cut with the answer."""
+    """A pipeline that passes its input through makes a cycle: request, tensors, array, request. It is cut with the response."""
     alive = []
     for _ in range(3):
         waiting, ready = batcher(), batcher()

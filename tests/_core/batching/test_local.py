@@ -1,4 +1,4 @@
-"""Requests over numpy arrays: what they read, what they refuse, and that each gets its own rows back."""
+"""Requests over numpy arrays: what they read, what they reject, and that each gets its own rows back."""
 
 from __future__ import annotations
 

@@ -496,7 +496,7 @@ def test_a_batch_looks_at_a_bounded_number_of_requests() -> None:
         {"max_rows": 4, "queue_policies": ((0, 0, False), (0, 0, False))},
     ],
 )
-def test_a_policy_that_makes_no_sense_is_refused(wrong: dict[str, Any]) -> None:
+def test_a_policy_that_makes_no_sense_is_rejected(wrong: dict[str, Any]) -> None:
     with pytest.raises(ValueError, match="expected"):
         BatchQueue(**wrong)
 
@@ -638,7 +638,7 @@ def test_a_source_that_fills_the_queue_makes_room_for_another() -> None:
     for source in (1, 2):
         with pytest.raises(OverflowError, match="queue"):  # 4 and 2: nobody has more than twice as much
             pushed(queue, source)
-    assert queue.take(0) == ([busy[0]], [busy[4], busy[5]]), "the last to run were refused, and are told with the next batch"
+    assert queue.take(0) == ([busy[0]], [busy[4], busy[5]]), "the last to run were rejected, and are told with the next batch"
     pushed(queue, 1)
     assert order(queue) == [others[0], busy[1], others[1], busy[2], busy[3], 9], "who was evicted has used no turn"
 
@@ -681,14 +681,14 @@ def busy(*, run_ns: int = 10 * MS, **policy: Any) -> BatchQueue:
     return queue
 
 
-def test_what_would_be_answered_too_late_is_refused() -> None:
+def test_what_would_be_answered_too_late_is_rejected() -> None:
     queue = busy()
     for _ in range(23):  # nearly three more batches: the next one is answered with the third
         queue.push(1, 0, None, 0, 0)
     assert queue.expected_wait_ns(0) == 30 * MS
     with pytest.raises(OverflowError, match="deadline"):
         queue.push(1, 0, 45 * MS, 0, 0)
-    queue.push(1, 0, 46 * MS, 0, 0)  # an eighth of its time is left for its answer's way
+    queue.push(1, 0, 46 * MS, 0, 0)  # an eighth of its time is left for its response's way
     queue.push(1, 0, None, 0, 0)  # without a deadline there is no hurry
     assert queue.push(1, 0, -5, 0, 0), "what is late already is dropped when a batch is taken, and told so"
 
@@ -725,7 +725,7 @@ def test_only_levels_ahead_make_a_request_wait() -> None:
     queue.push(1, 0, 30 * MS, 1, 0)
 
 
-def test_who_has_little_waiting_is_not_refused_for_what_others_have_too_much_of() -> None:
+def test_who_has_little_waiting_is_not_rejected_for_what_others_have_too_much_of() -> None:
     queue = busy()
     for _ in range(40):
         queue.push(1, 0, None, 0, 0, source=1)
@@ -745,7 +745,7 @@ def test_a_limit_of_waiting() -> None:
     queue.push(1, 0, None, 0, 6 * MS)
 
 
-def test_nothing_that_can_run_at_once_is_refused_for_what_runs_are_expected_to_take() -> None:
+def test_nothing_that_can_run_at_once_is_rejected_for_what_runs_are_expected_to_take() -> None:
     queue = busy(run_ns=1000 * MS, max_wait_ns=1)
     queue.batch_over(8, 1000 * MS, 0)
     ids = [queue.push(1, 0, 5 * MS, 0, 0) for _ in range(8)]
@@ -793,7 +793,7 @@ class Served:
     """Of a simulated second: how many were answered in time."""
 
     goodput: float
-    refused: float
+    rejected: float
     longest_queue: int
 
 
@@ -803,7 +803,7 @@ def served(
     """An open loop of independent requests on a model that runs 8 at a time. Deadlines are those of clients that are 1 ms away."""
     chance = random.Random(1)
     queue = BatchQueue(8, takers=takers, **policy)
-    way_ns, idle, good, refused, longest = MS, takers, 0, 0, 0
+    way_ns, idle, good, rejected, longest = MS, takers, 0, 0, 0
     deadlines: dict[int, float] = {}
     events: list[tuple[int, int, list[int]]] = [(0, 0, [])]  # when, when its batch was taken, requests that were answered; none: one comes
     while events:
@@ -818,12 +818,12 @@ def served(
             try:
                 deadlines[queue.push(1, 0, due_ns, 0, now_ns)] = now_ns + deadline_ns - way_ns
             except OverflowError:
-                refused += 1
+                rejected += 1
         longest = max(longest, queue.requests)
         while idle and (batch := queue.take(now_ns)[0]):
             idle -= 1
             heapq.heappush(events, (now_ns + int(run(chance)), now_ns, batch))
-    return Served(good / seconds, refused / seconds, longest)
+    return Served(good / seconds, rejected / seconds, longest)
 
 
 @pytest.mark.parametrize("takers", [1, 2])
@@ -838,10 +838,10 @@ def test_goodput_at_three_times_the_capacity_is_its_peak(spread: float, takers: 
     assert peak > 0.9 * capacity
     assert over.goodput >= 0.95 * peak
     assert over.longest_queue <= 200 * takers, "no more wait than can be answered in time"
-    assert over.refused >= 1.7 * capacity, "nearly all others are told at once"
+    assert over.rejected >= 1.7 * capacity, "nearly all others are told at once"
 
 
-def test_little_is_refused_where_there_is_capacity() -> None:
+def test_little_is_rejected_where_there_is_capacity() -> None:
     quiet = served(400, lambda chance: 10 * MS * max(0.3, chance.gauss(1, 0.2)), 50 * MS)
-    assert quiet.refused <= 0.01 * 400
+    assert quiet.rejected <= 0.01 * 400
     assert quiet.goodput >= 0.98 * 400

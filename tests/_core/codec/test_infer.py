@@ -1,5 +1,5 @@
-"""The codec against protobuf: every valid request decodes to the same fields, every other one is refused with InvalidArgument;
-every answer parses to what the arrays hold."""
+"""The codec against protobuf: every valid request decodes to the same fields, every other one is rejected with InvalidArgument;
+every response parses to what the arrays hold."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ def most_elements(shape: Any) -> int:
 
 
 def plain_decode(content: bytes) -> Decoded:
-    """What decode_infer_request must give; ValueError or DecodeError where it must refuse."""
+    """What decode_infer_request must give; ValueError or DecodeError where it must reject."""
     request = pb.ModelInferRequest.FromString(content)
     parameters = plain_parameters(request.parameters)
     for key in ("priority", "timeout"):
@@ -118,7 +118,7 @@ def comparable(each: Decoded) -> Decoded:
 
 
 def check_against_protobuf(content: bytes) -> bool:
-    """Both accept with the same fields, or both refuse. True: accepted."""
+    """Both accept with the same fields, or both reject. True: accepted."""
     try:
         expected = plain_decode(content)
     except (DecodeError, ValueError):
@@ -507,10 +507,10 @@ def test_a_hundred_nested_groups_are_skipped() -> None:
     assert check_against_protobuf(b"\x9b\x06" * 90 + b"\x9c\x06" * 90)
 
 
-# ---- well-formed, but refused --------------------------------------------------------------------------------------
+# ---- well-formed, but rejected --------------------------------------------------------------------------------------
 
 
-def refused(request: Any) -> str:
+def rejected(request: Any) -> str:
     with pytest.raises(InvalidArgument) as caught:
         decode_infer_request(request.SerializeToString())
     check_against_protobuf(request.SerializeToString())
@@ -542,13 +542,13 @@ def typed_request(word: str, field: str, values: list[Any]) -> Any:
     ],
 )
 def test_contents_that_the_datatype_does_not_take(word: str, field: str, values: list[Any], expected: str) -> None:
-    assert expected in refused(typed_request(word, field, values))
+    assert expected in rejected(typed_request(word, field, values))
 
 
 def test_raw_and_typed_contents_exclude_each_other() -> None:
     request = simple()
     request.inputs[0].contents.fp32_contents.append(1.0)
-    assert "send every input of a request one way or the other" in refused(request)
+    assert "send every input of a request one way or the other" in rejected(request)
 
 
 @pytest.mark.parametrize("raws", [1, 3])
@@ -557,22 +557,22 @@ def test_one_raw_content_for_each_input(raws: int) -> None:
     request.inputs.add(name="y", datatype="FP32", shape=[1])
     del request.raw_input_contents[:]
     request.raw_input_contents.extend([b"abcd"] * raws)
-    assert refused(request).startswith(f"ModelInferRequest: {raws} raw_input_contents for 2 inputs; send one for each input")
+    assert rejected(request).startswith(f"ModelInferRequest: {raws} raw_input_contents for 2 inputs; send one for each input")
 
 
 def test_shared_memory_is_not_enabled() -> None:
     request = simple()
     request.inputs[0].parameters["shared_memory_region"].string_param = "r"
-    assert refused(request) == "input 'x': shared memory (shared_memory_region) is not enabled; send the tensor's bytes"
+    assert rejected(request) == "input 'x': shared memory (shared_memory_region) is not enabled; send the tensor's bytes"
     request = simple()
     request.outputs.add(name="y").parameters["shared_memory_region"].string_param = "r"
-    assert "output 'y': shared memory (shared_memory_region) is not enabled" in refused(request)
+    assert "output 'y': shared memory (shared_memory_region) is not enabled" in rejected(request)
 
 
 def test_classification_is_not_supported() -> None:
     request = simple()
     request.outputs.add(name="y").parameters["classification"].int64_param = 3
-    assert "output 'y': the parameter classification is not supported" in refused(request)
+    assert "output 'y': the parameter classification is not supported" in rejected(request)
 
 
 def test_reserved_parameters() -> None:
@@ -582,7 +582,7 @@ def test_reserved_parameters() -> None:
     request.parameters["anything"].string_param = "else"
     assert check_against_protobuf(request.SerializeToString())
     request.parameters["triton_unknown"].bool_param = True
-    assert refused(request).startswith("parameter 'triton_unknown': names that begin with 'triton_' are reserved")
+    assert rejected(request).startswith("parameter 'triton_unknown': names that begin with 'triton_' are reserved")
 
 
 @pytest.mark.parametrize("key", ["priority", "timeout"])
@@ -590,7 +590,7 @@ def test_reserved_parameters() -> None:
 def test_a_priority_or_timeout_that_is_no_count(key: str, value: dict[str, Any]) -> None:
     request = simple()
     fill_parameters(request, {key: value})
-    assert refused(request).startswith(f"parameter '{key}': expected uint64_param or int64_param of 0 or more, got ")
+    assert rejected(request).startswith(f"parameter '{key}': expected uint64_param or int64_param of 0 or more, got ")
 
 
 def test_limits() -> None:
@@ -599,15 +599,15 @@ def test_limits() -> None:
         request.outputs.add(name=str(i))
     assert check_against_protobuf(request.SerializeToString())
     request.inputs.add(name="x", datatype="INT8")
-    assert "more than 256 inputs" in refused(request)
-    assert "more than 256 raw_input_contents" in refused(pb.ModelInferRequest(raw_input_contents=[b""] * 257))
-    assert "more than 256 outputs" in refused(pb.ModelInferRequest(outputs=[{"name": "y"}] * 257))
+    assert "more than 256 inputs" in rejected(request)
+    assert "more than 256 raw_input_contents" in rejected(pb.ModelInferRequest(raw_input_contents=[b""] * 257))
+    assert "more than 256 outputs" in rejected(pb.ModelInferRequest(outputs=[{"name": "y"}] * 257))
     many = pb.ModelInferRequest()
     fill_parameters(many, {str(i): {} for i in range(256)})
     assert check_against_protobuf(many.SerializeToString())
     fill_parameters(many, {"one more": {"int64_param": 1}})
-    assert "more than 256 parameters" in refused(many)
-    assert "a tensor of more than 8 dimensions" in refused(pb.ModelInferRequest(inputs=[{"datatype": "INT8", "shape": [1] * 9}]))
+    assert "more than 256 parameters" in rejected(many)
+    assert "a tensor of more than 8 dimensions" in rejected(pb.ModelInferRequest(inputs=[{"datatype": "INT8", "shape": [1] * 9}]))
 
 
 MOST = 4 << 20  # elements that are unpacked one by one
@@ -710,8 +710,8 @@ def test_packed_numbers_need_no_unpacking() -> None:
 def test_long_words_of_a_client_are_cut() -> None:
     request = simple()
     request.parameters["priority"].string_param = "p" * 5000
-    assert refused(request).endswith("got '" + "p" * 100 + "...'")
-    text = refused(pb.ModelInferRequest(inputs=[{"name": "n" * 5000, "datatype": "d" * 5000}]))
+    assert rejected(request).endswith("got '" + "p" * 100 + "...'")
+    text = rejected(pb.ModelInferRequest(inputs=[{"name": "n" * 5000, "datatype": "d" * 5000}]))
     assert len(text) < 500
     assert "n" * 100 + "...'" in text
 
@@ -853,7 +853,7 @@ def test_the_outputs_asked_for_once_each_in_their_order(asked: list[int]) -> Non
     assert list(response.raw_output_contents) == [arrays[i].tobytes() for i in expected]
 
 
-def test_an_unknown_output_is_refused_with_the_known_ones() -> None:
+def test_an_unknown_output_is_rejected_with_the_known_ones() -> None:
     request = decode_infer_request(simple(outputs=[{"name": "y0"}, {"name": "z"}]).SerializeToString())
     with pytest.raises(InvalidArgument) as caught:
         request.check(signature_of("FP32", (2,), outputs=2))

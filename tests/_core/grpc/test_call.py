@@ -1,4 +1,4 @@
-"""gRPC's own rules: timeouts, percent encoding, status details, the call's one answer."""
+"""gRPC's own rules: timeouts, percent encoding, status details, the call's one response."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def test_malformed_timeout(value: bytes) -> None:
 
 
 @given(st.binary(max_size=20))
-def test_any_timeout_is_taken_or_refused(value: bytes) -> None:
+def test_any_timeout_is_taken_or_rejected(value: bytes) -> None:
     with contextlib.suppress(ValueError):
         assert 0 <= parse_timeout(value) <= LONGEST_NS
 

@@ -1,4 +1,4 @@
-"""gzip and deflate of a message, held against Python's own zlib and gzip: what is taken, what is refused, and what it may hold."""
+"""gzip and deflate of a message, held against Python's own zlib and gzip: what is taken, what is rejected, and what it may hold."""
 
 from __future__ import annotations
 
@@ -193,7 +193,7 @@ def test_a_wrong_checksum(encoding: str) -> None:
 
 
 @given(st.data())
-def test_a_changed_byte_is_refused_or_changes_nothing(data: st.DataObject) -> None:
+def test_a_changed_byte_is_rejected_or_changes_nothing(data: st.DataObject) -> None:
     encoding = data.draw(st.sampled_from(["gzip", "deflate"]))
     content = b"row after row after row of numbers: " * 10
     wrong = bytearray(compressed(content, encoding))
@@ -203,7 +203,7 @@ def test_a_changed_byte_is_refused_or_changes_nothing(data: st.DataObject) -> No
 
 
 @given(st.binary(max_size=500), st.sampled_from(["gzip", "deflate"]))
-def test_random_bytes_are_taken_or_refused(content: bytes, encoding: str) -> None:
+def test_random_bytes_are_taken_or_rejected(content: bytes, encoding: str) -> None:
     try:
         found = decompress(content, encoding, 10_000)
     except (Internal, ResourceExhausted):

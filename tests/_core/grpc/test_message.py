@@ -113,24 +113,24 @@ def test_the_smaller_a_message_is_the_later_it_finds_no_room(budget: object) -> 
     before, held = message.in_use(), []
     budget_nbytes = before + room
     for nbytes, share in ((8 << 20, 8), (128 * KiB, 8), (64 * KiB, 16), (KiB, 1024)):
-        refused = message.refused()
+        rejected = message.rejected()
         while (found := one_more(nbytes)) is not None:
             held.append(found)
-        assert message.refused() == refused + 1
+        assert message.rejected() == rejected + 1
         left = budget_nbytes - message.in_use()
         assert budget_nbytes // share - KiB <= left <= budget_nbytes // share + nbytes
     assert bytes(Message(b"a health check")) == b"a health check"
 
 
-def test_budget_refuses_and_recovers(budget: object) -> None:
+def test_budget_rejects_and_recovers(budget: object) -> None:
     budget(message.in_use() + 2048 * KiB)  # type: ignore[operator]
     kept: list[Message] = []
     while (found := one_more(100 * KiB)) is not None:
         kept.append(found)
-    with pytest.raises(ResourceExhausted, match="message_memory_bytes") as refused:
+    with pytest.raises(ResourceExhausted, match="message_memory_bytes") as rejected:
         Message(bytes(100 * KiB))
-    assert refused.value.reason == "message_memory"
-    assert refused.value.retry_after_ns > 0
+    assert rejected.value.reason == "message_memory"
+    assert rejected.value.retry_after_ns > 0
     kept.pop()
     assert len(Message(bytes(100 * KiB))) == 100 * KiB
     assert len(kept) > 10

@@ -1,4 +1,4 @@
-"""Compressed requests and answers on a session: what the loop does at once, what it leaves to a thread, and who leaves meanwhile.
+"""Compressed requests and responses on a session: what the loop does at once, what it leaves to a thread, and who leaves meanwhile.
 
 `Served.conversions` holds what was left to a thread until a test lets it run.
 """
@@ -122,7 +122,7 @@ def test_other_encodings_are_told_what_is_accepted(encoding: str) -> None:
     assert [error.reason for error in served.errors] == ["compression"]  # type: ignore[attr-defined]
 
 
-def test_a_bomb_is_refused(encoding: str, before: int) -> None:
+def test_a_bomb_is_rejected(encoding: str, before: int) -> None:
     client = Client(served := Served(echo, max_message_nbytes=MiB))
     stream_id = call(client, compressed(bytes(50 * MiB), encoding), encoding=encoding)
     pool.set_budget(pool.in_use() + 2 * MiB)
@@ -140,7 +140,7 @@ def test_a_message_that_is_larger_compressed_than_the_limit() -> None:
 
 
 @pytest.mark.parametrize("size", [SMALL, LARGE, WIDE], ids=["small", "large", "wide"])
-def test_what_cannot_be_decompressed_is_refused(size: bytes, encoding: str, before: int) -> None:
+def test_what_cannot_be_decompressed_is_rejected(size: bytes, encoding: str, before: int) -> None:
     client = Client(served := Served(echo))
     whole = compressed(size, encoding)
     for body in (frame(whole[5:-1], compressed=1), frame(whole[5:] + b"x", compressed=1), frame(b"x" + whole[5:], compressed=1)):
@@ -430,7 +430,7 @@ def test_without_the_setting_nothing_is_compressed() -> None:
     assert answer(client, stream_id) == (None, [(0, bytes(5000))])
 
 
-def test_refusals_are_as_ever() -> None:
+def test_rejections_are_as_ever() -> None:
     client = Client(Served(lambda call: call.fail(InvalidArgument("no")), compression="gzip"))
     stream_id = call(client, compressed(SMALL, "gzip"), accepts="gzip")
     assert client.status(stream_id) == (3, "no")
@@ -519,9 +519,9 @@ def test_answers_that_are_being_compressed_count_as_unread() -> None:
     assert len(served.conversions) == 2
     served.run_conversions()
     client.exchange()
-    refused = [stream_id for stream_id in streams if "grpc-status" in client.headers[stream_id]]
-    assert len(refused) == 8
-    assert "max_unread_bytes" in unquote(client.status(refused[0])[1])
+    rejected = [stream_id for stream_id in streams if "grpc-status" in client.headers[stream_id]]
+    assert len(rejected) == 8
+    assert "max_unread_bytes" in unquote(client.status(rejected[0])[1])
 
 
 def test_a_drain_waits_for_an_answer_that_is_compressed() -> None:
@@ -578,8 +578,8 @@ def test_a_streaming_answer_that_fails_while_it_is_compressed(before: int) -> No
 
 
 @pytest.mark.parametrize("compression", ["none", "gzip"])
-def test_an_answer_for_which_there_is_no_memory_is_refused(compression: str, before: int) -> None:
-    """Of a method whose answers are made as bytes: a refusal, not silence."""
+def test_an_answer_for_which_there_is_no_memory_is_rejected(compression: str, before: int) -> None:
+    """Of a method whose responses are made as bytes: a rejection, not silence."""
     client = Client(served := Served(compression=compression))
     stream_id = call(client, frame(b"x"), UNARY, encoding=None, accepts="gzip")
     ((started, _),) = served.started
@@ -601,7 +601,7 @@ def test_references_return(before: int) -> None:
         for _ in range(3):
             stream_id = call(client, compressed(content, "gzip"), accepts="gzip")
             served.run_conversions()  # of the request
-            served.run_conversions()  # and of the answer
+            served.run_conversions()  # and of the response
             client.exchange()
             assert client.status(stream_id) == OK
     gc.collect()

@@ -84,7 +84,7 @@ def reset(wire: Wire) -> None:
 
 
 def cut(wire: Wire) -> None:
-    """By the server, whose answer is whole while the client sends: half-closed (local) for no longer than one write lasts (8.1)."""
+    """By the server, whose response is whole while the client sends: half-closed (local) for no longer than one write lasts (8.1)."""
     wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, BLOCK))
     wire.served.started[-1][0].end()
     assert [one.kind for one in wire.send()] == [HEADERS, HEADERS, RST_STREAM]
@@ -354,7 +354,7 @@ def test_a_header_block_in_pieces(cut_at: int, empty: int) -> None:
 def test_settings(payload: bytes, expected: str) -> None:
     wire = Wire()
     assert wire.outcome(wire.send(raw_frame(SETTINGS, 0, 0, payload)), 0) == expected
-    wire.send(raw_frame(SETTINGS, 0, 0, setting(4, 65_535)))  # a window for the answer that is asked for last
+    wire.send(raw_frame(SETTINGS, 0, 0, setting(4, 65_535)))  # a window for the response that is asked for last
     wire.close()
 
 
@@ -371,7 +371,7 @@ def test_settings_that_make_a_window_too_large() -> None:
 
 
 def test_a_client_that_leaves_while_calls_are_open() -> None:
-    """6.8: it opens no stream by itself any more, and has its answers."""
+    """6.8: it opens no stream by itself any more, and has its responses."""
     wire = Wire()
     wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID, HOT_BLOCK), raw_frame(GOAWAY, 0, 0, u32(0) + u32(0) + b"why" * 100))
     came = wire.send(raw_frame(DATA, END_STREAM, STREAM_ID, frame(b"x")))

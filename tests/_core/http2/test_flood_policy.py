@@ -190,7 +190,7 @@ def test_the_allowance_comes_back_with_time() -> None:
 
 
 def test_what_calls_bring_with_them_is_not_counted() -> None:
-    """A client that opens windows for each call and each answer of it, far beyond the burst."""
+    """A client that opens windows for each call and each response of it, far beyond the burst."""
     client = Client(served := Served(echo, max_control_frame_rate=10))
     for _ in range(200):
         stream_id = client.call(bytes(10_000))

@@ -108,9 +108,9 @@ def test_streams_of_all_connections_together() -> None:
     for client in (greedy, other):
         streams = [client.open() for _ in range(60)]
         client.exchange()
-        refused = [stream_id for stream_id in streams if stream_id in client.resets]
-        assert {client.resets[stream_id] for stream_id in refused} == {h2.errors.ErrorCodes.REFUSED_STREAM}
-        opened.append(60 - len(refused))
+        rejected = [stream_id for stream_id in streams if stream_id in client.resets]
+        assert {client.resets[stream_id] for stream_id in rejected} == {h2.errors.ErrorCodes.REFUSED_STREAM}
+        opened.append(60 - len(rejected))
     assert opened == [50, 25]
     assert (served.endpoint.calls, served.endpoint.refused_total) == (75, 45)
     answered = [late.call(b"x") for _ in range(16)]
@@ -162,7 +162,7 @@ def test_messages_of_other_methods(path: str, encoding: str) -> None:
     served.endpoint = type(served.endpoint)(
         {UNARY: cold("unary", 4096), STREAM: cold("stream", 4096)},
         start=lambda call, method: served.started.append((call, method)),
-        refuse=served.refuse,
+        reject=served.reject,
         unserved=lambda path: NotImplementedError(path),  # type: ignore[arg-type, return-value]
         schedule=served.scheduled.append,
         call_later=lambda seconds, callback: None,
@@ -185,7 +185,7 @@ def test_messages_of_other_methods(path: str, encoding: str) -> None:
                 assert message is not None
                 assert len(message) == 4096
             except Exception as error:
-                served.refuse(served.started[-1][0], error)
+                served.reject(served.started[-1][0], error)
                 client.exchange()
         assert (stream_id in client.headers) == (nbytes > 4096)
         if nbytes > 4096:

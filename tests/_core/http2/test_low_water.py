@@ -171,7 +171,7 @@ def test_never_more_than_the_windows_let_a_client_send(gathering: Gathering, str
 
 
 @pytest.mark.parametrize("path", [INFER, STREAM])
-def test_a_refused_upload_is_not_waited_for(gathering: Gathering, path: str) -> None:
+def test_a_rejected_upload_is_not_waited_for(gathering: Gathering, path: str) -> None:
     client = gathering.client(served := Served(max_message_nbytes=100_000))
     client.session.receive(upload(client, 600_000, path)[:BUFFER])
     assert len(served.errors) == 1

@@ -51,7 +51,7 @@ class Reader:
 class Setting:
     def __init__(self, opened: ExitStack) -> None:
         self._opened = opened
-        self.endpoint = Endpoint({}, start=unused, refuse=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused)
+        self.endpoint = Endpoint({}, start=unused, reject=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused)
         self.sockets = Sockets(self.endpoint)
         opened.callback(self.sockets.close)
 

@@ -81,8 +81,8 @@ def test_bytes_that_arrive_one_at_a_time() -> None:
     assert messages(client.bodies[stream_id]) == [b"slow"]
 
 
-def test_refusals_that_nobody_reads_have_a_limit() -> None:
-    """Who never heard how many streams are allowed may open any number, and each too many is refused with a frame."""
+def test_rejections_that_nobody_reads_have_a_limit() -> None:
+    """Who never heard how many streams are allowed may open any number, and each too many is rejected with a frame."""
     client = Client(Served(max_streams=4), greet=False)
     client.session.receive(client.h2.data_to_send())
     client.session.pause_writing()
@@ -96,7 +96,7 @@ def test_refusals_that_nobody_reads_have_a_limit() -> None:
     assert client.served.endpoint.protocol_errors_total == 1
 
 
-def test_refusals_are_no_fault_while_they_are_read() -> None:
+def test_rejections_are_no_fault_while_they_are_read() -> None:
     client = Client(served := Served(max_streams=4), greet=False)
     client.session.receive(client.h2.data_to_send())
     for first in range(1, 10_000, 200):
@@ -186,7 +186,7 @@ def test_deadline() -> None:
 
 
 @pytest.mark.parametrize("value", ["", "5", "S", "-1S", "123456789S", "5x"])
-def test_malformed_timeout_is_refused(value: str) -> None:
+def test_malformed_timeout_is_rejected(value: str) -> None:
     client = Client(Served())
     stream_id = client.call(b"x", INFER, ("grpc-timeout", value))
     code, text = client.status(stream_id)
@@ -247,7 +247,7 @@ def test_metadata_counts_until_its_stream_is_closed(path: str, how: str) -> None
     assert pool.in_use() == before
 
 
-def test_metadata_beyond_the_budget_is_refused() -> None:
+def test_metadata_beyond_the_budget_is_rejected() -> None:
     client = Client(served := Served())
     before = held()
     try:
@@ -342,7 +342,7 @@ def test_a_stream_whose_backlog_never_empties_keeps_only_what_waits() -> None:
     client.session.close()
 
 
-# ---- refusals
+# ---- rejections
 
 
 @pytest.mark.parametrize(
@@ -379,7 +379,7 @@ def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None
     [
         ({"method": "GET"}, ()),
         ({"content_type": "text/plain"}, ()),
-        ({}, (("connection", "close"),)),  # which nghttp2 refuses by itself
+        ({}, (("connection", "close"),)),  # which nghttp2 rejects by itself
         ({}, (("x", "~" * 60_000),)),  # more than is read
     ],
 )
@@ -455,7 +455,7 @@ def test_http_1_is_told_what_this_port_is(pieces: list[bytes]) -> None:
     session.close()
 
 
-def test_a_message_over_the_limit_is_refused_when_its_length_is_known() -> None:
+def test_a_message_over_the_limit_is_rejected_when_its_length_is_known() -> None:
     client = Client(served := Served(max_message_nbytes=1000))
     stream_id = client.open()
     client.send(stream_id, frame(bytes(1001))[:20], end=False)
@@ -468,7 +468,7 @@ def test_a_message_over_the_limit_is_refused_when_its_length_is_known() -> None:
     assert len(served.calls) == 1
 
 
-def test_other_streams_go_on_when_one_is_refused() -> None:
+def test_other_streams_go_on_when_one_is_rejected() -> None:
     client = Client(served := Served(max_message_nbytes=1000))
     good = client.open()
     client.send(good, frame(b"good")[:6], end=False)
@@ -503,7 +503,7 @@ def test_bad_framing(body: bytes, code: int, word: str) -> None:
     assert not served.calls
 
 
-def test_metadata_over_the_limit_is_refused() -> None:
+def test_metadata_over_the_limit_is_rejected() -> None:
     client = Client(served := Served(max_header_nbytes=1000))
     stream_id = client.call(b"x", INFER, ("big", "x" * 2000))
     code, text = client.status(stream_id)
@@ -519,7 +519,7 @@ def test_a_bomb_of_headers_is_not_read() -> None:
     client = Client(served := Served(echo, max_header_nbytes=16 << 10))
     client.call(b"x", INFER, ("bomb", "x" * 3000))
     stream_id = client.call(b"x", INFER, *[("bomb", "x" * 3000)] * 10)
-    assert client.status(stream_id)[0] == 8, "a little too much is refused with a word"
+    assert client.status(stream_id)[0] == 8, "a little too much is rejected with a word"
     stream_id = client.call(b"x", INFER, *[("bomb", "x" * 3000)] * 1000)
     assert client.resets[stream_id] == h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, "gRPC's RESOURCE_EXHAUSTED"
     assert stream_id not in client.headers
@@ -553,7 +553,7 @@ def test_a_path_beyond_the_limit_is_called_that() -> None:
     assert client.status(stream_id)[0] == 8
 
 
-def test_streams_over_the_limit_are_refused_one_by_one_until_the_client_knows_it() -> None:
+def test_streams_over_the_limit_are_rejected_one_by_one_until_the_client_knows_it() -> None:
     client = Client(served := Served(max_streams=3), greet=False)
     streams = [client.call(b"x") for _ in range(5)]
     client.greet()
@@ -582,9 +582,9 @@ def test_answers_that_nobody_reads_are_bounded() -> None:
     client.reads = False
     for _ in range(10):
         client.call(bytes(60_000))
-    refused = [error for error in served.errors if isinstance(error, ResourceExhausted)]
-    assert refused
-    assert "max_unread_bytes" in str(refused[0])
+    rejected = [error for error in served.errors if isinstance(error, ResourceExhausted)]
+    assert rejected
+    assert "max_unread_bytes" in str(rejected[0])
     assert pool.in_use() < 10 * 64 * 1024
 
 
@@ -598,9 +598,9 @@ def test_answers_that_are_ready_all_at_once_are_bounded_too() -> None:
         call.reply(answer)
     assert pool.in_use() - before < 5 * 65_536
     client.exchange()
-    refused = [stream_id for stream_id in streams if stream_id in client.headers and "grpc-status" in client.headers[stream_id]]
-    assert len(refused) == 7
-    assert {client.status(stream_id)[0] for stream_id in refused} == {8}
+    rejected = [stream_id for stream_id in streams if stream_id in client.headers and "grpc-status" in client.headers[stream_id]]
+    assert len(rejected) == 7
+    assert {client.status(stream_id)[0] for stream_id in rejected} == {8}
 
 
 def test_an_answer_over_the_limit_is_given_when_nothing_else_waits() -> None:
@@ -856,7 +856,7 @@ def test_broken_message_in_a_stream() -> None:
 
 
 @pytest.mark.parametrize("cut", [1, 4, 7])
-def test_a_stream_that_ends_within_a_message_is_refused_whenever_that_is_seen(cut: int) -> None:
+def test_a_stream_that_ends_within_a_message_is_rejected_whenever_that_is_seen(cut: int) -> None:
     client = Client(Served())
     stream_id, call, _ = stream(client)
     client.send(stream_id, frame(b"whole") + frame(b"other")[:cut])  # the rest waits until the first is taken

@@ -166,7 +166,7 @@ def test_connections_are_sources_of_their_own() -> None:
         batcher.close()
 
 
-def refusal(client: Client) -> int:
+def rejection(client: Client) -> int:
     """The client does not read it."""
     client.session.pause_writing()
     stream_id = client.call(b"")
@@ -174,25 +174,25 @@ def refusal(client: Client) -> int:
     return stream_id
 
 
-def test_what_refusals_say_counts_until_it_is_read(budget: int) -> None:
+def test_what_rejections_say_counts_until_it_is_read(budget: int) -> None:
     client = Client(Served())
     before = pool.in_use()
-    streams = [refusal(client) for _ in range(10)]
+    streams = [rejection(client) for _ in range(10)]
     assert pool.in_use() - before == 10 * len(WORDS)
     client.session.resume_writing()
     client.exchange()
     assert {client.status(stream_id) for stream_id in streams} == {(14, WORDS)}
     assert pool.in_use() == before
-    refusal(client)
+    rejection(client)
     end(client)
     assert pool.in_use() == before
 
 
-def test_a_refusal_whose_words_find_no_room_has_its_code(budget: int) -> None:
+def test_a_rejection_whose_words_find_no_room_has_its_code(budget: int) -> None:
     client = Client(Served(memory_percent=50))
-    streams = [refusal(client)]
+    streams = [rejection(client)]
     pool.set_budget(1)
-    streams.append(refusal(client))
+    streams.append(rejection(client))
     client.session.resume_writing()
     client.exchange()
     assert client.status(streams[0]) == (14, WORDS)

@@ -683,7 +683,7 @@ def test_a_transport_that_is_read_slowly() -> None:
 
 
 def test_a_paused_transport_is_judged_by_what_it_holds() -> None:
-    """nghttp2 is asked for nothing meanwhile: that its answers do not move says nothing."""
+    """nghttp2 is asked for nothing meanwhile: that its responses do not move says nothing."""
     client = Client(served := Served())
     client.call(b"x")
     client.session.pause_writing()

@@ -179,7 +179,7 @@ def test_nothing_is_told_to_whom_does_not_listen_any_more(contexts: Any) -> None
     assert pair.told == []
 
 
-def test_a_handshake_of_many_records_is_refused(contexts: Any) -> None:
+def test_a_handshake_of_many_records_is_rejected(contexts: Any) -> None:
     pair = Pair(contexts)
     with pytest.raises(ssl.SSLWantReadError):
         pair.client.do_handshake()
@@ -190,7 +190,7 @@ def test_a_handshake_of_many_records_is_refused(contexts: Any) -> None:
         pair.reader.do_handshake()
 
 
-def test_a_handshake_of_many_bytes_is_refused_before_openssl_has_them(contexts: Any) -> None:
+def test_a_handshake_of_many_bytes_is_rejected_before_openssl_has_them(contexts: Any) -> None:
     """In records as large as they may be."""
     pair = Pair(contexts)
     record = b"\x16\x03\x01\x40\x00"
@@ -289,11 +289,11 @@ def test_the_last_word_of_a_connection(contexts: Any) -> None:
 
 
 def test_a_client_that_takes_no_last_word_is_no_error(contexts: Any) -> None:
-    def refuse(content: bytes) -> None:
+    def reject(content: bytes) -> None:
         raise BlockingIOError
 
     session = contexts[1].wrap_bio(ssl.MemoryBIO(), ssl.MemoryBIO(), server_side=True)
-    TlsReader(session, ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO(), refuse).say_last()
+    TlsReader(session, ssl.MemoryBIO(), ssl.MemoryBIO(), ssl.MemoryBIO(), reject).say_last()
 
 
 def test_the_context_makes_readers(contexts: Any, tmp_path: Path) -> None:

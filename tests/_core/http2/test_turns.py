@@ -57,7 +57,7 @@ def names(served: Served) -> list[str]:
     return [each.__name__ for each in served.scheduled]
 
 
-def refused_calls(count: int) -> Iterator[bytes]:
+def rejected_calls(count: int) -> Iterator[bytes]:
     return (open_streams(stream, 1, "/no.Such/Method") for stream in range(1, 2 * count, 2))
 
 
@@ -117,10 +117,10 @@ def test_others_are_served_between_two_turns() -> None:
 
 
 def test_turns_have_a_length_by_default() -> None:
-    """500 refusals, each of which raises an exception, take many times as long as a turn on any machine."""
+    """500 rejections, each of which raises an exception, take many times as long as a turn on any machine."""
     client = Client(served := Served())
     served.endpoint.turn_ns = served.default_turn_ns
-    content = b"".join(refused_calls(500))
+    content = b"".join(rejected_calls(500))
     assert len(content) <= len(client.session.get_buffer(-1))  # type: ignore[arg-type]
     arrive(client, content)
     assert 0 < served.endpoint.calls_total < 500
@@ -421,7 +421,7 @@ FLUSH_FRAMES = 32  # of what is written, between two looks at the clock
 
 
 def with_shut_answers(served: Served, count: int) -> Client:
-    """So many answers wait until the client opens all their windows by one SETTINGS."""
+    """So many responses wait until the client opens all their windows by one SETTINGS."""
     client = Client(served)
     client.reads = False
     client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})

@@ -193,7 +193,7 @@ def test_images_have_nothing_to_do_with_each_other() -> None:
     assert check(array, CENTER_CLASSES) == [[], [((4, 4, 6, 6), float(np.float32(0.9)), 2)], []]
 
 
-# ---- what is refused ------------------------------------------------------------------------------------------------
+# ---- what is rejected ------------------------------------------------------------------------------------------------
 
 
 @pytest.mark.parametrize(

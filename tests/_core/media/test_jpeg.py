@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from inferd.steps.picture_file import jpeg_scans
+from inferd.pipeline.picture_file import jpeg_scans
 from tests.jpegs import one_component_a_scan, with_one_scan
 
 jpeg = pytest.importorskip("inferd._core.media.jpeg", reason="inferd was built without libjpeg-turbo")
@@ -118,7 +118,7 @@ def read_by(readers: int, file: bytes, channels: int, eighths: int) -> tuple[boo
 
 
 def assert_reads_as_libjpeg(file: bytes, channels: int = 3, eighths: int = 8) -> None:
-    """What libjpeg refuses is refused, and what it reads is the same."""
+    """What libjpeg rejects is rejected, and what it reads is the same."""
     there, expected = read_by(jpeg.LIBJPEG, file, channels, eighths)
     ours, pixels = read_by(jpeg.OURS, file, channels, eighths)
     assert there or not ours
@@ -334,7 +334,7 @@ def test_what_lies_behind_the_picture_is_not_read():
 
 
 @pytest.mark.parametrize("shape", [(16, 15, 3), (15, 16, 3), (32, 32, 3), (8, 16, 3), (0, 16, 3)], ids=str)
-def test_another_size_is_refused(shape):
+def test_another_size_is_rejected(shape):
     with pytest.raises(ValueError, match="is no scale of this picture"):
         jpeg.decode(photo(16, 16), np.empty(shape, np.uint8))
 
@@ -342,7 +342,7 @@ def test_another_size_is_refused(shape):
 @pytest.mark.parametrize(
     "pixels", [np.empty((16, 16), np.uint8), np.empty((16, 16, 4), np.uint8), np.empty((16, 16, 3), np.float32)], ids=lambda a: str(a.shape)
 )
-def test_other_pixels_are_refused(pixels):
+def test_other_pixels_are_rejected(pixels):
     with pytest.raises(ValueError, match="expected UINT8"):
         jpeg.decode(photo(16, 16), pixels)
 

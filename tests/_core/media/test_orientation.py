@@ -63,11 +63,11 @@ def test_takes_read_only_pixels():
         ((2, 3), (2, 3), 2, "1 or 3"),
     ],
 )
-def test_refuses(pixels, out, orientation, why):
+def test_rejects(pixels, out, orientation, why):
     with pytest.raises(ValueError, match=why):
         orient(np.empty(pixels, np.uint8), np.empty(out, np.uint8), orientation)
 
 
-def test_refuses_what_is_not_contiguous():
+def test_rejects_what_is_not_contiguous():
     with pytest.raises((ValueError, BufferError)):
         orient(np.empty((4, 4, 3), np.uint8)[:, ::2], np.empty((4, 2, 3), np.uint8), 1)

@@ -1,4 +1,4 @@
-"""Arithmetic over scores against numpy in FP64, at both levels of instructions: values, the order of NaN and of equals, refusals."""
+"""Arithmetic over scores against numpy in FP64, at both levels of instructions: values, the order of NaN and of equals, rejections."""
 
 from __future__ import annotations
 

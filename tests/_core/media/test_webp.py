@@ -91,13 +91,13 @@ def test_a_corrupted_file_is_a_picture_or_damaged(channels, options):
     assert np.array_equal(decoded(file, size, channels), by_pillow(file, "RGBA" if channels == 4 else "RGB")), "nothing is left of them"
 
 
-def test_another_size_is_refused():
+def test_another_size_is_rejected():
     file = saved((5, 6))
     for size in ((6, 5), (5, 7), (4, 6), (0, 6), (1, 30)):
         assert decoded(file, size) is None
 
 
-def test_animations_are_refused():
+def test_animations_are_rejected():
     file = io.BytesIO()
     first, *others = (Image.new("RGB", (4, 4), color) for color in ("red", "blue"))
     first.save(file, "WEBP", save_all=True, append_images=others)

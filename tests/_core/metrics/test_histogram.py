@@ -78,13 +78,13 @@ def test_empty_and_reset() -> None:
 
 
 @pytest.mark.parametrize("q", [-0.1, 1.1, math.nan])
-def test_a_quantile_outside_0_to_1_is_refused(q: float) -> None:
+def test_a_quantile_outside_0_to_1_is_rejected(q: float) -> None:
     with pytest.raises(ValueError, match="from 0 to 1"):
         filled([1]).quantile(q)
 
 
 @pytest.mark.parametrize("bounds", [[2, 1], [5, 5], [-1]])
-def test_bounds_that_do_not_rise_are_refused(bounds: list[int]) -> None:
+def test_bounds_that_do_not_rise_are_rejected(bounds: list[int]) -> None:
     with pytest.raises(ValueError, match="rising bounds"):
         Histogram().buckets(bounds)
 
@@ -114,6 +114,6 @@ def test_rows_beyond_the_last_size_count_there() -> None:
     assert statistics.batch_sizes() == {0: (1, 1, 1, 1), 2: (1, 1, 1, 1)}
 
 
-def test_a_negative_size_is_refused() -> None:
+def test_a_negative_size_is_rejected() -> None:
     with pytest.raises(ValueError, match="max_rows"):
         Statistics(-1)

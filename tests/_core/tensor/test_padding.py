@@ -18,7 +18,7 @@ from inferd._core.metrics.histogram import Statistics
 from inferd._core.tensor.tensor import DATATYPES, Signature, Tensors
 from inferd.errors import ConfigError, Internal, InvalidArgument
 from inferd.protocol import inference as pb
-from tests.puppets import Caller
+from tests.fake_backend import Caller
 
 Array = np.ndarray[Any, Any]
 Spec = tuple[str, str, tuple[int, ...]]
@@ -339,7 +339,7 @@ def test_rows_are_filled_up_in_front() -> None:
     assert [caller.answer.tolist() for caller in callers] == [[[1, 2]], [[1, 2, 3, 4, 5, 6]], [[]]]
 
 
-def test_a_longer_row_is_refused() -> None:
+def test_a_longer_row_is_rejected() -> None:
     with pytest.raises(InvalidArgument, match=r"input 'ids': expected at most 6 along .*, got INT64\[1,7\]; send less of it"):
         local(text(size=6), ids=tokens(1, 7))
 

@@ -1,4 +1,4 @@
-"""Datatypes, signatures and arrays: what a signature accepts is what the plain version accepts, every refusal says what to send."""
+"""Datatypes, signatures and arrays: what a signature accepts is what the plain version accepts, every rejection says what to send."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def elements(*texts: str | bytes) -> bytes:
     return b"".join(struct.pack("<I", len(text)) + text for text in encoded)
 
 
-def refused(signature: Signature, *tensors: Sent) -> str:
+def rejected(signature: Signature, *tensors: Sent) -> str:
     with pytest.raises(InvalidArgument) as caught:
         request_of(*tensors).check(signature)
     return str(caught.value)
@@ -225,8 +225,8 @@ def test_a_signature_accepts_what_the_plain_version_accepts(case: tuple[Signatur
         (("z", "FP32", (1, 16), bytes(64)), "model 'm': input 'z' is not an input of this model; it takes 'x' FP32[-1,16]"),
     ],
 )
-def test_refusals_say_what_to_send(tensor: Sent, expected: str) -> None:
-    assert expected in refused(signature_of(FP32), tensor)
+def test_rejections_say_what_to_send(tensor: Sent, expected: str) -> None:
+    assert expected in rejected(signature_of(FP32), tensor)
 
 
 @pytest.mark.parametrize("max_batch_size", [0, 8])
@@ -253,7 +253,7 @@ def test_an_axis_of_0_leaves_the_others_a_size(word: str, shape: tuple[int, ...]
     if fits:
         request_of(("x", word, (*batch, *shape), b"")).check(signature)
     else:
-        text = refused(signature, ("x", word, (*batch, *shape), b""))
+        text = rejected(signature, ("x", word, (*batch, *shape), b""))
         assert "which is more bytes than any message holds" in text
 
 
@@ -262,23 +262,23 @@ def test_unknown_missing_duplicate_and_extra_inputs() -> None:
     x: Sent = ("x", "FP32", (1, 16), bytes(64))
     ids: Sent = ("ids", "INT64", (1, 2), bytes(16))
     takes = "it takes 'x' FP32[-1,16], 'ids' INT64[-1,-1]"
-    assert refused(signature, x) == f"model 'm': input 'ids' is missing; {takes}"
-    assert refused(signature) == f"model 'm': input 'x', 'ids' is missing; {takes}"
-    assert refused(signature, x, x) == "model 'm': input 'x' is there twice; send it once"
-    assert refused(signature, x, ids, x) == "model 'm': input 'x' is there twice; send it once"
-    assert refused(signature, x, ids, ("z", "FP32", (1,), bytes(4))) == f"model 'm': input 'z' is not an input of this model; {takes}"
-    assert refused(signature, ids, ("X", "FP32", (1, 16), bytes(64))) == f"model 'm': input 'X' is not an input of this model; {takes}"
+    assert rejected(signature, x) == f"model 'm': input 'ids' is missing; {takes}"
+    assert rejected(signature) == f"model 'm': input 'x', 'ids' is missing; {takes}"
+    assert rejected(signature, x, x) == "model 'm': input 'x' is there twice; send it once"
+    assert rejected(signature, x, ids, x) == "model 'm': input 'x' is there twice; send it once"
+    assert rejected(signature, x, ids, ("z", "FP32", (1,), bytes(4))) == f"model 'm': input 'z' is not an input of this model; {takes}"
+    assert rejected(signature, ids, ("X", "FP32", (1, 16), bytes(64))) == f"model 'm': input 'X' is not an input of this model; {takes}"
     request_of(ids, x).check(signature)
 
 
 def test_rows_that_differ() -> None:
-    text = refused(signature_of(FP32, IDS), ("x", "FP32", (1, 16), bytes(64)), ("ids", "INT64", (2, 1), bytes(16)))
+    text = rejected(signature_of(FP32, IDS), ("x", "FP32", (1, 16), bytes(64)), ("ids", "INT64", (2, 1), bytes(16)))
     assert text == "model 'm': input 'ids' has 2 rows, input 'x' has 1; send the same number of rows in every input"
 
 
 @pytest.mark.parametrize("shape", [(1, 2**62), (1, 2**63 - 1), (8, 2**60), (2, 2**62)])
 def test_sizes_that_overflow(shape: tuple[int, ...]) -> None:
-    assert "which is more bytes than any message holds" in refused(signature_of(IDS), ("ids", "INT64", shape, bytes(8)))
+    assert "which is more bytes than any message holds" in rejected(signature_of(IDS), ("ids", "INT64", shape, bytes(8)))
 
 
 @pytest.mark.parametrize(
@@ -293,7 +293,7 @@ def test_sizes_that_overflow(shape: tuple[int, ...]) -> None:
     ],
 )
 def test_elements_of_bytes(raw: bytes, expected: str) -> None:
-    assert expected in refused(signature_of(TEXT), ("text", "BYTES", (1, 2), raw))
+    assert expected in rejected(signature_of(TEXT), ("text", "BYTES", (1, 2), raw))
 
 
 @pytest.mark.parametrize(
@@ -307,7 +307,7 @@ def test_the_texts_of_a_batch_have_a_limit(rows: int, max_batch_size: int, limit
     request_of(("text", "BYTES", (rows, count), bytes(4 * rows * count))).check(signature)
     for too_many in (count + 1, 1 << 40):
         raw = bytes(4 * rows * min(too_many, count + 1))
-        text = refused(signature, ("text", "BYTES", (rows, too_many), raw))
+        text = rejected(signature, ("text", "BYTES", (rows, too_many), raw))
         assert f"expected at most {limit} BYTES elements in so many rows, got " in text
 
 
@@ -323,7 +323,7 @@ def test_the_text_of_a_batch_has_a_limit(rows: int, max_batch_size: int, limit: 
     request_of(("text", "BYTES", (rows, 1), elements(*texts))).check(signature)
     texts[-1] += b"x"
     raw = elements(*texts)
-    text = refused(signature, ("text", "BYTES", (rows, 1), raw))
+    text = rejected(signature, ("text", "BYTES", (rows, 1), raw))
     assert f"expected at most {limit} bytes of text in so many rows, got {len(raw)}" in text
 
 

@@ -10,7 +10,7 @@ import numpy as np
 import pytest
 from inferd_client import InferenceError, Retry
 
-from tests.served import Served
+from tests.server_fixtures import Served
 
 if TYPE_CHECKING:
     from collections.abc import Callable

@@ -15,8 +15,8 @@ import pytest
 from inferd_client import InferenceError, InferResult, arrow_records, csv_records, files, records, texts
 from inferd_client.raw import Rows
 
-from inferd.ask.inputs import Spec
-from inferd.ask.raw import fit
+from inferd.client_inputs.inputs import Spec
+from inferd.client_inputs.raw import fit
 from inferd.errors import ConfigError
 
 if TYPE_CHECKING:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import pytest
 
-from tests.served import Program
+from tests.server_fixtures import Program
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator

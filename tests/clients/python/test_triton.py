@@ -13,7 +13,7 @@ import pytest
 from inferd_client import TLS, InferenceError, Retry
 
 from tests.certificates import SERVER_NAME, Certificates
-from tests.served import Served
+from tests.server_fixtures import Served
 from tests.triton_server import TritonServer, needs_triton
 
 if TYPE_CHECKING:

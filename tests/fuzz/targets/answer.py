@@ -1,6 +1,6 @@
-"""ModelInferResponse as the load generator judges it: an answer, or none, as a plain reading of what google.protobuf gives finds it.
+"""ModelInferResponse as the load generator judges it: a response, or none, as a plain reading of what google.protobuf gives finds it.
 
-Input: 1 byte for whether the generator knows what the model has, and the answer's bytes.
+Input: 1 byte for whether the generator knows what the model has, and the response's bytes.
 """
 
 from __future__ import annotations

@@ -1,4 +1,4 @@
-"""ModelInferRequest: what decode_infer_request takes equals what google.protobuf reads, and what one refuses the other does, too."""
+"""ModelInferRequest: what decode_infer_request takes equals what google.protobuf reads, and what one rejects the other does, too."""
 
 from __future__ import annotations
 
@@ -23,9 +23,9 @@ def check(data: bytes) -> None:
     try:
         expected = plain_decode(data)
     except (DecodeError, ValueError):
-        assert got is None, "taken, and it must be refused"
+        assert got is None, "taken, and it must be rejected"
         return
-    assert got is not None, "refused, and it must be taken"
+    assert got is not None, "rejected, and it must be taken"
     assert comparable(got) == comparable(expected)
 
 

@@ -1,4 +1,4 @@
-"""gRPC's messages in DATA frames, held against a plain reading of the same bytes: what is handed over, and what is refused.
+"""gRPC's messages in DATA frames, held against a plain reading of the same bytes: what is handed over, and what is rejected.
 
 Input: 1 byte for the kind of the call and its grpc-encoding, 1 for the size of the DATA frames, and the stream's bytes.
 """
@@ -33,17 +33,17 @@ WINDOW_BITS = {"gzip": 31, "deflate": 15}
 
 
 class Served:
-    """What the calls of an endpoint were given, and what they were refused for."""
+    """What the calls of an endpoint were given, and what they were rejected for."""
 
     def __init__(self) -> None:
         self.given: list[bytes] = []
-        self.refused: list[Exception] = []
+        self.rejected: list[Exception] = []
         self.streams: list[Http2Call] = []
         self.conversions: list[Conversion] = []
         self.endpoint = Endpoint(
             {INFER.decode(): Method("infer", self.take), STREAM.decode(): Method("stream", None)},
             start=lambda call, method: self.streams.append(call),
-            refuse=self.refuse,
+            reject=self.reject,
             unserved=Unimplemented,
             schedule=lambda callback: None,
             call_later=lambda seconds, callback: None,
@@ -58,9 +58,9 @@ class Served:
         self.given.append(bytes(call.message))
         call.reply(b"")
 
-    def refuse(self, call: Any, error: Exception) -> None:
+    def reject(self, call: Any, error: Exception) -> None:
         assert isinstance(error, RequestError), error
-        self.refused.append(error)
+        self.rejected.append(error)
         call.fail(error)
 
     def convert(self) -> None:
@@ -83,7 +83,7 @@ class Served:
                     assert self.conversions, "nothing is under way, and the request is not over"
                     self.convert()
         except RequestError as error:
-            self.refuse(call, error)
+            self.reject(call, error)
 
 
 SERVED = Served()
@@ -112,26 +112,26 @@ def check(data: bytes) -> None:
     before_each = frame(wires.DATA, 0, 1, bytes(step))[:FRAME_HEAD_NBYTES]
     sent = b"".join([before_each + body[at : at + step] for at in range(0, whole_nbytes, step)])
     sent += frame(wires.DATA, wires.END_STREAM, 1, body[whole_nbytes:])
-    SERVED.given, SERVED.refused, SERVED.streams = [], [], []
+    SERVED.given, SERVED.rejected, SERVED.streams = [], [], []
     session = Session(SERVED.endpoint)
     session.open(lambda piece: None, lambda: None)
     session.receive(BEGINNING + head + sent)
     SERVED.convert()
     while SERVED.streams:
         SERVED.read(SERVED.streams.pop())
-    given, refused = SERVED.given, bool(SERVED.refused)
+    given, rejected = SERVED.given, bool(SERVED.rejected)
     session.close()
     SERVED.endpoint.flush()  # forgets it
     expected, whole = plain_messages(body, encoding)
     if kind:
         assert given == expected[: len(given)]  # one that waits is not handed over any more when those behind it are none
-        assert refused is not whole
-        assert refused or given == expected
+        assert rejected is not whole
+        assert rejected or given == expected
     else:
         fits = whole and len(expected) == 1
         assert given == (expected if fits else [])
-        assert refused is not fits
-    SERVED.refused = []
+        assert rejected is not fits
+    SERVED.rejected = []
     del session
     check_held(before)
     check_words(body)

@@ -1,4 +1,4 @@
-"""A server's Session, fed with any bytes: it answers or refuses, raises nothing, writes whole frames, and holds nothing in the end.
+"""A server's Session, fed with any bytes: it answers or rejects, raises nothing, writes whole frames, and holds nothing in the end.
 
 Input: 1 byte for the endpoint and what precedes the rest, 1 for how many bytes come at a time, 6 for what the server does in between, and
 the client's bytes. The service is an echo of all three kinds.
@@ -63,7 +63,7 @@ class Echo:
         self.endpoint = Endpoint(
             methods | {STREAM.decode(): Method("stream", None)},
             start=self.start,
-            refuse=self.refuse,
+            reject=self.reject,
             unserved=lambda path: Unimplemented(f"no method {path}"),
             schedule=self.scheduled.append,
             call_later=lambda seconds, callback: None,
@@ -79,7 +79,7 @@ class Echo:
         return True
 
     @staticmethod
-    def refuse(call: Any, error: Exception) -> None:
+    def reject(call: Any, error: Exception) -> None:
         call.fail(error if isinstance(error, RequestError) else Internal("fault"))
 
     def start(self, call: Http2Call, method: Method) -> None:
@@ -185,7 +185,7 @@ def act(echo: Echo, session: Session, what: int) -> None:
 
 
 def check_written(written: bytes) -> None:
-    """It is whole frames, or the answer to HTTP/1.1."""
+    """It is whole frames, or the response to HTTP/1.1."""
     if written.startswith(b"HTTP/1.1"):
         return
     at = 0

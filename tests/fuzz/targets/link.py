@@ -96,8 +96,8 @@ def mutate(data: bytes, seed: int) -> bytes:
 
 def seeds() -> list[bytes]:
     whole = b"".join(answered(stream, content) for stream, content in zip(range(1, 9, 2), ANSWERS, strict=False))
-    refused = frame(wires.HEADERS, 5, 1, wires.block([(b":status", b"200"), *TRAILERS[1]]))
+    rejected = frame(wires.HEADERS, 5, 1, wires.block([(b":status", b"200"), *TRAILERS[1]]))
     leaving = frame(wires.GOAWAY, 0, 0, struct.pack(">II", 1, 0) + b"bye") + answered(1, ANSWERS[0])
     few = frame(wires.SETTINGS, 0, 0, struct.pack(">HI", 3, 1)) + whole
     reset = frame(wires.RST_STREAM, 0, 1, struct.pack(">I", 7)) + answered(3, ANSWERS[1])
-    return [bytes([head]) + content for head in (0, 2, 4) for content in (whole, refused, leaving, few, reset)]
+    return [bytes([head]) + content for head in (0, 2, 4) for content in (whole, rejected, leaving, few, reset)]

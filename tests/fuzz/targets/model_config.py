@@ -1,4 +1,4 @@
-"""A model's config.pbtxt or config.toml: read and completed from a graph, or refused with ConfigError in one line.
+"""A model's config.pbtxt or config.toml: read and completed from a graph, or rejected with ConfigError in one line.
 
 Input: 1 byte for which of the two it is, and its text.
 """

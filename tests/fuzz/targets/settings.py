@@ -1,4 +1,4 @@
-"""Settings from inferd.toml, variables and flags: taken or refused with ConfigError, and what is taken is read back as it is spelled.
+"""Settings from inferd.toml, variables and flags: taken or rejected with ConfigError, and what is taken is read back as it is spelled.
 
 Input: 1 byte for where the settings stand, and their text, as TOML or as `name = value` lines.
 """

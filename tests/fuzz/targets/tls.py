@@ -73,13 +73,13 @@ def check(data: bytes) -> None:
 def check_hello(said: bytes) -> None:
     wanted = hello_nbytes(said)
     assert wanted == plain_hello_nbytes(said)
-    answered, refusal = handshake(Side(), said)
+    answered, rejection = handshake(Side(), said)
     assert not answered or wanted <= len(said), "all of the hello is there"
     read = handshake(Reading(), said)
     if read[1] is not None and TOO_MUCH in read[1]:
         assert records_in(said) > MAX_HANDSHAKE_RECORDS or len(said) > MAX_HANDSHAKE_NBYTES
     else:
-        assert read == (answered, refusal)
+        assert read == (answered, rejection)
 
 
 def plain_hello_nbytes(said: bytes, records: int = MAX_HELLO_RECORDS, content: bytes = b"") -> int:
@@ -96,7 +96,7 @@ def plain_hello_nbytes(said: bytes, records: int = MAX_HELLO_RECORDS, content: b
 
 
 def handshake(side: Side, said: bytes) -> tuple[bool, str | None]:
-    """Whether it answers, and why it refuses."""
+    """Whether it answers, and why it rejects."""
     side.incoming.write(said)
     side.shake()
     return (bytes(side.last) + side.outgoing.read(1))[:1] == bytes((HANDSHAKE,)), side.end
@@ -119,7 +119,7 @@ class Side:
 
     def __init__(self) -> None:
         self.incoming, self.outgoing = ssl.MemoryBIO(), ssl.MemoryBIO()
-        self.last = bytearray()  # what the reader sends of it by itself, to a client that is refused
+        self.last = bytearray()  # what the reader sends of it by itself, to a client that is rejected
         self.session: Any = self.made(self.incoming)
         self.shaken = False
         self.room = memoryview(b"")

@@ -1,0 +1,533 @@
+"""Encoded images -> pixels: JPEG by libjpeg-turbo (_core/media/jpeg) and WebP by libwebp (_core/media/webp) where these are built,
+everything else by Pillow. The one door to PIL.
+
+What a file is, is read off its first bytes: Pillow is never left to guess among its formats. What it announces is held against the
+limit, and waits for its room in memory, before anything is decoded. A file that has checksums is held against them, and of a JPEG
+whatever the library warns of is damage; Pillow's own decoder of JPEG does not tell of it, so that it is the last resort. Pillow's pixels
+are taken over in bands: what it does to a whole picture takes as much memory again, and parts of it the GIL. Of 16 bits a channel the
+upper 8 are taken, of gray as of colors. Pillow's own limit of large pictures is a process-wide setting, max_pixels is a step's: it is
+not used, but for WebP, of which Pillow asks it by itself.
+
+Never in here: what is made of the pixels (image.py), requests.
+"""
+
+from __future__ import annotations
+
+import bisect
+import io
+import itertools
+import logging
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
+from functools import partial
+from importlib import import_module
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+
+from inferd._core.media.image import flatten
+from inferd._core.media.orientation import orient
+from inferd.errors import RequestError
+from inferd.pipeline.exif import UPRIGHT, block_orientation, jpeg_orientation
+from inferd.pipeline.geometry import Size, Unfit
+from inferd.pipeline.picture_file import (
+    FORMATS,
+    Png,
+    Webp,
+    file_format,
+    has_all_rows,
+    is_arithmetic,
+    jpeg_scans,
+    read_png,
+    read_webp,
+    tidied_jpeg,
+    unpadded_jpeg,
+)
+from inferd.pipeline.picture_memory import memory
+from inferd.pipeline.pipeline import Array
+from inferd.pipeline.scratch import pages, scratch
+
+if TYPE_CHECKING:
+    from types import ModuleType
+
+    from PIL import Image, ImageFile
+
+__all__ = ["MAX_PIXELS", "Decoder", "Picture", "is_native"]
+
+log = logging.getLogger("inferd.pipeline")
+
+MAX_PIXELS = 50_000_000  # by default; and of the pixels that are decoded,
+MAX_RATIO = 256  # by default, as many for each that the first resize makes (16 times its height and width),
+ALWAYS_PIXELS = 25_000_000  # but these in any case: photographs of most phones
+# Scans of a JPEG file, each of which goes over the whole picture, in one call that nothing ends.
+# Progressive files have about ten, of four inks 18. More are taken of smaller pictures.
+MAX_SCANS = 100
+USUAL_SCANS, MAX_SCANNED_PIXELS = 18, 500_000_000
+BAND_PIXELS = 1 << 18  # that are taken over from Pillow at once
+# Pillow's memory is of such blocks. The C library keeps freed ones of up to 32 MiB for itself, and Pillow's own are of 16: 700 MB stayed
+# behind two pictures of 49 million pixels.
+BLOCK_BYTES = 64 << 20
+
+MARK, MARK_PIXELS = (77, 177, 7, 201), 64  # a color that few last rows begin with, and how much of the row is given it
+
+# Bytes that Pillow and its libraries take for a pixel: four of its own; the coefficients of a progressive JPEG; of WebP two canvases and
+# what is read of them.
+_PILLOW_BYTES = {"JPEG": 12, "PNG": 4, "WebP": 16, "BMP": 4}
+# What libwebp takes for a pixel at most where it decodes a whole picture before it gives any of it: 4, of transparency alone 5 in all, and
+# what it knows of each block of 16.
+_LIBWEBP_BYTES = 6
+
+# The modules of _core that decode a format, their libraries, and what is so where they are missing and Pillow decodes.
+_NATIVE = {
+    "JPEG": ("jpeg", "libjpeg-turbo", "more slowly, and damage in them may pass unnoticed"),
+    "WebP": ("webp", "libwebp", "and large ones keep all other requests waiting meanwhile"),
+}
+
+# Eighths of its size that a JPEG may be decoded at, and how many times as large as needed it is left then: with less the resize (an
+# antialiased BILINEAR or BICUBIC: no margin makes the others alike) has too little to take the mean of. 3/8 takes longer than 1/2 and is
+# further from the whole decode, 5/8 to 7/8 take longer than that; 1/8 is a mean of blocks, which aliases.
+_SCALES = ((1, 3.0), (2, 1.75), (4, 1.75))
+
+
+Needed = Callable[[Size], Size]  # height and width of an upright picture -> those that its first resize makes of it
+Check = Callable[[], None]  # called while something lasts; may raise
+Box = tuple[float, float, float, float]  # top, left, height, width, fractions of a pixel included
+
+
+class Picture(NamedTuple):
+    """A decoded picture."""
+
+    pixels: Array  # UINT8 [height, width, channels], C-contiguous; valid inside of the `with` that gave it
+    size: Size  # height and width of the whole picture, upright; `pixels` has less where it was decoded scaled
+    box: Box | None = None  # what of `pixels` the picture is, where it was decoded scaled: sides that 8 does not divide end within a pixel
+
+
+class _Opened(NamedTuple):
+    """A file whose head is read."""
+
+    nbytes: int  # of memory that decode() takes
+    decode: Callable[[], Picture]
+
+
+class _Whole(NamedTuple):
+    """A file for Pillow."""
+
+    form: str
+    file: memoryview
+    pieces: Sequence[memoryview]  # of it: without what Pillow would read byte by byte, or at length, and no pixel needs
+    png: Png | None = None  # None: it is of another format
+    webp: Webp | None = None
+    scans: int = 1  # of a JPEG
+
+
+class _Reader:
+    """A file of several pieces that Pillow reads where they lie: io.BytesIO copies all of it, with the GIL, 40 ms for 100 MB."""
+
+    def __init__(self, pieces: Sequence[memoryview]) -> None:
+        self._pieces = pieces
+        self._ends = list(itertools.accumulate(map(len, pieces)))
+        self._at = 0
+
+    def read(self, nbytes: int = -1) -> bytes:
+        end = self._ends[-1] if nbytes < 0 else min(self._at + nbytes, self._ends[-1])
+        found = []
+        index = bisect.bisect_right(self._ends, self._at)
+        while self._at < end:
+            start = self._ends[index] - len(self._pieces[index])
+            found.append(self._pieces[index][self._at - start : end - start])
+            self._at += len(found[-1])
+            index += 1
+        return b"".join(found)
+
+    def seek(self, at: int, whence: int = io.SEEK_SET) -> int:
+        start = {io.SEEK_SET: 0, io.SEEK_CUR: self._at, io.SEEK_END: self._ends[-1]}[whence]
+        self._at = max(0, start + at)
+        return self._at
+
+    def tell(self) -> int:
+        return self._at
+
+
+def _joined(pieces: Sequence[memoryview]) -> memoryview:
+    """In one piece, as libjpeg-turbo takes it; bytes.join would copy them with the GIL."""
+    joined = pages(sum(map(len, pieces)))
+    at = 0
+    for piece in pieces:
+        joined[at : at + len(piece)] = np.asarray(piece)
+        at += len(piece)
+    return joined.data
+
+
+class Decoder:
+    """Decodes the files of one step. Raises ImportError where Pillow is missing.
+
+    gray: one channel, the luma. max_pixels: that a file may announce; None: the default of steps.proto.
+    background: red, green, blue to blend transparent pixels with; none: transparency is dropped.
+    scaled: see steps.proto, DecodeImage.
+    """
+
+    def __init__(
+        self,
+        *,
+        gray: bool = False,
+        max_pixels: int | None = None,
+        scaled: bool = False,
+        ignore_orientation: bool = False,
+        background: tuple[int, int, int] | None = None,
+    ) -> None:
+        from PIL import BmpImagePlugin, JpegImagePlugin, PngImagePlugin, WebPImagePlugin, _imaging
+
+        _imaging.set_block_size(max(BLOCK_BYTES, _imaging.get_block_size()))
+        self._open: dict[str, Callable[[Any], ImageFile.ImageFile]] = {
+            "JPEG": JpegImagePlugin.JpegImageFile,
+            "PNG": PngImagePlugin.PngImageFile,
+            "WebP": WebPImagePlugin.WebPImageFile,
+            "BMP": BmpImagePlugin.BmpImageFile,
+        }
+        self._channels = 1 if gray else 3
+        self._mode = "L" if gray else "RGB"
+        self._max_pixels = MAX_PIXELS if max_pixels is None else max_pixels
+        self._by_need = max_pixels is None
+        self._scaled = scaled
+        self._ignore_orientation = ignore_orientation
+        self._background = background
+        natives = {"JPEG": self._by_libjpeg, "WebP": self._by_libwebp}
+        self._natives = {form: partial(natives[form], module) for form in _NATIVE if (module := _native(form))}
+        for form, (_, library, so) in _NATIVE.items():
+            if form not in self._natives:
+                log.warning(f"{form} files are decoded by Pillow, {so}: {library} was not found when inferd was built")
+
+    @contextmanager
+    def decode(self, file: memoryview, needed: Needed, check: Check = lambda: None) -> Iterator[Picture]:
+        """The pixels of a file, for which memory is held inside of the `with`. Raises Unfit, and what check() raises.
+
+        needed: height and width of the upright picture -> those that its first resize makes of it; it may raise Unfit, too.
+        check: called while other pictures take all of the memory, and while a file is looked through.
+        """
+        form = file_format(file)
+        if form not in FORMATS:
+            raise Unfit(f"expected a JPEG, PNG, WebP or BMP file, got {_shown(form, file)}")
+        native = self._natives.get(form)
+        opened = native(file, needed, check) if native else self._by_pillow(form, file, needed, check)
+        with memory.room(opened.nbytes, check):
+            yield opened.decode()
+
+    # ---- libjpeg-turbo and libwebp
+
+    def _by_libjpeg(self, jpeg: ModuleType, file: memoryview, needed: Needed, _: Check) -> _Opened:
+        data = file
+        head = jpeg.header(file)
+        if head is None and (pieces := tidied_jpeg(file)):
+            data = _joined(pieces)
+            head = jpeg.header(data)
+        if head is None:
+            raise _arithmetic_jpeg() if is_arithmetic(file) else _unreadable("JPEG")
+        height, width, scans, components, whole, arithmetic = head
+        self._check_size(height, width)
+        if arithmetic:
+            raise _arithmetic_jpeg()
+        if not scans:
+            raise _damaged_jpeg()
+        _check_scans(scans, height * width)
+        lies = UPRIGHT if self._ignore_orientation else jpeg_orientation(file)
+        size = _upright((height, width), lies)
+        wanted = needed(size)
+        eighths = _eighths(size, wanted) if self._scaled else 8
+        rows, columns = jpeg.scaled_size(height, width, eighths)
+        self._check_need(rows * columns, wanted)
+        a_pixel = self._channels * (1 if lies == UPRIGHT else 2) + (4 if components == 4 else 0)
+        coefficients = 2 * components * height * width if whole else 0
+
+        def decode() -> Picture:
+            pixels = scratch.pixels("decoded", (rows, columns, self._channels))
+            if not (jpeg.decode(data, pixels) or ((unpadded := unpadded_jpeg(data)) and jpeg.decode(_joined(unpadded), pixels))):
+                raise _damaged_jpeg()
+            return Picture(_turned(pixels, lies), size, _box(size, eighths, lies) if eighths < 8 else None)
+
+        return _Opened(rows * columns * a_pixel + coefficients, decode)
+
+    def _by_libwebp(self, webp: ModuleType, file: memoryview, needed: Needed, check: Check) -> _Opened:
+        head = _still_webp(file, check)
+        self._check_size(*head.size)
+        lies = UPRIGHT if self._ignore_orientation else block_orientation(head.exif, head.xmp)
+        size = _upright(head.size, lies)
+        self._check_need(size[0] * size[1], needed(size))
+        background = self._background if head.transparent else None
+        channels = 3 if background is None else 4  # that libwebp gives
+        flat = channels == self._channels
+        a_pixel = (0 if flat else channels) + self._channels * (1 if lies == UPRIGHT else 2) + (_LIBWEBP_BYTES if head.buffered else 0)
+
+        def decode() -> Picture:
+            pixels = scratch.pixels("decoded" if flat else "layers", (*head.size, channels))
+            if not webp.decode(head.picture, pixels):
+                raise _unreadable("WebP")
+            if not flat:
+                layers, pixels = pixels, scratch.pixels("decoded", (*head.size, self._channels))
+                flatten(layers, background, pixels)
+            return Picture(_turned(pixels, lies), size)
+
+        return _Opened(head.size[0] * head.size[1] * a_pixel, decode)
+
+    # ---- Pillow
+
+    def _by_pillow(self, form: str, file: memoryview, needed: Needed, check: Check) -> _Opened:
+        whole = _whole(form, file, check)
+
+        def opened() -> tuple[ImageFile.ImageFile, int]:
+            image = self._open[form](_Reader(whole.pieces))
+            return image, self._announced(whole, image, needed)
+
+        lower = self._needs_lower(whole.png)
+        with _reading(form):
+            if whole.webp is not None:  # libwebp asks for memory as soon as it sees the file
+                seen, size = None, whole.webp.size
+            else:
+                seen = opened()
+                size = seen[0].height, seen[0].width
+            self._check_size(*size)
+
+        def decode() -> Picture:
+            with _reading(form):
+                return self._load(whole, *(seen or opened()), check)
+
+        return _Opened(size[0] * size[1] * (_PILLOW_BYTES[form] * (1 + lower) + 2 * self._channels), decode)
+
+    def _announced(self, whole: _Whole, image: ImageFile.ImageFile, needed: Needed) -> int:
+        """How a picture lies. Raises Unfit where something else that its file says is not taken."""
+        self._check_size(image.height, image.width)
+        _check_scans(whole.scans, image.height * image.width)
+        if _is_python(image):
+            raise Unfit("it is a BMP file compressed by run lengths (RLE), which is not decoded: save it uncompressed, or as PNG")
+        if (frames := getattr(image, "n_frames", 1)) > 1:
+            raise _animated(whole.form, frames)
+        lies = UPRIGHT if self._ignore_orientation else _orientation(whole)
+        self._check_need(image.height * image.width, needed(_upright((image.height, image.width), lies)))
+        return lies
+
+    def _load(self, whole: _Whole, image: ImageFile.ImageFile, lies: int, check: Check) -> Picture:
+        if whole.form == "JPEG" and self._channels == 1:
+            image.draft("L", image.size)  # its luma, as libjpeg-turbo gives it
+        if whole.png is None:
+            image.load()
+        else:
+            sure = _reaches_its_end(image) and not whole.png.interlaced  # whose last row is written to early
+            if not sure and not has_all_rows(whole.file, check):
+                raise _unreadable("PNG")
+        lower = self._lower(whole) if self._needs_lower(whole.png) else None
+        return Picture(_turned(self._pixels(image, whole.png, lower), lies), _upright((image.height, image.width), lies))
+
+    def _needs_lower(self, png: Png | None) -> bool:
+        """Whether pixels are compared with a transparent color of 16 bits a channel, of which Pillow gives the upper 8."""
+        return self._background is not None and png is not None and png.depth == 16 and len(png.transparent or ()) == 3
+
+    def _lower(self, whole: _Whole) -> Image.Image:
+        """The lower 8 bits of 16: what Pillow takes for the upper of samples whose bytes stand the other way round."""
+        image = self._open["PNG"](_Reader(whole.pieces))
+        image.tile = [tile._replace(args="RGB;16L") for tile in image.tile]
+        image.load()
+        return image
+
+    def _pixels(self, image: Image.Image, png: Png | None, lower: Image.Image | None) -> Array:
+        """A picture's pixels as the step gives them, band by band. lower: of 16 bits a channel the lower 8, where they are needed."""
+        colors = png.colors if png is not None and image.mode == "P" else 0  # all that its pixels may be; 0: any
+        transparent = png.transparent if png is not None and self._background is not None else None
+        pixels = scratch.pixels("decoded", (image.height, image.width, self._channels))
+        rows = max(1, BAND_PIXELS // image.width)
+        for top in range(0, image.height, rows):
+            band = pixels[top : top + rows]
+            here = 0, top, image.width, top + len(band)
+            part = image.crop(here)
+            if 0 < colors < 256 and np.asarray(part).max() >= colors:
+                raise _unreadable("PNG")
+            clear = None if transparent is None else _is_color(part, lower.crop(here) if lower else None, transparent)
+            self._flatten(part, band, clear)
+        return pixels
+
+    def _flatten(self, image: Image.Image, pixels: Array, clear: Array | None) -> None:
+        """8 bits a channel, without transparency. clear: which pixels are transparent, where one color is; of a palette's Pillow tells."""
+        from PIL import Image
+
+        if image.mode.startswith("I"):
+            image = Image.fromarray((np.asarray(image) >> 8).astype(np.uint8))
+        if image.mode != "P" or self._background is None:
+            image.info.pop("transparency", None)  # Pillow compares it with what it has made of the samples
+        if clear is not None:
+            image.putalpha(Image.fromarray(np.where(clear, 0, 255).astype(np.uint8)))
+        if self._background is not None and (image.mode in ("LA", "PA", "RGBA") or "transparency" in image.info):
+            flatten(np.asarray(image.convert("RGBA")), self._background, pixels)
+        else:
+            flat = image if image.mode == self._mode else image.convert(self._mode)
+            pixels[:] = np.asarray(flat).reshape(pixels.shape)
+
+    def _check_size(self, height: int, width: int) -> None:
+        if height < 1 or width < 1:
+            raise Unfit(f"expected a picture, got one that is {height} x {width} (height x width): it has no pixels")
+        if height * width > self._max_pixels:
+            raise Unfit(
+                f"the file announces {height} x {width} pixels (height x width), and decode_image takes at most {self._max_pixels} "
+                "(max_pixels): send a smaller picture"
+            )
+
+    def _check_need(self, pixels: int, wanted: Size) -> None:
+        most = max(ALWAYS_PIXELS, MAX_RATIO * wanted[0] * wanted[1])
+        if self._by_need and pixels > most:
+            raise Unfit(
+                f"the file has {pixels} pixels to decode, of which the steps make {wanted[0]} x {wanted[1]} (height x width), and "
+                f"decode_image takes at most {most} for that: send a smaller picture, or have max_pixels of decode_image "
+                "set, which then is the limit"
+            )
+
+
+def _native(form: str) -> ModuleType | None:
+    try:
+        return import_module(f"inferd._core.{_NATIVE[form][0]}")
+    except ImportError:
+        return None
+
+
+def is_native(form: str) -> bool:
+    """Whether files of that format, JPEG or WebP, are decoded by its library, which inferd was built with, and not by Pillow."""
+    return _native(form) is not None
+
+
+@contextmanager
+def _reading(form: str) -> Iterator[None]:
+    """Whatever a broken file makes Pillow stumble over is Unfit; its words are not for clients. What check() raises stays that."""
+    from PIL import Image
+
+    try:
+        yield
+    except (Unfit, RequestError, MemoryError):
+        raise
+    except Image.DecompressionBombError:
+        raise Unfit(f"it is a {form} file of more pixels than Pillow takes: send a smaller picture, or save it as JPEG or PNG") from None
+    except Exception:
+        raise _unreadable(form) from None
+
+
+def _unreadable(form: str) -> Unfit:
+    return Unfit(
+        f"it is a {form} file that is damaged, cut short or of a kind that cannot be decoded: send the whole file, or save it again"
+    )
+
+
+def _animated(form: str, frames: int) -> Unfit:
+    count = f"{frames} frames" if frames > 1 else "one frame"
+    return Unfit(f"it is an animated {form} file of {count}: send a frame as a picture of its own")
+
+
+def _arithmetic_jpeg() -> Unfit:
+    return Unfit("it is a JPEG file with arithmetic coding, which is not decoded: save it again with Huffman coding, as nearly all are")
+
+
+def _damaged_jpeg() -> Unfit:
+    return Unfit("it is a JPEG file that is damaged or cut short: send the whole file, or save it again")
+
+
+def _still_webp(file: memoryview, check: Check) -> Webp:
+    webp = read_webp(file, check)
+    if webp is None:
+        raise _unreadable("WebP")
+    if webp.frames:
+        raise _animated("WebP", webp.frames)
+    return webp
+
+
+def _whole(form: str, file: memoryview, check: Check) -> _Whole:
+    """Raises Unfit for what Pillow does not look at, and for how many pieces it looks at, before it does; and what check() raises."""
+    if form == "PNG":
+        png = read_png(file, check)
+        if png is None:
+            raise _unreadable(form)
+        return _Whole(form, file, png.pieces, png)
+    if form == "JPEG":
+        scans, tidied = jpeg_scans(file), tidied_jpeg(file)
+        if is_arithmetic(file):
+            raise _arithmetic_jpeg()
+        if not scans or tidied is None:
+            raise _unreadable(form)
+        _check_scans(scans)
+        return _Whole(form, file, tidied, scans=scans)
+    if form == "WebP":
+        return _Whole(form, file, [file], webp=_still_webp(file, check))
+    return _Whole(form, file, [file])
+
+
+def _is_python(image: ImageFile.ImageFile) -> bool:
+    """Whether Pillow's decoder of it is Python code, as that of BMP's run lengths is: it has the GIL for seconds, for a file of 4 KB."""
+    from PIL import Image
+
+    return any(tile[0] in Image.DECODERS for tile in image.tile)
+
+
+def _is_color(image: Image.Image, lower: Image.Image | None, color: tuple[int, ...]) -> Array:
+    """Which pixels are of that color, BOOL [height, width]. lower: the lower 8 bits, where `image` has the upper 8 of 16."""
+    samples = np.asarray(image.convert("L") if image.mode == "1" else image)
+    if lower is not None:
+        samples = samples.astype(np.uint16) << 8 | np.asarray(lower)
+    same: Array = (samples.reshape(image.height, image.width, -1) == color).all(axis=-1)
+    return same
+
+
+def _reaches_its_end(image: ImageFile.ImageFile) -> bool:
+    """Decodes a picture, and says whether anything was written to its last row, which Pillow does not tell; False: perhaps."""
+    from PIL import Image, ImageFile
+
+    width = min(image.width, MARK_PIXELS)
+    ink = MARK[: len(image.getbands())]
+    mark = Image.new(image.mode, (width, 1), ink if len(ink) > 1 else ink[0])
+    end = (0, image.height - 1, width, image.height)
+    ImageFile.ImageFile.load_prepare(image)  # which load() does not do again
+    image.im.paste(mark.im, end)
+    image.load()
+    return image.crop(end).tobytes() != mark.tobytes()
+
+
+def _shown(form: str, file: memoryview) -> str:
+    if form in ("base64 text", "data URL"):
+        return f"{form}: send the file's bytes as they are"
+    if form:
+        return f"{form}: convert it first"
+    return f"{len(file)} bytes that begin like none of them" if len(file) else "nothing: the element is empty"
+
+
+def _check_scans(scans: int, pixels: int = 0) -> None:
+    """pixels: of the picture; 0: not known yet."""
+    most = MAX_SCANS if scans <= USUAL_SCANS or not pixels else min(MAX_SCANS, max(USUAL_SCANS, MAX_SCANNED_PIXELS // pixels))
+    if scans > most:
+        size = f" of {pixels:,} pixels" if most < MAX_SCANS else ""
+        raise Unfit(f"it is a JPEG file of {scans} scans, and at most {most}{size} are decoded: save it again, with fewer")
+
+
+def _eighths(size: Size, wanted: Size) -> int:
+    """At how many eighths of its size a picture is decoded that is then resized to `wanted`."""
+    ratio = min(size[0] / wanted[0], size[1] / wanted[1])
+    return next((eighths for eighths, margin in _SCALES if ratio * eighths >= margin * 8), 8)
+
+
+def _box(size: Size, eighths: int, lies: int) -> Box:
+    """Of an upright picture's pixels at so many eighths. libjpeg fills its last row and column up at the end of what lies in the file."""
+    (height, width), fractions = size, (size[0] * eighths / 8, size[1] * eighths / 8)
+    top = -(-height * eighths // 8) - fractions[0] if lies in (3, 4, 7, 8) else 0.0
+    left = -(-width * eighths // 8) - fractions[1] if lies in (2, 3, 6, 7) else 0.0
+    return top, left, *fractions
+
+
+def _upright(size: Size, lies: int) -> Size:
+    return size if lies < 5 else (size[1], size[0])
+
+
+def _turned(pixels: Array, lies: int) -> Array:
+    if lies == UPRIGHT:
+        return pixels
+    height, width = _upright((pixels.shape[0], pixels.shape[1]), lies)
+    upright = scratch.pixels("upright", (height, width, pixels.shape[2]))
+    orient(pixels, upright, lies)
+    return upright
+
+
+def _orientation(whole: _Whole) -> int:
+    if whole.form == "JPEG":
+        return jpeg_orientation(whole.file)
+    head = whole.png or whole.webp
+    return block_orientation(head.exif, head.xmp) if head else UPRIGHT
