@@ -39,7 +39,7 @@ def test_echo(benchmark: Any, streams: int) -> None:
     def greeted() -> tuple[tuple[Served, Session, list[bytes]], dict[str, Any]]:
         served = Served(echo)
         written: list[bytes] = []
-        session = Session(served.endpoint)
+        session = Session(served.server)
         session.open(written.append, lambda: None)
         session.receive(greeting)
         served.run_scheduled()
@@ -49,7 +49,7 @@ def test_echo(benchmark: Any, streams: int) -> None:
     def serve(served: Served, session: Session, written: list[bytes]) -> list[bytes]:
         for read in reads:
             session.receive(read)
-            served.endpoint.flush()
+            served.server.flush()
         return written
 
     written = benchmark.pedantic(serve, setup=greeted, rounds=100, warmup_rounds=5)

@@ -15,7 +15,6 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from inferd.errors import ConfigError, PermissionDenied, RequestError, Unauthenticated
 from inferd.names import parse_name
-from inferd.serving.ports import Rejections
 from inferd.watched_files import Watched
 
 if TYPE_CHECKING:
@@ -31,6 +30,7 @@ __all__ = [
     "UNREADABLE",
     "Access",
     "Identity",
+    "Rejections",
     "is_loopback",
     "open_to_all",
     "warn_of_open",
@@ -42,6 +42,7 @@ OPEN_SERVICE = "/grpc.health.v1.Health/"  # a probe has no token
 MAX_TOKEN_FILE_BYTES = 1 << 20
 UNENDED_S = 1.5  # that one without a last line end must stay the same: a little less than between two looks at it
 LEAST_TOKEN_BYTES, MAX_TOKEN_BYTES = 16, 4096
+REJECTED_LOG_S = 1.0  # between two lines of clients that are rejected: whoever cannot connect could fill the log
 TOKEN = re.compile(rb"[!-~]+")  # what a header can carry, without spaces
 MAX_CERTIFICATE_BYTES = 16384  # of DER: one of many names takes long to decode, on the event loop
 MAX_TOLD_CHARS = 256  # of a certificate's subject, and of its names, in the log
@@ -49,6 +50,22 @@ NUL = "one of its names holds a NUL"  # a fault
 UNREADABLE = "its names cannot be read"  # another: they are no UTF-8, above all
 NOT_ASCII = "one of its DNS names is not ASCII"  # another: what Unicode takes for a letter in another case may be somebody else's
 SEVERAL = b", "  # between the values of a header that came more than once; no token holds a space
+
+
+class Rejections:
+    """What the log says of clients that are rejected, for their TLS or for whom their certificate names: a line in REJECTED_LOG_S at
+    most, with the number of those that had none."""
+
+    def __init__(self) -> None:
+        self._said_s = float("-inf")
+        self._unsaid = 0  # clients since
+
+    def tell(self, now_s: float, what: str) -> None:
+        if now_s - self._said_s < REJECTED_LOG_S:
+            self._unsaid += 1
+            return
+        log.info("rejected: %s%s", what, f"; {self._unsaid} more were rejected before it" if self._unsaid else "")
+        self._said_s, self._unsaid = now_s, 0
 
 
 class Identity(NamedTuple):

@@ -113,7 +113,7 @@ class ColdCalls:
 
     def start(self, call: Http2Call, method: Method) -> None:
         """When it is its turn."""
-        connection = cast("Connection", call.output)
+        connection = cast("Connection", call.connection)
         if method.max_open:
             method.check_open(call.method, connection.streams[method])
             connection.streams[method] += 1
@@ -174,7 +174,7 @@ class ColdCalls:
             message = call.take_message()
             if message is not None:
                 if not begins:
-                    await self._others.wait(cast("Connection", call.output))
+                    await self._others.wait(cast("Connection", call.connection))
                 begins = False
                 yield _parse(method, message, call.method)
             elif call.request_over or call.closed:

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from inferd._core.grpc.call import Work
-    from inferd._core.http2.server_state import Output
+    from inferd._core.http2.send_state import SendState
 
 __all__ = ["MAX_THREADS", "MessageThreads"]
 
@@ -45,8 +45,8 @@ class MessageThreads:
         self._new, self._long, self._again = _Line(), _Line(), _Line()  # without a turn yet; too long for one; long and begun
         self._begun: set[Work] = set()  # all that is in `_again`, and what of it the threads have
         self._was_new = False  # what they were given last
-        self._given: SimpleQueue[tuple[Output, Work] | None] = SimpleQueue()  # None: a thread ends
-        self._back: deque[tuple[Output, Work, bool]] = deque()  # had its turn; whether nothing is left to do
+        self._given: SimpleQueue[tuple[SendState, Work] | None] = SimpleQueue()  # None: a thread ends
+        self._back: deque[tuple[SendState, Work, bool]] = deque()  # had its turn; whether nothing is left to do
         self._is_woken = False
         self._given_count = 0
         self._threads: list[threading.Thread] = []
@@ -57,7 +57,7 @@ class MessageThreads:
         """Pieces of work that wait, or are in a thread's hands."""
         return len(self._new) + len(self._long) + len(self._again) + self._given_count
 
-    def submit(self, output: Output, work: Work) -> None:
+    def submit(self, connection: SendState, work: Work) -> None:
         """work.run() is called on a thread, once or more, and then work.done() on the loop's; work that is cancelled leaves, and neither is
         called any more, unless a thread was given it before. RuntimeError once the threads were closed, or where there is none."""
         if self._is_closed:
@@ -65,7 +65,7 @@ class MessageThreads:
         if not self._threads:
             self._start_thread()
         work.when_cancelled = self._withdraw
-        (self._long if work.is_long else self._new).add(output, work)
+        (self._long if work.is_long else self._new).add(connection, work)
         self._give()
 
     async def close(self) -> None:
@@ -109,16 +109,16 @@ class MessageThreads:
         self._was_new = bool(self._new) and not (self._again and self._was_new)
         return self._new if self._was_new else self._again
 
-    def _begin(self, output: Output, work: Work) -> None:
+    def _begin(self, connection: SendState, work: Work) -> None:
         self._begun.add(work)
-        self._again.add(output, work)
+        self._again.add(connection, work)
 
     def _run(self) -> None:
         os.setpriority(os.PRIO_PROCESS, 0, os.getpriority(os.PRIO_PROCESS, 0) + NICE)  # of this thread: so Linux takes it
         while (given := self._given.get()) is not None:
-            output, work = given
-            self._back.append((output, work, work.run(monotonic_ns() + THREAD_TURN_NS)))
-            del given, output, work  # while this thread waits for another
+            connection, work = given
+            self._back.append((connection, work, work.run(monotonic_ns() + THREAD_TURN_NS)))
+            del given, connection, work  # while this thread waits for another
             if not self._is_woken:  # after the append: who takes from `_back` says False first
                 self._is_woken = True
                 with suppress(RuntimeError):  # the loop is closed
@@ -128,7 +128,7 @@ class MessageThreads:
         """One wake-up for all that had its turn by then."""
         self._is_woken = False
         while self._back:
-            output, work, is_over = self._back.popleft()
+            connection, work, is_over = self._back.popleft()
             self._given_count -= 1
             if is_over or work.cancelled:
                 self._begun.discard(work)
@@ -136,10 +136,10 @@ class MessageThreads:
             elif self._is_closed:
                 self._begun.discard(work)  # nobody goes on with it, and nobody waits for it
             elif work in self._begun or (len(self._begun) < self._most_given and not self._long):
-                self._begin(output, work)
+                self._begin(connection, work)
             else:
                 work.restart()
-                self._long.add(output, work)
+                self._long.add(connection, work)
         self._give()
 
 
@@ -147,30 +147,30 @@ class _Line:
     """Work that waits, of connections that take turns: a piece of each. Any of it can leave; nothing takes longer for there being much."""
 
     def __init__(self) -> None:
-        self._works: OrderedDict[Output, OrderedDict[Work, None]] = OrderedDict()  # of each connection, by whose turn it is
-        self._outputs: dict[Work, Output] = {}
+        self._works: OrderedDict[SendState, OrderedDict[Work, None]] = OrderedDict()  # of each connection, by whose turn it is
+        self._connections: dict[Work, SendState] = {}
 
     def __len__(self) -> int:
-        return len(self._outputs)
+        return len(self._connections)
 
-    def add(self, output: Output, work: Work) -> None:
-        self._outputs[work] = output
-        self._works.setdefault(output, OrderedDict())[work] = None
+    def add(self, connection: SendState, work: Work) -> None:
+        self._connections[work] = connection
+        self._works.setdefault(connection, OrderedDict())[work] = None
 
-    def take(self) -> tuple[Output, Work]:
-        output, works = self._works.popitem(last=False)
+    def take(self) -> tuple[SendState, Work]:
+        connection, works = self._works.popitem(last=False)
         work, _ = works.popitem(last=False)
-        del self._outputs[work]
+        del self._connections[work]
         if works:
-            self._works[output] = works  # behind the others
-        return output, work
+            self._works[connection] = works  # behind the others
+        return connection, work
 
     def remove(self, work: Work) -> bool:
         """Whether it was there."""
-        output = self._outputs.pop(work, None)
-        if output is None:
+        connection = self._connections.pop(work, None)
+        if connection is None:
             return False
-        del self._works[output][work]
-        if not self._works[output]:
-            del self._works[output]
+        del self._works[connection][work]
+        if not self._works[connection]:
+            del self._works[connection]
         return True

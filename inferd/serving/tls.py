@@ -1,7 +1,7 @@
 """TLS of the server's ports: a certificate, its key and the authorities of clients, from files that are read again when they change.
 
-A port keeps the context that it was opened with, which makes each connection of the newest one, so that a new certificate needs no new
-port and no open connection notices. Never in here: who may ask (access.py), transports.
+Each connection is made of the newest context, so that a new certificate needs no new port and no open connection notices. Never in
+here: who may ask (access.py), transports.
 """
 
 from __future__ import annotations
@@ -12,23 +12,20 @@ import re
 import ssl
 from base64 import b64decode
 from datetime import UTC, datetime, timedelta
-from typing import TYPE_CHECKING, Any, NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
-from inferd._core.http2.tls_reader import TlsReader
 from inferd.errors import ConfigError
-from inferd.serving.ports import CLIENT, plain
 from inferd.watched_files import Watched
 
 if TYPE_CHECKING:
-    from collections.abc import Callable, Mapping
+    from collections.abc import Mapping
 
     from inferd.config import Settings
 
-__all__ = ["ALPN", "Certificates", "Tls"]
+__all__ = ["Certificates", "Tls", "plain"]
 
 log = logging.getLogger(__name__)
 
-ALPN = "h2"  # what a client must offer
 MAX_FILE_BYTES = 4 << 20
 SOON = timedelta(days=7)  # before the end of a certificate it is said that this comes,
 SOON_SHARE = 6  # or in the last sixth of its time: some last for hours, and are replaced in time
@@ -36,6 +33,7 @@ CERTIFICATE = re.compile(rb"^-----BEGIN (?:X509 |TRUSTED )?CERTIFICATE-----([^-]
 HYPHENS, BEGIN = b"-----", b"-----BEGIN "  # of the line that something in PEM begins with
 NOTHING = ("pem lib", "no start line", "Empty certificate data")  # how OpenSSL, and Python, begin to say that nothing was found
 NO_CERTIFICATE_COMPRESSION = 1 << 33  # SSL_OP_NO_RX_CERTIFICATE_COMPRESSION of OpenSSL 3.2, which Python has no name for; before: nothing
+PYTHONS_OWN = re.compile(r"^\[[^]]*\] | \(_ssl\.c:\d+\)$")  # in its words for an error of OpenSSL
 # Of TLS 1.2, which RFC 9113 lets HTTP/2 have only with forward secrecy and AEAD; TLS 1.3 has no others.
 CIPHERS = "ECDHE+AESGCM:ECDHE+CHACHA20"
 
@@ -49,23 +47,6 @@ class Certificates(NamedTuple):
     client_ca: bytes | None
 
 
-class Session(ssl.SSLObject):
-    """The server's side of one connection. The loop asks each for its client's names, which Python would decode whatever their size, or
-    fail to: certificate.py does that."""
-
-    def getpeercert(self, binary_form: bool = False) -> Any:
-        return super().getpeercert(True) if binary_form else None
-
-
-class PortContext(ssl.SSLContext):
-    """What a port is opened with: each of its connections is what `wrap` makes of the two buffers."""
-
-    wrap: Callable[[ssl.MemoryBIO, ssl.MemoryBIO], TlsReader]
-
-    def wrap_bio(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO, *more: Any, **named: Any) -> ssl.SSLObject:
-        return self.wrap(incoming, outgoing)  # type: ignore[return-value]  # what the loop calls of an SSLObject
-
-
 class Tls:
     """What the ports of one server speak. Raises ConfigError where the files are no certificate and its key."""
 
@@ -73,8 +54,6 @@ class Tls:
         named = {"tls_cert": settings.tls_cert, "tls_key": settings.tls_key, "tls_client_ca": settings.tls_client_ca}
         self._files = Watched({setting: path for setting, path in named.items() if path is not None}, MAX_FILE_BYTES)
         self.certificates, self._newest = self._files.read(self._made)
-        self.context = PortContext(ssl.PROTOCOL_TLS_SERVER)
-        self.context.wrap = self._wrap
         self._validity = _validity(self.certificates.chain)
         self._said = ""  # of it
         self._tell_validity(datetime.now(UTC))
@@ -112,16 +91,14 @@ class Tls:
             log.warning("tls_cert: the certificate in '%s' %s", self._files.paths["tls_cert"], words)
         self._said = words
 
-    def _wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> TlsReader:
+    def wrap(self, incoming: ssl.MemoryBIO, outgoing: ssl.MemoryBIO) -> ssl.SSLObject:
         """The server's side of one connection. Clients show their certificate each time: what was trusted once may not be any more.
         OpenSSL would look for a session to resume in the context that a connection begins with, so that one is nobody else's then."""
-        inner = ssl.MemoryBIO()
-        if self.certificates.client_ca is not None:
-            made = _without_certificate(mutual=True).wrap_bio(inner, outgoing, server_side=True)
-            made.context = self._newest
-        else:
-            made = self._newest.wrap_bio(inner, outgoing, server_side=True)
-        return TlsReader(made, incoming, inner, outgoing, CLIENT.get().send)
+        if self.certificates.client_ca is None:
+            return self._newest.wrap_bio(incoming, outgoing, server_side=True)
+        made = _without_certificate(mutual=True).wrap_bio(incoming, outgoing, server_side=True)
+        made.context = self._newest
+        return made
 
     def _made_again(self, found: Mapping[str, bytes]) -> tuple[Certificates, ssl.SSLContext]:
         made, now = self._made(found), datetime.now(UTC)
@@ -144,7 +121,7 @@ class Tls:
         certificates = Certificates(found["tls_cert"], found["tls_key"], None if authorities is None else _ascii(authorities))
         context = _without_certificate(mutual=certificates.client_ca is not None)
         context.set_ciphers(CIPHERS)
-        context.set_alpn_protocols([ALPN])
+        context.set_alpn_protocols(["h2"])
         chain, key = self._files.paths["tls_cert"], self._files.paths["tls_key"]
         try:
             context.load_cert_chain(chain, key, password=_no_password)
@@ -160,10 +137,17 @@ class Tls:
         return certificates, context
 
 
+def plain(error: ssl.SSLError) -> str:
+    """OpenSSL's own words for what was wrong, with a client's certificate above all: without the library, and where in Python's source it
+    was found."""
+    reason = str(getattr(error, "reason", None) or PYTHONS_OWN.sub("", str(error.args[-1]))).replace("_", " ").lower()
+    what = getattr(error, "verify_message", "")
+    return f"{reason}: {what}" if what else reason
+
+
 def _without_certificate(mutual: bool) -> ssl.SSLContext:
     """What a connection takes from the context that it begins with. mutual: clients need a certificate, and get no tickets."""
     context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-    context.sslobject_class = Session
     context.minimum_version = ssl.TLSVersion.TLSv1_2
     context.options |= ssl.OP_NO_COMPRESSION | ssl.OP_NO_RENEGOTIATION | ssl.OP_CIPHER_SERVER_PREFERENCE
     context.options |= NO_CERTIFICATE_COMPRESSION  # MAX_HANDSHAKE_NBYTES would let in a chain of several times its bytes

@@ -13,7 +13,7 @@ import h2.config
 import h2.connection
 import h2.events
 
-from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.server_state import ServerState
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unimplemented
@@ -86,12 +86,7 @@ class Served:
             "call_later": lambda seconds, callback: self.later.append((seconds, callback)),
             "in_thread": lambda session, conversion: self.conversions.append(conversion),
         }
-        self.endpoint = Endpoint(methods, **(own | settings))
-        self.default_turn_ns = self.endpoint.turn_ns
-        # On a busy machine a turn would end anywhere; test_http2_turns.py is about that.
-        self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_iteration_ns = self.endpoint.light_ns = 10**12
-        self.endpoint.flush_ns = self.endpoint.flush_iteration_ns = 10**12
-
+        self.server = ServerState(methods, **(own | settings))
     def reject(self, call: Any, error: Exception) -> None:
         self.errors.append(error)
         call.fail(error if isinstance(error, RequestError) else Internal("fault"))
@@ -126,9 +121,9 @@ class Served:
 class Client:
     """One connection to a Served: h2's client, the session, and what the client was told, by stream."""
 
-    def __init__(self, served: Served, *, greet: bool = True, descriptor: int = -1, max_age_ns: int = 0) -> None:
+    def __init__(self, served: Served, *, greet: bool = True, max_age_ns: int = 0) -> None:
         self.served = served
-        self.session = Session(served.endpoint)
+        self.session = Session(served.server)
         self.written: list[bytes] = []
         self.closed_by_server = False
         self.h2 = h2.connection.H2Connection(h2.config.H2Configuration(client_side=True, header_encoding="utf-8"))
@@ -139,7 +134,7 @@ class Client:
         self.ended: set[int] = set()
         self.goaways: list[h2.events.ConnectionTerminated] = []
         self.reads = True  # whether received data opens the windows again
-        self.session.open(self.written.append, self.close_transport, descriptor, max_age_ns)
+        self.session.open(self.written.append, self.close_transport, max_age_ns)
         self.greeted = False
         self.h2.initiate_connection()
         if greet:

@@ -79,7 +79,7 @@ async def test_who_reads_slowly_and_opens_windows_gets_all(why: str, kind: str, 
         stopping = None
         with peer:
             [connection] = transport.connections
-            while transport.endpoint.sent_nbytes < 200_000 or connection.calls:
+            while transport.server.totals["sent_nbytes"] < 200_000 or connection.calls:
                 await asyncio.sleep(0)
             if why == "drain":
                 stopping = asyncio.create_task(transport.stop(LIMIT_S))
@@ -214,7 +214,7 @@ async def test_who_has_not_taken_its_answer_when_a_drain_ends_is_spoken_of(
 
         with ExitStack() as opened:
             await asyncio.to_thread(ask, opened)
-            while transport.endpoint.sent_nbytes < 200_000:
+            while transport.server.totals["sent_nbytes"] < 200_000:
                 await asyncio.sleep(0)
             async with asyncio.timeout(LIMIT_S):
                 await transport.stop(2)
@@ -448,7 +448,7 @@ async def test_who_ended_for_an_error_is_cut_off_however_it_reads() -> None:
         judged = True
 
     async with closing(1 << 20, Judged) as (connection, made):
-        assert connection._unwanted_nbytes == JUDGED_NBYTES < connection.endpoint.connection_window_nbytes
+        assert connection._unwanted_nbytes == JUDGED_NBYTES < connection.server.limits["connection_window_nbytes"]
         made.left = 1 << 10
         connection._cut_off_unless_moved()
         assert made.aborted

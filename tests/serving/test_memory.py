@@ -84,7 +84,7 @@ def test_after_connections_by_tls_that_the_server_ended(tmp_path: Path, monkeypa
 def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Without TLS, too. One that was smaller is none."""
     given: list[int] = []
-    monkeypatch.setattr(native, "give_back", lambda: given.append(getattr(transport.endpoint, of)))
+    monkeypatch.setattr(native, "give_back", lambda: given.append(getattr(transport.server, of)))
     monkeypatch.setattr(native, "STALL_CHECK_S", 0.01)
     monkeypatch.setattr(native, "GIVE_BACK_WAVES", (8, 1000) if of == "connections" else (1000, 8))
     model = models.repository(tmp_path / "models", {"identity": models.identity()})
@@ -97,9 +97,9 @@ def test_after_a_wave(of: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) 
                 peers = [opened.enter_context(Peer(served.address)) for _ in range(count if of == "connections" else 1)]
                 for _ in range(count if of == "calls" else 0):
                     peers[0].open()
-                while wave._most < count or getattr(transport.endpoint, of) < count:
+                while wave._most < count or getattr(transport.server, of) < count:
                     assert time.monotonic() < until
-            while getattr(transport.endpoint, of) or len(given) < times:
+            while getattr(transport.server, of) or len(given) < times:
                 assert time.monotonic() < until
             assert len(given) == times
             assert all(left <= 8 // 4 for left in given)

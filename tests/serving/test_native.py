@@ -288,8 +288,8 @@ async def test_a_client_that_is_gone_without_a_word_loses_its_connection() -> No
             transport._age(60 * S)
             good.h2.ping(b"12345678")  # any frame is a response
             good.send()
-            before = transport.endpoint.received_nbytes
-            while transport.endpoint.received_nbytes < before + 17:
+            before = transport.server.totals["received_nbytes"]
+            while transport.server.totals["received_nbytes"] < before + 17:
                 await asyncio.sleep(0)
             transport._age(79 * S)
             assert len(transport.connections) == 2
@@ -375,7 +375,7 @@ async def test_connections_that_are_gone_at_one_moment_end_some_in_each_iteratio
                 assert before - len(transport.connections) <= ENDED
         assert all(call.closed for call in held)
         held.clear()
-        assert transport.endpoint.connections == 0
+        assert transport.server.connections == 0
 
 
 @pytest.mark.parametrize(("looks", "turn_ns", "expected"), [(2, 10**12, [4, 2]), (250, 0, [2, 2, 2])])
@@ -391,7 +391,7 @@ async def test_all_connections_are_looked_at_some_in_each_iteration_of_the_loop(
 
     async with serving() as (transport, [bound]):
         transport._stall_timer.cancel()
-        transport.endpoint.turn_ns = turn_ns
+        transport.server.turn_ns = turn_ns
         with await greeted(transport, bound), await greeted(transport, bound), await greeted(transport, bound):
             monkeypatch.setattr(transport, "_cut_off_stalled", look)
             monkeypatch.setattr(transport, "_age", look)
@@ -406,7 +406,7 @@ async def test_late_calls_of_all_connections_are_ended_some_in_each_iteration_of
     """All at once they held the loop up, for everybody else, as often as a client made them so."""
     monkeypatch.setattr(native, "STALL_CHECK_S", 3600)
     async with serving() as (transport, [bound]):
-        transport.endpoint.turn_ns = 10**12
+        transport.server.turn_ns = 10**12
 
         def ask(peer: Peer) -> None:
             for _ in range(150):
@@ -416,16 +416,16 @@ async def test_late_calls_of_all_connections_are_ended_some_in_each_iteration_of
         with await greeted(transport, bound) as one, await greeted(transport, bound) as other:
             for peer in (one, other):
                 await asyncio.to_thread(ask, peer)
-            assert transport.endpoint.calls == 300
-            transport.endpoint.turn_ns = 0
+            assert transport.server.calls == 300
+            transport.server.turn_ns = 0
             ended, left = [], 300
             transport._look_for_stalls()
             while transport._unlooked:
                 await asyncio.sleep(0)
-                ended.append(left - transport.endpoint.calls)
-                left = transport.endpoint.calls
+                ended.append(left - transport.server.calls)
+                left = transport.server.calls
             assert max(ended) == 64
-            while transport.endpoint.calls:
+            while transport.server.calls:
                 await asyncio.sleep(0)
 
 
@@ -489,7 +489,7 @@ async def test_a_request_that_does_not_come_whole_ends_its_call_and_nothing_else
         with peer:
             halves = await asyncio.to_thread(stop_halfway, peer)
             for now_s in (0, 4.9, 5):
-                assert transport.endpoint.calls == 2
+                assert transport.server.calls == 2
                 transport._cut_off_stalled(int(now_s * S))
             for stream in halves:
                 answer = await asyncio.to_thread(peer.wait, stream)
@@ -536,7 +536,7 @@ async def test_what_the_socket_does_not_take_costs_the_connection() -> None:
             return peer
 
         with await asyncio.to_thread(ask):
-            while transport.endpoint.calls == 0:
+            while transport.server.calls == 0:
                 await asyncio.sleep(0)
             [connection] = transport.connections
             while not connection.waiting_nbytes():
@@ -599,7 +599,7 @@ async def test_a_watch_may_be_silent_but_keeps_no_messages_that_nobody_takes() -
             stream = await asyncio.to_thread(watch, peer)
             for now_s in (0, 10, 20):
                 transport._cut_off_stalled(now_s * S)
-            assert transport.endpoint.stalled_total == 0
+            assert transport.server.totals["stalled"] == 0
             await asyncio.to_thread(send_more, peer, stream)
             for now_s in (30, 35):
                 transport._cut_off_stalled(now_s * S)
@@ -615,7 +615,7 @@ async def test_the_look_at_stalls_comes_by_itself(monkeypatch: pytest.MonkeyPatc
         with peer:
             stream = await asyncio.to_thread(peer.open, ECHO)
             assert (await asyncio.to_thread(peer.wait, stream)).status == 4
-        assert transport.endpoint.stalled_total == 1
+        assert transport.server.totals["stalled"] == 1
 
 
 async def test_want_of_descriptors_is_said_once_in_a_while(caplog: pytest.LogCaptureFixture) -> None:
@@ -750,7 +750,7 @@ async def test_http_1_is_told_what_this_port_is(content: bytes) -> None:
 async def test_a_connection_that_is_read_in_turns_loses_nothing() -> None:
     """Turns of no length: its socket is held again and again."""
     async with serving() as (transport, [bound]):
-        transport.endpoint.turn_ns = 0
+        transport.server.turn_ns = 0
 
         def ask() -> None:
             with Peer(bound) as peer:

@@ -24,7 +24,7 @@ import pytest
 import trustme
 
 from inferd._core.http2.poller import Sockets
-from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.server_state import ServerState
 from inferd.config import Address
 from inferd.serving import ports
 from inferd.serving.listeners import Listener
@@ -103,7 +103,7 @@ def sockets_of_the_loop() -> Sockets:
     def unused(*_: object) -> Any:
         raise AssertionError
 
-    sockets = Sockets(Endpoint({}, start=unused, reject=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused))
+    sockets = Sockets(ServerState({}, start=unused, reject=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused))
     asyncio.get_running_loop().add_reader(sockets, sockets.serve)
     return sockets
 

@@ -4,7 +4,7 @@ from libc.stdint cimport uint32_t, uint64_t
 from posix.time cimport timespec
 
 cdef extern from "sys/epoll.h" nogil:
-    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLET, EPOLL_CLOEXEC
+    enum: EPOLL_CTL_ADD, EPOLL_CTL_MOD, EPOLL_CTL_DEL, EPOLLIN, EPOLLOUT, EPOLLRDHUP, EPOLLHUP, EPOLLERR, EPOLLET, EPOLL_CLOEXEC
     ctypedef union epoll_data:
         void *ptr
         int fd
@@ -41,6 +41,7 @@ cdef extern from *:
     #endif
     #include <poll.h>
     #include <signal.h>
+    #include <sys/ioctl.h>
     #include <sys/prctl.h>
     #include <sys/socket.h>
     #include <time.h>
@@ -58,4 +59,7 @@ cdef extern from *:
     Py_ssize_t send(int fd, const void *buffer, size_t nbytes, int flags) noexcept nogil
     int close(int fd) noexcept nogil
     int prctl(int option, unsigned long, unsigned long, unsigned long, unsigned long) noexcept nogil
-    const int MSG_DONTWAIT, MSG_NOSIGNAL, PR_SET_TIMERSLACK
+    int shutdown(int fd, int how) noexcept nogil
+    int ioctl(int fd, unsigned long request, int *value) noexcept nogil
+    const int MSG_DONTWAIT, MSG_NOSIGNAL, PR_SET_TIMERSLACK, SHUT_WR
+    const unsigned long TIOCOUTQ

@@ -20,7 +20,7 @@ cdef enum:
     CHUNK_NBYTES = 64 << 10     # of a message that zlib is given at once: what it leaves of one is copied
     INLINE_COMPRESSED_NBYTES = 10 << 10         # a request is decompressed on the loop that came in so many bytes
     INLINE_DECOMPRESSED_NBYTES = 32 << 10       # and becomes so many; what it lacks then is a thread's
-    INLINE_ANSWER_NBYTES = 8 << 10              # a response of so many bytes is compressed there
+    INLINE_RESPONSE_NBYTES = 8 << 10              # a response of so many bytes is compressed there
     COMPRESSION_WEIGHT = 4      # a byte takes so many times as long to compress as to decompress
 
 
@@ -105,7 +105,7 @@ cdef class Conversion:
 cdef class Decompression(Conversion):
     """Of a request's message. encoding: "gzip" or "deflate". max_nbytes: what it may be decompressed to; as soon as it is more, or the
     budget of messages is spent, `error` is a ResourceExhausted, and an Internal where the bytes are not of that encoding, as grpc's own
-    servers answer."""
+    servers response."""
 
     def __init__(self, Message source not None, str encoding not None, Py_ssize_t max_nbytes, when_over=None,
                  int64_t deadline_ns=INT64_MAX):
@@ -160,7 +160,7 @@ cdef class Compression(Conversion):
 
     def __init__(self, Message source not None, str encoding not None, when_over=None):
         super().__init__(source, encoding, when_over)
-        self.inline_nbytes = source.nbytes if source.nbytes <= INLINE_ANSWER_NBYTES else 0
+        self.inline_nbytes = source.nbytes if source.nbytes <= INLINE_RESPONSE_NBYTES else 0
         self.weight = COMPRESSION_WEIGHT
 
     cdef bint convert(self, Py_ssize_t nbytes) except -1:

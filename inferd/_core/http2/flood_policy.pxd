@@ -16,14 +16,14 @@ cdef enum Verdict:
     FLOODING = 2                        # too many control frames
     RESETTING = 3                       # too many resets
 
-cdef struct Rules:                      # for all connections
+cdef struct FloodRules:                      # for all connections
     int64_t control_step_ns             # one more control frame may come each so many ns,
     int64_t control_burst               # and so many at once
     int64_t min_ping_interval_ns        # 0: PINGs count as other control frames do
     int64_t reset_step_ns               # one more stream may be reset each so many ns,
     int64_t reset_burst                 # and so many at once
 
-cdef struct Conduct:                    # of one connection
+cdef struct FloodPolicy:                    # of one connection
     int64_t control_frames              # that came since the last verdict, PINGs among them
     int64_t pings
     int64_t resets                      # of streams, by the client, or by us for what it sent
@@ -41,27 +41,27 @@ cdef inline bint spend(int64_t *until_ns, int64_t count, int64_t each_ns, int64_
     return until_ns[0] - now_ns <= burst * each_ns
 
 
-cdef inline int64_t unearned(Conduct *conduct, const Rules *rules, int64_t frames, int64_t streams, uint64_t sent_nbytes) noexcept:
+cdef inline int64_t unearned(FloodPolicy *floods, const FloodRules *rules, int64_t frames, int64_t streams, uint64_t sent_nbytes) noexcept:
     """How many of these control frames no call brought with it. What was earned and not used is kept, up to a burst."""
-    cdef uint64_t nbytes = sent_nbytes - conduct.earned_nbytes
+    cdef uint64_t nbytes = sent_nbytes - floods.earned_nbytes
     cdef int64_t used
-    conduct.earned_frames += EARNED_FRAMES * (streams - conduct.earned_streams) + <int64_t>(nbytes // EARNED_NBYTES)
-    conduct.earned_frames = min(conduct.earned_frames, rules.control_burst)
-    conduct.earned_streams = streams
-    conduct.earned_nbytes = sent_nbytes - nbytes % EARNED_NBYTES
-    used = min(frames, conduct.earned_frames)
-    conduct.earned_frames -= used
+    floods.earned_frames += EARNED_FRAMES * (streams - floods.earned_streams) + <int64_t>(nbytes // EARNED_NBYTES)
+    floods.earned_frames = min(floods.earned_frames, rules.control_burst)
+    floods.earned_streams = streams
+    floods.earned_nbytes = sent_nbytes - nbytes % EARNED_NBYTES
+    used = min(frames, floods.earned_frames)
+    floods.earned_frames -= used
     return frames - used
 
 
-cdef inline Verdict judge(Conduct *conduct, const Rules *rules, int64_t streams, uint64_t sent_nbytes, int64_t now_ns) noexcept:
+cdef inline Verdict judge(FloodPolicy *floods, const FloodRules *rules, int64_t streams, uint64_t sent_nbytes, int64_t now_ns) noexcept:
     """Of the frames that came since the last verdict. streams (opened), sent_nbytes (of responses): so far."""
-    cdef int64_t frames = conduct.control_frames, pings = conduct.pings, resets = conduct.resets
-    conduct.control_frames = conduct.pings = conduct.resets = 0
-    if resets > 0 and not spend(&conduct.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
+    cdef int64_t frames = floods.control_frames, pings = floods.pings, resets = floods.resets
+    floods.control_frames = floods.pings = floods.resets = 0
+    if resets > 0 and not spend(&floods.reset_until_ns, resets, rules.reset_step_ns, rules.reset_burst, now_ns):
         return RESETTING
     if pings > 0 and rules.min_ping_interval_ns > 0 and not spend(
-            &conduct.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
+            &floods.ping_until_ns, pings, rules.min_ping_interval_ns, PING_BURST, now_ns):
         return PINGING
-    frames = unearned(conduct, rules, frames, streams, sent_nbytes)
-    return FINE if spend(&conduct.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else FLOODING
+    frames = unearned(floods, rules, frames, streams, sent_nbytes)
+    return FINE if spend(&floods.control_until_ns, frames, rules.control_step_ns, rules.control_burst, now_ns) else FLOODING

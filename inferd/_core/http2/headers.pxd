@@ -3,7 +3,7 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 from inferd._core.http2.stream cimport Http2Call
-from inferd._core.http2.server_state cimport Endpoint
+from inferd._core.http2.server_state cimport ServerState
 
 cdef enum Field:
     METADATA                    # the client's own
@@ -11,10 +11,10 @@ cdef enum Field:
     PATH, METHOD, CONTENT_TYPE, TIMEOUT, ENCODING, ACCEPT_ENCODING, AUTHORIZATION
 
 cdef class HeaderReader:        # of one connection; it receives one block at a time
-    cdef Endpoint endpoint
+    cdef ServerState server
     cdef Http2Call opening      # whose headers are being received; None: the block is of trailers, or there is none
     cdef Py_ssize_t trailer_nbytes      # of the block of trailers that is being received
-    cdef bytes authorized       # the `authorization` header that the guard let through last, or None,
+    cdef bytes authorized       # the `authorization` header that the authenticator let through last, or None,
     cdef uint64_t authorized_epoch      # and when
     # A block begins: of this call's headers, or of trailers (None).
     cdef void begin(self, Http2Call call) noexcept
@@ -28,5 +28,5 @@ cdef class HeaderReader:        # of one connection; it receives one block at a 
     # All headers are there. speaks_grpc, then check: raise what is wrong with them. False: the call was answered as HTTP is.
     cdef bint speaks_grpc(self, Http2Call call) except -1
     cdef int check(self, Http2Call call) except -1
-    cdef int ask_guard(self, Http2Call call) except -1
+    cdef int authenticate(self, Http2Call call) except -1
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept

@@ -9,7 +9,7 @@ from libc.string cimport memcmp
 from inferd._core.base.clock cimport monotonic_ns
 from inferd._core.grpc.call cimport timeout_ns
 from inferd._core.http2.stream cimport INFER, STREAM, UNARY, Http2Call
-from inferd._core.http2.server_state cimport Endpoint
+from inferd._core.http2.server_state cimport ServerState
 from inferd._core.http2.limits cimport ANSWERED_HEADERS, LEAST_ANSWERED_NBYTES, MAX_METADATA, MAX_PATH_NBYTES
 
 from inferd.errors import InvalidArgument, ResourceExhausted, Unimplemented
@@ -24,8 +24,8 @@ KINDS = {"infer": INFER, "unary": UNARY, "stream": STREAM}
 @cython.final
 cdef class HeaderReader:
 
-    def __cinit__(self, Endpoint endpoint not None):
-        self.endpoint = endpoint
+    def __cinit__(self, ServerState server not None):
+        self.server = server
 
     cdef void begin(self, Http2Call call) noexcept:
         if self.opening is not None:    # nghttp2 rejected it by itself
@@ -38,9 +38,9 @@ cdef class HeaderReader:
         cdef Field field
         if self.opening is None:        # trailers: their fields say nothing to a gRPC server
             self.trailer_nbytes += nbytes
-            return self.trailer_nbytes <= self.endpoint.max_header_nbytes
+            return self.trailer_nbytes <= self.server.limits.max_header_nbytes
         self.opening.header_nbytes += nbytes
-        if self.opening.header_nbytes > self.endpoint.max_header_nbytes:
+        if self.opening.header_nbytes > self.server.limits.max_header_nbytes:
             return self.read_no_more()
         field = field_of(name, name_nbytes)
         if field == METHOD:
@@ -53,7 +53,7 @@ cdef class HeaderReader:
         return True
 
     cdef bint read_no_more(self) noexcept:
-        cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.endpoint.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
+        cdef Py_ssize_t most_nbytes = max(ANSWERED_HEADERS * self.server.limits.max_header_nbytes, <Py_ssize_t>LEAST_ANSWERED_NBYTES)
         self.opening.too_many_headers = True
         if self.opening.header_nbytes <= most_nbytes:
             return True
@@ -63,16 +63,16 @@ cdef class HeaderReader:
 
     cdef void take(self, Http2Call call, Field field, const uint8_t *name, size_t name_nbytes,
                    const uint8_t *value, size_t value_nbytes) noexcept:
-        cdef Endpoint endpoint = self.endpoint
+        cdef ServerState server = self.server
         cdef int64_t timeout
         if field == PATH:
-            if equals(value, value_nbytes, PyBytes_AS_STRING(endpoint.infer_path), PyBytes_GET_SIZE(endpoint.infer_path)):
+            if equals(value, value_nbytes, PyBytes_AS_STRING(server.infer_path), PyBytes_GET_SIZE(server.infer_path)):
                 call.kind = INFER
-                call.method = endpoint.infer_method
-                call.method_row = endpoint.infer_row
-                call.max_message_nbytes = endpoint.max_message_nbytes
+                call.method = server.infer_method
+                call.method_row = server.infer_row
+                call.max_message_nbytes = server.limits.max_message_nbytes
             else:
-                find_method(endpoint, call, <bytes>value[:value_nbytes])
+                find_method(server, call, <bytes>value[:value_nbytes])
         elif field == TIMEOUT:
             timeout = timeout_ns(value, value_nbytes)
             if timeout < 0:
@@ -82,9 +82,9 @@ cdef class HeaderReader:
         elif field == ENCODING:
             take_encoding(call, value, value_nbytes)
         elif field == ACCEPT_ENCODING:
-            if endpoint.compression is not None:
-                call.compresses |= lists(value, value_nbytes, endpoint.encoding)
-        elif field == AUTHORIZATION and endpoint.guard is not None:
+            if server.compression is not None:
+                call.compresses |= lists(value, value_nbytes, server.encoding)
+        elif field == AUTHORIZATION and server.authenticator is not None:
             self.take_authorization(call, value, value_nbytes)
         else:
             call.metadata_count += 1
@@ -96,7 +96,7 @@ cdef class HeaderReader:
     cdef bint speaks_grpc(self, Http2Call call) except -1:
         if call.too_many_headers:           # first: what is looked for below may be among those that were not read
             raise ResourceExhausted(
-                f"metadata: expected at most {self.endpoint.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
+                f"metadata: expected at most {self.server.limits.max_header_nbytes} bytes (max_header_bytes) in {MAX_METADATA} entries, "
                 f"got more; send less metadata", reason="header_size")
         if call.error is not None:
             raise call.error
@@ -109,10 +109,10 @@ cdef class HeaderReader:
         return True
 
     cdef int check(self, Http2Call call) except -1:
-        if self.endpoint.guard is not None and not call.is_authorized:
-            self.ask_guard(call)
+        if self.server.authenticator is not None and not call.is_authorized:
+            self.authenticate(call)
         if call.method_row is None:
-            raise self.endpoint.unserved(call.method)
+            raise self.server.unserved(call.method)
         if call.bad_timeout:
             raise InvalidArgument("grpc-timeout: expected 1 to 8 digits and a unit of n, u, m, S, M or H", reason="timeout")
         if call.bad_encoding:
@@ -120,16 +120,16 @@ cdef class HeaderReader:
                                 reason="compression")
         return 0
 
-    cdef int ask_guard(self, Http2Call call) except -1:
-        """Raises what the guard does."""
+    cdef int authenticate(self, Http2Call call) except -1:
+        """Raises what the authenticator does."""
         cdef bytes authorization = call.authorization
         call.authorization = None
-        if self.endpoint.guard(call, authorization):
-            self.authorized, self.authorized_epoch = authorization, self.endpoint.guard_epoch
+        if self.server.authenticator(call, authorization):
+            self.authorized, self.authorized_epoch = authorization, self.server.credentials_epoch
         return 0
 
     cdef void take_authorization(self, Http2Call call, const uint8_t *value, size_t nbytes) noexcept:
-        """The guard's, and nobody else's: it is no metadata. It is asked once for what each call of a connection brings alike, which is
+        """The authenticator's, and nobody else's: it is no metadata. It is asked once for what each call of a connection brings alike, which is
         compared in a time that does not depend on where the first difference is."""
         cdef const uint8_t *known
         cdef uint8_t difference = 0
@@ -138,7 +138,7 @@ cdef class HeaderReader:
             call.is_authorized, call.authorization = False, SEVERAL
             return
         call.is_authorized = False
-        if self.authorized is not None and self.authorized_epoch == self.endpoint.guard_epoch and \
+        if self.authorized is not None and self.authorized_epoch == self.server.credentials_epoch and \
                 nbytes == <size_t>PyBytes_GET_SIZE(self.authorized):
             known = <const uint8_t *>PyBytes_AS_STRING(self.authorized)
             for i in range(nbytes):
@@ -211,12 +211,12 @@ cdef void keep_metadata(Http2Call call, const uint8_t *name, size_t name_nbytes,
         call.error = error              # headers_complete rejects the call
 
 
-cdef void find_method(Endpoint endpoint, Http2Call call, bytes path) noexcept:
-    call.method_row = endpoint.methods.get(path)
+cdef void find_method(ServerState server, Http2Call call, bytes path) noexcept:
+    call.method_row = server.methods.get(path)
     if call.method_row is not None:
         call.method = path.decode("ascii")
         call.kind = KINDS[call.method_row.kind]
         call.single = call.method_row.single
-        call.max_message_nbytes = min(endpoint.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
+        call.max_message_nbytes = min(server.limits.max_message_nbytes, <Py_ssize_t>call.method_row.max_request_nbytes)
     else:
         call.method = path[:MAX_PATH_NBYTES].decode("ascii", "replace")

@@ -1,146 +1,136 @@
 # cython: language_level=3, boundscheck=False, wraparound=False
-# poller: sockets that have something to say. Those without TLS are read here; what they say, and that they are gone, is worked on
-# by turns (http2_endpoint, serving/native). Of others a few are told in each iteration that they can be read: the loop takes up to 1024 at
-# a time by itself, for tens of milliseconds. Never in here: what is read, when a connection ends.
+# poller: the sockets of a server, edge-triggered, and the turns of those that have work (see poller.pxd).
 
-from libc.errno cimport EAGAIN, EINTR, errno
-from libc.stdint cimport uint32_t
+from libc.errno cimport errno
+from libc.stdint cimport int64_t
 
 from inferd._core.base.clock cimport monotonic_ns
-from inferd._core.http2.server_state cimport RECEIVE_NBYTES, Endpoint
-from inferd._core.http2.limits cimport LITTLE_NBYTES, WOKEN
 from inferd._core.base.linux cimport (
-    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLIN, EPOLLRDHUP, MSG_DONTWAIT, close as close_descriptor, epoll_create1, epoll_ctl,
-    epoll_event, epoll_wait, recv,
+    EPOLL_CLOEXEC, EPOLL_CTL_ADD, EPOLL_CTL_DEL, EPOLLERR, EPOLLET, EPOLLHUP, EPOLLIN, EPOLLOUT, EPOLLRDHUP, close as close_descriptor,
+    epoll_create1, epoll_ctl, epoll_event, epoll_wait,
 )
+from inferd._core.base.scheduler cimport Flow, Scheduler
+from inferd._core.http2.limits cimport BUDGET_NS, QUANTUM_NS
 
+import logging
 import os
 
-NOBODY = (None,)
-
 cdef enum:
-    EVENTS = 64                         # that are asked for at a time
+    EVENTS = 256                        # that are asked for at a time: the loop calls again while there are more
+
+log = logging.getLogger("inferd.http2")
 
 
-cdef class Sockets:
-    """Of one endpoint. serve() is to be called whenever fileno() is readable."""
+cdef class Polled(Flow):
 
-    cdef Endpoint endpoint
-    cdef int epoll                      # of the sessions, and of `sleeping`
-    cdef int sleeping                   # the epoll of those that sleep: however many can be read, they are one of many to the sessions
-    cdef dict sessions                  # descriptor -> the session that is read
-    cdef dict asleep                    # descriptor -> who sleeps, and what is called with that once it can be read
+    def __cinit__(self):
+        self.descriptor = -1
 
-    def __cinit__(self, Endpoint endpoint not None):
-        self.endpoint = endpoint
-        self.sessions, self.asleep = {}, {}
-        self.epoll = self.sleeping = -1
+
+cdef class Poller:
+    """The sockets of one server. serve() is to be called whenever fileno() is readable.
+
+    schedule(callback): runs callback at the end of the event loop's present iteration.
+    """
+
+    def __cinit__(self, schedule not None):
+        self.epoll = -1
+        self.sockets, self.schedule = {}, schedule
+        self.scheduler, self.budget_ns = Scheduler(QUANTUM_NS), BUDGET_NS
         self.epoll = epoll_create1(EPOLL_CLOEXEC)
-        self.sleeping = epoll_create1(EPOLL_CLOEXEC)
-        if self.epoll < 0 or self.sleeping < 0:
+        if self.epoll < 0:
             raise OSError(errno, os.strerror(errno))
-        watch(self.epoll, self.sleeping, EPOLLIN)
 
     def __dealloc__(self):
-        self.close()
+        if self.epoll >= 0:
+            close_descriptor(self.epoll)
 
     def __len__(self):
-        return len(self.sessions) + len(self.asleep)
+        return len(self.sockets)
 
     def fileno(self):
         return self.epoll
 
-    def read(self, int descriptor, session not None):
-        """From now on. What comes is session.buffer_updated(nbytes) told, as of a loop's transport; that nothing more will,
-        session.hang_up(error), once, with errno or 0."""
-        if descriptor not in self.sessions:
-            watch(self.epoll, descriptor, EPOLLIN)
-            self.sessions[descriptor] = session
-
-    def wake(self, int descriptor, whose not None, callback not None):
-        """Calls callback(whose) once, when something has come or nothing more will."""
-        watch(self.sleeping, descriptor, EPOLLIN | EPOLLRDHUP)
-        self.asleep[descriptor] = (whose, callback)
-
-    def forget(self, int descriptor, whose not None):
-        """Nothing is done any more for this session, or whoever sleeps, if anything was. By TLS a socket is closed before its connection
-        hears of it: by then the descriptor may be another's."""
-        if self.sessions.get(descriptor) is whose:
-            del self.sessions[descriptor]
-            epoll_ctl(self.epoll, EPOLL_CTL_DEL, descriptor, NULL)
-        elif self.asleep.get(descriptor, NOBODY)[0] is whose:
-            del self.asleep[descriptor]
-            epoll_ctl(self.sleeping, EPOLL_CTL_DEL, descriptor, NULL)
-
     def close(self):
-        """Forgets all."""
-        self.sessions, self.asleep = {}, {}
+        """Serves no socket any more."""
+        cdef Polled socket
+        for socket in self.sockets.values():
+            socket.poller = None
+        self.sockets = {}
         if self.epoll >= 0:
             close_descriptor(self.epoll)
-        if self.sleeping >= 0:
-            close_descriptor(self.sleeping)
-        self.epoll = self.sleeping = -1
+        self.epoll = -1
+
+    cdef int add(self, Polled socket) except -1:
+        cdef epoll_event event
+        event.events = EPOLLIN | EPOLLOUT | EPOLLRDHUP | EPOLLET
+        event.data.fd = socket.descriptor
+        if epoll_ctl(self.epoll, EPOLL_CTL_ADD, socket.descriptor, &event) != 0:
+            raise OSError(errno, os.strerror(errno))
+        self.sockets[socket.descriptor] = socket
+        socket.poller = self
+        return 0
+
+    cdef void forget(self, Polled socket) noexcept:
+        if socket.poller is self:
+            socket.poller = None
+            self.sockets.pop(socket.descriptor, None)
+            epoll_ctl(self.epoll, EPOLL_CTL_DEL, socket.descriptor, NULL)
+
+    cdef void wake(self, Flow flow) noexcept:
+        self.scheduler.add(flow)
+        self.go_on()
 
     def serve(self):
-        """All that have something to say, EVENTS at least, for as long as the first turns of an iteration last: the others are the first
-        of the next. Who has no turn in this iteration is read all the same, and left: who says little need not wait behind it."""
+        """Takes note of what epoll has to say, and gives turns for as long as the budget of an iteration lasts."""
         cdef epoll_event events[EVENTS]
-        cdef int count = EVENTS, i
-        self.endpoint.begin_iteration(monotonic_ns())
-        while count == EVENTS:
-            with nogil:                         # a thread that waits for the GIL has it meanwhile
-                count = epoll_wait(self.epoll, events, EVENTS, 0)
-            for i in range(count):
-                try:
-                    self.serve_one(events[i].data.fd)
-                except Exception as error:
-                    self.endpoint.log(error)
-            if monotonic_ns() >= self.endpoint.light_until_ns:
-                break
-        self.endpoint.iteration_begun = False
+        cdef int count, i
+        cdef object found
+        cdef Polled socket
+        with nogil:                         # a thread that waits for the GIL has it meanwhile
+            count = epoll_wait(self.epoll, events, EVENTS, 0)
+        for i in range(count):
+            found = self.sockets.get(events[i].data.fd)
+            if found is not None:           # else it was forgotten after epoll had told of it
+                socket = <Polled>found
+                if events[i].events & EPOLLIN:
+                    socket.readiness |= READABLE
+                if events[i].events & EPOLLOUT:
+                    socket.readiness |= WRITABLE
+                if events[i].events & (EPOLLRDHUP | EPOLLHUP | EPOLLERR):
+                    socket.readiness |= READABLE | HUNG_UP
+                self.scheduler.add(socket)
+        self.run()
 
-    cdef int serve_one(self, int descriptor) except -1:
-        if descriptor == self.sleeping:
-            return self.wake_some()
-        session = self.sessions.get(descriptor)
-        if session is not None:                 # else one before it has ended it
-            self.receive(descriptor, session)
-        return 0
+    def serve_scheduled(self):
+        self.scheduled = False
+        self.serve()
 
-    cdef int wake_some(self) except -1:
-        cdef epoll_event events[WOKEN]
-        cdef int descriptor, i
-        for i in range(epoll_wait(self.sleeping, events, WOKEN, 0)):
-            descriptor = events[i].data.fd
-            if descriptor in self.asleep:       # else one before it has ended it
-                whose, callback = self.asleep[descriptor]
-                self.forget(descriptor, whose)
-                try:
-                    callback(whose)
-                except Exception as error:
-                    self.endpoint.log(error)
-        return 0
-
-    cdef int receive(self, int descriptor, session) except -1:
-        """All that is there, as far as the session's turn lasts: when that is over it is forgotten here."""
-        cdef Py_ssize_t nbytes, most_nbytes
-        self.endpoint.reading = NULL
+    cdef int run(self) except -1:
+        cdef Flow flow
+        cdef bint more
+        cdef int64_t begun_ns = monotonic_ns(), since_ns = begun_ns, now_ns
         while True:
-            most_nbytes = RECEIVE_NBYTES if self.endpoint.held_nbytes < self.endpoint.max_held_nbytes else LITTLE_NBYTES
-            nbytes = recv(descriptor, self.endpoint.receive_buffer, most_nbytes, MSG_DONTWAIT)
-            if nbytes > 0:
-                session.buffer_updated(nbytes)
-            elif nbytes == 0 or (errno != EAGAIN and errno != EINTR):
-                error = errno if nbytes < 0 else 0
-                self.forget(descriptor, session)
-                session.hang_up(error)
-            if nbytes < RECEIVE_NBYTES or descriptor not in self.sessions:
+            flow = self.scheduler.next()
+            if flow is None:
                 return 0
+            more = flow.take_turn()
+            now_ns = monotonic_ns()
+            self.scheduler.charge(flow, now_ns - since_ns, more)
+            if now_ns - begun_ns >= self.budget_ns:
+                break
+            since_ns = now_ns
+        if self.scheduler.has_work():
+            self.go_on()
+        return 0
 
-
-cdef int watch(int epoll, int descriptor, uint32_t events) except -1:
-    cdef epoll_event event
-    event.events, event.data.fd = events, descriptor
-    if epoll_ctl(epoll, EPOLL_CTL_ADD, descriptor, &event) != 0:
-        raise OSError(errno, os.strerror(errno))
-    return 0
+    cdef void go_on(self) noexcept:
+        """In the next iteration: everything else of the loop has its turn before."""
+        if self.scheduled:
+            return
+        self.scheduled = True
+        try:
+            self.schedule(self.serve_scheduled)
+        except Exception as error:
+            self.scheduled = False
+            log.error("a turn could not be scheduled", exc_info=error)

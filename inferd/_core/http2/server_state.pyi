@@ -1,96 +1,40 @@
 from collections.abc import Callable, Mapping
 from typing import Any
 
-from inferd._core.grpc.call import Call
-from inferd._core.grpc.compression import Conversion
+from inferd._core.grpc.call import Call, Work
+from inferd._core.http2.lingering_close import LingeringClose
 from inferd._core.http2.low_water import Gathering
+from inferd._core.http2.send_state import SendState
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError
-from inferd.serving.method import Method
 
-class Endpoint:
+DEFAULT_LIMITS: dict[str, int]
+
+class ServerState:
     def __init__(
         self,
-        methods: Mapping[str, Method],
+        methods: Mapping[str, Any],
         *,
-        start: Callable[[Http2Call, Method], None],
+        start: Callable[[Http2Call, Any], None],
         reject: Callable[[Call, Exception], None],
         unserved: Callable[[str], RequestError],
         schedule: Callable[[Callable[[], None]], Any],
         call_later: Callable[[float, Callable[[], None]], Any],
-        in_thread: Callable[[Output, Conversion], Any],
-        guard: Callable[[Http2Call, bytes | None], bool] | None = None,
+        in_thread: Callable[[SendState, Work], Any],
+        authenticator: Callable[[Http2Call, bytes | None], bool] | None = None,
         compression: str = "none",
-        max_message_nbytes: int = ...,
-        max_header_nbytes: int = ...,
-        max_unread_nbytes: int = ...,
-        max_streams: int = ...,
-        stream_window_nbytes: int = ...,
-        connection_window_nbytes: int = ...,
-        max_control_frame_rate: int = ...,
-        min_ping_interval_ns: int = ...,
-        keepalive_ns: int = ...,
-        keepalive_timeout_ns: int = ...,
-        max_idle_ns: int = ...,
-        age_grace_ns: int = ...,
-        memory_percent: int = ...,
-        fair: bool = ...,
-        max_calls: int = ...,
-        max_reset_rate: int = ...,
-        max_continuations: int = ...,
-        min_rate: int = ...,
-        min_message_rate: int = ...,
+        **limits: int,
     ) -> None: ...
     gathering: Gathering
+    limits: dict[str, int]
+    totals: dict[str, int]
     connections: int
     calls: int
-    turn_ns: int
-    flush_ns: int
-    flush_iteration_ns: int
-    max_held_nbytes: int
-    held_nbytes: int
-    iteration_ns: int
-    light_iteration_ns: int
-    light_ns: int
-    received_nbytes: int
-    sent_nbytes: int
-    connections_total: int
-    calls_total: int
-    abandoned_total: int
-    protocol_errors_total: int
-    stalled_total: int
-    flooding_total: int
-    pinging_total: int
-    resetting_total: int
-    refused_total: int
-    max_calls: int
-    connection_window_nbytes: int
-    min_rate: int
-    min_message_rate: int
-    dead_total: int
-    retired_total: int
-    idle_total: int
-    overdue_total: int
-    decompressed_total: int
-    decompressed_nbytes: int
-    compressed_total: int
-    saved_nbytes: int
+    closing: dict[LingeringClose, None]
+    draining: bool
     def flush(self) -> None: ...
-    def next_flush(self) -> None: ...
-    def set_terms(
+    def flush_scheduled_output(self) -> None: ...
+    def set_keepalive(
         self, min_ping_interval_ns: int, keepalive_ns: int, keepalive_timeout_ns: int, max_idle_ns: int, age_grace_ns: int
     ) -> None: ...
-    def guard_changed(self) -> None: ...
-    def __len__(self) -> int: ...
-    def __getitem__(self, piece: slice, /) -> memoryview: ...
-    def __buffer__(self, flags: int, /) -> memoryview: ...
-
-class Output:
-    endpoint: Endpoint
-    judged: bool
-    written_nbytes: int
-    write_nbytes: int
-    closed: bool
-    def flush(self) -> None: ...
-    def pause_writing(self) -> None: ...
-    def resume_writing(self) -> None: ...
+    def credentials_changed(self) -> None: ...

@@ -5,17 +5,17 @@ from libc.stdint cimport int64_t, uint64_t
 cdef enum Owed:                         # what a call, or a connection, waits for its client to do
     NOTHING = 0
     REQUEST = 1                         # send the rest of the request
-    ANSWER = 2                          # read the call's response: its stream's window is shut
-    ANSWERS = 3                         # read the connection's answers: the window that they share is shut
+    RESPONSE = 2                          # read the call's response: its stream's window is shut
+    RESPONSES = 3                         # read the connection's responses: the window that they share is shut
     OUTPUT = 4                          # read what the transport holds
 
-cdef struct Pace:                       # how fast a count of bytes grows for which the client is waited, looked at now and then
+cdef struct StallPolicy:                       # how fast a count of bytes grows for which the client is waited, looked at now and then
     Owed owed                           # what was waited for at the last look
     uint64_t seen_nbytes                # the count when the present stretch of time began
     int64_t since_ns                    # when it began: when the waiting did, or when enough had moved
 
 
-cdef inline bint is_stalled(Pace *pace, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns, int64_t rate) noexcept:
+cdef inline bint is_stalled(StallPolicy *pace, Owed owed, uint64_t moved_nbytes, int64_t now_ns, int64_t limit_ns, int64_t rate) noexcept:
     """Whether the client has owed the same for limit_ns while less than `rate` bytes a second of it moved. Where the count
     falls nothing has moved."""
     cdef int64_t least_nbytes = max(1, rate * (limit_ns // 1000) // 1_000_000)

@@ -5,9 +5,9 @@ cimport cython
 from libc.stdint cimport int32_t, int64_t, uint64_t
 from inferd._core.grpc.compression cimport Conversion
 from inferd._core.grpc.call cimport Call
-from inferd._core.http2.server_state cimport Output
+from inferd._core.http2.send_state cimport SendState
 from inferd._core.grpc.message cimport Message
-from inferd._core.http2.stall_policy cimport Owed, Pace
+from inferd._core.http2.stall_policy cimport Owed, StallPolicy
 
 cdef enum Kind:                         # Method.kind
     UNKNOWN = 0
@@ -18,7 +18,7 @@ cdef enum Kind:                         # Method.kind
 @cython.final
 @cython.no_gc                   # its cycles (request, listener) are broken by hand when the stream closes
 cdef class Http2Call(Call):
-    cdef readonly Output output         # its connection's, the Session; None once the stream is closed
+    cdef readonly SendState connection         # its connection's, the Session; None once the stream is closed
     cdef int32_t stream_id
     cdef Kind kind
     cdef readonly object method_row     # the service table's Method, None for an unknown path
@@ -27,7 +27,7 @@ cdef class Http2Call(Call):
     cdef Py_ssize_t header_nbytes
     cdef Py_ssize_t max_message_nbytes  # of its method
     cdef bint is_post, is_grpc, bad_encoding, bad_timeout, too_many_headers
-    cdef bint compresses                # the client takes the encoding of the endpoint's answers
+    cdef bint compresses                # the client takes the encoding of the endpoint's responses
     cdef int metadata_count             # entries that came
     cdef list metadata_items            # (name, value) as bytes, or None; none are kept of the hot method, where nobody reads them
     cdef bint single                    # of a streaming method that takes one request message
@@ -38,10 +38,10 @@ cdef class Http2Call(Call):
     cdef Py_ssize_t words_nbytes        # of its status, charged there, too
     cdef uint64_t received_nbytes       # of messages
     cdef Conversion incoming            # decompresses a message of the request, the only one that is begun, or None
-    # The answer.
+    # The response.
     cdef Conversion outgoing            # compresses a message of it on a thread, or None
     cdef Py_ssize_t outgoing_nbytes     # of that message, in the session's compressing_nbytes
-    cdef Message answer                 # whose frame is being sent, or None
+    cdef Message response                 # whose frame is being sent, or None
     cdef char *unsent                   # next byte of it
     cdef Py_ssize_t unsent_nbytes
     cdef uint64_t sent_nbytes           # of messages, taken by nghttp2
@@ -51,10 +51,10 @@ cdef class Http2Call(Call):
     cdef bint final                     # no message follows the present one: trailers come next
     cdef bint plain                     # an HTTP response without gRPC's trailers
     cdef object error                   # the RequestError of a streaming call's end, or of headers that found no memory, or None
-    cdef bytes authorization            # the header's value, where the endpoint's guard wants to see it and it is not the last one again
-    cdef bint is_authorized             # it is the last one that the guard let through on this connection
-    cdef Pace pace
-    cdef Pace pressed_pace              # the same, over PRESSED_NS, while it holds much
+    cdef bytes authorization            # the header's value, where the endpoint's authenticator wants to see it and it is not the last one again
+    cdef bint is_authorized             # it is the last one that the authenticator let through on this connection
+    cdef StallPolicy pace
+    cdef StallPolicy pressed_pace              # the same, over PRESSED_NS, while it holds much
     cdef public object listener         # called without arguments when a streaming call's state has changed, or None
     # A look at what it owes: read_nbytes grows.
     cdef void count_read(self, Owed owed) noexcept
@@ -72,7 +72,7 @@ cdef class Http2Call(Call):
     cdef void give_back(self, Py_ssize_t nbytes) noexcept
     # Nobody will read the rest of the request: its memory is free, and its bytes no longer weigh on the connection's window.
     cdef void drop_request(self) noexcept
-    cdef void drop_answer(self) noexcept
+    cdef void drop_response(self) noexcept
     cdef void drop_outgoing(self) noexcept
     # What the client must do before this call goes on, memory being held for it meanwhile.
     cdef Owed owed(self) noexcept
@@ -84,8 +84,8 @@ cdef class Http2Call(Call):
     # The client has owed this for too long: it is told where it can be, and the call holds nothing more. pressed: others find no room.
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept
     cdef stall_error(self, int64_t limit_ns, bint pressed)
-    cdef int send(self, Message answer) except -1
-    cdef void put(self, Message answer) noexcept
+    cdef int send(self, Message response) except -1
+    cdef void put(self, Message response) noexcept
     cdef void submit_headers(self) noexcept
     cdef void resume(self) noexcept
     # Trailers-only: the whole response is one HEADERS frame. The stream is reset after it when the client still sends.

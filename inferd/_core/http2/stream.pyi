@@ -2,12 +2,12 @@ from collections.abc import Callable
 
 from inferd._core.grpc.call import Call
 from inferd._core.grpc.message import Message
-from inferd._core.http2.server_state import Output
+from inferd._core.http2.send_state import SendState
 from inferd.serving.method import Method
 
 class Http2Call(Call):
     @property
-    def output(self) -> Output | None: ...
+    def connection(self) -> SendState | None: ...
     @property
     def method_row(self) -> Method | None: ...
     @property

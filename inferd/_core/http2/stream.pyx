@@ -11,16 +11,16 @@ from libc.string cimport memcpy
 
 from inferd._core.grpc.compression cimport Compression, Conversion, Decompression
 from inferd._core.grpc.call cimport Call, percent_encode, status_details
-from inferd._core.http2.server_state cimport Output
+from inferd._core.http2.send_state cimport SendState
 from inferd._core.http2.limits cimport PRESSED_NS
 from inferd._core.grpc.message cimport PREFIX_NBYTES, SMALL_NBYTES, Message, charge_bytes, framed, release_bytes
 from inferd._core.http2.nghttp2 cimport *
-from inferd._core.http2.stall_policy cimport ANSWER, ANSWERS, NOTHING, REQUEST, Owed
+from inferd._core.http2.stall_policy cimport RESPONSE, RESPONSES, NOTHING, REQUEST, Owed
 
 from inferd.errors import DeadlineExceeded, InvalidArgument, ResourceExhausted, Unavailable
 
 cdef enum:
-    LEAST_COMPRESSED_NBYTES = 1024      # smaller answers are not worth compressing
+    LEAST_COMPRESSED_NBYTES = 1024      # smaller responses are not worth compressing
 
 cdef inline nghttp2_nv constant_header(bytes name, bytes value):
     """A header over bytes objects that live as long as the module: nghttp2 need not copy them."""
@@ -45,9 +45,9 @@ GRPC_MESSAGE, GRPC_DETAILS, TEXT, ACCEPT_ENCODING, ENCODINGS, ENCODING = (
 
 NO_WORDS = b"the words of this status found no room in the message memory of the server (message_memory_bytes)"
 
-cdef nghttp2_nv ANSWER_HEADERS[2]
-ANSWER_HEADERS[0] = constant_header(STATUS, OK_200)
-ANSWER_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
+cdef nghttp2_nv RESPONSE_HEADERS[2]
+RESPONSE_HEADERS[0] = constant_header(STATUS, OK_200)
+RESPONSE_HEADERS[1] = constant_header(CONTENT_TYPE, GRPC)
 cdef nghttp2_nv OK_TRAILERS[1]
 OK_TRAILERS[0] = constant_header(GRPC_STATUS, GRPC_OK)
 
@@ -85,28 +85,28 @@ cdef class Http2Call(Call):
 
     cdef int begin(self) except -1:
         if self.kind == INFER:
-            self.output.expecting = True
-            self.output.endpoint.infer_handler(self)
+            self.connection.expecting = True
+            self.connection.server.infer_handler(self)
         else:
-            self.output.endpoint.start(self, self.method_row)
+            self.connection.server.start(self, self.method_row)
         return 0
 
     cpdef aside(self, work):
-        if self.output is not None:
-            self.output.endpoint.in_thread(self.output, work)
+        if self.connection is not None:
+            self.connection.server.in_thread(self.connection, work)
 
     cpdef reply(self, message):
         if self.closed:
             return
-        if self.output is not None and not self.output.has_room(len(message)):
-            self.request = None         # it is who answers
-            self.output.reject(self, self.stream_id, self.output.unread_error(len(message)))
+        if self.connection is not None and not self.connection.has_room(len(message)):
+            self.request = None         # it is who responses
+            self.connection.reject(self, self.stream_id, self.connection.unread_error(len(message)))
             return
-        answer = pooled(message)        # raises, if it does, before the call counts as answered
+        response = pooled(message)        # raises, if it does, before the call counts as answered
         self.closed = True
         self.request = None
         self.final = True
-        self.send(answer)
+        self.send(response)
 
     cpdef fail(self, error):
         if self.closed:
@@ -114,7 +114,7 @@ cdef class Http2Call(Call):
         self.closed = True
         self.request = None
         self.final = True
-        if self.output is None:
+        if self.connection is None:
             return
         self.drop_request()
         self.drop_outgoing()
@@ -127,10 +127,10 @@ cdef class Http2Call(Call):
     def write(self, message):
         """Sends one message of a streaming response. The caller waits until `sending` is False before the next.
         Raises ResourceExhausted when the connection's client leaves too much unread."""
-        if self.closed or self.output is None:
+        if self.closed or self.connection is None:
             return
-        if not self.output.has_room(len(message)):
-            raise self.output.unread_error(len(message))
+        if not self.connection.has_room(len(message)):
+            raise self.connection.unread_error(len(message))
         self.send(pooled(message))
 
     def end(self):
@@ -139,7 +139,7 @@ cdef class Http2Call(Call):
             return
         self.closed = True
         self.final = True
-        if self.output is None:
+        if self.connection is None:
             return
         self.drop_request()
         if self.headers_sent:
@@ -153,7 +153,7 @@ cdef class Http2Call(Call):
         cdef Message message
         if self.incoming is None:
             message = self.next_message()
-            if message is None or not message.compressed or self.output is None:
+            if message is None or not message.compressed or self.connection is None:
                 return message
             self.decompress(message)
         return self.decompressed()
@@ -164,7 +164,7 @@ cdef class Http2Call(Call):
         cdef const uint8_t *unread
         cdef Py_ssize_t nbytes, taken
         self.message = None
-        if message is not None and self.backlog is not None and self.output is not None:
+        if message is not None and self.backlog is not None and self.connection is not None:
             unread = <const uint8_t *>PyByteArray_AS_STRING(self.backlog)
             nbytes = taken = PyByteArray_GET_SIZE(self.backlog)
             self.feed(&unread, &nbytes, self.max_message_nbytes)
@@ -174,8 +174,8 @@ cdef class Http2Call(Call):
             else:
                 del self.backlog[:taken]
             self.give_back(taken)
-            nghttp2_session_consume(self.output.session, self.stream_id, taken)
-            self.output.mark_dirty()
+            nghttp2_session_consume(self.connection.session, self.stream_id, taken)
+            self.connection.mark_dirty()
         if message is None and self.half_closed and not self.closed:
             self.check_ended()          # what waited behind the last message may be the beginning of another
         return message
@@ -192,7 +192,7 @@ cdef class Http2Call(Call):
     cdef bint decompress(self, Message message) except -1:
         """Begins it; True: `decompressed` has the result already. Else go_on is called when it has."""
         self.incoming = Decompression(message, self.encoding, self.max_message_nbytes, self.go_on, self.deadline_ns)
-        return self.output.endpoint.convert(self.output, self.incoming)
+        return self.connection.server.convert(self.connection, self.incoming)
 
     cdef Message decompressed(self):
         """What has become of the message, or None while a thread is at it. Raises what was wrong with it."""
@@ -202,15 +202,15 @@ cdef class Http2Call(Call):
         self.incoming = None
         if conversion.error is not None:
             raise conversion.error
-        if self.output is not None:
-            self.output.endpoint.decompressed_total += 1
-            self.output.endpoint.decompressed_nbytes += conversion.result.nbytes
+        if self.connection is not None:
+            self.connection.server.totals.decompressed += 1
+            self.connection.server.totals.decompressed_nbytes += conversion.result.nbytes
         return conversion.result
 
     def go_on(self):
         """A thread has decompressed the message."""
-        cdef Output output = self.output
-        if output is None or self.incoming is None:
+        cdef SendState connection = self.connection
+        if connection is None or self.incoming is None:
             return
         if self.kind == STREAM:
             self.notify()
@@ -219,8 +219,8 @@ cdef class Http2Call(Call):
             self.message = self.decompressed()
             self.begin()
         except Exception as error:
-            output.reject(self, self.stream_id, error)
-        output.mark_dirty()             # behind the inline run that the call scheduled: its response goes along
+            connection.reject(self, self.stream_id, error)
+        connection.mark_dirty()         # behind the inline run that the call scheduled: its response goes along
 
     cdef int hold(self, Py_ssize_t nbytes) except -1:
         """Bytes that are no message's count in the budget of messages, until the stream is closed at the latest."""
@@ -243,28 +243,28 @@ cdef class Http2Call(Call):
             nbytes = PyByteArray_GET_SIZE(self.backlog)
             self.backlog = None
             self.give_back(nbytes)
-            nghttp2_session_consume_connection(self.output.session, nbytes)
-            self.output.mark_dirty()
+            nghttp2_session_consume_connection(self.connection.session, nbytes)
+            self.connection.mark_dirty()
 
-    cdef void drop_answer(self) noexcept:
-        self.output.unread_nbytes -= self.unsent_nbytes
+    cdef void drop_response(self) noexcept:
+        self.connection.unread_nbytes -= self.unsent_nbytes
         self.unsent_nbytes = 0
-        self.answer = None
+        self.response = None
         self.drop_outgoing()
 
     cdef void drop_outgoing(self) noexcept:
         if self.outgoing is not None:
             self.outgoing.cancel()
             self.outgoing = None
-            self.output.compressing_nbytes -= self.outgoing_nbytes
+            self.connection.compressing_nbytes -= self.outgoing_nbytes
 
     cdef Owed owed(self) noexcept:
         """What the client must do before this call goes on, memory being held for it meanwhile. A streaming call whose client has
         nothing to say owes nothing, but in a drain."""
         if self.unsent_nbytes > 0:
-            if nghttp2_session_get_stream_remote_window_size(self.output.session, self.stream_id) <= 0:
-                return ANSWER
-            return ANSWERS
+            if nghttp2_session_get_stream_remote_window_size(self.connection.session, self.stream_id) <= 0:
+                return RESPONSE
+            return RESPONSES
         if self.closed:
             return NOTHING              # its end leaves with the next write; if that does not, the connection owes OUTPUT
         if self.incoming is not None:
@@ -275,15 +275,15 @@ cdef class Http2Call(Call):
                 return REQUEST
             if self.received_nbytes == 0 and not self.half_closed:
                 return REQUEST          # who opens a stream has something to ask
-            return REQUEST if self.output.draining and not self.half_closed else NOTHING
+            return REQUEST if self.connection.server.draining and not self.half_closed else NOTHING
         return NOTHING if self.half_closed else REQUEST
 
     cdef void count_read(self, Owed owed) noexcept:
-        if owed == ANSWER:
+        if owed == RESPONSE:
             self.read_nbytes += self.sent_nbytes - self.seen_nbytes
-        elif owed == ANSWERS:
-            self.read_nbytes += self.output.sent_nbytes - self.all_seen_nbytes
-        self.seen_nbytes, self.all_seen_nbytes = self.sent_nbytes, self.output.sent_nbytes
+        elif owed == RESPONSES:
+            self.read_nbytes += self.connection.sent_nbytes - self.all_seen_nbytes
+        self.seen_nbytes, self.all_seen_nbytes = self.sent_nbytes, self.connection.sent_nbytes
 
     cdef Py_ssize_t owed_nbytes(self) noexcept:
         """Of the message that comes or is being sent; of a request that is whole but for its end: what it holds."""
@@ -300,65 +300,65 @@ cdef class Http2Call(Call):
     cdef void end_stalled(self, Owed owed, int64_t limit_ns, bint pressed) noexcept:
         """The client has owed this for too long: it is told where it can be, and the call holds nothing more."""
         if owed == REQUEST:
-            self.output.reject(self, self.stream_id, self.stall_error(limit_ns, pressed))
+            self.connection.reject(self, self.stream_id, self.stall_error(limit_ns, pressed))
         else:
             self.abandon()
             self.drop_request()
-            self.drop_answer()
-            nghttp2_submit_rst_stream(self.output.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
-            self.output.mark_dirty()
+            self.drop_response()
+            nghttp2_submit_rst_stream(self.connection.session, NGHTTP2_FLAG_NONE, self.stream_id, NGHTTP2_CANCEL)
+            self.connection.mark_dirty()
         self.message = None
 
     cdef stall_error(self, int64_t limit_ns, bint pressed):
         cdef int64_t rate
         if pressed:
             return ResourceExhausted(
-                f"{self.method}: the message memory of the server is full, and less than {self.output.endpoint.min_message_rate} bytes a "
+                f"{self.method}: the message memory of the server is full, and less than {self.connection.server.limits.min_message_rate} bytes a "
                 f"second (min_message_rate_bytes) of this request came for {PRESSED_NS // 1_000_000_000} s; retry later",
                 reason="stalled", retry_after_ns=1_000_000_000)
-        if self.output.draining:
+        if self.connection.server.draining:
             return Unavailable("the server is stopping, and the rest of the request did not come; send it to another replica",
                                reason="stalled")
         if self.message is not None or self.backlog is not None:
             return DeadlineExceeded(f"{self.method}: messages came that were not asked for, and nobody took them for {limit_ns / 1e9:g} s "
                                     f"(stall_timeout_s)", reason="stalled")
-        rate = self.output.endpoint.min_message_rate if self.owed_nbytes() > SMALL_NBYTES else self.output.endpoint.min_rate
+        rate = self.connection.server.limits.min_message_rate if self.owed_nbytes() > SMALL_NBYTES else self.connection.server.limits.min_rate
         return DeadlineExceeded(
             f"{self.method}: expected the whole request, or {rate} bytes of it a second, got less for {limit_ns / 1e9:g} s "
             f"(stall_timeout_s)", reason="stalled")
 
-    cdef int send(self, Message answer) except -1:
-        if self.output is None:
+    cdef int send(self, Message response) except -1:
+        if self.connection is None:
             return 0
-        if self.compresses and answer.nbytes >= LEAST_COMPRESSED_NBYTES:
-            self.outgoing = Compression(answer, self.output.endpoint.compression, self.send_compressed)
-            self.outgoing_nbytes = answer.nbytes
-            self.output.compressing_nbytes += answer.nbytes
-            if self.output.endpoint.convert(self.output, self.outgoing):
+        if self.compresses and response.nbytes >= LEAST_COMPRESSED_NBYTES:
+            self.outgoing = Compression(response, self.connection.server.compression, self.send_compressed)
+            self.outgoing_nbytes = response.nbytes
+            self.connection.compressing_nbytes += response.nbytes
+            if self.connection.server.convert(self.connection, self.outgoing):
                 self.send_compressed()
         else:
-            self.put(answer)
+            self.put(response)
         return 0
 
     def send_compressed(self):
-        """The answer is compressed; or it goes as it was, where that saves nothing or there is no memory for it."""
+        """The response is compressed; or it goes as it was, where that saves nothing or there is no memory for it."""
         cdef Conversion conversion = self.outgoing
         if conversion is None:
             return
         self.outgoing = None
-        self.output.compressing_nbytes -= self.outgoing_nbytes
+        self.connection.compressing_nbytes -= self.outgoing_nbytes
         if conversion.result is None:
             self.put(conversion.source)
             return
-        self.output.endpoint.compressed_total += 1
-        self.output.endpoint.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
+        self.connection.server.totals.compressed += 1
+        self.connection.server.totals.saved_nbytes += conversion.source.nbytes - conversion.result.nbytes
         self.put(conversion.result)
 
-    cdef void put(self, Message answer) noexcept:
-        self.answer = answer
-        self.unsent = framed(answer)
-        self.unsent_nbytes = answer.nbytes + PREFIX_NBYTES
-        self.output.unread_nbytes += self.unsent_nbytes
+    cdef void put(self, Message response) noexcept:
+        self.response = response
+        self.unsent = framed(response)
+        self.unsent_nbytes = response.nbytes + PREFIX_NBYTES
+        self.connection.unread_nbytes += self.unsent_nbytes
         if self.headers_sent:
             self.resume()
         else:
@@ -368,22 +368,22 @@ cdef class Http2Call(Call):
         cdef nghttp2_nv headers[3]
         cdef nghttp2_data_provider2 provider
         provider.source.ptr = <void *>self
-        provider.read_callback = read_answer
+        provider.read_callback = read_response
         self.headers_sent = True
-        if self.compresses and (self.kind == STREAM or self.answer.compressed):
-            headers[0] = ANSWER_HEADERS[0]
-            headers[1] = ANSWER_HEADERS[1]
-            headers[2] = constant_header(ENCODING, self.output.endpoint.encoding)
-            nghttp2_submit_response2(self.output.session, self.stream_id, headers, 3, &provider)
+        if self.compresses and (self.kind == STREAM or self.response.compressed):
+            headers[0] = RESPONSE_HEADERS[0]
+            headers[1] = RESPONSE_HEADERS[1]
+            headers[2] = constant_header(ENCODING, self.connection.server.encoding)
+            nghttp2_submit_response2(self.connection.session, self.stream_id, headers, 3, &provider)
         else:
-            nghttp2_submit_response2(self.output.session, self.stream_id, ANSWER_HEADERS, 2, &provider)
-        self.output.mark_dirty()
+            nghttp2_submit_response2(self.connection.session, self.stream_id, RESPONSE_HEADERS, 2, &provider)
+        self.connection.mark_dirty()
 
     cdef void resume(self) noexcept:
         if self.deferred:
             self.deferred = False
-            nghttp2_session_resume_data(self.output.session, self.stream_id)
-        self.output.mark_dirty()
+            nghttp2_session_resume_data(self.connection.session, self.stream_id)
+        self.connection.mark_dirty()
 
     cdef int send_status(self, error) except -1:
         """Trailers-only: the whole response is one HEADERS frame. The stream is reset after it when the client still sends."""
@@ -398,8 +398,8 @@ cdef class Http2Call(Call):
             self.words_nbytes = words_nbytes
         except ResourceExhausted:
             text, details = NO_WORDS, b""
-        headers[0] = ANSWER_HEADERS[0]
-        headers[1] = ANSWER_HEADERS[1]
+        headers[0] = RESPONSE_HEADERS[0]
+        headers[1] = RESPONSE_HEADERS[1]
         headers[2] = header(GRPC_STATUS, code)
         headers[3] = constant_header(GRPC_MESSAGE, text) if text is NO_WORDS else header(GRPC_MESSAGE, text)
         if details:
@@ -409,9 +409,9 @@ cdef class Http2Call(Call):
             headers[count] = constant_header(ACCEPT_ENCODING, ENCODINGS)
             count += 1
         self.headers_sent = True
-        nghttp2_submit_response2(self.output.session, self.stream_id, headers, count, NULL)
+        nghttp2_submit_response2(self.connection.session, self.stream_id, headers, count, NULL)
         self.stop_upload()
-        self.output.mark_dirty()
+        self.connection.mark_dirty()
         return 0
 
     cdef int send_plain(self, int status, bytes text) except -1:
@@ -419,29 +419,29 @@ cdef class Http2Call(Call):
         cdef nghttp2_nv headers[2]
         cdef nghttp2_data_provider2 provider
         cdef bytes code = b"%d" % status
-        self.answer = Message(text)     # raises, if it does, before the call counts as answered
+        self.response = Message(text)     # raises, if it does, before the call counts as answered
         self.closed = True
         self.final = True
         self.plain = True
         self.headers_sent = True
         headers[0] = header(STATUS, code)
         headers[1] = constant_header(CONTENT_TYPE, TEXT)
-        self.unsent = self.answer.data
-        self.unsent_nbytes = self.answer.nbytes
-        self.output.unread_nbytes += self.unsent_nbytes
+        self.unsent = self.response.data
+        self.unsent_nbytes = self.response.nbytes
+        self.connection.unread_nbytes += self.unsent_nbytes
         provider.source.ptr = <void *>self
-        provider.read_callback = read_answer
-        nghttp2_submit_response2(self.output.session, self.stream_id, headers, 2, &provider)
-        self.output.mark_dirty()
+        provider.read_callback = read_response
+        nghttp2_submit_response2(self.connection.session, self.stream_id, headers, 2, &provider)
+        self.connection.mark_dirty()
         return 0
 
     cdef void submit_trailers(self) noexcept:
-        """After the last message, from inside read_answer."""
+        """After the last message, from inside read_response."""
         cdef nghttp2_nv trailers[3]
         cdef size_t count = 2
         cdef bytes code, text, details
         if self.error is None:
-            nghttp2_submit_trailer(self.output.session, self.stream_id, OK_TRAILERS, 1)
+            nghttp2_submit_trailer(self.connection.session, self.stream_id, OK_TRAILERS, 1)
         else:
             code = b"%d" % self.error.code
             text = percent_encode(str(self.error))
@@ -451,23 +451,23 @@ cdef class Http2Call(Call):
             if details:
                 trailers[2] = header(GRPC_DETAILS, details)
                 count = 3
-            nghttp2_submit_trailer(self.output.session, self.stream_id, trailers, count)
+            nghttp2_submit_trailer(self.connection.session, self.stream_id, trailers, count)
         self.stop_upload()
 
     cdef void stop_upload(self) noexcept:
-        """The answer is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1)."""
+        """The response is whole while the client still sends: RST_STREAM(NO_ERROR) after it says to stop (RFC 9113, 8.1)."""
         if not self.half_closed:
-            self.output.stop_upload(self.stream_id)
+            self.connection.stop_upload(self.stream_id)
 
     cdef void notify(self) noexcept:
         if self.listener is not None:
             try:
                 self.listener()
             except Exception as error:
-                self.output.endpoint.log(error)
+                self.connection.server.log(error)
 
 
-cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
+cdef nghttp2_ssize read_response(nghttp2_session *session, int32_t stream_id, uint8_t *buffer, size_t length,
                                uint32_t *data_flags, nghttp2_data_source *source, void *user_data) noexcept:
     """nghttp2 asks for at most `length` bytes of a call's response."""
     cdef Http2Call call = <Http2Call>source.ptr
@@ -475,13 +475,13 @@ cdef nghttp2_ssize read_answer(nghttp2_session *session, int32_t stream_id, uint
     if nbytes > 0:
         memcpy(buffer, call.unsent, nbytes)
         call.sent_nbytes += nbytes
-        call.output.sent_nbytes += nbytes
+        call.connection.sent_nbytes += nbytes
         call.unsent += nbytes
         call.unsent_nbytes -= nbytes
-        call.output.unread_nbytes -= nbytes
+        call.connection.unread_nbytes -= nbytes
     if call.unsent_nbytes > 0:
         return nbytes
-    call.answer = None
+    call.response = None
     if call.final:
         data_flags[0] |= NGHTTP2_DATA_FLAG_EOF
         if call.plain:

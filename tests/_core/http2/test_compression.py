@@ -76,7 +76,7 @@ def test_a_small_request_is_decompressed_at_once(encoding: str, before: int) -> 
     stream_id = call(client, compressed(SMALL, encoding), encoding=encoding)
     assert messages(client.bodies[stream_id]) == [SMALL]
     assert client.status(stream_id) == OK
-    assert (served.endpoint.decompressed_total, served.endpoint.decompressed_nbytes) == (1, len(SMALL))
+    assert (served.server.totals["decompressed"], served.server.totals["decompressed_nbytes"]) == (1, len(SMALL))
     assert "grpc-encoding" not in client.headers[stream_id]
 
 
@@ -98,7 +98,7 @@ def test_a_message_that_is_not_compressed_under_an_encoding_that_is(encoding: st
     client = Client(served := Served(echo))
     stream_id = call(client, frame(SMALL), encoding=encoding)
     assert messages(client.bodies[stream_id]) == [SMALL]
-    assert served.endpoint.decompressed_total == 0
+    assert served.server.totals["decompressed"] == 0
 
 
 @pytest.mark.parametrize("encoding", [None, "identity"])
@@ -150,7 +150,7 @@ def test_what_cannot_be_decompressed_is_rejected(size: bytes, encoding: str, bef
         code, text = client.status(stream_id)
         assert code == 13
         assert f"bytes of {encoding}, as grpc-encoding says" in unquote(text)
-    assert served.endpoint.decompressed_total == 0
+    assert served.server.totals["decompressed"] == 0
     assert client.status(call(client, frame(b"x"))) == OK
 
 
@@ -244,7 +244,7 @@ def test_a_client_that_leaves_while_its_request_is_decompressed(how: str, when: 
     assert pool.in_use() == before
     served.run_conversions()
     assert (served.calls, served.errors) == ([], [])
-    assert (served.endpoint.calls, served.endpoint.abandoned_total) == (0, 1)
+    assert (served.server.calls, served.server.totals["abandoned"]) == (0, 1)
 
 
 def test_a_deadline_that_passes_while_the_request_waits_for_a_thread(before: int) -> None:
@@ -374,7 +374,7 @@ def test_a_stream_that_ends_while_its_message_is_decompressed(how: str, before: 
     assert pool.in_use() == before
     served.run_conversions()
     assert started.take_message() is None
-    assert served.endpoint.calls == 0
+    assert served.server.calls == 0
 
 
 # ---- answers
@@ -412,8 +412,8 @@ def test_both_encodings_of_answers(encoding: str, before: int) -> None:
     stream_id = call(client, compressed(content, encoding), encoding=encoding, accepts="identity, deflate, gzip")
     assert answer(client, stream_id) == (encoding, [(1, content)])
     assert len(client.bodies[stream_id]) < 600
-    assert served.endpoint.compressed_total == 1
-    assert served.endpoint.saved_nbytes == len(content) + 5 - len(client.bodies[stream_id])
+    assert served.server.totals["compressed"] == 1
+    assert served.server.totals["saved_nbytes"] == len(content) + 5 - len(client.bodies[stream_id])
 
 
 @pytest.mark.parametrize("content", [bytes(1023), NOISE], ids=["small", "noise"])
@@ -421,7 +421,7 @@ def test_what_is_not_worth_it_is_not_compressed(content: bytes, encoding: str, b
     client = Client(served := Served(echo, compression=encoding))
     stream_id = call(client, frame(content), encoding=None, accepts=encoding)
     assert answer(client, stream_id) == (None, [(0, content)])
-    assert served.endpoint.compressed_total == 0
+    assert served.server.totals["compressed"] == 0
 
 
 def test_without_the_setting_nothing_is_compressed() -> None:

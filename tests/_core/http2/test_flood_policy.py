@@ -59,14 +59,14 @@ def test_a_flood_ends_the_connection(flood: str) -> None:
     client.open(STREAM)  # and 3 open
     client.exchange()
     feed(client, FLOODS[flood] * (BURST - 100))
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
     feed(client, FLOODS[flood] * BURST)
     assert client.closed_by_server
     [goaway] = client.goaways
     assert (goaway.error_code, goaway.additional_data) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_control_frames")
-    assert (served.endpoint.flooding_total, served.endpoint.pinging_total, served.endpoint.protocol_errors_total) == (1, 0, 0)
+    assert (served.server.totals["flooding"], served.server.totals["pinging"], served.server.totals["protocol_errors"]) == (1, 0, 0)
     client.session.close()
-    assert served.endpoint.calls == 0
+    assert served.server.calls == 0
 
 
 @pytest.mark.parametrize("apart", [2, 10_000])
@@ -74,7 +74,7 @@ def test_numbers_of_streams_that_are_left_out_bring_no_frames_along(apart: int) 
     client = Client(served := Served(echo))
     for number in range(8):
         client.session.receive(open_streams(1 + apart * number, 1, "/no.Such/Method") + FLOODS["frames that nobody knows"] * (BURST // 4))
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
     client.session.close()
 
 
@@ -82,7 +82,7 @@ def test_what_comes_in_one_read_beyond_what_may_wait_to_be_answered_is_a_flood()
     client = Client(served := Served(echo))
     client.session.receive(PING * 1100)
     assert client.closed_by_server
-    assert (served.endpoint.flooding_total, served.endpoint.protocol_errors_total) == (1, 0)
+    assert (served.server.totals["flooding"], served.server.totals["protocol_errors"]) == (1, 0)
     client.session.close()
 
 
@@ -104,7 +104,7 @@ def test_a_large_frame_that_asks_for_nothing_counts_for_many(large: bytes) -> No
         client.session.receive(large)
         if client.closed_by_server:
             break
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
 
 
 def test_headers_of_open_streams_are_no_control_frames() -> None:
@@ -116,7 +116,7 @@ def test_headers_of_open_streams_are_no_control_frames() -> None:
         client.exchange()
         served.started.pop()[0].end()
         client.exchange()
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
 
 
 def test_what_is_sent_on_closed_streams_may_be_what_the_windows_let_through() -> None:
@@ -127,15 +127,15 @@ def test_what_is_sent_on_closed_streams_may_be_what_the_windows_let_through() ->
     data = raw_frame(0, 0, 1, bytes(16_000))
     for _ in range(3 * window // len(data)):
         client.session.receive(data)
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
     for _ in range(10):
         client.call(b"more streams")
     for _ in range(10 * window // len(data)):
         client.session.receive(data)
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
     for _ in range(2 * window // len(data)):
         client.session.receive(data)
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
 
 
 def test_headers_that_come_too_late_bring_no_frames_along() -> None:
@@ -149,7 +149,7 @@ def test_headers_that_come_too_late_bring_no_frames_along() -> None:
     for number in range(12):
         late = open_streams(1001 + 2 * (number // 6), 1, "/no.Such/Method")
         client.session.receive(late + FLOODS["frames that nobody knows"] * (BURST // 8))
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
     client.session.close()
 
 
@@ -160,7 +160,7 @@ def test_numbers_of_streams_that_are_left_out_have_no_windows() -> None:
     client.session.receive(open_streams(2**31 - 1, 1, "/no.Such/Method"))
     for _ in range(4 * window // 16_000):
         client.session.receive(raw_frame(0, 0, 1, bytes(16_000)))
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (True, 1)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (True, 1)
     client.session.close()
 
 
@@ -176,7 +176,7 @@ def test_what_is_taken_is_not_ignored() -> None:
         client.session.receive(body[at % len(body) :])
         served.started[0][0].take_message()
         served.run_scheduled()
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
 
 
 def test_the_allowance_comes_back_with_time() -> None:
@@ -185,7 +185,7 @@ def test_the_allowance_comes_back_with_time() -> None:
     feed(client, window_update(0) * 30_000)
     for _ in range(100):
         feed(client, PING)
-    assert (client.closed_by_server, served.endpoint.flooding_total, served.endpoint.pinging_total) == (False, 0, 0)
+    assert (client.closed_by_server, served.server.totals["flooding"], served.server.totals["pinging"]) == (False, 0, 0)
     assert client.status(client.call(b"x")) == (0, "")
 
 
@@ -195,7 +195,7 @@ def test_what_calls_bring_with_them_is_not_counted() -> None:
     for _ in range(200):
         stream_id = client.call(bytes(10_000))
         client.session.receive(window_update(0) * 3 + window_update(stream_id) * 2)
-    assert (client.closed_by_server, served.endpoint.flooding_total) == (False, 0)
+    assert (client.closed_by_server, served.server.totals["flooding"]) == (False, 0)
     feed(client, window_update(0) * 210)
     assert client.closed_by_server
 
@@ -225,7 +225,7 @@ def test_resets_by_the_server_that_the_client_provokes_count() -> None:
             served.run_scheduled()
     assert client.closed_by_server
     assert b"too_many_resets" in b"".join(client.written)[-100:]
-    assert (served.endpoint.resetting_total, served.endpoint.protocol_errors_total) == (1, 0)
+    assert (served.server.totals["resetting"], served.server.totals["protocol_errors"]) == (1, 0)
     client.session.close()
 
 
@@ -233,7 +233,7 @@ def test_the_rate_of_resets_is_a_setting() -> None:
     for rate, cut in ((10, True), (100, False)):
         client = Client(served := Served(echo, max_reset_rate=rate))
         client.session.receive(reset_streams(1, 100))
-        assert (client.closed_by_server, served.endpoint.resetting_total) == (cut, int(cut))
+        assert (client.closed_by_server, served.server.totals["resetting"]) == (cut, int(cut))
         client.session.close()
 
 
@@ -242,7 +242,7 @@ def test_resets_of_streams_that_are_closed_count() -> None:
     stream_id = client.call(b"x")
     client.session.receive(raw_frame(3, 0, stream_id, struct.pack(">I", 8)) * 100)
     assert client.closed_by_server
-    assert served.endpoint.resetting_total == 1
+    assert served.server.totals["resetting"] == 1
     client.session.close()
 
 
@@ -257,7 +257,7 @@ def test_pings_without_calls() -> None:
     assert client.closed_by_server
     [goaway] = client.goaways
     assert (goaway.error_code, goaway.additional_data) == (h2.errors.ErrorCodes.ENHANCE_YOUR_CALM, b"too_many_pings")
-    assert (served.endpoint.pinging_total, served.endpoint.flooding_total) == (1, 0)
+    assert (served.server.totals["pinging"], served.server.totals["flooding"]) == (1, 0)
     client.session.close()
 
 
@@ -316,7 +316,7 @@ def test_a_record_without_content_counts_as_ten_control_frames() -> None:
     assert not client.session.count_idle(BURST // 10, 0)
     client.exchange()
     assert client.closed_by_server
-    assert (served.endpoint.flooding_total, client.goaways[0].additional_data) == (1, b"too_many_control_frames")
+    assert (served.server.totals["flooding"], client.goaways[0].additional_data) == (1, b"too_many_control_frames")
     assert not client.session.count_idle(BURST, 2 << 20), "what has ended is not cut off"
     client.session.close()
 
@@ -326,5 +326,5 @@ def test_who_reads_nothing_of_what_tls_answers_is_cut_off() -> None:
     client = Client(served := Served(echo))
     seen = [client.session.count_idle(10, nbytes) for nbytes in (*[2 << 20] * 10, 1 << 20, *[2 << 20] * 11)]
     assert seen == [False] * 21 + [True]
-    assert served.endpoint.flooding_total == 1
+    assert served.server.totals["flooding"] == 1
     client.session.close()

@@ -52,7 +52,7 @@ def test_a_silent_client_is_asked_and_stays_when_it_answers() -> None:
     for now_s, pinged in ((0, 0), (59, 0), (60, 1), (61, 1), (120, 1), (121, 2), (122, 2), (182, 3)):
         assert not client.look(now_s)
         assert client.pinged == pinged, now_s
-    assert client.served.endpoint.dead_total == 0
+    assert client.served.server.totals["dead"] == 0
     assert client.status(client.call(b"still here")) == OK
 
 
@@ -60,23 +60,23 @@ def test_a_client_that_does_not_answer_is_cut_off() -> None:
     client = kept()
     client.look(0)
     assert [client.look(now_s, deaf=True) for now_s in (60, 70, 79)] == [False] * 3
-    assert client.served.endpoint.dead_total == 0
+    assert client.served.server.totals["dead"] == 0
     assert client.look(80, deaf=True)
-    assert client.served.endpoint.dead_total == 1
+    assert client.served.server.totals["dead"] == 1
 
 
 def test_terms_that_change_count_for_open_connections() -> None:
     client = kept()
     client.look(0)
-    client.served.endpoint.set_terms(0, 10 * S, 5 * S, 0, 0)
+    client.served.server.set_keepalive(0, 10 * S, 5 * S, 0, 0)
     assert [client.look(now_s, deaf=True) for now_s in (9, 10, 14)] == [False] * 3
     assert client.look(15, deaf=True)
     client = kept()
     client.look(0)
-    client.served.endpoint.set_terms(0, 0, 20 * S, 30 * S, 0)
+    client.served.server.set_keepalive(0, 0, 20 * S, 30 * S, 0)
     client.look(59)
     assert client.pinged == 0
-    assert client.served.endpoint.idle_total == 1
+    assert client.served.server.totals["idle"] == 1
 
 
 def test_anything_that_comes_is_an_answer() -> None:
@@ -152,7 +152,7 @@ def test_an_old_connection_leaves_in_two_steps_after_its_calls() -> None:
     client.exchange()
     assert [client.status(stream_id) for stream_id in (first, second)] == [OK, OK]
     assert client.closed_by_server
-    assert (served.endpoint.retired_total, served.endpoint.overdue_total, served.endpoint.idle_total) == (1, 0, 0)
+    assert (served.server.totals["retired"], served.server.totals["overdue"], served.server.totals["idle"]) == (1, 0, 0)
 
 
 def test_a_silent_stream_of_an_old_connection_has_its_grace_and_is_cut_off() -> None:
@@ -164,7 +164,7 @@ def test_a_silent_stream_of_an_old_connection_has_its_grace_and_is_cut_off() -> 
         assert not client.session.end_stalled(now_s * S, -1, S, S)
     assert [client.look(now_s) for now_s in (0, 100, 101, 129)] == [False] * 4
     assert client.look(130)
-    assert served.endpoint.overdue_total == 1
+    assert served.server.totals["overdue"] == 1
     client.session.close()
 
 
@@ -189,7 +189,7 @@ def test_a_connection_without_calls_leaves() -> None:
     assert not client.look(111)
     assert [goaway.error_code for goaway in client.goaways] == [0, 0]
     assert client.closed_by_server
-    assert (served.endpoint.idle_total, served.endpoint.retired_total) == (1, 0)
+    assert (served.server.totals["idle"], served.server.totals["retired"]) == (1, 0)
 
 
 def test_a_connection_with_a_call_is_not_idle() -> None:

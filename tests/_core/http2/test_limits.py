@@ -112,7 +112,7 @@ def test_streams_of_all_connections_together() -> None:
         assert {client.resets[stream_id] for stream_id in rejected} == {h2.errors.ErrorCodes.REFUSED_STREAM}
         opened.append(60 - len(rejected))
     assert opened == [50, 25]
-    assert (served.endpoint.calls, served.endpoint.refused_total) == (75, 45)
+    assert (served.server.calls, served.server.totals["refused"]) == (75, 45)
     answered = [late.call(b"x") for _ in range(16)]
     assert not late.resets
     for call in served.calls:
@@ -159,7 +159,7 @@ def test_a_stream_counts_for_what_its_task_takes() -> None:
 def test_messages_of_other_methods(path: str, encoding: str) -> None:
     """A method's own limit holds for what comes, and for what that becomes."""
     client = Client(served := Served())
-    served.endpoint = type(served.endpoint)(
+    served.server = type(served.server)(
         {UNARY: cold("unary", 4096), STREAM: cold("stream", 4096)},
         start=lambda call, method: served.started.append((call, method)),
         reject=served.reject,
@@ -216,7 +216,7 @@ WRONG = {
 def test_an_error_that_ends_a_connection_is_counted(what: str) -> None:
     wire = Wire()
     wire.send(WRONG[what])
-    assert (wire.ended, wire.served.endpoint.protocol_errors_total) == (True, 1)
+    assert (wire.ended, wire.served.server.totals["protocol_errors"]) == (True, 1)
     wire.close()
 
 
@@ -228,7 +228,7 @@ def test_who_leaves_or_is_told_to_leave_is_no_error() -> None:
         else:
             wire.send(raw_frame(7, 0, 0, bytes(8)))
         wire.served.run_scheduled()
-        assert (wire.ended, wire.served.endpoint.protocol_errors_total) == (True, 0)
+        assert (wire.ended, wire.served.server.totals["protocol_errors"]) == (True, 0)
         wire.close()
 
 

@@ -107,7 +107,7 @@ def test_who_pauses_is_not_waited_for_again_and_again(gathering: Gathering) -> N
     wire = upload(client, 600_000)
     client.session.receive(wire[:BUFFER])
     assert gathering.low_water == MOST
-    served.endpoint.gathering.end(time.monotonic_ns() + 1_000_000)
+    served.server.gathering.end(time.monotonic_ns() + 1_000_000)
     client.session.receive(wire[BUFFER:])
     for _ in range((16 << 20) // 600_000):
         assert gathering.low_water == 1
@@ -123,7 +123,7 @@ def test_who_was_read_just_now_has_not_paused(gathering: Gathering) -> None:
     client.session.receive(wire[:BUFFER])
     begun_ns = time.monotonic_ns()
     client.session.receive(wire[BUFFER : BUFFER + 20_000])
-    served.endpoint.gathering.end(begun_ns + 1_000_000)
+    served.server.gathering.end(begun_ns + 1_000_000)
     assert gathering.low_water == 1
     client.session.receive(wire[BUFFER + 20_000 : 2 * BUFFER + 20_000])
     assert gathering.low_water == MOST

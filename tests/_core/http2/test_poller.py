@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from inferd._core.http2.poller import Sockets
-from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.server_state import ServerState
 from tests._core.http2_client import INFER, Client, Served, frame
 from tests.wire import LIMIT_S
 
@@ -51,8 +51,8 @@ class Reader:
 class Setting:
     def __init__(self, opened: ExitStack) -> None:
         self._opened = opened
-        self.endpoint = Endpoint({}, start=unused, reject=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused)
-        self.sockets = Sockets(self.endpoint)
+        self.server = ServerState({}, start=unused, reject=unused, unserved=unused, schedule=unused, call_later=unused, in_thread=unused)
+        self.sockets = Sockets(self.server)
         opened.callback(self.sockets.close)
 
     def reader(self, pair: tuple[socket.socket, socket.socket] | None = None) -> Reader:
@@ -85,7 +85,7 @@ def test_what_has_come_is_read(setting: Setting) -> None:
     setting.sockets.serve()
     setting.sockets.serve()
     assert (speaking.nbytes, silent.nbytes) == ([3], [])
-    assert bytes(memoryview(setting.endpoint)[:3]) == b"abc"
+    assert bytes(memoryview(setting.server)[:3]) == b"abc"
 
 
 def test_all_that_is_there_is_read_until_the_session_has_had_its_turn(setting: Setting) -> None:
@@ -157,17 +157,17 @@ def test_an_iteration_serves_as_long_as_its_turns_last_and_then_the_others(setti
     readers = [setting.read() for _ in range(2 * EVENTS + 2)]
     for reader in readers:
         reader.far.send(b"x")
-    setting.endpoint.iteration_ns = setting.endpoint.light_iteration_ns = 0
+    setting.server.iteration_ns = setting.server.light_iteration_ns = 0
     setting.sockets.serve()
     assert sum(len(reader.nbytes) for reader in readers) == EVENTS
-    setting.endpoint.light_iteration_ns = 10**12
+    setting.server.light_iteration_ns = 10**12
     setting.sockets.serve()
     assert all(reader.nbytes == [1] for reader in readers)
 
 
 def test_who_is_always_readable_is_not_served_twice_before_others(setting: Setting) -> None:
     readers = [setting.read() for _ in range(2 * EVENTS)]
-    setting.endpoint.iteration_ns = setting.endpoint.light_iteration_ns = 0
+    setting.server.iteration_ns = setting.server.light_iteration_ns = 0
     for reader in readers:
         reader.when_read = partial(reader.far.send, b"x")
         reader.far.send(b"x")
@@ -181,10 +181,10 @@ def test_what_is_read_at_one_moment_is_one_iteration_of_the_loop(setting: Settin
     """Light reads, too, wait for their turn when it has lasted long enough; a callback for each iteration would not tell of these."""
     client = Client(served := Served())
     reader = setting.reader()
-    sockets = Sockets(served.endpoint)
+    sockets = Sockets(served.server)
     sockets.read(reader.near.fileno(), client.session)
     for limit_ns, calls in ((0, 0), (10**12, 2)):
-        served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = limit_ns
+        served.server.iteration_ns = served.server.light_iteration_ns = limit_ns
         client.h2.send_data(client.open(INFER), frame(b"light"), end_stream=True)
         reader.far.send(client.h2.data_to_send())
         sockets.serve()
@@ -265,27 +265,27 @@ async def test_a_loop_is_told_until_all_were_served(setting: Setting) -> None:
 def test_little_is_read_of_each_while_much_waits_for_its_turn(setting: Setting) -> None:
     """What the kernel holds of thousands of connections is nobody else's memory."""
     served = Served()
-    setting.endpoint = served.endpoint
-    setting.sockets = Sockets(served.endpoint)
+    setting.server = served.server
+    setting.sockets = Sockets(served.server)
     waiting, closed, reader = Client(served), Client(served), setting.read()
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
-    served.endpoint.max_held_nbytes = 1
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
+    served.server.max_held_nbytes = 1
     held_nbytes = 0
     for client in (waiting, closed):
         for _ in range(30):
             client.h2.send_data(client.open(INFER), frame(bytes(100)), end_stream=True)
         sent = client.h2.data_to_send()
-        memoryview(served.endpoint)[: len(sent)] = sent  # type: ignore[arg-type]
+        memoryview(served.server)[: len(sent)] = sent  # type: ignore[arg-type]
         client.session.buffer_updated(len(sent))
         held_nbytes += len(sent)
-    assert served.endpoint.held_nbytes == held_nbytes
+    assert served.server.held_nbytes == held_nbytes
     reader.far.sendall(bytes(2 * LITTLE_NBYTES))
     setting.sockets.serve()
     assert reader.nbytes == [LITTLE_NBYTES]
     closed.session.close()
     served.run_scheduled()
-    assert served.endpoint.held_nbytes == 0
+    assert served.server.held_nbytes == 0
     reader.far.sendall(bytes(2 * LITTLE_NBYTES))
     setting.sockets.serve()
     assert reader.nbytes == [LITTLE_NBYTES, 3 * LITTLE_NBYTES]

@@ -93,7 +93,7 @@ def test_rejections_that_nobody_reads_have_a_limit() -> None:
         opened += 100
         client.session.receive(client.h2.data_to_send())
     assert 1000 <= opened < 1200
-    assert client.served.endpoint.protocol_errors_total == 1
+    assert client.served.server.totals["protocol_errors"] == 1
 
 
 def test_rejections_are_no_fault_while_they_are_read() -> None:
@@ -384,8 +384,8 @@ def test_what_is_not_grpc_gets_an_answer_though_its_words_find_no_room() -> None
     ],
 )
 def test_of_what_is_no_call_no_token_is_kept(keywords: dict[str, str], more: tuple[tuple[str, str], ...]) -> None:
-    """Nor counted, before the guard has seen it: the streams stay open, since nothing of what ends them is taken."""
-    client = Client(Served(echo, guard=lambda _method, _token: True))
+    """Nor counted, before the authenticator has seen it: the streams stay open, since nothing of what ends them is taken."""
+    client = Client(Served(echo, authenticator=lambda _method, _token: True))
     client.reads = False
     client.h2.update_settings({h2.settings.SettingCodes.INITIAL_WINDOW_SIZE: 0})
     client.exchange()
@@ -438,7 +438,7 @@ def test_unknown_method() -> None:
 )
 def test_http_1_is_told_what_this_port_is(pieces: list[bytes]) -> None:
     served = Served()
-    session = Session(served.endpoint)
+    session = Session(served.server)
     written: list[bytes] = []
     closed: list[bool] = []
     session.open(written.append, lambda: closed.append(True))
@@ -657,8 +657,8 @@ def test_reset_cancels_the_request() -> None:
     assert call.closed
     call.reply(b"too late")
     client.exchange()
-    assert served.endpoint.abandoned_total == 1
-    assert served.endpoint.calls == 0
+    assert served.server.totals["abandoned"] == 1
+    assert served.server.calls == 0
 
 
 def test_lost_connection_cancels_all_and_gives_memory_back() -> None:
@@ -679,7 +679,7 @@ def test_lost_connection_cancels_all_and_gives_memory_back() -> None:
     served.calls.clear()
     gc.collect()
     assert (pool.in_use(), pool.live()) == (before, live)
-    assert (served.endpoint.calls, served.endpoint.connections) == (0, 0)
+    assert (served.server.calls, served.server.connections) == (0, 0)
 
 
 def test_a_call_outlives_its_connection() -> None:
@@ -712,7 +712,7 @@ def test_rapid_reset_ends_the_connection() -> None:
             break
     assert client.closed_by_server
     client.session.close()
-    assert (client.session.calls, client.served.endpoint.resetting_total) == (0, 1)
+    assert (client.session.calls, client.served.server.totals["resetting"]) == (0, 1)
 
 
 def test_references_return() -> None:
@@ -919,7 +919,7 @@ def test_a_transport_that_fails_stops_no_other_connection() -> None:
         raise RuntimeError("the handler is closed")
 
     served = Served()
-    broken, good = Session(served.endpoint), Client(served)
+    broken, good = Session(served.server), Client(served)
     broken.open(fail, lambda: None)
     good_id = good.call(b"x")
     broken.receive(PREFACE + EMPTY_SETTINGS)
@@ -935,13 +935,13 @@ def test_a_transport_that_fails_stops_no_other_connection() -> None:
 def feed(pieces: list[bytes]) -> None:
     """Feeds a session and looks that it ends clean, whatever came."""
     served = Served(echo)
-    session = Session(served.endpoint)
+    session = Session(served.server)
     session.open(lambda written: None, lambda: None)
     for piece in pieces:
         session.receive(piece)
         served.run_scheduled()
     session.close()
-    assert served.endpoint.calls == 0
+    assert served.server.calls == 0
 
 
 @given(st.lists(st.binary(max_size=200), max_size=5))

@@ -75,7 +75,7 @@ def test_a_unary_request_that_does_not_come_whole(path: str, body: bytes) -> Non
     assert "60 s (stall_timeout_s)" in unquote(text)
     assert client.resets[stream_id] == h2.errors.ErrorCodes.NO_ERROR
     assert [error.reason for error in served.errors] == ["stalled"]  # type: ignore[attr-defined]
-    assert (served.endpoint.stalled_total, served.endpoint.calls) == (1, 0)
+    assert (served.server.totals["stalled"], served.server.calls) == (1, 0)
     gc.collect()
     assert pool.in_use() == before
     assert client.status(client.call(b"the connection goes on")) == (0, "")
@@ -91,7 +91,7 @@ def test_the_deadline_of_a_request_that_is_not_whole_is_kept(path: str) -> None:
     assert stream_id not in client.headers
     assert not look(client, deadline_s + 20)
     assert client.status(stream_id) == (4, f"{path}: the deadline passed before the request was whole")
-    assert (served.endpoint.stalled_total, served.endpoint.calls) == (0, 0)
+    assert (served.server.totals["stalled"], served.server.calls) == (0, 0)
 
 
 def test_a_stream_without_a_first_message_ends() -> None:
@@ -107,7 +107,7 @@ def test_a_stream_without_a_first_message_ends() -> None:
 
 @pytest.mark.parametrize("said", [b"", PREFACE[:1], PREFACE])
 def test_a_connection_that_does_not_say_what_it_speaks_is_cut_off(said: bytes) -> None:
-    session = Session(Served().endpoint)
+    session = Session(Served().server)
     written: list[bytes] = []
     session.open(written.append, lambda: None)
     if said:
@@ -212,7 +212,7 @@ def test_where_others_find_no_room_who_is_slow_ends_within_seconds() -> None:
         code, text = client.status(stream_id)
         assert (code, "min_message_rate_bytes" in unquote(text)) == (8, True)
     assert {fast, small}.isdisjoint(client.headers)
-    assert (served.endpoint.stalled_total, served.endpoint.calls) == (2, 2)
+    assert (served.server.totals["stalled"], served.server.calls) == (2, 2)
     assert pool.in_use() - before < 3 << 20
     client.session.close()
 
@@ -228,7 +228,7 @@ def test_where_others_find_no_room_many_small_ones_are_as_a_large_one() -> None:
     for second in range(6):
         pressed_look(many, second)
         pressed_look(few, second)
-    assert (served.endpoint.stalled_total, served.endpoint.calls) == (40, 5)
+    assert (served.server.totals["stalled"], served.server.calls) == (40, 5)
     assert {many.status(stream_id)[0] for stream_id in many.headers} == {8}
     assert not few.headers
     assert pool.in_use() - before < 30_000
@@ -377,9 +377,9 @@ def test_one_look_ends_so_many_calls_and_the_next_ones_the_others() -> None:
     ended = []
     for now_s in (60, 61, 62, 63, 64):
         assert not look(client, now_s)
-        ended.append(served.endpoint.stalled_total)
+        ended.append(served.server.totals["stalled"])
     assert ended == [64, 128, 192, 200, 200]
-    assert served.endpoint.calls == 0
+    assert served.server.calls == 0
 
 
 def test_one_look_ends_as_many_late_calls_and_one_more_at_that_moment_the_others() -> None:
@@ -391,7 +391,7 @@ def test_one_look_ends_as_many_late_calls_and_one_more_at_that_moment_the_others
     seen = []
     for _ in range(5):
         assert not look(client, late_s)
-        seen.append((served.endpoint.calls, client.session.ends_more))
+        seen.append((served.server.calls, client.session.ends_more))
     assert seen == [(136, True), (72, True), (8, True), (0, False), (0, False)]
     assert {client.status(stream_id)[0] for stream_id in client.headers} == {4}
 
@@ -399,7 +399,7 @@ def test_one_look_ends_as_many_late_calls_and_one_more_at_that_moment_the_others
 def test_headers_without_an_end_cost_the_connection() -> None:
     """No other frame may come before they end: the connection is of no more use."""
     served = Served()
-    session = Session(served.endpoint)
+    session = Session(served.server)
     session.open(lambda written: None, lambda: None)
     client = Client(served)
     client.open(end=False)
@@ -410,7 +410,7 @@ def test_headers_without_an_end_cost_the_connection() -> None:
     assert not session.end_stalled(BLOCK_NS - 1, -1, LIMIT_NS, LIMIT_NS)
     assert session.end_stalled(BLOCK_NS, -1, LIMIT_NS, LIMIT_NS)
     session.close()
-    assert served.endpoint.calls == 0
+    assert served.server.calls == 0
     client.session.close()
 
 
@@ -481,7 +481,7 @@ def test_a_header_block_that_finds_no_room_ends_its_connection() -> None:
         pool.set_budget(1 << 30)
     assert (said.kind, said.code, wire.ended) == (GOAWAY, "CALM", True)
     assert said.payload.endswith(b"no_memory_for_headers")
-    assert wire.served.endpoint.protocol_errors_total == 1
+    assert wire.served.server.totals["protocol_errors"] == 1
     wire.session.close()
     assert pool.in_use() == before
 
@@ -573,11 +573,11 @@ def test_an_answer_that_is_not_read() -> None:
         client.h2.increment_flow_control_window(1, still)
         client.h2.increment_flow_control_window(1101)
         assert not look(client, second)
-    assert (served.endpoint.calls, pool.in_use() >= 2 * 100_000) == (2, True)
+    assert (served.server.calls, pool.in_use() >= 2 * 100_000) == (2, True)
     assert not look(client, 60)
     assert client.resets == {still: h2.errors.ErrorCodes.CANCEL}
     assert not look(client, 60.5)
-    assert (served.endpoint.calls, served.endpoint.stalled_total) == (1, 1)
+    assert (served.server.calls, served.server.totals["stalled"]) == (1, 1)
     client.h2.increment_flow_control_window(100_000, moving)
     client.h2.increment_flow_control_window(100_000)
     client.exchange()

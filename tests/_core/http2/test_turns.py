@@ -24,7 +24,7 @@ S = 10**9
 def served_in_turns(turn_ns: int = 0, *, echoes: bool = False) -> Served:
     """Calls are answered at once, or kept."""
     served = Served(lambda call: call.reply(call.message)) if echoes else Served()
-    served.endpoint.turn_ns = turn_ns
+    served.server.turn_ns = turn_ns
     return served
 
 
@@ -110,20 +110,20 @@ def test_others_are_served_between_two_turns() -> None:
     good.h2.send_data(stream_id, frame(b"me too"), end_stream=True)
     good.session.receive(good.h2.data_to_send())
     served.scheduled.pop(0)()
-    assert served.endpoint.calls_total < 300
+    assert served.server.totals["calls"] < 300
     good.exchange()
     assert messages(good.bodies[stream_id]) == [b"me too"]
-    assert served.endpoint.calls_total == 301
+    assert served.server.totals["calls"] == 301
 
 
 def test_turns_have_a_length_by_default() -> None:
     """500 rejections, each of which raises an exception, take many times as long as a turn on any machine."""
     client = Client(served := Served())
-    served.endpoint.turn_ns = served.default_turn_ns
+    served.server.turn_ns = served.default_turn_ns
     content = b"".join(rejected_calls(500))
     assert len(content) <= len(client.session.get_buffer(-1))  # type: ignore[arg-type]
     arrive(client, content)
-    assert 0 < served.endpoint.calls_total < 500
+    assert 0 < served.server.totals["calls"] < 500
     client.session.close()
 
 
@@ -142,7 +142,7 @@ def test_a_connection_that_is_lost_within_its_turns_leaves_nothing() -> None:
     client.session.close()
     seen = len(served.calls)
     served.run_scheduled()
-    assert (len(served.calls), served.endpoint.calls) == (seen, 0)
+    assert (len(served.calls), served.server.calls) == (seen, 0)
 
 
 def test_who_is_quick_to_read_is_read_at_once() -> None:
@@ -174,7 +174,7 @@ def test_a_message_that_became_whole_when_the_turn_was_over_begins_in_the_next()
         client.h2.send_data(stream, b"\0", end_stream=True)
     last_bytes = client.h2.data_to_send()
     assert len(last_bytes) <= PIECE_NBYTES
-    served.endpoint.turn_ns = 0
+    served.server.turn_ns = 0
     arrive(client, last_bytes)
     began = [len(served.calls)]
     while len(served.calls) < 60:
@@ -187,11 +187,11 @@ def test_who_is_gone_before_its_call_begins_is_not_begun() -> None:
     client = Client(served := served_in_turns())
     client.h2.send_data(client.open(INFER), frame(bytes(2000)), end_stream=True)
     arrive(client, client.h2.data_to_send())
-    while served.endpoint.calls == 0:
+    while served.server.calls == 0:
         served.scheduled.pop(0)()
     client.session.close()
     served.run_scheduled()
-    assert (served.calls, served.endpoint.calls) == ([], 0)
+    assert (served.calls, served.server.calls) == ([], 0)
 
 
 def test_first_turns_of_many_connections_are_spread_over_iterations() -> None:
@@ -200,14 +200,14 @@ def test_first_turns_of_many_connections_are_spread_over_iterations() -> None:
     many += [Client(served) for _ in range(9)]
     light = Client(served)
     served.run_scheduled()
-    served.endpoint.iteration_ns, served.endpoint.light_iteration_ns = 0, S
+    served.server.iteration_ns, served.server.light_iteration_ns = 0, S
     for client in many:
         arrive(client, calls(client, 60))
     assert served.calls == []
     light.h2.send_data(light.open(INFER), frame(b"light"), end_stream=True)
     arrive(light, light.h2.data_to_send())
     assert [bytes(call.message) for call in served.calls] == [b"light"]
-    served.endpoint.turn_ns = 0
+    served.server.turn_ns = 0
     served.run_scheduled()
     assert len(served.calls) == 601
 
@@ -216,7 +216,7 @@ def test_light_turns_of_many_connections_are_spread_over_iterations_too() -> Non
     many = [Client(served := served_in_turns(S))]
     many += [Client(served) for _ in range(9)]
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
     arrive(many[0], calls(many[0], 60))
     for client in many[1:]:
         arrive(client, calls(client, 1))
@@ -231,12 +231,12 @@ def test_who_has_little_to_say_is_before_who_has_much() -> None:
     busy += [Client(served) for _ in range(4)]
     late = Client(served)
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
     for client in busy:
         arrive(client, calls(client, 200))
     arrive(late, calls(late, 2))
     assert served.calls == []
-    served.endpoint.turn_ns = 0
+    served.server.turn_ns = 0
     served.run_scheduled()
     assert [bytes(call.message) for call in served.calls[:2]] == [b"0", b"1"]
     assert len(served.calls) == 1002
@@ -249,7 +249,7 @@ def test_who_has_waited_often_is_behind_who_has_not(ago_ns: int) -> None:
     served = served_slowly(200_000)
     often, seldom, other = (old_client(served) for _ in range(3))
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
     arrive(often, calls(often, 25))
     assert served.calls == []
     served.run_scheduled()
@@ -260,7 +260,7 @@ def test_who_has_waited_often_is_behind_who_has_not(ago_ns: int) -> None:
     assert len(served.calls) == 26
     served.run_scheduled()
     first, second = (often, seldom) if ago_ns else (seldom, often)
-    assert [call.output for call in served.calls[26:]] == [first.session] * 25 + [second.session] * 25
+    assert [call.connection for call in served.calls[26:]] == [first.session] * 25 + [second.session] * 25
 
 
 def test_who_is_new_waits_with_the_others() -> None:
@@ -268,11 +268,11 @@ def test_who_is_new_waits_with_the_others() -> None:
     new = Client(served := served_in_turns(S))
     old = old_client(served)
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
     for client in (new, old):
         arrive(client, calls(client, 25))
     served.run_scheduled()
-    assert [call.output for call in served.calls] == [old.session] * 25 + [new.session] * 25
+    assert [call.connection for call in served.calls] == [old.session] * 25 + [new.session] * 25
 
 
 @pytest.mark.parametrize("count", [1, 25])
@@ -281,15 +281,15 @@ def test_who_has_little_to_do_waits_with_those_who_seldom_wait(count: int) -> No
     first = Client(served := served_in_turns(0))
     others = [Client(served) for _ in range(5)]
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
     arrive(first, calls(first, 25))
     for client in others:
         arrive(client, calls(client, count))
     assert served.calls == []
-    served.endpoint.light_iteration_ns = S
+    served.server.light_iteration_ns = S
     while not served.calls:
         served.scheduled.pop(0)()
-    assert {call.output for call in served.calls} == {each.session for each in (others if count == 1 else [])} | {first.session}
+    assert {call.connection for call in served.calls} == {each.session for each in (others if count == 1 else [])} | {first.session}
     served.run_scheduled()
 
 
@@ -297,11 +297,11 @@ def test_what_comes_anew_has_the_time_that_those_left_who_waited() -> None:
     served = served_slowly(2_000_000)
     waiting, busy, begins, new = (Client(served) for _ in range(4))
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
     for client, count in ((busy, 100), (waiting, 1)):
         arrive(client, calls(client, count))
     assert served.calls == []
-    served.endpoint.turn_ns, served.endpoint.light_iteration_ns = 0, 1_000_000
+    served.server.turn_ns, served.server.light_iteration_ns = 0, 1_000_000
     while not served.calls:
         served.scheduled.pop(0)()
     begun = len(served.calls)
@@ -317,12 +317,12 @@ def test_who_sends_little_that_takes_long_waits_with_the_others() -> None:
     """A read of 510 bytes may hold thirty calls: only the first such read of a connection passes."""
     costly = Client(served := served_in_turns(S))
     served.run_scheduled()
-    served.endpoint.iteration_ns, served.endpoint.light_iteration_ns, served.endpoint.light_ns = 0, S, -1
+    served.server.iteration_ns, served.server.light_iteration_ns, served.server.light_ns = 0, S, -1
     arrive(costly, calls(costly, 1))
     assert len(served.calls) == 1
     arrive(costly, calls(costly, 1))
     assert len(served.calls) == 1
-    served.endpoint.light_ns = S
+    served.server.light_ns = S
     served.run_scheduled()
     assert len(served.calls) == 2
     arrive(costly, calls(costly, 1))
@@ -342,10 +342,10 @@ def with_open_calls(served: Served, count: int) -> Client:
 def test_little_that_may_concern_many_calls_is_no_light_read(count: int) -> None:
     """As a change of all their windows is: fifteen bytes."""
     many = with_open_calls(served := served_in_turns(S), count)
-    served.endpoint.iteration_ns, served.endpoint.light_iteration_ns = 0, S
+    served.server.iteration_ns, served.server.light_iteration_ns = 0, S
     many.open()
     arrive(many, many.h2.data_to_send())
-    assert served.endpoint.calls == count + (count == 100)
+    assert served.server.calls == count + (count == 100)
     served.run_scheduled()
     many.session.close()
 
@@ -355,13 +355,13 @@ def test_nor_is_it_before_others_that_wait(count: int) -> None:
     served = served_in_turns(S)
     many, new, old = with_open_calls(served, count), Client(served), old_client(served)
     served.run_scheduled()
-    served.endpoint.iteration_ns = served.endpoint.light_iteration_ns = 0
+    served.server.iteration_ns = served.server.light_iteration_ns = 0
     for client in (new, many, old):
         arrive(client, calls(client, 25))
     assert not served.calls
     served.run_scheduled()
     first, second, third = (many, new, old) if count == 100 else (old, new, many)  # one of each line in an iteration
-    assert [call.output for call in served.calls] == [first.session] * 25 + [second.session] * 25 + [third.session] * 25
+    assert [call.connection for call in served.calls] == [first.session] * 25 + [second.session] * 25 + [third.session] * 25
     many.session.close()
 
 
@@ -393,7 +393,7 @@ def test_a_turn_goes_on_while_the_loop_reads_on() -> None:
         at += buffer_nbytes
         assert names(served)[-1] == "next_turn", "more is there, and the turn is over"
         served.scheduled.pop()()
-    served.endpoint.turn_ns = S
+    served.server.turn_ns = S
     client.session.receive(message[at : at + 10])
     arrive(client, message[at + 10 :])
     assert "next_turn" not in names(served)
@@ -405,16 +405,16 @@ def test_of_those_whose_turn_is_over_one_goes_on_in_each_iteration() -> None:
     clients += [Client(served), Client(served)]
     for client in clients:
         arrive(client, reset_streams(1, 300))
-    total, more = served.endpoint.calls_total, []
+    total, more = served.server.totals["calls"], []
     for _ in range(6):
         [turn] = [each for each in served.scheduled if each.__name__ == "next_turn"]
         served.scheduled.remove(turn)
         turn()
-        more.append(served.endpoint.calls_total - total)
-        total = served.endpoint.calls_total
+        more.append(served.server.totals["calls"] - total)
+        total = served.server.totals["calls"]
     assert all(0 < count < 100 for count in more), "a piece each"
     served.run_scheduled()
-    assert served.endpoint.calls_total == 900
+    assert served.server.totals["calls"] == 900
 
 
 FLUSH_FRAMES = 32  # of what is written, between two looks at the clock
@@ -448,10 +448,10 @@ def test_who_gets_much_gets_it_by_turns_behind_the_others() -> None:
         arrive(each, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
     third.h2.ping(b"12345678")
     arrive(third, third.h2.data_to_send())
-    served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
+    served.server.flush_ns = served.server.flush_iteration_ns = 0
     served.scheduled.clear()
-    served.endpoint.flush_iteration_ns = S
-    served.endpoint.next_flush()
+    served.server.flush_iteration_ns = S
+    served.server.next_flush()
     assert third.written
     assert written(client) + written(other) == 600, "in one iteration, as long as there is time"
     client.written.clear()
@@ -459,7 +459,7 @@ def test_who_gets_much_gets_it_by_turns_behind_the_others() -> None:
     for each in (client, other, third):
         arrive(each, raw_frame(4, 0, 0, b"\0\4\0\0\0\2") if each is not third else raw_frame(6, 0, 0, bytes(8)))
     third.written.clear()
-    served.endpoint.flush_iteration_ns = 0
+    served.server.flush_iteration_ns = 0
     seen = []
     while served.scheduled:
         served.run_next()
@@ -477,9 +477,9 @@ def test_who_gets_much_gets_it_by_turns_behind_the_others() -> None:
 def test_who_is_closed_waits_for_no_turn_of_what_it_gets() -> None:
     served = served_in_turns(10**12, echoes=True)
     client = with_shut_answers(served, 300)
-    served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
+    served.server.flush_ns = served.server.flush_iteration_ns = 0
     arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
-    served.endpoint.next_flush()
+    served.server.next_flush()
     assert 0 < written(client) < 300
     left, before, there = client.written, b"".join(client.written), sessions()
     client.session.close()
@@ -493,12 +493,12 @@ def test_who_delivers_answers_schedules_no_more_than_one_flush() -> None:
     """However often it does while another waits for its turn."""
     served = served_in_turns(10**12, echoes=True)
     client = with_shut_answers(served, 300)
-    served.endpoint.flush_ns = served.endpoint.flush_iteration_ns = 0
+    served.server.flush_ns = served.server.flush_iteration_ns = 0
     arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
-    served.endpoint.flush()
+    served.server.flush()
     before = written(client)
     for _ in range(10):
-        served.endpoint.flush()
+        served.server.flush()
     assert written(client) == before, "those who wait have their turns at an iteration's end"
     assert names(served).count("next_flush") == 1
     served.run_scheduled()
@@ -509,7 +509,7 @@ def test_who_delivers_answers_schedules_no_more_than_one_flush() -> None:
 def test_the_last_words_have_no_turns() -> None:
     """GOAWAY stands behind what waits already."""
     client = with_shut_answers(served := served_in_turns(10**12, echoes=True), 300)
-    served.endpoint.flush_ns = 0
+    served.server.flush_ns = 0
     arrive(client, raw_frame(4, 0, 0, b"\0\4\0\0\0\1"))
     while not client.closed_by_server:
         arrive(client, raw_frame(6, 0, 0, bytes(8)) * 3000)

@@ -14,7 +14,7 @@ from inferd._core.grpc import message as messages
 from inferd._core.grpc.call import NO_DEADLINE, parse_timeout, percent_encode
 from inferd._core.grpc.compression import Conversion
 from inferd._core.http2 import session as http2
-from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.server_state import ServerState
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import RequestError, Unimplemented
@@ -40,7 +40,7 @@ class Served:
         self.rejected: list[Exception] = []
         self.streams: list[Http2Call] = []
         self.conversions: list[Conversion] = []
-        self.endpoint = Endpoint(
+        self.server = ServerState(
             {INFER.decode(): Method("infer", self.take), STREAM.decode(): Method("stream", None)},
             start=lambda call, method: self.streams.append(call),
             reject=self.reject,
@@ -51,8 +51,8 @@ class Served:
             max_message_nbytes=LIMIT_NBYTES,
         )
         # Nothing is scheduled here: no turn may end by the clock.
-        self.endpoint.turn_ns = self.endpoint.iteration_ns = self.endpoint.light_iteration_ns = self.endpoint.light_ns = 10**12
-        self.endpoint.flush_ns = self.endpoint.flush_iteration_ns = 10**12
+        self.server.turn_ns = self.server.iteration_ns = self.server.light_iteration_ns = self.server.light_ns = 10**12
+        self.server.flush_ns = self.server.flush_iteration_ns = 10**12
 
     def take(self, call: Any) -> None:
         self.given.append(bytes(call.message))
@@ -113,7 +113,7 @@ def check(data: bytes) -> None:
     sent = b"".join([before_each + body[at : at + step] for at in range(0, whole_nbytes, step)])
     sent += frame(wires.DATA, wires.END_STREAM, 1, body[whole_nbytes:])
     SERVED.given, SERVED.rejected, SERVED.streams = [], [], []
-    session = Session(SERVED.endpoint)
+    session = Session(SERVED.server)
     session.open(lambda piece: None, lambda: None)
     session.receive(BEGINNING + head + sent)
     SERVED.convert()
@@ -121,7 +121,7 @@ def check(data: bytes) -> None:
         SERVED.read(SERVED.streams.pop())
     given, rejected = SERVED.given, bool(SERVED.rejected)
     session.close()
-    SERVED.endpoint.flush()  # forgets it
+    SERVED.server.flush()  # forgets it
     expected, whole = plain_messages(body, encoding)
     if kind:
         assert given == expected[: len(given)]  # one that waits is not handed over any more when those behind it are none

@@ -11,7 +11,7 @@ import struct
 import time
 from typing import Any
 
-from inferd._core.http2.server_state import Endpoint
+from inferd._core.http2.server_state import ServerState
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import Internal, RequestError, Unauthenticated, Unimplemented
@@ -60,7 +60,7 @@ class Echo:
         self.waiting: list[Http2Call] = []
         self.moved: list[Http2Call] = []
         methods = {INFER.decode(): Method("infer", self.waiting.append), UNARY.decode(): Method("unary", None)}
-        self.endpoint = Endpoint(
+        self.server = ServerState(
             methods | {STREAM.decode(): Method("stream", None)},
             start=self.start,
             reject=self.reject,
@@ -134,7 +134,7 @@ def check(data: bytes) -> None:
     if not data[0] & 4:
         content = wires.PREFACE + frame(wires.SETTINGS) + content
     step = max(data[1] * 8, len(content) // MAX_READS) or len(content) + 1
-    session = Session(echo.endpoint)
+    session = Session(echo.server)
     written: list[bytes] = []
     session.open(written.append, lambda: None)
     for number, at in enumerate(range(0, len(content), step)):
@@ -150,7 +150,7 @@ def check(data: bytes) -> None:
     session.close()
     echo.let_go()
     check_written(b"".join(written))
-    assert (echo.endpoint.connections, echo.endpoint.calls) == (0, 0)
+    assert (echo.server.connections, echo.server.calls) == (0, 0)
     del session
     check_held(before)
 
@@ -175,7 +175,7 @@ def act(echo: Echo, session: Session, what: int) -> None:
             session.end_stalled(time.monotonic_ns(), -1, 1 << 40, 1 << 40)
             session.end_stalled(LATER_NS, what, 1, 1)
         case 6:
-            echo.endpoint.guard_changed()
+            echo.server.guard_changed()
         case 7:
             for call in echo.waiting:
                 call.fail(Internal("no"))

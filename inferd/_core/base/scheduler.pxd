@@ -1,0 +1,31 @@
+# scheduler: whose turn it is. Deficit round robin over flows, with two lists as in fq_codel (RFC 8290): a flow that has just got work
+# goes before those that have used up a quantum. A policy: nanoseconds are arguments; no clock, no lock.
+# Never in here: what a flow does.
+
+from libc.stdint cimport int64_t
+
+cdef enum Place:                        # where a flow waits
+    NOWHERE = 0                         # it has no work, or it has its turn now
+    NEW = 1                             # it has had less than a quantum since it got work
+    OLD = 2                             # it has used up a quantum and has more work
+
+cdef class Flow:                        # something that takes turns, such as a connection
+    cdef Flow behind                    # the next one of its list
+    cdef int64_t deficit_ns             # what it may still use of its quantum; below 0: what it owes
+    cdef Place place
+    # Works for about a quantum, or less. True: more work is left.
+    cdef bint take_turn(self) noexcept
+
+cdef class Scheduler:
+    cdef readonly int64_t quantum_ns
+    cdef Flow first_new, last_new, first_old, last_old
+    cdef int64_t new_ns                 # that new flows have used since an old one had its turn
+    # A flow has work. Nothing happens where it waits already.
+    cdef void add(self, Flow flow) noexcept
+    # The flow whose turn it is, which leaves its list; None: no flow has work.
+    cdef Flow next(self)
+    # Its turn took so long. more: it has more work and waits again.
+    cdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept
+    cdef bint has_work(self) noexcept
+    cdef void append(self, Flow flow, Place place) noexcept
+    cdef Flow pop(self, Place place)

@@ -1,0 +1,87 @@
+# cython: language_level=3
+# scheduler: whose turn it is (see scheduler.pxd).
+
+cimport cython
+from libc.stdint cimport int64_t
+
+
+@cython.no_gc                           # a list holds a flow only while the flow waits
+cdef class Flow:
+    """Something that takes turns."""
+
+    cdef bint take_turn(self) noexcept:
+        return False
+
+
+@cython.final
+cdef class Scheduler:
+    """Deficit round robin. quantum_ns: what a flow may use until it is behind the others.
+
+    A new flow goes first, so that a client that sends little does not wait behind thousands that send much. Old flows get a turn for each
+    quantum that new ones have used, so that neither list starves.
+    """
+
+    def __init__(self, int64_t quantum_ns):
+        self.quantum_ns = quantum_ns
+
+    cdef void add(self, Flow flow) noexcept:
+        if flow.place == NOWHERE:
+            flow.deficit_ns = min(flow.deficit_ns, <int64_t>0) + self.quantum_ns       # a debt stays
+            self.append(flow, NEW if flow.deficit_ns > 0 else OLD)
+
+    cdef Flow next(self):
+        cdef Flow flow
+        if self.first_new is not None and (self.first_old is None or self.new_ns < self.quantum_ns):
+            return self.pop(NEW)
+        self.new_ns = 0
+        while self.first_old is not None:
+            flow = self.pop(OLD)
+            flow.deficit_ns += self.quantum_ns
+            if flow.deficit_ns > 0:
+                return flow
+            self.append(flow, OLD)      # it still owes
+        return None
+
+    cdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept:
+        if flow.place == NEW:
+            self.new_ns += cost_ns
+        flow.deficit_ns -= cost_ns
+        if not more:
+            flow.place = NOWHERE
+        elif flow.place == NEW and flow.deficit_ns > 0:
+            self.append(flow, NEW)
+        else:
+            self.append(flow, OLD)
+
+    cdef bint has_work(self) noexcept:
+        return self.first_new is not None or self.first_old is not None
+
+    cdef void append(self, Flow flow, Place place) noexcept:
+        flow.place = place
+        if place == NEW:
+            if self.last_new is None:
+                self.first_new = flow
+            else:
+                self.last_new.behind = flow
+            self.last_new = flow
+        else:
+            if self.last_old is None:
+                self.first_old = flow
+            else:
+                self.last_old.behind = flow
+            self.last_old = flow
+
+    cdef Flow pop(self, Place place):
+        cdef Flow flow
+        if place == NEW:
+            flow = self.first_new
+            self.first_new = flow.behind
+            if flow.behind is None:
+                self.last_new = None
+        else:
+            flow = self.first_old
+            self.first_old = flow.behind
+            if flow.behind is None:
+                self.last_old = None
+        flow.behind = None
+        return flow

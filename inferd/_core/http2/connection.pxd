@@ -1,0 +1,22 @@
+# connection: one client's socket, in plaintext or by TLS, and its HTTP/2 session. It reads and writes natively, in turns.
+# Never in here: frames and calls (session), accepting, who may call (serving/connection.py).
+
+from libc.stdint cimport uint8_t, uint64_t
+from inferd._core.http2.lingering_close cimport LingeringClose
+from inferd._core.http2.low_water cimport LowWater
+from inferd._core.http2.session cimport Session
+from inferd._core.http2.tls cimport Tls
+
+cdef class Connection(Session):
+    cdef readonly object socket         # the socket.socket, non-blocking; None once it is closed or lingers
+    cdef readonly Tls tls               # or None
+    cdef bytearray unsent               # bytes that the socket did not take, or None
+    cdef uint64_t sent_to_socket_nbytes         # that it took
+    cdef LowWater low_water             # of the socket; None: it is always read as bytes come
+    cdef int write_unsent(self) except -1
+    cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
+    cdef int read(self) except -1
+    cdef int receive_tls(self, Py_ssize_t nbytes) except -1
+    cdef int send_tls(self) except -1
+    cdef int close_socket(self) except -1
+    cdef void release(self) noexcept

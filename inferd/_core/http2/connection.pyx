@@ -1,0 +1,238 @@
+# cython: language_level=3
+# connection: one client's socket and its HTTP/2 session (see connection.pxd).
+
+from cpython.bytearray cimport PyByteArray_AS_STRING, PyByteArray_GET_SIZE
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_GET_SIZE
+from libc.errno cimport EAGAIN, EINTR, errno
+from libc.stdint cimport int64_t, uint8_t
+
+from inferd._core.base.linux cimport MSG_DONTWAIT, MSG_NOSIGNAL, TIOCOUTQ, ioctl, recv, send
+from inferd._core.http2.limits cimport MAX_UNSENT_NBYTES, READ_NBYTES
+from inferd._core.http2.lingering_close cimport LingeringClose
+from inferd._core.http2.low_water cimport LowWater
+from inferd._core.http2.poller cimport HUNG_UP, READABLE, WRITABLE, Poller
+from inferd._core.http2.send_state cimport CLOSED, CLOSING, OPENING
+from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
+from inferd._core.http2.session cimport Session
+from inferd._core.http2.stall_policy cimport REQUEST, is_stalled
+from inferd._core.http2.tls cimport Tls
+
+import socket as sockets
+
+cdef class Connection(Session):
+    """One client's connection, which owns its socket.
+
+    socket: a connected socket.socket, non-blocking. tls: or None, in plaintext. Subclasses may say more of it: established() and
+    released() are called once each.
+    """
+
+    def __init__(self, ServerState server not None, socket not None, Tls tls=None):
+        super().__init__(server)
+        self.socket, self.descriptor, self.tls = socket, socket.fileno(), tls
+
+    def start(self, Poller poller not None):
+        """Serves from now on. Raises OSError."""
+        poller.add(self)
+        if self.tls is None:
+            self.open_session()
+
+    def open_session(self):
+        """HTTP/2 begins: at once, or when TLS has made its handshake."""
+        self.open(max_age_ns=self.choose_age_ns())
+        if self.tls is None and self.socket.family != sockets.AF_UNIX:  # TLS has buffers of its own; of AF_UNIX the kernel looks at no mark
+            self.low_water = LowWater(self.server.gathering, self.descriptor)
+
+    def end_stalled(self, int64_t now_ns, int64_t taken_nbytes, int64_t request_limit_ns, int64_t response_limit_ns, bint pressed=False):
+        if self.tls is not None and not self.tls.established and self.state < CLOSING:
+            return is_stalled(&self.preface, REQUEST, self.tls.handshake_nbytes, now_ns, request_limit_ns, 0)
+        return super().end_stalled(now_ns, taken_nbytes, request_limit_ns, response_limit_ns, pressed)
+
+    def choose_age_ns(self):
+        """At which age it drains; 0: never."""
+        return 0
+
+    def established(self):
+        """The TLS handshake is made. False: the client may not go on."""
+        return True
+
+    def failed(self, error):
+        """The TLS handshake has failed, or TLS has."""
+
+    def released(self):
+        """HTTP/2 is over and its memory is free. The socket may linger."""
+
+    @property
+    def unsent_nbytes(self):
+        """Bytes that the socket has not taken."""
+        return PyByteArray_GET_SIZE(self.unsent) if self.unsent is not None else 0
+
+    def taken_nbytes(self):
+        """A count of the bytes that the client's kernel has acknowledged; of a Unix socket, that the client has read."""
+        cdef int queued_nbytes = 0
+        ioctl(self.descriptor, TIOCOUTQ, &queued_nbytes)
+        return self.sent_to_socket_nbytes - queued_nbytes
+
+    def abort(self):
+        """Closes the socket at once. What was not sent is lost; what it held is freed in its next turn."""
+        cdef Poller poller = self.poller
+        if self.socket is None:
+            return
+        if self.state < CLOSING:
+            self.enter(CLOSING)
+        self.close_socket()
+        if poller is not None:
+            poller.wake(self)
+
+    cdef bint take_turn(self) noexcept:
+        """Writes what waits, reads once, and frees what is over. True: more is left."""
+        try:
+            if self.state < CLOSING and self.readiness & WRITABLE and self.unsent is not None:
+                self.write_unsent()
+            if self.state < CLOSING and self.unfinished:
+                self.flush()
+            if self.state < CLOSING and self.readiness & READABLE:
+                self.read()
+        except Exception as error:
+            self.server.log(error)
+            self.finish()
+        if self.state == CLOSING:
+            self.release()
+        return self.state < CLOSING and (self.readiness & READABLE or self.unfinished)
+
+    cdef int read(self) except -1:
+        """Once: a turn's worth. A byte of frames can cost a thousand times as much as one of a large message."""
+        cdef Py_ssize_t most_nbytes = RECEIVE_NBYTES if self.missing_nbytes > READ_NBYTES else READ_NBYTES
+        cdef Py_ssize_t nbytes = recv(self.descriptor, self.server.receive_buffer, most_nbytes, MSG_DONTWAIT)
+        if nbytes < 0:
+            if errno == EAGAIN:
+                self.readiness &= ~READABLE
+            elif errno != EINTR:
+                self.abort()
+            return 0
+        if nbytes == 0:                 # nothing more comes: what was written leaves
+            self.finish()
+            return 0
+        if nbytes < most_nbytes and not self.readiness & HUNG_UP:
+            self.readiness &= ~READABLE
+        if self.tls is not None:
+            return self.receive_tls(nbytes)
+        self.take(self.server.receive_buffer, nbytes)
+        if self.low_water is not None and self.state < CLOSING:
+            self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
+        return 0
+
+    cdef int receive_tls(self, Py_ssize_t nbytes) except -1:
+        cdef Py_ssize_t count
+        cdef uint8_t *buffer = self.server.receive_buffer
+        try:
+            self.tls.feed(buffer, nbytes)
+            if not self.tls.established:
+                if self.tls.shake_hands():
+                    if self.established():
+                        self.open_session()
+                    else:
+                        self.finish()
+            while self.tls.established and self.state < CLOSING:
+                count = self.tls.read(buffer, RECEIVE_NBYTES)
+                if count <= 0:
+                    if count < 0:
+                        self.finish()
+                    break
+                self.take(buffer, count)
+        except OSError as error:        # ssl.SSLError is one
+            self.failed(error)
+            self.finish()
+        if self.socket is not None:
+            self.send_tls()
+        return 0
+
+    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        if self.socket is None:
+            return 0
+        self.written_nbytes += nbytes
+        self.server.totals.sent_nbytes += nbytes
+        if self.tls is None:
+            return self.send(piece, nbytes)
+        self.tls.write(piece, nbytes)
+        return self.send_tls()
+
+    cdef int send_tls(self) except -1:
+        cdef bytes output = self.tls.output()
+        if output:
+            self.send(<const uint8_t *>PyBytes_AS_STRING(output), PyBytes_GET_SIZE(output))
+        return 0
+
+    cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        """What the socket does not take waits in `unsent`."""
+        cdef Py_ssize_t sent = 0
+        if self.unsent is None:
+            sent = send(self.descriptor, piece, nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+            if sent == nbytes:
+                self.sent_to_socket_nbytes += sent
+                return 0
+            if sent < 0:
+                if errno != EAGAIN and errno != EINTR:
+                    self.abort()        # the client is gone
+                    return 0
+                sent = 0
+            self.sent_to_socket_nbytes += sent
+            self.unsent = bytearray()
+            self.blocked = True
+            self.readiness &= ~WRITABLE
+        self.unsent.extend(<bytes>piece[sent:nbytes])
+        if PyByteArray_GET_SIZE(self.unsent) > MAX_UNSENT_NBYTES:      # TLS answers a client that reads nothing
+            self.server.totals.flooding += 1
+            self.abort()
+        return 0
+
+    cdef int write_unsent(self) except -1:
+        cdef Py_ssize_t nbytes = PyByteArray_GET_SIZE(self.unsent)
+        cdef Py_ssize_t sent = send(self.descriptor, PyByteArray_AS_STRING(self.unsent), nbytes, MSG_DONTWAIT | MSG_NOSIGNAL)
+        if sent < 0:
+            if errno == EAGAIN or errno == EINTR:
+                self.readiness &= ~WRITABLE
+            else:
+                self.abort()
+            return 0
+        self.sent_to_socket_nbytes += sent
+        if sent < nbytes:
+            self.readiness &= ~WRITABLE
+            del self.unsent[:sent]
+            return 0
+        self.unsent = None
+        self.blocked = False
+        self.flush()
+        return 0
+
+    cdef void release(self) noexcept:
+        """HTTP/2 is over: its memory is freed, and the socket lingers."""
+        cdef Poller poller = self.poller
+        cdef LingeringClose closing = None
+        try:
+            if self.socket is not None and self.tls is not None:
+                self.tls.say_last()
+                self.send_tls()
+            if self.low_water is not None:
+                self.low_water.set(1)
+                self.low_water.close()
+            if self.socket is not None:
+                poller.forget(self)
+                closing = LingeringClose(self.server, self.socket, self.unsent, bool(self.readiness & HUNG_UP))
+                self.socket, self.descriptor, self.unsent = None, -1, None
+                closing.start(poller)
+        except Exception as error:
+            self.server.log(error)
+        try:
+            self.close_socket()         # where it does not linger
+            self.close()
+            self.tls = None
+            self.released()
+        except Exception as error:
+            self.server.log(error)
+
+    cdef int close_socket(self) except -1:
+        if self.socket is not None:
+            if self.poller is not None:
+                self.poller.forget(self)
+            self.socket.close()
+            self.socket, self.descriptor, self.unsent = None, -1, None

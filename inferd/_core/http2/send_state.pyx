@@ -1,0 +1,153 @@
+# cython: language_level=3
+# send_state: one connection as its calls know it (see send_state.pxd).
+
+from cpython.bytes cimport PyBytes_AS_STRING, PyBytes_FromStringAndSize, PyBytes_GET_SIZE
+from libc.stdint cimport int32_t, uint8_t
+from libc.string cimport memcpy
+
+from inferd._core.grpc.call cimport Call
+from inferd._core.http2.limits cimport FLUSH_FRAMES
+from inferd._core.http2.nghttp2 cimport *
+from inferd._core.http2.server_state cimport SEND_NBYTES, ServerState
+
+from inferd.errors import ResourceExhausted
+
+cdef extern from "<assert.h>" nogil:
+    void assert_that "assert"(bint holds) noexcept
+
+cdef unsigned char[5] MAY_FOLLOW        # bits of the states that may follow each
+MAY_FOLLOW[<int>OPENING] = 1 << OPEN | 1 << DRAINING | 1 << CLOSING
+MAY_FOLLOW[<int>OPEN] = 1 << DRAINING | 1 << CLOSING
+MAY_FOLLOW[<int>DRAINING] = 1 << CLOSING
+MAY_FOLLOW[<int>CLOSING] = 1 << CLOSED
+MAY_FOLLOW[<int>CLOSED] = 0
+
+
+cdef class SendState(Polled):
+    """What one connection's client gets. Made by a Session, which is one."""
+
+    cdef void enter(self, State state) noexcept:
+        assert_that(MAY_FOLLOW[<int>self.state] >> state & 1)
+        self.state = state
+
+    cdef void mark_dirty(self) noexcept:
+        if self.dirty or self.receiving or self.state >= CLOSING:
+            return                      # after receiving, Session.take looks whether there is output
+        self.dirty = True
+        self.server.dirty.append(self)
+        self.server.schedule_flush()
+
+    cpdef flush(self):
+        cdef const uint8_t *piece
+        cdef nghttp2_ssize nbytes
+        cdef Py_ssize_t filled = 0, frames = 0, put_nbytes = 0
+        cdef uint8_t *buffer = self.server.send_buffer
+        self.unfinished = False
+        if self.state >= CLOSING or self.session == NULL:
+            return
+        while not self.blocked:
+            if frames >= FLUSH_FRAMES or put_nbytes >= SEND_NBYTES:
+                self.unfinished = True
+                break
+            nbytes = nghttp2_session_mem_send2(self.session, &piece)
+            if nbytes <= 0:
+                if nbytes < 0:
+                    self.finish()
+                    return
+                if self.uploads is None:
+                    break
+                self.stop_uploads()
+                continue
+            # nghttp2 gives a frame at a time: its type stands in byte 3, the error code of GOAWAY in bytes 13 to 16. PINGs are good again
+            # after each frame of a call, as in grpc-core, whose clients probe the bandwidth by PINGs while they read a response.
+            if piece[3] == NGHTTP2_DATA or piece[3] == NGHTTP2_HEADERS or piece[3] == NGHTTP2_WINDOW_UPDATE:
+                self.floods.ping_until_ns = 0
+            if filled + nbytes > SEND_NBYTES:
+                self.put(buffer, filled)
+                put_nbytes += filled
+                filled = 0
+            if nbytes > SEND_NBYTES:
+                self.put(piece, nbytes)
+                put_nbytes += nbytes
+            else:
+                memcpy(buffer + filled, piece, nbytes)
+                filled += nbytes
+            frames += 1
+        if filled > 0:
+            self.put(buffer, filled)
+        if self.unfinished:
+            if self.poller is not None:
+                self.poller.wake(self)
+            else:
+                self.mark_dirty()
+        elif not nghttp2_session_want_read(self.session) and not nghttp2_session_want_write(self.session):
+            self.finish()
+
+    cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
+        self.server.sent_nbytes += nbytes
+        self.written_nbytes += nbytes
+        self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
+        return 0
+
+    def pause_writing(self):
+        """The transport's buffer is full: nothing is taken from nghttp2 until resume_writing."""
+        self.blocked = True
+
+    def resume_writing(self):
+        self.blocked = False
+        self.mark_dirty()
+
+    cdef void goaway(self, int error, bytes why, bint notice) noexcept:
+        if notice:
+            nghttp2_submit_shutdown_notice(self.session)
+        else:
+            nghttp2_submit_goaway(self.session, NGHTTP2_FLAG_NONE, nghttp2_session_get_last_proc_stream_id(self.session), error,
+                                  <const uint8_t *>PyBytes_AS_STRING(why), PyBytes_GET_SIZE(why))
+
+    cdef void finish(self) noexcept:
+        if self.state < CLOSING:
+            self.enter(CLOSING)
+            if self.close_transport is not None:
+                try:
+                    self.close_transport()
+                except Exception as error:
+                    self.server.log(error)
+            elif self.poller is not None:
+                self.poller.wake(self)
+
+    cdef void reject(self, Call call, int32_t stream_id, error) noexcept:
+        request, call.request = call.request, None
+        try:
+            self.server.reject(call, error)
+        except Exception as unexpected:
+            self.server.log(unexpected)
+            nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_INTERNAL_ERROR)
+        if request is not None:
+            try:
+                request.cancel()
+            except Exception as unexpected:
+                self.server.log(unexpected)
+
+    cdef void stop_upload(self, int32_t stream_id) noexcept:
+        if self.uploads is None:
+            self.uploads = []
+        self.uploads.append(stream_id)
+
+    cdef void stop_uploads(self) noexcept:
+        cdef int32_t stream_id
+        cdef list uploads = self.uploads
+        self.uploads = None
+        for stream_id in uploads:
+            if nghttp2_session_get_stream_remote_close(self.session, stream_id) == 0:       # it is there, and the client still sends
+                nghttp2_submit_rst_stream(self.session, NGHTTP2_FLAG_NONE, stream_id, NGHTTP2_NO_ERROR)
+
+    cdef bint has_room(self, Py_ssize_t nbytes) noexcept:
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
+        return waiting_nbytes == 0 or waiting_nbytes + nbytes <= self.server.max_unread_nbytes
+
+    cdef unread_error(self, Py_ssize_t nbytes):
+        cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
+        return ResourceExhausted(
+            f"this connection has {waiting_nbytes} bytes of responses that were not read, and no room for {nbytes} more under "
+            f"its limit of {self.server.max_unread_nbytes} (max_unread_bytes); read responses before you send more requests",
+            reason="unread", retry_after_ns=100_000_000)

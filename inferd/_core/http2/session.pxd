@@ -1,0 +1,46 @@
+# session: the server's side of HTTP/2 for one connection, sans-I/O (see session.pyx).
+
+from cpython.object cimport PyObject
+from libc.stdint cimport int32_t, int64_t, uint8_t, uint32_t, uint64_t
+from inferd._core.grpc.message cimport Share
+from inferd._core.http2.header_block cimport HeaderBlock
+from inferd._core.http2.headers cimport HeaderReader
+from inferd._core.http2.keepalive_policy cimport KeepalivePolicy
+from inferd._core.http2.send_state cimport SendState
+from inferd._core.http2.stall_policy cimport StallPolicy
+from inferd._core.http2.stream cimport Http2Call
+
+cdef class Session(SendState):
+    cdef public object rejection        # a RequestError that every call of this connection is answered with, or None
+    cdef PyObject *head                 # the list of live calls, borrowed: the streams hold the references
+    cdef HeaderReader headers           # of requests, read into the call that is opening
+    cdef readonly int64_t calls
+    cdef Share share                    # of its messages in the memory for all, or None: all of it
+    cdef uint32_t connection_id         # from 1 on; 0: its calls wait in order of arrival with all others
+    cdef uint64_t received_nbytes
+    cdef HeaderBlock block              # the one that is coming: nghttp2 holds what is there of a header
+    cdef Py_ssize_t block_nbytes        # of it that are charged as messages are
+    cdef StallPolicy preface            # until the client has said that it speaks HTTP/2
+    cdef StallPolicy header_blocks      # of blocks that were whole
+    cdef StallPolicy responses          # of sent_nbytes
+    cdef StallPolicy output             # of bytes that the transport got rid of
+    cdef KeepalivePolicy keepalive
+    cdef int64_t max_age_ns             # when it drains; 0: never
+    cdef int32_t aged_stream_id         # the newest stream at the last call of age()
+    cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the last bytes brought a piece of; 0: none
+    cdef int64_t streams                # that the client opened, rejected ones too, but for those that came too late
+    cdef int32_t newest_stream_id       # that the client named in HEADERS
+    cdef int64_t ignored_nbytes         # that nghttp2 took and ignored, such as DATA of closed streams; less what is to come of a frame
+    cdef bint greeted                   # the client's preface was right, settings included
+    cdef readonly bint ends_more        # the last look ended as many calls as one does: others may be left, for one more
+    cdef int take(self, const uint8_t *source, Py_ssize_t nbytes) except -1
+    cdef bint hold_block(self) noexcept
+    cdef bint is_too_much(self) noexcept
+    cdef void end_flood(self) noexcept
+    # GOAWAY with ENHANCE_YOUR_CALM, and the end: calls under way are lost.
+    cdef void shutdown(self, bytes why) noexcept
+    cdef void headers_complete(self, Http2Call call) noexcept
+    cdef void message_chunk(self, Http2Call call, const uint8_t *chunk, Py_ssize_t nbytes) noexcept
+    cdef void request_complete(self, Http2Call call) noexcept
+    cdef void link(self, Http2Call call) noexcept
+    cdef void unlink(self, Http2Call call) noexcept
