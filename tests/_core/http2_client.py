@@ -62,6 +62,13 @@ def headers(
     ]
 
 
+def drain(session: Session) -> None:
+    """Both GOAWAYs, and so the end after the calls that there are."""
+    session.drain()
+    for now_ns in (0, 10**9):
+        session.age(now_ns, 0)
+
+
 def cold(kind: Any, max_request_nbytes: int = 64 << 20) -> Method:
     """A method other than ModelInfer, whose messages may be large."""
     return Method(kind, None, max_request_nbytes=max_request_nbytes)  # type: ignore[arg-type]

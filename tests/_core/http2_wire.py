@@ -75,7 +75,7 @@ class Wire:
 
     def __init__(self, *, greet: bool = True, **settings: int) -> None:
         self.served = Served(echo, **settings)
-        self.session = Session(self.served.endpoint)
+        self.session = Session(self.served.server)
         self.ended = False
         self._written: list[bytes] = []
         self.session.open(self._written.append, self._end)
@@ -117,7 +117,7 @@ class Wire:
             call = raw_frame(HEADERS, END_HEADERS, 101, HOT_BLOCK), raw_frame(DATA, END_STREAM, 101, frame(b"hello"))
             assert calls == ([one.kind for one in self.send(*call) if one.stream_id == 101] == [HEADERS, DATA, HEADERS])
         self.session.close()
-        assert (self.served.endpoint.calls, self.served.endpoint.connections) == (0, 0)
+        assert (self.served.server.calls, self.served.server.connections) == (0, 0)
 
 
 def check(expected: str, sent: Callable[[Wire], list[Frame]], stream_id: int = STREAM_ID, *, greet: bool = True) -> None:

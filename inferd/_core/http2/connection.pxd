@@ -3,7 +3,6 @@
 
 from libc.stdint cimport uint8_t, uint64_t
 from inferd._core.http2.lingering_close cimport LingeringClose
-from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.session cimport Session
 from inferd._core.http2.tls cimport Tls
 
@@ -12,7 +11,6 @@ cdef class Connection(Session):
     cdef readonly Tls tls               # or None
     cdef bytearray unsent               # bytes that the socket did not take, or None
     cdef uint64_t sent_to_socket_nbytes         # that it took
-    cdef LowWater low_water             # of the socket; None: it is always read as bytes come
     cdef int write_unsent(self) except -1
     cdef int send(self, const uint8_t *piece, Py_ssize_t nbytes) except -1
     cdef int read(self) except -1

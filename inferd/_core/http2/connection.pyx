@@ -117,8 +117,6 @@ cdef class Connection(Session):
         if self.tls is not None:
             return self.receive_tls(nbytes)
         self.take(self.server.receive_buffer, nbytes)
-        if self.low_water is not None and self.state < CLOSING:
-            self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
         return 0
 
     cdef int receive_tls(self, Py_ssize_t nbytes) except -1:
@@ -214,7 +212,6 @@ cdef class Connection(Session):
                 self.send_tls()
             if self.low_water is not None:
                 self.low_water.set(1)
-                self.low_water.close()
             if self.socket is not None:
                 poller.forget(self)
                 closing = LingeringClose(self.server, self.socket, self.unsent, bool(self.readiness & HUNG_UP))

@@ -28,8 +28,8 @@ cdef struct KeepalivePolicy:            # of one connection, as of the last look
     int64_t heard_ns                    # when received_nbytes was seen to have grown
     uint64_t heard_nbytes
     int64_t pinged_ns                   # a PING waits for its response, or for anything else, since then
-    int64_t draining_ns                 # the first GOAWAY was sent then
-    bint said_last                      # and the second one was, too
+    bint drains, said_last              # the first GOAWAY was sent, and the second one
+    int64_t draining_ns                 # when the first one was
 
 
 cdef inline Step next_step(KeepalivePolicy *life, const KeepaliveRules *rules, int64_t max_age_ns, uint64_t received_nbytes, bint busy,
@@ -45,18 +45,18 @@ cdef inline Step next_step(KeepalivePolicy *life, const KeepaliveRules *rules, i
     if life.pinged_ns > 0 and now_ns - life.pinged_ns >= rules.keepalive_timeout_ns:
         return DEAD
     if draining:
-        if life.draining_ns == 0:
-            life.draining_ns = now_ns
+        if not life.drains:
+            life.drains, life.draining_ns = True, now_ns
         if not life.said_last and now_ns - life.draining_ns >= NOTICE_NS:
             life.said_last = True
             return LAST_GOAWAY
         if life.said_last and rules.grace_ns > 0 and now_ns - life.draining_ns >= rules.grace_ns:
             return OVERDUE
     elif max_age_ns > 0 and now_ns - life.opened_ns >= max_age_ns:
-        life.draining_ns = now_ns
+        life.drains, life.draining_ns = True, now_ns
         return DRAIN_FOR_AGE
     elif rules.max_idle_ns > 0 and now_ns - life.busy_ns >= rules.max_idle_ns:
-        life.draining_ns = now_ns
+        life.drains, life.draining_ns = True, now_ns
         return DRAIN_IDLE
     if life.pinged_ns == 0 and rules.keepalive_ns > 0 and may_ping and now_ns - life.heard_ns >= rules.keepalive_ns:
         life.pinged_ns = now_ns

@@ -23,6 +23,11 @@ MAY_FOLLOW[<int>CLOSING] = 1 << CLOSED
 MAY_FOLLOW[<int>CLOSED] = 0
 
 
+cdef inline bint is_error(const uint8_t *goaway) noexcept:
+    """Whether nghttp2 ends the connection for an error that it has found. shutdown() counts its own, and drains before."""
+    return goaway[13] | goaway[14] | goaway[15] | goaway[16] != 0
+
+
 cdef class SendState(Polled):
     """What one connection's client gets. Made by a Session, which is one."""
 
@@ -62,6 +67,8 @@ cdef class SendState(Polled):
             # after each frame of a call, as in grpc-core, whose clients probe the bandwidth by PINGs while they read a response.
             if piece[3] == NGHTTP2_DATA or piece[3] == NGHTTP2_HEADERS or piece[3] == NGHTTP2_WINDOW_UPDATE:
                 self.floods.ping_until_ns = 0
+            elif piece[3] == NGHTTP2_GOAWAY and self.state < DRAINING and is_error(piece):
+                self.server.totals.protocol_errors += 1
             if filled + nbytes > SEND_NBYTES:
                 self.put(buffer, filled)
                 put_nbytes += filled
@@ -84,7 +91,7 @@ cdef class SendState(Polled):
             self.finish()
 
     cdef int put(self, const uint8_t *piece, Py_ssize_t nbytes) except -1:
-        self.server.sent_nbytes += nbytes
+        self.server.totals.sent_nbytes += nbytes
         self.written_nbytes += nbytes
         self.write(PyBytes_FromStringAndSize(<const char *>piece, nbytes))
         return 0
@@ -143,11 +150,11 @@ cdef class SendState(Polled):
 
     cdef bint has_room(self, Py_ssize_t nbytes) noexcept:
         cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
-        return waiting_nbytes == 0 or waiting_nbytes + nbytes <= self.server.max_unread_nbytes
+        return waiting_nbytes == 0 or waiting_nbytes + nbytes <= self.server.limits.max_unread_nbytes
 
     cdef unread_error(self, Py_ssize_t nbytes):
         cdef Py_ssize_t waiting_nbytes = self.unread_nbytes + self.compressing_nbytes
         return ResourceExhausted(
             f"this connection has {waiting_nbytes} bytes of responses that were not read, and no room for {nbytes} more under "
-            f"its limit of {self.server.max_unread_nbytes} (max_unread_bytes); read responses before you send more requests",
+            f"its limit of {self.server.limits.max_unread_nbytes} (max_unread_bytes); read responses before you send more requests",
             reason="unread", retry_after_ns=100_000_000)

@@ -110,7 +110,8 @@ cdef class ServerState:
             connection.dirty = False
             try:
                 connection.flush()
-            except Exception:               # its transport is gone and has not said so yet
+            except Exception as error:
+                self.log(error)
                 connection.finish()
 
     def flush_scheduled_output(self):

@@ -6,6 +6,7 @@ from inferd._core.grpc.message cimport Share
 from inferd._core.http2.header_block cimport HeaderBlock
 from inferd._core.http2.headers cimport HeaderReader
 from inferd._core.http2.keepalive_policy cimport KeepalivePolicy
+from inferd._core.http2.low_water cimport LowWater
 from inferd._core.http2.send_state cimport SendState
 from inferd._core.http2.stall_policy cimport StallPolicy
 from inferd._core.http2.stream cimport Http2Call
@@ -27,6 +28,7 @@ cdef class Session(SendState):
     cdef KeepalivePolicy keepalive
     cdef int64_t max_age_ns             # when it drains; 0: never
     cdef int32_t aged_stream_id         # the newest stream at the last call of age()
+    cdef public LowWater low_water      # of the socket; None: it is always read as bytes come
     cdef Py_ssize_t missing_nbytes      # the least that a message lacks of those that the last bytes brought a piece of; 0: none
     cdef int64_t streams                # that the client opened, rejected ones too, but for those that came too late
     cdef int32_t newest_stream_id       # that the client named in HEADERS

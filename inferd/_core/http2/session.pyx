@@ -26,7 +26,7 @@ from inferd._core.http2.limits cimport (
 from inferd._core.http2.memory cimport memory
 from inferd._core.http2.nghttp2 cimport *
 from inferd._core.http2.send_state cimport CLOSED, CLOSING, DRAINING, OPEN, OPENING, SendState
-from inferd._core.http2.server_state cimport ServerState
+from inferd._core.http2.server_state cimport RECEIVE_NBYTES, ServerState
 from inferd._core.http2.stall_policy cimport NOTHING, OUTPUT, REQUEST, RESPONSE, RESPONSES, Owed, StallPolicy, is_stalled
 from inferd._core.http2.stream cimport STREAM, Http2Call
 
@@ -128,6 +128,11 @@ cdef class Session(SendState):
         if (self.floods.control_frames > 0 or self.floods.resets > 0 or
                 self.ignored_nbytes > self.server.limits.connection_window_nbytes) and self.is_too_much():
             return 0
+        if self.low_water is not None:
+            try:
+                self.low_water.look(nbytes >= RECEIVE_NBYTES // 2, self.missing_nbytes, self.received_nbytes)
+            except Exception as error:
+                self.server.log(error)
         if self.received_nbytes < PREFACE_NBYTES:
             return 0                    # a client of HTTP/1.1 would take our settings for garbage
         if self.expecting or nghttp2_session_want_write(self.session) or not nghttp2_session_want_read(self.session):
@@ -174,11 +179,15 @@ cdef class Session(SendState):
 
     cdef void shutdown(self, bytes why) noexcept:
         """GOAWAY with ENHANCE_YOUR_CALM, and the end: calls under way are lost. The caller has counted it."""
+        if self.state < DRAINING:
+            self.enter(DRAINING)
         self.goaway(NGHTTP2_ENHANCE_YOUR_CALM, why, False)
         try:
             self.flush()
-        except Exception:               # its transport is gone and has not said so yet
-            pass
+            while self.unfinished and nghttp2_session_get_outbound_queue_size(self.session) > 0:
+                self.flush()            # until GOAWAY has left
+        except Exception as error:
+            self.server.log(error)
         self.finish()
 
     cdef void headers_complete(self, Http2Call call) noexcept:
@@ -372,6 +381,8 @@ cdef class Session(SendState):
         if self.dirty:
             self.server.forget(self)
         self.headers.opening = self.uploads = None
+        if self.low_water is not None:
+            self.low_water.close()
         while self.head != NULL:
             call = <Http2Call>self.head
             self.unlink(call)

@@ -21,7 +21,7 @@ from inferd._core.grpc.message import Message
 from inferd._core.http2.session import Session
 from inferd._core.http2.stream import Http2Call
 from inferd.errors import InvalidArgument, ResourceExhausted
-from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, frame, messages
+from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, drain, frame, messages
 
 KiB, MiB = 1 << 10, 1 << 20
 OK = (0, "")
@@ -288,7 +288,7 @@ def test_waiting_for_a_thread_is_no_stall() -> None:
 def test_a_drain_waits_for_it() -> None:
     client = Client(served := Served(echo))
     call(client, compressed(LARGE, "gzip"))
-    client.session.drain()
+    drain(client.session)
     served.run_scheduled()
     assert not client.closed_by_server
     served.run_conversions()
@@ -528,7 +528,7 @@ def test_a_drain_waits_for_an_answer_that_is_compressed() -> None:
     client = Client(served := Served(compression="gzip"))
     call(client, frame(b"x"), encoding=None, accepts="gzip")
     served.calls.pop().reply(Message(WIDE))
-    client.session.drain()
+    drain(client.session)
     served.run_scheduled()
     assert not client.closed_by_server
     served.run_conversions()

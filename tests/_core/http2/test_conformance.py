@@ -28,7 +28,7 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import EMPTY_SETTINGS, PREFACE, frame
+from tests._core.http2_client import EMPTY_SETTINGS, PREFACE, drain, frame
 from tests._core.http2_wire import (
     ACK,
     BLOCK,
@@ -98,8 +98,7 @@ def passed(wire: Wire) -> None:
 def leaving(wire: Wire) -> None:
     """GOAWAY was said twice; one stream is still open, and this one comes too late."""
     wire.send(raw_frame(HEADERS, END_HEADERS, STREAM_ID - 2, BLOCK))
-    wire.session.announce_drain()
-    wire.session.drain()
+    drain(wire.session)
     assert [one.kind for one in wire.send()] == [GOAWAY, GOAWAY]
 
 

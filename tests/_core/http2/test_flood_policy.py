@@ -9,7 +9,7 @@ import pytest
 
 from inferd._core.http2.stream import Http2Call
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import INFER, STREAM, Client, Served, frame
+from tests._core.http2_client import INFER, STREAM, Client, Served, drain, frame
 from tests._core.http2_wire import TRAILERS
 from tests.http2_peer import open_streams, reset_streams
 
@@ -143,8 +143,7 @@ def test_headers_that_come_too_late_bring_no_frames_along() -> None:
     client = Client(served := Served(echo))
     client.open(STREAM)
     client.exchange()
-    client.session.announce_drain()
-    client.session.drain()
+    drain(client.session)
     client.exchange()
     for number in range(12):
         late = open_streams(1001 + 2 * (number // 6), 1, "/no.Such/Method")
@@ -303,28 +302,3 @@ def test_our_answers_to_pings_are_no_pings() -> None:
     feed(client, raw_frame(6, 1, 0, b"12345678") * 100)
     assert not client.closed_by_server
     assert client.status(client.call(frame(b"x"))) == (0, "")
-
-
-# ---- records of TLS without content
-
-
-def test_a_record_without_content_counts_as_ten_control_frames() -> None:
-    client = Client(served := Served(echo))
-    assert not client.session.count_idle(BURST // 10 - 10, 0)
-    client.exchange()
-    assert not client.closed_by_server
-    assert not client.session.count_idle(BURST // 10, 0)
-    client.exchange()
-    assert client.closed_by_server
-    assert (served.server.totals["flooding"], client.goaways[0].additional_data) == (1, b"too_many_control_frames")
-    assert not client.session.count_idle(BURST, 2 << 20), "what has ended is not cut off"
-    client.session.close()
-
-
-def test_who_reads_nothing_of_what_tls_answers_is_cut_off() -> None:
-    """However slowly more of them come."""
-    client = Client(served := Served(echo))
-    seen = [client.session.count_idle(10, nbytes) for nbytes in (*[2 << 20] * 10, 1 << 20, *[2 << 20] * 11)]
-    assert seen == [False] * 21 + [True]
-    assert served.server.totals["flooding"] == 1
-    client.session.close()

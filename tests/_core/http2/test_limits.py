@@ -10,7 +10,7 @@ import pytest
 
 from inferd._core.grpc import message as pool
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, cold, frame
+from tests._core.http2_client import INFER, STREAM, UNARY, Client, Served, cold, drain, frame
 from tests._core.http2_wire import (
     ACK,
     BLOCK,
@@ -224,7 +224,7 @@ def test_who_leaves_or_is_told_to_leave_is_no_error() -> None:
     for told in (True, False):
         wire = Wire()
         if told:
-            wire.session.drain()
+            drain(wire.session)
         else:
             wire.send(raw_frame(7, 0, 0, bytes(8)))
         wire.served.run_scheduled()

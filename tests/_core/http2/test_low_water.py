@@ -8,6 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
+from inferd._core.http2.low_water import LowWater
 from tests._core.http2_client import INFER, STREAM, Client, Served, frame
 
 BUFFER = 64 << 10  # what the session takes at a time
@@ -22,7 +23,9 @@ class Gathering:
         self.clients: list[Client] = []
 
     def client(self, served: Served) -> Client:
-        self.clients.append(Client(served, descriptor=self.socket.fileno()))
+        self.clients.append(Client(served, greet=False))
+        self.clients[-1].session.low_water = LowWater(served.server.gathering, self.socket.fileno())
+        self.clients[-1].greet()
         return self.clients[-1]
 
     @property
@@ -150,14 +153,6 @@ def test_one_timer_for_all_connections_and_none_for_one_that_is_gone(gathering: 
         client.session.close()
     served.run_later()
     assert gathering.low_water == MOST  # the number may be another socket's by now
-
-
-def test_what_nobody_wants_is_read_as_it_comes(gathering: Gathering) -> None:
-    client = gathering.client(Served())
-    client.session.receive(upload(client, 600_000)[:BUFFER])
-    assert gathering.low_water == MOST
-    client.session.gather_no_more()
-    assert gathering.low_water == 1
 
 
 @pytest.mark.parametrize(("stream", "connection"), [(65_535, 1 << 20), (1 << 20, 65_535)])

@@ -888,11 +888,12 @@ def test_cold_unary_call_starts_when_its_message_is_there() -> None:
 def test_drain_answers_what_is_under_way_and_ends() -> None:
     client = Client(served := Served())
     stream_id = client.call(b"x")
-    client.session.announce_drain()
+    client.session.drain()
+    client.session.age(0, 0)
     client.exchange()
     assert client.goaways[0].last_stream_id == 2**31 - 1
     assert not client.closed_by_server
-    client.session.drain()
+    client.session.age(10**9, 0)
     client.exchange()
     assert client.goaways[-1].last_stream_id == stream_id
     assert not client.closed_by_server

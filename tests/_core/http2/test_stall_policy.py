@@ -16,7 +16,7 @@ from inferd._core.http2.stream import Http2Call
 from inferd.errors import Unavailable
 from tests._core.codec.test_infer import varint
 from tests._core.http2.test_session import raw_frame
-from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, STREAM_NBYTES, UNARY, Client, Served, frame, messages
+from tests._core.http2_client import EMPTY_SETTINGS, INFER, PREFACE, STREAM, STREAM_NBYTES, UNARY, Client, Served, drain, frame, messages
 from tests._core.http2_wire import BLOCK, CONTINUATION, END_HEADERS, END_STREAM, GOAWAY, HEADERS, STREAM_ID, Wire
 
 S = 10**9
@@ -698,8 +698,8 @@ def test_a_paused_transport_is_judged_by_what_it_holds() -> None:
 
 def drained(client: Client) -> None:
     """The client does not hear of it: h2 would send nothing more."""
-    client.session.announce_drain()
-    client.session.drain()
+    client.served.server.draining = True
+    drain(client.session)
     client.served.run_scheduled()
 
 
