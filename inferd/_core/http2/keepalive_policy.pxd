@@ -1,5 +1,5 @@
-# keepalive_policy: when a silent connection is asked whether its client is still there, and when a connection leaves. The policy: integers in,
-# one step out, header-only; no clock, no frames. Whoever asks now and then takes the step.
+# keepalive_policy: when the server sends a PING on a silent connection, and when it drains a connection. The policy: integers in,
+# one step out, header-only; no clock, no frames. Its caller asks now and then, and takes the step.
 
 from libc.stdint cimport int64_t, uint64_t
 
