@@ -122,6 +122,7 @@ class Repository:
         self._deliver = deliver
         self._host = host
         self._models: list[Model] = []
+        self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
         self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests
         self._newest: dict[str, Model] = {}  # of each name, the newest version that does
@@ -232,6 +233,7 @@ class Repository:
             [loaded.onnx.backend(signature) for _ in range(loaded.plan.instances)],
             schedule=self._schedule,
             deliver=self._deliver,
+            activated=self.active.add,
             steps=steps,
             plan_reason=loaded.plan.reason,
             why_unbounded=partial(why_unbounded, file),
@@ -342,19 +344,21 @@ class Repository:
         self._ready, self._newest = {}, {}
 
     def expire(self, now_ns: int) -> bool:
-        """Lets every model answer requests whose time ran out, and end runs that take too long. Some times a second, on the loop. True:
-        a model takes requests no longer, or again."""
+        """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop.
+        True: a model takes requests no longer, or again."""
         changed = False
-        for model in self._models:
+        for model in tuple(self.active):
             changed |= model.expire(now_ns)
+            if model.rest():
+                self.active.discard(model)
         if changed:
             self._list_ready()
         return changed
 
     @property
     def hung(self) -> int:
-        """Instances of all models whose run was told to end and does not."""
-        return sum(model.hung for model in self._models)
+        """Instances of all models whose run was told to end and does not. Their models are active."""
+        return sum(model.hung for model in tuple(self.active))
 
     def decay(self) -> None:
         """Gives back the memory of earlier runs that no run uses now. Every DECAY_S, on a thread of its own."""

@@ -6,6 +6,7 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 
@@ -475,6 +476,17 @@ def test_a_graph_whose_cost_depends_on_values_is_not_inline(tmp_path: Path, made
         "nonzero": (False, "executor thread: the cost of its NonZero depends on the values of an input"),
     }
     assert opened.lookup("identity", "").inline
+
+
+def test_a_model_is_active_until_expire_finds_nothing_at_it(tmp_path: Path, load: Load) -> None:
+    opened = load(models.repository(tmp_path, {"asked": IDENTITY, "idle": IDENTITY}), inline="off")
+    for _ in range(2):
+        assert opened.active == set()
+        assert infer(opened, "asked") == 1
+        assert opened.active == {opened.lookup("asked", "")}
+        limit_s = time.monotonic() + 30
+        while opened.active and time.monotonic() < limit_s:
+            opened.expire(time.monotonic_ns())
 
 
 def test_the_limits_of_queues_follow_the_settings_but_for_a_model_s_own(tmp_path: Path, load: Load) -> None:
