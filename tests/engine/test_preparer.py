@@ -288,6 +288,16 @@ def test_time_that_runs_out_before_preparing_is_answered_by_expire(setting: Sett
     assert isinstance(late.error, DeadlineExceeded)
 
 
+def test_a_model_does_not_rest_while_a_request_is_prepared(setting: Setting) -> None:
+    caller = setting.ask("wait")
+    setting.wait_for_preparing()
+    setting.model.expire(time.monotonic_ns())
+    assert setting.model.depth == setting.model.running == 0
+    assert not setting.model.rest()
+    setting.pipeline.gate.set()
+    assert caller.answer.sum() == 8
+
+
 def test_stages_add_up(setting: Setting) -> None:
     setting.ask("wait")
     setting.wait_for_preparing()
