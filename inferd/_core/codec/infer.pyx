@@ -10,14 +10,16 @@ from libc.stdint cimport INT64_MAX, UINT16_MAX, int64_t, uint8_t, uint16_t, uint
 from libc.stdlib cimport free, malloc
 from libc.string cimport memcmp, memcpy, memset
 
-from inferd._core.batching.batcher cimport Request
+from inferd._core.batching.request cimport Request
 from inferd._core.codec.contents cimport MAX_STEPS, Contents, contents_field, expect_contents, raw_nbytes
 from inferd._core.codec.fields cimport (
     BOOL_PARAM, DOUBLE_PARAM, INT64_PARAM, OUTPUTS, PARAMETERS, STRING_PARAM, Asked, Fields, Input, Parameter, read_asked,
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.grpc.message cimport Message, count_copied, new_message
-from inferd._core.tensor.tensor cimport BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+from inferd._core.tensor.tensor cimport (
+    BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+)
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport (
     LOOK_NBYTES, Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field,
