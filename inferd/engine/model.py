@@ -47,7 +47,8 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from inferd._core.batching.batcher import Batch, Request
+    from inferd._core.batching.batch import Batch
+    from inferd._core.batching.request import Request
     from inferd._core.grpc.call import Call
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena

@@ -48,7 +48,7 @@ from inferd.pipeline.plan import Plan as StepsPlan
 from inferd.pipeline.plan import compile_steps
 
 if TYPE_CHECKING:
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.batching import Batching
     from inferd.pipeline.plan import Pipelines

@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from inferd.errors import Aborted
 
 if TYPE_CHECKING:
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
     from inferd.engine.executor import Instance
 
 __all__ = ["GRACE_NS", "RunLimit", "Stage"]

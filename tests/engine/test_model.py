@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import Signature
 from inferd.engine.inline import HELD_NS

@@ -15,7 +15,7 @@ import numpy as np
 import pytest
 from onnx import helper
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd.config import Settings

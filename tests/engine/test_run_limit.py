@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd.engine.model import Model
 from inferd.engine.repository import Repository
 from inferd.engine.run_limit import GRACE_NS
