@@ -11,7 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.batch import Batch
+from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.batching.queue import BatchQueue
 from inferd._core.grpc.call import Call

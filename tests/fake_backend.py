@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE, Call
 from inferd._core.tensor.tensor import Signature, Tensors
@@ -21,8 +21,8 @@ SIGNATURE = Signature("double", "1", [("x", "FP32", (-1, 4))], [("y", "FP32", (-
 class Caller(Call):
     """Keeps what it is answered with, and how often."""
 
-    def __init__(self, deadline_ns: int = NO_DEADLINE, source: int = 0) -> None:
-        super().__init__("/test/Infer", None, deadline_ns, source)
+    def __init__(self, deadline_ns: int = NO_DEADLINE, connection_id: int = 0) -> None:
+        super().__init__("/test/Infer", None, deadline_ns, connection_id)
         self.answers: list[dict[str, Any]] = []
         self.errors: list[RequestError] = []
         self.answered = threading.Event()

@@ -52,7 +52,7 @@ def end_by_hand() -> None:
 
 
 def endings() -> dict[type, Callable[[Any], None]]:
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
 
     found: dict[type, Callable[[Any], None]] = {Batch: Batch.deliver}
     with suppress(ImportError):  # a build without the transport

@@ -30,7 +30,7 @@ from inferd.engine.onnx_file import Subgraph, read_onnx
 from inferd.errors import Cancelled, ConfigError, Internal, InvalidArgument, ResourceExhausted, RunFailed, StartError
 
 if TYPE_CHECKING:
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
 
 __all__ = ["Backend", "Graph", "OnnxModel", "Provider", "SessionOptions", "TensorInfo", "available_providers", "fits", "versions"]
 

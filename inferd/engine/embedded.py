@@ -37,7 +37,7 @@ if TYPE_CHECKING:
 
     from numpy.typing import ArrayLike
 
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
     from inferd.engine.model import Model
     from inferd.protocol.inference import ModelConfig
 

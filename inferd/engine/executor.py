@@ -18,7 +18,8 @@ from inferd.errors import Cancelled, DeadlineExceeded, Internal, InvalidArgument
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.batching.batcher import Batch, Batcher
+    from inferd._core.batching.batch import Batch
+    from inferd._core.batching.batcher import Batcher
     from inferd._core.tensor.tensor import Tensors
     from inferd.engine.backend import Backend
 

@@ -16,6 +16,10 @@ A model with preprocess steps has two more queues in front, each with threads of
 one for those that are likely to take long (LARGE_US). Requests wait there as they came, preprocess threads (preparer.py) make the inputs
 of their runs, and let them wait again. So a small picture never waits until a thread is done with a large one. It is never inline.
 
+`expire` is called some times a second while requests wait or run on threads. A model is idle otherwise: nobody visits it, however many
+there are. The first request that waits at an idle model makes it active (`activated`). An inline model is always idle: it runs what waits
+within the iteration, and its queue drops what is too late.
+
 `check`, `submit` and `expire` belong to the event loop's thread; so do all moves. Without a loop (the embedded engine) any thread
 may call them, and nothing is inline. Never in here: files, onnxruntime, transports.
 """
@@ -43,7 +47,8 @@ from inferd.protocol import options
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
-    from inferd._core.batching.batcher import Batch, Request
+    from inferd._core.batching.batch import Batch
+    from inferd._core.batching.request import Request
     from inferd._core.grpc.call import Call
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.arena import RunArena
@@ -103,6 +108,7 @@ class Model:
 
     schedule(callback): runs it at the end of the loop's present iteration; None: there is no loop, so nothing is inline.
     deliver(batch): called on an executor thread with a batch that has run; whoever gets it calls batch.deliver().
+    activated(model): called by submit, and by a model that leaves the loop: call `expire` from now on, until it says that the model rests.
     signature: what clients send and get. steps: what stands between that and the graph; None: nothing. plan_reason: why it has
     these threads and instances, for people. why_unbounded(): why shapes do not bound a run, '' where they do; asked before it is inline.
     arenas: where its runs have their memory from, as far as inferd knows.
@@ -119,6 +125,7 @@ class Model:
         *,
         schedule: Callable[[Callable[[], None]], object] | None = None,
         deliver: Callable[[Batch], None],
+        activated: Callable[[Model], object] = lambda _: None,
         steps: Plan | None = None,
         plan_reason: str = "",
         why_unbounded: Callable[[], str] = lambda: "",
@@ -144,6 +151,7 @@ class Model:
         self._seen_runs, self._arena_bytes = -1, 0  # runs when the arenas were looked at, and what they held
         self._schedule = schedule
         self._deliver = deliver
+        self._activated = activated
         self._run_signature = signature if steps is None else steps.run_signature
         self._examples: warmup.Examples = {} if steps is None else steps.examples
         self._batcher = Batcher(
@@ -162,7 +170,8 @@ class Model:
         self._hangs = False  # no instance ends its run
         self._threads: list[ExecutorThread] = []
         self._rejected = {"REJECTED": 0, "CANCELED": 0, "BACKEND": 0, "OTHER": 0}
-        # Inline: where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited.
+        # Where it runs now is told by `inline`, and by `_wake`, what submit calls when nothing else waited: inline, it schedules a run;
+        # on threads, it makes an idle model active; None: the model is active already.
         self._policy = self._inline_policy()
         self._why_unbounded = why_unbounded
         self._turn_ns = 1000 * (config.inferd.inline_limit_us or DEFAULT_INLINE_LIMIT_US)  # of the loop's, when it runs several batches
@@ -175,7 +184,6 @@ class Model:
         self._polling = False  # the loop is inside _run_inline
         self._may_return = False  # set by the executor thread
         self._returning = False  # the executor thread has been told to go
-        self._loop_thread = 0
 
     # ---- the path of a request ----
 
@@ -345,6 +353,7 @@ class Model:
         if self.inline:
             self._wake = self._schedule_inline
         else:
+            self._wake = self._activate
             self._start_threads()
         for threads in self._preparing:
             threads.start()
@@ -352,8 +361,7 @@ class Model:
 
     def expire(self, now_ns: int) -> bool:
         """Answers requests whose time ran out while they waited, ends runs that nobody waits for or that take longer than they may, and
-        lets the model return to the loop. Call it some times a second. True: the model's state has changed."""
-        self._loop_thread = threading.get_ident()
+        lets the model return to the loop. Call it some times a second while the model is active. True: the model's state has changed."""
         for batcher in self._batchers:
             batch = batcher.expire(now_ns)
             if batch is not None:
@@ -367,6 +375,21 @@ class Model:
             self._wake = self._return_if_left
             self._batcher.dismiss()
         return self._look_for_hung()
+
+    def rest(self) -> bool:
+        """Right behind `expire`: True where nothing waits, runs or moves, so that the model is idle until a request makes it active."""
+        # A preprocess thread lets a request wait for its run before its own batch is over, so the queues are looked at in this order.
+        if any(batcher.depth or batcher.queue.running for batcher in self._batchers):
+            return False
+        if self._may_return or self._returning or any(limit.watches for limit in self._limits):
+            return False
+        if not self.inline:
+            self._wake = self._activate
+        return True
+
+    def _activate(self) -> None:
+        self._wake = None
+        self._activated(self)
 
     def _look_for_hung(self) -> bool:
         """Rejects what waits while no instance ends its run. True: the model's state has changed."""
@@ -407,7 +430,8 @@ class Model:
             batcher.limit(policy["max_queue_requests"], policy["max_queue_bytes"], policy["max_wait_ns"])
 
     def drain(self, timeout_s: float = CLOSE_TIMEOUT_S) -> bool:
-        """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s."""
+        """Takes nothing new, and waits until all that is queued has run: True, or False when that takes longer than timeout_s. Not on
+        the event loop, which runs what waits at an inline model."""
         if self.state == "READY":
             self.state = "UNLOADING"
         until_s = time.monotonic() + timeout_s
@@ -421,10 +445,7 @@ class Model:
                 thread.join(max(until_s - time.monotonic(), 0.0))
         pause = threading.Event()
         while (self.depth or self._polling or any(thread.is_alive() for thread in self._threads)) and time.monotonic() < until_s:
-            if self.inline and threading.get_ident() == self._loop_thread and not self._polling:
-                self._run_inline()
-            else:
-                pause.wait(0.001)
+            pause.wait(0.001)
         return not (self.depth or self._polling or any(thread.is_alive() for thread in self._threads))
 
     def end(self) -> None:
@@ -587,7 +608,7 @@ class Model:
 
     def _leave_loop(self, reason: str) -> None:
         self.inline = False
-        self._wake = None
+        self._activate()
         self.inline_reason = f"executor thread: {reason}"
         log.info("%s leaves the event loop: %s", self._title, reason)
         self._start_threads()

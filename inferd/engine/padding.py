@@ -8,7 +8,7 @@ Every row of a batch costs what its longest costs, and on CPUs that is more than
 where there are no buckets (or above the last), those of which none is half as long again as another (8 to 11, 12 to 15, 16 to 23 and so
 on), and of these only the closer half (16 to 19, 20 to 23) where enough wait (BatchQueue). Wide buckets are for devices on which a
 larger run costs no more.
-Never in here: queues, how rows are written (_core/batching/batcher), onnxruntime.
+Never in here: queues, how rows are written (_core/batching/rows), onnxruntime.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
 
-from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.batch import Batch
+from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics

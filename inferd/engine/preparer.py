@@ -17,7 +17,8 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable
 
-    from inferd._core.batching.batcher import Batch, Batcher
+    from inferd._core.batching.batch import Batch
+    from inferd._core.batching.batcher import Batcher
     from inferd.pipeline.plan import Plan
 
 __all__ = ["PreprocessThreads"]

@@ -48,7 +48,7 @@ from inferd.pipeline.plan import Plan as StepsPlan
 from inferd.pipeline.plan import compile_steps
 
 if TYPE_CHECKING:
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
     from inferd._core.tensor.tensor import Signature
     from inferd.engine.batching import Batching
     from inferd.pipeline.plan import Pipelines
@@ -60,7 +60,8 @@ log = logging.getLogger("inferd.engine")
 
 SHOWN_NAMES = 16  # models that one error message lists
 SHOWN_CHARACTERS = 100  # of a client's own words that one error message repeats
-MAX_COMPARED_BYTES = 32 << 20  # a larger file is not loaded a second time to see where one thread is enough
+SMALL_BYTES = 1 << 20  # a file up to this size is opened with one thread first: most such models need no more, and are opened once
+MAX_COMPARED_BYTES = 32 << 20  # a larger file is not opened a second time to see where one thread is enough
 MAX_COMPARED_NS = 2_000_000  # runs that take longer are not compared
 TRIED_SAMPLES = 16  # rows of steps' own values in the trial runs
 MAX_VERSION = (1 << 63) - 1
@@ -122,6 +123,7 @@ class Repository:
         self._deliver = deliver
         self._host = host
         self._models: list[Model] = []
+        self.active: set[Model] = set()  # those at which requests wait, or run on threads: `expire` visits no others
         self._decaying = Decaying(self.decay)
         self._ready: dict[tuple[str, str], Model] = {}  # (name, version) of what takes requests
         self._newest: dict[str, Model] = {}  # of each name, the newest version that does
@@ -216,10 +218,7 @@ class Repository:
 
     def _load_version(self, place: Place, written: Written, host: Host, make_plan: Callable[..., Plan], version: int, file: Path) -> Model:
         started_s = time.monotonic()
-        loaded = self._open(place, written, make_plan(), version, file)
-        # Where sizes vary, the small runs that can be measured say nothing of those that will come.
-        if loaded.signature.fixed and make_plan(tiny_run_ns=1).intra_op_threads < loaded.plan.intra_op_threads:
-            loaded = self._with_one_thread(loaded, place, written, make_plan, version, file)
+        loaded = self._choose_threads(make_plan, partial(self._open, place, written, version, file), file.stat().st_size)
         if loaded.batching.doubt:
             log.warning("model '%s' version %d: %s", place.name, version, loaded.batching.doubt)
         signature, steps = self._with_steps(loaded, written, host)
@@ -232,6 +231,7 @@ class Repository:
             [loaded.onnx.backend(signature) for _ in range(loaded.plan.instances)],
             schedule=self._schedule,
             deliver=self._deliver,
+            activated=self.active.add,
             steps=steps,
             plan_reason=loaded.plan.reason,
             why_unbounded=partial(why_unbounded, file),
@@ -277,7 +277,7 @@ class Repository:
             instance.backend.close()
         return signature, steps
 
-    def _open(self, place: Place, written: Written, chosen: Plan, version: int, file: Path, known: Loaded | None = None) -> Loaded:
+    def _open(self, place: Place, written: Written, version: int, file: Path, chosen: Plan, known: Loaded | None = None) -> Loaded:
         """known: the same model, loaded by another plan, of which it has been seen whether rows are independent."""
         config = model_config.settle(written, place.name, self._defaults, chosen)
         options = session_options(written, config, self._defaults)
@@ -301,25 +301,23 @@ class Repository:
         signature, pipelines = steps(config.max_batch_size)
         return Loaded(chosen, config, onnx, batching, proof, signature, pipelines)
 
-    def _with_one_thread(
-        self,
-        loaded: Loaded,
-        place: Place,
-        written: Written,
-        make_plan: Callable[..., Plan],
-        version: int,
-        file: Path,
-    ) -> Loaded:
-        """The same model with one thread where more threads gain too little: for everything, for runs of a few rows, or for nothing.
+    def _choose_threads(self, make_plan: Callable[..., Plan], open_with: Callable[..., Loaded], nbytes: int) -> Loaded:
+        """The model, opened with one thread where more threads gain too little: for everything, for runs of a few rows, or for nothing.
 
         n threads are n times as dear while they run, and must make a run sqrt(n) times as fast.
         """
-        if file.stat().st_size > MAX_COMPARED_BYTES:
-            return loaded
-        shared_ns = _runs_ns(loaded)
+        plan, tiny_plan = make_plan(), make_plan(tiny_run_ns=1)
+        if tiny_plan.intra_op_threads == plan.intra_op_threads or nbytes > MAX_COMPARED_BYTES:
+            return open_with(plan)
+        single = open_with(tiny_plan) if nbytes <= SMALL_BYTES else None
+        if single is not None and single.signature.fixed and (tiny_ns := _tiny_run_ns(single)):
+            return single._replace(plan=make_plan(tiny_run_ns=tiny_ns))
+        loaded = open_with(plan, single)
+        # Where sizes vary, the small runs that can be measured say nothing of those that will come.
+        shared_ns = _runs_ns(loaded) if loaded.signature.fixed else {}
         if not shared_ns:
             return loaded
-        single = self._open(place, written, make_plan(tiny_run_ns=1), version, file, loaded)
+        single = single or open_with(tiny_plan, loaded)
         single_ns = _runs_ns(single)
         sizes = warmup.doubling_rows(loaded.signature)
         if len(single_ns) == len(sizes) and (tiny_ns := max(single_ns.values())) <= 1000 * single.config.inferd.inline_limit_us:
@@ -342,19 +340,21 @@ class Repository:
         self._ready, self._newest = {}, {}
 
     def expire(self, now_ns: int) -> bool:
-        """Lets every model answer requests whose time ran out, and end runs that take too long. Some times a second, on the loop. True:
-        a model takes requests no longer, or again."""
+        """Active models answer requests whose time ran out, and end runs that take too long. Call it some times a second, on the loop.
+        True: a model takes requests no longer, or again."""
         changed = False
-        for model in self._models:
+        for model in tuple(self.active):
             changed |= model.expire(now_ns)
+            if model.rest():
+                self.active.discard(model)
         if changed:
             self._list_ready()
         return changed
 
     @property
     def hung(self) -> int:
-        """Instances of all models whose run was told to end and does not."""
-        return sum(model.hung for model in self._models)
+        """Instances of all models whose run was told to end and does not. Their models are active."""
+        return sum(model.hung for model in tuple(self.active))
 
     def decay(self) -> None:
         """Gives back the memory of earlier runs that no run uses now. Every DECAY_S, on a thread of its own."""
@@ -398,11 +398,28 @@ def _prove(onnx: OnnxModel, config: ModelConfig, steps: Callable[[], tuple[Signa
     return prove_rows(onnx, shapes, config.max_batch_size, samples, file)
 
 
+def _trial_instance(loaded: Loaded) -> tuple[Instance, warmup.Examples]:
+    """An instance to be measured and closed, and what its runs are made of."""
+    examples = loaded.pipelines.examples if loaded.pipelines else {}
+    return Instance(loaded.config.name, loaded.onnx.backend(loaded.signature)), examples
+
+
+def _tiny_run_ns(loaded: Loaded) -> int:
+    """The longer of two measured runs, of one row and of the most rows, where both are within the inline limit; else 0."""
+    instance, examples = _trial_instance(loaded)
+    try:
+        longest_ns = warmup.measure(instance, loaded.signature, examples, MAX_COMPARED_NS)
+    except RequestError:
+        return 0
+    finally:
+        instance.backend.close()
+    return longest_ns if longest_ns <= 1000 * loaded.config.inferd.inline_limit_us else 0
+
+
 def _runs_ns(loaded: Loaded) -> dict[int, int]:
     """The measured runs by their rows, doubling from one to the most, as far as they take at most MAX_COMPARED_NS; none if the model
     fails."""
-    examples = loaded.pipelines.examples if loaded.pipelines else {}
-    instance = Instance(loaded.config.name, loaded.onnx.backend(loaded.signature))
+    instance, examples = _trial_instance(loaded)
     found: dict[int, int] = {}
     try:
         for rows in warmup.doubling_rows(loaded.signature):

@@ -1,4 +1,4 @@
-"""What becomes of a run that takes longer than max_run_s. Looked at on the event loop, some times a second: a run costs nothing for it.
+"""A run that takes longer than max_run_s is ended. The event loop looks at active models some times a second: a run costs nothing for it.
 
     WITHIN --max_run_ns--> ENDING --GRACE_NS--> HUNG
        ^                     |                   |
@@ -21,7 +21,7 @@ from typing import TYPE_CHECKING
 from inferd.errors import Aborted
 
 if TYPE_CHECKING:
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
     from inferd.engine.executor import Instance
 
 __all__ = ["GRACE_NS", "RunLimit", "Stage"]
@@ -49,6 +49,11 @@ class RunLimit:
         self._max_run_ns = max_run_ns
         self._batch: Batch | None = None  # that runs, as far as looks have shown
         self._since_ns = 0
+
+    @property
+    def watches(self) -> bool:
+        """Whether the last look found a batch, so that another look is needed."""
+        return self._batch is not None
 
     def look(self, now_ns: int) -> None:
         """On the event loop's thread. Ends, too, a run whose requests' deadlines have all passed."""

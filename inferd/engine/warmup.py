@@ -36,7 +36,6 @@ Examples = Mapping[str, Array]  # a row of inputs of which zeros say nothing: st
 
 MEASURED_RUNS = 5  # of each size, after one that is not counted
 PAUSE_S = 0.0002  # before a run that is measured as it would be in service
-BETWEEN_NS = 50_000_000  # what warm-up runs of the sizes between the least and the largest may take, all together
 LARGEST_RUN_NS = 1_000_000_000  # a warm-up run at max_batch_size that would take longer is made with fewer rows
 LARGEST_RUN_BYTES = 1 << 30  # so is one whose inputs would be larger
 MOST_TRIED = 1 << 18  # elements of the inputs of one row, where their sizes vary
@@ -55,14 +54,12 @@ class _Unheard(Call):
 
 
 def warm_up(instance: Instance, signature: Signature, examples: Examples) -> None:
-    """One run of one row, one of max_batch_size rows, then one of each number between, as far as BETWEEN_NS goes: each has a
-    binding and a memory plan of its own, which cost a tiny model more than its run. Raises RequestError when the model fails."""
+    """One run of one row, and one of max_batch_size rows, which touches all memory of a run. A backend binds the row counts between
+    as they come. Raises RequestError when the model fails."""
     first_ns = run_once(instance, signature, rows_of(signature, examples, 1))
     largest = _largest_rows(signature, first_ns)
-    until_ns = time.monotonic_ns() + BETWEEN_NS
-    for rows in (largest, *range(2, largest)):
-        if rows > 1 and (rows == largest or time.monotonic_ns() < until_ns):
-            run_once(instance, signature, rows_of(signature, examples, rows))
+    if largest > 1:
+        run_once(instance, signature, rows_of(signature, examples, largest))
 
 
 def measure(instance: Instance, signature: Signature, examples: Examples, hopeless_ns: int) -> int:

@@ -24,7 +24,7 @@ from inferd.pipeline.pipeline import Array, Content, InputPipeline, OutputPipeli
 from inferd.pipeline.tensors import STEPS, compile_tensor
 
 if TYPE_CHECKING:
-    from inferd._core.batching.batcher import Request
+    from inferd._core.batching.request import Request
     from inferd.protocol.inference import ModelConfig
     from inferd.protocol.options import Postprocess, Preprocess
 

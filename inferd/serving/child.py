@@ -81,7 +81,7 @@ class Child:
         self.turn = 0  # when it was given a connection last
         self._handed = 0  # connections, in all
         self._taken = 0  # of them, as it said last
-        self._open = 0
+        self._ended = 0  # of them, likewise
         self._able = True  # it has descriptors for more
         self._full = False  # its channel, when it was to be given a connection last
         self._untold: dict[str, dict[str, object]] = {}  # words that its channel had no room for: of two of a kind the later one
@@ -106,8 +106,8 @@ class Child:
 
     @property
     def connections(self) -> int:
-        """Those that it has, and those on their way to it."""
-        return self._open + self._handed - self._taken
+        """Those that it was handed, less those of which it said that they have ended."""
+        return self._handed - self._ended
 
     @property
     def answers(self) -> bool:
@@ -120,9 +120,9 @@ class Child:
         able = self._able and not self._full and self._handed - self._taken < MAX_UNTAKEN
         return self.state == "ready" and self.answers and able
 
-    def reported(self, taken: int, open: int, able: bool) -> None:
-        """What it says once it has read what waited, and every second."""
-        self._taken, self._open, self._able, self._full = taken, open, able, False
+    def reported(self, taken: int, ended: int, able: bool) -> None:
+        """The worker says this once it has read what waited, where something has changed, and every second."""
+        self._taken, self._ended, self._able, self._full = taken, ended, able, False
 
     def hand(self, opened: socket.socket, turn: int, tls: bool) -> bool:
         """Gives it a connection; False where its channel takes none, and then it gets none before its next report."""

@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
     from socket import socket
 
-    from inferd._core.batching.batcher import Batch
+    from inferd._core.batching.batch import Batch
 
 __all__ = ["Server"]
 

@@ -52,7 +52,7 @@ class Unpacker:
         """By what comes before it in any case, and nothing else: what waits of its own connection, short work before short, long before
         long, and as many at a time as there may be threads. Others have their turns in between, but may leave, and cannot be counted on.
         Where nothing waits it is tried: else one that took long by chance would have others rejected for ever."""
-        waiting_nbytes, own_nbytes = self._waiting_nbytes[line] if call.source else 0, len(call.message)
+        waiting_nbytes, own_nbytes = self._waiting_nbytes[line] if call.connection_id else 0, len(call.message)
         waiting_ns = int(self._byte_ns * max(own_nbytes, (waiting_nbytes + own_nbytes) / MAX_THREADS))
         if waiting_nbytes and waiting_ns > call.deadline_ns - monotonic_ns():
             raise ResourceExhausted(
@@ -84,7 +84,7 @@ class _Unpacking:
         self._request: InferRequest | None = None
         self._error: Exception | None = None
         self.is_long = self._nbytes > LONG_NBYTES
-        self.line = call.source, self.is_long
+        self.line = call.connection_id, self.is_long
         self.cancelled = False
         self.when_cancelled: Callable[[Work], None] | None = None
 

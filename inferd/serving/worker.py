@@ -16,6 +16,7 @@ import signal
 import socket
 import sys
 import threading
+import time
 from contextlib import suppress
 from typing import TYPE_CHECKING
 
@@ -32,12 +33,12 @@ if TYPE_CHECKING:
     from inferd.observe.metrics import Metrics
     from inferd.serving.channel import Message
 
-__all__ = ["Worker", "main"]
+__all__ = ["Worker", "main", "until_look_s"]
 
 log = logging.getLogger("inferd.serving.worker")  # which is __main__ here
 
-REPORT_S = 0.05  # between two looks at whether there is something to report
-HEARTBEAT_REPORTS = 20  # so many looks, and there is: that the event loop turns
+LOOK_S = 0.05  # between two looks at what has changed
+HEARTBEAT_LOOKS = 20  # a worker reports after so many looks even if nothing has changed: its event loop turns
 
 
 class Worker:
@@ -52,6 +53,7 @@ class Worker:
         self._stopped = asyncio.Event()
         self._last_page = -1  # where what was counted is written at the end
         self._taken = 0
+        self._ended = 0  # connections, at the last look
         self._able = True
         self._asked = False  # to leave
         self._missed = False  # settings that were read again
@@ -81,7 +83,7 @@ class Worker:
             if not self._server.loading:
                 log.warning("ended at once: the supervisor is gone")
             _end(1)
-        self._looks = HEARTBEAT_REPORTS  # the supervisor is told that there is room again
+        self._looks = HEARTBEAT_LOOKS  # the supervisor is told that there is room again
         self._report()
 
     def _obey(self, message: Message) -> None:
@@ -144,18 +146,19 @@ class Worker:
 
     def _look(self) -> None:
         self._looks += 1
+        self._ended = self._taken - self._server.open_connections
         self._able = self._able or _has_descriptors()
         self._report()
-        self._loop.call_later(REPORT_S, self._look)
+        self._loop.call_later(until_look_s(time.monotonic()), self._look)
 
     def _report(self) -> None:
-        """Tells how many connections were taken, how many are open, whether it can take more, and whether it missed settings, where that
-        is news or nothing was told for long."""
-        state = self._taken, self._server.open_connections, self._able, self._missed
-        due = state != self._reported or self._looks >= HEARTBEAT_REPORTS
+        """Tells the supervisor how many connections it has taken, how many had ended at the last look, whether it can take more, and
+        whether it missed settings. It does so where that is news, or where it has told nothing for long."""
+        state = self._taken, self._ended, self._able, self._missed
+        due = state != self._reported or self._looks >= HEARTBEAT_LOOKS
         if not due or self._server.loading:
             return
-        if self._channel.send("report", taken=state[0], open=state[1], able=state[2], missed=state[3]):
+        if self._channel.send("report", taken=state[0], ended=state[1], able=state[2], missed=state[3]):
             self._reported, self._looks = state, 0
 
     def _tell_metrics(self, descriptor: int) -> None:
@@ -169,6 +172,16 @@ class Worker:
         except Exception:
             log.exception("metrics could not be collected")
             return b""
+
+
+def until_look_s(now_s: float) -> float:
+    """The time from now, on the machine's monotonic clock, to the next look, half of LOOK_S at least.
+
+    All workers look at the same moments. So the supervisor hears of connections that ended together from all workers together, and
+    between two looks it counts too many for all of them alike.
+    """
+    left_s = LOOK_S - now_s % LOOK_S
+    return left_s if left_s >= LOOK_S / 2 else left_s + LOOK_S
 
 
 def _has_descriptors() -> bool:

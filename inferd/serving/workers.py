@@ -2,8 +2,9 @@
 
 Why it accepts itself. A gRPC client keeps one connection for hours, so who gets it decides where the load is. The kernel does not know:
 SO_REUSEPORT sends four connections to four workers as dice would, and one to a worker that has died, or that loads, waits or is lost;
-on one shared socket whoever wakes first takes all that wait. The supervisor knows how many each worker has and gives the next one to
-who has least, to those that are ready only. That costs something once a connection, and a request nothing.
+on one shared socket whoever wakes first takes all that wait. The supervisor counts the connections that it has handed to each worker,
+less those of which the worker said that they have ended. Of the workers that are ready, the one with the fewest gets the next connection.
+That costs something once a connection, and a request nothing.
 
 Health is each worker's own: it answers for the connections that it has. So the server is ready as long as one worker is; who has crashed
 costs its connections, and no others, even where nobody can take its place: what a start needs may be gone from the disk just then.
@@ -425,7 +426,7 @@ class Supervisor:
             self._loop.remove_reader(listener.socket.fileno())
 
     def _next(self) -> Child | None:
-        """Who gets the next connection: who has least, and of those who has waited longest for one."""
+        """The worker that gets the next connection: the one with the fewest, round-robin among those with as few."""
         able = (child for child in self._children.values() if child.takes)
         return min(able, key=lambda child: (child.connections, child.turn), default=None)
 

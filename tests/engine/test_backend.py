@@ -24,7 +24,8 @@ from onnx import TensorProto, helper
 from PIL import Image
 
 from inferd import Engine
-from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.batch import Batch
+from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd._core.metrics.histogram import Statistics

@@ -9,7 +9,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
-from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.batch import Batch
+from inferd._core.batching.batcher import Batcher
 from inferd._core.metrics.histogram import Statistics
 from inferd.engine import executor
 from inferd.engine.executor import ExecutorThread, Instance
@@ -136,10 +137,10 @@ class Choosy(PuppetBackend):
         return super().run(rows)
 
 
-def together(instance: Instance, *values: float, sources: Sequence[int] = (), batcher: Batcher | None = None) -> list[Caller]:
-    """Requests that are one batch, run and delivered. sources: their connections; all of one by default."""
+def together(instance: Instance, *values: float, connections: Sequence[int] = (), batcher: Batcher | None = None) -> list[Caller]:
+    """Requests that are one batch, run and delivered. connections: one number each; all of one by default."""
     batcher = batcher or Batcher(64, Statistics(64))
-    callers = [Caller(source=source) for source in sources or [0] * len(values)]
+    callers = [Caller(connection_id=connection_id) for connection_id in connections or [0] * len(values)]
     for value, caller in zip(values, callers, strict=True):
         batcher.put(request(value), caller)
     batch = batcher.poll()
@@ -175,10 +176,10 @@ def test_neighbours_of_clients_that_send_nothing_good_are_served(bad_clients: in
     instance.backend = backend
     bad = [9 + place % bad_clients for place in range(8)]
     for _ in range(50):
-        together(instance, *[-1.0] * 8, sources=bad)
+        together(instance, *[-1.0] * 8, connections=bad)
     assert len(backend.rows) < 2 * 50 + 64, "their own batches are not run again any more"
     for _ in range(100):
-        callers = together(instance, -1, 1, -1, -1, 2, -1, -1, -1, sources=(*bad[:1], 1, *bad[1:3], 2, *bad[3:6]))
+        callers = together(instance, -1, 1, -1, -1, 2, -1, -1, -1, connections=(*bad[:1], 1, *bad[1:3], 2, *bad[3:6]))
         assert (callers[1].answer[0, 0], callers[4].answer[0, 0]) == (2, 4)
 
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import pytest
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.tensor.tensor import Signature
 from inferd.engine.inline import HELD_NS
@@ -286,6 +286,49 @@ def test_expire_answers_what_waits_and_ends_what_runs() -> None:
     model.close()
 
 
+def test_a_model_is_active_from_its_first_request_until_an_expire_finds_nothing() -> None:
+    backend, activated = PuppetBackend(), list[Model]()
+    model = Model("double", 1, config(), SIGNATURE, [backend], deliver=deliver, activated=activated.append)
+    model.start()
+    for times in (1, 2):
+        backend.hold()
+        callers = [submit(model)]
+        backend.wait_for_run()
+        callers.append(submit(model))
+        model.expire(time.monotonic_ns())
+        assert not model.rest(), "one request runs, one waits"
+        backend.release()
+        assert all(caller.answer.sum() == 0 for caller in callers)
+        while not model.rest():
+            model.expire(time.monotonic_ns())
+        assert activated == times * [model]
+    model.close()
+
+
+def test_an_inline_model_is_active_only_once_it_has_left_the_loop() -> None:
+    backend, loop, activated = PuppetBackend(), Loop(), list[Model]()
+    model = Model("double", 1, config(), SIGNATURE, [backend], schedule=loop.call_soon, deliver=deliver, activated=activated.append)
+    model.warm_up()
+    model.start()
+    slow_down(model)
+    while model.inline:
+        assert activated == []
+        assert model.rest()
+        submit(model)
+        loop.turn()
+    assert activated == [model]
+    speed_up(model)
+    while not model._may_return:
+        assert submit(model, 1).answer[0, 0] == 2
+    assert not model.rest(), "it has to return"
+    while not model.inline:
+        model.expire(time.monotonic_ns())
+    assert model.rest()
+    assert submit(model, 1).answered.wait(0) or loop.turn() == 1
+    assert activated == [model]
+    model.close()
+
+
 # ---- life ----
 
 
@@ -294,7 +337,7 @@ def test_states() -> None:
     model = Model("double", 3, config(), SIGNATURE, [backend], deliver=deliver, plan_reason="1 core")
     assert (model.name, model.version, model.state, model.plan_reason) == ("double", 3, "LOADING", "1 core")
     model.warm_up()
-    assert set(backend.rows) == set(range(1, 9))
+    assert set(backend.rows) == {1, 8}
     assert model.statistics.runs == 0, "warm-up is not counted"
     assert model.state == "LOADING"
     model.start()
@@ -700,19 +743,6 @@ def test_drain_of_an_inline_model_from_another_thread() -> None:
     assert [caller.answer[0, 0] for caller in callers] == [2 * value for value in range(50)]
     with pytest.raises(Unavailable):
         submit(model)
-    model.close()
-
-
-@pytest.mark.parametrize("slow", [False, True])
-def test_drain_of_an_inline_model_on_the_loop(slow: bool) -> None:
-    model, _, loop = inline()
-    if slow:
-        slow_down(model)
-    model.expire(time.monotonic_ns())  # which tells the model what thread the loop is
-    callers = [submit(model, value) for value in range(50)]
-    assert model.drain(LIMIT_S)
-    assert [caller.answer[0, 0] for caller in callers] == [2 * value for value in range(50)]
-    loop.turn()
     model.close()
 
 

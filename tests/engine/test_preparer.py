@@ -12,7 +12,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import NO_DEADLINE
 from inferd.engine import preparer
@@ -102,12 +102,12 @@ class Setting:
         self.model = Model("double", 1, config, self.plan.signature, [self.backend], deliver=Batch.deliver, steps=self.plan)
         self.model.start()
 
-    def ask(self, *texts: str, deadline_ns: int = NO_DEADLINE, source: int = 0) -> Caller:
+    def ask(self, *texts: str, deadline_ns: int = NO_DEADLINE, connection_id: int = 0) -> Caller:
         elements = np.empty((len(texts), 1), object)
         elements[:, 0] = texts
         request = LocalRequest([("text", "BYTES", elements)])
         self.model.check(request)
-        caller = Caller(deadline_ns, source)
+        caller = Caller(deadline_ns, connection_id)
         self.model.submit(request, caller)
         return caller
 
@@ -288,6 +288,16 @@ def test_time_that_runs_out_before_preparing_is_answered_by_expire(setting: Sett
     assert isinstance(late.error, DeadlineExceeded)
 
 
+def test_a_model_does_not_rest_while_a_request_is_prepared(setting: Setting) -> None:
+    caller = setting.ask("wait")
+    setting.wait_for_preparing()
+    setting.model.expire(time.monotonic_ns())
+    assert setting.model.depth == setting.model.running == 0
+    assert not setting.model.rest()
+    setting.pipeline.gate.set()
+    assert caller.answer.sum() == 8
+
+
 def test_stages_add_up(setting: Setting) -> None:
     setting.ask("wait")
     setting.wait_for_preparing()
@@ -353,8 +363,8 @@ def test_a_connection_pays_for_what_its_requests_take_to_prepare(made: list[Sett
     made.append(setting := Setting(Texts(), max_queue_requests=100))
     setting.ask("wait")
     setting.wait_for_preparing()
-    costly = [setting.ask(LONG[:100_000] + f"7 7 7 {number}", source=1) for number in range(3)]
-    cheap = [setting.ask(f"1 1 1 {number}", source=2) for number in range(9)]
+    costly = [setting.ask(LONG[:100_000] + f"7 7 7 {number}", connection_id=1) for number in range(3)]
+    cheap = [setting.ask(f"1 1 1 {number}", connection_id=2) for number in range(9)]
     setting.pipeline.gate.set()
     for caller in costly + cheap:
         assert caller.answer is not None

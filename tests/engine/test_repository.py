@@ -6,18 +6,21 @@ import logging
 import os
 import stat
 import threading
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
 from onnx import helper
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd._core.batching.local import LocalRequest
 from inferd._core.grpc.call import Call
 from inferd.config import Settings
-from inferd.engine import repository
+from inferd.engine import repository, warmup
+from inferd.engine.backend import OnnxModel, SessionOptions
 from inferd.engine.config_sources import Defaults
 from inferd.engine.planner import Host
 from inferd.engine.repository import Repository
@@ -398,6 +401,27 @@ def test_a_tiny_model_gets_one_thread(tmp_path: Path, load: Load) -> None:
     assert "too little to share" in model.plan_reason
 
 
+@pytest.mark.parametrize(
+    ("model", "threads"),
+    [(IDENTITY, [1]), (models.identity(dims=("length",)), [1, 4])],
+    ids=["tiny", "of sizes that vary"],
+)
+def test_a_small_file_is_opened_with_one_thread_first(
+    model: bytes, threads: list[int], tmp_path: Path, load: Load, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A tiny model is opened once, and its load waits for nothing."""
+    opened = list[int]()
+
+    def open_model(source: Path, options: SessionOptions, *, name: str) -> OnnxModel:
+        opened.append(options.intra_op_threads)
+        return OnnxModel.load(source, options, name=name)
+
+    monkeypatch.setattr(repository, "OnnxModel", SimpleNamespace(load=open_model))
+    monkeypatch.setattr(warmup, "paused", None)
+    load(models.write(tmp_path, "m", model), inline_limit_us=100_000)  # so long takes no run, however busy the machine is
+    assert opened == threads
+
+
 def test_a_model_is_measured_on_values_that_its_steps_let_through(tmp_path: Path, load: Load, caplog: pytest.LogCaptureFixture) -> None:
     """At zero, which they never do, the graph fails."""
     nodes = [helper.make_node("Sub", ["x", "least"], ["index"]), helper.make_node("Gather", ["table", "index"], ["y"])]
@@ -414,6 +438,7 @@ def test_a_model_is_measured_on_values_that_its_steps_let_through(tmp_path: Path
 
 def measured(monkeypatch: pytest.MonkeyPatch, shared_us: dict[int, int], single_us: dict[int, int]) -> None:
     """Says how long runs take, by their rows: first those on all threads, then those on one."""
+    monkeypatch.setattr(repository, "SMALL_BYTES", 0)
     answers = iter([shared_us, single_us])
     monkeypatch.setattr(repository, "_runs_ns", lambda loaded: {rows: 1000 * us for rows, us in next(answers).items()})
 
@@ -475,6 +500,17 @@ def test_a_graph_whose_cost_depends_on_values_is_not_inline(tmp_path: Path, made
         "nonzero": (False, "executor thread: the cost of its NonZero depends on the values of an input"),
     }
     assert opened.lookup("identity", "").inline
+
+
+def test_a_model_is_active_until_expire_finds_nothing_at_it(tmp_path: Path, load: Load) -> None:
+    opened = load(models.repository(tmp_path, {"asked": IDENTITY, "idle": IDENTITY}), inline="off")
+    for _ in range(2):
+        assert opened.active == set()
+        assert infer(opened, "asked") == 1
+        assert opened.active == {opened.lookup("asked", "")}
+        limit_s = time.monotonic() + 30
+        while opened.active and time.monotonic() < limit_s:
+            opened.expire(time.monotonic_ns())
 
 
 def test_the_limits_of_queues_follow_the_settings_but_for_a_model_s_own(tmp_path: Path, load: Load) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from inferd._core.batching.batcher import Batch
+from inferd._core.batching.batch import Batch
 from inferd.engine.model import Model
 from inferd.engine.repository import Repository
 from inferd.engine.run_limit import GRACE_NS
@@ -109,6 +109,7 @@ def test_a_run_that_does_not_end_takes_the_model_out_of_service(hung: tuple[Mode
     assert not model.expire(BEGUN_NS + MAX_NS + GRACE_NS + 1)
     assert isinstance(late.error, Unavailable)
     assert model.depth == 0
+    assert not model.rest(), "its run may end after all"
 
 
 def test_a_run_that_ends_after_all_brings_the_model_back(hung: tuple[Model, Caller], deaf: Deaf) -> None:
@@ -122,6 +123,7 @@ def test_a_run_that_ends_after_all_brings_the_model_back(hung: tuple[Model, Call
         assert time.monotonic() < until_s
     assert model.expire(BEGUN_NS + MAX_NS + GRACE_NS + 1)
     assert (model.state, model.reason, model.hung) == ("READY", "", 0)
+    assert model.rest()
     assert submit(model, 5).answer[0, 0] == 10
     assert (caller.answers, len(caller.errors)) == ([], 1), "what the run gave after all goes to nobody"
 

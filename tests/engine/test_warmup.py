@@ -72,14 +72,7 @@ def test_configured_inputs() -> None:
     assert all((first == second).all() for (_, _, first), (_, _, second) in zip(inputs, again, strict=True)), "reproducible"
 
 
-def test_warm_up_makes_one_run_of_every_size_the_extremes_first() -> None:
-    backend = PuppetBackend()
-    warmup.warm_up(instance(backend), SIGNATURE, {})
-    assert backend.rows == [1, 8, 2, 3, 4, 5, 6, 7]
-
-
-def test_warm_up_of_the_sizes_between_ends_when_its_time_is_over(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(warmup, "BETWEEN_NS", 0)
+def test_warm_up_runs_one_row_and_the_most_rows() -> None:
     backend = PuppetBackend()
     warmup.warm_up(instance(backend), SIGNATURE, {})
     assert backend.rows == [1, 8]

@@ -548,8 +548,8 @@ class Line:
         self.end(0)
         self.unpacker._byte_ns = 10**8 / len(self.content)
 
-    def take(self, ms: int, source: int = 1, content: messages.Message | None = None) -> None:
-        self.unpacker.take(Kept("", content or self.content, deadline_ns=self.clock_ns[0] + ms * 10**6, source=source))
+    def take(self, ms: int, connection_id: int = 1, content: messages.Message | None = None) -> None:
+        self.unpacker.take(Kept("", content or self.content, deadline_ns=self.clock_ns[0] + ms * 10**6, connection_id=connection_id))
 
     def end(self, number: int) -> None:
         WORKS[number].run()
@@ -581,16 +581,16 @@ def test_what_others_send_has_nobody_rejected(clock_ns: list[int]) -> None:
     """Their turns are between its own, and short work passes long work."""
     line = Line(clock_ns)
     for _ in range(240):
-        line.take(10**6, source=1)
+        line.take(10**6, connection_id=1)
     with pytest.raises(errors.ResourceExhausted):
-        line.take(101, source=1)
+        line.take(101, connection_id=1)
     long = messages.Message(typed_request(500_000))
-    line.take(10**6, source=2, content=long)
-    line.take(101, source=2)
+    line.take(10**6, connection_id=2, content=long)
+    line.take(101, connection_id=2)
     with pytest.raises(errors.ResourceExhausted):
-        line.take(99, source=2)
+        line.take(99, connection_id=2)
     for _ in range(3):
-        line.take(101, source=0)  # of nobody in particular: nothing is known of who waits for whom
+        line.take(101, connection_id=0)  # of nobody in particular: nothing is known of who waits for whom
 
 
 def test_what_is_cancelled_does_not_wait(clock_ns: list[int]) -> None:
@@ -611,7 +611,7 @@ def test_what_no_thread_takes_does_not_wait(clock_ns: list[int]) -> None:
             raise RuntimeError("can't start new thread")
 
     with pytest.raises(RuntimeError):
-        line.unpacker.take(Threadless("", line.content, deadline_ns=clock_ns[0] + 10**12, source=1))
+        line.unpacker.take(Threadless("", line.content, deadline_ns=clock_ns[0] + 10**12, connection_id=1))
     assert line.unpacker._waiting_nbytes == {}
 
 

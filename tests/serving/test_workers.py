@@ -36,7 +36,7 @@ from inferd.serving.channel import Channel
 from inferd.serving.child import LONGEST_BACK_OFF_NS, MAX_CRASHES, MAX_FAILURES, MAX_UNTAKEN, QUIET_LOOKS, Child, Restarts
 from inferd.serving.listeners import Listener
 from inferd.serving.server import Server
-from inferd.serving.worker import Worker
+from inferd.serving.worker import LOOK_S, Worker, until_look_s
 from inferd.serving.workers import SILENT_LOOKS, Supervisor, count, share
 from tests import models
 from tests.certificates import Certificates, Files
@@ -644,7 +644,7 @@ async def supervisor_of(*children: Child) -> Supervisor:
 def ready_child(number: int, connections: int) -> Child:
     child = Child(number)
     child.state = "ready"
-    child.reported(taken=0, open=connections, able=True)
+    child.reported(taken=0, ended=-connections, able=True)
     return child
 
 
@@ -665,8 +665,62 @@ async def test_who_has_least_gets_the_next_connection() -> None:
         children[2].silent_looks += 1
         supervisor._hand_on(ours.dup(), tls=False)
         assert [child.connections for child in children] == [7, 3, 5]  # it may hang
-        children[0].reported(taken=0, open=0, able=False)
+        children[0].reported(taken=0, ended=0, able=False)
         assert supervisor._next() is None
+
+
+class FakeWorker:
+    """Takes connections at once, and finds those that have ended when it looks, at its own times on a manual clock."""
+
+    def __init__(self, number: int, started_s: float) -> None:
+        self.child = ready_child(number, 0)
+        self.taken = self.open = self.ended = 0
+        self.look_s = started_s
+
+    def take(self) -> None:
+        self.taken += 1
+        self.open += 1
+        self.report()
+
+    def look_until(self, now_s: float) -> None:
+        while self.look_s <= now_s:
+            self.ended = self.taken - self.open
+            self.report()
+            self.look_s += until_look_s(self.look_s)
+
+    def report(self) -> None:
+        self.child.reported(taken=self.taken, ended=self.ended, able=True)
+
+
+@pytest.mark.parametrize("processes", [2, 3])
+async def test_connections_that_come_right_after_others_have_ended_are_spread(processes: int) -> None:
+    """Whenever a load begins and ends between two looks of the workers, which were started at other times."""
+    fakes = [FakeWorker(number, 1000 + 0.0377 * number) for number in range(processes)]
+    children = [fake.child for fake in fakes]
+    supervisor = await supervisor_of(*children)
+    ours, client = socket.socketpair()
+    with ours, client, closed_at_end(*children):
+        now_s = 1001.0
+        for load in range(200):
+            now_s += 0.0031 * (load % 40)  # up to two looks and a half
+            for _ in range(1 + load % 9):
+                for fake in fakes:
+                    fake.look_until(now_s)
+                supervisor._hand_on(ours.dup(), tls=False)
+                (taker,) = [fake for fake in fakes if read_words(Channel(fake.child.theirs))]
+                taker.take()
+                now_s += 0.0002
+            opened = [fake.open for fake in fakes]
+            assert max(opened) - min(opened) <= 1
+            for fake in fakes:
+                fake.open = 0
+
+
+@pytest.mark.parametrize("now_s", [0.0, 0.0249, 0.0251, 7.0499999, 86400.05])
+def test_workers_look_at_the_same_moments(now_s: float) -> None:
+    left_s = until_look_s(now_s)
+    assert LOOK_S / 2 <= left_s <= 1.5 * LOOK_S
+    assert (now_s + left_s) / LOOK_S == pytest.approx(round((now_s + left_s) / LOOK_S))
 
 
 async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
@@ -678,7 +732,7 @@ async def test_who_takes_nothing_gets_no_more_than_its_channel_holds() -> None:
             supervisor._hand_on(ours.dup(), tls=False)
         assert supervisor._next() is None
         assert child.channel.send("stop"), "there is room for other words"
-        child.reported(taken=1, open=1, able=True)
+        child.reported(taken=1, ended=0, able=True)
         assert supervisor._next() is child
 
 
@@ -714,7 +768,7 @@ async def test_who_does_not_read_for_a_moment_stays_in_service(caplog: pytest.Lo
         assert "clients wait: no worker takes connections" in caplog.text
         assert [child.state for child in children] == ["ready", "ready"]
         assert not read_words(theirs)
-        theirs.send("report", taken=0, open=0, able=True, missed=False)
+        theirs.send("report", taken=0, ended=0, able=True, missed=False)
         supervisor._hear(full)
         assert read_words(theirs) == ["connection", "connection"]
         assert [child.connections for child in children] == [2, 6]
@@ -914,7 +968,7 @@ async def test_a_worker_that_says_nothing_is_killed() -> None:
         for _ in range(SILENT_LOOKS):
             supervisor._look()
         assert not killed
-        Channel(heard.theirs).send("report", taken=0, open=0, able=True, missed=False)
+        Channel(heard.theirs).send("report", taken=0, ended=0, able=True, missed=False)
         supervisor._hear(heard)
         supervisor._look()
         assert killed == [quiet.number]

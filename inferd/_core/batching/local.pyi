@@ -3,7 +3,7 @@ from typing import Any
 
 import numpy as np
 
-from inferd._core.batching.batcher import Request
+from inferd._core.batching.request import Request
 from inferd._core.tensor.tensor import Signature, Tensors
 
 class LocalRequest(Request):

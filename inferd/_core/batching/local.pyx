@@ -7,7 +7,7 @@ The embedded engine and the CLI's one-off mode make these. Never in here: protob
 from libc.stdint cimport int64_t
 from libc.string cimport memset
 
-from inferd._core.batching.batcher cimport Request
+from inferd._core.batching.request cimport Request
 from inferd._core.tensor.tensor cimport MAX_RANK, MAX_TENSORS, Signature, Tensors, TensorView
 
 import numpy as np

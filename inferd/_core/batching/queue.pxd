@@ -9,7 +9,9 @@ cdef enum:
     RESERVE = 8                 # of a request's time one part in so many is left for what nobody expects, and the way of its response;
     RESERVE_NS = 50_000_000     # of one that is about to run no more than this, or than the run takes
     NEAR_ROWS = 6               # so many rows of one near key gain more by not being padded than by sharing a run with others
-    SOURCES = 1024              # sources that have a turn of their own; a power of 2. Two of more may share one
+    CONNECTION_TURNS = 1024     # connections that have a turn of their own; a power of 2. Two of more may share one
+    MIN_RETRY_NS = 1_000_000    # least and most that a rejected client is told to wait
+    MAX_RETRY_NS = 1_000_000_000
 
 cdef enum EntryState:
     IDLE = 0                    # not given to a batcher yet, or answered
@@ -30,14 +32,14 @@ cdef struct Entry:              # what the queue knows of one request; small: a 
     int64_t rows
     uint64_t shape_key          # only entries of one key share a batch
     uint32_t near_key           # of one shape key and level, those of one near key run alone where NEAR_ROWS of them wait; 0: no wish
-    uint32_t cost               # of its source's turn: rows, or the microseconds that it is likely to take where costs differ
+    uint32_t cost               # of its connection's turn: rows, or the microseconds that it is likely to take where costs differ
     uint64_t turn               # its place in its level, in costs: see BatchQueue.take_turn
     int64_t nbytes              # input bytes held while it waits
     int64_t deadline_ns         # monotonic, when its response is of no use any longer; INT64_MAX: none
     int64_t queued_ns           # monotonic, when it was put
     int64_t timeout_ns          # how long it may wait, 0: any time. By its own wish before it is put, by the queue policy from then on
     uint16_t priority           # 1 is first; 0 before the queue has put in its default
-    uint16_t source             # who sends it, such as one connection: sources take turns; 0: nobody in particular
+    uint16_t connection_id      # connections take turns; 0: it came by none
     uint8_t state               # where it is now: an EntryState
     uint8_t cancelled           # 1: the caller went away: never run it
     uint8_t at_once             # 1: it did not have to wait for a run, and is run whatever runs are expected to take
@@ -55,7 +57,7 @@ cdef struct Level:              # one priority level: a queue in the order of tu
     int64_t timeout_ns          # default_timeout_microseconds; 0: none
     bint timeout_override       # allow_timeout_override: a request's own shorter timeout counts
 
-cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it promises
+cdef class BatchQueue:          # the policy; see queue.pyx for what it promises
     cdef Level *levels          # index: priority - 1
     cdef readonly int level_count
     cdef uint32_t default_level         # priority of a request that names none, or one that is not there
@@ -82,8 +84,8 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef int64_t behind_ns              # what follows a batch where there is another queue behind this one: the waiting and the run there
     cdef double behind_row_ns           # what a row takes there at least
     cdef uint64_t turn                  # of the head that was taken last: who comes anew begins there
-    cdef uint64_t *turns                # index: source % SOURCES; where its next request comes at the earliest
-    cdef readonly uint64_t overtaken    # requests that were put before some of a source that had more waiting
+    cdef uint64_t *turns                # index: connection_id % CONNECTION_TURNS; where its next request comes at the earliest
+    cdef readonly uint64_t overtaken    # requests that were put before some of a connection that had more waiting
     cdef Entry *evicted                 # who made room since the last drop, linked by next
     cdef readonly uint64_t evictions    # how many did in all
     cdef dict entries                   # id -> address, of entries that Python made through `push`
@@ -105,6 +107,7 @@ cdef class BatchQueue:          # the policy; see batch_queue.pyx for what it pr
     cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil
     cdef int64_t batch_rows(self, int64_t requests, int64_t rows) noexcept nogil
     cdef int64_t wait_ns(self, int64_t requests, int64_t rows, int64_t now_ns) noexcept nogil
+    cdef int64_t retry_ns(self, int64_t now_ns) noexcept nogil
     cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil
     cdef void look_behind(self, BatchQueue behind, int64_t now_ns) noexcept nogil
     cdef int64_t hurry_ns(self, int64_t now_ns) noexcept nogil

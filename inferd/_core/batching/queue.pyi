@@ -43,7 +43,7 @@ class BatchQueue:
         timeout_ns: int = 0,
         nbytes: int = 0,
         near_key: int = 0,
-        source: int = 0,
+        connection_id: int = 0,
         cost: int | None = None,
     ) -> int: ...
     def take(self, now_ns: int) -> tuple[list[int], list[int]]: ...

@@ -50,9 +50,9 @@ cdef inline bint is_near(const Entry *entry, const Entry *head) noexcept nogil:
 cdef class BatchQueue:
     """Which of the waiting requests run together, and when. It decides from its arguments alone.
 
-    - Requests wait in priority levels, 1 first, each in order of arrival; but where several sources (connections) have requests in one,
+    - Requests wait in priority levels, 1 first, each in order of arrival; but where several connections have requests in one,
       these take turns by the cost of their requests, which is its rows where nothing else is said (start-time fair queueing): what one
-      source has waiting delays no other. A request with no level, or one that is not there, gets the default level.
+      connection has waiting delays no other. A request with no level, or one that is not there, gets the default level.
     - The head is the first request of the first level that has one. A batch is the head and, in order, the requests of its
       shape key, in its level and those behind it, as long as they fit max_rows. The first that does not fit closes the batch:
       no smaller one overtakes it. A request larger than max_rows is a batch of its own (max_rows=1: nothing is batched).
@@ -66,7 +66,7 @@ cdef class BatchQueue:
     - A request expires at its deadline, or when it has waited the timeout of its level's queue policy; where the policy allows
       it, a shorter timeout of its own counts. An expired request is dropped: no batch ever holds it.
     - A queue that holds max_queue_requests, or a level that holds its own limit, admits nothing more; nor does one that holds
-      anything admit what would take it beyond max_queue_bytes (0: no such limit). But a source that has less than half as much waiting
+      anything admit what would take it beyond max_queue_bytes (0: no such limit). But a connection that has less than half as much waiting
       as another one of its level is admitted all the same: the last of that other one is evicted for it.
     - What has to wait for runs is not admitted where it is likely to wait for longer than max_wait_ns (0: no such limit), or to be
       answered later than it is needed, an eighth of its time before its deadline; and what waits and has less time left than a run is
@@ -104,7 +104,7 @@ cdef class BatchQueue:
         self.max_preferred_rows = max(preferred_rows, default=max_rows)
         self.next_expiry_ns = self.next_deadline_ns = self.next_needed_ns = INT64_MAX
         self.levels = <Level *>calloc(self.level_count, sizeof(Level))
-        self.turns = <uint64_t *>calloc(SOURCES, sizeof(uint64_t))
+        self.turns = <uint64_t *>calloc(CONNECTION_TURNS, sizeof(uint64_t))
         if self.levels == NULL or self.turns == NULL:
             raise MemoryError
         for i, (limit, timeout_ns, override) in enumerate(queue_policies):
@@ -187,18 +187,18 @@ cdef class BatchQueue:
         return ADMITTED
 
     cdef Entry *evictable(self, const Level *level, const Entry *entry) noexcept nogil:
-        """Who makes room in a queue that is full: the last of the level, which is of the source that has most waiting, for a request of a
-        source that has less than half as much. NULL: nobody, or that would not be room enough."""
+        """Who makes room in a queue that is full: the last of the level, which is of the connection that has most waiting, for a request of
+        a connection that has less than half as much. NULL: nobody, or that would not be room enough."""
         cdef Entry *last = level.last
-        cdef uint64_t turn = max(self.turn, self.turns[entry.source % SOURCES])
-        if entry.source == 0 or last == NULL or last.source == 0 or last.turn <= turn:
+        cdef uint64_t turn = max(self.turn, self.turns[entry.connection_id % CONNECTION_TURNS])
+        if entry.connection_id == 0 or last == NULL or last.connection_id == 0 or last.turn <= turn:
             return NULL
         if self.max_nbytes > 0 and self.requests > 1 and self.nbytes - last.nbytes + entry.nbytes > self.max_nbytes:
             return NULL
         return last if last.turn - turn > turn - self.turn else NULL
 
     cdef void evict(self, Entry *entry) noexcept nogil:
-        cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
+        cdef uint64_t *next_turn = &self.turns[entry.connection_id % CONNECTION_TURNS]
         if next_turn[0] == entry.turn + entry.cost:
             next_turn[0] = entry.turn                   # it had no turn
         self.remove(entry)
@@ -208,14 +208,14 @@ cdef class BatchQueue:
         self.evictions += 1
 
     cdef Entry *take_turn(self, Level *level, Entry *entry) noexcept nogil:
-        """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A source's requests come as far
-        apart as each costs, from the turn on that is now at the head: a source that has little waiting goes before those that have
+        """Says whose turn it is, and behind which entry of its level that comes; NULL: it is the first. A connection's requests come as far
+        apart as each costs, from the turn on that is now at the head: a connection that has little waiting goes before those that have
         more. At most SCAN_LIMIT entries are looked at."""
         cdef Entry *before = level.last
         cdef Entry *following
-        cdef uint64_t *next_turn = &self.turns[entry.source % SOURCES]
+        cdef uint64_t *next_turn = &self.turns[entry.connection_id % CONNECTION_TURNS]
         cdef int looked = 0
-        if entry.source == 0:
+        if entry.connection_id == 0:
             entry.turn = before.turn if before != NULL else self.turn
             return before
         entry.turn = max(self.turn, next_turn[0])
@@ -253,12 +253,12 @@ cdef class BatchQueue:
         return ADMITTED
 
     cdef void count_ahead(self, const Level *level, const Entry *entry, int64_t *requests, int64_t *rows) noexcept nogil:
-        """Adds what runs before this request in its level: all, or, where its source has waited for less than others, those whose turn
+        """Adds what runs before this request in its level: all, or, where its connection has waited for less than others, those whose turn
         comes no later than its own. At most SCAN_LIMIT entries are looked at; more count as behind it."""
-        cdef uint64_t turn = max(self.turn, self.turns[entry.source % SOURCES])
+        cdef uint64_t turn = max(self.turn, self.turns[entry.connection_id % CONNECTION_TURNS])
         cdef const Entry *ahead = level.first
         cdef int looked = 0
-        if entry.source == 0 or level.last == NULL or turn >= level.last.turn:
+        if entry.connection_id == 0 or level.last == NULL or turn >= level.last.turn:
             requests[0] += level.requests
             rows[0] += level.rows
             return
@@ -286,6 +286,14 @@ cdef class BatchQueue:
         if idle == 0:
             first_ns = max(self.taken_ns - now_ns + <double>self.run_times.expect(self.taken_rows, now_ns) / self.takers, 0.0)
         return <int64_t>min(first_ns + batches * batch_ns, MAX_WAIT_NS)
+
+    cdef int64_t retry_ns(self, int64_t now_ns) noexcept nogil:
+        """How long a rejected client should wait: until half of the requests that wait are likely to have run. Where nothing is known of
+        runs, as long as the present one has lasted."""
+        cdef int64_t wait_ns = self.wait_ns((self.requests + 1) // 2, (self.rows + 1) // 2, now_ns)
+        if wait_ns == 0 and self.running > 0:
+            wait_ns = now_ns - self.taken_ns
+        return min(max(wait_ns, <int64_t>MIN_RETRY_NS), <int64_t>MAX_RETRY_NS)
 
     cdef int64_t answer_ns(self, int64_t rows, int64_t now_ns) noexcept nogil:
         """How long a batch of so many rows is likely to take, from its taking to its responses; 0 where nothing is known."""
@@ -474,7 +482,7 @@ cdef class BatchQueue:
     # ---- the same with integers, for tests ----
 
     def push(self, int64_t rows, uint64_t shape_key, deadline_ns, uint32_t priority, int64_t now_ns, int64_t timeout_ns=0,
-             int64_t nbytes=0, uint32_t near_key=0, uint16_t source=0, cost=None):
+             int64_t nbytes=0, uint32_t near_key=0, uint16_t connection_id=0, cost=None):
         """Admits one request and returns its id; deadline_ns None: none. Raises OverflowError naming the limit: queue, level, bytes, wait
         or deadline."""
         cdef Entry *entry = <Entry *>calloc(1, sizeof(Entry))
@@ -483,7 +491,7 @@ cdef class BatchQueue:
         entry.rows = rows
         entry.shape_key = shape_key
         entry.near_key = near_key
-        entry.source = source
+        entry.connection_id = connection_id
         entry.cost = rows if cost is None else cost
         entry.deadline_ns = INT64_MAX if deadline_ns is None else deadline_ns
         entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)

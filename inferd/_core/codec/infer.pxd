@@ -2,7 +2,7 @@
 # Reads views, copies no tensor (typed contents are packed once). Never in here: HTTP/2, gRPC framing, queues.
 
 cimport cython
-from inferd._core.batching.batcher cimport Request
+from inferd._core.batching.request cimport Request
 from inferd._core.grpc.message cimport Message
 from inferd._core.codec.wire cimport Bytes
 

@@ -2,7 +2,7 @@ from typing import final, overload
 
 from typing_extensions import Buffer
 
-from inferd._core.batching.batcher import Request
+from inferd._core.batching.request import Request
 from inferd._core.grpc.message import Message
 from inferd._core.tensor.tensor import Signature, Tensors
 

@@ -17,7 +17,9 @@ from inferd._core.codec.fields cimport (
     read_fields, read_input, read_parameter, walk_contents,
 )
 from inferd._core.grpc.message cimport Message, count_copied, new_message
-from inferd._core.tensor.tensor cimport BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of
+from inferd._core.tensor.tensor cimport (
+    BYTES, INVALID, MAX_RANK, MAX_TENSORS, ArrayView, Signature, Tensors, TensorSpec, TensorView, word_of,
+)
 from inferd._core.base.utf8 cimport is_utf8
 from inferd._core.codec.wire cimport (
     LOOK_NBYTES, Bytes, Reader, field_nbytes, open_reader, put_bytes, put_head, put_varint, read_bytes, read_tag, skip_field,

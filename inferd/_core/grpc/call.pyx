@@ -37,7 +37,7 @@ cdef class Call:
     """One RPC. Subclasses, one a transport, say how it is answered; tests may make it by hand.
 
     method: "/package.Service/Method". message: the request. deadline_ns: monotonic, NO_DEADLINE for none.
-    source: of whom it comes, such as a connection's number; 0: of nobody in particular.
+    connection_id: the connection's number; 0: it counts for none, and waits in order of arrival.
     """
 
     def __cinit__(self):
@@ -51,11 +51,11 @@ cdef class Call:
         if COUNTED:
             live_count -= 1
 
-    def __init__(self, str method="", Message message=None, int64_t deadline_ns=INT64_MAX, uint32_t source=0):
+    def __init__(self, str method="", Message message=None, int64_t deadline_ns=INT64_MAX, uint32_t connection_id=0):
         self.method = method
         self.message = message
         self.deadline_ns = deadline_ns
-        self.source = source
+        self.connection_id = connection_id
 
     cpdef reply(self, message):
         raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")

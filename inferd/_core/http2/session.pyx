@@ -485,7 +485,7 @@ cdef int on_begin_headers(nghttp2_session *session, const nghttp2_frame *frame, 
         return NGHTTP2_ERR_TEMPORAL_CALLBACK_FAILURE
     call = Http2Call.__new__(Http2Call)
     call.stream_id = frame.hd.stream_id
-    call.source, call.share = self.connection_id, self.share
+    call.connection_id, call.share = self.connection_id, self.share
     self.link(call)
     self.headers.begin(call)
     nghttp2_session_set_stream_user_data(session, frame.hd.stream_id, <void *>call)

@@ -1,5 +1,6 @@
-# connection: one HTTP/2 connection of the load generator, in client role over libnghttp2: sends ModelInfer, reads every response
-# whole and counts the outcomes. All of it without the GIL. Never in here: when to ask (generator), sockets' making, percentiles, Python objects.
+# connection: one HTTP/2 connection of the load generator, in client role over libnghttp2. It sends ModelInfer, reads every response
+# whole and counts the outcomes, all without the GIL. Never in here: when to send (generator), the making of sockets, percentiles,
+# Python objects.
 #
 # Ownership: a Stream belongs to its Link's list from its sending to on_stream_close, to the end of an answer that does not wait for all of
 # the request, or until the Link is dropped; each gives it back to the free list, or to the list of the refused, which are asked again.

@@ -29,7 +29,7 @@ class Waiting:
     queued_ns: int
     nbytes: int
     near: int
-    source: int
+    connection_id: int
     cost: int
     turn: int
     expires_ns: float
@@ -58,7 +58,7 @@ class PlainQueue:
     waiting: list[Waiting] = field(default_factory=list)
     last_id: int = 0
     turn: int = 0  # of the head that was taken last
-    next_turn: dict[int, int] = field(default_factory=dict)  # of each source
+    next_turn: dict[int, int] = field(default_factory=dict)  # of each connection
     times: RunTimes = field(default_factory=RunTimes)
     running: int = 0
     taken: tuple[int, int] = (0, 0)  # when, and how many rows
@@ -66,7 +66,7 @@ class PlainQueue:
 
     def push(
         self, rows: int, key: int, deadline_ns: int | None, priority: int, now_ns: int, timeout_ns: int, nbytes: int, near: int,
-        source: int, cost: int | None,
+        connection_id: int, cost: int | None,
     ) -> int | str:  # fmt: skip
         cost = rows if cost is None else cost
         levels = max(self.priority_levels, 1)
@@ -75,13 +75,13 @@ class PlainQueue:
         limit, timeout, override = self.queue_policies[priority - 1] if priority <= len(self.queue_policies) else (0, 0, False)
         last = None
         if full := self.full(self.waiting, nbytes, priority, limit):
-            last = self.evictable(source, priority)
+            last = self.evictable(connection_id, priority)
             if not last or self.full([entry for entry in self.waiting if entry is not last], nbytes, priority, limit):
                 return full
         deadline = needed = float("inf") if deadline_ns is None else deadline_ns
         if deadline_ns is not None and now_ns < deadline_ns:
             needed = deadline_ns - (deadline_ns - now_ns) // RESERVE
-        requests, ahead = self.ahead(source, priority)
+        requests, ahead = self.ahead(connection_id, priority)
         size = self.batch_rows(requests, ahead)
         at_once = ahead < size * (self.takers - self.running)
         wait_ns = self.wait_ns(requests, ahead, now_ns)
@@ -93,14 +93,16 @@ class PlainQueue:
         if last:
             self.waiting.remove(last)
             self.evicted.append(last.id)
-            if self.next_turn[last.source] == last.turn + last.cost:
-                self.next_turn[last.source] = last.turn
+            if self.next_turn[last.connection_id] == last.turn + last.cost:
+                self.next_turn[last.connection_id] = last.turn
         if override and timeout_ns and (not timeout or timeout_ns < timeout):
             timeout = timeout_ns
         expires = min(deadline, now_ns + timeout if timeout else float("inf"))
         self.last_id += 1
-        turn = self.turn_of(source, cost, priority)
-        made = Waiting(self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, source, cost, turn, expires, needed, at_once)
+        turn = self.turn_of(connection_id, cost, priority)
+        made = Waiting(
+            self.last_id, rows, key, deadline, priority, now_ns, nbytes, near, connection_id, cost, turn, expires, needed, at_once
+        )
         self.waiting.append(made)
         self.waiting.sort(key=lambda entry: (entry.priority, entry.turn))  # stable: of equal turns the first to come is first
         return self.last_id
@@ -112,28 +114,28 @@ class PlainQueue:
             return "bytes"
         return "level" if limit and sum(entry.priority == priority for entry in waiting) >= limit else ""
 
-    def evictable(self, source: int, priority: int) -> Waiting | None:
-        """The last of the level, if its source is more than twice as far ahead of the turn."""
-        turn = max(self.turn, self.next_turn.get(source, 0))
+    def evictable(self, connection_id: int, priority: int) -> Waiting | None:
+        """The last of the level, if its connection is more than twice as far ahead of the turn."""
+        turn = max(self.turn, self.next_turn.get(connection_id, 0))
         for last in [entry for entry in self.waiting if entry.priority == priority][-1:]:
-            if source and last.source and last.turn - self.turn > 2 * (turn - self.turn):
+            if connection_id and last.connection_id and last.turn - self.turn > 2 * (turn - self.turn):
                 return last
         return None
 
-    def turn_of(self, source: int, cost: int, priority: int) -> int:
-        if source == 0:  # the last place
+    def turn_of(self, connection_id: int, cost: int, priority: int) -> int:
+        if connection_id == 0:  # the last place
             return max((entry.turn for entry in self.waiting if entry.priority == priority), default=self.turn)
-        turn = max(self.turn, self.next_turn.get(source, 0))
-        self.next_turn[source] = turn + cost
+        turn = max(self.turn, self.next_turn.get(connection_id, 0))
+        self.next_turn[connection_id] = turn + cost
         return turn
 
     @property
     def nbytes(self) -> int:
         return sum(entry.nbytes for entry in self.waiting)
 
-    def ahead(self, source: int, priority: int) -> tuple[int, int]:
+    def ahead(self, connection_id: int, priority: int) -> tuple[int, int]:
         """Requests and rows that run before the next one."""
-        turn = max(self.turn, self.next_turn.get(source, 0)) if source else float("inf")
+        turn = max(self.turn, self.next_turn.get(connection_id, 0)) if connection_id else float("inf")
         rows = [entry.rows for entry in self.waiting if entry.priority < priority or (entry.priority == priority and entry.turn <= turn)]
         return len(rows), sum(rows)
 
@@ -246,7 +248,7 @@ PUSH = st.tuples(
     st.sampled_from([0, 0, 3, 100]),  # its own timeout
     st.integers(0, 30),  # bytes
     st.integers(0, 2),  # near key
-    st.integers(0, 3),  # source
+    st.integers(0, 3),  # connection
     st.sampled_from([None, None, 1, 50, 2**32 - 1]),  # cost
 )
 STEPS = st.lists(
@@ -273,14 +275,14 @@ def test_any_interleaving_gives_what_the_plain_version_gives(policy: dict[str, A
     runs: list[int] = []  # rows of those that are not over
     for step, *arguments in steps:
         if step == "push":
-            rows, key, wait_ns, priority, timeout_ns, nbytes, near, source, cost = arguments
+            rows, key, wait_ns, priority, timeout_ns, nbytes, near, connection_id, cost = arguments
             deadline_ns = None if wait_ns is None else now_ns + wait_ns
-            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source, cost)
+            expected = plain.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, connection_id, cost)
             if isinstance(expected, str):
                 with pytest.raises(OverflowError, match=expected):
-                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source, cost)
+                    queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, connection_id, cost)
             else:
-                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, source, cost) == expected
+                assert queue.push(rows, key, deadline_ns, priority, now_ns, timeout_ns, nbytes, near, connection_id, cost) == expected
                 pushed.add(expected)
         elif step == "take":
             rows_of = {entry.id: entry.rows for entry in plain.waiting}
@@ -541,11 +543,11 @@ def test_no_request_expires_while_others_are_expected() -> None:
     assert queue.take(10) == ([urgent], [])
 
 
-# ---- sources take turns
+# ---- connections take turns
 
 
-def pushed(queue: BatchQueue, *sources: int, rows: int = 1, **options: Any) -> list[int]:
-    return [queue.push(rows, 0, None, 0, 0, source=source, **options) for source in sources]
+def pushed(queue: BatchQueue, *connections: int, rows: int = 1, **options: Any) -> list[int]:
+    return [queue.push(rows, 0, None, 0, 0, connection_id=connection_id, **options) for connection_id in connections]
 
 
 def order(queue: BatchQueue) -> list[int]:
@@ -588,7 +590,7 @@ def test_a_source_pays_for_what_its_requests_cost() -> None:
 
 
 def test_who_has_waited_for_nothing_has_saved_nothing() -> None:
-    """A source that was away comes in between, not before everybody for as long as it was away."""
+    """A connection that was away comes in between, not before everybody for as long as it was away."""
     queue = BatchQueue(1)
     pushed(queue, *[1] * 100)
     for _ in range(50):
@@ -609,7 +611,7 @@ def test_requests_of_nobody_in_particular_wait_in_order_of_arrival() -> None:
 def test_priority_goes_before_turns() -> None:
     queue = BatchQueue(1, priority_levels=2, default_priority=2)
     low = pushed(queue, 1, 2)
-    high = [queue.push(1, 0, None, 1, 0, source=1) for _ in range(2)]
+    high = [queue.push(1, 0, None, 1, 0, connection_id=1) for _ in range(2)]
     assert order(queue) == high + low
 
 
@@ -635,9 +637,9 @@ def test_a_source_that_fills_the_queue_makes_room_for_another() -> None:
         pushed(queue, 1)
     others = pushed(queue, 2, 2)
     assert (queue.requests, queue.evictions, queue.due_ns(0)) == (6, 2, 0)
-    for source in (1, 2):
+    for connection_id in (1, 2):
         with pytest.raises(OverflowError, match="queue"):  # 4 and 2: nobody has more than twice as much
-            pushed(queue, source)
+            pushed(queue, connection_id)
     assert queue.take(0) == ([busy[0]], [busy[4], busy[5]]), "the last to run were rejected, and are told with the next batch"
     pushed(queue, 1)
     assert order(queue) == [others[0], busy[1], others[1], busy[2], busy[3], 9], "who was evicted has used no turn"
@@ -647,7 +649,7 @@ def test_who_makes_room_is_of_the_same_level_and_large_enough() -> None:
     queue = BatchQueue(1, max_queue_requests=4, max_queue_bytes=40, priority_levels=2, default_priority=2)
     low = pushed(queue, *[1] * 4, nbytes=10)
     with pytest.raises(OverflowError, match="queue"):
-        queue.push(1, 0, None, 1, 0, source=2)
+        queue.push(1, 0, None, 1, 0, connection_id=2)
     with pytest.raises(OverflowError, match="queue"):
         pushed(queue, 2, nbytes=11)
     with pytest.raises(OverflowError, match="queue"):
@@ -660,7 +662,7 @@ def test_nobody_is_evicted_for_who_would_be_too_late() -> None:
     queue = busy(max_queue_requests=8)
     pushed(queue, *[1] * 8)
     with pytest.raises(OverflowError, match="deadline"):
-        queue.push(1, 0, 5 * MS, 0, 0, source=2)
+        queue.push(1, 0, 5 * MS, 0, 0, connection_id=2)
     assert (queue.requests, queue.evictions) == (8, 0)
 
 
@@ -728,10 +730,10 @@ def test_only_levels_ahead_make_a_request_wait() -> None:
 def test_who_has_little_waiting_is_not_rejected_for_what_others_have_too_much_of() -> None:
     queue = busy()
     for _ in range(40):
-        queue.push(1, 0, None, 0, 0, source=1)
+        queue.push(1, 0, None, 0, 0, connection_id=1)
     with pytest.raises(OverflowError, match="deadline"):
-        queue.push(1, 0, 40 * MS, 0, 0, source=1)
-    other = queue.push(1, 0, 40 * MS, 0, 0, source=2)
+        queue.push(1, 0, 40 * MS, 0, 0, connection_id=1)
+    other = queue.push(1, 0, 40 * MS, 0, 0, connection_id=2)
     queue.batch_over(8, 10 * MS, 10 * MS)
     assert other in queue.take(10 * MS)[0]
 

@@ -10,7 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.batch import Batch
+from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.codec.infer import decode_infer_request
 from inferd._core.grpc import message

@@ -11,7 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from inferd._core.batching.batcher import Batch, Batcher
+from inferd._core.batching.batch import Batch
+from inferd._core.batching.batcher import Batcher
 from inferd._core.batching.local import LocalRequest
 from inferd._core.codec.infer import InferRequest, decode_infer_request
 from inferd._core.grpc.call import Call

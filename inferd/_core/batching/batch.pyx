@@ -1,0 +1,320 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""batch: requests that run together, from the queue to their responses (see batch.pxd).
+
+A Batch is gathered, run, encoded or failed, and delivered, whatever happens. It owns its requests until then. All of this happens with
+the GIL held, except that large inputs are copied without it.
+
+Never in here: what makes a batch (queue), how rows are copied (rows), locks, models, sockets, protobuf.
+"""
+
+cimport cython
+from libc.stdint cimport int64_t
+
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.batching.queue cimport IDLE
+from inferd._core.batching.rejection cimport rejection_of
+from inferd._core.batching.request cimport Owner, Request
+from inferd._core.batching.rows cimport longest, pads, write_rows
+from inferd._core.grpc.call cimport Call
+from inferd._core.tensor.tensor cimport Signature, Tensors, TensorView
+
+import logging
+
+from inferd.errors import Internal, RequestError
+
+log = logging.getLogger("inferd.batcher")
+
+
+cdef class Origin(Owner):
+    """Where batches come from."""
+
+    cpdef bint put(self, Request request, Call call) except? -1:
+        raise NotImplementedError
+
+    cdef int over(self, Batch batch, int64_t now_ns) except -1:
+        raise NotImplementedError
+
+
+@cython.final
+cdef class Batch(Owner):
+    """Requests that run together: gather, encode or fail, deliver. Made by a Batcher; must be delivered, whatever happens."""
+
+    cpdef tuple input_shape(self, int index):
+        """Shape of input `index` of the run: (rows, dims...) with a batch axis, else the request's own shape. A padded axis is as long as
+        the longest request needs it. Behind the inputs of requests come masks."""
+        cdef Request first = self.requests[0]
+        cdef Signature signature = first.signature
+        cdef TensorView *view
+        cdef int axis, mask
+        if index < 0 or index >= first.input_count:
+            mask = index - first.input_count
+            if signature is None or mask < 0 or mask >= signature.mask_count:
+                raise IndexError(f"input {index} of {first.input_count}")
+            return self.rows, longest(self.requests, signature, signature.run_masks[mask].input)
+        view = &first.inputs[index]
+        shape = [view.shape[axis] for axis in range(view.rank)]
+        if signature is not None and signature.max_batch_size > 0:
+            shape[0] = self.rows
+            if pads(signature) and signature.input_paddings[index].axis > 0:
+                shape[signature.input_paddings[index].axis] = longest(self.requests, signature, index)
+        return tuple(shape)
+
+    cpdef gather(self, Tensors inputs):
+        """The preprocess stage: writes every row once, at its place in the run's input arrays (rows.pxd). Raises Internal."""
+        if self.taken_ns == 0:              # a part: its run begins now
+            self.taken_ns = monotonic_ns()
+        write_rows(self.requests, inputs)
+        self.gathered_ns = monotonic_ns()
+
+    cpdef encode(self, Tensors outputs):
+        """The encode stage: every request that somebody still waits for makes its response. One that cannot fails alone."""
+        cdef Py_ssize_t first_row = 0
+        cdef Request request
+        if self.executed_ns == 0:
+            self.executed_ns = monotonic_ns()
+        for request in self.requests:
+            if not request.entry.cancelled:
+                try:
+                    request.respond(outputs, first_row)
+                except RequestError as error:
+                    request.error = error
+                except Exception:
+                    log.exception("model %s: encoding an answer failed", self.origin.name)
+                    request.error = Internal(
+                        f"model {self.origin.name}: the answer could not be encoded; the server's log has the details")
+            first_row += request.entry.rows
+        self.encoded_ns = monotonic_ns()
+
+    cpdef executed(self):
+        """The model has run; what is made of its outputs from now on belongs to the encode stage."""
+        self.executed_ns = monotonic_ns()
+
+    cpdef forward(self, Request request, Origin batcher):
+        """A prepared request of this batch waits for its run in `batcher` from now on; this batch answers it only where that rejects it.
+
+        A caller that goes away in between is found by whoever takes the request from `batcher`.
+        """
+        cdef Call call = request.call
+        cdef int64_t now_ns = monotonic_ns()
+        if request.batch is not self or call is None or request.entry.cancelled:
+            return                              # deliver counts it
+        request.decoded_ns = request.entry.queued_ns - request.received_ns
+        request.prepare_wait_ns = self.taken_ns - request.entry.queued_ns
+        request.prepare_ns = now_ns - self.taken_ns
+        request.batch = request.call = None
+        request.entry.state = IDLE
+        try:
+            batcher.put(request, call)
+        except RequestError as error:
+            request.batch, request.call, request.error = self, call, error
+            call.request = request
+            return
+        self.requests.remove(request)
+        self.rows -= request.entry.rows
+        self.alive -= 1
+
+    cpdef fail(self, error):
+        """The run gave no outputs: each request of this batch is answered with `error`, a RequestError."""
+        cdef Request request
+        self.failed = True
+        for request in self.requests:
+            request.error = error
+            request.answer = None
+        self.encoded_ns = monotonic_ns()
+
+    cpdef list halves(self):
+        """Two batches, to be run again, where the run of this one failed: of its requests that somebody still waits for. One batch where
+        one of several is left; none where this batch had a single request.
+
+        They are in order of connections, and divided between two connections where they come from several, as near to the middle
+        as that allows. They are gathered and encoded, or failed, and never delivered: this batch answers their requests.
+        """
+        cdef list alive = []
+        cdef Request request
+        if len(self.requests) <= 1:
+            return []
+        for request in self.requests:
+            if not request.entry.cancelled:
+                alive.append(request)
+        if len(alive) <= 1:
+            return [part_of(self, alive)] if alive else []
+        alive.sort(key=connection_of)
+        at = division(alive)
+        return [part_of(self, alive[:at]), part_of(self, alive[at:])]
+
+    cpdef settle(self, list parts):
+        """All `parts` have been run that halves gave. Requests have their own responses or errors; the parts that succeeded are the runs
+        that the statistics count."""
+        self.failed = True
+        self.parts = parts
+        if self.executed_ns == 0:
+            self.executed_ns = monotonic_ns()
+        self.encoded_ns = monotonic_ns()
+
+    cpdef set clients(self):
+        """The connections of its requests that somebody still waits for, as numbers; 0: those of no connection in particular."""
+        cdef Request request
+        return {request.entry.connection_id for request in self.requests if not request.entry.cancelled}
+
+    cpdef Batch of_clients(self, set clients):
+        """A part of it, as `halves` gives them: the requests of these connections that somebody still waits for."""
+        cdef Request request
+        return part_of(self, [request for request in self.requests
+                              if not request.entry.cancelled and request.entry.connection_id in clients])
+
+    cpdef bint expire(self, int64_t now_ns):
+        """Ends the run when the deadline of every request that somebody waits for has passed. On the loop's thread."""
+        cdef Request request
+        if self.delivered or self.terminated or self.alive == 0:
+            return False
+        for request in self.requests:
+            if not request.entry.cancelled and request.entry.deadline_ns > now_ns:
+                return False
+        self.stop()
+        return self.terminated
+
+    cpdef end(self, error):
+        """The run takes longer than it may: tells it to end. `error`, a RequestError, is for the requests. On the loop's thread."""
+        self.overdue = error
+        self.stop()
+        self.terminated = True              # between two runs of parts, too: no other begins
+
+    cpdef abandon(self):
+        """The run was told to end and does not: answers all requests while it still goes on. On the loop's thread."""
+        cdef Request request
+        for request in self.requests:
+            if request.answer is None and request.error is None:
+                request.error = self.overdue
+        self.deliver()
+
+    cdef bint caller_left(self, Request request) except? -1:
+        self.alive -= 1
+        if self.alive == 0:
+            self.stop()
+        return True
+
+    cdef stop(self):
+        terminate, self.terminate = self.terminate, None
+        if terminate is not None:
+            self.terminated = True
+            terminate(self)
+
+    cpdef deliver(self):
+        """Answers every request: on the loop's thread, once; a second time does nothing. The batch holds no request afterwards."""
+        cdef list requests = self.requests
+        cdef list dropped = self.dropped
+        cdef Request request
+        cdef int64_t now_ns = monotonic_ns()
+        if self.delivered:
+            return
+        self.delivered = True
+        self.origin.over(self, now_ns)
+        self.requests = []
+        self.dropped = []
+        self.terminate = None
+        if self.encoded_ns and not self.failed:
+            self.statistics.record_run(self.rows, self.gathered_ns - self.taken_ns, self.executed_ns - self.gathered_ns,
+                                       self.encoded_ns - self.executed_ns)
+        elif self.parts is not None:
+            self.record_parts()
+        for request in requests:
+            self.answer(request, now_ns)
+        for request in dropped:
+            self.reject(request, now_ns)
+
+    cdef record_parts(self):
+        """The runs of what was run again, and did not fail."""
+        cdef Batch part
+        for part in self.parts:
+            if part.encoded_ns and not part.failed:
+                self.statistics.record_run(part.rows, part.gathered_ns - part.taken_ns, part.executed_ns - part.gathered_ns,
+                                           part.encoded_ns - part.executed_ns)
+        self.parts = None
+
+    cdef answer(self, Request request, int64_t now_ns):
+        """Gives one request of the run its response or error. What a call raises is logged and stops no other."""
+        cdef Call call = request.call
+        answer, error = request.answer, request.error
+        # An error's traceback holds the frames in which it was raised, and those the request: kept, both would live for ever.
+        request.call = request.answer = request.error = request.batch = request.prepared = None
+        request.entry.state = IDLE
+        if request.entry.cancelled or call is None:
+            self.origin.cancelled += 1
+            return
+        if error is None and answer is not None:
+            self.statistics.record_request(
+                request.entry.rows, request.decoded_ns or request.entry.queued_ns - request.received_ns,
+                self.taken_ns - request.entry.queued_ns + request.prepare_wait_ns,
+                self.gathered_ns - self.taken_ns + request.prepare_ns, self.executed_ns - self.gathered_ns,
+                self.encoded_ns - self.executed_ns,
+                now_ns - request.received_ns)
+        elif self.terminated and self.overdue is None:
+            self.origin.cancelled += 1
+        else:
+            self.origin.failed += 1
+            error = error or Internal(f"model {self.origin.name}: the request got no answer; this is a fault of the server")
+        try:
+            if error is None:
+                call.reply(answer)
+            else:
+                call.fail(error)
+        except Exception:
+            log.exception("model %s: an answer could not be delivered", self.origin.name)
+
+    cdef reject(self, Request request, int64_t now_ns):
+        """Answers one request that never ran: it made room, its time ran out, or its caller went away."""
+        cdef Call call = request.call
+        request.call = request.error = request.batch = request.prepared = None
+        request.entry.state = IDLE
+        if request.entry.cancelled or call is None:
+            self.origin.cancelled += 1
+            return
+        self.origin.expired += 1
+        try:
+            call.fail(rejection_of(self.origin.name, &request.entry, self.origin.queue, now_ns))
+        except Exception:
+            log.exception("model %s: a rejection could not be delivered", self.origin.name)
+
+    @property
+    def run_ns(self):
+        """How long gather, run and encode took together; 0 before they are over."""
+        return self.encoded_ns - self.taken_ns if self.encoded_ns else 0
+
+    @property
+    def execute_ns(self):
+        """How long the model itself ran; 0 before that is over, or if it failed."""
+        return self.executed_ns - self.gathered_ns if self.executed_ns else 0
+
+    @property
+    def finished_ns(self):
+        """Monotonic time at which the run was encoded or failed; 0 before."""
+        return self.encoded_ns
+
+
+def connection_of(Request request not None):
+    """The connection that it came by, as the queue numbers it."""
+    return request.entry.connection_id
+
+
+cdef Py_ssize_t division(list requests):
+    """Where to divide requests in order of their connections: between two of these, or else in the middle."""
+    cdef Py_ssize_t middle = len(requests) // 2
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t i
+    for i in range(1, len(requests)):
+        if (<Request>requests[i]).entry.connection_id != (<Request>requests[i - 1]).entry.connection_id and (
+                at == 0 or abs(i - middle) < abs(at - middle)):
+            at = i
+    return at or middle
+
+
+cdef Batch part_of(Batch batch, list requests):
+    """Some requests of a batch, to be run again."""
+    cdef Batch part = Batch.__new__(Batch)
+    cdef Request request
+    part.requests, part.dropped = requests, []
+    for request in requests:
+        part.rows += request.entry.rows
+    part.alive = len(requests)
+    part.statistics, part.origin = batch.statistics, batch.origin
+    return part

@@ -1,0 +1,17 @@
+# rejection: the errors of requests that a queue does not run. Their texts name the limit and its cure.
+
+from libc.stdint cimport int64_t, uint32_t
+from inferd._core.batching.queue cimport BatchQueue, Entry
+
+cdef class CachedRejection:     # of requests that one model's queue does not admit
+    cdef str name               # the model
+    cdef int status             # an Admission; the text is made for this status,
+    cdef uint32_t priority      # this level,
+    cdef int64_t until_ns       # and until then, monotonic
+    cdef str text
+    cdef int64_t retry_after_ns
+    cdef of(self, BatchQueue queue, int status, uint32_t priority, int64_t now_ns)     # a ResourceExhausted
+    cdef forget(self)           # the limits have changed
+
+# The error of a request that waited and never ran: it made room for another one, or its time ran out.
+cdef rejection_of(str name, const Entry *entry, BatchQueue queue, int64_t now_ns)

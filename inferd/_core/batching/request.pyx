@@ -1,0 +1,227 @@
+# cython: language_level=3, boundscheck=False, wraparound=False
+"""request: one inference on its way from a client to its response (see request.pxd).
+
+Who owns it moves with it: the caller until Batcher.put, the queue until poll or take, the batch until deliver. All of this happens
+with the GIL held.
+
+Never in here: queues, batches, models, sockets, protobuf.
+"""
+
+cimport cython
+from cpython.buffer cimport PyBuffer_FillInfo
+from libc.stdint cimport INT64_MAX, UINT16_MAX, UINT32_MAX, int64_t, uint8_t, uint16_t, uint32_t
+from libc.stdlib cimport calloc, free
+from libc.string cimport memcmp, memcpy, memset
+
+from inferd._core.base.clock cimport monotonic_ns
+from inferd._core.batching.effort cimport ROW_NS, content_ns
+from inferd._core.batching.queue cimport WAITING
+from inferd._core.tensor.tensor cimport BYTES, MAX_TENSORS, ArrayView, Signature, Tensors, TensorView, word_of
+
+import numpy
+
+from inferd._core.tensor.tensor import DATATYPES
+
+cdef const char *NOTHING = b""      # where a buffer of no bytes lies
+
+
+cdef class Owner:
+    """Where a request waits or runs."""
+
+    cdef bint caller_left(self, Request request) except? -1:
+        raise NotImplementedError
+
+
+@cython.no_gc                       # its cycles, with call and batch, are cut when it leaves the queue or the batch
+cdef class Request:
+    """One inference on its way. Subclasses bring the inputs and make the response: codec.InferRequest, local.LocalRequest."""
+
+    def __cinit__(self, *args, **kwargs):
+        self.received_ns = monotonic_ns()
+        self.entry.deadline_ns = INT64_MAX
+
+    def __dealloc__(self):
+        if self.inputs != self.room:
+            free(self.inputs)
+
+    cdef int reserve_inputs(self, int count) except -1:
+        cdef TensorView *views = self.room
+        if count < 0 or count > MAX_TENSORS:
+            raise ValueError(f"expected 0 to {<int>MAX_TENSORS} inputs, got {count}")
+        if count > INLINE_INPUTS:
+            views = <TensorView *>calloc(count, sizeof(TensorView))
+            if views == NULL:
+                raise MemoryError
+        else:
+            memset(views, 0, count * sizeof(TensorView))
+        if self.inputs != self.room:
+            free(self.inputs)
+        self.inputs = views
+        self.input_count = count
+        return 0
+
+    cpdef check(self, Signature signature):
+        cdef int64_t nbytes = 0
+        cdef int i
+        signature.check(self.inputs, self.input_count, &self.entry.rows, &self.entry.shape_key, &self.entry.near_key)
+        for i in range(self.input_count):
+            nbytes += self.inputs[i].nbytes
+        self.entry.nbytes = nbytes
+        self.entry.cost = <uint32_t>min(self.entry.rows, <int64_t>UINT32_MAX)
+        self.signature = signature
+
+    cpdef respond(self, Tensors outputs, Py_ssize_t first_row):
+        raise NotImplementedError(f"{type(self).__name__} does not say how it is answered")
+
+    def prefer(self, uint32_t priority=0, int64_t timeout_ns=0):
+        """The caller's wishes about the queue: a priority level (1 is first, 0: the model's default) and how long it may wait
+        (0: as long as the deadline lets it). The model's queue policy decides whether they count. Before Batcher.put."""
+        self.entry.priority = <uint16_t>min(priority, <uint32_t>UINT16_MAX)
+        self.entry.timeout_ns = max(timeout_ns, 0)
+
+    cpdef int64_t charge(self, bytes contents):
+        """Its turn costs what preparing it is likely to take, in microseconds of one core, which is returned; until the next check.
+        contents: an effort.Content for each of the signature's inputs. After check, before Batcher.put."""
+        cdef int64_t ns = self.entry.rows * ROW_NS
+        cdef int i
+        for i in range(min(self.input_count, <int>len(contents))):
+            ns += content_ns(<const uint8_t *>self.inputs[i].data, self.inputs[i].nbytes, <uint8_t>contents[i])
+        self.entry.cost = <uint32_t>min(ns // 1000, <int64_t>UINT32_MAX)
+        return self.entry.cost
+
+    @property
+    def rows(self):
+        """Rows that it adds to a batch, once checked."""
+        return self.entry.rows
+
+    @property
+    def nbytes(self):
+        """Bytes of its inputs, once checked."""
+        return self.entry.nbytes
+
+    @property
+    def cancelled(self):
+        """Whether its caller has gone."""
+        return self.entry.cancelled != 0
+
+    @property
+    def deadline_ns(self):
+        """Monotonic; INT64_MAX: none."""
+        return self.entry.deadline_ns
+
+    def values(self):
+        """Its checked inputs in the signature's order: read-only arrays with the shapes of the wire; of BYTES, a list of the elements
+        as memoryviews. They hold the request, and so the memory behind them."""
+        cdef int i
+        return [value_of(self, &self.inputs[i]) for i in range(self.input_count)]
+
+    def prepare(self, Tensors tensors not None, tuple names not None, Signature signature not None):
+        """From now on its inputs are those of `signature`: `tensors` under `names`, and for every other name what came. Checked as what
+        comes is, so that a fault of a preparation is an error and never a write behind an array. Raises InvalidArgument."""
+        cdef TensorView *views = <TensorView *>calloc(signature.input_count + 1, sizeof(TensorView))
+        cdef int count = 0
+        cdef int i, place
+        if views == NULL:
+            raise MemoryError
+        try:
+            for i in range(signature.input_count):
+                if signature.input_names[i] in names:
+                    place = names.index(signature.input_names[i])
+                    view_array(&views[count], tensors, place)
+                    views[count].name = signature.inputs[i].name
+                    views[count].name_nbytes = signature.inputs[i].name_nbytes
+                    count += 1
+                else:
+                    count += find_view(self, signature.inputs[i].name, signature.inputs[i].name_nbytes, &views[count])
+            self.reserve_inputs(count)
+            memcpy(self.inputs, views, count * sizeof(TensorView))
+        finally:
+            free(views)
+        self.prepared = tensors
+        self.check(signature)
+
+    def reject(self, error not None):
+        """It cannot be prepared: Batch.deliver answers it with this RequestError."""
+        self.error = error
+
+    @property
+    def rejected(self):
+        """Whether it will be answered with an error."""
+        return self.error is not None
+
+    cpdef cancel(self):
+        """The caller went away: nothing will be answered. On the loop's thread; later calls do nothing."""
+        if self.entry.cancelled:
+            return
+        self.entry.cancelled = True
+        if self.entry.state == WAITING and (<Owner>self.entry.batcher).caller_left(self):
+            return
+        if self.batch is not None:
+            self.batch.caller_left(self)
+
+
+@cython.final
+cdef class Loan:
+    """Bytes of a request as a buffer that holds the request."""
+
+    cdef Request request
+    cdef const char *at
+    cdef Py_ssize_t nbytes
+
+    def __getbuffer__(self, Py_buffer *buffer, int flags):
+        PyBuffer_FillInfo(buffer, self, <void *>self.at, self.nbytes, True, flags)
+
+
+cdef object value_of(Request request, TensorView *view):
+    """One checked input: an array, or the elements of a BYTES tensor."""
+    cdef Loan loan = Loan.__new__(Loan)
+    cdef Py_ssize_t at = 0
+    cdef Py_ssize_t nbytes
+    cdef uint32_t length
+    cdef const char *word
+    cdef int axis
+    loan.request = request
+    loan.at = view.data if view.nbytes > 0 else NOTHING
+    loan.nbytes = view.nbytes
+    memory = memoryview(loan) if view.nbytes > 0 else memoryview(b"")
+    if view.datatype == BYTES:
+        elements = []
+        while at + 4 <= view.nbytes:
+            memcpy(&length, view.data + at, 4)
+            at += 4
+            if length > view.nbytes - at:
+                break                       # not after a check
+            elements.append(memory[at:at + length])
+            at += length
+        return elements
+    word = word_of(view.datatype, &nbytes)
+    dtype = DATATYPES[word[:nbytes].decode()][2]
+    shape = [view.shape[axis] for axis in range(view.rank)]
+    return numpy.frombuffer(memory, dtype).reshape(shape) if view.nbytes > 0 else numpy.empty(shape, dtype)
+
+
+cdef int view_array(TensorView *view, Tensors tensors, int index) except -1:
+    """An array of `tensors` as a tensor of a request."""
+    cdef ArrayView *array = &tensors.views[index]
+    cdef int axis
+    view.datatype = array.datatype
+    view.rank = array.rank
+    for axis in range(array.rank):
+        view.shape[axis] = array.shape[axis]
+    if array.datatype == BYTES:
+        tensors.serialize(index)
+        view.nbytes = array.row_offsets[array.shape[0] if tensors.batched else 1]
+    else:
+        view.nbytes = array.row_nbytes * (array.shape[0] if tensors.batched else 1)
+    view.data = array.data
+    return 0
+
+
+cdef int find_view(Request request, const char *name, Py_ssize_t name_nbytes, TensorView *found) noexcept:
+    """The request's own input of that name: 1, or 0 where there is none."""
+    cdef int i
+    for i in range(request.input_count):
+        if request.inputs[i].name_nbytes == name_nbytes and memcmp(request.inputs[i].name, name, name_nbytes) == 0:
+            found[0] = request.inputs[i]
+            return 1
+    return 0
