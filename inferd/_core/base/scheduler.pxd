@@ -21,11 +21,11 @@ cdef class Scheduler:
     cdef Flow first_new, last_new, first_old, last_old
     cdef int64_t new_ns                 # that new flows have used since an old one had its turn
     # A flow has work. Nothing happens where it waits already.
-    cdef void add(self, Flow flow) noexcept
+    cpdef void add(self, Flow flow) noexcept
     # The flow whose turn it is, which leaves its list; None: no flow has work.
-    cdef Flow next(self)
+    cpdef Flow next(self)
     # Its turn took so long. more: it has more work and waits again.
-    cdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept
-    cdef bint has_work(self) noexcept
+    cpdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept
+    cpdef bint has_work(self) noexcept
     cdef void append(self, Flow flow, Place place) noexcept
     cdef Flow pop(self, Place place)

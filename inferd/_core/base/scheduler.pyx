@@ -24,12 +24,12 @@ cdef class Scheduler:
     def __init__(self, int64_t quantum_ns):
         self.quantum_ns = quantum_ns
 
-    cdef void add(self, Flow flow) noexcept:
+    cpdef void add(self, Flow flow) noexcept:
         if flow.place == NOWHERE:
             flow.deficit_ns = min(flow.deficit_ns, <int64_t>0) + self.quantum_ns       # a debt stays
             self.append(flow, NEW if flow.deficit_ns > 0 else OLD)
 
-    cdef Flow next(self):
+    cpdef Flow next(self):
         cdef Flow flow
         if self.first_new is not None and (self.first_old is None or self.new_ns < self.quantum_ns):
             return self.pop(NEW)
@@ -42,7 +42,7 @@ cdef class Scheduler:
             self.append(flow, OLD)      # it still owes
         return None
 
-    cdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept:
+    cpdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept:
         if flow.place == NEW:
             self.new_ns += cost_ns
         flow.deficit_ns -= cost_ns
@@ -53,7 +53,7 @@ cdef class Scheduler:
         else:
             self.append(flow, OLD)
 
-    cdef bint has_work(self) noexcept:
+    cpdef bint has_work(self) noexcept:
         return self.first_new is not None or self.first_old is not None
 
     cdef void append(self, Flow flow, Place place) noexcept:

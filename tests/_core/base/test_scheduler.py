@@ -1,0 +1,82 @@
+"""Deficit round robin: whose turn it is. Costs are integers."""
+
+from __future__ import annotations
+
+from collections import Counter
+
+from inferd._core.base.scheduler import Flow, Scheduler
+
+QUANTUM = 100
+
+
+def turns(scheduler: Scheduler, cost: dict[Flow, int], count: int, *, more: bool = True) -> list[Flow]:
+    """So many turns, each as long as the flow's always are."""
+    taken = []
+    for _ in range(count):
+        flow = scheduler.next()
+        assert flow is not None
+        scheduler.charge(flow, cost[flow], more)
+        taken.append(flow)
+    return taken
+
+
+def test_flows_share_time_alike_whatever_a_turn_of_theirs_takes() -> None:
+    scheduler, cost = Scheduler(QUANTUM), {Flow(): 10, Flow(): 100, Flow(): 250}
+    for flow in cost:
+        scheduler.add(flow)
+    spent: Counter[int] = Counter()
+    for flow in turns(scheduler, cost, 30_000):
+        spent[cost[flow]] += cost[flow]
+    assert max(spent.values()) < 1.01 * min(spent.values())
+
+
+def test_a_flow_that_has_just_got_work_goes_before_a_thousand_that_have_used_up_theirs() -> None:
+    scheduler, light = Scheduler(QUANTUM), Flow()
+    cost = {Flow(): QUANTUM for _ in range(1000)}
+    for flow in cost:
+        scheduler.add(flow)
+    turns(scheduler, cost, 1000)
+    for _ in range(50):
+        scheduler.add(light)
+        waited = 0
+        while (flow := scheduler.next()) is not light:
+            assert flow is not None
+            scheduler.charge(flow, QUANTUM, True)
+            waited += 1
+        scheduler.charge(light, 5, False)
+        assert waited <= 1
+
+
+def test_flows_that_come_and_go_do_not_starve_the_others() -> None:
+    scheduler, heavy = Scheduler(QUANTUM), Flow()
+    scheduler.add(heavy)
+    turns(scheduler, {heavy: QUANTUM}, 1)
+    light, had = [Flow() for _ in range(100)], 0
+    for number in range(1000):
+        scheduler.add(light[number % 100])
+        flow = scheduler.next()
+        assert flow is not None
+        had += flow is heavy
+        scheduler.charge(flow, 20, flow is heavy)
+    assert had >= 1000 // 6, "a turn for each quantum that others used"
+
+
+def test_a_debt_stays_when_a_flow_has_no_work_for_a_while() -> None:
+    scheduler, greedy, other = Scheduler(QUANTUM), Flow(), Flow()
+    scheduler.add(greedy)
+    turns(scheduler, {greedy: 50 * QUANTUM}, 1, more=False)
+    scheduler.add(greedy)
+    scheduler.add(other)
+    assert turns(scheduler, {greedy: 1, other: QUANTUM}, 20) == [other] * 20
+
+
+def test_a_flow_waits_once_however_often_it_is_added() -> None:
+    scheduler, flow = Scheduler(QUANTUM), Flow()
+    assert scheduler.next() is None
+    for _ in range(3):
+        scheduler.add(flow)
+    assert scheduler.next() is flow
+    scheduler.add(flow)
+    assert not scheduler.has_work(), "it has its turn now"
+    scheduler.charge(flow, 1, False)
+    assert scheduler.next() is None
