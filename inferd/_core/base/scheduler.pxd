@@ -28,4 +28,5 @@ cdef class Scheduler:
     cpdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept
     cpdef bint has_work(self) noexcept
     cdef void append(self, Flow flow, Place place) noexcept
+    cdef void prepend(self, Flow flow) noexcept
     cdef Flow pop(self, Place place)

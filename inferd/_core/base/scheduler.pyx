@@ -36,7 +36,8 @@ cdef class Scheduler:
         self.new_ns = 0
         while self.first_old is not None:
             flow = self.pop(OLD)
-            flow.deficit_ns += self.quantum_ns
+            if flow.deficit_ns <= 0:
+                flow.deficit_ns += self.quantum_ns
             if flow.deficit_ns > 0:
                 return flow
             self.append(flow, OLD)      # it still owes
@@ -48,8 +49,8 @@ cdef class Scheduler:
         flow.deficit_ns -= cost_ns
         if not more:
             flow.place = NOWHERE
-        elif flow.place == NEW and flow.deficit_ns > 0:
-            self.append(flow, NEW)
+        elif flow.deficit_ns > 0:
+            self.prepend(flow)          # its quantum goes on
         else:
             self.append(flow, OLD)
 
@@ -70,6 +71,19 @@ cdef class Scheduler:
             else:
                 self.last_old.behind = flow
             self.last_old = flow
+
+    cdef void prepend(self, Flow flow) noexcept:
+        """To the head of its own list."""
+        if flow.place == NEW:
+            flow.behind = self.first_new
+            self.first_new = flow
+            if self.last_new is None:
+                self.last_new = flow
+        else:
+            flow.behind = self.first_old
+            self.first_old = flow
+            if self.last_old is None:
+                self.last_old = flow
 
     cdef Flow pop(self, Place place):
         cdef Flow flow
