@@ -31,17 +31,17 @@ cdef class Scheduler:
 
     cpdef Flow next(self):
         cdef Flow flow
-        if self.first_new is not None and (self.first_old is None or self.new_ns < self.quantum_ns):
-            return self.pop(NEW)
-        self.new_ns = 0
-        while self.first_old is not None:
+        while self.first_new is None or self.new_ns >= self.quantum_ns:
+            self.new_ns = 0
+            if self.first_old is None:
+                break
             flow = self.pop(OLD)
             if flow.deficit_ns <= 0:
                 flow.deficit_ns += self.quantum_ns
             if flow.deficit_ns > 0:
                 return flow
             self.append(flow, OLD)      # it still owes
-        return None
+        return self.pop(NEW) if self.first_new is not None else None
 
     cpdef void charge(self, Flow flow, int64_t cost_ns, bint more) noexcept:
         if flow.place == NEW:

@@ -35,7 +35,7 @@ def test_a_flow_that_has_just_got_work_goes_before_a_thousand_that_have_used_up_
     cost = {Flow(): QUANTUM for _ in range(1000)}
     for flow in cost:
         scheduler.add(flow)
-    turns(scheduler, cost, 1000)
+    turns(scheduler, cost, 3000)  # by then each has had its quantum
     for _ in range(50):
         scheduler.add(light)
         waited = 0
